@@ -1,0 +1,1 @@
+"""The service: control process, learner process, learners, consolidation, metrics and command line."""

@@ -1,0 +1,95 @@
+"""Task families as they are declared: what to practise, how its tasks vary, and what its scores are measured by."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from envs.errors import FamilySpecError
+from envs.variations import Variation
+
+FAMILY_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
+
+
+class FamilySource(StrEnum):
+    """Where a family's tasks are stepped."""
+
+    TENSOR = "tensor"
+    """Side by side as tensors on the learner's device; ``entry`` names a built-in tensor family."""
+
+    GYMNASIUM = "gymnasium"
+    """One by one in a worker process; ``entry`` is an environment id or ``module:Class``."""
+
+
+class Split(StrEnum):
+    """Which tasks of a family: the two never share a task's seed."""
+
+    TRAINING = "training"
+    HELD_OUT = "held_out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilySpec:
+    """A distribution over tasks that share observation and action spaces.
+
+    Attributes:
+        name: lower-case name, unique in a store; a label of every metric.
+        source: where the tasks are stepped.
+        entry: a built-in tensor family's name, a Gymnasium id, or ``module:Class``.
+        kwargs: keyword arguments for the environment or tensor family.
+        variations: what differs from task to task beside the seed.
+        episodes_per_trial: episodes in one trial.
+        max_episode_steps: steps after which an episode is truncated; None keeps the environment's own limit.
+        random_return: mean trial return of uniformly random actions (score 0); None until measured.
+        reference_return: trial return that counts as score 1; None takes the best evaluation so far.
+        reference_source: where ``reference_return`` comes from, for people to read.
+        python: interpreter that runs the family's workers; None for learnd's own.
+        import_paths: folders put on the worker's import path, for ``module:Class`` entries.
+        learner: the learner that practises it.
+    """
+
+    name: str
+    source: FamilySource
+    entry: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    variations: tuple[Variation, ...] = ()
+    episodes_per_trial: int = 3
+    max_episode_steps: int | None = None
+    random_return: float | None = None
+    reference_return: float | None = None
+    reference_source: str = ""
+    python: str | None = None
+    import_paths: tuple[str, ...] = ()
+    learner: str = "rl2"
+
+    def __post_init__(self) -> None:
+        if not FAMILY_NAME.fullmatch(self.name):
+            raise FamilySpecError(
+                operation="describing family",
+                subject=self.name,
+                found="the name is not 1 to 48 of a-z, 0-9, '-' and '_', starting with a letter or digit.",
+                hint="Choose another with --name.",
+            )
+        if self.episodes_per_trial < 1:
+            raise FamilySpecError(
+                operation="describing family",
+                subject=self.name,
+                found=f"episodes_per_trial is {self.episodes_per_trial}.",
+                hint="A trial has at least 1 episode.",
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The description as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> FamilySpec:
+        """The description that :meth:`to_json` wrote."""
+        spec = cls(**{**values, "source": FamilySource(values["source"]), "variations": ()})
+        return replace(
+            spec,
+            variations=tuple(Variation.from_json(v) for v in values["variations"]),
+            import_paths=tuple(values["import_paths"]),
+        )

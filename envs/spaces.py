@@ -1,0 +1,128 @@
+"""Observation and action spaces in the form that policies are built from.
+
+Every observation is carried as a float32 vector of D numbers: a discrete one holds its index (D = 1), anything
+else is flattened. Every action is an int64 index (discrete), an int64 vector (multi-discrete) or a float32 vector
+in [-1, 1] per dimension (continuous) that :meth:`ActionSpec.to_environment` scales to the environment's own bounds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_OBSERVATION_SIZE = 4096
+
+
+class ObservationKind(StrEnum):
+    """How an observation vector is to be read."""
+
+    DISCRETE = "discrete"
+    VECTOR = "vector"
+
+
+class ActionKind(StrEnum):
+    """How an action is chosen."""
+
+    DISCRETE = "discrete"
+    MULTI_DISCRETE = "multi_discrete"
+    CONTINUOUS = "continuous"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservationSpec:
+    """What a policy observes.
+
+    Attributes:
+        kind: discrete (an index) or vector.
+        size: number of different observations (discrete), or D, the length of the vector.
+    """
+
+    kind: ObservationKind
+    size: int
+
+    @property
+    def width(self) -> int:
+        """D, the number of float32 values an observation is carried in."""
+        return 1 if self.kind is ObservationKind.DISCRETE else self.size
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionSpec:
+    """What a policy chooses.
+
+    Attributes:
+        kind: discrete, multi-discrete or continuous.
+        choices: number of choices per dimension (discrete: one entry); empty when continuous.
+        low: lower bound per dimension in the environment's units; empty unless continuous.
+        high: upper bound per dimension in the environment's units; empty unless continuous.
+        start: the environment's number for choice 0, per dimension; empty when continuous.
+    """
+
+    kind: ActionKind
+    choices: tuple[int, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    start: tuple[int, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """The number of values an action is carried in (1 when discrete)."""
+        return len(self.low) if self.kind is ActionKind.CONTINUOUS else len(self.choices)
+
+    def to_environment(self, action: NDArray[Any]) -> NDArray[Any]:
+        """Turn policy actions into the environment's own numbers.
+
+        Args:
+            action: [..., width] policy actions: indices, or floats of which [-1, 1] spans the bounds.
+
+        Returns:
+            [..., width] in the environment's units: indices shifted by ``start``, or floats clipped to the bounds.
+        """
+        if self.kind is not ActionKind.CONTINUOUS:
+            return action + np.asarray(self.start, dtype=np.int64)
+        low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
+        is_bounded = np.isfinite(low) & np.isfinite(high)
+        low_or_0, high_or_0 = np.where(is_bounded, low, 0.0), np.where(is_bounded, high, 0.0)
+        scaled = low_or_0 + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high_or_0 - low_or_0)
+        return np.clip(np.where(is_bounded, scaled, action), low, high).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpacePair:
+    """An observation and an action space: what decides which encoder and heads a family uses."""
+
+    observation: ObservationSpec
+    action: ActionSpec
+
+    @property
+    def key(self) -> str:
+        """A short name that is equal exactly when the pair is equal, fit for a parameter's name."""
+        digest = hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:8]
+        observation = f"{self.observation.kind[0]}{self.observation.size}"
+        action = f"{self.action.kind[0]}{'x'.join(map(str, self.action.choices)) or self.action.width}"
+        return f"{observation}_{action}_{digest}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The pair as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> SpacePair:
+        """The pair that :meth:`to_json` wrote."""
+        observation, action = values["observation"], values["action"]
+        return cls(
+            observation=ObservationSpec(kind=ObservationKind(observation["kind"]), size=observation["size"]),
+            action=ActionSpec(
+                kind=ActionKind(action["kind"]),
+                choices=tuple(action["choices"]),
+                low=tuple(action["low"]),
+                high=tuple(action["high"]),
+                start=tuple(action["start"]),
+            ),
+        )

@@ -1,0 +1,171 @@
+"""Declared variations: what differs between the tasks of a family of ordinary Gymnasium environments.
+
+A task is drawn here, in the learner's process, as plain JSON values; a worker only applies them. So a task can be
+written down, and the same task can be made again from its split and its index.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from envs.errors import FamilySpecError
+
+
+class VariationTarget(StrEnum):
+    """Where a drawn value goes."""
+
+    ATTRIBUTE = "attribute"
+    """``setattr`` on the unwrapped environment before each reset."""
+
+    KWARG = "kwarg"
+    """A keyword argument: the environment is made anew for each task."""
+
+    RESET_OPTION = "reset_option"
+    """An entry of ``options`` in every ``reset`` of the task."""
+
+
+class Distribution(StrEnum):
+    """How a value is drawn."""
+
+    UNIFORM = "uniform"
+    LOG_UNIFORM = "log_uniform"
+    INTEGER = "integer"
+    CHOICE = "choice"
+    FROZEN_LAKE_MAP = "frozen_lake_map"
+    SUM = "sum"
+    PRODUCT = "product"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variation:
+    """One quantity that differs from task to task.
+
+    Attributes:
+        name: the attribute, keyword argument or reset option that takes the value.
+        target: where the value goes.
+        distribution: how it is drawn, or computed from other drawn values (sum, product).
+        low: lower bound (uniform, log-uniform, integer).
+        high: upper bound, inclusive for integer.
+        values: the choices (choice), or the names of the values to combine (sum, product).
+        options: settings of a map generator (``size``, ``p``).
+    """
+
+    name: str
+    target: VariationTarget = VariationTarget.ATTRIBUTE
+    distribution: Distribution = Distribution.UNIFORM
+    low: float = 0.0
+    high: float = 1.0
+    values: tuple[Any, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        complaint = _complaint(self)
+        if complaint:
+            raise FamilySpecError(operation="declaring variation", subject=self.name, found=complaint)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Variation:
+        """The variation that :func:`dataclasses.asdict` wrote."""
+        return cls(
+            **{
+                **values,
+                "target": VariationTarget(values["target"]),
+                "distribution": Distribution(values["distribution"]),
+                "values": tuple(values["values"]),
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One task of a family of Gymnasium environments.
+
+    Attributes:
+        seed: seed of the task's first reset; later episodes go on with the environment's own generator.
+        attributes: values set on the unwrapped environment.
+        kwargs: keyword arguments that the environment is made with.
+        reset_options: ``options`` of every reset.
+    """
+
+    seed: int
+    attributes: dict[str, Any]
+    kwargs: dict[str, Any]
+    reset_options: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The task as JSON values."""
+        return asdict(self)
+
+
+def _complaint(variation: Variation) -> str:
+    ranged = {Distribution.UNIFORM, Distribution.LOG_UNIFORM, Distribution.INTEGER}
+    if variation.distribution in ranged and not variation.low <= variation.high:
+        return f"its low, {variation.low}, is above its high, {variation.high}."
+    if variation.distribution is Distribution.LOG_UNIFORM and variation.low <= 0:
+        return f"a log-uniform range must be positive, and its low is {variation.low}."
+    if variation.distribution is Distribution.CHOICE and not variation.values:
+        return "it has no values to choose from."
+    return ""
+
+
+def draw_task(variations: tuple[Variation, ...], *, entropy: tuple[int, ...]) -> Task:
+    """Draw the task that ``entropy`` (family, split and index as integers) decides.
+
+    Raises:
+        FamilySpecError: a sum or product names a value that no earlier variation drew.
+    """
+    generator = np.random.default_rng(np.random.SeedSequence(entropy))
+    seed = int(generator.integers(2**31 - 1))
+    drawn: dict[str, Any] = {}
+    for variation in variations:
+        drawn[variation.name] = _draw(variation, drawn, generator)
+    by_target = {
+        target: {v.name: drawn[v.name] for v in variations if v.target is target} for target in VariationTarget
+    }
+    return Task(
+        seed=seed,
+        attributes=by_target[VariationTarget.ATTRIBUTE],
+        kwargs=by_target[VariationTarget.KWARG],
+        reset_options=by_target[VariationTarget.RESET_OPTION],
+    )
+
+
+def _draw(variation: Variation, drawn: dict[str, Any], generator: np.random.Generator) -> Any:
+    match variation.distribution:
+        case Distribution.UNIFORM:
+            return float(generator.uniform(variation.low, variation.high))
+        case Distribution.LOG_UNIFORM:
+            return float(math.exp(generator.uniform(math.log(variation.low), math.log(variation.high))))
+        case Distribution.INTEGER:
+            return int(generator.integers(int(variation.low), int(variation.high) + 1))
+        case Distribution.CHOICE:
+            return variation.values[int(generator.integers(len(variation.values)))]
+        case Distribution.FROZEN_LAKE_MAP:
+            return _draw_frozen_lake_map(variation.options, generator)
+        case Distribution.SUM:
+            return sum(_operands(variation, drawn))
+        case Distribution.PRODUCT:
+            return math.prod(_operands(variation, drawn))
+
+
+def _operands(variation: Variation, drawn: dict[str, Any]) -> list[float]:
+    try:
+        return [drawn[name] for name in variation.values]
+    except KeyError as error:
+        raise FamilySpecError(
+            operation="drawing variation",
+            subject=variation.name,
+            found=f"it combines {error.args[0]!r}, which no earlier variation draws.",
+            hint="Declare that one first.",
+        ) from error
+
+
+def _draw_frozen_lake_map(options: dict[str, Any], generator: np.random.Generator) -> list[str]:
+    from gymnasium.envs.toy_text.frozen_lake import generate_random_map
+
+    return list(generate_random_map(options.get("size", 4), options.get("p", 0.8), int(generator.integers(2**31 - 1))))

@@ -1,0 +1,57 @@
+"""The errors of the ``memory`` package: each says what was tried, what was found and what to do."""
+
+from __future__ import annotations
+
+
+class MemoryStoreError(Exception):
+    """Root of everything that ``memory`` raises.
+
+    Args:
+        operation: what was being tried, as a gerund ("opening the store").
+        subject: what it was tried on (a path, a family's name, a version).
+        found: what was found instead of what was expected.
+        hint: what to do about it, as a full sentence.
+        is_recoverable: whether trying again later can succeed without a person.
+    """
+
+    def __init__(
+        self, *, operation: str, subject: str, found: str, hint: str = "", is_recoverable: bool = False
+    ) -> None:
+        self.operation = operation
+        self.subject = subject
+        self.found = found
+        self.hint = hint
+        self.is_recoverable = is_recoverable
+        super().__init__(f"{operation} {subject!r}: {found}" + (f" {hint}" if hint else ""))
+
+
+class FolderInUseError(MemoryStoreError):
+    """Another process holds the data folder."""
+
+
+class UnknownSchemaError(MemoryStoreError):
+    """The store was written by a newer learnd."""
+
+
+class CorruptFileError(MemoryStoreError):
+    """A parameter file or an episode does not match its checksum."""
+
+
+class FamilyNotFoundError(MemoryStoreError):
+    """No family of that name is in the store."""
+
+
+class FamilyExistsError(MemoryStoreError):
+    """A family of that name is already in the store."""
+
+
+class VersionNotFoundError(MemoryStoreError):
+    """No initialization of that version is in the store."""
+
+
+class StoreBusyError(MemoryStoreError):
+    """Another process held the store's write lock for longer than the time-out."""
+
+
+class StoreFullError(MemoryStoreError):
+    """The disk has no room for the write; nothing of it was recorded."""

@@ -1,0 +1,324 @@
+"""The rows of the store as values: what goes in and what comes out.
+
+Timestamps are seconds since the epoch, UTC. Shapes: T steps, D observation width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class FamilyState(StrEnum):
+    """Where a family stands."""
+
+    PENDING = "pending"
+    """Fed, not yet admitted: its environment has not been tried."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    """Set aside by a person."""
+
+    QUARANTINED = "quarantined"
+    """Set aside for a while after repeated strikes; tried again at ``quarantined_until``."""
+
+    REFUSED = "refused"
+    """Failed admission; ``state_reason`` says why."""
+
+    REMOVED = "removed"
+
+
+class JobKind(StrEnum):
+    """Kinds of scheduled work; the bounded values of a metric's ``job`` label."""
+
+    ADMIT = "admit"
+    PRACTISE = "practise"
+    EVALUATE = "evaluate"
+    CONSOLIDATE = "consolidate"
+    CHECKPOINT = "checkpoint"
+    PRUNE = "prune"
+    BACKUP = "backup"
+
+
+class JobOutcome(StrEnum):
+    """How a job's run ended; the bounded values of a metric's ``outcome`` label."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    """There was nothing to do."""
+
+    MISSED = "missed"
+    """It was due while the daemon was down or could not start it."""
+
+    OVERRAN = "overran"
+    """It was due again while its last run was still going on."""
+
+    INTERRUPTED = "interrupted"
+    """The daemon stopped or the learner died during the run."""
+
+
+class InitializationState(StrEnum):
+    """Where an initialization stands."""
+
+    PUBLISHED = "published"
+    REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
+
+
+class CurveMetric(StrEnum):
+    """What a point of a learning curve measures."""
+
+    EVAL_SCORE = "eval_score"
+    EVAL_RETURN = "eval_return"
+    TRIAL_RETURN = "trial_return"
+    EPISODE_RETURN = "episode_return"
+    """Held-out return of one episode of the trial; the label is the episode's index from 0."""
+
+    LOSS = "loss"
+    """The label is the part of the loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyTotals:
+    """What a family has been practised, since it was fed."""
+
+    env_steps: int = 0
+    episodes: int = 0
+    trials: int = 0
+    meta_updates: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A family as the store knows it.
+
+    Attributes:
+        name: unique among families that are not removed.
+        state: where it stands.
+        state_reason: why, for people.
+        spec: ``FamilySpec.to_json()``.
+        spaces: ``SpacePair.to_json()``; None until admitted.
+        random_return: measured or declared mean trial return of random actions; None until admitted.
+        reference_return: trial return of score 1; None until known.
+        strikes: consecutive faults of its workers since the last success.
+        quarantined_until: when it is tried again; None unless quarantined.
+        totals: what it has been practised.
+        created_at: when it was fed.
+    """
+
+    id: int
+    name: str
+    state: FamilyState
+    state_reason: str
+    spec: dict[str, Any]
+    spaces: dict[str, Any] | None
+    random_return: float | None
+    reference_return: float | None
+    strikes: int
+    quarantined_until: float | None
+    totals: FamilyTotals
+    created_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeRecord:
+    """One episode of a trial, whole.
+
+    Attributes:
+        observations: [T + 1, D] float32, the true final observation last.
+        actions: [T, ...] as the policy gave them.
+        rewards: [T] float32.
+        is_terminated: ended in a terminal state (else truncated).
+    """
+
+    observations: NDArray[np.float32]
+    actions: NDArray[Any]
+    rewards: NDArray[np.float32]
+    is_terminated: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One trial, whole: consecutive episodes in one task.
+
+    Attributes:
+        task: the task as JSON values.
+        episodes: in order.
+    """
+
+    task: dict[str, Any]
+    episodes: tuple[EpisodeRecord, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """One point of a learning curve.
+
+    Attributes:
+        metric: what is measured.
+        label: which episode or which part of the loss; empty otherwise.
+        value: the mean.
+        standard_error: of the mean; None where it is not a mean over trials.
+    """
+
+    metric: CurveMetric
+    value: float
+    label: str = ""
+    standard_error: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredCurvePoint:
+    """A curve point with its place on the axes.
+
+    Attributes:
+        env_steps: the family's environment steps by then.
+        meta_updates: the family's meta-updates by then.
+        at: when it was measured.
+    """
+
+    family: str
+    point: CurvePoint
+    env_steps: int
+    meta_updates: int
+    at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerStep:
+    """What one slice of practise did, to be committed whole or not at all.
+
+    Attributes:
+        family: its name.
+        practised: what to add to the family's totals.
+        trials: the trials kept in episodic memory (a sample; the totals count all).
+        points: curve points at the totals after this step.
+        started_at, finished_at: wall-clock times.
+        detail: JSON values for the record (settings, seed, reason of choice).
+    """
+
+    family: str
+    practised: FamilyTotals
+    trials: tuple[TrialRecord, ...]
+    points: tuple[CurvePoint, ...]
+    started_at: float
+    finished_at: float
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterFile:
+    """A safetensors file in the data folder, named by its content.
+
+    Attributes:
+        sha256: hex digest of the whole file, and its name.
+        size_bytes: its size.
+    """
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A learner's whole state at a commit: parameters, optimiser, counters, random states.
+
+    Attributes:
+        file: the tensors.
+        meta: everything else, as JSON values.
+        learner_steps: learner steps committed by then.
+    """
+
+    file: ParameterFile
+    meta: dict[str, Any]
+    learner_steps: int
+    created_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyScore:
+    """A candidate's held-out score on one family, beside the published version's on the same tasks."""
+
+    family: str
+    score: float
+    standard_error: float
+    published_score: float | None
+    num_trials: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Initialization:
+    """Immutable, versioned learned parameters with their parent and provenance.
+
+    Attributes:
+        version: counts from 1 over published versions; None when the candidate was rejected.
+        parent: the version it was to replace; None for the first.
+        is_current: whether it is the one served now.
+        provenance: JSON values: learner, settings, family totals at the time, learnd's version.
+        reason: why it was published or rejected, for people.
+    """
+
+    id: int
+    version: int | None
+    parent: int | None
+    state: InitializationState
+    is_current: bool
+    file: ParameterFile
+    scores: tuple[FamilyScore, ...]
+    provenance: dict[str, Any]
+    reason: str
+    created_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSchedule:
+    """When a kind of job is due: the truth that APScheduler's timers are set from.
+
+    Attributes:
+        trigger: "interval:SECONDS" or "cron:EXPRESSION" (five fields, local time).
+        last_started_at: of its last run; None if it never ran.
+        next_due_at: when it is due next.
+    """
+
+    kind: JobKind
+    trigger: str
+    last_started_at: float | None
+    next_due_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRun:
+    """One run of a job.
+
+    Attributes:
+        family: the family it was for; None for jobs over all.
+        reason: why it ran ("due", "requested", or the reason of the family's choice).
+        outcome: None while it runs.
+        detail: JSON values that the job reported.
+        error: what went wrong, for people; empty otherwise.
+    """
+
+    id: int
+    kind: JobKind
+    family: str | None
+    reason: str
+    outcome: JobOutcome | None
+    started_at: float
+    finished_at: float | None
+    detail: dict[str, Any]
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Something a person asked the daemon to do, as a row."""
+
+    id: int
+    kind: str
+    payload: dict[str, Any]
+    created_at: float
