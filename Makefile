@@ -1,0 +1,51 @@
+# learnd: `make run` starts the service, `make test` runs the whole default test suite.
+# Both set up .venv first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint learn soak bench lock clean
+
+help:             ## Say what can be made.
+	@sed -n 's/^\([a-z]*\): .*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: $(STAMP)   ## Make .venv with the locked versions.
+
+# torch comes first and exactly: left to another package's range, pip would take the newest CUDA build.
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(STAMP)
+
+run: $(STAMP)     ## Start the service on the embedded default.
+	$(BIN)/learnd run $(ARGS)
+
+test: $(STAMP)    ## Run the whole default test suite.
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)    ## Run the static checks: ruff, mypy, import-linter.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+learn: $(STAMP)   ## Run the learning tests and the ten-minute check of a fresh service.
+	$(BIN)/python -m pytest -m slow tests/learning $(ARGS)
+
+soak: $(STAMP)    ## Run the crash and memory soak against a live service (about 40 minutes).
+	$(BIN)/python -m pytest -m slow tests/soak $(ARGS)
+
+bench: $(STAMP)   ## Run the benchmarks.
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lock: $(STAMP)    ## Write requirements.lock from .venv.
+	{ head -1 requirements.lock; $(BIN)/pip freeze --exclude-editable | sed 's/^torch==\([0-9.]*\)+.*/torch==\1/'; } > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+clean:            ## Remove .venv and every cache.
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info build dist
