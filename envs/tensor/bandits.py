@@ -1,0 +1,102 @@
+"""Bernoulli bandits (Duan et al. 2016, arXiv:1611.02779, section 3.1).
+
+Rules: a task is K arms, arm k pays 1 with probability p_k and 0 otherwise, p_k ~ U[0, 1]. There is nothing to observe.
+An episode is one pull, so a trial of n pulls is n episodes of one step, each of which terminates.
+
+Shapes: T steps, B trials, A arms.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from envs.family import FamilySpec, Split
+from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
+from envs.task_batch import Transition
+from envs.tensor.counter_random import stream_key, task_seeds, uniform
+
+MAX_OUTCOMES = 1 << 22
+"""Pulls' outcomes drawn ahead at once, over all steps, trials and arms."""
+
+
+def bandit_spaces(num_arms: int) -> SpacePair:
+    """One observation, ``num_arms`` actions."""
+    return SpacePair(
+        observation=ObservationSpec(kind=ObservationKind.DISCRETE, size=1),
+        action=ActionSpec(kind=ActionKind.DISCRETE, choices=(num_arms,), start=(0,)),
+    )
+
+
+class BernoulliBandits:
+    """B bandit tasks side by side.
+
+    What every arm would pay at every step is drawn ahead in blocks, so that a step is one look-up. The arms of a task
+    share the step's uniform number: only one of them is pulled, so no one can tell.
+
+    Args:
+        spec: the family; ``kwargs`` may hold ``num_arms``.
+        num_trials: B.
+        device: where the tensors live.
+    """
+
+    def __init__(self, spec: FamilySpec, *, num_trials: int, device: torch.device | str) -> None:
+        self.spec = spec
+        self.num_arms = int(spec.kwargs.get("num_arms", 5))
+        self.spaces = bandit_spaces(self.num_arms)
+        self.num_trials = num_trials
+        self.device = torch.device(device)
+        self._observation = torch.zeros(num_trials, 1, device=self.device)
+        self._never = torch.zeros(num_trials, dtype=torch.bool, device=self.device)
+        self._block_steps = min(spec.episodes_per_trial, max(1, MAX_OUTCOMES // (num_trials * self.num_arms)))
+
+    def begin(self, first_task: int, *, split: Split) -> Float[Tensor, "B 1"]:
+        """Begin tasks ``first_task … first_task + B - 1`` of a split, one a row."""
+        seeds = (
+            task_seeds(
+                stream_key(self.spec.entry, self.spec.kwargs, split, purpose), first_task, self.num_trials, self.device
+            )
+            for purpose in ("tasks", "noise")
+        )
+        parameter_seeds, self._noise_seeds = seeds
+        self._arms = uniform(parameter_seeds, 0, self.num_arms)
+        self._first_task, self._split = first_task, split
+        self._draw_outcomes(0)
+        return self._observation
+
+    def step(self, action: Int64[Tensor, "B"], active: Bool[Tensor, "B"]) -> Transition:
+        """Pull one arm in every active row; every pull terminates its episode."""
+        if self._position == len(self._outcomes):
+            self._draw_outcomes(self._block_start + self._position)
+        reward = self._outcomes[self._position].gather(1, action.unsqueeze(1)).squeeze(1).mul_(active)
+        self._position += 1
+        return Transition(
+            observation=self._observation,
+            reward=reward,
+            terminated=active.clone(),
+            truncated=self._never,
+            final_observation=self._observation,
+        )
+
+    def task_parameters(self) -> Float[Tensor, "B A"]:
+        """The probability with which each arm pays."""
+        return self._arms
+
+    def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
+        """The tasks in the given rows as JSON values, for the record."""
+        arms = self._arms[rows].tolist()
+        return [
+            {"split": self._split.value, "index": self._first_task + row, "arms": row_arms}
+            for row, row_arms in zip(rows, arms, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Nothing to release; safe to call twice."""
+
+    def _draw_outcomes(self, start: int) -> None:
+        chances = uniform(self._noise_seeds, start, self._block_steps)
+        self._outcomes = (chances.t().unsqueeze(2) < self._arms).to(torch.float32)
+        self._block_start, self._position = start, 0

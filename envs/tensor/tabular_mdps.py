@@ -1,0 +1,147 @@
+"""Random tabular MDPs (Duan et al. 2016, arXiv:1611.02779, section 3.2; after Osband & Van Roy 2017).
+
+Rules: S states, A actions. The mean reward of a state and action is drawn from N(1, 1), each reward adds noise from
+N(0, 1); the next state's distribution is drawn from a flat Dirichlet. An episode begins in state 0 and terminates after
+``horizon`` steps; the step within the episode is not observed.
+
+Shapes: T steps, B trials, S states, A actions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from envs.family import FamilySpec, Split
+from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
+from envs.task_batch import Transition
+from envs.tensor.counter_random import exponential, normal, stream_key, task_seeds, uniform
+
+MAX_NOISE = 1 << 20
+"""Steps' noise drawn ahead at once, over all steps and trials."""
+
+
+def mdp_spaces(num_states: int, num_actions: int) -> SpacePair:
+    """The state is observed as an index."""
+    return SpacePair(
+        observation=ObservationSpec(kind=ObservationKind.DISCRETE, size=num_states),
+        action=ActionSpec(kind=ActionKind.DISCRETE, choices=(num_actions,), start=(0,)),
+    )
+
+
+class TabularMdps:
+    """B tabular MDPs side by side.
+
+    Every episode lasts ``horizon`` steps, so all rows are at the same step and the end of an episode is known without
+    asking the device.
+
+    Args:
+        spec: the family; ``kwargs`` may hold ``num_states``, ``num_actions`` and ``horizon``.
+        num_trials: B.
+        device: where the tensors live.
+    """
+
+    def __init__(self, spec: FamilySpec, *, num_trials: int, device: torch.device | str) -> None:
+        self.spec = spec
+        self.num_states = int(spec.kwargs.get("num_states", 10))
+        self.num_actions = int(spec.kwargs.get("num_actions", 5))
+        self.horizon = int(spec.kwargs.get("horizon", 10))
+        self.spaces = mdp_spaces(self.num_states, self.num_actions)
+        self.num_trials = num_trials
+        self.device = torch.device(device)
+        pairs = self.num_states * self.num_actions
+        self._first_pair = torch.arange(num_trials, device=self.device) * pairs
+        self._start = torch.zeros(num_trials, dtype=torch.int64, device=self.device)
+        self._start_observation = torch.zeros(num_trials, 1, device=self.device)
+        self._never = torch.zeros(num_trials, dtype=torch.bool, device=self.device)
+        self._block_steps = min(spec.episodes_per_trial * self.horizon, max(1, MAX_NOISE // num_trials))
+
+    def begin(self, first_task: int, *, split: Split) -> Float[Tensor, "B 1"]:
+        """Begin tasks ``first_task … first_task + B - 1`` of a split, one a row."""
+        parameter_seeds, self._reward_seeds, self._move_seeds = (
+            task_seeds(
+                stream_key(self.spec.entry, self.spec.kwargs, split, purpose), first_task, self.num_trials, self.device
+            )
+            for purpose in ("tasks", "reward noise", "moves")
+        )
+        self._first_task, self._split = first_task, split
+        self._draw_tasks(parameter_seeds)
+        self._draw_noise(0)
+        self._state, self._pair = self._start, self._first_pair
+        self._episode_step = 0
+        return self._start_observation
+
+    def step(self, action: Int64[Tensor, "B"], active: Bool[Tensor, "B"]) -> Transition:
+        """Take one step in every active row.
+
+        s' ~ P(· | s, a) by inversion of the cumulative distribution; r = mean(s, a) + noise.
+        """
+        if self._position == len(self._reward_noise):
+            self._draw_noise(self._block_start + self._position)
+        chosen = self._pair + action
+        reward = self._means.index_select(0, chosen).add_(self._reward_noise[self._position]).mul_(active)
+        boundaries = self._boundaries.index_select(0, chosen)
+        moved = torch.searchsorted(boundaries, self._chances[self._position], right=True).squeeze(1)
+        self._position += 1
+        self._episode_step += 1
+        final_state = torch.where(active, moved, self._state)
+        final_observation = final_state.to(torch.float32).unsqueeze(1)
+        if self._episode_step < self.horizon:
+            self._enter(final_state)
+            return Transition(
+                observation=final_observation,
+                reward=reward,
+                terminated=self._never,
+                truncated=self._never,
+                final_observation=final_observation,
+            )
+        self._episode_step = 0
+        self._enter(torch.where(active, self._start, self._state))
+        return Transition(
+            observation=self._state.to(torch.float32).unsqueeze(1),
+            reward=reward,
+            terminated=active.clone(),
+            truncated=self._never,
+            final_observation=final_observation,
+        )
+
+    def task_parameters(self) -> Float[Tensor, "B P"]:
+        """Mean rewards [S·A] and transition probabilities [S·A·S], flattened and joined."""
+        return torch.cat([self.reward_means().flatten(1), self.transitions().flatten(1)], dim=1)
+
+    def reward_means(self) -> Float[Tensor, "B S A"]:
+        """The mean reward of each state and action."""
+        return self._means.view(self.num_trials, self.num_states, self.num_actions)
+
+    def transitions(self) -> Float[Tensor, "B S A S"]:
+        """The probability of each next state after each state and action."""
+        return self._transitions
+
+    def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
+        """The tasks in the given rows as JSON values: their index makes them again."""
+        return [{"split": self._split.value, "index": self._first_task + row} for row in rows]
+
+    def close(self) -> None:
+        """Nothing to release; safe to call twice."""
+
+    def _draw_tasks(self, seeds: Int64[Tensor, "B"]) -> None:
+        pairs = self.num_states * self.num_actions
+        self._means = 1.0 + normal(seeds, 0, pairs).flatten()
+        weights = exponential(seeds, pairs, pairs * self.num_states)
+        weights = weights.view(self.num_trials, self.num_states, self.num_actions, self.num_states)
+        self._transitions = weights.div_(weights.sum(-1, keepdim=True))
+        # The last boundary is left out: rounding may put it under 1; a chance above all others is the last state.
+        cumulative = self._transitions.cumsum(-1)[..., :-1]
+        self._boundaries = cumulative.reshape(self.num_trials * pairs, self.num_states - 1)
+
+    def _draw_noise(self, start: int) -> None:
+        self._reward_noise = normal(self._reward_seeds, start, self._block_steps).t().contiguous()
+        self._chances = uniform(self._move_seeds, start, self._block_steps).t().contiguous().unsqueeze(2)
+        self._block_start, self._position = start, 0
+
+    def _enter(self, state: Int64[Tensor, "B"]) -> None:
+        self._state = state
+        self._pair = torch.add(self._first_pair, state, alpha=self.num_actions)
