@@ -1,0 +1,40 @@
+"""The admit job: try a family that was fed, in a worker, before it is practised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from agent.learner.session import LearnerSession, worker_limits
+from envs.admission import probe
+from envs.errors import EnvsError
+from envs.family import FamilySpec
+from memory.records import Family, FamilyState, JobOutcome
+
+log = structlog.get_logger(__name__)
+
+
+def admit(session: LearnerSession, family: Family) -> tuple[JobOutcome, dict[str, Any]]:
+    """Learn a family's spaces and the return of random actions, or refuse it with the reason kept.
+
+    A refusal is an answer, not a failure of the job.
+    """
+    try:
+        admission = probe(
+            FamilySpec.from_json(family.spec),
+            limits=worker_limits(session.settings),
+            progress=lambda *_: session.heartbeat.beat_or_give_up(),
+        )
+    except EnvsError as refusal:
+        session.store.set_family_state(family.name, FamilyState.REFUSED, reason=str(refusal))
+        log.warning("family refused", family=family.name, reason=str(refusal))
+        return JobOutcome.SUCCEEDED, {"state": str(FamilyState.REFUSED), "reason": str(refusal)}
+    session.store.admit_family(
+        family.name,
+        spaces=admission.spaces.to_json(),
+        random_return=admission.random_return,
+        reference_return=admission.reference_return,
+    )
+    log.info("family admitted", family=family.name, random_return=admission.random_return, warnings=admission.warnings)
+    return JobOutcome.SUCCEEDED, {"state": str(FamilyState.ACTIVE), "warnings": admission.warnings}

@@ -1,0 +1,62 @@
+"""The learner process put together: settings, device, store, session."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import structlog
+import torch
+
+from agent.learner.channel import Channel
+from agent.learner.heartbeat import Heartbeat
+from agent.learner.process import LearnerProcess
+from agent.learner.session import LearnerSession
+from agent.logs import configure_logs
+from agent.settings import DeviceChoice, Settings, load_settings
+from memory.folder import DataFolder
+from memory.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+def run(*, data_dir: Path, config: Path | None, connection: socket.socket) -> None:
+    """Restore the state and do jobs until control stops the learner.
+
+    Raises:
+        FolderInUseError: another learner still works on this data folder.
+    """
+    settings = load_settings(config, {"data_dir": data_dir})
+    configure_logs(settings, process="learner")
+    device = choose_device(settings)
+    torch.set_num_threads(settings.learner.threads or os.cpu_count() or 1)
+    folder = DataFolder(data_dir)
+    channel = Channel(connection)
+    with folder.hold("learner"), Store.open(folder) as store:
+        session = LearnerSession(store=store, settings=settings, device=device, heartbeat=Heartbeat(channel))
+        try:
+            checkpoint = store.last_checkpoint()
+            channel.send_ready(
+                pid=os.getpid(), device=str(device), learner_steps=checkpoint.learner_steps if checkpoint else 0
+            )
+            LearnerProcess(session, channel).run()
+        finally:
+            session.close()
+            channel.close()
+
+
+def choose_device(settings: Settings) -> torch.device:
+    """The device that the settings name; ``auto`` takes the GPU where there is one.
+
+    Raises:
+        RuntimeError: the settings name a GPU and there is none.
+    """
+    choice = settings.learner.device
+    is_available = torch.cuda.is_available()
+    if choice is DeviceChoice.CUDA and not is_available:
+        raise RuntimeError(
+            "choosing the device 'cuda': torch finds no CUDA device. Set learner.device to auto or cpu, or install "
+            "a CUDA build of torch and its driver."
+        )
+    return torch.device("cuda" if is_available and choice is not DeviceChoice.CPU else "cpu")

@@ -1,0 +1,206 @@
+"""The consolidate job: a candidate from recent learning, scored on every family known, published without regression.
+
+The candidate's slow weights follow the learner's fast ones as Reptile's outer step does (Nichol et al. 2018,
+arXiv:1803.02999, eq. 1): φ ← φ + ε (W − φ), with φ the published parameters (``slow``), W the learner's (``fast``)
+and ε the ``rate``. The fast weights themselves are the second candidate, for when a point between is worse than
+either end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+import torch
+from torch import Tensor
+
+import agent
+from agent.learner.evaluate import scale_of
+from agent.learner.faults import record_fault
+from agent.learner.scoring import GATE_TASKS, HeldOutReturns, held_out_returns
+from agent.learner.session import LearnerSession, as_arrays, spaces_of
+from agent.rl2.policy import RL2Policy, policy_from_initialization
+from envs.errors import WorkerFaultError
+from memory.records import Family, FamilyScore, FamilyState, Initialization, JobOutcome
+
+log = structlog.get_logger(__name__)
+
+KNOWN = (FamilyState.ACTIVE, FamilyState.PAUSED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """Parameters that may be published.
+
+    Attributes:
+        origin: how they came about, for the record.
+        tensors: the parameters.
+        scores: on every family that could be scored.
+    """
+
+    origin: str
+    tensors: dict[str, Tensor]
+    scores: tuple[FamilyScore, ...]
+
+    @property
+    def mean_score(self) -> float:
+        """Mean score over families."""
+        return sum(score.score for score in self.scores) / len(self.scores)
+
+    def fallen(self, tolerance: float) -> list[FamilyScore]:
+        """The families that score worse than with the published version, beyond the tolerance."""
+        return [s for s in self.scores if s.published_score is not None and s.score < s.published_score - tolerance]
+
+
+def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
+    """Publish what was learned since the last version if no family falls by more than the tolerance.
+
+    Returns:
+        how it went, and what to report: outcome, version, scores by family, reason.
+
+    Raises:
+        JobInterruptedError: control has asked to stop.
+    """
+    current = session.store.current_initialization()
+    families = [f for f in session.store.families() if f.state in KNOWN and f.totals.meta_updates > 0]
+    if not families:
+        return JobOutcome.SKIPPED, {"reason": "no family has been practised yet"}
+    published = _load(session, current)
+    baseline = _returns(session, families, published) if published else {}
+    candidates = [
+        _score(session, families, origin=origin, tensors=tensors, baseline=baseline)
+        for origin, tensors in _candidates(session, published)
+    ]
+    tolerance = session.settings.consolidation.tolerance
+    accepted = [c for c in candidates if c.scores and not c.fallen(tolerance)]
+    if not any(c.scores for c in candidates):
+        return JobOutcome.SKIPPED, {"reason": "no family could be scored"}
+    best = max(accepted or [c for c in candidates if c.scores], key=lambda c: c.mean_score)
+    written = _write(session, best, current=current, is_accepted=bool(accepted))
+    return JobOutcome.SUCCEEDED, {
+        "outcome": str(written.state),
+        "version": written.version,
+        "reason": written.reason,
+        "scores": {score.family: round(score.score, 4) for score in best.scores},
+    }
+
+
+def between(slow: Mapping[str, Tensor], fast: Mapping[str, Tensor], *, rate: float) -> dict[str, Tensor]:
+    """Reptile's outer step from ``slow`` towards ``fast``: φ + ε (W − φ), ε = ``rate``.
+
+    Parameters that ``slow`` does not have (a pair of spaces met since) or has in another shape are taken from
+    ``fast``; so are those that are not floating point.
+    """
+    return {
+        name: slow[name].lerp(value, rate)
+        if name in slow and slow[name].shape == value.shape and value.is_floating_point()
+        else value.clone()
+        for name, value in fast.items()
+    }
+
+
+def _candidates(
+    session: LearnerSession, published: dict[str, Tensor] | None
+) -> list[tuple[str, dict[str, Tensor]]]:
+    fast = {name: value.detach().clone() for name, value in session.learner.initialization().items()}
+    if published is None:
+        return [("fast weights, the first version", fast)]
+    rate = session.settings.consolidation.rate
+    slow = between(published, fast, rate=rate)
+    return [(f"slow weights, rate {rate:g}", slow), ("fast weights", fast)]
+
+
+def _load(session: LearnerSession, current: Initialization | None) -> dict[str, Tensor] | None:
+    if current is None:
+        return None
+    arrays = session.store.load_parameters(current.file)
+    return {name: torch.from_numpy(array).to(session.device) for name, array in arrays.items()}
+
+
+def _policy(session: LearnerSession, families: list[Family], tensors: dict[str, Tensor]) -> RL2Policy:
+    spaces = [spaces_of(family) for family in families]
+    return policy_from_initialization(session.config, tensors, spaces, device=session.device)
+
+
+def _returns(
+    session: LearnerSession, families: list[Family], tensors: dict[str, Tensor]
+) -> dict[str, HeldOutReturns]:
+    """Held-out returns by family; without those whose worker failed or that the parameters do not know."""
+    policy = _policy(session, families, tensors)
+    returns: dict[str, HeldOutReturns] = {}
+    for family in families:
+        if not policy.knows(spaces_of(family)):
+            continue
+        try:
+            returns[family.name] = held_out_returns(
+                policy,
+                session.tasks_of(family),
+                first_task=GATE_TASKS,
+                num_trials=session.held_out_trials(family, of=session.settings.consolidation),
+                progress=lambda _steps: session.heartbeat.beat_or_give_up(),
+            )
+        except WorkerFaultError as fault:
+            record_fault(session, family, fault)
+    return returns
+
+
+def _score(
+    session: LearnerSession,
+    families: list[Family],
+    *,
+    origin: str,
+    tensors: dict[str, Tensor],
+    baseline: Mapping[str, HeldOutReturns],
+) -> Candidate:
+    returns = _returns(session, families, tensors)
+    scores = []
+    for family in families:
+        if family.name not in returns:
+            continue
+        scored = returns[family.name]
+        scale = scale_of(session, family, best_return=scored.mean)
+        before = baseline.get(family.name)
+        scores.append(
+            FamilyScore(
+                family=family.name,
+                score=scale.score(scored.mean),
+                standard_error=scale.score(scale.random_return + scored.standard_error),
+                published_score=None if before is None else scale.score(before.mean),
+                num_trials=len(scored.trials),
+            )
+        )
+    return Candidate(origin=origin, tensors=tensors, scores=tuple(scores))
+
+
+def _write(
+    session: LearnerSession, best: Candidate, *, current: Initialization | None, is_accepted: bool
+) -> Initialization:
+    tolerance = session.settings.consolidation.tolerance
+    write = session.store.publish if is_accepted else session.store.reject
+    written = write(
+        as_arrays(best.tensors),
+        metadata={"learner": "rl2", "learnd": agent_version()},
+        scores=best.scores,
+        provenance={
+            "learner": "rl2",
+            "learnd": agent_version(),
+            "origin": best.origin,
+            "config": session.learner.config.to_json(),
+            "spaces": {f.name: f.spaces for f in session.store.families() if f.spaces is not None},
+            "env_steps": {f.name: f.totals.env_steps for f in session.store.families()},
+        },
+        reason=_reason(best, tolerance=tolerance),
+        parent=None if current is None else current.version,
+    )
+    log.info("consolidated", outcome=str(written.state), version=written.version, reason=written.reason)
+    return written
+
+
+def _reason(best: Candidate, *, tolerance: float) -> str:
+    fallen = best.fallen(tolerance)
+    if fallen:
+        listed = ", ".join(f"{s.family} {s.published_score:.3f} → {s.score:.3f}" for s in fallen)
+        return f"{best.origin}: falls by more than {tolerance:g} on {listed}"
+    return f"{best.origin}: mean score {best.mean_score:.3f}, no family falls by more than {tolerance:g}"

@@ -1,0 +1,83 @@
+"""The evaluate job: score what has been practised on held-out tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from agent.learner.faults import record_fault
+from agent.learner.scoring import EVALUATION_TASKS, evaluation_points, held_out_returns, score_of
+from agent.learner.session import LearnerSession, learner_name, spaces_of
+from envs.errors import WorkerFaultError
+from memory.records import CurveMetric, Family, FamilyState
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """The two trial returns between which a family's scores are placed."""
+
+    random_return: float
+    reference_return: float
+
+    def score(self, trial_return: float) -> float:
+        """The score of a trial return: 0 at random, 1 at the reference."""
+        return score_of(trial_return, random_return=self.random_return, reference_return=self.reference_return)
+
+
+def evaluate(session: LearnerSession, families: list[Family]) -> dict[str, Any]:
+    """Score each family's practised policy on the held-out tasks, and add the points to its curves.
+
+    A family whose worker fails is given a strike and left out; the others are scored all the same.
+
+    Raises:
+        JobInterruptedError: control has asked to stop.
+    """
+    scores: dict[str, float] = {}
+    for family in families:
+        if learner_name(family) not in session.learner.families:
+            session.learner.add_family(learner_name(family), spaces_of(family))
+        try:
+            scores[family.name] = _evaluate_one(session, family)
+        except WorkerFaultError as fault:
+            record_fault(session, family, fault)
+    return {"scores": scores}
+
+
+def _evaluate_one(session: LearnerSession, family: Family) -> float:
+    returns = held_out_returns(
+        session.learner.policy,
+        session.tasks_of(family),
+        first_task=EVALUATION_TASKS,
+        num_trials=session.held_out_trials(family, of=session.settings.evaluation),
+        progress=lambda _steps: session.heartbeat.beat_or_give_up(),
+    )
+    scale = scale_of(session, family, best_return=returns.mean)
+    points = evaluation_points(
+        returns, random_return=scale.random_return, reference_return=scale.reference_return
+    )
+    session.store.commit_evaluation(family.name, points)
+    return next(point.value for point in points if point.metric is CurveMetric.EVAL_SCORE)
+
+
+def scale_of(session: LearnerSession, family: Family, *, best_return: float) -> Scale:
+    """The family's scale; where it has no reference, the best evaluation so far becomes it.
+
+    Args:
+        best_return: mean trial return just measured.
+    """
+    is_declared = family.spec.get("reference_return") is not None or bool(family.spec.get("reference_source"))
+    random_return = family.random_return if family.random_return is not None else 0.0
+    reference = family.reference_return
+    if reference is None or (not is_declared and best_return > reference):
+        reference = max(best_return, random_return)
+        session.store.raise_reference(family.name, reference)
+    return Scale(random_return=random_return, reference_return=reference)
+
+
+def families_to_evaluate(session: LearnerSession) -> list[Family]:
+    """Every family being practised."""
+    return [family for family in session.store.families() if family.state is FamilyState.ACTIVE]

@@ -1,0 +1,121 @@
+"""Scores on held-out tasks: the same tasks each time, so that two policies are compared task by task.
+
+Shapes: N trials, E episodes of a trial.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from agent.rl2.policy import RL2Policy
+from agent.rl2.rollout import collect_trials
+from agent.rl2.trials import episode_returns, trial_returns
+from envs.family import Split
+from envs.task_batch import TaskBatch
+from memory.records import CurveMetric, CurvePoint
+
+EVALUATION_TASKS = 0
+"""First held-out task of evaluations, whose curves people watch."""
+
+GATE_TASKS = 1_000_000
+"""First held-out task of consolidation's gate: what decides on publishing is not what is plotted."""
+
+SCORING_SEED = 20_161_109
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutReturns:
+    """Returns of a policy on N held-out tasks, one trial each.
+
+    Attributes:
+        trials: [N] return of each trial.
+        episodes: [E, N] return of each episode of each trial.
+    """
+
+    trials: Float[Tensor, " N"]
+    episodes: Float[Tensor, "E N"]
+
+    @property
+    def mean(self) -> float:
+        """Mean trial return."""
+        return float(self.trials.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean trial return."""
+        return standard_error(self.trials)
+
+
+def standard_error(values: Tensor) -> float:
+    """Standard error of the mean of [N] values; 0 for a single one."""
+    num_values = values.shape[-1]
+    return float(values.std(dim=-1)) / math.sqrt(num_values) if num_values > 1 else 0.0
+
+
+def held_out_returns(
+    policy: RL2Policy,
+    tasks: TaskBatch,
+    *,
+    first_task: int,
+    num_trials: int,
+    progress: Callable[[int], None] | None = None,
+) -> HeldOutReturns:
+    """Play one trial in each of at least ``num_trials`` held-out tasks.
+
+    The number is rounded up to whole batches of ``tasks``. Actions are sampled from a generator of fixed seed, so
+    that the same policy gets the same returns.
+    """
+    generator = torch.Generator(device=tasks.device).manual_seed(SCORING_SEED)
+    trials, episodes = [], []
+    for offset in range(0, num_trials, tasks.num_trials):
+        batch = collect_trials(
+            policy, tasks, first_task=first_task + offset, split=Split.HELD_OUT, generator=generator, progress=progress
+        )
+        trials.append(trial_returns(batch))
+        episodes.append(episode_returns(batch))
+    return HeldOutReturns(trials=torch.cat(trials).cpu(), episodes=torch.cat(episodes, dim=1).cpu())
+
+
+def score_of(trial_return: float, *, random_return: float, reference_return: float) -> float:
+    """Place a trial return on the scale where random actions score 0 and the reference scores 1."""
+    span = reference_return - random_return
+    return (trial_return - random_return) / span if span > 0 else 0.0
+
+
+def evaluation_points(
+    returns: HeldOutReturns, *, random_return: float, reference_return: float
+) -> tuple[CurvePoint, ...]:
+    """Curve points of one evaluation: score, trial return, and the return of each episode of the trial."""
+    span = reference_return - random_return
+    score = score_of(returns.mean, random_return=random_return, reference_return=reference_return)
+    return (
+        CurvePoint(
+            metric=CurveMetric.EVAL_SCORE,
+            value=score,
+            standard_error=returns.standard_error / span if span > 0 else 0.0,
+        ),
+        CurvePoint(
+            metric=CurveMetric.EVAL_RETURN, value=returns.mean, standard_error=returns.standard_error
+        ),
+        *(
+            CurvePoint(
+                metric=CurveMetric.EPISODE_RETURN,
+                label=str(index),
+                value=float(values.mean()),
+                standard_error=standard_error(values),
+            )
+            for index, values in enumerate(returns.episodes)
+            if is_charted(index, num_episodes=len(returns.episodes))
+        ),
+    )
+
+
+def is_charted(index: int, *, num_episodes: int) -> bool:
+    """Whether an episode of the trial has a curve of its own: the first ten, then the last (bounded labels)."""
+    return index < 10 or index == num_episodes - 1

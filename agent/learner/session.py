@@ -1,0 +1,173 @@
+"""What the learner's jobs share: the store, the learner with its restored state, and the families' open tasks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agent.learner.heartbeat import Heartbeat
+from agent.rl2.config import RL2Config
+from agent.rl2.learner import RL2Learner
+from agent.settings import Settings
+from envs.family import FamilySource, FamilySpec
+from envs.registry import open_tasks
+from envs.spaces import SpacePair
+from envs.task_batch import TaskBatch
+from envs.worker import WorkerLimits
+from memory.errors import CorruptFileError
+from memory.records import Checkpoint, Family, FamilyState, LearnerStep
+from memory.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+class TaskOpener(Protocol):
+    """How a family's tasks are opened; tests put fakes here."""
+
+    def __call__(
+        self, spec: FamilySpec, spaces: SpacePair, *, num_trials: int, device: torch.device, limits: WorkerLimits
+    ) -> TaskBatch:
+        """Open ``num_trials`` tasks side by side."""
+        ...
+
+
+class LearnerSession:
+    """The learner's state between two commits.
+
+    Args:
+        store: where everything is committed.
+        settings: the daemon's settings.
+        device: the device that rolls out and updates.
+        heartbeat: beaten as work advances.
+        opener: opens a family's tasks.
+        clock: wall-clock time in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        settings: Settings,
+        device: torch.device,
+        heartbeat: Heartbeat,
+        opener: TaskOpener = open_tasks,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self.settings = settings
+        self.device = device
+        self.heartbeat = heartbeat
+        self.clock = clock
+        self.config = RL2Config(**settings.rl2)
+        self._opener = opener
+        self._open_tasks: dict[int, TaskBatch] = {}
+        self.next_task: dict[str, int] = {}
+        self.learner = self._restored_learner()
+
+    # The state and its commits
+
+    def _restored_learner(self) -> RL2Learner:
+        for checkpoint in self.store.restore_candidates():
+            try:
+                return self._learner_from(checkpoint)
+            except CorruptFileError as error:
+                log.error("checkpoint is corrupt, trying an older one", error=str(error))
+        log.info("no checkpoint to restore, starting anew", seed=self.settings.learner.seed)
+        self.next_task = {}
+        return RL2Learner(self.config, device=self.device, seed=self.settings.learner.seed)
+
+    def _learner_from(self, checkpoint: Checkpoint) -> RL2Learner:
+        arrays = self.store.load_parameters(checkpoint.file)
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        learner = RL2Learner.from_tensors(self.config, tensors, checkpoint.meta["learner"], device=self.device)
+        self.next_task = dict(checkpoint.meta["next_task"])
+        log.info("restored", learner_steps=checkpoint.learner_steps, sha256=checkpoint.file.sha256[:12])
+        return learner
+
+    def restore_last_commit(self) -> None:
+        """Forget everything since the last commit."""
+        self.learner = self._restored_learner()
+
+    def commit(self, step: LearnerStep) -> Checkpoint:
+        """Commit a learner step with the whole state that it led to, in one transaction."""
+        meta = {"learner": self.learner.to_meta(), "next_task": self.next_task}
+        return self.store.commit_learner_step(step, as_arrays(self.learner.to_tensors()), meta)
+
+    # Families
+
+    def tasks_of(self, family: Family) -> TaskBatch:
+        """The family's tasks, opened when they are first wanted and kept open."""
+        if family.id not in self._open_tasks:
+            self._open_tasks[family.id] = self.open_anew(family)
+        return self._open_tasks[family.id]
+
+    def open_anew(self, family: Family) -> TaskBatch:
+        """Open a batch of the family's tasks that the caller closes."""
+        spec = FamilySpec.from_json(family.spec)
+        return self._opener(
+            spec,
+            spaces_of(family),
+            num_trials=self.config.num_trials_for(is_tensor_native=spec.source is FamilySource.TENSOR),
+            device=self.device,
+            limits=worker_limits(self.settings),
+        )
+
+    def close_tasks(self, family_id: int) -> None:
+        """Close a family's tasks, as after a fault."""
+        tasks = self._open_tasks.pop(family_id, None)
+        if tasks is not None:
+            tasks.close()
+
+    def close_unwanted_tasks(self) -> None:
+        """Close the tasks of families that are no longer practised."""
+        wanted = {family.id for family in self.store.families() if family.state is FamilyState.ACTIVE}
+        for family_id in set(self._open_tasks) - wanted:
+            self.close_tasks(family_id)
+
+    def close(self) -> None:
+        """Close every worker."""
+        for family_id in list(self._open_tasks):
+            self.close_tasks(family_id)
+
+    def held_out_trials(self, family: Family, *, of: Any) -> int:
+        """How many held-out trials a settings section asks for, for this family's source."""
+        is_tensor = family.spec["source"] == FamilySource.TENSOR
+        return cast("int", of.trials_tensor if is_tensor else of.trials_gymnasium)
+
+
+def learner_name(family: Family) -> str:
+    """The family's name within the learner: never the same for two families, even of one name over time."""
+    return f"{family.name}@{family.id}"
+
+
+def spaces_of(family: Family) -> SpacePair:
+    """The spaces of an admitted family.
+
+    Raises:
+        ValueError: the family is not admitted yet.
+    """
+    if family.spaces is None:
+        raise ValueError(f"family {family.name!r} has not been admitted, so its spaces are not known")
+    return SpacePair.from_json(family.spaces)
+
+
+def worker_limits(settings: Settings) -> WorkerLimits:
+    """The limits that the settings put on workers."""
+    workers = settings.workers
+    return WorkerLimits(
+        memory_bytes=workers.memory_limit,
+        step_timeout_s=workers.step_timeout_s,
+        start_timeout_s=workers.start_timeout_s,
+    )
+
+
+def as_arrays(tensors: dict[str, Tensor]) -> dict[str, NDArray[Any]]:
+    """Tensors as numpy arrays on the host, for the store."""
+    return {name: np.ascontiguousarray(tensor.detach().cpu().numpy()) for name, tensor in tensors.items()}
