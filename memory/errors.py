@@ -26,7 +26,19 @@ class MemoryStoreError(Exception):
 
 
 class FolderInUseError(MemoryStoreError):
-    """Another process holds the data folder."""
+    """Another process holds the data folder.
+
+    Args:
+        pid: the process that holds it; None when it could not be told.
+    """
+
+    def __init__(self, *, operation: str, subject: str, found: str, hint: str = "", pid: int | None = None) -> None:
+        self.pid = pid
+        super().__init__(operation=operation, subject=subject, found=found, hint=hint, is_recoverable=True)
+
+
+class StoreMissingError(MemoryStoreError):
+    """There is no store in the data folder yet."""
 
 
 class UnknownSchemaError(MemoryStoreError):
@@ -47,6 +59,14 @@ class FamilyExistsError(MemoryStoreError):
 
 class VersionNotFoundError(MemoryStoreError):
     """No initialization of that version is in the store."""
+
+
+class TrialNotFoundError(MemoryStoreError):
+    """No trial of that id is in the store: it was never there, or has been pruned."""
+
+
+class ParentChangedError(MemoryStoreError):
+    """The version that a candidate was scored against is no longer the current one."""
 
 
 class StoreBusyError(MemoryStoreError):

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # numpy takes 80 ms to import, which a reader of states and totals need not pay
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class FamilyState(StrEnum):
@@ -322,3 +324,208 @@ class Request:
     kind: str
     payload: dict[str, Any]
     created_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestStatus:
+    """What became of a request.
+
+    Attributes:
+        outcome: in words, for people; None while it is open.
+        finished_at: when it was answered; None while it is open.
+    """
+
+    request: Request
+    outcome: str | None
+    finished_at: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSummary:
+    """What metrics and ``status`` show of a kind of job.
+
+    Attributes:
+        last_run: the newest run that has ended; None if there is none.
+        last_success_at: when the newest successful run ended; None if there is none.
+    """
+
+    kind: JobKind
+    last_run: JobRun | None
+    last_success_at: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Who was chosen for practise, and why."""
+
+    family: str
+    reason: str
+    started_at: float
+    outcome: JobOutcome | None
+
+
+class CounterValue(NamedTuple):
+    """A counter's value under one set of labels."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTrial:
+    """A trial in episodic memory, without its episodes; ``Store.load_trial(id)`` has them.
+
+    Attributes:
+        task: the task as JSON values.
+        num_steps: environment steps over all its episodes.
+        trial_return: sum of all its rewards.
+        size_bytes: what its episodes take, compressed.
+        learner_step: the learner step that recorded it.
+    """
+
+    id: int
+    family: str
+    task: dict[str, Any]
+    num_episodes: int
+    num_steps: int
+    trial_return: float
+    size_bytes: int
+    learner_step: int
+    recorded_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyMemory:
+    """What episodic memory holds of a family.
+
+    Attributes:
+        size_bytes: of its episodes, compressed.
+        oldest_at, newest_at: when its oldest and newest trial were recorded; None when there is none.
+    """
+
+    family: str
+    trials: int
+    episodes: int
+    size_bytes: int
+    oldest_at: float | None
+    newest_at: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryStats:
+    """How much is remembered, and what it takes on the disk.
+
+    Attributes:
+        families: one entry per family that is not removed, by name.
+        database_bytes: the size of the database file.
+        free_bytes: the part of it that is free for reuse.
+        wal_bytes: the size of the write-ahead log beside it.
+        parameters_bytes: of all parameter files.
+        disk_free_bytes: left on the file system.
+    """
+
+    families: tuple[FamilyMemory, ...]
+    database_bytes: int
+    free_bytes: int
+    wal_bytes: int
+    parameters_bytes: int
+    disk_free_bytes: int
+
+    @property
+    def trials(self) -> int:
+        """Trials remembered, over all families."""
+        return sum(family.trials for family in self.families)
+
+    @property
+    def episodes(self) -> int:
+        """Episodes remembered, over all families."""
+        return sum(family.episodes for family in self.families)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on the disk: database, write-ahead log and parameter files."""
+        return self.database_bytes + self.wal_bytes + self.parameters_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunePolicy:
+    """What prune may forget.
+
+    Attributes:
+        max_episode_bytes: episodes beyond this many compressed bytes, over all families, go, oldest first.
+        max_episode_age_s: trials older than this go; None keeps them whatever their age.
+        min_trials_per_family: the newest trials of each family that neither rule may take.
+        max_job_runs_per_kind: newest job runs kept of each kind (and always the newest of each family).
+        max_learner_steps: newest learner steps kept one by one; older ones are folded into one sum per family.
+        max_curve_points: points kept of each curve; of the older half every second goes until it fits.
+        max_rejected: newest rejected initializations kept.
+        max_finished_requests: newest answered requests kept.
+        orphan_age_s: parameter files that nothing refers to go after this; it lets a writer finish.
+    """
+
+    max_episode_bytes: int = 2 << 30
+    max_episode_age_s: float | None = None
+    min_trials_per_family: int = 256
+    max_job_runs_per_kind: int = 2_000
+    max_learner_steps: int = 20_000
+    max_curve_points: int = 5_000
+    max_rejected: int = 10
+    max_finished_requests: int = 1_000
+    orphan_age_s: float = 3_600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneReport:
+    """What a prune removed.
+
+    Attributes:
+        freed_bytes: given back to the disk: parameter files, and the shrinking of the database.
+        released_ballast: the disk was full and the ballast file had to make room.
+    """
+
+    trials: int = 0
+    episodes: int = 0
+    job_runs: int = 0
+    learner_steps_folded: int = 0
+    curve_points: int = 0
+    rejected_initializations: int = 0
+    requests: int = 0
+    parameter_files: int = 0
+    freed_bytes: int = 0
+    released_ballast: bool = False
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupReport:
+    """A backup that has been made and verified.
+
+    Attributes:
+        path: its folder; it has the layout of a data folder.
+        size_bytes: of the database and all parameter files in it.
+        new_bytes: of those, what this backup added (parameter files are shared with the backup before it).
+        removed: older backups that made room, by name.
+    """
+
+    path: Path
+    size_bytes: int
+    new_bytes: int
+    num_parameter_files: int
+    removed: tuple[str, ...]
+    duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something wrong with the store.
+
+    Attributes:
+        subject: what it is about (a file, a trial, a family).
+        found: what is wrong with it.
+        hint: what to do about it.
+    """
+
+    subject: str
+    found: str
+    hint: str = ""

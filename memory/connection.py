@@ -1,0 +1,200 @@
+"""One connection to the store: short transactions, bounded reads, errors that say what happened."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from memory.errors import MemoryStoreError
+from memory.sqlite_library import sqlite3, translated
+
+Row = sqlite3.Row
+
+BUSY_TIMEOUT_S = 10.0
+READ_LIMIT_S = 5.0
+"""A reader's transaction is cut short after this: a pinned snapshot keeps the WAL from being reset."""
+
+JOURNAL_SIZE_LIMIT_BYTES = 16 << 20
+_OPERATIONS_PER_DEADLINE_CHECK = 20_000
+
+
+class StoreConnection:
+    """A connection that hands out transactions.
+
+    It may be used from several threads; a transaction or read holds it until it ends.
+
+    Args:
+        path: the database file.
+        is_reader: never write; every read is bounded by ``read_limit_s``.
+        clock: wall clock, seconds since the epoch.
+        read_limit_s: bound of one read in seconds; None for none (checks that read everything).
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        is_reader: bool,
+        clock: Callable[[], float] = time.time,
+        read_limit_s: float | None = READ_LIMIT_S,
+    ) -> None:
+        self.path = path
+        self.is_reader = is_reader
+        self.clock = clock
+        self._read_limit_s = read_limit_s if is_reader else None
+        self._deadline = float("inf")
+        self._lock = threading.RLock()
+        self._operation = ""
+        self._is_durable = True
+        with translated("opening the store", path):
+            self.raw = _connect(path, is_reader=is_reader)
+        if self._read_limit_s is not None:
+            self.raw.set_progress_handler(self._is_past_deadline, _OPERATIONS_PER_DEADLINE_CHECK)
+
+    def _is_past_deadline(self) -> bool:
+        return time.monotonic() > self._deadline
+
+    def close(self) -> None:
+        """Close the connection; the last one to close moves the WAL into the database."""
+        with self._lock, translated("closing the store", self.path):
+            self.raw.close()
+
+    @contextmanager
+    def transaction(self, operation: str, *, is_durable: bool = True) -> Iterator[None]:
+        """Write all of the block or nothing of it; inside another transaction, become part of that one.
+
+        Args:
+            operation: what is being done, as a gerund, for errors.
+            is_durable: whether the commit must survive a power cut once the block has been left.
+
+        Raises:
+            StoreFullError: no room; nothing was recorded.
+            StoreBusyError: the write lock was not had in time; nothing was recorded.
+        """
+        if self.is_reader:
+            raise MemoryStoreError(operation=operation, subject=str(self.path), found="this store was opened to read.")
+        with self._lock:
+            if self.raw.in_transaction:
+                yield
+                return
+            with translated(operation, self.path):
+                self._set_durable(is_durable=is_durable)
+                # IMMEDIATE: a deferred transaction that reads before it writes can fail with SQLITE_BUSY_SNAPSHOT,
+                # which no busy time-out waits for.
+                self.raw.execute("BEGIN IMMEDIATE")
+                try:
+                    yield
+                    self.raw.execute("COMMIT")
+                except BaseException:
+                    if self.raw.in_transaction:
+                        self.raw.execute("ROLLBACK")
+                    raise
+
+    def _set_durable(self, *, is_durable: bool) -> None:
+        """Choose whether commits wait for the disk.
+
+        FULL for whatever is acknowledged. In WAL mode NORMAL survives kill -9 but not a power cut: the database would
+        wake at an older commit whose checkpoint file has been removed since, because the removal of a superseded
+        file relies on the commit that superseded it. NORMAL is for rows that only mirror a running process
+        (the daemon's status); a later FULL commit makes them durable too, for the WAL is synced as a whole.
+        """
+        if is_durable != self._is_durable:
+            self.raw.execute("PRAGMA synchronous = " + ("FULL" if is_durable else "NORMAL"))
+            self._is_durable = is_durable
+
+    @contextmanager
+    def snapshot(self, operation: str = "reading the store") -> Iterator[None]:
+        """Let all reads of the block see one state of the store; inside a transaction, that transaction's."""
+        with self._lock:
+            if self.raw.in_transaction:
+                yield
+                return
+            with translated(operation, self.path):
+                self._start_deadline()
+                self.raw.execute("BEGIN")
+                try:
+                    yield
+                finally:
+                    self._deadline = float("inf")
+                    if self.raw.in_transaction:
+                        self.raw.execute("ROLLBACK")
+
+    def _start_deadline(self) -> None:
+        if self._read_limit_s is not None:
+            self._deadline = time.monotonic() + self._read_limit_s
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Return all rows of a query; the query is over when this returns, so it pins nothing."""
+        with self._lock, translated("reading the store", self.path):
+            is_alone = not self.raw.in_transaction
+            if is_alone:
+                self._start_deadline()
+            try:
+                return self.raw.execute(sql, parameters).fetchall()
+            finally:
+                if is_alone:
+                    self._deadline = float("inf")
+
+    def row(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
+        """Return the first row of a query, or None."""
+        found = self.rows(sql, parameters)
+        return found[0] if found else None
+
+    def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """Return the first column of the first row of a query, or None."""
+        found = self.row(sql, parameters)
+        return None if found is None else found[0]
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Write with one statement inside a transaction; return how many rows it changed."""
+        return self._in_transaction(sql, parameters).rowcount
+
+    def insert(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Insert one row inside a transaction; return its id."""
+        row_id = self._in_transaction(sql, parameters).lastrowid
+        return 0 if row_id is None else row_id
+
+    def _in_transaction(self, sql: str, parameters: Sequence[Any]) -> sqlite3.Cursor:
+        with self._lock:
+            if not self.raw.in_transaction:
+                raise MemoryStoreError(
+                    operation="writing to the store", subject=str(self.path), found="no transaction is open."
+                )
+            return self.raw.execute(sql, parameters)
+
+
+def _connect(path: Path, *, is_reader: bool) -> sqlite3.Connection:
+    mode = "ro" if is_reader else "rwc"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.row_factory = sqlite3.Row
+    if is_reader:
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+    # Only takes effect on a database without tables: lets prune give pages back to the disk bit by bit.
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT_BYTES}")
+    return connection
+
+
+def to_json(value: Any) -> str:
+    """Return JSON text for a column."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def from_json(text: str) -> Any:
+    """Return the value of a JSON column."""
+    return json.loads(text)

@@ -1,0 +1,35 @@
+"""Counters with bounded labels that go on where they were after a restart."""
+
+from __future__ import annotations
+
+import json
+
+from memory.connection import StoreConnection
+from memory.records import CounterValue
+
+
+class CounterRoom:
+    """The counters of a store."""
+
+    def __init__(self, connection: StoreConnection) -> None:
+        self._connection = connection
+
+    def add_to_counter(self, name: str, labels: dict[str, str], amount: float = 1) -> None:
+        """Add to a counter, which begins at 0.
+
+        Raises:
+            ValueError: the amount is negative or not finite.
+        """
+        if not 0 <= amount < float("inf"):
+            raise ValueError(f"a counter only grows: {name} cannot be changed by {amount}")
+        with self._connection.transaction("adding to a counter"):
+            self._connection.execute(
+                "INSERT INTO counters (name, labels, value) VALUES (?, ?, ?)"
+                " ON CONFLICT (name, labels) DO UPDATE SET value = value + excluded.value",
+                (name, json.dumps(labels, sort_keys=True), amount),
+            )
+
+    def counters(self) -> list[CounterValue]:
+        """Return every counter's value, by name and labels."""
+        found = self._connection.rows("SELECT name, labels, value FROM counters ORDER BY name, labels")
+        return [CounterValue(row["name"], json.loads(row["labels"]), row["value"]) for row in found]

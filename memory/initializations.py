@@ -1,0 +1,206 @@
+"""Initializations: published versions with their parents, rejected candidates with their scores, rollbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from memory.connection import Row, StoreConnection, from_json, to_json
+from memory.errors import ParentChangedError, VersionNotFoundError
+from memory.parameter_files import record_file
+from memory.parameters import ParameterFolder
+from memory.records import FamilyScore, Initialization, InitializationState, ParameterFile
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SELECT = (
+    "SELECT initializations.*, parameter_files.size_bytes FROM initializations JOIN parameter_files USING (sha256)"
+)
+
+
+class InitializationRoom:
+    """The initializations of a store."""
+
+    def __init__(self, connection: StoreConnection, parameters: ParameterFolder) -> None:
+        self._connection = connection
+        self._parameters = parameters
+
+    def publish(
+        self,
+        tensors: Mapping[str, NDArray[Any]],
+        *,
+        metadata: Mapping[str, str] | None = None,
+        scores: Sequence[FamilyScore],
+        provenance: dict[str, Any],
+        reason: str,
+        parent: int | None,
+    ) -> Initialization:
+        """Publish a candidate as the next version; it becomes the current one.
+
+        Args:
+            tensors: the parameters.
+            metadata: texts for the file's own header, for whoever loads it without a store.
+            scores: of the candidate beside its parent, per family.
+            provenance: learner, settings, family totals, learnd's version.
+            reason: why it passed, for people.
+            parent: the version that it was scored against; None for the first.
+
+        Raises:
+            ParentChangedError: another version is current by now (a rollback, say): score it again.
+            StoreFullError: no room; nothing was recorded.
+        """
+        with self._parameters.kept_still():
+            file = self._parameters.write(tensors, metadata=metadata)
+            with self._connection.transaction("publishing an initialization"):
+                self._require_current(parent)
+                version = self._connection.value("SELECT coalesce(max(version), 0) + 1 FROM initializations")
+                self._connection.execute("UPDATE initializations SET is_current = 0 WHERE is_current = 1")
+                row_id = self._insert(
+                    file, scores, provenance, reason, parent, state=InitializationState.PUBLISHED, version=version
+                )
+                return self._by_id(row_id)
+
+    def _require_current(self, parent: int | None) -> None:
+        current = self._connection.value("SELECT version FROM initializations WHERE is_current = 1")
+        if current != parent:
+            raise ParentChangedError(
+                operation="publishing a candidate with parent",
+                subject=str(parent),
+                found=f"version {current} is current now.",
+                hint="Score the candidate against that one.",
+                is_recoverable=True,
+            )
+
+    def reject(
+        self,
+        tensors: Mapping[str, NDArray[Any]],
+        *,
+        metadata: Mapping[str, str] | None = None,
+        scores: Sequence[FamilyScore],
+        provenance: dict[str, Any],
+        reason: str,
+        parent: int | None,
+    ) -> Initialization:
+        """Keep a candidate that was not published, with its scores and the reason; arguments as for ``publish``."""
+        with self._parameters.kept_still():
+            file = self._parameters.write(tensors, metadata=metadata)
+            with self._connection.transaction("rejecting a candidate"):
+                row_id = self._insert(
+                    file, scores, provenance, reason, parent, state=InitializationState.REJECTED, version=None
+                )
+                return self._by_id(row_id)
+
+    def _insert(
+        self,
+        file: ParameterFile,
+        scores: Sequence[FamilyScore],
+        provenance: dict[str, Any],
+        reason: str,
+        parent: int | None,
+        *,
+        state: InitializationState,
+        version: int | None,
+    ) -> int:
+        record_file(self._connection, file)
+        return self._connection.insert(
+            "INSERT INTO initializations (version, parent, state, is_current, sha256, scores, provenance, reason,"
+            " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                version,
+                parent,
+                state,
+                version is not None,
+                file.sha256,
+                to_json([asdict(score) for score in scores]),
+                to_json(provenance),
+                reason,
+                self._connection.clock(),
+            ),
+        )
+
+    def initializations(self) -> list[Initialization]:
+        """Return all initializations, published and rejected, newest first."""
+        return [_initialization(row) for row in self._connection.rows(f"{_SELECT} ORDER BY id DESC")]
+
+    def current_initialization(self) -> Initialization | None:
+        """Return the version that is served now; None before the first."""
+        row = self._connection.row(f"{_SELECT} WHERE is_current = 1")
+        return None if row is None else _initialization(row)
+
+    def initialization(self, version: int) -> Initialization:
+        """Return a version.
+
+        Raises:
+            VersionNotFoundError: there is none of that number.
+        """
+        row = self._connection.row(f"{_SELECT} WHERE version = ?", (version,))
+        if row is None:
+            raise _no_version(str(version), "there is none of that number.")
+        return _initialization(row)
+
+    def roll_back(self, *, to: int | None = None, reason: str) -> Initialization:
+        """Make an earlier version the current one; the one that was becomes ``ROLLED_BACK``.
+
+        Args:
+            to: the version to go to; None takes the current one's parent.
+            reason: why, for people; kept in the table ``rollbacks``.
+
+        Raises:
+            VersionNotFoundError: there is no such version, nothing to roll back, or it is current already.
+            CorruptFileError: the version's file is missing or damaged; nothing was changed.
+        """
+        with self._connection.transaction("rolling back an initialization"):
+            current = self.current_initialization()
+            if current is None or current.version is None:
+                raise _no_version("current", "nothing has been published yet.")
+            target = to if to is not None else current.parent
+            if target is None:
+                raise _no_version(str(current.version), "it is the first version and has no parent.")
+            if target == current.version:
+                raise _no_version(str(target), "it is the current version already.")
+            self._parameters.read(self.initialization(target).file)
+            self._move_current(current.version, target)
+            self._connection.execute(
+                "INSERT INTO rollbacks (from_version, to_version, reason, at) VALUES (?, ?, ?, ?)",
+                (current.version, target, reason, self._connection.clock()),
+            )
+            return self.initialization(target)
+
+    def _move_current(self, current: int, target: int) -> None:
+        self._connection.execute(
+            "UPDATE initializations SET is_current = 0, state = ? WHERE version = ?",
+            (InitializationState.ROLLED_BACK, current),
+        )
+        self._connection.execute(
+            "UPDATE initializations SET is_current = 1, state = ? WHERE version = ?",
+            (InitializationState.PUBLISHED, target),
+        )
+
+    def _by_id(self, row_id: int) -> Initialization:
+        return _initialization(self._connection.rows(f"{_SELECT} WHERE initializations.id = ?", (row_id,))[0])
+
+
+def _no_version(subject: str, found: str) -> VersionNotFoundError:
+    return VersionNotFoundError(
+        operation="looking up version",
+        subject=subject,
+        found=found,
+        hint="`learnd policy list` shows those there are.",
+    )
+
+
+def _initialization(row: Row) -> Initialization:
+    return Initialization(
+        id=row["id"],
+        version=row["version"],
+        parent=row["parent"],
+        state=InitializationState(row["state"]),
+        is_current=bool(row["is_current"]),
+        file=ParameterFile(sha256=row["sha256"], size_bytes=row["size_bytes"]),
+        scores=tuple(FamilyScore(**score) for score in from_json(row["scores"])),
+        provenance=from_json(row["provenance"]),
+        reason=row["reason"],
+        created_at=row["created_at"],
+    )

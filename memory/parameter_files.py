@@ -1,0 +1,42 @@
+"""The rows of parameter files: which content the store refers to, and which it no longer does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from memory.connection import StoreConnection
+from memory.records import ParameterFile
+
+UNREFERENCED = (
+    "NOT EXISTS (SELECT 1 FROM checkpoints WHERE checkpoints.sha256 = parameter_files.sha256)"
+    " AND NOT EXISTS (SELECT 1 FROM initializations WHERE initializations.sha256 = parameter_files.sha256)"
+)
+
+
+def record_file(connection: StoreConnection, file: ParameterFile) -> None:
+    """Record a file inside the caller's transaction, before the row that refers to it."""
+    connection.execute(
+        "INSERT INTO parameter_files (sha256, size_bytes, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (file.sha256, file.size_bytes, connection.clock()),
+    )
+
+
+def forget_unreferenced(connection: StoreConnection, *, among: Sequence[str] | None = None) -> list[str]:
+    """Forget the files that no row refers to, inside the caller's transaction; return their checksums.
+
+    Args:
+        among: only these, where the caller knows which have lost a reference; None looks at all.
+    """
+    if among is None:
+        found = connection.rows(f"SELECT sha256 FROM parameter_files WHERE {UNREFERENCED}")
+        among = [row["sha256"] for row in found]
+    return [
+        sha256
+        for sha256 in among
+        if connection.execute(f"DELETE FROM parameter_files WHERE sha256 = ? AND {UNREFERENCED}", (sha256,))
+    ]
+
+
+def is_recorded(connection: StoreConnection, sha256: str) -> bool:
+    """Whether the store refers to that content."""
+    return connection.row("SELECT 1 FROM parameter_files WHERE sha256 = ?", (sha256,)) is not None

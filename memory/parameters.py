@@ -1,0 +1,213 @@
+"""Parameter files: safetensors named by their sha256, written so that a name never stands for half a file."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memory.errors import CorruptFileError, MemoryStoreError, StoreFullError
+from memory.records import ParameterFile
+from memory.sqlite_library import FULL_HINT, is_out_of_room
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SUFFIX = ".safetensors"
+
+
+class ParameterFolder:
+    """The parameter files of one data folder.
+
+    Two duties meet here: writers put a file down and only then commit the row that refers to it, and removers take
+    files away that no row refers to. A lock keeps the second from seeing the gap of the first.
+
+    Args:
+        path: the folder of the files.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def file_path(self, sha256: str) -> Path:
+        """Return where the file of that content is."""
+        return self.path / f"{sha256}{SUFFIX}"
+
+    @contextmanager
+    def kept_still(self) -> Iterator[None]:
+        """While inside, nobody removes parameter files: from writing one to the commit that refers to it."""
+        with self._lock_file() as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            yield
+
+    @contextmanager
+    def removable(self) -> Iterator[bool]:
+        """Whether files may be removed inside the block; False at once when somebody keeps them still."""
+        with self._lock_file() as descriptor:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+    @contextmanager
+    def _lock_file(self) -> Iterator[int]:
+        descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def write(self, tensors: Mapping[str, NDArray[Any]], *, metadata: Mapping[str, str] | None = None) -> ParameterFile:
+        """Write tensors to a file named by its sha256 and make it last: temporary file, fsync, rename, fsync.
+
+        Equal tensors and metadata give the same file, byte for byte, in every process.
+
+        Raises:
+            StoreFullError: no room; no file was left.
+        """
+        content = encode(tensors, metadata=metadata)
+        sha256 = hashlib.sha256(content).hexdigest()
+        path = self.file_path(sha256)
+        if not (path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256):
+            write_durably(path, content)
+        return ParameterFile(sha256=sha256, size_bytes=len(content))
+
+    def read(self, file: ParameterFile) -> bytes:
+        """Return a file's bytes, checked against its name.
+
+        Raises:
+            CorruptFileError: it is missing or its content does not match its checksum.
+        """
+        path = self.file_path(file.sha256)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError as error:
+            raise _corrupt(path, "the file is missing.") from error
+        except OSError as error:
+            raise _corrupt(path, f"it cannot be read: {error.strerror}.") from error
+        found = hashlib.sha256(content).hexdigest()
+        if found != file.sha256:
+            raise _corrupt(path, f"its {len(content)} bytes have the sha256 {found}.")
+        return content
+
+    def load(self, file: ParameterFile) -> dict[str, NDArray[Any]]:
+        """Return a file's tensors, after its checksum has been verified.
+
+        Raises:
+            CorruptFileError: it is missing, damaged, or not safetensors.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        content = self.read(file)
+        try:
+            return load(content)
+        except SafetensorError as error:
+            raise _corrupt(self.file_path(file.sha256), f"it is not a safetensors file: {error}.") from error
+
+    def remove(self, sha256: str) -> int:
+        """Remove a file that no row refers to; return the bytes freed."""
+        return _remove(self.file_path(sha256))
+
+    def listed(self) -> dict[str, os.stat_result]:
+        """Return the files that are there, by sha256."""
+        found = {}
+        for path in self.path.glob(f"*{SUFFIX}"):
+            try:
+                found[path.name.removesuffix(SUFFIX)] = path.stat()
+            except FileNotFoundError:
+                continue
+        return found
+
+    def remove_unfinished(self, *, older_than: float) -> tuple[int, int]:
+        """Remove temporary files that a killed writer left behind; return their number and bytes."""
+        freed = [
+            _remove(path) for path in self.path.glob(".*.tmp") if path.stat(follow_symlinks=False).st_mtime < older_than
+        ]
+        return len(freed), sum(freed)
+
+    def size_bytes(self) -> int:
+        """Return how many bytes all parameter files take."""
+        return sum(stats.st_size for stats in self.listed().values())
+
+
+def encode(tensors: Mapping[str, NDArray[Any]], *, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return tensors as safetensors bytes that depend on nothing but their content.
+
+    The library writes the metadata in hash order, which differs from process to process: the header is put in order.
+    """
+    import numpy as np
+    from safetensors.numpy import save
+
+    laid_out = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    content = save(laid_out, metadata=dict(metadata) if metadata else None)
+    if not metadata:
+        return content
+    (length,) = struct.unpack_from("<Q", content)
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    ordered += b" " * (-len(ordered) % 8)
+    return struct.pack("<Q", len(ordered)) + ordered + content[8 + length :]
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file so that its name stands for all of it or is not there, even after a power cut.
+
+    Raises:
+        StoreFullError: no room; nothing was left behind.
+        MemoryStoreError: the folder cannot be written to.
+    """
+    temporary = path.parent / f".{path.name[:16]}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.rename(path)
+        fsync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        found = f"{error.strerror}."
+        if is_out_of_room(error):
+            raise StoreFullError(
+                operation="writing", subject=str(path), found=found, hint=FULL_HINT, is_recoverable=True
+            ) from error
+        raise MemoryStoreError(operation="writing", subject=str(path), found=found) from error
+
+
+def fsync_folder(path: Path) -> None:
+    """Make the names in a folder last."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> int:
+    try:
+        size = path.stat().st_size
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    return size
+
+
+def _corrupt(path: Path, found: str) -> CorruptFileError:
+    return CorruptFileError(
+        operation="reading the parameters",
+        subject=str(path),
+        found=found,
+        hint="An older one can take its place: a kept checkpoint, `learnd policy rollback`, or a backup.",
+    )

@@ -1,0 +1,65 @@
+"""How much is remembered: sums kept with every commit, so that asking costs the same after a year."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from memory.connection import Row, StoreConnection
+from memory.folder import DataFolder
+from memory.records import FamilyMemory, MemoryStats
+
+_PER_FAMILY = """
+SELECT name, kept_trials, kept_episodes, kept_bytes,
+       (SELECT recorded_at FROM trials WHERE family_id = families.id ORDER BY trials.id LIMIT 1) AS oldest_at,
+       (SELECT recorded_at FROM trials WHERE family_id = families.id ORDER BY trials.id DESC LIMIT 1) AS newest_at
+FROM families WHERE state <> 'removed' ORDER BY id
+"""
+
+
+class StatsRoom:
+    """The sizes of a store."""
+
+    def __init__(self, connection: StoreConnection, folder: DataFolder) -> None:
+        self._connection = connection
+        self._folder = folder
+
+    def memory_stats(self) -> MemoryStats:
+        """Return how much is remembered per family, and what all of it takes on the disk."""
+        with self._connection.snapshot():
+            families = tuple(_family_memory(row) for row in self._connection.rows(_PER_FAMILY))
+            page_bytes = int(self._connection.value("PRAGMA page_size"))
+            num_free_pages = int(self._connection.value("PRAGMA freelist_count"))
+            parameters = self._connection.value("SELECT coalesce(sum(size_bytes), 0) FROM parameter_files")
+        disk = os.statvfs(self._folder.path)
+        return MemoryStats(
+            families=families,
+            database_bytes=_size(self._folder.store_path),
+            free_bytes=page_bytes * num_free_pages,
+            wal_bytes=_size(wal_path(self._folder.store_path)),
+            parameters_bytes=int(parameters),
+            disk_free_bytes=disk.f_bavail * disk.f_frsize,
+        )
+
+
+def wal_path(store_path: Path) -> Path:
+    """Return where SQLite keeps the write-ahead log of a database."""
+    return store_path.with_name(store_path.name + "-wal")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _family_memory(row: Row) -> FamilyMemory:
+    return FamilyMemory(
+        family=row["name"],
+        trials=row["kept_trials"],
+        episodes=row["kept_episodes"],
+        size_bytes=row["kept_bytes"],
+        oldest_at=row["oldest_at"],
+        newest_at=row["newest_at"],
+    )

@@ -1,0 +1,192 @@
+"""The store: every room of it behind one object, over one connection."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from memory.backups import BackupRoom
+from memory.checking import CheckRoom
+from memory.checkpoints import CheckpointRoom
+from memory.connection import StoreConnection
+from memory.counters import CounterRoom
+from memory.curves import CurveRoom
+from memory.errors import StoreMissingError
+from memory.families import FamilyRoom
+from memory.folder import DataFolder
+from memory.initializations import InitializationRoom
+from memory.jobs import JobRoom
+from memory.learning import LearningRoom
+from memory.parameters import ParameterFolder
+from memory.pruning import Progress, PruneRoom
+from memory.records import Problem
+from memory.requests import DaemonStatusRoom, RequestRoom
+from memory.schema import migrate, require_present
+from memory.sqlite_library import require_one_library
+from memory.stats import StatsRoom
+from memory.trials import TrialRoom
+
+
+class Store:
+    """All that learnd remembers; ``open`` makes one.
+
+    The methods are those of its rooms, bound in the constructor: their documentation is in the room's module.
+    A store may be used from several threads, one call at a time passing; long work (prune, backup, check) does not
+    hold up the others. After a fork, open another.
+
+    Args:
+        folder: the data folder.
+        connection: an open connection to its database, whose schema is current.
+    """
+
+    def __init__(self, folder: DataFolder, connection: StoreConnection) -> None:
+        self.folder = folder
+        self._connection = connection
+        self._parameters = parameters = ParameterFolder(folder.parameters_path)
+
+        counters = CounterRoom(connection)
+        self.add_to_counter = counters.add_to_counter
+        self.counters = counters.counters
+
+        families = FamilyRoom(connection, counters)
+        self.add_family = families.add_family
+        self.families = families.families
+        self.family = families.family
+        self.set_family_state = families.set_family_state
+        self.admit_family = families.admit_family
+        self.raise_reference = families.raise_reference
+        self.record_strike = families.record_strike
+        self.clear_strikes = families.clear_strikes
+
+        trials = TrialRoom(connection, families)
+        self.trials = trials.trials
+        self.load_trial = trials.load_trial
+
+        curves = CurveRoom(connection, families)
+        self.commit_evaluation = curves.commit_evaluation
+        self.curve = curves.curve
+        self.latest_points = curves.latest_points
+
+        checkpoints = CheckpointRoom(connection, parameters)
+        self.last_checkpoint = checkpoints.last_checkpoint
+        self.keep_checkpoint = checkpoints.keep_checkpoint
+        self.kept_checkpoints = checkpoints.kept_checkpoints
+        self.restore_candidates = checkpoints.restore_candidates
+        self.load_parameters = checkpoints.load_parameters
+
+        learning = LearningRoom(connection, parameters, families, trials, curves, checkpoints)
+        self.commit_learner_step = learning.commit_learner_step
+
+        initializations = InitializationRoom(connection, parameters)
+        self.publish = initializations.publish
+        self.reject = initializations.reject
+        self.initializations = initializations.initializations
+        self.current_initialization = initializations.current_initialization
+        self.initialization = initializations.initialization
+        self.roll_back = initializations.roll_back
+
+        jobs = JobRoom(connection, counters)
+        self.set_schedule = jobs.set_schedule
+        self.schedule = jobs.schedule
+        self.start_job = jobs.start_job
+        self.finish_job = jobs.finish_job
+        self.record_job_outcome = jobs.record_job_outcome
+        self.interrupt_running_jobs = jobs.interrupt_running_jobs
+        self.job_runs = jobs.job_runs
+        self.job_summaries = jobs.job_summaries
+        self.choice_history = jobs.choice_history
+        self.last_practised = jobs.last_practised
+
+        requests = RequestRoom(connection)
+        self.request = requests.request
+        self.take_requests = requests.take_requests
+        self.finish_request = requests.finish_request
+        self.request_status = requests.request_status
+
+        daemon_status = DaemonStatusRoom(connection)
+        self.set_daemon_status = daemon_status.set_daemon_status
+        self.daemon_status = daemon_status.daemon_status
+
+        self.memory_stats = StatsRoom(connection, folder).memory_stats
+        self.prune = PruneRoom(connection, folder, parameters).prune
+        backups = BackupRoom(folder, parameters, connection.clock)
+        self.back_up = backups.back_up
+        self.backups = backups.backups
+
+    @classmethod
+    def open(cls, folder: DataFolder, *, is_reader: bool = False, clock: Callable[[], float] = time.time) -> Store:
+        """Open the store of a data folder.
+
+        A writer makes the folder and the database where they are missing and brings the schema up to date. A reader
+        works with the daemon up or down, writes nothing, and each of its reads is bounded.
+
+        Args:
+            is_reader: never write.
+            clock: wall clock, seconds since the epoch.
+
+        Raises:
+            StoreMissingError: a reader found no store.
+            UnknownSchemaError: another version of learnd wrote it.
+            CorruptFileError: the database is damaged.
+            MemoryStoreError: the folder cannot be used.
+        """
+        if is_reader:
+            _require_file(folder.store_path)
+        else:
+            require_one_library()
+            folder.create()
+        connection = StoreConnection(folder.store_path, is_reader=is_reader, clock=clock)
+        try:
+            if is_reader:
+                require_present(connection)
+            else:
+                migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(folder, connection)
+
+    @property
+    def is_reader(self) -> bool:
+        """Whether it was opened to read only."""
+        return self._connection.is_reader
+
+    def data_version(self) -> int:
+        """Return a number that changes when another connection has committed since the last call."""
+        return int(self._connection.value("PRAGMA data_version"))
+
+    def check(self, *, progress: Progress | None = None) -> list[Problem]:
+        """Read everything and return what is wrong; writes nothing.
+
+        Args:
+            progress: called with what is being checked and how much of it has been.
+        """
+        connection = StoreConnection(self.folder.store_path, is_reader=True, read_limit_s=None)
+        try:
+            return CheckRoom(connection, self.folder, self._parameters).check(progress=progress)
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Close the connection; safe to call again."""
+        self._connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _require_file(path: Path) -> None:
+    if not path.exists():
+        raise StoreMissingError(
+            operation="opening the store",
+            subject=str(path),
+            found="there is none.",
+            hint="Start `learnd run` once, or name another folder with --data-dir.",
+        )
