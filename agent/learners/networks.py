@@ -1,0 +1,112 @@
+"""The networks that few-shot learners adapt, with one set of parameters a task.
+
+A network is an ordinary module over examples ([B, …] → [B, O]) that can also be run with M sets of parameters at once
+(:class:`TaskNetwork`): the tasks are a batch dimension of every product, not a loop.
+
+Shapes: B examples, M tasks, S examples a task, O outputs; ``…`` is one input's own shape.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from envs.few_shot.tasks import FewShotShapes
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Which network stands between an input and its outputs.
+
+    Attributes:
+        hidden_sizes: widths of the hidden layers of a multi-layer perceptron (vector inputs).
+    """
+
+    hidden_sizes: tuple[int, ...] = (40, 40)
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return {**asdict(self), "hidden_sizes": list(self.hidden_sizes)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> NetworkConfig:
+        """The settings that :meth:`to_json` wrote."""
+        return cls(**{**values, "hidden_sizes": tuple(values["hidden_sizes"])})
+
+
+class TaskNetwork(Protocol):
+    """A network that can be run with M sets of parameters at once."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Its own parameters by name."""
+        ...
+
+    def forward_tasks(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Run each task's examples through that task's parameters; differentiable twice.
+
+        Statistics that a layer takes over a batch are taken over each task's S examples.
+
+        Args:
+            parameters: name → [M, *shape] for every name of ``named_parameters``; [1, *shape] is shared by all tasks.
+            x: [M, S, …].
+
+        Returns:
+            [M, S, O].
+        """
+        ...
+
+
+class MLP(nn.Module):
+    """A multi-layer perceptron with rectified units; weights are stored [in, out].
+
+    Args:
+        input_shape: one input's shape; it is flattened.
+        output_size: O.
+        hidden_sizes: widths of the hidden layers.
+        generator: draws the weights (He et al. 2015: variance 2 / fan-in, the last layer 1 / fan-in); biases are 0.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        output_size: int,
+        *,
+        hidden_sizes: tuple[int, ...],
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        sizes = (math.prod(input_shape), *hidden_sizes, output_size)
+        self.num_layers = len(sizes) - 1
+        for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+            scale = math.sqrt((2.0 if layer < self.num_layers - 1 else 1.0) / fan_in)
+            weight = torch.randn(fan_in, fan_out, generator=generator) * scale
+            self.register_parameter(f"weight_{layer}", nn.Parameter(weight))
+            self.register_parameter(f"bias_{layer}", nn.Parameter(torch.zeros(fan_out)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, …] → [B, O]."""
+        parameters = {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
+        return self.forward_tasks(parameters, x.unsqueeze(0)).squeeze(0)
+
+    def forward_tasks(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """[M, S, …] → [M, S, O], task m with parameters m."""
+        num_tasks = len(x)
+        hidden = x.flatten(2)
+        for layer in range(self.num_layers):
+            weight = parameters[f"weight_{layer}"].expand(num_tasks, -1, -1)
+            bias = parameters[f"bias_{layer}"].unsqueeze(1)
+            hidden = torch.baddbmm(bias, hidden, weight)
+            if layer < self.num_layers - 1:
+                hidden = hidden.relu()
+        return hidden
+
+
+def build_network(shapes: FewShotShapes, config: NetworkConfig, *, generator: torch.Generator) -> MLP:
+    """The network for inputs and outputs of these shapes."""
+    return MLP(shapes.input_shape, shapes.output_size, hidden_sizes=config.hidden_sizes, generator=generator)

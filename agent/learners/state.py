@@ -1,0 +1,63 @@
+"""A learner's state as named tensors, so that safetensors holds the whole of it.
+
+Names are paths: ``parameters.<name>``, ``optimizer.<name>.<moment>``, ``random_state``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+RANDOM_STATE = "random_state"
+
+
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Detached copies under ``prefix.<name>``."""
+    return {f"{prefix}.{name}": tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+
+
+def under_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that stand under ``prefix.``, by the rest of their names."""
+    start = f"{prefix}."
+    return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def load_parameters(parameters: Iterable[tuple[str, nn.Parameter]], tensors: Mapping[str, Tensor]) -> None:
+    """Copy tensors into the parameters of the same names.
+
+    Raises:
+        KeyError: a parameter has no tensor.
+        ValueError: a tensor's shape is not its parameter's.
+    """
+    with torch.no_grad():
+        for name, parameter in parameters:
+            if tensors[name].shape != parameter.shape:
+                raise ValueError(
+                    f"restoring parameter {name!r}: its shape is {tuple(tensors[name].shape)} and not "
+                    f"{tuple(parameter.shape)}."
+                )
+            parameter.copy_(tensors[name])
+
+
+def optimizer_to_tensors(
+    optimizer: torch.optim.Optimizer, parameters: Iterable[tuple[str, nn.Parameter]]
+) -> dict[str, Tensor]:
+    """The optimiser's moments and step counts as ``optimizer.<parameter>.<moment>``."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in parameters:
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if value is not None:
+                tensors[f"optimizer.{name}.{key}"] = torch.as_tensor(value).detach().clone()
+    return tensors
+
+
+def load_optimizer(
+    optimizer: torch.optim.Optimizer, parameters: Iterable[tuple[str, nn.Parameter]], tensors: Mapping[str, Tensor]
+) -> None:
+    """Give an optimiser the state that :func:`optimizer_to_tensors` wrote; without any, it stays fresh."""
+    for name, parameter in parameters:
+        state = under_prefix(f"optimizer.{name}", tensors)
+        if state:
+            optimizer.state[parameter] = {key: value.detach().clone() for key, value in state.items()}

@@ -1,0 +1,1 @@
+"""Few-shot families: supervised tasks of a support set and a query set."""
