@@ -1,0 +1,670 @@
+"""The program that a worker runs: B plain Gymnasium environments, stepped on request.
+
+Self-contained (standard library, numpy, gymnasium), so that any interpreter with those two packages can run it by its
+path, and a user's own packages called ``agent``, ``envs`` or ``memory`` do not collide with learnd's.
+
+Requests come through a pipe: a line of JSON for what is rare (configure, open, begin, check), the byte ``s`` for a
+step. XX lie in shared memory:
+action [B, n], active [B], observation [B, D], final_observation [B, D], reward [B], terminated [B], truncated [B].
+
+A step resets an environment whose episode ended at once, with no step in between, and keeps its last observation apart.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# Before anything else is imported: this file's folder holds modules that a user's packages may be named like.
+if sys.path and sys.path[0] and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+    del sys.path[0]
+
+import contextlib
+import ctypes
+import difflib
+import faulthandler
+import importlib
+import json
+import math
+import mmap
+import os
+import random
+import resource
+import signal
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+MAX_OBSERVATION_SIZE = 4096
+MAX_DISCRETE_OBSERVATIONS = 65536
+MAX_ACTION_CHOICES = 4096
+MAX_DETAIL = 16_000
+PR_SET_PDEATHSIG = 1
+
+REWARD_CLASSES = frozenset({float, int, bool, np.float64, np.float32, np.int64, np.int32, np.bool_})
+FLAG_CLASSES = frozenset({bool, np.bool_})
+NUMBER_KINDS = "biuf"
+NOTHING_YET = object()
+
+
+class NonsenseError(Exception):
+    """The environment returned something that its own spaces, or the Gymnasium interface, rule out."""
+
+
+class UnsupportedError(Exception):
+    """A space that no encoder or head exists for: (which, the space, a hint)."""
+
+
+class SpecError(Exception):
+    """The family's description does not fit the environment: (what was found, a hint)."""
+
+
+class EndOfRequestsError(Exception):
+    """The learner closed its end of the pipe."""
+
+
+# --- spaces -----------------------------------------------------------------------------------------------------------
+
+
+def describe_observation(space: spaces.Space[Any]) -> dict[str, Any]:
+    """What a policy observes, in the words of ``envs.spaces.ObservationSpec``."""
+    if isinstance(space, spaces.Discrete):
+        if space.n > MAX_DISCRETE_OBSERVATIONS:
+            hint = f"At most {MAX_DISCRETE_OBSERVATIONS} different observations are supported."
+            raise UnsupportedError("observation", repr(space), hint)
+        return {"kind": "discrete", "size": int(space.n)}
+    size = flat_size(space)
+    if not 1 <= size <= MAX_OBSERVATION_SIZE:
+        hint = (
+            f"It has {size} values and 1 to {MAX_OBSERVATION_SIZE} are supported: wrap the environment so that it "
+            "observes less (gymnasium.wrappers.ResizeObservation, GrayscaleObservation, or features of your own)."
+        )
+        raise UnsupportedError("observation", repr(space), hint)
+    return {"kind": "vector", "size": size}
+
+
+def flat_size(space: spaces.Space[Any]) -> int:
+    """D: one value a number of a Box or MultiBinary, one a choice of a Discrete or MultiDiscrete."""
+    if isinstance(space, (spaces.Box, spaces.MultiBinary)):
+        return int(np.prod(space.shape, dtype=np.int64))
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return int(space.nvec.sum())
+    if isinstance(space, spaces.Dict):
+        return sum(flat_size(part) for part in space.spaces.values())
+    if isinstance(space, spaces.Tuple):
+        return sum(flat_size(part) for part in space.spaces)
+    hint = "Supported are Box, Discrete, MultiDiscrete, MultiBinary, and Dict and Tuple of these."
+    raise UnsupportedError("observation", repr(space), hint)
+
+
+def describe_action(space: spaces.Space[Any]) -> dict[str, Any]:
+    """What a policy chooses, in the words of ``envs.spaces.ActionSpec``."""
+    if isinstance(space, spaces.Discrete):
+        choices, start = [int(space.n)], [int(space.start)]
+    elif isinstance(space, spaces.MultiDiscrete):
+        choices = [int(n) for n in space.nvec.ravel()]
+        start = [int(n) for n in np.broadcast_to(getattr(space, "start", 0), space.nvec.shape).ravel()]
+    elif isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating) and np.prod(space.shape) > 0:
+        low, high = ([float(x) for x in bound.ravel()] for bound in (space.low, space.high))
+        return {"kind": "continuous", "choices": [], "low": low, "high": high, "start": []}
+    else:
+        hint = "Supported are Discrete, MultiDiscrete and Box of floats: wrap the environment in an ActionWrapper."
+        raise UnsupportedError("action", repr(space), hint)
+    if sum(choices) > MAX_ACTION_CHOICES:
+        raise UnsupportedError("action", repr(space), f"At most {MAX_ACTION_CHOICES} choices are supported.")
+    kind = "discrete" if isinstance(space, spaces.Discrete) else "multi_discrete"
+    return {"kind": kind, "choices": choices, "low": [], "high": [], "start": start}
+
+
+def flattener(space: spaces.Space[Any], name: str = "observation") -> Callable[[Any, Any], None]:
+    """A function (observation, out [D] float32) that checks an observation and writes its values into ``out``."""
+    if isinstance(space, (spaces.Box, spaces.MultiBinary)):
+        return _array_flattener(tuple(space.shape), name)
+    if isinstance(space, spaces.Discrete):
+        return _one_hot_flattener(int(space.n), int(space.start), name)
+    if isinstance(space, spaces.MultiDiscrete):
+        return _one_hots_flattener(space, name)
+    keys: list[Any] = list(space.spaces) if isinstance(space, spaces.Dict) else list(range(len(space.spaces)))  # type: ignore[attr-defined]
+    parts, position = [], 0
+    for key in keys:
+        part = space[key]  # type: ignore[index]
+        size = flat_size(part)
+        parts.append((key, slice(position, position + size), flattener(part, f"{name}[{key!r}]")))
+        position += size
+    container: type[Any] = dict if isinstance(space, spaces.Dict) else tuple
+
+    def write(value: Any, out: Any) -> None:
+        if not isinstance(value, container) or len(value) != len(parts):
+            raise NonsenseError(f"{name} should be a {container.__name__} of {len(parts)}, and it is {summary(value)}.")
+        for key, where, write_part in parts:
+            try:
+                inner = value[key]
+            except KeyError:
+                raise NonsenseError(f"{name} has no {key!r}, which its space has.") from None
+            write_part(inner, out[where])
+
+    return write
+
+
+def _array_flattener(shape: tuple[int, ...], name: str) -> Callable[[Any, Any], None]:
+    def write(value: Any, out: Any) -> None:
+        array = np.asarray(value)
+        if array.dtype.kind not in NUMBER_KINDS:
+            raise NonsenseError(f"{name} should be numbers, and it is {summary(value)}.")
+        if array.shape != shape:
+            raise NonsenseError(f"{name} should have shape {shape}, and it is {summary(value)}.")
+        out[:] = array.ravel()
+
+    return write
+
+
+def _one_hot_flattener(n: int, start: int, name: str) -> Callable[[Any, Any], None]:
+    def write(value: Any, out: Any) -> None:
+        out[:] = 0.0
+        out[checked_index(value, start, n, name)] = 1.0
+
+    return write
+
+
+def _one_hots_flattener(space: spaces.MultiDiscrete, name: str) -> Callable[[Any, Any], None]:
+    choices, shape = space.nvec.ravel(), space.nvec.shape
+    starts = np.broadcast_to(getattr(space, "start", 0), shape).ravel()
+    offsets = np.concatenate([[0], np.cumsum(choices)[:-1]])
+
+    def write(value: Any, out: Any) -> None:
+        array = np.asarray(value)
+        if array.shape != shape or array.dtype.kind not in "iu":
+            raise NonsenseError(f"{name} should be integers of shape {shape}, and it is {summary(value)}.")
+        index = array.ravel() - starts
+        if (index < 0).any() or (index >= choices).any():
+            raise NonsenseError(f"{name} is outside its space {space}: {summary(value)}.")
+        out[:] = 0.0
+        out[offsets + index] = 1.0
+
+    return write
+
+
+def checked_index(value: Any, start: int, n: int, name: str) -> int:
+    """The index of a Discrete space's value."""
+    is_scalar = isinstance(value, (int, np.integer)) or (
+        isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iu"
+    )
+    if not is_scalar or isinstance(value, bool):
+        raise NonsenseError(f"{name} should be an integer, and it is {summary(value)}.")
+    index = int(value) - start
+    if not 0 <= index < n:
+        raise NonsenseError(f"{name} should be {start} to {start + n - 1}, and it is {int(value)}.")
+    return index
+
+
+def summary(value: Any) -> str:
+    """A value in a few words: its type, shape and beginning."""
+    kind = type(value).__name__
+    if isinstance(value, np.ndarray):
+        kind = f"ndarray of {value.dtype} with shape {value.shape}"
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  (a user's own __repr__ may do anything)
+        text = "(no repr)"
+    return f"{kind}: {text[:120]}"
+
+
+# --- environments -----------------------------------------------------------------------------------------------------
+
+
+class Maker:
+    """Makes the family's environments, without the wrappers whose work the host does itself.
+
+    The time limit is counted by the host and the order of calls is its own, so neither wrapper costs a call per step.
+    Wrappers that an environment is registered with stay.
+    """
+
+    def __init__(self, configuration: dict[str, Any]) -> None:
+        self._entry: str = configuration["entry"]
+        self._kwargs: dict[str, Any] = configuration["kwargs"]
+        self._make = self._maker()
+
+    def __call__(self, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+        """One environment, with the task's own keyword arguments on top of the family's."""
+        env = self._make(**{**self._kwargs, **kwargs})
+        if not isinstance(env, gymnasium.Env):
+            found = f"{self._entry!r} made a {type(env).__name__}, which is no gymnasium.Env."
+            raise SpecError(found, "Environments of the old gym package must be ported to gymnasium.")
+        return env
+
+    def _maker(self) -> Callable[..., Any]:
+        module_name, separator, name = self._entry.partition(":")
+        if not separator:
+            return self._from_id(self._entry)
+        module = importlib.import_module(module_name)
+        target: Any = module
+        try:
+            for part in name.split("."):
+                target = getattr(target, part)
+        except AttributeError:
+            return self._from_id(name)
+        self.spec_limit: int | None = None
+        self.reward_threshold: float | None = None
+        return target  # type: ignore[no-any-return]
+
+    def _from_id(self, env_id: str) -> Callable[..., Any]:
+        try:
+            spec = gymnasium.spec(env_id)
+        except gymnasium.error.Error as error:
+            close = difflib.get_close_matches(env_id, gymnasium.registry, n=3)
+            hint = f"Did you mean {', '.join(close)}?" if close else ""
+            hint += " An environment of another package is written module:id, one of your own module:Class."
+            raise SpecError(f"Gymnasium knows no {env_id!r} ({error}).", hint.strip()) from error
+        self.spec_limit = spec.max_episode_steps
+        self.reward_threshold = spec.reward_threshold
+        spec.order_enforce = False
+
+        def make(**kwargs: Any) -> gymnasium.Env[Any, Any]:
+            return gymnasium.make(spec, max_episode_steps=-1, disable_env_checker=True, **kwargs)
+
+        return make
+
+
+def set_attributes(env: gymnasium.Env[Any, Any], attributes: dict[str, Any]) -> None:
+    """Set a task's values on the unwrapped environment."""
+    unwrapped = env.unwrapped
+    for name, value in attributes.items():
+        setattr(unwrapped, name, value)
+
+
+def fitting_attributes(env: gymnasium.Env[Any, Any], attributes: dict[str, Any]) -> dict[str, Any]:
+    """A task's values in the types that the environment holds them in.
+
+    Raises:
+        SpecError: the environment has no such attribute.
+    """
+    fitted = {}
+    for name, value in attributes.items():
+        if not hasattr(env.unwrapped, name):
+            numbers = [key for key in dir(env.unwrapped) if not key.startswith("_") and _is_number(env.unwrapped, key)]
+            close = difflib.get_close_matches(name, numbers, n=3)
+            hint = f"Did you mean {', '.join(close)}?" if close else f"Its numbers are: {', '.join(numbers)[:300]}."
+            raise SpecError(f"the environment has no attribute {name!r} to vary.", hint)
+        present = getattr(env.unwrapped, name)
+        if isinstance(present, np.ndarray):
+            value = np.asarray(value, dtype=present.dtype)  # noqa: PLW2901
+        elif isinstance(present, tuple) and isinstance(value, list):
+            value = tuple(value)  # noqa: PLW2901
+        fitted[name] = value
+    return fitted
+
+
+def _is_number(holder: Any, key: str) -> bool:
+    try:
+        return isinstance(getattr(holder, key), (int, float)) and not isinstance(getattr(holder, key), bool)
+    except Exception:  # noqa: BLE001  (a property of a user's class may do anything)
+        return False
+
+
+class Tasks:
+    """B tasks under way: their environments and the shared arrays they are stepped through."""
+
+    def __init__(self, maker: Maker, env: gymnasium.Env[Any, Any], configuration: dict[str, Any]) -> None:
+        self._maker = maker
+        self._envs = [env]
+        self.limit: int | None = configuration["max_episode_steps"]
+        if not self.limit:
+            self.limit = maker.spec_limit
+        self._observation_space = env.observation_space
+        self._action_space = env.action_space
+        self._is_index = isinstance(env.observation_space, spaces.Discrete)
+        self._write = None if self._is_index else flattener(env.observation_space)
+        shape = env.observation_space.shape if isinstance(env.observation_space, spaces.Box) else None
+        self._row_shape = shape if shape is not None and len(shape) == 1 else None
+
+    def open(self, memory: mmap.mmap, num_tasks: int, layout: dict[str, list[Any]]) -> None:
+        """Lay the arrays over the shared memory and make the environments.
+
+        Args:
+            memory: the shared memory.
+            num_tasks: B.
+            layout: name → [offset, dtype, shape] of each array.
+        """
+        arrays = {
+            name: np.frombuffer(memory, dtype=dtype, count=math.prod(shape), offset=offset).reshape(shape)
+            for name, (offset, dtype, shape) in layout.items()
+        }
+        self._num_tasks = num_tasks
+        self._action, self._active = arrays["action"], arrays["active"]
+        self._observation, self._final_observation = arrays["observation"], arrays["final_observation"]
+        self._reward, self._terminated, self._truncated = arrays["reward"], arrays["terminated"], arrays["truncated"]
+        self.has_ends = False
+
+    def begin(self, tasks: list[dict[str, Any]]) -> None:
+        """Reset every environment to its task, made anew where the task says what it is made with."""
+        seeds = [task["seed"] for task in tasks]
+        # Environments that draw from the global generators replay too.
+        random.seed(seeds[0])
+        np.random.seed(seeds[0])  # noqa: NPY002
+        self._make_envs([task["kwargs"] for task in tasks])
+        self._steps = [env.step for env in self._envs]
+        self._options = [task["reset_options"] or None for task in tasks]
+        self._attributes = [
+            fitting_attributes(env, task["attributes"]) for env, task in zip(self._envs, tasks, strict=True)
+        ]
+        self._clock = 0
+        self._ends_at = [self.limit] * self._num_tasks
+        self._terminated[:] = False
+        self._truncated[:] = False
+        self._reward[:] = 0.0
+        self._active_bytes = b""
+        for row, seed in enumerate(seeds):
+            self._put(row, self._reset(row, seed), self._observation)
+        self._check_finite(self._observation, "observation")
+
+    def _make_envs(self, kwargs: list[dict[str, Any]]) -> None:
+        if any(kwargs):
+            for env in self._envs:
+                env.close()
+            self._envs = [self._maker(own) for own in kwargs]
+            for env in self._envs:
+                self._check_spaces(env)
+        while len(self._envs) < self._num_tasks:
+            self._envs.append(self._maker({}))
+
+    def _check_spaces(self, env: gymnasium.Env[Any, Any]) -> None:
+        for name, now, admitted in (
+            ("observation", env.observation_space, self._observation_space),
+            ("action", env.action_space, self._action_space),
+        ):
+            if now.shape != admitted.shape or getattr(now, "n", 0) != getattr(admitted, "n", 0):
+                found = f"a task's {name} space is {now}, and the family's is {admitted}."
+                raise SpecError(found, "All tasks of a family share their spaces: vary something else.")
+
+    def _reset(self, row: int, seed: int | None) -> Any:
+        env = self._envs[row]
+        set_attributes(env, self._attributes[row])
+        answer: Any = env.reset(seed=seed, options=self._options[row])
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise NonsenseError(f"reset should return (observation, info), and it returned {summary(answer)}.")
+        return answer[0]
+
+    def step(self) -> None:
+        """Step every active environment once."""
+        if self.has_ends:
+            self._terminated[:] = False
+            self._truncated[:] = False
+            self.has_ends = False
+        self._clock = clock = self._clock + 1
+        active_bytes = self._active.tobytes()
+        if active_bytes != self._active_bytes:
+            self._active_bytes = active_bytes
+            self._rows = np.flatnonzero(self._active).tolist()
+            self._reward[:] = 0.0
+        self._step_rows(clock, self._actions())
+        if not self._is_index and not math.isfinite(float(np.add.reduce(self._observation, axis=None))):
+            self._check_finite(self._observation, "observation")
+        if not math.isfinite(float(np.add.reduce(self._reward))):
+            self._check_finite(self._reward, "reward")
+
+    def _step_rows(self, clock: int, actions: list[Any]) -> None:
+        """The loop that everything waits for: what is usual is done in line, the rest in functions."""
+        steps, ends_at, shape, out, put = self._steps, self._ends_at, self._row_shape, self._observation, self._put
+        array_class, reward_classes = np.ndarray, REWARD_CLASSES
+        rewards: list[Any] = []
+        keep_reward = rewards.append
+        answer: Any = NOTHING_YET
+        try:
+            for row in self._rows:
+                answer = observation, reward, terminated, truncated, _ = steps[row](actions[row])
+                keep_reward(reward if reward.__class__ in reward_classes else checked_reward(reward))
+                if terminated is not False or truncated is not False or ends_at[row] == clock:
+                    observation = self._end_episode(row, observation, terminated, truncated)
+                if (
+                    observation.__class__ is array_class
+                    and observation.shape == shape
+                    and observation.dtype.kind == "f"
+                ):
+                    out[row] = observation
+                else:
+                    put(row, observation, out)
+        except (TypeError, ValueError) as error:
+            if answer is NOTHING_YET or (isinstance(answer, tuple) and len(answer) == 5):
+                raise
+            hint = " (4 values are the old gym interface)" if isinstance(answer, tuple) and len(answer) == 4 else ""
+            found = f"step should return 5 values, and it returned {summary(answer)}{hint}."
+            raise NonsenseError(found) from error
+        if len(rewards) == self._num_tasks:
+            self._reward[:] = rewards
+        else:
+            self._reward[self._rows] = rewards
+
+    def _actions(self) -> list[Any]:
+        """Actions in the environment's own form; copies, since an environment may keep what it is given."""
+        space = self._action_space
+        if isinstance(space, spaces.Discrete):
+            return self._action[:, 0].tolist()  # type: ignore[no-any-return]
+        return list(self._action.astype(space.dtype).reshape(self._num_tasks, *(space.shape or ())))
+
+    def _end_episode(self, row: int, observation: Any, terminated: Any, truncated: Any) -> Any:
+        """Note how the episode ended, if it did, and return what to act on next."""
+        for name, flag in (("terminated", terminated), ("truncated", truncated)):
+            if flag.__class__ not in FLAG_CLASSES:
+                raise NonsenseError(f"{name} should be True or False, and it is {summary(flag)}.")
+        is_over = self._ends_at[row] == self._clock
+        if not (terminated or truncated or is_over):
+            return observation
+        self.has_ends = True
+        self._terminated[row] = bool(terminated)
+        self._truncated[row] = not terminated
+        self._put(row, observation, self._final_observation)
+        self._check_finite(self._final_observation[row], "observation")
+        if self.limit is not None:
+            self._ends_at[row] = self._clock + self.limit
+        return self._reset(row, None)
+
+    def _put(self, row: int, observation: Any, out: Any) -> None:
+        if self._write is None:
+            space: Any = self._observation_space
+            out[row, 0] = checked_index(observation, int(space.start), int(space.n), "observation")
+        else:
+            self._write(observation, out[row])
+
+    @staticmethod
+    def _check_finite(values: Any, name: str) -> None:
+        if not np.isfinite(values).all():
+            raise NonsenseError(f"{name} holds NaN or infinity: {summary(values[~np.isfinite(values)])}.")
+
+    def close(self) -> None:
+        """Close the environments, whatever that raises: the process ends after it."""
+        for env in self._envs:
+            with contextlib.suppress(Exception):
+                env.close()
+
+
+def checked_reward(reward: Any) -> float:
+    """A reward of an unusual class as a number."""
+    array = np.asarray(reward)
+    if array.ndim != 0 or array.dtype.kind not in NUMBER_KINDS:
+        raise NonsenseError(f"reward should be a number, and it is {summary(reward)}.")
+    return float(array)
+
+
+def check_environment(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
+    """Run Gymnasium's own checker: its complaints, and the failure that ended it, if one did."""
+    from gymnasium.utils.env_checker import check_env
+
+    failure = None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        gymnasium.logger.min_level = gymnasium.logger.WARN
+        try:
+            check_env(env, skip_render_check=True, skip_close_check=True)
+        except Exception as error:  # noqa: BLE001  (the checker asserts, and runs a user's code)
+            failure = f"{type(error).__name__}: {error}"[:1000]
+    complaints = [str(warning.message).replace("\x1b[33mWARN: ", "").replace("\x1b[0m", "") for warning in caught]
+    return {"warnings": list(dict.fromkeys(text[:500] for text in complaints))[:20], "failure": failure}
+
+
+# --- the conversation -------------------------------------------------------------------------------------------------
+
+
+class Channel:
+    """The two pipes to the learner."""
+
+    def __init__(self, request_fd: int, answer_fd: int) -> None:
+        self._request_fd, self._answer_fd = request_fd, answer_fd
+        self._waiting = b""
+
+    def request(self) -> bytes:
+        """The next request: ``b"s"``, or a line of JSON."""
+        if not self._waiting:
+            self._waiting = self._read()
+        if self._waiting[:1] == b"s":
+            self._waiting = self._waiting[1:]
+            return b"s"
+        while b"\n" not in self._waiting:
+            self._waiting += self._read()
+        line, _, self._waiting = self._waiting.partition(b"\n")
+        return line
+
+    def _read(self) -> bytes:
+        received = os.read(self._request_fd, 65536)
+        if not received:
+            raise EndOfRequestsError
+        return received
+
+    def stepped(self, *, has_ends: bool) -> None:
+        """Answer a step, and whether it ended an episode."""
+        os.write(self._answer_fd, b"e" if has_ends else b"s")
+
+    def answer(self, values: dict[str, Any]) -> None:
+        """Answer with a line of JSON."""
+        line = json.dumps(values).encode() + b"\n"
+        while line:
+            line = line[os.write(self._answer_fd, line) :]
+
+
+class Host:
+    """Answers requests until there are no more."""
+
+    def __init__(self, channel: Channel, memory_fd: int) -> None:
+        self._channel = channel
+        self._memory_fd = memory_fd
+
+    def serve(self) -> None:
+        """Answer every request; a step is the one that counts."""
+        request, stepped = self._channel.request, self._channel.stepped
+        while True:
+            line = request()
+            if line == b"s":
+                self._tasks.step()
+                stepped(has_ends=self._tasks.has_ends)
+            else:
+                values = json.loads(line)
+                answer = getattr(self, f"on_{values.pop('type')}")(**values)
+                self._channel.answer(answer)
+
+    def on_configure(self, configuration: dict[str, Any], first_task: dict[str, Any]) -> dict[str, Any]:
+        """Take the limits, make the first environment and describe its spaces."""
+        limit_process(configuration)
+        sys.path[:0] = configuration["import_paths"]
+        self._maker = Maker(configuration)
+        self._configuration = configuration
+        self._first_task = first_task
+        env = self._maker(first_task["kwargs"])
+        described = {
+            "observation": describe_observation(env.observation_space),
+            "action": describe_action(env.action_space),
+        }
+        fitting_attributes(env, first_task["attributes"])
+        self._tasks = Tasks(self._maker, env, configuration)
+        return {
+            "spaces": described,
+            "max_episode_steps": self._tasks.limit,
+            "reward_threshold": self._maker.reward_threshold,
+        }
+
+    def on_open(self, num_tasks: int, size: int, layout: dict[str, list[Any]]) -> dict[str, Any]:
+        """Map the shared memory."""
+        self._tasks.open(mmap.mmap(self._memory_fd, size), num_tasks, layout)
+        os.close(self._memory_fd)
+        return {}
+
+    def on_begin(self, tasks: list[dict[str, Any]]) -> dict[str, Any]:
+        """Begin tasks."""
+        self._tasks.begin(tasks)
+        return {}
+
+    def on_check(self) -> dict[str, Any]:
+        """Run Gymnasium's checker on an environment of its own."""
+        env = self._maker(self._first_task["kwargs"])
+        set_attributes(env, fitting_attributes(env, self._first_task["attributes"]))
+        checked = check_environment(env)
+        env.close()
+        return checked
+
+    def close(self) -> None:
+        """Close the environments."""
+        tasks = getattr(self, "_tasks", None)
+        if tasks is not None:
+            tasks.close()
+
+
+def limit_process(configuration: dict[str, Any]) -> None:
+    """Bound what this process may take and let it end with the learner."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != configuration["parent_pid"]:
+        raise EndOfRequestsError
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # The learner watches resident memory; this stops what grows faster than it looks.
+    bound = configuration["data_limit_bytes"]
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (bound if hard == resource.RLIM_INFINITY else min(bound, hard), hard))
+    os.nice(configuration["nice"])
+
+
+def fault(reason: str, found: str, hint: str = "") -> dict[str, Any]:
+    """A failure as an answer, with the end of the traceback."""
+    return {"fault": reason, "found": found[:2000], "hint": hint, "detail": traceback.format_exc()[-MAX_DETAIL:]}
+
+
+def main() -> NoReturn:
+    """Serve the learner whose pipes and memory the arguments name."""
+    request_fd, answer_fd, memory_fd = (int(argument) for argument in sys.argv[1:4])
+    for fd in (request_fd, answer_fd, memory_fd):
+        os.set_inheritable(fd, False)  # noqa: FBT003
+    faulthandler.enable()
+    channel = Channel(request_fd, answer_fd)
+    host = Host(channel, memory_fd)
+    status = 1
+    try:
+        host.serve()
+    except EndOfRequestsError:
+        host.close()
+        status = 0
+    except NonsenseError as error:
+        channel.answer(fault("nonsense", str(error)))
+    except UnsupportedError as error:
+        which, space, hint = error.args
+        channel.answer(
+            {"fault": "unsupported", "found": f"the {which} space {space[:500]} is not supported.", "hint": hint}
+        )
+    except SpecError as error:
+        channel.answer(fault("spec", *error.args))
+    except MemoryError as error:
+        channel.answer(fault("over_memory", f"it ran out of the memory it is allowed ({str(error) or 'MemoryError'})."))
+    except SystemExit as error:
+        channel.answer(fault("exited", f"it called sys.exit({error.code!r})."))
+    except BaseException as error:  # noqa: BLE001  (the worker's boundary: everything is reported and ends the process)
+        channel.answer(fault("raised", f"{type(error).__name__}: {error}"))
+    # Threads and exit handlers of a user's environment do not keep the process.
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()
