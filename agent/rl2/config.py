@@ -1,0 +1,110 @@
+"""The settings of RL², each with its meaning and its default. Loads without torch, so that control can check them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class RL2Config:
+    """Settings of the RL² learner and its policy.
+
+    Values that are None are derived from the length of the family's trials, so that one configuration serves them all.
+
+    Attributes:
+        hidden_size: H, width of the recurrent state.
+        input_size: X, width of the recurrent core's input.
+        scorer_size: P, width of the scorer that is shared over actions.
+        critic_size: width of the critic's hidden layer.
+        reads: whether the policy reads its in-trial memory; without, this is the paper's own agent.
+        memory_size: steps of a trial that a similarity memory (vector observations) holds, newest first.
+        memory_key_size: width of a similarity memory's keys; wider observations are projected to it at random.
+        memory_bandwidth: width of the similarity kernel, in standard deviations of an observation.
+        look_ahead_discounts: discounts at which an exact-match memory plans over the steps it holds; a read each.
+        transition_prior: pseudo-count of an unmet transition, which leads where the trial's steps lead on average.
+        max_table_size: largest number of entries a trial that an exact-match memory may hold; beyond, steps are held
+            in a similarity memory.
+        num_trials_tensor: B for tensor-native families.
+        num_trials_gymnasium: B for families stepped by a worker.
+        discount: γ; None derives max(.99, 1 - 1/T) from the trial's length T in steps.
+        gae_lambda: λ of generalised advantage estimation; None derives it from the trial's length.
+        clip: ε, how far PPO lets a probability ratio move from 1.
+        num_epochs: passes over each trial batch.
+        minibatch_steps: steps wanted in a minibatch, which is always made of whole trials.
+        max_minibatches: most minibatches an epoch is split into.
+        learning_rate: α, Adam's rate at the start of a family's training.
+        final_learning_rate_scale: what the rate has fallen to after ``anneal_updates``, as a share.
+        anneal_updates: updates of a family over which its rate and entropy bonus fall linearly.
+        core_learning_rate_scale: share of the rate that the recurrent core, common to all families, learns at.
+        entropy_coefficient: weight of the entropy bonus at the start of a family's training; falls to 0.
+        value_coefficient: weight of the critic's loss.
+        max_gradient_norm: norm that a minibatch's gradient is clipped to.
+        adam_epsilon: Adam's ε.
+        scale_rate: rate at which the running scales of values and advantages follow.
+    """
+
+    hidden_size: int = 64
+    input_size: int = 64
+    scorer_size: int = 32
+    critic_size: int = 64
+    reads: bool = True
+    memory_size: int = 256
+    memory_key_size: int = 16
+    memory_bandwidth: float = 0.5
+    look_ahead_discounts: tuple[float, ...] = (0.5, 0.8, 0.95)
+    transition_prior: float = 1.0
+    max_table_size: int = 1 << 16
+    num_trials_tensor: int = 256
+    num_trials_gymnasium: int = 32
+    discount: float | None = None
+    gae_lambda: float | None = None
+    clip: float = 0.2
+    num_epochs: int = 4
+    minibatch_steps: int = 1536
+    max_minibatches: int = 16
+    learning_rate: float = 5e-3
+    final_learning_rate_scale: float = 0.1
+    anneal_updates: int = 1000
+    core_learning_rate_scale: float = 0.5
+    entropy_coefficient: float = 0.01
+    value_coefficient: float = 0.5
+    max_gradient_norm: float = 1.0
+    adam_epsilon: float = 1e-5
+    scale_rate: float = 0.05
+
+    def num_trials_for(self, *, is_tensor_native: bool) -> int:
+        """B, the trials rolled out side by side, for a family of this source."""
+        return self.num_trials_tensor if is_tensor_native else self.num_trials_gymnasium
+
+    def discount_for(self, trial_steps: float) -> float:
+        """γ for trials of this mean length in steps."""
+        return self.discount if self.discount is not None else max(0.99, 1.0 - 1.0 / max(trial_steps, 1.0))
+
+    def gae_lambda_for(self, trial_steps: float) -> float:
+        """λ for trials of this mean length in steps: .3 at 10, .9 at 100 (the settings that worked in both)."""
+        if self.gae_lambda is not None:
+            return self.gae_lambda
+        return min(0.95, max(0.3, 1.0 - 10.0 / max(trial_steps, 1.0)))
+
+    def anneal(self, num_updates: int) -> float:
+        """Share of the entropy bonus that is left after ``num_updates`` of a family: 1 falling to 0."""
+        return max(0.0, 1.0 - num_updates / self.anneal_updates)
+
+    def learning_rate_at(self, num_updates: int) -> float:
+        """Adam's rate after ``num_updates`` of a family."""
+        floor = self.final_learning_rate_scale
+        return self.learning_rate * (floor + (1.0 - floor) * self.anneal(num_updates))
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> RL2Config:
+        """The settings that :meth:`to_json` wrote."""
+        known = {field.name for field in fields(cls)}
+        taken: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in known
+        }
+        return cls(**taken)

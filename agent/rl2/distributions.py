@@ -1,0 +1,105 @@
+"""Action distributions over slots: a slot is one choice of one discrete dimension, or one continuous dimension.
+
+Shapes: ``*N`` any leading dimensions, K slots, W action width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from envs.spaces import ActionKind, ActionSpec
+
+MIN_LOG_STD, MAX_LOG_STD = -4.0, 1.0
+
+
+def num_slots(action: ActionSpec) -> int:
+    """K: the choices of all dimensions together, or the number of continuous dimensions."""
+    return action.width if action.kind is ActionKind.CONTINUOUS else sum(action.choices)
+
+
+def slots_of(action: ActionSpec, chosen: Shaped[Tensor, "*N"]) -> Shaped[Tensor, "*N W"]:
+    """The slots that a discrete or multi-discrete action fills, one a dimension."""
+    if action.kind is ActionKind.DISCRETE:
+        return chosen.unsqueeze(-1)
+    offsets = [sum(action.choices[:dimension]) for dimension in range(action.width)]
+    return chosen + torch.tensor(offsets, device=chosen.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionDistribution:
+    """π(a | ·) of one policy step, or of many.
+
+    Attributes:
+        action: the action space.
+        scores: [*N, K] logits of the choices, or means of the continuous dimensions.
+        log_std: [K] log standard deviation of the continuous dimensions; None otherwise.
+    """
+
+    action: ActionSpec
+    scores: Tensor
+    log_std: Tensor | None = None
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draw an action: [*N] if discrete, else [*N, W]."""
+        if self.log_std is not None:
+            noise = torch.randn(
+                self.scores.shape, generator=generator, device=self.scores.device, dtype=self.scores.dtype
+            )
+            return self.scores + noise * self.log_std.exp()
+        drawn = [_draw(scores, generator) for scores in self._per_dimension()]
+        return drawn[0] if self.action.kind is ActionKind.DISCRETE else torch.stack(drawn, dim=-1)
+
+    def mode(self) -> Tensor:
+        """The most likely action."""
+        if self.log_std is not None:
+            return self.scores
+        best = [scores.argmax(-1) for scores in self._per_dimension()]
+        return best[0] if self.action.kind is ActionKind.DISCRETE else torch.stack(best, dim=-1)
+
+    def log_prob(self, chosen: Shaped[Tensor, "..."]) -> Float[Tensor, "*N"]:
+        """Log π(a | ·), summed over dimensions."""
+        if self.log_std is not None:
+            deviation = (chosen - self.scores) * (-self.log_std).exp()
+            return -0.5 * (deviation * deviation + math.log(2 * math.pi)).sum(-1) - self.log_std.sum()
+        chosen_by_dimension = [chosen] if self.action.kind is ActionKind.DISCRETE else list(chosen.unbind(-1))
+        parts = [
+            scores.log_softmax(-1).gather(-1, index.unsqueeze(-1)).squeeze(-1)
+            for scores, index in zip(self._per_dimension(), chosen_by_dimension, strict=True)
+        ]
+        return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+
+    def log_prob_and_entropy(self, chosen: Shaped[Tensor, "..."]) -> tuple[Float[Tensor, "*N"], Float[Tensor, "*N"]]:
+        """Log π(a | ·) and the entropy H(π), each summed over dimensions."""
+        if self.log_std is not None:
+            entropy = (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum()
+            return self.log_prob(chosen), entropy.expand(self.scores.shape[:-1])
+        chosen_by_dimension = [chosen] if self.action.kind is ActionKind.DISCRETE else list(chosen.unbind(-1))
+        log_prob: Tensor | float = 0.0
+        entropy_sum: Tensor | float = 0.0
+        for scores, index in zip(self._per_dimension(), chosen_by_dimension, strict=True):
+            log_probs = scores.log_softmax(-1)
+            log_prob = log_prob + log_probs.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+            entropy_sum = entropy_sum - (log_probs.exp() * log_probs).sum(-1)
+        return torch.as_tensor(log_prob), torch.as_tensor(entropy_sum)
+
+    def _per_dimension(self) -> list[Tensor]:
+        if self.action.kind is ActionKind.DISCRETE:
+            return [self.scores]
+        return list(torch.split(self.scores, list(self.action.choices), dim=-1))
+
+
+def _draw(scores: Tensor, generator: torch.Generator) -> Tensor:
+    """One choice a row by inversion of the cumulative distribution: one uniform number a row."""
+    cumulative = scores.softmax(-1).cumsum_(-1)
+    chance = torch.rand(*scores.shape[:-1], 1, generator=generator, device=scores.device, dtype=scores.dtype)
+    # Scaling by the last sum keeps rounding from ever choosing past the end.
+    return (
+        torch.searchsorted(cumulative, chance * cumulative[..., -1:], right=True)
+        .squeeze(-1)
+        .clamp_(max=scores.shape[-1] - 1)
+    )

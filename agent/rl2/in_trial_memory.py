@@ -1,0 +1,356 @@
+"""The in-trial memory: what a trial has met so far, read at an observation, slot by slot.
+
+A policy that must squeeze all it has seen through a recurrent state stalls long before it runs out of steps. So it is
+given, beside its hidden state, a read of its own trial: what each action led to at observations like the present one.
+It is attention over the trial's steps as in Matching Networks (Vinyals et al. 2016, arXiv:1606.04080) with the values
+of neural episodic control (Pritzel et al. 2017, arXiv:1703.01988): keys are observations, values hold action, reward,
+what followed and the return to go. Keys are fixed, so a read is an input like any other: computed once in the rollout
+and kept with the trial.
+
+Two memories behind one protocol:
+
+- :class:`TableMemory`, for discrete observations: equal observations match and no others do, so sums by observation
+  and action are all there is to hold. O(1) a step. It also holds where each action led, and plans over that.
+- :class:`SimilarityMemory`, for vectors: the last M steps, weighed by a Gaussian kernel of the distance between
+  observations. O(M) a step, whatever the length of the trial.
+
+Shapes: B trials, S observations, D observation width, K slots (a choice of a discrete dimension, or a continuous
+dimension), W action width, F features of a read, G discounts, M remembered steps, Q key width.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+from agent.rl2.config import RL2Config
+from agent.rl2.distributions import num_slots, slots_of
+from envs.spaces import ActionKind, ActionSpec, ObservationKind, SpacePair
+
+
+class InTrialMemory(Protocol):
+    """B trials' memories side by side, empty when made."""
+
+    def read(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B K F"]:
+        """What the trial has met at observations like these, slot by slot."""
+        ...
+
+    def write(
+        self,
+        *,
+        observation: Float[Tensor, "B D"],
+        action: Shaped[Tensor, "B ..."],
+        reward: Float[Tensor, " B"],
+        next_observation: Float[Tensor, "B D"],
+        terminated: Bool[Tensor, " B"],
+        truncated: Bool[Tensor, " B"],
+        active: Bool[Tensor, " B"],
+    ) -> None:
+        """Add one step of every active trial.
+
+        Args:
+            observation: what was acted on, as the policy sees it (vectors normalised).
+            action: what was done.
+            reward: what it gave, in units of the pair's reward scale.
+            next_observation: what followed in the same episode, the true final observation where it ended.
+            terminated: nothing follows.
+            truncated: the episode was cut here.
+            active: rows whose trial goes on.
+        """
+        ...
+
+
+def has_table(spaces: SpacePair, config: RL2Config) -> bool:
+    """Whether the pair's observations are matched exactly."""
+    is_discrete = (
+        spaces.observation.kind is ObservationKind.DISCRETE and spaces.action.kind is not ActionKind.CONTINUOUS
+    )
+    return is_discrete and spaces.observation.size * num_slots(spaces.action) <= config.max_table_size
+
+
+def look_aheads(spaces: SpacePair, config: RL2Config) -> tuple[float, ...]:
+    """The discounts that the pair's memory plans at: none where there is nothing to plan."""
+    size, action = spaces.observation.size, spaces.action
+    is_plannable = size > 1 and action.kind is ActionKind.DISCRETE
+    return config.look_ahead_discounts if is_plannable and size**2 * num_slots(action) <= config.max_table_size else ()
+
+
+def read_size(spaces: SpacePair, config: RL2Config) -> int:
+    """F, the number of features of a slot's read."""
+    if not config.reads:
+        return 0
+    return 3 + 2 * len(look_aheads(spaces, config)) if has_table(spaces, config) else SimilarityMemory.NUM_FEATURES
+
+
+def empty_memory(
+    spaces: SpacePair, config: RL2Config, *, num_trials: int, projection: Float[Tensor, "D Q"], device: torch.device
+) -> InTrialMemory | None:
+    """The memory of ``num_trials`` trials about to begin; None where the policy reads none.
+
+    Args:
+        spaces: the pair of spaces.
+        config: the settings.
+        num_trials: B.
+        projection: from observations to a similarity memory's keys.
+        device: where the tensors live.
+    """
+    if not config.reads:
+        return None
+    if has_table(spaces, config):
+        return TableMemory(
+            num_trials,
+            spaces.observation.size,
+            spaces.action,
+            discounts=look_aheads(spaces, config),
+            prior=config.transition_prior,
+            device=device,
+        )
+    return SimilarityMemory(
+        num_trials,
+        spaces.action,
+        projection=projection,
+        num_steps=config.memory_size,
+        bandwidth=config.memory_bandwidth,
+        device=device,
+    )
+
+
+class TableMemory:
+    """Exact match on discrete observations.
+
+    Features of a slot: mean reward met there (0 if never tried), log(1 + n), 1 / (1 + n); then for each discount γ the
+    advantage and the value (1 - γ) V of acting by what the trial has seen, found by one sweep of value iteration a
+    step over the mean model:
+
+    R̂(s,a) = (Σr + r̄) / (n + 1),  Q(s,a) = R̂(s,a) + γ (Σ_s' n(s,a,s') V(s') + c v̄) / (n + c),  V(s) = max_a Q(s,a)
+
+    with r̄ the trial's mean reward, v̄ the mean of V over where its steps led, and c the prior pseudo-count. The sweeps
+    of a trial's steps add up, so that values travel as far as its steps allow.
+
+    Args:
+        num_trials: B.
+        num_observations: S.
+        action: the action space, discrete or multi-discrete.
+        discounts: γ of each look-ahead; none for a memory that does not plan.
+        prior: c.
+        device: where the tensors live.
+    """
+
+    def __init__(
+        self,
+        num_trials: int,
+        num_observations: int,
+        action: ActionSpec,
+        *,
+        discounts: tuple[float, ...] = (),
+        prior: float = 1.0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._action = action
+        self._num_observations, self._num_slots = num_observations, num_slots(action)
+        rows = num_trials * num_observations
+        self._first_row = torch.arange(num_trials, device=device) * num_observations
+        self._visits = torch.zeros(rows, self._num_slots, device=device)
+        self._rewards = torch.zeros(rows, self._num_slots, device=device)
+        self._prior = prior
+        self._discounts = torch.tensor(discounts, device=device)
+        if discounts:
+            shape = (num_trials, num_observations)
+            self._moves = torch.zeros(num_trials, num_observations * self._num_slots, num_observations, device=device)
+            self._arrivals = torch.zeros(*shape, device=device)
+            self._values = torch.zeros(*shape, len(discounts), device=device)
+            self._action_values = torch.zeros(rows, self._num_slots, len(discounts), device=device)
+            self._num_moves = torch.zeros(num_trials, 1, 1, device=device)
+
+    def read(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B K F"]:
+        """Mean reward, log count, 1 / (1 + count), and each look-ahead's advantage and value."""
+        rows = self._first_row + observation[:, 0].long()
+        visits = self._visits.index_select(0, rows)
+        rewards = self._rewards.index_select(0, rows)
+        features = [
+            (rewards / visits.clamp(min=1.0)).unsqueeze(-1),
+            visits.log1p().unsqueeze(-1),
+            (visits + 1.0).reciprocal_().unsqueeze(-1),
+        ]
+        if len(self._discounts):
+            values = self._action_values.index_select(0, rows)
+            best = values.amax(1, keepdim=True)
+            features += [values - best, (best * (1.0 - self._discounts)).expand_as(values)]
+        return torch.cat(features, dim=-1)
+
+    def write(
+        self,
+        *,
+        observation: Float[Tensor, "B D"],
+        action: Shaped[Tensor, "B ..."],
+        reward: Float[Tensor, " B"],
+        next_observation: Float[Tensor, "B D"],
+        terminated: Bool[Tensor, " B"],
+        truncated: Bool[Tensor, " B"],  # noqa: ARG002 (the cut is the episode's, not the model's)
+        active: Bool[Tensor, " B"],
+    ) -> None:
+        """Count the step, sum its reward, and plan anew."""
+        rows = self._first_row + observation[:, 0].long()
+        slots = slots_of(self._action, action)
+        weight = active.to(reward.dtype).unsqueeze(-1).expand(slots.shape)
+        places = (rows.unsqueeze(-1) * self._num_slots + slots).flatten()
+        self._visits.view(-1).index_add_(0, places, weight.flatten())
+        self._rewards.view(-1).index_add_(0, places, (weight * reward.unsqueeze(-1)).flatten())
+        if len(self._discounts):
+            follows = (active & ~terminated).to(reward.dtype)
+            next_state = next_observation[:, 0].long()
+            self._moves.view(-1).index_add_(0, places * self._num_observations + next_state, follows)
+            self._arrivals.view(-1).index_add_(0, self._first_row + next_state, follows)
+            self._num_moves += follows.view(-1, 1, 1)
+            self._plan()
+
+    def _plan(self) -> None:
+        """One sweep of value iteration over the mean model of every trial."""
+        num_trials, num_observations = self._arrivals.shape
+        shape = (num_trials, num_observations, self._num_slots)
+        visits, rewards = self._visits.view(shape), self._rewards.view(shape)
+        mean_reward = rewards.sum((1, 2), keepdim=True) / visits.sum((1, 2), keepdim=True).clamp(min=1.0)
+        mean_value = torch.bmm(self._arrivals.unsqueeze(1), self._values) / self._num_moves.clamp(min=1.0)
+        followed = torch.bmm(self._moves, self._values).view(*shape, -1).add_(mean_value.unsqueeze(1) * self._prior)
+        followed.mul_(self._discounts / (visits + self._prior).unsqueeze(-1))
+        self._action_values = followed.add_(((rewards + mean_reward) / (visits + 1.0)).unsqueeze(-1))
+        self._values = self._action_values.amax(2)
+        self._action_values = self._action_values.view(-1, self._num_slots, len(self._discounts))
+
+
+class SimilarityMemory:
+    """The last M steps, weighed by similarity: w_i = exp(-|k - k_i|² / (2 Q h²)), with h the bandwidth.
+
+    Only finished episodes' returns to go are read: of an unfinished one, no one knows them yet. They are read relative
+    to what is usual here, in units of their spread over the trial.
+
+    Features of a discrete slot: mean reward, log(1 + n), log(1 + n finished), advantage of the return to go, and the
+    return to go usual here. Features of a continuous slot: mean action, how far actions lie from it when weighed by
+    exp(advantage), log(1 + n), log(1 + n finished), and the return to go usual here. Sums n are sums of w.
+
+    Args:
+        num_trials: B.
+        action: the action space.
+        projection: [D, Q] from observations to keys.
+        num_steps: M.
+        bandwidth: h, in the observations' units.
+        discount: of returns to go.
+        device: where the tensors live.
+    """
+
+    NUM_FEATURES = 5
+    _VALUES = 5
+    """Of a step: whether it is held, reward; whether its episode is finished, and if so return to go and its square."""
+
+    def __init__(
+        self,
+        num_trials: int,
+        action: ActionSpec,
+        *,
+        projection: Float[Tensor, "D Q"],
+        num_steps: int,
+        bandwidth: float,
+        discount: float = 0.99,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._action, self._num_slots = action, num_slots(action)
+        self._projection, self._discount = projection, discount
+        self._inverse_width = 1.0 / (2.0 * projection.shape[1] * bandwidth**2)
+        self._num_steps, self._position, self._filled = num_steps, 0, 0
+        self._keys = torch.zeros(num_trials, num_steps, projection.shape[1], device=device)
+        self._values = torch.zeros(num_trials, num_steps, self._VALUES, device=device)
+        self._actions = torch.zeros(num_trials, num_steps, self._num_slots, device=device)
+        self._returns = torch.zeros(num_trials, num_steps, device=device)
+        self._live = torch.zeros(num_trials, num_steps, device=device)
+        """γ^age for the steps of the episode under way, 0 for finished ones."""
+
+    def read(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B K F"]:
+        """Similarity-weighted statistics of the steps held."""
+        if self._filled == 0:
+            return observation.new_zeros(len(observation), self._num_slots, self.NUM_FEATURES)
+        values, actions = self._values[:, : self._filled], self._actions[:, : self._filled]
+        distances = (self._keys[:, : self._filled] - (observation @ self._projection).unsqueeze(1)).square_().sum(-1)
+        weights = distances.mul_(-self._inverse_width).exp_()
+        local = torch.bmm(weights.unsqueeze(1), values).squeeze(1)
+        usual = local[:, 3] / local[:, 2].clamp(min=1e-3)
+        spread = _spread(values.sum(1))
+        if self._action.kind is ActionKind.CONTINUOUS:
+            features = self._read_continuous(weights, local, usual=usual, spread=spread)
+        else:
+            sums = torch.bmm((weights.unsqueeze(-1) * actions).transpose(1, 2), values)
+            returns = sums[..., 3] / sums[..., 2].clamp(min=1e-3)
+            is_known = sums[..., 2] / (sums[..., 2] + 0.1)
+            features = [
+                sums[..., 1] / sums[..., 0].clamp(min=1e-3),
+                sums[..., 0].log1p(),
+                sums[..., 2].log1p(),
+                ((returns - usual.unsqueeze(-1)) / spread.unsqueeze(-1)).clamp_(-5.0, 5.0) * is_known,
+            ]
+        return torch.stack([*features, symlog(usual).unsqueeze(-1).expand(-1, self._num_slots)], dim=-1)
+
+    def _read_continuous(self, weights: Tensor, local: Tensor, *, usual: Tensor, spread: Tensor) -> list[Tensor]:
+        values, actions = self._values[:, : self._filled], self._actions[:, : self._filled]
+        finished = weights * values[..., 2]
+        advantages = ((self._returns[:, : self._filled] - usual.unsqueeze(-1)) / spread.unsqueeze(-1)).clamp_(-5.0, 5.0)
+        better = finished * advantages.exp()
+        mean_action = _weighted_mean(finished, actions)
+        return [
+            mean_action,
+            _weighted_mean(better, actions) - mean_action,
+            local[:, :1].log1p().expand(-1, self._num_slots),
+            local[:, 2:3].log1p().expand(-1, self._num_slots),
+        ]
+
+    def write(
+        self,
+        *,
+        observation: Float[Tensor, "B D"],
+        action: Shaped[Tensor, "B ..."],
+        reward: Float[Tensor, " B"],
+        next_observation: Float[Tensor, "B D"],  # noqa: ARG002 (values come from returns, not from a model)
+        terminated: Bool[Tensor, " B"],
+        truncated: Bool[Tensor, " B"],
+        active: Bool[Tensor, " B"],
+    ) -> None:
+        """Hold the step in place of the oldest, and settle the returns of episodes that ended."""
+        here, weight = self._position, active.to(reward.dtype)
+        self._keys[:, here] = observation @ self._projection
+        if self._action.kind is ActionKind.CONTINUOUS:
+            self._actions[:, here] = action.clamp(-1.0, 1.0)
+        else:
+            self._actions[:, here] = 0.0
+            self._actions[:, here].scatter_(1, slots_of(self._action, action), 1.0)
+        self._values[:, here] = 0.0
+        self._values[:, here, 0] = weight
+        self._values[:, here, 1] = reward * weight
+        self._returns[:, here] = 0.0
+        self._live.mul_(self._discount)
+        self._live[:, here] = weight
+        self._returns.addcmul_(self._live, reward.unsqueeze(-1))
+        self._position = (here + 1) % self._num_steps
+        self._filled = min(self._filled + 1, self._num_steps)
+        ended = (terminated | truncated) & active
+        if ended.any():
+            settled = ended.unsqueeze(-1) & (self._live > 0)
+            self._live.masked_fill_(settled, 0.0)
+            finished = torch.stack([torch.ones_like(self._returns), self._returns, self._returns.square()], dim=-1)
+            self._values[..., 2:] = torch.where(settled.unsqueeze(-1), finished, self._values[..., 2:])
+
+
+def symlog(values: Tensor) -> Tensor:
+    """sign(x) log(1 + |x|) (Hafner et al. 2023, arXiv:2301.04104, eq. 9)."""
+    return values.sign() * values.abs().log1p()
+
+
+def _spread(sums: Float[Tensor, "B V"]) -> Float[Tensor, " B"]:
+    """Standard deviation of the trial's finished returns to go."""
+    count = sums[:, 2].clamp(min=1.0)
+    mean = sums[:, 3] / count
+    return (sums[:, 4] / count - mean * mean).clamp_(min=1e-4).sqrt_()
+
+
+def _weighted_mean(weights: Float[Tensor, "B M"], values: Float[Tensor, "B M K"]) -> Float[Tensor, "B K"]:
+    return torch.bmm(weights.unsqueeze(1), values).squeeze(1) / weights.sum(1, keepdim=True).clamp(min=1e-3)

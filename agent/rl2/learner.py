@@ -1,0 +1,298 @@
+"""The RL² learner: proximal policy optimisation over whole trials (Schulman et al. 2017, arXiv:1707.06347).
+
+The paper optimises by TRPO with a separate value network; PPO with one critic a family, which reads the policy's
+features, reaches the same with less work (``docs/algorithms/rl2.md`` lists every departure). One policy learns all
+families: they share its recurrent core and, where their spaces are equal, encoder and heads. What is a family's own is
+its critic with its scale, the scale of its advantages, and how far its learning rate has fallen.
+
+Shapes: T steps, B trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from agent.rl2.advantages import trial_advantages
+from agent.rl2.config import RL2Config
+from agent.rl2.normalisation import PopArtCritic
+from agent.rl2.policy import RL2Policy
+from agent.rl2.trials import TrialBatch
+from envs.spaces import ObservationKind, SpacePair
+
+
+@dataclass
+class _Family:
+    """What the learner keeps of a family beside its critic.
+
+    Attributes:
+        spaces: its pair of spaces.
+        num_updates: updates so far.
+    """
+
+    spaces: SpacePair
+    num_updates: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Targets:
+    """What an update pulls towards: [T, B] advantages in units of their spread, and normalised returns."""
+
+    advantage: Tensor
+    normalised_return: Tensor
+
+
+class RL2Learner:
+    """Policy, critics, scales, optimiser and random state of RL², with every family it learns.
+
+    Args:
+        config: the settings.
+        device: where it learns.
+        seed: of the initial parameters, the actions and the minibatches.
+    """
+
+    def __init__(self, config: RL2Config, *, device: torch.device | str, seed: int) -> None:
+        self.config = config
+        self.device = torch.device(device)
+        self.seed = seed
+        self.generator = torch.Generator(device=self.device).manual_seed(seed)
+        """Draws actions and the order of minibatches."""
+        self._initial = torch.Generator().manual_seed(seed)
+        self.policy = RL2Policy(config, generator=self._initial).to(self.device)
+        self.critics = nn.ModuleDict()
+        self._families: dict[str, _Family] = {}
+        self._optimizer = torch.optim.Adam(
+            [{"params": list(self._core_parameters()), "scale": config.core_learning_rate_scale}],
+            lr=config.learning_rate,
+            eps=config.adam_epsilon,
+            fused=True,
+        )
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Names of the families added."""
+        return tuple(self._families)
+
+    def num_updates(self, name: str) -> int:
+        """Updates that a family has had."""
+        return self._families[name].num_updates
+
+    def add_family(self, name: str, spaces: SpacePair) -> None:
+        """Make ready to learn a family, unless that was done.
+
+        Args:
+            name: unique among the families ever added; no full stop in it.
+            spaces: its spaces.
+        """
+        if name in self._families:
+            return
+        is_new_pair = not self.policy.knows(spaces)
+        self.policy.add_pair(spaces, generator=self._initial)
+        if is_new_pair:
+            self._add_to_optimizer(self.policy.pair(spaces))
+        critic = PopArtCritic(
+            self.config.hidden_size + self.config.input_size,
+            self.config.critic_size,
+            rate=self.config.scale_rate,
+            generator=self._initial,
+        ).to(self.device)
+        self.critics[name] = critic
+        self._add_to_optimizer(critic)
+        self._families[name] = _Family(spaces)
+
+    # Learning
+
+    def update(self, name: str, trials: TrialBatch) -> dict[str, float]:
+        """Improve the policy on one family by one trial batch.
+
+        Args:
+            name: the family's name, as it was added.
+            trials: training trials that the present policy played.
+
+        Returns:
+            policy, value, entropy, kl (an estimate of KL(old ‖ new)), clip_fraction, gradient_norm,
+            explained_variance (of the returns by the critic, before the update).
+
+        Raises:
+            ValueError: the trials are held out.
+        """
+        family, critic = self._families[name], self._critic(name)
+        targets, explained_variance = self._targets(critic, trials)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.config.learning_rate_at(family.num_updates) * group["scale"]
+        entropy_coefficient = self.config.entropy_coefficient * self.config.anneal(family.num_updates)
+        sums = torch.zeros(6, device=self.device)
+        num_minibatches = 0
+        for _epoch in range(self.config.num_epochs):
+            for rows in self._minibatches(trials.lengths):
+                sums += self._minibatch(critic, trials, targets, rows, entropy_coefficient)
+                num_minibatches += 1
+        self._follow_inputs(trials)
+        family.num_updates += 1
+        names = ("policy", "value", "entropy", "kl", "clip_fraction", "gradient_norm")
+        means = dict(zip(names, (sums / num_minibatches).tolist(), strict=True))
+        return {**means, "explained_variance": float(explained_variance)}
+
+    def is_finite(self) -> bool:
+        """Whether every parameter is a finite number."""
+        sums = [parameter.detach().sum() for parameter in (*self.policy.parameters(), *self.critics.parameters())]
+        return bool(torch.stack(sums).isfinite().all())
+
+    @torch.no_grad()
+    def _targets(self, critic: PopArtCritic, trials: TrialBatch) -> tuple[_Targets, Float[Tensor, ""]]:
+        """Advantages and returns of a trial batch; moves the family's scales."""
+        if trials.features is None or trials.cut is None or trials.cut_features is None:
+            raise ValueError("these trials are held out (Split.HELD_OUT): they may be scored, never learned from")
+        value = critic.value(trials.features)
+        final_value = torch.zeros_like(value)
+        final_value.view(-1).index_copy_(0, trials.cut, critic.value(trials.cut_features))
+        trial_steps = float(trials.lengths.float().mean())
+        advantage = trial_advantages(
+            reward=trials.reward,
+            value=value,
+            final_value=final_value,
+            truncated=trials.truncated,
+            is_valid=trials.is_valid,
+            discount=self.config.discount_for(trial_steps),
+            gae_lambda=self.config.gae_lambda_for(trial_steps),
+        )
+        returns = advantage + value
+        valid_returns, valid_advantage = returns[trials.is_valid], advantage[trials.is_valid]
+        explained = 1.0 - valid_advantage.var(correction=0) / valid_returns.var(correction=0).clamp(min=1e-8)
+        critic.follow(valid_returns, valid_advantage)
+        targets = _Targets(advantage=advantage / critic.advantage_spread, normalised_return=critic.normalise(returns))
+        return targets, explained
+
+    def _minibatches(self, lengths: Tensor) -> Iterator[Tensor]:
+        """Rows of whole trials, of like length, in random order."""
+        num_trials = len(lengths)
+        wanted = round(int(lengths.sum()) / self.config.minibatch_steps)
+        num_minibatches = max(1, min(wanted, self.config.max_minibatches, num_trials))
+        order = torch.randperm(num_trials, generator=self.generator, device=self.device)
+        by_length = order[lengths[order].argsort(stable=True)]
+        chunks = by_length.tensor_split(num_minibatches)
+        turn = torch.randperm(num_minibatches, generator=self.generator, device=self.device).tolist()
+        return (chunks[index] for index in turn)
+
+    def _minibatch(
+        self, critic: PopArtCritic, trials: TrialBatch, targets: _Targets, rows: Tensor, entropy_coefficient: float
+    ) -> Tensor:
+        """One step of the optimiser; the losses' parts, in the order that :meth:`update` names them."""
+        num_steps = int(trials.lengths[rows].max())
+
+        def part(values: Tensor) -> Tensor:
+            return values[:num_steps].index_select(1, rows)
+
+        is_valid = part(trials.is_valid)
+        share = is_valid.to(torch.float32) / is_valid.sum()
+        output = self.policy.unroll(trials.spaces, trials.inputs.select(rows, num_steps))
+        log_prob, entropy = output.distribution.log_prob_and_entropy(part(trials.action))
+        log_ratio = (log_prob - part(trials.log_prob)) * is_valid
+        ratio = log_ratio.exp()
+        advantage = part(targets.advantage)
+        clipped = ratio.clamp(1.0 - self.config.clip, 1.0 + self.config.clip)
+        policy_loss = -(torch.minimum(ratio * advantage, clipped * advantage) * share).sum()
+        error = critic(output.features) - part(targets.normalised_return)
+        value_loss = 0.5 * (error * error * share).sum()
+        mean_entropy = (entropy * share).sum()
+        loss = policy_loss + self.config.value_coefficient * value_loss - entropy_coefficient * mean_entropy
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        touched = [p for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradient_norm = nn.utils.clip_grad_norm_(touched, self.config.max_gradient_norm, foreach=True)
+        self._optimizer.step()
+        with torch.no_grad():
+            kl = ((ratio - 1.0 - log_ratio) * share).sum()
+            clip_fraction = (((ratio - 1.0).abs() > self.config.clip) * share).sum()
+            return torch.stack([policy_loss, value_loss, mean_entropy, kl, clip_fraction, gradient_norm])
+
+    def _follow_inputs(self, trials: TrialBatch) -> None:
+        """Move the scales of the policy's inputs, after the update: rollout and update saw the same ones."""
+        pair = self.policy.pair(trials.spaces)
+        if trials.spaces.observation.kind is ObservationKind.VECTOR:
+            pair.observation_scale.update(trials.observation[trials.is_valid])
+        pair.reward_scale.update(trials.reward[trials.is_valid].unsqueeze(-1), is_centred=False)
+
+    # State
+
+    def initialization(self) -> dict[str, Tensor]:
+        """What a policy acts by: its parameters and the scales of its inputs, without critics and optimiser."""
+        return {name: tensor.detach().clone() for name, tensor in self.policy.state_dict().items()}
+
+    def load_initialization(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from published parameters, for the pairs of spaces they cover; the optimiser starts anew on them."""
+        own = self.policy.state_dict()
+        self.policy.load_state_dict({**own, **{name: t for name, t in tensors.items() if name in own}})
+        for parameter in self.policy.parameters():
+            self._optimizer.state.pop(parameter, None)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """With :meth:`to_meta`, the whole state: what a learner that was never interrupted would go on from."""
+        tensors = {f"policy/{name}": tensor for name, tensor in self.policy.state_dict().items()}
+        tensors |= {f"critics/{name}": tensor for name, tensor in self.critics.state_dict().items()}
+        for name, parameter in self._named_parameters():
+            for part, value in self._optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer/{name}/{part}"] = value
+        tensors["generator"] = self.generator.get_state()
+        tensors["initial_generator"] = self._initial.get_state()
+        return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    def to_meta(self) -> dict[str, Any]:
+        """What is not a tensor, as JSON values."""
+        return {
+            "seed": self.seed,
+            "families": [
+                {"name": name, "spaces": family.spaces.to_json(), "num_updates": family.num_updates}
+                for name, family in self._families.items()
+            ],
+        }
+
+    @classmethod
+    def from_tensors(
+        cls, config: RL2Config, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str
+    ) -> RL2Learner:
+        """The learner that :meth:`to_tensors` and :meth:`to_meta` described.
+
+        Raises:
+            RuntimeError: the tensors do not fit the settings.
+            KeyError: a tensor is missing.
+        """
+        learner = cls(config, device=device, seed=meta["seed"])
+        for family in meta["families"]:
+            learner.add_family(family["name"], SpacePair.from_json(family["spaces"]))
+            learner._families[family["name"]].num_updates = family["num_updates"]
+        learner.policy.load_state_dict(_under("policy/", tensors))
+        learner.critics.load_state_dict(_under("critics/", tensors))
+        for name, parameter in learner._named_parameters():
+            parts = _under(f"optimizer/{name}/", tensors)
+            if parts:
+                learner._optimizer.state[parameter] = {
+                    part: value.clone().to(learner.device) for part, value in parts.items()
+                }
+        learner.generator.set_state(tensors["generator"].cpu())
+        learner._initial.set_state(tensors["initial_generator"].cpu())
+        return learner
+
+    def _critic(self, name: str) -> PopArtCritic:
+        return cast("PopArtCritic", self.critics[name])
+
+    def _core_parameters(self) -> Iterator[nn.Parameter]:
+        yield from self.policy.core.parameters()
+        yield from self.policy.core_norm.parameters()
+
+    def _add_to_optimizer(self, module: nn.Module) -> None:
+        self._optimizer.add_param_group({"params": list(module.parameters()), "scale": 1.0})
+
+    def _named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        for prefix, module in (("policy", self.policy), ("critics", self.critics)):
+            for name, parameter in module.named_parameters():
+                yield f"{prefix}.{name}", parameter
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,370 @@
+"""The RL² policy: one recurrent core for all families, an encoder and a scorer for each pair of spaces.
+
+x_t = encode(o_t, a_{t-1}, r_{t-1}, d_{t-1}, time, pooled read),  h_t = GRU(x_t, h_{t-1}),  z_t = LayerNorm(h_t)
+score_t(k) = W_k z_t + w · relu(U relu(V m_t(k)) + C [z_t, x_t])        for every slot k with its read m_t(k)
+
+The paper's agent (Duan et al. 2016, section 2.2) is the first line and the row W_k. The second term is one scorer
+shared over slots, so that what is learned of one action serves them all.
+
+Shapes: T steps, B trials, ``*N`` either of [B] and [T, B], D observation width, W action width, K slots, F features of
+a read, X core input, H hidden, P scorer, C context features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+from torch.nn import functional
+
+from agent.rl2.config import RL2Config
+from agent.rl2.distributions import MAX_LOG_STD, MIN_LOG_STD, ActionDistribution, num_slots, slots_of
+from agent.rl2.gru import GRUCore
+from agent.rl2.in_trial_memory import InTrialMemory, empty_memory, read_size, symlog
+from agent.rl2.layers import linear, table
+from agent.rl2.normalisation import Normaliser
+from envs.spaces import ActionKind, ObservationKind, SpacePair
+
+NUM_CONTEXT = 9
+"""C: reward, terminated, truncated and whether there was a step at all; then the time (:meth:`PolicyState.context`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyInput:
+    """All that one decision depends on, beside the hidden state.
+
+    Attributes:
+        observation: [*N, D] as the environment gave it.
+        previous_action: [*N, W] slots filled by the previous action (int64), or its values when continuous.
+        context: [*N, C] previous reward, previous ends, and the time.
+        read: [*N, K, F] the in-trial memory's answer; None for a policy that reads none.
+    """
+
+    observation: Tensor
+    previous_action: Tensor
+    context: Tensor
+    read: Tensor | None
+
+    def select(self, trials: Tensor, num_steps: int) -> PolicyInput:
+        """The first steps of some trials, of [T, B] inputs."""
+        return PolicyInput(
+            observation=self.observation[:num_steps].index_select(1, trials),
+            previous_action=self.previous_action[:num_steps].index_select(1, trials),
+            context=self.context[:num_steps].index_select(1, trials),
+            read=None if self.read is None else self.read[:num_steps].index_select(1, trials),
+        )
+
+    @classmethod
+    def stack(cls, steps: Sequence[PolicyInput]) -> PolicyInput:
+        """[T, B] inputs from T of [B]."""
+        reads = [step.read for step in steps if step.read is not None]
+        return cls(
+            observation=torch.stack([step.observation for step in steps]),
+            previous_action=torch.stack([step.previous_action for step in steps]),
+            context=torch.stack([step.context for step in steps]),
+            read=torch.stack(reads) if reads else None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyOutput:
+    """What the policy makes of its inputs.
+
+    Attributes:
+        distribution: over actions, [*N].
+        hidden: [*N, H] the hidden state after each step.
+        features: [*N, H + X] what a critic judges by: z and x.
+    """
+
+    distribution: ActionDistribution
+    hidden: Tensor
+    features: Tensor
+
+
+@dataclass(kw_only=True)
+class PolicyState:
+    """Where B trials stand between two decisions: zero and empty when a trial begins, and carried over its episodes.
+
+    Attributes:
+        hidden: [B, H].
+        memory: the in-trial memory.
+        previous_action: [B, W] slots, or values when continuous.
+        previous_reward: [B] in the environment's units.
+        previous_terminated: [B] whether the previous step ended its episode in a terminal state.
+        previous_truncated: [B] whether it was cut off there.
+        episode_step: [B] steps taken in the episode under way.
+        episode_index: [B] int64, episodes finished.
+        episodes_per_trial: E.
+        num_steps: steps taken.
+    """
+
+    hidden: Tensor
+    memory: InTrialMemory | None
+    previous_action: Tensor
+    previous_reward: Tensor
+    previous_terminated: Tensor
+    previous_truncated: Tensor
+    episode_step: Tensor
+    episode_index: Tensor
+    episodes_per_trial: int
+    num_steps: int = 0
+
+    def context(self, reward_scale: Tensor) -> Float[Tensor, "B C"]:
+        """Previous reward and ends, and the time: step within the episode, episodes left, share of them left."""
+        episodes_left = (self.episodes_per_trial - self.episode_index).clamp(min=1).to(self.episode_step.dtype)
+        started = torch.full_like(self.episode_step, float(self.num_steps > 0))
+        return torch.stack(
+            [
+                symlog(self.previous_reward / reward_scale),
+                self.previous_terminated.to(self.hidden.dtype),
+                self.previous_truncated.to(self.hidden.dtype),
+                started,
+                self.episode_step.log1p() * 0.25,
+                (self.episode_step + 1.0).reciprocal(),
+                episodes_left.log() * 0.25,
+                episodes_left.reciprocal(),
+                episodes_left / self.episodes_per_trial,
+            ],
+            dim=-1,
+        )
+
+
+class PairModule(nn.Module):
+    """Encoder and heads of one pair of spaces, and the running scales of its inputs.
+
+    Args:
+        config: the settings.
+        spaces: the pair.
+        generator: draws the initial parameters.
+    """
+
+    def __init__(self, config: RL2Config, spaces: SpacePair, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.spaces = spaces
+        slots, features = num_slots(spaces.action), read_size(spaces, config)
+        width, is_discrete = spaces.observation.width, spaces.observation.kind is ObservationKind.DISCRETE
+        is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
+        encode_observation = table if is_discrete else linear
+        encode_action = linear if is_continuous else table
+        self.encode_observation = encode_observation(spaces.observation.size, config.input_size, generator=generator)
+        self.encode_action = encode_action(slots, config.input_size, generator=generator)
+        self.encode_context = linear(NUM_CONTEXT, config.input_size, generator=generator)
+        self.head = linear(config.hidden_size, slots, generator=generator, gain=0.01)
+        if features:
+            self.embed_read = linear(features, config.scorer_size, generator=generator)
+            self.encode_pooled = linear(2 * config.scorer_size, config.input_size, generator=generator)
+            self.score_read = linear(config.scorer_size, config.scorer_size, generator=generator)
+            self.score_context = linear(config.hidden_size + config.input_size, config.scorer_size, generator=generator)
+            self.score = linear(config.scorer_size, 1, generator=generator, gain=0.01)
+        if is_continuous:
+            self.log_std = nn.Parameter(torch.full((slots,), -0.5))
+        self.observation_scale = Normaliser(0 if is_discrete else width)
+        self.reward_scale = Normaliser(1)
+        key_size = width if is_discrete else min(width, config.memory_key_size)
+        projection = torch.eye(width) if key_size == width else torch.empty(width, key_size)
+        if key_size != width:
+            projection.normal_(std=width**-0.5, generator=generator)
+        self.register_buffer("key_projection", projection)
+
+    def observe(self, observation: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
+        """Vectors in units of their running spread; indices as they are."""
+        if self.spaces.observation.kind is ObservationKind.DISCRETE:
+            return observation
+        return self.observation_scale.normalise(observation).clamp(-5.0, 5.0)
+
+    def encode(self, inputs: PolicyInput) -> tuple[Float[Tensor, "*N X"], Float[Tensor, "*N K P"] | None]:
+        """x, and the embedded reads that it pooled."""
+        encoded = self.encode_context(inputs.context)
+        if self.spaces.observation.kind is ObservationKind.VECTOR:
+            encoded = encoded + self.encode_observation(self.observe(inputs.observation))
+        elif self.spaces.observation.size > 1:
+            encoded = encoded + self.encode_observation(inputs.observation[..., 0].long())
+        encoded = encoded + self._encode_action(inputs.previous_action) * inputs.context[..., 3:4]
+        if inputs.read is None:
+            return functional.relu(encoded), None
+        embedded = functional.relu(self.embed_read(inputs.read))
+        pooled = torch.cat([embedded.mean(-2), embedded.amax(-2)], dim=-1)
+        return functional.relu(encoded + self.encode_pooled(pooled)), embedded
+
+    def decide(
+        self,
+        features: Float[Tensor, "*N Y"],
+        normalised: Float[Tensor, "*N H"],
+        embedded: Float[Tensor, "*N K P"] | None,
+    ) -> ActionDistribution:
+        """The distribution over actions from z, [z, x] and the embedded reads."""
+        scores = self.head(normalised)
+        if embedded is not None:
+            shared = functional.relu(self.score_read(embedded) + self.score_context(features).unsqueeze(-2))
+            scores = scores + self.score(shared).squeeze(-1)
+        if self.spaces.action.kind is not ActionKind.CONTINUOUS:
+            return ActionDistribution(action=self.spaces.action, scores=scores)
+        log_std = self.log_std.clamp(MIN_LOG_STD, MAX_LOG_STD)
+        return ActionDistribution(action=self.spaces.action, scores=scores, log_std=log_std)
+
+    def _encode_action(self, previous: Tensor) -> Tensor:
+        if self.spaces.action.kind is ActionKind.CONTINUOUS:
+            return cast("Tensor", self.encode_action(previous.clamp(-1.0, 1.0)))
+        if self.spaces.action.kind is ActionKind.DISCRETE:
+            return cast("Tensor", self.encode_action(previous[..., 0]))
+        return cast("Tensor", self.encode_action(previous)).sum(-2)
+
+
+class RL2Policy(nn.Module):
+    """A recurrent policy that acts in every pair of spaces it was given.
+
+    Args:
+        config: the settings.
+        generator: draws the core's initial parameters.
+    """
+
+    def __init__(self, config: RL2Config, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        self.core = GRUCore(config.input_size, config.hidden_size, generator=generator)
+        self.core_norm = nn.LayerNorm(config.hidden_size)
+        self.pairs = nn.ModuleDict()
+
+    def add_pair(self, spaces: SpacePair, *, generator: torch.Generator) -> None:
+        """Give the policy an encoder and heads for a pair of spaces, unless it has them."""
+        if not self.knows(spaces):
+            device = self.core.weight_hidden.device
+            self.pairs[spaces.key] = PairModule(self.config, spaces, generator=generator).to(device)
+
+    def knows(self, spaces: SpacePair) -> bool:
+        """Whether the policy can act in these spaces."""
+        return spaces.key in self.pairs
+
+    def pair(self, spaces: SpacePair) -> PairModule:
+        """Encoder and heads of a pair of spaces.
+
+        Raises:
+            KeyError: the pair was never added.
+        """
+        return cast("PairModule", self.pairs[spaces.key])
+
+    def begin(
+        self, spaces: SpacePair, *, num_trials: int, episodes_per_trial: int, device: torch.device
+    ) -> PolicyState:
+        """The state of trials about to begin: zero hidden state, empty in-trial memory."""
+        is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
+        projection = cast("Tensor", self.pair(spaces).key_projection)
+        return PolicyState(
+            hidden=torch.zeros(num_trials, self.config.hidden_size, device=device),
+            memory=empty_memory(spaces, self.config, num_trials=num_trials, projection=projection, device=device),
+            previous_action=torch.zeros(
+                num_trials, spaces.action.width, dtype=torch.float32 if is_continuous else torch.int64, device=device
+            ),
+            previous_reward=torch.zeros(num_trials, device=device),
+            previous_terminated=torch.zeros(num_trials, dtype=torch.bool, device=device),
+            previous_truncated=torch.zeros(num_trials, dtype=torch.bool, device=device),
+            episode_step=torch.zeros(num_trials, device=device),
+            episode_index=torch.zeros(num_trials, dtype=torch.int64, device=device),
+            episodes_per_trial=episodes_per_trial,
+        )
+
+    def look(self, spaces: SpacePair, state: PolicyState, observation: Float[Tensor, "B D"]) -> PolicyInput:
+        """What the policy decides from at an observation. Changes nothing."""
+        pair = self.pair(spaces)
+        return PolicyInput(
+            observation=observation,
+            previous_action=state.previous_action,
+            context=state.context(pair.reward_scale.spread),
+            read=None if state.memory is None else state.memory.read(pair.observe(observation)),
+        )
+
+    def step(self, spaces: SpacePair, inputs: PolicyInput, hidden: Float[Tensor, "B H"]) -> PolicyOutput:
+        """One decision of every trial. Changes nothing; the caller keeps the new hidden state."""
+        pair = self.pair(spaces)
+        encoded, embedded = pair.encode(inputs)
+        return self._output(pair, encoded, embedded, self.core.step(encoded, hidden))
+
+    def unroll(self, spaces: SpacePair, inputs: PolicyInput) -> PolicyOutput:
+        """Every decision of whole trials, from their first step: [T, B]. The same numbers as T calls of ``step``."""
+        pair = self.pair(spaces)
+        encoded, embedded = pair.encode(inputs)
+        initial = encoded.new_zeros(encoded.shape[1], self.config.hidden_size)
+        return self._output(pair, encoded, embedded, self.core(encoded, initial))
+
+    def take(
+        self,
+        spaces: SpacePair,
+        state: PolicyState,
+        *,
+        hidden: Float[Tensor, "B H"],
+        observation: Float[Tensor, "B D"],
+        action: Shaped[Tensor, "B ..."],
+        reward: Float[Tensor, " B"],
+        final_observation: Float[Tensor, "B D"],
+        terminated: Bool[Tensor, " B"],
+        truncated: Bool[Tensor, " B"],
+        active: Bool[Tensor, " B"],
+    ) -> None:
+        """Move the state over one step, as if its episode went on; :meth:`end_episodes` ends those that did not."""
+        pair = self.pair(spaces)
+        is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
+        state.hidden = hidden
+        state.previous_action = action if is_continuous else slots_of(spaces.action, action)
+        state.previous_reward = reward
+        state.previous_terminated = state.previous_truncated = torch.zeros_like(terminated)
+        state.episode_step = state.episode_step + 1.0
+        state.num_steps += 1
+        if state.memory is not None:
+            state.memory.write(
+                observation=pair.observe(observation),
+                action=action,
+                reward=reward / pair.reward_scale.spread,
+                next_observation=pair.observe(final_observation),
+                terminated=terminated,
+                truncated=truncated,
+                active=active,
+            )
+
+    @staticmethod
+    def end_episodes(
+        state: PolicyState, *, terminated: Bool[Tensor, " B"], truncated: Bool[Tensor, " B"], active: Bool[Tensor, " B"]
+    ) -> None:
+        """Begin the next episode where one ended. Hidden state and in-trial memory go on."""
+        ended = (terminated | truncated) & active
+        state.previous_terminated, state.previous_truncated = terminated, truncated
+        state.episode_step = state.episode_step.masked_fill(ended, 0.0)
+        state.episode_index = state.episode_index + ended
+
+    def _output(self, pair: PairModule, encoded: Tensor, embedded: Tensor | None, hidden: Tensor) -> PolicyOutput:
+        normalised = self.core_norm(hidden)
+        features = torch.cat([normalised, encoded], dim=-1)
+        return PolicyOutput(distribution=pair.decide(features, normalised, embedded), hidden=hidden, features=features)
+
+
+def policy_from_initialization(
+    config: RL2Config,
+    tensors: Mapping[str, Tensor],
+    spaces: Sequence[SpacePair],
+    *,
+    device: torch.device | str = "cpu",
+) -> RL2Policy:
+    """A policy that acts by published parameters.
+
+    Pairs of spaces that the parameters do not cover are left out (:meth:`RL2Policy.knows` tells).
+
+    Args:
+        config: the settings it was learned with.
+        tensors: what :meth:`agent.rl2.learner.RL2Learner.initialization` gave.
+        spaces: the pairs it may be asked to act in.
+        device: where it shall act.
+
+    Raises:
+        RuntimeError: the parameters do not fit the settings.
+    """
+    generator = torch.Generator().manual_seed(0)
+    policy = RL2Policy(config, generator=generator)
+    for pair in spaces:
+        if any(name.startswith(f"pairs.{pair.key}.") for name in tensors):
+            policy.add_pair(pair, generator=generator)
+    wanted = policy.state_dict()
+    policy.load_state_dict({name: tensor for name, tensor in tensors.items() if name in wanted})
+    return policy.to(device)

@@ -1,0 +1,136 @@
+"""Trial batches: B trials side by side, time-major, as a rollout gives them and an update takes them.
+
+Shapes: T steps, B trials, E episodes of a trial, D observation width, W action width, Y critic features, N episodes'
+ends, C cuts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from agent.rl2.policy import PolicyInput
+from envs.spaces import SpacePair
+from memory.records import EpisodeRecord, TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialBatch:
+    """B trials of one family. Steps after a trial's end are padding: ``is_valid`` is False and nothing reads them.
+
+    Attributes:
+        spaces: of the family.
+        episodes_per_trial: E.
+        inputs: [T, B] all that the policy decided from, beside the hidden state.
+        action: [T, B] int64, [T, B, W] int64, or [T, B, W] float32 when continuous (before any clipping).
+        log_prob: [T, B] log π(a | ·) when it was drawn.
+        reward: [T, B] as the environment gave it; 0 in padding.
+        terminated: [T, B] the step ended its episode in a terminal state.
+        truncated: [T, B] the step's episode was cut off after it.
+        is_valid: [T, B] the step was taken.
+        episode_index: [T, B] int64, the episode that the step is of.
+        end: [N] flat index t·B + b of the steps that ended an episode, ascending.
+        final_observation: [N, D] true last observations of those episodes.
+        features: [T, B, Y] what a critic judges by; None for held-out trials, which are never learned from.
+        cut: [C] flat index of the truncated steps; None like ``features``.
+        cut_features: [C, Y] what a critic judges the true last observations of the cut episodes by; None likewise.
+    """
+
+    spaces: SpacePair
+    episodes_per_trial: int
+    inputs: PolicyInput
+    action: Tensor
+    log_prob: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    is_valid: Tensor
+    episode_index: Tensor
+    end: Tensor
+    final_observation: Tensor
+    features: Tensor | None = None
+    cut: Tensor | None = None
+    cut_features: Tensor | None = None
+
+    @property
+    def observation(self) -> Float[Tensor, "T B D"]:
+        """What was acted on."""
+        return self.inputs.observation
+
+    @property
+    def num_steps(self) -> int:
+        """T, steps of the longest trial."""
+        return len(self.reward)
+
+    @property
+    def num_trials(self) -> int:
+        """B."""
+        return self.reward.shape[1]
+
+    @property
+    def lengths(self) -> Tensor:
+        """[B] int64, steps of each trial."""
+        return self.is_valid.sum(0)
+
+
+def num_env_steps(trials: TrialBatch) -> int:
+    """Steps taken in environments, padding left out."""
+    return int(trials.is_valid.sum())
+
+
+def num_episodes(trials: TrialBatch) -> int:
+    """Episodes that ended."""
+    return len(trials.end)
+
+
+def trial_returns(trials: TrialBatch) -> Float[Tensor, " B"]:
+    """Sum of rewards of each trial."""
+    return (trials.reward * trials.is_valid).sum(0)
+
+
+def episode_returns(trials: TrialBatch) -> Float[Tensor, "E B"]:
+    """Sum of rewards of each episode of each trial."""
+    sums = trials.reward.new_zeros(trials.episodes_per_trial, trials.num_trials)
+    last = trials.episodes_per_trial - 1
+    return sums.scatter_add_(0, trials.episode_index.clamp(max=last), trials.reward * trials.is_valid)
+
+
+def is_trial_end(is_valid: Bool[Tensor, "T B"]) -> Bool[Tensor, "T B"]:
+    """Which steps were the last of their trial."""
+    after = torch.cat([is_valid[1:], torch.zeros_like(is_valid[:1])])
+    return is_valid & ~after
+
+
+def to_records(trials: TrialBatch, *, rows: Sequence[int], tasks: Sequence[dict[str, Any]]) -> list[TrialRecord]:
+    """Trials as the store keeps them.
+
+    Args:
+        trials: the batch.
+        rows: which of its trials.
+        tasks: their tasks as JSON values, in the same order (:meth:`envs.task_batch.TaskBatch.describe_tasks`).
+    """
+    return [TrialRecord(task=task, episodes=_episodes(trials, row)) for row, task in zip(rows, tasks, strict=True)]
+
+
+def _episodes(trials: TrialBatch, row: int) -> tuple[EpisodeRecord, ...]:
+    of_row = trials.end % trials.num_trials == row
+    ends = torch.div(trials.end[of_row], trials.num_trials, rounding_mode="floor").tolist()
+    finals = trials.final_observation[of_row]
+    observations, actions, rewards, terminated = (
+        values[:, row].cpu() for values in (trials.observation, trials.action, trials.reward, trials.terminated)
+    )
+    starts = [0, *(end + 1 for end in ends[:-1])]
+    return tuple(
+        EpisodeRecord(
+            observations=torch.cat([observations[start : end + 1], final.cpu().unsqueeze(0)]).numpy(),
+            actions=actions[start : end + 1].numpy().copy(),
+            rewards=rewards[start : end + 1].numpy().copy(),
+            is_terminated=bool(terminated[end]),
+        )
+        for start, end, final in zip(starts, ends, finals, strict=True)
+    )
