@@ -1,0 +1,109 @@
+"""``learnd config``: the settings in force, and whether a file of settings can be used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from agent.cli.invocation import Invocation, command, group
+from agent.cli.output import new_table, to_json_text
+from agent.errors import SettingsError
+
+config_app = typer.Typer(help="See and check the settings.", no_args_is_help=True)
+group(config_app)
+
+
+@command(
+    config_app,
+    "show",
+    examples=(
+        "learnd config show --changed",
+        "LEARND_LEARNER__DEVICE=cpu learnd config show",
+    ),
+)
+def show_settings(
+    invocation: Invocation,
+    only_changed: Annotated[bool, typer.Option("--changed", help="Only those that are not the default.")] = False,
+) -> None:
+    """Show every setting in force, from options, LEARND_* variables, the settings file and defaults."""
+    from agent.settings import describe_settings
+
+    settings = invocation.settings
+    rows = [row for row in describe_settings(settings) if not only_changed or row.value != row.default]
+    values = {
+        "file": None if settings.file is None else str(settings.file),
+        "settings": [
+            {"key": row.key, "value": row.value, "default": row.default, "description": row.description} for row in rows
+        ],
+    }
+    invocation.answer(values, lambda out: _show(out, values))
+
+
+@command(
+    config_app,
+    "check",
+    examples=(
+        "learnd config check",
+        "learnd config check /etc/learnd/learnd.toml",
+    ),
+)
+def check_settings(
+    invocation: Invocation,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The file in force, if none is named.")] = None,
+) -> None:
+    """Check a file of settings together with the variables; exit status 1 if they cannot be used."""
+    invocation.config = file or invocation.config
+    try:
+        settings = invocation.settings
+    except SettingsError as error:
+        if not invocation.is_json:
+            raise
+        _answer_problems(error)
+        raise typer.Exit(1) from error
+    checked = str(settings.file) if settings.file else None
+    invocation.answer(
+        {"file": checked, "is_usable": True, "problems": []},
+        lambda out: out.print(f"[green]ok[/green] {checked or 'no settings file; variables and defaults'}"),
+    )
+
+
+def _answer_problems(error: SettingsError) -> None:
+    problems = [
+        {"key": problem.key, "value": problem.value, "allowed": problem.allowed, "source": problem.source}
+        for problem in error.problems
+    ]
+    typer.echo(
+        to_json_text(
+            {
+                "file": error.subject,
+                "is_usable": False,
+                "problems": problems,
+                "error": {
+                    "operation": error.operation,
+                    "subject": error.subject,
+                    "found": error.found,
+                    "hint": error.hint,
+                },
+            }
+        )
+    )
+
+
+def _show(out: Console, values: dict[str, Any]) -> None:
+    out.print(f"file: {values['file'] or 'none'}", markup=False)
+    table = new_table("setting", "value", "what it does")
+    for row in values["settings"]:
+        value = escape(_written(row["value"]))
+        if row["value"] != row["default"]:
+            value = f"[bold]{value}[/bold] (default {escape(_written(row['default']))})"
+        table.add_row(row["key"], value, escape(row["description"]))
+    out.print(table)
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,187 @@
+"""``learnd curves``: learning curves in the terminal, as a picture, or as numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from agent.cli.errors import CommandError
+from agent.cli.invocation import NO_DATA, Invocation, command, find_family
+from agent.cli.output import moment, short_count, with_error
+from agent.plots import FamilyCurves, XAxis, draw_png, terminal_plots
+from memory.records import CurveMetric, Family, StoredCurvePoint
+
+if TYPE_CHECKING:
+    from memory.store import Store
+
+COLUMNS = ("family", "metric", "label", "env_steps", "meta_updates", "at", "value", "standard_error")
+STDOUT = "-"
+
+
+class CurvesCommand(TyperCommand):
+    """A command whose ``--csv`` may stand without a file: then the numbers go to stdout."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Write out the ``-`` that a bare ``--csv`` means; a FILE is told from a family by a dot or a slash."""
+        written_out: list[str] = []
+        for index, argument in enumerate(args):
+            written_out.append(argument)
+            following = args[index + 1] if index + 1 < len(args) else ""
+            if argument == "--csv" and following != STDOUT and not _looks_like_file(following):
+                written_out.append(STDOUT)
+        return super().parse_args(ctx, written_out)
+
+
+def _looks_like_file(argument: str) -> bool:
+    return not argument.startswith("-") and ("." in argument or "/" in argument)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    examples = (
+        "learnd curves",
+        "learnd curves cartpole --metric trial_return --over time",
+        "learnd curves --png curves.png",
+        "learnd curves --csv points.csv",
+    )
+    command(app, "curves", cls=CurvesCommand, examples=examples)(show_curves)
+
+
+def show_curves(
+    invocation: Invocation,
+    *,
+    families: Annotated[list[str] | None, typer.Argument(metavar="[FAMILY]...", help="All, if none is named.")] = None,
+    metric: Annotated[CurveMetric, typer.Option(help="What to show.")] = CurveMetric.EVAL_SCORE,
+    axis: Annotated[XAxis, typer.Option("--over", help="What to show it over.")] = XAxis.ENV_STEPS,
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw a PNG: curves and adaptation.")] = None,
+    numbers: Annotated[
+        str | None, typer.Option("--csv", metavar="[FILE]", help="Write the points as CSV, to stdout without FILE.")
+    ] = None,
+) -> None:
+    """Show learning curves: in the terminal, as a picture, or as numbers.
+
+    A score of 0 is random actions, 1 is the family's reference. The picture also shows held-out return by episode of
+    the trial, at the first and at the latest evaluation.
+    """
+    if png is not None and not png.absolute().parent.is_dir():
+        raise CommandError(
+            operation="drawing curves", subject=str(png), found="its folder does not exist.", hint="Make it first."
+        )
+    with invocation.reading_if_any() as store:
+        if store is None:
+            _answer_without_store(invocation, metric, families or [])
+            return
+        chosen = _chosen(store, families or [])
+        curves = [read_curves(store, family, metric) for family in chosen]
+    answer: dict[str, Any] = {"metric": metric, "families": [_curve_values(family) for family in curves]}
+    if png is not None:
+        draw_png(curves, png, metric=metric, axis=axis, title=f"learnd · {moment(_latest_at(curves))}")
+        answer["png"] = str(png.absolute())
+        invocation.note(f"drawn: {png}")
+    if numbers is not None and not (invocation.is_json and numbers == STDOUT):
+        _write_csv(curves, metric, numbers)
+        answer["csv"] = None if numbers == STDOUT else str(Path(numbers).absolute())
+    if invocation.is_json:
+        invocation.answer(answer, lambda _: None)
+    elif png is None and numbers is None:
+        _print_plots(invocation, curves, metric, axis)
+
+
+def read_curves(store: Store, family: Family, metric: CurveMetric) -> FamilyCurves:
+    """What is drawn of a family, oldest points first."""
+    points = sorted(
+        store.curve(family.name, metric), key=lambda point: (_label_order(point), point.at, point.env_steps)
+    )
+    episodes = sorted(store.curve(family.name, CurveMetric.EPISODE_RETURN), key=lambda p: (p.at, _label_order(p)))
+    evaluations = [list(evaluation) for _, evaluation in groupby(episodes, key=lambda point: point.at)]
+    num_episodes = max(1, int(family.spec.get("episodes_per_trial", 1)))
+    is_episodic = family.random_return is not None
+    return FamilyCurves(
+        family=family.name,
+        subtitle=_subtitle(family, store.curve(family.name, CurveMetric.EVAL_SCORE)),
+        lines={label: list(line) for label, line in groupby(points, key=lambda point: point.point.label)},
+        first_episodes=evaluations[0] if evaluations else (),
+        latest_episodes=evaluations[-1] if evaluations else (),
+        random_episode_return=(family.random_return or 0.0) / num_episodes if is_episodic else None,
+    )
+
+
+def _label_order(point: StoredCurvePoint) -> tuple[int, str]:
+    """Episode indices by number, other labels by name."""
+    label = point.point.label
+    return (int(label), "") if label.isdigit() else (-1, label)
+
+
+def _subtitle(family: Family, scores: Sequence[StoredCurvePoint]) -> str:
+    pieces = [str(family.state), f"{short_count(family.totals.env_steps)} steps"]
+    pieces.append(f"{short_count(family.totals.meta_updates)} updates")
+    if scores:
+        latest = max(scores, key=lambda point: point.at).point
+        pieces.append(f"score {with_error(latest.value, latest.standard_error)}")
+    return " · ".join(pieces)
+
+
+def _chosen(store: Store, names: Sequence[str]) -> list[Family]:
+    if names:
+        return [find_family(store, name, operation="showing curves of") for name in names]
+    return store.families()
+
+
+def _latest_at(curves: Sequence[FamilyCurves]) -> float | None:
+    return max((point.at for family in curves for line in family.lines.values() for point in line), default=None)
+
+
+def _curve_values(curves: FamilyCurves) -> dict[str, Any]:
+    return {
+        "name": curves.family,
+        "points": [_point_values(point) for line in curves.lines.values() for point in line],
+        "first_episodes": [_point_values(point) for point in curves.first_episodes],
+        "latest_episodes": [_point_values(point) for point in curves.latest_episodes],
+    }
+
+
+def _point_values(point: StoredCurvePoint) -> dict[str, Any]:
+    return {
+        "label": point.point.label,
+        "env_steps": point.env_steps,
+        "meta_updates": point.meta_updates,
+        "at": point.at,
+        "value": point.point.value,
+        "standard_error": point.point.standard_error,
+    }
+
+
+def _write_csv(curves: Sequence[FamilyCurves], metric: CurveMetric, target: str) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for family in curves:
+        for line in family.lines.values():
+            writer.writerows({"family": family.family, "metric": metric.value, **_point_values(p)} for p in line)
+    if target == STDOUT:
+        sys.stdout.write(text.getvalue())
+    else:
+        Path(target).write_text(text.getvalue(), encoding="utf-8")
+
+
+def _print_plots(invocation: Invocation, curves: Sequence[FamilyCurves], metric: CurveMetric, axis: XAxis) -> None:
+    out = invocation.out
+    if not curves:
+        out.print("no family yet")
+        return
+    text = terminal_plots(curves, metric=metric, axis=axis, width=out.width, is_coloured=out.is_terminal)
+    out.file.write(text + "\n")
+
+
+def _answer_without_store(invocation: Invocation, metric: CurveMetric, families: Sequence[str]) -> None:
+    if families:
+        raise invocation.no_data_error()
+    invocation.answer({"metric": metric, "families": []}, lambda out: out.print(NO_DATA))

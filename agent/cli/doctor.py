@@ -1,0 +1,107 @@
+"""``learnd doctor``: is everything as it should be, and if not, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from agent.cli.checks import CHECKS, Finding, Patient, Verdict
+from agent.cli.invocation import Invocation, command
+from agent.cli.output import STATE_STYLES
+from agent.errors import SettingsError
+from memory.errors import MemoryStoreError
+
+if TYPE_CHECKING:
+    from memory.store import Store
+
+SIGNS = {Verdict.OK: "✓", Verdict.WARN: "!", Verdict.FAIL: "✗"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    examples = (
+        "learnd doctor",
+        "learnd doctor --data-dir /var/lib/learnd --json",
+    )
+    command(app, "doctor", examples=examples)(doctor)
+
+
+def doctor(invocation: Invocation) -> None:
+    """Check everything the service stands on, and say what to do about what is wrong.
+
+    Reads the whole store: every row, every episode, every parameter file. The exit status is 1 when a check fails.
+    """
+    findings = [_settings_finding(invocation)]
+    with invocation.progress() as progress, ExitStack() as opened:
+        task = progress.add_task("checking", total=len(CHECKS))
+        patient = Patient(
+            settings=invocation.settings,
+            folder=invocation.folder,
+            store=_opened_store(invocation, opened, findings),
+            tell=lambda text: progress.update(task, description=text),
+        )
+        for name, check in CHECKS:
+            progress.update(task, description=f"checking {name}")
+            findings += _findings_of(name, check, patient)
+            progress.advance(task)
+    worst = max((finding.verdict for finding in findings), key=list(Verdict).index)
+    values = {"verdict": worst, "checks": findings}
+    invocation.answer(values, lambda out: _show(out, findings))
+    if worst is Verdict.FAIL:
+        raise typer.Exit(1)
+
+
+def _settings_finding(invocation: Invocation) -> Finding:
+    """Whether the settings can be used; where they cannot, the other checks go by the defaults."""
+    try:
+        file = invocation.settings.file
+    except SettingsError as error:
+        from agent.settings import Settings
+
+        defaults = Settings()
+        data_dir = (invocation.data_dir or defaults.data_dir).absolute()
+        invocation.settings = defaults.model_copy(update={"data_dir": data_dir})
+        return Finding(check="settings", verdict=Verdict.FAIL, found=f"{error.subject}: {error.found}", hint=error.hint)
+    return Finding(check="settings", verdict=Verdict.OK, found=str(file) if file else "no file; variables and defaults")
+
+
+def _opened_store(invocation: Invocation, opened: ExitStack, findings: list[Finding]) -> Store | None:
+    """The store, closed with ``opened``; None where it is missing or cannot be opened, which becomes a finding."""
+    try:
+        store = opened.enter_context(invocation.reading_if_any())
+    except (MemoryStoreError, OSError) as error:
+        found = error.found if isinstance(error, MemoryStoreError) else str(error.strerror)
+        hint = error.hint if isinstance(error, MemoryStoreError) else "Run as the user the service runs as."
+        findings.append(Finding(check="store", verdict=Verdict.FAIL, found=found, hint=hint))
+        return None
+    if store is None:
+        hint = "learnd run makes it."
+        findings.append(Finding(check="store", verdict=Verdict.WARN, found="there is no store yet", hint=hint))
+    return store
+
+
+def _findings_of(name: str, check: Callable[[Patient], Iterator[Finding]], patient: Patient) -> list[Finding]:
+    """A check's findings; a check that cannot be made is itself a finding, and the others go on."""
+    findings: list[Finding] = []
+    try:
+        findings.extend(check(patient))
+    except (MemoryStoreError, OSError) as error:
+        found = error.found if isinstance(error, MemoryStoreError) else str(error)
+        hint = error.hint if isinstance(error, MemoryStoreError) else ""
+        findings.append(Finding(check=name, verdict=Verdict.FAIL, found=found, hint=hint))
+    return findings
+
+
+def _show(out: Console, findings: list[Finding]) -> None:
+    for finding in findings:
+        style = STATE_STYLES[finding.verdict]
+        out.print(f"[{style}]{SIGNS[finding.verdict]}[/{style}] [bold]{finding.check}[/bold]: {escape(finding.found)}")
+        if finding.hint:
+            out.print(f"    {finding.hint}", markup=False)
+    counts: dict[Any, int] = {verdict: sum(f.verdict is verdict for f in findings) for verdict in Verdict}
+    out.print(f"\n{counts[Verdict.OK]} ok, {counts[Verdict.WARN]} to look at, {counts[Verdict.FAIL]} failed")

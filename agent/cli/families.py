@@ -1,0 +1,399 @@
+"""``learnd env``: feeding families to the service, and setting them aside."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from agent.cli.errors import CommandError
+from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
+from agent.cli.output import NOTHING, ago, in_colour, moment, short_number
+from agent.cli.status import families_table, family_reports
+from memory.records import CurveMetric, Family, FamilyState, StoredCurvePoint
+
+if TYPE_CHECKING:
+    from envs.admission import Admission
+
+    from envs.family import FamilySpec
+    from memory.store import Store
+
+env_app = typer.Typer(help="Feed environments to practise, see them, set them aside.", no_args_is_help=True)
+group(env_app)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The family's name.")]
+
+
+@command(
+    env_app,
+    "add",
+    examples=(
+        "learnd env add CartPole-v1 --vary length=0.25..1.0 --vary gravity=7..13",
+        "learnd env add FrozenLake-v1 --kwarg is_slippery=false --episodes 8",
+        "learnd env add my_envs:Maze --path ./src --name maze --python ./venv/bin/python",
+    ),
+)
+def add_family(
+    invocation: Invocation,
+    *,
+    entry: Annotated[str, typer.Argument(metavar="ENTRY", help="A Gymnasium id, module:Class, or a built-in family.")],
+    name: Annotated[str | None, typer.Option(help="Name of the family; made from ENTRY if not given.")] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=RANGE", help="What differs from task to task; may be repeated."),
+    ] = None,
+    kwarg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Keyword argument of the environment; may be repeated."),
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes of a trial.")] = 3,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="Steps after which an episode is cut off.")] = None,
+    reference: Annotated[float | None, typer.Option(help="Trial return that counts as score 1.")] = None,
+    python: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Python interpreter with the environment's own packages.")
+    ] = None,
+    path: Annotated[
+        list[Path] | None, typer.Option(metavar="FOLDER", help="Folder to import from; may be repeated.")
+    ] = None,
+    check: Annotated[bool, typer.Option(help="Try it in a worker first, and refuse it if it fails.")] = True,
+) -> None:
+    """Feed a family of tasks: a Gymnasium environment and how its tasks vary.
+
+    It is tried in a worker of its own first; the service takes it up without a restart. With --no-check it is
+    recorded at once and tried by the service.
+    """
+    spec = _declared(
+        entry=entry,
+        name=name,
+        vary=vary or [],
+        kwargs=dict(_parse_kwarg(text) for text in kwarg or []),
+        episodes=episodes,
+        max_steps=max_steps,
+        reference=reference,
+        python=python,
+        paths=path or [],
+    )
+    _refuse_taken_name(invocation, spec.name)
+    admission = _probe(invocation, spec) if check else None
+    with invocation.writing(is_created=True) as store:
+        family = _record(store, spec, admission)
+    invocation.answer(
+        {"family": _family_values(family), "admission": _admission_values(admission)},
+        lambda out: _show_added(out, family, admission),
+    )
+
+
+@command(
+    env_app,
+    "list",
+    examples=(
+        "learnd env list",
+        "learnd env list --json",
+    ),
+)
+def list_families(
+    invocation: Invocation,
+    with_removed: Annotated[bool, typer.Option("--all", help="Removed ones too.")] = False,
+) -> None:
+    """List the families and where each stands."""
+    with invocation.reading_if_any() as store:
+        families = [] if store is None else store.families(with_removed=with_removed)
+        points = [] if store is None else store.latest_points()
+    reports = family_reports(families, points)
+    if store is None:
+        invocation.answer({"families": []}, lambda out: out.print(NO_DATA))
+        return
+    invocation.answer(
+        {"families": reports}, lambda out: out.print(families_table(reports) if reports else "no family yet")
+    )
+
+
+@command(
+    env_app,
+    "show",
+    examples=("learnd env show cartpole",),
+)
+def show_family(invocation: Invocation, name: NameArgument) -> None:
+    """Show one family: what it is, how it varies, its spaces, its scores and its last runs."""
+    with invocation.reading() as store:
+        family = find_family(store, name, operation="showing family")
+        points = [point for point in store.latest_points() if point.family == name]
+        runs = [run for run in store.job_runs(limit=200) if run.family == name][:5]
+    report = family_reports([family], points)[0]
+    values = {
+        **_family_values(family),
+        **report,
+        "episode_returns": _episode_returns(points),
+        "last_runs": [
+            {"job": r.kind, "outcome": r.outcome, "started_at": r.started_at, "reason": r.reason, "error": r.error}
+            for r in runs
+        ],
+    }
+    invocation.answer(values, lambda out: _show_family(out, family, values))
+
+
+@command(
+    env_app,
+    "pause",
+    examples=('learnd env pause pendulum --reason "needs the new simulator"',),
+)
+def pause_family(
+    invocation: Invocation,
+    name: NameArgument,
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "paused by hand",
+) -> None:
+    """Set a family aside; nothing of it is lost and consolidation still guards its score."""
+    _set_state(invocation, name, FamilyState.PAUSED, operation="pausing family", reason=reason)
+
+
+@command(
+    env_app,
+    "resume",
+    examples=("learnd env resume pendulum",),
+)
+def resume_family(invocation: Invocation, name: NameArgument) -> None:
+    """Practise a family again: one that is paused, quarantined, or was refused (it is tried anew)."""
+    with invocation.writing() as store:
+        family = find_family(store, name, operation="resuming family")
+        target = FamilyState.PENDING if family.spaces is None else FamilyState.ACTIVE
+        if family.strikes:
+            store.clear_strikes(name)
+        if family.state is not target:
+            family = store.set_family_state(name, target)
+    _answer_state(invocation, family)
+
+
+@command(
+    env_app,
+    "remove",
+    examples=("learnd env remove acrobot --yes",),
+)
+def remove_family(
+    invocation: Invocation,
+    name: NameArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Stop practising a family for good; its name may be used again, and then it starts anew."""
+    with invocation.writing() as store:
+        family = find_family(store, name, operation="removing family")
+        is_asked = not yes and not invocation.is_json and sys.stdin.isatty()
+        if is_asked and not typer.confirm(f"Remove {name} with {family.totals.env_steps} steps of practice?", err=True):
+            raise typer.Exit(1)
+        family = store.set_family_state(name, FamilyState.REMOVED, reason="removed by hand")
+    _answer_state(invocation, family)
+
+
+def _parse_kwarg(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key.isidentifier():
+        raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--kwarg")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def _refuse_taken_name(invocation: Invocation, name: str) -> None:
+    with invocation.reading_if_any() as store:
+        taken = set() if store is None else {family.name for family in store.families()}
+    if name in taken:
+        raise CommandError(
+            operation="adding family",
+            subject=name,
+            found="there is already one of that name.",
+            hint="Choose another with --name, or remove that one first.",
+        )
+
+
+def _declared(
+    *,
+    entry: str,
+    name: str | None,
+    vary: Sequence[str],
+    kwargs: dict[str, Any],
+    episodes: int,
+    max_steps: int | None,
+    reference: float | None,
+    python: Path | None,
+    paths: Sequence[Path],
+) -> FamilySpec:
+    """The family that the options declare.
+
+    Raises:
+        FamilySpecError: it contradicts itself or names something unknown.
+    """
+    from envs.declaration import family_from_declaration, parse_variation
+
+    return family_from_declaration(
+        entry=entry,
+        name=name,
+        variations=tuple(parse_variation(text) for text in vary),
+        kwargs=kwargs,
+        episodes_per_trial=episodes,
+        max_episode_steps=max_steps,
+        reference_return=reference,
+        python=None if python is None else str(python.absolute()),
+        import_paths=tuple(str(path.resolve()) for path in paths),
+    )
+
+
+def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
+    """Try the family in a worker.
+
+    Raises:
+        EnvsError: it cannot be practised; the error says why.
+    """
+    from envs.admission import probe
+
+    with invocation.progress() as progress:
+        task = progress.add_task(f"trying {spec.name} in a worker", total=None)
+
+        def tell(*news: object) -> None:
+            progress.update(task, description=f"trying {spec.name}: {' '.join(str(item) for item in news)}")
+
+        return probe(spec, limits=_worker_limits(invocation), progress=tell)
+
+
+def _worker_limits(invocation: Invocation) -> Any:
+    from envs.limits import WorkerLimits
+
+    workers = invocation.settings.workers
+    return WorkerLimits(
+        memory_mib=workers.memory_limit // 2**20,
+        step_timeout_s=workers.step_timeout_s,
+        start_timeout_s=workers.start_timeout_s,
+    )
+
+
+def _record(store: Store, spec: FamilySpec, admission: Admission | None) -> Family:
+    family = store.add_family(spec.name, spec.to_json())
+    if admission is None:
+        return family
+    return store.admit_family(
+        spec.name,
+        spaces=admission.spaces.to_json(),
+        random_return=admission.random_return,
+        reference_return=admission.reference_return,
+    )
+
+
+def _set_state(invocation: Invocation, name: str, state: FamilyState, *, operation: str, reason: str) -> None:
+    with invocation.writing() as store:
+        family = find_family(store, name, operation=operation)
+        if family.state is not state:
+            family = store.set_family_state(name, state, reason=reason)
+    _answer_state(invocation, family)
+
+
+def _answer_state(invocation: Invocation, family: Family) -> None:
+    invocation.answer(
+        {"family": _family_values(family)},
+        lambda out: out.print(f"{family.name} is {in_colour(str(family.state))} now"),
+    )
+
+
+def _family_values(family: Family) -> dict[str, Any]:
+    return {
+        "name": family.name,
+        "state": family.state,
+        "state_reason": family.state_reason,
+        "spec": family.spec,
+        "spaces": family.spaces,
+        "random_return": family.random_return,
+        "reference_return": family.reference_return,
+        "strikes": family.strikes,
+        "quarantined_until": family.quarantined_until,
+        "created_at": family.created_at,
+    }
+
+
+def _admission_values(admission: Admission | None) -> dict[str, Any] | None:
+    if admission is None:
+        return None
+    return {
+        "random_return": admission.random_return,
+        "random_standard_error": admission.random_standard_error,
+        "reference_return": admission.reference_return,
+        "reference_source": admission.reference_source,
+        "steps_per_s": admission.steps_per_s,
+        "warnings": admission.warnings,
+    }
+
+
+def _episode_returns(points: Sequence[StoredCurvePoint]) -> list[float]:
+    by_index = {
+        int(point.point.label): point.point.value
+        for point in points
+        if point.point.metric is CurveMetric.EPISODE_RETURN and point.point.label.isdigit()
+    }
+    return [by_index[index] for index in sorted(by_index)]
+
+
+def _show_added(out: Console, family: Family, admission: Admission | None) -> None:
+    out.print(f"[bold]{family.name}[/bold] is {in_colour(str(family.state))}")
+    if admission is None:
+        out.print("the service tries it in a worker before it is practised")
+        return
+    out.print(f"observations and actions: {_spaces_text(family)}")
+    out.print(f"return of a trial with random actions: {short_number(admission.random_return)}")
+    out.print(f"return that scores 1: {_reference_text(family)}")
+    out.print(f"{short_number(admission.steps_per_s)} steps a second")
+    for warning in admission.warnings:
+        out.print(f"[yellow]![/yellow] {escape(warning)}")
+
+
+def _spaces_text(family: Family) -> str:
+    if family.spaces is None:
+        return "not known yet"
+    observation, action = family.spaces["observation"], family.spaces["action"]
+    choices = "×".join(str(choice) for choice in action["choices"]) or f"{len(action['low'])} numbers"
+    return f"{observation['kind']} {observation['size']} → {action['kind']} {choices}"
+
+
+def _reference_text(family: Family) -> str:
+    if family.reference_return is None:
+        return "the best evaluation so far"
+    source = family.spec.get("reference_source") or ""
+    return f"{short_number(family.reference_return)}" + (f" ({source})" if source else "")
+
+
+def _show_family(out: Console, family: Family, values: dict[str, Any]) -> None:
+    reason = f": {escape(family.state_reason)}" if family.state_reason else ""
+    out.print(f"[bold]{family.name}[/bold] · {in_colour(str(family.state))}{reason}")
+    if family.quarantined_until is not None:
+        out.print(f"tried again {ago(family.quarantined_until)}")
+    spec = family.spec
+    out.print(f"{spec.get('entry')} ({spec.get('source')}), fed {moment(family.created_at)}", markup=False)
+    if spec.get("kwargs"):
+        out.print("made with " + ", ".join(f"{key}={value}" for key, value in spec["kwargs"].items()), markup=False)
+    limit = f", at most {spec['max_episode_steps']} steps each" if spec.get("max_episode_steps") else ""
+    out.print(f"a trial is {spec.get('episodes_per_trial')} episodes{limit}")
+    for variation in spec.get("variations", []):
+        out.print(f"varies {_variation_text(variation)}", markup=False)
+    out.print(f"observations and actions: {_spaces_text(family)}", markup=False)
+    random_return = short_number(family.random_return) if family.random_return is not None else NOTHING
+    out.print(f"random return {random_return}, return that scores 1: {_reference_text(family)}", markup=False)
+    out.print(families_table([values]))
+    if values["episode_returns"]:
+        returns = " → ".join(short_number(value) for value in values["episode_returns"])
+        out.print(f"held-out return by episode of the trial: {returns}")
+    for run in values["last_runs"]:
+        outcome = in_colour(str(run["outcome"])) if run["outcome"] is not None else "running"
+        out.print(f"{ago(run['started_at'])}: {run['job']} {outcome} {escape(run['error'] or run['reason'])}")
+
+
+def _variation_text(variation: dict[str, Any]) -> str:
+    kind = variation["distribution"]
+    if kind in {"uniform", "log_uniform", "integer"}:
+        drawn = f"{kind} {variation['low']:g} to {variation['high']:g}"
+    elif kind == "frozen_lake_map":
+        drawn = "a new map per task"
+    else:
+        drawn = f"{kind} of {', '.join(str(value) for value in variation['values'])}"
+    return f"{variation['name']} ({variation['target']}): {drawn}"

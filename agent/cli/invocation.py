@@ -1,0 +1,280 @@
+"""What every command shares: the options before and after it, the store it works on, and how it answers and fails."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperCommand
+
+from agent.cli.errors import CommandError, error_report, unknown_name_error
+from agent.cli.output import to_json_text
+from agent.errors import AgentError
+from envs.errors import EnvsError
+from memory.errors import MemoryStoreError, StoreMissingError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from agent.settings import Settings
+    from memory.folder import DataFolder
+    from memory.records import Family
+    from memory.store import Store
+
+PIPED_WIDTH = 120
+NO_DATA = "no data yet: run learnd run"
+
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir", metavar="FOLDER", help="Data folder of the service.", rich_help_panel="For every command"
+    ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="TOML file of settings.", rich_help_panel="For every command"),
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="Answer with JSON on stdout.", rich_help_panel="For every command"),
+]
+
+
+class Invocation:
+    """One call of the command line: its shared options, its data folder, its answer."""
+
+    def __init__(self) -> None:
+        self.data_dir: Path | None = None
+        self.config: Path | None = None
+        self.is_json = False
+        self.name = "learnd"
+
+    def take_options(self, *, data_dir: Path | None, config: Path | None, is_json: bool) -> None:
+        """Take the shared options given at one level of the command; the innermost that is given counts."""
+        self.data_dir = data_dir or self.data_dir
+        self.config = config or self.config
+        self.is_json = is_json or self.is_json
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, from file, environment and options."""
+        return self.load_settings({})
+
+    def load_settings(self, overrides: dict[str, Any]) -> Settings:
+        """The settings with a command's own options laid over them."""
+        from agent.settings import load_settings
+
+        shared = {} if self.data_dir is None else {"data_dir": self.data_dir}
+        return load_settings(self.config, {**shared, **overrides})
+
+    @cached_property
+    def folder(self) -> DataFolder:
+        """The data folder."""
+        from memory.folder import DataFolder
+
+        return DataFolder(self.settings.data_dir)
+
+    @contextmanager
+    def reading_if_any(self) -> Iterator[Store | None]:
+        """The store, to read; None while there is none."""
+        from memory.store import Store
+
+        if not self.folder.store_path.exists():
+            yield None
+            return
+        try:
+            store = Store.open(self.folder, is_reader=True)
+        except StoreMissingError:
+            yield None
+            return
+        with store:
+            yield store
+
+    @contextmanager
+    def reading(self) -> Iterator[Store]:
+        """The store, to read.
+
+        Raises:
+            CommandError: there is no store yet.
+        """
+        with self.reading_if_any() as store:
+            if store is None:
+                raise self.no_data_error()
+            yield store
+
+    @contextmanager
+    def writing(self, *, is_created: bool = False) -> Iterator[Store]:
+        """The store, to write what a person asked for.
+
+        Args:
+            is_created: make the data folder and the store where they are not.
+
+        Raises:
+            CommandError: there is no store yet.
+        """
+        from memory.store import Store
+
+        if is_created:
+            self.folder.create()
+        elif not self.folder.store_path.exists():
+            raise self.no_data_error()
+        with Store.open(self.folder) as store:
+            yield store
+
+    def no_data_error(self) -> CommandError:
+        """The friendly refusal of a command that needs a store."""
+        return CommandError(
+            operation=self.name,
+            subject=str(self.folder.path),
+            found=f"{NO_DATA}.",
+            hint="Name another folder with --data-dir.",
+        )
+
+    @cached_property
+    def out(self) -> Console:
+        """Where the answer goes."""
+        is_piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+        return Console(width=PIPED_WIDTH if is_piped else None, highlight=False)
+
+    @cached_property
+    def err(self) -> Console:
+        """Where notes, progress and errors go."""
+        return Console(stderr=True, highlight=False)
+
+    @property
+    def is_progress_shown(self) -> bool:
+        """Whether somebody is watching a terminal."""
+        return not self.is_json and sys.stderr.isatty()
+
+    def note(self, text: str) -> None:
+        """Say something beside the answer; nothing in JSON mode."""
+        if not self.is_json:
+            self.err.print(text)
+
+    def answer(self, values: Any, show: Callable[[Console], None]) -> None:
+        """Give the answer: ``values`` as JSON, or ``show`` for people."""
+        if self.is_json:
+            typer.echo(to_json_text(values))
+        else:
+            show(self.out)
+
+    @contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """Progress on stderr; silent in JSON mode and where nobody watches."""
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
+        with Progress(*columns, console=self.err, transient=True, disable=not self.is_progress_shown) as progress:
+            yield progress
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Report an error and end with exit status 1."""
+        report = error_report(error, command=self.name)
+        if self.is_json:
+            typer.echo(to_json_text({"error": report}))
+        else:
+            subject = f" {report['subject']}" if report["subject"] else ""
+            self.err.print(
+                f"[red]error:[/red] {report['operation']}{subject}: {report['found']}", markup=True, soft_wrap=True
+            )
+            if report["hint"]:
+                self.err.print(report["hint"], markup=False, soft_wrap=True)
+        raise typer.Exit(1)
+
+
+def find_family(store: Store, name: str, *, operation: str) -> Family:
+    """The family of that name.
+
+    Raises:
+        CommandError: there is none; the nearest names are in its hint.
+    """
+    families = {family.name: family for family in store.families()}
+    if name not in families:
+        raise unknown_name_error(operation=operation, subject=name, kind="family", known=families)
+    return families[name]
+
+
+def command(
+    app: typer.Typer, name: str, *, examples: Sequence[str], cls: type[TyperCommand] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a command that takes the shared options too and reports its errors in one form.
+
+    The function's first argument is the :class:`Invocation`; the others are declared as for typer.
+
+    Args:
+        app: the group it goes into.
+        name: the word that calls it.
+        examples: command lines for its help.
+        cls: a command class of its own.
+    """
+    epilog = "\n\n".join(("Examples:", *(f"  {escape(example)}" for example in examples)))
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        app.command(name, help=_unwrapped(function.__doc__ or ""), epilog=epilog, cls=cls)(
+            _with_shared_options(function)
+        )
+        return function
+
+    return register
+
+
+def _unwrapped(text: str) -> str:
+    """A docstring with each paragraph on one line, for the terminal to wrap."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def group(app: typer.Typer) -> None:
+    """Let a group of commands take the shared options between its name and the command's."""
+
+    def take_options(invocation: Invocation) -> None:
+        del invocation
+
+    root_group(app)(take_options)
+
+
+def root_group(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as what a group runs before its command; it takes the shared options too."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        app.callback()(_with_shared_options(function))
+        return function
+
+    return register
+
+
+def _with_shared_options(function: Callable[..., None]) -> Callable[..., None]:
+    @wraps(function)
+    def run(ctx: typer.Context, **arguments: Any) -> None:
+        invocation = ctx.ensure_object(Invocation)
+        invocation.take_options(
+            data_dir=arguments.pop("data_dir"), config=arguments.pop("config"), is_json=arguments.pop("is_json")
+        )
+        invocation.name = ctx.command_path
+        try:
+            function(invocation, **arguments)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except (AgentError, EnvsError, MemoryStoreError, OSError) as error:
+            invocation.fail(error)
+
+    _, *own = inspect.signature(function, eval_str=True).parameters.values()
+    shared = (("data_dir", DataDirOption, None), ("config", ConfigOption, None), ("is_json", JsonOption, False))
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter("ctx", keyword, annotation=typer.Context),
+        *(parameter.replace(kind=keyword) for parameter in own),
+        *(inspect.Parameter(name, keyword, annotation=kind, default=default) for name, kind, default in shared),
+    ]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return run

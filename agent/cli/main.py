@@ -1,0 +1,67 @@
+"""The command ``learnd``: every group of commands put together."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from agent.cli import curves, doctor, service, status
+from agent.cli.configuration import config_app
+from agent.cli.families import env_app
+from agent.cli.invocation import Invocation, root_group
+from agent.cli.memories import memory_app
+from agent.cli.policies import policy_app
+from agent.cli.schedules import schedule_app
+
+HELP = """A service that keeps learning: RL² over a stream of Gymnasium environments.
+
+Every command works on the data folder, with the daemon up or down, and answers with JSON where --json is given.
+"""
+
+app = typer.Typer(
+    name="learnd",
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"learnd {version('learnd')}")
+        raise typer.Exit
+
+
+@root_group(app)
+def learnd(
+    invocation: Invocation,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before the command."""
+    del invocation, _version
+
+
+service.register(app)
+status.register(app)
+doctor.register(app)
+app.add_typer(env_app, name="env")
+curves.register(app)
+app.add_typer(policy_app, name="policy")
+app.add_typer(memory_app, name="memory")
+app.add_typer(schedule_app, name="schedule")
+app.add_typer(config_app, name="config")
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    app(prog_name="learnd")
+
+
+if __name__ == "__main__":
+    main()

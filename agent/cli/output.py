@@ -1,0 +1,153 @@
+"""How answers look: JSON with stable keys for machines, short numbers and tables for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+STATE_STYLES = {
+    "active": "green",
+    "running": "green",
+    "ok": "green",
+    "published": "green",
+    "succeeded": "green",
+    "pending": "yellow",
+    "paused": "yellow",
+    "starting": "yellow",
+    "stopping": "yellow",
+    "degraded": "yellow",
+    "warn": "yellow",
+    "skipped": "dim",
+    "interrupted": "yellow",
+    "missed": "yellow",
+    "overran": "yellow",
+    "quarantined": "red",
+    "refused": "red",
+    "rejected": "red",
+    "rolled_back": "red",
+    "failed": "red",
+    "fail": "red",
+    "stopped": "dim",
+    "removed": "dim",
+}
+
+NOTHING = "–"
+
+
+def to_json_values(value: Any) -> Any:
+    """Turn records into JSON values: enums become their values, not-a-number and infinity become null."""
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_json_values(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): to_json_values(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [to_json_values(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def to_json_text(value: Any, *, is_indented: bool = True) -> str:
+    """Records as JSON text."""
+    return json.dumps(to_json_values(value), indent=2 if is_indented else None, ensure_ascii=False, allow_nan=False)
+
+
+def new_table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
+    """An empty table; the columns named in ``right`` are aligned right."""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def in_colour(state: str) -> str:
+    """A state or outcome in its colour, as rich markup."""
+    style = STATE_STYLES.get(state)
+    return f"[{style}]{state}[/{style}]" if style else state
+
+
+def short_count(value: float | None) -> str:
+    """A count in at most five characters: 950, 12.3k, 4.56M."""
+    if value is None:
+        return NOTHING
+    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            scaled = value / factor
+            return f"{scaled:.3g}{suffix}" if scaled < 999.5 else f"{scaled:.0f}{suffix}"
+    return f"{value:g}"
+
+
+def short_number(value: float | None, *, digits: int = 3) -> str:
+    """A measured number with ``digits`` significant digits."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
+
+
+def with_error(value: float | None, standard_error: float | None) -> str:
+    """A mean with its standard error, both at the precision that the error allows."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    if not standard_error or not math.isfinite(standard_error):
+        return short_number(value)
+    decimals = max(0, min(4, 1 - math.floor(math.log10(standard_error))))
+    return f"{value:.{decimals}f} ± {standard_error:.{decimals}f}"
+
+
+def short_size(size_bytes: float | None) -> str:
+    """A size in KiB, MiB or GiB."""
+    if size_bytes is None:
+        return NOTHING
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB"):
+        if abs(size) < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def short_duration(seconds: float | None) -> str:
+    """A duration in its two largest units: 3.2 s, 4 min, 2 h 5 min, 3 d 4 h."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def moment(at: float | None) -> str:
+    """A time of day in local time, with the date."""
+    if at is None or not math.isfinite(at):
+        return NOTHING
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def ago(at: float | None, *, now: float | None = None) -> str:
+    """How long ago something was, or in how long it is due."""
+    if at is None or not math.isfinite(at):
+        return NOTHING
+    seconds = (time.time() if now is None else now) - at
+    return f"{short_duration(seconds)} ago" if seconds >= 0 else f"in {short_duration(-seconds)}"

@@ -1,0 +1,54 @@
+"""``learnd run``: the service itself, in the foreground."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agent.cli.invocation import Invocation, command
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    examples = (
+        "learnd run",
+        "learnd run --data-dir /srv/learnd --listen 127.0.0.1:9464",
+        "learnd run --for 10m",
+    )
+    command(app, "run", examples=examples)(run_service)
+
+
+def run_service(
+    invocation: Invocation,
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Address of /metrics, /healthz and /readyz.  [default: 127.0.0.1:9464]"),
+    ] = None,
+    for_s: Annotated[
+        str | None, typer.Option("--for", metavar="SECONDS", help='Stop by itself after so long, such as 90 or "10m".')
+    ] = None,
+) -> None:
+    """Run the service in the foreground until it is stopped (Ctrl-C, SIGTERM).
+
+    On an empty data folder it begins with the embedded families. What it does is logged on stderr.
+    """
+    settings = invocation.load_settings({"service": {"listen": listen}})
+    from agent.control import daemon
+
+    exit_code = daemon.run(settings, stop_after_s=_seconds(for_s))
+    if invocation.is_json:
+        invocation.answer({"state": "stopped", "exit_code": exit_code, "data_dir": settings.data_dir}, lambda _: None)
+    if exit_code:
+        raise typer.Exit(exit_code)
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    from agent.quantities import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not {error}", param_hint="--for") from error

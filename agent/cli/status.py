@@ -1,0 +1,217 @@
+"""``learnd status``: what the service does now and where every family stands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.text import Text
+
+from agent.cli.invocation import NO_DATA, Invocation, command
+from agent.cli.output import (
+    ago,
+    in_colour,
+    moment,
+    new_table,
+    short_count,
+    short_duration,
+    to_json_text,
+    with_error,
+)
+from memory.records import CurveMetric, Family, StoredCurvePoint
+
+if TYPE_CHECKING:
+    from memory.folder import DataFolder
+    from memory.store import Store
+
+CLEAR_SCREEN = "\x1b[H\x1b[2J"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    examples = (
+        "learnd status",
+        "learnd status --watch --every 5",
+        "learnd status --json",
+    )
+    command(app, "status", examples=examples)(status)
+
+
+def status(
+    invocation: Invocation,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh until interrupted.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often --watch refreshes.")] = 2.0,
+) -> None:
+    """Show what the service does now and where every family stands.
+
+    Works with the daemon up or down.
+    """
+    if not watch:
+        report = read_status(invocation)
+        invocation.answer(report, lambda out: out.print(_page(report)))
+        return
+    while True:
+        _show_again(invocation, read_status(invocation))
+        time.sleep(every)
+
+
+def read_status(invocation: Invocation) -> dict[str, Any]:
+    """The service's status as JSON values, from the store and the lock of the data folder."""
+    folder = invocation.folder
+    with invocation.reading_if_any() as store:
+        if store is None:
+            nothing: dict[str, Any] = {"policy_version": None, "learner_steps": 0, "running": [], "families": []}
+            return {**_service_status(folder, None), **nothing}
+        current = store.current_initialization()
+        checkpoint = store.last_checkpoint()
+        service = _service_status(folder, store.daemon_status())
+        return {
+            **service,
+            "policy_version": None if current is None else current.version,
+            "learner_steps": 0 if checkpoint is None else checkpoint.learner_steps,
+            "running": _running_jobs(store) if service["pid"] is not None else [],
+            "families": family_reports(store.families(), store.latest_points()),
+        }
+
+
+def _service_status(folder: DataFolder, row: dict[str, Any] | None) -> dict[str, Any]:
+    """What the daemon last wrote of itself, believed only as far as the lock of the data folder bears it out."""
+    pid = folder.holder_pid()
+    written = row or {}
+    is_own_row = pid is not None and written.get("pid") == pid
+    state = "stopped" if pid is None else str(written.get("state", "running")) if is_own_row else "starting"
+    known = written if is_own_row else {}
+    return {
+        "state": state,
+        "pid": pid,
+        "since": known.get("started_at"),
+        "device": known.get("device"),
+        "listen": known.get("listen"),
+        "learner": known.get("learner"),
+        "health": {"is_healthy": pid is not None and not known.get("reasons"), "reasons": known.get("reasons", [])},
+        "data_dir": str(folder.path),
+        "last_seen_at": written.get("written_at"),
+    }
+
+
+def _running_jobs(store: Store) -> list[dict[str, Any]]:
+    return [
+        {
+            "run_id": run.id,
+            "job": run.kind,
+            "family": run.family,
+            "reason": run.reason,
+            "started_at": run.started_at,
+        }
+        for run in store.job_runs(limit=20)
+        if run.outcome is None
+    ]
+
+
+def family_reports(families: Sequence[Family], points: Sequence[StoredCurvePoint]) -> list[dict[str, Any]]:
+    """Where each family stands, as JSON values with stable keys."""
+    newest = {(point.family, point.point.metric): point for point in points if not point.point.label}
+    reports = []
+    for family in families:
+        score = newest.get((family.name, CurveMetric.EVAL_SCORE))
+        trial_return = newest.get((family.name, CurveMetric.TRIAL_RETURN))
+        reports.append(
+            {
+                "name": family.name,
+                "state": family.state,
+                "state_reason": family.state_reason,
+                "env_steps": family.totals.env_steps,
+                "trials": family.totals.trials,
+                "episodes": family.totals.episodes,
+                "meta_updates": family.totals.meta_updates,
+                "eval_score": None if score is None else score.point.value,
+                "eval_score_standard_error": None if score is None else score.point.standard_error,
+                "trial_return": None if trial_return is None else trial_return.point.value,
+                "evaluated_at": None if score is None else score.at,
+                "strikes": family.strikes,
+                "quarantined_until": family.quarantined_until,
+            }
+        )
+    return reports
+
+
+def families_table(families: Sequence[dict[str, Any]]) -> RenderableType:
+    """The table of families that people read."""
+    numbers = ("env steps", "trials", "episodes", "updates", "score", "trial return")
+    table = new_table("family", "state", *numbers, "evaluated", right=numbers)
+    for family in families:
+        table.add_row(
+            family["name"],
+            in_colour(str(family["state"])),
+            short_count(family["env_steps"]),
+            short_count(family["trials"]),
+            short_count(family["episodes"]),
+            short_count(family["meta_updates"]),
+            with_error(family["eval_score"], family["eval_score_standard_error"]),
+            with_error(family["trial_return"], None),
+            ago(family["evaluated_at"]),
+        )
+    return table
+
+
+def _page(report: dict[str, Any]) -> Group:
+    parts: list[RenderableType] = [Text.from_markup(_headline(report)), *_learner_lines(report)]
+    parts += [Text.from_markup(f"[red]![/red] {escape(str(reason))}") for reason in report["health"]["reasons"]]
+    parts += [Text.from_markup(_running_line(run)) for run in report["running"]]
+    if report["families"]:
+        parts.append(families_table(report["families"]))
+        parts += [
+            Text.from_markup(f"[yellow]![/yellow] {family['name']}: {escape(family['state_reason'])}")
+            for family in report["families"]
+            if family["state_reason"] and family["state"] in {"refused", "quarantined"}
+        ]
+    elif report["state"] == "stopped":
+        parts.append(Text(NO_DATA))
+    else:
+        parts.append(Text("no family yet: the first ones are being admitted"))
+    return Group(*parts)
+
+
+def _headline(report: dict[str, Any]) -> str:
+    version = report["policy_version"]
+    pieces = [f"learnd {in_colour(report['state'])}"]
+    if report["pid"] is not None:
+        pieces.append(f"pid {report['pid']}")
+    if report["since"] is not None:
+        pieces.append(f"since {moment(report['since'])} ({short_duration(time.time() - report['since'])})")
+    if report["device"]:
+        pieces.append(f"on {report['device']}")
+    pieces.append(f"policy version {version}" if version is not None else "no policy published yet")
+    if report["listen"]:
+        pieces.append(f"metrics http://{report['listen']}/metrics")
+    return " · ".join(pieces) + f"\n[dim]{escape(report['data_dir'])}[/dim]"
+
+
+def _learner_lines(report: dict[str, Any]) -> list[Text]:
+    learner = report["learner"]
+    if not isinstance(learner, dict):
+        return []
+    known = [f"{key.replace('_', ' ')} {value}" for key, value in learner.items() if value not in (None, "", [])]
+    return [Text(f"learner: {', '.join(known)}")] if known else []
+
+
+def _running_line(run: dict[str, Any]) -> str:
+    family = f" [bold]{run['family']}[/bold]" if run["family"] else ""
+    reason = f" ({escape(run['reason'])})" if run["reason"] else ""
+    return f"now: {run['job']}{family}{reason} for {short_duration(time.time() - run['started_at'])}"
+
+
+def _show_again(invocation: Invocation, report: dict[str, Any]) -> None:
+    """Replace what a terminal shows; one JSON line or one page after another elsewhere."""
+    if invocation.is_json:
+        typer.echo(to_json_text(report, is_indented=False))
+        return
+    out: Console = invocation.out
+    if out.is_terminal:
+        out.file.write(CLEAR_SCREEN)
+    out.print(_page(report))
+    out.file.flush()

@@ -1,0 +1,372 @@
+"""Learning curves drawn for people: in the terminal, and as a PNG.
+
+One small plot per family. The score's scale is 0 for random actions and 1 for the family's reference. The adaptation
+plot beside it shows held-out return by episode of the trial: a rising line is a policy that adapts as it acts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memory.records import CurveMetric, StoredCurvePoint
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito's palette, told apart with any colour vision; dark enough for a white page.
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+INK, FAINT, GRID = "#333333", "#8C8C8C", "#E6E6E6"
+
+CARD_SIZE_IN = (6.4, 2.75)
+TERMINAL_PANEL_HEIGHT = 11
+TERMINAL_PANEL_MIN_WIDTH = 56
+
+METRIC_LABELS = {
+    CurveMetric.EVAL_SCORE: "score",
+    CurveMetric.EVAL_RETURN: "held-out trial return",
+    CurveMetric.TRIAL_RETURN: "trial return in practice",
+    CurveMetric.EPISODE_RETURN: "held-out episode return",
+    CurveMetric.LOSS: "loss",
+}
+
+
+class XAxis(StrEnum):
+    """What a curve is drawn over."""
+
+    ENV_STEPS = "env_steps"
+    TIME = "time"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyCurves:
+    """What is drawn of one family.
+
+    Attributes:
+        family: its name.
+        subtitle: where it stands, in a few words.
+        lines: points of the chosen metric by label (empty label: one line), oldest first.
+        first_episodes: held-out return by episode of the trial, at the first evaluation.
+        latest_episodes: the same, at the latest evaluation.
+        random_episode_return: mean return of an episode with random actions; None if unknown.
+    """
+
+    family: str
+    subtitle: str = ""
+    lines: Mapping[str, Sequence[StoredCurvePoint]] = field(default_factory=dict)
+    first_episodes: Sequence[StoredCurvePoint] = ()
+    latest_episodes: Sequence[StoredCurvePoint] = ()
+    random_episode_return: float | None = None
+
+
+def x_values(points: Sequence[StoredCurvePoint], axis: XAxis) -> list[float]:
+    """The points' places on the axis: environment steps, or seconds since the epoch."""
+    return [point.at if axis is XAxis.TIME else float(point.env_steps) for point in points]
+
+
+def draw_png(
+    curves: Sequence[FamilyCurves],
+    file: Path,
+    *,
+    metric: CurveMetric = CurveMetric.EVAL_SCORE,
+    axis: XAxis = XAxis.ENV_STEPS,
+    title: str = "",
+) -> None:
+    """Draw small multiples, one card per family: its curve, and its adaptation within a trial.
+
+    Args:
+        curves: what to draw, a card each, in order.
+        file: where the PNG goes; replaced whole or not at all.
+        metric: what the curves measure.
+        axis: what they are drawn over.
+        title: above all cards.
+    """
+    from matplotlib import rc_context
+
+    with rc_context(_style()):
+        figure = _page(curves, metric=metric, axis=axis, title=title)
+        partial = file.with_name(f".{file.name}.partial")
+        try:
+            figure.savefig(partial, format="png", dpi=130, facecolor="white")
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _style() -> Any:
+    return {
+        "font.family": "DejaVu Sans",
+        "font.size": 9,
+        "text.color": INK,
+        "axes.edgecolor": "#BFBFBF",
+        "axes.labelcolor": INK,
+        "axes.linewidth": 0.8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": GRID,
+        "grid.linewidth": 0.8,
+        "xtick.color": FAINT,
+        "ytick.color": FAINT,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "legend.frameon": False,
+        "legend.fontsize": 8,
+        "lines.solid_capstyle": "round",
+    }
+
+
+def _page(curves: Sequence[FamilyCurves], *, metric: CurveMetric, axis: XAxis, title: str) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    num_columns = 1 if len(curves) <= 1 else 2 if len(curves) <= 10 else 3
+    num_rows = max(1, math.ceil(len(curves) / num_columns))
+    width, height = CARD_SIZE_IN[0] * num_columns, CARD_SIZE_IN[1] * num_rows + 0.75
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    top = 1 - 0.75 / height
+    figure.text(0.3 / width, 1 - 0.22 / height, title or "learnd", fontsize=14, fontweight="bold", va="top")
+    cards = figure.add_gridspec(num_rows, num_columns, left=0.0, right=1.0, bottom=0.0, top=top, wspace=0.0, hspace=0.0)
+    for index, family in enumerate(curves):
+        card = figure.add_subfigure(cards[index // num_columns, index % num_columns])
+        panels = card.add_gridspec(
+            1, 2, width_ratios=[1.9, 1.0], left=0.105, right=0.965, bottom=0.19, top=0.76, wspace=0.34
+        )
+        card.text(0.045, 0.955, family.family, fontsize=11.5, fontweight="bold", va="top")
+        card.text(0.045, 0.865, family.subtitle, fontsize=8, color=FAINT, va="top")
+        _draw_curve(card.add_subplot(panels[0]), family, metric=metric, axis=axis)
+        _draw_adaptation(card.add_subplot(panels[1]), family)
+    return figure
+
+
+def _draw_curve(axes: Axes, family: FamilyCurves, *, metric: CurveMetric, axis: XAxis) -> None:
+    axes.set_ylabel(METRIC_LABELS[metric])
+    _label_x(axes, axis)
+    lines = {label: points for label, points in family.lines.items() if points}
+    if not lines:
+        _say_nothing_yet(axes, "not measured yet")
+        return
+    for index, (label, points) in enumerate(lines.items()):
+        _draw_line(axes, points, axis=axis, colour=_colour(index, len(lines)), label=_line_label(metric, label))
+    if metric is CurveMetric.EVAL_SCORE:
+        _mark_score_scale(axes)
+    if axis is XAxis.ENV_STEPS and len({point.env_steps for points in lines.values() for point in points}) > 1:
+        axes.set_xlim(left=0)
+    axes.margins(x=0.02)
+    if len(lines) > 1:
+        axes.legend(loc="best", ncols=2, handlelength=1.2, columnspacing=1.0)
+
+
+def _draw_line(axes: Axes, points: Sequence[StoredCurvePoint], *, axis: XAxis, colour: Any, label: str) -> None:
+    x: list[Any] = x_values(points, axis)
+    if axis is XAxis.TIME:
+        x = [datetime.fromtimestamp(at).astimezone() for at in x]
+    values = [point.point.value for point in points]
+    errors = [point.point.standard_error or 0.0 for point in points]
+    if any(errors):
+        low = [value - error for value, error in zip(values, errors, strict=True)]
+        high = [value + error for value, error in zip(values, errors, strict=True)]
+        axes.fill_between(x, low, high, color=colour, alpha=0.22, linewidth=0)
+    is_short = len(points) <= 40
+    axes.plot(x, values, color=colour, linewidth=1.6, marker="o" if is_short else "", markersize=2.6, label=label)
+    axes.plot(x[-1:], values[-1:], color=colour, marker="o", markersize=5, markeredgecolor="white", markeredgewidth=1)
+
+
+def _mark_score_scale(axes: Axes) -> None:
+    """Draw where random actions and the reference score, when the curve comes near."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, -0.06), max(high, 1.1))
+    for level, name in ((0.0, "random"), (1.0, "reference")):
+        axes.axhline(level, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        axes.annotate(
+            name, (1.0, level), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
+            ha="right", va="bottom", fontsize=7, color=FAINT,
+        )  # fmt: skip
+
+
+def _draw_adaptation(axes: Axes, family: FamilyCurves) -> None:
+    axes.set_xlabel("episode of the trial")
+    axes.set_ylabel("held-out return")
+    if not family.latest_episodes:
+        _say_nothing_yet(axes, "not evaluated yet")
+        return
+    if family.random_episode_return is not None:
+        axes.axhline(family.random_episode_return, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    is_same = not family.first_episodes or family.first_episodes[0].at == family.latest_episodes[0].at
+    if not is_same:
+        _draw_episodes(axes, family.first_episodes, colour=FAINT, label="first", is_hollow=True)
+    _draw_episodes(axes, family.latest_episodes, colour=VERMILION, label="latest", is_hollow=False)
+    _tick_episodes(axes, family.latest_episodes)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low - 0.04 * (high - low), high + 0.24 * (high - low))
+    axes.legend(loc="upper left", ncols=2, handlelength=1.3, columnspacing=1.0, borderaxespad=0.1)
+
+
+def _draw_episodes(axes: Axes, points: Sequence[StoredCurvePoint], *, colour: str, label: str, is_hollow: bool) -> None:
+    axes.errorbar(
+        [int(point.point.label) + 1 for point in points],
+        [point.point.value for point in points],
+        yerr=[point.point.standard_error or 0.0 for point in points],
+        color=colour,
+        linewidth=1.5,
+        marker="o",
+        markersize=4.5,
+        markerfacecolor="white" if is_hollow else colour,
+        elinewidth=1.0,
+        capsize=2,
+        label=label,
+    )
+
+
+def _tick_episodes(axes: Axes, points: Sequence[StoredCurvePoint]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    last = max(int(point.point.label) + 1 for point in points)
+    axes.set_xlim(0.7, max(last, 2) + 0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+
+
+def _label_x(axes: Axes, axis: XAxis) -> None:
+    if axis is XAxis.TIME:
+        from matplotlib import dates
+
+        locator = dates.AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
+        axes.xaxis.set_major_locator(locator)
+        local = datetime.now().astimezone().tzinfo
+        axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=local))  # type: ignore[no-untyped-call]
+        axes.set_xlabel("time")
+        return
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_tick(value)))
+    axes.set_xlabel("environment steps")
+
+
+def short_tick(value: float) -> str:
+    """A tick's number in few characters: 500, 25k, 1.5M."""
+    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:g}{suffix}"
+    return f"{value:g}"
+
+
+def _say_nothing_yet(axes: Axes, text: str) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=FAINT)
+
+
+def _colour(index: int, num_lines: int) -> Any:
+    if num_lines <= len(CYCLE):
+        return CYCLE[index]
+    from matplotlib import colormaps
+
+    return colormaps["viridis"](0.85 * index / (num_lines - 1))
+
+
+def _line_label(metric: CurveMetric, label: str) -> str:
+    if metric is CurveMetric.EPISODE_RETURN and label.isdigit():
+        return f"episode {int(label) + 1}"
+    return label
+
+
+def terminal_plots(
+    curves: Sequence[FamilyCurves],
+    *,
+    metric: CurveMetric = CurveMetric.EVAL_SCORE,
+    axis: XAxis = XAxis.ENV_STEPS,
+    width: int = 80,
+    is_coloured: bool = True,
+) -> str:
+    """Draw one panel per family with characters, as many side by side as fit.
+
+    Args:
+        curves: what to draw.
+        metric: what the curves measure.
+        axis: what they are drawn over.
+        width: columns of the terminal.
+        is_coloured: whether colours may be written.
+
+    Returns:
+        The lines to print.
+    """
+    num_columns = max(1, min(len(curves), width // TERMINAL_PANEL_MIN_WIDTH, 3))
+    panel_width = min(width // num_columns, 100) - 1
+    panels = [
+        _terminal_panel(family, metric=metric, axis=axis, width=panel_width, is_coloured=is_coloured)
+        for family in curves
+    ]
+    rows = []
+    for start in range(0, len(panels), num_columns):
+        beside = panels[start : start + num_columns]
+        rows += ["  ".join(line).rstrip() for line in zip(*beside, strict=True)]
+    return "\n".join(rows)
+
+
+def _terminal_panel(
+    family: FamilyCurves, *, metric: CurveMetric, axis: XAxis, width: int, is_coloured: bool
+) -> list[str]:
+    heading = f"{family.family}: {METRIC_LABELS[metric]}"[:width].ljust(width)
+    subtitle = family.subtitle[:width].ljust(width)
+    lines = {label: points for label, points in family.lines.items() if points}
+    if not lines:
+        body = ["not measured yet".center(width), *[" " * width] * (TERMINAL_PANEL_HEIGHT - 1)]
+    else:
+        body = _plotext_lines(lines, metric=metric, axis=axis, width=width, is_coloured=is_coloured)
+    return [heading, subtitle, *body, " " * width]
+
+
+def _plotext_lines(
+    lines: Mapping[str, Sequence[StoredCurvePoint]], *, metric: CurveMetric, axis: XAxis, width: int, is_coloured: bool
+) -> list[str]:
+    import plotext
+
+    figure = plotext.figure
+    plotext.terminal.limit(width=False, height=False)
+    figure.clear()
+    figure.theme("default" if is_coloured else "colorless")
+    figure.plot_size(width, TERMINAL_PANEL_HEIGHT)
+    for label, points in lines.items():
+        signal = figure.signal(x_values(points, axis), [p.point.value for p in points], marker="braille").lines()
+        figure.draw(signal.label(_line_label(metric, label)) if len(lines) > 1 else signal)
+    ticks = _spread([x for points in lines.values() for x in x_values(points, axis)])
+    figure.ruler("x").ticks(ticks, [_terminal_tick(axis)(tick) for tick in ticks])
+    low, high = _value_range([p.point.value for points in lines.values() for p in points], metric)
+    heights = _spread([low, high])
+    figure.ruler("y").lim(low, high)
+    figure.ruler("y").ticks(heights, [f"{height:.4g}" for height in heights])
+    text: str = figure.build().string()
+    plain: str = text if is_coloured else plotext.uncolorize(text)
+    return plain.rstrip("\n").split("\n")
+
+
+def _value_range(values: Sequence[float], metric: CurveMetric) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    if metric is CurveMetric.EVAL_SCORE:
+        low, high = min(low, 0.0), max(high, 1.0)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _spread(values: Sequence[float], num_ticks: int = 3) -> list[float]:
+    low, high = min(values), max(values)
+    if high == low:
+        return [low]
+    return [low + (high - low) * index / (num_ticks - 1) for index in range(num_ticks)]
+
+
+def _terminal_tick(axis: XAxis) -> Callable[[float], str]:
+    if axis is XAxis.TIME:
+        return lambda at: datetime.fromtimestamp(at).astimezone().strftime("%d %H:%M")
+    return lambda steps: short_tick(float(f"{steps:.3g}"))
