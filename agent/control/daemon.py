@@ -1,0 +1,449 @@
+"""The control process put together: store, learner, dispatcher, pages, service manager; started and stopped here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from enum import IntEnum
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+
+from agent.clock import Clock, SystemClock
+from agent.control.dispatcher import Dispatcher, Lane
+from agent.control.health import Problem, Signs, problems
+from agent.control.http import Answers, HttpServer, new_app
+from agent.control.metrics import LEARNER_RESTARTS, new_registry
+from agent.control.notify import Notifier
+from agent.control.snapshot import Snapshot, read_snapshot
+from agent.control.supervisor import Death, LearnerState, Supervisor
+from agent.control.threads import StoreThread
+from agent.errors import AgentError, ListenError
+from agent.logs import configure_logs, resolved_format
+from agent.settings import Settings
+from envs.family import FamilySpec
+from envs.registry import default_stream
+from memory.errors import FolderInUseError, MemoryStoreError
+from memory.folder import DataFolder, HeldFolder
+from memory.records import FamilyState
+from memory.store import Store
+
+log = structlog.get_logger(__name__)
+
+LEARNER_GRACE_S = 7.0
+"""How long the learner may take to stop; it is killed then, so that the whole stop stays under 10 s."""
+
+RECORDING_GRACE_S = 1.5
+ORPHAN_GRACE_S = 5.0
+POLL_PERIOD_S = 1.0
+STATUS_PERIOD_S = 10.0
+SUMMARY_PERIOD_S = 60.0
+MAX_SILENCE_S = 60.0
+"""Without progress of control's own loops for this long, the watchdog is no longer fed."""
+
+
+class ExitCode(IntEnum):
+    """What the process ends with."""
+
+    OK = 0
+    FAILED = 1
+    FOLDER_IN_USE = 3
+    ADDRESS_IN_USE = 4
+    STORE_UNUSABLE = 5
+
+
+def run(settings: Settings, *, stop_after_s: float | None = None, learner_command: Sequence[str] | None = None) -> int:
+    """Run the service until SIGTERM or SIGINT, or for ``stop_after_s`` seconds; return the exit code."""
+    configure_logs(settings, process="control")
+    daemon = Daemon(settings, learner_command=learner_command)
+    try:
+        asyncio.run(_run_with_signals(daemon, stop_after_s))
+    except FolderInUseError as error:
+        log.error("not started", error=str(error))  # noqa: TRY400 -- the message says it all
+        return ExitCode.FOLDER_IN_USE
+    except ListenError as error:
+        log.error("not started", error=str(error))  # noqa: TRY400
+        return ExitCode.ADDRESS_IN_USE
+    except MemoryStoreError as error:
+        log.exception("data folder cannot be used", error=str(error))
+        return ExitCode.STORE_UNUSABLE
+    except AgentError:
+        log.exception("control failed")
+        return ExitCode.FAILED
+    return ExitCode.OK
+
+
+async def _run_with_signals(daemon: Daemon, stop_after_s: float | None) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, daemon.request_stop, number.name)
+    if stop_after_s is not None:
+        loop.call_later(stop_after_s, daemon.request_stop, f"after {stop_after_s:g} s")
+    await daemon.run()
+
+
+def learner_command_of(settings: Settings) -> list[str]:
+    """The command line of the learner; ``-P`` keeps a package called ``agent`` in the working folder out of it."""
+    command = [sys.executable, "-P", "-m", "agent.learner", "--data-dir", str(settings.data_dir)]
+    return [*command, "--config", str(settings.file)] if settings.file else command
+
+
+class Daemon:
+    """The control process.
+
+    Args:
+        settings: all of them.
+        learner_command: the learner's command line; None for ``python -m agent.learner``.
+        clock: wall and monotonic time.
+        embedded_stream: the families fed to an empty data folder.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        learner_command: Sequence[str] | None = None,
+        clock: Clock | None = None,
+        embedded_stream: Callable[[], Sequence[FamilySpec]] = default_stream,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._embedded_stream = embedded_stream
+        self._folder = DataFolder(settings.data_dir)
+        self._writer = StoreThread("store-writer", lambda: Store.open(self._folder, clock=self._clock.wall))
+        self._reader = StoreThread("store-reader", lambda: Store.open(self._folder, is_reader=True))
+        self._supervisor = Supervisor(
+            learner_command or learner_command_of(settings),
+            environment=_learner_environment(settings),
+            settings=settings.learner,
+            clock=self._clock,
+            on_death=self._note_death,
+            on_change=self._note_change,
+            before_start=self._await_free_folder,
+        )
+        self._dispatcher = Dispatcher(
+            settings=settings,
+            folder=self._folder,
+            writer=self._writer,
+            supervisor=self._supervisor,
+            clock=self._clock,
+            snapshot=lambda: self.snapshot,
+            on_change=self._note_change,
+        )
+        self._stop_reason: str | None = None
+        self._stop = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._notifier = Notifier()
+        self._read_at = self._clock.monotonic()
+        self._read_error = ""
+        self._disk_free_bytes = 2**63
+        self._started_at = self._clock.wall()
+        self.snapshot: Snapshot | None = None
+        self.state = "starting"
+        self.address = ""
+
+    def request_stop(self, reason: str) -> None:
+        """Begin to stop; a second call kills the learner at once."""
+        if self._stop.is_set():
+            self._supervisor.kill()
+            return
+        log.info("stopping", reason=reason)
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until :meth:`request_stop`; everything is saved when this returns.
+
+        Raises:
+            FolderInUseError: another daemon holds the data folder.
+            ListenError: the address cannot be listened on.
+            MemoryStoreError: the store cannot be used.
+        """
+        self._folder.create()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._notifier.close)
+            held: HeldFolder = stack.enter_context(self._folder.hold("control"))
+            log.info("starting", version=version("learnd"), data_dir=str(held.folder.path), pid=os.getpid())
+            server = HttpServer(
+                new_app(self._answers()), host=self._settings.service.host, port=self._settings.service.port
+            )
+            stack.callback(server.close)
+            self.address = server.address
+            await stack.enter_async_context(_opened(self._writer))
+            await self._feed_embedded_stream()
+            await self._dispatcher.restore()
+            await stack.enter_async_context(_opened(self._reader))
+            await self._poll_once()
+            await self._serve(server)
+
+    async def _serve(self, server: HttpServer) -> None:
+        """Run all loops until stop, then bring them to an end in order."""
+        serving = asyncio.create_task(server.serve(), name="http")
+        learner = asyncio.create_task(self._supervisor.run(), name="supervisor")
+        lanes = [asyncio.create_task(self._dispatcher.lane(lane), name=f"lane-{lane}") for lane in Lane]
+        background = [
+            asyncio.create_task(loop, name=name)
+            for name, loop in (
+                ("watch", self._dispatcher.watch()),
+                ("poll", self._poll()),
+                ("report", self._report()),
+                ("summary", self._summarise()),
+                ("watchdog", self._feed_watchdog()),
+            )
+        ]
+        try:
+            await self._become_ready(server, serving)
+            await self._until_stop([serving, learner, *lanes, *background])
+        finally:
+            await self._wind_down(server, learner=learner, lanes=lanes, background=background)
+            await serving
+
+    async def _become_ready(self, server: HttpServer, serving: asyncio.Task[None]) -> None:
+        while not server.is_serving and not serving.done() and not self._stop.is_set():
+            await asyncio.sleep(0.01)
+        if self._stop.is_set():
+            return
+        self.state = "running"
+        self._notifier.ready()
+        self._note_change()
+        started_in_s = round(self._clock.wall() - self._started_at, 3)
+        log.info("ready", url=f"http://{self.address}/", started_in_s=started_in_s)
+
+    async def _until_stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Wait for the stop; a loop that ends by itself is a fault that ends the service."""
+        stop = asyncio.create_task(self._stop.wait())
+        ended, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        if stop in ended:
+            return
+        stop.cancel()
+        task = next(iter(ended))
+        raise AgentError(
+            operation="running", subject=task.get_name(), found=f"it ended: {task.exception()!r}."
+        ) from task.exception()
+
+    async def _wind_down(
+        self,
+        server: HttpServer,
+        *,
+        learner: asyncio.Task[None],
+        lanes: Sequence[asyncio.Task[None]],
+        background: Sequence[asyncio.Task[None]],
+    ) -> None:
+        self.state = "stopping"
+        self._notifier.stopping()
+        self._dispatcher.stop()
+        self._changed.set()
+        await self._supervisor.stop(within_s=LEARNER_GRACE_S)
+        await asyncio.wait([learner, *lanes], timeout=RECORDING_GRACE_S)
+        for task in (learner, *lanes, *background):
+            task.cancel()
+        await asyncio.gather(learner, *lanes, *background, return_exceptions=True)
+        self.state = "stopped"
+        with contextlib.suppress(MemoryStoreError, TimeoutError):
+            await asyncio.wait_for(self._write_status(), 1.0)
+        server.stop()
+        log.info("stopped")
+
+    async def _feed_embedded_stream(self) -> None:
+        if not self._settings.stream.embedded_default:
+            return
+        specs = self._embedded_stream()
+
+        def feed(store: Store) -> int:
+            if store.families(with_removed=True):
+                return 0
+            for spec in specs:
+                store.add_family(spec.name, spec.to_json())
+            return len(specs)
+
+        if fed := await self._writer.call(feed):
+            log.info("empty data folder: the embedded families are fed", families=fed)
+
+    async def _await_free_folder(self) -> None:
+        """Wait until a learner of a dead daemon has gone; kill it if it does not go by itself."""
+        deadline = self._clock.monotonic() + ORPHAN_GRACE_S
+        while (pid := self._folder.holder_pid("learner")) is not None and not self._stop.is_set():
+            if self._clock.monotonic() > deadline:
+                log.warning("a learner of an earlier daemon is killed", pid=pid)
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+                deadline += ORPHAN_GRACE_S
+            await asyncio.sleep(0.1)
+
+    async def _note_death(self, death: Death) -> None:
+        labels = {"reason": str(death.reason)}
+        try:
+            await self._writer.call(lambda store: store.add_to_counter(LEARNER_RESTARTS, labels))
+        except MemoryStoreError as error:
+            log.exception("a restart could not be counted", error=str(error))
+
+    def _note_change(self) -> None:
+        self._changed.set()
+        self._dispatcher.wake()
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_PERIOD_S)
+            await self._poll_once()
+
+    async def _poll_once(self) -> None:
+        """Take a new snapshot of the store into memory."""
+        before = self.snapshot
+        try:
+            self.snapshot = await self._reader.call(lambda store: read_snapshot(store, before))
+            self._disk_free_bytes = shutil.disk_usage(self._folder.path).free
+            self._read_at, self._read_error = self._clock.monotonic(), ""
+        except (MemoryStoreError, OSError) as error:
+            if not self._read_error:
+                log.exception("store cannot be read")
+            self._read_error = str(error)
+
+    def problems(self) -> list[Problem]:
+        """Why health is red now; empty when it is not."""
+        return problems(
+            Signs(
+                crash_loop=self._supervisor.crash_loop(),
+                snapshot_age_s=self._clock.monotonic() - self._read_at,
+                read_error=self._read_error,
+                write_error=self._dispatcher.write_error,
+                disk_free_bytes=self._disk_free_bytes,
+                failures=self._dispatcher.failures.counts(),
+            )
+        )
+
+    def summary(self) -> str:
+        """What the service does now, in one line for people."""
+        running = [r.work for r in self._dispatcher.running.values()]
+        if running:
+            now = "; ".join(f"{work.kind} ({work.reason})" for work in running)
+        elif self._supervisor.state in {LearnerState.STARTING, LearnerState.BACKING_OFF}:
+            now = f"learner {self._supervisor.state}"
+        else:
+            now = "idle"
+        if self.snapshot is None:
+            return now
+        num_active = sum(family.state is FamilyState.ACTIVE for family in self.snapshot.families)
+        return f"{now}; {num_active} active families; policy version {self.snapshot.policy_version}"
+
+    def _answers(self) -> Answers:
+        return Answers(
+            registry=new_registry(lambda: self.snapshot, version=version("learnd")),
+            problems=self.problems,
+            state=lambda: self.state,
+            summary=self.summary,
+        )
+
+    async def _report(self) -> None:
+        """Write the status row when something changed, at most twice a second, and now and then anyway."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), STATUS_PERIOD_S)
+            self._changed.clear()
+            self._notifier.status(self.summary())
+            try:
+                await self._write_status()
+            except MemoryStoreError as error:
+                log.warning("status could not be written", error=str(error))
+            await asyncio.sleep(0.5)
+
+    async def _write_status(self) -> None:
+        status = self.status()
+        await self._writer.call(lambda store: store.set_daemon_status(status))
+
+    def status(self) -> dict[str, Any]:
+        """The status row: what ``learnd status`` shows of the running daemon."""
+        learner = self._supervisor
+        return {
+            "state": self.state,
+            "pid": os.getpid(),
+            "version": version("learnd"),
+            "started_at": self._started_at,
+            "at": self._clock.wall(),
+            "listen": self.address,
+            "device": learner.ready.device if learner.ready else None,
+            "policy_version": self.snapshot.policy_version if self.snapshot else None,
+            "learner": {
+                "state": learner.state,
+                "pid": learner.pid,
+                "phase": learner.progress.phase if learner.progress else None,
+            },
+            "running": [
+                {
+                    "run_id": running.run_id,
+                    "job": running.work.kind,
+                    "family": running.work.family,
+                    "reason": running.work.reason,
+                    "started_at": running.started_at,
+                }
+                for running in self._dispatcher.running.values()
+            ],
+            "reasons": [str(problem) for problem in self.problems()],
+        }
+
+    async def _summarise(self) -> None:
+        """Log once a minute where learning stands; single slices of practice are logged at debug only."""
+        while True:
+            await asyncio.sleep(SUMMARY_PERIOD_S)
+            snapshot = self.snapshot
+            if snapshot is not None:
+                log.info(
+                    "learning",
+                    env_steps=sum(family.totals.env_steps for family in snapshot.families),
+                    meta_updates=sum(family.totals.meta_updates for family in snapshot.families),
+                    scores={name: round(scores[-1], 3) for name, scores in snapshot.scores.items() if scores},
+                    policy_version=snapshot.policy_version,
+                    reasons=[str(problem) for problem in self.problems()],
+                )
+
+    async def _feed_watchdog(self) -> None:
+        """Tell the service manager of progress, and only of progress."""
+        period_s = self._notifier.watchdog_period_s
+        while period_s is not None:
+            silence = self._silence()
+            if silence:
+                log.error("no progress; the watchdog is not fed", found=silence)
+            else:
+                self._notifier.alive()
+            await asyncio.sleep(period_s)
+        await asyncio.Event().wait()
+
+    def _silence(self) -> str:
+        """What has not advanced for too long; empty when all is well."""
+        now = self._clock.monotonic()
+        learner = self._settings.learner
+        limit_s = max(learner.stall_timeout_s, learner.start_timeout_s) + MAX_SILENCE_S
+        for name, silent_s, allowed_s in (
+            ("dispatcher", now - self._dispatcher.last_look_at, MAX_SILENCE_S),
+            ("store reader", now - self._read_at, MAX_SILENCE_S),
+            ("store writer", self._writer.busy_s, MAX_SILENCE_S),
+            ("learner", self._supervisor.stalled_s, limit_s),
+        ):
+            if silent_s > allowed_s:
+                return f"{name}, for {silent_s:.0f} s"
+        return ""
+
+
+def _learner_environment(settings: Settings) -> dict[str, str]:
+    """Control's environment, less what is between it and the service manager."""
+    private = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+    environment = {name: value for name, value in os.environ.items() if name not in private}
+    return environment | {
+        "LEARND_SERVICE__LOG_FORMAT": resolved_format(settings.service.log_format),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+    }
+
+
+@contextlib.asynccontextmanager
+async def _opened(thread: StoreThread) -> AsyncIterator[StoreThread]:
+    await thread.open()
+    try:
+        yield thread
+    finally:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(thread.close(), 1.0)

@@ -1,0 +1,112 @@
+"""Blocking work beside the event loop, in daemon threads: none of it can keep the process from ending."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from memory.store import Store
+
+T = TypeVar("T")
+
+
+class StoreThread:
+    """A store that lives in a thread of its own, so that a slow disk never holds up the event loop.
+
+    Args:
+        name: of the thread.
+        open_store: opens the store, in that thread.
+    """
+
+    def __init__(self, name: str, open_store: Callable[[], Store]) -> None:
+        self._name = name
+        self._open_store = open_store
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._store: Store | None = None
+        self._busy_since: float | None = None
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds that the call in hand has taken so far; 0 when there is none."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    async def open(self) -> None:
+        """Start the thread and open the store.
+
+        Raises:
+            MemoryStoreError: the store cannot be opened.
+        """
+        self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+        self._thread.start()
+        await self._run(self._open)
+
+    async def call(self, function: Callable[[Store], T]) -> T:
+        """``function(store)``, run in the thread after the calls before it."""
+
+        def with_store() -> T:
+            if self._store is None:
+                raise RuntimeError(f"the store thread {self._name!r} is not open")
+            return function(self._store)
+
+        return await self._run(with_store)
+
+    async def close(self) -> None:
+        """Close the store after the calls before, and end the thread."""
+        if self._thread is None:
+            return
+        await self._run(self._close)
+        self._calls.put(None)
+        self._thread.join()
+        self._thread = None
+
+    def _open(self) -> None:
+        self._store = self._open_store()
+
+    def _close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    async def _run(self, function: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._calls.put(lambda: _settle(loop, future, function))
+        return await future
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            self._busy_since = time.monotonic()
+            call()
+            self._busy_since = None
+
+
+async def in_daemon_thread(name: str, function: Callable[[], T]) -> T:
+    """``function()`` in a thread of its own that dies with the process."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+    threading.Thread(target=_settle, args=(loop, future, function), name=name, daemon=True).start()
+    return await future
+
+
+def _settle(loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], function: Callable[[], T]) -> None:
+    """Run ``function`` here and settle ``future`` in its loop; a loop that has closed no longer wants to know."""
+    outcome: tuple[Callable[[Any], None], Any]
+    try:
+        outcome = future.set_result, function()
+    except BaseException as error:  # noqa: BLE001 -- carried over to the awaiting task
+        outcome = future.set_exception, error
+
+    def settle() -> None:
+        if not future.done():
+            outcome[0](outcome[1])
+
+    try:
+        loop.call_soon_threadsafe(settle)
+    except RuntimeError:
+        return

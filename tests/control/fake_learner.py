@@ -1,0 +1,106 @@
+"""A learner that learns nothing: it speaks the channel's protocol and commits totals, points and families to the store.
+
+``--behaviour``: ``good``; ``crash`` exits with status 7 before it is ready; ``deaf`` never says ready; ``hang`` stops
+advancing in its first practise; ``stubborn`` ignores the call to stop; ``die_in NAME`` dies in any job of that family.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memory.folder import DataFolder
+from memory.records import CurveMetric, CurvePoint, FamilyState, FamilyTotals, LearnerStep
+from memory.store import Store
+
+
+class FakeLearner:
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.behaviour: list[str] = arguments.behaviour.split(":")
+        self.slice_s: float = arguments.slice_s
+        self.channel = socket.socket(fileno=arguments.channel_fd)
+        self.lines = self.channel.makefile("rb")
+        self.folder = DataFolder(arguments.data_dir)
+
+    def run(self) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if self.behaviour[0] == "crash":
+            sys.stderr.write("no such device: flux capacitor\n")
+            sys.exit(7)
+        while self.behaviour[0] == "deaf":
+            time.sleep(60)
+        with self.folder.hold("learner"), Store.open(self.folder) as store:
+            self.send({"type": "ready", "pid": os.getpid(), "device": "fake", "learner_steps": 0})
+            for line in self.lines:
+                message = json.loads(line)
+                if message["type"] == "stop":
+                    while self.behaviour[0] == "stubborn":
+                        time.sleep(60)
+                    return
+                self.do(store, message)
+
+    def send(self, message: dict[str, Any]) -> None:
+        self.channel.sendall(json.dumps(message).encode() + b"\n")
+
+    def do(self, store: Store, job: dict[str, Any]) -> None:
+        if self.behaviour[0] == "die_in" and self.behaviour[1] == job["family"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        detail: dict[str, Any] = {}
+        outcome, error = "succeeded", ""
+        if job["kind"] == "admit":
+            store.admit_family(job["family"], spaces={}, random_return=0.0, reference_return=1.0)
+        elif job["kind"] == "practise":
+            outcome, error = self.practise(store, job)
+        elif job["kind"] == "evaluate":
+            for family in store.families():
+                if family.state is FamilyState.ACTIVE:
+                    store.commit_evaluation(family.name, [CurvePoint(metric=CurveMetric.EVAL_SCORE, value=0.5)])
+        self.send({"type": "finished", "run_id": job["run_id"], "outcome": outcome, "detail": detail, "error": error})
+
+    def practise(self, store: Store, job: dict[str, Any]) -> tuple[str, str]:
+        began = time.time()
+        while self.behaviour[0] == "hang":
+            time.sleep(60)
+        if self.behaviour[0] == "fail":
+            return "failed", "the dog ate it"
+        units = 0
+        while time.time() - began < self.slice_s:
+            units += 1
+            self.send({"type": "progress", "run_id": job["run_id"], "phase": "rollout", "units": units})
+            time.sleep(min(0.05, self.slice_s))
+        step = LearnerStep(
+            family=job["family"],
+            practised=FamilyTotals(env_steps=100, episodes=10, trials=5, meta_updates=1),
+            trials=(),
+            points=(
+                CurvePoint(metric=CurveMetric.TRIAL_RETURN, value=1.5),
+                CurvePoint(metric=CurveMetric.EPISODE_RETURN, label="0", value=0.5),
+                CurvePoint(metric=CurveMetric.LOSS, label="policy", value=0.1),
+            ),
+            started_at=began,
+            finished_at=time.time(),
+        )
+        store.commit_learner_step(step, {"weight": np.zeros(4, np.float32)}, {})
+        return "succeeded", ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--channel-fd", type=int, required=True)
+    parser.add_argument("--behaviour", default="good")
+    parser.add_argument("--slice-s", type=float, default=0.1)
+    FakeLearner(parser.parse_args()).run()
+
+
+if __name__ == "__main__":
+    main()
