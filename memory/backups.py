@@ -16,8 +16,7 @@ from memory.connection import StoreConnection
 from memory.errors import CorruptFileError, MemoryStoreError
 from memory.folder import DataFolder
 from memory.parameters import ParameterFolder, fsync_folder, write_durably
-from memory.pruning import Progress
-from memory.records import BackupReport, ParameterFile
+from memory.records import BackupReport, ParameterFile, Progress
 from memory.sqlite_library import sqlite3, translated
 
 _PAGES_AT_ONCE = 2_000
@@ -39,6 +38,7 @@ class BackupRoom:
 
         Args:
             keep: how many backups to keep, at least 1.
+            progress: called with what is being done and how far it is.
 
         Raises:
             CorruptFileError: the copy does not pass the check; no backup was left, older ones stay.
@@ -162,6 +162,7 @@ def restore(folder: DataFolder, backup_path: Path, *, progress: Progress | None 
     Args:
         folder: the data folder; nobody may hold it.
         backup_path: a folder that ``back_up`` made, here or copied from elsewhere.
+        progress: called with what is being done and how far it is.
 
     Returns:
         Where the replaced database is now; None if there was none.

@@ -8,11 +8,32 @@ from memory.connection import StoreConnection
 from memory.errors import CorruptFileError
 from memory.folder import DataFolder
 from memory.parameters import ParameterFolder
-from memory.pruning import Progress
-from memory.records import ParameterFile, Problem
+from memory.records import ParameterFile, Problem, Progress
 from memory.trials import read_episode
 
 _TOTALS = ("env_steps", "episodes", "trials", "meta_updates")
+_KEPT = ("kept_trials", "kept_episodes", "kept_bytes")
+_SUMS = """
+SELECT families.*,
+       coalesce(stepped.env_steps, 0) + coalesce(folded.env_steps, 0) AS stepped_env_steps,
+       coalesce(stepped.episodes, 0) + coalesce(folded.episodes, 0) AS stepped_episodes,
+       coalesce(stepped.trials, 0) + coalesce(folded.trials, 0) AS stepped_trials,
+       coalesce(stepped.meta_updates, 0) + coalesce(folded.meta_updates, 0) AS stepped_meta_updates,
+       coalesce(found.trials, 0) AS found_kept_trials,
+       coalesce(found.episodes, 0) AS found_kept_episodes,
+       coalesce(found.bytes, 0) AS found_kept_bytes
+FROM families
+LEFT JOIN (
+    SELECT family_id, sum(env_steps) AS env_steps, sum(episodes) AS episodes, sum(trials) AS trials,
+           sum(meta_updates) AS meta_updates
+    FROM learner_steps GROUP BY family_id
+) AS stepped ON stepped.family_id = families.id
+LEFT JOIN folded_steps AS folded ON folded.family_id = families.id
+LEFT JOIN (
+    SELECT family_id, count(*) AS trials, sum(num_episodes) AS episodes, sum(size_bytes) AS bytes
+    FROM trials GROUP BY family_id
+) AS found ON found.family_id = families.id
+"""
 _EPISODES_AT_ONCE = 100
 _RESTORE = "Stop learnd and restore a backup (docs/store.md)."
 
@@ -61,21 +82,9 @@ class CheckRoom:
 
     def _sums(self) -> Iterator[Problem]:
         """Totals equal the sum of the learner steps; what is said to be kept equals what is."""
-        steps = ", ".join(
-            f"coalesce((SELECT sum({name}) FROM learner_steps WHERE family_id = families.id), 0)"
-            f" + coalesce((SELECT {name} FROM folded_steps WHERE family_id = families.id), 0) AS stepped_{name}"
-            for name in _TOTALS
-        )
-        kept = (
-            "(SELECT count(*) FROM trials WHERE family_id = families.id) AS found_trials,"
-            " (SELECT coalesce(sum(num_episodes), 0) FROM trials WHERE family_id = families.id) AS found_episodes,"
-            " (SELECT coalesce(sum(size_bytes), 0) FROM trials WHERE family_id = families.id) AS found_bytes"
-        )
-        for row in self._connection.rows(f"SELECT families.*, {steps}, {kept} FROM families"):
+        for row in self._connection.rows(_SUMS):
             pairs = [(name, row[name], row[f"stepped_{name}"]) for name in _TOTALS]
-            pairs += [
-                (f"kept_{name}", row[f"kept_{name}"], row[f"found_{name}"]) for name in ("trials", "episodes", "bytes")
-            ]
+            pairs += [(name, row[name], row[f"found_{name}"]) for name in _KEPT]
             for name, said, summed in pairs:
                 if said != summed:
                     yield Problem(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ from memory.errors import MemoryStoreError
 from memory.sqlite_library import sqlite3, translated
 
 Row = sqlite3.Row
+Parameters = Sequence[Any] | Mapping[str, Any]
 
 BUSY_TIMEOUT_S = 10.0
 READ_LIMIT_S = 5.0
 """A reader's transaction is cut short after this: a pinned snapshot keeps the WAL from being reset."""
 
 JOURNAL_SIZE_LIMIT_BYTES = 16 << 20
+_WAL_TIMEOUT_MS = 200
 _OPERATIONS_PER_DEADLINE_CHECK = 20_000
 
 
@@ -49,7 +51,6 @@ class StoreConnection:
         self._read_limit_s = read_limit_s if is_reader else None
         self._deadline = float("inf")
         self._lock = threading.RLock()
-        self._operation = ""
         self._is_durable = True
         with translated("opening the store", path):
             self.raw = _connect(path, is_reader=is_reader)
@@ -58,6 +59,10 @@ class StoreConnection:
 
     def _is_past_deadline(self) -> bool:
         return time.monotonic() > self._deadline
+
+    def is_in_transaction(self) -> bool:
+        """Whether a transaction or snapshot is open."""
+        return self.raw.in_transaction
 
     def close(self) -> None:
         """Close the connection; the last one to close moves the WAL into the database."""
@@ -79,7 +84,7 @@ class StoreConnection:
         if self.is_reader:
             raise MemoryStoreError(operation=operation, subject=str(self.path), found="this store was opened to read.")
         with self._lock:
-            if self.raw.in_transaction:
+            if self.is_in_transaction():
                 yield
                 return
             with translated(operation, self.path):
@@ -91,7 +96,7 @@ class StoreConnection:
                     yield
                     self.raw.execute("COMMIT")
                 except BaseException:
-                    if self.raw.in_transaction:
+                    if self.is_in_transaction():
                         self.raw.execute("ROLLBACK")
                     raise
 
@@ -111,7 +116,7 @@ class StoreConnection:
     def snapshot(self, operation: str = "reading the store") -> Iterator[None]:
         """Let all reads of the block see one state of the store; inside a transaction, that transaction's."""
         with self._lock:
-            if self.raw.in_transaction:
+            if self.is_in_transaction():
                 yield
                 return
             with translated(operation, self.path):
@@ -121,17 +126,29 @@ class StoreConnection:
                     yield
                 finally:
                     self._deadline = float("inf")
-                    if self.raw.in_transaction:
+                    if self.is_in_transaction():
                         self.raw.execute("ROLLBACK")
 
     def _start_deadline(self) -> None:
         if self._read_limit_s is not None:
             self._deadline = time.monotonic() + self._read_limit_s
 
-    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+    def truncate_wal(self) -> bool:
+        """Move the write-ahead log into the database and empty it; return whether it could be done at once.
+
+        It waits for readers only briefly: the next prune, or the learner's next commits, will do it.
+        """
+        with self._lock, translated("emptying the write-ahead log", self.path):
+            self.raw.execute(f"PRAGMA busy_timeout = {_WAL_TIMEOUT_MS}")
+            try:
+                return bool(self.raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0] == 0)
+            finally:
+                self.raw.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+
+    def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """Return all rows of a query; the query is over when this returns, so it pins nothing."""
         with self._lock, translated("reading the store", self.path):
-            is_alone = not self.raw.in_transaction
+            is_alone = not self.is_in_transaction()
             if is_alone:
                 self._start_deadline()
             try:
@@ -140,28 +157,28 @@ class StoreConnection:
                 if is_alone:
                     self._deadline = float("inf")
 
-    def row(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
+    def row(self, sql: str, parameters: Parameters = ()) -> Row | None:
         """Return the first row of a query, or None."""
         found = self.rows(sql, parameters)
         return found[0] if found else None
 
-    def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+    def value(self, sql: str, parameters: Parameters = ()) -> Any:
         """Return the first column of the first row of a query, or None."""
         found = self.row(sql, parameters)
         return None if found is None else found[0]
 
-    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+    def execute(self, sql: str, parameters: Parameters = ()) -> int:
         """Write with one statement inside a transaction; return how many rows it changed."""
         return self._in_transaction(sql, parameters).rowcount
 
-    def insert(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+    def insert(self, sql: str, parameters: Parameters = ()) -> int:
         """Insert one row inside a transaction; return its id."""
         row_id = self._in_transaction(sql, parameters).lastrowid
         return 0 if row_id is None else row_id
 
-    def _in_transaction(self, sql: str, parameters: Sequence[Any]) -> sqlite3.Cursor:
+    def _in_transaction(self, sql: str, parameters: Parameters) -> sqlite3.Cursor:
         with self._lock:
-            if not self.raw.in_transaction:
+            if not self.is_in_transaction():
                 raise MemoryStoreError(
                     operation="writing to the store", subject=str(self.path), found="no transaction is open."
                 )

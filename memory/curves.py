@@ -9,7 +9,12 @@ from memory.connection import Row, StoreConnection
 from memory.families import FamilyRoom
 from memory.records import CurveMetric, CurvePoint, Family, StoredCurvePoint
 
-_COLUMNS = "(family_id, metric, label, value, standard_error, env_steps, meta_updates, at)"
+_INSERT = (
+    "INTO %s (family_id, metric, label, value, standard_error, env_steps, meta_updates, at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_POINT = "INSERT " + _INSERT % "curve_points"
+_REPLACE_LATEST = "INSERT OR REPLACE " + _INSERT % "latest_points"
 
 
 class CurveRoom:
@@ -41,10 +46,8 @@ class CurveRoom:
                 family.totals.meta_updates,
                 at,
             )
-            self._connection.execute(f"INSERT INTO curve_points {_COLUMNS} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
-            self._connection.execute(
-                f"INSERT OR REPLACE INTO latest_points {_COLUMNS} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values
-            )
+            self._connection.execute(_INSERT_POINT, values)
+            self._connection.execute(_REPLACE_LATEST, values)
 
     def curve(
         self, family: str, metric: CurveMetric, *, label: str | None = None, limit: int | None = None
@@ -52,6 +55,8 @@ class CurveRoom:
         """Return a curve's points, oldest first.
 
         Args:
+            family: its name.
+            metric: what is measured.
             label: only that label; None takes all.
             limit: at most this many, the newest; None takes all that are kept (prune bounds them).
 

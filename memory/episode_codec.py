@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any
 from memory.records import EpisodeRecord
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 _MAGIC = b"LEP1"
@@ -78,7 +77,7 @@ def unpack_episode(frame: bytes) -> EpisodeRecord:
         for _ in range(3):
             array, offset = _unpack_array(content, offset)
             arrays.append(array)
-    except (struct.error, TypeError, UnicodeDecodeError) as error:
+    except (struct.error, TypeError, SyntaxError, UnicodeDecodeError) as error:
         raise ValueError(f"damaged episode: {error}") from error
     if offset != len(content):
         raise ValueError(f"{len(content) - offset} bytes too many in the episode")

@@ -9,7 +9,7 @@ from memory.counters import CounterRoom
 from memory.errors import FamilyExistsError, FamilyNotFoundError
 from memory.records import Family, FamilyState, FamilyTotals
 
-_PRESENT = "state <> 'removed'"
+_SELECT_PRESENT = "SELECT * FROM families WHERE name = ? AND state <> 'removed'"
 
 
 class FamilyRoom:
@@ -34,7 +34,7 @@ class FamilyRoom:
             FamilyExistsError: a family of that name is there.
         """
         with self._connection.transaction("adding a family"):
-            if self._connection.row(f"SELECT 1 FROM families WHERE name = ? AND {_PRESENT}", (name,)):
+            if self._connection.row(_SELECT_PRESENT, (name,)):
                 raise FamilyExistsError(
                     operation="adding family",
                     subject=name,
@@ -49,8 +49,10 @@ class FamilyRoom:
 
     def families(self, *, with_removed: bool = False) -> list[Family]:
         """Return the families, in the order they were fed."""
-        where = "" if with_removed else f"WHERE {_PRESENT}"
-        return [_family(row) for row in self._connection.rows(f"SELECT * FROM families {where} ORDER BY id")]
+        found = self._connection.rows(
+            "SELECT * FROM families WHERE ? OR state <> 'removed' ORDER BY id", (with_removed,)
+        )
+        return [_family(row) for row in found]
 
     def family(self, name: str) -> Family:
         """Return the family of that name that is not removed.
@@ -58,7 +60,7 @@ class FamilyRoom:
         Raises:
             FamilyNotFoundError: there is none.
         """
-        row = self._connection.row(f"SELECT * FROM families WHERE name = ? AND {_PRESENT}", (name,))
+        row = self._connection.row(_SELECT_PRESENT, (name,))
         if row is None:
             raise FamilyNotFoundError(
                 operation="looking up family",
@@ -74,6 +76,8 @@ class FamilyRoom:
         """Set where a family stands; ``REMOVED`` frees its name.
 
         Args:
+            name: its name.
+            state: where it stands from now on.
             reason: why, for people.
             quarantined_until: when a quarantined family is tried again.
 
@@ -103,6 +107,7 @@ class FamilyRoom:
         """Record that a family's environment has been tried and make it active.
 
         Args:
+            name: its name.
             spaces: ``SpacePair.to_json()``.
             random_return: mean trial return of random actions.
             reference_return: trial return of score 1; None until known.
@@ -144,6 +149,7 @@ class FamilyRoom:
         """Count a fault of a family's worker; return its consecutive strikes.
 
         Args:
+            name: its name.
             reason: the kind of fault, a bounded value; the counter ``worker_restarts`` has it as a label.
             detail: what was seen, for people; becomes the family's ``state_reason``.
 

@@ -21,6 +21,7 @@ class JobRoom:
         """Set when a kind of job is due; its last start stays as it was.
 
         Args:
+            kind: the kind of job.
             trigger: "interval:SECONDS" or "cron:EXPRESSION".
             next_due_at: when it is due next.
         """
@@ -50,6 +51,7 @@ class JobRoom:
         """Record that a job starts, and move its schedule in the same transaction; return the run's id.
 
         Args:
+            kind: the kind of job.
             family: the family it is for; None for jobs over all.
             reason: why it runs.
             next_due_at: when its kind is due next; None leaves that as it is.

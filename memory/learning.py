@@ -25,6 +25,7 @@ class LearningRoom:
         self,
         connection: StoreConnection,
         parameters: ParameterFolder,
+        *,
         families: FamilyRoom,
         trials: TrialRoom,
         curves: CurveRoom,

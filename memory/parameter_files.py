@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from memory.connection import StoreConnection
 from memory.records import ParameterFile
 
-UNREFERENCED = (
-    "NOT EXISTS (SELECT 1 FROM checkpoints WHERE checkpoints.sha256 = parameter_files.sha256)"
+_UNREFERENCED = (
+    "FROM parameter_files"
+    " WHERE NOT EXISTS (SELECT 1 FROM checkpoints WHERE checkpoints.sha256 = parameter_files.sha256)"
     " AND NOT EXISTS (SELECT 1 FROM initializations WHERE initializations.sha256 = parameter_files.sha256)"
 )
+_SELECT_UNREFERENCED = "SELECT sha256 " + _UNREFERENCED
+_DELETE_UNREFERENCED = "DELETE " + _UNREFERENCED + " AND sha256 = ?"
 
 
 def record_file(connection: StoreConnection, file: ParameterFile) -> None:
@@ -25,16 +28,13 @@ def forget_unreferenced(connection: StoreConnection, *, among: Sequence[str] | N
     """Forget the files that no row refers to, inside the caller's transaction; return their checksums.
 
     Args:
+        connection: with a transaction open.
         among: only these, where the caller knows which have lost a reference; None looks at all.
     """
     if among is None:
-        found = connection.rows(f"SELECT sha256 FROM parameter_files WHERE {UNREFERENCED}")
+        found = connection.rows(_SELECT_UNREFERENCED)
         among = [row["sha256"] for row in found]
-    return [
-        sha256
-        for sha256 in among
-        if connection.execute(f"DELETE FROM parameter_files WHERE sha256 = ? AND {UNREFERENCED}", (sha256,))
-    ]
+    return [sha256 for sha256 in among if connection.execute(_DELETE_UNREFERENCED, (sha256,))]
 
 
 def is_recorded(connection: StoreConnection, sha256: str) -> bool:

@@ -18,7 +18,6 @@ from memory.records import ParameterFile
 from memory.sqlite_library import FULL_HINT, is_out_of_room
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 SUFFIX = ".safetensors"

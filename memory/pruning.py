@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from memory.connection import StoreConnection
@@ -11,12 +10,23 @@ from memory.errors import StoreFullError
 from memory.folder import DataFolder
 from memory.parameter_files import forget_unreferenced
 from memory.parameters import ParameterFolder
-from memory.records import PrunePolicy, PruneReport
+from memory.records import Progress, PrunePolicy, PruneReport
 from memory.stats import wal_path
 
-Progress = Callable[[str, int], None]
-"""Called with what is being done and how many rows or files it has gone through."""
-
+_FORGETTABLE_TRIALS = """
+WITH bounds AS MATERIALIZED (
+    SELECT id AS family_id,
+           CASE WHEN state = 'removed' OR :min_trials <= 0 THEN 9223372036854775807
+                ELSE coalesce((SELECT trials.id FROM trials WHERE family_id = families.id
+                               ORDER BY trials.id DESC LIMIT 1 OFFSET :min_trials - 1), 0)
+           END AS first_protected
+    FROM families
+)
+SELECT trials.id, trials.size_bytes, trials.recorded_at
+FROM trials JOIN bounds ON bounds.family_id = trials.family_id
+WHERE trials.id < bounds.first_protected
+ORDER BY trials.id LIMIT :batch
+"""
 _BATCH = 200
 _VACUUM_PAGES = 2_000
 
@@ -107,12 +117,7 @@ class PruneRoom:
             excess = self._connection.value("SELECT sum(kept_bytes) FROM families") or 0
             excess -= policy.max_episode_bytes
             candidates = self._connection.rows(
-                "SELECT trials.id, trials.size_bytes, trials.recorded_at FROM trials"
-                " JOIN families ON families.id = trials.family_id"
-                " WHERE families.state = 'removed' OR trials.id < coalesce((SELECT protected.id FROM trials AS protected"
-                "  WHERE protected.family_id = trials.family_id ORDER BY protected.id DESC LIMIT 1 OFFSET ?), 0)"
-                " ORDER BY trials.id LIMIT ?",
-                (policy.min_trials_per_family - 1, _BATCH),
+                _FORGETTABLE_TRIALS, {"min_trials": policy.min_trials_per_family, "batch": _BATCH}
             )
         chosen = []
         for row in candidates:
@@ -264,4 +269,4 @@ class PruneRoom:
             with self._connection.transaction("shrinking the database"):
                 self._connection.rows(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
             tell("free pages", free)
-        self._connection.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.truncate_wal()

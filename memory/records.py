@@ -5,6 +5,7 @@ Timestamps are seconds since the epoch, UTC. Shapes: T steps, D observation widt
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:  # numpy takes 80 ms to import, which a reader of states and totals need not pay
     import numpy as np
     from numpy.typing import NDArray
+
+Progress = Callable[[str, int], None]
+"""Called by long work with what it is doing ("episodes") and how many of them it has gone through."""
 
 
 class FamilyState(StrEnum):

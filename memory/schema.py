@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from memory.connection import StoreConnection
 from memory.errors import StoreMissingError, UnknownSchemaError
+from memory.sqlite_library import require_one_library
 
 if TYPE_CHECKING:
     from sqlite_utils.db import Database
@@ -220,6 +221,7 @@ def migrate(connection: StoreConnection) -> None:
     """
     if _applied(connection) == list(KNOWN):
         return
+    require_one_library()
     import sqlite_utils
     from sqlite_utils.migrations import Migrations
 

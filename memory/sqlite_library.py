@@ -10,7 +10,8 @@ should not pay; a writer, which migrates with ``sqlite_utils``, checks that the 
 from __future__ import annotations
 
 import errno
-import os
+import importlib
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,9 +45,7 @@ def require_one_library() -> None:
     Raises:
         MemoryStoreError: it does not.
     """
-    import sqlite_utils.utils
-
-    theirs = sqlite_utils.utils.sqlite3.__name__
+    theirs = importlib.import_module("sqlite_utils.utils").sqlite3.__name__
     if theirs != "pysqlite3":
         raise MemoryStoreError(
             operation="loading SQLite",
@@ -62,12 +61,13 @@ def is_out_of_room(error: OSError) -> bool:
 
 
 def _has_no_room(path: Path) -> bool:
-    """Whether the file system of ``path`` has (nearly) no free bytes left for us."""
+    """Whether a small file beside ``path`` cannot be written for want of room: a full disk, or a quota used up."""
     try:
-        stats = os.statvfs(path if path.exists() else path.parent)
-    except OSError:
-        return False
-    return stats.f_bavail * stats.f_frsize < _ROOM_BYTES
+        with tempfile.TemporaryFile(dir=path.parent, buffering=0) as probe:
+            probe.write(bytes(_ROOM_BYTES))
+    except OSError as error:
+        return is_out_of_room(error)
+    return False
 
 
 @contextmanager

@@ -20,11 +20,10 @@ from memory.initializations import InitializationRoom
 from memory.jobs import JobRoom
 from memory.learning import LearningRoom
 from memory.parameters import ParameterFolder
-from memory.pruning import Progress, PruneRoom
-from memory.records import Problem
+from memory.pruning import PruneRoom
+from memory.records import Problem, Progress
 from memory.requests import DaemonStatusRoom, RequestRoom
 from memory.schema import migrate, require_present
-from memory.sqlite_library import require_one_library
 from memory.stats import StatsRoom
 from memory.trials import TrialRoom
 
@@ -41,7 +40,7 @@ class Store:
         connection: an open connection to its database, whose schema is current.
     """
 
-    def __init__(self, folder: DataFolder, connection: StoreConnection) -> None:
+    def __init__(self, folder: DataFolder, connection: StoreConnection) -> None:  # noqa: PLR0915 (a table of names)
         self.folder = folder
         self._connection = connection
         self._parameters = parameters = ParameterFolder(folder.parameters_path)
@@ -76,7 +75,9 @@ class Store:
         self.restore_candidates = checkpoints.restore_candidates
         self.load_parameters = checkpoints.load_parameters
 
-        learning = LearningRoom(connection, parameters, families, trials, curves, checkpoints)
+        learning = LearningRoom(
+            connection, parameters, families=families, trials=trials, curves=curves, checkpoints=checkpoints
+        )
         self.commit_learner_step = learning.commit_learner_step
 
         initializations = InitializationRoom(connection, parameters)
@@ -123,6 +124,7 @@ class Store:
         works with the daemon up or down, writes nothing, and each of its reads is bounded.
 
         Args:
+            folder: the data folder.
             is_reader: never write.
             clock: wall clock, seconds since the epoch.
 
@@ -135,7 +137,6 @@ class Store:
         if is_reader:
             _require_file(folder.store_path)
         else:
-            require_one_library()
             folder.create()
         connection = StoreConnection(folder.store_path, is_reader=is_reader, clock=clock)
         try:

@@ -12,6 +12,10 @@ from memory.errors import CorruptFileError, TrialNotFoundError
 from memory.families import FamilyRoom
 from memory.records import EpisodeRecord, StoredTrial, TrialRecord
 
+_OF_FAMILY = "SELECT *, ? AS family FROM trials WHERE family_id = ? ORDER BY id "
+_NEWEST_FIRST = _OF_FAMILY + "DESC LIMIT ?"
+_OLDEST_FIRST = _OF_FAMILY + "ASC LIMIT ?"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PackedTrial:
@@ -88,13 +92,9 @@ class TrialRoom:
         Raises:
             FamilyNotFoundError: there is none of that name.
         """
-        order = "DESC" if newest_first else "ASC"
         with self._connection.snapshot():
             family_id = self._families.family(family).id
-            found = self._connection.rows(
-                f"SELECT *, ? AS family FROM trials WHERE family_id = ? ORDER BY id {order} LIMIT ?",
-                (family, family_id, limit),
-            )
+            found = self._connection.rows(_NEWEST_FIRST if newest_first else _OLDEST_FIRST, (family, family_id, limit))
         return [_stored_trial(row) for row in found]
 
     def load_trial(self, trial_id: int) -> TrialRecord:

@@ -1,0 +1,1 @@
+"""Tests of the store: real SQLite, real processes, real kills."""

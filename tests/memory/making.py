@@ -1,0 +1,109 @@
+"""What the tests of the store put into it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memory.records import (
+    CurveMetric,
+    CurvePoint,
+    EpisodeRecord,
+    FamilyScore,
+    FamilyTotals,
+    LearnerStep,
+    TrialRecord,
+)
+from memory.store import Store
+
+
+class Clock:
+    """A wall clock that only moves when told to."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make_episode(*, steps: int = 20, seed: int = 0) -> EpisodeRecord:
+    rng = np.random.default_rng(seed)
+    return EpisodeRecord(
+        observations=rng.normal(size=(steps + 1, 4)).astype(np.float32),
+        actions=rng.integers(0, 2, size=steps),
+        rewards=rng.normal(size=steps).astype(np.float32),
+        is_terminated=bool(seed % 2),
+    )
+
+
+def make_trial(*, episodes: int = 2, steps: int = 20, seed: int = 0) -> TrialRecord:
+    return TrialRecord(
+        task={"seed": seed, "gravity": 9.8},
+        episodes=tuple(make_episode(steps=steps, seed=seed * 100 + number) for number in range(episodes)),
+    )
+
+
+def make_step(family: str = "cartpole", *, trials: int = 2, seed: int = 0, steps: int = 20) -> LearnerStep:
+    return LearnerStep(
+        family=family,
+        practised=FamilyTotals(env_steps=160, episodes=8, trials=4, meta_updates=1),
+        trials=tuple(make_trial(seed=seed * 10 + number, steps=steps) for number in range(trials)),
+        points=(
+            CurvePoint(metric=CurveMetric.TRIAL_RETURN, value=float(seed), standard_error=0.5),
+            CurvePoint(metric=CurveMetric.LOSS, label="policy", value=0.25),
+        ),
+        started_at=100.0,
+        finished_at=103.0,
+        detail={"seed": seed},
+    )
+
+
+def make_tensors(fill: float = 0.0, *, size: int = 64) -> dict[str, NDArray[Any]]:
+    return {
+        "core.weight": np.full((size, 3), fill, dtype=np.float32),
+        "adam.step": np.asarray(int(fill), dtype=np.int64),
+    }
+
+
+def make_score(family: str = "cartpole", score: float = 0.5) -> FamilyScore:
+    return FamilyScore(family=family, score=score, standard_error=0.01, published_score=None, num_trials=64)
+
+
+def add_active_family(store: Store, name: str = "cartpole") -> None:
+    store.add_family(name, {"name": name})
+    store.admit_family(name, spaces={"observation": "box"}, random_return=20.0, reference_return=None)
+
+
+def publish_next(store: Store, fill: float = 1.0) -> int:
+    current = store.current_initialization()
+    published = store.publish(
+        make_tensors(fill),
+        metadata={"format": "learnd", "family": "all"},
+        scores=[make_score()],
+        provenance={"learner": "rl2"},
+        reason="no family fell",
+        parent=None if current is None else current.version,
+    )
+    assert published.version is not None
+    return published.version
+
+
+def same_trial(one: TrialRecord, other: TrialRecord) -> bool:
+    return one.task == other.task and all(
+        same_episode(left, right) for left, right in zip(one.episodes, other.episodes, strict=True)
+    )
+
+
+def same_episode(one: EpisodeRecord, other: EpisodeRecord) -> bool:
+    pairs = (
+        (one.observations, other.observations),
+        (one.actions, other.actions),
+        (one.rewards, other.rewards),
+    )
+    return one.is_terminated == other.is_terminated and all(
+        left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
+        for left, right in pairs
+    )

@@ -1,0 +1,48 @@
+"""A learner's stand-in in a process of its own: commits, and says so after each acknowledgement.
+
+Run as ``python -m tests.memory.writer DATA_DIR FAMILY [COUNT]``. Each line on stdout is an acknowledgement:
+``step N`` after a learner step, ``version N`` after a publication, ``request N`` after a request.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+
+from memory.errors import ParentChangedError
+from memory.folder import DataFolder
+from memory.store import Store
+from tests.memory.making import add_active_family, make_step, make_tensors, publish_next
+
+
+def main() -> None:
+    path, family = sys.argv[1:3]
+    count = int(sys.argv[3]) if len(sys.argv) > 3 else None
+    with Store.open(DataFolder(Path(path))) as store:
+        if family not in {known.name for known in store.families()}:
+            add_active_family(store, family)
+        say("ready")
+        for number in itertools.count() if count is None else range(count):
+            checkpoint = store.last_checkpoint()
+            begun = 0 if checkpoint is None else checkpoint.meta["steps"]
+            committed = store.commit_learner_step(
+                make_step(family, seed=number % 7), make_tensors(begun + 1, size=4096), {"steps": begun + 1}
+            )
+            say(f"step {committed.learner_steps}")
+            if number % 5 == 4:
+                try:
+                    say(f"version {publish_next(store, fill=begun)}")
+                except ParentChangedError:
+                    say("beaten")
+            if number % 5 == 2:
+                say(f"request {store.request('nudge', {'number': number})}")
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
