@@ -1,0 +1,174 @@
+"""Adaptation by gradient, shared by the learners that adapt that way: parameters go in, parameters come out.
+
+M tasks are adapted side by side. Their parameters are stacked, θ_m for m < M, and because no task's loss depends on
+another's parameters, the gradient of the summed losses is every task's own gradient: ∂(Σ_m L_m)/∂θ_m = ∂L_m/∂θ_m.
+
+Shapes: M tasks, S examples, O outputs, D target width; ``*X`` is one input's own shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  the name the field knows
+
+from agent.learners.networks import ExplicitGradientNetwork, TaskNetwork
+
+Parameters = Mapping[str, Tensor]
+"""Name → [M, *shape], or [1, *shape] where all tasks share it."""
+
+
+class TaskLoss(Protocol):
+    """A loss of each task's outputs, the mean over its examples."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """[M, S, O] outputs and [M, S, …] targets → [M] losses."""
+        ...
+
+    def slope(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The losses' derivative in the outputs, [M, S, O]."""
+        ...
+
+
+class SquaredError:
+    """L = 1/(S·D) Σ (f(x) - y)²."""
+
+    def __call__(self, outputs: Float[Tensor, "M S D"], targets: Float[Tensor, "M S D"]) -> Float[Tensor, " M"]:
+        """[M] losses."""
+        return F.mse_loss(outputs, targets, reduction="none").mean((1, 2))
+
+    def slope(self, outputs: Float[Tensor, "M S D"], targets: Float[Tensor, "M S D"]) -> Float[Tensor, "M S D"]:
+        """2 (f(x) - y) / (S·D)."""
+        return (outputs - targets) * (2.0 / (outputs.shape[1] * outputs.shape[2]))
+
+
+class CrossEntropy:
+    """L = -1/S Σ log softmax(f(x))_y."""
+
+    def __call__(self, outputs: Float[Tensor, "M S N"], targets: Shaped[Tensor, "M S"]) -> Float[Tensor, " M"]:
+        """[M] losses."""
+        return F.cross_entropy(outputs.transpose(1, 2), targets, reduction="none").mean(1)
+
+    def slope(self, outputs: Float[Tensor, "M S N"], targets: Shaped[Tensor, "M S"]) -> Float[Tensor, "M S N"]:
+        """(softmax(f(x)) - onehot(y)) / S."""
+        truth = F.one_hot(targets, outputs.shape[2]).to(outputs.dtype)
+        return (outputs.softmax(2) - truth) / outputs.shape[1]
+
+
+def task_loss(*, is_classification: bool) -> TaskLoss:
+    """Cross entropy in classification, the squared error in regression."""
+    return CrossEntropy() if is_classification else SquaredError()
+
+
+def stacked(network: TaskNetwork) -> dict[str, Tensor]:
+    """A network's own parameters as [1, *shape]: shared by all tasks until they are adapted."""
+    return {name: parameter.unsqueeze(0) for name, parameter in network.named_parameters()}
+
+
+def loss_gradient(
+    network: TaskNetwork,
+    parameters: Parameters,
+    x: Float[Tensor, "M S *X"],
+    y: Shaped[Tensor, "M S *D"],
+    loss: TaskLoss,
+) -> dict[str, Tensor]:
+    """∂L_m/∂θ_m of every task, [M, *shape] by name, differentiable in the parameters.
+
+    Args:
+        network: the function f.
+        parameters: θ.
+        x: inputs.
+        y: targets.
+        loss: L.
+    """
+    if isinstance(network, ExplicitGradientNetwork):
+        return network.gradient_tasks(parameters, x, lambda outputs: loss.slope(outputs, y))
+    own = {name: parameter.expand(len(x), *parameter.shape[1:]) for name, parameter in parameters.items()}
+    gradient: dict[str, Tensor] = torch.func.grad(lambda p: loss(network.forward_tasks(p, x), y).sum())(own)
+    return gradient
+
+
+def descend(parameters: Parameters, gradient: Parameters, rates: float | Parameters) -> dict[str, Tensor]:
+    """One step: θ - α ∘ g.
+
+    Args:
+        parameters: θ.
+        gradient: g.
+        rates: α, one number or one tensor a parameter (broadcast against [M, *shape]).
+    """
+    if isinstance(rates, Mapping):
+        return {name: torch.addcmul(parameters[name], rates[name], g, value=-1) for name, g in gradient.items()}
+    return {name: torch.sub(parameters[name], g, alpha=rates) for name, g in gradient.items()}
+
+
+def adapt_by_gradient(
+    network: TaskNetwork,
+    parameters: Parameters,
+    x: Float[Tensor, "M S *X"],
+    y: Shaped[Tensor, "M S *D"],
+    *,
+    loss: TaskLoss,
+    rates: float | Parameters,
+    num_steps: int,
+) -> dict[str, Tensor]:
+    """φ_m: ``num_steps`` steps of gradient descent from θ on each task's examples.
+
+    Differentiable in ``parameters`` and ``rates`` unless called under ``torch.no_grad()``.
+
+    Returns:
+        name → [M, *shape].
+    """
+    adapted = {name: parameter.expand(len(x), *parameter.shape[1:]) for name, parameter in parameters.items()}
+    for _ in range(num_steps):
+        adapted = descend(adapted, loss_gradient(network, adapted, x, y, loss), rates)
+    return adapted
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptedNetwork:
+    """A predictor: a network with one set of parameters a task.
+
+    Layers that normalise by their batch see all queries of a task at once (the transductive setting of MAML) unless
+    the support set is given: then each query is run alone beside it, so that no prediction depends on other queries.
+
+    Attributes:
+        network: the function f.
+        parameters: φ, detached, [M, *shape] by name.
+        support_x: [M, S, …] to predict non-transductively; None predicts all queries at once.
+    """
+
+    network: TaskNetwork
+    parameters: Parameters
+    support_x: Tensor | None = None
+
+    @torch.no_grad()
+    def __call__(self, query_x: Float[Tensor, "M Q *X"]) -> Float[Tensor, "M Q O"]:
+        """f(x; φ)."""
+        if self.support_x is None:
+            return self.network.forward_tasks(self.parameters, query_x)
+        alone = [torch.cat([self.support_x, query.unsqueeze(1)], 1) for query in query_x.unbind(1)]
+        return torch.stack([self.network.forward_tasks(self.parameters, x)[:, -1] for x in alone], 1)
+
+
+def linear_decay(start: float, *, final_scale: float, decay_updates: int | None, num_updates: int) -> float:
+    """A rate that falls from ``start`` to ``start · final_scale`` in a straight line, and then stays.
+
+    Args:
+        start: rate at update 0.
+        final_scale: share of it that is left at the end.
+        decay_updates: updates over which it falls; None keeps it constant.
+        num_updates: updates taken.
+    """
+    if decay_updates is None:
+        return start
+    return start * (1.0 - (1.0 - final_scale) * min(1.0, num_updates / decay_updates))
+
+
+def accuracy(outputs: Float[Tensor, "M Q N"], targets: Shaped[Tensor, "M Q"]) -> float:
+    """Share of the queries whose largest output is the target's."""
+    return (outputs.argmax(2) == targets).float().mean().item()
