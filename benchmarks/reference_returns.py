@@ -1,7 +1,7 @@
-"""Compute the reference returns that the default families declare, and the returns of random actions beside them.
+"""Compute the reference returns that the default families declare.
 
-FrozenLake: optimistic search, the shortest way over cells not known to be holes. Pendulum: value iteration on a grid, the
-physics of each task known. Run: ``python benchmarks/reference_returns.py [--tasks N]``.
+FrozenLake: optimistic search, the shortest way over cells not known to be holes. Pendulum: value iteration on a grid,
+the physics of each task known. Run: ``python benchmarks/reference_returns.py [--tasks N]``.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What a worker costs: steps/s through ``WorkerTaskBatch`` against the same environments stepped in a plain loop.
 
-Two plain loops, both in a process of their own with random actions drawn ahead: ``wrapped`` steps what
-``gymnasium.make`` gives (its checker off), ``bare`` the unwrapped environments with a time limit counted by hand, which is
-the most that this machine's Python can do. Both resets at once where an episode ended. The worker and the loops run in
-turns, several rounds each, and the ratio of the medians is printed.
+Two plain loops, with random actions drawn ahead: ``wrapped`` steps what ``gymnasium.make`` gives (its checker off),
+``bare`` the unwrapped environments with a time limit counted by hand, the most that this machine's Python can do. Both
+reset at once where an episode ended. The worker, at the loops' own niceness, and the loops run in turns, several rounds
+each, and the ratio of the medians is printed.
 
 Run: ``python benchmarks/worker_stepping.py [--seconds S] [--rounds N] [--json FILE]``.
 """
@@ -22,6 +22,7 @@ import gymnasium
 import torch
 
 from envs.family import FamilySource, FamilySpec, Split
+from envs.limits import WorkerLimits
 from envs.worker import WorkerTaskBatch
 
 ENTRIES = ("CartPole-v1", "Acrobot-v1")
@@ -103,7 +104,7 @@ def raw_loop(entry: str, size: int, *, is_bare: bool) -> Callable[[float], float
 def worker_loop(entry: str, size: int) -> tuple[Callable[[float], float], Callable[[], None]]:
     """The same through a worker: seconds → steps/s, and what closes it."""
     spec = FamilySpec(name="measured", source=FamilySource.GYMNASIUM, entry=entry)
-    tasks = WorkerTaskBatch(spec, num_trials=size, device="cpu")
+    tasks = WorkerTaskBatch(spec, num_trials=size, device="cpu", limits=WorkerLimits(nice=0))
     generator = torch.Generator().manual_seed(0)
     actions = torch.randint(tasks.spaces.action.choices[0], (DRAWN, size), generator=generator)
     active = torch.ones(size, dtype=torch.bool)

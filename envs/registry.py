@@ -171,8 +171,8 @@ def _frozenlake() -> FamilySpec:
         # The map is not observed: without slipping, what an episode finds out about it serves every later one.
         episodes_per_trial=8,
         max_episode_steps=30,
-        reference_return=7.0,
-        reference_source="optimistic search: the shortest way over cells not known to be holes",
+        reference_return=7.01,
+        reference_source="optimistic search: the shortest way over cells not known to be holes, measured on 400 maps",
     )
 
 
@@ -188,6 +188,6 @@ def _pendulum() -> FamilySpec:
         ),
         episodes_per_trial=2,
         max_episode_steps=200,
-        reference_return=-400.0,
-        reference_source="value iteration on the known physics of each task",
+        reference_return=-263.5,
+        reference_source="value iteration with each task's physics known, measured on 40 tasks (±15)",
     )

@@ -24,6 +24,7 @@ import ctypes
 import difflib
 import faulthandler
 import importlib
+import itertools
 import json
 import math
 import mmap
@@ -321,8 +322,7 @@ class Tasks:
         self._action_space = env.action_space
         self._is_index = isinstance(env.observation_space, spaces.Discrete)
         self._write = None if self._is_index else flattener(env.observation_space)
-        shape = env.observation_space.shape if isinstance(env.observation_space, spaces.Box) else None
-        self._row_shape = shape if shape is not None and len(shape) == 1 else None
+        self._row_lengths = frozenset({flat_size(env.observation_space)})
 
     def open(self, memory: mmap.mmap, num_tasks: int, layout: dict[str, list[Any]]) -> None:
         """Lay the arrays over the shared memory and make the environments.
@@ -360,9 +360,22 @@ class Tasks:
         self._truncated[:] = False
         self._reward[:] = 0.0
         self._active_bytes = b""
-        for row, seed in enumerate(seeds):
-            self._put(row, self._reset(row, seed), self._observation)
+        self._final_observation[:] = 0.0
+        first = [self._reset(row, seed) for row, seed in enumerate(seeds)]
+        self._is_joinable = self._are_vectors_apart(first)
+        for row, observation in enumerate(first):
+            self._put(row, observation, self._observation)
         self._check_finite(self._observation, "observation")
+
+    def _are_vectors_apart(self, observations: list[Any]) -> bool:
+        """Whether rows can be copied together after all have stepped: vectors, no two in the same memory."""
+        space = self._observation_space
+        if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+            return False
+        if not all(isinstance(array, np.ndarray) and array.flags.c_contiguous for array in observations):
+            return False
+        ranges = sorted((array.ctypes.data, array.ctypes.data + array.nbytes) for array in observations)
+        return all(before[1] <= after[0] for before, after in itertools.pairwise(ranges))
 
     def _make_envs(self, kwargs: list[dict[str, Any]]) -> None:
         if any(kwargs):
@@ -403,43 +416,63 @@ class Tasks:
             self._active_bytes = active_bytes
             self._rows = np.flatnonzero(self._active).tolist()
             self._reward[:] = 0.0
-        self._step_rows(clock, self._actions())
-        if not self._is_index and not math.isfinite(float(np.add.reduce(self._observation, axis=None))):
-            self._check_finite(self._observation, "observation")
-        if not math.isfinite(float(np.add.reduce(self._reward))):
-            self._check_finite(self._reward, "reward")
+        observations, rewards = self._step_rows(clock, self._actions())
+        self._put_rewards(rewards)
+        self._put_observations(observations)
 
-    def _step_rows(self, clock: int, actions: list[Any]) -> None:
-        """The loop that everything waits for: what is usual is done in line, the rest in functions."""
-        steps, ends_at, shape, out, put = self._steps, self._ends_at, self._row_shape, self._observation, self._put
-        array_class, reward_classes = np.ndarray, REWARD_CLASSES
+    def _step_rows(self, clock: int, actions: list[Any]) -> tuple[list[Any], list[Any]]:
+        """The loop that everything waits for; what it gathers is checked and copied afterwards, all rows at once."""
+        steps, ends_at = self._steps, self._ends_at
+        observations: list[Any] = []
         rewards: list[Any] = []
-        keep_reward = rewards.append
+        keep_observation, keep_reward = observations.append, rewards.append
         answer: Any = NOTHING_YET
         try:
             for row in self._rows:
                 answer = observation, reward, terminated, truncated, _ = steps[row](actions[row])
-                keep_reward(reward if reward.__class__ in reward_classes else checked_reward(reward))
+                keep_reward(reward)
                 if terminated is not False or truncated is not False or ends_at[row] == clock:
                     observation = self._end_episode(row, observation, terminated, truncated)
-                if (
-                    observation.__class__ is array_class
-                    and observation.shape == shape
-                    and observation.dtype.kind == "f"
-                ):
-                    out[row] = observation
-                else:
-                    put(row, observation, out)
+                keep_observation(observation)
         except (TypeError, ValueError) as error:
             if answer is NOTHING_YET or (isinstance(answer, tuple) and len(answer) == 5):
                 raise
             hint = " (4 values are the old gym interface)" if isinstance(answer, tuple) and len(answer) == 4 else ""
             found = f"step should return 5 values, and it returned {summary(answer)}{hint}."
             raise NonsenseError(found) from error
+        return observations, rewards
+
+    def _put_rewards(self, rewards: list[Any]) -> None:
+        if not REWARD_CLASSES.issuperset(map(type, rewards)):
+            rewards = [checked_reward(reward) for reward in rewards]
         if len(rewards) == self._num_tasks:
             self._reward[:] = rewards
         else:
             self._reward[self._rows] = rewards
+        if not math.isfinite(float(np.add.reduce(self._reward))):
+            self._check_finite(self._reward, "reward")
+
+    def _put_observations(self, observations: list[Any]) -> None:
+        if not (self._is_joinable and self._join(observations)):
+            for row, observation in zip(self._rows, observations, strict=True):
+                self._put(row, observation, self._observation)
+        if not self._is_index and not math.isfinite(float(np.add.reduce(self._observation, axis=None))):
+            self._check_finite(self._observation, "observation")
+        if self.has_ends and not self._is_index:
+            self._check_finite(self._final_observation, "observation")
+
+    def _join(self, observations: list[Any]) -> bool:
+        """Copy all rows' vectors in one call; False, with nothing lost, where they are not all vectors of numbers."""
+        try:
+            if not self._row_lengths.issuperset(map(len, observations)):
+                return False
+            if len(observations) == self._num_tasks:
+                np.concatenate(observations, out=self._observation.reshape(-1))
+            elif observations:
+                self._observation[self._rows] = np.concatenate(observations).reshape(len(observations), -1)
+        except (TypeError, ValueError):
+            return False
+        return True
 
     def _actions(self) -> list[Any]:
         """Actions in the environment's own form; copies, since an environment may keep what it is given."""
@@ -450,17 +483,15 @@ class Tasks:
 
     def _end_episode(self, row: int, observation: Any, terminated: Any, truncated: Any) -> Any:
         """Note how the episode ended, if it did, and return what to act on next."""
-        for name, flag in (("terminated", terminated), ("truncated", truncated)):
-            if flag.__class__ not in FLAG_CLASSES:
-                raise NonsenseError(f"{name} should be True or False, and it is {summary(flag)}.")
-        is_over = self._ends_at[row] == self._clock
-        if not (terminated or truncated or is_over):
+        if terminated.__class__ not in FLAG_CLASSES or truncated.__class__ not in FLAG_CLASSES:
+            name, flag = ("truncated", truncated) if isinstance(terminated, bool) else ("terminated", terminated)
+            raise NonsenseError(f"{name} should be True or False, and it is {summary(flag)}.")
+        if not (terminated or truncated or self._ends_at[row] == self._clock):
             return observation
         self.has_ends = True
         self._terminated[row] = bool(terminated)
         self._truncated[row] = not terminated
         self._put(row, observation, self._final_observation)
-        self._check_finite(self._final_observation[row], "observation")
         if self.limit is not None:
             self._ends_at[row] = self._clock + self.limit
         return self._reset(row, None)

@@ -1,0 +1,227 @@
+"""Trying a family before it is practised: does it run, what are its spaces, what do random actions earn?
+
+Shapes: B trials.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from envs.errors import EnvsError, FamilySpecError
+from envs.family import FamilySource, FamilySpec, Split
+from envs.limits import WorkerLimits
+from envs.registry import open_tasks
+from envs.spaces import ActionKind, ActionSpec, SpacePair
+from envs.task_batch import TaskBatch
+from envs.worker import WorkerTaskBatch
+
+NUM_TRIALS = 16
+MAX_TRIALS = 1024
+ENOUGH_S = 3.0
+"""After this long no further batch of trials is begun."""
+
+MAX_S = 30.0
+"""After this long the batch under way is cut off; what has ended by then is what is known."""
+
+Progress = Callable[[str, int], None]
+"""Called with what is being done and a number that grows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admission:
+    """What trying a family found.
+
+    Attributes:
+        spaces: what is observed and chosen.
+        random_return: mean trial return of uniformly random actions, or what the family declares.
+        random_standard_error: standard error of ``random_return``; 0 when it was declared.
+        reference_return: trial return that counts as score 1; None when nothing says.
+        reference_source: where ``reference_return`` comes from.
+        warnings: what may be wrong, for people to read.
+        steps_per_s: environment steps per second of ``NUM_TRIALS`` tasks side by side, with random actions.
+    """
+
+    spaces: SpacePair
+    random_return: float
+    random_standard_error: float
+    reference_return: float | None
+    reference_source: str
+    warnings: list[str]
+    steps_per_s: float
+
+
+@dataclass
+class _Tally:
+    """What random play gave so far."""
+
+    trial_returns: list[float] = field(default_factory=list)
+    episode_returns: list[float] = field(default_factory=list)
+    num_steps: int = 0
+
+
+def probe(spec: FamilySpec, *, limits: WorkerLimits | None = None, progress: Progress | None = None) -> Admission:
+    """Open a family, check it and play it at random for a few seconds.
+
+    Raises:
+        FamilySpecError: its description does not fit its environment, no episode ends, or its reference return is not
+            above what random actions earn.
+        UnsupportedSpaceError: no encoder or head exists for one of its spaces.
+        EnvsError: Gymnasium's checker refuses it.
+        WorkerFaultError: it failed while it was tried.
+    """
+    report = progress or _say_nothing
+    report("opening", 0)
+    tasks = open_tasks(spec, None, num_trials=NUM_TRIALS, device="cpu", limits=limits)
+    try:
+        warnings = _check(spec, tasks)
+        report("checking", 0)
+        tally, steps_per_s = _play_at_random(spec, tasks, report)
+    finally:
+        tasks.close()
+    random_return, standard_error = _random_return(spec, tally, warnings)
+    reference_return, source = _reference(spec, tasks, random_return, warnings)
+    return Admission(
+        spaces=tasks.spaces,
+        random_return=random_return,
+        random_standard_error=standard_error,
+        reference_return=reference_return,
+        reference_source=source,
+        warnings=warnings,
+        steps_per_s=steps_per_s,
+    )
+
+
+def random_actions(action: ActionSpec, num_trials: int, generator: torch.Generator) -> Tensor:
+    """Uniformly random policy actions.
+
+    Returns:
+        [B] int64, [B, n] int64 or [B, n] float32 in [-1, 1], by kind.
+    """
+    match action.kind:
+        case ActionKind.DISCRETE:
+            return torch.randint(action.choices[0], (num_trials,), generator=generator)
+        case ActionKind.MULTI_DISCRETE:
+            columns = [torch.randint(choices, (num_trials,), generator=generator) for choices in action.choices]
+            return torch.stack(columns, dim=1)
+        case ActionKind.CONTINUOUS:
+            return torch.rand(num_trials, action.width, generator=generator) * 2.0 - 1.0
+
+
+def _say_nothing(phase: str, units: int) -> None:
+    del phase, units
+
+
+def _check(spec: FamilySpec, tasks: TaskBatch) -> list[str]:
+    if not isinstance(tasks, WorkerTaskBatch):
+        return []
+    checked = tasks.check()
+    if checked["failure"]:
+        raise EnvsError(
+            operation="admitting family",
+            subject=spec.name,
+            found=f"Gymnasium's checker refuses {spec.entry!r}: {checked['failure']}",
+            hint="Mend the environment: gymnasium.utils.env_checker.check_env shows the same.",
+        )
+    warnings: list[str] = list(checked["warnings"])
+    if tasks.max_episode_steps is None:
+        warnings.append("No limit of steps is known; set max_episode_steps unless every episode ends by itself.")
+    return warnings
+
+
+def _play_at_random(spec: FamilySpec, tasks: TaskBatch, report: Progress) -> tuple[_Tally, float]:
+    tally, start = _Tally(), time.monotonic()
+    generator = torch.Generator().manual_seed(0)
+    batches = 0
+    while len(tally.trial_returns) < MAX_TRIALS and time.monotonic() - start < ENOUGH_S:
+        is_whole = _play_batch(spec, tasks, batches * NUM_TRIALS, generator, tally, start + MAX_S, report)
+        batches += 1
+        if not is_whole:
+            break
+    return tally, tally.num_steps / (time.monotonic() - start)
+
+
+def _play_batch(
+    spec: FamilySpec,
+    tasks: TaskBatch,
+    first_task: int,
+    generator: torch.Generator,
+    tally: _Tally,
+    deadline: float,
+    report: Progress,
+) -> bool:
+    """Play one batch of trials to its end; False when the time was over first."""
+    tasks.begin(first_task, split=Split.TRAINING)
+    trial_return = torch.zeros(NUM_TRIALS, dtype=torch.float64)
+    episode_return = torch.zeros(NUM_TRIALS, dtype=torch.float64)
+    episodes = torch.zeros(NUM_TRIALS, dtype=torch.int64)
+    active = torch.ones(NUM_TRIALS, dtype=torch.bool)
+    while active.any():
+        transition = tasks.step(random_actions(tasks.spaces.action, NUM_TRIALS, generator), active)
+        tally.num_steps += int(active.sum())
+        trial_return += transition.reward
+        episode_return += transition.reward
+        has_ended = transition.terminated | transition.truncated
+        if has_ended.any():
+            tally.episode_returns += episode_return[has_ended].tolist()
+            episode_return[has_ended] = 0.0
+            episodes += has_ended
+            active = episodes < spec.episodes_per_trial
+            report("playing at random", len(tally.episode_returns))
+        if time.monotonic() > deadline:
+            return False
+    tally.trial_returns += trial_return.tolist()
+    return True
+
+
+def _random_return(spec: FamilySpec, tally: _Tally, warnings: list[str]) -> tuple[float, float]:
+    if not tally.episode_returns:
+        raise FamilySpecError(
+            operation="admitting family",
+            subject=spec.name,
+            found=f"no episode ended within {tally.num_steps} steps of random actions, played for {MAX_S:g} s.",
+            hint="Set max_episode_steps, so that episodes end.",
+        )
+    if spec.random_return is not None:
+        return spec.random_return, 0.0
+    if tally.trial_returns:
+        return _mean_and_error(tally.trial_returns)
+    warnings.append("It is slow: the random return is estimated from single episodes.")
+    mean, error = _mean_and_error(tally.episode_returns)
+    return mean * spec.episodes_per_trial, error * spec.episodes_per_trial
+
+
+def _mean_and_error(values: list[float]) -> tuple[float, float]:
+    mean = math.fsum(values) / len(values)
+    variance = math.fsum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
+    return mean, math.sqrt(variance / len(values))
+
+
+def _reference(
+    spec: FamilySpec, tasks: TaskBatch, random_return: float, warnings: list[str]
+) -> tuple[float | None, str]:
+    if spec.reference_return is not None:
+        if spec.reference_return <= random_return:
+            raise FamilySpecError(
+                operation="admitting family",
+                subject=spec.name,
+                found=f"its reference return, {spec.reference_return:g}, is not above what random actions earn in a "
+                f"trial, {random_return:g}.",
+                hint="A reference return is the sum over all episodes of a trial; declare a higher one, or none.",
+            )
+        return spec.reference_return, spec.reference_source or "declared"
+    if spec.source is FamilySource.TENSOR or not isinstance(tasks, WorkerTaskBatch) or tasks.reward_threshold is None:
+        return None, ""
+    reference = tasks.reward_threshold * spec.episodes_per_trial
+    if reference <= random_return:
+        warnings.append(
+            f"The registered reward threshold, {tasks.reward_threshold:g} an episode, is no higher than what random actions "
+            "earn, so it is no reference; the best evaluation so far will be."
+        )
+        return None, ""
+    return reference, f"Gymnasium's reward threshold for {spec.entry}, {tasks.reward_threshold:g} an episode"
