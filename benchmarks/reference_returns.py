@@ -1,7 +1,9 @@
 """Compute the reference returns that the default families declare.
 
-FrozenLake: optimistic search, the shortest way over cells not known to be holes. Pendulum: value iteration on a grid,
-the physics of each task known. Run: ``python benchmarks/reference_returns.py [--tasks N]``.
+Acrobot: energy pumping, full torque against the first joint's speed. FrozenLake: optimistic search, the shortest way
+over cells not known to be holes. Pendulum: value iteration on a grid, the physics of each task known.
+
+Run: ``python benchmarks/reference_returns.py [--tasks N]``.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ MOVES = ((0, -1), (1, 0), (0, 1), (-1, 0))
 
 
 def main() -> None:
-    """Print both references with their standard errors."""
+    """Print the references with their standard errors."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=200)
     num_tasks = parser.parse_args().tasks
@@ -32,11 +34,29 @@ def main() -> None:
         optimistic_lake_return(families["frozenlake"], draw(families["frozenlake"], i)) for i in range(10 * num_tasks)
     ]
     report("frozenlake", lakes)
+    acrobots = [pumped_acrobot_return(families["acrobot"], draw(families["acrobot"], i)) for i in range(10 * num_tasks)]
+    report("acrobot", acrobots)
     pendulums = []
     for i in range(num_tasks):
         pendulums.append(known_pendulum_return(families["pendulum"], draw(families["pendulum"], i)))
         print(f"\rpendulum {i + 1}/{num_tasks}", end="", flush=True)
     report("\rpendulum", pendulums)
+
+
+def pumped_acrobot_return(spec: FamilySpec, task: Task) -> float:
+    """The trial return of full torque against the first joint's speed."""
+    environment = gymnasium.make(spec.entry, max_episode_steps=spec.max_episode_steps, disable_env_checker=True)
+    for name, value in task.attributes.items():
+        setattr(environment.unwrapped, name, value)
+    total = 0.0
+    for episode in range(spec.episodes_per_trial):
+        observation, _ = environment.reset(seed=task.seed if episode == 0 else None)
+        has_ended = False
+        while not has_ended:
+            observation, reward, terminated, truncated, _ = environment.step(0 if observation[4] > 0 else 2)
+            total += float(reward)
+            has_ended = terminated or truncated
+    return total
 
 
 def draw(spec: FamilySpec, index: int) -> Task:

@@ -81,7 +81,7 @@ def probe(spec: FamilySpec, *, limits: WorkerLimits | None = None, progress: Pro
     try:
         warnings = _check(spec, tasks)
         report("checking", 0)
-        tally, steps_per_s = _play_at_random(spec, tasks, report)
+        tally, steps_per_s = _play_at_random(tasks, report)
     finally:
         tasks.close()
     random_return, standard_error = _random_return(spec, tally, warnings)
@@ -134,12 +134,13 @@ def _check(spec: FamilySpec, tasks: TaskBatch) -> list[str]:
     return warnings
 
 
-def _play_at_random(spec: FamilySpec, tasks: TaskBatch, report: Progress) -> tuple[_Tally, float]:
+def _play_at_random(tasks: TaskBatch, report: Progress) -> tuple[_Tally, float]:
     tally, start = _Tally(), time.monotonic()
     generator = torch.Generator().manual_seed(0)
     batches = 0
     while len(tally.trial_returns) < MAX_TRIALS and time.monotonic() - start < ENOUGH_S:
-        is_whole = _play_batch(spec, tasks, batches * NUM_TRIALS, generator, tally, start + MAX_S, report)
+        tasks.begin(batches * NUM_TRIALS, split=Split.TRAINING)
+        is_whole = _play_batch(tasks, generator, tally, deadline=start + MAX_S, report=report)
         batches += 1
         if not is_whole:
             break
@@ -147,16 +148,9 @@ def _play_at_random(spec: FamilySpec, tasks: TaskBatch, report: Progress) -> tup
 
 
 def _play_batch(
-    spec: FamilySpec,
-    tasks: TaskBatch,
-    first_task: int,
-    generator: torch.Generator,
-    tally: _Tally,
-    deadline: float,
-    report: Progress,
+    tasks: TaskBatch, generator: torch.Generator, tally: _Tally, *, deadline: float, report: Progress
 ) -> bool:
     """Play one batch of trials to its end; False when the time was over first."""
-    tasks.begin(first_task, split=Split.TRAINING)
     trial_return = torch.zeros(NUM_TRIALS, dtype=torch.float64)
     episode_return = torch.zeros(NUM_TRIALS, dtype=torch.float64)
     episodes = torch.zeros(NUM_TRIALS, dtype=torch.int64)
@@ -171,7 +165,7 @@ def _play_batch(
             tally.episode_returns += episode_return[has_ended].tolist()
             episode_return[has_ended] = 0.0
             episodes += has_ended
-            active = episodes < spec.episodes_per_trial
+            active = episodes < tasks.spec.episodes_per_trial
             report("playing at random", len(tally.episode_returns))
         if time.monotonic() > deadline:
             return False
@@ -220,8 +214,8 @@ def _reference(
     reference = tasks.reward_threshold * spec.episodes_per_trial
     if reference <= random_return:
         warnings.append(
-            f"The registered reward threshold, {tasks.reward_threshold:g} an episode, is no higher than what random actions "
-            "earn, so it is no reference; the best evaluation so far will be."
+            f"The registered reward threshold, {tasks.reward_threshold:g} an episode, is no higher than what random "
+            "actions earn, so it is no reference; the best evaluation so far will be."
         )
         return None, ""
     return reference, f"Gymnasium's reward threshold for {spec.entry}, {tasks.reward_threshold:g} an episode"

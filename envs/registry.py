@@ -133,7 +133,8 @@ def _cartpole() -> FamilySpec:
 
 
 def _acrobot() -> FamilySpec:
-    torques = tuple([-torque, 0.0, torque] for torque in (1.0, 1.25, 1.5, 1.75, 2.0))
+    # Stronger than the original's 1, with which random actions almost never reach the height in 300 steps.
+    torques = tuple([-torque, 0.0, torque] for torque in (1.5, 2.0, 2.5, 3.0))
     return FamilySpec(
         name="acrobot",
         source=FamilySource.GYMNASIUM,
@@ -149,8 +150,8 @@ def _acrobot() -> FamilySpec:
         ),
         episodes_per_trial=2,
         max_episode_steps=300,
-        reference_return=-200.0,
-        reference_source="2 episodes at -100, Gymnasium's reward threshold for the unvaried Acrobot-v1",
+        reference_return=-90.0,
+        reference_source="energy pumping (full torque against the first joint's speed), measured",
     )
 
 

@@ -1,0 +1,201 @@
+"""Families as people write them on a command line: ``CartPole-v1 --vary length=0.3:1.2``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from envs.errors import FamilySpecError
+from envs.family import FamilySource, FamilySpec
+from envs.registry import TENSOR_FAMILIES
+from envs.variations import Distribution, Variation, VariationTarget
+
+VARIATION_FORMS = (
+    "Write NAME=LOW:HIGH (uniform), NAME=log:LOW:HIGH, NAME=int:LOW:HIGH, NAME=A|B|C (one of), NAME=sum:X+Y, "
+    "NAME=product:X*Y or NAME=frozen_lake_map:SIZE:P; kwarg.NAME and option.NAME vary a keyword argument or a reset "
+    "option."
+)
+TARGETS = {
+    "attribute": VariationTarget.ATTRIBUTE,
+    "kwarg": VariationTarget.KWARG,
+    "option": VariationTarget.RESET_OPTION,
+}
+RANGES = {"uniform": Distribution.UNIFORM, "log": Distribution.LOG_UNIFORM, "int": Distribution.INTEGER}
+COMBINATIONS = {"sum": (Distribution.SUM, "+"), "product": (Distribution.PRODUCT, "*")}
+
+
+def parse_variation(text: str) -> Variation:
+    """Read one variation.
+
+    Args:
+        text: ``[attribute.|kwarg.|option.]NAME=`` and then ``LOW:HIGH`` (uniform), ``log:LOW:HIGH``, ``int:LOW:HIGH``,
+            ``A|B|C``, ``sum:X+Y``, ``product:X*Y`` or ``frozen_lake_map[:SIZE[:P]]``.
+
+    Raises:
+        FamilySpecError: the text has no such form, or its range is empty.
+    """
+    path, separator, value = (part.strip() for part in text.partition("="))
+    if not separator or not path or not value:
+        _refuse(text, "it has no NAME=VALUES.")
+    target, name = _target(text, path)
+    if "|" in value:
+        values = tuple(_scalar(choice) for choice in value.split("|"))
+        return Variation(name=name, target=target, distribution=Distribution.CHOICE, values=values)
+    kind, *rest = value.split(":")
+    if kind in COMBINATIONS and len(rest) == 1:
+        distribution, sign = COMBINATIONS[kind]
+        names = tuple(operand.strip() for operand in rest[0].split(sign))
+        return Variation(name=name, target=target, distribution=distribution, values=names)
+    if kind == Distribution.FROZEN_LAKE_MAP.value and len(rest) <= 2:
+        numbers = [_number(text, number) for number in rest]
+        options: dict[str, Any] = {
+            "size": int(numbers[0]) if numbers else 4,
+            "p": numbers[1] if len(numbers) > 1 else 0.8,
+        }
+        return Variation(name=name, target=target, distribution=Distribution.FROZEN_LAKE_MAP, options=options)
+    distribution = RANGES.get(kind, Distribution.UNIFORM)
+    bounds = rest if kind in RANGES else [kind, *rest]
+    if len(bounds) != 2:
+        _refuse(text, f"{value!r} is no range and no choice.")
+    low, high = (_number(text, bound) for bound in bounds)
+    if distribution is Distribution.INTEGER and not (low.is_integer() and high.is_integer()):
+        _refuse(text, f"{value!r} is no range of whole numbers.")
+    return Variation(name=name, target=target, distribution=distribution, low=low, high=high)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Read one keyword argument, ``NAME=VALUE``; numbers, true, false and none are read as such.
+
+    Raises:
+        FamilySpecError: the text has no such form.
+    """
+    name, separator, value = (part.strip() for part in text.partition("="))
+    if not separator or not name.isidentifier():
+        raise FamilySpecError(
+            operation="reading keyword argument", subject=text, found="it has no NAME=VALUE.", hint="Write size=5."
+        )
+    return name, _scalar(value)
+
+
+def default_name(entry: str) -> str:
+    """A family's name made from its entry: ``ale_py:ALE/Pong-v5`` → ``pong``, ``maze.envs:BigMaze`` → ``bigmaze``."""
+    last = re.split(r"[:/]", entry)[-1].rpartition(".")[2] if ":" in entry else entry.rpartition("/")[2]
+    plain = re.sub(r"-v\d+$", "", last).lower()
+    return re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-_")[:48] or "family"
+
+
+def family_from_declaration(
+    entry: str,
+    *,
+    name: str | None = None,
+    vary: Sequence[str] = (),
+    kwargs: dict[str, Any] | None = None,
+    episodes: int | None = None,
+    max_episode_steps: int | None = None,
+    reference_return: float | None = None,
+    python: str | None = None,
+    import_paths: Sequence[str] = (),
+) -> FamilySpec:
+    """Put a family together from what a person wrote.
+
+    Args:
+        entry: a built-in tensor family's name, a Gymnasium id (``CartPole-v1``, ``module:Id-v0``) or ``module:Class``.
+        name: the family's name; None makes one from the entry.
+        vary: variations as :func:`parse_variation` reads them.
+        kwargs: keyword arguments of the environment.
+        episodes: episodes in a trial; None takes 3, or 10 for a tensor family.
+        max_episode_steps: steps after which an episode is truncated.
+        reference_return: trial return that counts as score 1.
+        python: another interpreter for the family's workers.
+        import_paths: folders put on the workers' import path.
+
+    Raises:
+        FamilySpecError: something in it has no meaning, and which.
+    """
+    if not entry.strip():
+        raise FamilySpecError(
+            operation="describing family", subject=entry, found="it names no environment.", hint="Write CartPole-v1."
+        )
+    is_tensor = entry in TENSOR_FAMILIES
+    variations = tuple(parse_variation(text) for text in vary)
+    _check_names(entry, variations, is_tensor=is_tensor)
+    if max_episode_steps is not None and max_episode_steps < 1:
+        raise FamilySpecError(
+            operation="describing family",
+            subject=entry,
+            found=f"max_episode_steps is {max_episode_steps}.",
+            hint="An episode has at least 1 step.",
+        )
+    return FamilySpec(
+        name=name if name is not None else default_name(entry),
+        source=FamilySource.TENSOR if is_tensor else FamilySource.GYMNASIUM,
+        entry=entry,
+        kwargs=dict(kwargs or {}),
+        variations=variations,
+        episodes_per_trial=episodes if episodes is not None else 10 if is_tensor else 3,
+        max_episode_steps=max_episode_steps,
+        reference_return=reference_return,
+        reference_source="declared" if reference_return is not None else "",
+        python=python,
+        import_paths=tuple(import_paths),
+    )
+
+
+def _check_names(entry: str, variations: tuple[Variation, ...], *, is_tensor: bool) -> None:
+    names = [variation.name for variation in variations]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise FamilySpecError(
+            operation="describing family",
+            subject=entry,
+            found=f"{', '.join(repeated)} is varied more than once.",
+            hint="Vary each name once.",
+        )
+    if is_tensor and names:
+        raise FamilySpecError(
+            operation="describing family",
+            subject=entry,
+            found="a tensor-native family draws its tasks by its own rules and takes no variations.",
+            hint="Leave --vary out.",
+        )
+    for position, variation in enumerate(variations):
+        if variation.distribution in {Distribution.SUM, Distribution.PRODUCT}:
+            unknown = [operand for operand in variation.values if operand not in names[:position]]
+            if unknown:
+                _refuse(variation.name, f"it combines {', '.join(unknown)}, which no earlier variation draws.")
+
+
+def _target(text: str, path: str) -> tuple[VariationTarget, str]:
+    prefix, separator, name = path.rpartition(".")
+    if not name.isidentifier():
+        _refuse(text, f"{name!r} is no name.")
+    if not separator:
+        return VariationTarget.ATTRIBUTE, name
+    if prefix not in TARGETS:
+        _refuse(text, f"{prefix!r} is none of {', '.join(TARGETS)}.")
+    return TARGETS[prefix], name
+
+
+def _number(text: str, word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        _refuse(text, f"{word!r} is no number.")
+
+
+def _scalar(word: str) -> Any:
+    word = word.strip()
+    known = {"true": True, "false": False, "none": None}
+    if word.lower() in known:
+        return known[word.lower()]
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return word
+
+
+def _refuse(text: str, found: str) -> NoReturn:
+    raise FamilySpecError(operation="reading variation", subject=text, found=found, hint=VARIATION_FORMS)
