@@ -20,7 +20,7 @@ SELECT families.*,
        coalesce(stepped.trials, 0) + coalesce(folded.trials, 0) AS stepped_trials,
        coalesce(stepped.meta_updates, 0) + coalesce(folded.meta_updates, 0) AS stepped_meta_updates,
        coalesce(found.trials, 0) AS found_kept_trials,
-       coalesce(found.episodes, 0) AS found_kept_episodes,
+       coalesce(present.episodes, 0) AS found_kept_episodes,
        coalesce(found.bytes, 0) AS found_kept_bytes
 FROM families
 LEFT JOIN (
@@ -30,9 +30,13 @@ LEFT JOIN (
 ) AS stepped ON stepped.family_id = families.id
 LEFT JOIN folded_steps AS folded ON folded.family_id = families.id
 LEFT JOIN (
-    SELECT family_id, count(*) AS trials, sum(num_episodes) AS episodes, sum(size_bytes) AS bytes
+    SELECT family_id, count(*) AS trials, sum(size_bytes) AS bytes
     FROM trials GROUP BY family_id
 ) AS found ON found.family_id = families.id
+LEFT JOIN (
+    SELECT trials.family_id, count(*) AS episodes
+    FROM episodes JOIN trials ON trials.id = episodes.trial_id GROUP BY trials.family_id
+) AS present ON present.family_id = families.id
 """
 _EPISODES_AT_ONCE = 100
 _RESTORE = "Stop learnd and restore a backup (docs/store.md)."

@@ -198,8 +198,9 @@ def _connect(path: Path, *, is_reader: bool) -> sqlite3.Connection:
     if is_reader:
         connection.execute("PRAGMA query_only = ON")
         return connection
-    # Only takes effect on a database without tables: lets prune give pages back to the disk bit by bit.
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
+        # Takes effect on a new database only: lets prune give pages back to the disk bit by bit.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")

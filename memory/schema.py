@@ -219,7 +219,8 @@ def migrate(connection: StoreConnection) -> None:
     Raises:
         UnknownSchemaError: a newer learnd has written the store.
     """
-    if _applied(connection) == list(KNOWN):
+    _require_known(connection)
+    if len(_applied(connection)) == len(KNOWN):
         return
     require_one_library()
     import sqlite_utils
@@ -228,7 +229,7 @@ def migrate(connection: StoreConnection) -> None:
     steps = Migrations(MIGRATION_SET)
     for migration in MIGRATIONS:
         steps()(migration)
-    db = sqlite_utils.Database(connection.raw)
+    db = sqlite_utils.Database(connection.raw, execute_plugins=False)
     for position, name in enumerate(KNOWN):
         # What is pending is asked again inside each transaction: another process may be migrating the same store.
         with connection.transaction(f"migrating the store ({name})"):

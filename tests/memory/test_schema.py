@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+from memory import schema
+from memory.connection import StoreConnection
+from memory.errors import MemoryStoreError, StoreMissingError, UnknownSchemaError
+from memory.folder import DataFolder
+from memory.records import FamilyTotals
+from memory.sqlite_library import require_one_library, sqlite3
+from memory.store import Store
+from tests.memory.making import add_active_family, make_step, make_tensors
+
+
+def applied(folder: DataFolder) -> list[str]:
+    db = Database(folder.store_path)
+    try:
+        return [row["name"] for row in db.query("select name from _sqlite_migrations order by rowid")]
+    finally:
+        db.close()
+
+
+def add_migration(monkeypatch: pytest.MonkeyPatch, migration: object) -> None:
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, migration))
+    monkeypatch.setattr(schema, "KNOWN", tuple(step.__name__ for step in schema.MIGRATIONS))
+
+
+def add_colour(db: Database) -> None:
+    db.execute("ALTER TABLE families ADD COLUMN colour TEXT NOT NULL DEFAULT 'grey'")
+
+
+def add_colour_and_fail(db: Database) -> None:
+    add_colour(db)
+    raise RuntimeError("the power went out")
+
+
+def test_the_released_migrations_have_not_been_changed() -> None:
+    # A store in the field has run these: add another instead, and its name here.
+    assert schema.KNOWN == ("create_first_tables",)
+
+
+def test_opening_twice_migrates_once(folder: DataFolder) -> None:
+    for _ in range(2):
+        Store.open(folder).close()
+    assert applied(folder) == list(schema.KNOWN)
+
+
+def test_an_older_store_is_migrated_and_keeps_what_it_holds(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(folder) as store:
+        add_active_family(store)
+        store.commit_learner_step(make_step(), make_tensors(), {})
+    add_migration(monkeypatch, add_colour)
+    with Store.open(folder) as store:
+        assert store.family("cartpole").totals == FamilyTotals(env_steps=160, episodes=8, trials=4, meta_updates=1)
+        assert store.check() == []
+    assert applied(folder) == [*schema.KNOWN]
+    db = Database(folder.store_path)
+    assert [row["colour"] for row in db["families"].rows] == ["grey"]
+    db.close()
+
+
+def test_a_migration_that_fails_leaves_the_store_as_it_was(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store.open(folder).close()
+    before = applied(folder)
+    with monkeypatch.context() as patched:
+        add_migration(patched, add_colour_and_fail)
+        with pytest.raises(RuntimeError, match="power"):
+            Store.open(folder)
+    assert applied(folder) == before
+    add_migration(monkeypatch, add_colour)
+    Store.open(folder).close()
+    assert applied(folder) == [*before, "add_colour"]
+
+
+def test_a_store_written_by_a_newer_learnd_is_refused_unchanged(folder: DataFolder) -> None:
+    Store.open(folder).close()
+    db = Database(folder.store_path)
+    newer = Migrations(schema.MIGRATION_SET)
+    newer(name="from_the_future")(lambda db: db.execute("CREATE TABLE dreams (id INTEGER)"))
+    newer.apply(db)
+    db.close()
+    content = folder.store_path.read_bytes()
+    for is_reader in (False, True):
+        with pytest.raises(UnknownSchemaError, match="from_the_future"):
+            Store.open(folder, is_reader=is_reader)
+    assert folder.store_path.read_bytes() == content
+
+
+def test_a_reader_does_not_migrate_but_says_what_to_do(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store.open(folder).close()
+    add_migration(monkeypatch, add_colour)
+    with pytest.raises(UnknownSchemaError, match=r"older learnd and lacks add_colour.*Restart"):
+        Store.open(folder, is_reader=True)
+    assert "add_colour" not in applied(folder)
+
+
+def test_an_empty_database_is_a_missing_store_to_a_reader(folder: DataFolder) -> None:
+    folder.create()
+    folder.store_path.touch()
+    with pytest.raises(StoreMissingError, match="learnd run"):
+        Store.open(folder, is_reader=True)
+
+
+def test_many_processes_may_open_a_new_store_at_once(folder: DataFolder) -> None:
+    folder.create()
+    program = (
+        "import sys; from pathlib import Path; from memory.folder import DataFolder; from memory.store import Store;"
+        "Store.open(DataFolder(Path(sys.argv[1]))).close()"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program, str(folder.path)], stderr=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    assert applied(folder) == list(schema.KNOWN)
+
+
+def test_a_new_store_has_the_settings_it_relies_on(folder: DataFolder) -> None:
+    Store.open(folder).close()
+    connection = StoreConnection(folder.store_path, is_reader=False)
+    expected = {"journal_mode": "wal", "auto_vacuum": 2, "synchronous": 2, "foreign_keys": 1}
+    assert {name: connection.value(f"PRAGMA {name}") for name in expected} == expected
+    connection.close()
+
+
+def test_a_file_that_is_no_database_is_reported_as_such(folder: DataFolder) -> None:
+    folder.create()
+    folder.store_path.write_bytes(b"this is not a database, whatever its name says" * 100)
+    for is_reader in (False, True):
+        with pytest.raises(MemoryStoreError, match=r"not a database.*backup"):
+            Store.open(folder, is_reader=is_reader)
+
+
+def test_the_process_uses_one_sqlite_library_without_the_wal_reset_bug() -> None:
+    require_one_library()
+    assert sqlite3.sqlite_version_info >= (3, 51, 3)
+
+
+def test_opening_a_current_store_loads_nothing_heavy_and_no_second_sqlite(folder: DataFolder) -> None:
+    Store.open(folder).close()
+    program = (
+        "import sys; from pathlib import Path; from memory.folder import DataFolder; from memory.store import Store;"
+        "folder = DataFolder(Path(sys.argv[1]));"
+        "Store.open(folder).close(); Store.open(folder, is_reader=True).families();"
+        "print({'_sqlite3', 'sqlite_utils', 'torch', 'numpy', 'safetensors'} & set(sys.modules))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program, str(folder.path)], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "set()\n"
