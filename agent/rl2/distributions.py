@@ -22,7 +22,7 @@ def num_slots(action: ActionSpec) -> int:
     return action.width if action.kind is ActionKind.CONTINUOUS else sum(action.choices)
 
 
-def slots_of(action: ActionSpec, chosen: Shaped[Tensor, "*N"]) -> Shaped[Tensor, "*N W"]:
+def slots_of(action: ActionSpec, chosen: Shaped[Tensor, "..."]) -> Shaped[Tensor, "... W"]:
     """The slots that a discrete or multi-discrete action fills, one a dimension."""
     if action.kind is ActionKind.DISCRETE:
         return chosen.unsqueeze(-1)

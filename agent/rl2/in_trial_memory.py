@@ -20,7 +20,7 @@ dimension), W action width, F features of a read, G discounts, M remembered step
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -31,6 +31,7 @@ from agent.rl2.distributions import num_slots, slots_of
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, SpacePair
 
 
+@runtime_checkable
 class InTrialMemory(Protocol):
     """B trials' memories side by side, empty when made."""
 

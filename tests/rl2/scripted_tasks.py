@@ -1,0 +1,87 @@
+"""A fake task batch whose episodes' lengths and ends are written down beforehand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from envs.family import FamilySource, FamilySpec, Split
+from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
+from envs.task_batch import Transition
+
+DISCRETE = SpacePair(
+    observation=ObservationSpec(kind=ObservationKind.DISCRETE, size=4),
+    action=ActionSpec(kind=ActionKind.DISCRETE, choices=(3,), start=(0,)),
+)
+VECTOR = SpacePair(
+    observation=ObservationSpec(kind=ObservationKind.VECTOR, size=3),
+    action=ActionSpec(kind=ActionKind.DISCRETE, choices=(2,), start=(0,)),
+)
+WIDE = SpacePair(
+    observation=ObservationSpec(kind=ObservationKind.VECTOR, size=40),
+    action=ActionSpec(kind=ActionKind.MULTI_DISCRETE, choices=(2, 3), start=(0, 0)),
+)
+CONTINUOUS = SpacePair(
+    observation=ObservationSpec(kind=ObservationKind.VECTOR, size=3),
+    action=ActionSpec(kind=ActionKind.CONTINUOUS, low=(-2.0, -1.0), high=(2.0, 1.0)),
+)
+ALL_SPACES = {"discrete": DISCRETE, "vector": VECTOR, "multi_discrete": WIDE, "continuous": CONTINUOUS}
+
+
+class ScriptedTasks:
+    """B trials; ``lengths[b][e]`` steps in episode e of trial b, negative where the episode is cut off.
+
+    Observations are random numbers of (row, step), rewards those plus the sum of the action.
+    """
+
+    def __init__(self, spaces: SpacePair, lengths: list[list[int]]) -> None:
+        self.spaces, self.lengths = spaces, lengths
+        self.num_trials, self.device = len(lengths), torch.device("cpu")
+        self.spec = FamilySpec(
+            name="scripted", source=FamilySource.TENSOR, entry="scripted", episodes_per_trial=len(lengths[0])
+        )
+
+    def begin(self, first_task: int, *, split: Split) -> Tensor:
+        self._generator = torch.Generator().manual_seed(first_task)
+        self._episode = [0] * self.num_trials
+        self._step = [0] * self.num_trials
+        self._observation = self._draw()
+        return self._observation
+
+    def step(self, action: Tensor, active: Tensor) -> Transition:
+        terminated, truncated = (torch.zeros(self.num_trials, dtype=torch.bool) for _ in range(2))
+        for row in active.nonzero().squeeze(1).tolist():
+            self._step[row] += 1
+            length = self.lengths[row][self._episode[row]]
+            if self._step[row] == abs(length):
+                (terminated if length > 0 else truncated)[row] = True
+                self._episode[row] += 1
+                self._step[row] = 0
+        following, first = self._draw(), self._draw()
+        ended = (terminated | truncated).unsqueeze(1)
+        active_column = active.unsqueeze(1)
+        final = torch.where(active_column, following, self._observation)
+        self._observation = torch.where(ended, first, final)
+        total = action.float() if action.ndim == 1 else action.float().sum(-1)
+        return Transition(
+            observation=self._observation,
+            reward=(final.sum(-1) + total) * active,
+            terminated=terminated,
+            truncated=truncated,
+            final_observation=final,
+        )
+
+    def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
+        return [{"row": row} for row in rows]
+
+    def close(self) -> None:
+        pass
+
+    def _draw(self) -> Tensor:
+        observation = self.spaces.observation
+        if observation.kind is ObservationKind.DISCRETE:
+            drawn = torch.randint(observation.size, (self.num_trials, 1), generator=self._generator)
+            return drawn.float()
+        return torch.randn(self.num_trials, observation.size, generator=self._generator)

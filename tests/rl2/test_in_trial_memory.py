@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from agent.rl2.config import RL2Config
+from agent.rl2.in_trial_memory import SimilarityMemory, TableMemory, empty_memory, read_size
+from envs.spaces import SpacePair
+from tests.rl2.scripted_tasks import ALL_SPACES, CONTINUOUS, DISCRETE, VECTOR, WIDE
+
+
+def write(memory: Any, observation: Any, action: Any, reward: float, following: Any, **ends: Any) -> None:
+    none = torch.zeros(1, dtype=torch.bool)
+    memory.write(
+        observation=torch.tensor([observation]).float(),
+        action=torch.tensor([action]),
+        reward=torch.tensor([reward]),
+        next_observation=torch.tensor([following]).float(),
+        terminated=none | ends.get("terminated", False),
+        truncated=none | ends.get("truncated", False),
+        active=~none & ends.get("active", True),
+    )
+
+
+def read(memory: Any, observation: Any) -> torch.Tensor:
+    return memory.read(torch.tensor([observation]).float())[0]
+
+
+def test_an_exact_match_reads_mean_reward_and_count_of_each_action_by_hand() -> None:
+    memory = TableMemory(1, 4, DISCRETE.action)
+    write(memory, [2], 1, 3.0, [0])
+    write(memory, [2], 1, 5.0, [3], terminated=True)
+    write(memory, [1], 0, 9.0, [0])
+    expected = torch.tensor([[0.0, 0.0, 1.0], [4.0, math.log(3), 1 / 3], [0.0, 0.0, 1.0]])
+    torch.testing.assert_close(read(memory, [2]), expected)
+    torch.testing.assert_close(read(memory, [0]), torch.tensor([[0.0, 0.0, 1.0]] * 3))
+
+
+def test_trials_that_are_over_are_not_written() -> None:
+    for memory, spot in ((TableMemory(1, 4, DISCRETE.action), [2]), (similarity(), [0.0, 0.0, 0.0])):
+        write(memory, spot, 1, 3.0, spot, active=False)
+        torch.testing.assert_close(read(memory, spot)[:, 1], torch.zeros(len(read(memory, spot))))
+
+
+def test_planning_finds_the_action_whose_reward_lies_two_steps_away() -> None:
+    memory = TableMemory(1, 4, DISCRETE.action, discounts=(0.9,), prior=0.1)
+    for _ in range(20):
+        write(memory, [0], 0, 0.0, [1])
+        write(memory, [0], 1, 0.5, [2])
+        for action in range(3):
+            write(memory, [1], action, 10.0, [0], terminated=True)
+            write(memory, [2], action, 0.0, [0], terminated=True)
+    rewards, advantages = read(memory, [0])[:, 0], read(memory, [0])[:, 3]
+    assert rewards[1] > rewards[0]
+    assert advantages[0] > advantages[1] + 3.0
+
+
+def test_planning_on_a_known_chain_reaches_the_values_of_value_iteration() -> None:
+    memory = TableMemory(1, 2, VECTOR.action, discounts=(0.5,), prior=1e-6)
+    for _ in range(400):
+        write(memory, [0], 0, 1.0, [1])
+        write(memory, [1], 0, 2.0, [0])
+        write(memory, [0], 1, 0.0, [0])
+        write(memory, [1], 1, -4.0, [1])
+    # V(0) = 1 + V(1)/2 and V(1) = 2 + V(0)/2, so V(0) = 8/3; it is read as (1 - γ) V.
+    assert abs(float(read(memory, [0])[0, 4]) - 0.5 * 8 / 3) < 0.01
+
+
+def similarity(spaces: SpacePair = VECTOR, **settings: Any) -> SimilarityMemory:
+    width = spaces.observation.width
+    return SimilarityMemory(
+        1, spaces.action, projection=torch.eye(width), **{"num_steps": 8, "bandwidth": 0.5, **settings}
+    )
+
+
+def test_similar_observations_are_read_and_distant_ones_are_not() -> None:
+    memory = similarity()
+    write(memory, [0.0, 0.0, 0.0], 1, 3.0, [0.0, 0.0, 0.0])
+    write(memory, [9.0, 9.0, 9.0], 0, 7.0, [0.0, 0.0, 0.0])
+    near = read(memory, [0.1, 0.0, 0.0])
+    assert abs(near[1, 0] - 3.0) < 1e-3
+    assert abs(near[1, 1] - math.log(1 + math.exp(-0.01 / (2 * 3 * 0.25)))) < 1e-4
+    assert near[0, 1] < 1e-6
+
+
+def test_returns_to_go_are_read_when_their_episode_has_ended_and_not_before() -> None:
+    memory, here = similarity(discount=0.5), [0.0, 0.0, 0.0]
+    write(memory, here, 1, 1.0, here)
+    assert read(memory, here)[1, 2] == 0.0
+    write(memory, [9.0, 9.0, 9.0], 0, 4.0, here, truncated=True)
+    assert abs(read(memory, here)[1, 2] - math.log(2)) < 1e-6
+    assert abs(read(memory, here)[0, 4] - math.log(1 + 1.0 + 0.5 * 4.0)) < 1e-5
+
+
+def test_a_full_similarity_memory_forgets_its_oldest_step() -> None:
+    memory = similarity(num_steps=2)
+    for spot in (0.0, 10.0, 20.0):
+        write(memory, [spot] * 3, 0, 1.0, [spot] * 3)
+    assert read(memory, [0.0] * 3)[0, 1] < 1e-6
+    assert read(memory, [20.0] * 3)[0, 1] > 0.5
+
+
+def test_continuous_actions_that_returned_more_pull_the_read_towards_them() -> None:
+    memory, here = similarity(CONTINUOUS), [0.0, 0.0, 0.0]
+    for action, reward in (([1.0, -1.0], 5.0), ([-1.0, -1.0], 0.0)):
+        write(memory, here, action, reward, here, terminated=True)
+    mean, pull = read(memory, here)[:, 0], read(memory, here)[:, 1]
+    torch.testing.assert_close(mean, torch.tensor([0.0, -1.0]))
+    assert pull[0] > 0.5
+    assert abs(pull[1]) < 1e-5
+
+
+@pytest.mark.parametrize("spaces", ALL_SPACES.values(), ids=ALL_SPACES.keys())
+def test_an_empty_memory_reads_as_many_features_as_it_says(spaces: SpacePair) -> None:
+    config = RL2Config()
+    width = spaces.observation.width
+    memory = empty_memory(spaces, config, num_trials=2, projection=torch.eye(width), device=torch.device("cpu"))
+    assert memory is not None
+    assert memory.read(torch.zeros(2, width)).shape[-1] == read_size(spaces, config)
+
+
+def test_multi_discrete_actions_fill_one_slot_a_dimension() -> None:
+    memory = similarity(WIDE)
+    write(memory, [0.0] * 40, [1, 2], 3.0, [0.0] * 40)
+    counts = read(memory, [0.0] * 40)[:, 1]
+    torch.testing.assert_close(counts, torch.tensor([0.0, math.log(2), 0.0, 0.0, math.log(2)]))
