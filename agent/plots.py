@@ -18,16 +18,22 @@ from memory.records import CurveMetric, StoredCurvePoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 # Okabe & Ito's palette, told apart with any colour vision; dark enough for a white page.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 INK, FAINT, GRID = "#333333", "#8C8C8C", "#E6E6E6"
 
+LEVEL_STYLE: Any = {"color": FAINT, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 1}
+
 CARD_SIZE_IN = (6.4, 2.75)
+HEADING_HEIGHT_IN = 0.85
+HEADING_LEFT_IN = 0.29
+MAX_MARKED_POINTS = 40
 TERMINAL_PANEL_HEIGHT = 11
 TERMINAL_PANEL_MIN_WIDTH = 56
+TICK_WIDTH = 8
 
 METRIC_LABELS = {
     CurveMetric.EVAL_SCORE: "score",
@@ -69,6 +75,12 @@ class FamilyCurves:
 def x_values(points: Sequence[StoredCurvePoint], axis: XAxis) -> list[float]:
     """The points' places on the axis: environment steps, or seconds since the epoch."""
     return [point.at if axis is XAxis.TIME else float(point.env_steps) for point in points]
+
+
+def drawable(lines: Mapping[str, Sequence[StoredCurvePoint]]) -> dict[str, list[StoredCurvePoint]]:
+    """The lines without points that are not finite, and without lines that have no other."""
+    finite = {label: [p for p in points if math.isfinite(p.point.value)] for label, points in lines.items()}
+    return {label: points for label, points in finite.items() if points}
 
 
 def draw_png(
@@ -132,28 +144,41 @@ def _page(curves: Sequence[FamilyCurves], *, metric: CurveMetric, axis: XAxis, t
 
     num_columns = 1 if len(curves) <= 1 else 2 if len(curves) <= 10 else 3
     num_rows = max(1, math.ceil(len(curves) / num_columns))
-    width, height = CARD_SIZE_IN[0] * num_columns, CARD_SIZE_IN[1] * num_rows + 0.75
+    width, height = CARD_SIZE_IN[0] * num_columns, HEADING_HEIGHT_IN + CARD_SIZE_IN[1] * num_rows
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    top = 1 - 0.75 / height
-    figure.text(0.3 / width, 1 - 0.22 / height, title or "learnd", fontsize=14, fontweight="bold", va="top")
-    cards = figure.add_gridspec(num_rows, num_columns, left=0.0, right=1.0, bottom=0.0, top=top, wspace=0.0, hspace=0.0)
+    # Subfigures take a grid's ratios and nothing else of it, so the heading is a row of the grid.
+    heights = [HEADING_HEIGHT_IN, *[CARD_SIZE_IN[1]] * num_rows]
+    cells = figure.add_gridspec(num_rows + 1, num_columns, height_ratios=heights, hspace=0, wspace=0)
+    left = HEADING_LEFT_IN / width
+    figure.text(left, 1 - 0.2 / height, title or "learnd", fontsize=15, fontweight="bold", va="top")
+    figure.text(left, 1 - 0.55 / height, _caption(metric), fontsize=8.5, color=FAINT, va="top")
     for index, family in enumerate(curves):
-        card = figure.add_subfigure(cards[index // num_columns, index % num_columns])
-        panels = card.add_gridspec(
-            1, 2, width_ratios=[1.9, 1.0], left=0.105, right=0.965, bottom=0.19, top=0.76, wspace=0.34
-        )
-        card.text(0.045, 0.955, family.family, fontsize=11.5, fontweight="bold", va="top")
-        card.text(0.045, 0.865, family.subtitle, fontsize=8, color=FAINT, va="top")
-        _draw_curve(card.add_subplot(panels[0]), family, metric=metric, axis=axis)
-        _draw_adaptation(card.add_subplot(panels[1]), family)
+        card = figure.add_subfigure(cells[1 + index // num_columns, index % num_columns])
+        _draw_card(card, family, metric=metric, axis=axis)
     return figure
+
+
+def _caption(metric: CurveMetric) -> str:
+    scale = "score 0: random actions, 1: reference. " if metric is CurveMetric.EVAL_SCORE else ""
+    return f"{scale}Bands and bars: one standard error. Right of each: held-out return by episode of the trial."
+
+
+def _draw_card(card: SubFigure, family: FamilyCurves, *, metric: CurveMetric, axis: XAxis) -> None:
+    left = HEADING_LEFT_IN / CARD_SIZE_IN[0]
+    card.text(left, 0.96, family.family, fontsize=11.5, fontweight="bold", va="top")
+    card.text(left, 0.872, family.subtitle, fontsize=8.5, color=FAINT, va="top")
+    panels = card.add_gridspec(
+        1, 2, width_ratios=[1.9, 1.0], left=0.105, right=0.965, bottom=0.19, top=0.76, wspace=0.34
+    )
+    _draw_curve(card.add_subplot(panels[0]), family, metric=metric, axis=axis)
+    _draw_adaptation(card.add_subplot(panels[1]), family)
 
 
 def _draw_curve(axes: Axes, family: FamilyCurves, *, metric: CurveMetric, axis: XAxis) -> None:
     axes.set_ylabel(METRIC_LABELS[metric])
     _label_x(axes, axis)
-    lines = {label: points for label, points in family.lines.items() if points}
+    lines = drawable(family.lines)
     if not lines:
         _say_nothing_yet(axes, "not measured yet")
         return
@@ -178,9 +203,9 @@ def _draw_line(axes: Axes, points: Sequence[StoredCurvePoint], *, axis: XAxis, c
         low = [value - error for value, error in zip(values, errors, strict=True)]
         high = [value + error for value, error in zip(values, errors, strict=True)]
         axes.fill_between(x, low, high, color=colour, alpha=0.22, linewidth=0)
-    is_short = len(points) <= 40
-    axes.plot(x, values, color=colour, linewidth=1.6, marker="o" if is_short else "", markersize=2.6, label=label)
-    axes.plot(x[-1:], values[-1:], color=colour, marker="o", markersize=5, markeredgecolor="white", markeredgewidth=1)
+    marker = "o" if len(points) <= MAX_MARKED_POINTS else ""
+    axes.plot(x, values, color=colour, linewidth=1.6, marker=marker, markersize=2.4, label=label)
+    axes.plot(x[-1:], values[-1:], color=colour, marker="o", markersize=4.5, clip_on=False, zorder=4)
 
 
 def _mark_score_scale(axes: Axes) -> None:
@@ -188,11 +213,22 @@ def _mark_score_scale(axes: Axes) -> None:
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, -0.06), max(high, 1.1))
     for level, name in ((0.0, "random"), (1.0, "reference")):
-        axes.axhline(level, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        axes.annotate(
-            name, (1.0, level), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
-            ha="right", va="bottom", fontsize=7, color=FAINT,
-        )  # fmt: skip
+        _mark_level(axes, level, name)
+
+
+def _mark_level(axes: Axes, level: float, name: str) -> None:
+    axes.axhline(level, **LEVEL_STYLE)
+    axes.annotate(
+        name,
+        (1.0, level),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 2),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        fontsize=7,
+        color=FAINT,
+    )
 
 
 def _draw_adaptation(axes: Axes, family: FamilyCurves) -> None:
@@ -201,16 +237,22 @@ def _draw_adaptation(axes: Axes, family: FamilyCurves) -> None:
     if not family.latest_episodes:
         _say_nothing_yet(axes, "not evaluated yet")
         return
-    if family.random_episode_return is not None:
-        axes.axhline(family.random_episode_return, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     is_same = not family.first_episodes or family.first_episodes[0].at == family.latest_episodes[0].at
     if not is_same:
         _draw_episodes(axes, family.first_episodes, colour=FAINT, label="first", is_hollow=True)
     _draw_episodes(axes, family.latest_episodes, colour=VERMILION, label="latest", is_hollow=False)
     _tick_episodes(axes, family.latest_episodes)
-    low, high = axes.get_ylim()
-    axes.set_ylim(low - 0.04 * (high - low), high + 0.24 * (high - low))
-    axes.legend(loc="upper left", ncols=2, handlelength=1.3, columnspacing=1.0, borderaxespad=0.1)
+    if family.random_episode_return is not None:
+        axes.axhline(family.random_episode_return, **LEVEL_STYLE, label="random")
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.08, 1.0),
+        ncols=3,
+        handlelength=1.3,
+        columnspacing=0.9,
+        handletextpad=0.5,
+        borderaxespad=0.1,
+    )
 
 
 def _draw_episodes(axes: Axes, points: Sequence[StoredCurvePoint], *, colour: str, label: str, is_hollow: bool) -> None:
@@ -320,7 +362,7 @@ def _terminal_panel(
 ) -> list[str]:
     heading = f"{family.family}: {METRIC_LABELS[metric]}"[:width].ljust(width)
     subtitle = family.subtitle[:width].ljust(width)
-    lines = {label: points for label, points in family.lines.items() if points}
+    lines = drawable(family.lines)
     if not lines:
         body = ["not measured yet".center(width), *[" " * width] * (TERMINAL_PANEL_HEIGHT - 1)]
     else:
@@ -344,9 +386,9 @@ def _plotext_lines(
     ticks = _spread([x for points in lines.values() for x in x_values(points, axis)])
     figure.ruler("x").ticks(ticks, [_terminal_tick(axis)(tick) for tick in ticks])
     low, high = _value_range([p.point.value for points in lines.values() for p in points], metric)
-    heights = _spread([low, high])
+    heights = [low, 0.5, high] if metric is CurveMetric.EVAL_SCORE else _spread([low, high])
     figure.ruler("y").lim(low, high)
-    figure.ruler("y").ticks(heights, [f"{height:.4g}" for height in heights])
+    figure.ruler("y").ticks(heights, [f"{height:.3g}".rjust(TICK_WIDTH) for height in heights])
     text: str = figure.build().string()
     plain: str = text if is_coloured else plotext.uncolorize(text)
     return plain.rstrip("\n").split("\n")
@@ -355,7 +397,7 @@ def _plotext_lines(
 def _value_range(values: Sequence[float], metric: CurveMetric) -> tuple[float, float]:
     low, high = min(values), max(values)
     if metric is CurveMetric.EVAL_SCORE:
-        low, high = min(low, 0.0), max(high, 1.0)
+        low, high = 0.0 if low > -0.05 else math.floor(low * 10) / 10, max(math.ceil(high * 10) / 10, 1.0)
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,12 +21,16 @@ from memory.records import CurveMetric, Family, FamilyState, StoredCurvePoint
 
 if TYPE_CHECKING:
     from envs.admission import Admission
-
     from envs.family import FamilySpec
     from memory.store import Store
 
 env_app = typer.Typer(help="Feed environments to practise, see them, set them aside.", no_args_is_help=True)
 group(env_app)
+
+VARY_HELP = (
+    "What differs from task to task; may be repeated. VALUES: LOW:HIGH, log:LOW:HIGH, int:LOW:HIGH, A|B|C, sum:X+Y, "
+    "product:X*Y, frozen_lake_map:SIZE:P. NAME is an attribute; kwarg.NAME and option.NAME vary those."
+)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The family's name.")]
 
@@ -34,7 +39,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The family's 
     env_app,
     "add",
     examples=(
-        "learnd env add CartPole-v1 --vary length=0.25..1.0 --vary gravity=7..13",
+        "learnd env add CartPole-v1 --vary length=0.25:1.0 --vary gravity=7:13",
         "learnd env add FrozenLake-v1 --kwarg is_slippery=false --episodes 8",
         "learnd env add my_envs:Maze --path ./src --name maze --python ./venv/bin/python",
     ),
@@ -46,13 +51,15 @@ def add_family(
     name: Annotated[str | None, typer.Option(help="Name of the family; made from ENTRY if not given.")] = None,
     vary: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=RANGE", help="What differs from task to task; may be repeated."),
+        typer.Option(metavar="NAME=VALUES", help=VARY_HELP),
     ] = None,
     kwarg: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Keyword argument of the environment; may be repeated."),
     ] = None,
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes of a trial.")] = 3,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Episodes of a trial: 3, or 10 for a built-in family.")
+    ] = None,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Steps after which an episode is cut off.")] = None,
     reference: Annotated[float | None, typer.Option(help="Trial return that counts as score 1.")] = None,
     python: Annotated[
@@ -190,13 +197,16 @@ def remove_family(
 
 
 def _parse_kwarg(text: str) -> tuple[str, Any]:
-    key, separator, value = text.partition("=")
-    if not separator or not key.isidentifier():
-        raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--kwarg")
-    try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
-        return key, value
+    """Read KEY=VALUE; VALUE is a word, a number, true, false, none, or a JSON list or object."""
+    from envs.declaration import parse_setting
+
+    key, value = parse_setting(text)
+    if isinstance(value, str) and value[:1] in {"[", "{"}:
+        try:
+            return key, json.loads(value)
+        except json.JSONDecodeError as error:
+            raise typer.BadParameter(f"{value!r} is not JSON: {error}", param_hint="--kwarg") from error
+    return key, value
 
 
 def _refuse_taken_name(invocation: Invocation, name: str) -> None:
@@ -217,7 +227,7 @@ def _declared(
     name: str | None,
     vary: Sequence[str],
     kwargs: dict[str, Any],
-    episodes: int,
+    episodes: int | None,
     max_steps: int | None,
     reference: float | None,
     python: Path | None,
@@ -228,18 +238,18 @@ def _declared(
     Raises:
         FamilySpecError: it contradicts itself or names something unknown.
     """
-    from envs.declaration import family_from_declaration, parse_variation
+    from envs.declaration import family_from_declaration
 
     return family_from_declaration(
-        entry=entry,
+        entry,
         name=name,
-        variations=tuple(parse_variation(text) for text in vary),
+        variations=vary,
         kwargs=kwargs,
         episodes_per_trial=episodes,
         max_episode_steps=max_steps,
         reference_return=reference,
         python=None if python is None else str(python.absolute()),
-        import_paths=tuple(str(path.resolve()) for path in paths),
+        import_paths=[str(path.resolve()) for path in paths],
     )
 
 
@@ -254,8 +264,8 @@ def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
     with invocation.progress() as progress:
         task = progress.add_task(f"trying {spec.name} in a worker", total=None)
 
-        def tell(*news: object) -> None:
-            progress.update(task, description=f"trying {spec.name}: {' '.join(str(item) for item in news)}")
+        def tell(phase: str, count: int) -> None:
+            progress.update(task, description=f"trying {spec.name}: {phase} {count or ''}")
 
         return probe(spec, limits=_worker_limits(invocation), progress=tell)
 
@@ -272,6 +282,7 @@ def _worker_limits(invocation: Invocation) -> Any:
 
 
 def _record(store: Store, spec: FamilySpec, admission: Admission | None) -> Family:
+    """Add the family; one that was tried is active at once, and its spec keeps where its reference comes from."""
     family = store.add_family(spec.name, spec.to_json())
     if admission is None:
         return family
@@ -280,6 +291,7 @@ def _record(store: Store, spec: FamilySpec, admission: Admission | None) -> Fami
         spaces=admission.spaces.to_json(),
         random_return=admission.random_return,
         reference_return=admission.reference_return,
+        spec=replace(spec, reference_source=admission.reference_source).to_json(),
     )
 
 

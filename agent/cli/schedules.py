@@ -18,10 +18,14 @@ from memory.records import JobKind, JobRun, JobSchedule, JobSummary
 schedule_app = typer.Typer(help="See what is due when, and ask for a job now.", no_args_is_help=True)
 group(schedule_app)
 
+OFF = "off"
+"""The trigger of a kind of job that only runs when it is asked for."""
+
 RUN_JOB = "run_job"
 """Kind of the request that asks for a job; its payload has ``job`` and ``family``."""
 
-FOR_ONE_FAMILY = frozenset({JobKind.ADMIT, JobKind.PRACTISE, JobKind.EVALUATE})
+FOR_ONE_FAMILY = frozenset({JobKind.ADMIT, JobKind.PRACTISE})
+MAY_BE_FOR_ONE_FAMILY = FOR_ONE_FAMILY | {JobKind.EVALUATE}
 
 
 @command(
@@ -67,9 +71,9 @@ def run_now(
     if job not in set(JobKind):
         raise unknown_name_error(operation="asking for job", subject=job, kind="job", known=list(JobKind))
     kind = JobKind(job)
-    if family is not None and kind not in FOR_ONE_FAMILY:
+    if family is not None and kind not in MAY_BE_FOR_ONE_FAMILY:
         raise typer.BadParameter(f"{kind} is for all families", param_hint="--family")
-    if family is None and kind in {JobKind.ADMIT, JobKind.PRACTISE}:
+    if family is None and kind in FOR_ONE_FAMILY:
         raise typer.BadParameter(f"{kind} needs the family's name", param_hint="--family")
     with invocation.writing() as store:
         if family is not None:
@@ -90,8 +94,13 @@ def _job_values(job: JobSchedule, summary: JobSummary) -> dict[str, Any]:
         "last_started_at": job.last_started_at,
         "last_outcome": None if summary.last_run is None else summary.last_run.outcome,
         "last_success_at": summary.last_success_at,
-        "next_due_at": job.next_due_at,
+        "next_due_at": due_at(job),
     }
+
+
+def due_at(job: JobSchedule) -> float | None:
+    """When a kind of job is due next; None where it is off."""
+    return None if job.trigger == OFF else job.next_due_at
 
 
 def _run_values(run: JobRun) -> dict[str, Any]:
@@ -132,7 +141,7 @@ def _show(
             ago(job.last_started_at),
             outcome,
             ago(summary.last_success_at),
-            ago(job.next_due_at),
+            ago(due_at(job)),
         )
     out.print(jobs)
     if runs:

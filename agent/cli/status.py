@@ -193,10 +193,10 @@ def _headline(report: dict[str, Any]) -> str:
 
 def _learner_lines(report: dict[str, Any]) -> list[Text]:
     learner = report["learner"]
-    if not isinstance(learner, dict):
+    if not isinstance(learner, dict) or report["state"] == "stopped":
         return []
-    known = [f"{key.replace('_', ' ')} {value}" for key, value in learner.items() if value not in (None, "", [])]
-    return [Text(f"learner: {', '.join(known)}")] if known else []
+    pid = f", pid {learner['pid']}" if learner.get("pid") is not None else ""
+    return [Text(f"learner {learner.get('state')}{pid}")]
 
 
 def _running_line(run: dict[str, Any]) -> str:

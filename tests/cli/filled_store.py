@@ -131,9 +131,7 @@ def _score(learned: Learned, number: int) -> float:
     return learned.top * (1 - math.exp(-learned.rate * number))
 
 
-def _practise(
-    store: Store, learned: Learned, number: int, clock: TurnedClock, generator: np.random.Generator
-) -> None:
+def _practise(store: Store, learned: Learned, number: int, clock: TurnedClock, generator: np.random.Generator) -> None:
     run = store.start_job(JobKind.PRACTISE, family=learned.name, reason="waited longest")
     score = _score(learned, number)
     span = learned.reference_return - learned.random_return

@@ -1,0 +1,24 @@
+"""Every command there is, found by walking the command line itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from agent.cli.main import app
+
+
+def every_command() -> dict[tuple[str, ...], Any]:
+    """The commands by the words that call them."""
+    return dict(_walk((), typer.main.get_command(app)))
+
+
+def _walk(words: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield words, command
+        return
+    for name, sub in inner.items():
+        yield from _walk((*words, name), sub)
