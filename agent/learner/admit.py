@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
+from envs.admission import probe
 
 from agent.learner.session import LearnerSession, worker_limits
-from envs.admission import probe
 from envs.errors import EnvsError
 from envs.family import FamilySpec
 from memory.records import Family, FamilyState, JobOutcome

@@ -43,7 +43,7 @@ class Channel:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._connection.setblocking(True)
+        self._connection.settimeout(None)
         self._unread = b""
         self._jobs: deque[Job] = deque()
         self.is_stop_requested = False

@@ -30,7 +30,7 @@ def run(*, data_dir: Path, config: Path | None, connection: socket.socket) -> No
     settings = load_settings(config, {"data_dir": data_dir})
     configure_logs(settings, process="learner")
     device = choose_device(settings)
-    torch.set_num_threads(settings.learner.threads or os.cpu_count() or 1)
+    torch.set_num_threads(settings.learner.threads or default_threads())
     folder = DataFolder(data_dir)
     channel = Channel(connection)
     with folder.hold("learner"), Store.open(folder) as store:
@@ -44,6 +44,14 @@ def run(*, data_dir: Path, config: Path | None, connection: socket.socket) -> No
         finally:
             session.close()
             channel.close()
+
+
+def default_threads() -> int:
+    """One core is left to the workers and to control; the products of a policy this small gain little past four.
+
+    Threads beyond the free cores cost dearly: each product waits for its slowest thread.
+    """
+    return min(4, max(1, (os.cpu_count() or 1) - 1))
 
 
 def choose_device(settings: Settings) -> torch.device:

@@ -8,15 +8,16 @@ either end.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import structlog
 import torch
 from torch import Tensor
 
-import agent
 from agent.learner.evaluate import scale_of
 from agent.learner.faults import record_fault
 from agent.learner.scoring import GATE_TASKS, HeldOutReturns, held_out_returns
@@ -78,6 +79,8 @@ def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
     if not any(c.scores for c in candidates):
         return JobOutcome.SKIPPED, {"reason": "no family could be scored"}
     best = max(accepted or [c for c in candidates if c.scores], key=lambda c: c.mean_score)
+    if session.store.current_initialization() != current:
+        return JobOutcome.SKIPPED, {"reason": "another version was made current meanwhile"}
     written = _write(session, best, current=current, is_accepted=bool(accepted))
     return JobOutcome.SUCCEEDED, {
         "outcome": str(written.state),
@@ -101,9 +104,7 @@ def between(slow: Mapping[str, Tensor], fast: Mapping[str, Tensor], *, rate: flo
     }
 
 
-def _candidates(
-    session: LearnerSession, published: dict[str, Tensor] | None
-) -> list[tuple[str, dict[str, Tensor]]]:
+def _candidates(session: LearnerSession, published: dict[str, Tensor] | None) -> list[tuple[str, dict[str, Tensor]]]:
     fast = {name: value.detach().clone() for name, value in session.learner.initialization().items()}
     if published is None:
         return [("fast weights, the first version", fast)]
@@ -124,9 +125,7 @@ def _policy(session: LearnerSession, families: list[Family], tensors: dict[str, 
     return policy_from_initialization(session.config, tensors, spaces, device=session.device)
 
 
-def _returns(
-    session: LearnerSession, families: list[Family], tensors: dict[str, Tensor]
-) -> dict[str, HeldOutReturns]:
+def _returns(session: LearnerSession, families: list[Family], tensors: dict[str, Tensor]) -> dict[str, HeldOutReturns]:
     """Held-out returns by family; without those whose worker failed or that the parameters do not know."""
     policy = _policy(session, families, tensors)
     returns: dict[str, HeldOutReturns] = {}
@@ -181,14 +180,13 @@ def _write(
     write = session.store.publish if is_accepted else session.store.reject
     written = write(
         as_arrays(best.tensors),
-        metadata={"learner": "rl2", "learnd": agent_version()},
+        metadata=_metadata(session),
         scores=best.scores,
         provenance={
             "learner": "rl2",
-            "learnd": agent_version(),
+            "learnd": version("learnd"),
             "origin": best.origin,
             "config": session.learner.config.to_json(),
-            "spaces": {f.name: f.spaces for f in session.store.families() if f.spaces is not None},
             "env_steps": {f.name: f.totals.env_steps for f in session.store.families()},
         },
         reason=_reason(best, tolerance=tolerance),
@@ -196,6 +194,21 @@ def _write(
     )
     log.info("consolidated", outcome=str(written.state), version=written.version, reason=written.reason)
     return written
+
+
+def _metadata(session: LearnerSession) -> dict[str, str]:
+    """What whoever loads the file needs to act by it: the settings, and each family's spaces and trial."""
+    families = {
+        family.name: {"spaces": family.spaces, "episodes_per_trial": family.spec["episodes_per_trial"]}
+        for family in session.store.families()
+        if family.spaces is not None and session.learner.policy.knows(spaces_of(family))
+    }
+    return {
+        "learner": "rl2",
+        "learnd": version("learnd"),
+        "config": json.dumps(session.config.to_json()),
+        "families": json.dumps(families),
+    }
 
 
 def _reason(best: Candidate, *, tolerance: float) -> str:

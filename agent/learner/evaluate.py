@@ -56,9 +56,7 @@ def _evaluate_one(session: LearnerSession, family: Family) -> float:
         progress=lambda _steps: session.heartbeat.beat_or_give_up(),
     )
     scale = scale_of(session, family, best_return=returns.mean)
-    points = evaluation_points(
-        returns, random_return=scale.random_return, reference_return=scale.reference_return
-    )
+    points = evaluation_points(returns, random_return=scale.random_return, reference_return=scale.reference_return)
     session.store.commit_evaluation(family.name, points)
     return next(point.value for point in points if point.metric is CurveMetric.EVAL_SCORE)
 
@@ -67,6 +65,8 @@ def scale_of(session: LearnerSession, family: Family, *, best_return: float) -> 
     """The family's scale; where it has no reference, the best evaluation so far becomes it.
 
     Args:
+        session: the learner's state.
+        family: the family as the store knows it.
         best_return: mean trial return just measured.
     """
     is_declared = family.spec.get("reference_return") is not None or bool(family.spec.get("reference_source"))

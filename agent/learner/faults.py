@@ -1,4 +1,4 @@
-"""What a worker's fault costs: its own family a strike, and after too many in a row a quarantine that ends by itself."""
+"""What a worker's fault costs: its own family a strike, and after too many in a row a quarantine that ends."""
 
 from __future__ import annotations
 

@@ -8,6 +8,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from agent.learner.scoring import standard_error
 from agent.learner.session import LearnerSession, learner_name, spaces_of
 from agent.rl2.rollout import collect_trials
@@ -28,7 +31,7 @@ class _Slice:
     episodes: int = 0
     trials: int = 0
     meta_updates: int = 0
-    returns: list[Any] = field(default_factory=list)
+    returns: list[Tensor] = field(default_factory=list)
     losses: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     kept: tuple[TrialRecord, ...] = ()
 
@@ -72,7 +75,8 @@ def practise(session: LearnerSession, family: Family, *, reason: str) -> dict[st
         if time.monotonic() - began >= session.settings.practise.slice_s or session.heartbeat.is_stop_requested:
             break
     num_kept = min(session.settings.memory.trials_per_step, batch.num_trials)
-    work.kept = to_records(batch, rows=range(num_kept), tasks=tasks.describe_tasks(list(range(num_kept))))
+    rows = list(range(num_kept))
+    work.kept = tuple(to_records(batch, rows=rows, tasks=tasks.describe_tasks(rows)))
     step = _learner_step(session, family, work, started_at=started_at, reason=reason)
     session.commit(step)
     return {
@@ -93,8 +97,6 @@ def _refuse_divergence(session: LearnerSession, name: str, losses: dict[str, flo
 def _learner_step(
     session: LearnerSession, family: Family, work: _Slice, *, started_at: float, reason: str
 ) -> LearnerStep:
-    import torch
-
     returns = torch.cat(work.returns)
     points = [
         CurvePoint(

@@ -62,7 +62,7 @@ class LearnerProcess:
             outcome = JobOutcome.INTERRUPTED
         except ChannelClosedError:
             raise
-        except Exception as failure:  # noqa: BLE001  a job's boundary: logged once, counted, and the next job goes on
+        except Exception as failure:
             outcome, error = JobOutcome.FAILED, f"{type(failure).__name__}: {failure}"
             log.exception("job failed", job=str(job.kind), family=job.family)
             self._session.restore_last_commit()

@@ -100,9 +100,7 @@ def evaluation_points(
             value=score,
             standard_error=returns.standard_error / span if span > 0 else 0.0,
         ),
-        CurvePoint(
-            metric=CurveMetric.EVAL_RETURN, value=returns.mean, standard_error=returns.standard_error
-        ),
+        CurvePoint(metric=CurveMetric.EVAL_RETURN, value=returns.mean, standard_error=returns.standard_error),
         *(
             CurvePoint(
                 metric=CurveMetric.EPISODE_RETURN,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
@@ -17,15 +18,19 @@ from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner
 from agent.settings import Settings
 from envs.family import FamilySource, FamilySpec
+from envs.limits import WorkerLimits
 from envs.registry import open_tasks
 from envs.spaces import SpacePair
 from envs.task_batch import TaskBatch
-from envs.worker import WorkerLimits
 from memory.errors import CorruptFileError
 from memory.records import Checkpoint, Family, FamilyState, LearnerStep
 from memory.store import Store
 
 log = structlog.get_logger(__name__)
+
+
+class IncompatibleCheckpointError(Exception):
+    """The settings ask for a policy of another shape than the one that was learned."""
 
 
 class TaskOpener(Protocol):
@@ -77,8 +82,8 @@ class LearnerSession:
         for checkpoint in self.store.restore_candidates():
             try:
                 return self._learner_from(checkpoint)
-            except CorruptFileError as error:
-                log.error("checkpoint is corrupt, trying an older one", error=str(error))
+            except CorruptFileError:
+                log.exception("checkpoint is corrupt, trying an older one", sha256=checkpoint.file.sha256)
         log.info("no checkpoint to restore, starting anew", seed=self.settings.learner.seed)
         self.next_task = {}
         return RL2Learner(self.config, device=self.device, seed=self.settings.learner.seed)
@@ -86,10 +91,21 @@ class LearnerSession:
     def _learner_from(self, checkpoint: Checkpoint) -> RL2Learner:
         arrays = self.store.load_parameters(checkpoint.file)
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        learner = RL2Learner.from_tensors(self.config, tensors, checkpoint.meta["learner"], device=self.device)
+        try:
+            learner = RL2Learner.from_tensors(self.config, tensors, checkpoint.meta["learner"], device=self.device)
+        except (RuntimeError, KeyError) as error:
+            raise IncompatibleCheckpointError(
+                f"restoring the learner: what was learned does not fit the settings; changed since: "
+                f"{self._changed_settings(checkpoint) or 'none'}. Set them back under [rl2], or take a new data folder."
+            ) from error
         self.next_task = dict(checkpoint.meta["next_task"])
         log.info("restored", learner_steps=checkpoint.learner_steps, sha256=checkpoint.file.sha256[:12])
         return learner
+
+    def _changed_settings(self, checkpoint: Checkpoint) -> str:
+        learned, present = checkpoint.meta["config"], json.loads(json.dumps(self.config.to_json()))
+        changed = sorted(name for name in learned.keys() | present.keys() if learned.get(name) != present.get(name))
+        return ", ".join(f"{name} {learned.get(name)} → {present.get(name)}" for name in changed)
 
     def restore_last_commit(self) -> None:
         """Forget everything since the last commit."""
@@ -97,7 +113,11 @@ class LearnerSession:
 
     def commit(self, step: LearnerStep) -> Checkpoint:
         """Commit a learner step with the whole state that it led to, in one transaction."""
-        meta = {"learner": self.learner.to_meta(), "next_task": self.next_task}
+        meta = {
+            "learner": self.learner.to_meta(),
+            "config": self.config.to_json(),
+            "next_task": self.next_task,
+        }
         return self.store.commit_learner_step(step, as_arrays(self.learner.to_tensors()), meta)
 
     # Families
@@ -162,9 +182,10 @@ def worker_limits(settings: Settings) -> WorkerLimits:
     """The limits that the settings put on workers."""
     workers = settings.workers
     return WorkerLimits(
-        memory_bytes=workers.memory_limit,
+        memory_mib=max(1, workers.memory_limit // 2**20),
         step_timeout_s=workers.step_timeout_s,
         start_timeout_s=workers.start_timeout_s,
+        nice=0,
     )
 
 
