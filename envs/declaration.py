@@ -89,9 +89,9 @@ def family_from_declaration(
     entry: str,
     *,
     name: str | None = None,
-    vary: Sequence[str] = (),
+    variations: Sequence[Variation | str] = (),
     kwargs: dict[str, Any] | None = None,
-    episodes: int | None = None,
+    episodes_per_trial: int | None = None,
     max_episode_steps: int | None = None,
     reference_return: float | None = None,
     python: str | None = None,
@@ -102,9 +102,9 @@ def family_from_declaration(
     Args:
         entry: a built-in tensor family's name, a Gymnasium id (``CartPole-v1``, ``module:Id-v0``) or ``module:Class``.
         name: the family's name; None makes one from the entry.
-        vary: variations as :func:`parse_variation` reads them.
+        variations: variations, or text that :func:`parse_variation` reads.
         kwargs: keyword arguments of the environment.
-        episodes: episodes in a trial; None takes 3, or 10 for a tensor family.
+        episodes_per_trial: episodes in a trial; None takes 3, or 10 for a tensor family.
         max_episode_steps: steps after which an episode is truncated.
         reference_return: trial return that counts as score 1.
         python: another interpreter for the family's workers.
@@ -118,8 +118,8 @@ def family_from_declaration(
             operation="describing family", subject=entry, found="it names no environment.", hint="Write CartPole-v1."
         )
     is_tensor = entry in TENSOR_FAMILIES
-    variations = tuple(parse_variation(text) for text in vary)
-    _check_names(entry, variations, is_tensor=is_tensor)
+    read = tuple(parse_variation(varied) if isinstance(varied, str) else varied for varied in variations)
+    _check_names(entry, read, is_tensor=is_tensor)
     if max_episode_steps is not None and max_episode_steps < 1:
         raise FamilySpecError(
             operation="describing family",
@@ -132,8 +132,8 @@ def family_from_declaration(
         source=FamilySource.TENSOR if is_tensor else FamilySource.GYMNASIUM,
         entry=entry,
         kwargs=dict(kwargs or {}),
-        variations=variations,
-        episodes_per_trial=episodes if episodes is not None else 10 if is_tensor else 3,
+        variations=read,
+        episodes_per_trial=episodes_per_trial if episodes_per_trial is not None else 10 if is_tensor else 3,
         max_episode_steps=max_episode_steps,
         reference_return=reference_return,
         reference_source="declared" if reference_return is not None else "",

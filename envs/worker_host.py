@@ -156,7 +156,10 @@ def flattener(space: spaces.Space[Any], name: str = "observation") -> Callable[[
 
 def _array_flattener(shape: tuple[int, ...], name: str) -> Callable[[Any, Any], None]:
     def write(value: Any, out: Any) -> None:
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise NonsenseError(f"{name} should be an array, and it is {summary(value)}.") from error
         if array.dtype.kind not in NUMBER_KINDS:
             raise NonsenseError(f"{name} should be numbers, and it is {summary(value)}.")
         if array.shape != shape:
@@ -361,10 +364,11 @@ class Tasks:
         self._reward[:] = 0.0
         self._active_bytes = b""
         self._final_observation[:] = 0.0
-        first = [self._reset(row, seed) for row, seed in enumerate(seeds)]
+        first = []
+        for row, seed in enumerate(seeds):
+            first.append(self._reset(row, seed))
+            self._put(row, first[row], self._observation)
         self._is_joinable = self._are_vectors_apart(first)
-        for row, observation in enumerate(first):
-            self._put(row, observation, self._observation)
         self._check_finite(self._observation, "observation")
 
     def _are_vectors_apart(self, observations: list[Any]) -> bool:
@@ -425,7 +429,8 @@ class Tasks:
         steps, ends_at = self._steps, self._ends_at
         observations: list[Any] = []
         rewards: list[Any] = []
-        keep_observation, keep_reward = observations.append, rewards.append
+        keep_observation = observations.append if self._is_joinable else self._putter()
+        keep_reward = rewards.append
         answer: Any = NOTHING_YET
         try:
             for row in self._rows:
@@ -442,6 +447,15 @@ class Tasks:
             raise NonsenseError(found) from error
         return observations, rewards
 
+    def _putter(self) -> Callable[[Any], None]:
+        """What copies each observation at once, for rows that cannot wait for the others."""
+        rows, put, out = iter(self._rows), self._put, self._observation
+
+        def put_next(observation: Any) -> None:
+            put(next(rows), observation, out)
+
+        return put_next
+
     def _put_rewards(self, rewards: list[Any]) -> None:
         if not REWARD_CLASSES.issuperset(map(type, rewards)):
             rewards = [checked_reward(reward) for reward in rewards]
@@ -453,7 +467,7 @@ class Tasks:
             self._check_finite(self._reward, "reward")
 
     def _put_observations(self, observations: list[Any]) -> None:
-        if not (self._is_joinable and self._join(observations)):
+        if self._is_joinable and not self._join(observations):
             for row, observation in zip(self._rows, observations, strict=True):
                 self._put(row, observation, self._observation)
         if not self._is_index and not math.isfinite(float(np.add.reduce(self._observation, axis=None))):

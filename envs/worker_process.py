@@ -146,6 +146,7 @@ class WorkerProcess:
     def close(self) -> None:
         """End the worker and all it started, and release pipes and memory; safe to call twice."""
         if self.is_closed:
+            self._close_memory()
             return
         os.close(self._request_fd)
         # It closes its environments when its requests end; what takes longer than this is not waited for.
@@ -164,8 +165,11 @@ class WorkerProcess:
         self._stderr.close()
         os.close(self._answer_fd)
         os.close(self._memory_fd)
+        self._close_memory()
+
+    def _close_memory(self) -> None:
+        """Unmap the memory, unless the caller still has arrays over it: then on its next close, or with the last one."""
         if self._memory is not None:
-            # Arrays over it may still be held by the caller; then it goes with the last of them.
             with contextlib.suppress(BufferError):
                 self._memory.close()
 

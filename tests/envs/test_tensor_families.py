@@ -54,13 +54,13 @@ def test_normal_and_exponential_numbers_have_their_moments() -> None:
 
 
 def test_arm_probabilities_are_uniform_and_differ_between_splits() -> None:
-    tasks = bandits(20_000)
+    tasks = bandits(5_000)
     tasks.begin(0, split=Split.TRAINING)
     arms = tasks.task_parameters().clone()
-    assert arms.mean().item() == pytest.approx(0.5, abs=0.005)
-    assert arms.var().item() == pytest.approx(1 / 12, abs=0.002)
+    assert arms.mean().item() == pytest.approx(0.5, abs=0.008)
+    assert arms.var().item() == pytest.approx(1 / 12, abs=0.003)
     tasks.begin(0, split=Split.HELD_OUT)
-    assert torch.corrcoef(torch.stack([arms.flatten(), tasks.task_parameters().flatten()]))[0, 1].abs() < 0.02
+    assert torch.corrcoef(torch.stack([arms.flatten(), tasks.task_parameters().flatten()]))[0, 1].abs() < 0.03
 
 
 def test_an_arm_pays_as_often_as_its_probability_says() -> None:
@@ -111,32 +111,32 @@ def test_a_task_is_the_same_in_a_batch_of_another_size() -> None:
 
 
 def test_reward_means_and_transitions_follow_the_paper() -> None:
-    tasks = mdps(4000)
+    tasks = mdps(1500)
     tasks.begin(0, split=Split.TRAINING)
     means, transitions = tasks.reward_means(), tasks.transitions()
-    assert means.shape == (4000, 10, 5)
-    assert means.mean().item() == pytest.approx(1.0, abs=0.01)
+    assert means.shape == (1500, 10, 5)
+    assert means.mean().item() == pytest.approx(1.0, abs=0.016)
     assert means.var().item() == pytest.approx(1.0, abs=0.02)
-    torch.testing.assert_close(transitions.sum(-1), torch.ones(4000, 10, 5))
+    torch.testing.assert_close(transitions.sum(-1), torch.ones(1500, 10, 5))
     # A flat Dirichlet over S states: mean 1/S, variance (S - 1) / (S² (S + 1)).
     assert transitions.mean().item() == pytest.approx(0.1, abs=1e-4)
     assert transitions.var().item() == pytest.approx(9 / (100 * 11), rel=0.02)
 
 
 def test_moves_and_rewards_follow_the_tasks_own_tables() -> None:
-    tasks = mdps(20_000)
+    tasks = mdps(5_000)
     tasks.begin(0, split=Split.TRAINING)
-    action = torch.full((20_000,), 3)
-    transition = tasks.step(action, torch.ones(20_000, dtype=torch.bool))
+    action = torch.full((5_000,), 3)
+    transition = tasks.step(action, torch.ones(5_000, dtype=torch.bool))
     residual = transition.reward - tasks.reward_means()[:, 0, 3]
-    assert residual.mean().item() == pytest.approx(0.0, abs=0.03)
-    assert residual.var().item() == pytest.approx(1.0, abs=0.04)
+    assert residual.mean().item() == pytest.approx(0.0, abs=0.06)
+    assert residual.var().item() == pytest.approx(1.0, abs=0.09)
     state = transition.observation[:, 0].long()
     expected = tasks.transitions()[:, 0, 3].mean(0)
-    torch.testing.assert_close(torch.bincount(state, minlength=10) / 20_000, expected, rtol=0, atol=0.012)
-    likelihood = tasks.transitions()[torch.arange(20_000), 0, 3, state].mean()
+    torch.testing.assert_close(torch.bincount(state, minlength=10) / 5_000, expected, rtol=0, atol=0.022)
+    likelihood = tasks.transitions()[torch.arange(5_000), 0, 3, state].mean()
     second_moment = tasks.transitions()[:, 0, 3].pow(2).sum(-1).mean()
-    assert likelihood.item() == pytest.approx(second_moment.item(), abs=0.005)
+    assert likelihood.item() == pytest.approx(second_moment.item(), abs=0.01)
 
 
 def test_an_mdp_episode_terminates_at_the_horizon_and_begins_again_in_state_0() -> None:
@@ -162,7 +162,7 @@ def test_an_inactive_row_repeats_its_last_observation_and_earns_nothing() -> Non
 
 
 def test_random_play_returns_what_the_paper_measured() -> None:
-    returns = torch.stack([t.reward for t in play(mdps(4000, episodes=10), 100)]).sum(0)
-    assert returns.mean().item() == pytest.approx(100.0, abs=1.5)
+    returns = torch.stack([t.reward for t in play(mdps(2000, episodes=10), 100)]).sum(0)
+    assert returns.mean().item() == pytest.approx(100.0, abs=2.0)
     pulls = torch.stack([t.reward for t in play(bandits(4000), 10)]).sum(0)
     assert pulls.mean().item() == pytest.approx(5.0, abs=0.1)

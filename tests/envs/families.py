@@ -1,0 +1,36 @@
+"""Families of the environments in this folder, and what plays them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from envs.family import FamilySource, FamilySpec
+from envs.limits import WorkerLimits
+from envs.worker import WorkerTaskBatch
+
+FOLDER = Path(__file__).parent
+LIMITS = WorkerLimits(memory_mib=400, step_timeout_s=30.0, begin_timeout_s=30.0, start_timeout_s=30.0, nice=0)
+
+
+def family(entry: str, **settings: Any) -> FamilySpec:
+    values: dict[str, Any] = {"name": "tried", "source": FamilySource.GYMNASIUM, "import_paths": (str(FOLDER),)}
+    return FamilySpec(**{**values, "entry": entry, **settings})
+
+
+def sound(name: str, **settings: Any) -> FamilySpec:
+    return family(f"sound_environments:{name}", **settings)
+
+
+def broken(name: str, **settings: Any) -> FamilySpec:
+    return family(f"broken_environments:{name}", **settings)
+
+
+def opened(spec: FamilySpec, num_trials: int = 2, limits: WorkerLimits = LIMITS) -> WorkerTaskBatch:
+    return WorkerTaskBatch(spec, num_trials=num_trials, device="cpu", limits=limits)
+
+
+def all_active(num_trials: int) -> torch.Tensor:
+    return torch.ones(num_trials, dtype=torch.bool)

@@ -1,0 +1,121 @@
+"""Environments that behave, each with spaces or habits of its own."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+
+class Counter(gymnasium.Env[Any, Any]):
+    """Observes (episode, step, action); an episode terminates after ``length`` steps, or truncates itself there."""
+
+    observation_space: spaces.Space[Any] = spaces.Box(-1000.0, 1000.0, (3,), np.float32)
+    action_space: spaces.Space[Any] = spaces.Discrete(3, start=5)
+
+    def __init__(self, length: int = 4, *, ends_by: str = "terminated") -> None:
+        self.length = length
+        self.ends_by = ends_by
+        self.episode = 0
+        self.kept = np.zeros(3, np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.episode = self.episode + 1 if seed is None else 0
+        self.steps = 0
+        self.options = options
+        return self.observe(0), {}
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        is_over = self.steps >= self.length
+        terminated, truncated = is_over and self.ends_by != "truncated", is_over and self.ends_by != "terminated"
+        return self.observe(action), float(self.steps), terminated, truncated, {}
+
+    def observe(self, action: Any) -> Any:
+        # The same array every time, as fast simulators do.
+        self.kept[:] = (self.episode, self.steps, action)
+        return self.kept
+
+
+class SharedArray(Counter):
+    """All environments of the process observe through one array."""
+
+    array = np.zeros(3, np.float32)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = self.array
+        self.number = 0.0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        answer = super().reset(seed=seed, options=options)
+        if seed is not None:
+            self.number = float(seed % 997)
+        return answer
+
+    def observe(self, action: Any) -> Any:
+        self.kept[:] = self.number
+        return self.kept
+
+
+class GlobalNoise(Counter):
+    """Draws from the global generators, as environments should not."""
+
+    def observe(self, action: Any) -> Any:
+        return np.array([random.random(), np.random.random(), self.np_random.random()], np.float32)  # noqa: NPY002
+
+
+class ManySpaces(gymnasium.Env[Any, Any]):
+    """Every supported part in one observation."""
+
+    observation_space: spaces.Space[Any] = spaces.Dict(
+        {
+            "box": spaces.Box(-1, 1, (2, 2), np.float64),
+            "index": spaces.Discrete(3, start=1),
+            "pair": spaces.Tuple((spaces.MultiBinary(2), spaces.MultiDiscrete([2, 3]))),
+        }
+    )
+    action_space: spaces.Space[Any] = spaces.MultiDiscrete([2, 4])
+
+    def __init__(self, *, is_wrong: bool = False) -> None:
+        self.is_wrong = is_wrong
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        return self.observe(), {}
+
+    def step(self, action: Any) -> Any:
+        assert action.shape == (2,)
+        assert self.action_space.contains(action)
+        return self.observe(is_wrong=self.is_wrong), float(action[0] * 10 + action[1]), False, False, {}
+
+    def observe(self, *, is_wrong: bool = False) -> Any:
+        return {
+            "box": np.array([[0.5, -0.5], [0.25, 1.0]]),
+            "index": np.int64(0 if is_wrong else 2),
+            "pair": (np.array([1, 0], np.int8), np.array([1, 2])),
+        }
+
+
+class BoxActions(Counter):
+    """Rewards the sum of what it is given; checks that it lies within its space."""
+
+    action_space: spaces.Space[Any] = spaces.Box(
+        np.array([[0.0, -1.0]], np.float32), np.array([[10.0, np.inf]], np.float32), (1, 2), np.float32
+    )
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action), action
+        _, _, terminated, truncated, info = super().step(0)
+        return self.observe(0), np.float64(action.sum()), terminated, truncated, info
+
+
+class ImageObservation(Counter):
+    observation_space: spaces.Space[Any] = spaces.Box(0, 255, (4, 4, 1), np.uint8)
+
+    def observe(self, action: Any) -> Any:
+        return np.full((4, 4, 1), 7 * self.steps, np.uint8)

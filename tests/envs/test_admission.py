@@ -1,0 +1,129 @@
+"""A family is tried before it is practised: measured where it is sound, refused where it is broken."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import gymnasium
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+
+import envs.admission
+from envs.admission import probe, random_actions
+from envs.errors import EnvsError, FamilySpecError, FaultReason, UnsupportedSpaceError, WorkerFaultError
+from envs.family import FamilySource, FamilySpec, Split
+from envs.registry import default_stream, open_tasks
+from envs.spaces import ActionKind, ActionSpec
+from envs.worker import draw_tasks
+from tests.envs.families import LIMITS, broken, family, sound
+
+
+@pytest.fixture(autouse=True)
+def shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envs.admission, "ENOUGH_S", 0.3)
+
+
+@pytest.mark.parametrize("spec", default_stream(), ids=lambda spec: spec.name)
+def test_every_default_family_is_admitted(spec: FamilySpec) -> None:
+    admission = probe(spec, limits=LIMITS)
+    assert admission.reference_return is not None
+    assert admission.reference_return > admission.random_return + 3 * admission.random_standard_error
+    assert admission.reference_source
+    assert admission.steps_per_s > 100
+
+
+@pytest.mark.parametrize("name", ["bandits", "mdps"])
+def test_the_declared_random_return_is_what_random_actions_earn(name: str) -> None:
+    spec = next(spec for spec in default_stream() if spec.name == name)
+    measured = probe(replace(spec, random_return=None), limits=LIMITS)
+    assert measured.random_return == pytest.approx(spec.random_return, abs=5 * measured.random_standard_error)
+
+
+@pytest.mark.parametrize(
+    "spec", [s for s in default_stream() if s.source is FamilySource.GYMNASIUM], ids=lambda spec: spec.name
+)
+def test_every_default_environment_passes_gymnasium_s_checker_with_a_task_s_values_set(spec: FamilySpec) -> None:
+    [task] = draw_tasks(spec, Split.TRAINING, 0, 1)
+    env = gymnasium.make(spec.entry, disable_env_checker=True, **{**spec.kwargs, **task.kwargs})
+    for name, value in task.attributes.items():
+        setattr(env.unwrapped, name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_env(env.unwrapped, skip_render_check=True, skip_close_check=True)
+
+
+def test_the_registered_threshold_is_the_reference_where_none_is_declared() -> None:
+    admission = probe(family("CartPole-v1", episodes_per_trial=2), limits=LIMITS)
+    assert admission.reference_return == 950.0
+    assert "475" in admission.reference_source
+    assert admission.random_return == pytest.approx(2 * 22, abs=8)
+    assert admission.random_standard_error > 0
+
+
+def test_without_threshold_or_declaration_there_is_no_reference() -> None:
+    admission = probe(sound("Counter"), limits=LIMITS)
+    assert admission.reference_return is None
+    assert admission.random_return == 3 * (1 + 2 + 3 + 4)
+    assert admission.random_standard_error == 0
+    assert any("max_episode_steps" in warning for warning in admission.warnings)
+
+
+def test_a_reference_no_higher_than_random_is_refused() -> None:
+    with pytest.raises(FamilySpecError, match="not above what random actions earn"):
+        probe(sound("Counter", reference_return=30.0), limits=LIMITS)
+
+
+def test_what_gymnasium_s_checker_refuses_is_refused() -> None:
+    with pytest.raises(EnvsError, match="checker refuses"):
+        probe(broken("OutOfBounds"), limits=LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("RaisesWhileMaking", FaultReason.START_FAILED), ("KillsItself", FaultReason.KILLED)]
+)
+def test_a_broken_environment_is_refused_with_its_reason(name: str, reason: FaultReason) -> None:
+    with pytest.raises(WorkerFaultError) as caught:
+        probe(broken(name), limits=LIMITS)
+    assert caught.value.reason is reason
+
+
+def test_an_environment_that_raises_when_it_is_stepped_is_refused() -> None:
+    with pytest.raises(EnvsError, match="the tower fell over"):
+        probe(broken("Raises"), limits=LIMITS)
+
+
+def test_an_unsupported_space_is_refused() -> None:
+    with pytest.raises(UnsupportedSpaceError):
+        probe(broken("TextAction"), limits=LIMITS)
+
+
+def test_a_family_whose_episodes_never_end_is_refused_with_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envs.admission, "MAX_S", 0.5)
+    with pytest.raises(FamilySpecError, match=r"no episode ended.*Set max_episode_steps"):
+        probe(broken("Endless"), limits=LIMITS)
+
+
+def test_progress_is_told() -> None:
+    told: list[tuple[str, int]] = []
+    probe(sound("Counter"), limits=LIMITS, progress=lambda phase, units: told.append((phase, units)))
+    assert [phase for phase, _ in told][:2] == ["opening", "checking"]
+    units = [units for phase, units in told if phase == "playing at random"]
+    assert units == sorted(units)
+    assert len(units) > 3
+
+
+def test_random_actions_have_the_kind_of_their_space() -> None:
+    generator = torch.Generator().manual_seed(0)
+    multi = random_actions(ActionSpec(kind=ActionKind.MULTI_DISCRETE, choices=(2, 5), start=(0, 0)), 500, generator)
+    assert multi.max(0).values.tolist() == [1, 4]
+    flat = random_actions(ActionSpec(kind=ActionKind.CONTINUOUS, low=(0.0,), high=(9.0,)), 500, generator)
+    assert flat.min() < -0.95
+    assert flat.max() > 0.95
+
+
+def test_a_tensor_family_that_is_not_there_is_refused_with_those_that_are() -> None:
+    spec = FamilySpec(name="x", source=FamilySource.TENSOR, entry="chess")
+    with pytest.raises(FamilySpecError, match="bernoulli_bandits, tabular_mdps"):
+        open_tasks(spec, None, num_trials=1, device="cpu")

@@ -1,0 +1,161 @@
+"""What people write about families is read, or refused with what would be right."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from envs.declaration import default_name, family_from_declaration, parse_setting, parse_variation
+from envs.errors import FamilySpecError
+from envs.family import FamilySource, FamilySpec
+from envs.registry import default_stream
+from envs.variations import Distribution, Variation, VariationTarget, draw_task
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("length=0.3:1.2", Variation(name="length", low=0.3, high=1.2)),
+        ("attribute.length=uniform:-1:1e3", Variation(name="length", low=-1.0, high=1000.0)),
+        ("gravity=log:5:20", Variation(name="gravity", distribution=Distribution.LOG_UNIFORM, low=5.0, high=20.0)),
+        (
+            "kwarg.size=int:3:9",
+            Variation(name="size", target=VariationTarget.KWARG, distribution=Distribution.INTEGER, low=3, high=9),
+        ),
+        (
+            "kwarg.map_name=4x4|8x8",
+            Variation(
+                name="map_name",
+                target=VariationTarget.KWARG,
+                distribution=Distribution.CHOICE,
+                values=("4x4", "8x8"),
+            ),
+        ),
+        (
+            "option.mode=1|2.5|true|none",
+            Variation(
+                name="mode",
+                target=VariationTarget.RESET_OPTION,
+                distribution=Distribution.CHOICE,
+                values=(1, 2.5, True, None),
+            ),
+        ),
+        ("total=sum:a+b", Variation(name="total", distribution=Distribution.SUM, values=("a", "b"))),
+        ("moment=product:a*b", Variation(name="moment", distribution=Distribution.PRODUCT, values=("a", "b"))),
+        (
+            "kwarg.desc=frozen_lake_map:5:0.7",
+            Variation(
+                name="desc",
+                target=VariationTarget.KWARG,
+                distribution=Distribution.FROZEN_LAKE_MAP,
+                options={"size": 5, "p": 0.7},
+            ),
+        ),
+    ],
+)
+def test_a_variation_is_read(text: str, expected: Variation) -> None:
+    assert parse_variation(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("length", "no NAME=VALUES"),
+        ("=1:2", "no NAME=VALUES"),
+        ("length=", "no NAME=VALUES"),
+        ("length=0.3", "no range and no choice"),
+        ("length=0.3:1:2", "no range and no choice"),
+        ("length=a:b", "'a' is no number"),
+        ("length=2:1", "above its high"),
+        ("length=log:0:1", "must be positive"),
+        ("size=int:1:2.5", "no range of whole numbers"),
+        ("reset.length=1:2", "none of attribute, kwarg, option"),
+        ("le ngth=1:2", "is no name"),
+    ],
+)
+def test_a_variation_that_means_nothing_is_refused(text: str, words: str) -> None:
+    with pytest.raises(FamilySpecError, match=words):
+        parse_variation(text)
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        ("CartPole-v1", "cartpole"),
+        ("ale_py:ALE/Pong-v5", "pong"),
+        ("ALE/Pong-v5", "pong"),
+        ("minigrid:MiniGrid-Empty-5x5-v0", "minigrid-empty-5x5"),
+        ("maze.envs:BigMaze", "bigmaze"),
+        ("maze.envs:outer.BigMaze", "bigmaze"),
+        ("bernoulli_bandits", "bernoulli_bandits"),
+        ("...", "family"),
+    ],
+)
+def test_a_family_s_name_is_made_from_its_entry(entry: str, name: str) -> None:
+    assert default_name(entry) == name
+
+
+def test_a_family_is_put_together() -> None:
+    spec = family_from_declaration(
+        "CartPole-v1", variations=["length=0.3:1.2"], episodes_per_trial=2, reference_return=400.0
+    )
+    assert spec == FamilySpec(
+        name="cartpole",
+        source=FamilySource.GYMNASIUM,
+        entry="CartPole-v1",
+        variations=(Variation(name="length", low=0.3, high=1.2),),
+        episodes_per_trial=2,
+        reference_return=400.0,
+        reference_source="declared",
+    )
+    tensor = family_from_declaration("tabular_mdps", kwargs={"horizon": 5})
+    assert tensor.source is FamilySource.TENSOR
+    assert tensor.episodes_per_trial == 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"entry": " "}, "names no environment"),
+        ({"entry": "CartPole-v1", "name": "Cart Pole"}, "the name is not"),
+        ({"entry": "CartPole-v1", "variations": ["length=1:2", "length=1:3"]}, "varied more than once"),
+        ({"entry": "CartPole-v1", "variations": ["total_mass=sum:masspole+masscart"]}, "no earlier variation draws"),
+        ({"entry": "CartPole-v1", "max_episode_steps": 0}, "max_episode_steps is 0"),
+        ({"entry": "CartPole-v1", "episodes_per_trial": 0}, "episodes_per_trial is 0"),
+        ({"entry": "tabular_mdps", "variations": ["horizon=int:5:10"]}, "takes no variations"),
+    ],
+)
+def test_a_family_that_contradicts_itself_is_refused(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(FamilySpecError, match=words):
+        family_from_declaration(**settings)  # type: ignore[arg-type]
+
+
+def test_a_setting_is_read() -> None:
+    assert parse_setting("is_slippery=false") == ("is_slippery", False)
+    assert parse_setting("size = 5") == ("size", 5)
+    with pytest.raises(FamilySpecError, match="no NAME=VALUE"):
+        parse_setting("size")
+
+
+def test_every_default_family_survives_being_written_down() -> None:
+    for spec in default_stream():
+        assert FamilySpec.from_json(spec.to_json()) == spec
+
+
+def test_a_task_is_drawn_the_same_again_and_within_its_ranges() -> None:
+    cartpole = next(spec for spec in default_stream() if spec.name == "cartpole")
+    tasks = [draw_task(cartpole.variations, entropy=(1, index)) for index in range(200)]
+    assert tasks == [draw_task(cartpole.variations, entropy=(1, index)) for index in range(200)]
+    lengths = [task.attributes["length"] for task in tasks]
+    assert 0.25 <= min(lengths) < 0.3
+    assert 0.95 < max(lengths) <= 1.0
+
+
+def test_reading_families_loads_no_torch() -> None:
+    program = (
+        "import sys, envs.declaration, envs.registry, envs.limits; envs.registry.default_stream();"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
