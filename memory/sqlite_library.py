@@ -92,6 +92,8 @@ def translated(operation: str, path: Path) -> Iterator[None]:
 
 def _meaning(error: sqlite3.Error, *, operation: str, path: Path) -> MemoryStoreError:
     name = str(getattr(error, "sqlite_errorname", ""))
+    if not name and "disk is full" in str(error):  # backup() leaves the name out
+        name = "SQLITE_FULL"
     found = f"{error} ({name})." if name else f"{error}."
     subject = str(path)
     if name in _FULL_NAMES or (name in _MAYBE_FULL_NAMES and _has_no_room(path)):
