@@ -34,9 +34,9 @@ def run_service(
     On an empty data folder it begins with the embedded families. What it does is logged on stderr.
     """
     settings = invocation.load_settings({"service": {"listen": listen}})
-    from agent.control import daemon
+    from agent.control.daemon import run
 
-    exit_code = daemon.run(settings, stop_after_s=_seconds(for_s))
+    exit_code = run(settings, stop_after_s=_seconds(for_s))
     if invocation.is_json:
         invocation.answer({"state": "stopped", "exit_code": exit_code, "data_dir": settings.data_dir}, lambda _: None)
     if exit_code:
