@@ -168,7 +168,7 @@ class WorkerProcess:
         self._close_memory()
 
     def _close_memory(self) -> None:
-        """Unmap the memory, unless the caller still has arrays over it: then on its next close, or with the last one."""
+        """Unmap the memory; while the caller has arrays over it, that is left to its next close."""
         if self._memory is not None:
             with contextlib.suppress(BufferError):
                 self._memory.close()

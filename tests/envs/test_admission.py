@@ -68,6 +68,12 @@ def test_without_threshold_or_declaration_there_is_no_reference() -> None:
     assert admission.random_return == 3 * (1 + 2 + 3 + 4)
     assert admission.random_standard_error == 0
     assert any("max_episode_steps" in warning for warning in admission.warnings)
+    assert any("share an object" in warning for warning in admission.warnings)
+
+
+def test_an_environment_that_does_not_replay_is_admitted_with_a_warning() -> None:
+    admission = probe(sound("GlobalNoise"), limits=LIMITS)
+    assert any("determin" in warning.lower() for warning in admission.warnings)
 
 
 def test_a_reference_no_higher_than_random_is_refused() -> None:
