@@ -173,7 +173,7 @@ def _frozenlake() -> FamilySpec:
         episodes_per_trial=8,
         max_episode_steps=30,
         reference_return=7.0,
-        reference_source="optimistic search: the shortest way over cells not known to be holes, measured on 600 maps (±0.04)",
+        reference_source="optimistic search: the shortest way over cells not known to be holes, on 600 maps (±0.04)",
     )
 
 
