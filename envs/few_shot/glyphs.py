@@ -1,0 +1,138 @@
+"""Alphabets of characters that no one ever wrote, so that few-shot learning needs no download.
+
+An alphabet is a handful of stroke shapes. A character is one to four of them, each smaller or larger, placed anywhere
+or joined to a point of an earlier stroke. A drawing of it moves every control point a little, in the manner of its
+drawer, whose slant and proportions are the same in all characters of the alphabet. (In outline the generative model of
+Lake, Salakhutdinov & Tenenbaum 2015, Science 350:1332, with made-up instead of learned parts.)
+
+Shapes: E drawings of a character (one a drawer), S strokes, P control points a stroke, T points along a stroke, R the
+image's side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own custom)
+from numpy.typing import NDArray
+
+from envs.few_shot.image_classes import ImageClasses, gather_classes
+from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
+
+CONTROL_POINTS = 5
+POINTS_ALONG = 96
+STROKE_COUNT_CHANCES = (0.2, 0.35, 0.3, 0.15)
+HELD_OUT_SHARE = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlyphConfig:
+    """How many characters there are and how differently they are drawn; lengths are shares of the image's side.
+
+    Attributes:
+        alphabets: how many.
+        characters: in each alphabet.
+        drawers: E, images of each character.
+        stroke_shapes: in each alphabet.
+        size: R.
+        point_jitter: standard deviation of a control point from drawing to drawing.
+        place_jitter: standard deviation of a stroke's place from drawing to drawing.
+        slant: standard deviation of a drawer's shear and of the logarithm of his proportions.
+        seed: another seed is another world.
+    """
+
+    alphabets: int = 20
+    characters: int = 25
+    drawers: int = 20
+    stroke_shapes: int = 7
+    size: int = 56
+    point_jitter: float = 0.022
+    place_jitter: float = 0.022
+    slant: float = 0.12
+    seed: int = 0
+
+
+def glyph_family(tasks: ImageTaskConfig, glyphs: GlyphConfig | None = None) -> ImageFamily:
+    """Few-shot tasks of made-up characters; the last quarter of the alphabets is held out, whole."""
+    classes = draw_glyphs(glyphs or GlyphConfig())
+    held_out = classes.groups[-max(1, round(len(classes.groups) * HELD_OUT_SHARE)) :]
+    training, others = classes.hold_out_groups(held_out)
+    return ImageFamily(tasks, training=training, held_out=others)
+
+
+def draw_glyphs(config: GlyphConfig) -> ImageClasses:
+    """Draw every character of every alphabet; the groups are the alphabets."""
+    return gather_classes(
+        (f"alphabet{alphabet:02d}", f"character{character:02d}", list(drawings))
+        for alphabet in range(config.alphabets)
+        for character, drawings in enumerate(_alphabet(config, np.random.default_rng([config.seed, alphabet])))
+    )
+
+
+def _alphabet(config: GlyphConfig, generator: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
+    shapes = np.stack([_stroke_shape(generator) for _ in range(config.stroke_shapes)])
+    slants = np.eye(2) + generator.normal(0.0, config.slant, (config.drawers, 2, 2))
+    for _ in range(config.characters):
+        strokes = _character(shapes, generator)
+        yield _draw(strokes, slants, config, generator)
+
+
+def _stroke_shape(generator: np.random.Generator) -> NDArray[np.float64]:
+    """[P, 2] control points about the origin: a walk that keeps or turns its direction, from straight to curled."""
+    turn = generator.choice([0.0, 0.5, 1.2]) * generator.choice([-1.0, 1.0])
+    angles = generator.uniform(0.0, 2.0 * math.pi) + np.cumsum(generator.normal(turn, 0.5, CONTROL_POINTS - 1))
+    steps = np.stack([np.cos(angles), np.sin(angles)], axis=1) * generator.uniform(0.5, 1.5, (CONTROL_POINTS - 1, 1))
+    points = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
+    points -= points.mean(axis=0)
+    shape: NDArray[np.float64] = points / np.abs(points).max()
+    return shape
+
+
+def _character(shapes: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """[S, P, 2] control points within the unit square."""
+    strokes: list[NDArray[np.float64]] = []
+    for _ in range(1 + generator.choice(len(STROKE_COUNT_CHANCES), p=STROKE_COUNT_CHANCES)):
+        stroke = shapes[generator.integers(len(shapes))] * generator.uniform(0.15, 0.4)
+        if strokes and generator.random() < 0.6:
+            joined = strokes[generator.integers(len(strokes))]
+            stroke = stroke - stroke[0] + joined[generator.integers(CONTROL_POINTS)]
+        else:
+            stroke = stroke + generator.uniform(0.3, 0.7, 2)
+        strokes.append(stroke)
+    character = np.stack(strokes)
+    low, high = character.min(axis=(0, 1)), character.max(axis=(0, 1))
+    extent = float((high - low).max())
+    wanted = min(max(extent, 0.45), 0.75)
+    placed: NDArray[np.float64] = (character - (low + high) / 2) * (wanted / extent) + 0.5
+    return placed
+
+
+def _draw(
+    strokes: NDArray[np.float64], slants: NDArray[np.float64], config: GlyphConfig, generator: np.random.Generator
+) -> NDArray[np.uint8]:
+    """[E, R, R] drawings of one character."""
+    num_drawings = len(slants)
+    points = strokes + generator.normal(0.0, config.point_jitter, (num_drawings, *strokes.shape))
+    points += generator.normal(0.0, config.place_jitter, (num_drawings, len(strokes), 1, 2))
+    points = np.einsum("eij,espj->espi", slants, points - 0.5) + 0.5
+    along = np.einsum("tp,espi->esti", _bezier_weights(), points).reshape(num_drawings, -1, 2)
+    pixels = np.clip((along * config.size).astype(np.int64), 1, config.size - 2)
+    drawings = np.zeros((num_drawings, config.size, config.size), dtype=np.float32)
+    drawings[np.arange(num_drawings)[:, None], pixels[..., 1], pixels[..., 0]] = 255.0
+    width = 3 if config.size >= 84 else 2
+    thick = F.max_pool2d(torch.from_numpy(drawings), width, stride=1, padding=1)
+    return thick[:, : config.size, : config.size].numpy().astype(np.uint8)
+
+
+def _bezier_weights() -> NDArray[np.float64]:
+    """[T, P] Bernstein polynomials at T even parameters."""
+    degree = CONTROL_POINTS - 1
+    t = np.linspace(0.0, 1.0, POINTS_ALONG)[:, None]
+    k = np.arange(CONTROL_POINTS)[None, :]
+    binomials = np.array([math.comb(degree, int(i)) for i in range(CONTROL_POINTS)])
+    weights: NDArray[np.float64] = binomials * t**k * (1.0 - t) ** (degree - k)
+    return weights

@@ -1,0 +1,252 @@
+"""Images by class, read from folders.
+
+An image is brought to one form: ink bright on a background of 0, the ink's bounding box in the middle of a square, one
+size for all. So it does not matter whether strokes were dark on white or white on black, or where on the sheet.
+
+Layouts that are understood, each as a folder or as a zip file of it: ``class/image``, ``alphabet/class/image`` (classes
+of one alphabet then form a group), with any number of folders around them (Omniglot has ``set/alphabet/class/image``).
+
+Shapes: I images, R their side in pixels, C classes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from envs.errors import EnvsError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
+SOURCE_SIZE = 105
+"""R unless asked otherwise: Omniglot's own, three times the 35 that an embedding sees."""
+
+INK_THRESHOLD = 0.3
+"""Share of the strongest ink from which a pixel counts as ink when the bounding box is taken."""
+
+
+class ImageReadError(EnvsError):
+    """An image, or a folder of them, that cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageClass:
+    """One class: its name, the group (alphabet) it belongs to, and where its images stand.
+
+    Attributes:
+        name: the folder's name.
+        group: the alphabet's name; empty where there are no groups.
+        start: index of its first image.
+        count: how many images it has.
+    """
+
+    name: str
+    group: str
+    start: int
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageClasses:
+    """Images by class.
+
+    Attributes:
+        images: [I, R, R] uint8, ink bright on 0; the images of a class follow each other.
+        classes: the C classes.
+    """
+
+    images: Tensor
+    classes: tuple[ImageClass, ...]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups' names, in the order of their first class."""
+        return tuple(dict.fromkeys(found.group for found in self.classes))
+
+    def only(self, is_wanted: Callable[[ImageClass], bool]) -> ImageClasses:
+        """The classes for which ``is_wanted`` holds, sharing the images."""
+        return ImageClasses(images=self.images, classes=tuple(filter(is_wanted, self.classes)))
+
+    def hold_out_groups(self, groups: Sequence[str]) -> tuple[ImageClasses, ImageClasses]:
+        """Part the classes into those outside and those inside the named groups.
+
+        Raises:
+            ImageReadError: there is no group of that name.
+        """
+        for group in groups:
+            if group not in self.groups:
+                raise ImageReadError(
+                    operation="holding out group",
+                    subject=group,
+                    found="there is no group of that name.",
+                    hint=f"There is {', '.join(self.groups)}.",
+                )
+        return self.only(lambda found: found.group not in groups), self.only(lambda found: found.group in groups)
+
+    def hold_out_classes(self, fraction: float, *, seed: int) -> tuple[ImageClasses, ImageClasses]:
+        """Part the classes at random: the given fraction of them, rounded, is held out."""
+        count = len(self.classes)
+        chosen = np.random.default_rng(seed).permutation(count)[: round(fraction * count)]
+        held_out = {self.classes[index] for index in chosen.tolist()}
+        return self.only(lambda found: found not in held_out), self.only(lambda found: found in held_out)
+
+
+def read_image(source: Path | bytes, *, name: str = "", size: int = SOURCE_SIZE) -> NDArray[np.uint8]:
+    """Read one image into the common form.
+
+    Args:
+        source: the file, or its content.
+        name: what to call it in errors, where ``source`` is its content.
+        size: R.
+
+    Returns:
+        [R, R] uint8.
+
+    Raises:
+        ImageReadError: it is not an image that Pillow can read.
+    """
+    subject = name or str(source)
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+            upright = ImageOps.exif_transpose(opened)
+            layers = upright.convert("RGBA")
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+        raise ImageReadError(
+            operation="reading image",
+            subject=subject,
+            found=f"{error}.",
+            hint="Give PNG, JPEG or another format that Pillow reads.",
+        ) from error
+    sheet = Image.new("RGBA", layers.size, "white")
+    grey = np.asarray(Image.alpha_composite(sheet, layers).convert("L"), dtype=np.float32)
+    return _in_common_form(_ink(grey), size)
+
+
+def _ink(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How far each pixel is from the background, which is the median of the border, in units of the farthest."""
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    ink: NDArray[np.float32] = np.abs(grey - np.median(border))
+    ink /= max(float(ink.max()), 1.0)
+    return ink
+
+
+def _in_common_form(ink: NDArray[np.float32], size: int) -> NDArray[np.uint8]:
+    height, width = ink.shape
+    side = max(height, width)
+    rows, columns = np.nonzero(ink > INK_THRESHOLD)
+    if not len(rows):
+        return np.zeros((size, size), dtype=np.uint8)
+    # The box's centre comes to the sheet's middle: paste the sheet that far into an empty one three times as large.
+    top = side + (side - int(rows.min() + rows.max() + 1)) // 2
+    left = side + (side - int(columns.min() + columns.max() + 1)) // 2
+    room = np.zeros((3 * side, 3 * side), dtype=np.float32)
+    room[top : top + height, left : left + width] = ink
+    middle = (room[side : 2 * side, side : 2 * side] * 255.0 + 0.5).astype(np.uint8)
+    if side == size:
+        return middle
+    return np.asarray(Image.fromarray(middle).resize((size, size), Image.Resampling.BILINEAR), dtype=np.uint8)
+
+
+def ink_extents(images: Tensor) -> Tensor:
+    """The longer side of each image's bounding box of ink, as a share of the image's side.
+
+    Args:
+        images: [I, R, R] uint8.
+
+    Returns:
+        [I] float32; 0 where there is no ink.
+    """
+    is_ink = images > round(INK_THRESHOLD * 255)
+    sides = []
+    for line in (is_ink.any(1), is_ink.any(2)):
+        first = line.to(torch.uint8).argmax(1)
+        last = line.flip(1).to(torch.uint8).argmax(1)
+        sides.append((line.shape[1] - first - last) * line.any(1))
+    return torch.maximum(sides[0], sides[1]).to(torch.float32) / images.shape[1]
+
+
+def read_image_folder(*paths: Path, size: int = SOURCE_SIZE) -> ImageClasses:
+    """Read the classes of one or more folders or zip files of them; a folder of zip files counts as all of them.
+
+    A class that stands in several of them (same group, same name) is one class; an image that stands in several (same
+    file name besides) is read once.
+
+    Args:
+        paths: folders or zip files.
+        size: R.
+
+    Raises:
+        ImageReadError: a path is missing, an image cannot be read, or there is no ``class/image`` in them.
+    """
+    found: dict[tuple[str, str], dict[str, NDArray[np.uint8]]] = {}
+    for path in paths:
+        for place, read in _image_files(path):
+            parts = place.parts
+            group = parts[-3] if len(parts) > 2 else ""
+            images = found.setdefault((group, parts[-2]), {})
+            if parts[-1] not in images:
+                images[parts[-1]] = read_image(read(), name=f"{path}: {place}", size=size)
+    if not found:
+        raise ImageReadError(
+            operation="reading images of",
+            subject=", ".join(map(str, paths)),
+            found="there is no image in a folder of its class.",
+            hint="Lay them out as CLASS/IMAGE or ALPHABET/CLASS/IMAGE.",
+        )
+    return gather_classes((group, name, list(images.values())) for (group, name), images in found.items())
+
+
+def gather_classes(classes: Iterable[tuple[str, str, Sequence[NDArray[np.uint8]]]]) -> ImageClasses:
+    """Put classes together from (group, name, images of [R, R])."""
+    described: list[ImageClass] = []
+    images: list[NDArray[np.uint8]] = []
+    for group, name, own in classes:
+        described.append(ImageClass(name=name, group=group, start=len(images), count=len(own)))
+        images.extend(own)
+    return ImageClasses(images=torch.from_numpy(np.stack(images)), classes=tuple(described))
+
+
+def natural_order(text: str) -> tuple[tuple[int, int | str], ...]:
+    """A key that sorts ``item2`` before ``item10``."""
+    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part)
+
+
+def is_image(path: PurePosixPath | Path) -> bool:
+    """Whether a file's name is an image's; hidden files and macOS's ``__MACOSX`` copies are not."""
+    is_hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts[-2:])
+    return path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden
+
+
+def _image_files(path: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
+    """The image files under a path that stand in a class's folder, in natural order, each with what reads it."""
+    if path.is_file() and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for place in _in_order(PurePosixPath(name) for name in archive.namelist()):
+                yield place, lambda place=place: archive.read(str(place))  # type: ignore[misc]
+        return
+    if not path.is_dir():
+        raise ImageReadError(
+            operation="reading images of",
+            subject=str(path),
+            found="it is a file and no zip file." if path.exists() else "there is nothing there.",
+            hint="Name a folder of CLASS/IMAGE, or a zip file of one.",
+        )
+    for archive_path in sorted(path.glob("*.zip")):
+        yield from _image_files(archive_path)
+    files = (PurePosixPath(file.relative_to(path).as_posix()) for file in path.rglob("*") if file.is_file())
+    for place in _in_order(files):
+        yield place, lambda place=place: (path / place).read_bytes()  # type: ignore[misc]
+
+
+def _in_order(places: Iterable[PurePosixPath]) -> list[PurePosixPath]:
+    in_classes = (place for place in places if len(place.parts) > 1 and is_image(place))
+    return sorted(in_classes, key=lambda place: tuple(natural_order(part) for part in place.parts))

@@ -1,0 +1,264 @@
+"""Few-shot classification of images: N classes a task, drawn from a folder of class/image files.
+
+Rules: a task draws N classes, of one group (alphabet) with a set probability and otherwise of all, K support images and
+the query images of each, and shows each class in one of its orientations: turned and mirrored classes are classes of
+their own. Training images are deformed (``warps``); held-out ones are shown as they are.
+
+Shapes: M tasks, N ways, K shots, J images a class (K and the queries), I = M · N · J images, P the side of an input.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from envs.errors import FamilySpecError
+from envs.family import Split
+from envs.few_shot.image_classes import ImageClass, ImageClasses
+from envs.few_shot.tasks import FewShotBatch
+from envs.few_shot.warps import Warp, WarpConfig, apply_warp, draw_warp, smooth_for
+
+_SPLIT_NUMBERS = {Split.TRAINING: 0, Split.HELD_OUT: 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTaskConfig:
+    """What a task of images looks like.
+
+    Attributes:
+        ways: N.
+        shots: K.
+        queries: query images a class.
+        size: P.
+        within_group: chance that a training task's classes are of one group (alphabet).
+        held_out_within_group: the same of a held-out task.
+        orientations: 1 shows classes upright, 4 turns them too, 8 turns and mirrors them (training tasks).
+        held_out_orientations: the same of held-out tasks.
+        mixed_orientations: chance that each class of a training task within a group is turned on its own; otherwise
+            all are turned alike, as an alphabet is.
+        aligned: chance that a training task takes the same image numbers of every class (in Omniglot: the same
+            drawers) where all its classes have equally many.
+        warp: how training images are deformed; None leaves them as they are.
+        seed: of the tasks; another seed draws other tasks.
+    """
+
+    ways: int = 5
+    shots: int = 1
+    queries: int = 5
+    size: int = 28
+    within_group: float = 0.0
+    held_out_within_group: float = 0.0
+    orientations: int = 4
+    held_out_orientations: int = 1
+    mixed_orientations: float = 0.0
+    aligned: float = 0.0
+    warp: WarpConfig | None = field(default_factory=WarpConfig)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("orientations", "held_out_orientations"):
+            if getattr(self, name) not in {1, 4, 8}:
+                raise FamilySpecError(
+                    operation="describing image tasks",
+                    subject=name,
+                    found=f"it is {getattr(self, name)}.",
+                    hint="It is 1 (upright), 4 (turned) or 8 (turned and mirrored).",
+                )
+
+
+class ImageFamily:
+    """Few-shot tasks over two disjoint sets of classes.
+
+    Args:
+        config: what a task looks like.
+        training: the classes of training tasks.
+        held_out: the classes of held-out tasks; None where only training is wanted.
+
+    Raises:
+        FamilySpecError: a set has too few classes for one task, or a class has fewer than two images.
+    """
+
+    is_classification = True
+
+    def __init__(
+        self, config: ImageTaskConfig, *, training: ImageClasses, held_out: ImageClasses | None = None
+    ) -> None:
+        self.config = config
+        is_shared = held_out is not None and held_out.images is training.images
+        smooth = smooth_for(training.images, config.size)
+        self._pools = {Split.TRAINING: _Pool.of(training, smooth, config.ways, config.orientations)}
+        if held_out is not None:
+            smooth = smooth if is_shared else smooth_for(held_out.images, config.size)
+            self._pools[Split.HELD_OUT] = _Pool.of(held_out, smooth, config.ways, config.held_out_orientations)
+
+    @property
+    def ways(self) -> int:
+        """N."""
+        return self.config.ways
+
+    @property
+    def shots(self) -> int:
+        """K."""
+        return self.config.shots
+
+    @property
+    def queries(self) -> int:
+        """Query images a class."""
+        return self.config.queries
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(1, P, P)."""
+        return (1, self.config.size, self.config.size)
+
+    @property
+    def output_size(self) -> int:
+        """N."""
+        return self.config.ways
+
+    def sample(
+        self, num_tasks: int, *, split: Split, first_task: int, device: torch.device | str = "cpu"
+    ) -> FewShotBatch:
+        """Tasks ``first_task … first_task + M - 1`` of a split; the support and query sets stand class by class.
+
+        Raises:
+            FamilySpecError: held-out tasks are asked for and there are no held-out classes.
+        """
+        if split not in self._pools:
+            raise FamilySpecError(
+                operation="sampling few-shot tasks",
+                subject=split.value,
+                found="the family was made without held-out classes.",
+                hint="Hold out groups or a share of the classes.",
+            )
+        pool, config = self._pools[split], self.config
+        drawn = [self._draw(pool, split, first_task + task) for task in range(num_tasks)]
+        images = pool.smooth_images[torch.from_numpy(np.concatenate([task.images for task in drawn]))]
+        bends = [task.warp.bends for task in drawn if task.warp.bends is not None]
+        warp = Warp(
+            maps=np.concatenate([task.warp.maps for task in drawn]), bends=np.concatenate(bends) if bends else None
+        )
+        inputs = apply_warp(images.to(device), warp, size=config.size)
+        inputs = inputs.view(num_tasks, config.ways, config.shots + config.queries, *self.input_shape)
+        labels = torch.arange(config.ways, device=device)
+        return FewShotBatch(
+            support_x=inputs[:, :, : config.shots].flatten(1, 2),
+            support_y=labels.repeat_interleave(config.shots).expand(num_tasks, -1),
+            query_x=inputs[:, :, config.shots :].flatten(1, 2),
+            query_y=labels.repeat_interleave(config.queries).expand(num_tasks, -1),
+        )
+
+    def _draw(self, pool: _Pool, split: Split, task: int) -> _DrawnTask:
+        config = self.config
+        generator = np.random.default_rng([config.seed, _SPLIT_NUMBERS[split], task])
+        is_training = split is Split.TRAINING
+        within = config.within_group if is_training else config.held_out_within_group
+        if pool.group_members and generator.random() < within:
+            classes, orientations = pool.draw_within_group(
+                generator, config.ways, is_mixed=is_training and generator.random() < config.mixed_orientations
+            )
+        else:
+            classes, orientations = pool.draw_from_all(generator, config.ways)
+        is_aligned = is_training and generator.random() < config.aligned
+        images = pool.draw_images(generator, classes, config.shots + config.queries, is_aligned=is_aligned)
+        repeated = np.repeat(orientations, config.shots + config.queries)
+        warp = draw_warp(config.warp if is_training else None, repeated, generator=generator)
+        return _DrawnTask(images=images, warp=warp)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _DrawnTask:
+    images: NDArray[np.int64]
+    warp: Warp
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pool:
+    """The classes that tasks of one split are drawn from.
+
+    Attributes:
+        smooth_images: [I, R, R] the images, ready to be warped.
+        group_members: for each group with enough classes for a task, their indices.
+        group_chances: each group's share of the classes in such groups.
+    """
+
+    classes: ImageClasses
+    smooth_images: Tensor
+    orientations: int
+    group_members: tuple[NDArray[np.int64], ...]
+    group_chances: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, classes: ImageClasses, smooth_images: Tensor, ways: int, orientations: int) -> _Pool:
+        _check_classes(classes, ways, orientations)
+        group_of = np.array([found.group for found in classes.classes])
+        members = tuple(np.flatnonzero(group_of == group) for group in classes.groups if group)
+        members = tuple(found for found in members if len(found) * orientations >= ways)
+        sizes = np.array([len(found) for found in members], dtype=np.float64)
+        return cls(
+            classes=classes,
+            smooth_images=smooth_images,
+            orientations=orientations,
+            group_members=members,
+            group_chances=sizes / max(sizes.sum(), 1.0),
+        )
+
+    def draw_within_group(
+        self, generator: np.random.Generator, ways: int, *, is_mixed: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """N classes of one group in one orientation; a group with too few lends more orientations of the same."""
+        members = self.group_members[generator.choice(len(self.group_members), p=self.group_chances)]
+        rounds = math.ceil(ways / len(members))
+        classes = np.concatenate([generator.permutation(members) for _ in range(rounds)])[:ways]
+        if is_mixed and rounds == 1:
+            return classes, generator.integers(self.orientations, size=ways)
+        # Within a round no class stands twice, and no two rounds share an orientation.
+        round_orientations = generator.permutation(self.orientations)[:rounds]
+        return classes, np.repeat(round_orientations, len(members))[:ways]
+
+    def draw_from_all(self, generator: np.random.Generator, ways: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """N of all classes in all orientations, none of them twice."""
+        chosen = generator.choice(len(self.classes.classes) * self.orientations, size=ways, replace=False)
+        return chosen // self.orientations, chosen % self.orientations
+
+    def draw_images(
+        self, generator: np.random.Generator, classes: NDArray[np.int64], count: int, *, is_aligned: bool
+    ) -> NDArray[np.int64]:
+        """[N · J] image indices; a class with fewer than J images shows some twice."""
+        found = [self.classes.classes[index] for index in classes.tolist()]
+        if is_aligned and len({own.count for own in found}) == 1:
+            numbers = _draw_numbers(generator, found[0].count, count)
+            return np.concatenate([own.start + numbers for own in found])
+        return np.concatenate([own.start + _draw_numbers(generator, own.count, count) for own in found])
+
+
+def _draw_numbers(generator: np.random.Generator, available: int, count: int) -> NDArray[np.int64]:
+    if count <= available:
+        return generator.permutation(available)[:count]
+    # The extra ones leave out the first, the one-shot support image: a query that is its own support teaches nothing.
+    order = generator.permutation(available)
+    return np.concatenate([order, order[1:][generator.integers(available - 1, size=count - available)]])
+
+
+def _check_classes(classes: ImageClasses, ways: int, orientations: int) -> None:
+    available = len(classes.classes) * orientations
+    if available < ways:
+        raise FamilySpecError(
+            operation="making few-shot tasks",
+            subject=f"{ways}-way",
+            found=f"there are {available} classes.",
+            hint="Ask for fewer ways, or give more classes.",
+        )
+    lonely: list[ImageClass] = [found for found in classes.classes if found.count < 2]
+    if lonely:
+        raise FamilySpecError(
+            operation="making few-shot tasks",
+            subject=lonely[0].name,
+            found="the class has 1 image.",
+            hint="Each class needs at least 2: one to learn from, one to ask about.",
+        )
