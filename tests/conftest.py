@@ -1,10 +1,13 @@
-"""What every test shares: shapes in signatures are checked, and no test reads the machine's own settings."""
+"""What every test shares: checked shapes, one thread a process, and nothing read of the machine's own settings."""
 
 from __future__ import annotations
 
 import os
 
 from jaxtyping import install_import_hook
+
+os.environ["OMP_NUM_THREADS"] = "1"
+"""Before torch is loaded: threads that wait for one another on busy cores make small tests slow."""
 
 install_import_hook(["agent.rl2"], "beartype.beartype")
 

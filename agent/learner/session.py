@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-import numpy as np
 import structlog
 import torch
 from numpy.typing import NDArray
@@ -191,4 +190,4 @@ def worker_limits(settings: Settings) -> WorkerLimits:
 
 def as_arrays(tensors: dict[str, Tensor]) -> dict[str, NDArray[Any]]:
     """Tensors as numpy arrays on the host, for the store."""
-    return {name: np.ascontiguousarray(tensor.detach().cpu().numpy()) for name, tensor in tensors.items()}
+    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}

@@ -1,0 +1,209 @@
+"""The learner's jobs: faults cost strikes, evaluation changes nothing, consolidation never publishes a fall."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from agent.learner.channel import Job
+from agent.learner.consolidate import between, consolidate
+from agent.learner.evaluate import evaluate
+from agent.learner.faults import quarantine_s
+from agent.learner.practise import practise
+from agent.learner.process import LearnerProcess
+from agent.learner.session import LearnerSession
+from envs.errors import FaultReason, WorkerFaultError
+from envs.registry import open_tasks
+from envs.task_batch import Transition
+from memory.records import CurveMetric, FamilyState, InitializationState, JobKind, JobOutcome
+from memory.store import Store
+from tests.learner.conftest import SessionMaker, feed_bandits
+
+
+class _Told:
+    """A channel that keeps what the process reports."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self._jobs = jobs
+        self.finished: list[dict[str, Any]] = []
+
+    def next_job(self) -> Job | None:
+        return self._jobs.pop(0) if self._jobs else None
+
+    def send_finished(self, **report: Any) -> None:
+        self.finished.append(report)
+
+
+def _run(session: LearnerSession, *kinds: JobKind, family: str | None = "bandits") -> list[dict[str, Any]]:
+    jobs = [Job(run_id=index, kind=kind, family=family, reason="test") for index, kind in enumerate(kinds)]
+    channel = _Told(jobs)
+    LearnerProcess(session, channel).run()  # type: ignore[arg-type]
+    return channel.finished
+
+
+class _FailingTasks:
+    """Tasks of the real family whose worker fails at the third step."""
+
+    def __init__(self, tasks: Any) -> None:
+        self._tasks, self._steps = tasks, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tasks, name)
+
+    def step(self, action: Tensor, active: Tensor) -> Transition:
+        self._steps += 1
+        if self._steps == 3:
+            raise WorkerFaultError(subject="bandits", reason=FaultReason.KILLED, found="killed by signal 9")
+        transition: Transition = self._tasks.step(action, active)
+        return transition
+
+
+def test_a_worker_fault_costs_a_strike_and_leaves_the_learner_as_it_was(
+    store: Store, open_session: SessionMaker
+) -> None:
+    feed_bandits(store)
+    failing = True
+
+    def open_failing(*arguments: Any, **named: Any) -> Any:
+        tasks = open_tasks(*arguments, **named)
+        return _FailingTasks(tasks) if failing else tasks
+
+    session = open_session(store, opener=open_failing)
+    before = session.learner.to_tensors()
+    (report,) = _run(session, JobKind.PRACTISE)
+    assert (report["outcome"], report["detail"]["fault"]) == (JobOutcome.FAILED, "killed")
+    assert store.family("bandits").strikes == 1
+    assert session.learner.to_tensors().keys() == before.keys()
+    assert all(torch.equal(tensor, session.learner.to_tensors()[name]) for name, tensor in before.items())
+
+    failing = False
+    (report,) = _run(session, JobKind.PRACTISE)
+    assert report["outcome"] is JobOutcome.SUCCEEDED
+    assert store.family("bandits").strikes == 0
+
+
+def test_strikes_in_a_row_quarantine_a_family_for_longer_each_time(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    session = open_session(store, opener=lambda *a, **n: _FailingTasks(open_tasks(*a, **n)), clock=lambda: 1000.0)
+    _run(session, *[JobKind.PRACTISE] * 4)
+    assert store.family("bandits").state is FamilyState.ACTIVE
+    _run(session, JobKind.PRACTISE)
+    family = store.family("bandits")
+    assert (family.state, family.quarantined_until) == (FamilyState.QUARANTINED, 1060.0)
+    assert "killed by signal 9" in family.state_reason
+    assert [quarantine_s(n, first_s=60, longest_s=300) for n in range(4)] == [60, 120, 240, 300]
+
+
+def test_one_familys_fault_does_not_keep_another_from_being_evaluated(store: Store, open_session: SessionMaker) -> None:
+    families = [feed_bandits(store, "broken"), feed_bandits(store, "sound")]
+
+    def open_some(spec: Any, *arguments: Any, **named: Any) -> Any:
+        tasks = open_tasks(spec, *arguments, **named)
+        return _FailingTasks(tasks) if spec.name == "broken" else tasks
+
+    assert evaluate(open_session(store, opener=open_some), families)["scores"].keys() == {"sound"}
+
+
+def test_a_job_that_raises_is_reported_and_the_next_one_runs(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    session = open_session(store)
+    reports = _run(session, JobKind.PRACTISE, JobKind.EVALUATE, family="nobody")
+    assert [report["outcome"] for report in reports] == [JobOutcome.FAILED] * 2
+    assert "nobody" in reports[0]["error"]
+    assert _run(session, JobKind.PRACTISE)[0]["outcome"] is JobOutcome.SUCCEEDED
+
+
+def test_a_paused_family_is_not_practised(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    store.set_family_state("bandits", FamilyState.PAUSED)
+    assert _run(open_session(store), JobKind.PRACTISE)[0]["outcome"] is JobOutcome.SKIPPED
+
+
+def test_checkpoint_skips_until_something_is_learned(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    reports = _run(open_session(store), JobKind.CHECKPOINT, JobKind.PRACTISE, JobKind.CHECKPOINT)
+    assert [report["outcome"] for report in reports] == [
+        JobOutcome.SKIPPED,
+        JobOutcome.SUCCEEDED,
+        JobOutcome.SUCCEEDED,
+    ]
+    assert len(store.kept_checkpoints()) == 1
+
+
+def test_evaluation_is_repeatable_and_changes_nothing_of_the_learner(store: Store, open_session: SessionMaker) -> None:
+    family = feed_bandits(store)
+    session = open_session(store)
+    practise(session, family, reason="test")
+    before = session.learner.to_tensors()
+    first, second = evaluate(session, [family]), evaluate(session, [family])
+    assert first == second
+    assert all(torch.equal(tensor, session.learner.to_tensors()[name]) for name, tensor in before.items())
+    points = store.curve("bandits", CurveMetric.EPISODE_RETURN)
+    assert [point.point.label for point in points[:5]] == ["0", "1", "2", "3", "4"]
+
+
+def test_without_a_reference_the_best_evaluation_becomes_it(store: Store, open_session: SessionMaker) -> None:
+    family = feed_bandits(store, "unknown")
+    spec = {**family.spec, "reference_return": None, "reference_source": ""}
+    store.set_family_state("unknown", FamilyState.REMOVED)
+    store.add_family("unknown", spec)
+    family = store.admit_family("unknown", spaces=family.spaces or {}, random_return=0.5, reference_return=None)
+    assert evaluate(open_session(store), [family])["scores"] == {"unknown": 1.0}
+    assert store.family("unknown").reference_return == store.curve("unknown", CurveMetric.EVAL_RETURN)[0].point.value
+
+
+def _train(session: LearnerSession, store: Store, updates: int) -> None:
+    for _ in range(updates):
+        practise(session, store.family("bandits"), reason="test")
+
+
+def test_the_first_candidate_is_published_and_a_worse_one_is_rejected_with_its_scores(
+    store: Store, open_session: SessionMaker
+) -> None:
+    feed_bandits(store)
+    session = open_session(store)
+    _train(session, store, 30)
+    outcome, detail = consolidate(session)
+    assert (outcome, detail["outcome"], detail["version"]) == (JobOutcome.SUCCEEDED, "published", 1)
+
+    with torch.no_grad():
+        for name, parameter in session.learner.policy.named_parameters():
+            if "score." in name or "head." in name:
+                parameter.neg_()  # prefers what it avoided
+    outcome, detail = consolidate(session)
+    assert (outcome, detail["outcome"], detail["version"]) == (JobOutcome.SUCCEEDED, "rejected", None)
+    assert store.current_initialization().version == 1  # type: ignore[union-attr]
+    rejected = next(i for i in store.initializations() if i.state is InitializationState.REJECTED)
+    (score,) = rejected.scores
+    assert score.published_score is not None
+    assert score.score < score.published_score - session.settings.consolidation.tolerance
+    assert "bandits" in rejected.reason
+
+
+def test_a_new_version_names_its_parent_and_can_be_rolled_back(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    session = open_session(store)
+    _train(session, store, 1)
+    consolidate(session)
+    _train(session, store, 30)
+    _, detail = consolidate(session)
+    assert detail["version"] == 2
+    assert store.initialization(2).parent == 1
+    store.roll_back(reason="test")
+    assert store.current_initialization().version == 1  # type: ignore[union-attr]
+
+
+def test_nothing_practised_is_nothing_to_consolidate(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    assert consolidate(open_session(store))[0] is JobOutcome.SKIPPED
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(0.25, 2.0), (1.0, 5.0)])
+def test_slow_weights_take_reptiles_step_towards_the_fast_ones(rate: float, expected: float) -> None:
+    slow = {"w": torch.tensor([1.0]), "counter": torch.tensor([1])}
+    fast = {"w": torch.tensor([5.0]), "counter": torch.tensor([7]), "new": torch.tensor([3.0])}
+    mixed = between(slow, fast, rate=rate)
+    assert {name: value.item() for name, value in mixed.items()} == {"w": expected, "counter": 7, "new": 3.0}

@@ -1,0 +1,168 @@
+"""One commit per slice: what is restored is what was committed, to the bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from agent.learner.practise import DivergedError, practise
+from agent.learner.session import IncompatibleCheckpointError, LearnerSession
+from envs.admission import probe
+from envs.family import FamilySource, FamilySpec
+from envs.limits import WorkerLimits
+from envs.registry import default_stream
+from memory.folder import DataFolder
+from memory.records import CurveMetric, Family
+from memory.store import Store
+from tests.learner.conftest import SessionMaker, feed_bandits, settings_for
+
+
+def _feed_cartpole(store: Store) -> Family:
+    spec = replace(
+        next(spec for spec in default_stream() if spec.name == "cartpole"), max_episode_steps=20, random_return=60.0
+    )
+    store.add_family(spec.name, spec.to_json())
+    admission = probe(spec, limits=WorkerLimits())
+    return store.admit_family(
+        spec.name,
+        spaces=admission.spaces.to_json(),
+        random_return=admission.random_return,
+        reference_return=spec.reference_return,
+    )
+
+
+def _state(session: LearnerSession) -> dict[str, Tensor]:
+    return session.learner.to_tensors()
+
+
+def _assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+def test_a_restarted_learner_goes_on_as_if_it_had_not_been_interrupted(
+    tmp_path: Path, open_session: SessionMaker
+) -> None:
+    """Parameters, optimiser, counters and random state, over a tensor-native and a worker-stepped family."""
+    with Store.open(DataFolder(tmp_path / "straight")) as straight_store:
+        families = [feed_bandits(straight_store), _feed_cartpole(straight_store)]
+        straight = open_session(straight_store)
+        for family in families * 4:
+            practise(straight, family, reason="test")
+        straight_totals = [family.totals for family in straight_store.families()]
+
+    with Store.open(DataFolder(tmp_path / "interrupted")) as store:
+        families = [feed_bandits(store), _feed_cartpole(store)]
+        first = open_session(store)
+        for family in families * 2:
+            practise(first, family, reason="test")
+        del first  # nothing is closed, saved or said: as after kill −9
+        resumed = open_session(store)
+        for family in families * 2:
+            practise(resumed, family, reason="test")
+        totals = [family.totals for family in store.families()]
+
+    _assert_same(_state(straight), _state(resumed))
+    assert straight.learner.to_meta() == resumed.learner.to_meta()
+    assert straight.next_task == resumed.next_task
+    assert straight_totals == totals
+
+
+def test_a_slice_is_counted_remembered_and_charted_together(store: Store, open_session: SessionMaker) -> None:
+    family = feed_bandits(store)
+    session = open_session(store)
+    detail = practise(session, family, reason="waited longest")
+    totals = store.family("bandits").totals
+    assert (totals.env_steps, totals.episodes, totals.trials, totals.meta_updates) == (320, 320, 64, 1)
+    trials = store.trials("bandits", limit=100)
+    assert len(trials) == session.settings.memory.trials_per_step
+    record = store.load_trial(trials[0].id)
+    assert [len(episode.rewards) for episode in record.episodes] == [1] * 5
+    assert set(record.task) == {"split", "index", "arms"}
+    assert detail["trial_return"] == store.curve("bandits", CurveMetric.TRIAL_RETURN)[-1].point.value
+    assert {point.point.label for point in store.curve("bandits", CurveMetric.LOSS)} >= {"policy", "value", "entropy"}
+
+
+def test_an_uncommitted_slice_leaves_nothing_behind(store: Store, open_session: SessionMaker) -> None:
+    family = feed_bandits(store)
+    session = open_session(store)
+    practise(session, family, reason="test")
+    committed = _state(session)
+    session.commit = _fail  # type: ignore[method-assign, assignment]
+    with pytest.raises(OSError, match="no room"):
+        practise(session, family, reason="test")
+    session.restore_last_commit()
+    _assert_same(committed, _state(session))
+    assert store.family("bandits").totals.meta_updates == 1
+
+
+def _fail(*_arguments: object) -> None:
+    raise OSError("no room left")
+
+
+def test_an_update_that_diverges_is_thrown_away(store: Store, open_session: SessionMaker) -> None:
+    family = feed_bandits(store)
+    session = open_session(store)
+    practise(session, family, reason="test")
+    committed = _state(session)
+    with torch.no_grad():
+        next(session.learner.critics.parameters()).fill_(float("nan"))
+    with pytest.raises(DivergedError, match="restored the last commit"):
+        practise(session, family, reason="test")
+    _assert_same(committed, _state(session))
+
+
+def test_a_corrupt_live_checkpoint_falls_back_to_a_kept_one(
+    store: Store, folder: DataFolder, open_session: SessionMaker
+) -> None:
+    family = feed_bandits(store)
+    session = open_session(store)
+    practise(session, family, reason="test")
+    kept = store.keep_checkpoint(keep=2)
+    practise(session, family, reason="test")
+    live = store.last_checkpoint()
+    assert kept is not None
+    assert live is not None
+    path = folder.parameters_path / f"{live.file.sha256}.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(bytes(content))
+    restored = open_session(store)
+    expected = store.load_parameters(kept.file)
+    assert all((restored.learner.to_tensors()[name].numpy() == array).all() for name, array in expected.items())
+
+
+def test_settings_that_no_longer_fit_what_was_learned_are_named(
+    store: Store, folder: DataFolder, open_session: SessionMaker
+) -> None:
+    session = open_session(store)
+    practise(session, feed_bandits(store), reason="test")
+    with pytest.raises(IncompatibleCheckpointError, match="hidden_size 16 → 24"):
+        open_session(store, settings=settings_for(folder.path, rl2={**session.settings.rl2, "hidden_size": 24}))
+
+
+def test_a_family_fed_again_under_an_old_name_begins_anew(store: Store, open_session: SessionMaker) -> None:
+    from memory.records import FamilyState
+
+    session = open_session(store)
+    practise(session, feed_bandits(store), reason="test")
+    store.set_family_state("bandits", FamilyState.REMOVED)
+    practise(session, feed_bandits(store), reason="test")
+    assert [session.next_task[name] for name in sorted(session.next_task)] == [64, 64]
+    assert store.family("bandits").totals.meta_updates == 1
+
+
+def test_the_spec_of_the_default_stream_survives_the_store(store: Store) -> None:
+    for spec in default_stream():
+        store.add_family(spec.name, spec.to_json())
+        assert FamilySpec.from_json(store.family(spec.name).spec) == spec
+    assert {FamilySource(family.spec["source"]) for family in store.families()} == set(FamilySource) & {
+        FamilySource.TENSOR,
+        FamilySource.GYMNASIUM,
+    }
