@@ -2,8 +2,12 @@
 
 Two plain loops, with random actions drawn ahead: ``wrapped`` steps what ``gymnasium.make`` gives (its checker off),
 ``bare`` the unwrapped environments with a time limit counted by hand, the most that this machine's Python can do. Both
-reset at once where an episode ended. The worker, at the loops' own niceness, and the loops run in turns, several rounds
-each, and the ratio of the medians is printed.
+reset at once where an episode ended. Two ways through workers, at the loops' own niceness: ``worker`` steps one batch
+and waits for it, ``halves`` keeps two workers of half the batch under way at once, one stepping while the other's
+results are taken. Loops run in turns, several rounds each; medians are compared.
+
+Each rate is given per wall second and per CPU-second of the processes that step environments; on a machine that does
+other work too, only the latter says what a worker costs.
 
 Run: ``python benchmarks/worker_stepping.py [--seconds S] [--rounds N] [--json FILE]``.
 """
@@ -19,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import psutil
 import torch
 
 from envs.family import FamilySource, FamilySpec, Split
@@ -28,6 +33,9 @@ from envs.worker import WorkerTaskBatch
 ENTRIES = ("CartPole-v1", "Acrobot-v1")
 SIZES = (1, 16, 64)
 DRAWN = 1024
+LOOPS = ("wrapped", "bare", "worker", "halves")
+Loop = Callable[[float], tuple[float, float]]
+"""Runs for some seconds: steps per wall second, and per CPU-second of the stepping processes."""
 
 
 def main() -> None:
@@ -38,53 +46,61 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{'environment':14} {'B':>3} {'wrapped/s':>10} {'bare/s':>10} {'worker/s':>10} {'/wrapped':>9} {'/bare':>7}")
+    print(
+        f"{'environment':12} {'B':>3} {'per':>8}"
+        + "".join(f"{name + '/s':>12}" for name in LOOPS)
+        + "  worker/wrapped /bare"
+    )
     results = []
     for entry in ENTRIES:
         for size in SIZES:
             result = measure(entry, size, arguments.seconds, arguments.rounds)
             results.append(result)
-            rates = f"{result['wrapped']:10.0f} {result['bare']:10.0f} {result['worker']:10.0f}"
-            print(f"{entry:14} {size:3} {rates} {result['to_wrapped']:9.3f} {result['to_bare']:7.3f}", flush=True)
+            for clock in ("wall", "cpu"):
+                rates = result[clock]
+                cells = "".join(f"{rates[name]:12.0f}" for name in LOOPS)
+                ratios = f"{rates['worker'] / rates['wrapped']:16.3f} {rates['worker'] / rates['bare']:5.3f}"
+                print(f"{entry:12} {size:3} {clock:>8}{cells}{ratios}", flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def measure(entry: str, size: int, seconds: float, rounds: int) -> dict[str, Any]:
-    """Medians of the three loops, taken in turns so that a busy machine troubles all alike."""
-    loops = {"wrapped": raw_loop(entry, size, is_bare=False), "bare": raw_loop(entry, size, is_bare=True)}
-    worker, close = worker_loop(entry, size)
-    loops["worker"] = worker
-    rates: dict[str, list[float]] = {name: [] for name in loops}
+    """Medians of the loops, taken in turns so that a busy machine troubles all alike."""
+    one, two = Workers(entry, [size]), Workers(entry, [max(1, size // 2)] * 2)
+    loops: dict[str, Loop] = {
+        "wrapped": raw_loop(entry, size, is_bare=False),
+        "bare": raw_loop(entry, size, is_bare=True),
+        "worker": one.run,
+        "halves": two.run,
+    }
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
     for loop in loops.values():
         loop(0.1)
     for _ in range(rounds):
         for name, loop in loops.items():
             rates[name].append(loop(seconds))
-    close()
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    return {
-        "environment": entry,
-        "size": size,
-        **medians,
-        "to_wrapped": medians["worker"] / medians["wrapped"],
-        "to_bare": medians["worker"] / medians["bare"],
-    }
+    one.close()
+    two.close()
+    wall = {name: statistics.median(rate for rate, _ in values) for name, values in rates.items()}
+    cpu = {name: statistics.median(rate for _, rate in values) for name, values in rates.items()}
+    return {"environment": entry, "size": size, "wall": wall, "cpu": cpu}
 
 
-def raw_loop(entry: str, size: int, *, is_bare: bool) -> Callable[[float], float]:
-    """A loop over ``size`` environments in this process: seconds → steps/s."""
+def raw_loop(entry: str, size: int, *, is_bare: bool) -> Loop:
+    """A loop over ``size`` environments in this process."""
     envs = [gymnasium.make(entry, disable_env_checker=True) for _ in range(size)]
-    limit = envs[0].spec.max_episode_steps or 0 if envs[0].spec else 0
+    spec = envs[0].spec
+    limit = (spec.max_episode_steps if spec else None) or 0
     stepped = [env.unwrapped if is_bare else env for env in envs]
     generator = torch.Generator().manual_seed(0)
     choices = int(envs[0].action_space.n)  # type: ignore[attr-defined]
     actions = torch.randint(choices, (DRAWN, size), generator=generator).tolist()
 
-    def run(seconds: float) -> float:
+    def run(seconds: float) -> tuple[float, float]:
         for env in stepped:
             env.reset(seed=0)
-        elapsed, steps, start = [0] * size, 0, time.perf_counter()
+        elapsed, steps, start, start_cpu = [0] * size, 0, time.perf_counter(), time.process_time()
         while time.perf_counter() - start < seconds:
             row_actions = actions[(steps // size) % DRAWN]
             for i, env in enumerate(stepped):
@@ -96,28 +112,48 @@ def raw_loop(entry: str, size: int, *, is_bare: bool) -> Callable[[float], float
                     env.reset()
                     elapsed[i] = 0
             steps += size
-        return steps / (time.perf_counter() - start)
+        return steps / (time.perf_counter() - start), steps / (time.process_time() - start_cpu)
 
     return run
 
 
-def worker_loop(entry: str, size: int) -> tuple[Callable[[float], float], Callable[[], None]]:
-    """The same through a worker: seconds → steps/s, and what closes it."""
-    spec = FamilySpec(name="measured", source=FamilySource.GYMNASIUM, entry=entry)
-    tasks = WorkerTaskBatch(spec, num_trials=size, device="cpu", limits=WorkerLimits(nice=0))
-    generator = torch.Generator().manual_seed(0)
-    actions = torch.randint(tasks.spaces.action.choices[0], (DRAWN, size), generator=generator)
-    active = torch.ones(size, dtype=torch.bool)
+class Workers:
+    """One or two workers, stepped in turns."""
 
-    def run(seconds: float) -> float:
-        tasks.begin(0, split=Split.TRAINING)
-        steps, start = 0, time.perf_counter()
+    def __init__(self, entry: str, sizes: list[int]) -> None:
+        spec = FamilySpec(name="measured", source=FamilySource.GYMNASIUM, entry=entry)
+        limits = WorkerLimits(nice=0)
+        self._batches = [WorkerTaskBatch(spec, num_trials=size, device="cpu", limits=limits) for size in sizes]
+        generator = torch.Generator().manual_seed(0)
+        choices = self._batches[0].spaces.action.choices[0]
+        self._actions = torch.randint(choices, (DRAWN, sizes[0]), generator=generator)
+        self._active = torch.ones(sizes[0], dtype=torch.bool)
+
+    def run(self, seconds: float) -> tuple[float, float]:
+        """Step for so long: steps per wall second, and per CPU-second of the workers."""
+        for batch in self._batches:
+            batch.begin(0, split=Split.TRAINING)
+        cycles, start, start_cpu = 0, time.perf_counter(), self._cpu_seconds()
+        for batch in self._batches:
+            batch.step_begin(self._actions[0], self._active)
         while time.perf_counter() - start < seconds:
-            tasks.step(actions[(steps // size) % DRAWN], active)
-            steps += size
-        return steps / (time.perf_counter() - start)
+            cycles += 1
+            for batch in self._batches:
+                batch.step_end()
+                batch.step_begin(self._actions[cycles % DRAWN], self._active)
+        for batch in self._batches:
+            batch.step_end()
+        steps = cycles * sum(batch.num_trials for batch in self._batches)
+        return steps / (time.perf_counter() - start), steps / (self._cpu_seconds() - start_cpu)
 
-    return run, tasks.close
+    def close(self) -> None:
+        """End the workers."""
+        for batch in self._batches:
+            batch.close()
+
+    def _cpu_seconds(self) -> float:
+        times = [psutil.Process(batch.pid).cpu_times() for batch in self._batches]
+        return sum(t.user + t.system for t in times)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,14 @@ class TaskBatch(Protocol):
         """The tasks in the given rows as JSON values, for the record."""
         ...
 
+    def task_parameters(self) -> Tensor:
+        """What makes each task what it is, as numbers: for baselines and critics, never for a policy.
+
+        Returns:
+            [B, P] float32; P may be 0.
+        """
+        ...
+
     def close(self) -> None:
         """Release the worker or the tensors; safe to call twice."""
         ...
