@@ -212,7 +212,7 @@ class Daemon:
         self._notifier.ready()
         self._note_change()
         started_in_s = round(self._clock.wall() - self._started_at, 3)
-        log.info("ready", url=f"http://{self.address}/", started_in_s=started_in_s)
+        log.info("ready", url=f"http://{self.address}/", pid=os.getpid(), started_in_s=started_in_s)
 
     async def _until_stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """Wait for the stop; a loop that ends by itself is a fault that ends the service."""
@@ -245,7 +245,8 @@ class Daemon:
         await asyncio.gather(learner, *lanes, *background, return_exceptions=True)
         self.state = "stopped"
         with contextlib.suppress(MemoryStoreError, TimeoutError):
-            await asyncio.wait_for(self._write_status(), 1.0)
+            async with asyncio.timeout(1.0):
+                await self._write_status()
         server.stop()
         log.info("stopped")
 
@@ -341,8 +342,10 @@ class Daemon:
     async def _report(self) -> None:
         """Write the status row when something changed, at most twice a second, and now and then anyway."""
         while True:
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes as the event is set.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), STATUS_PERIOD_S)
+                async with asyncio.timeout(STATUS_PERIOD_S):
+                    await self._changed.wait()
             self._changed.clear()
             self._notifier.status(self.summary())
             try:
@@ -446,4 +449,5 @@ async def _opened(thread: StoreThread) -> AsyncIterator[StoreThread]:
         yield thread
     finally:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(thread.close(), 1.0)
+            async with asyncio.timeout(1.0):
+                await thread.close()

@@ -155,7 +155,7 @@ class Dispatcher:
             e for e in self._schedule.entries() if e.kind in known or not math.isinf(e.next_due_at)
         )
         for kind, count in missed.items():
-            await self._count_missed(kind, count, f"the daemon was down at {count} due times")
+            await self._count_missed(kind, count, f"due times that passed while the daemon was down: {count}")
         self._timers.start()
         self._timers.arm(self._schedule.entries())
 
@@ -289,7 +289,9 @@ class Dispatcher:
                 )
             )
             if num_missed:
-                await self._count_missed(work.kind, num_missed, f"it could not start at {num_missed} due times")
+                await self._count_missed(
+                    work.kind, num_missed, f"due times that passed before it could start: {num_missed}"
+                )
             self.running[lane] = Running(work=work, run_id=run_id, started_at=now)
             self._on_change()
             ending = await self._ending(lane, work, run_id)

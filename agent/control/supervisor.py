@@ -200,10 +200,13 @@ class Supervisor:
         process = self._process
         if process is None or process.returncode is not None:
             return
-        if self._writer is not None:
+        if self._writer is None or self.state is LearnerState.STARTING:
+            self.kill()  # it has nothing yet that could be lost
+        else:
             self._writer.write(STOP)
         try:
-            await asyncio.wait_for(process.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await process.wait()
         except TimeoutError:
             log.warning("learner did not stop and is killed", within_s=within_s, pid=process.pid)
             self.kill()
@@ -267,7 +270,9 @@ class Supervisor:
         try:
             while line := await reader.readline():
                 self._hear(parse_message(line))
-        except (ConnectionError, ChannelError, ValueError) as error:
+        except ConnectionError:  # a learner that dies with a job unread resets the connection
+            log.debug("learner's channel is reset", pid=self.pid)
+        except (ChannelError, ValueError) as error:
             log.exception("learner's channel is broken", pid=self.pid)
             self._kill_for(RestartReason.HUNG, str(error))
             return
@@ -348,7 +353,8 @@ class Supervisor:
         self._on_change()
         await self._on_death(death)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), delay_s)
+            async with asyncio.timeout(delay_s):
+                await self._stopping.wait()
 
     def back_off_s(self) -> float:
         """Seconds before the next start: doubled per death without a finished job; the longest in a crash loop."""

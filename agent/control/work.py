@@ -11,6 +11,7 @@ from memory.records import JobKind
 CONTROL_KINDS = frozenset({JobKind.PRUNE, JobKind.BACKUP})
 """Jobs that control runs itself, in a thread; they work with the learner down."""
 
+FIRST_COOL_DOWN_S = 0.25
 MAX_COOL_DOWN_S = 60.0
 
 
@@ -65,7 +66,7 @@ class _Setback:
 
 
 class Setbacks:
-    """Families whose jobs failed, set aside for a moment: 1 s, then doubled with each failure in a row.
+    """Families whose jobs failed, set aside for a moment: 0.25 s, then doubled with each failure in a row.
 
     It keeps a family that fails at once from being tried in a tight loop; strikes and quarantine are the learner's.
     """
@@ -77,7 +78,7 @@ class Setbacks:
         """Count a failure at ``now`` (monotonic); return how many there were in a row."""
         setback = self._setbacks.setdefault((kind, family), _Setback(count=0, until=now))
         setback.count += 1
-        setback.until = now + min(MAX_COOL_DOWN_S, 2.0 ** (setback.count - 1))
+        setback.until = now + min(MAX_COOL_DOWN_S, FIRST_COOL_DOWN_S * 2.0 ** min(setback.count - 1, 16))
         return setback.count
 
     def forget(self, kind: JobKind, family: str) -> None:

@@ -1,0 +1,21 @@
+"""Clocks for tests."""
+
+from __future__ import annotations
+
+
+class FakeClock:
+    """Both clocks, moved by hand; the wall clock can also be set."""
+
+    def __init__(self, wall: float = 1_800_000_000.0) -> None:
+        self.now = wall
+        self.elapsed = 0.0
+
+    def wall(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.elapsed
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        self.elapsed += seconds
