@@ -156,6 +156,9 @@ def flattener(space: spaces.Space[Any], name: str = "observation") -> Callable[[
 
 def _array_flattener(shape: tuple[int, ...], name: str) -> Callable[[Any, Any], None]:
     def write(value: Any, out: Any) -> None:
+        if value.__class__ is np.ndarray and value.shape == shape and value.dtype.kind == "f":
+            out[:] = value if value.ndim == 1 else value.ravel()
+            return
         try:
             array = np.asarray(value)
         except ValueError as error:
@@ -233,6 +236,8 @@ class Maker:
     def __init__(self, configuration: dict[str, Any]) -> None:
         self._entry: str = configuration["entry"]
         self._kwargs: dict[str, Any] = configuration["kwargs"]
+        self.spec_limit: int | None = None
+        self.reward_threshold: float | None = None
         self._make = self._maker()
 
     def __call__(self, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
@@ -242,6 +247,12 @@ class Maker:
             found = f"{self._entry!r} made a {type(env).__name__}, which is no gymnasium.Env."
             raise SpecError(found, "Environments of the old gym package must be ported to gymnasium.")
         return env
+
+    def take_registered(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Note what is registered for an environment that a user's own function made."""
+        if env.spec is not None:
+            self.spec_limit = self.spec_limit or env.spec.max_episode_steps
+            self.reward_threshold = self.reward_threshold or env.spec.reward_threshold
 
     def _maker(self) -> Callable[..., Any]:
         module_name, separator, name = self._entry.partition(":")
@@ -254,8 +265,6 @@ class Maker:
                 target = getattr(target, part)
         except AttributeError:
             return self._from_id(name)
-        self.spec_limit: int | None = None
-        self.reward_threshold: float | None = None
         return target  # type: ignore[no-any-return]
 
     def _from_id(self, env_id: str) -> Callable[..., Any]:
@@ -402,7 +411,8 @@ class Tasks:
 
     def _reset(self, row: int, seed: int | None) -> Any:
         env = self._envs[row]
-        set_attributes(env, self._attributes[row])
+        if self._attributes[row]:
+            set_attributes(env, self._attributes[row])
         answer: Any = env.reset(seed=seed, options=self._options[row])
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise NonsenseError(f"reset should return (observation, info), and it returned {summary(answer)}.")
@@ -620,6 +630,7 @@ class Host:
         self._configuration = configuration
         self._first_task = first_task
         env = self._maker(first_task["kwargs"])
+        self._maker.take_registered(env)
         described = {
             "observation": describe_observation(env.observation_space),
             "action": describe_action(env.action_space),

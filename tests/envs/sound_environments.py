@@ -119,3 +119,10 @@ class ImageObservation(Counter):
 
     def observe(self, action: Any) -> Any:
         return np.full((4, 4, 1), 7 * self.steps, np.uint8)
+
+
+def short_mountain_car() -> gymnasium.Env[Any, Any]:
+    """A function that makes a wrapped environment."""
+    return gymnasium.wrappers.RescaleObservation(
+        gymnasium.make("MountainCar-v0", max_episode_steps=7), np.float32(-1), np.float32(1)
+    )

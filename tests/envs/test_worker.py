@@ -87,6 +87,16 @@ def test_the_time_limit_truncates_and_keeps_the_true_final_observation() -> None
     assert seen[2].observation[0].tolist() == [1, 0, 0]
 
 
+def test_a_function_of_the_user_s_may_make_the_environment() -> None:
+    with playing(sound("short_mountain_car")) as tasks:
+        first = tasks.begin(0, split=Split.TRAINING)
+        ended = [bool(tasks.step(zeros(tasks), all_active(2)).truncated.all()) for _ in range(14)]
+    assert first.abs().max() <= 1
+    assert ended == ([False] * 6 + [True]) * 2
+    assert tasks.max_episode_steps == 7
+    assert tasks.reward_threshold == -110.0
+
+
 def test_what_ends_both_ways_at_once_is_terminated() -> None:
     with playing(sound("Counter", kwargs={"ends_by": "both", "length": 3}, max_episode_steps=3)) as tasks:
         tasks.begin(0, split=Split.TRAINING)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -146,6 +148,22 @@ def test_a_worker_killed_from_outside_is_reported_as_killed() -> None:
     with pytest.raises(WorkerFaultError, match="SIGKILL") as caught:
         tasks.step(torch.zeros(2, dtype=torch.int64), all_active(2))
     assert caught.value.reason is FaultReason.KILLED
+
+
+def test_a_worker_ends_when_its_learner_is_killed() -> None:
+    program = (
+        "import time\n"
+        "from tests.envs.families import opened, sound\n"
+        "print(opened(sound('Counter')).pid, flush=True)\n"
+        "time.sleep(1000)\n"
+    )
+    root = Path(__file__).parents[2]
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=root) as learner:
+        assert learner.stdout is not None
+        worker = int(learner.stdout.readline())
+        assert psutil.pid_exists(worker)
+        learner.kill()
+    assert not group_exists(worker)
 
 
 def test_an_environment_that_prints_megabytes_neither_blocks_nor_breaks_the_protocol() -> None:
