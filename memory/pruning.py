@@ -23,11 +23,11 @@ WITH bounds AS MATERIALIZED (
     FROM families
 )
 SELECT trials.id, trials.size_bytes, trials.recorded_at
-FROM trials JOIN bounds ON bounds.family_id = trials.family_id
+FROM trials CROSS JOIN bounds ON bounds.family_id = trials.family_id
 WHERE trials.id < bounds.first_protected
 ORDER BY trials.id LIMIT :batch
 """
-_BATCH = 200
+_BATCH = 500
 _VACUUM_PAGES = 2_000
 
 

@@ -100,7 +100,7 @@ CREATE TABLE curve_points (
     meta_updates INTEGER NOT NULL,
     at REAL NOT NULL
 );
-CREATE INDEX curve_points_of_series ON curve_points(family_id, metric, label, id);
+CREATE INDEX curve_points_of_metric ON curve_points(family_id, metric, id);
 
 CREATE TABLE latest_points (
     family_id INTEGER NOT NULL REFERENCES families(id),
@@ -166,7 +166,8 @@ CREATE TABLE job_runs (
     detail TEXT NOT NULL DEFAULT '{}',
     error TEXT NOT NULL DEFAULT ''
 );
-CREATE INDEX job_runs_of_kind ON job_runs(kind, outcome, id);
+CREATE INDEX job_runs_of_kind ON job_runs(kind, id);
+CREATE INDEX job_runs_of_outcome ON job_runs(kind, outcome, id);
 CREATE INDEX job_runs_of_family ON job_runs(kind, family, id);
 CREATE INDEX open_job_runs ON job_runs(id) WHERE outcome IS NULL;
 
