@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from envs.default_stream import TENSOR_FAMILIES
 from envs.errors import FamilySpecError
 from envs.family import FamilySource, FamilySpec
-from envs.registry import TENSOR_FAMILIES
 from envs.variations import Distribution, Variation, VariationTarget
 
 VARIATION_FORMS = (

@@ -155,7 +155,7 @@ def test_a_task_is_drawn_the_same_again_and_within_its_ranges() -> None:
 
 def test_reading_families_loads_no_torch() -> None:
     program = (
-        "import sys, envs.declaration, envs.registry, envs.limits; envs.registry.default_stream();"
+        "import sys, envs.declaration, envs.registry, envs.limits, envs.default_stream; envs.registry.default_stream();"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
