@@ -80,8 +80,7 @@ def test_prune_uses_the_ballast_on_a_full_disk_and_learning_goes_on(small_disk: 
         acknowledged = fill_up(store)
         fill_last_bytes(small_disk / "someone-elses-file")
         with pytest.raises(StoreFullError):
-            for _ in range(10_000):  # the log that is there may be written over again, for a while
-                store.request("nudge", {"text": "x" * 2000})
+            request_without_end(store)
         report = store.prune(FRUGAL)
         assert report.released_ballast
         assert report.trials > 10
@@ -107,6 +106,12 @@ def test_publication_and_backup_on_a_full_disk_leave_nothing_behind(small_disk: 
         assert list(folder.backups_path.iterdir()) == []
         assert list(folder.parameters_path.glob(".*.tmp")) == []
         assert store.check() == []
+
+
+def request_without_end(store: Store) -> None:
+    """Write small rows until one is refused: a log that is there may be written over again, for a while."""
+    for _ in range(10_000):
+        store.request("nudge", {"text": "x" * 2000})
 
 
 def fill_last_bytes(path: Path) -> None:
