@@ -34,56 +34,63 @@ class _GateFusedGRU(torch.autograd.Function):
         hidden = input_gates.new_empty(num_steps + 1, num_trials, size)
         hidden[0] = initial
         gates = input_gates.clone()
-        candidates = input_gates.new_empty(num_steps, num_trials, size)
-        recurrent = input_gates.new_empty(num_trials, width)
-        recurrent_rz, recurrent_n = recurrent[:, : 2 * size], recurrent[:, 2 * size :]
+        recurrent = torch.empty_like(gates)
         weight_t = weight.t()
         steps = zip(
             hidden[:-1].unbind(),
             hidden[1:].unbind(),
+            recurrent.unbind(),
+            recurrent[..., : 2 * size].unbind(),
+            recurrent[..., 2 * size :].unbind(),
             gates[..., : 2 * size].unbind(),
             gates[..., :size].unbind(),
             gates[..., size : 2 * size].unbind(),
             gates[..., 2 * size :].unbind(),
-            candidates.unbind(),
             strict=True,
         )
-        for before, after, rz, r, z, n, candidate in steps:
-            torch.addmm(bias, before, weight_t, out=recurrent)
+        for before, after, recurrent_gates, recurrent_rz, candidate, rz, r, z, n in steps:
+            torch.addmm(bias, before, weight_t, out=recurrent_gates)
             rz.add_(recurrent_rz).sigmoid_()
-            candidate.copy_(recurrent_n)
-            n.addcmul_(r, recurrent_n).tanh_()
+            n.addcmul_(r, candidate).tanh_()
             torch.lerp(n, before, z, out=after)
-        ctx.save_for_backward(hidden, gates, candidates, weight)
+        ctx.save_for_backward(hidden, gates, recurrent, weight)
         return hidden[1:]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        hidden, gates, candidates, weight = ctx.saved_tensors
-        num_steps, num_trials, size = candidates.shape
+        hidden, gates, recurrent, weight = ctx.saved_tensors
+        num_steps, num_trials, width = gates.shape
+        size = width // 3
         r, z, n = gates.unflatten(-1, (3, size)).unbind(-2)
         # How each pre-activation moves with h_t, for all steps at once; the loop only carries dL/dh back.
         slope = torch.empty_like(gates)
         slope_r, slope_z, slope_n = slope.view(num_steps, num_trials, 3, size).unbind(-2)
-        slope_x = (1 - z).mul_(1 - n * n)
+        slope_x = torch.mul(1 - z, torch.addcmul(torch.ones_like(n), n, n, value=-1))
         torch.mul(slope_x, r, out=slope_n)
-        torch.mul(slope_n.mul(1 - r), candidates, out=slope_r)
+        torch.mul(slope_n * (1 - r), recurrent[..., 2 * size :], out=slope_r)
         torch.mul((hidden[:-1] - n).mul_(z), 1 - z, out=slope_z)
-        grads = torch.empty(num_steps, num_trials, size, dtype=slope.dtype, device=slope.device)
-        grads.copy_(grad_outputs[0])
-        slopes = slope.view(num_steps, num_trials, 3, size)
+        grads = grad_outputs[0].clone(memory_format=torch.contiguous_format)
         grad_before = torch.zeros_like(hidden[0])
-        for t in range(num_steps - 1, -1, -1):
-            grad = grads[t].add_(grad_before)
-            slopes[t].mul_(grad.unsqueeze(1))
-            torch.mul(grad, z[t], out=grad_before)
-            grad_before.addmm_(slope[t], weight)
-        flat = slope.view(-1, 3 * size)
+        steps = zip(
+            grads.unbind(),
+            grads.unsqueeze(2).unbind(),
+            slope.unbind(),
+            slope.view(num_steps, num_trials, 3, size).unbind(),
+            z.unbind(),
+            strict=True,
+        )
+        for grad, grad_column, slope_t, slope_gates, z_t in reversed(list(steps)):
+            grad.add_(grad_before)
+            slope_gates.mul_(grad_column)
+            torch.mul(grad, z_t, out=grad_before)
+            grad_before.addmm_(slope_t, weight)
+        flat = slope.view(-1, width)
         grad_weight = flat.t() @ hidden[:-1].reshape(-1, size)
         grad_bias = flat.sum(0)
-        grad_input = slope.clone()
-        torch.mul(slope_x, grads, out=grad_input[..., 2 * size :])
+        grad_input = slope
+        if ctx.needs_input_grad[0]:
+            torch.mul(slope_x, grads, out=slope_n)
         return grad_input, grad_before, grad_weight, grad_bias
 
 

@@ -27,6 +27,7 @@ from agent.rl2.gru import GRUCore
 from agent.rl2.in_trial_memory import InTrialMemory, empty_memory, read_size, symlog
 from agent.rl2.layers import linear, table
 from agent.rl2.normalisation import Normaliser
+from agent.rl2.scorer import embed_reads, score_slots
 from envs.spaces import ActionKind, ObservationKind, SpacePair
 
 NUM_CONTEXT = 9
@@ -157,9 +158,11 @@ class PairModule(nn.Module):
         if features:
             self.embed_read = linear(features, config.scorer_size, generator=generator)
             self.encode_pooled = linear(2 * config.scorer_size, config.input_size, generator=generator)
-            self.score_read = linear(config.scorer_size, config.scorer_size, generator=generator)
+            score_read = linear(config.scorer_size, config.scorer_size, generator=generator)
+            self.score_read = nn.Parameter(score_read.weight.detach())
             self.score_context = linear(config.hidden_size + config.input_size, config.scorer_size, generator=generator)
-            self.score = linear(config.scorer_size, 1, generator=generator, gain=0.01)
+            score = linear(config.scorer_size, 1, generator=generator, gain=0.01)
+            self.score = nn.Parameter(score.weight.detach().flatten())
         if is_continuous:
             self.log_std = nn.Parameter(torch.full((slots,), -0.5))
         self.observation_scale = Normaliser(0 if is_discrete else width)
@@ -176,8 +179,8 @@ class PairModule(nn.Module):
             return observation
         return self.observation_scale.normalise(observation).clamp(-5.0, 5.0)
 
-    def encode(self, inputs: PolicyInput) -> tuple[Float[Tensor, "*N X"], Float[Tensor, "*N K P"] | None]:
-        """x, and the embedded reads that it pooled."""
+    def encode(self, inputs: PolicyInput) -> tuple[Float[Tensor, "*N X"], Float[Tensor, "M K P"] | None]:
+        """x, and the embedded reads that it pooled, [N] flattened."""
         encoded = self.encode_context(inputs.context)
         if self.spaces.observation.kind is ObservationKind.VECTOR:
             encoded = encoded + self.encode_observation(self.observe(inputs.observation))
@@ -186,21 +189,22 @@ class PairModule(nn.Module):
         encoded = encoded + self._encode_action(inputs.previous_action) * inputs.context[..., 3:4]
         if inputs.read is None:
             return functional.relu(encoded), None
-        embedded = functional.relu(self.embed_read(inputs.read))
-        pooled = torch.cat([embedded.mean(-2), embedded.amax(-2)], dim=-1)
+        reads = inputs.read.flatten(0, -3)
+        embedded, pooled = embed_reads(reads, self.embed_read.weight, self.embed_read.bias)
+        pooled = pooled.view(*inputs.read.shape[:-2], -1)
         return functional.relu(encoded + self.encode_pooled(pooled)), embedded
 
     def decide(
         self,
         features: Float[Tensor, "*N Y"],
         normalised: Float[Tensor, "*N H"],
-        embedded: Float[Tensor, "*N K P"] | None,
+        embedded: Float[Tensor, "M K P"] | None,
     ) -> ActionDistribution:
         """The distribution over actions from z, [z, x] and the embedded reads."""
         scores = self.head(normalised)
         if embedded is not None:
-            shared = functional.relu(self.score_read(embedded) + self.score_context(features).unsqueeze(-2))
-            scores = scores + self.score(shared).squeeze(-1)
+            context = self.score_context(features).flatten(0, -2)
+            scores = scores + score_slots(embedded, context, self.score_read, self.score).view_as(scores)
         if self.spaces.action.kind is not ActionKind.CONTINUOUS:
             return ActionDistribution(action=self.spaces.action, scores=scores)
         log_std = self.log_std.clamp(MIN_LOG_STD, MAX_LOG_STD)

@@ -76,6 +76,9 @@ class ScriptedTasks:
     def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
         return [{"row": row} for row in rows]
 
+    def task_parameters(self) -> Tensor:
+        return torch.zeros(self.num_trials, 0)
+
     def close(self) -> None:
         pass
 
