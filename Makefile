@@ -38,7 +38,7 @@ learn: $(STAMP)   ## Run the learning tests and the ten-minute check of a fresh 
 	$(BIN)/python -m pytest -m slow tests/learning $(ARGS)
 
 soak: $(STAMP)    ## Run the crash and memory soak against a live service (about 40 minutes).
-	$(BIN)/python -m pytest -m slow tests/soak $(ARGS)
+	$(BIN)/python -m pytest -m slow tests/soak tests/memory tests/envs tests/control $(ARGS)
 
 bench: $(STAMP)   ## Run the benchmarks.
 	$(BIN)/python -m benchmarks $(ARGS)

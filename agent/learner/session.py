@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
 import structlog
@@ -69,7 +69,7 @@ class LearnerSession:
         self.device = device
         self.heartbeat = heartbeat
         self.clock = clock
-        self.config = RL2Config(**settings.rl2)
+        self.config = learned_config(settings.rl2)
         self._opener = opener
         self._open_tasks: dict[int, TaskBatch] = {}
         self.next_task: dict[str, int] = {}
@@ -159,6 +159,11 @@ class LearnerSession:
         """How many held-out trials a settings section asks for, for this family's source."""
         is_tensor = family.spec["source"] == FamilySource.TENSOR
         return cast("int", of.trials_tensor if is_tensor else of.trials_gymnasium)
+
+
+def learned_config(values: Mapping[str, Any]) -> RL2Config:
+    """RL²'s settings from JSON or TOML values, defaults for the rest."""
+    return RL2Config.from_json(dict(values))
 
 
 def learner_name(family: Family) -> str:
