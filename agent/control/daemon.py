@@ -27,8 +27,8 @@ from agent.control.threads import StoreThread
 from agent.errors import AgentError, ListenError
 from agent.logs import configure_logs, resolved_format
 from agent.settings import Settings
+from envs.default_stream import default_stream
 from envs.family import FamilySpec
-from envs.registry import default_stream
 from memory.errors import FolderInUseError, MemoryStoreError
 from memory.folder import DataFolder, HeldFolder
 from memory.records import FamilyState

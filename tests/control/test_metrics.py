@@ -7,6 +7,7 @@ from pathlib import Path
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from agent.control.health import RedReason
 from agent.control.metrics import new_registry
 from agent.control.snapshot import read_snapshot
 from memory.folder import DataFolder
@@ -73,6 +74,16 @@ def test_the_metric_names_and_labels_are_exactly_those_of_record(tmp_path: Path)
     assert 'learnd_worker_restarts_total{family="bandits",reason="hung"} 1.0' in text
     assert 'learnd_job_runs_total{job="evaluate",outcome="succeeded"} 1.0' in text
     assert 'learnd_families{state="active"} 1.0' in text
+
+
+def test_every_metric_stands_in_the_manual() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+    assert [name for name in LABELS if f"`{name}`" not in manual] == []
+
+
+def test_every_reason_for_red_health_stands_in_the_manual() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+    assert [reason for reason in RedReason if f"`{reason}`" not in manual] == []
 
 
 def test_a_scrape_before_the_first_snapshot_and_after_the_store_is_gone_is_answered(tmp_path: Path) -> None:
