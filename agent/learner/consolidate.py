@@ -9,6 +9,7 @@ either end.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -24,9 +25,15 @@ from agent.learner.scoring import GATE_TASKS, HeldOutReturns, held_out_returns
 from agent.learner.session import LearnerSession, as_arrays, spaces_of
 from agent.rl2.policy import RL2Policy, policy_from_initialization
 from envs.errors import WorkerFaultError
-from memory.records import Family, FamilyScore, FamilyState, Initialization, JobOutcome
+from memory.records import Family, FamilyScore, FamilyState, Initialization, InitializationState, JobOutcome
 
 log = structlog.get_logger(__name__)
+
+UNCHANGED = "unchanged"
+"""Outcome of a consolidation that neither published nor rejected anything."""
+
+LEAST_GAIN = 0.002
+"""Gain of the mean score below which a candidate is not worth a version of its own."""
 
 KNOWN = (FamilyState.ACTIVE, FamilyState.PAUSED)
 
@@ -50,16 +57,40 @@ class Candidate:
         """Mean score over families."""
         return sum(score.score for score in self.scores) / len(self.scores)
 
-    def fallen(self, tolerance: float) -> list[FamilyScore]:
-        """The families that score worse than with the published version, beyond the tolerance."""
-        return [s for s in self.scores if s.published_score is not None and s.score < s.published_score - tolerance]
+    @property
+    def gain(self) -> float:
+        """What the mean score gains over the published version, on the families that both know."""
+        gains = [s.score - s.published_score for s in self.scores if s.published_score is not None]
+        return sum(gains) / len(gains) if gains else 0.0
+
+    @property
+    def is_worth_a_version(self) -> bool:
+        """Whether it gains something, or knows a family that the published version does not."""
+        return self.gain >= LEAST_GAIN or any(s.published_score is None for s in self.scores)
+
+    def fallen(self, tolerance: float, best: Mapping[str, float]) -> list[FamilyScore]:
+        """The families that fall too far.
+
+        Either below the published version by more than the tolerance, or below the best version there ever was by
+        more than twice the tolerance: many small falls must not add up to a large one.
+
+        Args:
+            tolerance: most that a score may fall.
+            best: each family's best score over the published versions.
+        """
+        return [
+            s
+            for s in self.scores
+            if (s.published_score is not None and s.score < s.published_score - tolerance)
+            or s.score < best.get(s.family, s.score) - 2 * tolerance
+        ]
 
 
 def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
-    """Publish what was learned since the last version if no family falls by more than the tolerance.
+    """Publish what was learned since the last version if something was gained and no family falls.
 
     Returns:
-        how it went, and what to report: outcome, version, scores by family, reason.
+        how it went, and what to report: outcome (published, rejected or unchanged), version, scores by family, reason.
 
     Raises:
         JobInterruptedError: control has asked to stop.
@@ -74,20 +105,40 @@ def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
         _score(session, families, origin=origin, tensors=tensors, baseline=baseline)
         for origin, tensors in _candidates(session, published)
     ]
-    tolerance = session.settings.consolidation.tolerance
-    accepted = [c for c in candidates if c.scores and not c.fallen(tolerance)]
-    if not any(c.scores for c in candidates):
+    scored = [candidate for candidate in candidates if candidate.scores]
+    if not scored:
         return JobOutcome.SKIPPED, {"reason": "no family could be scored"}
-    best = max(accepted or [c for c in candidates if c.scores], key=lambda c: c.mean_score)
     if session.store.current_initialization() != current:
         return JobOutcome.SKIPPED, {"reason": "another version was made current meanwhile"}
-    written = _write(session, best, current=current, is_accepted=bool(accepted))
+    tolerance, best_scores = session.settings.consolidation.tolerance, _best_scores(session, families)
+    accepted = [candidate for candidate in scored if not candidate.fallen(tolerance, best_scores)]
+    best = max(accepted or scored, key=lambda candidate: candidate.mean_score)
+    scores = {score.family: round(score.score, 4) for score in best.scores}
+    if accepted and current is not None and not best.is_worth_a_version:
+        reason = f"{best.origin}: mean score {best.mean_score:.3f}, a gain of {best.gain:+.4f} is not worth a version"
+        log.info("consolidated", outcome=UNCHANGED, reason=reason)
+        return JobOutcome.SUCCEEDED, {"outcome": UNCHANGED, "version": None, "reason": reason, "scores": scores}
+    reason = _reason(best, tolerance=tolerance, best_scores=best_scores)
+    written = _write(session, best, current=current, is_accepted=bool(accepted), reason=reason)
     return JobOutcome.SUCCEEDED, {
         "outcome": str(written.state),
         "version": written.version,
         "reason": written.reason,
-        "scores": {score.family: round(score.score, 4) for score in best.scores},
+        "scores": scores,
     }
+
+
+def _best_scores(session: LearnerSession, families: list[Family]) -> dict[str, float]:
+    """Each family's best score over the published versions, as they were scored on the same tasks."""
+    num_trials = {f.name: session.held_out_trials(f, of=session.settings.consolidation) for f in families}
+    best: dict[str, float] = {}
+    for initialization in session.store.initializations():
+        if initialization.state is not InitializationState.PUBLISHED:
+            continue
+        for score in initialization.scores:
+            if score.num_trials >= num_trials.get(score.family, math.inf):
+                best[score.family] = max(score.score, best.get(score.family, -math.inf))
+    return best
 
 
 def between(slow: Mapping[str, Tensor], fast: Mapping[str, Tensor], *, rate: float) -> dict[str, Tensor]:
@@ -174,9 +225,8 @@ def _score(
 
 
 def _write(
-    session: LearnerSession, best: Candidate, *, current: Initialization | None, is_accepted: bool
+    session: LearnerSession, best: Candidate, *, current: Initialization | None, is_accepted: bool, reason: str
 ) -> Initialization:
-    tolerance = session.settings.consolidation.tolerance
     write = session.store.publish if is_accepted else session.store.reject
     written = write(
         as_arrays(best.tensors),
@@ -189,7 +239,7 @@ def _write(
             "config": session.learner.config.to_json(),
             "env_steps": {f.name: f.totals.env_steps for f in session.store.families()},
         },
-        reason=_reason(best, tolerance=tolerance),
+        reason=reason,
         parent=None if current is None else current.version,
     )
     log.info("consolidated", outcome=str(written.state), version=written.version, reason=written.reason)
@@ -211,9 +261,13 @@ def _metadata(session: LearnerSession) -> dict[str, str]:
     }
 
 
-def _reason(best: Candidate, *, tolerance: float) -> str:
-    fallen = best.fallen(tolerance)
+def _reason(best: Candidate, *, tolerance: float, best_scores: Mapping[str, float]) -> str:
+    fallen = best.fallen(tolerance, best_scores)
     if fallen:
-        listed = ", ".join(f"{s.family} {s.published_score:.3f} → {s.score:.3f}" for s in fallen)
+        listed = ", ".join(
+            f"{s.family} {s.published_score if s.published_score is not None else best_scores[s.family]:.3f}"
+            f" → {s.score:.3f} (best {best_scores.get(s.family, s.score):.3f})"
+            for s in fallen
+        )
         return f"{best.origin}: falls by more than {tolerance:g} on {listed}"
     return f"{best.origin}: mean score {best.mean_score:.3f}, no family falls by more than {tolerance:g}"

@@ -156,6 +156,7 @@ class VersionScore:
 def score_version(
     store: Store,
     settings: Settings,
+    *,
     version: int,
     families: Sequence[str],
     trials: int | None,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agent.learner.channel import Job
-from agent.learner.consolidate import between, consolidate
+from agent.learner.consolidate import Candidate, between, consolidate
 from agent.learner.evaluate import evaluate
 from agent.learner.faults import quarantine_s
 from agent.learner.practise import practise
@@ -18,9 +18,9 @@ from agent.learner.session import LearnerSession
 from envs.errors import FaultReason, WorkerFaultError
 from envs.registry import open_tasks
 from envs.task_batch import Transition
-from memory.records import CurveMetric, FamilyState, InitializationState, JobKind, JobOutcome
+from memory.records import CurveMetric, FamilyScore, FamilyState, InitializationState, JobKind, JobOutcome
 from memory.store import Store
-from tests.learner.conftest import SessionMaker, feed_bandits
+from tests.learner.conftest import SessionMaker, feed_bandits, settings_for
 
 
 class _Told:
@@ -164,15 +164,15 @@ def test_the_first_candidate_is_published_and_a_worse_one_is_rejected_with_its_s
     store: Store, open_session: SessionMaker
 ) -> None:
     feed_bandits(store)
-    session = open_session(store)
+    copies = {"trials_tensor": 256, "trials_gymnasium": 4, "rate": 1.0}
+    session = open_session(store, settings=settings_for(store.folder.path, consolidation=copies))
     _train(session, store, 30)
     outcome, detail = consolidate(session)
     assert (outcome, detail["outcome"], detail["version"]) == (JobOutcome.SUCCEEDED, "published", 1)
 
     with torch.no_grad():
-        for name, parameter in session.learner.policy.named_parameters():
-            if "score." in name or "head." in name:
-                parameter.neg_()  # prefers what it avoided
+        for parameter in session.learner.policy.parameters():
+            parameter.zero_()  # forgets everything
     outcome, detail = consolidate(session)
     assert (outcome, detail["outcome"], detail["version"]) == (JobOutcome.SUCCEEDED, "rejected", None)
     assert store.current_initialization().version == 1  # type: ignore[union-attr]
@@ -207,3 +207,32 @@ def test_slow_weights_take_reptiles_step_towards_the_fast_ones(rate: float, expe
     fast = {"w": torch.tensor([5.0]), "counter": torch.tensor([7]), "new": torch.tensor([3.0])}
     mixed = between(slow, fast, rate=rate)
     assert {name: value.item() for name, value in mixed.items()} == {"w": expected, "counter": 7, "new": 3.0}
+
+
+def test_a_candidate_that_gains_nothing_is_not_worth_a_version(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    session = open_session(store)
+    _train(session, store, 1)
+    consolidate(session)
+    _, detail = consolidate(session)
+    assert detail["outcome"] == "unchanged"
+    assert len(store.initializations()) == 1
+
+
+def _candidate(score: float, published: float | None) -> Candidate:
+    scored = FamilyScore(family="bandits", score=score, standard_error=0.0, published_score=published, num_trials=64)
+    return Candidate(origin="test", tensors={}, scores=(scored,))
+
+
+@pytest.mark.parametrize(
+    ("score", "published", "best", "falls"),
+    [
+        (0.90, 0.94, 0.94, False),
+        (0.88, 0.94, 0.94, True),
+        (0.88, None, 0.90, False),
+        (0.85, 0.86, 0.97, True),
+        (0.88, 0.86, 0.97, False),
+    ],
+)
+def test_small_falls_may_not_add_up(score: float, published: float | None, best: float, falls: bool) -> None:
+    assert bool(_candidate(score, published).fallen(0.05, {"bandits": best})) is falls
