@@ -36,10 +36,11 @@ from memory.store import Store
 
 log = structlog.get_logger(__name__)
 
-LEARNER_GRACE_S = 7.0
+LEARNER_GRACE_S = 6.5
 """How long the learner may take to stop; it is killed then, so that the whole stop stays under 10 s."""
 
-RECORDING_GRACE_S = 1.5
+RECORDING_GRACE_S = 1.0
+CLOSING_GRACE_S = 0.5
 ORPHAN_GRACE_S = 5.0
 POLL_PERIOD_S = 1.0
 STATUS_PERIOD_S = 10.0
@@ -245,7 +246,7 @@ class Daemon:
         await asyncio.gather(learner, *lanes, *background, return_exceptions=True)
         self.state = "stopped"
         with contextlib.suppress(MemoryStoreError, TimeoutError):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(CLOSING_GRACE_S):
                 await self._write_status()
         server.stop()
         log.info("stopped")
@@ -449,5 +450,5 @@ async def _opened(thread: StoreThread) -> AsyncIterator[StoreThread]:
         yield thread
     finally:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(CLOSING_GRACE_S):
                 await thread.close()

@@ -67,7 +67,7 @@ class Schedule:
             else:
                 due = row.next_due_at
                 if num_missed := trigger.num_due(due, now):
-                    missed[kind] = num_missed
+                    missed[kind], due = num_missed, now
             self._entries[kind] = Entry(
                 kind=kind, trigger=trigger, last_started_at=last, next_due_at=min(due, trigger.latest_possible(now))
             )

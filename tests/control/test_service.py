@@ -143,10 +143,13 @@ def test_a_request_of_a_person_is_run_and_answered(tmp_path: Path) -> None:
         assert any(r.reason == "requested" and r.family == "bandits" for r in store.job_runs(kind=JobKind.EVALUATE))
 
 
-def test_a_request_made_while_the_daemon_was_down_is_run_when_it_is_back(tmp_path: Path) -> None:
+def test_what_was_asked_for_or_due_while_the_daemon_was_down_is_run_when_it_is_back(tmp_path: Path) -> None:
     with Store.open(DataFolder(tmp_path / "data")) as store:
         request = store.request("run_job", {"job": "checkpoint", "family": None})
-        with Service(tmp_path / "data", config=NO_STREAM):
+        store.set_schedule(JobKind.PRUNE, "interval:3600", next_due_at=time.time() - 2.5 * 3600)
+        with Service(tmp_path / "data", config=NO_STREAM) as service:
+            until(lambda: service.metric("learnd_job_runs_total", job="prune", outcome="succeeded") == 1, "it has run")
+            assert service.metric("learnd_job_runs_total", job="prune", outcome="missed") == 3
             until(lambda: store.request_status(request).outcome == "succeeded", "the request is answered")
             assert store.families() == [], "nothing is fed when the stream is off"
 
