@@ -31,6 +31,7 @@ CARD_SIZE_IN = (6.4, 2.75)
 HEADING_HEIGHT_IN = 0.85
 HEADING_LEFT_IN = 0.29
 MAX_MARKED_POINTS = 40
+FEWEST_STEPS_SHOWN = 1000
 TERMINAL_PANEL_HEIGHT = 11
 TERMINAL_PANEL_MIN_WIDTH = 56
 TICK_WIDTH = 8
@@ -186,9 +187,9 @@ def _draw_curve(axes: Axes, family: FamilyCurves, *, metric: CurveMetric, axis: 
         _draw_line(axes, points, axis=axis, colour=_colour(index, len(lines)), label=_line_label(metric, label))
     if metric is CurveMetric.EVAL_SCORE:
         _mark_score_scale(axes)
-    if axis is XAxis.ENV_STEPS and len({point.env_steps for points in lines.values() for point in points}) > 1:
-        axes.set_xlim(left=0)
-    axes.margins(x=0.02)
+    if axis is XAxis.ENV_STEPS:
+        furthest = max(point.env_steps for points in lines.values() for point in points)
+        axes.set_xlim(0, 1.04 * max(furthest, FEWEST_STEPS_SHOWN))
     if len(lines) > 1:
         axes.legend(loc="best", ncols=2, handlelength=1.2, columnspacing=1.0)
 
@@ -211,21 +212,21 @@ def _draw_line(axes: Axes, points: Sequence[StoredCurvePoint], *, axis: XAxis, c
 def _mark_score_scale(axes: Axes) -> None:
     """Draw where random actions and the reference score, when the curve comes near."""
     low, high = axes.get_ylim()
-    axes.set_ylim(min(low, -0.06), max(high, 1.1))
-    for level, name in ((0.0, "random"), (1.0, "reference")):
-        _mark_level(axes, level, name)
+    axes.set_ylim(min(low, -0.13), max(high, 1.13))
+    _mark_level(axes, 0.0, "random", is_above=False)
+    _mark_level(axes, 1.0, "reference", is_above=True)
 
 
-def _mark_level(axes: Axes, level: float, name: str) -> None:
+def _mark_level(axes: Axes, level: float, name: str, *, is_above: bool) -> None:
     axes.axhline(level, **LEVEL_STYLE)
     axes.annotate(
         name,
         (1.0, level),
         xycoords=("axes fraction", "data"),
-        xytext=(0, 2),
+        xytext=(0, 2 if is_above else -2),
         textcoords="offset points",
         ha="right",
-        va="bottom",
+        va="bottom" if is_above else "top",
         fontsize=7,
         color=FAINT,
     )

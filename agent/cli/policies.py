@@ -17,6 +17,7 @@ from memory.parameters import ParameterFolder, write_durably
 from memory.records import FamilyScore, FamilyState, Initialization
 
 if TYPE_CHECKING:
+    from agent.learner.scoring import VersionScore
     from memory.store import Store
 
 policy_app = typer.Typer(help="See, compare, take out and roll back what was published.", no_args_is_help=True)
@@ -118,20 +119,13 @@ def evaluate_version(
     with invocation.reading() as store:
         chosen = find_version(store, version, operation="scoring version")
         names = _families_to_score(store, families or [])
-        from agent.learner import scoring
-
-        with invocation.progress() as progress:
-            task = progress.add_task(f"scoring version {chosen.version}", total=len(names))
-            scores: list[FamilyScore] = []
-            for name in names:
-                progress.update(task, description=f"scoring version {chosen.version} on {name}")
-                scores += scoring.score_version(  # type: ignore[attr-defined, unused-ignore]
-                    store, invocation.settings, chosen.version, [name], trials, lambda *_: None
-                )
-                progress.advance(task)
+        scores = _score(invocation, store, chosen, names, trials)
+    left_out = sorted(set(names) - {score.family for score in scores})
+    if left_out:
+        invocation.note(f"left out, for the version does not know their spaces: {', '.join(left_out)}")
     invocation.answer(
-        {"version": chosen.version, "scores": scores},
-        lambda out: out.print(_scores_table(scores, with_published=False)),
+        {"version": chosen.version, "scores": scores, "left_out": left_out},
+        lambda out: out.print(_evaluation_table(scores)),
     )
 
 
@@ -189,6 +183,25 @@ def find_version(store: Store, version: str | None, *, operation: str) -> Initia
         listed = f"There is {', '.join(sorted(known, key=int))}." if known else "Nothing is published yet."
         raise CommandError(operation=operation, subject=version, found="there is no such version.", hint=listed)
     return known[number]
+
+
+def _score(
+    invocation: Invocation, store: Store, version: Initialization, families: Sequence[str], trials: int | None
+) -> list[VersionScore]:
+    """Score a version in this process."""
+    from agent.learner.scoring import score_version
+
+    with invocation.progress() as progress:
+        heading = f"scoring version {version.version}"
+        task = progress.add_task(heading, total=None)
+        return score_version(
+            store,
+            invocation.settings,
+            version=version.version or 0,
+            families=families,
+            trials=trials,
+            progress=lambda what: progress.update(task, description=f"{heading}: {what}"),
+        )
 
 
 def _families_to_score(store: Store, names: Sequence[str]) -> list[str]:
@@ -250,15 +263,33 @@ def _show_version(out: Console, version: Initialization) -> None:
     out.print(f"made {moment(version.created_at)}: {escape(version.reason)}")
     out.print(f"{version.file.sha256}.safetensors, {short_size(version.file.size_bytes)}")
     if version.scores:
-        out.print(_scores_table(version.scores, with_published=True))
+        out.print(_scores_table(version.scores))
     for key, value in version.provenance.items():
         out.print(f"{key}: {value}", markup=False)
 
 
-def _scores_table(scores: Sequence[FamilyScore], *, with_published: bool) -> Any:
-    columns = ["family", "score", *(["replaced version"] if with_published else []), "trials"]
-    table = new_table(*columns, right=tuple(columns[1:]))
+def _scores_table(scores: Sequence[FamilyScore]) -> Any:
+    table = new_table("family", "score", "replaced version", "trials", right=("score", "replaced version", "trials"))
     for score in scores:
-        published = [short_number(score.published_score)] if with_published else []
-        table.add_row(score.family, with_error(score.score, score.standard_error), *published, str(score.num_trials))
+        table.add_row(
+            score.family,
+            with_error(score.score, score.standard_error),
+            short_number(score.published_score),
+            str(score.num_trials),
+        )
+    return table
+
+
+def _evaluation_table(scores: Sequence[VersionScore]) -> Any:
+    numbers = ("score", "trial return", "first episode", "last episode", "trials")
+    table = new_table("family", *numbers, right=numbers)
+    for score in scores:
+        ends = [score.episodes[0], score.episodes[-1]] if score.episodes else []
+        table.add_row(
+            score.family,
+            with_error(score.score, score.standard_error),
+            with_error(score.mean_return, score.return_standard_error),
+            *([with_error(end.mean_return, end.standard_error) for end in ends] or [NOTHING, NOTHING]),
+            str(score.num_trials),
+        )
     return table

@@ -186,9 +186,8 @@ def _headline(report: dict[str, Any]) -> str:
     if report["device"]:
         pieces.append(f"on {report['device']}")
     pieces.append(f"policy version {version}" if version is not None else "no policy published yet")
-    if report["listen"]:
-        pieces.append(f"metrics http://{report['listen']}/metrics")
-    return " · ".join(pieces) + f"\n[dim]{escape(report['data_dir'])}[/dim]"
+    places = [report["data_dir"], *([f"http://{report['listen']}/metrics"] if report["listen"] else [])]
+    return " · ".join(pieces) + f"\n[dim]{escape(' · '.join(places))}[/dim]"
 
 
 def _learner_lines(report: dict[str, Any]) -> list[Text]:

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from safetensors.numpy import load_file
@@ -9,6 +13,44 @@ from safetensors.numpy import load_file
 from memory.folder import DataFolder
 from memory.store import Store
 from tests.cli.conftest import Learnd
+from tests.cli.filled_store import pause
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeScore:
+    index: int
+    mean_return: float
+    standard_error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionScore:
+    """What the learner's scorer answers; the real one brings torch with it."""
+
+    family: str
+    num_trials: int = 7
+    score: float = 0.5
+    standard_error: float = 0.01
+    mean_return: float = 300.0
+    return_standard_error: float = 5.0
+    episodes: tuple[EpisodeScore, ...] = (
+        EpisodeScore(index=0, mean_return=80.0, standard_error=2.0),
+        EpisodeScore(index=1, mean_return=220.0, standard_error=2.0),
+    )
+
+
+class FakeScorer:
+    """Takes what the learner's scorer takes, and scores every family but one 0.5."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, list[str], int | None]] = []
+
+    def __call__(
+        self, _store: Store, _settings: Any, *, version: int, families: list[str], trials: int | None, progress: Any
+    ) -> list[VersionScore]:
+        self.asked.append((version, families, trials))
+        progress("cartpole, 3 steps")
+        return [VersionScore(family=name) for name in families if name != "mdps"]
 
 
 def test_versions_are_listed_newest_first(learnd: Learnd) -> None:
@@ -76,3 +118,23 @@ def test_exporting_to_a_folder_that_is_not_there_is_an_error(learnd: Learnd, tmp
 @pytest.mark.parametrize("words", [("eval", "9"), ("eval", "--family", "nope")])
 def test_scoring_what_is_not_there_is_refused(words: tuple[str, ...], learnd: Learnd) -> None:
     assert "error" in learnd.json("policy", *words, code=1)
+
+
+def test_scoring_names_the_version_and_the_families_that_are_practised(
+    learnd: Learnd, filled: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scorer itself is the learner's and is tested there."""
+    scorer = FakeScorer()
+    module = ModuleType("agent.learner.scoring")
+    module.score_version = scorer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "agent.learner.scoring", module)
+    pause(filled, "pendulum")
+    answer = learnd.json("policy", "eval", "1", "--trials", "7")
+    assert scorer.asked == [(1, ["bandits", "mdps", "cartpole", "acrobot", "frozenlake"], 7)]
+    assert answer["version"] == 1
+    assert answer["left_out"] == ["mdps"]
+    bandits = answer["scores"][0]
+    assert (bandits["family"], bandits["score"], bandits["num_trials"]) == ("bandits", 0.5, 7)
+    assert [episode["mean_return"] for episode in bandits["episodes"]] == [80.0, 220.0]
+    assert "0.500 ± 0.010" in learnd("policy", "eval", "--family", "pendulum").stdout
+    assert scorer.asked[-1] == (2, ["pendulum"], None)
