@@ -134,7 +134,7 @@ class JobsSettings(_Section):
     """When each job is due: an interval, "cron: M H DAY MONTH WEEKDAY" (local time), or "off"."""
 
     evaluate: JobTrigger = Field(
-        default=Trigger(interval_s=60), description="Score every active family on held-out tasks."
+        default=Trigger(interval_s=90), description="Score every active family on held-out tasks."
     )
     consolidate: JobTrigger = Field(
         default=Trigger(interval_s=240),
@@ -155,7 +155,7 @@ class LearnerSettings(_Section):
     device: DeviceChoice = Field(
         default=DeviceChoice.AUTO, description="Where it computes; auto: cuda if available, else cpu."
     )
-    threads: int = Field(default=0, ge=0, description="Threads it computes with; 0 means one per core.")
+    threads: int = Field(default=0, ge=0, description="Threads it computes with; 0 leaves one core to the workers, up to 4.")
     seed: int = Field(default=0, ge=0, description="Seed of a new learner; a restored one keeps its random states.")
     nice: int = Field(default=5, ge=0, le=19, description="Added niceness of the learner and its workers.")
     start_timeout_s: Duration = Field(
@@ -202,7 +202,7 @@ class EvaluationSettings(_Section):
     """How families are scored on held-out tasks."""
 
     trials_tensor: Count = Field(default=512, description="Held-out trials per evaluation of a tensor family.")
-    trials_gymnasium: Count = Field(default=64, description="Held-out trials per evaluation of a Gymnasium family.")
+    trials_gymnasium: Count = Field(default=32, description="Held-out trials per evaluation of a Gymnasium family.")
 
 
 class ConsolidationSettings(_Section):

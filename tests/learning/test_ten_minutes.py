@@ -28,7 +28,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def scores(service: Service) -> dict[str, dict[str, Any]]:
     """Held-out returns of the published version, over 512 trials a family."""
     answer = service.learnd("policy", "eval", "--trials", "512")
-    return {family["family"]: family for family in answer["families"]}
+    return {family["family"]: family for family in answer["scores"]}
 
 
 def test_every_family_has_been_practised(service: Service) -> None:
