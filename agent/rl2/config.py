@@ -77,6 +77,11 @@ class RL2Config:
         """B, the trials rolled out side by side, for a family of this source."""
         return self.num_trials_tensor if is_tensor_native else self.num_trials_gymnasium
 
+    @staticmethod
+    def num_trials_of(trial_steps: int) -> int:
+        """B for tensor-native trials of this length: about 25,600 steps a batch, of 48 to 256 trials."""
+        return max(48, min(256, 25_600 // trial_steps))
+
     def discount_for(self, trial_steps: float) -> float:
         """γ for trials of this mean length in steps."""
         return self.discount if self.discount is not None else max(0.99, 1.0 - 1.0 / max(trial_steps, 1.0))

@@ -34,6 +34,7 @@ def collect_trials(
     split: Split,
     generator: torch.Generator,
     is_greedy: bool = False,
+    num_episodes: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> TrialBatch:
     """Play one trial in each of B tasks.
@@ -45,6 +46,7 @@ def collect_trials(
         split: training tasks, or held-out ones, whose trials carry nothing to learn from.
         generator: draws the actions; lives on the tasks' device.
         is_greedy: take the most likely action instead of drawing one.
+        num_episodes: E of these trials, at most the family's own; None for the family's own.
         progress: called with the number of environment steps so far, at least every ``DEVICE_CHECK_STEPS`` steps; may
             raise, which abandons the trials.
 
@@ -52,11 +54,12 @@ def collect_trials(
         WorkerFaultError: the family's worker failed.
     """
     spaces = tasks.spaces
+    episodes_per_trial = min(num_episodes or tasks.spec.episodes_per_trial, tasks.spec.episodes_per_trial)
     observation = tasks.begin(first_task, split=split)
     state = policy.begin(
         spaces,
         num_trials=tasks.num_trials,
-        episodes_per_trial=tasks.spec.episodes_per_trial,
+        episodes_per_trial=episodes_per_trial,
         device=observation.device,
     )
     record = _Record(spaces=spaces, num_trials=tasks.num_trials, keeps_features=split is Split.TRAINING)
@@ -94,7 +97,7 @@ def collect_trials(
             if progress is not None:
                 progress(num_env_steps)
             if num_active == 0:
-                return record.batch(tasks.spec.episodes_per_trial)
+                return record.batch(episodes_per_trial)
 
 
 def _features_of_cuts(

@@ -1,0 +1,263 @@
+"""Training one cell of a benchmark table from scratch, and scoring it beside its baselines on the same tasks.
+
+What the cells of ``rl2_bandits`` and ``rl2_mdps`` share: a run that can be broken off and resumed at any update, and a
+table in which every row was played on the same held-out tasks with the same noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from agent.rl2.config import RL2Config
+from agent.rl2.learner import RL2Learner
+from agent.rl2.policy import RL2Policy
+from agent.rl2.rollout import collect_trials
+from agent.rl2.trials import num_env_steps, trial_returns
+from envs.family import FamilySpec, Split
+from envs.registry import open_tasks
+
+Returns = NDArray[np.float64]
+"""[N] trial return on each held-out task."""
+
+SAVE_EVERY_S = 60.0
+EVALUATION_TRIALS = 256
+"""Trials side by side in an evaluation: long trials of many arms fill the memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes:
+        name: of the cell's files.
+        spec: the family.
+        trial_steps: steps of a trial.
+        num_updates: default length of its training.
+        target: mean return it is to reach.
+    """
+
+    name: str
+    spec: FamilySpec
+    trial_steps: int
+    num_updates: int
+    target: float
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A training run as it stands.
+
+    Attributes:
+        learner: the learner.
+        updates: updates so far.
+        env_steps: environment steps so far.
+        cpu_s: CPU-seconds of rollouts and updates so far.
+        curve: (env_steps, cpu_s, mean training return) of every update.
+    """
+
+    learner: RL2Learner
+    updates: int = 0
+    env_steps: int = 0
+    cpu_s: float = 0.0
+    curve: list[tuple[int, float, float]]
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """The options that every table has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one training run each")
+    parser.add_argument("--updates", type=int, help="length of a run; default: by cell")
+    parser.add_argument("--tasks", type=int, default=10_240, help="held-out tasks")
+    parser.add_argument("--folder", type=Path, default=Path("benchmarks/results"), help="runs, tables and caches")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--fresh", action="store_true", help="begin anew instead of resuming")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of RL2Config, values as JSON"
+    )
+    parser.add_argument("--label", default="", help="added to the names of the runs' files")
+    return parser
+
+
+def config_for(cell: Cell, options: argparse.Namespace) -> RL2Config:
+    """The default settings, annealed over the run, with what ``--set`` says."""
+    updates = options.updates or cell.num_updates
+    base = RL2Config(anneal_updates=updates)
+    config = replace(base, num_trials_tensor=base.num_trials_of(cell.trial_steps))
+    known = {field.name for field in fields(RL2Config)}
+    given: dict[str, Any] = {}
+    for setting in options.set:
+        key, _, value = setting.partition("=")
+        if key not in known:
+            raise SystemExit(f"--set {key}: no such setting; there are: {', '.join(sorted(known))}")
+        given[key] = tuple(parsed) if isinstance(parsed := json.loads(value), list) else parsed
+    return replace(config, **given)
+
+
+def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:
+    """Train a cell to its end, resuming where a run of the same name was broken off."""
+    config = config_for(cell, options)
+    path = options.folder / f"{cell.name}{options.label}-seed{seed}"
+    tasks = open_tasks(cell.spec, None, num_trials=config.num_trials_tensor, device="cpu")
+    run = None if options.fresh else _load(path, config)
+    if run is None:
+        run = Run(learner=RL2Learner(config, device="cpu", seed=seed), curve=[])
+        run.learner.add_family(cell.name, tasks.spaces)
+    num_updates = options.updates or cell.num_updates
+    saved_at = time.monotonic()
+    while run.updates < num_updates:
+        began = time.process_time()
+        trials = collect_trials(
+            run.learner.policy,
+            tasks,
+            first_task=run.updates * tasks.num_trials,
+            split=Split.TRAINING,
+            generator=run.learner.generator,
+        )
+        run.learner.update(cell.name, trials)
+        run.cpu_s += time.process_time() - began
+        run.updates += 1
+        run.env_steps += num_env_steps(trials)
+        run.curve.append((run.env_steps, round(run.cpu_s, 2), float(trial_returns(trials).mean())))
+        _show(cell, run, num_updates, seed)
+        if time.monotonic() - saved_at > SAVE_EVERY_S or run.updates == num_updates:
+            _save(path, run)
+            saved_at = time.monotonic()
+    print()
+    return run
+
+
+def _show(cell: Cell, run: Run, num_updates: int, seed: int) -> None:
+    recent = np.mean([mean for _, _, mean in run.curve[-10:]])
+    print(
+        f"\r{cell.name} seed {seed}: update {run.updates}/{num_updates}, {run.env_steps / 1e6:.2f}M steps, "
+        f"{run.cpu_s:.0f} CPU-s, training return {recent:.2f}   ",
+        end="",
+        flush=True,
+    )
+
+
+def _save(path: Path, run: Run) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {key: getattr(run, key) for key in ("updates", "env_steps", "cpu_s", "curve")}
+    save_file(run.learner.to_tensors(), f"{path}.tmp")
+    Path(f"{path}.json.tmp").write_text(
+        json.dumps({**state, "meta": run.learner.to_meta(), "config": run.learner.config.to_json()})
+    )
+    Path(f"{path}.tmp").replace(f"{path}.safetensors")
+    Path(f"{path}.json.tmp").replace(f"{path}.json")
+
+
+def _load(path: Path, config: RL2Config) -> Run | None:
+    if not Path(f"{path}.json").exists():
+        return None
+    state = json.loads(Path(f"{path}.json").read_text())
+    if state["config"] != json.loads(json.dumps(config.to_json())):
+        raise SystemExit(f"{path}.json is a run with other settings: give --fresh, or another --label or --folder")
+    learner = RL2Learner.from_tensors(config, load_file(f"{path}.safetensors"), state["meta"], device="cpu")
+    return Run(
+        learner=learner,
+        updates=state["updates"],
+        env_steps=state["env_steps"],
+        cpu_s=state["cpu_s"],
+        curve=[tuple(point) for point in state["curve"]],
+    )
+
+
+def batches(num_tasks: int, num_trials: int) -> Iterator[int]:
+    """First tasks of the batches that cover ``num_tasks``."""
+    return iter(range(0, num_tasks, num_trials))
+
+
+def policy_returns(policy: RL2Policy, cell: Cell, num_tasks: int, *, is_greedy: bool, seed: int = 1) -> Returns:
+    """What a policy gets on the first held-out tasks."""
+    tasks = open_tasks(cell.spec, None, num_trials=EVALUATION_TRIALS, device="cpu")
+    generator = torch.Generator().manual_seed(seed)
+    returns = []
+    for first_task in batches(num_tasks, EVALUATION_TRIALS):
+        print(f"\rscoring {first_task}/{num_tasks}   ", end="", flush=True)
+        trials = collect_trials(
+            policy, tasks, first_task=first_task, split=Split.HELD_OUT, generator=generator, is_greedy=is_greedy
+        )
+        returns.append(trial_returns(trials).double().numpy())
+    return np.concatenate(returns)[:num_tasks]
+
+
+def cached(path: Path, compute: Callable[[], dict[str, Returns]]) -> dict[str, Returns]:
+    """The baselines' returns, computed once."""
+    if path.exists():
+        with np.load(path) as stored:
+            return dict(stored)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    returns = compute()
+    with Path(f"{path}.tmp").open("wb") as file:
+        np.savez(file, **{name: np.asarray(values) for name, values in returns.items()})
+    Path(f"{path}.tmp").replace(path)
+    return returns
+
+
+def best_setting(settings: dict[str, Callable[[], Returns]]) -> str:
+    """The setting with the largest mean return on training tasks."""
+    means = {name: float(play().mean()) for name, play in settings.items()}
+    return max(means, key=lambda name: means[name])
+
+
+def report(
+    cell: Cell, returns: dict[str, Returns], runs: list[Run], options: argparse.Namespace, *, ceiling: str
+) -> None:
+    """Print the table, and write it as JSON beside the runs."""
+    top = returns[ceiling]
+    rows = {}
+    print(f"\r{cell.name}: {len(top)} held-out tasks, target {cell.target:g}")
+    print(f"{'':24}{'return':>10}{'± SE':>8}{'- ceiling':>12}{'± SE':>8}{'of ceiling':>12}")
+    for name, values in sorted(returns.items(), key=lambda item: float(item[1].mean())):
+        gap = values - top
+        rows[name] = {"mean": float(values.mean()), "standard_error": _error(values)}
+        rows[name] |= {"minus_ceiling": float(gap.mean()), "minus_ceiling_standard_error": _error(gap)}
+        share = values.mean() / top.mean()
+        print(f"{name:24}{values.mean():10.3f}{_error(values):8.3f}{gap.mean():12.3f}{_error(gap):8.3f}{share:12.2%}")
+    described = [{"env_steps": r.env_steps, "cpu_s": r.cpu_s, "updates": r.updates, "curve": r.curve} for r in runs]
+    result = {
+        "cell": cell.name,
+        "tasks": len(top),
+        "target": cell.target,
+        "ceiling": ceiling,
+        "rows": rows,
+        "runs": described,
+        "config": runs[0].learner.config.to_json() if runs else None,
+    }
+    path = options.folder / f"{cell.name}{options.label}.table.json"
+    path.write_text(json.dumps(result, indent=1))
+    print(f"written to {path}")
+
+
+def _error(values: Returns) -> float:
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+
+
+def run_cell(
+    cell: Cell, options: argparse.Namespace, *, baselines: Callable[[], dict[str, Returns]], ceiling: str
+) -> None:
+    """Train every seed, score it, and report it beside the baselines."""
+    torch.set_num_threads(options.threads)
+    path = options.folder / f"{cell.name}-baselines-{options.tasks}.npz"
+    returns = cached(path, baselines)
+    runs = []
+    for seed in options.seeds:
+        run = train(cell, options, seed=seed)
+        runs.append(run)
+        for is_greedy in (False, True):
+            name = f"RL² seed {seed}{', greedy' if is_greedy else ''}"
+            returns[name] = policy_returns(run.learner.policy, cell, options.tasks, is_greedy=is_greedy)
+    report(cell, returns, runs, options, ceiling=ceiling)
