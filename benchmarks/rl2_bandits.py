@@ -16,8 +16,9 @@ from benchmarks.rl2_baselines import bandits
 from benchmarks.rl2_baselines.bayes_bandits import BayesOptimalBandit
 from benchmarks.rl2_baselines.gittins import GittinsIndices
 from benchmarks.rl2_cells import Cell, Returns, arguments, batches, best_setting, run_cell
+from envs.default_stream import BERNOULLI_BANDITS
 from envs.family import FamilySource, FamilySpec, Split
-from envs.registry import BERNOULLI_BANDITS, open_tasks
+from envs.registry import open_tasks
 
 TARGETS = {
     (10, 5): 0.995 * 6.660,
@@ -58,7 +59,7 @@ def bandit_cell(num_arms: int, num_pulls: int) -> Cell:
     return Cell(
         name=spec.name,
         spec=spec,
-        trial_steps=num_pulls,
+        episode_steps=1,
         num_updates=UPDATES.get(num_pulls, 200),
         target=TARGETS.get((num_pulls, num_arms), float("nan")),
     )
@@ -89,9 +90,9 @@ def baseline_returns(cell: Cell, options: argparse.Namespace) -> dict[str, Retur
         "UCB1": tuned(bandits.ucb1, (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)),
         "Thompson": bandits.thompson,
         "optimistic Thompson": bandits.optimistic_thompson,
-        "Gittins": bandits.gittins(GittinsIndices(cell.trial_steps, progress=show_indices)),
+        "Gittins": bandits.gittins(GittinsIndices(options.pulls, progress=show_indices)),
     }
-    if cell.trial_steps <= 10:
+    if options.pulls <= 10:
         policies["Bayes-optimal"] = bandits.bayes_optimal(BayesOptimalBandit(options.arms, options.pulls))
     returns = {}
     for name, policy in policies.items():

@@ -43,14 +43,14 @@ class Cell:
     Attributes:
         name: of the cell's files.
         spec: the family.
-        trial_steps: steps of a trial.
+        episode_steps: steps of an episode.
         num_updates: default length of its training.
         target: mean return it is to reach.
     """
 
     name: str
     spec: FamilySpec
-    trial_steps: int
+    episode_steps: int
     num_updates: int
     target: float
 
@@ -62,13 +62,15 @@ class Run:
     Attributes:
         learner: the learner.
         updates: updates so far.
+        next_task: the first training task not played yet.
         env_steps: environment steps so far.
         cpu_s: CPU-seconds of rollouts and updates so far.
-        curve: (env_steps, cpu_s, mean training return) of every update.
+        curve: (env_steps, cpu_s, mean training return per episode times the cell's episodes) of every update.
     """
 
     learner: RL2Learner
     updates: int = 0
+    next_task: int = 0
     env_steps: int = 0
     cpu_s: float = 0.0
     curve: list[tuple[int, float, float]]
@@ -93,8 +95,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 def config_for(cell: Cell, options: argparse.Namespace) -> RL2Config:
     """The default settings, annealed over the run, with what ``--set`` says."""
     updates = options.updates or cell.num_updates
-    base = RL2Config(anneal_updates=updates)
-    config = replace(base, num_trials_tensor=base.num_trials_of(cell.trial_steps))
+    config = RL2Config(anneal_updates=updates)
     known = {field.name for field in fields(RL2Config)}
     given: dict[str, Any] = {}
     for setting in options.set:
@@ -109,7 +110,7 @@ def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:
     """Train a cell to its end, resuming where a run of the same name was broken off."""
     config = config_for(cell, options)
     path = options.folder / f"{cell.name}{options.label}-seed{seed}"
-    tasks = open_tasks(cell.spec, None, num_trials=config.num_trials_tensor, device="cpu")
+    tasks = open_tasks(cell.spec, None, num_trials=1, device="cpu")
     run = None if options.fresh else _load(path, config)
     if run is None:
         run = Run(learner=RL2Learner(config, device="cpu", seed=seed), curve=[])
@@ -118,18 +119,30 @@ def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:
     saved_at = time.monotonic()
     while run.updates < num_updates:
         began = time.process_time()
+        num_episodes = run.learner.num_episodes(cell.name, cell.spec.episodes_per_trial)
+        num_trials = config.num_trials_of(num_episodes * cell.episode_steps)
+        if tasks.num_trials != num_trials:
+            tasks = open_tasks(cell.spec, None, num_trials=num_trials, device="cpu")
         trials = collect_trials(
             run.learner.policy,
             tasks,
-            first_task=run.updates * tasks.num_trials,
+            first_task=run.next_task,
             split=Split.TRAINING,
             generator=run.learner.generator,
+            num_episodes=num_episodes,
         )
+        run.next_task += num_trials
         run.learner.update(cell.name, trials)
         run.cpu_s += time.process_time() - began
         run.updates += 1
         run.env_steps += num_env_steps(trials)
-        run.curve.append((run.env_steps, round(run.cpu_s, 2), float(trial_returns(trials).mean())))
+        run.curve.append(
+            (
+                run.env_steps,
+                round(run.cpu_s, 2),
+                float(trial_returns(trials).mean()) * cell.spec.episodes_per_trial / num_episodes,
+            )
+        )
         _show(cell, run, num_updates, seed)
         if time.monotonic() - saved_at > SAVE_EVERY_S or run.updates == num_updates:
             _save(path, run)
@@ -150,7 +163,7 @@ def _show(cell: Cell, run: Run, num_updates: int, seed: int) -> None:
 
 def _save(path: Path, run: Run) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = {key: getattr(run, key) for key in ("updates", "env_steps", "cpu_s", "curve")}
+    state = {key: getattr(run, key) for key in ("updates", "next_task", "env_steps", "cpu_s", "curve")}
     save_file(run.learner.to_tensors(), f"{path}.tmp")
     Path(f"{path}.json.tmp").write_text(
         json.dumps({**state, "meta": run.learner.to_meta(), "config": run.learner.config.to_json()})
@@ -169,6 +182,7 @@ def _load(path: Path, config: RL2Config) -> Run | None:
     return Run(
         learner=learner,
         updates=state["updates"],
+        next_task=state["next_task"],
         env_steps=state["env_steps"],
         cpu_s=state["cpu_s"],
         curve=[tuple(point) for point in state["curve"]],
@@ -202,7 +216,7 @@ def cached(path: Path, compute: Callable[[], dict[str, Returns]]) -> dict[str, R
     path.parent.mkdir(parents=True, exist_ok=True)
     returns = compute()
     with Path(f"{path}.tmp").open("wb") as file:
-        np.savez(file, **{name: np.asarray(values) for name, values in returns.items()})
+        np.savez(file, allow_pickle=False, **returns)
     Path(f"{path}.tmp").replace(path)
     return returns
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.rl2_baselines import mdps
 from benchmarks.rl2_cells import Cell, Returns, arguments, batches, best_setting, run_cell
+from envs.default_stream import TABULAR_MDPS
 from envs.family import FamilySource, FamilySpec, Split
-from envs.registry import TABULAR_MDPS
 from envs.tensor.tabular_mdps import TabularMdps
 
 TARGETS = {10: 160.0, 25: 449.0, 50: 945.0, 75: 1455.0, 100: 1975.0}
@@ -45,7 +45,7 @@ def mdp_cell(num_episodes: int) -> Cell:
     return Cell(
         name=spec.name,
         spec=spec,
-        trial_steps=num_episodes * HORIZON,
+        episode_steps=HORIZON,
         num_updates=UPDATES.get(num_episodes, 200),
         target=TARGETS.get(num_episodes, float("nan")),
     )

@@ -36,6 +36,9 @@ class RL2Config:
         learning_rate: α, Adam's rate at the start of a family's training.
         final_learning_rate_scale: what the rate has fallen to after ``anneal_updates``, as a share.
         anneal_updates: updates of a family over which its rate and entropy bonus fall linearly.
+        curriculum_episodes: episodes of a family's first trials; they grow to the family's own number, by as much at
+            every update in proportion.
+        curriculum_share: share of ``anneal_updates`` over which they grow.
         core_learning_rate_scale: share of the rate that the recurrent core, common to all families, learns at.
         entropy_coefficient: weight of the entropy bonus at the start of a family's training; falls to 0.
         value_coefficient: weight of the critic's loss.
@@ -66,6 +69,8 @@ class RL2Config:
     learning_rate: float = 5e-3
     final_learning_rate_scale: float = 0.1
     anneal_updates: int = 1000
+    curriculum_episodes: int = 10
+    curriculum_share: float = 0.5
     core_learning_rate_scale: float = 0.5
     entropy_coefficient: float = 0.01
     value_coefficient: float = 0.5
@@ -91,6 +96,12 @@ class RL2Config:
         if self.gae_lambda is not None:
             return self.gae_lambda
         return min(0.95, max(0.3, 1.0 - 10.0 / max(trial_steps, 1.0)))
+
+    def episodes_at(self, num_updates: int, episodes_per_trial: int) -> int:
+        """E of a family's trials after ``num_updates``: what short trials teach holds for long ones, at less cost."""
+        first = min(self.curriculum_episodes, episodes_per_trial)
+        grown = min(1.0, num_updates / max(1.0, self.curriculum_share * self.anneal_updates))
+        return round(first * (episodes_per_trial / first) ** grown)
 
     def anneal(self, num_updates: int) -> float:
         """Share of the entropy bonus that is left after ``num_updates`` of a family: 1 falling to 0."""

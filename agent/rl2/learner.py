@@ -107,6 +107,10 @@ class RL2Learner:
 
     # Learning
 
+    def num_episodes(self, name: str, episodes_per_trial: int) -> int:
+        """E of a family's next training trials, of its own ``episodes_per_trial`` at most: short ones come first."""
+        return self.config.episodes_at(self._families[name].num_updates, episodes_per_trial)
+
     def update(self, name: str, trials: TrialBatch) -> dict[str, float]:
         """Improve the policy on one family by one trial batch.
 

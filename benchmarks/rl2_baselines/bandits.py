@@ -41,7 +41,8 @@ class BanditState:
     @property
     def mean(self) -> NDArray[np.float64]:
         """[B, K] posterior means."""
-        return (self.wins + 1) / (self.wins + self.losses + 2)
+        means: NDArray[np.float64] = (self.wins + 1) / (self.wins + self.losses + 2)
+        return means
 
 
 BanditPolicy = Callable[[BanditState], NDArray[np.int64]]
@@ -60,7 +61,14 @@ def play(tasks: TaskBatch, policy: BanditPolicy, *, first_task: int, split: Spli
         reward = tasks.step(torch.from_numpy(arms), active).reward.numpy().astype(np.int64)
         wins[rows, arms] += reward
         losses[rows, arms] += 1 - reward
-    return wins.sum(1).astype(np.float64)
+    totals: NDArray[np.float64] = wins.sum(1).astype(np.float64)
+    return totals
+
+
+def largest(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The column of each row's largest value."""
+    columns: NDArray[np.int64] = values.argmax(1)
+    return columns
 
 
 def random(state: BanditState) -> NDArray[np.int64]:
@@ -70,7 +78,7 @@ def random(state: BanditState) -> NDArray[np.int64]:
 
 def greedy(state: BanditState) -> NDArray[np.int64]:
     """The largest posterior mean."""
-    return state.mean.argmax(1)
+    return largest(state.mean)
 
 
 def epsilon_greedy(epsilon: float) -> BanditPolicy:
@@ -88,26 +96,26 @@ def ucb1(scale: float) -> BanditPolicy:
 
     def choose(state: BanditState) -> NDArray[np.int64]:
         counts = state.wins + state.losses + 2
-        return (state.mean + scale * np.sqrt(2.0 * np.log(state.num_pulls + 2) / counts)).argmax(1)
+        return largest(state.mean + scale * np.sqrt(2.0 * np.log(state.num_pulls + 2) / counts))
 
     return choose
 
 
 def thompson(state: BanditState) -> NDArray[np.int64]:
     """The largest of one draw from each posterior (Thompson 1933)."""
-    return state.generator.beta(state.wins + 1, state.losses + 1).argmax(1)
+    return largest(state.generator.beta(state.wins + 1, state.losses + 1))
 
 
 def optimistic_thompson(state: BanditState) -> NDArray[np.int64]:
     """The same with draws below the mean raised to it (May et al. 2012)."""
-    return np.maximum(state.generator.beta(state.wins + 1, state.losses + 1), state.mean).argmax(1)
+    return largest(np.maximum(state.generator.beta(state.wins + 1, state.losses + 1), state.mean))
 
 
 def gittins(indices: GittinsIndices) -> BanditPolicy:
     """The largest finite-horizon Gittins index."""
 
     def choose(state: BanditState) -> NDArray[np.int64]:
-        return indices.table(state.pulls_left)[state.wins, state.losses].argmax(1)
+        return largest(indices.table(state.pulls_left)[state.wins, state.losses].astype(np.float64))
 
     return choose
 

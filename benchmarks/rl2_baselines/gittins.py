@@ -53,4 +53,5 @@ def _zeros(value: NDArray[np.float32], grid: NDArray[np.float32]) -> NDArray[np.
     high = np.take_along_axis(value, after[None] - 1, 0)[0]
     low = np.take_along_axis(value, after[None], 0)[0]
     share = high / np.maximum(high - low, 1e-12)
-    return (grid[after - 1] + share * (grid[1] - grid[0])).astype(np.float32)
+    zeros: NDArray[np.float32] = (grid[after - 1] + share * (grid[1] - grid[0])).astype(np.float32)
+    return zeros
