@@ -42,6 +42,7 @@ from pydantic_settings import (
 )
 
 from agent.errors import SettingsError, SettingsProblem
+from agent.locations import default_data_dir, settings_file
 from agent.quantities import DURATION_FORM, format_duration, format_size, parse_duration, parse_size
 from agent.timing import Trigger, Window, parse_trigger, parse_window
 
@@ -155,7 +156,9 @@ class LearnerSettings(_Section):
     device: DeviceChoice = Field(
         default=DeviceChoice.AUTO, description="Where it computes; auto: cuda if available, else cpu."
     )
-    threads: int = Field(default=0, ge=0, description="Threads it computes with; 0 leaves one core to the workers, up to 4.")
+    threads: int = Field(
+        default=0, ge=0, description="Threads it computes with; 0 leaves one core to the workers, up to 4."
+    )
     seed: int = Field(default=0, ge=0, description="Seed of a new learner; a restored one keeps its random states.")
     nice: int = Field(default=5, ge=0, le=19, description="Added niceness of the learner and its workers.")
     start_timeout_s: Duration = Field(
@@ -224,14 +227,6 @@ class StreamSettings(_Section):
     """What is fed by itself."""
 
     embedded_default: bool = Field(default=True, description="Feed the embedded families to an empty data folder.")
-
-
-def default_data_dir() -> Path:
-    """The data folder where none is named: systemd's, else the user's state folder."""
-    if os.environ.get("STATE_DIRECTORY"):
-        return Path(os.environ["STATE_DIRECTORY"].split(":")[0])
-    state_home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state_home) / "learnd"
 
 
 class Settings(BaseSettings):
@@ -317,7 +312,7 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     Raises:
         SettingsError: a file cannot be read, or values cannot be used; every problem is listed.
     """
-    file = _find_file(config)
+    file = settings_file(config)
     layers = {
         "option": _without_none(overrides or {}),
         "variable": EnvSettingsSource(Settings)(),
@@ -364,16 +359,6 @@ def setting_fields() -> Iterator[tuple[str, FieldInfo]]:
                 yield f"{name}.{key}", inner
         else:
             yield name, field
-
-
-def _find_file(config: Path | None) -> Path | None:
-    named = config or (Path(os.environ[f"{PREFIX}CONFIG"]) if os.environ.get(f"{PREFIX}CONFIG") else None)
-    if named is not None:
-        return named.expanduser().absolute()
-    folders = [os.environ.get("CONFIGURATION_DIRECTORY", "").split(":")[0]]
-    folders.append(str(Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "learnd"))
-    candidates = (Path(folder) / "learnd.toml" for folder in folders if folder)
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def _read_file(file: Path) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from agent.cli.invocation import Invocation, command, group
-from agent.cli.output import new_table, to_json_text
+from agent.cli.output import new_table
 from agent.errors import SettingsError
+from agent.json_values import to_json_text
 
 config_app = typer.Typer(help="See and check the settings.", no_args_is_help=True)
 group(config_app)

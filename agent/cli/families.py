@@ -16,7 +16,8 @@ from rich.markup import escape
 from agent.cli.errors import CommandError
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
 from agent.cli.output import NOTHING, ago, in_colour, moment, short_number
-from agent.cli.status import families_table, family_reports
+from agent.cli.status import families_table
+from agent.status_report import family_reports
 from memory.records import CurveMetric, Family, FamilyState, StoredCurvePoint
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from agent.cli.errors import CommandError, error_report, unknown_name_error
-from agent.cli.output import to_json_text
 from agent.errors import AgentError
+from agent.json_values import to_json_text
 from envs.errors import EnvsError
 from memory.errors import MemoryStoreError, StoreMissingError
 

@@ -10,6 +10,7 @@ import typer
 from agent.cli import curves, doctor, service, status
 from agent.cli.configuration import config_app
 from agent.cli.families import env_app
+from agent.cli.few_shot import few_shot_app
 from agent.cli.invocation import Invocation, root_group
 from agent.cli.memories import memory_app
 from agent.cli.policies import policy_app
@@ -54,6 +55,7 @@ app.add_typer(env_app, name="env")
 curves.register(app)
 app.add_typer(policy_app, name="policy")
 app.add_typer(memory_app, name="memory")
+app.add_typer(few_shot_app, name="few-shot")
 app.add_typer(schedule_app, name="schedule")
 app.add_typer(config_app, name="config")
 

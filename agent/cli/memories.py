@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 
 from agent.cli.invocation import NO_DATA, Invocation, command, group
-from agent.cli.output import ago, new_table, short_count, short_size, to_json_values
+from agent.cli.output import ago, new_table, short_count, short_size
+from agent.json_values import to_json_values
 from memory.records import MemoryStats
 
 memory_app = typer.Typer(help="See how much is remembered, and what it takes.", no_args_is_help=True)

@@ -42,7 +42,7 @@ ON_EMPTY = {
 }
 
 
-WITHOUT_STORE = {("run",), ("env", "add")}
+WITHOUT_STORE = {("run",), ("env", "add"), ("few-shot", "predict"), ("few-shot", "train")}
 """Commands that make the data folder, or that need none."""
 
 

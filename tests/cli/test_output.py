@@ -11,10 +11,9 @@ from agent.cli.output import (
     short_duration,
     short_number,
     short_size,
-    to_json_text,
-    to_json_values,
     with_error,
 )
+from agent.json_values import to_json_text, to_json_values
 from memory.records import CurveMetric, CurvePoint
 
 

@@ -18,7 +18,7 @@ def test_show_has_every_setting_with_its_default(empty: Learnd, file: Path) -> N
     answer = empty.json("config", "show", "--config", str(file))
     settings = {row["key"]: row for row in answer["settings"]}
     assert answer["file"] == str(file)
-    assert (settings["jobs.evaluate"]["value"], settings["jobs.evaluate"]["default"]) == ("5m", "1m")
+    assert (settings["jobs.evaluate"]["value"], settings["jobs.evaluate"]["default"]) == ("5m", "90s")
     assert settings["data_dir"]["value"] == str(empty.folder)
     assert all(row["description"] for row in answer["settings"])
 

@@ -1,0 +1,201 @@
+"""``learnd few-shot``: telling images of new classes apart after one or a few examples, and learning to."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from agent.cli.errors import CommandError
+from agent.cli.invocation import Invocation, command, group
+from agent.cli.output import new_table, short_duration, short_size
+from agent.cli.policies import find_version
+from memory.parameters import ParameterFolder
+
+if TYPE_CHECKING:
+    from agent.few_shot_policy import FewShotPolicy
+    from agent.few_shot_training import MemberProgress
+
+DATA_VARIABLE = "LEARND_OMNIGLOT"
+USUAL_DATA = Path("../shared/data/omniglot")
+NOTE_EVERY_S = 60.0
+
+few_shot_app = typer.Typer(help="Tell images of new classes apart after a few examples.", no_args_is_help=True)
+group(few_shot_app)
+
+
+@command(
+    few_shot_app,
+    "predict",
+    examples=(
+        "learnd few-shot predict --policy few-shot-policy.safetensors --support ./known --query ./unknown",
+        "learnd few-shot predict --policy 3 --support ./known --query ./unknown --json",
+    ),
+)
+def predict(
+    invocation: Invocation,
+    policy: Annotated[str, typer.Option(metavar="VERSION|FILE", help="A published version, or a safetensors file.")],
+    support: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="CLASS/IMAGE files, or one image per class named by its class."),
+    ],
+    query: Annotated[Path, typer.Option(metavar="FOLDER", help="The images to be told apart.")],
+) -> None:
+    """Say which class each query image belongs to, given a few images of each class.
+
+    The classes need not have been met before. Strokes may be dark on light or light on dark, anywhere on the sheet.
+    Every query is answered on its own: what else is in the folder does not matter.
+    """
+    from envs.few_shot.task_folders import read_query_folder, read_support_folder
+
+    known = read_support_folder(support)
+    asked = read_query_folder(query)
+    chosen = _load_policy(invocation, policy)
+    probabilities = chosen.adapt(known.images, known.labels).probabilities(asked.images)
+    predictions = [
+        {
+            "image": name,
+            "label": known.class_names[int(row.argmax())],
+            "probability": float(row.max()),
+            "probabilities": dict(zip(known.class_names, row.tolist(), strict=True)),
+        }
+        for name, row in zip(asked.names, probabilities, strict=True)
+    ]
+    values = {"policy": policy, "classes": list(known.class_names), "predictions": predictions}
+    invocation.answer(values, lambda out: _show_predictions(out, predictions))
+
+
+@command(
+    few_shot_app,
+    "train",
+    examples=(
+        "learnd few-shot train --data ./omniglot --output few-shot-policy.safetensors",
+        "learnd few-shot train --data ./omniglot --hold-out Korean --minutes 10 --output without-korean.safetensors",
+    ),
+)
+def train(
+    invocation: Invocation,
+    *,
+    output: Annotated[Path, typer.Option(metavar="FILE", help="Where the safetensors file goes.")] = Path(
+        "few-shot-policy.safetensors"
+    ),
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Folder or zip file of ALPHABET/CLASS/IMAGE; may be repeated. "
+            f"Without it: ${DATA_VARIABLE}, or {USUAL_DATA}.",
+        ),
+    ] = None,
+    hold_out: Annotated[
+        list[str] | None, typer.Option(metavar="ALPHABET", help="Not trained on; may be repeated.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Wall time that the updates may take.")] = 25.0,
+    updates: Annotated[int | None, typer.Option(min=1, help="Updates of each member, where the time allows.")] = None,
+    members: Annotated[int, typer.Option(min=1, help="Networks whose answers are averaged; each takes a core.")] = 2,
+    seed: Annotated[int, typer.Option(help="Another seed makes another policy.")] = 0,
+) -> None:
+    """Learn from alphabets to tell new characters apart, and write the policy to a file.
+
+    The file is written whole at the end. On a slow or busy machine fewer updates fit in the time.
+    """
+    from dataclasses import replace
+
+    from agent.few_shot_training import FewShotRecipe, train_policy
+
+    recipe = FewShotRecipe(members=members, minutes=minutes)
+    recipe = recipe if updates is None else replace(recipe, updates=updates)
+    places = data or [_usual_data()]
+    started = time.monotonic()
+    with _progress(invocation, members) as report:
+        policy = train_policy(places, recipe, hold_out=hold_out or [], seed=seed, report=report)
+    sha256 = policy.save(output)
+    values = {
+        "file": str(output.absolute()),
+        "sha256": sha256,
+        "size_bytes": output.stat().st_size,
+        "updates": policy.provenance["updates"],
+        "groups": policy.provenance["groups"],
+        "duration_s": time.monotonic() - started,
+    }
+    invocation.answer(values, lambda out: _show_trained(out, output, values))
+
+
+def _load_policy(invocation: Invocation, policy: str) -> FewShotPolicy:
+    from agent.few_shot_policy import FewShotPolicy
+
+    file = Path(policy)
+    if file.exists():
+        return FewShotPolicy.load(file)
+    if not policy.lower().removeprefix("v").isdigit():
+        raise CommandError(
+            operation="reading few-shot policy",
+            subject=policy,
+            found="there is no such file.",
+            hint="Name a safetensors file that `learnd few-shot train` wrote, or a published version by its number.",
+        )
+    with invocation.reading() as store:
+        chosen = find_version(store, policy, operation="reading few-shot policy")
+    content = ParameterFolder(invocation.folder.parameters_path).read(chosen.file)
+    return FewShotPolicy.from_bytes(content, subject=f"version {chosen.version}")
+
+
+def _usual_data() -> Path:
+    place = Path(os.environ.get(DATA_VARIABLE, USUAL_DATA))
+    if not place.exists():
+        raise CommandError(
+            operation="training a few-shot policy on",
+            subject=str(place),
+            found="there is nothing there.",
+            hint=f"Name Omniglot's folder, or another of ALPHABET/CLASS/IMAGE, with --data or ${DATA_VARIABLE}.",
+        )
+    return place
+
+
+@contextmanager
+def _progress(invocation: Invocation, members: int) -> Iterator[Callable[[MemberProgress], None]]:
+    """A bar for each member on a terminal, a line a minute elsewhere."""
+    with invocation.progress() as progress:
+        bars = [progress.add_task(f"member {member + 1}: reading images", total=None) for member in range(members)]
+        noted = dict.fromkeys(range(members), time.monotonic())
+
+        def report(state: MemberProgress) -> None:
+            text = f"member {state.member + 1}: update {state.update} of {state.planned_updates}, loss {state.loss:.3f}"
+            progress.update(bars[state.member], description=text, completed=state.update, total=state.planned_updates)
+            now = time.monotonic()
+            is_due = now - noted[state.member] >= NOTE_EVERY_S or state.update == state.planned_updates
+            if is_due and not sys.stderr.isatty():
+                noted[state.member] = now
+                invocation.note(text)
+
+        yield report
+
+
+def _show_predictions(out: Console, predictions: list[dict[str, Any]]) -> None:
+    table = new_table("image", "class", "probability", "next", right=("probability",))
+    for prediction in predictions:
+        ranked = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])
+        second, chance = ranked[1]
+        table.add_row(
+            escape(prediction["image"]),
+            escape(prediction["label"]),
+            f"{prediction['probability']:.3f}",
+            f"{escape(second)} {chance:.3f}",
+        )
+    out.print(table)
+
+
+def _show_trained(out: Console, output: Path, values: dict[str, Any]) -> None:
+    updates = " and ".join(str(count) for count in values["updates"])
+    out.print(
+        f"{output} ({short_size(values['size_bytes'])}) after {updates} updates, {short_duration(values['duration_s'])}"
+    )
+    out.print(f"sha256 {values['sha256']}")

@@ -1,0 +1,33 @@
+"""Records as JSON: what every `--json` answer is written with."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+
+def to_json_values(value: Any) -> Any:
+    """Turn records into JSON values: enums become their values, not-a-number and infinity become null."""
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_json_values(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): to_json_values(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [to_json_values(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def to_json_text(value: Any, *, is_indented: bool = True) -> str:
+    """Records as JSON text."""
+    return json.dumps(to_json_values(value), indent=2 if is_indented else None, ensure_ascii=False, allow_nan=False)

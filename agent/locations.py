@@ -1,0 +1,28 @@
+"""Where learnd looks for its data folder and its settings file when nobody names them. Loads in no time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+DATA_DIR_VARIABLE = "LEARND_DATA_DIR"
+CONFIG_VARIABLE = "LEARND_CONFIG"
+
+
+def default_data_dir() -> Path:
+    """The data folder where none is named: systemd's, else the user's state folder."""
+    if os.environ.get("STATE_DIRECTORY"):
+        return Path(os.environ["STATE_DIRECTORY"].split(":")[0])
+    state_home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state_home) / "learnd"
+
+
+def settings_file(named: Path | None = None) -> Path | None:
+    """The settings file: the one named, LEARND_CONFIG, or a learnd.toml in systemd's or the user's folder; or none."""
+    named = named or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
+    if named is not None:
+        return named.expanduser().absolute()
+    folders = [os.environ.get("CONFIGURATION_DIRECTORY", "").split(":")[0]]
+    folders.append(str(Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "learnd"))
+    candidates = (Path(folder) / "learnd.toml" for folder in folders if folder)
+    return next((candidate for candidate in candidates if candidate.is_file()), None)

@@ -1,0 +1,80 @@
+"""The quick way of `status --json` gives the same answer as the whole way, and only to that very question."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.cli.entry import plain_status_folder
+
+FOLDER = Path("/somewhere/else")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("CONFIGURATION_DIRECTORY", raising=False)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status", "--json", "--data-dir", str(FOLDER)],
+        ["--data-dir", str(FOLDER), "--json", "status"],
+        ["--json", "status", "--data-dir", str(FOLDER)],
+    ],
+)
+def test_a_plain_question_is_answered_quickly(arguments: list[str]) -> None:
+    assert plain_status_folder(arguments) == FOLDER
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["status"],
+        ["status", "--json", "--watch"],
+        ["status", "--json", "--help"],
+        ["status", "--json", "--data-dir"],
+        ["status", "--json", "--config", "learnd.toml"],
+        ["env", "list", "--json"],
+    ],
+)
+def test_anything_else_goes_the_whole_way(arguments: list[str]) -> None:
+    assert plain_status_folder(arguments) is None
+
+
+def test_a_settings_file_goes_the_whole_way_unless_the_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "learnd.toml"
+    file.write_text('data_dir = "/named/in/the/file"\n')
+    monkeypatch.setenv("LEARND_CONFIG", str(file))
+    assert plain_status_folder(["status", "--json"]) is None
+    assert plain_status_folder(["status", "--json", "--data-dir", str(FOLDER)]) == FOLDER
+
+
+def test_both_ways_answer_alike(tmp_path: Path) -> None:
+    folder = str(tmp_path / "store")
+    quick, whole = (
+        subprocess.run(
+            [sys.executable, "-m", module, "status", "--json", "--data-dir", folder],
+            capture_output=True,
+            check=True,
+        ).stdout
+        for module in ("agent.cli.entry", "agent.cli.main")
+    )
+    assert json.loads(quick) == json.loads(whole)
+    assert quick == whole
+
+
+def test_the_quick_way_loads_no_command_line() -> None:
+    program = (
+        "import sys; from agent.cli.entry import main; sys.argv[1:] = ['status', '--json', '--data-dir', '/nowhere'];"
+        "main(); assert not {'typer', 'rich', 'pydantic', 'numpy', 'torch'} & sys.modules.keys(), 'loaded too much'"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
