@@ -4,7 +4,7 @@ Starts `learnd run` on the embedded default in an empty folder, lets it learn, a
 - asks /metrics and `learnd status --json` (a process of its own each time) again and again: p50, p99, worst;
 - sums the resident size of control, learner and workers: the most, and the slope over the second half by least squares.
 
-Run: ``python -m benchmarks.service [--minutes 20] [--json FILE]``.
+Run: ``python -m benchmarks.service [--minutes 20] [--json FILE] [--data-dir FOLDER]``.
 """
 
 from __future__ import annotations
@@ -138,9 +138,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--json", type=Path, help="write the report here too")
+    parser.add_argument(
+        "--data-dir", type=Path, help="an empty folder that is kept, for `learnd policy eval` and the like"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        report = measure(Path(folder) / "store", minutes=arguments.minutes)
+        report = measure(arguments.data_dir or Path(folder) / "store", minutes=arguments.minutes)
     text = json.dumps(report, indent=2)
     print(text)
     if arguments.json:
