@@ -79,6 +79,7 @@ class Readings:
 def measure(folder: Path, *, minutes: float) -> dict[str, Any]:
     """Run the service for a while and read it; returns the report."""
     command = [sys.executable, "-m", "agent.cli", "run", "--data-dir", str(folder), "--listen", f"127.0.0.1:{PORT}"]
+    folder.parent.mkdir(parents=True, exist_ok=True)
     log = folder.parent / "service.log"
     with log.open("wb") as output:
         service = subprocess.Popen(command, stdout=output, stderr=output)
