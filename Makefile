@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint learn soak bench lock clean
+.PHONY: help setup run test lint learn soak bench few-shot-policy lock clean
 
 help:             ## Say what can be made.
-	@sed -n 's/^\([a-z]*\): .*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\): .*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 setup: $(STAMP)   ## Make .venv with the locked versions.
 
@@ -42,6 +42,9 @@ soak: $(STAMP)    ## Run the crash and memory soak against a live service (about
 
 bench: $(STAMP)   ## Run the benchmarks.
 	$(BIN)/python -m benchmarks $(ARGS)
+
+few-shot-policy: $(STAMP)  ## Train few-shot-policy.safetensors on the Omniglot images in LEARND_OMNIGLOT.
+	$(BIN)/learnd few-shot train $(ARGS)
 
 lock: $(STAMP)    ## Write requirements.lock from .venv.
 	{ head -1 requirements.lock; $(BIN)/pip freeze --exclude-editable | sed 's/^torch==\([0-9.]*\)+.*/torch==\1/'; } > requirements.lock.new

@@ -45,9 +45,9 @@ class GlyphConfig:
         seed: another seed is another world.
     """
 
-    alphabets: int = 20
-    characters: int = 25
-    drawers: int = 20
+    alphabets: int = 16
+    characters: int = 20
+    drawers: int = 16
     stroke_shapes: int = 7
     size: int = 56
     point_jitter: float = 0.022
@@ -58,14 +58,15 @@ class GlyphConfig:
 
 def glyph_family(tasks: ImageTaskConfig, glyphs: GlyphConfig | None = None) -> ImageFamily:
     """Few-shot tasks of made-up characters; the last quarter of the alphabets is held out, whole."""
-    classes = draw_glyphs(glyphs or GlyphConfig())
+    classes = draw_glyphs(glyphs)
     held_out = classes.groups[-max(1, round(len(classes.groups) * HELD_OUT_SHARE)) :]
     training, others = classes.hold_out_groups(held_out)
     return ImageFamily(tasks, training=training, held_out=others)
 
 
-def draw_glyphs(config: GlyphConfig) -> ImageClasses:
+def draw_glyphs(config: GlyphConfig | None = None) -> ImageClasses:
     """Draw every character of every alphabet; the groups are the alphabets."""
+    config = config or GlyphConfig()
     return gather_classes(
         (f"alphabet{alphabet:02d}", f"character{character:02d}", list(drawings))
         for alphabet in range(config.alphabets)

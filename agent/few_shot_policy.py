@@ -1,0 +1,275 @@
+"""A few-shot image classifier that can be carried about: one or more learners in one safetensors file.
+
+Given a few images of each of some classes never met before, it says to which class other images belong. Every learner
+(member) looks at every image in several views, each the image a little deformed; a member is shown all views of the
+support images as further examples, and its answers to the views of a query are averaged:
+
+    score_n(x) = 1/(B V) Σ_members Σ_views z_n(v(x)),      p(n | x) = softmax_n score(x).
+
+Each query is answered on its own: what else is asked does not matter.
+
+Shapes: S support images, Q query images, N classes, V views, B members, R the side of an image as read, P as embedded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from torch import Tensor
+
+from agent.errors import AgentError
+from agent.learners.protocol import FewShotLearner, Predictor
+from agent.learners.registry import restore
+from envs.few_shot.image_classes import ink_extents
+from envs.few_shot.warps import WarpConfig, apply_warp, draw_warp, scaled, smooth_for
+from memory.parameters import encode, write_durably
+
+METADATA_KEY = "few_shot_policy"
+CHECKSUM_KEY = "few_shot_sha256"
+FORMAT = 1
+QUERIES_AT_ONCE = 256
+ANY_WAYS = frozenset({"prototypical", "matching", "versa"})
+"""Learners whose tasks may have other numbers of classes than they were trained with."""
+
+USUAL_EXTENTS = (0.75, 1.33)
+"""Support images whose ink is this much smaller or larger than that of the images learned from are left as they are;
+beyond, all images are brought to the learned size by one common factor."""
+
+
+class FewShotPolicyError(AgentError):
+    """A few-shot policy, or what it was asked about, that cannot be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewConfig:
+    """The views that a policy takes of each image; the first is always the image as it is.
+
+    Attributes:
+        count: V.
+        warp: how far the others are deformed.
+        seed: of the others.
+    """
+
+    count: int = 9
+    warp: WarpConfig = field(
+        default_factory=lambda: WarpConfig(rotation_degrees=10.0, log_scale=0.14, shear=0.14, shift=0.03, bend=0.0)
+    )
+    seed: int = 5
+
+
+class FewShotPolicy:
+    """Members and views; see the module.
+
+    Args:
+        members: learners of images of one size.
+        views: how each image is looked at.
+        ink_extent: median extent of the ink of the images learned from, as a share of their side.
+        provenance: JSON values: what it was trained on and how.
+
+    Raises:
+        FewShotPolicyError: the members do not look at grey images of one size.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[FewShotLearner],
+        *,
+        views: ViewConfig | None = None,
+        ink_extent: float = 0.5,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        shapes = {member.shapes.input_shape for member in members}
+        if len(shapes) != 1 or len(shape := shapes.pop()) != 3 or shape[0] != 1 or shape[1] != shape[2]:
+            raise FewShotPolicyError(
+                operation="building a few-shot policy from",
+                subject=f"{len(members)} learners",
+                found="they do not all look at square grey images of one size.",
+            )
+        self.members = tuple(members)
+        self.views = views or ViewConfig()
+        self.ink_extent = ink_extent
+        self.provenance = dict(provenance or {})
+        self.size = shape[1]
+
+    def adapt(self, images: UInt8[Tensor, "S R R"], labels: Int64[Tensor, "S"]) -> AdaptedPolicy:
+        """Learn the classes from their support images.
+
+        Args:
+            images: in the common form of ``envs.few_shot.image_classes``.
+            labels: 0 … N - 1, each at least once.
+
+        Raises:
+            FewShotPolicyError: a member was made for another number of classes.
+        """
+        num_ways = int(labels.max()) + 1
+        self._check_ways(num_ways)
+        factor = self._zoom(images)
+        support = torch.stack(self.look(images, factor), 1).flatten(0, 1).unsqueeze(0)
+        repeated = labels.repeat_interleave(self.views.count).unsqueeze(0)
+        predictors = [member.adapt(support, repeated) for member in self.members]
+        return AdaptedPolicy(policy=self, predictors=tuple(predictors), zoom=factor)
+
+    def look(self, images: UInt8[Tensor, "I R R"], zoom: float) -> list[Float[Tensor, "I 1 P P"]]:
+        """Every view of the images.
+
+        Args:
+            images: in the common form.
+            zoom: by how much they are larger than those learned from.
+        """
+        generator = np.random.default_rng(self.views.seed)
+        upright = np.zeros(1, dtype=np.int64)
+        smooth = smooth_for(images, self.size)
+        seen = []
+        for view in range(self.views.count):
+            warp = draw_warp(self.views.warp if view else None, upright, generator=generator)
+            seen.append(apply_warp(smooth, scaled(warp, zoom, num_images=len(images)), size=self.size))
+        return seen
+
+    def save(self, path: Path) -> str:
+        """Write the policy to a safetensors file, durably; return the file's sha256."""
+        content = self.to_bytes()
+        write_durably(path.absolute(), content)
+        return hashlib.sha256(content).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """The policy as the content of a safetensors file: equal policies give equal bytes."""
+        tensors = {
+            f"members.{number}.{name}": tensor.detach().cpu().numpy()
+            for number, member in enumerate(self.members)
+            for name, tensor in member.initialization().items()
+        }
+        described = {
+            "format": FORMAT,
+            "members": [member.to_meta() for member in self.members],
+            "views": asdict(self.views),
+            "ink_extent": self.ink_extent,
+            "provenance": self.provenance,
+        }
+        return encode(
+            tensors,
+            metadata={
+                METADATA_KEY: json.dumps(described, sort_keys=True, ensure_ascii=False),
+                CHECKSUM_KEY: _checksum(tensors),
+            },
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> FewShotPolicy:
+        """Read a policy from a file.
+
+        Raises:
+            FewShotPolicyError: it is not a few-shot policy, or it is damaged.
+            OSError: it cannot be read.
+        """
+        return cls.from_bytes(path.read_bytes(), subject=str(path))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, subject: str) -> FewShotPolicy:
+        """The policy that :meth:`to_bytes` wrote.
+
+        Args:
+            content: of the file.
+            subject: what to call it in errors.
+
+        Raises:
+            FewShotPolicyError: it is not a few-shot policy, or it is damaged.
+        """
+        tensors, metadata = _decode(content, subject)
+        if METADATA_KEY not in metadata:
+            raise _refusal(subject, "it holds no few-shot policy.", "`learnd few-shot train` writes one.")
+        if metadata.get(CHECKSUM_KEY) != _checksum({name: tensor.numpy() for name, tensor in tensors.items()}):
+            raise _refusal(subject, "its tensors do not match their checksum.", "Take another copy: it is damaged.")
+        described = json.loads(metadata[METADATA_KEY])
+        if described["format"] != FORMAT:
+            raise _refusal(subject, f"its format is {described['format']}.", f"This learnd reads format {FORMAT}.")
+        members = []
+        for number, meta in enumerate(described["members"]):
+            start = f"members.{number}."
+            own = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+            members.append(restore(own, meta))
+        warp = WarpConfig(**described["views"]["warp"])
+        return cls(
+            members,
+            views=ViewConfig(**{**described["views"], "warp": warp}),
+            ink_extent=described["ink_extent"],
+            provenance=described["provenance"],
+        )
+
+    def _check_ways(self, num_ways: int) -> None:
+        for member in self.members:
+            name = member.to_meta()["learner"]
+            if name not in ANY_WAYS and member.shapes.output_size != num_ways:
+                raise FewShotPolicyError(
+                    operation="telling classes apart",
+                    subject=f"{num_ways} classes",
+                    found=f"the policy's learner {name} was made for {member.shapes.output_size}.",
+                    hint=f"Policies of {', '.join(sorted(ANY_WAYS))} learners take any number.",
+                )
+
+    def _zoom(self, images: UInt8[Tensor, "S R R"]) -> float:
+        extent = float(ink_extents(images).median())
+        factor = extent / self.ink_extent if extent else 1.0
+        return 1.0 if USUAL_EXTENTS[0] < factor < USUAL_EXTENTS[1] else factor
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptedPolicy:
+    """A policy that has been shown N classes.
+
+    Attributes:
+        predictors: one a member.
+        zoom: by how much images are larger than those learned from.
+    """
+
+    policy: FewShotPolicy
+    predictors: tuple[Predictor, ...]
+    zoom: float
+
+    def scores(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
+        """The mean logits over members and views of each query."""
+        return torch.cat([self._scores(part) for part in torch.split(images, QUERIES_AT_ONCE)])
+
+    def probabilities(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
+        """The probability of each class, for each query."""
+        return self.scores(images).softmax(1)
+
+    def _scores(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
+        views = self.policy.look(images, self.zoom)
+        each = [predictor(view.unsqueeze(0)).squeeze(0) for predictor in self.predictors for view in views]
+        return torch.stack(each).mean(0)
+
+
+def _decode(content: bytes, subject: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors.torch import load
+
+    try:
+        tensors = load(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise _refusal(subject, f"it is not a safetensors file: {error}.", "Name a file or a version.") from error
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    return tensors, header.get("__metadata__") or {}
+
+
+def _checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Digest of names, types, shapes and values, whatever the memory's layout."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes(order="C"))
+    return digest.hexdigest()
+
+
+def _refusal(subject: str, found: str, hint: str) -> FewShotPolicyError:
+    return FewShotPolicyError(operation="reading few-shot policy", subject=subject, found=found, hint=hint)

@@ -1,0 +1,282 @@
+"""Making a few-shot policy from a folder of characters by alphabet (Omniglot's layout): the recipe and the program.
+
+Each member is a prototypical network with a residual embedding, trained on its own seed in a process of its own, one
+core each. What the recipe does beyond the paper is told, with measurements, in ``docs/few-shot.md``.
+
+``python -m agent.few_shot_training`` trains one member and says how it goes on stdout, one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from agent.errors import AgentError
+from agent.few_shot_policy import FewShotPolicy
+from agent.learners.embedding_training import TrainingConfig
+from agent.learners.embeddings import EmbeddingConfig, EmbeddingKind
+from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
+from envs.family import Split
+from envs.few_shot.image_classes import ImageClasses, ink_extents, read_image_folder
+from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
+from envs.few_shot.tasks import FewShotShapes
+from envs.few_shot.warps import WarpConfig
+
+TIMED_UPDATES = 12
+UNTIMED_UPDATES = 3
+REPORT_EVERY = 20
+
+
+class FewShotTrainingError(AgentError):
+    """A member could not be trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShotRecipe:
+    """How a policy is trained.
+
+    Attributes:
+        members: B; each takes a core.
+        updates: outer steps of each member, where the time allows.
+        minutes: wall time that a member's updates may take; on a slower machine there are fewer of them.
+        tasks: what a task looks like.
+        embedding: f_φ.
+        learning_rate: Adam's, at its highest.
+        average_decay: of the averaged weights.
+    """
+
+    members: int = 2
+    updates: int = 8_000
+    minutes: float = 25.0
+    tasks: ImageTaskConfig = field(
+        default_factory=lambda: ImageTaskConfig(
+            ways=20,
+            shots=1,
+            queries=5,
+            size=35,
+            within_group=0.7,
+            orientations=8,
+            aligned=0.5,
+            warp=WarpConfig(rotation_degrees=15.0, log_scale=0.2, shear=0.2, shift=0.08, bend=0.025),
+        )
+    )
+    embedding: EmbeddingConfig = field(
+        default_factory=lambda: EmbeddingConfig(
+            kind=EmbeddingKind.RESIDUAL, channels=(32, 64, 96, 128), is_bfloat16=True
+        )
+    )
+    learning_rate: float = 2e-3
+    average_decay: float = 0.998
+
+    def learner(self, family: ImageFamily, *, seed: int, planned_updates: int) -> PrototypicalLearner:
+        """A new member."""
+        config = PrototypicalConfig(
+            embedding=self.embedding,
+            is_scale_learned=True,
+            every_image_supports=True,
+            training=TrainingConfig(
+                learning_rate=self.learning_rate, planned_updates=planned_updates, average_decay=self.average_decay
+            ),
+        )
+        return PrototypicalLearner(FewShotShapes.of(family), config, generator=torch.Generator().manual_seed(seed))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberProgress:
+    """How far a member is.
+
+    Attributes:
+        member: which, from 0.
+        update: outer steps taken.
+        planned_updates: of how many.
+        loss: mean since the last report.
+        cpu_s: processor time taken by its updates.
+    """
+
+    member: int
+    update: int
+    planned_updates: int
+    loss: float
+    cpu_s: float
+
+
+def train_member(
+    classes: ImageClasses, recipe: FewShotRecipe, *, seed: int, member: int, report: Callable[[MemberProgress], None]
+) -> PrototypicalLearner:
+    """Train one member; equal arguments give equal members where the time allows all updates.
+
+    Args:
+        classes: all of them are trained on.
+        recipe: how.
+        seed: of the policy; members' seeds follow from it.
+        member: which, from 0.
+        report: told every few updates.
+    """
+    own_seed = 1_000 * seed + member
+    family = ImageFamily(replace(recipe.tasks, seed=own_seed), training=classes)
+    planned = min(recipe.updates, int(recipe.minutes * 60.0 / _seconds_per_update(recipe, family)))
+    learner = recipe.learner(family, seed=own_seed, planned_updates=planned)
+    started, losses = time.process_time(), []
+    for update in range(planned):
+        batch = family.sample(1, split=Split.TRAINING, first_task=update)
+        losses.append(learner.update(batch)["loss"])
+        if (update + 1) % REPORT_EVERY == 0 or update + 1 == planned:
+            mean, cpu_s = sum(losses) / len(losses), time.process_time() - started
+            report(MemberProgress(member=member, update=update + 1, planned_updates=planned, loss=mean, cpu_s=cpu_s))
+            losses.clear()
+    return learner
+
+
+def _seconds_per_update(recipe: FewShotRecipe, family: ImageFamily) -> float:
+    """Wall time of an update, measured on a learner that is thrown away."""
+    learner = recipe.learner(family, seed=0, planned_updates=1)
+    started = 0.0
+    for update in range(UNTIMED_UPDATES + TIMED_UPDATES):
+        if update == UNTIMED_UPDATES:
+            started = time.monotonic()
+        learner.update(family.sample(1, split=Split.TRAINING, first_task=update))
+    return (time.monotonic() - started) / TIMED_UPDATES
+
+
+def policy_of(
+    members: Sequence[PrototypicalLearner], classes: ImageClasses, recipe: FewShotRecipe, *, seed: int
+) -> FewShotPolicy:
+    """Trained members as a policy."""
+    indices = torch.cat([torch.arange(found.start, found.start + found.count) for found in classes.classes])
+    provenance: dict[str, Any] = {
+        "recipe": json.loads(json.dumps(asdict(recipe))),
+        "seed": seed,
+        "updates": [member.num_updates for member in members],
+        "groups": {group: sum(found.group == group for found in classes.classes) for group in classes.groups},
+    }
+    extent = float(ink_extents(classes.images[indices]).median())
+    return FewShotPolicy(members, ink_extent=extent, provenance=provenance)
+
+
+def train_policy(
+    data: Sequence[Path],
+    recipe: FewShotRecipe,
+    *,
+    hold_out: Sequence[str] = (),
+    seed: int = 0,
+    report: Callable[[MemberProgress], None] = lambda _: None,
+) -> FewShotPolicy:
+    """Train a policy's members side by side, one process and one thread each.
+
+    Args:
+        data: folders or zip files of alphabet/class/image.
+        recipe: how.
+        hold_out: alphabets that are not trained on.
+        seed: another seed makes another policy.
+        report: told as the members get on, from one thread at a time.
+
+    Raises:
+        FewShotTrainingError: a member's process failed; its last words are told.
+        ImageReadError: the data cannot be read.
+    """
+    classes, _ = read_image_folder(*data).hold_out_groups(hold_out)
+    with tempfile.TemporaryDirectory(prefix="learnd-few-shot-") as folder:
+        asked = {"recipe": _recipe_to_json(recipe), "data": [str(path) for path in data], "hold_out": list(hold_out)}
+        requests = [
+            json.dumps({**asked, "seed": seed, "member": member, "output": f"{folder}/{member}.safetensors"})
+            for member in range(recipe.members)
+        ]
+        with ExitStack() as running:
+            _follow([running.enter_context(_member_process(request)) for request in requests], report)
+        members = [_load_member(Path(folder) / f"{member}.safetensors") for member in range(recipe.members)]
+    return policy_of(members, classes, recipe, seed=seed)
+
+
+@contextmanager
+def _member_process(request: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that trains one member; it is ended when the block is left."""
+    command = [sys.executable, "-m", "agent.few_shot_training"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            if process.stdin is not None:
+                process.stdin.write(request)
+                process.stdin.close()
+            yield process
+        finally:
+            process.kill()
+
+
+def _follow(processes: Sequence[subprocess.Popen[str]], report: Callable[[MemberProgress], None]) -> None:
+    """Pass on what the members report until all have ended."""
+    one_at_a_time = threading.Lock()
+    last_words: dict[int, str] = {}
+
+    def read_reports(stream: Any) -> None:
+        for line in stream:
+            with one_at_a_time:
+                report(MemberProgress(**json.loads(line)))
+
+    def read_errors(member: int, stream: Any) -> None:
+        last_words[member] = stream.read()[-2_000:]
+
+    threads = [threading.Thread(target=read_reports, args=(process.stdout,)) for process in processes]
+    threads += [threading.Thread(target=read_errors, args=(k, process.stderr)) for k, process in enumerate(processes)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for member, process in enumerate(processes):
+        if process.wait() != 0:
+            raise FewShotTrainingError(
+                operation="training member",
+                subject=str(member),
+                found=f"its process ended with status {process.returncode}:\n{last_words[member]}",
+            )
+
+
+def _load_member(path: Path) -> PrototypicalLearner:
+    tensors = load_file(path)
+    meta = json.loads(path.with_suffix(".json").read_text())
+    return PrototypicalLearner.from_tensors(tensors, meta)
+
+
+def _recipe_to_json(recipe: FewShotRecipe) -> dict[str, Any]:
+    return {**asdict(recipe), "embedding": recipe.embedding.to_json()}
+
+
+def _recipe_from_json(values: dict[str, Any]) -> FewShotRecipe:
+    tasks = values["tasks"]
+    warp = None if tasks["warp"] is None else WarpConfig(**tasks["warp"])
+    embedding = EmbeddingConfig.from_json(values["embedding"])
+    return FewShotRecipe(**{**values, "tasks": ImageTaskConfig(**{**tasks, "warp": warp}), "embedding": embedding})
+
+
+def main() -> None:
+    """Train the member that the request on stdin asks for."""
+    argparse.ArgumentParser(prog="python -m agent.few_shot_training", description=__doc__).parse_args()
+    asked = json.load(sys.stdin)
+    torch.set_num_threads(1)
+    classes, _ = read_image_folder(*map(Path, asked["data"])).hold_out_groups(asked["hold_out"])
+
+    def report(progress: MemberProgress) -> None:
+        sys.stdout.write(json.dumps(asdict(progress)) + "\n")
+        sys.stdout.flush()
+
+    recipe = _recipe_from_json(asked["recipe"])
+    learner = train_member(classes, recipe, seed=asked["seed"], member=asked["member"], report=report)
+    output = Path(asked["output"])
+    save_file(learner.initialization(), output)
+    output.with_suffix(".json").write_text(json.dumps(learner.to_meta()))
+
+
+if __name__ == "__main__":
+    main()

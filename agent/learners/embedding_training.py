@@ -1,0 +1,123 @@
+"""What the learners that compare features share: a module trained by Adam, its averaged weights, its whole state.
+
+The averaged weights are an exponential moving average of the trained ones (Polyak & Juditsky 1992): they are what
+adapts and what is published. Without averaging they are the trained ones.
+
+State under these names: ``parameters.*`` and ``buffers.*`` (averaged: what adapts), ``training.parameters.*`` and
+``training.buffers.*`` (where averaging makes them differ), ``optimizer.*``.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from agent.learners.state import load_optimizer, load_parameters, optimizer_to_tensors, under_prefix, with_prefix
+
+WARM_UP_UPDATES = 100
+MAX_GRADIENT_NORM = 5.0
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a module is trained.
+
+    Attributes:
+        learning_rate: Adam's.
+        planned_updates: the rate rises from 0 over the first 100 updates and falls along a cosine to a fiftieth by
+            then; None keeps it constant from the start.
+        average_decay: share of the average that one update keeps; 0 averages nothing. At first it is less, so that the
+            start is forgotten: min(this, 1 - 5 / (n + 5)) at update n.
+    """
+
+    learning_rate: float = 1e-3
+    planned_updates: int | None = None
+    average_decay: float = 0.0
+
+    def rate(self, num_updates: int) -> float:
+        """The learning rate of the next update."""
+        if self.planned_updates is None:
+            return self.learning_rate
+        fraction = min(1.0, num_updates / self.planned_updates)
+        warm_up = min(1.0, (num_updates + 1) / WARM_UP_UPDATES)
+        return self.learning_rate * warm_up * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * fraction)))
+
+
+class Training(Generic[ModuleT]):
+    """A module being trained, and the averaged one that is used.
+
+    Args:
+        module: it is trained in place.
+        config: how.
+    """
+
+    def __init__(self, module: ModuleT, config: TrainingConfig) -> None:
+        self.config = config
+        self.trained = module.train()
+        self.averaged: ModuleT = copy.deepcopy(module).eval().requires_grad_(requires_grad=False)
+        self.num_updates = 0
+        self._optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate)
+
+    def step(self, loss: Tensor) -> None:
+        """Take one step down the gradient of the loss."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.config.rate(self.num_updates)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.trained.parameters(), MAX_GRADIENT_NORM)
+        self._optimizer.step()
+        self.num_updates += 1
+        self._average()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(self.config.average_decay, 1.0 - 5.0 / (self.num_updates + 5.0))
+        trained = self.trained.state_dict()
+        for name, average in self.averaged.state_dict().items():
+            if decay > 0.0 and average.is_floating_point():
+                average.lerp_(trained[name], 1.0 - decay)
+            else:
+                average.copy_(trained[name])
+
+    def frozen_copy(self) -> ModuleT:
+        """The averaged module as it is now; later steps do not reach it."""
+        return copy.deepcopy(self.averaged)
+
+    def initialization(self) -> dict[str, Tensor]:
+        """What is published: the averaged weights and running statistics."""
+        return _module_to_tensors("", self.averaged)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """The whole state."""
+        tensors = self.initialization()
+        if self.config.average_decay > 0.0:
+            tensors |= _module_to_tensors("training.", self.trained)
+        return tensors | optimizer_to_tensors(self._optimizer, self.trained.named_parameters())
+
+    def load_tensors(self, tensors: Mapping[str, Tensor], *, num_updates: int) -> None:
+        """Take the state that :meth:`to_tensors` gave, or an initialization alone: then the optimiser begins anew."""
+        _load_module("", self.averaged, tensors)
+        is_whole = any(name.startswith("training.parameters.") for name in tensors)
+        _load_module("training." if is_whole else "", self.trained, tensors)
+        load_optimizer(self._optimizer, self.trained.named_parameters(), tensors)
+        self.num_updates = num_updates
+
+
+def _module_to_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    parameters = with_prefix(f"{prefix}parameters", dict(module.named_parameters()))
+    return parameters | with_prefix(f"{prefix}buffers", dict(module.named_buffers()))
+
+
+def _load_module(prefix: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    load_parameters(module.named_parameters(), under_prefix(f"{prefix}parameters", tensors))
+    buffers: Any = dict(module.named_buffers())
+    for name, value in under_prefix(f"{prefix}buffers", tensors).items():
+        buffers[name].copy_(value)

@@ -1,0 +1,161 @@
+"""The networks that turn an input into features, shared by the learners that compare examples.
+
+Unlike ``networks``, there is one set of parameters for all tasks: what adapts is what is made of the features. Batches
+are normalised by their own statistics while learning and by the running ones when predicting, so that no prediction
+depends on what else is asked.
+
+Convolutions run channels-last, and on request in bfloat16.
+
+Shapes: B examples, M tasks, S examples a task, E features; ``*X`` is one input's own shape.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own custom)
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class EmbeddingKind(StrEnum):
+    """How an input becomes features."""
+
+    CONV4 = "conv4"
+    """Four times convolution, normalisation, rectification, halving (Vinyals et al. 2016, section 4.1); any number of
+    times in fact, one per entry of ``channels``."""
+
+    RESIDUAL = "residual"
+    """A strided convolution and residual blocks of two convolutions, halving between them."""
+
+    MLP = "mlp"
+    """Linear layers with rectification between them; for vectors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingConfig:
+    """Which embedding f_φ (Snell et al. 2017) is learned.
+
+    Attributes:
+        kind: its layout.
+        channels: width of each layer or block.
+        is_bfloat16: run convolutions in bfloat16 (parameters, normalisation and features stay float32).
+    """
+
+    kind: EmbeddingKind = EmbeddingKind.CONV4
+    channels: tuple[int, ...] = (64, 64, 64, 64)
+    is_bfloat16: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return {**asdict(self), "kind": self.kind.value, "channels": list(self.channels)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> EmbeddingConfig:
+        """The settings that :meth:`to_json` wrote."""
+        return cls(**{**values, "kind": EmbeddingKind(values["kind"]), "channels": tuple(values["channels"])})
+
+
+class Embedding(nn.Module):
+    """f_φ: inputs to features.
+
+    Args:
+        input_shape: (channels, height, width) for the convolutional kinds; any for ``MLP``.
+        config: the layout.
+        generator: draws the weights (He et al. 2015).
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], config: EmbeddingConfig, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        if config.kind is EmbeddingKind.MLP:
+            self.layers = _perceptron(math.prod(input_shape), config.channels)
+        elif config.kind is EmbeddingKind.CONV4:
+            self.layers = _convolutions(input_shape[0], config.channels)
+        else:
+            self.layers = _residual_blocks(input_shape[0], config.channels)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, generator=generator)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with torch.no_grad():
+            self.eval()
+            self.num_features = self(torch.zeros(1, *input_shape)).shape[1]
+            self.train()
+
+    def forward(self, x: Float[Tensor, "B *X"]) -> Float[Tensor, "B E"]:
+        """Embed each example."""
+        if self.config.kind is EmbeddingKind.MLP:
+            features: Tensor = self.layers(x.flatten(1))
+            return features
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.is_bfloat16):
+            maps: Tensor = self.layers(x.contiguous(memory_format=torch.channels_last))
+        # In the order of the channels' places, so that features do not depend on the memory's layout.
+        return maps.contiguous().flatten(1).to(x.dtype)
+
+    def embed_tasks(self, x: Float[Tensor, "M S *X"]) -> Float[Tensor, "M S E"]:
+        """Embed the examples of M tasks."""
+        features: Tensor = self(x.flatten(0, 1))
+        return features.view(*x.shape[:2], -1)
+
+
+class _ResidualBlock(nn.Module):
+    """y = relu(W_s x + BN(conv(relu(BN(conv(x)))))) (He et al. 2016), of an input that is halved first on request."""
+
+    def __init__(self, fan_in: int, fan_out: int, *, is_halving: bool) -> None:
+        super().__init__()
+        self.is_halving = is_halving
+        self.first = nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False)
+        self.first_norm = nn.BatchNorm2d(fan_out)
+        self.second = nn.Conv2d(fan_out, fan_out, 3, padding=1, bias=False)
+        self.second_norm = nn.BatchNorm2d(fan_out)
+        self.shortcut = nn.Identity() if fan_in == fan_out else nn.Conv2d(fan_in, fan_out, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.is_halving:
+            x = F.max_pool2d(x, 2, ceil_mode=True)
+        hidden = self.first_norm(self.first(x)).relu()
+        added: Tensor = self.second_norm(self.second(hidden)) + self.shortcut(x)
+        return added.relu()
+
+
+def _convolutions(fan_in: int, channels: tuple[int, ...]) -> nn.Sequential:
+    """Layers of ``EmbeddingKind.CONV4``.
+
+    Halving stands before normalisation: where a channel's scale is positive (it starts at 1) the maximum is the same,
+    at a quarter of the work.
+    """
+    layers: list[nn.Module] = []
+    for width in channels:
+        layers += [
+            nn.Conv2d(fan_in, width, 3, padding=1, bias=False),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        ]
+        fan_in = width
+    return nn.Sequential(*layers)
+
+
+def _residual_blocks(fan_in: int, channels: tuple[int, ...]) -> nn.Sequential:
+    """A 5 × 5 convolution of stride 2, then one block a width; the first does not halve again."""
+    stem = [nn.Conv2d(fan_in, channels[0], 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU()]
+    blocks = [
+        _ResidualBlock(before, after, is_halving=position > 0)
+        for position, (before, after) in enumerate(itertools.pairwise(channels))
+    ]
+    return nn.Sequential(*stem, *blocks)
+
+
+def _perceptron(fan_in: int, widths: tuple[int, ...]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += [nn.Linear(fan_in, width), nn.ReLU()]
+        fan_in = width
+    return nn.Sequential(*layers[:-1])

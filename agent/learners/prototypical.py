@@ -1,0 +1,260 @@
+"""Prototypical Networks (Snell, Swersky & Zemel 2017, arXiv:1703.05175).
+
+A class is where the mean of its support examples' features lies, and a query belongs to the nearest:
+
+    c_n = 1/K Σ_{(x, y) ∈ S, y = n} f_φ(x)                               (eq. 1)
+    p(y = n | x) = softmax_n(-γ d(f_φ(x), c_n))                           (eq. 2)
+    J(φ) = -mean over queries of log p(y | x)                             (section 2.2)
+
+with d the squared Euclidean distance or the cosine distance. Nothing in it depends on the number of classes, so tasks
+of more ways than are wanted later make better features (section 2.6): train with a family of higher way.
+
+Departures from the paper, each off by default:
+- ``is_scale_learned``: γ is learned (γ = 1 in the paper); with cosine distance it has to be.
+- ``every_image_supports``: in one-shot tasks every example is in turn its class's only support and the others are
+  queries. One pass through the embedding then serves K + Q one-shot tasks instead of one.
+- averaged weights, a decaying learning rate, bfloat16 (``TrainingConfig``, ``EmbeddingConfig``).
+
+Shapes: M tasks, N ways, S = N · K support examples, Q query examples, J = (S + Q) / N examples a class, E features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own custom)
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from agent.learners.embedding_training import Training, TrainingConfig
+from agent.learners.embeddings import Embedding, EmbeddingConfig
+from envs.few_shot.tasks import FewShotBatch, FewShotShapes
+
+LEARNED_EUCLIDEAN_SCALE = 8.0
+"""γ · E at the start, where γ is learned: distances of features of unit variance come out between 0 and some tens."""
+
+LEARNED_COSINE_SCALE = 12.0
+
+
+class Distance(StrEnum):
+    """d of equation 2."""
+
+    EUCLIDEAN = "euclidean"
+    """|u - v|²"""
+
+    COSINE = "cosine"
+    """1 - u·v / (|u| |v|)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrototypicalConfig:
+    """Settings of a prototypical network.
+
+    Attributes:
+        embedding: f_φ.
+        distance: d.
+        is_scale_learned: learn γ instead of keeping it 1.
+        every_image_supports: use each example of a one-shot task as support in turn.
+        training: Adam's settings; the paper has 1e-3, halved every 2,000 tasks.
+    """
+
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    distance: Distance = Distance.EUCLIDEAN
+    is_scale_learned: bool = False
+    every_image_supports: bool = False
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return {
+            "embedding": self.embedding.to_json(),
+            "distance": self.distance.value,
+            "is_scale_learned": self.is_scale_learned,
+            "every_image_supports": self.every_image_supports,
+            "training": vars(self.training).copy(),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> PrototypicalConfig:
+        """The settings that :meth:`to_json` wrote."""
+        return cls(
+            embedding=EmbeddingConfig.from_json(values["embedding"]),
+            distance=Distance(values["distance"]),
+            is_scale_learned=values["is_scale_learned"],
+            every_image_supports=values["every_image_supports"],
+            training=TrainingConfig(**values["training"]),
+        )
+
+
+class PrototypicalNetwork(nn.Module):
+    """f_φ and γ.
+
+    Args:
+        shapes: only the input's shape counts.
+        config: the settings.
+        generator: draws the weights.
+    """
+
+    def __init__(self, shapes: FewShotShapes, config: PrototypicalConfig, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.distance = config.distance
+        self.embedding = Embedding(shapes.input_shape, config.embedding, generator=generator)
+        self.log_scale: nn.Parameter | None = None
+        if config.is_scale_learned:
+            is_cosine = config.distance is Distance.COSINE
+            start = LEARNED_COSINE_SCALE if is_cosine else LEARNED_EUCLIDEAN_SCALE / self.embedding.num_features
+            self.log_scale = nn.Parameter(torch.tensor(math.log(start)))
+
+    def logits(self, features: Float[Tensor, "M Q E"], prototypes: Float[Tensor, "M N E"]) -> Float[Tensor, "M Q N"]:
+        """-γ d(f, c) of equation 2."""
+        if self.distance is Distance.COSINE:
+            distances = 1.0 - F.normalize(features, dim=2) @ F.normalize(prototypes, dim=2).mT
+        else:
+            distances = squared_distances(features, prototypes)
+        return -distances if self.log_scale is None else -distances * self.log_scale.exp()
+
+
+class PrototypicalLearner:
+    """Learns an embedding in which classes lie apart.
+
+    Args:
+        shapes: of the tasks; it adapts to tasks of any number of ways and shots.
+        config: the settings.
+        generator: draws the weights.
+        device: where the parameters live.
+
+    Raises:
+        ValueError: the tasks are no classification.
+    """
+
+    def __init__(
+        self,
+        shapes: FewShotShapes,
+        config: PrototypicalConfig | None = None,
+        *,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if not shapes.is_classification:
+            raise ValueError("building a prototypical network: the tasks are a regression, which has no classes.")
+        self.shapes = shapes
+        self.config = config or PrototypicalConfig()
+        network = PrototypicalNetwork(shapes, self.config, generator=generator).to(device)
+        self._training = Training(network, self.config.training)
+
+    @property
+    def num_updates(self) -> int:
+        """Outer steps taken."""
+        return self._training.num_updates
+
+    def update(self, batch: FewShotBatch) -> dict[str, float]:
+        """Take one step down J on M tasks."""
+        network = self._training.trained
+        num_support = batch.support_y.shape[1]
+        features = network.embedding.embed_tasks(torch.cat([batch.support_x, batch.query_x], 1))
+        if self.config.every_image_supports and num_support == _num_ways(batch.support_y):
+            labels = torch.cat([batch.support_y, batch.query_y], 1)
+            loss, accuracy = _loss_of_every_support(network, features, labels)
+        else:
+            means = prototypes(features[:, :num_support], batch.support_y, num_ways=_num_ways(batch.support_y))
+            logits = network.logits(features[:, num_support:], means)
+            loss = F.cross_entropy(logits.flatten(0, 1), batch.query_y.flatten())
+            accuracy = (logits.argmax(2) == batch.query_y).float().mean()
+        self._training.step(loss)
+        return {"loss": loss.item(), "accuracy": accuracy.item()}
+
+    def adapt(self, support_x: Tensor, support_y: Tensor) -> PrototypicalPredictor:
+        """Take each class's mean."""
+        network = self._training.frozen_copy()
+        with torch.no_grad():
+            features = network.embedding.embed_tasks(support_x)
+            means = prototypes(features, support_y, num_ways=_num_ways(support_y))
+        return PrototypicalPredictor(network=network, prototypes=means)
+
+    def initialization(self) -> dict[str, Tensor]:
+        """The embedding and γ."""
+        return self._training.initialization()
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """The whole state."""
+        return self._training.to_tensors()
+
+    def to_meta(self) -> dict[str, Any]:
+        """What the tensors do not tell."""
+        return {
+            "learner": "prototypical",
+            "shapes": self.shapes.to_json(),
+            "config": self.config.to_json(),
+            "num_updates": self.num_updates,
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> PrototypicalLearner:
+        """The learner of which :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta` tell."""
+        learner = cls(
+            FewShotShapes.from_json(meta["shapes"]),
+            PrototypicalConfig.from_json(meta["config"]),
+            generator=torch.Generator(),
+        )
+        learner._training.load_tensors(tensors, num_updates=int(meta["num_updates"]))
+        return learner
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrototypicalPredictor:
+    """The classes' means, and the network to compare with them.
+
+    Attributes:
+        prototypes: [M, N, E].
+    """
+
+    network: PrototypicalNetwork
+    prototypes: Tensor
+
+    @torch.no_grad()
+    def __call__(self, query_x: Float[Tensor, "M Q *X"]) -> Float[Tensor, "M Q N"]:
+        """Logits of each query."""
+        return self.network.logits(self.network.embedding.embed_tasks(query_x), self.prototypes)
+
+
+def prototypes(
+    features: Float[Tensor, "M S E"], labels: Int64[Tensor, "M S"], *, num_ways: int
+) -> Float[Tensor, "M N E"]:
+    """c_n, the mean features of each class (equation 1); classes may have unequally many examples."""
+    members = F.one_hot(labels, num_ways).to(features.dtype)
+    return (members.mT @ features) / members.sum(1).unsqueeze(2)
+
+
+def squared_distances(left: Float[Tensor, "M Q E"], right: Float[Tensor, "M N E"]) -> Float[Tensor, "M Q N"]:
+    """|u - v|² = |u|² - 2 u·v + |v|²."""
+    products = left @ right.mT
+    return left.square().sum(2).unsqueeze(2) - 2.0 * products + right.square().sum(2).unsqueeze(1)
+
+
+def _loss_of_every_support(
+    network: PrototypicalNetwork, features: Float[Tensor, "M Z E"], labels: Int64[Tensor, "M Z"]
+) -> tuple[Tensor, Tensor]:
+    """J and the accuracy over J one-shot tasks that share their images.
+
+    Task j takes the j-th example of each class as support and asks about all others.
+    """
+    num_ways = _num_ways(labels)
+    per_class = labels.shape[1] // num_ways
+    order = labels.argsort(dim=1, stable=True)
+    features = features.gather(1, order.unsqueeze(2).expand_as(features))
+    # [M, N, J, N, J]: query (n, j) against support (n', j').
+    logits = network.logits(features, features)
+    log_p = logits.view(len(labels), num_ways, per_class, num_ways, per_class).log_softmax(3)
+    own = log_p.diagonal(dim1=1, dim2=3)  # [M, J, J', N]
+    is_query = ~torch.eye(per_class, dtype=torch.bool, device=own.device)
+    is_best = own >= log_p.amax(3).permute(0, 2, 3, 1)
+    return -own[:, is_query].mean(), is_best[:, is_query].float().mean()
+
+
+def _num_ways(labels: Int64[Tensor, "M S"]) -> int:
+    return int(labels.max()) + 1

@@ -1,0 +1,102 @@
+"""The few-shot learners by name: how a name in a settings file or an exported initialization becomes a learner."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from agent.errors import AgentError
+
+if TYPE_CHECKING:  # names are listed without torch
+    import torch
+    from torch import Tensor
+
+    from agent.learners.protocol import FewShotLearner
+    from envs.few_shot.tasks import FewShotShapes
+
+
+class UnknownLearnerError(AgentError):
+    """No few-shot learner of that name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerEntry:
+    """Where a learner stands.
+
+    Attributes:
+        module: its module in this package.
+        learner: its class.
+        config: its settings' class.
+    """
+
+    module: str
+    learner: str
+    config: str
+
+    def load(self) -> tuple[Any, Any]:
+        """The learner's class and its settings' class."""
+        module = importlib.import_module(f"agent.learners.{self.module}")
+        return getattr(module, self.learner), getattr(module, self.config)
+
+
+LEARNERS: dict[str, LearnerEntry] = {
+    "maml": LearnerEntry(module="maml", learner="MAML", config="MAMLConfig"),
+    "reptile": LearnerEntry(module="reptile", learner="Reptile", config="ReptileConfig"),
+    "meta-sgd": LearnerEntry(module="meta_sgd", learner="MetaSGD", config="MetaSGDConfig"),
+    "platipus": LearnerEntry(module="platipus", learner="Platipus", config="PlatipusConfig"),
+    "matching": LearnerEntry(module="matching", learner="MatchingLearner", config="MatchingConfig"),
+    "prototypical": LearnerEntry(module="prototypical", learner="PrototypicalLearner", config="PrototypicalConfig"),
+    "versa": LearnerEntry(module="versa", learner="VersaLearner", config="VersaConfig"),
+}
+
+
+def build(
+    name: str,
+    shapes: FewShotShapes,
+    config: Any = None,
+    *,
+    generator: torch.Generator,
+    device: torch.device | str = "cpu",
+) -> FewShotLearner:
+    """A new learner.
+
+    Args:
+        name: a key of ``LEARNERS``.
+        shapes: of the tasks it is for.
+        config: an instance of its settings' class; None takes the defaults.
+        generator: draws its initial parameters.
+        device: where they live.
+
+    Raises:
+        UnknownLearnerError: there is none of that name.
+    """
+    learner, config_class = _entry(name, "building learner").load()
+    settings = config_class() if config is None else config
+    return cast("FewShotLearner", learner(shapes, settings, generator=generator, device=device))
+
+
+def restore(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> FewShotLearner:
+    """The learner that wrote these tensors: its whole state, or an initialization alone.
+
+    Args:
+        tensors: of ``to_tensors()`` or ``initialization()``.
+        meta: of ``to_meta()``.
+
+    Raises:
+        UnknownLearnerError: there is none of the name in ``meta``.
+    """
+    learner, _ = _entry(str(meta.get("learner")), "restoring learner").load()
+    return cast("FewShotLearner", learner.from_tensors(tensors, meta))
+
+
+def _entry(name: str, operation: str) -> LearnerEntry:
+    if name not in LEARNERS:
+        raise UnknownLearnerError(
+            operation=operation,
+            subject=name,
+            found="there is no few-shot learner of that name.",
+            hint=f"Learners are: {', '.join(sorted(LEARNERS))}.",
+        )
+    return LEARNERS[name]

@@ -1,0 +1,96 @@
+"""The convolutional network that adapts by gradient: four layers, with one set of parameters a task.
+
+Layer: 3 × 3 convolution, halving by maxima, normalisation by the statistics of the task's own batch, rectification;
+then one linear layer (Finn et al. 2017, arXiv:1703.03400, section 5.2, after Vinyals et al. 2016). No running
+statistics: a task's batch is normalised by what it holds, in learning and in predicting (so queries seen together help
+one another; a predictor that must not do so runs each beside the support set).
+
+Departure: halving stands before normalisation, as in ``embeddings``.
+
+Every task's convolution is one product of its own weights with its image's patches, so M tasks are M products in one
+call, twice differentiable.
+
+Shapes: M tasks, S examples a task, C channels in, F channels out, H × W pixels, L = H · W, O outputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own custom)
+from jaxtyping import Float
+from torch import Tensor, nn
+
+NORM_EPSILON = 1e-5
+
+
+class TaskConvolutions(nn.Module):
+    """Conv4 with stacked parameters.
+
+    Args:
+        input_shape: (channels, height, width).
+        output_size: O.
+        channels: F of each layer.
+        generator: draws the weights (He et al. 2015; the last layer 1 / fan-in); biases are 0.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        output_size: int,
+        *,
+        channels: tuple[int, ...],
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        fan_in, height, width = input_shape
+        self.num_layers = len(channels)
+        for layer, fan_out in enumerate(channels):
+            kernel = torch.randn(fan_out, fan_in * 9, generator=generator) * math.sqrt(2.0 / (9 * fan_in))
+            self.register_parameter(f"kernel_{layer}", nn.Parameter(kernel))
+            self.register_parameter(f"gain_{layer}", nn.Parameter(torch.ones(fan_out)))
+            self.register_parameter(f"shift_{layer}", nn.Parameter(torch.zeros(fan_out)))
+            fan_in, height, width = fan_out, height // 2, width // 2
+        size = fan_in * height * width
+        self.register_parameter("weight", nn.Parameter(torch.randn(size, output_size, generator=generator) / size**0.5))
+        self.register_parameter("bias", nn.Parameter(torch.zeros(output_size)))
+
+    def forward(self, x: Float[Tensor, "S C H W"]) -> Float[Tensor, "S O"]:
+        """Run one task's examples through the network's own parameters."""
+        parameters = {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
+        return self.forward_tasks(parameters, x.unsqueeze(0)).squeeze(0)
+
+    def forward_tasks(self, parameters: Mapping[str, Tensor], x: Float[Tensor, "M S C H W"]) -> Float[Tensor, "M S O"]:
+        """Run each task's examples through that task's parameters.
+
+        Args:
+            parameters: name → [M, *shape], or [1, *shape] where all tasks share it.
+            x: the examples.
+        """
+        hidden = x
+        for layer in range(self.num_layers):
+            hidden = _halved(_convolved(hidden, parameters[f"kernel_{layer}"]))
+            hidden = _normalised(hidden, parameters[f"gain_{layer}"], parameters[f"shift_{layer}"]).relu()
+        return hidden.flatten(2) @ parameters["weight"] + parameters["bias"].unsqueeze(1)
+
+
+def _convolved(x: Float[Tensor, "M S C H W"], kernel: Float[Tensor, "#M F K"]) -> Float[Tensor, "M S F H W"]:
+    patches = F.unfold(x.flatten(0, 1), kernel_size=3, padding=1).view(*x.shape[:2], -1, x.shape[3] * x.shape[4])
+    return (kernel.unsqueeze(1) @ patches).view(*x.shape[:2], -1, *x.shape[3:])
+
+
+def _halved(x: Float[Tensor, "M S F H W"]) -> Float[Tensor, "M S F H2 W2"]:
+    pooled = F.max_pool2d(x.flatten(0, 1), 2)
+    return pooled.view(*x.shape[:2], *pooled.shape[1:])
+
+
+def _normalised(
+    x: Float[Tensor, "M S F H W"], gain: Float[Tensor, "#M F"], shift: Float[Tensor, "#M F"]
+) -> Float[Tensor, "M S F H W"]:
+    """(x - mean) / √(variance + ε) · gain + shift over each task's examples and pixels."""
+    mean = x.mean((1, 3, 4), keepdim=True)
+    variance = (x - mean).square().mean((1, 3, 4), keepdim=True)
+    scale = gain[:, None, :, None, None] * (variance + NORM_EPSILON).rsqrt()
+    return (x - mean) * scale + shift[:, None, :, None, None]

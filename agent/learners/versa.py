@@ -1,0 +1,279 @@
+"""VERSA (Gordon, Bronskill, Bauer, Nowozin & Turner 2019, arXiv:1805.09921).
+
+The head of a task is not trained but inferred, at once, by a network: features h_θ(x) are shared, and the distribution
+of the head's weights is read off the support set.
+
+Classification (section 3, figure 2): each class's weights come from that class's own examples alone,
+
+    q_φ(w_n | S_n) = N(μ_n, diag σ_n²),   (μ_n, log σ_n²) = ψ_φ(1/K Σ_{x ∈ S_n} h_θ(x)),
+    p(y | x, w) = softmax_n(w_n · [h_θ(x), 1]),
+
+so a task may have any number of ways and shots. Regression: all examples together say what the head is,
+
+    (μ, log σ²) = ψ_φ(1/K Σ_{(x, y) ∈ S} ρ_φ([h_θ(x), y])),   p(y | x, w) = N(y; w · [h_θ(x), 1], s²),
+
+with one learned s (the paper's view reconstruction feeds a decoder instead; this is its classification's linear head).
+Both are trained by the predictive likelihood of L heads (eqs. 3, 4; "ML-PIP"):
+
+    J(θ, φ) = -mean over queries of log 1/L Σ_l p(y | x, w^(l)),   w^(l) ~ q_φ(w | S).
+
+Departures: the predictor's own heads are drawn with a fixed seed, so that predictions can be repeated.
+
+Shapes: M tasks, N ways, S support examples, Q query examples, L sampled heads, E features, D target width,
+O outputs (N or D), W = E + 1 weights an output.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own custom)
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from agent.learners.embedding_training import Training, TrainingConfig
+from agent.learners.embeddings import Embedding, EmbeddingConfig
+from agent.learners.state import RANDOM_STATE
+from envs.few_shot.tasks import FewShotBatch, FewShotShapes
+
+START_LOG_VARIANCE = -5.0
+"""log σ² of the head's weights before anything is learned, so that sampling does not drown the first gradients."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersaConfig:
+    """Settings of VERSA.
+
+    Attributes:
+        embedding: what stands below the features.
+        num_features: E, d_θ in the paper.
+        hidden_size: width of the amortisation network's layers.
+        num_samples: L while learning.
+        num_predictive_samples: L of a predictor.
+        training: Adam's settings.
+    """
+
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    num_features: int = 256
+    hidden_size: int = 256
+    num_samples: int = 10
+    num_predictive_samples: int = 10
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=1e-4))
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return {**vars(self), "embedding": self.embedding.to_json(), "training": vars(self.training).copy()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> VersaConfig:
+        """The settings that :meth:`to_json` wrote."""
+        embedding = EmbeddingConfig.from_json(values["embedding"])
+        return cls(**{**values, "embedding": embedding, "training": TrainingConfig(**values["training"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadDistribution:
+    """q_φ(w | S): independent normal weights.
+
+    Attributes:
+        mean: μ, [M, O, W].
+        log_variance: log σ², [M, O, W].
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+
+    def sample(self, num_samples: int, generator: torch.Generator) -> Float[Tensor, "L M O W"]:
+        """w^(l) = μ + σ ε^(l)."""
+        noise = torch.randn(num_samples, *self.mean.shape, generator=generator, dtype=self.mean.dtype)
+        return self.mean + (0.5 * self.log_variance).exp() * noise.to(self.mean.device)
+
+
+class VersaNetwork(nn.Module):
+    """h_θ, ψ_φ (and ρ_φ, s in regression).
+
+    Args:
+        shapes: of the tasks.
+        config: the settings.
+        generator: draws the weights.
+    """
+
+    def __init__(self, shapes: FewShotShapes, config: VersaConfig, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.is_classification = shapes.is_classification
+        self.num_targets = shapes.output_size
+        embedding = Embedding(shapes.input_shape, config.embedding, generator=generator)
+        self.embedding = embedding
+        self.features = nn.Linear(embedding.num_features, config.num_features)
+        width, outputs = config.num_features, 1
+        self.pairs: nn.Sequential | None = None
+        self.log_noise: nn.Parameter | None = None
+        if not shapes.is_classification:
+            self.pairs = _amortiser(config.num_features + shapes.output_size, config.hidden_size, config.hidden_size)
+            self.log_noise = nn.Parameter(torch.zeros(()))
+            width, outputs = config.hidden_size, shapes.output_size
+        self.head = _amortiser(width, config.hidden_size, 2 * outputs * (config.num_features + 1))
+        for module in [self.features, *self.head.modules(), *(self.pairs.modules() if self.pairs else [])]:
+            if isinstance(module, nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="linear", generator=generator)
+                nn.init.zeros_(module.bias)
+
+    def embed(self, x: Float[Tensor, "M S *X"]) -> Float[Tensor, "M S E"]:
+        """h_θ(x)."""
+        features: Tensor = F.elu(self.features(self.embedding.embed_tasks(x).relu()))
+        return features
+
+    def infer(self, features: Float[Tensor, "M S E"], targets: Shaped[Tensor, "M S *D"]) -> HeadDistribution:
+        """q_φ(w | S)."""
+        if self.pairs is None:
+            members = F.one_hot(targets, int(targets.max()) + 1).to(features.dtype)
+            pooled = (members.mT @ features) / members.sum(1).unsqueeze(2)
+            parameters = self.head(pooled)
+        else:
+            pooled = self.pairs(torch.cat([features, targets], 2)).mean(1)
+            parameters = self.head(pooled).view(len(features), self.num_targets, -1)
+        mean, log_variance = parameters.chunk(2, dim=2)
+        return HeadDistribution(mean=mean, log_variance=log_variance + START_LOG_VARIANCE)
+
+    def outputs(self, features: Float[Tensor, "M Q E"], heads: Float[Tensor, "L M O W"]) -> Float[Tensor, "L M Q O"]:
+        """Logits, or means, w · [h, 1] of each head."""
+        return features @ heads[..., :-1].mT + heads[..., -1].unsqueeze(2)
+
+    def log_likelihood(
+        self, outputs: Float[Tensor, "L M Q O"], targets: Shaped[Tensor, "M Q *D"]
+    ) -> Float[Tensor, "M Q"]:
+        """Log 1/L Σ_l p(y | x, w^(l))."""
+        if self.log_noise is None:
+            each = outputs.log_softmax(3).gather(3, targets.expand(len(outputs), -1, -1).unsqueeze(3)).squeeze(3)
+        else:
+            errors = (outputs - targets) / self.log_noise.exp()
+            each = (-0.5 * errors.square() - self.log_noise - 0.5 * math.log(2.0 * math.pi)).sum(3)
+        return each.logsumexp(0) - math.log(len(outputs))
+
+
+class VersaLearner:
+    """Learns features and, beside them, to infer a head from a support set.
+
+    Args:
+        shapes: of the tasks; a classifier adapts to any number of ways and shots, a regression to any number of shots.
+        config: the settings.
+        generator: draws the weights, and from then on the sampled heads.
+        device: where the parameters live.
+    """
+
+    def __init__(
+        self,
+        shapes: FewShotShapes,
+        config: VersaConfig | None = None,
+        *,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.shapes = shapes
+        self.config = config or VersaConfig()
+        self._training = Training(
+            VersaNetwork(shapes, self.config, generator=generator).to(device), self.config.training
+        )
+        self._generator = torch.Generator()
+        self._generator.set_state(generator.get_state())
+
+    @property
+    def num_updates(self) -> int:
+        """Outer steps taken."""
+        return self._training.num_updates
+
+    def update(self, batch: FewShotBatch) -> dict[str, float]:
+        """Take one step down J on M tasks."""
+        network = self._training.trained
+        num_support = batch.support_y.shape[1]
+        features = network.embed(torch.cat([batch.support_x, batch.query_x], 1))
+        heads = network.infer(features[:, :num_support], batch.support_y)
+        sampled = heads.sample(self.config.num_samples, self._generator)
+        outputs = network.outputs(features[:, num_support:], sampled)
+        loss = -network.log_likelihood(outputs, batch.query_y).mean()
+        self._training.step(loss)
+        metrics = {"loss": loss.item()}
+        if self.shapes.is_classification:
+            best = outputs.detach().softmax(3).mean(0).argmax(2)
+            metrics["accuracy"] = (best == batch.query_y).float().mean().item()
+        else:
+            metrics["squared_error"] = F.mse_loss(outputs.detach().mean(0), batch.query_y).item()
+        return metrics
+
+    def adapt(self, support_x: Tensor, support_y: Tensor) -> VersaPredictor:
+        """Infer each task's head."""
+        network = self._training.frozen_copy()
+        with torch.no_grad():
+            heads = network.infer(network.embed(support_x), support_y)
+        return VersaPredictor(network=network, heads=heads, num_samples=self.config.num_predictive_samples)
+
+    def initialization(self) -> dict[str, Tensor]:
+        """Features and amortisation network."""
+        return self._training.initialization()
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """The whole state."""
+        return self._training.to_tensors() | {RANDOM_STATE: self._generator.get_state()}
+
+    def to_meta(self) -> dict[str, Any]:
+        """What the tensors do not tell."""
+        return {
+            "learner": "versa",
+            "shapes": self.shapes.to_json(),
+            "config": self.config.to_json(),
+            "num_updates": self.num_updates,
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> VersaLearner:
+        """The learner of which :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta` tell."""
+        shapes, config = FewShotShapes.from_json(meta["shapes"]), VersaConfig.from_json(meta["config"])
+        learner = cls(shapes, config, generator=torch.Generator())
+        learner._training.load_tensors(tensors, num_updates=int(meta["num_updates"]))
+        if RANDOM_STATE in tensors:
+            learner._generator.set_state(tensors[RANDOM_STATE])
+        return learner
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersaPredictor:
+    """Inferred heads, and the network whose features they weigh.
+
+    Attributes:
+        heads: q_φ(w | S).
+        num_samples: L of the mean prediction.
+        seed: of its heads.
+    """
+
+    network: VersaNetwork
+    heads: HeadDistribution
+    num_samples: int
+    seed: int = 0
+
+    @torch.no_grad()
+    def __call__(self, query_x: Float[Tensor, "M Q *X"]) -> Float[Tensor, "M Q O"]:
+        """Log of the heads' mean probabilities, or the mean of their means."""
+        generator = torch.Generator().manual_seed(self.seed)
+        outputs = self.sample(query_x, num_samples=self.num_samples, generator=generator)
+        if self.network.is_classification:
+            return outputs.log_softmax(3).logsumexp(0) - math.log(self.num_samples)
+        return outputs.mean(0)
+
+    @torch.no_grad()
+    def sample(
+        self, query_x: Float[Tensor, "M Q *X"], *, num_samples: int, generator: torch.Generator
+    ) -> Float[Tensor, "L M Q O"]:
+        """Logits or means of sampled heads."""
+        heads = self.heads.sample(num_samples, generator)
+        return self.network.outputs(self.network.embed(query_x), heads)
+
+
+def _amortiser(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
+    """Three layers with ELU between them, as in the paper's appendix."""
+    return nn.Sequential(
+        nn.Linear(width_in, hidden), nn.ELU(), nn.Linear(hidden, hidden), nn.ELU(), nn.Linear(hidden, width_out)
+    )

@@ -1,0 +1,106 @@
+"""One few-shot task as people lay it out on a disk: a folder of support images and a folder of query images.
+
+Shapes: S support images, Q query images, N classes, R the side of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.few_shot.image_classes import SOURCE_SIZE, ImageReadError, is_image, natural_order, read_image
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupportImages:
+    """Images whose class is known.
+
+    Attributes:
+        images: [S, R, R] uint8 in the common form.
+        labels: [S] int64 indices into ``class_names``.
+        class_names: the N classes.
+    """
+
+    images: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryImages:
+    """Images whose class is asked for.
+
+    Attributes:
+        images: [Q, R, R] uint8 in the common form.
+        names: each image's path within its folder.
+    """
+
+    images: Tensor
+    names: tuple[str, ...]
+
+
+def read_support_folder(path: Path, *, size: int = SOURCE_SIZE) -> SupportImages:
+    """Read ``class/image`` files, where a class is the folder's path, or images named by their class.
+
+    Args:
+        path: the folder.
+        size: R.
+
+    Raises:
+        ImageReadError: there are fewer than two classes, both layouts at once, or an image that cannot be read.
+    """
+    files = _image_files(path)
+    is_flat = [file.parent == path for file in files]
+    if any(is_flat) and not all(is_flat):
+        raise _refusal(path, "some images are in folders and some are not.", "Use one layout for all classes.")
+    names = [
+        file.stem if flat else file.parent.relative_to(path).as_posix()
+        for file, flat in zip(files, is_flat, strict=True)
+    ]
+    class_names = tuple(dict.fromkeys(names))
+    if len(class_names) < 2:
+        found = f"there is only the class {class_names[0]!r}." if class_names else "there is no image."
+        raise _refusal(path, found, "Put in CLASS/IMAGE files, or one image per class named by its class.")
+    if all(is_flat) and len(class_names) < len(names):
+        raise _refusal(path, "two images have the same name.", "Put images of one class into a folder of its name.")
+    labels = torch.tensor([class_names.index(name) for name in names])
+    return SupportImages(images=_read_all(files, size), labels=labels, class_names=class_names)
+
+
+def read_query_folder(path: Path, *, size: int = SOURCE_SIZE) -> QueryImages:
+    """Read all images of a folder and the folders in it; a single image's path does too.
+
+    Args:
+        path: the folder or image.
+        size: R.
+
+    Raises:
+        ImageReadError: there is no image, or one that cannot be read.
+    """
+    if path.is_file():
+        return QueryImages(images=_read_all([path], size), names=(path.name,))
+    files = _image_files(path)
+    if not files:
+        raise _refusal(path, "there is no image.", "Put in the images to be told apart.")
+    return QueryImages(images=_read_all(files, size), names=tuple(file.relative_to(path).as_posix() for file in files))
+
+
+def _image_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        found = "it is not a folder." if path.exists() else "there is nothing there."
+        raise _refusal(path, found, "Name a folder of images.")
+    files = (file for file in path.rglob("*") if file.is_file() and is_image(file.relative_to(path)))
+    return sorted(files, key=lambda file: natural_order(file.relative_to(path).as_posix()))
+
+
+def _read_all(files: Sequence[Path], size: int) -> Tensor:
+    return torch.from_numpy(np.stack([read_image(file, size=size) for file in files]))
+
+
+def _refusal(path: Path, found: str, hint: str) -> ImageReadError:
+    return ImageReadError(operation="reading images of", subject=str(path), found=found, hint=hint)

@@ -1,0 +1,181 @@
+"""A policy of several members and views: what it answers, how it is kept, how it is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from agent.few_shot_policy import FewShotPolicy, FewShotPolicyError, ViewConfig
+from agent.few_shot_training import FewShotRecipe, MemberProgress, train_member, train_policy
+from agent.learners.embeddings import EmbeddingConfig
+from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
+from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
+from envs.few_shot.image_classes import ImageClasses, ImageReadError
+from envs.few_shot.image_folder import ImageTaskConfig
+from envs.few_shot.tasks import FewShotShapes
+from envs.few_shot.warps import WarpConfig
+from tests.learners.image_folders import write_images
+
+GLYPHS = GlyphConfig(alphabets=3, characters=6, drawers=4, size=40)
+SMALL = FewShotRecipe(
+    members=2,
+    updates=6,
+    tasks=ImageTaskConfig(ways=5, queries=2, size=20, within_group=0.5, orientations=8),
+    embedding=EmbeddingConfig(channels=(8, 8)),
+)
+
+
+def member(seed: int = 0, size: int = 20) -> PrototypicalLearner:
+    shapes = FewShotShapes(input_shape=(1, size, size), output_size=5, is_classification=True)
+    config = PrototypicalConfig(embedding=EmbeddingConfig(channels=(8, 8)))
+    return PrototypicalLearner(shapes, config, generator=torch.Generator().manual_seed(seed))
+
+
+def classes() -> ImageClasses:
+    return draw_glyphs(GLYPHS)
+
+
+def one_task(ways: int = 6) -> tuple[Tensor, Tensor, Tensor]:
+    glyphs = classes()
+    starts = [found.start for found in glyphs.classes[:ways]]
+    support = glyphs.images[starts]
+    queries = glyphs.images[[start + 1 for start in starts]]
+    return support, torch.arange(ways), queries
+
+
+def test_with_one_view_and_one_member_it_is_that_learner() -> None:
+    learner, (support, labels, queries) = member(), one_task()
+    policy = FewShotPolicy([learner], views=ViewConfig(count=1), ink_extent=0.6)
+    embedded = [look[0] for look in (policy.look(support, 1.0), policy.look(queries, 1.0))]
+    logits = learner.adapt(embedded[0].unsqueeze(0), labels.unsqueeze(0))(embedded[1].unsqueeze(0))[0]
+    torch.testing.assert_close(policy.adapt(support, labels).scores(queries), logits, rtol=1e-4, atol=1e-3)
+
+
+def test_scores_are_the_mean_over_members_and_views() -> None:
+    members, (support, labels, queries) = [member(0), member(1)], one_task()
+    views = ViewConfig(count=3)
+    together = FewShotPolicy(members, views=views).adapt(support, labels).scores(queries)
+    alone = [FewShotPolicy([one], views=views).adapt(support, labels).scores(queries) for one in members]
+    torch.testing.assert_close(together, (alone[0] + alone[1]) / 2, rtol=1e-4, atol=1e-3)
+
+
+def test_probabilities_sum_to_one_and_know_the_support_images_themselves() -> None:
+    support, labels, _ = one_task()
+    probabilities = FewShotPolicy([member()]).adapt(support, labels).probabilities(support)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(6))
+    assert torch.equal(probabilities.argmax(1), labels)
+
+
+def test_each_query_is_answered_on_its_own() -> None:
+    support, labels, queries = one_task()
+    adapted = FewShotPolicy([member()]).adapt(support, labels)
+    torch.testing.assert_close(adapted.scores(queries)[2:3], adapted.scores(queries[2:3]), rtol=1e-3, atol=1e-3)
+
+
+def test_several_shots_and_classes_in_any_order_are_taken() -> None:
+    glyphs = classes()
+    rows = [glyphs.classes[c].start + e for c in (4, 2, 4, 9, 2, 9) for e in (0, 1)]
+    labels = torch.tensor([0, 1, 0, 2, 1, 2]).repeat_interleave(2)
+    assert FewShotPolicy([member()]).adapt(glyphs.images[rows], labels).scores(glyphs.images[:3]).shape == (3, 3)
+
+
+def test_images_of_another_scale_are_brought_to_the_learned_one() -> None:
+    glyphs = draw_glyphs(GlyphConfig(alphabets=1, characters=5, drawers=2, size=120)).images
+    shrunk = torch.zeros_like(glyphs)
+    shrunk[:, 40:80, 40:80] = glyphs[:, ::3, ::3]
+    policy = FewShotPolicy([member()], ink_extent=0.65)
+    labels = torch.arange(5)
+    assert policy.adapt(glyphs[::2], labels).zoom == 1.0
+    zoom = policy.adapt(shrunk[::2], labels).zoom
+    assert zoom == pytest.approx(1 / 3, rel=0.35)
+    there, here = policy.look(glyphs, 1.0)[0], policy.look(shrunk, zoom)[0]
+    assert float(here.mean()) == pytest.approx(float(there.mean()), rel=0.5)
+
+
+def test_it_reads_back_what_it_wrote_and_writes_the_same_again(tmp_path: Path) -> None:
+    support, labels, queries = one_task()
+    policy = FewShotPolicy([member(0), member(1)], ink_extent=0.61, provenance={"seed": 3})
+    policy.save(tmp_path / "policy.safetensors")
+    found = FewShotPolicy.load(tmp_path / "policy.safetensors")
+    assert torch.equal(found.adapt(support, labels).scores(queries), policy.adapt(support, labels).scores(queries))
+    assert (found.ink_extent, found.provenance, found.views) == (0.61, {"seed": 3}, policy.views)
+    assert found.to_bytes() == policy.to_bytes()
+
+
+def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
+    policy = FewShotPolicy([member()])
+    content = bytearray(policy.to_bytes())
+    content[-5] ^= 1
+    with pytest.raises(FewShotPolicyError, match="checksum"):
+        FewShotPolicy.from_bytes(bytes(content), subject="bent")
+    with pytest.raises(FewShotPolicyError, match="not a safetensors file"):
+        FewShotPolicy.from_bytes(b"nonsense", subject="nonsense")
+    from memory.parameters import encode
+
+    foreign = encode({"weight": torch.zeros(2).numpy()}, metadata={"learner": "rl2"})
+    with pytest.raises(FewShotPolicyError, match="no few-shot policy"):
+        FewShotPolicy.from_bytes(foreign, subject="foreign")
+
+
+def test_members_of_different_sizes_are_refused() -> None:
+    with pytest.raises(FewShotPolicyError, match="one size"):
+        FewShotPolicy([member(size=20), member(size=24)])
+
+
+def test_the_same_seed_trains_the_same_member_and_another_seed_another() -> None:
+    reports: list[MemberProgress] = []
+    trained = [
+        train_member(classes(), SMALL, seed=seed, member=number, report=reports.append).initialization()
+        for seed, number in ((1, 0), (1, 0), (1, 1), (2, 0))
+    ]
+    name = "parameters.embedding.layers.0.weight"
+    assert all(torch.equal(trained[0][key], trained[1][key]) for key in trained[0])
+    assert not torch.equal(trained[0][name], trained[2][name])
+    assert not torch.equal(trained[0][name], trained[3][name])
+    assert [(report.update, report.planned_updates) for report in reports] == [(6, 6)] * 4
+
+
+def test_too_little_time_means_fewer_updates() -> None:
+    recipe = FewShotRecipe(updates=1_000_000, minutes=0.002, tasks=SMALL.tasks, embedding=SMALL.embedding)
+    learner = train_member(classes(), recipe, seed=0, member=0, report=lambda _: None)
+    assert learner.num_updates < 1000
+
+
+def test_members_are_trained_side_by_side_in_processes_of_their_own(tmp_path: Path) -> None:
+    write_images(classes(), tmp_path)
+    reports: list[MemberProgress] = []
+    recipe = FewShotRecipe(
+        members=2,
+        updates=4,
+        tasks=ImageTaskConfig(ways=5, queries=2, size=20, warp=WarpConfig()),
+        embedding=SMALL.embedding,
+    )
+    policy = train_policy([tmp_path], recipe, hold_out=["alphabet01"], seed=5, report=reports.append)
+    assert {report.member for report in reports} == {0, 1}
+    assert policy.provenance["groups"] == {"alphabet00": 6, "alphabet02": 6}
+    assert policy.provenance["updates"] == [4, 4]
+    assert policy.provenance["recipe"]["embedding"]["kind"] == "conv4"
+    with pytest.raises(ImageReadError, match="no group of that name"):
+        train_policy([tmp_path], recipe, hold_out=["Klingon"])
+
+
+class FixedWays(PrototypicalLearner):
+    """Stands for a learner with a head of so many classes, as gradient-based ones have."""
+
+    def to_meta(self) -> dict[str, Any]:
+        return {**super().to_meta(), "learner": "maml"}
+
+
+def test_a_learner_of_fixed_ways_refuses_others() -> None:
+    shapes = FewShotShapes(input_shape=(1, 20, 20), output_size=5, is_classification=True)
+    config = PrototypicalConfig(embedding=EmbeddingConfig(channels=(8, 8)))
+    policy = FewShotPolicy([FixedWays(shapes, config, generator=torch.Generator().manual_seed(0))])
+    support, labels, queries = one_task(ways=5)
+    assert policy.adapt(support, labels).scores(queries).shape == (5, 5)
+    support, labels, _ = one_task(ways=6)
+    with pytest.raises(FewShotPolicyError, match="was made for 5"):
+        policy.adapt(support, labels)
