@@ -1,0 +1,237 @@
+"""How fast RL² trains: environment steps a second, rollout and update apart, and as a ratio to a peer in the same run.
+
+- learnd on 5-arm bandits (tensor-native) by hidden size and trial length, and on the varied CartPole through a worker.
+- sb3-contrib's RecurrentPPO on CartPole: an LSTM shared by actor and critic, 16 environments, 128 steps each, at the
+  sizes and epochs given. Its steps are collected and trained on as by its own `learn`.
+
+One core (one thread; the worker's processor time counts), steps per CPU-second first: wall time on shared machines says
+more of the neighbours. Without sb3-contrib (`pip install learnd[bench]`) the peer is left out and said to be.
+
+Run: ``python -m benchmarks.throughput [--hidden 64 128 256] [--lengths 10 100 1000] [--seconds 10] [--json FILE]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from agent.rl2.config import RL2Config
+from agent.rl2.learner import RL2Learner
+from agent.rl2.rollout import collect_trials
+from agent.rl2.trials import num_env_steps
+from envs.default_stream import default_stream
+from envs.family import FamilySpec, Split
+from envs.registry import open_tasks
+
+STEPS_PER_BATCH = 25_600
+PEER_ENVIRONMENTS = 16
+PEER_STEPS = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """What was trained in how much time.
+
+    Attributes:
+        name: learner, family and size.
+        hidden_size: H.
+        num_epochs: passes over each batch.
+        steps: environment steps, each collected once and trained on in every epoch.
+        rollout_cpu_s: processor time of collecting them, environments included.
+        update_cpu_s: processor time of training on them.
+        wall_s: time on the clock.
+    """
+
+    name: str
+    hidden_size: int
+    num_epochs: int
+    steps: int
+    rollout_cpu_s: float
+    update_cpu_s: float
+    wall_s: float
+
+    @property
+    def per_cpu_s(self) -> float:
+        """Trained steps per CPU-second."""
+        return self.steps / (self.rollout_cpu_s + self.update_cpu_s)
+
+
+class ProcessorClock:
+    """Processor time of this process and its living children, in seconds."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+
+    def __call__(self) -> float:
+        """The time used so far."""
+        children = (child.cpu_times() for child in self._process.children(recursive=True))
+        return time.process_time() + sum(times.user + times.system for times in children)
+
+
+def learnd_rate(spec: FamilySpec, config: RL2Config, *, num_trials: int, seconds: float, label: str) -> Rate:
+    """Train on a family for about so many CPU-seconds, after one batch to warm up."""
+    tasks = open_tasks(spec, None, num_trials=num_trials, device="cpu")
+    clock = ProcessorClock()
+    try:
+        learner = RL2Learner(config, device="cpu", seed=0)
+        learner.add_family(spec.name, tasks.spaces)
+        rollout = update = wall = 0.0
+        steps = first_task = 0
+        while first_task == 0 or rollout + update < seconds:
+            began, began_wall = clock(), time.perf_counter()
+            batch = collect_trials(
+                learner.policy, tasks, first_task=first_task, split=Split.TRAINING, generator=learner.generator
+            )
+            collected = clock()
+            learner.update(spec.name, batch)
+            if first_task:
+                rollout += collected - began
+                update += clock() - collected
+                wall += time.perf_counter() - began_wall
+                steps += num_env_steps(batch)
+            first_task += num_trials
+    finally:
+        tasks.close()
+    return Rate(
+        name=f"learnd {label}",
+        hidden_size=config.hidden_size,
+        num_epochs=config.num_epochs,
+        steps=steps,
+        rollout_cpu_s=rollout,
+        update_cpu_s=update,
+        wall_s=wall,
+    )
+
+
+def peer_rate(*, hidden_size: int, num_epochs: int, seconds: float) -> Rate:
+    """Train RecurrentPPO on CartPole for about so many CPU-seconds, after one batch to warm up."""
+    from sb3_contrib import RecurrentPPO
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.env_util import make_vec_env
+
+    class Stopwatch(BaseCallback):
+        """Takes rollout and update apart, and ends training when the time is used."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.rollout = self.update = 0.0
+            self.began = self.collected = time.process_time()
+            self.batches = 0
+            self.first_wall = time.perf_counter()
+
+        def _on_rollout_start(self) -> None:
+            now = time.process_time()
+            if self.batches > 1:
+                self.update += now - self.collected
+            if self.batches == 1:
+                self.first_wall = time.perf_counter()
+            self.began = now
+
+        def _on_rollout_end(self) -> None:
+            self.collected = time.process_time()
+            if self.batches:
+                self.rollout += self.collected - self.began
+            self.batches += 1
+
+        def _on_step(self) -> bool:
+            return self.batches < 3 or self.rollout + self.update < seconds
+
+    model = RecurrentPPO(
+        "MlpLstmPolicy",
+        make_vec_env("CartPole-v1", n_envs=PEER_ENVIRONMENTS),
+        n_steps=PEER_STEPS,
+        n_epochs=num_epochs,
+        batch_size=PEER_ENVIRONMENTS * PEER_STEPS // 4,
+        policy_kwargs={
+            "lstm_hidden_size": hidden_size,
+            "shared_lstm": True,
+            "enable_critic_lstm": False,
+        },
+        device="cpu",
+        seed=0,
+    )
+    stopwatch = Stopwatch()
+    model.learn(10**9, callback=stopwatch)
+    whole_batches = stopwatch.batches - 1
+    return Rate(
+        name=f"RecurrentPPO CartPole, {num_epochs} epochs",
+        hidden_size=hidden_size,
+        num_epochs=num_epochs,
+        steps=whole_batches * PEER_ENVIRONMENTS * PEER_STEPS,
+        rollout_cpu_s=stopwatch.rollout,
+        update_cpu_s=stopwatch.update,
+        wall_s=time.perf_counter() - stopwatch.first_wall,
+    )
+
+
+def measure(hidden_sizes: list[int], lengths: list[int], *, seconds: float, console: Console) -> list[Rate]:
+    """Every rate, one after another."""
+    by_name = {spec.name: spec for spec in default_stream()}
+    rates = []
+    for hidden_size in hidden_sizes:
+        config = RL2Config(hidden_size=hidden_size, input_size=hidden_size)
+        for length in lengths:
+            console.print(f"bandits, hidden size {hidden_size}, {length} pulls …")
+            spec = replace(by_name["bandits"], episodes_per_trial=length)
+            num_trials = max(16, STEPS_PER_BATCH // length)
+            label = f"bandits, {length} pulls"
+            rates.append(learnd_rate(spec, config, num_trials=num_trials, seconds=seconds, label=label))
+        console.print(f"CartPole, hidden size {hidden_size} …")
+        cartpole = by_name["cartpole"]
+        for num_epochs in (2, 4):
+            cut = replace(config, num_epochs=num_epochs)
+            label = f"CartPole (varied), {num_epochs} epochs"
+            rates.append(learnd_rate(cartpole, cut, num_trials=64, seconds=seconds, label=label))
+            if importlib.util.find_spec("sb3_contrib"):
+                rates.append(peer_rate(hidden_size=hidden_size, num_epochs=num_epochs, seconds=seconds))
+    if not importlib.util.find_spec("sb3_contrib"):
+        console.print("sb3-contrib is not installed (pip install learnd[bench]): no peer in this run")
+    return rates
+
+
+def ratios(rates: list[Rate]) -> dict[str, float]:
+    """Trained steps per CPU-second on CartPole, learnd to RecurrentPPO of the same hidden size and epochs."""
+    found = {}
+    for peer in (rate for rate in rates if rate.name.startswith("RecurrentPPO")):
+        for own in (rate for rate in rates if rate.name.startswith("learnd CartPole")):
+            if (own.hidden_size, own.num_epochs) == (peer.hidden_size, peer.num_epochs):
+                key = f"hidden size {own.hidden_size}, {own.num_epochs} epochs"
+                found[key] = round(own.per_cpu_s / peer.per_cpu_s, 2)
+    return found
+
+
+def main() -> None:
+    """Measure, print, and write where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hidden", type=int, nargs="+", default=[64, 128, 256])
+    parser.add_argument("--lengths", type=int, nargs="+", default=[10, 100, 1000])
+    parser.add_argument("--seconds", type=float, default=10.0, help="CPU-seconds for each rate")
+    parser.add_argument("--json", type=Path, help="write the report here too")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rates = measure(arguments.hidden, arguments.lengths, seconds=arguments.seconds, console=Console(stderr=True))
+    found = ratios(rates)
+    console = Console()
+    console.print("ratio of learnd to RecurrentPPO, CartPole:", found or "no peer")
+    table = Table("what", "hidden size", "trained steps / CPU-s", "rollout steps / CPU-s", "update steps / CPU-s")
+    for rate in rates:
+        parts = (rate.per_cpu_s, rate.steps / rate.rollout_cpu_s, rate.steps / rate.update_cpu_s)
+        table.add_row(rate.name, str(rate.hidden_size), *(f"{part:,.0f}" for part in parts))
+    console.print(table)
+    report: dict[str, Any] = {"ratios": found, "rates": [asdict(rate) for rate in rates]}
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
