@@ -32,6 +32,7 @@ Returns = NDArray[np.float64]
 """[N] trial return on each held-out task."""
 
 SAVE_EVERY_S = 60.0
+SHOW_EVERY_S = 1.0
 EVALUATION_TRIALS = 256
 """Trials side by side in an evaluation: long trials of many arms fill the memory."""
 
@@ -116,7 +117,7 @@ def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:
         run = Run(learner=RL2Learner(config, device="cpu", seed=seed), curve=[])
         run.learner.add_family(cell.name, tasks.spaces)
     num_updates = options.updates or cell.num_updates
-    saved_at = time.monotonic()
+    saved_at, shown_at = time.monotonic(), 0.0
     while run.updates < num_updates:
         began = time.process_time()
         num_episodes = run.learner.num_episodes(cell.name, cell.spec.episodes_per_trial)
@@ -143,7 +144,9 @@ def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:
                 float(trial_returns(trials).mean()) * cell.spec.episodes_per_trial / num_episodes,
             )
         )
-        _show(cell, run, num_updates, seed)
+        if time.monotonic() - shown_at > SHOW_EVERY_S or run.updates == num_updates:
+            _show(cell, run, num_updates, seed)
+            shown_at = time.monotonic()
         if time.monotonic() - saved_at > SAVE_EVERY_S or run.updates == num_updates:
             _save(path, run)
             saved_at = time.monotonic()

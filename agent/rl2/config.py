@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -27,7 +28,7 @@ class RL2Config:
             in a similarity memory.
         num_trials_tensor: B for tensor-native families.
         num_trials_gymnasium: B for families stepped by a worker.
-        discount: γ; None derives max(.99, 1 - 1/T) from the trial's length T in steps.
+        discount: γ; None derives max(.99, 1 - .2/T) from the trial's length T in steps.
         gae_lambda: λ of generalised advantage estimation; None derives it from the trial's length.
         clip: ε, how far PPO lets a probability ratio move from 1.
         num_epochs: passes over each trial batch.
@@ -63,7 +64,7 @@ class RL2Config:
     discount: float | None = None
     gae_lambda: float | None = None
     clip: float = 0.2
-    num_epochs: int = 4
+    num_epochs: int = 2
     minibatch_steps: int = 1536
     max_minibatches: int = 16
     learning_rate: float = 5e-3
@@ -89,7 +90,7 @@ class RL2Config:
 
     def discount_for(self, trial_steps: float) -> float:
         """γ for trials of this mean length in steps."""
-        return self.discount if self.discount is not None else max(0.99, 1.0 - 1.0 / max(trial_steps, 1.0))
+        return self.discount if self.discount is not None else max(0.99, 1.0 - 0.2 / max(trial_steps, 1.0))
 
     def gae_lambda_for(self, trial_steps: float) -> float:
         """λ for trials of this mean length in steps: .3 at 10, .9 at 100 (the settings that worked in both)."""
@@ -101,7 +102,7 @@ class RL2Config:
         """E of a family's trials after ``num_updates``: what short trials teach holds for long ones, at less cost."""
         first = min(self.curriculum_episodes, episodes_per_trial)
         grown = min(1.0, num_updates / max(1.0, self.curriculum_share * self.anneal_updates))
-        return round(first * (episodes_per_trial / first) ** grown)
+        return round(first * math.pow(episodes_per_trial / first, grown))
 
     def anneal(self, num_updates: int) -> float:
         """Share of the entropy bonus that is left after ``num_updates`` of a family: 1 falling to 0."""

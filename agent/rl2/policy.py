@@ -218,6 +218,10 @@ class PairModule(nn.Module):
         return cast("Tensor", self.encode_action(previous)).sum(-2)
 
 
+class IncompatibleParametersError(ValueError):
+    """Published parameters of another shape than this learnd, or these settings, build a policy of."""
+
+
 class RL2Policy(nn.Module):
     """A recurrent policy that acts in every pair of spaces it was given.
 
@@ -362,7 +366,7 @@ def policy_from_initialization(
         device: where it shall act.
 
     Raises:
-        RuntimeError: the parameters do not fit the settings.
+        IncompatibleParametersError: the parameters do not fit the settings.
     """
     generator = torch.Generator().manual_seed(0)
     policy = RL2Policy(config, generator=generator)
@@ -370,5 +374,11 @@ def policy_from_initialization(
         if any(name.startswith(f"pairs.{pair.key}.") for name in tensors):
             policy.add_pair(pair, generator=generator)
     wanted = policy.state_dict()
-    policy.load_state_dict({name: tensor for name, tensor in tensors.items() if name in wanted})
+    try:
+        policy.load_state_dict({name: tensor for name, tensor in tensors.items() if name in wanted})
+    except RuntimeError as error:
+        raise IncompatibleParametersError(
+            f"making a policy of published parameters: they do not fit; another version of learnd wrote them, or "
+            f"settings under [rl2] changed since: {error}"
+        ) from error
     return policy.to(device)
