@@ -21,7 +21,7 @@ LEARNER_RESTARTS = "learner_restarts"
 WORKER_RESTARTS = "worker_restarts"
 JOB_RUNS = "job_runs"
 CONSOLIDATIONS = "consolidations"
-CONSOLIDATION_OUTCOMES = ("published", "rejected")
+CONSOLIDATION_OUTCOMES = ("published", "rejected", "unchanged")
 
 NOT_RUN = frozenset({JobOutcome.MISSED, JobOutcome.OVERRAN})
 """Outcomes on record that have no run of their own, and so no duration."""
@@ -149,7 +149,7 @@ def _counter_metrics(snapshot: Snapshot) -> Iterator[Metric]:
         (
             CONSOLIDATIONS,
             "learnd_consolidations",
-            "Candidates of consolidation.",
+            "Rounds of consolidation: a candidate was published, rejected, or gained nothing.",
             ("outcome",),
             [(outcome,) for outcome in CONSOLIDATION_OUTCOMES],
         ),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import structlog
-from envs.admission import probe
 
 from agent.learner.session import LearnerSession, worker_limits
+from envs.admission import probe
 from envs.errors import EnvsError
 from envs.family import FamilySpec
 from memory.records import Family, FamilyState, JobOutcome
@@ -20,9 +21,10 @@ def admit(session: LearnerSession, family: Family) -> tuple[JobOutcome, dict[str
 
     A refusal is an answer, not a failure of the job.
     """
+    spec = FamilySpec.from_json(family.spec)
     try:
         admission = probe(
-            FamilySpec.from_json(family.spec),
+            spec,
             limits=worker_limits(session.settings),
             progress=lambda *_: session.heartbeat.beat_or_give_up(),
         )
@@ -35,6 +37,7 @@ def admit(session: LearnerSession, family: Family) -> tuple[JobOutcome, dict[str
         spaces=admission.spaces.to_json(),
         random_return=admission.random_return,
         reference_return=admission.reference_return,
+        spec=replace(spec, reference_source=admission.reference_source).to_json(),
     )
     log.info("family admitted", family=family.name, random_return=admission.random_return, warnings=admission.warnings)
     return JobOutcome.SUCCEEDED, {"state": str(FamilyState.ACTIVE), "warnings": admission.warnings}

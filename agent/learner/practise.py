@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agent.learner.heartbeat import JobInterruptedError
 from agent.learner.scoring import standard_error
 from agent.learner.session import LearnerSession, learner_name, spaces_of
 from agent.rl2.rollout import collect_trials
@@ -51,6 +52,7 @@ def practise(session: LearnerSession, family: Family, *, reason: str) -> dict[st
     Everything up to the commit is lost when the process is killed; nothing after it is.
 
     Raises:
+        JobInterruptedError: control has asked to stop before the first update; nothing of the slice is kept.
         WorkerFaultError: the family's worker failed; nothing of the slice is kept.
         DivergedError: the update diverged; the state is that of the last commit.
     """
@@ -59,14 +61,20 @@ def practise(session: LearnerSession, family: Family, *, reason: str) -> dict[st
     session.learner.add_family(name, spaces_of(family))
     work = _Slice()
     while True:
-        batch = collect_trials(
-            session.learner.policy,
-            tasks,
-            first_task=session.next_task.get(name, 0),
-            split=Split.TRAINING,
-            generator=session.learner.generator,
-            progress=lambda _steps: session.heartbeat.beat(),
-        )
+        try:
+            collected = collect_trials(
+                session.learner.policy,
+                tasks,
+                first_task=session.next_task.get(name, 0),
+                split=Split.TRAINING,
+                generator=session.learner.generator,
+                progress=lambda _steps: session.heartbeat.beat_or_give_up(),
+            )
+        except JobInterruptedError:
+            if work.meta_updates == 0:
+                raise
+            break  # what is whole is committed; the trials under way are given up
+        batch = collected
         losses = session.learner.update(name, batch)
         session.next_task[name] = session.next_task.get(name, 0) + batch.num_trials
         _refuse_divergence(session, name, losses)

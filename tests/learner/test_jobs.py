@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ from agent.learner.channel import Job
 from agent.learner.consolidate import Candidate, between, consolidate
 from agent.learner.evaluate import evaluate
 from agent.learner.faults import quarantine_s
+from agent.learner.heartbeat import JobInterruptedError
 from agent.learner.practise import practise
 from agent.learner.process import LearnerProcess
 from agent.learner.session import LearnerSession
+from agent.rl2.policy import IncompatibleParametersError
 from envs.errors import FaultReason, WorkerFaultError
 from envs.registry import open_tasks
 from envs.task_batch import Transition
@@ -236,3 +239,43 @@ def _candidate(score: float, published: float | None) -> Candidate:
 )
 def test_small_falls_may_not_add_up(score: float, published: float | None, best: float, falls: bool) -> None:
     assert bool(_candidate(score, published).fallen(0.05, {"bandits": best})) is falls
+
+
+def test_a_slice_that_is_told_to_stop_commits_what_is_whole(store: Store, open_session: SessionMaker) -> None:
+    family = feed_bandits(store)
+    session = open_session(store, settings=settings_for(store.folder.path, practise={"slice_s": 3600}))
+    beats = 0
+
+    def stop_in_the_third_batch(units: int = 1) -> None:
+        nonlocal beats
+        beats += units
+        if beats > 12:  # five steps a batch
+            raise JobInterruptedError
+
+    session.heartbeat.beat_or_give_up = stop_in_the_third_batch  # type: ignore[method-assign]
+    practise(session, family, reason="test")
+    assert store.family("bandits").totals.meta_updates == 2
+    assert next(iter(session.next_task.values())) == 128
+
+
+def test_a_slice_told_to_stop_before_its_first_update_keeps_nothing(store: Store, open_session: SessionMaker) -> None:
+    family = feed_bandits(store)
+    session = open_session(store)
+
+    def stop(_units: int = 1) -> None:
+        raise JobInterruptedError
+
+    session.heartbeat.beat_or_give_up = stop  # type: ignore[method-assign]
+    with pytest.raises(JobInterruptedError):
+        practise(session, family, reason="test")
+    assert store.family("bandits").totals.meta_updates == 0
+
+
+def test_a_version_of_another_shape_is_named_as_such(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    session = open_session(store)
+    _train(session, store, 1)
+    consolidate(session)
+    session.config = replace(session.config, hidden_size=24)
+    with pytest.raises(IncompatibleParametersError, match="do not fit"):
+        consolidate(session)
