@@ -10,19 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  the name the field knows
 
-from agent.learners.networks import ExplicitGradientNetwork, TaskNetwork
+from agent.learners.networks import TaskNetwork, has_explicit_gradient
 
 Parameters = Mapping[str, Tensor]
 """Name → [M, *shape], or [1, *shape] where all tasks share it."""
 
 
+@runtime_checkable
 class TaskLoss(Protocol):
     """A loss of each task's outputs, the mean over its examples."""
 
@@ -76,8 +77,10 @@ def loss_gradient(
     x: Float[Tensor, "M S *X"],
     y: Shaped[Tensor, "M S *D"],
     loss: TaskLoss,
+    *,
+    weight: float = 1.0,
 ) -> dict[str, Tensor]:
-    """∂L_m/∂θ_m of every task, [M, *shape] by name, differentiable in the parameters.
+    """The gradient w ∂L_m/∂θ_m of every task, [M, *shape] by name, differentiable in the parameters.
 
     Args:
         network: the function f.
@@ -85,25 +88,13 @@ def loss_gradient(
         x: inputs.
         y: targets.
         loss: L.
+        weight: w.
     """
-    if isinstance(network, ExplicitGradientNetwork):
-        return network.gradient_tasks(parameters, x, lambda outputs: loss.slope(outputs, y))
+    if has_explicit_gradient(network):
+        return network.gradient_tasks(parameters, x, lambda outputs: loss.slope(outputs, y) * weight)
     own = {name: parameter.expand(len(x), *parameter.shape[1:]) for name, parameter in parameters.items()}
-    gradient: dict[str, Tensor] = torch.func.grad(lambda p: loss(network.forward_tasks(p, x), y).sum())(own)
+    gradient: dict[str, Tensor] = torch.func.grad(lambda p: loss(network.forward_tasks(p, x), y).sum() * weight)(own)
     return gradient
-
-
-def descend(parameters: Parameters, gradient: Parameters, rates: float | Parameters) -> dict[str, Tensor]:
-    """One step: θ - α ∘ g.
-
-    Args:
-        parameters: θ.
-        gradient: g.
-        rates: α, one number or one tensor a parameter (broadcast against [M, *shape]).
-    """
-    if isinstance(rates, Mapping):
-        return {name: torch.addcmul(parameters[name], rates[name], g, value=-1) for name, g in gradient.items()}
-    return {name: torch.sub(parameters[name], g, alpha=rates) for name, g in gradient.items()}
 
 
 def adapt_by_gradient(
@@ -116,16 +107,31 @@ def adapt_by_gradient(
     rates: float | Parameters,
     num_steps: int,
 ) -> dict[str, Tensor]:
-    """φ_m: ``num_steps`` steps of gradient descent from θ on each task's examples.
+    """φ_m: ``num_steps`` steps θ ← θ - α ∘ ∂L/∂θ on each task's examples.
 
     Differentiable in ``parameters`` and ``rates`` unless called under ``torch.no_grad()``.
+
+    Args:
+        network: the function f.
+        parameters: θ, [1 or M, *shape].
+        x: inputs.
+        y: targets.
+        loss: L.
+        rates: α, one number or one tensor a parameter (broadcast against [M, *shape]).
+        num_steps: how many.
 
     Returns:
         name → [M, *shape].
     """
     adapted = {name: parameter.expand(len(x), *parameter.shape[1:]) for name, parameter in parameters.items()}
     for _ in range(num_steps):
-        adapted = descend(adapted, loss_gradient(network, adapted, x, y, loss), rates)
+        if isinstance(rates, float):
+            # -α ∂L/∂θ is the gradient of -α L: weighing L takes one small product, weighing the gradient many large.
+            step = loss_gradient(network, adapted, x, y, loss, weight=-rates)
+            adapted = {name: adapted[name] + step[name] for name in adapted}
+        else:
+            gradient = loss_gradient(network, adapted, x, y, loss)
+            adapted = {name: torch.addcmul(adapted[name], rates[name], gradient[name], value=-1) for name in adapted}
     return adapted
 
 

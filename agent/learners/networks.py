@@ -12,11 +12,12 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from agent.learners.task_convolutions import TaskConvolutions
 from envs.few_shot.tasks import FewShotShapes
 
 
@@ -26,20 +27,23 @@ class NetworkConfig:
 
     Attributes:
         hidden_sizes: widths of the hidden layers of a multi-layer perceptron (vector inputs).
+        channels: widths of the convolutions (image inputs).
     """
 
     hidden_sizes: tuple[int, ...] = (40, 40)
+    channels: tuple[int, ...] = (64, 64, 64, 64)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON values."""
-        return {**asdict(self), "hidden_sizes": list(self.hidden_sizes)}
+        return {**asdict(self), "hidden_sizes": list(self.hidden_sizes), "channels": list(self.channels)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> NetworkConfig:
         """The settings that :meth:`to_json` wrote."""
-        return cls(**{**values, "hidden_sizes": tuple(values["hidden_sizes"])})
+        return cls(hidden_sizes=tuple(values["hidden_sizes"]), channels=tuple(values["channels"]))
 
 
+@runtime_checkable
 class TaskNetwork(Protocol):
     """A network that can be run with M sets of parameters at once."""
 
@@ -62,7 +66,6 @@ class TaskNetwork(Protocol):
         ...
 
 
-@runtime_checkable
 class ExplicitGradientNetwork(TaskNetwork, Protocol):
     """A task network that writes its parameters' gradient out, for speed; others leave it to ``torch.func.grad``."""
 
@@ -80,6 +83,11 @@ class ExplicitGradientNetwork(TaskNetwork, Protocol):
             name → [M, *shape].
         """
         ...
+
+
+def has_explicit_gradient(network: TaskNetwork) -> TypeGuard[ExplicitGradientNetwork]:
+    """Whether a network writes its gradient out (``isinstance`` on a protocol takes as long as a layer)."""
+    return hasattr(network, "gradient_tasks")
 
 
 class MLP(nn.Module):
@@ -148,6 +156,11 @@ class MLP(nn.Module):
         return hidden
 
 
-def build_network(shapes: FewShotShapes, config: NetworkConfig, *, generator: torch.Generator) -> MLP:
-    """The network for inputs and outputs of these shapes."""
+def build_network(
+    shapes: FewShotShapes, config: NetworkConfig, *, generator: torch.Generator
+) -> MLP | TaskConvolutions:
+    """The network for inputs and outputs of these shapes: convolutions for images, a perceptron for vectors."""
+    if len(shapes.input_shape) == 3:
+        channels = config.channels
+        return TaskConvolutions(shapes.input_shape, shapes.output_size, channels=channels, generator=generator)
     return MLP(shapes.input_shape, shapes.output_size, hidden_sizes=config.hidden_sizes, generator=generator)

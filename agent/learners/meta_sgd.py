@@ -1,0 +1,212 @@
+"""Meta-SGD: learning to learn quickly (Li, Zhou, Chen & Li 2017, arXiv:1707.09835).
+
+Inner, task m:  φ_m = θ - α ∘ ∇_θ L(θ; support_m)                                             (equation 4)
+Outer:          (θ, α) ← (θ, α) - β ∇_(θ,α) (1/M) Σ_m L(φ_m; query_m)                         (algorithm 1)
+
+α has the shape of θ and is learned with it: the signs and sizes of its entries turn the gradient into a direction and
+a length of the step. With every entry of α the same and fixed, this is MAML.
+
+Departures: more than one inner step may be taken (the paper takes one), α may have a rate of its own in the outer
+step, the outer rate may fall linearly and the outer gradient may be clipped. Shapes: M tasks, S support examples,
+Q queries, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from agent.learners.functional import (
+    AdaptedNetwork,
+    accuracy,
+    adapt_by_gradient,
+    linear_decay,
+    stacked,
+    task_loss,
+)
+from agent.learners.networks import NetworkConfig, build_network
+from agent.learners.state import (
+    load_optimizer,
+    load_parameters,
+    optimizer_to_tensors,
+    under_prefix,
+    with_prefix,
+)
+from envs.few_shot.tasks import FewShotBatch, FewShotShapes
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaSGDConfig:
+    """Settings of Meta-SGD, with the paper's symbols.
+
+    Attributes:
+        initial_rates: range that the entries of α are drawn from at the start, uniformly.
+        learns_rates: whether α is learned; fixed, it is only an initial draw.
+        num_inner_steps: inner steps in training.
+        num_adapt_steps: inner steps in ``adapt``; None takes as many as in training.
+        outer_lr: β, Adam's rate for θ.
+        rates_lr: Adam's rate for α; None takes β.
+        final_outer_lr_scale: share of the outer rates that is left after ``decay_updates``.
+        decay_updates: outer steps over which they fall; None keeps them.
+        max_gradient_norm: norm that the outer gradient is clipped to; None does not clip.
+        network: the function that is adapted.
+    """
+
+    initial_rates: tuple[float, float] = (0.005, 0.1)
+    learns_rates: bool = True
+    num_inner_steps: int = 1
+    num_adapt_steps: int | None = None
+    outer_lr: float = 1e-3
+    rates_lr: float | None = None
+    final_outer_lr_scale: float = 0.0
+    decay_updates: int | None = None
+    max_gradient_norm: float | None = None
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+
+    @property
+    def steps_to_adapt(self) -> int:
+        """Inner steps in ``adapt``."""
+        return self.num_inner_steps if self.num_adapt_steps is None else self.num_adapt_steps
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return {**asdict(self), "initial_rates": list(self.initial_rates), "network": self.network.to_json()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> MetaSGDConfig:
+        """The settings that :meth:`to_json` wrote."""
+        low, high = values["initial_rates"]
+        network = NetworkConfig.from_json(values["network"])
+        return cls(**{**values, "initial_rates": (low, high), "network": network})
+
+
+class MetaSGD:
+    """The Meta-SGD learner: ``network`` holds θ, ``rates`` holds α.
+
+    Args:
+        shapes: of the family's tasks.
+        config: settings.
+        generator: draws θ and α.
+        device: where they live.
+    """
+
+    def __init__(
+        self,
+        shapes: FewShotShapes,
+        config: MetaSGDConfig,
+        *,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.shapes = shapes
+        self.config = config
+        self.num_updates = 0
+        self.network = build_network(shapes, config.network, generator=generator).to(device)
+        self.rates = {
+            name: nn.Parameter(_uniform(parameter, config.initial_rates, generator), requires_grad=config.learns_rates)
+            for name, parameter in self.network.named_parameters()
+        }
+        self._loss = task_loss(is_classification=shapes.is_classification)
+        rates_lr = config.outer_lr if config.rates_lr is None else config.rates_lr
+        self._optimizer = torch.optim.Adam(
+            [
+                {"params": list(self.network.parameters()), "outer_lr": config.outer_lr},
+                {"params": list(self.rates.values()), "outer_lr": rates_lr},
+            ],
+            lr=config.outer_lr,
+            fused=True,
+        )
+
+    def update(self, batch: FewShotBatch) -> dict[str, float]:
+        """One outer step (algorithm 1)."""
+        config = self.config
+        for group in self._optimizer.param_groups:
+            group["lr"] = linear_decay(
+                group["outer_lr"],
+                final_scale=config.final_outer_lr_scale,
+                decay_updates=config.decay_updates,
+                num_updates=self.num_updates,
+            )
+        self._optimizer.zero_grad()
+        loss, outputs = self.outer_loss(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if config.max_gradient_norm is not None:
+            torch.nn.utils.clip_grad_norm_([p for _, p in self._named_learned()], config.max_gradient_norm)
+        self._optimizer.step()
+        self.num_updates += 1
+        metrics = {"loss": loss.item()}
+        if self.shapes.is_classification:
+            metrics["accuracy"] = accuracy(outputs, batch.query_y)
+        return metrics
+
+    def outer_loss(self, batch: FewShotBatch) -> tuple[Float[Tensor, ""], Float[Tensor, "M Q O"]]:
+        """(1/M) Σ_m L(φ_m; query_m), differentiable in θ and α, and the adapted outputs on the queries."""
+        adapted = adapt_by_gradient(
+            self.network,
+            stacked(self.network),
+            batch.support_x,
+            batch.support_y,
+            loss=self._loss,
+            rates=self.rates,
+            num_steps=self.config.num_inner_steps,
+        )
+        outputs = self.network.forward_tasks(adapted, batch.query_x)
+        return self._loss(outputs, batch.query_y).mean(), outputs
+
+    @torch.no_grad()
+    def adapt(self, support_x: Float[Tensor, "M S *X"], support_y: Shaped[Tensor, "M S *D"]) -> AdaptedNetwork:
+        """φ_m of each support set."""
+        adapted = adapt_by_gradient(
+            self.network,
+            {name: parameter.clone() for name, parameter in stacked(self.network).items()},
+            support_x,
+            support_y,
+            loss=self._loss,
+            rates=self.rates,
+            num_steps=self.config.steps_to_adapt,
+        )
+        return AdaptedNetwork(network=self.network, parameters=adapted)
+
+    def initialization(self) -> dict[str, Tensor]:
+        """θ and α."""
+        return with_prefix("parameters", dict(self._named_learned()))
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """θ, α and Adam's moments."""
+        return {**self.initialization(), **optimizer_to_tensors(self._optimizer, self._named_learned())}
+
+    def to_meta(self) -> dict[str, Any]:
+        """What the tensors are of, as JSON values."""
+        return {
+            "learner": "meta-sgd",
+            "shapes": self.shapes.to_json(),
+            "config": self.config.to_json(),
+            "num_updates": self.num_updates,
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> MetaSGD:
+        """The learner that wrote these."""
+        learner = cls(
+            FewShotShapes.from_json(meta["shapes"]),
+            MetaSGDConfig.from_json(meta["config"]),
+            generator=torch.Generator().manual_seed(0),
+        )
+        load_parameters(learner._named_learned(), under_prefix("parameters", tensors))
+        load_optimizer(learner._optimizer, learner._named_learned(), tensors)
+        learner.num_updates = int(meta["num_updates"])
+        return learner
+
+    def _named_learned(self) -> Iterator[tuple[str, nn.Parameter]]:
+        yield from self.network.named_parameters()
+        yield from ((f"rates.{name}", rate) for name, rate in self.rates.items())
+
+
+def _uniform(like: Tensor, bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
+    """Numbers of a tensor's shape, uniform in ``bounds``."""
+    return (bounds[0] + (bounds[1] - bounds[0]) * torch.rand(like.shape, generator=generator)).to(like)
