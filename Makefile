@@ -23,7 +23,15 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 
 run: $(STAMP)     ## Start the service on the embedded default.
-	$(BIN)/learnd run $(ARGS)
+	@echo
+	@echo "  learnd starts; Ctrl-C stops it, and it goes on where it was. Where to look:"
+	@echo
+	@echo "    http://127.0.0.1:9464/        metrics and health"
+	@echo "    $(BIN)/learnd status          what it does, how each family stands   (--watch)"
+	@echo "    $(BIN)/learnd curves          learning curves, after a minute or two (--png FILE)"
+	@echo "    $(BIN)/learnd config show     settings, and the data folder"
+	@echo
+	@$(BIN)/learnd run $(ARGS)
 
 test: $(STAMP)    ## Run the whole default test suite.
 	$(BIN)/python -m pytest $(ARGS)
