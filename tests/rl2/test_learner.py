@@ -168,7 +168,7 @@ def test_a_two_armed_bandit_is_learned_in_seconds() -> None:
         kwargs={"num_arms": 2},
         episodes_per_trial=6,
     )
-    config = RL2Config(hidden_size=16, input_size=16, num_trials_tensor=128, anneal_updates=30)
+    config = RL2Config(hidden_size=16, input_size=16, num_trials_tensor=128, num_epochs=4, anneal_updates=30)
     learner = RL2Learner(config, device="cpu", seed=1)
     tasks = open_tasks(spec, None, num_trials=128, device="cpu")
     learner.add_family("two_arms", tasks.spaces)
