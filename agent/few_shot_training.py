@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,7 @@ from envs.few_shot.warps import WarpConfig
 TIMED_UPDATES = 12
 UNTIMED_UPDATES = 3
 REPORT_EVERY = 20
+OVERRUN = 0.1
 
 
 class FewShotTrainingError(AgentError):
@@ -51,7 +53,8 @@ class FewShotRecipe:
     Attributes:
         members: B; each takes a core.
         updates: outer steps of each member, where the time allows.
-        minutes: wall time that a member's updates may take; on a slower machine there are fewer of them.
+        minutes: wall time that a member's updates are planned to take at most; on a slower machine there are fewer of
+            them, and where it slows down later a member stops a tenth past it, wherever its learning rate is.
         tasks: what a task looks like.
         embedding: f_φ.
         learning_rate: Adam's, at its highest.
@@ -59,7 +62,7 @@ class FewShotRecipe:
     """
 
     members: int = 2
-    updates: int = 8_000
+    updates: int = 12_000
     minutes: float = 25.0
     tasks: ImageTaskConfig = field(
         default_factory=lambda: ImageTaskConfig(
@@ -127,28 +130,31 @@ def train_member(
     """
     own_seed = 1_000 * seed + member
     family = ImageFamily(replace(recipe.tasks, seed=own_seed), training=classes)
-    planned = min(recipe.updates, int(recipe.minutes * 60.0 / _seconds_per_update(recipe, family)))
+    planned = max(1, min(recipe.updates, int(recipe.minutes * 60.0 / _seconds_per_update(recipe, family))))
     learner = recipe.learner(family, seed=own_seed, planned_updates=planned)
-    started, losses = time.process_time(), []
+    started, deadline, losses = time.process_time(), time.monotonic() + 60.0 * recipe.minutes * (1.0 + OVERRUN), []
     for update in range(planned):
         batch = family.sample(1, split=Split.TRAINING, first_task=update)
         losses.append(learner.update(batch)["loss"])
-        if (update + 1) % REPORT_EVERY == 0 or update + 1 == planned:
+        is_last = update + 1 == planned or time.monotonic() > deadline
+        if (update + 1) % REPORT_EVERY == 0 or is_last:
             mean, cpu_s = sum(losses) / len(losses), time.process_time() - started
             report(MemberProgress(member=member, update=update + 1, planned_updates=planned, loss=mean, cpu_s=cpu_s))
             losses.clear()
+        if is_last:
+            break
     return learner
 
 
 def _seconds_per_update(recipe: FewShotRecipe, family: ImageFamily) -> float:
-    """Wall time of an update, measured on a learner that is thrown away."""
+    """Wall time of an update, the median of some on a learner that is thrown away."""
     learner = recipe.learner(family, seed=0, planned_updates=1)
-    started = 0.0
+    times = []
     for update in range(UNTIMED_UPDATES + TIMED_UPDATES):
-        if update == UNTIMED_UPDATES:
-            started = time.monotonic()
+        started = time.monotonic()
         learner.update(family.sample(1, split=Split.TRAINING, first_task=update))
-    return (time.monotonic() - started) / TIMED_UPDATES
+        times.append(time.monotonic() - started)
+    return statistics.median(times[UNTIMED_UPDATES:])
 
 
 def policy_of(
