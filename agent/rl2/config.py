@@ -113,6 +113,21 @@ class RL2Config:
         floor = self.final_learning_rate_scale
         return self.learning_rate * (floor + (1.0 - floor) * self.anneal(num_updates))
 
+    @classmethod
+    def paper(cls, **overrides: Any) -> RL2Config:
+        """The paper's own agent (Duan et al. 2016): GRU of 256, no memory reads, γ .99, λ .3; optimised by PPO here."""
+        settings: dict[str, Any] = {
+            "hidden_size": 256,
+            "input_size": 256,
+            "critic_size": 256,
+            "reads": False,
+            "discount": 0.99,
+            "gae_lambda": 0.3,
+            "learning_rate": 1e-3,
+            "core_learning_rate_scale": 1.0,
+        }
+        return cls(**{**settings, **overrides})
+
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON values."""
         return asdict(self)

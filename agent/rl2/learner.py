@@ -143,9 +143,9 @@ class RL2Learner:
         return {**means, "explained_variance": float(explained_variance)}
 
     def is_finite(self) -> bool:
-        """Whether every parameter is a finite number."""
-        sums = [parameter.detach().sum() for parameter in (*self.policy.parameters(), *self.critics.parameters())]
-        return bool(torch.stack(sums).isfinite().all())
+        """Whether every parameter and every running scale is a finite number."""
+        state = (*self.policy.state_dict().values(), *self.critics.state_dict().values())
+        return bool(torch.stack([values.detach().sum() for values in state]).isfinite().all())
 
     @torch.no_grad()
     def _targets(self, critic: PopArtCritic, trials: TrialBatch) -> tuple[_Targets, Float[Tensor, ""]]:

@@ -13,6 +13,12 @@ from torch.nn import functional
 from agent.rl2.layers import linear
 
 MIN_SPREAD = 1e-3
+MAX_MAGNITUDE = 1e9
+"""Largest value that a scale takes into account; its square is far from float32's end."""
+
+MAX_OUTLIER = 100.0
+"""Spreads from the mean beyond which a value counts as this far."""
+
 MAX_COUNT = 1e7
 """Beyond this many rows the oldest are forgotten, so that a scale can still follow."""
 
@@ -52,6 +58,7 @@ class Normaliser(nn.Module):
         """
         if len(rows) == 0:
             return
+        rows = self._bounded(rows)
         mean = rows.mean(0) if is_centred else torch.zeros_like(self.mean)
         variance = (rows - mean).square().mean(0)
         total = self.count + len(rows)
@@ -61,6 +68,15 @@ class Normaliser(nn.Module):
         self.variance.copy_(variance)
         self.mean.add_(shift * share)
         self.count.copy_(total.clamp(max=MAX_COUNT))
+
+    def _bounded(self, rows: Float[Tensor, "R D"]) -> Float[Tensor, "R D"]:
+        """Rows held within ``MAX_OUTLIER`` spreads of the mean once it is known, and within ``MAX_MAGNITUDE`` always.
+
+        Families of equal spaces share a scale: what one of them gives must not blind the others.
+        """
+        rows = rows.clamp(-MAX_MAGNITUDE, MAX_MAGNITUDE)
+        reach = torch.where(self.count > 0, self.spread * MAX_OUTLIER, torch.full_like(self.spread, MAX_MAGNITUDE))
+        return torch.minimum(torch.maximum(rows, self.mean - reach), self.mean + reach)
 
 
 class PopArtCritic(nn.Module):

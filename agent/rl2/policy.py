@@ -34,6 +34,10 @@ NUM_CONTEXT = 9
 """C: reward, terminated, truncated and whether there was a step at all; then the time (:meth:`PolicyState.context`)."""
 
 
+MAX_REWARD = 10.0
+"""Bound of a reward as the policy and its memory see it, in units of the running scale. The critic sees it whole."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PolicyInput:
     """All that one decision depends on, beside the hidden state.
@@ -114,13 +118,17 @@ class PolicyState:
     episodes_per_trial: int
     num_steps: int = 0
 
-    def context(self, reward_scale: Tensor) -> Float[Tensor, "B C"]:
-        """Previous reward and ends, and the time: step within the episode, episodes left, share of them left."""
+    def context(self, reward: Float[Tensor, " B"]) -> Float[Tensor, "B C"]:
+        """Previous reward and ends, and the time: step within the episode, episodes left, share of them left.
+
+        Args:
+            reward: the previous reward in units of the pair's scale.
+        """
         episodes_left = (self.episodes_per_trial - self.episode_index).clamp(min=1).to(self.episode_step.dtype)
         started = torch.full_like(self.episode_step, float(self.num_steps > 0))
         return torch.stack(
             [
-                symlog(self.previous_reward / reward_scale),
+                symlog(reward),
                 self.previous_terminated.to(self.hidden.dtype),
                 self.previous_truncated.to(self.hidden.dtype),
                 started,
@@ -178,6 +186,10 @@ class PairModule(nn.Module):
         if self.spaces.observation.kind is ObservationKind.DISCRETE:
             return observation
         return self.observation_scale.normalise(observation).clamp(-5.0, 5.0)
+
+    def scale_reward(self, reward: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Rewards in units of their running root mean square; a first reward after none at all stays bounded."""
+        return (reward / self.reward_scale.spread).clamp(-MAX_REWARD, MAX_REWARD)
 
     def encode(self, inputs: PolicyInput) -> tuple[Float[Tensor, "*N X"], Float[Tensor, "M K P"] | None]:
         """x, and the embedded reads that it pooled, [N] flattened."""
@@ -281,7 +293,7 @@ class RL2Policy(nn.Module):
         return PolicyInput(
             observation=observation,
             previous_action=state.previous_action,
-            context=state.context(pair.reward_scale.spread),
+            context=state.context(pair.scale_reward(state.previous_reward)),
             read=None if state.memory is None else state.memory.read(pair.observe(observation)),
         )
 
@@ -325,7 +337,7 @@ class RL2Policy(nn.Module):
             state.memory.write(
                 observation=pair.observe(observation),
                 action=action,
-                reward=reward / pair.reward_scale.spread,
+                reward=pair.scale_reward(reward),
                 next_observation=pair.observe(final_observation),
                 terminated=terminated,
                 truncated=truncated,
