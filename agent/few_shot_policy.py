@@ -1,10 +1,10 @@
 """A few-shot image classifier that can be carried about: one or more learners in one safetensors file.
 
 Given a few images of each of some classes never met before, it says to which class other images belong. Every learner
-(member) looks at every image in several views, each the image a little deformed; a member is shown all views of the
-support images as further examples, and its answers to the views of a query are averaged:
+(member) looks at the task in several views, in each of which all images are turned, mirrored and deformed alike; it
+adapts to each view as to a task of its own, and its answers are averaged:
 
-    score_n(x) = 1/(B V) Σ_members Σ_views z_n(v(x)),      p(n | x) = softmax_n score(x).
+    score_n(x) = 1/(B V) Σ_members Σ_views z_n(v(x) | v(S)),      p(n | x) = softmax_n score(x).
 
 Each query is answered on its own: what else is asked does not matter.
 
@@ -37,7 +37,7 @@ from memory.parameters import encode, write_durably
 METADATA_KEY = "few_shot_policy"
 CHECKSUM_KEY = "few_shot_sha256"
 FORMAT = 1
-QUERIES_AT_ONCE = 256
+QUERIES_AT_ONCE = 64
 ANY_WAYS = frozenset({"prototypical", "matching", "versa"})
 """Learners whose tasks may have other numbers of classes than they were trained with."""
 
@@ -52,17 +52,19 @@ class FewShotPolicyError(AgentError):
 
 @dataclass(frozen=True, kw_only=True)
 class ViewConfig:
-    """The views that a policy takes of each image; the first is always the image as it is.
+    """The views that a policy takes of a task; the first is always the images as they are.
 
     Attributes:
         count: V.
-        warp: how far the others are deformed.
-        seed: of the others.
+        orientations: views turn and mirror in so many ways, in turn: as many as the members learned with.
+        warp: how far images are deformed from the second round of orientations on.
+        seed: of the deformations.
     """
 
-    count: int = 9
+    count: int = 16
+    orientations: int = 8
     warp: WarpConfig = field(
-        default_factory=lambda: WarpConfig(rotation_degrees=10.0, log_scale=0.14, shear=0.14, shift=0.03, bend=0.0)
+        default_factory=lambda: WarpConfig(rotation_degrees=12.0, log_scale=0.16, shear=0.16, shift=0.04, bend=0.025)
     )
     seed: int = 5
 
@@ -114,12 +116,11 @@ class FewShotPolicy:
         num_ways = int(labels.max()) + 1
         self._check_ways(num_ways)
         factor = self._zoom(images)
-        support = torch.stack(self.look(images, factor), 1).flatten(0, 1).unsqueeze(0)
-        repeated = labels.repeat_interleave(self.views.count).unsqueeze(0)
-        predictors = [member.adapt(support, repeated) for member in self.members]
+        support = self.look(images, factor)
+        predictors = [member.adapt(support, labels.expand(len(support), -1)) for member in self.members]
         return AdaptedPolicy(policy=self, predictors=tuple(predictors), zoom=factor)
 
-    def look(self, images: UInt8[Tensor, "I R R"], zoom: float) -> list[Float[Tensor, "I 1 P P"]]:
+    def look(self, images: UInt8[Tensor, "I R R"], zoom: float) -> Float[Tensor, "V I 1 P P"]:
         """Every view of the images.
 
         Args:
@@ -127,13 +128,13 @@ class FewShotPolicy:
             zoom: by how much they are larger than those learned from.
         """
         generator = np.random.default_rng(self.views.seed)
-        upright = np.zeros(1, dtype=np.int64)
         smooth = smooth_for(images, self.size)
         seen = []
         for view in range(self.views.count):
-            warp = draw_warp(self.views.warp if view else None, upright, generator=generator)
+            turn = np.array([view % self.views.orientations])
+            warp = draw_warp(self.views.warp if view >= self.views.orientations else None, turn, generator=generator)
             seen.append(apply_warp(smooth, scaled(warp, zoom, num_images=len(images)), size=self.size))
-        return seen
+        return torch.stack(seen)
 
     def save(self, path: Path) -> str:
         """Write the policy to a safetensors file, durably; return the file's sha256."""
@@ -245,8 +246,7 @@ class AdaptedPolicy:
 
     def _scores(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
         views = self.policy.look(images, self.zoom)
-        each = [predictor(view.unsqueeze(0)).squeeze(0) for predictor in self.predictors for view in views]
-        return torch.stack(each).mean(0)
+        return torch.stack([predictor(views) for predictor in self.predictors]).mean((0, 1))
 
 
 def _decode(content: bytes, subject: str) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -26,7 +26,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from agent.errors import AgentError
-from agent.few_shot_policy import FewShotPolicy
+from agent.few_shot_policy import FewShotPolicy, ViewConfig
 from agent.learners.embedding_training import TrainingConfig
 from agent.learners.embeddings import EmbeddingConfig, EmbeddingKind
 from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
@@ -169,7 +169,8 @@ def policy_of(
         "groups": {group: sum(found.group == group for found in classes.classes) for group in classes.groups},
     }
     extent = float(ink_extents(classes.images[indices]).median())
-    return FewShotPolicy(members, ink_extent=extent, provenance=provenance)
+    views = ViewConfig(orientations=recipe.tasks.orientations)
+    return FewShotPolicy(members, views=views, ink_extent=extent, provenance=provenance)
 
 
 def train_policy(

@@ -23,6 +23,9 @@ import torch.nn.functional as F  # noqa: N812 (torch's own custom)
 from jaxtyping import Float
 from torch import Tensor, nn
 
+EMBEDDED_AT_ONCE = 512
+"""Examples that go through a network together in predicting, to bound memory."""
+
 
 class EmbeddingKind(StrEnum):
     """How an input becomes features."""
@@ -101,8 +104,10 @@ class Embedding(nn.Module):
 
     def embed_tasks(self, x: Float[Tensor, "M S *X"]) -> Float[Tensor, "M S E"]:
         """Embed the examples of M tasks."""
-        features: Tensor = self(x.flatten(0, 1))
-        return features.view(*x.shape[:2], -1)
+        examples = x.flatten(0, 1)
+        # While learning, a batch is one: its statistics are taken over all of it.
+        parts = [examples] if self.training else torch.split(examples, EMBEDDED_AT_ONCE)
+        return torch.cat([self(part) for part in parts]).view(*x.shape[:2], -1)
 
 
 class _ResidualBlock(nn.Module):

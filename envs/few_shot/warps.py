@@ -87,7 +87,8 @@ def draw_warp(config: WarpConfig | None, orientations: NDArray[np.int64], *, gen
 def scaled(warp: Warp, factor: float, *, num_images: int) -> Warp:
     """One image's warp for many, seeing ``factor`` times as far in every direction: 2 halves what is seen."""
     maps = warp.maps * np.array([factor, factor, 1.0], dtype=np.float32)
-    return Warp(maps=np.repeat(maps, num_images, axis=0))
+    bends = None if warp.bends is None else np.repeat(warp.bends * np.float32(factor), num_images, axis=0)
+    return Warp(maps=np.repeat(maps, num_images, axis=0), bends=bends)
 
 
 def smooth_for(images: Tensor, size: int) -> Tensor:

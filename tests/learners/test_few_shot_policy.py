@@ -50,17 +50,27 @@ def one_task(ways: int = 6) -> tuple[Tensor, Tensor, Tensor]:
 def test_with_one_view_and_one_member_it_is_that_learner() -> None:
     learner, (support, labels, queries) = member(), one_task()
     policy = FewShotPolicy([learner], views=ViewConfig(count=1), ink_extent=0.6)
-    embedded = [look[0] for look in (policy.look(support, 1.0), policy.look(queries, 1.0))]
-    logits = learner.adapt(embedded[0].unsqueeze(0), labels.unsqueeze(0))(embedded[1].unsqueeze(0))[0]
+    logits = learner.adapt(policy.look(support, 1.0), labels.unsqueeze(0))(policy.look(queries, 1.0))[0]
     torch.testing.assert_close(policy.adapt(support, labels).scores(queries), logits, rtol=1e-4, atol=1e-3)
 
 
 def test_scores_are_the_mean_over_members_and_views() -> None:
     members, (support, labels, queries) = [member(0), member(1)], one_task()
-    views = ViewConfig(count=3)
+    views = ViewConfig(count=3, orientations=2)
     together = FewShotPolicy(members, views=views).adapt(support, labels).scores(queries)
     alone = [FewShotPolicy([one], views=views).adapt(support, labels).scores(queries) for one in members]
     torch.testing.assert_close(together, (alone[0] + alone[1]) / 2, rtol=1e-4, atol=1e-3)
+
+
+def test_views_show_support_and_queries_in_the_same_orientation() -> None:
+    support, _, _ = one_task()
+    policy = FewShotPolicy([member()], views=ViewConfig(count=6, orientations=4))
+    seen = policy.look(support, 1.0)
+    assert seen.shape == (6, 6, 1, 20, 20)
+    for turn in range(4):
+        torch.testing.assert_close(seen[turn], torch.rot90(seen[0], turn, (2, 3)), atol=1e-5, rtol=0)
+    assert not torch.equal(seen[4], seen[0])
+    assert torch.equal(policy.look(support[2:3], 1.0)[:, 0], seen[:, 2])
 
 
 def test_probabilities_sum_to_one_and_know_the_support_images_themselves() -> None:
