@@ -17,7 +17,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  the name the field knows
 
-from agent.learners.networks import TaskNetwork, has_explicit_gradient
+from agent.learners.networks import MLP, TaskNetwork, has_explicit_gradient
+from agent.learners.perceptron_descent import descend_perceptron
 
 Parameters = Mapping[str, Tensor]
 """Name → [M, *shape], or [1, *shape] where all tasks share it."""
@@ -35,6 +36,10 @@ class TaskLoss(Protocol):
         """The losses' derivative in the outputs, [M, S, O]."""
         ...
 
+    def curvature(self, outputs: Tensor, targets: Tensor, tangent: Tensor) -> Tensor:
+        """The slope's own derivative in the outputs along a tangent, [M, S, O]."""
+        ...
+
 
 class SquaredError:
     """L = 1/(S·D) Σ (f(x) - y)²."""
@@ -46,6 +51,15 @@ class SquaredError:
     def slope(self, outputs: Float[Tensor, "M S D"], targets: Float[Tensor, "M S D"]) -> Float[Tensor, "M S D"]:
         """2 (f(x) - y) / (S·D)."""
         return (outputs - targets) * (2.0 / (outputs.shape[1] * outputs.shape[2]))
+
+    def curvature(
+        self,
+        outputs: Float[Tensor, "M S D"],
+        targets: Float[Tensor, "M S D"],  # noqa: ARG002  the slope is linear: no other point bends more
+        tangent: Float[Tensor, "M S D"],
+    ) -> Float[Tensor, "M S D"]:
+        """2 v / (S·D)."""
+        return tangent * (2.0 / (outputs.shape[1] * outputs.shape[2]))
 
 
 class CrossEntropy:
@@ -59,6 +73,17 @@ class CrossEntropy:
         """(softmax(f(x)) - onehot(y)) / S."""
         truth = F.one_hot(targets, outputs.shape[2]).to(outputs.dtype)
         return (outputs.softmax(2) - truth) / outputs.shape[1]
+
+    def curvature(
+        self,
+        outputs: Float[Tensor, "M S N"],
+        targets: Shaped[Tensor, "M S"],  # noqa: ARG002  the slope's derivative does not depend on the class
+        tangent: Float[Tensor, "M S N"],
+    ) -> Float[Tensor, "M S N"]:
+        """(p ∘ v - p (p · v)) / S with p = softmax(f(x))."""
+        chances = outputs.softmax(2)
+        weighed = chances * tangent
+        return (weighed - chances * weighed.sum(2, keepdim=True)) / outputs.shape[1]
 
 
 def task_loss(*, is_classification: bool) -> TaskLoss:
@@ -109,7 +134,7 @@ def adapt_by_gradient(
 ) -> dict[str, Tensor]:
     """φ_m: ``num_steps`` steps θ ← θ - α ∘ ∂L/∂θ on each task's examples.
 
-    Differentiable in ``parameters`` and ``rates`` unless called under ``torch.no_grad()``.
+    Differentiable once in ``parameters`` and ``rates`` unless called under ``torch.no_grad()``.
 
     Args:
         network: the function f.
@@ -124,6 +149,12 @@ def adapt_by_gradient(
         name → [M, *shape].
     """
     adapted = {name: parameter.expand(len(x), *parameter.shape[1:]) for name, parameter in parameters.items()}
+    if isinstance(network, MLP) and isinstance(rates, float) and num_steps > 0:
+        names = list(adapted)
+        descended = descend_perceptron(
+            list(adapted.values()), x.flatten(2), y, loss=loss, rate=rates, num_steps=num_steps
+        )
+        return dict(zip(names, descended, strict=True))
     for _ in range(num_steps):
         if isinstance(rates, float):
             # -α ∂L/∂θ is the gradient of -α L: weighing L takes one small product, weighing the gradient many large.

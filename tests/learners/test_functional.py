@@ -14,6 +14,7 @@ from agent.learners.functional import (
     linear_decay,
     loss_gradient,
     stacked,
+    task_loss,
 )
 from agent.learners.networks import MLP
 from tests.learners.cases import assert_gradient_is_finite_difference, blobs, double, generator, sinusoids
@@ -43,22 +44,27 @@ def test_the_perceptrons_written_out_gradient_is_that_of_torch_func() -> None:
     torch.testing.assert_close(written_out, expected)
 
 
-def test_a_network_without_a_written_out_gradient_adapts_the_same() -> None:
-    function, batch = network(2, 3), double(blobs(4))
+class Plain:
+    """A perceptron's own function without its shortcuts: its gradients are left to torch.func and to autograd."""
 
-    class Plain:
-        """The same network, its gradient left to torch.func."""
+    def __init__(self, function: MLP) -> None:
+        self.named_parameters = function.named_parameters
+        self.forward_tasks = function.forward_tasks
 
-        named_parameters = staticmethod(function.named_parameters)
-        forward_tasks = staticmethod(function.forward_tasks)
 
-    both = [
-        adapt_by_gradient(
-            kind, stacked(function), batch.support_x, batch.support_y, loss=CrossEntropy(), rates=0.1, num_steps=3
+@pytest.mark.parametrize("is_classification", [False, True])
+def test_descent_written_out_is_descent_by_autograd_and_so_is_the_way_back(*, is_classification: bool) -> None:
+    function = network(2, 3) if is_classification else network()
+    batch = double(blobs(4) if is_classification else sinusoids(4))
+    loss = task_loss(is_classification=is_classification)
+    found = []
+    for kind in (function, Plain(function)):
+        adapted = adapt_by_gradient(
+            kind, stacked(function), batch.support_x, batch.support_y, loss=loss, rates=0.05, num_steps=3
         )
-        for kind in (function, Plain())
-    ]
-    torch.testing.assert_close(both[0], both[1])
+        outer = loss(function.forward_tasks(adapted, batch.query_x), batch.query_y).mean()
+        found.append((adapted, torch.autograd.grad(outer, list(function.parameters()))))
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_tasks_adapt_side_by_side_as_they_do_alone() -> None:

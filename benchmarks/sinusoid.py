@@ -1,0 +1,369 @@
+"""Few-shot regression: the gradient-based learners beside their papers, ambiguous tasks, and speed beside a loop.
+
+    python -m benchmarks.sinusoid regression [--learner NAME …] [--updates N] [--tasks N] [--seed S]
+    python -m benchmarks.sinusoid ambiguous  [--learner NAME …] [--updates N] [--tasks N] [--seed S]
+    python -m benchmarks.sinusoid speed
+
+``regression`` is Meta-SGD's set-up (amplitude, frequency and phase vary): trained with 5 support points, tested with 5,
+10 and 20 on the same held-out tasks. ``ambiguous`` is a wave that beyond x = 0 goes on or turns back, seen only before
+it: PLATIPUS's samples beside MAML's one answer. ``speed`` sets MAML's outer step, 25 tasks, beside the same algorithm
+as a loop over tasks in plain PyTorch, by turns; of each the fastest turn counts, which a busy machine disturbs least.
+
+Without arguments all three run. Times are CPU-seconds of one thread. ``--json FILE`` keeps what was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  the name the field knows
+
+from agent.learners.maml import MAML, MAMLConfig
+from agent.learners.meta_sgd import MetaSGDConfig
+from agent.learners.networks import MLP
+from agent.learners.platipus import PlatipusConfig
+from agent.learners.protocol import FewShotLearner, SamplingPredictor
+from agent.learners.registry import build
+from agent.learners.reptile import ReptileConfig
+from envs.family import Split
+from envs.few_shot.sinusoids import ForkedSinusoids, Sinusoids, meta_sgd_sinusoids
+from envs.few_shot.tasks import FewShotBatch, FewShotFamily, FewShotShapes
+
+TASKS_PER_UPDATE = 25
+TEST_SHOTS = (5, 10, 20)
+TEST_QUERIES = 100
+NUM_SAMPLES = 20
+"""Solutions drawn of each ambiguous task to see which explanations they cover."""
+NUM_LIKELIHOOD_SAMPLES = 50
+AMBIGUITY = 1.0
+"""Root mean square distance of the two explanations right of x = 0 from which a task counts as ambiguous."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """A learner as it is measured.
+
+    Attributes:
+        learner: its name in the registry.
+        config: from the number of updates planned.
+        updates: outer steps unless told otherwise.
+        paper: its paper's errors at 5, 10 and 20 shots; empty where there are none.
+        tasks_per_update: M.
+    """
+
+    learner: str
+    config: Callable[[int], Any]
+    updates: int
+    paper: str = ""
+    tasks_per_update: int = TASKS_PER_UPDATE
+
+
+REGRESSION: dict[str, Contestant] = {
+    "maml": Contestant(
+        learner="maml", config=lambda n: MAMLConfig(decay_updates=n), updates=60_000, paper="1.13 / .85 / .71"
+    ),
+    "fomaml": Contestant(
+        learner="maml", config=lambda n: MAMLConfig(is_first_order=True, decay_updates=n), updates=60_000
+    ),
+    "reptile": Contestant(
+        learner="reptile",
+        config=lambda n: ReptileConfig(inner_lr=0.02, num_inner_steps=5, outer_lr=1.0, decay_updates=n),
+        updates=30_000,
+    ),
+    "meta-sgd": Contestant(
+        learner="meta-sgd", config=lambda n: MetaSGDConfig(decay_updates=n), updates=60_000, paper=".90 / .63 / .50"
+    ),
+}
+AMBIGUOUS: dict[str, Contestant] = {
+    "maml": Contestant(
+        learner="maml",
+        config=lambda n: MAMLConfig(outer_lr=3e-3, decay_updates=n),
+        updates=12_000,
+        tasks_per_update=16,
+    ),
+    "platipus": Contestant(
+        learner="platipus",
+        config=lambda n: PlatipusConfig(outer_lr=3e-3, decay_updates=n),
+        updates=12_000,
+        tasks_per_update=16,
+    ),
+}
+
+
+def train(contestant: Contestant, family: FewShotFamily, *, updates: int, seed: int) -> tuple[FewShotLearner, float]:
+    """Train a learner and say how far it is; its CPU-seconds are those of updates and of drawing tasks."""
+    shapes, started = FewShotShapes.of(family), time.process_time()
+    generator = torch.Generator().manual_seed(seed)
+    learner = build(contestant.learner, shapes, contestant.config(updates), generator=generator)
+    first_task = seed * updates * contestant.tasks_per_update
+    for step in range(updates):
+        batch = family.sample(contestant.tasks_per_update, split=Split.TRAINING, first_task=first_task)
+        metrics = learner.update(batch)
+        first_task += contestant.tasks_per_update
+        if (step + 1) % max(1, updates // 10) == 0:
+            spent = time.process_time() - started
+            print(
+                f"  {contestant.learner} {step + 1}/{updates}: loss {metrics['loss']:.3f}, {spent:.0f} CPU-s",
+                flush=True,
+            )
+    return learner, time.process_time() - started
+
+
+def interval(values: Tensor) -> tuple[float, float]:
+    """The mean and half the width of its 95% interval."""
+    return values.mean().item(), 1.96 * values.std().item() / math.sqrt(len(values))
+
+
+def shown(pair: tuple[float, float]) -> str:
+    """A mean with its interval, for a table."""
+    return f"{pair[0]:.3f} ± {pair[1]:.3f}"
+
+
+def saved_bytes(learner: FewShotLearner, batch: FewShotBatch) -> int:
+    """Bytes that one outer step keeps for its backward pass."""
+    total = 0
+
+    def pack(tensor: Tensor) -> Tensor:
+        nonlocal total
+        total += tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        learner.update(batch)
+    return total
+
+
+def regression(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Held-out squared errors in Meta-SGD's set-up."""
+    rows = []
+    for name in options.learner or REGRESSION:
+        contestant = REGRESSION[name]
+        updates = options.updates or contestant.updates
+        family = meta_sgd_sinusoids(shots=5, queries=10)
+        learner, cpu_s = train(contestant, family, updates=updates, seed=options.seed)
+        row: dict[str, Any] = {"learner": name, "updates": updates, "seed": options.seed, "cpu_s": cpu_s}
+        for shots in TEST_SHOTS:
+            tasks = meta_sgd_sinusoids(shots=shots, queries=TEST_QUERIES)
+            batch = tasks.sample(options.tasks, split=Split.HELD_OUT, first_task=0)
+            error = (learner.adapt(batch.support_x, batch.support_y)(batch.query_x) - batch.query_y).square()
+            row[f"error_{shots}"] = interval(error.mean((1, 2)))
+        row["ms_per_update"] = 1000 * cpu_s / updates
+        batch = family.sample(TASKS_PER_UPDATE, split=Split.TRAINING, first_task=0)
+        row["saved_bytes"] = saved_bytes(learner, batch)
+        rows.append(row)
+    table = Table(title=f"Trained with 5 shots, squared error on {options.tasks} held-out tasks, 95% intervals")
+    for column in (
+        "learner",
+        *(f"{shots} shots" for shots in TEST_SHOTS),
+        "paper",
+        "updates",
+        "ms/update",
+        "MiB/update",
+    ):
+        table.add_column(column, justify="left" if column == "learner" else "right")
+    for row in rows:
+        table.add_row(
+            row["learner"],
+            *(shown(row[f"error_{shots}"]) for shots in TEST_SHOTS),
+            REGRESSION[row["learner"]].paper or "–",
+            f"{row['updates']:,}",
+            f"{row['ms_per_update']:.2f}",
+            f"{row['saved_bytes'] / 2**20:.2f}",
+        )
+    Console().print(table)
+    return rows
+
+
+def ambiguous(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Which explanations the learners' answers cover, and how likely they make the truth."""
+    family, rows = ForkedSinusoids(), []
+    for name in options.learner or AMBIGUOUS:
+        contestant = AMBIGUOUS[name]
+        updates = options.updates or contestant.updates
+        learner, cpu_s = train(contestant, family, updates=updates, seed=options.seed)
+        noise = fitted_noise(learner, family)
+        row = {"learner": name, "updates": updates, "seed": options.seed, "cpu_s": cpu_s, "noise": noise}
+        rows.append(row | measure_ambiguous(learner, family, num_tasks=options.tasks, noise=noise))
+    share = rows[0]["ambiguous_share"]
+    table = Table(title=f"{options.tasks} held-out forked waves, {100 * share:.0f}% of them ambiguous, 95% intervals")
+    columns = ("learner", "cover both", "share that goes on", "error on support", "nats a query", "updates", "CPU-s")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "learner" else "right")
+    for row in rows:
+        table.add_row(
+            row["learner"],
+            shown(row["covers_both"]),
+            f"{row['goes_on_share']:.2f}",
+            shown(row["support_error"]),
+            shown(row["negative_log_likelihood"]),
+            f"{row['updates']:,}",
+            f"{row['cpu_s']:.0f}",
+        )
+    Console().print(table)
+    return rows
+
+
+def solutions(learner: FewShotLearner, batch: FewShotBatch, x: Tensor, num_samples: int) -> Tensor:
+    """[K, M, P] answers at x: samples of the learners that sample, else the one answer."""
+    predict = learner.adapt(batch.support_x, batch.support_y)
+    if isinstance(predict, SamplingPredictor):
+        generator = torch.Generator().manual_seed(0)
+        return predict.sample(x.unsqueeze(2), num_samples=num_samples, generator=generator).squeeze(3)
+    return predict(x.unsqueeze(2)).squeeze(2).unsqueeze(0)
+
+
+def query_likelihoods(answers: Tensor, truth: Tensor, noise: float) -> Tensor:
+    """-log 1/K Σ_k N(y; f_k(x), noise²) of each query, [M, P] from [K, M, P]."""
+    each = -0.5 * ((answers - truth) / noise).square() - math.log(noise) - 0.5 * math.log(2 * math.pi)
+    return math.log(len(answers)) - torch.logsumexp(each, 0)
+
+
+def fitted_noise(learner: FewShotLearner, family: ForkedSinusoids) -> float:
+    """The one noise under which a learner's answers make training tasks' queries most likely: the fairest to it."""
+    batch = family.sample(500, split=Split.TRAINING, first_task=1 << 40)
+    answers = solutions(learner, batch, batch.query_x.squeeze(2), NUM_LIKELIHOOD_SAMPLES)
+    candidates = [0.3 * 1.1**step for step in range(24)]
+    return min(candidates, key=lambda s: query_likelihoods(answers, batch.query_y.squeeze(2), s).mean().item())
+
+
+def measure_ambiguous(
+    learner: FewShotLearner, family: ForkedSinusoids, *, num_tasks: int, noise: float
+) -> dict[str, Any]:
+    """Scores on held-out forked waves.
+
+    An explanation is covered when a sample comes nearer to it, right of the fork, than half of its distance to the
+    other explanation (root mean squares), so one answer covers one at most.
+    """
+    batch = family.sample(num_tasks, split=Split.HELD_OUT, first_task=0)
+    right = torch.linspace(0.25, 5.0, 20).repeat(num_tasks, 1)
+    goes_on, turns_back = family.explanations(right, split=Split.HELD_OUT, first_task=0)
+    apart = (goes_on - turns_back).square().mean(1).sqrt()
+    is_ambiguous = apart >= AMBIGUITY
+    answers = solutions(learner, batch, right, NUM_SAMPLES)
+    to_on, to_back = ((answers - one).square().mean(2).sqrt() for one in (goes_on, turns_back))
+    covers = (to_on < apart / 2).any(0) & (to_back < apart / 2).any(0)
+    on_support = solutions(learner, batch, batch.support_x.squeeze(2), NUM_SAMPLES) - batch.support_y.squeeze(2)
+    at_queries = solutions(learner, batch, batch.query_x.squeeze(2), NUM_LIKELIHOOD_SAMPLES)
+    likelihoods = query_likelihoods(at_queries, batch.query_y.squeeze(2), noise)
+    return {
+        "ambiguous_share": is_ambiguous.float().mean().item(),
+        "covers_both": interval(covers[is_ambiguous].float()),
+        "goes_on_share": (to_on < to_back)[:, is_ambiguous].float().mean().item(),
+        "support_error": interval(on_support.square().mean((0, 2)).sqrt()),
+        "negative_log_likelihood": interval(likelihoods.mean(1)),
+    }
+
+
+class LoopMAML:
+    """MAML as a loop over tasks in plain PyTorch: what the batched form is measured against."""
+
+    def __init__(self, num_inner_steps: int) -> None:
+        network = MLP((1,), 1, hidden_sizes=(40, 40), generator=torch.Generator().manual_seed(0))
+        self.parameters = [parameter.detach().clone().requires_grad_() for parameter in network.parameters()]
+        self.num_inner_steps = num_inner_steps
+        self.optimizer = torch.optim.Adam(self.parameters, lr=1e-3, fused=True)
+
+    def update(self, batch: FewShotBatch) -> float:
+        """One outer step."""
+        total = torch.zeros(())
+        for x, y, query_x, query_y in zip(batch.support_x, batch.support_y, batch.query_x, batch.query_y, strict=True):
+            adapted = self.parameters
+            for _ in range(self.num_inner_steps):
+                gradient = torch.autograd.grad(F.mse_loss(self.forward(adapted, x), y), adapted, create_graph=True)
+                adapted = [p - 0.01 * g for p, g in zip(adapted, gradient, strict=True)]
+            total = total + F.mse_loss(self.forward(adapted, query_x), query_y)
+        loss = total / batch.num_tasks
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return loss.item()
+
+    @staticmethod
+    def forward(parameters: list[Tensor], x: Tensor) -> Tensor:
+        """f(x)."""
+        weight_0, bias_0, weight_1, bias_1, weight_2, bias_2 = parameters
+        hidden = torch.addmm(bias_0, x, weight_0).relu()
+        return torch.addmm(bias_2, torch.addmm(bias_1, hidden, weight_1).relu(), weight_2)
+
+
+def cpu_s(step: Callable[[], object], repeats: int) -> float:
+    """CPU-seconds a call."""
+    started = time.process_time()
+    for _ in range(repeats):
+        step()
+    return (time.process_time() - started) / repeats
+
+
+def speed(_: argparse.Namespace) -> list[dict[str, Any]]:
+    """Outer steps a CPU-second, batched and as a loop, by turns; of each, the turn that its neighbours left alone."""
+    family, rows = Sinusoids(shots=10, queries=10), []
+    batch = family.sample(TASKS_PER_UPDATE, split=Split.TRAINING, first_task=0)
+    for num_inner_steps in (1, 5):
+        config = MAMLConfig(num_inner_steps=num_inner_steps)
+        batched = MAML(FewShotShapes.of(family), config, generator=torch.Generator().manual_seed(0))
+        loop = LoopMAML(num_inner_steps)
+        losses = [(batched.update(batch)["loss"], loop.update(batch)) for _ in range(3)]
+        gap = max(abs(one - other) / other for one, other in losses)
+        turns = [(cpu_s(partial(batched.update, batch), 10), cpu_s(partial(loop.update, batch), 2)) for _ in range(40)]
+        fast, slow = (min(times) for times in zip(*turns, strict=True))
+        ratio = slow / fast
+        row = {"inner_steps": num_inner_steps, "batched_per_s": 1 / fast, "loop_per_s": 1 / slow, "ratio": ratio}
+        rows.append(row | {"relative_gap_of_losses": gap})
+    table = Table(title=f"MAML, {TASKS_PER_UPDATE} tasks: outer steps a CPU-second, one thread")
+    for column in ("inner steps", "batched", "loop over tasks", "ratio", "losses differ by"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(
+            str(row["inner_steps"]),
+            f"{row['batched_per_s']:.0f}",
+            f"{row['loop_per_s']:.1f}",
+            f"{row['ratio']:.1f}×",
+            f"{row['relative_gap_of_losses']:.0e}",
+        )
+    Console().print(table)
+    if importlib.util.find_spec("learn2learn") is None:
+        print("learn2learn is not installed: no row for it.")
+    return rows
+
+
+MEASUREMENTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
+    "regression": regression,
+    "ambiguous": ambiguous,
+    "speed": speed,
+}
+
+
+def main() -> None:
+    """Measure what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("measurement", nargs="*", help=f"any of {', '.join(MEASUREMENTS)}; all without")
+    parser.add_argument("--learner", action="append", help="only this learner (may be given again)")
+    parser.add_argument("--updates", type=int, help="outer steps; each learner's own number without")
+    parser.add_argument("--tasks", type=int, default=1000, help="held-out tasks")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="keep what was measured here")
+    options = parser.parse_args()
+    unknown = sorted(set(options.measurement) - set(MEASUREMENTS))
+    if unknown:
+        parser.error(f"no measurement named {', '.join(unknown)}; there are: {', '.join(MEASUREMENTS)}")
+    torch.set_num_threads(1)
+    measured = {name: MEASUREMENTS[name](options) for name in options.measurement or MEASUREMENTS}
+    if options.json is not None:
+        options.json.write_text(json.dumps(measured, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
