@@ -315,7 +315,7 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     file = settings_file(config)
     layers = {
         "option": _without_none(overrides or {}),
-        "variable": EnvSettingsSource(Settings)(),
+        "variable": EnvSettingsSource(Settings, env_ignore_empty=True)(),
         str(file): _read_file(file) if file else {},
     }
     merged: dict[str, Any] = {}
@@ -323,13 +323,15 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
         merged = _merged(merged, values)
     subject = str(file) if file else "environment and options"
     problems = list(_unknown_variables())
+    rl2: dict[str, Any] = {}
     try:
-        settings = Settings(**merged)
-        rl2 = _checked_rl2(settings.rl2)
-    except ValidationError as error:
-        problems += [_problem(details, layers) for details in error.errors()]
+        rl2 = _checked_rl2(merged["rl2"] if isinstance(merged.get("rl2"), dict) else {})
     except SettingsError as error:
         problems += error.problems
+    try:
+        settings = Settings(**merged)
+    except ValidationError as error:
+        problems += [_problem(details, layers) for details in error.errors()]
     if problems:
         raise SettingsError(subject=subject, problems=problems)
     settings = settings.model_copy(update={"rl2": rl2})

@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from memory.backups import BackupRoom
-from memory.checking import CheckRoom
 from memory.checkpoints import CheckpointRoom
 from memory.connection import StoreConnection
 from memory.counters import CounterRoom
@@ -20,12 +19,14 @@ from memory.initializations import InitializationRoom
 from memory.jobs import JobRoom
 from memory.learning import LearningRoom
 from memory.parameters import ParameterFolder
-from memory.pruning import PruneRoom
-from memory.records import Problem, Progress
 from memory.requests import DaemonStatusRoom, RequestRoom
 from memory.schema import migrate, require_present
 from memory.stats import StatsRoom
 from memory.trials import TrialRoom
+
+if TYPE_CHECKING:
+    from memory.backups import BackupRoom
+    from memory.records import BackupReport, Problem, Progress, PrunePolicy, PruneReport
 
 
 class Store:
@@ -111,10 +112,6 @@ class Store:
         self.daemon_status = daemon_status.daemon_status
 
         self.memory_stats = StatsRoom(connection, folder).memory_stats
-        self.prune = PruneRoom(connection, folder, parameters).prune
-        backups = BackupRoom(folder, parameters, connection.clock)
-        self.back_up = backups.back_up
-        self.backups = backups.backups
 
     @classmethod
     def open(cls, folder: DataFolder, *, is_reader: bool = False, clock: Callable[[], float] = time.time) -> Store:
@@ -158,12 +155,35 @@ class Store:
         """Return a number that changes when another connection has committed since the last call."""
         return int(self._connection.value("PRAGMA data_version"))
 
+    # The rooms of upkeep load when they are wanted: whoever only reads the status does not wait for them.
+
+    def prune(self, policy: PrunePolicy, *, progress: Progress | None = None) -> PruneReport:
+        """Hold the store within its limits (:meth:`memory.pruning.PruneRoom.prune`)."""
+        from memory.pruning import PruneRoom
+
+        return PruneRoom(self._connection, self.folder, self._parameters).prune(policy, progress=progress)
+
+    def back_up(self, *, keep: int, progress: Progress | None = None) -> BackupReport:
+        """Copy the store and its parameters, verified (:meth:`memory.backups.BackupRoom.back_up`)."""
+        return self._backup_room().back_up(keep=keep, progress=progress)
+
+    def backups(self) -> list[Path]:
+        """Return the folders of the backups (:meth:`memory.backups.BackupRoom.backups`)."""
+        return self._backup_room().backups()
+
+    def _backup_room(self) -> BackupRoom:
+        from memory.backups import BackupRoom
+
+        return BackupRoom(self.folder, self._parameters, self._connection.clock)
+
     def check(self, *, progress: Progress | None = None) -> list[Problem]:
         """Read everything and return what is wrong; writes nothing.
 
         Args:
             progress: called with what is being checked and how much of it has been.
         """
+        from memory.checking import CheckRoom
+
         connection = StoreConnection(self.folder.store_path, is_reader=True, read_limit_s=None)
         try:
             return CheckRoom(connection, self.folder, self._parameters).check(progress=progress)

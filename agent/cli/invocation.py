@@ -17,7 +17,7 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from agent.cli.errors import CommandError, error_report, unknown_name_error
-from agent.errors import AgentError
+from agent.errors import AgentError, SettingsError
 from agent.json_values import to_json_text
 from envs.errors import EnvsError
 from memory.errors import MemoryStoreError, StoreMissingError
@@ -177,7 +177,7 @@ class Invocation:
             yield progress
 
     def fail(self, error: BaseException) -> NoReturn:
-        """Report an error and end with exit status 1."""
+        """Report an error and end with exit status 1, or 2 where `run` cannot use its settings (a service manager need not try again)."""
         report = error_report(error, command=self.name)
         if self.is_json:
             typer.echo(to_json_text({"error": report}))
@@ -188,7 +188,7 @@ class Invocation:
             )
             if report["hint"]:
                 self.err.print(report["hint"], markup=False, soft_wrap=True)
-        raise typer.Exit(1)
+        raise typer.Exit(2 if isinstance(error, SettingsError) and self.name.endswith("run") else 1)
 
 
 def find_family(store: Store, name: str, *, operation: str) -> Family:

@@ -90,9 +90,11 @@ async def _run_with_signals(daemon: Daemon, stop_after_s: float | None) -> None:
 
 
 def learner_command_of(settings: Settings) -> list[str]:
-    """The command line of the learner; ``-P`` keeps a package called ``agent`` in the working folder out of it."""
-    command = [sys.executable, "-P", "-m", "agent.learner", "--data-dir", str(settings.data_dir)]
-    return [*command, "--config", str(settings.file)] if settings.file else command
+    """The command line of the learner; ``-P`` keeps a package called ``agent`` in the working folder out of it.
+
+    It carries the settings as they were read at the start: a file edited since counts from the next start on.
+    """
+    return [sys.executable, "-P", "-m", "agent.learner", "--settings", settings.model_dump_json()]
 
 
 class Daemon:

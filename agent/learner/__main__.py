@@ -6,7 +6,6 @@ import argparse
 import ctypes
 import signal
 import socket
-from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 
@@ -14,19 +13,14 @@ PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Restore the learner's state and do jobs until control stops it."""
     parser = argparse.ArgumentParser(prog="python -m agent.learner", description=__doc__)
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--config", type=Path)
+    parser.add_argument("--settings", required=True, help="all settings, as JSON")
     parser.add_argument("--channel-fd", type=int, required=True)
     arguments = parser.parse_args()
     _follow_control()
 
     from agent.learner.composition import run
 
-    run(
-        data_dir=arguments.data_dir,
-        config=arguments.config,
-        connection=socket.socket(fileno=arguments.channel_fd),
-    )
+    run(settings=arguments.settings, connection=socket.socket(fileno=arguments.channel_fd))
 
 
 def _follow_control() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
-from pathlib import Path
 
 import structlog
 import torch
@@ -14,27 +14,31 @@ from agent.learner.heartbeat import Heartbeat
 from agent.learner.process import LearnerProcess
 from agent.learner.session import LearnerSession
 from agent.logs import configure_logs
-from agent.settings import DeviceChoice, Settings, load_settings
+from agent.settings import DeviceChoice, Settings
 from memory.folder import DataFolder
 from memory.store import Store
 
 log = structlog.get_logger(__name__)
 
 
-def run(*, data_dir: Path, config: Path | None, connection: socket.socket) -> None:
+def run(*, settings: str, connection: socket.socket) -> None:
     """Restore the state and do jobs until control stops the learner.
+
+    Args:
+        settings: control's settings, as JSON.
+        connection: the channel to control.
 
     Raises:
         FolderInUseError: another learner still works on this data folder.
     """
-    settings = load_settings(config, {"data_dir": data_dir})
-    configure_logs(settings, process="learner")
-    device = choose_device(settings)
-    torch.set_num_threads(settings.learner.threads or default_threads())
-    folder = DataFolder(data_dir)
+    resolved = Settings(**json.loads(settings))
+    configure_logs(resolved, process="learner")
+    device = choose_device(resolved)
+    torch.set_num_threads(resolved.learner.threads or default_threads())
+    folder = DataFolder(resolved.data_dir)
     channel = Channel(connection)
     with folder.hold("learner"), Store.open(folder) as store:
-        session = LearnerSession(store=store, settings=settings, device=device, heartbeat=Heartbeat(channel))
+        session = LearnerSession(store=store, settings=resolved, device=device, heartbeat=Heartbeat(channel))
         try:
             checkpoint = store.last_checkpoint()
             channel.send_ready(

@@ -19,12 +19,13 @@ import structlog
 import torch
 from torch import Tensor
 
-from agent.learner.evaluate import scale_of
+from agent.learner.evaluate import has_declared_reference, known_scale, scale_of
 from agent.learner.faults import record_fault
 from agent.learner.scoring import GATE_TASKS, HeldOutReturns, held_out_returns
 from agent.learner.session import LearnerSession, as_arrays, spaces_of
-from agent.rl2.policy import RL2Policy, policy_from_initialization
-from envs.errors import WorkerFaultError
+from agent.rl2.policy import IncompatibleParametersError, RL2Policy, policy_from_initialization
+from envs.errors import EnvsError
+from memory.errors import CorruptFileError, FamilyNotFoundError
 from memory.records import Family, FamilyScore, FamilyState, Initialization, InitializationState, JobOutcome
 
 log = structlog.get_logger(__name__)
@@ -36,6 +37,10 @@ LEAST_GAIN = 0.002
 """Gain of the mean score below which a candidate is not worth a version of its own."""
 
 KNOWN = (FamilyState.ACTIVE, FamilyState.PAUSED)
+
+
+class UnscoredError(Exception):
+    """A family that is known could not be scored, so nothing can be said of a candidate this time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,15 +101,18 @@ def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
         JobInterruptedError: control has asked to stop.
     """
     current = session.store.current_initialization()
-    families = [f for f in session.store.families() if f.state in KNOWN and f.totals.meta_updates > 0]
+    families = [f for f in session.store.families() if f.totals.meta_updates > 0 and _can_be_asked(session, f)]
     if not families:
         return JobOutcome.SKIPPED, {"reason": "no family has been practised yet"}
     published = _load(session, current)
-    baseline = _returns(session, families, published) if published else {}
-    candidates = [
-        _score(session, families, origin=origin, tensors=tensors, baseline=baseline)
-        for origin, tensors in _candidates(session, published)
-    ]
+    try:
+        baseline = _baseline(session, families, current, published)
+        candidates = [
+            _score(session, families, origin=origin, tensors=tensors, baseline=baseline)
+            for origin, tensors in _candidates(session, published)
+        ]
+    except UnscoredError as unscored:
+        return JobOutcome.SKIPPED, {"reason": str(unscored)}
     scored = [candidate for candidate in candidates if candidate.scores]
     if not scored:
         return JobOutcome.SKIPPED, {"reason": "no family could be scored"}
@@ -119,6 +127,8 @@ def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
         log.info("consolidated", outcome=UNCHANGED, reason=reason)
         return JobOutcome.SUCCEEDED, {"outcome": UNCHANGED, "version": None, "reason": reason, "scores": scores}
     reason = _reason(best, tolerance=tolerance, best_scores=best_scores)
+    if not_scored := _not_scored(session):
+        reason += f"; not scored: {', '.join(not_scored)}"
     written = _write(session, best, current=current, is_accepted=bool(accepted), reason=reason)
     return JobOutcome.SUCCEEDED, {
         "outcome": str(written.state),
@@ -129,14 +139,20 @@ def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
 
 
 def _best_scores(session: LearnerSession, families: list[Family]) -> dict[str, float]:
-    """Each family's best score over the published versions, as they were scored on the same tasks."""
-    num_trials = {f.name: session.held_out_trials(f, of=session.settings.consolidation) for f in families}
+    """Each family's best score over the published versions, as they were scored on the same tasks and scale.
+
+    A family without a declared reference is left out: its scale moves with its own best evaluation.
+    """
+    known = {f.name: f for f in families if has_declared_reference(f)}
     best: dict[str, float] = {}
     for initialization in session.store.initializations():
         if initialization.state is not InitializationState.PUBLISHED:
             continue
         for score in initialization.scores:
-            if score.num_trials >= num_trials.get(score.family, math.inf):
+            family = known.get(score.family)
+            if family is None or initialization.created_at < family.created_at:
+                continue
+            if score.num_trials >= session.held_out_trials(family, of=session.settings.consolidation):
                 best[score.family] = max(score.score, best.get(score.family, -math.inf))
     return best
 
@@ -158,17 +174,44 @@ def between(slow: Mapping[str, Tensor], fast: Mapping[str, Tensor], *, rate: flo
 def _candidates(session: LearnerSession, published: dict[str, Tensor] | None) -> list[tuple[str, dict[str, Tensor]]]:
     fast = {name: value.detach().clone() for name, value in session.learner.initialization().items()}
     if published is None:
-        return [("fast weights, the first version", fast)]
+        return [("fast weights", fast)]
     rate = session.settings.consolidation.rate
     slow = between(published, fast, rate=rate)
     return [(f"slow weights, rate {rate:g}", slow), ("fast weights", fast)]
 
 
 def _load(session: LearnerSession, current: Initialization | None) -> dict[str, Tensor] | None:
+    """The published parameters; None where there are none, or none that can be used."""
     if current is None:
         return None
-    arrays = session.store.load_parameters(current.file)
+    try:
+        arrays = session.store.load_parameters(current.file)
+    except CorruptFileError:
+        log.exception("the published file is damaged; its stored scores stand for it", version=current.version)
+        return None
     return {name: torch.from_numpy(array).to(session.device) for name, array in arrays.items()}
+
+
+def _baseline(
+    session: LearnerSession,
+    families: list[Family],
+    current: Initialization | None,
+    published: dict[str, Tensor] | None,
+) -> dict[str, float]:
+    """Mean trial return of the published version by family: played now, or as it was stored where it cannot be."""
+    if current is None:
+        return {}
+    if published is not None:
+        try:
+            return {name: returns.mean for name, returns in _returns(session, families, published).items()}
+        except IncompatibleParametersError:
+            log.exception("the published version is of another shape; its stored scores stand for it")
+    stored = {score.family: score.score for score in current.scores}
+    return {
+        f.name: scale.random_return + stored[f.name] * (scale.reference_return - scale.random_return)
+        for f in families
+        if f.name in stored and f.created_at <= current.created_at and (scale := known_scale(f)) is not None
+    }
 
 
 def _policy(session: LearnerSession, families: list[Family], tensors: dict[str, Tensor]) -> RL2Policy:
@@ -177,7 +220,12 @@ def _policy(session: LearnerSession, families: list[Family], tensors: dict[str, 
 
 
 def _returns(session: LearnerSession, families: list[Family], tensors: dict[str, Tensor]) -> dict[str, HeldOutReturns]:
-    """Held-out returns by family; without those whose worker failed or that the parameters do not know."""
+    """Held-out returns by family, without those that the parameters do not know.
+
+    Raises:
+        UnscoredError: a family failed. It has a strike, and with enough of them it is quarantined and no longer asked.
+        IncompatibleParametersError: the parameters are of another shape.
+    """
     policy = _policy(session, families, tensors)
     returns: dict[str, HeldOutReturns] = {}
     for family in families:
@@ -191,8 +239,9 @@ def _returns(session: LearnerSession, families: list[Family], tensors: dict[str,
                 num_trials=session.held_out_trials(family, of=session.settings.consolidation),
                 progress=lambda _steps: session.heartbeat.beat_or_give_up(),
             )
-        except WorkerFaultError as fault:
+        except EnvsError as fault:
             record_fault(session, family, fault)
+            raise UnscoredError(f"{family.name} could not be scored: {fault.found}") from fault
     return returns
 
 
@@ -202,7 +251,7 @@ def _score(
     *,
     origin: str,
     tensors: dict[str, Tensor],
-    baseline: Mapping[str, HeldOutReturns],
+    baseline: Mapping[str, float],
 ) -> Candidate:
     returns = _returns(session, families, tensors)
     scores = []
@@ -210,14 +259,17 @@ def _score(
         if family.name not in returns:
             continue
         scored = returns[family.name]
-        scale = scale_of(session, family, best_return=scored.mean)
+        try:
+            scale = scale_of(session, family, best_return=scored.mean)
+        except FamilyNotFoundError as error:
+            raise UnscoredError(f"{family.name} was removed while it was scored") from error
         before = baseline.get(family.name)
         scores.append(
             FamilyScore(
                 family=family.name,
                 score=scale.score(scored.mean),
                 standard_error=scale.score(scale.random_return + scored.standard_error),
-                published_score=None if before is None else scale.score(before.mean),
+                published_score=None if before is None else scale.score(before),
                 num_trials=len(scored.trials),
             )
         )
@@ -237,6 +289,7 @@ def _write(
             "learnd": version("learnd"),
             "origin": best.origin,
             "config": session.learner.config.to_json(),
+            "not_scored": _not_scored(session),
             "env_steps": {f.name: f.totals.env_steps for f in session.store.families()},
         },
         reason=reason,
@@ -244,6 +297,21 @@ def _write(
     )
     log.info("consolidated", outcome=str(written.state), version=written.version, reason=written.reason)
     return written
+
+
+def _not_scored(session: LearnerSession) -> dict[str, str]:
+    """Families that were learned but stood where they could not be asked, and why."""
+    return {
+        family.name: f"{family.state}: {family.state_reason}"
+        for family in session.store.families()
+        if family.totals.meta_updates > 0 and not _can_be_asked(session, family)
+    }
+
+
+def _can_be_asked(session: LearnerSession, family: Family) -> bool:
+    """Whether the family is scored: not while it is quarantined, nor paused with as many strikes as would do that."""
+    is_broken_aside = family.state is FamilyState.PAUSED and family.strikes >= session.settings.workers.max_strikes
+    return family.state in KNOWN and not is_broken_aside
 
 
 def _metadata(session: LearnerSession) -> dict[str, str]:

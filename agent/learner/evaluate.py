@@ -10,7 +10,8 @@ import structlog
 from agent.learner.faults import record_fault
 from agent.learner.scoring import EVALUATION_TASKS, evaluation_points, held_out_returns, score_of
 from agent.learner.session import LearnerSession, learner_name, spaces_of
-from envs.errors import WorkerFaultError
+from envs.errors import EnvsError
+from memory.errors import FamilyNotFoundError
 from memory.records import CurveMetric, Family, FamilyState
 
 log = structlog.get_logger(__name__)
@@ -31,7 +32,7 @@ class Scale:
 def evaluate(session: LearnerSession, families: list[Family]) -> dict[str, Any]:
     """Score each family's practised policy on the held-out tasks, and add the points to its curves.
 
-    A family whose worker fails is given a strike and left out; the others are scored all the same.
+    A family that fails is given a strike and left out; the others are scored all the same.
 
     Raises:
         JobInterruptedError: control has asked to stop.
@@ -42,8 +43,10 @@ def evaluate(session: LearnerSession, families: list[Family]) -> dict[str, Any]:
             session.learner.add_family(learner_name(family), spaces_of(family))
         try:
             scores[family.name] = _evaluate_one(session, family)
-        except WorkerFaultError as fault:
+        except EnvsError as fault:
             record_fault(session, family, fault)
+        except FamilyNotFoundError:
+            log.info("a family was removed while it was evaluated", family=family.name)
     return {"scores": scores}
 
 
@@ -69,13 +72,25 @@ def scale_of(session: LearnerSession, family: Family, *, best_return: float) -> 
         family: the family as the store knows it.
         best_return: mean trial return just measured.
     """
-    is_declared = family.spec.get("reference_return") is not None or bool(family.spec.get("reference_source"))
+    is_declared = has_declared_reference(family)
     random_return = family.random_return if family.random_return is not None else 0.0
     reference = family.reference_return
     if reference is None or (not is_declared and best_return > reference):
         reference = max(best_return, random_return)
         session.store.raise_reference(family.name, reference)
     return Scale(random_return=random_return, reference_return=reference)
+
+
+def known_scale(family: Family) -> Scale | None:
+    """The family's scale as it stands; None until it has a reference."""
+    if family.reference_return is None:
+        return None
+    return Scale(random_return=family.random_return or 0.0, reference_return=family.reference_return)
+
+
+def has_declared_reference(family: Family) -> bool:
+    """Whether the return of score 1 was declared or found at admission, and so does not move."""
+    return family.spec.get("reference_return") is not None or bool(family.spec.get("reference_source"))
 
 
 def families_to_evaluate(session: LearnerSession) -> list[Family]:

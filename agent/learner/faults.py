@@ -5,41 +5,56 @@ from __future__ import annotations
 import structlog
 
 from agent.learner.session import LearnerSession
-from envs.errors import WorkerFaultError
+from envs.errors import EnvsError, FaultReason, WorkerFaultError
+from memory.errors import FamilyNotFoundError
 from memory.records import Family, FamilyState
 
 log = structlog.get_logger(__name__)
 
 
-def record_fault(session: LearnerSession, family: Family, fault: WorkerFaultError) -> int:
-    """Close the failed worker, count the strike, and quarantine the family when it has too many.
+def record_fault(session: LearnerSession, family: Family, error: EnvsError) -> int:
+    """Close the family's worker, count the strike, and quarantine an active family when it has too many.
+
+    What is not a worker's fault but of the family's own making all the same (its module is gone, its spaces are no
+    longer those of admission) counts as a failure to start.
 
     Returns:
-        the family's strikes in a row.
+        the family's strikes in a row; 0 where it was removed meanwhile.
     """
     session.close_tasks(family.id)
-    strikes = session.store.record_strike(family.name, reason=fault.reason, detail=fault.detail or fault.found)
+    reason = error.reason if isinstance(error, WorkerFaultError) else FaultReason.START_FAILED
+    detail = (error.detail if isinstance(error, WorkerFaultError) else "") or error.found
+    try:
+        strikes = session.store.record_strike(family.name, reason=reason, detail=detail)
+        now = session.store.family(family.name)
+    except FamilyNotFoundError:
+        log.info("a family was removed while it was worked on", family=family.name)
+        return 0
     log.warning(
-        "worker fault",
+        "family fault",
         family=family.name,
-        reason=str(fault.reason),
-        found=fault.found,
-        detail=fault.detail[-2000:],
+        reason=str(reason),
+        found=error.found,
+        detail=detail[-2000:],
         strikes=strikes,
     )
-    limits = session.settings.workers
-    if strikes >= limits.max_strikes:
-        pause_s = quarantine_s(
-            strikes - limits.max_strikes, first_s=limits.quarantine_first_s, longest_s=limits.quarantine_max_s
-        )
-        session.store.set_family_state(
-            family.name,
-            FamilyState.QUARANTINED,
-            reason=f"{strikes} worker faults in a row, the last: {fault.reason}: {fault.found}",
-            quarantined_until=session.clock() + pause_s,
-        )
-        log.error("family quarantined", family=family.name, seconds=pause_s, strikes=strikes)
+    if now.state is FamilyState.ACTIVE and strikes >= session.settings.workers.max_strikes:
+        _quarantine(session, now, strikes, reason=reason, found=error.found)
     return strikes
+
+
+def _quarantine(session: LearnerSession, family: Family, strikes: int, *, reason: FaultReason, found: str) -> None:
+    limits = session.settings.workers
+    pause_s = quarantine_s(
+        strikes - limits.max_strikes, first_s=limits.quarantine_first_s, longest_s=limits.quarantine_max_s
+    )
+    session.store.set_family_state(
+        family.name,
+        FamilyState.QUARANTINED,
+        reason=f"{strikes} faults in a row, the last: {reason}: {found}",
+        quarantined_until=session.clock() + pause_s,
+    )
+    log.error("family quarantined", family=family.name, seconds=pause_s, strikes=strikes)
 
 
 def quarantine_s(strikes_beyond: int, *, first_s: float, longest_s: float) -> float:

@@ -14,10 +14,10 @@ from agent.learner.consolidate import consolidate
 from agent.learner.evaluate import evaluate, families_to_evaluate
 from agent.learner.faults import record_fault
 from agent.learner.heartbeat import JobInterruptedError
-from agent.learner.practise import practise
+from agent.learner.practise import DivergedError, practise
 from agent.learner.session import LearnerSession
-from envs.errors import WorkerFaultError
-from memory.records import FamilyState, JobKind, JobOutcome
+from envs.errors import EnvsError, FaultReason, WorkerFaultError
+from memory.records import Family, FamilyState, JobKind, JobOutcome
 
 log = structlog.get_logger(__name__)
 
@@ -79,13 +79,20 @@ class LearnerProcess:
             return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}"}
         try:
             detail = practise(self._session, family, reason=job.reason)
-        except WorkerFaultError as fault:
-            strikes = record_fault(self._session, family, fault)
+        except DivergedError as diverged:
+            nonsense = WorkerFaultError(subject=family.name, reason=FaultReason.NONSENSE, found=str(diverged))
+            return self._struck(family, nonsense)
+        except EnvsError as fault:
             self._session.restore_last_commit()
-            return JobOutcome.FAILED, {"fault": str(fault.reason), "strikes": strikes, "found": fault.found}
+            return self._struck(family, fault)
         if family.strikes:
             self._session.store.clear_strikes(family.name)
         return JobOutcome.SUCCEEDED, detail
+
+    def _struck(self, family: Family, fault: EnvsError) -> Result:
+        strikes = record_fault(self._session, family, fault)
+        reason = fault.reason if isinstance(fault, WorkerFaultError) else FaultReason.START_FAILED
+        return JobOutcome.FAILED, {"fault": str(reason), "strikes": strikes, "found": fault.found}
 
     def _evaluate(self, job: Job) -> Result:
         store = self._session.store

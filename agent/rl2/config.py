@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+_MAY_BE_ZERO = frozenset({"gae_lambda", "entropy_coefficient", "final_learning_rate_scale", "curriculum_share"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class RL2Config:
@@ -78,6 +80,14 @@ class RL2Config:
     max_gradient_norm: float = 1.0
     adam_epsilon: float = 1e-5
     scale_rate: float = 0.05
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if setting.name in _MAY_BE_ZERO or value is None or isinstance(value, bool):
+                continue
+            if not all(number > 0 for number in (value if isinstance(value, tuple) else (value,))):
+                raise ValueError(f"{setting.name} must be more than 0, not {value}")
 
     def num_trials_for(self, *, is_tensor_native: bool) -> int:
         """B, the trials rolled out side by side, for a family of this source."""

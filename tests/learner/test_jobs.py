@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from agent.learner.channel import Job
-from agent.learner.consolidate import Candidate, between, consolidate
+from agent.learner.consolidate import Candidate, _best_scores, between, consolidate
 from agent.learner.evaluate import evaluate
-from agent.learner.faults import quarantine_s
+from agent.learner.faults import quarantine_s, record_fault
 from agent.learner.heartbeat import JobInterruptedError
 from agent.learner.practise import practise
 from agent.learner.process import LearnerProcess
+from agent.learner.scoring import score_version
 from agent.learner.session import LearnerSession
 from agent.rl2.policy import IncompatibleParametersError
-from envs.errors import FaultReason, WorkerFaultError
+from envs.errors import FamilySpecError, FaultReason, WorkerFaultError
 from envs.registry import open_tasks
 from envs.task_batch import Transition
 from memory.records import CurveMetric, FamilyScore, FamilyState, InitializationState, JobKind, JobOutcome
@@ -276,6 +277,121 @@ def test_a_version_of_another_shape_is_named_as_such(store: Store, open_session:
     session = open_session(store)
     _train(session, store, 1)
     consolidate(session)
-    session.config = replace(session.config, hidden_size=24)
+    published = store.initialization(1)
+    wider = {**published.provenance, "config": {**published.provenance["config"], "hidden_size": 24}}
+    store.initialization = lambda _version: replace(published, provenance=wider)  # type: ignore[method-assign]
     with pytest.raises(IncompatibleParametersError, match="do not fit"):
-        consolidate(session)
+        score_version(store, session.settings, version=1, families=["bandits"], trials=8, progress=lambda _: None)
+
+
+def test_a_damaged_current_version_is_stood_for_by_its_stored_scores(
+    store: Store, folder: DataFolder, open_session: SessionMaker
+) -> None:
+    feed_bandits(store)
+    session = open_session(store)
+    _train(session, store, 1)
+    consolidate(session)
+    current = store.current_initialization()
+    assert current is not None
+    path = folder.parameters_path / f"{current.file.sha256}.safetensors"
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    _train(session, store, 30)
+    outcome, detail = consolidate(session)
+    assert (outcome, detail["version"]) == (JobOutcome.SUCCEEDED, 2)
+    (score,) = store.initialization(2).scores
+    assert score.published_score == pytest.approx(current.scores[0].score)
+
+
+def _open_failing(spec: Any, *arguments: Any, **named: Any) -> Any:
+    tasks = open_tasks(spec, *arguments, **named)
+    return _FailingTasks(tasks) if spec.name == "broken" else tasks
+
+
+def test_nothing_is_published_past_a_family_that_could_not_be_scored(store: Store, open_session: SessionMaker) -> None:
+    for name in ("sound", "broken"):
+        practise(open_session(store), feed_bandits(store, name), reason="test")
+    outcome, detail = consolidate(open_session(store, opener=_open_failing))
+    assert outcome is JobOutcome.SKIPPED
+    assert "broken could not be scored" in detail["reason"]
+    assert store.initializations() == []
+
+
+def test_a_family_that_fails_for_long_is_left_out_of_the_gate_and_named(
+    store: Store, open_session: SessionMaker
+) -> None:
+    for name in ("sound", "broken"):
+        practise(open_session(store), feed_bandits(store, name), reason="test")
+    session = open_session(store, opener=_open_failing)
+    for _ in range(session.settings.workers.max_strikes):
+        assert consolidate(session)[0] is JobOutcome.SKIPPED
+    assert store.family("broken").state is FamilyState.QUARANTINED
+    _, detail = consolidate(session)
+    assert detail["version"] == 1
+    assert detail["reason"].endswith("not scored: broken")
+
+
+def test_a_pause_outlives_strikes(store: Store, open_session: SessionMaker) -> None:
+    family = feed_bandits(store)
+    store.set_family_state("bandits", FamilyState.PAUSED)
+    session = open_session(store)
+    fault = WorkerFaultError(subject="bandits", reason=FaultReason.HUNG, found="no answer")
+    for _ in range(session.settings.workers.max_strikes + 1):
+        record_fault(session, family, fault)
+    assert store.family("bandits").state is FamilyState.PAUSED
+
+
+def test_a_family_whose_spaces_changed_costs_itself_a_strike_and_the_others_nothing(
+    store: Store, open_session: SessionMaker
+) -> None:
+    families = [feed_bandits(store, "changed"), feed_bandits(store, "sound")]
+
+    def open_changed(spec: Any, *arguments: Any, **named: Any) -> Any:
+        if spec.name == "changed":
+            raise FamilySpecError(operation="opening family", subject="changed", found="its spaces are others.")
+        return open_tasks(spec, *arguments, **named)
+
+    session = open_session(store, opener=open_changed)
+    assert evaluate(session, families)["scores"].keys() == {"sound"}
+    (report,) = _run(session, JobKind.PRACTISE, family="changed")
+    assert (report["outcome"], report["detail"]["fault"]) == (JobOutcome.FAILED, "start_failed")
+    assert store.family("changed").strikes == 2
+
+
+def test_a_family_removed_while_it_is_worked_on_keeps_no_other_from_it(
+    store: Store, open_session: SessionMaker
+) -> None:
+    families = [feed_bandits(store, "gone"), feed_bandits(store, "sound")]
+    store.set_family_state("gone", FamilyState.REMOVED)
+    assert evaluate(open_session(store), families)["scores"].keys() == {"sound"}
+
+
+def test_a_name_used_again_does_not_inherit_the_best_score(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    session = open_session(store)
+    _train(session, store, 30)
+    consolidate(session)
+    assert _best_scores(session, store.families()).keys() == {"bandits"}
+    store.set_family_state("bandits", FamilyState.REMOVED)
+    feed_bandits(store)
+    assert _best_scores(session, store.families()) == {}
+
+
+def test_a_slice_that_diverges_is_a_strike_for_nonsense(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    session = open_session(store)
+    _run(session, JobKind.PRACTISE)
+    with torch.no_grad():
+        next(session.learner.critics.parameters()).fill_(float("nan"))
+    (report,) = _run(session, JobKind.PRACTISE)
+    assert (report["outcome"], report["detail"]["fault"]) == (JobOutcome.FAILED, "nonsense")
+    assert store.family("bandits").strikes == 1
+    assert session.learner.is_finite()
+
+
+def test_a_running_scale_that_is_not_finite_counts_as_divergence(store: Store, open_session: SessionMaker) -> None:
+    session = open_session(store)
+    practise(session, feed_bandits(store), reason="test")
+    buffers = dict(session.learner.policy.named_buffers())
+    next(buffer for name, buffer in buffers.items() if name.endswith("reward_scale.variance")).fill_(float("inf"))
+    assert not session.learner.is_finite()

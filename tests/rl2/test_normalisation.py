@@ -38,3 +38,19 @@ def test_a_scale_that_is_not_centred_is_the_root_mean_square() -> None:
     normaliser.update(torch.tensor([[3.0], [4.0]]), is_centred=False)
     assert float(normaliser.mean) == 0.0
     torch.testing.assert_close(normaliser.spread, torch.tensor([12.5]).sqrt())
+
+
+def test_one_wild_value_does_not_blind_a_scale() -> None:
+    scale = Normaliser(1)
+    scale.update(torch.randn(1000, 1, generator=torch.Generator().manual_seed(0)))
+    before = float(scale.spread)
+    scale.update(torch.tensor([[0.5], [3e38], [-3e38]]))
+    assert torch.isfinite(scale.variance).all()
+    assert float(scale.spread) < 10 * before
+
+
+def test_a_first_batch_of_wild_values_leaves_a_scale_finite() -> None:
+    scale = Normaliser(2)
+    scale.update(torch.full((4, 2), 3e38))
+    assert torch.isfinite(scale.variance).all()
+    assert torch.isfinite(scale.normalise(torch.zeros(1, 2))).all()

@@ -103,6 +103,25 @@ def test_killing_control_loses_nothing_acknowledged(service: Service) -> None:
     _wait_for_learning(service)
 
 
+def test_a_killed_worker_costs_a_restart_and_a_strike_and_nothing_else(service: Service) -> None:
+    chance = random.Random(3)
+    restarts = _restarts(service, "learnd_worker_restarts_total")
+    learner_restarts = _restarts(service, "learnd_learner_restarts_total")
+    for _ in range(NUM_KILLS):
+        service.wait_for(lambda: bool(service.workers()), timeout_s=120, what="to have workers")
+        time.sleep(chance.uniform(0.2, 3))
+        before = Acknowledged.read(service.folder)
+        with contextlib.suppress(psutil.NoSuchProcess, IndexError):
+            chance.choice(service.workers()).send_signal(signal.SIGKILL)
+        before.assert_still_there(service.folder)
+    service.wait_for(
+        lambda: _restarts(service, "learnd_worker_restarts_total") > restarts, timeout_s=60, what="to count strikes"
+    )
+    assert _restarts(service, "learnd_learner_restarts_total") == learner_restarts
+    _wait_for_learning(service)
+    assert service.http_status("/healthz") == 200
+
+
 def test_a_killed_learner_comes_back_by_itself_and_loses_nothing_acknowledged(service: Service) -> None:
     chance = random.Random(2)
     for _ in range(NUM_KILLS):
@@ -122,22 +141,3 @@ def test_a_killed_learner_comes_back_by_itself_and_loses_nothing_acknowledged(se
         )
         before.assert_still_there(service.folder)
     _wait_for_learning(service)
-
-
-def test_a_killed_worker_costs_a_restart_and_a_strike_and_nothing_else(service: Service) -> None:
-    chance = random.Random(3)
-    restarts = _restarts(service, "learnd_worker_restarts_total")
-    learner_restarts = _restarts(service, "learnd_learner_restarts_total")
-    for _ in range(NUM_KILLS):
-        service.wait_for(lambda: bool(service.workers()), timeout_s=120, what="to have workers")
-        time.sleep(chance.uniform(0.2, 3))
-        before = Acknowledged.read(service.folder)
-        with contextlib.suppress(psutil.NoSuchProcess, IndexError):
-            chance.choice(service.workers()).send_signal(signal.SIGKILL)
-        before.assert_still_there(service.folder)
-    service.wait_for(
-        lambda: _restarts(service, "learnd_worker_restarts_total") > restarts, timeout_s=60, what="to count strikes"
-    )
-    assert _restarts(service, "learnd_learner_restarts_total") == learner_restarts
-    _wait_for_learning(service)
-    assert service.http_status("/healthz") == 200
