@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from envs.errors import FamilySpecError, FaultReason, UnsupportedSpaceError, WorkerFaultError
 from envs.family import FamilySpec
@@ -115,7 +115,7 @@ class WorkerProcess:
         line = b""
         while not line.endswith(b"\n"):
             line += self._receive(deadline, timeout_s)
-        answer: dict[str, Any] = json.loads(line)
+        answer = self._parsed(line)
         if "fault" in answer:
             self._fail(answer)
         return answer
@@ -140,8 +140,20 @@ class WorkerProcess:
         if answer not in STEP_ANSWERS:
             while not answer.endswith(b"\n"):
                 answer += self._receive(now + self._limits.step_timeout_s, self._limits.step_timeout_s)
-            self._fail(json.loads(answer))
+            self._fail(self._parsed(answer))
         return STEP_ANSWERS[answer]
+
+    def _parsed(self, line: bytes) -> dict[str, Any]:
+        """An answer's JSON object; anything else, as from an environment that wrote into the pipe, is a fault."""
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            self._fail(
+                {"fault": FaultReason.NONSENSE.value, "found": f"it answered {line[:80]!r}, which is no answer."}
+            )
+        return cast("dict[str, Any]", answer)
 
     def close(self) -> None:
         """End the worker and all it started, and release pipes and memory; safe to call twice."""

@@ -7,7 +7,7 @@ from typing import Any
 from memory.connection import Row, StoreConnection, from_json, to_json
 from memory.counters import CounterRoom
 from memory.errors import MemoryStoreError
-from memory.records import Choice, JobKind, JobOutcome, JobRun, JobSchedule, JobSummary
+from memory.records import NOT_RUN, Choice, JobKind, JobOutcome, JobRun, JobSchedule, JobSummary
 
 # One look into the index per family rather than one per run.
 _LAST_STARTS = """
@@ -147,12 +147,16 @@ class JobRoom:
         return [_job_run(row) for row in found]
 
     def job_summaries(self) -> list[JobSummary]:
-        """Return the newest ended run and the newest success of every kind, whether it ever ran or not."""
+        """Return the newest ended run and the newest success of every kind.
+
+        What was missed or overran did not run, and has no duration.
+        """
         with self._connection.snapshot():
             return [self._summary(kind) for kind in JobKind]
 
     def _summary(self, kind: JobKind) -> JobSummary:
-        newest = [row for outcome in JobOutcome if (row := self._newest(kind, outcome)) is not None]
+        ran = [outcome for outcome in JobOutcome if outcome not in NOT_RUN]
+        newest = [row for outcome in ran if (row := self._newest(kind, outcome)) is not None]
         success = next((row for row in newest if row["outcome"] == JobOutcome.SUCCEEDED), None)
         return JobSummary(
             kind=kind,

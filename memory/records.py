@@ -68,6 +68,10 @@ class JobOutcome(StrEnum):
     """The daemon stopped or the learner died during the run."""
 
 
+NOT_RUN = frozenset({JobOutcome.MISSED, JobOutcome.OVERRAN})
+"""Outcomes of runs that never began, and have no duration."""
+
+
 class InitializationState(StrEnum):
     """Where an initialization stands."""
 

@@ -36,7 +36,7 @@ _BUSY_NAMES = frozenset({"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_BUSY_REC
 _CORRUPT_NAMES = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CORRUPT_INDEX", "SQLITE_CORRUPT_VTAB"})
 _ROOM_BYTES = 1 << 20
 
-FULL_HINT = "Free some room, or lower the limits of [prune] and run `learnd schedule run-now prune`."
+FULL_HINT = "Free some room, or lower the limits under [memory] and run `learnd schedule run-now prune`."
 
 
 def require_one_library() -> None:

@@ -177,7 +177,10 @@ class Invocation:
             yield progress
 
     def fail(self, error: BaseException) -> NoReturn:
-        """Report an error and end with exit status 1, or 2 where `run` cannot use its settings (a service manager need not try again)."""
+        """Report an error and end with exit status 1.
+
+        Or with 2, where `run` cannot use its settings: a service manager need not try again.
+        """
         report = error_report(error, command=self.name)
         if self.is_json:
             typer.echo(to_json_text({"error": report}))

@@ -28,7 +28,7 @@ from agent.control.snapshot import Snapshot
 from agent.control.supervisor import LearnerDiedError, LearnerState, Supervisor
 from agent.control.threads import StoreThread, in_daemon_thread
 from agent.control.timers import Timers
-from agent.control.work import CONTROL_KINDS, Setbacks, Work, next_work
+from agent.control.work import CONTROL_KINDS, DUE, Setbacks, Work, next_work
 from agent.settings import MemorySettings, Settings
 from agent.timing import is_within
 from memory.errors import FamilyNotFoundError, MemoryStoreError, StoreFullError
@@ -125,6 +125,7 @@ class Dispatcher:
         self._requested: list[Work] = []
         self._request_tries: dict[int, int] = {}
         self._practised_at: dict[str, float] = {}
+        self._is_practice_owed = False
         self._setbacks = Setbacks()
         self._deaths: dict[str, int] = {}
         self._stopping = False
@@ -192,7 +193,7 @@ class Dispatcher:
     async def _hear(self, request: Request) -> None:
         try:
             work = _requested_work(request)
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
             refusal = f"refused: {error}"
             log.warning("request refused", request=request.id, reason=str(error))
             await self._writer.call(lambda store: store.finish_request(request.id, refusal))
@@ -256,6 +257,7 @@ class Dispatcher:
             pending=pending,
             due=due,
             choose=lambda: self._choose(families, monotonic) if may_practise else None,
+            is_practice_owed=self._is_practice_owed,
         )
 
     def _choose(self, families: Iterable[Family], monotonic: float) -> Choice | None:
@@ -344,6 +346,8 @@ class Dispatcher:
     async def _conclude(self, work: Work, ending: _Ending) -> None:
         """Draw the consequences of a run that has ended and been recorded."""
         self.failures.note(work.kind, ending.outcome, ending.error)
+        if work.kind not in CONTROL_KINDS:
+            self._is_practice_owed = work.reason == DUE
         self._log_ending(work, ending)
         if work.kind is JobKind.CONSOLIDATE and ending.detail.get("outcome") in CONSOLIDATION_OUTCOMES:
             labels = {"outcome": ending.detail["outcome"]}
@@ -472,7 +476,7 @@ def _requested_work(request: Request) -> Work:
     """What a request asks for.
 
     Raises:
-        KeyError, ValueError: it asks for nothing that can be done.
+        KeyError, ValueError, TypeError, AttributeError: it asks for nothing that can be done.
     """
     if request.kind != RUN_JOB:
         raise ValueError(f"the kind {request.kind!r} is not known")

@@ -23,9 +23,6 @@ JOB_RUNS = "job_runs"
 CONSOLIDATIONS = "consolidations"
 CONSOLIDATION_OUTCOMES = ("published", "rejected", "unchanged")
 
-NOT_RUN = frozenset({JobOutcome.MISSED, JobOutcome.OVERRAN})
-"""Outcomes on record that have no run of their own, and so no duration."""
-
 Samples = dict[tuple[str, ...], float]
 
 
@@ -129,7 +126,7 @@ def _job_metrics(snapshot: Snapshot) -> Iterator[Metric]:
     successes: Samples = {}
     for kind, summary in snapshot.jobs.items():
         run = summary.last_run
-        if run is not None and run.finished_at is not None and run.outcome not in NOT_RUN:
+        if run is not None and run.finished_at is not None:
             durations[(kind,)] = max(0.0, run.finished_at - run.started_at)
         if summary.last_success_at is not None:
             successes[(kind,)] = summary.last_success_at

@@ -32,31 +32,39 @@ class Work:
     request_id: int | None = None
 
 
+DUE = "due"
+
+
 def next_work(
     *,
     requested: Sequence[Work],
     pending: Sequence[str],
     due: Sequence[JobKind],
     choose: Callable[[], Choice | None],
+    is_practice_owed: bool = False,
 ) -> Work | None:
     """The next job: what people asked for, else admissions, else what is due, else practice; None to idle.
+
+    After a job that was due, practice goes before the next one: jobs that are always due, because a round of them takes
+    longer than their intervals, would otherwise keep everything from being practised.
 
     Args:
         requested: open requests, oldest first.
         pending: families that wait for admission, oldest first.
         due: kinds that are due, longest overdue first.
         choose: picks a family to practise; None when practising is not allowed now or there is nobody.
+        is_practice_owed: the last job was a due one.
     """
     if requested:
         return requested[0]
     if pending:
         return Work(kind=JobKind.ADMIT, family=pending[0], reason="fed")
-    if due:
-        return Work(kind=due[0], reason="due")
+    if due and not is_practice_owed:
+        return Work(kind=due[0], reason=DUE)
     choice = choose()
-    if choice is None:
-        return None
-    return Work(kind=JobKind.PRACTISE, family=choice.family, reason=choice.reason)
+    if choice is not None:
+        return Work(kind=JobKind.PRACTISE, family=choice.family, reason=choice.reason)
+    return Work(kind=due[0], reason=DUE) if due else None
 
 
 @dataclass(kw_only=True)

@@ -21,6 +21,8 @@ def admit(session: LearnerSession, family: Family) -> tuple[JobOutcome, dict[str
 
     A refusal is an answer, not a failure of the job.
     """
+    if family.state not in {FamilyState.PENDING, FamilyState.REFUSED}:
+        return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}, so it was admitted before"}
     spec = FamilySpec.from_json(family.spec)
     try:
         admission = probe(

@@ -69,6 +69,7 @@ def practise(session: LearnerSession, family: Family, *, reason: str) -> dict[st
                 split=Split.TRAINING,
                 generator=session.learner.generator,
                 progress=lambda _steps: session.heartbeat.beat_or_give_up(),
+                num_episodes=session.learner.num_episodes(name, tasks.spec.episodes_per_trial),
             )
         except JobInterruptedError:
             if work.meta_updates == 0:

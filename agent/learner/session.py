@@ -22,7 +22,7 @@ from envs.registry import open_tasks
 from envs.spaces import SpacePair
 from envs.task_batch import TaskBatch
 from memory.errors import CorruptFileError
-from memory.records import Checkpoint, Family, FamilyState, LearnerStep
+from memory.records import Checkpoint, Family, FamilyState, Initialization, LearnerStep
 from memory.store import Store
 
 log = structlog.get_logger(__name__)
@@ -83,9 +83,24 @@ class LearnerSession:
                 return self._learner_from(checkpoint)
             except CorruptFileError:
                 log.exception("checkpoint is corrupt, trying an older one", sha256=checkpoint.file.sha256)
-        log.info("no checkpoint to restore, starting anew", seed=self.settings.learner.seed)
         self.next_task = {}
-        return RL2Learner(self.config, device=self.device, seed=self.settings.learner.seed)
+        learner = RL2Learner(self.config, device=self.device, seed=self.settings.learner.seed)
+        current = self.store.current_initialization()
+        if self.store.last_checkpoint() is not None and current is not None:
+            self._begin_from(current, learner)
+        else:
+            log.info("no checkpoint to restore, starting anew", seed=self.settings.learner.seed)
+        return learner
+
+    def _begin_from(self, initialization: Initialization, learner: RL2Learner) -> None:
+        """Go on from the published parameters when every checkpoint is lost; the optimiser starts anew."""
+        for family in self.store.families():
+            if family.spaces is not None and family.totals.meta_updates > 0:
+                learner.add_family(learner_name(family), spaces_of(family))
+                self.next_task[learner_name(family)] = family.totals.trials
+        arrays = self.store.load_parameters(initialization.file)
+        learner.load_initialization({name: torch.from_numpy(array) for name, array in arrays.items()})
+        log.error("every checkpoint is damaged; going on from the published version", version=initialization.version)
 
     def _learner_from(self, checkpoint: Checkpoint) -> RL2Learner:
         arrays = self.store.load_parameters(checkpoint.file)

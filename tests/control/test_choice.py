@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.control.choice import FLOOR, Candidate, choose, progress, weight
+from agent.control.choice import FLOOR, Candidate, Choice, choose, progress, weight
 from agent.control.work import Setbacks, Work, next_work
 from memory.records import JobKind
 
@@ -116,3 +116,15 @@ def test_a_family_that_fails_is_set_aside_for_longer_and_longer_until_it_succeed
     setbacks.forget(JobKind.PRACTISE, "a")
     assert setbacks.allows(JobKind.PRACTISE, "a", now)
     assert setbacks.allows(JobKind.EVALUATE, "a", 0.0)
+
+
+def test_practice_goes_between_two_jobs_that_are_due() -> None:
+    choice = Choice(family="bandits", reason="waited")
+
+    def next_kind(*, owed: bool, choose: Choice | None = choice) -> JobKind | None:
+        work = next_work(requested=[], pending=[], due=[JobKind.EVALUATE], choose=lambda: choose, is_practice_owed=owed)
+        return None if work is None else work.kind
+
+    assert next_kind(owed=False) is JobKind.EVALUATE
+    assert next_kind(owed=True) is JobKind.PRACTISE
+    assert next_kind(owed=True, choose=None) is JobKind.EVALUATE

@@ -120,6 +120,16 @@ def test_a_job_that_raises_is_reported_and_the_next_one_runs(store: Store, open_
     assert _run(session, JobKind.PRACTISE)[0]["outcome"] is JobOutcome.SUCCEEDED
 
 
+@pytest.mark.parametrize("state", [FamilyState.ACTIVE, FamilyState.PAUSED])
+def test_admitting_a_family_again_leaves_it_as_it_stands(
+    store: Store, open_session: SessionMaker, state: FamilyState
+) -> None:
+    feed_bandits(store)
+    store.set_family_state("bandits", state)
+    assert _run(open_session(store), JobKind.ADMIT)[0]["outcome"] is JobOutcome.SKIPPED
+    assert store.family("bandits").state is state
+
+
 def test_a_paused_family_is_not_practised(store: Store, open_session: SessionMaker) -> None:
     feed_bandits(store)
     store.set_family_state("bandits", FamilyState.PAUSED)

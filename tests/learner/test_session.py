@@ -138,6 +138,27 @@ def test_a_corrupt_live_checkpoint_falls_back_to_a_kept_one(
     assert all((restored.learner.to_tensors()[name].numpy() == array).all() for name, array in expected.items())
 
 
+def test_with_every_checkpoint_lost_it_goes_on_from_the_published_version(
+    store: Store, folder: DataFolder, open_session: SessionMaker
+) -> None:
+    from agent.learner.consolidate import consolidate
+
+    session = open_session(store)
+    family = feed_bandits(store)
+    practise(session, family, reason="test")
+    consolidate(session)
+    practise(session, family, reason="test")
+    live, published = store.last_checkpoint(), store.current_initialization()
+    assert live is not None
+    assert published is not None
+    (folder.parameters_path / f"{live.file.sha256}.safetensors").unlink()
+    restored = open_session(store)
+    for name, array in store.load_parameters(published.file).items():
+        assert (restored.learner.policy.state_dict()[name].numpy() == array).all()
+    practise(restored, family, reason="test")
+    assert store.family("bandits").totals.meta_updates == 3
+
+
 def test_settings_that_no_longer_fit_what_was_learned_are_named(
     store: Store, folder: DataFolder, open_session: SessionMaker
 ) -> None:
