@@ -67,8 +67,8 @@ class ReptileConfig:
         network: the function that is adapted.
     """
 
-    inner_optimizer: InnerOptimizer = InnerOptimizer.SGD
-    inner_lr: float = 0.02
+    inner_optimizer: InnerOptimizer = InnerOptimizer.ADAM
+    inner_lr: float = 0.01
     num_inner_steps: int = 5
     inner_batch_size: int | None = 10
     num_adapt_steps: int = 32

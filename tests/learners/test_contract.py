@@ -20,7 +20,7 @@ from tests.learners.cases import SHAPES, SMALL, blobs, generator, offsets, sinus
 
 BLOBS = FewShotShapes(input_shape=(2,), output_size=3, is_classification=True)
 MAML = MAMLConfig(inner_lr=0.05, num_inner_steps=3, outer_lr=1e-2, network=SMALL)
-REPTILE = ReptileConfig(inner_lr=0.02, outer_lr=0.5, network=SMALL)
+REPTILE = ReptileConfig(inner_optimizer=InnerOptimizer.SGD, inner_lr=0.02, outer_lr=0.5, network=SMALL)
 CASES: dict[str, tuple[str, Any]] = {
     "maml": ("maml", MAML),
     "maml of first order": ("maml", replace(MAML, is_first_order=True)),

@@ -11,7 +11,14 @@ from tests.learners.cases import LINE, SHAPES, SMALL, generator, one_point, set_
 
 
 def test_one_outer_step_on_a_line_is_the_number_worked_by_hand() -> None:
-    config = ReptileConfig(inner_lr=0.1, num_inner_steps=1, inner_batch_size=None, outer_lr=0.5, network=LINE)
+    config = ReptileConfig(
+        inner_optimizer=InnerOptimizer.SGD,
+        inner_lr=0.1,
+        num_inner_steps=1,
+        inner_batch_size=None,
+        outer_lr=0.5,
+        network=LINE,
+    )
     learner = Reptile(SHAPES, config, generator=generator())
     set_line(learner.network, weight=1.0, bias=0.0)
     x, y = one_point(1.0, 0.0)
@@ -24,7 +31,14 @@ def test_one_outer_step_on_a_line_is_the_number_worked_by_hand() -> None:
 
 
 def test_with_one_inner_step_it_is_joint_training_by_sgd() -> None:
-    config = ReptileConfig(inner_lr=0.05, num_inner_steps=1, inner_batch_size=None, outer_lr=1.0, network=SMALL)
+    config = ReptileConfig(
+        inner_optimizer=InnerOptimizer.SGD,
+        inner_lr=0.05,
+        num_inner_steps=1,
+        inner_batch_size=None,
+        outer_lr=1.0,
+        network=SMALL,
+    )
     learner, batch = Reptile(SHAPES, config, generator=generator()), sinusoids(4)
     x, y = torch.cat([batch.support_x, batch.query_x], 1), torch.cat([batch.support_y, batch.query_y], 1)
     loss = (learner.network(x.flatten(0, 1)) - y.flatten(0, 1)).square().mean()
