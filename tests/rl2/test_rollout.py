@@ -187,3 +187,25 @@ def test_greedy_trials_take_the_likeliest_action() -> None:
     )
     scores = learner.policy.unroll(VECTOR, trials.inputs).distribution.scores
     assert torch.equal(scores.argmax(-1)[trials.is_valid], trials.action[trials.is_valid])
+
+
+def test_shorter_trials_end_early_and_the_policy_is_told_so() -> None:
+    learner = learner_for(VECTOR)
+    trials = collect_trials(
+        learner.policy,
+        ScriptedTasks(VECTOR, LENGTHS),
+        first_task=0,
+        split=Split.TRAINING,
+        generator=learner.generator,
+        num_episodes=2,
+    )
+    assert trials.lengths.tolist() == [5, 2, 11, 4]
+    assert trials.episodes_per_trial == 2
+    assert trials.inputs.context[0, :, -1].tolist() == [1.0] * 4
+    assert trials.inputs.context[4, 0, -1] == 0.5
+
+
+def test_a_first_reward_after_none_at_all_stays_bounded() -> None:
+    pair = learner_for(VECTOR).policy.pair(VECTOR)
+    pair.reward_scale.update(torch.zeros(100, 1), is_centred=False)
+    assert pair.scale_reward(torch.tensor([0.0, 1.0, -1e9])).tolist() == [0.0, 10.0, -10.0]
