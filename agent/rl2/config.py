@@ -35,12 +35,14 @@ class RL2Config:
         clip: ε, how far PPO lets a probability ratio move from 1.
         num_epochs: passes over each trial batch.
         minibatch_steps: steps wanted in a minibatch, which is always made of whole trials.
+        min_minibatch_trials: fewest trials in a minibatch: steps of one trial say less than as many of several.
         max_minibatches: most minibatches an epoch is split into.
         learning_rate: α, Adam's rate at the start of a family's training.
         final_learning_rate_scale: what the rate has fallen to after ``anneal_updates``, as a share.
         anneal_updates: updates of a family over which its rate and entropy bonus fall linearly.
-        curriculum_episodes: episodes of a family's first trials; they grow to the family's own number, by as much at
-            every update in proportion.
+        curriculum_episodes: least episodes of a family's first trials; they grow to the family's own number, by as
+            much at every update in proportion.
+        curriculum_steps: least steps of a family's first trials.
         curriculum_share: share of ``anneal_updates`` over which they grow.
         core_learning_rate_scale: share of the rate that the recurrent core, common to all families, learns at.
         entropy_coefficient: weight of the entropy bonus at the start of a family's training; falls to 0.
@@ -68,11 +70,13 @@ class RL2Config:
     clip: float = 0.2
     num_epochs: int = 2
     minibatch_steps: int = 1536
+    min_minibatch_trials: int = 8
     max_minibatches: int = 16
     learning_rate: float = 5e-3
     final_learning_rate_scale: float = 0.1
     anneal_updates: int = 1000
     curriculum_episodes: int = 10
+    curriculum_steps: int = 100
     curriculum_share: float = 0.5
     core_learning_rate_scale: float = 0.5
     entropy_coefficient: float = 0.01
@@ -108,9 +112,16 @@ class RL2Config:
             return self.gae_lambda
         return min(0.95, max(0.3, 1.0 - 10.0 / max(trial_steps, 1.0)))
 
-    def episodes_at(self, num_updates: int, episodes_per_trial: int) -> int:
-        """E of a family's trials after ``num_updates``: what short trials teach holds for long ones, at less cost."""
-        first = min(self.curriculum_episodes, episodes_per_trial)
+    def episodes_at(self, num_updates: int, episodes_per_trial: int, *, episode_steps: float) -> int:
+        """E of a family's trials after ``num_updates``: what short trials teach holds for long ones, at less cost.
+
+        Args:
+            num_updates: of the family.
+            episodes_per_trial: the family's own number.
+            episode_steps: mean steps of its episodes.
+        """
+        wanted = max(self.curriculum_episodes, round(self.curriculum_steps / max(episode_steps, 1.0)))
+        first = min(wanted, episodes_per_trial)
         grown = min(1.0, num_updates / max(1.0, self.curriculum_share * self.anneal_updates))
         return round(first * math.pow(episodes_per_trial / first, grown))
 

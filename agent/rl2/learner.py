@@ -22,7 +22,7 @@ from agent.rl2.advantages import trial_advantages
 from agent.rl2.config import RL2Config
 from agent.rl2.normalisation import PopArtCritic
 from agent.rl2.policy import RL2Policy
-from agent.rl2.trials import TrialBatch
+from agent.rl2.trials import TrialBatch, num_env_steps, num_episodes
 from envs.spaces import ObservationKind, SpacePair
 
 
@@ -33,10 +33,12 @@ class _Family:
     Attributes:
         spaces: its pair of spaces.
         num_updates: updates so far.
+        episode_steps: mean steps of an episode in its last trial batch; one until there was any.
     """
 
     spaces: SpacePair
     num_updates: int = 0
+    episode_steps: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,8 @@ class RL2Learner:
 
     def num_episodes(self, name: str, episodes_per_trial: int) -> int:
         """E of a family's next training trials, of its own ``episodes_per_trial`` at most: short ones come first."""
-        return self.config.episodes_at(self._families[name].num_updates, episodes_per_trial)
+        family = self._families[name]
+        return self.config.episodes_at(family.num_updates, episodes_per_trial, episode_steps=family.episode_steps)
 
     def update(self, name: str, trials: TrialBatch) -> dict[str, float]:
         """Improve the policy on one family by one trial batch.
@@ -138,6 +141,7 @@ class RL2Learner:
                 num_minibatches += 1
         self._follow_inputs(trials)
         family.num_updates += 1
+        family.episode_steps = num_env_steps(trials) / max(1, num_episodes(trials))
         names = ("policy", "value", "entropy", "kl", "clip_fraction", "gradient_norm")
         means = dict(zip(names, (sums / num_minibatches).tolist(), strict=True))
         return {**means, "explained_variance": float(explained_variance)}
@@ -176,7 +180,8 @@ class RL2Learner:
         """Rows of whole trials, of like length, in random order."""
         num_trials = len(lengths)
         wanted = round(int(lengths.sum()) / self.config.minibatch_steps)
-        num_minibatches = max(1, min(wanted, self.config.max_minibatches, num_trials))
+        most = min(self.config.max_minibatches, num_trials // self.config.min_minibatch_trials)
+        num_minibatches = max(1, min(wanted, most))
         order = torch.randperm(num_trials, generator=self.generator, device=self.device)
         by_length = order[lengths[order].argsort(stable=True)]
         chunks = by_length.tensor_split(num_minibatches)
@@ -251,7 +256,12 @@ class RL2Learner:
         return {
             "seed": self.seed,
             "families": [
-                {"name": name, "spaces": family.spaces.to_json(), "num_updates": family.num_updates}
+                {
+                    "name": name,
+                    "spaces": family.spaces.to_json(),
+                    "num_updates": family.num_updates,
+                    "episode_steps": family.episode_steps,
+                }
                 for name, family in self._families.items()
             ],
         }
@@ -269,7 +279,9 @@ class RL2Learner:
         learner = cls(config, device=device, seed=meta["seed"])
         for family in meta["families"]:
             learner.add_family(family["name"], SpacePair.from_json(family["spaces"]))
-            learner._families[family["name"]].num_updates = family["num_updates"]
+            restored = learner._families[family["name"]]
+            restored.num_updates = family["num_updates"]
+            restored.episode_steps = family.get("episode_steps", 1.0)
         learner.policy.load_state_dict(_under("policy/", tensors))
         learner.critics.load_state_dict(_under("critics/", tensors))
         for name, parameter in learner._named_parameters():

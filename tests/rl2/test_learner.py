@@ -18,7 +18,7 @@ from envs.spaces import SpacePair
 from tests.rl2.scripted_tasks import ALL_SPACES, CONTINUOUS, DISCRETE, VECTOR, ScriptedTasks
 from tests.rl2.test_rollout import LENGTHS, learner_for, play
 
-SMALL = {"hidden_size": 16, "input_size": 12, "minibatch_steps": 10, "num_epochs": 2}
+SMALL = {"hidden_size": 16, "input_size": 12, "minibatch_steps": 10, "min_minibatch_trials": 1, "num_epochs": 2}
 FAMILIES: dict[str, SpacePair] = {"bandit@1": DISCRETE, "cart@2": VECTOR, "arm@3": CONTINUOUS}
 
 
@@ -119,7 +119,10 @@ def with_spoiled_padding(trials: TrialBatch) -> TrialBatch:
 
 
 def test_padded_steps_touch_no_statistic_and_no_gradient() -> None:
-    plain, spoiled = learner_for(VECTOR, minibatch_steps=10), learner_for(VECTOR, minibatch_steps=10)
+    plain, spoiled = (
+        learner_for(VECTOR, minibatch_steps=10, min_minibatch_trials=1),
+        learner_for(VECTOR, minibatch_steps=10, min_minibatch_trials=1),
+    )
     losses = plain.update("scripted", play(plain, VECTOR))
     spoiled_losses = spoiled.update("scripted", with_spoiled_padding(play(spoiled, VECTOR)))
     assert losses == spoiled_losses
@@ -128,7 +131,7 @@ def test_padded_steps_touch_no_statistic_and_no_gradient() -> None:
 
 
 def test_minibatches_are_whole_trials_and_every_trial_is_in_one() -> None:
-    learner = learner_for(VECTOR, minibatch_steps=5)
+    learner = learner_for(VECTOR, minibatch_steps=5, min_minibatch_trials=1)
     lengths = torch.tensor([9, 3, 14, 5, 5, 9])
     rows = torch.cat(list(learner._minibatches(lengths)))
     assert sorted(rows.tolist()) == [0, 1, 2, 3, 4, 5]
