@@ -38,7 +38,12 @@ class Writer:
 
     def acknowledged(self) -> dict[str, list[int]]:
         """Wait for its end; return the numbers it said, by kind."""
-        said, errors = self._process.communicate(timeout=60)
+        # Not communicate(): it would pass over the lines that came with "ready" into the buffer.
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        with self._process.stdout as out, self._process.stderr as err:
+            said, errors = out.read(), err.read()
+        self._process.wait(timeout=60)
         assert "Traceback" not in errors, errors
         found: dict[str, list[int]] = {"step": [], "version": [], "request": []}
         for line in said.splitlines():
