@@ -43,7 +43,7 @@ class RL2Config:
         curriculum_episodes: least episodes of a family's first trials; they grow to the family's own number, by as
             much at every update in proportion.
         curriculum_steps: least steps of a family's first trials.
-        curriculum_share: share of ``anneal_updates`` over which they grow.
+        curriculum_start: share of ``anneal_updates`` after which they grow, to the family's own number at the end.
         core_learning_rate_scale: share of the rate that the recurrent core, common to all families, learns at.
         entropy_coefficient: weight of the entropy bonus at the start of a family's training; falls to 0.
         value_coefficient: weight of the critic's loss.
@@ -77,7 +77,7 @@ class RL2Config:
     anneal_updates: int = 1000
     curriculum_episodes: int = 10
     curriculum_steps: int = 100
-    curriculum_share: float = 0.5
+    curriculum_start: float = 0.6
     core_learning_rate_scale: float = 0.5
     entropy_coefficient: float = 0.01
     value_coefficient: float = 0.5
@@ -122,7 +122,8 @@ class RL2Config:
         """
         wanted = max(self.curriculum_episodes, round(self.curriculum_steps / max(episode_steps, 1.0)))
         first = min(wanted, episodes_per_trial)
-        grown = min(1.0, num_updates / max(1.0, self.curriculum_share * self.anneal_updates))
+        elapsed = num_updates / self.anneal_updates - self.curriculum_start
+        grown = min(1.0, max(0.0, elapsed / max(1.0 - self.curriculum_start, 1e-9)))
         return round(first * math.pow(episodes_per_trial / first, grown))
 
     def anneal(self, num_updates: int) -> float:
