@@ -1,0 +1,355 @@
+"""Few-shot classification of characters: every learner beside its paper, and the policy within alphabets never seen.
+
+    python -m benchmarks.fewshot learners  [--cpu-s S]     5-way 1-shot, whole alphabets held out, equal CPU time each
+    python -m benchmarks.fewshot alphabets [--policy FILE]  20-way one-shot within one held-out alphabet
+    python -m benchmarks.fewshot speed                     one outer step of each learner: time and memory
+
+``learners`` and ``alphabets`` read Omniglot from ``--data``, ``LEARND_OMNIGLOT`` or ``../shared/data/omniglot``;
+without it, ``learners`` takes the made-up glyphs and says so, and ``alphabets`` ends with a message. Times are
+CPU-seconds of one thread, so that they mean the same on a busy machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agent.few_shot_policy import FewShotPolicy
+from agent.few_shot_training import FewShotRecipe, train_policy
+from agent.learners.embedding_training import TrainingConfig
+from agent.learners.embeddings import EmbeddingConfig
+from agent.learners.maml import MAMLConfig
+from agent.learners.matching import MatchingConfig
+from agent.learners.meta_sgd import MetaSGDConfig
+from agent.learners.networks import NetworkConfig
+from agent.learners.protocol import FewShotLearner
+from agent.learners.prototypical import PrototypicalConfig
+from agent.learners.registry import build
+from agent.learners.reptile import InnerOptimizer, ReptileConfig
+from agent.learners.versa import VersaConfig
+from envs.family import Split
+from envs.few_shot.glyphs import draw_glyphs
+from envs.few_shot.image_classes import ImageClasses, read_image_folder
+from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
+from envs.few_shot.tasks import FewShotShapes
+
+FOLDS = ("Korean,Tagalog", "Balinese,Japanese_(katakana)", "Early_Aramaic,Sanskrit", "Greek,Latin")
+TIMED_STEPS = 10
+CONV4 = EmbeddingConfig(is_bfloat16=True)
+NETWORK = NetworkConfig(channels=(32, 32, 32, 32))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """A learner as it is measured.
+
+    Attributes:
+        learner: its name in the registry.
+        config: from the number of updates planned.
+        paper: 5-way 1-shot accuracy on the whole of Omniglot, %, as published.
+        tasks_per_update: M.
+        ways: N of training tasks, where they are of a higher way than those it is tested on.
+    """
+
+    learner: str
+    config: Callable[[int], Any]
+    paper: str
+    tasks_per_update: int = 1
+    ways: int | None = None
+
+
+def _training(planned: int, rate: float = 2e-3) -> TrainingConfig:
+    return TrainingConfig(learning_rate=rate, planned_updates=planned, average_decay=0.99)
+
+
+CONTESTANTS: dict[str, Contestant] = {
+    "Prototypical Networks": Contestant(
+        learner="prototypical",
+        config=lambda n: PrototypicalConfig(embedding=CONV4, is_scale_learned=True, training=_training(n)),
+        paper="98.8",
+        ways=20,
+    ),
+    "Matching Networks": Contestant(
+        learner="matching",
+        config=lambda n: MatchingConfig(embedding=CONV4, training=_training(n)),
+        paper="98.1",
+        ways=20,
+    ),
+    "Matching Networks, full context": Contestant(
+        learner="matching",
+        config=lambda n: MatchingConfig(embedding=CONV4, has_full_context=True, training=_training(n)),
+        paper="–",
+        ways=20,
+    ),
+    "VERSA": Contestant(
+        learner="versa",
+        config=lambda n: VersaConfig(embedding=CONV4, training=_training(n, 1e-3)),
+        paper="99.70",
+        tasks_per_update=4,
+    ),
+    "MAML": Contestant(
+        learner="maml",
+        config=lambda _: MAMLConfig(network=NETWORK, inner_lr=0.4, num_inner_steps=1, num_adapt_steps=3, outer_lr=2e-3),
+        paper="98.7",
+        tasks_per_update=4,
+    ),
+    "Meta-SGD": Contestant(
+        learner="meta-sgd",
+        config=lambda _: MetaSGDConfig(network=NETWORK, initial_rates=(0.1, 0.3), outer_lr=2e-3),
+        paper="99.53",
+        tasks_per_update=4,
+    ),
+    "Reptile, transduction": Contestant(
+        learner="reptile",
+        config=lambda n: ReptileConfig(
+            network=NETWORK,
+            inner_optimizer=InnerOptimizer.ADAM,
+            inner_lr=1e-3,
+            num_inner_steps=5,
+            inner_batch_size=10,
+            num_adapt_steps=50,
+            adapt_batch_size=5,
+            outer_lr=1.0,
+            decay_updates=n,
+        ),
+        paper="97.68",
+        tasks_per_update=5,
+    ),
+}
+
+
+def omniglot(asked: Path | None) -> ImageClasses | None:
+    """Omniglot's images where they are, or None."""
+    place = asked or Path(os.environ.get("LEARND_OMNIGLOT", "../shared/data/omniglot"))
+    return read_image_folder(place) if place.exists() else None
+
+
+def few_shot_families(classes: ImageClasses, hold_out: Sequence[str], *, ways: int) -> ImageFamily:
+    """Tasks over all training classes with rotations as classes; held-out tasks over the held-out alphabets."""
+    training, held_out = classes.hold_out_groups(hold_out)
+    config = ImageTaskConfig(ways=ways, shots=1, queries=5, size=28, orientations=4)
+    return ImageFamily(config, training=training, held_out=held_out)
+
+
+def train_for(
+    contestant: Contestant, classes: ImageClasses, hold_out: Sequence[str], *, ways: int, cpu_s: float, seed: int
+) -> FewShotLearner:
+    """Train for some CPU-seconds; how many updates that is, is measured first."""
+    family = few_shot_families(classes, hold_out, ways=contestant.ways or ways)
+    shapes, size = FewShotShapes.of(family), contestant.tasks_per_update
+    step_s = seconds_per_update(contestant, shapes, family)
+    planned = max(1, int(cpu_s / step_s))
+    learner = build(
+        contestant.learner, shapes, contestant.config(planned), generator=torch.Generator().manual_seed(seed)
+    )
+    for update in range(planned):
+        learner.update(family.sample(size, split=Split.TRAINING, first_task=size * update))
+    return learner
+
+
+def seconds_per_update(contestant: Contestant, shapes: FewShotShapes, family: ImageFamily) -> float:
+    """CPU-seconds of an update, sampling included."""
+    learner = build(contestant.learner, shapes, contestant.config(100), generator=torch.Generator().manual_seed(0))
+    size = contestant.tasks_per_update
+    started = 0.0
+    for step in range(3 + TIMED_STEPS):
+        if step == 3:
+            started = time.process_time()
+        learner.update(family.sample(size, split=Split.TRAINING, first_task=size * step))
+    return (time.process_time() - started) / TIMED_STEPS
+
+
+def accuracies(learner: FewShotLearner, family: ImageFamily, *, tasks: int) -> Tensor:
+    """[tasks] accuracy on each held-out task."""
+    found = []
+    for first in range(0, tasks, 10):
+        batch = family.sample(min(10, tasks - first), split=Split.HELD_OUT, first_task=first)
+        logits = learner.adapt(batch.support_x, batch.support_y)(batch.query_x)
+        found.append((logits.argmax(2) == batch.query_y).float().mean(1))
+    return torch.cat(found)
+
+
+def interval(values: Tensor) -> tuple[float, float]:
+    """The mean and half its 95% interval, in %."""
+    return 100.0 * float(values.mean()), 196.0 * float(values.std()) / math.sqrt(len(values))
+
+
+def measure_learners(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every learner's accuracy on alphabets never seen, after equal CPU time."""
+    classes = omniglot(arguments.data)
+    hold_out = arguments.hold_out
+    if classes is None:
+        print("Omniglot is not there (name it with --data or LEARND_OMNIGLOT): these are the made-up glyphs.")
+        classes = draw_glyphs()
+        hold_out = classes.groups[-4:]
+    family = few_shot_families(classes, hold_out, ways=arguments.ways)
+    print(
+        f"{arguments.ways}-way 1-shot, held out {', '.join(hold_out)}, {arguments.cpu_s:g} CPU-s each, "
+        f"{arguments.tasks} tasks"
+    )
+    print(f"{'learner':34}{'accuracy %':>16}{'paper %':>9}{'updates':>9}{'ms/update':>11}")
+    rows = []
+    for name in arguments.learners or CONTESTANTS:
+        contestant = CONTESTANTS[name]
+        started = time.process_time()
+        learner = train_for(
+            contestant, classes, hold_out, ways=arguments.ways, cpu_s=arguments.cpu_s, seed=arguments.seed
+        )
+        spent = time.process_time() - started
+        mean, half = interval(accuracies(learner, family, tasks=arguments.tasks))
+        per_update = 1_000 * spent / learner.num_updates
+        paper = contestant.paper if arguments.ways == 5 else "–"
+        print(f"{name:34}{mean:9.2f} ± {half:4.2f}{paper:>9}{learner.num_updates:9}{per_update:11.0f}", flush=True)
+        rows.append(
+            {"learner": name, "accuracy": mean, "interval": half, "updates": learner.num_updates, "cpu_s": spent}
+        )
+    return rows
+
+
+def one_shot_errors(policy: FewShotPolicy, classes: ImageClasses, *, ways: int, runs: int) -> dict[str, Tensor]:
+    """Errors of one-shot tasks within one alphabet, [runs] each.
+
+    "one drawer" shows each run's support in one hand and its queries in another, as in Omniglot's official runs;
+    "any drawers" draws every image on its own. The images' scores against each other are taken once: a prototypical
+    policy's score for a class does not depend on the other classes.
+    """
+    rows = torch.cat([torch.arange(found.start, found.start + found.count) for found in classes.classes])
+    count = classes.classes[0].count
+    images = classes.images[rows]
+    scores = policy.adapt(images, torch.arange(len(images))).scores(images)
+    scores = scores.view(len(classes.classes), count, len(classes.classes), count)
+    generator = np.random.default_rng(0)
+    errors: dict[str, list[Tensor]] = {"one drawer": [], "any drawers": []}
+    for _ in range(runs):
+        chosen = torch.from_numpy(generator.permutation(len(classes.classes))[:ways])
+        shown, asked = generator.permutation(count)[:2]
+        one = scores[chosen, int(asked)][:, chosen, int(shown)]
+        support = torch.from_numpy(generator.integers(count, size=len(chosen)))
+        query = (support + 1 + torch.from_numpy(generator.integers(count - 1, size=len(chosen)))) % count
+        mixed = scores[chosen, query][:, chosen, support]
+        for name, task in (("one drawer", one), ("any drawers", mixed)):
+            errors[name].append((task.argmax(1) != torch.arange(len(chosen))).float().mean())
+    return {name: torch.stack(found) for name, found in errors.items()}
+
+
+def measure_alphabets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """20-way one-shot error within each alphabet, of policies that never saw it."""
+    classes = omniglot(arguments.data)
+    if classes is None:
+        raise SystemExit("Omniglot is not there: name it with --data or LEARND_OMNIGLOT.")
+    print(f"{'alphabet':24}{'ways':>5}{'one drawer, error %':>22}{'any drawers, error %':>23}")
+    rows = []
+    for fold in arguments.folds or FOLDS:
+        names = fold.split(",")
+        policy = _policy_without(names, arguments)
+        for name in names:
+            own = classes.only(lambda found, name=name: found.group == name)
+            errors = one_shot_errors(policy, own, ways=20, runs=arguments.tasks)
+            found = {kind: interval(values) for kind, values in errors.items()}
+            texts = [f"{mean:.2f} ± {half:.2f}" for mean, half in found.values()]
+            ways = min(20, len(own.classes))
+            print(f"{name:24}{ways:5}{texts[0]:>22}{texts[1]:>23}", flush=True)
+            rows.append({"alphabet": name, "ways": ways, **{kind: mean for kind, (mean, _) in found.items()}})
+    for kind in ("one drawer", "any drawers"):
+        print(f"mean over {len(rows)} alphabets, {kind}: {sum(row[kind] for row in rows) / len(rows):.2f}%")
+    return rows
+
+
+def _policy_without(names: list[str], arguments: argparse.Namespace) -> FewShotPolicy:
+    """The named policy where it has not seen these alphabets, or one trained now."""
+    for path in arguments.policy or []:
+        policy = FewShotPolicy.load(path)
+        if not set(names) & set(policy.provenance["groups"]):
+            return _with_views(policy, arguments.views)
+    recipe = FewShotRecipe(members=arguments.members, updates=arguments.updates, minutes=arguments.minutes)
+    place = arguments.data or Path(os.environ.get("LEARND_OMNIGLOT", "../shared/data/omniglot"))
+    return _with_views(train_policy([place], recipe, hold_out=names, seed=arguments.seed), arguments.views)
+
+
+def _with_views(policy: FewShotPolicy, count: int | None) -> FewShotPolicy:
+    if count is None:
+        return policy
+    views = replace(policy.views, count=count)
+    return FewShotPolicy(policy.members, views=views, ink_extent=policy.ink_extent, provenance=policy.provenance)
+
+
+def measure_speed(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """One outer step of each learner on 5-way 1-shot tasks with 100 queries of 28 × 28, each in a fresh process."""
+    del arguments
+    print(f"{'learner':34}{'tasks':>6}{'ms/update':>11}{'ms/task':>9}{'peak MiB':>10}")
+    rows = []
+    context = multiprocessing.get_context("spawn")
+    for name, contestant in CONTESTANTS.items():
+        with context.Pool(1) as pool:
+            seconds, added_mib = pool.apply(_one_step, (name,))
+        size = contestant.tasks_per_update
+        print(f"{name:34}{size:6}{1e3 * seconds:11.1f}{1e3 * seconds / size:9.1f}{added_mib:10.0f}", flush=True)
+        rows.append({"learner": name, "tasks": size, "seconds": seconds, "added_mib": added_mib})
+    return rows
+
+
+def _one_step(name: str) -> tuple[float, float]:
+    torch.set_num_threads(1)
+    contestant = CONTESTANTS[name]
+    shapes = FewShotShapes(input_shape=(1, 28, 28), output_size=5, is_classification=True)
+    config = ImageTaskConfig(ways=5, shots=1, queries=20, size=28)
+    family = ImageFamily(config, training=draw_glyphs())
+    batch = family.sample(contestant.tasks_per_update, split=Split.TRAINING, first_task=0)
+    learner = build(contestant.learner, shapes, contestant.config(100), generator=torch.Generator().manual_seed(0))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = 0.0
+    for step in range(3 + TIMED_STEPS):
+        if step == 3:
+            started = time.process_time()
+        learner.update(batch)
+    seconds = (time.process_time() - started) / TIMED_STEPS
+    return seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def main() -> None:
+    """Measure what is asked for and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("learners", "alphabets", "speed"))
+    parser.add_argument("--data", type=Path, help="Omniglot's folder")
+    parser.add_argument("--tasks", type=int, default=1_000, help="held-out tasks")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write the table there too")
+    learners = parser.add_argument_group("learners")
+    learners.add_argument("--cpu-s", type=float, default=300.0, help="training time of each")
+    learners.add_argument("--ways", type=int, default=5)
+    learners.add_argument("--hold-out", nargs="+", default=["Korean", "Tagalog"])
+    learners.add_argument("--learners", nargs="+", choices=list(CONTESTANTS))
+    alphabets = parser.add_argument_group("alphabets")
+    alphabets.add_argument("--folds", nargs="+", help="alphabets held out together, joined by commas")
+    alphabets.add_argument(
+        "--policy", nargs="+", type=Path, help="trained policies, taken where they have not seen a fold"
+    )
+    alphabets.add_argument("--members", type=int, default=2)
+    alphabets.add_argument("--updates", type=int, default=FewShotRecipe().updates)
+    alphabets.add_argument("--minutes", type=float, default=25.0)
+    alphabets.add_argument(
+        "--views", type=int, help="look at images in this many views; without it, as the policy says"
+    )
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    measures = {"learners": measure_learners, "alphabets": measure_alphabets, "speed": measure_speed}
+    rows = measures[arguments.what](arguments)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2))
+
+
+if __name__ == "__main__":
+    main()
