@@ -49,6 +49,8 @@ NUM_SAMPLES = 20
 """Solutions drawn of each ambiguous task to see which explanations they cover."""
 NUM_LIKELIHOOD_SAMPLES = 50
 TABLE_WIDTH = 120
+NOISES = tuple(0.3 * 1.1**step for step in range(24))
+"""Standard deviations among which each learner's own is chosen: the families' noise and up."""
 AMBIGUITY = 1.0
 """Root mean square distance of the two explanations right of x = 0 from which a task counts as ambiguous."""
 
@@ -165,6 +167,7 @@ def regression(options: argparse.Namespace) -> list[dict[str, Any]]:
         batch = family.sample(TASKS_PER_UPDATE, split=Split.TRAINING, first_task=0)
         row["saved_bytes"] = saved_bytes(learner, batch)
         rows.append(row)
+        print(json.dumps(row), flush=True)
     table = Table(title=f"Trained with 5 shots, squared error on {options.tasks} held-out tasks, 95% intervals")
     for column in (
         "learner",
@@ -198,6 +201,7 @@ def ambiguous(options: argparse.Namespace) -> list[dict[str, Any]]:
         noise = fitted_noise(learner, family)
         row = {"learner": name, "updates": updates, "seed": options.seed, "cpu_s": cpu_s, "noise": noise}
         rows.append(row | measure_ambiguous(learner, family, num_tasks=options.tasks, noise=noise))
+        print(json.dumps(rows[-1]), flush=True)
     share = rows[0]["ambiguous_share"]
     table = Table(title=f"{options.tasks} held-out forked waves, {100 * share:.0f}% of them ambiguous, 95% intervals")
     columns = ("learner", "cover both", "closely", "goes on", "error on support", "nats a query", "updates", "CPU-s")
@@ -215,7 +219,18 @@ def ambiguous(options: argparse.Namespace) -> list[dict[str, Any]]:
             f"{row['cpu_s']:.0f}",
         )
     Console(width=TABLE_WIDTH).print(table)
+    print(
+        f"The mean of both explanations, the best single answer: {best_single_answer(family, options.tasks):.3f} nats."
+    )
     return rows
+
+
+def best_single_answer(family: ForkedSinusoids, num_tasks: int) -> float:
+    """Nats a query of the mean of both explanations under its best noise: no learner with one answer can expect less."""
+    batch = family.sample(num_tasks, split=Split.HELD_OUT, first_task=0)
+    goes_on, turns_back = family.explanations(batch.query_x.squeeze(2), split=Split.HELD_OUT, first_task=0)
+    answer, truth = ((goes_on + turns_back) / 2).unsqueeze(0), batch.query_y.squeeze(2)
+    return min(query_likelihoods(answer, truth, noise).mean().item() for noise in NOISES)
 
 
 def solutions(learner: FewShotLearner, batch: FewShotBatch, x: Tensor, num_samples: int) -> Tensor:
@@ -237,8 +252,7 @@ def fitted_noise(learner: FewShotLearner, family: ForkedSinusoids) -> float:
     """The one noise under which a learner's answers make training tasks' queries most likely: the fairest to it."""
     batch = family.sample(500, split=Split.TRAINING, first_task=1 << 40)
     answers = solutions(learner, batch, batch.query_x.squeeze(2), NUM_LIKELIHOOD_SAMPLES)
-    candidates = [0.3 * 1.1**step for step in range(24)]
-    return min(candidates, key=lambda s: query_likelihoods(answers, batch.query_y.squeeze(2), s).mean().item())
+    return min(NOISES, key=lambda s: query_likelihoods(answers, batch.query_y.squeeze(2), s).mean().item())
 
 
 def measure_ambiguous(
