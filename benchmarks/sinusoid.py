@@ -226,7 +226,7 @@ def ambiguous(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def best_single_answer(family: ForkedSinusoids, num_tasks: int) -> float:
-    """Nats a query of the mean of both explanations under its best noise: no learner with one answer can expect less."""
+    """Nats a query of the mean of both explanations under its best noise: one answer alone can expect no less."""
     batch = family.sample(num_tasks, split=Split.HELD_OUT, first_task=0)
     goes_on, turns_back = family.explanations(batch.query_x.squeeze(2), split=Split.HELD_OUT, first_task=0)
     answer, truth = ((goes_on + turns_back) / 2).unsqueeze(0), batch.query_y.squeeze(2)
