@@ -17,7 +17,7 @@ from envs.family import FamilySource, FamilySpec, Split
 from envs.tensor.tabular_mdps import TabularMdps
 
 TARGETS = {10: 160.0, 25: 449.0, 50: 945.0, 75: 1455.0, 100: 1975.0}
-UPDATES = {10: 120, 25: 100, 50: 100, 75: 100, 100: 100}
+UPDATES = {10: 120, 25: 120, 50: 120, 75: 120, 100: 120}
 HORIZON = 10
 OPSRL_DRAWS = 10
 TUNING_TASKS = 512

@@ -43,7 +43,8 @@ class RL2Config:
         curriculum_episodes: least episodes of a family's first trials; they grow to the family's own number, by as
             much at every update in proportion.
         curriculum_steps: least steps of a family's first trials.
-        curriculum_start: share of ``anneal_updates`` after which they grow, to the family's own number at the end.
+        curriculum_start: share of ``anneal_updates`` after which they grow, to the family's own number at the end; with
+            1 they take their own number when the rate has fallen all the way.
         core_learning_rate_scale: share of the rate that the recurrent core, common to all families, learns at.
         entropy_coefficient: weight of the entropy bonus at the start of a family's training; falls to 0.
         value_coefficient: weight of the critic's loss.
@@ -77,7 +78,7 @@ class RL2Config:
     anneal_updates: int = 1000
     curriculum_episodes: int = 10
     curriculum_steps: int = 100
-    curriculum_start: float = 0.6
+    curriculum_start: float = 1.0
     core_learning_rate_scale: float = 0.5
     entropy_coefficient: float = 0.01
     value_coefficient: float = 0.5
