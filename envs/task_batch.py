@@ -6,7 +6,7 @@ Shapes: B trials, D observation width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ class Transition:
     final_observation: Tensor
 
 
+@runtime_checkable
 class TaskBatch(Protocol):
     """B tasks of one family, one a row."""
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import mmap
 import os
+import secrets
 import select
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from envs.limits import WorkerLimits
 HOST_PROGRAM = Path(__file__).with_name("worker_host.py")
 MIB = 1 << 20
 MAX_STDERR = 16_000
+MAX_SWEEPS = 10
 DATA_LIMIT_SLACK = 1 << 30
 """Address space beyond the resident limit: stacks and arenas that are mapped and never touched."""
 
@@ -34,6 +36,9 @@ STEP_ANSWERS = {b"s": False, b"e": True}
 
 PRIVATE_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 """What systemd gives the service, and a user's environment must not answer."""
+
+MARK_VARIABLE = "_LEARND_WORKER"
+"""Marks a worker and all it starts, so that what leaves its session and its process group is found too."""
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 
@@ -53,6 +58,7 @@ class WorkerProcess:
         self._limits = limits
         self.is_closed = False
         self._memory: mmap.mmap | None = None
+        self._mark = secrets.token_hex(16)
         self._memory_fd = os.memfd_create("learnd-worker", os.MFD_CLOEXEC)
         request_out, self._request_fd = os.pipe2(os.O_CLOEXEC)
         self._answer_fd, answer_in = os.pipe2(os.O_CLOEXEC)
@@ -173,6 +179,7 @@ class WorkerProcess:
         self.is_closed = True
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        kill_marked(f"{MARK_VARIABLE}={self._mark}")
         self._process.wait()
         self._stderr.close()
         os.close(self._answer_fd)
@@ -208,6 +215,7 @@ class WorkerProcess:
         variables |= ONE_THREAD
         variables.setdefault("SDL_VIDEODRIVER", "dummy")
         variables["PYTHONHASHSEED"] = "0"
+        variables[MARK_VARIABLE] = self._mark
         return variables
 
     def _send(self, line: bytes, deadline: float, timeout_s: float) -> None:
@@ -315,6 +323,29 @@ class StderrTail:
                 if not printed:
                     return
                 self._tail = (self._tail + printed)[-MAX_STDERR:]
+
+
+def kill_marked(mark: str) -> None:
+    """Kill every process of ours whose environment holds ``mark``, until there is none left."""
+    for _ in range(MAX_SWEEPS):
+        marked = [pid for pid in _readable_processes() if mark.encode() in _environment_of(pid)]
+        if not marked:
+            return
+        for pid in marked:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _readable_processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+
+
+def _environment_of(pid: int) -> list[bytes]:
+    """A process's variables; none where it has ended (a zombie too) or is not ours to read."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def process_tree(pid: int) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,15 +19,10 @@ DEVICE_CHECK_STEPS = 16
 """Steps between two looks, on an accelerator, at whether every trial is over: each look waits for the device."""
 
 
-@runtime_checkable
-class CheckableTaskBatch(TaskBatch, Protocol):
-    """A task batch, as a type that the tests' shape checker can ask about at run time."""
-
-
 @torch.no_grad()
 def collect_trials(
     policy: RL2Policy,
-    tasks: CheckableTaskBatch,
+    tasks: TaskBatch,
     *,
     first_task: int,
     split: Split,

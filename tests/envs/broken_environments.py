@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium
@@ -220,3 +221,16 @@ class Endless(Calm):
     def step(self, action: Any) -> Any:
         time.sleep(0.001)
         return np.zeros(3, np.float32), 0.0, False, False, {}
+
+
+class LeavesAChildInASessionOfItsOwn(Calm):
+    """Starts a process that leaves session and group, writes its pid to a file, and then raises."""
+
+    def __init__(self, pid_file: str) -> None:
+        super().__init__()
+        self._pid_file = pid_file
+
+    def misbehave(self, result: tuple[Any, ...]) -> Any:
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+        Path(self._pid_file).write_text(str(child.pid))
+        raise ValueError("left a child behind")

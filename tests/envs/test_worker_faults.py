@@ -211,3 +211,14 @@ def test_opening_and_closing_thirty_workers_leaves_nothing_behind() -> None:
                 tasks.step(torch.zeros(2, dtype=torch.int64), all_active(2))
         tasks.close()
     assert census() == before
+
+
+def test_a_child_that_left_the_workers_session_is_ended_too(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    fault_of(broken("LeavesAChildInASessionOfItsOwn", kwargs={"pid_file": str(pid_file)}))
+    child = int(pid_file.read_text())
+    for _ in range(250):
+        if not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"process {child} outlived its worker")
