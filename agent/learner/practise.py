@@ -16,7 +16,7 @@ from agent.learner.scoring import standard_error
 from agent.learner.session import LearnerSession, learner_name, spaces_of
 from agent.rl2.rollout import collect_trials
 from agent.rl2.trials import TrialBatch, num_env_steps, num_episodes, to_records, trial_returns
-from envs.family import Split
+from envs.family import FamilySource, Split
 from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, LearnerStep, TrialRecord
 
 
@@ -76,7 +76,10 @@ def practise(session: LearnerSession, family: Family, *, reason: str) -> dict[st
                 raise
             break  # what is whole is committed; the trials under way are given up
         batch = collected
-        losses = session.learner.update(name, batch)
+        is_tensor = tasks.spec.source is FamilySource.TENSOR
+        losses = session.learner.update(
+            name, batch, num_epochs=session.config.num_epochs_for(is_tensor_native=is_tensor)
+        )
         session.next_task[name] = session.next_task.get(name, 0) + batch.num_trials
         _refuse_divergence(session, name, losses)
         work.take(batch, losses)

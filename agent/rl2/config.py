@@ -34,6 +34,7 @@ class RL2Config:
         gae_lambda: λ of generalised advantage estimation; None derives it from the trial's length.
         clip: ε, how far PPO lets a probability ratio move from 1.
         num_epochs: passes over each trial batch.
+        num_epochs_gymnasium: the same for families stepped by a worker, whose steps cost more than a pass over them.
         minibatch_steps: steps wanted in a minibatch, which is always made of whole trials.
         min_minibatch_trials: fewest trials in a minibatch: steps of one trial say less than as many of several.
         max_minibatches: most minibatches an epoch is split into.
@@ -70,6 +71,7 @@ class RL2Config:
     gae_lambda: float | None = None
     clip: float = 0.2
     num_epochs: int = 2
+    num_epochs_gymnasium: int = 4
     minibatch_steps: int = 1536
     min_minibatch_trials: int = 8
     max_minibatches: int = 16
@@ -102,6 +104,10 @@ class RL2Config:
     def num_trials_of(trial_steps: int) -> int:
         """B for tensor-native trials of this length: about 25,600 steps a batch, of 48 to 256 trials."""
         return max(48, min(256, 25_600 // trial_steps))
+
+    def num_epochs_for(self, *, is_tensor_native: bool) -> int:
+        """Passes over each trial batch, for a family of this source."""
+        return self.num_epochs if is_tensor_native else self.num_epochs_gymnasium
 
     def discount_for(self, trial_steps: float) -> float:
         """γ for trials of this mean length in steps."""

@@ -114,12 +114,13 @@ class RL2Learner:
         family = self._families[name]
         return self.config.episodes_at(family.num_updates, episodes_per_trial, episode_steps=family.episode_steps)
 
-    def update(self, name: str, trials: TrialBatch) -> dict[str, float]:
+    def update(self, name: str, trials: TrialBatch, *, num_epochs: int | None = None) -> dict[str, float]:
         """Improve the policy on one family by one trial batch.
 
         Args:
             name: the family's name, as it was added.
             trials: training trials that the present policy played.
+            num_epochs: passes over them; None takes the settings'.
 
         Returns:
             policy, value, entropy, kl (an estimate of KL(old ‖ new)), clip_fraction, gradient_norm,
@@ -135,7 +136,7 @@ class RL2Learner:
         entropy_coefficient = self.config.entropy_coefficient * self.config.anneal(family.num_updates)
         sums = torch.zeros(6, device=self.device)
         num_minibatches = 0
-        for _epoch in range(self.config.num_epochs):
+        for _epoch in range(num_epochs or self.config.num_epochs):
             for rows in self._minibatches(trials.lengths):
                 sums += self._minibatch(critic, trials, targets, rows, entropy_coefficient)
                 num_minibatches += 1
