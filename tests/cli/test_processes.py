@@ -25,9 +25,16 @@ print(json.dumps({"code": code, "loaded": [name for name in %r if name in sys.mo
 """
 
 
+def _heed_ctrl_c() -> None:
+    """Undo what a shell does to what it starts in the background, which the tests may be: ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def learnd(folder: Path, *arguments: str, **settings: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "agent.cli", "--data-dir", str(folder), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_ctrl_c, **settings
+    )
 
 
 def loaded_by(folder: Path, *arguments: str) -> list[str]:
