@@ -33,7 +33,12 @@ def _heed_ctrl_c() -> None:
 def learnd(folder: Path, *arguments: str, **settings: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "agent.cli", "--data-dir", str(folder), *arguments]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_ctrl_c, **settings
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_ctrl_c,  # noqa: PLW1509  these tests have one thread
+        **settings,
     )
 
 
