@@ -22,7 +22,7 @@ from torch import Tensor
 from agent.learner.evaluate import has_declared_reference, known_scale, scale_of
 from agent.learner.faults import record_fault
 from agent.learner.scoring import GATE_TASKS, HeldOutReturns, held_out_returns
-from agent.learner.session import LearnerSession, as_arrays, spaces_of
+from agent.learner.session import LearnerSession, as_arrays, held_out_trials, spaces_of
 from agent.rl2.policy import IncompatibleParametersError, RL2Policy, policy_from_initialization
 from envs.errors import EnvsError
 from memory.errors import CorruptFileError, FamilyNotFoundError
@@ -152,7 +152,7 @@ def _best_scores(session: LearnerSession, families: list[Family]) -> dict[str, f
             family = known.get(score.family)
             if family is None or initialization.created_at < family.created_at:
                 continue
-            if score.num_trials >= session.held_out_trials(family, of=session.settings.consolidation):
+            if score.num_trials >= held_out_trials(family, session.settings.consolidation):
                 best[score.family] = max(score.score, best.get(score.family, -math.inf))
     return best
 
@@ -236,7 +236,7 @@ def _returns(session: LearnerSession, families: list[Family], tensors: dict[str,
                 policy,
                 session.tasks_of(family),
                 first_task=GATE_TASKS,
-                num_trials=session.held_out_trials(family, of=session.settings.consolidation),
+                num_trials=held_out_trials(family, session.settings.consolidation),
                 progress=lambda _steps: session.heartbeat.beat_or_give_up(),
             )
         except EnvsError as fault:

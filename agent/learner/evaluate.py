@@ -9,7 +9,7 @@ import structlog
 
 from agent.learner.faults import record_fault
 from agent.learner.scoring import EVALUATION_TASKS, evaluation_points, held_out_returns, score_of
-from agent.learner.session import LearnerSession, learner_name, spaces_of
+from agent.learner.session import LearnerSession, held_out_trials, learner_name, spaces_of
 from envs.errors import EnvsError
 from memory.errors import FamilyNotFoundError
 from memory.records import CurveMetric, Family, FamilyState
@@ -55,7 +55,7 @@ def _evaluate_one(session: LearnerSession, family: Family) -> float:
         session.learner.policy,
         session.tasks_of(family),
         first_task=EVALUATION_TASKS,
-        num_trials=session.held_out_trials(family, of=session.settings.evaluation),
+        num_trials=held_out_trials(family, session.settings.evaluation),
         progress=lambda _steps: session.heartbeat.beat_or_give_up(),
     )
     scale = scale_of(session, family, best_return=returns.mean)

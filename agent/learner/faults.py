@@ -22,7 +22,7 @@ def record_fault(session: LearnerSession, family: Family, error: EnvsError) -> i
         the family's strikes in a row; 0 where it was removed meanwhile.
     """
     session.close_tasks(family.id)
-    reason = error.reason if isinstance(error, WorkerFaultError) else FaultReason.START_FAILED
+    reason = fault_reason(error)
     detail = (error.detail if isinstance(error, WorkerFaultError) else "") or error.found
     try:
         strikes = session.store.record_strike(family.name, reason=reason, detail=detail)
@@ -41,6 +41,11 @@ def record_fault(session: LearnerSession, family: Family, error: EnvsError) -> i
     if now.state is FamilyState.ACTIVE and strikes >= session.settings.workers.max_strikes:
         _quarantine(session, now, strikes, reason=reason, found=error.found)
     return strikes
+
+
+def fault_reason(error: EnvsError) -> FaultReason:
+    """The kind of fault that a family's error counts as."""
+    return error.reason if isinstance(error, WorkerFaultError) else FaultReason.START_FAILED
 
 
 def _quarantine(session: LearnerSession, family: Family, strikes: int, *, reason: FaultReason, found: str) -> None:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from agent.learner.heartbeat import JobInterruptedError
 from agent.learner.scoring import standard_error
-from agent.learner.session import LearnerSession, learner_name, spaces_of
+from agent.learner.session import LearnerSession, is_tensor_native, learner_name, spaces_of
 from agent.rl2.rollout import collect_trials
 from agent.rl2.trials import TrialBatch, num_env_steps, num_episodes, to_records, trial_returns
-from envs.family import FamilySource, Split
+from envs.family import Split
 from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, LearnerStep, TrialRecord
 
 
@@ -59,6 +59,7 @@ def practise(session: LearnerSession, family: Family, *, reason: str) -> dict[st
     started_at, began = session.clock(), time.monotonic()
     name, tasks = learner_name(family), session.tasks_of(family)
     session.learner.add_family(name, spaces_of(family))
+    num_epochs = session.config.num_epochs_for(is_tensor_native=is_tensor_native(family))
     work = _Slice()
     while True:
         try:
@@ -76,10 +77,7 @@ def practise(session: LearnerSession, family: Family, *, reason: str) -> dict[st
                 raise
             break  # what is whole is committed; the trials under way are given up
         batch = collected
-        is_tensor = tasks.spec.source is FamilySource.TENSOR
-        losses = session.learner.update(
-            name, batch, num_epochs=session.config.num_epochs_for(is_tensor_native=is_tensor)
-        )
+        losses = session.learner.update(name, batch, num_epochs=num_epochs)
         session.next_task[name] = session.next_task.get(name, 0) + batch.num_trials
         _refuse_divergence(session, name, losses)
         work.take(batch, losses)

@@ -12,7 +12,7 @@ from agent.learner.admit import admit
 from agent.learner.channel import Channel, ChannelClosedError, Job
 from agent.learner.consolidate import consolidate
 from agent.learner.evaluate import evaluate, families_to_evaluate
-from agent.learner.faults import record_fault
+from agent.learner.faults import fault_reason, record_fault
 from agent.learner.heartbeat import JobInterruptedError
 from agent.learner.practise import DivergedError, practise
 from agent.learner.session import LearnerSession
@@ -92,8 +92,7 @@ class LearnerProcess:
 
     def _struck(self, family: Family, fault: EnvsError) -> Result:
         strikes = record_fault(self._session, family, fault)
-        reason = fault.reason if isinstance(fault, WorkerFaultError) else FaultReason.START_FAILED
-        return JobOutcome.FAILED, {"fault": str(reason), "strikes": strikes, "found": fault.found}
+        return JobOutcome.FAILED, {"fault": str(fault_reason(fault)), "strikes": strikes, "found": fault.found}
 
     def _evaluate(self, job: Job) -> Result:
         store = self._session.store

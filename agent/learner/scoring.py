@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agent.learner.session import learned_config, spaces_of, worker_limits
+from agent.learner.session import held_out_trials, is_tensor_native, learned_config, spaces_of, worker_limits
 from agent.rl2.policy import RL2Policy, policy_from_initialization
 from agent.rl2.rollout import collect_trials
 from agent.rl2.trials import episode_returns, trial_returns
 from agent.settings import Settings
-from envs.family import FamilySource, FamilySpec, Split
+from envs.family import FamilySpec, Split
 from envs.registry import open_tasks
 from envs.task_batch import TaskBatch
 from memory.records import CurveMetric, CurvePoint, Family
@@ -184,14 +184,11 @@ def score_version(
     for family in known:
         if not policy.knows(spaces_of(family)):
             continue
-        is_tensor = family.spec["source"] == FamilySource.TENSOR
-        section = settings.consolidation
-        num_trials = trials or (section.trials_tensor if is_tensor else section.trials_gymnasium)
-        spec = FamilySpec.from_json(family.spec)
+        num_trials = trials or held_out_trials(family, settings.consolidation)
         tasks = open_tasks(
-            spec,
+            FamilySpec.from_json(family.spec),
             spaces_of(family),
-            num_trials=min(num_trials, config.num_trials_for(is_tensor_native=is_tensor)),
+            num_trials=min(num_trials, config.num_trials_for(is_tensor_native=is_tensor_native(family))),
             device="cpu",
             limits=worker_limits(settings),
         )

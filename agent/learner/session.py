@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import structlog
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from agent.learner.heartbeat import Heartbeat
 from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner
-from agent.settings import Settings
+from agent.settings import ConsolidationSettings, EvaluationSettings, Settings
 from envs.family import FamilySource, FamilySpec
 from envs.limits import WorkerLimits
 from envs.registry import open_tasks
@@ -139,16 +139,14 @@ class LearnerSession:
     def tasks_of(self, family: Family) -> TaskBatch:
         """The family's tasks, opened when they are first wanted and kept open."""
         if family.id not in self._open_tasks:
-            self._open_tasks[family.id] = self.open_anew(family)
+            self._open_tasks[family.id] = self._open(family)
         return self._open_tasks[family.id]
 
-    def open_anew(self, family: Family) -> TaskBatch:
-        """Open a batch of the family's tasks that the caller closes."""
-        spec = FamilySpec.from_json(family.spec)
+    def _open(self, family: Family) -> TaskBatch:
         return self._opener(
-            spec,
+            FamilySpec.from_json(family.spec),
             spaces_of(family),
-            num_trials=self.config.num_trials_for(is_tensor_native=spec.source is FamilySource.TENSOR),
+            num_trials=self.config.num_trials_for(is_tensor_native=is_tensor_native(family)),
             device=self.device,
             limits=worker_limits(self.settings),
         )
@@ -170,15 +168,20 @@ class LearnerSession:
         for family_id in list(self._open_tasks):
             self.close_tasks(family_id)
 
-    def held_out_trials(self, family: Family, *, of: Any) -> int:
-        """How many held-out trials a settings section asks for, for this family's source."""
-        is_tensor = family.spec["source"] == FamilySource.TENSOR
-        return cast("int", of.trials_tensor if is_tensor else of.trials_gymnasium)
-
 
 def learned_config(values: Mapping[str, Any]) -> RL2Config:
     """RL²'s settings from JSON or TOML values, defaults for the rest."""
     return RL2Config.from_json(dict(values))
+
+
+def held_out_trials(family: Family, section: EvaluationSettings | ConsolidationSettings) -> int:
+    """How many held-out trials a section of the settings asks for, for this family's source."""
+    return section.trials_tensor if is_tensor_native(family) else section.trials_gymnasium
+
+
+def is_tensor_native(family: Family) -> bool:
+    """Whether the family's tasks are stepped as tensors, and not by a worker."""
+    return FamilySource(family.spec["source"]) is FamilySource.TENSOR
 
 
 def learner_name(family: Family) -> str:
