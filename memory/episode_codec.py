@@ -20,7 +20,6 @@ The whole is one zstd frame that states its size. The checksum is BLAKE2b-128 of
 
 from __future__ import annotations
 
-import hashlib
 import math
 import struct
 from typing import TYPE_CHECKING, Any
@@ -39,6 +38,8 @@ _MAX_EPISODE_BYTES = 1 << 30
 
 def checksum(frame: bytes) -> bytes:
     """Return the BLAKE2b-128 digest of an episode's compressed bytes."""
+    import hashlib  # here, for the sake of readers that never look into an episode (memory.parameters.sha256_of)
+
     return hashlib.blake2b(frame, digest_size=16).digest()
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +61,8 @@ def is_out_of_room(error: OSError) -> bool:
 
 def _has_no_room(path: Path) -> bool:
     """Whether a small file beside ``path`` cannot be written for want of room: a full disk, or a quota used up."""
+    import tempfile
+
     try:
         with tempfile.TemporaryFile(dir=path.parent, buffering=0) as probe:
             probe.write(bytes(_ROOM_BYTES))
