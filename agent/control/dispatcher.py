@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 import structlog
 
 from agent.clock import Clock
-from agent.control.channel import Finished, Job
 from agent.control.choice import Candidate, Choice, choose
 from agent.control.health import Failures
 from agent.control.metrics import CONSOLIDATION_OUTCOMES, CONSOLIDATIONS, JOB_RUNS
@@ -29,6 +28,7 @@ from agent.control.supervisor import LearnerDiedError, LearnerState, Supervisor
 from agent.control.threads import StoreThread, in_daemon_thread
 from agent.control.timers import Timers
 from agent.control.work import CONTROL_KINDS, DUE, Setbacks, Work, next_work
+from agent.messages import Finished, Job
 from agent.settings import MemorySettings, Settings
 from agent.timing import is_within
 from memory.errors import FamilyNotFoundError, MemoryStoreError, StoreFullError

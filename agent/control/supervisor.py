@@ -20,8 +20,8 @@ from enum import StrEnum
 import structlog
 
 from agent.clock import Clock
-from agent.control.channel import MAX_LINE_BYTES, STOP, Finished, Job, Progress, Ready, parse_message
 from agent.errors import AgentError, ChannelError
+from agent.messages import MAX_LINE_BYTES, Finished, Job, Message, Progress, Ready, Stop, parse_line, to_line
 from agent.quantities import format_duration
 from agent.settings import LearnerSettings
 
@@ -185,7 +185,7 @@ class Supervisor:
         self._answer = asyncio.get_running_loop().create_future()
         self._advanced_at = self._clock.monotonic()
         self._enter(LearnerState.BUSY)
-        self._writer.write(job.line())
+        self._writer.write(to_line(job))
         try:
             finished = await self._answer
         finally:
@@ -203,7 +203,7 @@ class Supervisor:
         if self._writer is None or self.state is LearnerState.STARTING:
             self.kill()  # it has nothing yet that could be lost
         else:
-            self._writer.write(STOP)
+            self._writer.write(to_line(Stop()))
         try:
             async with asyncio.timeout(within_s):
                 await process.wait()
@@ -269,7 +269,7 @@ class Supervisor:
         """Take in what the learner says until it closes its end."""
         try:
             while line := await reader.readline():
-                self._hear(parse_message(line))
+                self._hear(parse_line(line))
         except ConnectionError:  # a learner that dies with a job unread resets the connection
             log.debug("learner's channel is reset", pid=self.pid)
         except (ChannelError, ValueError) as error:
@@ -278,7 +278,7 @@ class Supervisor:
             return
         self._closed_at = self._clock.monotonic()
 
-    def _hear(self, message: Ready | Progress | Finished) -> None:
+    def _hear(self, message: Message) -> None:
         match message:
             case Ready():
                 self.ready = message
@@ -293,6 +293,10 @@ class Supervisor:
                     log.warning("learner finished a job it does not have", run_id=message.run_id)
                 elif not self._answer.done():
                     self._answer.set_result(message)
+            case Job() | Stop():
+                raise ChannelError(
+                    operation="hearing the learner", subject=str(message), found="it is control's to say, not its own"
+                )
 
     async def _forward_words(self, process: asyncio.subprocess.Process) -> None:
         """Pass on what the learner writes, and remember the last of it."""

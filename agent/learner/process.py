@@ -9,13 +9,14 @@ from typing import Any
 import structlog
 
 from agent.learner.admit import admit
-from agent.learner.channel import Channel, ChannelClosedError, Job
+from agent.learner.channel import Channel, ChannelClosedError
 from agent.learner.consolidate import consolidate
 from agent.learner.evaluate import evaluate, families_to_evaluate
 from agent.learner.faults import fault_reason, record_fault
 from agent.learner.heartbeat import JobInterruptedError
 from agent.learner.practise import DivergedError, practise
 from agent.learner.session import LearnerSession
+from agent.messages import Job
 from envs.errors import EnvsError, FaultReason, WorkerFaultError
 from memory.records import Family, FamilyState, JobKind, JobOutcome
 

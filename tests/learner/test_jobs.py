@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from agent.learner.channel import Job
 from agent.learner.consolidate import Candidate, _best_scores, between, consolidate
 from agent.learner.evaluate import evaluate
 from agent.learner.faults import quarantine_s, record_fault
@@ -18,6 +17,7 @@ from agent.learner.practise import practise
 from agent.learner.process import LearnerProcess
 from agent.learner.scoring import score_version
 from agent.learner.session import LearnerSession
+from agent.messages import Job
 from agent.rl2.policy import IncompatibleParametersError
 from envs.errors import FamilySpecError, FaultReason, WorkerFaultError
 from envs.registry import open_tasks
