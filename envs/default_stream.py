@@ -7,7 +7,9 @@ from envs.variations import Distribution, Variation, VariationTarget
 
 BERNOULLI_BANDITS = "bernoulli_bandits"
 TABULAR_MDPS = "tabular_mdps"
-TENSOR_FAMILIES = (BERNOULLI_BANDITS, TABULAR_MDPS)
+VARIED_CARTPOLE = "varied_cartpole"
+NAVIGATION = "navigation"
+TENSOR_FAMILIES = (BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE, NAVIGATION)
 """What ``entry`` may be for a tensor-native family."""
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from envs.family import FamilySpec, Split
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
 from envs.task_batch import Transition
-from envs.tensor.counter_random import stream_key, task_seeds, uniform
+from envs.tensor.counter_random import noise_seeds, stream_key, task_seeds, uniform
 
 MAX_OUTCOMES = 1 << 22
 """Pulls' outcomes drawn ahead at once, over all steps, trials and arms."""
@@ -41,28 +41,33 @@ class BernoulliBandits:
         spec: the family; ``kwargs`` may hold ``num_arms``.
         num_trials: B.
         device: where the tensors live.
+        rows_per_task: R rows in succession are one task with outcomes of their own.
     """
 
-    def __init__(self, spec: FamilySpec, *, num_trials: int, device: torch.device | str) -> None:
+    def __init__(
+        self, spec: FamilySpec, *, num_trials: int, device: torch.device | str, rows_per_task: int = 1
+    ) -> None:
         self.spec = spec
         self.num_arms = int(spec.kwargs.get("num_arms", 5))
         self.spaces = bandit_spaces(self.num_arms)
         self.num_trials = num_trials
+        self.rows_per_task = rows_per_task
         self.device = torch.device(device)
         self._observation = torch.zeros(num_trials, 1, device=self.device)
         self._never = torch.zeros(num_trials, dtype=torch.bool, device=self.device)
         self._block_steps = min(spec.episodes_per_trial, max(1, MAX_OUTCOMES // (num_trials * self.num_arms)))
 
     def begin(self, first_task: int, *, split: Split) -> Float[Tensor, "B 1"]:
-        """Begin tasks ``first_task … first_task + B - 1`` of a split, one a row."""
-        seeds = (
+        """Begin tasks ``first_task … first_task + B/R - 1`` of a split, R rows each."""
+        num_tasks = self.num_trials // self.rows_per_task
+        parameter_seeds, pull_seeds = (
             task_seeds(
-                stream_key(self.spec.entry, self.spec.kwargs, split, purpose), first_task, self.num_trials, self.device
+                stream_key(self.spec.entry, self.spec.kwargs, split, purpose), first_task, num_tasks, self.device
             )
             for purpose in ("tasks", "noise")
         )
-        parameter_seeds, self._noise_seeds = seeds
-        self._arms = uniform(parameter_seeds, 0, self.num_arms)
+        self._noise_seeds = noise_seeds(pull_seeds, self.rows_per_task)
+        self._arms = uniform(parameter_seeds.repeat_interleave(self.rows_per_task), 0, self.num_arms)
         self._first_task, self._split = first_task, split
         self._draw_outcomes(0)
         return self._observation
@@ -89,7 +94,7 @@ class BernoulliBandits:
         """The tasks in the given rows as JSON values, for the record."""
         arms = self._arms[rows].tolist()
         return [
-            {"split": self._split.value, "index": self._first_task + row, "arms": row_arms}
+            {"split": self._split.value, "index": self._first_task + row // self.rows_per_task, "arms": row_arms}
             for row, row_arms in zip(rows, arms, strict=True)
         ]
 

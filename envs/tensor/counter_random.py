@@ -2,7 +2,9 @@
 
 A task and its noise are the same on every device, in batches of every size and in whatever order they are asked for,
 because every number is a hash of its own position: SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom
-number generators") seeded once per task. Shapes: B trials, N numbers a task, H hashes.
+number generators") seeded once per task.
+
+Shapes: B trials, M tasks, N numbers a task, H hashes.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from torch import Tensor
 from envs.family import Split
 
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15
+ROW_GAMMA = 0xD1342543DE82EF95
+"""Steps between the streams of one task's rows: another odd number, so that streams never meet within reach."""
 CACHED_HASHES = 1 << 15
 """Hashes computed at once on a CPU: 256 KiB."""
 
@@ -49,9 +53,28 @@ def task_seeds(key: int, first_task: int, num_tasks: int, device: torch.device) 
     return _mix(tasks * _signed(GOLDEN_GAMMA) + _signed(key))
 
 
+def noise_seeds(seeds: Int64[Tensor, "M"], rows_per_task: int) -> Int64[Tensor, "B"]:
+    """One seed a row, where R rows in succession are one task: the task's own for its first row, others after it.
+
+    Args:
+        seeds: of :func:`task_seeds`, one a task.
+        rows_per_task: R.
+    """
+    offsets = torch.arange(rows_per_task, dtype=torch.int64, device=seeds.device) * _signed(ROW_GAMMA)
+    return (seeds.unsqueeze(1) + offsets).flatten()
+
+
 def uniform(seeds: Int64[Tensor, "B"], start: int, count: int) -> Float[Tensor, "B N"]:
     """Numbers ``start … start + count - 1`` of each task's stream, uniform on the multiples of 2⁻²⁴ in [0, 1)."""
     return _words(seeds, start, count).to(torch.float32).mul_(2.0**-24)
+
+
+def uniform_at(seeds: Int64[Tensor, "B"], index: Int64[Tensor, "B"], count: int) -> Float[Tensor, "B N"]:
+    """The ``index``-th run of ``count`` numbers of each stream, each row at an index of its own.
+
+    Moving a seed by γ moves its stream by one hash, so by two numbers: ``count`` is even.
+    """
+    return uniform(seeds + index * (count // 2) * _signed(GOLDEN_GAMMA), 0, count)
 
 
 def exponential(seeds: Int64[Tensor, "B"], start: int, count: int) -> Float[Tensor, "B N"]:

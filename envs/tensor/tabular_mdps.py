@@ -18,7 +18,7 @@ from torch import Tensor
 from envs.family import FamilySpec, Split
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
 from envs.task_batch import Transition
-from envs.tensor.counter_random import exponential, normal, stream_key, task_seeds, uniform
+from envs.tensor.counter_random import exponential, noise_seeds, normal, stream_key, task_seeds, uniform
 
 MAX_NOISE = 1 << 20
 """Steps' noise drawn ahead at once, over all steps and trials."""
@@ -42,15 +42,19 @@ class TabularMdps:
         spec: the family; ``kwargs`` may hold ``num_states``, ``num_actions`` and ``horizon``.
         num_trials: B.
         device: where the tensors live.
+        rows_per_task: R rows in succession are one task with noise and moves of their own.
     """
 
-    def __init__(self, spec: FamilySpec, *, num_trials: int, device: torch.device | str) -> None:
+    def __init__(
+        self, spec: FamilySpec, *, num_trials: int, device: torch.device | str, rows_per_task: int = 1
+    ) -> None:
         self.spec = spec
         self.num_states = int(spec.kwargs.get("num_states", 10))
         self.num_actions = int(spec.kwargs.get("num_actions", 5))
         self.horizon = int(spec.kwargs.get("horizon", 10))
         self.spaces = mdp_spaces(self.num_states, self.num_actions)
         self.num_trials = num_trials
+        self.rows_per_task = rows_per_task
         self.device = torch.device(device)
         pairs = self.num_states * self.num_actions
         self._first_pair = torch.arange(num_trials, device=self.device) * pairs
@@ -60,15 +64,18 @@ class TabularMdps:
         self._block_steps = min(spec.episodes_per_trial * self.horizon, max(1, MAX_NOISE // num_trials))
 
     def begin(self, first_task: int, *, split: Split) -> Float[Tensor, "B 1"]:
-        """Begin tasks ``first_task … first_task + B - 1`` of a split, one a row."""
-        parameter_seeds, self._reward_seeds, self._move_seeds = (
+        """Begin tasks ``first_task … first_task + B/R - 1`` of a split, R rows each."""
+        num_tasks = self.num_trials // self.rows_per_task
+        parameter_seeds, reward_seeds, move_seeds = (
             task_seeds(
-                stream_key(self.spec.entry, self.spec.kwargs, split, purpose), first_task, self.num_trials, self.device
+                stream_key(self.spec.entry, self.spec.kwargs, split, purpose), first_task, num_tasks, self.device
             )
             for purpose in ("tasks", "reward noise", "moves")
         )
         self._first_task, self._split = first_task, split
-        self._draw_tasks(parameter_seeds)
+        self._reward_seeds = noise_seeds(reward_seeds, self.rows_per_task)
+        self._move_seeds = noise_seeds(move_seeds, self.rows_per_task)
+        self._draw_tasks(parameter_seeds.repeat_interleave(self.rows_per_task))
         self._draw_noise(0)
         self._state, self._pair = self._start, self._first_pair
         self._episode_step = 0
@@ -122,7 +129,7 @@ class TabularMdps:
 
     def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
         """The tasks in the given rows as JSON values: their index makes them again."""
-        return [{"split": self._split.value, "index": self._first_task + row} for row in rows]
+        return [{"split": self._split.value, "index": self._first_task + row // self.rows_per_task} for row in rows]
 
     def close(self) -> None:
         """Nothing to release; safe to call twice."""

@@ -1,0 +1,175 @@
+"""CartPole with another cart and pole a task: Gymnasium's CartPole-v1 side by side, its physics drawn once a task.
+
+Rules: the equations, thresholds, starts and rewards of CartPole-v1 (Barto, Sutton & Anderson 1983; Euler's method, 0.02
+s a step, 1 a step, the falling one included). The half length of the pole, both masses, the force and gravity are
+uniform in the ranges of the default stream's ``cartpole`` family. An episode terminates when the pole leans by more
+than 12° or the cart is more than 2.4 away, and is truncated after ``max_episode_steps``. The physics are not observed.
+
+Shapes: B trials, M tasks, P = 5 parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from envs.errors import FamilySpecError
+from envs.family import FamilySpec, Split
+from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
+from envs.task_batch import Transition
+from envs.tensor.counter_random import noise_seeds, stream_key, task_seeds, uniform, uniform_at
+
+RANGES: dict[str, tuple[float, float]] = {
+    "length": (0.25, 1.0),
+    "masspole": (0.05, 0.5),
+    "masscart": (0.5, 2.0),
+    "force_mag": (5.0, 15.0),
+    "gravity": (7.0, 13.0),
+}
+"""What a task is: half the pole's length in m, masses in kg, force in N, gravity in m/s²."""
+
+STEP_S = 0.02
+MAX_POSITION_M = 2.4
+MAX_ANGLE_RAD = 12 * 2 * math.pi / 360
+MAX_START = 0.05
+"""Every number of the first state is uniform in ±this."""
+MAX_EPISODE_STEPS = 500
+"""CartPole-v1's own limit, where the family sets none."""
+
+CARTPOLE_SPACES = SpacePair(
+    observation=ObservationSpec(kind=ObservationKind.VECTOR, size=4),
+    action=ActionSpec(kind=ActionKind.DISCRETE, choices=(2,), start=(0,)),
+)
+"""Those of CartPole-v1: a policy of the one acts in the other."""
+
+
+class VariedCartPoles:
+    """B carts with poles side by side.
+
+    Args:
+        spec: the family; ``kwargs`` may hold, by a name of ``RANGES``, a number that is then the same in every task, or
+            other bounds ``[low, high]``; ``max_episode_steps`` is the limit, None takes CartPole-v1's 500.
+        num_trials: B.
+        device: where the tensors live.
+        rows_per_task: R rows in succession are one task with starts of their own.
+
+    Raises:
+        FamilySpecError: ``kwargs`` names something that does not vary, or bounds that hold no physics.
+    """
+
+    def __init__(
+        self, spec: FamilySpec, *, num_trials: int, device: torch.device | str, rows_per_task: int = 1
+    ) -> None:
+        self.spec = spec
+        self.spaces = CARTPOLE_SPACES
+        self.num_trials = num_trials
+        self.rows_per_task = rows_per_task
+        self.device = torch.device(device)
+        self.max_episode_steps = spec.max_episode_steps or MAX_EPISODE_STEPS
+        self._bounds = torch.tensor(list(_ranges(spec).values()), device=self.device)
+
+    def begin(self, first_task: int, *, split: Split) -> Float[Tensor, "B 4"]:
+        """Begin tasks ``first_task … first_task + M - 1`` of a split, R rows each."""
+        num_tasks = self.num_trials // self.rows_per_task
+        parameter_seeds, start_seeds = (
+            task_seeds(
+                stream_key(self.spec.entry, self.spec.kwargs, split, purpose), first_task, num_tasks, self.device
+            )
+            for purpose in ("tasks", "starts")
+        )
+        self._first_task, self._split = first_task, split
+        self._start_seeds = noise_seeds(start_seeds, self.rows_per_task)
+        self._draw_tasks(parameter_seeds.repeat_interleave(self.rows_per_task))
+        self._episode = torch.zeros(self.num_trials, dtype=torch.int64, device=self.device)
+        self._episode_step = torch.zeros_like(self._episode)
+        self._state = self._starts(self._episode)
+        return self._state
+
+    def step(self, action: Int64[Tensor, "B"], active: Bool[Tensor, "B"]) -> Transition:
+        """Push the cart left (0) or right (1) in every active row."""
+        final = torch.where(active.unsqueeze(1), self._moved(action), self._state)
+        self._episode_step += active
+        position, angle = final[:, 0].abs(), final[:, 2].abs()
+        terminated = ((position > MAX_POSITION_M) | (angle > MAX_ANGLE_RAD)) & active
+        truncated = (self._episode_step >= self.max_episode_steps) & active & ~terminated
+        self._enter(final, terminated | truncated)
+        return Transition(
+            observation=self._state,
+            reward=active.to(torch.float32),
+            terminated=terminated,
+            truncated=truncated,
+            final_observation=final,
+        )
+
+    def task_parameters(self) -> Float[Tensor, "B P"]:
+        """The numbers named in ``RANGES``, in their order."""
+        return self._parameters
+
+    def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
+        """The tasks in the given rows as JSON values, for the record."""
+        parameters = self._parameters[rows].tolist()
+        return [
+            {
+                "split": self._split.value,
+                "index": self._first_task + row // self.rows_per_task,
+                **dict(zip(RANGES, row_parameters, strict=True)),
+            }
+            for row, row_parameters in zip(rows, parameters, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Nothing to release; safe to call twice."""
+
+    def _draw_tasks(self, seeds: Int64[Tensor, "B"]) -> None:
+        low, high = self._bounds.unbind(1)
+        self._parameters = low + (high - low) * uniform(seeds, 0, len(RANGES))
+        self._length, self._masspole, masscart, self._force_mag, self._gravity = self._parameters.unbind(1)
+        self._total_mass = self._masspole + masscart
+        self._polemass_length = self._masspole * self._length
+
+    def _moved(self, action: Int64[Tensor, "B"]) -> Float[Tensor, "B 4"]:
+        """The states one step on, by the equations of Florian 2007 as CartPole-v1 has them."""
+        _, velocity, angle, angular_velocity = self._state.unbind(1)
+        force = self._force_mag * (2 * action - 1)
+        cos, sin = angle.cos(), angle.sin()
+        push = (force + self._polemass_length * angular_velocity.square() * sin) / self._total_mass
+        angular_acceleration = (self._gravity * sin - cos * push) / (
+            self._length * (4.0 / 3.0 - self._masspole * cos.square() / self._total_mass)
+        )
+        acceleration = push - self._polemass_length * angular_acceleration * cos / self._total_mass
+        slopes = torch.stack([velocity, acceleration, angular_velocity, angular_acceleration], dim=1)
+        return torch.add(self._state, slopes, alpha=STEP_S)
+
+    def _enter(self, final: Float[Tensor, "B 4"], has_ended: Bool[Tensor, "B"]) -> None:
+        """Begin the next episode where one ended."""
+        # An accelerator is not asked whether any did: the answer costs more than the starts.
+        if self.device.type == "cpu" and not has_ended.any():
+            self._state = final
+            return
+        self._episode = self._episode + has_ended
+        self._episode_step = self._episode_step.masked_fill(has_ended, 0)
+        self._state = torch.where(has_ended.unsqueeze(1), self._starts(self._episode), final)
+
+    def _starts(self, episode: Int64[Tensor, "B"]) -> Float[Tensor, "B 4"]:
+        return uniform_at(self._start_seeds, episode, 4).mul_(2.0).sub_(1.0).mul_(MAX_START)
+
+
+def _ranges(spec: FamilySpec) -> dict[str, tuple[float, float]]:
+    """``RANGES`` with the family's own settings in place."""
+    ranges = dict(RANGES)
+    for name, value in spec.kwargs.items():
+        bounds = tuple(value) if isinstance(value, list | tuple) else (value, value)
+        is_range = len(bounds) == 2 and all(isinstance(bound, int | float) for bound in bounds)
+        if name not in RANGES or not is_range or not 0.0 < bounds[0] <= bounds[1]:
+            raise FamilySpecError(
+                operation="opening family",
+                subject=spec.name,
+                found=f"{name}={value!r} sets nothing of a varied CartPole.",
+                hint=f"Set any of {', '.join(RANGES)} to a positive number, or to [low, high] in a description.",
+            )
+        ranges[name] = (float(bounds[0]), float(bounds[1]))
+    return ranges
