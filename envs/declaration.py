@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from envs.default_stream import TENSOR_FAMILIES
 from envs.errors import FamilySpecError
 from envs.family import FamilySource, FamilySpec
+from envs.few_shot.declared import FEW_SHOT_ENTRIES, read_options
 from envs.variations import Distribution, Variation, VariationTarget
 
 VARIATION_FORMS = (
@@ -16,6 +18,7 @@ VARIATION_FORMS = (
     "NAME=product:X*Y or NAME=frozen_lake_map:SIZE:P; kwarg.NAME and option.NAME vary a keyword argument or a reset "
     "option."
 )
+FEW_SHOT_FORM = re.compile(r"(?P<ways>\d{1,4})[x×](?P<shots>\d{1,4})", re.IGNORECASE)
 TARGETS = {
     "attribute": VariationTarget.ATTRIBUTE,
     "kwarg": VariationTarget.KWARG,
@@ -83,6 +86,57 @@ def default_name(entry: str) -> str:
     last = re.split(r"[:/]", entry)[-1].rpartition(".")[2] if ":" in entry else entry.rpartition("/")[2]
     plain = re.sub(r"-v\d+$", "", last).lower()
     return re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-_")[:48] or "family"
+
+
+def parse_few_shot(text: str) -> tuple[int, int]:
+    """Read ``5x1``: the ways and the shots of few-shot tasks.
+
+    Raises:
+        FamilySpecError: the text has no such form.
+    """
+    match = FEW_SHOT_FORM.fullmatch(text.strip())
+    if match is None:
+        raise FamilySpecError(
+            operation="reading ways and shots", subject=text, found="it has no WAYSxSHOTS.", hint="Write 5x1."
+        )
+    return int(match["ways"]), int(match["shots"])
+
+
+def few_shot_from_declaration(
+    entry: str,
+    *,
+    learner: str,
+    name: str | None = None,
+    kwargs: dict[str, Any] | None = None,
+    reference_return: float | None = None,
+) -> FamilySpec:
+    """Put a few-shot family together from what a person wrote.
+
+    Args:
+        entry: one of ``FEW_SHOT_ENTRIES``, or a folder or zip file of images by class.
+        learner: name of the learner that practises it.
+        name: the family's name; None makes one from the entry.
+        kwargs: what ``envs.few_shot.declared`` lists for the entry.
+        reference_return: return that counts as score 1.
+
+    Raises:
+        FamilySpecError: something in it has no meaning, and which.
+    """
+    is_built_in = entry in FEW_SHOT_ENTRIES
+    place = Path(entry)
+    stem = place.stem if place.suffix.lower() == ".zip" else place.absolute().name
+    spec = FamilySpec(
+        name=name if name is not None else default_name(entry if is_built_in else stem),
+        source=FamilySource.FEW_SHOT,
+        entry=entry if is_built_in else str(place.expanduser().resolve()),
+        kwargs=dict(kwargs or {}),
+        episodes_per_trial=1,
+        reference_return=reference_return,
+        reference_source="declared" if reference_return is not None else "",
+        learner=learner,
+    )
+    read_options(spec.entry, spec.kwargs, subject=spec.name)
+    return spec
 
 
 def family_from_declaration(

@@ -22,6 +22,9 @@ class FamilySource(StrEnum):
     GYMNASIUM = "gymnasium"
     """One by one in a worker process; ``entry`` is an environment id or ``module:Class``."""
 
+    FEW_SHOT = "few_shot"
+    """Supervised tasks of a support and a query set; ``entry`` is a folder or zip file of images, or built in."""
+
 
 class Split(StrEnum):
     """Which tasks of a family: the two never share a task's seed."""
@@ -37,8 +40,8 @@ class FamilySpec:
     Attributes:
         name: lower-case name, unique in a store; a label of every metric.
         source: where the tasks are stepped.
-        entry: a built-in tensor family's name, a Gymnasium id, or ``module:Class``.
-        kwargs: keyword arguments for the environment or tensor family.
+        entry: a built-in family's name, a Gymnasium id, ``module:Class``, or a folder or zip file of images.
+        kwargs: keyword arguments for the environment or family (``envs.few_shot.declared`` has a few-shot family's).
         variations: what differs from task to task beside the seed.
         episodes_per_trial: episodes in one trial.
         max_episode_steps: steps after which an episode is truncated; None keeps the environment's own limit.
@@ -47,7 +50,7 @@ class FamilySpec:
         reference_source: where ``reference_return`` comes from, for people to read.
         python: interpreter that runs the family's workers; None for learnd's own.
         import_paths: folders put on the worker's import path, for ``module:Class`` entries.
-        learner: the learner that practises it.
+        learner: the learner that practises it: "rl2", or a name of ``agent.learners.registry`` for few-shot tasks.
     """
 
     name: str

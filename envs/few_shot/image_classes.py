@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -29,6 +31,28 @@ from envs.errors import EnvsError
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
 SOURCE_SIZE = 105
 """R unless asked otherwise: Omniglot's own, three times the 35 that an embedding sees."""
+
+MAX_PIXELS = 50_000_000
+"""Images of more are refused before they are decoded."""
+
+MAX_FILE_BYTES = 256 * 2**20
+"""Larger files are not read, nor unpacked from an archive."""
+
+BROKEN_IMAGE = (
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow's readers raise at files that are no images, or broken ones."""
+
+MAX_SIDE = 1024
+"""Longer images are made smaller before they are brought to the common form, which takes nine squares of that side."""
 
 INK_THRESHOLD = 0.3
 """Share of the strongest ink from which a pixel counts as ink when the bounding box is taken."""
@@ -117,9 +141,10 @@ def read_image(source: Path | bytes, *, name: str = "", size: int = SOURCE_SIZE)
     subject = name or str(source)
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-            upright = ImageOps.exif_transpose(opened)
-            layers = upright.convert("RGBA")
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise ValueError(f"it has {opened.width} × {opened.height} pixels, more than {MAX_PIXELS:,}")
+            layers = _at_most(ImageOps.exif_transpose(opened).convert("RGBA"), MAX_SIDE)
+    except BROKEN_IMAGE as error:
         raise ImageReadError(
             operation="reading image",
             subject=subject,
@@ -129,6 +154,15 @@ def read_image(source: Path | bytes, *, name: str = "", size: int = SOURCE_SIZE)
     sheet = Image.new("RGBA", layers.size, "white")
     grey = np.asarray(Image.alpha_composite(sheet, layers).convert("L"), dtype=np.float32)
     return _in_common_form(_ink(grey), size)
+
+
+def _at_most(image: Image.Image, side: int) -> Image.Image:
+    """The image, made smaller where it is longer than ``side`` either way."""
+    factor = side / max(image.size)
+    if factor >= 1.0:
+        return image
+    width, height = (max(1, round(length * factor)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.BOX)
 
 
 def _ink(grey: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -174,7 +208,12 @@ def ink_extents(images: Tensor) -> Tensor:
     return torch.maximum(sides[0], sides[1]).to(torch.float32) / images.shape[1]
 
 
-def read_image_folder(*paths: Path, size: int = SOURCE_SIZE) -> ImageClasses:
+def read_image_folder(
+    *paths: Path,
+    size: int = SOURCE_SIZE,
+    most_images: int | None = None,
+    report: Callable[[int], None] | None = None,
+) -> ImageClasses:
     """Read the classes of one or more folders or zip files of them; a folder of zip files counts as all of them.
 
     A class that stands in several of them (same group, same name) is one class; an image that stands in several (same
@@ -183,10 +222,15 @@ def read_image_folder(*paths: Path, size: int = SOURCE_SIZE) -> ImageClasses:
     Args:
         paths: folders or zip files.
         size: R.
+        most_images: more than these are refused before any is read; None sets no limit.
+        report: called with the number of images read so far.
 
     Raises:
-        ImageReadError: a path is missing, an image cannot be read, or there is no ``class/image`` in them.
+        ImageReadError: a path is missing, an image cannot be read, there is no ``class/image`` in them, or too many.
     """
+    if most_images is not None:
+        _refuse_too_many(paths, most_images)
+    num_read = 0
     found: dict[tuple[str, str], dict[str, NDArray[np.uint8]]] = {}
     for path in paths:
         for place, read in _image_files(path):
@@ -194,7 +238,10 @@ def read_image_folder(*paths: Path, size: int = SOURCE_SIZE) -> ImageClasses:
             group = parts[-3] if len(parts) > 2 else ""
             images = found.setdefault((group, parts[-2]), {})
             if parts[-1] not in images:
-                images[parts[-1]] = read_image(read(), name=f"{path}: {place}", size=size)
+                images[parts[-1]] = read_image(_content(read, f"{path}: {place}"), name=f"{path}: {place}", size=size)
+                num_read += 1
+                if report is not None:
+                    report(num_read)
     if not found:
         raise ImageReadError(
             operation="reading images of",
@@ -203,6 +250,26 @@ def read_image_folder(*paths: Path, size: int = SOURCE_SIZE) -> ImageClasses:
             hint="Lay them out as CLASS/IMAGE or ALPHABET/CLASS/IMAGE.",
         )
     return gather_classes((group, name, list(images.values())) for (group, name), images in found.items())
+
+
+def _content(read: Callable[[], bytes], name: str) -> bytes:
+    try:
+        return read()
+    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ImageReadError(
+            operation="reading image", subject=name, found=f"{error}.", hint="Take the file out, or replace it."
+        ) from error
+
+
+def _refuse_too_many(paths: Sequence[Path], most_images: int) -> None:
+    num_images = sum(1 for path in paths for _ in _image_files(path))
+    if num_images > most_images:
+        raise ImageReadError(
+            operation="reading images of",
+            subject=", ".join(map(str, paths)),
+            found=f"there are {num_images} images, and {most_images} of this size fit in memory.",
+            hint="Give a part of them, or ask for a smaller size.",
+        )
 
 
 def gather_classes(classes: Iterable[tuple[str, str, Sequence[NDArray[np.uint8]]]]) -> ImageClasses:
@@ -231,7 +298,7 @@ def _image_files(path: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes
     if path.is_file() and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             for place in _in_order(PurePosixPath(name) for name in archive.namelist()):
-                yield place, lambda place=place: archive.read(str(place))  # type: ignore[misc]
+                yield place, lambda place=place: _unpacked(archive, place)  # type: ignore[misc]
         return
     if not path.is_dir():
         raise ImageReadError(
@@ -244,7 +311,22 @@ def _image_files(path: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes
         yield from _image_files(archive_path)
     files = (PurePosixPath(file.relative_to(path).as_posix()) for file in path.rglob("*") if file.is_file())
     for place in _in_order(files):
-        yield place, lambda place=place: (path / place).read_bytes()  # type: ignore[misc]
+        yield place, lambda place=place: _read_bytes(path / place)  # type: ignore[misc]
+
+
+def _unpacked(archive: zipfile.ZipFile, place: PurePosixPath) -> bytes:
+    _check_size(archive.getinfo(str(place)).file_size)
+    return archive.read(str(place))
+
+
+def _read_bytes(path: Path) -> bytes:
+    _check_size(path.stat().st_size)
+    return path.read_bytes()
+
+
+def _check_size(size_bytes: int) -> None:
+    if size_bytes > MAX_FILE_BYTES:
+        raise ValueError(f"the file has {size_bytes:,} bytes, more than {MAX_FILE_BYTES:,}")
 
 
 def _in_order(places: Iterable[PurePosixPath]) -> list[PurePosixPath]:

@@ -1,0 +1,196 @@
+"""The one way a few-shot family is opened: from its declaration to tasks that can be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from envs.errors import FamilySpecError
+from envs.family import FamilySource, FamilySpec
+from envs.few_shot.declared import (
+    SINUSOIDS_AMBIGUOUS,
+    GlyphOptions,
+    ImageOptions,
+    SinusoidOptions,
+    options_of,
+)
+from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
+from envs.few_shot.image_classes import ImageClasses, read_image_folder
+from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
+from envs.few_shot.sinusoids import ForkedSinusoids, Sinusoids
+from envs.few_shot.tasks import FewShotFamily
+from envs.few_shot.warps import WarpConfig
+
+READ_SCALE = 3
+"""Side of an image as it is kept, in units of the side that an embedding sees: warps need something to average over."""
+
+MAX_IMAGE_BYTES = 512 * 2**20
+"""Most bytes that a folder's images may take as they are kept; opening a family takes about three times as much."""
+
+LEAST_GROUPS = 4
+"""Groups from which whole groups are held out."""
+
+SPLIT_SEED = 20_151_212
+
+Report = Callable[[int], None]
+"""Called with the number of images read so far."""
+
+
+def open_few_shot(spec: FamilySpec, *, report: Report | None = None) -> FewShotFamily:
+    """Open a family of source ``few_shot``.
+
+    Equal declarations (and, for a folder, equal images) give equal tasks, whenever they are opened.
+
+    Args:
+        spec: the family.
+        report: called as images are read.
+
+    Raises:
+        FamilySpecError: its keyword arguments have no meaning, or its images do not suffice for them.
+        ImageReadError: its folder, or an image in it, cannot be read.
+    """
+    if spec.source is not FamilySource.FEW_SHOT:
+        raise FamilySpecError(
+            operation="opening few-shot family",
+            subject=spec.name,
+            found=f"it is a family of source {spec.source}.",
+            hint="Families of few-shot tasks are declared with --few-shot, or are sinusoids.",
+        )
+    options = options_of(spec)
+    if isinstance(options, SinusoidOptions):
+        return _sinusoids(spec.entry, options)
+    if isinstance(options, GlyphOptions):
+        classes = draw_glyphs(
+            GlyphConfig(
+                alphabets=options.alphabets,
+                characters=options.characters,
+                drawers=options.drawers,
+                size=2 * options.size,
+                seed=options.seed,
+            )
+        )
+    else:
+        size = READ_SCALE * options.size
+        most = MAX_IMAGE_BYTES // size**2
+        classes = read_image_folder(Path(spec.entry), size=size, most_images=most, report=report)
+    return family_of_images(classes, options, subject=spec.name)
+
+
+def family_of_images(classes: ImageClasses, options: ImageOptions, *, subject: str) -> ImageFamily:
+    """Tasks of images already read, some of the classes held out.
+
+    Args:
+        classes: all of them.
+        options: what a task looks like, and what is held out.
+        subject: what to call the family in errors.
+
+    Raises:
+        FamilySpecError: there are too few classes, or too few images of one.
+    """
+    _check_counts(classes, options, subject)
+    training, held_out = split_classes(classes, options, subject=subject)
+    tasks = ImageTaskConfig(
+        ways=options.ways,
+        shots=options.shots,
+        queries=options.queries,
+        size=options.size,
+        within_group=options.within_group,
+        held_out_within_group=options.held_out_within_group,
+        orientations=options.orientations,
+        aligned=options.aligned,
+        warp=WarpConfig() if options.is_warped else None,
+        seed=options.seed,
+    )
+    return ImageFamily(tasks, training=training, held_out=held_out)
+
+
+def split_classes(classes: ImageClasses, options: ImageOptions, *, subject: str) -> tuple[ImageClasses, ImageClasses]:
+    """Part the classes into training and held-out ones, each enough for a task; equal classes are parted equally.
+
+    Whole groups (alphabets) are held out where they are named or where there are enough of them, else single classes.
+
+    Raises:
+        FamilySpecError: there are too few classes for both.
+        ImageReadError: a group that is named is not there.
+    """
+    if options.hold_out:
+        split = classes.hold_out_groups(options.hold_out)
+        _check_split(split, options, subject)
+        return split
+    groups = [group for group in classes.groups if group]
+    if len(groups) >= LEAST_GROUPS:
+        split = classes.hold_out_groups(_groups_to_hold_out(classes, groups, options))
+        if _is_enough(split, options):
+            return split
+    count = len(classes.classes)
+    wanted = max(options.ways, round(options.held_out_fraction * count))
+    split = classes.hold_out_classes(wanted / count, seed=SPLIT_SEED + options.seed)
+    _check_split(split, options, subject)
+    return split
+
+
+def _groups_to_hold_out(classes: ImageClasses, groups: list[str], options: ImageOptions) -> list[str]:
+    """Groups in an order of their own until a share of them has enough classes for a task."""
+    order = np.random.default_rng(SPLIT_SEED + options.seed).permutation(len(groups)).tolist()
+    wanted = max(1, round(options.held_out_fraction * len(groups)))
+    chosen: list[str] = []
+    num_classes = 0
+    for index in order:
+        if len(chosen) >= wanted and num_classes >= options.ways:
+            break
+        chosen.append(groups[index])
+        num_classes += sum(found.group == groups[index] for found in classes.classes)
+    return chosen
+
+
+def _is_enough(split: tuple[ImageClasses, ImageClasses], options: ImageOptions) -> bool:
+    training, held_out = split
+    return len(training.classes) * options.orientations >= options.ways and len(held_out.classes) >= options.ways
+
+
+def _check_split(split: tuple[ImageClasses, ImageClasses], options: ImageOptions, subject: str) -> None:
+    if _is_enough(split, options):
+        return
+    training, held_out = (len(part.classes) for part in split)
+    raise FamilySpecError(
+        operation="describing few-shot family",
+        subject=subject,
+        found=f"{training} classes to train on (each in {options.orientations} orientations) and {held_out} held out "
+        f"do not suffice for tasks of {options.ways} ways.",
+        hint="Ask for fewer ways, or give more classes; training and held-out tasks share none.",
+    )
+
+
+def _check_counts(classes: ImageClasses, options: ImageOptions, subject: str) -> None:
+    if len(classes.classes) < options.ways:
+        raise FamilySpecError(
+            operation="describing few-shot family",
+            subject=subject,
+            found=f"there are {len(classes.classes)} classes, and a task has {options.ways} ways.",
+            hint="Ask for fewer ways, or give more classes.",
+        )
+    for found in classes.classes:
+        if found.count <= options.shots:
+            place = f"{found.group}/{found.name}" if found.group else found.name
+            raise FamilySpecError(
+                operation="describing few-shot family",
+                subject=subject,
+                found=f"class {place} has {found.count} images, and a task takes {options.shots} to learn from and at "
+                "least 1 to ask about.",
+                hint="Ask for fewer shots, or give each class more images.",
+            )
+
+
+def _sinusoids(entry: str, options: SinusoidOptions) -> FewShotFamily:
+    if entry == SINUSOIDS_AMBIGUOUS:
+        return ForkedSinusoids(shots=options.shots, queries=options.queries, noise_std=options.noise_std)
+    return Sinusoids(
+        shots=options.shots,
+        queries=options.queries,
+        noise_std=options.noise_std,
+        amplitude=options.amplitude,
+        frequency=options.frequency,
+        phase=options.phase,
+    )
