@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Protocol, runtime_checkable
 
 import typer
 
@@ -15,11 +16,14 @@ from agent.cli.invocation import Invocation, root_group
 from agent.cli.memories import memory_app
 from agent.cli.policies import policy_app
 from agent.cli.schedules import schedule_app
+from agent.json_values import to_json_text
 
 HELP = """A service that keeps learning: RL² over a stream of Gymnasium environments.
 
 Every command works on the data folder, with the daemon up or down, and answers with JSON where --json is given.
 """
+
+HELP_HINT = "Add --help after the command to see what it takes."
 
 app = typer.Typer(
     name="learnd",
@@ -60,9 +64,36 @@ app.add_typer(schedule_app, name="schedule")
 app.add_typer(config_app, name="config")
 
 
+@runtime_checkable
+class UsageFault(Protocol):
+    """What the parser of the command line raises: an unknown command or option, a missing or wrong argument."""
+
+    exit_code: int
+
+    def format_message(self) -> str:
+        """The fault in words."""
+        ...
+
+
 def main() -> None:
     """Run the command line of this process."""
+    if "--json" in sys.argv[1:]:
+        sys.exit(_answer_in_json())
     app(prog_name="learnd")
+
+
+def _answer_in_json() -> int:
+    """Run the command line so that a wrong one is told as JSON too, as every other error is; the exit status."""
+    try:
+        status = app(prog_name="learnd", standalone_mode=False)
+    except Exception as error:
+        if not isinstance(error, UsageFault):
+            raise
+        asked = " ".join(["learnd", *sys.argv[1:]])
+        report = {"operation": "reading", "subject": asked, "found": error.format_message(), "hint": HELP_HINT}
+        typer.echo(to_json_text({"error": report}))
+        return error.exit_code
+    return status if isinstance(status, int) else 0
 
 
 if __name__ == "__main__":

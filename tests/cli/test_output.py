@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from agent.cli.main import main
 from agent.cli.output import (
     ago,
     short_count,
@@ -65,3 +66,24 @@ def test_what_is_to_come_is_said_so() -> None:
     assert ago(100.0, now=160.0) == "60 s ago"
     assert ago(160.0, now=100.0) == "in 60 s"
     assert ago(None) == "–"
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["env", "add", "--json"], "ENTRY"),
+        (["env", "lst", "--json"], "list"),
+        (["status", "--json", "--watch", "--every", "soon"], "--every"),
+        (["status", "--json", "--loudly"], "--loudly"),
+    ],
+)
+def test_a_wrong_command_line_is_told_as_json_where_json_is_asked_for(
+    words: list[str], found: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["learnd", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert found in error["found"]
+    assert error["subject"] == " ".join(["learnd", *words])
