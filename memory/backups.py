@@ -79,7 +79,7 @@ class BackupRoom:
 
     def backups(self) -> list[Path]:
         """Return the finished backups, newest first."""
-        return sorted((path for path in self._folder.backups_path.glob("[0-9]*Z") if path.is_dir()), reverse=True)
+        return finished_backups(self._folder)
 
     def _remove_old(self, keep: int) -> tuple[str, ...]:
         old = self.backups()[keep:]
@@ -128,6 +128,11 @@ class BackupRoom:
                 new_bytes += file.size_bytes
             tell("parameter files", number)
         return files, new_bytes
+
+
+def finished_backups(folder: DataFolder) -> list[Path]:
+    """Return the backups of a data folder, newest first; its store itself may be damaged or gone."""
+    return sorted((path for path in folder.backups_path.glob("[0-9]*Z") if path.is_dir()), reverse=True)
 
 
 def _shared(held: Path, file: ParameterFile, path: Path) -> bool:

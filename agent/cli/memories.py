@@ -1,18 +1,21 @@
-"""``learnd memory``: how much is remembered."""
+"""``learnd memory``: how much is remembered, and the way back to a backup of it."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
+from agent.cli.errors import CommandError
 from agent.cli.invocation import NO_DATA, Invocation, command, group
 from agent.cli.output import ago, new_table, short_count, short_size
 from agent.json_values import to_json_values
 from memory.records import MemoryStats
 
-memory_app = typer.Typer(help="See how much is remembered, and what it takes.", no_args_is_help=True)
+memory_app = typer.Typer(help="See how much is remembered; see backups, and go back to one.", no_args_is_help=True)
 group(memory_app)
 
 
@@ -63,3 +66,94 @@ def _show(out: Console, stats: MemoryStats | None) -> None:
         ("left on the file system", stats.disk_free_bytes),
     )
     out.print(" · ".join(f"{name} {short_size(size)}" for name, size in pieces))
+
+
+@command(
+    memory_app,
+    "backups",
+    examples=(
+        "learnd memory backups",
+        "learnd memory backups --json",
+    ),
+)
+def show_backups(invocation: Invocation) -> None:
+    """Show the backups there are, newest first. `learnd schedule run-now backup` makes one."""
+    from memory.backups import finished_backups
+
+    backups = [
+        {"name": path.name, "path": str(path), "size_bytes": _size_bytes(path)}
+        for path in finished_backups(invocation.folder)
+    ]
+    invocation.answer({"backups": backups}, lambda out: _show_backups(out, backups))
+
+
+@command(
+    memory_app,
+    "restore",
+    examples=(
+        "learnd memory restore newest",
+        "learnd memory restore 2026-01-31T03-00-00.000000Z",
+        "learnd memory restore /mnt/elsewhere/2026-01-31T03-00-00.000000Z --data-dir ./fresh",
+    ),
+)
+def restore_backup(
+    invocation: Invocation,
+    backup: Annotated[
+        str, typer.Argument(metavar="BACKUP", help="`newest`, a name from `learnd memory backups`, or a folder.")
+    ],
+) -> None:
+    """Put a backup in the store's place, while learnd is stopped.
+
+    The backup is verified before anything is touched. The present database is set aside, not removed.
+    """
+    from memory.backups import restore
+
+    path = _named_backup(invocation, backup)
+    with invocation.progress() as progress:
+        bar = progress.add_task(f"restoring {escape(path.name)}", total=None)
+        aside = restore(
+            invocation.folder,
+            path,
+            progress=lambda what, count: progress.update(bar, description=f"checking {what}: {count}"),
+        )
+    values = {"backup": str(path), "data_dir": str(invocation.folder.path), "set_aside": aside and str(aside)}
+    invocation.answer(values, lambda out: _show_restored(out, path, aside))
+
+
+def _named_backup(invocation: Invocation, name: str) -> Path:
+    """The folder of the backup that was asked for.
+
+    Raises:
+        CommandError: there is none of that name.
+    """
+    from memory.backups import finished_backups
+
+    backups = {path.name: path for path in finished_backups(invocation.folder)}
+    if name == "newest" and backups:
+        return next(iter(backups.values()))
+    if name in backups:
+        return backups[name]
+    if Path(name).is_dir():
+        return Path(name)
+    there = f"There is {', '.join(backups)}." if backups else f"There is none in {invocation.folder.backups_path}."
+    raise CommandError(operation="restoring the backup", subject=name, found="there is no such backup.", hint=there)
+
+
+def _size_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _show_backups(out: Console, backups: list[dict[str, Any]]) -> None:
+    if not backups:
+        out.print("no backup yet (`learnd schedule run-now backup` makes one)")
+        return
+    table = new_table("backup", "size", right=("size",))
+    for backup in backups:
+        table.add_row(backup["name"], short_size(backup["size_bytes"]))
+    out.print(table)
+
+
+def _show_restored(out: Console, backup: Path, aside: Path | None) -> None:
+    out.print(f"restored {escape(str(backup))}", soft_wrap=True)
+    if aside is not None:
+        out.print(f"what was there is now {escape(str(aside))}", soft_wrap=True)

@@ -35,6 +35,7 @@ ON_EMPTY = {
     ("policy", "eval"): 1,
     ("policy", "export", "1", "out.safetensors"): 1,
     ("memory", "stats"): 0,
+    ("memory", "backups"): 0,
     ("schedule", "list"): 0,
     ("schedule", "run-now", "evaluate"): 1,
     ("config", "show"): 0,
@@ -42,7 +43,7 @@ ON_EMPTY = {
 }
 
 
-WITHOUT_STORE = {("run",), ("env", "add"), ("few-shot", "predict"), ("few-shot", "train")}
+WITHOUT_STORE = {("run",), ("env", "add"), ("memory", "restore"), ("few-shot", "predict"), ("few-shot", "train")}
 """Commands that make the data folder, or that need none."""
 
 
