@@ -42,7 +42,7 @@ class StoreMissingError(MemoryStoreError):
 
 
 class UnknownSchemaError(MemoryStoreError):
-    """The store was written by a newer learnd."""
+    """The store was written by a newer learnd, or is another program's."""
 
 
 class CorruptFileError(MemoryStoreError):

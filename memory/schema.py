@@ -218,7 +218,7 @@ def migrate(connection: StoreConnection) -> None:
     """Bring the store to the newest schema, one transaction a migration.
 
     Raises:
-        UnknownSchemaError: a newer learnd has written the store.
+        UnknownSchemaError: a newer learnd has written the store, or another program.
     """
     _require_known(connection)
     if len(_applied(connection)) == len(KNOWN):
@@ -244,8 +244,9 @@ def require_present(connection: StoreConnection) -> None:
 
     Raises:
         StoreMissingError: there are no tables yet.
-        UnknownSchemaError: the store is newer, or older, than this learnd.
+        UnknownSchemaError: the store is newer, or older, than this learnd, or another program's.
     """
+    _require_known(connection)
     applied = _applied(connection)
     if not applied:
         raise StoreMissingError(
@@ -254,7 +255,6 @@ def require_present(connection: StoreConnection) -> None:
             found="it has no tables yet.",
             hint="Start `learnd run` once.",
         )
-    _require_known(connection)
     if missing := [name for name in KNOWN if name not in applied]:
         raise UnknownSchemaError(
             operation="opening the store",
@@ -272,6 +272,25 @@ def _require_known(connection: StoreConnection) -> None:
             found=f"it was written by a newer learnd ({', '.join(unknown)}).",
             hint="Use that version, or restore a backup made before it (docs/store.md).",
         )
+    if foreign := _foreign_tables(connection):
+        raise UnknownSchemaError(
+            operation="opening the store",
+            subject=str(connection.path),
+            found=f"it is another program's database, with the tables {', '.join(foreign[:5])}.",
+            hint="Move it away, or name another folder with --data-dir.",
+        )
+
+
+def _foreign_tables(connection: StoreConnection) -> list[str]:
+    """The tables of a database that was never migrated by anyone; none in a new one, nor in learnd's own.
+
+    One statement, so that another process that makes the first tables meanwhile is seen with all of them or none.
+    """
+    rows = connection.rows(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 7) != 'sqlite_'"
+        " AND NOT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations') ORDER BY name"
+    )
+    return [row["name"] for row in rows]
 
 
 def _applied(connection: StoreConnection) -> list[str]:

@@ -157,3 +157,15 @@ def test_opening_a_current_store_loads_nothing_heavy_and_no_second_sqlite(folder
         [sys.executable, "-c", program, str(folder.path)], capture_output=True, text=True, check=True
     )
     assert found.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("is_reader", [False, True])
+def test_another_programs_database_is_left_alone(folder: DataFolder, is_reader: bool) -> None:
+    folder.create()
+    theirs = sqlite3.connect(folder.store_path)
+    theirs.execute("CREATE TABLE recipes (cake TEXT)")
+    theirs.close()
+    before = folder.store_path.read_bytes()
+    with pytest.raises(UnknownSchemaError, match="recipes"):
+        Store.open(folder, is_reader=is_reader)
+    assert folder.store_path.read_bytes()[100:] == before[100:]  # the header's journal mode may change
