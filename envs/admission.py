@@ -15,8 +15,11 @@ from torch import Tensor
 
 from envs.errors import EnvsError, FamilySpecError
 from envs.family import FamilySource, FamilySpec, Split
+from envs.few_shot.declared import SinusoidOptions, options_of
+from envs.few_shot.returns import chance_of
+from envs.few_shot.tasks import FewShotShapes
 from envs.limits import WorkerLimits
-from envs.registry import open_tasks
+from envs.registry import open_few_shot, open_tasks
 from envs.spaces import ActionKind, ActionSpec, SpacePair
 from envs.task_batch import TaskBatch
 from envs.worker import WorkerTaskBatch
@@ -47,16 +50,18 @@ class Admission:
     """What trying a family found.
 
     Attributes:
-        spaces: what is observed and chosen.
-        random_return: mean trial return of uniformly random actions, or what the family declares.
+        spaces: what is observed and chosen, or the shapes of a few-shot family's tasks.
+        random_return: mean trial return of uniformly random actions (of a few-shot task: chance), or what the family
+            declares.
         random_standard_error: standard error of ``random_return``; 0 when it was declared.
         reference_return: trial return that counts as score 1; None when nothing says.
         reference_source: where ``reference_return`` comes from.
         warnings: what may be wrong, for people to read.
-        steps_per_s: environment steps per second of ``NUM_TRIALS`` tasks side by side, with random actions.
+        steps_per_s: environment steps per second of ``NUM_TRIALS`` tasks side by side, with random actions; of a
+            few-shot family, examples drawn per second.
     """
 
-    spaces: SpacePair
+    spaces: SpacePair | FewShotShapes
     random_return: float
     random_standard_error: float
     reference_return: float | None
@@ -79,12 +84,14 @@ def probe(spec: FamilySpec, *, limits: WorkerLimits | None = None, progress: Pro
 
     Raises:
         FamilySpecError: its description does not fit its environment, no episode ends, or its reference return is not
-            above what random actions earn.
+            above what random actions earn; of a few-shot family, its images do not suffice.
         UnsupportedSpaceError: no encoder or head exists for one of its spaces.
-        EnvsError: Gymnasium's checker refuses it.
+        EnvsError: Gymnasium's checker refuses it, or its images cannot be read.
         WorkerFaultError: it failed while it was tried.
     """
     report = progress or _say_nothing
+    if spec.source is FamilySource.FEW_SHOT:
+        return _probe_few_shot(spec, report)
     report("opening", 0)
     tasks = open_tasks(spec, None, num_trials=NUM_TRIALS, device="cpu", limits=limits)
     try:
@@ -103,6 +110,39 @@ def probe(spec: FamilySpec, *, limits: WorkerLimits | None = None, progress: Pro
         reference_source=source,
         warnings=warnings,
         steps_per_s=steps_per_s,
+    )
+
+
+def _probe_few_shot(spec: FamilySpec, report: Progress) -> Admission:
+    """Open a few-shot family and draw tasks of both splits; its score 0 is chance, its score 1 an answer without fault.
+
+    ``steps_per_s`` counts examples.
+    """
+    options = options_of(spec)
+    family = open_few_shot(spec, report=lambda count: report("reading images", count))
+    report("drawing tasks", 0)
+    start, num_examples = time.monotonic(), 0
+    for split in Split:
+        batch = family.sample(NUM_TRIALS, split=split, first_task=0)
+        num_examples += batch.support_y.shape[:2].numel() + batch.query_y.shape[:2].numel()
+    examples_per_s = num_examples / (time.monotonic() - start)
+    chance = chance_of(family)
+    random_return = chance.mean if spec.random_return is None else spec.random_return
+    if isinstance(options, SinusoidOptions):
+        reference, source = -(options.noise_std**2), "no error but the noise of the targets: minus its variance"
+    else:
+        reference, source = 1.0, "every query right"
+    if spec.reference_return is not None:
+        _check_reference(spec, spec.reference_return, random_return)
+        reference, source = spec.reference_return, spec.reference_source or "declared"
+    return Admission(
+        spaces=FewShotShapes.of(family),
+        random_return=random_return,
+        random_standard_error=chance.standard_error if spec.random_return is None else 0.0,
+        reference_return=reference,
+        reference_source=source,
+        warnings=[],
+        steps_per_s=examples_per_s,
     )
 
 
@@ -212,14 +252,7 @@ def _reference(
     spec: FamilySpec, tasks: TaskBatch, random_return: float, warnings: list[str]
 ) -> tuple[float | None, str]:
     if spec.reference_return is not None:
-        if spec.reference_return <= random_return:
-            raise FamilySpecError(
-                operation="admitting family",
-                subject=spec.name,
-                found=f"its reference return, {spec.reference_return:g}, is not above what random actions earn in a "
-                f"trial, {random_return:g}.",
-                hint="A reference return is the sum over all episodes of a trial; declare a higher one, or none.",
-            )
+        _check_reference(spec, spec.reference_return, random_return)
         return spec.reference_return, spec.reference_source or "declared"
     if spec.source is FamilySource.TENSOR or not isinstance(tasks, WorkerTaskBatch) or tasks.reward_threshold is None:
         return None, ""
@@ -231,3 +264,14 @@ def _reference(
         )
         return None, ""
     return reference, f"Gymnasium's reward threshold for {spec.entry}, {tasks.reward_threshold:g} an episode"
+
+
+def _check_reference(spec: FamilySpec, reference_return: float, random_return: float) -> None:
+    if reference_return <= random_return:
+        raise FamilySpecError(
+            operation="admitting family",
+            subject=spec.name,
+            found=f"its reference return, {reference_return:g}, is not above what random actions earn in a "
+            f"trial, {random_return:g}.",
+            hint="A reference return is the sum over all episodes of a trial; declare a higher one, or none.",
+        )
