@@ -208,11 +208,33 @@ class EvaluationSettings(_Section):
     trials_gymnasium: Count = Field(default=32, description="Held-out trials per evaluation of a Gymnasium family.")
 
 
+class OuterStep(StrEnum):
+    """The meta-learner whose outer step makes slow weights of the published parameters and the learner's own."""
+
+    REPTILE = "reptile"
+    MAML = "maml"
+    META_SGD = "meta-sgd"
+
+
 class ConsolidationSettings(_Section):
     """How candidates are made and what lets one be published."""
 
+    outer_step: OuterStep = Field(
+        default=OuterStep.REPTILE, description="Whose outer step makes the slow weights: reptile, maml or meta-sgd."
+    )
     rate: float = Field(
         default=0.5, gt=0, le=1, description="Step of the slow weights towards the learner's: 1 copies them."
+    )
+    outer_updates: Count = Field(default=8, description="Gradient steps in one outer step of maml or meta-sgd.")
+    outer_limit_s: Duration = Field(
+        default=60.0, description="Time after which an outer step of maml or meta-sgd ends with the updates made."
+    )
+    inner_updates: Count = Field(
+        default=1, description="Ordinary updates of each family before maml's gradient is taken."
+    )
+    maml_rate: float = Field(default=1e-3, gt=0, le=1, description="Adam's rate of maml's outer updates.")
+    meta_sgd_rate: float = Field(
+        default=0.1, gt=0, le=1, description="Adam's rate at which meta-sgd learns the rate of each tensor."
     )
     tolerance: float = Field(
         default=0.05,

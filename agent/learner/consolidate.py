@@ -1,9 +1,8 @@
 """The consolidate job: a candidate from recent learning, scored on every family known, published without regression.
 
-The candidate's slow weights follow the learner's fast ones as Reptile's outer step does (Nichol et al. 2018,
-arXiv:1803.02999, eq. 1): φ ← φ + ε (W − φ), with φ the published parameters (``slow``), W the learner's (``fast``)
-and ε the ``rate``. The fast weights themselves are the second candidate, for when a point between is worse than
-either end.
+The candidate's slow weights come of an outer step from the published parameters towards the learner's fast ones
+(:mod:`agent.learner.outer_steps`). The fast weights themselves are the second candidate, for when a point between is
+worse than either end.
 """
 
 from __future__ import annotations
@@ -20,7 +19,8 @@ import torch
 from torch import Tensor
 
 from agent.learner.evaluate import has_declared_reference, known_scale, scale_of
-from agent.learner.faults import record_fault
+from agent.learner.faults import UnscoredError, record_fault
+from agent.learner.outer_steps import Proposal, slow_weights
 from agent.learner.scoring import GATE_TASKS, HeldOutReturns, held_out_returns
 from agent.learner.session import LearnerSession, as_arrays, held_out_trials, spaces_of
 from agent.rl2.policy import IncompatibleParametersError, RL2Policy, policy_from_initialization
@@ -37,10 +37,6 @@ LEAST_GAIN = 0.002
 """Gain of the mean score below which a candidate is not worth a version of its own."""
 
 KNOWN = (FamilyState.ACTIVE, FamilyState.PAUSED)
-
-
-class UnscoredError(Exception):
-    """A family that is known could not be scored, so nothing can be said of a candidate this time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +103,10 @@ def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
     published = _load(session, current)
     try:
         baseline = _baseline(session, families, current, published)
+        proposals = _proposals(session, families, current, published)
         candidates = [
-            _score(session, families, origin=origin, tensors=tensors, baseline=baseline)
-            for origin, tensors in _candidates(session, published)
+            _score(session, families, origin=proposal.origin, tensors=proposal.tensors, baseline=baseline)
+            for proposal in proposals
         ]
     except UnscoredError as unscored:
         return JobOutcome.SKIPPED, {"reason": str(unscored)}
@@ -129,7 +126,9 @@ def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
     reason = _reason(best, tolerance=tolerance, best_scores=best_scores)
     if not_scored := _not_scored(session):
         reason += f"; not scored: {', '.join(not_scored)}"
-    written = _write(session, best, current=current, is_accepted=bool(accepted), reason=reason)
+    written = _write(
+        session, best, current=current, is_accepted=bool(accepted), reason=reason, outer_rates=proposals[0].rates
+    )
     return JobOutcome.SUCCEEDED, {
         "outcome": str(written.state),
         "version": written.version,
@@ -157,27 +156,19 @@ def _best_scores(session: LearnerSession, families: list[Family]) -> dict[str, f
     return best
 
 
-def between(slow: Mapping[str, Tensor], fast: Mapping[str, Tensor], *, rate: float) -> dict[str, Tensor]:
-    """Reptile's outer step from ``slow`` towards ``fast``: φ + ε (W − φ), ε = ``rate``.
-
-    Parameters that ``slow`` does not have (a pair of spaces met since) or has in another shape are taken from
-    ``fast``; so are those that are not floating point.
-    """
-    return {
-        name: slow[name].lerp(value, rate)
-        if name in slow and slow[name].shape == value.shape and value.is_floating_point()
-        else value.clone()
-        for name, value in fast.items()
-    }
-
-
-def _candidates(session: LearnerSession, published: dict[str, Tensor] | None) -> list[tuple[str, dict[str, Tensor]]]:
-    fast = {name: value.detach().clone() for name, value in session.learner.initialization().items()}
-    if published is None:
-        return [("fast weights", fast)]
-    rate = session.settings.consolidation.rate
-    slow = between(published, fast, rate=rate)
-    return [(f"slow weights, rate {rate:g}", slow), ("fast weights", fast)]
+def _proposals(
+    session: LearnerSession,
+    families: list[Family],
+    current: Initialization | None,
+    published: dict[str, Tensor] | None,
+) -> list[Proposal]:
+    """What may be published: the outer step's parameters where there is something to step from, and the learner's."""
+    fast = session.learner.initialization()
+    own = Proposal(origin="fast weights", tensors=fast)
+    if current is None or published is None:
+        return [own]
+    rates = current.provenance.get("outer_rates", {})
+    return [slow_weights(session, families, published=published, fast=fast, rates=rates), own]
 
 
 def _load(session: LearnerSession, current: Initialization | None) -> dict[str, Tensor] | None:
@@ -277,7 +268,13 @@ def _score(
 
 
 def _write(
-    session: LearnerSession, best: Candidate, *, current: Initialization | None, is_accepted: bool, reason: str
+    session: LearnerSession,
+    best: Candidate,
+    *,
+    current: Initialization | None,
+    is_accepted: bool,
+    reason: str,
+    outer_rates: Mapping[str, float],
 ) -> Initialization:
     write = session.store.publish if is_accepted else session.store.reject
     written = write(
@@ -291,6 +288,7 @@ def _write(
             "config": session.learner.config.to_json(),
             "not_scored": _not_scored(session),
             "env_steps": {f.name: f.totals.env_steps for f in session.store.families()},
+            **({"outer_rates": dict(outer_rates)} if outer_rates else {}),
         },
         reason=reason,
         parent=None if current is None else current.version,

@@ -12,6 +12,10 @@ from memory.records import Family, FamilyState
 log = structlog.get_logger(__name__)
 
 
+class UnscoredError(Exception):
+    """A family that is known could not be played, so nothing can be said of a candidate this time."""
+
+
 def record_fault(session: LearnerSession, family: Family, error: EnvsError) -> int:
     """Close the family's worker, count the strike, and quarantine an active family when it has too many.
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from agent.learner.consolidate import Candidate, _best_scores, between, consolidate
+from agent.learner.consolidate import Candidate, _best_scores, consolidate
 from agent.learner.evaluate import evaluate
 from agent.learner.faults import quarantine_s, record_fault
 from agent.learner.heartbeat import JobInterruptedError
+from agent.learner.outer_steps import between
 from agent.learner.practise import practise
 from agent.learner.process import LearnerProcess
 from agent.learner.scoring import score_version

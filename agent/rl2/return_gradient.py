@@ -1,0 +1,116 @@
+"""The gradient of a policy's return, from trials that it has just played.
+
+∇J = E[ Σ_t ∇ log π(a_t | ·) A_t ]    (Williams 1992; Schulman et al. 2016, arXiv:1506.02438, eq. 1)
+
+The advantages' baseline is linear in the policy's own features and is fitted to the same trials by least squares, as
+the linear feature baseline of the policy-gradient forms of MAML is (Finn et al. 2017, arXiv:1703.03400, appendix A.2):
+it needs no critic that follows the parameters at which the gradient is asked. Advantages are in units of their root
+mean square, so that families of unlike rewards weigh alike in a mean over families (the papers' gradients are in
+units of return).
+
+Shapes: T steps, B trials, Y features, C cuts, R rows of valid steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from agent.rl2.advantages import trial_advantages
+from agent.rl2.policy import RL2Policy
+from agent.rl2.trials import TrialBatch
+
+RIDGE = 1e-3
+"""Weight of the fit's penalty, per row and in units of the features' mean square."""
+
+CHUNK_STEPS = 25_600
+"""Steps, padding included, whose graph is held at once."""
+
+
+def return_gradient(
+    policy: RL2Policy, trials: TrialBatch, *, discount: float, gae_lambda: float
+) -> dict[str, Float[Tensor, "..."]]:
+    """∇J by parameter name, of the mean over steps; zero where the trials' spaces do not use the parameter.
+
+    Args:
+        policy: it has just played the trials.
+        trials: training trials.
+        discount: γ.
+        gae_lambda: λ.
+
+    Raises:
+        ValueError: the trials are held out.
+    """
+    advantage = fitted_advantages(trials, discount=discount, gae_lambda=gae_lambda)
+    named = dict(policy.named_parameters())
+    gradient = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
+    num_valid = trials.is_valid.sum()
+    for rows in _chunks(trials):
+        num_steps = int(trials.lengths[rows].max())
+        output = policy.unroll(trials.spaces, trials.inputs.select(rows, num_steps))
+        log_prob = output.distribution.log_prob(trials.action[:num_steps].index_select(1, rows))
+        surrogate = (log_prob * advantage[:num_steps].index_select(1, rows)).sum() / num_valid
+        parts = torch.autograd.grad(surrogate, list(named.values()), allow_unused=True)
+        for name, part in zip(named, parts, strict=True):
+            if part is not None:
+                gradient[name] += part
+    return gradient
+
+
+@torch.no_grad()
+def fitted_advantages(trials: TrialBatch, *, discount: float, gae_lambda: float) -> Float[Tensor, "T B"]:
+    """Generalised advantages over a baseline fitted to the trials, in units of their root mean square; 0 in padding.
+
+    Raises:
+        ValueError: the trials are held out.
+    """
+    if trials.features is None or trials.cut is None or trials.cut_features is None:
+        raise ValueError("these trials are held out (Split.HELD_OUT): they may be scored, never learned from")
+    nothing = torch.zeros_like(trials.reward)
+    to_go = trial_advantages(
+        reward=trials.reward,
+        value=nothing,
+        final_value=nothing,
+        truncated=torch.zeros_like(trials.truncated),
+        is_valid=trials.is_valid,
+        discount=discount,
+        gae_lambda=1.0,
+    )
+    weights = _least_squares(trials.features[trials.is_valid], to_go[trials.is_valid])
+    value = _with_one(trials.features) @ weights
+    final_value = torch.zeros_like(value)
+    final_value.view(-1).index_copy_(0, trials.cut, _with_one(trials.cut_features) @ weights)
+    advantage = trial_advantages(
+        reward=trials.reward,
+        value=value,
+        final_value=final_value,
+        truncated=trials.truncated,
+        is_valid=trials.is_valid,
+        discount=discount,
+        gae_lambda=gae_lambda,
+    )
+    spread = advantage[trials.is_valid].square().mean().sqrt().clamp(min=1e-6)
+    return advantage / spread
+
+
+def _least_squares(features: Float[Tensor, "R Y"], target: Float[Tensor, " R"]) -> Float[Tensor, " Z"]:
+    """Weights of the features and of a constant (Z = Y + 1) that predict the target, by ridge regression."""
+    rows = _with_one(features).double()
+    gram = rows.t() @ rows
+    gram.diagonal().add_(RIDGE * gram.diagonal().mean().clamp(min=1e-6))
+    weights: Tensor = torch.linalg.solve(gram, rows.t() @ target.double())
+    return weights.to(features.dtype)
+
+
+def _with_one(features: Float[Tensor, "*N Y"]) -> Float[Tensor, "*N Z"]:
+    return torch.cat([features, torch.ones_like(features[..., :1])], dim=-1)
+
+
+def _chunks(trials: TrialBatch) -> Iterator[Tensor]:
+    """Rows of trials, as many at once as ``CHUNK_STEPS`` allow, of like length together."""
+    rows_at_once = max(1, CHUNK_STEPS // trials.num_steps)
+    order = trials.lengths.argsort(stable=True)
+    return (order[first : first + rows_at_once] for first in range(0, len(order), rows_at_once))
