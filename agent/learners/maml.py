@@ -168,12 +168,15 @@ class MAML:
         }
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> MAML:
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
+    ) -> MAML:
         """The learner that wrote these."""
         learner = cls(
             FewShotShapes.from_json(meta["shapes"]),
             MAMLConfig.from_json(meta["config"]),
             generator=torch.Generator().manual_seed(0),
+            device=device,
         )
         load_parameters(learner.network.named_parameters(), under_prefix("parameters", tensors))
         load_optimizer(learner._optimizer, learner.network.named_parameters(), tensors)

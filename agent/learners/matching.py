@@ -227,10 +227,12 @@ class MatchingLearner:
         }
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> MatchingLearner:
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
+    ) -> MatchingLearner:
         """The learner of which :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta` tell."""
         shapes, config = FewShotShapes.from_json(meta["shapes"]), MatchingConfig.from_json(meta["config"])
-        learner = cls(shapes, config, generator=torch.Generator())
+        learner = cls(shapes, config, generator=torch.Generator(), device=device)
         learner._training.load_tensors(tensors, num_updates=int(meta["num_updates"]))
         if RANDOM_STATE in tensors:
             learner._generator.set_state(tensors[RANDOM_STATE])

@@ -190,12 +190,15 @@ class MetaSGD:
         }
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> MetaSGD:
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
+    ) -> MetaSGD:
         """The learner that wrote these."""
         learner = cls(
             FewShotShapes.from_json(meta["shapes"]),
             MetaSGDConfig.from_json(meta["config"]),
             generator=torch.Generator().manual_seed(0),
+            device=device,
         )
         load_parameters(learner._named_learned(), under_prefix("parameters", tensors))
         load_optimizer(learner._optimizer, learner._named_learned(), tensors)

@@ -278,12 +278,15 @@ class Platipus:
         }
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Platipus:
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
+    ) -> Platipus:
         """The learner that wrote these."""
         learner = cls(
             FewShotShapes.from_json(meta["shapes"]),
             PlatipusConfig.from_json(meta["config"]),
             generator=torch.Generator().manual_seed(0),
+            device=device,
         )
         load_parameters(learner._named_learned(), under_prefix("parameters", tensors))
         load_optimizer(learner._optimizer, learner._named_learned(), tensors)

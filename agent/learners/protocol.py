@@ -102,6 +102,8 @@ class FewShotLearner(Protocol):
         ...
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> FewShotLearner:
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
+    ) -> FewShotLearner:
         """The learner of which :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta` tell."""
         ...

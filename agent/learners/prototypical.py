@@ -194,12 +194,15 @@ class PrototypicalLearner:
         }
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> PrototypicalLearner:
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
+    ) -> PrototypicalLearner:
         """The learner of which :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta` tell."""
         learner = cls(
             FewShotShapes.from_json(meta["shapes"]),
             PrototypicalConfig.from_json(meta["config"]),
             generator=torch.Generator(),
+            device=device,
         )
         learner._training.load_tensors(tensors, num_updates=int(meta["num_updates"]))
         return learner

@@ -50,6 +50,13 @@ LEARNERS: dict[str, LearnerEntry] = {
     "prototypical": LearnerEntry(module="prototypical", learner="PrototypicalLearner", config="PrototypicalConfig"),
     "versa": LearnerEntry(module="versa", learner="VersaLearner", config="VersaConfig"),
 }
+ALIASES = {"protonet": "prototypical"}
+"""Other names that people know a learner by."""
+
+
+def canonical_name(name: str) -> str:
+    """The name that a learner is registered by; a name that is none is returned as it is."""
+    return ALIASES.get(name, name)
 
 
 def build(
@@ -77,18 +84,21 @@ def build(
     return cast("FewShotLearner", learner(shapes, settings, generator=generator, device=device))
 
 
-def restore(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> FewShotLearner:
+def restore(
+    tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
+) -> FewShotLearner:
     """The learner that wrote these tensors: its whole state, or an initialization alone.
 
     Args:
         tensors: of ``to_tensors()`` or ``initialization()``.
         meta: of ``to_meta()``.
+        device: where its parameters shall live.
 
     Raises:
         UnknownLearnerError: there is none of the name in ``meta``.
     """
     learner, _ = _entry(str(meta.get("learner")), "restoring learner").load()
-    return cast("FewShotLearner", learner.from_tensors(tensors, meta))
+    return cast("FewShotLearner", learner.from_tensors(tensors, meta, device=device))
 
 
 def _entry(name: str, operation: str) -> LearnerEntry:

@@ -223,12 +223,15 @@ class Reptile:
         }
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Reptile:
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
+    ) -> Reptile:
         """The learner that wrote these."""
         learner = cls(
             FewShotShapes.from_json(meta["shapes"]),
             ReptileConfig.from_json(meta["config"]),
             generator=torch.Generator().manual_seed(0),
+            device=device,
         )
         load_parameters(learner.network.named_parameters(), under_prefix("parameters", tensors))
         learner._moments |= {name: v.clone() for name, v in under_prefix("inner_moments", tensors).items()}

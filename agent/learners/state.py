@@ -57,7 +57,11 @@ def load_optimizer(
     optimizer: torch.optim.Optimizer, parameters: Iterable[tuple[str, nn.Parameter]], tensors: Mapping[str, Tensor]
 ) -> None:
     """Give an optimiser the state that :func:`optimizer_to_tensors` wrote; without any, it stays fresh."""
+    counts_on_device = bool(optimizer.defaults.get("fused"))
     for name, parameter in parameters:
         state = under_prefix(f"optimizer.{name}", tensors)
         if state:
-            optimizer.state[parameter] = {key: value.detach().clone() for key, value in state.items()}
+            optimizer.state[parameter] = {
+                key: value.detach().clone().to("cpu" if key == "step" and not counts_on_device else parameter.device)
+                for key, value in state.items()
+            }

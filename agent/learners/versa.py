@@ -229,10 +229,12 @@ class VersaLearner:
         }
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> VersaLearner:
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
+    ) -> VersaLearner:
         """The learner of which :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta` tell."""
         shapes, config = FewShotShapes.from_json(meta["shapes"]), VersaConfig.from_json(meta["config"])
-        learner = cls(shapes, config, generator=torch.Generator())
+        learner = cls(shapes, config, generator=torch.Generator(), device=device)
         learner._training.load_tensors(tensors, num_updates=int(meta["num_updates"]))
         if RANDOM_STATE in tensors:
             learner._generator.set_state(tensors[RANDOM_STATE])
