@@ -2,20 +2,22 @@
 
 r_t = σ(W_ir x_t + b_ir + W_hr h_{t-1} + b_hr)
 z_t = σ(W_iz x_t + b_iz + W_hz h_{t-1} + b_hz)
-n_t = tanh(W_in x_t + b_in + r_t (W_hn h_{t-1} + b_hn))
+n_t = tanh(W_in x_t + b_in + r_t c_t),   c_t = W_hn h_{t-1} + b_hn
 h_t = (1 - z_t) n_t + z_t h_{t-1}
 
 (Cho et al. 2014, arXiv:1406.1078, in the form that ``torch.nn.GRU`` computes, with its parameter layout.)
 
 Why not ``torch.nn.GRU``: on CPUs its backward pass forms the weights' gradient step by step. Here the input's product
-is one for all steps, and so are the weights' gradients; what is left in the loop is one product and a handful of
-elementwise operations a step.
+is one for many steps, and so are the weights' gradients; what is left in the loop is the recurrent product and a
+handful of elementwise operations a step. Trials are walked in blocks of steps that a processor's cache holds: what one
+pass over memory leaves there, the next finds.
 
-Shapes: T steps, B trials, X input width, H hidden width.
+Shapes: T steps, B trials, X input width, H hidden width, S steps of a block, R rows of a block (S·B).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,95 +25,159 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+BLOCK_NUMBERS = 1 << 16
+"""S·B·H of a block: 256 KiB of float32."""
+
+
+def _blocks(num_steps: int, numbers_a_step: int) -> list[slice]:
+    length = max(1, BLOCK_NUMBERS // numbers_a_step)
+    return [slice(start, min(num_steps, start + length)) for start in range(0, num_steps, length)]
+
 
 class _GateFusedGRU(torch.autograd.Function):
-    """h_1 … h_T from the inputs' gates (W_i x_t + b_i for all t), h_0 and the recurrent weights."""
+    """h_1 … h_T from x_1 … x_T, h_0 and the weights."""
 
     @staticmethod
-    def forward(ctx: Any, input_gates: Tensor, initial: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        num_steps, num_trials, width = input_gates.shape
-        size = width // 3
-        hidden = input_gates.new_empty(num_steps + 1, num_trials, size)
+    def forward(  # noqa: PLR0917 (autograd's functions take tensors by position)
+        ctx: Any,
+        inputs: Tensor,
+        initial: Tensor,
+        weight_input: Tensor,
+        bias_input: Tensor,
+        weight_hidden: Tensor,
+        bias_hidden: Tensor,
+    ) -> Tensor:
+        num_steps, num_trials, _ = inputs.shape
+        size = weight_hidden.shape[1]
+        hidden = inputs.new_empty(num_steps + 1, num_trials, size)
         hidden[0] = initial
-        gates = input_gates.clone()
-        recurrent = torch.empty_like(gates)
-        weight_t = weight.t()
-        steps = zip(
-            hidden[:-1].unbind(),
-            hidden[1:].unbind(),
-            recurrent.unbind(),
-            recurrent[..., : 2 * size].unbind(),
-            recurrent[..., 2 * size :].unbind(),
-            gates[..., : 2 * size].unbind(),
-            gates[..., :size].unbind(),
-            gates[..., size : 2 * size].unbind(),
-            gates[..., 2 * size :].unbind(),
-            strict=True,
-        )
-        for before, after, recurrent_gates, recurrent_rz, candidate, rz, r, z, n in steps:
-            torch.addmm(bias, before, weight_t, out=recurrent_gates)
-            rz.add_(recurrent_rz).sigmoid_()
-            n.addcmul_(r, candidate).tanh_()
-            torch.lerp(n, before, z, out=after)
-        ctx.save_for_backward(hidden, gates, recurrent, weight)
+        gates = inputs.new_empty(num_steps, num_trials, 3 * size)
+        candidate = inputs.new_empty(num_steps, num_trials, size)
+        bias = torch.cat([bias_input[: 2 * size] + bias_hidden[: 2 * size], bias_input[2 * size :]])
+        for block in _blocks(num_steps, num_trials * size):
+            gate_rows = gates[block].view(-1, 3 * size)
+            torch.addmm(bias, inputs[block].flatten(0, 1), weight_input.t(), out=gate_rows)
+            _walk(hidden[block.start : block.stop + 1], gates[block], candidate[block],
+                  weight=weight_hidden, bias_new=bias_hidden[2 * size :])  # fmt: skip
+        ctx.save_for_backward(inputs, hidden, gates, candidate, weight_input, weight_hidden)
         return hidden[1:]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        hidden, gates, recurrent, weight = ctx.saved_tensors
-        num_steps, num_trials, width = gates.shape
-        size = width // 3
-        r, z, n = gates.unflatten(-1, (3, size)).unbind(-2)
-        # How each pre-activation moves with h_t, for all steps at once; the loop only carries dL/dh back.
-        slope = torch.empty_like(gates)
-        slope_r, slope_z, slope_n = slope.view(num_steps, num_trials, 3, size).unbind(-2)
-        slope_x = torch.mul(1 - z, torch.addcmul(torch.ones_like(n), n, n, value=-1))
-        torch.mul(slope_x, r, out=slope_n)
-        torch.mul(slope_n * (1 - r), recurrent[..., 2 * size :], out=slope_r)
-        torch.mul((hidden[:-1] - n).mul_(z), 1 - z, out=slope_z)
-        grads = grad_outputs[0].clone(memory_format=torch.contiguous_format)
-        grad_before = torch.zeros_like(hidden[0])
-        steps = zip(
-            grads.unbind(),
-            grads.unsqueeze(2).unbind(),
-            slope.unbind(),
-            slope.view(num_steps, num_trials, 3, size).unbind(),
-            z.unbind(),
-            strict=True,
-        )
-        for grad, grad_column, slope_t, slope_gates, z_t in reversed(list(steps)):
-            grad.add_(grad_before)
-            slope_gates.mul_(grad_column)
-            torch.mul(grad, z_t, out=grad_before)
-            grad_before.addmm_(slope_t, weight)
-        flat = slope.view(-1, width)
-        grad_weight = flat.t() @ hidden[:-1].reshape(-1, size)
-        grad_bias = flat.sum(0)
-        grad_input = slope
-        if ctx.needs_input_grad[0]:
-            torch.mul(slope_x, grads, out=slope_n)
-        return grad_input, grad_before, grad_weight, grad_bias
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, ...]:
+        inputs, hidden, gates, candidate, weight_input, weight_hidden = ctx.saved_tensors
+        num_steps, num_trials, size = candidate.shape
+        grads = torch.cat([torch.zeros_like(hidden[:1]), grad_outputs[0]])
+        grad_inputs = torch.empty_like(inputs)
+        grad_weight_input, grad_weight_hidden = torch.zeros_like(weight_input), torch.zeros_like(weight_hidden)
+        grad_bias, grad_bias_new = inputs.new_zeros(3 * size), inputs.new_zeros(size)
+        blocks = _blocks(num_steps, num_trials * size)
+        slopes = inputs.new_empty(blocks[0].stop, num_trials, 3, size)
+        for block in reversed(blocks):
+            slope = slopes[: block.stop - block.start]
+            slope_new = _slopes(hidden[block], gates[block], candidate[block], out=slope)
+            z = gates[block][..., size : 2 * size]
+            _walk_back(grads[block.start : block.stop + 1], slope, z, weight=weight_hidden)
+            rows = slope.view(-1, 3 * size)
+            grad_bias_new += slope[:, :, 2].sum((0, 1))
+            grad_weight_hidden.addmm_(rows.t(), hidden[block].view(-1, size))
+            # From here on in terms of the input's gates: they differ from the recurrent ones in n's alone.
+            torch.mul(slope_new, grads[block.start + 1 : block.stop + 1], out=slope[:, :, 2])
+            grad_bias += rows.sum(0)
+            grad_weight_input.addmm_(rows.t(), inputs[block].flatten(0, 1))
+            torch.mm(rows, weight_input, out=grad_inputs[block].view(-1, inputs.shape[-1]))
+        grad_bias_hidden = torch.cat([grad_bias[: 2 * size], grad_bias_new])
+        return grad_inputs, grads[0], grad_weight_input, grad_bias, grad_weight_hidden, grad_bias_hidden
 
 
-def gate_fused_gru(
-    input_gates: Float[Tensor, "T B G"],
-    initial: Float[Tensor, "B H"],
-    weight: Float[Tensor, "G H"],
-    bias: Float[Tensor, " G"],
-) -> Float[Tensor, "T B H"]:
-    """Run a GRU over T steps.
+def _walk(hidden: Tensor, gates: Tensor, candidate: Tensor, *, weight: Tensor, bias_new: Tensor) -> None:
+    """The steps of a block, in place.
 
     Args:
-        input_gates: W_i x_t + b_i, gates in the order r, z, n (G = 3H).
+        hidden: [S + 1, B, H], of which the first is given.
+        gates: [S, B, 3H] the inputs' share and every bias but b_hn; becomes r, z and n.
+        candidate: [S, B, H] becomes c.
+        weight: W_h.
+        bias_new: b_hn.
+    """
+    size = candidate.shape[-1]
+    weight_gates_t, weight_new_t = weight[: 2 * size].t(), weight[2 * size :].t()
+    steps: Sequence[Sequence[Tensor]] = (
+        hidden[:-1].unbind(), hidden[1:].unbind(), gates[..., : 2 * size].unbind(), gates[..., :size].unbind(),
+        gates[..., size : 2 * size].unbind(), gates[..., 2 * size :].unbind(), candidate.unbind(),
+    )  # fmt: skip
+    for before, after, rz, r, z, n, c in zip(*steps, strict=True):
+        rz.addmm_(before, weight_gates_t).sigmoid_()
+        torch.addmm(bias_new, before, weight_new_t, out=c)
+        n.addcmul_(r, c).tanh_()
+        torch.lerp(n, before, z, out=after)
+
+
+def _slopes(before: Tensor, gates: Tensor, candidate: Tensor, *, out: Tensor) -> Tensor:
+    """How the pre-activations move with h_t.
+
+    Args:
+        before: [S, B, H] h_{t-1}.
+        gates: [S, B, 3H] r, z and n.
+        candidate: [S, B, H] c.
+        out: [S, B, 3, H] takes the slopes of r, z and c.
+
+    Returns:
+        [S, B, H] the slope of what the input adds to n.
+    """
+    r, z, n = gates.unflatten(-1, (3, -1)).unbind(2)
+    slope_r, slope_z, slope_c = out.unbind(2)
+    rest = 1.0 - z
+    slope_n = torch.addcmul(rest, rest * n, n, value=-1.0)
+    torch.mul(slope_n, r, out=slope_c)
+    of_r = slope_c * candidate
+    torch.addcmul(of_r, of_r, r, value=-1.0, out=slope_r)
+    torch.mul((before - n).mul_(z), rest, out=slope_z)
+    return slope_n
+
+
+def _walk_back(grads: Tensor, slope: Tensor, z: Tensor, *, weight: Tensor) -> None:
+    """Carry the gradient back over the steps of a block, in place.
+
+    Args:
+        grads: [S + 1, B, H] dL/dh as the outputs have it; all but the first get what later steps add in this block.
+        slope: [S, B, 3, H] becomes dL of the pre-activations.
+        z: [S, B, H].
+        weight: W_h.
+    """
+    steps: Sequence[Sequence[Tensor]] = (
+        grads[:-1].unbind(), grads[1:].unbind(), grads[1:].unsqueeze(2).unbind(),
+        slope.unbind(), slope.flatten(2).unbind(), z.unbind(),
+    )  # fmt: skip
+    for grad_before, grad, grad_column, slope_gates, flat, z_t in reversed(list(zip(*steps, strict=True))):
+        slope_gates.mul_(grad_column)
+        grad_before.addcmul_(grad, z_t).addmm_(flat, weight)
+
+
+def gate_fused_gru(  # noqa: PLR0917
+    inputs: Float[Tensor, "T B X"],
+    initial: Float[Tensor, "B H"],
+    weight_input: Float[Tensor, "G X"],
+    bias_input: Float[Tensor, " G"],
+    weight_hidden: Float[Tensor, "G H"],
+    bias_hidden: Float[Tensor, " G"],
+) -> Float[Tensor, "T B H"]:
+    """Run a GRU over T steps. Gates are in the order r, z, n (G = 3H).
+
+    Args:
+        inputs: x_1 … x_T.
         initial: h_0.
-        weight: W_h, gates in the same order.
-        bias: b_h.
+        weight_input: W_i.
+        bias_input: b_i.
+        weight_hidden: W_h.
+        bias_hidden: b_h.
 
     Returns:
         h_1 … h_T.
     """
-    result: Tensor = _GateFusedGRU.apply(input_gates, initial, weight, bias)  # type: ignore[no-untyped-call]
+    result: Tensor = _GateFusedGRU.apply(  # type: ignore[no-untyped-call]
+        inputs, initial, weight_input, bias_input, weight_hidden, bias_hidden
+    )
     return result
 
 
@@ -138,8 +204,7 @@ class GRUCore(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "T B X"], initial: Float[Tensor, "B H"]) -> Float[Tensor, "T B H"]:
         """h_1 … h_T."""
-        input_gates = nn.functional.linear(inputs, self.weight_input, self.bias_input)
-        return gate_fused_gru(input_gates, initial, self.weight_hidden, self.bias_hidden)
+        return gate_fused_gru(inputs, initial, self.weight_input, self.bias_input, self.weight_hidden, self.bias_hidden)
 
     def step(self, inputs: Float[Tensor, "B X"], hidden: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
         """h_t from x_t and h_{t-1}, without a graph of its own."""

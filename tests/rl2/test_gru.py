@@ -1,25 +1,36 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
+from agent.rl2 import gru
 from agent.rl2.gru import GRUCore, gate_fused_gru
 
 
-def random_gru(num_steps: int = 6, num_trials: int = 3, size: int = 5) -> tuple[torch.Tensor, ...]:
+def random_gru(num_steps: int = 6, num_trials: int = 3, width: int = 4, size: int = 5) -> tuple[torch.Tensor, ...]:
+    """x, h_0, W_i, b_i, W_h, b_h."""
     generator = torch.Generator().manual_seed(1)
 
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64, requires_grad=True)
 
-    return draw(num_steps, num_trials, 3 * size), draw(num_trials, size), draw(3 * size, size), draw(3 * size)
+    weights = draw(3 * size, width), draw(3 * size), draw(3 * size, size), draw(3 * size)
+    return draw(num_steps, num_trials, width), draw(num_trials, size), *weights
 
 
-def plain_gru(gates: torch.Tensor, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+def plain_gru(  # noqa: PLR0917
+    inputs: torch.Tensor,
+    hidden: torch.Tensor,
+    weight_input: torch.Tensor,
+    bias_input: torch.Tensor,
+    weight_hidden: torch.Tensor,
+    bias_hidden: torch.Tensor,
+) -> torch.Tensor:
     outputs = []
-    for gate in gates:
-        recurrent = hidden @ weight.t() + bias
-        (ir, iz, inn), (hr, hz, hn) = gate.chunk(3, -1), recurrent.chunk(3, -1)
+    for step in inputs:
+        gates, recurrent = step @ weight_input.t() + bias_input, hidden @ weight_hidden.t() + bias_hidden
+        (ir, iz, inn), (hr, hz, hn) = gates.chunk(3, -1), recurrent.chunk(3, -1)
         r, z = torch.sigmoid(ir + hr), torch.sigmoid(iz + hz)
         hidden = (1 - z) * torch.tanh(inn + r * hn) + z * hidden
         outputs.append(hidden)
@@ -30,9 +41,14 @@ def test_gradients_of_the_fused_gru_pass_gradcheck_in_float64() -> None:
     assert torch.autograd.gradcheck(gate_fused_gru, random_gru())
 
 
-def test_gradients_of_the_fused_gru_are_those_of_autograd_in_float64() -> None:
+@pytest.mark.parametrize("block_steps", [1, 7, 30, 100], ids=lambda steps: f"blocks_of_{steps}")
+def test_gradients_of_the_fused_gru_are_those_of_autograd_in_float64(
+    block_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gru, "BLOCK_NUMBERS", block_steps * 3 * 5)
     inputs = random_gru(num_steps=30)
     weights = torch.randn(30, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(gate_fused_gru(*inputs), plain_gru(*inputs))
     for fused, plain in zip(
         torch.autograd.grad((gate_fused_gru(*inputs) * weights).sum(), inputs),
         torch.autograd.grad((plain_gru(*inputs) * weights).sum(), inputs),
