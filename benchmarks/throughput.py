@@ -3,9 +3,12 @@
 - learnd on 5-arm bandits (tensor-native) by hidden size and trial length, and on the varied CartPole through a worker.
 - sb3-contrib's RecurrentPPO on CartPole: an LSTM shared by actor and critic, 16 environments, 128 steps each, at the
   sizes and epochs given. Its steps are collected and trained on as by its own `learn`.
+- The same training in compiled JAX (`benchmarks.jax_bandits`) on 5-arm bandits, beside learnd with as many trials and
+  minibatches, without reads (the same algorithm) and with them.
 
 One core (one thread; the worker's processor time counts), steps per CPU-second first: wall time on shared machines says
-more of the neighbours. Without sb3-contrib (`pip install learnd[bench]`) the peer is left out and said to be.
+more of the neighbours. Without sb3-contrib (`pip install learnd[bench]`) or JAX (`learnd[jax]`, or `--jax-python` with
+an interpreter that has it) that peer is left out and said to be.
 
 Run: ``python -m benchmarks.throughput [--hidden 64 128 256] [--lengths 10 100 1000] [--seconds 10] [--json FILE]``.
 """
@@ -15,6 +18,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,6 +33,7 @@ from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner
 from agent.rl2.rollout import collect_trials
 from agent.rl2.trials import num_env_steps
+from benchmarks.jax_bandits import JAX_HINT, Peer, jax_rate
 from envs.default_stream import default_stream
 from envs.family import FamilySpec, Split
 from envs.registry import open_tasks
@@ -174,6 +179,56 @@ def peer_rate(*, hidden_size: int, num_epochs: int, seconds: float) -> Rate:
     )
 
 
+def bandits_beside_jax(hidden_size: int, num_pulls: int, *, seconds: float, jax_python: str) -> list[Rate]:
+    """The compiled peer, then learnd without reads (the same algorithm) and with them; empty without JAX."""
+    peer = Peer.of_size(hidden_size, num_pulls)
+    found = jax_rate(peer, seconds=seconds, python=jax_python)
+    if found is None:
+        return []
+    label = f"bandits, {num_pulls} pulls, {peer.num_trials} trials"
+    jax = Rate(
+        name=f"JAX {label}",
+        hidden_size=hidden_size,
+        num_epochs=peer.num_epochs,
+        steps=found.steps,
+        rollout_cpu_s=found.rollout_cpu_s,
+        update_cpu_s=found.cpu_s - found.rollout_cpu_s,
+        wall_s=found.wall_s,
+    )
+    config = RL2Config(
+        hidden_size=hidden_size,
+        input_size=hidden_size,
+        critic_size=hidden_size,
+        num_epochs=peer.num_epochs,
+        minibatch_steps=num_pulls * peer.num_trials // peer.num_minibatches,
+    )
+    spec = next(spec for spec in default_stream() if spec.name == "bandits")
+    spec = replace(spec, episodes_per_trial=num_pulls)
+    own = (
+        learnd_rate(
+            spec,
+            replace(config, reads=reads),
+            num_trials=peer.num_trials,
+            seconds=seconds,
+            label=label if reads else f"{label}, no reads",
+        )
+        for reads in (False, True)
+    )
+    return [jax, *own]
+
+
+def jax_ratios(rates: list[Rate]) -> dict[str, float]:
+    """Trained steps per CPU-second, learnd to JAX of the same size, pulls and trials."""
+    found = {}
+    for peer in (rate for rate in rates if rate.name.startswith("JAX")):
+        label = peer.name.removeprefix("JAX ")
+        for own in (rate for rate in rates if rate.name.startswith(f"learnd {label}")):
+            if own.hidden_size == peer.hidden_size:
+                key = f"hidden size {own.hidden_size}, {own.name.removeprefix('learnd ')}"
+                found[key] = round(own.per_cpu_s / peer.per_cpu_s, 2)
+    return found
+
+
 def measure(hidden_sizes: list[int], lengths: list[int], *, seconds: float, console: Console) -> list[Rate]:
     """Every rate, one after another."""
     by_name = {spec.name: spec for spec in default_stream()}
@@ -216,19 +271,24 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--lengths", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--seconds", type=float, default=10.0, help="CPU-seconds for each rate")
+    parser.add_argument("--jax-python", default=sys.executable, help="an interpreter that has jax and optax")
     parser.add_argument("--json", type=Path, help="write the report here too")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rates = measure(arguments.hidden, arguments.lengths, seconds=arguments.seconds, console=Console(stderr=True))
-    found = ratios(rates)
+    for hidden_size in arguments.hidden:
+        for pulls in (10, 100):
+            rates += bandits_beside_jax(hidden_size, pulls, seconds=arguments.seconds, jax_python=arguments.jax_python)
+    found, found_jax = ratios(rates), jax_ratios(rates)
     console = Console()
     console.print("ratio of learnd to RecurrentPPO, CartPole:", found or "no peer")
+    console.print("ratio of learnd to compiled JAX, bandits:", found_jax or f"no peer: {JAX_HINT}")
     table = Table("what", "hidden size", "trained steps / CPU-s", "rollout steps / CPU-s", "update steps / CPU-s")
     for rate in rates:
         parts = (rate.per_cpu_s, rate.steps / rate.rollout_cpu_s, rate.steps / rate.update_cpu_s)
         table.add_row(rate.name, str(rate.hidden_size), *(f"{part:,.0f}" for part in parts))
     console.print(table)
-    report: dict[str, Any] = {"ratios": found, "rates": [asdict(rate) for rate in rates]}
+    report: dict[str, Any] = {"ratios": found, "jax_ratios": found_jax, "rates": [asdict(rate) for rate in rates]}
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
 
