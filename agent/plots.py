@@ -42,6 +42,7 @@ METRIC_LABELS = {
     CurveMetric.TRIAL_RETURN: "trial return in practice",
     CurveMetric.EPISODE_RETURN: "held-out episode return",
     CurveMetric.LOSS: "loss",
+    CurveMetric.UNCERTAINTY: "uncertainty about held-out tasks",
 }
 
 
@@ -103,17 +104,22 @@ def draw_png(
     """
     from matplotlib import rc_context
 
-    with rc_context(_style()):
-        figure = _page(curves, metric=metric, axis=axis, title=title)
-        partial = file.with_name(f".{file.name}.partial")
-        try:
-            figure.savefig(partial, format="png", dpi=130, facecolor="white")
-            partial.replace(file)
-        finally:
-            partial.unlink(missing_ok=True)
+    with rc_context(page_style()):
+        save_png(_page(curves, metric=metric, axis=axis, title=title), file)
 
 
-def _style() -> Any:
+def save_png(figure: Figure, file: Path) -> None:
+    """Write a figure as PNG; the file is replaced whole or not at all."""
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        figure.savefig(partial, format="png", dpi=130, facecolor="white")
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def page_style() -> Any:
+    """Matplotlib's settings for every page of curves."""
     return {
         "font.family": "DejaVu Sans",
         "font.size": 9,
@@ -184,7 +190,7 @@ def _draw_curve(axes: Axes, family: FamilyCurves, *, metric: CurveMetric, axis: 
         _say_nothing_yet(axes, "not measured yet")
         return
     for index, (label, points) in enumerate(lines.items()):
-        _draw_line(axes, points, axis=axis, colour=_colour(index, len(lines)), label=_line_label(metric, label))
+        _draw_line(axes, points, axis=axis, colour=line_colour(index, len(lines)), label=_line_label(metric, label))
     if metric is CurveMetric.EVAL_SCORE:
         _mark_score_scale(axes)
     if axis is XAxis.ENV_STEPS:
@@ -311,7 +317,8 @@ def _say_nothing_yet(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=FAINT)
 
 
-def _colour(index: int, num_lines: int) -> Any:
+def line_colour(index: int, num_lines: int) -> Any:
+    """The colour of one of so many lines."""
     if num_lines <= len(CYCLE):
         return CYCLE[index]
     from matplotlib import colormaps

@@ -206,6 +206,7 @@ class EvaluationSettings(_Section):
 
     trials_tensor: Count = Field(default=512, description="Held-out trials per evaluation of a tensor family.")
     trials_gymnasium: Count = Field(default=32, description="Held-out trials per evaluation of a Gymnasium family.")
+    trials_few_shot: Count = Field(default=128, description="Held-out tasks per evaluation of a few-shot family.")
 
 
 class OuterStep(StrEnum):
@@ -243,6 +244,41 @@ class ConsolidationSettings(_Section):
     )
     trials_tensor: Count = Field(default=1024, description="Held-out trials per candidate of a tensor family.")
     trials_gymnasium: Count = Field(default=64, description="Held-out trials per candidate of a Gymnasium family.")
+    trials_few_shot: Count = Field(default=256, description="Held-out tasks per candidate of a few-shot family.")
+
+
+class FewShotLearnerName(StrEnum):
+    """The few-shot learners, as ``agent.learners.registry`` names them."""
+
+    PROTONET = "protonet"
+    MATCHING = "matching"
+    MAML = "maml"
+    REPTILE = "reptile"
+    META_SGD = "meta-sgd"
+    PLATIPUS = "platipus"
+    VERSA = "versa"
+
+
+class FewShotSettings(_Section):
+    """How few-shot families are practised."""
+
+    learner: FewShotLearnerName = Field(
+        default=FewShotLearnerName.PROTONET,
+        description="Learner of a family of images that is fed without naming one.",
+    )
+    regression_learner: FewShotLearnerName = Field(
+        default=FewShotLearnerName.MAML,
+        description="Learner of a family of regressions that is fed without naming one.",
+    )
+    planned_updates: Count = Field(
+        default=20_000, description="Updates over which a few-shot learner's rate falls; then it stays where it is."
+    )
+
+    @model_validator(mode="after")
+    def _regression_is_learned(self) -> Self:
+        if self.regression_learner in {FewShotLearnerName.PROTONET, FewShotLearnerName.MATCHING}:
+            raise ValueError("a regression_learner that learns regressions: maml, reptile, meta-sgd, platipus, versa")
+        return self
 
 
 class StreamSettings(_Section):
@@ -278,6 +314,7 @@ class Settings(BaseSettings):
     workers: WorkersSettings = WorkersSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     consolidation: ConsolidationSettings = ConsolidationSettings()
+    few_shot: FewShotSettings = FewShotSettings()
     stream: StreamSettings = StreamSettings()
 
     _file: Path | None = PrivateAttr(None)

@@ -87,7 +87,14 @@ class CurveMetric(StrEnum):
     EVAL_RETURN = "eval_return"
     TRIAL_RETURN = "trial_return"
     EPISODE_RETURN = "episode_return"
-    """Held-out return of one episode of the trial; the label is the episode's index from 0."""
+    """Held-out return of one episode of the trial; the label is the episode's index from 0.
+
+    Of a few-shot family: held-out return after so many shots; the label is their number.
+    """
+
+    UNCERTAINTY = "uncertainty"
+    """How far the solutions that a few-shot learner's posterior holds possible differ on held-out tasks: predictive
+    entropy in nats (classification) or a standard deviation (regression); the label is the number of shots."""
 
     LOSS = "loss"
     """The label is the part of the loss."""

@@ -17,7 +17,7 @@ from memory.parameters import ParameterFolder, write_durably
 from memory.records import FamilyScore, FamilyState, Initialization
 
 if TYPE_CHECKING:
-    from agent.learner.scoring import VersionScore
+    from agent.learner.version_scores import VersionScore
     from memory.store import Store
 
 policy_app = typer.Typer(help="See, compare, take out and roll back what was published.", no_args_is_help=True)
@@ -189,7 +189,7 @@ def _score(
     invocation: Invocation, store: Store, version: Initialization, families: Sequence[str], trials: int | None
 ) -> list[VersionScore]:
     """Score a version in this process."""
-    from agent.learner.scoring import score_version
+    from agent.learner.version_scores import score_version
 
     with invocation.progress() as progress:
         heading = f"scoring version {version.version}"

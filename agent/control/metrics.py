@@ -101,6 +101,7 @@ def _curve_metrics(snapshot: Snapshot) -> Iterator[Metric]:
         ("learnd_trial_return", "Mean return of a practised trial.", CurveMetric.TRIAL_RETURN, None),
         ("learnd_episode_return", "Held-out return per episode of the trial.", CurveMetric.EPISODE_RETURN, "episode"),
         ("learnd_loss", "Loss of the newest update, by part.", CurveMetric.LOSS, "part"),
+        ("learnd_uncertainty", "How unsure a posterior is of held-out tasks.", CurveMetric.UNCERTAINTY, "shots"),
     ):
         samples: Samples = {
             (stored.family, *((stored.point.label,) if label else ())): stored.point.value

@@ -2,14 +2,15 @@
 
 The candidate's slow weights come of an outer step from the published parameters towards the learner's fast ones
 (:mod:`agent.learner.outer_steps`). The fast weights themselves are the second candidate, for when a point between is
-worse than either end.
+worse than either end. Few-shot families have parameters of their own and are decided one by one
+(:mod:`agent.learner.consolidate_few_shot`); every candidate holds what was chosen of them.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -18,8 +19,10 @@ import structlog
 import torch
 from torch import Tensor
 
+from agent.learner.consolidate_few_shot import Chosen, choose_few_shot
 from agent.learner.evaluate import has_declared_reference, known_scale, scale_of
 from agent.learner.faults import UnscoredError, record_fault
+from agent.learner.few_shot_learners import is_few_shot, without_parts
 from agent.learner.outer_steps import Proposal, slow_weights
 from agent.learner.scoring import GATE_TASKS, HeldOutReturns, held_out_returns
 from agent.learner.session import LearnerSession, as_arrays, held_out_trials, spaces_of
@@ -87,6 +90,21 @@ class Candidate:
         ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Field:
+    """All that one consolidation chooses from.
+
+    Attributes:
+        candidates: scored on every family.
+        chosen: the few-shot families' part of each of them.
+        outer_rates: Meta-SGD's rates, for the next step to go on from.
+    """
+
+    candidates: list[Candidate]
+    chosen: list[Chosen]
+    outer_rates: dict[str, float]
+
+
 def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
     """Publish what was learned since the last version if something was gained and no family falls.
 
@@ -100,22 +118,17 @@ def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
     families = [f for f in session.store.families() if f.totals.meta_updates > 0 and _can_be_asked(session, f)]
     if not families:
         return JobOutcome.SKIPPED, {"reason": "no family has been practised yet"}
-    published = _load(session, current)
+    best_scores = _best_scores(session, families)
     try:
-        baseline = _baseline(session, families, current, published)
-        proposals = _proposals(session, families, current, published)
-        candidates = [
-            _score(session, families, origin=proposal.origin, tensors=proposal.tensors, baseline=baseline)
-            for proposal in proposals
-        ]
+        field = _field(session, families, current, best_scores)
     except UnscoredError as unscored:
         return JobOutcome.SKIPPED, {"reason": str(unscored)}
-    scored = [candidate for candidate in candidates if candidate.scores]
+    scored = [candidate for candidate in field.candidates if candidate.scores]
     if not scored:
         return JobOutcome.SKIPPED, {"reason": "no family could be scored"}
     if session.store.current_initialization() != current:
         return JobOutcome.SKIPPED, {"reason": "another version was made current meanwhile"}
-    tolerance, best_scores = session.settings.consolidation.tolerance, _best_scores(session, families)
+    tolerance = session.settings.consolidation.tolerance
     accepted = [candidate for candidate in scored if not candidate.fallen(tolerance, best_scores)]
     best = max(accepted or scored, key=lambda candidate: candidate.mean_score)
     scores = {score.family: round(score.score, 4) for score in best.scores}
@@ -126,15 +139,56 @@ def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
     reason = _reason(best, tolerance=tolerance, best_scores=best_scores)
     if not_scored := _not_scored(session):
         reason += f"; not scored: {', '.join(not_scored)}"
-    written = _write(
-        session, best, current=current, is_accepted=bool(accepted), reason=reason, outer_rates=proposals[0].rates
-    )
+    written = _write(session, best, field, current=current, is_accepted=bool(accepted), reason=reason)
     return JobOutcome.SUCCEEDED, {
         "outcome": str(written.state),
         "version": written.version,
         "reason": written.reason,
         "scores": scores,
     }
+
+
+def _field(
+    session: LearnerSession, families: list[Family], current: Initialization | None, best_scores: Mapping[str, float]
+) -> _Field:
+    """Score every candidate on every family.
+
+    Raises:
+        UnscoredError: a family could not be scored.
+        JobInterruptedError: control has asked to stop.
+    """
+    played = [family for family in families if not is_few_shot(family)]
+    published = _load(session, current)
+    chosen = choose_few_shot(
+        session, [family for family in families if is_few_shot(family)], current=current, published=published
+    )
+    baseline = _baseline(session, played, current, published)
+    proposals = _proposals(session, played, current, published)
+    candidates = [_score(session, played, proposal, baseline=baseline, chosen=chosen) for proposal in proposals]
+    tolerance = session.settings.consolidation.tolerance
+    if _can_stand_still(session, current, published, chosen) and all(
+        c.fallen(tolerance, best_scores) for c in candidates
+    ):
+        before = Proposal(origin="published policy", tensors=without_parts(published or {}))
+        candidates.append(_score(session, played, before, baseline=baseline, chosen=chosen))
+    return _Field(candidates=candidates, chosen=chosen, outer_rates=proposals[0].rates)
+
+
+def _can_stand_still(
+    session: LearnerSession,
+    current: Initialization | None,
+    published: dict[str, Tensor] | None,
+    chosen: Sequence[Chosen],
+) -> bool:
+    """Whether the published policy could be published again for the sake of few-shot families."""
+    if current is None or published is None or current.provenance.get("config") != _as_stored(session.config.to_json()):
+        return False
+    return any(part.score is not None for part in chosen)
+
+
+def _as_stored(values: dict[str, Any]) -> Any:
+    """JSON values as they come back from the store."""
+    return json.loads(json.dumps(values))
 
 
 def _best_scores(session: LearnerSession, families: list[Family]) -> dict[str, float]:
@@ -165,7 +219,7 @@ def _proposals(
     """What may be published: the outer step's parameters where there is something to step from, and the learner's."""
     fast = session.learner.initialization()
     own = Proposal(origin="fast weights", tensors=fast)
-    if current is None or published is None:
+    if current is None or published is None or not families:
         return [own]
     rates = current.provenance.get("outer_rates", {})
     return [slow_weights(session, families, published=published, fast=fast, rates=rates), own]
@@ -239,12 +293,13 @@ def _returns(session: LearnerSession, families: list[Family], tensors: dict[str,
 def _score(
     session: LearnerSession,
     families: list[Family],
+    proposal: Proposal,
     *,
-    origin: str,
-    tensors: dict[str, Tensor],
     baseline: Mapping[str, float],
+    chosen: Sequence[Chosen],
 ) -> Candidate:
-    returns = _returns(session, families, tensors)
+    """A proposal scored on the families that are played, with the few-shot families' part beside it."""
+    returns = _returns(session, families, proposal.tensors)
     scores = []
     for family in families:
         if family.name not in returns:
@@ -264,22 +319,27 @@ def _score(
                 num_trials=len(scored.trials),
             )
         )
-    return Candidate(origin=origin, tensors=tensors, scores=tuple(scores))
+    tensors = dict(proposal.tensors)
+    for part in chosen:
+        tensors |= part.tensors
+    answered = (part.score for part in chosen if part.score is not None)
+    return Candidate(origin=proposal.origin, tensors=tensors, scores=(*scores, *answered))
 
 
 def _write(
     session: LearnerSession,
     best: Candidate,
+    field: _Field,
     *,
     current: Initialization | None,
     is_accepted: bool,
     reason: str,
-    outer_rates: Mapping[str, float],
 ) -> Initialization:
+    few_shot = {part.family: part.described for part in field.chosen}
     write = session.store.publish if is_accepted else session.store.reject
     written = write(
         as_arrays(best.tensors),
-        metadata=_metadata(session),
+        metadata=_metadata(session, few_shot),
         scores=best.scores,
         provenance={
             "learner": "rl2",
@@ -288,7 +348,8 @@ def _write(
             "config": session.learner.config.to_json(),
             "not_scored": _not_scored(session),
             "env_steps": {f.name: f.totals.env_steps for f in session.store.families()},
-            **({"outer_rates": dict(outer_rates)} if outer_rates else {}),
+            **({"outer_rates": field.outer_rates} if field.outer_rates else {}),
+            **({"few_shot": few_shot} if few_shot else {}),
         },
         reason=reason,
         parent=None if current is None else current.version,
@@ -312,18 +373,22 @@ def _can_be_asked(session: LearnerSession, family: Family) -> bool:
     return family.state in KNOWN and not is_broken_aside
 
 
-def _metadata(session: LearnerSession) -> dict[str, str]:
-    """What whoever loads the file needs to act by it: the settings, and each family's spaces and trial."""
+def _metadata(session: LearnerSession, few_shot: dict[str, Any]) -> dict[str, str]:
+    """What whoever loads the file needs to act by it: the settings, and each family's spaces and trial.
+
+    Of few-shot families: each one's learner, and where its tensors stand.
+    """
     families = {
         family.name: {"spaces": family.spaces, "episodes_per_trial": family.spec["episodes_per_trial"]}
         for family in session.store.families()
-        if family.spaces is not None and session.learner.policy.knows(spaces_of(family))
+        if family.spaces is not None and not is_few_shot(family) and session.learner.policy.knows(spaces_of(family))
     }
     return {
         "learner": "rl2",
         "learnd": version("learnd"),
         "config": json.dumps(session.config.to_json()),
         "families": json.dumps(families),
+        **({"few_shot": json.dumps(few_shot)} if few_shot else {}),
     }
 
 

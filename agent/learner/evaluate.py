@@ -8,7 +8,9 @@ from typing import Any
 import structlog
 
 from agent.learner.faults import record_fault
-from agent.learner.scoring import EVALUATION_TASKS, evaluation_points, held_out_returns, score_of
+from agent.learner.few_shot_learners import is_few_shot
+from agent.learner.few_shot_scoring import held_out_tasks
+from agent.learner.scoring import EVALUATION_TASKS, HeldOutReturns, evaluation_points, held_out_returns, score_of
 from agent.learner.session import LearnerSession, held_out_trials, learner_name, spaces_of
 from envs.errors import EnvsError
 from memory.errors import FamilyNotFoundError
@@ -39,7 +41,7 @@ def evaluate(session: LearnerSession, families: list[Family]) -> dict[str, Any]:
     """
     scores: dict[str, float] = {}
     for family in families:
-        if learner_name(family) not in session.learner.families:
+        if not is_few_shot(family) and learner_name(family) not in session.learner.families:
             session.learner.add_family(learner_name(family), spaces_of(family))
         try:
             scores[family.name] = _evaluate_one(session, family)
@@ -51,17 +53,33 @@ def evaluate(session: LearnerSession, families: list[Family]) -> dict[str, Any]:
 
 
 def _evaluate_one(session: LearnerSession, family: Family) -> float:
-    returns = held_out_returns(
+    returns = _few_shot_returns(session, family) if is_few_shot(family) else _trial_returns(session, family)
+    scale = scale_of(session, family, best_return=returns.mean)
+    points = evaluation_points(returns, random_return=scale.random_return, reference_return=scale.reference_return)
+    session.store.commit_evaluation(family.name, points)
+    return next(point.value for point in points if point.metric is CurveMetric.EVAL_SCORE)
+
+
+def _trial_returns(session: LearnerSession, family: Family) -> HeldOutReturns:
+    return held_out_returns(
         session.learner.policy,
         session.tasks_of(family),
         first_task=EVALUATION_TASKS,
         num_trials=held_out_trials(family, session.settings.evaluation),
         progress=lambda _steps: session.heartbeat.beat_or_give_up(),
     )
-    scale = scale_of(session, family, best_return=returns.mean)
-    points = evaluation_points(returns, random_return=scale.random_return, reference_return=scale.reference_return)
-    session.store.commit_evaluation(family.name, points)
-    return next(point.value for point in points if point.metric is CurveMetric.EVAL_SCORE)
+
+
+def _few_shot_returns(session: LearnerSession, family: Family) -> HeldOutReturns:
+    return held_out_tasks(
+        session.few_shot.learner_of(family, learner_name(family)),
+        session.few_shot.tasks_of(family),
+        first_task=EVALUATION_TASKS,
+        num_tasks=held_out_trials(family, session.settings.evaluation),
+        chance=family.random_return or 0.0,
+        device=session.device,
+        progress=lambda _tasks: session.heartbeat.beat_or_give_up(),
+    )
 
 
 def scale_of(session: LearnerSession, family: Family, *, best_return: float) -> Scale:

@@ -13,8 +13,10 @@ from agent.learner.channel import Channel, ChannelClosedError
 from agent.learner.consolidate import consolidate
 from agent.learner.evaluate import evaluate, families_to_evaluate
 from agent.learner.faults import fault_reason, record_fault
+from agent.learner.few_shot_learners import is_few_shot
 from agent.learner.heartbeat import JobInterruptedError
 from agent.learner.practise import DivergedError, practise
+from agent.learner.practise_few_shot import practise_few_shot
 from agent.learner.session import LearnerSession
 from agent.messages import Job
 from envs.errors import EnvsError, FaultReason, WorkerFaultError
@@ -80,7 +82,8 @@ class LearnerProcess:
         if family.state is not FamilyState.ACTIVE:
             return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}"}
         try:
-            detail = practise(self._session, family, reason=job.reason)
+            work = practise_few_shot if is_few_shot(family) else practise
+            detail = work(self._session, family, reason=job.reason)
         except DivergedError as diverged:
             nonsense = WorkerFaultError(subject=family.name, reason=FaultReason.NONSENSE, found=str(diverged))
             return self._struck(family, nonsense)

@@ -6,23 +6,19 @@ Shapes: N trials, E episodes of a trial.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agent.learner.session import held_out_trials, is_tensor_native, learned_config, spaces_of, worker_limits
-from agent.rl2.policy import RL2Policy, policy_from_initialization
+from agent.rl2.policy import RL2Policy
 from agent.rl2.rollout import collect_trials
 from agent.rl2.trials import episode_returns, trial_returns
-from agent.settings import Settings
-from envs.family import FamilySpec, Split
-from envs.registry import open_tasks
+from envs.family import Split
 from envs.task_batch import TaskBatch
-from memory.records import CurveMetric, CurvePoint, Family
-from memory.store import Store
+from memory.records import CurveMetric, CurvePoint
 
 EVALUATION_TASKS = 0
 """First held-out task of evaluations, whose curves people watch."""
@@ -39,11 +35,21 @@ class HeldOutReturns:
 
     Attributes:
         trials: [N] return of each trial.
-        episodes: [E, N] return of each episode of each trial.
+        episodes: [E, N] return of each episode of each trial; of few-shot tasks, after so many shots each.
+        labels: what each of the E is called: an episode's index, or a number of shots; empty counts from 0.
+        uncertainty: [U, N] of few-shot tasks, how far the solutions held possible differ after each number of shots;
+            U is 0 where nothing tells, else E - 1, for nothing is asked before the first shot.
     """
 
     trials: Float[Tensor, " N"]
     episodes: Float[Tensor, "E N"]
+    labels: tuple[int, ...] = ()
+    uncertainty: Float[Tensor, "U N"] = field(default_factory=lambda: torch.zeros(0, 0))
+
+    @property
+    def labelled_episodes(self) -> tuple[tuple[int, Float[Tensor, " N"]], ...]:
+        """Each row of ``episodes`` with what it is called."""
+        return tuple(zip(self.labels or range(len(self.episodes)), self.episodes, strict=True))
 
     @property
     def mean(self) -> float:
@@ -95,7 +101,7 @@ def score_of(trial_return: float, *, random_return: float, reference_return: flo
 def evaluation_points(
     returns: HeldOutReturns, *, random_return: float, reference_return: float
 ) -> tuple[CurvePoint, ...]:
-    """Curve points of one evaluation: score, trial return, and the return of each episode of the trial."""
+    """Curve points of one evaluation: score, trial return, the return of each episode of the trial, uncertainty."""
     span = reference_return - random_return
     score = score_of(returns.mean, random_return=random_return, reference_return=reference_return)
     return (
@@ -108,12 +114,21 @@ def evaluation_points(
         *(
             CurvePoint(
                 metric=CurveMetric.EPISODE_RETURN,
-                label=str(index),
+                label=str(label),
                 value=float(values.mean()),
                 standard_error=standard_error(values),
             )
-            for index, values in enumerate(returns.episodes)
+            for index, (label, values) in enumerate(returns.labelled_episodes)
             if is_charted(index, num_episodes=len(returns.episodes))
+        ),
+        *(
+            CurvePoint(
+                metric=CurveMetric.UNCERTAINTY,
+                label=str(label),
+                value=float(values.mean()),
+                standard_error=standard_error(values),
+            )
+            for label, values in zip(returns.labels[1:], returns.uncertainty, strict=False)
         ),
     )
 
@@ -121,102 +136,3 @@ def evaluation_points(
 def is_charted(index: int, *, num_episodes: int) -> bool:
     """Whether an episode of the trial has a curve of its own: the first ten, then the last (bounded labels)."""
     return index < 10 or index == num_episodes - 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpisodeScore:
-    """Mean return of one episode of the trial over all trials; ``index`` counts from 0."""
-
-    index: int
-    mean_return: float
-    standard_error: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class VersionScore:
-    """How a published version does on a family's held-out tasks.
-
-    Attributes:
-        score: 0 at random actions, 1 at the reference.
-        standard_error: of the score.
-        mean_return: mean trial return.
-        return_standard_error: of the mean trial return.
-        episodes: return by episode of the trial: what adaptation brings.
-    """
-
-    family: str
-    num_trials: int
-    score: float
-    standard_error: float
-    mean_return: float
-    return_standard_error: float
-    episodes: tuple[EpisodeScore, ...]
-
-
-def score_version(
-    store: Store,
-    settings: Settings,
-    *,
-    version: int,
-    families: Sequence[str],
-    trials: int | None,
-    progress: Callable[[str], None],
-) -> list[VersionScore]:
-    """Score a published version on held-out tasks, in this process.
-
-    Args:
-        store: where the version and the families are.
-        settings: limits of workers, and the number of trials where ``trials`` is None.
-        version: its number.
-        families: names of admitted families; those whose spaces the version does not know are left out.
-        trials: held-out trials a family, rounded up to whole batches; None takes the setting.
-        progress: called with what is being scored.
-
-    Raises:
-        WorkerFaultError: a family's worker failed.
-    """
-    initialization = store.initialization(version)
-    config = learned_config(initialization.provenance["config"])
-    tensors = {name: torch.from_numpy(array) for name, array in store.load_parameters(initialization.file).items()}
-    known = [store.family(name) for name in families]
-    policy = policy_from_initialization(config, tensors, [spaces_of(family) for family in known])
-    scores = []
-    for family in known:
-        if not policy.knows(spaces_of(family)):
-            continue
-        num_trials = trials or held_out_trials(family, settings.consolidation)
-        tasks = open_tasks(
-            FamilySpec.from_json(family.spec),
-            spaces_of(family),
-            num_trials=min(num_trials, config.num_trials_for(is_tensor_native=is_tensor_native(family))),
-            device="cpu",
-            limits=worker_limits(settings),
-        )
-
-        def tell(steps: int, name: str = family.name) -> None:
-            progress(f"{name}, {steps} steps")
-
-        try:
-            returns = held_out_returns(policy, tasks, first_task=EVALUATION_TASKS, num_trials=num_trials, progress=tell)
-        finally:
-            tasks.close()
-        scores.append(_version_score(family, returns))
-    return scores
-
-
-def _version_score(family: Family, returns: HeldOutReturns) -> VersionScore:
-    random_return = family.random_return or 0.0
-    reference_return = family.reference_return if family.reference_return is not None else returns.mean
-    span = reference_return - random_return
-    return VersionScore(
-        family=family.name,
-        num_trials=len(returns.trials),
-        score=score_of(returns.mean, random_return=random_return, reference_return=reference_return),
-        standard_error=returns.standard_error / span if span > 0 else 0.0,
-        mean_return=returns.mean,
-        return_standard_error=returns.standard_error,
-        episodes=tuple(
-            EpisodeScore(index=index, mean_return=float(values.mean()), standard_error=standard_error(values))
-            for index, values in enumerate(returns.episodes)
-        ),
-    )

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agent.learner.few_shot_learners import FewShotLearners, is_few_shot, without_parts
 from agent.learner.heartbeat import Heartbeat
 from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner
@@ -73,6 +74,12 @@ class LearnerSession:
         self._opener = opener
         self._open_tasks: dict[int, TaskBatch] = {}
         self.next_task: dict[str, int] = {}
+        self.few_shot = FewShotLearners(
+            seed=settings.learner.seed,
+            planned_updates=settings.few_shot.planned_updates,
+            device=device,
+            heartbeat=heartbeat,
+        )
         self.learner = self._restored_learner()
 
     # The state and its commits
@@ -84,6 +91,7 @@ class LearnerSession:
             except CorruptFileError:
                 log.exception("checkpoint is corrupt, trying an older one", sha256=checkpoint.file.sha256)
         self.next_task = {}
+        self.few_shot.restore({}, {})
         learner = RL2Learner(self.config, device=self.device, seed=self.settings.learner.seed)
         current = self.store.current_initialization()
         if self.store.last_checkpoint() is not None and current is not None:
@@ -96,10 +104,13 @@ class LearnerSession:
         """Go on from the published parameters when every checkpoint is lost; the optimiser starts anew."""
         for family in self.store.families():
             if family.spaces is not None and family.totals.meta_updates > 0:
-                learner.add_family(learner_name(family), spaces_of(family))
+                if not is_few_shot(family):
+                    learner.add_family(learner_name(family), spaces_of(family))
                 self.next_task[learner_name(family)] = family.totals.trials
         arrays = self.store.load_parameters(initialization.file)
-        learner.load_initialization({name: torch.from_numpy(array) for name, array in arrays.items()})
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        learner.load_initialization(without_parts(tensors))
+        self.few_shot.restore(tensors, published_meta(initialization))
         log.error("every checkpoint is damaged; going on from the published version", version=initialization.version)
 
     def _learner_from(self, checkpoint: Checkpoint) -> RL2Learner:
@@ -107,6 +118,7 @@ class LearnerSession:
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         try:
             learner = RL2Learner.from_tensors(self.config, tensors, checkpoint.meta["learner"], device=self.device)
+            self.few_shot.restore(tensors, checkpoint.meta.get("few_shot", {}))
         except (RuntimeError, KeyError) as error:
             raise IncompatibleCheckpointError(
                 f"restoring the learner: what was learned does not fit the settings; changed since: "
@@ -129,10 +141,12 @@ class LearnerSession:
         """Commit a learner step with the whole state that it led to, in one transaction."""
         meta = {
             "learner": self.learner.to_meta(),
+            "few_shot": self.few_shot.to_meta(),
             "config": self.config.to_json(),
             "next_task": self.next_task,
         }
-        return self.store.commit_learner_step(step, as_arrays(self.learner.to_tensors()), meta)
+        tensors = self.learner.to_tensors() | self.few_shot.to_tensors()
+        return self.store.commit_learner_step(step, as_arrays(tensors), meta)
 
     # Families
 
@@ -153,15 +167,18 @@ class LearnerSession:
 
     def close_tasks(self, family_id: int) -> None:
         """Close a family's tasks, as after a fault."""
+        self.few_shot.close_tasks(family_id)
         tasks = self._open_tasks.pop(family_id, None)
         if tasks is not None:
             tasks.close()
 
     def close_unwanted_tasks(self) -> None:
-        """Close the tasks of families that are no longer practised."""
-        wanted = {family.id for family in self.store.families() if family.state is FamilyState.ACTIVE}
-        for family_id in set(self._open_tasks) - wanted:
+        """Close the tasks of families that are no longer practised; forget few-shot learners of removed ones."""
+        families = self.store.families()
+        wanted = {family.id for family in families if family.state is FamilyState.ACTIVE}
+        for family_id in (set(self._open_tasks) | self.few_shot.open_families) - wanted:
             self.close_tasks(family_id)
+        self.few_shot.keep_only({learner_name(family) for family in families})
 
     def close(self) -> None:
         """Close every worker."""
@@ -175,13 +192,21 @@ def learned_config(values: Mapping[str, Any]) -> RL2Config:
 
 
 def held_out_trials(family: Family, section: EvaluationSettings | ConsolidationSettings) -> int:
-    """How many held-out trials a section of the settings asks for, for this family's source."""
+    """How many held-out trials (few-shot: tasks) a section of the settings asks for, for this family's source."""
+    if is_few_shot(family):
+        return section.trials_few_shot
     return section.trials_tensor if is_tensor_native(family) else section.trials_gymnasium
 
 
 def is_tensor_native(family: Family) -> bool:
     """Whether the family's tasks are stepped as tensors, and not by a worker."""
     return FamilySource(family.spec["source"]) is FamilySource.TENSOR
+
+
+def published_meta(initialization: Initialization) -> dict[str, Any]:
+    """What the tensors of a version's few-shot families do not tell, by the families' names within it."""
+    described = initialization.provenance.get("few_shot", {})
+    return {values["name"]: values["meta"] for values in described.values()}
 
 
 def learner_name(family: Family) -> str:

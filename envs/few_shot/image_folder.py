@@ -10,7 +10,8 @@ Shapes: M tasks, N ways, K shots, J images a class (K and the queries), I = M ·
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from envs.errors import FamilySpecError
 from envs.family import Split
-from envs.few_shot.image_classes import ImageClass, ImageClasses
+from envs.few_shot.image_classes import ImageClass, ImageClasses, ink_extents
 from envs.few_shot.tasks import FewShotBatch
 from envs.few_shot.warps import Warp, WarpConfig, apply_warp, draw_warp, smooth_for
 
@@ -95,6 +96,25 @@ class ImageFamily:
         if held_out is not None:
             smooth = smooth if is_shared else smooth_for(held_out.images, config.size)
             self._pools[Split.HELD_OUT] = _Pool.of(held_out, smooth, config.ways, config.held_out_orientations)
+
+    def with_training_ways(self, ways: int) -> ImageFamily:
+        """The training tasks of the same classes with another number of ways, as many as there are classes at most.
+
+        The images are shared, and there are no held-out tasks.
+        """
+        pool = self._pools[Split.TRAINING]
+        ways = min(ways, len(pool.classes.classes) * pool.orientations)
+        family = copy(self)
+        family.config = replace(self.config, ways=ways)
+        pools = {Split.TRAINING: _Pool.of(pool.classes, pool.smooth_images, ways, pool.orientations)}
+        family._pools = pools  # noqa: SLF001  a copy of this one
+        return family
+
+    def ink_extent(self) -> float:
+        """Median extent of the ink of the training images, as a share of their side."""
+        classes = self._pools[Split.TRAINING].classes
+        indices = torch.cat([torch.arange(found.start, found.start + found.count) for found in classes.classes])
+        return float(ink_extents(classes.images[indices]).median())
 
     @property
     def ways(self) -> int:

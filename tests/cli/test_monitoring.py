@@ -16,6 +16,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from agent.control.metrics import new_registry
 from agent.control.snapshot import read_snapshot
 from memory.folder import DataFolder
+from memory.records import CurveMetric, CurvePoint
 from memory.store import Store
 
 MONITORING = Path(__file__).parents[2] / "monitoring"
@@ -34,6 +35,7 @@ NAMES_TO_KEEP = {
     "learnd_trial_return",
     "learnd_episode_return",
     "learnd_loss",
+    "learnd_uncertainty",
     "learnd_memory_episodes",
     "learnd_memory_size_bytes",
     "learnd_wal_size_bytes",
@@ -55,6 +57,7 @@ def exposed(filled: DataFolder) -> dict[str, set[str]]:
     """What the daemon's registry exposes of a filled store: the labels of every series name."""
     with Store.open(filled) as store:
         store.add_to_counter("worker_restarts", {"family": "cartpole", "reason": "killed"})
+        store.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.UNCERTAINTY, label="5", value=0.7)])
     with Store.open(filled, is_reader=True) as store:
         snapshot = read_snapshot(store, None)
     text = generate_latest(new_registry(lambda: snapshot, version="0")).decode()

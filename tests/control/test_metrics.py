@@ -24,6 +24,7 @@ LABELS = {
     "learnd_trial_return": {"family"},
     "learnd_episode_return": {"family", "episode"},
     "learnd_loss": {"family", "part"},
+    "learnd_uncertainty": {"family", "shots"},
     "learnd_memory_episodes": {"family"},
     "learnd_memory_size_bytes": set(),
     "learnd_wal_size_bytes": set(),
@@ -50,6 +51,7 @@ def lively_store(path: Path) -> Store:
             CurvePoint(metric=CurveMetric.TRIAL_RETURN, value=2.5),
             CurvePoint(metric=CurveMetric.EPISODE_RETURN, label="1", value=0.5),
             CurvePoint(metric=CurveMetric.LOSS, label="value", value=float("nan")),
+            CurvePoint(metric=CurveMetric.UNCERTAINTY, label="5", value=0.7),
         ],
     )
     store.record_strike("bandits", reason="hung", detail="")

@@ -16,8 +16,8 @@ from agent.learner.heartbeat import JobInterruptedError
 from agent.learner.outer_steps import between
 from agent.learner.practise import practise
 from agent.learner.process import LearnerProcess
-from agent.learner.scoring import score_version
 from agent.learner.session import LearnerSession
+from agent.learner.version_scores import score_version
 from agent.messages import Job
 from agent.rl2.policy import IncompatibleParametersError
 from envs.errors import FamilySpecError, FaultReason, WorkerFaultError

@@ -1,0 +1,184 @@
+"""How each few-shot learner is trained on each kind of tasks unless told otherwise: the settings that measured well.
+
+``benchmarks/sinusoid.py`` and ``benchmarks/fewshot.py`` measure these very recipes, and ``learnd learn`` and ``learnd
+compare`` train by them. A learner that a kind has no recipe for cannot learn such tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from agent.errors import AgentError
+from agent.learners.embedding_training import TrainingConfig
+from agent.learners.embeddings import EmbeddingConfig, EmbeddingKind
+from agent.learners.maml import MAMLConfig
+from agent.learners.matching import MatchingConfig
+from agent.learners.meta_sgd import MetaSGDConfig
+from agent.learners.networks import NetworkConfig
+from agent.learners.platipus import PlatipusConfig
+from agent.learners.prototypical import PrototypicalConfig
+from agent.learners.reptile import InnerOptimizer, ReptileConfig
+from agent.learners.versa import VersaConfig
+from envs.few_shot.sinusoids import ForkedSinusoids, SinusoidsAndLines
+from envs.few_shot.tasks import FewShotFamily
+
+CONV4 = EmbeddingConfig(is_bfloat16=True)
+PERCEPTRON = EmbeddingConfig(kind=EmbeddingKind.MLP, channels=(40, 40))
+NARROW = NetworkConfig(channels=(32, 32, 32, 32))
+
+
+class RecipeError(AgentError):
+    """No recipe says how a learner is trained on such tasks."""
+
+
+class TaskKind(StrEnum):
+    """Kinds of few-shot tasks that want settings of their own."""
+
+    REGRESSION = "regression"
+    AMBIGUOUS_REGRESSION = "ambiguous regression"
+    IMAGES = "images"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a learner is trained.
+
+    Attributes:
+        learner: its name in the registry.
+        config: its settings, from the number of updates planned.
+        tasks_per_update: M.
+        training_ways: N of training tasks, where they are of a higher way than those it is tested on.
+    """
+
+    learner: str
+    config: Callable[[int], Any]
+    tasks_per_update: int
+    training_ways: int | None = None
+
+
+def averaged_training(planned_updates: int, learning_rate: float = 2e-3) -> TrainingConfig:
+    """Adam with a cosine decay over the planned updates, and averaged weights."""
+    return TrainingConfig(learning_rate=learning_rate, planned_updates=planned_updates, average_decay=0.99)
+
+
+def _by_learner(*recipes: Recipe) -> dict[str, Recipe]:
+    return {recipe.learner: recipe for recipe in recipes}
+
+
+REGRESSION = _by_learner(
+    Recipe(learner="maml", config=lambda n: MAMLConfig(decay_updates=n), tasks_per_update=25),
+    Recipe(
+        learner="reptile",
+        config=lambda n: ReptileConfig(inner_lr=0.02, num_inner_steps=8, outer_lr=1.0, decay_updates=n),
+        tasks_per_update=25,
+    ),
+    Recipe(learner="meta-sgd", config=lambda n: MetaSGDConfig(decay_updates=n), tasks_per_update=25),
+    Recipe(learner="platipus", config=lambda n: PlatipusConfig(outer_lr=3e-3, decay_updates=n), tasks_per_update=25),
+    Recipe(
+        learner="versa",
+        config=lambda n: VersaConfig(
+            embedding=PERCEPTRON, num_features=40, hidden_size=64, training=averaged_training(n)
+        ),
+        tasks_per_update=25,
+    ),
+)
+AMBIGUOUS_REGRESSION = REGRESSION | _by_learner(
+    Recipe(learner="maml", config=lambda n: MAMLConfig(outer_lr=3e-3, decay_updates=n), tasks_per_update=16),
+    Recipe(learner="platipus", config=lambda n: PlatipusConfig(outer_lr=3e-3, decay_updates=n), tasks_per_update=16),
+)
+IMAGES = _by_learner(
+    Recipe(
+        learner="prototypical",
+        config=lambda n: PrototypicalConfig(embedding=CONV4, is_scale_learned=True, training=averaged_training(n)),
+        tasks_per_update=1,
+        training_ways=20,
+    ),
+    Recipe(
+        learner="matching",
+        config=lambda n: MatchingConfig(embedding=CONV4, training=averaged_training(n)),
+        tasks_per_update=1,
+        training_ways=20,
+    ),
+    Recipe(
+        learner="versa",
+        config=lambda n: VersaConfig(embedding=CONV4, training=averaged_training(n, 1e-3)),
+        tasks_per_update=4,
+    ),
+    Recipe(
+        learner="maml",
+        config=lambda _: MAMLConfig(network=NARROW, inner_lr=0.4, num_inner_steps=1, num_adapt_steps=3, outer_lr=2e-3),
+        tasks_per_update=4,
+    ),
+    Recipe(
+        learner="meta-sgd",
+        config=lambda _: MetaSGDConfig(network=NARROW, initial_rates=(0.1, 0.3), outer_lr=2e-3),
+        tasks_per_update=4,
+    ),
+    Recipe(
+        learner="reptile",
+        config=lambda n: ReptileConfig(
+            network=NARROW,
+            inner_optimizer=InnerOptimizer.ADAM,
+            inner_lr=1e-3,
+            num_inner_steps=5,
+            inner_batch_size=10,
+            num_adapt_steps=50,
+            adapt_batch_size=5,
+            outer_lr=1.0,
+            decay_updates=n,
+        ),
+        tasks_per_update=5,
+    ),
+    Recipe(
+        learner="platipus",
+        config=lambda n: PlatipusConfig(
+            network=NARROW, inner_lr=0.4, num_adapt_steps=3, initial_std=0.02, outer_lr=2e-3, decay_updates=n
+        ),
+        tasks_per_update=4,
+    ),
+)
+RECIPES: dict[TaskKind, dict[str, Recipe]] = {
+    TaskKind.REGRESSION: REGRESSION,
+    TaskKind.AMBIGUOUS_REGRESSION: AMBIGUOUS_REGRESSION,
+    TaskKind.IMAGES: IMAGES,
+}
+
+
+def kind_of(family: FewShotFamily) -> TaskKind:
+    """The kind of a family's tasks.
+
+    Raises:
+        RecipeError: they are classes of vectors, which no recipe is for.
+    """
+    if isinstance(family, ForkedSinusoids | SinusoidsAndLines):
+        return TaskKind.AMBIGUOUS_REGRESSION
+    if not family.is_classification:
+        return TaskKind.REGRESSION
+    if len(family.input_shape) == 3:
+        return TaskKind.IMAGES
+    raise RecipeError(
+        operation="choosing a recipe for",
+        subject=f"inputs of shape {tuple(family.input_shape)}",
+        found="they are vectors to be told apart, which no recipe is for.",
+        hint="Classification learns from images, regression from vectors.",
+    )
+
+
+def recipe_for(learner: str, kind: TaskKind) -> Recipe:
+    """How a learner is trained on tasks of a kind.
+
+    Raises:
+        RecipeError: it cannot learn such tasks.
+    """
+    recipes = RECIPES[kind]
+    if learner not in recipes:
+        raise RecipeError(
+            operation="choosing a recipe for",
+            subject=learner,
+            found=f"it does not learn {kind}.",
+            hint=f"What does: {', '.join(recipes)}.",
+        )
+    return recipes[learner]
