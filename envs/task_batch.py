@@ -39,12 +39,21 @@ class Transition:
 
 @runtime_checkable
 class TaskBatch(Protocol):
-    """B tasks of one family, one a row."""
+    """B tasks of one family, one a row.
+
+    Attributes:
+        spec: the family.
+        spaces: its spaces.
+        num_trials: B.
+        device: where its tensors live.
+        may_truncate: whether an episode of it can be cut off: where none can, none is looked for.
+    """
 
     spec: FamilySpec
     spaces: SpacePair
     num_trials: int
     device: torch.device
+    may_truncate: bool
 
     def begin(self, first_task: int, *, split: Split) -> Tensor:
         """Begin tasks ``first_task … first_task + B - 1`` of a split, one a row.

@@ -48,6 +48,7 @@ class WorkerTaskBatch:
     ) -> None:
         self.spec = spec
         self.num_trials = num_trials
+        self.may_truncate = True
         self.device = torch.device(device)
         self._limits = limits or WorkerLimits()
         self._tasks: list[Task] = []

@@ -63,6 +63,26 @@ class PolicyInput:
             read=None if self.read is None else self.read[:num_steps].index_select(1, trials),
         )
 
+    def rows(self, rows: Tensor) -> PolicyInput:
+        """Some rows, of [B] inputs."""
+        return PolicyInput(
+            observation=self.observation.index_select(0, rows),
+            previous_action=self.previous_action.index_select(0, rows),
+            context=self.context.index_select(0, rows),
+            read=None if self.read is None else self.read.index_select(0, rows),
+        )
+
+    @classmethod
+    def cat(cls, parts: Sequence[PolicyInput]) -> PolicyInput:
+        """All rows of [B] inputs, one after another."""
+        reads = [part.read for part in parts if part.read is not None]
+        return cls(
+            observation=torch.cat([part.observation for part in parts]),
+            previous_action=torch.cat([part.previous_action for part in parts]),
+            context=torch.cat([part.context for part in parts]),
+            read=torch.cat(reads) if reads else None,
+        )
+
     @classmethod
     def stack(cls, steps: Sequence[PolicyInput]) -> PolicyInput:
         """[T, B] inputs from T of [B]."""

@@ -1,4 +1,9 @@
-"""Rolling out trials: the policy and the tasks in step, with no graph and nothing fetched from the device per step."""
+"""Rolling out trials: the policy and the tasks in step, with no graph and nothing fetched from the device per step.
+
+What is played is known to the device alone until the trials are over. So on an accelerator nothing depends on whether
+an episode was cut in this step: what a cut would be judged by is kept of every row, and sorted out once at the end. A
+CPU is asked, because there the answer costs less than the work that it saves.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +61,12 @@ def collect_trials(
         episodes_per_trial=episodes_per_trial,
         device=observation.device,
     )
-    record = _Record(spaces=spaces, num_trials=tasks.num_trials, keeps_features=split is Split.TRAINING)
+    record = _Record(
+        spaces=spaces,
+        num_trials=tasks.num_trials,
+        keeps_features=split is Split.TRAINING,
+        may_truncate=tasks.may_truncate,
+    )
     active = torch.ones(tasks.num_trials, dtype=torch.bool, device=observation.device)
     check_steps = 1 if observation.device.type == "cpu" else DEVICE_CHECK_STEPS
     num_env_steps = 0
@@ -81,7 +91,7 @@ def collect_trials(
             active=active,
         )
         if record.keeps_features:
-            record.cuts(_features_of_cuts(policy, spaces, state, transition, active))
+            record.look(policy, state, transition, active)
         policy.end_episodes(state, terminated=transition.terminated, truncated=transition.truncated, active=active)
         active = state.episode_index < state.episodes_per_trial
         observation = transition.observation
@@ -91,21 +101,7 @@ def collect_trials(
             if progress is not None:
                 progress(num_env_steps)
             if num_active == 0:
-                return record.batch(episodes_per_trial)
-
-
-def _features_of_cuts(
-    policy: RL2Policy, spaces: SpacePair, state: PolicyState, transition: Transition, active: Tensor
-) -> Tensor | None:
-    """What a critic judges the true last observations of cut episodes by: [C, Y], or None where none was cut.
-
-    One more look, from the hidden state after the step; neither it nor the in-trial memory is moved by it.
-    """
-    rows = (transition.truncated & active).nonzero().squeeze(1)
-    if len(rows) == 0:
-        return None
-    inputs = policy.look(spaces, state, transition.final_observation)
-    return policy.step(spaces, inputs, state.hidden).features.index_select(0, rows)
+                return record.batch(policy, episodes_per_trial)
 
 
 @dataclass(kw_only=True)
@@ -115,6 +111,7 @@ class _Record:
     spaces: SpacePair
     num_trials: int
     keeps_features: bool
+    may_truncate: bool
     inputs: list[PolicyInput] = field(default_factory=list)
     scores: list[Tensor] = field(default_factory=list)
     log_std: Tensor | None = None
@@ -123,7 +120,8 @@ class _Record:
     transitions: list[Transition] = field(default_factory=list)
     active: list[Tensor] = field(default_factory=list)
     episode_index: list[Tensor] = field(default_factory=list)
-    cut_features: list[Tensor] = field(default_factory=list)
+    final_inputs: list[PolicyInput] = field(default_factory=list)
+    final_hidden: list[Tensor] = field(default_factory=list)
 
     @property
     def num_steps(self) -> int:
@@ -149,11 +147,25 @@ class _Record:
         self.active.append(active)
         self.episode_index.append(episode_index)
 
-    def cuts(self, features: Tensor | None) -> None:
-        if features is not None:
-            self.cut_features.append(features)
+    def look(self, policy: RL2Policy, state: PolicyState, transition: Transition, active: Tensor) -> None:
+        """Keep what the policy sees at true last observations, from the hidden state after the step.
 
-    def batch(self, episodes_per_trial: int) -> TrialBatch:
+        Of the episodes cut in this step on a CPU, of every row on an accelerator. Neither the hidden state nor the
+        in-trial memory is moved by it.
+        """
+        if not self.may_truncate:
+            return
+        if active.device.type != "cpu":
+            self.final_inputs.append(policy.look(self.spaces, state, transition.final_observation))
+            self.final_hidden.append(state.hidden)
+            return
+        rows = (transition.truncated & active).nonzero().squeeze(1)
+        if len(rows):
+            inputs = policy.look(self.spaces, state, transition.final_observation)
+            self.final_inputs.append(inputs.rows(rows))
+            self.final_hidden.append(state.hidden.index_select(0, rows))
+
+    def batch(self, policy: RL2Policy, episodes_per_trial: int) -> TrialBatch:
         is_valid = torch.stack(self.active)
         action = torch.stack(self.actions)
         terminated = torch.stack([t.terminated for t in self.transitions]) & is_valid
@@ -162,6 +174,7 @@ class _Record:
             action=self.spaces.action, scores=torch.stack(self.scores), log_std=self.log_std
         )
         end = (terminated | truncated).flatten().nonzero().squeeze(1)
+        cut = truncated.flatten().nonzero().squeeze(1)
         final = torch.stack([t.final_observation for t in self.transitions]).flatten(0, 1)
         return TrialBatch(
             spaces=self.spaces,
@@ -177,11 +190,15 @@ class _Record:
             end=end,
             final_observation=final.index_select(0, end),
             features=torch.stack(self.features) if self.keeps_features else None,
-            cut=truncated.flatten().nonzero().squeeze(1) if self.keeps_features else None,
-            cut_features=self._all_cut_features() if self.keeps_features else None,
+            cut=cut if self.keeps_features else None,
+            cut_features=self._cut_features(policy, cut) if self.keeps_features else None,
         )
 
-    def _all_cut_features(self) -> Tensor:
-        if self.cut_features:
-            return torch.cat(self.cut_features)
-        return self.features[0].new_empty(0, self.features[0].shape[-1])
+    def _cut_features(self, policy: RL2Policy, cut: Tensor) -> Tensor:
+        """[C, Y] what a critic judges the cut episodes by: one more step of the policy, at their last observations."""
+        if not self.final_inputs:
+            return self.features[0].new_empty(0, self.features[0].shape[-1])
+        inputs, hidden = PolicyInput.cat(self.final_inputs), torch.cat(self.final_hidden)
+        if len(hidden) != len(cut):
+            inputs, hidden = inputs.rows(cut), hidden.index_select(0, cut)
+        return policy.step(self.spaces, inputs, hidden).features

@@ -51,6 +51,7 @@ class BernoulliBandits:
         self.num_arms = int(spec.kwargs.get("num_arms", 5))
         self.spaces = bandit_spaces(self.num_arms)
         self.num_trials = num_trials
+        self.may_truncate = False
         self.rows_per_task = rows_per_task
         self.device = torch.device(device)
         self._observation = torch.zeros(num_trials, 1, device=self.device)

@@ -67,6 +67,7 @@ class VariedCartPoles:
         self.spec = spec
         self.spaces = CARTPOLE_SPACES
         self.num_trials = num_trials
+        self.may_truncate = True
         self.rows_per_task = rows_per_task
         self.device = torch.device(device)
         self.max_episode_steps = spec.max_episode_steps or MAX_EPISODE_STEPS

@@ -54,6 +54,7 @@ class TabularMdps:
         self.horizon = int(spec.kwargs.get("horizon", 10))
         self.spaces = mdp_spaces(self.num_states, self.num_actions)
         self.num_trials = num_trials
+        self.may_truncate = False
         self.rows_per_task = rows_per_task
         self.device = torch.device(device)
         pairs = self.num_states * self.num_actions
