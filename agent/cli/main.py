@@ -8,7 +8,7 @@ from typing import Annotated, Protocol, runtime_checkable
 
 import typer
 
-from agent.cli import curves, doctor, service, status
+from agent.cli import compare, curves, doctor, learn, service, status
 from agent.cli.configuration import config_app
 from agent.cli.families import env_app
 from agent.cli.few_shot import few_shot_app
@@ -60,6 +60,8 @@ curves.register(app)
 app.add_typer(policy_app, name="policy")
 app.add_typer(memory_app, name="memory")
 app.add_typer(few_shot_app, name="few-shot")
+learn.register(app)
+compare.register(app)
 app.add_typer(schedule_app, name="schedule")
 app.add_typer(config_app, name="config")
 

@@ -43,7 +43,15 @@ ON_EMPTY = {
 }
 
 
-WITHOUT_STORE = {("run",), ("env", "add"), ("memory", "restore"), ("few-shot", "predict"), ("few-shot", "train")}
+WITHOUT_STORE = {
+    ("run",),
+    ("env", "add"),
+    ("memory", "restore"),
+    ("few-shot", "predict"),
+    ("few-shot", "train"),
+    ("learn",),
+    ("compare",),
+}
 """Commands that make the data folder, or that need none."""
 
 

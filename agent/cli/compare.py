@@ -1,0 +1,246 @@
+"""``learnd compare``: several learners on one family with equal budgets, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from agent.cli.errors import CommandError
+from agent.cli.foreground import (
+    INTERRUPTED,
+    BudgetOption,
+    PointsOption,
+    SeedOption,
+    TasksOption,
+    bars,
+    check_folder,
+    one_thread,
+    open_for,
+    plan_of,
+    stopping,
+)
+from agent.cli.foreground_families import (
+    EpisodesOption,
+    FamilyOptions,
+    FewShotOption,
+    KwargOption,
+    MaxStepsOption,
+    QueriesOption,
+    ShotsOption,
+    VaryOption,
+    declared_family,
+)
+from agent.cli.invocation import Invocation, command
+from agent.cli.output import NOTHING, new_table, short_number, short_size
+from agent.comparison_plots import ComparisonPicture, draw_comparison, terminal_comparison
+from agent.foreground.standings import Standing, standings
+
+if TYPE_CHECKING:
+    from agent.foreground.assigning import OpenFamily
+    from agent.foreground.comparison import Comparison, Outcome
+    from agent.foreground.run import Plan
+    from agent.foreground.scores import Measure
+
+EXAMPLES = (
+    "learnd compare sinusoids --budget 60s --png sinusoids.png",
+    "learnd compare glyphs --few-shot 5x1 --learners maml,reptile,protonet --budget 2m --seeds 3 --jobs 2",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "compare", examples=EXAMPLES)(compare)
+
+
+def compare(
+    invocation: Invocation,
+    *,
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="As --family of `learnd learn`.")],
+    budget: BudgetOption,
+    learners: Annotated[
+        str | None, typer.Option(metavar="NAME,NAME…", help="Which; all that can learn the family, if not given.")
+    ] = None,
+    few_shot: FewShotOption = None,
+    shots: ShotsOption = None,
+    queries: QueriesOption = None,
+    vary: VaryOption = None,
+    kwarg: KwargOption = None,
+    episodes: EpisodesOption = None,
+    max_steps: MaxStepsOption = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each learner, with seeds from --seed on.")] = 1,
+    seed: SeedOption = 0,
+    tasks: TasksOption = 1000,
+    points: PointsOption = 8,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes side by side, of one thread each.")] = 1,
+    state: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Keep every run here; go on with those that are there.")
+    ] = None,
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the curves as a PNG.")] = None,
+) -> None:
+    """Let several learners learn one family, each for the same budget, and set them side by side.
+
+    All are scored on the same held-out tasks, at several points along the way and at the end. A learner that fails
+    does not stop the others.
+    """
+    from agent.foreground.comparison import compare as carry_out
+
+    check_folder(png, operation="drawing the comparison to")
+    _check_state(state)
+    plan = plan_of(budget, points=points, tasks=tasks, state=state)
+    options = FamilyOptions(few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps)
+    opened = open_for(invocation, declared_family(invocation, family, options))
+    comparison = _comparison(opened, learners, plan, range(seed, seed + seeds))
+    labels = [entry.label for entry in comparison.entries]
+    with one_thread(), stopping() as is_stopped, bars(invocation, labels) as tell:
+        outcomes = carry_out(
+            comparison,
+            opened,
+            jobs=jobs,
+            report=lambda entry, progress: tell(entry.label, progress),
+            is_stopped=is_stopped,
+        )
+        is_interrupted = is_stopped()
+    found = standings(outcomes, opened.measure)
+    picture = _picture(comparison, found, opened.measure)
+    values = _values(comparison, found, outcomes, opened.measure)
+    values |= {"is_interrupted": is_interrupted, "png": None if png is None else str(png.absolute())}
+    if png is not None and picture.lines():
+        draw_comparison(picture, png)
+        invocation.note(f"drawn: {png}")
+    invocation.answer(values, lambda out: _show(out, picture, is_drawn=png is not None))
+    if is_interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if not any(standing.ledgers for standing in found):
+        raise typer.Exit(1)
+
+
+def _check_state(state: Path | None) -> None:
+    if state is not None and state.exists() and not state.is_dir():
+        raise CommandError(
+            operation="keeping the runs in",
+            subject=str(state),
+            found="it is a file.",
+            hint="Name a folder: each learner and seed gets a file in it.",
+        )
+
+
+def _comparison(family: OpenFamily, learners: str | None, plan: Plan, seeds: Sequence[int]) -> Comparison:
+    """The comparison that is asked for; every learner is assigned once, so that what cannot be is refused at once."""
+    from agent.foreground.assigning import assign
+    from agent.foreground.comparison import Comparison, Entry
+
+    named = list(family.learners) if learners is None else [name.strip() for name in learners.split(",")]
+    names = dict.fromkeys(assign(name, family).learner for name in named)
+    entries = tuple(Entry(learner=name, seed=seed) for seed in seeds for name in names)
+    return Comparison(spec=family.spec, limits=family.limits, plan=plan, entries=entries)
+
+
+def _picture(comparison: Comparison, found: Sequence[Standing], measure: Measure) -> ComparisonPicture:
+    plan, num_seeds = comparison.plan, len({entry.seed for entry in comparison.entries})
+    band = "lowest and highest of them" if num_seeds > 1 else "95% interval over held-out tasks"
+    seeds = f"{num_seeds} seeds, bands: {band}" if num_seeds > 1 else f"1 seed, bands: {band}"
+    return ComparisonPicture(
+        title=comparison.spec.name,
+        subtitle=f"Each learner for {plan.budget}, scored on the same {plan.tasks_along} held-out tasks along the way "
+        f"and {plan.tasks_at_end:,} at the end. {seeds}.",
+        measure=measure,
+        standings=found,
+        is_over_time=plan.budget.cpu_s is not None,
+    )
+
+
+def _values(comparison: Comparison, found: Sequence[Standing], outcomes: Sequence[Outcome], measure: Measure) -> Any:
+    from agent.foreground.trainee import family_as_learned
+
+    return {
+        "family": family_as_learned(comparison.spec),
+        "measure": measure,
+        "is_larger_better": measure.is_larger_better,
+        "budget": str(comparison.plan.budget),
+        "learners": [_standing_values(standing) for standing in found],
+        "runs": [_run_values(outcome) for outcome in outcomes],
+    }
+
+
+def _standing_values(standing: Standing) -> dict[str, Any]:
+    last = standing.last
+    return {
+        "learner": standing.learner,
+        "score": None if last is None else last.score,
+        "lowest": None if last is None else last.lowest,
+        "highest": None if last is None else last.highest,
+        "unadapted": standing.unadapted,
+        "updates": list(standing.updates),
+        "cpu_s": [ledger.cpu_s for ledger in standing.ledgers],
+        "ms_per_update": standing.ms_per_update if standing.ledgers else None,
+        "bytes_per_update": standing.bytes_per_update if standing.ledgers else None,
+        "errors": list(standing.errors),
+    }
+
+
+def _run_values(outcome: Outcome) -> dict[str, Any]:
+    ledger = outcome.ledger
+    return {
+        "learner": outcome.entry.learner,
+        "seed": outcome.entry.seed,
+        "updates": outcome.updates,
+        "cpu_s": None if ledger is None else ledger.cpu_s,
+        "planned_updates": None if ledger is None else ledger.planned_updates,
+        "score": None if ledger is None else ledger.last,
+        "points": [] if ledger is None else ledger.points,
+        "error": outcome.error or None,
+    }
+
+
+def _show(out: Console, picture: ComparisonPicture, *, is_drawn: bool) -> None:
+    if not is_drawn and picture.lines():
+        text = terminal_comparison(picture, width=out.width, is_coloured=out.is_terminal)
+        out.file.write(text + "\n\n")
+    out.print(f"[bold]{escape(picture.title)}[/bold]: {escape(picture.subtitle)}")
+    out.print(_table(picture))
+    for standing in picture.standings:
+        for error in standing.errors:
+            out.print(f"[red]{standing.learner} failed:[/red] {escape(error)}")
+
+
+def _table(picture: ComparisonPicture) -> Table:
+    has_seeds = any(len(standing.ledgers) > 1 for standing in picture.standings)
+    score, seeds = picture.measure.label, "lowest – highest seed"
+    numbers = [
+        score,
+        *([seeds] if has_seeds else []),
+        "before adaptation",
+        "updates",
+        "CPU-s",
+        "ms/update",
+        "peak/update",
+    ]
+    table = new_table("learner", *numbers, right=tuple(numbers))
+    for standing in picture.standings:
+        if standing.ledgers:
+            cells = _cells(standing, picture.measure)
+            table.add_row(standing.learner, *(cells if has_seeds else [cells[0], *cells[2:]]))
+    return table
+
+
+def _cells(standing: Standing, measure: Measure) -> list[str]:
+    last, unadapted = standing.last, standing.unadapted
+    spread = NOTHING
+    if last is not None and len(standing.ledgers) > 1:
+        spread = f"{short_number(measure.scale * last.lowest)} – {short_number(measure.scale * last.highest)}"
+    return [
+        NOTHING if last is None else last.score.text(measure),
+        spread,
+        NOTHING if unadapted is None else unadapted.text(measure),
+        f"{fmean(standing.updates):,.0f}",
+        f"{fmean(ledger.cpu_s for ledger in standing.ledgers):.1f}",
+        f"{standing.ms_per_update:.3g}",
+        short_size(standing.bytes_per_update),
+    ]

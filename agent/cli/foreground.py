@@ -1,0 +1,139 @@
+"""What `learnd learn` and `learnd compare` share: options, progress, a Ctrl-C that loses nothing."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.cli.errors import CommandError
+from agent.cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from agent.foreground.assigning import OpenFamily
+    from agent.foreground.run import Plan, Progress
+    from envs.family import FamilySpec
+
+NOTE_EVERY_S = 60.0
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ended."""
+
+MOST_TASKS_ALONG = 200
+"""Held-out tasks of a score along the way."""
+
+BudgetOption = Annotated[
+    str, typer.Option(metavar="TIME|UPDATES", help="60s, 5m: processor time of learning. 500u: updates.")
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Of the initial parameters and the training tasks.")]
+TasksOption = Annotated[int, typer.Option(min=2, help="Held-out tasks of the score at the end.")]
+PointsOption = Annotated[int, typer.Option(min=0, help="Scores along the way, at equal parts of the budget.")]
+
+
+def plan_of(budget: str, *, points: int, tasks: int, state: Path | None) -> Plan:
+    """The plan of a run.
+
+    Raises:
+        BudgetError: the budget cannot be read.
+    """
+    from agent.foreground.budget import parse_budget
+    from agent.foreground.run import Plan
+
+    along = min(tasks, MOST_TASKS_ALONG)
+    return Plan(budget=parse_budget(budget), num_points=points, tasks_along=along, tasks_at_end=tasks, state=state)
+
+
+def open_for(invocation: Invocation, spec: FamilySpec) -> OpenFamily:
+    """Open a family, telling how many images are read where it has any.
+
+    Raises:
+        EnvsError: it cannot be opened.
+    """
+    from agent.foreground.assigning import open_family
+    from agent.learner.session import worker_limits
+
+    with invocation.progress() as progress:
+        bar = progress.add_task(f"opening {spec.name}", total=None)
+
+        def report(num_images: int) -> None:
+            progress.update(bar, description=f"opening {spec.name}: {num_images} images")
+
+        return open_family(spec, limits=worker_limits(invocation.settings), report=report)
+
+
+def check_folder(file: Path | None, *, operation: str) -> None:
+    """Refuse a file whose folder is not there before anything is learned.
+
+    Raises:
+        CommandError: it is not there, or the file is a folder.
+    """
+    if file is None:
+        return
+    if file.is_dir():
+        raise CommandError(operation=operation, subject=str(file), found="it is a folder.", hint="Name a file in it.")
+    if not file.absolute().parent.is_dir():
+        raise CommandError(
+            operation=operation, subject=str(file), found="its folder does not exist.", hint="Make it first."
+        )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch work with one thread inside the block, so that processor time means the same on every machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM has asked to stop: the first waits for the update under way, the second does not."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        del frame
+        asked.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def bars(invocation: Invocation, labels: Sequence[str]) -> Iterator[Callable[[str, Progress], None]]:
+    """A bar for each label on a terminal, a line a minute elsewhere."""
+    width = max(map(len, labels))
+    with invocation.progress() as progress:
+        tasks = {label: progress.add_task(label.ljust(width), total=1.0) for label in labels}
+        noted = dict.fromkeys(labels, time.monotonic())
+
+        def tell(label: str, state: Progress) -> None:
+            loss = "" if state.loss is None else f", loss {state.loss:.3f}"
+            text = f"{state.doing}, update {state.updates}, {state.cpu_s:.0f} CPU-s{loss}"
+            progress.update(tasks[label], completed=state.fraction, description=f"{label.ljust(width)} {text}")
+            if time.monotonic() - noted[label] >= NOTE_EVERY_S and not sys.stderr.isatty():
+                noted[label] = time.monotonic()
+                invocation.note(f"{label}: {text}")
+
+        yield tell

@@ -1,0 +1,168 @@
+"""Families as `learnd learn` and `learnd compare` name them: declared on the spot, or known to the data folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agent.cli.errors import CommandError, unknown_name_error
+from agent.cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from envs.family import FamilySpec
+
+ON_THE_COMMAND_LINE = "named on the command line"
+"""The learner of a family that no daemon practises."""
+
+FewShotOption = Annotated[
+    str | None, typer.Option("--few-shot", metavar="WAYSxSHOTS", help="Tasks of images: 5x1 unless given.")
+]
+ShotsOption = Annotated[int | None, typer.Option(min=1, help="Support points a task, of sinusoids.")]
+QueriesOption = Annotated[int | None, typer.Option(min=1, help="Query examples: a class, or a task of sinusoids.")]
+VaryOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUES", help="As in `learnd env add`, of an environment; may be repeated."),
+]
+KwargOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Keyword argument of the family; may be repeated."),
+]
+EpisodesOption = Annotated[int | None, typer.Option(min=1, help="Episodes of a trial, of an environment.")]
+MaxStepsOption = Annotated[
+    int | None, typer.Option(min=1, help="Steps after which an episode is cut off, of an environment.")
+]
+
+
+@dataclass(frozen=True)
+class FamilyOptions:
+    """What a command line says of a family beside its name; None and nothing where it says nothing."""
+
+    few_shot: str | None
+    shots: int | None
+    queries: int | None
+    vary: Sequence[str]
+    kwarg: Sequence[str]
+    episodes: int | None
+    max_steps: int | None
+
+    def of_few_shot(self) -> list[str]:
+        """The options given that only few-shot families have."""
+        return _given({"--few-shot": self.few_shot, "--shots": self.shots, "--queries": self.queries})
+
+    def of_environments(self) -> list[str]:
+        """The options given that only families of environments have."""
+        return _given({"--vary": self.vary, "--episodes": self.episodes, "--max-steps": self.max_steps})
+
+    def of_any(self) -> list[str]:
+        """All options given."""
+        return [*self.of_few_shot(), *self.of_environments(), *_given({"--kwarg": self.kwarg})]
+
+
+def _given(options: dict[str, Any]) -> list[str]:
+    return [name for name, value in options.items() if value]
+
+
+def declared_family(invocation: Invocation, name: str, options: FamilyOptions) -> FamilySpec:
+    """The family that a command line names.
+
+    Args:
+        invocation: whose data folder is looked into.
+        name: a built-in family, a folder or zip file of images, a family of the data folder, a Gymnasium id, or
+            ``module:Class``.
+        options: what is said of it beside.
+
+    Raises:
+        CommandError: nothing has that name, or an option does not apply.
+        FamilySpecError: something in it has no meaning.
+    """
+    from envs.default_stream import TENSOR_FAMILIES
+    from envs.few_shot.declared import FEW_SHOT_ENTRIES
+
+    if name in FEW_SHOT_ENTRIES or Path(name).expanduser().exists():
+        return _few_shot_family(name, options)
+    if name in TENSOR_FAMILIES:
+        return _environments(name, options)
+    known = _known_family(invocation, name)
+    if known is not None:
+        _refuse_options(name, options.of_any(), "it is known to the data folder as it is")
+        return known
+    if ":" in name or "-v" in name:
+        return _environments(name, options)
+    raise unknown_name_error(
+        operation="looking for family",
+        subject=name,
+        kind="family",
+        known=[*FEW_SHOT_ENTRIES, *TENSOR_FAMILIES, *_known_names(invocation)],
+    )
+
+
+def _few_shot_family(name: str, options: FamilyOptions) -> FamilySpec:
+    from envs.declaration import few_shot_from_declaration, parse_few_shot
+    from envs.few_shot.declared import is_regression
+
+    _refuse_options(name, options.of_environments(), "its tasks are few-shot tasks, not environments")
+    kwargs = dict(_pairs(options.kwarg))
+    if options.few_shot is not None:
+        if is_regression(name):
+            _refuse_options(name, ["--few-shot"], "its tasks have no ways; --shots says how many points")
+        kwargs["ways"], kwargs["shots"] = parse_few_shot(options.few_shot)
+    if options.shots is not None:
+        kwargs["shots"] = options.shots
+    if options.queries is not None:
+        kwargs["queries"] = options.queries
+    return few_shot_from_declaration(name, learner=ON_THE_COMMAND_LINE, kwargs=kwargs)
+
+
+def _environments(name: str, options: FamilyOptions) -> FamilySpec:
+    from envs.declaration import family_from_declaration
+
+    _refuse_options(name, options.of_few_shot(), "its tasks are environments, not few-shot tasks")
+    return family_from_declaration(
+        name,
+        variations=list(options.vary),
+        kwargs=dict(_pairs(options.kwarg)),
+        episodes_per_trial=options.episodes,
+        max_episode_steps=options.max_steps,
+    )
+
+
+def _pairs(texts: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Read KEY=VALUE as `learnd env add` does: a word, a number, true, false, none, or a JSON list or object."""
+    from envs.declaration import parse_setting
+
+    for text in texts:
+        key, value = parse_setting(text)
+        if isinstance(value, str) and value[:1] in {"[", "{"}:
+            try:
+                value = json.loads(value)
+            except json.JSONDecodeError as error:
+                raise typer.BadParameter(f"{value!r} is not JSON: {error}", param_hint="--kwarg") from error
+        yield key, value
+
+
+def _known_family(invocation: Invocation, name: str) -> FamilySpec | None:
+    from envs.family import FamilySpec
+
+    with invocation.reading_if_any() as store:
+        families = {} if store is None else {family.name: family for family in store.families()}
+    return FamilySpec.from_json(families[name].spec) if name in families else None
+
+
+def _known_names(invocation: Invocation) -> list[str]:
+    with invocation.reading_if_any() as store:
+        return [] if store is None else [family.name for family in store.families()]
+
+
+def _refuse_options(name: str, given: Sequence[str], why: str) -> None:
+    if given:
+        raise CommandError(
+            operation="describing family",
+            subject=name,
+            found=f"{', '.join(given)} does not apply: {why}.",
+            hint="Leave it out.",
+        )

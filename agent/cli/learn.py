@@ -1,0 +1,176 @@
+"""``learnd learn``: one learner on one family in the foreground, without daemon or store."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from agent.cli.foreground import (
+    INTERRUPTED,
+    BudgetOption,
+    PointsOption,
+    SeedOption,
+    TasksOption,
+    bars,
+    check_folder,
+    one_thread,
+    open_for,
+    plan_of,
+    stopping,
+)
+from agent.cli.foreground_families import (
+    EpisodesOption,
+    FamilyOptions,
+    FewShotOption,
+    KwargOption,
+    MaxStepsOption,
+    QueriesOption,
+    ShotsOption,
+    VaryOption,
+    declared_family,
+)
+from agent.cli.invocation import Invocation, command
+from agent.cli.output import short_size
+from agent.json_values import to_json_values
+from memory.parameters import write_durably
+
+if TYPE_CHECKING:
+    from agent.foreground.run import LearningRun
+
+EXAMPLES = (
+    "learnd learn maml --family sinusoids --budget 60s",
+    "learnd learn protonet --family ./images --few-shot 5x1 --budget 10m --state run.state --output made.safetensors",
+    "learnd learn rl2 --family CartPole-v1 --vary length=0.25:1.0 --budget 500u --set num_epochs_gymnasium=2",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "learn", examples=EXAMPLES)(learn)
+
+
+def learn(
+    invocation: Invocation,
+    *,
+    learner: Annotated[
+        str,
+        typer.Argument(metavar="LEARNER", help="rl2, maml, reptile, meta-sgd, protonet, matching, platipus or versa."),
+    ],
+    family: Annotated[
+        str,
+        typer.Option(metavar="FAMILY", help="Built in, a folder of images, one of the data folder's, a Gymnasium id."),
+    ],
+    budget: BudgetOption,
+    few_shot: FewShotOption = None,
+    shots: ShotsOption = None,
+    queries: QueriesOption = None,
+    vary: VaryOption = None,
+    kwarg: KwargOption = None,
+    episodes: EpisodesOption = None,
+    max_steps: MaxStepsOption = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SETTING=VALUE", help="A setting of the learner's; may be repeated."),
+    ] = None,
+    seed: SeedOption = 0,
+    tasks: TasksOption = 1000,
+    points: PointsOption = 0,
+    state: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep the run here; go on with the one that is there.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what was learned here, as safetensors.")
+    ] = None,
+) -> None:
+    """Let one learner learn one family for a budget, and score it on held-out tasks.
+
+    Neither daemon nor store is needed. With --state the run is kept once a minute, at the end and on Ctrl-C, and the
+    same command goes on with it, bit for bit as if it had not stopped.
+    """
+    from agent.foreground.assigning import assign
+    from agent.foreground.run import LearningRun
+
+    check_folder(state, operation="keeping the run in")
+    check_folder(output, operation="writing what is learned to")
+    plan = plan_of(budget, points=points, tasks=tasks, state=state)
+    options = FamilyOptions(few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps)
+    opened = open_for(invocation, declared_family(invocation, family, options))
+    assignment = assign(learner, opened, given=given or (), seed=seed)
+    name = assignment.learner
+    with one_thread(), stopping() as is_stopped, bars(invocation, [name]) as tell:
+        run = LearningRun(assignment, plan, report=lambda state: tell(name, state), is_stopped=is_stopped)
+        try:
+            run.finish()
+            values = _values(run)
+            if output is not None and not run.is_interrupted:
+                values["output"] = _export(run, output, values)
+        finally:
+            run.trainee.close()
+    invocation.answer(values, lambda out: _show(out, run, values))
+    if run.is_interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _values(run: LearningRun) -> dict[str, Any]:
+    ledger, updates = run.ledger, run.trainee.num_updates
+    return {
+        **run.assignment.describe(),
+        "measure": run.assignment.measure,
+        "budget": str(run.plan.budget),
+        "is_interrupted": run.is_interrupted,
+        "is_resumed": run.is_resumed,
+        "updates": updates,
+        "planned_updates": ledger.planned_updates,
+        "cpu_s": ledger.cpu_s,
+        "ms_per_update": 1e3 * ledger.cpu_s / updates if updates else None,
+        "bytes_per_update": ledger.step_bytes,
+        "score": ledger.last,
+        "points": ledger.points,
+        "state": None if run.plan.state is None else str(run.plan.state.absolute()),
+        "output": None,
+    }
+
+
+def _export(run: LearningRun, file: Path, values: dict[str, Any]) -> dict[str, Any]:
+    told = ("family", "seed", "budget", "updates", "cpu_s", "measure", "score")
+    content = run.trainee.export({name: to_json_values(values[name]) for name in told})
+    write_durably(file.absolute(), content)
+    digest = hashlib.sha256(content).hexdigest()
+    return {"file": str(file.absolute()), "sha256": digest, "size_bytes": len(content)}
+
+
+def _show(out: Console, run: LearningRun, values: dict[str, Any]) -> None:
+    measure, ledger = run.assignment.measure, run.ledger
+    name = escape(values["family"]["name"])
+    out.print(f"[bold]{run.assignment.learner}[/bold] on [bold]{name}[/bold], seed {values['seed']}")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    last = ledger.last
+    if last is not None:
+        note = f"95% interval over {last.adapted.num_tasks:,} held-out tasks"
+        table.add_row(f"{measure.label}, adapted", last.adapted.text(measure), note)
+        if last.unadapted is not None:
+            table.add_row("before adaptation", last.unadapted.text(measure), "")
+        for label, estimate in last.beside.items():
+            table.add_row(label.replace("_", " "), estimate.text(measure), "")
+    table.add_row("updates", f"{values['updates']:,}", f"of {ledger.planned_updates:,} planned")
+    table.add_row("CPU-seconds", f"{ledger.cpu_s:.1f}", f"budget {run.plan.budget}; scoring is not counted")
+    if values["updates"]:
+        table.add_row("an outer step", f"{values['ms_per_update']:.3g} ms", f"{short_size(ledger.step_bytes)} at most")
+    out.print(table)
+    if run.is_interrupted:
+        kept = (
+            f"the same command goes on from {run.plan.state}" if run.plan.state else "nothing is kept without --state"
+        )
+        out.print(f"[yellow]stopped[/yellow] before the end: {escape(kept)}")
+    if values["output"] is not None:
+        written = values["output"]
+        out.print(f"{escape(written['file'])} ({short_size(written['size_bytes'])}), sha256 {written['sha256'][:12]}…")

@@ -1,0 +1,80 @@
+"""A run's state in one safetensors file, written so that the name stands for all of it, with a checksum of its content.
+
+The checksum is over names, types, shapes and values, so a flipped bit anywhere is found before anything is restored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load
+from torch import Tensor
+
+from agent.errors import AgentError
+from memory.parameters import encode, write_durably
+
+DESCRIPTION_KEY = "learning_run"
+CHECKSUM_KEY = "learning_run_sha256"
+FORMAT = 1
+
+
+class StateFileError(AgentError):
+    """A state file that cannot be gone on from."""
+
+
+def write_state(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+    """Write a state; the file is replaced whole or not at all.
+
+    Args:
+        path: the file.
+        tensors: of the trainee.
+        description: JSON values.
+    """
+    arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
+    text = json.dumps({"format": FORMAT, **description}, sort_keys=True)
+    header = {DESCRIPTION_KEY: text, CHECKSUM_KEY: _checksum(arrays, text)}
+    write_durably(path.absolute(), encode(arrays, metadata=header))
+
+
+def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the description that :func:`write_state` wrote.
+
+    Raises:
+        StateFileError: it is no such file, or it is damaged.
+        OSError: it cannot be read.
+    """
+    content = path.read_bytes()
+    try:
+        arrays = load(content)
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise _refusal(path, f"it is not a safetensors file: {error}.", "Name another file, or remove it.") from error
+    if DESCRIPTION_KEY not in header:
+        raise _refusal(path, "it is not the state of a run.", "`learnd learn --state FILE` writes one: name another.")
+    if header.get(CHECKSUM_KEY) != _checksum(arrays, header[DESCRIPTION_KEY]):
+        raise _refusal(path, "its content does not match its checksum.", "Remove it, and the run begins anew.")
+    description = json.loads(header[DESCRIPTION_KEY])
+    if description["format"] != FORMAT:
+        raise _refusal(path, f"its format is {description['format']}.", f"This learnd goes on from format {FORMAT}.")
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}, description
+
+
+def _checksum(arrays: Mapping[str, NDArray[Any]], description: str) -> str:
+    digest = hashlib.sha256(description.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes(order="C"))
+    return digest.hexdigest()
+
+
+def _refusal(path: Path, found: str, hint: str) -> StateFileError:
+    return StateFileError(operation="going on from state", subject=str(path), found=found, hint=hint)
