@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
 from typing import Any
+
+
+class MemoryReader(StrEnum):
+    """How steps with vector observations are read."""
+
+    KERNEL = "kernel"
+    MATCHING = "matching"
+    PROTOTYPES = "prototypes"
+
 
 _MAY_BE_ZERO = frozenset({"gae_lambda", "entropy_coefficient", "final_learning_rate_scale", "curriculum_share"})
 
@@ -21,6 +31,8 @@ class RL2Config:
         scorer_size: P, width of the scorer that is shared over actions.
         critic_size: width of the critic's hidden layer.
         reads: whether the policy reads its in-trial memory; without, this is the paper's own agent.
+        memory_reader: how a similarity memory weighs steps: ``kernel`` (Gaussian), ``matching`` (softmax of cosines) or
+            ``prototypes`` (the mean observation of each slot's better and worse steps).
         memory_size: steps of a trial that a similarity memory (vector observations) holds, newest first.
         memory_key_size: width of a similarity memory's keys; wider observations are projected to it at random.
         memory_bandwidth: width of the similarity kernel, in standard deviations of an observation.
@@ -59,6 +71,7 @@ class RL2Config:
     scorer_size: int = 32
     critic_size: int = 64
     reads: bool = True
+    memory_reader: MemoryReader = MemoryReader.KERNEL
     memory_size: int = 256
     memory_key_size: int = 16
     memory_bandwidth: float = 0.5
@@ -91,7 +104,7 @@ class RL2Config:
     def __post_init__(self) -> None:
         for setting in fields(self):
             value = getattr(self, setting.name)
-            if setting.name in _MAY_BE_ZERO or value is None or isinstance(value, bool):
+            if setting.name in _MAY_BE_ZERO or value is None or isinstance(value, bool | MemoryReader):
                 continue
             if not all(number > 0 for number in (value if isinstance(value, tuple) else (value,))):
                 raise ValueError(f"{setting.name} must be more than 0, not {value}")
@@ -168,4 +181,6 @@ class RL2Config:
         taken: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in known
         }
+        if "memory_reader" in taken:
+            taken["memory_reader"] = MemoryReader(taken["memory_reader"])
         return cls(**taken)

@@ -7,12 +7,13 @@ of neural episodic control (Pritzel et al. 2017, arXiv:1703.01988): keys are obs
 what followed and the return to go. Keys are fixed, so a read is an input like any other: computed once in the rollout
 and kept with the trial.
 
-Two memories behind one protocol:
+Three memories behind one protocol:
 
 - :class:`TableMemory`, for discrete observations: equal observations match and no others do, so sums by observation
   and action are all there is to hold. O(1) a step. It also holds where each action led, and plans over that.
 - :class:`SimilarityMemory`, for vectors: the last M steps, weighed by a Gaussian kernel of the distance between
-  observations. O(M) a step, whatever the length of the trial.
+  observations, or by matching attention. O(M) a step, whatever the length of the trial.
+- :class:`agent.rl2.prototype_memory.PrototypeMemory`, for vectors too: the last M steps, read by two prototypes a slot.
 
 Shapes: B trials, S observations, D observation width, K slots (a choice of a discrete dimension, or a continuous
 dimension), W action width, F features of a read, G discounts, M remembered steps, Q key width.
@@ -25,9 +26,12 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
+from torch.nn import functional
 
-from agent.rl2.config import RL2Config
+from agent.rl2.config import MemoryReader, RL2Config
 from agent.rl2.distributions import num_slots, slots_of
+from agent.rl2.held_steps import HeldSteps
+from agent.rl2.prototype_memory import PrototypeMemory
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, SpacePair
 
 
@@ -83,7 +87,10 @@ def read_size(spaces: SpacePair, config: RL2Config) -> int:
     """F, the number of features of a slot's read."""
     if not config.reads:
         return 0
-    return 3 + 2 * len(look_aheads(spaces, config)) if has_table(spaces, config) else SimilarityMemory.NUM_FEATURES
+    if has_table(spaces, config):
+        return 3 + 2 * len(look_aheads(spaces, config))
+    is_by_prototypes = config.memory_reader is MemoryReader.PROTOTYPES
+    return PrototypeMemory.NUM_FEATURES if is_by_prototypes else SimilarityMemory.NUM_FEATURES
 
 
 def empty_memory(
@@ -109,12 +116,22 @@ def empty_memory(
             prior=config.transition_prior,
             device=device,
         )
+    if config.memory_reader is MemoryReader.PROTOTYPES:
+        return PrototypeMemory(
+            num_trials,
+            spaces.action,
+            projection=projection,
+            num_steps=config.memory_size,
+            bandwidth=config.memory_bandwidth,
+            device=device,
+        )
     return SimilarityMemory(
         num_trials,
         spaces.action,
         projection=projection,
         num_steps=config.memory_size,
         bandwidth=config.memory_bandwidth,
+        is_matching=config.memory_reader is MemoryReader.MATCHING,
         device=device,
     )
 
@@ -223,14 +240,20 @@ class TableMemory:
 
 
 class SimilarityMemory:
-    """The last M steps, weighed by similarity: w_i = exp(-|k - k_i|² / (2 Q h²)), with h the bandwidth.
+    """The last M steps, weighed by their likeness to the present observation.
+
+    By a Gaussian kernel of the distance between keys, w_i = exp(-|k - k_i|² / (2 Q h²)) with h the bandwidth; or by
+    matching attention (Vinyals et al. 2016, eq. 2), w_i = exp(c_i / h²) / Σ_j exp(c_j / h²) with c_i the cosine of k
+    and k_i. For keys of norm √Q the two differ by the sum over steps alone; the paper has no temperature h², for its
+    keys are learned and these are fixed.
 
     Only finished episodes' returns to go are read: of an unfinished one, no one knows them yet. They are read relative
     to what is usual here, in units of their spread over the trial.
 
     Features of a discrete slot: mean reward, log(1 + n), log(1 + n finished), advantage of the return to go, and the
     return to go usual here. Features of a continuous slot: mean action, how far actions lie from it when weighed by
-    exp(advantage), log(1 + n), log(1 + n finished), and the return to go usual here. Sums n are sums of w.
+    exp(advantage), log(1 + n), log(1 + n finished), and the return to go usual here. Sums n are sums of w: under
+    matching attention, shares of it.
 
     Args:
         num_trials: B.
@@ -238,13 +261,12 @@ class SimilarityMemory:
         projection: [D, Q] from observations to keys.
         num_steps: M.
         bandwidth: h, in the observations' units.
+        is_matching: whether steps are weighed by matching attention.
         discount: of returns to go.
         device: where the tensors live.
     """
 
     NUM_FEATURES = 5
-    _VALUES = 5
-    """Of a step: whether it is held, reward; whether its episode is finished, and if so return to go and its square."""
 
     def __init__(
         self,
@@ -254,31 +276,27 @@ class SimilarityMemory:
         projection: Float[Tensor, "D Q"],
         num_steps: int,
         bandwidth: float,
+        is_matching: bool = False,
         discount: float = 0.99,
         device: torch.device | str = "cpu",
     ) -> None:
-        self._action, self._num_slots = action, num_slots(action)
-        self._projection, self._discount = projection, discount
+        self._steps = HeldSteps(
+            num_trials, action, projection=projection, num_steps=num_steps, discount=discount, device=device
+        )
+        self._num_slots = num_slots(action)
+        self._is_matching, self._inverse_temperature = is_matching, 1.0 / bandwidth**2
         self._inverse_width = 1.0 / (2.0 * projection.shape[1] * bandwidth**2)
-        self._num_steps, self._position, self._filled = num_steps, 0, 0
-        self._keys = torch.zeros(num_trials, num_steps, projection.shape[1], device=device)
-        self._values = torch.zeros(num_trials, num_steps, self._VALUES, device=device)
-        self._actions = torch.zeros(num_trials, num_steps, self._num_slots, device=device)
-        self._returns = torch.zeros(num_trials, num_steps, device=device)
-        self._live = torch.zeros(num_trials, num_steps, device=device)
-        """γ^age for the steps of the episode under way, 0 for finished ones."""
 
     def read(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B K F"]:
         """Similarity-weighted statistics of the steps held."""
-        if self._filled == 0:
+        if self._steps.is_empty:
             return observation.new_zeros(len(observation), self._num_slots, self.NUM_FEATURES)
-        values, actions = self._values[:, : self._filled], self._actions[:, : self._filled]
-        distances = (self._keys[:, : self._filled] - (observation @ self._projection).unsqueeze(1)).square_().sum(-1)
-        weights = distances.mul_(-self._inverse_width).exp_()
+        values, actions = self._steps.values, self._steps.actions
+        weights = self._weights(self._steps.key(observation))
         local = torch.bmm(weights.unsqueeze(1), values).squeeze(1)
         usual = local[:, 3] / local[:, 2].clamp(min=1e-3)
         spread = _spread(values.sum(1))
-        if self._action.kind is ActionKind.CONTINUOUS:
+        if self._steps.action.kind is ActionKind.CONTINUOUS:
             features = self._read_continuous(weights, local, usual=usual, spread=spread)
         else:
             sums = torch.bmm((weights.unsqueeze(-1) * actions).transpose(1, 2), values)
@@ -292,10 +310,19 @@ class SimilarityMemory:
             ]
         return torch.stack([*features, symlog(usual).unsqueeze(-1).expand(-1, self._num_slots)], dim=-1)
 
+    def _weights(self, key: Float[Tensor, "B Q"]) -> Float[Tensor, "B M"]:
+        keys = self._steps.keys
+        if not self._is_matching:
+            return (keys - key.unsqueeze(1)).square_().sum(-1).mul_(-self._inverse_width).exp_()
+        cosines = functional.cosine_similarity(keys, key.unsqueeze(1), dim=-1, eps=1e-6)
+        is_held = self._steps.values[..., 0] > 0
+        attention = cosines.mul_(self._inverse_temperature).masked_fill_(~is_held, -torch.inf).softmax(-1)
+        return torch.where(is_held, attention, 0.0)
+
     def _read_continuous(self, weights: Tensor, local: Tensor, *, usual: Tensor, spread: Tensor) -> list[Tensor]:
-        values, actions = self._values[:, : self._filled], self._actions[:, : self._filled]
+        values, actions = self._steps.values, self._steps.actions
         finished = weights * values[..., 2]
-        advantages = ((self._returns[:, : self._filled] - usual.unsqueeze(-1)) / spread.unsqueeze(-1)).clamp_(-5.0, 5.0)
+        advantages = ((self._steps.returns - usual.unsqueeze(-1)) / spread.unsqueeze(-1)).clamp_(-5.0, 5.0)
         better = finished * advantages.exp()
         mean_action = _weighted_mean(finished, actions)
         return [
@@ -317,28 +344,14 @@ class SimilarityMemory:
         active: Bool[Tensor, " B"],
     ) -> None:
         """Hold the step in place of the oldest, and settle the returns of episodes that ended."""
-        here, weight = self._position, active.to(reward.dtype)
-        self._keys[:, here] = observation @ self._projection
-        if self._action.kind is ActionKind.CONTINUOUS:
-            self._actions[:, here] = action.clamp(-1.0, 1.0)
-        else:
-            self._actions[:, here] = 0.0
-            self._actions[:, here].scatter_(1, slots_of(self._action, action), 1.0)
-        self._values[:, here] = 0.0
-        self._values[:, here, 0] = weight
-        self._values[:, here, 1] = reward * weight
-        self._returns[:, here] = 0.0
-        self._live.mul_(self._discount)
-        self._live[:, here] = weight
-        self._returns.addcmul_(self._live, reward.unsqueeze(-1))
-        self._position = (here + 1) % self._num_steps
-        self._filled = min(self._filled + 1, self._num_steps)
-        ended = (terminated | truncated) & active
-        if ended.any():
-            settled = ended.unsqueeze(-1) & (self._live > 0)
-            self._live.masked_fill_(settled, 0.0)
-            finished = torch.stack([torch.ones_like(self._returns), self._returns, self._returns.square()], dim=-1)
-            self._values[..., 2:] = torch.where(settled.unsqueeze(-1), finished, self._values[..., 2:])
+        self._steps.write(
+            observation=observation,
+            action=action,
+            reward=reward,
+            terminated=terminated,
+            truncated=truncated,
+            active=active,
+        )
 
 
 def symlog(values: Tensor) -> Tensor:

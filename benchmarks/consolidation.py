@@ -1,0 +1,306 @@
+"""What each outer step publishes while the focus of practice moves from family to family.
+
+Three tensor families are practised one after another, twice over, each in a window of its own: bandits, CartPole with
+varied physics, tabular MDPs. What they share is the recurrent core. Learner, store, consolidation and gate are the
+daemon's own; there is a consolidation at every window's end. Every arm has the same CPU-seconds: what an outer step and
+the gate take is taken from practice. Held-out tasks score the published version after every consolidation; that is not
+charged.
+
+Arms: ``fast`` publishes the learner's own weights (Reptile's rate 1), the others are ``consolidation.outer_step``.
+``ungated`` is what ``fast`` would have published without a gate: the learner's own weights as they stood.
+Definitions (Wołczyk et al. 2021, arXiv:2105.10919, section 4), with p_i(t) the published score of family i, in [0, 1]:
+
+- P: mean over families of p_i over the last round's consolidations (theirs: the last 5); ``worst``: the least family's.
+- F_i = p_i(end of its last window) - p_i(T), for all families but the last one.
+- FT_i = (AUC_i - AUC_i^single) / (1 - AUC_i^single), AUC over its first window, single: learned alone from scratch.
+  With one consolidation a window, the AUC is the score at the window's end.
+
+Run: ``python -m benchmarks.consolidation [--seeds 0 1 2] [--window-s 6] [--json FILE]``. A run that is broken off goes
+on with the courses that are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from agent.learner.channel import Channel
+from agent.learner.consolidate import consolidate
+from agent.learner.heartbeat import Heartbeat
+from agent.learner.practise import practise
+from agent.learner.scoring import EVALUATION_TASKS, held_out_returns, score_of
+from agent.learner.session import LearnerSession, spaces_of
+from agent.rl2.policy import RL2Policy, policy_from_initialization
+from agent.settings import Settings
+from envs.default_stream import BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE
+from envs.family import FamilySource, FamilySpec
+from envs.registry import open_tasks
+from memory.folder import DataFolder
+from memory.records import Family
+from memory.store import Store
+
+NUM_ROUNDS = 2
+EVALUATION_TRIALS = 128
+NUM_BOOTSTRAPS = 10_000
+
+ARMS: dict[str, dict[str, Any]] = {
+    "fast": {"rate": 1.0},
+    "reptile": {"outer_step": "reptile"},
+    "maml": {"outer_step": "maml", "outer_updates": 2, "outer_limit_s": 1e6},
+    "meta-sgd": {"outer_step": "meta-sgd", "outer_updates": 4, "outer_limit_s": 1e6},
+}
+
+FAMILIES = (
+    FamilySpec(
+        name="bandits",
+        source=FamilySource.TENSOR,
+        entry=BERNOULLI_BANDITS,
+        kwargs={"num_arms": 5},
+        episodes_per_trial=10,
+        random_return=5.0,
+        reference_return=6.66,
+        reference_source="Bayes-optimal return",
+    ),
+    FamilySpec(
+        name="cartpole",
+        source=FamilySource.TENSOR,
+        entry=VARIED_CARTPOLE,
+        episodes_per_trial=2,
+        max_episode_steps=50,
+        random_return=52.0,
+        reference_return=100.0,
+        reference_source="the most there is: 2 episodes of 50 steps, 1 a step",
+    ),
+    FamilySpec(
+        name="mdps",
+        source=FamilySource.TENSOR,
+        entry=TABULAR_MDPS,
+        kwargs={"num_states": 10, "num_actions": 5, "horizon": 10},
+        episodes_per_trial=10,
+        random_return=100.0,
+        reference_return=159.1,
+        reference_source="best published return",
+    ),
+)
+
+
+@dataclass
+class Course:
+    """What one arm did with one seed.
+
+    Attributes:
+        windows: the family practised before each consolidation.
+        scores: by family, the published version's score after each consolidation; 0 before it was met.
+        ungated: the same of the learner's own weights.
+        outcomes: what each consolidation came to: origin of the published version, or why there is none.
+        practised: learner updates by family.
+        cpu_s: CPU-seconds charged.
+    """
+
+    windows: list[str] = field(default_factory=list)
+    scores: dict[str, list[float]] = field(default_factory=dict)
+    ungated: dict[str, list[float]] = field(default_factory=dict)
+    outcomes: list[str] = field(default_factory=list)
+    practised: dict[str, int] = field(default_factory=dict)
+    cpu_s: float = 0.0
+
+
+def run_course(
+    section: dict[str, Any],
+    families: Sequence[FamilySpec],
+    *,
+    seed: int,
+    rounds: int,
+    window_s: float,
+    progress: Progress,
+) -> Course:
+    """Practise the families' windows in turn and consolidate in each."""
+    course = Course(scores={f.name: [] for f in families}, ungated={f.name: [] for f in families})
+    num_windows = rounds * len(families)
+    bar = progress.add_task("windows", total=num_windows)
+    with tempfile.TemporaryDirectory() as folder, _session(Path(folder), section, seed=seed) as session:
+        known = [_feed(session.store, spec) for spec in families]
+        for window in range(num_windows):
+            family = known[window % len(known)]
+            began, charged = time.process_time(), course.cpu_s
+            while charged + time.process_time() - began < (window + 1) * window_s:
+                practise(session, session.store.family(family.name), reason="benchmark")
+            _, detail = consolidate(session)
+            course.cpu_s = charged + time.process_time() - began
+            course.windows.append(family.name)
+            course.outcomes.append(f"{detail.get('outcome', 'skipped')}: {detail['reason']}")
+            _score(session, known, course)
+            progress.advance(bar)
+        course.practised = {f.name: session.store.family(f.name).totals.meta_updates for f in known}
+    progress.remove_task(bar)
+    return course
+
+
+def _feed(store: Store, spec: FamilySpec) -> Family:
+    tasks = open_tasks(spec, None, num_trials=1, device="cpu")
+    store.add_family(spec.name, spec.to_json())
+    return store.admit_family(
+        spec.name,
+        spaces=tasks.spaces.to_json(),
+        random_return=spec.random_return or 0.0,
+        reference_return=spec.reference_return,
+    )
+
+
+@contextmanager
+def _session(folder: Path, section: dict[str, Any], *, seed: int) -> Iterator[LearnerSession]:
+    sections: dict[str, Any] = {
+        "learner": {"seed": seed},
+        "rl2": {"num_trials_tensor": 64},
+        "practise": {"slice_s": 0.25},
+        "memory": {"trials_per_step": 0},
+        "consolidation": {"trials_tensor": 128, **section},
+    }
+    settings = Settings(data_dir=folder / "store", **sections)
+    control, learner = socket.socketpair()
+    reader = threading.Thread(target=_forget, args=(control,), daemon=True)
+    reader.start()
+    channel = Channel(learner)
+    with Store.open(DataFolder(settings.data_dir)) as store:
+        heartbeat = Heartbeat(channel)
+        session = LearnerSession(store=store, settings=settings, device=torch.device("cpu"), heartbeat=heartbeat)
+        try:
+            yield session
+        finally:
+            session.close()
+            channel.close()
+            control.close()
+            reader.join()
+
+
+def _forget(connection: socket.socket) -> None:
+    while connection.recv(65536):
+        pass
+
+
+def _score(session: LearnerSession, families: Sequence[Family], course: Course) -> None:
+    current = session.store.current_initialization()
+    spaces = [spaces_of(family) for family in families]
+    published = None
+    if current is not None:
+        arrays = session.store.load_parameters(current.file)
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        published = policy_from_initialization(session.config, tensors, spaces)
+    for family in families:
+        course.scores[family.name].append(_score_one(session, family, published))
+        course.ungated[family.name].append(_score_one(session, family, session.learner.policy))
+
+
+def _score_one(session: LearnerSession, family: Family, policy: RL2Policy | None) -> float:
+    if policy is None or not policy.knows(spaces_of(family)):
+        return 0.0
+    tasks = session.tasks_of(family)
+    returns = held_out_returns(policy, tasks, first_task=EVALUATION_TASKS, num_trials=EVALUATION_TRIALS)
+    score = score_of(
+        returns.mean, random_return=family.random_return or 0.0, reference_return=family.reference_return or 1.0
+    )
+    return min(1.0, max(0.0, score))
+
+
+def measures(course: Course, single: dict[str, Course], *, is_ungated: bool = False) -> dict[str, float]:
+    """The figures of one course, as the module's docstring defines them."""
+    scores = course.ungated if is_ungated else course.scores
+    late = {name: float(np.mean(points[-len(scores) :])) for name, points in scores.items()}
+    forgetting, transfer = [], []
+    for name, points in scores.items():
+        inside = [index for index, window in enumerate(course.windows) if window == name]
+        if inside[-1] < len(points) - 1:
+            forgetting.append(points[inside[-1]] - points[-1])
+        alone = (single[name].ungated if is_ungated else single[name].scores)[name][0]
+        transfer.append((points[inside[0]] - alone) / max(1e-6, 1.0 - alone))
+    return {
+        "P": float(np.mean(list(late.values()))),
+        "worst": min(late.values()),
+        "end": float(np.mean([points[-1] for points in scores.values()])),
+        "along the way": float(np.mean([np.mean(points) for points in scores.values()])),
+        "F": float(np.mean(forgetting)),
+        "FT": float(np.mean(transfer)),
+        "published": float(sum(outcome.startswith("published") for outcome in course.outcomes)),
+        "slow": float(sum(outcome.startswith("published: slow") for outcome in course.outcomes)),
+    }
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """90% bootstrap interval of the mean over seeds."""
+    drawn = np.random.default_rng(0).choice(np.array(values), (NUM_BOOTSTRAPS, len(values))).mean(1)
+    low, high = np.percentile(drawn, [5, 95])
+    return float(low), float(high)
+
+
+def _show(table: dict[str, list[dict[str, float]]]) -> None:
+    names = list(next(iter(table.values()))[0])
+    print(f"{'':10}" + "".join(f"{name:>24}" for name in names))
+    for arm, rows in table.items():
+        cells = []
+        for name in names:
+            values = [row[name] for row in rows]
+            low, high = interval(values)
+            cells.append(f"{np.mean(values):8.3f} [{low:.3f}, {high:.3f}]")
+        print(f"{arm:10}" + "".join(f"{cell:>24}" for cell in cells))
+
+
+def main() -> None:
+    """Run what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--window-s", type=float, default=6.0, help="CPU-seconds of a window")
+    parser.add_argument("--rounds", type=int, default=NUM_ROUNDS)
+    parser.add_argument("--folder", type=Path, default=Path("benchmarks/results"), help="courses that are done")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with Progress(console=Console(stderr=True)) as progress:
+        table = _table(options, progress)
+    _show(table)
+    if options.json:
+        options.json.write_text(json.dumps(table, indent=1) + "\n")
+
+
+def _table(options: argparse.Namespace, progress: Progress) -> dict[str, list[dict[str, float]]]:
+    """Figures by arm and seed."""
+    table: dict[str, list[dict[str, float]]] = {}
+    bar = progress.add_task("courses", total=len(options.seeds) * (len(options.arms) + len(FAMILIES)))
+
+    def course(label: str, arm: str, families: Sequence[FamilySpec], seed: int, rounds: int) -> Course:
+        path = options.folder / f"consolidation-{label}-w{options.window_s:g}-seed{seed}.json"
+        if not path.exists():
+            done = run_course(
+                ARMS[arm], families, seed=seed, rounds=rounds, window_s=options.window_s, progress=progress
+            )
+            path.write_text(json.dumps(asdict(done)) + "\n")
+        progress.advance(bar)
+        return Course(**json.loads(path.read_text()))
+
+    for seed in options.seeds:
+        single = {spec.name: course(f"single-{spec.name}", "fast", [spec], seed, 1) for spec in FAMILIES}
+        for arm in options.arms:
+            done = course(f"{arm}-r{options.rounds}", arm, FAMILIES, seed, options.rounds)
+            table.setdefault(arm, []).append(measures(done, single))
+            if arm == "fast":
+                table.setdefault("ungated", []).append(measures(done, single, is_ungated=True))
+    return table
+
+
+if __name__ == "__main__":
+    main()
