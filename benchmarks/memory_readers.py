@@ -3,7 +3,7 @@
 Families: ``cartpole`` (varied physics, as tensors) and ``pendulum`` (varied physics, continuous torque, stepped by a
 worker). Readers: none, the Gaussian kernel, matching attention, prototypes (``RL2Config.memory_reader``). A run rolls
 out and updates until its CPU-seconds are spent (the learner's; a worker's are not counted) and then plays held-out
-tasks; the table gives mean ± standard error over seeds of the return of the trial, and of its first and its last episode.
+tasks; the table gives mean ± standard error over seeds of the return of the trial, and of its first and last episode.
 
 Run: ``python -m benchmarks.memory_readers [--family cartpole] [--seeds 0 1 2] [--cpu-s 20] [--json FILE]``. A run that
 is broken off goes on with the runs that are missing.
