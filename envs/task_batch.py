@@ -92,3 +92,15 @@ class TaskBatch(Protocol):
     def close(self) -> None:
         """Release the worker or the tensors; safe to call twice."""
         ...
+
+
+@runtime_checkable
+class RepeatedTaskBatch(TaskBatch, Protocol):
+    """A task batch in which R rows in succession are one task with noise of their own: B/R tasks."""
+
+    rows_per_task: int
+
+
+def rows_per_task(tasks: TaskBatch) -> int:
+    """R; 1 where every row is a task of its own."""
+    return tasks.rows_per_task if isinstance(tasks, RepeatedTaskBatch) else 1

@@ -27,7 +27,9 @@ def slots_of(action: ActionSpec, chosen: Shaped[Tensor, "..."]) -> Shaped[Tensor
     if action.kind is ActionKind.DISCRETE:
         return chosen.unsqueeze(-1)
     offsets = [sum(action.choices[:dimension]) for dimension in range(action.width)]
-    return chosen + torch.tensor(offsets, device=chosen.device)
+    # Added one by one: a tensor of them would be copied to the device at every step.
+    parts = zip(chosen.unbind(-1), offsets, strict=True)
+    return torch.stack([dimension + offset for dimension, offset in parts], dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,8 @@ class ActionDistribution:
     Attributes:
         action: the action space.
         scores: [*N, K] logits of the choices, or means of the continuous dimensions.
-        log_std: [K] log standard deviation of the continuous dimensions; None otherwise.
+        log_std: [K], or [*N, K] broadcast against the means: log standard deviation of the continuous dimensions; None
+            otherwise.
     """
 
     action: ActionSpec
@@ -65,7 +68,7 @@ class ActionDistribution:
         """Log π(a | ·), summed over dimensions."""
         if self.log_std is not None:
             deviation = (chosen - self.scores) * (-self.log_std).exp()
-            return -0.5 * (deviation * deviation + math.log(2 * math.pi)).sum(-1) - self.log_std.sum()
+            return -0.5 * (deviation * deviation + math.log(2 * math.pi)).sum(-1) - self.log_std.sum(-1)
         chosen_by_dimension = [chosen] if self.action.kind is ActionKind.DISCRETE else list(chosen.unbind(-1))
         parts = [
             scores.log_softmax(-1).gather(-1, index.unsqueeze(-1)).squeeze(-1)
@@ -76,7 +79,7 @@ class ActionDistribution:
     def log_prob_and_entropy(self, chosen: Shaped[Tensor, "..."]) -> tuple[Float[Tensor, "*N"], Float[Tensor, "*N"]]:
         """Log π(a | ·) and the entropy H(π), each summed over dimensions."""
         if self.log_std is not None:
-            entropy = (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum()
+            entropy = (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
             return self.log_prob(chosen), entropy.expand(self.scores.shape[:-1])
         chosen_by_dimension = [chosen] if self.action.kind is ActionKind.DISCRETE else list(chosen.unbind(-1))
         log_prob: Tensor | float = 0.0

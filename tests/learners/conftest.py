@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from jaxtyping import install_import_hook
 
-install_import_hook(
-    [f"agent.learners.{name}" for name in ("functional", "maml", "reptile", "meta_sgd", "platipus")],
-    "beartype.beartype",
-)
+CHECKED = ("functional", "maml", "reptile", "meta_sgd", "platipus", "policy_gradient")
+
+install_import_hook([f"agent.learners.{name}" for name in CHECKED], "beartype.beartype")

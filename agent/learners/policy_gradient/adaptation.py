@@ -1,0 +1,214 @@
+"""Adapting policies by policy gradient, shared by the learners that do: rounds of episodes go in, parameters come out.
+
+M tasks are adapted side by side. Their parameters are stacked, θ_m for m < M, and because no task's surrogate depends
+on another's parameters, the gradient of the summed surrogates is every task's own.
+
+The surrogate of a round D, played by the parameters of that time (Rothfuss et al. 2019, arXiv:1810.06784, eq. 10):
+
+    J(θ; D) = E_D[ρ_t A_t],   ρ_t = π_θ(a_t | s_t) / π_D(a_t | s_t)
+
+Where θ played D itself, ρ = 1 and ∇J = E[∇log π A] is the policy gradient of REINFORCE; and unlike log π · A, which has
+the same gradient, ρ A also has the right curvature up to terms of low weight, ∇²J = E[(∇²log π + ∇log π ∇log πᵀ) A]:
+the low-variance curvature estimator, through which second-order learners differentiate their inner steps.
+
+Shapes: M tasks, R rows, T steps, S = R·T steps of a task, W encoded width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from agent.learners.policy_gradient.advantages import standardised_advantages
+from agent.learners.policy_gradient.episodes import EpisodeBatch, Play
+from agent.learners.policy_gradient.policy import AdaptedPolicies, TaskPolicy
+
+Rates = float | Mapping[str, Tensor]
+"""α, one number or one tensor a parameter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundConfig:
+    """How a round of episodes is played and judged.
+
+    Attributes:
+        num_episodes: E, episodes of each task in a round.
+        discount: γ.
+        gae_lambda: λ; 1 takes the whole return.
+    """
+
+    num_episodes: int = 20
+    discount: float = 0.99
+    gae_lambda: float = 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experience:
+    """What a surrogate reads of a round.
+
+    Attributes:
+        observation: encoded.
+        action: [M, S], or [M, S, n].
+        log_prob: log π_D(a | s).
+        advantage: A.
+        weight: 1 over the number of the task's steps; 0 in padding.
+    """
+
+    observation: Float[Tensor, "M S W"]
+    action: Shaped[Tensor, "M S ..."]
+    log_prob: Float[Tensor, "M S"]
+    advantage: Float[Tensor, "M S"]
+    weight: Float[Tensor, "M S"]
+
+    @classmethod
+    def of(cls, episodes: EpisodeBatch, config: RoundConfig) -> Experience:
+        """A round with its advantages, R rows of T steps as one row of S."""
+        advantage = standardised_advantages(episodes, discount=config.discount, gae_lambda=config.gae_lambda)
+        is_valid = episodes.is_valid.flatten(1, 2)
+        return cls(
+            observation=episodes.observation.flatten(1, 2),
+            action=episodes.action.flatten(1, 2),
+            log_prob=episodes.log_prob.flatten(1, 2),
+            advantage=advantage.flatten(1, 2),
+            weight=is_valid / is_valid.sum(1, keepdim=True),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adaptation:
+    """Rounds that were played, and where they led.
+
+    Attributes:
+        rounds: what each inner step learned from, and with a last round, what φ was judged by.
+        mean_returns: of an episode, mean over tasks, by round.
+        parameters: φ, detached.
+    """
+
+    rounds: list[Experience]
+    mean_returns: list[float]
+    parameters: Mapping[str, Tensor]
+
+
+def log_ratio(policy: TaskPolicy, parameters: Mapping[str, Tensor], experience: Experience) -> Float[Tensor, "M S"]:
+    """Log ρ of every step; 0 in padding."""
+    log_prob = policy.distribution(parameters, experience.observation).log_prob(experience.action)
+    return (log_prob - experience.log_prob).masked_fill(experience.weight == 0.0, 0.0)
+
+
+def surrogate_loss(policy: TaskPolicy, parameters: Mapping[str, Tensor], experience: Experience) -> Float[Tensor, " M"]:
+    """-J of each task."""
+    ratio = log_ratio(policy, parameters, experience).exp()
+    return -(ratio * experience.advantage * experience.weight).sum(1)
+
+
+def clipped_loss(
+    policy: TaskPolicy, parameters: Mapping[str, Tensor], experience: Experience, *, clip: float
+) -> Float[Tensor, " M"]:
+    """-E[min(ρ A, clip(ρ, 1 - ε, 1 + ε) A)] of each task (Schulman et al. 2017, arXiv:1707.06347, eq. 7)."""
+    ratio = log_ratio(policy, parameters, experience).exp()
+    gain = torch.minimum(ratio * experience.advantage, ratio.clamp(1.0 - clip, 1.0 + clip) * experience.advantage)
+    return -(gain * experience.weight).sum(1)
+
+
+def divergence(policy: TaskPolicy, parameters: Mapping[str, Tensor], experience: Experience) -> Float[Tensor, " M"]:
+    """KL(π_D ‖ π_θ) of each task, by the estimate E_D[ρ - 1 - log ρ], which has no bias and is never negative."""
+    log_rho = log_ratio(policy, parameters, experience)
+    return ((log_rho.exp() - 1.0 - log_rho) * experience.weight).sum(1)
+
+
+def inner_step(
+    policy: TaskPolicy,
+    parameters: Mapping[str, Tensor],
+    experience: Experience,
+    *,
+    rates: Rates,
+    max_norm: float | None,
+) -> dict[str, Tensor]:
+    """φ_m = θ_m + α ∘ ∇J(θ_m; D_m), differentiable in θ and α unless called under ``torch.no_grad()``.
+
+    Args:
+        policy: π.
+        parameters: θ, [M or 1, *shape] by name.
+        experience: D.
+        rates: α.
+        max_norm: norm that each task's gradient is clipped to; None does not clip.
+
+    Returns:
+        name → [M, *shape].
+    """
+    num_tasks = len(experience.weight)
+    own = {name: theta.expand(num_tasks, *theta.shape[1:]) for name, theta in parameters.items()}
+    gradient = torch.func.grad(lambda p: surrogate_loss(policy, p, experience).sum())(own)
+    if max_norm is not None:
+        gradient = clip_by_task(gradient, max_norm)
+    if isinstance(rates, float):
+        return {name: torch.sub(own[name], gradient[name], alpha=rates) for name in own}
+    return {name: torch.addcmul(own[name], rates[name], gradient[name], value=-1) for name in own}
+
+
+def clip_by_task(gradient: Mapping[str, Tensor], max_norm: float) -> dict[str, Tensor]:
+    """Each task's gradient, made shorter where its norm over all parameters is above ``max_norm``."""
+    squares = [g.flatten(1).square().sum(1) for g in gradient.values()]
+    norm = (torch.stack(squares).sum(0) + torch.finfo(squares[0].dtype).tiny).sqrt()
+    scale = (max_norm / norm).clamp(max=1.0)
+    return {name: g * scale.view(-1, *[1] * (g.ndim - 1)) for name, g in gradient.items()}
+
+
+@torch.no_grad()
+def play_and_adapt(
+    policy: TaskPolicy,
+    play: Play,
+    *,
+    config: RoundConfig,
+    rates: Rates,
+    max_norm: float | None,
+    num_steps: int,
+    has_last_round: bool,
+    generator: torch.Generator,
+) -> Adaptation:
+    """``num_steps`` times a round of episodes and an inner step on it, from the policy's own θ.
+
+    Args:
+        policy: π; left as it is.
+        play: M tasks.
+        config: of a round.
+        rates: α.
+        max_norm: norm that each task's gradient is clipped to; None does not clip.
+        num_steps: inner steps.
+        has_last_round: whether φ plays a round at the end.
+        generator: draws the actions.
+    """
+    parameters: dict[str, Tensor] = {name: theta.clone() for name, theta in policy.shared_parameters().items()}
+    rounds, mean_returns = [], []
+    for step in range(num_steps + has_last_round):
+        episodes = play.round(policy, parameters, generator=generator)
+        rounds.append(Experience.of(episodes, config))
+        mean_returns.append(episodes.mean_return.mean().item())
+        if step < num_steps:
+            parameters = inner_step(policy, parameters, rounds[-1], rates=rates, max_norm=max_norm)
+    return Adaptation(rounds=rounds, mean_returns=mean_returns, parameters=parameters)
+
+
+@torch.no_grad()
+def adapt_to_episodes(
+    policy: TaskPolicy,
+    episodes: EpisodeBatch,
+    *,
+    config: RoundConfig,
+    rates: Rates,
+    max_norm: float | None,
+    policies: AdaptedPolicies | None,
+) -> AdaptedPolicies:
+    """One inner step on episodes already played, from ``policies``, or from the policy's own θ where None."""
+    parameters = policy.shared_parameters() if policies is None else policies.parameters
+    adapted = inner_step(policy, parameters, Experience.of(episodes, config), rates=rates, max_norm=max_norm)
+    return AdaptedPolicies(policy=policy, parameters=adapted)

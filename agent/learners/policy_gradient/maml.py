@@ -1,0 +1,260 @@
+"""MAML over policies (Finn, Abbeel & Levine 2017, arXiv:1703.03400, algorithm 3).
+
+Inner, task m:  φ_m = θ + α ∇_θ J(θ; D_m),   D_m = episodes of task m by π_θ, repeated ``num_inner_steps`` times
+Outer:          θ ← θ + β ∇_θ (1/M) Σ_m J(φ_m; D'_m),   D'_m = episodes of task m by π_φm
+
+J is the surrogate of ``adaptation``. The outer gradient goes through the inner steps; the first-order form takes
+∂φ_m/∂θ as the identity. Without inner steps this is a policy trained on all tasks jointly.
+
+Departures. The paper takes outer steps by a trust region (TRPO); here as in ProMP (Rothfuss et al. 2019,
+arXiv:1810.06784, algorithm 1): several steps of Adam on the same rounds, in which every inner step is taken anew from
+the θ of that moment with ρ against the policy that played; PPO's clip bounds the change of φ_m, and a penalty of weight
+η on KL(π_played ‖ π_now) that of the policies before it. The paper's second derivatives are of log π · A, here of ρ A.
+A task's gradient is clipped: near a goal, where advantages are standardised all the same, a step else leads far away.
+
+Shapes: M tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from agent.learners.functional import linear_decay
+from agent.learners.policy_gradient.adaptation import (
+    Experience,
+    RoundConfig,
+    adapt_to_episodes,
+    clipped_loss,
+    divergence,
+    inner_step,
+    play_and_adapt,
+)
+from agent.learners.policy_gradient.episodes import EpisodeBatch, Play
+from agent.learners.policy_gradient.policy import AdaptedPolicies, PolicyConfig, TaskPolicy
+from agent.learners.state import (
+    RANDOM_STATE,
+    load_optimizer,
+    load_parameters,
+    optimizer_to_tensors,
+    under_prefix,
+    with_prefix,
+)
+from envs.family import Split
+from envs.spaces import SpacePair
+from envs.task_batch import TaskBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class MAMLPolicyConfig:
+    """Settings of MAML over policies, with the papers' symbols.
+
+    Attributes:
+        inner_lr: α, the rate of the inner steps.
+        max_inner_norm: norm that a task's inner gradient is clipped to; None does not clip.
+        num_inner_steps: inner steps in training; 0 trains one policy on all tasks jointly.
+        num_adapt_steps: inner steps in ``adapt``; None takes as many as in training.
+        is_first_order: leave out the second derivatives.
+        outer_lr: β, Adam's rate of the outer steps.
+        final_outer_lr_scale: share of β that is left after ``decay_updates``.
+        decay_updates: updates over which β falls; None keeps it.
+        num_outer_steps: steps of Adam on the rounds of one update.
+        clip: ε, how far a probability ratio of the adapted policy pays when it moves from 1.
+        divergence_weight: η, weight of the divergence of the policies that played the inner rounds.
+        max_gradient_norm: norm that the outer gradient is clipped to; None does not clip.
+        round: how a round of episodes is played and judged.
+        policy: what is adapted.
+    """
+
+    inner_lr: float = 0.1
+    max_inner_norm: float | None = 1.0
+    num_inner_steps: int = 1
+    num_adapt_steps: int | None = None
+    is_first_order: bool = False
+    outer_lr: float = 1e-3
+    final_outer_lr_scale: float = 0.0
+    decay_updates: int | None = None
+    num_outer_steps: int = 5
+    clip: float = 0.3
+    divergence_weight: float = 5e-4
+    max_gradient_norm: float | None = None
+    round: RoundConfig = field(default_factory=RoundConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+
+    @property
+    def steps_to_adapt(self) -> int:
+        """Inner steps in ``adapt``."""
+        return self.num_inner_steps if self.num_adapt_steps is None else self.num_adapt_steps
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return {**asdict(self), "policy": self.policy.to_json()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> MAMLPolicyConfig:
+        """The settings that :meth:`to_json` wrote."""
+        policy = PolicyConfig.from_json(values["policy"])
+        return cls(**{**values, "round": RoundConfig(**values["round"]), "policy": policy})
+
+
+class MAMLPolicy:
+    """The MAML learner of policies: ``policy`` holds θ.
+
+    Args:
+        spaces: of the family.
+        config: settings.
+        generator: draws θ, and the seed of the learner's own generator, which draws actions in training.
+        device: where θ lives.
+    """
+
+    def __init__(
+        self,
+        spaces: SpacePair,
+        config: MAMLPolicyConfig,
+        *,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.spaces = spaces
+        self.config = config
+        self.num_updates = 0
+        self.policy = TaskPolicy(spaces, config.policy, generator=generator).to(device)
+        self._generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        self._optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.outer_lr, fused=True)
+
+    def update(self, tasks: TaskBatch, *, first_task: int) -> dict[str, float]:
+        """One update: rounds of episodes, and ``num_outer_steps`` steps on them (algorithm 3, lines 3 to 11)."""
+        config = self.config
+        play = Play(tasks, first_task=first_task, split=Split.TRAINING, num_episodes=config.round.num_episodes)
+        played = play_and_adapt(
+            self.policy,
+            play,
+            config=config.round,
+            rates=config.inner_lr,
+            max_norm=config.max_inner_norm,
+            num_steps=config.num_inner_steps,
+            has_last_round=True,
+            generator=self._generator,
+        )
+        self._optimizer.param_groups[0]["lr"] = linear_decay(
+            config.outer_lr,
+            final_scale=config.final_outer_lr_scale,
+            decay_updates=config.decay_updates,
+            num_updates=self.num_updates,
+        )
+        loss = torch.zeros(())
+        for _ in range(config.num_outer_steps):
+            self._optimizer.zero_grad()
+            loss = self.outer_loss(played.rounds)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if config.max_gradient_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), config.max_gradient_norm)
+            self._optimizer.step()
+        self.num_updates += 1
+        return {
+            "loss": loss.item(),
+            "return": played.mean_returns[0],
+            "adapted_return": played.mean_returns[-1],
+        }
+
+    def outer_loss(self, rounds: list[Experience]) -> Float[Tensor, ""]:
+        """-(1/M) Σ_m J(φ_m; D'_m), clipped, with the divergences; differentiable in θ.
+
+        Args:
+            rounds: one for each inner step, and the last by the adapted policies.
+        """
+        theta = self.policy.shared_parameters()
+        adapted: Mapping[str, Tensor] = theta
+        penalty = torch.zeros((), device=rounds[0].weight.device, dtype=rounds[0].weight.dtype)
+        with torch.set_grad_enabled(not self.config.is_first_order):
+            for experience in rounds[:-1]:
+                if self.config.num_outer_steps > 1:
+                    penalty = penalty + divergence(self.policy, adapted, experience).mean()
+                adapted = inner_step(
+                    self.policy,
+                    adapted,
+                    experience,
+                    rates=self.config.inner_lr,
+                    max_norm=self.config.max_inner_norm,
+                )
+        if self.config.is_first_order:
+            # θ + (φ - θ) with the bracket constant: its value is φ, its derivative in θ the identity.
+            adapted = {name: theta[name] + (phi - theta[name]).detach() for name, phi in adapted.items()}
+        loss = clipped_loss(self.policy, adapted, rounds[-1], clip=self.config.clip).mean()
+        return loss + self.config.divergence_weight * penalty
+
+    def adapt(
+        self,
+        tasks: TaskBatch,
+        *,
+        first_task: int,
+        split: Split,
+        generator: torch.Generator,
+        num_steps: int | None = None,
+    ) -> AdaptedPolicies:
+        """φ_m after rounds of episodes in each task."""
+        adapted = play_and_adapt(
+            self.policy,
+            Play(tasks, first_task=first_task, split=split, num_episodes=self.config.round.num_episodes),
+            config=self.config.round,
+            rates=self.config.inner_lr,
+            max_norm=self.config.max_inner_norm,
+            num_steps=self.config.steps_to_adapt if num_steps is None else num_steps,
+            has_last_round=False,
+            generator=generator,
+        )
+        return AdaptedPolicies(policy=self.policy, parameters=adapted.parameters)
+
+    def adapt_to(self, episodes: EpisodeBatch, policies: AdaptedPolicies | None = None) -> AdaptedPolicies:
+        """One inner step on episodes already played."""
+        return adapt_to_episodes(
+            self.policy,
+            episodes,
+            config=self.config.round,
+            rates=self.config.inner_lr,
+            max_norm=self.config.max_inner_norm,
+            policies=policies,
+        )
+
+    def unadapted(self) -> AdaptedPolicies:
+        """π_θ, a copy."""
+        theta = {name: parameter.detach().clone() for name, parameter in self.policy.shared_parameters().items()}
+        return AdaptedPolicies(policy=self.policy, parameters=theta)
+
+    def initialization(self) -> dict[str, Tensor]:
+        """θ."""
+        return with_prefix("parameters", dict(self.policy.named_parameters()))
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """θ, Adam's moments and the random state of the actions."""
+        moments = optimizer_to_tensors(self._optimizer, self.policy.named_parameters())
+        return {**self.initialization(), **moments, RANDOM_STATE: self._generator.get_state()}
+
+    def to_meta(self) -> dict[str, Any]:
+        """What the tensors are of, as JSON values."""
+        return {
+            "learner": "maml-policy",
+            "spaces": self.spaces.to_json(),
+            "config": self.config.to_json(),
+            "num_updates": self.num_updates,
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> MAMLPolicy:
+        """The learner that wrote these."""
+        learner = cls(
+            SpacePair.from_json(meta["spaces"]),
+            MAMLPolicyConfig.from_json(meta["config"]),
+            generator=torch.Generator().manual_seed(0),
+        )
+        load_parameters(learner.policy.named_parameters(), under_prefix("parameters", tensors))
+        load_optimizer(learner._optimizer, learner.policy.named_parameters(), tensors)
+        if RANDOM_STATE in tensors:
+            learner._generator.set_state(tensors[RANDOM_STATE])
+        learner.num_updates = int(meta["num_updates"])
+        return learner

@@ -1,0 +1,272 @@
+"""Meta-SGD over policies (Li, Zhou, Chen & Li 2017, arXiv:1707.09835, algorithm 2).
+
+Inner, task m:  φ_m = θ + α ∘ ∇_θ J(θ; D_m),   D_m = episodes of task m by π_θ
+Outer:          (θ, α) ← (θ, α) + β ∇_(θ,α) (1/M) Σ_m J(φ_m; D'_m),   D'_m = episodes of task m by π_φm
+
+J is the surrogate of ``adaptation``. α has the shape of θ and is learned with it: the signs and sizes of its entries
+turn the policy gradient into a direction and a length of the step. With every entry of α the same and fixed, this is
+MAML over policies, and it departs from the paper as that does (see ``maml``): ProMP's outer steps, a clipped gradient.
+Besides, more than one inner step may be taken, and α may have a rate of its own.
+
+Shapes: M tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from agent.learners.functional import linear_decay
+from agent.learners.policy_gradient.adaptation import (
+    Experience,
+    RoundConfig,
+    adapt_to_episodes,
+    clipped_loss,
+    divergence,
+    inner_step,
+    play_and_adapt,
+)
+from agent.learners.policy_gradient.episodes import EpisodeBatch, Play
+from agent.learners.policy_gradient.policy import AdaptedPolicies, PolicyConfig, TaskPolicy
+from agent.learners.state import (
+    RANDOM_STATE,
+    load_optimizer,
+    load_parameters,
+    optimizer_to_tensors,
+    under_prefix,
+    with_prefix,
+)
+from envs.family import Split
+from envs.spaces import SpacePair
+from envs.task_batch import TaskBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaSGDPolicyConfig:
+    """Settings of Meta-SGD over policies, with the papers' symbols.
+
+    Attributes:
+        initial_rates: range that the entries of α are drawn from at the start, uniformly.
+        learns_rates: whether α is learned; fixed, it is only an initial draw.
+        max_inner_norm: norm that a task's inner gradient is clipped to; None does not clip.
+        num_inner_steps: inner steps in training.
+        num_adapt_steps: inner steps in ``adapt``; None takes as many as in training.
+        outer_lr: β, Adam's rate for θ.
+        rates_lr: Adam's rate for α; None takes β.
+        final_outer_lr_scale: share of β that is left after ``decay_updates``.
+        decay_updates: updates over which β falls; None keeps it.
+        num_outer_steps: steps of Adam on the rounds of one update.
+        clip: ε, how far a probability ratio of the adapted policy pays when it moves from 1.
+        divergence_weight: η, weight of the divergence of the policies that played the inner rounds.
+        max_gradient_norm: norm that the outer gradient is clipped to; None does not clip.
+        round: how a round of episodes is played and judged.
+        policy: what is adapted.
+    """
+
+    initial_rates: tuple[float, float] = (0.05, 0.15)
+    learns_rates: bool = True
+    max_inner_norm: float | None = 1.0
+    num_inner_steps: int = 1
+    num_adapt_steps: int | None = None
+    outer_lr: float = 1e-3
+    rates_lr: float | None = None
+    final_outer_lr_scale: float = 0.0
+    decay_updates: int | None = None
+    num_outer_steps: int = 5
+    clip: float = 0.3
+    divergence_weight: float = 5e-4
+    max_gradient_norm: float | None = None
+    round: RoundConfig = field(default_factory=RoundConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+
+    @property
+    def steps_to_adapt(self) -> int:
+        """Inner steps in ``adapt``."""
+        return self.num_inner_steps if self.num_adapt_steps is None else self.num_adapt_steps
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return {**asdict(self), "initial_rates": list(self.initial_rates), "policy": self.policy.to_json()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> MetaSGDPolicyConfig:
+        """The settings that :meth:`to_json` wrote."""
+        low, high = values["initial_rates"]
+        policy, rounds = PolicyConfig.from_json(values["policy"]), RoundConfig(**values["round"])
+        return cls(**{**values, "initial_rates": (low, high), "round": rounds, "policy": policy})
+
+
+class MetaSGDPolicy:
+    """The Meta-SGD learner of policies: ``policy`` holds θ, ``rates`` holds α.
+
+    Args:
+        spaces: of the family.
+        config: settings.
+        generator: draws θ and α, and the seed of the learner's own generator, which draws actions in training.
+        device: where they live.
+    """
+
+    def __init__(
+        self,
+        spaces: SpacePair,
+        config: MetaSGDPolicyConfig,
+        *,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.spaces = spaces
+        self.config = config
+        self.num_updates = 0
+        self.policy = TaskPolicy(spaces, config.policy, generator=generator).to(device)
+        self._generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        self.rates = {
+            name: nn.Parameter(_uniform(theta, config.initial_rates, generator), requires_grad=config.learns_rates)
+            for name, theta in self.policy.named_parameters()
+        }
+        rates_lr = config.outer_lr if config.rates_lr is None else config.rates_lr
+        self._optimizer = torch.optim.Adam(
+            [
+                {"params": list(self.policy.parameters()), "outer_lr": config.outer_lr},
+                {"params": list(self.rates.values()), "outer_lr": rates_lr},
+            ],
+            lr=config.outer_lr,
+            fused=True,
+        )
+
+    def update(self, tasks: TaskBatch, *, first_task: int) -> dict[str, float]:
+        """One update: rounds of episodes, and ``num_outer_steps`` steps on them (algorithm 2)."""
+        config = self.config
+        play = Play(tasks, first_task=first_task, split=Split.TRAINING, num_episodes=config.round.num_episodes)
+        played = play_and_adapt(
+            self.policy,
+            play,
+            config=config.round,
+            rates=self.rates,
+            max_norm=config.max_inner_norm,
+            num_steps=config.num_inner_steps,
+            has_last_round=True,
+            generator=self._generator,
+        )
+        for group in self._optimizer.param_groups:
+            group["lr"] = linear_decay(
+                group["outer_lr"],
+                final_scale=config.final_outer_lr_scale,
+                decay_updates=config.decay_updates,
+                num_updates=self.num_updates,
+            )
+        loss = torch.zeros(())
+        for _ in range(config.num_outer_steps):
+            self._optimizer.zero_grad()
+            loss = self.outer_loss(played.rounds)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if config.max_gradient_norm is not None:
+                torch.nn.utils.clip_grad_norm_([p for _, p in self._named_learned()], config.max_gradient_norm)
+            self._optimizer.step()
+        self.num_updates += 1
+        return {
+            "loss": loss.item(),
+            "return": played.mean_returns[0],
+            "adapted_return": played.mean_returns[-1],
+        }
+
+    def outer_loss(self, rounds: list[Experience]) -> Float[Tensor, ""]:
+        """-(1/M) Σ_m J(φ_m; D'_m), clipped, with the divergences; differentiable in θ and α.
+
+        Args:
+            rounds: one for each inner step, and the last by the adapted policies.
+        """
+        adapted: Mapping[str, Tensor] = self.policy.shared_parameters()
+        penalty = torch.zeros((), device=rounds[0].weight.device, dtype=rounds[0].weight.dtype)
+        for experience in rounds[:-1]:
+            if self.config.num_outer_steps > 1:
+                penalty = penalty + divergence(self.policy, adapted, experience).mean()
+            adapted = inner_step(
+                self.policy, adapted, experience, rates=self.rates, max_norm=self.config.max_inner_norm
+            )
+        loss = clipped_loss(self.policy, adapted, rounds[-1], clip=self.config.clip).mean()
+        return loss + self.config.divergence_weight * penalty
+
+    def adapt(
+        self,
+        tasks: TaskBatch,
+        *,
+        first_task: int,
+        split: Split,
+        generator: torch.Generator,
+        num_steps: int | None = None,
+    ) -> AdaptedPolicies:
+        """φ_m after rounds of episodes in each task."""
+        adapted = play_and_adapt(
+            self.policy,
+            Play(tasks, first_task=first_task, split=split, num_episodes=self.config.round.num_episodes),
+            config=self.config.round,
+            rates=self.rates,
+            max_norm=self.config.max_inner_norm,
+            num_steps=self.config.steps_to_adapt if num_steps is None else num_steps,
+            has_last_round=False,
+            generator=generator,
+        )
+        return AdaptedPolicies(policy=self.policy, parameters=adapted.parameters)
+
+    def adapt_to(self, episodes: EpisodeBatch, policies: AdaptedPolicies | None = None) -> AdaptedPolicies:
+        """One inner step on episodes already played."""
+        return adapt_to_episodes(
+            self.policy,
+            episodes,
+            config=self.config.round,
+            rates=self.rates,
+            max_norm=self.config.max_inner_norm,
+            policies=policies,
+        )
+
+    def unadapted(self) -> AdaptedPolicies:
+        """π_θ, a copy."""
+        theta = {name: parameter.detach().clone() for name, parameter in self.policy.shared_parameters().items()}
+        return AdaptedPolicies(policy=self.policy, parameters=theta)
+
+    def initialization(self) -> dict[str, Tensor]:
+        """θ and α."""
+        return with_prefix("parameters", dict(self._named_learned()))
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """θ, α, Adam's moments and the random state of the actions."""
+        moments = optimizer_to_tensors(self._optimizer, self._named_learned())
+        return {**self.initialization(), **moments, RANDOM_STATE: self._generator.get_state()}
+
+    def to_meta(self) -> dict[str, Any]:
+        """What the tensors are of, as JSON values."""
+        return {
+            "learner": "meta-sgd-policy",
+            "spaces": self.spaces.to_json(),
+            "config": self.config.to_json(),
+            "num_updates": self.num_updates,
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> MetaSGDPolicy:
+        """The learner that wrote these."""
+        learner = cls(
+            SpacePair.from_json(meta["spaces"]),
+            MetaSGDPolicyConfig.from_json(meta["config"]),
+            generator=torch.Generator().manual_seed(0),
+        )
+        load_parameters(learner._named_learned(), under_prefix("parameters", tensors))
+        load_optimizer(learner._optimizer, learner._named_learned(), tensors)
+        if RANDOM_STATE in tensors:
+            learner._generator.set_state(tensors[RANDOM_STATE])
+        learner.num_updates = int(meta["num_updates"])
+        return learner
+
+    def _named_learned(self) -> Iterator[tuple[str, nn.Parameter]]:
+        yield from self.policy.named_parameters()
+        yield from ((f"rates.{name}", rate) for name, rate in self.rates.items())
+
+
+def _uniform(like: Tensor, bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
+    """Numbers of a tensor's shape, uniform in ``bounds``."""
+    return (bounds[0] + (bounds[1] - bounds[0]) * torch.rand(like.shape, generator=generator)).to(like)

@@ -1,0 +1,191 @@
+"""Reptile over policies: Nichol, Achiam & Schulman 2018 (arXiv:1803.02999, algorithm 2), with policy gradients inside.
+
+Inner, task m:  φ_m = k steps θ + α ∇J(θ; D_m), each on new episodes of task m by the policy of that moment
+Outer:          θ ← θ + ε (1/M) Σ_m (φ_m - θ)
+
+J is the surrogate of ``adaptation``. Nothing goes back through the inner steps. With one inner step the outer step is
+the mean policy gradient, so that the policy is trained on all tasks jointly; with more, the differences between
+successive rounds' gradients are what makes θ a point from which all tasks are near. ε may fall linearly. The paper
+gives no form for reinforcement learning: this has the supervised form's outer step and the other learners' inner step.
+
+Shapes: M tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agent.learners.functional import linear_decay
+from agent.learners.policy_gradient.adaptation import RoundConfig, adapt_to_episodes, play_and_adapt
+from agent.learners.policy_gradient.episodes import EpisodeBatch, Play
+from agent.learners.policy_gradient.policy import AdaptedPolicies, PolicyConfig, TaskPolicy
+from agent.learners.state import RANDOM_STATE, load_parameters, under_prefix, with_prefix
+from envs.family import Split
+from envs.spaces import SpacePair
+from envs.task_batch import TaskBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReptilePolicyConfig:
+    """Settings of Reptile over policies, with the paper's symbols.
+
+    Attributes:
+        inner_lr: α, the rate of the inner steps.
+        max_inner_norm: norm that a task's inner gradient is clipped to; None does not clip.
+        num_inner_steps: k, inner steps in training, each with a round of episodes.
+        num_adapt_steps: inner steps in ``adapt``; None takes as many as in training.
+        outer_lr: ε at the start.
+        final_outer_lr_scale: share of ε that is left after ``decay_updates``.
+        decay_updates: updates over which ε falls; None keeps it.
+        round: how a round of episodes is played and judged.
+        policy: what is adapted.
+    """
+
+    inner_lr: float = 0.1
+    max_inner_norm: float | None = 1.0
+    num_inner_steps: int = 3
+    num_adapt_steps: int | None = None
+    outer_lr: float = 1.0
+    final_outer_lr_scale: float = 0.0
+    decay_updates: int | None = None
+    round: RoundConfig = field(default_factory=RoundConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+
+    @property
+    def steps_to_adapt(self) -> int:
+        """Inner steps in ``adapt``."""
+        return self.num_inner_steps if self.num_adapt_steps is None else self.num_adapt_steps
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return {**asdict(self), "policy": self.policy.to_json()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ReptilePolicyConfig:
+        """The settings that :meth:`to_json` wrote."""
+        policy = PolicyConfig.from_json(values["policy"])
+        return cls(**{**values, "round": RoundConfig(**values["round"]), "policy": policy})
+
+
+class ReptilePolicy:
+    """The Reptile learner of policies: ``policy`` holds θ.
+
+    Args:
+        spaces: of the family.
+        config: settings.
+        generator: draws θ, and the seed of the learner's own generator, which draws actions in training.
+        device: where θ lives.
+    """
+
+    def __init__(
+        self,
+        spaces: SpacePair,
+        config: ReptilePolicyConfig,
+        *,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.spaces = spaces
+        self.config = config
+        self.num_updates = 0
+        self.policy = TaskPolicy(spaces, config.policy, generator=generator).to(device)
+        self._generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+
+    @torch.no_grad()
+    def update(self, tasks: TaskBatch, *, first_task: int) -> dict[str, float]:
+        """One outer step on M tasks at once (algorithm 2; with M = 1, algorithm 1)."""
+        config = self.config
+        played = play_and_adapt(
+            self.policy,
+            Play(tasks, first_task=first_task, split=Split.TRAINING, num_episodes=config.round.num_episodes),
+            config=config.round,
+            rates=config.inner_lr,
+            max_norm=config.max_inner_norm,
+            num_steps=config.num_inner_steps,
+            has_last_round=False,
+            generator=self._generator,
+        )
+        epsilon = linear_decay(
+            config.outer_lr,
+            final_scale=config.final_outer_lr_scale,
+            decay_updates=config.decay_updates,
+            num_updates=self.num_updates,
+        )
+        for name, theta in self.policy.named_parameters():
+            theta.lerp_(played.parameters[name].mean(0), epsilon)
+        self.num_updates += 1
+        return {"return": played.mean_returns[0], "last_return": played.mean_returns[-1]}
+
+    def adapt(
+        self,
+        tasks: TaskBatch,
+        *,
+        first_task: int,
+        split: Split,
+        generator: torch.Generator,
+        num_steps: int | None = None,
+    ) -> AdaptedPolicies:
+        """φ_m after rounds of episodes in each task."""
+        adapted = play_and_adapt(
+            self.policy,
+            Play(tasks, first_task=first_task, split=split, num_episodes=self.config.round.num_episodes),
+            config=self.config.round,
+            rates=self.config.inner_lr,
+            max_norm=self.config.max_inner_norm,
+            num_steps=self.config.steps_to_adapt if num_steps is None else num_steps,
+            has_last_round=False,
+            generator=generator,
+        )
+        return AdaptedPolicies(policy=self.policy, parameters=adapted.parameters)
+
+    def adapt_to(self, episodes: EpisodeBatch, policies: AdaptedPolicies | None = None) -> AdaptedPolicies:
+        """One inner step on episodes already played."""
+        return adapt_to_episodes(
+            self.policy,
+            episodes,
+            config=self.config.round,
+            rates=self.config.inner_lr,
+            max_norm=self.config.max_inner_norm,
+            policies=policies,
+        )
+
+    def unadapted(self) -> AdaptedPolicies:
+        """π_θ, a copy."""
+        theta = {name: parameter.detach().clone() for name, parameter in self.policy.shared_parameters().items()}
+        return AdaptedPolicies(policy=self.policy, parameters=theta)
+
+    def initialization(self) -> dict[str, Tensor]:
+        """θ."""
+        return with_prefix("parameters", dict(self.policy.named_parameters()))
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """θ and the random state of the actions."""
+        return {**self.initialization(), RANDOM_STATE: self._generator.get_state()}
+
+    def to_meta(self) -> dict[str, Any]:
+        """What the tensors are of, as JSON values."""
+        return {
+            "learner": "reptile-policy",
+            "spaces": self.spaces.to_json(),
+            "config": self.config.to_json(),
+            "num_updates": self.num_updates,
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> ReptilePolicy:
+        """The learner that wrote these."""
+        learner = cls(
+            SpacePair.from_json(meta["spaces"]),
+            ReptilePolicyConfig.from_json(meta["config"]),
+            generator=torch.Generator().manual_seed(0),
+        )
+        load_parameters(learner.policy.named_parameters(), under_prefix("parameters", tensors))
+        if RANDOM_STATE in tensors:
+            learner._generator.set_state(tensors[RANDOM_STATE])
+        learner.num_updates = int(meta["num_updates"])
+        return learner
