@@ -36,12 +36,13 @@ from memory.parameters import encode, write_durably
 
 METADATA_KEY = "few_shot_policy"
 CHECKSUM_KEY = "few_shot_sha256"
-FORMAT = 1
+FORMAT = 2
+"""1 was of images in another common form (as large as on their sheets)."""
 QUERIES_AT_ONCE = 64
 ANY_WAYS = frozenset({"prototypical", "matching", "versa"})
 """Learners whose tasks may have other numbers of classes than they were trained with."""
 
-USUAL_EXTENTS = (0.75, 1.33)
+USUAL_EXTENTS = (0.85, 1.18)
 """Support images whose ink is this much smaller or larger than that of the images learned from are left as they are;
 beyond, all images are brought to the learned size by one common factor."""
 
@@ -185,7 +186,7 @@ class FewShotPolicy:
         Raises:
             FewShotPolicyError: it is not a few-shot policy, or it is damaged.
         """
-        tensors, metadata = _decode(content, subject)
+        tensors, metadata = decode(content, subject)
         if METADATA_KEY not in metadata:
             raise _refusal(subject, "it holds no few-shot policy.", "`learnd few-shot train` writes one.")
         if metadata.get(CHECKSUM_KEY) != _checksum({name: tensor.numpy() for name, tensor in tensors.items()}):
@@ -249,7 +250,12 @@ class AdaptedPolicy:
         return torch.stack([predictor(views) for predictor in self.predictors]).mean((0, 1))
 
 
-def _decode(content: bytes, subject: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def decode(content: bytes, subject: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file, and what its header says of them.
+
+    Raises:
+        FewShotPolicyError: it is no such file.
+    """
     from safetensors.torch import load
 
     try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -36,10 +35,7 @@ from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
 from envs.few_shot.tasks import FewShotShapes
 from envs.few_shot.warps import WarpConfig
 
-TIMED_UPDATES = 12
-UNTIMED_UPDATES = 3
 REPORT_EVERY = 20
-OVERRUN = 0.1
 
 
 class FewShotTrainingError(AgentError):
@@ -53,8 +49,7 @@ class FewShotRecipe:
     Attributes:
         members: B; each takes a core.
         updates: outer steps of each member, where the time allows.
-        minutes: wall time that a member's updates are planned to take at most; on a slower machine there are fewer of
-            them, and where it slows down later a member stops a tenth past it, wherever its learning rate is.
+        minutes: wall time that a member's updates take at most, to within some; on a slower machine there are fewer.
         tasks: what a task looks like.
         embedding: f_φ.
         learning_rate: Adam's, at its highest.
@@ -69,7 +64,7 @@ class FewShotRecipe:
             ways=20,
             shots=1,
             queries=5,
-            size=35,
+            size=48,
             within_group=0.7,
             orientations=8,
             aligned=0.5,
@@ -78,20 +73,20 @@ class FewShotRecipe:
     )
     embedding: EmbeddingConfig = field(
         default_factory=lambda: EmbeddingConfig(
-            kind=EmbeddingKind.RESIDUAL, channels=(32, 64, 96, 128), is_bfloat16=True
+            kind=EmbeddingKind.RESIDUAL, channels=(24, 32, 96, 192), is_bfloat16=True
         )
     )
     learning_rate: float = 2e-3
     average_decay: float = 0.998
 
-    def learner(self, family: ImageFamily, *, seed: int, planned_updates: int) -> PrototypicalLearner:
+    def learner(self, family: ImageFamily, *, seed: int) -> PrototypicalLearner:
         """A new member."""
         config = PrototypicalConfig(
             embedding=self.embedding,
             is_scale_learned=True,
             every_image_supports=True,
             training=TrainingConfig(
-                learning_rate=self.learning_rate, planned_updates=planned_updates, average_decay=self.average_decay
+                learning_rate=self.learning_rate, planned_updates=self.updates, average_decay=self.average_decay
             ),
         )
         return PrototypicalLearner(FewShotShapes.of(family), config, generator=torch.Generator().manual_seed(seed))
@@ -104,7 +99,7 @@ class MemberProgress:
     Attributes:
         member: which, from 0.
         update: outer steps taken.
-        planned_updates: of how many.
+        planned_updates: of how many, at the pace so far.
         loss: mean since the last report.
         cpu_s: processor time taken by its updates.
     """
@@ -130,31 +125,28 @@ def train_member(
     """
     own_seed = 1_000 * seed + member
     family = ImageFamily(replace(recipe.tasks, seed=own_seed), training=classes)
-    planned = max(1, min(recipe.updates, int(recipe.minutes * 60.0 / _seconds_per_update(recipe, family))))
-    learner = recipe.learner(family, seed=own_seed, planned_updates=planned)
-    started, deadline, losses = time.process_time(), time.monotonic() + 60.0 * recipe.minutes * (1.0 + OVERRUN), []
-    for update in range(planned):
-        batch = family.sample(1, split=Split.TRAINING, first_task=update)
+    learner = recipe.learner(family, seed=own_seed)
+    planned, losses = recipe.updates, []
+    started, started_cpu = time.monotonic(), time.process_time()
+    while learner.num_updates < planned:
+        batch = family.sample(1, split=Split.TRAINING, first_task=learner.num_updates)
         losses.append(learner.update(batch)["loss"])
-        is_last = update + 1 == planned or time.monotonic() > deadline
-        if (update + 1) % REPORT_EVERY == 0 or is_last:
-            mean, cpu_s = sum(losses) / len(losses), time.process_time() - started
-            report(MemberProgress(member=member, update=update + 1, planned_updates=planned, loss=mean, cpu_s=cpu_s))
+        done = learner.num_updates
+        if done % REPORT_EVERY == 0 or done == planned:
+            planned = updates_in_time(recipe, done=done, elapsed_s=time.monotonic() - started)
+            learner.plan_updates(planned)
+            mean, cpu_s = sum(losses) / len(losses), time.process_time() - started_cpu
+            report(MemberProgress(member=member, update=done, planned_updates=planned, loss=mean, cpu_s=cpu_s))
             losses.clear()
-        if is_last:
-            break
     return learner
 
 
-def _seconds_per_update(recipe: FewShotRecipe, family: ImageFamily) -> float:
-    """Wall time of an update, the median of some on a learner that is thrown away."""
-    learner = recipe.learner(family, seed=0, planned_updates=1)
-    times = []
-    for update in range(UNTIMED_UPDATES + TIMED_UPDATES):
-        started = time.monotonic()
-        learner.update(family.sample(1, split=Split.TRAINING, first_task=update))
-        times.append(time.monotonic() - started)
-    return statistics.median(times[UNTIMED_UPDATES:])
+def updates_in_time(recipe: FewShotRecipe, *, done: int, elapsed_s: float) -> int:
+    """How many updates there will be: as many as asked for, or as the time allows at the pace so far.
+
+    Asked again and again, so that the learning rate has come down when the time is up, however fast the machine was.
+    """
+    return max(done, min(recipe.updates, int(done * 60.0 * recipe.minutes / elapsed_s)))
 
 
 def policy_of(

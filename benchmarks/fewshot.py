@@ -78,7 +78,9 @@ def _training(planned: int, rate: float = 2e-3) -> TrainingConfig:
 CONTESTANTS: dict[str, Contestant] = {
     "Prototypical Networks": Contestant(
         learner="prototypical",
-        config=lambda n: PrototypicalConfig(embedding=CONV4, is_scale_learned=True, training=_training(n)),
+        config=lambda n: PrototypicalConfig(
+            embedding=CONV4, is_scale_learned=True, every_image_supports=True, training=_training(n)
+        ),
         paper="98.8",
         ways=20,
     ),
@@ -98,7 +100,7 @@ CONTESTANTS: dict[str, Contestant] = {
         learner="versa",
         config=lambda n: VersaConfig(embedding=CONV4, training=_training(n, 1e-3)),
         paper="99.70",
-        tasks_per_update=4,
+        ways=20,
     ),
     "MAML": Contestant(
         learner="maml",
@@ -140,7 +142,7 @@ def omniglot(asked: Path | None) -> ImageClasses | None:
 def few_shot_families(classes: ImageClasses, hold_out: Sequence[str], *, ways: int) -> ImageFamily:
     """Tasks over all training classes with rotations as classes; held-out tasks over the held-out alphabets."""
     training, held_out = classes.hold_out_groups(hold_out)
-    config = ImageTaskConfig(ways=ways, shots=1, queries=5, size=28, orientations=4)
+    config = ImageTaskConfig(ways=ways, shots=1, queries=5, size=28, orientations=8, within_group=0.5, aligned=0.5)
     return ImageFamily(config, training=training, held_out=held_out)
 
 
@@ -339,7 +341,7 @@ def main() -> None:
     )
     alphabets.add_argument("--members", type=int, default=2)
     alphabets.add_argument("--updates", type=int, default=FewShotRecipe().updates)
-    alphabets.add_argument("--minutes", type=float, default=25.0)
+    alphabets.add_argument("--minutes", type=float, default=FewShotRecipe().minutes)
     alphabets.add_argument(
         "--views", type=int, help="look at images in this many views; without it, as the policy says"
     )

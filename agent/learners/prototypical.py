@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -151,6 +151,12 @@ class PrototypicalLearner:
     def num_updates(self) -> int:
         """Outer steps taken."""
         return self._training.num_updates
+
+    def plan_updates(self, planned_updates: int) -> None:
+        """Let the learning rate fall over so many updates from here on, those taken included."""
+        training = replace(self.config.training, planned_updates=planned_updates)
+        self.config = replace(self.config, training=training)
+        self._training.config = training
 
     def update(self, batch: FewShotBatch) -> dict[str, float]:
         """Take one step down J on M tasks."""

@@ -1,7 +1,8 @@
 """Images by class, read from folders.
 
-An image is brought to one form: ink bright on a background of 0, the ink's bounding box in the middle of a square, one
-size for all. So it does not matter whether strokes were dark on white or white on black, or where on the sheet.
+An image is brought to one form: ink bright on a background of 0, the ink's bounding box in the middle of a square that
+it fills for the greater part, one size for all. So it does not matter whether strokes were dark on white or white on
+black, or where on the sheet, and little how large.
 
 Layouts that are understood, each as a folder or as a zip file of it: ``class/image``, ``alphabet/class/image`` (classes
 of one alphabet then form a group), with any number of folders around them (Omniglot has ``set/alphabet/class/image``).
@@ -12,6 +13,7 @@ Shapes: I images, R their side in pixels, C classes.
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
 import zipfile
@@ -56,6 +58,16 @@ MAX_SIDE = 1024
 
 INK_THRESHOLD = 0.3
 """Share of the strongest ink from which a pixel counts as ink when the bounding box is taken."""
+
+
+USUAL_EXTENT = 0.66
+"""The longer side of the ink's bounding box as a share of the sheet's, the median of Omniglot's drawings."""
+
+COMMON_EXTENT = 0.75
+"""What the usual extent becomes in the common form."""
+
+MOST_EXTENT = 0.97
+"""What an extent becomes at most in the common form."""
 
 
 class ImageReadError(EnvsError):
@@ -179,15 +191,23 @@ def _in_common_form(ink: NDArray[np.float32], size: int) -> NDArray[np.uint8]:
     rows, columns = np.nonzero(ink > INK_THRESHOLD)
     if not len(rows):
         return np.zeros((size, size), dtype=np.uint8)
-    # The box's centre comes to the sheet's middle: paste the sheet that far into an empty one three times as large.
-    top = side + (side - int(rows.min() + rows.max() + 1)) // 2
-    left = side + (side - int(columns.min() + columns.max() + 1)) // 2
-    room = np.zeros((3 * side, 3 * side), dtype=np.float32)
-    room[top : top + height, left : left + width] = ink
-    middle = (room[side : 2 * side, side : 2 * side] * 255.0 + 0.5).astype(np.uint8)
-    if side == size:
-        return middle
-    return np.asarray(Image.fromarray(middle).resize((size, size), Image.Resampling.BILINEAR), dtype=np.uint8)
+    top, bottom, left, right = int(rows.min()), int(rows.max()) + 1, int(columns.min()), int(columns.max()) + 1
+    # The sheet lies in an empty one three times as large, so that the square that is seen never leaves it.
+    room = np.zeros((3 * side, 3 * side), dtype=np.uint8)
+    room[side : side + height, side : side + width] = ink * 255.0 + 0.5
+    seen = side * _share_seen(max(bottom - top, right - left) / side)
+    centre_x, centre_y = side + (left + right) / 2, side + (top + bottom) / 2
+    square = (centre_x - seen / 2, centre_y - seen / 2, centre_x + seen / 2, centre_y + seen / 2)
+    return np.asarray(Image.fromarray(room).resize((size, size), Image.Resampling.BILINEAR, box=square), dtype=np.uint8)
+
+
+def _share_seen(extent: float) -> float:
+    """The side of the square that is seen of a sheet, for ink of this extent, both as shares of the sheet's side.
+
+    Ink of the usual extent comes to fill ``COMMON_EXTENT`` of the square. Larger and smaller ink comes half way there
+    (in the logarithm): some of a character's size is the hand's, some of it is the character's.
+    """
+    return max(USUAL_EXTENT / COMMON_EXTENT * math.sqrt(extent / USUAL_EXTENT), extent / MOST_EXTENT)
 
 
 def ink_extents(images: Tensor) -> Tensor:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from agent.few_shot_policy import FewShotPolicy, FewShotPolicyError, ViewConfig
-from agent.few_shot_training import FewShotRecipe, MemberProgress, train_member, train_policy
+from agent.few_shot_training import FewShotRecipe, MemberProgress, train_member, train_policy, updates_in_time
 from agent.learners.embeddings import EmbeddingConfig
 from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.image_classes import ImageClasses, ImageReadError
-from envs.few_shot.image_folder import ImageTaskConfig
+from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
 from envs.few_shot.tasks import FewShotShapes
 from envs.few_shot.warps import WarpConfig
 from tests.learners.image_folders import write_images
@@ -153,6 +153,20 @@ def test_too_little_time_means_fewer_updates() -> None:
     recipe = FewShotRecipe(updates=1_000_000, minutes=0.002, tasks=SMALL.tasks, embedding=SMALL.embedding)
     learner = train_member(classes(), recipe, seed=0, member=0, report=lambda _: None)
     assert learner.num_updates < 1000
+
+
+def test_updates_are_as_many_as_the_time_allows_at_the_pace_so_far() -> None:
+    recipe = FewShotRecipe(updates=1_000, minutes=1.0)
+    assert updates_in_time(recipe, done=20, elapsed_s=0.5) == 1_000
+    assert updates_in_time(recipe, done=20, elapsed_s=4.0) == 300
+    assert updates_in_time(recipe, done=290, elapsed_s=61.0) == 290
+
+
+def test_a_new_plan_moves_the_learning_rate() -> None:
+    learner = SMALL.learner(ImageFamily(SMALL.tasks, training=classes()), seed=0)
+    learner.plan_updates(400)
+    assert learner.to_meta()["config"]["training"]["planned_updates"] == 400
+    assert learner.config.training.rate(200) == pytest.approx(0.51 * SMALL.learning_rate)
 
 
 def test_members_are_trained_side_by_side_in_processes_of_their_own(tmp_path: Path) -> None:
