@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from agent.cli.errors import CommandError
-from agent.cli.invocation import NO_DATA, Invocation, command, group
+from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
 from agent.cli.output import ago, new_table, short_count, short_size
 from agent.json_values import to_json_values
 from memory.records import MemoryStats
+
+if TYPE_CHECKING:
+    from agent.recognition import Recognition
 
 memory_app = typer.Typer(help="See how much is remembered; see backups, and go back to one.", no_args_is_help=True)
 group(memory_app)
@@ -66,6 +69,52 @@ def _show(out: Console, stats: MemoryStats | None) -> None:
         ("left on the file system", stats.disk_free_bytes),
     )
     out.print(" · ".join(f"{name} {short_size(size)}" for name, size in pieces))
+
+
+@command(
+    memory_app,
+    "recognise",
+    examples=(
+        "learnd memory recognise cartpole",
+        "learnd memory recognise cartpole --steps 30 --json",
+    ),
+)
+def recognise_family(
+    invocation: Invocation,
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="Whose remembered trials are asked for.")],
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of each trial that are seen.")] = 60,
+    trials: Annotated[int, typer.Option("--trials", min=4, help="Newest trials of a family, at most.")] = 64,
+) -> None:
+    """Say which families of the same spaces a family's trials look like, from their first steps.
+
+    Half of the trials are remembered and half are asked for, by prototypes and by matching attention.
+    """
+    from agent.recognition import FEWEST_TRIALS, recognise
+
+    with invocation.reading() as store:
+        find_family(store, family, operation=invocation.name)
+        found = recognise(store, family, num_steps=steps, num_trials=trials)
+    if found is None:
+        raise CommandError(
+            operation="recognising",
+            subject=family,
+            found=f"it takes two admitted families of the same spaces with {FEWEST_TRIALS} trials remembered of each.",
+            hint="See `learnd memory stats`, and let it be practised.",
+        )
+    invocation.answer(to_json_values(found), lambda out: _show_recognition(out, found))
+
+
+def _show_recognition(out: Console, found: Recognition) -> None:
+    table = new_table("recognised as", "by prototypes", "by matching", right=("by prototypes", "by matching"))
+    for row in found.resemblances:
+        name = f"{row.family} (itself)" if row.family == found.family else row.family
+        table.add_row(name, f"{row.by_prototypes:.0%}", f"{row.by_matching:.0%}")
+    out.print(table)
+    out.print(
+        f"of {found.num_trials} held-out trials of all {len(found.resemblances)} families, prototypes recognise "
+        f"{found.accuracy_by_prototypes:.0%} and matching {found.accuracy_by_matching:.0%} "
+        f"(by chance {1 / len(found.resemblances):.0%})"
+    )
 
 
 @command(

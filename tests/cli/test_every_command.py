@@ -35,6 +35,7 @@ ON_EMPTY = {
     ("policy", "eval"): 1,
     ("policy", "export", "1", "out.safetensors"): 1,
     ("memory", "stats"): 0,
+    ("memory", "recognise", "cartpole"): 1,
     ("memory", "backups"): 0,
     ("schedule", "list"): 0,
     ("schedule", "run-now", "evaluate"): 1,
