@@ -174,7 +174,10 @@ class TableMemory:
         self._visits = torch.zeros(rows, self._num_slots, device=device)
         self._rewards = torch.zeros(rows, self._num_slots, device=device)
         self._prior = prior
-        self._discounts = torch.tensor(discounts, device=device)
+        # Filled on the device: nothing of a trial's beginning is copied from the host, so that it can be captured.
+        self._discounts = torch.empty(len(discounts), device=device)
+        for index, discount in enumerate(discounts):
+            self._discounts[index].fill_(discount)
         if discounts:
             shape = (num_trials, num_observations)
             self._moves = torch.zeros(num_trials, num_observations * self._num_slots, num_observations, device=device)

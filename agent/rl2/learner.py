@@ -5,12 +5,12 @@ features, reaches the same with less work (``docs/algorithms/rl2.md`` lists ever
 families: they share its recurrent core and, where their spaces are equal, encoder and heads. What is a family's own is
 its critic with its scale, the scale of its advantages, and how far its learning rate has fallen.
 
-Shapes: T steps, B trials.
+Shapes: T steps, B trials; S steps and R trials of a minibatch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from agent.rl2.advantages import trial_advantages
 from agent.rl2.config import RL2Config
 from agent.rl2.normalisation import PopArtCritic
-from agent.rl2.policy import RL2Policy
+from agent.rl2.policy import PolicyInput, RL2Policy
 from agent.rl2.trials import TrialBatch, num_env_steps, num_episodes
 from envs.spaces import ObservationKind, SpacePair
 
@@ -49,6 +49,33 @@ class _Targets:
     normalised_return: Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class Minibatch:
+    """Whole trials that one step of the optimiser is taken on, cut to the longest of them. Tensors alone.
+
+    Attributes:
+        inputs: [S, R] of the policy.
+        action: [S, R] or [S, R, W].
+        log_prob: [S, R] of the actions when they were drawn.
+        is_valid: [S, R] False in padding.
+        advantage: [S, R] in units of their spread.
+        normalised_return: [S, R].
+        entropy_coefficient: [].
+    """
+
+    inputs: PolicyInput
+    action: Tensor
+    log_prob: Tensor
+    is_valid: Tensor
+    advantage: Tensor
+    normalised_return: Tensor
+    entropy_coefficient: Tensor
+
+
+MinibatchStep = Callable[[str, SpacePair, Minibatch], Tensor]
+"""Takes one step of the optimiser for a family: :meth:`RL2Learner.minibatch_step`, or what stands in for it."""
+
+
 class RL2Learner:
     """Policy, critics, scales, optimiser and random state of RL², with every family it learns.
 
@@ -69,10 +96,10 @@ class RL2Learner:
         self.critics = nn.ModuleDict()
         self._families: dict[str, _Family] = {}
         self._optimizer = torch.optim.Adam(
-            [{"params": list(self._core_parameters()), "scale": config.core_learning_rate_scale}],
-            lr=config.learning_rate,
+            [self._group(self._core_parameters(), scale=config.core_learning_rate_scale)],
             eps=config.adam_epsilon,
             fused=True,
+            capturable=self.device.type == "cuda",
         )
 
     @property
@@ -114,13 +141,21 @@ class RL2Learner:
         family = self._families[name]
         return self.config.episodes_at(family.num_updates, episodes_per_trial, episode_steps=family.episode_steps)
 
-    def update(self, name: str, trials: TrialBatch, *, num_epochs: int | None = None) -> dict[str, float]:
+    def update(
+        self,
+        name: str,
+        trials: TrialBatch,
+        *,
+        num_epochs: int | None = None,
+        minibatch_step: MinibatchStep | None = None,
+    ) -> dict[str, float]:
         """Improve the policy on one family by one trial batch.
 
         Args:
             name: the family's name, as it was added.
             trials: training trials that the present policy played.
             num_epochs: passes over them; None takes the settings'.
+            minibatch_step: what takes the optimiser's steps; None takes the learner's own.
 
         Returns:
             policy, value, entropy, kl (an estimate of KL(old ‖ new)), clip_fraction, gradient_norm,
@@ -131,14 +166,16 @@ class RL2Learner:
         """
         family, critic = self._families[name], self._critic(name)
         targets, explained_variance = self._targets(critic, trials)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.config.learning_rate_at(family.num_updates) * group["scale"]
-        entropy_coefficient = self.config.entropy_coefficient * self.config.anneal(family.num_updates)
+        self._set_learning_rate(self.config.learning_rate_at(family.num_updates))
+        entropy = self.config.entropy_coefficient * self.config.anneal(family.num_updates)
+        entropy_coefficient = torch.full((), entropy, device=self.device)
+        step = minibatch_step or self.minibatch_step
         sums = torch.zeros(6, device=self.device)
         num_minibatches = 0
         for _epoch in range(num_epochs or self.config.num_epochs):
-            for rows in self._minibatches(trials.lengths):
-                sums += self._minibatch(critic, trials, targets, rows, entropy_coefficient)
+            for rows, num_steps in self._minibatches(trials.lengths):
+                minibatch = _select(trials, targets, rows, num_steps, entropy_coefficient)
+                sums += step(name, trials.spaces, minibatch)
                 num_minibatches += 1
         self._follow_inputs(trials)
         family.num_updates += 1
@@ -177,8 +214,11 @@ class RL2Learner:
         targets = _Targets(advantage=advantage / critic.advantage_spread, normalised_return=critic.normalise(returns))
         return targets, explained
 
-    def _minibatches(self, lengths: Tensor) -> Iterator[Tensor]:
-        """Rows of whole trials, of like length, in random order."""
+    def _minibatches(self, lengths: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """Rows of whole trials of like length, in random order, each with the steps of its longest trial.
+
+        Their lengths and their order are fetched from the device together: it is waited for once an epoch.
+        """
         num_trials = len(lengths)
         wanted = round(int(lengths.sum()) / self.config.minibatch_steps)
         most = min(self.config.max_minibatches, num_trials // self.config.min_minibatch_trials)
@@ -186,31 +226,29 @@ class RL2Learner:
         order = torch.randperm(num_trials, generator=self.generator, device=self.device)
         by_length = order[lengths[order].argsort(stable=True)]
         chunks = by_length.tensor_split(num_minibatches)
-        turn = torch.randperm(num_minibatches, generator=self.generator, device=self.device).tolist()
-        return (chunks[index] for index in turn)
+        turn = torch.randperm(num_minibatches, generator=self.generator, device=self.device)
+        longest = lengths[torch.stack([chunk[-1] for chunk in chunks])]
+        turns, steps = torch.stack([turn, longest]).tolist()
+        return ((chunks[index], steps[index]) for index in turns)
 
-    def _minibatch(
-        self, critic: PopArtCritic, trials: TrialBatch, targets: _Targets, rows: Tensor, entropy_coefficient: float
-    ) -> Tensor:
-        """One step of the optimiser; the losses' parts, in the order that :meth:`update` names them."""
-        num_steps = int(trials.lengths[rows].max())
+    def minibatch_step(self, name: str, spaces: SpacePair, minibatch: Minibatch) -> Tensor:
+        """Take one step of the optimiser; the losses' parts, in the order that :meth:`update` names them.
 
-        def part(values: Tensor) -> Tensor:
-            return values[:num_steps].index_select(1, rows)
-
-        is_valid = part(trials.is_valid)
+        Nothing is fetched from an accelerator, so that it can be captured.
+        """
+        is_valid = minibatch.is_valid
         share = is_valid.to(torch.float32) / is_valid.sum()
-        output = self.policy.unroll(trials.spaces, trials.inputs.select(rows, num_steps))
-        log_prob, entropy = output.distribution.log_prob_and_entropy(part(trials.action))
-        log_ratio = (log_prob - part(trials.log_prob)) * is_valid
+        output = self.policy.unroll(spaces, minibatch.inputs)
+        log_prob, entropy = output.distribution.log_prob_and_entropy(minibatch.action)
+        log_ratio = (log_prob - minibatch.log_prob) * is_valid
         ratio = log_ratio.exp()
-        advantage = part(targets.advantage)
+        advantage = minibatch.advantage
         clipped = ratio.clamp(1.0 - self.config.clip, 1.0 + self.config.clip)
         policy_loss = -(torch.minimum(ratio * advantage, clipped * advantage) * share).sum()
-        error = critic(output.features) - part(targets.normalised_return)
+        error = self._critic(name)(output.features) - minibatch.normalised_return
         value_loss = 0.5 * (error * error * share).sum()
         mean_entropy = (entropy * share).sum()
-        loss = policy_loss + self.config.value_coefficient * value_loss - entropy_coefficient * mean_entropy
+        loss = policy_loss + self.config.value_coefficient * value_loss - minibatch.entropy_coefficient * mean_entropy
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         touched = [p for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -220,6 +258,13 @@ class RL2Learner:
             kl = ((ratio - 1.0 - log_ratio) * share).sum()
             clip_fraction = (((ratio - 1.0).abs() > self.config.clip) * share).sum()
             return torch.stack([policy_loss, value_loss, mean_entropy, kl, clip_fraction, gradient_norm])
+
+    def _set_learning_rate(self, rate: float) -> None:
+        for group in self._optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate * group["scale"])
+            else:
+                group["lr"] = rate * group["scale"]
 
     def _follow_inputs(self, trials: TrialBatch) -> None:
         """Move the scales of the policy's inputs, after the update: rollout and update saw the same ones."""
@@ -303,12 +348,38 @@ class RL2Learner:
         yield from self.policy.core_norm.parameters()
 
     def _add_to_optimizer(self, module: nn.Module) -> None:
-        self._optimizer.add_param_group({"params": list(module.parameters()), "scale": 1.0})
+        self._optimizer.add_param_group(self._group(module.parameters(), scale=1.0))
+
+    def _group(self, parameters: Iterable[nn.Parameter], *, scale: float) -> dict[str, Any]:
+        """A group of the optimiser. On CUDA its rate lives on the device, where a captured step reads it."""
+        rate: float | Tensor = self.config.learning_rate * scale
+        if self.device.type == "cuda":
+            rate = torch.full((), self.config.learning_rate * scale, device=self.device)
+        return {"params": list(parameters), "scale": scale, "lr": rate}
 
     def _named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         for prefix, module in (("policy", self.policy), ("critics", self.critics)):
             for name, parameter in module.named_parameters():
                 yield f"{prefix}.{name}", parameter
+
+
+def _select(
+    trials: TrialBatch, targets: _Targets, rows: Tensor, num_steps: int, entropy_coefficient: Tensor
+) -> Minibatch:
+    """Some trials of a batch, cut to ``num_steps``."""
+
+    def part(values: Tensor) -> Tensor:
+        return values[:num_steps].index_select(1, rows)
+
+    return Minibatch(
+        inputs=trials.inputs.select(rows, num_steps),
+        action=part(trials.action),
+        log_prob=part(trials.log_prob),
+        is_valid=part(trials.is_valid),
+        advantage=part(targets.advantage),
+        normalised_return=part(targets.normalised_return),
+        entropy_coefficient=entropy_coefficient,
+    )
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -133,8 +133,9 @@ def test_padded_steps_touch_no_statistic_and_no_gradient() -> None:
 def test_minibatches_are_whole_trials_and_every_trial_is_in_one() -> None:
     learner = learner_for(VECTOR, minibatch_steps=5, min_minibatch_trials=1)
     lengths = torch.tensor([9, 3, 14, 5, 5, 9])
-    rows = torch.cat(list(learner._minibatches(lengths)))
-    assert sorted(rows.tolist()) == [0, 1, 2, 3, 4, 5]
+    minibatches = list(learner._minibatches(lengths))
+    assert sorted(torch.cat([rows for rows, _ in minibatches]).tolist()) == [0, 1, 2, 3, 4, 5]
+    assert [num_steps for _, num_steps in minibatches] == [int(lengths[rows].max()) for rows, _ in minibatches]
 
 
 def test_a_family_leaves_the_other_families_heads_and_critics_alone() -> None:
