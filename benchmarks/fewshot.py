@@ -18,7 +18,7 @@ import multiprocessing
 import os
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,17 +29,9 @@ from torch import Tensor
 
 from agent.few_shot_policy import FewShotPolicy
 from agent.few_shot_training import FewShotRecipe, train_policy
-from agent.learners.embedding_training import TrainingConfig
-from agent.learners.embeddings import EmbeddingConfig
-from agent.learners.maml import MAMLConfig
-from agent.learners.matching import MatchingConfig
-from agent.learners.meta_sgd import MetaSGDConfig
-from agent.learners.networks import NetworkConfig
 from agent.learners.protocol import FewShotLearner
-from agent.learners.prototypical import PrototypicalConfig
+from agent.learners.recipes import IMAGES, Recipe
 from agent.learners.registry import build
-from agent.learners.reptile import InnerOptimizer, ReptileConfig
-from agent.learners.versa import VersaConfig
 from envs.family import Split
 from envs.few_shot.glyphs import draw_glyphs
 from envs.few_shot.image_classes import ImageClasses, read_image_folder
@@ -48,8 +40,6 @@ from envs.few_shot.tasks import FewShotShapes
 
 FOLDS = ("Korean,Tagalog", "Balinese,Japanese_(katakana)", "Early_Aramaic,Sanskrit", "Greek,Latin")
 TIMED_STEPS = 10
-CONV4 = EmbeddingConfig(is_bfloat16=True)
-NETWORK = NetworkConfig(channels=(32, 32, 32, 32))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,79 +47,26 @@ class Contestant:
     """A learner as it is measured.
 
     Attributes:
-        learner: its name in the registry.
-        config: from the number of updates planned.
+        recipe: how it is trained.
         paper: 5-way 1-shot accuracy on the whole of Omniglot, %, as published.
-        tasks_per_update: M.
-        ways: N of training tasks, where they are of a higher way than those it is tested on.
     """
 
-    learner: str
-    config: Callable[[int], Any]
+    recipe: Recipe
     paper: str
-    tasks_per_update: int = 1
-    ways: int | None = None
 
 
-def _training(planned: int, rate: float = 2e-3) -> TrainingConfig:
-    return TrainingConfig(learning_rate=rate, planned_updates=planned, average_decay=0.99)
+def _with_full_context(recipe: Recipe) -> Recipe:
+    return replace(recipe, config=lambda n: replace(recipe.config(n), has_full_context=True))
 
 
 CONTESTANTS: dict[str, Contestant] = {
-    "Prototypical Networks": Contestant(
-        learner="prototypical",
-        config=lambda n: PrototypicalConfig(
-            embedding=CONV4, is_scale_learned=True, every_image_supports=True, training=_training(n)
-        ),
-        paper="98.8",
-        ways=20,
-    ),
-    "Matching Networks": Contestant(
-        learner="matching",
-        config=lambda n: MatchingConfig(embedding=CONV4, training=_training(n)),
-        paper="98.1",
-        ways=20,
-    ),
-    "Matching Networks, full context": Contestant(
-        learner="matching",
-        config=lambda n: MatchingConfig(embedding=CONV4, has_full_context=True, training=_training(n)),
-        paper="–",
-        ways=20,
-    ),
-    "VERSA": Contestant(
-        learner="versa",
-        config=lambda n: VersaConfig(embedding=CONV4, training=_training(n, 1e-3)),
-        paper="99.70",
-        ways=20,
-    ),
-    "MAML": Contestant(
-        learner="maml",
-        config=lambda _: MAMLConfig(network=NETWORK, inner_lr=0.4, num_inner_steps=1, num_adapt_steps=3, outer_lr=2e-3),
-        paper="98.7",
-        tasks_per_update=4,
-    ),
-    "Meta-SGD": Contestant(
-        learner="meta-sgd",
-        config=lambda _: MetaSGDConfig(network=NETWORK, initial_rates=(0.1, 0.3), outer_lr=2e-3),
-        paper="99.53",
-        tasks_per_update=4,
-    ),
-    "Reptile, transduction": Contestant(
-        learner="reptile",
-        config=lambda n: ReptileConfig(
-            network=NETWORK,
-            inner_optimizer=InnerOptimizer.ADAM,
-            inner_lr=1e-3,
-            num_inner_steps=5,
-            inner_batch_size=10,
-            num_adapt_steps=50,
-            adapt_batch_size=5,
-            outer_lr=1.0,
-            decay_updates=n,
-        ),
-        paper="97.68",
-        tasks_per_update=5,
-    ),
+    "Prototypical Networks": Contestant(recipe=IMAGES["prototypical"], paper="98.8"),
+    "Matching Networks": Contestant(recipe=IMAGES["matching"], paper="98.1"),
+    "Matching Networks, full context": Contestant(recipe=_with_full_context(IMAGES["matching"]), paper="–"),
+    "VERSA": Contestant(recipe=IMAGES["versa"], paper="99.70"),
+    "MAML": Contestant(recipe=IMAGES["maml"], paper="98.7"),
+    "Meta-SGD": Contestant(recipe=IMAGES["meta-sgd"], paper="99.53"),
+    "Reptile, transduction": Contestant(recipe=IMAGES["reptile"], paper="97.68"),
 }
 
 
@@ -147,25 +84,28 @@ def few_shot_families(classes: ImageClasses, hold_out: Sequence[str], *, ways: i
 
 
 def train_for(
-    contestant: Contestant, classes: ImageClasses, hold_out: Sequence[str], *, ways: int, cpu_s: float, seed: int
+    recipe: Recipe, classes: ImageClasses, hold_out: Sequence[str], *, ways: int, cpu_s: float, seed: int
 ) -> FewShotLearner:
     """Train for some CPU-seconds; how many updates that is, is measured first."""
-    family = few_shot_families(classes, hold_out, ways=contestant.ways or ways)
-    shapes, size = FewShotShapes.of(family), contestant.tasks_per_update
-    step_s = seconds_per_update(contestant, shapes, family)
+    family = few_shot_families(classes, hold_out, ways=recipe.training_ways or ways)
+    shapes, size = FewShotShapes.of(family), recipe.tasks_per_update
+    step_s = seconds_per_update(recipe, shapes, family)
     planned = max(1, int(cpu_s / step_s))
     learner = build(
-        contestant.learner, shapes, contestant.config(planned), generator=torch.Generator().manual_seed(seed)
+        recipe.learner,
+        shapes,
+        recipe.config(planned),
+        generator=torch.Generator().manual_seed(seed),
     )
     for update in range(planned):
         learner.update(family.sample(size, split=Split.TRAINING, first_task=size * update))
     return learner
 
 
-def seconds_per_update(contestant: Contestant, shapes: FewShotShapes, family: ImageFamily) -> float:
+def seconds_per_update(recipe: Recipe, shapes: FewShotShapes, family: ImageFamily) -> float:
     """CPU-seconds of an update, sampling included."""
-    learner = build(contestant.learner, shapes, contestant.config(100), generator=torch.Generator().manual_seed(0))
-    size = contestant.tasks_per_update
+    learner = build(recipe.learner, shapes, recipe.config(100), generator=torch.Generator().manual_seed(0))
+    size = recipe.tasks_per_update
     started = 0.0
     for step in range(3 + TIMED_STEPS):
         if step == 3:
@@ -208,7 +148,7 @@ def measure_learners(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         contestant = CONTESTANTS[name]
         started = time.process_time()
         learner = train_for(
-            contestant, classes, hold_out, ways=arguments.ways, cpu_s=arguments.cpu_s, seed=arguments.seed
+            contestant.recipe, classes, hold_out, ways=arguments.ways, cpu_s=arguments.cpu_s, seed=arguments.seed
         )
         spent = time.process_time() - started
         mean, half = interval(accuracies(learner, family, tasks=arguments.tasks))
@@ -297,7 +237,7 @@ def measure_speed(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     for name, contestant in CONTESTANTS.items():
         with context.Pool(1) as pool:
             seconds, added_mib = pool.apply(_one_step, (name,))
-        size = contestant.tasks_per_update
+        size = contestant.recipe.tasks_per_update
         print(f"{name:34}{size:6}{1e3 * seconds:11.1f}{1e3 * seconds / size:9.1f}{added_mib:10.0f}", flush=True)
         rows.append({"learner": name, "tasks": size, "seconds": seconds, "added_mib": added_mib})
     return rows
@@ -305,12 +245,12 @@ def measure_speed(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _one_step(name: str) -> tuple[float, float]:
     torch.set_num_threads(1)
-    contestant = CONTESTANTS[name]
+    recipe = CONTESTANTS[name].recipe
     shapes = FewShotShapes(input_shape=(1, 28, 28), output_size=5, is_classification=True)
     config = ImageTaskConfig(ways=5, shots=1, queries=20, size=28)
     family = ImageFamily(config, training=draw_glyphs())
-    batch = family.sample(contestant.tasks_per_update, split=Split.TRAINING, first_task=0)
-    learner = build(contestant.learner, shapes, contestant.config(100), generator=torch.Generator().manual_seed(0))
+    batch = family.sample(recipe.tasks_per_update, split=Split.TRAINING, first_task=0)
+    learner = build(recipe.learner, shapes, recipe.config(100), generator=torch.Generator().manual_seed(0))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = 0.0
     for step in range(3 + TIMED_STEPS):

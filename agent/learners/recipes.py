@@ -102,7 +102,9 @@ AMBIGUOUS_REGRESSION = REGRESSION | _by_learner(
 IMAGES = _by_learner(
     Recipe(
         learner="prototypical",
-        config=lambda n: PrototypicalConfig(embedding=CONV4, is_scale_learned=True, training=averaged_training(n)),
+        config=lambda n: PrototypicalConfig(
+            embedding=CONV4, is_scale_learned=True, every_image_supports=True, training=averaged_training(n)
+        ),
         tasks_per_update=1,
         training_ways=20,
     ),
@@ -115,7 +117,8 @@ IMAGES = _by_learner(
     Recipe(
         learner="versa",
         config=lambda n: VersaConfig(embedding=CONV4, training=averaged_training(n, 1e-3)),
-        tasks_per_update=4,
+        tasks_per_update=1,
+        training_ways=20,
     ),
     Recipe(
         learner="maml",
