@@ -15,6 +15,7 @@ from agent.learners.policy_gradient.adaptation import (
     clip_by_task,
     clipped_loss,
     divergence,
+    generator_on,
     inner_step,
     play_and_adapt,
     surrogate_loss,
@@ -187,7 +188,7 @@ def test_reptile_with_one_inner_step_goes_along_the_mean_policy_gradient() -> No
         max_norm=None,
         num_steps=1,
         has_last_round=False,
-        generator=twin._generator,
+        generator=generator_on("cpu", twin._generator),
     )
     loss = surrogate_loss(twin.policy, twin.policy.shared_parameters(), played.rounds[0]).mean()
     gradient = torch.autograd.grad(loss, list(twin.policy.parameters()))
@@ -346,6 +347,19 @@ def test_after_training_it_navigates_better_with_every_step(case: str) -> None:
         returns.append(episodes.mean_return.mean().item())
     assert returns[0] < returns[1] < returns[2]
     assert returns[2] > 0.6 * returns[0]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@every_learner
+def test_it_learns_on_a_gpu_and_is_restored_on_a_cpu(case: str) -> None:
+    name, config = CASES[case]
+    learner = registry.build(name, NAVIGATION, config, generator=generator(), device="cuda")
+    spec = family_from_declaration("navigation", max_episode_steps=12)
+    tasks = open_tasks(spec, None, num_trials=16, device="cuda", rows_per_task=8)
+    learner.update(tasks, first_task=0)
+    restored = registry.restore({n: t.cpu() for n, t in learner.to_tensors().items()}, learner.to_meta())
+    assert restored.update(navigation(2), first_task=2)["return"] < 0.0
 
 
 def test_an_unknown_learner_is_refused_by_name() -> None:

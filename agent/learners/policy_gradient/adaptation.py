@@ -98,6 +98,11 @@ class Adaptation:
     parameters: Mapping[str, Tensor]
 
 
+def generator_on(device: torch.device | str, source: torch.Generator) -> torch.Generator:
+    """A generator on a device, seeded by the next number of one on the CPU, whose state any machine can restore."""
+    return torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=source)))
+
+
 def log_ratio(policy: TaskPolicy, parameters: Mapping[str, Tensor], experience: Experience) -> Float[Tensor, "M S"]:
     """Log ρ of every step; 0 in padding."""
     log_prob = policy.distribution(parameters, experience.observation).log_prob(experience.action)

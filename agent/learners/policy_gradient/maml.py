@@ -32,6 +32,7 @@ from agent.learners.policy_gradient.adaptation import (
     adapt_to_episodes,
     clipped_loss,
     divergence,
+    generator_on,
     inner_step,
     play_and_adapt,
 )
@@ -73,13 +74,13 @@ class MAMLPolicyConfig:
 
     inner_lr: float = 0.1
     max_inner_norm: float | None = 1.0
-    num_inner_steps: int = 1
+    num_inner_steps: int = 3
     num_adapt_steps: int | None = None
     is_first_order: bool = False
-    outer_lr: float = 1e-3
+    outer_lr: float = 2e-3
     final_outer_lr_scale: float = 0.0
     decay_updates: int | None = None
-    num_outer_steps: int = 5
+    num_outer_steps: int = 3
     clip: float = 0.3
     divergence_weight: float = 5e-4
     max_gradient_norm: float | None = None
@@ -124,7 +125,7 @@ class MAMLPolicy:
         self.config = config
         self.num_updates = 0
         self.policy = TaskPolicy(spaces, config.policy, generator=generator).to(device)
-        self._generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        self._generator = generator_on("cpu", generator)
         self._optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.outer_lr, fused=True)
 
     def update(self, tasks: TaskBatch, *, first_task: int) -> dict[str, float]:
@@ -139,7 +140,7 @@ class MAMLPolicy:
             max_norm=config.max_inner_norm,
             num_steps=config.num_inner_steps,
             has_last_round=True,
-            generator=self._generator,
+            generator=generator_on(tasks.device, self._generator),
         )
         self._optimizer.param_groups[0]["lr"] = linear_decay(
             config.outer_lr,

@@ -28,6 +28,7 @@ from agent.learners.policy_gradient.adaptation import (
     adapt_to_episodes,
     clipped_loss,
     divergence,
+    generator_on,
     inner_step,
     play_and_adapt,
 )
@@ -71,13 +72,13 @@ class MetaSGDPolicyConfig:
     initial_rates: tuple[float, float] = (0.05, 0.15)
     learns_rates: bool = True
     max_inner_norm: float | None = 1.0
-    num_inner_steps: int = 1
+    num_inner_steps: int = 3
     num_adapt_steps: int | None = None
-    outer_lr: float = 1e-3
+    outer_lr: float = 2e-3
     rates_lr: float | None = None
     final_outer_lr_scale: float = 0.0
     decay_updates: int | None = None
-    num_outer_steps: int = 5
+    num_outer_steps: int = 3
     clip: float = 0.3
     divergence_weight: float = 5e-4
     max_gradient_norm: float | None = None
@@ -123,7 +124,7 @@ class MetaSGDPolicy:
         self.config = config
         self.num_updates = 0
         self.policy = TaskPolicy(spaces, config.policy, generator=generator).to(device)
-        self._generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        self._generator = generator_on("cpu", generator)
         self.rates = {
             name: nn.Parameter(_uniform(theta, config.initial_rates, generator), requires_grad=config.learns_rates)
             for name, theta in self.policy.named_parameters()
@@ -150,7 +151,7 @@ class MetaSGDPolicy:
             max_norm=config.max_inner_norm,
             num_steps=config.num_inner_steps,
             has_last_round=True,
-            generator=self._generator,
+            generator=generator_on(tasks.device, self._generator),
         )
         for group in self._optimizer.param_groups:
             group["lr"] = linear_decay(

@@ -38,7 +38,7 @@ class PolicyConfig:
         initial_log_std: log standard deviation of continuous actions at the start; [-1, 1] spans their bounds.
     """
 
-    hidden_sizes: tuple[int, ...] = (64, 64)
+    hidden_sizes: tuple[int, ...] = (32, 32)
     initial_output_scale: float = 0.1
     initial_log_std: float = -0.5
 

@@ -21,7 +21,12 @@ import torch
 from torch import Tensor
 
 from agent.learners.functional import linear_decay
-from agent.learners.policy_gradient.adaptation import RoundConfig, adapt_to_episodes, play_and_adapt
+from agent.learners.policy_gradient.adaptation import (
+    RoundConfig,
+    adapt_to_episodes,
+    generator_on,
+    play_and_adapt,
+)
 from agent.learners.policy_gradient.episodes import EpisodeBatch, Play
 from agent.learners.policy_gradient.policy import AdaptedPolicies, PolicyConfig, TaskPolicy
 from agent.learners.state import RANDOM_STATE, load_parameters, under_prefix, with_prefix
@@ -94,7 +99,7 @@ class ReptilePolicy:
         self.config = config
         self.num_updates = 0
         self.policy = TaskPolicy(spaces, config.policy, generator=generator).to(device)
-        self._generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        self._generator = generator_on("cpu", generator)
 
     @torch.no_grad()
     def update(self, tasks: TaskBatch, *, first_task: int) -> dict[str, float]:
@@ -108,7 +113,7 @@ class ReptilePolicy:
             max_norm=config.max_inner_norm,
             num_steps=config.num_inner_steps,
             has_last_round=False,
-            generator=self._generator,
+            generator=generator_on(tasks.device, self._generator),
         )
         epsilon = linear_decay(
             config.outer_lr,

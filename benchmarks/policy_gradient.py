@@ -1,0 +1,399 @@
+"""Adapting policies by policy gradients: MAML, FOMAML, Reptile and Meta-SGD beside fine-tuning.
+
+    python -m benchmarks.policy_gradient [FAMILY …] [--learner NAME …] [--seeds 0,1,2] [--updates N] [--folder DIR]
+
+Families: ``navigation`` (Finn et al. 2017, section 5.3) and ``varied_cartpole``, episodes cut at 200 steps. Each
+learner is trained on training tasks, all of them on as many episodes, and then plays rounds of episodes in held-out
+tasks it has never met: before adaptation and after 1, 2 and 3 steps, each step from one round. Beside them stand
+
+- ``joint``: one policy trained by PPO on all tasks, then fine-tuned in each held-out task by the same policy gradient;
+- ``scratch``: a policy that was not trained, fine-tuned likewise.
+
+Both fine-tune at the rate that earns most after 3 steps in other training tasks, of those in ``RATES``. ``known`` is
+the goal walked to in a straight line (navigation) or the most there is (CartPole), ``random`` uniformly random actions.
+
+With ``--folder`` every finished run is kept there and not repeated, so that an interrupted benchmark goes on. Intervals
+are 95% over seeds, by Student's t. ``--json FILE`` keeps what was measured, ``--png FILE`` draws it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from agent.learners.policy_gradient.adaptation import RoundConfig
+from agent.learners.policy_gradient.episodes import Play
+from agent.learners.policy_gradient.maml import MAMLPolicyConfig
+from agent.learners.policy_gradient.meta_sgd import MetaSGDPolicyConfig
+from agent.learners.policy_gradient.protocol import PolicyLearner
+from agent.learners.policy_gradient.registry import build, restore
+from agent.learners.policy_gradient.reptile import ReptilePolicyConfig
+from agent.plots import CYCLE, FAINT
+from envs.admission import random_actions
+from envs.declaration import family_from_declaration
+from envs.default_stream import NAVIGATION, VARIED_CARTPOLE
+from envs.family import Split
+from envs.registry import open_tasks
+from envs.task_batch import TaskBatch
+from envs.tensor.navigation import MAX_VELOCITY
+
+NUM_STEPS = 3
+HELD_OUT_TASKS = 100
+HELD_OUT_EPISODES = 20
+TUNING_TASKS = 40
+TUNING_FIRST_TASK = 1_000_000
+"""Far beyond the tasks that are trained on."""
+RATES = (0.03, 0.1, 0.3, 1.0)
+STUDENT_T = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36}
+"""Student's t at 97.5% by the number of seeds."""
+TABLE_WIDTH = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What is practised, and how much of it.
+
+    Attributes:
+        family: a tensor-native family.
+        limit: steps after which an episode is truncated.
+        tasks_per_update: M.
+        num_episodes: E, episodes of a task in a round.
+        updates: outer steps of a learner that plays 4 rounds an update; others take as many more as they play fewer.
+    """
+
+    family: str
+    limit: int
+    tasks_per_update: int
+    num_episodes: int
+    updates: int
+
+    @property
+    def round(self) -> RoundConfig:
+        """How a round is played."""
+        return RoundConfig(num_episodes=self.num_episodes)
+
+    def tasks(self, num_tasks: int, num_episodes: int) -> TaskBatch:
+        """M tasks with all their episodes side by side."""
+        spec = family_from_declaration(self.family, max_episode_steps=self.limit)
+        rows = num_tasks * num_episodes
+        return open_tasks(spec, None, num_trials=rows, device="cpu", rows_per_task=num_episodes)
+
+
+COURSES = {
+    NAVIGATION: Course(family=NAVIGATION, limit=100, tasks_per_update=10, num_episodes=20, updates=40),
+    VARIED_CARTPOLE: Course(family=VARIED_CARTPOLE, limit=200, tasks_per_update=10, num_episodes=10, updates=20),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """A learner as it is measured.
+
+    Attributes:
+        learner: its name in the registry.
+        config: from how a round is played and the number of updates planned.
+        rounds_per_update: rounds of episodes that an update plays; 0 is not trained at all.
+        is_tuned: whether the rate of its steps in held-out tasks is the best of ``RATES``.
+    """
+
+    learner: str
+    config: Callable[[RoundConfig, int], Any]
+    rounds_per_update: int
+    is_tuned: bool = False
+
+    def updates(self, course: Course, planned: int | None) -> int:
+        """Outer steps on as many episodes as every other contestant."""
+        return (planned or course.updates) * 4 // self.rounds_per_update if self.rounds_per_update else 0
+
+
+CONTESTANTS = {
+    "maml": Contestant(
+        learner="maml-policy",
+        config=lambda played, updates: MAMLPolicyConfig(num_inner_steps=3, round=played, decay_updates=updates),
+        rounds_per_update=4,
+    ),
+    "fomaml": Contestant(
+        learner="maml-policy",
+        config=lambda played, updates: MAMLPolicyConfig(
+            num_inner_steps=3, is_first_order=True, round=played, decay_updates=updates
+        ),
+        rounds_per_update=4,
+    ),
+    "meta-sgd": Contestant(
+        learner="meta-sgd-policy",
+        config=lambda played, updates: MetaSGDPolicyConfig(num_inner_steps=3, round=played, decay_updates=updates),
+        rounds_per_update=4,
+    ),
+    "reptile": Contestant(
+        learner="reptile-policy",
+        config=lambda played, updates: ReptilePolicyConfig(num_inner_steps=3, round=played, decay_updates=updates),
+        rounds_per_update=3,
+    ),
+    "joint": Contestant(
+        learner="maml-policy",
+        config=lambda played, updates: MAMLPolicyConfig(num_inner_steps=0, round=played, decay_updates=updates),
+        rounds_per_update=1,
+        is_tuned=True,
+    ),
+    "scratch": Contestant(
+        learner="maml-policy",
+        config=lambda played, _: MAMLPolicyConfig(num_inner_steps=0, round=played),
+        rounds_per_update=0,
+        is_tuned=True,
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One contestant on one course with one seed.
+
+    Attributes:
+        family: the course's.
+        contestant: its name.
+        seed: of θ, of the actions, and of which training tasks are met.
+        updates: outer steps taken.
+        returns: of a held-out episode, before adaptation and after each step.
+        rate: α where it was tuned; None where it is the learner's own.
+        train_cpu_s: CPU-seconds of training.
+    """
+
+    family: str
+    contestant: str
+    seed: int
+    updates: int
+    returns: list[float]
+    rate: float | None
+    train_cpu_s: float
+
+
+def train(
+    contestant: Contestant, course: Course, *, updates: int, seed: int, label: str
+) -> tuple[PolicyLearner, float]:
+    """Train a learner and say how far it is."""
+    tasks = course.tasks(course.tasks_per_update, course.num_episodes)
+    config, started = contestant.config(course.round, updates), time.process_time()
+    learner = build(contestant.learner, tasks.spaces, config, generator=torch.Generator().manual_seed(seed))
+    for step in range(updates):
+        first_task = (seed * updates + step) * course.tasks_per_update
+        metrics = learner.update(tasks, first_task=first_task)
+        if (step + 1) % max(1, updates // 5) == 0:
+            shown = ", ".join(f"{name} {value:.1f}" for name, value in metrics.items() if "return" in name)
+            print(f"  {label} {step + 1}/{updates}: {shown}, {time.process_time() - started:.0f} CPU-s", flush=True)
+    return learner, time.process_time() - started
+
+
+def adaptation_returns(
+    learner: PolicyLearner, tasks: TaskBatch, *, split: Split, first_task: int, num_episodes: int
+) -> list[float]:
+    """Mean return of an episode before adaptation and after each of ``NUM_STEPS`` steps."""
+    play = Play(tasks, first_task=first_task, split=split, num_episodes=num_episodes)
+    generator, policies, returns = torch.Generator().manual_seed(0), learner.unadapted(), []
+    for step in range(NUM_STEPS + 1):
+        episodes = play.round(policies.policy, policies.parameters, generator=generator)
+        returns.append(episodes.mean_return.mean().item())
+        if step < NUM_STEPS:
+            policies = learner.adapt_to(episodes, policies)
+    return returns
+
+
+def with_rate(learner: PolicyLearner, rate: float) -> PolicyLearner:
+    """The same parameters, adapted at another rate."""
+    meta = learner.to_meta()
+    return restore(learner.initialization(), {**meta, "config": {**meta["config"], "inner_lr": rate}})
+
+
+def tuned(learner: PolicyLearner, course: Course) -> tuple[PolicyLearner, float]:
+    """The learner at the rate that earns most after the last step, in training tasks it has not met."""
+    tasks = course.tasks(TUNING_TASKS, course.num_episodes)
+    earned = {
+        rate: adaptation_returns(
+            with_rate(learner, rate),
+            tasks,
+            split=Split.TRAINING,
+            first_task=TUNING_FIRST_TASK,
+            num_episodes=course.num_episodes,
+        )[-1]
+        for rate in RATES
+    }
+    best = max(earned, key=lambda rate: earned[rate])
+    return with_rate(learner, best), best
+
+
+def measure(name: str, course: Course, *, planned_updates: int | None, seed: int) -> Run:
+    """Train one contestant with one seed and play it in held-out tasks."""
+    contestant = CONTESTANTS[name]
+    updates = contestant.updates(course, planned_updates)
+    label = f"{course.family} {name} seed {seed}"
+    learner, train_cpu_s = train(contestant, course, updates=updates, seed=seed, label=label)
+    rate = None
+    if contestant.is_tuned:
+        learner, rate = tuned(learner, course)
+    returns = adaptation_returns(
+        learner,
+        course.tasks(HELD_OUT_TASKS, HELD_OUT_EPISODES),
+        split=Split.HELD_OUT,
+        first_task=0,
+        num_episodes=HELD_OUT_EPISODES,
+    )
+    print(f"  {label}: {', '.join(f'{r:.2f}' for r in returns)}", flush=True)
+    return Run(
+        family=course.family,
+        contestant=name,
+        seed=seed,
+        updates=updates,
+        returns=returns,
+        rate=rate,
+        train_cpu_s=train_cpu_s,
+    )
+
+
+def kept_or_measured(name: str, course: Course, *, planned_updates: int | None, seed: int, folder: Path | None) -> Run:
+    """A run that an earlier call finished, or a new one, which is then kept."""
+    updates = CONTESTANTS[name].updates(course, planned_updates)
+    path = folder / f"{course.family}-{name}-{updates}-{seed}.json" if folder else None
+    if path is not None and path.exists():
+        return Run(**json.loads(path.read_text()))
+    run = measure(name, course, planned_updates=planned_updates, seed=seed)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_text(json.dumps(asdict(run), indent=1) + "\n")
+        unfinished.rename(path)
+    return run
+
+
+def mean_episode_return(tasks: TaskBatch, choose: Callable[[Tensor], Tensor]) -> float:
+    """Mean return of the first episode of every row, in held-out tasks."""
+    observation = tasks.begin(0, split=Split.HELD_OUT)
+    active = torch.ones(tasks.num_trials, dtype=torch.bool)
+    total = torch.zeros(tasks.num_trials)
+    while active.any():
+        transition = tasks.step(choose(observation), active)
+        total += transition.reward
+        active = active & ~(transition.terminated | transition.truncated)
+        observation = transition.observation
+    return total.mean().item()
+
+
+def references(course: Course) -> dict[str, float]:
+    """What random actions earn, and what is earned where the task is known."""
+    tasks, generator = course.tasks(HELD_OUT_TASKS, HELD_OUT_EPISODES), torch.Generator().manual_seed(0)
+    random = mean_episode_return(tasks, lambda _: random_actions(tasks.spaces.action, tasks.num_trials, generator))
+    if course.family != NAVIGATION:
+        return {"random": random, "known": float(course.limit)}
+    return {
+        "random": random,
+        "known": mean_episode_return(tasks, lambda position: (tasks.task_parameters() - position) / MAX_VELOCITY),
+    }
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """The mean and half the width of its 95% interval; 0 where there is one value only."""
+    mean = math.fsum(values) / len(values)
+    if len(values) == 1:
+        return mean, 0.0
+    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return mean, STUDENT_T.get(len(values), 2.0) * math.sqrt(variance / len(values))
+
+
+def summary(runs: list[Run]) -> dict[str, list[tuple[float, float]]]:
+    """Mean return and its interval by contestant and step."""
+    names = [name for name in CONTESTANTS if any(run.contestant == name for run in runs)]
+    return {
+        name: [interval([run.returns[step] for run in runs if run.contestant == name]) for step in range(NUM_STEPS + 1)]
+        for name in names
+    }
+
+
+def show(course: Course, runs: list[Run], known: Mapping[str, float]) -> None:
+    """Print one family's table."""
+    seeds = sorted({run.seed for run in runs})
+    table = Table(title=f"{course.family}: return of an episode in {HELD_OUT_TASKS} held-out tasks, seeds {seeds}")
+    table.add_column("learner")
+    for header in ("before", *(f"after {step}" for step in range(1, NUM_STEPS + 1)), "updates", "train CPU-s", "rates"):
+        table.add_column(header, justify="right")
+    for name, columns in summary(runs).items():
+        own = [run for run in runs if run.contestant == name]
+        cells = [f"{mean:.2f} ± {half:.2f}" for mean, half in columns]
+        cpu_s = math.fsum(run.train_cpu_s for run in own) / len(own)
+        rates = " ".join(f"{run.rate:g}" for run in own if run.rate is not None)
+        table.add_row(name, *cells, str(own[0].updates), f"{cpu_s:.0f}", rates)
+    table.caption = ", ".join(f"{name} {value:.2f}" for name, value in known.items())
+    Console(width=TABLE_WIDTH).print(table)
+
+
+def draw(measured: Mapping[str, tuple[list[Run], Mapping[str, float]]], path: Path) -> None:
+    """One panel a family: held-out return by steps of adaptation, with intervals."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2 * len(measured), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(measured), squeeze=False)[0]
+    for panel, (family, (runs, known)) in zip(panels, measured.items(), strict=True):
+        for colour, (name, columns) in zip(CYCLE, summary(runs).items(), strict=False):
+            means, halves = zip(*columns, strict=True)
+            panel.errorbar(range(NUM_STEPS + 1), means, halves, label=name, color=colour, capsize=2, linewidth=1.4)
+        panel.axhline(known["known"], color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
+        panel.set(
+            title=family, xlabel="steps of adaptation", ylabel="return of an episode", xticks=range(NUM_STEPS + 1)
+        )
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
+def options() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("family", nargs="*", help=f"any of {', '.join(COURSES)}; all without")
+    parser.add_argument("--learner", action="append", choices=list(CONTESTANTS), help="may be given again; all without")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--updates", type=int, help="outer steps of a learner of 4 rounds; the course's own without")
+    parser.add_argument("--folder", type=Path, help="finished runs are kept here and not repeated")
+    parser.add_argument("--json", type=Path, help="keep what was measured here")
+    parser.add_argument("--png", type=Path, help="draw it here")
+    given = parser.parse_args()
+    unknown = sorted(set(given.family) - set(COURSES))
+    if unknown:
+        parser.error(f"no family named {', '.join(unknown)}; there are: {', '.join(COURSES)}")
+    return given
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    given = options()
+    torch.set_num_threads(1)
+    seeds = [int(seed) for seed in given.seeds.split(",")]
+    measured: dict[str, tuple[list[Run], Mapping[str, float]]] = {}
+    for family in given.family or COURSES:
+        course = COURSES[family]
+        runs = [
+            kept_or_measured(name, course, planned_updates=given.updates, seed=seed, folder=given.folder)
+            for seed in seeds
+            for name in given.learner or CONTESTANTS
+        ]
+        measured[family] = (runs, references(course))
+        show(course, *measured[family])
+    if given.json is not None:
+        report = {
+            family: {"runs": [asdict(run) for run in runs], "references": known, "summary": summary(runs)}
+            for family, (runs, known) in measured.items()
+        }
+        given.json.write_text(json.dumps(report, indent=1) + "\n")
+    if given.png is not None:
+        draw(measured, given.png)
+
+
+if __name__ == "__main__":
+    main()
