@@ -206,7 +206,7 @@ class EvaluationSettings(_Section):
 
     trials_tensor: Count = Field(default=512, description="Held-out trials per evaluation of a tensor family.")
     trials_gymnasium: Count = Field(default=32, description="Held-out trials per evaluation of a Gymnasium family.")
-    trials_few_shot: Count = Field(default=128, description="Held-out tasks per evaluation of a few-shot family.")
+    trials_few_shot: Count = Field(default=64, description="Held-out tasks per evaluation of a few-shot family.")
 
 
 class OuterStep(StrEnum):
@@ -244,7 +244,7 @@ class ConsolidationSettings(_Section):
     )
     trials_tensor: Count = Field(default=1024, description="Held-out trials per candidate of a tensor family.")
     trials_gymnasium: Count = Field(default=64, description="Held-out trials per candidate of a Gymnasium family.")
-    trials_few_shot: Count = Field(default=256, description="Held-out tasks per candidate of a few-shot family.")
+    trials_few_shot: Count = Field(default=128, description="Held-out tasks per candidate of a few-shot family.")
 
 
 class FewShotLearnerName(StrEnum):

@@ -14,6 +14,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from agent.cli.errors import CommandError
+from agent.cli.few_shot_families import (
+    RL2,
+    declared_few_shot,
+    is_few_shot_entry,
+    is_few_shot_spec,
+    refuse_options,
+    shapes_text,
+    shots_text,
+)
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
 from agent.cli.output import NOTHING, ago, in_colour, moment, short_number
 from agent.cli.status import families_table
@@ -43,12 +52,19 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The family's 
         "learnd env add CartPole-v1 --vary length=0.25:1.0 --vary gravity=7:13",
         "learnd env add FrozenLake-v1 --kwarg is_slippery=false --episodes 8",
         "learnd env add my_envs:Maze --path ./src --name maze --python ./venv/bin/python",
+        "learnd env add ./images --few-shot 5x1 --learner protonet",
+        "learnd env add sinusoids --shots 5",
     ),
 )
 def add_family(
     invocation: Invocation,
     *,
-    entry: Annotated[str, typer.Argument(metavar="ENTRY", help="A Gymnasium id, module:Class, or a built-in family.")],
+    entry: Annotated[
+        str,
+        typer.Argument(
+            metavar="ENTRY", help="A Gymnasium id, module:Class, a built-in family, or a folder of CLASS/IMAGE."
+        ),
+    ],
     name: Annotated[str | None, typer.Option(help="Name of the family; made from ENTRY if not given.")] = None,
     vary: Annotated[
         list[str] | None,
@@ -69,24 +85,51 @@ def add_family(
     path: Annotated[
         list[Path] | None, typer.Option(metavar="FOLDER", help="Folder to import from; may be repeated.")
     ] = None,
+    few_shot: Annotated[
+        str | None, typer.Option("--few-shot", metavar="WAYSxSHOTS", help="Tasks of images by class: 5x1 unless given.")
+    ] = None,
+    shots: Annotated[int | None, typer.Option(min=1, help="Support examples of a few-shot task.")] = None,
+    queries: Annotated[int | None, typer.Option(min=1, help="Query examples of a few-shot task.")] = None,
+    learner: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of a few-shot family; `few_shot.learner` unless given.")
+    ] = None,
     check: Annotated[bool, typer.Option(help="Try it in a worker first, and refuse it if it fails.")] = True,
 ) -> None:
-    """Feed a family of tasks: a Gymnasium environment and how its tasks vary.
+    """Feed a family of tasks: a Gymnasium environment and how its tasks vary, or few-shot tasks of images or waves.
 
-    It is tried in a worker of its own first; the service takes it up without a restart. With --no-check it is
-    recorded at once and tried by the service.
+    It is tried first, an environment in a worker of its own; the service takes it up without a restart. With
+    --no-check it is recorded at once and tried by the service.
     """
-    spec = _declared(
-        entry=entry,
-        name=name,
-        vary=vary or [],
-        kwargs=dict(_parse_kwarg(text) for text in kwarg or []),
-        episodes=episodes,
-        max_steps=max_steps,
-        reference=reference,
-        python=python,
-        paths=path or [],
-    )
+    kwargs = dict(_parse_kwarg(text) for text in kwarg or [])
+    of_environments: dict[str, Any] = {"--vary": vary, "--episodes": episodes, "--max-steps": max_steps}
+    of_environments |= {"--python": python, "--path": path}
+    of_few_shot = {"--shots": shots, "--queries": queries, "--learner": None if learner == RL2 else learner}
+    if is_few_shot_entry(entry, few_shot):
+        refuse_options(entry, of_environments, "its tasks are few-shot tasks, not environments")
+        spec = declared_few_shot(
+            invocation.settings,
+            entry,
+            name=name,
+            few_shot=few_shot,
+            shots=shots,
+            queries=queries,
+            learner=learner,
+            kwargs=kwargs,
+            reference=reference,
+        )
+    else:
+        refuse_options(entry, of_few_shot, "its tasks are environments, which RL² practises")
+        spec = _declared(
+            entry=entry,
+            name=name,
+            vary=vary or [],
+            kwargs=kwargs,
+            episodes=episodes,
+            max_steps=max_steps,
+            reference=reference,
+            python=python,
+            paths=path or [],
+        )
     _refuse_taken_name(invocation, spec.name)
     admission = _probe(invocation, spec) if check else None
     with invocation.writing(is_created=True) as store:
@@ -137,7 +180,8 @@ def show_family(invocation: Invocation, name: NameArgument) -> None:
     values = {
         **_family_values(family),
         **report,
-        "episode_returns": _episode_returns(points),
+        "episode_returns": list(_episode_returns(points).values()),
+        **({"shots": list(_episode_returns(points))} if is_few_shot_spec(family.spec) else {}),
         "last_runs": [
             {"job": r.kind, "outcome": r.outcome, "started_at": r.started_at, "reason": r.reason, "error": r.error}
             for r in runs
@@ -255,7 +299,7 @@ def _declared(
 
 
 def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
-    """Try the family in a worker.
+    """Try the family: an environment in a worker.
 
     Raises:
         EnvsError: it cannot be practised; the error says why.
@@ -263,7 +307,7 @@ def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
     from envs.admission import probe
 
     with invocation.progress() as progress:
-        task = progress.add_task(f"trying {spec.name} in a worker", total=None)
+        task = progress.add_task(f"trying {spec.name}", total=None)
 
         def tell(phase: str, count: int) -> None:
             progress.update(task, description=f"trying {spec.name}: {phase} {count or ''}")
@@ -339,13 +383,14 @@ def _admission_values(admission: Admission | None) -> dict[str, Any] | None:
     }
 
 
-def _episode_returns(points: Sequence[StoredCurvePoint]) -> list[float]:
+def _episode_returns(points: Sequence[StoredCurvePoint]) -> dict[int, float]:
+    """Held-out return by episode of the trial; of a few-shot family, by number of shots."""
     by_index = {
         int(point.point.label): point.point.value
         for point in points
         if point.point.metric is CurveMetric.EPISODE_RETURN and point.point.label.isdigit()
     }
-    return [by_index[index] for index in sorted(by_index)]
+    return dict(sorted(by_index.items()))
 
 
 def _show_added(out: Console, family: Family, admission: Admission | None) -> None:
@@ -353,10 +398,14 @@ def _show_added(out: Console, family: Family, admission: Admission | None) -> No
     if admission is None:
         out.print("the service tries it in a worker before it is practised")
         return
-    out.print(f"observations and actions: {_spaces_text(family)}")
-    out.print(f"return of a trial with random actions: {short_number(admission.random_return)}")
+    is_few_shot = is_few_shot_spec(family.spec)
+    out.print(f"{'inputs and targets' if is_few_shot else 'observations and actions'}: {_spaces_text(family)}")
+    by_chance = "return of a task by chance" if is_few_shot else "return of a trial with random actions"
+    out.print(f"{by_chance}: {short_number(admission.random_return)}")
     out.print(f"return that scores 1: {_reference_text(family)}")
-    out.print(f"{short_number(admission.steps_per_s)} steps a second")
+    out.print(f"{short_number(admission.steps_per_s)} {'examples' if is_few_shot else 'steps'} a second")
+    if is_few_shot:
+        out.print(f"practised by {family.spec['learner']}", markup=False)
     for warning in admission.warnings:
         out.print(f"[yellow]![/yellow] {escape(warning)}")
 
@@ -364,6 +413,8 @@ def _show_added(out: Console, family: Family, admission: Admission | None) -> No
 def _spaces_text(family: Family) -> str:
     if family.spaces is None:
         return "not known yet"
+    if is_few_shot_spec(family.spec):
+        return shapes_text(family.spaces)
     observation, action = family.spaces["observation"], family.spaces["action"]
     choices = "×".join(str(choice) for choice in action["choices"]) or f"{len(action['low'])} numbers"
     return f"{observation['kind']} {observation['size']} → {action['kind']} {choices}"
@@ -385,17 +436,22 @@ def _show_family(out: Console, family: Family, values: dict[str, Any]) -> None:
     out.print(f"{spec.get('entry')} ({spec.get('source')}), fed {moment(family.created_at)}", markup=False)
     if spec.get("kwargs"):
         out.print("made with " + ", ".join(f"{key}={value}" for key, value in spec["kwargs"].items()), markup=False)
-    limit = f", at most {spec['max_episode_steps']} steps each" if spec.get("max_episode_steps") else ""
-    out.print(f"a trial is {spec.get('episodes_per_trial')} episodes{limit}")
-    for variation in spec.get("variations", []):
-        out.print(f"varies {_variation_text(variation)}", markup=False)
-    out.print(f"observations and actions: {_spaces_text(family)}", markup=False)
+    if is_few_shot_spec(spec):
+        out.print(f"few-shot tasks, practised by {spec.get('learner')}", markup=False)
+        out.print(f"inputs and targets: {_spaces_text(family)}", markup=False)
+    else:
+        limit = f", at most {spec['max_episode_steps']} steps each" if spec.get("max_episode_steps") else ""
+        out.print(f"a trial is {spec.get('episodes_per_trial')} episodes{limit}")
+        for variation in spec.get("variations", []):
+            out.print(f"varies {_variation_text(variation)}", markup=False)
+        out.print(f"observations and actions: {_spaces_text(family)}", markup=False)
     random_return = short_number(family.random_return) if family.random_return is not None else NOTHING
     out.print(f"random return {random_return}, return that scores 1: {_reference_text(family)}", markup=False)
     out.print(families_table([values]))
     if values["episode_returns"]:
         returns = " → ".join(short_number(value) for value in values["episode_returns"])
-        out.print(f"held-out return by episode of the trial: {returns}")
+        shots = f"after {shots_text(values['shots'])} shots" if is_few_shot_spec(spec) else "by episode of the trial"
+        out.print(f"held-out return {shots}: {returns}")
     for run in values["last_runs"]:
         outcome = in_colour(str(run["outcome"])) if run["outcome"] is not None else "running"
         out.print(f"{ago(run['started_at'])}: {run['job']} {outcome} {escape(run['error'] or run['reason'])}")

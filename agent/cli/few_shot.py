@@ -37,7 +37,7 @@ group(few_shot_app)
     "predict",
     examples=(
         "learnd few-shot predict --policy few-shot-policy.safetensors --support ./known --query ./unknown",
-        "learnd few-shot predict --policy 3 --support ./known --query ./unknown --json",
+        "learnd few-shot predict --policy 3 --family omniglot --support ./known --query ./unknown --json",
     ),
 )
 def predict(
@@ -48,6 +48,9 @@ def predict(
         typer.Option(metavar="FOLDER", help="CLASS/IMAGE files, or one image per class named by its class."),
     ],
     query: Annotated[Path, typer.Option(metavar="FOLDER", help="The images to be told apart.")],
+    family: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which of a published version's families of images.")
+    ] = None,
 ) -> None:
     """Say which class each query image belongs to, given a few images of each class.
 
@@ -58,7 +61,7 @@ def predict(
 
     known = read_support_folder(support)
     asked = read_query_folder(query)
-    chosen = _load_policy(invocation, policy)
+    chosen = _load_policy(invocation, policy, family)
     probabilities = chosen.adapt(known.images, known.labels).probabilities(asked.images)
     predictions = [
         {
@@ -129,12 +132,12 @@ def train(
     invocation.answer(values, lambda out: _show_trained(out, output, values))
 
 
-def _load_policy(invocation: Invocation, policy: str) -> FewShotPolicy:
-    from agent.few_shot_policy import FewShotPolicy
+def _load_policy(invocation: Invocation, policy: str, family: str | None) -> FewShotPolicy:
+    from agent.published_few_shot import few_shot_from_bytes, load_few_shot
 
     file = Path(policy)
     if file.exists():
-        return FewShotPolicy.load(file)
+        return load_few_shot(file, family)
     if not policy.lower().removeprefix("v").isdigit():
         raise CommandError(
             operation="reading few-shot policy",
@@ -145,7 +148,7 @@ def _load_policy(invocation: Invocation, policy: str) -> FewShotPolicy:
     with invocation.reading() as store:
         chosen = find_version(store, policy, operation="reading few-shot policy")
     content = ParameterFolder(invocation.folder.parameters_path).read(chosen.file)
-    return FewShotPolicy.from_bytes(content, subject=f"version {chosen.version}")
+    return few_shot_from_bytes(content, subject=f"version {chosen.version}", family=family)
 
 
 def _usual_data() -> Path:

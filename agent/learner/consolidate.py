@@ -22,7 +22,7 @@ from torch import Tensor
 from agent.learner.consolidate_few_shot import Chosen, choose_few_shot
 from agent.learner.evaluate import has_declared_reference, known_scale, scale_of
 from agent.learner.faults import UnscoredError, record_fault
-from agent.learner.few_shot_learners import is_few_shot, without_parts
+from agent.learner.few_shot_learners import VERSION_KEY, is_few_shot, without_parts
 from agent.learner.outer_steps import Proposal, slow_weights
 from agent.learner.scoring import GATE_TASKS, HeldOutReturns, held_out_returns
 from agent.learner.session import LearnerSession, as_arrays, held_out_trials, spaces_of
@@ -388,7 +388,7 @@ def _metadata(session: LearnerSession, few_shot: dict[str, Any]) -> dict[str, st
         "learnd": version("learnd"),
         "config": json.dumps(session.config.to_json()),
         "families": json.dumps(families),
-        **({"few_shot": json.dumps(few_shot)} if few_shot else {}),
+        **({VERSION_KEY: json.dumps(few_shot)} if few_shot else {}),
     }
 
 

@@ -30,6 +30,9 @@ from memory.records import Family
 log = structlog.get_logger(__name__)
 
 PREFIX = "few_shot/"
+VERSION_KEY = "few_shot_families"
+"""Where a version's file tells of its few-shot families, by their names."""
+
 LEFT_OF_RATE = 0.1
 """Share of an outer rate that is left when the planned updates are over: a service goes on learning."""
 

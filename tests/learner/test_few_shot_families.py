@@ -14,7 +14,7 @@ from torch import Tensor
 from agent.learner.admit import admit
 from agent.learner.consolidate import consolidate
 from agent.learner.evaluate import evaluate
-from agent.learner.few_shot_learners import PREFIX, part_of
+from agent.learner.few_shot_learners import PREFIX, VERSION_KEY, part_of
 from agent.learner.few_shot_scoring import held_out_tasks, uncertainty_of
 from agent.learner.practise import DivergedError, practise
 from agent.learner.practise_few_shot import practise_few_shot
@@ -176,7 +176,7 @@ def test_a_version_tells_whoever_loads_it_what_it_holds(store: Store, session: L
     with safe_open(store.folder.parameters_path / f"{file.sha256}.safetensors", framework="pt") as opened:
         metadata = opened.metadata()
         names = set(opened.keys())
-    described = json.loads(metadata["few_shot"])["glyphs"]
+    described = json.loads(metadata[VERSION_KEY])["glyphs"]
     assert set(json.loads(metadata["families"])) == {"bandits"}
     assert (described["name"], described["meta"]["learner"]) == (learner_name(family), "prototypical")
     assert 0.2 < described["ink_extent"] < 0.9

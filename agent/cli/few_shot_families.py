@@ -1,0 +1,105 @@
+"""Few-shot families as `learnd env add` declares them, and how they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.cli.errors import CommandError, unknown_name_error
+from agent.learners.registry import ALIASES, LEARNERS, canonical_name
+from agent.settings import Settings
+
+if TYPE_CHECKING:
+    from envs.family import FamilySpec
+
+RL2 = "rl2"
+
+
+def is_few_shot_entry(entry: str, few_shot: str | None) -> bool:
+    """Whether ENTRY names few-shot tasks: a built-in family of them, or images by class."""
+    from envs.few_shot.declared import FEW_SHOT_ENTRIES
+
+    return few_shot is not None or entry in FEW_SHOT_ENTRIES or Path(entry).expanduser().exists()
+
+
+def refuse_options(entry: str, options: Mapping[str, Any], why: str) -> None:
+    """Refuse options that were given and do not apply.
+
+    Args:
+        entry: the family's entry.
+        options: by name, with what was given; None and nothing where nothing was.
+        why: why they do not apply.
+    """
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise CommandError(
+            operation="describing family",
+            subject=entry,
+            found=f"{', '.join(given)} does not apply: {why}.",
+            hint="Leave it out.",
+        )
+
+
+def declared_few_shot(
+    settings: Settings,
+    entry: str,
+    *,
+    name: str | None,
+    few_shot: str | None,
+    shots: int | None,
+    queries: int | None,
+    learner: str | None,
+    kwargs: dict[str, Any],
+    reference: float | None,
+) -> FamilySpec:
+    """The few-shot family that the options declare.
+
+    Raises:
+        CommandError: there is no such learner, or it cannot learn such tasks.
+        FamilySpecError: something in it has no meaning.
+    """
+    from envs.declaration import few_shot_from_declaration, parse_few_shot
+    from envs.few_shot.declared import is_regression
+
+    said = dict(kwargs)
+    if few_shot is not None:
+        if is_regression(entry):
+            refuse_options(entry, {"--few-shot": few_shot}, "its tasks have no ways; --shots says how many points")
+        said["ways"], said["shots"] = parse_few_shot(few_shot)
+    said |= {key: value for key, value in (("shots", shots), ("queries", queries)) if value is not None}
+    usual = settings.few_shot.regression_learner if is_regression(entry) else settings.few_shot.learner
+    chosen = str(learner or usual)
+    _check_learner(entry, chosen)
+    return few_shot_from_declaration(entry, learner=chosen, name=name, kwargs=said, reference_return=reference)
+
+
+def _check_learner(entry: str, learner: str) -> None:
+    if canonical_name(learner) not in LEARNERS:
+        known = sorted({*LEARNERS, *ALIASES} - set(ALIASES.values()))
+        raise unknown_name_error(operation="choosing learner", subject=learner, kind="few-shot learner", known=known)
+    from agent.errors import AgentError
+    from agent.learners.recipes import TaskKind, recipe_for
+    from envs.few_shot.declared import is_regression
+
+    try:
+        recipe_for(canonical_name(learner), TaskKind.REGRESSION if is_regression(entry) else TaskKind.IMAGES)
+    except AgentError as error:
+        raise CommandError(operation="choosing learner", subject=learner, found=error.found, hint=error.hint) from error
+
+
+def shapes_text(spaces: Mapping[str, Any]) -> str:
+    """What goes in and what comes out of a few-shot task: ``1×28×28 → 5 classes``."""
+    shape = "×".join(str(size) for size in spaces["input_shape"])
+    kind = "classes" if spaces["is_classification"] else "numbers"
+    return f"{shape} → {spaces['output_size']} {kind if spaces['output_size'] != 1 else kind.removesuffix('s')}"
+
+
+def is_few_shot_spec(spec: Mapping[str, Any]) -> bool:
+    """Whether a family's stored description is of few-shot tasks."""
+    return bool(spec.get("source") == "few_shot")
+
+
+def shots_text(labels: Sequence[int]) -> str:
+    """The numbers of shots that returns are shown for: ``0, 1, 5``."""
+    return ", ".join(str(label) for label in labels)

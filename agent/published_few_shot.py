@@ -1,0 +1,85 @@
+"""The few-shot families of a published version, as policies that can be asked.
+
+    policy = load_few_shot("version-3.safetensors", family="glyphs")
+    adapted = policy.adapt(images, labels)
+    adapted.probabilities(others)
+
+The file says all that is needed: no store and no daemon.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from agent.few_shot_policy import FewShotPolicy, FewShotPolicyError, ViewConfig, decode
+from agent.learner.few_shot_learners import VERSION_KEY, part_of
+from agent.learners.registry import restore
+
+VIEWS_AN_ORIENTATION = 2
+"""Each orientation that a learner learned with is looked at as it is and, once more, mildly warped."""
+
+
+def load_few_shot(path: Path | str, family: str | None = None) -> FewShotPolicy:
+    """Load a few-shot policy: of `learnd few-shot train`, or of an exported version (`learnd policy export`).
+
+    Args:
+        path: the safetensors file.
+        family: which of a version's families; None where it has only one of images.
+
+    Raises:
+        FewShotPolicyError: the file holds none, or several and none was named.
+        OSError: it cannot be read.
+    """
+    return few_shot_from_bytes(Path(path).read_bytes(), subject=str(path), family=family)
+
+
+def few_shot_from_bytes(content: bytes, *, subject: str, family: str | None = None) -> FewShotPolicy:
+    """The few-shot policy in a file's content.
+
+    Args:
+        content: of the file.
+        subject: what to call it in errors.
+        family: which of a version's families; None where it has only one of images.
+
+    Raises:
+        FewShotPolicyError: there is none, or several and none was named.
+    """
+    tensors, metadata = decode(content, subject)
+    if VERSION_KEY not in metadata:
+        if family is not None:
+            raise _refusal(subject, "it is no published version, so it has no families.", "Leave --family out.")
+        return FewShotPolicy.from_bytes(content, subject=subject)
+    families = json.loads(metadata[VERSION_KEY])
+    return _policy_of(families[_chosen(families, family, subject)], tensors)
+
+
+def _chosen(families: Mapping[str, Any], asked: str | None, subject: str) -> str:
+    of_images = [name for name, described in families.items() if "ink_extent" in described]
+    listed = f"It has {', '.join(of_images)}." if of_images else "Its few-shot families are regressions."
+    if asked is not None and asked not in of_images:
+        raise _refusal(subject, f"it has no family of images named {asked!r}.", listed)
+    if asked is not None:
+        return asked
+    if len(of_images) != 1:
+        found = "it has several families of images." if of_images else "it has no family of images."
+        raise _refusal(subject, found, f"{listed} Name one with --family." if of_images else listed)
+    return of_images[0]
+
+
+def _policy_of(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> FewShotPolicy:
+    orientations = int(described["orientations"])
+    return FewShotPolicy(
+        [restore(part_of(tensors, described["name"]), described["meta"])],
+        views=ViewConfig(count=VIEWS_AN_ORIENTATION * orientations, orientations=orientations),
+        ink_extent=float(described["ink_extent"]),
+        provenance={"entry": described["entry"], "kwargs": described["kwargs"], "origin": described["origin"]},
+    )
+
+
+def _refusal(subject: str, found: str, hint: str) -> FewShotPolicyError:
+    return FewShotPolicyError(operation="reading few-shot policy", subject=subject, found=found, hint=hint)
