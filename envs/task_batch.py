@@ -55,6 +55,11 @@ class TaskBatch(Protocol):
     device: torch.device
     may_truncate: bool
 
+    @property
+    def max_episode_steps(self) -> int | None:
+        """Most steps of an episode; None where that is not known."""
+        ...
+
     def begin(self, first_task: int, *, split: Split) -> Tensor:
         """Begin tasks ``first_task … first_task + B - 1`` of a split, one a row.
 

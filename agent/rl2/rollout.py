@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -67,7 +68,7 @@ def collect_trials(
     num_env_steps = 0
     while True:
         rollout.step()
-        if rollout.num_steps % check_steps == 0:
+        if rollout.num_steps % check_steps == 0 or rollout.num_steps == rollout.most_steps:
             num_active = int(rollout.active.sum())
             num_env_steps += num_active * check_steps
             if progress is not None:
@@ -156,8 +157,8 @@ def _cut_features(policy: RL2Policy, played: Played, cut: Tensor) -> Tensor:
 class Rollout:
     """B trials under way. A step fetches nothing from an accelerator, so that it can be captured.
 
-    The arguments are those of :func:`collect_trials`; ``first_task`` may also be a tensor [] on the device, for the
-    families that take one.
+    The arguments are those of :func:`collect_trials`. Besides, ``first_task`` may be a tensor [] on the device, for the
+    families that take one, and with ``may_ask=False`` nothing is fetched from a CPU either.
     """
 
     def __init__(
@@ -165,22 +166,28 @@ class Rollout:
         policy: RL2Policy,
         tasks: TaskBatch,
         *,
-        first_task: int,
+        first_task: int | Tensor,
         split: Split,
         generator: torch.Generator,
         is_greedy: bool = False,
         num_episodes: int | None = None,
+        may_ask: bool = True,
     ) -> None:
         self._policy, self._tasks, self._spaces = policy, tasks, tasks.spaces
         self._generator, self._is_greedy = generator, is_greedy
         episodes_per_trial = min(num_episodes or tasks.spec.episodes_per_trial, tasks.spec.episodes_per_trial)
-        self._observation = tasks.begin(first_task, split=split)
+        # Only families that take a tensor are given one.
+        self._observation = tasks.begin(cast("int", first_task), split=split)
         device = self._observation.device
+        self._may_ask = may_ask and device.type == "cpu"
         self._state = policy.begin(
             self._spaces, num_trials=tasks.num_trials, episodes_per_trial=episodes_per_trial, device=device
         )
         self.active = torch.ones(tasks.num_trials, dtype=torch.bool, device=device)
         """[B] trials that go on."""
+        limit = tasks.max_episode_steps
+        self.most_steps = None if limit is None else limit * episodes_per_trial
+        """T at most; None where that is not known."""
         self._keeps_features = split is Split.TRAINING
         self._steps: list[_Step] = []
         self._final_inputs: list[PolicyInput] = []
@@ -256,7 +263,7 @@ class Rollout:
         Neither the hidden state nor the in-trial memory is moved by it.
         """
         policy, state = self._policy, self._state
-        if self.active.device.type != "cpu":
+        if not self._may_ask:
             self._final_inputs.append(policy.look(self._spaces, state, transition.final_observation))
             self._final_hidden.append(state.hidden)
             return

@@ -52,13 +52,14 @@ class BernoulliBandits:
         self.spaces = bandit_spaces(self.num_arms)
         self.num_trials = num_trials
         self.may_truncate = False
+        self.max_episode_steps = 1
         self.rows_per_task = rows_per_task
         self.device = torch.device(device)
         self._observation = torch.zeros(num_trials, 1, device=self.device)
         self._never = torch.zeros(num_trials, dtype=torch.bool, device=self.device)
         self._block_steps = min(spec.episodes_per_trial, max(1, MAX_OUTCOMES // (num_trials * self.num_arms)))
 
-    def begin(self, first_task: int, *, split: Split) -> Float[Tensor, "B 1"]:
+    def begin(self, first_task: int | Tensor, *, split: Split) -> Float[Tensor, "B 1"]:
         """Begin tasks ``first_task … first_task + B/R - 1`` of a split, R rows each."""
         num_tasks = self.num_trials // self.rows_per_task
         parameter_seeds, pull_seeds = (
@@ -95,7 +96,7 @@ class BernoulliBandits:
         """The tasks in the given rows as JSON values, for the record."""
         arms = self._arms[rows].tolist()
         return [
-            {"split": self._split.value, "index": self._first_task + row // self.rows_per_task, "arms": row_arms}
+            {"split": self._split.value, "index": int(self._first_task) + row // self.rows_per_task, "arms": row_arms}
             for row, row_arms in zip(rows, arms, strict=True)
         ]
 

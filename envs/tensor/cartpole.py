@@ -73,7 +73,7 @@ class VariedCartPoles:
         self.max_episode_steps = spec.max_episode_steps or MAX_EPISODE_STEPS
         self._bounds = torch.tensor(list(_ranges(spec).values()), device=self.device)
 
-    def begin(self, first_task: int, *, split: Split) -> Float[Tensor, "B 4"]:
+    def begin(self, first_task: int | Tensor, *, split: Split) -> Float[Tensor, "B 4"]:
         """Begin tasks ``first_task … first_task + M - 1`` of a split, R rows each."""
         num_tasks = self.num_trials // self.rows_per_task
         parameter_seeds, start_seeds = (
@@ -116,7 +116,7 @@ class VariedCartPoles:
         return [
             {
                 "split": self._split.value,
-                "index": self._first_task + row // self.rows_per_task,
+                "index": int(self._first_task) + row // self.rows_per_task,
                 **dict(zip(RANGES, row_parameters, strict=True)),
             }
             for row, row_parameters in zip(rows, parameters, strict=True)

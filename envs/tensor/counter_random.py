@@ -40,16 +40,16 @@ def stream_key(entry: str, kwargs: dict[str, Any], split: Split, purpose: str) -
     return int.from_bytes(hashlib.sha256(words).digest()[:8], "little")
 
 
-def task_seeds(key: int, first_task: int, num_tasks: int, device: torch.device) -> Int64[Tensor, "B"]:
+def task_seeds(key: int, first_task: int | Tensor, num_tasks: int, device: torch.device) -> Int64[Tensor, "B"]:
     """One seed a task: ``mix(key + task · γ)``.
 
     Args:
         key: the stream's key.
-        first_task: index of the first task.
+        first_task: index of the first task; a tensor [] on the device where it must not be part of a captured program.
         num_tasks: B.
         device: where the seeds are wanted.
     """
-    tasks = torch.arange(first_task, first_task + num_tasks, dtype=torch.int64, device=device)
+    tasks = torch.arange(num_tasks, dtype=torch.int64, device=device) + first_task
     return _mix(tasks * _signed(GOLDEN_GAMMA) + _signed(key))
 
 

@@ -56,7 +56,7 @@ class Navigation:
         self.max_episode_steps = spec.max_episode_steps or MAX_EPISODE_STEPS
         self._origin = torch.zeros(num_trials, 2, device=self.device)
 
-    def begin(self, first_task: int, *, split: Split) -> Float[Tensor, "B 2"]:
+    def begin(self, first_task: int | Tensor, *, split: Split) -> Float[Tensor, "B 2"]:
         """Begin tasks ``first_task … first_task + M - 1`` of a split, R rows each."""
         key = stream_key(self.spec.entry, self.spec.kwargs, split, "tasks")
         seeds = task_seeds(key, first_task, self.num_trials // self.rows_per_task, self.device)
@@ -94,7 +94,7 @@ class Navigation:
         """The tasks in the given rows as JSON values, for the record."""
         goals = self._goal[rows].tolist()
         return [
-            {"split": self._split.value, "index": self._first_task + row // self.rows_per_task, "goal": goal}
+            {"split": self._split.value, "index": int(self._first_task) + row // self.rows_per_task, "goal": goal}
             for row, goal in zip(rows, goals, strict=True)
         ]
 

@@ -55,6 +55,7 @@ class TabularMdps:
         self.spaces = mdp_spaces(self.num_states, self.num_actions)
         self.num_trials = num_trials
         self.may_truncate = False
+        self.max_episode_steps = self.horizon
         self.rows_per_task = rows_per_task
         self.device = torch.device(device)
         pairs = self.num_states * self.num_actions
@@ -64,7 +65,7 @@ class TabularMdps:
         self._never = torch.zeros(num_trials, dtype=torch.bool, device=self.device)
         self._block_steps = min(spec.episodes_per_trial * self.horizon, max(1, MAX_NOISE // num_trials))
 
-    def begin(self, first_task: int, *, split: Split) -> Float[Tensor, "B 1"]:
+    def begin(self, first_task: int | Tensor, *, split: Split) -> Float[Tensor, "B 1"]:
         """Begin tasks ``first_task … first_task + B/R - 1`` of a split, R rows each."""
         num_tasks = self.num_trials // self.rows_per_task
         parameter_seeds, reward_seeds, move_seeds = (
@@ -130,7 +131,9 @@ class TabularMdps:
 
     def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
         """The tasks in the given rows as JSON values: their index makes them again."""
-        return [{"split": self._split.value, "index": self._first_task + row // self.rows_per_task} for row in rows]
+        return [
+            {"split": self._split.value, "index": int(self._first_task) + row // self.rows_per_task} for row in rows
+        ]
 
     def close(self) -> None:
         """Nothing to release; safe to call twice."""

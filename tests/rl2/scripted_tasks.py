@@ -38,6 +38,7 @@ class ScriptedTasks:
 
     def __init__(self, spaces: SpacePair, lengths: list[list[int]]) -> None:
         self.spaces, self.lengths, self.may_truncate = spaces, lengths, True
+        self.max_episode_steps = None
         self.num_trials, self.device = len(lengths), torch.device("cpu")
         self.spec = FamilySpec(
             name="scripted", source=FamilySource.TENSOR, entry="scripted", episodes_per_trial=len(lengths[0])

@@ -8,12 +8,15 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
+from agent.rl2.capture import NUM_EAGER_RUNS, CapturedMinibatchStep, CapturedRollout
 from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner
-from agent.rl2.rollout import Rollout
-from envs.default_stream import TENSOR_FAMILIES
+from agent.rl2.rollout import Rollout, collect_trials
+from agent.rl2.trials import TrialBatch
+from envs.default_stream import BERNOULLI_BANDITS, TABULAR_MDPS, TENSOR_FAMILIES
 from envs.family import FamilySource, FamilySpec, Split
 from envs.registry import open_tasks
+from tests.rl2.scripted_tasks import VECTOR, ScriptedTasks
 
 NUM_TRIALS = 8
 META = torch.device("meta")
@@ -30,7 +33,14 @@ class NoCopiesFromTheHost(TorchFunctionMode):
 
 
 def spec_of(entry: str) -> FamilySpec:
-    return FamilySpec(name="family", source=FamilySource.TENSOR, entry=entry, episodes_per_trial=3, max_episode_steps=5)
+    return FamilySpec(
+        name="family",
+        source=FamilySource.TENSOR,
+        entry=entry,
+        kwargs={"horizon": 4} if entry == TABULAR_MDPS else {},
+        episodes_per_trial=2,
+        max_episode_steps=4,
+    )
 
 
 @pytest.mark.parametrize("entry", TENSOR_FAMILIES)
@@ -42,13 +52,71 @@ def test_no_step_of_a_tensor_familys_rollout_asks_the_device_for_a_number(entry:
     policy = learner.policy.to(META)
     with torch.no_grad(), NoCopiesFromTheHost():
         rollout = Rollout(policy, tasks, first_task=0, split=Split.TRAINING, generator=torch.Generator())
-        for _step in range(12):
+        for _step in range(8):
             rollout.step()
         played = rollout.played()
-    assert played.reward.shape == (12, NUM_TRIALS)
+    assert played.reward.shape == (8, NUM_TRIALS)
     assert played.reward.device == META
 
 
 def test_the_watch_sees_a_copy_from_the_host() -> None:
     with pytest.raises(AssertionError, match="numbers of the host"), NoCopiesFromTheHost():
         torch.tensor([1.0, 2.0], device=META)
+
+
+def trained(entry: str, device: str, *, is_captured: bool, num_updates: int = 6) -> tuple[RL2Learner, TrialBatch]:
+    """A learner after some updates, and the last trials that it played."""
+    learner = RL2Learner(
+        RL2Config(hidden_size=8, input_size=8, minibatch_steps=8, min_minibatch_trials=2), device=device, seed=0
+    )
+    tasks = open_tasks(spec_of(entry), None, num_trials=NUM_TRIALS, device=learner.device)
+    learner.add_family("family", tasks.spaces)
+    rollout = CapturedRollout(learner.policy, tasks, generator=learner.generator)
+    step = CapturedMinibatchStep(learner)
+    for update in range(num_updates):
+        first_task = update * NUM_TRIALS
+        if is_captured:
+            trials = rollout.collect(first_task)
+            learner.update("family", trials, minibatch_step=step)
+        else:
+            trials = collect_trials(
+                learner.policy,
+                tasks,
+                first_task=first_task,
+                split=Split.TRAINING,
+                generator=learner.generator,
+            )
+            learner.update("family", trials)
+    return learner, trials
+
+
+@pytest.mark.parametrize("entry", TENSOR_FAMILIES)
+def test_captured_training_is_training(entry: str) -> None:
+    (eager, played), (captured, replayed) = (trained(entry, "cpu", is_captured=flag) for flag in (False, True))
+    valid = played.is_valid
+    assert torch.equal(played.action[valid], replayed.action[: played.num_steps][valid])
+    torch.testing.assert_close(played.log_prob[valid], replayed.log_prob[: played.num_steps][valid])
+    expected, found = eager.to_tensors(), captured.to_tensors()
+    for name in expected:
+        if expected[name].is_floating_point():
+            torch.testing.assert_close(expected[name], found[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_a_captured_rollout_holds_until_the_next_and_no_longer() -> None:
+    learner = RL2Learner(RL2Config(hidden_size=8, input_size=8), device="cpu", seed=0)
+    tasks = open_tasks(spec_of(BERNOULLI_BANDITS), None, num_trials=NUM_TRIALS, device="cpu")
+    learner.add_family("family", tasks.spaces)
+    rollout = CapturedRollout(learner.policy, tasks, generator=learner.generator)
+    for first_task in range(NUM_EAGER_RUNS + 1):
+        trials = rollout.collect(first_task)
+    before = trials.log_prob.clone(), trials.inputs.context
+    later = rollout.collect(99)
+    assert later.inputs.context is before[1]
+    assert not torch.equal(later.log_prob, before[0])
+
+
+def test_a_family_of_unknown_length_cannot_be_captured() -> None:
+    learner = RL2Learner(RL2Config(hidden_size=8, input_size=8), device="cpu", seed=0)
+    learner.add_family("scripted", VECTOR)
+    with pytest.raises(ValueError, match="max_episode_steps"):
+        CapturedRollout(learner.policy, ScriptedTasks(VECTOR, [[2, 2]]), generator=learner.generator)

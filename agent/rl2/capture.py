@@ -1,0 +1,190 @@
+"""Rollouts and minibatches as programs that are recorded once and replayed: CUDA graphs.
+
+At the sizes of RL² a GPU waits for Python: a step of a rollout, or of a GRU's gradient, is a hundred small kernels,
+each of which takes longer to launch than to run. A graph launches them all at once. What is recorded is a whole rollout
+of the longest trial there can be, and a whole step of the optimiser; between them stand the few things whose shapes
+depend on numbers (:func:`agent.rl2.rollout.sort_out`, the choice of minibatches).
+
+A recorded program reads and writes the same memory at every run. So inputs are written in place before a run, and what
+a run gives is overwritten by the next. Elsewhere than on CUDA the same holds, with the program run again by Python:
+buffers that are mixed up are found there by a test, as they would be on CUDA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import fields, is_dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from agent.rl2.learner import Minibatch, RL2Learner
+from agent.rl2.policy import RL2Policy
+from agent.rl2.rollout import Played, Rollout, sort_out
+from agent.rl2.trials import TrialBatch
+from envs.family import Split
+from envs.spaces import SpacePair
+from envs.task_batch import TaskBatch
+
+NUM_EAGER_RUNS = 3
+"""Runs before the recording: libraries set themselves up in their first, and the optimiser makes its state."""
+
+Result = TypeVar("Result")
+
+
+class CapturedProgram(Generic[Result]):
+    """A program of fixed shapes, recorded after its first runs and replayed from then on.
+
+    Its first runs are runs like any other, so recording it disturbs no parameter and no random state.
+
+    Args:
+        program: reads tensors that stay where they are, fetches nothing from the device, and gives a tensor or a
+            dataclass of tensors that are its own.
+        device: where it runs.
+        generators: all that it draws from.
+    """
+
+    def __init__(
+        self, program: Callable[[], Result], *, device: torch.device, generators: Sequence[torch.Generator] = ()
+    ) -> None:
+        self._program = program
+        self._device = device
+        self._generators = generators
+        self._num_runs = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._result: Result | None = None
+
+    def __call__(self) -> Result:
+        """Run the program; what it gives holds until the next run."""
+        self._num_runs += 1
+        if self._num_runs <= NUM_EAGER_RUNS:
+            return self._run_aside() if self._device.type == "cuda" else self._program()
+        if self._result is None:
+            return self._record()
+        if self._graph is None:
+            copy_tensors(self._program(), into=self._result)
+        else:
+            self._graph.replay()
+        return self._result
+
+    def _run_aside(self) -> Result:
+        """Run it as it will be recorded: on another stream than the one it is called from."""
+        called_from = torch.cuda.current_stream(self._device)
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(called_from)
+        with torch.cuda.stream(stream):
+            result = self._program()
+        called_from.wait_stream(stream)
+        for tensor in tensors_of(result):
+            tensor.record_stream(called_from)
+        return result
+
+    def _record(self) -> Result:
+        if self._device.type != "cuda":
+            self._result = self._program()
+            return self._result
+        graph = torch.cuda.CUDAGraph()
+        for generator in self._generators:
+            graph.register_generator_state(generator)
+        # Other threads may go on with what they do on the device meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            result = self._program()
+        self._graph, self._result = graph, result
+        graph.replay()
+        return result
+
+
+class CapturedRollout:
+    """Rollouts of one family, all of them as long as its longest trial.
+
+    Args:
+        policy: knows the family's spaces; its parameters may change between rollouts, in place.
+        tasks: a tensor-native family's.
+        generator: draws the actions.
+        split: as for a rollout.
+
+    Raises:
+        ValueError: the longest trial is not known, so no program can hold it.
+    """
+
+    def __init__(
+        self, policy: RL2Policy, tasks: TaskBatch, *, generator: torch.Generator, split: Split = Split.TRAINING
+    ) -> None:
+        if tasks.max_episode_steps is None:
+            raise ValueError(
+                f"capturing rollouts of {tasks.spec.name}: the family sets no max_episode_steps; set it, or roll out "
+                f"without capturing"
+            )
+        self._policy, self._tasks, self._generator, self._split = policy, tasks, generator, split
+        self._num_steps = tasks.max_episode_steps * tasks.spec.episodes_per_trial
+        self._first_task = torch.zeros((), dtype=torch.int64, device=tasks.device)
+        self._program = CapturedProgram(self._play, device=tasks.device, generators=[generator])
+
+    @torch.no_grad()
+    def collect(self, first_task: int) -> TrialBatch:
+        """Play one trial in each of B tasks; what comes back holds until the next call."""
+        self._first_task.fill_(first_task)
+        return sort_out(self._policy, self._program())
+
+    def _play(self) -> Played:
+        rollout = Rollout(
+            self._policy,
+            self._tasks,
+            first_task=self._first_task,
+            split=self._split,
+            generator=self._generator,
+            may_ask=False,
+        )
+        for _step in range(self._num_steps):
+            rollout.step()
+        return rollout.played()
+
+
+class CapturedMinibatchStep:
+    """What :meth:`RL2Learner.update` takes as its ``minibatch_step``: one program for each family and shape.
+
+    It holds for the learner's parameters and optimiser as they stand: make another after ``load_initialization``.
+
+    Args:
+        learner: whose steps are captured.
+    """
+
+    def __init__(self, learner: RL2Learner) -> None:
+        self._learner = learner
+        self._programs: dict[tuple[Any, ...], tuple[Minibatch, CapturedProgram[Tensor]]] = {}
+
+    def __call__(self, name: str, spaces: SpacePair, minibatch: Minibatch) -> Tensor:
+        """Take one step of the optimiser; what comes back holds until the next."""
+        key = (name, *(tuple(tensor.shape) for tensor in tensors_of(minibatch)))
+        if key not in self._programs:
+            self._programs[key] = self._program_of(name, spaces, minibatch)
+        held, program = self._programs[key]
+        copy_tensors(minibatch, into=held)
+        return program()
+
+    def _program_of(
+        self, name: str, spaces: SpacePair, minibatch: Minibatch
+    ) -> tuple[Minibatch, CapturedProgram[Tensor]]:
+        held = deepcopy(minibatch)
+
+        def program() -> Tensor:
+            return self._learner.minibatch_step(name, spaces, held)
+
+        return held, CapturedProgram(program, device=self._learner.device)
+
+
+def tensors_of(value: object) -> Iterator[Tensor]:
+    """The tensors of a tensor, or of a dataclass of tensors and of such dataclasses, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from tensors_of(getattr(value, field.name))
+
+
+def copy_tensors(value: object, *, into: object) -> None:
+    """Write the tensors of one value over those of another like it."""
+    for source, target in zip(tensors_of(value), tensors_of(into), strict=True):
+        target.copy_(source)
