@@ -91,8 +91,8 @@ class Course:
 
 
 COURSES = {
-    NAVIGATION: Course(family=NAVIGATION, limit=100, tasks_per_update=10, num_episodes=20, updates=40),
-    VARIED_CARTPOLE: Course(family=VARIED_CARTPOLE, limit=200, tasks_per_update=10, num_episodes=10, updates=20),
+    NAVIGATION: Course(family=NAVIGATION, limit=100, tasks_per_update=10, num_episodes=20, updates=24),
+    VARIED_CARTPOLE: Course(family=VARIED_CARTPOLE, limit=200, tasks_per_update=10, num_episodes=10, updates=12),
 }
 
 
@@ -123,13 +123,6 @@ CONTESTANTS = {
         config=lambda played, updates: MAMLPolicyConfig(num_inner_steps=3, round=played, decay_updates=updates),
         rounds_per_update=4,
     ),
-    "fomaml": Contestant(
-        learner="maml-policy",
-        config=lambda played, updates: MAMLPolicyConfig(
-            num_inner_steps=3, is_first_order=True, round=played, decay_updates=updates
-        ),
-        rounds_per_update=4,
-    ),
     "meta-sgd": Contestant(
         learner="meta-sgd-policy",
         config=lambda played, updates: MetaSGDPolicyConfig(num_inner_steps=3, round=played, decay_updates=updates),
@@ -151,6 +144,13 @@ CONTESTANTS = {
         config=lambda played, _: MAMLPolicyConfig(num_inner_steps=0, round=played),
         rounds_per_update=0,
         is_tuned=True,
+    ),
+    "fomaml": Contestant(
+        learner="maml-policy",
+        config=lambda played, updates: MAMLPolicyConfig(
+            num_inner_steps=3, is_first_order=True, round=played, decay_updates=updates
+        ),
+        rounds_per_update=4,
     ),
 }
 

@@ -157,6 +157,22 @@ def test_first_order_maml_equals_autograd_by_hand() -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
+def test_the_divergence_is_held_back_in_first_order_too() -> None:
+    config = replace(MAML, is_first_order=True, num_inner_steps=1)
+    learners = [
+        MAMLPolicy(NAVIGATION, replace(config, divergence_weight=weight), generator=generator())
+        for weight in (0.0, 2.0)
+    ]
+    rounds = [random_experience(learners[0].policy, NAVIGATION, 3, seed=seed) for seed in range(2)]
+    without, held_back = (
+        torch.autograd.grad(learner.outer_loss(rounds), list(learner.policy.parameters())) for learner in learners
+    )
+    policy = learners[0].policy
+    penalty = divergence(policy, policy.shared_parameters(), rounds[0]).mean()
+    for one, other, g in zip(held_back, without, torch.autograd.grad(penalty, list(policy.parameters())), strict=True):
+        torch.testing.assert_close(one, other + 2.0 * g, rtol=1e-3, atol=1e-6)
+
+
 def test_without_inner_steps_maml_is_ppo_on_all_tasks() -> None:
     learner = MAMLPolicy(NAVIGATION, replace(MAML, num_inner_steps=0), generator=generator())
     experience = random_experience(learner.policy, NAVIGATION, 3)
@@ -209,7 +225,7 @@ def test_the_outer_gradient_of_maml_is_the_finite_difference(spaces: SpacePair, 
 
 
 def test_the_outer_gradient_of_meta_sgd_is_the_finite_difference_in_parameters_and_rates() -> None:
-    config = MetaSGDPolicyConfig(num_inner_steps=2, max_inner_norm=None, policy=TINY)
+    config = MetaSGDPolicyConfig(num_inner_steps=2, max_inner_norm=None, divergence_weight=0.1, policy=TINY)
     learner = MetaSGDPolicy(NAVIGATION, config, generator=generator())
     rounds = [double(random_experience(learner.policy, NAVIGATION, 2, seed=seed)) for seed in range(3)]
     learner.policy.double()

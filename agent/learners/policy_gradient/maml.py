@@ -8,9 +8,10 @@ J is the surrogate of ``adaptation``. The outer gradient goes through the inner 
 
 Departures. The paper takes outer steps by a trust region (TRPO); here as in ProMP (Rothfuss et al. 2019,
 arXiv:1810.06784, algorithm 1): several steps of Adam on the same rounds, in which every inner step is taken anew from
-the θ of that moment with ρ against the policy that played; PPO's clip bounds the change of φ_m, and a penalty of weight
-η on KL(π_played ‖ π_now) that of the policies before it. The paper's second derivatives are of log π · A, here of ρ A.
-A task's gradient is clipped: near a goal, where advantages are standardised all the same, a step else leads far away.
+the θ of that moment with ρ against the policy that played; PPO's clip bounds the change of φ_m, and where wanted, a
+penalty of weight η on KL(π_played ‖ π_now) that of the policies before it. The paper's second derivatives are of
+log π · A, here of ρ A. A task's gradient is clipped: near a goal, where advantages are standardised all the same, a
+step else leads far away.
 
 Shapes: M tasks.
 """
@@ -66,7 +67,8 @@ class MAMLPolicyConfig:
         decay_updates: updates over which β falls; None keeps it.
         num_outer_steps: steps of Adam on the rounds of one update.
         clip: ε, how far a probability ratio of the adapted policy pays when it moves from 1.
-        divergence_weight: η, weight of the divergence of the policies that played the inner rounds.
+        divergence_weight: η, weight of the divergence from the policies that played the inner rounds (ProMP's
+            5e-4); 0 leaves it out.
         max_gradient_norm: norm that the outer gradient is clipped to; None does not clip.
         round: how a round of episodes is played and judged.
         policy: what is adapted.
@@ -82,7 +84,7 @@ class MAMLPolicyConfig:
     decay_updates: int | None = None
     num_outer_steps: int = 3
     clip: float = 0.3
-    divergence_weight: float = 5e-4
+    divergence_weight: float = 0.0
     max_gradient_norm: float | None = None
     round: RoundConfig = field(default_factory=RoundConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
@@ -148,20 +150,25 @@ class MAMLPolicy:
             decay_updates=config.decay_updates,
             num_updates=self.num_updates,
         )
-        loss = torch.zeros(())
-        for _ in range(config.num_outer_steps):
-            self._optimizer.zero_grad()
-            loss = self.outer_loss(played.rounds)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if config.max_gradient_norm is not None:
-                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), config.max_gradient_norm)
-            self._optimizer.step()
+        loss = self._learn(played.rounds)
         self.num_updates += 1
         return {
-            "loss": loss.item(),
+            "loss": loss,
             "return": played.mean_returns[0],
             "adapted_return": played.mean_returns[-1],
         }
+
+    def _learn(self, rounds: list[Experience]) -> float:
+        """Steps of Adam on the rounds of one update; the loss before the last of them."""
+        loss = torch.zeros(())
+        for _ in range(self.config.num_outer_steps):
+            self._optimizer.zero_grad()
+            loss = self.outer_loss(rounds)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if self.config.max_gradient_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_gradient_norm)
+            self._optimizer.step()
+        return loss.item()
 
     def outer_loss(self, rounds: list[Experience]) -> Float[Tensor, ""]:
         """-(1/M) Σ_m J(φ_m; D'_m), clipped, with the divergences; differentiable in θ.
@@ -169,25 +176,24 @@ class MAMLPolicy:
         Args:
             rounds: one for each inner step, and the last by the adapted policies.
         """
-        theta = self.policy.shared_parameters()
-        adapted: Mapping[str, Tensor] = theta
+        adapted: Mapping[str, Tensor] = self.policy.shared_parameters()
         penalty = torch.zeros((), device=rounds[0].weight.device, dtype=rounds[0].weight.dtype)
-        with torch.set_grad_enabled(not self.config.is_first_order):
-            for experience in rounds[:-1]:
-                if self.config.num_outer_steps > 1:
-                    penalty = penalty + divergence(self.policy, adapted, experience).mean()
-                adapted = inner_step(
-                    self.policy,
-                    adapted,
-                    experience,
-                    rates=self.config.inner_lr,
-                    max_norm=self.config.max_inner_norm,
-                )
-        if self.config.is_first_order:
-            # θ + (φ - θ) with the bracket constant: its value is φ, its derivative in θ the identity.
-            adapted = {name: theta[name] + (phi - theta[name]).detach() for name, phi in adapted.items()}
+        for experience in rounds[:-1]:
+            if self.config.divergence_weight > 0.0:
+                penalty = penalty + divergence(self.policy, adapted, experience).mean()
+            adapted = self._inner_step(adapted, experience)
         loss = clipped_loss(self.policy, adapted, rounds[-1], clip=self.config.clip).mean()
         return loss + self.config.divergence_weight * penalty
+
+    def _inner_step(self, parameters: Mapping[str, Tensor], experience: Experience) -> dict[str, Tensor]:
+        """φ_m after one more step, differentiable in the parameters: of first order as if it were the identity."""
+        rates, max_norm = self.config.inner_lr, self.config.max_inner_norm
+        if not self.config.is_first_order:
+            return inner_step(self.policy, parameters, experience, rates=rates, max_norm=max_norm)
+        with torch.no_grad():
+            adapted = inner_step(self.policy, parameters, experience, rates=rates, max_norm=max_norm)
+        # θ + (φ - θ) with the bracket constant: its value is φ, its derivative in θ the identity.
+        return {name: theta + (adapted[name] - theta).detach() for name, theta in parameters.items()}
 
     def adapt(
         self,

@@ -63,7 +63,8 @@ class MetaSGDPolicyConfig:
         decay_updates: updates over which β falls; None keeps it.
         num_outer_steps: steps of Adam on the rounds of one update.
         clip: ε, how far a probability ratio of the adapted policy pays when it moves from 1.
-        divergence_weight: η, weight of the divergence of the policies that played the inner rounds.
+        divergence_weight: η, weight of the divergence from the policies that played the inner rounds (ProMP's
+            5e-4); 0 leaves it out.
         max_gradient_norm: norm that the outer gradient is clipped to; None does not clip.
         round: how a round of episodes is played and judged.
         policy: what is adapted.
@@ -80,7 +81,7 @@ class MetaSGDPolicyConfig:
     decay_updates: int | None = None
     num_outer_steps: int = 3
     clip: float = 0.3
-    divergence_weight: float = 5e-4
+    divergence_weight: float = 0.0
     max_gradient_norm: float | None = None
     round: RoundConfig = field(default_factory=RoundConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
@@ -160,20 +161,25 @@ class MetaSGDPolicy:
                 decay_updates=config.decay_updates,
                 num_updates=self.num_updates,
             )
-        loss = torch.zeros(())
-        for _ in range(config.num_outer_steps):
-            self._optimizer.zero_grad()
-            loss = self.outer_loss(played.rounds)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if config.max_gradient_norm is not None:
-                torch.nn.utils.clip_grad_norm_([p for _, p in self._named_learned()], config.max_gradient_norm)
-            self._optimizer.step()
+        loss = self._learn(played.rounds)
         self.num_updates += 1
         return {
-            "loss": loss.item(),
+            "loss": loss,
             "return": played.mean_returns[0],
             "adapted_return": played.mean_returns[-1],
         }
+
+    def _learn(self, rounds: list[Experience]) -> float:
+        """Steps of Adam on the rounds of one update; the loss before the last of them."""
+        loss = torch.zeros(())
+        for _ in range(self.config.num_outer_steps):
+            self._optimizer.zero_grad()
+            loss = self.outer_loss(rounds)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if self.config.max_gradient_norm is not None:
+                torch.nn.utils.clip_grad_norm_([p for _, p in self._named_learned()], self.config.max_gradient_norm)
+            self._optimizer.step()
+        return loss.item()
 
     def outer_loss(self, rounds: list[Experience]) -> Float[Tensor, ""]:
         """-(1/M) Σ_m J(φ_m; D'_m), clipped, with the divergences; differentiable in θ and α.
@@ -184,7 +190,7 @@ class MetaSGDPolicy:
         adapted: Mapping[str, Tensor] = self.policy.shared_parameters()
         penalty = torch.zeros((), device=rounds[0].weight.device, dtype=rounds[0].weight.dtype)
         for experience in rounds[:-1]:
-            if self.config.num_outer_steps > 1:
+            if self.config.divergence_weight > 0.0:
                 penalty = penalty + divergence(self.policy, adapted, experience).mean()
             adapted = inner_step(
                 self.policy, adapted, experience, rates=self.rates, max_norm=self.config.max_inner_norm
