@@ -76,7 +76,7 @@ class FewShotRecipe:
             kind=EmbeddingKind.RESIDUAL, channels=(24, 32, 96, 192), is_bfloat16=True
         )
     )
-    learning_rate: float = 2e-3
+    learning_rate: float = 6e-3
     average_decay: float = 0.998
 
     def learner(self, family: ImageFamily, *, seed: int) -> PrototypicalLearner:

@@ -12,34 +12,39 @@ CPU-seconds of one thread, so that they mean the same on a busy machine.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import math
 import multiprocessing
 import os
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own custom)
 from torch import Tensor
 
 from agent.few_shot_policy import FewShotPolicy
 from agent.few_shot_training import FewShotRecipe, train_policy
+from agent.learners.maml import MAML
 from agent.learners.protocol import FewShotLearner
 from agent.learners.recipes import IMAGES, Recipe
 from agent.learners.registry import build
+from agent.learners.task_convolutions import NORM_EPSILON
 from envs.family import Split
 from envs.few_shot.glyphs import draw_glyphs
 from envs.few_shot.image_classes import ImageClasses, read_image_folder
 from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
-from envs.few_shot.tasks import FewShotShapes
+from envs.few_shot.tasks import FewShotBatch, FewShotShapes
 
 FOLDS = ("Korean,Tagalog", "Balinese,Japanese_(katakana)", "Early_Aramaic,Sanskrit", "Greek,Latin")
 TIMED_STEPS = 10
+LOOPED_TASKS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +245,7 @@ def measure_speed(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         size = contestant.recipe.tasks_per_update
         print(f"{name:34}{size:6}{1e3 * seconds:11.1f}{1e3 * seconds / size:9.1f}{added_mib:10.0f}", flush=True)
         rows.append({"learner": name, "tasks": size, "seconds": seconds, "added_mib": added_mib})
-    return rows
+    return [*rows, measure_beside_loop()]
 
 
 def _one_step(name: str) -> tuple[float, float]:
@@ -259,6 +264,74 @@ def _one_step(name: str) -> tuple[float, float]:
         learner.update(batch)
     seconds = (time.process_time() - started) / TIMED_STEPS
     return seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+class LoopMAML:
+    """The same MAML as a loop over tasks in plain PyTorch: what the batched form is measured against.
+
+    Args:
+        learner: whose parameters it begins with, and whose settings it has.
+    """
+
+    def __init__(self, learner: MAML) -> None:
+        self.config = learner.config
+        self.parameters = {
+            name: parameter.detach().clone().requires_grad_() for name, parameter in learner.network.named_parameters()
+        }
+        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=self.config.outer_lr, fused=True)
+
+    def update(self, batch: FewShotBatch) -> float:
+        """One outer step."""
+        total = 0.0
+        self.optimizer.zero_grad()
+        for x, y, query_x, query_y in zip(batch.support_x, batch.support_y, batch.query_x, batch.query_y, strict=True):
+            adapted = self.parameters
+            for _ in range(self.config.num_inner_steps):
+                inner = F.cross_entropy(self.forward(adapted, x), y)
+                gradient = torch.autograd.grad(inner, list(adapted.values()), create_graph=True)
+                adapted = {
+                    name: parameter - self.config.inner_lr * slope
+                    for (name, parameter), slope in zip(adapted.items(), gradient, strict=True)
+                }
+            loss = F.cross_entropy(self.forward(adapted, query_x), query_y) / batch.num_tasks
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+        self.optimizer.step()
+        return total
+
+    def forward(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Logits of one task's examples, by the library's own convolution and normalisation."""
+        for layer in range(len(self.config.network.channels)):
+            kernel = parameters[f"kernel_{layer}"].view(-1, x.shape[1], 3, 3)
+            x = F.max_pool2d(F.conv2d(x, kernel, padding=1), 2)
+            gain, shift = parameters[f"gain_{layer}"], parameters[f"shift_{layer}"]
+            x = F.batch_norm(x, None, None, gain, shift, training=True, eps=NORM_EPSILON).relu()
+        return x.flatten(1) @ parameters["weight"] + parameters["bias"]
+
+
+def measure_beside_loop() -> dict[str, Any]:
+    """MAML's outer step on tasks side by side and as a loop over them, by turns; of each, the fastest turn."""
+    recipe = IMAGES["maml"]
+    family = ImageFamily(ImageTaskConfig(ways=5, shots=1, queries=5, size=28), training=draw_glyphs())
+    batch = family.sample(LOOPED_TASKS, split=Split.TRAINING, first_task=0)
+    batched = MAML(FewShotShapes.of(family), recipe.config(100), generator=torch.Generator().manual_seed(0))
+    loop = LoopMAML(batched)
+    gaps = [abs(batched.update(batch)["loss"] - loop.update(batch)) for _ in range(2)]
+    turns = [(_cpu_s(lambda: batched.update(batch)), _cpu_s(lambda: loop.update(batch))) for _ in range(TIMED_STEPS)]
+    fast, slow = (min(times) for times in zip(*turns, strict=True))
+    print(
+        f"MAML, {LOOPED_TASKS} tasks of 25 queries: {1e3 * fast:.0f} ms side by side, {1e3 * slow:.0f} ms as a loop "
+        f"({slow / fast:.2f} times as long); losses differ by {max(gaps):.0e}"
+    )
+    if importlib.util.find_spec("learn2learn") is None:
+        print("learn2learn is not installed: no row for it.")
+    return {"learner": "MAML beside a loop", "tasks": LOOPED_TASKS, "seconds": fast, "loop_seconds": slow}
+
+
+def _cpu_s(step: Callable[[], object]) -> float:
+    started = time.process_time()
+    step()
+    return time.process_time() - started
 
 
 def main() -> None:

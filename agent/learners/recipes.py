@@ -122,12 +122,14 @@ IMAGES = _by_learner(
     ),
     Recipe(
         learner="maml",
-        config=lambda _: MAMLConfig(network=NARROW, inner_lr=0.4, num_inner_steps=1, num_adapt_steps=3, outer_lr=2e-3),
+        config=lambda n: MAMLConfig(
+            network=NARROW, inner_lr=0.4, num_inner_steps=1, num_adapt_steps=3, outer_lr=2e-3, decay_updates=n
+        ),
         tasks_per_update=4,
     ),
     Recipe(
         learner="meta-sgd",
-        config=lambda _: MetaSGDConfig(network=NARROW, initial_rates=(0.1, 0.3), outer_lr=2e-3),
+        config=lambda n: MetaSGDConfig(network=NARROW, initial_rates=(0.1, 0.3), outer_lr=2e-3, decay_updates=n),
         tasks_per_update=4,
     ),
     Recipe(
