@@ -92,7 +92,7 @@ class RL2Config:
     final_learning_rate_scale: float = 0.1
     anneal_updates: int = 1000
     curriculum_episodes: int = 10
-    curriculum_steps: int = 100
+    curriculum_steps: int = 30
     curriculum_start: float = 1.0
     core_learning_rate_scale: float = 0.5
     entropy_coefficient: float = 0.01

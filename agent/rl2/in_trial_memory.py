@@ -88,13 +88,19 @@ def read_size(spaces: SpacePair, config: RL2Config) -> int:
     if not config.reads:
         return 0
     if has_table(spaces, config):
-        return 3 + 2 * len(look_aheads(spaces, config))
+        return TableMemory.NUM_STATISTICS + 2 * len(look_aheads(spaces, config))
     is_by_prototypes = config.memory_reader is MemoryReader.PROTOTYPES
     return PrototypeMemory.NUM_FEATURES if is_by_prototypes else SimilarityMemory.NUM_FEATURES
 
 
 def empty_memory(
-    spaces: SpacePair, config: RL2Config, *, num_trials: int, projection: Float[Tensor, "D Q"], device: torch.device
+    spaces: SpacePair,
+    config: RL2Config,
+    *,
+    num_trials: int,
+    episodes_per_trial: int,
+    projection: Float[Tensor, "D Q"],
+    device: torch.device,
 ) -> InTrialMemory | None:
     """The memory of ``num_trials`` trials about to begin; None where the policy reads none.
 
@@ -102,6 +108,7 @@ def empty_memory(
         spaces: the pair of spaces.
         config: the settings.
         num_trials: B.
+        episodes_per_trial: E.
         projection: from observations to a similarity memory's keys.
         device: where the tensors live.
     """
@@ -112,6 +119,7 @@ def empty_memory(
             num_trials,
             spaces.observation.size,
             spaces.action,
+            episodes_per_trial=episodes_per_trial,
             discounts=look_aheads(spaces, config),
             prior=config.transition_prior,
             device=device,
@@ -139,9 +147,17 @@ def empty_memory(
 class TableMemory:
     """Exact match on discrete observations.
 
-    Features of a slot: mean reward met there (0 if never tried), log(1 + n), 1 / (1 + n); then for each discount γ the
-    advantage and the value (1 - γ) V of acting by what the trial has seen, found by one sweep of value iteration a
-    step over the mean model:
+    Features of a slot tried n times here, with rewards r:
+
+    - the mean of r (0 if never tried), log(1 + n), 1 / (1 + n) and Σr / (1 + n): the mean under any prior of one step's
+      weight is a weighted sum of the last two;
+    - how much there is left to find out, b = √(log(1 + m / (1 + n)) / (1 + n)), with m the visits of this observation
+      that are still to come at the trial's pace: about what the Gittins index of a finite horizon adds to the mean
+      (Lattimore 2016, arXiv:1511.06014). Once halved, which keeps it in the others' range, and once times the standard
+      deviation of r with one more step like the trial's.
+
+    Then for each discount γ the advantage and the value (1 - γ) V of acting by what the trial has seen, found by one
+    sweep of value iteration a step over the mean model:
 
     R̂(s,a) = (Σr + r̄) / (n + 1),  Q(s,a) = R̂(s,a) + γ (Σ_s' n(s,a,s') V(s') + c v̄) / (n + c),  V(s) = max_a Q(s,a)
 
@@ -152,10 +168,14 @@ class TableMemory:
         num_trials: B.
         num_observations: S.
         action: the action space, discrete or multi-discrete.
+        episodes_per_trial: E.
         discounts: γ of each look-ahead; none for a memory that does not plan.
         prior: c.
         device: where the tensors live.
     """
+
+    NUM_STATISTICS = 6
+    """Features of a slot that need no plan."""
 
     def __init__(
         self,
@@ -163,16 +183,22 @@ class TableMemory:
         num_observations: int,
         action: ActionSpec,
         *,
+        episodes_per_trial: int = 1,
         discounts: tuple[float, ...] = (),
         prior: float = 1.0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self._action = action
+        self._action, self._episodes_per_trial = action, episodes_per_trial
         self._num_observations, self._num_slots = num_observations, num_slots(action)
         rows = num_trials * num_observations
         self._first_row = torch.arange(num_trials, device=device) * num_observations
-        self._visits = torch.zeros(rows, self._num_slots, device=device)
-        self._rewards = torch.zeros(rows, self._num_slots, device=device)
+        self._sums = torch.zeros(rows, self._num_slots, 3, device=device)
+        """Of each slot's steps: how many, their rewards, the rewards' squares."""
+        self._trial_sums = torch.zeros(num_trials, 3, device=device)
+        self._trial_sums[:, 0::2] = 1.0
+        """The same of all the trial's steps, begun with one of mean 0 and the square that rewards have on average."""
+        self._met = torch.zeros(rows, 1, device=device)
+        self._num_episodes = torch.zeros(num_trials, 1, device=device)
         self._prior = prior
         # Filled on the device: nothing of a trial's beginning is copied from the host, so that it can be captured.
         self._discounts = torch.empty(len(discounts), device=device)
@@ -187,20 +213,33 @@ class TableMemory:
             self._num_moves = torch.zeros(num_trials, 1, 1, device=device)
 
     def read(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B K F"]:
-        """Mean reward, log count, 1 / (1 + count), and each look-ahead's advantage and value."""
+        """Statistics of what each action gave, and each look-ahead's advantage and value."""
         rows = self._first_row + observation[:, 0].long()
-        visits = self._visits.index_select(0, rows)
-        rewards = self._rewards.index_select(0, rows)
-        features = [
-            (rewards / visits.clamp(min=1.0)).unsqueeze(-1),
-            visits.log1p().unsqueeze(-1),
-            (visits + 1.0).reciprocal_().unsqueeze(-1),
-        ]
+        features = self._statistics(rows)
         if len(self._discounts):
             values = self._action_values.index_select(0, rows)
             best = values.amax(1, keepdim=True)
-            features += [values - best, (best * (1.0 - self._discounts)).expand_as(values)]
-        return torch.cat(features, dim=-1)
+            reached = (best * (1.0 - self._discounts)).expand_as(values)
+            features = torch.cat([features, values - best, reached], dim=-1)
+        return features
+
+    def _statistics(self, rows: Shaped[Tensor, " B"]) -> Float[Tensor, "B K F"]:
+        num_tried, rewards, squares = self._sums.index_select(0, rows).unbind(-1)
+        usual = (self._trial_sums / self._trial_sums[:, :1]).unsqueeze(-1)
+        share = (num_tried + 1.0).reciprocal_()
+        variance = (squares + usual[:, 2]) * share - ((rewards + usual[:, 1]) * share).square_()
+        pace = (self._met.index_select(0, rows) + 1.0) / (self._num_episodes + 1.0)
+        num_left = pace * (self._episodes_per_trial - self._num_episodes).clamp_(min=1.0)
+        width = ((num_left * share).log1p_() * share).sqrt_()
+        statistics = (
+            rewards / num_tried.clamp(min=1.0),
+            num_tried.log1p(),
+            share,
+            rewards * share,
+            width * 0.5,
+            width * variance.clamp_(min=0.0).sqrt_(),
+        )
+        return torch.stack(statistics, dim=-1)
 
     def write(
         self,
@@ -210,16 +249,19 @@ class TableMemory:
         reward: Float[Tensor, " B"],
         next_observation: Float[Tensor, "B D"],
         terminated: Bool[Tensor, " B"],
-        truncated: Bool[Tensor, " B"],  # noqa: ARG002 (the cut is the episode's, not the model's)
+        truncated: Bool[Tensor, " B"],
         active: Bool[Tensor, " B"],
     ) -> None:
         """Count the step, sum its reward, and plan anew."""
         rows = self._first_row + observation[:, 0].long()
         slots = slots_of(self._action, action)
-        weight = active.to(reward.dtype).unsqueeze(-1).expand(slots.shape)
+        weight = active.to(reward.dtype)
+        terms = torch.stack([weight, weight * reward, weight * reward.square()], dim=-1)
         places = (rows.unsqueeze(-1) * self._num_slots + slots).flatten()
-        self._visits.view(-1).index_add_(0, places, weight.flatten())
-        self._rewards.view(-1).index_add_(0, places, (weight * reward.unsqueeze(-1)).flatten())
+        self._sums.view(-1, 3).index_add_(0, places, terms.repeat_interleave(slots.shape[1], dim=0))
+        self._trial_sums += terms
+        self._met.index_add_(0, rows, terms[:, :1])
+        self._num_episodes += ((terminated | truncated) & active).unsqueeze(-1)
         if len(self._discounts):
             follows = (active & ~terminated).to(reward.dtype)
             next_state = next_observation[:, 0].long()
@@ -232,7 +274,7 @@ class TableMemory:
         """One sweep of value iteration over the mean model of every trial."""
         num_trials, num_observations = self._arrivals.shape
         shape = (num_trials, num_observations, self._num_slots)
-        visits, rewards = self._visits.view(shape), self._rewards.view(shape)
+        visits, rewards = (sums.view(shape) for sums in self._sums[..., :2].unbind(-1))
         mean_reward = rewards.sum((1, 2), keepdim=True) / visits.sum((1, 2), keepdim=True).clamp(min=1.0)
         mean_value = torch.bmm(self._arrivals.unsqueeze(1), self._values) / self._num_moves.clamp(min=1.0)
         followed = torch.bmm(self._moves, self._values).view(*shape, -1).add_(mean_value.unsqueeze(1) * self._prior)

@@ -295,7 +295,14 @@ class RL2Policy(nn.Module):
         projection = cast("Tensor", self.pair(spaces).key_projection)
         return PolicyState(
             hidden=torch.zeros(num_trials, self.config.hidden_size, device=device),
-            memory=empty_memory(spaces, self.config, num_trials=num_trials, projection=projection, device=device),
+            memory=empty_memory(
+                spaces,
+                self.config,
+                num_trials=num_trials,
+                episodes_per_trial=episodes_per_trial,
+                projection=projection,
+                device=device,
+            ),
             previous_action=torch.zeros(
                 num_trials, spaces.action.width, dtype=torch.float32 if is_continuous else torch.int64, device=device
             ),

@@ -23,13 +23,13 @@ def test_lambda_follows_the_trials_length(trial_steps: float, expected: float) -
     assert RL2Config().gae_lambda_for(trial_steps) == pytest.approx(expected)
 
 
-def test_trials_grow_from_a_hundred_steps_to_all_and_never_past() -> None:
+def test_trials_grow_from_thirty_steps_to_all_and_never_past() -> None:
     config = RL2Config(anneal_updates=100, curriculum_start=0.6)
     lengths = [config.episodes_at(update, 500, episode_steps=10.0) for update in range(120)]
     assert lengths[0] == lengths[60] == 10
     assert lengths == sorted(lengths)
     assert lengths[100] == lengths[-1] == 500
-    assert config.episodes_at(0, 500, episode_steps=1.0) == 100
+    assert config.episodes_at(0, 500, episode_steps=1.0) == 30
     late = RL2Config(anneal_updates=100)
     assert [late.episodes_at(update, 500, episode_steps=10.0) for update in (0, 100, 101)] == [10, 10, 500]
     assert config.episodes_at(0, 3, episode_steps=200.0) == config.episodes_at(99, 3, episode_steps=200.0) == 3

@@ -29,14 +29,39 @@ def read(memory: Any, observation: Any) -> torch.Tensor:
     return memory.read(torch.tensor([observation]).float())[0]
 
 
-def test_an_exact_match_reads_mean_reward_and_count_of_each_action_by_hand() -> None:
-    memory = TableMemory(1, 4, DISCRETE.action)
+def test_an_exact_match_reads_the_statistics_of_each_action_by_hand() -> None:
+    memory = TableMemory(1, 4, DISCRETE.action, episodes_per_trial=5)
     write(memory, [2], 1, 3.0, [0])
     write(memory, [2], 1, 5.0, [3], terminated=True)
     write(memory, [1], 0, 9.0, [0])
-    expected = torch.tensor([[0.0, 0.0, 1.0], [4.0, math.log(3), 1 / 3], [0.0, 0.0, 1.0]])
-    torch.testing.assert_close(read(memory, [2]), expected)
-    torch.testing.assert_close(read(memory, [0]), torch.tensor([[0.0, 0.0, 1.0]] * 3))
+    tried, untried = read(memory, [2])[1], read(memory, [2])[0]
+    # Two visits in one episode and one more beforehand: a pace of 3 / 2, with 4 of 5 episodes to come.
+    # Usual of the trial, with one step of mean 0 and square 1 before it: mean 17 / 4, square 116 / 4.
+    width, deviation = math.sqrt(math.log(1 + 6 / 3) / 3), math.sqrt((34 + 29) / 3 - ((8 + 17 / 4) / 3) ** 2)
+    expected = torch.tensor([4.0, math.log(3), 1 / 3, 8 / 3, width / 2, width * deviation])
+    torch.testing.assert_close(tried, expected)
+    width, deviation = math.sqrt(math.log(1 + 6)), math.sqrt(29 - (17 / 4) ** 2)
+    torch.testing.assert_close(untried, torch.tensor([0.0, 0.0, 1.0, 0.0, width / 2, width * deviation]))
+    torch.testing.assert_close(read(memory, [2])[2], untried)
+
+
+def test_there_is_less_to_find_out_the_oftener_an_action_was_tried_and_the_fewer_visits_are_to_come() -> None:
+    memory = TableMemory(1, 1, DISCRETE.action, episodes_per_trial=40)
+    widths = []
+    for _ in range(39):
+        write(memory, [0], 1, 1.0, [0], terminated=True)
+        widths.append(read(memory, [0])[:, 4])
+    tried, untried = torch.stack(widths)[:, 1], torch.stack(widths)[:, 0]
+    assert bool((tried.diff() < 0).all())
+    assert bool((untried.diff() < 0).all())
+    assert bool((untried > tried).all())
+
+
+def test_a_bandits_memory_counts_the_pulls_to_come() -> None:
+    memory = TableMemory(1, 1, DISCRETE.action, episodes_per_trial=10)
+    for pulled in range(1, 10):
+        write(memory, [0], 1, 1.0, [0], terminated=True)
+        assert abs(2.0 * float(read(memory, [0])[0, 4]) - math.sqrt(math.log(1 + 10 - pulled))) < 1e-5
 
 
 def test_trials_that_are_over_are_not_written() -> None:
@@ -53,7 +78,8 @@ def test_planning_finds_the_action_whose_reward_lies_two_steps_away() -> None:
         for action in range(3):
             write(memory, [1], action, 10.0, [0], terminated=True)
             write(memory, [2], action, 0.0, [0], terminated=True)
-    rewards, advantages = read(memory, [0])[:, 0], read(memory, [0])[:, 3]
+    first = TableMemory.NUM_STATISTICS
+    rewards, advantages = read(memory, [0])[:, 0], read(memory, [0])[:, first]
     assert rewards[1] > rewards[0]
     assert advantages[0] > advantages[1] + 3.0
 
@@ -66,7 +92,7 @@ def test_planning_on_a_known_chain_reaches_the_values_of_value_iteration() -> No
         write(memory, [0], 1, 0.0, [0])
         write(memory, [1], 1, -4.0, [1])
     # V(0) = 1 + V(1)/2 and V(1) = 2 + V(0)/2, so V(0) = 8/3; it is read as (1 - γ) V.
-    assert abs(float(read(memory, [0])[0, 4]) - 0.5 * 8 / 3) < 0.01
+    assert abs(float(read(memory, [0])[0, TableMemory.NUM_STATISTICS + 1]) - 0.5 * 8 / 3) < 0.01
 
 
 def similarity(spaces: SpacePair = VECTOR, **settings: Any) -> SimilarityMemory:
@@ -117,7 +143,14 @@ def test_continuous_actions_that_returned_more_pull_the_read_towards_them() -> N
 def test_an_empty_memory_reads_as_many_features_as_it_says(spaces: SpacePair) -> None:
     config = RL2Config()
     width = spaces.observation.width
-    memory = empty_memory(spaces, config, num_trials=2, projection=torch.eye(width), device=torch.device("cpu"))
+    memory = empty_memory(
+        spaces,
+        config,
+        num_trials=2,
+        episodes_per_trial=3,
+        projection=torch.eye(width),
+        device=torch.device("cpu"),
+    )
     assert memory is not None
     assert memory.read(torch.zeros(2, width)).shape[-1] == read_size(spaces, config)
 
