@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from agent.rl2.capture import NUM_EAGER_RUNS, CapturedMinibatchStep, CapturedRollout
 from agent.rl2.config import RL2Config
-from agent.rl2.learner import RL2Learner
+from agent.rl2.learner import Minibatch, RL2Learner
 from agent.rl2.rollout import Rollout, collect_trials
 from agent.rl2.trials import TrialBatch
 from envs.default_stream import BERNOULLI_BANDITS, TABULAR_MDPS, TENSOR_FAMILIES
 from envs.family import FamilySource, FamilySpec, Split
 from envs.registry import open_tasks
+from envs.spaces import SpacePair
 from tests.rl2.scripted_tasks import VECTOR, ScriptedTasks
 
 NUM_TRIALS = 8
@@ -120,3 +122,56 @@ def test_a_family_of_unknown_length_cannot_be_captured() -> None:
     learner.add_family("scripted", VECTOR)
     with pytest.raises(ValueError, match="max_episode_steps"):
         CapturedRollout(learner.policy, ScriptedTasks(VECTOR, [[2, 2]]), generator=learner.generator)
+
+
+class NothingIsFetched(TorchDispatchMode):
+    """Fails on whatever an accelerator is waited for: numbers, and shapes that depend on them."""
+
+    FETCHING = (
+        torch.ops.aten._local_scalar_dense.default,
+        torch.ops.aten.nonzero.default,
+        torch.ops.aten.masked_select.default,
+        torch.ops.aten.is_nonzero.default,
+        torch.ops.aten.equal.default,
+    )
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func not in self.FETCHING, f"{func} waits for the device"
+        is_by_mask = func is torch.ops.aten.index.Tensor and any(
+            index is not None and index.dtype is torch.bool for index in args[1]
+        )
+        assert not is_by_mask, "choosing by a mask waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "fetch", [lambda x: x.sum().item(), lambda x: x.nonzero(), lambda x: x[x > 0]], ids=["item", "nonzero", "mask"]
+)
+def test_the_watch_sees_what_is_fetched(fetch: Any) -> None:
+    numbers = torch.ones(3)
+    with pytest.raises(AssertionError, match="waits for the device"), NothingIsFetched():
+        fetch(numbers)
+
+
+@pytest.mark.parametrize("entry", TENSOR_FAMILIES)
+@pytest.mark.parametrize("reads", [True, False], ids=["reading", "not_reading"])
+def test_no_minibatch_asks_the_device_for_a_number(entry: str, reads: bool) -> None:
+    learner = RL2Learner(RL2Config(hidden_size=8, input_size=8, reads=reads), device="cpu", seed=0)
+    trials = played_on("cpu", learner, entry)
+    watched: list[torch.Tensor] = []
+
+    def step(name: str, spaces: SpacePair, minibatch: Minibatch) -> torch.Tensor:
+        with NothingIsFetched(), NoCopiesFromTheHost():
+            watched.append(learner.minibatch_step(name, spaces, minibatch))
+        return watched[-1]
+
+    learner.update("family", trials, minibatch_step=step)
+    assert len(watched) >= learner.config.num_epochs
+
+
+def played_on(device: str, learner: RL2Learner, entry: str) -> TrialBatch:
+    tasks = open_tasks(spec_of(entry), None, num_trials=NUM_TRIALS, device=device)
+    learner.add_family("family", tasks.spaces)
+    return collect_trials(
+        learner.policy, tasks, first_task=0, split=Split.TRAINING, generator=learner.generator, is_greedy=True
+    )

@@ -1,0 +1,182 @@
+"""A GPU gives what a CPU gives. Skipped without one.
+
+On both the same trials are learned from: what is drawn depends on the device's generator, so actions are greedy and
+every minibatch is the whole batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from agent.learners import registry
+from agent.learners.embeddings import EmbeddingConfig, EmbeddingKind
+from agent.learners.matching import MatchingConfig
+from agent.learners.prototypical import PrototypicalConfig
+from agent.learners.versa import VersaConfig
+from agent.rl2.advantages import trial_advantages
+from agent.rl2.capture import NUM_EAGER_RUNS, CapturedRollout
+from agent.rl2.config import RL2Config
+from agent.rl2.learner import Minibatch, RL2Learner
+from agent.rl2.policy import policy_from_initialization
+from agent.rl2.rollout import Rollout, collect_trials
+from envs.default_stream import TENSOR_FAMILIES
+from envs.family import Split
+from envs.registry import open_tasks
+from envs.spaces import SpacePair
+from tests.learners.cases import blobs, generator
+from tests.learners.test_contract import BLOBS, CASES
+from tests.rl2.test_device import NUM_TRIALS, played_on, spec_of, trained
+
+DEVICE = "cuda"
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+PERCEPTRON = EmbeddingConfig(kind=EmbeddingKind.MLP, channels=(16, 16))
+FEW_SHOT: dict[str, tuple[str, Any]] = {
+    **CASES,
+    "prototypical": ("prototypical", PrototypicalConfig(embedding=PERCEPTRON)),
+    "matching": ("matching", MatchingConfig(embedding=PERCEPTRON)),
+    "versa": ("versa", VersaConfig(embedding=PERCEPTRON)),
+}
+DRAWING = {"platipus", "versa"}
+"""Learners whose update draws from a generator of the device: what they adapt to is compared, not what they learn."""
+
+
+def on_device(value: Any) -> Any:
+    """A dataclass of tensors with its tensors on the device."""
+    if isinstance(value, Tensor):
+        return value.to(DEVICE)
+    if is_dataclass(value) and not isinstance(value, SpacePair):
+        moved = {field.name: on_device(getattr(value, field.name)) for field in fields(value)}
+        return replace(value, **moved)  # type: ignore[type-var]
+    return value
+
+
+def learner_on(device: str, *, reads: bool = True) -> RL2Learner:
+    config = RL2Config(hidden_size=16, input_size=16, reads=reads, max_minibatches=1)
+    return RL2Learner(config, device=device, seed=0)
+
+
+@pytest.mark.parametrize("entry", TENSOR_FAMILIES)
+@pytest.mark.parametrize("reads", [True, False], ids=["reading", "not_reading"])
+def test_tasks_reads_and_log_probabilities_agree_along_the_same_actions(entry: str, reads: bool) -> None:
+    learner = learner_on("cpu", reads=reads)
+    trials = played_on("cpu", learner, entry)
+    policy = policy_from_initialization(learner.config, learner.initialization(), [trials.spaces], device=DEVICE)
+    tasks = open_tasks(spec_of(entry), None, num_trials=NUM_TRIALS, device=DEVICE)
+    found = collect_trials(
+        policy,
+        tasks,
+        first_task=0,
+        split=Split.TRAINING,
+        generator=torch.Generator(DEVICE).manual_seed(0),
+        is_greedy=True,
+    )
+    valid = trials.is_valid
+    assert torch.equal(found.is_valid.cpu()[: len(valid)], valid)
+    for name in ("action", "reward", "log_prob", "features"):
+        expected, given = getattr(trials, name)[valid], getattr(found, name).cpu()[: len(valid)][valid]
+        torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-4, msg=name)
+    if reads:
+        assert trials.inputs.read is not None
+        assert found.inputs.read is not None
+        given = found.inputs.read.cpu()[: len(valid)][valid]
+        torch.testing.assert_close(given, trials.inputs.read[valid], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("entry", TENSOR_FAMILIES)
+def test_losses_and_parameters_agree_after_an_update(entry: str) -> None:
+    one, other = learner_on("cpu"), learner_on(DEVICE)
+    trials = played_on("cpu", one, entry)
+    other.add_family("family", trials.spaces)
+    expected, found = one.update("family", trials), other.update("family", on_device(trials))
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    tensors = other.to_tensors()
+    for name, tensor in one.to_tensors().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensors[name].cpu(), tensor, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_advantages_agree() -> None:
+    drawn = torch.randn(3, 20, 6, generator=generator())
+    arguments = {
+        "reward": drawn[0],
+        "value": drawn[1],
+        "final_value": drawn[2],
+        "truncated": drawn[0] > 1.0,
+        "is_valid": torch.arange(20).unsqueeze(1) < torch.tensor([20, 3, 11, 1, 20, 7]),
+    }
+    expected = trial_advantages(**arguments, discount=0.99, gae_lambda=0.9)
+    found = trial_advantages(**{k: v.to(DEVICE) for k, v in arguments.items()}, discount=0.99, gae_lambda=0.9)
+    torch.testing.assert_close(found.cpu(), expected)
+
+
+@pytest.mark.parametrize("case", FEW_SHOT)
+def test_few_shot_learners_agree(case: str) -> None:
+    name, config = FEW_SHOT[case]
+    batch = blobs(4)
+    learners = [registry.build(name, BLOBS, config, generator=generator(), device=device) for device in ("cpu", DEVICE)]
+    if case not in DRAWING:
+        expected, found = learners[0].update(batch), learners[1].update(on_device(batch))
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
+        published = learners[1].initialization()
+        for key, tensor in learners[0].initialization().items():
+            torch.testing.assert_close(published[key].cpu(), tensor, rtol=1e-3, atol=1e-4, msg=key)
+    moved = on_device(batch)
+    predicted = learners[0].adapt(batch.support_x, batch.support_y)(batch.query_x)
+    found_prediction = learners[1].adapt(moved.support_x, moved.support_y)(moved.query_x)
+    torch.testing.assert_close(found_prediction.cpu(), predicted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("entry", TENSOR_FAMILIES)
+def test_recorded_training_is_training(entry: str) -> None:
+    # Six updates: more than the runs before the recording.
+    (eager, played), (captured, replayed) = (trained(entry, DEVICE, is_captured=flag) for flag in (False, True))
+    assert NUM_EAGER_RUNS < 6
+    valid = played.is_valid
+    assert torch.equal(played.action[valid], replayed.action[: played.num_steps][valid])
+    expected, found = eager.to_tensors(), captured.to_tensors()
+    for name in expected:
+        if expected[name].is_floating_point():
+            torch.testing.assert_close(expected[name], found[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("entry", TENSOR_FAMILIES)
+def test_neither_a_step_nor_a_minibatch_waits_for_the_device(entry: str) -> None:
+    learner = learner_on(DEVICE)
+    played_on(DEVICE, learner, entry)  # libraries set themselves up
+    tasks = open_tasks(spec_of(entry), None, num_trials=NUM_TRIALS, device=DEVICE)
+
+    def step(name: str, spaces: SpacePair, minibatch: Minibatch) -> Tensor:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return learner.minibatch_step(name, spaces, minibatch)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    learner.update("family", played_on(DEVICE, learner, entry), minibatch_step=step)
+    first_task = torch.zeros((), dtype=torch.int64, device=DEVICE)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with torch.no_grad():
+            rollout = Rollout(
+                learner.policy, tasks, first_task=first_task, split=Split.TRAINING, generator=learner.generator
+            )
+            for _step in range(4):
+                rollout.step()
+            rollout.played()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_rollout_is_recorded_after_its_first_runs() -> None:
+    learner = learner_on(DEVICE)
+    tasks = open_tasks(spec_of(TENSOR_FAMILIES[0]), None, num_trials=NUM_TRIALS, device=DEVICE)
+    learner.add_family("family", tasks.spaces)
+    rollout = CapturedRollout(learner.policy, tasks, generator=learner.generator)
+    rewards = [rollout.collect(run * NUM_TRIALS).reward.clone() for run in range(NUM_EAGER_RUNS + 3)]
+    assert not torch.equal(rewards[-1], rewards[-2])
