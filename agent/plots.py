@@ -32,6 +32,9 @@ HEADING_HEIGHT_IN = 0.85
 HEADING_LEFT_IN = 0.29
 MAX_MARKED_POINTS = 40
 FEWEST_STEPS_SHOWN = 1000
+LOWEST_SCORE_SHOWN = -1.0
+"""Scores below leave the picture: before it has learned, a step of adaptation can throw a regression far off."""
+
 TERMINAL_PANEL_HEIGHT = 11
 TERMINAL_PANEL_MIN_WIDTH = 56
 TICK_WIDTH = 8
@@ -42,6 +45,7 @@ METRIC_LABELS = {
     CurveMetric.TRIAL_RETURN: "trial return in practice",
     CurveMetric.EPISODE_RETURN: "held-out episode return",
     CurveMetric.LOSS: "loss",
+    CurveMetric.LENT_SCORE: "score by another family's learner",
     CurveMetric.UNCERTAINTY: "uncertainty about held-out tasks",
 }
 
@@ -63,6 +67,7 @@ class FamilyCurves:
         lines: points of the chosen metric by label (empty label: one line), oldest first.
         first_episodes: held-out return by episode of the trial, at the first evaluation.
         latest_episodes: the same, at the latest evaluation.
+        is_by_shots: they are of a few-shot family, by number of shots; their labels are those numbers.
         random_episode_return: mean return of an episode with random actions; None if unknown.
     """
 
@@ -71,6 +76,7 @@ class FamilyCurves:
     lines: Mapping[str, Sequence[StoredCurvePoint]] = field(default_factory=dict)
     first_episodes: Sequence[StoredCurvePoint] = ()
     latest_episodes: Sequence[StoredCurvePoint] = ()
+    is_by_shots: bool = False
     random_episode_return: float | None = None
 
 
@@ -168,7 +174,8 @@ def _page(curves: Sequence[FamilyCurves], *, metric: CurveMetric, axis: XAxis, t
 
 def _caption(metric: CurveMetric) -> str:
     scale = "score 0: random actions, 1: reference. " if metric is CurveMetric.EVAL_SCORE else ""
-    return f"{scale}Bands and bars: one standard error. Right of each: held-out return by episode of the trial."
+    adaptation = "held-out return by episode of the trial, or by shots"
+    return f"{scale}Bands and bars: one standard error. Right of each: {adaptation}."
 
 
 def _draw_card(card: SubFigure, family: FamilyCurves, *, metric: CurveMetric, axis: XAxis) -> None:
@@ -184,13 +191,15 @@ def _draw_card(card: SubFigure, family: FamilyCurves, *, metric: CurveMetric, ax
 
 def _draw_curve(axes: Axes, family: FamilyCurves, *, metric: CurveMetric, axis: XAxis) -> None:
     axes.set_ylabel(METRIC_LABELS[metric])
-    _label_x(axes, axis)
     lines = drawable(family.lines)
     if not lines:
         _say_nothing_yet(axes, "not measured yet")
         return
+    _label_x(axes, axis)
     for index, (label, points) in enumerate(lines.items()):
-        _draw_line(axes, points, axis=axis, colour=line_colour(index, len(lines)), label=_line_label(metric, label))
+        _draw_line(
+            axes, points, axis=axis, colour=line_colour(index, len(lines)), label=_line_label(family, metric, label)
+        )
     if metric is CurveMetric.EVAL_SCORE:
         _mark_score_scale(axes)
     if axis is XAxis.ENV_STEPS:
@@ -218,7 +227,7 @@ def _draw_line(axes: Axes, points: Sequence[StoredCurvePoint], *, axis: XAxis, c
 def _mark_score_scale(axes: Axes) -> None:
     """Draw where random actions and the reference score, when the curve comes near."""
     low, high = axes.get_ylim()
-    axes.set_ylim(min(low, -0.13), max(high, 1.13))
+    axes.set_ylim(max(min(low, -0.13), LOWEST_SCORE_SHOWN), max(high, 1.13))
     _mark_level(axes, 0.0, "random", is_above=False)
     _mark_level(axes, 1.0, "reference", is_above=True)
 
@@ -239,16 +248,16 @@ def _mark_level(axes: Axes, level: float, name: str, *, is_above: bool) -> None:
 
 
 def _draw_adaptation(axes: Axes, family: FamilyCurves) -> None:
-    axes.set_xlabel("episode of the trial")
+    axes.set_xlabel("shots" if family.is_by_shots else "episode of the trial")
     axes.set_ylabel("held-out return")
     if not family.latest_episodes:
         _say_nothing_yet(axes, "not evaluated yet")
         return
     is_same = not family.first_episodes or family.first_episodes[0].at == family.latest_episodes[0].at
     if not is_same:
-        _draw_episodes(axes, family.first_episodes, colour=FAINT, label="first", is_hollow=True)
-    _draw_episodes(axes, family.latest_episodes, colour=VERMILION, label="latest", is_hollow=False)
-    _tick_episodes(axes, family.latest_episodes)
+        _draw_episodes(axes, family, family.first_episodes, colour=FAINT, label="first", is_hollow=True)
+    _draw_episodes(axes, family, family.latest_episodes, colour=VERMILION, label="latest", is_hollow=False)
+    _tick_episodes(axes, family)
     if family.random_episode_return is not None:
         axes.axhline(family.random_episode_return, **LEVEL_STYLE, label="random")
     axes.legend(
@@ -262,9 +271,17 @@ def _draw_adaptation(axes: Axes, family: FamilyCurves) -> None:
     )
 
 
-def _draw_episodes(axes: Axes, points: Sequence[StoredCurvePoint], *, colour: str, label: str, is_hollow: bool) -> None:
+def _draw_episodes(
+    axes: Axes,
+    family: FamilyCurves,
+    points: Sequence[StoredCurvePoint],
+    *,
+    colour: str,
+    label: str,
+    is_hollow: bool,
+) -> None:
     axes.errorbar(
-        [int(point.point.label) + 1 for point in points],
+        [_place(family, point) for point in points],
         [point.point.value for point in points],
         yerr=[point.point.standard_error or 0.0 for point in points],
         color=colour,
@@ -278,11 +295,17 @@ def _draw_episodes(axes: Axes, points: Sequence[StoredCurvePoint], *, colour: st
     )
 
 
-def _tick_episodes(axes: Axes, points: Sequence[StoredCurvePoint]) -> None:
+def _place(family: FamilyCurves, point: StoredCurvePoint) -> int:
+    """Where a point stands: people count episodes from 1, and shots as they are."""
+    return int(point.point.label) + (0 if family.is_by_shots else 1)
+
+
+def _tick_episodes(axes: Axes, family: FamilyCurves) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    last = max(int(point.point.label) + 1 for point in points)
-    axes.set_xlim(0.7, max(last, 2) + 0.3)
+    last = max(_place(family, point) for point in family.latest_episodes)
+    first = 0 if family.is_by_shots else 1
+    axes.set_xlim(first - 0.3, max(last, first + 1) + 0.3)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
 
 
@@ -326,7 +349,9 @@ def line_colour(index: int, num_lines: int) -> Any:
     return colormaps["viridis"](0.85 * index / (num_lines - 1))
 
 
-def _line_label(metric: CurveMetric, label: str) -> str:
+def _line_label(family: FamilyCurves, metric: CurveMetric, label: str) -> str:
+    if label.isdigit() and (family.is_by_shots or metric is CurveMetric.UNCERTAINTY):
+        return f"{label} shots"
     if metric is CurveMetric.EPISODE_RETURN and label.isdigit():
         return f"episode {int(label) + 1}"
     return label
@@ -374,12 +399,18 @@ def _terminal_panel(
     if not lines:
         body = ["not measured yet".center(width), *[" " * width] * (TERMINAL_PANEL_HEIGHT - 1)]
     else:
-        body = _plotext_lines(lines, metric=metric, axis=axis, width=width, is_coloured=is_coloured)
+        body = _plotext_lines(family, lines, metric=metric, axis=axis, width=width, is_coloured=is_coloured)
     return [heading, subtitle, *body, " " * width]
 
 
 def _plotext_lines(
-    lines: Mapping[str, Sequence[StoredCurvePoint]], *, metric: CurveMetric, axis: XAxis, width: int, is_coloured: bool
+    family: FamilyCurves,
+    lines: Mapping[str, Sequence[StoredCurvePoint]],
+    *,
+    metric: CurveMetric,
+    axis: XAxis,
+    width: int,
+    is_coloured: bool,
 ) -> list[str]:
     import plotext
 
@@ -390,7 +421,7 @@ def _plotext_lines(
     figure.plot_size(width, TERMINAL_PANEL_HEIGHT)
     for label, points in lines.items():
         signal = figure.signal(x_values(points, axis), [p.point.value for p in points], marker="braille").lines()
-        figure.draw(signal.label(_line_label(metric, label)) if len(lines) > 1 else signal)
+        figure.draw(signal.label(_line_label(family, metric, label)) if len(lines) > 1 else signal)
     ticks = _spread([x for points in lines.values() for x in x_values(points, axis)])
     figure.ruler("x").ticks(ticks, [_terminal_tick(axis)(tick) for tick in ticks])
     low, high = _value_range([p.point.value for points in lines.values() for p in points], metric)
@@ -405,7 +436,8 @@ def _plotext_lines(
 def _value_range(values: Sequence[float], metric: CurveMetric) -> tuple[float, float]:
     low, high = min(values), max(values)
     if metric is CurveMetric.EVAL_SCORE:
-        low, high = 0.0 if low > -0.05 else math.floor(low * 10) / 10, max(math.ceil(high * 10) / 10, 1.0)
+        low = 0.0 if low > -0.05 else max(math.floor(low * 10) / 10, LOWEST_SCORE_SHOWN)
+        high = max(math.ceil(high * 10) / 10, 1.0)
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 

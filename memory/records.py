@@ -92,6 +92,9 @@ class CurveMetric(StrEnum):
     Of a few-shot family: held-out return after so many shots; the label is their number.
     """
 
+    LENT_SCORE = "lent_score"
+    """Held-out score of another family's learner on a family that was never practised; the label is that family."""
+
     UNCERTAINTY = "uncertainty"
     """How far the solutions that a few-shot learner's posterior holds possible differ on held-out tasks: predictive
     entropy in nats (classification) or a standard deviation (regression); the label is the number of shots."""

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from agent.cli.errors import CommandError
+from agent.cli.few_shot_families import is_few_shot_spec
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family
 from agent.cli.output import moment, short_count, with_error
 from agent.plots import FamilyCurves, XAxis, draw_png, terminal_plots
@@ -110,6 +111,7 @@ def read_curves(store: Store, family: Family, metric: CurveMetric) -> FamilyCurv
         lines={label: list(line) for label, line in groupby(points, key=lambda point: point.point.label)},
         first_episodes=evaluations[0] if evaluations else (),
         latest_episodes=evaluations[-1] if evaluations else (),
+        is_by_shots=is_few_shot_spec(family.spec),
         random_episode_return=(family.random_return or 0.0) / num_episodes if is_episodic else None,
     )
 

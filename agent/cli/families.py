@@ -24,7 +24,7 @@ from agent.cli.few_shot_families import (
     shots_text,
 )
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
-from agent.cli.output import NOTHING, ago, in_colour, moment, short_number
+from agent.cli.output import NOTHING, ago, in_colour, moment, short_number, with_error
 from agent.cli.status import families_table
 from agent.status_report import family_reports
 from memory.records import CurveMetric, Family, FamilyState, StoredCurvePoint
@@ -182,6 +182,7 @@ def show_family(invocation: Invocation, name: NameArgument) -> None:
         **report,
         "episode_returns": list(_episode_returns(points).values()),
         **({"shots": list(_episode_returns(points))} if is_few_shot_spec(family.spec) else {}),
+        **_lent_values(points),
         "last_runs": [
             {"job": r.kind, "outcome": r.outcome, "started_at": r.started_at, "reason": r.reason, "error": r.error}
             for r in runs
@@ -393,6 +394,17 @@ def _episode_returns(points: Sequence[StoredCurvePoint]) -> dict[int, float]:
     return dict(sorted(by_index.items()))
 
 
+def _lent_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
+    """What another family's learner scored on it before it was practised, where that was asked."""
+    lent = [stored.point for stored in points if stored.point.metric is CurveMetric.LENT_SCORE]
+    if not lent:
+        return {}
+    newest = lent[-1]
+    return {
+        "lent_score": {"family": newest.label, "score": newest.value, "standard_error": newest.standard_error},
+    }
+
+
 def _show_added(out: Console, family: Family, admission: Admission | None) -> None:
     out.print(f"[bold]{family.name}[/bold] is {in_colour(str(family.state))}")
     if admission is None:
@@ -452,6 +464,10 @@ def _show_family(out: Console, family: Family, values: dict[str, Any]) -> None:
         returns = " → ".join(short_number(value) for value in values["episode_returns"])
         shots = f"after {shots_text(values['shots'])} shots" if is_few_shot_spec(spec) else "by episode of the trial"
         out.print(f"held-out return {shots}: {returns}")
+    if "lent_score" in values:
+        lent = values["lent_score"]
+        score = with_error(lent["score"], lent["standard_error"])
+        out.print(f"before any practice, by the learner of {lent['family']}: score {score}")
     for run in values["last_runs"]:
         outcome = in_colour(str(run["outcome"])) if run["outcome"] is not None else "running"
         out.print(f"{ago(run['started_at'])}: {run['job']} {outcome} {escape(run['error'] or run['reason'])}")

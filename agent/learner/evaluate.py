@@ -14,7 +14,7 @@ from agent.learner.scoring import EVALUATION_TASKS, HeldOutReturns, evaluation_p
 from agent.learner.session import LearnerSession, held_out_trials, learner_name, spaces_of
 from envs.errors import EnvsError
 from memory.errors import FamilyNotFoundError
-from memory.records import CurveMetric, Family, FamilyState
+from memory.records import CurveMetric, CurvePoint, Family, FamilyState
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +56,7 @@ def _evaluate_one(session: LearnerSession, family: Family) -> float:
     returns = _few_shot_returns(session, family) if is_few_shot(family) else _trial_returns(session, family)
     scale = scale_of(session, family, best_return=returns.mean)
     points = evaluation_points(returns, random_return=scale.random_return, reference_return=scale.reference_return)
-    session.store.commit_evaluation(family.name, points)
+    session.store.commit_evaluation(family.name, (*points, *_lent_score(session, family, scale)))
     return next(point.value for point in points if point.metric is CurveMetric.EVAL_SCORE)
 
 
@@ -80,6 +80,35 @@ def _few_shot_returns(session: LearnerSession, family: Family) -> HeldOutReturns
         device=session.device,
         progress=lambda _tasks: session.heartbeat.beat_or_give_up(),
     )
+
+
+def _lent_score(session: LearnerSession, family: Family, scale: Scale) -> tuple[CurvePoint, ...]:
+    """What another family's amortised head makes of one that was never practised, once: a classifier at no cost.
+
+    VERSA's head is inferred from the support set by a network (Gordon et al. 2019, arXiv:1805.09921), so it needs no
+    practice on new classes, and takes any number of them.
+    """
+    if not is_few_shot(family) or family.totals.meta_updates > 0:
+        return ()
+    if session.store.curve(family.name, CurveMetric.LENT_SCORE):
+        return ()
+    lender = session.few_shot.lender_to(family, session.store.families())
+    if lender is None:
+        return ()
+    returns = held_out_tasks(
+        session.few_shot.learner_of(lender, learner_name(lender)),
+        session.few_shot.tasks_of(family),
+        first_task=EVALUATION_TASKS,
+        num_tasks=held_out_trials(family, session.settings.evaluation),
+        chance=scale.random_return,
+        device=session.device,
+        is_brief=True,
+        progress=lambda _tasks: session.heartbeat.beat_or_give_up(),
+    )
+    score = scale.score(returns.mean)
+    log.info("scored by another family's learner", family=family.name, lender=lender.name, score=score)
+    error = scale.score(scale.random_return + returns.standard_error)
+    return (CurvePoint(metric=CurveMetric.LENT_SCORE, label=lender.name, value=score, standard_error=error),)
 
 
 def scale_of(session: LearnerSession, family: Family, *, best_return: float) -> Scale:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -32,6 +32,9 @@ log = structlog.get_logger(__name__)
 PREFIX = "few_shot/"
 VERSION_KEY = "few_shot_families"
 """Where a version's file tells of its few-shot families, by their names."""
+
+AMORTISED = "versa"
+"""The learner whose head is inferred at once, for classes of any family and in any number."""
 
 LEFT_OF_RATE = 0.1
 """Share of an outer rate that is left when the planned updates are over: a service goes on learning."""
@@ -125,9 +128,26 @@ class FewShotLearners:
             log.info("few-shot learner built", family=family.name, learner=recipe.learner)
         return self._learners[name]
 
-    def knows(self, name: str) -> bool:
-        """Whether a family has been practised, or at least asked for."""
-        return name in self._learners
+    def lender_to(self, family: Family, others: Iterable[Family]) -> Family | None:
+        """The most practised other family whose amortised head can classify this one's images; None if there is none.
+
+        Args:
+            family: a few-shot family that was admitted.
+            others: all families.
+        """
+        wanted = shapes_of(family)
+        lenders = [
+            other
+            for other in others
+            if other.id != family.id
+            and other.totals.meta_updates > 0
+            and is_few_shot(other)
+            and canonical_name(str(other.spec["learner"])) == AMORTISED
+            and (shapes := shapes_of(other)).is_classification
+            and wanted.is_classification
+            and shapes.input_shape == wanted.input_shape
+        ]
+        return max(lenders, key=lambda other: other.totals.meta_updates, default=None)
 
     def keep_only(self, names: set[str]) -> None:
         """Forget the learners of families that are gone."""

@@ -146,3 +146,25 @@ def test_a_narrow_terminal_has_one_panel_in_a_row() -> None:
 @pytest.mark.parametrize(("value", "text"), [(0, "0"), (500, "500"), (25_000, "25k"), (1_500_000, "1.5M")])
 def test_ticks_are_short(value: float, text: str) -> None:
     assert short_tick(value) == text
+
+
+def test_a_few_shot_family_is_drawn_by_shots(tmp_path: Path) -> None:
+    episodes = [point(0.2, label="0"), point(0.7, label="1"), point(0.9, label="5")]
+    family = FamilyCurves(family="glyphs", lines={"5": episodes}, latest_episodes=episodes, is_by_shots=True)
+    draw_png([family], tmp_path / "shots.png", metric=CurveMetric.EPISODE_RETURN)
+    assert (tmp_path / "shots.png").stat().st_size > 10_000
+    lines = {"1": [point(0.1), point(0.2, 10)], "5": [point(0.3), point(0.4, 10)]}
+    text = terminal_plots(
+        [FamilyCurves(family="glyphs", lines=lines, is_by_shots=True)],
+        metric=CurveMetric.UNCERTAINTY,
+        width=80,
+        is_coloured=False,
+    )
+    assert "5 shots" in text
+
+
+def test_a_score_far_below_random_does_not_flatten_the_rest() -> None:
+    family = FamilyCurves(family="waves", lines={"": [point(-819.0), point(0.4, 10)]})
+    text = terminal_plots([family], width=80, is_coloured=False)
+    assert "-1" in text
+    assert "-819" not in text

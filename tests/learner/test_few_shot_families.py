@@ -330,3 +330,18 @@ def test_scores_are_of_held_out_tasks_alone(session: LearnerSession) -> None:
     assert returns.trials.shape == (32,), "whole batches"
     assert returns.labels == (0, 1)
     assert torch.equal(returns.episodes[1], returns.trials)
+
+
+def test_a_family_never_met_is_classified_at_once_by_another_ones_amortised_head(session: LearnerSession) -> None:
+    lender = feed_glyphs(session, "versa")
+    waves = feed(session, "sinusoids", "versa", shots=5)
+    practise_few_shot(session, lender, reason="test")
+    practise_few_shot(session, waves, reason="test")
+    new = feed_glyphs(session, "maml", name="new", ways=4, seed=9)
+    evaluate(session, [new, lender])
+    (point,) = session.store.curve("new", CurveMetric.LENT_SCORE)
+    assert (point.point.label, point.meta_updates) == ("glyphs", 0)
+    assert -0.4 < point.point.value <= 1.0
+    evaluate(session, [new])
+    assert len(session.store.curve("new", CurveMetric.LENT_SCORE)) == 1, "asked once"
+    assert session.store.curve("glyphs", CurveMetric.LENT_SCORE) == [], "it was practised"

@@ -1,0 +1,185 @@
+"""Does a posterior's uncertainty tell tasks unlike those practised, and tasks seen too little of?
+
+    python -m benchmarks.uncertainty waves  [--learner platipus] [--updates N] [--seed S]
+    python -m benchmarks.uncertainty glyphs [--learner versa]    [--updates N] [--seed S]
+
+``waves``: trained on noisy sinusoids (amplitude 0.1 to 5, frequency 1, noise 0.3) of 10 shots; the uncertainty is a
+standard deviation over samples of the posterior. Unlike are waves of twice the frequency, and of an amplitude of 5 to
+10. ``glyphs``: trained on 5-way 1-shot tasks of made-up characters; the uncertainty is the entropy of the mean
+prediction in nats, 1.609 at most. Unlike are characters of which every pixel is swapped with a random other one (the
+same swap for all), and where ``--data``, ``LEARND_OMNIGLOT`` or ``../shared/data/omniglot`` is there, real ones.
+
+The uncertainty is what the daemon charts as ``learnd_uncertainty``. Told apart: the chance that a task unlike has a
+higher uncertainty than one alike (the area under the ROC curve): 0.5 tells nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from agent.learner.few_shot_scoring import uncertainty_of
+from agent.learner.scoring import standard_error
+from agent.learners.protocol import FewShotLearner, SamplingPredictor
+from agent.learners.recipes import kind_of, recipe_for
+from agent.learners.registry import build
+from envs.family import Split
+from envs.few_shot.declared import GlyphOptions, ImageOptions
+from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
+from envs.few_shot.image_classes import read_image_folder
+from envs.few_shot.opening import family_of_images
+from envs.few_shot.returns import charted_shots, task_returns, with_shots
+from envs.few_shot.sinusoids import Sinusoids
+from envs.few_shot.tasks import FewShotBatch, FewShotFamily, FewShotShapes
+
+TASKS = 512
+USUAL = {"waves": ("platipus", 5_000), "glyphs": ("versa", 500)}
+"""Learner and updates of each family."""
+
+WAVES = Sinusoids(shots=10, queries=20, noise_std=0.3)
+Draw = Callable[[], FewShotBatch]
+
+
+def held_out(family: FewShotFamily) -> Draw:
+    """Its first held-out tasks."""
+    return lambda: family.sample(TASKS, split=Split.HELD_OUT, first_task=0)
+
+
+def waves() -> tuple[FewShotFamily, dict[str, Draw]]:
+    """What is trained on, and what is asked."""
+    return WAVES, {
+        "alike": held_out(WAVES),
+        "twice the frequency": held_out(replace(WAVES, frequency=(2.0, 2.0))),
+        "amplitude 5 to 10": held_out(replace(WAVES, amplitude=(5.0, 10.0))),
+    }
+
+
+def glyphs(data: Path | None) -> tuple[FewShotFamily, dict[str, Draw]]:
+    """What is trained on, and what is asked."""
+    options = GlyphOptions(ways=5, shots=1)
+    family = family_of_images(draw_glyphs(GlyphConfig()), options, subject="glyphs")
+    asked: dict[str, Draw] = {"alike": held_out(family), "swapped pixels": lambda: _swapped(held_out(family)())}
+    place = data or Path(os.environ.get("LEARND_OMNIGLOT", "../shared/data/omniglot"))
+    if place.exists():
+        real = family_of_images(read_image_folder(place, size=84), ImageOptions(ways=5, shots=1), subject="omniglot")
+        asked["Omniglot"] = held_out(real)
+    return family, asked
+
+
+def _swapped(batch: FewShotBatch) -> FewShotBatch:
+    """Every image with its pixels in one other order: as hard to tell apart pixel by pixel, and like no character."""
+    shape = batch.support_x.shape[2:]
+    order = torch.randperm(shape.numel(), generator=torch.Generator().manual_seed(1))
+
+    def swap(images: Tensor) -> Tensor:
+        return images.flatten(2)[:, :, order].unflatten(2, shape)
+
+    return replace(batch, support_x=swap(batch.support_x), query_x=swap(batch.query_x))
+
+
+def train(name: str, family: FewShotFamily, *, updates: int, seed: int) -> tuple[FewShotLearner, float]:
+    """A learner trained by its recipe, and its CPU-seconds."""
+    recipe, started = recipe_for(name, kind_of(family)), time.process_time()
+    generator = torch.Generator().manual_seed(seed)
+    learner = build(name, FewShotShapes.of(family), recipe.config(updates), generator=generator)
+    size, first = recipe.tasks_per_update, seed * updates * recipe.tasks_per_update
+    for update in range(updates):
+        metrics = learner.update(family.sample(size, split=Split.TRAINING, first_task=first + update * size))
+        if (update + 1) % max(1, updates // 10) == 0:
+            spent = time.process_time() - started
+            print(f"  {name} {update + 1}/{updates}: loss {metrics['loss']:.3f}, {spent:.0f} CPU-s", flush=True)
+    return learner, time.process_time() - started
+
+
+def measure(learner: FewShotLearner, batch: FewShotBatch, num_shots: int) -> tuple[Tensor, Tensor]:
+    """[M] uncertainties and [M] returns with so many shots, 64 tasks at a time."""
+    is_classification = learner.shapes.is_classification
+    seen = with_shots(batch, num_shots, is_classification=is_classification)
+    uncertainties, returns = [], []
+    for rows in torch.arange(seen.num_tasks).split(64):
+        predict = learner.adapt(seen.support_x[rows], seen.support_y[rows])
+        if not isinstance(predict, SamplingPredictor):
+            raise SystemExit("that learner has no posterior: platipus and versa have")
+        uncertainties.append(uncertainty_of(predict, seen.query_x[rows], is_classification=is_classification))
+        outputs = predict(seen.query_x[rows])
+        returns.append(task_returns(outputs, seen.query_y[rows], is_classification=is_classification))
+    return torch.cat(uncertainties), torch.cat(returns)
+
+
+def told_apart(unlike: Tensor, alike: Tensor) -> float:
+    """The chance that a value of the first is greater than one of the second; ties count half."""
+    difference = unlike.unsqueeze(1) - alike.unsqueeze(0)
+    return float((difference > 0).float().mean() + 0.5 * (difference == 0).float().mean())
+
+
+def asked_of(learner: FewShotLearner, family: FewShotFamily, asked: dict[str, Draw]) -> list[dict[str, Any]]:
+    """Uncertainty and return by kind of tasks and number of shots; the first kind is what the others are told from."""
+    rows: list[dict[str, Any]] = []
+    alike: dict[int, Tensor] = {}
+    for name, draw in asked.items():
+        batch = draw()
+        for num_shots in charted_shots(family.shots):
+            uncertainty, returns = measure(learner, batch, num_shots)
+            rows.append(
+                {
+                    "tasks": name,
+                    "shots": num_shots,
+                    "uncertainty": (float(uncertainty.mean()), standard_error(uncertainty)),
+                    "return": (float(returns.mean()), standard_error(returns)),
+                    "told_apart": told_apart(uncertainty, alike.setdefault(num_shots, uncertainty)),
+                }
+            )
+    return rows
+
+
+def show(rows: list[dict[str, Any]], *, title: str) -> None:
+    """Print the table."""
+    table = Table(title=title)
+    for column in ("tasks", "shots", "uncertainty", "return", "told apart"):
+        table.add_column(column, justify="left" if column == "tasks" else "right")
+    for row in rows:
+        shown = (f"{mean:.3f} ± {error:.3f}" for mean, error in (row["uncertainty"], row["return"]))
+        apart = "–" if row["tasks"] == rows[0]["tasks"] else f"{row['told_apart']:.2f}"
+        table.add_row(row["tasks"], str(row["shots"]), *shown, apart)
+    Console(width=100).print(table)
+
+
+def main() -> None:
+    """Train, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("family", nargs="*", help=f"any of {', '.join(USUAL)}; all without")
+    parser.add_argument("--learner", help="platipus (waves) or versa (glyphs) unless given")
+    parser.add_argument("--updates", type=int, help="outer steps: 5,000 (waves) or 500 (glyphs) unless given")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path, help="Omniglot's folder")
+    parser.add_argument("--json", type=Path, help="keep what was measured here")
+    options = parser.parse_args()
+    if unknown := sorted(set(options.family) - set(USUAL)):
+        parser.error(f"no family named {', '.join(unknown)}; there are: {', '.join(USUAL)}")
+    torch.set_num_threads(1)
+    measured: dict[str, Any] = {}
+    for name in options.family or USUAL:
+        usual_learner, usual_updates = USUAL[name]
+        family, asked = waves() if name == "waves" else glyphs(options.data)
+        updates = options.updates or usual_updates
+        learner, cpu_s = train(options.learner or usual_learner, family, updates=updates, seed=options.seed)
+        rows = asked_of(learner, family, asked)
+        show(rows, title=f"{name}, {TASKS} tasks each, {updates:,} updates, {cpu_s:.0f} CPU-s, standard errors")
+        measured[name] = {"cpu_s": cpu_s, "updates": updates, "rows": rows}
+    if options.json is not None:
+        options.json.write_text(json.dumps(measured, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
