@@ -29,8 +29,10 @@ BLOCK_NUMBERS = 1 << 16
 """S·B·H of a block: 256 KiB of float32."""
 
 
-def _blocks(num_steps: int, numbers_a_step: int) -> list[slice]:
-    length = max(1, BLOCK_NUMBERS // numbers_a_step)
+def _blocks(hidden: Float[Tensor, "T B H"]) -> list[slice]:
+    """Blocks of steps; on an accelerator one block of all."""
+    num_steps, num_trials, size = hidden.shape
+    length = max(1, BLOCK_NUMBERS // (num_trials * size)) if hidden.device.type == "cpu" else num_steps
     return [slice(start, min(num_steps, start + length)) for start in range(0, num_steps, length)]
 
 
@@ -54,7 +56,7 @@ class _GateFusedGRU(torch.autograd.Function):
         gates = inputs.new_empty(num_steps, num_trials, 3 * size)
         candidate = inputs.new_empty(num_steps, num_trials, size)
         bias = torch.cat([bias_input[: 2 * size] + bias_hidden[: 2 * size], bias_input[2 * size :]])
-        for block in _blocks(num_steps, num_trials * size):
+        for block in _blocks(candidate):
             gate_rows = gates[block].view(-1, 3 * size)
             torch.addmm(bias, inputs[block].flatten(0, 1), weight_input.t(), out=gate_rows)
             _walk(hidden[block.start : block.stop + 1], gates[block], candidate[block],
@@ -66,12 +68,12 @@ class _GateFusedGRU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, ...]:
         inputs, hidden, gates, candidate, weight_input, weight_hidden = ctx.saved_tensors
-        num_steps, num_trials, size = candidate.shape
+        _, num_trials, size = candidate.shape
         grads = torch.cat([torch.zeros_like(hidden[:1]), grad_outputs[0]])
         grad_inputs = torch.empty_like(inputs)
         grad_weight_input, grad_weight_hidden = torch.zeros_like(weight_input), torch.zeros_like(weight_hidden)
         grad_bias, grad_bias_new = inputs.new_zeros(3 * size), inputs.new_zeros(size)
-        blocks = _blocks(num_steps, num_trials * size)
+        blocks = _blocks(candidate)
         slopes = inputs.new_empty(blocks[0].stop, num_trials, 3, size)
         for block in reversed(blocks):
             slope = slopes[: block.stop - block.start]

@@ -27,7 +27,7 @@ from agent.rl2.gru import GRUCore
 from agent.rl2.in_trial_memory import InTrialMemory, empty_memory, read_size, symlog
 from agent.rl2.layers import linear, table
 from agent.rl2.normalisation import Normaliser
-from agent.rl2.scorer import embed_reads, score_slots
+from agent.rl2.scorer import pool_reads, score_slots
 from envs.spaces import ActionKind, ObservationKind, SpacePair
 
 NUM_CONTEXT = 9
@@ -211,32 +211,36 @@ class PairModule(nn.Module):
         """Rewards in units of their running root mean square; a first reward after none at all stays bounded."""
         return (reward / self.reward_scale.spread).clamp(-MAX_REWARD, MAX_REWARD)
 
-    def encode(self, inputs: PolicyInput) -> tuple[Float[Tensor, "*N X"], Float[Tensor, "M K P"] | None]:
-        """x, and the embedded reads that it pooled, [N] flattened."""
-        encoded = self.encode_context(inputs.context)
+    def encode(self, inputs: PolicyInput) -> Float[Tensor, "*N X"]:
+        """x: one product for all that enters it by a linear layer, and look-ups for the rest."""
+        layers, values = [self.encode_context], [inputs.context]
         if self.spaces.observation.kind is ObservationKind.VECTOR:
-            encoded = encoded + self.encode_observation(self.observe(inputs.observation))
-        elif self.spaces.observation.size > 1:
+            layers.append(cast("nn.Linear", self.encode_observation))
+            values.append(self.observe(inputs.observation))
+        if inputs.read is not None:
+            pooled = pool_reads(inputs.read.flatten(0, -3), self.embed_read.weight, self.embed_read.bias)
+            layers.append(self.encode_pooled)
+            values.append(pooled.view(*inputs.context.shape[:-1], -1))
+        weight = torch.cat([layer.weight for layer in layers], dim=1)
+        bias = torch.stack([layer.bias for layer in layers]).sum(0)
+        encoded = functional.linear(torch.cat(values, dim=-1), weight, bias)
+        if self.spaces.observation.kind is ObservationKind.DISCRETE and self.spaces.observation.size > 1:
             encoded = encoded + self.encode_observation(inputs.observation[..., 0].long())
-        encoded = encoded + self._encode_action(inputs.previous_action) * inputs.context[..., 3:4]
-        if inputs.read is None:
-            return functional.relu(encoded), None
-        reads = inputs.read.flatten(0, -3)
-        embedded, pooled = embed_reads(reads, self.embed_read.weight, self.embed_read.bias)
-        pooled = pooled.view(*inputs.read.shape[:-2], -1)
-        return functional.relu(encoded + self.encode_pooled(pooled)), embedded
+        encoded = torch.addcmul(encoded, self._encode_action(inputs.previous_action), inputs.context[..., 3:4])
+        return functional.relu(encoded)
 
     def decide(
         self,
         features: Float[Tensor, "*N Y"],
         normalised: Float[Tensor, "*N H"],
-        embedded: Float[Tensor, "M K P"] | None,
+        read: Float[Tensor, "*N K F"] | None,
     ) -> ActionDistribution:
-        """The distribution over actions from z, [z, x] and the embedded reads."""
+        """The distribution over actions from [z, x], z and the read."""
         scores = self.head(normalised)
-        if embedded is not None:
+        if read is not None:
             context = self.score_context(features).flatten(0, -2)
-            scores = scores + score_slots(embedded, context, self.score_read, self.score).view_as(scores)
+            weights = self.embed_read.weight, self.embed_read.bias, self.score_read, self.score
+            scores = scores + score_slots(read.flatten(0, -3), context, *weights).view_as(scores)
         if self.spaces.action.kind is not ActionKind.CONTINUOUS:
             return ActionDistribution(action=self.spaces.action, scores=scores)
         log_std = self.log_std.clamp(MIN_LOG_STD, MAX_LOG_STD)
@@ -327,15 +331,15 @@ class RL2Policy(nn.Module):
     def step(self, spaces: SpacePair, inputs: PolicyInput, hidden: Float[Tensor, "B H"]) -> PolicyOutput:
         """One decision of every trial. Changes nothing; the caller keeps the new hidden state."""
         pair = self.pair(spaces)
-        encoded, embedded = pair.encode(inputs)
-        return self._output(pair, encoded, embedded, self.core.step(encoded, hidden))
+        encoded = pair.encode(inputs)
+        return self._output(pair, inputs, encoded, self.core.step(encoded, hidden))
 
     def unroll(self, spaces: SpacePair, inputs: PolicyInput) -> PolicyOutput:
         """Every decision of whole trials, from their first step: [T, B]. The same numbers as T calls of ``step``."""
         pair = self.pair(spaces)
-        encoded, embedded = pair.encode(inputs)
+        encoded = pair.encode(inputs)
         initial = encoded.new_zeros(encoded.shape[1], self.config.hidden_size)
-        return self._output(pair, encoded, embedded, self.core(encoded, initial))
+        return self._output(pair, inputs, encoded, self.core(encoded, initial))
 
     def take(
         self,
@@ -381,10 +385,12 @@ class RL2Policy(nn.Module):
         state.episode_step = state.episode_step.masked_fill(ended, 0.0)
         state.episode_index = state.episode_index + ended
 
-    def _output(self, pair: PairModule, encoded: Tensor, embedded: Tensor | None, hidden: Tensor) -> PolicyOutput:
+    def _output(self, pair: PairModule, inputs: PolicyInput, encoded: Tensor, hidden: Tensor) -> PolicyOutput:
         normalised = self.core_norm(hidden)
         features = torch.cat([normalised, encoded], dim=-1)
-        return PolicyOutput(distribution=pair.decide(features, normalised, embedded), hidden=hidden, features=features)
+        return PolicyOutput(
+            distribution=pair.decide(features, normalised, inputs.read), hidden=hidden, features=features
+        )
 
 
 def policy_from_initialization(

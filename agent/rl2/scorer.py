@@ -1,16 +1,18 @@
-"""The scorer that all slots share, with its passes over [N, K, P] tensors counted by hand.
+"""The scorer that all slots share, walked in blocks of decisions that a processor's cache holds.
 
 e_k = relu(V m_k + b),   p = [mean_k e_k, max_k e_k],   score_k = w · relu(U e_k + c)
 
-with m_k a slot's read, p what is pooled for the core, and c the context that comes back from it. Autograd makes about
-twice the passes over memory that these gradients need, and this is where most of an update's time goes when there are
-many slots.
+with m_k a slot's read, p what is pooled for the core, and c the context that comes back from it. [N, K, P] tensors are
+by far the largest of an update. They are never kept: reads are narrow, so what was made of them is made again where it
+is needed, block by block, and gradients are written by hand. Within a block slots come first ([K, R, P]), so that
+pooling over them, and adding to all of them, runs along memory.
 
-Shapes: N decisions, K slots, F features of a read, P scorer width.
+Shapes: N decisions, K slots, F features of a read, P scorer width, R decisions of a block.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,54 +20,105 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+BLOCK_NUMBERS = 1 << 16
+"""R·K·P of a block: 256 KiB of float32, of which a handful are alive at once."""
 
-class _EmbedReads(torch.autograd.Function):
+
+def _blocks(reads: Tensor, width: int) -> Iterator[tuple[slice, Tensor]]:
+    """Blocks of rows, each with its reads as [K, R, F]; on an accelerator one block of all."""
+    num_rows, num_slots, _ = reads.shape
+    length = max(1, BLOCK_NUMBERS // (num_slots * width)) if reads.device.type == "cpu" else max(1, num_rows)
+    for start in range(0, num_rows, length):
+        rows = slice(start, start + length)
+        yield rows, reads[rows].transpose(0, 1).contiguous()
+
+
+def _embed(reads: Float[Tensor, "K R F"], weight: Tensor, bias: Tensor) -> Float[Tensor, "K R P"]:
+    embedded = torch.addmm(bias, reads.view(-1, reads.shape[-1]), weight.t()).relu_()
+    return embedded.view(*reads.shape[:2], -1)
+
+
+class _PoolReads(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, reads: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        num, num_slots, num_features = reads.shape
-        embedded = torch.addmm(bias, reads.reshape(-1, num_features), weight.t()).relu_().view(num, num_slots, -1)
-        largest, place = embedded.max(1)
-        pooled = torch.cat([embedded.mean(1), largest], dim=-1)
-        ctx.save_for_backward(reads, embedded, place)
-        return embedded, pooled
+    def forward(ctx: Any, reads: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        size = len(bias)
+        pooled = reads.new_empty(len(reads), 2 * size)
+        for rows, block in _blocks(reads, size):
+            embedded = _embed(block, weight, bias)
+            torch.mean(embedded, 0, out=pooled[rows, :size])
+            torch.amax(embedded, 0, out=pooled[rows, size:])
+        ctx.save_for_backward(reads, weight, bias, pooled)
+        return pooled
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor, Tensor]:
-        reads, embedded, place = ctx.saved_tensors
-        grad_embedded, grad_pooled = grad_outputs
-        num_slots, size = embedded.shape[1:]
-        grad = torch.add(grad_embedded, grad_pooled[:, :size].unsqueeze(1), alpha=1.0 / num_slots)
-        grad.scatter_add_(1, place.unsqueeze(1), grad_pooled[:, size:].unsqueeze(1))
-        flat = grad.mul_(embedded > 0).view(-1, size)
-        return None, flat.t() @ reads.reshape(-1, reads.shape[-1]), flat.sum(0)
+        reads, weight, bias, pooled = ctx.saved_tensors
+        size = len(bias)
+        grad_mean, grad_max = grad_outputs[0][:, :size] / reads.shape[1], grad_outputs[0][:, size:]
+        grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        for rows, block in _blocks(reads, size):
+            embedded = _embed(block, weight, bias)
+            # 1 where a slot holds the maximum, else 0; slots that tie share its gradient.
+            holds_max = (embedded - pooled[rows, size:]).sign_().add_(1.0)
+            grad = holds_max.mul_(grad_max[rows] / holds_max.sum(0)).add_(grad_mean[rows]).mul_(embedded.sign_())
+            _add_embedding_gradient(grad, block, grad_weight, grad_bias)
+        return None, grad_weight, grad_bias
 
 
 class _ScoreSlots(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, embedded: Tensor, context: Tensor, weight: Tensor, direction: Tensor) -> Tensor:
-        num, num_slots, size = embedded.shape
-        shared = torch.mm(embedded.reshape(-1, size), weight.t()).view(num, num_slots, -1)
-        shared.add_(context.unsqueeze(1)).relu_()
-        ctx.save_for_backward(embedded, shared, weight, direction)
-        return torch.mv(shared.view(-1, shared.shape[-1]), direction).view(num, num_slots)
+    def forward(  # noqa: PLR0917 (autograd's functions take tensors by position)
+        ctx: Any, reads: Tensor, context: Tensor, weight: Tensor, bias: Tensor, shared_weight: Tensor, direction: Tensor
+    ) -> Tensor:
+        scores = reads.new_empty(reads.shape[:2])
+        for rows, block in _blocks(reads, len(bias)):
+            shared = _share(_embed(block, weight, bias), context[rows], shared_weight)
+            scores[rows] = torch.mv(shared.view(-1, len(direction)), direction).view(len(block), -1).t()
+        ctx.save_for_backward(reads, context, weight, bias, shared_weight, direction)
+        return scores
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        embedded, shared, weight, direction = ctx.saved_tensors
-        grad_scores = grad_outputs[0].reshape(-1)
-        flat_shared, flat_embedded = shared.view(-1, shared.shape[-1]), embedded.reshape(-1, embedded.shape[-1])
-        grad_direction = torch.mv(flat_shared.t(), grad_scores)
-        grad = torch.outer(grad_scores, direction).mul_(flat_shared > 0)
-        grad_embedded = torch.mm(grad, weight).view(embedded.shape)
-        return grad_embedded, grad.view(shared.shape).sum(1), torch.mm(grad.t(), flat_embedded), grad_direction
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        reads, context, weight, bias, shared_weight, direction = ctx.saved_tensors
+        size = len(direction)
+        grad_context = torch.empty_like(context)
+        grad_weight, grad_bias, grad_shared_weight, grad_direction = (
+            torch.zeros_like(of) for of in (weight, bias, shared_weight, direction)
+        )
+        for rows, block in _blocks(reads, size):
+            embedded = _embed(block, weight, bias)
+            shared = _share(embedded, context[rows], shared_weight)
+            grad_scores = grad_outputs[0][rows].t().reshape(-1)
+            grad_direction.addmv_(shared.view(-1, size).t(), grad_scores)
+            grad = torch.outer(grad_scores, direction).view_as(shared).mul_(shared.sign_())
+            torch.sum(grad, 0, out=grad_context[rows])
+            flat = grad.view(-1, size)
+            grad_shared_weight.addmm_(flat.t(), embedded.view(-1, size))
+            grad_embedded = torch.mm(flat, shared_weight).view_as(embedded).mul_(embedded.sign_())
+            _add_embedding_gradient(grad_embedded, block, grad_weight, grad_bias)
+        return None, grad_context, grad_weight, grad_bias, grad_shared_weight, grad_direction
 
 
-def embed_reads(
+def _share(embedded: Tensor, context: Tensor, weight: Tensor) -> Float[Tensor, "K R P"]:
+    """relu(U e_k + c)."""
+    shared = torch.mm(embedded.view(-1, embedded.shape[-1]), weight.t()).view_as(embedded)
+    return shared.add_(context).relu_()
+
+
+def _add_embedding_gradient(grad: Tensor, reads: Tensor, grad_weight: Tensor, grad_bias: Tensor) -> None:
+    """Add dL/dV and dL/db of a block, given dL/d(V m + b)."""
+    flat = grad.view(-1, grad.shape[-1])
+    # A narrow matrix first: twice as fast as its transpose.
+    grad_weight += torch.mm(reads.view(-1, reads.shape[-1]).t(), flat).t()
+    grad_bias += flat.sum(0)
+
+
+def pool_reads(
     reads: Float[Tensor, "N K F"], weight: Float[Tensor, "P F"], bias: Float[Tensor, " P"]
-) -> tuple[Float[Tensor, "N K P"], Float[Tensor, "N P2"]]:
-    """Embed every slot's read, and pool over slots. Reads are inputs: no gradient goes back to them.
+) -> Float[Tensor, "N P2"]:
+    """Embed every slot's read and pool over slots. Reads are inputs: no gradient goes back to them.
 
     Args:
         reads: m.
@@ -73,25 +126,31 @@ def embed_reads(
         bias: b.
 
     Returns:
-        e, and p (P2 = 2P).
+        p (P2 = 2P).
     """
-    embedded, pooled = _EmbedReads.apply(reads, weight, bias)  # type: ignore[no-untyped-call]
-    return embedded, pooled
+    pooled: Tensor = _PoolReads.apply(reads, weight, bias)  # type: ignore[no-untyped-call]
+    return pooled
 
 
-def score_slots(
-    embedded: Float[Tensor, "N K P"],
+def score_slots(  # noqa: PLR0917
+    reads: Float[Tensor, "N K F"],
     context: Float[Tensor, "N P"],
-    weight: Float[Tensor, "P P"],
+    weight: Float[Tensor, "P F"],
+    bias: Float[Tensor, " P"],
+    shared_weight: Float[Tensor, "P P"],
     direction: Float[Tensor, " P"],
 ) -> Float[Tensor, "N K"]:
-    """Score every slot in the same way.
+    """Score every slot in the same way. No gradient goes back to the reads.
 
     Args:
-        embedded: e.
+        reads: m.
         context: c.
-        weight: U.
+        weight: V.
+        bias: b.
+        shared_weight: U.
         direction: w.
     """
-    scores: Tensor = _ScoreSlots.apply(embedded, context, weight, direction)  # type: ignore[no-untyped-call]
+    scores: Tensor = _ScoreSlots.apply(  # type: ignore[no-untyped-call]
+        reads, context, weight, bias, shared_weight, direction
+    )
     return scores
