@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.foreground.scores import Measure
-from agent.plots import FAINT, GRID, line_colour, page_style, save_png, short_tick
+from agent.plots import FAINT, TICK_WIDTH, line_colour, page_style, save_png, short_tick
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,12 +17,15 @@ if TYPE_CHECKING:
 
     from agent.foreground.standings import Moment, Standing
 
-PAGE_SIZE_IN = (8.6, 5.0)
+PAGE_SIZE_IN = (9.0, 5.0)
 PAGE_LEFT_IN = 0.72
 LABEL_GAP = 0.052
 """Least distance of two lines' labels, as a share of the axes' height."""
 
 TERMINAL_HEIGHT = 18
+MARGIN = 1.15
+"""How far above the largest error the page goes."""
+
 RANGE_TO_LOG = 20.0
 """Errors whose largest is this many times the smallest are drawn on a logarithmic scale."""
 
@@ -58,6 +62,14 @@ class ComparisonPicture:
         """What the lines are drawn over."""
         return "CPU-seconds of learning" if self.is_over_time else "updates"
 
+    def highest_learned(self) -> float | None:
+        """The largest error after some learning: that of a fresh network would leave no room for the others.
+
+        None where larger is better, or where there is nothing beside the first scores.
+        """
+        learned = [moment.highest for moments in self.lines().values() for moment in moments[1:]]
+        return max(learned) if learned and not self.measure.is_larger_better else None
+
     @property
     def is_logarithmic(self) -> bool:
         """Whether errors spread so far that a linear scale would hide the small ones."""
@@ -83,13 +95,12 @@ def _page(picture: ComparisonPicture) -> Figure:
     FigureCanvasAgg(figure)
     left = PAGE_LEFT_IN / width
     figure.text(left, 1 - 0.2 / height, picture.title, fontsize=15, fontweight="bold", va="top")
-    figure.text(left, 1 - 0.55 / height, picture.subtitle, fontsize=8.5, color=FAINT, va="top")
-    axes = figure.add_axes((left, 0.6 / height, 1 - (PAGE_LEFT_IN + 1.75) / width, 1 - 1.55 / height))
+    figure.text(left, 1 - 0.55 / height, picture.subtitle, fontsize=8.5, color=FAINT, va="top", linespacing=1.4)
+    axes = figure.add_axes((left, 0.6 / height, 1 - (PAGE_LEFT_IN + 2.05) / width, 1 - 1.7 / height))
     axes.set_xlabel(picture.axis_label)
     axes.set_ylabel(f"{picture.measure.label}, adapted")
     if picture.is_logarithmic:
         axes.set_yscale("log")
-        axes.grid(visible=True, which="minor", axis="y", color=GRID, linewidth=0.4)
     lines = picture.lines()
     for index, moments in enumerate(lines.values()):
         _draw_line(axes, picture, moments, colour=line_colour(index, len(lines)))
@@ -110,13 +121,19 @@ def _draw_line(axes: Axes, picture: ComparisonPicture, moments: Sequence[Moment]
 
 
 def _tick(axes: Axes, picture: ComparisonPicture, lines: dict[str, list[Moment]]) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     furthest = max(picture.place(moments[-1]) for moments in lines.values())
     axes.set_xlim(0, furthest or 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_tick(value)))
+    if picture.is_logarithmic:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    highest = picture.highest_learned()
+    if highest is not None:
+        axes.set_ylim(top=MARGIN * picture.measure.scale * highest)
 
 
 def _label_lines(axes: Axes, picture: ComparisonPicture, lines: dict[str, list[Moment]]) -> None:
@@ -158,6 +175,16 @@ def _apart(heights: Sequence[float]) -> list[float]:
     return [placed[index] for index in range(len(heights))]
 
 
+def _height(value: float, picture: ComparisonPicture) -> float:
+    """Where a value stands in the terminal's plot, which has no scale but the linear one."""
+    return math.log10(value) if picture.is_logarithmic else value
+
+
+def _value(height: float, picture: ComparisonPicture) -> float:
+    """The value that stands at a height."""
+    return 10.0**height if picture.is_logarithmic else height
+
+
 def terminal_comparison(picture: ComparisonPicture, *, width: int, is_coloured: bool) -> str:
     """Draw a comparison with characters.
 
@@ -176,10 +203,20 @@ def terminal_comparison(picture: ComparisonPicture, *, width: int, is_coloured: 
     figure.clear()
     figure.theme("default" if is_coloured else "colorless")
     figure.plot_size(min(width, 100), TERMINAL_HEIGHT)
-    for learner, moments in picture.lines().items():
-        values = [picture.measure.scale * moment.score.mean for moment in moments]
-        signal = figure.signal([picture.place(moment) for moment in moments], values, marker="braille").lines()
+    lines = picture.lines()
+    told = {learner: [picture.measure.scale * moment.score.mean for moment in lines[learner]] for learner in lines}
+    for learner, moments in lines.items():
+        heights = [_height(value, picture) for value in told[learner]]
+        signal = figure.signal([picture.place(moment) for moment in moments], heights, marker="braille").lines()
         figure.draw(signal.label(learner))
+    low, high = min(map(min, told.values())), max(map(max, told.values()))
+    top = picture.highest_learned()
+    high = high if top is None else min(high, picture.measure.scale * top)
+    ends = sorted((_height(low, picture), _height(high, picture)))
+    if ends[1] > ends[0]:
+        figure.ruler("y").lim(*ends)
+        ticks = [ends[0] + (ends[1] - ends[0]) * step / 4 for step in range(5)]
+        figure.ruler("y").ticks(ticks, [f"{_value(tick, picture):.3g}".rjust(TICK_WIDTH) for tick in ticks])
     text: str = figure.build().string()
     plain: str = text if is_coloured else plotext.uncolorize(text)
     heading = f"{picture.measure.label}, adapted, over {picture.axis_label}"

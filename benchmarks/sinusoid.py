@@ -20,7 +20,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,10 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  the name the field knows
 
 from agent.learners.maml import MAML, MAMLConfig
-from agent.learners.meta_sgd import MetaSGDConfig
 from agent.learners.networks import MLP
-from agent.learners.platipus import PlatipusConfig
 from agent.learners.protocol import FewShotLearner, SamplingPredictor
+from agent.learners.recipes import RECIPES, Recipe, TaskKind
 from agent.learners.registry import build
-from agent.learners.reptile import ReptileConfig
 from envs.family import Split
 from envs.few_shot.sinusoids import ForkedSinusoids, Sinusoids, meta_sgd_sinusoids
 from envs.few_shot.tasks import FewShotBatch, FewShotFamily, FewShotShapes
@@ -60,66 +58,47 @@ class Contestant:
     """A learner as it is measured.
 
     Attributes:
-        learner: its name in the registry.
-        config: from the number of updates planned.
+        recipe: how it is trained.
         updates: outer steps unless told otherwise.
         paper: its paper's errors at 5, 10 and 20 shots; empty where there are none.
-        tasks_per_update: M.
     """
 
-    learner: str
-    config: Callable[[int], Any]
+    recipe: Recipe
     updates: int
     paper: str = ""
-    tasks_per_update: int = TASKS_PER_UPDATE
 
 
+def _of_first_order(recipe: Recipe) -> Recipe:
+    return replace(recipe, config=lambda n: replace(recipe.config(n), is_first_order=True))
+
+
+WAVES = RECIPES[TaskKind.REGRESSION]
 REGRESSION: dict[str, Contestant] = {
-    "maml": Contestant(
-        learner="maml", config=lambda n: MAMLConfig(decay_updates=n), updates=60_000, paper="1.13 / .85 / .71"
-    ),
-    "fomaml": Contestant(
-        learner="maml", config=lambda n: MAMLConfig(is_first_order=True, decay_updates=n), updates=60_000
-    ),
-    "reptile": Contestant(
-        learner="reptile",
-        config=lambda n: ReptileConfig(inner_lr=0.02, num_inner_steps=8, outer_lr=1.0, decay_updates=n),
-        updates=4_000,
-    ),
-    "meta-sgd": Contestant(
-        learner="meta-sgd", config=lambda n: MetaSGDConfig(decay_updates=n), updates=60_000, paper=".90 / .63 / .50"
-    ),
+    "maml": Contestant(recipe=WAVES["maml"], updates=60_000, paper="1.13 / .85 / .71"),
+    "fomaml": Contestant(recipe=_of_first_order(WAVES["maml"]), updates=60_000),
+    "reptile": Contestant(recipe=WAVES["reptile"], updates=4_000),
+    "meta-sgd": Contestant(recipe=WAVES["meta-sgd"], updates=60_000, paper=".90 / .63 / .50"),
 }
+FORKED_WAVES = RECIPES[TaskKind.AMBIGUOUS_REGRESSION]
 AMBIGUOUS: dict[str, Contestant] = {
-    "maml": Contestant(
-        learner="maml",
-        config=lambda n: MAMLConfig(outer_lr=3e-3, decay_updates=n),
-        updates=12_000,
-        tasks_per_update=16,
-    ),
-    "platipus": Contestant(
-        learner="platipus",
-        config=lambda n: PlatipusConfig(outer_lr=3e-3, decay_updates=n),
-        updates=12_000,
-        tasks_per_update=16,
-    ),
+    name: Contestant(recipe=FORKED_WAVES[name], updates=12_000) for name in ("maml", "platipus")
 }
 
 
 def train(contestant: Contestant, family: FewShotFamily, *, updates: int, seed: int) -> tuple[FewShotLearner, float]:
     """Train a learner and say how far it is; its CPU-seconds are those of updates and of drawing tasks."""
-    shapes, started = FewShotShapes.of(family), time.process_time()
+    recipe, shapes, started = contestant.recipe, FewShotShapes.of(family), time.process_time()
     generator = torch.Generator().manual_seed(seed)
-    learner = build(contestant.learner, shapes, contestant.config(updates), generator=generator)
-    first_task = seed * updates * contestant.tasks_per_update
+    learner = build(recipe.learner, shapes, recipe.config(updates), generator=generator)
+    first_task = seed * updates * recipe.tasks_per_update
     for step in range(updates):
-        batch = family.sample(contestant.tasks_per_update, split=Split.TRAINING, first_task=first_task)
+        batch = family.sample(recipe.tasks_per_update, split=Split.TRAINING, first_task=first_task)
         metrics = learner.update(batch)
-        first_task += contestant.tasks_per_update
+        first_task += recipe.tasks_per_update
         if (step + 1) % max(1, updates // 10) == 0:
             spent = time.process_time() - started
             print(
-                f"  {contestant.learner} {step + 1}/{updates}: loss {metrics['loss']:.3f}, {spent:.0f} CPU-s",
+                f"  {recipe.learner} {step + 1}/{updates}: loss {metrics['loss']:.3f}, {spent:.0f} CPU-s",
                 flush=True,
             )
     return learner, time.process_time() - started

@@ -148,8 +148,8 @@ def _picture(comparison: Comparison, found: Sequence[Standing], measure: Measure
     seeds = f"{num_seeds} seeds, bands: {band}" if num_seeds > 1 else f"1 seed, bands: {band}"
     return ComparisonPicture(
         title=comparison.spec.name,
-        subtitle=f"Each learner for {plan.budget}, scored on the same {plan.tasks_along} held-out tasks along the way "
-        f"and {plan.tasks_at_end:,} at the end. {seeds}.",
+        subtitle=f"Each learner for {plan.budget}, {seeds}.\n"
+        f"Scored on the same {plan.tasks_along} held-out tasks along the way and {plan.tasks_at_end:,} at the end.",
         measure=measure,
         standings=found,
         is_over_time=plan.budget.cpu_s is not None,
@@ -203,7 +203,7 @@ def _show(out: Console, picture: ComparisonPicture, *, is_drawn: bool) -> None:
     if not is_drawn and picture.lines():
         text = terminal_comparison(picture, width=out.width, is_coloured=out.is_terminal)
         out.file.write(text + "\n\n")
-    out.print(f"[bold]{escape(picture.title)}[/bold]: {escape(picture.subtitle)}")
+    out.print(f"[bold]{escape(picture.title)}[/bold]: {escape(picture.subtitle)}", soft_wrap=True)
     out.print(_table(picture))
     for standing in picture.standings:
         for error in standing.errors:

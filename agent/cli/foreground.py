@@ -129,8 +129,8 @@ def bars(invocation: Invocation, labels: Sequence[str]) -> Iterator[Callable[[st
         noted = dict.fromkeys(labels, time.monotonic())
 
         def tell(label: str, state: Progress) -> None:
-            loss = "" if state.loss is None else f", loss {state.loss:.3f}"
-            text = f"{state.doing}, update {state.updates}, {state.cpu_s:.0f} CPU-s{loss}"
+            watched = "" if state.watched is None else f", {state.watched[0]} {state.watched[1]:.3f}"
+            text = f"{state.doing}, update {state.updates}, {state.cpu_s:.0f} CPU-s{watched}"
             progress.update(tasks[label], completed=state.fraction, description=f"{label.ljust(width)} {text}")
             if time.monotonic() - noted[label] >= NOTE_EVERY_S and not sys.stderr.isatty():
                 noted[label] = time.monotonic()

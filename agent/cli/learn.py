@@ -121,6 +121,7 @@ def _values(run: LearningRun) -> dict[str, Any]:
     ledger, updates = run.ledger, run.trainee.num_updates
     return {
         **run.assignment.describe(),
+        "settings": run.assignment.config(ledger.planned_updates).to_json(),
         "measure": run.assignment.measure,
         "budget": str(run.plan.budget),
         "is_interrupted": run.is_interrupted,

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from agent.foreground.few_shot import FewShotAssignment
-from agent.foreground.rl2 import RL2, RL2Assignment
 from agent.foreground.scores import Measure
-from agent.foreground.trainee import Assignment, AssignmentError
-from agent.learners.recipes import RECIPES, kind_of, recipe_for
+from agent.foreground.trainee import RL2, Assignment, AssignmentError
 from agent.learners.registry import LEARNERS, canonical_name
 from envs.family import FamilySource, FamilySpec
 from envs.few_shot.image_folder import ImageFamily
 from envs.few_shot.tasks import FewShotFamily
 from envs.limits import WorkerLimits
 from envs.registry import open_few_shot
+
+ACTING_LEARNERS = (RL2, "maml", "reptile", "meta-sgd")
+"""Who learns families of environments; all but RL² adapt by policy gradient there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,11 @@ class OpenFamily:
     @property
     def learners(self) -> tuple[str, ...]:
         """The learners that can learn it."""
-        return (RL2,) if self.few_shot is None else tuple(RECIPES[kind_of(self.few_shot)])
+        if self.few_shot is None:
+            return ACTING_LEARNERS
+        from agent.learners.recipes import RECIPES, kind_of
+
+        return tuple(RECIPES[kind_of(self.few_shot)])
 
 
 def open_family(spec: FamilySpec, *, limits: WorkerLimits, report: Callable[[int], None] | None = None) -> OpenFamily:
@@ -71,7 +75,6 @@ def assign(learner: str, family: OpenFamily, *, given: Sequence[str] = (), seed:
 
     Raises:
         AssignmentError: there is no such learner, it has no such setting, or it cannot learn such a family.
-        RecipeError: no recipe says how it learns such tasks.
     """
     name = canonical_name(learner)
     if name not in {RL2, *LEARNERS}:
@@ -81,38 +84,48 @@ def assign(learner: str, family: OpenFamily, *, given: Sequence[str] = (), seed:
             found="there is none of that name.",
             hint=f"There are: {', '.join((RL2, *LEARNERS))}.",
         )
-    if family.few_shot is None:
-        return _to_environments(name, family, tuple(given), seed)
-    return _to_few_shot(name, family.spec, family.few_shot, tuple(given), seed)
-
-
-def _to_environments(name: str, family: OpenFamily, given: tuple[str, ...], seed: int) -> Assignment:
-    if name != RL2:
+    if name not in family.learners:
         raise AssignmentError(
             operation=f"assigning {name} to",
             subject=family.spec.name,
-            found="it is a family of environments to act in.",
-            hint=f"What learns it: {', '.join(family.learners)}. {name} learns few-shot families.",
+            found=f"it cannot learn {_kind(family)}.",
+            hint=f"What can: {', '.join(family.learners)}.",
         )
-    assignment = RL2Assignment(spec=family.spec, limits=family.limits, given=given, seed=seed)
-    assignment.config(1)  # so that a wrong setting is refused before anything is begun
-    return assignment
+    if family.few_shot is not None:
+        return _to_few_shot(name, family.spec, family.few_shot, tuple(given), seed)
+    return _to_environments(name, family, tuple(given), seed)
 
 
-def _to_few_shot(
-    name: str, spec: FamilySpec, family: FewShotFamily, given: tuple[str, ...], seed: int
-) -> FewShotAssignment:
+def _kind(family: OpenFamily) -> str:
+    """A family's kind of tasks, for people."""
+    if family.few_shot is None:
+        return "environments to act in"
+    from agent.learners.recipes import kind_of
+
+    return f"few-shot tasks of {kind_of(family.few_shot)}"
+
+
+def _to_environments(name: str, family: OpenFamily, given: tuple[str, ...], seed: int) -> Assignment:
     if name == RL2:
-        raise AssignmentError(
-            operation=f"assigning {name} to",
-            subject=spec.name,
-            found="its tasks have a support and a query set, and nothing to act in.",
-            hint=f"What learns it: {', '.join(RECIPES[kind_of(family)])}. {name} learns families of environments.",
-        )
+        from agent.foreground.rl2 import RL2Assignment
+
+        acting: Assignment = RL2Assignment(spec=family.spec, limits=family.limits, given=given, seed=seed)
+    else:
+        from agent.foreground.policy_gradient import PolicyAssignment
+
+        acting = PolicyAssignment(name, spec=family.spec, limits=family.limits, given=given, seed=seed)
+    acting.describe()  # so that a wrong setting is refused before anything is begun
+    return acting
+
+
+def _to_few_shot(name: str, spec: FamilySpec, family: FewShotFamily, given: tuple[str, ...], seed: int) -> Assignment:
+    from agent.foreground.few_shot import FewShotAssignment
+    from agent.learners.recipes import kind_of, recipe_for
+
     recipe = recipe_for(name, kind_of(family))
     training: FewShotFamily = family
     if recipe.training_ways is not None and isinstance(family, ImageFamily):
         training = family.with_training_ways(max(family.ways, recipe.training_ways))
     assignment = FewShotAssignment(spec=spec, family=family, training=training, recipe=recipe, given=given, seed=seed)
-    assignment.config(1)  # so that a wrong setting is refused before anything is begun
+    assignment.describe()  # so that a wrong setting is refused before anything is begun
     return assignment

@@ -17,7 +17,7 @@ from torch import Tensor
 from agent.foreground.costs import processor_seconds, processor_seconds_with_workers
 from agent.foreground.given_settings import with_settings
 from agent.foreground.scores import HeldOutScores, Measure
-from agent.foreground.trainee import TASKS_OF_A_SEED, family_as_learned
+from agent.foreground.trainee import RL2, TASKS_OF_A_SEED, family_as_learned
 from agent.learner.scoring import EVALUATION_TASKS, held_out_returns
 from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner
@@ -28,8 +28,6 @@ from envs.limits import WorkerLimits
 from envs.registry import open_tasks
 from envs.task_batch import TaskBatch
 from memory.parameters import encode
-
-RL2 = "rl2"
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ class RL2Trainee:
         self.next_task += trials.num_trials
         num_epochs = config.num_epochs_for(is_tensor_native=self.assignment.is_tensor_native)
         metrics = self.learner.update(name, trials, num_epochs=num_epochs)
-        return {"loss": metrics["policy"], "trial_return": float(trial_returns(trials).mean()), **metrics}
+        return {"trial return": float(trial_returns(trials).mean()), **metrics}
 
     def score(self, num_tasks: int, *, progress: Callable[[int], None]) -> HeldOutScores:
         """One trial in each of the first held-out tasks: the return of its last episode, and of its first."""

@@ -30,7 +30,7 @@ TIMED_S = 0.5
 
 
 class TrainingDivergedError(AgentError):
-    """A loss that is not a finite number."""
+    """An update whose loss, or another of its metrics, is not a finite number."""
 
 
 class StoppedError(Exception):
@@ -140,14 +140,14 @@ class Progress:
         fraction: share of the budget that is spent.
         updates: outer steps taken.
         cpu_s: processor seconds spent.
-        loss: of the last outer step; None before the first.
+        watched: name and value of the metric to watch, of the last outer step; None before the first.
     """
 
     doing: str
     fraction: float
     updates: int
     cpu_s: float
-    loss: float | None = None
+    watched: tuple[str, float] | None = None
 
 
 Report = Callable[[Progress], None]
@@ -172,7 +172,7 @@ class LearningRun:
         self.is_resumed = plan.state is not None and plan.state.exists()
         self._report = report
         self._is_stopped = is_stopped
-        self._loss: float | None = None
+        self._watched: tuple[str, float] | None = None
         self._saved_at = time.monotonic()
         self.trainee, self.ledger = (
             self._begun() if plan.state is None or not self.is_resumed else self._resumed(plan.state)
@@ -194,7 +194,7 @@ class LearningRun:
         """Learn until the budget is spent, or until the run is stopped; then keep the state.
 
         Raises:
-            TrainingDivergedError: a loss is not finite; the state is that of the last save.
+            TrainingDivergedError: a metric is not finite; the state is that of the last save.
         """
         try:
             while not self.is_finished and not self._is_stopped():
@@ -244,15 +244,17 @@ class LearningRun:
 
     def _learn_once(self) -> None:
         began = self.assignment.processor_seconds()
-        self._loss = self.trainee.update()["loss"]
+        metrics = self.trainee.update()
         self.ledger.cpu_s += self.assignment.processor_seconds() - began
-        if not math.isfinite(self._loss):
-            raise TrainingDivergedError(
-                operation="training",
-                subject=self.assignment.learner,
-                found=f"the loss of update {self.trainee.num_updates} is {self._loss}.",
-                hint="Try a smaller rate with --set.",
-            )
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise TrainingDivergedError(
+                    operation="training",
+                    subject=self.assignment.learner,
+                    found=f"the {name} of update {self.trainee.num_updates} is {value}.",
+                    hint="Try a smaller rate with --set.",
+                )
+        self._watched = next(iter(metrics.items()))
         self._tell("learning")
 
     def _score_if_due(self) -> None:
@@ -281,7 +283,9 @@ class LearningRun:
 
     def _tell(self, doing: str) -> None:
         updates, cpu_s = self.trainee.num_updates, self.ledger.cpu_s
-        self._report(Progress(doing=doing, fraction=self._fraction(), updates=updates, cpu_s=cpu_s, loss=self._loss))
+        self._report(
+            Progress(doing=doing, fraction=self._fraction(), updates=updates, cpu_s=cpu_s, watched=self._watched)
+        )
 
     def _save_if_due(self) -> None:
         if time.monotonic() - self._saved_at >= SAVE_EVERY_S:

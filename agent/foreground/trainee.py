@@ -11,6 +11,8 @@ from agent.errors import AgentError
 from agent.foreground.scores import HeldOutScores, Measure
 from envs.family import FamilySpec
 
+RL2 = "rl2"
+
 TASKS_OF_A_SEED = 1 << 40
 """Training tasks that one seed may draw before it meets those of the next."""
 
@@ -36,7 +38,11 @@ class Trainee(Protocol):
         ...
 
     def update(self) -> dict[str, float]:
-        """Draw training tasks and take one outer step; "loss" is always among the metrics."""
+        """Draw training tasks and take one outer step.
+
+        Returns:
+            Named metrics; the first is the one that people watch.
+        """
         ...
 
     def score(self, num_tasks: int, *, progress: Callable[[int], None]) -> HeldOutScores:
@@ -84,6 +90,10 @@ class Assignment(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """All that decides how a run goes, as JSON values: a run may only be gone on with by its equal."""
+        ...
+
+    def config(self, planned_updates: int) -> Any:
+        """The learner's settings for a run of so many updates, which tell themselves by ``to_json()``."""
         ...
 
     def begin(self, planned_updates: int) -> Trainee:

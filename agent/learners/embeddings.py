@@ -71,7 +71,7 @@ class Embedding(nn.Module):
     Args:
         input_shape: (channels, height, width) for the convolutional kinds; any for ``MLP``.
         config: the layout.
-        generator: draws the weights (He et al. 2015).
+        generator: draws the weights (He et al. 2015) and a perceptron's biases.
     """
 
     def __init__(self, input_shape: tuple[int, ...], config: EmbeddingConfig, *, generator: torch.Generator) -> None:
@@ -86,6 +86,9 @@ class Embedding(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, generator=generator)
+            if isinstance(module, nn.Linear):
+                bound = module.in_features**-0.5
+                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.no_grad():
             self.eval()
