@@ -1,0 +1,263 @@
+"""What reading the in-trial memory brings on varied environments: return by episode of the trial, with and without.
+
+    python -m benchmarks.rl2_adaptation [FAMILY …] [--seeds 0,1,2] [--steps N] [--folder DIR] [--json FILE] [--png FILE]
+
+Families: ``varied_cartpole`` (tensors), ``frozenlake``, ``acrobot`` and ``pendulum`` (the default stream's, through a
+worker). Every policy is trained on its own from scratch for as many environment steps, by the settings that the daemon
+learns with, and then plays a trial in each of the same held-out tasks, drawing its actions. What it gets in a trial's
+first episode it knew beforehand; what it gets more in later ones it found out.
+
+With ``--folder`` every finished run is kept there and not repeated. ``±`` is the standard error over seeds, or over the
+tasks of a single seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from agent.plots import CYCLE
+from agent.rl2.config import RL2Config
+from agent.rl2.learner import RL2Learner
+from agent.rl2.rollout import collect_trials
+from agent.rl2.trials import episode_returns, num_env_steps
+from envs.declaration import family_from_declaration
+from envs.default_stream import VARIED_CARTPOLE, default_stream
+from envs.family import FamilySource, FamilySpec, Split
+from envs.registry import open_tasks
+
+HELD_OUT_TASKS = 256
+SHOW_EVERY_S = 1.0
+TABLE_WIDTH = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """A family and how long it is learned.
+
+    Attributes:
+        spec: the family.
+        num_steps: environment steps of training.
+        num_updates: about how many updates they make, over which the learning rate falls.
+    """
+
+    spec: FamilySpec
+    num_steps: int
+    num_updates: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One policy.
+
+    Attributes:
+        family: what it learned.
+        reads: whether it reads its in-trial memory.
+        seed: of its parameters, its actions and the order of its minibatches.
+        env_steps: environment steps of training.
+        updates: updates it had.
+        cpu_s: CPU-seconds of training, those of the worker left out.
+        returns: mean held-out return by episode of the trial.
+        errors: their standard errors over tasks.
+    """
+
+    family: str
+    reads: bool
+    seed: int
+    env_steps: int
+    updates: int
+    cpu_s: float
+    returns: list[float]
+    errors: list[float]
+
+
+def courses() -> dict[str, Course]:
+    """What may be learned, by name."""
+    stream = {spec.name: spec for spec in default_stream()}
+    cartpole = family_from_declaration(
+        VARIED_CARTPOLE, name=VARIED_CARTPOLE, episodes_per_trial=3, max_episode_steps=200
+    )
+    return {
+        VARIED_CARTPOLE: Course(spec=cartpole, num_steps=1_500_000, num_updates=15),
+        "frozenlake": Course(spec=stream["frozenlake"], num_steps=200_000, num_updates=100),
+        "acrobot": Course(spec=stream["acrobot"], num_steps=300_000, num_updates=20),
+        "pendulum": Course(spec=stream["pendulum"], num_steps=300_000, num_updates=24),
+    }
+
+
+def measure(course: Course, *, reads: bool, seed: int) -> Run:
+    """Train one policy and play it in held-out tasks."""
+    spec, is_tensor_native = course.spec, course.spec.source is FamilySource.TENSOR
+    config = RL2Config(reads=reads, anneal_updates=course.num_updates)
+    learner = RL2Learner(config, device="cpu", seed=seed)
+    num_trials = config.num_trials_for(is_tensor_native=is_tensor_native)
+    tasks = open_tasks(spec, None, num_trials=num_trials, device="cpu")
+    learner.add_family(spec.name, tasks.spaces)
+    env_steps, updates, cpu_s, shown_at = 0, 0, 0.0, 0.0
+    while env_steps < course.num_steps:
+        began = time.process_time()
+        trials = collect_trials(
+            learner.policy,
+            tasks,
+            first_task=updates * num_trials,
+            split=Split.TRAINING,
+            generator=learner.generator,
+            num_episodes=learner.num_episodes(spec.name, spec.episodes_per_trial),
+        )
+        learner.update(spec.name, trials, num_epochs=config.num_epochs_for(is_tensor_native=is_tensor_native))
+        cpu_s += time.process_time() - began
+        env_steps, updates = env_steps + num_env_steps(trials), updates + 1
+        if time.monotonic() - shown_at > SHOW_EVERY_S:
+            mean = float(episode_returns(trials).mean())
+            _show(f"{_label(spec.name, reads, seed)}: {env_steps}/{course.num_steps} steps, return {mean:.1f}")
+            shown_at = time.monotonic()
+    tasks.close()
+    returns = held_out_returns(learner, spec, num_trials=num_trials)
+    return Run(
+        family=spec.name,
+        reads=reads,
+        seed=seed,
+        env_steps=env_steps,
+        updates=updates,
+        cpu_s=cpu_s,
+        returns=returns.mean(1).tolist(),
+        errors=(returns.std(1) / math.sqrt(returns.shape[1])).tolist(),
+    )
+
+
+def held_out_returns(learner: RL2Learner, spec: FamilySpec, *, num_trials: int) -> torch.Tensor:
+    """[E, N] return of every episode of a trial in each of ``HELD_OUT_TASKS`` tasks."""
+    tasks, generator = open_tasks(spec, None, num_trials=num_trials, device="cpu"), torch.Generator().manual_seed(1)
+    returns = [
+        episode_returns(
+            collect_trials(learner.policy, tasks, first_task=first_task, split=Split.HELD_OUT, generator=generator)
+        )
+        for first_task in range(0, HELD_OUT_TASKS, num_trials)
+    ]
+    tasks.close()
+    return torch.cat(returns, dim=1)[:, :HELD_OUT_TASKS]
+
+
+def kept_or_measured(course: Course, *, reads: bool, seed: int, folder: Path | None) -> Run:
+    """A run that an earlier call finished, or a new one, which is then kept."""
+    name = f"adaptation-{course.spec.name}-{'reads' if reads else 'none'}-{course.num_steps}-seed{seed}.json"
+    path = folder / name if folder else None
+    if path is not None and path.exists():
+        return Run(**json.loads(path.read_text()))
+    run = measure(course, reads=reads, seed=seed)
+    _show(f"{_label(run.family, reads, seed)}: {', '.join(f'{value:.2f}' for value in run.returns)}")
+    print()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_text(json.dumps(asdict(run), indent=1) + "\n")
+        unfinished.replace(path)
+    return run
+
+
+def summary(runs: Sequence[Run], *, reads: bool) -> list[tuple[float, float]]:
+    """Mean return and its standard error by episode of the trial."""
+    own = [run for run in runs if run.reads is reads]
+    if len(own) == 1:
+        return list(zip(own[0].returns, own[0].errors, strict=True))
+    returns = torch.tensor([run.returns for run in own], dtype=torch.float64)
+    errors = returns.std(0) / math.sqrt(len(own))
+    return list(zip(returns.mean(0).tolist(), errors.tolist(), strict=True))
+
+
+def show(name: str, runs: Sequence[Run]) -> None:
+    """Print one family's table."""
+    seeds = sorted({run.seed for run in runs})
+    table = Table(title=f"{name}: return by episode of the trial, {HELD_OUT_TASKS} held-out tasks, seeds {seeds}")
+    table.add_column("policy")
+    for episode in range(len(runs[0].returns)):
+        table.add_column(str(episode + 1), justify="right")
+    table.add_column("trial", justify="right")
+    table.add_column("steps", justify="right")
+    table.add_column("CPU-s", justify="right")
+    for reads in (True, False):
+        own = [run for run in runs if run.reads is reads]
+        cells = [f"{mean:.2f} ± {error:.2f}" for mean, error in summary(runs, reads=reads)]
+        trial = math.fsum(math.fsum(run.returns) for run in own) / len(own)
+        cpu_s = math.fsum(run.cpu_s for run in own) / len(own)
+        label = "with reads" if reads else "without"
+        table.add_row(label, *cells, f"{trial:.2f}", f"{own[0].env_steps / 1e6:.2f}M", f"{cpu_s:.0f}")
+    Console(width=TABLE_WIDTH).print(table)
+
+
+def draw(measured: dict[str, list[Run]], path: Path) -> None:
+    """One panel a family: held-out return by episode of the trial, with and without."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.8 * len(measured), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(measured), squeeze=False)[0]
+    for panel, (name, runs) in zip(panels, measured.items(), strict=True):
+        for colour, reads, label in zip(CYCLE, (True, False), ("with reads", "without"), strict=False):
+            means, errors = zip(*summary(runs, reads=reads), strict=True)
+            episodes = range(1, len(means) + 1)
+            panel.errorbar(episodes, means, errors, label=label, color=colour, capsize=2, linewidth=1.4, marker="o")
+        panel.set(title=name, xlabel="episode of the trial", ylabel="held-out return", xticks=episodes)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
+def options() -> argparse.Namespace:
+    """What was asked for."""
+    known = courses()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("family", nargs="*", help=f"any of {', '.join(known)}; all without")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--steps", type=int, help="environment steps of training; by family without")
+    parser.add_argument("--folder", type=Path, help="finished runs are kept here and not repeated")
+    parser.add_argument("--json", type=Path, help="keep what was measured here")
+    parser.add_argument("--png", type=Path, help="draw it here")
+    given = parser.parse_args()
+    unknown = sorted(set(given.family) - set(known))
+    if unknown:
+        parser.error(f"no family named {', '.join(unknown)}; there are: {', '.join(known)}")
+    return given
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    given = options()
+    torch.set_num_threads(1)
+    known, measured = courses(), {}
+    for name in given.family or known:
+        course = known[name]
+        if given.steps is not None:
+            num_updates = max(1, course.num_updates * given.steps // course.num_steps)
+            course = Course(spec=course.spec, num_steps=given.steps, num_updates=num_updates)
+        measured[name] = [
+            kept_or_measured(course, reads=reads, seed=int(seed), folder=given.folder)
+            for seed in given.seeds.split(",")
+            for reads in (True, False)
+        ]
+        show(name, measured[name])
+    if given.json is not None:
+        report = {name: [asdict(run) for run in runs] for name, runs in measured.items()}
+        given.json.write_text(json.dumps(report, indent=1) + "\n")
+    if given.png is not None:
+        draw(measured, given.png)
+
+
+def _label(family: str, reads: bool, seed: int) -> str:  # noqa: FBT001 (a label's parts, in their order)
+    return f"{family} {'with' if reads else 'without'} reads, seed {seed}"
+
+
+def _show(text: str) -> None:
+    print(f"\r{text:<90}", end="", flush=True)
+
+
+if __name__ == "__main__":
+    main()
