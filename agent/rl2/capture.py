@@ -53,6 +53,8 @@ class CapturedProgram(Generic[Result]):
         self._device = device
         self._generators = generators
         self._num_runs = 0
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._graph: torch.cuda.CUDAGraph | None = None
         self._result: Result | None = None
 
@@ -70,13 +72,16 @@ class CapturedProgram(Generic[Result]):
         return self._result
 
     def _run_aside(self) -> Result:
-        """Run it as it will be recorded: on another stream than the one it is called from."""
+        """Run it as it will be recorded: on a stream of its own.
+
+        Libraries keep their working memory by stream: with one stream for all, programs replayed at the same time by
+        several learners would write over one another's.
+        """
         called_from = torch.cuda.current_stream(self._device)
-        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(called_from)
-        with torch.cuda.stream(stream):
+        self._stream.wait_stream(called_from)
+        with torch.cuda.stream(self._stream):
             result = self._program()
-        called_from.wait_stream(stream)
+        called_from.wait_stream(self._stream)
         for tensor in tensors_of(result):
             tensor.record_stream(called_from)
         return result
@@ -89,7 +94,7 @@ class CapturedProgram(Generic[Result]):
         for generator in self._generators:
             graph.register_generator_state(generator)
         # Other threads may go on with what they do on the device meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
             result = self._program()
         self._graph, self._result = graph, result
         graph.replay()

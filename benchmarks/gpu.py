@@ -1,0 +1,382 @@
+"""How fast RL² trains on a GPU: environment steps a second end to end, on tensor-native families.
+
+Rows: bandits of 10 and 100 pulls, tabular MDPs of 10 episodes, varied CartPoles; by hidden size, trials side by side,
+reads on and off. Each is measured as Python launches it (eager) and recorded as CUDA graphs (``agent.rl2.capture``),
+rollout and update apart, and with several learners side by side, each on a stream and a thread of its own: a learner
+whose minibatches are small leaves most of the device idle. Before a family is measured, recorded training is held to
+eager training from the same seed, to the last action and within 1e-3 in every parameter; if they differ the benchmark
+says so and ends with status 1.
+
+Without a CUDA device it says so, runs the same code on the CPU at small sizes (what is recorded is then run again, with
+the same buffers), prints the rates found there as what they are, and ends with status 0.
+
+Run: ``python -m benchmarks.gpu [--hidden 64 256] [--trials 1024 4096 16384] [--learners 1 4] [--json FILE]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from agent.rl2.capture import NUM_EAGER_RUNS, CapturedMinibatchStep, CapturedRollout
+from agent.rl2.config import RL2Config
+from agent.rl2.learner import RL2Learner
+from agent.rl2.rollout import collect_trials
+from agent.rl2.trials import TrialBatch, num_env_steps
+from envs.default_stream import BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE
+from envs.family import FamilySource, FamilySpec, Split
+from envs.registry import open_tasks
+
+FAMILY = "family"
+NUM_WARM_UP = NUM_EAGER_RUNS + 2
+"""Iterations before the clock starts: recording is among them."""
+
+TOLERANCE = 1e-3
+MINIBATCHES = 4
+NUM_EPOCHS = 2
+
+
+def _family(entry: str, episodes: int, *, steps: int | None = None) -> FamilySpec:
+    return FamilySpec(
+        name=FAMILY, source=FamilySource.TENSOR, entry=entry, episodes_per_trial=episodes, max_episode_steps=steps
+    )
+
+
+FAMILIES = {
+    "bandits 10": _family(BERNOULLI_BANDITS, 10),
+    "bandits 100": _family(BERNOULLI_BANDITS, 100),
+    "MDPs 10": _family(TABULAR_MDPS, 10),
+    "CartPole 3×200": _family(VARIED_CARTPOLE, 3, steps=200),
+}
+SMOKE_FAMILIES = {
+    "bandits 10": FAMILIES["bandits 10"],
+    "MDPs 2": _family(TABULAR_MDPS, 2),
+    "CartPole 2×10": _family(VARIED_CARTPOLE, 2, steps=10),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What is measured.
+
+    Attributes:
+        family: key of the families.
+        hidden_size: H.
+        num_trials: B of each learner.
+        reads: whether the policy reads its in-trial memory.
+        is_captured: whether rollout and minibatches are recorded.
+        num_learners: learners side by side.
+    """
+
+    family: str
+    hidden_size: int
+    num_trials: int
+    reads: bool
+    is_captured: bool
+    num_learners: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a row gave, over all its learners.
+
+    Attributes:
+        row: what was measured.
+        steps: environment steps, each collected once and trained on in every epoch.
+        wall_s: from the first to the last, the device waited for.
+        rollout_s: of it, the first learner's rollouts.
+        update_s: of it, the first learner's updates.
+        peak_bytes: most device memory at once; 0 on a CPU.
+    """
+
+    row: Row
+    steps: int
+    wall_s: float
+    rollout_s: float
+    update_s: float
+    peak_bytes: int
+
+    @property
+    def per_s(self) -> float:
+        """Trained steps a second."""
+        return self.steps / self.wall_s
+
+
+class Trainer:
+    """One learner on one family on one device, eager or recorded.
+
+    Args:
+        spec: the family.
+        row: the sizes.
+        device: where.
+        seed: of the learner.
+    """
+
+    def __init__(self, spec: FamilySpec, row: Row, *, device: torch.device, seed: int) -> None:
+        self.device = device
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.steps = 0
+        self.rollout_s = self.update_s = 0.0
+        with self.on_stream():
+            self._tasks = open_tasks(spec, None, num_trials=row.num_trials, device=device)
+            config = _config(spec, row, num_steps=(self._tasks.max_episode_steps or 1) * spec.episodes_per_trial)
+            self.learner = RL2Learner(config, device=device, seed=seed)
+            self.learner.add_family(FAMILY, self._tasks.spaces)
+        self._rollout: CapturedRollout | None = None
+        self._step: CapturedMinibatchStep | None = None
+        if row.is_captured:
+            self._rollout = CapturedRollout(self.learner.policy, self._tasks, generator=self.learner.generator)
+            self._step = CapturedMinibatchStep(self.learner)
+        self._first_task = 0
+
+    def on_stream(self) -> AbstractContextManager[object]:
+        """The trainer's own stream, where there are streams."""
+        return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
+
+    def iterate(self) -> TrialBatch:
+        """Collect a trial batch and learn from it, rollout and update on the clock."""
+        with self.on_stream():
+            began = self._now()
+            trials = self._collect()
+            collected = self._now()
+            self.learner.update(FAMILY, trials, minibatch_step=self._step)
+            self.rollout_s += collected - began
+            self.update_s += self._now() - collected
+            self.steps += num_env_steps(trials)
+        self._first_task += self._tasks.num_trials
+        return trials
+
+    def start_clock(self) -> None:
+        """Forget what the first iterations took."""
+        self.steps, self.rollout_s, self.update_s = 0, 0.0, 0.0
+
+    def close(self) -> None:
+        """Release the tasks."""
+        self._tasks.close()
+
+    def _collect(self) -> TrialBatch:
+        if self._rollout is not None:
+            return self._rollout.collect(self._first_task)
+        return collect_trials(
+            self.learner.policy,
+            self._tasks,
+            first_task=self._first_task,
+            split=Split.TRAINING,
+            generator=self.learner.generator,
+        )
+
+    def _now(self) -> float:
+        """The time once this trainer's stream has done its work; other streams go on."""
+        if self.stream is not None:
+            self.stream.synchronize()
+        return time.perf_counter()
+
+
+def _config(spec: FamilySpec, row: Row, *, num_steps: int) -> RL2Config:
+    """As many minibatches an epoch whatever the sizes; trials of full length from the start."""
+    return RL2Config(
+        hidden_size=row.hidden_size,
+        input_size=row.hidden_size,
+        critic_size=row.hidden_size,
+        reads=row.reads,
+        num_epochs=NUM_EPOCHS,
+        minibatch_steps=max(1, num_steps * row.num_trials // MINIBATCHES),
+        max_minibatches=MINIBATCHES,
+        min_minibatch_trials=1,
+        curriculum_episodes=spec.episodes_per_trial,
+    )
+
+
+def measure(spec: FamilySpec, row: Row, *, device: torch.device, seconds: float) -> Measured:
+    """Train for about so many seconds, each learner on a thread of its own."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    trainers = [Trainer(spec, row, device=device, seed=seed) for seed in range(row.num_learners)]
+    try:
+        for trainer in trainers:
+            for _iteration in range(NUM_WARM_UP):
+                trainer.iterate()
+            trainer.start_clock()
+        began = time.perf_counter()
+        with ThreadPoolExecutor(len(trainers)) as pool:
+            for finished in [pool.submit(_train_until, trainer, began + seconds) for trainer in trainers]:
+                finished.result()
+        wall_s = time.perf_counter() - began
+    finally:
+        for trainer in trainers:
+            trainer.close()
+    return Measured(
+        row=row,
+        steps=sum(trainer.steps for trainer in trainers),
+        wall_s=wall_s,
+        rollout_s=trainers[0].rollout_s,
+        update_s=trainers[0].update_s,
+        peak_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
+    )
+
+
+def _train_until(trainer: Trainer, end: float) -> None:
+    trainer.iterate()
+    while time.perf_counter() < end:
+        trainer.iterate()
+
+
+def disagreement(spec: FamilySpec, row: Row, *, device: torch.device) -> str | None:
+    """How recorded training differs from eager training of the same seed; None if it does not."""
+    eager, recorded = (
+        Trainer(spec, replace(row, is_captured=flag, num_learners=1), device=device, seed=0) for flag in (False, True)
+    )
+    try:
+        for iteration in range(NUM_WARM_UP):
+            played, replayed = eager.iterate(), recorded.iterate()
+            valid = played.is_valid
+            found = replayed.action[: played.num_steps][valid]
+            if not torch.equal(played.action[valid], found):
+                share = (played.action[valid] != found).float().mean().item()
+                return f"{share:.2%} of the actions of iteration {iteration} differ"
+        expected, given = eager.learner.initialization(), recorded.learner.initialization()
+        worst = max(float((given[name] - tensor).abs().max()) for name, tensor in expected.items() if tensor.numel())
+    finally:
+        eager.close()
+        recorded.close()
+    return None if worst <= TOLERANCE else f"parameters differ by up to {worst:.2g}"
+
+
+def rows(arguments: argparse.Namespace, families: dict[str, FamilySpec]) -> Iterator[Row]:
+    """Every row, those of a family together."""
+    sizes = product(families, arguments.hidden, arguments.trials, (False, True), (False, True), arguments.learners)
+    for family, hidden_size, num_trials, reads, is_captured, num_learners in sizes:
+        yield Row(
+            family=family,
+            hidden_size=hidden_size,
+            num_trials=num_trials,
+            reads=reads,
+            is_captured=is_captured,
+            num_learners=num_learners,
+        )
+
+
+def run(arguments: argparse.Namespace, *, device: torch.device, console: Console) -> tuple[list[Measured], list[str]]:
+    """What was measured, and what disagreed or ran out of memory."""
+    families = FAMILIES if device.type == "cuda" else SMOKE_FAMILIES
+    measured, faults = [], []
+    checked: dict[tuple[str, bool], str | None] = {}
+    for row in rows(arguments, families):
+        spec, key = families[row.family], (row.family, row.reads)
+        if key not in checked:
+            checked[key] = disagreement(spec, row, device=device)
+            console.print(f"{row.family}, {_reads(row)}: recorded = eager: {checked[key] or 'yes'}")
+            if checked[key]:
+                faults.append(f"{row.family}, {_reads(row)}: {checked[key]}")
+        found = _within_memory(partial(measure, spec, row, device=device, seconds=arguments.seconds))
+        if found is None:
+            console.print(f"{_name(row)}: more memory than the device has; left out")
+            continue
+        console.print(f"{_name(row)}: {found.per_s:,.0f} trained steps / s")
+        measured.append(found)
+    return measured, faults
+
+
+def _within_memory(work: Callable[[], Measured]) -> Measured | None:
+    try:
+        return work()
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return None
+
+
+def _reads(row: Row) -> str:
+    return "reads" if row.reads else "no reads"
+
+
+def _name(row: Row) -> str:
+    how = "recorded" if row.is_captured else "eager"
+    size = f"H {row.hidden_size}, {row.num_learners} × {row.num_trials} trials"
+    return f"{row.family}, {size}, {_reads(row)}, {how}"
+
+
+def show(measured: list[Measured], console: Console) -> None:
+    """The table: L learners of B trials each, trained steps a second of all of them together."""
+    table = Table("family", "H", "L × B", "reads", "how", "steps / s", "rollout", "update", "GiB")
+    for found in measured:
+        row = found.row
+        clocked = max(found.rollout_s + found.update_s, 1e-9)
+        table.add_row(
+            row.family,
+            str(row.hidden_size),
+            f"{row.num_learners} × {row.num_trials}",
+            "yes" if row.reads else "no",
+            "recorded" if row.is_captured else "eager",
+            f"{found.per_s:,.0f}",
+            f"{found.rollout_s / clocked:.0%}",
+            f"{found.update_s / clocked:.0%}",
+            f"{found.peak_bytes / 2**30:.1f}",
+        )
+    console.print(table)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hidden", type=int, nargs="+", help="default: 64 256; on a CPU 16")
+    parser.add_argument("--trials", type=int, nargs="+", help="default: 1024 4096 16384; on a CPU 32")
+    parser.add_argument("--learners", type=int, nargs="+", help="side by side; default: 1 4; on a CPU 1 2")
+    parser.add_argument("--seconds", type=float, help="for each row; default: 5; on a CPU .1")
+    parser.add_argument("--precision", choices=["highest", "high"], default="highest", help="high: TF32 products")
+    parser.add_argument("--json", type=Path, help="write the report here too")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print, write where asked; status 1 if recorded and eager training disagree."""
+    arguments, console = _arguments(), Console()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    is_gpu = device.type == "cuda"
+    defaults = {"hidden": [64, 256], "trials": [1024, 4096, 16384], "learners": [1, 4], "seconds": 5.0}
+    smoke = {"hidden": [16], "trials": [32], "learners": [1, 2], "seconds": 0.1}
+    for name, value in (defaults if is_gpu else smoke).items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
+    torch.set_float32_matmul_precision(arguments.precision)
+    described = _describe(device)
+    if is_gpu:
+        console.print(described)
+    else:
+        torch.set_num_threads(1)
+        console.print(
+            "no CUDA device: what follows is a trial run of the same code on the CPU, not a measurement of a GPU"
+        )
+    measured, faults = run(arguments, device=device, console=Console(stderr=True))
+    show(measured, console)
+    if arguments.json:
+        report = {
+            "device": described,
+            "precision": arguments.precision,
+            "faults": faults,
+            "rows": [{**asdict(found), "per_s": found.per_s} for found in measured],
+        }
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+    if faults:
+        raise SystemExit("recorded training is not eager training:\n" + "\n".join(faults))
+
+
+def _describe(device: torch.device) -> str:
+    if device.type != "cuda":
+        return "CPU"
+    found = torch.cuda.get_device_properties(device)
+    return f"{found.name}, {found.total_memory / 2**30:.0f} GiB, torch {torch.__version__}, CUDA {torch.version.cuda}"
+
+
+if __name__ == "__main__":
+    main()
