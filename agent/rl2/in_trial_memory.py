@@ -88,7 +88,7 @@ def read_size(spaces: SpacePair, config: RL2Config) -> int:
     if not config.reads:
         return 0
     if has_table(spaces, config):
-        return TableMemory.NUM_STATISTICS + 2 * len(look_aheads(spaces, config))
+        return TableMemory.num_features(len(look_aheads(spaces, config)))
     is_by_prototypes = config.memory_reader is MemoryReader.PROTOTYPES
     return PrototypeMemory.NUM_FEATURES if is_by_prototypes else SimilarityMemory.NUM_FEATURES
 
@@ -147,17 +147,18 @@ def empty_memory(
 class TableMemory:
     """Exact match on discrete observations.
 
-    Features of a slot tried n times here, with rewards r:
+    Features of a slot tried n times here, with rewards r: the mean of r (0 if never tried), log(1 + n) and 1 / (1 + n).
 
-    - the mean of r (0 if never tried), log(1 + n), 1 / (1 + n) and Σr / (1 + n): the mean under any prior of one step's
-      weight is a weighted sum of the last two;
+    A memory that does not plan has besides:
+
+    - Σr / (1 + n): with 1 / (1 + n), the mean under any prior of one step's weight is a weighted sum of the two;
     - how much there is left to find out, b = √(log(1 + m / (1 + n)) / (1 + n)), with m the visits of this observation
       that are still to come at the trial's pace: about what the Gittins index of a finite horizon adds to the mean
       (Lattimore 2016, arXiv:1511.06014). Once halved, which keeps it in the others' range, and once times the standard
       deviation of r with one more step like the trial's.
 
-    Then for each discount γ the advantage and the value (1 - γ) V of acting by what the trial has seen, found by one
-    sweep of value iteration a step over the mean model:
+    One that plans has for each discount γ the advantage and the value (1 - γ) V of acting by what the trial has seen,
+    found by one sweep of value iteration a step over the mean model:
 
     R̂(s,a) = (Σr + r̄) / (n + 1),  Q(s,a) = R̂(s,a) + γ (Σ_s' n(s,a,s') V(s') + c v̄) / (n + c),  V(s) = max_a Q(s,a)
 
@@ -173,9 +174,6 @@ class TableMemory:
         prior: c.
         device: where the tensors live.
     """
-
-    NUM_STATISTICS = 6
-    """Features of a slot that need no plan."""
 
     def __init__(
         self,
@@ -215,31 +213,33 @@ class TableMemory:
     def read(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B K F"]:
         """Statistics of what each action gave, and each look-ahead's advantage and value."""
         rows = self._first_row + observation[:, 0].long()
-        features = self._statistics(rows)
-        if len(self._discounts):
-            values = self._action_values.index_select(0, rows)
-            best = values.amax(1, keepdim=True)
-            reached = (best * (1.0 - self._discounts)).expand_as(values)
-            features = torch.cat([features, values - best, reached], dim=-1)
-        return features
+        sums = self._sums.index_select(0, rows)
+        num_tried, rewards, _squares = sums.unbind(-1)
+        share = (num_tried + 1.0).reciprocal_()
+        statistics = torch.stack([rewards / num_tried.clamp(min=1.0), num_tried.log1p(), share], dim=-1)
+        if not len(self._discounts):
+            return torch.cat([statistics, self._to_find_out(sums, rows)], dim=-1)
+        values = self._action_values.index_select(0, rows)
+        best = values.amax(1, keepdim=True)
+        reached = (best * (1.0 - self._discounts)).expand_as(values)
+        return torch.cat([statistics, values - best, reached], dim=-1)
 
-    def _statistics(self, rows: Shaped[Tensor, " B"]) -> Float[Tensor, "B K F"]:
-        num_tried, rewards, squares = self._sums.index_select(0, rows).unbind(-1)
+    @staticmethod
+    def num_features(num_discounts: int) -> int:
+        """F of a memory that looks ahead at so many discounts."""
+        return 3 + (2 * num_discounts or 3)
+
+    def _to_find_out(self, sums: Float[Tensor, "B K 3"], rows: Shaped[Tensor, " B"]) -> Float[Tensor, "B K 3"]:
+        """Mean towards nothing, and how much there is left to find out of each slot."""
+        num_tried, rewards, squares = sums.unbind(-1)
         usual = (self._trial_sums / self._trial_sums[:, :1]).unsqueeze(-1)
         share = (num_tried + 1.0).reciprocal_()
         variance = (squares + usual[:, 2]) * share - ((rewards + usual[:, 1]) * share).square_()
         pace = (self._met.index_select(0, rows) + 1.0) / (self._num_episodes + 1.0)
         num_left = pace * (self._episodes_per_trial - self._num_episodes).clamp_(min=1.0)
         width = ((num_left * share).log1p_() * share).sqrt_()
-        statistics = (
-            rewards / num_tried.clamp(min=1.0),
-            num_tried.log1p(),
-            share,
-            rewards * share,
-            width * 0.5,
-            width * variance.clamp_(min=0.0).sqrt_(),
-        )
-        return torch.stack(statistics, dim=-1)
+        deviation = variance.clamp_(min=0.0).sqrt_()
+        return torch.stack([rewards * share, width * 0.5, width * deviation], dim=-1)
 
     def write(
         self,

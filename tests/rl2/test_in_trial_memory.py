@@ -78,8 +78,7 @@ def test_planning_finds_the_action_whose_reward_lies_two_steps_away() -> None:
         for action in range(3):
             write(memory, [1], action, 10.0, [0], terminated=True)
             write(memory, [2], action, 0.0, [0], terminated=True)
-    first = TableMemory.NUM_STATISTICS
-    rewards, advantages = read(memory, [0])[:, 0], read(memory, [0])[:, first]
+    rewards, advantages = read(memory, [0])[:, 0], read(memory, [0])[:, 3]
     assert rewards[1] > rewards[0]
     assert advantages[0] > advantages[1] + 3.0
 
@@ -92,7 +91,7 @@ def test_planning_on_a_known_chain_reaches_the_values_of_value_iteration() -> No
         write(memory, [0], 1, 0.0, [0])
         write(memory, [1], 1, -4.0, [1])
     # V(0) = 1 + V(1)/2 and V(1) = 2 + V(0)/2, so V(0) = 8/3; it is read as (1 - γ) V.
-    assert abs(float(read(memory, [0])[0, TableMemory.NUM_STATISTICS + 1]) - 0.5 * 8 / 3) < 0.01
+    assert abs(float(read(memory, [0])[0, 4]) - 0.5 * 8 / 3) < 0.01
 
 
 def similarity(spaces: SpacePair = VECTOR, **settings: Any) -> SimilarityMemory:
