@@ -26,6 +26,7 @@ from agent.learners.recipes import Recipe
 from agent.learners.registry import build, restore
 from agent.learners.unadapted import without_adaptation
 from envs.family import FamilySpec, Split
+from envs.few_shot.image_folder import ImageFamily
 from envs.few_shot.tasks import FewShotBatch, FewShotFamily, FewShotShapes
 from memory.parameters import encode
 
@@ -157,10 +158,14 @@ class FewShotTrainee:
         return {"learner": self.learner.to_meta(), "next_task": self.next_task}
 
     def export(self, provenance: Mapping[str, Any]) -> bytes:
-        """The initialization: of image families as a policy that `learnd few-shot predict` asks, with one view."""
-        if self.assignment.family.is_classification:
-            views = ViewConfig(count=1, orientations=1)
-            return FewShotPolicy([self.learner], views=views, provenance=provenance).to_bytes()
+        """The initialization: of image families as a policy that `learnd few-shot predict` asks.
+
+        It looks at images as they are, in one view: it answers as it was scored.
+        """
+        family = self.assignment.family
+        if isinstance(family, ImageFamily):
+            views, extent = ViewConfig(count=1, orientations=1), family.ink_extent()
+            return FewShotPolicy([self.learner], views=views, ink_extent=extent, provenance=provenance).to_bytes()
         meta = {**self.learner.to_meta(), "provenance": dict(provenance)}
         tensors = {name: tensor.numpy() for name, tensor in self.learner.initialization().items()}
         header = {"learner": self.assignment.learner, "learnd": version("learnd"), "few_shot": json.dumps(meta)}

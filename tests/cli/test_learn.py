@@ -19,6 +19,7 @@ from agent.few_shot_policy import FewShotPolicy
 from agent.foreground.run import LearningRun
 from agent.learners.registry import restore
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
+from envs.few_shot.image_classes import ink_extents, read_image_folder
 from memory.folder import DataFolder
 from tests.cli.conftest import Learnd
 from tests.learners.image_folders import write_images
@@ -223,7 +224,10 @@ def test_what_was_learned_of_images_answers_for_other_images(empty: Learnd, tmp_
     words = ("--family", str(tmp_path / "images"), "--few-shot", "3x1", "--queries", "1", "--kwarg", "size=16")
     answer = empty.json("learn", "protonet", *words, *NARROW_EMBEDDING, "--budget", "2u", "--output", str(output))
     assert answer["output"]["size_bytes"] == output.stat().st_size
-    assert FewShotPolicy.load(output).provenance["updates"] == 2
+    made = FewShotPolicy.load(output)
+    assert made.provenance["updates"] == 2
+    sheets = read_image_folder(tmp_path / "images")
+    assert made.ink_extent == pytest.approx(float(ink_extents(sheets.images).median()), rel=0.1)
     support = tmp_path / "images" / "alphabet03"
     asked = ("few-shot", "predict", "--policy", str(output), "--support", str(support), "--query", str(support))
     assert len(empty.json(*asked)["predictions"]) == 24
