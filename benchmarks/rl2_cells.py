@@ -32,6 +32,8 @@ Returns = NDArray[np.float64]
 """[N] trial return on each held-out task."""
 
 SAVE_EVERY_S = 60.0
+CURVE_POINTS = 8
+"""Points of a training curve that a table shows; the JSON has them all."""
 SHOW_EVERY_S = 1.0
 EVALUATION_TRIALS = 256
 """Trials side by side in an evaluation: long trials of many arms fill the memory."""
@@ -90,13 +92,14 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
         "--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of RL2Config, values as JSON"
     )
     parser.add_argument("--label", default="", help="added to the names of the runs' files")
+    parser.add_argument("--paper", action="store_true", help="the paper's own agent instead of the default settings")
     return parser
 
 
 def config_for(cell: Cell, options: argparse.Namespace) -> RL2Config:
-    """The default settings, annealed over the run, with what ``--set`` says."""
+    """The default settings, or the paper's, annealed over the run, with what ``--set`` says."""
     updates = options.updates or cell.num_updates
-    config = RL2Config(anneal_updates=updates)
+    config = RL2Config.paper(anneal_updates=updates) if options.paper else RL2Config(anneal_updates=updates)
     known = {field.name for field in fields(RL2Config)}
     given: dict[str, Any] = {}
     for setting in options.set:
@@ -244,6 +247,8 @@ def report(
         rows[name] |= {"minus_ceiling": float(gap.mean()), "minus_ceiling_standard_error": _error(gap)}
         share = values.mean() / top.mean()
         print(f"{name:24}{values.mean():10.3f}{_error(values):8.3f}{gap.mean():12.3f}{_error(gap):8.3f}{share:12.2%}")
+    for run in runs:
+        show_curve(run)
     described = [{"env_steps": r.env_steps, "cpu_s": r.cpu_s, "updates": r.updates, "curve": r.curve} for r in runs]
     result = {
         "cell": cell.name,
@@ -257,6 +262,13 @@ def report(
     path = options.folder / f"{cell.name}{options.label}.table.json"
     path.write_text(json.dumps(result, indent=1))
     print(f"written to {path}")
+
+
+def show_curve(run: Run) -> None:
+    """Print the training return at a few points of a run, each the mean of the updates since the last."""
+    chunks = np.array_split(np.array(run.curve), min(CURVE_POINTS, len(run.curve)))
+    points = (f"{chunk[-1, 0] / 1e6:.2f}M {chunk[:, 2].mean():.4g}" for chunk in chunks)
+    print(f"training return by steps, seed {run.learner.seed}: {', '.join(points)}")
 
 
 def _error(values: Returns) -> float:

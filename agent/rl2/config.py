@@ -157,7 +157,10 @@ class RL2Config:
 
     @classmethod
     def paper(cls, **overrides: Any) -> RL2Config:
-        """The paper's own agent (Duan et al. 2016): GRU of 256, no memory reads, γ .99, λ .3; optimised by PPO here."""
+        """The paper's own agent (Duan et al. 2016): GRU of 256, no memory reads, γ .99, λ .3; optimised by PPO here.
+
+        Its trials have their own length from the start.
+        """
         settings: dict[str, Any] = {
             "hidden_size": 256,
             "input_size": 256,
@@ -167,6 +170,7 @@ class RL2Config:
             "gae_lambda": 0.3,
             "learning_rate": 1e-3,
             "core_learning_rate_scale": 1.0,
+            "curriculum_episodes": 1_000_000,
         }
         return cls(**{**settings, **overrides})
 
