@@ -135,7 +135,9 @@ CONTESTANTS = {
     ),
     "joint": Contestant(
         learner="maml-policy",
-        config=lambda played, updates: MAMLPolicyConfig(num_inner_steps=0, round=played, decay_updates=updates),
+        config=lambda played, updates: MAMLPolicyConfig(
+            num_inner_steps=0, outer_lr=2e-3, round=played, decay_updates=updates
+        ),
         rounds_per_update=1,
         is_tuned=True,
     ),

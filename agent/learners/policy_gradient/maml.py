@@ -79,7 +79,7 @@ class MAMLPolicyConfig:
     num_inner_steps: int = 3
     num_adapt_steps: int | None = None
     is_first_order: bool = False
-    outer_lr: float = 2e-3
+    outer_lr: float = 6e-3
     final_outer_lr_scale: float = 0.0
     decay_updates: int | None = None
     num_outer_steps: int = 3

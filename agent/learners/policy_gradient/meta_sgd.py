@@ -75,8 +75,8 @@ class MetaSGDPolicyConfig:
     max_inner_norm: float | None = 1.0
     num_inner_steps: int = 3
     num_adapt_steps: int | None = None
-    outer_lr: float = 2e-3
-    rates_lr: float | None = None
+    outer_lr: float = 6e-3
+    rates_lr: float | None = 2e-3
     final_outer_lr_scale: float = 0.0
     decay_updates: int | None = None
     num_outer_steps: int = 3
