@@ -77,9 +77,9 @@ class TaskConvolutions(nn.Module):
 
 
 def _convolved(x: Float[Tensor, "M S C H W"], kernel: Float[Tensor, "#M F K"]) -> Float[Tensor, "M S F H W"]:
-    kernels = kernel.unflatten(2, (x.shape[2], 3, 3))
+    kernels = kernel.view(*kernel.shape[:2], x.shape[2], 3, 3)
     if len(kernels) == 1:
-        return F.conv2d(x.flatten(0, 1), kernels[0], padding=1).unflatten(0, x.shape[:2])
+        return F.conv2d(x.flatten(0, 1), kernels[0], padding=1).view(*x.shape[:2], -1, *x.shape[3:])
     return torch.stack([F.conv2d(own, weights, padding=1) for own, weights in zip(x, kernels, strict=True)])
 
 
