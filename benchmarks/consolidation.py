@@ -135,8 +135,8 @@ def run_course(
     course = Course(scores={f.name: [] for f in families}, ungated={f.name: [] for f in families})
     num_windows = rounds * len(families)
     bar = progress.add_task("windows", total=num_windows)
-    with tempfile.TemporaryDirectory() as folder, _session(Path(folder), section, seed=seed) as session:
-        known = [_feed(session.store, spec) for spec in families]
+    with tempfile.TemporaryDirectory() as folder, learner_session(Path(folder), section, seed=seed) as session:
+        known = [feed(session.store, spec) for spec in families]
         for window in range(num_windows):
             family = known[window % len(known)]
             began, charged = time.process_time(), course.cpu_s
@@ -153,7 +153,8 @@ def run_course(
     return course
 
 
-def _feed(store: Store, spec: FamilySpec) -> Family:
+def feed(store: Store, spec: FamilySpec) -> Family:
+    """Declare and admit a family."""
     tasks = open_tasks(spec, None, num_trials=1, device="cpu")
     store.add_family(spec.name, spec.to_json())
     return store.admit_family(
@@ -165,7 +166,8 @@ def _feed(store: Store, spec: FamilySpec) -> Family:
 
 
 @contextmanager
-def _session(folder: Path, section: dict[str, Any], *, seed: int) -> Iterator[LearnerSession]:
+def learner_session(folder: Path, section: dict[str, Any], *, seed: int) -> Iterator[LearnerSession]:
+    """The daemon's learner on an empty store, with a channel whose other end is read and forgotten."""
     sections: dict[str, Any] = {
         "learner": {"seed": seed},
         "rl2": {"num_trials_tensor": 64},
@@ -204,12 +206,13 @@ def _score(session: LearnerSession, families: Sequence[Family], course: Course) 
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         published = policy_from_initialization(session.config, tensors, spaces)
     for family in families:
-        course.scores[family.name].append(_score_one(session, family, published))
+        course.scores[family.name].append(held_out_score(session, family, published))
         if session.settings.consolidation.rate == 1.0:
-            course.ungated[family.name].append(_score_one(session, family, session.learner.policy))
+            course.ungated[family.name].append(held_out_score(session, family, session.learner.policy))
 
 
-def _score_one(session: LearnerSession, family: Family, policy: RL2Policy | None) -> float:
+def held_out_score(session: LearnerSession, family: Family, policy: RL2Policy | None) -> float:
+    """The score of a policy on the tasks that evaluations play, within [0, 1]; 0 where it does not know the family."""
     if policy is None or not policy.knows(spaces_of(family)):
         return 0.0
     tasks = session.tasks_of(family)

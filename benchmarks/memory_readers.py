@@ -81,12 +81,12 @@ def benches() -> dict[str, Bench]:
         name="cartpole",
         source=FamilySource.TENSOR,
         entry=VARIED_CARTPOLE,
-        episodes_per_trial=3,
-        max_episode_steps=100,
+        episodes_per_trial=2,
+        max_episode_steps=50,
     )
     pendulum = next(spec for spec in default_stream() if spec.name == "pendulum")
     return {
-        "cartpole": Bench(spec=cartpole, num_trials=64, num_epochs=2, num_held_out=512),
+        "cartpole": Bench(spec=cartpole, num_trials=64, num_epochs=2, num_held_out=256),
         "pendulum": Bench(spec=pendulum, num_trials=32, num_epochs=4, num_held_out=128),
     }
 

@@ -102,11 +102,11 @@ def test_metasgds_rates_rise_along_the_gradient_and_fall_against_it(
     gradient = outer_steps._Play(session).gradient(family, published)
     fast: dict[str, Tensor] = dict(published)
     for name, part in gradient.items():
-        fast[name] = published[name] + way * 0.01 * part
+        fast[name] = published[name] + way * 0.01 * part / part.norm().clamp(min=1e-3)
     rates = meta_sgd(session, [family], published=published, fast=fast, rates={}).rates
-    moved = {name: rate for name, rate in rates.items() if gradient[name].norm() > 0.01}
+    moved = {name: rate for name, rate in rates.items() if gradient[name].norm() > 1e-3}
     assert len(moved) > 5
-    assert list(moved.values()) == pytest.approx([expected] * len(moved), abs=1e-3)
+    assert list(moved.values()) == pytest.approx([expected] * len(moved), abs=2e-3)
 
 
 def test_metasgds_rates_stay_between_what_was_tried_and_go_on_from_the_published_version(
