@@ -142,28 +142,33 @@ def measure_learners(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         print("Omniglot is not there (name it with --data or LEARND_OMNIGLOT): these are the made-up glyphs.")
         classes = draw_glyphs()
         hold_out = classes.groups[-4:]
-    family = few_shot_families(classes, hold_out, ways=arguments.ways)
     print(
         f"{arguments.ways}-way 1-shot, held out {', '.join(hold_out)}, {arguments.cpu_s:g} CPU-s each, "
         f"{arguments.tasks} tasks"
     )
-    print(f"{'learner':34}{'accuracy %':>16}{'paper %':>9}{'updates':>9}{'ms/update':>11}")
+    print(f"{'learner':34}{'ways':>5}{'accuracy %':>16}{'paper %':>9}{'updates':>9}{'ms/update':>11}")
     rows = []
     for name in arguments.learners or CONTESTANTS:
-        contestant = CONTESTANTS[name]
+        recipe = CONTESTANTS[name].recipe
         started = time.process_time()
-        learner = train_for(
-            contestant.recipe, classes, hold_out, ways=arguments.ways, cpu_s=arguments.cpu_s, seed=arguments.seed
-        )
+        learner = train_for(recipe, classes, hold_out, ways=arguments.ways, cpu_s=arguments.cpu_s, seed=arguments.seed)
         spent = time.process_time() - started
-        mean, half = interval(accuracies(learner, family, tasks=arguments.tasks))
-        per_update = 1_000 * spent / learner.num_updates
-        paper = contestant.paper if arguments.ways == 5 else "–"
-        print(f"{name:34}{mean:9.2f} ± {half:4.2f}{paper:>9}{learner.num_updates:9}{per_update:11.0f}", flush=True)
-        rows.append(
-            {"learner": name, "accuracy": mean, "interval": half, "updates": learner.num_updates, "cpu_s": spent}
-        )
+        for ways in (arguments.ways, *(arguments.also_ways if recipe.training_ways else ())):
+            family = few_shot_families(classes, hold_out, ways=ways)
+            rows.append(_scored(name, learner, family, tasks=arguments.tasks, cpu_s=spent))
     return rows
+
+
+def _scored(name: str, learner: FewShotLearner, family: ImageFamily, *, tasks: int, cpu_s: float) -> dict[str, Any]:
+    """Score a learner on held-out tasks and print its line."""
+    mean, half = interval(accuracies(learner, family, tasks=tasks))
+    paper, per_update = CONTESTANTS[name].paper if family.ways == 5 else "–", 1_000 * cpu_s / learner.num_updates
+    print(
+        f"{name:34}{family.ways:5}{mean:9.2f} ± {half:4.2f}{paper:>9}{learner.num_updates:9}{per_update:11.0f}",
+        flush=True,
+    )
+    found = {"learner": name, "ways": family.ways, "accuracy": mean, "interval": half}
+    return {**found, "updates": learner.num_updates, "cpu_s": cpu_s}
 
 
 def one_shot_errors(policy: FewShotPolicy, classes: ImageClasses, *, ways: int, runs: int) -> dict[str, Tensor]:
@@ -345,6 +350,9 @@ def main() -> None:
     learners = parser.add_argument_group("learners")
     learners.add_argument("--cpu-s", type=float, default=300.0, help="training time of each")
     learners.add_argument("--ways", type=int, default=5)
+    learners.add_argument(
+        "--also-ways", type=int, nargs="+", default=[], help="score learners that take any number of ways at these too"
+    )
     learners.add_argument("--hold-out", nargs="+", default=["Korean", "Tagalog"])
     learners.add_argument("--learners", nargs="+", choices=list(CONTESTANTS))
     alphabets = parser.add_argument_group("alphabets")
