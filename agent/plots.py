@@ -35,6 +35,9 @@ FEWEST_STEPS_SHOWN = 1000
 LOWEST_SCORE_SHOWN = -1.0
 """Scores below leave the picture: before it has learned, a step of adaptation can throw a regression far off."""
 
+FIRST_ROOM = 4.0
+"""Room about the latest evaluation for the first one, in units of the latest one's own range."""
+
 TERMINAL_PANEL_HEIGHT = 11
 TERMINAL_PANEL_MIN_WIDTH = 56
 TICK_WIDTH = 8
@@ -173,9 +176,8 @@ def _page(curves: Sequence[FamilyCurves], *, metric: CurveMetric, axis: XAxis, t
 
 
 def _caption(metric: CurveMetric) -> str:
-    scale = "score 0: random actions, 1: reference. " if metric is CurveMetric.EVAL_SCORE else ""
-    adaptation = "held-out return by episode of the trial, or by shots"
-    return f"{scale}Bands and bars: one standard error. Right of each: {adaptation}."
+    scale = "score 0: random, 1: reference. " if metric is CurveMetric.EVAL_SCORE else ""
+    return f"{scale}Bands and bars: one standard error. Right: held-out return by episode or shots."
 
 
 def _draw_card(card: SubFigure, family: FamilyCurves, *, metric: CurveMetric, axis: XAxis) -> None:
@@ -201,7 +203,7 @@ def _draw_curve(axes: Axes, family: FamilyCurves, *, metric: CurveMetric, axis: 
             axes, points, axis=axis, colour=line_colour(index, len(lines)), label=_line_label(family, metric, label)
         )
     if metric is CurveMetric.EVAL_SCORE:
-        _mark_score_scale(axes)
+        _mark_score_scale(axes, highest=max(point.point.value for points in lines.values() for point in points))
     if axis is XAxis.ENV_STEPS:
         furthest = max(point.env_steps for points in lines.values() for point in points)
         axes.set_xlim(0, 1.04 * max(furthest, FEWEST_STEPS_SHOWN))
@@ -224,10 +226,10 @@ def _draw_line(axes: Axes, points: Sequence[StoredCurvePoint], *, axis: XAxis, c
     axes.plot(x[-1:], values[-1:], color=colour, marker="o", markersize=4.5, clip_on=False, zorder=4)
 
 
-def _mark_score_scale(axes: Axes) -> None:
-    """Draw where random actions and the reference score, when the curve comes near."""
+def _mark_score_scale(axes: Axes, *, highest: float) -> None:
+    """Draw where random actions and the reference score, when the curve comes near; a wide band may leave the axes."""
     low, high = axes.get_ylim()
-    axes.set_ylim(max(min(low, -0.13), LOWEST_SCORE_SHOWN), max(high, 1.13))
+    axes.set_ylim(max(min(low, -0.13), LOWEST_SCORE_SHOWN), max(min(high, highest + 1.0), 1.13))
     _mark_level(axes, 0.0, "random", is_above=False)
     _mark_level(axes, 1.0, "reference", is_above=True)
 
@@ -258,6 +260,7 @@ def _draw_adaptation(axes: Axes, family: FamilyCurves) -> None:
         _draw_episodes(axes, family, family.first_episodes, colour=FAINT, label="first", is_hollow=True)
     _draw_episodes(axes, family, family.latest_episodes, colour=VERMILION, label="latest", is_hollow=False)
     _tick_episodes(axes, family)
+    _keep_in_view(axes, family)
     if family.random_episode_return is not None:
         axes.axhline(family.random_episode_return, **LEVEL_STYLE, label="random")
     axes.legend(
@@ -293,6 +296,17 @@ def _draw_episodes(
         capsize=2,
         label=label,
     )
+
+
+def _keep_in_view(axes: Axes, family: FamilyCurves) -> None:
+    """Let the first evaluation leave the picture where it lies far off: before it has learned, adapting can do harm."""
+    values = [point.point.value for point in family.latest_episodes if math.isfinite(point.point.value)]
+    if not values:
+        return
+    values += [] if family.random_episode_return is None else [family.random_episode_return]
+    room = FIRST_ROOM * ((max(values) - min(values)) or abs(values[0]) or 1.0)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, min(values) - room), min(high, max(values) + room))
 
 
 def _place(family: FamilyCurves, point: StoredCurvePoint) -> int:

@@ -265,7 +265,17 @@ def _show_version(out: Console, version: Initialization) -> None:
     if version.scores:
         out.print(_scores_table(version.scores))
     for key, value in version.provenance.items():
-        out.print(f"{key}: {value}", markup=False)
+        if key != "few_shot":
+            out.print(f"{key}: {value}", markup=False)
+    for family, described in version.provenance.get("few_shot", {}).items():
+        out.print(f"few-shot {family}: {_few_shot_text(described)}", markup=False)
+
+
+def _few_shot_text(described: dict[str, Any]) -> str:
+    """A few-shot family's part of a version: ``prototypical, 5 ways, 1,240 updates, weights slow``."""
+    meta = described["meta"]
+    ways = f", {meta['shapes']['output_size']} ways" if meta["shapes"]["is_classification"] else ""
+    return f"{meta['learner']}{ways}, {meta['num_updates']:,} updates, weights {described['origin']}"
 
 
 def _scores_table(scores: Sequence[FamilyScore]) -> Any:

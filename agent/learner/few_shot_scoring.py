@@ -20,7 +20,7 @@ from envs.family import Split
 from envs.few_shot.returns import charted_shots, task_returns, with_shots
 from envs.few_shot.tasks import FewShotBatch, FewShotFamily
 
-TASKS_AT_ONCE = 16
+TASKS_AT_ONCE = 8
 NUM_SAMPLES = 10
 """Solutions drawn of each task to see how far they differ."""
 

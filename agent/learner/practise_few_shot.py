@@ -12,6 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from agent.learner.few_shot_scoring import adapted_returns
@@ -26,6 +27,10 @@ from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, Learne
 
 PROBED_TASKS = 16
 """Tasks that are answered before they are learned from, at a slice's beginning: the return that is charted."""
+
+PROBED_AT_ONCE = 4
+PROBED_SHARE = 0.1
+"""Share of a slice after which no more tasks are answered: adapting takes some learners fifty steps a task."""
 
 NOT_LOSSES = frozenset({"accuracy"})
 """What an update tells beside losses; the trial return is charted instead."""
@@ -64,10 +69,7 @@ def practise_few_shot(session: LearnerSession, family: Family, *, reason: str) -
     name, tasks = learner_name(family), session.few_shot.training_tasks_of(family)
     learner, num_tasks = session.few_shot.learner_of(family, name), session.few_shot.recipe_of(family).tasks_per_update
     first_task = session.next_task.get(name, 0)
-    probe = session.few_shot.tasks_of(family).sample(
-        PROBED_TASKS, split=Split.TRAINING, first_task=first_task, device=session.device
-    )
-    work = _Slice(returns=adapted_returns(learner, probe))
+    work = _Slice(returns=_probe(session, family, learner, first_task))
     while True:
         try:
             session.heartbeat.beat_or_give_up()
@@ -93,6 +95,21 @@ def practise_few_shot(session: LearnerSession, family: Family, *, reason: str) -
         "meta_updates": work.updates,
         "trial_return": float(work.returns.mean()),
     }
+
+
+def _probe(session: LearnerSession, family: Family, learner: FewShotLearner, first_task: int) -> Tensor:
+    """[n] returns of the training tasks that come next, before they are learned from."""
+    tasks, began = session.few_shot.tasks_of(family), time.monotonic()
+    returns = []
+    for offset in range(0, PROBED_TASKS, PROBED_AT_ONCE):
+        batch = tasks.sample(
+            PROBED_AT_ONCE, split=Split.TRAINING, first_task=first_task + offset, device=session.device
+        )
+        returns.append(adapted_returns(learner, batch))
+        session.heartbeat.beat()
+        if time.monotonic() - began >= PROBED_SHARE * session.settings.practise.slice_s:
+            break
+    return torch.cat(returns)
 
 
 def is_finite(learner: FewShotLearner) -> bool:
