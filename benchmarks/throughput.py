@@ -1,16 +1,21 @@
 """How fast RL² trains: environment steps a second, rollout and update apart, and as a ratio to a peer in the same run.
 
-- learnd on 5-arm bandits (tensor-native) by hidden size and trial length, and on the varied CartPole through a worker.
-- sb3-contrib's RecurrentPPO on CartPole: an LSTM shared by actor and critic, 16 environments, 128 steps each, at the
-  sizes and epochs given. Its steps are collected and trained on as by its own `learn`.
-- The same training in compiled JAX (`benchmarks.jax_bandits`) on 5-arm bandits, beside learnd with as many trials and
-  minibatches, without reads (the same algorithm) and with them.
+- `bandits`: learnd on 5-arm bandits (tensor-native) by hidden size and trial length, with the shipped settings.
+- `cartpole`: sb3-contrib's RecurrentPPO on CartPole (an LSTM shared by actor and critic, 16 environments, 128 steps
+  each, four minibatches an epoch; its steps are collected and trained on as by its own `learn`), beside learnd on
+  varied CartPoles, trials of 3 episodes of at most 200 steps. Theirs are Gymnasium environments stepped one by one.
+  Ours are tensors, 256 side by side, four minibatches an epoch, without reads (a recurrent core alone, like theirs)
+  and with them; and Gymnasium environments stepped by a worker, 64 side by side, with the shipped settings.
+- `jax`: the same training in compiled JAX (`benchmarks.jax_bandits`) on 5-arm bandits, beside learnd with as many
+  trials and minibatches, without reads (the same algorithm) and with them.
+- `cores`: one process of two threads, and two of one thread, by the clock: of use on an idle machine alone.
 
 One core (one thread; the worker's processor time counts), steps per CPU-second first: wall time on shared machines says
 more of the neighbours. Without sb3-contrib (`pip install learnd[bench]`) or JAX (`learnd[jax]`, or `--jax-python` with
 an interpreter that has it) that peer is left out and said to be.
 
-Run: ``python -m benchmarks.throughput [--hidden 64 128 256] [--lengths 10 100 1000] [--seconds 10] [--json FILE]``.
+Run: ``python -m benchmarks.throughput [PART …] [--hidden 64 128 256] [--lengths 10 100 1000] [--seconds 10]
+[--json FILE]``.
 """
 
 from __future__ import annotations
@@ -18,8 +23,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import multiprocessing
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,13 +41,18 @@ from agent.rl2.learner import RL2Learner
 from agent.rl2.rollout import collect_trials
 from agent.rl2.trials import num_env_steps
 from benchmarks.jax_bandits import JAX_HINT, Peer, jax_rate
-from envs.default_stream import default_stream
-from envs.family import FamilySpec, Split
+from envs.default_stream import VARIED_CARTPOLE, default_stream
+from envs.family import FamilySource, FamilySpec, Split
 from envs.registry import open_tasks
 
 STEPS_PER_BATCH = 25_600
 PEER_ENVIRONMENTS = 16
 PEER_STEPS = 128
+MINIBATCHES = 4
+TENSOR_TRIALS = 256
+WORKER_TRIALS = 64
+EPOCHS = (2, 4)
+PARTS = ("bandits", "cartpole", "jax", "cores")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +168,7 @@ def peer_rate(*, hidden_size: int, num_epochs: int, seconds: float) -> Rate:
         make_vec_env("CartPole-v1", n_envs=PEER_ENVIRONMENTS),
         n_steps=PEER_STEPS,
         n_epochs=num_epochs,
-        batch_size=PEER_ENVIRONMENTS * PEER_STEPS // 4,
+        batch_size=PEER_ENVIRONMENTS * PEER_STEPS // MINIBATCHES,
         policy_kwargs={
             "lstm_hidden_size": hidden_size,
             "shared_lstm": True,
@@ -229,28 +241,82 @@ def jax_ratios(rates: list[Rate]) -> dict[str, float]:
     return found
 
 
-def measure(hidden_sizes: list[int], lengths: list[int], *, seconds: float, console: Console) -> list[Rate]:
-    """Every rate, one after another."""
-    by_name = {spec.name: spec for spec in default_stream()}
+def bandit_rates(hidden_size: int, lengths: list[int], *, seconds: float) -> list[Rate]:
+    """Bandits of these many pulls, with the shipped settings."""
+    config = RL2Config(hidden_size=hidden_size, input_size=hidden_size)
+    bandits = _family("bandits")
+    return [
+        learnd_rate(
+            replace(bandits, episodes_per_trial=length),
+            config,
+            num_trials=max(16, STEPS_PER_BATCH // length),
+            seconds=seconds,
+            label=f"bandits, {length} pulls",
+        )
+        for length in lengths
+    ]
+
+
+def cartpole_rates(hidden_size: int, num_epochs: int, *, seconds: float) -> list[Rate]:
+    """RecurrentPPO where it is installed, and learnd beside it."""
+    gymnasium = _family("cartpole")
+    tensors = FamilySpec(
+        name="cartpole",
+        source=FamilySource.TENSOR,
+        entry=VARIED_CARTPOLE,
+        episodes_per_trial=gymnasium.episodes_per_trial,
+        max_episode_steps=gymnasium.max_episode_steps,
+    )
+    shipped = RL2Config(hidden_size=hidden_size, input_size=hidden_size, num_epochs=num_epochs)
+    large = replace(shipped, critic_size=hidden_size, max_minibatches=MINIBATCHES, minibatch_steps=1)
+    ways = (
+        ("tensors, no reads", tensors, replace(large, reads=False), TENSOR_TRIALS),
+        ("tensors", tensors, large, TENSOR_TRIALS),
+        ("worker", gymnasium, shipped, WORKER_TRIALS),
+    )
+    rates = [
+        learnd_rate(spec, config, num_trials=num_trials, seconds=seconds, label=f"CartPole, {way}, {num_epochs} epochs")
+        for way, spec, config, num_trials in ways
+    ]
+    if importlib.util.find_spec("sb3_contrib"):
+        rates.append(peer_rate(hidden_size=hidden_size, num_epochs=num_epochs, seconds=seconds))
+    return rates
+
+
+def core_rates(seconds: float) -> dict[str, float]:
+    """Trained steps a second by the clock on bandits of 10 pulls, H 64: one process of two threads, two of one."""
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as processes:
+        together = sum(processes.map(_wall_rate, (1, 1), (seconds, seconds)))
+        threaded = processes.submit(_wall_rate, 2, seconds).result()
+        alone = processes.submit(_wall_rate, 1, seconds).result()
+    return {"one process of one thread": alone, "one of two threads": threaded, "two of one thread": together}
+
+
+def _wall_rate(num_threads: int, seconds: float) -> float:
+    torch.set_num_threads(num_threads)
+    [rate] = bandit_rates(64, [10], seconds=seconds)
+    return rate.steps / rate.wall_s
+
+
+def _family(name: str) -> FamilySpec:
+    return next(spec for spec in default_stream() if spec.name == name)
+
+
+def measure(arguments: argparse.Namespace, console: Console) -> list[Rate]:
+    """Every rate that was asked for, one after another."""
     rates = []
-    for hidden_size in hidden_sizes:
-        config = RL2Config(hidden_size=hidden_size, input_size=hidden_size)
-        for length in lengths:
-            console.print(f"bandits, hidden size {hidden_size}, {length} pulls …")
-            spec = replace(by_name["bandits"], episodes_per_trial=length)
-            num_trials = max(16, STEPS_PER_BATCH // length)
-            label = f"bandits, {length} pulls"
-            rates.append(learnd_rate(spec, config, num_trials=num_trials, seconds=seconds, label=label))
-        console.print(f"CartPole, hidden size {hidden_size} …")
-        cartpole = by_name["cartpole"]
-        for num_epochs in (2, 4):
-            cut = replace(config, num_epochs=num_epochs)
-            label = f"CartPole (varied), {num_epochs} epochs"
-            rates.append(learnd_rate(cartpole, cut, num_trials=64, seconds=seconds, label=label))
-            if importlib.util.find_spec("sb3_contrib"):
-                rates.append(peer_rate(hidden_size=hidden_size, num_epochs=num_epochs, seconds=seconds))
-    if not importlib.util.find_spec("sb3_contrib"):
-        console.print("sb3-contrib is not installed (pip install learnd[bench]): no peer in this run")
+    for hidden_size in arguments.hidden:
+        console.print(f"hidden size {hidden_size} …")
+        if "cartpole" in arguments.parts:
+            for num_epochs in arguments.epochs:
+                rates += cartpole_rates(hidden_size, num_epochs, seconds=arguments.seconds)
+        if "jax" in arguments.parts:
+            for pulls in (10, 100):
+                rates += bandits_beside_jax(
+                    hidden_size, pulls, seconds=arguments.seconds, jax_python=arguments.jax_python
+                )
+        if "bandits" in arguments.parts:
+            rates += bandit_rates(hidden_size, arguments.lengths, seconds=arguments.seconds)
     return rates
 
 
@@ -260,35 +326,49 @@ def ratios(rates: list[Rate]) -> dict[str, float]:
     for peer in (rate for rate in rates if rate.name.startswith("RecurrentPPO")):
         for own in (rate for rate in rates if rate.name.startswith("learnd CartPole")):
             if (own.hidden_size, own.num_epochs) == (peer.hidden_size, peer.num_epochs):
-                key = f"hidden size {own.hidden_size}, {own.num_epochs} epochs"
+                key = f"hidden size {own.hidden_size}, {own.name.removeprefix('learnd CartPole, ')}"
                 found[key] = round(own.per_cpu_s / peer.per_cpu_s, 2)
     return found
 
 
-def main() -> None:
-    """Measure, print, and write where asked."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--hidden", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--lengths", type=int, nargs="+", default=[10, 100, 1000])
+    parser.add_argument("--epochs", type=int, nargs="+", default=list(EPOCHS), help="on CartPole")
     parser.add_argument("--seconds", type=float, default=10.0, help="CPU-seconds for each rate")
     parser.add_argument("--jax-python", default=sys.executable, help="an interpreter that has jax and optax")
     parser.add_argument("--json", type=Path, help="write the report here too")
     arguments = parser.parse_args()
+    unknown = set(arguments.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
+    arguments.parts = arguments.parts or list(PARTS)
+    return arguments
+
+
+def main() -> None:
+    """Measure, print, and write where asked."""
+    arguments = _arguments()
     torch.set_num_threads(1)
-    rates = measure(arguments.hidden, arguments.lengths, seconds=arguments.seconds, console=Console(stderr=True))
-    for hidden_size in arguments.hidden:
-        for pulls in (10, 100):
-            rates += bandits_beside_jax(hidden_size, pulls, seconds=arguments.seconds, jax_python=arguments.jax_python)
+    rates = measure(arguments, Console(stderr=True))
+    cores = core_rates(arguments.seconds) if "cores" in arguments.parts else {}
     found, found_jax = ratios(rates), jax_ratios(rates)
     console = Console()
-    console.print("ratio of learnd to RecurrentPPO, CartPole:", found or "no peer")
-    console.print("ratio of learnd to compiled JAX, bandits:", found_jax or f"no peer: {JAX_HINT}")
+    if "cartpole" in arguments.parts:
+        console.print("ratio to RecurrentPPO, CartPole:", found or "sb3-contrib is not here: pip install learnd[bench]")
+    if "jax" in arguments.parts:
+        console.print("ratio to compiled JAX, bandits:", found_jax or f"no peer: {JAX_HINT}")
+    if cores:
+        console.print("trained steps a second by the clock:", {name: round(rate) for name, rate in cores.items()})
     table = Table("what", "hidden size", "trained steps / CPU-s", "rollout steps / CPU-s", "update steps / CPU-s")
     for rate in rates:
         parts = (rate.per_cpu_s, rate.steps / rate.rollout_cpu_s, rate.steps / rate.update_cpu_s)
         table.add_row(rate.name, str(rate.hidden_size), *(f"{part:,.0f}" for part in parts))
     console.print(table)
-    report: dict[str, Any] = {"ratios": found, "jax_ratios": found_jax, "rates": [asdict(rate) for rate in rates]}
+    report: dict[str, Any] = {"ratios": found, "jax_ratios": found_jax, "cores": cores}
+    report["rates"] = [asdict(rate) for rate in rates]
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
 

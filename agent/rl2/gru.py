@@ -127,7 +127,7 @@ def _slopes(before: Tensor, gates: Tensor, candidate: Tensor, *, out: Tensor) ->
     Returns:
         [S, B, H] the slope of what the input adds to n.
     """
-    r, z, n = gates.unflatten(-1, (3, -1)).unbind(2)
+    r, z, n = gates.view(*gates.shape[:-1], 3, -1).unbind(2)
     slope_r, slope_z, slope_c = out.unbind(2)
     rest = 1.0 - z
     slope_n = torch.addcmul(rest, rest * n, n, value=-1.0)
