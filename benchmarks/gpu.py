@@ -63,7 +63,7 @@ FAMILIES = {
 SMOKE_FAMILIES = {
     "bandits 10": FAMILIES["bandits 10"],
     "MDPs 2": _family(TABULAR_MDPS, 2),
-    "CartPole 2×10": _family(VARIED_CARTPOLE, 2, steps=10),
+    "CartPole 2×50": _family(VARIED_CARTPOLE, 2, steps=50),
 }
 
 
@@ -138,25 +138,41 @@ class Trainer:
         self._step: CapturedMinibatchStep | None = None
         if row.is_captured:
             self._rollout = CapturedRollout(self.learner.policy, self._tasks, generator=self.learner.generator)
-            self._step = CapturedMinibatchStep(self.learner)
+            self._step = CapturedMinibatchStep(self.learner, num_steps=self._rollout.num_steps)
         self._first_task = 0
 
     def on_stream(self) -> AbstractContextManager[object]:
         """The trainer's own stream, where there are streams."""
         return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
 
-    def iterate(self) -> TrialBatch:
+    def iterate(self) -> None:
         """Collect a trial batch and learn from it, rollout and update on the clock."""
         with self.on_stream():
             began = self._now()
-            trials = self._collect()
+            trials = self.collect()
             collected = self._now()
-            self.learner.update(FAMILY, trials, minibatch_step=self._step)
+            self.learn(trials)
             self.rollout_s += collected - began
             self.update_s += self._now() - collected
             self.steps += num_env_steps(trials)
+
+    def collect(self) -> TrialBatch:
+        """Play one trial in each of the next B tasks."""
+        first_task = self._first_task
         self._first_task += self._tasks.num_trials
-        return trials
+        if self._rollout is not None:
+            return self._rollout.collect(first_task)
+        return collect_trials(
+            self.learner.policy,
+            self._tasks,
+            first_task=first_task,
+            split=Split.TRAINING,
+            generator=self.learner.generator,
+        )
+
+    def learn(self, trials: TrialBatch) -> None:
+        """Learn from a trial batch."""
+        self.learner.update(FAMILY, trials, minibatch_step=self._step)
 
     def start_clock(self) -> None:
         """Forget what the first iterations took."""
@@ -165,17 +181,6 @@ class Trainer:
     def close(self) -> None:
         """Release the tasks."""
         self._tasks.close()
-
-    def _collect(self) -> TrialBatch:
-        if self._rollout is not None:
-            return self._rollout.collect(self._first_task)
-        return collect_trials(
-            self.learner.policy,
-            self._tasks,
-            first_task=self._first_task,
-            split=Split.TRAINING,
-            generator=self.learner.generator,
-        )
 
     def _now(self) -> float:
         """The time once this trainer's stream has done its work; other streams go on."""
@@ -234,13 +239,17 @@ def _train_until(trainer: Trainer, end: float) -> None:
 
 
 def disagreement(spec: FamilySpec, row: Row, *, device: torch.device) -> str | None:
-    """How recorded training differs from eager training of the same seed; None if it does not."""
+    """How recorded training differs from eager training of the same seed; None if it does not.
+
+    Recorded rollouts go on drawing after the last trial is over, so both begin each rollout and each update anew from
+    the same random state.
+    """
     eager, recorded = (
         Trainer(spec, replace(row, is_captured=flag, num_learners=1), device=device, seed=0) for flag in (False, True)
     )
     try:
         for iteration in range(NUM_WARM_UP):
-            played, replayed = eager.iterate(), recorded.iterate()
+            played, replayed = (_iterate_from(trainer, seed=iteration) for trainer in (eager, recorded))
             valid = played.is_valid
             found = replayed.action[: played.num_steps][valid]
             if not torch.equal(played.action[valid], found):
@@ -252,6 +261,15 @@ def disagreement(spec: FamilySpec, row: Row, *, device: torch.device) -> str | N
         eager.close()
         recorded.close()
     return None if worst <= TOLERANCE else f"parameters differ by up to {worst:.2g}"
+
+
+def _iterate_from(trainer: Trainer, *, seed: int) -> TrialBatch:
+    with trainer.on_stream():
+        trainer.learner.generator.manual_seed(seed)
+        trials = trainer.collect()
+        trainer.learner.generator.manual_seed(seed)
+        trainer.learn(trials)
+    return trials
 
 
 def rows(arguments: argparse.Namespace, families: dict[str, FamilySpec]) -> Iterator[Row]:

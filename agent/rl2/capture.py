@@ -12,16 +12,16 @@ buffers that are mixed up are found there by a test, as they would be on CUDA.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from dataclasses import fields, is_dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from agent.rl2.learner import Minibatch, RL2Learner
-from agent.rl2.policy import RL2Policy
+from agent.rl2.policy import PolicyInput, RL2Policy
 from agent.rl2.rollout import Played, Rollout, sort_out
 from agent.rl2.trials import TrialBatch
 from envs.family import Split
@@ -30,6 +30,9 @@ from envs.task_batch import TaskBatch
 
 NUM_EAGER_RUNS = 3
 """Runs before the recording: libraries set themselves up in their first, and the optimiser makes its state."""
+
+NUM_LENGTHS = 4
+"""Lengths that minibatches are padded to."""
 
 Result = TypeVar("Result")
 
@@ -123,7 +126,8 @@ class CapturedRollout:
                 f"without capturing"
             )
         self._policy, self._tasks, self._generator, self._split = policy, tasks, generator, split
-        self._num_steps = tasks.max_episode_steps * tasks.spec.episodes_per_trial
+        self.num_steps = tasks.max_episode_steps * tasks.spec.episodes_per_trial
+        """T of the longest trial."""
         self._first_task = torch.zeros((), dtype=torch.int64, device=tasks.device)
         self._program = CapturedProgram(self._play, device=tasks.device, generators=[generator])
 
@@ -142,42 +146,71 @@ class CapturedRollout:
             generator=self._generator,
             may_ask=False,
         )
-        for _step in range(self._num_steps):
+        for _step in range(self.num_steps):
             rollout.step()
         return rollout.played()
 
 
 class CapturedMinibatchStep:
-    """What :meth:`RL2Learner.update` takes as its ``minibatch_step``: one program for each family and shape.
+    """What :meth:`RL2Learner.update` takes as its ``minibatch_step``: a handful of programs for each family.
+
+    Minibatches are cut to their longest trial, so their lengths differ from one to the next. Each is padded again, to
+    the next quarter of the longest trial there can be: four programs hold them all, and padding changes nothing.
 
     It holds for the learner's parameters and optimiser as they stand: make another after ``load_initialization``.
 
     Args:
         learner: whose steps are captured.
+        num_steps: T of the longest trial.
     """
 
-    def __init__(self, learner: RL2Learner) -> None:
+    def __init__(self, learner: RL2Learner, *, num_steps: int) -> None:
         self._learner = learner
-        self._programs: dict[tuple[Any, ...], tuple[Minibatch, CapturedProgram[Tensor]]] = {}
+        self._num_steps = num_steps
+        self._programs: dict[tuple[str, int, int], tuple[Minibatch, CapturedProgram[Tensor]]] = {}
 
     def __call__(self, name: str, spaces: SpacePair, minibatch: Minibatch) -> Tensor:
         """Take one step of the optimiser; what comes back holds until the next."""
-        key = (name, *(tuple(tensor.shape) for tensor in tensors_of(minibatch)))
+        num_steps, num_trials = minibatch.is_valid.shape
+        quarters = math.ceil(NUM_LENGTHS * num_steps / self._num_steps)
+        padded_steps = max(num_steps, math.ceil(self._num_steps * quarters / NUM_LENGTHS))
+        key = (name, padded_steps, num_trials)
         if key not in self._programs:
-            self._programs[key] = self._program_of(name, spaces, minibatch)
+            self._programs[key] = self._program_of(name, spaces, _padding_for(minibatch, padded_steps))
         held, program = self._programs[key]
-        copy_tensors(minibatch, into=held)
+        held.is_valid.zero_()
+        for source, target in zip(tensors_of(minibatch), tensors_of(held), strict=True):
+            (target[:num_steps] if target.ndim else target).copy_(source)
         return program()
 
-    def _program_of(
-        self, name: str, spaces: SpacePair, minibatch: Minibatch
-    ) -> tuple[Minibatch, CapturedProgram[Tensor]]:
-        held = deepcopy(minibatch)
-
+    def _program_of(self, name: str, spaces: SpacePair, held: Minibatch) -> tuple[Minibatch, CapturedProgram[Tensor]]:
         def program() -> Tensor:
             return self._learner.minibatch_step(name, spaces, held)
 
         return held, CapturedProgram(program, device=self._learner.device)
+
+
+def _padding_for(minibatch: Minibatch, num_steps: int) -> Minibatch:
+    """Padding alone, of as many trials as a minibatch has and of more steps."""
+
+    def empty(values: Tensor) -> Tensor:
+        return values.new_zeros(num_steps, *values.shape[1:])
+
+    inputs = minibatch.inputs
+    return Minibatch(
+        inputs=PolicyInput(
+            observation=empty(inputs.observation),
+            previous_action=empty(inputs.previous_action),
+            context=empty(inputs.context),
+            read=None if inputs.read is None else empty(inputs.read),
+        ),
+        action=empty(minibatch.action),
+        log_prob=empty(minibatch.log_prob),
+        is_valid=empty(minibatch.is_valid),
+        advantage=empty(minibatch.advantage),
+        normalised_return=empty(minibatch.normalised_return),
+        entropy_coefficient=torch.zeros_like(minibatch.entropy_coefficient),
+    )
 
 
 def tensors_of(value: object) -> Iterator[Tensor]:

@@ -146,7 +146,7 @@ def sort_out(policy: RL2Policy, played: Played) -> TrialBatch:
 def _cut_features(policy: RL2Policy, played: Played, cut: Tensor) -> Tensor:
     """[C, Y] what a critic judges the true last observations of cut episodes by."""
     inputs, hidden = played.final_inputs, played.final_hidden
-    if inputs is None or hidden is None:
+    if inputs is None or hidden is None or len(cut) == 0:
         config = policy.config
         return played.reward.new_empty(0, config.hidden_size + config.input_size)
     if len(hidden) != len(cut):
