@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.errors import CommandError, unknown_name_error
-from agent.learners.registry import ALIASES, LEARNERS, canonical_name
+from agent.learners.registry import ALIASES, CLASSIFIERS, LEARNERS, canonical_name
 from agent.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,9 +18,12 @@ RL2 = "rl2"
 
 def is_few_shot_entry(entry: str, few_shot: str | None) -> bool:
     """Whether ENTRY names few-shot tasks: a built-in family of them, or images by class."""
+    from envs.default_stream import TENSOR_FAMILIES
     from envs.few_shot.declared import FEW_SHOT_ENTRIES
 
-    return few_shot is not None or entry in FEW_SHOT_ENTRIES or Path(entry).expanduser().exists()
+    if few_shot is not None or entry in FEW_SHOT_ENTRIES:
+        return True
+    return entry not in TENSOR_FAMILIES and Path(entry).expanduser().exists()
 
 
 def refuse_options(entry: str, options: Mapping[str, Any], why: str) -> None:
@@ -78,14 +81,15 @@ def _check_learner(entry: str, learner: str) -> None:
     if canonical_name(learner) not in LEARNERS:
         known = sorted({*LEARNERS, *ALIASES} - set(ALIASES.values()))
         raise unknown_name_error(operation="choosing learner", subject=learner, kind="few-shot learner", known=known)
-    from agent.errors import AgentError
-    from agent.learners.recipes import TaskKind, recipe_for
     from envs.few_shot.declared import is_regression
 
-    try:
-        recipe_for(canonical_name(learner), TaskKind.REGRESSION if is_regression(entry) else TaskKind.IMAGES)
-    except AgentError as error:
-        raise CommandError(operation="choosing learner", subject=learner, found=error.found, hint=error.hint) from error
+    if is_regression(entry) and canonical_name(learner) in CLASSIFIERS:
+        raise CommandError(
+            operation="choosing learner",
+            subject=learner,
+            found="it does not learn regression.",
+            hint=f"What does: {', '.join(sorted(LEARNERS.keys() - CLASSIFIERS))}.",
+        )
 
 
 def shapes_text(spaces: Mapping[str, Any]) -> str:

@@ -50,6 +50,9 @@ LEARNERS: dict[str, LearnerEntry] = {
     "prototypical": LearnerEntry(module="prototypical", learner="PrototypicalLearner", config="PrototypicalConfig"),
     "versa": LearnerEntry(module="versa", learner="VersaLearner", config="VersaConfig"),
 }
+CLASSIFIERS = frozenset({"prototypical", "matching"})
+"""Learners that learn no regression."""
+
 ALIASES = {"protonet": "prototypical"}
 """Other names that people know a learner by."""
 

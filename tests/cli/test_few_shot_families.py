@@ -13,7 +13,8 @@ from agent.cli.few_shot_families import shapes_text
 from agent.learner.few_shot_learners import VERSION_KEY, as_part
 from agent.learners.embeddings import EmbeddingConfig
 from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
-from agent.learners.registry import ALIASES, LEARNERS
+from agent.learners.recipes import RECIPES, TaskKind
+from agent.learners.registry import ALIASES, CLASSIFIERS, LEARNERS
 from agent.settings import FewShotLearnerName
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.tasks import FewShotShapes
@@ -34,6 +35,11 @@ def images(tmp_path: Path) -> Path:
 
 def test_the_settings_name_the_learners_that_there_are() -> None:
     assert {str(name) for name in FewShotLearnerName} == {*LEARNERS, *ALIASES} - set(ALIASES.values())
+
+
+def test_the_learners_that_learn_no_regression_have_no_recipe_for_it() -> None:
+    assert set(LEARNERS) - set(RECIPES[TaskKind.REGRESSION]) == CLASSIFIERS
+    assert set(LEARNERS) == set(RECIPES[TaskKind.IMAGES])
 
 
 def test_a_folder_of_images_is_fed_with_its_ways_shots_and_learner(empty: Learnd, images: Path) -> None:
@@ -99,7 +105,14 @@ def _publish(folder: DataFolder, *families: str) -> int:
     shapes = FewShotShapes(input_shape=(1, 20, 20), output_size=3, is_classification=True)
     config = PrototypicalConfig(embedding=EmbeddingConfig(channels=(8, 8)))
     tensors: dict[str, Any] = {}
-    described: dict[str, Any] = {"waves": {"name": "waves@9", "meta": {}, "entry": "sinusoids", "kwargs": {}}}
+    waves = {
+        "learner": "maml",
+        "num_updates": 3,
+        "shapes": FewShotShapes(input_shape=(1,), output_size=1, is_classification=False).to_json(),
+    }
+    described: dict[str, Any] = {
+        "waves": {"name": "waves@9", "meta": waves, "entry": "sinusoids", "kwargs": {}, "origin": "fast"}
+    }
     for number, family in enumerate(families):
         learner = PrototypicalLearner(shapes, config, generator=torch.Generator().manual_seed(number))
         tensors |= {k: v.numpy() for k, v in as_part(learner.initialization(), f"{family}@{number}").items()}
@@ -141,6 +154,7 @@ def test_a_published_version_answers_with_its_family_of_images(
     learnd: Learnd, filled: DataFolder, images: Path, tmp_path: Path
 ) -> None:
     version = _publish(filled, "glyphs")
+    assert "few-shot glyphs: prototypical, 3 ways, 0 updates, weights fast" in learnd("policy", "show").stdout
     by_number = ask(learnd, str(version), images)
     assert len(by_number["predictions"]) == 4
     assert set(by_number["predictions"][0]["probabilities"]) == {f"character{n:02d}" for n in range(4)}
