@@ -217,7 +217,7 @@ class RL2Learner:
     def _minibatches(self, lengths: Tensor) -> Iterator[tuple[Tensor, int]]:
         """Rows of whole trials of like length, in random order, each with the steps of its longest trial.
 
-        Their lengths and their order are fetched from the device together: it is waited for once an epoch.
+        Their lengths and their order are fetched from the device together, not one minibatch at a time.
         """
         num_trials = len(lengths)
         wanted = round(int(lengths.sum()) / self.config.minibatch_steps)
