@@ -83,14 +83,16 @@ def declared_family(invocation: Invocation, name: str, options: FamilyOptions) -
     from envs.default_stream import TENSOR_FAMILIES
     from envs.few_shot.declared import FEW_SHOT_ENTRIES
 
-    if name in FEW_SHOT_ENTRIES or Path(name).expanduser().exists():
+    if name in FEW_SHOT_ENTRIES:
         return _few_shot_family(name, options)
     if name in TENSOR_FAMILIES:
         return _environments(name, options)
-    known = _known_family(invocation, name)
-    if known is not None:
+    known, is_place = _known_family(invocation, name), Path(name).expanduser().exists()
+    if known is not None and not (is_place and options.of_any()):
         _refuse_options(name, options.of_any(), "it is known to the data folder as it is")
         return known
+    if is_place:
+        return _few_shot_family(name, options)
     if ":" in name or "-v" in name:
         return _environments(name, options)
     raise unknown_name_error(

@@ -20,7 +20,6 @@ from agent.foreground.run import LearningRun
 from agent.learners.registry import restore
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.image_classes import ink_extents, read_image_folder
-from memory.folder import DataFolder
 from tests.cli.conftest import Learnd
 from tests.learners.image_folders import write_images
 
@@ -211,9 +210,15 @@ def test_a_diverging_loss_is_an_error_that_says_so(empty: Learnd) -> None:
     assert "of update" in error["found"]
 
 
-def test_a_family_of_the_data_folder_is_known_by_its_name(learnd: Learnd, filled: DataFolder) -> None:
+def test_a_family_of_the_data_folder_is_known_by_its_name(
+    learnd: Learnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answer = learnd.json("learn", "rl2", "--family", "bandits", "--budget", "1u", *RL2)
     assert (answer["family"]["name"], answer["family"]["source"]) == ("bandits", "tensor")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bandits").mkdir()
+    assert learnd.json("learn", "rl2", "--family", "bandits", "--budget", "1u", *RL2)["family"]["entry"] != "bandits"
+    (tmp_path / "bandits").rmdir()
     error = learnd.json("learn", "rl2", "--family", "bandits", "--episodes", "2", "--budget", "1u", code=1)["error"]
     assert "--episodes does not apply" in error["found"]
 
