@@ -34,7 +34,7 @@ from typing import Any
 import psutil
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner
@@ -362,7 +362,7 @@ def main() -> None:
         console.print("ratio to compiled JAX, bandits:", found_jax or f"no peer: {JAX_HINT}")
     if cores:
         console.print("trained steps a second by the clock:", {name: round(rate) for name, rate in cores.items()})
-    table = Table("what", "hidden size", "trained steps / CPU-s", "rollout steps / CPU-s", "update steps / CPU-s")
+    table = Table(Column("what", no_wrap=True), "H", "trained steps / CPU-s", "rollout", "update")
     for rate in rates:
         parts = (rate.per_cpu_s, rate.steps / rate.rollout_cpu_s, rate.steps / rate.update_cpu_s)
         table.add_row(rate.name, str(rate.hidden_size), *(f"{part:,.0f}" for part in parts))
