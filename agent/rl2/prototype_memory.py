@@ -96,14 +96,16 @@ class PrototypeMemory:
             truncated=truncated,
             active=active,
         )
-        if ((terminated | truncated) & active).any():
-            self._move()
+        ended = (terminated | truncated) & active
+        # An accelerator is not asked whether any did: the answer costs more than the work.
+        if ended.device.type != "cpu" or ended.any():
+            self._move(ended)
 
-    def _move(self) -> None:
-        """Prototypes of the steps held now."""
+    def _move(self, ended: Bool[Tensor, " B"]) -> None:
+        """Prototypes of the steps held now, for the trials whose episode ended."""
         finished, returns = self._steps.values[..., 2], self._steps.returns
-        self._usual = (finished * returns).sum(1) / finished.sum(1).clamp(min=1.0)
-        is_better = (returns > self._usual.unsqueeze(-1)).to(returns.dtype)
+        usual = (finished * returns).sum(1) / finished.sum(1).clamp(min=1.0)
+        is_better = (returns > usual.unsqueeze(-1)).to(returns.dtype)
         actions = self._steps.actions
         if self._steps.action.kind is ActionKind.CONTINUOUS:
             is_up = (actions > 0).to(actions.dtype)
@@ -112,6 +114,9 @@ class PrototypeMemory:
         else:
             classes = torch.stack([finished * is_better, finished * (1.0 - is_better)], dim=1)
             members = classes.unsqueeze(-1) * actions.unsqueeze(1)
-        self._counts = members.sum(2)
+        counts = members.sum(2)
         sums = torch.einsum("bcmk,bmq->bckq", members, self._steps.keys)
-        self._prototypes = sums / self._counts.clamp(min=1.0).unsqueeze(-1)
+        prototypes = sums / counts.clamp(min=1.0).unsqueeze(-1)
+        self._usual = torch.where(ended, usual, self._usual)
+        self._counts = torch.where(ended.view(-1, 1, 1), counts, self._counts)
+        self._prototypes = torch.where(ended.view(-1, 1, 1, 1), prototypes, self._prototypes)
