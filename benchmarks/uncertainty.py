@@ -48,12 +48,12 @@ USUAL = {"waves": ("platipus", 5_000), "glyphs": ("versa", 500)}
 """Learner and updates of each family."""
 
 WAVES = Sinusoids(shots=10, queries=20, noise_std=0.3)
-Draw = Callable[[], FewShotBatch]
+Draw = Callable[[int], FewShotBatch]
 
 
 def held_out(family: FewShotFamily) -> Draw:
     """Its first held-out tasks."""
-    return lambda: family.sample(TASKS, split=Split.HELD_OUT, first_task=0)
+    return lambda num_tasks: family.sample(num_tasks, split=Split.HELD_OUT, first_task=0)
 
 
 def waves() -> tuple[FewShotFamily, dict[str, Draw]]:
@@ -69,7 +69,10 @@ def glyphs(data: Path | None) -> tuple[FewShotFamily, dict[str, Draw]]:
     """What is trained on, and what is asked."""
     options = GlyphOptions(ways=5, shots=1)
     family = family_of_images(draw_glyphs(GlyphConfig()), options, subject="glyphs")
-    asked: dict[str, Draw] = {"alike": held_out(family), "swapped pixels": lambda: _swapped(held_out(family)())}
+    asked: dict[str, Draw] = {
+        "alike": held_out(family),
+        "swapped pixels": lambda num_tasks: _swapped(held_out(family)(num_tasks)),
+    }
     place = data or Path(os.environ.get("LEARND_OMNIGLOT", "../shared/data/omniglot"))
     if place.exists():
         real = family_of_images(read_image_folder(place, size=84), ImageOptions(ways=5, shots=1), subject="omniglot")
@@ -123,12 +126,14 @@ def told_apart(unlike: Tensor, alike: Tensor) -> float:
     return float((difference > 0).float().mean() + 0.5 * (difference == 0).float().mean())
 
 
-def asked_of(learner: FewShotLearner, family: FewShotFamily, asked: dict[str, Draw]) -> list[dict[str, Any]]:
+def asked_of(
+    learner: FewShotLearner, family: FewShotFamily, asked: dict[str, Draw], *, num_tasks: int
+) -> list[dict[str, Any]]:
     """Uncertainty and return by kind of tasks and number of shots; the first kind is what the others are told from."""
     rows: list[dict[str, Any]] = []
     alike: dict[int, Tensor] = {}
     for name, draw in asked.items():
-        batch = draw()
+        batch = draw(num_tasks)
         for num_shots in charted_shots(family.shots):
             uncertainty, returns = measure(learner, batch, num_shots)
             rows.append(
@@ -161,6 +166,7 @@ def main() -> None:
     parser.add_argument("family", nargs="*", help=f"any of {', '.join(USUAL)}; all without")
     parser.add_argument("--learner", help="platipus (waves) or versa (glyphs) unless given")
     parser.add_argument("--updates", type=int, help="outer steps: 5,000 (waves) or 500 (glyphs) unless given")
+    parser.add_argument("--tasks", type=int, default=TASKS, help="held-out tasks of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, help="Omniglot's folder")
     parser.add_argument("--json", type=Path, help="keep what was measured here")
@@ -174,8 +180,8 @@ def main() -> None:
         family, asked = waves() if name == "waves" else glyphs(options.data)
         updates = options.updates or usual_updates
         learner, cpu_s = train(options.learner or usual_learner, family, updates=updates, seed=options.seed)
-        rows = asked_of(learner, family, asked)
-        show(rows, title=f"{name}, {TASKS} tasks each, {updates:,} updates, {cpu_s:.0f} CPU-s, standard errors")
+        rows = asked_of(learner, family, asked, num_tasks=options.tasks)
+        show(rows, title=f"{name}, {options.tasks} tasks each, {updates:,} updates, {cpu_s:.0f} CPU-s, standard errors")
         measured[name] = {"cpu_s": cpu_s, "updates": updates, "rows": rows}
     if options.json is not None:
         options.json.write_text(json.dumps(measured, indent=1) + "\n")

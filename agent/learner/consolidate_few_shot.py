@@ -88,8 +88,8 @@ def _choose(
     published: Mapping[str, Tensor] | None,
     described: dict[str, Any] | None,
 ) -> Chosen:
-    proposed = _proposals(session, family, published, described)
     try:
+        proposed = _proposals(session, family, published, described)
         returns = [_returns(session, family, proposal) for proposal in proposed]
         best = max(range(len(proposed)), key=lambda index: returns[index].mean)
         scale = scale_of(session, family, best_return=returns[best].mean)

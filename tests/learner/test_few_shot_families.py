@@ -264,6 +264,9 @@ def test_a_folder_that_goes_away_costs_its_own_family_a_strike(
     assert "nothing there" in report["detail"]["found"]
     assert evaluate(later, [store.family("images"), store.family("bandits")])["scores"].keys() == {"bandits"}
     assert store.family("images").strikes == 2
+    outcome, detail = consolidate(later)
+    assert (outcome, store.family("images").strikes) == (JobOutcome.SKIPPED, 3)
+    assert "images could not be scored" in detail["reason"]
     (tmp_path / "elsewhere").rename(tmp_path / "images")
     assert _run(later, JobKind.PRACTISE, family="images")[0]["outcome"] is JobOutcome.SUCCEEDED
     assert store.family("images").strikes == 0
