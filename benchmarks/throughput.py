@@ -362,7 +362,8 @@ def main() -> None:
         console.print("ratio to compiled JAX, bandits:", found_jax or f"no peer: {JAX_HINT}")
     if cores:
         console.print("trained steps a second by the clock:", {name: round(rate) for name, rate in cores.items()})
-    table = Table(Column("what", no_wrap=True), "H", "trained steps / CPU-s", "rollout", "update")
+    numbers = (Column(name, min_width=9, no_wrap=True) for name in ("trained", "rollout", "update"))
+    table = Table(Column("steps / CPU-s"), "H", *numbers)
     for rate in rates:
         parts = (rate.per_cpu_s, rate.steps / rate.rollout_cpu_s, rate.steps / rate.update_cpu_s)
         table.add_row(rate.name, str(rate.hidden_size), *(f"{part:,.0f}" for part in parts))

@@ -33,6 +33,8 @@ from envs.worker import WorkerTaskBatch
 ENTRIES = ("CartPole-v1", "Acrobot-v1")
 SIZES = (1, 16, 64)
 DRAWN = 1024
+TICK_S = 0.01
+"""What the kernel counts another process's time by: a starved worker may have used none yet."""
 LOOPS = ("wrapped", "bare", "worker", "halves")
 Loop = Callable[[float], tuple[float, float]]
 """Runs for some seconds: steps per wall second, and per CPU-second of the stepping processes."""
@@ -144,7 +146,8 @@ class Workers:
         for batch in self._batches:
             batch.step_end()
         steps = cycles * sum(batch.num_trials for batch in self._batches)
-        return steps / (time.perf_counter() - start), steps / (self._cpu_seconds() - start_cpu)
+        cpu_s = max(self._cpu_seconds() - start_cpu, TICK_S)
+        return steps / (time.perf_counter() - start), steps / cpu_s
 
     def close(self) -> None:
         """End the workers."""
