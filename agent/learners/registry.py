@@ -1,4 +1,7 @@
-"""The few-shot learners by name: how a name in a settings file or an exported initialization becomes a learner."""
+"""The few-shot learners by name: how a name in a settings file or an exported initialization becomes a learner.
+
+:class:`LearnerTable` is how; the learners of policies have one of their own (``policy_gradient.registry``).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:  # names are listed without torch
 
 
 class UnknownLearnerError(AgentError):
-    """No few-shot learner of that name."""
+    """No learner of that name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,57 @@ class LearnerEntry:
         return getattr(module, self.learner), getattr(module, self.config)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LearnerTable:
+    """Learners of one kind, by name.
+
+    Attributes:
+        kind: what they are, for errors.
+        entries: where each stands.
+    """
+
+    kind: str
+    entries: Mapping[str, LearnerEntry]
+
+    def build(
+        self, name: str, subject: Any, config: Any, *, generator: torch.Generator, device: torch.device | str
+    ) -> Any:
+        """A new learner.
+
+        Args:
+            name: a key of ``entries``.
+            subject: what it is for: shapes, or spaces.
+            config: an instance of its settings' class; None takes the defaults.
+            generator: draws its initial parameters.
+            device: where they live.
+
+        Raises:
+            UnknownLearnerError: there is none of that name.
+        """
+        learner, config_class = self._entry(name, "building learner").load()
+        settings = config_class() if config is None else config
+        return learner(subject, settings, generator=generator, device=device)
+
+    def class_of(self, meta: Mapping[str, Any]) -> Any:
+        """The class of the learner that a ``to_meta()`` told of.
+
+        Raises:
+            UnknownLearnerError: there is none of the name in ``meta``.
+        """
+        learner, _ = self._entry(str(meta.get("learner")), "restoring learner").load()
+        return learner
+
+    def _entry(self, name: str, operation: str) -> LearnerEntry:
+        if name not in self.entries:
+            raise UnknownLearnerError(
+                operation=operation,
+                subject=name,
+                found=f"there is no {self.kind} of that name.",
+                hint=f"Learners are: {', '.join(sorted(self.entries))}.",
+            )
+        return self.entries[name]
+
+
 LEARNERS: dict[str, LearnerEntry] = {
     "maml": LearnerEntry(module="maml", learner="MAML", config="MAMLConfig"),
     "reptile": LearnerEntry(module="reptile", learner="Reptile", config="ReptileConfig"),
@@ -50,6 +104,8 @@ LEARNERS: dict[str, LearnerEntry] = {
     "prototypical": LearnerEntry(module="prototypical", learner="PrototypicalLearner", config="PrototypicalConfig"),
     "versa": LearnerEntry(module="versa", learner="VersaLearner", config="VersaConfig"),
 }
+_TABLE = LearnerTable(kind="few-shot learner", entries=LEARNERS)
+
 CLASSIFIERS = frozenset({"prototypical", "matching"})
 """Learners that learn no regression."""
 
@@ -82,9 +138,7 @@ def build(
     Raises:
         UnknownLearnerError: there is none of that name.
     """
-    learner, config_class = _entry(name, "building learner").load()
-    settings = config_class() if config is None else config
-    return cast("FewShotLearner", learner(shapes, settings, generator=generator, device=device))
+    return cast("FewShotLearner", _TABLE.build(name, shapes, config, generator=generator, device=device))
 
 
 def restore(
@@ -100,16 +154,4 @@ def restore(
     Raises:
         UnknownLearnerError: there is none of the name in ``meta``.
     """
-    learner, _ = _entry(str(meta.get("learner")), "restoring learner").load()
-    return cast("FewShotLearner", learner.from_tensors(tensors, meta, device=device))
-
-
-def _entry(name: str, operation: str) -> LearnerEntry:
-    if name not in LEARNERS:
-        raise UnknownLearnerError(
-            operation=operation,
-            subject=name,
-            found="there is no few-shot learner of that name.",
-            hint=f"Learners are: {', '.join(sorted(LEARNERS))}.",
-        )
-    return LEARNERS[name]
+    return cast("FewShotLearner", _TABLE.class_of(meta).from_tensors(tensors, meta, device=device))

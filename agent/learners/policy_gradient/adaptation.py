@@ -16,7 +16,7 @@ Shapes: M tasks, R rows, T steps, S = R·T steps of a task, W encoded width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,6 +30,9 @@ from agent.learners.policy_gradient.policy import AdaptedPolicies, TaskPolicy
 
 Rates = float | Mapping[str, Tensor]
 """α, one number or one tensor a parameter."""
+
+InnerStep = Callable[[Mapping[str, Tensor], "Experience"], dict[str, Tensor]]
+"""φ_m from θ_m and a round, differentiable in whatever is learned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +204,55 @@ def play_and_adapt(
         if step < num_steps:
             parameters = inner_step(policy, parameters, rounds[-1], rates=rates, max_norm=max_norm)
     return Adaptation(rounds=rounds, mean_returns=mean_returns, parameters=parameters)
+
+
+def outer_loss(
+    policy: TaskPolicy,
+    rounds: Sequence[Experience],
+    *,
+    step: InnerStep,
+    clip: float,
+    divergence_weight: float,
+) -> Float[Tensor, ""]:
+    """-(1/M) Σ_m J(φ_m; D'_m), clipped, with the divergences of ProMP; φ_m by a step on each round but the last.
+
+    Args:
+        policy: π.
+        rounds: one for each inner step, and the last by the adapted policies.
+        step: the learner's inner step.
+        clip: ε of the last round's surrogate.
+        divergence_weight: η; 0 leaves the divergences out.
+    """
+    adapted: Mapping[str, Tensor] = policy.shared_parameters()
+    penalty = torch.zeros((), device=rounds[0].weight.device, dtype=rounds[0].weight.dtype)
+    for experience in rounds[:-1]:
+        if divergence_weight > 0.0:
+            penalty = penalty + divergence(policy, adapted, experience).mean()
+        adapted = step(adapted, experience)
+    return clipped_loss(policy, adapted, rounds[-1], clip=clip).mean() + divergence_weight * penalty
+
+
+def descend(
+    optimizer: torch.optim.Optimizer, loss_of: Callable[[], Tensor], *, num_steps: int, max_norm: float | None
+) -> float:
+    """Steps down the gradient of a loss that is worked out anew for each; the loss before the last of them.
+
+    Args:
+        optimizer: of all that is learned.
+        loss_of: the loss.
+        num_steps: how many.
+        max_norm: norm that the gradient is clipped to; None does not clip.
+    """
+    loss = torch.zeros(())
+    for _ in range(num_steps):
+        optimizer.zero_grad()
+        loss = loss_of()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if max_norm is not None:
+            learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            torch.nn.utils.clip_grad_norm_(learned, max_norm)
+        optimizer.step()
+    return loss.item()
 
 
 @torch.no_grad()

@@ -31,10 +31,10 @@ from agent.learners.policy_gradient.adaptation import (
     Experience,
     RoundConfig,
     adapt_to_episodes,
-    clipped_loss,
-    divergence,
+    descend,
     generator_on,
     inner_step,
+    outer_loss,
     play_and_adapt,
 )
 from agent.learners.policy_gradient.episodes import EpisodeBatch, Play
@@ -150,7 +150,12 @@ class MAMLPolicy:
             decay_updates=config.decay_updates,
             num_updates=self.num_updates,
         )
-        loss = self._learn(played.rounds)
+        loss = descend(
+            self._optimizer,
+            lambda: self.outer_loss(played.rounds),
+            num_steps=config.num_outer_steps,
+            max_norm=config.max_gradient_norm,
+        )
         self.num_updates += 1
         return {
             "loss": loss,
@@ -158,32 +163,19 @@ class MAMLPolicy:
             "adapted_return": played.mean_returns[-1],
         }
 
-    def _learn(self, rounds: list[Experience]) -> float:
-        """Steps of Adam on the rounds of one update; the loss before the last of them."""
-        loss = torch.zeros(())
-        for _ in range(self.config.num_outer_steps):
-            self._optimizer.zero_grad()
-            loss = self.outer_loss(rounds)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if self.config.max_gradient_norm is not None:
-                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_gradient_norm)
-            self._optimizer.step()
-        return loss.item()
-
     def outer_loss(self, rounds: list[Experience]) -> Float[Tensor, ""]:
         """-(1/M) Σ_m J(φ_m; D'_m), clipped, with the divergences; differentiable in θ.
 
         Args:
             rounds: one for each inner step, and the last by the adapted policies.
         """
-        adapted: Mapping[str, Tensor] = self.policy.shared_parameters()
-        penalty = torch.zeros((), device=rounds[0].weight.device, dtype=rounds[0].weight.dtype)
-        for experience in rounds[:-1]:
-            if self.config.divergence_weight > 0.0:
-                penalty = penalty + divergence(self.policy, adapted, experience).mean()
-            adapted = self._inner_step(adapted, experience)
-        loss = clipped_loss(self.policy, adapted, rounds[-1], clip=self.config.clip).mean()
-        return loss + self.config.divergence_weight * penalty
+        return outer_loss(
+            self.policy,
+            rounds,
+            step=self._inner_step,
+            clip=self.config.clip,
+            divergence_weight=self.config.divergence_weight,
+        )
 
     def _inner_step(self, parameters: Mapping[str, Tensor], experience: Experience) -> dict[str, Tensor]:
         """φ_m after one more step, differentiable in the parameters: of first order as if it were the identity."""
@@ -230,8 +222,7 @@ class MAMLPolicy:
 
     def unadapted(self) -> AdaptedPolicies:
         """π_θ, a copy."""
-        theta = {name: parameter.detach().clone() for name, parameter in self.policy.shared_parameters().items()}
-        return AdaptedPolicies(policy=self.policy, parameters=theta)
+        return AdaptedPolicies.unadapted(self.policy)
 
     def initialization(self) -> dict[str, Tensor]:
         """θ."""

@@ -107,6 +107,12 @@ class AdaptedPolicies:
     policy: TaskPolicy
     parameters: Mapping[str, Tensor]
 
+    @classmethod
+    def unadapted(cls, policy: TaskPolicy) -> AdaptedPolicies:
+        """π_θ for every task, a copy of the policy's parameters as they are."""
+        theta = {name: parameter.detach().clone() for name, parameter in policy.shared_parameters().items()}
+        return cls(policy=policy, parameters=theta)
+
     @torch.no_grad()
     def act(
         self, observation: Float[Tensor, "M R D"], *, generator: torch.Generator, is_greedy: bool = False

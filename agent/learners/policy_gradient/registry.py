@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from agent.learners.registry import LearnerEntry, UnknownLearnerError
+from agent.learners.registry import LearnerEntry, LearnerTable
 
 if TYPE_CHECKING:  # names are listed without torch
     import torch
@@ -23,6 +23,7 @@ POLICY_LEARNERS: dict[str, LearnerEntry] = {
         module="policy_gradient.meta_sgd", learner="MetaSGDPolicy", config="MetaSGDPolicyConfig"
     ),
 }
+_TABLE = LearnerTable(kind="learner of policies", entries=POLICY_LEARNERS)
 
 
 def build(
@@ -45,9 +46,7 @@ def build(
     Raises:
         UnknownLearnerError: there is none of that name.
     """
-    learner, config_class = _entry(name, "building learner").load()
-    settings = config_class() if config is None else config
-    return cast("PolicyLearner", learner(spaces, settings, generator=generator, device=device))
+    return cast("PolicyLearner", _TABLE.build(name, spaces, config, generator=generator, device=device))
 
 
 def restore(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> PolicyLearner:
@@ -60,16 +59,4 @@ def restore(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> PolicyLea
     Raises:
         UnknownLearnerError: there is none of the name in ``meta``.
     """
-    learner, _ = _entry(str(meta.get("learner")), "restoring learner").load()
-    return cast("PolicyLearner", learner.from_tensors(tensors, meta))
-
-
-def _entry(name: str, operation: str) -> LearnerEntry:
-    if name not in POLICY_LEARNERS:
-        raise UnknownLearnerError(
-            operation=operation,
-            subject=name,
-            found="there is no learner of policies of that name.",
-            hint=f"Learners are: {', '.join(sorted(POLICY_LEARNERS))}.",
-        )
-    return POLICY_LEARNERS[name]
+    return cast("PolicyLearner", _TABLE.class_of(meta).from_tensors(tensors, meta))

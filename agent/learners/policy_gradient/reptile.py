@@ -161,8 +161,7 @@ class ReptilePolicy:
 
     def unadapted(self) -> AdaptedPolicies:
         """π_θ, a copy."""
-        theta = {name: parameter.detach().clone() for name, parameter in self.policy.shared_parameters().items()}
-        return AdaptedPolicies(policy=self.policy, parameters=theta)
+        return AdaptedPolicies.unadapted(self.policy)
 
     def initialization(self) -> dict[str, Tensor]:
         """θ."""
