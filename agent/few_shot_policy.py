@@ -13,7 +13,6 @@ Shapes: S support images, Q query images, N classes, V views, B members, R the s
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,8 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
-from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor
 
 from agent.errors import AgentError
@@ -32,7 +29,7 @@ from agent.learners.protocol import FewShotLearner, Predictor
 from agent.learners.registry import restore
 from envs.few_shot.image_classes import ink_extents
 from envs.few_shot.warps import WarpConfig, apply_warp, draw_warp, scaled, smooth_for
-from memory.parameters import encode, write_durably
+from memory.parameters import content_checksum, decode, encode, sha256_of, write_durably
 
 METADATA_KEY = "few_shot_policy"
 CHECKSUM_KEY = "few_shot_sha256"
@@ -141,7 +138,7 @@ class FewShotPolicy:
         """Write the policy to a safetensors file, durably; return the file's sha256."""
         content = self.to_bytes()
         write_durably(path.absolute(), content)
-        return hashlib.sha256(content).hexdigest()
+        return sha256_of(content)
 
     def to_bytes(self) -> bytes:
         """The policy as the content of a safetensors file: equal policies give equal bytes."""
@@ -161,7 +158,7 @@ class FewShotPolicy:
             tensors,
             metadata={
                 METADATA_KEY: json.dumps(described, sort_keys=True, ensure_ascii=False),
-                CHECKSUM_KEY: _checksum(tensors),
+                CHECKSUM_KEY: content_checksum(tensors),
             },
         )
 
@@ -186,10 +183,10 @@ class FewShotPolicy:
         Raises:
             FewShotPolicyError: it is not a few-shot policy, or it is damaged.
         """
-        tensors, metadata = decode(content, subject)
+        tensors, metadata = read_tensors(content, subject)
         if METADATA_KEY not in metadata:
             raise _refusal(subject, "it holds no few-shot policy.", "`learnd few-shot train` writes one.")
-        if metadata.get(CHECKSUM_KEY) != _checksum({name: tensor.numpy() for name, tensor in tensors.items()}):
+        if metadata.get(CHECKSUM_KEY) != content_checksum({name: tensor.numpy() for name, tensor in tensors.items()}):
             raise _refusal(subject, "its tensors do not match their checksum.", "Take another copy: it is damaged.")
         described = json.loads(metadata[METADATA_KEY])
         if described["format"] != FORMAT:
@@ -250,31 +247,17 @@ class AdaptedPolicy:
         return torch.stack([predictor(views) for predictor in self.predictors]).mean((0, 1))
 
 
-def decode(content: bytes, subject: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(content: bytes, subject: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a safetensors file, and what its header says of them.
 
     Raises:
         FewShotPolicyError: it is no such file.
     """
-    from safetensors.torch import load
-
     try:
-        tensors = load(content)
-    except (SafetensorError, ValueError, KeyError) as error:
+        arrays, metadata = decode(content)
+    except ValueError as error:
         raise _refusal(subject, f"it is not a safetensors file: {error}.", "Name a file or a version.") from error
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    return tensors, header.get("__metadata__") or {}
-
-
-def _checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Digest of names, types, shapes and values, whatever the memory's layout."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(array.tobytes(order="C"))
-    return digest.hexdigest()
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}, metadata
 
 
 def _refusal(subject: str, found: str, hint: str) -> FewShotPolicyError:

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from agent.few_shot_policy import FewShotPolicy, FewShotPolicyError, ViewConfig, decode
+from agent.few_shot_policy import FewShotPolicy, FewShotPolicyError, ViewConfig, read_tensors
 from agent.learner.few_shot_learners import VERSION_KEY, part_of
 from agent.learners.registry import restore
 
@@ -49,7 +49,7 @@ def few_shot_from_bytes(content: bytes, *, subject: str, family: str | None = No
     Raises:
         FewShotPolicyError: there is none, or several and none was named.
     """
-    tensors, metadata = decode(content, subject)
+    tensors, metadata = read_tensors(content, subject)
     if VERSION_KEY not in metadata:
         if family is not None:
             raise _refusal(subject, "it is no published version, so it has no families.", "Leave --family out.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import shutil
@@ -15,7 +14,7 @@ from memory.checking import CheckRoom
 from memory.connection import StoreConnection
 from memory.errors import CorruptFileError, MemoryStoreError
 from memory.folder import DataFolder
-from memory.parameters import ParameterFolder, fsync_folder, write_durably
+from memory.parameters import ParameterFolder, fsync_folder, sha256_of, write_durably
 from memory.records import BackupReport, ParameterFile, Progress
 from memory.sqlite_library import sqlite3, translated
 
@@ -137,7 +136,7 @@ def finished_backups(folder: DataFolder) -> list[Path]:
 
 def _shared(held: Path, file: ParameterFile, path: Path) -> bool:
     """Link a file of the backup before into this one, if it is there and sound."""
-    if not held.exists() or hashlib.sha256(held.read_bytes()).hexdigest() != file.sha256:
+    if not held.exists() or sha256_of(held.read_bytes()) != file.sha256:
         return False
     try:
         os.link(held, path)

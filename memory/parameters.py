@@ -103,14 +103,12 @@ class ParameterFolder:
         Raises:
             CorruptFileError: it is missing, damaged, or not safetensors.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
         content = self.read(file)
         try:
-            return load(content)
-        except SafetensorError as error:
+            tensors, _ = decode(content)
+        except ValueError as error:
             raise _corrupt(self.file_path(file.sha256), f"it is not a safetensors file: {error}.") from error
+        return tensors
 
     def remove(self, sha256: str) -> int:
         """Remove a file that no row refers to; return the bytes freed."""
@@ -145,6 +143,21 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def content_checksum(tensors: Mapping[str, NDArray[Any]], *, description: str = "") -> str:
+    """The sha256 of a description and of names, types, shapes and values, whatever the layout in memory.
+
+    For files whose own sha256 is written down nowhere: any flipped bit of what they hold is found.
+    """
+    import hashlib  # here, as in sha256_of
+
+    digest = hashlib.sha256(description.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
+        digest.update(tensor.tobytes(order="C"))
+    return digest.hexdigest()
+
+
 def encode(tensors: Mapping[str, NDArray[Any]], *, metadata: Mapping[str, str] | None = None) -> bytes:
     """Return tensors as safetensors bytes that depend on nothing but their content.
 
@@ -157,12 +170,34 @@ def encode(tensors: Mapping[str, NDArray[Any]], *, metadata: Mapping[str, str] |
     content = save(laid_out, metadata=dict(metadata) if metadata else None)
     if not metadata:
         return content
-    (length,) = struct.unpack_from("<Q", content)
-    header = json.loads(content[8 : 8 + length])
+    header, end = _header_of(content)
     header["__metadata__"] = dict(sorted(metadata.items()))
     ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     ordered += b" " * (-len(ordered) % 8)
-    return struct.pack("<Q", len(ordered)) + ordered + content[8 + length :]
+    return struct.pack("<Q", len(ordered)) + ordered + content[end:]
+
+
+def decode(content: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """The tensors of a safetensors file's content, and its metadata.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors = load(content)
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(str(error)) from error
+    header, _ = _header_of(content)
+    return tensors, header.get("__metadata__") or {}
+
+
+def _header_of(content: bytes) -> tuple[dict[str, Any], int]:
+    """A safetensors file's header, and where it ends."""
+    (length,) = struct.unpack_from("<Q", content)
+    return json.loads(content[8 : 8 + length]), 8 + length
 
 
 def write_durably(path: Path, content: bytes) -> None:

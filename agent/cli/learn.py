@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,7 +37,7 @@ from agent.cli.foreground_families import (
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import short_size
 from agent.json_values import to_json_values
-from memory.parameters import write_durably
+from memory.parameters import sha256_of, write_durably
 
 if TYPE_CHECKING:
     from agent.foreground.run import LearningRun
@@ -142,8 +141,7 @@ def _export(run: LearningRun, file: Path, values: dict[str, Any]) -> dict[str, A
     told = ("family", "seed", "budget", "updates", "cpu_s", "measure", "score")
     content = run.trainee.export({name: to_json_values(values[name]) for name in told})
     write_durably(file.absolute(), content)
-    digest = hashlib.sha256(content).hexdigest()
-    return {"file": str(file.absolute()), "sha256": digest, "size_bytes": len(content)}
+    return {"file": str(file.absolute()), "sha256": sha256_of(content), "size_bytes": len(content)}
 
 
 def _show(out: Console, run: LearningRun, values: dict[str, Any]) -> None:

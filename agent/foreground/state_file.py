@@ -5,20 +5,16 @@ The checksum is over names, types, shapes and values, so a flipped bit anywhere 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load
 from torch import Tensor
 
 from agent.errors import AgentError
-from memory.parameters import encode, write_durably
+from memory.parameters import content_checksum, decode, encode, write_durably
 
 DESCRIPTION_KEY = "learning_run"
 CHECKSUM_KEY = "learning_run_sha256"
@@ -39,7 +35,7 @@ def write_state(path: Path, tensors: Mapping[str, Tensor], description: Mapping[
     """
     arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
     text = json.dumps({"format": FORMAT, **description}, sort_keys=True)
-    header = {DESCRIPTION_KEY: text, CHECKSUM_KEY: _checksum(arrays, text)}
+    header = {DESCRIPTION_KEY: text, CHECKSUM_KEY: content_checksum(arrays, description=text)}
     write_durably(path.absolute(), encode(arrays, metadata=header))
 
 
@@ -52,28 +48,17 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     content = path.read_bytes()
     try:
-        arrays = load(content)
-        length = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
-    except (SafetensorError, ValueError, KeyError) as error:
+        arrays, header = decode(content)
+    except ValueError as error:
         raise _refusal(path, f"it is not a safetensors file: {error}.", "Name another file, or remove it.") from error
     if DESCRIPTION_KEY not in header:
         raise _refusal(path, "it is not the state of a run.", "`learnd learn --state FILE` writes one: name another.")
-    if header.get(CHECKSUM_KEY) != _checksum(arrays, header[DESCRIPTION_KEY]):
+    if header.get(CHECKSUM_KEY) != content_checksum(arrays, description=header[DESCRIPTION_KEY]):
         raise _refusal(path, "its content does not match its checksum.", "Remove it, and the run begins anew.")
     description = json.loads(header[DESCRIPTION_KEY])
     if description["format"] != FORMAT:
         raise _refusal(path, f"its format is {description['format']}.", f"This learnd goes on from format {FORMAT}.")
     return {name: torch.from_numpy(array) for name, array in arrays.items()}, description
-
-
-def _checksum(arrays: Mapping[str, NDArray[Any]], description: str) -> str:
-    digest = hashlib.sha256(description.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(array.tobytes(order="C"))
-    return digest.hexdigest()
 
 
 def _refusal(path: Path, found: str, hint: str) -> StateFileError:

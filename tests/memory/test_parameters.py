@@ -11,7 +11,7 @@ import pytest
 from safetensors import safe_open
 
 from memory.errors import CorruptFileError
-from memory.parameters import ParameterFolder, encode
+from memory.parameters import ParameterFolder, content_checksum, decode, encode
 from memory.records import ParameterFile
 from tests.memory.making import make_tensors
 
@@ -69,6 +69,26 @@ def test_the_header_put_in_order_is_read_by_the_safetensors_library(
     with safe_open(tmp_path / f"{file.sha256}.safetensors", framework="numpy") as opened:
         assert opened.metadata() == METADATA
         np.testing.assert_array_equal(opened.get_tensor("core.weight"), make_tensors(3)["core.weight"])
+
+
+@pytest.mark.parametrize("metadata", [METADATA, {}])
+def test_what_was_encoded_is_decoded_with_its_metadata(metadata: dict[str, str]) -> None:
+    tensors, found = decode(encode(make_tensors(3), metadata=metadata))
+    assert found == metadata
+    assert set(tensors) == {"core.weight", "adam.step"}
+    np.testing.assert_array_equal(tensors["core.weight"], make_tensors(3)["core.weight"])
+
+
+def test_a_content_checksum_is_over_names_types_shapes_values_and_description() -> None:
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    written = hashlib.sha256(b"of old" + b"a float32 (2, 3)\n" + values.tobytes()).hexdigest()
+    assert content_checksum({"a": values}, description="of old") == written
+    assert content_checksum({"a": np.asfortranarray(values)}, description="of old") == written
+    flipped = values.copy()
+    flipped.view(np.uint8)[1, 2] ^= 1
+    others = ({"b": values}, {"a": values.astype(np.float64)}, {"a": values.reshape(3, 2)}, {"a": flipped}, {})
+    assert written not in {content_checksum(other, description="of old") for other in others}
+    assert content_checksum({"a": values}) != written
 
 
 @pytest.mark.parametrize("damage", ["flipped bit", "cut short", "emptied", "removed", "another's content"])
