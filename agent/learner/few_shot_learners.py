@@ -158,9 +158,9 @@ class FewShotLearners:
     def to_tensors(self) -> dict[str, Tensor]:
         """The whole state of every learner."""
         return {
-            f"{PREFIX}{name}/{part}": tensor
+            key: tensor
             for name, learner in self._learners.items()
-            for part, tensor in learner.to_tensors().items()
+            for key, tensor in as_part(learner.to_tensors(), name).items()
         }
 
     def to_meta(self) -> dict[str, Any]:

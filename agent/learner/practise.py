@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -12,16 +11,13 @@ import torch
 from torch import Tensor
 
 from agent.learner.heartbeat import JobInterruptedError
-from agent.learner.scoring import standard_error
 from agent.learner.session import LearnerSession, is_tensor_native, learner_name, spaces_of
+from agent.learner.slices import learner_step, refuse_divergence, report_of
 from agent.rl2.rollout import collect_trials
 from agent.rl2.trials import TrialBatch, num_env_steps, num_episodes, to_records, trial_returns
 from envs.family import Split
-from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, LearnerStep, TrialRecord
-
-
-class DivergedError(Exception):
-    """An update left a parameter or a loss that is not a finite number; the slice was thrown away."""
+from envs.task_batch import TaskBatch
+from memory.records import Family, FamilyTotals
 
 
 @dataclass
@@ -34,7 +30,6 @@ class _Slice:
     meta_updates: int = 0
     returns: list[Tensor] = field(default_factory=list)
     losses: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    kept: tuple[TrialRecord, ...] = ()
 
     def take(self, batch: TrialBatch, losses: dict[str, float]) -> None:
         self.env_steps += num_env_steps(batch)
@@ -44,6 +39,12 @@ class _Slice:
         self.returns.append(trial_returns(batch))
         for part, value in losses.items():
             self.losses[part].append(value)
+
+    @property
+    def totals(self) -> FamilyTotals:
+        return FamilyTotals(
+            env_steps=self.env_steps, episodes=self.episodes, trials=self.trials, meta_updates=self.meta_updates
+        )
 
 
 def practise(session: LearnerSession, family: Family, *, reason: str) -> dict[str, Any]:
@@ -63,68 +64,42 @@ def practise(session: LearnerSession, family: Family, *, reason: str) -> dict[st
     work = _Slice()
     while True:
         try:
-            collected = collect_trials(
-                session.learner.policy,
-                tasks,
-                first_task=session.next_task.get(name, 0),
-                split=Split.TRAINING,
-                generator=session.learner.generator,
-                progress=lambda _steps: session.heartbeat.beat_or_give_up(),
-                num_episodes=session.learner.num_episodes(name, tasks.spec.episodes_per_trial),
-            )
+            batch = _play(session, name, tasks)
         except JobInterruptedError:
             if work.meta_updates == 0:
                 raise
             break  # what is whole is committed; the trials under way are given up
-        batch = collected
         losses = session.learner.update(name, batch, num_epochs=num_epochs)
         session.next_task[name] = session.next_task.get(name, 0) + batch.num_trials
-        _refuse_divergence(session, name, losses)
+        refuse_divergence(session, name, losses, has_finite_parameters=session.learner.is_finite())
         work.take(batch, losses)
         session.heartbeat.beat()
         if time.monotonic() - began >= session.settings.practise.slice_s or session.heartbeat.is_stop_requested:
             break
     num_kept = min(session.settings.memory.trials_per_step, batch.num_trials)
     rows = list(range(num_kept))
-    work.kept = tuple(to_records(batch, rows=rows, tasks=tasks.describe_tasks(rows)))
-    step = _learner_step(session, family, work, started_at=started_at, reason=reason)
-    session.commit(step)
-    return {
-        "env_steps": work.env_steps,
-        "trials": work.trials,
-        "meta_updates": work.meta_updates,
-        "trial_return": next(p.value for p in step.points if p.metric is CurveMetric.TRIAL_RETURN),
-    }
-
-
-def _refuse_divergence(session: LearnerSession, name: str, losses: dict[str, float]) -> None:
-    if all(math.isfinite(value) for value in losses.values()) and session.learner.is_finite():
-        return
-    session.restore_last_commit()
-    raise DivergedError(f"an update of {name} gave a value that is not finite: {losses}; restored the last commit")
-
-
-def _learner_step(
-    session: LearnerSession, family: Family, work: _Slice, *, started_at: float, reason: str
-) -> LearnerStep:
-    returns = torch.cat(work.returns)
-    points = [
-        CurvePoint(
-            metric=CurveMetric.TRIAL_RETURN, value=float(returns.mean()), standard_error=standard_error(returns)
-        ),
-        *(
-            CurvePoint(metric=CurveMetric.LOSS, label=part, value=sum(values) / len(values))
-            for part, values in work.losses.items()
-        ),
-    ]
-    return LearnerStep(
-        family=family.name,
-        practised=FamilyTotals(
-            env_steps=work.env_steps, episodes=work.episodes, trials=work.trials, meta_updates=work.meta_updates
-        ),
-        trials=work.kept,
-        points=tuple(points),
+    step = learner_step(
+        session,
+        family,
+        practised=work.totals,
+        returns=torch.cat(work.returns),
+        losses=work.losses,
+        trials=tuple(to_records(batch, rows=rows, tasks=tasks.describe_tasks(rows))),
         started_at=started_at,
-        finished_at=session.clock(),
-        detail={"reason": reason},
+        reason=reason,
+    )
+    session.commit(step)
+    return report_of(step)
+
+
+def _play(session: LearnerSession, name: str, tasks: TaskBatch) -> TrialBatch:
+    """A trial batch of the training tasks that come next."""
+    return collect_trials(
+        session.learner.policy,
+        tasks,
+        first_task=session.next_task.get(name, 0),
+        split=Split.TRAINING,
+        generator=session.learner.generator,
+        progress=lambda _steps: session.heartbeat.beat_or_give_up(),
+        num_episodes=session.learner.num_episodes(name, tasks.spec.episodes_per_trial),
     )

@@ -6,7 +6,6 @@ meta-updates.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -17,13 +16,12 @@ from torch import Tensor
 
 from agent.learner.few_shot_scoring import adapted_returns
 from agent.learner.heartbeat import JobInterruptedError
-from agent.learner.practise import DivergedError
-from agent.learner.scoring import standard_error
 from agent.learner.session import LearnerSession, learner_name
+from agent.learner.slices import learner_step, refuse_divergence, report_of
 from agent.learners.protocol import FewShotLearner
 from envs.family import Split
 from envs.few_shot.tasks import FewShotBatch
-from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, LearnerStep
+from memory.records import Family, FamilyTotals
 
 PROBED_TASKS = 16
 """Tasks that are answered before they are learned from, at a slice's beginning: the return that is charted."""
@@ -54,6 +52,10 @@ class _Slice:
             if part not in NOT_LOSSES:
                 self.losses[part].append(value)
 
+    @property
+    def totals(self) -> FamilyTotals:
+        return FamilyTotals(env_steps=self.examples, episodes=self.tasks, trials=self.tasks, meta_updates=self.updates)
+
 
 def practise_few_shot(session: LearnerSession, family: Family, *, reason: str) -> dict[str, Any]:
     """Practise one few-shot family for a slice of time and commit it.
@@ -80,21 +82,22 @@ def practise_few_shot(session: LearnerSession, family: Family, *, reason: str) -
         batch = tasks.sample(num_tasks, split=Split.TRAINING, first_task=first_task + work.tasks, device=session.device)
         metrics = learner.update(batch)
         work.take(batch, metrics)
-        if not all(math.isfinite(value) for value in metrics.values()):
-            _diverged(session, name, metrics)
+        refuse_divergence(session, name, metrics)
         if time.monotonic() - began >= session.settings.practise.slice_s:
             break
-    if not is_finite(learner):
-        _diverged(session, name, metrics)
+    refuse_divergence(session, name, metrics, has_finite_parameters=is_finite(learner))
     session.next_task[name] = first_task + work.tasks
-    step = _learner_step(session, family, work, started_at=started_at, reason=reason)
+    step = learner_step(
+        session,
+        family,
+        practised=work.totals,
+        returns=work.returns,
+        losses=work.losses,
+        started_at=started_at,
+        reason=reason,
+    )
     session.commit(step)
-    return {
-        "env_steps": work.examples,
-        "trials": work.tasks,
-        "meta_updates": work.updates,
-        "trial_return": float(work.returns.mean()),
-    }
+    return report_of(step)
 
 
 def _probe(session: LearnerSession, family: Family, learner: FewShotLearner, first_task: int) -> Tensor:
@@ -115,35 +118,3 @@ def _probe(session: LearnerSession, family: Family, learner: FewShotLearner, fir
 def is_finite(learner: FewShotLearner) -> bool:
     """Whether every tensor that adapts is finite."""
     return all(bool(tensor.isfinite().all()) for tensor in learner.initialization().values())
-
-
-def _diverged(session: LearnerSession, name: str, metrics: dict[str, float]) -> None:
-    session.restore_last_commit()
-    raise DivergedError(f"an update of {name} gave a value that is not finite: {metrics}; restored the last commit")
-
-
-def _learner_step(
-    session: LearnerSession, family: Family, work: _Slice, *, started_at: float, reason: str
-) -> LearnerStep:
-    points = [
-        CurvePoint(
-            metric=CurveMetric.TRIAL_RETURN,
-            value=float(work.returns.mean()),
-            standard_error=standard_error(work.returns),
-        ),
-        *(
-            CurvePoint(metric=CurveMetric.LOSS, label=part, value=sum(values) / len(values))
-            for part, values in work.losses.items()
-        ),
-    ]
-    return LearnerStep(
-        family=family.name,
-        practised=FamilyTotals(
-            env_steps=work.examples, episodes=work.tasks, trials=work.tasks, meta_updates=work.updates
-        ),
-        trials=(),
-        points=tuple(points),
-        started_at=started_at,
-        finished_at=session.clock(),
-        detail={"reason": reason},
-    )

@@ -15,9 +15,10 @@ from agent.learner.evaluate import evaluate, families_to_evaluate
 from agent.learner.faults import fault_reason, record_fault
 from agent.learner.few_shot_learners import is_few_shot
 from agent.learner.heartbeat import JobInterruptedError
-from agent.learner.practise import DivergedError, practise
+from agent.learner.practise import practise
 from agent.learner.practise_few_shot import practise_few_shot
 from agent.learner.session import LearnerSession
+from agent.learner.slices import DivergedError
 from agent.messages import Job
 from envs.errors import EnvsError, FaultReason, WorkerFaultError
 from memory.records import Family, FamilyState, JobKind, JobOutcome

@@ -16,9 +16,10 @@ from agent.learner.consolidate import consolidate
 from agent.learner.evaluate import evaluate
 from agent.learner.few_shot_learners import PREFIX, VERSION_KEY, part_of
 from agent.learner.few_shot_scoring import held_out_tasks, uncertainty_of
-from agent.learner.practise import DivergedError, practise
+from agent.learner.practise import practise
 from agent.learner.practise_few_shot import practise_few_shot
 from agent.learner.session import LearnerSession, learner_name
+from agent.learner.slices import DivergedError
 from agent.learner.version_scores import score_version
 from envs.declaration import few_shot_from_declaration
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs

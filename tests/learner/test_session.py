@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from agent.learner.practise import DivergedError, practise
+from agent.learner.practise import practise
 from agent.learner.session import IncompatibleCheckpointError, LearnerSession
+from agent.learner.slices import DivergedError
 from envs.admission import probe
 from envs.family import FamilySource, FamilySpec
 from envs.limits import WorkerLimits
