@@ -61,6 +61,7 @@ def practise(session: LearnerSession, family: Family, *, reason: str) -> dict[st
     name, tasks = learner_name(family), session.tasks_of(family)
     session.learner.add_family(name, spaces_of(family))
     num_epochs = session.config.num_epochs_for(is_tensor_native=is_tensor_native(family))
+    rows = list(range(min(session.settings.memory.trials_per_step, tasks.num_trials)))
     work = _Slice()
     while True:
         try:
@@ -69,6 +70,7 @@ def practise(session: LearnerSession, family: Family, *, reason: str) -> dict[st
             if work.meta_updates == 0:
                 raise
             break  # what is whole is committed; the trials under way are given up
+        played = tasks.describe_tasks(rows)  # now: a batch that is given up later has begun other tasks
         losses = session.learner.update(name, batch, num_epochs=num_epochs)
         session.next_task[name] = session.next_task.get(name, 0) + batch.num_trials
         refuse_divergence(session, name, losses, has_finite_parameters=session.learner.is_finite())
@@ -76,15 +78,13 @@ def practise(session: LearnerSession, family: Family, *, reason: str) -> dict[st
         session.heartbeat.beat()
         if time.monotonic() - began >= session.settings.practise.slice_s or session.heartbeat.is_stop_requested:
             break
-    num_kept = min(session.settings.memory.trials_per_step, batch.num_trials)
-    rows = list(range(num_kept))
     step = learner_step(
         session,
         family,
         practised=work.totals,
         returns=torch.cat(work.returns),
         losses=work.losses,
-        trials=tuple(to_records(batch, rows=rows, tasks=tasks.describe_tasks(rows))),
+        trials=tuple(to_records(batch, rows=rows, tasks=played)),
         started_at=started_at,
         reason=reason,
     )

@@ -268,6 +268,8 @@ def test_a_slice_that_is_told_to_stop_commits_what_is_whole(store: Store, open_s
     practise(session, family, reason="test")
     assert store.family("bandits").totals.meta_updates == 2
     assert next(iter(session.next_task.values())) == 128
+    kept = sorted(trial.task["index"] for trial in store.trials("bandits", limit=100))
+    assert kept == list(range(64, 64 + len(kept)))  # of the second batch, though the third had begun
 
 
 def test_a_slice_told_to_stop_before_its_first_update_keeps_nothing(store: Store, open_session: SessionMaker) -> None:
