@@ -12,6 +12,8 @@ from torch import Tensor, UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from envs.family import FamilySource, FamilySpec
+
 
 def processor_seconds() -> float:
     """Processor time of this thread.
@@ -32,6 +34,11 @@ def processor_seconds_with_workers() -> float:
             continue
         total += times.user + times.system
     return total
+
+
+def processor_seconds_of(spec: FamilySpec) -> float:
+    """Processor time of what a family of environments is learned with: of its worker too, where it has one."""
+    return processor_seconds() if spec.source is FamilySource.TENSOR else processor_seconds_with_workers()
 
 
 def peak_bytes(step: Callable[[], object]) -> int:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agent.foreground.costs import processor_seconds, processor_seconds_with_workers
+from agent.foreground.costs import processor_seconds_of
 from agent.foreground.given_settings import with_settings
 from agent.foreground.scores import HeldOutScores, Measure
 from agent.foreground.trainee import TASKS_OF_A_SEED, family_as_learned
@@ -94,8 +94,7 @@ class PolicyAssignment:
 
     def processor_seconds(self) -> float:
         """Of this process, and of the family's worker where it has one."""
-        is_tensor_native = self.spec.source is FamilySource.TENSOR
-        return processor_seconds() if is_tensor_native else processor_seconds_with_workers()
+        return processor_seconds_of(self.spec)
 
 
 class PolicyTrainee:

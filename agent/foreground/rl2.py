@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agent.foreground.costs import processor_seconds, processor_seconds_with_workers
+from agent.foreground.costs import processor_seconds_of
 from agent.foreground.given_settings import with_settings
 from agent.foreground.scores import HeldOutScores, Measure
 from agent.foreground.trainee import RL2, TASKS_OF_A_SEED, family_as_learned
@@ -80,7 +80,7 @@ class RL2Assignment:
 
     def processor_seconds(self) -> float:
         """Of this process, and of the family's worker where it has one."""
-        return processor_seconds() if self.is_tensor_native else processor_seconds_with_workers()
+        return processor_seconds_of(self.spec)
 
 
 class RL2Trainee:
