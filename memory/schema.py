@@ -220,8 +220,7 @@ def migrate(connection: StoreConnection) -> None:
     Raises:
         UnknownSchemaError: a newer learnd has written the store, or another program.
     """
-    _require_known(connection)
-    if len(_applied(connection)) == len(KNOWN):
+    if len(_known_applied(connection)) == len(KNOWN):
         return
     require_one_library()
     import sqlite_utils
@@ -234,8 +233,7 @@ def migrate(connection: StoreConnection) -> None:
     for position, name in enumerate(KNOWN):
         # What is pending is asked again inside each transaction: another process may be migrating the same store.
         with connection.transaction(f"migrating the store ({name})"):
-            _require_known(connection)
-            if name not in _applied(connection):
+            if name not in _known_applied(connection):
                 steps.apply(db, stop_before=KNOWN[position + 1 :])
 
 
@@ -246,8 +244,7 @@ def require_present(connection: StoreConnection) -> None:
         StoreMissingError: there are no tables yet.
         UnknownSchemaError: the store is newer, or older, than this learnd, or another program's.
     """
-    _require_known(connection)
-    applied = _applied(connection)
+    applied = _known_applied(connection)
     if not applied:
         raise StoreMissingError(
             operation="opening the store",
@@ -264,21 +261,24 @@ def require_present(connection: StoreConnection) -> None:
         )
 
 
-def _require_known(connection: StoreConnection) -> None:
-    if unknown := [name for name in _applied(connection) if name not in KNOWN]:
+def _known_applied(connection: StoreConnection) -> list[str]:
+    """The migrations that the store has had, all of them known here; none in a new one."""
+    applied = _applied(connection)
+    if unknown := [name for name in applied if name not in KNOWN]:
         raise UnknownSchemaError(
             operation="opening the store",
             subject=str(connection.path),
             found=f"it was written by a newer learnd ({', '.join(unknown)}).",
             hint="Use that version, or restore a backup made before it (docs/store.md).",
         )
-    if foreign := _foreign_tables(connection):
+    if not applied and (foreign := _foreign_tables(connection)):
         raise UnknownSchemaError(
             operation="opening the store",
             subject=str(connection.path),
             found=f"it is another program's database, with the tables {', '.join(foreign[:5])}.",
             hint="Move it away, or name another folder with --data-dir.",
         )
+    return applied
 
 
 def _foreign_tables(connection: StoreConnection) -> list[str]:
