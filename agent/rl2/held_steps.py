@@ -1,5 +1,8 @@
 """The last M steps of B trials, as memories for vector observations hold them: constant memory and constant work.
 
+What is held of a step lies in one row each of [B, _, M] tensors, steps last: every read runs over steps, and so along
+memory.
+
 Shapes: B trials, M steps held, D observation width, Q key width, K slots (a choice of a discrete dimension, or a
 continuous dimension).
 """
@@ -42,9 +45,9 @@ class HeldSteps:
         self.action, self.num_slots = action, num_slots(action)
         self._projection, self._discount = projection, discount
         self._num_steps, self._position, self._filled = num_steps, 0, 0
-        self._keys = torch.zeros(num_trials, num_steps, projection.shape[1], device=device)
-        self._values = torch.zeros(num_trials, num_steps, self.NUM_VALUES, device=device)
-        self._actions = torch.zeros(num_trials, num_steps, self.num_slots, device=device)
+        self._keys = torch.zeros(num_trials, projection.shape[1] + 1, num_steps, device=device)
+        self._values = torch.zeros(num_trials, self.NUM_VALUES, num_steps, device=device)
+        self._actions = torch.zeros(num_trials, self.num_slots, num_steps, device=device)
         self._returns = torch.zeros(num_trials, num_steps, device=device)
         self._live = torch.zeros(num_trials, num_steps, device=device)
         """γ^age for the steps of the episode under way, 0 for finished ones."""
@@ -55,19 +58,24 @@ class HeldSteps:
         return self._filled == 0
 
     @property
-    def keys(self) -> Float[Tensor, "B M Q"]:
+    def keys(self) -> Float[Tensor, "B Q M"]:
         """Keys of the steps written so far."""
-        return self._keys[:, : self._filled]
+        return self._keys[:, :-1, : self._filled]
 
     @property
-    def values(self) -> Float[Tensor, "B M V"]:
+    def keys_and_squares(self) -> Float[Tensor, "B Q1 M"]:
+        """Keys of the steps written so far, and beneath them the square of each one's norm (Q1 = Q + 1)."""
+        return self._keys[:, :, : self._filled]
+
+    @property
+    def values(self) -> Float[Tensor, "B V M"]:
         """What ``NUM_VALUES`` lists, of the steps written so far."""
-        return self._values[:, : self._filled]
+        return self._values[:, :, : self._filled]
 
     @property
-    def actions(self) -> Float[Tensor, "B M K"]:
+    def actions(self) -> Float[Tensor, "B K M"]:
         """The slots taken (0 or 1), or the values of continuous dimensions in [-1, 1]."""
-        return self._actions[:, : self._filled]
+        return self._actions[:, :, : self._filled]
 
     @property
     def returns(self) -> Float[Tensor, "B M"]:
@@ -77,6 +85,12 @@ class HeldSteps:
     def key(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B Q"]:
         """The key that an observation is read by."""
         return observation @ self._projection
+
+    def keep(self, rows: Shaped[Tensor, " R"]) -> None:
+        """Hold the steps of these trials alone, in this order."""
+        self._keys, self._values, self._actions, self._returns, self._live = (
+            held.index_select(0, rows) for held in (self._keys, self._values, self._actions, self._returns, self._live)
+        )
 
     def write(
         self,
@@ -90,28 +104,36 @@ class HeldSteps:
     ) -> None:
         """Hold a step in place of the oldest, and settle the returns of episodes that ended."""
         here, weight = self._position, active.to(reward.dtype)
-        self._keys[:, here] = self.key(observation)
+        key = self.key(observation)
+        self._keys[:, :-1, here] = key
+        self._keys[:, -1, here] = key.square().sum(-1)
         if self.action.kind is ActionKind.CONTINUOUS:
-            self._actions[:, here] = action.clamp(-1.0, 1.0)
+            self._actions[:, :, here] = action.clamp(-1.0, 1.0)
         else:
-            self._actions[:, here] = 0.0
-            self._actions[:, here].scatter_(1, slots_of(self.action, action), 1.0)
-        self._values[:, here] = 0.0
-        self._values[:, here, 0] = weight
-        self._values[:, here, 1] = reward * weight
-        self._returns[:, here] = 0.0
-        self._live.mul_(self._discount)
-        self._live[:, here] = weight
-        self._returns.addcmul_(self._live, reward.unsqueeze(-1))
+            self._actions[:, :, here] = 0.0
+            self._actions[:, :, here].scatter_(1, slots_of(self.action, action), 1.0)
+        self._values[:, :, here] = 0.0
+        self._values[:, 0, here] = weight
+        self._values[:, 1, here] = reward * weight
         self._position = (here + 1) % self._num_steps
         self._filled = min(self._filled + 1, self._num_steps)
+        self._returns[:, here] = 0.0
+        live = self._live[:, : self._filled].mul_(self._discount)
+        live[:, here] = weight
+        self.returns.addcmul_(live, reward.unsqueeze(-1))
         ended = (terminated | truncated) & active
-        # An accelerator is not asked whether any did: the answer costs more than the work.
-        if ended.device.type != "cpu" or ended.any():
-            self._settle(ended)
+        if ended.device.type != "cpu":
+            # An accelerator is not asked which did: the answer costs more than the work.
+            self._settle(slice(None), ended)
+        elif ended.any():
+            rows = ended.nonzero().squeeze(1)
+            self._settle(rows, ended[rows])
 
-    def _settle(self, ended: Bool[Tensor, " B"]) -> None:
-        settled = ended.unsqueeze(-1) & (self._live > 0)
-        self._live.masked_fill_(settled, 0.0)
-        finished = torch.stack([torch.ones_like(self._returns), self._returns, self._returns.square()], dim=-1)
-        self._values[..., 2:] = torch.where(settled.unsqueeze(-1), finished, self._values[..., 2:])
+    def _settle(self, rows: Tensor | slice, ended: Bool[Tensor, " R"]) -> None:
+        """Settle the returns to go of those of some trials whose episode ended."""
+        live, returns = self._live[rows, : self._filled], self._returns[rows, : self._filled]
+        settled = ended.unsqueeze(-1) & (live > 0)
+        self._live[rows, : self._filled] = live.masked_fill(settled, 0.0)
+        finished = torch.stack([torch.ones_like(returns), returns, returns.square()], dim=1)
+        values = self._values[rows, 2:, : self._filled]
+        self._values[rows, 2:, : self._filled] = torch.where(settled.unsqueeze(1), finished, values)

@@ -26,7 +26,6 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
-from torch.nn import functional
 
 from agent.rl2.config import MemoryReader, RL2Config
 from agent.rl2.distributions import num_slots, slots_of
@@ -65,6 +64,10 @@ class InTrialMemory(Protocol):
             truncated: the episode was cut here.
             active: rows whose trial goes on.
         """
+        ...
+
+    def keep(self, rows: Shaped[Tensor, " R"]) -> None:
+        """Remember these trials alone, in this order."""
         ...
 
 
@@ -270,6 +273,22 @@ class TableMemory:
             self._num_moves += follows.view(-1, 1, 1)
             self._plan()
 
+    def keep(self, rows: Shaped[Tensor, " R"]) -> None:
+        """Remember these trials alone, in this order."""
+        num_trials = len(self._first_row)
+
+        def kept(of_trials: Tensor) -> Tensor:
+            by_trial = of_trials.view(num_trials, -1, *of_trials.shape[1:])
+            return by_trial.index_select(0, rows).flatten(0, 1)
+
+        self._first_row = self._first_row[: len(rows)]
+        self._sums, self._met = kept(self._sums), kept(self._met)
+        self._trial_sums, self._num_episodes = kept(self._trial_sums), kept(self._num_episodes)
+        if len(self._discounts):
+            self._moves, self._arrivals = kept(self._moves), kept(self._arrivals)
+            self._values, self._action_values = kept(self._values), kept(self._action_values)
+            self._num_moves = kept(self._num_moves)
+
     def _plan(self) -> None:
         """One sweep of value iteration over the mean model of every trial."""
         num_trials, num_observations = self._arrivals.shape
@@ -336,46 +355,57 @@ class SimilarityMemory:
         """Similarity-weighted statistics of the steps held."""
         if self._steps.is_empty:
             return observation.new_zeros(len(observation), self._num_slots, self.NUM_FEATURES)
-        values, actions = self._steps.values, self._steps.actions
+        values = self._steps.values
         weights = self._weights(self._steps.key(observation))
-        local = torch.bmm(weights.unsqueeze(1), values).squeeze(1)
+        weighted = values[:, :4] * weights.unsqueeze(1)
+        local = weighted.sum(-1)
         usual = local[:, 3] / local[:, 2].clamp(min=1e-3)
-        spread = _spread(values.sum(1))
+        spread = _spread(values[:, 2:].sum(-1))
         if self._steps.action.kind is ActionKind.CONTINUOUS:
-            features = self._read_continuous(weights, local, usual=usual, spread=spread)
+            features = self._read_continuous(weighted[:, 2], local, usual=usual, spread=spread)
         else:
-            sums = torch.bmm((weights.unsqueeze(-1) * actions).transpose(1, 2), values)
-            returns = sums[..., 3] / sums[..., 2].clamp(min=1e-3)
-            is_known = sums[..., 2] / (sums[..., 2] + 0.1)
+            sums = torch.bmm(weighted, self._steps.actions.transpose(1, 2))
+            num_held, rewards, num_finished, returns = sums.unbind(1)
+            advantages = (returns / num_finished.clamp(min=1e-3) - usual.unsqueeze(-1)) / spread.unsqueeze(-1)
             features = [
-                sums[..., 1] / sums[..., 0].clamp(min=1e-3),
-                sums[..., 0].log1p(),
-                sums[..., 2].log1p(),
-                ((returns - usual.unsqueeze(-1)) / spread.unsqueeze(-1)).clamp_(-5.0, 5.0) * is_known,
+                rewards / num_held.clamp(min=1e-3),
+                num_held.log1p(),
+                num_finished.log1p(),
+                advantages.clamp_(-5.0, 5.0) * (num_finished / (num_finished + 0.1)),
             ]
         return torch.stack([*features, symlog(usual).unsqueeze(-1).expand(-1, self._num_slots)], dim=-1)
 
     def _weights(self, key: Float[Tensor, "B Q"]) -> Float[Tensor, "B M"]:
-        keys = self._steps.keys
+        """w, by way of |k - k_i|² = |k|² - 2 k·k_i + |k_i|² or of the same products: no [B, Q, M] tensor is made."""
+        square = key.square().sum(-1, keepdim=True)
         if not self._is_matching:
-            return (keys - key.unsqueeze(1)).square_().sum(-1).mul_(-self._inverse_width).exp_()
-        cosines = functional.cosine_similarity(keys, key.unsqueeze(1), dim=-1, eps=1e-6)
-        is_held = self._steps.values[..., 0] > 0
-        attention = cosines.mul_(self._inverse_temperature).masked_fill_(~is_held, -torch.inf).softmax(-1)
+            scaled = torch.cat([key * -2.0, torch.ones_like(square)], dim=-1).mul_(-self._inverse_width)
+            exponents = torch.bmm(scaled.unsqueeze(1), self._steps.keys_and_squares).squeeze(1)
+            return exponents.sub_(square * self._inverse_width).exp_()
+        products = torch.bmm(key.unsqueeze(1), self._steps.keys).squeeze(1)
+        norms = (square * self._steps.keys_and_squares[:, -1]).sqrt_().clamp_(min=1e-12)
+        is_held = self._steps.values[:, 0] > 0
+        cosines = products.div_(norms).mul_(self._inverse_temperature)
+        attention = cosines.masked_fill_(~is_held, -torch.inf).softmax(-1)
         return torch.where(is_held, attention, 0.0)
 
-    def _read_continuous(self, weights: Tensor, local: Tensor, *, usual: Tensor, spread: Tensor) -> list[Tensor]:
-        values, actions = self._steps.values, self._steps.actions
-        finished = weights * values[..., 2]
+    def _read_continuous(
+        self, finished: Float[Tensor, "B M"], local: Float[Tensor, "B V"], *, usual: Tensor, spread: Tensor
+    ) -> list[Tensor]:
         advantages = ((self._steps.returns - usual.unsqueeze(-1)) / spread.unsqueeze(-1)).clamp_(-5.0, 5.0)
-        better = finished * advantages.exp()
-        mean_action = _weighted_mean(finished, actions)
+        weights = torch.stack([finished, finished * advantages.exp_()], dim=1)
+        sums = torch.bmm(weights, self._steps.actions.transpose(1, 2))
+        mean_action, better_action = (sums / weights.sum(-1, keepdim=True).clamp_(min=1e-3)).unbind(1)
         return [
             mean_action,
-            _weighted_mean(better, actions) - mean_action,
+            better_action - mean_action,
             local[:, :1].log1p().expand(-1, self._num_slots),
             local[:, 2:3].log1p().expand(-1, self._num_slots),
         ]
+
+    def keep(self, rows: Shaped[Tensor, " R"]) -> None:
+        """Remember these trials alone, in this order."""
+        self._steps.keep(rows)
 
     def write(
         self,
@@ -404,12 +434,8 @@ def symlog(values: Tensor) -> Tensor:
     return values.sign() * values.abs().log1p()
 
 
-def _spread(sums: Float[Tensor, "B V"]) -> Float[Tensor, " B"]:
-    """Standard deviation of the trial's finished returns to go."""
-    count = sums[:, 2].clamp(min=1.0)
-    mean = sums[:, 3] / count
-    return (sums[:, 4] / count - mean * mean).clamp_(min=1e-4).sqrt_()
-
-
-def _weighted_mean(weights: Float[Tensor, "B M"], values: Float[Tensor, "B M K"]) -> Float[Tensor, "B K"]:
-    return torch.bmm(weights.unsqueeze(1), values).squeeze(1) / weights.sum(1, keepdim=True).clamp(min=1e-3)
+def _spread(sums: Float[Tensor, "B 3"]) -> Float[Tensor, " B"]:
+    """Standard deviation of returns to go, from their number, their sum and their squares' sum."""
+    count = sums[:, 0].clamp(min=1.0)
+    mean = sums[:, 1] / count
+    return (sums[:, 2] / count - mean * mean).clamp_(min=1e-4).sqrt_()

@@ -101,21 +101,28 @@ class PrototypeMemory:
         if ended.device.type != "cpu" or ended.any():
             self._move(ended)
 
+    def keep(self, rows: Shaped[Tensor, " R"]) -> None:
+        """Remember these trials alone, in this order."""
+        self._steps.keep(rows)
+        self._counts, self._prototypes, self._usual = (
+            held.index_select(0, rows) for held in (self._counts, self._prototypes, self._usual)
+        )
+
     def _move(self, ended: Bool[Tensor, " B"]) -> None:
         """Prototypes of the steps held now, for the trials whose episode ended."""
-        finished, returns = self._steps.values[..., 2], self._steps.returns
+        finished, returns = self._steps.values[:, 2], self._steps.returns
         usual = (finished * returns).sum(1) / finished.sum(1).clamp(min=1.0)
         is_better = (returns > usual.unsqueeze(-1)).to(returns.dtype)
         actions = self._steps.actions
         if self._steps.action.kind is ActionKind.CONTINUOUS:
             is_up = (actions > 0).to(actions.dtype)
-            counted = (finished * is_better).unsqueeze(-1)
+            counted = (finished * is_better).unsqueeze(1)
             members = torch.stack([counted * is_up, counted * (1.0 - is_up)], dim=1)
         else:
             classes = torch.stack([finished * is_better, finished * (1.0 - is_better)], dim=1)
-            members = classes.unsqueeze(-1) * actions.unsqueeze(1)
-        counts = members.sum(2)
-        sums = torch.einsum("bcmk,bmq->bckq", members, self._steps.keys)
+            members = classes.unsqueeze(2) * actions.unsqueeze(1)
+        counts = members.sum(-1)
+        sums = torch.einsum("bckm,bqm->bckq", members, self._steps.keys)
         prototypes = sums / counts.clamp(min=1.0).unsqueeze(-1)
         self._usual = torch.where(ended, usual, self._usual)
         self._counts = torch.where(ended.view(-1, 1, 1), counts, self._counts)
