@@ -1,7 +1,8 @@
 """What the running service costs and how fast it answers while it learns.
 
 Starts `learnd run` on the embedded default in an empty folder, lets it learn, and meanwhile
-- asks /metrics and `learnd status --json` (a process of its own each time) again and again: p50, p99, worst;
+- asks /metrics and `learnd status --json` (a process of its own each time, its modules compiled as an installation has
+  them, whatever PYTHONDONTWRITEBYTECODE says here) again and again: p50, p99, worst;
 - sums the resident size of control, learner and workers: the most, and the slope over the second half by least squares.
 
 Run: ``python -m benchmarks.service [--minutes 20] [--json FILE] [--data-dir FOLDER]``.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -85,6 +87,7 @@ def measure(folder: Path, *, minutes: float) -> dict[str, Any]:
         service = subprocess.Popen(command, stdout=output, stderr=output)
     try:
         _wait_until_ready(service, log)
+        _status(folder)  # compiles what it loads
         readings = _read(service.pid, folder, seconds=minutes * 60)
         status = _status(folder)
     finally:
@@ -122,8 +125,11 @@ def _get(path: str) -> bytes:
 
 def _status(folder: Path) -> dict[str, Any]:
     command = [str(Path(sys.executable).with_name("learnd")), "status", "--json", "--data-dir", str(folder)]
-    answer: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    return answer
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = str(folder.parent / "bytecode")
+    answer = subprocess.run(command, check=True, capture_output=True, env=environment).stdout
+    report: dict[str, Any] = json.loads(answer)
+    return report
 
 
 def _resident_bytes(pid: int) -> int:

@@ -1,4 +1,4 @@
-"""What people ask of the daemon, and what the daemon says of itself: rows, so that either may be down."""
+"""What people ask of the daemon: rows, so that it may be down."""
 
 from __future__ import annotations
 
@@ -60,33 +60,6 @@ class RequestRoom:
                 operation="reading request", subject=str(request_id), found="there is none of that number."
             )
         return RequestStatus(request=_request(row), outcome=row["outcome"], finished_at=row["finished_at"])
-
-
-class DaemonStatusRoom:
-    """What the daemon last said of itself."""
-
-    def __init__(self, connection: StoreConnection) -> None:
-        self._connection = connection
-
-    def set_daemon_status(self, status: dict[str, Any]) -> None:
-        """Replace what the daemon says of itself.
-
-        The commit does not wait for the disk: after a power cut there is no daemon for the row to be true of.
-        """
-        with self._connection.transaction("writing the daemon's status", is_durable=False):
-            self._connection.execute(
-                "INSERT INTO daemon_status (id, status, written_at) VALUES (1, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET status = excluded.status, written_at = excluded.written_at",
-                (to_json(status), self._connection.clock()),
-            )
-
-    def daemon_status(self) -> dict[str, Any] | None:
-        """Return what the daemon last said of itself, with ``written_at``; None if it never did."""
-        row = self._connection.row("SELECT status, written_at FROM daemon_status WHERE id = 1")
-        if row is None:
-            return None
-        status: dict[str, Any] = from_json(row["status"])
-        return {**status, "written_at": row["written_at"]}
 
 
 def _request(row: Row) -> Request:

@@ -12,15 +12,17 @@ from memory.checkpoints import CheckpointRoom
 from memory.connection import StoreConnection
 from memory.counters import CounterRoom
 from memory.curves import CurveRoom
-from memory.errors import StoreMissingError
+from memory.daemon_status import DaemonStatusRoom
 from memory.families import FamilyRoom
 from memory.folder import DataFolder
 from memory.initializations import InitializationRoom
 from memory.jobs import JobRoom
 from memory.learning import LearningRoom
+from memory.overview import OverviewRoom
 from memory.parameters import ParameterFolder
-from memory.requests import DaemonStatusRoom, RequestRoom
-from memory.schema import migrate, require_present
+from memory.readers import open_reader
+from memory.requests import RequestRoom
+from memory.schema import migrate
 from memory.stats import StatsRoom
 from memory.trials import TrialRoom
 
@@ -111,6 +113,7 @@ class Store:
         self.set_daemon_status = daemon_status.set_daemon_status
         self.daemon_status = daemon_status.daemon_status
 
+        self.family_reports = OverviewRoom(connection).family_reports
         self.memory_stats = StatsRoom(connection, folder).memory_stats
 
     @classmethod
@@ -132,15 +135,11 @@ class Store:
             MemoryStoreError: the folder cannot be used.
         """
         if is_reader:
-            _require_file(folder.store_path)
-        else:
-            folder.create()
-        connection = StoreConnection(folder.store_path, is_reader=is_reader, clock=clock)
+            return cls(folder, open_reader(folder.store_path, clock=clock))
+        folder.create()
+        connection = StoreConnection(folder.store_path, is_reader=False, clock=clock)
         try:
-            if is_reader:
-                require_present(connection)
-            else:
-                migrate(connection)
+            migrate(connection)
         except BaseException:
             connection.close()
             raise
@@ -201,13 +200,3 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _require_file(path: Path) -> None:
-    if not path.exists():
-        raise StoreMissingError(
-            operation="opening the store",
-            subject=str(path),
-            found="there is none.",
-            hint="Start `learnd run` once, or name another folder with --data-dir.",
-        )

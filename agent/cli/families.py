@@ -26,7 +26,6 @@ from agent.cli.few_shot_families import (
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
 from agent.cli.output import NOTHING, ago, in_colour, moment, short_number, with_error
 from agent.cli.status import families_table
-from agent.status_report import family_reports
 from memory.records import CurveMetric, Family, FamilyState, StoredCurvePoint
 
 if TYPE_CHECKING:
@@ -154,9 +153,7 @@ def list_families(
 ) -> None:
     """List the families and where each stands."""
     with invocation.reading_if_any() as store:
-        families = [] if store is None else store.families(with_removed=with_removed)
-        points = [] if store is None else store.latest_points()
-    reports = family_reports(families, points)
+        reports = [] if store is None else store.family_reports(with_removed=with_removed)
     if store is None:
         invocation.answer({"families": []}, lambda out: out.print(NO_DATA))
         return
@@ -176,7 +173,7 @@ def show_family(invocation: Invocation, name: NameArgument) -> None:
         family = find_family(store, name, operation="showing family")
         points = [point for point in store.latest_points() if point.family == name]
         runs = [run for run in store.job_runs(limit=200) if run.family == name][:5]
-    report = family_reports([family], points)[0]
+        [report] = [report for report in store.family_reports() if report["name"] == name]
     values = {
         **_family_values(family),
         **report,
