@@ -30,7 +30,7 @@ from agent.learners.embedding_training import TrainingConfig
 from agent.learners.embeddings import EmbeddingConfig, EmbeddingKind
 from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
 from envs.family import Split
-from envs.few_shot.image_classes import ImageClasses, ink_extents, read_image_folder
+from envs.few_shot.image_classes import ImageClasses, read_image_folder
 from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
 from envs.few_shot.tasks import FewShotShapes
 from envs.few_shot.warps import WarpConfig
@@ -153,16 +153,14 @@ def policy_of(
     members: Sequence[PrototypicalLearner], classes: ImageClasses, recipe: FewShotRecipe, *, seed: int
 ) -> FewShotPolicy:
     """Trained members as a policy."""
-    indices = torch.cat([torch.arange(found.start, found.start + found.count) for found in classes.classes])
     provenance: dict[str, Any] = {
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "seed": seed,
         "updates": [member.num_updates for member in members],
         "groups": {group: sum(found.group == group for found in classes.classes) for group in classes.groups},
     }
-    extent = float(ink_extents(classes.images[indices]).median())
     views = ViewConfig(orientations=recipe.tasks.orientations)
-    return FewShotPolicy(members, views=views, ink_extent=extent, provenance=provenance)
+    return FewShotPolicy(members, views=views, ink_extent=classes.ink_extent, provenance=provenance)
 
 
 def train_policy(

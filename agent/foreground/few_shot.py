@@ -164,7 +164,7 @@ class FewShotTrainee:
         """
         family = self.assignment.family
         if isinstance(family, ImageFamily):
-            views, extent = ViewConfig(count=1, orientations=1), family.ink_extent()
+            views, extent = ViewConfig(count=1, orientations=1), family.ink_extent
             return FewShotPolicy([self.learner], views=views, ink_extent=extent, provenance=provenance).to_bytes()
         meta = {**self.learner.to_meta(), "provenance": dict(provenance)}
         tensors = {name: tensor.numpy() for name, tensor in self.learner.initialization().items()}

@@ -160,7 +160,7 @@ def _describe(session: LearnerSession, family: Family, proposed: _Proposed) -> d
         "kwargs": family.spec["kwargs"],
     }
     if isinstance(tasks, ImageFamily):
-        values |= {"ink_extent": tasks.ink_extent(), "orientations": tasks.config.orientations}
+        values |= {"ink_extent": tasks.ink_extent, "orientations": tasks.config.orientations}
     return values
 
 

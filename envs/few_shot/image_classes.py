@@ -20,6 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -107,6 +108,12 @@ class ImageClasses:
     def groups(self) -> tuple[str, ...]:
         """The groups' names, in the order of their first class."""
         return tuple(dict.fromkeys(found.group for found in self.classes))
+
+    @cached_property
+    def ink_extent(self) -> float:
+        """Median extent of the ink of the images, as a share of their side."""
+        indices = torch.cat([torch.arange(found.start, found.start + found.count) for found in self.classes])
+        return float(ink_extents(self.images[indices]).median())
 
     def only(self, is_wanted: Callable[[ImageClass], bool]) -> ImageClasses:
         """The classes for which ``is_wanted`` holds, sharing the images."""

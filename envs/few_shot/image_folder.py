@@ -20,7 +20,7 @@ from torch import Tensor
 
 from envs.errors import FamilySpecError
 from envs.family import Split
-from envs.few_shot.image_classes import ImageClass, ImageClasses, ink_extents
+from envs.few_shot.image_classes import ImageClass, ImageClasses
 from envs.few_shot.tasks import FewShotBatch
 from envs.few_shot.warps import Warp, WarpConfig, apply_warp, draw_warp, smooth_for
 
@@ -110,11 +110,10 @@ class ImageFamily:
         family._pools = pools  # noqa: SLF001  a copy of this one
         return family
 
+    @property
     def ink_extent(self) -> float:
         """Median extent of the ink of the training images, as a share of their side."""
-        classes = self._pools[Split.TRAINING].classes
-        indices = torch.cat([torch.arange(found.start, found.start + found.count) for found in classes.classes])
-        return float(ink_extents(classes.images[indices]).median())
+        return self._pools[Split.TRAINING].classes.ink_extent
 
     @property
     def ways(self) -> int:
