@@ -126,7 +126,7 @@ class Trainer:
 
     def __init__(self, spec: FamilySpec, row: Row, *, device: torch.device, seed: int) -> None:
         self.device = device
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self.steps = 0
         self.rollout_s = self.update_s = 0.0
         with self.on_stream():

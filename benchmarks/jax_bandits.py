@@ -359,8 +359,9 @@ def _unroll_by_hand() -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
         grad_weight = jnp.einsum("tbh,tbg->hg", before, grad_recurrent)
         return grad_gates, grad_weight, grad_recurrent.sum((0, 1))
 
-    unroll = jax.custom_vjp(lambda gates, weight, bias: forward(gates, weight, bias)[0])
-    unroll.defvjp(forward, backward)
+    by_hand = jax.custom_vjp(lambda gates, weight, bias: forward(gates, weight, bias)[0])
+    by_hand.defvjp(forward, backward)
+    unroll: Callable[[jax.Array, jax.Array, jax.Array], jax.Array] = by_hand
     return unroll
 
 
@@ -492,8 +493,8 @@ def main() -> None:
         if not is_installed():
             raise SystemExit(NO_JAX)
         _hold_to_one_processor()
-        rate = measure(Peer(**json.loads(arguments.one)), seconds=arguments.seconds)
-        print(json.dumps(asdict(rate)))
+        own = measure(Peer(**json.loads(arguments.one)), seconds=arguments.seconds)
+        print(json.dumps(asdict(own)))
         return
     rates = []
     for hidden_size in arguments.hidden:

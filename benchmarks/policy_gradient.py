@@ -40,6 +40,7 @@ from agent.learners.policy_gradient.protocol import PolicyLearner
 from agent.learners.policy_gradient.registry import build, restore
 from agent.learners.policy_gradient.reptile import ReptilePolicyConfig
 from agent.plots import CYCLE, FAINT
+from benchmarks.kept_runs import kept_or_measured
 from envs.admission import random_actions
 from envs.declaration import family_from_declaration
 from envs.default_stream import NAVIGATION, VARIED_CARTPOLE
@@ -261,19 +262,11 @@ def measure(name: str, course: Course, *, planned_updates: int | None, seed: int
     )
 
 
-def kept_or_measured(name: str, course: Course, *, planned_updates: int | None, seed: int, folder: Path | None) -> Run:
+def finished_run(name: str, course: Course, *, planned_updates: int | None, seed: int, folder: Path | None) -> Run:
     """A run that an earlier call finished, or a new one, which is then kept."""
     updates = CONTESTANTS[name].updates(course, planned_updates)
     path = folder / f"{course.family}-{name}-{updates}-{seed}.json" if folder else None
-    if path is not None and path.exists():
-        return Run(**json.loads(path.read_text()))
-    run = measure(name, course, planned_updates=planned_updates, seed=seed)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(asdict(run), indent=1) + "\n")
-        unfinished.rename(path)
-    return run
+    return kept_or_measured(path, Run, lambda: measure(name, course, planned_updates=planned_updates, seed=seed))
 
 
 def mean_episode_return(tasks: TaskBatch, choose: Callable[[Tensor], Tensor]) -> float:
@@ -381,7 +374,7 @@ def main() -> None:
     for family in given.family or COURSES:
         course = COURSES[family]
         runs = [
-            kept_or_measured(name, course, planned_updates=given.updates, seed=seed, folder=given.folder)
+            finished_run(name, course, planned_updates=given.updates, seed=seed, folder=given.folder)
             for seed in seeds
             for name in given.learner or CONTESTANTS
         ]

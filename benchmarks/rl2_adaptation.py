@@ -30,6 +30,7 @@ from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner
 from agent.rl2.rollout import collect_trials
 from agent.rl2.trials import episode_returns, num_env_steps
+from benchmarks.kept_runs import kept_or_measured
 from envs.declaration import family_from_declaration
 from envs.default_stream import VARIED_CARTPOLE, default_stream
 from envs.family import FamilySource, FamilySpec, Split
@@ -122,6 +123,8 @@ def measure(course: Course, *, reads: bool, seed: int) -> Run:
             shown_at = time.monotonic()
     tasks.close()
     returns = held_out_returns(learner, spec, num_trials=num_trials)
+    _show(f"{_label(spec.name, reads, seed)}: {', '.join(f'{value:.2f}' for value in returns.mean(1).tolist())}")
+    print()
     return Run(
         family=spec.name,
         reads=reads,
@@ -147,21 +150,11 @@ def held_out_returns(learner: RL2Learner, spec: FamilySpec, *, num_trials: int) 
     return torch.cat(returns, dim=1)[:, :HELD_OUT_TASKS]
 
 
-def kept_or_measured(course: Course, *, reads: bool, seed: int, folder: Path | None) -> Run:
+def finished_run(course: Course, *, reads: bool, seed: int, folder: Path | None) -> Run:
     """A run that an earlier call finished, or a new one, which is then kept."""
     name = f"adaptation-{course.spec.name}-{'reads' if reads else 'none'}-{course.num_steps}-seed{seed}.json"
     path = folder / name if folder else None
-    if path is not None and path.exists():
-        return Run(**json.loads(path.read_text()))
-    run = measure(course, reads=reads, seed=seed)
-    _show(f"{_label(run.family, reads, seed)}: {', '.join(f'{value:.2f}' for value in run.returns)}")
-    print()
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(asdict(run), indent=1) + "\n")
-        unfinished.replace(path)
-    return run
+    return kept_or_measured(path, Run, lambda: measure(course, reads=reads, seed=seed))
 
 
 def summary(runs: Sequence[Run], *, reads: bool) -> list[tuple[float, float]]:
@@ -239,7 +232,7 @@ def main() -> None:
             num_updates = max(1, course.num_updates * given.steps // course.num_steps)
             course = Course(spec=course.spec, num_steps=given.steps, num_updates=num_updates)
         measured[name] = [
-            kept_or_measured(course, reads=reads, seed=int(seed), folder=given.folder)
+            finished_run(course, reads=reads, seed=int(seed), folder=given.folder)
             for seed in given.seeds.split(",")
             for reads in (True, False)
         ]

@@ -35,10 +35,10 @@ from agent.learners.maml import MAML, MAMLConfig
 from agent.learners.networks import MLP
 from agent.learners.protocol import FewShotLearner, SamplingPredictor
 from agent.learners.recipes import RECIPES, Recipe, TaskKind
-from agent.learners.registry import build
+from benchmarks.training_by_recipe import train
 from envs.family import Split
 from envs.few_shot.sinusoids import ForkedSinusoids, Sinusoids, meta_sgd_sinusoids
-from envs.few_shot.tasks import FewShotBatch, FewShotFamily, FewShotShapes
+from envs.few_shot.tasks import FewShotBatch, FewShotShapes
 
 TASKS_PER_UPDATE = 25
 TEST_SHOTS = (5, 10, 20)
@@ -85,25 +85,6 @@ AMBIGUOUS: dict[str, Contestant] = {
 }
 
 
-def train(contestant: Contestant, family: FewShotFamily, *, updates: int, seed: int) -> tuple[FewShotLearner, float]:
-    """Train a learner and say how far it is; its CPU-seconds are those of updates and of drawing tasks."""
-    recipe, shapes, started = contestant.recipe, FewShotShapes.of(family), time.process_time()
-    generator = torch.Generator().manual_seed(seed)
-    learner = build(recipe.learner, shapes, recipe.config(updates), generator=generator)
-    first_task = seed * updates * recipe.tasks_per_update
-    for step in range(updates):
-        batch = family.sample(recipe.tasks_per_update, split=Split.TRAINING, first_task=first_task)
-        metrics = learner.update(batch)
-        first_task += recipe.tasks_per_update
-        if (step + 1) % max(1, updates // 10) == 0:
-            spent = time.process_time() - started
-            print(
-                f"  {recipe.learner} {step + 1}/{updates}: loss {metrics['loss']:.3f}, {spent:.0f} CPU-s",
-                flush=True,
-            )
-    return learner, time.process_time() - started
-
-
 def interval(values: Tensor) -> tuple[float, float]:
     """The mean and half the width of its 95% interval."""
     return values.mean().item(), 1.96 * values.std().item() / math.sqrt(len(values))
@@ -135,7 +116,7 @@ def regression(options: argparse.Namespace) -> list[dict[str, Any]]:
         contestant = REGRESSION[name]
         updates = options.updates or contestant.updates
         family = meta_sgd_sinusoids(shots=5, queries=10)
-        learner, cpu_s = train(contestant, family, updates=updates, seed=options.seed)
+        learner, cpu_s = train(contestant.recipe, family, updates=updates, seed=options.seed)
         row: dict[str, Any] = {"learner": name, "updates": updates, "seed": options.seed, "cpu_s": cpu_s}
         for shots in TEST_SHOTS:
             tasks = meta_sgd_sinusoids(shots=shots, queries=TEST_QUERIES)
@@ -176,7 +157,7 @@ def ambiguous(options: argparse.Namespace) -> list[dict[str, Any]]:
     for name in options.learner or AMBIGUOUS:
         contestant = AMBIGUOUS[name]
         updates = options.updates or contestant.updates
-        learner, cpu_s = train(contestant, family, updates=updates, seed=options.seed)
+        learner, cpu_s = train(contestant.recipe, family, updates=updates, seed=options.seed)
         noise = fitted_noise(learner, family)
         row = {"learner": name, "updates": updates, "seed": options.seed, "cpu_s": cpu_s, "noise": noise}
         rows.append(row | measure_ambiguous(learner, family, num_tasks=options.tasks, noise=noise))

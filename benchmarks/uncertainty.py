@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +32,7 @@ from agent.learner.few_shot_scoring import uncertainty_of
 from agent.learner.scoring import standard_error
 from agent.learners.protocol import FewShotLearner, SamplingPredictor
 from agent.learners.recipes import kind_of, recipe_for
-from agent.learners.registry import build
+from benchmarks.training_by_recipe import train
 from envs.family import Split
 from envs.few_shot.declared import GlyphOptions, ImageOptions
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
@@ -41,7 +40,7 @@ from envs.few_shot.image_classes import read_image_folder
 from envs.few_shot.opening import family_of_images
 from envs.few_shot.returns import charted_shots, task_returns, with_shots
 from envs.few_shot.sinusoids import Sinusoids
-from envs.few_shot.tasks import FewShotBatch, FewShotFamily, FewShotShapes
+from envs.few_shot.tasks import FewShotBatch, FewShotFamily
 
 TASKS = 512
 USUAL = {"waves": ("platipus", 5_000), "glyphs": ("versa", 500)}
@@ -86,23 +85,9 @@ def _swapped(batch: FewShotBatch) -> FewShotBatch:
     order = torch.randperm(shape.numel(), generator=torch.Generator().manual_seed(1))
 
     def swap(images: Tensor) -> Tensor:
-        return images.flatten(2)[:, :, order].unflatten(2, shape)
+        return images.flatten(2)[:, :, order].reshape(images.shape)
 
     return replace(batch, support_x=swap(batch.support_x), query_x=swap(batch.query_x))
-
-
-def train(name: str, family: FewShotFamily, *, updates: int, seed: int) -> tuple[FewShotLearner, float]:
-    """A learner trained by its recipe, and its CPU-seconds."""
-    recipe, started = recipe_for(name, kind_of(family)), time.process_time()
-    generator = torch.Generator().manual_seed(seed)
-    learner = build(name, FewShotShapes.of(family), recipe.config(updates), generator=generator)
-    size, first = recipe.tasks_per_update, seed * updates * recipe.tasks_per_update
-    for update in range(updates):
-        metrics = learner.update(family.sample(size, split=Split.TRAINING, first_task=first + update * size))
-        if (update + 1) % max(1, updates // 10) == 0:
-            spent = time.process_time() - started
-            print(f"  {name} {update + 1}/{updates}: loss {metrics['loss']:.3f}, {spent:.0f} CPU-s", flush=True)
-    return learner, time.process_time() - started
 
 
 def measure(learner: FewShotLearner, batch: FewShotBatch, num_shots: int) -> tuple[Tensor, Tensor]:
@@ -110,7 +95,7 @@ def measure(learner: FewShotLearner, batch: FewShotBatch, num_shots: int) -> tup
     is_classification = learner.shapes.is_classification
     seen = with_shots(batch, num_shots, is_classification=is_classification)
     uncertainties, returns = [], []
-    for rows in torch.arange(seen.num_tasks).split(64):
+    for rows in torch.split(torch.arange(seen.num_tasks), 64):
         predict = learner.adapt(seen.support_x[rows], seen.support_y[rows])
         if not isinstance(predict, SamplingPredictor):
             raise SystemExit("that learner has no posterior: platipus and versa have")
@@ -179,7 +164,8 @@ def main() -> None:
         usual_learner, usual_updates = USUAL[name]
         family, asked = waves() if name == "waves" else glyphs(options.data)
         updates = options.updates or usual_updates
-        learner, cpu_s = train(options.learner or usual_learner, family, updates=updates, seed=options.seed)
+        recipe = recipe_for(options.learner or usual_learner, kind_of(family))
+        learner, cpu_s = train(recipe, family, updates=updates, seed=options.seed)
         rows = asked_of(learner, family, asked, num_tasks=options.tasks)
         show(rows, title=f"{name}, {options.tasks} tasks each, {updates:,} updates, {cpu_s:.0f} CPU-s, standard errors")
         measured[name] = {"cpu_s": cpu_s, "updates": updates, "rows": rows}

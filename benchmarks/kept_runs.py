@@ -1,0 +1,37 @@
+"""Finished runs kept as JSON files, so that an interrupted benchmark goes on with those that are missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+
+class Record(Protocol):
+    """A dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+Run = TypeVar("Run", bound=Record)
+
+
+def kept_or_measured(path: Path | None, kind: type[Run], measure: Callable[[], Run]) -> Run:
+    """A run that an earlier call finished, or a new one, which is then kept.
+
+    Args:
+        path: its file; None keeps nothing.
+        kind: the run's dataclass, whose fields are JSON values.
+        measure: makes a new one.
+    """
+    if path is not None and path.exists():
+        return kind(**json.loads(path.read_text()))
+    run = measure()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_text(json.dumps(asdict(run), indent=1) + "\n")
+        unfinished.replace(path)
+    return run

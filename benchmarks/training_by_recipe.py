@@ -1,0 +1,38 @@
+"""Training a few-shot learner as the service would, for a number of outer steps that is known beforehand."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from agent.learners.protocol import FewShotLearner
+from agent.learners.recipes import Recipe
+from agent.learners.registry import build
+from envs.family import Split
+from envs.few_shot.tasks import FewShotFamily, FewShotShapes
+
+
+def train(recipe: Recipe, family: FewShotFamily, *, updates: int, seed: int) -> tuple[FewShotLearner, float]:
+    """A learner trained by its recipe, and its CPU-seconds: those of updates and of drawing tasks.
+
+    How far it is is printed ten times.
+
+    Args:
+        recipe: which learner, and how.
+        family: what it is trained on.
+        updates: outer steps.
+        seed: of the initial parameters and of the training tasks.
+    """
+    started = time.process_time()
+    generator = torch.Generator().manual_seed(seed)
+    learner = build(recipe.learner, FewShotShapes.of(family), recipe.config(updates), generator=generator)
+    size, first = recipe.tasks_per_update, seed * updates * recipe.tasks_per_update
+    for update in range(updates):
+        metrics = learner.update(family.sample(size, split=Split.TRAINING, first_task=first + update * size))
+        if (update + 1) % max(1, updates // 10) == 0:
+            spent = time.process_time() - started
+            print(
+                f"  {recipe.learner} {update + 1}/{updates}: loss {metrics['loss']:.3f}, {spent:.0f} CPU-s", flush=True
+            )
+    return learner, time.process_time() - started
