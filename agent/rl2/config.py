@@ -115,8 +115,8 @@ class RL2Config:
 
     @staticmethod
     def num_trials_of(trial_steps: int) -> int:
-        """B for tensor-native trials of this length: about 25,600 steps a batch, of 48 to 256 trials."""
-        return max(48, min(256, 25_600 // trial_steps))
+        """B for tensor-native trials of this length: about 25,600 steps a batch, of 128 to 256 trials."""
+        return max(128, min(256, 25_600 // trial_steps))
 
     def num_epochs_for(self, *, is_tensor_native: bool) -> int:
         """Passes over each trial batch, for a family of this source."""

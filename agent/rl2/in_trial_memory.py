@@ -33,6 +33,12 @@ from agent.rl2.held_steps import HeldSteps
 from agent.rl2.prototype_memory import PrototypeMemory
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, SpacePair
 
+MIN_REACH = 1e-4
+"""Least reach that another is measured by."""
+
+MAX_RELATIVE = 20.0
+"""Bound of what is measured in units of a reach."""
+
 
 @runtime_checkable
 class InTrialMemory(Protocol):
@@ -158,7 +164,10 @@ class TableMemory:
     - how much there is left to find out, b = √(log(1 + m / (1 + n)) / (1 + n)), with m the visits of this observation
       that are still to come at the trial's pace: about what the Gittins index of a finite horizon adds to the mean
       (Lattimore 2016, arXiv:1511.06014). Once halved, which keeps it in the others' range, and once times the standard
-      deviation of r with one more step like the trial's.
+      deviation of r with one more step like the trial's: the slot's reach.
+    - how far its Σr / (1 + n) lies behind the largest, and its reach, both in units of the reach of the slot that has
+      the largest, bounded and quartered. What matters is how large a gap is beside what is not known yet: late in a
+      long trial a gap of a hundredth decides, early one of a tenth does not.
 
     One that plans has for each discount γ the advantage and the value (1 - γ) V of acting by what the trial has seen,
     found by one sweep of value iteration a step over the mean model:
@@ -230,10 +239,10 @@ class TableMemory:
     @staticmethod
     def num_features(num_discounts: int) -> int:
         """F of a memory that looks ahead at so many discounts."""
-        return 3 + (2 * num_discounts or 3)
+        return 3 + (2 * num_discounts or 5)
 
-    def _to_find_out(self, sums: Float[Tensor, "B K 3"], rows: Shaped[Tensor, " B"]) -> Float[Tensor, "B K 3"]:
-        """Mean towards nothing, and how much there is left to find out of each slot."""
+    def _to_find_out(self, sums: Float[Tensor, "B K 3"], rows: Shaped[Tensor, " B"]) -> Float[Tensor, "B K 5"]:
+        """Mean towards nothing, how much there is left to find out of each slot, and both beside the leading slot's."""
         num_tried, rewards, squares = sums.unbind(-1)
         usual = (self._trial_sums / self._trial_sums[:, :1]).unsqueeze(-1)
         share = (num_tried + 1.0).reciprocal_()
@@ -241,8 +250,24 @@ class TableMemory:
         pace = (self._met.index_select(0, rows) + 1.0) / (self._num_episodes + 1.0)
         num_left = pace * (self._episodes_per_trial - self._num_episodes).clamp_(min=1.0)
         width = ((num_left * share).log1p_() * share).sqrt_()
-        deviation = variance.clamp_(min=0.0).sqrt_()
-        return torch.stack([rewards * share, width * 0.5, width * deviation], dim=-1)
+        mean, reach = rewards * share, width * variance.clamp_(min=0.0).sqrt_()
+        best, unit = self._leading(mean, reach)
+        behind = ((mean - best) / unit).clamp_(min=-MAX_RELATIVE)
+        beside = (reach / unit).clamp_(max=MAX_RELATIVE)
+        return torch.stack([mean, width * 0.5, reach, behind * 0.25, beside * 0.25], dim=-1)
+
+    def _leading(
+        self, mean: Float[Tensor, "B K"], reach: Float[Tensor, "B K"]
+    ) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B K"]]:
+        """Mean and reach of the slot with the largest mean among those of the same dimension, for every slot."""
+        choices = self._action.choices
+        leaders = [part.max(1, keepdim=True) for part in mean.split(choices, dim=1)]
+        units = [
+            part.gather(1, leader.indices) for part, leader in zip(reach.split(choices, dim=1), leaders, strict=True)
+        ]
+        best = torch.cat([leader.values.expand(-1, size) for leader, size in zip(leaders, choices, strict=True)], dim=1)
+        unit = torch.cat([unit.expand(-1, size) for unit, size in zip(units, choices, strict=True)], dim=1)
+        return best, unit.clamp_(min=MIN_REACH)
 
     def write(
         self,

@@ -8,7 +8,7 @@ import torch
 
 from agent.rl2.config import RL2Config
 from agent.rl2.in_trial_memory import SimilarityMemory, TableMemory, empty_memory, read_size
-from envs.spaces import SpacePair
+from envs.spaces import ActionKind, ActionSpec, SpacePair
 from tests.rl2.scripted_tasks import ALL_SPACES, CONTINUOUS, DISCRETE, VECTOR, WIDE
 
 
@@ -38,10 +38,12 @@ def test_an_exact_match_reads_the_statistics_of_each_action_by_hand() -> None:
     # Two visits in one episode and one more beforehand: a pace of 3 / 2, with 4 of 5 episodes to come.
     # Usual of the trial, with one step of mean 0 and square 1 before it: mean 17 / 4, square 116 / 4.
     width, deviation = math.sqrt(math.log(1 + 6 / 3) / 3), math.sqrt((34 + 29) / 3 - ((8 + 17 / 4) / 3) ** 2)
-    expected = torch.tensor([4.0, math.log(3), 1 / 3, 8 / 3, width / 2, width * deviation])
+    reach = width * deviation
+    expected = torch.tensor([4.0, math.log(3), 1 / 3, 8 / 3, width / 2, reach, 0.0, 1 / 4])
     torch.testing.assert_close(tried, expected)
     width, deviation = math.sqrt(math.log(1 + 6)), math.sqrt(29 - (17 / 4) ** 2)
-    torch.testing.assert_close(untried, torch.tensor([0.0, 0.0, 1.0, 0.0, width / 2, width * deviation]))
+    relative = [-8 / 3 / reach / 4, width * deviation / reach / 4]
+    torch.testing.assert_close(untried, torch.tensor([0.0, 0.0, 1.0, 0.0, width / 2, width * deviation, *relative]))
     torch.testing.assert_close(read(memory, [2])[2], untried)
 
 
@@ -55,6 +57,29 @@ def test_there_is_less_to_find_out_the_oftener_an_action_was_tried_and_the_fewer
     assert bool((tried.diff() < 0).all())
     assert bool((untried.diff() < 0).all())
     assert bool((untried > tried).all())
+
+
+def test_a_gap_weighs_the_more_the_better_the_leading_action_is_known() -> None:
+    memory = TableMemory(1, 1, DISCRETE.action, episodes_per_trial=1000)
+    gaps = []
+    for pull in range(320):
+        reward = float(pull % 8 < 6) if pull % 2 else float(pull % 4 == 0)  # three of four against one of two
+        write(memory, [0], pull % 2, reward, [0], terminated=True)
+        gaps.append(read(memory, [0])[0, 6])
+    gap = torch.stack(gaps)[7::8]
+    assert bool((gap.diff() < 0).all())
+    assert float(gap[-1]) < 2.0 * float(gap[0]) < 0.0
+
+
+def test_each_dimension_of_an_action_has_its_own_leading_slot() -> None:
+    spaces = SpacePair(
+        observation=DISCRETE.observation, action=ActionSpec(kind=ActionKind.MULTI_DISCRETE, choices=(2, 3))
+    )
+    memory = TableMemory(1, 4, spaces.action)
+    write(memory, [2], [1, 0], 3.0, [2])
+    write(memory, [2], [0, 2], 5.0, [2])
+    behind = read(memory, [2])[:, 6]
+    assert behind.eq(0.0).tolist() == [True, False, False, False, True]
 
 
 def test_a_bandits_memory_counts_the_pulls_to_come() -> None:
