@@ -203,12 +203,12 @@ def measure_alphabets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     if classes is None:
         raise SystemExit("Omniglot is not there: name it with --data or LEARND_OMNIGLOT.")
     print(f"{'alphabet':24}{'ways':>5}{'one drawer, error %':>22}{'any drawers, error %':>23}")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for fold in arguments.folds or FOLDS:
         names = fold.split(",")
         policy = _policy_without(names, arguments)
         for name in names:
-            own = classes.only(lambda found, name=name: found.group == name)
+            _, own = classes.hold_out_groups([name])
             errors = one_shot_errors(policy, own, ways=20, runs=arguments.tasks)
             found = {kind: interval(values) for kind, values in errors.items()}
             texts = [f"{mean:.2f} ± {half:.2f}" for mean, half in found.values()]
@@ -308,7 +308,8 @@ class LoopMAML:
         """Logits of one task's examples, by the library's own convolution and normalisation."""
         for layer in range(len(self.config.network.channels)):
             kernel = parameters[f"kernel_{layer}"].view(-1, x.shape[1], 3, 3)
-            x = F.max_pool2d(F.conv2d(x, kernel, padding=1), 2)
+            x = F.conv2d(x, kernel, padding=1, stride=2 if self.config.network.is_strided else 1)
+            x = x if self.config.network.is_strided else F.max_pool2d(x, 2)
             gain, shift = parameters[f"gain_{layer}"], parameters[f"shift_{layer}"]
             x = F.batch_norm(x, None, None, gain, shift, training=True, eps=NORM_EPSILON).relu()
         return x.flatten(1) @ parameters["weight"] + parameters["bias"]

@@ -6,22 +6,28 @@ depends on what else is asked.
 
 Convolutions run channels-last, and on request in bfloat16.
 
+A task's own examples may move the running statistics towards their own (``task_statistics``): the same network then
+reads characters drawn with a thicker pen, or of an alphabet whose features come out larger, by what they are like.
+
 Shapes: B examples, M tasks, S examples a task, E features; ``*X`` is one input's own shape.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own custom)
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.func import functional_call
 
 EMBEDDED_AT_ONCE = 512
 """Examples that go through a network together in predicting, to bound memory."""
@@ -111,6 +117,41 @@ class Embedding(nn.Module):
         # While learning, a batch is one: its statistics are taken over all of it.
         parts = [examples] if self.training else torch.split(examples, EMBEDDED_AT_ONCE)
         return torch.cat([self(part) for part in parts]).view(*x.shape[:2], -1)
+
+    @torch.no_grad()
+    def task_statistics(self, x: Float[Tensor, "S *X"], *, prior: float) -> dict[str, Tensor]:
+        """The running statistics moved towards those of a task's support set, layer by layer.
+
+        m ← (1 - w) m + w m_S and v ← (1 - w) v + w v_S with w = S / (S + prior), each layer's input being normalised
+        by what the layers before it have become. The network itself stays as it is.
+
+        Args:
+            x: the support set.
+            prior: how many examples the running statistics count for.
+
+        Returns:
+            The buffers by name, for :meth:`embed_with`.
+        """
+        moved = copy.deepcopy(self).eval()
+        for module in moved.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.register_forward_pre_hook(partial(_move_statistics, weight=len(x) / (len(x) + prior)))
+        moved(x)
+        return dict(moved.named_buffers())
+
+    @torch.no_grad()
+    def embed_with(self, statistics: Mapping[str, Tensor], x: Float[Tensor, "S *X"]) -> Float[Tensor, "S E"]:
+        """Embed examples of the task whose statistics these are."""
+        state = {**dict(self.named_parameters()), **statistics}
+        return torch.cat([functional_call(self, state, (part,)) for part in torch.split(x, EMBEDDED_AT_ONCE)])
+
+
+def _move_statistics(norm: nn.BatchNorm2d, inputs: tuple[Tensor], *, weight: float) -> None:
+    """Before a layer normalises its input: move what it normalises by towards that input's own statistics."""
+    variance, mean = torch.var_mean(inputs[0].to(torch.float32), (0, 2, 3))
+    for running, own in ((norm.running_mean, mean), (norm.running_var, variance)):
+        if running is not None:
+            running.lerp_(own, weight)
 
 
 class _ResidualBlock(nn.Module):

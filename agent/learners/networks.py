@@ -28,10 +28,14 @@ class NetworkConfig:
     Attributes:
         hidden_sizes: widths of the hidden layers of a multi-layer perceptron (vector inputs).
         channels: widths of the convolutions (image inputs).
+        is_strided: whether convolutions halve by their stride, as the MAML paper's on Omniglot, instead of by maxima.
+        has_zero_head: whether the layer after them begins at 0.
     """
 
     hidden_sizes: tuple[int, ...] = (40, 40)
     channels: tuple[int, ...] = (64, 64, 64, 64)
+    is_strided: bool = False
+    has_zero_head: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON values."""
@@ -40,7 +44,8 @@ class NetworkConfig:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> NetworkConfig:
         """The settings that :meth:`to_json` wrote."""
-        return cls(hidden_sizes=tuple(values["hidden_sizes"]), channels=tuple(values["channels"]))
+        sizes = {name: tuple(values[name]) for name in ("hidden_sizes", "channels")}
+        return cls(**{**values, **sizes})
 
 
 @runtime_checkable
@@ -161,6 +166,12 @@ def build_network(
 ) -> MLP | TaskConvolutions:
     """The network for inputs and outputs of these shapes: convolutions for images, a perceptron for vectors."""
     if len(shapes.input_shape) == 3:
-        channels = config.channels
-        return TaskConvolutions(shapes.input_shape, shapes.output_size, channels=channels, generator=generator)
+        return TaskConvolutions(
+            shapes.input_shape,
+            shapes.output_size,
+            channels=config.channels,
+            is_strided=config.is_strided,
+            has_zero_head=config.has_zero_head,
+            generator=generator,
+        )
     return MLP(shapes.input_shape, shapes.output_size, hidden_sizes=config.hidden_sizes, generator=generator)

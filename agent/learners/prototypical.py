@@ -13,6 +13,9 @@ Departures from the paper, each off by default:
 - ``is_scale_learned``: γ is learned (γ = 1 in the paper); with cosine distance it has to be.
 - ``every_image_supports``: in one-shot tasks every example is in turn its class's only support and the others are
   queries. One pass through the embedding then serves K + Q one-shot tasks instead of one.
+- ``statistics_prior``: in adapting, a task's support set says by which statistics its features are normalised, as the
+  task's own images do while learning. (In the paper's code all queries of a task do, which makes answers depend on what
+  else is asked.)
 - averaged weights, a decaying learning rate, bfloat16 (``TrainingConfig``, ``EmbeddingConfig``).
 
 Shapes: M tasks, N ways, S = N · K support examples, Q query examples, J = (S + Q) / N examples a class, E features.
@@ -21,7 +24,7 @@ Shapes: M tasks, N ways, S = N · K support examples, Q query examples, J = (S +
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -33,6 +36,7 @@ from torch import Tensor, nn
 
 from agent.learners.embedding_training import Training, TrainingConfig
 from agent.learners.embeddings import Embedding, EmbeddingConfig
+from agent.learners.every_support import in_class_order, share_supports
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes
 
 LEARNED_EUCLIDEAN_SCALE = 8.0
@@ -60,6 +64,8 @@ class PrototypicalConfig:
         distance: d.
         is_scale_learned: learn γ instead of keeping it 1.
         every_image_supports: use each example of a one-shot task as support in turn.
+        statistics_prior: how many examples the running statistics count for where a task's support set moves them; None
+            normalises all tasks by the running statistics.
         training: Adam's settings; the paper has 1e-3, halved every 2,000 tasks.
     """
 
@@ -67,6 +73,7 @@ class PrototypicalConfig:
     distance: Distance = Distance.EUCLIDEAN
     is_scale_learned: bool = False
     every_image_supports: bool = False
+    statistics_prior: float | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def to_json(self) -> dict[str, Any]:
@@ -76,6 +83,7 @@ class PrototypicalConfig:
             "distance": self.distance.value,
             "is_scale_learned": self.is_scale_learned,
             "every_image_supports": self.every_image_supports,
+            "statistics_prior": self.statistics_prior,
             "training": vars(self.training).copy(),
         }
 
@@ -87,6 +95,7 @@ class PrototypicalConfig:
             distance=Distance(values["distance"]),
             is_scale_learned=values["is_scale_learned"],
             every_image_supports=values["every_image_supports"],
+            statistics_prior=values.get("statistics_prior"),
             training=TrainingConfig(**values["training"]),
         )
 
@@ -177,10 +186,13 @@ class PrototypicalLearner:
     def adapt(self, support_x: Tensor, support_y: Tensor) -> PrototypicalPredictor:
         """Take each class's mean."""
         network = self._training.frozen_copy()
+        prior, statistics = self.config.statistics_prior, None
+        if prior is not None:
+            statistics = [network.embedding.task_statistics(own, prior=prior) for own in support_x]
         with torch.no_grad():
-            features = network.embedding.embed_tasks(support_x)
+            features = _embedded(network, statistics, support_x)
             means = prototypes(features, support_y, num_ways=_num_ways(support_y))
-        return PrototypicalPredictor(network=network, prototypes=means)
+        return PrototypicalPredictor(network=network, prototypes=means, statistics=statistics)
 
     def initialization(self) -> dict[str, Tensor]:
         """The embedding and γ."""
@@ -220,15 +232,27 @@ class PrototypicalPredictor:
 
     Attributes:
         prototypes: [M, N, E].
+        statistics: each task's own, where it has them.
     """
 
     network: PrototypicalNetwork
     prototypes: Tensor
+    statistics: Sequence[Mapping[str, Tensor]] | None = None
 
     @torch.no_grad()
     def __call__(self, query_x: Float[Tensor, "M Q *X"]) -> Float[Tensor, "M Q N"]:
         """Logits of each query."""
-        return self.network.logits(self.network.embedding.embed_tasks(query_x), self.prototypes)
+        return self.network.logits(_embedded(self.network, self.statistics, query_x), self.prototypes)
+
+
+def _embedded(
+    network: PrototypicalNetwork, statistics: Sequence[Mapping[str, Tensor]] | None, x: Float[Tensor, "M S *X"]
+) -> Float[Tensor, "M S E"]:
+    """Each task's examples, normalised by its own statistics where there are such."""
+    embedding = network.embedding
+    if statistics is None:
+        return embedding.embed_tasks(x)
+    return torch.stack([embedding.embed_with(own, part) for own, part in zip(statistics, x, strict=True)])
 
 
 def prototypes(
@@ -253,16 +277,10 @@ def _loss_of_every_support(
     Task j takes the j-th example of each class as support and asks about all others.
     """
     num_ways = _num_ways(labels)
-    per_class = labels.shape[1] // num_ways
-    order = labels.argsort(dim=1, stable=True)
-    features = features.gather(1, order.unsqueeze(2).expand_as(features))
-    # [M, N, J, N, J]: query (n, j) against support (n', j').
-    logits = network.logits(features, features)
-    log_p = logits.view(len(labels), num_ways, per_class, num_ways, per_class).log_softmax(3)
-    own = log_p.diagonal(dim1=1, dim2=3)  # [M, J, J', N]
-    is_query = ~torch.eye(per_class, dtype=torch.bool, device=own.device)
-    is_best = own >= log_p.amax(3).permute(0, 2, 3, 1)
-    return -own[:, is_query].mean(), is_best[:, is_query].float().mean()
+    features = in_class_order(features, labels)
+    shared = share_supports(network.logits(features, features), num_ways=num_ways)
+    loss = -shared.own_log_p[:, shared.is_query].mean()
+    return loss, shared.is_best[:, shared.is_query].float().mean()
 
 
 def _num_ways(labels: Int64[Tensor, "M S"]) -> int:

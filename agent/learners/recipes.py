@@ -31,6 +31,8 @@ LONG_RUN = 30_000
 
 PERCEPTRON = EmbeddingConfig(kind=EmbeddingKind.MLP, channels=(40, 40))
 NARROW = NetworkConfig(channels=(32, 32, 32, 32))
+STRIDED = NetworkConfig(channels=(32, 32, 32, 32), is_strided=True, has_zero_head=True)
+RESIDUAL = EmbeddingConfig(kind=EmbeddingKind.RESIDUAL, channels=(24, 32, 64, 128), is_bfloat16=True)
 
 
 class RecipeError(AgentError):
@@ -116,20 +118,24 @@ IMAGES = _by_learner(
     ),
     Recipe(
         learner="versa",
-        config=lambda n: VersaConfig(embedding=CONV4, training=averaged_training(n, 1e-3)),
+        config=lambda n: VersaConfig(
+            embedding=RESIDUAL, every_image_supports=True, training=averaged_training(n, 1e-3)
+        ),
         tasks_per_update=1,
         training_ways=20,
     ),
     Recipe(
         learner="maml",
         config=lambda n: MAMLConfig(
-            network=NARROW, inner_lr=0.4, num_inner_steps=1, num_adapt_steps=3, outer_lr=2e-3, decay_updates=n
+            network=STRIDED, inner_lr=0.4, num_inner_steps=1, num_adapt_steps=10, outer_lr=5e-3, decay_updates=n
         ),
         tasks_per_update=4,
     ),
     Recipe(
         learner="meta-sgd",
-        config=lambda n: MetaSGDConfig(network=NARROW, initial_rates=(0.1, 0.3), outer_lr=2e-3, decay_updates=n),
+        config=lambda n: MetaSGDConfig(
+            network=STRIDED, initial_rates=(0.1, 0.3), num_adapt_steps=10, outer_lr=5e-3, decay_updates=n
+        ),
         tasks_per_update=4,
     ),
     Recipe(

@@ -1,11 +1,13 @@
 """The convolutional network that adapts by gradient: four layers, with one set of parameters a task.
 
-Layer: 3 × 3 convolution, halving by maxima, normalisation by the statistics of the task's own batch, rectification;
-then one linear layer (Finn et al. 2017, arXiv:1703.03400, section 5.2, after Vinyals et al. 2016). No running
-statistics: a task's batch is normalised by what it holds, in learning and in predicting (so queries seen together help
-one another; a predictor that must not do so runs each beside the support set).
+Layer: 3 × 3 convolution, halving by maxima or by the convolution's own stride, normalisation by the statistics of the
+task's own batch, rectification; then one linear layer (Finn et al. 2017, arXiv:1703.03400, section 5.2, after Vinyals
+et al. 2016; on Omniglot they stride). No running statistics: a task's batch is normalised by what it holds, in learning
+and in predicting (so queries seen together help one another; a predictor that must not do so runs each beside the
+support set).
 
-Departure: halving stands before normalisation, as in ``embeddings``.
+Departures: halving by maxima stands before normalisation, as in ``embeddings``; on request the linear layer begins at
+0, so that no class is another's better at the start and the first step makes it of the support set's features alone.
 
 Only the convolutions go through the tasks one after another: one product with all tasks' patches made a step of MAML
 half as long again, and a grouped convolution is no faster than the library's own convolution M times.
@@ -33,6 +35,8 @@ class TaskConvolutions(nn.Module):
         input_shape: (channels, height, width).
         output_size: O.
         channels: F of each layer.
+        is_strided: halve by the convolutions' stride instead of by maxima.
+        has_zero_head: begin with the last layer at 0.
         generator: draws the weights (He et al. 2015; the last layer 1 / fan-in); biases are 0.
     """
 
@@ -42,9 +46,12 @@ class TaskConvolutions(nn.Module):
         output_size: int,
         *,
         channels: tuple[int, ...],
+        is_strided: bool = False,
+        has_zero_head: bool = False,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
+        self.is_strided = is_strided
         fan_in, height, width = input_shape
         self.num_layers = len(channels)
         for layer, fan_out in enumerate(channels):
@@ -52,9 +59,11 @@ class TaskConvolutions(nn.Module):
             self.register_parameter(f"kernel_{layer}", nn.Parameter(kernel))
             self.register_parameter(f"gain_{layer}", nn.Parameter(torch.ones(fan_out)))
             self.register_parameter(f"shift_{layer}", nn.Parameter(torch.zeros(fan_out)))
-            fan_in, height, width = fan_out, height // 2, width // 2
+            odd = 1 if is_strided else 0
+            fan_in, height, width = fan_out, (height + odd) // 2, (width + odd) // 2
         size = fan_in * height * width
-        self.register_parameter("weight", nn.Parameter(torch.randn(size, output_size, generator=generator) / size**0.5))
+        head = torch.randn(size, output_size, generator=generator) / size**0.5
+        self.register_parameter("weight", nn.Parameter(torch.zeros_like(head) if has_zero_head else head))
         self.register_parameter("bias", nn.Parameter(torch.zeros(output_size)))
 
     def forward(self, x: Float[Tensor, "S C H W"]) -> Float[Tensor, "S O"]:
@@ -71,16 +80,21 @@ class TaskConvolutions(nn.Module):
         """
         hidden = x
         for layer in range(self.num_layers):
-            hidden = _halved(_convolved(hidden, parameters[f"kernel_{layer}"]))
+            hidden = _convolved(hidden, parameters[f"kernel_{layer}"], stride=2 if self.is_strided else 1)
+            hidden = hidden if self.is_strided else _halved(hidden)
             hidden = _normalised(hidden, parameters[f"gain_{layer}"], parameters[f"shift_{layer}"]).relu()
         return hidden.flatten(2) @ parameters["weight"] + parameters["bias"].unsqueeze(1)
 
 
-def _convolved(x: Float[Tensor, "M S C H W"], kernel: Float[Tensor, "#M F K"]) -> Float[Tensor, "M S F H W"]:
+def _convolved(
+    x: Float[Tensor, "M S C H W"], kernel: Float[Tensor, "#M F K"], *, stride: int
+) -> Float[Tensor, "M S F H2 W2"]:
     kernels = kernel.view(*kernel.shape[:2], x.shape[2], 3, 3)
     if len(kernels) == 1:
-        return F.conv2d(x.flatten(0, 1), kernels[0], padding=1).view(*x.shape[:2], -1, *x.shape[3:])
-    return torch.stack([F.conv2d(own, weights, padding=1) for own, weights in zip(x, kernels, strict=True)])
+        shared = F.conv2d(x.flatten(0, 1), kernels[0], padding=1, stride=stride)
+        return shared.view(*x.shape[:2], *shared.shape[1:])
+    each = [F.conv2d(own, weights, padding=1, stride=stride) for own, weights in zip(x, kernels, strict=True)]
+    return torch.stack(each)
 
 
 def _halved(x: Float[Tensor, "M S F H W"]) -> Float[Tensor, "M S F H2 W2"]:

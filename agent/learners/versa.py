@@ -17,7 +17,8 @@ Both are trained by the predictive likelihood of L heads (eqs. 3, 4; "ML-PIP"):
 
     J(θ, φ) = -mean over queries of log 1/L Σ_l p(y | x, w^(l)),   w^(l) ~ q_φ(w | S).
 
-Departures: the predictor's own heads are drawn with a fixed seed, so that predictions can be repeated.
+Departures: the predictor's own heads are drawn with a fixed seed, so that predictions can be repeated; on request each
+image of a one-shot task is its class's only support in turn, so that one pass through the features serves them all.
 
 Shapes: M tasks, N ways, S support examples, Q query examples, L sampled heads, E features, D target width,
 O outputs (N or D), W = E + 1 weights an output.
@@ -32,11 +33,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own custom)
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
 from agent.learners.embedding_training import Training, TrainingConfig
 from agent.learners.embeddings import Embedding, EmbeddingConfig
+from agent.learners.every_support import in_class_order, share_supports
 from agent.learners.state import RANDOM_STATE
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes
 
@@ -54,6 +56,7 @@ class VersaConfig:
         hidden_size: width of the amortisation network's layers.
         num_samples: L while learning.
         num_predictive_samples: L of a predictor.
+        every_image_supports: use each example of a one-shot classification as support in turn.
         training: Adam's settings.
     """
 
@@ -62,6 +65,7 @@ class VersaConfig:
     hidden_size: int = 256
     num_samples: int = 10
     num_predictive_samples: int = 10
+    every_image_supports: bool = False
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=1e-4))
 
     def to_json(self) -> dict[str, Any]:
@@ -191,18 +195,42 @@ class VersaLearner:
         network = self._training.trained
         num_support = batch.support_y.shape[1]
         features = network.embed(torch.cat([batch.support_x, batch.query_x], 1))
-        heads = network.infer(features[:, :num_support], batch.support_y)
-        sampled = heads.sample(self.config.num_samples, self._generator)
-        outputs = network.outputs(features[:, num_support:], sampled)
-        loss = -network.log_likelihood(outputs, batch.query_y).mean()
-        self._training.step(loss)
-        metrics = {"loss": loss.item()}
-        if self.shapes.is_classification:
-            best = outputs.detach().softmax(3).mean(0).argmax(2)
-            metrics["accuracy"] = (best == batch.query_y).float().mean().item()
+        if self.config.every_image_supports and self._is_one_shot(batch):
+            labels = torch.cat([batch.support_y, batch.query_y], 1)
+            loss, metrics = self._loss_of_every_support(features, labels)
         else:
-            metrics["squared_error"] = F.mse_loss(outputs.detach().mean(0), batch.query_y).item()
-        return metrics
+            heads = network.infer(features[:, :num_support], batch.support_y)
+            outputs = network.outputs(features[:, num_support:], self._sampled(heads))
+            loss = -network.log_likelihood(outputs, batch.query_y).mean()
+            metrics = self._told(outputs.detach(), batch.query_y)
+        self._training.step(loss)
+        return {"loss": loss.item(), **metrics}
+
+    def _is_one_shot(self, batch: FewShotBatch) -> bool:
+        return self.shapes.is_classification and batch.support_y.shape[1] == int(batch.support_y.max()) + 1
+
+    def _sampled(self, heads: HeadDistribution) -> Float[Tensor, "L M O W"]:
+        return heads.sample(self.config.num_samples, self._generator)
+
+    def _loss_of_every_support(
+        self, features: Float[Tensor, "M Z E"], labels: Int64[Tensor, "M Z"]
+    ) -> tuple[Float[Tensor, ""], dict[str, float]]:
+        """J and the accuracy over the one-shot tasks that share their images: each image's head is sampled once."""
+        network, num_ways = self._training.trained, int(labels.max()) + 1
+        features = in_class_order(features, labels)
+        each = torch.arange(features.shape[1], device=labels.device).expand(len(features), -1)
+        outputs = network.outputs(features, self._sampled(network.infer(features, each)))
+        shared = share_supports(outputs, num_ways=num_ways)
+        log_p = shared.own_log_p.logsumexp(0) - math.log(len(outputs))
+        is_best = shared.is_best.float().mean(0)
+        return -log_p[:, shared.is_query].mean(), {"accuracy": is_best[:, shared.is_query].mean().item()}
+
+    def _told(self, outputs: Float[Tensor, "L M Q O"], targets: Shaped[Tensor, "M Q *D"]) -> dict[str, float]:
+        """How good the mean prediction is."""
+        if not self.shapes.is_classification:
+            return {"squared_error": F.mse_loss(outputs.mean(0), targets).item()}
+        best = outputs.softmax(3).mean(0).argmax(2)
+        return {"accuracy": (best == targets).float().mean().item()}
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> VersaPredictor:
         """Infer each task's head."""

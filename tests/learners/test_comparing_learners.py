@@ -73,6 +73,7 @@ MAKERS: dict[str, Callable[[], FewShotLearner]] = {
     "matching": matching,
     "matching, full context": lambda: matching(has_full_context=True, processing_steps=2),
     "versa": versa,
+    "versa, every image a support": lambda: versa(every_image_supports=True),
     "versa, regression": lambda: versa(CURVE),
 }
 CLASSIFIERS = [name for name in MAKERS if "regression" not in name]
@@ -162,6 +163,26 @@ def test_every_image_as_support_equals_its_one_shot_tasks_one_by_one() -> None:
     assert learner.update(batch)["loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-4)
 
 
+def test_versa_with_every_image_as_support_equals_its_one_shot_tasks_one_by_one() -> None:
+    learner = versa(every_image_supports=True, num_samples=1)
+    network = learner._training.trained
+    with torch.no_grad():
+        network.head[-1].bias[17:] = -60.0  # log σ²: every sampled head is the mean
+        network.head[-1].weight[17:] = 0.0
+    batch = random_batch(IMAGE, tasks=1, queries=3)
+    features = network.embed(torch.cat([batch.support_x, batch.query_x], 1))[0]
+    labels = torch.cat([batch.support_y, batch.query_y], 1)[0]
+    losses = []
+    for number in range(4):
+        support = torch.stack([features[labels == n][number] for n in range(4)])
+        heads = network.infer(support[None], torch.arange(4)[None]).mean[None]
+        for n in range(4):
+            others = [f for place, f in enumerate(features[labels == n]) if place != number]
+            log_p = network.outputs(torch.stack(others)[None], heads).log_softmax(3)
+            losses += log_p[0, 0, :, n].tolist()
+    assert learner.update(batch)["loss"] == pytest.approx(-sum(losses) / len(losses), rel=1e-4)
+
+
 def test_matching_gives_each_label_its_share_of_the_attention() -> None:
     network = matching(VECTOR)._training.trained
     with torch.no_grad():
@@ -231,7 +252,7 @@ def test_what_else_is_asked_does_not_matter(name: str) -> None:
     torch.testing.assert_close(together[:, 1:2], alone, rtol=1e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name not in {"matching, full context", "versa"}])
+@pytest.mark.parametrize("name", [name for name in CLASSIFIERS if not name.startswith(("matching, full", "versa"))])
 def test_classes_may_be_numbered_otherwise(name: str) -> None:
     learner = MAKERS[name]()
     batch = random_batch(learner.shapes)

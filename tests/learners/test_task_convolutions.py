@@ -26,6 +26,22 @@ def test_it_is_convolution_pooling_batch_normalisation_and_a_linear_layer() -> N
     torch.testing.assert_close(net(x), hidden.flatten(1) @ p["weight"] + p["bias"], rtol=1e-4, atol=1e-5)
 
 
+def test_strided_convolutions_halve_by_themselves() -> None:
+    net = TaskConvolutions((1, 11, 12), 5, channels=(4, 6), is_strided=True, generator=seeded())
+    x = torch.rand(7, 1, 11, 12, generator=seeded(1))
+    p = dict(net.named_parameters())
+    hidden = x
+    for layer, fan_in in enumerate((1, 4)):
+        hidden = F.conv2d(hidden, p[f"kernel_{layer}"].view(-1, fan_in, 3, 3), padding=1, stride=2)
+        hidden = F.batch_norm(hidden, None, None, training=True).relu()
+    torch.testing.assert_close(net(x), hidden.flatten(1) @ p["weight"] + p["bias"], rtol=1e-4, atol=1e-5)
+
+
+def test_a_head_that_begins_at_zero_prefers_no_class() -> None:
+    net = TaskConvolutions((1, 12, 12), 5, channels=(4, 6), has_zero_head=True, generator=seeded())
+    assert not net(torch.rand(7, 1, 12, 12, generator=seeded(1))).any()
+
+
 def test_tasks_side_by_side_equal_tasks_one_by_one() -> None:
     net = network()
     stacked = {
@@ -71,4 +87,9 @@ def test_images_get_convolutions_and_vectors_a_perceptron() -> None:
     built = build_network(image, NetworkConfig(channels=(8, 8)), generator=seeded())
     assert isinstance(built, TaskConvolutions)
     assert built(torch.rand(3, 1, 28, 28)).shape == (3, 5)
-    assert NetworkConfig.from_json(NetworkConfig(channels=(8, 8)).to_json()) == NetworkConfig(channels=(8, 8))
+    config = NetworkConfig(channels=(8, 8), is_strided=True, has_zero_head=True)
+    assert NetworkConfig.from_json(config.to_json()) == config
+
+
+def test_settings_written_before_strides_are_read_as_they_were_meant() -> None:
+    assert NetworkConfig.from_json({"hidden_sizes": [40, 40], "channels": [8, 8]}) == NetworkConfig(channels=(8, 8))
