@@ -45,6 +45,7 @@ from agent.errors import SettingsError, SettingsProblem
 from agent.locations import default_data_dir, settings_file
 from agent.quantities import DURATION_FORM, format_duration, format_size, parse_duration, parse_size
 from agent.timing import Trigger, Window, parse_trigger, parse_window
+from envs.limits import WorkerLimits
 
 PREFIX = "LEARND_"
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s]*):(?P<port>\d{1,5})")
@@ -191,7 +192,9 @@ class MemorySettings(_Section):
 class WorkersSettings(_Section):
     """Limits of environment workers, and what happens to a family whose workers fail."""
 
-    memory_limit: Size = Field(default=2**30, description="Address space beyond which a worker is stopped.")
+    memory_limit: Size = Field(
+        default=2**30, description="Memory that a worker and its children may hold; beyond it the worker is stopped."
+    )
     step_timeout_s: Duration = Field(default=30.0, description="Time for one step or reset of an environment.")
     start_timeout_s: Duration = Field(default=60.0, description="Time for a worker to start.")
     max_strikes: Count = Field(default=5, description="Strikes in a row that quarantine a family.")
@@ -199,6 +202,15 @@ class WorkersSettings(_Section):
         default=60.0, description="Length of a first quarantine; doubled with each in a row."
     )
     quarantine_max_s: Duration = Field(default=3600.0, description="Longest quarantine.")
+
+    def limits(self, *, nice: int = 0) -> WorkerLimits:
+        """The bounds of one worker; ``nice`` is added to its niceness."""
+        return WorkerLimits(
+            memory_mib=max(1, self.memory_limit // 2**20),
+            step_timeout_s=self.step_timeout_s,
+            start_timeout_s=self.start_timeout_s,
+            nice=nice,
+        )
 
 
 class EvaluationSettings(_Section):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,13 +12,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from agent.cli.declaring import parse_kwargs, refuse_options
 from agent.cli.errors import CommandError
 from agent.cli.few_shot_families import (
     RL2,
     declared_few_shot,
     is_few_shot_entry,
     is_few_shot_spec,
-    refuse_options,
     shapes_text,
     shots_text,
 )
@@ -35,6 +34,9 @@ if TYPE_CHECKING:
 
 env_app = typer.Typer(help="Feed environments to practise, see them, set them aside.", no_args_is_help=True)
 group(env_app)
+
+PROBE_NICE = 5
+"""Added to the niceness of the worker that tries a family: a service may be learning beside it."""
 
 VARY_HELP = (
     "What differs from task to task; may be repeated. VALUES: LOW:HIGH, log:LOW:HIGH, int:LOW:HIGH, A|B|C, sum:X+Y, "
@@ -99,7 +101,7 @@ def add_family(
     It is tried first, an environment in a worker of its own; the service takes it up without a restart. With
     --no-check it is recorded at once and tried by the service.
     """
-    kwargs = dict(_parse_kwarg(text) for text in kwarg or [])
+    kwargs = parse_kwargs(kwarg or [])
     of_environments: dict[str, Any] = {"--vary": vary, "--episodes": episodes, "--max-steps": max_steps}
     of_environments |= {"--python": python, "--path": path}
     of_few_shot = {"--shots": shots, "--queries": queries, "--learner": None if learner == RL2 else learner}
@@ -239,19 +241,6 @@ def remove_family(
     _answer_state(invocation, family)
 
 
-def _parse_kwarg(text: str) -> tuple[str, Any]:
-    """Read KEY=VALUE; VALUE is a word, a number, true, false, none, or a JSON list or object."""
-    from envs.declaration import parse_setting
-
-    key, value = parse_setting(text)
-    if isinstance(value, str) and value[:1] in {"[", "{"}:
-        try:
-            return key, json.loads(value)
-        except json.JSONDecodeError as error:
-            raise typer.BadParameter(f"{value!r} is not JSON: {error}", param_hint="--kwarg") from error
-    return key, value
-
-
 def _refuse_taken_name(invocation: Invocation, name: str) -> None:
     with invocation.reading_if_any() as store:
         taken = set() if store is None else {family.name for family in store.families()}
@@ -310,18 +299,7 @@ def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
         def tell(phase: str, count: int) -> None:
             progress.update(task, description=f"trying {spec.name}: {phase} {count or ''}")
 
-        return probe(spec, limits=_worker_limits(invocation), progress=tell)
-
-
-def _worker_limits(invocation: Invocation) -> Any:
-    from envs.limits import WorkerLimits
-
-    workers = invocation.settings.workers
-    return WorkerLimits(
-        memory_mib=workers.memory_limit // 2**20,
-        step_timeout_s=workers.step_timeout_s,
-        start_timeout_s=workers.start_timeout_s,
-    )
+        return probe(spec, limits=invocation.settings.workers.limits(nice=PROBE_NICE), progress=tell)
 
 
 def _record(store: Store, spec: FamilySpec, admission: Admission | None) -> Family:

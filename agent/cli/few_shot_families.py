@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.cli.declaring import few_shot_kwargs
 from agent.cli.errors import CommandError, unknown_name_error
 from agent.learners.registry import ALIASES, CLASSIFIERS, LEARNERS, canonical_name
 from agent.settings import Settings
@@ -26,24 +27,6 @@ def is_few_shot_entry(entry: str, few_shot: str | None) -> bool:
     return entry not in TENSOR_FAMILIES and Path(entry).expanduser().exists()
 
 
-def refuse_options(entry: str, options: Mapping[str, Any], why: str) -> None:
-    """Refuse options that were given and do not apply.
-
-    Args:
-        entry: the family's entry.
-        options: by name, with what was given; None and nothing where nothing was.
-        why: why they do not apply.
-    """
-    given = [name for name, value in options.items() if value]
-    if given:
-        raise CommandError(
-            operation="describing family",
-            subject=entry,
-            found=f"{', '.join(given)} does not apply: {why}.",
-            hint="Leave it out.",
-        )
-
-
 def declared_few_shot(
     settings: Settings,
     entry: str,
@@ -62,15 +45,10 @@ def declared_few_shot(
         CommandError: there is no such learner, or it cannot learn such tasks.
         FamilySpecError: something in it has no meaning.
     """
-    from envs.declaration import few_shot_from_declaration, parse_few_shot
+    from envs.declaration import few_shot_from_declaration
     from envs.few_shot.declared import is_regression
 
-    said = dict(kwargs)
-    if few_shot is not None:
-        if is_regression(entry):
-            refuse_options(entry, {"--few-shot": few_shot}, "its tasks have no ways; --shots says how many points")
-        said["ways"], said["shots"] = parse_few_shot(few_shot)
-    said |= {key: value for key, value in (("shots", shots), ("queries", queries)) if value is not None}
+    said = few_shot_kwargs(entry, kwargs, few_shot=few_shot, shots=shots, queries=queries)
     usual = settings.few_shot.regression_learner if is_regression(entry) else settings.few_shot.learner
     chosen = str(learner or usual)
     _check_learner(entry, chosen)

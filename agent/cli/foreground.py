@@ -57,7 +57,6 @@ def open_for(invocation: Invocation, spec: FamilySpec) -> OpenFamily:
         EnvsError: it cannot be opened.
     """
     from agent.foreground.assigning import open_family
-    from agent.learner.session import worker_limits
 
     with invocation.progress() as progress:
         bar = progress.add_task(f"opening {spec.name}", total=None)
@@ -65,7 +64,7 @@ def open_for(invocation: Invocation, spec: FamilySpec) -> OpenFamily:
         def report(num_images: int) -> None:
             progress.update(bar, description=f"opening {spec.name}: {num_images} images")
 
-        return open_family(spec, limits=worker_limits(invocation.settings), report=report)
+        return open_family(spec, limits=invocation.settings.workers.limits(), report=report)
 
 
 def check_folder(file: Path | None, *, operation: str) -> None:

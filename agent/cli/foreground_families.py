@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.cli.errors import CommandError, unknown_name_error
+from agent.cli.declaring import few_shot_kwargs, parse_kwargs, refuse_options
+from agent.cli.errors import unknown_name_error
 from agent.cli.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -50,21 +50,21 @@ class FamilyOptions:
     episodes: int | None
     max_steps: int | None
 
-    def of_few_shot(self) -> list[str]:
-        """The options given that only few-shot families have."""
+    def of_few_shot(self) -> dict[str, Any]:
+        """The options given that only few-shot families have, by name."""
         return _given({"--few-shot": self.few_shot, "--shots": self.shots, "--queries": self.queries})
 
-    def of_environments(self) -> list[str]:
-        """The options given that only families of environments have."""
+    def of_environments(self) -> dict[str, Any]:
+        """The options given that only families of environments have, by name."""
         return _given({"--vary": self.vary, "--episodes": self.episodes, "--max-steps": self.max_steps})
 
-    def of_any(self) -> list[str]:
-        """All options given."""
-        return [*self.of_few_shot(), *self.of_environments(), *_given({"--kwarg": self.kwarg})]
+    def of_any(self) -> dict[str, Any]:
+        """All options given, by name."""
+        return {**self.of_few_shot(), **self.of_environments(), **_given({"--kwarg": self.kwarg})}
 
 
-def _given(options: dict[str, Any]) -> list[str]:
-    return [name for name, value in options.items() if value]
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value}
 
 
 def declared_family(invocation: Invocation, name: str, options: FamilyOptions) -> FamilySpec:
@@ -89,7 +89,7 @@ def declared_family(invocation: Invocation, name: str, options: FamilyOptions) -
         return _environments(name, options)
     known, is_place = _known_family(invocation, name), Path(name).expanduser().exists()
     if known is not None and not (is_place and options.of_any()):
-        _refuse_options(name, options.of_any(), "it is known to the data folder as it is")
+        refuse_options(name, options.of_any(), "it is known to the data folder as it is")
         return known
     if is_place:
         return _few_shot_family(name, options)
@@ -104,47 +104,30 @@ def declared_family(invocation: Invocation, name: str, options: FamilyOptions) -
 
 
 def _few_shot_family(name: str, options: FamilyOptions) -> FamilySpec:
-    from envs.declaration import few_shot_from_declaration, parse_few_shot
-    from envs.few_shot.declared import is_regression
+    from envs.declaration import few_shot_from_declaration
 
-    _refuse_options(name, options.of_environments(), "its tasks are few-shot tasks, not environments")
-    kwargs = dict(_pairs(options.kwarg))
-    if options.few_shot is not None:
-        if is_regression(name):
-            _refuse_options(name, ["--few-shot"], "its tasks have no ways; --shots says how many points")
-        kwargs["ways"], kwargs["shots"] = parse_few_shot(options.few_shot)
-    if options.shots is not None:
-        kwargs["shots"] = options.shots
-    if options.queries is not None:
-        kwargs["queries"] = options.queries
+    refuse_options(name, options.of_environments(), "its tasks are few-shot tasks, not environments")
+    kwargs = few_shot_kwargs(
+        name,
+        parse_kwargs(options.kwarg),
+        few_shot=options.few_shot,
+        shots=options.shots,
+        queries=options.queries,
+    )
     return few_shot_from_declaration(name, learner=ON_THE_COMMAND_LINE, kwargs=kwargs)
 
 
 def _environments(name: str, options: FamilyOptions) -> FamilySpec:
     from envs.declaration import family_from_declaration
 
-    _refuse_options(name, options.of_few_shot(), "its tasks are environments, not few-shot tasks")
+    refuse_options(name, options.of_few_shot(), "its tasks are environments, not few-shot tasks")
     return family_from_declaration(
         name,
         variations=list(options.vary),
-        kwargs=dict(_pairs(options.kwarg)),
+        kwargs=parse_kwargs(options.kwarg),
         episodes_per_trial=options.episodes,
         max_episode_steps=options.max_steps,
     )
-
-
-def _pairs(texts: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """Read KEY=VALUE as `learnd env add` does: a word, a number, true, false, none, or a JSON list or object."""
-    from envs.declaration import parse_setting
-
-    for text in texts:
-        key, value = parse_setting(text)
-        if isinstance(value, str) and value[:1] in {"[", "{"}:
-            try:
-                value = json.loads(value)
-            except json.JSONDecodeError as error:
-                raise typer.BadParameter(f"{value!r} is not JSON: {error}", param_hint="--kwarg") from error
-        yield key, value
 
 
 def _known_family(invocation: Invocation, name: str) -> FamilySpec | None:
@@ -158,13 +141,3 @@ def _known_family(invocation: Invocation, name: str) -> FamilySpec | None:
 def _known_names(invocation: Invocation) -> list[str]:
     with invocation.reading_if_any() as store:
         return [] if store is None else [family.name for family in store.families()]
-
-
-def _refuse_options(name: str, given: Sequence[str], why: str) -> None:
-    if given:
-        raise CommandError(
-            operation="describing family",
-            subject=name,
-            found=f"{', '.join(given)} does not apply: {why}.",
-            hint="Leave it out.",
-        )

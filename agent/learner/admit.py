@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from agent.learner.session import LearnerSession, worker_limits
+from agent.learner.session import LearnerSession
 from envs.admission import probe
 from envs.errors import EnvsError
 from envs.family import FamilySpec
@@ -27,7 +27,7 @@ def admit(session: LearnerSession, family: Family) -> tuple[JobOutcome, dict[str
     try:
         admission = probe(
             spec,
-            limits=worker_limits(session.settings),
+            limits=session.settings.workers.limits(),
             progress=lambda *_: session.heartbeat.beat_or_give_up(),
         )
     except EnvsError as refusal:

@@ -162,7 +162,7 @@ class LearnerSession:
             spaces_of(family),
             num_trials=self.config.num_trials_for(is_tensor_native=is_tensor_native(family)),
             device=self.device,
-            limits=worker_limits(self.settings),
+            limits=self.settings.workers.limits(),
         )
 
     def close_tasks(self, family_id: int) -> None:
@@ -223,17 +223,6 @@ def spaces_of(family: Family) -> SpacePair:
     if family.spaces is None:
         raise ValueError(f"family {family.name!r} has not been admitted, so its spaces are not known")
     return SpacePair.from_json(family.spaces)
-
-
-def worker_limits(settings: Settings) -> WorkerLimits:
-    """The limits that the settings put on workers."""
-    workers = settings.workers
-    return WorkerLimits(
-        memory_mib=max(1, workers.memory_limit // 2**20),
-        step_timeout_s=workers.step_timeout_s,
-        start_timeout_s=workers.start_timeout_s,
-        nice=0,
-    )
 
 
 def as_arrays(tensors: dict[str, Tensor]) -> dict[str, NDArray[Any]]:

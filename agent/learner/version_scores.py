@@ -20,7 +20,6 @@ from agent.learner.session import (
     learned_config,
     learner_name,
     spaces_of,
-    worker_limits,
 )
 from agent.learners.registry import restore
 from agent.rl2.config import RL2Config
@@ -123,7 +122,7 @@ def _play(
         spaces_of(family),
         num_trials=min(num_trials, config.num_trials_for(is_tensor_native=is_tensor_native(family))),
         device="cpu",
-        limits=worker_limits(settings),
+        limits=settings.workers.limits(),
     )
     try:
         return held_out_returns(policy, tasks, first_task=EVALUATION_TASKS, num_trials=num_trials, progress=progress)
