@@ -25,6 +25,7 @@ from agent.rl2.learner import RL2Learner
 from agent.rl2.policy import RL2Policy
 from agent.rl2.rollout import collect_trials
 from agent.rl2.trials import num_env_steps, trial_returns
+from benchmarks.rl2_ablations import ABLATIONS
 from envs.family import FamilySpec, Split
 from envs.registry import open_tasks
 
@@ -93,6 +94,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--label", default="", help="added to the names of the runs' files")
     parser.add_argument("--paper", action="store_true", help="the paper's own agent instead of the default settings")
+    parser.add_argument("--without", nargs="*", default=[], choices=sorted(ABLATIONS), help="parts to leave out")
     return parser
 
 
@@ -102,6 +104,8 @@ def config_for(cell: Cell, options: argparse.Namespace) -> RL2Config:
     config = RL2Config.paper(anneal_updates=updates) if options.paper else RL2Config(anneal_updates=updates)
     known = {field.name for field in fields(RL2Config)}
     given: dict[str, Any] = {}
+    for part in options.without:
+        given |= ABLATIONS[part].settings
     for setting in options.set:
         key, _, value = setting.partition("=")
         if key not in known:
@@ -110,15 +114,23 @@ def config_for(cell: Cell, options: argparse.Namespace) -> RL2Config:
     return replace(config, **given)
 
 
+def run_name(cell: Cell, options: argparse.Namespace) -> str:
+    """What the files of a cell's runs are called by: what leaves a part out is another run."""
+    left_out = "".join(f"-no-{part}" for part in sorted(options.without))
+    return f"{cell.name}{options.label}{left_out}"
+
+
 def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:
     """Train a cell to its end, resuming where a run of the same name was broken off."""
     config = config_for(cell, options)
-    path = options.folder / f"{cell.name}{options.label}-seed{seed}"
+    path = options.folder / f"{run_name(cell, options)}-seed{seed}"
     tasks = open_tasks(cell.spec, None, num_trials=1, device="cpu")
     run = None if options.fresh else _load(path, config)
     if run is None:
         run = Run(learner=RL2Learner(config, device="cpu", seed=seed), curve=[])
         run.learner.add_family(cell.name, tasks.spaces)
+    for part in options.without:
+        ABLATIONS[part].change(run.learner)
     num_updates = options.updates or cell.num_updates
     saved_at, shown_at = time.monotonic(), 0.0
     while run.updates < num_updates:
@@ -259,7 +271,7 @@ def report(
         "runs": described,
         "config": runs[0].learner.config.to_json() if runs else None,
     }
-    path = options.folder / f"{cell.name}{options.label}.table.json"
+    path = options.folder / f"{run_name(cell, options)}.table.json"
     path.write_text(json.dumps(result, indent=1))
     print(f"written to {path}")
 
