@@ -42,7 +42,7 @@ from agent.learner.channel import Channel
 from agent.learner.consolidate import consolidate
 from agent.learner.heartbeat import Heartbeat
 from agent.learner.practise import practise
-from agent.learner.scoring import EVALUATION_TASKS, held_out_returns, score_of
+from agent.learner.scoring import EVALUATION_TASKS, Scale, held_out_returns
 from agent.learner.session import LearnerSession, spaces_of
 from agent.rl2.policy import RL2Policy, policy_from_initialization
 from agent.settings import Settings
@@ -217,10 +217,8 @@ def held_out_score(session: LearnerSession, family: Family, policy: RL2Policy | 
         return 0.0
     tasks = session.tasks_of(family)
     returns = held_out_returns(policy, tasks, first_task=EVALUATION_TASKS, num_trials=EVALUATION_TRIALS)
-    score = score_of(
-        returns.mean, random_return=family.random_return or 0.0, reference_return=family.reference_return or 1.0
-    )
-    return min(1.0, max(0.0, score))
+    scale = Scale(random_return=family.random_return or 0.0, reference_return=family.reference_return or 1.0)
+    return min(1.0, max(0.0, scale.score(returns.mean)))
 
 
 def measures(course: Course, single: dict[str, Course], *, is_ungated: bool = False) -> dict[str, float]:

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from agent.learner.consolidate_few_shot import Chosen, choose_few_shot
-from agent.learner.evaluate import has_declared_reference, known_scale, scale_of
 from agent.learner.faults import UnscoredError, record_fault
 from agent.learner.few_shot_learners import VERSION_KEY, is_few_shot, without_parts
 from agent.learner.outer_steps import Proposal, slow_weights
+from agent.learner.scales import has_declared_reference, known_scale, scale_of
 from agent.learner.scoring import GATE_TASKS, HeldOutReturns, held_out_returns
 from agent.learner.session import LearnerSession, as_arrays, held_out_trials, spaces_of
 from agent.rl2.policy import IncompatibleParametersError, RL2Policy, policy_from_initialization
@@ -253,7 +253,7 @@ def _baseline(
             log.exception("the published version is of another shape; its stored scores stand for it")
     stored = {score.family: score.score for score in current.scores}
     return {
-        f.name: scale.random_return + stored[f.name] * (scale.reference_return - scale.random_return)
+        f.name: scale.random_return + stored[f.name] * scale.span
         for f in families
         if f.name in stored and f.created_at <= current.created_at and (scale := known_scale(f)) is not None
     }
@@ -314,7 +314,7 @@ def _score(
             FamilyScore(
                 family=family.name,
                 score=scale.score(scored.mean),
-                standard_error=scale.score(scale.random_return + scored.standard_error),
+                standard_error=scale.error(scored.standard_error),
                 published_score=None if before is None else scale.score(before),
                 num_trials=len(scored.trials),
             )

@@ -14,11 +14,11 @@ from typing import Any
 import structlog
 from torch import Tensor
 
-from agent.learner.evaluate import scale_of
 from agent.learner.faults import UnscoredError, record_fault
 from agent.learner.few_shot_learners import as_part, is_few_shot, part_of
 from agent.learner.few_shot_scoring import held_out_tasks
 from agent.learner.outer_steps import between
+from agent.learner.scales import scale_of
 from agent.learner.scoring import GATE_TASKS, HeldOutReturns
 from agent.learner.session import LearnerSession, held_out_trials, learner_name
 from agent.learners.registry import restore
@@ -109,7 +109,7 @@ def _choose(
         score=FamilyScore(
             family=family.name,
             score=scale.score(returns[best].mean),
-            standard_error=scale.score(scale.random_return + returns[best].standard_error),
+            standard_error=scale.error(returns[best].standard_error),
             published_score=before,
             num_trials=len(returns[best].trials),
         ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -10,25 +9,14 @@ import structlog
 from agent.learner.faults import record_fault
 from agent.learner.few_shot_learners import is_few_shot
 from agent.learner.few_shot_scoring import held_out_tasks
-from agent.learner.scoring import EVALUATION_TASKS, HeldOutReturns, evaluation_points, held_out_returns, score_of
+from agent.learner.scales import scale_of
+from agent.learner.scoring import EVALUATION_TASKS, HeldOutReturns, Scale, evaluation_points, held_out_returns
 from agent.learner.session import LearnerSession, held_out_trials, learner_name, spaces_of
 from envs.errors import EnvsError
 from memory.errors import FamilyNotFoundError
 from memory.records import CurveMetric, CurvePoint, Family, FamilyState
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """The two trial returns between which a family's scores are placed."""
-
-    random_return: float
-    reference_return: float
-
-    def score(self, trial_return: float) -> float:
-        """The score of a trial return: 0 at random, 1 at the reference."""
-        return score_of(trial_return, random_return=self.random_return, reference_return=self.reference_return)
 
 
 def evaluate(session: LearnerSession, families: list[Family]) -> dict[str, Any]:
@@ -55,7 +43,7 @@ def evaluate(session: LearnerSession, families: list[Family]) -> dict[str, Any]:
 def _evaluate_one(session: LearnerSession, family: Family) -> float:
     returns = _few_shot_returns(session, family) if is_few_shot(family) else _trial_returns(session, family)
     scale = scale_of(session, family, best_return=returns.mean)
-    points = evaluation_points(returns, random_return=scale.random_return, reference_return=scale.reference_return)
+    points = evaluation_points(returns, scale)
     session.store.commit_evaluation(family.name, (*points, *_lent_score(session, family, scale)))
     return next(point.value for point in points if point.metric is CurveMetric.EVAL_SCORE)
 
@@ -107,37 +95,8 @@ def _lent_score(session: LearnerSession, family: Family, scale: Scale) -> tuple[
     )
     score = scale.score(returns.mean)
     log.info("scored by another family's learner", family=family.name, lender=lender.name, score=score)
-    error = scale.score(scale.random_return + returns.standard_error)
+    error = scale.error(returns.standard_error)
     return (CurvePoint(metric=CurveMetric.LENT_SCORE, label=lender.name, value=score, standard_error=error),)
-
-
-def scale_of(session: LearnerSession, family: Family, *, best_return: float) -> Scale:
-    """The family's scale; where it has no reference, the best evaluation so far becomes it.
-
-    Args:
-        session: the learner's state.
-        family: the family as the store knows it.
-        best_return: mean trial return just measured.
-    """
-    is_declared = has_declared_reference(family)
-    random_return = family.random_return if family.random_return is not None else 0.0
-    reference = family.reference_return
-    if reference is None or (not is_declared and best_return > reference):
-        reference = max(best_return, random_return)
-        session.store.raise_reference(family.name, reference)
-    return Scale(random_return=random_return, reference_return=reference)
-
-
-def known_scale(family: Family) -> Scale | None:
-    """The family's scale as it stands; None until it has a reference."""
-    if family.reference_return is None:
-        return None
-    return Scale(random_return=family.random_return or 0.0, reference_return=family.reference_return)
-
-
-def has_declared_reference(family: Family) -> bool:
-    """Whether the return of score 1 was declared or found at admission, and so does not move."""
-    return family.spec.get("reference_return") is not None or bool(family.spec.get("reference_source"))
 
 
 def families_to_evaluate(session: LearnerSession) -> list[Family]:

@@ -92,23 +92,34 @@ def held_out_returns(
     return HeldOutReturns(trials=torch.cat(trials).cpu(), episodes=torch.cat(episodes, dim=1).cpu())
 
 
-def score_of(trial_return: float, *, random_return: float, reference_return: float) -> float:
-    """Place a trial return on the scale where random actions score 0 and the reference scores 1."""
-    span = reference_return - random_return
-    return (trial_return - random_return) / span if span > 0 else 0.0
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """The two trial returns between which a family's scores are placed: random actions score 0, the reference 1."""
+
+    random_return: float
+    reference_return: float
+
+    @property
+    def span(self) -> float:
+        """How much return a score of 1 is above one of 0."""
+        return self.reference_return - self.random_return
+
+    def score(self, trial_return: float) -> float:
+        """The score of a trial return; 0 where the reference is no better than random actions."""
+        return self.error(trial_return - self.random_return)
+
+    def error(self, return_error: float) -> float:
+        """What a difference of trial returns, as a standard error is, makes in the score."""
+        return return_error / self.span if self.span > 0 else 0.0
 
 
-def evaluation_points(
-    returns: HeldOutReturns, *, random_return: float, reference_return: float
-) -> tuple[CurvePoint, ...]:
+def evaluation_points(returns: HeldOutReturns, scale: Scale) -> tuple[CurvePoint, ...]:
     """Curve points of one evaluation: score, trial return, the return of each episode of the trial, uncertainty."""
-    span = reference_return - random_return
-    score = score_of(returns.mean, random_return=random_return, reference_return=reference_return)
     return (
         CurvePoint(
             metric=CurveMetric.EVAL_SCORE,
-            value=score,
-            standard_error=returns.standard_error / span if span > 0 else 0.0,
+            value=scale.score(returns.mean),
+            standard_error=scale.error(returns.standard_error),
         ),
         CurvePoint(metric=CurveMetric.EVAL_RETURN, value=returns.mean, standard_error=returns.standard_error),
         *(

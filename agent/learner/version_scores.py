@@ -13,7 +13,8 @@ from torch import Tensor
 
 from agent.learner.few_shot_learners import is_few_shot, part_of
 from agent.learner.few_shot_scoring import held_out_tasks
-from agent.learner.scoring import EVALUATION_TASKS, HeldOutReturns, held_out_returns, score_of, standard_error
+from agent.learner.scales import known_scale
+from agent.learner.scoring import EVALUATION_TASKS, HeldOutReturns, Scale, held_out_returns, standard_error
 from agent.learner.session import (
     held_out_trials,
     is_tensor_native,
@@ -153,14 +154,12 @@ def _answer(
 
 
 def _version_score(family: Family, returns: HeldOutReturns) -> VersionScore:
-    random_return = family.random_return or 0.0
-    reference_return = family.reference_return if family.reference_return is not None else returns.mean
-    span = reference_return - random_return
+    scale = known_scale(family) or Scale(random_return=family.random_return or 0.0, reference_return=returns.mean)
     return VersionScore(
         family=family.name,
         num_trials=len(returns.trials),
-        score=score_of(returns.mean, random_return=random_return, reference_return=reference_return),
-        standard_error=returns.standard_error / span if span > 0 else 0.0,
+        score=scale.score(returns.mean),
+        standard_error=scale.error(returns.standard_error),
         mean_return=returns.mean,
         return_standard_error=returns.standard_error,
         episodes=tuple(
