@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.output import short_duration, short_size
+from agent.control.health import FAILURES_IN_A_ROW
 from memory.errors import MemoryStoreError
 from memory.records import FamilyState, JobOutcome
 
@@ -37,7 +38,6 @@ SCARCE_FREE_BYTES = 2 * 2**30
 LARGE_WAL_BYTES = 128 * 2**20
 OVERDUE_S = 600.0
 ABANDONED_S = 3600.0
-FAILURES_IN_A_ROW = 3
 
 
 class Verdict(StrEnum):

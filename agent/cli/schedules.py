@@ -12,6 +12,7 @@ from rich.markup import escape
 from agent.cli.errors import unknown_name_error
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
 from agent.cli.output import NOTHING, ago, in_colour, new_table, short_duration
+from agent.job_requests import FOR_ONE_FAMILY, MAY_BE_FOR_ONE_FAMILY, RUN_JOB, payload_of
 from agent.quantities import format_duration
 from memory.records import JobKind, JobRun, JobSchedule, JobSummary
 
@@ -20,12 +21,6 @@ group(schedule_app)
 
 OFF = "off"
 """The trigger of a kind of job that only runs when it is asked for."""
-
-RUN_JOB = "run_job"
-"""Kind of the request that asks for a job; its payload has ``job`` and ``family``."""
-
-FOR_ONE_FAMILY = frozenset({JobKind.ADMIT, JobKind.PRACTISE})
-MAY_BE_FOR_ONE_FAMILY = FOR_ONE_FAMILY | {JobKind.EVALUATE}
 
 
 @command(
@@ -78,7 +73,7 @@ def run_now(
     with invocation.writing() as store:
         if family is not None:
             find_family(store, family, operation=f"asking to {kind} family")
-        request_id = store.request(RUN_JOB, {"job": kind.value, "family": family})
+        request_id = store.request(RUN_JOB, payload_of(kind, family))
     pid = invocation.folder.holder_pid()
     when = "as soon as the learner is free" if pid is not None else "when the daemon next starts"
     invocation.answer(

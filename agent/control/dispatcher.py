@@ -28,20 +28,18 @@ from agent.control.supervisor import LearnerDiedError, LearnerState, Supervisor
 from agent.control.threads import StoreThread, in_daemon_thread
 from agent.control.timers import Timers
 from agent.control.work import CONTROL_KINDS, DUE, Setbacks, Work, next_work
+from agent.job_requests import requested_job
 from agent.messages import Finished, Job
 from agent.settings import MemorySettings, Settings
 from agent.timing import is_within
 from memory.errors import FamilyNotFoundError, MemoryStoreError, StoreFullError
 from memory.folder import DataFolder
-from memory.records import Family, FamilyState, JobKind, JobOutcome, PrunePolicy, Request
+from memory.records import CurveMetric, Family, FamilyState, JobKind, JobOutcome, PrunePolicy, Request
 from memory.store import Store
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-RUN_JOB = "run_job"
-"""Kind of the request that asks for a job; its payload has ``job`` and ``family``."""
 
 NEVER = 253402214400.0
 """What the store keeps as the due time of a job that is off: the last day of the year 9999."""
@@ -50,8 +48,6 @@ RETRY_S = 1.0
 MAX_REQUEST_TRIES = 3
 DEATHS_TO_SET_ASIDE = 5
 """Deaths of the learner in a row, all in jobs of one family, after which the family is set aside."""
-
-FOR_ONE_FAMILY = frozenset({JobKind.ADMIT, JobKind.PRACTISE})
 
 
 class Lane(StrEnum):
@@ -192,14 +188,14 @@ class Dispatcher:
 
     async def _hear(self, request: Request) -> None:
         try:
-            work = _requested_work(request)
+            kind, family = requested_job(request)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             refusal = f"refused: {error}"
             log.warning("request refused", request=request.id, reason=str(error))
             await self._writer.call(lambda store: store.finish_request(request.id, refusal))
             return
-        log.info("request heard", request=request.id, job=str(work.kind), family=work.family)
-        self._requested.append(work)
+        log.info("request heard", request=request.id, job=str(kind), family=family)
+        self._requested.append(Work(kind=kind, family=family, reason="requested", request_id=request.id))
 
     async def _end_quarantines(self, now: float) -> None:
         longest_s = self._settings.workers.quarantine_max_s
@@ -472,20 +468,6 @@ def prune_policy(memory: MemorySettings, store: Store) -> PrunePolicy:
     )
 
 
-def _requested_work(request: Request) -> Work:
-    """What a request asks for.
-
-    Raises:
-        KeyError, ValueError, TypeError, AttributeError: it asks for nothing that can be done.
-    """
-    if request.kind != RUN_JOB:
-        raise ValueError(f"the kind {request.kind!r} is not known")
-    kind, family = JobKind(request.payload["job"]), request.payload.get("family")
-    if kind in FOR_ONE_FAMILY and not isinstance(family, str):
-        raise ValueError(f"{kind} needs a family")
-    return Work(kind=kind, family=family, reason="requested", request_id=request.id)
-
-
 def _triggers(settings: Settings) -> dict[JobKind, Any]:
     jobs = settings.jobs
     return {
@@ -519,9 +501,11 @@ def _state_setter(name: str, state: FamilyState, reason: str, *, until: float | 
 
 
 def _is_any_evaluated(store: Store) -> bool:
-    """Whether no active family waits for its first evaluation."""
+    """Whether an active family has been evaluated, or there is none to evaluate."""
     active = {family.name for family in store.families() if family.state is FamilyState.ACTIVE}
-    return not active or any(p.family in active and p.point.metric == "eval_score" for p in store.latest_points())
+    return not active or any(
+        p.family in active and p.point.metric is CurveMetric.EVAL_SCORE for p in store.latest_points()
+    )
 
 
 def _settle_consolidation_counters(store: Store) -> None:

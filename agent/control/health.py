@@ -11,10 +11,7 @@ from memory.records import JobKind, JobOutcome
 
 MIN_DISK_FREE_BYTES = 64 * 2**20
 MAX_SNAPSHOT_AGE_S = 30.0
-MAX_START_S = 30.0
 FAILURES_IN_A_ROW = 3
-
-FAILING = frozenset({JobOutcome.FAILED, JobOutcome.INTERRUPTED})
 
 
 class RedReason(StrEnum):

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from agent.cli.schedules import readable_trigger
+from agent.job_requests import requested_job
 from memory.folder import DataFolder
-from memory.records import JobKind
+from memory.records import JobKind, Request
 from memory.store import Store
 from tests.cli.conftest import Learnd
 
@@ -34,12 +39,30 @@ def test_asking_for_a_job_is_a_row_that_the_daemon_takes(learnd: Learnd, filled:
     assert request.payload == {"job": "evaluate", "family": "cartpole"}
 
 
-def test_the_kind_of_the_request_is_the_one_that_control_hears() -> None:
-    from agent.cli.schedules import FOR_ONE_FAMILY, RUN_JOB
-    from agent.control import dispatcher
+@pytest.mark.parametrize(
+    ("asked", "heard"),
+    [
+        (("backup",), (JobKind.BACKUP, None)),
+        (("evaluate",), (JobKind.EVALUATE, None)),
+        (("practise", "--family", "cartpole"), (JobKind.PRACTISE, "cartpole")),
+    ],
+)
+def test_what_is_asked_for_is_what_control_hears(
+    asked: tuple[str, ...], heard: tuple[JobKind, str | None], learnd: Learnd, filled: DataFolder
+) -> None:
+    learnd("schedule", "run-now", *asked)
+    with Store.open(filled) as store:
+        (request,) = store.take_requests()
+    assert requested_job(request) == heard
 
-    assert RUN_JOB == dispatcher.RUN_JOB
-    assert FOR_ONE_FAMILY == dispatcher.FOR_ONE_FAMILY
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [("sing", {"job": "backup"}), ("run_job", {"job": "sing"}), ("run_job", {"job": "practise"}), ("run_job", {})],
+)
+def test_a_request_for_nothing_that_can_be_done_is_refused(kind: str, payload: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, ValueError)):
+        requested_job(Request(id=1, kind=kind, payload=payload, created_at=0.0))
 
 
 def test_people_hear_when_it_runs(learnd: Learnd, filled: DataFolder) -> None:
