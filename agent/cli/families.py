@@ -9,23 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from agent.cli.declaring import parse_kwargs, refuse_options
 from agent.cli.errors import CommandError
-from agent.cli.few_shot_families import (
-    RL2,
-    declared_few_shot,
-    is_few_shot_entry,
-    is_few_shot_spec,
-    shapes_text,
-    shots_text,
+from agent.cli.family_pages import (
+    adaptation_values,
+    admission_values,
+    family_values,
+    run_values,
+    show_added,
+    show_page,
 )
+from agent.cli.few_shot_families import RL2, declared_few_shot, is_few_shot_entry
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
-from agent.cli.output import NOTHING, ago, in_colour, moment, short_number, with_error
+from agent.cli.output import in_colour
 from agent.cli.status import families_table
-from memory.records import CurveMetric, Family, FamilyState, StoredCurvePoint
+from memory.records import Family, FamilyState
 
 if TYPE_CHECKING:
     from envs.admission import Admission
@@ -136,8 +135,8 @@ def add_family(
     with invocation.writing(is_created=True) as store:
         family = _record(store, spec, admission)
     invocation.answer(
-        {"family": _family_values(family), "admission": _admission_values(admission)},
-        lambda out: _show_added(out, family, admission),
+        {"family": family_values(family), "admission": admission_values(admission)},
+        lambda out: show_added(out, family, admission),
     )
 
 
@@ -172,22 +171,12 @@ def list_families(
 def show_family(invocation: Invocation, name: NameArgument) -> None:
     """Show one family: what it is, how it varies, its spaces, its scores and its last runs."""
     with invocation.reading() as store:
+        reports = {report["name"]: report for report in store.family_reports()}
         family = find_family(store, name, operation="showing family")
         points = [point for point in store.latest_points() if point.family == name]
         runs = [run for run in store.job_runs(limit=200) if run.family == name][:5]
-        [report] = [report for report in store.family_reports() if report["name"] == name]
-    values = {
-        **_family_values(family),
-        **report,
-        "episode_returns": list(_episode_returns(points).values()),
-        **({"shots": list(_episode_returns(points))} if is_few_shot_spec(family.spec) else {}),
-        **_lent_values(points),
-        "last_runs": [
-            {"job": r.kind, "outcome": r.outcome, "started_at": r.started_at, "reason": r.reason, "error": r.error}
-            for r in runs
-        ],
-    }
-    invocation.answer(values, lambda out: _show_family(out, family, values))
+    values = {**family_values(family), **reports[name], **adaptation_values(family, points), **run_values(runs)}
+    invocation.answer(values, lambda out: show_page(out, family, values))
 
 
 @command(
@@ -326,134 +315,6 @@ def _set_state(invocation: Invocation, name: str, state: FamilyState, *, operati
 
 def _answer_state(invocation: Invocation, family: Family) -> None:
     invocation.answer(
-        {"family": _family_values(family)},
+        {"family": family_values(family)},
         lambda out: out.print(f"{family.name} is {in_colour(str(family.state))} now"),
     )
-
-
-def _family_values(family: Family) -> dict[str, Any]:
-    return {
-        "name": family.name,
-        "state": family.state,
-        "state_reason": family.state_reason,
-        "spec": family.spec,
-        "spaces": family.spaces,
-        "random_return": family.random_return,
-        "reference_return": family.reference_return,
-        "strikes": family.strikes,
-        "quarantined_until": family.quarantined_until,
-        "created_at": family.created_at,
-    }
-
-
-def _admission_values(admission: Admission | None) -> dict[str, Any] | None:
-    if admission is None:
-        return None
-    return {
-        "random_return": admission.random_return,
-        "random_standard_error": admission.random_standard_error,
-        "reference_return": admission.reference_return,
-        "reference_source": admission.reference_source,
-        "steps_per_s": admission.steps_per_s,
-        "warnings": admission.warnings,
-    }
-
-
-def _episode_returns(points: Sequence[StoredCurvePoint]) -> dict[int, float]:
-    """Held-out return by episode of the trial; of a few-shot family, by number of shots."""
-    by_index = {
-        int(point.point.label): point.point.value
-        for point in points
-        if point.point.metric is CurveMetric.EPISODE_RETURN and point.point.label.isdigit()
-    }
-    return dict(sorted(by_index.items()))
-
-
-def _lent_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
-    """What another family's learner scored on it before it was practised, where that was asked."""
-    lent = [stored.point for stored in points if stored.point.metric is CurveMetric.LENT_SCORE]
-    if not lent:
-        return {}
-    newest = lent[-1]
-    return {
-        "lent_score": {"family": newest.label, "score": newest.value, "standard_error": newest.standard_error},
-    }
-
-
-def _show_added(out: Console, family: Family, admission: Admission | None) -> None:
-    out.print(f"[bold]{family.name}[/bold] is {in_colour(str(family.state))}")
-    if admission is None:
-        out.print("the service tries it in a worker before it is practised")
-        return
-    is_few_shot = is_few_shot_spec(family.spec)
-    out.print(f"{'inputs and targets' if is_few_shot else 'observations and actions'}: {_spaces_text(family)}")
-    by_chance = "return of a task by chance" if is_few_shot else "return of a trial with random actions"
-    out.print(f"{by_chance}: {short_number(admission.random_return)}")
-    out.print(f"return that scores 1: {_reference_text(family)}")
-    out.print(f"{short_number(admission.steps_per_s)} {'examples' if is_few_shot else 'steps'} a second")
-    if is_few_shot:
-        out.print(f"practised by {family.spec['learner']}", markup=False)
-    for warning in admission.warnings:
-        out.print(f"[yellow]![/yellow] {escape(warning)}")
-
-
-def _spaces_text(family: Family) -> str:
-    if family.spaces is None:
-        return "not known yet"
-    if is_few_shot_spec(family.spec):
-        return shapes_text(family.spaces)
-    observation, action = family.spaces["observation"], family.spaces["action"]
-    choices = "×".join(str(choice) for choice in action["choices"]) or f"{len(action['low'])} numbers"
-    return f"{observation['kind']} {observation['size']} → {action['kind']} {choices}"
-
-
-def _reference_text(family: Family) -> str:
-    if family.reference_return is None:
-        return "the best evaluation so far"
-    source = family.spec.get("reference_source") or ""
-    return f"{short_number(family.reference_return)}" + (f" ({source})" if source else "")
-
-
-def _show_family(out: Console, family: Family, values: dict[str, Any]) -> None:
-    reason = f": {escape(family.state_reason)}" if family.state_reason else ""
-    out.print(f"[bold]{family.name}[/bold] · {in_colour(str(family.state))}{reason}")
-    if family.quarantined_until is not None:
-        out.print(f"tried again {ago(family.quarantined_until)}")
-    spec = family.spec
-    out.print(f"{spec.get('entry')} ({spec.get('source')}), fed {moment(family.created_at)}", markup=False)
-    if spec.get("kwargs"):
-        out.print("made with " + ", ".join(f"{key}={value}" for key, value in spec["kwargs"].items()), markup=False)
-    if is_few_shot_spec(spec):
-        out.print(f"few-shot tasks, practised by {spec.get('learner')}", markup=False)
-        out.print(f"inputs and targets: {_spaces_text(family)}", markup=False)
-    else:
-        limit = f", at most {spec['max_episode_steps']} steps each" if spec.get("max_episode_steps") else ""
-        out.print(f"a trial is {spec.get('episodes_per_trial')} episodes{limit}")
-        for variation in spec.get("variations", []):
-            out.print(f"varies {_variation_text(variation)}", markup=False)
-        out.print(f"observations and actions: {_spaces_text(family)}", markup=False)
-    random_return = short_number(family.random_return) if family.random_return is not None else NOTHING
-    out.print(f"random return {random_return}, return that scores 1: {_reference_text(family)}", markup=False)
-    out.print(families_table([values]))
-    if values["episode_returns"]:
-        returns = " → ".join(short_number(value) for value in values["episode_returns"])
-        shots = f"after {shots_text(values['shots'])} shots" if is_few_shot_spec(spec) else "by episode of the trial"
-        out.print(f"held-out return {shots}: {returns}")
-    if "lent_score" in values:
-        lent = values["lent_score"]
-        score = with_error(lent["score"], lent["standard_error"])
-        out.print(f"before any practice, by the learner of {lent['family']}: score {score}")
-    for run in values["last_runs"]:
-        outcome = in_colour(str(run["outcome"])) if run["outcome"] is not None else "running"
-        out.print(f"{ago(run['started_at'])}: {run['job']} {outcome} {escape(run['error'] or run['reason'])}")
-
-
-def _variation_text(variation: dict[str, Any]) -> str:
-    kind = variation["distribution"]
-    if kind in {"uniform", "log_uniform", "integer"}:
-        drawn = f"{kind} {variation['low']:g} to {variation['high']:g}"
-    elif kind == "frozen_lake_map":
-        drawn = "a new map per task"
-    else:
-        drawn = f"{kind} of {', '.join(str(value) for value in variation['values'])}"
-    return f"{variation['name']} ({variation['target']}): {drawn}"

@@ -1,0 +1,171 @@
+"""A family as `learnd env` answers with it: JSON values for machines, pages for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from agent.cli.few_shot_families import is_few_shot_spec, shapes_text, shots_text
+from agent.cli.output import NOTHING, ago, in_colour, moment, short_number, with_error
+from agent.cli.status import families_table
+from memory.records import CurveMetric, Family, JobRun, StoredCurvePoint
+
+if TYPE_CHECKING:
+    from envs.admission import Admission
+
+
+def family_values(family: Family) -> dict[str, Any]:
+    """What is known of a family itself."""
+    return {
+        "name": family.name,
+        "state": family.state,
+        "state_reason": family.state_reason,
+        "spec": family.spec,
+        "spaces": family.spaces,
+        "random_return": family.random_return,
+        "reference_return": family.reference_return,
+        "strikes": family.strikes,
+        "quarantined_until": family.quarantined_until,
+        "created_at": family.created_at,
+    }
+
+
+def admission_values(admission: Admission | None) -> dict[str, Any] | None:
+    """What trying it found; None where it was not tried."""
+    if admission is None:
+        return None
+    return {
+        "random_return": admission.random_return,
+        "random_standard_error": admission.random_standard_error,
+        "reference_return": admission.reference_return,
+        "reference_source": admission.reference_source,
+        "steps_per_s": admission.steps_per_s,
+        "warnings": admission.warnings,
+    }
+
+
+def adaptation_values(family: Family, points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
+    """How it adapts within a trial, by its newest evaluation: of a few-shot family, by number of shots."""
+    returns = _episode_returns(points)
+    shots = {"shots": list(returns)} if is_few_shot_spec(family.spec) else {}
+    return {"episode_returns": list(returns.values()), **shots, **_lent_values(points)}
+
+
+def run_values(runs: Sequence[JobRun]) -> dict[str, Any]:
+    """How the last runs of jobs for it went."""
+    return {
+        "last_runs": [
+            {"job": r.kind, "outcome": r.outcome, "started_at": r.started_at, "reason": r.reason, "error": r.error}
+            for r in runs
+        ]
+    }
+
+
+def _episode_returns(points: Sequence[StoredCurvePoint]) -> dict[int, float]:
+    """Held-out return by episode of the trial; of a few-shot family, by number of shots."""
+    by_index = {
+        int(point.point.label): point.point.value
+        for point in points
+        if point.point.metric is CurveMetric.EPISODE_RETURN and point.point.label.isdigit()
+    }
+    return dict(sorted(by_index.items()))
+
+
+def _lent_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
+    """What another family's learner scored on it before it was practised, where that was asked."""
+    lent = [stored.point for stored in points if stored.point.metric is CurveMetric.LENT_SCORE]
+    if not lent:
+        return {}
+    newest = lent[-1]
+    return {
+        "lent_score": {"family": newest.label, "score": newest.value, "standard_error": newest.standard_error},
+    }
+
+
+def show_added(out: Console, family: Family, admission: Admission | None) -> None:
+    """Say that a family was fed, and what trying it found."""
+    out.print(f"[bold]{family.name}[/bold] is {in_colour(str(family.state))}")
+    if admission is None:
+        out.print("the service tries it in a worker before it is practised")
+        return
+    is_few_shot = is_few_shot_spec(family.spec)
+    out.print(f"{'inputs and targets' if is_few_shot else 'observations and actions'}: {_spaces_text(family)}")
+    by_chance = "return of a task by chance" if is_few_shot else "return of a trial with random actions"
+    out.print(f"{by_chance}: {short_number(admission.random_return)}")
+    out.print(f"return that scores 1: {_reference_text(family)}")
+    out.print(f"{short_number(admission.steps_per_s)} {'examples' if is_few_shot else 'steps'} a second")
+    if is_few_shot:
+        out.print(f"practised by {family.spec['learner']}", markup=False)
+    for warning in admission.warnings:
+        out.print(f"[yellow]![/yellow] {escape(warning)}")
+
+
+def _spaces_text(family: Family) -> str:
+    if family.spaces is None:
+        return "not known yet"
+    if is_few_shot_spec(family.spec):
+        return shapes_text(family.spaces)
+    observation, action = family.spaces["observation"], family.spaces["action"]
+    choices = "×".join(str(choice) for choice in action["choices"]) or f"{len(action['low'])} numbers"
+    return f"{observation['kind']} {observation['size']} → {action['kind']} {choices}"
+
+
+def _reference_text(family: Family) -> str:
+    if family.reference_return is None:
+        return "the best evaluation so far"
+    source = family.spec.get("reference_source") or ""
+    return f"{short_number(family.reference_return)}" + (f" ({source})" if source else "")
+
+
+def show_page(out: Console, family: Family, values: Mapping[str, Any]) -> None:
+    """Show all that `learnd env show` answers with; ``values`` is its JSON."""
+    reason = f": {escape(family.state_reason)}" if family.state_reason else ""
+    out.print(f"[bold]{family.name}[/bold] · {in_colour(str(family.state))}{reason}")
+    if family.quarantined_until is not None:
+        out.print(f"tried again {ago(family.quarantined_until)}")
+    _show_declaration(out, family)
+    random_return = short_number(family.random_return) if family.random_return is not None else NOTHING
+    out.print(f"random return {random_return}, return that scores 1: {_reference_text(family)}", markup=False)
+    out.print(families_table([dict(values)]))
+    if values["episode_returns"]:
+        returns = " → ".join(short_number(value) for value in values["episode_returns"])
+        shots = f"after {shots_text(values['shots'])} shots" if "shots" in values else "by episode of the trial"
+        out.print(f"held-out return {shots}: {returns}")
+    if "lent_score" in values:
+        lent = values["lent_score"]
+        score = with_error(lent["score"], lent["standard_error"])
+        out.print(f"before any practice, by the learner of {lent['family']}: score {score}")
+    for run in values["last_runs"]:
+        outcome = in_colour(str(run["outcome"])) if run["outcome"] is not None else "running"
+        out.print(f"{ago(run['started_at'])}: {run['job']} {outcome} {escape(run['error'] or run['reason'])}")
+
+
+def _show_declaration(out: Console, family: Family) -> None:
+    """What its tasks are, and how they differ."""
+    spec = family.spec
+    out.print(f"{spec.get('entry')} ({spec.get('source')}), fed {moment(family.created_at)}", markup=False)
+    if spec.get("kwargs"):
+        out.print("made with " + ", ".join(f"{key}={value}" for key, value in spec["kwargs"].items()), markup=False)
+    if is_few_shot_spec(spec):
+        out.print(f"few-shot tasks, practised by {spec.get('learner')}", markup=False)
+        out.print(f"inputs and targets: {_spaces_text(family)}", markup=False)
+    else:
+        limit = f", at most {spec['max_episode_steps']} steps each" if spec.get("max_episode_steps") else ""
+        out.print(f"a trial is {spec.get('episodes_per_trial')} episodes{limit}")
+        for variation in spec.get("variations", []):
+            out.print(f"varies {_variation_text(variation)}", markup=False)
+        out.print(f"observations and actions: {_spaces_text(family)}", markup=False)
+
+
+def _variation_text(variation: Mapping[str, Any]) -> str:
+    kind = variation["distribution"]
+    if kind in {"uniform", "log_uniform", "integer"}:
+        drawn = f"{kind} {variation['low']:g} to {variation['high']:g}"
+    elif kind == "frozen_lake_map":
+        drawn = "a new map per task"
+    else:
+        drawn = f"{kind} of {', '.join(str(value) for value in variation['values'])}"
+    return f"{variation['name']} ({variation['target']}): {drawn}"
