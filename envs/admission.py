@@ -123,8 +123,7 @@ def _probe_few_shot(spec: FamilySpec, report: Progress) -> Admission:
     report("drawing tasks", 0)
     start, num_examples = time.monotonic(), 0
     for split in Split:
-        batch = family.sample(NUM_TRIALS, split=split, first_task=0)
-        num_examples += batch.support_y.shape[:2].numel() + batch.query_y.shape[:2].numel()
+        num_examples += family.sample(NUM_TRIALS, split=split, first_task=0).num_examples
     examples_per_s = num_examples / (time.monotonic() - start)
     chance = chance_of(family)
     random_return = chance.mean if spec.random_return is None else spec.random_return

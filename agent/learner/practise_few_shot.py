@@ -45,7 +45,7 @@ class _Slice:
     losses: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def take(self, batch: FewShotBatch, metrics: dict[str, float]) -> None:
-        self.examples += batch.support_y.shape[:2].numel() + batch.query_y.shape[:2].numel()
+        self.examples += batch.num_examples
         self.tasks += batch.num_tasks
         self.updates += 1
         for part, value in metrics.items():

@@ -76,6 +76,11 @@ class FewShotBatch:
         """M."""
         return len(self.support_x)
 
+    @property
+    def num_examples(self) -> int:
+        """M (S + Q)."""
+        return self.support_y.shape[:2].numel() + self.query_y.shape[:2].numel()
+
 
 class FewShotFamily(Protocol):
     """A distribution over few-shot tasks of one shape."""
