@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ class SpacePair:
     observation: ObservationSpec
     action: ActionSpec
 
-    @property
+    @cached_property
     def key(self) -> str:
         """A short name that is equal exactly when the pair is equal, fit for a parameter's name."""
         digest = hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:8]

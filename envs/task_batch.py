@@ -36,6 +36,16 @@ class Transition:
     truncated: Tensor
     final_observation: Tensor
 
+    def rows(self, rows: Tensor) -> Transition:
+        """What the step gave in some rows."""
+        return Transition(
+            observation=self.observation.index_select(0, rows),
+            reward=self.reward.index_select(0, rows),
+            terminated=self.terminated.index_select(0, rows),
+            truncated=self.truncated.index_select(0, rows),
+            final_observation=self.final_observation.index_select(0, rows),
+        )
+
 
 @runtime_checkable
 class TaskBatch(Protocol):

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from envs.spaces import ActionKind, ActionSpec
@@ -32,6 +32,23 @@ def slots_of(action: ActionSpec, chosen: Shaped[Tensor, "..."]) -> Shaped[Tensor
     return torch.stack([dimension + offset for dimension, offset in parts], dim=-1)
 
 
+def action_noise(
+    action: ActionSpec, shape: torch.Size, *, generator: torch.Generator, device: torch.device
+) -> Float[Tensor, "*N W"]:
+    """What actions are drawn by, whatever the policy thinks of them: one number a dimension.
+
+    Uniform in [0, 1) for choices, standard normal for continuous dimensions.
+
+    Args:
+        action: the action space.
+        shape: N.
+        generator: draws it; lives on the device.
+        device: where it is wanted.
+    """
+    draw = torch.randn if action.kind is ActionKind.CONTINUOUS else torch.rand
+    return draw(*shape, action.width, generator=generator, device=device)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ActionDistribution:
     """π(a | ·) of one policy step, or of many.
@@ -49,12 +66,14 @@ class ActionDistribution:
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """Draw an action: [*N] if discrete, else [*N, W]."""
+        shape = self.scores.shape[:-1]
+        return self.drawn_by(action_noise(self.action, shape, generator=generator, device=self.scores.device))
+
+    def drawn_by(self, noise: Float[Tensor, "*N W"]) -> Tensor:
+        """The action that noise of :func:`action_noise` draws: [*N] if discrete, else [*N, W]."""
         if self.log_std is not None:
-            noise = torch.randn(
-                self.scores.shape, generator=generator, device=self.scores.device, dtype=self.scores.dtype
-            )
             return self.scores + noise * self.log_std.exp()
-        drawn = [_draw(scores, generator) for scores in self._per_dimension()]
+        drawn = [_draw(*pair) for pair in zip(self._choices_first(), noise.unbind(-1), strict=True)]
         return drawn[0] if self.action.kind is ActionKind.DISCRETE else torch.stack(drawn, dim=-1)
 
     def mode(self) -> Tensor:
@@ -71,8 +90,8 @@ class ActionDistribution:
             return -0.5 * (deviation * deviation + math.log(2 * math.pi)).sum(-1) - self.log_std.sum(-1)
         chosen_by_dimension = [chosen] if self.action.kind is ActionKind.DISCRETE else list(chosen.unbind(-1))
         parts = [
-            scores.log_softmax(-1).gather(-1, index.unsqueeze(-1)).squeeze(-1)
-            for scores, index in zip(self._per_dimension(), chosen_by_dimension, strict=True)
+            scores.log_softmax(0).gather(0, index.unsqueeze(0)).squeeze(0)
+            for scores, index in zip(self._choices_first(), chosen_by_dimension, strict=True)
         ]
         return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
@@ -84,11 +103,18 @@ class ActionDistribution:
         chosen_by_dimension = [chosen] if self.action.kind is ActionKind.DISCRETE else list(chosen.unbind(-1))
         log_prob: Tensor | float = 0.0
         entropy_sum: Tensor | float = 0.0
-        for scores, index in zip(self._per_dimension(), chosen_by_dimension, strict=True):
-            log_probs = scores.log_softmax(-1)
-            log_prob = log_prob + log_probs.gather(-1, index.unsqueeze(-1)).squeeze(-1)
-            entropy_sum = entropy_sum - (log_probs.exp() * log_probs).sum(-1)
+        for scores, index in zip(self._choices_first(), chosen_by_dimension, strict=True):
+            log_probs = scores.log_softmax(0)
+            log_prob = log_prob + log_probs.gather(0, index.unsqueeze(0)).squeeze(0)
+            entropy_sum = entropy_sum - (log_probs.exp() * log_probs).sum(0)
         return torch.as_tensor(log_prob), torch.as_tensor(entropy_sum)
+
+    def _choices_first(self) -> list[Float[Tensor, "K *N"]]:
+        """The choices' scores of each dimension, choices first: a processor then works on many rows at once."""
+        scores = self.scores.movedim(-1, 0).contiguous()
+        if self.action.kind is ActionKind.DISCRETE:
+            return [scores]
+        return list(torch.split(scores, list(self.action.choices)))
 
     def _per_dimension(self) -> list[Tensor]:
         if self.action.kind is ActionKind.DISCRETE:
@@ -96,13 +122,8 @@ class ActionDistribution:
         return list(torch.split(self.scores, list(self.action.choices), dim=-1))
 
 
-def _draw(scores: Tensor, generator: torch.Generator) -> Tensor:
-    """One choice a row by inversion of the cumulative distribution: one uniform number a row."""
-    cumulative = scores.softmax(-1).cumsum_(-1)
-    chance = torch.rand(*scores.shape[:-1], 1, generator=generator, device=scores.device, dtype=scores.dtype)
+def _draw(scores: Float[Tensor, "K *N"], chance: Float[Tensor, "*N"]) -> Int64[Tensor, "*N"]:
+    """One choice a row by inversion of the cumulative distribution."""
+    cumulative = scores.softmax(0).cumsum_(0)
     # Scaling by the last sum keeps rounding from ever choosing past the end.
-    return (
-        torch.searchsorted(cumulative, chance * cumulative[..., -1:], right=True)
-        .squeeze(-1)
-        .clamp_(max=scores.shape[-1] - 1)
-    )
+    return (cumulative[:-1] <= chance * cumulative[-1]).sum(0)

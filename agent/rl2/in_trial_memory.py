@@ -65,7 +65,8 @@ class InTrialMemory(Protocol):
             observation: what was acted on, as the policy sees it (vectors normalised).
             action: what was done.
             reward: what it gave, in units of the pair's reward scale.
-            next_observation: what followed in the same episode, the true final observation where it ended.
+            next_observation: what followed in the same episode, the true final observation where it ended; as the
+                environment gave it, for discrete ones alone are looked at.
             terminated: nothing follows.
             truncated: the episode was cut here.
             active: rows whose trial goes on.

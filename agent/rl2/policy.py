@@ -34,6 +34,9 @@ NUM_CONTEXT = 9
 """C: reward, terminated, truncated and whether there was a step at all; then the time (:meth:`PolicyState.context`)."""
 
 
+MAX_OBSERVATION = 5.0
+"""Bound of an observed number as the policy and its memory see it, in units of the running spread."""
+
 MAX_REWARD = 10.0
 """Bound of a reward as the policy and its memory see it, in units of the running scale. The critic sees it whole."""
 
@@ -110,6 +113,25 @@ class PolicyOutput:
     features: Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class PairConstants:
+    """What a pair's parameters and scales come to, worked out once for many steps. It holds until they are moved.
+
+    Attributes:
+        weight: [X, ...] of all that enters x by a linear layer, side by side.
+        bias: [X] the sum of theirs.
+        observation_mean: [D]; of width 0 where observations are indices.
+        observation_rate: [D] one over their spread.
+        reward_rate: [1] one over the spread of rewards.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    observation_mean: Tensor
+    observation_rate: Tensor
+    reward_rate: Tensor
+
+
 @dataclass(kw_only=True)
 class PolicyState:
     """Where B trials stand between two decisions: zero and empty when a trial begins, and carried over its episodes.
@@ -124,6 +146,9 @@ class PolicyState:
         episode_step: [B] steps taken in the episode under way.
         episode_index: [B] int64, episodes finished.
         episodes_per_trial: E.
+        episodes_left: [E + 1, 3] what the policy is told of the episodes left, by ``episode_index``: the logarithm of
+            their number, one over it, and their share of all.
+        constants: of the pair of spaces.
         num_steps: steps taken.
     """
 
@@ -136,7 +161,19 @@ class PolicyState:
     episode_step: Tensor
     episode_index: Tensor
     episodes_per_trial: int
+    episodes_left: Tensor
+    constants: PairConstants
     num_steps: int = 0
+
+    def keep(self, rows: Shaped[Tensor, " R"]) -> None:
+        """Go on with these trials alone, in this order."""
+        for name in (
+            "hidden", "previous_action", "previous_reward", "previous_terminated", "previous_truncated",
+            "episode_step", "episode_index",
+        ):  # fmt: skip
+            setattr(self, name, getattr(self, name).index_select(0, rows))
+        if self.memory is not None:
+            self.memory.keep(rows)
 
     def context(self, reward: Float[Tensor, " B"]) -> Float[Tensor, "B C"]:
         """Previous reward and ends, and the time: step within the episode, episodes left, share of them left.
@@ -144,22 +181,21 @@ class PolicyState:
         Args:
             reward: the previous reward in units of the pair's scale.
         """
-        episodes_left = (self.episodes_per_trial - self.episode_index).clamp(min=1).to(self.episode_step.dtype)
-        started = torch.full_like(self.episode_step, float(self.num_steps > 0))
-        return torch.stack(
-            [
-                symlog(reward),
-                self.previous_terminated.to(self.hidden.dtype),
-                self.previous_truncated.to(self.hidden.dtype),
-                started,
-                self.episode_step.log1p() * 0.25,
-                (self.episode_step + 1.0).reciprocal(),
-                episodes_left.log() * 0.25,
-                episodes_left.reciprocal(),
-                episodes_left / self.episodes_per_trial,
-            ],
-            dim=-1,
-        )
+        of_step = [
+            symlog(reward),
+            self.previous_terminated.to(self.hidden.dtype),
+            self.previous_truncated.to(self.hidden.dtype),
+            torch.full_like(self.episode_step, float(self.num_steps > 0)),
+            self.episode_step.log1p().mul_(0.25),
+            (self.episode_step + 1.0).reciprocal_(),
+        ]
+        return torch.cat([torch.stack(of_step, dim=-1), self.episodes_left.index_select(0, self.episode_index)], dim=-1)
+
+
+def _episodes_left(episodes_per_trial: int, device: torch.device) -> Float[Tensor, "E1 3"]:
+    """What :class:`PolicyState` tells of the episodes left after 0 … E of them; none left is told as one."""
+    left = (episodes_per_trial - torch.arange(episodes_per_trial + 1.0, device=device)).clamp_(min=1.0)
+    return torch.stack([left.log() * 0.25, left.reciprocal(), left / episodes_per_trial], dim=-1)
 
 
 class PairModule(nn.Module):
@@ -175,6 +211,7 @@ class PairModule(nn.Module):
         super().__init__()
         self.spaces = spaces
         slots, features = num_slots(spaces.action), read_size(spaces, config)
+        self.has_reads = features > 0
         width, is_discrete = spaces.observation.width, spaces.observation.kind is ObservationKind.DISCRETE
         is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
         encode_observation = table if is_discrete else linear
@@ -183,7 +220,7 @@ class PairModule(nn.Module):
         self.encode_action = encode_action(slots, config.input_size, generator=generator)
         self.encode_context = linear(NUM_CONTEXT, config.input_size, generator=generator)
         self.head = linear(config.hidden_size, slots, generator=generator, gain=0.01)
-        if features:
+        if self.has_reads:
             self.embed_read = linear(features, config.scorer_size, generator=generator)
             self.encode_pooled = linear(2 * config.scorer_size, config.input_size, generator=generator)
             score_read = linear(config.scorer_size, config.scorer_size, generator=generator)
@@ -201,29 +238,47 @@ class PairModule(nn.Module):
             projection.normal_(std=width**-0.5, generator=generator)
         self.register_buffer("key_projection", projection)
 
-    def observe(self, observation: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
+    def constants(self) -> PairConstants:
+        """What stands still while parameters and scales do, in the order that :meth:`encode` takes it."""
+        layers = [self.encode_context]
+        if self.spaces.observation.kind is ObservationKind.VECTOR:
+            layers.append(cast("nn.Linear", self.encode_observation))
+        if self.has_reads:
+            layers.append(self.encode_pooled)
+        return PairConstants(
+            weight=torch.cat([layer.weight for layer in layers], dim=1),
+            bias=torch.stack([layer.bias for layer in layers]).sum(0),
+            observation_mean=self.observation_scale.mean,
+            observation_rate=self.observation_scale.spread.reciprocal(),
+            reward_rate=self.reward_scale.spread.reciprocal(),
+        )
+
+    def observe(
+        self, observation: Float[Tensor, "*N D"], constants: PairConstants | None = None
+    ) -> Float[Tensor, "*N D"]:
         """Vectors in units of their running spread; indices as they are."""
         if self.spaces.observation.kind is ObservationKind.DISCRETE:
             return observation
-        return self.observation_scale.normalise(observation).clamp(-5.0, 5.0)
+        constants = constants or self.constants()
+        centred = observation - constants.observation_mean
+        return centred.mul_(constants.observation_rate).clamp_(-MAX_OBSERVATION, MAX_OBSERVATION)
 
-    def scale_reward(self, reward: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    def scale_reward(self, reward: Float[Tensor, " B"], constants: PairConstants | None = None) -> Float[Tensor, " B"]:
         """Rewards in units of their running root mean square; a first reward after none at all stays bounded."""
-        return (reward / self.reward_scale.spread).clamp(-MAX_REWARD, MAX_REWARD)
+        constants = constants or self.constants()
+        return (reward * constants.reward_rate).clamp_(-MAX_REWARD, MAX_REWARD)
 
-    def encode(self, inputs: PolicyInput) -> Float[Tensor, "*N X"]:
+    def encode(self, inputs: PolicyInput, constants: PairConstants | None = None) -> Float[Tensor, "*N X"]:
         """x: one product for all that enters it by a linear layer, and look-ups for the rest."""
-        layers, values = [self.encode_context], [inputs.context]
+        constants = constants or self.constants()
+        values = [inputs.context]
         if self.spaces.observation.kind is ObservationKind.VECTOR:
-            layers.append(cast("nn.Linear", self.encode_observation))
-            values.append(self.observe(inputs.observation))
+            values.append(self.observe(inputs.observation, constants))
         if inputs.read is not None:
             pooled = pool_reads(inputs.read.flatten(0, -3), self.embed_read.weight, self.embed_read.bias)
-            layers.append(self.encode_pooled)
             values.append(pooled.view(*inputs.context.shape[:-1], -1))
-        weight = torch.cat([layer.weight for layer in layers], dim=1)
-        bias = torch.stack([layer.bias for layer in layers]).sum(0)
-        encoded = functional.linear(torch.cat(values, dim=-1), weight, bias)
+        entered = torch.cat(values, dim=-1) if len(values) > 1 else inputs.context
+        encoded = functional.linear(entered, constants.weight, constants.bias)
         if self.spaces.observation.kind is ObservationKind.DISCRETE and self.spaces.observation.size > 1:
             encoded = encoded + self.encode_observation(inputs.observation[..., 0].long())
         encoded = torch.addcmul(encoded, self._encode_action(inputs.previous_action), inputs.context[..., 3:4])
@@ -291,10 +346,14 @@ class RL2Policy(nn.Module):
         """
         return cast("PairModule", self.pairs[spaces.key])
 
+    @torch.no_grad()
     def begin(
         self, spaces: SpacePair, *, num_trials: int, episodes_per_trial: int, device: torch.device
     ) -> PolicyState:
-        """The state of trials about to begin: zero hidden state, empty in-trial memory."""
+        """The state of trials about to begin: zero hidden state, empty in-trial memory.
+
+        It holds while parameters and scales stay as they are.
+        """
         is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
         projection = cast("Tensor", self.pair(spaces).key_projection)
         return PolicyState(
@@ -316,6 +375,8 @@ class RL2Policy(nn.Module):
             episode_step=torch.zeros(num_trials, device=device),
             episode_index=torch.zeros(num_trials, dtype=torch.int64, device=device),
             episodes_per_trial=episodes_per_trial,
+            episodes_left=_episodes_left(episodes_per_trial, device),
+            constants=self.pair(spaces).constants(),
         )
 
     def look(self, spaces: SpacePair, state: PolicyState, observation: Float[Tensor, "B D"]) -> PolicyInput:
@@ -324,14 +385,20 @@ class RL2Policy(nn.Module):
         return PolicyInput(
             observation=observation,
             previous_action=state.previous_action,
-            context=state.context(pair.scale_reward(state.previous_reward)),
-            read=None if state.memory is None else state.memory.read(pair.observe(observation)),
+            context=state.context(pair.scale_reward(state.previous_reward, state.constants)),
+            read=None if state.memory is None else state.memory.read(pair.observe(observation, state.constants)),
         )
 
-    def step(self, spaces: SpacePair, inputs: PolicyInput, hidden: Float[Tensor, "B H"]) -> PolicyOutput:
+    def step(
+        self,
+        spaces: SpacePair,
+        inputs: PolicyInput,
+        hidden: Float[Tensor, "B H"],
+        constants: PairConstants | None = None,
+    ) -> PolicyOutput:
         """One decision of every trial. Changes nothing; the caller keeps the new hidden state."""
         pair = self.pair(spaces)
-        encoded = pair.encode(inputs)
+        encoded = pair.encode(inputs, constants)
         return self._output(pair, inputs, encoded, self.core.step(encoded, hidden))
 
     def unroll(self, spaces: SpacePair, inputs: PolicyInput) -> PolicyOutput:
@@ -366,10 +433,10 @@ class RL2Policy(nn.Module):
         state.num_steps += 1
         if state.memory is not None:
             state.memory.write(
-                observation=pair.observe(observation),
+                observation=pair.observe(observation, state.constants),
                 action=action,
-                reward=pair.scale_reward(reward),
-                next_observation=pair.observe(final_observation),
+                reward=pair.scale_reward(reward, state.constants),
+                next_observation=final_observation,
                 terminated=terminated,
                 truncated=truncated,
                 active=active,

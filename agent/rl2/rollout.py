@@ -4,19 +4,25 @@ What is played is known to the device alone until the trials are over. So on an 
 an episode was cut in this step: what a cut would be judged by is kept of every row, and sorted out once at the end. A
 CPU is asked, because there the answer costs less than the work that it saves.
 
-Shapes: T steps, B trials, D observation width, H hidden, Y critic features, C cuts.
+Trials end at steps of their own, and the longest may last several times the usual one. So on a CPU the policy decides
+for packed rows: those of the trials that went on when it was last looked at. An action is drawn by noise that belongs
+to its trial and step, so packing changes no trial. The tasks are stepped in their own rows: theirs is to leave those
+alone whose trial is over.
+
+Shapes: T steps, B trials, R packed rows, S steps of a stretch, D observation width, H hidden, Y critic features, C
+cuts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from agent.rl2.distributions import ActionDistribution
+from agent.rl2.distributions import ActionDistribution, action_noise
 from agent.rl2.policy import PolicyInput, RL2Policy
 from agent.rl2.trials import TrialBatch
 from envs.family import Split
@@ -25,6 +31,17 @@ from envs.task_batch import TaskBatch, Transition
 
 DEVICE_CHECK_STEPS = 16
 """Steps between two looks, on an accelerator, at whether every trial is over: each look waits for the device."""
+
+Value = TypeVar("Value", "_Step", PolicyInput)
+
+PACKING_SHARE = 0.75
+"""Share of the rows that are decided for, below which those of trials that go on are packed."""
+
+NOISE_STEPS = 16
+"""Steps whose actions' noise is drawn at once."""
+
+MIN_PACKED_ROWS = 16
+"""So few rows are not packed again: there an operation costs as much whatever the number of rows."""
 
 
 @torch.no_grad()
@@ -75,6 +92,8 @@ def collect_trials(
                 progress(num_env_steps)
             if num_active == 0:
                 return sort_out(policy, rollout.played())
+            if rollout.active.device.type == "cpu":
+                rollout.pack(num_active)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,33 +208,39 @@ class Rollout:
         self.most_steps = None if limit is None else limit * episodes_per_trial
         """T at most; None where that is not known."""
         self._keeps_features = split is Split.TRAINING
-        self._steps: list[_Step] = []
+        self._rows: Tensor | None = None
+        self._noise: list[Tensor] = []
+        self._stretches: list[_Stretch] = [_Stretch(rows=None, steps=[])]
         self._final_inputs: list[PolicyInput] = []
         self._final_hidden: list[Tensor] = []
 
     @property
     def num_steps(self) -> int:
         """Steps taken."""
-        return len(self._steps)
+        return sum(len(stretch.steps) for stretch in self._stretches)
 
     def step(self) -> None:
         """Take one step of every trial that goes on."""
-        policy, spaces, state, active = self._policy, self._spaces, self._state, self.active
+        policy, spaces, state, active = self._policy, self._spaces, self._state, self._packed(self.active)
         inputs = policy.look(spaces, state, self._observation)
-        output = policy.step(spaces, inputs, state.hidden)
-        action = output.distribution.mode() if self._is_greedy else output.distribution.sample(self._generator)
-        transition = self._tasks.step(action, active)
-        self._steps.append(
+        output = policy.step(spaces, inputs, state.hidden, state.constants)
+        action = self._choose(output.distribution)
+        transition = self._step_tasks(action)
+        self._stretches[-1].steps.append(
             _Step(
                 inputs=inputs,
-                distribution=output.distribution,
+                scores=output.distribution.scores,
                 features=output.features if self._keeps_features else None,
                 action=action,
-                transition=transition,
-                active=active,
+                reward=transition.reward,
+                terminated=transition.terminated,
+                truncated=transition.truncated,
+                final_observation=transition.final_observation,
+                is_valid=active,
                 episode_index=state.episode_index,
             )
         )
+        self._log_std = output.distribution.log_std
         policy.take(
             spaces,
             state,
@@ -229,35 +254,77 @@ class Rollout:
             active=active,
         )
         if self._keeps_features and self._tasks.may_truncate:
-            self._look_at_ends(transition)
+            self._look_at_ends(transition, active)
         policy.end_episodes(state, terminated=transition.terminated, truncated=transition.truncated, active=active)
-        self.active = state.episode_index < state.episodes_per_trial
+        self._spread(state.episode_index < state.episodes_per_trial)
         self._observation = transition.observation
+
+    def pack(self, num_active: int) -> None:
+        """Decide for the trials that go on alone, if that is worth the moving of their state.
+
+        Args:
+            num_active: how many go on.
+        """
+        num_rows = len(self._observation)
+        if num_rows <= MIN_PACKED_ROWS or num_active > PACKING_SHARE * num_rows:
+            return
+        kept = self._packed(self.active).nonzero().squeeze(1)
+        self._rows = kept if self._rows is None else self._rows.index_select(0, kept)
+        self._state.keep(kept)
+        self._observation = self._observation.index_select(0, kept)
+        self._stretches.append(_Stretch(rows=self._rows, steps=[]))
 
     def played(self) -> Played:
         """What the trials gave so far."""
-        steps = self._steps
-        is_valid = torch.stack([step.active for step in steps])
-        features = [step.features for step in steps if step.features is not None]
+        stretches = [stretch for stretch in self._stretches if stretch.steps]
+        steps = _join(stretches, num_trials=len(self.active))
         return Played(
             spaces=self._spaces,
             episodes_per_trial=self._state.episodes_per_trial,
-            inputs=PolicyInput.stack([step.inputs for step in steps]),
-            scores=torch.stack([step.distribution.scores for step in steps]),
-            log_std=steps[-1].distribution.log_std,
-            action=torch.stack([step.action for step in steps]),
-            reward=torch.stack([step.transition.reward for step in steps]) * is_valid,
-            terminated=torch.stack([step.transition.terminated for step in steps]) & is_valid,
-            truncated=torch.stack([step.transition.truncated for step in steps]) & is_valid,
-            is_valid=is_valid,
-            episode_index=torch.stack([step.episode_index for step in steps]),
-            final_observation=torch.stack([step.transition.final_observation for step in steps]),
-            features=torch.stack(features) if features else None,
+            inputs=steps.inputs,
+            scores=steps.scores,
+            log_std=self._log_std,
+            action=steps.action,
+            reward=steps.reward * steps.is_valid,
+            terminated=steps.terminated & steps.is_valid,
+            truncated=steps.truncated & steps.is_valid,
+            is_valid=steps.is_valid,
+            episode_index=steps.episode_index,
+            final_observation=steps.final_observation,
+            features=steps.features,
             final_inputs=PolicyInput.cat(self._final_inputs) if self._final_inputs else None,
             final_hidden=torch.cat(self._final_hidden) if self._final_hidden else None,
         )
 
-    def _look_at_ends(self, transition: Transition) -> None:
+    def _packed(self, values: Tensor) -> Tensor:
+        """[R] of [B]."""
+        return values if self._rows is None else values.index_select(0, self._rows)
+
+    def _choose(self, distribution: ActionDistribution) -> Tensor:
+        if self._is_greedy:
+            return distribution.mode()
+        if not self._noise:
+            shape = torch.Size((NOISE_STEPS, len(self.active)))
+            device = self.active.device
+            noise = action_noise(self._spaces.action, shape, generator=self._generator, device=device)
+            self._noise = list(noise.unbind()[::-1])
+        return distribution.drawn_by(self._packed(self._noise.pop()))
+
+    def _step_tasks(self, action: Tensor) -> Transition:
+        """Step the tasks in rows of their own, [B], and give what came of it in packed ones."""
+        if self._rows is None:
+            return self._tasks.step(action, self.active)
+        actions = action.new_zeros(len(self.active), *action.shape[1:])
+        return self._tasks.step(actions.index_copy_(0, self._rows, action), self.active).rows(self._rows)
+
+    def _spread(self, active: Tensor) -> None:
+        """Note which of the packed trials go on."""
+        if self._rows is None:
+            self.active = active
+        else:
+            self.active = torch.zeros_like(self.active).index_copy_(0, self._rows, active)
+
+    def _look_at_ends(self, transition: Transition, active: Tensor) -> None:
         """Keep what the policy sees at true last observations, from the hidden state after the step.
 
         Neither the hidden state nor the in-trial memory is moved by it.
@@ -267,7 +334,7 @@ class Rollout:
             self._final_inputs.append(policy.look(self._spaces, state, transition.final_observation))
             self._final_hidden.append(state.hidden)
             return
-        rows = (transition.truncated & self.active).nonzero().squeeze(1)
+        rows = (transition.truncated & active).nonzero().squeeze(1)
         if len(rows):
             inputs = policy.look(self._spaces, state, transition.final_observation)
             self._final_inputs.append(inputs.rows(rows))
@@ -276,12 +343,60 @@ class Rollout:
 
 @dataclass(frozen=True, kw_only=True)
 class _Step:
-    """One step of a rollout, [B]."""
+    """One step of a rollout, of [R] rows; or S steps of one, [S, R]."""
 
     inputs: PolicyInput
-    distribution: ActionDistribution
+    scores: Tensor
     features: Tensor | None
     action: Tensor
-    transition: Transition
-    active: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    final_observation: Tensor
+    is_valid: Tensor
     episode_index: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stretch:
+    """Steps in succession that were taken in the same rows.
+
+    Attributes:
+        rows: [R] the trials, ascending; None for all of them.
+        steps: of [R] each.
+    """
+
+    rows: Tensor | None
+    steps: list[_Step]
+
+
+def _join(stretches: Sequence[_Stretch], *, num_trials: int) -> _Step:
+    """All steps of all trials, [T, B]; zeros where a trial was not stepped any more."""
+    if len(stretches) == 1 and stretches[0].rows is None:
+        return _mapped(torch.stack, stretches[0].steps)
+    num_steps = sum(len(stretch.steps) for stretch in stretches)
+
+    def joined(parts: list[Tensor]) -> Tensor:
+        whole = parts[0].new_zeros(num_steps, num_trials, *parts[0].shape[1:])
+        start = 0
+        for stretch in stretches:
+            stop = start + len(stretch.steps)
+            if stretch.rows is None:
+                torch.stack(parts[start:stop], out=whole[start:stop])
+            else:
+                whole[start:stop].index_copy_(1, stretch.rows, torch.stack(parts[start:stop]))
+            start = stop
+        return whole
+
+    return _mapped(joined, [step for stretch in stretches for step in stretch.steps])
+
+
+def _mapped(join: Callable[[list[Tensor]], Tensor], values: Sequence[Value]) -> Value:
+    """One dataclass of tensors made of several, each of its tensors by ``join``; what is None stays so."""
+    first = values[0]
+    parts = {field.name: [getattr(value, field.name) for value in values] for field in fields(first)}
+    joined: dict[str, Any] = {
+        name: None if part[0] is None else join(part) if isinstance(part[0], Tensor) else _mapped(join, part)
+        for name, part in parts.items()
+    }
+    return type(first)(**joined)

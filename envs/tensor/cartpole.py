@@ -40,6 +40,9 @@ MAX_START = 0.05
 MAX_EPISODE_STEPS = 500
 """CartPole-v1's own limit, where the family sets none."""
 
+STARTS_AHEAD = 16
+"""Episodes' starts drawn ahead at first: drawing one costs as much as all the rest of a step."""
+
 CARTPOLE_SPACES = SpacePair(
     observation=ObservationSpec(kind=ObservationKind.VECTOR, size=4),
     action=ActionSpec(kind=ActionKind.DISCRETE, choices=(2,), start=(0,)),
@@ -72,6 +75,8 @@ class VariedCartPoles:
         self.device = torch.device(device)
         self.max_episode_steps = spec.max_episode_steps or MAX_EPISODE_STEPS
         self._bounds = torch.tensor(list(_ranges(spec).values()), device=self.device)
+        self._limits = torch.tensor([MAX_POSITION_M, MAX_ANGLE_RAD], device=self.device)
+        self._row = torch.arange(num_trials, device=self.device)
 
     def begin(self, first_task: int | Tensor, *, split: Split) -> Float[Tensor, "B 4"]:
         """Begin tasks ``first_task … first_task + M - 1`` of a split, R rows each."""
@@ -87,16 +92,16 @@ class VariedCartPoles:
         self._draw_tasks(parameter_seeds.repeat_interleave(self.rows_per_task))
         self._episode = torch.zeros(self.num_trials, dtype=torch.int64, device=self.device)
         self._episode_step = torch.zeros_like(self._episode)
-        self._state = self._starts(self._episode)
+        self._drawn_starts = torch.empty(self.num_trials, 0, 4, device=self.device)
+        self._state = self._starts(self._episode, most_episodes=0 if self.device.type == "cpu" else None)
         return self._state
 
     def step(self, action: Int64[Tensor, "B"], active: Bool[Tensor, "B"]) -> Transition:
         """Push the cart left (0) or right (1) in every active row."""
         final = torch.where(active.unsqueeze(1), self._moved(action), self._state)
         self._episode_step += active
-        position, angle = final[:, 0].abs(), final[:, 2].abs()
-        terminated = ((position > MAX_POSITION_M) | (angle > MAX_ANGLE_RAD)) & active
-        truncated = (self._episode_step >= self.max_episode_steps) & active & ~terminated
+        terminated = (final[:, 0::2].abs() > self._limits).any(1).logical_and_(active)
+        truncated = (self._episode_step >= self.max_episode_steps).logical_and_(active) & ~terminated
         self._enter(final, terminated | truncated)
         return Transition(
             observation=self._state,
@@ -128,20 +133,21 @@ class VariedCartPoles:
     def _draw_tasks(self, seeds: Int64[Tensor, "B"]) -> None:
         low, high = self._bounds.unbind(1)
         self._parameters = low + (high - low) * uniform(seeds, 0, len(RANGES))
-        self._length, self._masspole, masscart, self._force_mag, self._gravity = self._parameters.unbind(1)
-        self._total_mass = self._masspole + masscart
-        self._polemass_length = self._masspole * self._length
+        length, masspole, masscart, force_mag, self._gravity = self._parameters.unbind(1)
+        # What the equations have of masses, lengths and forces, in accelerations and per total mass.
+        self._thrust = force_mag / (masspole + masscart)
+        self._pole_share = masspole * length / (masspole + masscart)
+        self._inertia = 4.0 / 3.0 * length
 
     def _moved(self, action: Int64[Tensor, "B"]) -> Float[Tensor, "B 4"]:
         """The states one step on, by the equations of Florian 2007 as CartPole-v1 has them."""
         _, velocity, angle, angular_velocity = self._state.unbind(1)
-        force = self._force_mag * (2 * action - 1)
         cos, sin = angle.cos(), angle.sin()
-        push = (force + self._polemass_length * angular_velocity.square() * sin) / self._total_mass
-        angular_acceleration = (self._gravity * sin - cos * push) / (
-            self._length * (4.0 / 3.0 - self._masspole * cos.square() / self._total_mass)
-        )
-        acceleration = push - self._polemass_length * angular_acceleration * cos / self._total_mass
+        thrust = torch.where(action > 0, self._thrust, -self._thrust)
+        push = torch.addcmul(thrust, angular_velocity.square().mul_(sin), self._pole_share)
+        inertia = torch.addcmul(self._inertia, cos.square(), self._pole_share, value=-1.0)
+        angular_acceleration = torch.addcmul(self._gravity * sin, cos, push, value=-1.0).div_(inertia)
+        acceleration = torch.addcmul(push, angular_acceleration * cos, self._pole_share, value=-1.0)
         slopes = torch.stack([velocity, acceleration, angular_velocity, angular_acceleration], dim=1)
         return torch.add(self._state, slopes, alpha=STEP_S)
 
@@ -153,10 +159,29 @@ class VariedCartPoles:
             return
         self._episode = self._episode + has_ended
         self._episode_step = self._episode_step.masked_fill(has_ended, 0)
-        self._state = torch.where(has_ended.unsqueeze(1), self._starts(self._episode), final)
+        most_episodes = None if self.device.type != "cpu" else int(self._episode.max())
+        starts = self._starts(self._episode, most_episodes=most_episodes)
+        self._state = torch.where(has_ended.unsqueeze(1), starts, final)
 
-    def _starts(self, episode: Int64[Tensor, "B"]) -> Float[Tensor, "B 4"]:
-        return uniform_at(self._start_seeds, episode, 4).mul_(2.0).sub_(1.0).mul_(MAX_START)
+    def _starts(self, episode: Int64[Tensor, "B"], *, most_episodes: int | None) -> Float[Tensor, "B 4"]:
+        """Where each row's episode begins: looked up where it is known that it was drawn ahead, else drawn now.
+
+        Args:
+            episode: index of each row's.
+            most_episodes: the largest; None where the device is not asked.
+        """
+        if most_episodes is None:
+            return self._scaled(uniform_at(self._start_seeds, episode, 4))
+        while most_episodes >= self._drawn_starts.shape[1]:
+            num_drawn = self._drawn_starts.shape[1]
+            num_more = max(num_drawn, min(self.spec.episodes_per_trial, STARTS_AHEAD))
+            more = self._scaled(uniform(self._start_seeds, 4 * num_drawn, 4 * num_more))
+            self._drawn_starts = torch.cat([self._drawn_starts, more.view(self.num_trials, num_more, 4)], dim=1)
+        return self._drawn_starts[self._row, episode]
+
+    @staticmethod
+    def _scaled(uniform_numbers: Tensor) -> Tensor:
+        return uniform_numbers.mul_(2.0).sub_(1.0).mul_(MAX_START)
 
 
 def _ranges(spec: FamilySpec) -> dict[str, tuple[float, float]]:

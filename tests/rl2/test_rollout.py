@@ -63,9 +63,9 @@ def test_the_hidden_state_is_zero_at_a_trials_start_and_carried_over_its_episode
     seen: list[torch.Tensor] = []
     step = learner.policy.step
 
-    def watched(spaces: SpacePair, inputs: object, hidden: torch.Tensor) -> object:
+    def watched(spaces: SpacePair, inputs: object, hidden: torch.Tensor, constants: object) -> object:
         seen.append(hidden.clone())
-        return step(spaces, inputs, hidden)  # type: ignore[arg-type]
+        return step(spaces, inputs, hidden, constants)  # type: ignore[arg-type]
 
     learner.policy.step = watched  # type: ignore[method-assign, assignment]
     lengths = [[3, 2], [1, 4]]
