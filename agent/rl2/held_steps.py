@@ -101,8 +101,12 @@ class HeldSteps:
         terminated: Bool[Tensor, " B"],
         truncated: Bool[Tensor, " B"],
         active: Bool[Tensor, " B"],
-    ) -> None:
-        """Hold a step in place of the oldest, and settle the returns of episodes that ended."""
+    ) -> Bool[Tensor, " B"] | None:
+        """Hold a step in place of the oldest, and settle the returns of episodes that ended.
+
+        Returns:
+            whose episode ended; None where it is known that none did.
+        """
         here, weight = self._position, active.to(reward.dtype)
         key = self.key(observation)
         self._keys[:, :-1, here] = key
@@ -128,6 +132,9 @@ class HeldSteps:
         elif ended.any():
             rows = ended.nonzero().squeeze(1)
             self._settle(rows, ended[rows])
+        else:
+            return None
+        return ended
 
     def _settle(self, rows: Tensor | slice, ended: Bool[Tensor, " R"]) -> None:
         """Settle the returns to go of those of some trials whose episode ended."""

@@ -88,7 +88,7 @@ class PrototypeMemory:
         active: Bool[Tensor, " B"],
     ) -> None:
         """Hold the step, and move the prototypes when an episode ended."""
-        self._steps.write(
+        ended = self._steps.write(
             observation=observation,
             action=action,
             reward=reward,
@@ -96,9 +96,7 @@ class PrototypeMemory:
             truncated=truncated,
             active=active,
         )
-        ended = (terminated | truncated) & active
-        # An accelerator is not asked whether any did: the answer costs more than the work.
-        if ended.device.type != "cpu" or ended.any():
+        if ended is not None:
             self._move(ended)
 
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:
