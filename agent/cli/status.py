@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -23,9 +23,6 @@ from agent.cli.output import (
 )
 from agent.json_values import to_json_text
 from agent.status_report import status_report
-
-if TYPE_CHECKING:
-    pass
 
 CLEAR_SCREEN = "\x1b[H\x1b[2J"
 
