@@ -30,6 +30,7 @@ from torch import Tensor
 from agent.rl2.config import MemoryReader, RL2Config
 from agent.rl2.distributions import num_slots, slots_of
 from agent.rl2.held_steps import HeldSteps
+from agent.rl2.normalisation import symlog
 from agent.rl2.prototype_memory import PrototypeMemory
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, SpacePair
 
@@ -453,11 +454,6 @@ class SimilarityMemory:
             truncated=truncated,
             active=active,
         )
-
-
-def symlog(values: Tensor) -> Tensor:
-    """sign(x) log(1 + |x|) (Hafner et al. 2023, arXiv:2301.04104, eq. 9)."""
-    return values.sign() * values.abs().log1p()
 
 
 def _spread(sums: Float[Tensor, "B 3"]) -> Float[Tensor, " B"]:

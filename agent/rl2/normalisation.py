@@ -1,4 +1,4 @@
-"""Running scales: of a policy's inputs, and of a critic's outputs without disturbing them (PopArt).
+"""Scales: running ones of a policy's inputs, and of a critic's outputs without disturbing them (PopArt); a fixed one.
 
 Shapes: ``*N`` any leading dimensions, R rows, D features, Y input width.
 """
@@ -21,6 +21,11 @@ MAX_OUTLIER = 100.0
 
 MAX_COUNT = 1e7
 """Beyond this many rows the oldest are forgotten, so that a scale can still follow."""
+
+
+def symlog(values: Tensor) -> Tensor:
+    """sign(x) log(1 + |x|) (Hafner et al. 2023, arXiv:2301.04104, eq. 9)."""
+    return values.sign() * values.abs().log1p()
 
 
 class Normaliser(nn.Module):

@@ -24,9 +24,9 @@ from torch.nn import functional
 from agent.rl2.config import RL2Config
 from agent.rl2.distributions import MAX_LOG_STD, MIN_LOG_STD, ActionDistribution, num_slots, slots_of
 from agent.rl2.gru import GRUCore
-from agent.rl2.in_trial_memory import InTrialMemory, empty_memory, read_size, symlog
+from agent.rl2.in_trial_memory import InTrialMemory, empty_memory, read_size
 from agent.rl2.layers import linear, table
-from agent.rl2.normalisation import Normaliser
+from agent.rl2.normalisation import Normaliser, symlog
 from agent.rl2.scorer import pool_reads, score_slots
 from envs.spaces import ActionKind, ObservationKind, SpacePair
 

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from agent.rl2.held_steps import HeldSteps
+from agent.rl2.normalisation import symlog
 from envs.spaces import ActionKind, ActionSpec
 
 
@@ -70,11 +71,9 @@ class PrototypeMemory:
         # exp(-a) / (exp(-a) + exp(-b)) = (1 + tanh((b - a) / 2)) / 2
         chance = ((worse - better) * 0.5).tanh() * is_known.prod(1)
         nearness = (-better).exp() * is_known[:, 0]
-        usual = self._usual.sign() * self._usual.abs().log1p()
+        usual = symlog(self._usual).unsqueeze(-1).expand_as(chance)
         counts = self._counts.log1p()
-        return torch.stack(
-            [chance, nearness, counts[:, 0], counts[:, 1], usual.unsqueeze(-1).expand_as(chance)], dim=-1
-        )
+        return torch.stack([chance, nearness, counts[:, 0], counts[:, 1], usual], dim=-1)
 
     def write(
         self,
