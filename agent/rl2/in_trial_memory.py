@@ -262,11 +262,10 @@ class TableMemory:
         self, mean: Float[Tensor, "B K"], reach: Float[Tensor, "B K"]
     ) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B K"]]:
         """Mean and reach of the slot with the largest mean among those of the same dimension, for every slot."""
-        choices = self._action.choices
-        leaders = [part.max(1, keepdim=True) for part in mean.split(choices, dim=1)]
-        units = [
-            part.gather(1, leader.indices) for part, leader in zip(reach.split(choices, dim=1), leaders, strict=True)
-        ]
+        choices = list(self._action.choices)
+        leaders = [part.max(1, keepdim=True) for part in torch.split(mean, choices, dim=1)]
+        reaches = torch.split(reach, choices, dim=1)
+        units = [part.gather(1, leader.indices) for part, leader in zip(reaches, leaders, strict=True)]
         best = torch.cat([leader.values.expand(-1, size) for leader, size in zip(leaders, choices, strict=True)], dim=1)
         unit = torch.cat([unit.expand(-1, size) for unit, size in zip(units, choices, strict=True)], dim=1)
         return best, unit.clamp_(min=MIN_REACH)
