@@ -6,13 +6,19 @@ adapts to each view as to a task of its own, and its answers are averaged:
 
     score_n(x) = 1/(B V) Σ_members Σ_views z_n(v(x) | v(S)),      p(n | x) = softmax_n score(x).
 
+Where views are aligned, those of one orientation o are all held against one another, and the best match counts:
+
+    score_n(x) = 1/(B O) Σ_members Σ_o max_{u, v of o} z_n(u(x) | v(S)).
+
 Each query is answered on its own: what else is asked does not matter.
 
-Shapes: S support images, Q query images, N classes, V views, B members, R the side of an image as read, P as embedded.
+Shapes: S support images, Q query images, N classes, V views, O orientations, B members, E features, R the side of an
+image as read, P as embedded; W is V or O.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,7 +31,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from agent.errors import AgentError
-from agent.learners.protocol import FewShotLearner, Predictor
+from agent.learners.protocol import ComparingPredictor, FewShotLearner, Predictor
 from agent.learners.registry import restore
 from envs.few_shot.image_classes import ink_extents
 from envs.few_shot.warps import WarpConfig, apply_warp, draw_warp, scaled, smooth_for
@@ -57,6 +63,11 @@ class ViewConfig:
         orientations: views turn and mirror in so many ways, in turn: as many as the members learned with.
         warp: how far images are deformed from the second round of orientations on.
         seed: of the deformations.
+        is_aligned: hold all views of an orientation against one another instead of each against its like; learners that
+            compare features do so, others are asked about each view alone.
+
+    Raises:
+        ValueError: aligned views do not show every orientation equally often.
     """
 
     count: int = 16
@@ -65,6 +76,13 @@ class ViewConfig:
         default_factory=lambda: WarpConfig(rotation_degrees=12.0, log_scale=0.16, shear=0.16, shift=0.04, bend=0.025)
     )
     seed: int = 5
+    is_aligned: bool = False
+
+    def __post_init__(self) -> None:
+        if self.is_aligned and self.count % self.orientations:
+            raise ValueError(
+                f"aligning {self.count} views: they do not show each of {self.orientations} orientations equally often."
+            )
 
 
 class FewShotPolicy:
@@ -244,7 +262,30 @@ class AdaptedPolicy:
 
     def _scores(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
         views = self.policy.look(images, self.zoom)
-        return torch.stack([predictor(views) for predictor in self.predictors]).mean((0, 1))
+        return torch.stack([self._by_view(predictor, views) for predictor in self.predictors]).mean((0, 1))
+
+    def _by_view(self, predictor: Predictor, views: Float[Tensor, "V Q 1 P P"]) -> Float[Tensor, "W Q N"]:
+        """The logits of each view, or of each orientation's best match."""
+        taken = self.policy.views
+        if taken.is_aligned and isinstance(predictor, ComparingPredictor):
+            return best_matches(predictor, predictor.embed(views), orientations=taken.orientations)
+        return predictor(views)
+
+
+def best_matches(
+    predictor: ComparingPredictor, features: Float[Tensor, "V Q E"], *, orientations: int
+) -> Float[Tensor, "O Q N"]:
+    """max_{u, v of o} z_n(u(x) | v(S)) of every orientation o.
+
+    Args:
+        predictor: shown the support set in V views, orientation by orientation, then in the next round again.
+        features: of the queries in the same views.
+        orientations: O, of which V is a multiple.
+    """
+    rounds = len(features) // orientations
+    shifted = (predictor.logits(features.roll(shift * orientations, 0)) for shift in range(rounds))
+    best = functools.reduce(torch.maximum, shifted)
+    return best.view(rounds, orientations, *best.shape[1:]).amax(0)
 
 
 def read_tensors(content: bytes, subject: str) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -32,10 +32,15 @@ from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
 from envs.family import Split
 from envs.few_shot.image_classes import ImageClasses, read_image_folder
 from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
+from envs.few_shot.strokes import StrokeConfig
 from envs.few_shot.tasks import FewShotShapes
 from envs.few_shot.warps import WarpConfig
 
 REPORT_EVERY = 20
+
+VIEWS_AN_ORIENTATION = 5
+ALIGNING = WarpConfig(rotation_degrees=12.0, log_scale=0.16, shear=0.16, shift=0.04, bend=0.0)
+"""How the second to fifth view of an orientation is deformed; the best match among all pairs of the five counts."""
 
 
 class FewShotTrainingError(AgentError):
@@ -54,6 +59,7 @@ class FewShotRecipe:
         embedding: f_φ.
         learning_rate: Adam's, at its highest.
         average_decay: of the averaged weights.
+        statistics_prior: how many images the running statistics count for beside a task's support set.
     """
 
     members: int = 2
@@ -69,6 +75,7 @@ class FewShotRecipe:
             orientations=8,
             aligned=0.5,
             warp=WarpConfig(rotation_degrees=15.0, log_scale=0.2, shear=0.2, shift=0.08, bend=0.025),
+            strokes=StrokeConfig(chance=0.4),
         )
     )
     embedding: EmbeddingConfig = field(
@@ -78,6 +85,7 @@ class FewShotRecipe:
     )
     learning_rate: float = 6e-3
     average_decay: float = 0.998
+    statistics_prior: float = 10.0
 
     def learner(self, family: ImageFamily, *, seed: int) -> PrototypicalLearner:
         """A new member."""
@@ -85,6 +93,7 @@ class FewShotRecipe:
             embedding=self.embedding,
             is_scale_learned=True,
             every_image_supports=True,
+            statistics_prior=self.statistics_prior,
             training=TrainingConfig(
                 learning_rate=self.learning_rate, planned_updates=self.updates, average_decay=self.average_decay
             ),
@@ -159,7 +168,10 @@ def policy_of(
         "updates": [member.num_updates for member in members],
         "groups": {group: sum(found.group == group for found in classes.classes) for group in classes.groups},
     }
-    views = ViewConfig(orientations=recipe.tasks.orientations)
+    orientations = recipe.tasks.orientations
+    views = ViewConfig(
+        count=VIEWS_AN_ORIENTATION * orientations, orientations=orientations, warp=ALIGNING, is_aligned=True
+    )
     return FewShotPolicy(members, views=views, ink_extent=classes.ink_extent, provenance=provenance)
 
 
@@ -252,9 +264,12 @@ def _recipe_to_json(recipe: FewShotRecipe) -> dict[str, Any]:
 
 def _recipe_from_json(values: dict[str, Any]) -> FewShotRecipe:
     tasks = values["tasks"]
-    warp = None if tasks["warp"] is None else WarpConfig(**tasks["warp"])
+    read = {
+        "warp": None if tasks["warp"] is None else WarpConfig(**tasks["warp"]),
+        "strokes": None if tasks["strokes"] is None else StrokeConfig(**tasks["strokes"]),
+    }
     embedding = EmbeddingConfig.from_json(values["embedding"])
-    return FewShotRecipe(**{**values, "tasks": ImageTaskConfig(**{**tasks, "warp": warp}), "embedding": embedding})
+    return FewShotRecipe(**{**values, "tasks": ImageTaskConfig(**{**tasks, **read}), "embedding": embedding})
 
 
 def main() -> None:

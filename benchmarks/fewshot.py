@@ -29,10 +29,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own custom)
 from torch import Tensor
 
-from agent.few_shot_policy import FewShotPolicy
+from agent.few_shot_policy import FewShotPolicy, best_matches
 from agent.few_shot_training import FewShotRecipe, train_policy
 from agent.learners.maml import MAML
 from agent.learners.protocol import FewShotLearner
+from agent.learners.prototypical import PrototypicalPredictor
 from agent.learners.recipes import IMAGES, Recipe
 from agent.learners.registry import build
 from agent.learners.task_convolutions import NORM_EPSILON
@@ -45,6 +46,8 @@ from envs.few_shot.tasks import FewShotBatch, FewShotShapes
 FOLDS = ("Korean,Tagalog", "Balinese,Japanese_(katakana)", "Early_Aramaic,Sanskrit", "Greek,Latin")
 TIMED_STEPS = 10
 LOOPED_TASKS = 4
+SUPPORT_SETS = 4
+"""Of an alphabet's runs; each takes every image's features anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,26 +178,58 @@ def one_shot_errors(policy: FewShotPolicy, classes: ImageClasses, *, ways: int, 
     """Errors of one-shot tasks within one alphabet, [runs] each.
 
     "one drawer" shows each run's support in one hand and its queries in another, as in Omniglot's official runs;
-    "any drawers" draws every image on its own. The images' scores against each other are taken once: a prototypical
+    "any drawers" draws every image on its own. The images' scores against each other are taken once for each of a few
+    support sets, which say how features are normalised, and the runs shared among them: apart from that a prototypical
     policy's score for a class does not depend on the other classes.
     """
     rows = torch.cat([torch.arange(found.start, found.start + found.count) for found in classes.classes])
-    count = classes.classes[0].count
+    count, ways = classes.classes[0].count, min(ways, len(classes.classes))
     images = classes.images[rows]
-    scores = policy.adapt(images, torch.arange(len(images))).scores(images)
-    scores = scores.view(len(classes.classes), count, len(classes.classes), count)
     generator = np.random.default_rng(0)
     errors: dict[str, list[Tensor]] = {"one drawer": [], "any drawers": []}
-    for _ in range(runs):
-        chosen = torch.from_numpy(generator.permutation(len(classes.classes))[:ways])
-        shown, asked = generator.permutation(count)[:2]
-        one = scores[chosen, int(asked)][:, chosen, int(shown)]
-        support = torch.from_numpy(generator.integers(count, size=len(chosen)))
-        query = (support + 1 + torch.from_numpy(generator.integers(count - 1, size=len(chosen)))) % count
-        mixed = scores[chosen, query][:, chosen, support]
-        for name, task in (("one drawer", one), ("any drawers", mixed)):
-            errors[name].append((task.argmax(1) != torch.arange(len(chosen))).float().mean())
+    for runs_of_set in (len(part) for part in np.array_split(np.arange(runs), SUPPORT_SETS)):
+        shown = count * generator.permutation(len(classes.classes))[:ways] + generator.integers(count)
+        scores = _mutual_scores(policy, images, torch.from_numpy(shown))
+        scores = scores.view(len(classes.classes), count, len(classes.classes), count)
+        for _ in range(runs_of_set):
+            for name, task in _drawn_tasks(scores, ways, generator).items():
+                errors[name].append((task.argmax(1) != torch.arange(ways)).float().mean())
     return {name: torch.stack(found) for name, found in errors.items()}
+
+
+def _drawn_tasks(scores: Tensor, ways: int, generator: np.random.Generator) -> dict[str, Tensor]:
+    """The scores [ways, ways] of a run of each kind, of those of every [class, image] for every [class, image]."""
+    count = scores.shape[1]
+    chosen = torch.from_numpy(generator.permutation(len(scores))[:ways])
+    shown, asked = generator.permutation(count)[:2]
+    support = torch.from_numpy(generator.integers(count, size=ways))
+    query = (support + 1 + torch.from_numpy(generator.integers(count - 1, size=ways))) % count
+    return {
+        "one drawer": scores[chosen, int(asked)][:, chosen, int(shown)],
+        "any drawers": scores[chosen, query][:, chosen, support],
+    }
+
+
+def _mutual_scores(policy: FewShotPolicy, images: Tensor, shown: Tensor) -> Tensor:
+    """[I, I] score of each image (row) for being of each image's class, by a policy that was shown some of them.
+
+    One orientation after another, so that not all features are held at once.
+    """
+    adapted = policy.adapt(images[shown], torch.arange(len(shown)))
+    orientations = policy.views.orientations if policy.views.is_aligned else policy.views.count
+    total = torch.zeros(len(images), len(images))
+    views = policy.look(images, adapted.zoom)
+    for predictor in adapted.predictors:
+        if not isinstance(predictor, PrototypicalPredictor):
+            raise SystemExit(
+                "measuring a policy: its members are no prototypical networks; name one of `few-shot train`."
+            )
+        for orientation in range(orientations):
+            own = predictor.statistics and predictor.statistics[orientation::orientations]
+            part = replace(predictor, statistics=own)
+            features = part.embed(views[orientation::orientations])
+            total += best_matches(replace(part, prototypes=features), features, orientations=1)[0]
+    return total / (orientations * len(adapted.predictors))
 
 
 def measure_alphabets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -234,7 +269,8 @@ def _policy_without(names: list[str], arguments: argparse.Namespace) -> FewShotP
 def _with_views(policy: FewShotPolicy, count: int | None) -> FewShotPolicy:
     if count is None:
         return policy
-    views = replace(policy.views, count=count)
+    is_aligned = policy.views.is_aligned and count % policy.views.orientations == 0
+    views = replace(policy.views, count=count, is_aligned=is_aligned)
     return FewShotPolicy(policy.members, views=views, ink_extent=policy.ink_extent, provenance=policy.provenance)
 
 

@@ -51,6 +51,19 @@ class SamplingPredictor(Predictor, Protocol):
         ...
 
 
+@runtime_checkable
+class ComparingPredictor(Predictor, Protocol):
+    """A classifier that embeds queries and then compares them with each task's classes: the two apart."""
+
+    def embed(self, query_x: Tensor) -> Tensor:
+        """The queries' features, [M, Q, …] → [M, Q, E]."""
+        ...
+
+    def logits(self, features: Tensor) -> Tensor:
+        """What task m says of the features in place m, whichever task embedded them: [M, Q, E] → [M, Q, N]."""
+        ...
+
+
 class FewShotLearner(Protocol):
     """A meta-learner of few-shot tasks.
 

@@ -239,10 +239,19 @@ class PrototypicalPredictor:
     prototypes: Tensor
     statistics: Sequence[Mapping[str, Tensor]] | None = None
 
-    @torch.no_grad()
     def __call__(self, query_x: Float[Tensor, "M Q *X"]) -> Float[Tensor, "M Q N"]:
         """Logits of each query."""
-        return self.network.logits(_embedded(self.network, self.statistics, query_x), self.prototypes)
+        return self.logits(self.embed(query_x))
+
+    @torch.no_grad()
+    def embed(self, query_x: Float[Tensor, "M Q *X"]) -> Float[Tensor, "M Q E"]:
+        """The queries' features."""
+        return _embedded(self.network, self.statistics, query_x)
+
+    @torch.no_grad()
+    def logits(self, features: Float[Tensor, "M Q E"]) -> Float[Tensor, "M Q N"]:
+        """What each task's prototypes say of features."""
+        return self.network.logits(features, self.prototypes)
 
 
 def _embedded(

@@ -21,6 +21,7 @@ from torch import Tensor
 from envs.errors import FamilySpecError
 from envs.family import Split
 from envs.few_shot.image_classes import ImageClass, ImageClasses
+from envs.few_shot.strokes import Pens, StrokeConfig, apply_pens, draw_pens, join_pens
 from envs.few_shot.tasks import FewShotBatch
 from envs.few_shot.warps import Warp, WarpConfig, apply_warp, draw_warp, smooth_for
 
@@ -45,6 +46,7 @@ class ImageTaskConfig:
         aligned: chance that a training task takes the same image numbers of every class (in Omniglot: the same
             drawers) where all its classes have equally many.
         warp: how training images are deformed; None leaves them as they are.
+        strokes: how training images are drawn by other pens; None leaves their strokes as they are.
         seed: of the tasks; another seed draws other tasks.
     """
 
@@ -59,6 +61,7 @@ class ImageTaskConfig:
     mixed_orientations: float = 0.0
     aligned: float = 0.0
     warp: WarpConfig | None = field(default_factory=WarpConfig)
+    strokes: StrokeConfig | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -163,6 +166,8 @@ class ImageFamily:
             maps=np.concatenate([task.warp.maps for task in drawn]), bends=np.concatenate(bends) if bends else None
         )
         inputs = apply_warp(images.to(device), warp, size=config.size)
+        if pens := [task.pens for task in drawn if task.pens is not None]:
+            inputs = apply_pens(inputs, join_pens(pens))
         inputs = inputs.view(num_tasks, config.ways, config.shots + config.queries, *self.input_shape)
         labels = torch.arange(config.ways, device=device)
         return FewShotBatch(
@@ -187,13 +192,17 @@ class ImageFamily:
         images = pool.draw_images(generator, classes, config.shots + config.queries, is_aligned=is_aligned)
         repeated = np.repeat(orientations, config.shots + config.queries)
         warp = draw_warp(config.warp if is_training else None, repeated, generator=generator)
-        return _DrawnTask(images=images, warp=warp)
+        pens = None
+        if is_training and config.strokes is not None:
+            pens = draw_pens(config.strokes, len(images), generator=generator)
+        return _DrawnTask(images=images, warp=warp, pens=pens)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _DrawnTask:
     images: NDArray[np.int64]
     warp: Warp
+    pens: Pens | None
 
 
 @dataclass(frozen=True, kw_only=True)

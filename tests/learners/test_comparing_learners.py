@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -66,6 +67,7 @@ MAKERS: dict[str, Callable[[], FewShotLearner]] = {
         is_scale_learned=True,
         training=TrainingConfig(learning_rate=5e-3, planned_updates=400, average_decay=0.9),
     ),
+    "prototypical, normalised by the task": lambda: prototypical(statistics_prior=4.0),
     "prototypical, cosine": lambda: prototypical(distance=Distance.COSINE, is_scale_learned=True),
     "prototypical, residual": lambda: prototypical(
         embedding=EmbeddingConfig(kind=EmbeddingKind.RESIDUAL, channels=(8, 8, 8), is_bfloat16=True)
@@ -161,6 +163,42 @@ def test_every_image_as_support_equals_its_one_shot_tasks_one_by_one() -> None:
             distances = torch.stack([(support - f).square().sum(1) for f in others])
             losses += (-(-distances).log_softmax(1)[:, n]).tolist()
     assert learner.update(batch)["loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", [EmbeddingKind.CONV4, EmbeddingKind.RESIDUAL])
+def test_without_a_prior_a_task_is_normalised_by_its_own_support_set(kind: EmbeddingKind) -> None:
+    embedding = Embedding((1, 16, 16), EmbeddingConfig(kind=kind, channels=(8, 8)), generator=seeded())
+    support = torch.rand(12, 1, 16, 16, generator=seeded(1))
+    with torch.no_grad():
+        by_its_batch = copy.deepcopy(embedding).train()(support)
+    before = {name: buffer.clone() for name, buffer in embedding.named_buffers()}
+    found = embedding.eval().embed_with(embedding.task_statistics(support, prior=0.0), support)
+    # Running variances are of a sample (n - 1), a batch's of itself (n).
+    torch.testing.assert_close(found, by_its_batch, rtol=1e-2, atol=1e-2)
+    assert all(torch.equal(before[name], buffer) for name, buffer in embedding.named_buffers())
+
+
+def test_the_prior_is_how_many_examples_the_running_statistics_count_for() -> None:
+    embedding = Embedding((1, 16, 16), EmbeddingConfig(channels=(8,)), generator=seeded()).eval()
+    support = 5.0 * torch.rand(12, 1, 16, 16, generator=seeded(1))
+    running = dict(embedding.named_buffers())
+    own, half = (embedding.task_statistics(support, prior=prior) for prior in (0.0, 12.0))
+    for name in ("layers.2.running_mean", "layers.2.running_var"):
+        assert not torch.allclose(own[name], running[name])
+        torch.testing.assert_close(half[name], (own[name] + running[name]) / 2)
+
+
+def test_a_task_with_statistics_of_its_own_is_answered_as_if_it_were_alone() -> None:
+    learner = prototypical(statistics_prior=6.0)
+    batch = random_batch(IMAGE, tasks=2, queries=3)
+    together = learner.adapt(batch.support_x, batch.support_y)(batch.query_x)
+    alone = [
+        learner.adapt(batch.support_x[m : m + 1], batch.support_y[m : m + 1])(batch.query_x[m : m + 1])
+        for m in range(2)
+    ]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-4)
+    plain = prototypical().adapt(batch.support_x, batch.support_y)(batch.query_x)
+    assert not torch.allclose(together, plain, rtol=1e-2)
 
 
 def test_versa_with_every_image_as_support_equals_its_one_shot_tasks_one_by_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from agent.few_shot_policy import FewShotPolicy, FewShotPolicyError, ViewConfig
+from agent.few_shot_policy import METADATA_KEY, FewShotPolicy, FewShotPolicyError, ViewConfig, read_tensors
 from agent.few_shot_training import FewShotRecipe, MemberProgress, train_member, train_policy, updates_in_time
 from agent.learners.embeddings import EmbeddingConfig
 from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
+from agent.learners.versa import VersaConfig, VersaLearner
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.image_classes import ImageClasses, ImageReadError
 from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
+from envs.few_shot.strokes import StrokeConfig
 from envs.few_shot.tasks import FewShotShapes
 from envs.few_shot.warps import WarpConfig
+from memory.parameters import encode
 from tests.learners.image_folders import write_images
 
 GLYPHS = GlyphConfig(alphabets=3, characters=6, drawers=4, size=40)
@@ -33,6 +37,12 @@ def member(seed: int = 0, size: int = 20) -> PrototypicalLearner:
     shapes = FewShotShapes(input_shape=(1, size, size), output_size=5, is_classification=True)
     config = PrototypicalConfig(embedding=EmbeddingConfig(channels=(8, 8)))
     return PrototypicalLearner(shapes, config, generator=torch.Generator().manual_seed(seed))
+
+
+def versa_member() -> VersaLearner:
+    shapes = FewShotShapes(input_shape=(1, 20, 20), output_size=5, is_classification=True)
+    config = VersaConfig(embedding=EmbeddingConfig(channels=(8, 8)), num_features=8, hidden_size=8)
+    return VersaLearner(shapes, config, generator=torch.Generator().manual_seed(0))
 
 
 def classes() -> ImageClasses:
@@ -60,6 +70,38 @@ def test_scores_are_the_mean_over_members_and_views() -> None:
     together = FewShotPolicy(members, views=views).adapt(support, labels).scores(queries)
     alone = [FewShotPolicy([one], views=views).adapt(support, labels).scores(queries) for one in members]
     torch.testing.assert_close(together, (alone[0] + alone[1]) / 2, rtol=1e-4, atol=1e-3)
+
+
+def test_aligned_views_count_the_best_match_within_each_orientation() -> None:
+    learner, (support, labels, queries) = member(), one_task()
+    views = ViewConfig(count=6, orientations=2, is_aligned=True)
+    policy = FewShotPolicy([learner], views=views)
+    adapted = policy.adapt(support, labels)
+    shown, asked = policy.look(support, adapted.zoom), policy.look(queries, adapted.zoom)
+    by_pair = {
+        (u, v): learner.adapt(shown[v : v + 1], labels[None])(asked[u : u + 1])[0] for u in range(6) for v in range(6)
+    }
+    each = [
+        torch.stack([by_pair[u, v] for u in range(own, 6, 2) for v in range(own, 6, 2)]).amax(0) for own in range(2)
+    ]
+    expected = torch.stack(each).mean(0)
+    torch.testing.assert_close(adapted.scores(queries), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_learners_that_compare_no_features_are_asked_about_aligned_views_one_by_one() -> None:
+    learner, (support, labels, queries) = versa_member(), one_task()
+    scores = [
+        FewShotPolicy([learner], views=ViewConfig(count=4, orientations=2, is_aligned=aligned))
+        .adapt(support, labels)
+        .scores(queries)
+        for aligned in (False, True)
+    ]
+    assert torch.equal(scores[0], scores[1])
+
+
+def test_aligned_views_show_each_orientation_equally_often() -> None:
+    with pytest.raises(ValueError, match="equally often"):
+        ViewConfig(count=7, orientations=2, is_aligned=True)
 
 
 def test_views_show_support_and_queries_in_the_same_orientation() -> None:
@@ -116,6 +158,23 @@ def test_it_reads_back_what_it_wrote_and_writes_the_same_again(tmp_path: Path) -
     assert found.to_bytes() == policy.to_bytes()
 
 
+def test_a_file_from_before_aligned_views_and_task_statistics_is_read_as_it_was_meant(tmp_path: Path) -> None:
+    support, labels, queries = one_task()
+    policy = FewShotPolicy([member()])
+    tensors, metadata = read_tensors(policy.to_bytes(), "policy")
+    described = json.loads(metadata[METADATA_KEY])
+    del described["views"]["is_aligned"], described["members"][0]["config"]["statistics_prior"]
+    (tmp_path / "old.safetensors").write_bytes(
+        encode(
+            {name: tensor.numpy() for name, tensor in tensors.items()},
+            metadata={**metadata, METADATA_KEY: json.dumps(described)},
+        )
+    )
+    found = FewShotPolicy.load(tmp_path / "old.safetensors")
+    assert found.views == policy.views
+    assert torch.equal(found.adapt(support, labels).scores(queries), policy.adapt(support, labels).scores(queries))
+
+
 def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
     policy = FewShotPolicy([member()])
     content = bytearray(policy.to_bytes())
@@ -124,8 +183,6 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
         FewShotPolicy.from_bytes(bytes(content), subject="bent")
     with pytest.raises(FewShotPolicyError, match="not a safetensors file"):
         FewShotPolicy.from_bytes(b"nonsense", subject="nonsense")
-    from memory.parameters import encode
-
     foreign = encode({"weight": torch.zeros(2).numpy()}, metadata={"learner": "rl2"})
     with pytest.raises(FewShotPolicyError, match="no few-shot policy"):
         FewShotPolicy.from_bytes(foreign, subject="foreign")
@@ -175,7 +232,7 @@ def test_members_are_trained_side_by_side_in_processes_of_their_own(tmp_path: Pa
     recipe = FewShotRecipe(
         members=2,
         updates=4,
-        tasks=ImageTaskConfig(ways=5, queries=2, size=20, warp=WarpConfig()),
+        tasks=ImageTaskConfig(ways=5, queries=2, size=20, warp=WarpConfig(), strokes=StrokeConfig(chance=0.5)),
         embedding=SMALL.embedding,
     )
     policy = train_policy([tmp_path], recipe, hold_out=["alphabet01"], seed=5, report=reports.append)
@@ -183,6 +240,8 @@ def test_members_are_trained_side_by_side_in_processes_of_their_own(tmp_path: Pa
     assert policy.provenance["groups"] == {"alphabet00": 6, "alphabet02": 6}
     assert policy.provenance["updates"] == [4, 4]
     assert policy.provenance["recipe"]["embedding"]["kind"] == "conv4"
+    assert policy.provenance["recipe"]["tasks"]["strokes"] == {"chance": 0.5}
+    assert policy.views.is_aligned
     with pytest.raises(ImageReadError, match="no group of that name"):
         train_policy([tmp_path], recipe, hold_out=["Klingon"])
 
