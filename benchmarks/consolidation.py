@@ -44,6 +44,7 @@ from agent.learner.heartbeat import Heartbeat
 from agent.learner.practise import practise
 from agent.learner.scoring import EVALUATION_TASKS, Scale, held_out_returns
 from agent.learner.session import LearnerSession, spaces_of
+from agent.learners.state import as_tensors
 from agent.rl2.policy import RL2Policy, policy_from_initialization
 from agent.settings import Settings
 from envs.default_stream import BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE
@@ -202,8 +203,7 @@ def _score(session: LearnerSession, families: Sequence[Family], course: Course) 
     spaces = [spaces_of(family) for family in families]
     published = None
     if current is not None:
-        arrays = session.store.load_parameters(current.file)
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        tensors = as_tensors(session.store.load_parameters(current.file))
         published = policy_from_initialization(session.config, tensors, spaces)
     for family in families:
         course.scores[family.name].append(held_out_score(session, family, published))

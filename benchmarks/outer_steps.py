@@ -29,6 +29,7 @@ from agent.learner.consolidate import consolidate
 from agent.learner.outer_steps import slow_weights
 from agent.learner.practise import practise
 from agent.learner.session import LearnerSession, spaces_of
+from agent.learners.state import as_tensors
 from agent.rl2.policy import policy_from_initialization
 from agent.settings import OuterStep
 from benchmarks.consolidation import FAMILIES, feed, held_out_score, learner_session
@@ -76,8 +77,7 @@ def _published(session: LearnerSession) -> dict[str, Tensor]:
     current = session.store.current_initialization()
     if current is None:
         raise RuntimeError("the first consolidation published nothing, so there is nothing to step from")
-    arrays = session.store.load_parameters(current.file)
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return as_tensors(session.store.load_parameters(current.file))
 
 
 def _step(

@@ -24,6 +24,7 @@ from agent.foreground.trainee import TASKS_OF_A_SEED, family_as_learned
 from agent.learners.protocol import FewShotLearner
 from agent.learners.recipes import Recipe
 from agent.learners.registry import build, restore
+from agent.learners.state import as_arrays
 from agent.learners.unadapted import without_adaptation
 from envs.family import FamilySpec, Split
 from envs.few_shot.image_folder import ImageFamily
@@ -167,7 +168,7 @@ class FewShotTrainee:
             views, extent = ViewConfig(count=1, orientations=1), family.ink_extent
             return FewShotPolicy([self.learner], views=views, ink_extent=extent, provenance=provenance).to_bytes()
         meta = {**self.learner.to_meta(), "provenance": dict(provenance)}
-        tensors = {name: tensor.numpy() for name, tensor in self.learner.initialization().items()}
+        tensors = as_arrays(self.learner.initialization())
         header = {"learner": self.assignment.learner, "learnd": version("learnd"), "few_shot": json.dumps(meta)}
         return encode(tensors, metadata=header)
 

@@ -22,6 +22,7 @@ from agent.foreground.trainee import TASKS_OF_A_SEED, family_as_learned
 from agent.learners.policy_gradient.episodes import Play
 from agent.learners.policy_gradient.protocol import PolicyLearner
 from agent.learners.policy_gradient.registry import POLICY_LEARNERS, build, restore
+from agent.learners.state import as_arrays
 from envs.family import FamilySource, FamilySpec, Split
 from envs.limits import WorkerLimits
 from envs.registry import open_tasks
@@ -165,7 +166,7 @@ class PolicyTrainee:
     def export(self, provenance: Mapping[str, Any]) -> bytes:
         """The initialization, as ``agent.learners.policy_gradient.registry.restore`` takes it."""
         meta = {**self.learner.to_meta(), "provenance": dict(provenance)}
-        tensors = {name: tensor.numpy() for name, tensor in self.learner.initialization().items()}
+        tensors = as_arrays(self.learner.initialization())
         header = {"learner": POLICY_FORMS[self.assignment.learner], "learnd": version("learnd")}
         return encode(tensors, metadata={**header, "policy_learner": json.dumps(meta)})
 

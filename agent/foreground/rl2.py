@@ -19,6 +19,7 @@ from agent.foreground.given_settings import with_settings
 from agent.foreground.scores import HeldOutScores, Measure
 from agent.foreground.trainee import RL2, TASKS_OF_A_SEED, family_as_learned
 from agent.learner.scoring import EVALUATION_TASKS, held_out_returns
+from agent.learners.state import as_arrays
 from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner
 from agent.rl2.rollout import collect_trials
@@ -153,7 +154,7 @@ class RL2Trainee:
             "families": json.dumps({spec.name: family}),
             "provenance": json.dumps(provenance),
         }
-        tensors = {name: tensor.numpy() for name, tensor in self.learner.initialization().items()}
+        tensors = as_arrays(self.learner.initialization())
         return encode(tensors, metadata=header)
 
     def close(self) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from agent.errors import AgentError
+from agent.learners.state import as_arrays, as_tensors
 from memory.parameters import content_checksum, decode, encode, write_durably
 
 DESCRIPTION_KEY = "learning_run"
@@ -33,7 +33,7 @@ def write_state(path: Path, tensors: Mapping[str, Tensor], description: Mapping[
         tensors: of the trainee.
         description: JSON values.
     """
-    arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
+    arrays = as_arrays(tensors)
     text = json.dumps({"format": FORMAT, **description}, sort_keys=True)
     header = {DESCRIPTION_KEY: text, CHECKSUM_KEY: content_checksum(arrays, description=text)}
     write_durably(path.absolute(), encode(arrays, metadata=header))
@@ -58,7 +58,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     description = json.loads(header[DESCRIPTION_KEY])
     if description["format"] != FORMAT:
         raise _refusal(path, f"its format is {description['format']}.", f"This learnd goes on from format {FORMAT}.")
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}, description
+    return as_tensors(arrays), description
 
 
 def _refusal(path: Path, found: str, hint: str) -> StateFileError:

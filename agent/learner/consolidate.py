@@ -16,7 +16,6 @@ from importlib.metadata import version
 from typing import Any
 
 import structlog
-import torch
 from torch import Tensor
 
 from agent.learner.consolidate_few_shot import Chosen, choose_few_shot
@@ -25,7 +24,8 @@ from agent.learner.few_shot_learners import VERSION_KEY, is_few_shot, without_pa
 from agent.learner.outer_steps import Proposal, slow_weights
 from agent.learner.scales import has_declared_reference, known_scale, scale_of
 from agent.learner.scoring import GATE_TASKS, HeldOutReturns, held_out_returns
-from agent.learner.session import LearnerSession, as_arrays, held_out_trials, spaces_of
+from agent.learner.session import LearnerSession, held_out_trials, spaces_of
+from agent.learners.state import as_arrays, as_tensors
 from agent.rl2.policy import IncompatibleParametersError, RL2Policy, policy_from_initialization
 from envs.errors import EnvsError
 from memory.errors import CorruptFileError, FamilyNotFoundError
@@ -230,11 +230,10 @@ def _load(session: LearnerSession, current: Initialization | None) -> dict[str, 
     if current is None:
         return None
     try:
-        arrays = session.store.load_parameters(current.file)
+        return as_tensors(session.store.load_parameters(current.file), device=session.device)
     except CorruptFileError:
         log.exception("the published file is damaged; its stored scores stand for it", version=current.version)
         return None
-    return {name: torch.from_numpy(array).to(session.device) for name, array in arrays.items()}
 
 
 def _baseline(

@@ -9,11 +9,10 @@ from typing import Any, Protocol
 
 import structlog
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from agent.learner.few_shot_learners import FewShotLearners, is_few_shot, without_parts
 from agent.learner.heartbeat import Heartbeat
+from agent.learners.state import as_arrays, as_tensors
 from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner
 from agent.settings import ConsolidationSettings, EvaluationSettings, Settings
@@ -107,15 +106,13 @@ class LearnerSession:
                 if not is_few_shot(family):
                     learner.add_family(learner_name(family), spaces_of(family))
                 self.next_task[learner_name(family)] = family.totals.trials
-        arrays = self.store.load_parameters(initialization.file)
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        tensors = as_tensors(self.store.load_parameters(initialization.file))
         learner.load_initialization(without_parts(tensors))
         self.few_shot.restore(tensors, published_meta(initialization))
         log.error("every checkpoint is damaged; going on from the published version", version=initialization.version)
 
     def _learner_from(self, checkpoint: Checkpoint) -> RL2Learner:
-        arrays = self.store.load_parameters(checkpoint.file)
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        tensors = as_tensors(self.store.load_parameters(checkpoint.file))
         try:
             learner = RL2Learner.from_tensors(self.config, tensors, checkpoint.meta["learner"], device=self.device)
             self.few_shot.restore(tensors, checkpoint.meta.get("few_shot", {}))
@@ -223,8 +220,3 @@ def spaces_of(family: Family) -> SpacePair:
     if family.spaces is None:
         raise ValueError(f"family {family.name!r} has not been admitted, so its spaces are not known")
     return SpacePair.from_json(family.spaces)
-
-
-def as_arrays(tensors: dict[str, Tensor]) -> dict[str, NDArray[Any]]:
-    """Tensors as numpy arrays on the host, for the store."""
-    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from agent.learner.few_shot_learners import is_few_shot, part_of
@@ -23,6 +22,7 @@ from agent.learner.session import (
     spaces_of,
 )
 from agent.learners.registry import restore
+from agent.learners.state import as_tensors
 from agent.rl2.config import RL2Config
 from agent.rl2.policy import RL2Policy, policy_from_initialization
 from agent.settings import Settings
@@ -87,7 +87,7 @@ def score_version(
     """
     initialization = store.initialization(version)
     config = learned_config(initialization.provenance["config"])
-    tensors = {name: torch.from_numpy(array) for name, array in store.load_parameters(initialization.file).items()}
+    tensors = as_tensors(store.load_parameters(initialization.file))
     known = [store.family(name) for name in families]
     played = [spaces_of(family) for family in known if not is_few_shot(family)]
     policy = policy_from_initialization(config, tensors, played)

@@ -6,11 +6,23 @@ Names are paths: ``parameters.<name>``, ``optimizer.<name>.<moment>``, ``random_
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 RANDOM_STATE = "random_state"
+
+
+def as_arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    """Tensors as numpy arrays on the host, for files and the store."""
+    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
+
+
+def as_tensors(arrays: Mapping[str, NDArray[Any]], *, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """What :func:`as_arrays` wrote, on a device."""
+    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
