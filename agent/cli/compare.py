@@ -12,6 +12,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from agent.cli.declaring import (
+    EpisodesOption,
+    FamilyOptions,
+    FewShotOption,
+    KwargOption,
+    MaxStepsOption,
+    QueriesOption,
+    ShotsOption,
+    VaryOption,
+)
 from agent.cli.errors import CommandError
 from agent.cli.foreground import (
     INTERRUPTED,
@@ -26,17 +36,7 @@ from agent.cli.foreground import (
     plan_of,
     stopping,
 )
-from agent.cli.foreground_families import (
-    EpisodesOption,
-    FamilyOptions,
-    FewShotOption,
-    KwargOption,
-    MaxStepsOption,
-    QueriesOption,
-    ShotsOption,
-    VaryOption,
-    declared_family,
-)
+from agent.cli.foreground_families import declared_family
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import NOTHING, new_table, short_number, short_size
 from agent.comparison_plots import ComparisonPicture, draw_comparison, terminal_comparison

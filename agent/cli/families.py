@@ -6,11 +6,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.declaring import parse_kwargs, refuse_options
+from agent.cli.declaring import (
+    EpisodesOption,
+    FamilyOptions,
+    FewShotOption,
+    KwargOption,
+    MaxStepsOption,
+    QueriesOption,
+    ShotsOption,
+    VaryOption,
+    parse_kwargs,
+    refuse_options,
+)
 from agent.cli.errors import CommandError
 from agent.cli.family_pages import (
     adaptation_values,
@@ -37,11 +48,6 @@ group(env_app)
 PROBE_NICE = 5
 """Added to the niceness of the worker that tries a family: a service may be learning beside it."""
 
-VARY_HELP = (
-    "What differs from task to task; may be repeated. VALUES: LOW:HIGH, log:LOW:HIGH, int:LOW:HIGH, A|B|C, sum:X+Y, "
-    "product:X*Y, frozen_lake_map:SIZE:P. NAME is an attribute; kwarg.NAME and option.NAME vary those."
-)
-
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The family's name.")]
 
 
@@ -66,18 +72,10 @@ def add_family(
         ),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the family; made from ENTRY if not given.")] = None,
-    vary: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUES", help=VARY_HELP),
-    ] = None,
-    kwarg: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Keyword argument of the environment; may be repeated."),
-    ] = None,
-    episodes: Annotated[
-        int | None, typer.Option(min=1, help="Episodes of a trial: 3, or 10 for a built-in family.")
-    ] = None,
-    max_steps: Annotated[int | None, typer.Option(min=1, help="Steps after which an episode is cut off.")] = None,
+    vary: VaryOption = None,
+    kwarg: KwargOption = None,
+    episodes: EpisodesOption = None,
+    max_steps: MaxStepsOption = None,
     reference: Annotated[float | None, typer.Option(help="Trial return that counts as score 1.")] = None,
     python: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Python interpreter with the environment's own packages.")
@@ -85,11 +83,9 @@ def add_family(
     path: Annotated[
         list[Path] | None, typer.Option(metavar="FOLDER", help="Folder to import from; may be repeated.")
     ] = None,
-    few_shot: Annotated[
-        str | None, typer.Option("--few-shot", metavar="WAYSxSHOTS", help="Tasks of images by class: 5x1 unless given.")
-    ] = None,
-    shots: Annotated[int | None, typer.Option(min=1, help="Support examples of a few-shot task.")] = None,
-    queries: Annotated[int | None, typer.Option(min=1, help="Query examples of a few-shot task.")] = None,
+    few_shot: FewShotOption = None,
+    shots: ShotsOption = None,
+    queries: QueriesOption = None,
     learner: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of a few-shot family; `few_shot.learner` unless given.")
     ] = None,
@@ -100,36 +96,15 @@ def add_family(
     It is tried first, an environment in a worker of its own; the service takes it up without a restart. With
     --no-check it is recorded at once and tried by the service.
     """
-    kwargs = parse_kwargs(kwarg or [])
-    of_environments: dict[str, Any] = {"--vary": vary, "--episodes": episodes, "--max-steps": max_steps}
-    of_environments |= {"--python": python, "--path": path}
-    of_few_shot = {"--shots": shots, "--queries": queries, "--learner": None if learner == RL2 else learner}
+    options = FamilyOptions(few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps)
     if is_few_shot_entry(entry, few_shot):
-        refuse_options(entry, of_environments, "its tasks are few-shot tasks, not environments")
-        spec = declared_few_shot(
-            invocation.settings,
-            entry,
-            name=name,
-            few_shot=few_shot,
-            shots=shots,
-            queries=queries,
-            learner=learner,
-            kwargs=kwargs,
-            reference=reference,
-        )
+        given = {**options.of_environments(), "--python": python, "--path": path}
+        refuse_options(entry, given, "its tasks are few-shot tasks, not environments")
+        spec = declared_few_shot(invocation.settings, entry, options, name=name, learner=learner, reference=reference)
     else:
-        refuse_options(entry, of_few_shot, "its tasks are environments, which RL² practises")
-        spec = _declared(
-            entry=entry,
-            name=name,
-            vary=vary or [],
-            kwargs=kwargs,
-            episodes=episodes,
-            max_steps=max_steps,
-            reference=reference,
-            python=python,
-            paths=path or [],
-        )
+        given = {**options.of_few_shot(), "--learner": None if learner == RL2 else learner}
+        refuse_options(entry, given, "its tasks are environments, which RL² practises")
+        spec = _declared(entry, options, name=name, reference=reference, python=python, paths=path or [])
     _refuse_taken_name(invocation, spec.name)
     admission = _probe(invocation, spec) if check else None
     with invocation.writing(is_created=True) as store:
@@ -243,18 +218,15 @@ def _refuse_taken_name(invocation: Invocation, name: str) -> None:
 
 
 def _declared(
-    *,
     entry: str,
+    options: FamilyOptions,
+    *,
     name: str | None,
-    vary: Sequence[str],
-    kwargs: dict[str, Any],
-    episodes: int | None,
-    max_steps: int | None,
     reference: float | None,
     python: Path | None,
     paths: Sequence[Path],
 ) -> FamilySpec:
-    """The family that the options declare.
+    """The family of environments that the options declare.
 
     Raises:
         FamilySpecError: it contradicts itself or names something unknown.
@@ -264,10 +236,10 @@ def _declared(
     return family_from_declaration(
         entry,
         name=name,
-        variations=vary,
-        kwargs=kwargs,
-        episodes_per_trial=episodes,
-        max_episode_steps=max_steps,
+        variations=options.vary,
+        kwargs=parse_kwargs(options.kwarg),
+        episodes_per_trial=options.episodes,
+        max_episode_steps=options.max_steps,
         reference_return=reference,
         python=None if python is None else str(python.absolute()),
         import_paths=[str(path.resolve()) for path in paths],

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.declaring import few_shot_kwargs
+from agent.cli.declaring import FamilyOptions, few_shot_kwargs
 from agent.cli.errors import CommandError, unknown_name_error
 from agent.learners.registry import ALIASES, CLASSIFIERS, LEARNERS, canonical_name
 from agent.settings import Settings
@@ -30,13 +30,10 @@ def is_few_shot_entry(entry: str, few_shot: str | None) -> bool:
 def declared_few_shot(
     settings: Settings,
     entry: str,
+    options: FamilyOptions,
     *,
     name: str | None,
-    few_shot: str | None,
-    shots: int | None,
-    queries: int | None,
     learner: str | None,
-    kwargs: dict[str, Any],
     reference: float | None,
 ) -> FamilySpec:
     """The few-shot family that the options declare.
@@ -48,7 +45,7 @@ def declared_few_shot(
     from envs.declaration import few_shot_from_declaration
     from envs.few_shot.declared import is_regression
 
-    said = few_shot_kwargs(entry, kwargs, few_shot=few_shot, shots=shots, queries=queries)
+    said = few_shot_kwargs(entry, options)
     usual = settings.few_shot.regression_learner if is_regression(entry) else settings.few_shot.learner
     chosen = str(learner or usual)
     _check_learner(entry, chosen)

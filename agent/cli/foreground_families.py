@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
-
-from agent.cli.declaring import few_shot_kwargs, parse_kwargs, refuse_options
+from agent.cli.declaring import FamilyOptions, few_shot_kwargs, parse_kwargs, refuse_options
 from agent.cli.errors import unknown_name_error
 from agent.cli.invocation import Invocation
 
@@ -18,53 +14,6 @@ if TYPE_CHECKING:
 
 ON_THE_COMMAND_LINE = "named on the command line"
 """The learner of a family that no daemon practises."""
-
-FewShotOption = Annotated[
-    str | None, typer.Option("--few-shot", metavar="WAYSxSHOTS", help="Tasks of images: 5x1 unless given.")
-]
-ShotsOption = Annotated[int | None, typer.Option(min=1, help="Support points a task, of sinusoids.")]
-QueriesOption = Annotated[int | None, typer.Option(min=1, help="Query examples: a class, or a task of sinusoids.")]
-VaryOption = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=VALUES", help="As in `learnd env add`, of an environment; may be repeated."),
-]
-KwargOption = Annotated[
-    list[str] | None,
-    typer.Option(metavar="KEY=VALUE", help="Keyword argument of the family; may be repeated."),
-]
-EpisodesOption = Annotated[int | None, typer.Option(min=1, help="Episodes of a trial, of an environment.")]
-MaxStepsOption = Annotated[
-    int | None, typer.Option(min=1, help="Steps after which an episode is cut off, of an environment.")
-]
-
-
-@dataclass(frozen=True)
-class FamilyOptions:
-    """What a command line says of a family beside its name; None and nothing where it says nothing."""
-
-    few_shot: str | None
-    shots: int | None
-    queries: int | None
-    vary: Sequence[str]
-    kwarg: Sequence[str]
-    episodes: int | None
-    max_steps: int | None
-
-    def of_few_shot(self) -> dict[str, Any]:
-        """The options given that only few-shot families have, by name."""
-        return _given({"--few-shot": self.few_shot, "--shots": self.shots, "--queries": self.queries})
-
-    def of_environments(self) -> dict[str, Any]:
-        """The options given that only families of environments have, by name."""
-        return _given({"--vary": self.vary, "--episodes": self.episodes, "--max-steps": self.max_steps})
-
-    def of_any(self) -> dict[str, Any]:
-        """All options given, by name."""
-        return {**self.of_few_shot(), **self.of_environments(), **_given({"--kwarg": self.kwarg})}
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value}
 
 
 def declared_family(invocation: Invocation, name: str, options: FamilyOptions) -> FamilySpec:
@@ -107,14 +56,7 @@ def _few_shot_family(name: str, options: FamilyOptions) -> FamilySpec:
     from envs.declaration import few_shot_from_declaration
 
     refuse_options(name, options.of_environments(), "its tasks are few-shot tasks, not environments")
-    kwargs = few_shot_kwargs(
-        name,
-        parse_kwargs(options.kwarg),
-        few_shot=options.few_shot,
-        shots=options.shots,
-        queries=options.queries,
-    )
-    return few_shot_from_declaration(name, learner=ON_THE_COMMAND_LINE, kwargs=kwargs)
+    return few_shot_from_declaration(name, learner=ON_THE_COMMAND_LINE, kwargs=few_shot_kwargs(name, options))
 
 
 def _environments(name: str, options: FamilyOptions) -> FamilySpec:

@@ -10,6 +10,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from agent.cli.declaring import (
+    EpisodesOption,
+    FamilyOptions,
+    FewShotOption,
+    KwargOption,
+    MaxStepsOption,
+    QueriesOption,
+    ShotsOption,
+    VaryOption,
+)
 from agent.cli.foreground import (
     INTERRUPTED,
     BudgetOption,
@@ -23,17 +33,7 @@ from agent.cli.foreground import (
     plan_of,
     stopping,
 )
-from agent.cli.foreground_families import (
-    EpisodesOption,
-    FamilyOptions,
-    FewShotOption,
-    KwargOption,
-    MaxStepsOption,
-    QueriesOption,
-    ShotsOption,
-    VaryOption,
-    declared_family,
-)
+from agent.cli.foreground_families import declared_family
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import short_size
 from agent.json_values import to_json_values
