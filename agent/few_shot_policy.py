@@ -33,6 +33,7 @@ from torch import Tensor
 from agent.errors import AgentError
 from agent.learners.protocol import ComparingPredictor, FewShotLearner, Predictor
 from agent.learners.registry import restore
+from agent.learners.state import as_arrays, as_tensors
 from envs.few_shot.image_classes import ink_extents
 from envs.few_shot.warps import WarpConfig, apply_warp, draw_warp, scaled, smooth_for
 from memory.parameters import content_checksum, decode, encode, sha256_of, write_durably
@@ -160,11 +161,13 @@ class FewShotPolicy:
 
     def to_bytes(self) -> bytes:
         """The policy as the content of a safetensors file: equal policies give equal bytes."""
-        tensors = {
-            f"members.{number}.{name}": tensor.detach().cpu().numpy()
-            for number, member in enumerate(self.members)
-            for name, tensor in member.initialization().items()
-        }
+        tensors = as_arrays(
+            {
+                f"members.{number}.{name}": tensor
+                for number, member in enumerate(self.members)
+                for name, tensor in member.initialization().items()
+            }
+        )
         described = {
             "format": FORMAT,
             "members": [member.to_meta() for member in self.members],
@@ -204,7 +207,7 @@ class FewShotPolicy:
         tensors, metadata = read_tensors(content, subject)
         if METADATA_KEY not in metadata:
             raise _refusal(subject, "it holds no few-shot policy.", "`learnd few-shot train` writes one.")
-        if metadata.get(CHECKSUM_KEY) != content_checksum({name: tensor.numpy() for name, tensor in tensors.items()}):
+        if metadata.get(CHECKSUM_KEY) != content_checksum(as_arrays(tensors)):
             raise _refusal(subject, "its tensors do not match their checksum.", "Take another copy: it is damaged.")
         described = json.loads(metadata[METADATA_KEY])
         if described["format"] != FORMAT:
@@ -298,7 +301,7 @@ def read_tensors(content: bytes, subject: str) -> tuple[dict[str, Tensor], dict[
         arrays, metadata = decode(content)
     except ValueError as error:
         raise _refusal(subject, f"it is not a safetensors file: {error}.", "Name a file or a version.") from error
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}, metadata
+    return as_tensors(arrays), metadata
 
 
 def _refusal(subject: str, found: str, hint: str) -> FewShotPolicyError:
