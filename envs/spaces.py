@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_OBSERVATION_SIZE = 4096
-
 
 class ObservationKind(StrEnum):
     """How an observation vector is to be read."""

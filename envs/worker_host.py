@@ -4,7 +4,7 @@ Self-contained (standard library, numpy, gymnasium), so that any interpreter wit
 path, and a user's own packages called ``agent``, ``envs`` or ``memory`` do not collide with learnd's.
 
 Requests come through a pipe: a line of JSON for what is rare (configure, open, begin, check), the byte ``s`` for a
-step. XX lie in shared memory:
+step. What a step takes and gives lies in shared memory:
 action [B, n], active [B], observation [B, D], final_observation [B, D], reward [B], terminated [B], truncated [B].
 
 A step resets an environment whose episode ended at once, with no step in between, and keeps its last observation apart.
