@@ -9,9 +9,18 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 
 
+def programs() -> list[str]:
+    """The benchmarks: every module here that has a program, and not those that they share."""
+    return sorted(
+        path.stem
+        for path in FOLDER.glob("*.py")
+        if not path.stem.startswith("_") and "\ndef main(" in path.read_text(encoding="utf-8")
+    )
+
+
 def main() -> None:
     """Run those named, or all."""
-    known = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+    known = programs()
     wanted = sys.argv[1:] or known
     unknown = sorted(set(wanted) - set(known))
     if unknown:
