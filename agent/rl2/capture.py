@@ -171,16 +171,16 @@ class CapturedMinibatchStep:
 
     def __call__(self, name: str, spaces: SpacePair, minibatch: Minibatch) -> Tensor:
         """Take one step of the optimiser; what comes back holds until the next."""
-        num_steps, num_trials = minibatch.is_valid.shape
+        [(num_steps, num_trials)] = minibatch.stretches
         quarters = math.ceil(NUM_LENGTHS * num_steps / self._num_steps)
         padded_steps = max(num_steps, math.ceil(self._num_steps * quarters / NUM_LENGTHS))
         key = (name, padded_steps, num_trials)
         if key not in self._programs:
-            self._programs[key] = self._program_of(name, spaces, _padding_for(minibatch, padded_steps))
+            self._programs[key] = self._program_of(name, spaces, _padding_for(minibatch, padded_steps, num_trials))
         held, program = self._programs[key]
         held.is_valid.zero_()
         for source, target in zip(tensors_of(minibatch), tensors_of(held), strict=True):
-            (target[:num_steps] if target.ndim else target).copy_(source)
+            (target[: len(source)] if target.ndim else target).copy_(source)
         return program()
 
     def _program_of(self, name: str, spaces: SpacePair, held: Minibatch) -> tuple[Minibatch, CapturedProgram[Tensor]]:
@@ -190,14 +190,15 @@ class CapturedMinibatchStep:
         return held, CapturedProgram(program, device=self._learner.device)
 
 
-def _padding_for(minibatch: Minibatch, num_steps: int) -> Minibatch:
-    """Padding alone, of as many trials as a minibatch has and of more steps."""
+def _padding_for(minibatch: Minibatch, num_steps: int, num_trials: int) -> Minibatch:
+    """Padding alone: as many trials as a minibatch has, of more steps."""
 
     def empty(values: Tensor) -> Tensor:
-        return values.new_zeros(num_steps, *values.shape[1:])
+        return values.new_zeros(num_steps * num_trials, *values.shape[1:])
 
     inputs = minibatch.inputs
     return Minibatch(
+        stretches=((num_steps, num_trials),),
         inputs=PolicyInput(
             observation=empty(inputs.observation),
             previous_action=empty(inputs.previous_action),

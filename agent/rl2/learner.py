@@ -5,7 +5,7 @@ features, reaches the same with less work (``docs/algorithms/rl2.md`` lists ever
 families: they share its recurrent core and, where their spaces are equal, encoder and heads. What is a family's own is
 its critic with its scale, the scale of its advantages, and how far its learning rate has fallen.
 
-Shapes: T steps, B trials; S steps and R trials of a minibatch.
+Shapes: T steps, B trials; N steps of a minibatch's stretches.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from agent.rl2.advantages import trial_advantages
 from agent.rl2.config import RL2Config
 from agent.rl2.normalisation import PopArtCritic
 from agent.rl2.policy import PolicyInput, RL2Policy
+from agent.rl2.stretches import Stretches, lay_out, stretches_of
 from agent.rl2.trials import TrialBatch, num_env_steps, num_episodes
 from envs.spaces import ObservationKind, SpacePair
 
@@ -51,18 +52,20 @@ class _Targets:
 
 @dataclass(frozen=True, kw_only=True)
 class Minibatch:
-    """Whole trials that one step of the optimiser is taken on, cut to the longest of them. Tensors alone.
+    """Whole trials that one step of the optimiser is taken on, laid out in stretches. Tensors beside.
 
     Attributes:
-        inputs: [S, R] of the policy.
-        action: [S, R] or [S, R, W].
-        log_prob: [S, R] of the actions when they were drawn.
-        is_valid: [S, R] False in padding.
-        advantage: [S, R] in units of their spread.
-        normalised_return: [S, R].
+        stretches: steps and trials of each.
+        inputs: [N] of the policy.
+        action: [N] or [N, W].
+        log_prob: [N] of the actions when they were drawn.
+        is_valid: [N] False in padding.
+        advantage: [N] in units of their spread.
+        normalised_return: [N].
         entropy_coefficient: [].
     """
 
+    stretches: Stretches
     inputs: PolicyInput
     action: Tensor
     log_prob: Tensor
@@ -170,11 +173,15 @@ class RL2Learner:
         entropy = self.config.entropy_coefficient * self.config.anneal(family.num_updates)
         entropy_coefficient = torch.full((), entropy, device=self.device)
         step = minibatch_step or self.minibatch_step
+        lengths = trials.lengths
+        # What stands in for the step, and an accelerator, are given minibatches of one shape, that of one stretch.
+        may_narrow = minibatch_step is None and self.device.type == "cpu"
         sums = torch.zeros(6, device=self.device)
         num_minibatches = 0
         for _epoch in range(num_epochs or self.config.num_epochs):
-            for rows, num_steps in self._minibatches(trials.lengths):
-                minibatch = _select(trials, targets, rows, num_steps, entropy_coefficient)
+            for rows, num_steps in self._minibatches(lengths):
+                stretches = stretches_of(lengths[rows].tolist()) if may_narrow else ((num_steps, len(rows)),)
+                minibatch = _select(trials, targets, rows, stretches, entropy_coefficient)
                 sums += step(name, trials.spaces, minibatch)
                 num_minibatches += 1
         self._follow_inputs(trials)
@@ -215,7 +222,7 @@ class RL2Learner:
         return targets, explained
 
     def _minibatches(self, lengths: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """Rows of whole trials of like length, in random order, each with the steps of its longest trial.
+        """Rows of whole trials of like length, longest first, in random order; each with the steps of its longest.
 
         Their lengths and their order are fetched from the device together, not one minibatch at a time.
         """
@@ -224,10 +231,10 @@ class RL2Learner:
         most = min(self.config.max_minibatches, num_trials // self.config.min_minibatch_trials)
         num_minibatches = max(1, min(wanted, most))
         order = torch.randperm(num_trials, generator=self.generator, device=self.device)
-        by_length = order[lengths[order].argsort(stable=True)]
+        by_length = order[lengths[order].argsort(stable=True, descending=True)]
         chunks = by_length.tensor_split(num_minibatches)
         turn = torch.randperm(num_minibatches, generator=self.generator, device=self.device)
-        longest = lengths[torch.stack([chunk[-1] for chunk in chunks])]
+        longest = lengths[torch.stack([chunk[0] for chunk in chunks])]
         turns, steps = torch.stack([turn, longest]).tolist()
         return ((chunks[index], steps[index]) for index in turns)
 
@@ -238,7 +245,7 @@ class RL2Learner:
         """
         is_valid = minibatch.is_valid
         share = is_valid.to(torch.float32) / is_valid.sum()
-        output = self.policy.unroll(spaces, minibatch.inputs)
+        output = self.policy.unroll_stretches(spaces, minibatch.inputs, minibatch.stretches)
         log_prob, entropy = output.distribution.log_prob_and_entropy(minibatch.action)
         log_ratio = (log_prob - minibatch.log_prob) * is_valid
         ratio = log_ratio.exp()
@@ -364,15 +371,16 @@ class RL2Learner:
 
 
 def _select(
-    trials: TrialBatch, targets: _Targets, rows: Tensor, num_steps: int, entropy_coefficient: Tensor
+    trials: TrialBatch, targets: _Targets, rows: Tensor, stretches: Stretches, entropy_coefficient: Tensor
 ) -> Minibatch:
-    """Some trials of a batch, cut to ``num_steps``."""
+    """Some trials of a batch, longest first, laid out in stretches."""
 
     def part(values: Tensor) -> Tensor:
-        return values[:num_steps].index_select(1, rows)
+        return lay_out(values, rows, stretches)
 
     return Minibatch(
-        inputs=trials.inputs.select(rows, num_steps),
+        stretches=stretches,
+        inputs=trials.inputs.laid_out(rows, stretches),
         action=part(trials.action),
         log_prob=part(trials.log_prob),
         is_valid=part(trials.is_valid),

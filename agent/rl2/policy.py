@@ -28,6 +28,7 @@ from agent.rl2.in_trial_memory import InTrialMemory, empty_memory, read_size
 from agent.rl2.layers import linear, table
 from agent.rl2.normalisation import Normaliser, symlog
 from agent.rl2.scorer import pool_reads, score_slots
+from agent.rl2.stretches import Stretches, lay_out
 from envs.spaces import ActionKind, ObservationKind, SpacePair
 
 NUM_CONTEXT = 9
@@ -64,6 +65,15 @@ class PolicyInput:
             previous_action=self.previous_action[:num_steps].index_select(1, trials),
             context=self.context[:num_steps].index_select(1, trials),
             read=None if self.read is None else self.read[:num_steps].index_select(1, trials),
+        )
+
+    def laid_out(self, trials: Tensor, stretches: Stretches) -> PolicyInput:
+        """Some trials of [T, B] inputs in stretches, [N]."""
+        return PolicyInput(
+            observation=lay_out(self.observation, trials, stretches),
+            previous_action=lay_out(self.previous_action, trials, stretches),
+            context=lay_out(self.context, trials, stretches),
+            read=None if self.read is None else lay_out(self.read, trials, stretches),
         )
 
     def rows(self, rows: Tensor) -> PolicyInput:
@@ -407,6 +417,22 @@ class RL2Policy(nn.Module):
         encoded = pair.encode(inputs)
         initial = encoded.new_zeros(encoded.shape[1], self.config.hidden_size)
         return self._output(pair, inputs, encoded, self.core(encoded, initial))
+
+    def unroll_stretches(self, spaces: SpacePair, inputs: PolicyInput, stretches: Stretches) -> PolicyOutput:
+        """The same of trials laid out in stretches (:mod:`agent.rl2.stretches`): [N]."""
+        pair = self.pair(spaces)
+        encoded = pair.encode(inputs)
+        hidden = encoded.new_zeros(stretches[0][1], self.config.hidden_size)
+        if len(stretches) == 1:
+            walked = self.core(encoded.view(*stretches[0], -1), hidden)
+            return self._output(pair, inputs, encoded, walked.flatten(0, 1))
+        parts: list[Tensor] = []
+        by_stretch = torch.split(encoded, [num_steps * width for num_steps, width in stretches])
+        for part, (num_steps, width) in zip(by_stretch, stretches, strict=True):
+            walked = self.core(part.view(num_steps, width, -1), hidden[:width])
+            parts.append(walked.flatten(0, 1))
+            hidden = walked[-1]
+        return self._output(pair, inputs, encoded, torch.cat(parts))
 
     def take(
         self,
