@@ -141,12 +141,12 @@ IMAGES = _by_learner(
     Recipe(
         learner="reptile",
         config=lambda n: ReptileConfig(
-            network=NARROW,
+            network=STRIDED,
             inner_optimizer=InnerOptimizer.ADAM,
-            inner_lr=1e-3,
+            inner_lr=1e-2,
             num_inner_steps=5,
             inner_batch_size=10,
-            num_adapt_steps=50,
+            num_adapt_steps=20,
             adapt_batch_size=5,
             outer_lr=1.0,
             decay_updates=n,
