@@ -189,7 +189,7 @@ def one_shot_errors(policy: FewShotPolicy, classes: ImageClasses, *, ways: int, 
     errors: dict[str, list[Tensor]] = {"one drawer": [], "any drawers": []}
     for runs_of_set in (len(part) for part in np.array_split(np.arange(runs), SUPPORT_SETS)):
         shown = count * generator.permutation(len(classes.classes))[:ways] + generator.integers(count)
-        scores = _mutual_scores(policy, images, torch.from_numpy(shown))
+        scores = mutual_scores(policy, images, torch.from_numpy(shown))
         scores = scores.view(len(classes.classes), count, len(classes.classes), count)
         for _ in range(runs_of_set):
             for name, task in _drawn_tasks(scores, ways, generator).items():
@@ -210,7 +210,7 @@ def _drawn_tasks(scores: Tensor, ways: int, generator: np.random.Generator) -> d
     }
 
 
-def _mutual_scores(policy: FewShotPolicy, images: Tensor, shown: Tensor) -> Tensor:
+def mutual_scores(policy: FewShotPolicy, images: Tensor, shown: Tensor) -> Tensor:
     """[I, I] score of each image (row) for being of each image's class, by a policy that was shown some of them.
 
     One orientation after another, so that not all features are held at once.

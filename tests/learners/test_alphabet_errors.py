@@ -1,0 +1,42 @@
+"""The benchmark's short cut for errors within an alphabet gives what the policy itself answers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from agent.few_shot_policy import FewShotPolicy, ViewConfig
+from agent.learners.embeddings import EmbeddingConfig
+from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
+from benchmarks.fewshot import mutual_scores, one_shot_errors
+from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
+from envs.few_shot.tasks import FewShotShapes
+
+GLYPHS = draw_glyphs(GlyphConfig(alphabets=1, characters=6, drawers=4, size=40))
+VIEWS = {
+    "each against its like": ViewConfig(count=3, orientations=2),
+    "aligned": ViewConfig(count=4, orientations=2, is_aligned=True),
+}
+
+
+def policy(views: ViewConfig, prior: float | None) -> FewShotPolicy:
+    shapes = FewShotShapes(input_shape=(1, 20, 20), output_size=5, is_classification=True)
+    config = PrototypicalConfig(embedding=EmbeddingConfig(channels=(8, 8)), statistics_prior=prior)
+    members = [PrototypicalLearner(shapes, config, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    return FewShotPolicy(members, views=views, ink_extent=0.6)
+
+
+@pytest.mark.parametrize("views", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("prior", [None, 5.0])
+def test_scores_taken_together_are_those_of_the_policy(views: ViewConfig, prior: float | None) -> None:
+    asked = policy(views, prior)
+    shown = torch.tensor([1, 5, 9, 13])
+    expected = asked.adapt(GLYPHS.images[shown], torch.arange(4)).scores(GLYPHS.images)
+    found = mutual_scores(asked, GLYPHS.images, shown)[:, shown]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_a_policy_that_learned_nothing_errs_less_than_chance_and_more_than_never() -> None:
+    errors = one_shot_errors(policy(VIEWS["aligned"], 5.0), GLYPHS, ways=6, runs=40)
+    assert {name: len(found) for name, found in errors.items()} == {"one drawer": 40, "any drawers": 40}
+    assert all(0.0 < float(found.mean()) < 5 / 6 for found in errors.values())
