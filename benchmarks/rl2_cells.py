@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class Cell:
         episode_steps: steps of an episode.
         num_updates: default length of its training.
         target: mean return it is to reach.
+        settings: of RL2Config, that it wants other than the defaults; the paper's own agent takes none of them.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Cell:
     episode_steps: int
     num_updates: int
     target: float
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -99,9 +101,10 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 
 def config_for(cell: Cell, options: argparse.Namespace) -> RL2Config:
-    """The default settings, or the paper's, annealed over the run, with what ``--set`` says."""
+    """The cell's settings, or the paper's, annealed over the run, with what ``--without`` and ``--set`` say."""
     updates = options.updates or cell.num_updates
-    config = RL2Config.paper(anneal_updates=updates) if options.paper else RL2Config(anneal_updates=updates)
+    own = RL2Config(anneal_updates=updates, **cell.settings)
+    config = RL2Config.paper(anneal_updates=updates) if options.paper else own
     known = {field.name for field in fields(RL2Config)}
     given: dict[str, Any] = {}
     for part in options.without:
