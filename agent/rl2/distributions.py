@@ -80,7 +80,7 @@ class ActionDistribution:
         """The most likely action."""
         if self.log_std is not None:
             return self.scores
-        best = [scores.argmax(-1) for scores in self._per_dimension()]
+        best = [scores.argmax(0) for scores in self._choices_first()]
         return best[0] if self.action.kind is ActionKind.DISCRETE else torch.stack(best, dim=-1)
 
     def log_prob(self, chosen: Shaped[Tensor, "..."]) -> Float[Tensor, "*N"]:
@@ -115,11 +115,6 @@ class ActionDistribution:
         if self.action.kind is ActionKind.DISCRETE:
             return [scores]
         return list(torch.split(scores, list(self.action.choices)))
-
-    def _per_dimension(self) -> list[Tensor]:
-        if self.action.kind is ActionKind.DISCRETE:
-            return [self.scores]
-        return list(torch.split(self.scores, list(self.action.choices), dim=-1))
 
 
 def _draw(scores: Float[Tensor, "K *N"], chance: Float[Tensor, "*N"]) -> Int64[Tensor, "*N"]:

@@ -253,22 +253,10 @@ class TableMemory:
         num_left = pace * (self._episodes_per_trial - self._num_episodes).clamp_(min=1.0)
         width = ((num_left * share).log1p_() * share).sqrt_()
         mean, reach = rewards * share, width * variance.clamp_(min=0.0).sqrt_()
-        best, unit = self._leading(mean, reach)
-        behind = ((mean - best) / unit).clamp_(min=-MAX_RELATIVE)
-        beside = (reach / unit).clamp_(max=MAX_RELATIVE)
-        return torch.stack([mean, width * 0.5, reach, behind * 0.25, beside * 0.25], dim=-1)
-
-    def _leading(
-        self, mean: Float[Tensor, "B K"], reach: Float[Tensor, "B K"]
-    ) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B K"]]:
-        """Mean and reach of the slot with the largest mean among those of the same dimension, for every slot."""
         choices = list(self._action.choices)
-        leaders = [part.max(1, keepdim=True) for part in torch.split(mean, choices, dim=1)]
-        reaches = torch.split(reach, choices, dim=1)
-        units = [part.gather(1, leader.indices) for part, leader in zip(reaches, leaders, strict=True)]
-        best = torch.cat([leader.values.expand(-1, size) for leader, size in zip(leaders, choices, strict=True)], dim=1)
-        unit = torch.cat([unit.expand(-1, size) for unit, size in zip(units, choices, strict=True)], dim=1)
-        return best, unit.clamp_(min=MIN_REACH)
+        dimensions = zip(torch.split(mean, choices, dim=1), torch.split(reach, choices, dim=1), strict=True)
+        beside = torch.cat([_beside_leader(*dimension) for dimension in dimensions], dim=1)
+        return torch.cat([torch.stack([mean, width * 0.5, reach], dim=-1), beside], dim=-1)
 
     def write(
         self,
@@ -327,6 +315,14 @@ class TableMemory:
         self._action_values = followed.add_(((rewards + mean_reward) / (visits + 1.0)).unsqueeze(-1))
         self._values = self._action_values.amax(2)
         self._action_values = self._action_values.view(-1, self._num_slots, len(self._discounts))
+
+
+def _beside_leader(mean: Float[Tensor, "B K"], reach: Float[Tensor, "B K"]) -> Float[Tensor, "B K 2"]:
+    """How far each slot's mean lies behind the largest, and its reach, in units of that slot's; bounded, quartered."""
+    best, leader = mean.max(1, keepdim=True)
+    unit = reach.gather(1, leader).clamp_(min=MIN_REACH)
+    behind, beside = (mean - best) / unit, reach / unit
+    return torch.stack([behind, beside], dim=-1).clamp_(-MAX_RELATIVE, MAX_RELATIVE).mul_(0.25)
 
 
 class SimilarityMemory:

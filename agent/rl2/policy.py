@@ -12,7 +12,7 @@ a read, X core input, H hidden, P scorer, C context features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -60,30 +60,15 @@ class PolicyInput:
 
     def select(self, trials: Tensor, num_steps: int) -> PolicyInput:
         """The first steps of some trials, of [T, B] inputs."""
-        return PolicyInput(
-            observation=self.observation[:num_steps].index_select(1, trials),
-            previous_action=self.previous_action[:num_steps].index_select(1, trials),
-            context=self.context[:num_steps].index_select(1, trials),
-            read=None if self.read is None else self.read[:num_steps].index_select(1, trials),
-        )
+        return self._each(lambda values: values[:num_steps].index_select(1, trials))
 
     def laid_out(self, trials: Tensor, stretches: Stretches) -> PolicyInput:
         """Some trials of [T, B] inputs in stretches, [N]."""
-        return PolicyInput(
-            observation=lay_out(self.observation, trials, stretches),
-            previous_action=lay_out(self.previous_action, trials, stretches),
-            context=lay_out(self.context, trials, stretches),
-            read=None if self.read is None else lay_out(self.read, trials, stretches),
-        )
+        return self._each(lambda values: lay_out(values, trials, stretches))
 
     def rows(self, rows: Tensor) -> PolicyInput:
         """Some rows, of [B] inputs."""
-        return PolicyInput(
-            observation=self.observation.index_select(0, rows),
-            previous_action=self.previous_action.index_select(0, rows),
-            context=self.context.index_select(0, rows),
-            read=None if self.read is None else self.read.index_select(0, rows),
-        )
+        return self._each(lambda values: values.index_select(0, rows))
 
     @classmethod
     def cat(cls, parts: Sequence[PolicyInput]) -> PolicyInput:
@@ -96,15 +81,12 @@ class PolicyInput:
             read=torch.cat(reads) if reads else None,
         )
 
-    @classmethod
-    def stack(cls, steps: Sequence[PolicyInput]) -> PolicyInput:
-        """[T, B] inputs from T of [B]."""
-        reads = [step.read for step in steps if step.read is not None]
-        return cls(
-            observation=torch.stack([step.observation for step in steps]),
-            previous_action=torch.stack([step.previous_action for step in steps]),
-            context=torch.stack([step.context for step in steps]),
-            read=torch.stack(reads) if reads else None,
+    def _each(self, take: Callable[[Tensor], Tensor]) -> PolicyInput:
+        return PolicyInput(
+            observation=take(self.observation),
+            previous_action=take(self.previous_action),
+            context=take(self.context),
+            read=None if self.read is None else take(self.read),
         )
 
 
