@@ -35,6 +35,7 @@ from agent.learners.protocol import ComparingPredictor, FewShotLearner, Predicto
 from agent.learners.registry import restore
 from agent.learners.state import as_arrays, as_tensors
 from envs.few_shot.image_classes import ink_extents
+from envs.few_shot.tasks import num_ways_of
 from envs.few_shot.warps import WarpConfig, apply_warp, draw_warp, scaled, smooth_for
 from memory.parameters import content_checksum, decode, encode, sha256_of, write_durably
 
@@ -130,7 +131,7 @@ class FewShotPolicy:
         Raises:
             FewShotPolicyError: a member was made for another number of classes.
         """
-        num_ways = int(labels.max()) + 1
+        num_ways = num_ways_of(labels)
         self._check_ways(num_ways)
         factor = self._zoom(images)
         support = self.look(images, factor)

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from agent.learners.embedding_training import Training, TrainingConfig
 from agent.learners.embeddings import Embedding, EmbeddingConfig
 from agent.learners.state import RANDOM_STATE
-from envs.few_shot.tasks import FewShotBatch, FewShotShapes
+from envs.few_shot.tasks import FewShotBatch, FewShotShapes, num_ways_of
 
 START_SCALE = 10.0
 LEAST_PROBABILITY = 1e-8
@@ -149,7 +149,7 @@ class MatchingNetwork(nn.Module):
             features = self.context.of_queries(features, support)
         cosines = F.normalize(features, dim=2) @ F.normalize(support, dim=2).mT
         attention = (cosines * self.log_scale.exp()).softmax(2)
-        members = F.one_hot(labels, int(labels.max()) + 1).to(attention.dtype)
+        members = F.one_hot(labels, num_ways_of(labels)).to(attention.dtype)
         return (attention @ members).clamp_min(LEAST_PROBABILITY).log()
 
 

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from agent.learners.embedding_training import Training, TrainingConfig
 from agent.learners.embeddings import Embedding, EmbeddingConfig
 from agent.learners.every_support import in_class_order, share_supports
-from envs.few_shot.tasks import FewShotBatch, FewShotShapes
+from envs.few_shot.tasks import FewShotBatch, FewShotShapes, num_ways_of
 
 LEARNED_EUCLIDEAN_SCALE = 8.0
 """γ · E at the start, where γ is learned: distances of features of unit variance come out between 0 and some tens."""
@@ -172,11 +172,11 @@ class PrototypicalLearner:
         network = self._training.trained
         num_support = batch.support_y.shape[1]
         features = network.embedding.embed_tasks(torch.cat([batch.support_x, batch.query_x], 1))
-        if self.config.every_image_supports and num_support == _num_ways(batch.support_y):
+        if self.config.every_image_supports and num_support == num_ways_of(batch.support_y):
             labels = torch.cat([batch.support_y, batch.query_y], 1)
             loss, accuracy = _loss_of_every_support(network, features, labels)
         else:
-            means = prototypes(features[:, :num_support], batch.support_y, num_ways=_num_ways(batch.support_y))
+            means = prototypes(features[:, :num_support], batch.support_y, num_ways=num_ways_of(batch.support_y))
             logits = network.logits(features[:, num_support:], means)
             loss = F.cross_entropy(logits.flatten(0, 1), batch.query_y.flatten())
             accuracy = (logits.argmax(2) == batch.query_y).float().mean()
@@ -191,7 +191,7 @@ class PrototypicalLearner:
             statistics = [network.embedding.task_statistics(own, prior=prior) for own in support_x]
         with torch.no_grad():
             features = _embedded(network, statistics, support_x)
-            means = prototypes(features, support_y, num_ways=_num_ways(support_y))
+            means = prototypes(features, support_y, num_ways=num_ways_of(support_y))
         return PrototypicalPredictor(network=network, prototypes=means, statistics=statistics)
 
     def initialization(self) -> dict[str, Tensor]:
@@ -285,12 +285,8 @@ def _loss_of_every_support(
 
     Task j takes the j-th example of each class as support and asks about all others.
     """
-    num_ways = _num_ways(labels)
+    num_ways = num_ways_of(labels)
     features = in_class_order(features, labels)
     shared = share_supports(network.logits(features, features), num_ways=num_ways)
     loss = -shared.own_log_p[:, shared.is_query].mean()
     return loss, shared.is_best[:, shared.is_query].float().mean()
-
-
-def _num_ways(labels: Int64[Tensor, "M S"]) -> int:
-    return int(labels.max()) + 1

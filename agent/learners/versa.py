@@ -40,7 +40,7 @@ from agent.learners.embedding_training import Training, TrainingConfig
 from agent.learners.embeddings import Embedding, EmbeddingConfig
 from agent.learners.every_support import in_class_order, share_supports
 from agent.learners.state import RANDOM_STATE
-from envs.few_shot.tasks import FewShotBatch, FewShotShapes
+from envs.few_shot.tasks import FewShotBatch, FewShotShapes, num_ways_of
 
 START_LOG_VARIANCE = -5.0
 """log σ² of the head's weights before anything is learned, so that sampling does not drown the first gradients."""
@@ -207,7 +207,7 @@ class VersaLearner:
         return {"loss": loss.item(), **metrics}
 
     def _is_one_shot(self, batch: FewShotBatch) -> bool:
-        return self.shapes.is_classification and batch.support_y.shape[1] == int(batch.support_y.max()) + 1
+        return self.shapes.is_classification and batch.support_y.shape[1] == num_ways_of(batch.support_y)
 
     def _sampled(self, heads: HeadDistribution) -> Float[Tensor, "L M O W"]:
         return heads.sample(self.config.num_samples, self._generator)
@@ -216,7 +216,7 @@ class VersaLearner:
         self, features: Float[Tensor, "M Z E"], labels: Int64[Tensor, "M Z"]
     ) -> tuple[Float[Tensor, ""], dict[str, float]]:
         """J and the accuracy over the one-shot tasks that share their images: each image's head is sampled once."""
-        network, num_ways = self._training.trained, int(labels.max()) + 1
+        network, num_ways = self._training.trained, num_ways_of(labels)
         features = in_class_order(features, labels)
         each = torch.arange(features.shape[1], device=labels.device).expand(len(features), -1)
         outputs = network.outputs(features, self._sampled(network.infer(features, each)))

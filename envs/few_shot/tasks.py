@@ -82,6 +82,11 @@ class FewShotBatch:
         return self.support_y.shape[:2].numel() + self.query_y.shape[:2].numel()
 
 
+def num_ways_of(labels: Tensor) -> int:
+    """N of labels 0 … N - 1, of which each occurs."""
+    return int(labels.max()) + 1
+
+
 class FewShotFamily(Protocol):
     """A distribution over few-shot tasks of one shape."""
 
