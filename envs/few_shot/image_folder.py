@@ -20,7 +20,7 @@ from torch import Tensor
 
 from envs.errors import FamilySpecError
 from envs.family import Split
-from envs.few_shot.image_classes import ImageClass, ImageClasses
+from envs.few_shot.image_classes import ImageClasses
 from envs.few_shot.strokes import Pens, StrokeConfig, apply_pens, draw_pens, join_pens
 from envs.few_shot.tasks import FewShotBatch
 from envs.few_shot.warps import Warp, WarpConfig, apply_warp, draw_warp, smooth_for
@@ -84,7 +84,7 @@ class ImageFamily:
         held_out: the classes of held-out tasks; None where only training is wanted.
 
     Raises:
-        FamilySpecError: a set has too few classes for one task, or a class has fewer than two images.
+        FamilySpecError: a set has too few classes for one task, or a class no more images than shots.
     """
 
     is_classification = True
@@ -95,10 +95,10 @@ class ImageFamily:
         self.config = config
         is_shared = held_out is not None and held_out.images is training.images
         smooth = smooth_for(training.images, config.size)
-        self._pools = {Split.TRAINING: _Pool.of(training, smooth, config.ways, config.orientations)}
+        self._pools = {Split.TRAINING: _Pool.of(training, smooth, config, config.orientations)}
         if held_out is not None:
             smooth = smooth if is_shared else smooth_for(held_out.images, config.size)
-            self._pools[Split.HELD_OUT] = _Pool.of(held_out, smooth, config.ways, config.held_out_orientations)
+            self._pools[Split.HELD_OUT] = _Pool.of(held_out, smooth, config, config.held_out_orientations)
 
     def with_training_ways(self, ways: int) -> ImageFamily:
         """The training tasks of the same classes with another number of ways, as many as there are classes at most.
@@ -109,7 +109,7 @@ class ImageFamily:
         ways = min(ways, len(pool.classes.classes) * pool.orientations)
         family = copy(self)
         family.config = replace(self.config, ways=ways)
-        pools = {Split.TRAINING: _Pool.of(pool.classes, pool.smooth_images, ways, pool.orientations)}
+        pools = {Split.TRAINING: _Pool.of(pool.classes, pool.smooth_images, family.config, pool.orientations)}
         family._pools = pools  # noqa: SLF001  a copy of this one
         return family
 
@@ -189,7 +189,7 @@ class ImageFamily:
         else:
             classes, orientations = pool.draw_from_all(generator, config.ways)
         is_aligned = is_training and generator.random() < config.aligned
-        images = pool.draw_images(generator, classes, config.shots + config.queries, is_aligned=is_aligned)
+        images = pool.draw_images(generator, classes, config.shots, config.queries, is_aligned=is_aligned)
         repeated = np.repeat(orientations, config.shots + config.queries)
         warp = draw_warp(config.warp if is_training else None, repeated, generator=generator)
         pens = None
@@ -222,11 +222,11 @@ class _Pool:
     group_chances: NDArray[np.float64]
 
     @classmethod
-    def of(cls, classes: ImageClasses, smooth_images: Tensor, ways: int, orientations: int) -> _Pool:
-        _check_classes(classes, ways, orientations)
+    def of(cls, classes: ImageClasses, smooth_images: Tensor, config: ImageTaskConfig, orientations: int) -> _Pool:
+        _check_classes(classes, config, orientations)
         group_of = np.array([found.group for found in classes.classes])
         members = tuple(np.flatnonzero(group_of == group) for group in classes.groups if group)
-        members = tuple(found for found in members if len(found) * orientations >= ways)
+        members = tuple(found for found in members if len(found) * orientations >= config.ways)
         sizes = np.array([len(found) for found in members], dtype=np.float64)
         return cls(
             classes=classes,
@@ -255,38 +255,38 @@ class _Pool:
         return chosen // self.orientations, chosen % self.orientations
 
     def draw_images(
-        self, generator: np.random.Generator, classes: NDArray[np.int64], count: int, *, is_aligned: bool
+        self, generator: np.random.Generator, classes: NDArray[np.int64], shots: int, queries: int, *, is_aligned: bool
     ) -> NDArray[np.int64]:
-        """[N · J] image indices; a class with fewer than J images shows some twice."""
+        """[N · J] image indices, of each class its K support images first; too few images are asked about twice."""
         found = [self.classes.classes[index] for index in classes.tolist()]
         if is_aligned and len({own.count for own in found}) == 1:
-            numbers = _draw_numbers(generator, found[0].count, count)
+            numbers = _draw_numbers(generator, found[0].count, shots, queries)
             return np.concatenate([own.start + numbers for own in found])
-        return np.concatenate([own.start + _draw_numbers(generator, own.count, count) for own in found])
+        return np.concatenate([own.start + _draw_numbers(generator, own.count, shots, queries) for own in found])
 
 
-def _draw_numbers(generator: np.random.Generator, available: int, count: int) -> NDArray[np.int64]:
-    if count <= available:
-        return generator.permutation(available)[:count]
-    # The extra ones leave out the first, the one-shot support image: a query that is its own support teaches nothing.
-    order = generator.permutation(available)
-    return np.concatenate([order, order[1:][generator.integers(available - 1, size=count - available)]])
+def _draw_numbers(generator: np.random.Generator, available: int, shots: int, queries: int) -> NDArray[np.int64]:
+    order, missing = generator.permutation(available), shots + queries - available
+    if missing <= 0:
+        return order[: shots + queries]
+    # Support images are never among the queries: one that is its own support says nothing of what was learned.
+    return np.concatenate([order, order[shots:][generator.integers(available - shots, size=missing)]])
 
 
-def _check_classes(classes: ImageClasses, ways: int, orientations: int) -> None:
+def _check_classes(classes: ImageClasses, config: ImageTaskConfig, orientations: int) -> None:
     available = len(classes.classes) * orientations
-    if available < ways:
+    if available < config.ways:
         raise FamilySpecError(
             operation="making few-shot tasks",
-            subject=f"{ways}-way",
+            subject=f"{config.ways}-way",
             found=f"there are {available} classes.",
             hint="Ask for fewer ways, or give more classes.",
         )
-    lonely: list[ImageClass] = [found for found in classes.classes if found.count < 2]
-    if lonely:
+    lacking = next((found for found in classes.classes if found.count <= config.shots), None)
+    if lacking is not None:
         raise FamilySpecError(
             operation="making few-shot tasks",
-            subject=lonely[0].name,
-            found="the class has 1 image.",
-            hint="Each class needs at least 2: one to learn from, one to ask about.",
+            subject=lacking.name,
+            found=f"images in the class: {lacking.count}.",
+            hint=f"Each class needs at least {config.shots + 1}: {config.shots} to learn from, one to ask about.",
         )

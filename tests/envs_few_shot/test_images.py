@@ -173,6 +173,17 @@ def test_a_small_alphabet_lends_its_turned_characters() -> None:
     assert batch.support_x.shape[1] == 7
 
 
+@pytest.mark.parametrize("aligned", [0.0, 1.0])
+def test_a_query_is_never_an_image_of_the_support_set_however_few_there_are(*, aligned: float) -> None:
+    config = ImageTaskConfig(ways=3, shots=4, queries=5, size=42, orientations=1, warp=None, aligned=aligned)
+    family = ImageFamily(config, training=glyphs(), held_out=glyphs())
+    for split in Split:
+        batch = family.sample(20, split=split, first_task=0)
+        apart = torch.cdist(batch.query_x.flatten(2), batch.support_x.flatten(2))
+        assert batch.query_y.shape == (20, 15)
+        assert bool((apart > 0).all())
+
+
 def test_too_few_classes_or_images_are_refused() -> None:
     classes = glyphs(GlyphConfig(alphabets=1, characters=3, drawers=2, size=20))
     with pytest.raises(FamilySpecError, match="fewer ways"):
@@ -180,6 +191,8 @@ def test_too_few_classes_or_images_are_refused() -> None:
     lonely = glyphs(GlyphConfig(alphabets=1, characters=5, drawers=1, size=20))
     with pytest.raises(FamilySpecError, match="at least 2"):
         ImageFamily(ImageTaskConfig(ways=4), training=lonely)
+    with pytest.raises(FamilySpecError, match="at least 3: 2 to learn from"):
+        ImageFamily(ImageTaskConfig(ways=3, shots=2), training=classes)
     with pytest.raises(FamilySpecError, match="held-out"):
         ImageFamily(ImageTaskConfig(ways=3), training=classes).sample(1, split=Split.HELD_OUT, first_task=0)
 
