@@ -73,7 +73,8 @@ class LoadedPolicy:
 
         Args:
             env: the task, or another environment of the same spaces.
-            episodes_per_trial: episodes that will be played; None takes what the family was practised for.
+            episodes_per_trial: episodes that will be played; None takes what the family was practised for. More may be
+                played: each is then told as the last.
             seed: of the actions drawn.
             is_greedy: always take the most likely action.
 
@@ -179,6 +180,8 @@ class Trial:
             active=self._active,
         )
         self._policy.end_episodes(self._state, terminated=is_terminated, truncated=is_truncated, active=self._active)
+        # Whoever plays on after the last episode is told, each time, that one is left.
+        self._state.episode_index.clamp_(max=self.episodes_per_trial)
         self._acted_on = None
 
     def _vector(self, observation: Any) -> torch.Tensor:

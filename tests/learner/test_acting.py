@@ -80,6 +80,14 @@ def test_acting_twice_without_telling_the_outcome_is_an_error(published: Path) -
         trial.act(0)
 
 
+def test_more_episodes_may_be_played_than_a_trial_has(published: Path) -> None:
+    env = OneArmPays(1)
+    trial = load_policy(published).begin_trial(env, episodes_per_trial=2)
+    for _ in range(2 + 4):
+        observation, reward, terminated, truncated, _ = env.step(trial.act(env.reset()[0]))
+        trial.observe(observation, reward, terminated=terminated, truncated=truncated)
+
+
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all"])
 def test_a_file_that_is_no_initialization_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "policy.safetensors"
