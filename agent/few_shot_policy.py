@@ -10,7 +10,8 @@ Where views are aligned, those of one orientation o are all held against one ano
 
     score_n(x) = 1/(B O) Σ_members Σ_o max_{u, v of o} z_n(u(x) | v(S)).
 
-Each query is answered on its own: what else is asked does not matter.
+Each query is answered on its own: what else is asked does not matter, also for members that may answer a task's
+queries together (MAML and its like normalise by the batch: here a query stands beside the support set alone).
 
 Shapes: S support images, Q query images, N classes, V views, O orientations, B members, E features, R the side of an
 image as read, P as embedded; W is V or O.
@@ -31,7 +32,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from agent.errors import AgentError
-from agent.learners.protocol import ComparingPredictor, FewShotLearner, Predictor
+from agent.learners.protocol import ComparingPredictor, FewShotLearner, Predictor, TransductivePredictor
 from agent.learners.registry import restore
 from agent.learners.state import as_arrays, as_tensors
 from envs.few_shot.image_classes import ink_extents
@@ -135,8 +136,8 @@ class FewShotPolicy:
         self._check_ways(num_ways)
         factor = self._zoom(images)
         support = self.look(images, factor)
-        predictors = [member.adapt(support, labels.expand(len(support), -1)) for member in self.members]
-        return AdaptedPolicy(policy=self, predictors=tuple(predictors), zoom=factor)
+        predictors = (member.adapt(support, labels.expand(len(support), -1)) for member in self.members)
+        return AdaptedPolicy(policy=self, predictors=tuple(map(_each_alone, predictors)), zoom=factor)
 
     def look(self, images: UInt8[Tensor, "I R R"], zoom: float) -> Float[Tensor, "V I 1 P P"]:
         """Every view of the images.
@@ -274,6 +275,11 @@ class AdaptedPolicy:
         if taken.is_aligned and isinstance(predictor, ComparingPredictor):
             return best_matches(predictor, predictor.embed(views), orientations=taken.orientations)
         return predictor(views)
+
+
+def _each_alone(predictor: Predictor) -> Predictor:
+    """The predictor, whatever it is, answering each query on its own."""
+    return predictor.each_alone() if isinstance(predictor, TransductivePredictor) else predictor
 
 
 def best_matches(

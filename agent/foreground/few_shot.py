@@ -161,7 +161,8 @@ class FewShotTrainee:
     def export(self, provenance: Mapping[str, Any]) -> bytes:
         """The initialization: of image families as a policy that `learnd few-shot predict` asks.
 
-        It looks at images as they are, in one view: it answers as it was scored.
+        It looks at images as they are, in one view: it answers as it was scored, save that each query is answered on
+        its own where the learner was scored on a task's queries together.
         """
         family = self.assignment.family
         if isinstance(family, ImageFamily):

@@ -9,7 +9,7 @@ Shapes: M tasks, S examples, O outputs, D target width; ``*X`` is one input's ow
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -170,23 +170,29 @@ def adapt_by_gradient(
 class AdaptedNetwork:
     """A predictor: a network with one set of parameters a task.
 
-    Layers that normalise by their batch see all queries of a task at once (the transductive setting of MAML) unless
-    the support set is given: then each query is run alone beside it, so that no prediction depends on other queries.
+    Layers that normalise by their batch see all queries of a task at once (the transductive setting of MAML), or each
+    query alone beside the support set, so that no prediction depends on other queries.
 
     Attributes:
         network: the function f.
         parameters: φ, detached, [M, *shape] by name.
-        support_x: [M, S, …] to predict non-transductively; None predicts all queries at once.
+        support_x: [M, S, …].
+        is_transductive: whether all queries of a task are run at once.
     """
 
     network: TaskNetwork
     parameters: Parameters
-    support_x: Tensor | None = None
+    support_x: Tensor
+    is_transductive: bool = True
+
+    def each_alone(self) -> AdaptedNetwork:
+        """The same, running each query alone beside the support set."""
+        return replace(self, is_transductive=False)
 
     @torch.no_grad()
     def __call__(self, query_x: Float[Tensor, "M Q *X"]) -> Float[Tensor, "M Q O"]:
         """f(x; φ)."""
-        if self.support_x is None:
+        if self.is_transductive:
             return self.network.forward_tasks(self.parameters, query_x)
         alone = [torch.cat([self.support_x, query.unsqueeze(1)], 1) for query in query_x.unbind(1)]
         return torch.stack([self.network.forward_tasks(self.parameters, x)[:, -1] for x in alone], 1)

@@ -143,7 +143,7 @@ class MAML:
         """φ_m of each support set."""
         parameters = {name: theta.clone() for name, theta in stacked(self.network).items()}
         adapted = self._adapt(parameters, support_x, support_y, self.config.steps_to_adapt)
-        return AdaptedNetwork(network=self.network, parameters=adapted)
+        return AdaptedNetwork(network=self.network, parameters=adapted, support_x=support_x)
 
     def _adapt(self, parameters: Mapping[str, Tensor], x: Tensor, y: Tensor, num_steps: int) -> dict[str, Tensor]:
         return adapt_by_gradient(

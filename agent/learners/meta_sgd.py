@@ -170,7 +170,7 @@ class MetaSGD:
             rates=self.rates,
             num_steps=self.config.steps_to_adapt,
         )
-        return AdaptedNetwork(network=self.network, parameters=adapted)
+        return AdaptedNetwork(network=self.network, parameters=adapted, support_x=support_x)
 
     def initialization(self) -> dict[str, Tensor]:
         """θ and α."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -318,6 +318,7 @@ class PosteriorPredictor:
         loss: L.
         inner_lr: α.
         num_steps: steps from θ to φ.
+        is_transductive: whether all queries of a task are run at once (:class:`AdaptedNetwork`).
     """
 
     network: TaskNetwork
@@ -327,6 +328,11 @@ class PosteriorPredictor:
     loss: TaskLoss
     inner_lr: float
     num_steps: int
+    is_transductive: bool = True
+
+    def each_alone(self) -> PosteriorPredictor:
+        """The same, running each query alone beside the support set."""
+        return replace(self, is_transductive=False)
 
     @torch.no_grad()
     def __call__(self, query_x: Float[Tensor, "M Q *X"]) -> Float[Tensor, "M Q O"]:
@@ -350,4 +356,9 @@ class PosteriorPredictor:
             rates=self.inner_lr,
             num_steps=self.num_steps,
         )
-        return AdaptedNetwork(network=self.network, parameters=adapted)
+        return AdaptedNetwork(
+            network=self.network,
+            parameters=adapted,
+            support_x=self.support_x,
+            is_transductive=self.is_transductive,
+        )

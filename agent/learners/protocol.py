@@ -52,6 +52,15 @@ class SamplingPredictor(Predictor, Protocol):
 
 
 @runtime_checkable
+class TransductivePredictor(Predictor, Protocol):
+    """A predictor that may let the queries of a task help one another: then answers depend on what else is asked."""
+
+    def each_alone(self) -> Predictor:
+        """The same, answering each query on its own."""
+        ...
+
+
+@runtime_checkable
 class ComparingPredictor(Predictor, Protocol):
     """A classifier that embeds queries and then compares them with each task's classes: the two apart."""
 

@@ -166,7 +166,8 @@ class Reptile:
         return AdaptedNetwork(
             network=self.network,
             parameters=adapted,
-            support_x=None if self.config.is_transductive else support_x,
+            support_x=support_x,
+            is_transductive=self.config.is_transductive,
         )
 
     def _inner_steps(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,14 @@ from torch import Tensor
 from agent.few_shot_policy import METADATA_KEY, FewShotPolicy, FewShotPolicyError, ViewConfig, read_tensors
 from agent.few_shot_training import FewShotRecipe, MemberProgress, train_member, train_policy, updates_in_time
 from agent.learners.embeddings import EmbeddingConfig
+from agent.learners.maml import MAMLConfig
+from agent.learners.meta_sgd import MetaSGDConfig
+from agent.learners.networks import NetworkConfig
+from agent.learners.platipus import PlatipusConfig
+from agent.learners.protocol import FewShotLearner
 from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
+from agent.learners.registry import build
+from agent.learners.reptile import ReptileConfig
 from agent.learners.versa import VersaConfig, VersaLearner
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.image_classes import ImageClasses, ImageReadError
@@ -43,6 +51,20 @@ def versa_member() -> VersaLearner:
     shapes = FewShotShapes(input_shape=(1, 20, 20), output_size=5, is_classification=True)
     config = VersaConfig(embedding=EmbeddingConfig(channels=(8, 8)), num_features=8, hidden_size=8)
     return VersaLearner(shapes, config, generator=torch.Generator().manual_seed(0))
+
+
+def adapting_members() -> Iterator[FewShotLearner]:
+    """Learners whose network normalises by its batch."""
+    shapes = FewShotShapes(input_shape=(1, 20, 20), output_size=5, is_classification=True)
+    network = NetworkConfig(channels=(8, 8))
+    configs = {
+        "maml": MAMLConfig(network=network),
+        "meta-sgd": MetaSGDConfig(network=network),
+        "reptile": ReptileConfig(network=network, num_adapt_steps=2),
+        "platipus": PlatipusConfig(network=network),
+    }
+    for name, config in configs.items():
+        yield build(name, shapes, config, generator=torch.Generator().manual_seed(0))
 
 
 def classes() -> ImageClasses:
@@ -122,9 +144,10 @@ def test_probabilities_sum_to_one_and_know_the_support_images_themselves() -> No
     assert torch.equal(probabilities.argmax(1), labels)
 
 
-def test_each_query_is_answered_on_its_own() -> None:
-    support, labels, queries = one_task()
-    adapted = FewShotPolicy([member()]).adapt(support, labels)
+@pytest.mark.parametrize("learner", [member(), *adapting_members()], ids=lambda learner: learner.to_meta()["learner"])
+def test_each_query_is_answered_on_its_own(learner: FewShotLearner) -> None:
+    support, labels, queries = one_task(ways=5)
+    adapted = FewShotPolicy([learner]).adapt(support, labels)
     torch.testing.assert_close(adapted.scores(queries)[2:3], adapted.scores(queries[2:3]), rtol=1e-3, atol=1e-3)
 
 
