@@ -9,7 +9,6 @@ from agent.foreground.scores import Measure
 from agent.foreground.trainee import RL2, Assignment, AssignmentError
 from agent.learners.registry import LEARNERS, canonical_name
 from envs.family import FamilySource, FamilySpec
-from envs.few_shot.image_folder import ImageFamily
 from envs.few_shot.tasks import FewShotFamily
 from envs.limits import WorkerLimits
 from envs.registry import open_few_shot
@@ -123,9 +122,6 @@ def _to_few_shot(name: str, spec: FamilySpec, family: FewShotFamily, given: tupl
     from agent.learners.recipes import kind_of, recipe_for
 
     recipe = recipe_for(name, kind_of(family))
-    training: FewShotFamily = family
-    if recipe.training_ways is not None and isinstance(family, ImageFamily):
-        training = family.with_training_ways(max(family.ways, recipe.training_ways))
-    assignment = FewShotAssignment(spec=spec, family=family, training=training, recipe=recipe, given=given, seed=seed)
+    assignment = FewShotAssignment(spec=spec, family=family, recipe=recipe, given=given, seed=seed)
     assignment.describe()  # so that a wrong setting is refused before anything is begun
     return assignment

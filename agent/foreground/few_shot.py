@@ -44,7 +44,6 @@ class FewShotAssignment:
     Attributes:
         spec: the family as declared.
         family: it, opened: its held-out tasks score.
-        training: where the training tasks come from: ``family``, or the same classes in tasks of a higher way.
         recipe: how the learner is trained unless told otherwise.
         given: settings laid over the recipe's.
         seed: of the initial parameters and of the training tasks.
@@ -52,7 +51,6 @@ class FewShotAssignment:
 
     spec: FamilySpec
     family: FewShotFamily
-    training: FewShotFamily
     recipe: Recipe
     given: tuple[str, ...] = ()
     seed: int = 0
@@ -66,6 +64,11 @@ class FewShotAssignment:
     def measure(self) -> Measure:
         """Accuracy in classification, squared error in regression."""
         return Measure.ACCURACY if self.family.is_classification else Measure.SQUARED_ERROR
+
+    @cached_property
+    def training(self) -> FewShotFamily:
+        """Where the training tasks come from, by the recipe."""
+        return self.recipe.training_tasks(self.family)
 
     @cached_property
     def shapes(self) -> FewShotShapes:

@@ -22,7 +22,6 @@ from agent.learners.recipes import Recipe, kind_of, recipe_for
 from agent.learners.registry import build, canonical_name, restore
 from envs.errors import FamilySpecError
 from envs.family import FamilySource, FamilySpec
-from envs.few_shot.image_folder import ImageFamily
 from envs.few_shot.tasks import FewShotFamily, FewShotShapes
 from envs.registry import open_few_shot
 from memory.records import Family
@@ -79,11 +78,8 @@ class FewShotLearners:
         return self._tasks[family.id]
 
     def training_tasks_of(self, family: Family) -> FewShotFamily:
-        """The tasks it is practised on: of a higher way than its own where its learner's recipe says so."""
-        tasks, recipe = self.tasks_of(family), self.recipe_of(family)
-        if recipe.training_ways is None or not isinstance(tasks, ImageFamily) or recipe.training_ways <= tasks.ways:
-            return tasks
-        return tasks.with_training_ways(recipe.training_ways)
+        """The tasks it is practised on, by its learner's recipe."""
+        return self.recipe_of(family).training_tasks(self.tasks_of(family))
 
     def close_tasks(self, family_id: int) -> None:
         """Let go of a family's tasks."""

@@ -22,6 +22,7 @@ from agent.learners.platipus import PlatipusConfig
 from agent.learners.prototypical import PrototypicalConfig
 from agent.learners.reptile import InnerOptimizer, ReptileConfig
 from agent.learners.versa import VersaConfig
+from envs.few_shot.image_folder import ImageFamily
 from envs.few_shot.sinusoids import ForkedSinusoids, SinusoidsAndLines
 from envs.few_shot.tasks import FewShotFamily
 
@@ -62,6 +63,12 @@ class Recipe:
     config: Callable[[int], Any]
     tasks_per_update: int
     training_ways: int | None = None
+
+    def training_tasks(self, family: FewShotFamily) -> FewShotFamily:
+        """Where training tasks come from: the family, or its training classes in tasks of a higher way."""
+        if self.training_ways is None or not isinstance(family, ImageFamily) or self.training_ways <= family.ways:
+            return family
+        return family.with_training_ways(self.training_ways)
 
 
 def wave_rate(planned_updates: int) -> float:
