@@ -177,8 +177,8 @@ class _ResidualBlock(nn.Module):
 def _convolutions(fan_in: int, channels: tuple[int, ...]) -> nn.Sequential:
     """Layers of ``EmbeddingKind.CONV4``.
 
-    Halving stands before normalisation: where a channel's scale is positive (it starts at 1) the maximum is the same,
-    at a quarter of the work.
+    Halving stands before normalisation, at a quarter of its work: where a channel's scale is positive (it starts at 1)
+    the same place has the maximum, and the statistics are those of the maxima alone.
     """
     layers: list[nn.Module] = []
     for width in channels:

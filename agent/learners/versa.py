@@ -134,7 +134,7 @@ class VersaNetwork(nn.Module):
     def infer(self, features: Float[Tensor, "M S E"], targets: Shaped[Tensor, "M S *D"]) -> HeadDistribution:
         """q_φ(w | S)."""
         if self.pairs is None:
-            members = F.one_hot(targets, int(targets.max()) + 1).to(features.dtype)
+            members = F.one_hot(targets, num_ways_of(targets)).to(features.dtype)
             pooled = (members.mT @ features) / members.sum(1).unsqueeze(2)
             parameters = self.head(pooled)
         else:

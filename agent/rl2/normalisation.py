@@ -49,10 +49,6 @@ class Normaliser(nn.Module):
         """Standard deviation, kept off zero."""
         return self.variance.sqrt().clamp_(min=MIN_SPREAD)
 
-    def normalise(self, values: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
-        """(x - mean) / spread."""
-        return (values - self.mean) / self.spread
-
     @torch.no_grad()
     def update(self, rows: Float[Tensor, "R D"], *, is_centred: bool = True) -> None:
         """Take R rows into account.

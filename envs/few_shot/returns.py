@@ -15,7 +15,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from envs.family import Split
-from envs.few_shot.tasks import FewShotBatch, FewShotFamily
+from envs.few_shot.tasks import FewShotBatch, FewShotFamily, num_ways_of
 
 CHANCE_TASKS = 1024
 SHOT_COUNTS = (1, 2, 5, 10, 20, 50)
@@ -76,8 +76,7 @@ def with_shots(batch: FewShotBatch, num_shots: int, *, is_classification: bool) 
         kept = torch.arange(num_shots, device=batch.support_x.device).expand(batch.num_tasks, -1)
     else:
         order = batch.support_y.argsort(dim=1, stable=True)
-        num_ways = int(batch.support_y.max()) + 1
-        kept = order.view(batch.num_tasks, num_ways, -1)[:, :, :num_shots].flatten(1)
+        kept = order.view(batch.num_tasks, num_ways_of(batch.support_y), -1)[:, :, :num_shots].flatten(1)
     rows = torch.arange(batch.num_tasks, device=kept.device).unsqueeze(1)
     return FewShotBatch(
         support_x=batch.support_x[rows, kept],

@@ -53,4 +53,4 @@ def test_a_first_batch_of_wild_values_leaves_a_scale_finite() -> None:
     scale = Normaliser(2)
     scale.update(torch.full((4, 2), 3e38))
     assert torch.isfinite(scale.variance).all()
-    assert torch.isfinite(scale.normalise(torch.zeros(1, 2))).all()
+    assert torch.isfinite(scale.mean).all()
