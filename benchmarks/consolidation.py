@@ -29,7 +29,8 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ from agent.learner.session import LearnerSession, spaces_of
 from agent.learners.state import as_tensors
 from agent.rl2.policy import RL2Policy, policy_from_initialization
 from agent.settings import Settings
+from benchmarks.kept_runs import kept_or_measured
 from envs.default_stream import BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE
 from envs.family import FamilySource, FamilySpec
 from envs.registry import open_tasks
@@ -274,7 +276,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    options.folder.mkdir(parents=True, exist_ok=True)
     with Progress(console=Console(stderr=True)) as progress:
         table = _table(options, progress)
     _show(table)
@@ -289,18 +290,12 @@ def _table(options: argparse.Namespace, progress: Progress) -> dict[str, list[di
 
     def course(label: str, arm: str, families: Sequence[FamilySpec], seed: int, rounds: int) -> Course:
         path = options.folder / f"consolidation-{label}-w{options.window_s:g}-seed{seed}.json"
-        if not path.exists():
-            done = run_course(
-                ARMS[arm],
-                families,
-                seed=seed,
-                rounds=rounds,
-                window_s=options.window_s,
-                progress=progress,
-            )
-            path.write_text(json.dumps(asdict(done)) + "\n")
+        measure = partial(
+            run_course, ARMS[arm], families, seed=seed, rounds=rounds, window_s=options.window_s, progress=progress
+        )
+        done = kept_or_measured(path, Course, measure)
         progress.advance(bar)
-        return Course(**json.loads(path.read_text()))
+        return done
 
     for seed in options.seeds:
         single = {spec.name: course(f"single-{spec.name}", "fast", [spec], seed, 1) for spec in FAMILIES}

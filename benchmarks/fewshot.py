@@ -16,7 +16,6 @@ import importlib.util
 import json
 import math
 import multiprocessing
-import os
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +36,7 @@ from agent.learners.prototypical import PrototypicalPredictor
 from agent.learners.recipes import IMAGES, Recipe
 from agent.learners.registry import build
 from agent.learners.task_convolutions import NORM_EPSILON
+from benchmarks.omniglot_folder import omniglot_folder
 from envs.family import Split
 from envs.few_shot.glyphs import draw_glyphs
 from envs.few_shot.image_classes import ImageClasses, read_image_folder
@@ -80,7 +80,7 @@ CONTESTANTS: dict[str, Contestant] = {
 
 def omniglot(asked: Path | None) -> ImageClasses | None:
     """Omniglot's images where they are, or None."""
-    place = asked or Path(os.environ.get("LEARND_OMNIGLOT", "../shared/data/omniglot"))
+    place = omniglot_folder(asked)
     return read_image_folder(place) if place.exists() else None
 
 
@@ -262,8 +262,8 @@ def _policy_without(names: list[str], arguments: argparse.Namespace) -> FewShotP
         if not set(names) & set(policy.provenance["groups"]):
             return _with_views(policy, arguments.views)
     recipe = FewShotRecipe(members=arguments.members, updates=arguments.updates, minutes=arguments.minutes)
-    place = arguments.data or Path(os.environ.get("LEARND_OMNIGLOT", "../shared/data/omniglot"))
-    return _with_views(train_policy([place], recipe, hold_out=names, seed=arguments.seed), arguments.views)
+    policy = train_policy([omniglot_folder(arguments.data)], recipe, hold_out=names, seed=arguments.seed)
+    return _with_views(policy, arguments.views)
 
 
 def _with_views(policy: FewShotPolicy, count: int | None) -> FewShotPolicy:

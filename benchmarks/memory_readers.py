@@ -15,6 +15,7 @@ import argparse
 import json
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from agent.rl2.config import MemoryReader, RL2Config
 from agent.rl2.learner import RL2Learner
 from agent.rl2.rollout import collect_trials
 from agent.rl2.trials import num_env_steps, trial_returns
+from benchmarks.kept_runs import kept_or_measured
 from envs.default_stream import VARIED_CARTPOLE, default_stream
 from envs.family import FamilySource, FamilySpec, Split
 from envs.registry import open_tasks
@@ -159,7 +161,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the runs here too")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    options.folder.mkdir(parents=True, exist_ok=True)
     with Progress(console=Console(stderr=True)) as progress:
         tables = {name: _table(name, options, progress) for name in options.family}
     for name, table in tables.items():
@@ -175,10 +176,8 @@ def _table(name: str, options: argparse.Namespace, progress: Progress) -> dict[s
     for seed in options.seeds:
         for reader in options.readers:
             path = options.folder / f"reader-{name}-{reader}-c{options.cpu_s:g}-seed{seed}.json"
-            if not path.exists():
-                done = run(benches()[name], READERS[reader], seed=seed, cpu_s=options.cpu_s, progress=progress)
-                path.write_text(json.dumps(asdict(done)) + "\n")
-            table[reader].append(Run(**json.loads(path.read_text())))
+            measure = partial(run, benches()[name], READERS[reader], seed=seed, cpu_s=options.cpu_s, progress=progress)
+            table[reader].append(kept_or_measured(path, Run, measure))
     return table
 
 

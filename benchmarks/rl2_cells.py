@@ -139,7 +139,7 @@ def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:
     while run.updates < num_updates:
         began = time.process_time()
         num_episodes = run.learner.num_episodes(cell.name, cell.spec.episodes_per_trial)
-        num_trials = config.num_trials_of(num_episodes * cell.episode_steps)
+        num_trials = trials_of_length(num_episodes * cell.episode_steps)
         if tasks.num_trials != num_trials:
             tasks = open_tasks(cell.spec, None, num_trials=num_trials, device="cpu")
         trials = collect_trials(
@@ -170,6 +170,11 @@ def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:
             saved_at = time.monotonic()
     print()
     return run
+
+
+def trials_of_length(trial_steps: int) -> int:
+    """B for trials of so many steps: about 25,600 steps a batch, of 128 to 256 trials."""
+    return max(128, min(256, 25_600 // trial_steps))
 
 
 def _show(cell: Cell, run: Run, num_updates: int, seed: int) -> None:

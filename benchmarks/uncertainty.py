@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from agent.learner.few_shot_scoring import uncertainty_of
 from agent.learner.scoring import standard_error
 from agent.learners.protocol import FewShotLearner, SamplingPredictor
 from agent.learners.recipes import kind_of, recipe_for
+from benchmarks.omniglot_folder import omniglot_folder
 from benchmarks.training_by_recipe import train
 from envs.family import Split
 from envs.few_shot.declared import GlyphOptions, ImageOptions
@@ -72,7 +72,7 @@ def glyphs(data: Path | None) -> tuple[FewShotFamily, dict[str, Draw]]:
         "alike": held_out(family),
         "swapped pixels": lambda num_tasks: _swapped(held_out(family)(num_tasks)),
     }
-    place = data or Path(os.environ.get("LEARND_OMNIGLOT", "../shared/data/omniglot"))
+    place = omniglot_folder(data)
     if place.exists():
         real = family_of_images(read_image_folder(place, size=84), ImageOptions(ways=5, shots=1), subject="omniglot")
         asked["Omniglot"] = held_out(real)

@@ -113,11 +113,6 @@ class RL2Config:
         """B, the trials rolled out side by side, for a family of this source."""
         return self.num_trials_tensor if is_tensor_native else self.num_trials_gymnasium
 
-    @staticmethod
-    def num_trials_of(trial_steps: int) -> int:
-        """B for tensor-native trials of this length: about 25,600 steps a batch, of 128 to 256 trials."""
-        return max(128, min(256, 25_600 // trial_steps))
-
     def num_epochs_for(self, *, is_tensor_native: bool) -> int:
         """Passes over each trial batch, for a family of this source."""
         return self.num_epochs if is_tensor_native else self.num_epochs_gymnasium
