@@ -21,12 +21,10 @@ import torch.nn.functional as F  # noqa: N812 (torch's own custom)
 from numpy.typing import NDArray
 
 from envs.few_shot.image_classes import ImageClasses, gather_classes
-from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
 
 CONTROL_POINTS = 5
 POINTS_ALONG = 96
 STROKE_COUNT_CHANCES = (0.2, 0.35, 0.3, 0.15)
-HELD_OUT_SHARE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +52,6 @@ class GlyphConfig:
     place_jitter: float = 0.022
     slant: float = 0.12
     seed: int = 0
-
-
-def glyph_family(tasks: ImageTaskConfig, glyphs: GlyphConfig | None = None) -> ImageFamily:
-    """Few-shot tasks of made-up characters; the last quarter of the alphabets is held out, whole."""
-    classes = draw_glyphs(glyphs)
-    held_out = classes.groups[-max(1, round(len(classes.groups) * HELD_OUT_SHARE)) :]
-    training, others = classes.hold_out_groups(held_out)
-    return ImageFamily(tasks, training=training, held_out=others)
 
 
 def draw_glyphs(config: GlyphConfig | None = None) -> ImageClasses:

@@ -10,10 +10,11 @@ from PIL import Image, ImageDraw
 
 from envs.errors import FamilySpecError
 from envs.family import Split
-from envs.few_shot.glyphs import GlyphConfig, draw_glyphs, glyph_family
+from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.image_classes import ImageClasses, ImageReadError, ink_extents, read_image, read_image_folder
 from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
 from envs.few_shot.warps import ORIENTATIONS, WarpConfig, apply_warp, draw_warp, scaled, smooth_for
+from tests.learners.image_folders import glyph_family
 
 SMALL = GlyphConfig(alphabets=4, characters=8, drawers=6, size=42)
 

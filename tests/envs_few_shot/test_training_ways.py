@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from envs.family import Split
-from envs.few_shot.glyphs import GlyphConfig, glyph_family
+from envs.few_shot.glyphs import GlyphConfig
 from envs.few_shot.image_folder import ImageTaskConfig
+from tests.learners.image_folders import glyph_family
 
 GLYPHS = GlyphConfig(alphabets=4, characters=4, drawers=3, size=24)
 

@@ -26,9 +26,10 @@ from agent.learners.prototypical import (
 from agent.learners.registry import build, restore
 from agent.learners.versa import HeadDistribution, VersaConfig, VersaLearner, VersaNetwork
 from envs.family import Split
-from envs.few_shot.glyphs import GlyphConfig, glyph_family
+from envs.few_shot.glyphs import GlyphConfig
 from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes
+from tests.learners.image_folders import glyph_family
 
 IMAGE = FewShotShapes(input_shape=(1, 12, 12), output_size=4, is_classification=True)
 VECTOR = FewShotShapes(input_shape=(3,), output_size=4, is_classification=True)

@@ -7,11 +7,12 @@ import torch
 
 from agent.learners import registry
 from agent.learners.recipes import RECIPES, RecipeError, TaskKind, kind_of, recipe_for
-from envs.few_shot.glyphs import GlyphConfig, glyph_family
+from envs.few_shot.glyphs import GlyphConfig
 from envs.few_shot.image_folder import ImageTaskConfig
 from envs.few_shot.sinusoids import ForkedSinusoids, Sinusoids
 from envs.few_shot.tasks import FewShotShapes
 from tests.learners.cases import SHAPES, generator
+from tests.learners.image_folders import glyph_family
 
 IMAGES = FewShotShapes(input_shape=(1, 28, 28), output_size=5, is_classification=True)
 ALL = [(kind, learner) for kind, recipes in RECIPES.items() for learner in recipes]
