@@ -13,6 +13,8 @@ sequence by a bidirectional LSTM, and a query reads the support set for a number
     ĥ_k, c_k = LSTM(f'(x), [h_{k-1}, r_{k-1}], c_{k-1});  h_k = ĥ_k + f'(x)    (eqs. 3, 4)
     r_{k-1} = Σ_i softmax_i(h_{k-1} · g(x_i)) g(x_i)                       (eqs. 5, 6);   f(x, S) = h_K
 
+with h_0 = f'(x) and c_0 = 0, for the paper names no beginning.
+
 Departures: γ is learned from 10 on (the paper names none; with γ = 1 the softmax over [-1, 1] cannot become certain);
 training shows the support set in random order, so that the LSTM learns not to mind it.
 

@@ -66,8 +66,8 @@ def collect_trials(
         generator: draws the actions; lives on the tasks' device.
         is_greedy: take the most likely action instead of drawing one.
         num_episodes: E of these trials, at most the family's own; None for the family's own.
-        progress: called with the number of environment steps so far, at least every ``DEVICE_CHECK_STEPS`` steps; may
-            raise, which abandons the trials.
+        progress: called with the number of environment steps so far at every step, on an accelerator with about that
+            every ``DEVICE_CHECK_STEPS`` steps; may raise, which abandons the trials.
 
     Raises:
         WorkerFaultError: the family's worker failed.
@@ -82,12 +82,12 @@ def collect_trials(
         num_episodes=num_episodes,
     )
     check_steps = 1 if rollout.active.device.type == "cpu" else DEVICE_CHECK_STEPS
-    num_env_steps = 0
+    num_env_steps, num_active = 0, tasks.num_trials
     while True:
         rollout.step()
         if rollout.num_steps % check_steps == 0 or rollout.num_steps == rollout.most_steps:
-            num_active = int(rollout.active.sum())
             num_env_steps += num_active * check_steps
+            num_active = int(rollout.active.sum())
             if progress is not None:
                 progress(num_env_steps)
             if num_active == 0:

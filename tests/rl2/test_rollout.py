@@ -175,6 +175,19 @@ def test_progress_is_told_the_steps_so_far_and_may_abandon_the_trials() -> None:
     assert told[0] == 4
 
 
+def test_progress_ends_with_the_steps_of_all_trials() -> None:
+    learner, told = learner_for(VECTOR), []
+    trials = collect_trials(
+        learner.policy,
+        ScriptedTasks(VECTOR, LENGTHS),
+        first_task=0,
+        split=Split.TRAINING,
+        generator=learner.generator,
+        progress=told.append,
+    )
+    assert told[-1] == num_env_steps(trials)
+
+
 def test_greedy_trials_take_the_likeliest_action() -> None:
     learner = learner_for(VECTOR)
     trials = collect_trials(
