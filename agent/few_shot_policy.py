@@ -267,7 +267,7 @@ class AdaptedPolicy:
 
     def _scores(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
         views = self.policy.look(images, self.zoom)
-        return torch.stack([self._by_view(predictor, views) for predictor in self.predictors]).mean((0, 1))
+        return torch.stack([self._by_view(predictor, views).mean(0) for predictor in self.predictors]).mean(0)
 
     def _by_view(self, predictor: Predictor, views: Float[Tensor, "V Q 1 P P"]) -> Float[Tensor, "W Q N"]:
         """The logits of each view, or of each orientation's best match."""

@@ -121,6 +121,14 @@ def test_learners_that_compare_no_features_are_asked_about_aligned_views_one_by_
     assert torch.equal(scores[0], scores[1])
 
 
+def test_members_that_compare_features_and_others_answer_together() -> None:
+    members, (support, labels, queries) = [member(), versa_member()], one_task()
+    views = ViewConfig(count=4, orientations=2, is_aligned=True)
+    together = FewShotPolicy(members, views=views).adapt(support, labels).scores(queries)
+    alone = [FewShotPolicy([one], views=views).adapt(support, labels).scores(queries) for one in members]
+    torch.testing.assert_close(together, (alone[0] + alone[1]) / 2, rtol=1e-4, atol=1e-3)
+
+
 def test_aligned_views_show_each_orientation_equally_often() -> None:
     with pytest.raises(ValueError, match="equally often"):
         ViewConfig(count=7, orientations=2, is_aligned=True)
