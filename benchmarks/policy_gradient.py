@@ -57,7 +57,7 @@ TUNING_FIRST_TASK = 1_000_000
 """Far beyond the tasks that are trained on."""
 RATES = (0.03, 0.1, 0.3, 1.0)
 STUDENT_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
-"""Student's t at 97.5% of two seeds, three, and so on; of more than there are here it is a little less than the last."""
+"""Student's t at 97.5% of two seeds, three, and so on; of more than are listed it is a little less than the last."""
 TABLE_WIDTH = 120
 
 
