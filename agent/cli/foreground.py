@@ -32,7 +32,10 @@ MOST_TASKS_ALONG = 200
 BudgetOption = Annotated[
     str, typer.Option(metavar="TIME|UPDATES", help="60s, 5m: processor time of learning. 500u: updates.")
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="Of the initial parameters and the training tasks.")]
+LARGEST_SEED = 2**31 - 1
+SeedOption = Annotated[
+    int, typer.Option(min=0, max=LARGEST_SEED, help="Of the initial parameters and the training tasks.")
+]
 TasksOption = Annotated[int, typer.Option(min=2, help="Held-out tasks of the score at the end.")]
 PointsOption = Annotated[int, typer.Option(min=0, help="Scores along the way, at equal parts of the budget.")]
 

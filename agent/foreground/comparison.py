@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 from typing import Any
@@ -160,7 +163,15 @@ def _side_by_side(
             wires.stop.set()
             for future in futures:
                 future.cancel()
-    return [future.result() for future in futures if not future.cancelled()]
+    pairs = zip(comparison.entries, futures, strict=True)
+    return [_outcome_of(entry, future) for entry, future in pairs if not future.cancelled()]
+
+
+def _outcome_of(entry: Entry, future: Future[Outcome]) -> Outcome:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return Outcome(entry=entry, error="its process, or one beside it, was killed: there may be too little memory.")
 
 
 def _follow(futures: Sequence[Future[Any]], wires: _Wires, *, report: Report, is_stopped: Callable[[], bool]) -> None:
@@ -174,9 +185,18 @@ def _follow(futures: Sequence[Future[Any]], wires: _Wires, *, report: Report, is
 
 
 def _begin_process(wires: _Wires) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that began this one says when to stop
     torch.set_num_threads(1)
     _WIRES[:] = [wires]
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that began it is gone, however it went: nobody would be told what is learned."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _in_process(comparison: Comparison, entry: Entry) -> Outcome:

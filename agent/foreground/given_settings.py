@@ -11,10 +11,11 @@ from agent.foreground.trainee import AssignmentError
 
 
 class _Setting(NamedTuple):
-    """A setting as it stands: its JSON value, and whether it may be null."""
+    """A setting as it stands: its JSON value, whether it may be null, and whether its numbers are floats."""
 
     value: Any
     may_be_null: bool
+    has_floats: bool
 
 
 def with_settings(config: Any, given: Sequence[str], *, learner: str) -> Any:
@@ -42,7 +43,7 @@ def with_settings(config: Any, given: Sequence[str], *, learner: str) -> Any:
         if not _is_of_its_kind(value, known[name]):
             hint = f"It is {json.dumps(known[name].value)} unless set; write a value of that kind."
             _refuse(learner, text, f"{written!r} is none that {name} can have.", hint)
-        _put(values, name.split("."), value)
+        _put(values, name.split("."), _as_kind(value, known[name]))
     try:
         return type(config).from_json(values)
     except (TypeError, ValueError) as error:
@@ -57,7 +58,8 @@ def _settings(config: Any, values: Mapping[str, Any], prefix: str = "") -> Itera
         if is_dataclass(present):
             yield from _settings(present, values[field.name], f"{name}.")
         else:
-            yield name, _Setting(value=values[field.name], may_be_null="None" in str(field.type))
+            kind = str(field.type)
+            yield name, _Setting(values[field.name], may_be_null="None" in kind, has_floats="float" in kind)
 
 
 def _read(written: str) -> Any:
@@ -78,6 +80,15 @@ def _is_of_its_kind(value: Any, setting: _Setting) -> bool:
     if isinstance(present, float) or setting.may_be_null:
         return _is_number(value)
     return isinstance(value, type(present))
+
+
+def _as_kind(value: Any, setting: _Setting) -> Any:
+    """The value as the setting keeps it: learners tell a number for all parameters by its being a float."""
+    if not setting.has_floats:
+        return value
+    if isinstance(value, list):
+        return [float(part) for part in value]
+    return float(value) if _is_number(value) else value
 
 
 def _is_number(value: Any) -> bool:

@@ -19,8 +19,8 @@ from agent.errors import AgentError
 from agent.foreground.budget import Budget
 from agent.foreground.costs import peak_bytes
 from agent.foreground.scores import Estimate, HeldOutScores
-from agent.foreground.state_file import StateFileError, read_state, write_state
-from agent.foreground.trainee import Assignment, Trainee
+from agent.foreground.state_file import StateFileError, mark_of, read_state, write_state
+from agent.foreground.trainee import Assignment, AssignmentError, Trainee
 
 SAVE_EVERY_S = 60.0
 FEWEST_TIMED_UPDATES = 3
@@ -169,7 +169,8 @@ class LearningRun:
     def __init__(self, assignment: Assignment, plan: Plan, *, report: Report, is_stopped: Callable[[], bool]) -> None:
         self.assignment = assignment
         self.plan = plan
-        self.is_resumed = plan.state is not None and plan.state.exists()
+        self._mark = None if plan.state is None else mark_of(plan.state)
+        self.is_resumed = self._mark is not None
         self._report = report
         self._is_stopped = is_stopped
         self._watched: tuple[str, float] | None = None
@@ -195,6 +196,7 @@ class LearningRun:
 
         Raises:
             TrainingDivergedError: a metric is not finite; the state is that of the last save.
+        StateFileError: another run has written the state file meanwhile.
         """
         try:
             while not self.is_finished and not self._is_stopped():
@@ -299,12 +301,39 @@ class LearningRun:
                 "trainee": self.trainee.to_meta(),
                 "ledger": asdict(self.ledger),
             }
+            self._refuse_anothers_state(self.plan.state)
             write_state(self.plan.state, self.trainee.to_tensors(), description)
+            self._mark = mark_of(self.plan.state)
         self._saved_at = time.monotonic()
+
+    def _refuse_anothers_state(self, path: Path) -> None:
+        if mark_of(path) not in {None, self._mark}:
+            raise StateFileError(
+                operation="keeping the run in",
+                subject=str(path),
+                found="another run has written it since this one began.",
+                hint="Run one at a time with a state file; the same command goes on from what the other has learned.",
+            )
 
 
 def _cost_of_update(assignment: Assignment, *, is_timed: bool) -> tuple[float, int]:
-    """Processor seconds of an update, and the bytes it holds at its peak, of a trainee that is thrown away."""
+    """Processor seconds of an update, and the bytes it holds at its peak, of a trainee that is thrown away.
+
+    Raises:
+        AssignmentError: its settings and the family's tasks do not go together.
+    """
+    try:
+        return _measured(assignment, is_timed=is_timed)
+    except (ValueError, RuntimeError, ArithmeticError) as error:
+        raise AssignmentError(
+            operation="taking a first update of",
+            subject=assignment.learner,
+            found=f"{error}.",
+            hint="Give another value with --set, or tasks of another size.",
+        ) from error
+
+
+def _measured(assignment: Assignment, *, is_timed: bool) -> tuple[float, int]:
     trainee = assignment.begin(planned_updates=MOST_TIMED_UPDATES)
     try:
         began = assignment.processor_seconds()

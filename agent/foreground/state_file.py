@@ -25,6 +25,15 @@ class StateFileError(AgentError):
     """A state file that cannot be gone on from."""
 
 
+def mark_of(path: Path) -> tuple[int, int] | None:
+    """What tells a state that was written from any other in its place; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def write_state(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
     """Write a state; the file is replaced whole or not at all.
 

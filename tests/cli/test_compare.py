@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -45,6 +49,19 @@ def test_processes_side_by_side_come_to_the_same(empty: Learnd) -> None:
     words = (*SINUSOIDS, "--learners", "maml,versa", "--budget", "2u")
     one, two = empty.json(*words), empty.json(*words, "--jobs", "2")
     assert scores(two) == scores(one)
+
+
+@pytest.mark.timeout(600)
+def test_processes_end_with_the_one_that_began_them(tmp_path: Path) -> None:
+    words = ("compare", "sinusoids", "--learners", "maml,reptile", "--budget", "1h", "--jobs", "2")
+    with subprocess.Popen([sys.executable, "-m", "agent.cli", *words, "--state", str(tmp_path / "runs")]) as begun:
+        workers: list[psutil.Process] = []
+        while len(workers) < 3 and begun.poll() is None:  # two that learn, and the tracker of their resources
+            workers = psutil.Process(begun.pid).children(recursive=True)
+            time.sleep(0.1)
+        begun.kill()
+    gone, alive = psutil.wait_procs(workers, timeout=300)
+    assert (len(gone), alive) == (3, [])
 
 
 def test_it_goes_on_with_the_runs_that_are_kept(empty: Learnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,6 +204,20 @@ def test_what_does_not_go_together_is_refused_with_what_does(empty: Learnd, tmp_
     assert "its folder does not exist" in refusal("maml", *SINUSOIDS, *budget, "--output", str(tmp_path / "a" / "b"))
 
 
+def test_a_whole_number_is_a_rate_too(empty: Learnd) -> None:
+    words = ("learn", "maml", *SINUSOIDS, "--budget", "1u", "--set")
+    whole, exact = empty.json(*words, "inner_lr=1"), empty.json(*words, "inner_lr=1.0")
+    assert whole["settings"]["inner_lr"] == 1.0
+    assert scores(whole) == scores(exact)
+
+
+@pytest.mark.parametrize("setting", ["network.hidden_sizes=[0]", "network.hidden_sizes=[-3]"])
+def test_settings_that_no_learner_can_be_made_of_are_refused(empty: Learnd, setting: str) -> None:
+    error = empty.json("learn", "maml", *SINUSOIDS, "--budget", "1u", "--set", setting, code=1)["error"]
+    assert error["operation"] == "taking a first update of"
+    assert "--set" in error["hint"]
+
+
 def test_a_diverging_loss_is_an_error_that_says_so(empty: Learnd) -> None:
     words = ("--set", "inner_lr=1e30", "--set", "num_inner_steps=3", "--set", "outer_lr=1e30")
     error = empty.json("learn", "maml", *SINUSOIDS, "--budget", "20u", *words, code=1)["error"]

@@ -14,6 +14,7 @@ from agent.foreground import run as run_module
 from agent.foreground.budget import Budget
 from agent.foreground.run import LearningRun, Plan, TrainingDivergedError
 from agent.foreground.scores import HeldOutScores, Measure
+from agent.foreground.state_file import StateFileError
 
 
 class Clerk:
@@ -137,6 +138,16 @@ def test_it_is_kept_at_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(TrainingDivergedError, match="the loss of update 3"):
         run.finish()
     assert carry_out(Clerk(), plan).is_resumed
+
+
+def test_what_another_run_has_kept_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    plan = Plan(budget=Budget(updates=3), tasks_at_end=3, state=tmp_path / "state")
+    first, second = (LearningRun(Clerk(), plan, report=lambda _: None, is_stopped=lambda: False) for _ in range(2))
+    second.finish()
+    kept = (tmp_path / "state").read_bytes()
+    with pytest.raises(StateFileError, match="another run has written it"):
+        first.finish()
+    assert (tmp_path / "state").read_bytes() == kept
 
 
 def test_what_diverged_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
