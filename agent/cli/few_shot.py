@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from agent.cli.errors import CommandError
+from agent.cli.foreground import LARGEST_SEED
 from agent.cli.invocation import Invocation, command, group
-from agent.cli.output import new_table, short_duration, short_size
+from agent.cli.output import NOTHING, new_table, short_duration, short_size
 from agent.cli.policies import find_version
 from memory.parameters import ParameterFolder
 
@@ -57,21 +58,21 @@ def predict(
     The classes need not have been met before. Strokes may be dark on light or light on dark, anywhere on the sheet.
     Every query is answered on its own: what else is in the folder does not matter.
     """
-    from envs.few_shot.task_folders import read_query_folder, read_support_folder
+    from envs.few_shot.task_folders import are_blank, read_query_folder, read_support_folder
 
     known = read_support_folder(support)
     asked = read_query_folder(query)
     chosen = _load_policy(invocation, policy, family)
     probabilities = chosen.adapt(known.images, known.labels).probabilities(asked.images)
     predictions = [
-        {
-            "image": name,
-            "label": known.class_names[int(row.argmax())],
-            "probability": float(row.max()),
-            "probabilities": dict(zip(known.class_names, row.tolist(), strict=True)),
-        }
-        for name, row in zip(asked.names, probabilities, strict=True)
+        _prediction(name, dict(zip(known.class_names, row, strict=True)), is_blank=is_blank)
+        for name, row, is_blank in zip(
+            asked.names, probabilities.tolist(), are_blank(asked.images).tolist(), strict=True
+        )
     ]
+    for prediction in predictions:
+        if prediction["label"] is None:
+            invocation.note(f"{escape(prediction['image'])}: it shows nothing, so it is of no class.")
     values = {"policy": policy, "classes": list(known.class_names), "predictions": predictions}
     invocation.answer(values, lambda out: _show_predictions(out, predictions))
 
@@ -104,7 +105,7 @@ def train(
     minutes: Annotated[float, typer.Option(min=0.01, help="Wall time that the updates may take.")] = 25.0,
     updates: Annotated[int | None, typer.Option(min=1, help="Updates of each member, where the time allows.")] = None,
     members: Annotated[int, typer.Option(min=1, help="Networks whose answers are averaged; each takes a core.")] = 2,
-    seed: Annotated[int, typer.Option(help="Another seed makes another policy.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed makes another policy.")] = 0,
 ) -> None:
     """Learn from alphabets to tell new characters apart, and write the policy to a file.
 
@@ -132,11 +133,21 @@ def train(
     invocation.answer(values, lambda out: _show_trained(out, output, values))
 
 
+def _prediction(name: str, probabilities: dict[str, float], *, is_blank: bool) -> dict[str, Any]:
+    """What is answered of one image; an image that shows nothing tells no class from another."""
+    if is_blank:
+        chance = 1.0 / len(probabilities)
+        equal = dict.fromkeys(probabilities, chance)
+        return {"image": name, "label": None, "probability": chance, "probabilities": equal}
+    label = max(probabilities, key=probabilities.__getitem__)
+    return {"image": name, "label": label, "probability": probabilities[label], "probabilities": probabilities}
+
+
 def _load_policy(invocation: Invocation, policy: str, family: str | None) -> FewShotPolicy:
     from agent.published_few_shot import few_shot_from_bytes, load_few_shot
 
     file = Path(policy)
-    if file.exists():
+    if file.is_file():
         return load_few_shot(file, family)
     if not policy.lower().removeprefix("v").isdigit():
         raise CommandError(
@@ -189,7 +200,7 @@ def _show_predictions(out: Console, predictions: list[dict[str, Any]]) -> None:
         second, chance = ranked[1]
         table.add_row(
             escape(prediction["image"]),
-            escape(prediction["label"]),
+            escape(prediction["label"] or NOTHING),
             f"{prediction['probability']:.3f}",
             f"{escape(second)} {chance:.3f}",
         )

@@ -31,7 +31,34 @@ from torch import Tensor
 
 from envs.errors import EnvsError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
+IMAGE_SUFFIXES = frozenset(
+    {
+        ".png",
+        ".apng",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".jp2",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".webp",
+        ".avif",
+        ".heic",
+        ".heif",
+        ".tif",
+        ".tiff",
+        ".tga",
+        ".pcx",
+        ".pbm",
+        ".pgm",
+        ".ppm",
+        ".pnm",
+    }
+)
+"""Names that images have. One of them that Pillow cannot read is refused: left out, it would be missed."""
+
 SOURCE_SIZE = 105
 """R unless asked otherwise: Omniglot's own, three times the 35 that an embedding sees."""
 
@@ -162,7 +189,7 @@ def read_image(source: Path | bytes, *, name: str = "", size: int = SOURCE_SIZE)
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise ValueError(f"it has {opened.width} × {opened.height} pixels, more than {MAX_PIXELS:,}")
-            layers = _at_most(ImageOps.exif_transpose(opened).convert("RGBA"), MAX_SIDE)
+            grey = _grey(_at_most(_in_bytes(ImageOps.exif_transpose(opened)).convert("RGBA"), MAX_SIDE))
     except BROKEN_IMAGE as error:
         raise ImageReadError(
             operation="reading image",
@@ -170,9 +197,33 @@ def read_image(source: Path | bytes, *, name: str = "", size: int = SOURCE_SIZE)
             found=f"{error}.",
             hint="Give PNG, JPEG or another format that Pillow reads.",
         ) from error
-    sheet = Image.new("RGBA", layers.size, "white")
-    grey = np.asarray(Image.alpha_composite(sheet, layers).convert("L"), dtype=np.float32)
     return _in_common_form(_ink(grey), size)
+
+
+def _in_bytes(image: Image.Image) -> Image.Image:
+    """Images of 16 or 32 bits, or of floats, from their darkest to their brightest pixel; others as they are.
+
+    Pillow's own conversion cuts such pixels off at 255: all of a scan of 16 bits but its black would be white.
+    """
+    if not image.mode.startswith(("I", "F")):
+        return image
+    pixels = np.asarray(image).astype(np.float64)
+    is_number = np.isfinite(pixels)
+    if not is_number.any():
+        raise ValueError("none of its pixels is a number")
+    low, high = float(pixels[is_number].min()), float(pixels[is_number].max())
+    pixels = np.where(is_number, pixels, np.median(pixels[is_number]))
+    return Image.fromarray(((pixels - low) * (255.0 / max(high - low, 1e-300)) + 0.5).astype(np.uint8))
+
+
+def _grey(layers: Image.Image) -> NDArray[np.float32]:
+    """What is seen on a white sheet, or on a black one where the drawing is as white as the first."""
+    for colour in ("white", "black"):
+        sheet = Image.new("RGBA", layers.size, colour)
+        grey = np.asarray(Image.alpha_composite(sheet, layers).convert("L"), dtype=np.float32)
+        if np.ptp(grey):
+            break
+    return grey
 
 
 def _at_most(image: Image.Image, side: int) -> Image.Image:
@@ -316,8 +367,44 @@ def natural_order(text: str) -> tuple[tuple[int, int | str], ...]:
 
 def is_image(path: PurePosixPath | Path) -> bool:
     """Whether a file's name is an image's; hidden files and macOS's ``__MACOSX`` copies are not."""
-    is_hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts[-2:])
-    return path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden
+    return path.suffix.lower() in IMAGE_SUFFIXES and not any(map(_is_hidden, path.parts))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "__MACOSX"))
+
+
+def files_under(path: Path) -> Iterator[Path]:
+    """The files of a folder and of the folders in it, hidden ones left out.
+
+    Links to folders are followed, save to one that the link itself stands in. A link to nothing counts as a file:
+    whoever reads it says what is wrong.
+
+    Raises:
+        ImageReadError: a folder cannot be looked into.
+    """
+    return _files_within(path, (path.resolve(),))
+
+
+def _files_within(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise ImageReadError(
+            operation="reading images of",
+            subject=str(folder),
+            found=f"{error.strerror}.",
+            hint="Let the user that reads it look into it, or take it out.",
+        ) from error
+    for entry in entries:
+        if _is_hidden(entry.name):
+            continue
+        if entry.is_dir():
+            real = entry.resolve()
+            if real not in above:
+                yield from _files_within(entry, (*above, real))
+        elif entry.is_file() or not entry.exists():
+            yield entry
 
 
 def _image_files(path: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
@@ -336,7 +423,7 @@ def _image_files(path: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes
         )
     for archive_path in sorted(path.glob("*.zip")):
         yield from _image_files(archive_path)
-    files = (PurePosixPath(file.relative_to(path).as_posix()) for file in path.rglob("*") if file.is_file())
+    files = (PurePosixPath(file.relative_to(path).as_posix()) for file in files_under(path))
     for place in _in_order(files):
         yield place, lambda place=place: _read_bytes(path / place)  # type: ignore[misc]
 

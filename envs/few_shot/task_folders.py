@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.few_shot.image_classes import SOURCE_SIZE, ImageReadError, is_image, natural_order, read_image
+from envs.few_shot.image_classes import SOURCE_SIZE, ImageReadError, files_under, is_image, natural_order, read_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +52,11 @@ def read_support_folder(path: Path, *, size: int = SOURCE_SIZE) -> SupportImages
         size: R.
 
     Raises:
-        ImageReadError: there are fewer than two classes, both layouts at once, or an image that cannot be read.
+        ImageReadError: there are fewer than two classes, both layouts at once, a class's folder without an image, or
+            an image that cannot be read or shows nothing.
     """
     files = _image_files(path)
+    _refuse_empty_classes(path, files)
     is_flat = [file.parent == path for file in files]
     if any(is_flat) and not all(is_flat):
         raise _refusal(path, "some images are in folders and some are not.", "Use one layout for all classes.")
@@ -69,7 +71,31 @@ def read_support_folder(path: Path, *, size: int = SOURCE_SIZE) -> SupportImages
     if all(is_flat) and len(class_names) < len(names):
         raise _refusal(path, "two images have the same name.", "Put images of one class into a folder of its name.")
     labels = torch.tensor([class_names.index(name) for name in names])
-    return SupportImages(images=_read_all(files, size), labels=labels, class_names=class_names)
+    images = _read_all(files, size)
+    blank = [str(file) for file, is_blank in zip(files, are_blank(images).tolist(), strict=True) if is_blank]
+    if blank:
+        raise _refusal(Path(blank[0]), "it shows nothing: all of it has one shade.", "Take it out, or replace it.")
+    return SupportImages(images=images, labels=labels, class_names=class_names)
+
+
+def are_blank(images: Tensor) -> Tensor:
+    """Whether each image shows nothing at all.
+
+    Args:
+        images: [I, R, R] uint8 in the common form.
+
+    Returns:
+        [I] bool.
+    """
+    return (images == 0).flatten(1).all(1)
+
+
+def _refuse_empty_classes(path: Path, files: Sequence[Path]) -> None:
+    """Refuse folders in which no image stands: their classes would never be answered."""
+    with_images = {file.relative_to(path).parts[0] for file in files}
+    for folder in sorted(path.iterdir()):
+        if folder.is_dir() and not folder.name.startswith((".", "__")) and folder.name not in with_images:
+            raise _refusal(folder, "there is no image.", "Put in its class's images, or take the folder out.")
 
 
 def read_query_folder(path: Path, *, size: int = SOURCE_SIZE) -> QueryImages:
@@ -94,7 +120,7 @@ def _image_files(path: Path) -> list[Path]:
     if not path.is_dir():
         found = "it is not a folder." if path.exists() else "there is nothing there."
         raise _refusal(path, found, "Name a folder of images.")
-    files = (file for file in path.rglob("*") if file.is_file() and is_image(file.relative_to(path)))
+    files = (file for file in files_under(path) if is_image(file.relative_to(path)))
     return sorted(files, key=lambda file: natural_order(file.relative_to(path).as_posix()))
 
 

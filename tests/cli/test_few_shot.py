@@ -128,6 +128,31 @@ def test_what_cannot_be_used_is_refused_with_a_hint(learnd: Learnd, policy_file:
     assert "cannot identify" in refusal(policy_file, flat, query)
 
 
+def test_an_image_that_shows_nothing_is_of_no_class(learnd: Learnd, policy_file: Path, task: Path) -> None:
+    Image.new("L", (30, 30), 255).save(task / "query" / "item1.png")
+    blank, *others = ask(learnd, policy_file, task / "flat", task / "query")["predictions"]  # type: ignore[misc]
+    assert (blank["image"], blank["label"], blank["probability"]) == ("item1.png", None, 0.25)
+    assert set(blank["probabilities"].values()) == {0.25}
+    assert None not in [found["label"] for found in others]
+    words = ("--policy", str(policy_file), "--support", str(task / "flat"), "--query", str(task / "query"))
+    assert "item1.png: it shows nothing" in learnd("few-shot", "predict", *words).stderr
+    Image.new("L", (30, 30), 255).save(task / "flat" / "class7.png")
+    error = ask(learnd, policy_file, task / "flat", task / "query", code=1)["error"]
+    assert isinstance(error, dict)
+    assert error["subject"].endswith("class7.png")
+
+
+def test_no_class_of_the_support_is_left_out(learnd: Learnd, policy_file: Path, task: Path) -> None:
+    (task / "by_class" / "class2").rename(task / "class2")
+    (task / "by_class" / "class2").symlink_to(task / "class2")
+    assert ask(learnd, policy_file, task / "by_class", task / "query")["classes"] == [f"class{k}" for k in range(4)]
+    (task / "by_class" / "class9").mkdir()
+    (task / "by_class" / "class9" / "notes.txt").write_text("to be scanned")
+    error = ask(learnd, policy_file, task / "by_class", task / "query", code=1)["error"]
+    assert isinstance(error, dict)
+    assert (Path(error["subject"]).name, error["found"]) == ("class9", "there is no image.")
+
+
 def test_it_trains_a_policy_that_can_be_asked(
     learnd: Learnd, task: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., Result]
 ) -> None:

@@ -83,6 +83,45 @@ def test_transparent_colour_and_oblong_images_are_read(tmp_path: Path) -> None:
     assert found[0, 0] == 0
 
 
+def test_a_white_drawing_on_nothing_is_seen(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (40, 40), (255, 255, 255, 0))
+    ImageDraw.Draw(image).ellipse((10, 10, 30, 30), fill=(255, 255, 255, 255))
+    found = read_image(saved(image, tmp_path / "white.png"), size=40)
+    assert (found[20, 20], found[0, 0]) == (255, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "low", "high"),
+    [
+        ("16bit.png", np.uint16, 15_000, 60_000),
+        ("16bit.tiff", np.uint16, 15_000, 60_000),
+        ("32bit.tiff", np.int32, -40_000, 90_000),
+        ("share.tiff", np.float32, 0.2, 0.9),
+        ("signed.tiff", np.float32, -1.0, 1.0),
+    ],
+)
+def test_pixels_of_any_depth_are_read_as_those_of_eight_bits(
+    tmp_path: Path, name: str, kind: type, low: float, high: float
+) -> None:
+    shades = np.asarray(stroke(ink=0, paper=255), dtype=np.float64)
+    shades[25:30, 12:16] = 128.0
+    plain = read_image(saved(Image.fromarray(shades.astype(np.uint8)), tmp_path / "8bit.png"), size=60)
+    deep = Image.fromarray((low + shades / 255.0 * (high - low)).astype(kind))
+    found = read_image(saved(deep, tmp_path / name), size=60)
+    np.testing.assert_allclose(found.astype(int), plain.astype(int), atol=2)
+    assert set(np.unique(plain // 100)) == {0, 1, 2}
+
+
+def test_a_pixel_that_is_no_number_is_taken_for_the_background(tmp_path: Path) -> None:
+    shades = np.asarray(stroke(ink=0, paper=1), dtype=np.float32)
+    plain = read_image(saved(Image.fromarray(shades), tmp_path / "whole.tiff"), size=60)
+    shades = np.array(shades)
+    shades[0, 0] = np.nan
+    np.testing.assert_array_equal(read_image(saved(Image.fromarray(shades), tmp_path / "hole.tiff"), size=60), plain)
+    with pytest.raises(ImageReadError, match="none of its pixels is a number"):
+        read_image(saved(Image.fromarray(np.full((4, 4), np.nan, dtype=np.float32)), tmp_path / "nothing.tiff"))
+
+
 def test_an_empty_sheet_is_no_error(tmp_path: Path) -> None:
     assert read_image(saved(Image.new("L", (30, 30), 255), tmp_path / "empty.png"), size=20).max() == 0
 
@@ -104,6 +143,18 @@ def test_alphabets_become_groups_and_zip_files_read_the_same(tmp_path: Path) -> 
     assert len(folder.classes) == 5
     assert zipped.classes == folder.classes
     assert torch.equal(zipped.images, folder.images)
+
+
+def test_linked_folders_are_read_and_a_link_in_a_circle_ends(tmp_path: Path) -> None:
+    write_class_folder(tmp_path / "kept", {"Greek": 2, "Latin": 3})
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "Greek").symlink_to(tmp_path / "kept" / "Greek")
+    (tmp_path / "set" / "Latin").symlink_to(tmp_path / "kept" / "Latin")
+    (tmp_path / "kept" / "Greek" / "circle").symlink_to(tmp_path / "kept" / "Greek")
+    assert len(read_image_folder(tmp_path / "set", size=30).classes) == 5
+    (tmp_path / "kept" / "Latin" / "character0" / "9.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(ImageReadError, match=r"9\.png"):
+        read_image_folder(tmp_path / "set", size=30)
 
 
 def test_a_class_in_two_sets_is_one_class(tmp_path: Path) -> None:
