@@ -21,7 +21,7 @@ from agent.learners.protocol import FewShotLearner
 from agent.learners.recipes import Recipe, kind_of, recipe_for
 from agent.learners.registry import build, canonical_name, restore
 from envs.errors import FamilySpecError
-from envs.family import FamilySource, FamilySpec
+from envs.family import FamilySource, FamilySpec, Split
 from envs.few_shot.tasks import FewShotFamily, FewShotShapes
 from envs.registry import open_few_shot
 from memory.records import Family
@@ -114,15 +114,32 @@ class FewShotLearners:
         Args:
             family: the family.
             name: its name within the checkpoint.
+
+        Raises:
+            FamilySpecError: no learner of that name learns such tasks, or the one there is cannot take them.
         """
         if name not in self._learners:
-            recipe = self.recipe_of(family)
-            config = _with_a_floor(recipe.config(self._planned_updates))
-            generator = torch.Generator().manual_seed(_seed_of(self._seed, name))
-            shapes = shapes_of(family)
-            self._learners[name] = build(recipe.learner, shapes, config, generator=generator, device=self._device)
-            log.info("few-shot learner built", family=family.name, learner=recipe.learner)
+            self._learners[name] = self._built(family, name)
+            log.info("few-shot learner built", family=family.name, learner=self.recipe_of(family).learner)
         return self._learners[name]
+
+    def _built(self, family: Family, name: str) -> FewShotLearner:
+        """A new learner that has answered one task: what it cannot take is the family's fault, and stops no other."""
+        recipe = self.recipe_of(family)
+        config = _with_a_floor(recipe.config(self._planned_updates))
+        generator = torch.Generator().manual_seed(_seed_of(self._seed, name))
+        task = self.tasks_of(family).sample(1, split=Split.HELD_OUT, first_task=0, device=self._device)
+        try:
+            learner = build(recipe.learner, shapes_of(family), config, generator=generator, device=self._device)
+            learner.adapt(task.support_x, task.support_y)(task.query_x)
+        except RuntimeError as error:
+            raise FamilySpecError(
+                operation="building a learner for",
+                subject=family.name,
+                found=f"{recipe.learner} cannot take its tasks: {error}.",
+                hint="Remove it and add it anew with larger images, fewer examples or another --learner.",
+            ) from error
+        return learner
 
     def lender_to(self, family: Family, others: Iterable[Family]) -> Family | None:
         """The most practised other family whose amortised head can classify this one's images; None if there is none.

@@ -24,7 +24,7 @@ from memory.store import Store
 from tests.cli.conftest import Learnd
 from tests.learners.image_folders import write_images
 
-SMALL = ("--kwarg", "alphabets=4", "--kwarg", "characters=6", "--kwarg", "drawers=3", "--kwarg", "size=14")
+SMALL = ("--kwarg", "alphabets=4", "--kwarg", "characters=6", "--kwarg", "drawers=3", "--kwarg", "size=16")
 
 
 @pytest.fixture
@@ -43,13 +43,13 @@ def test_the_learners_that_learn_no_regression_have_no_recipe_for_it() -> None:
 
 
 def test_a_folder_of_images_is_fed_with_its_ways_shots_and_learner(empty: Learnd, images: Path) -> None:
-    words = ("--few-shot", "3x2", "--queries", "1", "--learner", "matching", "--kwarg", "size=12")
+    words = ("--few-shot", "3x2", "--queries", "1", "--learner", "matching", "--kwarg", "size=16")
     answer = empty.json("env", "add", str(images), *words)
     family, spec = answer["family"], answer["family"]["spec"]
     assert (family["name"], family["state"]) == ("letters", "active")
     assert (spec["source"], spec["entry"], spec["learner"]) == ("few_shot", str(images), "matching")
-    assert spec["kwargs"] == {"size": 12, "ways": 3, "shots": 2, "queries": 1}
-    assert family["spaces"] == {"input_shape": [1, 12, 12], "output_size": 3, "is_classification": True}
+    assert spec["kwargs"] == {"size": 16, "ways": 3, "shots": 2, "queries": 1}
+    assert family["spaces"] == {"input_shape": [1, 16, 16], "output_size": 3, "is_classification": True}
     assert answer["admission"]["random_return"] == pytest.approx(1 / 3)
     assert family["reference_return"] == 1.0
 
@@ -66,7 +66,7 @@ def test_built_in_families_take_the_learner_that_the_settings_name(
 
 def test_what_was_fed_is_shown_in_its_own_words(empty: Learnd) -> None:
     page = empty("env", "add", "glyphs", "--few-shot", "3x1", *SMALL).stdout
-    assert "1×14×14 → 3 classes" in page
+    assert "1×16×16 → 3 classes" in page
     assert "practised by protonet" in page
     with Store.open(DataFolder(empty.folder)) as store:
         points = [CurvePoint(metric=CurveMetric.EPISODE_RETURN, label=str(k), value=v) for k, v in ((0, 0.3), (1, 0.8))]

@@ -23,7 +23,7 @@ from envs.few_shot.sinusoids import ForkedSinusoids, Sinusoids
 from envs.registry import open_few_shot
 from tests.learners.image_folders import write_images
 
-SMALL_GLYPHS = {"ways": 3, "alphabets": 4, "characters": 6, "drawers": 4, "size": 14}
+SMALL_GLYPHS = {"ways": 3, "alphabets": 4, "characters": 6, "drawers": 4, "size": 16}
 
 
 def declared(entry: str, **kwargs: Any) -> FamilySpec:
@@ -49,6 +49,11 @@ def test_a_declaration_survives_the_store() -> None:
     assert spec.source is FamilySource.FEW_SHOT
     assert FamilySpec.from_json(spec.to_json()) == spec
     assert options_of(spec) == SinusoidOptions(shots=5, frequency=(0.8, 1.2))
+
+
+def test_images_smaller_than_learners_can_halve_are_refused() -> None:
+    with pytest.raises(FamilySpecError, match="size is from 16"):
+        declared("glyphs", size=15)
 
 
 def test_names_are_made_from_places(tmp_path: Path) -> None:
@@ -92,11 +97,11 @@ def test_built_in_families_are_opened() -> None:
     assert (varied.shots, varied.frequency) == (5, (0.8, 1.2))
     assert isinstance(open_few_shot(declared("sinusoids-ambiguous", shots=7)), ForkedSinusoids)
     glyphs = open_few_shot(declared("glyphs", **SMALL_GLYPHS))
-    assert (glyphs.ways, glyphs.shots, glyphs.input_shape) == (3, 1, (1, 14, 14))
+    assert (glyphs.ways, glyphs.shots, glyphs.input_shape) == (3, 1, (1, 16, 16))
 
 
 def test_a_family_opened_again_draws_the_same_tasks(folder: Path) -> None:
-    for entry, kwargs in ((str(folder), {"ways": 3, "size": 10}), ("glyphs", SMALL_GLYPHS)):
+    for entry, kwargs in ((str(folder), {"ways": 3, "size": 16}), ("glyphs", SMALL_GLYPHS)):
         first, second = (open_few_shot(declared(entry, **kwargs)) for _ in range(2))
         for split in Split:
             one, other = (family.sample(4, split=split, first_task=7) for family in (first, second))
@@ -133,7 +138,7 @@ def test_single_classes_are_held_out_where_there_are_few_alphabets() -> None:
 )
 def test_images_that_do_not_suffice_are_refused(folder: Path, kwargs: dict[str, Any], found: str) -> None:
     with pytest.raises(EnvsError, match=found):
-        open_few_shot(declared(str(folder), orientations=4, size=10, **kwargs))
+        open_few_shot(declared(str(folder), orientations=4, size=16, **kwargs))
 
 
 def test_a_folder_that_cannot_be_read_is_refused(folder: Path) -> None:
@@ -146,9 +151,9 @@ def test_a_folder_that_cannot_be_read_is_refused(folder: Path) -> None:
 
 
 def test_more_images_than_fit_in_memory_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("envs.few_shot.opening.MAX_IMAGE_BYTES", 40 * 30**2)
+    monkeypatch.setattr("envs.few_shot.opening.MAX_IMAGE_BYTES", 40 * 48**2)
     with pytest.raises(ImageReadError, match="48 images, and 40"):
-        open_few_shot(declared(str(folder), ways=3, size=10))
+        open_few_shot(declared(str(folder), ways=3, size=16))
 
 
 def test_long_and_huge_images_do_not_fill_memory(tmp_path: Path) -> None:
@@ -161,7 +166,7 @@ def test_long_and_huge_images_do_not_fill_memory(tmp_path: Path) -> None:
 
 def test_reading_is_reported(folder: Path) -> None:
     told: list[int] = []
-    family = open_few_shot(declared(str(folder), ways=3, size=10), report=told.append)
+    family = open_few_shot(declared(str(folder), ways=3, size=16), report=told.append)
     assert told == list(range(1, 49))
     assert isinstance(family, ImageFamily)
 

@@ -65,9 +65,9 @@ def test_adaptation_is_looked_at_from_one_shot_to_all(num_shots: int, expected: 
 
 def test_a_classification_is_admitted_between_chance_and_no_fault() -> None:
     told: list[str] = []
-    spec = declared("glyphs", ways=4, alphabets=4, characters=5, drawers=3, size=14)
+    spec = declared("glyphs", ways=4, alphabets=4, characters=5, drawers=3, size=16)
     admission = probe(spec, progress=lambda phase, _count: told.append(phase))
-    assert admission.spaces == FewShotShapes(input_shape=(1, 14, 14), output_size=4, is_classification=True)
+    assert admission.spaces == FewShotShapes(input_shape=(1, 16, 16), output_size=4, is_classification=True)
     assert (admission.random_return, admission.random_standard_error, admission.reference_return) == (0.25, 0.0, 1.0)
     assert admission.reference_source
     assert admission.steps_per_s > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from agent.learner.practise_few_shot import practise_few_shot
 from agent.learner.session import LearnerSession, learner_name
 from agent.learner.slices import DivergedError
 from agent.learner.version_scores import score_version
+from agent.learners.embeddings import EmbeddingConfig
+from agent.learners.prototypical import PrototypicalConfig
+from agent.learners.recipes import IMAGES
 from envs.declaration import few_shot_from_declaration
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
 from memory.folder import DataFolder
@@ -121,6 +125,19 @@ def test_an_evaluation_is_repeatable_and_changes_nothing(session: LearnerSession
     before = state(session)
     assert evaluate(session, [family]) == evaluate(session, [family])
     assert_same(before, state(session))
+
+
+def test_a_family_that_its_learner_cannot_take_stops_no_other(
+    session: LearnerSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    too_deep = PrototypicalConfig(embedding=EmbeddingConfig(channels=(4,) * 5))
+    recipe = replace(IMAGES["prototypical"], config=lambda _updates: too_deep)
+    monkeypatch.setitem(IMAGES, "prototypical", recipe)
+    families = [feed_glyphs(session), feed(session, "sinusoids", "maml")]
+    assert list(evaluate(session, families)["scores"]) == ["sinusoids"]
+    assert [session.store.family(family.name).strikes for family in families] == [1, 0]
+    _run(session, JobKind.PRACTISE, family="glyphs")
+    assert session.store.family("glyphs").strikes == 2
 
 
 def test_a_posterior_tells_how_unsure_it_is(session: LearnerSession) -> None:
