@@ -211,7 +211,16 @@ class FewShotPolicy:
             raise _refusal(subject, "it holds no few-shot policy.", "`learnd few-shot train` writes one.")
         if metadata.get(CHECKSUM_KEY) != content_checksum(as_arrays(tensors)):
             raise _refusal(subject, "its tensors do not match their checksum.", "Take another copy: it is damaged.")
-        described = json.loads(metadata[METADATA_KEY])
+        try:
+            return cls._from_description(json.loads(metadata[METADATA_KEY]), tensors, subject=subject)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            found = f"what it says of itself cannot be read ({type(error).__name__}: {error})."
+            raise _refusal(subject, found, "Take another copy: it is damaged, or of another learnd.") from error
+
+    @classmethod
+    def _from_description(
+        cls, described: Mapping[str, Any], tensors: Mapping[str, Tensor], *, subject: str
+    ) -> FewShotPolicy:
         if described["format"] != FORMAT:
             raise _refusal(subject, f"its format is {described['format']}.", f"This learnd reads format {FORMAT}.")
         members = []

@@ -11,7 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from agent.few_shot_policy import METADATA_KEY, FewShotPolicy, FewShotPolicyError, ViewConfig, read_tensors
+from agent.few_shot_policy import (
+    CHECKSUM_KEY,
+    METADATA_KEY,
+    FewShotPolicy,
+    FewShotPolicyError,
+    ViewConfig,
+    read_tensors,
+)
 from agent.few_shot_training import FewShotRecipe, MemberProgress, train_member, train_policy, updates_in_time
 from agent.learners.embeddings import EmbeddingConfig
 from agent.learners.maml import MAMLConfig
@@ -29,7 +36,7 @@ from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
 from envs.few_shot.strokes import StrokeConfig
 from envs.few_shot.tasks import FewShotShapes
 from envs.few_shot.warps import WarpConfig
-from memory.parameters import encode
+from memory.parameters import content_checksum, encode
 from tests.learners.image_folders import write_images
 
 GLYPHS = GlyphConfig(alphabets=3, characters=6, drawers=4, size=40)
@@ -217,6 +224,14 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
     foreign = encode({"weight": torch.zeros(2).numpy()}, metadata={"learner": "rl2"})
     with pytest.raises(FewShotPolicyError, match="no few-shot policy"):
         FewShotPolicy.from_bytes(foreign, subject="foreign")
+
+
+@pytest.mark.parametrize("said", ["{oops", "[]", "{}", '{"format": 2}'])
+def test_a_file_that_does_not_say_what_it_is_is_refused(said: str) -> None:
+    tensors = {"members.0.weight": torch.zeros(2).numpy()}
+    header = {METADATA_KEY: said, CHECKSUM_KEY: content_checksum(tensors)}
+    with pytest.raises(FewShotPolicyError, match="what it says of itself"):
+        FewShotPolicy.from_bytes(encode(tensors, metadata=header), subject="odd")
 
 
 def test_members_of_different_sizes_are_refused() -> None:
