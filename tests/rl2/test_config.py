@@ -18,7 +18,7 @@ def test_the_settings_load_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize(("trial_steps", "expected"), [(10.0, 0.3), (100.0, 0.9), (1000.0, 0.95)])
+@pytest.mark.parametrize(("trial_steps", "expected"), [(1.0, 0.5), (10.0, 0.9), (20.0, 0.95), (1000.0, 0.95)])
 def test_lambda_follows_the_trials_length(trial_steps: float, expected: float) -> None:
     assert RL2Config().gae_lambda_for(trial_steps) == pytest.approx(expected)
 
