@@ -31,7 +31,7 @@ from agent.learners.embeddings import EmbeddingConfig, EmbeddingKind
 from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
 from envs.family import Split
 from envs.few_shot.image_classes import ImageClasses, read_image_folder
-from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
+from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig, check_classes
 from envs.few_shot.strokes import StrokeConfig
 from envs.few_shot.tasks import FewShotShapes
 from envs.few_shot.warps import WarpConfig
@@ -195,8 +195,10 @@ def train_policy(
     Raises:
         FewShotTrainingError: a member's process failed; its last words are told.
         ImageReadError: the data cannot be read.
+        FamilySpecError: no task can be drawn from them.
     """
     classes, _ = read_image_folder(*data).hold_out_groups(hold_out)
+    check_classes(classes, recipe.tasks, recipe.tasks.orientations)
     with tempfile.TemporaryDirectory(prefix="learnd-few-shot-") as folder:
         asked = {"recipe": _recipe_to_json(recipe), "data": [str(path) for path in data], "hold_out": list(hold_out)}
         requests = [
@@ -249,6 +251,7 @@ def _follow(processes: Sequence[subprocess.Popen[str]], report: Callable[[Member
                 operation="training member",
                 subject=str(member),
                 found=f"its process ended with status {process.returncode}:\n{last_words[member]}",
+                hint="Where it was killed (status -9) there is too little memory: ask for --members 1.",
             )
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from agent.cli.errors import CommandError
-from agent.cli.foreground import LARGEST_SEED
+from agent.cli.foreground import LARGEST_SEED, check_folder
 from agent.cli.invocation import Invocation, command, group
 from agent.cli.output import NOTHING, new_table, short_duration, short_size
 from agent.cli.policies import find_version
@@ -115,6 +115,7 @@ def train(
 
     from agent.few_shot_training import FewShotRecipe, train_policy
 
+    check_folder(output, operation="writing the policy to")
     recipe = FewShotRecipe(members=members, minutes=minutes)
     recipe = recipe if updates is None else replace(recipe, updates=updates)
     places = data or [_usual_data()]

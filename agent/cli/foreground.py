@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,10 +72,10 @@ def open_for(invocation: Invocation, spec: FamilySpec) -> OpenFamily:
 
 
 def check_folder(file: Path | None, *, operation: str) -> None:
-    """Refuse a file whose folder is not there before anything is learned.
+    """Refuse a file whose folder is not there, or cannot be written to, before anything is learned.
 
     Raises:
-        CommandError: it is not there, or the file is a folder.
+        CommandError: it is not there or cannot be written to, or the file is a folder.
     """
     if file is None:
         return
@@ -84,6 +85,16 @@ def check_folder(file: Path | None, *, operation: str) -> None:
         raise CommandError(
             operation=operation, subject=str(file), found="its folder does not exist.", hint="Make it first."
         )
+    try:
+        with TemporaryFile(dir=file.absolute().parent):
+            pass
+    except OSError as error:
+        raise CommandError(
+            operation=operation,
+            subject=str(file),
+            found=f"its folder cannot be written to: {error.strerror}.",
+            hint="Name a file in another folder.",
+        ) from error
 
 
 @contextmanager

@@ -118,6 +118,11 @@ class ImageClass:
     start: int
     count: int
 
+    @property
+    def path(self) -> str:
+        """What people find it by."""
+        return f"{self.group}/{self.name}" if self.group else self.name
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageClasses:
@@ -191,10 +196,11 @@ def read_image(source: Path | bytes, *, name: str = "", size: int = SOURCE_SIZE)
                 raise ValueError(f"it has {opened.width} × {opened.height} pixels, more than {MAX_PIXELS:,}")
             grey = _grey(_at_most(_in_bytes(ImageOps.exif_transpose(opened)).convert("RGBA"), MAX_SIDE))
     except BROKEN_IMAGE as error:
+        is_unknown = isinstance(error, UnidentifiedImageError)  # its text names an address in memory
         raise ImageReadError(
             operation="reading image",
             subject=subject,
-            found=f"{error}.",
+            found="it is no image of a kind that can be identified." if is_unknown else f"{error}.",
             hint="Give PNG, JPEG or another format that Pillow reads.",
         ) from error
     return _in_common_form(_ink(grey), size)

@@ -223,7 +223,7 @@ class _Pool:
 
     @classmethod
     def of(cls, classes: ImageClasses, smooth_images: Tensor, config: ImageTaskConfig, orientations: int) -> _Pool:
-        _check_classes(classes, config, orientations)
+        check_classes(classes, config, orientations)
         group_of = np.array([found.group for found in classes.classes])
         members = tuple(np.flatnonzero(group_of == group) for group in classes.groups if group)
         members = tuple(found for found in members if len(found) * orientations >= config.ways)
@@ -273,7 +273,12 @@ def _draw_numbers(generator: np.random.Generator, available: int, shots: int, qu
     return np.concatenate([order, order[shots:][generator.integers(available - shots, size=missing)]])
 
 
-def _check_classes(classes: ImageClasses, config: ImageTaskConfig, orientations: int) -> None:
+def check_classes(classes: ImageClasses, config: ImageTaskConfig, orientations: int) -> None:
+    """Refuse classes that no task can be drawn from, in so many orientations.
+
+    Raises:
+        FamilySpecError: there are too few for one task, or one has no more images than shots.
+    """
     available = len(classes.classes) * orientations
     if available < config.ways:
         raise FamilySpecError(
@@ -286,7 +291,7 @@ def _check_classes(classes: ImageClasses, config: ImageTaskConfig, orientations:
     if lacking is not None:
         raise FamilySpecError(
             operation="making few-shot tasks",
-            subject=lacking.name,
+            subject=lacking.path,
             found=f"images in the class: {lacking.count}.",
             hint=f"Each class needs at least {config.shots + 1}: {config.shots} to learn from, one to ask about.",
         )

@@ -125,7 +125,7 @@ def test_what_cannot_be_used_is_refused_with_a_hint(learnd: Learnd, policy_file:
     (task / "empty").mkdir()
     assert "no image" in refusal(policy_file, flat, task / "empty")
     (task / "query" / "item1.png").write_bytes(b"nonsense")
-    assert "cannot identify" in refusal(policy_file, flat, query)
+    assert "no image of a kind" in refusal(policy_file, flat, query)
 
 
 def test_an_image_that_shows_nothing_is_of_no_class(learnd: Learnd, policy_file: Path, task: Path) -> None:
@@ -165,6 +165,18 @@ def test_it_trains_a_policy_that_can_be_asked(
     assert answer["groups"] == {"alphabet00": 20, "alphabet01": 20}
     assert output.stat().st_size == answer["size_bytes"]
     ask(learnd, output, task / "flat", task / "query")
+
+    def refusal(*words: str) -> str:
+        error = learnd.json("few-shot", "train", "--members", "1", "--updates", "2", *words, code=1)["error"]
+        assert error["hint"]
+        return f"{error['subject']}: {error['found']}"
+
+    assert "its folder does not exist" in refusal("--output", str(task / "absent" / "policy"))
+    assert "its folder cannot be written to" in refusal("--output", "/proc/policy")
+    assert "there are 0 classes" in refusal("--hold-out", "alphabet00", "--hold-out", "alphabet01")
+    for image in sorted((task / "alphabets" / "alphabet01" / "character03").iterdir())[1:]:
+        image.unlink()
+    assert refusal() == "alphabet01/character03: images in the class: 1."
     monkeypatch.setenv("LEARND_OMNIGLOT", str(task / "absent"))
     result = call("few-shot", "train")
     assert result.exit_code == 1
