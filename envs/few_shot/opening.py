@@ -176,8 +176,8 @@ def _check_counts(classes: ImageClasses, options: ImageOptions, subject: str) ->
             raise FamilySpecError(
                 operation="describing few-shot family",
                 subject=subject,
-                found=f"class {found.path} has {found.count} images, and a task takes {options.shots} to learn from and "
-                "at least 1 to ask about.",
+                found=f"class {found.path} has {found.count} images, and a task takes {options.shots} to learn from "
+                "and at least 1 to ask about.",
                 hint="Ask for fewer shots, or give each class more images.",
             )
 
