@@ -22,9 +22,10 @@ from agent.cli.declaring import (
     ShotsOption,
     VaryOption,
 )
+from agent.cli.entry import INTERRUPTED
 from agent.cli.errors import CommandError
 from agent.cli.foreground import (
-    INTERRUPTED,
+    LARGEST_SEED,
     BudgetOption,
     PointsOption,
     SeedOption,
@@ -93,6 +94,7 @@ def compare(
 
     check_folder(png, operation="drawing the comparison to")
     _check_state(state)
+    _check_seeds(seed, seeds)
     plan = plan_of(budget, points=points, tasks=tasks, state=state)
     options = FamilyOptions(few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps)
     opened = open_for(invocation, declared_family(invocation, family, options))
@@ -128,6 +130,16 @@ def _check_state(state: Path | None) -> None:
             subject=str(state),
             found="it is a file.",
             hint="Name a folder: each learner and seed gets a file in it.",
+        )
+
+
+def _check_seeds(first: int, count: int) -> None:
+    if first + count - 1 > LARGEST_SEED:
+        raise CommandError(
+            operation="taking seeds from",
+            subject=str(first),
+            found=f"the last of {count} would be {first + count - 1:,}, and {LARGEST_SEED:,} is the largest.",
+            hint="Begin with a smaller --seed.",
         )
 
 

@@ -13,13 +13,19 @@ from pathlib import Path
 
 from agent.locations import DATA_DIR_VARIABLE, default_data_dir, settings_file
 
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ended."""
+
 
 def main() -> None:
     """Run the command line of this process."""
-    if not _answers_quickly(sys.argv[1:]):
-        from agent.cli.main import main as run_command_line
+    try:
+        if not _answers_quickly(sys.argv[1:]):
+            from agent.cli.main import main as run_command_line
 
-        run_command_line()
+            run_command_line()
+    except KeyboardInterrupt:  # while it loads; from then on the command line does the same
+        sys.exit(INTERRUPTED)
 
 
 def plain_status_folder(arguments: list[str]) -> Path | None:

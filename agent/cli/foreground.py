@@ -24,16 +24,15 @@ if TYPE_CHECKING:
     from envs.family import FamilySpec
 
 NOTE_EVERY_S = 60.0
-INTERRUPTED = 130
-"""Exit status of a command that Ctrl-C ended."""
-
 MOST_TASKS_ALONG = 200
 """Held-out tasks of a score along the way."""
 
 BudgetOption = Annotated[
     str, typer.Option(metavar="TIME|UPDATES", help="60s, 5m: processor time of learning. 500u: updates.")
 ]
-LARGEST_SEED = 2**31 - 1
+LARGEST_SEED = 2**24 - 1
+"""Of a seed's 2⁴⁰ training tasks each has a number; these stay below 2⁶⁴."""
+
 SeedOption = Annotated[
     int, typer.Option(min=0, max=LARGEST_SEED, help="Of the initial parameters and the training tasks.")
 ]

@@ -20,8 +20,8 @@ from agent.cli.declaring import (
     ShotsOption,
     VaryOption,
 )
+from agent.cli.entry import INTERRUPTED
 from agent.cli.foreground import (
-    INTERRUPTED,
     BudgetOption,
     PointsOption,
     SeedOption,

@@ -51,6 +51,14 @@ def test_processes_side_by_side_come_to_the_same(empty: Learnd) -> None:
     assert scores(two) == scores(one)
 
 
+def test_seeds_whose_tasks_cannot_be_numbered_are_refused(empty: Learnd) -> None:
+    words = (*SINUSOIDS, "--learners", "maml", "--budget", "1u")
+    assert empty.json(*words, "--seed", "16777215")["runs"][0]["error"] is None
+    error = empty.json(*words, "--seed", "16777215", "--seeds", "2", code=1)["error"]
+    assert "16,777,215 is the largest" in error["found"]
+    empty(*words, "--seed", "16777216", code=2)
+
+
 @pytest.mark.timeout(600)
 def test_processes_end_with_the_one_that_began_them(tmp_path: Path) -> None:
     words = ("compare", "sinusoids", "--learners", "maml,reptile", "--budget", "1h", "--jobs", "2")

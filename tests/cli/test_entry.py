@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli import entry
 from agent.cli.entry import plain_status_folder
 from memory.folder import DataFolder
 
@@ -84,3 +85,13 @@ def test_the_quick_way_loads_neither_command_line_nor_records(filled: DataFolder
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["families"]
+
+
+def test_ctrl_c_while_it_loads_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_arguments: list[str]) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(entry, "_answers_quickly", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 130
