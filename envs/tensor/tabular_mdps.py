@@ -141,7 +141,8 @@ class TabularMdps:
     def _draw_tasks(self, seeds: Int64[Tensor, "B"]) -> None:
         pairs = self.num_states * self.num_actions
         self._means = 1.0 + normal(seeds, 0, pairs).flatten()
-        weights = exponential(seeds, pairs, pairs * self.num_states)
+        # A normal number takes two of the stream's: what comes after them is theirs alone.
+        weights = exponential(seeds, 2 * pairs, pairs * self.num_states)
         weights = weights.view(self.num_trials, self.num_states, self.num_actions, self.num_states)
         self._transitions = weights.div_(weights.sum(-1, keepdim=True))
         # The last boundary is left out: rounding may put it under 1; a chance above all others is the last state.

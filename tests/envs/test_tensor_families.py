@@ -123,6 +123,17 @@ def test_reward_means_and_transitions_follow_the_paper() -> None:
     assert transitions.var().item() == pytest.approx(9 / (100 * 11), rel=0.02)
 
 
+def test_what_states_pay_says_nothing_of_where_they_lead() -> None:
+    num_tasks = 8192
+    tasks = mdps(num_trials=num_tasks)
+    tasks.begin(0, split=Split.TRAINING)
+    # A number of one stream drawn twice would show in the square: Box and Muller's radius is an exponential number.
+    paid = (tasks.reward_means() - 1.0).square().flatten(1)
+    led = tasks.transitions().flatten(1)
+    paid, led = ((values - values.mean(0)) / values.std(0) for values in (paid, led))
+    assert float((paid.t() @ led / num_tasks).abs().max()) < 6.0 / num_tasks**0.5
+
+
 def test_moves_and_rewards_follow_the_tasks_own_tables() -> None:
     tasks = mdps(5_000)
     tasks.begin(0, split=Split.TRAINING)
