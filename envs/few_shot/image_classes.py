@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
 import struct
 import zipfile
@@ -368,7 +369,7 @@ def gather_classes(classes: Iterable[tuple[str, str, Sequence[NDArray[np.uint8]]
 
 def natural_order(text: str) -> tuple[tuple[int, int | str], ...]:
     """A key that sorts ``item2`` before ``item10``."""
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part)
+    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", text) if part)
 
 
 def is_image(path: PurePosixPath | Path) -> bool:
@@ -380,19 +381,20 @@ def _is_hidden(name: str) -> bool:
     return name.startswith((".", "__MACOSX"))
 
 
-def files_under(path: Path) -> Iterator[Path]:
-    """The files of a folder and of the folders in it, hidden ones left out.
+def image_files_under(path: Path) -> Iterator[Path]:
+    """The image files of a folder and of the folders in it, hidden ones left out.
 
     Links to folders are followed, save to one that the link itself stands in. A link to nothing counts as a file:
     whoever reads it says what is wrong.
 
     Raises:
-        ImageReadError: a folder cannot be looked into.
+        ImageReadError: a folder cannot be looked into, or a name is not UTF-8.
     """
     return _files_within(path, (path.resolve(),))
 
 
 def _files_within(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    _refuse_unreadable_name(folder)
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -409,8 +411,22 @@ def _files_within(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
             real = entry.resolve()
             if real not in above:
                 yield from _files_within(entry, (*above, real))
-        elif entry.is_file() or not entry.exists():
+        elif is_image(PurePosixPath(entry.name)) and (entry.is_file() or not entry.exists()):
+            _refuse_unreadable_name(entry)
             yield entry
+
+
+def _refuse_unreadable_name(path: Path) -> None:
+    """Refuse a name that answers, policies and the store, which are UTF-8, could not tell."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise ImageReadError(
+            operation="reading images of",
+            subject=os.fsencode(path).decode(errors="replace"),
+            found="its name is not UTF-8.",
+            hint="Rename it.",
+        ) from error
 
 
 def _image_files(path: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
@@ -429,7 +445,7 @@ def _image_files(path: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes
         )
     for archive_path in sorted(path.glob("*.zip")):
         yield from _image_files(archive_path)
-    files = (PurePosixPath(file.relative_to(path).as_posix()) for file in files_under(path))
+    files = (PurePosixPath(file.relative_to(path).as_posix()) for file in image_files_under(path))
     for place in _in_order(files):
         yield place, lambda place=place: _read_bytes(path / place)  # type: ignore[misc]
 

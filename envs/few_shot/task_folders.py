@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.few_shot.image_classes import SOURCE_SIZE, ImageReadError, files_under, is_image, natural_order, read_image
+from envs.few_shot.image_classes import SOURCE_SIZE, ImageReadError, image_files_under, natural_order, read_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +120,7 @@ def _image_files(path: Path) -> list[Path]:
     if not path.is_dir():
         found = "it is not a folder." if path.exists() else "there is nothing there."
         raise _refusal(path, found, "Name a folder of images.")
-    files = (file for file in files_under(path) if is_image(file.relative_to(path)))
-    return sorted(files, key=lambda file: natural_order(file.relative_to(path).as_posix()))
+    return sorted(image_files_under(path), key=lambda file: natural_order(file.relative_to(path).as_posix()))
 
 
 def _read_all(files: Sequence[Path], size: int) -> Tensor:

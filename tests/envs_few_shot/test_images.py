@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -11,7 +12,14 @@ from PIL import Image, ImageDraw
 from envs.errors import FamilySpecError
 from envs.family import Split
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
-from envs.few_shot.image_classes import ImageClasses, ImageReadError, ink_extents, read_image, read_image_folder
+from envs.few_shot.image_classes import (
+    ImageClasses,
+    ImageReadError,
+    ink_extents,
+    natural_order,
+    read_image,
+    read_image_folder,
+)
 from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
 from envs.few_shot.warps import ORIENTATIONS, WarpConfig, apply_warp, draw_warp, scaled, smooth_for
 from tests.learners.image_folders import glyph_family
@@ -155,6 +163,20 @@ def test_linked_folders_are_read_and_a_link_in_a_circle_ends(tmp_path: Path) -> 
     (tmp_path / "kept" / "Latin" / "character0" / "9.png").symlink_to(tmp_path / "nowhere.png")
     with pytest.raises(ImageReadError, match=r"9\.png"):
         read_image_folder(tmp_path / "set", size=30)
+
+
+def test_a_name_that_cannot_be_told_is_refused_before_anything_is_learned(tmp_path: Path) -> None:
+    write_class_folder(tmp_path / "set", {"Greek": 2})
+    odd = os.fsdecode(b"gr\xf6ss")
+    (tmp_path / "set" / f"{odd}.txt").write_text("of no concern")
+    assert len(read_image_folder(tmp_path / "set", size=30).classes) == 2
+    (tmp_path / "set" / "Greek").rename(tmp_path / "set" / odd)
+    with pytest.raises(ImageReadError, match="its name is not UTF-8"):
+        read_image_folder(tmp_path / "set", size=30)
+
+
+def test_names_are_ordered_as_people_do_whatever_they_are_made_of() -> None:
+    assert sorted(["x10", "x²", "x2", "²", "٣"], key=natural_order) == ["٣", "x2", "x10", "x²", "²"]
 
 
 def test_a_class_in_two_sets_is_one_class(tmp_path: Path) -> None:
