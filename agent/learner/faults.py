@@ -27,7 +27,7 @@ def record_fault(session: LearnerSession, family: Family, error: EnvsError) -> i
     """
     session.close_tasks(family.id)
     reason = fault_reason(error)
-    detail = (error.detail if isinstance(error, WorkerFaultError) else "") or error.found
+    detail = (error.detail if isinstance(error, WorkerFaultError) else "") or what_was_found(error)
     try:
         strikes = session.store.record_strike(family.name, reason=reason, detail=detail)
         now = session.store.family(family.name)
@@ -43,13 +43,18 @@ def record_fault(session: LearnerSession, family: Family, error: EnvsError) -> i
         strikes=strikes,
     )
     if now.state is FamilyState.ACTIVE and strikes >= session.settings.workers.max_strikes:
-        _quarantine(session, now, strikes, reason=reason, found=error.found)
+        _quarantine(session, now, strikes, reason=reason, found=what_was_found(error))
     return strikes
 
 
 def fault_reason(error: EnvsError) -> FaultReason:
     """The kind of fault that a family's error counts as."""
     return error.reason if isinstance(error, WorkerFaultError) else FaultReason.START_FAILED
+
+
+def what_was_found(error: EnvsError) -> str:
+    """What people are told of a family's error: a worker's says all itself, another also on what and what to do."""
+    return error.found if isinstance(error, WorkerFaultError) else str(error)
 
 
 def _quarantine(session: LearnerSession, family: Family, strikes: int, *, reason: FaultReason, found: str) -> None:

@@ -12,7 +12,7 @@ from agent.learner.admit import admit
 from agent.learner.channel import Channel, ChannelClosedError
 from agent.learner.consolidate import consolidate
 from agent.learner.evaluate import evaluate, families_to_evaluate
-from agent.learner.faults import fault_reason, record_fault
+from agent.learner.faults import fault_reason, record_fault, what_was_found
 from agent.learner.few_shot_learners import is_few_shot
 from agent.learner.heartbeat import JobInterruptedError
 from agent.learner.practise import practise
@@ -97,7 +97,11 @@ class LearnerProcess:
 
     def _struck(self, family: Family, fault: EnvsError) -> Result:
         strikes = record_fault(self._session, family, fault)
-        return JobOutcome.FAILED, {"fault": str(fault_reason(fault)), "strikes": strikes, "found": fault.found}
+        return JobOutcome.FAILED, {
+            "fault": str(fault_reason(fault)),
+            "strikes": strikes,
+            "found": what_was_found(fault),
+        }
 
     def _evaluate(self, job: Job) -> Result:
         store = self._session.store

@@ -279,7 +279,7 @@ def test_a_folder_that_goes_away_costs_its_own_family_a_strike(
     later = open_session(store, settings=settings)
     (report,) = _run(later, JobKind.PRACTISE, family="images")
     assert (report["outcome"], report["detail"]["fault"]) == (JobOutcome.FAILED, "start_failed")
-    assert "nothing there" in report["detail"]["found"]
+    assert f"{tmp_path / 'images'}': there is nothing there. Name a folder" in report["detail"]["found"]
     assert evaluate(later, [store.family("images"), store.family("bandits")])["scores"].keys() == {"bandits"}
     assert store.family("images").strikes == 2
     outcome, detail = consolidate(later)
