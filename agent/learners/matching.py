@@ -39,7 +39,6 @@ from agent.learners.state import RANDOM_STATE
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes, num_ways_of
 
 START_SCALE = 10.0
-LEAST_PROBABILITY = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,9 +149,10 @@ class MatchingNetwork(nn.Module):
         if self.context is not None:
             features = self.context.of_queries(features, support)
         cosines = F.normalize(features, dim=2) @ F.normalize(support, dim=2).mT
-        attention = (cosines * self.log_scale.exp()).softmax(2)
-        members = F.one_hot(labels, num_ways_of(labels)).to(attention.dtype)
-        return (attention @ members).clamp_min(LEAST_PROBABILITY).log()
+        log_attention = (cosines * self.log_scale.exp()).log_softmax(2)
+        is_other = labels.unsqueeze(2) != torch.arange(num_ways_of(labels), device=labels.device)
+        # Summed as logarithms: a class that attention all but leaves out still pulls.
+        return log_attention.unsqueeze(3).masked_fill(is_other.unsqueeze(1), -torch.inf).logsumexp(2)
 
 
 class MatchingLearner:

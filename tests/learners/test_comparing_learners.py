@@ -233,6 +233,18 @@ def test_matching_gives_each_label_its_share_of_the_attention() -> None:
     torch.testing.assert_close(log_p.exp(), torch.tensor([[expected]]))
 
 
+def test_matching_pulls_at_a_class_that_attention_all_but_leaves_out() -> None:
+    network = MatchingNetwork(VECTOR, MatchingConfig(embedding=SMALL_VECTORS), generator=seeded())
+    network.log_scale.data.fill_(math.log(60.0))
+    support = torch.eye(8)[:2].unsqueeze(0)
+    features = torch.tensor([[[3.0, -4.0, 0, 0, 0, 0, 0, 0]]], requires_grad=True)
+    log_p = network.log_p(features, support, torch.tensor([[0, 1]]))
+    torch.testing.assert_close(log_p[0, 0, 1], torch.tensor(60.0 * (-0.8 - 0.6)))
+    log_p[0, 0, 1].backward()
+    assert features.grad is not None
+    assert float(features.grad.abs().max()) > 1.0
+
+
 def test_full_context_attention_is_the_papers_lstm_over_hidden_and_read() -> None:
     context = matching(VECTOR, has_full_context=True, processing_steps=1)._training.trained.context
     assert context is not None
