@@ -22,6 +22,9 @@ FEW_SHOT_ENTRIES = (GLYPHS, *REGRESSION_ENTRIES)
 """What ``entry`` may be beside a folder or zip file of images."""
 
 WHOLE_NUMBERS = frozenset({"ways", "shots", "queries", "size", "alphabets", "characters", "drawers"})
+MOST_NUMBERS = 1 << 23
+"""Most input numbers of a task: networks hold some hundred times as many bytes while they learn from several."""
+
 LEAST = {"ways": 2, "size": 16}
 """Smallest numbers that have a meaning, where it is not 1: the learners halve an image's side four times."""
 
@@ -138,7 +141,17 @@ def read_options(entry: str, kwargs: Mapping[str, Any], *, subject: str) -> Opti
     if unknown:
         raise _refusal(subject, f"it has no {', '.join(unknown)}.", f"It takes {', '.join(names)}.")
     read = {name: _value(subject, name, value, getattr(defaults, name)) for name, value in kwargs.items()}
-    return replace(defaults, **read)
+    options = replace(defaults, **read)
+    _refuse_large_tasks(subject, options)
+    return options
+
+
+def _refuse_large_tasks(subject: str, options: Options) -> None:
+    examples = options.shots + options.queries
+    numbers = examples if isinstance(options, SinusoidOptions) else options.ways * examples * options.size**2
+    if numbers > MOST_NUMBERS:
+        found = f"a task has {numbers:,} input numbers, and {MOST_NUMBERS:,} at most are learned from at once."
+        raise _refusal(subject, found, "Ask for fewer ways, shots or queries, or for smaller images.")
 
 
 def _value(subject: str, name: str, value: Any, default: Any) -> Any:

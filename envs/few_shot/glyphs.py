@@ -12,7 +12,7 @@ image's side.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,14 +54,26 @@ class GlyphConfig:
     seed: int = 0
 
 
-def draw_glyphs(config: GlyphConfig | None = None) -> ImageClasses:
-    """Draw every character of every alphabet; the groups are the alphabets."""
-    config = config or GlyphConfig()
-    return gather_classes(
-        (f"alphabet{alphabet:02d}", f"character{character:02d}", list(drawings))
-        for alphabet in range(config.alphabets)
-        for character, drawings in enumerate(_alphabet(config, np.random.default_rng([config.seed, alphabet])))
-    )
+def draw_glyphs(config: GlyphConfig | None = None, *, report: Callable[[int], None] | None = None) -> ImageClasses:
+    """Draw every character of every alphabet; the groups are the alphabets.
+
+    Args:
+        config: what is drawn.
+        report: called with the number of images drawn so far.
+    """
+    return gather_classes(_classes(config or GlyphConfig(), report))
+
+
+def _classes(
+    config: GlyphConfig, report: Callable[[int], None] | None
+) -> Iterator[tuple[str, str, list[NDArray[np.uint8]]]]:
+    num_drawn = 0
+    for alphabet in range(config.alphabets):
+        for character, drawings in enumerate(_alphabet(config, np.random.default_rng([config.seed, alphabet]))):
+            yield f"alphabet{alphabet:02d}", f"character{character:02d}", list(drawings)
+            num_drawn += len(drawings)
+            if report is not None:
+                report(num_drawn)
 
 
 def _alphabet(config: GlyphConfig, generator: np.random.Generator) -> Iterator[NDArray[np.uint8]]:

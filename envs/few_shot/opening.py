@@ -27,7 +27,7 @@ READ_SCALE = 3
 """Side of an image as it is kept, in units of the side that an embedding sees: warps need something to average over."""
 
 MAX_IMAGE_BYTES = 512 * 2**20
-"""Most bytes that a folder's images may take as they are kept; opening a family takes about three times as much."""
+"""Most bytes that a family's images may take as they are kept; opening a family takes about three times as much."""
 
 LEAST_GROUPS = 4
 """Groups from which whole groups are held out."""
@@ -62,20 +62,31 @@ def open_few_shot(spec: FamilySpec, *, report: Report | None = None) -> FewShotF
     if isinstance(options, SinusoidOptions):
         return _sinusoids(spec.entry, options)
     if isinstance(options, GlyphOptions):
-        classes = draw_glyphs(
-            GlyphConfig(
-                alphabets=options.alphabets,
-                characters=options.characters,
-                drawers=options.drawers,
-                size=2 * options.size,
-                seed=options.seed,
-            )
-        )
+        classes = _drawn_glyphs(options, subject=spec.name, report=report)
     else:
         size = READ_SCALE * options.size
         most = MAX_IMAGE_BYTES // size**2
         classes = read_image_folder(Path(spec.entry), size=size, most_images=most, report=report)
     return family_of_images(classes, options, subject=spec.name)
+
+
+def _drawn_glyphs(options: GlyphOptions, *, subject: str, report: Report | None) -> ImageClasses:
+    config = GlyphConfig(
+        alphabets=options.alphabets,
+        characters=options.characters,
+        drawers=options.drawers,
+        size=2 * options.size,
+        seed=options.seed,
+    )
+    num_images, most = config.alphabets * config.characters * config.drawers, MAX_IMAGE_BYTES // config.size**2
+    if num_images > most:
+        raise FamilySpecError(
+            operation="describing few-shot family",
+            subject=subject,
+            found=f"there would be {num_images:,} drawings, and {most:,} of this size fit in memory.",
+            hint="Ask for fewer alphabets, characters or drawers, or for a smaller size.",
+        )
+    return draw_glyphs(config, report=report)
 
 
 def family_of_images(classes: ImageClasses, options: ImageOptions, *, subject: str) -> ImageFamily:

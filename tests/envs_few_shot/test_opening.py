@@ -56,6 +56,20 @@ def test_images_smaller_than_learners_can_halve_are_refused() -> None:
         declared("glyphs", size=15)
 
 
+def test_what_does_not_fit_in_memory_is_refused_before_it_is_drawn() -> None:
+    with pytest.raises(FamilySpecError, match="16,000,000 drawings, and 171,196 of this size"):
+        open_few_shot(declared("glyphs", alphabets=50_000))
+    for entry, kwargs in (("glyphs", {"queries": 100_000}), ("sinusoids", {"shots": 10**9})):
+        with pytest.raises(FamilySpecError, match="8,388,608 at most"):
+            declared(entry, **kwargs)
+
+
+def test_drawing_tells_how_far_it_is() -> None:
+    told: list[int] = []
+    open_few_shot(declared("glyphs", **SMALL_GLYPHS), report=told.append)
+    assert told == list(range(4, 97, 4))
+
+
 def test_names_are_made_from_places(tmp_path: Path) -> None:
     assert declared("sinusoids-ambiguous").name == "sinusoids-ambiguous"
     assert declared(str(tmp_path / "My Images")).name == "my-images"
