@@ -46,7 +46,7 @@ class ImageOptions:
         aligned: chance that a training task takes the same image numbers of every class.
         is_warped: whether training images are deformed.
         hold_out: groups whose classes are held out; empty lets a share be drawn.
-        held_out_fraction: that share: of the groups where there are enough of them, else of the classes.
+        held_out_fraction: about that share: of the groups where there are enough of them, else of the classes.
         seed: of the share and of the tasks.
     """
 

@@ -168,13 +168,6 @@ class ImageClasses:
                 )
         return self.only(lambda found: found.group not in groups), self.only(lambda found: found.group in groups)
 
-    def hold_out_classes(self, fraction: float, *, seed: int) -> tuple[ImageClasses, ImageClasses]:
-        """Part the classes at random: the given fraction of them, rounded, is held out."""
-        count = len(self.classes)
-        chosen = np.random.default_rng(seed).permutation(count)[: round(fraction * count)]
-        held_out = {self.classes[index] for index in chosen.tolist()}
-        return self.only(lambda found: found not in held_out), self.only(lambda found: found in held_out)
-
 
 def read_image(source: Path | bytes, *, name: str = "", size: int = SOURCE_SIZE) -> NDArray[np.uint8]:
     """Read one image into the common form.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from envs.errors import FamilySpecError
 from envs.family import FamilySource, FamilySpec
@@ -31,8 +31,6 @@ MAX_IMAGE_BYTES = 512 * 2**20
 
 LEAST_GROUPS = 4
 """Groups from which whole groups are held out."""
-
-SPLIT_SEED = 20_151_212
 
 Report = Callable[[int], None]
 """Called with the number of images read so far."""
@@ -118,9 +116,11 @@ def family_of_images(classes: ImageClasses, options: ImageOptions, *, subject: s
 
 
 def split_classes(classes: ImageClasses, options: ImageOptions, *, subject: str) -> tuple[ImageClasses, ImageClasses]:
-    """Part the classes into training and held-out ones, each enough for a task; equal classes are parted equally.
+    """Part the classes into training and held-out ones, each enough for a task.
 
     Whole groups (alphabets) are held out where they are named or where there are enough of them, else single classes.
+    A name's side hangs on itself: what was trained on is not held out when others are added, and the other way round,
+    save where there were hardly enough.
 
     Raises:
         FamilySpecError: there are too few classes for both.
@@ -132,28 +132,42 @@ def split_classes(classes: ImageClasses, options: ImageOptions, *, subject: str)
         return split
     groups = [group for group in classes.groups if group]
     if len(groups) >= LEAST_GROUPS:
-        split = classes.hold_out_groups(_groups_to_hold_out(classes, groups, options))
+        sizes = Counter(found.group for found in classes.classes)
+        chosen = _drawn(groups, options, is_enough=lambda taken: sum(sizes[group] for group in taken) >= options.ways)
+        split = classes.hold_out_groups(chosen)
         if _is_enough(split, options):
             return split
-    count = len(classes.classes)
-    wanted = max(options.ways, round(options.held_out_fraction * count))
-    split = classes.hold_out_classes(wanted / count, seed=SPLIT_SEED + options.seed)
+    paths = [found.path for found in classes.classes]
+    held_out = set(_drawn(paths, options, is_enough=lambda taken: len(taken) >= options.ways))
+    split = (
+        classes.only(lambda found: found.path not in held_out),
+        classes.only(lambda found: found.path in held_out),
+    )
     _check_split(split, options, subject)
     return split
 
 
-def _groups_to_hold_out(classes: ImageClasses, groups: list[str], options: ImageOptions) -> list[str]:
-    """Groups in an order of their own until a share of them has enough classes for a task."""
-    order = np.random.default_rng(SPLIT_SEED + options.seed).permutation(len(groups)).tolist()
-    wanted = max(1, round(options.held_out_fraction * len(groups)))
+def _drawn(names: Sequence[str], options: ImageOptions, *, is_enough: Callable[[list[str]], bool]) -> list[str]:
+    """The names to hold out: each by a number that its own name draws, so that those that come later change no side.
+
+    Args:
+        names: all of them, each once.
+        options: the share that is to be held out, and the seed.
+        is_enough: whether so many suffice; where they do not, the next larger numbers are taken too.
+    """
+    numbers = {name: _number(name, seed=options.seed) for name in names}
     chosen: list[str] = []
-    num_classes = 0
-    for index in order:
-        if len(chosen) >= wanted and num_classes >= options.ways:
+    for name in sorted(names, key=numbers.__getitem__):
+        if numbers[name] >= options.held_out_fraction and is_enough(chosen):
             break
-        chosen.append(groups[index])
-        num_classes += sum(found.group == groups[index] for found in classes.classes)
+        chosen.append(name)
     return chosen
+
+
+def _number(name: str, *, seed: int) -> float:
+    """A number in [0, 1) of a name, uniform over names."""
+    digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2.0**64
 
 
 def _is_enough(split: tuple[ImageClasses, ImageClasses], options: ImageOptions) -> bool:
