@@ -31,11 +31,13 @@ TARGETS = {
     (500, 10): 0.99 * 442.3,
     (500, 50): 0.99 * 465.1,
 }
-UPDATES = {10: 300, 100: 400, 500: 200}
-GROWING = {"curriculum_start": 0.3}
-"""Trials of hundreds of pulls: what thirty teach does not hold there, so they grow while there is still exploring."""
+UPDATES = {10: 300, 100: 200, 500: 200}
+GROWING = {"curriculum_start": 0.3, "gae_lambda": 0.98}
+"""Thirty pulls cannot try fifty arms: where there are hundreds, trials grow while there is still exploring."""
 
-LEAST_GROWING_PULLS = 500
+LEAST_GROWING = (50, 500)
+"""Arms and pulls, each, from which they do."""
+
 TUNING_TASKS = 1024
 BATCH = 1024
 
@@ -66,7 +68,7 @@ def bandit_cell(num_arms: int, num_pulls: int) -> Cell:
         episode_steps=1,
         num_updates=UPDATES.get(num_pulls, 200),
         target=TARGETS.get((num_pulls, num_arms), float("nan")),
-        settings=GROWING if num_pulls >= LEAST_GROWING_PULLS else {},
+        settings=GROWING if num_arms >= LEAST_GROWING[0] and num_pulls >= LEAST_GROWING[1] else {},
     )
 
 
