@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -208,21 +209,18 @@ class FewShotPolicy:
         """
         tensors, metadata = read_tensors(content, subject)
         if METADATA_KEY not in metadata:
-            raise _refusal(subject, "it holds no few-shot policy.", "`learnd few-shot train` writes one.")
+            raise refusal(subject, "it holds no few-shot policy.", "`learnd few-shot train` writes one.")
         if metadata.get(CHECKSUM_KEY) != content_checksum(as_arrays(tensors)):
-            raise _refusal(subject, "its tensors do not match their checksum.", "Take another copy: it is damaged.")
-        try:
+            raise refusal(subject, "its tensors do not match their checksum.", "Take another copy: it is damaged.")
+        with understanding(subject):
             return cls._from_description(json.loads(metadata[METADATA_KEY]), tensors, subject=subject)
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            found = f"what it says of itself cannot be read ({type(error).__name__}: {error})."
-            raise _refusal(subject, found, "Take another copy: it is damaged, or of another learnd.") from error
 
     @classmethod
     def _from_description(
         cls, described: Mapping[str, Any], tensors: Mapping[str, Tensor], *, subject: str
     ) -> FewShotPolicy:
         if described["format"] != FORMAT:
-            raise _refusal(subject, f"its format is {described['format']}.", f"This learnd reads format {FORMAT}.")
+            raise refusal(subject, f"its format is {described['format']}.", f"This learnd reads format {FORMAT}.")
         members = []
         for number, meta in enumerate(described["members"]):
             start = f"members.{number}."
@@ -316,9 +314,24 @@ def read_tensors(content: bytes, subject: str) -> tuple[dict[str, Tensor], dict[
     try:
         arrays, metadata = decode(content)
     except ValueError as error:
-        raise _refusal(subject, f"it is not a safetensors file: {error}.", "Name a file or a version.") from error
+        raise refusal(subject, f"it is not a safetensors file: {error}.", "Name a file or a version.") from error
     return as_tensors(arrays), metadata
 
 
-def _refusal(subject: str, found: str, hint: str) -> FewShotPolicyError:
+@contextmanager
+def understanding(subject: str) -> Iterator[None]:
+    """Turn what is raised at a description that makes no sense into a refusal.
+
+    Raises:
+        FewShotPolicyError: the description cannot be read.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        found = f"what it says of itself cannot be read ({type(error).__name__}: {error})."
+        raise refusal(subject, found, "Take another copy: it is damaged, or of another learnd.") from error
+
+
+def refusal(subject: str, found: str, hint: str) -> FewShotPolicyError:
+    """The error of a file or version that no policy can be made of."""
     return FewShotPolicyError(operation="reading few-shot policy", subject=subject, found=found, hint=hint)

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from agent.few_shot_policy import FewShotPolicy, FewShotPolicyError, ViewConfig, read_tensors
+from agent.few_shot_policy import FewShotPolicy, ViewConfig, read_tensors, refusal, understanding
 from agent.learner.few_shot_learners import VERSION_KEY, part_of
 from agent.learners.registry import restore
 
@@ -52,22 +52,23 @@ def few_shot_from_bytes(content: bytes, *, subject: str, family: str | None = No
     tensors, metadata = read_tensors(content, subject)
     if VERSION_KEY not in metadata:
         if family is not None:
-            raise _refusal(subject, "it is no published version, so it has no families.", "Leave --family out.")
+            raise refusal(subject, "it is no published version, so it has no families.", "Leave --family out.")
         return FewShotPolicy.from_bytes(content, subject=subject)
-    families = json.loads(metadata[VERSION_KEY])
-    return _policy_of(families[_chosen(families, family, subject)], tensors)
+    with understanding(subject):
+        families = json.loads(metadata[VERSION_KEY])
+        return _policy_of(families[_chosen(families, family, subject)], tensors)
 
 
 def _chosen(families: Mapping[str, Any], asked: str | None, subject: str) -> str:
     of_images = [name for name, described in families.items() if "ink_extent" in described]
     listed = f"It has {', '.join(of_images)}." if of_images else "Its few-shot families are regressions."
     if asked is not None and asked not in of_images:
-        raise _refusal(subject, f"it has no family of images named {asked!r}.", listed)
+        raise refusal(subject, f"it has no family of images named {asked!r}.", listed)
     if asked is not None:
         return asked
     if len(of_images) != 1:
         found = "it has several families of images." if of_images else "it has no family of images."
-        raise _refusal(subject, found, f"{listed} Name one with --family." if of_images else listed)
+        raise refusal(subject, found, f"{listed} Name one with --family." if of_images else listed)
     return of_images[0]
 
 
@@ -79,7 +80,3 @@ def _policy_of(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> F
         ink_extent=float(described["ink_extent"]),
         provenance={"entry": described["entry"], "kwargs": described["kwargs"], "origin": described["origin"]},
     )
-
-
-def _refusal(subject: str, found: str, hint: str) -> FewShotPolicyError:
-    return FewShotPolicyError(operation="reading few-shot policy", subject=subject, found=found, hint=hint)

@@ -71,14 +71,15 @@ def _read(written: str) -> Any:
 
 def _is_of_its_kind(value: Any, setting: _Setting) -> bool:
     present = setting.value
+    is_number = _is_number if setting.has_floats else _is_whole
     if value is None or present is None:
-        return setting.may_be_null and (value is None or _is_number(value))
+        return setting.may_be_null and (value is None or is_number(value))
     if isinstance(present, bool) or isinstance(value, bool):
         return isinstance(present, bool) and isinstance(value, bool)
     if isinstance(present, list):
-        return isinstance(value, list) and all(map(_is_number, value))
-    if isinstance(present, float) or setting.may_be_null:
-        return _is_number(value)
+        return isinstance(value, list) and all(map(is_number, value))
+    if _is_number(present):
+        return is_number(value)
     return isinstance(value, type(present))
 
 
@@ -93,6 +94,10 @@ def _as_kind(value: Any, setting: _Setting) -> Any:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _put(values: dict[str, Any], path: Sequence[str], value: Any) -> None:

@@ -196,7 +196,7 @@ class LearningRun:
 
         Raises:
             TrainingDivergedError: a metric is not finite; the state is that of the last save.
-        StateFileError: another run has written the state file meanwhile.
+            StateFileError: another run has written the state file meanwhile.
         """
         try:
             while not self.is_finished and not self._is_stopped():

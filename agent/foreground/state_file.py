@@ -22,7 +22,7 @@ FORMAT = 1
 
 
 class StateFileError(AgentError):
-    """A state file that cannot be gone on from."""
+    """A state file that cannot be gone on from, or that another run has written."""
 
 
 def mark_of(path: Path) -> tuple[int, int] | None:

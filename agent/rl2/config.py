@@ -16,7 +16,7 @@ class MemoryReader(StrEnum):
     PROTOTYPES = "prototypes"
 
 
-_MAY_BE_ZERO = frozenset({"gae_lambda", "entropy_coefficient", "final_learning_rate_scale", "curriculum_share"})
+_MAY_BE_ZERO = frozenset({"gae_lambda", "entropy_coefficient", "final_learning_rate_scale", "curriculum_start"})
 
 
 @dataclass(frozen=True, kw_only=True)

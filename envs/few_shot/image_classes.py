@@ -207,13 +207,18 @@ def _in_bytes(image: Image.Image) -> Image.Image:
     """
     if not image.mode.startswith(("I", "F")):
         return image
-    pixels = np.asarray(image).astype(np.float64)
+    pixels = np.array(image, dtype=np.float64)
     is_number = np.isfinite(pixels)
-    if not is_number.any():
+    numbers = pixels if is_number.all() else pixels[is_number]
+    if not numbers.size:
         raise ValueError("none of its pixels is a number")
-    low, high = float(pixels[is_number].min()), float(pixels[is_number].max())
-    pixels = np.where(is_number, pixels, np.median(pixels[is_number]))
-    return Image.fromarray(((pixels - low) * (255.0 / max(high - low, 1e-300)) + 0.5).astype(np.uint8))
+    low, high = float(numbers.min()), float(numbers.max())
+    if numbers is not pixels:
+        pixels[~is_number] = np.median(numbers)
+    pixels -= low
+    pixels *= 255.0 / max(high - low, 1e-300)
+    pixels += 0.5
+    return Image.fromarray(pixels.astype(np.uint8))
 
 
 def _grey(layers: Image.Image) -> NDArray[np.float32]:
@@ -383,10 +388,19 @@ def image_files_under(path: Path) -> Iterator[Path]:
     Raises:
         ImageReadError: a folder cannot be looked into, or a name is not UTF-8.
     """
-    return _files_within(path, (path.resolve(),))
+    return (file for _, files in image_folders_under(path) for file in files)
 
 
-def _files_within(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+def image_folders_under(path: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """A folder and those in it that are looked into, each with the image files that stand in it.
+
+    Raises:
+        ImageReadError: as :func:`image_files_under`.
+    """
+    return _folders_within(path, (path.resolve(),))
+
+
+def _folders_within(folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, list[Path]]]:
     _refuse_unreadable_name(folder)
     try:
         entries = sorted(folder.iterdir())
@@ -397,16 +411,20 @@ def _files_within(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
             found=f"{error.strerror}.",
             hint="Let the user that reads it look into it, or take it out.",
         ) from error
+    files, folders = [], []
     for entry in entries:
         if _is_hidden(entry.name):
             continue
         if entry.is_dir():
-            real = entry.resolve()
-            if real not in above:
-                yield from _files_within(entry, (*above, real))
+            folders.append(entry)
         elif is_image(PurePosixPath(entry.name)) and (entry.is_file() or not entry.exists()):
             _refuse_unreadable_name(entry)
-            yield entry
+            files.append(entry)
+    yield folder, files
+    for inner in folders:
+        real = inner.resolve()
+        if real not in above:
+            yield from _folders_within(inner, (*above, real))
 
 
 def _refuse_unreadable_name(path: Path) -> None:

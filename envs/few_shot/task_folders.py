@@ -13,7 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.few_shot.image_classes import SOURCE_SIZE, ImageReadError, image_files_under, natural_order, read_image
+from envs.few_shot.image_classes import (
+    SOURCE_SIZE,
+    ImageReadError,
+    image_files_under,
+    image_folders_under,
+    natural_order,
+    read_image,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +63,7 @@ def read_support_folder(path: Path, *, size: int = SOURCE_SIZE) -> SupportImages
             an image that cannot be read or shows nothing.
     """
     files = _image_files(path)
-    _refuse_empty_classes(path, files)
+    _refuse_empty_classes(path)
     is_flat = [file.parent == path for file in files]
     if any(is_flat) and not all(is_flat):
         raise _refusal(path, "some images are in folders and some are not.", "Use one layout for all classes.")
@@ -90,11 +97,12 @@ def are_blank(images: Tensor) -> Tensor:
     return (images == 0).flatten(1).all(1)
 
 
-def _refuse_empty_classes(path: Path, files: Sequence[Path]) -> None:
-    """Refuse folders in which no image stands: their classes would never be answered."""
-    with_images = {file.relative_to(path).parts[0] for file in files}
-    for folder in sorted(path.iterdir()):
-        if folder.is_dir() and not folder.name.startswith((".", "__")) and folder.name not in with_images:
+def _refuse_empty_classes(path: Path) -> None:
+    """Refuse folders under which no image stands: their classes would never be answered."""
+    found = list(image_folders_under(path))
+    with_images = {above for folder, files in found if files for above in (folder, *folder.parents)}
+    for folder, _ in found[1:]:
+        if folder not in with_images:
             raise _refusal(folder, "there is no image.", "Put in its class's images, or take the folder out.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,6 +152,15 @@ def test_no_class_of_the_support_is_left_out(learnd: Learnd, policy_file: Path, 
     error = ask(learnd, policy_file, task / "by_class", task / "query", code=1)["error"]
     assert isinstance(error, dict)
     assert (Path(error["subject"]).name, error["found"]) == ("class9", "there is no image.")
+    shutil.rmtree(task / "by_class" / "class9")
+    (task / "by_class" / "itself").symlink_to(task / "by_class")
+    assert ask(learnd, policy_file, task / "by_class", task / "query")["classes"] == [f"class{k}" for k in range(4)]
+    (task / "by_class" / "class1").rename(task / "class1")
+    (task / "by_class" / "deeper" / "class8").mkdir(parents=True)
+    (task / "class1").rename(task / "by_class" / "deeper" / "class1")
+    error = ask(learnd, policy_file, task / "by_class", task / "query", code=1)["error"]
+    assert isinstance(error, dict)
+    assert Path(error["subject"]).name == "class8"
 
 
 def test_it_trains_a_policy_that_can_be_asked(
@@ -166,8 +176,8 @@ def test_it_trains_a_policy_that_can_be_asked(
     assert output.stat().st_size == answer["size_bytes"]
     ask(learnd, output, task / "flat", task / "query")
 
-    def refusal(*words: str) -> str:
-        error = learnd.json("few-shot", "train", "--members", "1", "--updates", "2", *words, code=1)["error"]
+    def refusal(*more: str) -> str:
+        error = learnd.json(*words, *more, code=1)["error"]
         assert error["hint"]
         return f"{error['subject']}: {error['found']}"
 
@@ -176,7 +186,7 @@ def test_it_trains_a_policy_that_can_be_asked(
     assert "there are 0 classes" in refusal("--hold-out", "alphabet00", "--hold-out", "alphabet01")
     for image in sorted((task / "alphabets" / "alphabet01" / "character03").iterdir())[1:]:
         image.unlink()
-    assert refusal() == "alphabet01/character03: images in the class: 1."
+    assert refusal().startswith("alphabet01/character03: the class has 1 images, and a task takes 1")
     monkeypatch.setenv("LEARND_OMNIGLOT", str(task / "absent"))
     result = call("few-shot", "train")
     assert result.exit_code == 1

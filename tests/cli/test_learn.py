@@ -197,6 +197,10 @@ def test_what_does_not_go_together_is_refused_with_what_does(empty: Learnd, tmp_
     assert "inner_lr" in refusal("maml", *SINUSOIDS, *budget, "--set", "inner_rate=1")
     assert "none that inner_lr can have" in refusal("maml", *SINUSOIDS, *budget, "--set", "inner_lr=fast")
     assert "none that num_inner_steps can have" in refusal("maml", *SINUSOIDS, *budget, "--set", "num_inner_steps=1.5")
+    assert "none that num_adapt_steps can have" in refusal("maml", *SINUSOIDS, *budget, "--set", "num_adapt_steps=1.5")
+    assert "none that network.hidden_sizes" in refusal(
+        "maml", *SINUSOIDS, *budget, "--set", "network.hidden_sizes=[9.5]"
+    )
     assert "--few-shot does not apply" in refusal("maml", *SINUSOIDS, *budget, "--few-shot", "5x1")
     assert "--vary does not apply" in refusal("maml", *SINUSOIDS, *budget, "--vary", "length=1:2")
     assert "neither seconds nor updates" in refusal("maml", *SINUSOIDS, "--budget", "60")

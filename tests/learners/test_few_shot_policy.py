@@ -20,6 +20,7 @@ from agent.few_shot_policy import (
     read_tensors,
 )
 from agent.few_shot_training import FewShotRecipe, MemberProgress, train_member, train_policy, updates_in_time
+from agent.learner.few_shot_learners import VERSION_KEY
 from agent.learners.embeddings import EmbeddingConfig
 from agent.learners.maml import MAMLConfig
 from agent.learners.meta_sgd import MetaSGDConfig
@@ -30,6 +31,7 @@ from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
 from agent.learners.registry import build
 from agent.learners.reptile import ReptileConfig
 from agent.learners.versa import VersaConfig, VersaLearner
+from agent.published_few_shot import few_shot_from_bytes
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.image_classes import ImageClasses, ImageReadError
 from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
@@ -232,6 +234,13 @@ def test_a_file_that_does_not_say_what_it_is_is_refused(said: str) -> None:
     header = {METADATA_KEY: said, CHECKSUM_KEY: content_checksum(tensors)}
     with pytest.raises(FewShotPolicyError, match="what it says of itself"):
         FewShotPolicy.from_bytes(encode(tensors, metadata=header), subject="odd")
+
+
+@pytest.mark.parametrize("said", ["{oops", "[]", '{"glyphs": {"ink_extent": 0.5}}'])
+def test_a_version_that_does_not_say_what_its_families_are_is_refused(said: str) -> None:
+    content = encode({"weight": torch.zeros(2).numpy()}, metadata={"learner": "rl2", VERSION_KEY: said})
+    with pytest.raises(FewShotPolicyError, match="what it says of itself"):
+        few_shot_from_bytes(content, subject="odd")
 
 
 def test_members_of_different_sizes_are_refused() -> None:

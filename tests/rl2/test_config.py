@@ -32,6 +32,8 @@ def test_trials_grow_from_thirty_steps_to_all_and_never_past() -> None:
     assert config.episodes_at(0, 500, episode_steps=1.0) == 30
     late = RL2Config(anneal_updates=100)
     assert [late.episodes_at(update, 500, episode_steps=10.0) for update in (0, 100, 101)] == [10, 10, 500]
+    at_once = RL2Config(anneal_updates=100, curriculum_start=0.0)
+    assert at_once.episodes_at(0, 500, episode_steps=10.0) < at_once.episodes_at(10, 500, episode_steps=10.0)
     assert config.episodes_at(0, 3, episode_steps=200.0) == config.episodes_at(99, 3, episode_steps=200.0) == 3
 
 
