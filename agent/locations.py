@@ -1,4 +1,4 @@
-"""Where learnd looks for its data folder and its settings file when nobody names them. Loads in no time."""
+"""Where learnd looks for its data folder, its settings file and Omniglot when nobody names them. Loads in no time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 DATA_DIR_VARIABLE = "LEARND_DATA_DIR"
 CONFIG_VARIABLE = "LEARND_CONFIG"
+OMNIGLOT_VARIABLE = "LEARND_OMNIGLOT"
 
 
 def default_data_dir() -> Path:
@@ -26,3 +27,8 @@ def settings_file(named: Path | None = None) -> Path | None:
     folders.append(str(Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "learnd"))
     candidates = (Path(folder) / "learnd.toml" for folder in folders if folder)
     return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def omniglot_folder(named: Path | None = None) -> Path:
+    """Omniglot's folder: the one named, LEARND_OMNIGLOT, or the usual place; it need not be there."""
+    return named or Path(os.environ.get(OMNIGLOT_VARIABLE, "../shared/data/omniglot"))

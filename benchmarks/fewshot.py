@@ -36,7 +36,7 @@ from agent.learners.prototypical import PrototypicalPredictor
 from agent.learners.recipes import IMAGES, Recipe
 from agent.learners.registry import build
 from agent.learners.task_convolutions import NORM_EPSILON
-from benchmarks.omniglot_folder import omniglot_folder
+from agent.locations import omniglot_folder
 from envs.family import Split
 from envs.few_shot.glyphs import draw_glyphs
 from envs.few_shot.image_classes import ImageClasses, read_image_folder

@@ -80,7 +80,7 @@ class Peer:
             hidden_size=hidden_size,
             num_pulls=num_pulls,
             num_trials=TRIALS[num_pulls],
-            gae_lambda=max(0.3, 1.0 - 10.0 / num_pulls),
+            gae_lambda=min(0.95, 1.0 - 1.0 / num_pulls),
             is_plain=is_plain,
         )
 

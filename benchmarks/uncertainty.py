@@ -31,7 +31,7 @@ from agent.learner.few_shot_scoring import uncertainty_of
 from agent.learner.scoring import standard_error
 from agent.learners.protocol import FewShotLearner, SamplingPredictor
 from agent.learners.recipes import kind_of, recipe_for
-from benchmarks.omniglot_folder import omniglot_folder
+from agent.locations import omniglot_folder
 from benchmarks.training_by_recipe import train
 from envs.family import Split
 from envs.few_shot.declared import GlyphOptions, ImageOptions

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from agent.cli.errors import CommandError
 from agent.cli.few_shot_families import is_few_shot_spec
+from agent.cli.foreground import check_folder
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family
 from agent.cli.output import moment, short_count, with_error
 from agent.plots import FamilyCurves, XAxis, draw_png, terminal_plots
@@ -72,10 +72,7 @@ def show_curves(
     A score of 0 is random actions, 1 is the family's reference. The picture also shows held-out return by episode of
     the trial, at the first and at the latest evaluation.
     """
-    if png is not None and not png.absolute().parent.is_dir():
-        raise CommandError(
-            operation="drawing curves", subject=str(png), found="its folder does not exist.", hint="Make it first."
-        )
+    check_folder(png, operation="drawing curves")
     with invocation.reading_if_any() as store:
         if store is None:
             _answer_without_store(invocation, metric, families or [])

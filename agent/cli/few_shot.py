@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,19 +14,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from agent.cli.errors import CommandError
-from agent.cli.foreground import LARGEST_SEED, check_folder
+from agent.cli.foreground import LARGEST_SEED, NOTE_EVERY_S, check_folder
 from agent.cli.invocation import Invocation, command, group
 from agent.cli.output import NOTHING, new_table, short_duration, short_size
 from agent.cli.policies import find_version
+from agent.locations import OMNIGLOT_VARIABLE, omniglot_folder
 from memory.parameters import ParameterFolder
 
 if TYPE_CHECKING:
     from agent.few_shot_policy import FewShotPolicy
     from agent.few_shot_training import MemberProgress
-
-DATA_VARIABLE = "LEARND_OMNIGLOT"
-USUAL_DATA = Path("../shared/data/omniglot")
-NOTE_EVERY_S = 60.0
 
 few_shot_app = typer.Typer(help="Tell images of new classes apart after a few examples.", no_args_is_help=True)
 group(few_shot_app)
@@ -96,7 +92,7 @@ def train(
         typer.Option(
             metavar="PATH",
             help="Folder or zip file of ALPHABET/CLASS/IMAGE; may be repeated. "
-            f"Without it: ${DATA_VARIABLE}, or {USUAL_DATA}.",
+            f"Without it: ${OMNIGLOT_VARIABLE}, or ../shared/data/omniglot.",
         ),
     ] = None,
     hold_out: Annotated[
@@ -164,13 +160,13 @@ def _load_policy(invocation: Invocation, policy: str, family: str | None) -> Few
 
 
 def _usual_data() -> Path:
-    place = Path(os.environ.get(DATA_VARIABLE, USUAL_DATA))
+    place = omniglot_folder()
     if not place.exists():
         raise CommandError(
             operation="training a few-shot policy on",
             subject=str(place),
             found="there is nothing there.",
-            hint=f"Name Omniglot's folder, or another of ALPHABET/CLASS/IMAGE, with --data or ${DATA_VARIABLE}.",
+            hint=f"Name Omniglot's folder, or another of ALPHABET/CLASS/IMAGE, with --data or ${OMNIGLOT_VARIABLE}.",
         )
     return place
 

@@ -1,4 +1,4 @@
-"""What `learnd learn` and `learnd compare` share: options, progress, a Ctrl-C that loses nothing."""
+"""What commands that learn in the foreground share: options, progress, a Ctrl-C that loses nothing."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ NOTE_EVERY_S = 60.0
 MOST_TASKS_ALONG = 200
 """Held-out tasks of a score along the way."""
 
+LARGEST_SEED = 2**24 - 1
+"""Of a seed's 2⁴⁰ training tasks (``agent.foreground.trainee``) each has a number; these stay below 2⁶⁴."""
+
 BudgetOption = Annotated[
     str, typer.Option(metavar="TIME|UPDATES", help="60s, 5m: processor time of learning. 500u: updates.")
 ]
-LARGEST_SEED = 2**24 - 1
-"""Of a seed's 2⁴⁰ training tasks each has a number; these stay below 2⁶⁴."""
-
 SeedOption = Annotated[
     int, typer.Option(min=0, max=LARGEST_SEED, help="Of the initial parameters and the training tasks.")
 ]

@@ -137,7 +137,7 @@ class FewShotLearners:
                 operation="building a learner for",
                 subject=family.name,
                 found=f"{recipe.learner} cannot take its tasks: {error}.",
-                hint="Remove it and add it anew with larger images, fewer examples or another --learner.",
+                hint="Remove it and add it anew with fewer examples or another --learner.",
             ) from error
         return learner
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from agent.rl2.learner import Minibatch, RL2Learner
-from agent.rl2.policy import PolicyInput, RL2Policy
+from agent.rl2.policy import RL2Policy
 from agent.rl2.rollout import Played, Rollout, sort_out
 from agent.rl2.trials import TrialBatch
 from envs.family import Split
@@ -196,15 +196,9 @@ def _padding_for(minibatch: Minibatch, num_steps: int, num_trials: int) -> Minib
     def empty(values: Tensor) -> Tensor:
         return values.new_zeros(num_steps * num_trials, *values.shape[1:])
 
-    inputs = minibatch.inputs
     return Minibatch(
         stretches=((num_steps, num_trials),),
-        inputs=PolicyInput(
-            observation=empty(inputs.observation),
-            previous_action=empty(inputs.previous_action),
-            context=empty(inputs.context),
-            read=None if inputs.read is None else empty(inputs.read),
-        ),
+        inputs=minibatch.inputs.each(empty),
         action=empty(minibatch.action),
         log_prob=empty(minibatch.log_prob),
         is_valid=empty(minibatch.is_valid),

@@ -60,28 +60,18 @@ class PolicyInput:
 
     def select(self, trials: Tensor, num_steps: int) -> PolicyInput:
         """The first steps of some trials, of [T, B] inputs."""
-        return self._each(lambda values: values[:num_steps].index_select(1, trials))
+        return self.each(lambda values: values[:num_steps].index_select(1, trials))
 
     def laid_out(self, trials: Tensor, stretches: Stretches) -> PolicyInput:
         """Some trials of [T, B] inputs in stretches, [N]."""
-        return self._each(lambda values: lay_out(values, trials, stretches))
+        return self.each(lambda values: lay_out(values, trials, stretches))
 
     def rows(self, rows: Tensor) -> PolicyInput:
         """Some rows, of [B] inputs."""
-        return self._each(lambda values: values.index_select(0, rows))
+        return self.each(lambda values: values.index_select(0, rows))
 
-    @classmethod
-    def cat(cls, parts: Sequence[PolicyInput]) -> PolicyInput:
-        """All rows of [B] inputs, one after another."""
-        reads = [part.read for part in parts if part.read is not None]
-        return cls(
-            observation=torch.cat([part.observation for part in parts]),
-            previous_action=torch.cat([part.previous_action for part in parts]),
-            context=torch.cat([part.context for part in parts]),
-            read=torch.cat(reads) if reads else None,
-        )
-
-    def _each(self, take: Callable[[Tensor], Tensor]) -> PolicyInput:
+    def each(self, take: Callable[[Tensor], Tensor]) -> PolicyInput:
+        """The inputs with ``take`` applied to every one."""
         return PolicyInput(
             observation=take(self.observation),
             previous_action=take(self.previous_action),

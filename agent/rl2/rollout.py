@@ -292,7 +292,7 @@ class Rollout:
             episode_index=steps.episode_index,
             final_observation=steps.final_observation,
             features=steps.features,
-            final_inputs=PolicyInput.cat(self._final_inputs) if self._final_inputs else None,
+            final_inputs=_mapped(torch.cat, self._final_inputs) if self._final_inputs else None,
             final_hidden=torch.cat(self._final_hidden) if self._final_hidden else None,
         )
 

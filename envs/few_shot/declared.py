@@ -21,12 +21,12 @@ REGRESSION_ENTRIES = (SINUSOIDS, SINUSOIDS_META_SGD, SINUSOIDS_AMBIGUOUS)
 FEW_SHOT_ENTRIES = (GLYPHS, *REGRESSION_ENTRIES)
 """What ``entry`` may be beside a folder or zip file of images."""
 
-WHOLE_NUMBERS = frozenset({"ways", "shots", "queries", "size", "alphabets", "characters", "drawers"})
 MOST_NUMBERS = 1 << 23
-"""Most input numbers of a task: networks hold some hundred times as many bytes while they learn from several."""
+"""Most input numbers of a task as declared: networks hold some hundred times as many bytes while they learn from
+several, and recipes of higher way in training up to ten times that."""
 
-LEAST = {"ways": 2, "size": 16}
-"""Smallest numbers that have a meaning, where it is not 1: the learners halve an image's side four times."""
+LEAST = {"ways": 2, "size": 16} | dict.fromkeys(("shots", "queries", "alphabets", "characters", "drawers"), 1)
+"""Smallest numbers that have a meaning, where it is not 0: the learners halve an image's side four times."""
 
 SHARES = frozenset({"within_group", "held_out_within_group", "held_out_fraction", "aligned"})
 
@@ -165,7 +165,7 @@ def _value(subject: str, name: str, value: Any, default: Any) -> Any:
         raise _refusal(subject, f"{name} is {value!r}.", f"{name} is a number.")
     if isinstance(default, int) and value != int(value):
         raise _refusal(subject, f"{name} is {value!r}.", f"{name} is a whole number.")
-    least = LEAST.get(name, 1 if name in WHOLE_NUMBERS else 0)
+    least = LEAST.get(name, 0)
     most = 1.0 if name in SHARES else 512 if name == "size" else math.inf
     if not least <= value <= most:
         limits = f"from {least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"

@@ -93,6 +93,9 @@ class ImageFamily:
         self, config: ImageTaskConfig, *, training: ImageClasses, held_out: ImageClasses | None = None
     ) -> None:
         self.config = config
+        check_classes(training, config, config.orientations)
+        if held_out is not None:
+            check_classes(held_out, config, config.held_out_orientations)
         is_shared = held_out is not None and held_out.images is training.images
         smooth = smooth_for(training.images, config.size)
         self._pools = {Split.TRAINING: _Pool.of(training, smooth, config, config.orientations)}
@@ -223,7 +226,6 @@ class _Pool:
 
     @classmethod
     def of(cls, classes: ImageClasses, smooth_images: Tensor, config: ImageTaskConfig, orientations: int) -> _Pool:
-        check_classes(classes, config, orientations)
         group_of = np.array([found.group for found in classes.classes])
         members = tuple(np.flatnonzero(group_of == group) for group in classes.groups if group)
         members = tuple(found for found in members if len(found) * orientations >= config.ways)
@@ -292,6 +294,7 @@ def check_classes(classes: ImageClasses, config: ImageTaskConfig, orientations: 
         raise FamilySpecError(
             operation="making few-shot tasks",
             subject=lacking.path,
-            found=f"images in the class: {lacking.count}.",
-            hint=f"Each class needs at least {config.shots + 1}: {config.shots} to learn from, one to ask about.",
+            found=f"the class has {lacking.count} images, and a task takes {config.shots} to learn from.",
+            hint=f"Each class needs at least {config.shots + 1}: {config.shots} to learn from, one to ask about. "
+            "Give more images, or ask for fewer shots.",
         )

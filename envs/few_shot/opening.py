@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from envs.errors import FamilySpecError
@@ -130,15 +130,12 @@ def split_classes(classes: ImageClasses, options: ImageOptions, *, subject: str)
         split = classes.hold_out_groups(options.hold_out)
         _check_split(split, options, subject)
         return split
-    groups = [group for group in classes.groups if group]
-    if len(groups) >= LEAST_GROUPS:
-        sizes = Counter(found.group for found in classes.classes)
-        chosen = _drawn(groups, options, is_enough=lambda taken: sum(sizes[group] for group in taken) >= options.ways)
-        split = classes.hold_out_groups(chosen)
+    sizes = Counter(found.group for found in classes.classes if found.group)
+    if len(sizes) >= LEAST_GROUPS:
+        split = classes.hold_out_groups(_drawn(sizes, options))
         if _is_enough(split, options):
             return split
-    paths = [found.path for found in classes.classes]
-    held_out = set(_drawn(paths, options, is_enough=lambda taken: len(taken) >= options.ways))
+    held_out = set(_drawn({found.path: 1 for found in classes.classes}, options))
     split = (
         classes.only(lambda found: found.path not in held_out),
         classes.only(lambda found: found.path in held_out),
@@ -147,18 +144,18 @@ def split_classes(classes: ImageClasses, options: ImageOptions, *, subject: str)
     return split
 
 
-def _drawn(names: Sequence[str], options: ImageOptions, *, is_enough: Callable[[list[str]], bool]) -> list[str]:
+def _drawn(sizes: Mapping[str, int], options: ImageOptions) -> list[str]:
     """The names to hold out: each by a number that its own name draws, so that those that come later change no side.
 
     Args:
-        names: all of them, each once.
-        options: the share that is to be held out, and the seed.
-        is_enough: whether so many suffice; where they do not, the next larger numbers are taken too.
+        sizes: all names, each with its number of classes.
+        options: the share that is to be held out, and the seed. Where it leaves fewer classes than a task's ways, the
+            next larger numbers are taken too.
     """
-    numbers = {name: _number(name, seed=options.seed) for name in names}
+    numbers = {name: _number(name, seed=options.seed) for name in sizes}
     chosen: list[str] = []
-    for name in sorted(names, key=numbers.__getitem__):
-        if numbers[name] >= options.held_out_fraction and is_enough(chosen):
+    for name in sorted(sizes, key=numbers.__getitem__):
+        if numbers[name] >= options.held_out_fraction and sum(map(sizes.__getitem__, chosen)) >= options.ways:
             break
         chosen.append(name)
     return chosen
@@ -196,15 +193,6 @@ def _check_counts(classes: ImageClasses, options: ImageOptions, subject: str) ->
             found=f"there are {len(classes.classes)} classes, and a task has {options.ways} ways.",
             hint="Ask for fewer ways, or give more classes.",
         )
-    for found in classes.classes:
-        if found.count <= options.shots:
-            raise FamilySpecError(
-                operation="describing few-shot family",
-                subject=subject,
-                found=f"class {found.path} has {found.count} images, and a task takes {options.shots} to learn from "
-                "and at least 1 to ask about.",
-                hint="Ask for fewer shots, or give each class more images.",
-            )
 
 
 def _sinusoids(entry: str, options: SinusoidOptions) -> FewShotFamily:

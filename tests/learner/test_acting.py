@@ -33,16 +33,25 @@ class OneArmPays(gym.Env[np.int64, np.int64]):
         return np.int64(0), float(action == self._arm), True, False, {}
 
 
-@pytest.fixture
-def published(store: Store, folder: DataFolder, open_session: SessionMaker) -> Path:
+def publish(store: Store, folder: DataFolder, open_session: SessionMaker, *, updates: int) -> Path:
     family = feed_bandits(store)
     session = open_session(store)
-    for _ in range(40):
+    for _ in range(updates):
         practise(session, family, reason="test")
     consolidate(session)
     version = store.current_initialization()
     assert version is not None
     return folder.parameters_path / f"{version.file.sha256}.safetensors"
+
+
+@pytest.fixture
+def published(store: Store, folder: DataFolder, open_session: SessionMaker) -> Path:
+    return publish(store, folder, open_session, updates=1)
+
+
+@pytest.fixture
+def learned(store: Store, folder: DataFolder, open_session: SessionMaker) -> Path:
+    return publish(store, folder, open_session, updates=40)
 
 
 def _episode_returns(policy: LoadedPolicy, num_trials: int) -> np.ndarray[Any, Any]:
@@ -58,8 +67,8 @@ def _episode_returns(policy: LoadedPolicy, num_trials: int) -> np.ndarray[Any, A
     return returns
 
 
-def test_a_loaded_policy_adapts_within_a_trial(published: Path) -> None:
-    returns = _episode_returns(load_policy(published), num_trials=90)
+def test_a_loaded_policy_adapts_within_a_trial(learned: Path) -> None:
+    returns = _episode_returns(load_policy(learned), num_trials=90)
     assert returns[:, -1].mean() > returns[:, 0].mean() + 0.2
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -27,10 +29,22 @@ def learner_for(spaces: SpacePair, **settings: object) -> RL2Learner:
     return learner
 
 
-def play(learner: RL2Learner, spaces: SpacePair, lengths: list[list[int]] = LENGTHS, first_task: int = 0) -> TrialBatch:
-    tasks = ScriptedTasks(spaces, lengths)
+def play(
+    learner: RL2Learner,
+    spaces: SpacePair,
+    lengths: list[list[int]] = LENGTHS,
+    *,
+    first_task: int = 0,
+    split: Split = Split.TRAINING,
+    **asked: Any,
+) -> TrialBatch:
     return collect_trials(
-        learner.policy, tasks, first_task=first_task, split=Split.TRAINING, generator=learner.generator
+        learner.policy,
+        ScriptedTasks(spaces, lengths),
+        first_task=first_task,
+        split=split,
+        generator=learner.generator,
+        **asked,
     )
 
 
@@ -88,11 +102,11 @@ def test_another_trials_length_changes_nothing_of_a_trial() -> None:
 
 def test_the_look_at_a_cut_episodes_last_observation_disturbs_nothing() -> None:
     # Held-out trials take no such look: they are the same trials.
-    learner, tasks = learner_for(VECTOR), ScriptedTasks(VECTOR, LENGTHS)
+    learner = learner_for(VECTOR)
     batches = []
     for split in (Split.TRAINING, Split.HELD_OUT):
         learner.generator.manual_seed(5)
-        batches.append(collect_trials(learner.policy, tasks, first_task=0, split=split, generator=learner.generator))
+        batches.append(play(learner, VECTOR, split=split))
     assert torch.equal(batches[0].log_prob, batches[1].log_prob)
     assert torch.equal(batches[0].reward, batches[1].reward)
 
@@ -154,8 +168,8 @@ def test_records_hold_each_episode_with_its_true_last_observation(spaces: SpaceP
     assert torch.equal(torch.from_numpy(second.actions), trials.action[3:5, 0])
 
 
-def test_progress_is_told_the_steps_so_far_and_may_abandon_the_trials() -> None:
-    learner, told = learner_for(VECTOR), []
+def test_progress_may_abandon_the_trials() -> None:
+    told: list[int] = []
 
     def stop_at_ten(num_steps: int) -> None:
         told.append(num_steps)
@@ -163,55 +177,27 @@ def test_progress_is_told_the_steps_so_far_and_may_abandon_the_trials() -> None:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        collect_trials(
-            learner.policy,
-            ScriptedTasks(VECTOR, LENGTHS),
-            first_task=0,
-            split=Split.TRAINING,
-            generator=learner.generator,
-            progress=stop_at_ten,
-        )
+        play(learner_for(VECTOR), VECTOR, progress=stop_at_ten)
     assert told == sorted(told)
     assert told[0] == 4
 
 
-def test_progress_ends_with_the_steps_of_all_trials() -> None:
-    learner, told = learner_for(VECTOR), []
-    trials = collect_trials(
-        learner.policy,
-        ScriptedTasks(VECTOR, LENGTHS),
-        first_task=0,
-        split=Split.TRAINING,
-        generator=learner.generator,
-        progress=told.append,
-    )
+def test_progress_is_told_the_steps_so_far() -> None:
+    told: list[int] = []
+    trials = play(learner_for(VECTOR), VECTOR, progress=told.append)
+    assert told == trials.is_valid.sum(1).cumsum(0).tolist()
     assert told[-1] == num_env_steps(trials)
 
 
 def test_greedy_trials_take_the_likeliest_action() -> None:
     learner = learner_for(VECTOR)
-    trials = collect_trials(
-        learner.policy,
-        ScriptedTasks(VECTOR, LENGTHS),
-        first_task=0,
-        split=Split.HELD_OUT,
-        generator=learner.generator,
-        is_greedy=True,
-    )
+    trials = play(learner, VECTOR, split=Split.HELD_OUT, is_greedy=True)
     scores = learner.policy.unroll(VECTOR, trials.inputs).distribution.scores
     assert torch.equal(scores.argmax(-1)[trials.is_valid], trials.action[trials.is_valid])
 
 
 def test_shorter_trials_end_early_and_the_policy_is_told_so() -> None:
-    learner = learner_for(VECTOR)
-    trials = collect_trials(
-        learner.policy,
-        ScriptedTasks(VECTOR, LENGTHS),
-        first_task=0,
-        split=Split.TRAINING,
-        generator=learner.generator,
-        num_episodes=2,
-    )
+    trials = play(learner_for(VECTOR), VECTOR, num_episodes=2)
     assert trials.lengths.tolist() == [5, 2, 11, 4]
     assert trials.episodes_per_trial == 2
     assert trials.inputs.context[0, :, -1].tolist() == [1.0] * 4
