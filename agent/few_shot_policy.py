@@ -10,16 +10,22 @@ Where views are aligned, those of one orientation o are all held against one ano
 
     score_n(x) = 1/(B O) Σ_members Σ_o max_{u, v of o} z_n(u(x) | v(S)).
 
+A policy may take a second look: at the A classes that come out likeliest, member by member with a relation network
+(``agent.learners.relation``), in the two views that matched best in each orientation:
+
+    score_n(x) ← score_n(x) + w (r_n - max_m r_m),      r_n = 1/(B O) Σ_members Σ_o r(u_o(x), v_o(S_n)).
+
+The other classes are moved as the last of these A is, so that none overtakes them.
+
 Each query is answered on its own: what else is asked does not matter, also for members that may answer a task's
 queries together (MAML and its like normalise by the batch: here a query stands beside the support set alone).
 
-Shapes: S support images, Q query images, N classes, V views, O orientations, B members, E features, R the side of an
-image as read, P as embedded; W is V or O.
+Shapes: S support images, Q query images, N classes, A candidates, V views, O orientations, B members, E features, R the
+side of an image as read, P as embedded; W is V or O.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,9 +39,18 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from agent.errors import AgentError
+from agent.few_shot_matching import (
+    Matches,
+    SecondLookConfig,
+    best_matches,
+    class_maps,
+    reconsidered,
+    relations_of,
+)
 from agent.learners.protocol import ComparingPredictor, FewShotLearner, Predictor, TransductivePredictor
 from agent.learners.registry import restore
-from agent.learners.state import as_arrays, as_tensors
+from agent.learners.relation import RelationNetwork
+from agent.learners.state import as_arrays, as_tensors, under_prefix, with_prefix
 from envs.few_shot.image_classes import ink_extents
 from envs.few_shot.tasks import num_ways_of
 from envs.few_shot.warps import WarpConfig, apply_warp, draw_warp, scaled, smooth_for
@@ -94,18 +109,22 @@ class FewShotPolicy:
 
     Args:
         members: learners of images of one size.
-        views: how each image is looked at.
+        relations: what takes the second look for each member; without any, none is taken.
+        views: how each image is looked at; aligned where there are relations.
+        second_look: how much it counts.
         ink_extent: median extent of the ink of the images learned from, as a share of their side.
         provenance: JSON values: what it was trained on and how.
 
     Raises:
-        FewShotPolicyError: the members do not look at grey images of one size.
+        FewShotPolicyError: the members do not look at grey images of one size, or relations do not fit them.
     """
 
     def __init__(
         self,
         members: Sequence[FewShotLearner],
         *,
+        relations: Sequence[RelationNetwork] = (),
+        second_look: SecondLookConfig | None = None,
         views: ViewConfig | None = None,
         ink_extent: float = 0.5,
         provenance: Mapping[str, Any] | None = None,
@@ -118,7 +137,11 @@ class FewShotPolicy:
                 found="they do not all look at square grey images of one size.",
             )
         self.members = tuple(members)
+        self.relations = tuple(relations)
         self.views = views or ViewConfig()
+        self.second_look = second_look or SecondLookConfig()
+        if self.relations:
+            self._check_relations(shape)
         self.ink_extent = ink_extent
         self.provenance = dict(provenance or {})
         self.size = shape[1]
@@ -138,7 +161,12 @@ class FewShotPolicy:
         factor = self._zoom(images)
         support = self.look(images, factor)
         predictors = (member.adapt(support, labels.expand(len(support), -1)) for member in self.members)
-        return AdaptedPolicy(policy=self, predictors=tuple(map(_each_alone, predictors)), zoom=factor)
+        return AdaptedPolicy(
+            policy=self,
+            predictors=tuple(map(_each_alone, predictors)),
+            zoom=factor,
+            class_maps=tuple(class_maps(relation, support, labels) for relation in self.relations),
+        )
 
     def look(self, images: UInt8[Tensor, "I R R"], zoom: float) -> Float[Tensor, "V I 1 P P"]:
         """Every view of the images.
@@ -170,10 +198,17 @@ class FewShotPolicy:
                 for number, member in enumerate(self.members)
                 for name, tensor in member.initialization().items()
             }
+            | {
+                name: tensor
+                for number, relation in enumerate(self.relations)
+                for name, tensor in with_prefix(f"relations.{number}", relation.to_tensors()).items()
+            }
         )
         described = {
             "format": FORMAT,
             "members": [member.to_meta() for member in self.members],
+            "relations": [relation.to_meta() for relation in self.relations],
+            "second_look": asdict(self.second_look),
             "views": asdict(self.views),
             "ink_extent": self.ink_extent,
             "provenance": self.provenance,
@@ -223,12 +258,16 @@ class FewShotPolicy:
             raise refusal(subject, f"its format is {described['format']}.", f"This learnd reads format {FORMAT}.")
         members = []
         for number, meta in enumerate(described["members"]):
-            start = f"members.{number}."
-            own = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
-            members.append(restore(own, meta))
+            members.append(restore(under_prefix(f"members.{number}", tensors), meta))
+        relations = [
+            RelationNetwork.from_tensors(under_prefix(f"relations.{number}", tensors), meta)
+            for number, meta in enumerate(described.get("relations", ()))
+        ]
         warp = WarpConfig(**described["views"]["warp"])
         return cls(
             members,
+            relations=relations,
+            second_look=SecondLookConfig(**described.get("second_look", {})),
             views=ViewConfig(**{**described["views"], "warp": warp}),
             ink_extent=described["ink_extent"],
             provenance=described["provenance"],
@@ -245,6 +284,15 @@ class FewShotPolicy:
                     hint=f"Policies of {', '.join(sorted(ANY_WAYS))} learners take any number.",
                 )
 
+    def _check_relations(self, shape: tuple[int, ...]) -> None:
+        is_of_shape = all(relation.input_shape == shape for relation in self.relations)
+        if len(self.relations) != len(self.members) or not is_of_shape or not self.views.is_aligned:
+            raise FewShotPolicyError(
+                operation="building a few-shot policy from",
+                subject=f"{len(self.members)} learners and {len(self.relations)} relation networks",
+                found="a second look needs one network a learner, of the same images, and aligned views.",
+            )
+
     def _zoom(self, images: UInt8[Tensor, "S R R"]) -> float:
         extent = float(ink_extents(images).median())
         factor = extent / self.ink_extent if extent else 1.0
@@ -258,14 +306,16 @@ class AdaptedPolicy:
     Attributes:
         predictors: one a member.
         zoom: by how much images are larger than those learned from.
+        class_maps: [V, N, C, H, W] of each member's relation network; empty where no second look is taken.
     """
 
     policy: FewShotPolicy
     predictors: tuple[Predictor, ...]
     zoom: float
+    class_maps: tuple[Tensor, ...] = ()
 
     def scores(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
-        """The mean logits over members and views of each query."""
+        """The mean logits over members and views of each query, after a second look where one is taken."""
         return torch.cat([self._scores(part) for part in torch.split(images, QUERIES_AT_ONCE)])
 
     def probabilities(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
@@ -274,10 +324,20 @@ class AdaptedPolicy:
 
     def _scores(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
         views = self.policy.look(images, self.zoom)
-        return torch.stack([self._by_view(predictor, views).mean(0) for predictor in self.predictors]).mean(0)
+        found = [self._by_view(predictor, views) for predictor in self.predictors]
+        scores = torch.stack([(own.logits if isinstance(own, Matches) else own).mean(0) for own in found]).mean(0)
+        if not self.policy.relations:
+            return scores
+        candidates = scores.topk(min(self.policy.second_look.candidates, scores.shape[1]), 1).indices
+        relations = [
+            relations_of(relation, maps, views, own.of(candidates), candidates)
+            for relation, maps, own in zip(self.policy.relations, self.class_maps, found, strict=True)
+            if isinstance(own, Matches)
+        ]
+        return reconsidered(scores, candidates, torch.stack(relations).mean(0), weight=self.policy.second_look.weight)
 
-    def _by_view(self, predictor: Predictor, views: Float[Tensor, "V Q 1 P P"]) -> Float[Tensor, "W Q N"]:
-        """The logits of each view, or of each orientation's best match."""
+    def _by_view(self, predictor: Predictor, views: Float[Tensor, "V Q 1 P P"]) -> Matches | Float[Tensor, "V Q N"]:
+        """Each orientation's best match, or the logits of each view."""
         taken = self.policy.views
         if taken.is_aligned and isinstance(predictor, ComparingPredictor):
             return best_matches(predictor, predictor.embed(views), orientations=taken.orientations)
@@ -287,22 +347,6 @@ class AdaptedPolicy:
 def _each_alone(predictor: Predictor) -> Predictor:
     """The predictor, whatever it is, answering each query on its own."""
     return predictor.each_alone() if isinstance(predictor, TransductivePredictor) else predictor
-
-
-def best_matches(
-    predictor: ComparingPredictor, features: Float[Tensor, "V Q E"], *, orientations: int
-) -> Float[Tensor, "O Q N"]:
-    """max_{u, v of o} z_n(u(x) | v(S)) of every orientation o.
-
-    Args:
-        predictor: shown the support set in V views, orientation by orientation, then in the next round again.
-        features: of the queries in the same views.
-        orientations: O, of which V is a multiple.
-    """
-    rounds = len(features) // orientations
-    shifted = (predictor.logits(features.roll(shift * orientations, 0)) for shift in range(rounds))
-    best = functools.reduce(torch.maximum, shifted)
-    return best.view(rounds, orientations, *best.shape[1:]).amax(0)
 
 
 def read_tensors(content: bytes, subject: str) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -28,13 +28,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own custom)
 from torch import Tensor
 
-from agent.few_shot_policy import FewShotPolicy, best_matches
+from agent.few_shot_matching import Matches, best_matches, reconsidered
+from agent.few_shot_policy import FewShotPolicy, ViewConfig
 from agent.few_shot_training import FewShotRecipe, train_policy
 from agent.learners.maml import MAML
-from agent.learners.protocol import FewShotLearner
+from agent.learners.protocol import FewShotLearner, Predictor
 from agent.learners.prototypical import PrototypicalPredictor
 from agent.learners.recipes import IMAGES, Recipe
 from agent.learners.registry import build
+from agent.learners.relation import RelationNetwork
 from agent.learners.task_convolutions import NORM_EPSILON
 from agent.locations import omniglot_folder
 from envs.family import Split
@@ -48,6 +50,9 @@ TIMED_STEPS = 10
 LOOPED_TASKS = 4
 SUPPORT_SETS = 4
 """Of an alphabet's runs; each takes every image's features anew."""
+
+PAIRS_AT_ONCE = 256
+"""Of images that a relation network looks at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,9 +183,9 @@ def one_shot_errors(policy: FewShotPolicy, classes: ImageClasses, *, ways: int, 
     """Errors of one-shot tasks within one alphabet, [runs] each.
 
     "one drawer" shows each run's support in one hand and its queries in another, as in Omniglot's official runs;
-    "any drawers" draws every image on its own. The images' scores against each other are taken once for each of a few
-    support sets, which say how features are normalised, and the runs shared among them: apart from that a prototypical
-    policy's score for a class does not depend on the other classes.
+    "any drawers" draws every image on its own. The images are matched with each other once for each of a few support
+    sets, which say how features are normalised, and the runs shared among them: apart from that a prototypical policy's
+    match with a class does not depend on the other classes.
     """
     rows = torch.cat([torch.arange(found.start, found.start + found.count) for found in classes.classes])
     count, ways = classes.classes[0].count, min(ways, len(classes.classes))
@@ -189,47 +194,93 @@ def one_shot_errors(policy: FewShotPolicy, classes: ImageClasses, *, ways: int, 
     errors: dict[str, list[Tensor]] = {"one drawer": [], "any drawers": []}
     for runs_of_set in (len(part) for part in np.array_split(np.arange(runs), SUPPORT_SETS)):
         shown = count * generator.permutation(len(classes.classes))[:ways] + generator.integers(count)
-        scores = mutual_scores(policy, images, torch.from_numpy(shown))
-        scores = scores.view(len(classes.classes), count, len(classes.classes), count)
-        for _ in range(runs_of_set):
-            for name, task in _drawn_tasks(scores, ways, generator).items():
-                errors[name].append((task.argmax(1) != torch.arange(ways)).float().mean())
-    return {name: torch.stack(found) for name, found in errors.items()}
+        drawn = [_draw_runs(len(classes.classes), count, ways, generator) for _ in range(runs_of_set)]
+        for name, own in errors.items():
+            queries, supports = (torch.stack(found) for found in zip(*(run[name] for run in drawn), strict=True))
+            scores = scores_of_runs(policy, images, torch.from_numpy(shown), queries, supports)
+            own.append((scores.argmax(2) != torch.arange(ways)).float().mean(1))
+    return {name: torch.cat(found) for name, found in errors.items()}
 
 
-def _drawn_tasks(scores: Tensor, ways: int, generator: np.random.Generator) -> dict[str, Tensor]:
-    """The scores [ways, ways] of a run of each kind, of those of every [class, image] for every [class, image]."""
-    count = scores.shape[1]
-    chosen = torch.from_numpy(generator.permutation(len(scores))[:ways])
-    shown, asked = generator.permutation(count)[:2]
+def _draw_runs(
+    num_classes: int, count: int, ways: int, generator: np.random.Generator
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """A run of each kind: the images asked about and those shown, [ways] each, in the same order of classes."""
+    first = count * torch.from_numpy(generator.permutation(num_classes)[:ways])
+    shown, asked = generator.permutation(count)[:2].tolist()
     support = torch.from_numpy(generator.integers(count, size=ways))
     query = (support + 1 + torch.from_numpy(generator.integers(count - 1, size=ways))) % count
-    return {
-        "one drawer": scores[chosen, int(asked)][:, chosen, int(shown)],
-        "any drawers": scores[chosen, query][:, chosen, support],
-    }
+    return {"one drawer": (first + asked, first + shown), "any drawers": (first + query, first + support)}
 
 
-def mutual_scores(policy: FewShotPolicy, images: Tensor, shown: Tensor) -> Tensor:
-    """[I, I] score of each image (row) for being of each image's class, by a policy that was shown some of them.
+def scores_of_runs(policy: FewShotPolicy, images: Tensor, shown: Tensor, queries: Tensor, supports: Tensor) -> Tensor:
+    """[R, W, W] what a policy answers in R runs over the same images.
 
-    One orientation after another, so that not all features are held at once.
+    Args:
+        policy: of prototypical members.
+        images: [I, H, H] all of them.
+        shown: [S] those by which features are normalised.
+        queries: [R, W] those asked about in each run.
+        supports: [R, W] the only example of each class.
     """
     adapted = policy.adapt(images[shown], torch.arange(len(shown)))
-    orientations = policy.views.orientations if policy.views.is_aligned else policy.views.count
-    total = torch.zeros(len(images), len(images))
     views = policy.look(images, adapted.zoom)
-    for predictor in adapted.predictors:
-        if not isinstance(predictor, PrototypicalPredictor):
-            raise SystemExit(
-                "measuring a policy: its members are no prototypical networks; name one of `few-shot train`."
+    matches = [_mutual_matches(predictor, views, policy.views) for predictor in adapted.predictors]
+    mutual = torch.stack([own.logits.mean(0) for own in matches]).mean(0)
+    scores = mutual[queries.unsqueeze(2), supports.unsqueeze(1)]
+    if not policy.relations:
+        return scores
+    best = scores.topk(min(policy.second_look.candidates, scores.shape[2]), 2).indices
+    asked = queries.unsqueeze(2).expand_as(best).flatten()
+    pairs, places = torch.unique(
+        torch.stack([asked, supports.gather(1, best.flatten(1)).flatten()]), dim=1, return_inverse=True
+    )
+    relations = [
+        _relations_of_pairs(relation, views, own, pairs)
+        for relation, own in zip(policy.relations, matches, strict=True)
+    ]
+    found = torch.stack(relations).mean(0)[places].view_as(best)
+    again = reconsidered(
+        scores.flatten(0, 1), best.flatten(0, 1), found.flatten(0, 1), weight=policy.second_look.weight
+    )
+    return again.view_as(scores)
+
+
+def _mutual_matches(predictor: Predictor, views: Tensor, taken: ViewConfig) -> Matches:
+    """[O, I, I] the best matches of each image (row) with each image, one orientation after another.
+
+    So not all features are held at once.
+    """
+    if not isinstance(predictor, PrototypicalPredictor):
+        raise SystemExit("measuring a policy: its members are no prototypical networks; name one of `few-shot train`.")
+    found = []
+    orientations = taken.orientations if taken.is_aligned else taken.count
+    for orientation in range(orientations):
+        own = predictor.statistics and predictor.statistics[orientation::orientations]
+        part = replace(predictor, statistics=own)
+        features = part.embed(views[orientation::orientations])
+        found.append(best_matches(replace(part, prototypes=features), features, orientations=1))
+    return Matches(
+        logits=torch.cat([own.logits for own in found]),
+        query_round=torch.cat([own.query_round for own in found]),
+        support_round=torch.cat([own.support_round for own in found]),
+    )
+
+
+@torch.no_grad()
+def _relations_of_pairs(relation: RelationNetwork, views: Tensor, matches: Matches, pairs: Tensor) -> Tensor:
+    """[P] the mean relation over orientations of P pairs [2, P] of images, the one asked about first."""
+    orientations, total = len(matches.logits), torch.zeros(pairs.shape[1])
+    for orientation in range(orientations):
+        maps = torch.stack([relation.maps(view) for view in views[orientation::orientations]])
+        parts = []
+        for asked, shown in torch.split(pairs, PAIRS_AT_ONCE, 1):
+            query_round, support_round = (
+                rounds[orientation, asked, shown] for rounds in (matches.query_round, matches.support_round)
             )
-        for orientation in range(orientations):
-            own = predictor.statistics and predictor.statistics[orientation::orientations]
-            part = replace(predictor, statistics=own)
-            features = part.embed(views[orientation::orientations])
-            total += best_matches(replace(part, prototypes=features), features, orientations=1)[0]
-    return total / (orientations * len(adapted.predictors))
+            parts.append(relation.relate(maps[query_round, asked], maps[support_round, shown]))
+        total += torch.cat(parts)
+    return total / orientations
 
 
 def measure_alphabets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -271,7 +322,14 @@ def _with_views(policy: FewShotPolicy, count: int | None) -> FewShotPolicy:
         return policy
     is_aligned = policy.views.is_aligned and count % policy.views.orientations == 0
     views = replace(policy.views, count=count, is_aligned=is_aligned)
-    return FewShotPolicy(policy.members, views=views, ink_extent=policy.ink_extent, provenance=policy.provenance)
+    return FewShotPolicy(
+        policy.members,
+        relations=policy.relations if is_aligned else (),
+        second_look=policy.second_look,
+        views=views,
+        ink_extent=policy.ink_extent,
+        provenance=policy.provenance,
+    )
 
 
 def measure_speed(arguments: argparse.Namespace) -> list[dict[str, Any]]:

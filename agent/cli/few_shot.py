@@ -113,7 +113,8 @@ def train(
 
     check_folder(output, operation="writing the policy to")
     recipe = FewShotRecipe(members=members, minutes=minutes)
-    recipe = recipe if updates is None else replace(recipe, updates=updates)
+    if updates is not None:
+        recipe = replace(recipe, updates=updates, relation_updates=min(updates, recipe.relation_updates))
     places = data or [_usual_data()]
     started = time.monotonic()
     with _progress(invocation, members) as report:
@@ -124,6 +125,7 @@ def train(
         "sha256": sha256,
         "size_bytes": output.stat().st_size,
         "updates": policy.provenance["updates"],
+        "relation_updates": policy.provenance["relation_updates"],
         "groups": policy.provenance["groups"],
         "duration_s": time.monotonic() - started,
     }
@@ -179,7 +181,8 @@ def _progress(invocation: Invocation, members: int) -> Iterator[Callable[[Member
         noted = dict.fromkeys(range(members), time.monotonic())
 
         def report(state: MemberProgress) -> None:
-            text = f"member {state.member + 1}: update {state.update} of {state.planned_updates}, loss {state.loss:.3f}"
+            done = f"{state.part}, update {state.update} of {state.planned_updates}"
+            text = f"member {state.member + 1}: {done}, loss {state.loss:.3f}"
             progress.update(bars[state.member], description=text, completed=state.update, total=state.planned_updates)
             now = time.monotonic()
             is_due = now - noted[state.member] >= NOTE_EVERY_S or state.update == state.planned_updates

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -86,6 +86,10 @@ class Training(Generic[ModuleT]):
                 average.lerp_(trained[name], 1.0 - decay)
             else:
                 average.copy_(trained[name])
+
+    def plan_updates(self, planned_updates: int) -> None:
+        """Let the rate fall over so many updates from here on, those taken included."""
+        self.config = replace(self.config, planned_updates=planned_updates)
 
     def frozen_copy(self) -> ModuleT:
         """The averaged module as it is now; later steps do not reach it."""

@@ -163,9 +163,8 @@ class PrototypicalLearner:
 
     def plan_updates(self, planned_updates: int) -> None:
         """Let the learning rate fall over so many updates from here on, those taken included."""
-        training = replace(self.config.training, planned_updates=planned_updates)
-        self.config = replace(self.config, training=training)
-        self._training.config = training
+        self._training.plan_updates(planned_updates)
+        self.config = replace(self.config, training=self._training.config)
 
     def update(self, batch: FewShotBatch) -> dict[str, float]:
         """Take one step down J on M tasks."""
@@ -185,7 +184,7 @@ class PrototypicalLearner:
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> PrototypicalPredictor:
         """Take each class's mean."""
-        network = self._training.frozen_copy()
+        network = self.network()
         prior, statistics = self.config.statistics_prior, None
         if prior is not None:
             statistics = [network.embedding.task_statistics(own, prior=prior) for own in support_x]
@@ -193,6 +192,10 @@ class PrototypicalLearner:
             features = _embedded(network, statistics, support_x)
             means = prototypes(features, support_y, num_ways=num_ways_of(support_y))
         return PrototypicalPredictor(network=network, prototypes=means, statistics=statistics)
+
+    def network(self) -> PrototypicalNetwork:
+        """A copy of what adapts; later updates do not reach it."""
+        return self._training.frozen_copy()
 
     def initialization(self) -> dict[str, Tensor]:
         """The embedding and γ."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from agent.few_shot_matching import SecondLookConfig
 from agent.few_shot_policy import FewShotPolicy, ViewConfig
 from agent.learners.embeddings import EmbeddingConfig
 from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
-from benchmarks.fewshot import mutual_scores, one_shot_errors
+from agent.learners.relation import RelationConfig, RelationNetwork
+from benchmarks.fewshot import one_shot_errors, scores_of_runs
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.tasks import FewShotShapes
 
@@ -19,21 +21,32 @@ VIEWS = {
 }
 
 
-def policy(views: ViewConfig, prior: float | None) -> FewShotPolicy:
+def policy(views: ViewConfig, prior: float | None, *, looks_again: bool = False) -> FewShotPolicy:
     shapes = FewShotShapes(input_shape=(1, 20, 20), output_size=5, is_classification=True)
     config = PrototypicalConfig(embedding=EmbeddingConfig(channels=(8, 8)), statistics_prior=prior)
     members = [PrototypicalLearner(shapes, config, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
-    return FewShotPolicy(members, views=views, ink_extent=0.6)
+    relation = RelationConfig(trunk=EmbeddingConfig(channels=(8,)), width=6, last_width=6)
+    generator = torch.Generator().manual_seed(2)
+    relations = [RelationNetwork((1, 20, 20), relation, generator=generator).eval() for _ in members]
+    second_look = SecondLookConfig(candidates=3, weight=20.0)
+    return FewShotPolicy(
+        members, relations=relations if looks_again else (), second_look=second_look, views=views, ink_extent=0.6
+    )
 
 
 @pytest.mark.parametrize("views", VIEWS.values(), ids=VIEWS)
 @pytest.mark.parametrize("prior", [None, 5.0])
-def test_scores_taken_together_are_those_of_the_policy(views: ViewConfig, prior: float | None) -> None:
-    asked = policy(views, prior)
-    shown = torch.tensor([1, 5, 9, 13])
-    expected = asked.adapt(GLYPHS.images[shown], torch.arange(4)).scores(GLYPHS.images)
-    found = mutual_scores(asked, GLYPHS.images, shown)[:, shown]
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+@pytest.mark.parametrize("looks_again", [False, True])
+def test_scores_taken_together_are_those_of_the_policy(
+    views: ViewConfig, prior: float | None, looks_again: bool
+) -> None:
+    if looks_again and not views.is_aligned:
+        pytest.skip("a second look needs aligned views")
+    asked = policy(views, prior, looks_again=looks_again)
+    shown, queries = torch.tensor([1, 5, 9, 13, 17]), torch.tensor([[2, 6, 10, 14, 18], [21, 22, 3, 7, 8]])
+    expected = asked.adapt(GLYPHS.images[shown], torch.arange(5)).scores(GLYPHS.images[queries.flatten()])
+    found = scores_of_runs(asked, GLYPHS.images, shown, queries, shown.expand(2, -1))
+    torch.testing.assert_close(found.flatten(0, 1), expected, rtol=1e-4, atol=1e-3)
 
 
 def test_a_policy_that_learned_nothing_errs_less_than_chance_and_more_than_never() -> None:
