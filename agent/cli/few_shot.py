@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from agent.cli.errors import CommandError
-from agent.cli.foreground import LARGEST_SEED, NOTE_EVERY_S, check_folder
+from agent.cli.foreground import LARGEST_SEED, NOTE_EVERY_S, check_folder, cleaning_up
 from agent.cli.invocation import Invocation, command, group
 from agent.cli.output import NOTHING, new_table, short_duration, short_size
 from agent.cli.policies import find_version
@@ -117,7 +117,7 @@ def train(
         recipe = replace(recipe, updates=updates, relation_updates=min(updates, recipe.relation_updates))
     places = data or [_usual_data()]
     started = time.monotonic()
-    with _progress(invocation, members) as report:
+    with cleaning_up(), _progress(invocation, members) as report:
         policy = train_policy(places, recipe, hold_out=hold_out or [], seed=seed, report=report)
     sha256 = policy.save(output)
     values = {

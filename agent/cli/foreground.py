@@ -133,6 +133,19 @@ def stopping() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
+def cleaning_up() -> Iterator[None]:
+    """Let SIGTERM end the block by an exception, as Ctrl-C does, so that what it began is ended and taken away."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def bars(invocation: Invocation, labels: Sequence[str]) -> Iterator[Callable[[str, Progress], None]]:
     """A bar for each label on a terminal, a line a minute elsewhere."""
     width = max(map(len, labels))

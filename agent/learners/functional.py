@@ -198,6 +198,11 @@ class AdaptedNetwork:
         return torch.stack([self.network.forward_tasks(self.parameters, x)[:, -1] for x in alone], 1)
 
 
+def uniform_like(like: Tensor, bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
+    """Numbers of a tensor's shape, uniform in ``bounds``."""
+    return (bounds[0] + (bounds[1] - bounds[0]) * torch.rand(like.shape, generator=generator)).to(like)
+
+
 def linear_decay(start: float, *, final_scale: float, decay_updates: int | None, num_updates: int) -> float:
     """A rate that falls from ``start`` to ``start · final_scale`` in a straight line, and then stays.
 

@@ -28,6 +28,7 @@ from agent.learners.functional import (
     linear_decay,
     stacked,
     task_loss,
+    uniform_like,
 )
 from agent.learners.networks import NetworkConfig, build_network
 from agent.learners.state import (
@@ -108,7 +109,9 @@ class MetaSGD:
         self.num_updates = 0
         self.network = build_network(shapes, config.network, generator=generator).to(device)
         self.rates = {
-            name: nn.Parameter(_uniform(parameter, config.initial_rates, generator), requires_grad=config.learns_rates)
+            name: nn.Parameter(
+                uniform_like(parameter, config.initial_rates, generator), requires_grad=config.learns_rates
+            )
             for name, parameter in self.network.named_parameters()
         }
         self._loss = task_loss(is_classification=shapes.is_classification)
@@ -208,8 +211,3 @@ class MetaSGD:
     def _named_learned(self) -> Iterator[tuple[str, nn.Parameter]]:
         yield from self.network.named_parameters()
         yield from ((f"rates.{name}", rate) for name, rate in self.rates.items())
-
-
-def _uniform(like: Tensor, bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """Numbers of a tensor's shape, uniform in ``bounds``."""
-    return (bounds[0] + (bounds[1] - bounds[0]) * torch.rand(like.shape, generator=generator)).to(like)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -191,3 +197,21 @@ def test_it_trains_a_policy_that_can_be_asked(
     result = call("few-shot", "train")
     assert result.exit_code == 1
     assert "LEARND_OMNIGLOT" in result.stderr
+
+
+@pytest.mark.timeout(300)
+def test_asked_to_end_it_leaves_no_process_and_no_folder(task: Path, tmp_path: Path) -> None:
+    write_images(draw_glyphs(GlyphConfig(alphabets=2, characters=20, drawers=6, size=60)), task / "alphabets")
+    (tmp_path / "temporary").mkdir()
+    words = ("few-shot", "train", "--data", str(task / "alphabets"), "--members", "2", "--output", str(tmp_path / "p"))
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    with subprocess.Popen([sys.executable, "-m", "agent.cli", *words], env=environment) as begun:
+        members: list[psutil.Process] = []
+        while len(members) < 2 and begun.poll() is None:
+            members = psutil.Process(begun.pid).children()
+            time.sleep(0.1)
+        begun.terminate()
+        assert begun.wait() == 128 + signal.SIGTERM
+    gone, alive = psutil.wait_procs(members, timeout=60)
+    assert (len(gone), alive) == (2, [])
+    assert not list((tmp_path / "temporary").iterdir())

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from agent.learners.functional import linear_decay
+from agent.learners.functional import linear_decay, uniform_like
 from agent.learners.policy_gradient.adaptation import (
     Experience,
     RoundConfig,
@@ -127,7 +127,7 @@ class MetaSGDPolicy:
         self.policy = TaskPolicy(spaces, config.policy, generator=generator).to(device)
         self._generator = generator_on("cpu", generator)
         self.rates = {
-            name: nn.Parameter(_uniform(theta, config.initial_rates, generator), requires_grad=config.learns_rates)
+            name: nn.Parameter(uniform_like(theta, config.initial_rates, generator), requires_grad=config.learns_rates)
             for name, theta in self.policy.named_parameters()
         }
         rates_lr = config.outer_lr if config.rates_lr is None else config.rates_lr
@@ -265,8 +265,3 @@ class MetaSGDPolicy:
     def _named_learned(self) -> Iterator[tuple[str, nn.Parameter]]:
         yield from self.policy.named_parameters()
         yield from ((f"rates.{name}", rate) for name, rate in self.rates.items())
-
-
-def _uniform(like: Tensor, bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """Numbers of a tensor's shape, uniform in ``bounds``."""
-    return (bounds[0] + (bounds[1] - bounds[0]) * torch.rand(like.shape, generator=generator)).to(like)
