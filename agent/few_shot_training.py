@@ -196,9 +196,14 @@ def train_member(
     def learn() -> float:
         return learner.update(family.sample(1, split=Split.TRAINING, first_task=learner.num_updates))["loss"]
 
-    tell = _Teller(member=member, part=MemberPart.EMBEDDING, report=report)
-    embedding_share = 1.0 - recipe.relation_share if recipe.relation_updates else 1.0
-    _train(learner, learn, updates=recipe.updates, minutes=embedding_share * recipe.minutes, tell=tell)
+    def tell(part: MemberPart) -> _Report:
+        return lambda update, planned, loss, cpu_s: report(
+            MemberProgress(member=member, part=part, update=update, planned_updates=planned, loss=loss, cpu_s=cpu_s)
+        )
+
+    relation_share = recipe.relation_share if recipe.relation_updates else 0.0
+    minutes = (1.0 - relation_share) * recipe.minutes
+    _train(learner, learn, updates=recipe.updates, minutes=minutes, report=tell(MemberPart.EMBEDDING))
     if not recipe.relation_updates:
         return TrainedMember(learner=learner)
     relation = recipe.relation_training(learner, seed=own_seed)
@@ -209,10 +214,13 @@ def train_member(
         images, logits = _held_against_each_other(learner, batch)
         return relation.update(images, logits, num_ways=recipe.tasks.ways)["loss"]
 
-    tell = _Teller(member=member, part=MemberPart.RELATION, report=report)
-    minutes = recipe.relation_share * recipe.minutes
-    _train(relation, compare, updates=recipe.relation_updates, minutes=minutes, tell=tell)
+    minutes = relation_share * recipe.minutes
+    _train(relation, compare, updates=recipe.relation_updates, minutes=minutes, report=tell(MemberPart.RELATION))
     return TrainedMember(learner=learner, relation=relation.network(), relation_updates=relation.num_updates)
+
+
+_Report = Callable[[int, int, float, float], None]
+"""Told of updates taken and planned, of the mean loss, and of CPU-seconds."""
 
 
 class _Trainee(Protocol):
@@ -224,27 +232,7 @@ class _Trainee(Protocol):
     def plan_updates(self, planned_updates: int) -> None: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Teller:
-    """Tells of a member's part."""
-
-    member: int
-    part: MemberPart
-    report: Callable[[MemberProgress], None]
-
-    def __call__(self, *, update: int, planned_updates: int, loss: float, cpu_s: float) -> None:
-        progress = MemberProgress(
-            member=self.member,
-            part=self.part,
-            update=update,
-            planned_updates=planned_updates,
-            loss=loss,
-            cpu_s=cpu_s,
-        )
-        self.report(progress)
-
-
-def _train(trainee: _Trainee, update: Callable[[], float], *, updates: int, minutes: float, tell: _Teller) -> None:
+def _train(trainee: _Trainee, update: Callable[[], float], *, updates: int, minutes: float, report: _Report) -> None:
     """Take the updates that the time allows, and tell of every few."""
     planned, losses = updates, list[float]()
     started, started_cpu = time.monotonic(), time.process_time()
@@ -255,7 +243,7 @@ def _train(trainee: _Trainee, update: Callable[[], float], *, updates: int, minu
             planned = updates_in_time(updates, minutes, done=done, elapsed_s=time.monotonic() - started)
             trainee.plan_updates(planned)
             mean, cpu_s = sum(losses) / len(losses), time.process_time() - started_cpu
-            tell(update=done, planned_updates=planned, loss=mean, cpu_s=cpu_s)
+            report(done, planned, mean, cpu_s)
             losses.clear()
 
 
