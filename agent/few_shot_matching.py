@@ -6,14 +6,15 @@ image; C × H × W maps.
 
 from __future__ import annotations
 
-import functools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812 (torch's own custom)
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from agent.learners.embeddings import EMBEDDED_AT_ONCE
 from agent.learners.protocol import ComparingPredictor
 from agent.learners.relation import RelationNetwork
 
@@ -25,10 +26,19 @@ class SecondLookConfig:
     Attributes:
         candidates: A, how many classes are looked at again.
         weight: w, of relations beside scores.
+
+    Raises:
+        ValueError: no class would be looked at, or the weight is negative or no number.
     """
 
     candidates: int = 5
     weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        if type(self.candidates) is not int or self.candidates < 1:
+            raise ValueError(f"looking again at {self.candidates!r} classes: it is a whole number of at least 1.")
+        if not 0.0 <= self.weight < math.inf:
+            raise ValueError(f"a second look that counts {self.weight!r}: it is a number of at least 0.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +55,15 @@ class Matches:
     query_round: Tensor
     support_round: Tensor
 
+    @classmethod
+    def joined(cls, parts: Sequence[Matches]) -> Matches:
+        """The orientations of all parts, one after another."""
+        return cls(
+            logits=torch.cat([part.logits for part in parts]),
+            query_round=torch.cat([part.query_round for part in parts]),
+            support_round=torch.cat([part.support_round for part in parts]),
+        )
+
     def of(self, candidates: Int64[Tensor, "Q A"]) -> Matches:
         """The matches with each query's candidates alone, [O, Q, A]."""
         index = candidates.expand(len(self.logits), -1, -1)
@@ -59,31 +78,25 @@ def best_matches(predictor: ComparingPredictor, features: Float[Tensor, "V Q E"]
     """The best match of every orientation.
 
     Args:
-        predictor: shown the support set in V views, orientation by orientation, then in the next round again.
+        predictor: shown the support set in V views, orientation by orientation, then in the next of R rounds again.
         features: of the queries in the same views.
         orientations: O, of which V is a multiple.
     """
     rounds = len(features) // orientations
-    shifted = (_match_shifted(predictor, features, shift, orientations) for shift in range(rounds))
-    return functools.reduce(_better, shifted)
+    return Matches.joined(
+        [
+            _matches_of(predictor.side_by_side(own), features[own].flatten(0, 1), rounds)
+            for own in (slice(orientation, None, orientations) for orientation in range(orientations))
+        ]
+    )
 
 
-def _match_shifted(
-    predictor: ComparingPredictor, features: Float[Tensor, "V Q E"], shift: int, orientations: int
-) -> Matches:
-    """The best of the pairs in which the query's view stands ``shift`` rounds before the support set's."""
-    flat = predictor.logits(features.roll(shift * orientations, 0))
-    logits = flat.view(-1, orientations, *flat.shape[1:])
-    best, support_round = logits.max(0)
-    return Matches(logits=best, query_round=(support_round - shift) % len(logits), support_round=support_round)
-
-
-def _better(left: Matches, right: Matches) -> Matches:
-    is_left = left.logits >= right.logits
+def _matches_of(predictor: ComparingPredictor, features: Float[Tensor, "RQ E"], rounds: int) -> Matches:
+    """Of one orientation, whose R views of the support set are the classes of one task."""
+    logits = predictor.logits(features.unsqueeze(0))[0].view(rounds, len(features) // rounds, rounds, -1)
+    best, pair = logits.permute(1, 3, 0, 2).flatten(2).max(2)
     return Matches(
-        logits=torch.where(is_left, left.logits, right.logits),
-        query_round=torch.where(is_left, left.query_round, right.query_round),
-        support_round=torch.where(is_left, left.support_round, right.support_round),
+        logits=best.unsqueeze(0), query_round=(pair // rounds).unsqueeze(0), support_round=(pair % rounds).unsqueeze(0)
     )
 
 
@@ -92,10 +105,13 @@ def class_maps(
     relation: RelationNetwork, support: Float[Tensor, "V S 1 P P"], labels: Int64[Tensor, "S"]
 ) -> Float[Tensor, "V N C H W"]:
     """The mean map of each class's support images, view by view."""
-    members = F.one_hot(labels).to(torch.float32)
-    shares = (members / members.sum(0)).mT
-    seen = (relation.maps(view) for view in support)
-    return torch.stack([torch.einsum("ns,schw->nchw", shares, maps.to(torch.float32)).to(maps.dtype) for maps in seen])
+    counts = labels.bincount().view(-1, 1, 1, 1)
+    found: list[Tensor] = []
+    for view in support:
+        seen = torch.cat([relation.maps(part) for part in torch.split(view, EMBEDDED_AT_ONCE)])
+        sums = torch.zeros(len(counts), *seen.shape[1:]).index_add_(0, labels, seen.to(torch.float32))
+        found.append((sums / counts).to(seen.dtype))
+    return torch.stack(found)
 
 
 @torch.no_grad()
@@ -119,8 +135,11 @@ def relations_of(
     queries = torch.arange(len(candidates)).unsqueeze(1).expand_as(candidates)
     total = torch.zeros(candidates.shape)
     for orientation in range(orientations):
-        maps = torch.stack([relation.maps(view) for view in views[orientation::orientations]])
-        asked = maps[matches.query_round[orientation], queries].flatten(0, 1)
+        own = views[orientation::orientations]
+        # Of a query's views only those that match best with a candidate are looked at.
+        wanted = matches.query_round[orientation] * len(candidates) + queries
+        seen, place = torch.unique(wanted, return_inverse=True)
+        asked = relation.maps(own.flatten(0, 1)[seen])[place.flatten()]
         shown = classes[orientation::orientations][matches.support_round[orientation], candidates].flatten(0, 1)
         total += relation.relate(asked, shown).view(candidates.shape)
     return total / orientations

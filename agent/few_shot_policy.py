@@ -26,6 +26,7 @@ side of an image as read, P as embedded; W is V or O.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,6 +49,7 @@ from agent.few_shot_matching import (
     relations_of,
 )
 from agent.learners.protocol import ComparingPredictor, FewShotLearner, Predictor, TransductivePredictor
+from agent.learners.prototypical import PrototypicalLearner
 from agent.learners.registry import restore
 from agent.learners.relation import RelationNetwork
 from agent.learners.state import as_arrays, as_tensors, under_prefix, with_prefix
@@ -60,6 +62,8 @@ METADATA_KEY = "few_shot_policy"
 CHECKSUM_KEY = "few_shot_sha256"
 FORMAT = 2
 """1 was of images in another common form (as large as on their sheets)."""
+FORMAT_WITH_RELATIONS = 3
+"""Of policies that take a second look: who knows only format 2 is to refuse them, not to leave it out."""
 QUERIES_AT_ONCE = 64
 ANY_WAYS = frozenset({"prototypical", "matching", "versa"})
 """Learners whose tasks may have other numbers of classes than they were trained with."""
@@ -86,7 +90,7 @@ class ViewConfig:
             compare features do so, others are asked about each view alone.
 
     Raises:
-        ValueError: aligned views do not show every orientation equally often.
+        ValueError: there is no view, or aligned ones do not show every orientation equally often.
     """
 
     count: int = 16
@@ -98,6 +102,8 @@ class ViewConfig:
     is_aligned: bool = False
 
     def __post_init__(self) -> None:
+        if min(self.count, self.orientations) < 1:
+            raise ValueError(f"{self.count} views in {self.orientations} orientations: there is at least one of each.")
         if self.is_aligned and self.count % self.orientations:
             raise ValueError(
                 f"aligning {self.count} views: they do not show each of {self.orientations} orientations equally often."
@@ -137,7 +143,7 @@ class FewShotPolicy:
                 found="they do not all look at square grey images of one size.",
             )
         self.members = tuple(members)
-        self.relations = tuple(relations)
+        self.relations = tuple(copy.deepcopy(relation).eval() for relation in relations)
         self.views = views or ViewConfig()
         self.second_look = second_look or SecondLookConfig()
         if self.relations:
@@ -205,7 +211,7 @@ class FewShotPolicy:
             }
         )
         described = {
-            "format": FORMAT,
+            "format": FORMAT_WITH_RELATIONS if self.relations else FORMAT,
             "members": [member.to_meta() for member in self.members],
             "relations": [relation.to_meta() for relation in self.relations],
             "second_look": asdict(self.second_look),
@@ -254,8 +260,9 @@ class FewShotPolicy:
     def _from_description(
         cls, described: Mapping[str, Any], tensors: Mapping[str, Tensor], *, subject: str
     ) -> FewShotPolicy:
-        if described["format"] != FORMAT:
-            raise refusal(subject, f"its format is {described['format']}.", f"This learnd reads format {FORMAT}.")
+        if described["format"] not in {FORMAT, FORMAT_WITH_RELATIONS}:
+            known = f"{FORMAT} and {FORMAT_WITH_RELATIONS}"
+            raise refusal(subject, f"its format is {described['format']}.", f"This learnd reads formats {known}.")
         members = []
         for number, meta in enumerate(described["members"]):
             members.append(restore(under_prefix(f"members.{number}", tensors), meta))
@@ -286,11 +293,14 @@ class FewShotPolicy:
 
     def _check_relations(self, shape: tuple[int, ...]) -> None:
         is_of_shape = all(relation.input_shape == shape for relation in self.relations)
-        if len(self.relations) != len(self.members) or not is_of_shape or not self.views.is_aligned:
+        are_prototypical = all(isinstance(member, PrototypicalLearner) for member in self.members)
+        is_paired = len(self.relations) == len(self.members) and are_prototypical
+        if not (is_paired and is_of_shape and self.views.is_aligned):
             raise FewShotPolicyError(
                 operation="building a few-shot policy from",
                 subject=f"{len(self.members)} learners and {len(self.relations)} relation networks",
-                found="a second look needs one network a learner, of the same images, and aligned views.",
+                found="a second look needs one network a learner, all learners prototypical and of the same images, "
+                "and aligned views.",
             )
 
     def _zoom(self, images: UInt8[Tensor, "S R R"]) -> float:
@@ -324,24 +334,27 @@ class AdaptedPolicy:
 
     def _scores(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
         views = self.policy.look(images, self.zoom)
-        found = [self._by_view(predictor, views) for predictor in self.predictors]
-        scores = torch.stack([(own.logits if isinstance(own, Matches) else own).mean(0) for own in found]).mean(0)
-        if not self.policy.relations:
-            return scores
-        candidates = scores.topk(min(self.policy.second_look.candidates, scores.shape[1]), 1).indices
+        taken = self.policy.views
+        scores, matches = [], []
+        for predictor in self.predictors:
+            if taken.is_aligned and isinstance(predictor, ComparingPredictor):
+                matches.append(best_matches(predictor, predictor.embed(views), orientations=taken.orientations))
+                scores.append(matches[-1].logits.mean(0))
+            else:
+                scores.append(predictor(views).mean(0))
+        first = torch.stack(scores).mean(0)
+        return self._second_look(first, matches, views) if self.policy.relations else first
+
+    def _second_look(
+        self, scores: Float[Tensor, "Q N"], matches: Sequence[Matches], views: Float[Tensor, "V Q 1 P P"]
+    ) -> Float[Tensor, "Q N"]:
+        taken = self.policy.second_look
+        candidates = scores.topk(min(taken.candidates, scores.shape[1]), 1).indices
         relations = [
             relations_of(relation, maps, views, own.of(candidates), candidates)
-            for relation, maps, own in zip(self.policy.relations, self.class_maps, found, strict=True)
-            if isinstance(own, Matches)
+            for relation, maps, own in zip(self.policy.relations, self.class_maps, matches, strict=True)
         ]
-        return reconsidered(scores, candidates, torch.stack(relations).mean(0), weight=self.policy.second_look.weight)
-
-    def _by_view(self, predictor: Predictor, views: Float[Tensor, "V Q 1 P P"]) -> Matches | Float[Tensor, "V Q N"]:
-        """Each orientation's best match, or the logits of each view."""
-        taken = self.policy.views
-        if taken.is_aligned and isinstance(predictor, ComparingPredictor):
-            return best_matches(predictor, predictor.embed(views), orientations=taken.orientations)
-        return predictor(views)
+        return reconsidered(scores, candidates, torch.stack(relations).mean(0), weight=taken.weight)
 
 
 def _each_alone(predictor: Predictor) -> Predictor:
@@ -371,7 +384,7 @@ def understanding(subject: str) -> Iterator[None]:
     """
     try:
         yield
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         found = f"what it says of itself cannot be read ({type(error).__name__}: {error})."
         raise refusal(subject, found, "Take another copy: it is damaged, or of another learnd.") from error
 

@@ -211,7 +211,7 @@ def train_member(
     def compare() -> float:
         # Tasks that the embedding was not trained on.
         batch = family.sample(1, split=Split.TRAINING, first_task=recipe.updates + relation.num_updates)
-        images, logits = _held_against_each_other(learner, batch)
+        images, logits = held_against_each_other(learner, batch)
         return relation.update(images, logits, num_ways=recipe.tasks.ways)["loss"]
 
     minutes = relation_share * recipe.minutes
@@ -239,15 +239,15 @@ def _train(trainee: _Trainee, update: Callable[[], float], *, updates: int, minu
     while trainee.num_updates < planned:
         losses.append(update())
         done = trainee.num_updates
+        planned = updates_in_time(updates, minutes, done=done, elapsed_s=time.monotonic() - started)
+        trainee.plan_updates(planned)
         if done % REPORT_EVERY == 0 or done == planned:
-            planned = updates_in_time(updates, minutes, done=done, elapsed_s=time.monotonic() - started)
-            trainee.plan_updates(planned)
             mean, cpu_s = sum(losses) / len(losses), time.process_time() - started_cpu
             report(done, planned, mean, cpu_s)
             losses.clear()
 
 
-def _held_against_each_other(learner: PrototypicalLearner, batch: FewShotBatch) -> tuple[Tensor, Tensor]:
+def held_against_each_other(learner: PrototypicalLearner, batch: FewShotBatch) -> tuple[Tensor, Tensor]:
     """A task's images [Z, ...] class by class, and the logits [Z, Z] of each for being what each other one is."""
     labels = torch.cat([batch.support_y, batch.query_y], 1)[0]
     images = torch.cat([batch.support_x, batch.query_x], 1)[0][labels.argsort(stable=True)]

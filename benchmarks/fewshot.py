@@ -48,8 +48,9 @@ from envs.few_shot.tasks import FewShotBatch, FewShotShapes
 FOLDS = ("Korean,Tagalog", "Balinese,Japanese_(katakana)", "Early_Aramaic,Sanskrit", "Greek,Latin")
 TIMED_STEPS = 10
 LOOPED_TASKS = 4
-SUPPORT_SETS = 4
-"""Of an alphabet's runs; each takes every image's features anew."""
+DRAWERS = ("one drawer", "any drawers")
+RUNS_OF_A_SUPPORT_SET = 250
+"""Each support set takes every image's features anew."""
 
 PAIRS_AT_ONCE = 256
 """Of images that a relation network looks at."""
@@ -183,23 +184,29 @@ def one_shot_errors(policy: FewShotPolicy, classes: ImageClasses, *, ways: int, 
     """Errors of one-shot tasks within one alphabet, [runs] each.
 
     "one drawer" shows each run's support in one hand and its queries in another, as in Omniglot's official runs;
-    "any drawers" draws every image on its own. The images are matched with each other once for each of a few support
-    sets, which say how features are normalised, and the runs shared among them: apart from that a prototypical policy's
-    match with a class does not depend on the other classes.
+    "any drawers" draws every image on its own; each of these also at first look. The images are matched with each other
+    once for each of a few support sets, which say how features are normalised, and the runs shared among them: apart
+    from that a prototypical policy's match with a class does not depend on the other classes.
     """
     rows = torch.cat([torch.arange(found.start, found.start + found.count) for found in classes.classes])
     count, ways = classes.classes[0].count, min(ways, len(classes.classes))
     images = classes.images[rows]
     generator = np.random.default_rng(0)
-    errors: dict[str, list[Tensor]] = {"one drawer": [], "any drawers": []}
-    for runs_of_set in (len(part) for part in np.array_split(np.arange(runs), SUPPORT_SETS)):
+    errors: dict[str, list[Tensor]] = {}
+    for runs_of_set in (len(part) for part in np.array_split(np.arange(runs), math.ceil(runs / RUNS_OF_A_SUPPORT_SET))):
         shown = count * generator.permutation(len(classes.classes))[:ways] + generator.integers(count)
         drawn = [_draw_runs(len(classes.classes), count, ways, generator) for _ in range(runs_of_set)]
-        for name, own in errors.items():
+        for name in DRAWERS:
             queries, supports = (torch.stack(found) for found in zip(*(run[name] for run in drawn), strict=True))
-            scores = scores_of_runs(policy, images, torch.from_numpy(shown), queries, supports)
-            own.append((scores.argmax(2) != torch.arange(ways)).float().mean(1))
+            first, answer = scores_of_runs(policy, images, torch.from_numpy(shown), queries, supports)
+            errors.setdefault(name, []).append(_errors(answer))
+            errors.setdefault(f"{name}, first look", []).append(_errors(first))
     return {name: torch.cat(found) for name, found in errors.items()}
+
+
+def _errors(scores: Tensor) -> Tensor:
+    """[R] the share of wrong answers in each run."""
+    return (scores.argmax(2) != torch.arange(scores.shape[2])).float().mean(1)
 
 
 def _draw_runs(
@@ -213,8 +220,10 @@ def _draw_runs(
     return {"one drawer": (first + asked, first + shown), "any drawers": (first + query, first + support)}
 
 
-def scores_of_runs(policy: FewShotPolicy, images: Tensor, shown: Tensor, queries: Tensor, supports: Tensor) -> Tensor:
-    """[R, W, W] what a policy answers in R runs over the same images.
+def scores_of_runs(
+    policy: FewShotPolicy, images: Tensor, shown: Tensor, queries: Tensor, supports: Tensor
+) -> tuple[Tensor, Tensor]:
+    """[R, W, W] what a policy finds at first look, and what it answers, in R runs over the same images.
 
     Args:
         policy: of prototypical members.
@@ -223,13 +232,14 @@ def scores_of_runs(policy: FewShotPolicy, images: Tensor, shown: Tensor, queries
         queries: [R, W] those asked about in each run.
         supports: [R, W] the only example of each class.
     """
-    adapted = policy.adapt(images[shown], torch.arange(len(shown)))
+    without = FewShotPolicy(policy.members, views=policy.views, ink_extent=policy.ink_extent)
+    adapted = without.adapt(images[shown], torch.arange(len(shown)))
     views = policy.look(images, adapted.zoom)
     matches = [_mutual_matches(predictor, views, policy.views) for predictor in adapted.predictors]
     mutual = torch.stack([own.logits.mean(0) for own in matches]).mean(0)
     scores = mutual[queries.unsqueeze(2), supports.unsqueeze(1)]
     if not policy.relations:
-        return scores
+        return scores, scores
     best = scores.topk(min(policy.second_look.candidates, scores.shape[2]), 2).indices
     asked = queries.unsqueeze(2).expand_as(best).flatten()
     pairs, places = torch.unique(
@@ -243,7 +253,7 @@ def scores_of_runs(policy: FewShotPolicy, images: Tensor, shown: Tensor, queries
     again = reconsidered(
         scores.flatten(0, 1), best.flatten(0, 1), found.flatten(0, 1), weight=policy.second_look.weight
     )
-    return again.view_as(scores)
+    return scores, again.view_as(scores)
 
 
 def _mutual_matches(predictor: Predictor, views: Tensor, taken: ViewConfig) -> Matches:
@@ -260,11 +270,7 @@ def _mutual_matches(predictor: Predictor, views: Tensor, taken: ViewConfig) -> M
         part = replace(predictor, statistics=own)
         features = part.embed(views[orientation::orientations])
         found.append(best_matches(replace(part, prototypes=features), features, orientations=1))
-    return Matches(
-        logits=torch.cat([own.logits for own in found]),
-        query_round=torch.cat([own.query_round for own in found]),
-        support_round=torch.cat([own.support_round for own in found]),
-    )
+    return Matches.joined(found)
 
 
 @torch.no_grad()
@@ -288,7 +294,7 @@ def measure_alphabets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     classes = omniglot(arguments.data)
     if classes is None:
         raise SystemExit("Omniglot is not there: name it with --data or LEARND_OMNIGLOT.")
-    print(f"{'alphabet':24}{'ways':>5}{'one drawer, error %':>22}{'any drawers, error %':>23}")
+    print(f"{'alphabet, error %':24}{'ways':>5}" + "".join(f"{name:>16}{'first look':>16}" for name in DRAWERS))
     rows: list[dict[str, Any]] = []
     for fold in arguments.folds or FOLDS:
         names = fold.split(",")
@@ -299,9 +305,9 @@ def measure_alphabets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             found = {kind: interval(values) for kind, values in errors.items()}
             texts = [f"{mean:.2f} ± {half:.2f}" for mean, half in found.values()]
             ways = min(20, len(own.classes))
-            print(f"{name:24}{ways:5}{texts[0]:>22}{texts[1]:>23}", flush=True)
+            print(f"{name:24}{ways:5}" + "".join(f"{text:>16}" for text in texts), flush=True)
             rows.append({"alphabet": name, "ways": ways, **{kind: mean for kind, (mean, _) in found.items()}})
-    for kind in ("one drawer", "any drawers"):
+    for kind in DRAWERS:
         print(f"mean over {len(rows)} alphabets, {kind}: {sum(row[kind] for row in rows) / len(rows):.2f}%")
     return rows
 

@@ -13,7 +13,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -97,31 +97,36 @@ class Training(Generic[ModuleT]):
 
     def initialization(self) -> dict[str, Tensor]:
         """What is published: the averaged weights and running statistics."""
-        return _module_to_tensors("", self.averaged)
+        return module_to_tensors("", self.averaged)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """The whole state."""
         tensors = self.initialization()
         if self.config.average_decay > 0.0:
-            tensors |= _module_to_tensors("training.", self.trained)
+            tensors |= module_to_tensors("training.", self.trained)
         return tensors | optimizer_to_tensors(self._optimizer, self.trained.named_parameters())
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, num_updates: int) -> None:
         """Take the state that :meth:`to_tensors` gave, or an initialization alone: then the optimiser begins anew."""
-        _load_module("", self.averaged, tensors)
+        load_module("", self.averaged, tensors)
         is_whole = any(name.startswith("training.parameters.") for name in tensors)
-        _load_module("training." if is_whole else "", self.trained, tensors)
+        load_module("training." if is_whole else "", self.trained, tensors)
         load_optimizer(self._optimizer, self.trained.named_parameters(), tensors)
         self.num_updates = num_updates
 
 
-def _module_to_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+def module_to_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    """A module's parameters and buffers, as ``<prefix>parameters.*`` and ``<prefix>buffers.*``."""
     parameters = with_prefix(f"{prefix}parameters", dict(module.named_parameters()))
     return parameters | with_prefix(f"{prefix}buffers", dict(module.named_buffers()))
 
 
-def _load_module(prefix: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def load_module(prefix: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a module what :func:`module_to_tensors` wrote.
+
+    Raises:
+        KeyError: a parameter or buffer is missing.
+        ValueError: one has another shape.
+    """
     load_parameters(module.named_parameters(), under_prefix(f"{prefix}parameters", tensors))
-    buffers: Any = dict(module.named_buffers())
-    for name, value in under_prefix(f"{prefix}buffers", tensors).items():
-        buffers[name].copy_(value)
+    load_parameters(module.named_buffers(), under_prefix(f"{prefix}buffers", tensors))

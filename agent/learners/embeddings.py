@@ -118,7 +118,9 @@ class Embedding(nn.Module):
         return torch.cat([self(part) for part in parts]).view(*x.shape[:2], -1)
 
     @torch.no_grad()
-    def task_statistics(self, x: Float[Tensor, "S *X"], *, prior: float) -> dict[str, Tensor]:
+    def task_statistics(
+        self, x: Float[Tensor, "S *X"], *, prior: float
+    ) -> tuple[dict[str, Tensor], Float[Tensor, "S E"]]:
         """The running statistics moved towards those of a task's support set, layer by layer.
 
         m ← (1 - w) m + w m_S and v ← (1 - w) v + w v_S with w = S / (S + prior), each layer's input being normalised
@@ -129,14 +131,14 @@ class Embedding(nn.Module):
             prior: how many examples the running statistics count for.
 
         Returns:
-            The buffers by name, for :meth:`embed_with`.
+            The buffers by name, for :meth:`embed_with`, and the support set's features by them.
         """
         moved = copy.deepcopy(self).eval()
         for module in moved.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.register_forward_pre_hook(partial(_move_statistics, weight=len(x) / (len(x) + prior)))
-        moved(x)
-        return dict(moved.named_buffers())
+        features = moved(x)
+        return dict(moved.named_buffers()), features
 
     @torch.no_grad()
     def embed_with(self, statistics: Mapping[str, Tensor], x: Float[Tensor, "S *X"]) -> Float[Tensor, "S E"]:

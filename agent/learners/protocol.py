@@ -72,6 +72,10 @@ class ComparingPredictor(Predictor, Protocol):
         """What task m says of the features in place m, whichever task embedded them: [M, Q, E] → [M, Q, N]."""
         ...
 
+    def side_by_side(self, tasks: slice) -> ComparingPredictor:
+        """Some of the tasks as one, of all their classes in turn."""
+        ...
+
 
 class FewShotLearner(Protocol):
     """A meta-learner of few-shot tasks.

@@ -186,10 +186,12 @@ class PrototypicalLearner:
         """Take each class's mean."""
         network = self.network()
         prior, statistics = self.config.statistics_prior, None
-        if prior is not None:
-            statistics = [network.embedding.task_statistics(own, prior=prior) for own in support_x]
         with torch.no_grad():
-            features = _embedded(network, statistics, support_x)
+            if prior is None:
+                features = network.embedding.embed_tasks(support_x)
+            else:
+                own = [network.embedding.task_statistics(task, prior=prior) for task in support_x]
+                statistics, features = [found for found, _ in own], torch.stack([found for _, found in own])
             means = prototypes(features, support_y, num_ways=num_ways_of(support_y))
         return PrototypicalPredictor(network=network, prototypes=means, statistics=statistics)
 
@@ -250,6 +252,10 @@ class PrototypicalPredictor:
     def embed(self, query_x: Float[Tensor, "M Q *X"]) -> Float[Tensor, "M Q E"]:
         """The queries' features."""
         return _embedded(self.network, self.statistics, query_x)
+
+    def side_by_side(self, tasks: slice) -> PrototypicalPredictor:
+        """Some of the tasks as one, of all their classes in turn; it compares, and embeds nothing."""
+        return PrototypicalPredictor(network=self.network, prototypes=self.prototypes[tasks].flatten(0, 1).unsqueeze(0))
 
     @torch.no_grad()
     def logits(self, features: Float[Tensor, "M Q E"]) -> Float[Tensor, "M Q N"]:

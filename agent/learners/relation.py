@@ -27,9 +27,8 @@ import torch.nn.functional as F  # noqa: N812 (torch's own custom)
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from agent.learners.embedding_training import Training, TrainingConfig
-from agent.learners.embeddings import Embedding, EmbeddingConfig, ResidualBlock, draw_weights
-from agent.learners.state import load_parameters, under_prefix, with_prefix
+from agent.learners.embedding_training import Training, TrainingConfig, load_module, module_to_tensors
+from agent.learners.embeddings import Embedding, EmbeddingConfig, EmbeddingKind, ResidualBlock, draw_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +39,18 @@ class RelationConfig:
         trunk: h, a convolutional one.
         width: channels of g's first block.
         last_width: channels of its last block, at half the places a side.
+
+    Raises:
+        ValueError: the trunk has no maps.
     """
 
     trunk: EmbeddingConfig
     width: int = 96
     last_width: int = 128
+
+    def __post_init__(self) -> None:
+        if self.trunk.kind is EmbeddingKind.MLP or not self.trunk.channels:
+            raise ValueError(f"a relation network on {self.trunk.kind} of {self.trunk.channels}: it needs maps.")
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON values."""
@@ -101,9 +107,7 @@ class RelationNetwork(nn.Module):
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Parameters and running statistics."""
-        return with_prefix("parameters", dict(self.named_parameters())) | with_prefix(
-            "buffers", dict(self.named_buffers())
-        )
+        return module_to_tensors("", self)
 
     def to_meta(self) -> dict[str, Any]:
         """What the tensors do not tell."""
@@ -113,10 +117,7 @@ class RelationNetwork(nn.Module):
     def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> RelationNetwork:
         """The network of which :meth:`to_tensors` and :meth:`to_meta` tell."""
         network = cls(tuple(meta["input_shape"]), RelationConfig.from_json(meta["config"]), generator=torch.Generator())
-        load_parameters(network.named_parameters(), under_prefix("parameters", tensors))
-        buffers = dict(network.named_buffers())
-        for name, value in under_prefix("buffers", tensors).items():
-            buffers[name].copy_(value)
+        load_module("", network, tensors)
         return network.eval().requires_grad_(requires_grad=False)
 
 

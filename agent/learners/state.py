@@ -36,8 +36,8 @@ def under_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
     return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
-def load_parameters(parameters: Iterable[tuple[str, nn.Parameter]], tensors: Mapping[str, Tensor]) -> None:
-    """Copy tensors into the parameters of the same names.
+def load_parameters(parameters: Iterable[tuple[str, Tensor]], tensors: Mapping[str, Tensor]) -> None:
+    """Copy tensors into the parameters, or buffers, of the same names.
 
     Raises:
         KeyError: a parameter has no tensor.

@@ -173,7 +173,8 @@ def test_without_a_prior_a_task_is_normalised_by_its_own_support_set(kind: Embed
     with torch.no_grad():
         by_its_batch = copy.deepcopy(embedding).train()(support)
     before = {name: buffer.clone() for name, buffer in embedding.named_buffers()}
-    found = embedding.eval().embed_with(embedding.task_statistics(support, prior=0.0), support)
+    statistics, found = embedding.eval().task_statistics(support, prior=0.0)
+    torch.testing.assert_close(embedding.embed_with(statistics, support), found)
     # Running variances are of a sample (n - 1), a batch's of itself (n).
     torch.testing.assert_close(found, by_its_batch, rtol=1e-2, atol=1e-2)
     assert all(torch.equal(before[name], buffer) for name, buffer in embedding.named_buffers())
@@ -183,7 +184,7 @@ def test_the_prior_is_how_many_examples_the_running_statistics_count_for() -> No
     embedding = Embedding((1, 16, 16), EmbeddingConfig(channels=(8,)), generator=seeded()).eval()
     support = 5.0 * torch.rand(12, 1, 16, 16, generator=seeded(1))
     running = dict(embedding.named_buffers())
-    own, half = (embedding.task_statistics(support, prior=prior) for prior in (0.0, 12.0))
+    own, half = (embedding.task_statistics(support, prior=prior)[0] for prior in (0.0, 12.0))
     for name in ("layers.2.running_mean", "layers.2.running_var"):
         assert not torch.allclose(own[name], running[name])
         torch.testing.assert_close(half[name], (own[name] + running[name]) / 2)
