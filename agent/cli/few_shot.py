@@ -99,7 +99,7 @@ def train(
         list[str] | None, typer.Option(metavar="ALPHABET", help="Not trained on; may be repeated.")
     ] = None,
     minutes: Annotated[float, typer.Option(min=0.01, help="Wall time that the updates may take.")] = 25.0,
-    updates: Annotated[int | None, typer.Option(min=1, help="Updates of each member, where the time allows.")] = None,
+    updates: Annotated[int | None, typer.Option(min=1, help="Updates of each network, where the time allows.")] = None,
     members: Annotated[int, typer.Option(min=1, help="Networks whose answers are averaged; each takes a core.")] = 2,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed makes another policy.")] = 0,
 ) -> None:
