@@ -10,23 +10,15 @@ Where views are aligned, those of one orientation o are all held against one ano
 
     score_n(x) = 1/(B O) Σ_members Σ_o max_{u, v of o} z_n(u(x) | v(S)).
 
-A policy may take a second look: at the A classes that come out likeliest, member by member with a relation network
-(``agent.learners.relation``), in the two views that matched best in each orientation:
-
-    score_n(x) ← score_n(x) + w (r_n - max_m r_m),      r_n = 1/(B O) Σ_members Σ_o r(u_o(x), v_o(S_n)).
-
-The other classes are moved as the last of these A is, so that none overtakes them.
-
 Each query is answered on its own: what else is asked does not matter, also for members that may answer a task's
 queries together (MAML and its like normalise by the batch: here a query stands beside the support set alone).
 
-Shapes: S support images, Q query images, N classes, A candidates, V views, O orientations, B members, E features, R the
-side of an image as read, P as embedded; W is V or O.
+Shapes: S support images, Q query images, N classes, V views, O orientations, B members, E features, R the side of an
+image as read, P as embedded; W is V or O.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,19 +32,9 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from agent.errors import AgentError
-from agent.few_shot_matching import (
-    Matches,
-    SecondLookConfig,
-    best_matches,
-    class_maps,
-    reconsidered,
-    relations_of,
-)
 from agent.learners.protocol import ComparingPredictor, FewShotLearner, Predictor, TransductivePredictor
-from agent.learners.prototypical import PrototypicalLearner
 from agent.learners.registry import restore
-from agent.learners.relation import RelationNetwork
-from agent.learners.state import as_arrays, as_tensors, under_prefix, with_prefix
+from agent.learners.state import as_arrays, as_tensors, under_prefix
 from envs.few_shot.image_classes import ink_extents
 from envs.few_shot.tasks import num_ways_of
 from envs.few_shot.warps import WarpConfig, apply_warp, draw_warp, scaled, smooth_for
@@ -62,8 +44,6 @@ METADATA_KEY = "few_shot_policy"
 CHECKSUM_KEY = "few_shot_sha256"
 FORMAT = 2
 """1 was of images in another common form (as large as on their sheets)."""
-FORMAT_WITH_RELATIONS = 3
-"""Of policies that take a second look: who knows only format 2 is to refuse them, not to leave it out."""
 QUERIES_AT_ONCE = 64
 ANY_WAYS = frozenset({"prototypical", "matching", "versa"})
 """Learners whose tasks may have other numbers of classes than they were trained with."""
@@ -115,22 +95,18 @@ class FewShotPolicy:
 
     Args:
         members: learners of images of one size.
-        relations: what takes the second look for each member; without any, none is taken.
-        views: how each image is looked at; aligned where there are relations.
-        second_look: how much it counts.
+        views: how each image is looked at.
         ink_extent: median extent of the ink of the images learned from, as a share of their side.
         provenance: JSON values: what it was trained on and how.
 
     Raises:
-        FewShotPolicyError: the members do not look at grey images of one size, or relations do not fit them.
+        FewShotPolicyError: the members do not look at grey images of one size.
     """
 
     def __init__(
         self,
         members: Sequence[FewShotLearner],
         *,
-        relations: Sequence[RelationNetwork] = (),
-        second_look: SecondLookConfig | None = None,
         views: ViewConfig | None = None,
         ink_extent: float = 0.5,
         provenance: Mapping[str, Any] | None = None,
@@ -143,11 +119,7 @@ class FewShotPolicy:
                 found="they do not all look at square grey images of one size.",
             )
         self.members = tuple(members)
-        self.relations = tuple(copy.deepcopy(relation).eval() for relation in relations)
         self.views = views or ViewConfig()
-        self.second_look = second_look or SecondLookConfig()
-        if self.relations:
-            self._check_relations(shape)
         self.ink_extent = ink_extent
         self.provenance = dict(provenance or {})
         self.size = shape[1]
@@ -167,12 +139,7 @@ class FewShotPolicy:
         factor = self._zoom(images)
         support = self.look(images, factor)
         predictors = (member.adapt(support, labels.expand(len(support), -1)) for member in self.members)
-        return AdaptedPolicy(
-            policy=self,
-            predictors=tuple(map(_each_alone, predictors)),
-            zoom=factor,
-            class_maps=tuple(class_maps(relation, support, labels) for relation in self.relations),
-        )
+        return AdaptedPolicy(policy=self, predictors=tuple(map(_each_alone, predictors)), zoom=factor)
 
     def look(self, images: UInt8[Tensor, "I R R"], zoom: float) -> Float[Tensor, "V I 1 P P"]:
         """Every view of the images.
@@ -204,17 +171,10 @@ class FewShotPolicy:
                 for number, member in enumerate(self.members)
                 for name, tensor in member.initialization().items()
             }
-            | {
-                name: tensor
-                for number, relation in enumerate(self.relations)
-                for name, tensor in with_prefix(f"relations.{number}", relation.to_tensors()).items()
-            }
         )
         described = {
-            "format": FORMAT_WITH_RELATIONS if self.relations else FORMAT,
+            "format": FORMAT,
             "members": [member.to_meta() for member in self.members],
-            "relations": [relation.to_meta() for relation in self.relations],
-            "second_look": asdict(self.second_look),
             "views": asdict(self.views),
             "ink_extent": self.ink_extent,
             "provenance": self.provenance,
@@ -260,21 +220,14 @@ class FewShotPolicy:
     def _from_description(
         cls, described: Mapping[str, Any], tensors: Mapping[str, Tensor], *, subject: str
     ) -> FewShotPolicy:
-        if described["format"] not in {FORMAT, FORMAT_WITH_RELATIONS}:
-            known = f"{FORMAT} and {FORMAT_WITH_RELATIONS}"
-            raise refusal(subject, f"its format is {described['format']}.", f"This learnd reads formats {known}.")
+        if described["format"] != FORMAT:
+            raise refusal(subject, f"its format is {described['format']}.", f"This learnd reads format {FORMAT}.")
         members = []
         for number, meta in enumerate(described["members"]):
             members.append(restore(under_prefix(f"members.{number}", tensors), meta))
-        relations = [
-            RelationNetwork.from_tensors(under_prefix(f"relations.{number}", tensors), meta)
-            for number, meta in enumerate(described.get("relations", ()))
-        ]
         warp = WarpConfig(**described["views"]["warp"])
         return cls(
             members,
-            relations=relations,
-            second_look=SecondLookConfig(**described.get("second_look", {})),
             views=ViewConfig(**{**described["views"], "warp": warp}),
             ink_extent=described["ink_extent"],
             provenance=described["provenance"],
@@ -291,18 +244,6 @@ class FewShotPolicy:
                     hint=f"Policies of {', '.join(sorted(ANY_WAYS))} learners take any number.",
                 )
 
-    def _check_relations(self, shape: tuple[int, ...]) -> None:
-        is_of_shape = all(relation.input_shape == shape for relation in self.relations)
-        are_prototypical = all(isinstance(member, PrototypicalLearner) for member in self.members)
-        is_paired = len(self.relations) == len(self.members) and are_prototypical
-        if not (is_paired and is_of_shape and self.views.is_aligned):
-            raise FewShotPolicyError(
-                operation="building a few-shot policy from",
-                subject=f"{len(self.members)} learners and {len(self.relations)} relation networks",
-                found="a second look needs one network a learner, all learners prototypical and of the same images, "
-                "and aligned views.",
-            )
-
     def _zoom(self, images: UInt8[Tensor, "S R R"]) -> float:
         extent = float(ink_extents(images).median())
         factor = extent / self.ink_extent if extent else 1.0
@@ -316,16 +257,14 @@ class AdaptedPolicy:
     Attributes:
         predictors: one a member.
         zoom: by how much images are larger than those learned from.
-        class_maps: [V, N, C, H, W] of each member's relation network; empty where no second look is taken.
     """
 
     policy: FewShotPolicy
     predictors: tuple[Predictor, ...]
     zoom: float
-    class_maps: tuple[Tensor, ...] = ()
 
     def scores(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
-        """The mean logits over members and views of each query, after a second look where one is taken."""
+        """The mean logits over members and views of each query."""
         return torch.cat([self._scores(part) for part in torch.split(images, QUERIES_AT_ONCE)])
 
     def probabilities(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
@@ -334,32 +273,37 @@ class AdaptedPolicy:
 
     def _scores(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
         views = self.policy.look(images, self.zoom)
-        taken = self.policy.views
-        scores, matches = [], []
-        for predictor in self.predictors:
-            if taken.is_aligned and isinstance(predictor, ComparingPredictor):
-                matches.append(best_matches(predictor, predictor.embed(views), orientations=taken.orientations))
-                scores.append(matches[-1].logits.mean(0))
-            else:
-                scores.append(predictor(views).mean(0))
-        first = torch.stack(scores).mean(0)
-        return self._second_look(first, matches, views) if self.policy.relations else first
+        return torch.stack([self._by_view(predictor, views).mean(0) for predictor in self.predictors]).mean(0)
 
-    def _second_look(
-        self, scores: Float[Tensor, "Q N"], matches: Sequence[Matches], views: Float[Tensor, "V Q 1 P P"]
-    ) -> Float[Tensor, "Q N"]:
-        taken = self.policy.second_look
-        candidates = scores.topk(min(taken.candidates, scores.shape[1]), 1).indices
-        relations = [
-            relations_of(relation, maps, views, own.of(candidates), candidates)
-            for relation, maps, own in zip(self.policy.relations, self.class_maps, matches, strict=True)
-        ]
-        return reconsidered(scores, candidates, torch.stack(relations).mean(0), weight=taken.weight)
+    def _by_view(self, predictor: Predictor, views: Float[Tensor, "V Q 1 P P"]) -> Float[Tensor, "W Q N"]:
+        """The logits of each view, or of each orientation's best match."""
+        taken = self.policy.views
+        if taken.is_aligned and isinstance(predictor, ComparingPredictor):
+            return best_matches(predictor, predictor.embed(views), orientations=taken.orientations)
+        return predictor(views)
 
 
 def _each_alone(predictor: Predictor) -> Predictor:
     """The predictor, whatever it is, answering each query on its own."""
     return predictor.each_alone() if isinstance(predictor, TransductivePredictor) else predictor
+
+
+def best_matches(
+    predictor: ComparingPredictor, features: Float[Tensor, "V Q E"], *, orientations: int
+) -> Float[Tensor, "O Q N"]:
+    """max_{u, v of o} z_n(u(x) | v(S)) of every orientation o.
+
+    Args:
+        predictor: shown the support set in V views, orientation by orientation, then in the next of R rounds again.
+        features: of the queries in the same views.
+        orientations: O, of which V is a multiple.
+    """
+    rounds, best = len(features) // orientations, []
+    for own in (slice(orientation, None, orientations) for orientation in range(orientations)):
+        # The support set's views side by side, so that every view of a query meets every one of them in one product.
+        logits = predictor.side_by_side(own).logits(features[own].flatten(0, 1).unsqueeze(0))
+        best.append(logits.view(rounds, features.shape[1], rounds, -1).amax((0, 2)))
+    return torch.stack(best)
 
 
 def read_tensors(content: bytes, subject: str) -> tuple[dict[str, Tensor], dict[str, str]]:

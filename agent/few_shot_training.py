@@ -1,8 +1,7 @@
 """Making a few-shot policy from a folder of characters by alphabet (Omniglot's layout): the recipe and the program.
 
-Each member is a prototypical network with a residual embedding, and then a relation network that takes a second look at
-what the first finds likeliest; both are trained on the member's own seed in a process of its own, one core each. What
-the recipe does beyond the papers is told, with measurements, in ``docs/few-shot.md``.
+Each member is a prototypical network with a residual embedding, trained on its own seed in a process of its own, one
+core each. What the recipe does beyond the paper is told, with measurements, in ``docs/few-shot.md``.
 
 ``python -m agent.few_shot_training`` trains one member and says how it goes on stdout, one JSON object a line.
 """
@@ -19,26 +18,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from agent.errors import AgentError
 from agent.few_shot_policy import FewShotPolicy, ViewConfig
 from agent.learners.embedding_training import TrainingConfig
 from agent.learners.embeddings import EmbeddingConfig, EmbeddingKind
 from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
-from agent.learners.relation import RelationConfig, RelationNetwork, RelationTraining
-from agent.learners.state import under_prefix, with_prefix
 from envs.family import Split
 from envs.few_shot.image_classes import ImageClasses, read_image_folder
 from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig, check_classes
 from envs.few_shot.strokes import StrokeConfig
-from envs.few_shot.tasks import FewShotBatch, FewShotShapes
+from envs.few_shot.tasks import FewShotShapes
 from envs.few_shot.warps import WarpConfig
 
 REPORT_EVERY = 20
@@ -59,24 +54,17 @@ class FewShotRecipe:
     Attributes:
         members: B; each takes a core.
         updates: outer steps of each member, where the time allows.
-        relation_updates: of its relation network; 0 takes no second look.
         minutes: wall time that a member's updates take at most, to within some; on a slower machine there are fewer.
-        relation_share: of these minutes, what the relation network has.
         tasks: what a task looks like.
         embedding: f_φ.
         learning_rate: Adam's, at its highest.
         average_decay: of the averaged weights.
         statistics_prior: how many images the running statistics count for beside a task's support set.
-        relation_queries: of an update of the relation network.
-        relation_rivals: classes that it holds each of them against, beside its own.
-        relation_learning_rate: its Adam's, at its highest.
     """
 
     members: int = 2
     updates: int = 12_000
-    relation_updates: int = 1_500
     minutes: float = 25.0
-    relation_share: float = 0.5
     tasks: ImageTaskConfig = field(
         default_factory=lambda: ImageTaskConfig(
             ways=20,
@@ -98,9 +86,6 @@ class FewShotRecipe:
     learning_rate: float = 6e-3
     average_decay: float = 0.998
     statistics_prior: float = 10.0
-    relation_queries: int = 60
-    relation_rivals: int = 4
-    relation_learning_rate: float = 3e-3
 
     def learner(self, family: ImageFamily, *, seed: int) -> PrototypicalLearner:
         """A new member."""
@@ -115,46 +100,6 @@ class FewShotRecipe:
         )
         return PrototypicalLearner(FewShotShapes.of(family), config, generator=torch.Generator().manual_seed(seed))
 
-    def relation_training(self, learner: PrototypicalLearner, *, seed: int) -> RelationTraining:
-        """What teaches a new relation network, whose first layers are those of the embedding."""
-        generator = torch.Generator().manual_seed(seed)
-        trunk = replace(self.embedding, channels=self.embedding.channels[:-1])
-        network = RelationNetwork(learner.shapes.input_shape, RelationConfig(trunk=trunk), generator=generator)
-        network.begin_from(learner.network().embedding)
-        return RelationTraining(
-            network,
-            TrainingConfig(
-                learning_rate=self.relation_learning_rate,
-                planned_updates=self.relation_updates,
-                average_decay=self.average_decay,
-            ),
-            num_queries=self.relation_queries,
-            num_rivals=self.relation_rivals,
-            generator=generator,
-        )
-
-
-class MemberPart(StrEnum):
-    """Of a member, what is being trained."""
-
-    EMBEDDING = "embedding"
-    RELATION = "relation"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainedMember:
-    """What a member consists of.
-
-    Attributes:
-        learner: finds the likeliest classes.
-        relation: takes the second look; None takes none.
-        relation_updates: that it was trained for.
-    """
-
-    learner: PrototypicalLearner
-    relation: RelationNetwork | None = None
-    relation_updates: int = 0
-
 
 @dataclass(frozen=True, kw_only=True)
 class MemberProgress:
@@ -162,7 +107,6 @@ class MemberProgress:
 
     Attributes:
         member: which, from 0.
-        part: of it.
         update: outer steps taken.
         planned_updates: of how many, at the pace so far.
         loss: mean since the last report.
@@ -170,7 +114,6 @@ class MemberProgress:
     """
 
     member: int
-    part: MemberPart
     update: int
     planned_updates: int
     loss: float
@@ -179,7 +122,7 @@ class MemberProgress:
 
 def train_member(
     classes: ImageClasses, recipe: FewShotRecipe, *, seed: int, member: int, report: Callable[[MemberProgress], None]
-) -> TrainedMember:
+) -> PrototypicalLearner:
     """Train one member; equal arguments give equal members where the time allows all updates.
 
     Args:
@@ -192,99 +135,44 @@ def train_member(
     own_seed = 1_000 * seed + member
     family = ImageFamily(replace(recipe.tasks, seed=own_seed), training=classes)
     learner = recipe.learner(family, seed=own_seed)
-
-    def learn() -> float:
-        return learner.update(family.sample(1, split=Split.TRAINING, first_task=learner.num_updates))["loss"]
-
-    def tell(part: MemberPart) -> _Report:
-        return lambda update, planned, loss, cpu_s: report(
-            MemberProgress(member=member, part=part, update=update, planned_updates=planned, loss=loss, cpu_s=cpu_s)
-        )
-
-    relation_share = recipe.relation_share if recipe.relation_updates else 0.0
-    minutes = (1.0 - relation_share) * recipe.minutes
-    _train(learner, learn, updates=recipe.updates, minutes=minutes, report=tell(MemberPart.EMBEDDING))
-    if not recipe.relation_updates:
-        return TrainedMember(learner=learner)
-    relation = recipe.relation_training(learner, seed=own_seed)
-
-    def compare() -> float:
-        # Tasks that the embedding was not trained on.
-        batch = family.sample(1, split=Split.TRAINING, first_task=recipe.updates + relation.num_updates)
-        images, logits = held_against_each_other(learner, batch)
-        return relation.update(images, logits, num_ways=recipe.tasks.ways)["loss"]
-
-    minutes = relation_share * recipe.minutes
-    _train(relation, compare, updates=recipe.relation_updates, minutes=minutes, report=tell(MemberPart.RELATION))
-    return TrainedMember(learner=learner, relation=relation.network(), relation_updates=relation.num_updates)
-
-
-_Report = Callable[[int, int, float, float], None]
-"""Told of updates taken and planned, of the mean loss, and of CPU-seconds."""
-
-
-class _Trainee(Protocol):
-    """What takes so many updates as its time allows."""
-
-    @property
-    def num_updates(self) -> int: ...
-
-    def plan_updates(self, planned_updates: int) -> None: ...
-
-
-def _train(trainee: _Trainee, update: Callable[[], float], *, updates: int, minutes: float, report: _Report) -> None:
-    """Take the updates that the time allows, and tell of every few."""
-    planned, losses = updates, list[float]()
+    planned, losses = recipe.updates, []
     started, started_cpu = time.monotonic(), time.process_time()
-    while trainee.num_updates < planned:
-        losses.append(update())
-        done = trainee.num_updates
-        planned = updates_in_time(updates, minutes, done=done, elapsed_s=time.monotonic() - started)
-        trainee.plan_updates(planned)
+    while learner.num_updates < planned:
+        batch = family.sample(1, split=Split.TRAINING, first_task=learner.num_updates)
+        losses.append(learner.update(batch)["loss"])
+        done = learner.num_updates
+        planned = updates_in_time(recipe, done=done, elapsed_s=time.monotonic() - started)
+        learner.plan_updates(planned)
         if done % REPORT_EVERY == 0 or done == planned:
             mean, cpu_s = sum(losses) / len(losses), time.process_time() - started_cpu
-            report(done, planned, mean, cpu_s)
+            report(MemberProgress(member=member, update=done, planned_updates=planned, loss=mean, cpu_s=cpu_s))
             losses.clear()
+    return learner
 
 
-def held_against_each_other(learner: PrototypicalLearner, batch: FewShotBatch) -> tuple[Tensor, Tensor]:
-    """A task's images [Z, ...] class by class, and the logits [Z, Z] of each for being what each other one is."""
-    labels = torch.cat([batch.support_y, batch.query_y], 1)[0]
-    images = torch.cat([batch.support_x, batch.query_x], 1)[0][labels.argsort(stable=True)]
-    each_its_class = learner.adapt(images.unsqueeze(0), torch.arange(len(images)).unsqueeze(0))
-    return images, each_its_class.logits(each_its_class.prototypes)[0]
-
-
-def updates_in_time(updates: int, minutes: float, *, done: int, elapsed_s: float) -> int:
+def updates_in_time(recipe: FewShotRecipe, *, done: int, elapsed_s: float) -> int:
     """How many updates there will be: as many as asked for, or as the time allows at the pace so far.
 
     Asked again and again, so that the learning rate has come down when the time is up, however fast the machine was.
     """
-    return max(done, min(updates, int(done * 60.0 * minutes / elapsed_s)))
+    return max(done, min(recipe.updates, int(done * 60.0 * recipe.minutes / elapsed_s)))
 
 
 def policy_of(
-    members: Sequence[TrainedMember], classes: ImageClasses, recipe: FewShotRecipe, *, seed: int
+    members: Sequence[PrototypicalLearner], classes: ImageClasses, recipe: FewShotRecipe, *, seed: int
 ) -> FewShotPolicy:
     """Trained members as a policy."""
     provenance: dict[str, Any] = {
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "seed": seed,
-        "updates": [member.learner.num_updates for member in members],
-        "relation_updates": [member.relation_updates for member in members],
+        "updates": [member.num_updates for member in members],
         "groups": {group: sum(found.group == group for found in classes.classes) for group in classes.groups},
     }
     orientations = recipe.tasks.orientations
     views = ViewConfig(
         count=VIEWS_AN_ORIENTATION * orientations, orientations=orientations, warp=ALIGNING, is_aligned=True
     )
-    return FewShotPolicy(
-        [member.learner for member in members],
-        relations=[member.relation for member in members if member.relation is not None],
-        views=views,
-        ink_extent=classes.ink_extent,
-        provenance=provenance,
-    )
+    return FewShotPolicy(members, views=views, ink_extent=classes.ink_extent, provenance=provenance)
 
 
 def train_policy(
@@ -346,8 +234,7 @@ def _follow(processes: Sequence[subprocess.Popen[str]], report: Callable[[Member
     def read_reports(stream: Any) -> None:
         for line in stream:
             with one_at_a_time:
-                values = json.loads(line)
-                report(MemberProgress(**{**values, "part": MemberPart(values["part"])}))
+                report(MemberProgress(**json.loads(line)))
 
     def read_errors(member: int, stream: Any) -> None:
         last_words[member] = stream.read()[-2_000:]
@@ -368,23 +255,10 @@ def _follow(processes: Sequence[subprocess.Popen[str]], report: Callable[[Member
             )
 
 
-def _save_member(trained: TrainedMember, path: Path) -> None:
-    tensors = with_prefix("learner", trained.learner.initialization())
-    meta = {"learner": trained.learner.to_meta(), "relation_updates": trained.relation_updates}
-    if trained.relation is not None:
-        tensors |= with_prefix("relation", trained.relation.to_tensors())
-        meta["relation"] = trained.relation.to_meta()
-    save_file(tensors, path)
-    path.with_suffix(".json").write_text(json.dumps(meta))
-
-
-def _load_member(path: Path) -> TrainedMember:
-    tensors, meta = load_file(path), json.loads(path.with_suffix(".json").read_text())
-    relation = None
-    if "relation" in meta:
-        relation = RelationNetwork.from_tensors(under_prefix("relation", tensors), meta["relation"])
-    learner = PrototypicalLearner.from_tensors(under_prefix("learner", tensors), meta["learner"])
-    return TrainedMember(learner=learner, relation=relation, relation_updates=meta["relation_updates"])
+def _load_member(path: Path) -> PrototypicalLearner:
+    tensors = load_file(path)
+    meta = json.loads(path.with_suffix(".json").read_text())
+    return PrototypicalLearner.from_tensors(tensors, meta)
 
 
 def _recipe_to_json(recipe: FewShotRecipe) -> dict[str, Any]:
@@ -413,8 +287,10 @@ def main() -> None:
         sys.stdout.flush()
 
     recipe = _recipe_from_json(asked["recipe"])
-    trained = train_member(classes, recipe, seed=asked["seed"], member=asked["member"], report=report)
-    _save_member(trained, Path(asked["output"]))
+    learner = train_member(classes, recipe, seed=asked["seed"], member=asked["member"], report=report)
+    output = Path(asked["output"])
+    save_file(learner.initialization(), output)
+    output.with_suffix(".json").write_text(json.dumps(learner.to_meta()))
 
 
 if __name__ == "__main__":

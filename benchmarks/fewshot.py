@@ -28,15 +28,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own custom)
 from torch import Tensor
 
-from agent.few_shot_matching import Matches, best_matches, reconsidered
-from agent.few_shot_policy import FewShotPolicy, ViewConfig
+from agent.few_shot_policy import FewShotPolicy, best_matches
 from agent.few_shot_training import FewShotRecipe, train_policy
 from agent.learners.maml import MAML
-from agent.learners.protocol import FewShotLearner, Predictor
+from agent.learners.protocol import FewShotLearner
 from agent.learners.prototypical import PrototypicalPredictor
 from agent.learners.recipes import IMAGES, Recipe
 from agent.learners.registry import build
-from agent.learners.relation import RelationNetwork
 from agent.learners.task_convolutions import NORM_EPSILON
 from agent.locations import omniglot_folder
 from envs.family import Split
@@ -48,12 +46,8 @@ from envs.few_shot.tasks import FewShotBatch, FewShotShapes
 FOLDS = ("Korean,Tagalog", "Balinese,Japanese_(katakana)", "Early_Aramaic,Sanskrit", "Greek,Latin")
 TIMED_STEPS = 10
 LOOPED_TASKS = 4
-DRAWERS = ("one drawer", "any drawers")
-RUNS_OF_A_SUPPORT_SET = 250
-"""Each support set takes every image's features anew."""
-
-PAIRS_AT_ONCE = 256
-"""Of images that a relation network looks at."""
+SUPPORT_SETS = 4
+"""Of an alphabet's runs; each takes every image's features anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,109 +178,58 @@ def one_shot_errors(policy: FewShotPolicy, classes: ImageClasses, *, ways: int, 
     """Errors of one-shot tasks within one alphabet, [runs] each.
 
     "one drawer" shows each run's support in one hand and its queries in another, as in Omniglot's official runs;
-    "any drawers" draws every image on its own; each of these also at first look. The images are matched with each other
-    once for each of a few support sets, which say how features are normalised, and the runs shared among them: apart
-    from that a prototypical policy's match with a class does not depend on the other classes.
+    "any drawers" draws every image on its own. The images' scores against each other are taken once for each of a few
+    support sets, which say how features are normalised, and the runs shared among them: apart from that a prototypical
+    policy's score for a class does not depend on the other classes.
     """
     rows = torch.cat([torch.arange(found.start, found.start + found.count) for found in classes.classes])
     count, ways = classes.classes[0].count, min(ways, len(classes.classes))
     images = classes.images[rows]
     generator = np.random.default_rng(0)
-    errors: dict[str, list[Tensor]] = {}
-    for runs_of_set in (len(part) for part in np.array_split(np.arange(runs), math.ceil(runs / RUNS_OF_A_SUPPORT_SET))):
+    errors: dict[str, list[Tensor]] = {"one drawer": [], "any drawers": []}
+    for runs_of_set in (len(part) for part in np.array_split(np.arange(runs), SUPPORT_SETS)):
         shown = count * generator.permutation(len(classes.classes))[:ways] + generator.integers(count)
-        drawn = [_draw_runs(len(classes.classes), count, ways, generator) for _ in range(runs_of_set)]
-        for name in DRAWERS:
-            queries, supports = (torch.stack(found) for found in zip(*(run[name] for run in drawn), strict=True))
-            first, answer = scores_of_runs(policy, images, torch.from_numpy(shown), queries, supports)
-            errors.setdefault(name, []).append(_errors(answer))
-            errors.setdefault(f"{name}, first look", []).append(_errors(first))
-    return {name: torch.cat(found) for name, found in errors.items()}
+        scores = mutual_scores(policy, images, torch.from_numpy(shown))
+        scores = scores.view(len(classes.classes), count, len(classes.classes), count)
+        for _ in range(runs_of_set):
+            for name, task in _drawn_tasks(scores, ways, generator).items():
+                errors[name].append((task.argmax(1) != torch.arange(ways)).float().mean())
+    return {name: torch.stack(found) for name, found in errors.items()}
 
 
-def _errors(scores: Tensor) -> Tensor:
-    """[R] the share of wrong answers in each run."""
-    return (scores.argmax(2) != torch.arange(scores.shape[2])).float().mean(1)
-
-
-def _draw_runs(
-    num_classes: int, count: int, ways: int, generator: np.random.Generator
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """A run of each kind: the images asked about and those shown, [ways] each, in the same order of classes."""
-    first = count * torch.from_numpy(generator.permutation(num_classes)[:ways])
-    shown, asked = generator.permutation(count)[:2].tolist()
+def _drawn_tasks(scores: Tensor, ways: int, generator: np.random.Generator) -> dict[str, Tensor]:
+    """The scores [ways, ways] of a run of each kind, of those of every [class, image] for every [class, image]."""
+    count = scores.shape[1]
+    chosen = torch.from_numpy(generator.permutation(len(scores))[:ways])
+    shown, asked = generator.permutation(count)[:2]
     support = torch.from_numpy(generator.integers(count, size=ways))
     query = (support + 1 + torch.from_numpy(generator.integers(count - 1, size=ways))) % count
-    return {"one drawer": (first + asked, first + shown), "any drawers": (first + query, first + support)}
+    return {
+        "one drawer": scores[chosen, int(asked)][:, chosen, int(shown)],
+        "any drawers": scores[chosen, query][:, chosen, support],
+    }
 
 
-def scores_of_runs(
-    policy: FewShotPolicy, images: Tensor, shown: Tensor, queries: Tensor, supports: Tensor
-) -> tuple[Tensor, Tensor]:
-    """[R, W, W] what a policy finds at first look, and what it answers, in R runs over the same images.
+def mutual_scores(policy: FewShotPolicy, images: Tensor, shown: Tensor) -> Tensor:
+    """[I, I] score of each image (row) for being of each image's class, by a policy that was shown some of them.
 
-    Args:
-        policy: of prototypical members.
-        images: [I, H, H] all of them.
-        shown: [S] those by which features are normalised.
-        queries: [R, W] those asked about in each run.
-        supports: [R, W] the only example of each class.
+    One orientation after another, so that not all features are held at once.
     """
-    without = FewShotPolicy(policy.members, views=policy.views, ink_extent=policy.ink_extent)
-    adapted = without.adapt(images[shown], torch.arange(len(shown)))
+    adapted = policy.adapt(images[shown], torch.arange(len(shown)))
+    orientations = policy.views.orientations if policy.views.is_aligned else policy.views.count
+    total = torch.zeros(len(images), len(images))
     views = policy.look(images, adapted.zoom)
-    matches = [_mutual_matches(predictor, views, policy.views) for predictor in adapted.predictors]
-    mutual = torch.stack([own.logits.mean(0) for own in matches]).mean(0)
-    scores = mutual[queries.unsqueeze(2), supports.unsqueeze(1)]
-    if not policy.relations:
-        return scores, scores
-    best = scores.topk(min(policy.second_look.candidates, scores.shape[2]), 2).indices
-    asked = queries.unsqueeze(2).expand_as(best).flatten()
-    pairs, places = torch.unique(
-        torch.stack([asked, supports.gather(1, best.flatten(1)).flatten()]), dim=1, return_inverse=True
-    )
-    relations = [
-        _relations_of_pairs(relation, views, own, pairs)
-        for relation, own in zip(policy.relations, matches, strict=True)
-    ]
-    found = torch.stack(relations).mean(0)[places].view_as(best)
-    again = reconsidered(
-        scores.flatten(0, 1), best.flatten(0, 1), found.flatten(0, 1), weight=policy.second_look.weight
-    )
-    return scores, again.view_as(scores)
-
-
-def _mutual_matches(predictor: Predictor, views: Tensor, taken: ViewConfig) -> Matches:
-    """[O, I, I] the best matches of each image (row) with each image, one orientation after another.
-
-    So not all features are held at once.
-    """
-    if not isinstance(predictor, PrototypicalPredictor):
-        raise SystemExit("measuring a policy: its members are no prototypical networks; name one of `few-shot train`.")
-    found = []
-    orientations = taken.orientations if taken.is_aligned else taken.count
-    for orientation in range(orientations):
-        own = predictor.statistics and predictor.statistics[orientation::orientations]
-        part = replace(predictor, statistics=own)
-        features = part.embed(views[orientation::orientations])
-        found.append(best_matches(replace(part, prototypes=features), features, orientations=1))
-    return Matches.joined(found)
-
-
-@torch.no_grad()
-def _relations_of_pairs(relation: RelationNetwork, views: Tensor, matches: Matches, pairs: Tensor) -> Tensor:
-    """[P] the mean relation over orientations of P pairs [2, P] of images, the one asked about first."""
-    orientations, total = len(matches.logits), torch.zeros(pairs.shape[1])
-    for orientation in range(orientations):
-        maps = torch.stack([relation.maps(view) for view in views[orientation::orientations]])
-        parts = []
-        for asked, shown in torch.split(pairs, PAIRS_AT_ONCE, 1):
-            query_round, support_round = (
-                rounds[orientation, asked, shown] for rounds in (matches.query_round, matches.support_round)
+    for predictor in adapted.predictors:
+        if not isinstance(predictor, PrototypicalPredictor):
+            raise SystemExit(
+                "measuring a policy: its members are no prototypical networks; name one of `few-shot train`."
             )
-            parts.append(relation.relate(maps[query_round, asked], maps[support_round, shown]))
-        total += torch.cat(parts)
-    return total / orientations
+        for orientation in range(orientations):
+            own = predictor.statistics and predictor.statistics[orientation::orientations]
+            part = replace(predictor, statistics=own)
+            features = part.embed(views[orientation::orientations])
+            total += best_matches(replace(part, prototypes=features), features, orientations=1)[0]
+    return total / (orientations * len(adapted.predictors))
 
 
 def measure_alphabets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -294,7 +237,7 @@ def measure_alphabets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     classes = omniglot(arguments.data)
     if classes is None:
         raise SystemExit("Omniglot is not there: name it with --data or LEARND_OMNIGLOT.")
-    print(f"{'alphabet, error %':24}{'ways':>5}" + "".join(f"{name:>16}{'first look':>16}" for name in DRAWERS))
+    print(f"{'alphabet':24}{'ways':>5}{'one drawer, error %':>22}{'any drawers, error %':>23}")
     rows: list[dict[str, Any]] = []
     for fold in arguments.folds or FOLDS:
         names = fold.split(",")
@@ -305,9 +248,9 @@ def measure_alphabets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             found = {kind: interval(values) for kind, values in errors.items()}
             texts = [f"{mean:.2f} ± {half:.2f}" for mean, half in found.values()]
             ways = min(20, len(own.classes))
-            print(f"{name:24}{ways:5}" + "".join(f"{text:>16}" for text in texts), flush=True)
+            print(f"{name:24}{ways:5}{texts[0]:>22}{texts[1]:>23}", flush=True)
             rows.append({"alphabet": name, "ways": ways, **{kind: mean for kind, (mean, _) in found.items()}})
-    for kind in DRAWERS:
+    for kind in ("one drawer", "any drawers"):
         print(f"mean over {len(rows)} alphabets, {kind}: {sum(row[kind] for row in rows) / len(rows):.2f}%")
     return rows
 
@@ -328,14 +271,7 @@ def _with_views(policy: FewShotPolicy, count: int | None) -> FewShotPolicy:
         return policy
     is_aligned = policy.views.is_aligned and count % policy.views.orientations == 0
     views = replace(policy.views, count=count, is_aligned=is_aligned)
-    return FewShotPolicy(
-        policy.members,
-        relations=policy.relations if is_aligned else (),
-        second_look=policy.second_look,
-        views=views,
-        ink_extent=policy.ink_extent,
-        provenance=policy.provenance,
-    )
+    return FewShotPolicy(policy.members, views=views, ink_extent=policy.ink_extent, provenance=policy.provenance)
 
 
 def measure_speed(arguments: argparse.Namespace) -> list[dict[str, Any]]:

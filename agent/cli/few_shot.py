@@ -99,7 +99,7 @@ def train(
         list[str] | None, typer.Option(metavar="ALPHABET", help="Not trained on; may be repeated.")
     ] = None,
     minutes: Annotated[float, typer.Option(min=0.01, help="Wall time that the updates may take.")] = 25.0,
-    updates: Annotated[int | None, typer.Option(min=1, help="Updates of each network, where the time allows.")] = None,
+    updates: Annotated[int | None, typer.Option(min=1, help="Updates of each member, where the time allows.")] = None,
     members: Annotated[int, typer.Option(min=1, help="Networks whose answers are averaged; each takes a core.")] = 2,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed makes another policy.")] = 0,
 ) -> None:
@@ -113,8 +113,7 @@ def train(
 
     check_folder(output, operation="writing the policy to")
     recipe = FewShotRecipe(members=members, minutes=minutes)
-    if updates is not None:
-        recipe = replace(recipe, updates=updates, relation_updates=min(updates, recipe.relation_updates))
+    recipe = recipe if updates is None else replace(recipe, updates=updates)
     places = data or [_usual_data()]
     started = time.monotonic()
     with cleaning_up(), _progress(invocation, members) as report:
@@ -125,7 +124,6 @@ def train(
         "sha256": sha256,
         "size_bytes": output.stat().st_size,
         "updates": policy.provenance["updates"],
-        "relation_updates": policy.provenance["relation_updates"],
         "groups": policy.provenance["groups"],
         "duration_s": time.monotonic() - started,
     }
@@ -181,8 +179,7 @@ def _progress(invocation: Invocation, members: int) -> Iterator[Callable[[Member
         noted = dict.fromkeys(range(members), time.monotonic())
 
         def report(state: MemberProgress) -> None:
-            done = f"{state.part}, update {state.update} of {state.planned_updates}"
-            text = f"member {state.member + 1}: {done}, loss {state.loss:.3f}"
+            text = f"member {state.member + 1}: update {state.update} of {state.planned_updates}, loss {state.loss:.3f}"
             progress.update(bars[state.member], description=text, completed=state.update, total=state.planned_updates)
             now = time.monotonic()
             is_due = now - noted[state.member] >= NOTE_EVERY_S or state.update == state.planned_updates

@@ -97,31 +97,31 @@ class Training(Generic[ModuleT]):
 
     def initialization(self) -> dict[str, Tensor]:
         """What is published: the averaged weights and running statistics."""
-        return module_to_tensors("", self.averaged)
+        return _module_to_tensors("", self.averaged)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """The whole state."""
         tensors = self.initialization()
         if self.config.average_decay > 0.0:
-            tensors |= module_to_tensors("training.", self.trained)
+            tensors |= _module_to_tensors("training.", self.trained)
         return tensors | optimizer_to_tensors(self._optimizer, self.trained.named_parameters())
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, num_updates: int) -> None:
         """Take the state that :meth:`to_tensors` gave, or an initialization alone: then the optimiser begins anew."""
-        load_module("", self.averaged, tensors)
+        _load_module("", self.averaged, tensors)
         is_whole = any(name.startswith("training.parameters.") for name in tensors)
-        load_module("training." if is_whole else "", self.trained, tensors)
+        _load_module("training." if is_whole else "", self.trained, tensors)
         load_optimizer(self._optimizer, self.trained.named_parameters(), tensors)
         self.num_updates = num_updates
 
 
-def module_to_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+def _module_to_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
     """A module's parameters and buffers, as ``<prefix>parameters.*`` and ``<prefix>buffers.*``."""
     parameters = with_prefix(f"{prefix}parameters", dict(module.named_parameters()))
     return parameters | with_prefix(f"{prefix}buffers", dict(module.named_buffers()))
 
 
-def load_module(prefix: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def _load_module(prefix: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Give a module what :func:`module_to_tensors` wrote.
 
     Raises:

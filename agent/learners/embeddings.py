@@ -89,7 +89,12 @@ class Embedding(nn.Module):
             self.layers = _convolutions(input_shape[0], config.channels)
         else:
             self.layers = _residual_blocks(input_shape[0], config.channels)
-        draw_weights(self, generator=generator)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, generator=generator)
+            if isinstance(module, nn.Linear):
+                bound = module.in_features**-0.5
+                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.no_grad():
             self.eval()
@@ -101,14 +106,10 @@ class Embedding(nn.Module):
         if self.config.kind is EmbeddingKind.MLP:
             features: Tensor = self.layers(x.flatten(1))
             return features
-        # In the order of the channels' places, so that features do not depend on the memory's layout.
-        return self.maps(x).contiguous().flatten(1).to(x.dtype)
-
-    def maps(self, x: Float[Tensor, "B *X"]) -> Float[Tensor, "B C H W"]:
-        """The last layer's maps of each image, of a convolutional kind, in the type that they are worked out in."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.is_bfloat16):
             maps: Tensor = self.layers(x.contiguous(memory_format=torch.channels_last))
-        return maps
+        # In the order of the channels' places, so that features do not depend on the memory's layout.
+        return maps.contiguous().flatten(1).to(x.dtype)
 
     def embed_tasks(self, x: Float[Tensor, "M S *X"]) -> Float[Tensor, "M S E"]:
         """Embed the examples of M tasks."""
@@ -155,17 +156,7 @@ def _move_statistics(norm: nn.BatchNorm2d, inputs: tuple[Tensor], *, weight: flo
             running.lerp_(own, weight)
 
 
-def draw_weights(module: nn.Module, *, generator: torch.Generator) -> None:
-    """Draw the weights of all layers in a module (He et al. 2015), and its linear layers' biases."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, generator=generator)
-        if isinstance(layer, nn.Linear):
-            bound = layer.in_features**-0.5
-            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
-
-
-class ResidualBlock(nn.Module):
+class _ResidualBlock(nn.Module):
     """y = relu(W_s x + BN(conv(relu(BN(conv(x)))))) (He et al. 2016), of an input that is halved first on request."""
 
     def __init__(self, fan_in: int, fan_out: int, *, is_halving: bool) -> None:
@@ -177,8 +168,7 @@ class ResidualBlock(nn.Module):
         self.second_norm = nn.BatchNorm2d(fan_out)
         self.shortcut = nn.Identity() if fan_in == fan_out else nn.Conv2d(fan_in, fan_out, 1, bias=False)
 
-    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        """Maps of maps."""
+    def forward(self, x: Tensor) -> Tensor:
         if self.is_halving:
             x = F.max_pool2d(x, 2, ceil_mode=True)
         hidden = self.first_norm(self.first(x)).relu()
@@ -208,7 +198,7 @@ def _residual_blocks(fan_in: int, channels: tuple[int, ...]) -> nn.Sequential:
     """A 5 × 5 convolution of stride 2, then one block a width; the first does not halve again."""
     stem = [nn.Conv2d(fan_in, channels[0], 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU()]
     blocks = [
-        ResidualBlock(before, after, is_halving=position > 0)
+        _ResidualBlock(before, after, is_halving=position > 0)
         for position, (before, after) in enumerate(itertools.pairwise(channels))
     ]
     return nn.Sequential(*stem, *blocks)

@@ -184,7 +184,7 @@ class PrototypicalLearner:
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> PrototypicalPredictor:
         """Take each class's mean."""
-        network = self.network()
+        network = self._training.frozen_copy()
         prior, statistics = self.config.statistics_prior, None
         with torch.no_grad():
             if prior is None:
@@ -194,10 +194,6 @@ class PrototypicalLearner:
                 statistics, features = [found for found, _ in own], torch.stack([found for _, found in own])
             means = prototypes(features, support_y, num_ways=num_ways_of(support_y))
         return PrototypicalPredictor(network=network, prototypes=means, statistics=statistics)
-
-    def network(self) -> PrototypicalNetwork:
-        """A copy of what adapts; later updates do not reach it."""
-        return self._training.frozen_copy()
 
     def initialization(self) -> dict[str, Tensor]:
         """The embedding and γ."""
