@@ -1,11 +1,14 @@
 """What reading the in-trial memory brings on varied environments: return by episode of the trial, with and without.
 
-    python -m benchmarks.rl2_adaptation [FAMILY …] [--seeds 0,1,2] [--steps N] [--folder DIR] [--json FILE] [--png FILE]
+    python -m benchmarks.rl2_adaptation [FAMILY …] [--policies fixed,learned,none] [--seeds 0,1,2] [--steps N]
+        [--folder DIR] [--json FILE] [--png FILE]
 
-Families: ``varied_cartpole`` (tensors), ``frozenlake``, ``acrobot`` and ``pendulum`` (the default stream's, through a
-worker). Every policy is trained on its own from scratch for as many environment steps, by the settings that the daemon
-learns with, and then plays a trial in each of the same held-out tasks, drawing its actions. What it gets in a trial's
-first episode it knew beforehand; what it gets more in later ones it found out.
+Policies: ``fixed``, which reads by fixed keys; ``learned``, by learned ones, which vectors alone have; ``none``, which
+reads nothing. Families: ``varied_cartpole`` (tensors), ``frozenlake``, ``acrobot`` and ``pendulum`` (the default
+stream's, through a worker), and ``disguised`` (:mod:`benchmarks.disguised_mdps`), with ``told``, the same MDPs with
+their states told. Every policy is trained on its own from scratch for as many environment steps, by the settings that
+the daemon learns with, and then plays a trial in each of the same held-out tasks, drawing its actions. What it gets in
+a trial's first episode it knew beforehand; what it gets more in later ones it found out.
 
 With ``--folder`` every finished run is kept there and not repeated. ``±`` is the standard error over seeds, or over the
 tasks of a single seed.
@@ -17,9 +20,10 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -30,15 +34,32 @@ from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner
 from agent.rl2.rollout import collect_trials
 from agent.rl2.trials import episode_returns, num_env_steps
+from benchmarks.disguised_mdps import DisguisedMdps
 from benchmarks.kept_runs import kept_or_measured
 from envs.declaration import family_from_declaration
-from envs.default_stream import VARIED_CARTPOLE, default_stream
+from envs.default_stream import TABULAR_MDPS, VARIED_CARTPOLE, default_stream
 from envs.family import FamilySource, FamilySpec, Split
 from envs.registry import open_tasks
+from envs.task_batch import TaskBatch
 
 HELD_OUT_TASKS = 256
 SHOW_EVERY_S = 1.0
-TABLE_WIDTH = 120
+EPISODE_WIDTH = 17
+"""Characters of an episode's column in the table."""
+
+
+POLICIES: dict[str, dict[str, Any]] = {
+    "fixed": {},
+    "learned": {"learned_keys": True},
+    "none": {"reads": False},
+}
+"""Settings by policy."""
+
+LABELS = {"fixed": "fixed keys", "learned": "learned keys", "none": "no reads"}
+
+
+def _open(spec: FamilySpec, num_trials: int) -> TaskBatch:
+    return open_tasks(spec, None, num_trials=num_trials, device="cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +70,13 @@ class Course:
         spec: the family.
         num_steps: environment steps of training.
         num_updates: about how many updates they make, over which the learning rate falls.
+        open_tasks: opens B of its tasks.
     """
 
     spec: FamilySpec
     num_steps: int
     num_updates: int
+    open_tasks: Callable[[FamilySpec, int], TaskBatch] = _open
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +85,7 @@ class Run:
 
     Attributes:
         family: what it learned.
-        reads: whether it reads its in-trial memory.
+        policy: how it reads its in-trial memory, of ``POLICIES``.
         seed: of its parameters, its actions and the order of its minibatches.
         env_steps: environment steps of training.
         updates: updates it had.
@@ -72,7 +95,7 @@ class Run:
     """
 
     family: str
-    reads: bool
+    policy: str
     seed: int
     env_steps: int
     updates: int
@@ -87,21 +110,29 @@ def courses() -> dict[str, Course]:
     cartpole = family_from_declaration(
         VARIED_CARTPOLE, name=VARIED_CARTPOLE, episodes_per_trial=3, max_episode_steps=200
     )
+    mdps = FamilySpec(name="disguised", source=FamilySource.TENSOR, entry=TABULAR_MDPS, episodes_per_trial=10)
     return {
         VARIED_CARTPOLE: Course(spec=cartpole, num_steps=1_500_000, num_updates=15),
         "frozenlake": Course(spec=stream["frozenlake"], num_steps=200_000, num_updates=100),
         "acrobot": Course(spec=stream["acrobot"], num_steps=300_000, num_updates=20),
         "pendulum": Course(spec=stream["pendulum"], num_steps=300_000, num_updates=24),
+        "disguised": Course(
+            spec=mdps,
+            num_steps=3_072_000,
+            num_updates=120,
+            open_tasks=lambda spec, num_trials: DisguisedMdps(spec, num_trials=num_trials),
+        ),
+        "told": Course(spec=replace(mdps, name="told"), num_steps=3_072_000, num_updates=120),
     }
 
 
-def measure(course: Course, *, reads: bool, seed: int) -> Run:
+def measure(course: Course, *, policy: str, seed: int) -> Run:
     """Train one policy and play it in held-out tasks."""
     spec, is_tensor_native = course.spec, course.spec.source is FamilySource.TENSOR
-    config = RL2Config(reads=reads, anneal_updates=course.num_updates)
+    config = RL2Config(anneal_updates=course.num_updates, **POLICIES[policy])
     learner = RL2Learner(config, device="cpu", seed=seed)
     num_trials = config.num_trials_for(is_tensor_native=is_tensor_native)
-    tasks = open_tasks(spec, None, num_trials=num_trials, device="cpu")
+    tasks = course.open_tasks(spec, num_trials)
     learner.add_family(spec.name, tasks.spaces)
     env_steps, updates, cpu_s, shown_at = 0, 0, 0.0, 0.0
     while env_steps < course.num_steps:
@@ -119,15 +150,15 @@ def measure(course: Course, *, reads: bool, seed: int) -> Run:
         env_steps, updates = env_steps + num_env_steps(trials), updates + 1
         if time.monotonic() - shown_at > SHOW_EVERY_S:
             mean = float(episode_returns(trials).mean())
-            _show(f"{_label(spec.name, reads, seed)}: {env_steps}/{course.num_steps} steps, return {mean:.1f}")
+            _show(f"{_label(spec.name, policy, seed)}: {env_steps}/{course.num_steps} steps, return {mean:.1f}")
             shown_at = time.monotonic()
     tasks.close()
-    returns = held_out_returns(learner, spec, num_trials=num_trials)
-    _show(f"{_label(spec.name, reads, seed)}: {', '.join(f'{value:.2f}' for value in returns.mean(1).tolist())}")
+    returns = held_out_returns(learner, course, num_trials=num_trials)
+    _show(f"{_label(spec.name, policy, seed)}: {', '.join(f'{value:.2f}' for value in returns.mean(1).tolist())}")
     print()
     return Run(
         family=spec.name,
-        reads=reads,
+        policy=policy,
         seed=seed,
         env_steps=env_steps,
         updates=updates,
@@ -137,9 +168,9 @@ def measure(course: Course, *, reads: bool, seed: int) -> Run:
     )
 
 
-def held_out_returns(learner: RL2Learner, spec: FamilySpec, *, num_trials: int) -> torch.Tensor:
+def held_out_returns(learner: RL2Learner, course: Course, *, num_trials: int) -> torch.Tensor:
     """[E, N] return of every episode of a trial in each of ``HELD_OUT_TASKS`` tasks."""
-    tasks, generator = open_tasks(spec, None, num_trials=num_trials, device="cpu"), torch.Generator().manual_seed(1)
+    tasks, generator = course.open_tasks(course.spec, num_trials), torch.Generator().manual_seed(1)
     returns = [
         episode_returns(
             collect_trials(learner.policy, tasks, first_task=first_task, split=Split.HELD_OUT, generator=generator)
@@ -150,16 +181,16 @@ def held_out_returns(learner: RL2Learner, spec: FamilySpec, *, num_trials: int) 
     return torch.cat(returns, dim=1)[:, :HELD_OUT_TASKS]
 
 
-def finished_run(course: Course, *, reads: bool, seed: int, folder: Path | None) -> Run:
+def finished_run(course: Course, *, policy: str, seed: int, folder: Path | None) -> Run:
     """A run that an earlier call finished, or a new one, which is then kept."""
-    name = f"adaptation-{course.spec.name}-{'reads' if reads else 'none'}-{course.num_steps}-seed{seed}.json"
+    name = f"adaptation-{course.spec.name}-{policy}-{course.num_steps}-seed{seed}.json"
     path = folder / name if folder else None
-    return kept_or_measured(path, Run, lambda: measure(course, reads=reads, seed=seed))
+    return kept_or_measured(path, Run, lambda: measure(course, policy=policy, seed=seed))
 
 
-def summary(runs: Sequence[Run], *, reads: bool) -> list[tuple[float, float]]:
+def summary(runs: Sequence[Run], *, policy: str) -> list[tuple[float, float]]:
     """Mean return and its standard error by episode of the trial."""
-    own = [run for run in runs if run.reads is reads]
+    own = [run for run in runs if run.policy == policy]
     if len(own) == 1:
         return list(zip(own[0].returns, own[0].errors, strict=True))
     returns = torch.tensor([run.returns for run in own], dtype=torch.float64)
@@ -177,14 +208,13 @@ def show(name: str, runs: Sequence[Run]) -> None:
     table.add_column("trial", justify="right")
     table.add_column("steps", justify="right")
     table.add_column("CPU-s", justify="right")
-    for reads in (True, False):
-        own = [run for run in runs if run.reads is reads]
-        cells = [f"{mean:.2f} ± {error:.2f}" for mean, error in summary(runs, reads=reads)]
+    for policy in dict.fromkeys(run.policy for run in runs):
+        own = [run for run in runs if run.policy == policy]
+        cells = [f"{mean:.2f} ± {error:.2f}" for mean, error in summary(runs, policy=policy)]
         trial = math.fsum(math.fsum(run.returns) for run in own) / len(own)
         cpu_s = math.fsum(run.cpu_s for run in own) / len(own)
-        label = "with reads" if reads else "without"
-        table.add_row(label, *cells, f"{trial:.2f}", f"{own[0].env_steps / 1e6:.2f}M", f"{cpu_s:.0f}")
-    Console(width=TABLE_WIDTH).print(table)
+        table.add_row(LABELS[policy], *cells, f"{trial:.2f}", f"{own[0].env_steps / 1e6:.2f}M", f"{cpu_s:.0f}")
+    Console(width=60 + EPISODE_WIDTH * len(runs[0].returns)).print(table)
 
 
 def draw(measured: dict[str, list[Run]], path: Path) -> None:
@@ -194,10 +224,12 @@ def draw(measured: dict[str, list[Run]], path: Path) -> None:
     figure = Figure(figsize=(3.8 * len(measured), 3.4), layout="constrained")
     panels = figure.subplots(1, len(measured), squeeze=False)[0]
     for panel, (name, runs) in zip(panels, measured.items(), strict=True):
-        for colour, reads, label in zip(CYCLE, (True, False), ("with reads", "without"), strict=False):
-            means, errors = zip(*summary(runs, reads=reads), strict=True)
+        for colour, policy in zip(CYCLE, dict.fromkeys(run.policy for run in runs), strict=False):
+            means, errors = zip(*summary(runs, policy=policy), strict=True)
             episodes = range(1, len(means) + 1)
-            panel.errorbar(episodes, means, errors, label=label, color=colour, capsize=2, linewidth=1.4, marker="o")
+            panel.errorbar(
+                episodes, means, errors, label=LABELS[policy], color=colour, capsize=2, linewidth=1.4, marker="o"
+            )
         panel.set(title=name, xlabel="episode of the trial", ylabel="held-out return", xticks=episodes)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].legend(frameon=False, fontsize=8)
@@ -209,6 +241,7 @@ def options() -> argparse.Namespace:
     known = courses()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("family", nargs="*", help=f"any of {', '.join(known)}; all without")
+    parser.add_argument("--policies", default="fixed,none", help=f"of {', '.join(POLICIES)}")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--steps", type=int, help="environment steps of training; by family without")
     parser.add_argument("--folder", type=Path, help="finished runs are kept here and not repeated")
@@ -218,6 +251,9 @@ def options() -> argparse.Namespace:
     unknown = sorted(set(given.family) - set(known))
     if unknown:
         parser.error(f"no family named {', '.join(unknown)}; there are: {', '.join(known)}")
+    given.policies = given.policies.split(",")
+    if unknown := sorted(set(given.policies) - set(POLICIES)):
+        parser.error(f"no policy named {', '.join(unknown)}; there are: {', '.join(POLICIES)}")
     return given
 
 
@@ -230,11 +266,11 @@ def main() -> None:
         course = known[name]
         if given.steps is not None:
             num_updates = max(1, course.num_updates * given.steps // course.num_steps)
-            course = Course(spec=course.spec, num_steps=given.steps, num_updates=num_updates)
+            course = replace(course, num_steps=given.steps, num_updates=num_updates)
         measured[name] = [
-            finished_run(course, reads=reads, seed=int(seed), folder=given.folder)
+            finished_run(course, policy=policy, seed=int(seed), folder=given.folder)
             for seed in given.seeds.split(",")
-            for reads in (True, False)
+            for policy in given.policies
         ]
         show(name, measured[name])
     if given.json is not None:
@@ -244,8 +280,8 @@ def main() -> None:
         draw(measured, given.png)
 
 
-def _label(family: str, reads: bool, seed: int) -> str:  # noqa: FBT001 (a label's parts, in their order)
-    return f"{family} {'with' if reads else 'without'} reads, seed {seed}"
+def _label(family: str, policy: str, seed: int) -> str:
+    return f"{family}, {LABELS[policy]}, seed {seed}"
 
 
 def _show(text: str) -> None:

@@ -196,9 +196,13 @@ def _padding_for(minibatch: Minibatch, num_steps: int, num_trials: int) -> Minib
     def empty(values: Tensor) -> Tensor:
         return values.new_zeros(num_steps * num_trials, *values.shape[1:])
 
+    def empty_trials(values: Tensor) -> Tensor:
+        return values.new_zeros(num_steps, *values.shape[1:])
+
     return Minibatch(
         stretches=((num_steps, num_trials),),
         inputs=minibatch.inputs.each(empty),
+        held=None if minibatch.held is None else minibatch.held.each(empty_trials),
         action=empty(minibatch.action),
         log_prob=empty(minibatch.log_prob),
         is_valid=empty(minibatch.is_valid),

@@ -34,6 +34,8 @@ class RL2Config:
         memory_reader: how a similarity memory weighs steps: ``kernel`` (Gaussian), ``matching`` (softmax of cosines) or
             ``prototypes`` (the mean observation of each slot's better and worse steps).
         memory_size: steps of a trial that a similarity memory (vector observations) holds, newest first.
+        learned_keys: whether a similarity memory's keys are learned, by gradients through every read; prototypes keep
+            fixed ones.
         memory_key_size: width of a similarity memory's keys; wider observations are projected to it at random.
         memory_bandwidth: width of the similarity kernel, in standard deviations of an observation.
         look_ahead_discounts: discounts at which an exact-match memory plans over the steps it holds; a read each.
@@ -73,6 +75,7 @@ class RL2Config:
     reads: bool = True
     memory_reader: MemoryReader = MemoryReader.KERNEL
     memory_size: int = 256
+    learned_keys: bool = False
     memory_key_size: int = 16
     memory_bandwidth: float = 0.5
     look_ahead_discounts: tuple[float, ...] = (0.5, 0.8, 0.95)

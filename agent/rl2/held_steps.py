@@ -3,18 +3,25 @@
 What is held of a step lies in one row each of [B, _, M] tensors, steps last: every read runs over steps, and so along
 memory.
 
-Shapes: B trials, M steps held, D observation width, Q key width, K slots (a choice of a discrete dimension, or a
-continuous dimension).
+Shapes: B trials, T steps of whole trials, M steps held, D observation width, Q key width, K slots (a choice of a
+discrete dimension, or a continuous dimension).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from agent.rl2.distributions import num_slots, slots_of
+from agent.rl2.keys import Keys
 from envs.spaces import ActionKind, ActionSpec
+
+RETURN_DISCOUNT = 0.99
+"""γ of the returns to go that are held."""
 
 
 class HeldSteps:
@@ -23,7 +30,7 @@ class HeldSteps:
     Args:
         num_trials: B.
         action: the action space.
-        projection: [D, Q] from observations to keys.
+        keys: of observations.
         num_steps: M.
         discount: of returns to go.
         device: where the tensors live.
@@ -37,15 +44,15 @@ class HeldSteps:
         num_trials: int,
         action: ActionSpec,
         *,
-        projection: Float[Tensor, "D Q"],
+        keys: Keys,
         num_steps: int,
         discount: float,
         device: torch.device | str,
     ) -> None:
         self.action, self.num_slots = action, num_slots(action)
-        self._projection, self._discount = projection, discount
+        self._key_of, self._discount = keys.of, discount
         self._num_steps, self._position, self._filled = num_steps, 0, 0
-        self._keys = torch.zeros(num_trials, projection.shape[1] + 1, num_steps, device=device)
+        self._keys = torch.zeros(num_trials, keys.size + 1, num_steps, device=device)
         self._values = torch.zeros(num_trials, self.NUM_VALUES, num_steps, device=device)
         self._actions = torch.zeros(num_trials, self.num_slots, num_steps, device=device)
         self._returns = torch.zeros(num_trials, num_steps, device=device)
@@ -84,7 +91,7 @@ class HeldSteps:
 
     def key(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B Q"]:
         """The key that an observation is read by."""
-        return observation @ self._projection
+        return self._key_of(observation)
 
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:
         """Hold the steps of these trials alone, in this order."""
@@ -111,11 +118,7 @@ class HeldSteps:
         key = self.key(observation)
         self._keys[:, :-1, here] = key
         self._keys[:, -1, here] = key.square().sum(-1)
-        if self.action.kind is ActionKind.CONTINUOUS:
-            self._actions[:, :, here] = action.clamp(-1.0, 1.0)
-        else:
-            self._actions[:, :, here] = 0.0
-            self._actions[:, :, here].scatter_(1, slots_of(self.action, action), 1.0)
+        self._actions[:, :, here] = held_actions(self.action, action)
         self._values[:, :, here] = 0.0
         self._values[:, 0, here] = weight
         self._values[:, 1, here] = reward * weight
@@ -144,3 +147,81 @@ class HeldSteps:
         finished = torch.stack([torch.ones_like(returns), returns, returns.square()], dim=1)
         values = self._values[rows, 2:, : self._filled]
         self._values[rows, 2:, : self._filled] = torch.where(settled.unsqueeze(1), finished, values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldTrials:
+    """All that is ever held of whole trials' steps, but for the keys. Padding holds nothing.
+
+    Attributes:
+        action: the action space.
+        observation: [T, B, D] as the policy sees it.
+        actions: [T, B, K] as :attr:`HeldSteps.actions`.
+        reward: [T, B] in units of the pair's reward scale.
+        return_to_go: [T, B] to the end of the step's episode.
+        end: [T, B] int64, the step that its episode ended with; T where it did not.
+    """
+
+    action: ActionSpec
+    observation: Tensor
+    actions: Tensor
+    reward: Tensor
+    return_to_go: Tensor
+    end: Tensor
+
+    def select(self, trials: Tensor, num_steps: int) -> HeldTrials:
+        """The first steps of some trials."""
+        return self.each(lambda values: values[:num_steps].index_select(1, trials))
+
+    def each(self, take: Callable[[Tensor], Tensor]) -> HeldTrials:
+        """The same with ``take`` applied to every tensor."""
+        return HeldTrials(
+            action=self.action,
+            observation=take(self.observation),
+            actions=take(self.actions),
+            reward=take(self.reward),
+            return_to_go=take(self.return_to_go),
+            end=take(self.end),
+        )
+
+
+def held_trials(
+    action: ActionSpec,
+    *,
+    observation: Float[Tensor, "T B D"],
+    chosen: Shaped[Tensor, "T B ..."],
+    reward: Float[Tensor, "T B"],
+    ended: Bool[Tensor, "T B"],
+    discount: float = RETURN_DISCOUNT,
+) -> HeldTrials:
+    """What is held of whole trials.
+
+    Args:
+        action: the action space.
+        observation: as the policy sees it.
+        chosen: what was done.
+        reward: in units of the pair's reward scale; 0 in padding.
+        ended: whether the step was its episode's last.
+        discount: of returns to go.
+    """
+    return_to_go = reward.clone()
+    for step in range(len(reward) - 2, -1, -1):
+        return_to_go[step].addcmul_(return_to_go[step + 1], (~ended[step]).to(reward.dtype), value=discount)
+    steps = torch.arange(len(reward), device=reward.device).unsqueeze(-1)
+    ends = torch.where(ended, steps, len(reward))
+    return HeldTrials(
+        action=action,
+        observation=observation,
+        actions=held_actions(action, chosen),
+        reward=reward,
+        return_to_go=return_to_go,
+        end=ends.flip(0).cummin(0).values.flip(0),
+    )
+
+
+def held_actions(action: ActionSpec, chosen: Shaped[Tensor, "..."]) -> Float[Tensor, "... K"]:
+    """The slots taken (0 or 1), or the values of continuous dimensions in [-1, 1]."""
+    if action.kind is ActionKind.CONTINUOUS:
+        return chosen.clamp(-1.0, 1.0)
+    slots = slots_of(action, chosen)
+    return torch.zeros(*slots.shape[:-1], num_slots(action), device=chosen.device).scatter_(-1, slots, 1.0)

@@ -11,7 +11,7 @@ Shapes: T steps, B trials; N steps of a minibatch's stretches.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from agent.rl2.advantages import trial_advantages
 from agent.rl2.config import RL2Config
+from agent.rl2.held_steps import HeldTrials, held_trials
 from agent.rl2.normalisation import PopArtCritic
 from agent.rl2.policy import PolicyInput, RL2Policy
 from agent.rl2.stretches import Stretches, lay_out, stretches_of
@@ -57,6 +58,7 @@ class Minibatch:
     Attributes:
         stretches: steps and trials of each.
         inputs: [N] of the policy.
+        held: what its in-trial memory holds of the trials, longest first, where reads are to be made again; None else.
         action: [N] or [N, W].
         log_prob: [N] of the actions when they were drawn.
         is_valid: [N] False in padding.
@@ -67,6 +69,7 @@ class Minibatch:
 
     stretches: Stretches
     inputs: PolicyInput
+    held: HeldTrials | None
     action: Tensor
     log_prob: Tensor
     is_valid: Tensor
@@ -169,6 +172,7 @@ class RL2Learner:
         """
         family, critic = self._families[name], self._critic(name)
         targets, explained_variance = self._targets(critic, trials)
+        held = self._held(trials)
         self._set_learning_rate(self.config.learning_rate_at(family.num_updates))
         entropy = self.config.entropy_coefficient * self.config.anneal(family.num_updates)
         entropy_coefficient = torch.full((), entropy, device=self.device)
@@ -181,7 +185,7 @@ class RL2Learner:
         for _epoch in range(num_epochs or self.config.num_epochs):
             for rows, num_steps in self._minibatches(lengths):
                 stretches = stretches_of(lengths[rows].tolist()) if may_narrow else ((num_steps, len(rows)),)
-                minibatch = _select(trials, targets, rows, stretches, entropy_coefficient)
+                minibatch = _select(trials, targets, held, rows, stretches, entropy_coefficient)
                 sums += step(name, trials.spaces, minibatch)
                 num_minibatches += 1
         self._follow_inputs(trials)
@@ -221,6 +225,20 @@ class RL2Learner:
         targets = _Targets(advantage=advantage / critic.advantage_spread, normalised_return=critic.normalise(returns))
         return targets, explained
 
+    @torch.no_grad()
+    def _held(self, trials: TrialBatch) -> HeldTrials | None:
+        """What the trials' in-trial memories held, where the keys that they are read by are learned."""
+        pair = self.policy.pair(trials.spaces)
+        if pair.key_embedding is None:
+            return None
+        return held_trials(
+            trials.spaces.action,
+            observation=pair.observe(trials.observation),
+            chosen=trials.action,
+            reward=pair.scale_reward(trials.reward),
+            ended=trials.terminated | trials.truncated,
+        )
+
     def _minibatches(self, lengths: Tensor) -> Iterator[tuple[Tensor, int]]:
         """Rows of whole trials of like length, longest first, in random order; each with the steps of its longest.
 
@@ -245,7 +263,10 @@ class RL2Learner:
         """
         is_valid = minibatch.is_valid
         share = is_valid.to(torch.float32) / is_valid.sum()
-        output = self.policy.unroll_stretches(spaces, minibatch.inputs, minibatch.stretches)
+        inputs, held = minibatch.inputs, minibatch.held
+        if held is not None:
+            inputs = replace(inputs, read=self.policy.read_again(spaces, held, minibatch.stretches))
+        output = self.policy.unroll_stretches(spaces, inputs, minibatch.stretches)
         log_prob, entropy = output.distribution.log_prob_and_entropy(minibatch.action)
         log_ratio = (log_prob - minibatch.log_prob) * is_valid
         ratio = log_ratio.exp()
@@ -370,8 +391,13 @@ class RL2Learner:
                 yield f"{prefix}.{name}", parameter
 
 
-def _select(
-    trials: TrialBatch, targets: _Targets, rows: Tensor, stretches: Stretches, entropy_coefficient: Tensor
+def _select(  # noqa: PLR0917 (what a minibatch is made of)
+    trials: TrialBatch,
+    targets: _Targets,
+    held: HeldTrials | None,
+    rows: Tensor,
+    stretches: Stretches,
+    entropy_coefficient: Tensor,
 ) -> Minibatch:
     """Some trials of a batch, longest first, laid out in stretches."""
 
@@ -381,6 +407,7 @@ def _select(
     return Minibatch(
         stretches=stretches,
         inputs=trials.inputs.laid_out(rows, stretches),
+        held=None if held is None else held.select(rows, sum(num_steps for num_steps, _width in stretches)),
         action=part(trials.action),
         log_prob=part(trials.log_prob),
         is_valid=part(trials.is_valid),

@@ -24,10 +24,13 @@ from torch.nn import functional
 from agent.rl2.config import RL2Config
 from agent.rl2.distributions import MAX_LOG_STD, MIN_LOG_STD, ActionDistribution, num_slots, slots_of
 from agent.rl2.gru import GRUCore
-from agent.rl2.in_trial_memory import InTrialMemory, empty_memory, read_size
+from agent.rl2.held_steps import HeldTrials
+from agent.rl2.in_trial_memory import InTrialMemory, empty_memory, has_learned_keys, likeness_of, read_size
+from agent.rl2.keys import KeyEmbedding, Keys
 from agent.rl2.layers import linear, table
 from agent.rl2.normalisation import Normaliser, symlog
 from agent.rl2.scorer import pool_reads, score_slots
+from agent.rl2.similarity_memory import read_trials
 from agent.rl2.stretches import Stretches, lay_out
 from envs.spaces import ActionKind, ObservationKind, SpacePair
 
@@ -219,6 +222,14 @@ class PairModule(nn.Module):
         if key_size != width:
             projection.normal_(std=width**-0.5, generator=generator)
         self.register_buffer("key_projection", projection)
+        self.key_embedding: KeyEmbedding | None = None
+        if has_learned_keys(spaces, config):
+            self.key_embedding = KeyEmbedding(width, key_size, generator=generator)
+
+    @property
+    def keys(self) -> Keys:
+        """What a memory for vectors matches observations by."""
+        return Keys(projection=cast("Tensor", self.key_projection), embedding=self.key_embedding)
 
     def constants(self) -> PairConstants:
         """What stands still while parameters and scales do, in the order that :meth:`encode` takes it."""
@@ -245,7 +256,7 @@ class PairModule(nn.Module):
         centred = observation - constants.observation_mean
         return centred.mul_(constants.observation_rate).clamp_(-MAX_OBSERVATION, MAX_OBSERVATION)
 
-    def scale_reward(self, reward: Float[Tensor, " B"], constants: PairConstants | None = None) -> Float[Tensor, " B"]:
+    def scale_reward(self, reward: Float[Tensor, "*N"], constants: PairConstants | None = None) -> Float[Tensor, "*N"]:
         """Rewards in units of their running root mean square; a first reward after none at all stays bounded."""
         constants = constants or self.constants()
         return (reward * constants.reward_rate).clamp_(-MAX_REWARD, MAX_REWARD)
@@ -337,7 +348,6 @@ class RL2Policy(nn.Module):
         It holds while parameters and scales stay as they are.
         """
         is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
-        projection = cast("Tensor", self.pair(spaces).key_projection)
         return PolicyState(
             hidden=torch.zeros(num_trials, self.config.hidden_size, device=device),
             memory=empty_memory(
@@ -345,7 +355,7 @@ class RL2Policy(nn.Module):
                 self.config,
                 num_trials=num_trials,
                 episodes_per_trial=episodes_per_trial,
-                projection=projection,
+                keys=self.pair(spaces).keys,
                 device=device,
             ),
             previous_action=torch.zeros(
@@ -369,6 +379,16 @@ class RL2Policy(nn.Module):
             previous_action=state.previous_action,
             context=state.context(pair.scale_reward(state.previous_reward, state.constants)),
             read=None if state.memory is None else state.memory.read(pair.observe(observation, state.constants)),
+        )
+
+    def read_again(self, spaces: SpacePair, held: HeldTrials, stretches: Stretches) -> Float[Tensor, "N K F"]:
+        """The reads of whole trials by the keys as they are now, with gradients to what is learned of them."""
+        return read_trials(
+            self.pair(spaces).keys.of(held.observation),
+            held,
+            stretches,
+            num_steps=self.config.memory_size,
+            likeness=likeness_of(self.config),
         )
 
     def step(

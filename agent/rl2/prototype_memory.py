@@ -10,8 +10,8 @@ to go above the trial's mean, S_k^- those that took it and did not: p_k answers 
 has turned out better than usual. For a continuous dimension both classes are of better steps, S_k^+ of those whose
 action was above 0: p_k answers which way the better ones went.
 
-Departures: keys are fixed, as every key of an in-trial memory is; d² is in units of 2 Q h², the width of the kernel
-that :class:`agent.rl2.in_trial_memory.SimilarityMemory` weighs by. Shapes: as there, with 2 classes.
+Departures: keys are fixed; d² is in units of 2 Q h², the width of the kernel that
+:class:`agent.rl2.similarity_memory.SimilarityMemory` weighs by. Shapes: as there, with 2 classes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from agent.rl2.held_steps import HeldSteps
+from agent.rl2.held_steps import RETURN_DISCOUNT, HeldSteps
+from agent.rl2.keys import Keys
 from agent.rl2.normalisation import symlog
 from envs.spaces import ActionKind, ActionSpec
 
@@ -34,7 +35,7 @@ class PrototypeMemory:
     Args:
         num_trials: B.
         action: the action space.
-        projection: [D, Q] from observations to keys.
+        keys: of observations.
         num_steps: M.
         bandwidth: h, in the observations' units.
         discount: of returns to go.
@@ -48,18 +49,16 @@ class PrototypeMemory:
         num_trials: int,
         action: ActionSpec,
         *,
-        projection: Float[Tensor, "D Q"],
+        keys: Keys,
         num_steps: int,
         bandwidth: float,
-        discount: float = 0.99,
+        discount: float = RETURN_DISCOUNT,
         device: torch.device | str = "cpu",
     ) -> None:
-        self._steps = HeldSteps(
-            num_trials, action, projection=projection, num_steps=num_steps, discount=discount, device=device
-        )
-        self._inverse_width = 1.0 / (2.0 * projection.shape[1] * bandwidth**2)
+        self._steps = HeldSteps(num_trials, action, keys=keys, num_steps=num_steps, discount=discount, device=device)
+        self._inverse_width = 1.0 / (2.0 * keys.size * bandwidth**2)
         self._counts = torch.zeros(num_trials, 2, self._steps.num_slots, device=device)
-        self._prototypes = torch.zeros(num_trials, 2, self._steps.num_slots, projection.shape[1], device=device)
+        self._prototypes = torch.zeros(num_trials, 2, self._steps.num_slots, keys.size, device=device)
         self._usual = torch.zeros(num_trials, device=device)
 
     def read(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B K F"]:

@@ -52,8 +52,9 @@ class _PoolReads(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor, Tensor]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         reads, weight, bias, pooled = ctx.saved_tensors
+        grad_reads = torch.empty_like(reads) if ctx.needs_input_grad[0] else None
         size = len(bias)
         grad_mean, grad_max = grad_outputs[0][:, :size] / reads.shape[1], grad_outputs[0][:, size:]
         grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
@@ -63,7 +64,9 @@ class _PoolReads(torch.autograd.Function):
             holds_max = (embedded - pooled[rows, size:]).sign_().add_(1.0)
             grad = holds_max.mul_(grad_max[rows] / holds_max.sum(0)).add_(grad_mean[rows]).mul_(embedded.sign_())
             _add_embedding_gradient(grad, block, grad_weight, grad_bias)
-        return None, grad_weight, grad_bias
+            if grad_reads is not None:
+                grad_reads[rows] = _reads_gradient(grad, weight)
+        return grad_reads, grad_weight, grad_bias
 
 
 class _ScoreSlots(torch.autograd.Function):
@@ -83,6 +86,7 @@ class _ScoreSlots(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         reads, context, weight, bias, shared_weight, direction = ctx.saved_tensors
         size = len(direction)
+        grad_reads = torch.empty_like(reads) if ctx.needs_input_grad[0] else None
         grad_context = torch.empty_like(context)
         grad_weight, grad_bias, grad_shared_weight, grad_direction = (
             torch.zeros_like(of) for of in (weight, bias, shared_weight, direction)
@@ -98,7 +102,9 @@ class _ScoreSlots(torch.autograd.Function):
             grad_shared_weight.addmm_(flat.t(), embedded.view(-1, size))
             grad_embedded = torch.mm(flat, shared_weight).view_as(embedded).mul_(embedded.sign_())
             _add_embedding_gradient(grad_embedded, block, grad_weight, grad_bias)
-        return None, grad_context, grad_weight, grad_bias, grad_shared_weight, grad_direction
+            if grad_reads is not None:
+                grad_reads[rows] = _reads_gradient(grad_embedded, weight)
+        return grad_reads, grad_context, grad_weight, grad_bias, grad_shared_weight, grad_direction
 
 
 def _share(embedded: Tensor, context: Tensor, weight: Tensor) -> Float[Tensor, "K R P"]:
@@ -115,10 +121,15 @@ def _add_embedding_gradient(grad: Tensor, reads: Tensor, grad_weight: Tensor, gr
     grad_bias += flat.sum(0)
 
 
+def _reads_gradient(grad: Float[Tensor, "K R P"], weight: Float[Tensor, "P F"]) -> Float[Tensor, "R K F"]:
+    """dL/dm of a block, given dL/d(V m + b)."""
+    return torch.mm(grad.view(-1, grad.shape[-1]), weight).view(*grad.shape[:2], -1).transpose(0, 1)
+
+
 def pool_reads(
     reads: Float[Tensor, "N K F"], weight: Float[Tensor, "P F"], bias: Float[Tensor, " P"]
 ) -> Float[Tensor, "N P2"]:
-    """Embed every slot's read and pool over slots. Reads are inputs: no gradient goes back to them.
+    """Embed every slot's read and pool over slots.
 
     Args:
         reads: m.
@@ -140,7 +151,7 @@ def score_slots(  # noqa: PLR0917
     shared_weight: Float[Tensor, "P P"],
     direction: Float[Tensor, " P"],
 ) -> Float[Tensor, "N K"]:
-    """Score every slot in the same way. No gradient goes back to the reads.
+    """Score every slot in the same way.
 
     Args:
         reads: m.

@@ -84,7 +84,7 @@ def trained(spec: FamilySpec, device: str, *, is_captured: bool) -> tuple[RL2Lea
     Recorded rollouts go on drawing after the last trial is over, so each rollout and each update begins anew from a
     random state of its own.
     """
-    config = RL2Config(hidden_size=8, input_size=8, minibatch_steps=8, min_minibatch_trials=2)
+    config = RL2Config(hidden_size=8, input_size=8, minibatch_steps=8, min_minibatch_trials=2, learned_keys=True)
     learner = RL2Learner(config, device=device, seed=0)
     tasks = open_tasks(spec, None, num_trials=NUM_TRIALS, device=learner.device)
     learner.add_family("family", tasks.spaces)
@@ -186,7 +186,8 @@ def test_the_watch_sees_what_is_fetched(fetch: Any) -> None:
 @pytest.mark.parametrize("entry", TENSOR_FAMILIES)
 @pytest.mark.parametrize("reads", [True, False], ids=["reading", "not_reading"])
 def test_no_minibatch_asks_the_device_for_a_number(entry: str, reads: bool) -> None:
-    learner = RL2Learner(RL2Config(hidden_size=8, input_size=8, reads=reads), device="cpu", seed=0)
+    config = RL2Config(hidden_size=8, input_size=8, reads=reads, learned_keys=reads)
+    learner = RL2Learner(config, device="cpu", seed=0)
     trials = played_on("cpu", learner, entry)
     watched: list[torch.Tensor] = []
 

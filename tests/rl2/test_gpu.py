@@ -57,7 +57,7 @@ def on_device(value: Any) -> Any:
 
 
 def learner_on(device: str, *, reads: bool = True) -> RL2Learner:
-    config = RL2Config(hidden_size=16, input_size=16, reads=reads, max_minibatches=1)
+    config = RL2Config(hidden_size=16, input_size=16, reads=reads, learned_keys=reads, max_minibatches=1)
     return RL2Learner(config, device=device, seed=0)
 
 

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from agent.rl2.config import MemoryReader, RL2Config
 from agent.rl2.distributions import num_slots, slots_of
-from agent.rl2.in_trial_memory import InTrialMemory, SimilarityMemory, empty_memory
+from agent.rl2.in_trial_memory import InTrialMemory, empty_memory
+from agent.rl2.keys import Keys
+from agent.rl2.similarity_memory import Likeness, SimilarityMemory
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, SpacePair
 from tests.rl2.scripted_tasks import ALL_SPACES, CONTINUOUS, DISCRETE, VECTOR, WIDE
 
@@ -127,10 +129,9 @@ def test_a_read_is_what_its_definition_says(spaces: SpacePair, reader: MemoryRea
     memory = SimilarityMemory(
         NUM_TRIALS,
         spaces.action,
-        projection=torch.eye(width),
+        keys=Keys(projection=torch.eye(width)),
         num_steps=held,
-        bandwidth=BANDWIDTH,
-        is_matching=reader is MemoryReader.MATCHING,
+        likeness=Likeness(bandwidth=BANDWIDTH, is_matching=reader is MemoryReader.MATCHING),
         discount=DISCOUNT,
     )
     steps = steps_of(spaces, num_steps)
@@ -146,9 +147,8 @@ def test_a_read_is_what_its_definition_says(spaces: SpacePair, reader: MemoryRea
 
 
 def test_an_observation_met_before_weighs_as_one_step_however_far_from_the_mean_it_lies() -> None:
-    memory = SimilarityMemory(
-        NUM_TRIALS, VECTOR.action, projection=torch.eye(3), num_steps=4, bandwidth=BANDWIDTH, discount=DISCOUNT
-    )
+    keys, likeness = Keys(projection=torch.eye(3)), Likeness(bandwidth=BANDWIDTH)
+    memory = SimilarityMemory(NUM_TRIALS, VECTOR.action, keys=keys, num_steps=4, likeness=likeness)
     step = steps_of(VECTOR, 3)[0]
     far = torch.full((NUM_TRIALS, 3), 5.0)
     memory.write(**{**vars(step), "observation": far, "action": torch.ones(NUM_TRIALS, dtype=torch.int64)})
@@ -162,7 +162,7 @@ def memory_for(spaces: SpacePair, reader: MemoryReader) -> InTrialMemory:
         RL2Config(memory_size=12, memory_reader=reader),
         num_trials=NUM_TRIALS,
         episodes_per_trial=9,
-        projection=torch.eye(width),
+        keys=Keys(projection=torch.eye(width)),
         device=torch.device("cpu"),
     )
     assert memory is not None

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from agent.rl2.config import RL2Config
-from agent.rl2.in_trial_memory import SimilarityMemory, TableMemory, empty_memory, read_size
+from agent.rl2.in_trial_memory import empty_memory, read_size
+from agent.rl2.keys import Keys
+from agent.rl2.similarity_memory import Likeness, SimilarityMemory
+from agent.rl2.table_memory import TableMemory
 from envs.spaces import ActionKind, ActionSpec, SpacePair
 from tests.rl2.scripted_tasks import ALL_SPACES, CONTINUOUS, DISCRETE, VECTOR, WIDE
 
@@ -119,11 +122,12 @@ def test_planning_on_a_known_chain_reaches_the_values_of_value_iteration() -> No
     assert abs(float(read(memory, [0])[0, 4]) - 0.5 * 8 / 3) < 0.01
 
 
-def similarity(spaces: SpacePair = VECTOR, **settings: Any) -> SimilarityMemory:
-    width = spaces.observation.width
-    return SimilarityMemory(
-        1, spaces.action, projection=torch.eye(width), **{"num_steps": 8, "bandwidth": 0.5, **settings}
-    )
+def similarity(
+    spaces: SpacePair = VECTOR, *, bandwidth: float = 0.5, is_matching: bool = False, **settings: Any
+) -> SimilarityMemory:
+    likeness = Likeness(bandwidth=bandwidth, is_matching=is_matching)
+    keys = Keys(projection=torch.eye(spaces.observation.width))
+    return SimilarityMemory(1, spaces.action, keys=keys, likeness=likeness, **{"num_steps": 8, **settings})
 
 
 def test_similar_observations_are_read_and_distant_ones_are_not() -> None:
@@ -172,7 +176,7 @@ def test_an_empty_memory_reads_as_many_features_as_it_says(spaces: SpacePair) ->
         config,
         num_trials=2,
         episodes_per_trial=3,
-        projection=torch.eye(width),
+        keys=Keys(projection=torch.eye(width)),
         device=torch.device("cpu"),
     )
     assert memory is not None

@@ -18,7 +18,14 @@ from envs.spaces import SpacePair
 from tests.rl2.scripted_tasks import ALL_SPACES, CONTINUOUS, DISCRETE, VECTOR, ScriptedTasks
 from tests.rl2.test_rollout import LENGTHS, learner_for, play
 
-SMALL = {"hidden_size": 16, "input_size": 12, "minibatch_steps": 10, "min_minibatch_trials": 1, "num_epochs": 2}
+SMALL = {
+    "hidden_size": 16,
+    "input_size": 12,
+    "minibatch_steps": 10,
+    "min_minibatch_trials": 1,
+    "num_epochs": 2,
+    "learned_keys": True,
+}
 FAMILIES: dict[str, SpacePair] = {"bandit@1": DISCRETE, "cart@2": VECTOR, "arm@3": CONTINUOUS}
 
 

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from agent.rl2.config import MemoryReader, RL2Config
-from agent.rl2.in_trial_memory import InTrialMemory, SimilarityMemory
+from agent.rl2.in_trial_memory import InTrialMemory
+from agent.rl2.keys import Keys
 from agent.rl2.prototype_memory import PrototypeMemory
+from agent.rl2.similarity_memory import SimilarityMemory
 from envs.spaces import SpacePair
 from tests.rl2.scripted_tasks import CONTINUOUS, VECTOR, WIDE
 from tests.rl2.test_in_trial_memory import read, similarity, write
@@ -24,8 +26,14 @@ EPISODES = [([1.0, 0.0, 0.0], 0, 1.0), ([0.0, 1.0, 0.0], 0, 4.0), ([0.0, 0.5, 1.
 def prototypes(spaces: SpacePair = VECTOR, **settings: Any) -> PrototypeMemory:
     width = spaces.observation.width
     return PrototypeMemory(
-        1, spaces.action, projection=torch.eye(width), **{"num_steps": 8, "bandwidth": 0.5, **settings}
+        1, spaces.action, keys=Keys(projection=torch.eye(width)), **{"num_steps": 8, "bandwidth": 0.5, **settings}
     )
+
+
+def weights_at(memory: SimilarityMemory, query: torch.Tensor) -> torch.Tensor:
+    steps = memory._steps
+    is_held = steps.values[:, :1]
+    return memory._likeness.weights(query.unsqueeze(1), steps.keys_and_squares, is_held).squeeze(1)
 
 
 def fill(memory: InTrialMemory, episodes: Any) -> None:
@@ -51,8 +59,8 @@ def test_matching_attention_is_the_kernel_over_its_sum_where_all_keys_are_of_nor
     kernel, matching = similarity(), similarity(is_matching=True)
     for memory in (kernel, matching):
         fill(memory, [(key, index % 2, float(index)) for index, key in enumerate(keys[:6].tolist())])
-    weights = kernel._weights(keys[6:])
-    torch.testing.assert_close(matching._weights(keys[6:]), weights / weights.sum(1, keepdim=True))
+    weights = weights_at(kernel, keys[6:])
+    torch.testing.assert_close(weights_at(matching, keys[6:]), weights / weights.sum(1, keepdim=True))
 
 
 def test_prototypes_by_hand() -> None:
@@ -155,7 +163,7 @@ def test_the_settings_choose_the_reader_and_survive_json() -> None:
     kernel, matching = memory_by("kernel"), memory_by("matching")
     assert isinstance(kernel, SimilarityMemory)
     assert isinstance(matching, SimilarityMemory)
-    assert (kernel._is_matching, matching._is_matching) == (False, True)
+    assert (kernel._likeness.is_matching, matching._likeness.is_matching) == (False, True)
     assert isinstance(memory_by("prototypes"), PrototypeMemory)
     with pytest.raises(ValueError, match="'nearest' is not a valid MemoryReader"):
         memory_by("nearest")

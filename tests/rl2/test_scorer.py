@@ -24,15 +24,15 @@ def embedded(reads: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> t
 
 
 def test_gradients_of_the_pooled_reads_are_those_of_autograd_in_float64() -> None:
-    reads, weight, bias = draw(7, 4, 3, seed=1).detach(), draw(5, 3, seed=2), draw(5, seed=3)
+    reads, weight, bias = draw(7, 4, 3, seed=1), draw(5, 3, seed=2), draw(5, seed=3)
     pooled = pool_reads(reads, weight, bias)
     plain = embedded(reads, weight, bias)
     plain_pooled = torch.cat([plain.mean(1), plain.amax(1)], dim=-1)
     torch.testing.assert_close(pooled, plain_pooled)
     a = draw(7, 10, seed=5).detach()
     for fused, expected in zip(
-        torch.autograd.grad((pooled * a).sum(), [weight, bias]),
-        torch.autograd.grad((plain_pooled * a).sum(), [weight, bias]),
+        torch.autograd.grad((pooled * a).sum(), [reads, weight, bias]),
+        torch.autograd.grad((plain_pooled * a).sum(), [reads, weight, bias]),
         strict=True,
     ):
         torch.testing.assert_close(fused, expected, rtol=1e-10, atol=1e-12)
@@ -49,10 +49,10 @@ def test_slots_that_tie_for_the_maximum_share_its_gradient() -> None:
 
 
 def test_gradients_of_the_slots_scores_are_those_of_autograd_in_float64() -> None:
-    reads = draw(7, 4, 3, seed=1).detach()
-    inputs = [draw(7, 5, seed=2), draw(5, 3, seed=3), draw(5, seed=4), draw(5, 5, seed=5), draw(5, seed=6)]
-    context, weight, bias, shared_weight, direction = inputs
-    fused = score_slots(reads, *inputs)
+    weights = [draw(5, 3, seed=3), draw(5, seed=4), draw(5, 5, seed=5), draw(5, seed=6)]
+    inputs = [draw(7, 4, 3, seed=1), draw(7, 5, seed=2), *weights]
+    reads, context, weight, bias, shared_weight, direction = inputs
+    fused = score_slots(*inputs)
     shared = functional.relu(embedded(reads, weight, bias) @ shared_weight.t() + context.unsqueeze(1))
     plain = shared @ direction
     torch.testing.assert_close(fused, plain)

@@ -1,0 +1,65 @@
+"""Keys: what an in-trial memory for vectors matches observations by.
+
+k(o) = P o + V relu(U o + u)
+
+P is fixed, the identity or a random projection of wide observations. The second term is learned, where
+``RL2Config.learned_keys`` asks for it, and zero at first. Equal observations have equal keys whatever is learned.
+
+Shapes: ``*N`` any leading dimensions, D observation width, Q key width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from agent.rl2.layers import linear
+
+HIDDEN_SIZE = 32
+"""Rows of U."""
+
+
+class KeyEmbedding(nn.Module):
+    """The learned term, zero at first.
+
+    Args:
+        width: D.
+        key_size: Q.
+        generator: draws the initial parameters.
+    """
+
+    def __init__(self, width: int, key_size: int, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.enter = linear(width, HIDDEN_SIZE, generator=generator)
+        self.leave = nn.Parameter(torch.zeros(key_size, HIDDEN_SIZE))
+
+    def forward(self, observation: Float[Tensor, "*N D"]) -> Float[Tensor, "*N Q"]:
+        """V relu(U o + u)."""
+        return functional.linear(functional.relu(self.enter(observation)), self.leave)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """How observations become keys.
+
+    Attributes:
+        projection: [D, Q] the transpose of P.
+        embedding: the learned term; None where keys are fixed.
+    """
+
+    projection: Tensor
+    embedding: KeyEmbedding | None = None
+
+    @property
+    def size(self) -> int:
+        """Q."""
+        return self.projection.shape[1]
+
+    def of(self, observation: Float[Tensor, "*N D"]) -> Float[Tensor, "*N Q"]:
+        """The keys of observations as the policy sees them."""
+        key = observation @ self.projection
+        return key if self.embedding is None else key + self.embedding(observation)
