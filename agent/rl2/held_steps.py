@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from agent.rl2.distributions import num_slots, slots_of
@@ -159,7 +159,8 @@ class HeldTrials:
         actions: [T, B, K] as :attr:`HeldSteps.actions`.
         reward: [T, B] in units of the pair's reward scale.
         return_to_go: [T, B] to the end of the step's episode.
-        end: [T, B] int64, the step that its episode ended with; T where it did not.
+        end: [T, B] the step that its episode ended with; T where it did not.
+        return_rate: [T, B] of the returns to go that are held when step t is taken (:func:`rate_of`).
     """
 
     action: ActionSpec
@@ -168,6 +169,7 @@ class HeldTrials:
     reward: Tensor
     return_to_go: Tensor
     end: Tensor
+    return_rate: Tensor
 
     def select(self, trials: Tensor, num_steps: int) -> HeldTrials:
         """The first steps of some trials."""
@@ -182,6 +184,7 @@ class HeldTrials:
             reward=take(self.reward),
             return_to_go=take(self.return_to_go),
             end=take(self.end),
+            return_rate=take(self.return_rate),
         )
 
 
@@ -192,6 +195,7 @@ def held_trials(
     chosen: Shaped[Tensor, "T B ..."],
     reward: Float[Tensor, "T B"],
     ended: Bool[Tensor, "T B"],
+    num_steps: int,
     discount: float = RETURN_DISCOUNT,
 ) -> HeldTrials:
     """What is held of whole trials.
@@ -202,21 +206,45 @@ def held_trials(
         chosen: what was done.
         reward: in units of the pair's reward scale; 0 in padding.
         ended: whether the step was its episode's last.
+        num_steps: M.
         discount: of returns to go.
     """
     return_to_go = reward.clone()
     for step in range(len(reward) - 2, -1, -1):
         return_to_go[step].addcmul_(return_to_go[step + 1], (~ended[step]).to(reward.dtype), value=discount)
     steps = torch.arange(len(reward), device=reward.device).unsqueeze(-1)
-    ends = torch.where(ended, steps, len(reward))
+    end = torch.where(ended, steps, len(reward)).flip(0).cummin(0).values.flip(0)
     return HeldTrials(
         action=action,
         observation=observation,
         actions=held_actions(action, chosen),
         reward=reward,
         return_to_go=return_to_go,
-        end=ends.flip(0).cummin(0).values.flip(0),
+        end=end.to(reward.dtype),
+        return_rate=_held_rate(return_to_go, end, num_steps),
     )
+
+
+def _held_rate(return_to_go: Float[Tensor, "T B"], end: Int64[Tensor, "T B"], num_steps: int) -> Float[Tensor, "T B"]:
+    """Rate of the returns to go that are held at each step: step i's from its episode's end to step i + M."""
+    last = len(end)
+    until = torch.arange(1, last + 1, device=end.device).unsqueeze(-1) + num_steps
+    since = torch.minimum(end + 1, until).clamp(max=last)
+    powers = torch.stack([torch.ones_like(return_to_go), return_to_go, return_to_go.square()]).double()
+    changes = powers.new_zeros(3, last + 1, end.shape[1])
+    changes.scatter_add_(1, since.expand_as(powers), powers)
+    changes.scatter_add_(1, until.clamp(max=last).expand_as(powers), -powers)
+    sums = changes.cumsum(1)[:, :last].to(return_to_go.dtype)
+    return rate_of(*sums.unbind())
+
+
+def rate_of(
+    count: Float[Tensor, "*N"], total: Float[Tensor, "*N"], squares: Float[Tensor, "*N"]
+) -> Float[Tensor, "*N"]:
+    """One over the standard deviation of returns to go, 100 at most, from their number, sum and sum of squares."""
+    count = count.clamp(min=1.0)
+    mean = total / count
+    return (squares / count - mean * mean).clamp_(min=1e-4).rsqrt_()
 
 
 def held_actions(action: ActionSpec, chosen: Shaped[Tensor, "..."]) -> Float[Tensor, "... K"]:

@@ -237,6 +237,7 @@ class RL2Learner:
             chosen=trials.action,
             reward=pair.scale_reward(trials.reward),
             ended=trials.terminated | trials.truncated,
+            num_steps=self.config.memory_size,
         )
 
     def _minibatches(self, lengths: Tensor) -> Iterator[tuple[Tensor, int]]:

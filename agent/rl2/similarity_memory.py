@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from agent.rl2.distributions import num_slots
-from agent.rl2.held_steps import RETURN_DISCOUNT, HeldSteps, HeldTrials
+from agent.rl2.held_steps import RETURN_DISCOUNT, HeldSteps, HeldTrials, rate_of
 from agent.rl2.keys import Keys
 from agent.rl2.normalisation import symlog
 from agent.rl2.stretches import Stretches
@@ -26,7 +26,7 @@ from envs.spaces import ActionKind, ActionSpec
 NUM_FEATURES = 5
 """F."""
 
-BLOCK_STEPS = 32
+BLOCK_STEPS = 64
 """C: so many steps of whole trials are read at together, over the M before the first and those between."""
 
 
@@ -116,15 +116,15 @@ class SimilarityMemory:
         weights = self._likeness.weights(key, steps.keys_and_squares, values[:, :1])
         weighted = values[:, :4] * weights
         local = weighted.sum(-1)
-        spread = _spread(values[:, 2:].sum(-1))
+        rate = rate_of(*values[:, 2:].sum(-1).unbind(-1))
         if steps.action.kind is ActionKind.CONTINUOUS:
             usual = _usual(local[:, 2], local[:, 3])
-            advantages = _advantages(steps.returns, usual=usual, spread=spread)
+            advantages = _advantages(steps.returns, usual=usual, rate=rate)
             by_return = torch.stack([weighted[:, 2], weighted[:, 2] * advantages.exp_()], dim=1)
             sums = torch.bmm(by_return, steps.actions.transpose(1, 2))
             return _continuous_read(sums, by_return.sum(-1), local[:, 0], usual)
         sums = torch.bmm(weighted, steps.actions.transpose(1, 2))
-        return _discrete_read(sums, usual=_usual(local[:, 2], local[:, 3]), spread=spread)
+        return _discrete_read(sums, usual=_usual(local[:, 2], local[:, 3]), rate=rate)
 
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:
         """Remember these trials alone, in this order."""
@@ -165,58 +165,62 @@ def read_trials(
         likeness: how steps are weighed.
     """
     with_squares = torch.cat([keys, keys.square().sum(-1, keepdim=True)], dim=-1)
-    parts: list[Tensor] = []
+    sums: list[Tensor] = []
+    rates: list[Tensor] = []
     start = 0
     for length, width in stretches:
         for first in range(start, start + length, BLOCK_STEPS):
-            last = min(first + BLOCK_STEPS, start + length)
-            reads = _read_block(with_squares, held, first, last, width, num_steps=num_steps, likeness=likeness)
-            parts.append(reads.transpose(0, 1).flatten(0, 1))
+            rows = slice(first, min(first + BLOCK_STEPS, start + length))
+            of_block = _sums_of_block(with_squares, held, rows, width, num_steps=num_steps, likeness=likeness)
+            sums.append(of_block.transpose(0, 1).flatten(0, 1))
+            rates.append(held.return_rate[rows, :width].flatten())
         start += length
-    return torch.cat(parts)
+    num_slots_ = held.actions.shape[-1]
+    if held.action.kind is ActionKind.CONTINUOUS:
+        actions, totals, num_held, usual = torch.split(torch.cat(sums), [2 * num_slots_, 2, 1, 1], dim=-1)
+        return _continuous_read(actions.reshape(-1, 2, num_slots_), totals, num_held.squeeze(-1), usual.squeeze(-1))
+    by_slot, usual = torch.split(torch.cat(sums), [4 * num_slots_, 1], dim=-1)
+    return _discrete_read(by_slot.reshape(-1, 4, num_slots_), usual=usual.squeeze(-1), rate=torch.cat(rates))
 
 
-def _read_block(
+def _sums_of_block(
     with_squares: Float[Tensor, "T B Q1"],
     held: HeldTrials,
-    first: int,
-    last: int,
+    rows: slice,
     width: int,
     *,
     num_steps: int,
     likeness: Likeness,
-) -> Float[Tensor, "W C K F"]:
-    """The reads at steps ``first`` to ``last`` of the first W trials."""
+) -> Float[Tensor, "W C E"]:
+    """What the first W trials' reads at steps ``rows`` are made of: weighed sums by slot, and the usual return."""
     # At a trial's first step there is no one before it: it stands for itself, and is then not counted.
-    oldest, newest = max(0, first - num_steps), max(1, last - 1)
+    oldest, newest = max(0, rows.start - num_steps), max(1, rows.stop - 1)
     actions, reward, to_go, end = (
-        values[oldest:newest, :width].transpose(0, 1)
+        values[oldest:newest, :width].transpose(0, 1).contiguous()
         for values in (held.actions, held.reward, held.return_to_go, held.end)
     )
-    query = with_squares[first:last, :width, :-1].transpose(0, 1)
     step = torch.arange(oldest, newest, device=with_squares.device)
-    now = torch.arange(first, last, device=with_squares.device).unsqueeze(-1)
+    now = torch.arange(rows.start, rows.stop, device=with_squares.device).unsqueeze(-1)
     age = now - step
-    is_held = ((age > 0) & (age <= num_steps)).unsqueeze(0)
-    is_finished = is_held & (end.unsqueeze(1) < now)
-    weights = likeness.weights(query, with_squares[oldest:newest, :width].permute(1, 2, 0), is_held | (now == 0))
+    is_held = ((age > 0) & (age <= num_steps)).to(reward.dtype).unsqueeze(0)
+    # 1 where the step's episode ended before now. Numbers, not truth values: these would be turned into numbers anyhow.
+    is_finished = (now.to(reward.dtype) - end.unsqueeze(1)).clamp_(0.0, 1.0).mul_(is_held)
+    query, keys = with_squares[rows, :width, :-1].transpose(0, 1), with_squares[oldest:newest, :width].permute(1, 2, 0)
+    weights = likeness.weights(query, keys, is_held + (now == 0))
     weights_held, weights_finished = weights * is_held, weights * is_finished
-    returns = torch.stack([torch.ones_like(to_go), to_go, to_go.square()], dim=-1)
-    spread = _spread(torch.bmm(is_finished.to(returns.dtype), returns).transpose(1, 2))
+    returned = torch.stack([torch.ones_like(to_go), to_go], dim=-1)
     if held.action.kind is ActionKind.CONTINUOUS:
-        num_finished, returned = torch.bmm(weights_finished, returns[..., :2]).unbind(-1)
-        usual = _usual(num_finished, returned)
-        advantages = _advantages(to_go.unsqueeze(1), usual=usual, spread=spread)
+        usual = _usual(*torch.bmm(weights_finished, returned).unbind(-1))
+        rate = held.return_rate[rows, :width].t()
+        advantages = _advantages(to_go.unsqueeze(1), usual=usual, rate=rate)
         by_return = torch.stack([weights_finished, weights_finished * advantages.exp()], dim=2)
-        sums = torch.bmm(by_return.flatten(1, 2), actions).view(*by_return.shape[:3], -1)
-        return _continuous_read(sums, by_return.sum(-1), weights_held.sum(-1), usual)
+        sums = torch.bmm(by_return.flatten(1, 2), actions).view(*usual.shape, -1)
+        return torch.cat([sums, by_return.sum(-1), weights_held.sum(-1, keepdim=True), usual.unsqueeze(-1)], dim=-1)
     of_held = torch.bmm(weights_held, torch.cat([actions, actions * reward.unsqueeze(-1)], dim=-1))
-    of_finished = torch.bmm(
-        weights_finished, torch.cat([actions, actions * to_go.unsqueeze(-1), returns[..., :2]], dim=-1)
-    )
-    by_slot, (num_finished, returned) = of_finished[..., :-2], of_finished[..., -2:].unbind(-1)
-    sums = torch.cat([of_held, by_slot], dim=-1).view(*num_finished.shape, 4, -1)
-    return _discrete_read(sums, usual=_usual(num_finished, returned), spread=spread)
+    finished_values = torch.cat([actions, actions * to_go.unsqueeze(-1), returned], dim=-1)
+    of_finished = torch.bmm(weights_finished, finished_values)
+    usual = _usual(*of_finished[..., -2:].unbind(-1))
+    return torch.cat([of_held, of_finished[..., :-2], usual.unsqueeze(-1)], dim=-1)
 
 
 def _usual(num_finished: Float[Tensor, "*N"], returns: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
@@ -224,26 +228,19 @@ def _usual(num_finished: Float[Tensor, "*N"], returns: Float[Tensor, "*N"]) -> F
     return returns / num_finished.clamp(min=1e-3)
 
 
-def _spread(sums: Float[Tensor, "B 3 *C"]) -> Float[Tensor, "B *C"]:
-    """Standard deviation of returns to go, from their number, their sum and their squares' sum."""
-    count = sums[:, 0].clamp(min=1.0)
-    mean = sums[:, 1] / count
-    return (sums[:, 2] / count - mean * mean).clamp_(min=1e-4).sqrt_()
-
-
 def _advantages(
-    returns: Float[Tensor, "..."], *, usual: Float[Tensor, "*N"], spread: Float[Tensor, "*N"]
+    returns: Float[Tensor, "..."], *, usual: Float[Tensor, "*N"], rate: Float[Tensor, "*N"]
 ) -> Float[Tensor, "*N M"]:
     """How far returns to go lie above the usual one, in units of their spread."""
-    return ((returns - usual.unsqueeze(-1)) / spread.unsqueeze(-1)).clamp(-5.0, 5.0)
+    return ((returns - usual.unsqueeze(-1)) * rate.unsqueeze(-1)).clamp(-5.0, 5.0)
 
 
 def _discrete_read(
-    sums: Float[Tensor, "*N 4 K"], *, usual: Float[Tensor, "*N"], spread: Float[Tensor, "*N"]
+    sums: Float[Tensor, "*N 4 K"], *, usual: Float[Tensor, "*N"], rate: Float[Tensor, "*N"]
 ) -> Float[Tensor, "*N K F"]:
     """Features from weighed sums by slot: of steps, rewards, finished steps, and their returns to go."""
     num_held, rewards, num_finished, returns = sums.unbind(-2)
-    advantages = (returns / num_finished.clamp(min=1e-3) - usual.unsqueeze(-1)) / spread.unsqueeze(-1)
+    advantages = (returns / num_finished.clamp(min=1e-3) - usual.unsqueeze(-1)) * rate.unsqueeze(-1)
     features = [
         rewards / num_held.clamp(min=1e-3),
         num_held.log1p(),

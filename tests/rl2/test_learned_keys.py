@@ -81,6 +81,7 @@ def test_gradients_to_the_keys_are_those_of_finite_differences(spaces: SpacePair
         chosen=chosen,
         reward=torch.randn(num_steps, num_trials, generator=generator),
         ended=torch.rand(num_steps, num_trials, generator=generator) < 0.4,
+        num_steps=6,
     )
     held = held.each(lambda values: values.double() if values.is_floating_point() else values)
     keys = torch.randn(num_steps, num_trials, 4, generator=generator, dtype=torch.float64, requires_grad=True)
