@@ -1,9 +1,10 @@
 """RL² by each reader of the in-trial memory, at equal CPU-seconds, on families of vector observations.
 
 Families: ``cartpole`` (varied physics, as tensors) and ``pendulum`` (varied physics, continuous torque, stepped by a
-worker). Readers: none, the Gaussian kernel, matching attention, prototypes (``RL2Config.memory_reader``). A run rolls
-out and updates until its CPU-seconds are spent (the learner's; a worker's are not counted) and then plays held-out
-tasks; the table gives mean ± standard error over seeds of the return of the trial, and of its first and last episode.
+worker). Readers: none, the Gaussian kernel, matching attention, prototypes (``RL2Config.memory_reader``), and the first
+two by learned keys (``RL2Config.learned_keys``). A run rolls out and updates until its CPU-seconds are spent (the
+learner's; a worker's are not counted) and then plays held-out tasks; the table gives mean ± standard error over seeds
+of the return of the trial, and of its first and last episode.
 
 Run: ``python -m benchmarks.memory_readers [--family cartpole] [--seeds 0 1 2] [--cpu-s 20] [--json FILE]``. A run that
 is broken off goes on with the runs that are missing.
@@ -38,6 +39,10 @@ from envs.task_batch import TaskBatch
 READERS: dict[str, dict[str, Any]] = {
     "none": {"reads": False},
     **{str(reader): {"memory_reader": reader} for reader in MemoryReader},
+    **{
+        f"{reader}-learned": {"memory_reader": reader, "learned_keys": True}
+        for reader in (MemoryReader.KERNEL, MemoryReader.MATCHING)
+    },
 }
 
 
@@ -134,7 +139,7 @@ def _learn(
 
 def show(name: str, table: dict[str, list[Run]]) -> None:
     """Print mean ± standard error over seeds."""
-    print(f"{name:12}{'trial':>18}{'first episode':>18}{'last episode':>18}{'steps':>10}{'steps/CPU-s':>13}")
+    print(f"{name:18}{'trial':>18}{'first episode':>18}{'last episode':>18}{'steps':>10}{'steps/CPU-s':>13}")
     for reader, runs in table.items():
         columns = [
             [sum(r.episodes) for r in runs],
@@ -143,7 +148,7 @@ def show(name: str, table: dict[str, list[Run]]) -> None:
         ]
         cells = [f"{np.mean(values):.1f} ± {_error(values):.1f}" for values in columns]
         steps, cpu_s = sum(r.env_steps for r in runs), sum(r.cpu_s for r in runs)
-        print(f"{reader:12}" + "".join(f"{c:>18}" for c in cells) + f"{steps // len(runs):10}{steps / cpu_s:13.0f}")
+        print(f"{reader:18}" + "".join(f"{c:>18}" for c in cells) + f"{steps // len(runs):10}{steps / cpu_s:13.0f}")
 
 
 def _error(values: list[float]) -> float:
