@@ -176,7 +176,6 @@ class Trial:
             reward=torch.tensor([float(reward)]),
             final_observation=self._vector(observation),
             terminated=is_terminated,
-            truncated=is_truncated,
             active=self._active,
         )
         self._policy.end_episodes(self._state, terminated=is_terminated, truncated=is_truncated, active=self._active)

@@ -105,15 +105,9 @@ class HeldSteps:
         observation: Float[Tensor, "B D"],
         action: Shaped[Tensor, "B ..."],
         reward: Float[Tensor, " B"],
-        terminated: Bool[Tensor, " B"],
-        truncated: Bool[Tensor, " B"],
         active: Bool[Tensor, " B"],
-    ) -> Bool[Tensor, " B"] | None:
-        """Hold a step in place of the oldest, and settle the returns of episodes that ended.
-
-        Returns:
-            whose episode ended; None where it is known that none did.
-        """
+    ) -> None:
+        """Hold a step in place of the oldest."""
         here, weight = self._position, active.to(reward.dtype)
         key = self.key(observation)
         self._keys[:, :-1, here] = key
@@ -128,7 +122,13 @@ class HeldSteps:
         live = self._live[:, : self._filled].mul_(self._discount)
         live[:, here] = weight
         self.returns.addcmul_(live, reward.unsqueeze(-1))
-        ended = (terminated | truncated) & active
+
+    def settle(self, ended: Bool[Tensor, " B"]) -> bool:
+        """Settle the returns to go of the episodes that ended with the step just held.
+
+        Returns:
+            False where it is known that none did.
+        """
         if ended.device.type != "cpu":
             # An accelerator is not asked which did: the answer costs more than the work.
             self._settle(slice(None), ended)
@@ -136,8 +136,8 @@ class HeldSteps:
             rows = ended.nonzero().squeeze(1)
             self._settle(rows, ended[rows])
         else:
-            return None
-        return ended
+            return False
+        return True
 
     def _settle(self, rows: Tensor | slice, ended: Bool[Tensor, " R"]) -> None:
         """Settle the returns to go of those of some trials whose episode ended."""

@@ -54,10 +54,9 @@ class InTrialMemory(Protocol):
         reward: Float[Tensor, " B"],
         next_observation: Float[Tensor, "B D"],
         terminated: Bool[Tensor, " B"],
-        truncated: Bool[Tensor, " B"],
         active: Bool[Tensor, " B"],
     ) -> None:
-        """Add one step of every active trial.
+        """Add one step of every active trial, as if its episode went on: :meth:`end_episodes` ends those that do not.
 
         Args:
             observation: what was acted on, as the policy sees it (vectors normalised).
@@ -66,9 +65,12 @@ class InTrialMemory(Protocol):
             next_observation: what followed in the same episode, the true final observation where it ended; as the
                 environment gave it, for discrete ones alone are looked at.
             terminated: nothing follows.
-            truncated: the episode was cut here.
             active: rows whose trial goes on.
         """
+        ...
+
+    def end_episodes(self, ended: Bool[Tensor, " B"]) -> None:
+        """Take it that these rows' episodes ended with the step just added."""
         ...
 
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:

@@ -437,7 +437,6 @@ class RL2Policy(nn.Module):
         reward: Float[Tensor, " B"],
         final_observation: Float[Tensor, "B D"],
         terminated: Bool[Tensor, " B"],
-        truncated: Bool[Tensor, " B"],
         active: Bool[Tensor, " B"],
     ) -> None:
         """Move the state over one step, as if its episode went on; :meth:`end_episodes` ends those that did not."""
@@ -456,7 +455,6 @@ class RL2Policy(nn.Module):
                 reward=pair.scale_reward(reward, state.constants),
                 next_observation=final_observation,
                 terminated=terminated,
-                truncated=truncated,
                 active=active,
             )
 
@@ -466,6 +464,8 @@ class RL2Policy(nn.Module):
     ) -> None:
         """Begin the next episode where one ended. Hidden state and in-trial memory go on."""
         ended = (terminated | truncated) & active
+        if state.memory is not None:
+            state.memory.end_episodes(ended)
         state.previous_terminated, state.previous_truncated = terminated, truncated
         state.episode_step = state.episode_step.masked_fill(ended, 0.0)
         state.episode_index = state.episode_index + ended

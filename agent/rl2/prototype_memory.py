@@ -81,20 +81,15 @@ class PrototypeMemory:
         action: Shaped[Tensor, "B ..."],
         reward: Float[Tensor, " B"],
         next_observation: Float[Tensor, "B D"],  # noqa: ARG002 (values come from returns, not from a model)
-        terminated: Bool[Tensor, " B"],
-        truncated: Bool[Tensor, " B"],
+        terminated: Bool[Tensor, " B"],  # noqa: ARG002
         active: Bool[Tensor, " B"],
     ) -> None:
-        """Hold the step, and move the prototypes when an episode ended."""
-        ended = self._steps.write(
-            observation=observation,
-            action=action,
-            reward=reward,
-            terminated=terminated,
-            truncated=truncated,
-            active=active,
-        )
-        if ended is not None:
+        """Hold the step."""
+        self._steps.write(observation=observation, action=action, reward=reward, active=active)
+
+    def end_episodes(self, ended: Bool[Tensor, " B"]) -> None:
+        """Settle their returns to go, and move the prototypes."""
+        if self._steps.settle(ended):
             self._move(ended)
 
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:

@@ -250,7 +250,6 @@ class Rollout:
             reward=transition.reward,
             final_observation=transition.final_observation,
             terminated=transition.terminated,
-            truncated=transition.truncated,
             active=active,
         )
         if self._keeps_features and self._tasks.may_truncate:

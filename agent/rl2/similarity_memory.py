@@ -137,19 +137,15 @@ class SimilarityMemory:
         action: Shaped[Tensor, "B ..."],
         reward: Float[Tensor, " B"],
         next_observation: Float[Tensor, "B D"],  # noqa: ARG002 (values come from returns, not from a model)
-        terminated: Bool[Tensor, " B"],
-        truncated: Bool[Tensor, " B"],
+        terminated: Bool[Tensor, " B"],  # noqa: ARG002
         active: Bool[Tensor, " B"],
     ) -> None:
-        """Hold the step in place of the oldest, and settle the returns of episodes that ended."""
-        self._steps.write(
-            observation=observation,
-            action=action,
-            reward=reward,
-            terminated=terminated,
-            truncated=truncated,
-            active=active,
-        )
+        """Hold the step in place of the oldest."""
+        self._steps.write(observation=observation, action=action, reward=reward, active=active)
+
+    def end_episodes(self, ended: Bool[Tensor, " B"]) -> None:
+        """Settle their returns to go."""
+        self._steps.settle(ended)
 
 
 def read_trials(

@@ -131,7 +131,6 @@ class TableMemory:
         reward: Float[Tensor, " B"],
         next_observation: Float[Tensor, "B D"],
         terminated: Bool[Tensor, " B"],
-        truncated: Bool[Tensor, " B"],
         active: Bool[Tensor, " B"],
     ) -> None:
         """Count the step, sum its reward, and plan anew."""
@@ -143,7 +142,6 @@ class TableMemory:
         self._sums.view(-1, 3).index_add_(0, places, terms.repeat_interleave(slots.shape[1], dim=0))
         self._trial_sums += terms
         self._met.index_add_(0, rows, terms[:, :1])
-        self._num_episodes += ((terminated | truncated) & active).unsqueeze(-1)
         if len(self._discounts):
             follows = (active & ~terminated).to(reward.dtype)
             next_state = next_observation[:, 0].long()
@@ -151,6 +149,10 @@ class TableMemory:
             self._arrivals.view(-1).index_add_(0, self._first_row + next_state, follows)
             self._num_moves += follows.view(-1, 1, 1)
             self._plan()
+
+    def end_episodes(self, ended: Bool[Tensor, " B"]) -> None:
+        """Count them."""
+        self._num_episodes += ended.unsqueeze(-1)
 
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:
         """Remember these trials alone, in this order."""

@@ -37,6 +37,13 @@ class Step:
         return Step(**{name: values.index_select(0, rows) for name, values in vars(self).items()})
 
 
+def add(memory: InTrialMemory, step: Step, **changed: Tensor) -> None:
+    """Write a step, and end the episodes that ended with it."""
+    written = {name: values for name, values in vars(step).items() if name != "truncated"}
+    memory.write(**{**written, **changed})
+    memory.end_episodes((step.terminated | step.truncated) & step.active)
+
+
 def steps_of(spaces: SpacePair, num_steps: int) -> list[Step]:
     generator = torch.Generator().manual_seed(1)
 
@@ -136,7 +143,7 @@ def test_a_read_is_what_its_definition_says(spaces: SpacePair, reader: MemoryRea
     )
     steps = steps_of(spaces, num_steps)
     for step in steps:
-        memory.write(**vars(step))
+        add(memory, step)
     query = steps[-2].observation + 0.3 * steps[-3].observation
     found = memory.read(query)
     assert found.isfinite().all()
@@ -151,7 +158,7 @@ def test_an_observation_met_before_weighs_as_one_step_however_far_from_the_mean_
     memory = SimilarityMemory(NUM_TRIALS, VECTOR.action, keys=keys, num_steps=4, likeness=likeness)
     step = steps_of(VECTOR, 3)[0]
     far = torch.full((NUM_TRIALS, 3), 5.0)
-    memory.write(**{**vars(step), "observation": far, "action": torch.ones(NUM_TRIALS, dtype=torch.int64)})
+    add(memory, step, observation=far, action=torch.ones(NUM_TRIALS, dtype=torch.int64))
     torch.testing.assert_close(memory.read(far)[:, 1, 1], torch.full((NUM_TRIALS,), math.log(2)), rtol=1e-4, atol=0)
 
 
@@ -182,15 +189,15 @@ def test_a_memory_of_some_trials_goes_on_as_the_memory_of_all(spaces: SpacePair,
             kept = kept[chosen]
         of_part = step.rows(kept)
         torch.testing.assert_close(part.read(of_part.observation), whole.read(step.observation)[kept])
-        whole.write(**vars(step))
-        part.write(**vars(of_part))
+        add(whole, step)
+        add(part, of_part)
 
 
 def test_planning_goes_on_in_a_memory_of_some_trials() -> None:
     assert len(RL2Config().look_ahead_discounts) > 0
     steps, part = steps_of(DISCRETE, 10), memory_for(DISCRETE, MemoryReader.KERNEL)
     for step in steps:
-        part.write(**vars(step))
+        add(part, step)
     before = part.read(steps[0].observation)
     part.keep(torch.tensor([3, 1]))
     torch.testing.assert_close(part.read(steps[0].observation[[3, 1]]), before[[3, 1]])

@@ -17,15 +17,16 @@ from tests.rl2.scripted_tasks import ALL_SPACES, CONTINUOUS, DISCRETE, VECTOR, W
 
 def write(memory: Any, observation: Any, action: Any, reward: float, following: Any, **ends: Any) -> None:
     none = torch.zeros(1, dtype=torch.bool)
+    active = ~none & ends.get("active", True)
     memory.write(
         observation=torch.tensor([observation]).float(),
         action=torch.tensor([action]),
         reward=torch.tensor([reward]),
         next_observation=torch.tensor([following]).float(),
         terminated=none | ends.get("terminated", False),
-        truncated=none | ends.get("truncated", False),
-        active=~none & ends.get("active", True),
+        active=active,
     )
+    memory.end_episodes((none | ends.get("terminated", False) | ends.get("truncated", False)) & active)
 
 
 def read(memory: Any, observation: Any) -> torch.Tensor:

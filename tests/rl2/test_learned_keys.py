@@ -108,7 +108,6 @@ def test_equal_observations_weigh_as_one_step_whatever_was_learned() -> None:
             reward=torch.ones(1),
             next_observation=met,
             terminated=nothing,
-            truncated=nothing,
             active=~nothing,
         )
         assert memory.read(met)[0, 1, 1].item() == pytest.approx(math.log(2), rel=1e-4)

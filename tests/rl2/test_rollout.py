@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from agent.rl2.config import RL2Config
+from agent.rl2.config import MemoryReader, RL2Config
 from agent.rl2.learner import RL2Learner
 from agent.rl2.rollout import collect_trials
 from agent.rl2.trials import (
@@ -109,6 +109,21 @@ def test_the_look_at_a_cut_episodes_last_observation_disturbs_nothing() -> None:
         batches.append(play(learner, VECTOR, split=split))
     assert torch.equal(batches[0].log_prob, batches[1].log_prob)
     assert torch.equal(batches[0].reward, batches[1].reward)
+
+
+@pytest.mark.parametrize("reader", MemoryReader)
+@pytest.mark.parametrize("spaces", ALL_SPACES.values(), ids=ALL_SPACES.keys())
+def test_a_cut_is_judged_as_if_its_episode_went_on(spaces: SpacePair, reader: MemoryReader) -> None:
+    learner = learner_for(spaces, memory_reader=reader)
+    cut, whole = ([[2, -3, 4]], [[2, 5, 4]])
+    trials = []
+    for lengths in (cut, whole):
+        learner.generator.manual_seed(5)
+        trials.append(play(learner, spaces, lengths))
+    assert trials[0].cut_features is not None
+    assert trials[1].features is not None
+    assert torch.equal(trials[0].final_observation[1], trials[1].observation[5, 0])
+    torch.testing.assert_close(trials[0].cut_features, trials[1].features[5], rtol=0, atol=1e-5)
 
 
 def test_a_cut_is_judged_by_its_true_last_observation_and_the_hidden_state_after_the_step() -> None:
