@@ -36,8 +36,8 @@ class HeldSteps:
         device: where the tensors live.
     """
 
-    NUM_VALUES = 5
-    """Of a step: whether it is held, reward; whether its episode is finished, and if so return to go and its square."""
+    NUM_VALUES = 4
+    """Of a step: whether it is held, reward; whether its episode is finished, and if so its return to go."""
 
     def __init__(
         self,
@@ -88,6 +88,17 @@ class HeldSteps:
     def returns(self) -> Float[Tensor, "B M"]:
         """Returns to go, of unfinished episodes so far."""
         return self._returns[:, : self._filled]
+
+    def return_rate(self) -> Float[Tensor, " B"]:
+        """One over the standard deviation of the finished episodes' returns to go (:func:`rate_of`).
+
+        Of what lies about the mean: a difference of squares would drown in rounding where returns are large and alike.
+        """
+        finished, returns = self.values[:, 2:].unbind(1)
+        count = finished.sum(-1).clamp_(min=1.0)
+        mean = returns.sum(-1) / count
+        centred = torch.addcmul(returns, finished, mean.unsqueeze(-1), value=-1.0)
+        return rate_of(centred.square().sum(-1) / count)
 
     def key(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B Q"]:
         """The key that an observation is read by."""
@@ -144,7 +155,7 @@ class HeldSteps:
         live, returns = self._live[rows, : self._filled], self._returns[rows, : self._filled]
         settled = ended.unsqueeze(-1) & (live > 0)
         self._live[rows, : self._filled] = live.masked_fill(settled, 0.0)
-        finished = torch.stack([torch.ones_like(returns), returns, returns.square()], dim=1)
+        finished = torch.stack([torch.ones_like(returns), returns], dim=1)
         values = self._values[rows, 2:, : self._filled]
         self._values[rows, 2:, : self._filled] = torch.where(settled.unsqueeze(1), finished, values)
 
@@ -230,21 +241,18 @@ def _held_rate(return_to_go: Float[Tensor, "T B"], end: Int64[Tensor, "T B"], nu
     last = len(end)
     until = torch.arange(1, last + 1, device=end.device).unsqueeze(-1) + num_steps
     since = torch.minimum(end + 1, until).clamp(max=last)
-    powers = torch.stack([torch.ones_like(return_to_go), return_to_go, return_to_go.square()]).double()
+    powers = torch.stack([torch.ones_like(return_to_go), return_to_go, return_to_go.double().square()]).double()
     changes = powers.new_zeros(3, last + 1, end.shape[1])
     changes.scatter_add_(1, since.expand_as(powers), powers)
     changes.scatter_add_(1, until.clamp(max=last).expand_as(powers), -powers)
-    sums = changes.cumsum(1)[:, :last].to(return_to_go.dtype)
-    return rate_of(*sums.unbind())
-
-
-def rate_of(
-    count: Float[Tensor, "*N"], total: Float[Tensor, "*N"], squares: Float[Tensor, "*N"]
-) -> Float[Tensor, "*N"]:
-    """One over the standard deviation of returns to go, 100 at most, from their number, sum and sum of squares."""
+    count, total, squares = changes.cumsum(1)[:, :last].unbind()
     count = count.clamp(min=1.0)
-    mean = total / count
-    return (squares / count - mean * mean).clamp_(min=1e-4).rsqrt_()
+    return rate_of((squares / count - (total / count).square()).to(return_to_go.dtype))
+
+
+def rate_of(variance: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+    """One over the standard deviation of returns to go, 100 at most."""
+    return variance.clamp(min=1e-4).rsqrt_()
 
 
 def held_actions(action: ActionSpec, chosen: Shaped[Tensor, "..."]) -> Float[Tensor, "... K"]:

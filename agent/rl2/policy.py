@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import cast
 
 import torch
@@ -238,9 +239,11 @@ class PairModule(nn.Module):
             layers.append(cast("nn.Linear", self.encode_observation))
         if self.has_reads:
             layers.append(self.encode_pooled)
+        # Added one by one: the gradients of stacked biases would share their memory, which clipping scales in place.
+        biases: list[Tensor] = [layer.bias for layer in layers]
         return PairConstants(
             weight=torch.cat([layer.weight for layer in layers], dim=1),
-            bias=torch.stack([layer.bias for layer in layers]).sum(0),
+            bias=reduce(torch.add, biases),
             observation_mean=self.observation_scale.mean,
             observation_rate=self.observation_scale.spread.reciprocal(),
             reward_rate=self.reward_scale.spread.reciprocal(),

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from agent.rl2.distributions import num_slots
-from agent.rl2.held_steps import RETURN_DISCOUNT, HeldSteps, HeldTrials, rate_of
+from agent.rl2.held_steps import RETURN_DISCOUNT, HeldSteps, HeldTrials
 from agent.rl2.keys import Keys
 from agent.rl2.normalisation import symlog
 from agent.rl2.stretches import Stretches
@@ -116,7 +116,7 @@ class SimilarityMemory:
         weights = self._likeness.weights(key, steps.keys_and_squares, values[:, :1])
         weighted = values[:, :4] * weights
         local = weighted.sum(-1)
-        rate = rate_of(*values[:, 2:].sum(-1).unbind(-1))
+        rate = steps.return_rate()
         if steps.action.kind is ActionKind.CONTINUOUS:
             usual = _usual(local[:, 2], local[:, 3])
             advantages = _advantages(steps.returns, usual=usual, rate=rate)

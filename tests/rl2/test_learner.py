@@ -70,6 +70,16 @@ def test_the_seed_decides_the_parameters_and_the_global_random_state_does_not() 
 
 
 @pytest.mark.parametrize("spaces", ALL_SPACES.values(), ids=ALL_SPACES.keys())
+def test_a_gradient_shares_its_memory_with_no_other(spaces: SpacePair) -> None:
+    """Clipping scales them in place: of two in one place each would be scaled twice."""
+    learner = learner_for(spaces)
+    learner.update("scripted", play(learner, spaces))
+    gradients = {name: p.grad for name, p in learner._named_parameters() if p.grad is not None}
+    places = [gradient.untyped_storage().data_ptr() for gradient in gradients.values()]
+    assert [name for name, place in zip(gradients, places, strict=True) if places.count(place) > 1] == []
+
+
+@pytest.mark.parametrize("spaces", ALL_SPACES.values(), ids=ALL_SPACES.keys())
 def test_a_policy_from_an_initialization_acts_as_the_learner_does(spaces: SpacePair) -> None:
     learner = learner_for(spaces)
     learner.update("scripted", play(learner, spaces))
