@@ -10,7 +10,8 @@ says so and ends with status 1.
 Without a CUDA device it says so, runs the same code on the CPU at small sizes (what is recorded is then run again, with
 the same buffers), prints the rates found there as what they are, and ends with status 0.
 
-Run: ``python -m benchmarks.gpu [--hidden 64 256] [--trials 1024 4096 16384] [--learners 1 4] [--json FILE]``.
+Run: ``python -m benchmarks.gpu [--families NAME …] [--hidden 64 256] [--trials 1024 4096 16384] [--learners 1 4] [--how
+eager recorded] [--json FILE]``.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from agent.rl2.capture import NUM_EAGER_RUNS, CapturedMinibatchStep, CapturedRollout
+from agent.rl2.capture import NUM_EAGER_RUNS
 from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner
-from agent.rl2.rollout import collect_trials
+from agent.rl2.training import EagerTraining, FamilyTraining, RecordedTraining
 from agent.rl2.trials import TrialBatch, num_env_steps
 from envs.default_stream import BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE
-from envs.family import FamilySource, FamilySpec, Split
+from envs.family import FamilySource, FamilySpec
 from envs.registry import open_tasks
 
 FAMILY = "family"
@@ -130,15 +131,12 @@ class Trainer:
         self.steps = 0
         self.rollout_s = self.update_s = 0.0
         with self.on_stream():
-            self._tasks = open_tasks(spec, None, num_trials=row.num_trials, device=device)
-            config = _config(spec, row, num_steps=(self._tasks.max_episode_steps or 1) * spec.episodes_per_trial)
+            tasks = open_tasks(spec, None, num_trials=row.num_trials, device=device)
+            config = _config(spec, row, num_steps=(tasks.max_episode_steps or 1) * spec.episodes_per_trial)
             self.learner = RL2Learner(config, device=device, seed=seed)
-            self.learner.add_family(FAMILY, self._tasks.spaces)
-        self._rollout: CapturedRollout | None = None
-        self._step: CapturedMinibatchStep | None = None
-        if row.is_captured:
-            self._rollout = CapturedRollout(self.learner.policy, self._tasks, generator=self.learner.generator)
-            self._step = CapturedMinibatchStep(self.learner, num_steps=self._rollout.num_steps)
+            self.learner.add_family(FAMILY, tasks.spaces)
+        how = RecordedTraining if row.is_captured else EagerTraining
+        self._training: FamilyTraining = how(self.learner, FAMILY, tasks)
         self._first_task = 0
 
     def on_stream(self) -> AbstractContextManager[object]:
@@ -159,28 +157,20 @@ class Trainer:
     def collect(self) -> TrialBatch:
         """Play one trial in each of the next B tasks."""
         first_task = self._first_task
-        self._first_task += self._tasks.num_trials
-        if self._rollout is not None:
-            return self._rollout.collect(first_task)
-        return collect_trials(
-            self.learner.policy,
-            self._tasks,
-            first_task=first_task,
-            split=Split.TRAINING,
-            generator=self.learner.generator,
-        )
+        self._first_task += self._training.tasks.num_trials
+        return self._training.play(first_task)
 
     def learn(self, trials: TrialBatch) -> None:
         """Learn from a trial batch."""
-        self.learner.update(FAMILY, trials, minibatch_step=self._step)
+        self._training.learn(trials)
 
     def start_clock(self) -> None:
         """Forget what the first iterations took."""
         self.steps, self.rollout_s, self.update_s = 0, 0.0, 0.0
 
     def close(self) -> None:
-        """Release the tasks."""
-        self._tasks.close()
+        """Release the tasks and what was recorded."""
+        self._training.close()
 
     def _now(self) -> float:
         """The time once this trainer's stream has done its work; other streams go on."""
@@ -274,7 +264,9 @@ def _iterate_from(trainer: Trainer, *, seed: int) -> TrialBatch:
 
 def rows(arguments: argparse.Namespace, families: dict[str, FamilySpec]) -> Iterator[Row]:
     """Every row, those of a family together."""
-    sizes = product(families, arguments.hidden, arguments.trials, (False, True), (False, True), arguments.learners)
+    wanted = [family for family in families if family in (arguments.families or families)]
+    hows = [how == "recorded" for how in arguments.how]
+    sizes = product(wanted, arguments.hidden, arguments.trials, (False, True), hows, arguments.learners)
     for family, hidden_size, num_trials, reads, is_captured, num_learners in sizes:
         yield Row(
             family=family,
@@ -347,6 +339,10 @@ def show(measured: list[Measured], console: Console) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--families", nargs="+", choices=[*FAMILIES, *SMOKE_FAMILIES], help="default: all of the device's"
+    )
+    parser.add_argument("--how", nargs="+", choices=["eager", "recorded"], default=["eager", "recorded"])
     parser.add_argument("--hidden", type=int, nargs="+", help="default: 64 256; on a CPU 16")
     parser.add_argument("--trials", type=int, nargs="+", help="default: 1024 4096 16384; on a CPU 32")
     parser.add_argument("--learners", type=int, nargs="+", help="side by side; default: 1 4; on a CPU 1 2")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -37,6 +37,36 @@ NUM_LENGTHS = 4
 Result = TypeVar("Result")
 
 
+class CaptureSpace:
+    """Where programs that take turns are recorded: one stream and one pool of memory for them all.
+
+    What a program gives lies where another one of its space may work, so it holds until any of them runs again: a
+    program whose results are wanted longer has a space of its own. So do programs that may be replayed side by side,
+    those of different learners: libraries keep their working memory by stream.
+
+    Elsewhere than on CUDA what one program gave is spoiled when another runs, as it may be there.
+
+    Args:
+        device: where they run.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.stream: torch.cuda.Stream | None = None
+        self.pool: Any = None
+        self._last_result: object = None
+        if device.type == "cuda":
+            self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self.pool = torch.cuda.graph_pool_handle()
+
+    def take_turn(self, result: object) -> None:
+        """A program runs, whose recorded result this is."""
+        if self.stream is None and self._last_result is not result:
+            for tensor in tensors_of(self._last_result):
+                tensor.fill_(torch.nan if tensor.is_floating_point() else -1)
+        self._last_result = result
+
+
 class CapturedProgram(Generic[Result]):
     """A program of fixed shapes, recorded after its first runs and replayed from then on.
 
@@ -45,27 +75,26 @@ class CapturedProgram(Generic[Result]):
     Args:
         program: reads tensors that stay where they are, fetches nothing from the device, and gives a tensor or a
             dataclass of tensors that are its own.
-        device: where it runs.
+        space: where it is recorded.
         generators: all that it draws from.
     """
 
     def __init__(
-        self, program: Callable[[], Result], *, device: torch.device, generators: Sequence[torch.Generator] = ()
+        self, program: Callable[[], Result], *, space: CaptureSpace, generators: Sequence[torch.Generator] = ()
     ) -> None:
         self._program = program
-        self._device = device
+        self._space = space
         self._generators = generators
         self._num_runs = 0
-        if device.type == "cuda":
-            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._graph: torch.cuda.CUDAGraph | None = None
         self._result: Result | None = None
 
     def __call__(self) -> Result:
-        """Run the program; what it gives holds until the next run."""
+        """Run the program; what it gives holds until it, or another one of its space, runs again."""
         self._num_runs += 1
+        self._space.take_turn(self._result)
         if self._num_runs <= NUM_EAGER_RUNS:
-            return self._run_aside() if self._device.type == "cuda" else self._program()
+            return self._run_aside()
         if self._result is None:
             return self._record()
         if self._graph is None:
@@ -75,29 +104,30 @@ class CapturedProgram(Generic[Result]):
         return self._result
 
     def _run_aside(self) -> Result:
-        """Run it as it will be recorded: on a stream of its own.
-
-        Libraries keep their working memory by stream: with one stream for all, programs replayed at the same time by
-        several learners would write over one another's.
-        """
-        called_from = torch.cuda.current_stream(self._device)
-        self._stream.wait_stream(called_from)
-        with torch.cuda.stream(self._stream):
+        """Run it where it will be recorded."""
+        stream = self._space.stream
+        if stream is None:
+            return self._program()
+        called_from = torch.cuda.current_stream(self._space.device)
+        stream.wait_stream(called_from)
+        with torch.cuda.stream(stream):
             result = self._program()
-        called_from.wait_stream(self._stream)
+        called_from.wait_stream(stream)
         for tensor in tensors_of(result):
             tensor.record_stream(called_from)
         return result
 
     def _record(self) -> Result:
-        if self._device.type != "cuda":
+        if self._space.stream is None:
             self._result = self._program()
             return self._result
         graph = torch.cuda.CUDAGraph()
         for generator in self._generators:
             graph.register_generator_state(generator)
         # Other threads may go on with what they do on the device meanwhile.
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+        with torch.cuda.graph(
+            graph, pool=self._space.pool, stream=self._space.stream, capture_error_mode="thread_local"
+        ):
             result = self._program()
         self._graph, self._result = graph, result
         graph.replay()
@@ -111,14 +141,23 @@ class CapturedRollout:
         policy: knows the family's spaces; its parameters may change between rollouts, in place.
         tasks: a tensor-native family's.
         generator: draws the actions.
+        space: where it is recorded.
         split: as for a rollout.
+        num_episodes: E of the trials, at most the family's own; None for the family's own.
 
     Raises:
         ValueError: the longest trial is not known, so no program can hold it.
     """
 
     def __init__(
-        self, policy: RL2Policy, tasks: TaskBatch, *, generator: torch.Generator, split: Split = Split.TRAINING
+        self,
+        policy: RL2Policy,
+        tasks: TaskBatch,
+        *,
+        generator: torch.Generator,
+        space: CaptureSpace,
+        split: Split = Split.TRAINING,
+        num_episodes: int | None = None,
     ) -> None:
         if tasks.max_episode_steps is None:
             raise ValueError(
@@ -126,10 +165,11 @@ class CapturedRollout:
                 f"without capturing"
             )
         self._policy, self._tasks, self._generator, self._split = policy, tasks, generator, split
-        self.num_steps = tasks.max_episode_steps * tasks.spec.episodes_per_trial
+        self._num_episodes = min(num_episodes or tasks.spec.episodes_per_trial, tasks.spec.episodes_per_trial)
+        self.num_steps = tasks.max_episode_steps * self._num_episodes
         """T of the longest trial."""
         self._first_task = torch.zeros((), dtype=torch.int64, device=tasks.device)
-        self._program = CapturedProgram(self._play, device=tasks.device, generators=[generator])
+        self._program = CapturedProgram(self._play, space=space, generators=[generator])
 
     @torch.no_grad()
     def collect(self, first_task: int) -> TrialBatch:
@@ -144,6 +184,7 @@ class CapturedRollout:
             first_task=self._first_task,
             split=self._split,
             generator=self._generator,
+            num_episodes=self._num_episodes,
             may_ask=False,
         )
         for _step in range(self.num_steps):
@@ -162,10 +203,12 @@ class CapturedMinibatchStep:
     Args:
         learner: whose steps are captured.
         num_steps: T of the longest trial.
+        space: where they are recorded.
     """
 
-    def __init__(self, learner: RL2Learner, *, num_steps: int) -> None:
+    def __init__(self, learner: RL2Learner, *, num_steps: int, space: CaptureSpace) -> None:
         self._learner = learner
+        self._space = space
         self._num_steps = num_steps
         self._programs: dict[tuple[str, int, int], tuple[Minibatch, CapturedProgram[Tensor]]] = {}
 
@@ -187,7 +230,7 @@ class CapturedMinibatchStep:
         def program() -> Tensor:
             return self._learner.minibatch_step(name, spaces, held)
 
-        return held, CapturedProgram(program, device=self._learner.device)
+        return held, CapturedProgram(program, space=self._space)
 
 
 def _padding_for(minibatch: Minibatch, num_steps: int, num_trials: int) -> Minibatch:

@@ -11,10 +11,11 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from agent.rl2.capture import NUM_EAGER_RUNS, CapturedMinibatchStep, CapturedRollout
+from agent.rl2.capture import NUM_EAGER_RUNS, CapturedRollout, CaptureSpace
 from agent.rl2.config import MemoryReader, RL2Config
 from agent.rl2.learner import Minibatch, RL2Learner
 from agent.rl2.rollout import Rollout, collect_trials
+from agent.rl2.training import EagerTraining, RecordedTraining
 from agent.rl2.trials import TrialBatch
 from envs.default_stream import BERNOULLI_BANDITS, NAVIGATION, TABULAR_MDPS, TENSOR_FAMILIES, VARIED_CARTPOLE
 from envs.family import FamilySource, FamilySpec, Split
@@ -88,23 +89,13 @@ def trained(spec: FamilySpec, device: str, *, is_captured: bool) -> tuple[RL2Lea
     learner = RL2Learner(config, device=device, seed=0)
     tasks = open_tasks(spec, None, num_trials=NUM_TRIALS, device=learner.device)
     learner.add_family("family", tasks.spaces)
-    rollout = CapturedRollout(learner.policy, tasks, generator=learner.generator)
-    step = CapturedMinibatchStep(learner, num_steps=rollout.num_steps) if is_captured else None
+    training = (RecordedTraining if is_captured else EagerTraining)(learner, "family", tasks)
     played = []
     for update in range(NUM_EAGER_RUNS + 3):
         learner.generator.manual_seed(update)
-        if is_captured:
-            trials = rollout.collect(update * NUM_TRIALS)
-        else:
-            trials = collect_trials(
-                learner.policy,
-                tasks,
-                first_task=update * NUM_TRIALS,
-                split=Split.TRAINING,
-                generator=learner.generator,
-            )
+        trials = training.play(update * NUM_TRIALS)
         learner.generator.manual_seed(update)
-        learner.update("family", trials, minibatch_step=step)
+        training.learn(trials)
         played.append(deepcopy(trials))
     return learner, played
 
@@ -138,7 +129,7 @@ def test_a_captured_rollout_holds_until_the_next_and_no_longer() -> None:
     learner = RL2Learner(RL2Config(hidden_size=8, input_size=8), device="cpu", seed=0)
     tasks = open_tasks(spec_of(BERNOULLI_BANDITS), None, num_trials=NUM_TRIALS, device="cpu")
     learner.add_family("family", tasks.spaces)
-    rollout = CapturedRollout(learner.policy, tasks, generator=learner.generator)
+    rollout = CapturedRollout(learner.policy, tasks, generator=learner.generator, space=CaptureSpace(learner.device))
     for first_task in range(NUM_EAGER_RUNS + 1):
         trials = rollout.collect(first_task)
     before = trials.log_prob.clone(), trials.inputs.context
@@ -151,7 +142,12 @@ def test_a_family_of_unknown_length_cannot_be_captured() -> None:
     learner = RL2Learner(RL2Config(hidden_size=8, input_size=8), device="cpu", seed=0)
     learner.add_family("scripted", VECTOR)
     with pytest.raises(ValueError, match="max_episode_steps"):
-        CapturedRollout(learner.policy, ScriptedTasks(VECTOR, [[2, 2]]), generator=learner.generator)
+        CapturedRollout(
+            learner.policy,
+            ScriptedTasks(VECTOR, [[2, 2]]),
+            generator=learner.generator,
+            space=CaptureSpace(learner.device),
+        )
 
 
 class NothingIsFetched(TorchDispatchMode):

@@ -19,7 +19,7 @@ from agent.learners.matching import MatchingConfig
 from agent.learners.prototypical import PrototypicalConfig
 from agent.learners.versa import VersaConfig
 from agent.rl2.advantages import trial_advantages
-from agent.rl2.capture import NUM_EAGER_RUNS, CapturedRollout
+from agent.rl2.capture import NUM_EAGER_RUNS, CapturedRollout, CaptureSpace
 from agent.rl2.config import RL2Config
 from agent.rl2.learner import Minibatch, RL2Learner
 from agent.rl2.policy import policy_from_initialization
@@ -170,6 +170,8 @@ def test_a_rollout_is_recorded_after_its_first_runs() -> None:
     learner = learner_on(DEVICE)
     tasks = open_tasks(spec_of(TENSOR_FAMILIES[0]), None, num_trials=NUM_TRIALS, device=DEVICE)
     learner.add_family("family", tasks.spaces)
-    rollout = CapturedRollout(learner.policy, tasks, generator=learner.generator)
+    rollout = CapturedRollout(
+        learner.policy, tasks, generator=learner.generator, space=CaptureSpace(torch.device(DEVICE))
+    )
     rewards = [rollout.collect(run * NUM_TRIALS).reward.clone() for run in range(NUM_EAGER_RUNS + 3)]
     assert not torch.equal(rewards[-1], rewards[-2])
