@@ -11,12 +11,9 @@ import torch
 from torch import Tensor
 
 from agent.learner.heartbeat import JobInterruptedError
-from agent.learner.session import LearnerSession, is_tensor_native, learner_name, spaces_of
+from agent.learner.session import LearnerSession, is_tensor_native, learner_name
 from agent.learner.slices import learner_step, refuse_divergence, report_of
-from agent.rl2.rollout import collect_trials
 from agent.rl2.trials import TrialBatch, num_env_steps, num_episodes, to_records, trial_returns
-from envs.family import Split
-from envs.task_batch import TaskBatch
 from memory.records import Family, FamilyTotals
 
 
@@ -58,20 +55,22 @@ def practise(session: LearnerSession, family: Family, *, reason: str) -> dict[st
         DivergedError: the update diverged; the state is that of the last commit.
     """
     started_at, began = session.clock(), time.monotonic()
-    name, tasks = learner_name(family), session.tasks_of(family)
-    session.learner.add_family(name, spaces_of(family))
+    name, training = learner_name(family), session.training_of(family)
+    tasks = training.tasks
     num_epochs = session.config.num_epochs_for(is_tensor_native=is_tensor_native(family))
     rows = list(range(min(session.settings.memory.trials_per_step, tasks.num_trials)))
     work = _Slice()
     while True:
         try:
-            batch = _play(session, name, tasks)
+            batch = training.play(
+                session.next_task.get(name, 0), progress=lambda _steps: session.heartbeat.beat_or_give_up()
+            )
         except JobInterruptedError:
             if work.meta_updates == 0:
                 raise
             break  # what is whole is committed; the trials under way are given up
         played = tasks.describe_tasks(rows)  # now: a batch that is given up later has begun other tasks
-        losses = session.learner.update(name, batch, num_epochs=num_epochs)
+        losses = training.learn(batch, num_epochs=num_epochs)
         session.next_task[name] = session.next_task.get(name, 0) + batch.num_trials
         refuse_divergence(session, name, losses, has_finite_parameters=session.learner.is_finite())
         work.take(batch, losses)
@@ -90,16 +89,3 @@ def practise(session: LearnerSession, family: Family, *, reason: str) -> dict[st
     )
     session.commit(step)
     return report_of(step)
-
-
-def _play(session: LearnerSession, name: str, tasks: TaskBatch) -> TrialBatch:
-    """A trial batch of the training tasks that come next."""
-    return collect_trials(
-        session.learner.policy,
-        tasks,
-        first_task=session.next_task.get(name, 0),
-        split=Split.TRAINING,
-        generator=session.learner.generator,
-        progress=lambda _steps: session.heartbeat.beat_or_give_up(),
-        num_episodes=session.learner.num_episodes(name, tasks.spec.episodes_per_trial),
-    )

@@ -15,6 +15,7 @@ from agent.learner.heartbeat import Heartbeat
 from agent.learners.state import as_arrays, as_tensors
 from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner
+from agent.rl2.training import EagerTraining, FamilyTraining, RecordedTraining, can_be_recorded
 from agent.settings import ConsolidationSettings, EvaluationSettings, Settings
 from envs.family import FamilySource, FamilySpec
 from envs.limits import WorkerLimits
@@ -72,6 +73,7 @@ class LearnerSession:
         self.config = learned_config(settings.rl2)
         self._opener = opener
         self._open_tasks: dict[int, TaskBatch] = {}
+        self._trainings: dict[int, FamilyTraining] = {}
         self.next_task: dict[str, int] = {}
         self.few_shot = FewShotLearners(
             seed=settings.learner.seed,
@@ -132,6 +134,8 @@ class LearnerSession:
 
     def restore_last_commit(self) -> None:
         """Forget everything since the last commit."""
+        for family_id in list(self._trainings):
+            self._close_training(family_id)
         self.learner = self._restored_learner()
 
     def commit(self, step: LearnerStep) -> Checkpoint:
@@ -153,6 +157,27 @@ class LearnerSession:
             self._open_tasks[family.id] = self._open(family)
         return self._open_tasks[family.id]
 
+    def training_of(self, family: Family) -> FamilyTraining:
+        """The family's training by the learner as it stands, begun when it is first wanted and kept.
+
+        Recorded training has tasks of its own, for evaluation begins others among :meth:`tasks_of`.
+        """
+        if family.id not in self._trainings:
+            name, tasks = learner_name(family), self.tasks_of(family)
+            self.learner.add_family(name, spaces_of(family))
+            self._trainings[family.id] = (
+                RecordedTraining(self.learner, name, self._open(family))
+                if can_be_recorded(tasks)
+                else EagerTraining(self.learner, name, tasks)
+            )
+        return self._trainings[family.id]
+
+    def _close_training(self, family_id: int) -> None:
+        """End what was recorded; tasks that evaluation shares stay open."""
+        training = self._trainings.pop(family_id, None)
+        if training is not None and training.tasks is not self._open_tasks.get(family_id):
+            training.close()
+
     def _open(self, family: Family) -> TaskBatch:
         return self._opener(
             FamilySpec.from_json(family.spec),
@@ -164,6 +189,7 @@ class LearnerSession:
 
     def close_tasks(self, family_id: int) -> None:
         """Close a family's tasks, as after a fault."""
+        self._close_training(family_id)
         self.few_shot.close_tasks(family_id)
         tasks = self._open_tasks.pop(family_id, None)
         if tasks is not None:

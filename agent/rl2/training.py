@@ -14,7 +14,7 @@ from typing import Protocol
 from agent.rl2.capture import CapturedMinibatchStep, CapturedRollout, CaptureSpace
 from agent.rl2.learner import RL2Learner
 from agent.rl2.rollout import collect_trials
-from agent.rl2.trials import TrialBatch, num_env_steps
+from agent.rl2.trials import TrialBatch
 from envs.family import FamilySource, Split
 from envs.task_batch import TaskBatch
 
@@ -112,11 +112,10 @@ class RecordedTraining:
         self._recording: _Recording | None = None
 
     def play(self, first_task: int, *, progress: Callable[[int], None] | None = None) -> TrialBatch:
-        """One trial in each of the tasks; progress is told of all of its steps together."""
-        trials = self._recorded().rollout.collect(first_task)
+        """One trial in each of the tasks; progress is asked before they begin: the last ones hold if it raises."""
         if progress is not None:
-            progress(num_env_steps(trials))
-        return trials
+            progress(0)
+        return self._recorded().rollout.collect(first_task)
 
     def learn(self, trials: TrialBatch, *, num_epochs: int | None = None) -> dict[str, float]:
         """One update."""
