@@ -488,15 +488,22 @@ def test_squared_distances_are_those_of_cdist() -> None:
     torch.testing.assert_close(squared_distances(left, right), torch.cdist(left, right).square(), rtol=1e-4, atol=1e-4)
 
 
-def test_bfloat16_embeddings_are_near_the_float32_ones() -> None:
+def test_bfloat16_embeddings_are_near_the_float32_ones_and_the_same_where_it_would_be_imitated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     shape = (1, 20, 20)
-    exact = Embedding(shape, EmbeddingConfig(), generator=seeded()).eval()
-    quick = Embedding(shape, EmbeddingConfig(is_bfloat16=True), generator=seeded()).eval()
     x = torch.rand(6, *shape, generator=seeded(1))
-    with torch.no_grad():
-        a, b = exact(x), quick(x)
-    assert b.dtype == torch.float32
-    assert float((a - b).norm() / a.norm()) < 0.03
+
+    def features(*, is_asked: bool, is_there: bool) -> Tensor:
+        monkeypatch.setattr("agent.learners.embeddings.computes_in_bfloat16", lambda _device: is_there)
+        with torch.no_grad():
+            return Embedding(shape, EmbeddingConfig(is_bfloat16=is_asked), generator=seeded()).eval()(x)
+
+    exact = features(is_asked=False, is_there=True)
+    quick = features(is_asked=True, is_there=True)
+    assert quick.dtype == torch.float32
+    assert 0.0 < float((exact - quick).norm() / exact.norm()) < 0.03
+    assert torch.equal(features(is_asked=True, is_there=False), exact)
 
 
 # Learning.
