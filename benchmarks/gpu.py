@@ -4,8 +4,11 @@ Rows: bandits of 10 and 100 pulls, tabular MDPs of 10 episodes, varied CartPoles
 reads on and off. Each is measured as Python launches it (eager) and recorded as CUDA graphs (``agent.rl2.capture``),
 rollout and update apart, and with several learners side by side, each on a stream and a thread of its own: a learner
 whose minibatches are small leaves most of the device idle. Before a family is measured, recorded training is held to
-eager training from the same seed, to the last action and within 1e-3 in every parameter; if they differ the benchmark
-says so and ends with status 1.
+eager training from the same seed; if they differ by more than rounding may come to, the benchmark says so and ends with
+status 1.
+
+Besides it trains 10-armed bandits of 100 pulls with the shipped settings, recorded, and says how long that took and
+what the policy gets on held-out tasks (finite-horizon Gittins 83.7): fast is only what learns.
 
 Without a CUDA device it says so, runs the same code on the CPU at small sizes (what is recorded is then run again, with
 the same buffers), prints the rates found there as what they are, and ends with status 0.
@@ -26,32 +29,52 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from agent.rl2.capture import NUM_EAGER_RUNS
 from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner
+from agent.rl2.rollout import collect_trials
 from agent.rl2.training import EagerTraining, FamilyTraining, RecordedTraining
-from agent.rl2.trials import TrialBatch, num_env_steps
+from agent.rl2.trials import TrialBatch, num_env_steps, trial_returns
 from envs.default_stream import BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE
-from envs.family import FamilySource, FamilySpec
+from envs.family import FamilySource, FamilySpec, Split
 from envs.registry import open_tasks
 
 FAMILY = "family"
 NUM_WARM_UP = NUM_EAGER_RUNS + 2
 """Iterations before the clock starts: recording is among them."""
 
-TOLERANCE = 1e-3
+MAX_CHECKED_STEPS = 20
+"""Most steps of an episode where recorded and eager training are compared: eager, each takes a millisecond or more."""
+
+TASKS = 10_240
+"""Held-out tasks that what was learned is played on."""
+
+MAX_OTHER_ACTIONS = 0.005
+MAX_DRIFT = 0.1
+"""Shares by which recorded and eager training may differ: see :func:`disagreement`."""
+
 MINIBATCHES = 4
+MAX_MINIBATCH_STEPS = 1 << 17
+"""Larger minibatches are no faster, and of long trials they do not fit."""
+
 NUM_EPOCHS = 2
 
 
-def _family(entry: str, episodes: int, *, steps: int | None = None) -> FamilySpec:
+def _family(entry: str, episodes: int, *, steps: int | None = None, kwargs: dict[str, Any] | None = None) -> FamilySpec:
     return FamilySpec(
-        name=FAMILY, source=FamilySource.TENSOR, entry=entry, episodes_per_trial=episodes, max_episode_steps=steps
+        name=FAMILY,
+        source=FamilySource.TENSOR,
+        entry=entry,
+        kwargs=kwargs or {},
+        episodes_per_trial=episodes,
+        max_episode_steps=steps,
     )
 
 
@@ -180,15 +203,15 @@ class Trainer:
 
 
 def _config(spec: FamilySpec, row: Row, *, num_steps: int) -> RL2Config:
-    """As many minibatches an epoch whatever the sizes; trials of full length from the start."""
+    """As many minibatches an epoch whatever the sizes, unless they grow too large; trials of full length all through."""
     return RL2Config(
         hidden_size=row.hidden_size,
         input_size=row.hidden_size,
         critic_size=row.hidden_size,
         reads=row.reads,
         num_epochs=NUM_EPOCHS,
-        minibatch_steps=max(1, num_steps * row.num_trials // MINIBATCHES),
-        max_minibatches=MINIBATCHES,
+        minibatch_steps=max(1, min(MAX_MINIBATCH_STEPS, num_steps * row.num_trials // MINIBATCHES)),
+        max_minibatches=max(MINIBATCHES, num_steps * row.num_trials // MAX_MINIBATCH_STEPS),
         min_minibatch_trials=1,
         curriculum_episodes=spec.episodes_per_trial,
     )
@@ -231,26 +254,37 @@ def _train_until(trainer: Trainer, end: float) -> None:
 def disagreement(spec: FamilySpec, row: Row, *, device: torch.device) -> str | None:
     """How recorded training differs from eager training of the same seed; None if it does not.
 
+    A GPU's sums come out a little differently each time (atomic additions), which an update makes parameters differ by,
+    and now and then an action. So trials before the first update are to be the same to the last action, and afterwards
+    the two may lie apart by ``MAX_DRIFT`` of the way that they have come: programs that mix up their buffers lie apart
+    by all of it. (``tests/rl2/test_gpu.py`` compares small training number by number.)
+
     Recorded rollouts go on drawing after the last trial is over, so both begin each rollout and each update anew from
-    the same random state.
+    the same random state. Episodes are cut to ``MAX_CHECKED_STEPS``.
     """
+    if spec.max_episode_steps is not None:
+        spec = replace(spec, max_episode_steps=min(spec.max_episode_steps, MAX_CHECKED_STEPS))
     eager, recorded = (
         Trainer(spec, replace(row, is_captured=flag, num_learners=1), device=device, seed=0) for flag in (False, True)
     )
+    start = eager.learner.initialization()
     try:
         for iteration in range(NUM_WARM_UP):
             played, replayed = (_iterate_from(trainer, seed=iteration) for trainer in (eager, recorded))
             valid = played.is_valid
-            found = replayed.action[: played.num_steps][valid]
-            if not torch.equal(played.action[valid], found):
-                share = (played.action[valid] != found).float().mean().item()
+            share = (played.action != replayed.action[: played.num_steps])[valid].float().mean().item()
+            if share > (MAX_OTHER_ACTIONS if iteration else 0.0):
                 return f"{share:.2%} of the actions of iteration {iteration} differ"
         expected, given = eager.learner.initialization(), recorded.learner.initialization()
-        worst = max(float((given[name] - tensor).abs().max()) for name, tensor in expected.items() if tensor.numel())
     finally:
         eager.close()
         recorded.close()
-    return None if worst <= TOLERANCE else f"parameters differ by up to {worst:.2g}"
+    drift = _distance(given, expected) / _distance(expected, start)
+    return None if drift <= MAX_DRIFT else f"parameters lie apart by {drift:.0%} of the way they have come"
+
+
+def _distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    return float(torch.stack([(one[name] - tensor).norm() for name, tensor in other.items()]).norm())
 
 
 def _iterate_from(trainer: Trainer, *, seed: int) -> TrialBatch:
@@ -260,6 +294,50 @@ def _iterate_from(trainer: Trainer, *, seed: int) -> TrialBatch:
         trainer.learner.generator.manual_seed(seed)
         trainer.learn(trials)
     return trials
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """What training with the shipped settings came to.
+
+    Attributes:
+        updates: how many.
+        wall_s: all of it, recording included.
+        trial_return: mean over the held-out tasks.
+        standard_error: of it.
+        tasks: how many those were.
+    """
+
+    updates: int
+    wall_s: float
+    trial_return: float
+    standard_error: float
+    tasks: int
+
+
+def learned(*, device: torch.device, updates: int, tasks: int) -> Learned:
+    """Train 10-armed bandits of 100 pulls from scratch, recorded, and play the policy on held-out ones."""
+    spec = _family(BERNOULLI_BANDITS, 100, kwargs={"num_arms": 10})
+    learner = RL2Learner(RL2Config(anneal_updates=updates), device=device, seed=0)
+    opened = open_tasks(spec, None, num_trials=learner.config.num_trials_tensor, device=device)
+    learner.add_family(FAMILY, opened.spaces)
+    training = RecordedTraining(learner, FAMILY, opened)
+    began = time.perf_counter()
+    for update in range(updates):
+        training.learn(training.play(update * opened.num_trials))
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    wall_s = time.perf_counter() - began
+    held_out = open_tasks(spec, None, num_trials=tasks, device=device)
+    played = collect_trials(learner.policy, held_out, first_task=0, split=Split.HELD_OUT, generator=learner.generator)
+    returns = trial_returns(played)
+    return Learned(
+        updates=updates,
+        wall_s=wall_s,
+        trial_return=float(returns.mean()),
+        standard_error=float(returns.std()) / tasks**0.5,
+        tasks=tasks,
+    )
 
 
 def rows(arguments: argparse.Namespace, families: dict[str, FamilySpec]) -> Iterator[Row]:
@@ -347,6 +425,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, nargs="+", help="default: 1024 4096 16384; on a CPU 32")
     parser.add_argument("--learners", type=int, nargs="+", help="side by side; default: 1 4; on a CPU 1 2")
     parser.add_argument("--seconds", type=float, help="for each row; default: 5; on a CPU .1")
+    parser.add_argument(
+        "--updates", type=int, help="of the training with the shipped settings; default: 200; on a CPU 4"
+    )
     parser.add_argument("--precision", choices=["highest", "high"], default="highest", help="high: TF32 products")
     parser.add_argument("--json", type=Path, help="write the report here too")
     return parser.parse_args()
@@ -357,8 +438,10 @@ def main() -> None:
     arguments, console = _arguments(), Console()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     is_gpu = device.type == "cuda"
-    defaults = {"hidden": [64, 256], "trials": [1024, 4096, 16384], "learners": [1, 4], "seconds": 5.0}
-    smoke = {"hidden": [16], "trials": [32], "learners": [1, 2], "seconds": 0.1}
+    defaults = {
+        "hidden": [64, 256], "trials": [1024, 4096, 16384], "learners": [1, 4], "seconds": 5.0, "updates": 200
+    }  # fmt: skip
+    smoke = {"hidden": [16], "trials": [32], "learners": [1, 2], "seconds": 0.1, "updates": 4}
     for name, value in (defaults if is_gpu else smoke).items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
@@ -373,11 +456,17 @@ def main() -> None:
         )
     measured, faults = run(arguments, device=device, console=Console(stderr=True))
     show(measured, console)
+    trained = learned(device=device, updates=arguments.updates, tasks=TASKS if is_gpu else 64)
+    console.print(
+        f"10-armed bandits of 100 pulls, shipped settings: {trained.updates} updates in {trained.wall_s:.1f} s; "
+        f"return on {trained.tasks:,} held-out tasks {trained.trial_return:.2f} ± {trained.standard_error:.2f}"
+    )
     if arguments.json:
         report = {
             "device": described,
             "precision": arguments.precision,
             "faults": faults,
+            "learned": asdict(trained),
             "rows": [{**asdict(found), "per_s": found.per_s} for found in measured],
         }
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
