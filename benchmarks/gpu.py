@@ -203,7 +203,7 @@ class Trainer:
 
 
 def _config(spec: FamilySpec, row: Row, *, num_steps: int) -> RL2Config:
-    """As many minibatches an epoch whatever the sizes, unless they grow too large; trials of full length all through."""
+    """As many minibatches an epoch whatever the sizes, unless they grow too large; trials of full length throughout."""
     return RL2Config(
         hidden_size=row.hidden_size,
         input_size=row.hidden_size,
