@@ -22,9 +22,9 @@ from agent.learner.scoring import EVALUATION_TASKS, held_out_returns
 from agent.learners.state import as_arrays
 from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner
-from agent.rl2.rollout import collect_trials
+from agent.rl2.training import EagerTraining
 from agent.rl2.trials import trial_returns
-from envs.family import FamilySource, FamilySpec, Split
+from envs.family import FamilySource, FamilySpec
 from envs.limits import WorkerLimits
 from envs.registry import open_tasks
 from envs.task_batch import TaskBatch
@@ -99,6 +99,7 @@ class RL2Trainee:
         self.next_task = next_task
         self._tasks = self._open_tasks()
         learner.add_family(assignment.spec.name, self._tasks.spaces)
+        self._training = EagerTraining(learner, assignment.spec.name, self._tasks)
 
     @property
     def num_updates(self) -> int:
@@ -107,18 +108,10 @@ class RL2Trainee:
 
     def update(self) -> dict[str, float]:
         """Play a trial batch of the next training tasks and learn from it."""
-        name, config = self.assignment.spec.name, self.learner.config
-        trials = collect_trials(
-            self.learner.policy,
-            self._tasks,
-            first_task=self.next_task,
-            split=Split.TRAINING,
-            generator=self.learner.generator,
-            num_episodes=self.learner.num_episodes(name, self.assignment.spec.episodes_per_trial),
-        )
+        trials = self._training.play(self.next_task)
         self.next_task += trials.num_trials
-        num_epochs = config.num_epochs_for(is_tensor_native=self.assignment.is_tensor_native)
-        metrics = self.learner.update(name, trials, num_epochs=num_epochs)
+        num_epochs = self.learner.config.num_epochs_for(is_tensor_native=self.assignment.is_tensor_native)
+        metrics = self._training.learn(trials, num_epochs=num_epochs)
         return {"trial return": float(trial_returns(trials).mean()), **metrics}
 
     def score(self, num_tasks: int, *, progress: Callable[[int], None]) -> HeldOutScores:
