@@ -33,6 +33,7 @@ from agent.plots import CYCLE
 from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner
 from agent.rl2.rollout import collect_trials
+from agent.rl2.training import EagerTraining
 from agent.rl2.trials import episode_returns, num_env_steps
 from benchmarks.disguised_mdps import DisguisedMdps
 from benchmarks.kept_runs import kept_or_measured
@@ -132,27 +133,20 @@ def measure(course: Course, *, policy: str, seed: int) -> Run:
     config = RL2Config(anneal_updates=course.num_updates, **POLICIES[policy])
     learner = RL2Learner(config, device="cpu", seed=seed)
     num_trials = config.num_trials_for(is_tensor_native=is_tensor_native)
-    tasks = course.open_tasks(spec, num_trials)
-    learner.add_family(spec.name, tasks.spaces)
+    training = EagerTraining(learner, spec.name, course.open_tasks(spec, num_trials))
+    learner.add_family(spec.name, training.tasks.spaces)
     env_steps, updates, cpu_s, shown_at = 0, 0, 0.0, 0.0
     while env_steps < course.num_steps:
         began = time.process_time()
-        trials = collect_trials(
-            learner.policy,
-            tasks,
-            first_task=updates * num_trials,
-            split=Split.TRAINING,
-            generator=learner.generator,
-            num_episodes=learner.num_episodes(spec.name, spec.episodes_per_trial),
-        )
-        learner.update(spec.name, trials, num_epochs=config.num_epochs_for(is_tensor_native=is_tensor_native))
+        trials = training.play(updates * num_trials)
+        training.learn(trials, num_epochs=config.num_epochs_for(is_tensor_native=is_tensor_native))
         cpu_s += time.process_time() - began
         env_steps, updates = env_steps + num_env_steps(trials), updates + 1
         if time.monotonic() - shown_at > SHOW_EVERY_S:
             mean = float(episode_returns(trials).mean())
             _show(f"{_label(spec.name, policy, seed)}: {env_steps}/{course.num_steps} steps, return {mean:.1f}")
             shown_at = time.monotonic()
-    tasks.close()
+    training.close()
     returns = held_out_returns(learner, course, num_trials=num_trials)
     _show(f"{_label(spec.name, policy, seed)}: {', '.join(f'{value:.2f}' for value in returns.mean(1).tolist())}")
     print()

@@ -24,6 +24,7 @@ from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner
 from agent.rl2.policy import RL2Policy
 from agent.rl2.rollout import collect_trials
+from agent.rl2.training import EagerTraining
 from agent.rl2.trials import num_env_steps, trial_returns
 from benchmarks.rl2_ablations import ABLATIONS
 from envs.family import FamilySpec, Split
@@ -127,7 +128,8 @@ def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:
     """Train a cell to its end, resuming where a run of the same name was broken off."""
     config = config_for(cell, options)
     path = options.folder / f"{run_name(cell, options)}-seed{seed}"
-    tasks = open_tasks(cell.spec, None, num_trials=1, device="cpu")
+    num_trials = trials_of_length(cell.spec.episodes_per_trial * cell.episode_steps)
+    tasks = open_tasks(cell.spec, None, num_trials=num_trials, device="cpu")
     run = None if options.fresh else _load(path, config)
     if run is None:
         run = Run(learner=RL2Learner(config, device="cpu", seed=seed), curve=[])
@@ -141,17 +143,12 @@ def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:
         num_episodes = run.learner.num_episodes(cell.name, cell.spec.episodes_per_trial)
         num_trials = trials_of_length(num_episodes * cell.episode_steps)
         if tasks.num_trials != num_trials:
+            tasks.close()
             tasks = open_tasks(cell.spec, None, num_trials=num_trials, device="cpu")
-        trials = collect_trials(
-            run.learner.policy,
-            tasks,
-            first_task=run.next_task,
-            split=Split.TRAINING,
-            generator=run.learner.generator,
-            num_episodes=num_episodes,
-        )
+        training = EagerTraining(run.learner, cell.name, tasks)
+        trials = training.play(run.next_task)
+        training.learn(trials)
         run.next_task += num_trials
-        run.learner.update(cell.name, trials)
         run.cpu_s += time.process_time() - began
         run.updates += 1
         run.env_steps += num_env_steps(trials)
