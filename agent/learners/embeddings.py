@@ -93,7 +93,14 @@ class Embedding(nn.Module):
         input_shape: (channels, height, width) for the convolutional kinds; any for ``MLP``.
         config: the layout.
         generator: draws the weights (He et al. 2015) and a perceptron's biases.
+
+    Attributes:
+        num_features: E.
+        map_shape: (channels, rows, columns) of the maps that a convolutional kind's features are; None of ``MLP``.
     """
+
+    num_features: int
+    map_shape: tuple[int, ...] | None
 
     def __init__(self, input_shape: tuple[int, ...], config: EmbeddingConfig, *, generator: torch.Generator) -> None:
         super().__init__()
@@ -113,7 +120,8 @@ class Embedding(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.no_grad():
             self.eval()
-            self.num_features = self(torch.zeros(1, *input_shape)).shape[1]
+            self.num_features = self(example := torch.zeros(1, *input_shape)).shape[1]
+            self.map_shape = None if config.kind is EmbeddingKind.MLP else tuple(self._maps(example).shape[1:])
             self.train()
 
     def forward(self, x: Float[Tensor, "B *X"]) -> Float[Tensor, "B E"]:
@@ -121,11 +129,14 @@ class Embedding(nn.Module):
         if self.config.kind is EmbeddingKind.MLP:
             features: Tensor = self.layers(x.flatten(1))
             return features
+        # In the order of the channels' places, so that features do not depend on the memory's layout.
+        return self._maps(x).contiguous().flatten(1).to(x.dtype)
+
+    def _maps(self, x: Float[Tensor, "B *X"]) -> Float[Tensor, "B C H W"]:
         is_bfloat16 = self.config.is_bfloat16 and computes_in_bfloat16(x.device.type)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=is_bfloat16):
             maps: Tensor = self.layers(x.contiguous(memory_format=torch.channels_last))
-        # In the order of the channels' places, so that features do not depend on the memory's layout.
-        return maps.contiguous().flatten(1).to(x.dtype)
+        return maps
 
     def embed_tasks(self, x: Float[Tensor, "M S *X"]) -> Float[Tensor, "M S E"]:
         """Embed the examples of M tasks."""

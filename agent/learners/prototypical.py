@@ -10,6 +10,7 @@ with d the squared Euclidean distance or the cosine distance. Nothing in it depe
 of more ways than are wanted later make better features (section 2.6): train with a family of higher way.
 
 Departures from the paper, each off by default:
+- ``Distance.TOLERANT``: strokes that lie a little elsewhere are still the same.
 - ``is_scale_learned``: γ is learned (γ = 1 in the paper); with cosine distance it has to be.
 - ``every_image_supports``: in one-shot tasks every example is in turn its class's only support and the others are
   queries. One pass through the embedding then serves K + Q one-shot tasks instead of one.
@@ -37,6 +38,7 @@ from torch import Tensor, nn
 from agent.learners.embedding_training import Training, TrainingConfig
 from agent.learners.embeddings import Embedding, EmbeddingConfig
 from agent.learners.every_support import in_class_order, share_supports
+from agent.learners.tolerant_distance import tolerant_distances
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes, num_ways_of
 
 LEARNED_EUCLIDEAN_SCALE = 8.0
@@ -53,6 +55,9 @@ class Distance(StrEnum):
 
     COSINE = "cosine"
     """1 - u·v / (|u| |v|)"""
+
+    TOLERANT = "tolerant"
+    """The squared distance of feature maps, each place to the nearest around it (``tolerant_distance``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +112,17 @@ class PrototypicalNetwork(nn.Module):
         shapes: only the input's shape counts.
         config: the settings.
         generator: draws the weights.
+
+    Raises:
+        ValueError: the distance is between feature maps, and the embedding makes none.
     """
 
     def __init__(self, shapes: FewShotShapes, config: PrototypicalConfig, *, generator: torch.Generator) -> None:
         super().__init__()
         self.distance = config.distance
         self.embedding = Embedding(shapes.input_shape, config.embedding, generator=generator)
+        if config.distance is Distance.TOLERANT and self.embedding.map_shape is None:
+            raise ValueError(f"distance {config.distance.value!r} compares feature maps, which no perceptron makes.")
         self.log_scale: nn.Parameter | None = None
         if config.is_scale_learned:
             is_cosine = config.distance is Distance.COSINE
@@ -121,7 +131,9 @@ class PrototypicalNetwork(nn.Module):
 
     def logits(self, features: Float[Tensor, "M Q E"], prototypes: Float[Tensor, "M N E"]) -> Float[Tensor, "M Q N"]:
         """-γ d(f, c) of equation 2."""
-        if self.distance is Distance.COSINE:
+        if self.distance is Distance.TOLERANT and self.embedding.map_shape is not None:
+            distances = tolerant_distances(features, prototypes, map_shape=self.embedding.map_shape)
+        elif self.distance is Distance.COSINE:
             distances = 1.0 - F.normalize(features, dim=2) @ F.normalize(prototypes, dim=2).mT
         else:
             distances = squared_distances(features, prototypes)

@@ -70,6 +70,9 @@ MAKERS: dict[str, Callable[[], FewShotLearner]] = {
     ),
     "prototypical, normalised by the task": lambda: prototypical(statistics_prior=4.0),
     "prototypical, cosine": lambda: prototypical(distance=Distance.COSINE, is_scale_learned=True),
+    "prototypical, tolerant of where strokes lie": lambda: prototypical(
+        distance=Distance.TOLERANT, every_image_supports=True, is_scale_learned=True
+    ),
     "prototypical, residual": lambda: prototypical(
         embedding=EmbeddingConfig(kind=EmbeddingKind.RESIDUAL, channels=(8, 8, 8), is_bfloat16=True)
     ),
@@ -137,6 +140,11 @@ def test_prototypical_cosine_logits_are_scaled_cosine_distances() -> None:
     network = prototypical(VECTOR, distance=Distance.COSINE)._training.trained
     logits = network.logits(torch.tensor([[[3.0, 4.0]]]), torch.tensor([[[1.0, 0.0], [0.0, -2.0]]]))
     torch.testing.assert_close(logits, torch.tensor([[[0.6 - 1.0, -0.8 - 1.0]]]))
+
+
+def test_a_distance_between_maps_is_refused_where_an_embedding_makes_none() -> None:
+    with pytest.raises(ValueError, match="compares feature maps"):
+        prototypical(VECTOR, distance=Distance.TOLERANT)
 
 
 def test_one_shot_prototypes_are_nearest_neighbours() -> None:

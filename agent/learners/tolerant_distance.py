@@ -1,0 +1,117 @@
+"""A distance between feature maps to which what lies a little elsewhere is still the same.
+
+    d(u, v) = ½ (a(u, v) + a(v, u)),      a(u, v) = Σ_p min_δ |u_p - v_{p+δ}|²
+
+Each place p of one map takes the nearest of nine places of the other: its own and those half a place around it, in
+which neighbours are averaged and beyond the border the border is repeated. So a stroke that another hand has put half
+a place higher costs little, wherever in the character it stands. (The image distortion model of handwriting
+recognition, Keysers et al. 2007, doi:10.1109/TPAMI.2007.1153, on learned maps instead of pixels and gradients.)
+
+The [P, D, N, Q] products are by far the largest thing of it. They are made block by block, of as many places as a
+processor's cache holds; only which δ was the nearest is kept, and gradients are written by hand.
+
+Shapes: M tasks, Q and N examples, C channels, H rows and W columns, P = H · W places, D = 9 displacements δ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+NUM_DISPLACEMENTS = 9
+
+BLOCK_NUMBERS = 1 << 18
+"""Products of a block: 1 MiB of float32."""
+
+
+def tolerant_distances(
+    left: Float[Tensor, "M Q E"], right: Float[Tensor, "M N E"], *, map_shape: tuple[int, ...]
+) -> Float[Tensor, "M Q N"]:
+    """The distance d of every example of the left from every one of the right.
+
+    Args:
+        left: features, E = C · H · W.
+        right: features to compare them with; the same tensor takes half the work.
+        map_shape: (C, H, W).
+    """
+    forth = _nearest_sums(left, right, map_shape)
+    back = forth if left is right else _nearest_sums(right, left, map_shape)
+    return 0.5 * (forth + back.mT)
+
+
+def _nearest_sums(
+    left: Float[Tensor, "M Q E"], right: Float[Tensor, "M N E"], map_shape: tuple[int, ...]
+) -> Float[Tensor, "M Q N"]:
+    """The one-way sums a of every example of the left and every one of the right."""
+    places = left.view(*left.shape[:2], map_shape[0], -1).permute(0, 3, 1, 2).flatten(0, 1).contiguous()
+    sums: Tensor = _NearestDistances.apply(places, _displaced(right, map_shape))  # type: ignore[no-untyped-call]
+    return sums.view(len(left), -1, *sums.shape[1:]).sum(1).mT
+
+
+def _displaced(features: Float[Tensor, "M N E"], map_shape: tuple[int, ...]) -> Float[Tensor, "MP D N C"]:
+    """What stands at p + δ, for every place p of every task and every δ."""
+    maps = features.view(*features.shape[:2], *map_shape).permute(0, 3, 4, 1, 2)  # [M, H, W, N, C]
+    rows = torch.stack(_three_around(maps, 1), 3)
+    return torch.stack(_three_around(rows, 2), 4).flatten(3, 4).flatten(0, 2)
+
+
+def _three_around(maps: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Half a place before each, the place itself, and half a place behind it."""
+    size = maps.shape[axis]
+    first, last = maps.narrow(axis, 0, 1), maps.narrow(axis, size - 1, 1)
+    between = 0.5 * (maps.narrow(axis, 0, size - 1) + maps.narrow(axis, 1, size - 1))
+    return torch.cat([first, between], axis), maps, torch.cat([between, last], axis)
+
+
+def _blocks(displaced: Float[Tensor, "P D N C"], num_left: int) -> Iterator[slice]:
+    """Blocks of places; on an accelerator one block of all."""
+    num_places, products = len(displaced), displaced.shape[1] * displaced.shape[2] * num_left
+    length = max(1, BLOCK_NUMBERS // products) if displaced.device.type == "cpu" else num_places
+    for start in range(0, num_places, length):
+        yield slice(start, start + length)
+
+
+class _NearestDistances(torch.autograd.Function):
+    """min_δ |u_p - v_{p+δ}|² of every place: [P, Q, C] and [P, D, N, C] to [P, N, Q]."""
+
+    @staticmethod
+    def forward(ctx: Any, places: Tensor, displaced: Tensor) -> Tensor:
+        num_places, num_displaced, num_right, _ = displaced.shape
+        nearest = places.new_empty(num_places, num_right, places.shape[1])
+        which = torch.empty_like(nearest, dtype=torch.uint8)
+        for block in _blocks(displaced, places.shape[1]):
+            of = displaced[block].flatten(1, 2)
+            squares = of.square().sum(2, keepdim=True)
+            distances = torch.baddbmm(squares, of, places[block].mT, alpha=-2.0)
+            found = distances.view(-1, num_displaced, num_right, places.shape[1]).min(1)
+            nearest[block], which[block] = found.values, found.indices
+        ctx.save_for_backward(places, displaced, which)
+        return nearest.add_(places.square().sum(2).unsqueeze(1))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
+        places, displaced, which = ctx.saved_tensors
+        grad_places, grad_displaced = torch.empty_like(places), torch.empty_like(displaced)
+        for block in _blocks(displaced, places.shape[1]):
+            own, of = places[block], displaced[block].flatten(1, 2)
+            grad = 2.0 * grad_outputs[0][block]
+            taken = _where_nearest(grad, which[block], displaced.shape[1])
+            # d|u - v|²/du = 2 (u - v), summed over the v that were nearest to u; the same the other way for v.
+            torch.baddbmm(own * grad.sum(1).unsqueeze(2), taken.mT, of, alpha=-1.0, out=grad_places[block])
+            of_them = torch.baddbmm(of * taken.sum(2, keepdim=True), taken, own, alpha=-1.0)
+            grad_displaced[block] = of_them.view_as(displaced[block])
+        return grad_places, grad_displaced
+
+
+def _where_nearest(
+    grad: Float[Tensor, "P N Q"], which: UInt8[Tensor, "P N Q"], num_displaced: int
+) -> Float[Tensor, "P DN Q"]:
+    """Each gradient at the displacement that was the nearest, and 0 at the others."""
+    displacements = torch.arange(num_displaced, dtype=torch.uint8, device=grad.device).view(-1, 1, 1)
+    return ((which.unsqueeze(1) == displacements) * grad.unsqueeze(1)).flatten(1, 2)
