@@ -69,7 +69,7 @@ class Peer:
     learning_rate: float = 5e-3
     entropy_coefficient: float = 0.01
     value_coefficient: float = 0.5
-    max_gradient_norm: float = 1.0
+    max_gradient_norm: float = 0.5
     adam_epsilon: float = 1e-5
     scale_rate: float = 0.05
 

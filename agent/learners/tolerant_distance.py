@@ -5,7 +5,7 @@
 Each place p of one map takes the nearest of nine places of the other: its own and those half a place around it, in
 which neighbours are averaged and beyond the border the border is repeated. So a stroke that another hand has put half
 a place higher costs little, wherever in the character it stands. (The image distortion model of handwriting
-recognition, Keysers et al. 2007, doi:10.1109/TPAMI.2007.1153, on learned maps instead of pixels and gradients.)
+recognition, Keysers et al. 2007, IEEE TPAMI 29(8), on learned maps instead of pixels and gradients.)
 
 The [P, D, N, Q] products are by far the largest thing of it. They are made block by block, of as many places as a
 processor's cache holds; only which δ was the nearest is kept, and gradients are written by hand.

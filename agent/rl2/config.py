@@ -100,7 +100,7 @@ class RL2Config:
     core_learning_rate_scale: float = 0.5
     entropy_coefficient: float = 0.01
     value_coefficient: float = 0.5
-    max_gradient_norm: float = 1.0
+    max_gradient_norm: float = 0.5
     adam_epsilon: float = 1e-5
     scale_rate: float = 0.05
 
@@ -171,6 +171,7 @@ class RL2Config:
             "gae_lambda": 0.3,
             "learning_rate": 1e-3,
             "core_learning_rate_scale": 1.0,
+            "max_gradient_norm": 1.0,
             "curriculum_episodes": 1_000_000,
         }
         return cls(**{**settings, **overrides})
