@@ -28,7 +28,7 @@ from agent.errors import AgentError
 from agent.few_shot_policy import FewShotPolicy, ViewConfig
 from agent.learners.embedding_training import TrainingConfig
 from agent.learners.embeddings import EmbeddingConfig, EmbeddingKind
-from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
+from agent.learners.prototypical import Distance, PrototypicalConfig, PrototypicalLearner
 from envs.family import Split
 from envs.few_shot.image_classes import ImageClasses, read_image_folder
 from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig, check_classes
@@ -57,6 +57,7 @@ class FewShotRecipe:
         minutes: wall time that a member's updates take at most, to within some; on a slower machine there are fewer.
         tasks: what a task looks like.
         embedding: f_φ.
+        distance: d between features.
         learning_rate: Adam's, at its highest.
         average_decay: of the averaged weights.
         statistics_prior: how many images the running statistics count for beside a task's support set.
@@ -83,6 +84,7 @@ class FewShotRecipe:
             kind=EmbeddingKind.RESIDUAL, channels=(24, 32, 96, 192), is_bfloat16=True
         )
     )
+    distance: Distance = Distance.TOLERANT
     learning_rate: float = 6e-3
     average_decay: float = 0.998
     statistics_prior: float = 10.0
@@ -91,6 +93,7 @@ class FewShotRecipe:
         """A new member."""
         config = PrototypicalConfig(
             embedding=self.embedding,
+            distance=self.distance,
             is_scale_learned=True,
             every_image_supports=True,
             statistics_prior=self.statistics_prior,
@@ -271,8 +274,12 @@ def _recipe_from_json(values: dict[str, Any]) -> FewShotRecipe:
         "warp": None if tasks["warp"] is None else WarpConfig(**tasks["warp"]),
         "strokes": None if tasks["strokes"] is None else StrokeConfig(**tasks["strokes"]),
     }
-    embedding = EmbeddingConfig.from_json(values["embedding"])
-    return FewShotRecipe(**{**values, "tasks": ImageTaskConfig(**{**tasks, **read}), "embedding": embedding})
+    own = {
+        "tasks": ImageTaskConfig(**{**tasks, **read}),
+        "embedding": EmbeddingConfig.from_json(values["embedding"]),
+        "distance": Distance(values["distance"]),
+    }
+    return FewShotRecipe(**{**values, **own})
 
 
 def main() -> None:

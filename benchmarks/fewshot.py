@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own custom)
+from jaxtyping import Float
 from torch import Tensor
 
 from agent.few_shot_policy import FewShotPolicy, best_matches
@@ -174,50 +175,63 @@ def _scored(name: str, learner: FewShotLearner, family: ImageFamily, *, tasks: i
     return {**found, "updates": learner.num_updates, "cpu_s": cpu_s}
 
 
+@dataclass(frozen=True, kw_only=True)
+class OneShotTask:
+    """One task, by the numbers of its images.
+
+    Attributes:
+        support: [N] one image a class.
+        queries: [N] another of each, in the same order.
+    """
+
+    support: Tensor
+    queries: Tensor
+
+
 def one_shot_errors(policy: FewShotPolicy, classes: ImageClasses, *, ways: int, runs: int) -> dict[str, Tensor]:
     """Errors of one-shot tasks within one alphabet, [runs] each.
 
     "one drawer" shows each run's support in one hand and its queries in another, as in Omniglot's official runs;
-    "any drawers" draws every image on its own. The images' scores against each other are taken once for each of a few
-    support sets, which say how features are normalised, and the runs shared among them: apart from that a prototypical
-    policy's score for a class does not depend on the other classes.
+    "any drawers" draws every image on its own. All images are embedded once for each of a few support sets, which say
+    how features are normalised, and the runs shared among them: apart from that a prototypical policy's score for a
+    class does not depend on the other classes.
     """
     rows = torch.cat([torch.arange(found.start, found.start + found.count) for found in classes.classes])
-    count, ways = classes.classes[0].count, min(ways, len(classes.classes))
-    images = classes.images[rows]
+    num_classes, count = len(classes.classes), classes.classes[0].count
+    ways, images = min(ways, num_classes), classes.images[rows]
     generator = np.random.default_rng(0)
     errors: dict[str, list[Tensor]] = {"one drawer": [], "any drawers": []}
     for runs_of_set in (len(part) for part in np.array_split(np.arange(runs), SUPPORT_SETS)):
-        shown = count * generator.permutation(len(classes.classes))[:ways] + generator.integers(count)
-        scores = mutual_scores(policy, images, torch.from_numpy(shown))
-        scores = scores.view(len(classes.classes), count, len(classes.classes), count)
-        for _ in range(runs_of_set):
-            for name, task in _drawn_tasks(scores, ways, generator).items():
-                errors[name].append((task.argmax(1) != torch.arange(ways)).float().mean())
+        shown = count * generator.permutation(num_classes)[:ways] + generator.integers(count)
+        drawn = [_draw_run(num_classes, count, ways, generator) for _ in range(runs_of_set)]
+        for name, found in errors.items():
+            for scores in task_scores(policy, images, torch.from_numpy(shown), [run[name] for run in drawn]):
+                found.append((scores.argmax(1) != torch.arange(ways)).float().mean())
     return {name: torch.stack(found) for name, found in errors.items()}
 
 
-def _drawn_tasks(scores: Tensor, ways: int, generator: np.random.Generator) -> dict[str, Tensor]:
-    """The scores [ways, ways] of a run of each kind, of those of every [class, image] for every [class, image]."""
-    count = scores.shape[1]
-    chosen = torch.from_numpy(generator.permutation(len(scores))[:ways])
+def _draw_run(num_classes: int, count: int, ways: int, generator: np.random.Generator) -> dict[str, OneShotTask]:
+    """A run of each kind, of the images of classes that have ``count`` each."""
+    first = torch.from_numpy(count * generator.permutation(num_classes)[:ways])
     shown, asked = generator.permutation(count)[:2]
     support = torch.from_numpy(generator.integers(count, size=ways))
     query = (support + 1 + torch.from_numpy(generator.integers(count - 1, size=ways))) % count
     return {
-        "one drawer": scores[chosen, int(asked)][:, chosen, int(shown)],
-        "any drawers": scores[chosen, query][:, chosen, support],
+        "one drawer": OneShotTask(support=first + int(shown), queries=first + int(asked)),
+        "any drawers": OneShotTask(support=first + support, queries=first + query),
     }
 
 
-def mutual_scores(policy: FewShotPolicy, images: Tensor, shown: Tensor) -> Tensor:
-    """[I, I] score of each image (row) for being of each image's class, by a policy that was shown some of them.
+def task_scores(
+    policy: FewShotPolicy, images: Tensor, shown: Tensor, tasks: Sequence[OneShotTask]
+) -> list[Float[Tensor, "Q N"]]:
+    """The score of each task's queries for each of its classes, by a policy that was shown some of the images.
 
     One orientation after another, so that not all features are held at once.
     """
     adapted = policy.adapt(images[shown], torch.arange(len(shown)))
     orientations = policy.views.orientations if policy.views.is_aligned else policy.views.count
-    total = torch.zeros(len(images), len(images))
+    totals = [torch.zeros(len(task.queries), len(task.support)) for task in tasks]
     views = policy.look(images, adapted.zoom)
     for predictor in adapted.predictors:
         if not isinstance(predictor, PrototypicalPredictor):
@@ -228,8 +242,10 @@ def mutual_scores(policy: FewShotPolicy, images: Tensor, shown: Tensor) -> Tenso
             own = predictor.statistics and predictor.statistics[orientation::orientations]
             part = replace(predictor, statistics=own)
             features = part.embed(views[orientation::orientations])
-            total += best_matches(replace(part, prototypes=features), features, orientations=1)[0]
-    return total / (orientations * len(adapted.predictors))
+            for total, task in zip(totals, tasks, strict=True):
+                classes = replace(part, prototypes=features[:, task.support])
+                total.add_(best_matches(classes, features[:, task.queries], orientations=1)[0])
+    return [total / (orientations * len(adapted.predictors)) for total in totals]
 
 
 def measure_alphabets(arguments: argparse.Namespace) -> list[dict[str, Any]]:

@@ -55,7 +55,7 @@ def _nearest_sums(
 
 def _displaced(features: Float[Tensor, "M N E"], map_shape: tuple[int, ...]) -> Float[Tensor, "MP D N C"]:
     """What stands at p + δ, for every place p of every task and every δ."""
-    maps = features.view(*features.shape[:2], *map_shape).permute(0, 3, 4, 1, 2)  # [M, H, W, N, C]
+    maps = features.view(*features.shape[:2], *map_shape).permute(0, 3, 4, 1, 2).contiguous()  # [M, H, W, N, C]
     rows = torch.stack(_three_around(maps, 1), 3)
     return torch.stack(_three_around(rows, 2), 4).flatten(3, 4).flatten(0, 2)
 

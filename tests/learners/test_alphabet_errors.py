@@ -7,8 +7,8 @@ import torch
 
 from agent.few_shot_policy import FewShotPolicy, ViewConfig
 from agent.learners.embeddings import EmbeddingConfig
-from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
-from benchmarks.fewshot import mutual_scores, one_shot_errors
+from agent.learners.prototypical import Distance, PrototypicalConfig, PrototypicalLearner
+from benchmarks.fewshot import OneShotTask, one_shot_errors, task_scores
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.tasks import FewShotShapes
 
@@ -19,21 +19,27 @@ VIEWS = {
 }
 
 
-def policy(views: ViewConfig, prior: float | None) -> FewShotPolicy:
+def policy(views: ViewConfig, prior: float | None, distance: Distance = Distance.EUCLIDEAN) -> FewShotPolicy:
     shapes = FewShotShapes(input_shape=(1, 20, 20), output_size=5, is_classification=True)
-    config = PrototypicalConfig(embedding=EmbeddingConfig(channels=(8, 8)), statistics_prior=prior)
+    embedding = EmbeddingConfig(channels=(8, 8))
+    config = PrototypicalConfig(embedding=embedding, distance=distance, statistics_prior=prior)
     members = [PrototypicalLearner(shapes, config, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
     return FewShotPolicy(members, views=views, ink_extent=0.6)
 
 
 @pytest.mark.parametrize("views", VIEWS.values(), ids=VIEWS)
 @pytest.mark.parametrize("prior", [None, 5.0])
-def test_scores_taken_together_are_those_of_the_policy(views: ViewConfig, prior: float | None) -> None:
-    asked = policy(views, prior)
-    shown = torch.tensor([1, 5, 9, 13])
+@pytest.mark.parametrize("distance", [Distance.EUCLIDEAN, Distance.TOLERANT])
+def test_scores_of_many_tasks_at_once_are_those_of_the_policy(
+    views: ViewConfig, prior: float | None, distance: Distance
+) -> None:
+    asked = policy(views, prior, distance)
+    shown, queries = torch.tensor([1, 5, 9, 13]), torch.tensor([0, 6, 11, 15])
     expected = asked.adapt(GLYPHS.images[shown], torch.arange(4)).scores(GLYPHS.images)
-    found = mutual_scores(asked, GLYPHS.images, shown)[:, shown]
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+    tasks = [OneShotTask(support=shown, queries=queries), OneShotTask(support=shown.flip(0), queries=queries)]
+    found = task_scores(asked, GLYPHS.images, shown, tasks)
+    torch.testing.assert_close(found[0], expected[queries], rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(found[1], expected[queries].flip(1), rtol=1e-4, atol=1e-3)
 
 
 def test_a_policy_that_learned_nothing_errs_less_than_chance_and_more_than_never() -> None:
