@@ -43,10 +43,10 @@ lint: $(STAMP)    ## Run the static checks: ruff, mypy, import-linter.
 	$(BIN)/lint-imports
 
 learn: $(STAMP)   ## Run the learning tests and the ten-minute check of a fresh service.
-	$(BIN)/python -m pytest -m slow tests/learning $(ARGS)
+	$(BIN)/python -m pytest -m slow tests/learning tests/learners $(ARGS)
 
 soak: $(STAMP)    ## Run the crash and memory soak against a live service (about 40 minutes).
-	$(BIN)/python -m pytest -m slow tests/soak tests/memory tests/envs tests/control $(ARGS)
+	$(BIN)/python -m pytest -m slow tests/soak tests/memory tests/envs $(ARGS)
 
 bench: $(STAMP)   ## Run the benchmarks.
 	$(BIN)/python -m benchmarks $(ARGS)

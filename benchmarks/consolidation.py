@@ -168,9 +168,8 @@ def feed(store: Store, spec: FamilySpec) -> Family:
     )
 
 
-@contextmanager
-def learner_session(folder: Path, section: dict[str, Any], *, seed: int) -> Iterator[LearnerSession]:
-    """The daemon's learner on an empty store, with a channel whose other end is read and forgotten."""
+def settings_for(folder: Path, section: dict[str, Any], *, seed: int) -> Settings:
+    """The daemon's settings of one arm, its store in the folder."""
     sections: dict[str, Any] = {
         "learner": {"seed": seed},
         "rl2": {"num_trials_tensor": 64},
@@ -178,7 +177,13 @@ def learner_session(folder: Path, section: dict[str, Any], *, seed: int) -> Iter
         "memory": {"trials_per_step": 0},
         "consolidation": {"trials_tensor": GATE_TRIALS, "tolerance": TOLERANCE, **section},
     }
-    settings = Settings(data_dir=folder / "store", **sections)
+    return Settings(data_dir=folder / "store", **sections)
+
+
+@contextmanager
+def learner_session(folder: Path, section: dict[str, Any], *, seed: int) -> Iterator[LearnerSession]:
+    """The daemon's learner on an empty store, with a channel whose other end is read and forgotten."""
+    settings = settings_for(folder, section, seed=seed)
     control, learner = socket.socketpair()
     reader = threading.Thread(target=_forget, args=(control,), daemon=True)
     reader.start()
@@ -293,7 +298,8 @@ def _table(options: argparse.Namespace, progress: Progress) -> dict[str, list[di
         measure = partial(
             run_course, ARMS[arm], families, seed=seed, rounds=rounds, window_s=options.window_s, progress=progress
         )
-        done = kept_or_measured(path, Course, measure)
+        settings = settings_for(Path(), ARMS[arm], seed=seed).model_dump(mode="json", exclude={"data_dir"})
+        done = kept_or_measured(path, Course, measure, settings=settings)
         progress.advance(bar)
         return done
 

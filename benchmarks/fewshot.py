@@ -1,6 +1,6 @@
 """Few-shot classification of characters: every learner beside its paper, and the policy within alphabets never seen.
 
-    python -m benchmarks.fewshot learners  [--cpu-s S]     5-way 1-shot, whole alphabets held out, equal CPU time each
+    python -m benchmarks.fewshot [learners] [--cpu-s S]    5-way 1-shot, whole alphabets held out, equal CPU time each
     python -m benchmarks.fewshot alphabets [--policy FILE]  20-way one-shot within one held-out alphabet
     python -m benchmarks.fewshot speed                     one outer step of each learner: time and memory
 
@@ -395,9 +395,10 @@ def _cpu_s(step: Callable[[], object]) -> float:
 def main() -> None:
     """Measure what is asked for and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("learners", "alphabets", "speed"))
+    measures = {"learners": measure_learners, "alphabets": measure_alphabets, "speed": measure_speed}
+    parser.add_argument("what", nargs="?", default="learners", choices=measures)
     parser.add_argument("--data", type=Path, help="Omniglot's folder")
-    parser.add_argument("--tasks", type=int, default=1_000, help="held-out tasks")
+    parser.add_argument("--tasks", type=int, default=1_000, help="held-out tasks; of alphabets, runs in each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the table there too")
     learners = parser.add_argument_group("learners")
@@ -421,7 +422,6 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    measures = {"learners": measure_learners, "alphabets": measure_alphabets, "speed": measure_speed}
     rows = measures[arguments.what](arguments)
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2))

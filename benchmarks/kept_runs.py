@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -18,20 +18,29 @@ class Record(Protocol):
 Run = TypeVar("Run", bound=Record)
 
 
-def kept_or_measured(path: Path | None, kind: type[Run], measure: Callable[[], Run]) -> Run:
+def kept_or_measured(
+    path: Path | None, kind: type[Run], measure: Callable[[], Run], *, settings: Mapping[str, Any]
+) -> Run:
     """A run that an earlier call finished, or a new one, which is then kept.
 
     Args:
         path: its file; None keeps nothing.
         kind: the run's dataclass, whose fields are JSON values.
         measure: makes a new one.
+        settings: what it is measured with, as JSON values; kept beside it.
+
+    Raises:
+        SystemExit: the file holds a run with other settings.
     """
     if path is not None and path.exists():
-        return kind(**json.loads(path.read_text()))
+        kept = json.loads(path.read_text())
+        if kept.get("settings") != json.loads(json.dumps(settings)):
+            raise SystemExit(f"{path} is a run with other settings: give another --folder, or remove it")
+        return kind(**kept["run"])
     run = measure()
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(asdict(run), indent=1) + "\n")
+        unfinished.write_text(json.dumps({"settings": settings, "run": asdict(run)}, indent=1) + "\n")
         unfinished.replace(path)
     return run

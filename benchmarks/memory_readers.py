@@ -28,11 +28,11 @@ from rich.progress import Progress, TaskID
 from agent.learner.scoring import EVALUATION_TASKS, held_out_returns
 from agent.rl2.config import MemoryReader, RL2Config
 from agent.rl2.learner import RL2Learner
-from agent.rl2.rollout import collect_trials
+from agent.rl2.training import EagerTraining
 from agent.rl2.trials import num_env_steps, trial_returns
 from benchmarks.kept_runs import kept_or_measured
 from envs.default_stream import VARIED_CARTPOLE, default_stream
-from envs.family import FamilySource, FamilySpec, Split
+from envs.family import FamilySource, FamilySpec
 from envs.registry import open_tasks
 from envs.task_batch import TaskBatch
 
@@ -116,19 +116,13 @@ def run(bench: Bench, reader: dict[str, Any], *, seed: int, cpu_s: float, progre
 def _learn(
     learner: RL2Learner, bench: Bench, tasks: TaskBatch, *, cpu_s: float, progress: Progress, bar: TaskID
 ) -> Run:
-    name = bench.spec.name
-    learner.add_family(name, tasks.spaces)
+    learner.add_family(bench.spec.name, tasks.spaces)
+    training = EagerTraining(learner, bench.spec.name, tasks)
     done = Run(episodes=[], env_steps=0, updates=0, cpu_s=0.0, curve=[])
     began = time.process_time()
     while done.cpu_s < cpu_s:
-        trials = collect_trials(
-            learner.policy,
-            tasks,
-            first_task=done.updates * bench.num_trials,
-            split=Split.TRAINING,
-            generator=learner.generator,
-        )
-        learner.update(name, trials, num_epochs=bench.num_epochs)
+        trials = training.play(done.updates * bench.num_trials)
+        training.learn(trials, num_epochs=bench.num_epochs)
         done.updates += 1
         done.env_steps += num_env_steps(trials)
         done.curve.append(round(float(trial_returns(trials).mean()), 3))
@@ -182,7 +176,8 @@ def _table(name: str, options: argparse.Namespace, progress: Progress) -> dict[s
         for reader in options.readers:
             path = options.folder / f"reader-{name}-{reader}-c{options.cpu_s:g}-seed{seed}.json"
             measure = partial(run, benches()[name], READERS[reader], seed=seed, cpu_s=options.cpu_s, progress=progress)
-            table[reader].append(kept_or_measured(path, Run, measure))
+            settings = RL2Config(**READERS[reader]).to_json()
+            table[reader].append(kept_or_measured(path, Run, measure, settings=settings))
     return table
 
 

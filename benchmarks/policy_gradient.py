@@ -266,7 +266,13 @@ def finished_run(name: str, course: Course, *, planned_updates: int | None, seed
     """A run that an earlier call finished, or a new one, which is then kept."""
     updates = CONTESTANTS[name].updates(course, planned_updates)
     path = folder / f"{course.family}-{name}-{updates}-{seed}.json" if folder else None
-    return kept_or_measured(path, Run, lambda: measure(name, course, planned_updates=planned_updates, seed=seed))
+    config = CONTESTANTS[name].config(course.round, updates).to_json()
+    return kept_or_measured(
+        path,
+        Run,
+        lambda: measure(name, course, planned_updates=planned_updates, seed=seed),
+        settings={"config": config, "course": asdict(course)},
+    )
 
 
 def mean_episode_return(tasks: TaskBatch, choose: Callable[[Tensor], Tensor]) -> float:

@@ -127,10 +127,15 @@ def courses() -> dict[str, Course]:
     }
 
 
+def config_for(course: Course, policy: str) -> RL2Config:
+    """The daemon's settings, annealed over the course."""
+    return RL2Config(anneal_updates=course.num_updates, **POLICIES[policy])
+
+
 def measure(course: Course, *, policy: str, seed: int) -> Run:
     """Train one policy and play it in held-out tasks."""
     spec, is_tensor_native = course.spec, course.spec.source is FamilySource.TENSOR
-    config = RL2Config(anneal_updates=course.num_updates, **POLICIES[policy])
+    config = config_for(course, policy)
     learner = RL2Learner(config, device="cpu", seed=seed)
     num_trials = config.num_trials_for(is_tensor_native=is_tensor_native)
     training = EagerTraining(learner, spec.name, course.open_tasks(spec, num_trials))
@@ -179,7 +184,8 @@ def finished_run(course: Course, *, policy: str, seed: int, folder: Path | None)
     """A run that an earlier call finished, or a new one, which is then kept."""
     name = f"adaptation-{course.spec.name}-{policy}-{course.num_steps}-seed{seed}.json"
     path = folder / name if folder else None
-    return kept_or_measured(path, Run, lambda: measure(course, policy=policy, seed=seed))
+    settings = config_for(course, policy).to_json()
+    return kept_or_measured(path, Run, lambda: measure(course, policy=policy, seed=seed), settings=settings)
 
 
 def summary(runs: Sequence[Run], *, policy: str) -> list[tuple[float, float]]:

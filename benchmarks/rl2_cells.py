@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -114,14 +114,14 @@ def config_for(cell: Cell, options: argparse.Namespace) -> RL2Config:
         key, _, value = setting.partition("=")
         if key not in known:
             raise SystemExit(f"--set {key}: no such setting; there are: {', '.join(sorted(known))}")
-        given[key] = tuple(parsed) if isinstance(parsed := json.loads(value), list) else parsed
-    return replace(config, **given)
+        given[key] = json.loads(value)
+    return RL2Config.from_json({**config.to_json(), **given})
 
 
 def run_name(cell: Cell, options: argparse.Namespace) -> str:
-    """What the files of a cell's runs are called by: what leaves a part out is another run."""
+    """What the files of a cell's runs are called by: what leaves a part out is another run, and so is the paper's."""
     left_out = "".join(f"-no-{part}" for part in sorted(options.without))
-    return f"{cell.name}{options.label}{left_out}"
+    return f"{cell.name}{'-paper' if options.paper else ''}{options.label}{left_out}"
 
 
 def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:

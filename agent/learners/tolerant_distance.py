@@ -28,6 +28,9 @@ NUM_DISPLACEMENTS = 9
 BLOCK_NUMBERS = 1 << 18
 """Products of a block: 1 MiB of float32."""
 
+DISPLACED_AT_ONCE = 64
+"""Examples whose maps are displaced together where nothing is learned, to bound memory: each becomes nine."""
+
 
 def tolerant_distances(
     left: Float[Tensor, "M Q E"], right: Float[Tensor, "M N E"], *, map_shape: tuple[int, ...]
@@ -49,8 +52,11 @@ def _nearest_sums(
 ) -> Float[Tensor, "M Q N"]:
     """The one-way sums a of every example of the left and every one of the right."""
     places = left.view(*left.shape[:2], map_shape[0], -1).permute(0, 3, 1, 2).flatten(0, 1).contiguous()
-    sums: Tensor = _NearestDistances.apply(places, _displaced(right, map_shape))  # type: ignore[no-untyped-call]
-    return sums.view(len(left), -1, *sums.shape[1:]).sum(1).mT
+    found = []
+    for part in [right] if torch.is_grad_enabled() else torch.split(right, DISPLACED_AT_ONCE, 1):
+        sums: Tensor = _NearestDistances.apply(places, _displaced(part, map_shape))  # type: ignore[no-untyped-call]
+        found.append(sums.view(len(left), -1, *sums.shape[1:]).sum(1).mT)
+    return torch.cat(found, 2)
 
 
 def _displaced(features: Float[Tensor, "M N E"], map_shape: tuple[int, ...]) -> Float[Tensor, "MP D N C"]:

@@ -96,3 +96,20 @@ def test_blocks_of_places_change_neither_distances_nor_gradients(numbers: int, m
     monkeypatch.setattr(tolerant_distance, "BLOCK_NUMBERS", numbers)
     for ours, theirs in zip(found(), whole, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_without_gradients_many_examples_are_compared_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    left, right = random_features(2, 3, seed=0), random_features(2, 7, seed=1)
+    whole = tolerant_distances(left, right, map_shape=MAP)
+    sizes = []
+    displaced = tolerant_distance._displaced
+
+    def watched(features: Tensor, map_shape: tuple[int, ...]) -> Tensor:
+        sizes.append(features.shape[1])
+        return displaced(features, map_shape)
+
+    monkeypatch.setattr(tolerant_distance, "_displaced", watched)
+    monkeypatch.setattr(tolerant_distance, "DISPLACED_AT_ONCE", 3)
+    with torch.no_grad():
+        torch.testing.assert_close(tolerant_distances(left, right, map_shape=MAP), whole)
+    assert sizes == [3, 3, 1, 3]
