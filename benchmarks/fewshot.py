@@ -47,6 +47,10 @@ from envs.few_shot.tasks import FewShotBatch, FewShotShapes
 FOLDS = ("Korean,Tagalog", "Balinese,Japanese_(katakana)", "Early_Aramaic,Sanskrit", "Greek,Latin")
 TIMED_STEPS = 10
 LOOPED_TASKS = 4
+HELD_OUT_TASKS = 1_000
+ALPHABET_RUNS = 250
+"""Fewer, for a run holds all of its images' views against one another."""
+
 SUPPORT_SETS = 4
 """Of an alphabet's runs; each takes every image's features anew."""
 
@@ -398,7 +402,7 @@ def main() -> None:
     measures = {"learners": measure_learners, "alphabets": measure_alphabets, "speed": measure_speed}
     parser.add_argument("what", nargs="?", default="learners", choices=measures)
     parser.add_argument("--data", type=Path, help="Omniglot's folder")
-    parser.add_argument("--tasks", type=int, default=1_000, help="held-out tasks; of alphabets, runs in each")
+    parser.add_argument("--tasks", type=int, help="held-out tasks (1,000); of alphabets, runs in each (250)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the table there too")
     learners = parser.add_argument_group("learners")
@@ -422,6 +426,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    arguments.tasks = arguments.tasks or (ALPHABET_RUNS if arguments.what == "alphabets" else HELD_OUT_TASKS)
     rows = measures[arguments.what](arguments)
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2))

@@ -76,7 +76,10 @@ def add_family(
     kwarg: KwargOption = None,
     episodes: EpisodesOption = None,
     max_steps: MaxStepsOption = None,
-    reference: Annotated[float | None, typer.Option(help="Trial return that counts as score 1.")] = None,
+    reference: Annotated[
+        float | None,
+        typer.Option(help="Trial return that counts as score 1; otherwise Gymnasium's threshold, or the best so far."),
+    ] = None,
     python: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Python interpreter with the environment's own packages.")
     ] = None,
