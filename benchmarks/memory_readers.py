@@ -98,9 +98,9 @@ def benches() -> dict[str, Bench]:
     }
 
 
-def run(bench: Bench, reader: dict[str, Any], *, seed: int, cpu_s: float, progress: Progress) -> Run:
+def run(bench: Bench, config: RL2Config, *, seed: int, cpu_s: float, progress: Progress) -> Run:
     """Learn until the CPU-seconds are spent, and play held-out tasks."""
-    learner = RL2Learner(RL2Config(**reader), device="cpu", seed=seed)
+    learner = RL2Learner(config, device="cpu", seed=seed)
     bar = progress.add_task(f"{bench.spec.name}, seed {seed}", total=cpu_s)
     tasks = open_tasks(bench.spec, None, num_trials=bench.num_trials, device="cpu")
     try:
@@ -175,9 +175,9 @@ def _table(name: str, options: argparse.Namespace, progress: Progress) -> dict[s
     for seed in options.seeds:
         for reader in options.readers:
             path = options.folder / f"reader-{name}-{reader}-c{options.cpu_s:g}-seed{seed}.json"
-            measure = partial(run, benches()[name], READERS[reader], seed=seed, cpu_s=options.cpu_s, progress=progress)
-            settings = RL2Config(**READERS[reader]).to_json()
-            table[reader].append(kept_or_measured(path, Run, measure, settings=settings))
+            config = RL2Config(**READERS[reader])
+            measure = partial(run, benches()[name], config, seed=seed, cpu_s=options.cpu_s, progress=progress)
+            table[reader].append(kept_or_measured(path, Run, measure, settings=config.to_json()))
     return table
 
 

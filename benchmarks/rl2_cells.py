@@ -128,24 +128,24 @@ def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:
     """Train a cell to its end, resuming where a run of the same name was broken off."""
     config = config_for(cell, options)
     path = options.folder / f"{run_name(cell, options)}-seed{seed}"
-    num_trials = trials_of_length(cell.spec.episodes_per_trial * cell.episode_steps)
-    tasks = open_tasks(cell.spec, None, num_trials=num_trials, device="cpu")
+    tasks = open_tasks(cell.spec, None, num_trials=1, device="cpu")
     run = None if options.fresh else _load(path, config)
     if run is None:
         run = Run(learner=RL2Learner(config, device="cpu", seed=seed), curve=[])
         run.learner.add_family(cell.name, tasks.spaces)
     for part in options.without:
         ABLATIONS[part].change(run.learner)
+    training = EagerTraining(run.learner, cell.name, tasks)
     num_updates = options.updates or cell.num_updates
     saved_at, shown_at = time.monotonic(), 0.0
     while run.updates < num_updates:
         began = time.process_time()
         num_episodes = run.learner.num_episodes(cell.name, cell.spec.episodes_per_trial)
         num_trials = trials_of_length(num_episodes * cell.episode_steps)
-        if tasks.num_trials != num_trials:
-            tasks.close()
+        if training.tasks.num_trials != num_trials:
+            training.close()
             tasks = open_tasks(cell.spec, None, num_trials=num_trials, device="cpu")
-        training = EagerTraining(run.learner, cell.name, tasks)
+            training = EagerTraining(run.learner, cell.name, tasks)
         trials = training.play(run.next_task)
         training.learn(trials)
         run.next_task += num_trials
@@ -165,6 +165,7 @@ def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:
         if time.monotonic() - saved_at > SAVE_EVERY_S or run.updates == num_updates:
             _save(path, run)
             saved_at = time.monotonic()
+    training.close()
     print()
     return run
 

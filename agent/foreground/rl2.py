@@ -97,9 +97,8 @@ class RL2Trainee:
         self.assignment = assignment
         self.learner = learner
         self.next_task = next_task
-        self._tasks = self._open_tasks()
-        learner.add_family(assignment.spec.name, self._tasks.spaces)
-        self._training = EagerTraining(learner, assignment.spec.name, self._tasks)
+        self._training = EagerTraining(learner, assignment.spec.name, self._open_tasks())
+        learner.add_family(assignment.spec.name, self._training.tasks.spaces)
 
     @property
     def num_updates(self) -> int:
@@ -116,11 +115,11 @@ class RL2Trainee:
 
     def score(self, num_tasks: int, *, progress: Callable[[int], None]) -> HeldOutScores:
         """One trial in each of the first held-out tasks: the return of its last episode, and of its first."""
-        size = self._tasks.num_trials
+        size = self._training.tasks.num_trials
         episodes, trials = [], []
         for first in range(0, num_tasks, size):
             returns = held_out_returns(
-                self.learner.policy, self._tasks, first_task=EVALUATION_TASKS + first, num_trials=size
+                self.learner.policy, self._training.tasks, first_task=EVALUATION_TASKS + first, num_trials=size
             )
             episodes.append(returns.episodes)
             trials.append(returns.trials)
@@ -139,7 +138,7 @@ class RL2Trainee:
     def export(self, provenance: Mapping[str, Any]) -> bytes:
         """The policy, as `agent.acting.load_policy` loads it."""
         spec = self.assignment.spec
-        family = {"spaces": self._tasks.spaces.to_json(), "episodes_per_trial": spec.episodes_per_trial}
+        family = {"spaces": self._training.tasks.spaces.to_json(), "episodes_per_trial": spec.episodes_per_trial}
         header = {
             "learner": RL2,
             "learnd": version("learnd"),
@@ -152,7 +151,7 @@ class RL2Trainee:
 
     def close(self) -> None:
         """End the worker."""
-        self._tasks.close()
+        self._training.close()
 
     def _open_tasks(self) -> TaskBatch:
         assignment = self.assignment

@@ -120,19 +120,21 @@ class Embedding(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.no_grad():
             self.eval()
-            self.num_features = self(example := torch.zeros(1, *input_shape)).shape[1]
-            self.map_shape = None if config.kind is EmbeddingKind.MLP else tuple(self._maps(example).shape[1:])
+            shape = tuple(self._outputs(torch.zeros(1, *input_shape)).shape[1:])
+            self.num_features = math.prod(shape)
+            self.map_shape = None if config.kind is EmbeddingKind.MLP else shape
             self.train()
 
     def forward(self, x: Float[Tensor, "B *X"]) -> Float[Tensor, "B E"]:
         """Embed each example."""
+        # In the order of the channels' places, so that features do not depend on the memory's layout.
+        return self._outputs(x).contiguous().flatten(1).to(x.dtype)
+
+    def _outputs(self, x: Float[Tensor, "B *X"]) -> Float[Tensor, "B *F"]:
+        """What the layers make of each example: maps, or a perceptron's features."""
         if self.config.kind is EmbeddingKind.MLP:
             features: Tensor = self.layers(x.flatten(1))
             return features
-        # In the order of the channels' places, so that features do not depend on the memory's layout.
-        return self._maps(x).contiguous().flatten(1).to(x.dtype)
-
-    def _maps(self, x: Float[Tensor, "B *X"]) -> Float[Tensor, "B C H W"]:
         is_bfloat16 = self.config.is_bfloat16 and computes_in_bfloat16(x.device.type)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=is_bfloat16):
             maps: Tensor = self.layers(x.contiguous(memory_format=torch.channels_last))

@@ -23,8 +23,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-NUM_DISPLACEMENTS = 9
-
 BLOCK_NUMBERS = 1 << 18
 """Products of a block: 1 MiB of float32."""
 
