@@ -98,6 +98,7 @@ class FewShotPolicy:
         views: how each image is looked at.
         ink_extent: median extent of the ink of the images learned from, as a share of their side.
         provenance: JSON values: what it was trained on and how.
+        device: where the members live; images are brought there, and answers come back to the CPU.
 
     Raises:
         FewShotPolicyError: the members do not look at grey images of one size.
@@ -110,6 +111,7 @@ class FewShotPolicy:
         views: ViewConfig | None = None,
         ink_extent: float = 0.5,
         provenance: Mapping[str, Any] | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         shapes = {member.shapes.input_shape for member in members}
         if len(shapes) != 1 or len(shape := shapes.pop()) != 3 or shape[0] != 1 or shape[1] != shape[2]:
@@ -123,6 +125,7 @@ class FewShotPolicy:
         self.ink_extent = ink_extent
         self.provenance = dict(provenance or {})
         self.size = shape[1]
+        self.device = torch.device(device)
 
     def adapt(self, images: UInt8[Tensor, "S R R"], labels: Int64[Tensor, "S"]) -> AdaptedPolicy:
         """Learn the classes from their support images.
@@ -138,18 +141,19 @@ class FewShotPolicy:
         self._check_ways(num_ways)
         factor = self._zoom(images)
         support = self.look(images, factor)
-        predictors = (member.adapt(support, labels.expand(len(support), -1)) for member in self.members)
+        of_views = labels.to(self.device).expand(len(support), -1)
+        predictors = (member.adapt(support, of_views) for member in self.members)
         return AdaptedPolicy(policy=self, predictors=tuple(map(_each_alone, predictors)), zoom=factor)
 
     def look(self, images: UInt8[Tensor, "I R R"], zoom: float) -> Float[Tensor, "V I 1 P P"]:
-        """Every view of the images.
+        """Every view of the images, on the policy's device.
 
         Args:
             images: in the common form.
             zoom: by how much they are larger than those learned from.
         """
         generator = np.random.default_rng(self.views.seed)
-        smooth = smooth_for(images, self.size)
+        smooth = smooth_for(images.to(self.device), self.size)
         seen = []
         for view in range(self.views.count):
             turn = np.array([view % self.views.orientations])
@@ -188,22 +192,27 @@ class FewShotPolicy:
         )
 
     @classmethod
-    def load(cls, path: Path) -> FewShotPolicy:
+    def load(cls, path: Path, *, device: torch.device | str = "cpu") -> FewShotPolicy:
         """Read a policy from a file.
+
+        Args:
+            path: of the file.
+            device: where its members shall live.
 
         Raises:
             FewShotPolicyError: it is not a few-shot policy, or it is damaged.
             OSError: it cannot be read.
         """
-        return cls.from_bytes(path.read_bytes(), subject=str(path))
+        return cls.from_bytes(path.read_bytes(), subject=str(path), device=device)
 
     @classmethod
-    def from_bytes(cls, content: bytes, *, subject: str) -> FewShotPolicy:
+    def from_bytes(cls, content: bytes, *, subject: str, device: torch.device | str = "cpu") -> FewShotPolicy:
         """The policy that :meth:`to_bytes` wrote.
 
         Args:
             content: of the file.
             subject: what to call it in errors.
+            device: where its members shall live.
 
         Raises:
             FewShotPolicyError: it is not a few-shot policy, or it is damaged.
@@ -214,23 +223,24 @@ class FewShotPolicy:
         if metadata.get(CHECKSUM_KEY) != content_checksum(as_arrays(tensors)):
             raise refusal(subject, "its tensors do not match their checksum.", "Take another copy: it is damaged.")
         with understanding(subject):
-            return cls._from_description(json.loads(metadata[METADATA_KEY]), tensors, subject=subject)
+            return cls._from_description(json.loads(metadata[METADATA_KEY]), tensors, subject=subject, device=device)
 
     @classmethod
     def _from_description(
-        cls, described: Mapping[str, Any], tensors: Mapping[str, Tensor], *, subject: str
+        cls, described: Mapping[str, Any], tensors: Mapping[str, Tensor], *, subject: str, device: torch.device | str
     ) -> FewShotPolicy:
         if described["format"] != FORMAT:
             raise refusal(subject, f"its format is {described['format']}.", f"This learnd reads format {FORMAT}.")
         members = []
         for number, meta in enumerate(described["members"]):
-            members.append(restore(under_prefix(f"members.{number}", tensors), meta))
+            members.append(restore(under_prefix(f"members.{number}", tensors), meta, device=device))
         warp = WarpConfig(**described["views"]["warp"])
         return cls(
             members,
             views=ViewConfig(**{**described["views"], "warp": warp}),
             ink_extent=described["ink_extent"],
             provenance=described["provenance"],
+            device=device,
         )
 
     def _check_ways(self, num_ways: int) -> None:
@@ -265,7 +275,7 @@ class AdaptedPolicy:
 
     def scores(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
         """The mean logits over members and views of each query."""
-        return torch.cat([self._scores(part) for part in torch.split(images, QUERIES_AT_ONCE)])
+        return torch.cat([self._scores(part).cpu() for part in torch.split(images, QUERIES_AT_ONCE)])
 
     def probabilities(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
         """The probability of each class, for each query."""

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from agent.devices import describe_device
 from agent.errors import AgentError
 from agent.few_shot_policy import FewShotPolicy, ViewConfig
 from agent.learners.embedding_training import TrainingConfig
@@ -89,7 +90,7 @@ class FewShotRecipe:
     average_decay: float = 0.998
     statistics_prior: float = 10.0
 
-    def learner(self, family: ImageFamily, *, seed: int) -> PrototypicalLearner:
+    def learner(self, family: ImageFamily, *, seed: int, device: torch.device | str = "cpu") -> PrototypicalLearner:
         """A new member."""
         config = PrototypicalConfig(
             embedding=self.embedding,
@@ -101,7 +102,8 @@ class FewShotRecipe:
                 learning_rate=self.learning_rate, planned_updates=self.updates, average_decay=self.average_decay
             ),
         )
-        return PrototypicalLearner(FewShotShapes.of(family), config, generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        return PrototypicalLearner(FewShotShapes.of(family), config, generator=generator, device=device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +126,13 @@ class MemberProgress:
 
 
 def train_member(
-    classes: ImageClasses, recipe: FewShotRecipe, *, seed: int, member: int, report: Callable[[MemberProgress], None]
+    classes: ImageClasses,
+    recipe: FewShotRecipe,
+    *,
+    seed: int,
+    member: int,
+    report: Callable[[MemberProgress], None],
+    device: torch.device | str = "cpu",
 ) -> PrototypicalLearner:
     """Train one member; equal arguments give equal members where the time allows all updates.
 
@@ -134,14 +142,15 @@ def train_member(
         seed: of the policy; members' seeds follow from it.
         member: which, from 0.
         report: told every few updates.
+        device: where it learns.
     """
     own_seed = 1_000 * seed + member
     family = ImageFamily(replace(recipe.tasks, seed=own_seed), training=classes)
-    learner = recipe.learner(family, seed=own_seed)
+    learner = recipe.learner(family, seed=own_seed, device=device)
     planned, losses = recipe.updates, []
     started, started_cpu = time.monotonic(), time.process_time()
     while learner.num_updates < planned:
-        batch = family.sample(1, split=Split.TRAINING, first_task=learner.num_updates)
+        batch = family.sample(1, split=Split.TRAINING, first_task=learner.num_updates, device=device)
         losses.append(learner.update(batch)["loss"])
         done = learner.num_updates
         planned = updates_in_time(recipe, done=done, elapsed_s=time.monotonic() - started)
@@ -162,12 +171,18 @@ def updates_in_time(recipe: FewShotRecipe, *, done: int, elapsed_s: float) -> in
 
 
 def policy_of(
-    members: Sequence[PrototypicalLearner], classes: ImageClasses, recipe: FewShotRecipe, *, seed: int
+    members: Sequence[PrototypicalLearner],
+    classes: ImageClasses,
+    recipe: FewShotRecipe,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
 ) -> FewShotPolicy:
-    """Trained members as a policy."""
+    """Trained members, which learned on the device and live on the CPU, as a policy."""
     provenance: dict[str, Any] = {
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "seed": seed,
+        "device": describe_device(torch.device(device)),
         "updates": [member.num_updates for member in members],
         "groups": {group: sum(found.group == group for found in classes.classes) for group in classes.groups},
     }
@@ -185,6 +200,7 @@ def train_policy(
     hold_out: Sequence[str] = (),
     seed: int = 0,
     report: Callable[[MemberProgress], None] = lambda _: None,
+    device: torch.device | str = "cpu",
 ) -> FewShotPolicy:
     """Train a policy's members side by side, one process and one thread each.
 
@@ -194,6 +210,7 @@ def train_policy(
         hold_out: alphabets that are not trained on.
         seed: another seed makes another policy.
         report: told as the members get on, from one thread at a time.
+        device: where they learn, all on the same.
 
     Raises:
         FewShotTrainingError: a member's process failed; its last words are told.
@@ -203,7 +220,12 @@ def train_policy(
     classes, _ = read_image_folder(*data).hold_out_groups(hold_out)
     check_classes(classes, recipe.tasks, recipe.tasks.orientations)
     with tempfile.TemporaryDirectory(prefix="learnd-few-shot-") as folder:
-        asked = {"recipe": _recipe_to_json(recipe), "data": [str(path) for path in data], "hold_out": list(hold_out)}
+        asked = {
+            "recipe": _recipe_to_json(recipe),
+            "data": [str(path) for path in data],
+            "hold_out": list(hold_out),
+            "device": str(device),
+        }
         requests = [
             json.dumps({**asked, "seed": seed, "member": member, "output": f"{folder}/{member}.safetensors"})
             for member in range(recipe.members)
@@ -211,7 +233,7 @@ def train_policy(
         with ExitStack() as running:
             _follow([running.enter_context(_member_process(request)) for request in requests], report)
         members = [_load_member(Path(folder) / f"{member}.safetensors") for member in range(recipe.members)]
-    return policy_of(members, classes, recipe, seed=seed)
+    return policy_of(members, classes, recipe, seed=seed, device=device)
 
 
 @contextmanager
@@ -294,7 +316,9 @@ def main() -> None:
         sys.stdout.flush()
 
     recipe = _recipe_from_json(asked["recipe"])
-    learner = train_member(classes, recipe, seed=asked["seed"], member=asked["member"], report=report)
+    learner = train_member(
+        classes, recipe, seed=asked["seed"], member=asked["member"], report=report, device=asked["device"]
+    )
     output = Path(asked["output"])
     save_file(learner.initialization(), output)
     output.with_suffix(".json").write_text(json.dumps(learner.to_meta()))

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from agent.few_shot_policy import FewShotPolicy, ViewConfig, read_tensors, refusal, understanding
@@ -24,27 +25,31 @@ VIEWS_AN_ORIENTATION = 2
 """Each orientation that a learner learned with is looked at as it is and, once more, mildly warped."""
 
 
-def load_few_shot(path: Path | str, family: str | None = None) -> FewShotPolicy:
+def load_few_shot(path: Path | str, family: str | None = None, *, device: torch.device | str = "cpu") -> FewShotPolicy:
     """Load a few-shot policy: of `learnd few-shot train`, or of an exported version (`learnd policy export`).
 
     Args:
         path: the safetensors file.
         family: which of a version's families; None where it has only one of images.
+        device: where its members shall live.
 
     Raises:
         FewShotPolicyError: the file holds none, or several and none was named.
         OSError: it cannot be read.
     """
-    return few_shot_from_bytes(Path(path).read_bytes(), subject=str(path), family=family)
+    return few_shot_from_bytes(Path(path).read_bytes(), subject=str(path), family=family, device=device)
 
 
-def few_shot_from_bytes(content: bytes, *, subject: str, family: str | None = None) -> FewShotPolicy:
+def few_shot_from_bytes(
+    content: bytes, *, subject: str, family: str | None = None, device: torch.device | str = "cpu"
+) -> FewShotPolicy:
     """The few-shot policy in a file's content.
 
     Args:
         content: of the file.
         subject: what to call it in errors.
         family: which of a version's families; None where it has only one of images.
+        device: where its members shall live.
 
     Raises:
         FewShotPolicyError: there is none, or several and none was named.
@@ -53,10 +58,10 @@ def few_shot_from_bytes(content: bytes, *, subject: str, family: str | None = No
     if VERSION_KEY not in metadata:
         if family is not None:
             raise refusal(subject, "it is no published version, so it has no families.", "Leave --family out.")
-        return FewShotPolicy.from_bytes(content, subject=subject)
+        return FewShotPolicy.from_bytes(content, subject=subject, device=device)
     with understanding(subject):
         families = json.loads(metadata[VERSION_KEY])
-        return _policy_of(families[_chosen(families, family, subject)], tensors)
+        return _policy_of(families[_chosen(families, family, subject)], tensors, device)
 
 
 def _chosen(families: Mapping[str, Any], asked: str | None, subject: str) -> str:
@@ -72,11 +77,14 @@ def _chosen(families: Mapping[str, Any], asked: str | None, subject: str) -> str
     return of_images[0]
 
 
-def _policy_of(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> FewShotPolicy:
+def _policy_of(
+    described: Mapping[str, Any], tensors: Mapping[str, Tensor], device: torch.device | str
+) -> FewShotPolicy:
     orientations = int(described["orientations"])
     return FewShotPolicy(
-        [restore(part_of(tensors, described["name"]), described["meta"])],
+        [restore(part_of(tensors, described["name"]), described["meta"], device=device)],
         views=ViewConfig(count=VIEWS_AN_ORIENTATION * orientations, orientations=orientations),
         ink_extent=float(described["ink_extent"]),
         provenance={"entry": described["entry"], "kwargs": described["kwargs"], "origin": described["origin"]},
+        device=device,
     )

@@ -29,6 +29,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own custom)
 from jaxtyping import Float
 from torch import Tensor
 
+from agent.devices import choose_device
 from agent.few_shot_policy import FewShotPolicy, best_matches
 from agent.few_shot_training import FewShotRecipe, train_policy
 from agent.learners.maml import MAML
@@ -38,6 +39,7 @@ from agent.learners.recipes import IMAGES, Recipe
 from agent.learners.registry import build
 from agent.learners.task_convolutions import NORM_EPSILON
 from agent.locations import omniglot_folder
+from agent.settings import DeviceChoice
 from envs.family import Split
 from envs.few_shot.glyphs import draw_glyphs
 from envs.few_shot.image_classes import ImageClasses, read_image_folder
@@ -235,7 +237,7 @@ def task_scores(
     """
     adapted = policy.adapt(images[shown], torch.arange(len(shown)))
     orientations = policy.views.orientations if policy.views.is_aligned else policy.views.count
-    totals = [torch.zeros(len(task.queries), len(task.support)) for task in tasks]
+    totals = [torch.zeros(len(task.queries), len(task.support), device=policy.device) for task in tasks]
     views = policy.look(images, adapted.zoom)
     for predictor in adapted.predictors:
         if not isinstance(predictor, PrototypicalPredictor):
@@ -249,7 +251,7 @@ def task_scores(
             for total, task in zip(totals, tasks, strict=True):
                 classes = replace(part, prototypes=features[:, task.support])
                 total.add_(best_matches(classes, features[:, task.queries], orientations=1)[0])
-    return [total / (orientations * len(adapted.predictors)) for total in totals]
+    return [total.cpu() / (orientations * len(adapted.predictors)) for total in totals]
 
 
 def measure_alphabets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -277,13 +279,15 @@ def measure_alphabets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _policy_without(names: list[str], arguments: argparse.Namespace) -> FewShotPolicy:
     """The named policy where it has not seen these alphabets, or one trained now."""
+    device = choose_device(arguments.device)
     for path in arguments.policy or []:
-        policy = FewShotPolicy.load(path)
+        policy = FewShotPolicy.load(path, device=device)
         if not set(names) & set(policy.provenance["groups"]):
             return _with_views(policy, arguments.views)
     recipe = FewShotRecipe(members=arguments.members, updates=arguments.updates, minutes=arguments.minutes)
-    policy = train_policy([omniglot_folder(arguments.data)], recipe, hold_out=names, seed=arguments.seed)
-    return _with_views(policy, arguments.views)
+    policy = train_policy([omniglot_folder(arguments.data)], recipe, hold_out=names, seed=arguments.seed, device=device)
+    # Its members come home to the CPU; from the file they go where they are asked.
+    return _with_views(FewShotPolicy.from_bytes(policy.to_bytes(), subject="policy", device=device), arguments.views)
 
 
 def _with_views(policy: FewShotPolicy, count: int | None) -> FewShotPolicy:
@@ -291,7 +295,13 @@ def _with_views(policy: FewShotPolicy, count: int | None) -> FewShotPolicy:
         return policy
     is_aligned = policy.views.is_aligned and count % policy.views.orientations == 0
     views = replace(policy.views, count=count, is_aligned=is_aligned)
-    return FewShotPolicy(policy.members, views=views, ink_extent=policy.ink_extent, provenance=policy.provenance)
+    return FewShotPolicy(
+        policy.members,
+        views=views,
+        ink_extent=policy.ink_extent,
+        provenance=policy.provenance,
+        device=policy.device,
+    )
 
 
 def measure_speed(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -419,6 +429,9 @@ def main() -> None:
         "--policy", nargs="+", type=Path, help="trained policies, taken where they have not seen a fold"
     )
     alphabets.add_argument("--members", type=int, default=2)
+    alphabets.add_argument(
+        "--device", type=DeviceChoice, choices=list(DeviceChoice), default=DeviceChoice.AUTO, help="where: a GPU if any"
+    )
     alphabets.add_argument("--updates", type=int, default=FewShotRecipe().updates)
     alphabets.add_argument("--minutes", type=float, default=FewShotRecipe().minutes)
     alphabets.add_argument(

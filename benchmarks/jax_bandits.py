@@ -259,7 +259,7 @@ def rollout(peer: Peer, parameters: dict[str, jax.Array], key: jax.Array) -> tup
 def _targets(
     peer: Peer, parameters: dict[str, jax.Array], scales: Scales, trials: Trials, features: jax.Array
 ) -> tuple[dict[str, jax.Array], Scales, tuple[jax.Array, jax.Array]]:
-    """[T, B] advantages in units of their spread and normalised returns; PopArt's scales and last layer moved."""
+    """[T, B] advantages about their mean in units of their spread; normalised returns; the critic's scales moved."""
     import jax
     import jax.numpy as jnp
 
@@ -279,7 +279,7 @@ def _targets(
     moved = Scales(
         mean + rate * (returns.mean() - mean),
         scales.mean_square + rate * (jnp.square(returns).mean() - scales.mean_square),
-        scales.advantage_square + rate * (jnp.square(advantage).mean() - scales.advantage_square),
+        scales.advantage_square + rate * (advantage.var() - scales.advantage_square),
         num_updates,
     )
     ratio = spread / _spread(moved)
@@ -287,7 +287,8 @@ def _targets(
         "value": parameters["value"] * ratio,
         "value_bias": parameters["value_bias"] * ratio + (mean - moved.mean) / _spread(moved),
     }
-    aims = (advantage / jnp.sqrt(moved.advantage_square), (returns - moved.mean) / _spread(moved))
+    centred = (advantage - advantage.mean()) / jnp.sqrt(moved.advantage_square)
+    aims = (centred, (returns - moved.mean) / _spread(moved))
     return {**parameters, **last}, moved, aims
 
 

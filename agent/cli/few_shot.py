@@ -19,11 +19,14 @@ from agent.cli.invocation import Invocation, command, group
 from agent.cli.output import NOTHING, new_table, short_duration, short_size
 from agent.cli.policies import find_version
 from agent.locations import OMNIGLOT_VARIABLE, omniglot_folder
+from agent.settings import DeviceChoice
 from memory.parameters import ParameterFolder
 
 if TYPE_CHECKING:
     from agent.few_shot_policy import FewShotPolicy
     from agent.few_shot_training import MemberProgress
+
+Device = Annotated[DeviceChoice, typer.Option(help="Where it computes; auto: the GPU where there is one.")]
 
 few_shot_app = typer.Typer(help="Tell images of new classes apart after a few examples.", no_args_is_help=True)
 group(few_shot_app)
@@ -39,6 +42,7 @@ group(few_shot_app)
 )
 def predict(
     invocation: Invocation,
+    *,
     policy: Annotated[str, typer.Option(metavar="VERSION|FILE", help="A published version, or a safetensors file.")],
     support: Annotated[
         Path,
@@ -48,6 +52,7 @@ def predict(
     family: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which of a published version's families of images.")
     ] = None,
+    device: Device = DeviceChoice.AUTO,
 ) -> None:
     """Say which class each query image belongs to, given a few images of each class.
 
@@ -58,7 +63,7 @@ def predict(
 
     known = read_support_folder(support)
     asked = read_query_folder(query)
-    chosen = _load_policy(invocation, policy, family)
+    chosen = _load_policy(invocation, policy, family, device)
     probabilities = chosen.adapt(known.images, known.labels).probabilities(asked.images)
     predictions = [
         _prediction(name, dict(zip(known.class_names, row, strict=True)), is_blank=is_blank)
@@ -102,6 +107,7 @@ def train(
     updates: Annotated[int | None, typer.Option(min=1, help="Updates of each member, where the time allows.")] = None,
     members: Annotated[int, typer.Option(min=1, help="Networks whose answers are averaged; each takes a core.")] = 2,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed makes another policy.")] = 0,
+    device: Device = DeviceChoice.AUTO,
 ) -> None:
     """Learn from alphabets to tell new characters apart, and write the policy to a file.
 
@@ -109,20 +115,23 @@ def train(
     """
     from dataclasses import replace
 
+    from agent.devices import choose_device
     from agent.few_shot_training import FewShotRecipe, train_policy
 
     check_folder(output, operation="writing the policy to")
     recipe = FewShotRecipe(members=members, minutes=minutes)
     recipe = recipe if updates is None else replace(recipe, updates=updates)
     places = data or [_usual_data()]
+    chosen = choose_device(device)
     started = time.monotonic()
     with cleaning_up(), _progress(invocation, members) as report:
-        policy = train_policy(places, recipe, hold_out=hold_out or [], seed=seed, report=report)
+        policy = train_policy(places, recipe, hold_out=hold_out or [], seed=seed, report=report, device=chosen)
     sha256 = policy.save(output)
     values = {
         "file": str(output.absolute()),
         "sha256": sha256,
         "size_bytes": output.stat().st_size,
+        "device": policy.provenance["device"],
         "updates": policy.provenance["updates"],
         "groups": policy.provenance["groups"],
         "duration_s": time.monotonic() - started,
@@ -140,12 +149,13 @@ def _prediction(name: str, probabilities: dict[str, float], *, is_blank: bool) -
     return {"image": name, "label": label, "probability": probabilities[label], "probabilities": probabilities}
 
 
-def _load_policy(invocation: Invocation, policy: str, family: str | None) -> FewShotPolicy:
+def _load_policy(invocation: Invocation, policy: str, family: str | None, choice: DeviceChoice) -> FewShotPolicy:
+    from agent.devices import choose_device
     from agent.published_few_shot import few_shot_from_bytes, load_few_shot
 
-    file = Path(policy)
+    device, file = choose_device(choice), Path(policy)
     if file.is_file():
-        return load_few_shot(file, family)
+        return load_few_shot(file, family, device=device)
     if not policy.lower().removeprefix("v").isdigit():
         raise CommandError(
             operation="reading few-shot policy",
@@ -156,7 +166,7 @@ def _load_policy(invocation: Invocation, policy: str, family: str | None) -> Few
     with invocation.reading() as store:
         chosen = find_version(store, policy, operation="reading few-shot policy")
     content = ParameterFolder(invocation.folder.parameters_path).read(chosen.file)
-    return few_shot_from_bytes(content, subject=f"version {chosen.version}", family=family)
+    return few_shot_from_bytes(content, subject=f"version {chosen.version}", family=family, device=device)
 
 
 def _usual_data() -> Path:
@@ -207,6 +217,7 @@ def _show_predictions(out: Console, predictions: list[dict[str, Any]]) -> None:
 def _show_trained(out: Console, output: Path, values: dict[str, Any]) -> None:
     updates = " and ".join(str(count) for count in values["updates"])
     out.print(
-        f"{output} ({short_size(values['size_bytes'])}) after {updates} updates, {short_duration(values['duration_s'])}"
+        f"{output} ({short_size(values['size_bytes'])}) after {updates} updates on {values['device']}, "
+        f"{short_duration(values['duration_s'])}"
     )
     out.print(f"sha256 {values['sha256']}")

@@ -9,12 +9,13 @@ import socket
 import structlog
 import torch
 
+from agent.devices import choose_device
 from agent.learner.channel import Channel
 from agent.learner.heartbeat import Heartbeat
 from agent.learner.process import LearnerProcess
 from agent.learner.session import LearnerSession
 from agent.logs import configure_logs
-from agent.settings import DeviceChoice, Settings
+from agent.settings import Settings
 from memory.folder import DataFolder
 from memory.store import Store
 
@@ -30,10 +31,11 @@ def run(*, settings: str, connection: socket.socket) -> None:
 
     Raises:
         FolderInUseError: another learner still works on this data folder.
+        DeviceError: the settings name a GPU and there is none.
     """
     resolved = Settings(**json.loads(settings))
     configure_logs(resolved, process="learner")
-    device = choose_device(resolved)
+    device = choose_device(resolved.learner.device)
     torch.set_num_threads(resolved.learner.threads or default_threads())
     folder = DataFolder(resolved.data_dir)
     channel = Channel(connection)
@@ -56,19 +58,3 @@ def default_threads() -> int:
     Threads beyond the free cores cost dearly: each product waits for its slowest thread.
     """
     return min(4, max(1, (os.cpu_count() or 1) - 1))
-
-
-def choose_device(settings: Settings) -> torch.device:
-    """The device that the settings name; ``auto`` takes the GPU where there is one.
-
-    Raises:
-        RuntimeError: the settings name a GPU and there is none.
-    """
-    choice = settings.learner.device
-    is_available = torch.cuda.is_available()
-    if choice is DeviceChoice.CUDA and not is_available:
-        raise RuntimeError(
-            "choosing the device 'cuda': torch finds no CUDA device. Set learner.device to auto or cpu, or install "
-            "a CUDA build of torch and its driver."
-        )
-    return torch.device("cuda" if is_available and choice is not DeviceChoice.CPU else "cpu")

@@ -45,7 +45,7 @@ class _Family:
 
 @dataclass(frozen=True, kw_only=True)
 class _Targets:
-    """What an update pulls towards: [T, B] advantages in units of their spread, and normalised returns."""
+    """What an update pulls towards: [T, B] advantages about their mean in units of their spread; normalised returns."""
 
     advantage: Tensor
     normalised_return: Tensor
@@ -62,7 +62,7 @@ class Minibatch:
         action: [N] or [N, W].
         log_prob: [N] of the actions when they were drawn.
         is_valid: [N] False in padding.
-        advantage: [N] in units of their spread.
+        advantage: [N] about the trial batch's mean, in units of their spread.
         normalised_return: [N].
         entropy_coefficient: [].
     """
@@ -220,10 +220,13 @@ class RL2Learner:
         )
         returns = advantage + value
         valid_returns, valid_advantage = returns[trials.is_valid], advantage[trials.is_valid]
-        explained = 1.0 - valid_advantage.var(correction=0) / valid_returns.var(correction=0).clamp(min=1e-8)
-        critic.follow(valid_returns, valid_advantage)
-        targets = _Targets(advantage=advantage / critic.advantage_spread, normalised_return=critic.normalise(returns))
-        return targets, explained
+        variance, mean = torch.var_mean(valid_advantage, correction=0)
+        explained = 1.0 - variance / valid_returns.var(correction=0).clamp(min=1e-8)
+        critic.follow(valid_returns, advantage_variance=variance)
+        # While a policy improves, its critic lags and most advantages are positive: uncentred, they would make whatever
+        # was done likelier.
+        advantage = (advantage - mean) / critic.advantage_spread
+        return _Targets(advantage=advantage, normalised_return=critic.normalise(returns)), explained
 
     @torch.no_grad()
     def _held(self, trials: TrialBatch) -> HeldTrials | None:

@@ -149,6 +149,19 @@ def test_an_image_that_shows_nothing_is_of_no_class(learnd: Learnd, policy_file:
     assert error["subject"].endswith("class7.png")
 
 
+def test_a_gpu_that_is_not_there_is_refused(
+    learnd: Learnd, policy_file: Path, task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    words = ("--policy", str(policy_file), "--support", str(task / "flat"), "--query", str(task / "query"))
+    asked = learnd.json("few-shot", "predict", *words, "--device", "cuda", code=1)["error"]
+    trained = learnd.json("few-shot", "train", "--data", str(task / "by_class"), "--device", "cuda", code=1)["error"]
+    for error in (asked, trained):
+        assert (error["operation"], error["subject"]) == ("choosing the device", "cuda")
+        assert "no CUDA device" in error["found"]
+        assert error["hint"]
+
+
 def test_no_class_of_the_support_is_left_out(learnd: Learnd, policy_file: Path, task: Path) -> None:
     (task / "by_class" / "class2").rename(task / "class2")
     (task / "by_class" / "class2").symlink_to(task / "class2")
@@ -176,8 +189,8 @@ def test_it_trains_a_policy_that_can_be_asked(
     monkeypatch.setenv("LEARND_OMNIGLOT", str(task / "alphabets"))
     output = task / "made.safetensors"
     words = ("few-shot", "train", "--members", "1", "--updates", "2", "--output", str(output))
-    answer = learnd.json(*words)
-    assert answer["updates"] == [2]
+    answer = learnd.json(*words, "--device", "cpu")
+    assert (answer["updates"], answer["device"]) == ([2], "cpu")
     assert answer["groups"] == {"alphabet00": 20, "alphabet01": 20}
     assert output.stat().st_size == answer["size_bytes"]
     ask(learnd, output, task / "flat", task / "query")

@@ -13,10 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from agent.few_shot_policy import FewShotPolicy, ViewConfig
+from agent.few_shot_training import FewShotRecipe, train_member
 from agent.learners import registry
 from agent.learners.embeddings import EmbeddingConfig, EmbeddingKind
 from agent.learners.matching import MatchingConfig
-from agent.learners.prototypical import PrototypicalConfig
+from agent.learners.prototypical import Distance, PrototypicalConfig, PrototypicalLearner
 from agent.learners.versa import VersaConfig
 from agent.rl2.advantages import trial_advantages
 from agent.rl2.capture import NUM_EAGER_RUNS, CapturedRollout, CaptureSpace
@@ -26,6 +28,9 @@ from agent.rl2.policy import policy_from_initialization
 from agent.rl2.rollout import Rollout, collect_trials
 from envs.default_stream import TENSOR_FAMILIES
 from envs.family import Split
+from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
+from envs.few_shot.image_folder import ImageTaskConfig
+from envs.few_shot.tasks import FewShotShapes
 from envs.registry import open_tasks
 from envs.spaces import SpacePair
 from tests.learners.cases import blobs, generator
@@ -130,6 +135,36 @@ def test_few_shot_learners_agree(case: str) -> None:
     predicted = learners[0].adapt(batch.support_x, batch.support_y)(batch.query_x)
     found_prediction = learners[1].adapt(moved.support_x, moved.support_y)(moved.query_x)
     torch.testing.assert_close(found_prediction.cpu(), predicted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("distance", list(Distance))
+def test_a_few_shot_policy_answers_alike(distance: Distance) -> None:
+    glyphs = draw_glyphs(GlyphConfig(alphabets=1, characters=6, drawers=2, size=40))
+    starts = torch.tensor([found.start for found in glyphs.classes])
+    shapes = FewShotShapes(input_shape=(1, 20, 20), output_size=6, is_classification=True)
+    config = PrototypicalConfig(embedding=EmbeddingConfig(channels=(8, 8)), distance=distance, statistics_prior=10.0)
+    member = PrototypicalLearner(shapes, config, generator=generator())
+    content = FewShotPolicy([member], views=ViewConfig(count=16, is_aligned=True)).to_bytes()
+    scores = [
+        FewShotPolicy.from_bytes(content, subject="it", device=device)
+        .adapt(glyphs.images[starts], torch.arange(6))
+        .scores(glyphs.images[starts + 1])
+        for device in ("cpu", DEVICE)
+    ]
+    assert all(found.device.type == "cpu" for found in scores)
+    torch.testing.assert_close(scores[1], scores[0], rtol=1e-3, atol=1e-2)
+
+
+def test_a_member_of_a_few_shot_policy_learns() -> None:
+    tasks = ImageTaskConfig(ways=5, queries=2, size=20, orientations=8)
+    recipe = FewShotRecipe(updates=120, tasks=tasks, embedding=EmbeddingConfig(channels=(8, 8)))
+    glyphs = draw_glyphs(GlyphConfig(alphabets=3, characters=6, drawers=4, size=40))
+    losses: list[float] = []
+    member = train_member(
+        glyphs, recipe, seed=0, member=0, report=lambda progress: losses.append(progress.loss), device=DEVICE
+    )
+    assert all(tensor.device.type == DEVICE for tensor in member.initialization().values())
+    assert losses[-1] < 0.8 * losses[0]
 
 
 @pytest.mark.parametrize("entry", TENSOR_FAMILIES)

@@ -1,0 +1,34 @@
+"""Where learnd computes: the one place that turns a choice into a device."""
+
+from __future__ import annotations
+
+import torch
+
+from agent.errors import AgentError
+from agent.settings import DeviceChoice
+
+
+class DeviceError(AgentError):
+    """A device that is not there."""
+
+
+def choose_device(choice: DeviceChoice) -> torch.device:
+    """The device that is named; ``auto`` takes the GPU where there is one.
+
+    Raises:
+        DeviceError: a GPU is named and there is none.
+    """
+    is_available = torch.cuda.is_available()
+    if choice is DeviceChoice.CUDA and not is_available:
+        raise DeviceError(
+            operation="choosing the device",
+            subject="cuda",
+            found=f"torch {torch.__version__} finds no CUDA device.",
+            hint="Take auto or cpu, or install a CUDA build of torch and its driver.",
+        )
+    return torch.device("cuda" if is_available and choice is not DeviceChoice.CPU else "cpu")
+
+
+def describe_device(device: torch.device) -> str:
+    """A device in words: a GPU's model, or ``cpu``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
