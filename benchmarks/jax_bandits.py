@@ -259,7 +259,7 @@ def rollout(peer: Peer, parameters: dict[str, jax.Array], key: jax.Array) -> tup
 def _targets(
     peer: Peer, parameters: dict[str, jax.Array], scales: Scales, trials: Trials, features: jax.Array
 ) -> tuple[dict[str, jax.Array], Scales, tuple[jax.Array, jax.Array]]:
-    """[T, B] advantages about their mean in units of their spread; normalised returns; the critic's scales moved."""
+    """[T, B] advantages about their mean in units of their size; normalised returns; the critic's scales moved."""
     import jax
     import jax.numpy as jnp
 
@@ -279,7 +279,7 @@ def _targets(
     moved = Scales(
         mean + rate * (returns.mean() - mean),
         scales.mean_square + rate * (jnp.square(returns).mean() - scales.mean_square),
-        scales.advantage_square + rate * (advantage.var() - scales.advantage_square),
+        scales.advantage_square + rate * (jnp.square(advantage).mean() - scales.advantage_square),
         num_updates,
     )
     ratio = spread / _spread(moved)

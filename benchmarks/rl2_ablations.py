@@ -29,17 +29,17 @@ def _without_popart(learner: RL2Learner) -> None:
     """The scale of returns stays where the first batch set it; that of advantages goes on to follow them."""
     for module in learner.critics.values():
         critic = cast("PopArtCritic", module)
-        critic.follow = _following_advantages(critic)  # type: ignore[method-assign]
+        critic.follow = _following_advantages(critic)  # type: ignore[method-assign,assignment]
 
 
-def _following_advantages(critic: PopArtCritic) -> Callable[..., None]:
+def _following_advantages(critic: PopArtCritic) -> Callable[[Tensor, Tensor], None]:
     follow = critic.follow
 
-    def follow_once(returns: Tensor, *, advantage_variance: Tensor) -> None:
+    def follow_once(returns: Tensor, advantages: Tensor) -> None:
         if not float(critic.num_updates):
-            follow(returns, advantage_variance=advantage_variance)
+            follow(returns, advantages)
         else:
-            critic.advantage_square.copy_(advantage_variance)
+            critic.advantage_square.copy_(advantages.square().mean())
 
     return follow_once
 

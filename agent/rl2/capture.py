@@ -61,7 +61,9 @@ class CaptureSpace:
 
     def take_turn(self, result: object) -> None:
         """A program runs, whose recorded result this is."""
-        if self.stream is None and self._last_result is not result:
+        if self.stream is not None:
+            return
+        if self._last_result is not result:
             for tensor in tensors_of(self._last_result):
                 tensor.fill_(torch.nan if tensor.is_floating_point() else -1)
         self._last_result = result
@@ -102,6 +104,16 @@ class CapturedProgram(Generic[Result]):
         else:
             self._graph.replay()
         return self._result
+
+    def release(self) -> None:
+        """Give the memory of what was recorded back, results included; the next runs are like its first.
+
+        Whoever holds the program may be held by it, so without this the memory would stay until such rings are looked
+        for, which a device that has run out of memory does not do.
+        """
+        if self._graph is not None:
+            self._graph.reset()
+        self._num_runs, self._graph, self._result = 0, None, None
 
     def _run_aside(self) -> Result:
         """Run it where it will be recorded."""
@@ -177,6 +189,10 @@ class CapturedRollout:
         self._first_task.fill_(first_task)
         return sort_out(self._policy, self._program())
 
+    def release(self) -> None:
+        """Give the recording's memory back."""
+        self._program.release()
+
     def _play(self) -> Played:
         rollout = Rollout(
             self._policy,
@@ -225,6 +241,12 @@ class CapturedMinibatchStep:
         for source, target in zip(tensors_of(minibatch), tensors_of(held), strict=True):
             (target[: len(source)] if target.ndim else target).copy_(source)
         return program()
+
+    def release(self) -> None:
+        """Give the recordings' memory back."""
+        for _held, program in self._programs.values():
+            program.release()
+        self._programs.clear()
 
     def _program_of(self, name: str, spaces: SpacePair, held: Minibatch) -> tuple[Minibatch, CapturedProgram[Tensor]]:
         def program() -> Tensor:

@@ -10,6 +10,7 @@ Shapes: T steps, B trials; N steps of a minibatch's stretches.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -45,7 +46,7 @@ class _Family:
 
 @dataclass(frozen=True, kw_only=True)
 class _Targets:
-    """What an update pulls towards: [T, B] advantages about their mean in units of their spread; normalised returns."""
+    """What an update pulls towards: [T, B] advantages about their mean, in units of their size; normalised returns."""
 
     advantage: Tensor
     normalised_return: Tensor
@@ -62,7 +63,7 @@ class Minibatch:
         action: [N] or [N, W].
         log_prob: [N] of the actions when they were drawn.
         is_valid: [N] False in padding.
-        advantage: [N] about the trial batch's mean, in units of their spread.
+        advantage: [N] about the trial batch's mean, in units of their size.
         normalised_return: [N].
         entropy_coefficient: [].
     """
@@ -222,10 +223,10 @@ class RL2Learner:
         valid_returns, valid_advantage = returns[trials.is_valid], advantage[trials.is_valid]
         variance, mean = torch.var_mean(valid_advantage, correction=0)
         explained = 1.0 - variance / valid_returns.var(correction=0).clamp(min=1e-8)
-        critic.follow(valid_returns, advantage_variance=variance)
+        critic.follow(valid_returns, valid_advantage)
         # While a policy improves, its critic lags and most advantages are positive: uncentred, they would make whatever
-        # was done likelier.
-        advantage = (advantage - mean) / critic.advantage_spread
+        # was done likelier. Their size counts the lag in, so that steps are small while it is large.
+        advantage = (advantage - mean) / critic.advantage_size
         return _Targets(advantage=advantage, normalised_return=critic.normalise(returns)), explained
 
     @torch.no_grad()
@@ -246,12 +247,13 @@ class RL2Learner:
     def _minibatches(self, lengths: Tensor) -> Iterator[tuple[Tensor, int]]:
         """Rows of whole trials of like length, longest first, in random order; each with the steps of its longest.
 
-        Their lengths and their order are fetched from the device together, not one minibatch at a time.
+        There is a power of two of them: trials that grow would else bring ever other shapes, each to be recorded. Their
+        lengths and their order are fetched from the device together, not one minibatch at a time.
         """
         num_trials = len(lengths)
-        wanted = round(int(lengths.sum()) / self.config.minibatch_steps)
+        wanted = max(1.0, int(lengths.sum()) / self.config.minibatch_steps)
         most = min(self.config.max_minibatches, num_trials // self.config.min_minibatch_trials)
-        num_minibatches = max(1, min(wanted, most))
+        num_minibatches = 1 << min(round(math.log2(wanted)), max(1, most).bit_length() - 1)
         order = torch.randperm(num_trials, generator=self.generator, device=self.device)
         by_length = order[lengths[order].argsort(stable=True, descending=True)]
         chunks = by_length.tensor_split(num_minibatches)

@@ -109,8 +109,8 @@ class PopArtCritic(nn.Module):
         self.register_buffer("num_updates", torch.zeros(()))
 
     @property
-    def advantage_spread(self) -> Float[Tensor, ""]:
-        """Standard deviation of advantages."""
+    def advantage_size(self) -> Float[Tensor, ""]:
+        """Root mean square of advantages, their mean counted in."""
         return self.advantage_square.sqrt().clamp(min=1e-6)
 
     @property
@@ -132,14 +132,14 @@ class PopArtCritic(nn.Module):
         return (returns - self.mean) / self.spread
 
     @torch.no_grad()
-    def follow(self, returns: Float[Tensor, " R"], *, advantage_variance: Float[Tensor, ""]) -> None:
+    def follow(self, returns: Float[Tensor, " R"], advantages: Float[Tensor, " R"]) -> None:
         """Move the scales towards these steps' and the last layer with them, so that every V stays."""
         mean, spread = self.mean.clone(), self.spread
         self.num_updates += 1
         rate = (1.0 / self.num_updates).clamp(min=self._rate)
         self.mean.lerp_(returns.mean(), rate)
         self.mean_square.lerp_(returns.square().mean(), rate)
-        self.advantage_square.lerp_(advantage_variance, rate)
+        self.advantage_square.lerp_(advantages.square().mean(), rate)
         ratio = spread / self.spread
         self.last.weight.mul_(ratio)
         self.last.bias.mul_(ratio).add_((mean - self.mean) / self.spread)

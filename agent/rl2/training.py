@@ -93,6 +93,11 @@ class _Recording:
     rollout: CapturedRollout
     step: CapturedMinibatchStep
 
+    def release(self) -> None:
+        """Give their memory back."""
+        self.rollout.release()
+        self.step.release()
+
 
 class RecordedTraining:
     """Training as it was recorded: rollouts in one space of memory, for their trials are learned from in the other.
@@ -123,13 +128,18 @@ class RecordedTraining:
 
     def close(self) -> None:
         """Release the tasks and what was recorded."""
-        self._recording = None
+        self._give_up()
         self.tasks.close()
+
+    def _give_up(self) -> None:
+        if self._recording is not None:
+            self._recording.release()
+        self._recording = None
 
     def _recorded(self) -> _Recording:
         num_episodes = self._learner.num_episodes(self._name, self.tasks.spec.episodes_per_trial)
         if self._recording is None or self._recording.num_episodes != num_episodes:
-            self._recording = None
+            self._give_up()
             rollout = CapturedRollout(
                 self._learner.policy,
                 self.tasks,

@@ -6,6 +6,10 @@ every minibatch is the whole batch.
 
 from __future__ import annotations
 
+import gc
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -26,6 +30,7 @@ from agent.rl2.config import RL2Config
 from agent.rl2.learner import Minibatch, RL2Learner
 from agent.rl2.policy import policy_from_initialization
 from agent.rl2.rollout import Rollout, collect_trials
+from agent.rl2.training import RecordedTraining
 from envs.default_stream import TENSOR_FAMILIES
 from envs.family import Split
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
@@ -173,6 +178,18 @@ def test_recorded_training_is_training(entry: str, max_episode_steps: int) -> No
     assert_same_training(replace(spec_of(entry), max_episode_steps=max_episode_steps), DEVICE)
 
 
+@contextmanager
+def nothing_waits() -> Iterator[None]:
+    """Fails on whatever waits for the device."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Synchronization debug mode is a prototype")
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 @pytest.mark.parametrize("entry", TENSOR_FAMILIES)
 def test_neither_a_step_nor_a_minibatch_waits_for_the_device(entry: str) -> None:
     learner = learner_on(DEVICE)
@@ -180,25 +197,18 @@ def test_neither_a_step_nor_a_minibatch_waits_for_the_device(entry: str) -> None
     tasks = open_tasks(spec_of(entry), None, num_trials=NUM_TRIALS, device=DEVICE)
 
     def step(name: str, spaces: SpacePair, minibatch: Minibatch) -> Tensor:
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with nothing_waits():
             return learner.minibatch_step(name, spaces, minibatch)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
 
     learner.update("family", played_on(DEVICE, learner, entry), minibatch_step=step)
     first_task = torch.zeros((), dtype=torch.int64, device=DEVICE)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        with torch.no_grad():
-            rollout = Rollout(
-                learner.policy, tasks, first_task=first_task, split=Split.TRAINING, generator=learner.generator
-            )
-            for _step in range(4):
-                rollout.step()
-            rollout.played()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    with torch.no_grad(), nothing_waits():
+        rollout = Rollout(
+            learner.policy, tasks, first_task=first_task, split=Split.TRAINING, generator=learner.generator
+        )
+        for _step in range(4):
+            rollout.step()
+        rollout.played()
 
 
 def test_a_rollout_is_recorded_after_its_first_runs() -> None:
@@ -210,3 +220,26 @@ def test_a_rollout_is_recorded_after_its_first_runs() -> None:
     )
     rewards = [rollout.collect(run * NUM_TRIALS).reward.clone() for run in range(NUM_EAGER_RUNS + 3)]
     assert not torch.equal(rewards[-1], rewards[-2])
+
+
+def test_recorded_training_gives_its_memory_back_at_once() -> None:
+    def recorded_bytes() -> int:
+        torch.cuda.empty_cache()
+        segments = torch.cuda.memory_snapshot()  # type: ignore[no-untyped-call]
+        return sum(segment["total_size"] for segment in segments if segment["segment_pool_id"] != (0, 0))
+
+    gc.collect()
+    gc.disable()  # what is held in rings shall not wait for it
+    try:
+        before = recorded_bytes()
+        learner = learner_on(DEVICE)
+        tasks = open_tasks(spec_of(TENSOR_FAMILIES[0]), None, num_trials=NUM_TRIALS, device=DEVICE)
+        learner.add_family("family", tasks.spaces)
+        training = RecordedTraining(learner, "family", tasks)
+        for run in range(NUM_EAGER_RUNS + 3):
+            training.learn(training.play(run * NUM_TRIALS))
+        assert recorded_bytes() > before
+        training.close()
+        assert recorded_bytes() == before
+    finally:
+        gc.enable()
