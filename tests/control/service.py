@@ -11,10 +11,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from memory.folder import DataFolder
@@ -64,8 +66,11 @@ class Service:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
+        # A learner that hangs does not notice that control is gone.
+        children = psutil.Process(self.process.pid).children() if self.process.poll() is None else []
+        for process in [self.process, *children]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.wait()
 
     def _ready_url(self) -> str:
