@@ -24,7 +24,8 @@ def choose_device(choice: DeviceChoice) -> torch.device:
             operation="choosing the device",
             subject="cuda",
             found=f"torch {torch.__version__} finds no CUDA device.",
-            hint="Take auto or cpu, or install a CUDA build of torch and its driver.",
+            hint="Set --device (in the settings: learner.device) to auto or cpu, or install a CUDA build of torch and "
+            "its driver.",
         )
     return torch.device("cuda" if is_available and choice is not DeviceChoice.CPU else "cpu")
 

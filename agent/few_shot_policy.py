@@ -338,6 +338,8 @@ def understanding(subject: str) -> Iterator[None]:
     """
     try:
         yield
+    except (torch.OutOfMemoryError, torch.AcceleratorError):  # the device's fault, not the description's
+        raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         found = f"what it says of itself cannot be read ({type(error).__name__}: {error})."
         raise refusal(subject, found, "Take another copy: it is damaged, or of another learnd.") from error

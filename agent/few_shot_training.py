@@ -134,7 +134,7 @@ def train_member(
     report: Callable[[MemberProgress], None],
     device: torch.device | str = "cpu",
 ) -> PrototypicalLearner:
-    """Train one member; equal arguments give equal members where the time allows all updates.
+    """Train one member; on a CPU equal arguments give equal members where the time allows all updates.
 
     Args:
         classes: all of them are trained on.
@@ -276,7 +276,8 @@ def _follow(processes: Sequence[subprocess.Popen[str]], report: Callable[[Member
                 operation="training member",
                 subject=str(member),
                 found=f"its process ended with status {process.returncode}:\n{last_words[member]}",
-                hint="Where it was killed (status -9) there is too little memory: ask for --members 1.",
+                hint="Where it was killed (status -9) there is too little memory: ask for --members 1. Where a GPU's "
+                "is full (OutOfMemoryError): for that, or --device cpu.",
             )
 
 

@@ -84,7 +84,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class DeviceChoice(StrEnum):
-    """Where the learner computes."""
+    """Where something computes."""
 
     AUTO = "auto"
     CPU = "cpu"

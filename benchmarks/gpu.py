@@ -20,7 +20,9 @@ eager recorded] [--json FILE]``.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +31,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
@@ -57,16 +59,17 @@ TASKS = 10_240
 """Held-out tasks that what was learned is played on."""
 
 MAX_OTHER_ACTIONS = 0.005
-MAX_DRIFT = 0.1
-"""Shares by which recorded and eager training may differ: see :func:`disagreement`."""
-
 MAX_OTHERS_RATIO = 4.0
+MAX_DRIFT = 0.1
+"""By how much recorded and eager training may differ: see :func:`disagreement`."""
 
 MINIBATCHES = 4
 MAX_MINIBATCH_STEPS = 1 << 17
 """Larger minibatches are no faster, and of long trials they do not fit."""
 
 NUM_EPOCHS = 2
+
+Result = TypeVar("Result")
 
 
 def _family(entry: str, episodes: int, *, steps: int | None = None, kwargs: dict[str, Any] | None = None) -> FamilySpec:
@@ -206,14 +209,16 @@ class Trainer:
 
 def _config(spec: FamilySpec, row: Row, *, num_steps: int) -> RL2Config:
     """As many minibatches an epoch whatever the sizes, unless they grow too large; trials of full length throughout."""
+    total = num_steps * row.num_trials
+    num_minibatches = max(MINIBATCHES, 1 << max(0, math.ceil(math.log2(total / MAX_MINIBATCH_STEPS))))
     return RL2Config(
         hidden_size=row.hidden_size,
         input_size=row.hidden_size,
         critic_size=row.hidden_size,
         reads=row.reads,
         num_epochs=NUM_EPOCHS,
-        minibatch_steps=max(1, min(MAX_MINIBATCH_STEPS, num_steps * row.num_trials // MINIBATCHES)),
-        max_minibatches=max(MINIBATCHES, num_steps * row.num_trials // MAX_MINIBATCH_STEPS),
+        minibatch_steps=max(1, total // num_minibatches),
+        max_minibatches=num_minibatches,
         min_minibatch_trials=1,
         curriculum_episodes=spec.episodes_per_trial,
     )
@@ -253,8 +258,8 @@ def _train_until(trainer: Trainer, end: float) -> None:
         trainer.iterate()
 
 
-def disagreement(spec: FamilySpec, row: Row, *, device: torch.device) -> str | None:
-    """How recorded training differs from eager training of the same seed; None if it does not.
+def disagreement(spec: FamilySpec, row: Row, *, device: torch.device) -> str:
+    """How recorded training differs from eager training of the same seed; nothing if it does not.
 
     A GPU's sums come out a little differently each time (atomic additions), which an update makes parameters differ by,
     and now and then an action; whoever learns fast soon has more of them. So trials before the first update are to be
@@ -285,14 +290,15 @@ def disagreement(spec: FamilySpec, row: Row, *, device: torch.device) -> str | N
         for trainer in trainers:
             trainer.close()
     drift = _distance(given, expected) / _distance(expected, start)
-    return None if drift <= MAX_DRIFT else f"parameters lie apart by {drift:.0%} of the way they have come"
+    return "" if drift <= MAX_DRIFT else f"parameters lie apart by {drift:.0%} of the way they have come"
 
 
 def _other_actions(played: TrialBatch, other: TrialBatch) -> float:
-    """Share of the steps of one that another, as long or longer, took another action at."""
+    """Share of the steps of one at which the other took another action, or none."""
     num_steps = min(played.num_steps, other.num_steps)
-    valid = played.is_valid[:num_steps]
-    return (played.action[:num_steps] != other.action[:num_steps])[valid].float().mean().item()
+    is_same = torch.zeros_like(played.is_valid)
+    is_same[:num_steps] = (played.action[:num_steps] == other.action[:num_steps]) & other.is_valid[:num_steps]
+    return 1.0 - is_same[played.is_valid].float().mean().item()
 
 
 def _distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
@@ -372,27 +378,29 @@ def run(arguments: argparse.Namespace, *, device: torch.device, console: Console
     """What was measured, and what disagreed or ran out of memory."""
     families = FAMILIES if device.type == "cuda" else SMOKE_FAMILIES
     measured, faults = [], []
-    checked: dict[tuple[str, bool], str | None] = {}
+    checked: dict[tuple[str, bool], str] = {}
     for row in rows(arguments, families):
         spec, key = families[row.family], (row.family, row.reads)
         if key not in checked:
-            checked[key] = disagreement(spec, row, device=device)
+            found = _within_memory(partial(disagreement, spec, row, device=device))
+            checked[key] = "more memory than the device has" if found is None else found
             console.print(f"{row.family}, {_reads(row)}: recorded = eager: {checked[key] or 'yes'}")
             if checked[key]:
                 faults.append(f"{row.family}, {_reads(row)}: {checked[key]}")
-        found = _within_memory(partial(measure, spec, row, device=device, seconds=arguments.seconds))
-        if found is None:
+        result = _within_memory(partial(measure, spec, row, device=device, seconds=arguments.seconds))
+        if result is None:
             console.print(f"{_name(row)}: more memory than the device has; left out")
             continue
-        console.print(f"{_name(row)}: {found.per_s:,.0f} trained steps / s")
-        measured.append(found)
+        console.print(f"{_name(row)}: {result.per_s:,.0f} trained steps / s")
+        measured.append(result)
     return measured, faults
 
 
-def _within_memory(work: Callable[[], Measured]) -> Measured | None:
+def _within_memory(work: Callable[[], Result]) -> Result | None:
     with suppress(torch.OutOfMemoryError):
         return work()
-    torch.cuda.empty_cache()  # what failed is let go of by now
+    gc.collect()  # a future and its exception hold one another, and with them what did not fit
+    torch.cuda.empty_cache()
     return None
 
 

@@ -259,7 +259,10 @@ def rollout(peer: Peer, parameters: dict[str, jax.Array], key: jax.Array) -> tup
 def _targets(
     peer: Peer, parameters: dict[str, jax.Array], scales: Scales, trials: Trials, features: jax.Array
 ) -> tuple[dict[str, jax.Array], Scales, tuple[jax.Array, jax.Array]]:
-    """[T, B] advantages about their mean in units of their size; normalised returns; the critic's scales moved."""
+    """[T, B] advantages about their mean in units of their size, and normalised returns.
+
+    PopArt's scales and last layer are moved.
+    """
     import jax
     import jax.numpy as jnp
 

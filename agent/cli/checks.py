@@ -254,17 +254,18 @@ def device(patient: Patient) -> Iterator[Finding]:
         found, hint = f"torch does not load: {error}", "Install it anew: make setup."
         yield Finding(check="device", verdict=Verdict.FAIL, found=found, hint=hint)
         return
-    choice = str(patient.settings.learner.device)
-    if torch.cuda.is_available():
-        found = f"{torch.cuda.get_device_name(0)} (cuda), torch {torch.__version__}"
-        yield Finding(check="device", verdict=Verdict.OK, found=f"{found}; setting: {choice}")
-    elif choice == "cuda":
-        found = f"learner.device is cuda, and torch {torch.__version__} finds no CUDA device"
-        hint = "Set learner.device to auto, or install a CUDA build of torch and its driver."
-        yield Finding(check="device", verdict=Verdict.FAIL, found=found, hint=hint)
-    else:
-        found = f"cpu, {os.cpu_count()} cores, torch {torch.__version__}; setting: {choice}"
-        yield Finding(check="device", verdict=Verdict.OK, found=found)
+    from agent.devices import DeviceError, choose_device, describe_device
+
+    choice = patient.settings.learner.device
+    try:
+        chosen = choose_device(choice)
+    except DeviceError as error:
+        found = f"learner.device is {choice}: {error.found}"
+        yield Finding(check="device", verdict=Verdict.FAIL, found=found, hint=error.hint)
+        return
+    more = f"{os.cpu_count()} cores" if chosen.type == "cpu" else str(chosen)
+    found = f"{describe_device(chosen)}, {more}, torch {torch.__version__}; setting: {choice}"
+    yield Finding(check="device", verdict=Verdict.OK, found=found)
 
 
 def schedule(patient: Patient) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
@@ -57,6 +57,12 @@ class CaptureSpace:
         self._last_result: object = None
         if device.type == "cuda":
             self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self.renew()
+
+    def renew(self) -> None:
+        """Begin anew, once all that was recorded is given up: what someone still holds of it stays where it is."""
+        self._last_result = None
+        if self.stream is not None:
             self.pool = torch.cuda.graph_pool_handle()
 
     def take_turn(self, result: object) -> None:
@@ -106,14 +112,14 @@ class CapturedProgram(Generic[Result]):
         return self._result
 
     def release(self) -> None:
-        """Give the memory of what was recorded back, results included; the next runs are like its first.
+        """Let go of what was recorded, and of all that the program works on; it runs no more.
 
         Whoever holds the program may be held by it, so without this the memory would stay until such rings are looked
         for, which a device that has run out of memory does not do.
         """
         if self._graph is not None:
             self._graph.reset()
-        self._num_runs, self._graph, self._result = 0, None, None
+        self._program, self._graph, self._result = _released, None, None
 
     def _run_aside(self) -> Result:
         """Run it where it will be recorded."""
@@ -144,6 +150,10 @@ class CapturedProgram(Generic[Result]):
         self._graph, self._result = graph, result
         graph.replay()
         return result
+
+
+def _released() -> NoReturn:
+    raise RuntimeError("running a recorded program: it was given up")
 
 
 class CapturedRollout:
@@ -190,7 +200,7 @@ class CapturedRollout:
         return sort_out(self._policy, self._program())
 
     def release(self) -> None:
-        """Give the recording's memory back."""
+        """Let go of the recording; there are no more rollouts."""
         self._program.release()
 
     def _play(self) -> Played:
@@ -212,7 +222,8 @@ class CapturedMinibatchStep:
     """What :meth:`RL2Learner.update` takes as its ``minibatch_step``: a handful of programs for each family.
 
     Minibatches are cut to their longest trial, so their lengths differ from one to the next. Each is padded again, to
-    the next quarter of the longest trial there can be: four programs hold them all, and padding changes nothing.
+    the next quarter of the longest trial there can be: four programs for each number of trials hold them all, and
+    padding changes nothing. An epoch is a power of two of minibatches, so there are few such numbers.
 
     It holds for the learner's parameters and optimiser as they stand: make another after ``load_initialization``.
 
@@ -243,10 +254,11 @@ class CapturedMinibatchStep:
         return program()
 
     def release(self) -> None:
-        """Give the recordings' memory back."""
+        """Let go of the recordings, and of the gradients that they left in their memory; there are no more steps."""
         for _held, program in self._programs.values():
             program.release()
         self._programs.clear()
+        self._learner.forget_gradients()
 
     def _program_of(self, name: str, spaces: SpacePair, held: Minibatch) -> tuple[Minibatch, CapturedProgram[Tensor]]:
         def program() -> Tensor:

@@ -293,6 +293,10 @@ class RL2Learner:
             clip_fraction = (((ratio - 1.0).abs() > self.config.clip) * share).sum()
             return torch.stack([policy_loss, value_loss, mean_entropy, kl, clip_fraction, gradient_norm])
 
+    def forget_gradients(self) -> None:
+        """Let go of the gradients of the last step, and of the memory that they lie in."""
+        self._optimizer.zero_grad(set_to_none=True)
+
     def _set_learning_rate(self, rate: float) -> None:
         for group in self._optimizer.param_groups:
             if isinstance(group["lr"], Tensor):

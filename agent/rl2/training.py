@@ -94,7 +94,7 @@ class _Recording:
     step: CapturedMinibatchStep
 
     def release(self) -> None:
-        """Give their memory back."""
+        """Let go of them."""
         self.rollout.release()
         self.step.release()
 
@@ -134,6 +134,8 @@ class RecordedTraining:
     def _give_up(self) -> None:
         if self._recording is not None:
             self._recording.release()
+            self._rollout_space.renew()
+            self._step_space.renew()
         self._recording = None
 
     def _recorded(self) -> _Recording:

@@ -231,6 +231,16 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
         FewShotPolicy.from_bytes(foreign, subject="foreign")
 
 
+def test_a_device_that_is_full_is_not_called_a_damaged_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def restore_nothing(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    content = FewShotPolicy([member()]).to_bytes()
+    monkeypatch.setattr("agent.few_shot_policy.restore", restore_nothing)
+    with pytest.raises(torch.OutOfMemoryError):
+        FewShotPolicy.from_bytes(content, subject="whole")
+
+
 @pytest.mark.parametrize("said", ["{oops", "[]", "{}", '{"format": 2}'])
 def test_a_file_that_does_not_say_what_it_is_is_refused(said: str) -> None:
     tensors = {"members.0.weight": torch.zeros(2).numpy()}

