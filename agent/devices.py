@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from agent.errors import AgentError
@@ -28,6 +31,24 @@ def choose_device(choice: DeviceChoice) -> torch.device:
             "its driver.",
         )
     return torch.device("cuda" if is_available and choice is not DeviceChoice.CPU else "cpu")
+
+
+@contextmanager
+def computing_on(device: torch.device) -> Iterator[None]:
+    """Turn what a device refuses into an error that says what to do.
+
+    Raises:
+        DeviceError: its memory is full, or it failed.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+        raise DeviceError(
+            operation="computing on",
+            subject=describe_device(device),
+            found=str(error).splitlines()[0],
+            hint="Free it, or take --device cpu.",
+        ) from error
 
 
 def describe_device(device: torch.device) -> str:

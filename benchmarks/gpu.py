@@ -210,7 +210,7 @@ class Trainer:
 def _config(spec: FamilySpec, row: Row, *, num_steps: int) -> RL2Config:
     """As many minibatches an epoch whatever the sizes, unless they grow too large; trials of full length throughout."""
     total = num_steps * row.num_trials
-    num_minibatches = max(MINIBATCHES, 1 << max(0, math.ceil(math.log2(total / MAX_MINIBATCH_STEPS))))
+    num_minibatches = max(MINIBATCHES, math.ceil(total / MAX_MINIBATCH_STEPS))
     return RL2Config(
         hidden_size=row.hidden_size,
         input_size=row.hidden_size,

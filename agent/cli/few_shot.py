@@ -23,6 +23,8 @@ from agent.settings import DeviceChoice
 from memory.parameters import ParameterFolder
 
 if TYPE_CHECKING:
+    import torch
+
     from agent.few_shot_policy import FewShotPolicy
     from agent.few_shot_training import MemberProgress
 
@@ -59,12 +61,15 @@ def predict(
     The classes need not have been met before. Strokes may be dark on light or light on dark, anywhere on the sheet.
     Every query is answered on its own: what else is in the folder does not matter.
     """
+    from agent.devices import choose_device, computing_on
     from envs.few_shot.task_folders import are_blank, read_query_folder, read_support_folder
 
     known = read_support_folder(support)
     asked = read_query_folder(query)
-    chosen = _load_policy(invocation, policy, family, device)
-    probabilities = chosen.adapt(known.images, known.labels).probabilities(asked.images)
+    where = choose_device(device)
+    with computing_on(where):
+        chosen = _load_policy(invocation, policy, family, where)
+        probabilities = chosen.adapt(known.images, known.labels).probabilities(asked.images)
     predictions = [
         _prediction(name, dict(zip(known.class_names, row, strict=True)), is_blank=is_blank)
         for name, row, is_blank in zip(
@@ -149,11 +154,10 @@ def _prediction(name: str, probabilities: dict[str, float], *, is_blank: bool) -
     return {"image": name, "label": label, "probability": probabilities[label], "probabilities": probabilities}
 
 
-def _load_policy(invocation: Invocation, policy: str, family: str | None, choice: DeviceChoice) -> FewShotPolicy:
-    from agent.devices import choose_device
+def _load_policy(invocation: Invocation, policy: str, family: str | None, device: torch.device) -> FewShotPolicy:
     from agent.published_few_shot import few_shot_from_bytes, load_few_shot
 
-    device, file = choose_device(choice), Path(policy)
+    file = Path(policy)
     if file.is_file():
         return load_few_shot(file, family, device=device)
     if not policy.lower().removeprefix("v").isdigit():

@@ -34,6 +34,9 @@ NUM_EAGER_RUNS = 3
 NUM_LENGTHS = 4
 """Lengths that minibatches are padded to."""
 
+MAX_PROGRAMS = 4 * NUM_LENGTHS
+"""Of minibatches: two numbers of them in turns, each of two numbers of trials, are held without end."""
+
 Result = TypeVar("Result")
 
 
@@ -118,6 +121,7 @@ class CapturedProgram(Generic[Result]):
         for, which a device that has run out of memory does not do.
         """
         if self._graph is not None:
+            torch.cuda.current_stream(self._space.device).synchronize()  # it may be running
             self._graph.reset()
         self._program, self._graph, self._result = _released, None, None
 
@@ -187,6 +191,7 @@ class CapturedRollout:
                 f"without capturing"
             )
         self._policy, self._tasks, self._generator, self._split = policy, tasks, generator, split
+        self._space = space
         self._num_episodes = min(num_episodes or tasks.spec.episodes_per_trial, tasks.spec.episodes_per_trial)
         self.num_steps = tasks.max_episode_steps * self._num_episodes
         """T of the longest trial."""
@@ -202,6 +207,7 @@ class CapturedRollout:
     def release(self) -> None:
         """Let go of the recording; there are no more rollouts."""
         self._program.release()
+        self._space.renew()
 
     def _play(self) -> Played:
         rollout = Rollout(
@@ -223,7 +229,8 @@ class CapturedMinibatchStep:
 
     Minibatches are cut to their longest trial, so their lengths differ from one to the next. Each is padded again, to
     the next quarter of the longest trial there can be: four programs for each number of trials hold them all, and
-    padding changes nothing. An epoch is a power of two of minibatches, so there are few such numbers.
+    padding changes nothing. Trials that grow are split into ever more minibatches and leave shapes behind that never
+    come again: beyond ``MAX_PROGRAMS`` all are given up, and recorded anew as they come.
 
     It holds for the learner's parameters and optimiser as they stand: make another after ``load_initialization``.
 
@@ -246,6 +253,8 @@ class CapturedMinibatchStep:
         padded_steps = max(num_steps, math.ceil(self._num_steps * quarters / NUM_LENGTHS))
         key = (name, padded_steps, num_trials)
         if key not in self._programs:
+            if len(self._programs) >= MAX_PROGRAMS:
+                self.release()
             self._programs[key] = self._program_of(name, spaces, _padding_for(minibatch, padded_steps, num_trials))
         held, program = self._programs[key]
         held.is_valid.zero_()
@@ -254,11 +263,12 @@ class CapturedMinibatchStep:
         return program()
 
     def release(self) -> None:
-        """Let go of the recordings, and of the gradients that they left in their memory; there are no more steps."""
+        """Let go of the recordings, and of the gradients that they left in their memory."""
         for _held, program in self._programs.values():
             program.release()
         self._programs.clear()
         self._learner.forget_gradients()
+        self._space.renew()
 
     def _program_of(self, name: str, spaces: SpacePair, held: Minibatch) -> tuple[Minibatch, CapturedProgram[Tensor]]:
         def program() -> Tensor:

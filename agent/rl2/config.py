@@ -49,8 +49,7 @@ class RL2Config:
         clip: ε, how far PPO lets a probability ratio move from 1.
         num_epochs: passes over each trial batch.
         num_epochs_gymnasium: the same for families stepped by a worker, whose steps cost more than a pass over them.
-        minibatch_steps: steps wanted in a minibatch, which is always made of whole trials; an epoch is split into a
-            power of two of them.
+        minibatch_steps: steps wanted in a minibatch, which is always made of whole trials.
         min_minibatch_trials: fewest trials in a minibatch: steps of one trial say less than as many of several.
         max_minibatches: most minibatches an epoch is split into.
         learning_rate: α, Adam's rate at the start of a family's training.

@@ -10,7 +10,6 @@ Shapes: T steps, B trials; N steps of a minibatch's stretches.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -247,13 +246,12 @@ class RL2Learner:
     def _minibatches(self, lengths: Tensor) -> Iterator[tuple[Tensor, int]]:
         """Rows of whole trials of like length, longest first, in random order; each with the steps of its longest.
 
-        There is a power of two of them: trials that grow would else bring ever other shapes, each to be recorded. Their
-        lengths and their order are fetched from the device together, not one minibatch at a time.
+        Their lengths and their order are fetched from the device together, not one minibatch at a time.
         """
         num_trials = len(lengths)
-        wanted = max(1.0, int(lengths.sum()) / self.config.minibatch_steps)
+        wanted = round(int(lengths.sum()) / self.config.minibatch_steps)
         most = min(self.config.max_minibatches, num_trials // self.config.min_minibatch_trials)
-        num_minibatches = 1 << min(round(math.log2(wanted)), max(1, most).bit_length() - 1)
+        num_minibatches = max(1, min(wanted, most))
         order = torch.randperm(num_trials, generator=self.generator, device=self.device)
         by_length = order[lengths[order].argsort(stable=True, descending=True)]
         chunks = by_length.tensor_split(num_minibatches)

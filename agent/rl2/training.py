@@ -134,8 +134,6 @@ class RecordedTraining:
     def _give_up(self) -> None:
         if self._recording is not None:
             self._recording.release()
-            self._rollout_space.renew()
-            self._step_space.renew()
         self._recording = None
 
     def _recorded(self) -> _Recording:

@@ -162,6 +162,19 @@ def test_a_gpu_that_is_not_there_is_refused(
         assert error["hint"]
 
 
+def test_a_device_that_is_full_is_told(
+    learnd: Learnd, policy_file: Path, task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(*_: object) -> None:
+        raise torch.OutOfMemoryError("out of memory. Tried to allocate 2 GiB.\nMore of it")
+
+    monkeypatch.setattr(FewShotPolicy, "look", look)
+    error = ask(learnd, policy_file, task / "flat", task / "query", code=1)["error"]
+    assert isinstance(error, dict)
+    assert (error["operation"], error["found"]) == ("computing on", "out of memory. Tried to allocate 2 GiB.")
+    assert "--device cpu" in error["hint"]
+
+
 def test_no_class_of_the_support_is_left_out(learnd: Learnd, policy_file: Path, task: Path) -> None:
     (task / "by_class" / "class2").rename(task / "class2")
     (task / "by_class" / "class2").symlink_to(task / "class2")

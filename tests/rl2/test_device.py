@@ -13,7 +13,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from agent.rl2.capture import NUM_EAGER_RUNS, CapturedRollout, CaptureSpace
+from agent.rl2 import capture
+from agent.rl2.capture import NUM_EAGER_RUNS, CapturedMinibatchStep, CapturedRollout, CaptureSpace
 from agent.rl2.config import MemoryReader, RL2Config
 from agent.rl2.learner import Minibatch, RL2Learner
 from agent.rl2.rollout import Rollout, collect_trials
@@ -140,6 +141,19 @@ def test_captured_training_is_training_where_trials_grow() -> None:
     played = assert_same_training(spec_of(VARIED_CARTPOLE), "cpu", num_updates=13, **growing)
     num_episodes = [trials.episodes_per_trial for trials in played]
     assert (num_episodes.count(1), num_episodes.count(2)) == (7, 6)  # each is recorded
+
+
+def test_captured_training_is_training_where_more_shapes_come_than_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "MAX_PROGRAMS", 2)
+    spec = replace(spec_of(VARIED_CARTPOLE), episodes_per_trial=1, max_episode_steps=40)
+    played = assert_same_training(spec, "cpu")
+    assert all(len(set(trials.lengths.tolist())) > 2 for trials in played)
+    learner = RL2Learner(RL2Config(hidden_size=8, input_size=8), device="cpu", seed=0)
+    learner.add_family("family", played[0].spaces)
+    step = CapturedMinibatchStep(learner, num_steps=40, space=CaptureSpace(learner.device))
+    for trials in played:
+        learner.update("family", trials, minibatch_step=step)
+        assert len(step._programs) <= 2
 
 
 def test_what_was_recorded_is_let_go_of_at_once() -> None:

@@ -175,24 +175,6 @@ def test_minibatches_are_whole_trials_and_every_trial_is_in_one() -> None:
     assert [num_steps for _, num_steps in minibatches] == [int(lengths[rows].max()) for rows, _ in minibatches]
 
 
-@pytest.mark.parametrize(
-    ("steps", "most", "fewest_trials", "expected"),
-    [
-        pytest.param(100, 16, 1, 1, id="fewer steps than wanted"),
-        pytest.param(16, 16, 1, 4, id="4.5 minibatches wanted"),
-        pytest.param(12, 16, 1, 8, id="6 minibatches wanted"),
-        pytest.param(1, 6, 1, 4, id="6 at most"),
-        pytest.param(1, 16, 3, 2, id="trials for 2"),
-        pytest.param(1, 16, 20, 1, id="too few trials for one"),
-    ],
-)
-def test_an_epoch_is_a_power_of_two_of_minibatches(steps: int, most: int, fewest_trials: int, expected: int) -> None:
-    learner = learner_for(
-        VECTOR, minibatch_steps=steps, max_minibatches=most, min_minibatch_trials=fewest_trials, num_trials_tensor=8
-    )
-    assert len(list(learner._minibatches(torch.full((8,), 9)))) == expected
-
-
 def test_a_family_leaves_the_other_families_heads_and_critics_alone() -> None:
     learner = RL2Learner(RL2Config(**SMALL), device="cpu", seed=7)
     for name, spaces in FAMILIES.items():
