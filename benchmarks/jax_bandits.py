@@ -41,6 +41,9 @@ NUM_CONTEXT = 9
 TRIALS = {10: 1024, 100: 512}
 """B by the number of pulls."""
 
+BATCH_WEIGHT = 8.0
+"""That of ``agent.rl2.advantages``, which this interpreter may not have."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
@@ -259,7 +262,7 @@ def rollout(peer: Peer, parameters: dict[str, jax.Array], key: jax.Array) -> tup
 def _targets(
     peer: Peer, parameters: dict[str, jax.Array], scales: Scales, trials: Trials, features: jax.Array
 ) -> tuple[dict[str, jax.Array], Scales, tuple[jax.Array, jax.Array]]:
-    """[T, B] advantages about their mean in units of their size, and normalised returns.
+    """[T, B] advantages about what is usual at their step, in units of their size, and normalised returns.
 
     PopArt's scales and last layer are moved.
     """
@@ -290,8 +293,8 @@ def _targets(
         "value": parameters["value"] * ratio,
         "value_bias": parameters["value_bias"] * ratio + (mean - moved.mean) / _spread(moved),
     }
-    centred = (advantage - advantage.mean()) / jnp.sqrt(moved.advantage_square)
-    aims = (centred, (returns - moved.mean) / _spread(moved))
+    usual = (advantage.sum(1, keepdims=True) + BATCH_WEIGHT * advantage.mean()) / (advantage.shape[1] + BATCH_WEIGHT)
+    aims = ((advantage - usual) / jnp.sqrt(moved.advantage_square), (returns - moved.mean) / _spread(moved))
     return {**parameters, **last}, moved, aims
 
 

@@ -19,6 +19,9 @@ from torch import Tensor
 
 from agent.rl2.trials import is_trial_end
 
+BATCH_WEIGHT = 8.0
+"""κ, the trials that the mean over the batch counts for in what is usual at a step: few may be left there."""
+
 
 def trial_advantages(
     *,
@@ -49,3 +52,22 @@ def trial_advantages(
     for t in range(len(delta) - 2, -1, -1):
         delta[t].addcmul_(carried[t], delta[t + 1])
     return delta
+
+
+def about_usual(advantage: Float[Tensor, "T B"], is_valid: Bool[Tensor, "T B"]) -> Float[Tensor, "T B"]:
+    """Advantages less what is usual at their step of a trial; 0 in padding.
+
+    usual_t = (Σ_b A_tb + κ Ā) / (n_t + κ)
+
+    with n_t the trials that step t is in, Ā the mean over the batch, and κ = ``BATCH_WEIGHT``. A critic lags while its
+    policy improves, and while trials grow it judges steps that it never saw; so most advantages of a step may be of one
+    sign. As they are, they would make all that was done there likelier, or less likely. A baseline that is the same for
+    all that may be done at a step changes no expected gradient.
+
+    Args:
+        advantage: A; 0 in padding.
+        is_valid: False after a trial's end.
+    """
+    mean = advantage.sum() / is_valid.sum()
+    usual = (advantage.sum(1, keepdim=True) + BATCH_WEIGHT * mean) / (is_valid.sum(1, keepdim=True) + BATCH_WEIGHT)
+    return (advantage - usual).masked_fill(~is_valid, 0.0)

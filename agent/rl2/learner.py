@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from agent.rl2.advantages import trial_advantages
+from agent.rl2.advantages import about_usual, trial_advantages
 from agent.rl2.config import RL2Config
 from agent.rl2.held_steps import HeldTrials, held_trials
 from agent.rl2.normalisation import PopArtCritic
@@ -45,7 +45,7 @@ class _Family:
 
 @dataclass(frozen=True, kw_only=True)
 class _Targets:
-    """What an update pulls towards: [T, B] advantages about their mean, in units of their size; normalised returns."""
+    """What an update pulls towards: [T, B] advantages about the usual, in units of their size; normalised returns."""
 
     advantage: Tensor
     normalised_return: Tensor
@@ -62,7 +62,7 @@ class Minibatch:
         action: [N] or [N, W].
         log_prob: [N] of the actions when they were drawn.
         is_valid: [N] False in padding.
-        advantage: [N] about the trial batch's mean, in units of their size.
+        advantage: [N] about what is usual at their step, in units of their size.
         normalised_return: [N].
         entropy_coefficient: [].
     """
@@ -220,12 +220,10 @@ class RL2Learner:
         )
         returns = advantage + value
         valid_returns, valid_advantage = returns[trials.is_valid], advantage[trials.is_valid]
-        variance, mean = torch.var_mean(valid_advantage, correction=0)
-        explained = 1.0 - variance / valid_returns.var(correction=0).clamp(min=1e-8)
+        explained = 1.0 - valid_advantage.var(correction=0) / valid_returns.var(correction=0).clamp(min=1e-8)
         critic.follow(valid_returns, valid_advantage)
-        # While a policy improves, its critic lags and most advantages are positive: uncentred, they would make whatever
-        # was done likelier. Their size counts the lag in, so that steps are small while it is large.
-        advantage = (advantage - mean) / critic.advantage_size
+        # Their size counts the critic's lag in, so that steps are small while it is large.
+        advantage = about_usual(advantage, trials.is_valid) / critic.advantage_size
         return _Targets(advantage=advantage, normalised_return=critic.normalise(returns)), explained
 
     @torch.no_grad()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agent.rl2.advantages import trial_advantages
+from agent.rl2.advantages import BATCH_WEIGHT, about_usual, trial_advantages
 
 
 def advantages(
@@ -66,3 +66,22 @@ def test_padding_touches_nothing_and_has_no_advantage() -> None:
 def test_with_lambda_one_the_advantage_is_the_discounted_return_less_the_value() -> None:
     computed = advantages([1, 2, 3], [4, 2, 6], discount=0.9, gae_lambda=1.0)
     assert abs(computed[0] - (1 + 0.9 * 2 + 0.81 * 3 - 4)) < 1e-6
+
+
+def test_what_all_trials_gain_at_a_step_makes_nothing_likelier() -> None:
+    draw = torch.Generator().manual_seed(0)
+    is_valid = torch.ones(6, 4_000, dtype=torch.bool)
+    advantage = torch.randn(6, 4_000, generator=draw)
+    lag = torch.tensor([9.0, 5.0, -3.0, 0.0, 40.0, -7.0]).unsqueeze(1)
+    found, lagging = about_usual(advantage, is_valid), about_usual(advantage + lag, is_valid)
+    torch.testing.assert_close(lagging, found, rtol=0.0, atol=0.1)
+    torch.testing.assert_close(found, advantage, rtol=0.0, atol=0.1)
+
+
+def test_where_few_trials_are_left_the_batchs_mean_counts_more() -> None:
+    is_valid = torch.tensor([[True, True, True, True], [True, False, False, False]])
+    advantage = torch.tensor([[1.0, 2.0, 3.0, 4.0], [10.0, 0.0, 0.0, 0.0]])
+    mean = 20.0 / 5
+    first, second = (10.0 + BATCH_WEIGHT * mean) / (4 + BATCH_WEIGHT), (10.0 + BATCH_WEIGHT * mean) / (1 + BATCH_WEIGHT)
+    expected = torch.tensor([[1.0 - first, 2.0 - first, 3.0 - first, 4.0 - first], [10.0 - second, 0.0, 0.0, 0.0]])
+    torch.testing.assert_close(about_usual(advantage, is_valid), expected)

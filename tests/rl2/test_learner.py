@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from agent.rl2.advantages import about_usual
 from agent.rl2.config import RL2Config
 from agent.rl2.learner import Minibatch, RL2Learner
 from agent.rl2.policy import policy_from_initialization
@@ -147,12 +148,11 @@ def test_padded_steps_touch_no_statistic_and_no_gradient() -> None:
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
 
 
-def test_what_every_step_gains_makes_none_of_them_likelier(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_minibatch_has_advantages_about_the_usual_in_units_of_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
     learner = learner_for(VECTOR, max_minibatches=1)
     trials = play(learner, VECTOR)
     valid = trials.is_valid
-    gains = torch.where(torch.arange(int(valid.sum())) % 2 == 0, 6.0, 4.0)
-    advantage = torch.zeros(valid.shape).masked_scatter(valid, gains)
+    advantage = torch.randn(valid.shape, generator=torch.Generator().manual_seed(0)).add(5.0).masked_fill(~valid, 0.0)
     monkeypatch.setattr("agent.rl2.learner.trial_advantages", lambda **_: advantage)
     seen: list[Minibatch] = []
 
@@ -162,9 +162,8 @@ def test_what_every_step_gains_makes_none_of_them_likelier(monkeypatch: pytest.M
 
     learner.update("scripted", trials, num_epochs=1, minibatch_step=step)
     [found] = [minibatch.advantage[minibatch.is_valid] for minibatch in seen]
-    # About their mean, in units of a size that counts it in.
-    expected = (gains - gains.mean()) / gains.square().mean().sqrt()
-    torch.testing.assert_close(found.sort().values, expected.sort().values, rtol=1e-5, atol=1e-6)
+    expected = (about_usual(advantage, valid) / advantage[valid].square().mean().sqrt())[valid]
+    torch.testing.assert_close(found.sort().values, expected.sort().values, rtol=1e-4, atol=1e-5)
 
 
 def test_minibatches_are_whole_trials_and_every_trial_is_in_one() -> None:
