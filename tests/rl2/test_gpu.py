@@ -181,6 +181,11 @@ def test_recorded_training_is_training(entry: str, max_episode_steps: int) -> No
     assert_same_training(replace(spec_of(entry), max_episode_steps=max_episode_steps), DEVICE)
 
 
+def test_recorded_training_is_training_where_trials_grow() -> None:
+    growing = {"curriculum_episodes": 1, "curriculum_steps": 1, "curriculum_start": 0.5, "anneal_updates": 8}
+    assert_same_training(spec_of(TENSOR_FAMILIES[0]), DEVICE, num_updates=13, **growing)
+
+
 @contextmanager
 def nothing_waits() -> Iterator[None]:
     """Fails on whatever waits for the device."""
