@@ -10,9 +10,12 @@ import torch
 from agent.errors import AgentError
 from agent.settings import DeviceChoice
 
+DEVICE_FAULTS = (torch.OutOfMemoryError, torch.AcceleratorError)
+"""What torch raises where a device is full, or failed."""
+
 
 class DeviceError(AgentError):
-    """A device that is not there."""
+    """A device that is not there, is full, or failed."""
 
 
 def choose_device(choice: DeviceChoice) -> torch.device:
@@ -42,7 +45,7 @@ def computing_on(device: torch.device) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+    except DEVICE_FAULTS as error:
         raise DeviceError(
             operation="computing on",
             subject=describe_device(device),

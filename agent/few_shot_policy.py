@@ -31,6 +31,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from agent.devices import DEVICE_FAULTS
 from agent.errors import AgentError
 from agent.learners.protocol import ComparingPredictor, FewShotLearner, Predictor, TransductivePredictor
 from agent.learners.registry import restore
@@ -338,7 +339,7 @@ def understanding(subject: str) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, torch.AcceleratorError):  # the device's fault, not the description's
+    except DEVICE_FAULTS:  # not the description's
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         found = f"what it says of itself cannot be read ({type(error).__name__}: {error})."

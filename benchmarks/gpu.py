@@ -268,7 +268,7 @@ def disagreement(spec: FamilySpec, row: Row, *, device: torch.device) -> str:
     by ``MAX_DRIFT`` of the way that they have come: programs that mix up their buffers lie apart by all of it.
     (``tests/rl2/test_gpu.py`` compares small training number by number.)
 
-    Recorded rollouts go on drawing after the last trial is over, so both begin each rollout and each update anew from
+    Recorded rollouts go on drawing after the last trial is over, so all begin each rollout and each update anew from
     the same random state. Episodes are cut to ``MAX_CHECKED_STEPS``.
     """
     if spec.max_episode_steps is not None:
@@ -298,7 +298,7 @@ def _other_actions(played: TrialBatch, other: TrialBatch) -> float:
     num_steps = min(played.num_steps, other.num_steps)
     is_same = torch.zeros_like(played.is_valid)
     is_same[:num_steps] = (played.action[:num_steps] == other.action[:num_steps]) & other.is_valid[:num_steps]
-    return 1.0 - is_same[played.is_valid].float().mean().item()
+    return (~is_same)[played.is_valid].float().mean().item()
 
 
 def _distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:

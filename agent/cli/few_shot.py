@@ -127,10 +127,10 @@ def train(
     recipe = FewShotRecipe(members=members, minutes=minutes)
     recipe = recipe if updates is None else replace(recipe, updates=updates)
     places = data or [_usual_data()]
-    chosen = choose_device(device)
+    where = choose_device(device)
     started = time.monotonic()
     with cleaning_up(), _progress(invocation, members) as report:
-        policy = train_policy(places, recipe, hold_out=hold_out or [], seed=seed, report=report, device=chosen)
+        policy = train_policy(places, recipe, hold_out=hold_out or [], seed=seed, report=report, device=where)
     sha256 = policy.save(output)
     values = {
         "file": str(output.absolute()),

@@ -40,6 +40,16 @@ class NoCopiesFromTheHost(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+GROWING: dict[str, Any] = {
+    "num_updates": 13,
+    "curriculum_episodes": 1,
+    "curriculum_steps": 1,
+    "curriculum_start": 0.5,
+    "anneal_updates": 8,
+}
+"""Training whose trials have one episode at first and two later, each for more updates than are run unrecorded."""
+
+
 def spec_of(entry: str) -> FamilySpec:
     return FamilySpec(
         name="family",
@@ -137,8 +147,7 @@ def test_captured_training_is_training_where_trials_end_early_and_unlike() -> No
 
 
 def test_captured_training_is_training_where_trials_grow() -> None:
-    growing = {"curriculum_episodes": 1, "curriculum_steps": 1, "curriculum_start": 0.5, "anneal_updates": 8}
-    played = assert_same_training(spec_of(VARIED_CARTPOLE), "cpu", num_updates=13, **growing)
+    played = assert_same_training(spec_of(VARIED_CARTPOLE), "cpu", **GROWING)
     num_episodes = [trials.episodes_per_trial for trials in played]
     assert (num_episodes.count(1), num_episodes.count(2)) == (7, 6)  # each is recorded
 

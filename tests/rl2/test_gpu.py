@@ -41,7 +41,7 @@ from envs.registry import open_tasks
 from envs.spaces import SpacePair
 from tests.learners.cases import blobs, generator
 from tests.learners.test_contract import BLOBS, CASES
-from tests.rl2.test_device import NUM_TRIALS, assert_same_training, played_on, spec_of
+from tests.rl2.test_device import GROWING, NUM_TRIALS, assert_same_training, played_on, spec_of
 
 DEVICE = "cuda"
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -182,8 +182,7 @@ def test_recorded_training_is_training(entry: str, max_episode_steps: int) -> No
 
 
 def test_recorded_training_is_training_where_trials_grow() -> None:
-    growing = {"curriculum_episodes": 1, "curriculum_steps": 1, "curriculum_start": 0.5, "anneal_updates": 8}
-    assert_same_training(spec_of(TENSOR_FAMILIES[0]), DEVICE, num_updates=13, **growing)
+    assert_same_training(spec_of(TENSOR_FAMILIES[0]), DEVICE, **GROWING)
 
 
 @contextmanager
