@@ -1,7 +1,8 @@
-"""Where learnd computes: the one place that turns a choice into a device."""
+"""Where learnd computes: the one place that turns a choice into a device, and that says with how many threads."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -57,3 +58,22 @@ def computing_on(device: torch.device) -> Iterator[None]:
 def describe_device(device: torch.device) -> str:
     """A device in words: a GPU's model, or ``cpu``."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def default_threads() -> int:
+    """One core is left to the workers and to control; the products of a policy this small gain little past four.
+
+    Threads beyond the free cores cost dearly: each product waits for its slowest thread.
+    """
+    return min(4, max(1, (os.cpu_count() or 1) - 1))
+
+
+@contextmanager
+def with_threads(count: int) -> Iterator[None]:
+    """Let torch work with so many threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,9 +1,11 @@
 """Making a few-shot policy from a folder of characters by alphabet (Omniglot's layout): the recipe and the program.
 
-Each member is a prototypical network with a residual embedding, trained on its own seed in a process of its own, one
-core each. What the recipe does beyond the paper is told, with measurements, in ``docs/few-shot.md``.
+Each member is a prototypical network with a residual embedding, trained on its own seed by processes of one core each,
+which take a task each an update. What the recipe does beyond the paper is told in ``docs/few-shot.md``, what each part
+brought in ``docs/few-shot-experiments.md``.
 
-``python -m agent.few_shot_training`` trains one member and says how it goes on stdout, one JSON object a line.
+``python -m agent.few_shot_training`` is one of these processes; a member's first says how it goes on stdout, one JSON
+object a line.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from agent.few_shot_policy import FewShotPolicy, ViewConfig
 from agent.learners.embedding_training import TrainingConfig
 from agent.learners.embeddings import EmbeddingConfig, EmbeddingKind
 from agent.learners.prototypical import Distance, PrototypicalConfig, PrototypicalLearner
+from agent.learners.team import Team, joined
 from envs.family import Split
 from envs.few_shot.image_classes import ImageClasses, read_image_folder
 from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig, check_classes
@@ -53,7 +56,8 @@ class FewShotRecipe:
     """How a policy is trained.
 
     Attributes:
-        members: B; each takes a core.
+        members: B.
+        processes: P, that train a member together, each on a task of its own an update; each takes a core.
         updates: outer steps of each member, where the time allows.
         minutes: wall time that a member's updates take at most, to within some; on a slower machine there are fewer.
         tasks: what a task looks like.
@@ -64,7 +68,8 @@ class FewShotRecipe:
         statistics_prior: how many images the running statistics count for beside a task's support set.
     """
 
-    members: int = 2
+    members: int = 1
+    processes: int = 2
     updates: int = 12_000
     minutes: float = 25.0
     tasks: ImageTaskConfig = field(
@@ -114,8 +119,8 @@ class MemberProgress:
         member: which, from 0.
         update: outer steps taken.
         planned_updates: of how many, at the pace so far.
-        loss: mean since the last report.
-        cpu_s: processor time taken by its updates.
+        loss: mean since the last report, over the first process's tasks.
+        cpu_s: processor time that the updates took in that process.
     """
 
     member: int
@@ -133,6 +138,7 @@ def train_member(
     member: int,
     report: Callable[[MemberProgress], None],
     device: torch.device | str = "cpu",
+    team: Team | None = None,
 ) -> PrototypicalLearner:
     """Train one member; on a CPU equal arguments give equal members where the time allows all updates.
 
@@ -143,22 +149,27 @@ def train_member(
         member: which, from 0.
         report: told every few updates.
         device: where it learns.
+        team: the processes that train it together, with the recipe's number of places; alone without.
     """
+    team = team or Team()
     own_seed = 1_000 * seed + member
     family = ImageFamily(replace(recipe.tasks, seed=own_seed), training=classes)
     learner = recipe.learner(family, seed=own_seed, device=device)
+    learner.join(team)
     planned, losses = recipe.updates, []
     started, started_cpu = time.monotonic(), time.process_time()
     while learner.num_updates < planned:
-        batch = family.sample(1, split=Split.TRAINING, first_task=learner.num_updates, device=device)
+        first_task = team.size * learner.num_updates + team.place
+        batch = family.sample(1, split=Split.TRAINING, first_task=first_task, device=device)
         losses.append(learner.update(batch)["loss"])
         done = learner.num_updates
-        planned = updates_in_time(recipe, done=done, elapsed_s=time.monotonic() - started)
+        planned = team.first_of(updates_in_time(recipe, done=done, elapsed_s=time.monotonic() - started))
         learner.plan_updates(planned)
         if done % REPORT_EVERY == 0 or done == planned:
             mean, cpu_s = sum(losses) / len(losses), time.process_time() - started_cpu
             report(MemberProgress(member=member, update=done, planned_updates=planned, loss=mean, cpu_s=cpu_s))
             losses.clear()
+    learner.share_statistics()
     return learner
 
 
@@ -202,7 +213,7 @@ def train_policy(
     report: Callable[[MemberProgress], None] = lambda _: None,
     device: torch.device | str = "cpu",
 ) -> FewShotPolicy:
-    """Train a policy's members side by side, one process and one thread each.
+    """Train a policy's members side by side, each in the recipe's number of processes of one thread.
 
     Args:
         data: folders or zip files of alphabet/class/image.
@@ -213,7 +224,7 @@ def train_policy(
         device: where they learn, all on the same.
 
     Raises:
-        FewShotTrainingError: a member's process failed; its last words are told.
+        FewShotTrainingError: a process failed; its last words are told.
         ImageReadError: the data cannot be read.
         FamilySpecError: no task can be drawn from them.
     """
@@ -227,18 +238,19 @@ def train_policy(
             "device": str(device),
         }
         requests = [
-            json.dumps({**asked, "seed": seed, "member": member, "output": f"{folder}/{member}.safetensors"})
+            json.dumps({**asked, "seed": seed, "member": member, "place": place, "folder": folder})
             for member in range(recipe.members)
+            for place in range(recipe.processes)
         ]
         with ExitStack() as running:
-            _follow([running.enter_context(_member_process(request)) for request in requests], report)
+            _follow([running.enter_context(_training_process(request)) for request in requests], recipe, report)
         members = [_load_member(Path(folder) / f"{member}.safetensors") for member in range(recipe.members)]
     return policy_of(members, classes, recipe, seed=seed, device=device)
 
 
 @contextmanager
-def _member_process(request: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that trains one member; it is ended when the block is left."""
+def _training_process(request: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that trains a member, alone or with others; it is ended when the block is left."""
     command = [sys.executable, "-m", "agent.few_shot_training"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
@@ -251,8 +263,10 @@ def _member_process(request: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def _follow(processes: Sequence[subprocess.Popen[str]], report: Callable[[MemberProgress], None]) -> None:
-    """Pass on what the members report until all have ended."""
+def _follow(
+    processes: Sequence[subprocess.Popen[str]], recipe: FewShotRecipe, report: Callable[[MemberProgress], None]
+) -> None:
+    """Pass on what the members report until all processes have ended."""
     one_at_a_time = threading.Lock()
     last_words: dict[int, str] = {}
 
@@ -261,8 +275,8 @@ def _follow(processes: Sequence[subprocess.Popen[str]], report: Callable[[Member
             with one_at_a_time:
                 report(MemberProgress(**json.loads(line)))
 
-    def read_errors(member: int, stream: Any) -> None:
-        last_words[member] = stream.read()[-2_000:]
+    def read_errors(number: int, stream: Any) -> None:
+        last_words[number] = stream.read()[-2_000:]
 
     threads = [threading.Thread(target=read_reports, args=(process.stdout,)) for process in processes]
     threads += [threading.Thread(target=read_errors, args=(k, process.stderr)) for k, process in enumerate(processes)]
@@ -270,15 +284,17 @@ def _follow(processes: Sequence[subprocess.Popen[str]], report: Callable[[Member
         thread.start()
     for thread in threads:
         thread.join()
-    for member, process in enumerate(processes):
-        if process.wait() != 0:
-            raise FewShotTrainingError(
-                operation="training member",
-                subject=str(member),
-                found=f"its process ended with status {process.returncode}:\n{last_words[member]}",
-                hint="Where it was killed (status -9) there is too little memory: ask for --members 1. Where a GPU's "
-                "is full (OutOfMemoryError): for that, or --device cpu.",
-            )
+    failed = [number for number, process in enumerate(processes) if process.wait() != 0]
+    if failed:
+        # Where one fails, the others of its team end with a complaint of gloo's that it is gone.
+        cause = min(failed, key=lambda number: "gloo" in last_words[number])
+        raise FewShotTrainingError(
+            operation="training member",
+            subject=str(cause // recipe.processes),
+            found=f"its process ended with status {processes[cause].returncode}:\n{last_words[cause]}",
+            hint="Where it was killed (status -9) there is too little memory: ask for --members 1 --processes 1. Where "
+            "a GPU's is full (OutOfMemoryError): for that, or --device cpu.",
+        )
 
 
 def _load_member(path: Path) -> PrototypicalLearner:
@@ -306,23 +322,27 @@ def _recipe_from_json(values: dict[str, Any]) -> FewShotRecipe:
 
 
 def main() -> None:
-    """Train the member that the request on stdin asks for."""
+    """Train the member that the request on stdin asks for, at the place that it names."""
     argparse.ArgumentParser(prog="python -m agent.few_shot_training", description=__doc__).parse_args()
     asked = json.load(sys.stdin)
     torch.set_num_threads(1)
     classes, _ = read_image_folder(*map(Path, asked["data"])).hold_out_groups(asked["hold_out"])
+    recipe, member, place = _recipe_from_json(asked["recipe"]), asked["member"], asked["place"]
+    folder = Path(asked["folder"])
 
     def report(progress: MemberProgress) -> None:
-        sys.stdout.write(json.dumps(asdict(progress)) + "\n")
-        sys.stdout.flush()
+        if place == 0:
+            sys.stdout.write(json.dumps(asdict(progress)) + "\n")
+            sys.stdout.flush()
 
-    recipe = _recipe_from_json(asked["recipe"])
-    learner = train_member(
-        classes, recipe, seed=asked["seed"], member=asked["member"], report=report, device=asked["device"]
-    )
-    output = Path(asked["output"])
-    save_file(learner.initialization(), output)
-    output.with_suffix(".json").write_text(json.dumps(learner.to_meta()))
+    with joined(place=place, size=recipe.processes, meeting_file=folder / f"{member}.meeting") as team:
+        learner = train_member(
+            classes, recipe, seed=asked["seed"], member=member, report=report, device=asked["device"], team=team
+        )
+    if place == 0:
+        output = folder / f"{member}.safetensors"
+        save_file(learner.initialization(), output)
+        output.with_suffix(".json").write_text(json.dumps(learner.to_meta()))
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ CONTESTANTS: dict[str, Contestant] = {
     "MAML": Contestant(recipe=IMAGES["maml"], paper="98.7"),
     "Meta-SGD": Contestant(recipe=IMAGES["meta-sgd"], paper="99.53"),
     "Reptile, transduction": Contestant(recipe=IMAGES["reptile"], paper="97.68"),
+    "PLATIPUS": Contestant(recipe=IMAGES["platipus"], paper="–"),
 }
 
 
@@ -284,7 +285,12 @@ def _policy_without(names: list[str], arguments: argparse.Namespace) -> FewShotP
         policy = FewShotPolicy.load(path, device=device)
         if not set(names) & set(policy.provenance["groups"]):
             return _with_views(policy, arguments.views)
-    recipe = FewShotRecipe(members=arguments.members, updates=arguments.updates, minutes=arguments.minutes)
+    recipe = FewShotRecipe(
+        members=arguments.members,
+        processes=arguments.processes,
+        updates=arguments.updates,
+        minutes=arguments.minutes,
+    )
     policy = train_policy([omniglot_folder(arguments.data)], recipe, hold_out=names, seed=arguments.seed, device=device)
     # Its members come home to the CPU; from the file they go where they are asked.
     return _with_views(FewShotPolicy.from_bytes(policy.to_bytes(), subject="policy", device=device), arguments.views)
@@ -428,7 +434,8 @@ def main() -> None:
     alphabets.add_argument(
         "--policy", nargs="+", type=Path, help="trained policies, taken where they have not seen a fold"
     )
-    alphabets.add_argument("--members", type=int, default=2)
+    alphabets.add_argument("--members", type=int, default=FewShotRecipe.members)
+    alphabets.add_argument("--processes", type=int, default=FewShotRecipe.processes)
     alphabets.add_argument(
         "--device", type=DeviceChoice, choices=list(DeviceChoice), default=DeviceChoice.AUTO, help="where: a GPU if any"
     )

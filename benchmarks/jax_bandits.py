@@ -7,8 +7,9 @@ comes back to Python between two iterations. What a compiler does not find by it
 too: the gradients of the recurrent weights are one product for all steps (``--plain`` leaves them to autograd). Rates
 stay at their start: neither the learning rate nor the entropy bonus falls.
 
-JAX is an extra of this benchmark and of nothing else (``pip install "learnd[jax]"``, or any interpreter that has
-``jax`` and ``optax``: this module imports nothing of learnd). One core: the process is held to one processor.
+JAX is an extra of this benchmark and of nothing else: ``pip install "learnd[jax]"``, or name any interpreter that has
+``jax`` and ``optax`` with ``--jax-python``. What trains there imports nothing of learnd; it is told learnd's settings.
+One core: the process is held to one processor.
 
 Run: ``python -m benchmarks.jax_bandits [--hidden 64 256] [--pulls 10 100] [--seconds 10] [--json FILE]``.
 
@@ -24,7 +25,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,50 +42,68 @@ NUM_CONTEXT = 9
 TRIALS = {10: 1024, 100: 512}
 """B by the number of pulls."""
 
-BATCH_WEIGHT = 8.0
-"""That of ``agent.rl2.advantages``, which this interpreter may not have."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """What is trained. The settings are those of ``RL2Config`` by the same names.
+    """What is trained. What is not told here is of ``RL2Config``, by the same names.
 
     Attributes:
         hidden_size: H, and X and the critic's width.
         num_pulls: T.
         num_trials: B.
         num_arms: A.
-        num_epochs: passes over each trial batch.
         num_minibatches: minibatches an epoch.
         is_plain: whether autograd forms the recurrent weights' gradient, step by step.
+        batch_weight: κ of ``agent.rl2.advantages``.
     """
 
-    hidden_size: int = 64
-    num_pulls: int = 10
-    num_trials: int = 1024
+    hidden_size: int
+    num_pulls: int
+    num_trials: int
     num_arms: int = 5
-    num_epochs: int = 2
     num_minibatches: int = 2
     is_plain: bool = False
-    discount: float = 0.99
-    gae_lambda: float = 0.3
-    clip: float = 0.2
-    learning_rate: float = 5e-3
-    entropy_coefficient: float = 0.01
-    value_coefficient: float = 0.5
-    max_gradient_norm: float = 0.5
-    adam_epsilon: float = 1e-5
-    scale_rate: float = 0.05
+    num_epochs: int
+    discount: float
+    gae_lambda: float
+    clip: float
+    learning_rate: float
+    entropy_coefficient: float
+    value_coefficient: float
+    max_gradient_norm: float
+    adam_epsilon: float
+    scale_rate: float
+    batch_weight: float
 
     @classmethod
-    def of_size(cls, hidden_size: int, num_pulls: int, *, is_plain: bool = False) -> Peer:
-        """The peer of one row of the table: about as many trials as settle its learning, and learnd's λ."""
+    def of_size(
+        cls, hidden_size: int, num_pulls: int, *, num_trials: int | None = None, is_plain: bool = False
+    ) -> Peer:
+        """The peer of one row of the table, by learnd's settings.
+
+        Args:
+            hidden_size: H.
+            num_pulls: T.
+            num_trials: B; by default about as many as settle its learning, by ``TRIALS``.
+            is_plain: as the attribute.
+        """
+        # Here alone: the interpreter that trains may have no learnd.
+        from agent.rl2.advantages import BATCH_WEIGHT
+        from agent.rl2.config import RL2Config
+
+        config = RL2Config()
+        of_config = {field.name for field in fields(RL2Config)} & {field.name for field in fields(cls)}
+        settings = {name: getattr(config, name) for name in of_config} | {
+            "hidden_size": hidden_size,
+            "discount": config.discount_for(num_pulls),
+            "gae_lambda": config.gae_lambda_for(num_pulls),
+        }
         return cls(
-            hidden_size=hidden_size,
             num_pulls=num_pulls,
-            num_trials=TRIALS[num_pulls],
-            gae_lambda=min(0.95, 1.0 - 1.0 / num_pulls),
+            num_trials=num_trials or TRIALS[num_pulls],
             is_plain=is_plain,
+            batch_weight=BATCH_WEIGHT,
+            **settings,
         )
 
 
@@ -293,7 +312,8 @@ def _targets(
         "value": parameters["value"] * ratio,
         "value_bias": parameters["value_bias"] * ratio + (mean - moved.mean) / _spread(moved),
     }
-    usual = (advantage.sum(1, keepdims=True) + BATCH_WEIGHT * advantage.mean()) / (advantage.shape[1] + BATCH_WEIGHT)
+    weight = peer.batch_weight
+    usual = (advantage.sum(1, keepdims=True) + weight * advantage.mean()) / (advantage.shape[1] + weight)
     aims = ((advantage - usual) / jnp.sqrt(moved.advantage_square), (returns - moved.mean) / _spread(moved))
     return {**parameters, **last}, moved, aims
 

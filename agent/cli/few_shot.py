@@ -61,13 +61,14 @@ def predict(
     The classes need not have been met before. Strokes may be dark on light or light on dark, anywhere on the sheet.
     Every query is answered on its own: what else is in the folder does not matter.
     """
-    from agent.devices import choose_device, computing_on
+    from agent.devices import choose_device, computing_on, default_threads, with_threads
     from envs.few_shot.task_folders import are_blank, read_query_folder, read_support_folder
 
     known = read_support_folder(support)
     asked = read_query_folder(query)
     where = choose_device(device)
-    with computing_on(where):
+    # The service that learns beside this has a core: a product of two threads would wait for it again and again.
+    with computing_on(where), with_threads(default_threads()):
         chosen = _load_policy(invocation, policy, family, where)
         probabilities = chosen.adapt(known.images, known.labels).probabilities(asked.images)
     predictions = [
@@ -110,7 +111,10 @@ def train(
     ] = None,
     minutes: Annotated[float, typer.Option(min=0.01, help="Wall time that the updates may take.")] = 25.0,
     updates: Annotated[int | None, typer.Option(min=1, help="Updates of each member, where the time allows.")] = None,
-    members: Annotated[int, typer.Option(min=1, help="Networks whose answers are averaged; each takes a core.")] = 2,
+    members: Annotated[int, typer.Option(min=1, help="Networks whose answers are averaged.")] = 1,
+    processes: Annotated[
+        int, typer.Option(min=1, help="They train a network together, a task each an update; each takes a core.")
+    ] = 2,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed makes another policy.")] = 0,
     device: Device = DeviceChoice.AUTO,
 ) -> None:
@@ -124,7 +128,7 @@ def train(
     from agent.few_shot_training import FewShotRecipe, train_policy
 
     check_folder(output, operation="writing the policy to")
-    recipe = FewShotRecipe(members=members, minutes=minutes)
+    recipe = FewShotRecipe(members=members, processes=processes, minutes=minutes)
     recipe = recipe if updates is None else replace(recipe, updates=updates)
     places = data or [_usual_data()]
     where = choose_device(device)

@@ -99,14 +99,10 @@ def check_folder(file: Path | None, *, operation: str) -> None:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch work with one thread inside the block, so that processor time means the same on every machine."""
-    import torch
+    from agent.devices import with_threads
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with with_threads(1):
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import socket
 import structlog
 import torch
 
-from agent.devices import choose_device
+from agent.devices import choose_device, default_threads
 from agent.learner.channel import Channel
 from agent.learner.heartbeat import Heartbeat
 from agent.learner.process import LearnerProcess
@@ -50,11 +50,3 @@ def run(*, settings: str, connection: socket.socket) -> None:
         finally:
             session.close()
             channel.close()
-
-
-def default_threads() -> int:
-    """One core is left to the workers and to control; the products of a policy this small gain little past four.
-
-    Threads beyond the free cores cost dearly: each product waits for its slowest thread.
-    """
-    return min(4, max(1, (os.cpu_count() or 1) - 1))

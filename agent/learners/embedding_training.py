@@ -13,12 +13,14 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from agent.learners.state import load_optimizer, load_parameters, optimizer_to_tensors, under_prefix, with_prefix
+from agent.learners.team import Team
 
 WARM_UP_UPDATES = 100
 MAX_GRADIENT_NORM = 5.0
@@ -57,6 +59,9 @@ class Training(Generic[ModuleT]):
     Args:
         module: it is trained in place.
         config: how.
+
+    Attributes:
+        team: the processes that train it together; alone to begin with.
     """
 
     def __init__(self, module: ModuleT, config: TrainingConfig) -> None:
@@ -64,7 +69,12 @@ class Training(Generic[ModuleT]):
         self.trained = module.train()
         self.averaged: ModuleT = copy.deepcopy(module).eval().requires_grad_(requires_grad=False)
         self.num_updates = 0
-        self._optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate)
+        self.team = Team()
+
+    @cached_property
+    def _optimizer(self) -> torch.optim.Adam:
+        """Made when needed: torch loads its compiler for it, three seconds that a restored predictor can spare."""
+        return torch.optim.Adam(self.trained.parameters(), lr=self.config.learning_rate)
 
     def step(self, loss: Tensor) -> None:
         """Take one step down the gradient of the loss."""
@@ -72,6 +82,7 @@ class Training(Generic[ModuleT]):
             group["lr"] = self.config.rate(self.num_updates)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.team.mean_([parameter.grad for parameter in self.trained.parameters() if parameter.grad is not None])
         nn.utils.clip_grad_norm_(self.trained.parameters(), MAX_GRADIENT_NORM)
         self._optimizer.step()
         self.num_updates += 1
@@ -90,6 +101,11 @@ class Training(Generic[ModuleT]):
     def plan_updates(self, planned_updates: int) -> None:
         """Let the rate fall over so many updates from here on, those taken included."""
         self.config = replace(self.config, planned_updates=planned_updates)
+
+    def share_statistics(self) -> None:
+        """Take the mean of the team's running statistics, which are the only thing that its processes differ in."""
+        for module in (self.trained, self.averaged):
+            self.team.mean_([buffer for buffer in module.buffers() if buffer.is_floating_point()])
 
     def frozen_copy(self) -> ModuleT:
         """The averaged module as it is now; later steps do not reach it."""
@@ -111,7 +127,8 @@ class Training(Generic[ModuleT]):
         _load_module("", self.averaged, tensors)
         is_whole = any(name.startswith("training.parameters.") for name in tensors)
         _load_module("training." if is_whole else "", self.trained, tensors)
-        load_optimizer(self._optimizer, self.trained.named_parameters(), tensors)
+        if any(name.startswith("optimizer.") for name in tensors):
+            load_optimizer(self._optimizer, self.trained.named_parameters(), tensors)
         self.num_updates = num_updates
 
 

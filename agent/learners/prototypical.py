@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from agent.learners.embedding_training import Training, TrainingConfig
 from agent.learners.embeddings import Embedding, EmbeddingConfig
 from agent.learners.every_support import in_class_order, share_supports
+from agent.learners.team import Team
 from agent.learners.tolerant_distance import tolerant_distances
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes, num_ways_of
 
@@ -177,6 +178,14 @@ class PrototypicalLearner:
         """Let the learning rate fall over so many updates from here on, those taken included."""
         self._training.plan_updates(planned_updates)
         self.config = replace(self.config, training=self._training.config)
+
+    def join(self, team: Team) -> None:
+        """Train with other processes from here on: each update is of every process's tasks."""
+        self._training.team = team
+
+    def share_statistics(self) -> None:
+        """Take the mean of the team's running statistics; without it each process keeps those of its own tasks."""
+        self._training.share_statistics()
 
     def update(self, batch: FewShotBatch) -> dict[str, float]:
         """Take one step down J on M tasks."""

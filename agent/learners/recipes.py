@@ -31,7 +31,6 @@ LONG_RUN = 30_000
 """Outer steps from which waves are learned at the lower rate that the benchmark's 60,000 end best with."""
 
 PERCEPTRON = EmbeddingConfig(kind=EmbeddingKind.MLP, channels=(40, 40))
-NARROW = NetworkConfig(channels=(32, 32, 32, 32))
 STRIDED = NetworkConfig(channels=(32, 32, 32, 32), is_strided=True, has_zero_head=True)
 RESIDUAL = EmbeddingConfig(kind=EmbeddingKind.RESIDUAL, channels=(24, 32, 64, 128), is_bfloat16=True)
 
@@ -163,7 +162,7 @@ IMAGES = _by_learner(
     Recipe(
         learner="platipus",
         config=lambda n: PlatipusConfig(
-            network=NARROW, inner_lr=0.4, num_adapt_steps=3, initial_std=0.02, outer_lr=2e-3, decay_updates=n
+            network=STRIDED, inner_lr=0.4, num_adapt_steps=10, initial_std=0.02, outer_lr=5e-3, decay_updates=n
         ),
         tasks_per_update=4,
     ),

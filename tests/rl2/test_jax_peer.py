@@ -11,7 +11,7 @@ import pytest
 from benchmarks import jax_bandits
 from benchmarks.jax_bandits import Peer, jax_rate
 
-SMALL = Peer(hidden_size=8, num_pulls=6, num_trials=16)
+SMALL = Peer.of_size(8, 6, num_trials=16)
 
 
 def test_an_interpreter_without_jax_gives_no_peer(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_the_hand_written_gradient_is_autograds() -> None:
     aims = (features[..., 0], features[..., 1])
     by_hand, by_autograd = (
         jax.grad(partial(jax_bandits._loss, peer))(state.parameters, trials, *aims)
-        for peer in (SMALL, Peer(hidden_size=8, num_pulls=6, num_trials=16, is_plain=True))
+        for peer in (SMALL, Peer.of_size(8, 6, num_trials=16, is_plain=True))
     )
     for name, found in by_hand.items():
         assert float(abs(found - by_autograd[name]).max()) < 1e-6, name
