@@ -95,8 +95,8 @@ class Peer:
         of_config = {field.name for field in fields(RL2Config)} & {field.name for field in fields(cls)}
         settings = {name: getattr(config, name) for name in of_config} | {
             "hidden_size": hidden_size,
-            "discount": config.discount_for(num_pulls),
-            "gae_lambda": config.gae_lambda_for(num_pulls),
+            "discount": config.discount_for(float(num_pulls)),
+            "gae_lambda": config.gae_lambda_for(float(num_pulls)),
         }
         return cls(
             num_pulls=num_pulls,

@@ -229,7 +229,16 @@ def test_it_trains_a_policy_that_can_be_asked(
 def test_asked_to_end_it_leaves_no_process_and_no_folder(task: Path, tmp_path: Path) -> None:
     write_images(draw_glyphs(GlyphConfig(alphabets=2, characters=20, drawers=6, size=60)), task / "alphabets")
     (tmp_path / "temporary").mkdir()
-    words = ("few-shot", "train", "--data", str(task / "alphabets"), "--processes", "2", "--output", str(tmp_path / "p"))
+    words = (
+        "few-shot",
+        "train",
+        "--data",
+        str(task / "alphabets"),
+        "--processes",
+        "2",
+        "--output",
+        str(tmp_path / "p"),
+    )
     environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
     with subprocess.Popen([sys.executable, "-m", "agent.cli", *words], env=environment) as begun:
         members: list[psutil.Process] = []
