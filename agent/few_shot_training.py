@@ -41,6 +41,7 @@ from envs.few_shot.tasks import FewShotShapes
 from envs.few_shot.warps import WarpConfig
 
 REPORT_EVERY = 20
+LOOK_EVERY_S = 0.2
 
 VIEWS_AN_ORIENTATION = 5
 ALIGNING = WarpConfig(rotation_degrees=12.0, log_scale=0.16, shear=0.16, shift=0.04, bend=0.0)
@@ -282,11 +283,16 @@ def _follow(
     threads += [threading.Thread(target=read_errors, args=(k, process.stderr)) for k, process in enumerate(processes)]
     for thread in threads:
         thread.start()
+    while any(process.poll() is None for process in processes) and not any(process.poll() for process in processes):
+        time.sleep(LOOK_EVERY_S)
+    failed = [number for number, process in enumerate(processes) if process.poll()]
+    if failed:
+        for process in processes:
+            process.kill()  # others may wait for the one that is gone
     for thread in threads:
         thread.join()
-    failed = [number for number, process in enumerate(processes) if process.wait() != 0]
     if failed:
-        # Where one fails, the others of its team end with a complaint of gloo's that it is gone.
+        # Others of its team may have ended too, with a complaint of gloo's that it is gone.
         cause = min(failed, key=lambda number: "gloo" in last_words[number])
         raise FewShotTrainingError(
             operation="training member",

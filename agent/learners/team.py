@@ -10,12 +10,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
+
+PATIENCE = timedelta(minutes=10)
+"""How long one waits for another, at the start and at every update."""
 
 
 class Team:
@@ -67,7 +71,7 @@ def joined(*, place: int, size: int, meeting_file: Path) -> Iterator[Team]:
         yield Team()
         return
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group("gloo", init_method=f"file://{meeting_file}", rank=place, world_size=size)
+    dist.init_process_group("gloo", init_method=f"file://{meeting_file}", rank=place, world_size=size, timeout=PATIENCE)
     try:
         yield Team(place=place, size=size)
     finally:

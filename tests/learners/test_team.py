@@ -121,24 +121,27 @@ def test_processes_train_what_threads_train_and_each_takes_tasks_of_its_own(tmp_
     )
 
 
-def test_of_processes_that_fail_the_one_that_began_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("moment", ["joined", "train_member"])
+def test_where_one_of_a_team_fails_it_is_told_and_nobody_waits(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_images(CLASSES, tmp_path)
     start = subprocess.Popen
 
     def second_dies(command: list[str], **kwargs: object) -> subprocess.Popen[str]:
-        # It takes its place, so that the first waits for it, and ends before the first gradient.
+        # Before it meets the first, which goes on waiting for it, or after.
         dying = (
-            "import json, sys; from pathlib import Path; import agent.few_shot_training as training\n"
-            "asked = sys.stdin.read(); place = json.loads(asked)['place']\n"
+            "import io, json, sys; import agent.few_shot_training as training\n"
+            "asked = sys.stdin.read()\n"
             "def out_of_luck(*args, **kwargs): raise SystemExit('out of luck')\n"
-            "if place: training.train_member = out_of_luck\n"
-            "import io; sys.stdin = io.StringIO(asked); sys.argv = sys.argv[:1]; training.main()"
+            f"if json.loads(asked)['place']: training.{moment} = out_of_luck\n"
+            "sys.stdin = io.StringIO(asked); training.main()"
         )
         return start([sys.executable, "-c", dying], **kwargs)  # type: ignore[call-overload,no-any-return]
 
     monkeypatch.setattr("agent.few_shot_training.subprocess.Popen", second_dies)
     with pytest.raises(FewShotTrainingError, match="out of luck"):
-        train_policy([tmp_path], replace(PAIR, updates=1_000), seed=0)
+        train_policy([tmp_path], replace(PAIR, updates=1_000_000), seed=0)
 
 
 def test_a_recipe_says_how_many_processes_a_policy_was_trained_by(tmp_path: Path) -> None:
