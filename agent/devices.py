@@ -61,7 +61,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def default_threads() -> int:
-    """One core is left to the workers and to control; the products of a policy this small gain little past four.
+    """Beside a service, or in it: a core is left to other processes, and such small products gain little past four.
 
     Threads beyond the free cores cost dearly: each product waits for its slowest thread.
     """

@@ -31,10 +31,10 @@ TARGETS = {
     (500, 10): 0.99 * 442.3,
     (500, 50): 0.99 * 465.1,
 }
-UPDATES = {(10, 5): 300, (10, 10): 300, (10, 50): 170}
-"""By pulls and arms; 50 arms take as many as a CPU-minute has room for."""
+UPDATES = {10: 300, 100: 200, 500: 200}
+FEWER_UPDATES = {(10, 50): 170}
+"""By pulls and arms: as many as a CPU-minute has room for."""
 
-OTHER_UPDATES = 200
 GROWING = {"curriculum_start": 0.3, "gae_lambda": 0.98}
 """Thirty pulls cannot try fifty arms: where there are hundreds, trials grow while there is still exploring."""
 
@@ -69,7 +69,7 @@ def bandit_cell(num_arms: int, num_pulls: int) -> Cell:
         name=spec.name,
         spec=spec,
         episode_steps=1,
-        num_updates=UPDATES.get((num_pulls, num_arms), OTHER_UPDATES),
+        num_updates=FEWER_UPDATES.get((num_pulls, num_arms), UPDATES.get(num_pulls, 200)),
         target=TARGETS.get((num_pulls, num_arms), float("nan")),
         settings=GROWING if num_arms >= LEAST_GROWING[0] and num_pulls >= LEAST_GROWING[1] else {},
     )

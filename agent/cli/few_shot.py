@@ -67,7 +67,6 @@ def predict(
     known = read_support_folder(support)
     asked = read_query_folder(query)
     where = choose_device(device)
-    # The service that learns beside this has a core: a product of two threads would wait for it again and again.
     with computing_on(where), with_threads(default_threads()):
         chosen = _load_policy(invocation, policy, family, where)
         probabilities = chosen.adapt(known.images, known.labels).probabilities(asked.images)

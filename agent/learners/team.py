@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor
 
 PATIENCE = timedelta(minutes=10)
@@ -49,10 +49,12 @@ class Team:
 
     def first_of(self, number: int) -> int:
         """The number that the first process gives."""
-        own = float(number) if self.place == 0 else 0.0
-        return number if self.size == 1 else int(self._sum(torch.tensor([own], dtype=torch.float64)).item())
+        if self.size == 1:
+            return number
+        own = number if self.place == 0 else 0
+        return int(self._sum(torch.tensor([own])).item())
 
-    def _sum(self, flat: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+    def _sum(self, flat: Shaped[Tensor, "N"]) -> Shaped[Tensor, "N"]:
         """The sum over all processes."""
         dist.all_reduce(flat)
         return flat

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import threading
@@ -147,4 +146,4 @@ def test_where_one_of_a_team_fails_it_is_told_and_nobody_waits(
 def test_a_recipe_says_how_many_processes_a_policy_was_trained_by(tmp_path: Path) -> None:
     write_images(CLASSES, tmp_path)
     policy = train_policy([tmp_path], replace(PAIR, updates=1, processes=1), seed=0)
-    assert json.loads(json.dumps(policy.provenance))["recipe"]["processes"] == 1
+    assert policy.provenance["recipe"]["processes"] == 1
