@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint learn soak bench few-shot-policy lock clean
+.PHONY: help setup run test lint cases learn soak bench few-shot-policy lock clean
 
 help:             ## Say what can be made.
 	@sed -n 's/^\([a-z-]*\): .*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -41,6 +41,9 @@ lint: $(STAMP)    ## Run the static checks: ruff, mypy, import-linter.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+cases: $(STAMP)   ## Run the small inputs that once gave a wrong outcome (CASES=FOLDER for others of the same names).
+	CASES="$(CASES)" $(BIN)/python -m pytest -m slow tests/cases $(ARGS)
 
 learn: $(STAMP)   ## Run the learning tests and the ten-minute check of a fresh service.
 	$(BIN)/python -m pytest -m slow tests/learning tests/learners $(ARGS)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from memory.connection import StoreConnection
 from memory.errors import StoreMissingError, UnknownSchemaError
+from memory.identity import new_identity
 from memory.sqlite_library import require_one_library
 
 if TYPE_CHECKING:
@@ -196,6 +197,14 @@ CREATE TABLE daemon_status (
 """
 
 
+_IDENTITY = """
+CREATE TABLE store_identity (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    uuid TEXT NOT NULL
+);
+"""
+
+
 def _execute_all(db: Database, script: str) -> None:
     """Run statements one by one: ``executescript`` would commit the open transaction first."""
     for statement in script.split(";"):
@@ -208,7 +217,13 @@ def create_first_tables(db: Database) -> None:
     _execute_all(db, _FIRST)
 
 
-MIGRATIONS = (create_first_tables,)
+def add_store_identity(db: Database) -> None:
+    """Give the store the UUID that tells its backups and parameter files from another store's."""
+    _execute_all(db, _IDENTITY)
+    db.execute("INSERT INTO store_identity (id, uuid) VALUES (1, ?)", (new_identity(),))
+
+
+MIGRATIONS = (create_first_tables, add_store_identity)
 """In order; a migration's name is its record in the store, so neither may change once released."""
 
 KNOWN = tuple(migration.__name__ for migration in MIGRATIONS)
