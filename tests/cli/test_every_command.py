@@ -8,10 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import Result
 
-from agent.cli.main import app
 from tests.cli.commands import every_command
 from tests.cli.conftest import Learnd
 
@@ -166,7 +164,3 @@ def test_settings_that_cannot_be_used_are_an_error_of_every_command(
 
 def test_the_version_is_shown(call: Callable[..., Result]) -> None:
     assert call("--version").stdout.startswith("learnd ")
-
-
-def test_the_command_line_is_a_typer_application() -> None:
-    assert isinstance(app, typer.Typer)

@@ -69,7 +69,7 @@ def test_every_regression_learner_learns_sinusoids(empty: Learnd, learner: str) 
 def test_every_classification_learner_learns_glyphs(empty: Learnd, learner: str) -> None:
     answer = empty.json("learn", learner, *GLYPHS, *ON_IMAGES[learner], "--budget", "2u", "--tasks", "4")
     assert (answer["measure"], answer["updates"]) == ("accuracy", 2)
-    assert 0.0 <= answer["score"]["adapted"]["mean"] <= 1.0
+    assert answer["score"]["adapted"]["num_tasks"] == 4
     compares = answer["learner"] in {"prototypical", "matching", "versa"}
     assert (answer["score"]["unadapted"] is None) == compares
 
@@ -80,7 +80,8 @@ def test_rl2_learns_a_family_of_environments(empty: Learnd, tmp_path: Path) -> N
     answer = empty.json(*words, "--output", str(output))
     assert answer["measure"] == "episode_return"
     assert set(answer["score"]["beside"]) == {"trial_return"}
-    assert 0.0 <= answer["score"]["beside"]["trial_return"]["mean"] <= 4.0
+    trial, episode = answer["score"]["beside"]["trial_return"], answer["score"]["adapted"]
+    assert trial["num_tasks"] == episode["num_tasks"]
 
     from agent.acting import load_policy
 
@@ -92,7 +93,6 @@ def test_policies_are_adapted_by_gradient_where_there_is_something_to_act_in(emp
     small = ("--max-steps", "4", "--set", "round.num_episodes=2", "--set", "policy.hidden_sizes=[4]")
     answer = empty.json("learn", learner, "--family", "navigation", *small, "--budget", "1u", "--tasks", "20")
     assert (answer["learner"], answer["measure"]) == (learner, "episode_return")
-    assert answer["score"]["adapted"]["mean"] < 0
     assert answer["score"]["adapted"] != answer["score"]["unadapted"]
 
 

@@ -322,8 +322,7 @@ def test_a_family_that_plays_one_episode_at_a_time_is_learned_as_well(case: str)
     learner = build(case, TWO_ARMS)
     tasks = open_tasks(spec, None, num_trials=4, device="cpu")
     before = learner.initialization()
-    metrics = learner.update(tasks, first_task=0)
-    assert 0.0 <= metrics["return"] <= 1.0
+    learner.update(tasks, first_task=0)
     assert any(not torch.equal(tensor, before[name]) for name, tensor in learner.initialization().items())
 
 
@@ -374,8 +373,9 @@ def test_it_learns_on_a_gpu_and_is_restored_on_a_cpu(case: str) -> None:
     spec = family_from_declaration("navigation", max_episode_steps=12)
     tasks = open_tasks(spec, None, num_trials=16, device="cuda", rows_per_task=8)
     learner.update(tasks, first_task=0)
-    restored = registry.restore({n: t.cpu() for n, t in learner.to_tensors().items()}, learner.to_meta())
-    assert restored.update(navigation(2), first_task=2)["return"] < 0.0
+    tensors = {name: tensor.cpu() for name, tensor in learner.to_tensors().items()}
+    first, second = (registry.restore(tensors, learner.to_meta()) for _ in range(2))
+    assert first.update(navigation(2), first_task=2) == second.update(navigation(2), first_task=2)
 
 
 def test_an_unknown_learner_is_refused_by_name() -> None:
