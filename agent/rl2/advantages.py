@@ -1,12 +1,16 @@
 """Generalised advantage estimation over whole trials (Schulman et al. 2016, arXiv:1506.02438, eq. 16).
 
-Return flows across the episodes of a trial and stops at its end:
+Returns accumulate across the episodes of a trial and stop at its end:
 
 δ_t = r_t + γ v'_t - v_t,    A_t = δ_t + γ λ A_{t+1},    A_{t+1} = 0 after a trial's last step
 
-with v'_t the value of what follows. Inside an episode, and where one terminated and the trial goes on, that is v_{t+1},
-the value of what is acted on next. Where an episode was cut off it is the value of its true last observation: what the
-cut took away is given back. Where the trial's last episode terminated, nothing follows.
+v'_t is the value of what follows step t:
+
+- within an episode, or where an episode terminated and the trial goes on: v_{t+1}, the value of the next observation
+  that the policy acts on;
+- where an episode was truncated: the value of its true final observation, which replaces the rewards lost by
+  truncation;
+- where the trial's last episode terminated: 0.
 
 Shapes: T steps, B trials.
 """
@@ -20,7 +24,7 @@ from torch import Tensor
 from agent.rl2.trials import is_trial_end
 
 BATCH_WEIGHT = 8.0
-"""κ, the trials that the mean over the batch counts for in what is usual at a step: few may be left there."""
+"""κ, the weight of the batch mean in a step's usual advantage, in trials. It matters at steps that few trials reach."""
 
 
 def trial_advantages(
@@ -33,13 +37,13 @@ def trial_advantages(
     discount: float,
     gae_lambda: float,
 ) -> Float[Tensor, "T B"]:
-    """A_t of every step; 0 in padding.
+    """Return A_t of every step; 0 in padding.
 
     Args:
         reward: r.
         value: v.
-        final_value: value of the true last observation where ``truncated``; not read elsewhere.
-        truncated: the step's episode was cut off after it.
+        final_value: value of the true final observation where ``truncated``; not read elsewhere.
+        truncated: whether the step's episode was truncated after it.
         is_valid: False after a trial's end.
         discount: γ.
         gae_lambda: λ.
@@ -55,14 +59,15 @@ def trial_advantages(
 
 
 def about_usual(advantage: Float[Tensor, "T B"], is_valid: Bool[Tensor, "T B"]) -> Float[Tensor, "T B"]:
-    """Advantages less what is usual at their step of a trial; 0 in padding.
+    """Subtract from advantages the usual advantage of their step; 0 in padding.
 
     usual_t = (Σ_b A_tb + κ Ā) / (n_t + κ)
 
-    with n_t the trials that step t is in, Ā the mean over the batch, and κ = ``BATCH_WEIGHT``. A critic lags while its
-    policy improves, and while trials grow it judges steps that it never saw; so most advantages of a step may be of one
-    sign. As they are, they would make all that was done there likelier, or less likely. A baseline that is the same for
-    all that may be done at a step changes no expected gradient.
+    with n_t the number of trials that include step t, Ā the mean over the batch, and κ = ``BATCH_WEIGHT``.
+
+    Why: a critic lags while its policy improves, and while trials grow it evaluates steps that it has never seen. Most
+    advantages of a step can then have the same sign, which would make all actions taken there more likely, or all less
+    likely. A baseline that is the same for all actions of a step does not change the expected gradient.
 
     Args:
         advantage: A; 0 in padding.

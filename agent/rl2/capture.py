@@ -1,13 +1,13 @@
-"""Rollouts and minibatches as programs that are recorded once and replayed: CUDA graphs.
+"""Programs that are recorded once and replayed as CUDA graphs: rollouts and minibatch steps.
 
-At the sizes of RL² a GPU waits for Python: a step of a rollout, or of a GRU's gradient, is a hundred small kernels,
-each of which takes longer to launch than to run. A graph launches them all at once. What is recorded is a whole rollout
-of the longest trial there can be, and a whole step of the optimiser; between them stand the few things whose shapes
-depend on numbers (:func:`agent.rl2.rollout.sort_out`, the choice of minibatches).
+At the sizes of RL² a GPU waits for Python: a step of a rollout, or of a GRU's gradient, consists of about a hundred
+small kernels, and each takes longer to launch than to run. A graph launches them all at once. Two programs are
+recorded: a whole rollout of the longest possible trial, and a whole step of the optimiser. The few operations whose
+shapes depend on data run between them (:func:`agent.rl2.rollout.sort_out`, the choice of minibatches).
 
-A recorded program reads and writes the same memory at every run. So inputs are written in place before a run, and what
-a run gives is overwritten by the next. Elsewhere than on CUDA the same holds, with the program run again by Python:
-buffers that are mixed up are found there by a test, as they would be on CUDA.
+A recorded program reads and writes the same memory at every run. Inputs are therefore written in place before a run,
+and the result of a run is overwritten by the next. On other devices Python runs the program again, but results are
+overwritten in the same way, so that tests without a GPU find reads of stale results.
 """
 
 from __future__ import annotations
@@ -29,28 +29,32 @@ from envs.spaces import SpacePair
 from envs.task_batch import TaskBatch
 
 NUM_EAGER_RUNS = 3
-"""Runs before the recording: libraries set themselves up in their first, and the optimiser makes its state."""
+"""Runs before the recording. Libraries initialise in their first runs, and the optimiser creates its state."""
 
 NUM_LENGTHS = 4
-"""Lengths that minibatches are padded to."""
+"""Number of different lengths that minibatches are padded to."""
 
 MAX_PROGRAMS = 4 * NUM_LENGTHS
-"""Of minibatches: two numbers of them in turns, each of two numbers of trials, are held without end."""
+"""Largest number of minibatch programs: enough for two numbers of minibatches, each with two numbers of trials."""
 
 Result = TypeVar("Result")
 
 
 class CaptureSpace:
-    """Where programs that take turns are recorded: one stream and one pool of memory for them all.
+    """A place where programs that run one at a time are recorded: one CUDA stream and one memory pool.
 
-    What a program gives lies where another one of its space may work, so it holds until any of them runs again: a
-    program whose results are wanted longer has a space of its own. So do programs that may be replayed side by side,
-    those of different learners: libraries keep their working memory by stream.
+    A program's result may lie in memory that another program of the same space uses, so it is valid only until any of
+    them runs again. Use separate spaces in two cases:
 
-    Elsewhere than on CUDA what one program gave is spoiled when another runs, as it may be there.
+    - Results are needed for longer than that.
+    - Programs may be replayed concurrently, such as those of different learners: libraries keep one workspace per
+      stream.
+
+    On devices other than CUDA, running a program overwrites the result of another program of the space, as sharing a
+    memory pool might.
 
     Args:
-        device: where they run.
+        device: the device of the programs.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -63,13 +67,20 @@ class CaptureSpace:
             self.renew()
 
     def renew(self) -> None:
-        """Begin anew, once all that was recorded is given up: what someone still holds of it stays where it is."""
+        """Start with a new memory pool after all recordings of this space were released.
+
+        Memory of the old pool that is still referenced stays allocated.
+        """
         self._last_result = None
         if self.stream is not None:
             self.pool = torch.cuda.graph_pool_handle()
 
     def take_turn(self, result: object) -> None:
-        """A program runs, whose recorded result this is."""
+        """Mark ``result`` as the current result of this space.
+
+        On devices other than CUDA, overwrite the previous program's result with NaN (-1 for integers), as sharing one
+        CUDA memory pool might.
+        """
         if self.stream is not None:
             return
         if self._last_result is not result:
@@ -81,13 +92,13 @@ class CaptureSpace:
 class CapturedProgram(Generic[Result]):
     """A program of fixed shapes, recorded after its first runs and replayed from then on.
 
-    Its first runs are runs like any other, so recording it disturbs no parameter and no random state.
+    The first runs execute the program normally, so recording changes neither parameters nor random state.
 
     Args:
-        program: reads tensors that stay where they are, fetches nothing from the device, and gives a tensor or a
-            dataclass of tensors that are its own.
-        space: where it is recorded.
-        generators: all that it draws from.
+        program: a function that reads tensors at fixed addresses and fetches nothing from the device. It returns its
+            own tensors: one, or a dataclass of them.
+        space: the space in which it is recorded.
+        generators: all random generators that the program draws from.
     """
 
     def __init__(
@@ -101,7 +112,7 @@ class CapturedProgram(Generic[Result]):
         self._result: Result | None = None
 
     def __call__(self) -> Result:
-        """Run the program; what it gives holds until it, or another one of its space, runs again."""
+        """Run the program; the result is valid until any program of its space runs again."""
         self._num_runs += 1
         self._space.take_turn(self._result)
         if self._num_runs <= NUM_EAGER_RUNS:
@@ -115,10 +126,11 @@ class CapturedProgram(Generic[Result]):
         return self._result
 
     def release(self) -> None:
-        """Let go of what was recorded, and of all that the program works on; it runs no more.
+        """Release the recording and everything the program works on; the program cannot run again.
 
-        Whoever holds the program may be held by it, so without this the memory would stay until such rings are looked
-        for, which a device that has run out of memory does not do.
+        The owner of the program may be part of a reference cycle with it. Without this method the memory would stay
+        allocated until the garbage collector finds the cycle, which an out-of-memory error on the device does not
+        trigger.
         """
         if self._graph is not None:
             torch.cuda.current_stream(self._space.device).synchronize()  # it may be running
@@ -126,7 +138,7 @@ class CapturedProgram(Generic[Result]):
         self._program, self._graph, self._result = _released, None, None
 
     def _run_aside(self) -> Result:
-        """Run it where it will be recorded."""
+        """Run the program on the stream on which it will be recorded."""
         stream = self._space.stream
         if stream is None:
             return self._program()
@@ -146,7 +158,7 @@ class CapturedProgram(Generic[Result]):
         graph = torch.cuda.CUDAGraph()
         for generator in self._generators:
             graph.register_generator_state(generator)
-        # Other threads may go on with what they do on the device meanwhile.
+        # Other threads may continue to use the device during the recording.
         with torch.cuda.graph(
             graph, pool=self._space.pool, stream=self._space.stream, capture_error_mode="thread_local"
         ):
@@ -161,18 +173,18 @@ def _released() -> NoReturn:
 
 
 class CapturedRollout:
-    """Rollouts of one family, all of them as long as its longest trial.
+    """A recorded rollout of one family. Every run has the length of the family's longest trial.
 
     Args:
-        policy: knows the family's spaces; its parameters may change between rollouts, in place.
-        tasks: a tensor-native family's.
-        generator: draws the actions.
-        space: where it is recorded.
-        split: as for a rollout.
+        policy: a policy that knows the family's spaces; its parameters may change between rollouts, in place.
+        tasks: tasks of a tensor-native family.
+        generator: source of the actions' noise.
+        space: the space in which the rollout is recorded.
+        split: see :func:`agent.rl2.rollout.collect_trials`.
         num_episodes: E of the trials, at most the family's own; None for the family's own.
 
     Raises:
-        ValueError: the longest trial is not known, so no program can hold it.
+        ValueError: the length of the longest trial is unknown, so its program cannot be recorded.
     """
 
     def __init__(
@@ -200,12 +212,12 @@ class CapturedRollout:
 
     @torch.no_grad()
     def collect(self, first_task: int) -> TrialBatch:
-        """Play one trial in each of B tasks; what comes back holds until the next call."""
+        """Play one trial in each of B tasks; the result is valid until the next call."""
         self._first_task.fill_(first_task)
         return sort_out(self._policy, self._program())
 
     def release(self) -> None:
-        """Let go of the recording; there are no more rollouts."""
+        """Release the recording; no more rollouts are possible."""
         self._program.release()
         self._space.renew()
 
@@ -225,19 +237,20 @@ class CapturedRollout:
 
 
 class CapturedMinibatchStep:
-    """What :meth:`RL2Learner.update` takes as its ``minibatch_step``: a handful of programs for each family.
+    """A recorded ``minibatch_step`` for :meth:`RL2Learner.update`: a few programs for each family.
 
-    Minibatches are cut to their longest trial, so their lengths differ from one to the next. Each is padded again, to
-    the next quarter of the longest trial there can be: four programs for each number of trials hold them all, and
-    padding changes nothing. Trials that grow are split into ever more minibatches and leave shapes behind that never
-    come again: beyond ``MAX_PROGRAMS`` all are given up, and recorded anew as they come.
+    Minibatches are cut to their longest trial, so their lengths differ. Each minibatch is padded to the next quarter of
+    the longest possible trial. Four programs per number of trials therefore cover all minibatches, and padding does not
+    change the result. While trials grow, they are split into more and more minibatches, and old shapes never return: at
+    ``MAX_PROGRAMS`` programs, all are released and recorded again as needed.
 
-    It holds for the learner's parameters and optimiser as they stand: make another after ``load_initialization``.
+    The programs are bound to the learner's current parameter tensors and optimiser: create another instance after
+    ``load_initialization``.
 
     Args:
-        learner: whose steps are captured.
+        learner: the learner whose steps are captured.
         num_steps: T of the longest trial.
-        space: where they are recorded.
+        space: the space in which the steps are recorded.
     """
 
     def __init__(self, learner: RL2Learner, *, num_steps: int, space: CaptureSpace) -> None:
@@ -247,7 +260,7 @@ class CapturedMinibatchStep:
         self._programs: dict[tuple[str, int, int], tuple[Minibatch, CapturedProgram[Tensor]]] = {}
 
     def __call__(self, name: str, spaces: SpacePair, minibatch: Minibatch) -> Tensor:
-        """Take one step of the optimiser; what comes back holds until the next."""
+        """Take one step of the optimiser; the result is valid until the next step."""
         [(num_steps, num_trials)] = minibatch.stretches
         quarters = math.ceil(NUM_LENGTHS * num_steps / self._num_steps)
         padded_steps = max(num_steps, math.ceil(self._num_steps * quarters / NUM_LENGTHS))
@@ -263,7 +276,7 @@ class CapturedMinibatchStep:
         return program()
 
     def release(self) -> None:
-        """Let go of the recordings, and of the gradients that they left in their memory."""
+        """Release the recordings, and the gradients that lie in their memory pool."""
         for _held, program in self._programs.values():
             program.release()
         self._programs.clear()
@@ -278,7 +291,7 @@ class CapturedMinibatchStep:
 
 
 def _padding_for(minibatch: Minibatch, num_steps: int, num_trials: int) -> Minibatch:
-    """Padding alone: as many trials as a minibatch has, of more steps."""
+    """Create a minibatch of padding with the same number of trials and more steps."""
 
     def empty(values: Tensor) -> Tensor:
         return values.new_zeros(num_steps * num_trials, *values.shape[1:])
@@ -300,7 +313,7 @@ def _padding_for(minibatch: Minibatch, num_steps: int, num_trials: int) -> Minib
 
 
 def tensors_of(value: object) -> Iterator[Tensor]:
-    """The tensors of a tensor, or of a dataclass of tensors and of such dataclasses, in order."""
+    """Yield the tensors of a tensor, or of a dataclass of tensors and nested dataclasses, in order."""
     if isinstance(value, Tensor):
         yield value
     elif is_dataclass(value):
@@ -309,6 +322,6 @@ def tensors_of(value: object) -> Iterator[Tensor]:
 
 
 def copy_tensors(value: object, *, into: object) -> None:
-    """Write the tensors of one value over those of another like it."""
+    """Copy the tensors of one value into those of another value with the same structure."""
     for source, target in zip(tensors_of(value), tensors_of(into), strict=True):
         target.copy_(source)

@@ -1,4 +1,4 @@
-"""The settings of RL², each with its meaning and its default. Loads without torch, so that control can check them."""
+"""The settings of RL². This module does not import torch, so the daemon can check settings without loading it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class MemoryReader(StrEnum):
-    """How steps with vector observations are read."""
+    """A way to read in-trial steps that have vector observations."""
 
     KERNEL = "kernel"
     MATCHING = "matching"
@@ -23,49 +23,55 @@ _MAY_BE_ZERO = frozenset({"gae_lambda", "entropy_coefficient", "final_learning_r
 class RL2Config:
     """Settings of the RL² learner and its policy.
 
-    Values that are None are derived from the length of the family's trials, so that one configuration serves them all.
+    Settings that are None are derived from the length of the family's trials. One configuration therefore serves all
+    families.
 
     Attributes:
         hidden_size: H, width of the recurrent state.
         input_size: X, width of the recurrent core's input.
-        scorer_size: P, width of the scorer that is shared over actions.
+        scorer_size: P, width of the scorer that all actions share.
         critic_size: width of the critic's hidden layer.
-        reads: whether the policy reads its in-trial memory; without, this is the paper's own agent.
+        reads: whether the policy reads its in-trial memory; if False, the policy is the paper's agent.
         memory_reader: how a similarity memory weighs steps: ``kernel`` (Gaussian), ``matching`` (softmax of cosines) or
             ``prototypes`` (the mean observation of each slot's better and worse steps).
-        memory_size: steps of a trial that a similarity memory (vector observations) holds, newest first.
-        learned_keys: whether a similarity memory's keys are learned, by gradients through every read; prototypes keep
-            fixed ones.
+        memory_size: number of a trial's most recent steps that a similarity memory (vector observations) holds.
+        learned_keys: whether a similarity memory learns its keys, by gradients through every read; the keys of
+            ``prototypes`` are always fixed.
         memory_key_size: width of a similarity memory's keys; wider observations are projected to it at random.
         memory_bandwidth: width of the similarity kernel, in standard deviations of an observation.
-        look_ahead_discounts: discounts at which an exact-match memory plans over the steps it holds; a read each.
-        transition_prior: pseudo-count of an unmet transition, which leads where the trial's steps lead on average.
-        max_table_size: largest number of entries a trial that an exact-match memory may hold; beyond, steps are held
-            in a similarity memory.
+        look_ahead_discounts: discounts at which an exact-match memory plans over the steps it holds; each adds features
+            to the read.
+        transition_prior: pseudo-count of a transition that was not observed; it leads to the trial's average next
+            state.
+        max_table_size: largest number of entries per trial of an exact-match memory; larger spaces use a similarity
+            memory.
         num_trials_tensor: B for tensor-native families.
-        num_trials_gymnasium: B for families stepped by a worker.
+        num_trials_gymnasium: B for families that a worker steps.
         discount: γ; None derives max(.99, 1 - .2/T) from the trial's length T in steps.
         gae_lambda: λ of generalised advantage estimation; None derives it from the trial's length.
-        clip: ε, how far PPO lets a probability ratio move from 1.
+        clip: ε, the largest distance of a probability ratio from 1 that PPO rewards.
         num_epochs: passes over each trial batch.
-        num_epochs_gymnasium: the same for families stepped by a worker, whose steps cost more than a pass over them.
-        minibatch_steps: steps wanted in a minibatch, which is always made of whole trials.
-        min_minibatch_trials: fewest trials in a minibatch: steps of one trial say less than as many of several.
-        max_minibatches: most minibatches an epoch is split into.
+        num_epochs_gymnasium: passes over each trial batch of a family that a worker steps; more, because its steps cost
+            more than passes.
+        minibatch_steps: target number of steps in a minibatch; a minibatch consists of whole trials.
+        min_minibatch_trials: least number of trials in a minibatch; steps of one trial carry less information than as
+            many steps of several.
+        max_minibatches: largest number of minibatches per epoch.
         learning_rate: α, Adam's rate at the start of a family's training.
-        final_learning_rate_scale: what the rate has fallen to after ``anneal_updates``, as a share.
+        final_learning_rate_scale: the rate after ``anneal_updates``, as a share of ``learning_rate``.
         anneal_updates: updates of a family over which its rate and entropy bonus fall linearly.
-        curriculum_episodes: least episodes of a family's first trials; they grow to the family's own number, by as
-            much at every update in proportion.
-        curriculum_steps: least steps of a family's first trials.
-        curriculum_start: share of ``anneal_updates`` after which they grow, to the family's own number at the end; with
-            1 they take their own number when the rate has fallen all the way.
-        core_learning_rate_scale: share of the rate that the recurrent core, common to all families, learns at.
-        entropy_coefficient: weight of the entropy bonus at the start of a family's training; falls to 0.
+        curriculum_episodes: least number of episodes in a family's first trials; the number grows to the family's own
+            by a constant factor per update.
+        curriculum_steps: least number of steps in a family's first trials.
+        curriculum_start: share of ``anneal_updates`` after which trials begin to grow; they reach the family's own
+            number at the end. With 1, trials take their own number once the rate has fallen completely.
+        core_learning_rate_scale: learning rate of the recurrent core, which all families share, as a share of
+            ``learning_rate``.
+        entropy_coefficient: weight of the entropy bonus at the start of a family's training; it falls to 0.
         value_coefficient: weight of the critic's loss.
-        max_gradient_norm: norm that a minibatch's gradient is clipped to.
+        max_gradient_norm: norm to which a minibatch's gradient is clipped.
         adam_epsilon: Adam's ε.
-        scale_rate: rate at which the running scales of values and advantages follow.
+        scale_rate: update rate of the running scales of values and advantages.
     """
 
     hidden_size: int = 64
@@ -113,33 +119,36 @@ class RL2Config:
                 raise ValueError(f"{setting.name} must be more than 0, not {value}")
 
     def num_trials_for(self, *, is_tensor_native: bool) -> int:
-        """B, the trials rolled out side by side, for a family of this source."""
+        """Return B, the number of parallel trials, for a tensor-native or a worker-stepped family."""
         return self.num_trials_tensor if is_tensor_native else self.num_trials_gymnasium
 
     def num_epochs_for(self, *, is_tensor_native: bool) -> int:
-        """Passes over each trial batch, for a family of this source."""
+        """Return the number of passes over each trial batch, for a tensor-native or a worker-stepped family."""
         return self.num_epochs if is_tensor_native else self.num_epochs_gymnasium
 
     def discount_for(self, trial_steps: float) -> float:
-        """γ for trials of this mean length in steps."""
+        """Return γ for trials of this mean length in steps."""
         return self.discount if self.discount is not None else max(0.99, 1.0 - 0.2 / max(trial_steps, 1.0))
 
     def gae_lambda_for(self, trial_steps: float) -> float:
-        """λ for trials of this mean length in steps: .9 at 10, .95 from 20 on.
+        """Return λ for trials of this mean length in steps: .9 at 10 steps, .95 from 20 steps on.
 
-        What finding out is worth comes many steps later, and a critic hardly sees it: with a low λ too little is.
+        Exploration pays off many steps later, and the critic predicts that benefit poorly. A low λ relies on the critic
+        and therefore leads to too little exploration.
         """
         if self.gae_lambda is not None:
             return self.gae_lambda
         return min(0.95, 1.0 - 1.0 / max(trial_steps, 2.0))
 
     def episodes_at(self, num_updates: int, episodes_per_trial: int, *, episode_steps: float) -> int:
-        """E of a family's trials after ``num_updates``: what short trials teach holds for long ones, at less cost.
+        """Return E, the number of episodes in a family's trials after ``num_updates``.
+
+        Training starts with short trials: what they teach also holds for long trials, and they cost less.
 
         Args:
-            num_updates: of the family.
-            episodes_per_trial: the family's own number.
-            episode_steps: mean steps of its episodes.
+            num_updates: updates of the family so far.
+            episodes_per_trial: the family's own number of episodes per trial.
+            episode_steps: mean number of steps in the family's episodes.
         """
         wanted = max(self.curriculum_episodes, round(self.curriculum_steps / max(episode_steps, 1.0)))
         first = min(wanted, episodes_per_trial)
@@ -148,19 +157,19 @@ class RL2Config:
         return round(first * math.pow(episodes_per_trial / first, grown))
 
     def anneal(self, num_updates: int) -> float:
-        """Share of the entropy bonus that is left after ``num_updates`` of a family: 1 falling to 0."""
+        """Return the remaining share of the entropy bonus after ``num_updates`` of a family: it falls from 1 to 0."""
         return max(0.0, 1.0 - num_updates / self.anneal_updates)
 
     def learning_rate_at(self, num_updates: int) -> float:
-        """Adam's rate after ``num_updates`` of a family."""
+        """Return Adam's rate after ``num_updates`` of a family."""
         floor = self.final_learning_rate_scale
         return self.learning_rate * (floor + (1.0 - floor) * self.anneal(num_updates))
 
     @classmethod
     def paper(cls, **overrides: Any) -> RL2Config:
-        """The paper's own agent (Duan et al. 2016): GRU of 256, no memory reads, γ .99, λ .3; optimised by PPO here.
+        """Return the settings of the paper's agent (Duan et al. 2016): GRU of 256, no memory reads, γ .99, λ .3.
 
-        Its trials have their own length from the start.
+        Departure: this agent is optimised by PPO, not by TRPO. Trials have their own length from the start.
         """
         settings: dict[str, Any] = {
             "hidden_size": 256,
@@ -177,12 +186,12 @@ class RL2Config:
         return cls(**{**settings, **overrides})
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> RL2Config:
-        """The settings that :meth:`to_json` wrote."""
+        """Return the settings that :meth:`to_json` wrote."""
         known = {field.name for field in fields(cls)}
         taken: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in known

@@ -1,6 +1,6 @@
-"""Action distributions over slots: a slot is one choice of one discrete dimension, or one continuous dimension.
+"""Action distributions over slots. A slot is one choice of one discrete dimension, or one continuous dimension.
 
-Shapes: ``*N`` any leading dimensions, K slots, W action width.
+Shapes: ``*N`` any leading dimensions, K slots, W action width (the number of dimensions).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ MIN_LOG_STD, MAX_LOG_STD = -4.0, 1.0
 
 
 def num_slots(action: ActionSpec) -> int:
-    """K: the choices of all dimensions together, or the number of continuous dimensions."""
+    """Return K: the number of choices summed over discrete dimensions, or the number of continuous dimensions."""
     return action.width if action.kind is ActionKind.CONTINUOUS else sum(action.choices)
 
 
 def slots_of(action: ActionSpec, chosen: Shaped[Tensor, "..."]) -> Shaped[Tensor, "... W"]:
-    """The slots that a discrete or multi-discrete action fills, one a dimension."""
+    """Return the slots that a discrete or multi-discrete action fills, one slot per dimension."""
     if action.kind is ActionKind.DISCRETE:
         return chosen.unsqueeze(-1)
     offsets = [sum(action.choices[:dimension]) for dimension in range(action.width)]
-    # Added one by one: a tensor of them would be copied to the device at every step.
+    # Offsets are added one by one: a tensor of offsets would be copied to the device at every step.
     parts = zip(chosen.unbind(-1), offsets, strict=True)
     return torch.stack([dimension + offset for dimension, offset in parts], dim=-1)
 
@@ -35,15 +35,15 @@ def slots_of(action: ActionSpec, chosen: Shaped[Tensor, "..."]) -> Shaped[Tensor
 def action_noise(
     action: ActionSpec, shape: torch.Size, *, generator: torch.Generator, device: torch.device
 ) -> Float[Tensor, "*N W"]:
-    """What actions are drawn by, whatever the policy thinks of them: one number a dimension.
+    """Draw the random numbers that select actions, one number per action dimension.
 
-    Uniform in [0, 1) for choices, standard normal for continuous dimensions.
+    The numbers do not depend on the policy: uniform in [0, 1) for choices, standard normal for continuous dimensions.
 
     Args:
         action: the action space.
-        shape: N.
-        generator: draws it; lives on the device.
-        device: where it is wanted.
+        shape: N, the leading dimensions.
+        generator: the source of random numbers; it lives on ``device``.
+        device: the device of the result.
     """
     draw = torch.randn if action.kind is ActionKind.CONTINUOUS else torch.rand
     return draw(*shape, action.width, generator=generator, device=device)
@@ -51,13 +51,13 @@ def action_noise(
 
 @dataclass(frozen=True, kw_only=True)
 class ActionDistribution:
-    """π(a | ·) of one policy step, or of many.
+    """A distribution π(a | ·) over the actions of one policy step, or of many steps.
 
     Attributes:
         action: the action space.
         scores: [*N, K] logits of the choices, or means of the continuous dimensions.
-        log_std: [K], or [*N, K] broadcast against the means: log standard deviation of the continuous dimensions; None
-            otherwise.
+        log_std: [K], or [*N, K] if it differs by row: log standard deviation of the continuous dimensions; None for
+            discrete actions.
     """
 
     action: ActionSpec
@@ -70,21 +70,21 @@ class ActionDistribution:
         return self.drawn_by(action_noise(self.action, shape, generator=generator, device=self.scores.device))
 
     def drawn_by(self, noise: Float[Tensor, "*N W"]) -> Tensor:
-        """The action that noise of :func:`action_noise` draws: [*N] if discrete, else [*N, W]."""
+        """Return the action that the output of :func:`action_noise` selects: [*N] if discrete, else [*N, W]."""
         if self.log_std is not None:
             return self.scores + noise * self.log_std.exp()
         drawn = [_draw(*pair) for pair in zip(self._choices_first(), noise.unbind(-1), strict=True)]
         return drawn[0] if self.action.kind is ActionKind.DISCRETE else torch.stack(drawn, dim=-1)
 
     def mode(self) -> Tensor:
-        """The most likely action."""
+        """Return the most likely action."""
         if self.log_std is not None:
             return self.scores
         best = [scores.argmax(0) for scores in self._choices_first()]
         return best[0] if self.action.kind is ActionKind.DISCRETE else torch.stack(best, dim=-1)
 
     def log_prob(self, chosen: Shaped[Tensor, "..."]) -> Float[Tensor, "*N"]:
-        """Log π(a | ·), summed over dimensions."""
+        """Return log π(a | ·), summed over dimensions."""
         if self.log_std is not None:
             deviation = (chosen - self.scores) * (-self.log_std).exp()
             return -0.5 * (deviation * deviation + math.log(2 * math.pi)).sum(-1) - self.log_std.sum(-1)
@@ -96,7 +96,7 @@ class ActionDistribution:
         return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
     def log_prob_and_entropy(self, chosen: Shaped[Tensor, "..."]) -> tuple[Float[Tensor, "*N"], Float[Tensor, "*N"]]:
-        """Log π(a | ·) and the entropy H(π), each summed over dimensions."""
+        """Return log π(a | ·) and the entropy H(π), each summed over dimensions."""
         if self.log_std is not None:
             entropy = (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
             return self.log_prob(chosen), entropy.expand(self.scores.shape[:-1])
@@ -110,7 +110,7 @@ class ActionDistribution:
         return torch.as_tensor(log_prob), torch.as_tensor(entropy_sum)
 
     def _choices_first(self) -> list[Float[Tensor, "K *N"]]:
-        """The choices' scores of each dimension, choices first: a processor then works on many rows at once."""
+        """Return the scores of each dimension, choices first, so that operations over choices vectorise over rows."""
         scores = self.scores.movedim(-1, 0).contiguous()
         if self.action.kind is ActionKind.DISCRETE:
             return [scores]
@@ -118,7 +118,7 @@ class ActionDistribution:
 
 
 def _draw(scores: Float[Tensor, "K *N"], chance: Float[Tensor, "*N"]) -> Int64[Tensor, "*N"]:
-    """One choice a row by inversion of the cumulative distribution."""
+    """Draw one choice per row by inverting the cumulative distribution."""
     cumulative = scores.softmax(0).cumsum_(0)
-    # Scaling by the last sum keeps rounding from ever choosing past the end.
+    # Scaling by the last sum keeps rounding errors from selecting an index past the end.
     return (cumulative[:-1] <= chance * cumulative[-1]).sum(0)

@@ -1,16 +1,16 @@
-"""A gated recurrent unit over whole trials, with its gates fused by hand.
+"""A gated recurrent unit (GRU) over whole trials, with a hand-written gradient.
 
 r_t = σ(W_ir x_t + b_ir + W_hr h_{t-1} + b_hr)
 z_t = σ(W_iz x_t + b_iz + W_hz h_{t-1} + b_hz)
 n_t = tanh(W_in x_t + b_in + r_t c_t),   c_t = W_hn h_{t-1} + b_hn
 h_t = (1 - z_t) n_t + z_t h_{t-1}
 
-(Cho et al. 2014, arXiv:1406.1078, in the form that ``torch.nn.GRU`` computes, with its parameter layout.)
+(Cho et al. 2014, arXiv:1406.1078, in the form and the parameter layout of ``torch.nn.GRU``.)
 
-Why not ``torch.nn.GRU``: on CPUs its backward pass forms the weights' gradient step by step. Here the input's product
-is one for many steps, and so are the weights' gradients; what is left in the loop is the recurrent product and a
-handful of elementwise operations a step. Trials are walked in blocks of steps that a processor's cache holds: what one
-pass over memory leaves there, the next finds.
+Why not ``torch.nn.GRU``: on CPUs its backward pass computes the gradient of the weights step by step. Here one product
+serves many steps, both for the input and for the gradients of the weights. The loop over steps contains only the
+recurrent product and a few elementwise operations. Trials are processed in blocks of steps that fit the processor's
+cache, so each pass finds the results of the previous pass there.
 
 Shapes: T steps, B trials, X input width, H hidden width, S steps of a block, R rows of a block (S·B).
 """
@@ -30,14 +30,18 @@ BLOCK_NUMBERS = 1 << 16
 
 
 def _blocks(hidden: Float[Tensor, "T B H"]) -> list[slice]:
-    """Blocks of steps; on an accelerator one block of all."""
+    """Return slices that split the steps into blocks; on an accelerator, one block of all steps."""
     num_steps, num_trials, size = hidden.shape
     length = max(1, BLOCK_NUMBERS // (num_trials * size)) if hidden.device.type == "cpu" else num_steps
     return [slice(start, min(num_steps, start + length)) for start in range(0, num_steps, length)]
 
 
 class _GateFusedGRU(torch.autograd.Function):
-    """h_1 … h_T from x_1 … x_T, h_0 and the weights."""
+    """The GRU as an autograd function: h_1 … h_T from x_1 … x_T, h_0 and the weights.
+
+    Measured against the previous version of this module, which did not work in blocks: forward and backward take 2.2 µs
+    a row, down from 2.9 µs (10 steps × 512 trials, H 64, one CPU core, torch 2.13; ``benchmarks/README.md``).
+    """
 
     @staticmethod
     def forward(  # noqa: PLR0917 (autograd's functions take tensors by position)
@@ -83,7 +87,8 @@ class _GateFusedGRU(torch.autograd.Function):
             rows = slope.view(-1, 3 * size)
             grad_bias_new += slope[:, :, 2].sum((0, 1))
             grad_weight_hidden.addmm_(rows.t(), hidden[block].view(-1, size))
-            # From here on in terms of the input's gates: they differ from the recurrent ones in n's alone.
+            # From here on, ``slope`` holds the gradients of the input's gates. They differ from those of the recurrent
+            # gates only in n.
             torch.mul(slope_new, grads[block.start + 1 : block.stop + 1], out=slope[:, :, 2])
             grad_bias += rows.sum(0)
             grad_weight_input.addmm_(rows.t(), inputs[block].flatten(0, 1))
@@ -93,12 +98,12 @@ class _GateFusedGRU(torch.autograd.Function):
 
 
 def _walk(hidden: Tensor, gates: Tensor, candidate: Tensor, *, weight: Tensor, bias_new: Tensor) -> None:
-    """The steps of a block, in place.
+    """Compute the hidden states of a block's steps, in place.
 
     Args:
-        hidden: [S + 1, B, H], of which the first is given.
-        gates: [S, B, 3H] the inputs' share and every bias but b_hn; becomes r, z and n.
-        candidate: [S, B, H] becomes c.
+        hidden: [S + 1, B, H] hidden states; the first is given, the others are written.
+        gates: [S, B, 3H] on entry the products with the inputs plus every bias except b_hn; on return r, z and n.
+        candidate: [S, B, H] is overwritten with c.
         weight: W_h.
         bias_new: b_hn.
     """
@@ -116,16 +121,17 @@ def _walk(hidden: Tensor, gates: Tensor, candidate: Tensor, *, weight: Tensor, b
 
 
 def _slopes(before: Tensor, gates: Tensor, candidate: Tensor, *, out: Tensor) -> Tensor:
-    """How the pre-activations move with h_t.
+    """Compute the derivatives of h_t with respect to the gates' pre-activations.
 
     Args:
         before: [S, B, H] h_{t-1}.
         gates: [S, B, 3H] r, z and n.
         candidate: [S, B, H] c.
-        out: [S, B, 3, H] takes the slopes of r, z and c.
+        out: [S, B, 3, H] is overwritten with the derivatives for r, z and c.
 
     Returns:
-        [S, B, H] the slope of what the input adds to n.
+        [S, B, H] the derivative with respect to the pre-activation of n, which is the derivative for the input's part
+        of n.
     """
     r, z, n = gates.view(*gates.shape[:-1], 3, -1).unbind(2)
     slope_r, slope_z, slope_c = out.unbind(2)
@@ -139,11 +145,12 @@ def _slopes(before: Tensor, gates: Tensor, candidate: Tensor, *, out: Tensor) ->
 
 
 def _walk_back(grads: Tensor, slope: Tensor, z: Tensor, *, weight: Tensor) -> None:
-    """Carry the gradient back over the steps of a block, in place.
+    """Propagate the gradient back over the steps of a block, in place.
 
     Args:
-        grads: [S + 1, B, H] dL/dh as the outputs have it; all but the first get what later steps add in this block.
-        slope: [S, B, 3, H] becomes dL of the pre-activations.
+        grads: [S + 1, B, H] dL/dh from the outputs. Every entry except the last gains the gradient of later steps in
+            this block.
+        slope: [S, B, 3, H] derivatives on entry; on return dL with respect to the pre-activations.
         z: [S, B, H].
         weight: W_h.
     """
@@ -184,12 +191,13 @@ def gate_fused_gru(  # noqa: PLR0917
 
 
 class GRUCore(nn.Module):
-    """The recurrent core.
+    """A gated recurrent unit that all families share: the recurrent core.
 
     Args:
         input_size: X.
         hidden_size: H.
-        generator: draws the initial parameters: input weights Glorot-uniform, recurrent weights orthogonal per gate.
+        generator: the source of the initial parameters: input weights Glorot-uniform, recurrent weights orthogonal per
+            gate.
     """
 
     def __init__(self, input_size: int, hidden_size: int, *, generator: torch.Generator) -> None:
@@ -205,11 +213,11 @@ class GRUCore(nn.Module):
             nn.init.orthogonal_(self.weight_hidden.data[rows], generator=generator)
 
     def forward(self, inputs: Float[Tensor, "T B X"], initial: Float[Tensor, "B H"]) -> Float[Tensor, "T B H"]:
-        """h_1 … h_T."""
+        """Return h_1 … h_T."""
         return gate_fused_gru(inputs, initial, self.weight_input, self.bias_input, self.weight_hidden, self.bias_hidden)
 
     def step(self, inputs: Float[Tensor, "B X"], hidden: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
-        """h_t from x_t and h_{t-1}, without a graph of its own."""
+        """Return h_t from x_t and h_{t-1}, by ordinary differentiable operations instead of the custom function."""
         size = self.hidden_size
         gates = torch.addmm(self.bias_input, inputs, self.weight_input.t())
         recurrent = torch.addmm(self.bias_hidden, hidden, self.weight_hidden.t())

@@ -1,7 +1,7 @@
-"""The last M steps of B trials, as memories for vector observations hold them: constant memory and constant work.
+"""The last M steps of B trials, as stored by memories for vector observations. Memory and work per step are constant.
 
-What is held of a step lies in one row each of [B, _, M] tensors, steps last: every read runs over steps, and so along
-memory.
+Each quantity of a step is one row of a tensor [B, _, M]. The step dimension comes last because every read runs over
+steps, so reads run along contiguous memory.
 
 Shapes: B trials, T steps of whole trials, M steps held, D observation width, Q key width, K slots (a choice of a
 discrete dimension, or a continuous dimension).
@@ -21,23 +21,23 @@ from agent.rl2.keys import Keys
 from envs.spaces import ActionKind, ActionSpec
 
 RETURN_DISCOUNT = 0.99
-"""γ of the returns to go that are held."""
+"""γ of the stored returns to go."""
 
 
 class HeldSteps:
-    """A ring of steps, whose returns to go are settled when their episode ends.
+    """A ring buffer of steps. Returns to go become final when their episode ends.
 
     Args:
         num_trials: B.
         action: the action space.
-        keys: of observations.
+        keys: the mapping from observations to keys.
         num_steps: M.
-        discount: of returns to go.
-        device: where the tensors live.
+        discount: discount of returns to go.
+        device: device of the tensors.
     """
 
     NUM_VALUES = 4
-    """Of a step: whether it is held, reward; whether its episode is finished, and if so its return to go."""
+    """Values of a step: whether it is held; reward; whether its episode is finished; and if so its return to go."""
 
     def __init__(
         self,
@@ -57,11 +57,11 @@ class HeldSteps:
         self._actions = torch.zeros(num_trials, self.num_slots, num_steps, device=device)
         self._returns = torch.zeros(num_trials, num_steps, device=device)
         self._live = torch.zeros(num_trials, num_steps, device=device)
-        """γ^age for the steps of the episode under way, 0 for finished ones."""
+        """γ^age for the steps of the current episode, 0 for finished ones."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether no step was written yet."""
+        """Whether no step has been written yet."""
         return self._filled == 0
 
     @property
@@ -71,12 +71,12 @@ class HeldSteps:
 
     @property
     def keys_and_squares(self) -> Float[Tensor, "B Q1 M"]:
-        """Keys of the steps written so far, and beneath them the square of each one's norm (Q1 = Q + 1)."""
+        """Keys of the steps written so far, followed by the square of each key's norm as the last row (Q1 = Q + 1)."""
         return self._keys[:, :, : self._filled]
 
     @property
     def values(self) -> Float[Tensor, "B V M"]:
-        """What ``NUM_VALUES`` lists, of the steps written so far."""
+        """The values listed at ``NUM_VALUES``, of the steps written so far."""
         return self._values[:, :, : self._filled]
 
     @property
@@ -86,13 +86,14 @@ class HeldSteps:
 
     @property
     def returns(self) -> Float[Tensor, "B M"]:
-        """Returns to go, of unfinished episodes so far."""
+        """Returns to go; for unfinished episodes, the discounted rewards so far."""
         return self._returns[:, : self._filled]
 
     def return_rate(self) -> Float[Tensor, " B"]:
-        """One over the standard deviation of the finished episodes' returns to go (:func:`rate_of`).
+        """Return one over the standard deviation of the finished episodes' returns to go (:func:`rate_of`).
 
-        Of what lies about the mean: a difference of squares would drown in rounding where returns are large and alike.
+        The squares are taken of centred returns. A difference of mean squares would be lost in rounding if returns are
+        large and almost equal.
         """
         finished, returns = self.values[:, 2:].unbind(1)
         count = finished.sum(-1).clamp_(min=1.0)
@@ -101,11 +102,11 @@ class HeldSteps:
         return rate_of(centred.square().sum(-1) / count)
 
     def key(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B Q"]:
-        """The key that an observation is read by."""
+        """Return the key by which an observation is read."""
         return self._key_of(observation)
 
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:
-        """Hold the steps of these trials alone, in this order."""
+        """Keep the steps of these trials only, in this order."""
         self._keys, self._values, self._actions, self._returns, self._live = (
             held.index_select(0, rows) for held in (self._keys, self._values, self._actions, self._returns, self._live)
         )
@@ -118,7 +119,7 @@ class HeldSteps:
         reward: Float[Tensor, " B"],
         active: Bool[Tensor, " B"],
     ) -> None:
-        """Hold a step in place of the oldest."""
+        """Store a step in place of the oldest."""
         here, weight = self._position, active.to(reward.dtype)
         key = self.key(observation)
         self._keys[:, :-1, here] = key
@@ -135,13 +136,13 @@ class HeldSteps:
         self.returns.addcmul_(live, reward.unsqueeze(-1))
 
     def settle(self, ended: Bool[Tensor, " B"]) -> bool:
-        """Settle the returns to go of the episodes that ended with the step just held.
+        """Fix the returns to go of the episodes that ended with the last step.
 
         Returns:
-            False where it is known that none did.
+            False if it is known that no episode ended.
         """
         if ended.device.type != "cpu":
-            # An accelerator is not asked which did: the answer costs more than the work.
+            # On an accelerator, finding out which episodes ended costs more than updating every row.
             self._settle(slice(None), ended)
         elif ended.any():
             rows = ended.nonzero().squeeze(1)
@@ -151,7 +152,7 @@ class HeldSteps:
         return True
 
     def _settle(self, rows: Tensor | slice, ended: Bool[Tensor, " R"]) -> None:
-        """Settle the returns to go of those of some trials whose episode ended."""
+        """Fix the returns to go of the given trials whose episode ended."""
         live, returns = self._live[rows, : self._filled], self._returns[rows, : self._filled]
         settled = ended.unsqueeze(-1) & (live > 0)
         self._live[rows, : self._filled] = live.masked_fill(settled, 0.0)
@@ -162,16 +163,17 @@ class HeldSteps:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldTrials:
-    """All that is ever held of whole trials' steps, but for the keys. Padding holds nothing.
+    """The steps of whole trials, as a memory would hold them, without keys. Padding is never held.
 
     Attributes:
         action: the action space.
-        observation: [T, B, D] as the policy sees it.
+        observation: [T, B, D] in the policy's units.
         actions: [T, B, K] as :attr:`HeldSteps.actions`.
         reward: [T, B] in units of the pair's reward scale.
         return_to_go: [T, B] to the end of the step's episode.
-        end: [T, B] the step that its episode ended with; T where it did not.
-        return_rate: [T, B] of the returns to go that are held when step t is taken (:func:`rate_of`).
+        end: [T, B] index of the last step of the step's episode; T if the episode did not end.
+        return_rate: [T, B] one over the standard deviation of the returns to go held when step t is taken
+            (:func:`rate_of`).
     """
 
     action: ActionSpec
@@ -183,11 +185,11 @@ class HeldTrials:
     return_rate: Tensor
 
     def select(self, trials: Tensor, num_steps: int) -> HeldTrials:
-        """The first steps of some trials."""
+        """Return the first steps of some trials."""
         return self.each(lambda values: values[:num_steps].index_select(1, trials))
 
     def each(self, take: Callable[[Tensor], Tensor]) -> HeldTrials:
-        """The same with ``take`` applied to every tensor."""
+        """Return a copy with ``take`` applied to every tensor."""
         return HeldTrials(
             action=self.action,
             observation=take(self.observation),
@@ -209,16 +211,16 @@ def held_trials(
     num_steps: int,
     discount: float = RETURN_DISCOUNT,
 ) -> HeldTrials:
-    """What is held of whole trials.
+    """Return the data of whole trials that a memory would hold.
 
     Args:
         action: the action space.
-        observation: as the policy sees it.
-        chosen: what was done.
-        reward: in units of the pair's reward scale; 0 in padding.
+        observation: observations in the policy's units.
+        chosen: the actions taken.
+        reward: rewards in units of the pair's reward scale; 0 in padding.
         ended: whether the step was its episode's last.
         num_steps: M.
-        discount: of returns to go.
+        discount: discount of returns to go.
     """
     return_to_go = reward.clone()
     for step in range(len(reward) - 2, -1, -1):
@@ -237,7 +239,7 @@ def held_trials(
 
 
 def _held_rate(return_to_go: Float[Tensor, "T B"], end: Int64[Tensor, "T B"], num_steps: int) -> Float[Tensor, "T B"]:
-    """Rate of the returns to go that are held at each step: step i's from its episode's end to step i + M."""
+    """Return the rate of the returns to go held at each step; step i counts from its episode's end until step i + M."""
     last = len(end)
     until = torch.arange(1, last + 1, device=end.device).unsqueeze(-1) + num_steps
     since = torch.minimum(end + 1, until).clamp(max=last)
@@ -251,12 +253,12 @@ def _held_rate(return_to_go: Float[Tensor, "T B"], end: Int64[Tensor, "T B"], nu
 
 
 def rate_of(variance: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-    """One over the standard deviation of returns to go, 100 at most."""
+    """Return one over the standard deviation of returns to go, at most 100."""
     return variance.clamp(min=1e-4).rsqrt_()
 
 
 def held_actions(action: ActionSpec, chosen: Shaped[Tensor, "..."]) -> Float[Tensor, "... K"]:
-    """The slots taken (0 or 1), or the values of continuous dimensions in [-1, 1]."""
+    """Return the slots taken (0 or 1), or the values of continuous dimensions in [-1, 1]."""
     if action.kind is ActionKind.CONTINUOUS:
         return chosen.clamp(-1.0, 1.0)
     slots = slots_of(action, chosen)

@@ -1,20 +1,22 @@
-"""The in-trial memory: what a trial has met so far, read at an observation, slot by slot.
+"""The in-trial memory: the steps of the current trial, read at an observation, one result per slot.
 
-A policy that must squeeze all it has seen through a recurrent state stalls long before it runs out of steps. So it is
-given, beside its hidden state, a read of its own trial: what each action led to at observations like the present one.
-It is attention over the trial's steps as in Matching Networks (Vinyals et al. 2016, arXiv:1606.04080) with the values
-of neural episodic control (Pritzel et al. 2017, arXiv:1703.01988): keys are observations, values hold action, reward,
-what followed and the return to go. A read is an input like any other, computed once in the rollout and kept with the
-trial; only where keys are learned does an update read again.
+A policy that must store everything about a trial in its recurrent state stops improving long before it runs out of
+steps. The policy therefore gets another input besides its hidden state: a read of its own trial, which summarises what
+each action led to at observations like the current one.
 
-Three memories behind one protocol:
+A read is attention over the trial's steps as in Matching Networks (Vinyals et al. 2016, arXiv:1606.04080), with the
+values of neural episodic control (Pritzel et al. 2017, arXiv:1703.01988). Keys are observations; values hold the
+action, the reward, what followed and the return to go. Reads are computed once in the rollout and stored with the
+trial. Only if keys are learned does an update compute the reads again.
 
-- :class:`agent.rl2.table_memory.TableMemory`, for discrete observations: equal observations match and no others do, so
-  sums by observation and action are all there is to hold. O(1) a step. It also holds where each action led, and plans
-  over that.
-- :class:`agent.rl2.similarity_memory.SimilarityMemory`, for vectors: the last M steps, weighed by a Gaussian kernel of
+Three memories implement one protocol:
+
+- :class:`agent.rl2.table_memory.TableMemory`, for discrete observations: only equal observations match, so the memory
+  holds sums by observation and action. O(1) a step. It also stores where each action led, and plans over these
+  transitions.
+- :class:`agent.rl2.similarity_memory.SimilarityMemory`, for vectors: the last M steps, weighted by a Gaussian kernel of
   the distance between keys, or by matching attention. O(M) a step, whatever the length of the trial.
-- :class:`agent.rl2.prototype_memory.PrototypeMemory`, for vectors too: the last M steps, read by two prototypes a slot.
+- :class:`agent.rl2.prototype_memory.PrototypeMemory`, for vectors: the last M steps, read by two prototypes per slot.
 
 Shapes: B trials, S observations, D observation width, K slots (a choice of a discrete dimension, or a continuous
 dimension), W action width, F features of a read, G discounts, M remembered steps, Q key width.
@@ -40,10 +42,10 @@ from envs.spaces import ActionKind, ObservationKind, SpacePair
 
 @runtime_checkable
 class InTrialMemory(Protocol):
-    """B trials' memories side by side, empty when made."""
+    """The memories of B parallel trials; empty when created."""
 
     def read(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B K F"]:
-        """What the trial has met at observations like these, slot by slot."""
+        """Return what the trial has met at observations like these, one result per slot."""
         ...
 
     def write(
@@ -56,30 +58,30 @@ class InTrialMemory(Protocol):
         terminated: Bool[Tensor, " B"],
         active: Bool[Tensor, " B"],
     ) -> None:
-        """Add one step of every active trial, as if its episode went on: :meth:`end_episodes` ends those that do not.
+        """Add one step of every active trial, as if its episode continued; :meth:`end_episodes` marks those that ended.
 
         Args:
-            observation: what was acted on, as the policy sees it (vectors normalised).
-            action: what was done.
-            reward: what it gave, in units of the pair's reward scale.
-            next_observation: what followed in the same episode, the true final observation where it ended; as the
-                environment gave it, for discrete ones alone are looked at.
-            terminated: nothing follows.
+            observation: the observation that was acted on, in the policy's units (vectors normalised).
+            action: the action taken.
+            reward: the reward, in units of the pair's reward scale.
+            next_observation: the next observation of the same episode, or the true final observation if the episode
+                ended. It is in the environment's units, because only memories for discrete observations use it.
+            terminated: whether the episode terminated with this step.
             active: rows whose trial goes on.
         """
         ...
 
     def end_episodes(self, ended: Bool[Tensor, " B"]) -> None:
-        """Take it that these rows' episodes ended with the step just added."""
+        """Record that the episodes of these rows ended with the step just added."""
         ...
 
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:
-        """Remember these trials alone, in this order."""
+        """Keep only these trials, in this order."""
         ...
 
 
 def has_table(spaces: SpacePair, config: RL2Config) -> bool:
-    """Whether the pair's observations are matched exactly."""
+    """Return whether the pair's observations are matched exactly."""
     is_discrete = (
         spaces.observation.kind is ObservationKind.DISCRETE and spaces.action.kind is not ActionKind.CONTINUOUS
     )
@@ -87,14 +89,14 @@ def has_table(spaces: SpacePair, config: RL2Config) -> bool:
 
 
 def look_aheads(spaces: SpacePair, config: RL2Config) -> tuple[float, ...]:
-    """The discounts that the pair's memory plans at: none where there is nothing to plan."""
+    """Return the discounts at which the pair's memory plans; empty if there is nothing to plan."""
     size, action = spaces.observation.size, spaces.action
     is_plannable = size > 1 and action.kind is ActionKind.DISCRETE
     return config.look_ahead_discounts if is_plannable and size**2 * num_slots(action) <= config.max_table_size else ()
 
 
 def read_size(spaces: SpacePair, config: RL2Config) -> int:
-    """F, the number of features of a slot's read."""
+    """Return F, the number of features of a slot's read."""
     if not config.reads:
         return 0
     if has_table(spaces, config):
@@ -104,7 +106,7 @@ def read_size(spaces: SpacePair, config: RL2Config) -> int:
 
 
 def has_learned_keys(spaces: SpacePair, config: RL2Config) -> bool:
-    """Whether the pair's memory matches observations by learned keys. Prototypes keep fixed ones."""
+    """Return whether the pair's memory matches observations by learned keys. Prototypes always have fixed keys."""
     return (
         config.reads
         and config.learned_keys
@@ -114,7 +116,7 @@ def has_learned_keys(spaces: SpacePair, config: RL2Config) -> bool:
 
 
 def likeness_of(config: RL2Config) -> Likeness:
-    """How a similarity memory weighs steps."""
+    """Return the weights by which a similarity memory weighs steps."""
     return Likeness(bandwidth=config.memory_bandwidth, is_matching=config.memory_reader is MemoryReader.MATCHING)
 
 
@@ -127,15 +129,15 @@ def empty_memory(
     keys: Keys,
     device: torch.device,
 ) -> InTrialMemory | None:
-    """The memory of ``num_trials`` trials about to begin; None where the policy reads none.
+    """Create the memory of ``num_trials`` trials that are about to begin; None if the policy reads no memory.
 
     Args:
         spaces: the pair of spaces.
         config: the settings.
         num_trials: B.
         episodes_per_trial: E.
-        keys: what a memory for vectors matches observations by.
-        device: where the tensors live.
+        keys: the keys by which a memory for vectors matches observations.
+        device: device of the tensors.
     """
     if not config.reads:
         return None

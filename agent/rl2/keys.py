@@ -1,9 +1,9 @@
-"""Keys: what an in-trial memory for vectors matches observations by.
+"""Keys: the vectors by which an in-trial memory compares observations.
 
 k(o) = P o + V relu(U o + u)
 
-P is fixed, the identity or a random projection of wide observations. The second term is learned, where
-``RL2Config.learned_keys`` asks for it, and zero at first. Equal observations have equal keys whatever is learned.
+P is fixed: the identity, or a random projection if observations are wide. The second term exists if
+``RL2Config.learned_keys`` is set; it is learned and zero at first. Equal observations always have equal keys.
 
 Shapes: ``*N`` any leading dimensions, D observation width, Q key width.
 """
@@ -24,12 +24,12 @@ HIDDEN_SIZE = 32
 
 
 class KeyEmbedding(nn.Module):
-    """The learned term, zero at first.
+    """The learned term of a key; zero at first.
 
     Args:
         width: D.
         key_size: Q.
-        generator: draws the initial parameters.
+        generator: the source of the initial parameters.
     """
 
     def __init__(self, width: int, key_size: int, *, generator: torch.Generator) -> None:
@@ -38,17 +38,17 @@ class KeyEmbedding(nn.Module):
         self.leave = nn.Parameter(torch.zeros(key_size, HIDDEN_SIZE))
 
     def forward(self, observation: Float[Tensor, "*N D"]) -> Float[Tensor, "*N Q"]:
-        """V relu(U o + u)."""
+        """Return V relu(U o + u)."""
         return functional.linear(functional.relu(self.enter(observation)), self.leave)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
-    """How observations become keys.
+    """A mapping from observations to keys.
 
     Attributes:
         projection: [D, Q] the transpose of P.
-        embedding: the learned term; None where keys are fixed.
+        embedding: the learned term; None if keys are fixed.
     """
 
     projection: Tensor
@@ -56,10 +56,10 @@ class Keys:
 
     @property
     def size(self) -> int:
-        """Q."""
+        """Q, the width of a key."""
         return self.projection.shape[1]
 
     def of(self, observation: Float[Tensor, "*N D"]) -> Float[Tensor, "*N Q"]:
-        """The keys of observations as the policy sees them."""
+        """Return the keys of observations that are in the policy's units (vectors normalised)."""
         key = observation @ self.projection
         return key if self.embedding is None else key + self.embedding(observation)

@@ -1,4 +1,4 @@
-"""Layers whose initial parameters come from a given generator, so that a seed decides them."""
+"""Layers whose initial parameters are drawn from a given generator, so that a seed determines them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def linear(num_inputs: int, num_outputs: int, *, generator: torch.Generator, gain: float = 1.0) -> nn.Linear:
-    """A linear layer with orthogonal weights of the given gain and zero bias."""
+    """Return a linear layer with orthogonal weights of the given gain and zero bias."""
     layer = nn.Linear(num_inputs, num_outputs, device="meta").to_empty(device="cpu")
     nn.init.orthogonal_(layer.weight, gain=gain, generator=generator)
     nn.init.zeros_(layer.bias)
@@ -15,7 +15,7 @@ def linear(num_inputs: int, num_outputs: int, *, generator: torch.Generator, gai
 
 
 def table(num_inputs: int, num_outputs: int, *, generator: torch.Generator) -> nn.Embedding:
-    """What a linear layer without bias is to one-hot inputs, by look-up."""
+    """Return an embedding table. A look-up equals a linear layer without bias applied to one-hot inputs."""
     layer = nn.Embedding(num_inputs, num_outputs, device="meta").to_empty(device="cpu")
     nn.init.orthogonal_(layer.weight, generator=generator)
     return layer

@@ -1,9 +1,10 @@
-"""The RL² learner: proximal policy optimisation over whole trials (Schulman et al. 2017, arXiv:1707.06347).
+"""The RL² learner: proximal policy optimisation (PPO) over whole trials (Schulman et al. 2017, arXiv:1707.06347).
 
-The paper optimises by TRPO with a separate value network; PPO with one critic a family, which reads the policy's
-features, reaches the same with less work (``docs/algorithms/rl2.md`` lists every departure). One policy learns all
-families: they share its recurrent core and, where their spaces are equal, encoder and heads. What is a family's own is
-its critic with its scale, the scale of its advantages, and how far its learning rate has fallen.
+Departure: the paper optimises by TRPO with a separate value network. Here PPO has one critic per family that reads the
+policy's features, which reaches the same with less work. ``docs/algorithms/rl2.md`` lists every departure.
+
+One policy learns all families. They share its recurrent core and, if their spaces are equal, its encoder and heads.
+Each family has its own critic with its scale, its own scale of advantages, and its own progress of the learning rate.
 
 Shapes: T steps, B trials; N steps of a minibatch's stretches.
 """
@@ -30,12 +31,12 @@ from envs.spaces import ObservationKind, SpacePair
 
 @dataclass
 class _Family:
-    """What the learner keeps of a family beside its critic.
+    """The learner's data of a family, except its critic.
 
     Attributes:
-        spaces: its pair of spaces.
+        spaces: the family's pair of spaces.
         num_updates: updates so far.
-        episode_steps: mean steps of an episode in its last trial batch; one until there was any.
+        episode_steps: mean steps of an episode in the last trial batch; 1 before the first batch.
     """
 
     spaces: SpacePair
@@ -45,7 +46,12 @@ class _Family:
 
 @dataclass(frozen=True, kw_only=True)
 class _Targets:
-    """What an update pulls towards: [T, B] advantages about the usual, in units of their size; normalised returns."""
+    """The targets of an update.
+
+    Attributes:
+        advantage: [T, B] minus the usual advantage of the step, in units of the advantages' root mean square.
+        normalised_return: [T, B].
+    """
 
     advantage: Tensor
     normalised_return: Tensor
@@ -53,16 +59,19 @@ class _Targets:
 
 @dataclass(frozen=True, kw_only=True)
 class Minibatch:
-    """Whole trials that one step of the optimiser is taken on, laid out in stretches. Tensors beside.
+    """A minibatch of whole trials for one optimiser step, laid out in stretches.
+
+    All fields except ``stretches`` are tensors.
 
     Attributes:
-        stretches: steps and trials of each.
-        inputs: [N] of the policy.
-        held: what its in-trial memory holds of the trials, longest first, where reads are to be made again; None else.
+        stretches: steps and trials of each stretch.
+        inputs: [N] inputs of the policy.
+        held: the steps of the trials as an in-trial memory would hold them, longest trial first, if reads are
+            recomputed; else None.
         action: [N] or [N, W].
-        log_prob: [N] of the actions when they were drawn.
+        log_prob: [N] log-probability of the actions when they were drawn.
         is_valid: [N] False in padding.
-        advantage: [N] about what is usual at their step, in units of their size.
+        advantage: [N] minus the usual advantage of the step, in units of the advantages' root mean square.
         normalised_return: [N].
         entropy_coefficient: [].
     """
@@ -79,16 +88,16 @@ class Minibatch:
 
 
 MinibatchStep = Callable[[str, SpacePair, Minibatch], Tensor]
-"""Takes one step of the optimiser for a family: :meth:`RL2Learner.minibatch_step`, or what stands in for it."""
+"""A function that takes one optimiser step for a family: :meth:`RL2Learner.minibatch_step` or a replacement."""
 
 
 class RL2Learner:
-    """Policy, critics, scales, optimiser and random state of RL², with every family it learns.
+    """The RL² learner: policy, critics, scales, optimiser and random state, for all families that it learns.
 
     Args:
         config: the settings.
-        device: where it learns.
-        seed: of the initial parameters, the actions and the minibatches.
+        device: device on which it learns.
+        seed: seed of the initial parameters, the actions and the minibatches.
     """
 
     def __init__(self, config: RL2Config, *, device: torch.device | str, seed: int) -> None:
@@ -96,7 +105,7 @@ class RL2Learner:
         self.device = torch.device(device)
         self.seed = seed
         self.generator = torch.Generator(device=self.device).manual_seed(seed)
-        """Draws actions and the order of minibatches."""
+        """Source of the actions' noise and of the order of minibatches."""
         self._initial = torch.Generator().manual_seed(seed)
         self.policy = RL2Policy(config, generator=self._initial).to(self.device)
         self.critics = nn.ModuleDict()
@@ -114,15 +123,15 @@ class RL2Learner:
         return tuple(self._families)
 
     def num_updates(self, name: str) -> int:
-        """Updates that a family has had."""
+        """Return the number of updates of a family."""
         return self._families[name].num_updates
 
     def add_family(self, name: str, spaces: SpacePair) -> None:
-        """Make ready to learn a family, unless that was done.
+        """Prepare the learner for a family, unless this was already done.
 
         Args:
-            name: unique among the families ever added; no full stop in it.
-            spaces: its spaces.
+            name: unique among the families ever added, without a full stop.
+            spaces: the family's spaces.
         """
         if name in self._families:
             return
@@ -143,7 +152,7 @@ class RL2Learner:
     # Learning
 
     def num_episodes(self, name: str, episodes_per_trial: int) -> int:
-        """E of a family's next training trials, of its own ``episodes_per_trial`` at most: short ones come first."""
+        """Return E of a family's next training trials, at most ``episodes_per_trial``: the first trials are short."""
         family = self._families[name]
         return self.config.episodes_at(family.num_updates, episodes_per_trial, episode_steps=family.episode_steps)
 
@@ -155,17 +164,17 @@ class RL2Learner:
         num_epochs: int | None = None,
         minibatch_step: MinibatchStep | None = None,
     ) -> dict[str, float]:
-        """Improve the policy on one family by one trial batch.
+        """Improve the policy on one family with one trial batch.
 
         Args:
             name: the family's name, as it was added.
-            trials: training trials that the present policy played.
-            num_epochs: passes over them; None takes the settings'.
-            minibatch_step: what takes the optimiser's steps; None takes the learner's own.
+            trials: training trials played by the current policy.
+            num_epochs: passes over the trials; None takes the setting.
+            minibatch_step: the function that takes optimiser steps; None takes the learner's own.
 
         Returns:
-            policy, value, entropy, kl (an estimate of KL(old ‖ new)), clip_fraction, gradient_norm,
-            explained_variance (of the returns by the critic, before the update).
+            policy, value, entropy, kl (an estimate of KL(old ‖ new)), clip_fraction, gradient_norm, explained_variance
+            (of the returns by the critic, before the update).
 
         Raises:
             ValueError: the trials are held out.
@@ -178,7 +187,7 @@ class RL2Learner:
         entropy_coefficient = torch.full((), entropy, device=self.device)
         step = minibatch_step or self.minibatch_step
         lengths = trials.lengths
-        # What stands in for the step, and an accelerator, are given minibatches of one shape, that of one stretch.
+        # A replacement of the step, and an accelerator, get minibatches of one stretch, so that shapes stay the same.
         may_narrow = minibatch_step is None and self.device.type == "cpu"
         sums = torch.zeros(6, device=self.device)
         num_minibatches = 0
@@ -196,13 +205,13 @@ class RL2Learner:
         return {**means, "explained_variance": float(explained_variance)}
 
     def is_finite(self) -> bool:
-        """Whether every parameter and every running scale is a finite number."""
+        """Return whether every parameter and every running scale is finite."""
         state = (*self.policy.state_dict().values(), *self.critics.state_dict().values())
         return bool(torch.stack([values.detach().sum() for values in state]).isfinite().all())
 
     @torch.no_grad()
     def _targets(self, critic: PopArtCritic, trials: TrialBatch) -> tuple[_Targets, Float[Tensor, ""]]:
-        """Advantages and returns of a trial batch; moves the family's scales."""
+        """Compute advantages and returns of a trial batch, and update the family's scales."""
         if trials.features is None or trials.cut is None or trials.cut_features is None:
             raise ValueError("these trials are held out (Split.HELD_OUT): they may be scored, never learned from")
         value = critic.value(trials.features)
@@ -222,13 +231,13 @@ class RL2Learner:
         valid_returns, valid_advantage = returns[trials.is_valid], advantage[trials.is_valid]
         explained = 1.0 - valid_advantage.var(correction=0) / valid_returns.var(correction=0).clamp(min=1e-8)
         critic.follow(valid_returns, valid_advantage)
-        # Their size counts the critic's lag in, so that steps are small while it is large.
+        # The scale includes the critic's lag (it is not centred), so steps are small while the lag is large.
         advantage = about_usual(advantage, trials.is_valid) / critic.advantage_size
         return _Targets(advantage=advantage, normalised_return=critic.normalise(returns)), explained
 
     @torch.no_grad()
     def _held(self, trials: TrialBatch) -> HeldTrials | None:
-        """What the trials' in-trial memories held, where the keys that they are read by are learned."""
+        """Return the steps that the trials' in-trial memories held; None if the pair's keys are not learned."""
         pair = self.policy.pair(trials.spaces)
         if pair.key_embedding is None:
             return None
@@ -242,9 +251,9 @@ class RL2Learner:
         )
 
     def _minibatches(self, lengths: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """Rows of whole trials of like length, longest first, in random order; each with the steps of its longest.
+        """Yield rows of whole trials of similar length, longest first, in random order, each with its largest length.
 
-        Their lengths and their order are fetched from the device together, not one minibatch at a time.
+        Lengths and order are fetched from the device together, not one minibatch at a time.
         """
         num_trials = len(lengths)
         wanted = round(int(lengths.sum()) / self.config.minibatch_steps)
@@ -259,9 +268,9 @@ class RL2Learner:
         return ((chunks[index], steps[index]) for index in turns)
 
     def minibatch_step(self, name: str, spaces: SpacePair, minibatch: Minibatch) -> Tensor:
-        """Take one step of the optimiser; the losses' parts, in the order that :meth:`update` names them.
+        """Take one optimiser step and return the parts of the losses, in the order of ``names`` in :meth:`update`.
 
-        Nothing is fetched from an accelerator, so that it can be captured.
+        The step fetches nothing from an accelerator, so that it can be captured.
         """
         is_valid = minibatch.is_valid
         share = is_valid.to(torch.float32) / is_valid.sum()
@@ -290,7 +299,7 @@ class RL2Learner:
             return torch.stack([policy_loss, value_loss, mean_entropy, kl, clip_fraction, gradient_norm])
 
     def forget_gradients(self) -> None:
-        """Let go of the gradients of the last step, and of the memory that they lie in."""
+        """Release the gradients of the last step and their memory."""
         self._optimizer.zero_grad(set_to_none=True)
 
     def _set_learning_rate(self, rate: float) -> None:
@@ -301,7 +310,10 @@ class RL2Learner:
                 group["lr"] = rate * group["scale"]
 
     def _follow_inputs(self, trials: TrialBatch) -> None:
-        """Move the scales of the policy's inputs, after the update: rollout and update saw the same ones."""
+        """Update the scales of the policy's inputs.
+
+        Called after the update, because rollout and update must use equal scales.
+        """
         pair = self.policy.pair(trials.spaces)
         if trials.spaces.observation.kind is ObservationKind.VECTOR:
             pair.observation_scale.update(trials.observation[trials.is_valid])
@@ -310,18 +322,21 @@ class RL2Learner:
     # State
 
     def initialization(self) -> dict[str, Tensor]:
-        """What a policy acts by: its parameters and the scales of its inputs, without critics and optimiser."""
+        """Return the tensors that a policy needs to act: parameters and input scales, without critics and optimiser."""
         return {name: tensor.detach().clone() for name, tensor in self.policy.state_dict().items()}
 
     def load_initialization(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from published parameters, for the pairs of spaces they cover; the optimiser starts anew on them."""
+        """Load published parameters for the pairs of spaces they cover, and reset the optimiser's state."""
         own = self.policy.state_dict()
         self.policy.load_state_dict({**own, **{name: t for name, t in tensors.items() if name in own}})
         for parameter in self.policy.parameters():
             self._optimizer.state.pop(parameter, None)
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """With :meth:`to_meta`, the whole state: what a learner that was never interrupted would go on from."""
+        """Return the tensors of the whole state.
+
+        With :meth:`to_meta` they restore a learner that continues as if it had never been interrupted.
+        """
         tensors = {f"policy/{name}": tensor for name, tensor in self.policy.state_dict().items()}
         tensors |= {f"critics/{name}": tensor for name, tensor in self.critics.state_dict().items()}
         for name, parameter in self._named_parameters():
@@ -332,7 +347,7 @@ class RL2Learner:
         return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
     def to_meta(self) -> dict[str, Any]:
-        """What is not a tensor, as JSON values."""
+        """Return the part of the state that is not tensors, as JSON values."""
         return {
             "seed": self.seed,
             "families": [
@@ -350,7 +365,7 @@ class RL2Learner:
     def from_tensors(
         cls, config: RL2Config, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str
     ) -> RL2Learner:
-        """The learner that :meth:`to_tensors` and :meth:`to_meta` described.
+        """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved.
 
         Raises:
             RuntimeError: the tensors do not fit the settings.
@@ -385,7 +400,7 @@ class RL2Learner:
         self._optimizer.add_param_group(self._group(module.parameters(), scale=1.0))
 
     def _group(self, parameters: Iterable[nn.Parameter], *, scale: float) -> dict[str, Any]:
-        """A group of the optimiser. On CUDA its rate lives on the device, where a captured step reads it."""
+        """Return a parameter group of the optimiser. On CUDA its rate is a tensor, which a captured step reads."""
         rate: float | Tensor = self.config.learning_rate * scale
         if self.device.type == "cuda":
             rate = torch.full((), self.config.learning_rate * scale, device=self.device)
@@ -405,7 +420,7 @@ def _select(  # noqa: PLR0917 (what a minibatch is made of)
     stretches: Stretches,
     entropy_coefficient: Tensor,
 ) -> Minibatch:
-    """Some trials of a batch, longest first, laid out in stretches."""
+    """Select some trials of a batch, longest first, and lay them out in stretches."""
 
     def part(values: Tensor) -> Tensor:
         return lay_out(values, rows, stretches)

@@ -1,4 +1,4 @@
-"""Scales: running ones of a policy's inputs, and of a critic's outputs without disturbing them (PopArt); a fixed one.
+"""Normalisation: running scales of a policy's inputs, a critic with a running output scale (PopArt), and symlog.
 
 Shapes: ``*N`` any leading dimensions, R rows, D features, Y input width.
 """
@@ -14,24 +14,24 @@ from agent.rl2.layers import linear
 
 MIN_SPREAD = 1e-3
 MAX_MAGNITUDE = 1e9
-"""Largest value that a scale takes into account; its square is far from float32's end."""
+"""Larger values are clipped before they enter a scale; the square of this bound is far below float32's maximum."""
 
 MAX_OUTLIER = 100.0
-"""Spreads from the mean beyond which a value counts as this far."""
+"""Values further from the mean than this many standard deviations are clipped to that distance."""
 
 MAX_COUNT = 1e7
-"""Beyond this many rows the oldest are forgotten, so that a scale can still follow."""
+"""Upper bound of the row count, so that a scale still follows new rows."""
 
 
 def symlog(values: Tensor) -> Tensor:
-    """sign(x) log(1 + |x|) (Hafner et al. 2023, arXiv:2301.04104, eq. 9)."""
+    """Return sign(x) log(1 + |x|) (Hafner et al. 2023, arXiv:2301.04104, eq. 9)."""
     return values.sign() * values.abs().log1p()
 
 
 class Normaliser(nn.Module):
-    """Mean and spread of D features over all rows seen so far; standard until then.
+    """A running mean and standard deviation of D features over all rows so far; 0 and 1 before the first row.
 
-    Merging batches: Chan, Golub & LeVeque 1979, "Updating formulae", eq. 2.1.
+    Batches are merged as in Chan, Golub & LeVeque 1979, "Updating formulae", eq. 2.1.
     """
 
     mean: Tensor
@@ -46,16 +46,16 @@ class Normaliser(nn.Module):
 
     @property
     def spread(self) -> Float[Tensor, " D"]:
-        """Standard deviation, kept off zero."""
+        """The standard deviation, at least ``MIN_SPREAD``."""
         return self.variance.sqrt().clamp_(min=MIN_SPREAD)
 
     @torch.no_grad()
     def update(self, rows: Float[Tensor, "R D"], *, is_centred: bool = True) -> None:
-        """Take R rows into account.
+        """Update the scale with R rows.
 
         Args:
-            rows: the rows, none of them padding.
-            is_centred: whether to follow the mean; if not it stays 0 and the spread is the root mean square.
+            rows: the rows, without padding.
+            is_centred: whether to follow the mean; if False the mean stays 0 and the spread is the root mean square.
         """
         if len(rows) == 0:
             return
@@ -71,9 +71,10 @@ class Normaliser(nn.Module):
         self.count.copy_(total.clamp(max=MAX_COUNT))
 
     def _bounded(self, rows: Float[Tensor, "R D"]) -> Float[Tensor, "R D"]:
-        """Rows held within ``MAX_OUTLIER`` spreads of the mean once it is known, and within ``MAX_MAGNITUDE`` always.
+        """Clip rows to ``MAX_MAGNITUDE``, and to ``MAX_OUTLIER`` standard deviations around the mean once it is known.
 
-        Families of equal spaces share a scale: what one of them gives must not blind the others.
+        Families with equal spaces share a scale. Without clipping, outliers of one family would shrink the inputs of
+        the others.
         """
         rows = rows.clamp(-MAX_MAGNITUDE, MAX_MAGNITUDE)
         reach = torch.where(self.count > 0, self.spread * MAX_OUTLIER, torch.full_like(self.spread, MAX_MAGNITUDE))
@@ -81,16 +82,16 @@ class Normaliser(nn.Module):
 
 
 class PopArtCritic(nn.Module):
-    """V in normalised units, with the scale that turns them into returns (van Hasselt et al. 2016, arXiv:1602.07714).
+    """A critic V in normalised units, with the scale that converts them to returns.
 
-    V = σ (w · relu(W y + b) + c) + μ. When the scale moves to σ', μ', the last layer moves with it so that V does not:
-    w ← w σ / σ',  c ← (σ c + μ - μ') / σ'.
+    The method is PopArt (van Hasselt et al. 2016, arXiv:1602.07714): V = σ (w · relu(W y + b) + c) + μ. When the scale
+    moves to σ', μ', the last layer is adjusted so that V does not change: w ← w σ / σ',  c ← (σ c + μ - μ') / σ'.
 
     Args:
-        num_features: Y, width of what it judges by.
-        size: width of its hidden layer.
-        rate: how fast the scale follows, per update; the first updates are averaged.
-        generator: draws its initial parameters.
+        num_features: Y, width of the critic's input.
+        size: width of the hidden layer.
+        rate: update rate of the scale per update; the first updates are averaged.
+        generator: the source of the initial parameters.
     """
 
     mean: Tensor
@@ -110,7 +111,7 @@ class PopArtCritic(nn.Module):
 
     @property
     def advantage_size(self) -> Float[Tensor, ""]:
-        """Root mean square of advantages, their mean counted in."""
+        """The root mean square of advantages, not centred."""
         return self.advantage_square.sqrt().clamp(min=1e-6)
 
     @property
@@ -119,21 +120,21 @@ class PopArtCritic(nn.Module):
         return (self.mean_square - self.mean.square()).clamp(min=1e-6).sqrt()
 
     def forward(self, features: Float[Tensor, "*N Y"]) -> Float[Tensor, "*N"]:
-        """V in normalised units."""
+        """Return V in normalised units."""
         judged: Tensor = self.last(functional.relu(self.hidden(features)))
         return judged.squeeze(-1)
 
     def value(self, features: Float[Tensor, "*N Y"]) -> Float[Tensor, "*N"]:
-        """V in units of return."""
+        """Return V in units of return."""
         return self.forward(features) * self.spread + self.mean
 
     def normalise(self, returns: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-        """Returns in normalised units."""
+        """Convert returns to normalised units."""
         return (returns - self.mean) / self.spread
 
     @torch.no_grad()
     def follow(self, returns: Float[Tensor, " R"], advantages: Float[Tensor, " R"]) -> None:
-        """Move the scales towards these steps' and the last layer with them, so that every V stays."""
+        """Move the scales towards those of these steps, and adjust the last layer so that no V changes."""
         mean, spread = self.mean.clone(), self.spread
         self.num_updates += 1
         rate = (1.0 / self.num_updates).clamp(min=self._rate)

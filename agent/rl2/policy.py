@@ -1,10 +1,10 @@
-"""The RL² policy: one recurrent core for all families, an encoder and a scorer for each pair of spaces.
+"""The RL² policy: one recurrent core for all families, and an encoder and a scorer for each pair of spaces.
 
 x_t = encode(o_t, a_{t-1}, r_{t-1}, d_{t-1}, time, pooled read),  h_t = GRU(x_t, h_{t-1}),  z_t = LayerNorm(h_t)
 score_t(k) = W_k z_t + w · relu(U relu(V m_t(k)) + C [z_t, x_t])        for every slot k with its read m_t(k)
 
-The paper's agent (Duan et al. 2016, section 2.2) is the first line and the row W_k. The second term is one scorer
-shared over slots, so that what is learned of one action serves them all.
+The paper's agent (Duan et al. 2016, section 2.2) is the first line and the term W_k z_t. Departure: the second term is
+one scorer shared over slots, so that what is learned about one action applies to all actions.
 
 Shapes: T steps, B trials, ``*N`` either of [B] and [T, B], D observation width, W action width, K slots, F features of
 a read, X core input, H hidden, P scorer, C context features.
@@ -36,25 +36,29 @@ from agent.rl2.stretches import Stretches, lay_out
 from envs.spaces import ActionKind, ObservationKind, SpacePair
 
 NUM_CONTEXT = 9
-"""C: reward, terminated, truncated and whether there was a step at all; then the time (:meth:`PolicyState.context`)."""
+"""C, the number of context features (:meth:`PolicyState.context`).
+
+- reward, terminated and truncated of the previous step, and whether there was a previous step;
+- five features of the time.
+"""
 
 
 MAX_OBSERVATION = 5.0
-"""Bound of an observed number as the policy and its memory see it, in units of the running spread."""
+"""Bound of a normalised observation in the policy and its memory, in units of the running standard deviation."""
 
 MAX_REWARD = 10.0
-"""Bound of a reward as the policy and its memory see it, in units of the running scale. The critic sees it whole."""
+"""Bound of a reward in the policy and its memory, in units of the running scale. The critic uses unbounded rewards."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyInput:
-    """All that one decision depends on, beside the hidden state.
+    """All inputs of one decision, except the hidden state.
 
     Attributes:
-        observation: [*N, D] as the environment gave it.
-        previous_action: [*N, W] slots filled by the previous action (int64), or its values when continuous.
+        observation: [*N, D] in the environment's units.
+        previous_action: [*N, W] slots of the previous action (int64), or its values if continuous.
         context: [*N, C] previous reward, previous ends, and the time.
-        read: [*N, K, F] the in-trial memory's answer; None for a policy that reads none.
+        read: [*N, K, F] the read of the in-trial memory; None for a policy without memory.
     """
 
     observation: Tensor
@@ -63,19 +67,19 @@ class PolicyInput:
     read: Tensor | None
 
     def select(self, trials: Tensor, num_steps: int) -> PolicyInput:
-        """The first steps of some trials, of [T, B] inputs."""
+        """Return the first steps of some trials, from [T, B] inputs."""
         return self.each(lambda values: values[:num_steps].index_select(1, trials))
 
     def laid_out(self, trials: Tensor, stretches: Stretches) -> PolicyInput:
-        """Some trials of [T, B] inputs in stretches, [N]."""
+        """Return some trials of [T, B] inputs laid out in stretches, [N]."""
         return self.each(lambda values: lay_out(values, trials, stretches))
 
     def rows(self, rows: Tensor) -> PolicyInput:
-        """Some rows, of [B] inputs."""
+        """Return some rows, from [B] inputs."""
         return self.each(lambda values: values.index_select(0, rows))
 
     def each(self, take: Callable[[Tensor], Tensor]) -> PolicyInput:
-        """The inputs with ``take`` applied to every one."""
+        """Return a copy with ``take`` applied to every tensor."""
         return PolicyInput(
             observation=take(self.observation),
             previous_action=take(self.previous_action),
@@ -86,12 +90,12 @@ class PolicyInput:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyOutput:
-    """What the policy makes of its inputs.
+    """The outputs of the policy for its inputs.
 
     Attributes:
-        distribution: over actions, [*N].
+        distribution: the distribution over actions, [*N].
         hidden: [*N, H] the hidden state after each step.
-        features: [*N, H + X] what a critic judges by: z and x.
+        features: [*N, H + X] the inputs of a critic: z and x.
     """
 
     distribution: ActionDistribution
@@ -101,14 +105,16 @@ class PolicyOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class PairConstants:
-    """What a pair's parameters and scales come to, worked out once for many steps. It holds until they are moved.
+    """Derived constants of one space pair (joined weights and biases), computed once for many steps.
+
+    They are invalid after any update of the parameters or scales.
 
     Attributes:
-        weight: [X, ...] of all that enters x by a linear layer, side by side.
-        bias: [X] the sum of theirs.
+        weight: [X, ...] weights of all linear layers that contribute to x, side by side.
+        bias: [X] sum of the biases of those layers.
         observation_mean: [D]; of width 0 where observations are indices.
-        observation_rate: [D] one over their spread.
-        reward_rate: [1] one over the spread of rewards.
+        observation_rate: [D] one over the standard deviation of observations.
+        reward_rate: [1] one over the root mean square of rewards.
     """
 
     weight: Tensor
@@ -120,21 +126,21 @@ class PairConstants:
 
 @dataclass(kw_only=True)
 class PolicyState:
-    """Where B trials stand between two decisions: zero and empty when a trial begins, and carried over its episodes.
+    """The state of B trials between two decisions: zero and empty at the start of a trial, carried over its episodes.
 
     Attributes:
         hidden: [B, H].
         memory: the in-trial memory.
-        previous_action: [B, W] slots, or values when continuous.
+        previous_action: [B, W] slots, or values if continuous.
         previous_reward: [B] in the environment's units.
         previous_terminated: [B] whether the previous step ended its episode in a terminal state.
-        previous_truncated: [B] whether it was cut off there.
-        episode_step: [B] steps taken in the episode under way.
-        episode_index: [B] int64, episodes finished.
+        previous_truncated: [B] whether the previous step's episode was truncated.
+        episode_step: [B] steps taken in the current episode.
+        episode_index: [B] int64, number of finished episodes.
         episodes_per_trial: E.
-        episodes_left: [E + 1, 3] what the policy is told of the episodes left, by ``episode_index``: the logarithm of
-            their number, one over it, and their share of all.
-        constants: of the pair of spaces.
+        episodes_left: [E + 1, 3] context features of the remaining episodes, indexed by ``episode_index``: a quarter of
+            the logarithm of their number, one over their number, and their share of all episodes.
+        constants: derived constants of the pair of spaces.
         num_steps: steps taken.
     """
 
@@ -152,7 +158,7 @@ class PolicyState:
     num_steps: int = 0
 
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:
-        """Go on with these trials alone, in this order."""
+        """Keep only these trials, in this order."""
         for name in (
             "hidden", "previous_action", "previous_reward", "previous_terminated", "previous_truncated",
             "episode_step", "episode_index",
@@ -162,7 +168,10 @@ class PolicyState:
             self.memory.keep(rows)
 
     def context(self, reward: Float[Tensor, " B"]) -> Float[Tensor, "B C"]:
-        """Previous reward and ends, and the time: step within the episode, episodes left, share of them left.
+        """Return the context features of the next decision.
+
+        They are the previous reward (symlog), whether it ended an episode and how, whether there was a previous step,
+        two features of the step within the episode, and the features of the remaining episodes.
 
         Args:
             reward: the previous reward in units of the pair's scale.
@@ -179,18 +188,18 @@ class PolicyState:
 
 
 def _episodes_left(episodes_per_trial: int, device: torch.device) -> Float[Tensor, "E1 3"]:
-    """What :class:`PolicyState` tells of the episodes left after 0 … E of them; none left is told as one."""
+    """Return the features of the remaining episodes after 0 … E episodes; zero remaining episodes count as one."""
     left = (episodes_per_trial - torch.arange(episodes_per_trial + 1.0, device=device)).clamp_(min=1.0)
     return torch.stack([left.log() * 0.25, left.reciprocal(), left / episodes_per_trial], dim=-1)
 
 
 class PairModule(nn.Module):
-    """Encoder and heads of one pair of spaces, and the running scales of its inputs.
+    """The encoder and heads of one pair of spaces, and the running scales of its inputs.
 
     Args:
         config: the settings.
         spaces: the pair.
-        generator: draws the initial parameters.
+        generator: the source of the initial parameters.
     """
 
     def __init__(self, config: RL2Config, spaces: SpacePair, *, generator: torch.Generator) -> None:
@@ -229,17 +238,18 @@ class PairModule(nn.Module):
 
     @property
     def keys(self) -> Keys:
-        """What a memory for vectors matches observations by."""
+        """The keys by which a memory for vectors matches observations."""
         return Keys(projection=cast("Tensor", self.key_projection), embedding=self.key_embedding)
 
     def constants(self) -> PairConstants:
-        """What stands still while parameters and scales do, in the order that :meth:`encode` takes it."""
+        """Return the derived constants, with weights in the order in which :meth:`encode` joins its inputs."""
         layers = [self.encode_context]
         if self.spaces.observation.kind is ObservationKind.VECTOR:
             layers.append(cast("nn.Linear", self.encode_observation))
         if self.has_reads:
             layers.append(self.encode_pooled)
-        # Added one by one: the gradients of stacked biases would share their memory, which clipping scales in place.
+        # Biases are added one by one. Gradients of stacked biases would share memory, which gradient clipping scales in
+        # place.
         biases: list[Tensor] = [layer.bias for layer in layers]
         return PairConstants(
             weight=torch.cat([layer.weight for layer in layers], dim=1),
@@ -252,7 +262,7 @@ class PairModule(nn.Module):
     def observe(
         self, observation: Float[Tensor, "*N D"], constants: PairConstants | None = None
     ) -> Float[Tensor, "*N D"]:
-        """Vectors in units of their running spread; indices as they are."""
+        """Return vectors in units of their running standard deviation, and indices unchanged."""
         if self.spaces.observation.kind is ObservationKind.DISCRETE:
             return observation
         constants = constants or self.constants()
@@ -260,12 +270,15 @@ class PairModule(nn.Module):
         return centred.mul_(constants.observation_rate).clamp_(-MAX_OBSERVATION, MAX_OBSERVATION)
 
     def scale_reward(self, reward: Float[Tensor, "*N"], constants: PairConstants | None = None) -> Float[Tensor, "*N"]:
-        """Rewards in units of their running root mean square; a first reward after none at all stays bounded."""
+        """Return rewards in units of their running root mean square, bounded.
+
+        The bound matters for the first reward that is not 0: the scale does not include it yet.
+        """
         constants = constants or self.constants()
         return (reward * constants.reward_rate).clamp_(-MAX_REWARD, MAX_REWARD)
 
     def encode(self, inputs: PolicyInput, constants: PairConstants | None = None) -> Float[Tensor, "*N X"]:
-        """x: one product for all that enters it by a linear layer, and look-ups for the rest."""
+        """Return x: one matrix product for all inputs of linear layers, and look-ups for the others."""
         constants = constants or self.constants()
         values = [inputs.context]
         if self.spaces.observation.kind is ObservationKind.VECTOR:
@@ -286,7 +299,7 @@ class PairModule(nn.Module):
         normalised: Float[Tensor, "*N H"],
         read: Float[Tensor, "*N K F"] | None,
     ) -> ActionDistribution:
-        """The distribution over actions from [z, x], z and the read."""
+        """Return the distribution over actions, computed from [z, x], z and the read."""
         scores = self.head(normalised)
         if read is not None:
             context = self.score_context(features).flatten(0, -2)
@@ -306,15 +319,15 @@ class PairModule(nn.Module):
 
 
 class IncompatibleParametersError(ValueError):
-    """Published parameters of another shape than this learnd, or these settings, build a policy of."""
+    """An error: published parameters have other shapes than a policy of this learnd version or of these settings."""
 
 
 class RL2Policy(nn.Module):
-    """A recurrent policy that acts in every pair of spaces it was given.
+    """A recurrent policy that acts in every pair of spaces that was added to it.
 
     Args:
         config: the settings.
-        generator: draws the core's initial parameters.
+        generator: the source of the core's initial parameters.
     """
 
     def __init__(self, config: RL2Config, *, generator: torch.Generator) -> None:
@@ -325,17 +338,17 @@ class RL2Policy(nn.Module):
         self.pairs = nn.ModuleDict()
 
     def add_pair(self, spaces: SpacePair, *, generator: torch.Generator) -> None:
-        """Give the policy an encoder and heads for a pair of spaces, unless it has them."""
+        """Add an encoder and heads for a pair of spaces, unless the policy has them."""
         if not self.knows(spaces):
             device = self.core.weight_hidden.device
             self.pairs[spaces.key] = PairModule(self.config, spaces, generator=generator).to(device)
 
     def knows(self, spaces: SpacePair) -> bool:
-        """Whether the policy can act in these spaces."""
+        """Return whether the policy can act in these spaces."""
         return spaces.key in self.pairs
 
     def pair(self, spaces: SpacePair) -> PairModule:
-        """Encoder and heads of a pair of spaces.
+        """Return the encoder and heads of a pair of spaces.
 
         Raises:
             KeyError: the pair was never added.
@@ -346,9 +359,9 @@ class RL2Policy(nn.Module):
     def begin(
         self, spaces: SpacePair, *, num_trials: int, episodes_per_trial: int, device: torch.device
     ) -> PolicyState:
-        """The state of trials about to begin: zero hidden state, empty in-trial memory.
+        """Create the state of trials that are about to begin: zero hidden state, empty in-trial memory.
 
-        It holds while parameters and scales stay as they are.
+        The state is valid while parameters and scales do not change.
         """
         is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
         return PolicyState(
@@ -375,7 +388,7 @@ class RL2Policy(nn.Module):
         )
 
     def look(self, spaces: SpacePair, state: PolicyState, observation: Float[Tensor, "B D"]) -> PolicyInput:
-        """What the policy decides from at an observation. Changes nothing."""
+        """Return the policy's inputs at an observation. The state is not changed."""
         pair = self.pair(spaces)
         return PolicyInput(
             observation=observation,
@@ -385,7 +398,7 @@ class RL2Policy(nn.Module):
         )
 
     def read_again(self, spaces: SpacePair, held: HeldTrials, stretches: Stretches) -> Float[Tensor, "N K F"]:
-        """The reads of whole trials by the keys as they are now, with gradients to what is learned of them."""
+        """Return the reads of whole trials with the current keys, with gradients to the learned part of the keys."""
         return read_trials(
             self.pair(spaces).keys.of(held.observation),
             held,
@@ -401,20 +414,20 @@ class RL2Policy(nn.Module):
         hidden: Float[Tensor, "B H"],
         constants: PairConstants | None = None,
     ) -> PolicyOutput:
-        """One decision of every trial. Changes nothing; the caller keeps the new hidden state."""
+        """Compute one decision of every trial. The state is not changed; the caller stores the new hidden state."""
         pair = self.pair(spaces)
         encoded = pair.encode(inputs, constants)
         return self._output(pair, inputs, encoded, self.core.step(encoded, hidden))
 
     def unroll(self, spaces: SpacePair, inputs: PolicyInput) -> PolicyOutput:
-        """Every decision of whole trials, from their first step: [T, B]. The same numbers as T calls of ``step``."""
+        """Compute every decision of whole trials, [T, B]. The numbers equal those of T calls of ``step``."""
         pair = self.pair(spaces)
         encoded = pair.encode(inputs)
         initial = encoded.new_zeros(encoded.shape[1], self.config.hidden_size)
         return self._output(pair, inputs, encoded, self.core(encoded, initial))
 
     def unroll_stretches(self, spaces: SpacePair, inputs: PolicyInput, stretches: Stretches) -> PolicyOutput:
-        """The same of trials laid out in stretches (:mod:`agent.rl2.stretches`): [N]."""
+        """Compute every decision of trials that are laid out in stretches (:mod:`agent.rl2.stretches`): [N]."""
         pair = self.pair(spaces)
         encoded = pair.encode(inputs)
         hidden = encoded.new_zeros(stretches[0][1], self.config.hidden_size)
@@ -442,7 +455,7 @@ class RL2Policy(nn.Module):
         terminated: Bool[Tensor, " B"],
         active: Bool[Tensor, " B"],
     ) -> None:
-        """Move the state over one step, as if its episode went on; :meth:`end_episodes` ends those that did not."""
+        """Update the state with one step, as if no episode ended; :meth:`end_episodes` handles those that did."""
         pair = self.pair(spaces)
         is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
         state.hidden = hidden
@@ -465,7 +478,7 @@ class RL2Policy(nn.Module):
     def end_episodes(
         state: PolicyState, *, terminated: Bool[Tensor, " B"], truncated: Bool[Tensor, " B"], active: Bool[Tensor, " B"]
     ) -> None:
-        """Begin the next episode where one ended. Hidden state and in-trial memory go on."""
+        """Start the next episode where one ended. Hidden state and in-trial memory are kept."""
         ended = (terminated | truncated) & active
         if state.memory is not None:
             state.memory.end_episodes(ended)
@@ -488,15 +501,15 @@ def policy_from_initialization(
     *,
     device: torch.device | str = "cpu",
 ) -> RL2Policy:
-    """A policy that acts by published parameters.
+    """Create a policy that acts with published parameters.
 
-    Pairs of spaces that the parameters do not cover are left out (:meth:`RL2Policy.knows` tells).
+    Pairs of spaces that the parameters do not cover are left out; see :meth:`RL2Policy.knows`.
 
     Args:
-        config: the settings it was learned with.
-        tensors: what :meth:`agent.rl2.learner.RL2Learner.initialization` gave.
-        spaces: the pairs it may be asked to act in.
-        device: where it shall act.
+        config: the settings with which the parameters were learned.
+        tensors: the result of :meth:`agent.rl2.learner.RL2Learner.initialization`.
+        spaces: the pairs in which the policy may have to act.
+        device: device of the policy.
 
     Raises:
         IncompatibleParametersError: the parameters do not fit the settings.

@@ -1,17 +1,21 @@
 """An in-trial memory for vectors that is read by prototypes (Snell et al. 2017, arXiv:1703.05175).
 
-Every slot k has two classes of the trial's finished steps, and a prototype for each, the mean of its keys (eq. 1):
+The trial's finished steps form two classes for every slot k. Each class has a prototype, the mean of its keys:
 
 c_k^± = (1 / n_k^±) Σ_(i in S_k^±) key_i                                               (equation 1)
 p_k = exp(-d²(q, c_k^+)) / (exp(-d²(q, c_k^+)) + exp(-d²(q, c_k^-)))                   (equation 2)
 
-with q the key of the present observation. For a discrete slot, S_k^+ are the steps that took it and came to a return
-to go above the trial's mean, S_k^- those that took it and did not: p_k answers whether taking k in places like this one
-has turned out better than usual. For a continuous dimension both classes are of better steps, S_k^+ of those whose
-action was above 0: p_k answers which way the better ones went.
+with q the key of the current observation. A step is "better" if its return to go is above the trial's mean.
 
-Departures: keys are fixed; d² is in units of 2 Q h², the width of the kernel that
-:class:`agent.rl2.similarity_memory.SimilarityMemory` weighs by. Shapes: as there, with 2 classes.
+- Discrete slot: S_k^+ are the better steps that took the slot, S_k^- the other steps that took it. p_k estimates
+  whether taking k at observations like this one leads to a return above the mean.
+- Continuous dimension: both classes contain better steps only. S_k^+ are those whose action was above 0. p_k estimates
+  the sign of a good action.
+
+Departures: keys are fixed. d² is in units of 2 Q h², the width of the kernel of
+:class:`agent.rl2.similarity_memory.SimilarityMemory`.
+
+Shapes: those of :mod:`agent.rl2.similarity_memory`, and 2 classes.
 """
 
 from __future__ import annotations
@@ -27,19 +31,24 @@ from envs.spaces import ActionKind, ActionSpec
 
 
 class PrototypeMemory:
-    """The last M steps, of which a read sees two prototypes a slot; they move when an episode ends.
+    """A memory of the last M steps, read by two prototypes per slot. Prototypes are updated when an episode ends.
 
-    Features of a slot: 2 p - 1 (0 until both classes have a step), exp(-d²) of the better class, log(1 + n^+),
-    log(1 + n^-), and the mean return to go of the trial's finished steps, squashed.
+    Features of a slot:
+
+    - 2 p - 1 (0 until both classes have a step)
+    - exp(-d²) of the better class
+    - log(1 + n^+)
+    - log(1 + n^-)
+    - symlog of the mean return to go of the trial's finished steps
 
     Args:
         num_trials: B.
         action: the action space.
-        keys: of observations.
+        keys: the mapping from observations to keys.
         num_steps: M.
         bandwidth: h, in the observations' units.
-        discount: of returns to go.
-        device: where the tensors live.
+        discount: discount of returns to go.
+        device: device of the tensors.
     """
 
     NUM_FEATURES = 5
@@ -62,7 +71,7 @@ class PrototypeMemory:
         self._usual = torch.zeros(num_trials, device=device)
 
     def read(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B K F"]:
-        """What the slots' prototypes say of this observation."""
+        """Return the slots' features at this observation, computed from their prototypes."""
         key = self._steps.key(observation)[:, None, None, :]
         distance = (self._prototypes - key).square().sum(-1).mul_(self._inverse_width)
         is_known = (self._counts > 0).to(distance.dtype)
@@ -84,23 +93,23 @@ class PrototypeMemory:
         terminated: Bool[Tensor, " B"],  # noqa: ARG002
         active: Bool[Tensor, " B"],
     ) -> None:
-        """Hold the step."""
+        """Store the step."""
         self._steps.write(observation=observation, action=action, reward=reward, active=active)
 
     def end_episodes(self, ended: Bool[Tensor, " B"]) -> None:
-        """Settle their returns to go, and move the prototypes."""
+        """Fix the returns to go of the episodes that ended, and update the prototypes."""
         if self._steps.settle(ended):
             self._move(ended)
 
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:
-        """Remember these trials alone, in this order."""
+        """Keep only these trials, in this order."""
         self._steps.keep(rows)
         self._counts, self._prototypes, self._usual = (
             held.index_select(0, rows) for held in (self._counts, self._prototypes, self._usual)
         )
 
     def _move(self, ended: Bool[Tensor, " B"]) -> None:
-        """Prototypes of the steps held now, for the trials whose episode ended."""
+        """Recompute the prototypes from the held steps, for the trials whose episode ended."""
         finished, returns = self._steps.values[:, 2], self._steps.returns
         usual = (finished * returns).sum(1) / finished.sum(1).clamp(min=1.0)
         is_better = (returns > usual.unsqueeze(-1)).to(returns.dtype)

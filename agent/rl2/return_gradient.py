@@ -1,12 +1,13 @@
-"""The gradient of a policy's return, from trials that it has just played.
+"""The gradient of a policy's return, estimated from trials that the policy has just played.
 
 ∇J = E[ Σ_t ∇ log π(a_t | ·) A_t ]    (Williams 1992; Schulman et al. 2016, arXiv:1506.02438, eq. 1)
 
-The advantages' baseline is linear in the policy's own features and is fitted to the same trials by least squares, as
-the linear feature baseline of the policy-gradient forms of MAML is (Finn et al. 2017, arXiv:1703.03400, appendix A.2):
-it needs no critic that follows the parameters at which the gradient is asked. Advantages are in units of their root
-mean square, so that families of unlike rewards weigh alike in a mean over families (the papers' gradients are in
-units of return).
+The baseline of the advantages is linear in the policy's own features. It is fitted to the same trials by least squares,
+like the linear feature baseline of MAML's policy-gradient form (Finn et al. 2017, arXiv:1703.03400, appendix A.2). It
+therefore needs no critic that is trained for the current parameters.
+
+Departure: advantages are in units of their root mean square, so that families with different reward scales have equal
+weight in a mean over families. The papers' gradients are in units of return.
 
 Shapes: T steps, B trials, Y features, C cuts, R rows of valid steps.
 """
@@ -24,19 +25,19 @@ from agent.rl2.policy import RL2Policy
 from agent.rl2.trials import TrialBatch
 
 RIDGE = 1e-3
-"""Weight of the fit's penalty, per row and in units of the features' mean square."""
+"""Weight of the ridge penalty, per row and in units of the features' mean square."""
 
 CHUNK_STEPS = 25_600
-"""Steps, padding included, whose graph is held at once."""
+"""Largest number of steps, including padding, whose autograd graph is in memory at once."""
 
 
 def return_gradient(
     policy: RL2Policy, trials: TrialBatch, *, discount: float, gae_lambda: float
 ) -> dict[str, Float[Tensor, "..."]]:
-    """∇J by parameter name, of the mean over steps; zero where the trials' spaces do not use the parameter.
+    """Return ∇J by parameter name, averaged over steps; zero for parameters that the trials' spaces do not use.
 
     Args:
-        policy: it has just played the trials.
+        policy: the policy that has just played the trials.
         trials: training trials.
         discount: γ.
         gae_lambda: λ.
@@ -62,7 +63,7 @@ def return_gradient(
 
 @torch.no_grad()
 def fitted_advantages(trials: TrialBatch, *, discount: float, gae_lambda: float) -> Float[Tensor, "T B"]:
-    """Generalised advantages over a baseline fitted to the trials, in units of their root mean square; 0 in padding.
+    """Return generalised advantages over a fitted baseline, in units of their root mean square; 0 in padding.
 
     Raises:
         ValueError: the trials are held out.
@@ -97,7 +98,7 @@ def fitted_advantages(trials: TrialBatch, *, discount: float, gae_lambda: float)
 
 
 def _least_squares(features: Float[Tensor, "R Y"], target: Float[Tensor, " R"]) -> Float[Tensor, " Z"]:
-    """Weights of the features and of a constant (Z = Y + 1) that predict the target, by ridge regression."""
+    """Return weights of the features and of a constant (Z = Y + 1) that predict the target, by ridge regression."""
     rows = _with_one(features).double()
     gram = rows.t() @ rows
     gram.diagonal().add_(RIDGE * gram.diagonal().mean().clamp(min=1e-6))
@@ -110,7 +111,7 @@ def _with_one(features: Float[Tensor, "*N Y"]) -> Float[Tensor, "*N Z"]:
 
 
 def _chunks(trials: TrialBatch) -> Iterator[Tensor]:
-    """Rows of trials, as many at once as ``CHUNK_STEPS`` allow, of like length together."""
+    """Yield rows of trials in chunks of similar length, each of at most ``CHUNK_STEPS`` steps."""
     rows_at_once = max(1, CHUNK_STEPS // trials.num_steps)
     order = trials.lengths.argsort(stable=True)
     return (order[first : first + rows_at_once] for first in range(0, len(order), rows_at_once))

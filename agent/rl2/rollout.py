@@ -1,16 +1,16 @@
-"""Rolling out trials: the policy and the tasks in step, with no graph and nothing fetched from the device per step.
+"""Rollouts: the policy and the tasks step together, without an autograd graph.
 
-What is played is known to the device alone until the trials are over. So on an accelerator nothing depends on whether
-an episode was cut in this step: what a cut would be judged by is kept of every row, and sorted out once at the end. A
-CPU is asked, because there the answer costs less than the work that it saves.
+On an accelerator, rollouts do not synchronise with the host at every step: the inputs for truncation values are stored
+for every row, and the truncated steps are selected after the last step. On a CPU the check for truncated rows is cheap,
+so the inputs are computed and stored for those rows only.
 
-Trials end at steps of their own, and the longest may last several times the usual one. So on a CPU the policy decides
-for packed rows: those of the trials that went on when it was last looked at. An action is drawn by noise that belongs
-to its trial and step, so packing changes no trial. The tasks are stepped in their own rows: theirs is to leave those
-alone whose trial is over.
+Trials end at different steps, and the longest may last several times as long as a typical one. On a CPU the policy
+therefore decides only for packed rows: the trials that were still running at the last check. The noise that draws an
+action belongs to its trial and step, so packing changes no trial. The tasks keep their own rows, and leave finished
+trials unchanged.
 
 Shapes: T steps, B trials, R packed rows, S steps of a stretch, D observation width, H hidden, Y critic features, C
-cuts.
+truncated steps.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from envs.spaces import SpacePair
 from envs.task_batch import TaskBatch, Transition
 
 DEVICE_CHECK_STEPS = 16
-"""Steps between two looks, on an accelerator, at whether every trial is over: each look waits for the device."""
+"""On an accelerator, steps between two checks whether every trial has ended. Each check waits for the device."""
 
 Value = TypeVar("Value", "_Step", PolicyInput)
 
 PACKING_SHARE = 0.75
-"""Share of the rows that are decided for, below which those of trials that go on are packed."""
+"""Rows are packed when at most this share of the current rows belongs to running trials."""
 
 NOISE_STEPS = 16
-"""Steps whose actions' noise is drawn at once."""
+"""Number of steps for which action noise is drawn at once."""
 
 MIN_PACKED_ROWS = 16
-"""So few rows are not packed again: there an operation costs as much whatever the number of rows."""
+"""With this few rows, packing stops: the cost of an operation no longer depends on the number of rows."""
 
 
 @torch.no_grad()
@@ -59,15 +59,16 @@ def collect_trials(
     """Play one trial in each of B tasks.
 
     Args:
-        policy: knows the tasks' spaces.
+        policy: a policy that knows the tasks' spaces.
         tasks: B tasks of a family.
         first_task: index of the first task in its split.
-        split: training tasks, or held-out ones, whose trials carry nothing to learn from.
-        generator: draws the actions; lives on the tasks' device.
+        split: training or held-out tasks; held-out trials carry nothing to learn from.
+        generator: source of the actions' noise; it lives on the tasks' device.
         is_greedy: take the most likely action instead of drawing one.
         num_episodes: E of these trials, at most the family's own; None for the family's own.
-        progress: called with the number of environment steps so far at every step, on an accelerator with about that
-            every ``DEVICE_CHECK_STEPS`` steps; may raise, which abandons the trials.
+        progress: called with the number of environment steps so far. On a CPU it is called at every step. On an
+            accelerator it is called with an approximate number every ``DEVICE_CHECK_STEPS`` steps. It may raise to
+            abandon the trials.
 
     Raises:
         WorkerFaultError: the family's worker failed.
@@ -98,14 +99,14 @@ def collect_trials(
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """What B trials gave, step by step: tensors of fixed shapes, before anything is picked out of them.
+    """The data of B trials, step by step: tensors of fixed shapes, before ends and truncated steps are selected.
 
     Attributes:
-        spaces: of the family.
+        spaces: the family's pair of spaces.
         episodes_per_trial: E.
         inputs: [T, B].
         scores: [T, B, K] of the action distributions.
-        log_std: [K] of continuous ones; None otherwise.
+        log_std: [K] of continuous distributions; None otherwise.
         action: [T, B] or [T, B, W].
         reward: [T, B].
         terminated: [T, B].
@@ -114,9 +115,10 @@ class Played:
         episode_index: [T, B].
         final_observation: [T, B, D].
         features: [T, B, Y]; None for held-out trials.
-        final_inputs: [T·B], or [C] when only cut episodes' were kept: what the policy sees at true last observations;
-            None where nothing is cut.
-        final_hidden: [T·B, H] or [C, H] the hidden state it sees them with; None likewise.
+        final_inputs: the policy's inputs at true final observations: [T·B], or [C] if only truncated episodes were
+            stored; None if nothing is truncated.
+        final_hidden: [T·B, H] or [C, H] the hidden state that belongs to ``final_inputs``; None if nothing is
+            truncated.
     """
 
     spaces: SpacePair
@@ -138,7 +140,10 @@ class Played:
 
 @torch.no_grad()
 def sort_out(policy: RL2Policy, played: Played) -> TrialBatch:
-    """The trial batch of what was played: ends and cuts found, and cuts judged by one more step of the policy."""
+    """Build the trial batch from the recorded steps.
+
+    The function finds ends and truncated steps, and computes critic features at truncations by one policy step.
+    """
     distribution = ActionDistribution(action=played.spaces.action, scores=played.scores, log_std=played.log_std)
     end = (played.terminated | played.truncated).flatten().nonzero().squeeze(1)
     is_training = played.features is not None
@@ -163,7 +168,7 @@ def sort_out(policy: RL2Policy, played: Played) -> TrialBatch:
 
 
 def _cut_features(policy: RL2Policy, played: Played, cut: Tensor) -> Tensor:
-    """[C, Y] what a critic judges the true last observations of cut episodes by."""
+    """Return [C, Y], the inputs of a critic at the true final observations of truncated episodes."""
     inputs, hidden = played.final_inputs, played.final_hidden
     if inputs is None or hidden is None or len(cut) == 0:
         config = policy.config
@@ -174,10 +179,12 @@ def _cut_features(policy: RL2Policy, played: Played, cut: Tensor) -> Tensor:
 
 
 class Rollout:
-    """B trials under way. A step fetches nothing from an accelerator, so that it can be captured.
+    """A rollout of B trials in progress. A step fetches nothing from an accelerator, so that it can be captured.
 
-    The arguments are those of :func:`collect_trials`. Besides, ``first_task`` may be a tensor [] on the device, for the
-    families that take one, and with ``may_ask=False`` nothing is fetched from a CPU either.
+    The arguments are those of :func:`collect_trials`, with two differences:
+
+    - ``first_task`` may be a tensor [] on the device, for families that accept one.
+    - ``may_ask=False`` prevents fetching data from the device on a CPU too.
     """
 
     def __init__(
@@ -195,7 +202,7 @@ class Rollout:
         self._policy, self._tasks, self._spaces = policy, tasks, tasks.spaces
         self._generator, self._is_greedy = generator, is_greedy
         episodes_per_trial = min(num_episodes or tasks.spec.episodes_per_trial, tasks.spec.episodes_per_trial)
-        # Only families that take a tensor are given one.
+        # Only families that accept a tensor are given one.
         self._observation = tasks.begin(cast("int", first_task), split=split)
         device = self._observation.device
         self._may_ask = may_ask and device.type == "cpu"
@@ -203,10 +210,10 @@ class Rollout:
             self._spaces, num_trials=tasks.num_trials, episodes_per_trial=episodes_per_trial, device=device
         )
         self.active = torch.ones(tasks.num_trials, dtype=torch.bool, device=device)
-        """[B] trials that go on."""
+        """[B] whether the trial is still running."""
         limit = tasks.max_episode_steps
         self.most_steps = None if limit is None else limit * episodes_per_trial
-        """T at most; None where that is not known."""
+        """T at most; None if it is unknown."""
         self._keeps_features = split is Split.TRAINING
         self._rows: Tensor | None = None
         self._noise: list[Tensor] = []
@@ -216,11 +223,11 @@ class Rollout:
 
     @property
     def num_steps(self) -> int:
-        """Steps taken."""
+        """The number of steps taken."""
         return sum(len(stretch.steps) for stretch in self._stretches)
 
     def step(self) -> None:
-        """Take one step of every trial that goes on."""
+        """Take one step of every running trial."""
         policy, spaces, state, active = self._policy, self._spaces, self._state, self._packed(self.active)
         inputs = policy.look(spaces, state, self._observation)
         output = policy.step(spaces, inputs, state.hidden, state.constants)
@@ -259,10 +266,10 @@ class Rollout:
         self._observation = transition.observation
 
     def pack(self, num_active: int) -> None:
-        """Decide for the trials that go on alone, if that is worth the moving of their state.
+        """Restrict the policy's rows to the running trials, if this is worth moving their state.
 
         Args:
-            num_active: how many go on.
+            num_active: number of running trials.
         """
         num_rows = len(self._observation)
         if num_rows <= MIN_PACKED_ROWS or num_active > PACKING_SHARE * num_rows:
@@ -274,7 +281,7 @@ class Rollout:
         self._stretches.append(_Stretch(rows=self._rows, steps=[]))
 
     def played(self) -> Played:
-        """What the trials gave so far."""
+        """Return the data of the steps so far."""
         stretches = [stretch for stretch in self._stretches if stretch.steps]
         steps = _join(stretches, num_trials=len(self.active))
         return Played(
@@ -296,7 +303,7 @@ class Rollout:
         )
 
     def _packed(self, values: Tensor) -> Tensor:
-        """[R] of [B]."""
+        """Select the packed rows: [R] of [B]."""
         return values if self._rows is None else values.index_select(0, self._rows)
 
     def _choose(self, distribution: ActionDistribution) -> Tensor:
@@ -310,23 +317,23 @@ class Rollout:
         return distribution.drawn_by(self._packed(self._noise.pop()))
 
     def _step_tasks(self, action: Tensor) -> Transition:
-        """Step the tasks in rows of their own, [B], and give what came of it in packed ones."""
+        """Step the tasks in their own rows [B] and return the transition of the packed rows."""
         if self._rows is None:
             return self._tasks.step(action, self.active)
         actions = action.new_zeros(len(self.active), *action.shape[1:])
         return self._tasks.step(actions.index_copy_(0, self._rows, action), self.active).rows(self._rows)
 
     def _spread(self, active: Tensor) -> None:
-        """Note which of the packed trials go on."""
+        """Update ``active`` from the flags of the packed rows."""
         if self._rows is None:
             self.active = active
         else:
             self.active = torch.zeros_like(self.active).index_copy_(0, self._rows, active)
 
     def _look_at_ends(self, transition: Transition, active: Tensor) -> None:
-        """Keep what the policy sees at true last observations, from the hidden state after the step.
+        """Store the policy's inputs at true final observations, with the hidden state after the step.
 
-        Neither the hidden state nor the in-trial memory is moved by it.
+        This changes neither the hidden state nor the in-trial memory.
         """
         policy, state = self._policy, self._state
         if not self._may_ask:
@@ -342,7 +349,7 @@ class Rollout:
 
 @dataclass(frozen=True, kw_only=True)
 class _Step:
-    """One step of a rollout, of [R] rows; or S steps of one, [S, R]."""
+    """One step of a rollout with R rows, [R]; or S steps of a rollout, [S, R]."""
 
     inputs: PolicyInput
     scores: Tensor
@@ -358,11 +365,11 @@ class _Step:
 
 @dataclass(frozen=True, kw_only=True)
 class _Stretch:
-    """Steps in succession that were taken in the same rows.
+    """Consecutive steps that were taken in the same rows.
 
     Attributes:
-        rows: [R] the trials, ascending; None for all of them.
-        steps: of [R] each.
+        rows: [R] indices of the trials, ascending; None for all trials.
+        steps: the steps, of R rows each.
     """
 
     rows: Tensor | None
@@ -370,7 +377,7 @@ class _Stretch:
 
 
 def _join(stretches: Sequence[_Stretch], *, num_trials: int) -> _Step:
-    """All steps of all trials, [T, B]; zeros where a trial was not stepped any more."""
+    """Join all steps of all trials into [T, B]; entries are zero after a trial's rows were dropped."""
     if len(stretches) == 1 and stretches[0].rows is None:
         return _mapped(torch.stack, stretches[0].steps)
     num_steps = sum(len(stretch.steps) for stretch in stretches)
@@ -391,7 +398,7 @@ def _join(stretches: Sequence[_Stretch], *, num_trials: int) -> _Step:
 
 
 def _mapped(join: Callable[[list[Tensor]], Tensor], values: Sequence[Value]) -> Value:
-    """One dataclass of tensors made of several, each of its tensors by ``join``; what is None stays so."""
+    """Combine dataclasses of tensors into one, tensor by tensor with ``join``; a field that is None stays None."""
     first = values[0]
     parts = {field.name: [getattr(value, field.name) for value in values] for field in fields(first)}
     joined: dict[str, Any] = {

@@ -1,11 +1,12 @@
-"""An in-trial memory for vectors: the last M steps, weighed by their likeness to the present observation.
+"""An in-trial memory for vector observations: the last M steps, weighted by similarity to the current observation.
 
-A rollout reads it step by step (:class:`SimilarityMemory`). Where keys are learned, an update reads whole trials again
-at once, by the keys as they are by then and with gradients to them (:func:`read_trials`): what was held when is known,
-only how like it was to what was observed is asked anew. Both give the same numbers.
+A rollout reads the memory step by step (:class:`SimilarityMemory`). If keys are learned, an update reads whole trials
+again at once, with the current keys and with gradients to them (:func:`read_trials`). Which steps the memory held at
+each time is known from the rollout; only the similarities are recomputed. With equal keys both functions return the
+same numbers.
 
-Shapes: B trials, T steps of whole trials, C steps of a block that are read at, M steps held, Q key width, K slots,
-F features of a read; ``*N`` any leading dimensions.
+Shapes: B trials, T steps of whole trials, C steps of a block that are read at, M steps held, Q key width, K slots, F
+features of a read; ``*N`` any leading dimensions.
 """
 
 from __future__ import annotations
@@ -27,21 +28,25 @@ NUM_FEATURES = 5
 """F."""
 
 BLOCK_STEPS = 64
-"""C: so many steps of whole trials are read at together, over the M before the first and those between."""
+"""C: whole trials are read in blocks of this many steps; a block needs the M steps before it and its own steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Likeness:
-    """How much a held step says at an observation, w.
+    """The weights w that held steps have for an observation, computed from keys.
 
-    By a Gaussian kernel of the distance between keys, w_i = exp(-|k - k_i|² / (2 Q h²)) with h the bandwidth; or by
-    matching attention (Vinyals et al. 2016, eq. 2), w_i = exp(c_i / h²) / Σ_j exp(c_j / h²) with c_i the cosine of k
-    and k_i. For keys of norm √Q the two differ by the sum over steps alone. The paper has no temperature h²: it learns
-    its keys.
+    Two kinds of weights, with h the bandwidth, k the key of the observation and k_i the key of held step i:
+
+    - Gaussian kernel: w_i = exp(-|k - k_i|² / (2 Q h²)).
+    - Matching attention (Vinyals et al. 2016, eq. 2): w_i = exp(c_i / h²) / Σ_j exp(c_j / h²), with c_i the cosine of k
+      and k_i.
+
+    For keys of norm √Q the two differ only by the normalising sum over steps. Departure: the paper has no temperature
+    h², because it learns its keys.
 
     Attributes:
         bandwidth: h, in the observations' units.
-        is_matching: whether steps are weighed by matching attention.
+        is_matching: whether steps are weighted by matching attention instead of the kernel.
     """
 
     bandwidth: float
@@ -50,13 +55,16 @@ class Likeness:
     def weights(
         self, key: Float[Tensor, "B C Q"], keys_and_squares: Float[Tensor, "B Q1 M"], is_held: Shaped[Tensor, "..."]
     ) -> Float[Tensor, "B C M"]:
-        """w, by way of |k - k_i|² = |k|² - 2 k·k_i + |k_i|² or of the same products: no [B, Q, M] tensor is made.
+        """Return w, computed from |k - k_i|² = |k|² - 2 k·k_i + |k_i|² or from the same products.
+
+        Both ways avoid a tensor of shape [B, Q, M].
 
         Args:
-            key: of what is observed.
-            keys_and_squares: of the steps held, and beneath them the squares of their norms (Q1 = Q + 1).
-            is_held: [B or 1, C or 1, M] more than 0 where there is a step. The kernel does not look at it: what is not
-                held must come to nothing by its values.
+            key: keys of the observations.
+            keys_and_squares: keys of the held steps, followed by the squares of their norms as the last row (Q1 = Q +
+                1).
+            is_held: [B or 1, C or 1, M] more than 0 where there is a step. The kernel ignores it: entries without a
+                step must contribute nothing through their values.
         """
         square = key.square().sum(-1, keepdim=True)
         if not self.is_matching:
@@ -71,24 +79,38 @@ class Likeness:
 
 
 class SimilarityMemory:
-    """The last M steps, weighed by their likeness to the present observation.
+    """A memory of the last M steps, weighted by similarity to the current observation.
 
-    Only finished episodes' returns to go are read: of an unfinished one, no one knows them yet. They are read relative
-    to what is usual here, in units of their spread over the trial.
+    Returns to go are used only for finished episodes, because those of an unfinished episode are unknown. They are
+    measured relative to the usual return to go at similar observations, in units of their standard deviation over the
+    trial.
 
-    Features of a discrete slot: mean reward, log(1 + n), log(1 + n finished), advantage of the return to go, and the
-    return to go usual here. Features of a continuous slot: mean action, how far actions lie from it when weighed by
-    exp(advantage), log(1 + n), log(1 + n finished), and the return to go usual here. Sums n are sums of w: under
-    matching attention, shares of it.
+    Features of a discrete slot:
+
+    - mean reward
+    - log(1 + n)
+    - log(1 + n finished)
+    - advantage of the return to go
+    - usual return to go here
+
+    Features of a continuous slot:
+
+    - mean action
+    - mean action weighted by exp(advantage), minus the mean action
+    - log(1 + n)
+    - log(1 + n finished)
+    - usual return to go here
+
+    The counts n are sums of w. Under matching attention w sums to 1, so n is a share.
 
     Args:
         num_trials: B.
         action: the action space.
-        keys: of observations.
+        keys: the mapping from observations to keys.
         num_steps: M.
-        likeness: how steps are weighed.
-        discount: of returns to go.
-        device: where the tensors live.
+        likeness: the weights of steps.
+        discount: discount of returns to go.
+        device: device of the tensors.
     """
 
     def __init__(
@@ -107,7 +129,7 @@ class SimilarityMemory:
         self._likeness = likeness
 
     def read(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B K F"]:
-        """Similarity-weighted statistics of the steps held."""
+        """Return similarity-weighted statistics of the held steps."""
         steps = self._steps
         if steps.is_empty:
             return observation.new_zeros(len(observation), self._num_slots, NUM_FEATURES)
@@ -127,7 +149,7 @@ class SimilarityMemory:
         return _discrete_read(sums, usual=_usual(local[:, 2], local[:, 3]), rate=rate)
 
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:
-        """Remember these trials alone, in this order."""
+        """Keep only these trials, in this order."""
         self._steps.keep(rows)
 
     def write(
@@ -140,25 +162,27 @@ class SimilarityMemory:
         terminated: Bool[Tensor, " B"],  # noqa: ARG002
         active: Bool[Tensor, " B"],
     ) -> None:
-        """Hold the step in place of the oldest."""
+        """Store the step in place of the oldest one."""
         self._steps.write(observation=observation, action=action, reward=reward, active=active)
 
     def end_episodes(self, ended: Bool[Tensor, " B"]) -> None:
-        """Settle their returns to go."""
+        """Fix the returns to go of the episodes that ended."""
         self._steps.settle(ended)
 
 
 def read_trials(
     keys: Float[Tensor, "T B Q"], held: HeldTrials, stretches: Stretches, *, num_steps: int, likeness: Likeness
 ) -> Float[Tensor, "N K F"]:
-    """Every read of whole trials, as a :class:`SimilarityMemory` gave them step by step, with gradients to the keys.
+    """Return every read of whole trials, with gradients to the keys.
+
+    The numbers equal those that a :class:`SimilarityMemory` returns step by step.
 
     Args:
-        keys: of all observations, those of padding too.
-        held: what was held of each step.
-        stretches: the steps that are read at, and how they are laid out (:mod:`agent.rl2.stretches`).
+        keys: keys of all observations, including padding.
+        held: the data of each step that the memory holds.
+        stretches: the layout of the steps that are read at (:mod:`agent.rl2.stretches`).
         num_steps: M.
-        likeness: how steps are weighed.
+        likeness: the weights of steps.
     """
     with_squares = torch.cat([keys, keys.square().sum(-1, keepdim=True)], dim=-1)
     sums: list[Tensor] = []
@@ -188,8 +212,11 @@ def _sums_of_block(
     num_steps: int,
     likeness: Likeness,
 ) -> Float[Tensor, "W C E"]:
-    """What the first W trials' reads at steps ``rows`` are made of: weighed sums by slot, and the usual return."""
-    # At a trial's first step there is no one before it: it stands for itself, and is then not counted.
+    """Return the sums from which reads are computed, for the first W trials at the steps ``rows``.
+
+    The result holds weighted sums by slot, then the usual return.
+    """
+    # A trial's first step has no step before it. The step itself takes that place, with weight 0 in the sums.
     oldest, newest = max(0, rows.start - num_steps), max(1, rows.stop - 1)
     actions, reward, to_go, end = (
         values[oldest:newest, :width].transpose(0, 1).contiguous()
@@ -199,7 +226,7 @@ def _sums_of_block(
     now = torch.arange(rows.start, rows.stop, device=with_squares.device).unsqueeze(-1)
     age = now - step
     is_held = ((age > 0) & (age <= num_steps)).to(reward.dtype).unsqueeze(0)
-    # 1 where the step's episode ended before now. Numbers, not truth values: these would be turned into numbers anyhow.
+    # 1 where the step's episode ended before now. Stored as numbers because a Boolean tensor would be converted anyway.
     is_finished = (now.to(reward.dtype) - end.unsqueeze(1)).clamp_(0.0, 1.0).mul_(is_held)
     query, keys = with_squares[rows, :width, :-1].transpose(0, 1), with_squares[oldest:newest, :width].permute(1, 2, 0)
     weights = likeness.weights(query, keys, is_held + (now == 0))
@@ -220,21 +247,21 @@ def _sums_of_block(
 
 
 def _usual(num_finished: Float[Tensor, "*N"], returns: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-    """The return to go usual here, from the sums of weights and of weighed returns."""
+    """Return the usual return to go, from the sums of weights and of weighted returns."""
     return returns / num_finished.clamp(min=1e-3)
 
 
 def _advantages(
     returns: Float[Tensor, "..."], *, usual: Float[Tensor, "*N"], rate: Float[Tensor, "*N"]
 ) -> Float[Tensor, "*N M"]:
-    """How far returns to go lie above the usual one, in units of their spread."""
+    """Return by how much returns to go exceed the usual one, in units of their standard deviation."""
     return ((returns - usual.unsqueeze(-1)) * rate.unsqueeze(-1)).clamp(-5.0, 5.0)
 
 
 def _discrete_read(
     sums: Float[Tensor, "*N 4 K"], *, usual: Float[Tensor, "*N"], rate: Float[Tensor, "*N"]
 ) -> Float[Tensor, "*N K F"]:
-    """Features from weighed sums by slot: of steps, rewards, finished steps, and their returns to go."""
+    """Compute features from weighted sums by slot: number of steps, rewards, finished steps, and returns to go."""
     num_held, rewards, num_finished, returns = sums.unbind(-2)
     advantages = (returns / num_finished.clamp(min=1e-3) - usual.unsqueeze(-1)) * rate.unsqueeze(-1)
     features = [
@@ -253,7 +280,14 @@ def _continuous_read(
     num_held: Float[Tensor, "*N"],
     usual: Float[Tensor, "*N"],
 ) -> Float[Tensor, "*N K F"]:
-    """Features from the actions of finished steps, as weighed and by return besides, and both weights' sums."""
+    """Compute features of continuous slots.
+
+    Args:
+        sums: actions of finished steps, summed with weights w, then with weights w · exp(advantage).
+        totals: the sums of both kinds of weights.
+        num_held: the sum of weights of all held steps.
+        usual: the usual return to go.
+    """
     mean_action, better_action = (sums / totals.clamp(min=1e-3).unsqueeze(-1)).unbind(-2)
     of_place = [num_held.log1p(), totals[..., 0].log1p(), symlog(usual)]
     shared = [values.unsqueeze(-1).expand_as(mean_action) for values in of_place]

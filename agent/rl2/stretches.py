@@ -1,7 +1,8 @@
-"""Steps of trials of unlike length, laid out one after another with little padding between.
+"""Stretches: a layout for trials of different lengths with little padding.
 
-Trials stand longest first. A stretch is some steps of the trials that are still under way at its beginning, time-major:
-the later the stretch, the fewer they are. Trials of like length make one stretch, [T, B] flattened.
+Trials are sorted by length, longest first. A stretch is a time-major block of consecutive steps. It covers the trials
+that have not ended when the stretch begins, so later stretches hold fewer trials. Trials of similar length form a
+single stretch, [T, B] flattened.
 
 Shapes: T steps, B trials, R trials of a minibatch, N steps of all its stretches.
 """
@@ -15,17 +16,17 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 Stretches = tuple[tuple[int, int], ...]
-"""Steps and trials of each stretch."""
+"""Number of steps and number of trials of each stretch."""
 
 NARROWING = 0.75
-"""Share of a stretch's trials: when no more are under way, the next stretch begins."""
+"""When at most this share of a stretch's trials is still running, the next stretch begins."""
 
 MIN_TRIALS = 16
-"""Stretches of so few trials are not narrowed: a step of theirs costs as much however few they are."""
+"""A stretch with this few trials is not narrowed: a step of fewer trials costs hardly less."""
 
 
 def stretches_of(lengths: Sequence[int]) -> Stretches:
-    """The stretches that hold these trials.
+    """Return the stretches that hold trials of these lengths.
 
     Args:
         lengths: steps of each trial, longest first.
@@ -41,12 +42,12 @@ def stretches_of(lengths: Sequence[int]) -> Stretches:
 
 
 def lay_out(values: Shaped[Tensor, "T B ..."], trials: Int64[Tensor, " R"], stretches: Stretches) -> Tensor:
-    """What some trials have in their stretches: [N, ...].
+    """Lay out the values of some trials in stretches: [N, ...].
 
     Args:
-        values: of all trials.
-        trials: those wanted, longest first.
-        stretches: theirs.
+        values: values of all trials.
+        trials: indices of the selected trials, longest first.
+        stretches: the stretches of the selected trials.
     """
     parts: list[Tensor] = []
     start = 0

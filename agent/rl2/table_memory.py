@@ -1,7 +1,7 @@
-"""An in-trial memory for discrete observations, matched exactly: equal observations match and no others do.
+"""An in-trial memory for discrete observations. Only equal observations match.
 
-Sums by observation and action are all there is to hold: O(1) a step. Where there is something to plan, it also holds
-where each action led, and plans over that. Shapes: as in :mod:`agent.rl2.in_trial_memory`.
+The memory holds sums by observation and action: O(1) a step. If the spaces allow planning, it also stores where each
+action led, and plans over these transitions. Shapes: see :mod:`agent.rl2.in_trial_memory`.
 """
 
 from __future__ import annotations
@@ -14,44 +14,48 @@ from agent.rl2.distributions import num_slots, slots_of
 from envs.spaces import ActionSpec
 
 MIN_REACH = 1e-4
-"""Least reach that another is measured by."""
+"""Lower bound of a reach that other reaches are divided by."""
 
 MAX_RELATIVE = 20.0
-"""Bound of what is measured in units of a reach."""
+"""Bound of features that are measured in units of a reach."""
 
 
 class TableMemory:
-    """Exact match on discrete observations.
+    """A memory that matches discrete observations exactly.
 
-    Features of a slot tried n times here, with rewards r: the mean of r (0 if never tried), log(1 + n) and 1 / (1 + n).
+    Features of every slot, tried n times at this observation with rewards r: the mean of r (0 if never tried), log(1 +
+    n) and 1 / (1 + n).
 
-    A memory that does not plan has besides:
+    A memory that does not plan adds five features:
 
-    - Σr / (1 + n): with 1 / (1 + n), the mean under any prior of one step's weight is a weighted sum of the two;
-    - how much there is left to find out, b = √(log(1 + m / (1 + n)) / (1 + n)), with m the visits of this observation
-      that are still to come at the trial's pace: about what the Gittins index of a finite horizon adds to the mean
-      (Lattimore 2016, arXiv:1511.06014). Once halved, which keeps it in the others' range, and once times the standard
-      deviation of r with one more step like the trial's: the slot's reach.
-    - how far its Σr / (1 + n) lies behind the largest, and its reach, both in units of the reach of the slot that has
-      the largest, bounded and quartered. What matters is how large a gap is beside what is not known yet: late in a
-      long trial a gap of a hundredth decides, early one of a tenth does not.
+    - Σr / (1 + n). The mean under any prior that weighs one step is a weighted sum of this and 1 / (1 + n).
+    - b / 2, with b = √(log(1 + m / (1 + n)) / (1 + n)) and m the number of remaining visits of this observation at the
+      trial's pace. b measures how much is left to explore. It is close to what the Gittins index of a finite horizon
+      adds to the mean (Lattimore 2016, arXiv:1511.06014). Halving keeps it in the range of the other features.
+    - the slot's reach: b times the standard deviation of r, computed with one additional step of the trial's average.
+    - the difference of the slot's Σr / (1 + n) from the largest one, in units of the leader's reach.
+    - the slot's reach, in units of the leader's reach.
 
-    One that plans has for each discount γ the advantage and the value (1 - γ) V of acting by what the trial has seen,
-    found by one sweep of value iteration a step over the mean model:
+    The leader is the slot with the largest Σr / (1 + n). The last two features are bounded and divided by four. They
+    express the size of a gap relative to the remaining uncertainty: late in a long trial a gap of a hundredth is
+    decisive, early in the trial a gap of a tenth is not.
+
+    A memory that plans adds, for each discount γ, the advantage and the value (1 - γ) V of acting on the trial's
+    transitions. Each step runs one sweep of value iteration over the mean model:
 
     R̂(s,a) = (Σr + r̄) / (n + 1),  Q(s,a) = R̂(s,a) + γ (Σ_s' n(s,a,s') V(s') + c v̄) / (n + c),  V(s) = max_a Q(s,a)
 
-    with r̄ the trial's mean reward, v̄ the mean of V over where its steps led, and c the prior pseudo-count. The sweeps
-    of a trial's steps add up, so that values travel as far as its steps allow.
+    with r̄ the trial's mean reward, v̄ the mean of V over the states that its steps led to, and c the prior
+    pseudo-count. The sweeps of successive steps accumulate, so values propagate further with every step.
 
     Args:
         num_trials: B.
         num_observations: S.
         action: the action space, discrete or multi-discrete.
         episodes_per_trial: E.
-        discounts: γ of each look-ahead; none for a memory that does not plan.
+        discounts: γ of each look-ahead; empty for a memory that does not plan.
         prior: c.
-        device: where the tensors live.
+        device: device of the tensors.
     """
 
     def __init__(
@@ -70,14 +74,18 @@ class TableMemory:
         rows = num_trials * num_observations
         self._first_row = torch.arange(num_trials, device=device) * num_observations
         self._sums = torch.zeros(rows, self._num_slots, 3, device=device)
-        """Of each slot's steps: how many, their rewards, the rewards' squares."""
+        """For each slot: number of steps, sum of rewards, sum of squared rewards."""
         self._trial_sums = torch.zeros(num_trials, 3, device=device)
         self._trial_sums[:, 0::2] = 1.0
-        """The same of all the trial's steps, begun with one of mean 0 and the square that rewards have on average."""
+        """The same sums over all steps of the trial, plus one initial step of reward 0 and squared reward 1.
+
+        1 is the mean square of scaled rewards.
+        """
         self._met = torch.zeros(rows, 1, device=device)
         self._num_episodes = torch.zeros(num_trials, 1, device=device)
         self._prior = prior
-        # Filled on the device: nothing of a trial's beginning is copied from the host, so that it can be captured.
+        # Filled on the device: the start of a trial copies nothing from the host, so that it can be captured in a CUDA
+        # graph.
         self._discounts = torch.empty(len(discounts), device=device)
         for index, discount in enumerate(discounts):
             self._discounts[index].fill_(discount)
@@ -90,7 +98,7 @@ class TableMemory:
             self._num_moves = torch.zeros(num_trials, 1, 1, device=device)
 
     def read(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B K F"]:
-        """Statistics of what each action gave, and each look-ahead's advantage and value."""
+        """Return statistics of each slot, then exploration features or each look-ahead's advantage and value."""
         rows = self._first_row + observation[:, 0].long()
         sums = self._sums.index_select(0, rows)
         num_tried, rewards, _squares = sums.unbind(-1)
@@ -105,11 +113,11 @@ class TableMemory:
 
     @staticmethod
     def num_features(num_discounts: int) -> int:
-        """F of a memory that looks ahead at so many discounts."""
+        """Return F of a memory that plans at this many discounts."""
         return 3 + (2 * num_discounts or 5)
 
     def _to_find_out(self, sums: Float[Tensor, "B K 3"], rows: Shaped[Tensor, " B"]) -> Float[Tensor, "B K 5"]:
-        """Mean towards nothing, how much there is left to find out of each slot, and both beside the leading slot's."""
+        """Return the five features of a memory that does not plan (see the class docstring)."""
         num_tried, rewards, squares = sums.unbind(-1)
         usual = (self._trial_sums / self._trial_sums[:, :1]).unsqueeze(-1)
         share = (num_tried + 1.0).reciprocal_()
@@ -133,7 +141,7 @@ class TableMemory:
         terminated: Bool[Tensor, " B"],
         active: Bool[Tensor, " B"],
     ) -> None:
-        """Count the step, sum its reward, and plan anew."""
+        """Count the step, add its reward, and run one planning sweep."""
         rows = self._first_row + observation[:, 0].long()
         slots = slots_of(self._action, action)
         weight = active.to(reward.dtype)
@@ -151,11 +159,11 @@ class TableMemory:
             self._plan()
 
     def end_episodes(self, ended: Bool[Tensor, " B"]) -> None:
-        """Count them."""
+        """Count the episodes that ended."""
         self._num_episodes += ended.unsqueeze(-1)
 
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:
-        """Remember these trials alone, in this order."""
+        """Keep only these trials, in this order."""
         num_trials = len(self._first_row)
 
         def kept(of_trials: Tensor) -> Tensor:
@@ -171,7 +179,7 @@ class TableMemory:
             self._num_moves = kept(self._num_moves)
 
     def _plan(self) -> None:
-        """One sweep of value iteration over the mean model of every trial."""
+        """Run one sweep of value iteration over the mean model of every trial."""
         num_trials, num_observations = self._arrivals.shape
         shape = (num_trials, num_observations, self._num_slots)
         visits, rewards = (sums.view(shape) for sums in self._sums[..., :2].unbind(-1))
@@ -185,7 +193,10 @@ class TableMemory:
 
 
 def _beside_leader(mean: Float[Tensor, "B K"], reach: Float[Tensor, "B K"]) -> Float[Tensor, "B K 2"]:
-    """How far each slot's mean lies behind the largest, and its reach, in units of that slot's; bounded, quartered."""
+    """Return each slot's distance from the largest mean and its reach, both in units of the leader's reach.
+
+    The results are bounded by ``MAX_RELATIVE`` and divided by four.
+    """
     best, leader = mean.max(1, keepdim=True)
     unit = reach.gather(1, leader).clamp_(min=MIN_REACH)
     behind, beside = (mean - best) / unit, reach / unit

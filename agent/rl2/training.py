@@ -1,8 +1,10 @@
-"""Training on one family: a trial batch is played, then learned from.
+"""Training on one family: play a trial batch, then learn from it.
 
-As Python runs it, or recorded once and replayed (:mod:`agent.rl2.capture`): on an accelerator a small batch takes as
-long as Python takes to start its operations, and a recording starts them all at once. The numbers are the same but for
-the order in which actions' noise is drawn: a recorded rollout goes on drawing after the last trial is over.
+Two implementations exist. :class:`EagerTraining` runs as ordinary Python. :class:`RecordedTraining` records the
+operations once as CUDA graphs and replays them (:mod:`agent.rl2.capture`): for a small batch on an accelerator,
+launching the operations from Python takes as long as running them, and a replay launches them all at once. Both give
+the same numbers except for the order in which action noise is drawn: a recorded rollout continues to draw after the
+last trial has ended.
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ from envs.family import FamilySource, Split
 from envs.task_batch import TaskBatch
 
 MAX_RECORDED_STEPS = 1024
-"""T of the longest trials that are recorded: a step of a rollout is some hundred operations of a recording."""
+"""Largest T of trials that are recorded. A rollout step adds about a hundred operations to a recording."""
 
 
 class FamilyTraining(Protocol):
-    """Plays a family's training tasks and learns from what was played.
+    """An object that plays a family's training tasks and learns from the trials.
 
     Attributes:
         tasks: B tasks, those of the last trial batch.
@@ -32,19 +34,19 @@ class FamilyTraining(Protocol):
     tasks: TaskBatch
 
     def play(self, first_task: int, *, progress: Callable[[int], None] | None = None) -> TrialBatch:
-        """Play one trial in each of the tasks from ``first_task``, of as many episodes as the learner is at.
+        """Play one trial in each of the tasks from ``first_task``, with the learner's current number of episodes.
 
         Args:
-            first_task: index of the first in the training split.
-            progress: as for :func:`agent.rl2.rollout.collect_trials`.
+            first_task: index of the first task in the training split.
+            progress: see :func:`agent.rl2.rollout.collect_trials`.
 
         Returns:
-            The trials. They hold until the next call.
+            The trials, valid until the next call.
         """
         ...
 
     def learn(self, trials: TrialBatch, *, num_epochs: int | None = None) -> dict[str, float]:
-        """Improve the policy by them: :meth:`agent.rl2.learner.RL2Learner.update`."""
+        """Improve the policy by these trials: :meth:`agent.rl2.learner.RL2Learner.update`."""
         ...
 
     def close(self) -> None:
@@ -53,19 +55,19 @@ class FamilyTraining(Protocol):
 
 
 class EagerTraining:
-    """Training as Python runs it.
+    """Training by ordinary Python calls, without recording.
 
     Args:
-        learner: who learns.
-        name: the family, as it was added.
-        tasks: its tasks.
+        learner: the learner to train.
+        name: the family's name, as added to the learner.
+        tasks: the family's tasks.
     """
 
     def __init__(self, learner: RL2Learner, name: str, tasks: TaskBatch) -> None:
         self._learner, self._name, self.tasks = learner, name, tasks
 
     def play(self, first_task: int, *, progress: Callable[[int], None] | None = None) -> TrialBatch:
-        """One trial in each of the tasks."""
+        """Play one trial in each of the tasks."""
         return collect_trials(
             self._learner.policy,
             self.tasks,
@@ -77,7 +79,7 @@ class EagerTraining:
         )
 
     def learn(self, trials: TrialBatch, *, num_epochs: int | None = None) -> dict[str, float]:
-        """One update."""
+        """Run one update."""
         return self._learner.update(self._name, trials, num_epochs=num_epochs)
 
     def close(self) -> None:
@@ -87,28 +89,30 @@ class EagerTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class _Recording:
-    """The programs for trials of one number of episodes."""
+    """The recorded programs for trials of one number of episodes."""
 
     num_episodes: int
     rollout: CapturedRollout
     step: CapturedMinibatchStep
 
     def release(self) -> None:
-        """Let go of them."""
+        """Release the programs."""
         self.rollout.release()
         self.step.release()
 
 
 class RecordedTraining:
-    """Training as it was recorded: rollouts in one space of memory, for their trials are learned from in the other.
+    """Training by recorded programs.
 
-    When trials grow, what was recorded of shorter ones is given up. It holds for the learner's parameters and optimiser
-    as they stand: make another after ``load_initialization``.
+    Rollouts and minibatch steps use two capture spaces, because the trials of a rollout must stay valid while minibatch
+    steps run. When the number of episodes per trial grows, the recordings of shorter trials are released. A recording
+    is bound to the learner's current parameter tensors and optimiser: create another instance after
+    ``load_initialization``.
 
     Args:
-        learner: who learns.
-        name: the family, as it was added.
-        tasks: its tasks. No one else may begin them: a recording goes on with those it was made with.
+        learner: the learner to train.
+        name: the family's name, as added to the learner.
+        tasks: the family's tasks. Nothing else may begin them, because a recording is bound to their state.
     """
 
     def __init__(self, learner: RL2Learner, name: str, tasks: TaskBatch) -> None:
@@ -117,17 +121,20 @@ class RecordedTraining:
         self._recording: _Recording | None = None
 
     def play(self, first_task: int, *, progress: Callable[[int], None] | None = None) -> TrialBatch:
-        """One trial in each of the tasks; progress is asked before they begin: the last ones hold if it raises."""
+        """Play one trial in each of the tasks.
+
+        ``progress`` is called before the trials begin; if it raises, the previous trials stay valid.
+        """
         if progress is not None:
             progress(0)
         return self._recorded().rollout.collect(first_task)
 
     def learn(self, trials: TrialBatch, *, num_epochs: int | None = None) -> dict[str, float]:
-        """One update."""
+        """Run one update."""
         return self._learner.update(self._name, trials, num_epochs=num_epochs, minibatch_step=self._recorded().step)
 
     def close(self) -> None:
-        """Release the tasks and what was recorded."""
+        """Release the tasks and the recordings."""
         self._give_up()
         self.tasks.close()
 
@@ -153,7 +160,7 @@ class RecordedTraining:
 
 
 def can_be_recorded(tasks: TaskBatch) -> bool:
-    """Whether recording these tasks' training is possible and pays: tensors, on an accelerator, no endless trials."""
+    """Return whether recording is possible and worthwhile: tensor tasks on CUDA, with a known, short trial length."""
     if tasks.device.type != "cuda" or tasks.spec.source is not FamilySource.TENSOR or tasks.max_episode_steps is None:
         return False
     return tasks.max_episode_steps * tasks.spec.episodes_per_trial <= MAX_RECORDED_STEPS

@@ -1,7 +1,7 @@
-"""Trial batches: B trials side by side, time-major, as a rollout gives them and an update takes them.
+"""Trial batches: B parallel trials as time-major tensors. A rollout produces them and an update consumes them.
 
-Shapes: T steps, B trials, E episodes of a trial, D observation width, W action width, Y critic features, N episodes'
-ends, C cuts.
+Shapes: T steps, B trials, E episodes of a trial, D observation width, W action width, Y critic features, N ends of
+episodes, C truncated steps.
 """
 
 from __future__ import annotations
@@ -21,24 +21,27 @@ from memory.records import EpisodeRecord, TrialRecord
 
 @dataclass(frozen=True, kw_only=True)
 class TrialBatch:
-    """B trials of one family. Steps after a trial's end are padding: ``is_valid`` is False and nothing reads them.
+    """A batch of B trials of one family.
+
+    Steps after a trial's end are padding: ``is_valid`` is False and nothing reads them.
 
     Attributes:
-        spaces: of the family.
+        spaces: the family's pair of spaces.
         episodes_per_trial: E.
-        inputs: [T, B] all that the policy decided from, beside the hidden state.
-        action: [T, B] int64, [T, B, W] int64, or [T, B, W] float32 when continuous (before any clipping).
-        log_prob: [T, B] log π(a | ·) when it was drawn.
-        reward: [T, B] as the environment gave it; 0 in padding.
-        terminated: [T, B] the step ended its episode in a terminal state.
-        truncated: [T, B] the step's episode was cut off after it.
-        is_valid: [T, B] the step was taken.
-        episode_index: [T, B] int64, the episode that the step is of.
+        inputs: [T, B] the policy's inputs, except the hidden state.
+        action: [T, B] int64, [T, B, W] int64, or [T, B, W] float32 if continuous (before any clipping).
+        log_prob: [T, B] log π(a | ·) when the action was drawn.
+        reward: [T, B] in the environment's units; 0 in padding.
+        terminated: [T, B] whether the step ended its episode in a terminal state.
+        truncated: [T, B] whether the step's episode was truncated after it.
+        is_valid: [T, B] whether the step was taken.
+        episode_index: [T, B] int64, index of the step's episode.
         end: [N] flat index t·B + b of the steps that ended an episode, ascending.
-        final_observation: [N, D] true last observations of those episodes.
-        features: [T, B, Y] what a critic judges by; None for held-out trials, which are never learned from.
-        cut: [C] flat index of the truncated steps; None like ``features``.
-        cut_features: [C, Y] what a critic judges the true last observations of the cut episodes by; None likewise.
+        final_observation: [N, D] true final observations of those episodes.
+        features: [T, B, Y] inputs of a critic; None for held-out trials, which are never used for learning.
+        cut: [C] flat index of the truncated steps; None for held-out trials.
+        cut_features: [C, Y] inputs of a critic at the true final observations of the truncated episodes; None for
+            held-out trials.
     """
 
     spaces: SpacePair
@@ -59,7 +62,7 @@ class TrialBatch:
 
     @property
     def observation(self) -> Float[Tensor, "T B D"]:
-        """What was acted on."""
+        """The observations that the policy acted on."""
         return self.inputs.observation
 
     @property
@@ -79,40 +82,41 @@ class TrialBatch:
 
 
 def num_env_steps(trials: TrialBatch) -> int:
-    """Steps taken in environments, padding left out."""
+    """Return the number of environment steps, without padding."""
     return int(trials.is_valid.sum())
 
 
 def num_episodes(trials: TrialBatch) -> int:
-    """Episodes that ended."""
+    """Return the number of episodes that ended."""
     return len(trials.end)
 
 
 def trial_returns(trials: TrialBatch) -> Float[Tensor, " B"]:
-    """Sum of rewards of each trial."""
+    """Return the sum of rewards of each trial."""
     return (trials.reward * trials.is_valid).sum(0)
 
 
 def episode_returns(trials: TrialBatch) -> Float[Tensor, "E B"]:
-    """Sum of rewards of each episode of each trial."""
+    """Return the sum of rewards of each episode of each trial."""
     sums = trials.reward.new_zeros(trials.episodes_per_trial, trials.num_trials)
     last = trials.episodes_per_trial - 1
     return sums.scatter_add_(0, trials.episode_index.clamp(max=last), trials.reward * trials.is_valid)
 
 
 def is_trial_end(is_valid: Bool[Tensor, "T B"]) -> Bool[Tensor, "T B"]:
-    """Which steps were the last of their trial."""
+    """Return which steps are the last of their trial."""
     after = torch.cat([is_valid[1:], torch.zeros_like(is_valid[:1])])
     return is_valid & ~after
 
 
 def to_records(trials: TrialBatch, *, rows: Sequence[int], tasks: Sequence[dict[str, Any]]) -> list[TrialRecord]:
-    """Trials as the store keeps them.
+    """Convert trials to the records that the episodic memory stores.
 
     Args:
         trials: the batch.
-        rows: which of its trials.
-        tasks: their tasks as JSON values, in the same order (:meth:`envs.task_batch.TaskBatch.describe_tasks`).
+        rows: indices of the trials to convert.
+        tasks: the tasks of those trials as JSON values, in the same order
+            (:meth:`envs.task_batch.TaskBatch.describe_tasks`).
     """
     return [TrialRecord(task=task, episodes=_episodes(trials, row)) for row, task in zip(rows, tasks, strict=True)]
 
