@@ -1,10 +1,13 @@
-"""What the learners that compare features share: a module trained by Adam, its averaged weights, its whole state.
+"""Training shared by the learners that compare features: a module trained by Adam, its averaged weights, its state.
 
-The averaged weights are an exponential moving average of the trained ones (Polyak & Juditsky 1992): they are what
-adapts and what is published. Without averaging they are the trained ones.
+The averaged weights are an exponential moving average of the trained ones (Polyak & Juditsky 1992). They are used for
+adapting and are published. Without averaging they equal the trained ones.
 
-State under these names: ``parameters.*`` and ``buffers.*`` (averaged: what adapts), ``training.parameters.*`` and
-``training.buffers.*`` (where averaging makes them differ), ``optimizer.*``.
+Names in the state:
+
+- ``parameters.*`` and ``buffers.*``: the averaged weights and running statistics.
+- ``training.parameters.*`` and ``training.buffers.*``: the trained ones, if averaging makes them differ.
+- ``optimizer.*``.
 """
 
 from __future__ import annotations
@@ -30,14 +33,14 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How a module is trained.
+    """Settings of the training of a module.
 
     Attributes:
-        learning_rate: Adam's.
-        planned_updates: the rate rises from 0 over the first 100 updates and falls along a cosine to a fiftieth by
-            then; None keeps it constant from the start.
-        average_decay: share of the average that one update keeps; 0 averages nothing. At first it is less, so that the
-            start is forgotten: min(this, 1 - 5 / (n + 5)) at update n.
+        learning_rate: Adam's rate.
+        planned_updates: updates over which the rate falls along a cosine to a fiftieth, after rising from 0 over the
+            first 100 updates; None keeps the rate constant from the start.
+        average_decay: share of the average that one update keeps; 0 does not average. The share is min(this, 1 - 5 / (n
+            + 5)) at update n, so that the first weights are forgotten quickly.
     """
 
     learning_rate: float = 1e-3
@@ -45,7 +48,7 @@ class TrainingConfig:
     average_decay: float = 0.0
 
     def rate(self, num_updates: int) -> float:
-        """The learning rate of the next update."""
+        """Return the learning rate of the next update."""
         if self.planned_updates is None:
             return self.learning_rate
         fraction = min(1.0, num_updates / self.planned_updates)
@@ -54,14 +57,14 @@ class TrainingConfig:
 
 
 class Training(Generic[ModuleT]):
-    """A module being trained, and the averaged one that is used.
+    """A module in training, and the averaged module that is used.
 
     Args:
-        module: it is trained in place.
-        config: how.
+        module: the module, trained in place.
+        config: the settings.
 
     Attributes:
-        team: the processes that train it together; alone to begin with.
+        team: the processes that train it together; at first only this process.
     """
 
     def __init__(self, module: ModuleT, config: TrainingConfig) -> None:
@@ -73,7 +76,10 @@ class Training(Generic[ModuleT]):
 
     @cached_property
     def _optimizer(self) -> torch.optim.Adam:
-        """Made when needed: torch loads its compiler for it, three seconds that a restored predictor can spare."""
+        """Create the optimiser on first use.
+
+        Its creation imports torch's compiler, which takes three seconds. A restored predictor does not need it.
+        """
         return torch.optim.Adam(self.trained.parameters(), lr=self.config.learning_rate)
 
     def step(self, loss: Tensor) -> None:
@@ -99,31 +105,34 @@ class Training(Generic[ModuleT]):
                 average.copy_(trained[name])
 
     def plan_updates(self, planned_updates: int) -> None:
-        """Let the rate fall over so many updates from here on, those taken included."""
+        """Set the number of updates over which the rate falls, counted from the first update."""
         self.config = replace(self.config, planned_updates=planned_updates)
 
     def share_statistics(self) -> None:
-        """Take the mean of the team's running statistics, which are the only thing that its processes differ in."""
+        """Replace running statistics by their mean over the team. Nothing else differs between its processes."""
         for module in (self.trained, self.averaged):
             self.team.mean_([buffer for buffer in module.buffers() if buffer.is_floating_point()])
 
     def frozen_copy(self) -> ModuleT:
-        """The averaged module as it is now; later steps do not reach it."""
+        """Return a copy of the averaged module that later steps do not change."""
         return copy.deepcopy(self.averaged)
 
     def initialization(self) -> dict[str, Tensor]:
-        """What is published: the averaged weights and running statistics."""
+        """Return the tensors to publish: the averaged weights and running statistics."""
         return _module_to_tensors("", self.averaged)
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """The whole state."""
+        """Return the whole state."""
         tensors = self.initialization()
         if self.config.average_decay > 0.0:
             tensors |= _module_to_tensors("training.", self.trained)
         return tensors | optimizer_to_tensors(self._optimizer, self.trained.named_parameters())
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, num_updates: int) -> None:
-        """Take the state that :meth:`to_tensors` gave, or an initialization alone: then the optimiser begins anew."""
+        """Load the state that :meth:`to_tensors` returned, or an initialization alone.
+
+        With an initialization alone, the optimiser starts fresh.
+        """
         _load_module("", self.averaged, tensors)
         is_whole = any(name.startswith("training.parameters.") for name in tensors)
         _load_module("training." if is_whole else "", self.trained, tensors)
@@ -133,17 +142,17 @@ class Training(Generic[ModuleT]):
 
 
 def _module_to_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
-    """A module's parameters and buffers, as ``<prefix>parameters.*`` and ``<prefix>buffers.*``."""
+    """Return a module's parameters and buffers as ``<prefix>parameters.*`` and ``<prefix>buffers.*``."""
     parameters = with_prefix(f"{prefix}parameters", dict(module.named_parameters()))
     return parameters | with_prefix(f"{prefix}buffers", dict(module.named_buffers()))
 
 
 def _load_module(prefix: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give a module what :func:`module_to_tensors` wrote.
+    """Load the tensors that :func:`_module_to_tensors` returned into a module.
 
     Raises:
         KeyError: a parameter or buffer is missing.
-        ValueError: one has another shape.
+        ValueError: a tensor has another shape.
     """
     load_parameters(module.named_parameters(), under_prefix(f"{prefix}parameters", tensors))
     load_parameters(module.named_buffers(), under_prefix(f"{prefix}buffers", tensors))

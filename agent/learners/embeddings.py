@@ -1,14 +1,14 @@
-"""The networks that turn an input into features, shared by the learners that compare examples.
+"""Embeddings: networks from inputs to features, shared by the learners that compare examples.
 
-Unlike ``networks``, there is one set of parameters for all tasks: what adapts is what is made of the features. Batches
-are normalised by their own statistics while learning and by the running ones when predicting, so that no prediction
-depends on what else is asked.
+Unlike in ``networks``, all tasks share one set of parameters; what adapts is computed from the features. Batches are
+normalised by their own statistics while learning, and by the running statistics when predicting, so that no prediction
+depends on other queries.
 
-Convolutions run channels-last, and on request in bfloat16 where the processor computes in it. Where it does not,
-bfloat16 is imitated, at a twelfth of float32's rate (two cores without AVX-512), so float32 is used instead.
+Convolutions run channels-last, and on request in bfloat16 if the processor has instructions for it. Without them
+bfloat16 is emulated at a twelfth of float32's rate (two cores without AVX-512), so float32 is used instead.
 
-A task's own examples may move the running statistics towards their own (``task_statistics``): the same network then
-reads characters drawn with a thicker pen, or of an alphabet whose features come out larger, by what they are like.
+The examples of a task may move the running statistics towards their own (``task_statistics``). The same network then
+adjusts to characters drawn with a thicker pen, or to an alphabet with larger features.
 
 Shapes: B examples, M tasks, S examples a task, E features; ``*X`` is one input's own shape.
 """
@@ -31,18 +31,20 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 EMBEDDED_AT_ONCE = 512
-"""Examples that go through a network together in predicting, to bound memory."""
+"""Largest number of examples in one forward pass when predicting, to bound memory."""
 
 
 class EmbeddingKind(StrEnum):
-    """How an input becomes features."""
+    """A layout of an embedding."""
 
     CONV4 = "conv4"
-    """Four times convolution, normalisation, rectification, halving (Vinyals et al. 2016, section 4.1); any number of
-    times in fact, one per entry of ``channels``."""
+    """Convolution, normalisation, rectification and halving, repeated (Vinyals et al. 2016, section 4.1).
+
+    The paper repeats them four times; here there is one repetition per entry of ``channels``.
+    """
 
     RESIDUAL = "residual"
-    """A strided convolution and residual blocks of two convolutions, halving between them."""
+    """A strided convolution, then residual blocks of two convolutions, with halving between them."""
 
     MLP = "mlp"
     """Linear layers with rectification between them; for vectors."""
@@ -50,13 +52,13 @@ class EmbeddingKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingConfig:
-    """Which embedding f_φ (Snell et al. 2017) is learned.
+    """Settings of the embedding f_φ (Snell et al. 2017).
 
     Attributes:
         kind: its layout.
         channels: width of each layer or block.
-        is_bfloat16: run convolutions in bfloat16 where the device computes in it (parameters, normalisation and
-            features stay float32).
+        is_bfloat16: run convolutions in bfloat16 if the device has instructions for it; parameters, normalisation and
+            features stay float32.
     """
 
     kind: EmbeddingKind = EmbeddingKind.CONV4
@@ -64,18 +66,18 @@ class EmbeddingConfig:
     is_bfloat16: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return {**asdict(self), "kind": self.kind.value, "channels": list(self.channels)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EmbeddingConfig:
-        """The settings that :meth:`to_json` wrote."""
+        """Return the settings that :meth:`to_json` wrote."""
         return cls(**{**values, "kind": EmbeddingKind(values["kind"]), "channels": tuple(values["channels"])})
 
 
 @cache
 def computes_in_bfloat16(device_type: str) -> bool:
-    """Whether a device has instructions for products in bfloat16.
+    """Return whether a device has instructions for products in bfloat16.
 
     Args:
         device_type: "cpu" or "cuda".
@@ -87,16 +89,16 @@ def computes_in_bfloat16(device_type: str) -> bool:
 
 
 class Embedding(nn.Module):
-    """f_φ: inputs to features.
+    """An embedding f_φ from inputs to features.
 
     Args:
-        input_shape: (channels, height, width) for the convolutional kinds; any for ``MLP``.
+        input_shape: (channels, height, width) for the convolutional kinds; any shape for ``MLP``.
         config: the layout.
-        generator: draws the weights (He et al. 2015) and a perceptron's biases.
+        generator: the source of the weights (He et al. 2015) and of a perceptron's biases.
 
     Attributes:
         num_features: E.
-        map_shape: (channels, rows, columns) of the maps that a convolutional kind's features are; None of ``MLP``.
+        map_shape: (channels, rows, columns) of the feature maps of a convolutional kind; None for ``MLP``.
     """
 
     num_features: int
@@ -127,11 +129,11 @@ class Embedding(nn.Module):
 
     def forward(self, x: Float[Tensor, "B *X"]) -> Float[Tensor, "B E"]:
         """Embed each example."""
-        # In the order of the channels' places, so that features do not depend on the memory's layout.
+        # contiguous() makes the order of features independent of the memory layout.
         return self._outputs(x).contiguous().flatten(1).to(x.dtype)
 
     def _outputs(self, x: Float[Tensor, "B *X"]) -> Float[Tensor, "B *F"]:
-        """What the layers make of each example: maps, or a perceptron's features."""
+        """Return the layers' outputs for each example: maps, or a perceptron's features."""
         if self.config.kind is EmbeddingKind.MLP:
             features: Tensor = self.layers(x.flatten(1))
             return features
@@ -143,7 +145,7 @@ class Embedding(nn.Module):
     def embed_tasks(self, x: Float[Tensor, "M S *X"]) -> Float[Tensor, "M S E"]:
         """Embed the examples of M tasks."""
         examples = x.flatten(0, 1)
-        # While learning, a batch is one: its statistics are taken over all of it.
+        # While learning the batch is not split, because its statistics are computed over all of it.
         parts = [examples] if self.training else torch.split(examples, EMBEDDED_AT_ONCE)
         return torch.cat([self(part) for part in parts]).view(*x.shape[:2], -1)
 
@@ -151,17 +153,17 @@ class Embedding(nn.Module):
     def task_statistics(
         self, x: Float[Tensor, "S *X"], *, prior: float
     ) -> tuple[dict[str, Tensor], Float[Tensor, "S E"]]:
-        """The running statistics moved towards those of a task's support set, layer by layer.
+        """Return the running statistics moved towards those of a task's support set, layer by layer.
 
-        m ← (1 - w) m + w m_S and v ← (1 - w) v + w v_S with w = S / (S + prior), each layer's input being normalised
-        by what the layers before it have become. The network itself stays as it is.
+        m ← (1 - w) m + w m_S and v ← (1 - w) v + w v_S with w = S / (S + prior). The input of each layer is normalised
+        by the moved statistics of the layers before it. The network itself is not changed.
 
         Args:
             x: the support set.
-            prior: how many examples the running statistics count for.
+            prior: weight of the running statistics, as a number of examples.
 
         Returns:
-            The buffers by name, for :meth:`embed_with`, and the support set's features by them.
+            The buffers by name, for :meth:`embed_with`, and the support set's features under them.
         """
         moved = copy.deepcopy(self).eval()
         for module in moved.modules():
@@ -172,13 +174,13 @@ class Embedding(nn.Module):
 
     @torch.no_grad()
     def embed_with(self, statistics: Mapping[str, Tensor], x: Float[Tensor, "S *X"]) -> Float[Tensor, "S E"]:
-        """Embed examples of the task whose statistics these are."""
+        """Embed examples of the task that these statistics belong to."""
         state = {**dict(self.named_parameters()), **statistics}
         return torch.cat([functional_call(self, state, (part,)) for part in torch.split(x, EMBEDDED_AT_ONCE)])
 
 
 def _move_statistics(norm: nn.BatchNorm2d, inputs: tuple[Tensor], *, weight: float) -> None:
-    """Before a layer normalises its input: move what it normalises by towards that input's own statistics."""
+    """Move a layer's statistics towards those of its input, before the layer normalises that input."""
     variance, mean = torch.var_mean(inputs[0].to(torch.float32), (0, 2, 3))
     for running, own in ((norm.running_mean, mean), (norm.running_var, variance)):
         if running is not None:
@@ -186,7 +188,10 @@ def _move_statistics(norm: nn.BatchNorm2d, inputs: tuple[Tensor], *, weight: flo
 
 
 class _ResidualBlock(nn.Module):
-    """y = relu(W_s x + BN(conv(relu(BN(conv(x)))))) (He et al. 2016), of an input that is halved first on request."""
+    """A residual block y = relu(W_s x + BN(conv(relu(BN(conv(x)))))) (He et al. 2016).
+
+    It may halve its input first.
+    """
 
     def __init__(self, fan_in: int, fan_out: int, *, is_halving: bool) -> None:
         super().__init__()
@@ -206,10 +211,10 @@ class _ResidualBlock(nn.Module):
 
 
 def _convolutions(fan_in: int, channels: tuple[int, ...]) -> nn.Sequential:
-    """Layers of ``EmbeddingKind.CONV4``.
+    """Return the layers of ``EmbeddingKind.CONV4``.
 
-    Halving stands before normalisation, at a quarter of its work: where a channel's scale is positive (it starts at 1)
-    the same place has the maximum, and the statistics are those of the maxima alone.
+    Departure: halving comes before normalisation, which then takes a quarter of the work. If a channel's scale is
+    positive (it starts at 1), the maximum is at the same place; the statistics are those of the maxima alone.
     """
     layers: list[nn.Module] = []
     for width in channels:
@@ -224,7 +229,7 @@ def _convolutions(fan_in: int, channels: tuple[int, ...]) -> nn.Sequential:
 
 
 def _residual_blocks(fan_in: int, channels: tuple[int, ...]) -> nn.Sequential:
-    """A 5 × 5 convolution of stride 2, then one block a width; the first does not halve again."""
+    """Return a 5 × 5 convolution of stride 2, then one block per width; the first block does not halve."""
     stem = [nn.Conv2d(fan_in, channels[0], 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU()]
     blocks = [
         _ResidualBlock(before, after, is_halving=position > 0)

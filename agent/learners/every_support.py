@@ -1,7 +1,7 @@
-"""One-shot tasks that share their images: each image of a task is in turn its class's only support.
+"""One-shot tasks that share their images: each image of a task is in turn the only support example of its class.
 
-One pass of a task's J images a class through an embedding then serves J one-shot tasks instead of one: in task j the
-j-th image of every class is support, and all others are asked about.
+Without sharing, one pass of a task's images through an embedding serves one one-shot task. With J images per class,
+sharing makes it serve J tasks: in task j the j-th image of every class is support, and all other images are queries.
 
 Shapes: B any leading batch, M tasks, N ways, J images a class, Z = N · J images, E features.
 """
@@ -17,12 +17,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class SharedTasks:
-    """What J one-shot tasks say of their images.
+    """The predictions of J one-shot tasks for their images.
 
     Attributes:
         own_log_p: [*B, J, J', N] log-probability of image (n, j)'s own class in task j'.
-        is_best: whether that class is the likeliest.
-        is_query: [J, J'] whether image j is asked about in task j': all but its own support.
+        is_best: whether that class has the largest probability.
+        is_query: [J, J'] whether image j is a query of task j': all images except the task's support.
     """
 
     own_log_p: Tensor
@@ -31,16 +31,16 @@ class SharedTasks:
 
 
 def in_class_order(features: Float[Tensor, "M Z E"], labels: Int64[Tensor, "M Z"]) -> Float[Tensor, "M Z E"]:
-    """The images class by class, each class's in the order in which they stand."""
+    """Return the images sorted by class; within a class their order is unchanged."""
     order = labels.argsort(dim=1, stable=True)
     return features.gather(1, order.unsqueeze(2).expand_as(features))
 
 
 def share_supports(logits: Float[Tensor, "*B Z Z"], *, num_ways: int) -> SharedTasks:
-    """Part the logits of every image against every image into J one-shot tasks.
+    """Split the logits of every image against every image into J one-shot tasks.
 
     Args:
-        logits: of the queries (rows) for being of each image's class (columns), images class by class.
+        logits: logits of queries (rows) for the class of each image (columns), images sorted by class.
         num_ways: N; every class has equally many images.
     """
     per_class = logits.shape[-1] // num_ways

@@ -1,7 +1,7 @@
-"""Adaptation by gradient, shared by the learners that adapt that way: parameters go in, parameters come out.
+"""Gradient-based adaptation, shared by several learners: functions from parameters to adapted parameters.
 
-M tasks are adapted side by side. Their parameters are stacked, θ_m for m < M, and because no task's loss depends on
-another's parameters, the gradient of the summed losses is every task's own gradient: ∂(Σ_m L_m)/∂θ_m = ∂L_m/∂θ_m.
+M tasks are adapted in parallel. Their parameters are stacked, θ_m for m < M. No task's loss depends on another task's
+parameters, so the gradient of the summed losses contains every task's own gradient: ∂(Σ_m L_m)/∂θ_m = ∂L_m/∂θ_m.
 
 Shapes: M tasks, S examples, O outputs, D target width; ``*X`` is one input's own shape.
 """
@@ -21,35 +21,35 @@ from agent.learners.networks import MLP, TaskNetwork, has_explicit_gradient
 from agent.learners.perceptron_descent import descend_perceptron
 
 Parameters = Mapping[str, Tensor]
-"""Name → [M, *shape], or [1, *shape] where all tasks share it."""
+"""Name → [M, *shape], or [1, *shape] if all tasks share the parameter."""
 
 
 @runtime_checkable
 class TaskLoss(Protocol):
-    """A loss of each task's outputs, the mean over its examples."""
+    """A loss of each task's outputs, averaged over the task's examples."""
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """[M, S, O] outputs and [M, S, …] targets → [M] losses."""
+        """Compute [M] losses from [M, S, O] outputs and [M, S, …] targets."""
         ...
 
     def slope(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The losses' derivative in the outputs, [M, S, O]."""
+        """Return the derivative of the losses with respect to the outputs, [M, S, O]."""
         ...
 
     def curvature(self, outputs: Tensor, targets: Tensor, tangent: Tensor) -> Tensor:
-        """The slope's own derivative in the outputs along a tangent, [M, S, O]."""
+        """Return the derivative of the slope with respect to the outputs along a tangent, [M, S, O]."""
         ...
 
 
 class SquaredError:
-    """L = 1/(S·D) Σ (f(x) - y)²."""
+    """The squared error L = 1/(S·D) Σ (f(x) - y)²."""
 
     def __call__(self, outputs: Float[Tensor, "M S D"], targets: Float[Tensor, "M S D"]) -> Float[Tensor, " M"]:
-        """[M] losses."""
+        """Return the [M] losses."""
         return F.mse_loss(outputs, targets, reduction="none").mean((1, 2))
 
     def slope(self, outputs: Float[Tensor, "M S D"], targets: Float[Tensor, "M S D"]) -> Float[Tensor, "M S D"]:
-        """2 (f(x) - y) / (S·D)."""
+        """Return 2 (f(x) - y) / (S·D)."""
         return (outputs - targets) * (2.0 / (outputs.shape[1] * outputs.shape[2]))
 
     def curvature(
@@ -58,19 +58,19 @@ class SquaredError:
         targets: Float[Tensor, "M S D"],  # noqa: ARG002  the slope is linear: no other point bends more
         tangent: Float[Tensor, "M S D"],
     ) -> Float[Tensor, "M S D"]:
-        """2 v / (S·D)."""
+        """Return 2 v / (S·D)."""
         return tangent * (2.0 / (outputs.shape[1] * outputs.shape[2]))
 
 
 class CrossEntropy:
-    """L = -1/S Σ log softmax(f(x))_y."""
+    """The cross entropy L = -1/S Σ log softmax(f(x))_y."""
 
     def __call__(self, outputs: Float[Tensor, "M S N"], targets: Shaped[Tensor, "M S"]) -> Float[Tensor, " M"]:
-        """[M] losses."""
+        """Return the [M] losses."""
         return F.cross_entropy(outputs.transpose(1, 2), targets, reduction="none").mean(1)
 
     def slope(self, outputs: Float[Tensor, "M S N"], targets: Shaped[Tensor, "M S"]) -> Float[Tensor, "M S N"]:
-        """(softmax(f(x)) - onehot(y)) / S."""
+        """Return (softmax(f(x)) - onehot(y)) / S."""
         truth = F.one_hot(targets, outputs.shape[2]).to(outputs.dtype)
         return (outputs.softmax(2) - truth) / outputs.shape[1]
 
@@ -80,19 +80,19 @@ class CrossEntropy:
         targets: Shaped[Tensor, "M S"],  # noqa: ARG002  the slope's derivative does not depend on the class
         tangent: Float[Tensor, "M S N"],
     ) -> Float[Tensor, "M S N"]:
-        """(p ∘ v - p (p · v)) / S with p = softmax(f(x))."""
+        """Return (p ∘ v - p (p · v)) / S with p = softmax(f(x))."""
         chances = outputs.softmax(2)
         weighed = chances * tangent
         return (weighed - chances * weighed.sum(2, keepdim=True)) / outputs.shape[1]
 
 
 def task_loss(*, is_classification: bool) -> TaskLoss:
-    """Cross entropy in classification, the squared error in regression."""
+    """Return the cross entropy for classification, the squared error for regression."""
     return CrossEntropy() if is_classification else SquaredError()
 
 
 def stacked(network: TaskNetwork) -> dict[str, Tensor]:
-    """A network's own parameters as [1, *shape]: shared by all tasks until they are adapted."""
+    """Return a network's own parameters as [1, *shape]: all tasks share them until they are adapted."""
     return {name: parameter.unsqueeze(0) for name, parameter in network.named_parameters()}
 
 
@@ -105,7 +105,7 @@ def loss_gradient(
     *,
     weight: float = 1.0,
 ) -> dict[str, Tensor]:
-    """The gradient w ∂L_m/∂θ_m of every task, [M, *shape] by name, differentiable in the parameters.
+    """Return the gradient w ∂L_m/∂θ_m of every task, [M, *shape] by name, differentiable in the parameters.
 
     Args:
         network: the function f.
@@ -132,9 +132,9 @@ def adapt_by_gradient(
     rates: float | Parameters,
     num_steps: int,
 ) -> dict[str, Tensor]:
-    """φ_m: ``num_steps`` steps θ ← θ - α ∘ ∂L/∂θ on each task's examples.
+    """Compute φ_m by ``num_steps`` steps θ ← θ - α ∘ ∂L/∂θ on each task's examples.
 
-    Differentiable once in ``parameters`` and ``rates`` unless called under ``torch.no_grad()``.
+    The result is differentiable once in ``parameters`` and ``rates``, except under ``torch.no_grad()``.
 
     Args:
         network: the function f.
@@ -142,11 +142,11 @@ def adapt_by_gradient(
         x: inputs.
         y: targets.
         loss: L.
-        rates: α, one number or one tensor a parameter (broadcast against [M, *shape]).
-        num_steps: how many.
+        rates: α, one number or one tensor per parameter (broadcast against [M, *shape]).
+        num_steps: the number of steps.
 
     Returns:
-        name → [M, *shape].
+        Name → [M, *shape].
     """
     adapted = {name: parameter.expand(len(x), *parameter.shape[1:]) for name, parameter in parameters.items()}
     if isinstance(network, MLP) and isinstance(rates, float) and num_steps > 0:
@@ -157,7 +157,7 @@ def adapt_by_gradient(
         return dict(zip(names, descended, strict=True))
     for _ in range(num_steps):
         if isinstance(rates, float):
-            # -α ∂L/∂θ is the gradient of -α L: weighing L takes one small product, weighing the gradient many large.
+            # -α ∂L/∂θ is the gradient of -α L. Scaling L takes one small product, scaling the gradient many large ones.
             step = loss_gradient(network, adapted, x, y, loss, weight=-rates)
             adapted = {name: adapted[name] + step[name] for name in adapted}
         else:
@@ -168,10 +168,12 @@ def adapt_by_gradient(
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptedNetwork:
-    """A predictor: a network with one set of parameters a task.
+    """A predictor that consists of a network and one set of parameters per task.
 
-    Layers that normalise by their batch see all queries of a task at once (the transductive setting of MAML), or each
-    query alone beside the support set, so that no prediction depends on other queries.
+    Layers that normalise by their batch see one of two batches:
+
+    - transductive (the setting of MAML): all queries of a task at once;
+    - otherwise: each query alone with the support set, so that no prediction depends on other queries.
 
     Attributes:
         network: the function f.
@@ -186,12 +188,12 @@ class AdaptedNetwork:
     is_transductive: bool = True
 
     def each_alone(self) -> AdaptedNetwork:
-        """The same, running each query alone beside the support set."""
+        """Return a predictor that runs each query alone with the support set."""
         return replace(self, is_transductive=False)
 
     @torch.no_grad()
     def __call__(self, query_x: Float[Tensor, "M Q *X"]) -> Float[Tensor, "M Q O"]:
-        """f(x; φ)."""
+        """Return f(x; φ)."""
         if self.is_transductive:
             return self.network.forward_tasks(self.parameters, query_x)
         alone = [torch.cat([self.support_x, query.unsqueeze(1)], 1) for query in query_x.unbind(1)]
@@ -199,18 +201,18 @@ class AdaptedNetwork:
 
 
 def uniform_like(like: Tensor, bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """Numbers of a tensor's shape, uniform in ``bounds``."""
+    """Draw a tensor of the same shape, uniform in ``bounds``."""
     return (bounds[0] + (bounds[1] - bounds[0]) * torch.rand(like.shape, generator=generator)).to(like)
 
 
 def linear_decay(start: float, *, final_scale: float, decay_updates: int | None, num_updates: int) -> float:
-    """A rate that falls from ``start`` to ``start · final_scale`` in a straight line, and then stays.
+    """Return a rate that falls linearly from ``start`` to ``start · final_scale`` and then stays constant.
 
     Args:
         start: rate at update 0.
-        final_scale: share of it that is left at the end.
-        decay_updates: updates over which it falls; None keeps it constant.
-        num_updates: updates taken.
+        final_scale: the final rate as a share of ``start``.
+        decay_updates: updates over which the rate falls; None keeps it constant.
+        num_updates: updates taken so far.
     """
     if decay_updates is None:
         return start
@@ -218,5 +220,5 @@ def linear_decay(start: float, *, final_scale: float, decay_updates: int | None,
 
 
 def accuracy(outputs: Float[Tensor, "M Q N"], targets: Shaped[Tensor, "M Q"]) -> float:
-    """Share of the queries whose largest output is the target's."""
+    """Return the share of queries whose largest output is that of the target class."""
     return (outputs.argmax(2) == targets).float().mean().item()

@@ -3,11 +3,16 @@
 Inner, task m:  φ_m = θ - α ∇_θ L(θ; support_m), repeated ``num_inner_steps`` times
 Outer:          θ ← θ - β ∇_θ (1/M) Σ_m L(φ_m; query_m)                                     (algorithm 2)
 
-The outer gradient goes through the inner steps, so it holds second derivatives of L; the first-order form (FOMAML,
-section 5.2) takes ∂φ_m/∂θ as the identity and leaves them out.
+The outer gradient goes through the inner steps, so it contains second derivatives of L. The first-order form (FOMAML,
+section 5.2) omits them: it takes ∂φ_m/∂θ as the identity.
 
-Beside the paper's plain form, α may be another in adapting than in training, the outer rate may fall linearly, and the
-outer gradient may be clipped. Shapes: M tasks, S support examples, Q queries, O outputs.
+Departures, all off by default:
+
+- the number of inner steps may differ between adapting and training;
+- the outer rate may fall linearly;
+- the outer gradient may be clipped.
+
+Shapes: M tasks, S support examples, Q queries, O outputs.
 """
 
 from __future__ import annotations
@@ -47,11 +52,11 @@ class MAMLConfig:
         inner_lr: α, the rate of the inner steps.
         num_inner_steps: inner steps in training.
         num_adapt_steps: inner steps in ``adapt``; None takes as many as in training.
-        is_first_order: leave out the second derivatives (FOMAML).
+        is_first_order: omit the second derivatives (FOMAML).
         outer_lr: β, Adam's rate of the outer steps.
-        final_outer_lr_scale: share of β that is left after ``decay_updates``.
-        decay_updates: outer steps over which β falls; None keeps it.
-        max_gradient_norm: norm that the outer gradient is clipped to; None does not clip.
+        final_outer_lr_scale: the rate after ``decay_updates``, as a share of β.
+        decay_updates: outer steps over which β falls; None keeps it constant.
+        max_gradient_norm: norm to which the outer gradient is clipped; None does not clip.
         network: the function that is adapted.
     """
 
@@ -67,16 +72,16 @@ class MAMLConfig:
 
     @property
     def steps_to_adapt(self) -> int:
-        """Inner steps in ``adapt``."""
+        """The number of inner steps in ``adapt``."""
         return self.num_inner_steps if self.num_adapt_steps is None else self.num_adapt_steps
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return {**asdict(self), "network": self.network.to_json()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> MAMLConfig:
-        """The settings that :meth:`to_json` wrote."""
+        """Return the settings that :meth:`to_json` wrote."""
         return cls(**{**values, "network": NetworkConfig.from_json(values["network"])})
 
 
@@ -84,10 +89,10 @@ class MAML:
     """The MAML learner: ``network`` holds θ.
 
     Args:
-        shapes: of the family's tasks.
+        shapes: shapes of the family's tasks.
         config: settings.
-        generator: draws θ.
-        device: where θ lives.
+        generator: the source of the initial θ.
+        device: device of θ.
     """
 
     def __init__(
@@ -106,7 +111,7 @@ class MAML:
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=config.outer_lr, fused=True)
 
     def update(self, batch: FewShotBatch) -> dict[str, float]:
-        """One outer step (algorithm 2, lines 3 to 10)."""
+        """Take one outer step (algorithm 2, lines 3 to 10)."""
         config = self.config
         self._optimizer.param_groups[0]["lr"] = linear_decay(
             config.outer_lr,
@@ -127,20 +132,20 @@ class MAML:
         return metrics
 
     def outer_loss(self, batch: FewShotBatch) -> tuple[Float[Tensor, ""], Float[Tensor, "M Q O"]]:
-        """(1/M) Σ_m L(φ_m; query_m), differentiable in θ, and the adapted outputs on the queries."""
+        """Return (1/M) Σ_m L(φ_m; query_m), differentiable in θ, and the adapted outputs on the queries."""
         parameters = stacked(self.network)
         num_steps = self.config.num_inner_steps
         with torch.set_grad_enabled(not self.config.is_first_order):
             adapted = self._adapt(parameters, batch.support_x, batch.support_y, num_steps)
         if self.config.is_first_order:
-            # θ + (φ - θ) with the bracket constant: its value is φ, its derivative in θ the identity.
+            # θ + (φ - θ) with a constant bracket: the value is φ, and the derivative with respect to θ is the identity.
             adapted = {name: theta + (adapted[name] - theta).detach() for name, theta in parameters.items()}
         outputs = self.network.forward_tasks(adapted, batch.query_x)
         return self._loss(outputs, batch.query_y).mean(), outputs
 
     @torch.no_grad()
     def adapt(self, support_x: Float[Tensor, "M S *X"], support_y: Shaped[Tensor, "M S *D"]) -> AdaptedNetwork:
-        """φ_m of each support set."""
+        """Return a predictor with φ_m of each support set."""
         parameters = {name: theta.clone() for name, theta in stacked(self.network).items()}
         adapted = self._adapt(parameters, support_x, support_y, self.config.steps_to_adapt)
         return AdaptedNetwork(network=self.network, parameters=adapted, support_x=support_x)
@@ -151,15 +156,15 @@ class MAML:
         )
 
     def initialization(self) -> dict[str, Tensor]:
-        """θ."""
+        """Return θ."""
         return with_prefix("parameters", dict(self.network.named_parameters()))
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """θ and Adam's moments."""
+        """Return θ and Adam's moments."""
         return {**self.initialization(), **optimizer_to_tensors(self._optimizer, self.network.named_parameters())}
 
     def to_meta(self) -> dict[str, Any]:
-        """What the tensors are of, as JSON values."""
+        """Return the settings, shapes and counts that belong to the tensors, as JSON values."""
         return {
             "learner": "maml",
             "shapes": self.shapes.to_json(),
@@ -171,7 +176,7 @@ class MAML:
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
     ) -> MAML:
-        """The learner that wrote these."""
+        """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
         learner = cls(
             FewShotShapes.from_json(meta["shapes"]),
             MAMLConfig.from_json(meta["config"]),

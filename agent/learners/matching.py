@@ -1,22 +1,24 @@
 """Matching Networks (Vinyals, Blundell, Lillicrap, Kavukcuoglu & Wierstra 2016, arXiv:1606.04080).
 
-A query takes the labels of the support examples, each to the degree that it is like it:
+The label of a query is a mean of the support examples' labels, weighted by similarity:
 
     p(y | x, S) = Σ_i a(x, x_i) [y = y_i]                                  (eq. 1)
     a(x, x_i) = softmax_i(γ cos(f(x), g(x_i)))                             (section 2.1.1)
     J = -mean over queries of log p(y | x, S)                              (eq. 2)
 
-Without full context embeddings f = g = the embedding f'. With them (appendix A) the support examples are read in
-sequence by a bidirectional LSTM, and a query reads the support set for a number of steps by attention:
+Without full context embeddings f = g = the embedding f'. With them (appendix A) a bidirectional LSTM reads the support
+examples in sequence, and a query reads the support set by attention for K steps:
 
     g(x_i, S) = h→_i + h←_i + f'(x_i)                                      (eqs. 9, 10)
     ĥ_k, c_k = LSTM(f'(x), [h_{k-1}, r_{k-1}], c_{k-1});  h_k = ĥ_k + f'(x)    (eqs. 3, 4)
     r_{k-1} = Σ_i softmax_i(h_{k-1} · g(x_i)) g(x_i)                       (eqs. 5, 6);   f(x, S) = h_K
 
-with h_0 = f'(x) and c_0 = 0, for the paper names no beginning.
+with h_0 = f'(x) and c_0 = 0; the paper does not state initial values.
 
-Departures: γ is learned from 10 on (the paper names none; with γ = 1 the softmax over [-1, 1] cannot become certain);
-training shows the support set in random order, so that the LSTM learns not to mind it.
+Departures:
+
+- γ is learned, starting at 10. The paper has none; with γ = 1 the softmax over [-1, 1] cannot become certain.
+- Training presents the support set in random order, so that the LSTM learns to ignore the order.
 
 Shapes: M tasks, N ways, S support examples, Q query examples, E features.
 """
@@ -58,7 +60,7 @@ class MatchingConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return {
             "embedding": self.embedding.to_json(),
             "has_full_context": self.has_full_context,
@@ -68,7 +70,7 @@ class MatchingConfig:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> MatchingConfig:
-        """The settings that :meth:`to_json` wrote."""
+        """Return the settings that :meth:`to_json` wrote."""
         return cls(
             embedding=EmbeddingConfig.from_json(values["embedding"]),
             has_full_context=values["has_full_context"],
@@ -78,33 +80,33 @@ class MatchingConfig:
 
 
 class FullContext(nn.Module):
-    """Features of an example seen in the context of the whole support set (appendix A).
+    """A module for the features of an example in the context of the whole support set (appendix A).
 
     Args:
         num_features: E.
         processing_steps: K.
-        generator: draws the weights, uniform within ± 1/√E as LSTMs begin.
+        generator: the source of the weights, uniform within ± 1/√E as is usual for LSTMs.
     """
 
     def __init__(self, num_features: int, processing_steps: int, *, generator: torch.Generator) -> None:
         super().__init__()
         self.processing_steps = processing_steps
         self.reader = nn.LSTM(num_features, num_features, bidirectional=True, batch_first=True)
-        # Gates are linear in x, h and r alike, so reading r beside x is the paper's cell of state [h, r].
+        # Gates are linear in x, h and r, so concatenating r to x equals the paper's cell with state [h, r].
         self.attention = nn.LSTMCell(2 * num_features, num_features)
         for parameter in self.parameters():
             bound = 1.0 / math.sqrt(num_features)
             nn.init.uniform_(parameter, -bound, bound, generator=generator)
 
     def of_support(self, features: Float[Tensor, "M S E"]) -> Float[Tensor, "M S E"]:
-        """g(x_i, S)."""
+        """Return g(x_i, S)."""
         read, _ = self.reader(features)
         forward, backward = read.chunk(2, dim=2)
         contextual: Tensor = forward + backward + features
         return contextual
 
     def of_queries(self, features: Float[Tensor, "M Q E"], support: Float[Tensor, "M S E"]) -> Float[Tensor, "M Q E"]:
-        """f(x, S): K steps of reading the support set by attention."""
+        """Return f(x, S), by K steps of reading the support set with attention."""
         inputs = features.flatten(0, 1)
         hidden, cell = inputs, torch.zeros_like(inputs)
         for _ in range(self.processing_steps):
@@ -116,12 +118,12 @@ class FullContext(nn.Module):
 
 
 class MatchingNetwork(nn.Module):
-    """f, g and γ.
+    """The network of a matching learner: f, g and γ.
 
     Args:
-        shapes: only the input's shape counts.
+        shapes: shapes of the tasks; only the input's shape is used.
         config: the settings.
-        generator: draws the weights.
+        generator: the source of the weights.
     """
 
     def __init__(self, shapes: FewShotShapes, config: MatchingConfig, *, generator: torch.Generator) -> None:
@@ -133,13 +135,13 @@ class MatchingNetwork(nn.Module):
             self.context = FullContext(self.embedding.num_features, config.processing_steps, generator=generator)
 
     def embed_support(self, features: Float[Tensor, "M S E"]) -> Float[Tensor, "M S E"]:
-        """g(x_i, S) from g'(x_i)."""
+        """Return g(x_i, S) from g'(x_i)."""
         return features if self.context is None else self.context.of_support(features)
 
     def log_p(
         self, features: Float[Tensor, "M Q E"], support: Float[Tensor, "M S E"], labels: Int64[Tensor, "M S"]
     ) -> Float[Tensor, "M Q N"]:
-        """Log p(y | x, S) of equation 1.
+        """Return log p(y | x, S) of equation 1.
 
         Args:
             features: f'(x).
@@ -151,21 +153,21 @@ class MatchingNetwork(nn.Module):
         cosines = F.normalize(features, dim=2) @ F.normalize(support, dim=2).mT
         log_attention = (cosines * self.log_scale.exp()).log_softmax(2)
         is_other = labels.unsqueeze(2) != torch.arange(num_ways_of(labels), device=labels.device)
-        # Summed as logarithms: a class that attention all but leaves out still pulls.
+        # The sum is computed over logarithms, so that a class with almost no attention still has a gradient.
         return log_attention.unsqueeze(3).masked_fill(is_other.unsqueeze(1), -torch.inf).logsumexp(2)
 
 
 class MatchingLearner:
-    """Learns an embedding under which labels carry over by likeness.
+    """The matching learner: it learns an embedding whose similarities predict labels.
 
     Args:
-        shapes: of the tasks; it adapts to tasks of any number of ways and shots.
+        shapes: shapes of the tasks; the learner adapts to tasks of any number of ways and shots.
         config: the settings.
-        generator: draws the weights, and from then on the order of support sets.
-        device: where the parameters live.
+        generator: the source of the weights; its state then seeds the order of support sets.
+        device: device of the parameters.
 
     Raises:
-        ValueError: the tasks are no classification.
+        ValueError: the tasks are not a classification.
     """
 
     def __init__(
@@ -188,7 +190,7 @@ class MatchingLearner:
 
     @property
     def num_updates(self) -> int:
-        """Outer steps taken."""
+        """The number of outer steps taken."""
         return self._training.num_updates
 
     def update(self, batch: FewShotBatch) -> dict[str, float]:
@@ -212,15 +214,15 @@ class MatchingLearner:
         return MatchingPredictor(network=network, support=support, labels=support_y.clone())
 
     def initialization(self) -> dict[str, Tensor]:
-        """f, g and γ."""
+        """Return f, g and γ."""
         return self._training.initialization()
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """The whole state."""
+        """Return the whole state."""
         return self._training.to_tensors() | {RANDOM_STATE: self._generator.get_state()}
 
     def to_meta(self) -> dict[str, Any]:
-        """What the tensors do not tell."""
+        """Return the part of the state that is not tensors."""
         return {
             "learner": "matching",
             "shapes": self.shapes.to_json(),
@@ -232,7 +234,7 @@ class MatchingLearner:
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
     ) -> MatchingLearner:
-        """The learner of which :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta` tell."""
+        """Restore a learner from :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta`."""
         shapes, config = FewShotShapes.from_json(meta["shapes"]), MatchingConfig.from_json(meta["config"])
         learner = cls(shapes, config, generator=torch.Generator(), device=device)
         learner._training.load_tensors(tensors, num_updates=int(meta["num_updates"]))
@@ -243,9 +245,10 @@ class MatchingLearner:
 
 @dataclass(frozen=True, kw_only=True)
 class MatchingPredictor:
-    """An embedded support set, and the network to compare with it.
+    """A predictor of an embedded support set, with the network that compares queries with it.
 
     Attributes:
+        network: the network.
         support: [M, S, E].
         labels: [M, S].
     """
@@ -256,5 +259,5 @@ class MatchingPredictor:
 
     @torch.no_grad()
     def __call__(self, query_x: Float[Tensor, "M Q *X"]) -> Float[Tensor, "M Q N"]:
-        """Log probabilities of each query."""
+        """Return the log-probabilities of each query."""
         return self.network.log_p(self.network.embedding.embed_tasks(query_x), self.support, self.labels)

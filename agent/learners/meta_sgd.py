@@ -3,12 +3,17 @@
 Inner, task m:  φ_m = θ - α ∘ ∇_θ L(θ; support_m)                                             (equation 4)
 Outer:          (θ, α) ← (θ, α) - β ∇_(θ,α) (1/M) Σ_m L(φ_m; query_m)                         (algorithm 1)
 
-α has the shape of θ and is learned with it: the signs and sizes of its entries turn the gradient into a direction and
-a length of the step. With every entry of α the same and fixed, this is MAML.
+α has the shape of θ and is learned together with θ. The signs and sizes of its entries determine the direction and
+length of the step. If all entries of α are equal and fixed, this is MAML.
 
-Departures: more than one inner step may be taken (the paper takes one), α may have a rate of its own in the outer
-step, the outer rate may fall linearly and the outer gradient may be clipped. Shapes: M tasks, S support examples,
-Q queries, O outputs.
+Departures, all off by default:
+
+- more than one inner step may be taken (the paper takes one);
+- α may have its own rate in the outer step;
+- the outer rate may fall linearly;
+- the outer gradient may be clipped.
+
+Shapes: M tasks, S support examples, Q queries, O outputs.
 """
 
 from __future__ import annotations
@@ -46,15 +51,15 @@ class MetaSGDConfig:
     """Settings of Meta-SGD, with the paper's symbols.
 
     Attributes:
-        initial_rates: range that the entries of α are drawn from at the start, uniformly.
-        learns_rates: whether α is learned; fixed, it is only an initial draw.
+        initial_rates: range from which the initial entries of α are drawn uniformly.
+        learns_rates: whether α is learned; if False, α keeps its initial values.
         num_inner_steps: inner steps in training.
         num_adapt_steps: inner steps in ``adapt``; None takes as many as in training.
         outer_lr: β, Adam's rate for θ.
         rates_lr: Adam's rate for α; None takes β.
-        final_outer_lr_scale: share of the outer rates that is left after ``decay_updates``.
-        decay_updates: outer steps over which they fall; None keeps them.
-        max_gradient_norm: norm that the outer gradient is clipped to; None does not clip.
+        final_outer_lr_scale: the outer rates after ``decay_updates``, as a share of their initial values.
+        decay_updates: outer steps over which the rates fall; None keeps them constant.
+        max_gradient_norm: norm to which the outer gradient is clipped; None does not clip.
         network: the function that is adapted.
     """
 
@@ -71,16 +76,16 @@ class MetaSGDConfig:
 
     @property
     def steps_to_adapt(self) -> int:
-        """Inner steps in ``adapt``."""
+        """The number of inner steps in ``adapt``."""
         return self.num_inner_steps if self.num_adapt_steps is None else self.num_adapt_steps
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return {**asdict(self), "initial_rates": list(self.initial_rates), "network": self.network.to_json()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> MetaSGDConfig:
-        """The settings that :meth:`to_json` wrote."""
+        """Return the settings that :meth:`to_json` wrote."""
         low, high = values["initial_rates"]
         network = NetworkConfig.from_json(values["network"])
         return cls(**{**values, "initial_rates": (low, high), "network": network})
@@ -90,10 +95,10 @@ class MetaSGD:
     """The Meta-SGD learner: ``network`` holds θ, ``rates`` holds α.
 
     Args:
-        shapes: of the family's tasks.
+        shapes: shapes of the family's tasks.
         config: settings.
-        generator: draws θ and α.
-        device: where they live.
+        generator: the source of the initial θ and α.
+        device: device of θ and α.
     """
 
     def __init__(
@@ -126,7 +131,7 @@ class MetaSGD:
         )
 
     def update(self, batch: FewShotBatch) -> dict[str, float]:
-        """One outer step (algorithm 1)."""
+        """Take one outer step (algorithm 1)."""
         config = self.config
         for group in self._optimizer.param_groups:
             group["lr"] = linear_decay(
@@ -148,7 +153,7 @@ class MetaSGD:
         return metrics
 
     def outer_loss(self, batch: FewShotBatch) -> tuple[Float[Tensor, ""], Float[Tensor, "M Q O"]]:
-        """(1/M) Σ_m L(φ_m; query_m), differentiable in θ and α, and the adapted outputs on the queries."""
+        """Return (1/M) Σ_m L(φ_m; query_m), differentiable in θ and α, and the adapted outputs on the queries."""
         adapted = adapt_by_gradient(
             self.network,
             stacked(self.network),
@@ -163,7 +168,7 @@ class MetaSGD:
 
     @torch.no_grad()
     def adapt(self, support_x: Float[Tensor, "M S *X"], support_y: Shaped[Tensor, "M S *D"]) -> AdaptedNetwork:
-        """φ_m of each support set."""
+        """Return a predictor with φ_m of each support set."""
         adapted = adapt_by_gradient(
             self.network,
             {name: parameter.clone() for name, parameter in stacked(self.network).items()},
@@ -176,15 +181,15 @@ class MetaSGD:
         return AdaptedNetwork(network=self.network, parameters=adapted, support_x=support_x)
 
     def initialization(self) -> dict[str, Tensor]:
-        """θ and α."""
+        """Return θ and α."""
         return with_prefix("parameters", dict(self._named_learned()))
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """θ, α and Adam's moments."""
+        """Return θ, α and Adam's moments."""
         return {**self.initialization(), **optimizer_to_tensors(self._optimizer, self._named_learned())}
 
     def to_meta(self) -> dict[str, Any]:
-        """What the tensors are of, as JSON values."""
+        """Return the settings, shapes and counts that belong to the tensors, as JSON values."""
         return {
             "learner": "meta-sgd",
             "shapes": self.shapes.to_json(),
@@ -196,7 +201,7 @@ class MetaSGD:
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
     ) -> MetaSGD:
-        """The learner that wrote these."""
+        """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
         learner = cls(
             FewShotShapes.from_json(meta["shapes"]),
             MetaSGDConfig.from_json(meta["config"]),

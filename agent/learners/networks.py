@@ -1,7 +1,7 @@
-"""The networks that few-shot learners adapt, with one set of parameters a task.
+"""The networks that few-shot learners adapt, with one set of parameters per task.
 
 A network is an ordinary module over examples ([B, …] → [B, O]) that can also be run with M sets of parameters at once
-(:class:`TaskNetwork`): the tasks are a batch dimension of every product, not a loop.
+(:class:`TaskNetwork`). The tasks are a batch dimension of every product, not a loop.
 
 Shapes: B examples, M tasks, S examples a task, O outputs; ``…`` is one input's own shape.
 """
@@ -23,13 +23,14 @@ from envs.few_shot.tasks import FewShotShapes
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """Which network stands between an input and its outputs.
+    """The choice of a network from an input to its outputs.
 
     Attributes:
         hidden_sizes: widths of the hidden layers of a multi-layer perceptron (vector inputs).
         channels: widths of the convolutions (image inputs).
-        is_strided: whether convolutions halve by their stride, as the MAML paper's on Omniglot, instead of by maxima.
-        has_zero_head: whether the layer after them begins at 0.
+        is_strided: whether convolutions halve the image by their stride, as in the MAML paper on Omniglot, instead of
+            by max pooling.
+        has_zero_head: whether the parameters of the linear layer after the convolutions start at 0.
     """
 
     hidden_sizes: tuple[int, ...] = (40, 40)
@@ -38,12 +39,12 @@ class NetworkConfig:
     has_zero_head: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return {**asdict(self), "hidden_sizes": list(self.hidden_sizes), "channels": list(self.channels)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> NetworkConfig:
-        """The settings that :meth:`to_json` wrote."""
+        """Return the settings that :meth:`to_json` wrote."""
         sizes = {name: tuple(values[name]) for name in ("hidden_sizes", "channels")}
         return cls(**{**values, **sizes})
 
@@ -53,13 +54,13 @@ class TaskNetwork(Protocol):
     """A network that can be run with M sets of parameters at once."""
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Its own parameters by name."""
+        """Return its own parameters by name."""
         ...
 
     def forward_tasks(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Run each task's examples through that task's parameters; differentiable twice.
+        """Run each task's examples with that task's parameters; differentiable twice.
 
-        Statistics that a layer takes over a batch are taken over each task's S examples.
+        Layers that compute statistics over a batch compute them over each task's S examples.
 
         Args:
             parameters: name → [M, *shape] for every name of ``named_parameters``; [1, *shape] is shared by all tasks.
@@ -72,37 +73,41 @@ class TaskNetwork(Protocol):
 
 
 class ExplicitGradientNetwork(TaskNetwork, Protocol):
-    """A task network that writes its parameters' gradient out, for speed; others leave it to ``torch.func.grad``."""
+    """A task network with a hand-written gradient, for speed; other networks use ``torch.func.grad``."""
 
     def gradient_tasks(
         self, parameters: Mapping[str, Tensor], x: Tensor, slope: Callable[[Tensor], Tensor]
     ) -> dict[str, Tensor]:
-        """Gradient of each task's loss in that task's parameters, itself differentiable.
+        """Return the gradient of each task's loss in that task's parameters, itself differentiable.
 
         Args:
-            parameters: as of ``forward_tasks``.
+            parameters: as in ``forward_tasks``.
             x: [M, S, …].
-            slope: the loss's derivative in the outputs, [M, S, O] → [M, S, O].
+            slope: the derivative of the loss with respect to the outputs, [M, S, O] → [M, S, O].
 
         Returns:
-            name → [M, *shape].
+            Name → [M, *shape].
         """
         ...
 
 
 def has_explicit_gradient(network: TaskNetwork) -> TypeGuard[ExplicitGradientNetwork]:
-    """Whether a network writes its gradient out (``isinstance`` on a protocol takes as long as a layer)."""
+    """Return whether a network has a hand-written gradient.
+
+    ``isinstance`` with a protocol would cost as much as a layer.
+    """
     return hasattr(network, "gradient_tasks")
 
 
 class MLP(nn.Module):
-    """A multi-layer perceptron with rectified units; weights are stored [in, out].
+    """A multi-layer perceptron with rectified units; weights are stored as [in, out].
 
     Args:
         input_shape: one input's shape; it is flattened.
         output_size: O.
         hidden_sizes: widths of the hidden layers.
-        generator: draws the weights (He et al. 2015: variance 2 / fan-in, the last layer 1 / fan-in); biases are 0.
+        generator: the source of the weights (He et al. 2015: variance 2 / fan-in, the last layer 1 / fan-in); biases
+            are 0.
     """
 
     def __init__(
@@ -123,18 +128,20 @@ class MLP(nn.Module):
             self.register_parameter(f"bias_{layer}", nn.Parameter(torch.zeros(fan_out)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, …] → [B, O]."""
+        """Compute [B, …] → [B, O]."""
         parameters = {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
         return self.forward_tasks(parameters, x.unsqueeze(0)).squeeze(0)
 
     def forward_tasks(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """[M, S, …] → [M, S, O], task m with parameters m."""
+        """Compute [M, S, …] → [M, S, O], task m with parameters m."""
         return self._layers(parameters, x)[-1]
 
     def gradient_tasks(
         self, parameters: Mapping[str, Tensor], x: Tensor, slope: Callable[[Tensor], Tensor]
     ) -> dict[str, Tensor]:
-        """Back-propagation written out: half the operations that differentiating autograd's own graph takes.
+        """Return the gradient, by hand-written back-propagation.
+
+        This takes half the operations of differentiating autograd's own graph.
 
         With h_l the input of layer l and δ_l the loss's derivative in its output:
         ∂L/∂W_l = h_lᵀ δ_l,  ∂L/∂b_l = Σ_S δ_l,  δ_{l-1} = (δ_l W_lᵀ) ∘ [h_l > 0].
@@ -152,7 +159,7 @@ class MLP(nn.Module):
         return {name: gradient[name] for name in parameters}
 
     def _layers(self, parameters: Mapping[str, Tensor], x: Tensor) -> list[Tensor]:
-        """The input of each layer, then the outputs."""
+        """Return the input of each layer, then the outputs."""
         hidden = [x.flatten(2)]
         for layer in range(self.num_layers):
             weight = parameters[f"weight_{layer}"].expand(len(x), -1, -1)
@@ -164,7 +171,7 @@ class MLP(nn.Module):
 def build_network(
     shapes: FewShotShapes, config: NetworkConfig, *, generator: torch.Generator
 ) -> MLP | TaskConvolutions:
-    """The network for inputs and outputs of these shapes: convolutions for images, a perceptron for vectors."""
+    """Return the network for inputs and outputs of these shapes: convolutions for images, a perceptron for vectors."""
     if len(shapes.input_shape) == 3:
         return TaskConvolutions(
             shapes.input_shape,

@@ -1,18 +1,22 @@
 """PLATIPUS: probabilistic model-agnostic meta-learning (Finn, Xu & Levine 2018, arXiv:1806.02817).
 
-Learned are Θ = (μ_θ, σ²_θ, v_q, γ_p, γ_q): a Gaussian over initial parameters, the variance of the inference network,
-and two rates. With L the negative log-likelihood, for each training task (algorithm 1):
+The learned parameters are Θ = (μ_θ, σ²_θ, v_q, γ_p, γ_q): a Gaussian over initial parameters, the variance of the
+inference network, and two rates. With L the negative log-likelihood, for each training task (algorithm 1):
 
-    q(θ)  = N(μ_θ - γ_q ∇L(μ_θ; query), v_q)            inference: one gradient step on what is to be explained
-    p(θ)  = N(μ_θ - γ_p ∇L(μ_θ; support), σ²_θ)         prior, given the support set: one gradient step on it
+    q(θ)  = N(μ_θ - γ_q ∇L(μ_θ; query), v_q)            inference: one gradient step on the queries
+    p(θ)  = N(μ_θ - γ_p ∇L(μ_θ; support), σ²_θ)         prior given the support set: one gradient step on it
     θ ~ q,  φ = θ - α ∇L(θ; support)
     minimise  L(φ; query) + KL(q ‖ p)   over Θ
 
-In adapting (algorithm 2): θ ~ p, φ = θ - α ∇L(θ; support). Each sample is one solution, whole.
+In adapting (algorithm 2): θ ~ p, φ = θ - α ∇L(θ; support). Each sample is one complete solution.
 
-Departures: the gradients that γ and α multiply are of the mean loss over examples (its scale is absorbed in the
-rates); φ may take more than one step; KL(q ‖ p) has a weight (1 is the paper's bound); γ_p and γ_q are one number for
-each tensor of parameters; inference may see the support set beside the query set.
+Departures:
+
+- γ and α multiply gradients of the mean loss over examples; the rates absorb its scale.
+- φ may take more than one step.
+- KL(q ‖ p) has a weight (1 is the paper's bound).
+- γ_p and γ_q are one number per parameter tensor.
+- Inference may use the support set in addition to the query set.
 
 Shapes: M tasks, S support examples, Q queries, O outputs, K samples.
 """
@@ -62,12 +66,12 @@ class PlatipusConfig:
         initial_inference_std: √v_q at the start.
         initial_prior_rate: γ_p and γ_q at the start.
         kl_weight: weight of KL(q ‖ p).
-        noise_std: standard deviation of a regression's targets about the function.
-        infers_from_all: whether inference sees the support set beside the query set.
+        noise_std: standard deviation of a regression's targets around the function.
+        infers_from_all: whether inference uses the support set in addition to the query set.
         outer_lr: Adam's rate for Θ.
-        final_outer_lr_scale: share of it that is left after ``decay_updates``.
-        decay_updates: outer steps over which it falls; None keeps it.
-        max_gradient_norm: norm that the outer gradient is clipped to; None does not clip.
+        final_outer_lr_scale: the rate after ``decay_updates``, as a share of ``outer_lr``.
+        decay_updates: outer steps over which the rate falls; None keeps it constant.
+        max_gradient_norm: norm to which the outer gradient is clipped; None does not clip.
         network: the function that is adapted.
     """
 
@@ -88,22 +92,22 @@ class PlatipusConfig:
 
     @property
     def steps_to_adapt(self) -> int:
-        """Steps from θ to φ in ``adapt``."""
+        """The number of steps from θ to φ in ``adapt``."""
         return self.num_inner_steps if self.num_adapt_steps is None else self.num_adapt_steps
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return {**asdict(self), "network": self.network.to_json()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> PlatipusConfig:
-        """The settings that :meth:`to_json` wrote."""
+        """Return the settings that :meth:`to_json` wrote."""
         return cls(**{**values, "network": NetworkConfig.from_json(values["network"])})
 
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianParameters:
-    """Independent normal distributions over each task's parameters.
+    """A product of independent normal distributions over each task's parameters.
 
     Attributes:
         mean: name → [M, *shape].
@@ -114,14 +118,17 @@ class GaussianParameters:
     log_std: Parameters
 
     def sample(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """θ = mean + std ε, ε ~ N(0, 1): differentiable in both."""
+        """Sample θ = mean + std ε, ε ~ N(0, 1): differentiable in both."""
         return {
             name: mean + self.log_std[name].exp() * torch.randn(mean.shape, generator=generator).to(mean)
             for name, mean in self.mean.items()
         }
 
     def divergence_from(self, prior: GaussianParameters) -> Float[Tensor, " M"]:
-        """KL(self ‖ prior) = Σ log(σ_p/σ_q) + (σ_q² + (μ_q - μ_p)²) / (2 σ_p²) - ½, summed over all parameters."""
+        """Return KL(self ‖ prior), summed over all parameters.
+
+        Each parameter contributes log(σ_p/σ_q) + (σ_q² + (μ_q - μ_p)²) / (2 σ_p²) - ½.
+        """
         total: Tensor | float = 0.0
         for name, mean in self.mean.items():
             log_ratio = prior.log_std[name] - self.log_std[name]
@@ -135,10 +142,11 @@ class Platipus:
     """The PLATIPUS learner: ``network`` holds μ_θ.
 
     Args:
-        shapes: of the family's tasks.
+        shapes: shapes of the family's tasks.
         config: settings.
-        generator: draws μ_θ, and the seed of the learner's own generator, which draws the samples of training.
-        device: where Θ lives.
+        generator: the source of the initial μ_θ, and of the seed of the learner's own generator, which draws training
+            samples.
+        device: device of Θ.
     """
 
     def __init__(
@@ -167,7 +175,7 @@ class Platipus:
         self._generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
 
     def update(self, batch: FewShotBatch) -> dict[str, float]:
-        """One outer step (algorithm 1)."""
+        """Take one outer step (algorithm 1)."""
         config = self.config
         self._optimizer.param_groups[0]["lr"] = linear_decay(
             config.outer_lr,
@@ -177,7 +185,7 @@ class Platipus:
         )
         self._optimizer.zero_grad()
         likelihood, divergence, outputs = self.outer_loss(batch, self._generator)
-        # Per query, so that the rate does not depend on how many there are.
+        # Per query, so that the rate does not depend on the number of queries.
         loss = likelihood + config.kl_weight * divergence / batch.query_y.shape[1]
         loss.backward()  # type: ignore[no-untyped-call]
         if config.max_gradient_norm is not None:
@@ -196,13 +204,13 @@ class Platipus:
     def outer_loss(
         self, batch: FewShotBatch, generator: torch.Generator
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, "M Q O"]]:
-        """The two terms of the bound, L(φ; query) per query and KL(q ‖ p), and the outputs on the queries.
+        """Return the two terms of the bound, L(φ; query) per query and KL(q ‖ p), and the outputs on the queries.
 
-        Both are means over tasks, differentiable in Θ.
+        Both terms are means over tasks, differentiable in Θ.
 
         Args:
             batch: M tasks.
-            generator: draws θ ~ q.
+            generator: the source of θ ~ q.
         """
         explained_x, explained_y = batch.query_x, batch.query_y
         if self.config.infers_from_all:
@@ -228,7 +236,7 @@ class Platipus:
 
     @torch.no_grad()
     def adapt(self, support_x: Float[Tensor, "M S *X"], support_y: Shaped[Tensor, "M S *D"]) -> PosteriorPredictor:
-        """p(θ) of each support set, from which the predictor samples solutions (algorithm 2)."""
+        """Compute p(θ) of each support set, from which the predictor samples solutions (algorithm 2)."""
         prior = self._prior(support_x, support_y)
         return PosteriorPredictor(
             network=self.network,
@@ -252,7 +260,7 @@ class Platipus:
         return adapt_by_gradient(self.network, stacked(self.network), x, y, loss=self._loss, rates=rates, num_steps=1)
 
     def _negative_log_likelihood(self, losses: Float[Tensor, " M"]) -> Float[Tensor, " M"]:
-        """-log p(y | f(x)) per query from the mean losses."""
+        """Return -log p(y | f(x)) per query from the mean losses."""
         if self.shapes.is_classification:
             return losses
         noise = self.config.noise_std
@@ -260,16 +268,16 @@ class Platipus:
         return width * (losses / (2.0 * noise**2) + math.log(noise) + 0.5 * math.log(2.0 * math.pi))
 
     def initialization(self) -> dict[str, Tensor]:
-        """Θ."""
+        """Return Θ."""
         return with_prefix("parameters", dict(self._named_learned()))
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """Θ, Adam's moments and the random state of the samples."""
+        """Return Θ, Adam's moments and the random state of the samples."""
         moments = optimizer_to_tensors(self._optimizer, self._named_learned())
         return {**self.initialization(), **moments, RANDOM_STATE: self._generator.get_state()}
 
     def to_meta(self) -> dict[str, Any]:
-        """What the tensors are of, as JSON values."""
+        """Return the settings, shapes and counts that belong to the tensors, as JSON values."""
         return {
             "learner": "platipus",
             "shapes": self.shapes.to_json(),
@@ -281,7 +289,7 @@ class Platipus:
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
     ) -> Platipus:
-        """The learner that wrote these."""
+        """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
         learner = cls(
             FewShotShapes.from_json(meta["shapes"]),
             PlatipusConfig.from_json(meta["config"]),
@@ -312,7 +320,7 @@ class PosteriorPredictor:
 
     Attributes:
         network: the function f.
-        posterior: p(θ | support), of each task.
+        posterior: p(θ | support) of each task.
         support_x: [M, S, …].
         support_y: [M, S] or [M, S, D].
         loss: L.
@@ -331,19 +339,19 @@ class PosteriorPredictor:
     is_transductive: bool = True
 
     def each_alone(self) -> PosteriorPredictor:
-        """The same, running each query alone beside the support set."""
+        """Return a predictor that runs each query alone with the support set."""
         return replace(self, is_transductive=False)
 
     @torch.no_grad()
     def __call__(self, query_x: Float[Tensor, "M Q *X"]) -> Float[Tensor, "M Q O"]:
-        """f(x; φ) with φ from the posterior's mean: its most likely θ, not the mean over samples."""
+        """Return f(x; φ) with φ from the posterior's mean: its most likely θ, not the mean over samples."""
         return self._solve(self.posterior.mean)(query_x)
 
     @torch.no_grad()
     def sample(
         self, query_x: Float[Tensor, "M Q *X"], *, num_samples: int, generator: torch.Generator
     ) -> Float[Tensor, "K M Q O"]:
-        """f(x; φ) of K solutions."""
+        """Return f(x; φ) of K solutions."""
         return torch.stack([self._solve(self.posterior.sample(generator))(query_x) for _ in range(num_samples)])
 
     def _solve(self, theta: Parameters) -> AdaptedNetwork:

@@ -1,6 +1,6 @@
-"""What every few-shot learner does, whatever its algorithm.
+"""The protocols that few-shot learners and their predictors implement.
 
-A learner is built as ``Learner(shapes, config, generator=…)``; ``agent.learners.registry`` builds and restores it by
+A learner is built as ``Learner(shapes, config, generator=…)``. ``agent.learners.registry`` builds and restores it by
 name.
 
 Shapes: M tasks, S support examples, Q query examples, O outputs (N ways or the target's width D), K samples.
@@ -19,10 +19,10 @@ from envs.few_shot.tasks import FewShotBatch, FewShotShapes
 
 @runtime_checkable
 class Predictor(Protocol):
-    """What a learner made of M support sets; it holds no part of the learner that a later update changes."""
+    """A predictor that a learner made from M support sets. Later updates of the learner do not change it."""
 
     def __call__(self, query_x: Tensor) -> Tensor:
-        """Predict, without a graph.
+        """Predict without building an autograd graph.
 
         Args:
             query_x: [M, Q, …] float32.
@@ -35,15 +35,15 @@ class Predictor(Protocol):
 
 @runtime_checkable
 class SamplingPredictor(Predictor, Protocol):
-    """A predictor that can also draw whole solutions: each sample is one function over all queries."""
+    """A predictor that can also sample whole solutions: each sample is one function over all queries."""
 
     def sample(self, query_x: Tensor, *, num_samples: int, generator: torch.Generator) -> Tensor:
-        """Draw K solutions of each task and predict with each.
+        """Sample K solutions of each task and predict with each.
 
         Args:
             query_x: [M, Q, …] float32.
             num_samples: K.
-            generator: draws the samples.
+            generator: the source of the samples.
 
         Returns:
             [K, M, Q, O]: logits or means.
@@ -53,46 +53,50 @@ class SamplingPredictor(Predictor, Protocol):
 
 @runtime_checkable
 class TransductivePredictor(Predictor, Protocol):
-    """A predictor that may let the queries of a task help one another: then answers depend on what else is asked."""
+    """A predictor whose answers may depend on the other queries of a task."""
 
     def each_alone(self) -> Predictor:
-        """The same, answering each query on its own."""
+        """Return a predictor that answers each query independently of the others."""
         ...
 
 
 @runtime_checkable
 class ComparingPredictor(Predictor, Protocol):
-    """A classifier that embeds queries and then compares them with each task's classes: the two apart."""
+    """A classifier that works in two separate steps: it embeds queries, then compares them with each task's classes."""
 
     def embed(self, query_x: Tensor) -> Tensor:
-        """The queries' features, [M, Q, …] → [M, Q, E]."""
+        """Return the queries' features: [M, Q, …] → [M, Q, E]."""
         ...
 
     def logits(self, features: Tensor) -> Tensor:
-        """What task m says of the features in place m, whichever task embedded them: [M, Q, E] → [M, Q, N]."""
+        """Return the logits of task m for the features at index m: [M, Q, E] → [M, Q, N].
+
+        The features may come from another task's ``embed``.
+        """
         ...
 
     def side_by_side(self, tasks: slice) -> ComparingPredictor:
-        """Some of the tasks as one, of all their classes in turn."""
+        """Return a predictor of one task that has the classes of all selected tasks, in order."""
         ...
 
 
 class FewShotLearner(Protocol):
     """A meta-learner of few-shot tasks.
 
-    Its whole state is ``to_tensors()`` and ``to_meta()``: restored from them, it goes on bit for bit as if it had
-    never stopped. ``initialization()`` is the part of the tensors, under the same names, that is published and
-    adapts; restored from that alone, a learner adapts the same and begins with a fresh optimiser.
+    ``to_tensors()`` and ``to_meta()`` are its whole state: a learner restored from them continues bit for bit as if it
+    had never stopped. ``initialization()`` is the part of the tensors, under the same names, that is published and used
+    for adapting. A learner restored from the initialization alone adapts in the same way and starts with a fresh
+    optimiser.
     """
 
     @property
     def shapes(self) -> FewShotShapes:
-        """The shapes it was built for."""
+        """The shapes for which it was built."""
         ...
 
     @property
     def num_updates(self) -> int:
-        """Outer steps taken."""
+        """The number of outer steps taken."""
         ...
 
     def update(self, batch: FewShotBatch) -> dict[str, float]:
@@ -102,12 +106,12 @@ class FewShotLearner(Protocol):
             batch: M training tasks.
 
         Returns:
-            Named metrics; "loss" is always there, and "accuracy" in classification.
+            Named metrics; always "loss", and "accuracy" in classification.
         """
         ...
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Predictor:
-        """Adapt to M tasks; the learner is left bit for bit as it was.
+        """Adapt to M tasks; the learner stays bit for bit the same.
 
         Args:
             support_x: [M, S, …] float32.
@@ -116,20 +120,20 @@ class FewShotLearner(Protocol):
         ...
 
     def initialization(self) -> dict[str, Tensor]:
-        """What is published: copies of the tensors that ``adapt`` reads."""
+        """Return the tensors to publish: copies of those that ``adapt`` reads."""
         ...
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """``initialization()`` and beside it all that resuming needs: optimiser, random state."""
+        """Return ``initialization()`` and everything else that resuming needs: optimiser, random state."""
         ...
 
     def to_meta(self) -> dict[str, Any]:
-        """JSON values: ``learner`` (its name), ``shapes``, ``config``, ``num_updates``."""
+        """Return JSON values: ``learner`` (its name), ``shapes``, ``config``, ``num_updates``."""
         ...
 
     @classmethod
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
     ) -> FewShotLearner:
-        """The learner of which :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta` tell."""
+        """Restore a learner from :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta`."""
         ...

@@ -1,22 +1,23 @@
 """Prototypical Networks (Snell, Swersky & Zemel 2017, arXiv:1703.05175).
 
-A class is where the mean of its support examples' features lies, and a query belongs to the nearest:
+A class is represented by the mean of its support examples' features, and a query belongs to the nearest class:
 
     c_n = 1/K Σ_{(x, y) ∈ S, y = n} f_φ(x)                               (eq. 1)
     p(y = n | x) = softmax_n(-γ d(f_φ(x), c_n))                           (eq. 2)
     J(φ) = -mean over queries of log p(y | x)                             (section 2.2)
 
-with d the squared Euclidean distance or the cosine distance. Nothing in it depends on the number of classes, so tasks
-of more ways than are wanted later make better features (section 2.6): train with a family of higher way.
+with d the squared Euclidean distance or the cosine distance. Nothing depends on the number of classes. Training on
+tasks of more ways than are needed later gives better features (section 2.6): train with a family of higher way.
 
 Departures from the paper, each off by default:
-- ``Distance.TOLERANT``: strokes that lie a little elsewhere are still the same.
-- ``is_scale_learned``: γ is learned (γ = 1 in the paper); with cosine distance it has to be.
-- ``every_image_supports``: in one-shot tasks every example is in turn its class's only support and the others are
+
+- ``Distance.TOLERANT``: small displacements of strokes add little distance.
+- ``is_scale_learned``: γ is learned (γ = 1 in the paper); with cosine distance this is required.
+- ``every_image_supports``: in one-shot tasks every example is in turn the only support of its class, and the others are
   queries. One pass through the embedding then serves K + Q one-shot tasks instead of one.
-- ``statistics_prior``: in adapting, a task's support set says by which statistics its features are normalised, as the
-  task's own images do while learning. (In the paper's code all queries of a task do, which makes answers depend on what
-  else is asked.)
+- ``statistics_prior``: in adapting, a task's support set determines the statistics that normalise its features, as the
+  task's own images do while learning. (In the paper's code all queries of a task determine them, so answers depend on
+  the other queries.)
 - averaged weights, a decaying learning rate, bfloat16 (``TrainingConfig``, ``EmbeddingConfig``).
 
 Shapes: M tasks, N ways, S = N · K support examples, Q query examples, J = (S + Q) / N examples a class, E features.
@@ -43,13 +44,13 @@ from agent.learners.tolerant_distance import tolerant_distances
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes, num_ways_of
 
 LEARNED_EUCLIDEAN_SCALE = 8.0
-"""γ · E at the start, where γ is learned: distances of features of unit variance come out between 0 and some tens."""
+"""Initial γ · E, if γ is learned. Distances of features of unit variance then lie between 0 and a few tens."""
 
 LEARNED_COSINE_SCALE = 12.0
 
 
 class Distance(StrEnum):
-    """d of equation 2."""
+    """A distance d of equation 2."""
 
     EUCLIDEAN = "euclidean"
     """|u - v|²"""
@@ -58,7 +59,7 @@ class Distance(StrEnum):
     """1 - u·v / (|u| |v|)"""
 
     TOLERANT = "tolerant"
-    """The squared distance of feature maps, each place to the nearest around it (``tolerant_distance``)."""
+    """The squared distance of feature maps, each place compared with the nearest around it (``tolerant_distance``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +69,10 @@ class PrototypicalConfig:
     Attributes:
         embedding: f_φ.
         distance: d.
-        is_scale_learned: learn γ instead of keeping it 1.
+        is_scale_learned: learn γ instead of keeping it at 1.
         every_image_supports: use each example of a one-shot task as support in turn.
-        statistics_prior: how many examples the running statistics count for where a task's support set moves them; None
-            normalises all tasks by the running statistics.
+        statistics_prior: weight of the running statistics, as a number of examples, when a task's support set moves
+            them; None normalises all tasks by the running statistics.
         training: Adam's settings; the paper has 1e-3, halved every 2,000 tasks.
     """
 
@@ -83,7 +84,7 @@ class PrototypicalConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return {
             "embedding": self.embedding.to_json(),
             "distance": self.distance.value,
@@ -95,7 +96,7 @@ class PrototypicalConfig:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> PrototypicalConfig:
-        """The settings that :meth:`to_json` wrote."""
+        """Return the settings that :meth:`to_json` wrote."""
         return cls(
             embedding=EmbeddingConfig.from_json(values["embedding"]),
             distance=Distance(values["distance"]),
@@ -107,15 +108,15 @@ class PrototypicalConfig:
 
 
 class PrototypicalNetwork(nn.Module):
-    """f_φ and γ.
+    """The network of a prototypical learner: f_φ and γ.
 
     Args:
-        shapes: only the input's shape counts.
+        shapes: shapes of the tasks; only the input's shape is used.
         config: the settings.
-        generator: draws the weights.
+        generator: the source of the weights.
 
     Raises:
-        ValueError: the distance is between feature maps, and the embedding makes none.
+        ValueError: the distance compares feature maps, but the embedding does not produce any.
     """
 
     def __init__(self, shapes: FewShotShapes, config: PrototypicalConfig, *, generator: torch.Generator) -> None:
@@ -131,7 +132,7 @@ class PrototypicalNetwork(nn.Module):
             self.log_scale = nn.Parameter(torch.tensor(math.log(start)))
 
     def logits(self, features: Float[Tensor, "M Q E"], prototypes: Float[Tensor, "M N E"]) -> Float[Tensor, "M Q N"]:
-        """-γ d(f, c) of equation 2."""
+        """Return -γ d(f, c) of equation 2."""
         if self.distance is Distance.TOLERANT and self.embedding.map_shape is not None:
             distances = tolerant_distances(features, prototypes, map_shape=self.embedding.map_shape)
         elif self.distance is Distance.COSINE:
@@ -142,16 +143,16 @@ class PrototypicalNetwork(nn.Module):
 
 
 class PrototypicalLearner:
-    """Learns an embedding in which classes lie apart.
+    """The prototypical learner: it learns an embedding that separates classes.
 
     Args:
-        shapes: of the tasks; it adapts to tasks of any number of ways and shots.
+        shapes: shapes of the tasks; the learner adapts to tasks of any number of ways and shots.
         config: the settings.
-        generator: draws the weights.
-        device: where the parameters live.
+        generator: the source of the weights.
+        device: device of the parameters.
 
     Raises:
-        ValueError: the tasks are no classification.
+        ValueError: the tasks are not a classification.
     """
 
     def __init__(
@@ -171,20 +172,23 @@ class PrototypicalLearner:
 
     @property
     def num_updates(self) -> int:
-        """Outer steps taken."""
+        """The number of outer steps taken."""
         return self._training.num_updates
 
     def plan_updates(self, planned_updates: int) -> None:
-        """Let the learning rate fall over so many updates from here on, those taken included."""
+        """Set the number of updates over which the learning rate falls, counted from the first update."""
         self._training.plan_updates(planned_updates)
         self.config = replace(self.config, training=self._training.config)
 
     def join(self, team: Team) -> None:
-        """Train with other processes from here on: each update is of every process's tasks."""
+        """Train with other processes from now on: each update uses the tasks of all processes."""
         self._training.team = team
 
     def share_statistics(self) -> None:
-        """Take the mean of the team's running statistics; without it each process keeps those of its own tasks."""
+        """Replace running statistics by their mean over the team.
+
+        Without this, each process keeps the statistics of its own tasks.
+        """
         self._training.share_statistics()
 
     def update(self, batch: FewShotBatch) -> dict[str, float]:
@@ -204,7 +208,7 @@ class PrototypicalLearner:
         return {"loss": loss.item(), "accuracy": accuracy.item()}
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> PrototypicalPredictor:
-        """Take each class's mean."""
+        """Compute each class's mean."""
         network = self._training.frozen_copy()
         prior, statistics = self.config.statistics_prior, None
         with torch.no_grad():
@@ -217,15 +221,15 @@ class PrototypicalLearner:
         return PrototypicalPredictor(network=network, prototypes=means, statistics=statistics)
 
     def initialization(self) -> dict[str, Tensor]:
-        """The embedding and γ."""
+        """Return the embedding and γ."""
         return self._training.initialization()
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """The whole state."""
+        """Return the whole state."""
         return self._training.to_tensors()
 
     def to_meta(self) -> dict[str, Any]:
-        """What the tensors do not tell."""
+        """Return the part of the state that is not tensors."""
         return {
             "learner": "prototypical",
             "shapes": self.shapes.to_json(),
@@ -237,7 +241,7 @@ class PrototypicalLearner:
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
     ) -> PrototypicalLearner:
-        """The learner of which :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta` tell."""
+        """Restore a learner from :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta`."""
         learner = cls(
             FewShotShapes.from_json(meta["shapes"]),
             PrototypicalConfig.from_json(meta["config"]),
@@ -250,11 +254,12 @@ class PrototypicalLearner:
 
 @dataclass(frozen=True, kw_only=True)
 class PrototypicalPredictor:
-    """The classes' means, and the network to compare with them.
+    """A predictor of the classes' means, with the network that compares queries with them.
 
     Attributes:
+        network: the network.
         prototypes: [M, N, E].
-        statistics: each task's own, where it has them.
+        statistics: statistics of each task, if the learner has a ``statistics_prior``.
     """
 
     network: PrototypicalNetwork
@@ -262,28 +267,31 @@ class PrototypicalPredictor:
     statistics: Sequence[Mapping[str, Tensor]] | None = None
 
     def __call__(self, query_x: Float[Tensor, "M Q *X"]) -> Float[Tensor, "M Q N"]:
-        """Logits of each query."""
+        """Return the logits of each query."""
         return self.logits(self.embed(query_x))
 
     @torch.no_grad()
     def embed(self, query_x: Float[Tensor, "M Q *X"]) -> Float[Tensor, "M Q E"]:
-        """The queries' features."""
+        """Return the queries' features."""
         return _embedded(self.network, self.statistics, query_x)
 
     def side_by_side(self, tasks: slice) -> PrototypicalPredictor:
-        """Some of the tasks as one, of all their classes in turn; it compares, and embeds nothing."""
+        """Return a predictor of one task with the classes of all selected tasks, in order.
+
+        It can compare features but not embed queries.
+        """
         return PrototypicalPredictor(network=self.network, prototypes=self.prototypes[tasks].flatten(0, 1).unsqueeze(0))
 
     @torch.no_grad()
     def logits(self, features: Float[Tensor, "M Q E"]) -> Float[Tensor, "M Q N"]:
-        """What each task's prototypes say of features."""
+        """Return the logits of features under each task's prototypes."""
         return self.network.logits(features, self.prototypes)
 
 
 def _embedded(
     network: PrototypicalNetwork, statistics: Sequence[Mapping[str, Tensor]] | None, x: Float[Tensor, "M S *X"]
 ) -> Float[Tensor, "M S E"]:
-    """Each task's examples, normalised by its own statistics where there are such."""
+    """Embed each task's examples, normalised by its own statistics if there are any."""
     embedding = network.embedding
     if statistics is None:
         return embedding.embed_tasks(x)
@@ -293,13 +301,13 @@ def _embedded(
 def prototypes(
     features: Float[Tensor, "M S E"], labels: Int64[Tensor, "M S"], *, num_ways: int
 ) -> Float[Tensor, "M N E"]:
-    """c_n, the mean features of each class (equation 1); classes may have unequally many examples."""
+    """Return c_n, the mean features of each class (equation 1). Classes may differ in their number of examples."""
     members = F.one_hot(labels, num_ways).to(features.dtype)
     return (members.mT @ features) / members.sum(1).unsqueeze(2)
 
 
 def squared_distances(left: Float[Tensor, "M Q E"], right: Float[Tensor, "M N E"]) -> Float[Tensor, "M Q N"]:
-    """|u - v|² = |u|² - 2 u·v + |v|²."""
+    """Return |u - v|² = |u|² - 2 u·v + |v|²."""
     products = left @ right.mT
     return left.square().sum(2).unsqueeze(2) - 2.0 * products + right.square().sum(2).unsqueeze(1)
 
@@ -307,9 +315,9 @@ def squared_distances(left: Float[Tensor, "M Q E"], right: Float[Tensor, "M N E"
 def _loss_of_every_support(
     network: PrototypicalNetwork, features: Float[Tensor, "M Z E"], labels: Int64[Tensor, "M Z"]
 ) -> tuple[Tensor, Tensor]:
-    """J and the accuracy over J one-shot tasks that share their images.
+    """Return J and the accuracy over J one-shot tasks that share their images.
 
-    Task j takes the j-th example of each class as support and asks about all others.
+    Task j takes the j-th example of each class as support; all others are queries.
     """
     num_ways = num_ways_of(labels)
     features = in_class_order(features, labels)

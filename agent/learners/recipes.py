@@ -1,7 +1,7 @@
-"""How each few-shot learner is trained on each kind of tasks unless told otherwise: the settings that measured well.
+"""The default training recipe of each few-shot learner for each kind of task: the settings that measured well.
 
-``benchmarks/sinusoid.py`` and ``benchmarks/fewshot.py`` measure these very recipes, and ``learnd learn`` and ``learnd
-compare`` train by them. A learner that a kind has no recipe for cannot learn such tasks.
+``benchmarks/sinusoid.py`` and ``benchmarks/fewshot.py`` measure these recipes; ``learnd learn`` and ``learnd compare``
+train by them. A learner without a recipe for a kind of task cannot learn such tasks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from envs.few_shot.tasks import FewShotFamily
 
 CONV4 = EmbeddingConfig(is_bfloat16=True)
 LONG_RUN = 30_000
-"""Outer steps from which waves are learned at the lower rate that the benchmark's 60,000 end best with."""
+"""From this number of outer steps on, waves use the lower rate. The benchmark's 60,000 steps end best with it."""
 
 PERCEPTRON = EmbeddingConfig(kind=EmbeddingKind.MLP, channels=(40, 40))
 STRIDED = NetworkConfig(channels=(32, 32, 32, 32), is_strided=True, has_zero_head=True)
@@ -36,11 +36,11 @@ RESIDUAL = EmbeddingConfig(kind=EmbeddingKind.RESIDUAL, channels=(24, 32, 64, 12
 
 
 class RecipeError(AgentError):
-    """No recipe says how a learner is trained on such tasks."""
+    """An error: no recipe exists for this learner and these tasks."""
 
 
 class TaskKind(StrEnum):
-    """Kinds of few-shot tasks that want settings of their own."""
+    """A kind of few-shot tasks with its own recipes."""
 
     REGRESSION = "regression"
     AMBIGUOUS_REGRESSION = "ambiguous regression"
@@ -49,13 +49,13 @@ class TaskKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a learner is trained.
+    """A recipe: how a learner is trained.
 
     Attributes:
         learner: its name in the registry.
-        config: its settings, from the number of updates planned.
+        config: a function from the planned number of updates to its settings.
         tasks_per_update: M.
-        training_ways: N of training tasks, where they are of a higher way than those it is tested on.
+        training_ways: N of training tasks, if larger than that of the tasks it is tested on.
     """
 
     learner: str
@@ -64,19 +64,19 @@ class Recipe:
     training_ways: int | None = None
 
     def training_tasks(self, family: FewShotFamily) -> FewShotFamily:
-        """Where training tasks come from: the family, or its training classes in tasks of a higher way."""
+        """Return the source of training tasks: the family, or its training classes in tasks of a higher way."""
         if self.training_ways is None or not isinstance(family, ImageFamily) or self.training_ways <= family.ways:
             return family
         return family.with_training_ways(self.training_ways)
 
 
 def wave_rate(planned_updates: int) -> float:
-    """Adam's rate of the outer steps of MAML and Meta-SGD on waves: a short run gets farther with the higher one."""
+    """Return Adam's rate of MAML's and Meta-SGD's outer steps on waves. Short runs get further with the higher rate."""
     return 1e-3 if planned_updates >= LONG_RUN else 3e-3
 
 
 def averaged_training(planned_updates: int, learning_rate: float = 2e-3) -> TrainingConfig:
-    """Adam with a cosine decay over the planned updates, and averaged weights."""
+    """Return settings for Adam with a cosine decay over the planned updates, and averaged weights."""
     return TrainingConfig(learning_rate=learning_rate, planned_updates=planned_updates, average_decay=0.99)
 
 
@@ -175,10 +175,10 @@ RECIPES: dict[TaskKind, dict[str, Recipe]] = {
 
 
 def kind_of(family: FewShotFamily) -> TaskKind:
-    """The kind of a family's tasks.
+    """Return the kind of a family's tasks.
 
     Raises:
-        RecipeError: they are classes of vectors, which no recipe is for.
+        RecipeError: the tasks classify vectors, for which no recipe exists.
     """
     if isinstance(family, ForkedSinusoids | SinusoidsAndLines):
         return TaskKind.AMBIGUOUS_REGRESSION
@@ -195,10 +195,10 @@ def kind_of(family: FewShotFamily) -> TaskKind:
 
 
 def recipe_for(learner: str, kind: TaskKind) -> Recipe:
-    """How a learner is trained on tasks of a kind.
+    """Return the recipe of a learner for a kind of task.
 
     Raises:
-        RecipeError: it cannot learn such tasks.
+        RecipeError: the learner cannot learn such tasks.
     """
     recipes = RECIPES[kind]
     if learner not in recipes:

@@ -1,6 +1,7 @@
-"""The few-shot learners by name: how a name in a settings file or an exported initialization becomes a learner.
+"""The registry of few-shot learners by name, for settings files and exported initializations.
 
-:class:`LearnerTable` is how; the learners of policies have one of their own (``policy_gradient.registry``).
+:class:`LearnerTable` builds and restores learners by name. Learners that adapt policies have their own table
+(``policy_gradient.registry``).
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ if TYPE_CHECKING:  # names are listed without torch
 
 
 class UnknownLearnerError(AgentError):
-    """No learner of that name."""
+    """An error: no learner has that name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearnerEntry:
-    """Where a learner stands.
+    """The location of a learner's code.
 
     Attributes:
         module: its module in this package.
-        learner: its class.
-        config: its settings' class.
+        learner: the name of its class.
+        config: the name of its settings' class.
     """
 
     module: str
@@ -39,18 +40,18 @@ class LearnerEntry:
     config: str
 
     def load(self) -> tuple[Any, Any]:
-        """The learner's class and its settings' class."""
+        """Import and return the learner's class and its settings' class."""
         module = importlib.import_module(f"agent.learners.{self.module}")
         return getattr(module, self.learner), getattr(module, self.config)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearnerTable:
-    """Learners of one kind, by name.
+    """A table of learners of one kind, by name.
 
     Attributes:
-        kind: what they are, for errors.
-        entries: where each stands.
+        kind: the kind of learner, for error messages.
+        entries: the location of each learner.
     """
 
     kind: str
@@ -59,27 +60,27 @@ class LearnerTable:
     def build(
         self, name: str, subject: Any, config: Any, *, generator: torch.Generator, device: torch.device | str
     ) -> Any:
-        """A new learner.
+        """Build a new learner.
 
         Args:
             name: a key of ``entries``.
-            subject: what it is for: shapes, or spaces.
+            subject: the shapes, or spaces, that the learner is for.
             config: an instance of its settings' class; None takes the defaults.
-            generator: draws its initial parameters.
-            device: where they live.
+            generator: the source of its initial parameters.
+            device: device of its parameters.
 
         Raises:
-            UnknownLearnerError: there is none of that name.
+            UnknownLearnerError: no learner has that name.
         """
         learner, config_class = self._entry(name, "building learner").load()
         settings = config_class() if config is None else config
         return learner(subject, settings, generator=generator, device=device)
 
     def class_of(self, meta: Mapping[str, Any]) -> Any:
-        """The class of the learner that a ``to_meta()`` told of.
+        """Return the class of the learner that wrote ``meta`` by ``to_meta()``.
 
         Raises:
-            UnknownLearnerError: there is none of the name in ``meta``.
+            UnknownLearnerError: no learner has the name in ``meta``.
         """
         learner, _ = self._entry(str(meta.get("learner")), "restoring learner").load()
         return learner
@@ -107,14 +108,14 @@ LEARNERS: dict[str, LearnerEntry] = {
 _TABLE = LearnerTable(kind="few-shot learner", entries=LEARNERS)
 
 CLASSIFIERS = frozenset({"prototypical", "matching"})
-"""Learners that learn no regression."""
+"""Learners without regression."""
 
 ALIASES = {"protonet": "prototypical"}
-"""Other names that people know a learner by."""
+"""Alternative names of learners."""
 
 
 def canonical_name(name: str) -> str:
-    """The name that a learner is registered by; a name that is none is returned as it is."""
+    """Return the name under which a learner is registered; an unknown name is returned unchanged."""
     return ALIASES.get(name, name)
 
 
@@ -126,17 +127,17 @@ def build(
     generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> FewShotLearner:
-    """A new learner.
+    """Build a new learner.
 
     Args:
         name: a key of ``LEARNERS``.
-        shapes: of the tasks it is for.
+        shapes: shapes of the tasks it is for.
         config: an instance of its settings' class; None takes the defaults.
-        generator: draws its initial parameters.
-        device: where they live.
+        generator: the source of its initial parameters.
+        device: device of its parameters.
 
     Raises:
-        UnknownLearnerError: there is none of that name.
+        UnknownLearnerError: no learner has that name.
     """
     return cast("FewShotLearner", _TABLE.build(name, shapes, config, generator=generator, device=device))
 
@@ -144,14 +145,14 @@ def build(
 def restore(
     tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
 ) -> FewShotLearner:
-    """The learner that wrote these tensors: its whole state, or an initialization alone.
+    """Restore the learner that wrote these tensors, from its whole state or from an initialization alone.
 
     Args:
-        tensors: of ``to_tensors()`` or ``initialization()``.
-        meta: of ``to_meta()``.
-        device: where its parameters shall live.
+        tensors: the result of ``to_tensors()`` or ``initialization()``.
+        meta: the result of ``to_meta()``.
+        device: device of its parameters.
 
     Raises:
-        UnknownLearnerError: there is none of the name in ``meta``.
+        UnknownLearnerError: no learner has the name in ``meta``.
     """
     return cast("FewShotLearner", _TABLE.class_of(meta).from_tensors(tensors, meta, device=device))

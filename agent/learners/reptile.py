@@ -3,12 +3,16 @@
 Inner, task m:  φ_m = k steps of SGD or Adam on minibatches of the task's examples, from θ
 Outer:          θ ← θ + ε (1/M) Σ_m (φ_m - θ)                                                  (algorithms 1 and 2)
 
-M = 1 is the serial form, M > 1 the batched one; ε falls linearly to 0. No gradient goes through the inner steps and
-none needs a query set, so in training a task's support and query examples are one set to draw minibatches from.
+M = 1 is the serial form, M > 1 the batched one; ε falls linearly to 0. No gradient goes through the inner steps, and no
+query set is needed. In training a task's support and query examples therefore form one set, from which minibatches are
+drawn.
 
-As in the authors' code: the inner Adam has β₁ = 0 and keeps its second moments from task to task (here, where tasks
-run side by side, their mean over the M tasks is kept), and a minibatch is a run of consecutive examples of a shuffled
-set. In adapting, transduction (all queries of a task normalised together) is a setting.
+As in the authors' code:
+
+- The inner Adam has β₁ = 0 and keeps its second moments from task to task. Departure: tasks run in parallel here, so
+  the mean of the moments over the M tasks is kept.
+- A minibatch is a run of consecutive examples of a shuffled set.
+- Transduction in adapting (all queries of a task are normalised together) is a setting.
 
 Shapes: M tasks, S support examples, Q queries, E = S + Q examples, O outputs.
 """
@@ -42,7 +46,7 @@ ADAM_EPSILON = 1e-8
 
 
 class InnerOptimizer(StrEnum):
-    """What takes the inner steps."""
+    """An optimiser of the inner steps."""
 
     SGD = "sgd"
     ADAM = "adam"
@@ -57,13 +61,13 @@ class ReptileConfig:
         inner_optimizer: SGD or Adam.
         inner_lr: α, the rate of the inner steps.
         num_inner_steps: k, inner steps in training.
-        inner_batch_size: examples in a minibatch of training; None takes all of them in every step.
+        inner_batch_size: examples in a minibatch of training; None uses all of them in every step.
         num_adapt_steps: inner steps in ``adapt``.
-        adapt_batch_size: examples in a minibatch of ``adapt``; None takes the whole support set.
+        adapt_batch_size: examples in a minibatch of ``adapt``; None uses the whole support set.
         is_transductive: whether ``adapt``'s predictor normalises all queries of a task together.
         outer_lr: ε at the start.
-        final_outer_lr_scale: share of ε that is left after ``decay_updates``.
-        decay_updates: outer steps over which ε falls; None keeps it.
+        final_outer_lr_scale: the rate after ``decay_updates``, as a share of the initial ε.
+        decay_updates: outer steps over which ε falls; None keeps it constant.
         network: the function that is adapted.
     """
 
@@ -80,12 +84,12 @@ class ReptileConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return {**asdict(self), "inner_optimizer": self.inner_optimizer.value, "network": self.network.to_json()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ReptileConfig:
-        """The settings that :meth:`to_json` wrote."""
+        """Return the settings that :meth:`to_json` wrote."""
         network = NetworkConfig.from_json(values["network"])
         return cls(**{**values, "inner_optimizer": InnerOptimizer(values["inner_optimizer"]), "network": network})
 
@@ -94,10 +98,10 @@ class Reptile:
     """The Reptile learner: ``network`` holds θ.
 
     Args:
-        shapes: of the family's tasks.
+        shapes: shapes of the family's tasks.
         config: settings.
-        generator: draws θ, and the seed of the learner's own generator, which draws the minibatches.
-        device: where θ lives.
+        generator: the source of the initial θ, and of the seed of the learner's own generator, which draws minibatches.
+        device: device of θ.
     """
 
     def __init__(
@@ -120,7 +124,7 @@ class Reptile:
 
     @torch.no_grad()
     def update(self, batch: FewShotBatch) -> dict[str, float]:
-        """One outer step on M tasks at once (algorithm 2; with M = 1, algorithm 1)."""
+        """Take one outer step on M tasks at once (algorithm 2; with M = 1, algorithm 1)."""
         x = torch.cat([batch.support_x, batch.query_x], 1)
         y = torch.cat([batch.support_y, batch.query_y], 1)
         before = stacked(self.network)
@@ -154,7 +158,7 @@ class Reptile:
 
     @torch.no_grad()
     def adapt(self, support_x: Float[Tensor, "M S *X"], support_y: Shaped[Tensor, "M S *D"]) -> AdaptedNetwork:
-        """φ_m of each support set; its minibatches are the same every time."""
+        """Return a predictor with φ_m of each support set; its minibatches are the same every time."""
         adapted, _ = self._inner_steps(
             {name: theta.clone() for name, theta in stacked(self.network).items()},
             support_x,
@@ -180,7 +184,7 @@ class Reptile:
         batch_size: int | None,
         generator: torch.Generator,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """φ_m after ``num_steps`` steps from θ on [M, E, …] examples, and Adam's second moments by then."""
+        """Return φ_m after ``num_steps`` steps from θ on [M, E, …] examples, and Adam's second moments after them."""
         num_tasks = len(x)
         adapted = {name: theta.expand(num_tasks, *theta.shape[1:]) for name, theta in parameters.items()}
         moments = {name: v.expand(num_tasks, *v.shape) for name, v in self._moments.items()}
@@ -203,18 +207,18 @@ class Reptile:
         return adapted, moments
 
     def initialization(self) -> dict[str, Tensor]:
-        """θ, and the second moments that the inner Adam begins with."""
+        """Return θ, and the initial second moments of the inner Adam."""
         tensors = with_prefix("parameters", dict(self.network.named_parameters()))
         if self.config.inner_optimizer is InnerOptimizer.ADAM:
             tensors |= with_prefix("inner_moments", self._moments)
         return tensors
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """The initialization and the random state of the minibatches."""
+        """Return the initialization and the random state of the minibatches."""
         return {**self.initialization(), RANDOM_STATE: self._generator.get_state()}
 
     def to_meta(self) -> dict[str, Any]:
-        """What the tensors are of, as JSON values."""
+        """Return the settings, shapes and counts that belong to the tensors, as JSON values."""
         return {
             "learner": "reptile",
             "shapes": self.shapes.to_json(),
@@ -227,7 +231,7 @@ class Reptile:
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
     ) -> Reptile:
-        """The learner that wrote these."""
+        """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
         learner = cls(
             FewShotShapes.from_json(meta["shapes"]),
             ReptileConfig.from_json(meta["config"]),
@@ -246,13 +250,13 @@ class Reptile:
 def minibatch_picks(
     num_examples: int, num_steps: int, batch_size: int | None, generator: torch.Generator
 ) -> list[Tensor | None]:
-    """Which examples each inner step takes: the set is shuffled, gone through, and shuffled again.
+    """Return the examples of each inner step: the set is shuffled, traversed, and shuffled again.
 
     Args:
         num_examples: E.
         num_steps: k.
-        batch_size: examples a step; None (and a size of E or more) takes all of them, given as None.
-        generator: shuffles.
+        batch_size: examples per step; None, or a size of E or more, takes all examples, which the result marks by None.
+        generator: the source of the shuffles.
     """
     if batch_size is None or batch_size >= num_examples:
         return [None] * num_steps

@@ -1,4 +1,4 @@
-"""A learner's state as named tensors, so that safetensors holds the whole of it.
+"""A learner's state as named tensors, which safetensors can store.
 
 Names are paths: ``parameters.<name>``, ``optimizer.<name>.<moment>``, ``random_state``.
 """
@@ -16,22 +16,22 @@ RANDOM_STATE = "random_state"
 
 
 def as_arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
-    """Tensors as numpy arrays on the host, for files and the store."""
+    """Convert tensors to numpy arrays on the host, for files and the store."""
     return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
 
 
 def as_tensors(arrays: Mapping[str, NDArray[Any]], *, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """What :func:`as_arrays` wrote, on a device."""
+    """Convert the output of :func:`as_arrays` to tensors on a device."""
     return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Detached copies under ``prefix.<name>``."""
+    """Return detached copies under ``prefix.<name>``."""
     return {f"{prefix}.{name}": tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
 
 
 def under_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that stand under ``prefix.``, by the rest of their names."""
+    """Return the tensors whose names start with ``prefix.``, by the rest of their names."""
     start = f"{prefix}."
     return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
 
@@ -41,7 +41,7 @@ def load_parameters(parameters: Iterable[tuple[str, Tensor]], tensors: Mapping[s
 
     Raises:
         KeyError: a parameter has no tensor.
-        ValueError: a tensor's shape is not its parameter's.
+        ValueError: a tensor's shape differs from its parameter's.
     """
     with torch.no_grad():
         for name, parameter in parameters:
@@ -56,7 +56,7 @@ def load_parameters(parameters: Iterable[tuple[str, Tensor]], tensors: Mapping[s
 def optimizer_to_tensors(
     optimizer: torch.optim.Optimizer, parameters: Iterable[tuple[str, nn.Parameter]]
 ) -> dict[str, Tensor]:
-    """The optimiser's moments and step counts as ``optimizer.<parameter>.<moment>``."""
+    """Return the optimiser's moments and step counts as ``optimizer.<parameter>.<moment>``."""
     tensors: dict[str, Tensor] = {}
     for name, parameter in parameters:
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -68,7 +68,7 @@ def optimizer_to_tensors(
 def load_optimizer(
     optimizer: torch.optim.Optimizer, parameters: Iterable[tuple[str, nn.Parameter]], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Give an optimiser the state that :func:`optimizer_to_tensors` wrote; without any, it stays fresh."""
+    """Load the state that :func:`optimizer_to_tensors` wrote; without such tensors the optimiser stays fresh."""
     counts_on_device = bool(optimizer.defaults.get("fused"))
     for name, parameter in parameters:
         state = under_prefix(f"optimizer.{name}", tensors)

@@ -1,16 +1,19 @@
-"""The convolutional network that adapts by gradient: four layers, with one set of parameters a task.
+"""The convolutional network for gradient-based adaptation: four layers, with one set of parameters per task.
 
-Layer: 3 × 3 convolution, halving by maxima or by the convolution's own stride, normalisation by the statistics of the
-task's own batch, rectification; then one linear layer (Finn et al. 2017, arXiv:1703.03400, section 5.2, after Vinyals
-et al. 2016; on Omniglot they stride). No running statistics: a task's batch is normalised by what it holds, in learning
-and in predicting (so queries seen together help one another; a predictor that must not do so runs each beside the
-support set).
+A layer is a 3 × 3 convolution, halving by max pooling or by the convolution's own stride, normalisation by the
+statistics of the task's own batch, and rectification. One linear layer follows (Finn et al. 2017, arXiv:1703.03400,
+section 5.2, after Vinyals et al. 2016; the paper uses strides on Omniglot). There are no running statistics: the
+examples of a task's batch determine its normalisation, in learning and in predicting. Predictions of queries in the
+same batch therefore influence one another; a predictor without this effect runs each query with the support set.
 
-Departures: halving by maxima stands before normalisation, as in ``embeddings``; on request the linear layer begins at
-0, so that no class is another's better at the start and the first step makes it of the support set's features alone.
+Departures:
 
-Only the convolutions go through the tasks one after another: one product with all tasks' patches made a step of MAML
-half as long again, and a grouped convolution is no faster than the library's own convolution M times.
+- Max pooling comes before normalisation, as in ``embeddings``.
+- On request the linear layer starts at 0. No class is then favoured at the start, and the first step forms the layer
+  from the support set's features alone.
+
+Only the convolutions loop over tasks. One product with all tasks' patches made a step of MAML half as long again, and a
+grouped convolution is no faster than M calls of the library's convolution.
 
 Shapes: M tasks, S examples a task, C channels in, F channels out, H × W pixels, L = H · W, O outputs.
 """
@@ -29,15 +32,15 @@ NORM_EPSILON = 1e-5
 
 
 class TaskConvolutions(nn.Module):
-    """Conv4 with stacked parameters.
+    """A Conv4 network with stacked parameters.
 
     Args:
         input_shape: (channels, height, width).
         output_size: O.
         channels: F of each layer.
-        is_strided: halve by the convolutions' stride instead of by maxima.
-        has_zero_head: begin with the last layer at 0.
-        generator: draws the weights (He et al. 2015; the last layer 1 / fan-in); biases are 0.
+        is_strided: halve by the convolutions' stride instead of by max pooling.
+        has_zero_head: start with the last layer at 0.
+        generator: the source of the weights (He et al. 2015; the last layer 1 / fan-in); biases are 0.
     """
 
     def __init__(
@@ -67,15 +70,15 @@ class TaskConvolutions(nn.Module):
         self.register_parameter("bias", nn.Parameter(torch.zeros(output_size)))
 
     def forward(self, x: Float[Tensor, "S C H W"]) -> Float[Tensor, "S O"]:
-        """Run one task's examples through the network's own parameters."""
+        """Run one task's examples with the network's own parameters."""
         parameters = {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
         return self.forward_tasks(parameters, x.unsqueeze(0)).squeeze(0)
 
     def forward_tasks(self, parameters: Mapping[str, Tensor], x: Float[Tensor, "M S C H W"]) -> Float[Tensor, "M S O"]:
-        """Run each task's examples through that task's parameters.
+        """Run each task's examples with that task's parameters.
 
         Args:
-            parameters: name → [M, *shape], or [1, *shape] where all tasks share it.
+            parameters: name → [M, *shape], or [1, *shape] if all tasks share the parameter.
             x: the examples.
         """
         hidden = x
@@ -105,7 +108,7 @@ def _halved(x: Float[Tensor, "M S F H W"]) -> Float[Tensor, "M S F H2 W2"]:
 def _normalised(
     x: Float[Tensor, "M S F H W"], gain: Float[Tensor, "#M F"], shift: Float[Tensor, "#M F"]
 ) -> Float[Tensor, "M S F H W"]:
-    """(x - mean) / √(variance + ε) · gain + shift over each task's examples and pixels."""
+    """Return (x - mean) / √(variance + ε) · gain + shift over each task's examples and pixels."""
     mean = x.mean((1, 3, 4), keepdim=True)
     variance = (x - mean).square().mean((1, 3, 4), keepdim=True)
     scale = gain[:, None, :, None, None] * (variance + NORM_EPSILON).rsqrt()

@@ -1,8 +1,8 @@
-"""Processes that train one learner together.
+"""Processes that train one learner together by averaging gradients.
 
-Each holds the same learner and takes tasks of its own; they step by the mean of their gradients, so that they stay the
-same. An update is then of as many tasks as there are processes, and takes as long as one of them. Batch statistics are
-of each process's own tasks.
+Each process holds a copy of the learner and draws its own tasks. All processes step by the mean of their gradients, so
+the copies stay equal. An update then uses the tasks of all processes and takes as long as one of them. Batch statistics
+are computed over each process's own tasks.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 PATIENCE = timedelta(minutes=10)
-"""How long one waits for another, at the start and at every update."""
+"""Timeout for waiting for another process, at the start and at every update."""
 
 
 class Team:
-    """One process's place among those that train together; by default it is alone.
+    """One process's membership in a group that trains together; the default is a group of one.
 
     Args:
-        place: which of them it is, from 0.
-        size: P, how many they are.
+        place: the rank of this process, from 0.
+        size: P, the number of processes.
     """
 
     def __init__(self, *, place: int = 0, size: int = 1) -> None:
@@ -35,10 +35,10 @@ class Team:
         self.size = size
 
     def mean_(self, tensors: Sequence[Tensor]) -> None:
-        """Make each tensor, of the same shapes in every process, the mean of all processes' in place.
+        """Replace each tensor by its mean over all processes, in place. Shapes must be equal in every process.
 
         Raises:
-            RuntimeError: another process is gone.
+            RuntimeError: another process has ended.
         """
         if self.size == 1:
             return
@@ -48,26 +48,26 @@ class Team:
             tensor.detach().copy_(part.view_as(tensor))
 
     def first_of(self, number: int) -> int:
-        """The number that the first process gives."""
+        """Return the number that the first process passes."""
         if self.size == 1:
             return number
         own = number if self.place == 0 else 0
         return int(self._sum(torch.tensor([own])).item())
 
     def _sum(self, flat: Shaped[Tensor, "N"]) -> Shaped[Tensor, "N"]:
-        """The sum over all processes."""
+        """Return the sum over all processes."""
         dist.all_reduce(flat)
         return flat
 
 
 @contextmanager
 def joined(*, place: int, size: int, meeting_file: Path) -> Iterator[Team]:
-    """Meet the other processes of a team, on this machine, and part at the end of the block.
+    """Connect to the other processes of a team on this machine, and disconnect at the end of the block.
 
     Args:
-        place: which of them this one is.
+        place: the rank of this process.
         size: P.
-        meeting_file: a path that all name and that does not exist yet.
+        meeting_file: a path that all processes pass and that does not exist yet.
     """
     if size == 1:
         yield Team()

@@ -1,14 +1,15 @@
-"""A distance between feature maps to which what lies a little elsewhere is still the same.
+"""The tolerant distance: a distance between feature maps that tolerates small displacements.
 
     d(u, v) = ½ (a(u, v) + a(v, u)),      a(u, v) = Σ_p min_δ |u_p - v_{p+δ}|²
 
-Each place p of one map takes the nearest of nine places of the other: its own and those half a place around it, in
-which neighbours are averaged and beyond the border the border is repeated. So a stroke that another hand has put half
-a place higher costs little, wherever in the character it stands. (The image distortion model of handwriting
-recognition, Keysers et al. 2007, IEEE TPAMI 29(8), on learned maps instead of pixels and gradients.)
+Each place p of one map is compared with nine places of the other map, and the nearest counts: its own place and those
+half a place around it. Half places are averages of two neighbours; beyond the border the border is repeated. A stroke
+that another writer put half a place higher therefore adds little distance. This is the image distortion model of
+handwriting recognition (Keysers et al. 2007, IEEE TPAMI 29(8)). Departure: it is applied to learned maps instead of
+pixels and gradients.
 
-The [P, D, N, Q] products are by far the largest thing of it. They are made block by block, of as many places as a
-processor's cache holds; only which δ was the nearest is kept, and gradients are written by hand.
+The [P, D, N, Q] products would be by far the largest tensor. They are computed in blocks of places that fit the
+processor's cache. Only the index of the nearest δ is stored, and the gradients are written by hand.
 
 Shapes: M tasks, Q and N examples, C channels, H rows and W columns, P = H · W places, D = 9 displacements δ.
 """
@@ -24,20 +25,20 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 BLOCK_NUMBERS = 1 << 18
-"""Products of a block: 1 MiB of float32."""
+"""Number of products in a block: 1 MiB of float32."""
 
 DISPLACED_AT_ONCE = 64
-"""Examples whose maps are displaced together where nothing is learned, to bound memory: each becomes nine."""
+"""Number of examples whose maps are displaced at once without gradients. This bounds memory: each map becomes nine."""
 
 
 def tolerant_distances(
     left: Float[Tensor, "M Q E"], right: Float[Tensor, "M N E"], *, map_shape: tuple[int, ...]
 ) -> Float[Tensor, "M Q N"]:
-    """The distance d of every example of the left from every one of the right.
+    """Return the distance d of every left example from every right example.
 
     Args:
         left: features, E = C · H · W.
-        right: features to compare them with; the same tensor takes half the work.
+        right: features to compare with; passing the same tensor as ``left`` halves the work.
         map_shape: (C, H, W).
     """
     forth = _nearest_sums(left, right, map_shape)
@@ -48,7 +49,7 @@ def tolerant_distances(
 def _nearest_sums(
     left: Float[Tensor, "M Q E"], right: Float[Tensor, "M N E"], map_shape: tuple[int, ...]
 ) -> Float[Tensor, "M Q N"]:
-    """The one-way sums a of every example of the left and every one of the right."""
+    """Return the one-way sums a of every left example and every right example."""
     places = left.view(*left.shape[:2], map_shape[0], -1).permute(0, 3, 1, 2).flatten(0, 1).contiguous()
     found = []
     for part in [right] if torch.is_grad_enabled() else torch.split(right, DISPLACED_AT_ONCE, 1):
@@ -58,14 +59,14 @@ def _nearest_sums(
 
 
 def _displaced(features: Float[Tensor, "M N E"], map_shape: tuple[int, ...]) -> Float[Tensor, "MP D N C"]:
-    """What stands at p + δ, for every place p of every task and every δ."""
+    """Return the features at p + δ, for every place p of every task and every δ."""
     maps = features.view(*features.shape[:2], *map_shape).permute(0, 3, 4, 1, 2).contiguous()  # [M, H, W, N, C]
     rows = torch.stack(_three_around(maps, 1), 3)
     return torch.stack(_three_around(rows, 2), 4).flatten(3, 4).flatten(0, 2)
 
 
 def _three_around(maps: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Half a place before each, the place itself, and half a place behind it."""
+    """Return the maps displaced by half a place backwards, by nothing, and by half a place forwards."""
     size = maps.shape[axis]
     first, last = maps.narrow(axis, 0, 1), maps.narrow(axis, size - 1, 1)
     between = 0.5 * (maps.narrow(axis, 0, size - 1) + maps.narrow(axis, 1, size - 1))
@@ -73,7 +74,7 @@ def _three_around(maps: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _blocks(displaced: Float[Tensor, "P D N C"], num_left: int) -> Iterator[slice]:
-    """Blocks of places; on an accelerator one block of all."""
+    """Yield blocks of places; on an accelerator, one block of all places."""
     num_places, products = len(displaced), displaced.shape[1] * displaced.shape[2] * num_left
     length = max(1, BLOCK_NUMBERS // products) if displaced.device.type == "cpu" else num_places
     for start in range(0, num_places, length):
@@ -81,7 +82,11 @@ def _blocks(displaced: Float[Tensor, "P D N C"], num_left: int) -> Iterator[slic
 
 
 class _NearestDistances(torch.autograd.Function):
-    """min_δ |u_p - v_{p+δ}|² of every place: [P, Q, C] and [P, D, N, C] to [P, N, Q]."""
+    """The minimum over δ of |u_p - v_{p+δ}|² for every place, from [P, Q, C] and [P, D, N, C] to [P, N, Q].
+
+    Measured against plain torch operations: .17 CPU-seconds an update with gradients, against .36 (120 images of 192
+    maps of 6 × 6, all pairs; ``docs/algorithms/prototypical-networks.md``, no torch version is recorded).
+    """
 
     @staticmethod
     def forward(ctx: Any, places: Tensor, displaced: Tensor) -> Tensor:
@@ -106,7 +111,7 @@ class _NearestDistances(torch.autograd.Function):
             own, of = places[block], displaced[block].flatten(1, 2)
             grad = 2.0 * grad_outputs[0][block]
             taken = _where_nearest(grad, which[block], displaced.shape[1])
-            # d|u - v|²/du = 2 (u - v), summed over the v that were nearest to u; the same the other way for v.
+            # d|u - v|²/du = 2 (u - v), summed over the v that are nearest to u. For v the roles are exchanged.
             torch.baddbmm(own * grad.sum(1).unsqueeze(2), taken.mT, of, alpha=-1.0, out=grad_places[block])
             of_them = torch.baddbmm(of * taken.sum(2, keepdim=True), taken, own, alpha=-1.0)
             grad_displaced[block] = of_them.view_as(displaced[block])
@@ -116,6 +121,6 @@ class _NearestDistances(torch.autograd.Function):
 def _where_nearest(
     grad: Float[Tensor, "P N Q"], which: UInt8[Tensor, "P N Q"], num_displaced: int
 ) -> Float[Tensor, "P DN Q"]:
-    """Each gradient at the displacement that was the nearest, and 0 at the others."""
+    """Return each gradient at the nearest displacement, and 0 at the other displacements."""
     displacements = torch.arange(num_displaced, dtype=torch.uint8, device=grad.device).view(-1, 1, 1)
     return ((which.unsqueeze(1) == displacements) * grad.unsqueeze(1)).flatten(1, 2)

@@ -1,4 +1,4 @@
-"""A few-shot learner as it is before it has seen a support set: what adaptation is measured against."""
+"""Few-shot learners without adaptation: the baseline for measuring adaptation."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from agent.learners.protocol import FewShotLearner
 from agent.learners.registry import restore
 
 PRIOR_RATES = "parameters.prior_rates."
-"""PLATIPUS moves its prior by a step on the support set, at these rates, before any inner step."""
+"""Prefix of the rates at which PLATIPUS moves its prior by one step on the support set, before any inner step."""
 
 
 def without_adaptation(learner: FewShotLearner) -> FewShotLearner | None:
-    """A learner whose ``adapt`` takes no step: it predicts by its initial parameters, whatever the support set.
+    """Return a learner whose ``adapt`` takes no step, so that it predicts with its initial parameters.
 
     Args:
-        learner: left as it is.
+        learner: the learner to copy; it is not changed.
 
     Returns:
-        None for the learners that have no answer without a support set (they compare with it, or read the head off it).
+        None for learners that cannot predict without a support set (they compare with it, or infer the head from it).
     """
     meta: dict[str, Any] = learner.to_meta()
     if "num_adapt_steps" not in meta["config"]:

@@ -1,27 +1,30 @@
 """VERSA (Gordon, Bronskill, Bauer, Nowozin & Turner 2019, arXiv:1805.09921).
 
-The head of a task is not trained but inferred, at once, by a network: features h_θ(x) are shared, and the distribution
-of the head's weights is read off the support set.
+A network infers the head of a task in one pass instead of training it. The features h_θ(x) are shared by all tasks, and
+the distribution of the head's weights is computed from the support set.
 
-Classification (section 3, figure 2): each class's weights come from that class's own examples alone,
+Classification (section 3, figure 2): the weights of each class come from the examples of that class alone,
 
     q_φ(w_n | S_n) = N(μ_n, diag σ_n²),   (μ_n, log σ_n²) = ψ_φ(1/K Σ_{x ∈ S_n} h_θ(x)),
     p(y | x, w) = softmax_n(w_n · [h_θ(x), 1]),
 
-so a task may have any number of ways and shots. Regression: all examples together say what the head is,
+so a task may have any number of ways and shots. Regression: the head comes from all examples together,
 
     (μ, log σ²) = ψ_φ(1/K Σ_{(x, y) ∈ S} ρ_φ([h_θ(x), y])),   p(y | x, w) = N(y; w · [h_θ(x), 1], s²),
 
-with one learned s (the paper's view reconstruction feeds a decoder instead; this is its classification's linear head).
-Both are trained by the predictive likelihood of L heads (eqs. 3, 4; "ML-PIP"):
+with one learned s. Departure: the paper's view reconstruction uses a decoder; regression here uses the linear head of
+classification. Both are trained by the predictive likelihood of L heads (eqs. 3, 4; "ML-PIP"):
 
     J(θ, φ) = -mean over queries of log 1/L Σ_l p(y | x, w^(l)),   w^(l) ~ q_φ(w | S).
 
-Departures: the predictor's own heads are drawn with a fixed seed, so that predictions can be repeated; on request each
-image of a one-shot task is its class's only support in turn, so that one pass through the features serves them all.
+Other departures:
 
-Shapes: M tasks, N ways, S support examples, Q query examples, L sampled heads, E features, D target width,
-O outputs (N or D), W = E + 1 weights an output.
+- The predictor draws its heads with a fixed seed, so that predictions are repeatable.
+- On request, each image of a one-shot task is in turn the only support of its class, so that one pass through the
+  features serves several tasks.
+
+Shapes: M tasks, N ways, S support examples, Q query examples, L sampled heads, E features, D target width, O outputs (N
+or D), W = E + 1 weights an output.
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ from agent.learners.state import RANDOM_STATE
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes, num_ways_of
 
 START_LOG_VARIANCE = -5.0
-"""log σ² of the head's weights before anything is learned, so that sampling does not drown the first gradients."""
+"""The initial log σ² of the head's weights. It is low, so that sampling noise does not dominate the first gradients."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,7 @@ class VersaConfig:
     """Settings of VERSA.
 
     Attributes:
-        embedding: what stands below the features.
+        embedding: the embedding below the features.
         num_features: E, d_θ in the paper.
         hidden_size: width of the amortisation network's layers.
         num_samples: L while learning.
@@ -69,19 +72,19 @@ class VersaConfig:
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=1e-4))
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return {**vars(self), "embedding": self.embedding.to_json(), "training": vars(self.training).copy()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> VersaConfig:
-        """The settings that :meth:`to_json` wrote."""
+        """Return the settings that :meth:`to_json` wrote."""
         embedding = EmbeddingConfig.from_json(values["embedding"])
         return cls(**{**values, "embedding": embedding, "training": TrainingConfig(**values["training"])})
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadDistribution:
-    """q_φ(w | S): independent normal weights.
+    """A distribution q_φ(w | S) of independent normal weights.
 
     Attributes:
         mean: μ, [M, O, W].
@@ -92,18 +95,18 @@ class HeadDistribution:
     log_variance: Tensor
 
     def sample(self, num_samples: int, generator: torch.Generator) -> Float[Tensor, "L M O W"]:
-        """w^(l) = μ + σ ε^(l)."""
+        """Sample w^(l) = μ + σ ε^(l)."""
         noise = torch.randn(num_samples, *self.mean.shape, generator=generator, dtype=self.mean.dtype)
         return self.mean + (0.5 * self.log_variance).exp() * noise.to(self.mean.device)
 
 
 class VersaNetwork(nn.Module):
-    """h_θ, ψ_φ (and ρ_φ, s in regression).
+    """The networks h_θ and ψ_φ, and for regression ρ_φ and s.
 
     Args:
-        shapes: of the tasks.
+        shapes: shapes of the tasks.
         config: the settings.
-        generator: draws the weights.
+        generator: the source of the weights.
     """
 
     def __init__(self, shapes: FewShotShapes, config: VersaConfig, *, generator: torch.Generator) -> None:
@@ -127,12 +130,12 @@ class VersaNetwork(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def embed(self, x: Float[Tensor, "M S *X"]) -> Float[Tensor, "M S E"]:
-        """h_θ(x)."""
+        """Return h_θ(x)."""
         features: Tensor = F.elu(self.features(self.embedding.embed_tasks(x).relu()))
         return features
 
     def infer(self, features: Float[Tensor, "M S E"], targets: Shaped[Tensor, "M S *D"]) -> HeadDistribution:
-        """q_φ(w | S)."""
+        """Return q_φ(w | S)."""
         if self.pairs is None:
             members = F.one_hot(targets, num_ways_of(targets)).to(features.dtype)
             pooled = (members.mT @ features) / members.sum(1).unsqueeze(2)
@@ -144,13 +147,13 @@ class VersaNetwork(nn.Module):
         return HeadDistribution(mean=mean, log_variance=log_variance + START_LOG_VARIANCE)
 
     def outputs(self, features: Float[Tensor, "M Q E"], heads: Float[Tensor, "L M O W"]) -> Float[Tensor, "L M Q O"]:
-        """Logits, or means, w · [h, 1] of each head."""
+        """Return the outputs w · [h, 1] of each head: logits or means."""
         return features @ heads[..., :-1].mT + heads[..., -1].unsqueeze(2)
 
     def log_likelihood(
         self, outputs: Float[Tensor, "L M Q O"], targets: Shaped[Tensor, "M Q *D"]
     ) -> Float[Tensor, "M Q"]:
-        """Log 1/L Σ_l p(y | x, w^(l))."""
+        """Return log 1/L Σ_l p(y | x, w^(l))."""
         if self.log_noise is None:
             each = outputs.log_softmax(3).gather(3, targets.expand(len(outputs), -1, -1).unsqueeze(3)).squeeze(3)
         else:
@@ -160,13 +163,14 @@ class VersaNetwork(nn.Module):
 
 
 class VersaLearner:
-    """Learns features and, beside them, to infer a head from a support set.
+    """The VERSA learner: it learns features and the inference of a head from a support set.
 
     Args:
-        shapes: of the tasks; a classifier adapts to any number of ways and shots, a regression to any number of shots.
+        shapes: shapes of the tasks. A classifier adapts to any number of ways and shots, a regression to any number of
+            shots.
         config: the settings.
-        generator: draws the weights, and from then on the sampled heads.
-        device: where the parameters live.
+        generator: the source of the weights; its state then seeds the sampling of heads.
+        device: device of the parameters.
     """
 
     def __init__(
@@ -187,7 +191,7 @@ class VersaLearner:
 
     @property
     def num_updates(self) -> int:
-        """Outer steps taken."""
+        """The number of outer steps taken."""
         return self._training.num_updates
 
     def update(self, batch: FewShotBatch) -> dict[str, float]:
@@ -215,7 +219,10 @@ class VersaLearner:
     def _loss_of_every_support(
         self, features: Float[Tensor, "M Z E"], labels: Int64[Tensor, "M Z"]
     ) -> tuple[Float[Tensor, ""], dict[str, float]]:
-        """J and the accuracy over the one-shot tasks that share their images: each image's head is sampled once."""
+        """Return J and the accuracy over the one-shot tasks that share their images.
+
+        The head of each image is sampled once.
+        """
         network, num_ways = self._training.trained, num_ways_of(labels)
         features = in_class_order(features, labels)
         each = torch.arange(features.shape[1], device=labels.device).expand(len(features), -1)
@@ -226,7 +233,7 @@ class VersaLearner:
         return -log_p[:, shared.is_query].mean(), {"accuracy": is_best[:, shared.is_query].mean().item()}
 
     def _told(self, outputs: Float[Tensor, "L M Q O"], targets: Shaped[Tensor, "M Q *D"]) -> dict[str, float]:
-        """How good the mean prediction is."""
+        """Return metrics of the mean prediction."""
         if not self.shapes.is_classification:
             return {"squared_error": F.mse_loss(outputs.mean(0), targets).item()}
         best = outputs.softmax(3).mean(0).argmax(2)
@@ -240,15 +247,15 @@ class VersaLearner:
         return VersaPredictor(network=network, heads=heads, num_samples=self.config.num_predictive_samples)
 
     def initialization(self) -> dict[str, Tensor]:
-        """Features and amortisation network."""
+        """Return the features and the amortisation network."""
         return self._training.initialization()
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """The whole state."""
+        """Return the whole state."""
         return self._training.to_tensors() | {RANDOM_STATE: self._generator.get_state()}
 
     def to_meta(self) -> dict[str, Any]:
-        """What the tensors do not tell."""
+        """Return the part of the state that is not tensors."""
         return {
             "learner": "versa",
             "shapes": self.shapes.to_json(),
@@ -260,7 +267,7 @@ class VersaLearner:
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
     ) -> VersaLearner:
-        """The learner of which :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta` tell."""
+        """Restore a learner from :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta`."""
         shapes, config = FewShotShapes.from_json(meta["shapes"]), VersaConfig.from_json(meta["config"])
         learner = cls(shapes, config, generator=torch.Generator(), device=device)
         learner._training.load_tensors(tensors, num_updates=int(meta["num_updates"]))
@@ -271,12 +278,13 @@ class VersaLearner:
 
 @dataclass(frozen=True, kw_only=True)
 class VersaPredictor:
-    """Inferred heads, and the network whose features they weigh.
+    """A predictor of inferred heads, with the network that computes their features.
 
     Attributes:
+        network: the network.
         heads: q_φ(w | S).
         num_samples: L of the mean prediction.
-        seed: of its heads.
+        seed: seed of the mean prediction's heads.
     """
 
     network: VersaNetwork
@@ -286,7 +294,7 @@ class VersaPredictor:
 
     @torch.no_grad()
     def __call__(self, query_x: Float[Tensor, "M Q *X"]) -> Float[Tensor, "M Q O"]:
-        """Log of the heads' mean probabilities, or the mean of their means."""
+        """Return the logarithm of the heads' mean probabilities, or the mean of their means."""
         generator = torch.Generator().manual_seed(self.seed)
         outputs = self.sample(query_x, num_samples=self.num_samples, generator=generator)
         if self.network.is_classification:
@@ -297,13 +305,13 @@ class VersaPredictor:
     def sample(
         self, query_x: Float[Tensor, "M Q *X"], *, num_samples: int, generator: torch.Generator
     ) -> Float[Tensor, "L M Q O"]:
-        """Logits or means of sampled heads."""
+        """Return logits or means of sampled heads."""
         heads = self.heads.sample(num_samples, generator)
         return self.network.outputs(self.network.embed(query_x), heads)
 
 
 def _amortiser(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
-    """Three layers with ELU between them, as in the paper's appendix."""
+    """Return three layers with ELU between them, as in the paper's appendix."""
     return nn.Sequential(
         nn.Linear(width_in, hidden), nn.ELU(), nn.Linear(hidden, hidden), nn.ELU(), nn.Linear(hidden, width_out)
     )
