@@ -1,15 +1,17 @@
-"""Adapting policies by policy gradient, shared by the learners that do: rounds of episodes go in, parameters come out.
+"""Policy-gradient adaptation, shared by several learners: functions from rounds of episodes to adapted parameters.
 
-M tasks are adapted side by side. Their parameters are stacked, θ_m for m < M, and because no task's surrogate depends
-on another's parameters, the gradient of the summed surrogates is every task's own.
+M tasks are adapted in parallel. Their parameters are stacked, θ_m for m < M. No task's surrogate depends on another
+task's parameters, so the gradient of the summed surrogates contains every task's own gradient.
 
-The surrogate of a round D, played by the parameters of that time (Rothfuss et al. 2019, arXiv:1810.06784, eq. 10):
+The surrogate of a round D that was played with the parameters of that time (Rothfuss et al. 2019, arXiv:1810.06784, eq.
+10):
 
     J(θ; D) = E_D[ρ_t A_t],   ρ_t = π_θ(a_t | s_t) / π_D(a_t | s_t)
 
-Where θ played D itself, ρ = 1 and ∇J = E[∇log π A] is the policy gradient of REINFORCE; and unlike log π · A, which has
-the same gradient, ρ A also has the right curvature up to terms of low weight, ∇²J = E[(∇²log π + ∇log π ∇log πᵀ) A]:
-the low-variance curvature estimator, through which second-order learners differentiate their inner steps.
+If θ itself played D, then ρ = 1 and ∇J = E[∇log π A] is the policy gradient of REINFORCE. The expression log π · A has
+the same gradient. Unlike it, ρ A also has the right curvature up to terms of low weight, ∇²J = E[(∇²log π + ∇log π ∇log
+πᵀ) A]. This is the low-variance curvature estimator, through which second-order learners differentiate their inner
+steps.
 
 Shapes: M tasks, R rows, T steps, S = R·T steps of a task, W encoded width.
 """
@@ -29,15 +31,15 @@ from agent.learners.policy_gradient.episodes import EpisodeBatch, Play
 from agent.learners.policy_gradient.policy import AdaptedPolicies, TaskPolicy
 
 Rates = float | Mapping[str, Tensor]
-"""α, one number or one tensor a parameter."""
+"""α, one number or one tensor per parameter."""
 
 InnerStep = Callable[[Mapping[str, Tensor], "Experience"], dict[str, Tensor]]
-"""φ_m from θ_m and a round, differentiable in whatever is learned."""
+"""A function from θ_m and a round to φ_m, differentiable in everything that is learned."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RoundConfig:
-    """How a round of episodes is played and judged.
+    """Settings of a round of episodes and its advantages.
 
     Attributes:
         num_episodes: E, episodes of each task in a round.
@@ -50,16 +52,16 @@ class RoundConfig:
     gae_lambda: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experience:
-    """What a surrogate reads of a round.
+    """The data of a round that a surrogate reads.
 
     Attributes:
-        observation: encoded.
+        observation: encoded observations.
         action: [M, S], or [M, S, n].
         log_prob: log π_D(a | s).
         advantage: A.
@@ -74,7 +76,7 @@ class Experience:
 
     @classmethod
     def of(cls, episodes: EpisodeBatch, config: RoundConfig) -> Experience:
-        """A round with its advantages, R rows of T steps as one row of S."""
+        """Compute a round's advantages and flatten R rows of T steps into one row of S."""
         advantage = standardised_advantages(episodes, discount=config.discount, gae_lambda=config.gae_lambda)
         is_valid = episodes.is_valid.flatten(1, 2)
         return cls(
@@ -88,11 +90,11 @@ class Experience:
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptation:
-    """Rounds that were played, and where they led.
+    """The rounds that were played while adapting, and the adapted parameters.
 
     Attributes:
-        rounds: what each inner step learned from, and with a last round, what φ was judged by.
-        mean_returns: of an episode, mean over tasks, by round.
+        rounds: the round of each inner step, and if there is a last round, the one that φ played.
+        mean_returns: mean return of an episode over tasks, by round.
         parameters: φ, detached.
     """
 
@@ -102,18 +104,21 @@ class Adaptation:
 
 
 def generator_on(device: torch.device | str, source: torch.Generator) -> torch.Generator:
-    """A generator on a device, seeded by the next number of one on the CPU, whose state any machine can restore."""
+    """Create a generator on a device, seeded by the next number of a CPU generator.
+
+    Any machine can restore the state of the CPU generator.
+    """
     return torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=source)))
 
 
 def log_ratio(policy: TaskPolicy, parameters: Mapping[str, Tensor], experience: Experience) -> Float[Tensor, "M S"]:
-    """Log ρ of every step; 0 in padding."""
+    """Return log ρ of every step; 0 in padding."""
     log_prob = policy.distribution(parameters, experience.observation).log_prob(experience.action)
     return (log_prob - experience.log_prob).masked_fill(experience.weight == 0.0, 0.0)
 
 
 def surrogate_loss(policy: TaskPolicy, parameters: Mapping[str, Tensor], experience: Experience) -> Float[Tensor, " M"]:
-    """-J of each task."""
+    """Return -J of each task."""
     ratio = log_ratio(policy, parameters, experience).exp()
     return -(ratio * experience.advantage * experience.weight).sum(1)
 
@@ -121,14 +126,14 @@ def surrogate_loss(policy: TaskPolicy, parameters: Mapping[str, Tensor], experie
 def clipped_loss(
     policy: TaskPolicy, parameters: Mapping[str, Tensor], experience: Experience, *, clip: float
 ) -> Float[Tensor, " M"]:
-    """-E[min(ρ A, clip(ρ, 1 - ε, 1 + ε) A)] of each task (Schulman et al. 2017, arXiv:1707.06347, eq. 7)."""
+    """Return -E[min(ρ A, clip(ρ, 1 - ε, 1 + ε) A)] of each task (Schulman et al. 2017, arXiv:1707.06347, eq. 7)."""
     ratio = log_ratio(policy, parameters, experience).exp()
     gain = torch.minimum(ratio * experience.advantage, ratio.clamp(1.0 - clip, 1.0 + clip) * experience.advantage)
     return -(gain * experience.weight).sum(1)
 
 
 def divergence(policy: TaskPolicy, parameters: Mapping[str, Tensor], experience: Experience) -> Float[Tensor, " M"]:
-    """KL(π_D ‖ π_θ) of each task, by the estimate E_D[ρ - 1 - log ρ], which has no bias and is never negative."""
+    """Return KL(π_D ‖ π_θ) of each task, by the unbiased and non-negative estimate E_D[ρ - 1 - log ρ]."""
     log_rho = log_ratio(policy, parameters, experience)
     return ((log_rho.exp() - 1.0 - log_rho) * experience.weight).sum(1)
 
@@ -141,17 +146,17 @@ def inner_step(
     rates: Rates,
     max_norm: float | None,
 ) -> dict[str, Tensor]:
-    """φ_m = θ_m + α ∘ ∇J(θ_m; D_m), differentiable in θ and α unless called under ``torch.no_grad()``.
+    """Return φ_m = θ_m + α ∘ ∇J(θ_m; D_m), differentiable in θ and α except under ``torch.no_grad()``.
 
     Args:
         policy: π.
         parameters: θ, [M or 1, *shape] by name.
         experience: D.
         rates: α.
-        max_norm: norm that each task's gradient is clipped to; None does not clip.
+        max_norm: norm to which each task's gradient is clipped; None does not clip.
 
     Returns:
-        name → [M, *shape].
+        Name → [M, *shape].
     """
     num_tasks = len(experience.weight)
     own = {name: theta.expand(num_tasks, *theta.shape[1:]) for name, theta in parameters.items()}
@@ -164,7 +169,7 @@ def inner_step(
 
 
 def clip_by_task(gradient: Mapping[str, Tensor], max_norm: float) -> dict[str, Tensor]:
-    """Each task's gradient, made shorter where its norm over all parameters is above ``max_norm``."""
+    """Scale each task's gradient down if its norm over all parameters exceeds ``max_norm``."""
     squares = [g.flatten(1).square().sum(1) for g in gradient.values()]
     norm = (torch.stack(squares).sum(0) + torch.finfo(squares[0].dtype).tiny).sqrt()
     scale = (max_norm / norm).clamp(max=1.0)
@@ -183,17 +188,17 @@ def play_and_adapt(
     has_last_round: bool,
     generator: torch.Generator,
 ) -> Adaptation:
-    """``num_steps`` times a round of episodes and an inner step on it, from the policy's own θ.
+    """Alternate ``num_steps`` times between a round of episodes and an inner step on it, starting from the policy's θ.
 
     Args:
-        policy: π; left as it is.
+        policy: π; it is not changed.
         play: M tasks.
-        config: of a round.
+        config: settings of a round.
         rates: α.
-        max_norm: norm that each task's gradient is clipped to; None does not clip.
+        max_norm: norm to which each task's gradient is clipped; None does not clip.
         num_steps: inner steps.
         has_last_round: whether φ plays a round at the end.
-        generator: draws the actions.
+        generator: source of the actions' noise.
     """
     parameters: dict[str, Tensor] = {name: theta.clone() for name, theta in policy.shared_parameters().items()}
     rounds, mean_returns = [], []
@@ -214,14 +219,14 @@ def outer_loss(
     clip: float,
     divergence_weight: float,
 ) -> Float[Tensor, ""]:
-    """-(1/M) Σ_m J(φ_m; D'_m), clipped, with the divergences of ProMP; φ_m by a step on each round but the last.
+    """Return -(1/M) Σ_m J(φ_m; D'_m), clipped, plus ProMP's divergences; φ_m takes a step on each round but the last.
 
     Args:
         policy: π.
-        rounds: one for each inner step, and the last by the adapted policies.
+        rounds: one round per inner step, then the round of the adapted policies.
         step: the learner's inner step.
         clip: ε of the last round's surrogate.
-        divergence_weight: η; 0 leaves the divergences out.
+        divergence_weight: η; 0 omits the divergences.
     """
     adapted: Mapping[str, Tensor] = policy.shared_parameters()
     penalty = torch.zeros((), device=rounds[0].weight.device, dtype=rounds[0].weight.dtype)
@@ -235,13 +240,15 @@ def outer_loss(
 def descend(
     optimizer: torch.optim.Optimizer, loss_of: Callable[[], Tensor], *, num_steps: int, max_norm: float | None
 ) -> float:
-    """Steps down the gradient of a loss that is worked out anew for each; the loss before the last of them.
+    """Take steps down the gradient of a loss that is recomputed for each step.
+
+    Returns the loss before the last step.
 
     Args:
-        optimizer: of all that is learned.
-        loss_of: the loss.
-        num_steps: how many.
-        max_norm: norm that the gradient is clipped to; None does not clip.
+        optimizer: the optimiser of everything that is learned.
+        loss_of: a function that computes the loss.
+        num_steps: the number of steps.
+        max_norm: norm to which the gradient is clipped; None does not clip.
     """
     loss = torch.zeros(())
     for _ in range(num_steps):
@@ -265,7 +272,7 @@ def adapt_to_episodes(
     max_norm: float | None,
     policies: AdaptedPolicies | None,
 ) -> AdaptedPolicies:
-    """One inner step on episodes already played, from ``policies``, or from the policy's own θ where None."""
+    """Take one inner step on episodes already played, from ``policies``, or from the policy's own θ if that is None."""
     parameters = policy.shared_parameters() if policies is None else policies.parameters
     adapted = inner_step(policy, parameters, Experience.of(episodes, config), rates=rates, max_norm=max_norm)
     return AdaptedPolicies(policy=policy, parameters=adapted)

@@ -1,8 +1,8 @@
-"""Advantages of a round of episodes, each task judged by a linear critic fitted to its own episodes.
+"""Advantages of a round of episodes, with a linear critic per task that is fitted to the task's own episodes.
 
-The critic of the papers (Duan et al. 2016, arXiv:1604.06778, section 3): V(s, t) = w · (s, s², t, t², t³, 1), with w by
-regularised least squares on the round's own returns. An episode's end, by whatever cause, ends its return: the
-objective is the return of an episode as long as the family lets it be, and t is among the features.
+The critic is that of Duan et al. 2016 (arXiv:1604.06778, section 3): V(s, t) = w · (s, s², t, t², t³, 1). Regularised
+least squares on the round's own returns gives w. The end of an episode ends its return, whether it terminated or was
+truncated: the objective is the return within the family's episode limit, and t is one of the features.
 
 Shapes: M tasks, R rows, T steps, W encoded width, F = 2W + 4 features.
 """
@@ -18,11 +18,11 @@ from agent.learners.policy_gradient.episodes import EpisodeBatch
 TIME_SCALE = 0.01
 """The critic's unit of time is 100 steps."""
 RIDGE = 1e-5
-"""Weight of the squared norm of w in the fit, beside mean squares."""
+"""Weight of the squared norm of w in the fit, relative to mean squares."""
 
 
 def standardised_advantages(episodes: EpisodeBatch, *, discount: float, gae_lambda: float) -> Float[Tensor, "M R T"]:
-    """A_t with mean 0 and variance 1 over each task's steps; 0 in padding.
+    """Return A_t with mean 0 and variance 1 over each task's steps; 0 in padding.
 
     Args:
         episodes: one round.
@@ -40,7 +40,7 @@ def standardised_advantages(episodes: EpisodeBatch, *, discount: float, gae_lamb
 def discounted(
     values: Float[Tensor, "M R T"], is_end: Bool[Tensor, "M R T"], *, decay: float
 ) -> Float[Tensor, "M R T"]:
-    """y_t = x_t + decay · y_{t+1}, begun anew after every episode's end."""
+    """Return y_t = x_t + decay · y_{t+1}, restarted after the end of every episode."""
     carried = decay * (~is_end).to(values.dtype)
     summed = values.clone()
     for t in range(values.shape[2] - 2, -1, -1):
@@ -49,7 +49,7 @@ def discounted(
 
 
 def linear_values(episodes: EpisodeBatch, targets: Float[Tensor, "M R T"]) -> Float[Tensor, "M R T"]:
-    """V(s_t, t) of the critic fitted to ``targets``, task by task, in float64."""
+    """Return V(s_t, t) of the critic fitted to ``targets`` for each task, computed in float64."""
     features = _features(episodes).flatten(1, 2)
     weights = episodes.is_valid.flatten(1, 2).double()
     weighed = features * (weights / weights.sum(1, keepdim=True)).unsqueeze(2)

@@ -1,8 +1,8 @@
-"""Episodes of M tasks side by side, played in rounds: after each round every policy may be another one.
+"""Episodes of M parallel tasks, played in rounds; the policies may change after each round.
 
-A task batch is begun once and played on from round to round, so that what is random in a task (starts, outcomes) is
-drawn anew in every round. A family that can play a task in R rows at once plays R of a round's episodes side by side;
-any other plays them one after another.
+A task batch is begun once, and later rounds continue it. The random parts of a task (starts, outcomes) therefore differ
+between rounds. A family that supports R rows per task plays R of a round's episodes in parallel; other families play
+them one after another.
 
 Shapes: M tasks, R rows a task, B = M·R rows, T steps of a row, D observation width, W encoded width.
 """
@@ -26,11 +26,11 @@ class EpisodeBatch:
     """One round of M tasks: E/R whole episodes in every row, padded to the longest row.
 
     Attributes:
-        observation: what was acted on, encoded.
+        observation: the encoded observations that were acted on.
         action: [M, R, T], or [M, R, T, n].
         log_prob: log π(a | s) of the policy that played.
         reward: r; 0 in padding.
-        is_end: the step was its episode's last, whether terminated or truncated.
+        is_end: whether the step was its episode's last, terminated or truncated.
         is_valid: False in padding.
         episode_step: steps taken in the episode before this one.
     """
@@ -45,12 +45,12 @@ class EpisodeBatch:
 
     @property
     def mean_return(self) -> Float[Tensor, " M"]:
-        """Undiscounted return of an episode, the mean of each task's."""
+        """The undiscounted return of an episode, averaged within each task."""
         return self.reward.sum((1, 2)) / self.is_end.sum((1, 2))
 
 
 class Play:
-    """M tasks that have been begun and are played round by round.
+    """A batch of M tasks that has begun and is played round by round.
 
     Args:
         tasks: B rows of a family.
@@ -59,7 +59,7 @@ class Play:
         num_episodes: E, episodes of each task in a round.
 
     Raises:
-        ValueError: E is no whole number of episodes a row.
+        ValueError: E is not a multiple of the number of rows per task.
     """
 
     def __init__(self, tasks: TaskBatch, *, first_task: int, split: Split, num_episodes: int) -> None:
@@ -78,12 +78,12 @@ class Play:
     def round(
         self, policy: TaskPolicy, parameters: Mapping[str, Tensor], *, generator: torch.Generator
     ) -> EpisodeBatch:
-        """Play E episodes of each task by its own parameters.
+        """Play E episodes of each task with the task's own parameters.
 
         Args:
             policy: π.
             parameters: φ, [M or 1, *shape] by name.
-            generator: draws the actions; lives on the tasks' device.
+            generator: source of the actions' noise; it lives on the tasks' device.
 
         Raises:
             WorkerFaultError: the family's worker failed.
@@ -118,7 +118,7 @@ class Play:
 
 
 class _Record:
-    """The steps of a round as they come."""
+    """The steps of a round, collected one by one."""
 
     def __init__(self) -> None:
         self._steps: dict[str, list[Tensor]] = {}

@@ -4,14 +4,18 @@ Inner, task m:  φ_m = θ + α ∇_θ J(θ; D_m),   D_m = episodes of task m by 
 Outer:          θ ← θ + β ∇_θ (1/M) Σ_m J(φ_m; D'_m),   D'_m = episodes of task m by π_φm
 
 J is the surrogate of ``adaptation``. The outer gradient goes through the inner steps; the first-order form takes
-∂φ_m/∂θ as the identity. Without inner steps this is a policy trained on all tasks jointly.
+∂φ_m/∂θ as the identity. Without inner steps the learner trains one policy on all tasks jointly.
 
-Departures. The paper takes outer steps by a trust region (TRPO); here as in ProMP (Rothfuss et al. 2019,
-arXiv:1810.06784, algorithm 1): several steps of Adam on the same rounds, in which every inner step is taken anew from
-the θ of that moment with ρ against the policy that played; PPO's clip bounds the change of φ_m, and where wanted, a
-penalty of weight η on KL(π_played ‖ π_now) that of the policies before it. The paper's second derivatives are of
-log π · A, here of ρ A. A task's gradient is clipped: near a goal, where advantages are standardised all the same, a
-step else leads far away.
+Departures:
+
+- The paper takes outer steps by a trust region (TRPO). Here they follow ProMP (Rothfuss et al. 2019, arXiv:1810.06784,
+  algorithm 1): several steps of Adam on the same rounds. Every outer step recomputes the inner steps from the current
+  θ, with ρ relative to the policy that played.
+- PPO's clip bounds the change of φ_m. On request, a penalty of weight η on KL(π_played ‖ π_now) bounds the change of
+  the policies before it.
+- The paper's second derivatives are those of log π · A, here those of ρ A.
+- A task's gradient is clipped. Advantages are standardised even near a goal, where an unclipped step would lead far
+  away.
 
 Shapes: M tasks.
 """
@@ -58,20 +62,20 @@ class MAMLPolicyConfig:
 
     Attributes:
         inner_lr: α, the rate of the inner steps.
-        max_inner_norm: norm that a task's inner gradient is clipped to; None does not clip.
+        max_inner_norm: norm to which a task's inner gradient is clipped; None does not clip.
         num_inner_steps: inner steps in training; 0 trains one policy on all tasks jointly.
         num_adapt_steps: inner steps in ``adapt``; None takes as many as in training.
-        is_first_order: leave out the second derivatives.
+        is_first_order: omit the second derivatives.
         outer_lr: β, Adam's rate of the outer steps.
-        final_outer_lr_scale: share of β that is left after ``decay_updates``.
-        decay_updates: updates over which β falls; None keeps it.
+        final_outer_lr_scale: the rate after ``decay_updates``, as a share of β.
+        decay_updates: updates over which β falls; None keeps it constant.
         num_outer_steps: steps of Adam on the rounds of one update.
-        clip: ε, how far a probability ratio of the adapted policy pays when it moves from 1.
-        divergence_weight: η, weight of the divergence from the policies that played the inner rounds (ProMP's
-            5e-4); 0 leaves it out.
-        max_gradient_norm: norm that the outer gradient is clipped to; None does not clip.
-        round: how a round of episodes is played and judged.
-        policy: what is adapted.
+        clip: ε, the largest distance of the adapted policy's probability ratio from 1 that is rewarded.
+        divergence_weight: η, weight of the divergence from the policies that played the inner rounds (ProMP's 5e-4); 0
+            omits it.
+        max_gradient_norm: norm to which the outer gradient is clipped; None does not clip.
+        round: settings of a round of episodes.
+        policy: settings of the policy that is adapted.
     """
 
     inner_lr: float = 0.1
@@ -91,16 +95,16 @@ class MAMLPolicyConfig:
 
     @property
     def steps_to_adapt(self) -> int:
-        """Inner steps in ``adapt``."""
+        """The number of inner steps in ``adapt``."""
         return self.num_inner_steps if self.num_adapt_steps is None else self.num_adapt_steps
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return {**asdict(self), "policy": self.policy.to_json()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> MAMLPolicyConfig:
-        """The settings that :meth:`to_json` wrote."""
+        """Return the settings that :meth:`to_json` wrote."""
         policy = PolicyConfig.from_json(values["policy"])
         return cls(**{**values, "round": RoundConfig(**values["round"]), "policy": policy})
 
@@ -109,10 +113,11 @@ class MAMLPolicy:
     """The MAML learner of policies: ``policy`` holds θ.
 
     Args:
-        spaces: of the family.
+        spaces: the family's spaces.
         config: settings.
-        generator: draws θ, and the seed of the learner's own generator, which draws actions in training.
-        device: where θ lives.
+        generator: the source of the initial θ, and of the seed of the learner's own generator, which draws training
+            actions.
+        device: device of θ.
     """
 
     def __init__(
@@ -131,7 +136,7 @@ class MAMLPolicy:
         self._optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.outer_lr, fused=True)
 
     def update(self, tasks: TaskBatch, *, first_task: int) -> dict[str, float]:
-        """One update: rounds of episodes, and ``num_outer_steps`` steps on them (algorithm 3, lines 3 to 11)."""
+        """Play rounds of episodes and take ``num_outer_steps`` steps on them (algorithm 3, lines 3 to 11)."""
         config = self.config
         play = Play(tasks, first_task=first_task, split=Split.TRAINING, num_episodes=config.round.num_episodes)
         played = play_and_adapt(
@@ -164,10 +169,10 @@ class MAMLPolicy:
         }
 
     def outer_loss(self, rounds: list[Experience]) -> Float[Tensor, ""]:
-        """-(1/M) Σ_m J(φ_m; D'_m), clipped, with the divergences; differentiable in θ.
+        """Return -(1/M) Σ_m J(φ_m; D'_m), clipped, plus the divergences; differentiable in θ.
 
         Args:
-            rounds: one for each inner step, and the last by the adapted policies.
+            rounds: one round per inner step, then the round of the adapted policies.
         """
         return outer_loss(
             self.policy,
@@ -178,13 +183,16 @@ class MAMLPolicy:
         )
 
     def _inner_step(self, parameters: Mapping[str, Tensor], experience: Experience) -> dict[str, Tensor]:
-        """φ_m after one more step, differentiable in the parameters: of first order as if it were the identity."""
+        """Return φ_m after one more step, differentiable in the parameters.
+
+        The derivative of the first-order form is the identity.
+        """
         rates, max_norm = self.config.inner_lr, self.config.max_inner_norm
         if not self.config.is_first_order:
             return inner_step(self.policy, parameters, experience, rates=rates, max_norm=max_norm)
         with torch.no_grad():
             adapted = inner_step(self.policy, parameters, experience, rates=rates, max_norm=max_norm)
-        # θ + (φ - θ) with the bracket constant: its value is φ, its derivative in θ the identity.
+        # θ + (φ - θ) with a constant bracket: the value is φ, and the derivative with respect to θ is the identity.
         return {name: theta + (adapted[name] - theta).detach() for name, theta in parameters.items()}
 
     def adapt(
@@ -196,7 +204,7 @@ class MAMLPolicy:
         generator: torch.Generator,
         num_steps: int | None = None,
     ) -> AdaptedPolicies:
-        """φ_m after rounds of episodes in each task."""
+        """Play rounds of episodes in each task and return φ_m."""
         adapted = play_and_adapt(
             self.policy,
             Play(tasks, first_task=first_task, split=split, num_episodes=self.config.round.num_episodes),
@@ -210,7 +218,7 @@ class MAMLPolicy:
         return AdaptedPolicies(policy=self.policy, parameters=adapted.parameters)
 
     def adapt_to(self, episodes: EpisodeBatch, policies: AdaptedPolicies | None = None) -> AdaptedPolicies:
-        """One inner step on episodes already played."""
+        """Take one inner step on episodes already played."""
         return adapt_to_episodes(
             self.policy,
             episodes,
@@ -221,20 +229,20 @@ class MAMLPolicy:
         )
 
     def unadapted(self) -> AdaptedPolicies:
-        """π_θ, a copy."""
+        """Return π_θ with a copy of θ."""
         return AdaptedPolicies.unadapted(self.policy)
 
     def initialization(self) -> dict[str, Tensor]:
-        """θ."""
+        """Return θ."""
         return with_prefix("parameters", dict(self.policy.named_parameters()))
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """θ, Adam's moments and the random state of the actions."""
+        """Return θ, Adam's moments and the random state of the actions."""
         moments = optimizer_to_tensors(self._optimizer, self.policy.named_parameters())
         return {**self.initialization(), **moments, RANDOM_STATE: self._generator.get_state()}
 
     def to_meta(self) -> dict[str, Any]:
-        """What the tensors are of, as JSON values."""
+        """Return the settings, spaces and counts that belong to the tensors, as JSON values."""
         return {
             "learner": "maml-policy",
             "spaces": self.spaces.to_json(),
@@ -244,7 +252,7 @@ class MAMLPolicy:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> MAMLPolicy:
-        """The learner that wrote these."""
+        """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
         learner = cls(
             SpacePair.from_json(meta["spaces"]),
             MAMLPolicyConfig.from_json(meta["config"]),

@@ -3,10 +3,15 @@
 Inner, task m:  φ_m = θ + α ∘ ∇_θ J(θ; D_m),   D_m = episodes of task m by π_θ
 Outer:          (θ, α) ← (θ, α) + β ∇_(θ,α) (1/M) Σ_m J(φ_m; D'_m),   D'_m = episodes of task m by π_φm
 
-J is the surrogate of ``adaptation``. α has the shape of θ and is learned with it: the signs and sizes of its entries
-turn the policy gradient into a direction and a length of the step. With every entry of α the same and fixed, this is
-MAML over policies, and it departs from the paper as that does (see ``maml``): ProMP's outer steps, a clipped gradient.
-Besides, more than one inner step may be taken, and α may have a rate of its own.
+J is the surrogate of ``adaptation``. α has the shape of θ and is learned together with θ. The signs and sizes of its
+entries determine the direction and length of the step. If all entries of α are equal and fixed, this is MAML over
+policies.
+
+Departures:
+
+- those of MAML over policies (see ``maml``): ProMP's outer steps, a clipped gradient;
+- more than one inner step may be taken;
+- α may have its own rate.
 
 Shapes: M tasks.
 """
@@ -52,22 +57,22 @@ class MetaSGDPolicyConfig:
     """Settings of Meta-SGD over policies, with the papers' symbols.
 
     Attributes:
-        initial_rates: range that the entries of α are drawn from at the start, uniformly.
-        learns_rates: whether α is learned; fixed, it is only an initial draw.
-        max_inner_norm: norm that a task's inner gradient is clipped to; None does not clip.
+        initial_rates: range from which the initial entries of α are drawn uniformly.
+        learns_rates: whether α is learned; if False, α keeps its initial values.
+        max_inner_norm: norm to which a task's inner gradient is clipped; None does not clip.
         num_inner_steps: inner steps in training.
         num_adapt_steps: inner steps in ``adapt``; None takes as many as in training.
         outer_lr: β, Adam's rate for θ.
         rates_lr: Adam's rate for α; None takes β.
-        final_outer_lr_scale: share of β that is left after ``decay_updates``.
-        decay_updates: updates over which β falls; None keeps it.
+        final_outer_lr_scale: the outer rates after ``decay_updates``, as a share of their initial values.
+        decay_updates: updates over which the rates fall; None keeps them constant.
         num_outer_steps: steps of Adam on the rounds of one update.
-        clip: ε, how far a probability ratio of the adapted policy pays when it moves from 1.
-        divergence_weight: η, weight of the divergence from the policies that played the inner rounds (ProMP's
-            5e-4); 0 leaves it out.
-        max_gradient_norm: norm that the outer gradient is clipped to; None does not clip.
-        round: how a round of episodes is played and judged.
-        policy: what is adapted.
+        clip: ε, the largest distance of the adapted policy's probability ratio from 1 that is rewarded.
+        divergence_weight: η, weight of the divergence from the policies that played the inner rounds (ProMP's 5e-4); 0
+            omits it.
+        max_gradient_norm: norm to which the outer gradient is clipped; None does not clip.
+        round: settings of a round of episodes.
+        policy: settings of the policy that is adapted.
     """
 
     initial_rates: tuple[float, float] = (0.05, 0.15)
@@ -88,16 +93,16 @@ class MetaSGDPolicyConfig:
 
     @property
     def steps_to_adapt(self) -> int:
-        """Inner steps in ``adapt``."""
+        """The number of inner steps in ``adapt``."""
         return self.num_inner_steps if self.num_adapt_steps is None else self.num_adapt_steps
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return {**asdict(self), "initial_rates": list(self.initial_rates), "policy": self.policy.to_json()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> MetaSGDPolicyConfig:
-        """The settings that :meth:`to_json` wrote."""
+        """Return the settings that :meth:`to_json` wrote."""
         low, high = values["initial_rates"]
         policy, rounds = PolicyConfig.from_json(values["policy"]), RoundConfig(**values["round"])
         return cls(**{**values, "initial_rates": (low, high), "round": rounds, "policy": policy})
@@ -107,10 +112,11 @@ class MetaSGDPolicy:
     """The Meta-SGD learner of policies: ``policy`` holds θ, ``rates`` holds α.
 
     Args:
-        spaces: of the family.
+        spaces: the family's spaces.
         config: settings.
-        generator: draws θ and α, and the seed of the learner's own generator, which draws actions in training.
-        device: where they live.
+        generator: the source of the initial θ and α, and of the seed of the learner's own generator, which draws
+            training actions.
+        device: device of θ and α.
     """
 
     def __init__(
@@ -141,7 +147,7 @@ class MetaSGDPolicy:
         )
 
     def update(self, tasks: TaskBatch, *, first_task: int) -> dict[str, float]:
-        """One update: rounds of episodes, and ``num_outer_steps`` steps on them (algorithm 2)."""
+        """Play rounds of episodes and take ``num_outer_steps`` steps on them (algorithm 2)."""
         config = self.config
         play = Play(tasks, first_task=first_task, split=Split.TRAINING, num_episodes=config.round.num_episodes)
         played = play_and_adapt(
@@ -175,10 +181,10 @@ class MetaSGDPolicy:
         }
 
     def outer_loss(self, rounds: list[Experience]) -> Float[Tensor, ""]:
-        """-(1/M) Σ_m J(φ_m; D'_m), clipped, with the divergences; differentiable in θ and α.
+        """Return -(1/M) Σ_m J(φ_m; D'_m), clipped, plus the divergences; differentiable in θ and α.
 
         Args:
-            rounds: one for each inner step, and the last by the adapted policies.
+            rounds: one round per inner step, then the round of the adapted policies.
         """
         return outer_loss(
             self.policy,
@@ -189,7 +195,7 @@ class MetaSGDPolicy:
         )
 
     def _inner_step(self, parameters: Mapping[str, Tensor], experience: Experience) -> dict[str, Tensor]:
-        """φ_m after one more step, differentiable in the parameters and α."""
+        """Return φ_m after one more step, differentiable in the parameters and α."""
         return inner_step(self.policy, parameters, experience, rates=self.rates, max_norm=self.config.max_inner_norm)
 
     def adapt(
@@ -201,7 +207,7 @@ class MetaSGDPolicy:
         generator: torch.Generator,
         num_steps: int | None = None,
     ) -> AdaptedPolicies:
-        """φ_m after rounds of episodes in each task."""
+        """Play rounds of episodes in each task and return φ_m."""
         adapted = play_and_adapt(
             self.policy,
             Play(tasks, first_task=first_task, split=split, num_episodes=self.config.round.num_episodes),
@@ -215,7 +221,7 @@ class MetaSGDPolicy:
         return AdaptedPolicies(policy=self.policy, parameters=adapted.parameters)
 
     def adapt_to(self, episodes: EpisodeBatch, policies: AdaptedPolicies | None = None) -> AdaptedPolicies:
-        """One inner step on episodes already played."""
+        """Take one inner step on episodes already played."""
         return adapt_to_episodes(
             self.policy,
             episodes,
@@ -226,20 +232,20 @@ class MetaSGDPolicy:
         )
 
     def unadapted(self) -> AdaptedPolicies:
-        """π_θ, a copy."""
+        """Return π_θ with a copy of θ."""
         return AdaptedPolicies.unadapted(self.policy)
 
     def initialization(self) -> dict[str, Tensor]:
-        """θ and α."""
+        """Return θ and α."""
         return with_prefix("parameters", dict(self._named_learned()))
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """θ, α, Adam's moments and the random state of the actions."""
+        """Return θ, α, Adam's moments and the random state of the actions."""
         moments = optimizer_to_tensors(self._optimizer, self._named_learned())
         return {**self.initialization(), **moments, RANDOM_STATE: self._generator.get_state()}
 
     def to_meta(self) -> dict[str, Any]:
-        """What the tensors are of, as JSON values."""
+        """Return the settings, spaces and counts that belong to the tensors, as JSON values."""
         return {
             "learner": "meta-sgd-policy",
             "spaces": self.spaces.to_json(),
@@ -249,7 +255,7 @@ class MetaSGDPolicy:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> MetaSGDPolicy:
-        """The learner that wrote these."""
+        """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
         learner = cls(
             SpacePair.from_json(meta["spaces"]),
             MetaSGDPolicyConfig.from_json(meta["config"]),

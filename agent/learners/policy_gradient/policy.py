@@ -1,7 +1,7 @@
-"""The policy that is adapted: a perceptron over observations, run with one set of parameters a task.
+"""The policy that is adapted: a perceptron over observations, run with one set of parameters per task.
 
-Discrete choices are drawn from a softmax of its outputs; continuous actions from a Gaussian about them, whose log
-standard deviation is a parameter of its own and is adapted like any other.
+Discrete choices are drawn from a softmax of its outputs. Continuous actions are drawn from a Gaussian whose mean is the
+output. Its log standard deviation is a separate parameter, which is adapted like the others.
 
 Shapes: B observations, M tasks, R rows a task, S steps of a task, D observation width, W encoded width, K slots.
 """
@@ -29,13 +29,14 @@ MIN_LOG_STD, MAX_LOG_STD = -3.0, 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyConfig:
-    """Which policy stands between an observation and an action.
+    """Settings of the policy network.
 
     Attributes:
         hidden_sizes: widths of the perceptron's hidden layers.
-        initial_output_scale: what the last layer's first weights are multiplied by: a small one makes first actions
-            depend little on what is observed.
-        initial_log_std: log standard deviation of continuous actions at the start; [-1, 1] spans their bounds.
+        initial_output_scale: factor of the last layer's initial weights; with a small factor the first actions hardly
+            depend on the observation.
+        initial_log_std: initial log standard deviation of continuous actions, in units in which [-1, 1] spans their
+            bounds.
     """
 
     hidden_sizes: tuple[int, ...] = (32, 32)
@@ -43,22 +44,22 @@ class PolicyConfig:
     initial_log_std: float = -0.5
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return {**asdict(self), "hidden_sizes": list(self.hidden_sizes)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> PolicyConfig:
-        """The settings that :meth:`to_json` wrote."""
+        """Return the settings that :meth:`to_json` wrote."""
         return cls(**{**values, "hidden_sizes": tuple(values["hidden_sizes"])})
 
 
 class TaskPolicy(nn.Module):
-    """π(a | s; θ).
+    """A policy π(a | s; θ).
 
     Args:
-        spaces: what is observed and chosen.
-        config: its form.
-        generator: draws θ.
+        spaces: the observation and action spaces.
+        config: the settings.
+        generator: the source of the initial θ.
     """
 
     def __init__(self, spaces: SpacePair, config: PolicyConfig, *, generator: torch.Generator) -> None:
@@ -72,17 +73,17 @@ class TaskPolicy(nn.Module):
             self.log_std = nn.Parameter(torch.full((slots,), config.initial_log_std))
 
     def encode(self, observation: Float[Tensor, "*N D"]) -> Float[Tensor, "*N W"]:
-        """What the perceptron reads: one of n for a discrete observation, a vector as it is."""
+        """Return the perceptron's input: a one-hot vector for a discrete observation, a vector unchanged."""
         if self.spaces.observation.kind is ObservationKind.DISCRETE:
             return F.one_hot(observation.squeeze(-1).long(), self.spaces.observation.size).to(observation.dtype)
         return observation
 
     def distribution(self, parameters: Mapping[str, Tensor], encoded: Float[Tensor, "M S W"]) -> ActionDistribution:
-        """π(· | s) of every step, each task by its own parameters.
+        """Return π(· | s) of every step, each task with its own parameters.
 
         Args:
             parameters: name → [M, *shape]; [1, *shape] is shared by all tasks.
-            encoded: what :meth:`encode` made of the observations.
+            encoded: the output of :meth:`encode`.
         """
         scores = self.body.forward_tasks(under_prefix(BODY, parameters), encoded)
         log_std = parameters.get(LOG_STD)
@@ -91,17 +92,17 @@ class TaskPolicy(nn.Module):
         return ActionDistribution(action=self.spaces.action, scores=scores, log_std=log_std)
 
     def shared_parameters(self) -> dict[str, Tensor]:
-        """θ as [1, *shape]: shared by all tasks until they are adapted."""
+        """Return θ as [1, *shape]: all tasks share it until they are adapted."""
         return {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptedPolicies:
-    """What a learner made of M tasks: one policy a task; no part of it changes when the learner learns on.
+    """The policies that a learner adapted to M tasks, one per task. Further learning does not change them.
 
     Attributes:
         policy: π.
-        parameters: φ, detached, [M, *shape] by name; [1, *shape] where all tasks share it.
+        parameters: φ, detached, [M, *shape] by name; [1, *shape] if all tasks share the parameter.
     """
 
     policy: TaskPolicy
@@ -109,7 +110,7 @@ class AdaptedPolicies:
 
     @classmethod
     def unadapted(cls, policy: TaskPolicy) -> AdaptedPolicies:
-        """π_θ for every task, a copy of the policy's parameters as they are."""
+        """Return π_θ for every task, with a copy of the policy's current parameters."""
         theta = {name: parameter.detach().clone() for name, parameter in policy.shared_parameters().items()}
         return cls(policy=policy, parameters=theta)
 
@@ -120,17 +121,17 @@ class AdaptedPolicies:
         """Choose an action in R rows of each task.
 
         Args:
-            observation: what each row observes.
-            generator: draws the actions.
+            observation: the observation of each row.
+            generator: source of the actions' noise.
             is_greedy: take the most likely action instead of drawing one.
 
         Returns:
-            [M, R] int64, [M, R, n] int64 or [M, R, n] float32, by the action's kind.
+            [M, R] int64, [M, R, n] int64 or [M, R, n] float32, depending on the action's kind.
         """
         distribution = self.policy.distribution(self.parameters, self.policy.encode(observation))
         return distribution.mode() if is_greedy else distribution.sample(generator)
 
     def of_task(self, task: int) -> AdaptedPolicies:
-        """The policy of one task alone."""
+        """Return the policy of one task."""
         own = {name: phi[min(task, len(phi) - 1)].unsqueeze(0) for name, phi in self.parameters.items()}
         return AdaptedPolicies(policy=self.policy, parameters=own)

@@ -1,6 +1,6 @@
-"""What every learner that adapts policies does, whatever its algorithm.
+"""The protocol that learners of policies implement.
 
-A learner is built as ``Learner(spaces, config, generator=…)``; ``agent.learners.policy_gradient.registry`` builds and
+A learner is built as ``Learner(spaces, config, generator=…)``. ``agent.learners.policy_gradient.registry`` builds and
 restores it by name.
 """
 
@@ -22,26 +22,27 @@ from envs.task_batch import TaskBatch
 class PolicyLearner(Protocol):
     """A meta-learner of policies over the tasks of a family.
 
-    Its whole state is ``to_tensors()`` and ``to_meta()``: restored from them, it goes on bit for bit as if it had never
-    stopped. ``initialization()`` is the part of the tensors, under the same names, that is published and adapts;
-    restored from that alone, a learner adapts the same and begins with a fresh optimiser.
+    ``to_tensors()`` and ``to_meta()`` are its whole state: a learner restored from them continues bit for bit as if it
+    had never stopped. ``initialization()`` is the part of the tensors, under the same names, that is published and used
+    for adapting. A learner restored from the initialization alone adapts in the same way and starts with a fresh
+    optimiser.
     """
 
     @property
     def spaces(self) -> SpacePair:
-        """The spaces it was built for."""
+        """The spaces for which it was built."""
         ...
 
     @property
     def num_updates(self) -> int:
-        """Outer steps taken."""
+        """The number of outer steps taken."""
         ...
 
     def update(self, tasks: TaskBatch, *, first_task: int) -> dict[str, float]:
         """Take one outer step on training tasks from ``first_task`` on, as many as ``tasks`` holds.
 
         Returns:
-            Named metrics; "return", of an episode before adaptation, is always there.
+            Named metrics; always "return", of an episode before adaptation.
 
         Raises:
             WorkerFaultError: the family's worker failed; the learner has not learned from the tasks.
@@ -57,43 +58,43 @@ class PolicyLearner(Protocol):
         generator: torch.Generator,
         num_steps: int | None = None,
     ) -> AdaptedPolicies:
-        """Play a round of episodes and learn from it, several times; the learner is left bit for bit as it was.
+        """Alternate between playing a round of episodes and learning from it; the learner stays bit for bit the same.
 
         Args:
             tasks: M tasks.
-            first_task: index of the first in its split.
+            first_task: index of the first task in its split.
             split: training or held-out tasks.
-            generator: draws the actions.
-            num_steps: rounds; None takes the learner's own number.
+            generator: source of the actions' noise.
+            num_steps: number of rounds; None takes the learner's own number.
         """
         ...
 
     def adapt_to(self, episodes: EpisodeBatch, policies: AdaptedPolicies | None = None) -> AdaptedPolicies:
-        """One step on episodes already played; the learner is left bit for bit as it was.
+        """Take one step on episodes already played; the learner stays bit for bit the same.
 
         Args:
             episodes: a round of M tasks.
-            policies: those that played it; None for the learner's own, unadapted.
+            policies: the policies that played it; None for the learner's own, unadapted policy.
         """
         ...
 
     def unadapted(self) -> AdaptedPolicies:
-        """The policy that adaptation begins with, a copy."""
+        """Return the policy from which adaptation starts, as a copy."""
         ...
 
     def initialization(self) -> dict[str, Tensor]:
-        """What is published: copies of the tensors that ``adapt`` reads."""
+        """Return the tensors to publish: copies of those that ``adapt`` reads."""
         ...
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """``initialization()`` and beside it all that resuming needs: optimiser, random state."""
+        """Return ``initialization()`` and everything else that resuming needs: optimiser, random state."""
         ...
 
     def to_meta(self) -> dict[str, Any]:
-        """JSON values: ``learner`` (its name), ``spaces``, ``config``, ``num_updates``."""
+        """Return JSON values: ``learner`` (its name), ``spaces``, ``config``, ``num_updates``."""
         ...
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> PolicyLearner:
-        """The learner of which :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta` tell."""
+        """Restore a learner from :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta`."""
         ...

@@ -1,4 +1,4 @@
-"""The learners of policies by name: how a name in a settings file or an exported initialization becomes a learner."""
+"""The registry of learners of policies by name, for settings files and exported initializations."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ def build(
     generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> PolicyLearner:
-    """A new learner.
+    """Build a new learner.
 
     Args:
         name: a key of ``POLICY_LEARNERS``.
-        spaces: of the families it is for.
+        spaces: spaces of the families it is for.
         config: an instance of its settings' class; None takes the defaults.
-        generator: draws its initial parameters.
-        device: where they live.
+        generator: the source of its initial parameters.
+        device: device of its parameters.
 
     Raises:
-        UnknownLearnerError: there is none of that name.
+        UnknownLearnerError: no learner has that name.
     """
     return cast("PolicyLearner", _TABLE.build(name, spaces, config, generator=generator, device=device))
 
 
 def restore(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> PolicyLearner:
-    """The learner that wrote these tensors: its whole state, or an initialization alone.
+    """Restore the learner that wrote these tensors, from its whole state or from an initialization alone.
 
     Args:
-        tensors: of ``to_tensors()`` or ``initialization()``.
-        meta: of ``to_meta()``.
+        tensors: the result of ``to_tensors()`` or ``initialization()``.
+        meta: the result of ``to_meta()``.
 
     Raises:
-        UnknownLearnerError: there is none of the name in ``meta``.
+        UnknownLearnerError: no learner has the name in ``meta``.
     """
     return cast("PolicyLearner", _TABLE.class_of(meta).from_tensors(tensors, meta))

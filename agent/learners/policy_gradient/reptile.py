@@ -1,12 +1,14 @@
-"""Reptile over policies: Nichol, Achiam & Schulman 2018 (arXiv:1803.02999, algorithm 2), with policy gradients inside.
+"""Reptile over policies: Nichol, Achiam & Schulman 2018 (arXiv:1803.02999, algorithm 2) with policy gradients.
 
-Inner, task m:  φ_m = k steps θ + α ∇J(θ; D_m), each on new episodes of task m by the policy of that moment
+Inner, task m:  φ_m = k steps θ + α ∇J(θ; D_m), each on new episodes of task m by the current policy
 Outer:          θ ← θ + ε (1/M) Σ_m (φ_m - θ)
 
-J is the surrogate of ``adaptation``. Nothing goes back through the inner steps. With one inner step the outer step is
-the mean policy gradient, so that the policy is trained on all tasks jointly; with more, the differences between
-successive rounds' gradients are what makes θ a point from which all tasks are near. ε may fall linearly. The paper
-gives no form for reinforcement learning: this has the supervised form's outer step and the other learners' inner step.
+J is the surrogate of ``adaptation``. No gradient goes through the inner steps. With one inner step the outer step is
+the mean policy gradient, so the policy is trained on all tasks jointly. With more steps, the differences between the
+gradients of successive rounds move θ to a point that is near the solutions of all tasks. ε may fall linearly.
+
+Departure: the paper has no form for reinforcement learning. This one combines the outer step of the supervised form
+with the inner step of the other learners.
 
 Shapes: M tasks.
 """
@@ -41,14 +43,14 @@ class ReptilePolicyConfig:
 
     Attributes:
         inner_lr: α, the rate of the inner steps.
-        max_inner_norm: norm that a task's inner gradient is clipped to; None does not clip.
+        max_inner_norm: norm to which a task's inner gradient is clipped; None does not clip.
         num_inner_steps: k, inner steps in training, each with a round of episodes.
         num_adapt_steps: inner steps in ``adapt``; None takes as many as in training.
         outer_lr: ε at the start.
-        final_outer_lr_scale: share of ε that is left after ``decay_updates``.
-        decay_updates: updates over which ε falls; None keeps it.
-        round: how a round of episodes is played and judged.
-        policy: what is adapted.
+        final_outer_lr_scale: the rate after ``decay_updates``, as a share of the initial ε.
+        decay_updates: updates over which ε falls; None keeps it constant.
+        round: settings of a round of episodes.
+        policy: settings of the policy that is adapted.
     """
 
     inner_lr: float = 0.1
@@ -63,16 +65,16 @@ class ReptilePolicyConfig:
 
     @property
     def steps_to_adapt(self) -> int:
-        """Inner steps in ``adapt``."""
+        """The number of inner steps in ``adapt``."""
         return self.num_inner_steps if self.num_adapt_steps is None else self.num_adapt_steps
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return {**asdict(self), "policy": self.policy.to_json()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ReptilePolicyConfig:
-        """The settings that :meth:`to_json` wrote."""
+        """Return the settings that :meth:`to_json` wrote."""
         policy = PolicyConfig.from_json(values["policy"])
         return cls(**{**values, "round": RoundConfig(**values["round"]), "policy": policy})
 
@@ -81,10 +83,11 @@ class ReptilePolicy:
     """The Reptile learner of policies: ``policy`` holds θ.
 
     Args:
-        spaces: of the family.
+        spaces: the family's spaces.
         config: settings.
-        generator: draws θ, and the seed of the learner's own generator, which draws actions in training.
-        device: where θ lives.
+        generator: the source of the initial θ, and of the seed of the learner's own generator, which draws training
+            actions.
+        device: device of θ.
     """
 
     def __init__(
@@ -103,7 +106,7 @@ class ReptilePolicy:
 
     @torch.no_grad()
     def update(self, tasks: TaskBatch, *, first_task: int) -> dict[str, float]:
-        """One outer step on M tasks at once (algorithm 2; with M = 1, algorithm 1)."""
+        """Take one outer step on M tasks at once (algorithm 2; with M = 1, algorithm 1)."""
         config = self.config
         played = play_and_adapt(
             self.policy,
@@ -135,7 +138,7 @@ class ReptilePolicy:
         generator: torch.Generator,
         num_steps: int | None = None,
     ) -> AdaptedPolicies:
-        """φ_m after rounds of episodes in each task."""
+        """Play rounds of episodes in each task and return φ_m."""
         adapted = play_and_adapt(
             self.policy,
             Play(tasks, first_task=first_task, split=split, num_episodes=self.config.round.num_episodes),
@@ -149,7 +152,7 @@ class ReptilePolicy:
         return AdaptedPolicies(policy=self.policy, parameters=adapted.parameters)
 
     def adapt_to(self, episodes: EpisodeBatch, policies: AdaptedPolicies | None = None) -> AdaptedPolicies:
-        """One inner step on episodes already played."""
+        """Take one inner step on episodes already played."""
         return adapt_to_episodes(
             self.policy,
             episodes,
@@ -160,19 +163,19 @@ class ReptilePolicy:
         )
 
     def unadapted(self) -> AdaptedPolicies:
-        """π_θ, a copy."""
+        """Return π_θ with a copy of θ."""
         return AdaptedPolicies.unadapted(self.policy)
 
     def initialization(self) -> dict[str, Tensor]:
-        """θ."""
+        """Return θ."""
         return with_prefix("parameters", dict(self.policy.named_parameters()))
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """θ and the random state of the actions."""
+        """Return θ and the random state of the actions."""
         return {**self.initialization(), RANDOM_STATE: self._generator.get_state()}
 
     def to_meta(self) -> dict[str, Any]:
-        """What the tensors are of, as JSON values."""
+        """Return the settings, spaces and counts that belong to the tensors, as JSON values."""
         return {
             "learner": "reptile-policy",
             "spaces": self.spaces.to_json(),
@@ -182,7 +185,7 @@ class ReptilePolicy:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> ReptilePolicy:
-        """The learner that wrote these."""
+        """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
         learner = cls(
             SpacePair.from_json(meta["spaces"]),
             ReptilePolicyConfig.from_json(meta["config"]),
