@@ -1,1 +1,1 @@
-"""Task families whose tasks are stepped side by side as tensors, on the learner's device."""
+"""Task families whose tasks are stepped in parallel as tensors, on the learner's device."""

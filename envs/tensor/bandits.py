@@ -1,7 +1,7 @@
 """Bernoulli bandits (Duan et al. 2016, arXiv:1611.02779, section 3.1).
 
-Rules: a task is K arms, arm k pays 1 with probability p_k and 0 otherwise, p_k ~ U[0, 1]. There is nothing to observe.
-An episode is one pull, so a trial of n pulls is n episodes of one step, each of which terminates.
+Rules: a task has K arms. Arm k pays 1 with probability p_k and 0 otherwise, with p_k ~ U[0, 1]. The observation is
+constant. An episode is one pull and terminates, so a trial of n pulls consists of n episodes of one step.
 
 Shapes: T steps, B trials, A arms.
 """
@@ -20,11 +20,11 @@ from envs.task_batch import Transition
 from envs.tensor.counter_random import noise_seeds, stream_key, task_seeds, uniform
 
 MAX_OUTCOMES = 1 << 22
-"""Pulls' outcomes drawn ahead at once, over all steps, trials and arms."""
+"""Largest number of outcomes drawn in advance at once, over all steps, trials and arms."""
 
 
 def bandit_spaces(num_arms: int) -> SpacePair:
-    """One observation, ``num_arms`` actions."""
+    """Return spaces with one observation and ``num_arms`` actions."""
     return SpacePair(
         observation=ObservationSpec(kind=ObservationKind.DISCRETE, size=1),
         action=ActionSpec(kind=ActionKind.DISCRETE, choices=(num_arms,), start=(0,)),
@@ -32,16 +32,16 @@ def bandit_spaces(num_arms: int) -> SpacePair:
 
 
 class BernoulliBandits:
-    """B bandit tasks side by side.
+    """A batch of B parallel bandit tasks.
 
-    What every arm would pay at every step is drawn ahead in blocks, so that a step is one look-up. The arms of a task
-    share the step's uniform number: only one of them is pulled, so no one can tell.
+    The outcomes of all arms at the following steps are drawn in advance in blocks, so that a step is one look-up. The
+    arms of a task share one uniform number per step. This cannot be noticed, because only one arm is pulled per step.
 
     Args:
-        spec: the family; ``kwargs`` may hold ``num_arms``.
+        spec: the family; ``kwargs`` may contain ``num_arms``.
         num_trials: B.
-        device: where the tensors live.
-        rows_per_task: R rows in succession are one task with outcomes of their own.
+        device: device of the tensors.
+        rows_per_task: R consecutive rows are the same task with independent outcomes.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class BernoulliBandits:
         )
 
     def task_parameters(self) -> Float[Tensor, "B A"]:
-        """The probability with which each arm pays."""
+        """Return the probability with which each arm pays."""
         return self._arms
 
     def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
-        """The tasks in the given rows as JSON values, for the record."""
+        """Return the tasks in the given rows as JSON values, for the stored trials."""
         arms = self._arms[rows].tolist()
         return [
             {"split": self._split.value, "index": int(self._first_task) + row // self.rows_per_task, "arms": row_arms}
@@ -101,7 +101,7 @@ class BernoulliBandits:
         ]
 
     def close(self) -> None:
-        """Nothing to release; safe to call twice."""
+        """Release nothing; safe to call twice."""
 
     def _draw_outcomes(self, start: int) -> None:
         chances = uniform(self._noise_seeds, start, self._block_steps)

@@ -1,9 +1,10 @@
-"""CartPole with another cart and pole a task: Gymnasium's CartPole-v1 side by side, its physics drawn once a task.
+"""CartPole with different physics in every task: a batched version of Gymnasium's CartPole-v1.
 
-Rules: the equations, thresholds, starts and rewards of CartPole-v1 (Barto, Sutton & Anderson 1983; Euler's method, 0.02
-s a step, 1 a step, the falling one included). The half length of the pole, both masses, the force and gravity are
-uniform in the ranges of the default stream's ``cartpole`` family. An episode terminates when the pole leans by more
-than 12° or the cart is more than 2.4 away, and is truncated after ``max_episode_steps``. The physics are not observed.
+Rules: the equations, thresholds, initial states and rewards are those of CartPole-v1 (Barto, Sutton & Anderson 1983;
+Euler's method, 0.02 s a step, reward 1 a step including the last one). The half length of the pole, both masses, the
+force and gravity are uniform in the ranges of the default stream's ``cartpole`` family. An episode terminates when the
+pole leans by more than 12° or the cart is more than 2.4 m from the centre. It is truncated after ``max_episode_steps``.
+The physics are not observed.
 
 Shapes: B trials, M tasks, P = 5 parameters.
 """
@@ -30,38 +31,38 @@ RANGES: dict[str, tuple[float, float]] = {
     "force_mag": (5.0, 15.0),
     "gravity": (7.0, 13.0),
 }
-"""What a task is: half the pole's length in m, masses in kg, force in N, gravity in m/s²."""
+"""The parameters of a task: half the pole's length in m, masses in kg, force in N, gravity in m/s²."""
 
 STEP_S = 0.02
 MAX_POSITION_M = 2.4
 MAX_ANGLE_RAD = 12 * 2 * math.pi / 360
 MAX_START = 0.05
-"""Every number of the first state is uniform in ±this."""
+"""Every number of the initial state is uniform in ± this value."""
 MAX_EPISODE_STEPS = 500
-"""CartPole-v1's own limit, where the family sets none."""
+"""CartPole-v1's own limit, used if the family sets none."""
 
 STARTS_AHEAD = 16
-"""Episodes' starts drawn ahead at first: drawing one costs as much as all the rest of a step."""
+"""Episodes whose initial states are drawn in advance at first; drawing one costs as much as the rest of a step."""
 
 CARTPOLE_SPACES = SpacePair(
     observation=ObservationSpec(kind=ObservationKind.VECTOR, size=4),
     action=ActionSpec(kind=ActionKind.DISCRETE, choices=(2,), start=(0,)),
 )
-"""Those of CartPole-v1: a policy of the one acts in the other."""
+"""The spaces of CartPole-v1: a policy for one can act in the other."""
 
 
 class VariedCartPoles:
-    """B carts with poles side by side.
+    """A batch of B parallel carts with poles.
 
     Args:
-        spec: the family; ``kwargs`` may hold, by a name of ``RANGES``, a number that is then the same in every task, or
-            other bounds ``[low, high]``; ``max_episode_steps`` is the limit, None takes CartPole-v1's 500.
+        spec: the family. ``kwargs`` may contain names of ``RANGES``, each with a number (the same in every task) or
+            with bounds ``[low, high]``. ``max_episode_steps`` is the limit; None takes CartPole-v1's 500.
         num_trials: B.
-        device: where the tensors live.
-        rows_per_task: R rows in succession are one task with starts of their own.
+        device: device of the tensors.
+        rows_per_task: R consecutive rows are the same task with independent initial states.
 
     Raises:
-        FamilySpecError: ``kwargs`` names something that does not vary, or bounds that hold no physics.
+        FamilySpecError: ``kwargs`` contains a name that does not vary, or bounds without physical meaning.
     """
 
     def __init__(
@@ -112,11 +113,11 @@ class VariedCartPoles:
         )
 
     def task_parameters(self) -> Float[Tensor, "B P"]:
-        """The numbers named in ``RANGES``, in their order."""
+        """Return the numbers named in ``RANGES``, in their order."""
         return self._parameters
 
     def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
-        """The tasks in the given rows as JSON values, for the record."""
+        """Return the tasks in the given rows as JSON values, for the stored trials."""
         parameters = self._parameters[rows].tolist()
         return [
             {
@@ -128,19 +129,19 @@ class VariedCartPoles:
         ]
 
     def close(self) -> None:
-        """Nothing to release; safe to call twice."""
+        """Release nothing; safe to call twice."""
 
     def _draw_tasks(self, seeds: Int64[Tensor, "B"]) -> None:
         low, high = self._bounds.unbind(1)
         self._parameters = low + (high - low) * uniform(seeds, 0, len(RANGES))
         length, masspole, masscart, force_mag, self._gravity = self._parameters.unbind(1)
-        # What the equations have of masses, lengths and forces, in accelerations and per total mass.
+        # Constants of the equations of motion, divided by the total mass.
         self._thrust = force_mag / (masspole + masscart)
         self._pole_share = masspole * length / (masspole + masscart)
         self._inertia = 4.0 / 3.0 * length
 
     def _moved(self, action: Int64[Tensor, "B"]) -> Float[Tensor, "B 4"]:
-        """The states one step on, by the equations of Florian 2007 as CartPole-v1 has them."""
+        """Return the states after one step, by the equations of Florian 2007 as in CartPole-v1."""
         _, velocity, angle, angular_velocity = self._state.unbind(1)
         cos, sin = angle.cos(), angle.sin()
         thrust = torch.where(action > 0, self._thrust, -self._thrust)
@@ -152,8 +153,8 @@ class VariedCartPoles:
         return torch.add(self._state, slopes, alpha=STEP_S)
 
     def _enter(self, final: Float[Tensor, "B 4"], has_ended: Bool[Tensor, "B"]) -> None:
-        """Begin the next episode where one ended."""
-        # An accelerator is not asked whether any did: the answer costs more than the starts.
+        """Start the next episode where one ended."""
+        # On an accelerator, checking whether any episode ended costs more than computing the initial states.
         if self.device.type == "cpu" and not has_ended.any():
             self._state = final
             return
@@ -164,11 +165,11 @@ class VariedCartPoles:
         self._state = torch.where(has_ended.unsqueeze(1), starts, final)
 
     def _starts(self, episode: Int64[Tensor, "B"], *, most_episodes: int | None) -> Float[Tensor, "B 4"]:
-        """Where each row's episode begins: looked up where it is known that it was drawn ahead, else drawn now.
+        """Return the initial state of each row's episode, from the states drawn in advance if possible, else drawn now.
 
         Args:
-            episode: index of each row's.
-            most_episodes: the largest; None where the device is not asked.
+            episode: index of each row's episode.
+            most_episodes: the largest index; None if it is not fetched from the device.
         """
         if most_episodes is None:
             return self._scaled(uniform_at(self._start_seeds, episode, 4))
@@ -185,7 +186,7 @@ class VariedCartPoles:
 
 
 def _ranges(spec: FamilySpec) -> dict[str, tuple[float, float]]:
-    """``RANGES`` with the family's own settings in place."""
+    """Return ``RANGES`` with the family's own settings in place."""
     ranges = dict(RANGES)
     for name, value in spec.kwargs.items():
         bounds = tuple(value) if isinstance(value, list | tuple) else (value, value)

@@ -1,8 +1,8 @@
-"""Random numbers that are a function of (family, split, task, position) and of nothing else.
+"""Counter-based random numbers: functions of (family, split, task, position) only.
 
-A task and its noise are the same on every device, in batches of every size and in whatever order they are asked for,
-because every number is a hash of its own position: SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom
-number generators") seeded once per task.
+A task and its noise are the same on every device, in batches of every size and in every order of requests, because
+every number is a hash of its own position. The hash is SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable
+pseudorandom number generators"), seeded once per task.
 
 Shapes: B trials, M tasks, N numbers a task, H hashes.
 """
@@ -22,42 +22,45 @@ from envs.family import Split
 
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15
 ROW_GAMMA = 0xD1342543DE82EF95
-"""Steps between the streams of one task's rows: another odd number, so that streams never meet within reach."""
+"""Distance between the streams of one task's rows: another odd number, so streams do not meet within their length."""
 CACHED_HASHES = 1 << 15
-"""Hashes computed at once on a CPU: 256 KiB."""
+"""Number of hashes computed at once on a CPU: 256 KiB."""
 
 
 def stream_key(entry: str, kwargs: dict[str, Any], split: Split, purpose: str) -> int:
-    """The 64-bit key of one stream of a family's numbers.
+    """Return the 64-bit key of one stream of a family's numbers.
 
     Args:
         entry: the tensor family's name.
         kwargs: its settings.
         split: training or held-out tasks.
-        purpose: what the numbers are for ("tasks", "noise").
+        purpose: the use of the numbers ("tasks", "noise").
     """
     words = json.dumps([entry, kwargs, split.value, purpose], sort_keys=True).encode()
     return int.from_bytes(hashlib.sha256(words).digest()[:8], "little")
 
 
 def task_seeds(key: int, first_task: int | Tensor, num_tasks: int, device: torch.device) -> Int64[Tensor, "B"]:
-    """One seed a task: ``mix(key + task · γ)``.
+    """Return one seed per task: ``mix(key + task · γ)``.
 
     Args:
         key: the stream's key.
-        first_task: index of the first task; a tensor [] on the device where it must not be part of a captured program.
+        first_task: index of the first task; a tensor [] on the device if it must not be a constant of a captured
+            program.
         num_tasks: B.
-        device: where the seeds are wanted.
+        device: device of the seeds.
     """
     tasks = torch.arange(num_tasks, dtype=torch.int64, device=device) + first_task
     return _mix(tasks * _signed(GOLDEN_GAMMA) + _signed(key))
 
 
 def noise_seeds(seeds: Int64[Tensor, "M"], rows_per_task: int) -> Int64[Tensor, "B"]:
-    """One seed a row, where R rows in succession are one task: the task's own for its first row, others after it.
+    """Return one seed per row, if R consecutive rows are one task.
+
+    The first row of a task has the task's own seed, the other rows have different ones.
 
     Args:
-        seeds: of :func:`task_seeds`, one a task.
+        seeds: the result of :func:`task_seeds`, one per task.
         rows_per_task: R.
     """
     offsets = torch.arange(rows_per_task, dtype=torch.int64, device=seeds.device) * _signed(ROW_GAMMA)
@@ -65,37 +68,37 @@ def noise_seeds(seeds: Int64[Tensor, "M"], rows_per_task: int) -> Int64[Tensor, 
 
 
 def uniform(seeds: Int64[Tensor, "B"], start: int, count: int) -> Float[Tensor, "B N"]:
-    """Numbers ``start … start + count - 1`` of each task's stream, uniform on the multiples of 2⁻²⁴ in [0, 1)."""
+    """Return numbers ``start … start + count - 1`` of each task's stream, uniform in [0, 1) on multiples of 2⁻²⁴."""
     return _words(seeds, start, count).to(torch.float32).mul_(2.0**-24)
 
 
 def uniform_at(seeds: Int64[Tensor, "B"], index: Int64[Tensor, "B"], count: int) -> Float[Tensor, "B N"]:
-    """The ``index``-th run of ``count`` numbers of each stream, each row at an index of its own.
+    """Return the ``index``-th run of ``count`` numbers of each stream, with a separate index for each row.
 
-    Moving a seed by γ moves its stream by one hash, so by two numbers: ``count`` is even.
+    Adding γ to a seed moves its stream by one hash, which is two numbers, so ``count`` is even.
     """
     return uniform(seeds + index * (count // 2) * _signed(GOLDEN_GAMMA), 0, count)
 
 
 def exponential(seeds: Int64[Tensor, "B"], start: int, count: int) -> Float[Tensor, "B N"]:
-    """Standard exponential numbers, ``-log(1 - u)``."""
+    """Return standard exponential numbers, ``-log(1 - u)``."""
     return uniform(seeds, start, count).neg_().log1p_().neg_()
 
 
 def normal(seeds: Int64[Tensor, "B"], start: int, count: int) -> Float[Tensor, "B N"]:
-    """Standard normal numbers by Box and Muller's transform of two uniform numbers each."""
+    """Return standard normal numbers, by the Box-Muller transform of two uniform numbers each."""
     pairs = uniform(seeds, 2 * start, 2 * count)
     radius = pairs[:, 0::2].neg().log1p_().mul_(-2.0).sqrt_()
     return radius.mul_(torch.cos(pairs[:, 1::2] * (2.0 * math.pi)))
 
 
 def _words(seeds: Int64[Tensor, "B"], start: int, count: int) -> Int[Tensor, "B N"]:
-    """24-bit words: two of each hash, cut from its halves."""
+    """Return 24-bit words, two from each hash (one per half)."""
     first, last = start // 2, (start + count + 1) // 2
     positions = torch.arange(first + 1, last + 1, dtype=torch.int64, device=seeds.device)
     if seeds.device.type != "cpu":
         return _cut(_mix(seeds.unsqueeze(1) + positions * _signed(GOLDEN_GAMMA)), start, count)
-    # On a CPU a block that fits its cache takes half the time.
+    # On a CPU, blocks that fit the cache take half the time.
     offsets = positions * _signed(GOLDEN_GAMMA)
     words = torch.empty(len(seeds), count, dtype=torch.int32)
     rows = max(1, CACHED_HASHES // max(1, len(offsets)))
@@ -110,9 +113,9 @@ def _cut(bits: Int64[Tensor, "B H"], start: int, count: int) -> Int[Tensor, "B N
 
 
 def _mix(bits: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
-    """SplitMix64's finaliser, in place.
+    """Apply SplitMix64's finaliser in place.
 
-    int64 products wrap; a shift right is made logical by masking the sign's copies.
+    int64 products wrap around. Masking the copies of the sign bit makes the right shift logical.
     """
     bits.bitwise_xor_(_shifted(bits, 30)).mul_(_signed(0xBF58476D1CE4E5B9))
     bits.bitwise_xor_(_shifted(bits, 27)).mul_(_signed(0x94D049BB133111EB))

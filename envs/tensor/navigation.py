@@ -1,8 +1,9 @@
 """2-D navigation (Finn, Abbeel & Levine 2017, arXiv:1703.03400, section 5.3).
 
-Rules: a point begins at the origin of the plane and is moved by velocities of at most 0.1 a step in each direction. A
-task is a goal, uniform in [-0.5, 0.5]²; the reward is minus the squared distance to it after the move. An episode
-terminates within 0.01 of the goal and is truncated after ``max_episode_steps``. The position is observed, not the goal.
+Rules: a point starts at the origin of the plane and is moved by velocities of at most 0.1 a step in each direction. A
+task is a goal, uniform in [-0.5, 0.5]². The reward is minus the squared distance to the goal after the move. An episode
+terminates within 0.01 of the goal and is truncated after ``max_episode_steps``. The position is observed, the goal is
+not.
 
 Shapes: B trials, M tasks.
 """
@@ -24,7 +25,7 @@ MAX_VELOCITY = 0.1
 MAX_GOAL = 0.5
 GOAL_RADIUS = 0.01
 MAX_EPISODE_STEPS = 100
-"""The paper's horizon H, where the family sets none."""
+"""The paper's horizon H, used if the family sets none."""
 
 NAVIGATION_SPACES = SpacePair(
     observation=ObservationSpec(kind=ObservationKind.VECTOR, size=2),
@@ -35,13 +36,14 @@ NAVIGATION_SPACES = SpacePair(
 
 
 class Navigation:
-    """B points in the plane side by side.
+    """A batch of B parallel points in the plane.
 
     Args:
         spec: the family; ``max_episode_steps`` is the horizon, None takes the paper's 100.
         num_trials: B.
-        device: where the tensors live.
-        rows_per_task: R rows in succession are one task. Nothing in a task is random, so they differ by their actions.
+        device: device of the tensors.
+        rows_per_task: R consecutive rows are the same task. A task has no random parts, so the rows differ by their
+            actions.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Navigation:
         return self._position
 
     def step(self, action: Float[Tensor, "B 2"], active: Bool[Tensor, "B"]) -> Transition:
-        """Move every active row's point; [-1, 1] spans the velocities, and what is beyond is clipped."""
+        """Move every active row's point. [-1, 1] spans the velocities; values outside are clipped."""
         moved = torch.add(self._position, action.clamp(-1.0, 1.0), alpha=MAX_VELOCITY)
         final = torch.where(active.unsqueeze(1), moved, self._position)
         self._episode_step = self._episode_step + active
@@ -87,11 +89,11 @@ class Navigation:
         )
 
     def task_parameters(self) -> Float[Tensor, "B 2"]:
-        """The goals."""
+        """Return the goals."""
         return self._goal
 
     def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
-        """The tasks in the given rows as JSON values, for the record."""
+        """Return the tasks in the given rows as JSON values, for the stored trials."""
         goals = self._goal[rows].tolist()
         return [
             {"split": self._split.value, "index": int(self._first_task) + row // self.rows_per_task, "goal": goal}
@@ -99,4 +101,4 @@ class Navigation:
         ]
 
     def close(self) -> None:
-        """Nothing to release; safe to call twice."""
+        """Release nothing; safe to call twice."""

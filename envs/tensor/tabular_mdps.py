@@ -1,8 +1,8 @@
 """Random tabular MDPs (Duan et al. 2016, arXiv:1611.02779, section 3.2; after Osband & Van Roy 2017).
 
-Rules: S states, A actions. The mean reward of a state and action is drawn from N(1, 1), each reward adds noise from
-N(0, 1); the next state's distribution is drawn from a flat Dirichlet. An episode begins in state 0 and terminates after
-``horizon`` steps; the step within the episode is not observed.
+Rules: S states, A actions. The mean reward of a state and action is drawn from N(1, 1), and each reward adds noise from
+N(0, 1). The distribution of the next state is drawn from a flat Dirichlet distribution. An episode starts in state 0
+and terminates after ``horizon`` steps. The step within the episode is not observed.
 
 Shapes: T steps, B trials, S states, A actions.
 """
@@ -21,11 +21,11 @@ from envs.task_batch import Transition
 from envs.tensor.counter_random import exponential, noise_seeds, normal, stream_key, task_seeds, uniform
 
 MAX_NOISE = 1 << 20
-"""Steps' noise drawn ahead at once, over all steps and trials."""
+"""Largest number of steps' noise drawn in advance at once, over all steps and trials."""
 
 
 def mdp_spaces(num_states: int, num_actions: int) -> SpacePair:
-    """The state is observed as an index."""
+    """Return spaces in which the state is observed as an index."""
     return SpacePair(
         observation=ObservationSpec(kind=ObservationKind.DISCRETE, size=num_states),
         action=ActionSpec(kind=ActionKind.DISCRETE, choices=(num_actions,), start=(0,)),
@@ -33,16 +33,16 @@ def mdp_spaces(num_states: int, num_actions: int) -> SpacePair:
 
 
 class TabularMdps:
-    """B tabular MDPs side by side.
+    """A batch of B parallel tabular MDPs.
 
-    Every episode lasts ``horizon`` steps, so all rows are at the same step and the end of an episode is known without
-    asking the device.
+    Every episode lasts ``horizon`` steps, so all rows are at the same step. The end of an episode is therefore known
+    without fetching data from the device.
 
     Args:
-        spec: the family; ``kwargs`` may hold ``num_states``, ``num_actions`` and ``horizon``.
+        spec: the family; ``kwargs`` may contain ``num_states``, ``num_actions`` and ``horizon``.
         num_trials: B.
-        device: where the tensors live.
-        rows_per_task: R rows in succession are one task with noise and moves of their own.
+        device: device of the tensors.
+        rows_per_task: R consecutive rows are the same task with independent noise and transitions.
     """
 
     def __init__(
@@ -118,34 +118,35 @@ class TabularMdps:
         )
 
     def task_parameters(self) -> Float[Tensor, "B P"]:
-        """Mean rewards [S·A] and transition probabilities [S·A·S], flattened and joined."""
+        """Return mean rewards [S·A] and transition probabilities [S·A·S], flattened and joined."""
         return torch.cat([self.reward_means().flatten(1), self.transitions().flatten(1)], dim=1)
 
     def reward_means(self) -> Float[Tensor, "B S A"]:
-        """The mean reward of each state and action."""
+        """Return the mean reward of each state and action."""
         return self._means.view(self.num_trials, self.num_states, self.num_actions)
 
     def transitions(self) -> Float[Tensor, "B S A S"]:
-        """The probability of each next state after each state and action."""
+        """Return the probability of each next state after each state and action."""
         return self._transitions
 
     def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
-        """The tasks in the given rows as JSON values: their index makes them again."""
+        """Return the tasks in the given rows as JSON values. The index of a task suffices to create it again."""
         return [
             {"split": self._split.value, "index": int(self._first_task) + row // self.rows_per_task} for row in rows
         ]
 
     def close(self) -> None:
-        """Nothing to release; safe to call twice."""
+        """Release nothing; safe to call twice."""
 
     def _draw_tasks(self, seeds: Int64[Tensor, "B"]) -> None:
         pairs = self.num_states * self.num_actions
         self._means = 1.0 + normal(seeds, 0, pairs).flatten()
-        # A normal number takes two of the stream's: what comes after them is theirs alone.
+        # A normal number consumes two numbers of the stream, so the weights start after 2 · pairs numbers.
         weights = exponential(seeds, 2 * pairs, pairs * self.num_states)
         weights = weights.view(self.num_trials, self.num_states, self.num_actions, self.num_states)
         self._transitions = weights.div_(weights.sum(-1, keepdim=True))
-        # The last boundary is left out: rounding may put it under 1; a chance above all others is the last state.
+        # The last boundary is omitted, because rounding may put it below 1. A number above all boundaries selects the
+        # last state.
         cumulative = self._transitions.cumsum(-1)[..., :-1]
         self._boundaries = cumulative.reshape(self.num_trials * pairs, self.num_states - 1)
 
