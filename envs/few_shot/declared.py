@@ -1,6 +1,6 @@
-"""Few-shot families as they are declared: what ``kwargs`` of a family of source ``few_shot`` may say.
+"""Declarations of few-shot families: the ``kwargs`` that a family of source ``few_shot`` accepts.
 
-Read without torch, so that commands and control can look at a declaration.
+This module does not import torch, so that commands and the daemon can check a declaration quickly.
 """
 
 from __future__ import annotations
@@ -19,35 +19,40 @@ SINUSOIDS_META_SGD = "sinusoids-meta-sgd"
 SINUSOIDS_AMBIGUOUS = "sinusoids-ambiguous"
 REGRESSION_ENTRIES = (SINUSOIDS, SINUSOIDS_META_SGD, SINUSOIDS_AMBIGUOUS)
 FEW_SHOT_ENTRIES = (GLYPHS, *REGRESSION_ENTRIES)
-"""What ``entry`` may be beside a folder or zip file of images."""
+"""Values of ``entry`` other than a folder or zip file of images."""
 
 MOST_NUMBERS = 1 << 23
-"""Most input numbers of a task as declared: networks hold some hundred times as many bytes while they learn from
-several, and recipes of higher way in training up to ten times that."""
+"""Largest number of input numbers of a declared task.
+
+Networks use about a hundred times as many bytes while they learn from several tasks. Recipes of higher way use up to
+ten times that in training.
+"""
 
 LEAST = {"ways": 2, "size": 16} | dict.fromkeys(("shots", "queries", "alphabets", "characters", "drawers"), 1)
-"""Smallest numbers that have a meaning, where it is not 0: the learners halve an image's side four times."""
+"""Smallest meaningful values, if not 0. The learners halve an image's side four times, hence the least size."""
 
 SHARES = frozenset({"within_group", "held_out_within_group", "held_out_fraction", "aligned"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageOptions:
-    """What a few-shot family of images may say of its tasks.
+    """Options of the tasks of a few-shot family of images.
 
     Attributes:
-        ways: N classes a task.
-        shots: K support images a class.
-        queries: query images a class.
-        size: side in pixels that an embedding sees.
-        orientations: 1 shows training classes upright, 4 turns them too, 8 turns and mirrors them; each is a class.
-        within_group: chance that a training task's classes are of one group (alphabet).
-        held_out_within_group: the same of a held-out task.
-        aligned: chance that a training task takes the same image numbers of every class.
+        ways: N classes per task.
+        shots: K support images per class.
+        queries: query images per class.
+        size: side in pixels of an embedding's input.
+        orientations: 1 shows training classes upright, 4 also turns them, 8 turns and mirrors them; each orientation is
+            a class.
+        within_group: probability that a training task's classes are of one group (alphabet).
+        held_out_within_group: probability that a held-out task's classes are of one group.
+        aligned: probability that a training task uses the same image numbers of every class.
         is_warped: whether training images are deformed.
-        hold_out: groups whose classes are held out; empty lets a share be drawn.
-        held_out_fraction: about that share: of the groups where there are enough of them, else of the classes.
-        seed: of the share and of the tasks.
+        hold_out: groups whose classes are held out; if empty, a share is drawn.
+        held_out_fraction: the approximate share to hold out: of the groups if there are enough groups, else of the
+            classes.
+        seed: seed of the held-out share and of the tasks.
     """
 
     ways: int = 5
@@ -66,12 +71,12 @@ class ImageOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class GlyphOptions(ImageOptions):
-    """What a family of made-up characters may say beside.
+    """Options of a family of made-up characters, in addition to those of images.
 
     Attributes:
-        alphabets: how many there are.
-        characters: in each alphabet.
-        drawers: drawings of each character.
+        alphabets: number of alphabets.
+        characters: number of characters in each alphabet.
+        drawers: number of drawings of each character.
     """
 
     alphabets: int = 16
@@ -81,13 +86,13 @@ class GlyphOptions(ImageOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class SinusoidOptions:
-    """What a family of waves may say of its tasks.
+    """Options of the tasks of a family of waves.
 
     Attributes:
-        shots: K support points a task.
-        queries: query points a task.
-        noise_std: of the targets.
-        amplitude, frequency, phase: ranges that a task's wave is drawn from; an ambiguous family has its own.
+        shots: K support points per task.
+        queries: query points per task.
+        noise_std: standard deviation of the targets' noise.
+        amplitude, frequency, phase: ranges from which a task's wave is drawn; an ambiguous family has its own ranges.
     """
 
     shots: int = 10
@@ -107,16 +112,16 @@ DEFAULTS: dict[str, Options] = {
     SINUSOIDS_AMBIGUOUS: SinusoidOptions(queries=20, noise_std=0.3),
 }
 FIXED = {SINUSOIDS_AMBIGUOUS: ("amplitude", "frequency", "phase")}
-"""Options that an entry does not leave open."""
+"""Options that an entry does not accept."""
 
 
 def is_regression(entry: str) -> bool:
-    """Whether a few-shot family's targets are numbers; else they are classes."""
+    """Return whether a few-shot family's targets are numbers instead of classes."""
     return entry in REGRESSION_ENTRIES
 
 
 def options_of(spec: FamilySpec) -> Options:
-    """What a family's ``kwargs`` say, defaults for the rest.
+    """Return the options in a family's ``kwargs``, with defaults for the others.
 
     Raises:
         FamilySpecError: a keyword is unknown or its value has no meaning.
@@ -129,8 +134,8 @@ def read_options(entry: str, kwargs: Mapping[str, Any], *, subject: str) -> Opti
 
     Args:
         entry: one of ``FEW_SHOT_ENTRIES``, or the path of a folder or zip file.
-        kwargs: as written.
-        subject: what to call the family in errors.
+        kwargs: the keyword arguments as written.
+        subject: the name of the family in error messages.
 
     Raises:
         FamilySpecError: a keyword is unknown or its value has no meaning.

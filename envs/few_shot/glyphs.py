@@ -1,11 +1,12 @@
-"""Alphabets of characters that no one ever wrote, so that few-shot learning needs no download.
+"""Alphabets of made-up characters, so that few-shot learning needs no download.
 
-An alphabet is a handful of stroke shapes. A character is one to four of them, each smaller or larger, placed anywhere
-or joined to a point of an earlier stroke. A drawing of it moves every control point a little, in the manner of its
-drawer, whose slant and proportions are the same in all characters of the alphabet. (In outline the generative model of
-Lake, Salakhutdinov & Tenenbaum 2015, Science 350:1332, with made-up instead of learned parts.)
+An alphabet is a small set of stroke shapes. A character consists of one to four of them, each scaled, and placed
+anywhere or joined to a point of an earlier stroke. A drawing of the character moves every control point a little, and
+applies the slant and proportions of its drawer, which are the same for all characters of the alphabet. (In outline this
+is the generative model of Lake, Salakhutdinov & Tenenbaum 2015, Science 350:1332. Departure: the parts are made up
+instead of learned.)
 
-Shapes: E drawings of a character (one a drawer), S strokes, P control points a stroke, T points along a stroke, R the
+Shapes: E drawings of a character (one per drawer), S strokes, P control points a stroke, T points along a stroke, R the
 image's side.
 """
 
@@ -29,18 +30,18 @@ STROKE_COUNT_CHANCES = (0.2, 0.35, 0.3, 0.15)
 
 @dataclass(frozen=True, kw_only=True)
 class GlyphConfig:
-    """How many characters there are and how differently they are drawn; lengths are shares of the image's side.
+    """Settings of made-up characters; lengths are shares of the image's side.
 
     Attributes:
-        alphabets: how many.
-        characters: in each alphabet.
+        alphabets: number of alphabets.
+        characters: number of characters in each alphabet.
         drawers: E, images of each character.
-        stroke_shapes: in each alphabet.
+        stroke_shapes: number of stroke shapes in each alphabet.
         size: R.
-        point_jitter: standard deviation of a control point from drawing to drawing.
-        place_jitter: standard deviation of a stroke's place from drawing to drawing.
-        slant: standard deviation of a drawer's shear and of the logarithm of his proportions.
-        seed: another seed is another world.
+        point_jitter: standard deviation of a control point between drawings.
+        place_jitter: standard deviation of a stroke's place between drawings.
+        slant: standard deviation of each entry of a drawer's linear map about the identity (shear and proportions).
+        seed: another seed draws other alphabets.
     """
 
     alphabets: int = 16
@@ -58,7 +59,7 @@ def draw_glyphs(config: GlyphConfig | None = None, *, report: Callable[[int], No
     """Draw every character of every alphabet; the groups are the alphabets.
 
     Args:
-        config: what is drawn.
+        config: the settings; None takes the defaults.
         report: called with the number of images drawn so far.
     """
     return gather_classes(_classes(config or GlyphConfig(), report))
@@ -85,7 +86,7 @@ def _alphabet(config: GlyphConfig, generator: np.random.Generator) -> Iterator[N
 
 
 def _stroke_shape(generator: np.random.Generator) -> NDArray[np.float64]:
-    """[P, 2] control points about the origin: a walk that keeps or turns its direction, from straight to curled."""
+    """Return [P, 2] control points centred at the origin: a random walk, from straight to curled."""
     turn = generator.choice([0.0, 0.5, 1.2]) * generator.choice([-1.0, 1.0])
     angles = generator.uniform(0.0, 2.0 * math.pi) + np.cumsum(generator.normal(turn, 0.5, CONTROL_POINTS - 1))
     steps = np.stack([np.cos(angles), np.sin(angles)], axis=1) * generator.uniform(0.5, 1.5, (CONTROL_POINTS - 1, 1))
@@ -96,7 +97,7 @@ def _stroke_shape(generator: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _character(shapes: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
-    """[S, P, 2] control points within the unit square."""
+    """Return [S, P, 2] control points within the unit square."""
     strokes: list[NDArray[np.float64]] = []
     for _ in range(1 + generator.choice(len(STROKE_COUNT_CHANCES), p=STROKE_COUNT_CHANCES)):
         stroke = shapes[generator.integers(len(shapes))] * generator.uniform(0.15, 0.4)
@@ -117,7 +118,7 @@ def _character(shapes: NDArray[np.float64], generator: np.random.Generator) -> N
 def _draw(
     strokes: NDArray[np.float64], slants: NDArray[np.float64], config: GlyphConfig, generator: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """[E, R, R] drawings of one character."""
+    """Return [E, R, R] drawings of one character."""
     num_drawings = len(slants)
     points = strokes + generator.normal(0.0, config.point_jitter, (num_drawings, *strokes.shape))
     points += generator.normal(0.0, config.place_jitter, (num_drawings, len(strokes), 1, 2))
@@ -132,7 +133,7 @@ def _draw(
 
 
 def _bezier_weights() -> NDArray[np.float64]:
-    """[T, P] Bernstein polynomials at T even parameters."""
+    """Return [T, P] Bernstein polynomials at T evenly spaced parameters."""
     degree = CONTROL_POINTS - 1
     t = np.linspace(0.0, 1.0, POINTS_ALONG)[:, None]
     k = np.arange(CONTROL_POINTS)[None, :]

@@ -1,11 +1,11 @@
-"""Images by class, read from folders.
+"""Images by class, read from folders or zip files.
 
-An image is brought to one form: ink bright on a background of 0, the ink's bounding box in the middle of a square that
-it fills for the greater part, one size for all. So it does not matter whether strokes were dark on white or white on
-black, or where on the sheet, and little how large.
+Every image is converted to a common form: bright ink on a background of 0, with the ink's bounding box centred in a
+square that it mostly fills, and one size for all images. The form therefore does not depend on the colours of strokes
+and background or on the place on the sheet, and only a little on the size of the drawing.
 
-Layouts that are understood, each as a folder or as a zip file of it: ``class/image``, ``alphabet/class/image`` (classes
-of one alphabet then form a group), with any number of folders around them (Omniglot has ``set/alphabet/class/image``).
+Accepted layouts, each as a folder or as a zip file: ``class/image`` and ``alphabet/class/image`` (the classes of an
+alphabet form a group). Any number of folders may surround them (Omniglot has ``set/alphabet/class/image``).
 
 Shapes: I images, R their side in pixels, C classes.
 """
@@ -58,16 +58,19 @@ IMAGE_SUFFIXES = frozenset(
         ".pnm",
     }
 )
-"""Names that images have. One of them that Pillow cannot read is refused: left out, it would be missed."""
+"""Name suffixes of images.
+
+A file with such a name that Pillow cannot read is an error, so that no image is lost silently.
+"""
 
 SOURCE_SIZE = 105
-"""R unless asked otherwise: Omniglot's own, three times the 35 that an embedding sees."""
+"""The default R: the size of Omniglot's images, three times the 35 pixels of an embedding's input."""
 
 MAX_PIXELS = 50_000_000
-"""Images of more are refused before they are decoded."""
+"""Images with more pixels are rejected before they are decoded."""
 
 MAX_FILE_BYTES = 256 * 2**20
-"""Larger files are not read, nor unpacked from an archive."""
+"""Larger files are neither read nor unpacked from an archive."""
 
 BROKEN_IMAGE = (
     UnidentifiedImageError,
@@ -80,38 +83,38 @@ BROKEN_IMAGE = (
     struct.error,
     zlib.error,
 )
-"""What Pillow's readers raise at files that are no images, or broken ones."""
+"""Exceptions that Pillow raises for files that are not images or are damaged."""
 
 MAX_SIDE = 1024
-"""Longer images are made smaller before they are brought to the common form, which takes nine squares of that side."""
+"""Images with a longer side are reduced before conversion, which needs nine times the area of a square of that side."""
 
 INK_THRESHOLD = 0.3
-"""Share of the strongest ink from which a pixel counts as ink when the bounding box is taken."""
+"""A pixel counts as ink for the bounding box if it has at least this share of the strongest ink."""
 
 
 USUAL_EXTENT = 0.66
-"""The longer side of the ink's bounding box as a share of the sheet's, the median of Omniglot's drawings."""
+"""The longer side of the ink's bounding box as a share of the sheet's side: the median of Omniglot's drawings."""
 
 COMMON_EXTENT = 0.75
-"""What the usual extent becomes in the common form."""
+"""The extent in the common form of ink that has the usual extent."""
 
 MOST_EXTENT = 0.97
-"""What an extent becomes at most in the common form."""
+"""The largest extent in the common form."""
 
 
 class ImageReadError(EnvsError):
-    """An image, or a folder of them, that cannot be read."""
+    """An error: an image, or a folder of images, cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageClass:
-    """One class: its name, the group (alphabet) it belongs to, and where its images stand.
+    """A class of images: its name, its group (alphabet), and the range of its images.
 
     Attributes:
         name: the folder's name.
-        group: the alphabet's name; empty where there are no groups.
+        group: the alphabet's name; empty if there are no groups.
         start: index of its first image.
-        count: how many images it has.
+        count: number of its images.
     """
 
     name: str
@@ -121,16 +124,16 @@ class ImageClass:
 
     @property
     def path(self) -> str:
-        """What people find it by."""
+        """The name for users: group and class."""
         return f"{self.group}/{self.name}" if self.group else self.name
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageClasses:
-    """Images by class.
+    """Images with their classes.
 
     Attributes:
-        images: [I, R, R] uint8, ink bright on 0; the images of a class follow each other.
+        images: [I, R, R] uint8, bright ink on 0; the images of a class are consecutive.
         classes: the C classes.
     """
 
@@ -144,19 +147,19 @@ class ImageClasses:
 
     @cached_property
     def ink_extent(self) -> float:
-        """Median extent of the ink of the images, as a share of their side."""
+        """The median extent of the images' ink, as a share of their side."""
         indices = torch.cat([torch.arange(found.start, found.start + found.count) for found in self.classes])
         return float(ink_extents(self.images[indices]).median())
 
     def only(self, is_wanted: Callable[[ImageClass], bool]) -> ImageClasses:
-        """The classes for which ``is_wanted`` holds, sharing the images."""
+        """Return the classes for which ``is_wanted`` is true; the images are shared."""
         return ImageClasses(images=self.images, classes=tuple(filter(is_wanted, self.classes)))
 
     def hold_out_groups(self, groups: Sequence[str]) -> tuple[ImageClasses, ImageClasses]:
-        """Part the classes into those outside and those inside the named groups.
+        """Split the classes into those outside and those inside the named groups.
 
         Raises:
-            ImageReadError: there is no group of that name.
+            ImageReadError: no group has that name.
         """
         for group in groups:
             if group not in self.groups:
@@ -170,18 +173,18 @@ class ImageClasses:
 
 
 def read_image(source: Path | bytes, *, name: str = "", size: int = SOURCE_SIZE) -> NDArray[np.uint8]:
-    """Read one image into the common form.
+    """Read one image and convert it to the common form.
 
     Args:
         source: the file, or its content.
-        name: what to call it in errors, where ``source`` is its content.
+        name: its name in error messages, if ``source`` is its content.
         size: R.
 
     Returns:
         [R, R] uint8.
 
     Raises:
-        ImageReadError: it is not an image that Pillow can read.
+        ImageReadError: Pillow cannot read it as an image.
     """
     subject = name or str(source)
     try:
@@ -201,9 +204,9 @@ def read_image(source: Path | bytes, *, name: str = "", size: int = SOURCE_SIZE)
 
 
 def _in_bytes(image: Image.Image) -> Image.Image:
-    """Images of 16 or 32 bits, or of floats, from their darkest to their brightest pixel; others as they are.
+    """Scale images of 16 or 32 bits, or of floats, from darkest to brightest pixel; return others unchanged.
 
-    Pillow's own conversion cuts such pixels off at 255: all of a scan of 16 bits but its black would be white.
+    Pillow's own conversion clips such pixels at 255, so everything except black would be white in a 16-bit scan.
     """
     if not image.mode.startswith(("I", "F")):
         return image
@@ -222,7 +225,7 @@ def _in_bytes(image: Image.Image) -> Image.Image:
 
 
 def _grey(layers: Image.Image) -> NDArray[np.float32]:
-    """What is seen on a white sheet, or on a black one where the drawing is as white as the first."""
+    """Return the image on a white background, or on a black one if the drawing is as white as the first background."""
     for colour in ("white", "black"):
         sheet = Image.new("RGBA", layers.size, colour)
         grey = np.asarray(Image.alpha_composite(sheet, layers).convert("L"), dtype=np.float32)
@@ -232,7 +235,7 @@ def _grey(layers: Image.Image) -> NDArray[np.float32]:
 
 
 def _at_most(image: Image.Image, side: int) -> Image.Image:
-    """The image, made smaller where it is longer than ``side`` either way."""
+    """Reduce the image if a side is longer than ``side``."""
     factor = side / max(image.size)
     if factor >= 1.0:
         return image
@@ -241,7 +244,7 @@ def _at_most(image: Image.Image, side: int) -> Image.Image:
 
 
 def _ink(grey: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How far each pixel is from the background, which is the median of the border, in units of the farthest."""
+    """Return each pixel's distance from the background (the median of the border), relative to the largest distance."""
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     ink: NDArray[np.float32] = np.abs(grey - np.median(border))
     ink /= max(float(ink.max()), 1.0)
@@ -255,7 +258,7 @@ def _in_common_form(ink: NDArray[np.float32], size: int) -> NDArray[np.uint8]:
     if not len(rows):
         return np.zeros((size, size), dtype=np.uint8)
     top, bottom, left, right = int(rows.min()), int(rows.max()) + 1, int(columns.min()), int(columns.max()) + 1
-    # The sheet lies in an empty one three times as large, so that the square that is seen never leaves it.
+    # The sheet is placed in an empty one three times as large, so that the visible square always lies within it.
     room = np.zeros((3 * side, 3 * side), dtype=np.uint8)
     room[side : side + height, side : side + width] = ink * 255.0 + 0.5
     seen = side * _share_seen(max(bottom - top, right - left) / side)
@@ -265,22 +268,22 @@ def _in_common_form(ink: NDArray[np.float32], size: int) -> NDArray[np.uint8]:
 
 
 def _share_seen(extent: float) -> float:
-    """The side of the square that is seen of a sheet, for ink of this extent, both as shares of the sheet's side.
+    """Return the side of the visible square for ink of this extent, both as shares of the sheet's side.
 
-    Ink of the usual extent comes to fill ``COMMON_EXTENT`` of the square. Larger and smaller ink comes half way there
-    (in the logarithm): some of a character's size is the hand's, some of it is the character's.
+    Ink of the usual extent fills ``COMMON_EXTENT`` of the square. Larger and smaller ink is moved half way to that (in
+    the logarithm), because the size of a character depends partly on the writer and partly on the character.
     """
     return max(USUAL_EXTENT / COMMON_EXTENT * math.sqrt(extent / USUAL_EXTENT), extent / MOST_EXTENT)
 
 
 def ink_extents(images: Tensor) -> Tensor:
-    """The longer side of each image's bounding box of ink, as a share of the image's side.
+    """Return the longer side of each image's bounding box of ink, as a share of the image's side.
 
     Args:
         images: [I, R, R] uint8.
 
     Returns:
-        [I] float32; 0 where there is no ink.
+        [I] float32; 0 if there is no ink.
     """
     is_ink = images > round(INK_THRESHOLD * 255)
     sides = []
@@ -297,15 +300,15 @@ def read_image_folder(
     most_images: int | None = None,
     report: Callable[[int], None] | None = None,
 ) -> ImageClasses:
-    """Read the classes of one or more folders or zip files of them; a folder of zip files counts as all of them.
+    """Read the classes of one or more folders or zip files. For a folder of zip files, all of them are read.
 
-    A class that stands in several of them (same group, same name) is one class; an image that stands in several (same
-    file name besides) is read once.
+    Classes with the same group and name in several paths are one class. Images of a class with the same file name are
+    read once.
 
     Args:
         paths: folders or zip files.
         size: R.
-        most_images: more than these are refused before any is read; None sets no limit.
+        most_images: with more images than this, none is read and an error is raised; None sets no limit.
         report: called with the number of images read so far.
 
     Raises:
@@ -356,7 +359,7 @@ def _refuse_too_many(paths: Sequence[Path], most_images: int) -> None:
 
 
 def gather_classes(classes: Iterable[tuple[str, str, Sequence[NDArray[np.uint8]]]]) -> ImageClasses:
-    """Put classes together from (group, name, images of [R, R])."""
+    """Combine classes from (group, name, images of [R, R])."""
     described: list[ImageClass] = []
     images: list[NDArray[np.uint8]] = []
     for group, name, own in classes:
@@ -366,12 +369,12 @@ def gather_classes(classes: Iterable[tuple[str, str, Sequence[NDArray[np.uint8]]
 
 
 def natural_order(text: str) -> tuple[tuple[int, int | str], ...]:
-    """A key that sorts ``item2`` before ``item10``."""
+    """Return a sort key that puts ``item2`` before ``item10``."""
     return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", text) if part)
 
 
 def is_image(path: PurePosixPath | Path) -> bool:
-    """Whether a file's name is an image's; hidden files and macOS's ``__MACOSX`` copies are not."""
+    """Return whether a file has an image's name; hidden files and macOS's ``__MACOSX`` copies do not count."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not any(map(_is_hidden, path.parts))
 
 
@@ -380,22 +383,22 @@ def _is_hidden(name: str) -> bool:
 
 
 def image_files_under(path: Path) -> Iterator[Path]:
-    """The image files of a folder and of the folders in it, hidden ones left out.
+    """Yield the image files of a folder and its subfolders, except hidden ones.
 
-    Links to folders are followed, save to one that the link itself stands in. A link to nothing counts as a file:
-    whoever reads it says what is wrong.
+    Links to folders are followed, except a link to a folder that contains the link. A broken link counts as a file, so
+    that reading it reports the error.
 
     Raises:
-        ImageReadError: a folder cannot be looked into, or a name is not UTF-8.
+        ImageReadError: a folder cannot be listed, or a name is not UTF-8.
     """
     return (file for _, files in image_folders_under(path) for file in files)
 
 
 def image_folders_under(path: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """A folder and those in it that are looked into, each with the image files that stand in it.
+    """Yield a folder and its subfolders, each with the image files directly in it.
 
     Raises:
-        ImageReadError: as :func:`image_files_under`.
+        ImageReadError: as in :func:`image_files_under`.
     """
     return _folders_within(path, (path.resolve(),))
 
@@ -428,7 +431,7 @@ def _folders_within(folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[Pat
 
 
 def _refuse_unreadable_name(path: Path) -> None:
-    """Refuse a name that answers, policies and the store, which are UTF-8, could not tell."""
+    """Raise an error for a name that is not UTF-8, because answers, policies and the store are UTF-8."""
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
@@ -441,7 +444,7 @@ def _refuse_unreadable_name(path: Path) -> None:
 
 
 def _image_files(path: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
-    """The image files under a path that stand in a class's folder, in natural order, each with what reads it."""
+    """Yield the image files in class folders under a path, in natural order, each with a function to read it."""
     if path.is_file() and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             for place in _in_order(PurePosixPath(name) for name in archive.namelist()):

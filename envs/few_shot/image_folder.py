@@ -1,8 +1,11 @@
-"""Few-shot classification of images: N classes a task, drawn from a folder of class/image files.
+"""Few-shot classification of images: N classes per task, drawn from a folder of class/image files.
 
-Rules: a task draws N classes, of one group (alphabet) with a set probability and otherwise of all, K support images and
-the query images of each, and shows each class in one of its orientations: turned and mirrored classes are classes of
-their own. Training images are deformed (``warps``); held-out ones are shown as they are.
+Rules of a task:
+
+- It draws N classes, of one group (alphabet) with a set probability and otherwise of all classes.
+- It draws K support images and the query images of each class.
+- It shows each class in one orientation. A turned or mirrored class is a separate class.
+- Training images are deformed (``warps``); held-out images are not.
 
 Shapes: M tasks, N ways, K shots, J images a class (K and the queries), I = M · N · J images, P the side of an input.
 """
@@ -30,24 +33,25 @@ _SPLIT_NUMBERS = {Split.TRAINING: 0, Split.HELD_OUT: 1}
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTaskConfig:
-    """What a task of images looks like.
+    """Settings of a task of images.
 
     Attributes:
         ways: N.
         shots: K.
-        queries: query images a class.
+        queries: query images per class.
         size: P.
-        within_group: chance that a training task's classes are of one group (alphabet).
-        held_out_within_group: the same of a held-out task.
-        orientations: 1 shows classes upright, 4 turns them too, 8 turns and mirrors them (training tasks).
-        held_out_orientations: the same of held-out tasks.
-        mixed_orientations: chance that each class of a training task within a group is turned on its own; otherwise
-            all are turned alike, as an alphabet is.
-        aligned: chance that a training task takes the same image numbers of every class (in Omniglot: the same
-            drawers) where all its classes have equally many.
-        warp: how training images are deformed; None leaves them as they are.
-        strokes: how training images are drawn by other pens; None leaves their strokes as they are.
-        seed: of the tasks; another seed draws other tasks.
+        within_group: probability that a training task's classes are of one group (alphabet).
+        held_out_within_group: probability that a held-out task's classes are of one group.
+        orientations: orientations of training tasks: 1 shows classes upright, 4 also turns them, 8 turns and mirrors
+            them.
+        held_out_orientations: orientations of held-out tasks.
+        mixed_orientations: probability that the classes of a training task within a group are turned independently;
+            otherwise all have the same orientation, like an alphabet.
+        aligned: probability that a training task uses the same image numbers of every class (in Omniglot: the same
+            drawers), if all its classes have equally many images.
+        warp: the deformation of training images; None does not deform them.
+        strokes: the change of pens of training images; None does not change their strokes.
+        seed: seed of the tasks.
     """
 
     ways: int = 5
@@ -76,15 +80,15 @@ class ImageTaskConfig:
 
 
 class ImageFamily:
-    """Few-shot tasks over two disjoint sets of classes.
+    """A family of few-shot tasks over two disjoint sets of classes.
 
     Args:
-        config: what a task looks like.
+        config: settings of a task.
         training: the classes of training tasks.
-        held_out: the classes of held-out tasks; None where only training is wanted.
+        held_out: the classes of held-out tasks; None if only training tasks are needed.
 
     Raises:
-        FamilySpecError: a set has too few classes for one task, or a class no more images than shots.
+        FamilySpecError: a set has too few classes for one task, or a class has no more images than shots.
     """
 
     is_classification = True
@@ -104,7 +108,7 @@ class ImageFamily:
             self._pools[Split.HELD_OUT] = _Pool.of(held_out, smooth, config, config.held_out_orientations)
 
     def with_training_ways(self, ways: int) -> ImageFamily:
-        """The training tasks of the same classes with another number of ways, as many as there are classes at most.
+        """Return the training tasks of the same classes with another number of ways, at most the number of classes.
 
         The images are shared, and there are no held-out tasks.
         """
@@ -118,7 +122,7 @@ class ImageFamily:
 
     @property
     def ink_extent(self) -> float:
-        """Median extent of the ink of the training images, as a share of their side."""
+        """The median extent of the training images' ink, as a share of their side."""
         return self._pools[Split.TRAINING].classes.ink_extent
 
     @property
@@ -133,7 +137,7 @@ class ImageFamily:
 
     @property
     def queries(self) -> int:
-        """Query images a class."""
+        """The number of query images per class."""
         return self.config.queries
 
     @property
@@ -149,10 +153,10 @@ class ImageFamily:
     def sample(
         self, num_tasks: int, *, split: Split, first_task: int, device: torch.device | str = "cpu"
     ) -> FewShotBatch:
-        """Tasks ``first_task … first_task + M - 1`` of a split; the support and query sets stand class by class.
+        """Return tasks ``first_task … first_task + M - 1`` of a split; support and query sets are sorted by class.
 
         Raises:
-            FamilySpecError: held-out tasks are asked for and there are no held-out classes.
+            FamilySpecError: held-out tasks are requested but there are no held-out classes.
         """
         if split not in self._pools:
             raise FamilySpecError(
@@ -210,10 +214,12 @@ class _DrawnTask:
 
 @dataclass(frozen=True, kw_only=True)
 class _Pool:
-    """The classes that tasks of one split are drawn from.
+    """The classes from which tasks of one split are drawn.
 
     Attributes:
+        classes: the classes.
         smooth_images: [I, R, R] the images, ready to be warped.
+        orientations: the number of orientations.
         group_members: for each group with enough classes for a task, their indices.
         group_chances: each group's share of the classes in such groups.
     """
@@ -241,25 +247,25 @@ class _Pool:
     def draw_within_group(
         self, generator: np.random.Generator, ways: int, *, is_mixed: bool
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """N classes of one group in one orientation; a group with too few lends more orientations of the same."""
+        """Draw N classes of one group in one orientation, or in several if the group has fewer than N classes."""
         members = self.group_members[generator.choice(len(self.group_members), p=self.group_chances)]
         rounds = math.ceil(ways / len(members))
         classes = np.concatenate([generator.permutation(members) for _ in range(rounds)])[:ways]
         if is_mixed and rounds == 1:
             return classes, generator.integers(self.orientations, size=ways)
-        # Within a round no class stands twice, and no two rounds share an orientation.
+        # Within a round no class occurs twice, and no two rounds share an orientation.
         round_orientations = generator.permutation(self.orientations)[:rounds]
         return classes, np.repeat(round_orientations, len(members))[:ways]
 
     def draw_from_all(self, generator: np.random.Generator, ways: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """N of all classes in all orientations, none of them twice."""
+        """Draw N of all classes in all orientations, without replacement."""
         chosen = generator.choice(len(self.classes.classes) * self.orientations, size=ways, replace=False)
         return chosen // self.orientations, chosen % self.orientations
 
     def draw_images(
         self, generator: np.random.Generator, classes: NDArray[np.int64], shots: int, queries: int, *, is_aligned: bool
     ) -> NDArray[np.int64]:
-        """[N · J] image indices, of each class its K support images first; too few images are asked about twice."""
+        """Draw [N · J] image indices, the K support images of each class first; with too few images, queries repeat."""
         found = [self.classes.classes[index] for index in classes.tolist()]
         if is_aligned and len({own.count for own in found}) == 1:
             numbers = _draw_numbers(generator, found[0].count, shots, queries)
@@ -271,15 +277,15 @@ def _draw_numbers(generator: np.random.Generator, available: int, shots: int, qu
     order, missing = generator.permutation(available), shots + queries - available
     if missing <= 0:
         return order[: shots + queries]
-    # Support images are never among the queries: one that is its own support says nothing of what was learned.
+    # Support images are never queries: a query that is its own support does not measure learning.
     return np.concatenate([order, order[shots:][generator.integers(available - shots, size=missing)]])
 
 
 def check_classes(classes: ImageClasses, config: ImageTaskConfig, orientations: int) -> None:
-    """Refuse classes that no task can be drawn from, in so many orientations.
+    """Raise an error if no task can be drawn from the classes in this number of orientations.
 
     Raises:
-        FamilySpecError: there are too few for one task, or one has no more images than shots.
+        FamilySpecError: there are too few classes for one task, or one has no more images than shots.
     """
     available = len(classes.classes) * orientations
     if available < config.ways:

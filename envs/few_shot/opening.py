@@ -1,4 +1,4 @@
-"""The one way a few-shot family is opened: from its declaration to tasks that can be drawn."""
+"""Opening of few-shot families: from a declaration to tasks that can be drawn."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from envs.few_shot.tasks import FewShotFamily
 from envs.few_shot.warps import WarpConfig
 
 READ_SCALE = 3
-"""Side of an image as it is kept, in units of the side that an embedding sees: warps need something to average over."""
+"""Side of a stored image relative to that of an embedding's input. Warps need the additional pixels for averaging."""
 
 MAX_IMAGE_BYTES = 512 * 2**20
-"""Most bytes that a family's images may take as they are kept; opening a family takes about three times as much."""
+"""Largest size of a family's stored images in bytes. Opening a family takes about three times as much memory."""
 
 LEAST_GROUPS = 4
-"""Groups from which whole groups are held out."""
+"""From this number of groups on, whole groups are held out."""
 
 Report = Callable[[int], None]
-"""Called with the number of images read so far."""
+"""A function that is called with the number of images read so far."""
 
 
 def open_few_shot(spec: FamilySpec, *, report: Report | None = None) -> FewShotFamily:
@@ -88,12 +88,12 @@ def _drawn_glyphs(options: GlyphOptions, *, subject: str, report: Report | None)
 
 
 def family_of_images(classes: ImageClasses, options: ImageOptions, *, subject: str) -> ImageFamily:
-    """Tasks of images already read, some of the classes held out.
+    """Create a family from images already read, with some of the classes held out.
 
     Args:
-        classes: all of them.
-        options: what a task looks like, and what is held out.
-        subject: what to call the family in errors.
+        classes: all classes.
+        options: the options of tasks and of holding out.
+        subject: the name of the family in error messages.
 
     Raises:
         FamilySpecError: there are too few classes, or too few images of one.
@@ -116,15 +116,15 @@ def family_of_images(classes: ImageClasses, options: ImageOptions, *, subject: s
 
 
 def split_classes(classes: ImageClasses, options: ImageOptions, *, subject: str) -> tuple[ImageClasses, ImageClasses]:
-    """Part the classes into training and held-out ones, each enough for a task.
+    """Split the classes into training and held-out ones, with enough of each for a task.
 
-    Whole groups (alphabets) are held out where they are named or where there are enough of them, else single classes.
-    A name's side hangs on itself: what was trained on is not held out when others are added, and the other way round,
-    save where there were hardly enough.
+    Whole groups (alphabets) are held out if they are named or if there are enough groups; otherwise single classes.
+    Each group or class is assigned by a hash of its own name, so adding classes never moves existing ones between the
+    splits (except when there are too few).
 
     Raises:
-        FamilySpecError: there are too few classes for both.
-        ImageReadError: a group that is named is not there.
+        FamilySpecError: there are too few classes for both splits.
+        ImageReadError: a named group does not exist.
     """
     if options.hold_out:
         split = classes.hold_out_groups(options.hold_out)
@@ -145,12 +145,12 @@ def split_classes(classes: ImageClasses, options: ImageOptions, *, subject: str)
 
 
 def _drawn(sizes: Mapping[str, int], options: ImageOptions) -> list[str]:
-    """The names to hold out: each by a number that its own name draws, so that those that come later change no side.
+    """Return the names to hold out. A hash of each name decides, so that names added later do not change the others.
 
     Args:
         sizes: all names, each with its number of classes.
-        options: the share that is to be held out, and the seed. Where it leaves fewer classes than a task's ways, the
-            next larger numbers are taken too.
+        options: the share to hold out, and the seed. If the share contains fewer classes than a task's ways, the names
+            with the next larger hashes are added.
     """
     numbers = {name: _number(name, seed=options.seed) for name in sizes}
     chosen: list[str] = []
@@ -162,7 +162,7 @@ def _drawn(sizes: Mapping[str, int], options: ImageOptions) -> list[str]:
 
 
 def _number(name: str, *, seed: int) -> float:
-    """A number in [0, 1) of a name, uniform over names."""
+    """Return a number in [0, 1) for a name, uniform over names."""
     digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) / 2.0**64
 

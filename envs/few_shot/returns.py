@@ -1,4 +1,4 @@
-"""What a few-shot task returns: a number that is larger the better its queries are answered, as a trial's return is.
+"""The return of a few-shot task: a number that grows with the quality of its answers, comparable to a trial's return.
 
 Classification: the share of queries whose class is the most likely one. Regression: minus the mean squared error.
 
@@ -19,16 +19,16 @@ from envs.few_shot.tasks import FewShotBatch, FewShotFamily, num_ways_of
 
 CHANCE_TASKS = 1024
 SHOT_COUNTS = (1, 2, 5, 10, 20, 50)
-"""Numbers of shots, below a family's own, at which adaptation is looked at."""
+"""Numbers of shots, below a family's own, at which adaptation is evaluated."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chance:
-    """What is returned by whoever has learned nothing and looks at no support set.
+    """The expected return of a predictor that has learned nothing and does not use the support set.
 
     Attributes:
         mean: 1/N in classification; in regression minus the squared error of the targets' mean, the best constant.
-        standard_error: of ``mean``; 0 where it is exact.
+        standard_error: standard error of ``mean``; 0 if it is exact.
     """
 
     mean: float
@@ -38,12 +38,12 @@ class Chance:
 def task_returns(
     outputs: Float[Tensor, "M Q O"], targets: Shaped[Tensor, "M Q *D"], *, is_classification: bool
 ) -> Float[Tensor, " M"]:
-    """Each task's return.
+    """Return each task's return.
 
     Args:
         outputs: logits in classification, means in regression.
         targets: the queries' class indices, or values.
-        is_classification: which of the two.
+        is_classification: whether targets are classes.
     """
     if is_classification:
         return (outputs.argmax(2) == targets).to(torch.float32).mean(1)
@@ -51,7 +51,7 @@ def task_returns(
 
 
 def chance_of(family: FewShotFamily) -> Chance:
-    """What a family's tasks return by chance."""
+    """Return the chance level of a family's tasks."""
     if family.is_classification:
         return Chance(mean=1.0 / family.ways, standard_error=0.0)
     targets = family.sample(CHANCE_TASKS, split=Split.TRAINING, first_task=0).query_y
@@ -60,16 +60,16 @@ def chance_of(family: FewShotFamily) -> Chance:
 
 
 def charted_shots(num_shots: int) -> tuple[int, ...]:
-    """The numbers of shots at which adaptation is looked at: 1, 2, 5, … and all."""
+    """Return the numbers of shots at which adaptation is evaluated: 1, 2, 5, … and the family's own."""
     return (*(count for count in SHOT_COUNTS if count < num_shots), num_shots)
 
 
 def with_shots(batch: FewShotBatch, num_shots: int, *, is_classification: bool) -> FewShotBatch:
-    """The same tasks with only the first support examples, of each class in classification.
+    """Return the same tasks with only the first support examples (of each class in classification).
 
     Args:
         batch: tasks whose classes have equally many support examples.
-        num_shots: at most their own.
+        num_shots: at most the number of the tasks.
         is_classification: whether targets are classes.
     """
     if not is_classification:

@@ -1,8 +1,8 @@
-"""Families of one-dimensional regression: sinusoids as MAML and Meta-SGD draw them, and tasks that stay ambiguous.
+"""Families of one-dimensional regression: the sinusoids of MAML and Meta-SGD, and tasks that stay ambiguous.
 
 Every number of a task is a hash of its own position (``envs.tensor.counter_random``). The functions do not depend on
-the numbers of shots and queries, and a smaller support set is the beginning of a larger one, so that scores at
-several shots are over the same tasks.
+the numbers of shots and queries, and a smaller support set is the beginning of a larger one. Scores at several shots
+are therefore over the same tasks.
 
 Shapes: M tasks, P points.
 """
@@ -26,14 +26,14 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Sinusoids:
-    """y = A sin(ω x + φ) + ε, with A, ω and φ uniform in their ranges and ε ~ N(0, σ²).
+    """A family of waves y = A sin(ω x + φ) + ε, with A, ω and φ uniform in their ranges and ε ~ N(0, σ²).
 
-    The defaults are MAML's (Finn et al. 2017, arXiv:1703.03400, section 5.1); Meta-SGD's (Li et al. 2017,
-    arXiv:1707.09835, section 4.1) draw ω from [0.8, 1.2] too.
+    The defaults are MAML's (Finn et al. 2017, arXiv:1703.03400, section 5.1). Meta-SGD's (Li et al. 2017,
+    arXiv:1707.09835, section 4.1) also draw ω from [0.8, 1.2].
 
     Attributes:
-        shots: K, support points a task.
-        queries: query points a task.
+        shots: K, support points per task.
+        queries: query points per task.
         amplitude: range of A.
         frequency: range of ω.
         phase: range of φ.
@@ -57,7 +57,7 @@ class Sinusoids:
     def sample(
         self, num_tasks: int, *, split: Split, first_task: int, device: torch.device | str = "cpu"
     ) -> FewShotBatch:
-        """Tasks ``first_task …`` of a split."""
+        """Return tasks ``first_task …`` of a split."""
         settings = {"ranges": [self.amplitude, self.frequency, self.phase, self.inputs]}
         draw = _Draw("sinusoids", settings, split, first_task, num_tasks, torch.device(device))
         amplitude, frequency, phase = (
@@ -79,20 +79,20 @@ class Sinusoids:
 
 
 def meta_sgd_sinusoids(*, shots: int, queries: int) -> Sinusoids:
-    """Meta-SGD's set-up: amplitude, frequency and phase all vary."""
+    """Return Meta-SGD's setting: amplitude, frequency and phase all vary."""
     return Sinusoids(shots=shots, queries=queries, frequency=(0.8, 1.2))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SinusoidsAndLines:
-    """Half of the tasks are sinusoids, half are lines, with noise: PLATIPUS's illustrative regression.
+    """A family of sinusoids (half of the tasks) and lines, with noise: PLATIPUS's illustrative regression.
 
-    Sinusoid: A ~ U[0.1, 5], φ ~ U[0, π]; line: slope and intercept ~ U[-3, 3]; x ~ U[-5, 5], σ = 0.3
-    (Finn, Xu & Levine 2018, arXiv:1806.02817, section 6).
+    Sinusoid: A ~ U[0.1, 5], φ ~ U[0, π]; line: slope and intercept ~ U[-3, 3]; x ~ U[-5, 5], σ = 0.3 (Finn, Xu & Levine
+    2018, arXiv:1806.02817, section 6).
 
     Attributes:
-        shots: K, support points a task.
-        queries: query points a task.
+        shots: K, support points per task.
+        queries: query points per task.
         noise_std: σ.
     """
 
@@ -108,7 +108,7 @@ class SinusoidsAndLines:
     def sample(
         self, num_tasks: int, *, split: Split, first_task: int, device: torch.device | str = "cpu"
     ) -> FewShotBatch:
-        """Tasks ``first_task …`` of a split."""
+        """Return tasks ``first_task …`` of a split."""
         draw = _Draw("sinusoids_and_lines", {}, split, first_task, num_tasks, torch.device(device))
         kind, first, second = torch.split(draw.uniform("functions", 3), 1, dim=1)
         support_x = _scaled(draw.uniform("support", self.shots), (-5.0, 5.0))
@@ -124,15 +124,15 @@ class SinusoidsAndLines:
 
 @dataclass(frozen=True, kw_only=True)
 class ForkedSinusoids:
-    """Ambiguous by construction: left of x = 0 a sinusoid; right of it the wave goes on or turns back, 1 in 2 each.
+    """A family that is ambiguous by construction: waves that continue or turn back at x = 0, with probability 1/2 each.
 
-    y = A sin(s + φ) + ε with s = x where the wave goes on and s = -|x| where it turns back, A ~ U[1, 5],
-    φ ~ U[0, π], ε ~ N(0, σ²). The support set lies in [-5, 0], where the two are the same function, so nothing in it
-    tells which one the task is; queries lie in [-5, 5]. (Of this project, after PLATIPUS's ambiguous tasks.)
+    y = A sin(s + φ) + ε, A ~ U[1, 5], φ ~ U[0, π], ε ~ N(0, σ²). s = x if the wave continues; s = -|x| if it turns
+    back. The support set lies in [-5, 0], where the two functions are equal, so it contains no information about which
+    one the task has. Queries lie in [-5, 5]. (Designed for this project, after PLATIPUS's ambiguous tasks.)
 
     Attributes:
-        shots: K, support points a task.
-        queries: query points a task.
+        shots: K, support points per task.
+        queries: query points per task.
         noise_std: σ.
     """
 
@@ -148,7 +148,7 @@ class ForkedSinusoids:
     def sample(
         self, num_tasks: int, *, split: Split, first_task: int, device: torch.device | str = "cpu"
     ) -> FewShotBatch:
-        """Tasks ``first_task …`` of a split."""
+        """Return tasks ``first_task …`` of a split."""
         draw = self._draw(num_tasks, split, first_task, torch.device(device))
         amplitude, phase, goes_on = self._functions(draw)
         support_x = _scaled(draw.uniform("support", self.shots), (-5.0, 0.0))
@@ -162,15 +162,15 @@ class ForkedSinusoids:
     def explanations(
         self, x: Float[Tensor, "M P"], *, split: Split, first_task: int
     ) -> tuple[Float[Tensor, "M P"], Float[Tensor, "M P"]]:
-        """The two functions, without noise, that explain each task's support set.
+        """Return the two functions, without noise, that explain each task's support set.
 
         Args:
-            x: where to evaluate them, a row for each of the tasks ``first_task …``.
-            split: as of :meth:`sample`.
-            first_task: as of :meth:`sample`.
+            x: the points of evaluation, one row for each of the tasks ``first_task …``.
+            split: as in :meth:`sample`.
+            first_task: as in :meth:`sample`.
 
         Returns:
-            The wave that goes on, and the one that turns back, at x.
+            The values at x of the wave that continues, and of the wave that turns back.
         """
         amplitude, phase, _ = self._functions(self._draw(len(x), split, first_task, x.device))
         return amplitude * torch.sin(x + phase), amplitude * torch.sin(phase - x.abs())
@@ -184,7 +184,7 @@ class ForkedSinusoids:
 
 
 class Points(NamedTuple):
-    """[M, P] inputs and the noise-free values of each task's function there."""
+    """A pair of [M, P] inputs and the noise-free values of each task's function at these inputs."""
 
     x: Tensor
     y: Tensor
@@ -192,7 +192,7 @@ class Points(NamedTuple):
 
 @dataclass(frozen=True)
 class _Draw:
-    """The random numbers of tasks ``first_task …`` of a family, by purpose."""
+    """A source of the random numbers of tasks ``first_task …`` of a family, by purpose."""
 
     entry: str
     settings: dict[str, Any]
@@ -213,7 +213,7 @@ class _Draw:
 
 
 def _scaled(unit: Tensor, bounds: Range) -> Tensor:
-    """Numbers in [0, 1) stretched to ``bounds``."""
+    """Map numbers in [0, 1) to ``bounds``."""
     return bounds[0] + (bounds[1] - bounds[0]) * unit
 
 

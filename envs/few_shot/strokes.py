@@ -1,13 +1,13 @@
-"""Another pen: how the same drawing looks with thicker, thinner or softer strokes.
+"""Pens: the same drawing with thicker, thinner or softer strokes.
 
 An image x becomes (1 - a) x + a p(x), where p is one of the pens
 
-    thick   the largest of the 3 × 3 pixels around each,
-    thin    0.4 x + 0.6 times the smallest of the 2 × 2 pixels that end there,
-    soft    the mean of the 3 × 3 pixels around each,
-    softer  the mean of the 5 × 5 pixels around each,
+    thick   the maximum of the 3 × 3 pixels around each pixel,
+    thin    0.4 x + 0.6 times the minimum of the 2 × 2 pixels of which it is the last,
+    soft    the mean of the 3 × 3 pixels around each pixel,
+    softer  the mean of the 5 × 5 pixels around each pixel,
 
-and is then as bright at its brightest as it was.
+and is then scaled so that its maximum is that of x.
 
 Shapes: I images, P their side in pixels.
 """
@@ -26,18 +26,18 @@ from torch import Tensor
 
 NUM_PENS = 4
 THINNED = 0.6
-"""How far the thin pen goes at most: strokes of a pixel or two would vanish altogether."""
+"""The largest effect of the thin pen: with more, strokes of one or two pixels would vanish."""
 
 FAINTEST = 0.2
-"""Images whose brightest pixel a pen has left below this share are not brought back all the way."""
+"""Lower bound of a maximum in the scaling; images whose maximum is smaller after the pen are not fully restored."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StrokeConfig:
-    """How often training images are drawn by another pen.
+    """Settings of the change of pens in training images.
 
     Attributes:
-        chance: of each image.
+        chance: probability for each image.
     """
 
     chance: float = 0.4
@@ -48,8 +48,8 @@ class Pens:
     """The pens of I images.
 
     Attributes:
-        kinds: [I] which of the pens.
-        amounts: [I] float32 a; 0 leaves an image as it is.
+        kinds: [I] index of the pen.
+        amounts: [I] float32 a; 0 leaves an image unchanged.
     """
 
     kinds: NDArray[np.int64]
@@ -57,24 +57,24 @@ class Pens:
 
 
 def draw_pens(config: StrokeConfig, num_images: int, *, generator: np.random.Generator) -> Pens:
-    """Draw one pen an image; a is uniform in [0, 1] where the chance falls, and 0 elsewhere."""
+    """Draw one pen per image; with probability ``chance`` a is uniform in [0, 1], otherwise 0."""
     is_changed = generator.random(num_images) < config.chance
     amounts = generator.random(num_images) * is_changed
     return Pens(kinds=generator.integers(NUM_PENS, size=num_images), amounts=amounts.astype(np.float32))
 
 
 def join_pens(pens: Sequence[Pens]) -> Pens:
-    """The pens of several lots of images, one after another."""
+    """Concatenate the pens of several sets of images."""
     return Pens(
         kinds=np.concatenate([own.kinds for own in pens]), amounts=np.concatenate([own.amounts for own in pens])
     )
 
 
 def apply_pens(images: Float[Tensor, "I 1 P P"], pens: Pens) -> Float[Tensor, "I 1 P P"]:
-    """Draw the images by these pens.
+    """Draw the images with these pens.
 
     Args:
-        images: ink bright on 0, in [0, 1].
+        images: bright ink on 0, in [0, 1].
         pens: the I pens.
     """
     drawn = images.clone()

@@ -1,4 +1,4 @@
-"""One few-shot task as people lay it out on a disk: a folder of support images and a folder of query images.
+"""Few-shot tasks on a disk: a folder of support images and a folder of query images.
 
 Shapes: S support images, Q query images, N classes, R the side of an image.
 """
@@ -25,7 +25,7 @@ from envs.few_shot.image_classes import (
 
 @dataclass(frozen=True, kw_only=True)
 class SupportImages:
-    """Images whose class is known.
+    """A support set: images with known classes.
 
     Attributes:
         images: [S, R, R] uint8 in the common form.
@@ -40,7 +40,7 @@ class SupportImages:
 
 @dataclass(frozen=True, kw_only=True)
 class QueryImages:
-    """Images whose class is asked for.
+    """A query set: images whose classes are to be predicted.
 
     Attributes:
         images: [Q, R, R] uint8 in the common form.
@@ -52,15 +52,15 @@ class QueryImages:
 
 
 def read_support_folder(path: Path, *, size: int = SOURCE_SIZE) -> SupportImages:
-    """Read ``class/image`` files, where a class is the folder's path, or images named by their class.
+    """Read ``class/image`` files, where a class is the folder's path, or images that are named after their class.
 
     Args:
         path: the folder.
         size: R.
 
     Raises:
-        ImageReadError: there are fewer than two classes, both layouts at once, a class's folder without an image, or
-            an image that cannot be read or shows nothing.
+        ImageReadError: there are fewer than two classes, both layouts at once, a class's folder without an image, or an
+            image that cannot be read or shows nothing.
     """
     files = _image_files(path)
     _refuse_empty_classes(path)
@@ -86,7 +86,7 @@ def read_support_folder(path: Path, *, size: int = SOURCE_SIZE) -> SupportImages
 
 
 def are_blank(images: Tensor) -> Tensor:
-    """Whether each image shows nothing at all.
+    """Return whether each image is blank.
 
     Args:
         images: [I, R, R] uint8 in the common form.
@@ -98,7 +98,7 @@ def are_blank(images: Tensor) -> Tensor:
 
 
 def _refuse_empty_classes(path: Path) -> None:
-    """Refuse folders under which no image stands: their classes would never be answered."""
+    """Raise an error for folders without any image below them: their classes could never be predicted."""
     found = list(image_folders_under(path))
     with_images = {above for folder, files in found if files for above in (folder, *folder.parents)}
     for folder, _ in found[1:]:
@@ -107,7 +107,7 @@ def _refuse_empty_classes(path: Path) -> None:
 
 
 def read_query_folder(path: Path, *, size: int = SOURCE_SIZE) -> QueryImages:
-    """Read all images of a folder and the folders in it; a single image's path does too.
+    """Read all images of a folder and its subfolders, or a single image.
 
     Args:
         path: the folder or image.

@@ -1,7 +1,7 @@
-"""Few-shot tasks side by side, and what a family of them is.
+"""Batches of parallel few-shot tasks, and the protocol of a family of such tasks.
 
 Shapes: M tasks, S support examples, Q query examples, N ways, K shots, D output width; ``…`` is one input's own shape.
-A task's support set holds S = N · K examples in classification and S = K in regression.
+A task's support set has S = N · K examples in classification and S = K in regression.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from envs.family import Split
 
 @dataclass(frozen=True, kw_only=True)
 class FewShotShapes:
-    """What a learner must know of a family to be built.
+    """The shapes of a family that a learner needs to be built.
 
     Attributes:
         input_shape: one input's shape: (D,) for vectors, (channels, height, width) for images.
         output_size: N, the ways of a classification, or D, the width of a regression's target.
-        is_classification: targets are class indices; else they are vectors.
+        is_classification: whether targets are class indices; otherwise they are vectors.
     """
 
     input_shape: tuple[int, ...]
@@ -31,7 +31,7 @@ class FewShotShapes:
 
     @classmethod
     def of(cls, family: FewShotFamily) -> FewShotShapes:
-        """The shapes of a family's tasks."""
+        """Return the shapes of a family's tasks."""
         return cls(
             input_shape=tuple(family.input_shape),
             output_size=family.output_size,
@@ -39,12 +39,12 @@ class FewShotShapes:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The shapes as JSON values."""
+        """Return the shapes as JSON values."""
         return {**asdict(self), "input_shape": list(self.input_shape)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> FewShotShapes:
-        """The shapes that :meth:`to_json` wrote."""
+        """Return the shapes that :meth:`to_json` wrote."""
         return cls(
             input_shape=tuple(int(size) for size in values["input_shape"]),
             output_size=int(values["output_size"]),
@@ -54,9 +54,9 @@ class FewShotShapes:
 
 @dataclass(frozen=True, kw_only=True)
 class FewShotBatch:
-    """M tasks side by side.
+    """A batch of M parallel tasks.
 
-    In classification a class's index is its place in the task's own draw, so it means nothing beyond the task; the
+    In classification a class's index is its place in the task's own draw, so it has no meaning outside the task. The
     support set may be in any order.
 
     Attributes:
@@ -83,7 +83,7 @@ class FewShotBatch:
 
 
 def num_ways_of(labels: Tensor) -> int:
-    """N of labels 0 … N - 1, of which each occurs."""
+    """Return N for labels 0 … N - 1, each of which must occur."""
     return int(labels.max()) + 1
 
 
@@ -92,17 +92,17 @@ class FewShotFamily(Protocol):
 
     @property
     def ways(self) -> int:
-        """N classes a task; 1 in regression."""
+        """N classes per task; 1 in regression."""
         ...
 
     @property
     def shots(self) -> int:
-        """K support examples a class (classification) or a task (regression)."""
+        """K support examples per class (classification) or per task (regression)."""
         ...
 
     @property
     def queries(self) -> int:
-        """Query examples a class (classification) or a task (regression)."""
+        """The number of query examples per class (classification) or per task (regression)."""
         ...
 
     @property
@@ -123,15 +123,15 @@ class FewShotFamily(Protocol):
     def sample(
         self, num_tasks: int, *, split: Split, first_task: int, device: torch.device | str = "cpu"
     ) -> FewShotBatch:
-        """Tasks ``first_task … first_task + num_tasks - 1`` of a split.
+        """Return tasks ``first_task … first_task + num_tasks - 1`` of a split.
 
-        Task i of a split is the same in batches of every size and whenever it is asked for. The two splits share no
-        task; in classification they share no class.
+        Task i of a split is the same in batches of every size and at every call. The two splits share no task; in
+        classification they share no class.
 
         Args:
             num_tasks: M.
             split: training or held-out tasks.
             first_task: index of the first task, from 0.
-            device: where the tensors are wanted.
+            device: device of the tensors.
         """
         ...

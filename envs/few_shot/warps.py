@@ -1,10 +1,11 @@
-"""Small deformations of images: how the same character looks in another hand.
+"""Small deformations of images, which imitate the same character in another handwriting.
 
-An image is warped by an affine map, x ↦ O A x + t with A = R(φ) [[s_x, k], [l, s_y]], and by a smooth bend: random
-displacements of a coarse grid, interpolated bicubically. O is one of the eight symmetries of the square, which turn a
-class of characters into another class (Santoro et al. 2016, arXiv:1605.06065, section 4.1, for the four rotations).
+An image is warped by an affine map and by a smooth bend. The affine map is x ↦ O A x + t with A = R(φ) [[s_x, k], [l,
+s_y]]. The bend is a coarse grid of random displacements, interpolated bicubically. O is one of the eight symmetries of
+the square, which turn a class of characters into another class (Santoro et al. 2016, arXiv:1605.06065, section 4.1, for
+the four rotations).
 
-Shapes: I images, R their side in pixels, P the side of what comes out, G the side of the bend's grid.
+Shapes: I images, R their side in pixels, P the side of the result, G the side of the bend's grid.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 BEND_GRID = 4
-"""Side of the grid whose displacements bend an image."""
+"""Side of the grid of displacements that bends an image."""
 
 _TURNS = np.array([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]]], dtype=np.float32)
 ORIENTATIONS = np.concatenate([_TURNS, _TURNS @ np.array([[-1, 0], [0, 1]], dtype=np.float32)])
@@ -28,7 +29,7 @@ ORIENTATIONS = np.concatenate([_TURNS, _TURNS @ np.array([[-1, 0], [0, 1]], dtyp
 
 @dataclass(frozen=True, kw_only=True)
 class WarpConfig:
-    """How far an image may be deformed; every number is drawn uniformly between its limits unless said otherwise.
+    """Limits of an image's deformation. Numbers are drawn uniformly within their limits, except the bend.
 
     Attributes:
         rotation_degrees: φ lies within ± this.
@@ -50,8 +51,8 @@ class Warp:
     """The warps of I images, in coordinates that run from −1 to 1 over the image.
 
     Attributes:
-        maps: [I, 2, 3] float32, [O A | t], from a point of the result to the point of the image seen there.
-        bends: [I, 2, G, G] float32 displacements; None bends nothing.
+        maps: [I, 2, 3] float32, [O A | t], from a point of the result to the point of the image that is shown there.
+        bends: [I, 2, G, G] float32 displacements; None does not bend.
     """
 
     maps: NDArray[np.float32]
@@ -59,12 +60,12 @@ class Warp:
 
 
 def draw_warp(config: WarpConfig | None, orientations: NDArray[np.int64], *, generator: np.random.Generator) -> Warp:
-    """Draw one warp an image.
+    """Draw one warp per image.
 
     Args:
         config: the limits; None only turns and mirrors.
         orientations: [I] index into ``ORIENTATIONS`` of each image.
-        generator: draws the numbers.
+        generator: the source of the numbers.
     """
     turned = ORIENTATIONS[orientations]
     num_images = len(orientations)
@@ -85,14 +86,17 @@ def draw_warp(config: WarpConfig | None, orientations: NDArray[np.int64], *, gen
 
 
 def scaled(warp: Warp, factor: float, *, num_images: int) -> Warp:
-    """One image's warp for many, seeing ``factor`` times as far in every direction: 2 halves what is seen."""
+    """Repeat one image's warp for several images, with a field of view ``factor`` times as wide.
+
+    A factor of 2 halves the size of what is shown.
+    """
     maps = warp.maps * np.array([factor, factor, 1.0], dtype=np.float32)
     bends = None if warp.bends is None else np.repeat(warp.bends * np.float32(factor), num_images, axis=0)
     return Warp(maps=np.repeat(maps, num_images, axis=0), bends=bends)
 
 
 def smooth_for(images: Tensor, size: int) -> Tensor:
-    """Let each pixel be the mean of the square around it that a pixel of the smaller image stands for.
+    """Replace each pixel by the mean of the square around it that one pixel of the reduced image covers.
 
     Args:
         images: [I, R, R] uint8.
@@ -113,10 +117,10 @@ def smooth_for(images: Tensor, size: int) -> Tensor:
 
 
 def apply_warp(images: Tensor, warp: Warp, *, size: int) -> Tensor:
-    """Warp images and bring them to another size.
+    """Warp images and resize them.
 
     Args:
-        images: [I, R, R] uint8, the background 0, smoothed for that size.
+        images: [I, R, R] uint8, background 0, smoothed for the new size by :func:`smooth_for`.
         warp: the I warps.
         size: P.
 
