@@ -1,4 +1,4 @@
-"""Acting by a published initialization: load the file, begin a trial in a task, and it adapts as it acts.
+"""Acting with a published initialization: load the file and begin a trial in a task; the policy adapts as it acts.
 
     policy = load_policy("cartpole.safetensors")
     trial = policy.begin_trial(env)
@@ -10,7 +10,7 @@
             trial.observe(observation, reward, terminated=terminated, truncated=truncated)
             is_over = terminated or truncated
 
-The file says all that is needed: no store and no daemon.
+The file is self-contained: no store and no daemon are needed.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from envs.worker_host import checked_index, describe_action, describe_observatio
 
 
 class PolicyFileError(AgentError):
-    """A file that is no initialization, or one that does not know the environment's spaces."""
+    """An error: a file is not an initialization, or its policy does not know the environment's spaces."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownFamily:
-    """A family that an initialization was learned on.
+    """A family on which an initialization was learned.
 
     Attributes:
         spaces: its pair of spaces.
-        episodes_per_trial: episodes that it was practised for in one task.
+        episodes_per_trial: number of episodes in one task in training.
     """
 
     spaces: SpacePair
@@ -50,11 +50,11 @@ class KnownFamily:
 
 
 class LoadedPolicy:
-    """A published policy.
+    """A published policy, loaded from a file.
 
     Args:
         policy: the policy.
-        families: what it was learned on, by name.
+        families: the families on which it was learned, by name.
     """
 
     def __init__(self, policy: RL2Policy, families: dict[str, KnownFamily]) -> None:
@@ -69,17 +69,17 @@ class LoadedPolicy:
         seed: int = 0,
         is_greedy: bool = False,
     ) -> Trial:
-        """Begin a trial in one task: what is found out in its first episode serves the later ones.
+        """Begin a trial in one task. Later episodes use the experience of earlier ones.
 
         Args:
-            env: the task, or another environment of the same spaces.
-            episodes_per_trial: episodes that will be played; None takes what the family was practised for. More may be
-                played: each is then told as the last.
-            seed: of the actions drawn.
+            env: the task, or another environment with the same spaces.
+            episodes_per_trial: planned number of episodes; None takes the number used in training. If more are played,
+                the policy's input describes each additional episode as the last one.
+            seed: seed of the actions drawn.
             is_greedy: always take the most likely action.
 
         Raises:
-            PolicyFileError: nothing was learned in these spaces.
+            PolicyFileError: the policy was not trained in these spaces.
         """
         found = {
             "observation": describe_observation(env.observation_space),
@@ -108,9 +108,9 @@ class LoadedPolicy:
 
 
 class Trial:
-    """Consecutive episodes in one task, through which hidden state and in-trial memory are carried.
+    """A trial: consecutive episodes in one task, over which the hidden state and the in-trial memory are kept.
 
-    Made by :meth:`LoadedPolicy.begin_trial`.
+    :meth:`LoadedPolicy.begin_trial` creates it.
     """
 
     def __init__(
@@ -135,10 +135,10 @@ class Trial:
 
     @torch.no_grad()
     def act(self, observation: Any) -> Any:
-        """Choose an action at an observation, in the environment's own form.
+        """Choose an action at an observation, in the environment's own format.
 
         Raises:
-            RuntimeError: what the last action led to was not told (:meth:`observe`).
+            RuntimeError: the outcome of the last action was not passed to :meth:`observe`.
         """
         if self._acted_on is not None:
             raise RuntimeError("tell the trial what its last action led to (observe) before it acts again")
@@ -152,16 +152,16 @@ class Trial:
 
     @torch.no_grad()
     def observe(self, observation: Any, reward: float, *, terminated: bool, truncated: bool) -> None:
-        """Tell what the last action led to.
+        """Record the outcome of the last action.
 
         Args:
-            observation: what ``env.step`` returned, at an episode's end the true last observation.
-            reward: likewise.
-            terminated: likewise.
-            truncated: likewise.
+            observation: the observation that ``env.step`` returned; at an episode's end, the true final observation.
+            reward: the reward that ``env.step`` returned.
+            terminated: whether the episode terminated.
+            truncated: whether the episode was truncated.
 
         Raises:
-            RuntimeError: there was no action to tell of.
+            RuntimeError: there was no action before.
         """
         if self._acted_on is None:
             raise RuntimeError("there is no action whose outcome could be told: act first")
@@ -179,7 +179,7 @@ class Trial:
             active=self._active,
         )
         self._policy.end_episodes(self._state, terminated=is_terminated, truncated=is_truncated, active=self._active)
-        # Whoever plays on after the last episode is told, each time, that one is left.
+        # After the last planned episode, the policy's input always says that one episode is left.
         self._state.episode_index.clamp_(max=self.episodes_per_trial)
         self._acted_on = None
 
@@ -198,10 +198,10 @@ class Trial:
 
 
 def load_policy(path: Path | str) -> LoadedPolicy:
-    """Load a published initialization (`learnd policy export VERSION FILE`, or a file of the store's).
+    """Load a published initialization (written by `learnd policy export VERSION FILE`, or a file of the store).
 
     Raises:
-        PolicyFileError: the file cannot be read or is no initialization.
+        PolicyFileError: the file cannot be read or is not an initialization.
     """
     try:
         with safe_open(path, framework="pt") as file:

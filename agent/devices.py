@@ -1,4 +1,4 @@
-"""Where learnd computes: the one place that turns a choice into a device, and that says with how many threads."""
+"""Devices: the one place that turns a device choice into a torch device and sets the default number of threads."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from agent.errors import AgentError
 from agent.settings import DeviceChoice
 
 DEVICE_FAULTS = (torch.OutOfMemoryError, torch.AcceleratorError)
-"""What torch raises where a device is full, or failed."""
+"""Exceptions that torch raises if a device is full or has failed."""
 
 
 class DeviceError(AgentError):
-    """A device that is not there, is full, or failed."""
+    """An error: a device does not exist, is full, or has failed."""
 
 
 def choose_device(choice: DeviceChoice) -> torch.device:
-    """The device that is named; ``auto`` takes the GPU where there is one.
+    """Return the chosen device; ``auto`` takes the GPU if there is one.
 
     Raises:
-        DeviceError: a GPU is named and there is none.
+        DeviceError: a GPU is chosen and there is none.
     """
     is_available = torch.cuda.is_available()
     if choice is DeviceChoice.CUDA and not is_available:
@@ -39,10 +39,10 @@ def choose_device(choice: DeviceChoice) -> torch.device:
 
 @contextmanager
 def computing_on(device: torch.device) -> Iterator[None]:
-    """Turn what a device refuses into an error that says what to do.
+    """Convert torch's device errors to an error with a hint.
 
     Raises:
-        DeviceError: its memory is full, or it failed.
+        DeviceError: the device's memory is full, or the device has failed.
     """
     try:
         yield
@@ -56,21 +56,22 @@ def computing_on(device: torch.device) -> Iterator[None]:
 
 
 def describe_device(device: torch.device) -> str:
-    """A device in words: a GPU's model, or ``cpu``."""
+    """Return the name of a device: a GPU's model, or ``cpu``."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
 def default_threads() -> int:
-    """Beside a service, or in it: a core is left to other processes, and such small products gain little past four.
+    """Return the default number of torch threads: all cores but one, at most four.
 
-    Threads beyond the free cores cost dearly: each product waits for its slowest thread.
+    Small products gain little from more than four threads. Threads beyond the free cores cost much time, because each
+    product waits for its slowest thread.
     """
     return min(4, max(1, (os.cpu_count() or 1) - 1))
 
 
 @contextmanager
 def with_threads(count: int) -> Iterator[None]:
-    """Let torch work with so many threads inside the block."""
+    """Set torch's number of threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

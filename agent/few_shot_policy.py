@@ -1,17 +1,18 @@
-"""A few-shot image classifier that can be carried about: one or more learners in one safetensors file.
+"""A portable few-shot image classifier: one or more learners in one safetensors file.
 
-Given a few images of each of some classes never met before, it says to which class other images belong. Every learner
-(member) looks at the task in several views, in each of which all images are turned, mirrored and deformed alike; it
-adapts to each view as to a task of its own, and its answers are averaged:
+The policy adapts to a few images of each of several new classes, and then classifies other images. Every learner
+(member) sees the task in several views. In a view all images are turned, mirrored and deformed in the same way. A
+member adapts to each view as to a separate task, and the scores are averaged:
 
     score_n(x) = 1/(B V) Σ_members Σ_views z_n(v(x) | v(S)),      p(n | x) = softmax_n score(x).
 
-Where views are aligned, those of one orientation o are all held against one another, and the best match counts:
+If views are aligned, all views of an orientation o are compared with one another, and the best match counts:
 
     score_n(x) = 1/(B O) Σ_members Σ_o max_{u, v of o} z_n(u(x) | v(S)).
 
-Each query is answered on its own: what else is asked does not matter, also for members that may answer a task's
-queries together (MAML and its like normalise by the batch: here a query stands beside the support set alone).
+The answer for a query does not depend on other queries. This includes members that can predict a task's queries
+together (MAML and similar learners normalise by the batch): here such members run each query alone with the support
+set.
 
 Shapes: S support images, Q query images, N classes, V views, O orientations, B members, E features, R the side of an
 image as read, P as embedded; W is V or O.
@@ -44,34 +45,37 @@ from memory.parameters import content_checksum, decode, encode, sha256_of, write
 METADATA_KEY = "few_shot_policy"
 CHECKSUM_KEY = "few_shot_sha256"
 FORMAT = 2
-"""1 was of images in another common form (as large as on their sheets)."""
+"""The format of written files. Format 1 used another common form of images (as large as on their sheets)."""
 QUERIES_AT_ONCE = 64
 ANY_WAYS = frozenset({"prototypical", "matching", "versa"})
-"""Learners whose tasks may have other numbers of classes than they were trained with."""
+"""Learners that adapt to any number of classes."""
 
 USUAL_EXTENTS = (0.85, 1.18)
-"""Support images whose ink is this much smaller or larger than that of the images learned from are left as they are;
-beyond, all images are brought to the learned size by one common factor."""
+"""Limits of the support images' ink extent, relative to that of the training images.
+
+Within the limits images are not rescaled. Outside, all images are brought to the training extent by one common factor.
+"""
 
 
 class FewShotPolicyError(AgentError):
-    """A few-shot policy, or what it was asked about, that cannot be used."""
+    """An error: a few-shot policy, or its input, cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewConfig:
-    """The views that a policy takes of a task; the first is always the images as they are.
+    """The views that a policy takes of a task; the first view always shows the images unchanged.
 
     Attributes:
         count: V.
-        orientations: views turn and mirror in so many ways, in turn: as many as the members learned with.
-        warp: how far images are deformed from the second round of orientations on.
-        seed: of the deformations.
-        is_aligned: hold all views of an orientation against one another instead of each against its like; learners that
-            compare features do so, others are asked about each view alone.
+        orientations: number of ways in which successive views turn and mirror images; as many as the members learned
+            with.
+        warp: the deformation of images from the second round of orientations on.
+        seed: seed of the deformations.
+        is_aligned: compare all views of an orientation with one another instead of each view with itself. This applies
+            to learners that compare features; others use each view alone.
 
     Raises:
-        ValueError: there is no view, or aligned ones do not show every orientation equally often.
+        ValueError: there is no view, or aligned views do not contain every orientation equally often.
     """
 
     count: int = 16
@@ -92,17 +96,17 @@ class ViewConfig:
 
 
 class FewShotPolicy:
-    """Members and views; see the module.
+    """A few-shot classifier made of members and views (see the module docstring).
 
     Args:
-        members: learners of images of one size.
-        views: how each image is looked at.
-        ink_extent: median extent of the ink of the images learned from, as a share of their side.
-        provenance: JSON values: what it was trained on and how.
-        device: where the members live; images are brought there, and answers come back to the CPU.
+        members: learners for images of one size.
+        views: the views of each image.
+        ink_extent: median extent of the training images' ink, as a share of their side.
+        provenance: JSON values that describe the training data and the training.
+        device: device of the members. Images are copied to it, and answers are returned on the CPU.
 
     Raises:
-        FewShotPolicyError: the members do not look at grey images of one size.
+        FewShotPolicyError: the members do not take grey images of one size.
     """
 
     def __init__(
@@ -132,11 +136,11 @@ class FewShotPolicy:
         """Learn the classes from their support images.
 
         Args:
-            images: in the common form of ``envs.few_shot.image_classes``.
+            images: images in the common form of ``envs.few_shot.image_classes``.
             labels: 0 … N - 1, each at least once.
 
         Raises:
-            FewShotPolicyError: a member was made for another number of classes.
+            FewShotPolicyError: a member was built for another number of classes.
         """
         num_ways = num_ways_of(labels)
         self._check_ways(num_ways)
@@ -147,11 +151,11 @@ class FewShotPolicy:
         return AdaptedPolicy(policy=self, predictors=tuple(map(_each_alone, predictors)), zoom=factor)
 
     def look(self, images: UInt8[Tensor, "I R R"], zoom: float) -> Float[Tensor, "V I 1 P P"]:
-        """Every view of the images, on the policy's device.
+        """Return every view of the images, on the policy's device.
 
         Args:
-            images: in the common form.
-            zoom: by how much they are larger than those learned from.
+            images: images in the common form.
+            zoom: the size of their ink relative to that of the training images.
         """
         generator = np.random.default_rng(self.views.seed)
         smooth = smooth_for(images.to(self.device), self.size)
@@ -169,7 +173,7 @@ class FewShotPolicy:
         return sha256_of(content)
 
     def to_bytes(self) -> bytes:
-        """The policy as the content of a safetensors file: equal policies give equal bytes."""
+        """Return the policy as the content of a safetensors file; equal policies give equal bytes."""
         tensors = as_arrays(
             {
                 f"members.{number}.{name}": tensor
@@ -197,26 +201,26 @@ class FewShotPolicy:
         """Read a policy from a file.
 
         Args:
-            path: of the file.
-            device: where its members shall live.
+            path: path of the file.
+            device: device of its members.
 
         Raises:
-            FewShotPolicyError: it is not a few-shot policy, or it is damaged.
+            FewShotPolicyError: the file contains no few-shot policy, or it is damaged.
             OSError: it cannot be read.
         """
         return cls.from_bytes(path.read_bytes(), subject=str(path), device=device)
 
     @classmethod
     def from_bytes(cls, content: bytes, *, subject: str, device: torch.device | str = "cpu") -> FewShotPolicy:
-        """The policy that :meth:`to_bytes` wrote.
+        """Read the policy that :meth:`to_bytes` wrote.
 
         Args:
-            content: of the file.
-            subject: what to call it in errors.
-            device: where its members shall live.
+            content: content of the file.
+            subject: the name of the file in error messages.
+            device: device of its members.
 
         Raises:
-            FewShotPolicyError: it is not a few-shot policy, or it is damaged.
+            FewShotPolicyError: the file contains no few-shot policy, or it is damaged.
         """
         tensors, metadata = read_tensors(content, subject)
         if METADATA_KEY not in metadata:
@@ -263,11 +267,12 @@ class FewShotPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptedPolicy:
-    """A policy that has been shown N classes.
+    """A policy that has adapted to N classes.
 
     Attributes:
-        predictors: one a member.
-        zoom: by how much images are larger than those learned from.
+        policy: the policy.
+        predictors: one predictor per member.
+        zoom: the size of the images' ink relative to that of the training images.
     """
 
     policy: FewShotPolicy
@@ -275,11 +280,11 @@ class AdaptedPolicy:
     zoom: float
 
     def scores(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
-        """The mean logits over members and views of each query."""
+        """Return the mean logits of each query over members and views."""
         return torch.cat([self._scores(part).cpu() for part in torch.split(images, QUERIES_AT_ONCE)])
 
     def probabilities(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
-        """The probability of each class, for each query."""
+        """Return the probability of each class, for each query."""
         return self.scores(images).softmax(1)
 
     def _scores(self, images: UInt8[Tensor, "Q R R"]) -> Float[Tensor, "Q N"]:
@@ -287,7 +292,7 @@ class AdaptedPolicy:
         return torch.stack([self._by_view(predictor, views).mean(0) for predictor in self.predictors]).mean(0)
 
     def _by_view(self, predictor: Predictor, views: Float[Tensor, "V Q 1 P P"]) -> Float[Tensor, "W Q N"]:
-        """The logits of each view, or of each orientation's best match."""
+        """Return the logits of each view, or of each orientation's best match."""
         taken = self.policy.views
         if taken.is_aligned and isinstance(predictor, ComparingPredictor):
             return best_matches(predictor, predictor.embed(views), orientations=taken.orientations)
@@ -295,33 +300,34 @@ class AdaptedPolicy:
 
 
 def _each_alone(predictor: Predictor) -> Predictor:
-    """The predictor, whatever it is, answering each query on its own."""
+    """Return a predictor that answers each query independently of the others."""
     return predictor.each_alone() if isinstance(predictor, TransductivePredictor) else predictor
 
 
 def best_matches(
     predictor: ComparingPredictor, features: Float[Tensor, "V Q E"], *, orientations: int
 ) -> Float[Tensor, "O Q N"]:
-    """max_{u, v of o} z_n(u(x) | v(S)) of every orientation o.
+    """Return max_{u, v of o} z_n(u(x) | v(S)) for every orientation o.
 
     Args:
-        predictor: shown the support set in V views, orientation by orientation, then in the next of R rounds again.
-        features: of the queries in the same views.
+        predictor: adapted to the support set in V views: all O orientations, repeated in R rounds.
+        features: features of the queries in the same views.
         orientations: O, of which V is a multiple.
     """
     rounds, best = len(features) // orientations, []
     for own in (slice(orientation, None, orientations) for orientation in range(orientations)):
-        # The support set's views side by side, so that every view of a query meets every one of them in one product.
+        # The predictor has the classes of all support views, so one product compares every query view with each of
+        # them.
         logits = predictor.side_by_side(own).logits(features[own].flatten(0, 1).unsqueeze(0))
         best.append(logits.view(rounds, features.shape[1], rounds, -1).amax((0, 2)))
     return torch.stack(best)
 
 
 def read_tensors(content: bytes, subject: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a safetensors file, and what its header says of them.
+    """Return the tensors and the header's metadata of a safetensors file.
 
     Raises:
-        FewShotPolicyError: it is no such file.
+        FewShotPolicyError: it is not a safetensors file.
     """
     try:
         arrays, metadata = decode(content)
@@ -332,7 +338,7 @@ def read_tensors(content: bytes, subject: str) -> tuple[dict[str, Tensor], dict[
 
 @contextmanager
 def understanding(subject: str) -> Iterator[None]:
-    """Turn what is raised at a description that makes no sense into a refusal.
+    """Convert exceptions from a malformed description to an error about the file.
 
     Raises:
         FewShotPolicyError: the description cannot be read.
@@ -347,5 +353,5 @@ def understanding(subject: str) -> Iterator[None]:
 
 
 def refusal(subject: str, found: str, hint: str) -> FewShotPolicyError:
-    """The error of a file or version that no policy can be made of."""
+    """Return the error for a file or version that contains no usable policy."""
     return FewShotPolicyError(operation="reading few-shot policy", subject=subject, found=found, hint=hint)

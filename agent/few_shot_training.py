@@ -1,11 +1,11 @@
-"""Making a few-shot policy from a folder of characters by alphabet (Omniglot's layout): the recipe and the program.
+"""Training of a few-shot policy on a folder of characters by alphabet (Omniglot's layout): the recipe and the program.
 
-Each member is a prototypical network with a residual embedding, trained on its own seed by processes of one core each,
-which take a task each an update. What the recipe does beyond the paper is told in ``docs/few-shot.md``, what each part
-brought in ``docs/few-shot-experiments.md``.
+Each member is a prototypical network with a residual embedding and its own seed. Processes of one core each train it
+together; every process draws one task per update. ``docs/few-shot.md`` describes what the recipe adds to the paper, and
+``docs/few-shot-experiments.md`` the effect of each part.
 
-``python -m agent.few_shot_training`` is one of these processes; a member's first says how it goes on stdout, one JSON
-object a line.
+``python -m agent.few_shot_training`` runs one of these processes. The first process of a member reports its progress on
+stdout, one JSON object per line.
 """
 
 from __future__ import annotations
@@ -45,28 +45,29 @@ LOOK_EVERY_S = 0.2
 
 VIEWS_AN_ORIENTATION = 5
 ALIGNING = WarpConfig(rotation_degrees=12.0, log_scale=0.16, shear=0.16, shift=0.04, bend=0.0)
-"""How the second to fifth view of an orientation is deformed; the best match among all pairs of the five counts."""
+"""The deformation of the second to fifth view of an orientation; the best match among all pairs of the five counts."""
 
 
 class FewShotTrainingError(AgentError):
-    """A member could not be trained."""
+    """An error: a member could not be trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FewShotRecipe:
-    """How a policy is trained.
+    """A recipe for the training of a policy.
 
     Attributes:
         members: B.
-        processes: P, that train a member together, each on a task of its own an update; each takes a core.
-        updates: outer steps of each member, where the time allows.
-        minutes: wall time that a member's updates take at most, to within some; on a slower machine there are fewer.
-        tasks: what a task looks like.
+        processes: P, the number of processes that train a member together, each with its own task per update; each uses
+            one core.
+        updates: largest number of outer steps of each member.
+        minutes: approximate limit of a member's training in wall time; a slower machine takes fewer updates.
+        tasks: settings of a task.
         embedding: f_φ.
         distance: d between features.
-        learning_rate: Adam's, at its highest.
-        average_decay: of the averaged weights.
-        statistics_prior: how many images the running statistics count for beside a task's support set.
+        learning_rate: Adam's highest rate.
+        average_decay: decay of the averaged weights.
+        statistics_prior: weight of the running statistics relative to a task's support set, as a number of images.
     """
 
     members: int = 1
@@ -97,7 +98,7 @@ class FewShotRecipe:
     statistics_prior: float = 10.0
 
     def learner(self, family: ImageFamily, *, seed: int, device: torch.device | str = "cpu") -> PrototypicalLearner:
-        """A new member."""
+        """Create a new member."""
         config = PrototypicalConfig(
             embedding=self.embedding,
             distance=self.distance,
@@ -114,14 +115,14 @@ class FewShotRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class MemberProgress:
-    """How far a member is.
+    """The progress of a member's training.
 
     Attributes:
-        member: which, from 0.
+        member: index of the member, from 0.
         update: outer steps taken.
-        planned_updates: of how many, at the pace so far.
+        planned_updates: expected total number of outer steps at the current pace.
         loss: mean since the last report, over the first process's tasks.
-        cpu_s: processor time that the updates took in that process.
+        cpu_s: CPU time of the updates in the first process, in seconds.
     """
 
     member: int
@@ -141,16 +142,16 @@ def train_member(
     device: torch.device | str = "cpu",
     team: Team | None = None,
 ) -> PrototypicalLearner:
-    """Train one member; on a CPU equal arguments give equal members where the time allows all updates.
+    """Train one member. On a CPU equal arguments give equal members if the time suffices for all updates.
 
     Args:
-        classes: all of them are trained on.
-        recipe: how.
-        seed: of the policy; members' seeds follow from it.
-        member: which, from 0.
-        report: told every few updates.
-        device: where it learns.
-        team: the processes that train it together, with the recipe's number of places; alone without.
+        classes: the training classes.
+        recipe: the recipe.
+        seed: seed of the policy, from which members' seeds are derived.
+        member: index of the member, from 0.
+        report: called every few updates.
+        device: device on which it learns.
+        team: the processes that train it together, as many as in the recipe; None trains in this process alone.
     """
     team = team or Team()
     own_seed = 1_000 * seed + member
@@ -175,9 +176,9 @@ def train_member(
 
 
 def updates_in_time(recipe: FewShotRecipe, *, done: int, elapsed_s: float) -> int:
-    """How many updates there will be: as many as asked for, or as the time allows at the pace so far.
+    """Return the total number of updates: the recipe's number, or what the time allows at the current pace.
 
-    Asked again and again, so that the learning rate has come down when the time is up, however fast the machine was.
+    It is recomputed after every update, so that the learning rate has fallen when the time is up, at any speed.
     """
     return max(done, min(recipe.updates, int(done * 60.0 * recipe.minutes / elapsed_s)))
 
@@ -190,7 +191,7 @@ def policy_of(
     seed: int,
     device: torch.device | str = "cpu",
 ) -> FewShotPolicy:
-    """Trained members, which learned on the device and live on the CPU, as a policy."""
+    """Build a policy from trained members. They learned on the device and are now on the CPU."""
     provenance: dict[str, Any] = {
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "seed": seed,
@@ -214,20 +215,20 @@ def train_policy(
     report: Callable[[MemberProgress], None] = lambda _: None,
     device: torch.device | str = "cpu",
 ) -> FewShotPolicy:
-    """Train a policy's members side by side, each in the recipe's number of processes of one thread.
+    """Train a policy's members in parallel, each in the recipe's number of single-threaded processes.
 
     Args:
         data: folders or zip files of alphabet/class/image.
-        recipe: how.
-        hold_out: alphabets that are not trained on.
-        seed: another seed makes another policy.
-        report: told as the members get on, from one thread at a time.
-        device: where they learn, all on the same.
+        recipe: the recipe.
+        hold_out: alphabets that are excluded from training.
+        seed: seed of the policy.
+        report: called with the progress of members, from one thread at a time.
+        device: device on which all members learn.
 
     Raises:
-        FewShotTrainingError: a process failed; its last words are told.
+        FewShotTrainingError: a process failed; the error contains the end of its stderr.
         ImageReadError: the data cannot be read.
-        FamilySpecError: no task can be drawn from them.
+        FamilySpecError: no task can be drawn from the data.
     """
     classes, _ = read_image_folder(*data).hold_out_groups(hold_out)
     check_classes(classes, recipe.tasks, recipe.tasks.orientations)
@@ -251,7 +252,7 @@ def train_policy(
 
 @contextmanager
 def _training_process(request: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that trains a member, alone or with others; it is ended when the block is left."""
+    """Start a process that trains a member, alone or with others, and kill it at the end of the block."""
     command = [sys.executable, "-m", "agent.few_shot_training"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
@@ -267,7 +268,7 @@ def _training_process(request: str) -> Iterator[subprocess.Popen[str]]:
 def _follow(
     processes: Sequence[subprocess.Popen[str]], recipe: FewShotRecipe, report: Callable[[MemberProgress], None]
 ) -> None:
-    """Pass on what the members report until all processes have ended."""
+    """Forward the members' reports until all processes have ended."""
     one_at_a_time = threading.Lock()
     last_words: dict[int, str] = {}
 
@@ -292,7 +293,7 @@ def _follow(
     for thread in threads:
         thread.join()
     if failed:
-        # Others of its team may have ended too, with a complaint of gloo's that it is gone.
+        # Other processes of its team may have ended too, because gloo lost the connection.
         cause = min(failed, key=lambda number: "gloo" in last_words[number])
         raise FewShotTrainingError(
             operation="training member",
@@ -328,7 +329,7 @@ def _recipe_from_json(values: dict[str, Any]) -> FewShotRecipe:
 
 
 def main() -> None:
-    """Train the member that the request on stdin asks for, at the place that it names."""
+    """Train the member that the request on stdin describes, with the rank in the request."""
     argparse.ArgumentParser(prog="python -m agent.few_shot_training", description=__doc__).parse_args()
     asked = json.load(sys.stdin)
     torch.set_num_threads(1)

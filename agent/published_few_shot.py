@@ -1,10 +1,10 @@
-"""The few-shot families of a published version, as policies that can be asked.
+"""The few-shot families of a published version, loaded as policies.
 
     policy = load_few_shot("version-3.safetensors", family="glyphs")
     adapted = policy.adapt(images, labels)
     adapted.probabilities(others)
 
-The file says all that is needed: no store and no daemon.
+The file is self-contained: no store and no daemon are needed.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from agent.learner.few_shot_learners import VERSION_KEY, part_of
 from agent.learners.registry import restore
 
 VIEWS_AN_ORIENTATION = 2
-"""Each orientation that a learner learned with is looked at as it is and, once more, mildly warped."""
+"""Each training orientation is viewed twice: unchanged, and mildly warped."""
 
 
 def load_few_shot(path: Path | str, family: str | None = None, *, device: torch.device | str = "cpu") -> FewShotPolicy:
-    """Load a few-shot policy: of `learnd few-shot train`, or of an exported version (`learnd policy export`).
+    """Load a few-shot policy, written by `learnd few-shot train` or exported from a version (`learnd policy export`).
 
     Args:
         path: the safetensors file.
-        family: which of a version's families; None where it has only one of images.
-        device: where its members shall live.
+        family: the family to load from a version; None if the version has only one family of images.
+        device: device of its members.
 
     Raises:
-        FewShotPolicyError: the file holds none, or several and none was named.
+        FewShotPolicyError: the file contains none, or several and no family is named.
         OSError: it cannot be read.
     """
     return few_shot_from_bytes(Path(path).read_bytes(), subject=str(path), family=family, device=device)
@@ -43,16 +43,16 @@ def load_few_shot(path: Path | str, family: str | None = None, *, device: torch.
 def few_shot_from_bytes(
     content: bytes, *, subject: str, family: str | None = None, device: torch.device | str = "cpu"
 ) -> FewShotPolicy:
-    """The few-shot policy in a file's content.
+    """Return the few-shot policy in a file's content.
 
     Args:
-        content: of the file.
-        subject: what to call it in errors.
-        family: which of a version's families; None where it has only one of images.
-        device: where its members shall live.
+        content: content of the file.
+        subject: the name of the file in error messages.
+        family: the family to load from a version; None if the version has only one family of images.
+        device: device of its members.
 
     Raises:
-        FewShotPolicyError: there is none, or several and none was named.
+        FewShotPolicyError: the content has none, or several and no family is named.
     """
     tensors, metadata = read_tensors(content, subject)
     if VERSION_KEY not in metadata:
