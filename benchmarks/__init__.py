@@ -1,1 +1,1 @@
-"""Measurements: each prints a table, and ``--json FILE`` writes it; what was measured where is in ``README.md``."""
+"""Benchmarks. Each prints a table, and ``--json FILE`` writes it. ``README.md`` lists the measurements."""

@@ -1,4 +1,4 @@
-"""Run the benchmarks one after another, each in a process of its own: ``python -m benchmarks [NAME …]``."""
+"""Run the benchmarks one after another, each in a separate process: ``python -m benchmarks [NAME …]``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parent
 
 
 def programs() -> list[str]:
-    """The benchmarks: every module here that has a program, and not those that they share."""
+    """Return the names of the benchmarks: the modules of this folder with a ``main``, without shared modules."""
     return sorted(
         path.stem
         for path in FOLDER.glob("*.py")
@@ -19,7 +19,7 @@ def programs() -> list[str]:
 
 
 def main() -> None:
-    """Run those named, or all."""
+    """Run the named benchmarks, or all."""
     known = programs()
     wanted = sys.argv[1:] or known
     unknown = sorted(set(wanted) - set(known))

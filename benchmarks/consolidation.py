@@ -1,22 +1,23 @@
-"""What each outer step publishes while the focus of practice moves from family to family.
+"""The published versions of each outer step, while the focus of practice moves from family to family.
 
-Three tensor families are practised one after another, twice over, each in a window of its own: bandits, CartPole with
-varied physics, tabular MDPs. What they share is the recurrent core. Learner, store, consolidation and gate are the
-daemon's own; there is a consolidation at every window's end. Every arm has the same CPU-seconds: what an outer step and
-the gate take is taken from practice. Held-out tasks score the published version after every consolidation; that is not
-charged.
+Three tensor families are practised one after another, in two rounds, each in its own window: bandits, CartPole with
+varied physics, tabular MDPs. They share the recurrent core. The learner, store, consolidation and gate are those of the
+daemon, with one consolidation at the end of every window. Every arm gets the same CPU-seconds: the time of the outer
+step and of the gate is deducted from practice. Held-out tasks score the published version after every consolidation;
+this time is not charged.
 
-Arms: ``fast`` publishes the learner's own weights (Reptile's rate 1), the others are ``consolidation.outer_step``.
-``ungated`` is what ``fast`` would have published without a gate: the learner's own weights as they stood.
+Arms: ``fast`` publishes the learner's own weights (Reptile's rate 1); the others are ``consolidation.outer_step``.
+``ungated`` is what ``fast`` would have published without a gate: the learner's own weights at that time.
+
 Definitions (Wołczyk et al. 2021, arXiv:2105.10919, section 4), with p_i(t) the published score of family i, in [0, 1]:
 
 - P: mean over families of p_i over the last round's consolidations (theirs: the last 5); ``worst``: the least family's.
 - F_i = p_i(end of its last window) - p_i(T), for all families but the last one.
 - FT_i = (AUC_i - AUC_i^single) / (1 - AUC_i^single), AUC over its first window, single: learned alone from scratch.
-  With one consolidation a window, the AUC is the score at the window's end.
+  With one consolidation per window, the AUC is the score at the window's end.
 
-Run: ``python -m benchmarks.consolidation [--seeds 0 1 2] [--window-s 6] [--json FILE]``. A run that is broken off goes
-on with the courses that are missing.
+Run: ``python -m benchmarks.consolidation [--seeds 0 1 2] [--window-s 6] [--json FILE]``. An interrupted run continues
+with the missing courses.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ NUM_ROUNDS = 2
 EVALUATION_TRIALS = 256
 GATE_TRIALS = 128
 TOLERANCE = 0.15
-"""About what so few held-out trials resolve; the daemon asks more of them and tolerates less."""
+"""About the resolution of so few held-out trials; the daemon uses more trials and a smaller tolerance."""
 NUM_BOOTSTRAPS = 10_000
 
 ARMS: dict[str, dict[str, Any]] = {
@@ -106,13 +107,13 @@ FAMILIES = (
 
 @dataclass
 class Course:
-    """What one arm did with one seed.
+    """The results of one arm with one seed.
 
     Attributes:
         windows: the family practised before each consolidation.
-        scores: by family, the published version's score after each consolidation; 0 before it was met.
-        ungated: the same of the learner's own weights, in the arm ``fast``.
-        outcomes: what each consolidation came to: origin of the published version, or why there is none.
+        scores: by family, the published version's score after each consolidation; 0 before the family was practised.
+        ungated: the scores of the learner's own weights, in the arm ``fast``.
+        outcomes: the result of each consolidation: origin of the published version, or why there is none.
         practised: learner updates by family.
         cpu_s: CPU-seconds charged.
     """
@@ -134,7 +135,7 @@ def run_course(
     window_s: float,
     progress: Progress,
 ) -> Course:
-    """Practise the families' windows in turn and consolidate in each."""
+    """Practise the families' windows in turn, with a consolidation in each."""
     course = Course(scores={f.name: [] for f in families}, ungated={f.name: [] for f in families})
     num_windows = rounds * len(families)
     bar = progress.add_task("windows", total=num_windows)
@@ -169,7 +170,7 @@ def feed(store: Store, spec: FamilySpec) -> Family:
 
 
 def settings_for(folder: Path, section: dict[str, Any], *, seed: int) -> Settings:
-    """The daemon's settings of one arm, its store in the folder."""
+    """Return the daemon's settings of one arm, with its store in the folder."""
     sections: dict[str, Any] = {
         "learner": {"seed": seed},
         "rl2": {"num_trials_tensor": 64},
@@ -182,7 +183,7 @@ def settings_for(folder: Path, section: dict[str, Any], *, seed: int) -> Setting
 
 @contextmanager
 def learner_session(folder: Path, section: dict[str, Any], *, seed: int) -> Iterator[LearnerSession]:
-    """The daemon's learner on an empty store, with a channel whose other end is read and forgotten."""
+    """Open the daemon's learner on an empty store, with a channel whose messages are read and discarded."""
     settings = settings_for(folder, section, seed=seed)
     control, learner = socket.socketpair()
     reader = threading.Thread(target=_forget, args=(control,), daemon=True)
@@ -219,7 +220,7 @@ def _score(session: LearnerSession, families: Sequence[Family], course: Course) 
 
 
 def held_out_score(session: LearnerSession, family: Family, policy: RL2Policy | None) -> float:
-    """The score of a policy on the tasks that evaluations play, within [0, 1]; 0 where it does not know the family."""
+    """Return a policy's score on the evaluation tasks, within [0, 1]; 0 if it does not know the family."""
     if policy is None or not policy.knows(spaces_of(family)):
         return 0.0
     tasks = session.tasks_of(family)
@@ -229,7 +230,7 @@ def held_out_score(session: LearnerSession, family: Family, policy: RL2Policy | 
 
 
 def measures(course: Course, single: dict[str, Course], *, is_ungated: bool = False) -> dict[str, float]:
-    """The figures of one course, as the module's docstring defines them."""
+    """Return the figures of one course, as defined in the module docstring."""
     scores = course.ungated if is_ungated else course.scores
     late = {name: float(np.mean(points[-len(scores) :])) for name, points in scores.items()}
     forgetting, transfer = [], []
@@ -252,7 +253,7 @@ def measures(course: Course, single: dict[str, Course], *, is_ungated: bool = Fa
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """90% bootstrap interval of the mean over seeds."""
+    """Return the 90% bootstrap interval of the mean over seeds."""
     drawn = np.random.default_rng(0).choice(np.array(values), (NUM_BOOTSTRAPS, len(values))).mean(1)
     low, high = np.percentile(drawn, [5, 95])
     return float(low), float(high)
@@ -271,7 +272,7 @@ def _show(table: dict[str, list[dict[str, float]]]) -> None:
 
 
 def main() -> None:
-    """Run what is missing, and print the table."""
+    """Run the missing courses and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
@@ -289,7 +290,7 @@ def main() -> None:
 
 
 def _table(options: argparse.Namespace, progress: Progress) -> dict[str, list[dict[str, float]]]:
-    """Figures by arm and seed."""
+    """Return the figures by arm and seed."""
     table: dict[str, list[dict[str, float]]] = {}
     bar = progress.add_task("courses", total=len(options.seeds) * (len(options.arms) + len(FAMILIES)))
 

@@ -1,8 +1,8 @@
-"""Tabular MDPs whose states are seen as vectors: a code that names the state, among numbers that mean nothing.
+"""Tabular MDPs with vector observations: a code that identifies the state, and numbers without meaning.
 
-A memory that matches whole observations hardly finds a state again; one whose keys are learned may learn which numbers
-to look at. Beside the same MDPs with the state told as an index (:mod:`envs.tensor.tabular_mdps`), this shows what keys
-can bring at most.
+A memory that matches whole observations rarely recognises a state. A memory with learned keys may learn which numbers
+to use. Compared with the same MDPs with the state as an index (:mod:`envs.tensor.tabular_mdps`), this shows the largest
+possible benefit of learned keys.
 
 Shapes: B trials, S states, D observation width.
 """
@@ -20,14 +20,14 @@ from envs.task_batch import Transition
 from envs.tensor.tabular_mdps import TabularMdps
 
 NUM_SIGNS = 5
-"""Numbers of a code, each -1 or 1: four name one of up to sixteen states, the fifth is their product."""
+"""Length of a code, each number -1 or 1: four identify one of up to sixteen states, the fifth is their product."""
 
 NUM_DISTRACTIONS = 11
-"""Numbers beside it, drawn anew at every step from N(0, 1)."""
+"""Number of meaningless components, drawn at every step from N(0, 1)."""
 
 
 class DisguisedMdps:
-    """B disguised MDPs side by side; :class:`envs.tensor.tabular_mdps.TabularMdps` in all else.
+    """A batch of B parallel MDPs with disguised states; otherwise like :class:`envs.tensor.tabular_mdps.TabularMdps`.
 
     Args:
         spec: the family of tabular MDPs.
@@ -46,7 +46,7 @@ class DisguisedMdps:
         self._codes = torch.cat([signs, signs.prod(-1, keepdim=True)], dim=-1)
 
     def begin(self, first_task: int, *, split: Split) -> Tensor:
-        """Begin the MDPs; the distractions of a batch are decided by its first task and its split."""
+        """Begin the MDPs; the first task and the split determine the meaningless numbers of a batch."""
         self._generator = torch.Generator().manual_seed(2 * first_task + int(split is Split.HELD_OUT))
         return self._seen(self._mdps.begin(first_task, split=split))
 
@@ -64,15 +64,15 @@ class DisguisedMdps:
         )
 
     def task_parameters(self) -> Tensor:
-        """Those of the MDPs."""
+        """Return the parameters of the MDPs."""
         return self._mdps.task_parameters()
 
     def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
-        """The MDPs in the given rows."""
+        """Return the MDPs in the given rows."""
         return self._mdps.describe_tasks(rows)
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Release nothing."""
 
     def _seen(self, state: Tensor) -> Tensor:
         distractions = torch.randn(self.num_trials, NUM_DISTRACTIONS, generator=self._generator)

@@ -1,12 +1,12 @@
-"""Few-shot classification of characters: every learner beside its paper, and the policy within alphabets never seen.
+"""Few-shot classification of characters: every learner compared with its paper, and the policy on unseen alphabets.
 
     python -m benchmarks.fewshot [learners] [--cpu-s S]    5-way 1-shot, whole alphabets held out, equal CPU time each
     python -m benchmarks.fewshot alphabets [--policy FILE]  20-way one-shot within one held-out alphabet
     python -m benchmarks.fewshot speed                     one outer step of each learner: time and memory
 
-``learners`` and ``alphabets`` read Omniglot from ``--data``, ``LEARND_OMNIGLOT`` or ``../shared/data/omniglot``;
-without it, ``learners`` takes the made-up glyphs and says so, and ``alphabets`` ends with a message. Times are
-CPU-seconds of one thread, so that they mean the same on a busy machine.
+``learners`` and ``alphabets`` read Omniglot from ``--data``, ``LEARND_OMNIGLOT`` or ``../shared/data/omniglot``.
+Without it, ``learners`` uses the made-up glyphs and says so, and ``alphabets`` ends with a message. Times are
+CPU-seconds of one thread, so that they are comparable on a busy machine.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ TIMED_STEPS = 10
 LOOPED_TASKS = 4
 HELD_OUT_TASKS = 1_000
 ALPHABET_RUNS = 250
-"""Fewer, for a run holds all of its images' views against one another."""
+"""Fewer, because a run compares all views of its images with one another."""
 
 SUPPORT_SETS = 4
-"""Of an alphabet's runs; each takes every image's features anew."""
+"""Support sets over which an alphabet's runs are divided; each requires new features for every image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
-    """A learner as it is measured.
+    """A learner with its recipe and its published result.
 
     Attributes:
         recipe: how it is trained.
@@ -87,13 +87,13 @@ CONTESTANTS: dict[str, Contestant] = {
 
 
 def omniglot(asked: Path | None) -> ImageClasses | None:
-    """Omniglot's images where they are, or None."""
+    """Return Omniglot's images, or None if they do not exist."""
     place = omniglot_folder(asked)
     return read_image_folder(place) if place.exists() else None
 
 
 def few_shot_families(classes: ImageClasses, hold_out: Sequence[str], *, ways: int) -> ImageFamily:
-    """Tasks over all training classes with rotations as classes; held-out tasks over the held-out alphabets."""
+    """Return tasks over all training classes with rotations as classes, and held-out tasks over held-out alphabets."""
     training, held_out = classes.hold_out_groups(hold_out)
     config = ImageTaskConfig(ways=ways, shots=1, queries=5, size=28, orientations=8, within_group=0.5, aligned=0.5)
     return ImageFamily(config, training=training, held_out=held_out)
@@ -102,7 +102,7 @@ def few_shot_families(classes: ImageClasses, hold_out: Sequence[str], *, ways: i
 def train_for(
     recipe: Recipe, classes: ImageClasses, hold_out: Sequence[str], *, ways: int, cpu_s: float, seed: int
 ) -> FewShotLearner:
-    """Train for some CPU-seconds; how many updates that is, is measured first."""
+    """Train for some CPU-seconds. The number of updates is derived from a measurement before training."""
     family = few_shot_families(classes, hold_out, ways=recipe.training_ways or ways)
     shapes, size = FewShotShapes.of(family), recipe.tasks_per_update
     step_s = seconds_per_update(recipe, shapes, family)
@@ -119,7 +119,7 @@ def train_for(
 
 
 def seconds_per_update(recipe: Recipe, shapes: FewShotShapes, family: ImageFamily) -> float:
-    """CPU-seconds of an update, sampling included."""
+    """Measure the CPU-seconds of an update, including sampling."""
     learner = build(recipe.learner, shapes, recipe.config(100), generator=torch.Generator().manual_seed(0))
     size = recipe.tasks_per_update
     started = 0.0
@@ -131,7 +131,7 @@ def seconds_per_update(recipe: Recipe, shapes: FewShotShapes, family: ImageFamil
 
 
 def accuracies(learner: FewShotLearner, family: ImageFamily, *, tasks: int) -> Tensor:
-    """[tasks] accuracy on each held-out task."""
+    """Return [tasks], the accuracy on each held-out task."""
     found = []
     for first in range(0, tasks, 10):
         batch = family.sample(min(10, tasks - first), split=Split.HELD_OUT, first_task=first)
@@ -141,12 +141,12 @@ def accuracies(learner: FewShotLearner, family: ImageFamily, *, tasks: int) -> T
 
 
 def interval(values: Tensor) -> tuple[float, float]:
-    """The mean and half its 95% interval, in %."""
+    """Return the mean and half its 95% interval, in %."""
     return 100.0 * float(values.mean()), 196.0 * float(values.std()) / math.sqrt(len(values))
 
 
 def measure_learners(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Every learner's accuracy on alphabets never seen, after equal CPU time."""
+    """Measure every learner's accuracy on unseen alphabets, after equal CPU time."""
     classes = omniglot(arguments.data)
     hold_out = arguments.hold_out
     if classes is None:
@@ -184,11 +184,11 @@ def _scored(name: str, learner: FewShotLearner, family: ImageFamily, *, tasks: i
 
 @dataclass(frozen=True, kw_only=True)
 class OneShotTask:
-    """One task, by the numbers of its images.
+    """A one-shot task, as the indices of its images.
 
     Attributes:
-        support: [N] one image a class.
-        queries: [N] another of each, in the same order.
+        support: [N] one image per class.
+        queries: [N] another image of each class, in the same order.
     """
 
     support: Tensor
@@ -196,12 +196,12 @@ class OneShotTask:
 
 
 def one_shot_errors(policy: FewShotPolicy, classes: ImageClasses, *, ways: int, runs: int) -> dict[str, Tensor]:
-    """Errors of one-shot tasks within one alphabet, [runs] each.
+    """Return errors of one-shot tasks within one alphabet, [runs] each.
 
-    "one drawer" shows each run's support in one hand and its queries in another, as in Omniglot's official runs;
-    "any drawers" draws every image on its own. All images are embedded once for each of a few support sets, which say
-    how features are normalised, and the runs shared among them: apart from that a prototypical policy's score for a
-    class does not depend on the other classes.
+    "one drawer" takes each run's support from one drawer and its queries from another, as in Omniglot's official runs.
+    "any drawers" draws every image independently. All images are embedded once for each of a few support sets, which
+    determine the normalisation of features, and the runs are divided among these sets. Apart from the normalisation, a
+    prototypical policy's score for a class does not depend on the other classes.
     """
     rows = torch.cat([torch.arange(found.start, found.start + found.count) for found in classes.classes])
     num_classes, count = len(classes.classes), classes.classes[0].count
@@ -218,7 +218,7 @@ def one_shot_errors(policy: FewShotPolicy, classes: ImageClasses, *, ways: int, 
 
 
 def _draw_run(num_classes: int, count: int, ways: int, generator: np.random.Generator) -> dict[str, OneShotTask]:
-    """A run of each kind, of the images of classes that have ``count`` each."""
+    """Draw a run of each kind from classes with ``count`` images each."""
     first = torch.from_numpy(count * generator.permutation(num_classes)[:ways])
     shown, asked = generator.permutation(count)[:2]
     support = torch.from_numpy(generator.integers(count, size=ways))
@@ -232,9 +232,9 @@ def _draw_run(num_classes: int, count: int, ways: int, generator: np.random.Gene
 def task_scores(
     policy: FewShotPolicy, images: Tensor, shown: Tensor, tasks: Sequence[OneShotTask]
 ) -> list[Float[Tensor, "Q N"]]:
-    """The score of each task's queries for each of its classes, by a policy that was shown some of the images.
+    """Return the score of each task's queries for each of its classes, by a policy adapted to some of the images.
 
-    One orientation after another, so that not all features are held at once.
+    Orientations are processed one after another, so that not all features are in memory at once.
     """
     adapted = policy.adapt(images[shown], torch.arange(len(shown)))
     orientations = policy.views.orientations if policy.views.is_aligned else policy.views.count
@@ -256,7 +256,7 @@ def task_scores(
 
 
 def measure_alphabets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """20-way one-shot error within each alphabet, of policies that never saw it."""
+    """Measure the 20-way one-shot error within each alphabet, of policies that were not trained on it."""
     classes = omniglot(arguments.data)
     if classes is None:
         raise SystemExit("Omniglot is not there: name it with --data or LEARND_OMNIGLOT.")
@@ -279,7 +279,7 @@ def measure_alphabets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _policy_without(names: list[str], arguments: argparse.Namespace) -> FewShotPolicy:
-    """The named policy where it has not seen these alphabets, or one trained now."""
+    """Return the named policy that was not trained on these alphabets, or train one."""
     device = choose_device(arguments.device)
     for path in arguments.policy or []:
         policy = FewShotPolicy.load(path, device=device)
@@ -292,7 +292,7 @@ def _policy_without(names: list[str], arguments: argparse.Namespace) -> FewShotP
         minutes=arguments.minutes,
     )
     policy = train_policy([omniglot_folder(arguments.data)], recipe, hold_out=names, seed=arguments.seed, device=device)
-    # Its members come home to the CPU; from the file they go where they are asked.
+    # Trained members are on the CPU. Loading the policy from its bytes moves them to the device.
     return _with_views(FewShotPolicy.from_bytes(policy.to_bytes(), subject="policy", device=device), arguments.views)
 
 
@@ -311,7 +311,7 @@ def _with_views(policy: FewShotPolicy, count: int | None) -> FewShotPolicy:
 
 
 def measure_speed(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """One outer step of each learner on 5-way 1-shot tasks with 100 queries of 28 × 28, each in a fresh process."""
+    """Measure one outer step of each learner on 5-way 1-shot tasks with 100 queries of 28 × 28, in new processes."""
     del arguments
     print(f"{'learner':34}{'tasks':>6}{'ms/update':>11}{'ms/task':>9}{'peak MiB':>10}")
     rows = []
@@ -344,10 +344,10 @@ def _one_step(name: str) -> tuple[float, float]:
 
 
 class LoopMAML:
-    """The same MAML as a loop over tasks in plain PyTorch: what the batched form is measured against.
+    """The same MAML as a loop over tasks in plain PyTorch: the baseline for the batched form.
 
     Args:
-        learner: whose parameters it begins with, and whose settings it has.
+        learner: the learner whose parameters and settings are copied.
     """
 
     def __init__(self, learner: MAML) -> None:
@@ -358,7 +358,7 @@ class LoopMAML:
         self.optimizer = torch.optim.Adam(self.parameters.values(), lr=self.config.outer_lr, fused=True)
 
     def update(self, batch: FewShotBatch) -> float:
-        """One outer step."""
+        """Take one outer step."""
         total = 0.0
         self.optimizer.zero_grad()
         for x, y, query_x, query_y in zip(batch.support_x, batch.support_y, batch.query_x, batch.query_y, strict=True):
@@ -377,7 +377,7 @@ class LoopMAML:
         return total
 
     def forward(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Logits of one task's examples, by the library's own convolution and normalisation."""
+        """Return the logits of one task's examples, by the library's own convolution and normalisation."""
         for layer in range(len(self.config.network.channels)):
             kernel = parameters[f"kernel_{layer}"].view(-1, x.shape[1], 3, 3)
             x = F.conv2d(x, kernel, padding=1, stride=2 if self.config.network.is_strided else 1)
@@ -388,7 +388,7 @@ class LoopMAML:
 
 
 def measure_beside_loop() -> dict[str, Any]:
-    """MAML's outer step on tasks side by side and as a loop over them, by turns; of each, the fastest turn."""
+    """Measure MAML's outer step on parallel tasks and in a loop over tasks, by turns; the fastest of each counts."""
     recipe = IMAGES["maml"]
     family = ImageFamily(ImageTaskConfig(ways=5, shots=1, queries=5, size=28), training=draw_glyphs())
     batch = family.sample(LOOPED_TASKS, split=Split.TRAINING, first_task=0)
@@ -413,7 +413,7 @@ def _cpu_s(step: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Measure what is asked for and print its table."""
+    """Run the requested measurement and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     measures = {"learners": measure_learners, "alphabets": measure_alphabets, "speed": measure_speed}
     parser.add_argument("what", nargs="?", default="learners", choices=measures)

@@ -1,17 +1,17 @@
-"""How fast RL² trains on a GPU: environment steps a second end to end, on tensor-native families.
+"""Training speed of RL² on a GPU: environment steps a second end to end, on tensor-native families.
 
-Rows: bandits of 10 and 100 pulls, tabular MDPs of 10 episodes, varied CartPoles; by hidden size, trials side by side,
-reads on and off. Each is measured as Python launches it (eager) and recorded as CUDA graphs (``agent.rl2.capture``),
-rollout and update apart, and with several learners side by side, each on a stream and a thread of its own: a learner
-whose minibatches are small leaves most of the device idle. Before a family is measured, recorded training is held to
-eager training from the same seed; if they differ by more than rounding may come to, the benchmark says so and ends with
-status 1.
+Rows are bandits of 10 and 100 pulls, tabular MDPs of 10 episodes and varied CartPoles, by hidden size, number of
+parallel trials, and reads on or off. Each row is measured in two ways: launched from Python (eager) and recorded as
+CUDA graphs (``agent.rl2.capture``). Rollout and update are timed separately. Rows with several learners run each on its
+own stream and thread, because a learner with small minibatches leaves most of the device idle. Before a family is
+measured, recorded training is compared with eager training from the same seed. If they differ by more than rounding can
+explain, the benchmark says so and ends with status 1.
 
-Besides it trains 10-armed bandits of 100 pulls with the shipped settings, recorded, and says how long that took and
-what the policy gets on held-out tasks (finite-horizon Gittins 83.7): fast is only what learns.
+The benchmark also trains 10-armed bandits of 100 pulls with the shipped settings, recorded. It reports the time and the
+policy's return on held-out tasks (finite-horizon Gittins: 83.7), to show that fast training also learns.
 
-Without a CUDA device it says so, runs the same code on the CPU at small sizes (what is recorded is then run again, with
-the same buffers), prints the rates found there as what they are, and ends with status 0.
+Without a CUDA device it says so and runs the same code on the CPU at small sizes. Recorded programs are then run again
+by Python with the same buffers. It prints the rates as what they are and ends with status 0.
 
 Run: ``python -m benchmarks.gpu [--families NAME …] [--hidden 64 256] [--trials 1024 4096 16384] [--learners 1 4] [--how
 eager recorded] [--json FILE]``.
@@ -50,22 +50,25 @@ from envs.registry import open_tasks
 
 FAMILY = "family"
 NUM_WARM_UP = NUM_EAGER_RUNS + 2
-"""Iterations before the clock starts: recording is among them."""
+"""Iterations before the clock starts; they include the recording."""
 
 MAX_CHECKED_STEPS = 20
-"""Most steps of an episode where recorded and eager training are compared: eager, each takes a millisecond or more."""
+"""Limit of an episode's steps in the comparison of recorded and eager training.
+
+An eager step takes a millisecond or more.
+"""
 
 TASKS = 10_240
-"""Held-out tasks that what was learned is played on."""
+"""Number of held-out tasks for the trained policy."""
 
 MAX_OTHER_ACTIONS = 0.005
 MAX_OTHERS_RATIO = 4.0
 MAX_DRIFT = 0.1
-"""By how much recorded and eager training may differ: see :func:`disagreement`."""
+"""Limits of the difference between recorded and eager training: see :func:`disagreement`."""
 
 MINIBATCHES = 4
 MAX_MINIBATCH_STEPS = 1 << 17
-"""Larger minibatches are no faster, and of long trials they do not fit."""
+"""Larger minibatches are not faster, and with long trials they do not fit into memory."""
 
 NUM_EPOCHS = 2
 
@@ -98,7 +101,7 @@ SMOKE_FAMILIES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What is measured.
+    """The settings of a row of the table.
 
     Attributes:
         family: key of the families.
@@ -106,7 +109,7 @@ class Row:
         num_trials: B of each learner.
         reads: whether the policy reads its in-trial memory.
         is_captured: whether rollout and minibatches are recorded.
-        num_learners: learners side by side.
+        num_learners: number of concurrent learners.
     """
 
     family: str
@@ -119,15 +122,15 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a row gave, over all its learners.
+    """The results of a row, over all its learners.
 
     Attributes:
-        row: what was measured.
+        row: the settings.
         steps: environment steps, each collected once and trained on in every epoch.
-        wall_s: from the first to the last, the device waited for.
-        rollout_s: of it, the first learner's rollouts.
-        update_s: of it, the first learner's updates.
-        peak_bytes: most device memory at once; 0 on a CPU.
+        wall_s: wall time from the first to the last step, with synchronisation of the device.
+        rollout_s: the first learner's rollouts, as part of ``wall_s``.
+        update_s: the first learner's updates, as part of ``wall_s``.
+        peak_bytes: peak device memory; 0 on a CPU.
     """
 
     row: Row
@@ -144,13 +147,13 @@ class Measured:
 
 
 class Trainer:
-    """One learner on one family on one device, eager or recorded.
+    """A learner on one family and one device, eager or recorded.
 
     Args:
         spec: the family.
         row: the sizes.
-        device: where.
-        seed: of the learner.
+        device: the device.
+        seed: seed of the learner.
     """
 
     def __init__(self, spec: FamilySpec, row: Row, *, device: torch.device, seed: int) -> None:
@@ -168,11 +171,11 @@ class Trainer:
         self._first_task = 0
 
     def on_stream(self) -> AbstractContextManager[object]:
-        """The trainer's own stream, where there are streams."""
+        """Return a context that selects the trainer's own stream, if the device has streams."""
         return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
 
     def iterate(self) -> None:
-        """Collect a trial batch and learn from it, rollout and update on the clock."""
+        """Collect a trial batch and learn from it, with separate timing of rollout and update."""
         with self.on_stream():
             began = self._now()
             trials = self.collect()
@@ -193,22 +196,25 @@ class Trainer:
         self._training.learn(trials)
 
     def start_clock(self) -> None:
-        """Forget what the first iterations took."""
+        """Reset the counters after the first iterations."""
         self.steps, self.rollout_s, self.update_s = 0, 0.0, 0.0
 
     def close(self) -> None:
-        """Release the tasks and what was recorded."""
+        """Release the tasks and the recordings."""
         self._training.close()
 
     def _now(self) -> float:
-        """The time once this trainer's stream has done its work; other streams go on."""
+        """Return the time after this trainer's stream has finished its work; other streams continue."""
         if self.stream is not None:
             self.stream.synchronize()
         return time.perf_counter()
 
 
 def _config(spec: FamilySpec, row: Row, *, num_steps: int) -> RL2Config:
-    """As many minibatches an epoch whatever the sizes, unless they grow too large; trials of full length throughout."""
+    """Return settings with the same number of minibatches per epoch for all sizes, unless minibatches become too large.
+
+    Trials have their full length from the start.
+    """
     total = num_steps * row.num_trials
     num_minibatches = max(MINIBATCHES, math.ceil(total / MAX_MINIBATCH_STEPS))
     return RL2Config(
@@ -225,7 +231,7 @@ def _config(spec: FamilySpec, row: Row, *, num_steps: int) -> RL2Config:
 
 
 def measure(spec: FamilySpec, row: Row, *, device: torch.device, seconds: float) -> Measured:
-    """Train for about so many seconds, each learner on a thread of its own."""
+    """Train for about this many seconds, each learner on its own thread."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     trainers = [Trainer(spec, row, device=device, seed=seed) for seed in range(row.num_learners)]
@@ -259,17 +265,21 @@ def _train_until(trainer: Trainer, end: float) -> None:
 
 
 def disagreement(spec: FamilySpec, row: Row, *, device: torch.device) -> str:
-    """How recorded training differs from eager training of the same seed; nothing if it does not.
+    """Return how recorded training differs from eager training of the same seed; empty if it does not.
 
-    A GPU's sums come out a little differently each time (atomic additions), which an update makes parameters differ by,
-    and now and then an action; whoever learns fast soon has more of them. So trials before the first update are to be
-    the same to the last action. Afterwards recorded training may have other actions than eager training has
-    ``MAX_OTHERS_RATIO`` times as often as eager training has others when it is run again, and parameters may lie apart
-    by ``MAX_DRIFT`` of the way that they have come: programs that mix up their buffers lie apart by all of it.
-    (``tests/rl2/test_gpu.py`` compares small training number by number.)
+    Sums on a GPU differ slightly from run to run (atomic additions). After an update parameters differ by this, and
+    occasionally an action. Settings that learn fast soon have more such differences. The criteria are therefore:
 
-    Recorded rollouts go on drawing after the last trial is over, so all begin each rollout and each update anew from
-    the same random state. Episodes are cut to ``MAX_CHECKED_STEPS``.
+    - Before the first update, trials must be the same to the last action.
+    - After it, recorded training may have other actions than eager training ``MAX_OTHERS_RATIO`` times as often as a
+      second run of eager training has.
+    - The distance between the parameters may be ``MAX_DRIFT`` of the distance that they have moved. Programs with
+      mixed-up buffers differ by the whole distance.
+
+    ``tests/rl2/test_gpu.py`` compares small training number by number.
+
+    Recorded rollouts continue to draw after the last trial has ended, so all trainers start each rollout and each
+    update from the same random state. Episodes are limited to ``MAX_CHECKED_STEPS``.
     """
     if spec.max_episode_steps is not None:
         spec = replace(spec, max_episode_steps=min(spec.max_episode_steps, MAX_CHECKED_STEPS))
@@ -294,7 +304,7 @@ def disagreement(spec: FamilySpec, row: Row, *, device: torch.device) -> str:
 
 
 def _other_actions(played: TrialBatch, other: TrialBatch) -> float:
-    """Share of the steps of one at which the other took another action, or none."""
+    """Return the share of one batch's steps at which the other batch has another action or no step."""
     num_steps = min(played.num_steps, other.num_steps)
     is_same = torch.zeros_like(played.is_valid)
     is_same[:num_steps] = (played.action[:num_steps] == other.action[:num_steps]) & other.is_valid[:num_steps]
@@ -316,14 +326,14 @@ def _iterate_from(trainer: Trainer, *, seed: int) -> TrialBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
-    """What training with the shipped settings came to.
+    """The result of training with the shipped settings.
 
     Attributes:
-        updates: how many.
-        wall_s: all of it, recording included.
+        updates: number of updates.
+        wall_s: total wall time, including recording.
         trial_return: mean over the held-out tasks.
-        standard_error: of it.
-        tasks: how many those were.
+        standard_error: standard error of ``trial_return``.
+        tasks: number of held-out tasks.
     """
 
     updates: int
@@ -359,7 +369,7 @@ def learned(*, device: torch.device, updates: int, tasks: int) -> Learned:
 
 
 def rows(arguments: argparse.Namespace, families: dict[str, FamilySpec]) -> Iterator[Row]:
-    """Every row, those of a family together."""
+    """Yield every row, grouped by family."""
     wanted = [family for family in families if family in (arguments.families or families)]
     hows = [how == "recorded" for how in arguments.how]
     sizes = product(wanted, arguments.hidden, arguments.trials, (False, True), hows, arguments.learners)
@@ -375,7 +385,7 @@ def rows(arguments: argparse.Namespace, families: dict[str, FamilySpec]) -> Iter
 
 
 def run(arguments: argparse.Namespace, *, device: torch.device, console: Console) -> tuple[list[Measured], list[str]]:
-    """What was measured, and what disagreed or ran out of memory."""
+    """Return the measurements, and the faults: disagreements and lack of memory."""
     families = FAMILIES if device.type == "cuda" else SMOKE_FAMILIES
     measured, faults = [], []
     checked: dict[tuple[str, bool], str] = {}
@@ -415,7 +425,7 @@ def _name(row: Row) -> str:
 
 
 def show(measured: list[Measured], console: Console) -> None:
-    """The table: L learners of B trials each, trained steps a second of all of them together."""
+    """Print the table: L learners of B trials each, with the trained steps a second of all learners together."""
     table = Table("family", "H", "L × B", "reads", "how", "steps / s", "rollout", "update", "GiB")
     for found in measured:
         row = found.row
@@ -453,7 +463,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, print, write where asked; status 1 if recorded and eager training disagree."""
+    """Measure, print, and write the report if requested; status 1 if recorded and eager training disagree."""
     arguments, console = _arguments(), Console()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     is_gpu = device.type == "cuda"

@@ -1,15 +1,15 @@
-"""The peer: RL² on Bernoulli bandits in JAX, the whole iteration one compiled program.
+"""RL² on Bernoulli bandits in JAX, with the whole iteration compiled as one program: a peer for comparison.
 
-It is what ``agent.rl2`` trains with ``reads=False``, on the tasks of ``envs.tensor.bandits``: the same inputs,
-encoder, GRU, LayerNorm, head and PopArt critic, the same losses, Adam and clipping. Rollout (a ``lax.scan`` over
-steps), advantages and every epoch's minibatches are under one ``jit`` whose state is given up to it, so that nothing
-comes back to Python between two iterations. What a compiler does not find by itself and learnd does by hand, this does
-too: the gradients of the recurrent weights are one product for all steps (``--plain`` leaves them to autograd). Rates
-stay at their start: neither the learning rate nor the entropy bonus falls.
+The peer trains the same as ``agent.rl2`` with ``reads=False``, on the tasks of ``envs.tensor.bandits``: the same
+inputs, encoder, GRU, LayerNorm, head and PopArt critic, the same losses, Adam and clipping. Rollout (a ``lax.scan``
+over steps), advantages and every epoch's minibatches are in one ``jit`` with a donated state, so that nothing returns
+to Python between iterations. Optimisations that learnd has by hand and a compiler does not find are included: the
+gradients of the recurrent weights are one product for all steps (``--plain`` leaves them to autograd). Neither the
+learning rate nor the entropy bonus falls.
 
-JAX is an extra of this benchmark and of nothing else: ``pip install "learnd[jax]"``, or name any interpreter that has
-``jax`` and ``optax`` with ``--jax-python``. What trains there imports nothing of learnd; it is told learnd's settings.
-One core: the process is held to one processor.
+JAX is an optional dependency of this benchmark only: ``pip install "learnd[jax]"``, or name any interpreter with
+``jax`` and ``optax`` by ``--jax-python``. The training process imports nothing from learnd; it receives learnd's
+settings as JSON. It is restricted to one processor.
 
 Run: ``python -m benchmarks.jax_bandits [--hidden 64 256] [--pulls 10 100] [--seconds 10] [--json FILE]``.
 
@@ -45,15 +45,15 @@ TRIALS = {10: 1024, 100: 512}
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """What is trained. What is not told here is of ``RL2Config``, by the same names.
+    """The settings of a peer. Attributes without description have the meaning of ``RL2Config``'s settings of that name.
 
     Attributes:
-        hidden_size: H, and X and the critic's width.
+        hidden_size: H, and also X and the critic's width.
         num_pulls: T.
         num_trials: B.
         num_arms: A.
-        num_minibatches: minibatches an epoch.
-        is_plain: whether autograd forms the recurrent weights' gradient, step by step.
+        num_minibatches: minibatches per epoch.
+        is_plain: whether autograd computes the recurrent weights' gradient, step by step.
         batch_weight: κ of ``agent.rl2.advantages``.
     """
 
@@ -79,15 +79,15 @@ class Peer:
     def of_size(
         cls, hidden_size: int, num_pulls: int, *, num_trials: int | None = None, is_plain: bool = False
     ) -> Peer:
-        """The peer of one row of the table, by learnd's settings.
+        """Return the peer of one row of the table, with learnd's settings.
 
         Args:
             hidden_size: H.
             num_pulls: T.
-            num_trials: B; by default about as many as settle its learning, by ``TRIALS``.
-            is_plain: as the attribute.
+            num_trials: B; None takes the number in ``TRIALS``, which is about enough for stable learning.
+            is_plain: see the attribute.
         """
-        # Here alone: the interpreter that trains may have no learnd.
+        # Imported here only, because the interpreter that trains may not have learnd.
         from agent.rl2.advantages import BATCH_WEIGHT
         from agent.rl2.config import RL2Config
 
@@ -109,16 +109,16 @@ class Peer:
 
 @dataclass(frozen=True, kw_only=True)
 class PeerRate:
-    """What the peer trained in how much time.
+    """The speed of a peer.
 
     Attributes:
-        peer: what was trained.
+        peer: the settings.
         steps: environment steps, each collected once and trained on in every epoch.
-        cpu_s: processor time of the whole iterations.
-        rollout_cpu_s: of it, what the rollouts take when they are compiled and run by themselves.
-        wall_s: time on the clock.
+        cpu_s: CPU time of the whole iterations.
+        rollout_cpu_s: CPU time of the rollouts, compiled and run separately.
+        wall_s: wall time.
         first_return: mean trial return of the first iteration.
-        last_return: mean trial return of the last.
+        last_return: mean trial return of the last iteration.
     """
 
     peer: Peer
@@ -131,7 +131,7 @@ class PeerRate:
 
 
 class Scales(NamedTuple):
-    """PopArt's running moments, and the spread of advantages."""
+    """PopArt's running moments, and the mean square of advantages."""
 
     mean: jax.Array
     mean_square: jax.Array
@@ -140,7 +140,7 @@ class Scales(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that one iteration hands to the next."""
+    """The state that one iteration passes to the next."""
 
     parameters: dict[str, jax.Array]
     optimizer: Any
@@ -149,7 +149,7 @@ class State(NamedTuple):
 
 
 class Trials(NamedTuple):
-    """[T, B] what was played."""
+    """The [T, B] data of the trials played."""
 
     previous_action: jax.Array
     context: jax.Array
@@ -159,17 +159,17 @@ class Trials(NamedTuple):
 
 
 def is_installed() -> bool:
-    """Whether this interpreter has what the peer needs."""
+    """Return whether this interpreter has the packages of the peer."""
     return all(importlib.util.find_spec(name) for name in ("jax", "optax"))
 
 
 def jax_rate(peer: Peer, *, seconds: float, python: str = sys.executable) -> PeerRate | None:
-    """Measure the peer in a process of its own, held to one processor; None where that interpreter has no JAX.
+    """Measure the peer in a separate process on one processor; return None if that interpreter has no JAX.
 
     Args:
-        peer: what is trained.
-        seconds: processor time to train for, after compiling and one iteration to warm up.
-        python: the interpreter; one that has JAX, whether or not it has learnd.
+        peer: the settings.
+        seconds: CPU time of training, after compiling and one iteration of warm-up.
+        python: an interpreter with JAX; it does not need learnd.
 
     Raises:
         RuntimeError: the peer failed.
@@ -189,7 +189,7 @@ NO_JAX = 3
 
 
 def initial_state(peer: Peer, seed: int) -> State:
-    """Parameters drawn as learnd draws them: orthogonal, with the same gains, and zero biases."""
+    """Draw the initial parameters as learnd does: orthogonal with the same gains, and zero biases."""
     import jax
     import jax.numpy as jnp
 
@@ -224,7 +224,7 @@ def initial_state(peer: Peer, seed: int) -> State:
 
 
 def iteration(peer: Peer, state: State) -> tuple[State, jax.Array]:
-    """One trial batch collected and trained on; the new state, and the batch's mean trial return."""
+    """Collect and train on one trial batch; return the new state and the batch's mean trial return."""
     import jax
 
     key, play_key, train_key = jax.random.split(state.key, 3)
@@ -245,7 +245,7 @@ def iteration(peer: Peer, state: State) -> tuple[State, jax.Array]:
 
 
 def rollout(peer: Peer, parameters: dict[str, jax.Array], key: jax.Array) -> tuple[Trials, jax.Array]:
-    """Play one trial on each of B new bandits; what was played, and [T, B, H + X] what the critic judges by."""
+    """Play one trial on each of B new bandits; return the trials and [T, B, H + X], the inputs of the critic."""
     import jax
     import jax.numpy as jnp
 
@@ -281,9 +281,10 @@ def rollout(peer: Peer, parameters: dict[str, jax.Array], key: jax.Array) -> tup
 def _targets(
     peer: Peer, parameters: dict[str, jax.Array], scales: Scales, trials: Trials, features: jax.Array
 ) -> tuple[dict[str, jax.Array], Scales, tuple[jax.Array, jax.Array]]:
-    """[T, B] advantages about what is usual at their step, in units of their size, and normalised returns.
+    """Return the targets of an update, [T, B] each, and update PopArt's scales and last layer.
 
-    PopArt's scales and last layer are moved.
+    The targets are advantages minus the usual advantage of their step, in units of their root mean square, and
+    normalised returns.
     """
     import jax
     import jax.numpy as jnp
@@ -321,7 +322,7 @@ def _targets(
 def _loss(
     peer: Peer, parameters: dict[str, jax.Array], trials: Trials, advantage: jax.Array, wanted: jax.Array
 ) -> jax.Array:
-    """PPO's clipped loss, the critic's, and the entropy bonus, each a mean over steps."""
+    """Return the sum of PPO's clipped loss, the critic's loss and the entropy bonus, each a mean over steps."""
     import jax
     import jax.numpy as jnp
 
@@ -352,7 +353,7 @@ def _unroll_by_autograd(gates: jax.Array, weight: jax.Array, bias: jax.Array) ->
 
 
 def _unroll_by_hand() -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
-    """The same with a backward pass whose loop carries dL/dh alone; the weights' gradient is one product over T·B."""
+    """Return an unroll whose backward loop carries only dL/dh; the weights' gradient is one product over T·B."""
     import jax
     import jax.numpy as jnp
 
@@ -398,7 +399,7 @@ def _gru_step(gates: jax.Array, recurrent: jax.Array, hidden: jax.Array) -> jax.
 
 
 def _gates(gates: jax.Array, recurrent: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """r, z and n, of [B, 3H] W_i x + b_i and W_h h + b_h."""
+    """Return r, z and n from [B, 3H] W_i x + b_i and W_h h + b_h."""
     import jax
     import jax.numpy as jnp
 
@@ -409,7 +410,7 @@ def _gates(gates: jax.Array, recurrent: jax.Array) -> tuple[jax.Array, jax.Array
 
 
 def _context(peer: Peer, t: jax.Array, previous_reward: jax.Array) -> jax.Array:
-    """[B, C] the previous reward and ends, and the time, as ``PolicyState.context`` gives them on bandits."""
+    """Return [B, C], the previous reward and ends, and the time, as in ``PolicyState.context`` on bandits."""
     import jax.numpy as jnp
 
     started, left = (t > 0).astype(jnp.float32), (peer.num_pulls - t).astype(jnp.float32)
@@ -457,7 +458,7 @@ def _optimizer(peer: Peer) -> Any:
 
 
 def measure(peer: Peer, *, seconds: float, seed: int = 0) -> PeerRate:
-    """Train for about so many CPU-seconds, after compiling and one iteration to warm up."""
+    """Train for about this many CPU-seconds, after compiling and one iteration of warm-up."""
     import jax
 
     run = jax.jit(partial(iteration, peer), donate_argnums=0)
@@ -481,7 +482,7 @@ def measure(peer: Peer, *, seconds: float, seed: int = 0) -> PeerRate:
 
 
 def _rollout_seconds(peer: Peer, state: State, *, steps: int, seconds: float) -> float:
-    """CPU-seconds that so many steps take to be collected, by rollouts compiled by themselves."""
+    """Measure the CPU-seconds for collecting this many steps, by separately compiled rollouts."""
     import jax
 
     play = jax.jit(partial(rollout, peer))
@@ -494,7 +495,7 @@ def _rollout_seconds(peer: Peer, state: State, *, steps: int, seconds: float) ->
 
 
 def _hold_to_one_processor() -> None:
-    """Before JAX is loaded: its pools are as wide as the processors that it may use."""
+    """Restrict the process to one processor, before JAX is loaded and sizes its thread pools."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
@@ -514,7 +515,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure each size in a process of its own, print, and write where asked."""
+    """Measure each size in a separate process, print, and write the report if requested."""
     arguments = _arguments()
     if arguments.one:
         if not is_installed():

@@ -1,4 +1,4 @@
-"""Finished runs kept as JSON files, so that an interrupted benchmark goes on with those that are missing."""
+"""Finished runs stored as JSON files, so that an interrupted benchmark continues with the missing ones."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Run = TypeVar("Run", bound=Record)
 def kept_or_measured(
     path: Path | None, kind: type[Run], measure: Callable[[], Run], *, settings: Mapping[str, Any]
 ) -> Run:
-    """A run that an earlier call finished, or a new one, which is then kept.
+    """Return a run that an earlier call finished, or measure and store a new one.
 
     Args:
-        path: its file; None keeps nothing.
+        path: the run's file; None stores nothing.
         kind: the run's dataclass, whose fields are JSON values.
-        measure: makes a new one.
-        settings: what it is measured with, as JSON values; kept beside it.
+        measure: a function that makes a new run.
+        settings: the settings of the measurement as JSON values; stored with the run.
 
     Raises:
-        SystemExit: the file holds a run with other settings.
+        SystemExit: the file contains a run with other settings.
     """
     if path is not None and path.exists():
         kept = json.loads(path.read_text())

@@ -1,13 +1,13 @@
-"""RL² by each reader of the in-trial memory, at equal CPU-seconds, on families of vector observations.
+"""RL² with each reader of the in-trial memory, at equal CPU-seconds, on families of vector observations.
 
 Families: ``cartpole`` (varied physics, as tensors) and ``pendulum`` (varied physics, continuous torque, stepped by a
-worker). Readers: none, the Gaussian kernel, matching attention, prototypes (``RL2Config.memory_reader``), and the first
-two by learned keys (``RL2Config.learned_keys``). A run rolls out and updates until its CPU-seconds are spent (the
-learner's; a worker's are not counted) and then plays held-out tasks; the table gives mean ± standard error over seeds
-of the return of the trial, and of its first and last episode.
+worker). Readers: none, the Gaussian kernel, matching attention, prototypes (``RL2Config.memory_reader``), and the
+kernel and matching attention with learned keys (``RL2Config.learned_keys``). A run rolls out and updates until its
+CPU-seconds are used, not counting a worker's, and then plays held-out tasks. The table shows mean ± standard error over
+seeds of the return of the trial, and of its first and last episode.
 
-Run: ``python -m benchmarks.memory_readers [--family cartpole] [--seeds 0 1 2] [--cpu-s 20] [--json FILE]``. A run that
-is broken off goes on with the runs that are missing.
+Run: ``python -m benchmarks.memory_readers [--family cartpole] [--seeds 0 1 2] [--cpu-s 20] [--json FILE]``. An
+interrupted benchmark continues with the missing runs.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ READERS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """A family and how it is practised.
+    """A family with the settings of its practice.
 
     Attributes:
         spec: the family.
@@ -65,13 +65,13 @@ class Bench:
 
 @dataclass
 class Run:
-    """One reader with one seed.
+    """The results of one reader with one seed.
 
     Attributes:
         episodes: mean held-out return by episode of the trial.
         env_steps: steps practised.
         updates: updates made.
-        cpu_s: CPU-seconds spent.
+        cpu_s: CPU-seconds used.
         curve: mean return of each training batch's trials.
     """
 
@@ -83,7 +83,7 @@ class Run:
 
 
 def benches() -> dict[str, Bench]:
-    """What can be asked for with ``--family``."""
+    """Return the values of ``--family``."""
     cartpole = FamilySpec(
         name="cartpole",
         source=FamilySource.TENSOR,
@@ -99,7 +99,7 @@ def benches() -> dict[str, Bench]:
 
 
 def run(bench: Bench, config: RL2Config, *, seed: int, cpu_s: float, progress: Progress) -> Run:
-    """Learn until the CPU-seconds are spent, and play held-out tasks."""
+    """Learn until the CPU-seconds are used, and play held-out tasks."""
     learner = RL2Learner(config, device="cpu", seed=seed)
     bar = progress.add_task(f"{bench.spec.name}, seed {seed}", total=cpu_s)
     tasks = open_tasks(bench.spec, None, num_trials=bench.num_trials, device="cpu")
@@ -150,7 +150,7 @@ def _error(values: list[float]) -> float:
 
 
 def main() -> None:
-    """Run what is missing, and print a table a family."""
+    """Run the missing runs, and print one table per family."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", nargs="+", default=list(benches()), choices=list(benches()))
     parser.add_argument("--readers", nargs="+", default=list(READERS), choices=list(READERS))
@@ -170,7 +170,10 @@ def main() -> None:
 
 
 def _table(name: str, options: argparse.Namespace, progress: Progress) -> dict[str, list[Run]]:
-    """Runs by reader; seed by seed, so that one broken off holds as many of each."""
+    """Return runs by reader.
+
+    They run seed by seed, so that an interrupted benchmark has equally many of each reader.
+    """
     table: dict[str, list[Run]] = {reader: [] for reader in options.readers}
     for seed in options.seeds:
         for reader in options.readers:

@@ -1,10 +1,10 @@
-"""What each outer step makes of the same published parameters φ and the same learner's W, beside more practice.
+"""The outer steps compared from the same published parameters φ and the same learner's W, and with more practice.
 
-Bandits, CartPole and tabular MDPs are practised one after another and published (φ); then the MDPs alone are practised
-further (W). From this one state every outer step proposes its parameters, which are scored on the same held-out tasks
-of every family. ``practised on`` is the learner's own after as many more CPU-seconds on the MDPs as the dearest outer
-step took: what the same time buys without one. Unlike ``benchmarks.consolidation`` this compares steps from one state,
-task by task, and says nothing of what they lead to in the long run.
+Bandits, CartPole and tabular MDPs are practised one after another and published (φ). Then only the MDPs are practised
+further (W). From this state every outer step proposes its parameters, which are scored on the same held-out tasks of
+every family. ``practised on`` is the learner after further practice on the MDPs for the CPU-seconds of the slowest
+outer step: the alternative use of that time. Unlike ``benchmarks.consolidation``, this benchmark compares steps from
+one state, task by task. It does not show their long-term effects.
 
 Run: ``python -m benchmarks.outer_steps [--seeds 0 1 2] [--window-s 3] [--json FILE]``; mean ± standard error over
 seeds.
@@ -39,11 +39,11 @@ FOCUS = "mdps"
 SECTION = {"outer_limit_s": 1e6, "trials_tensor": 64}
 
 Figures = dict[str, float]
-"""Score by family, their mean, and the CPU-seconds that the step took."""
+"""Score by family, the mean score, and the CPU-seconds of the step."""
 
 
 def measure(*, seed: int, window_s: float, outer_updates: int, progress: Progress) -> dict[str, Figures]:
-    """Figures of φ, W, every outer step and more practice, by name."""
+    """Return the figures of φ, W, every outer step and more practice, by name."""
     bar = progress.add_task(f"seed {seed}", total=len(FAMILIES) + len(OuterStep) + 3)
     section = {**SECTION, "outer_updates": outer_updates}
     with tempfile.TemporaryDirectory() as folder, learner_session(Path(folder), section, seed=seed) as session:

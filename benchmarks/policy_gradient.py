@@ -1,19 +1,20 @@
-"""Adapting policies by policy gradients: MAML, FOMAML, Reptile and Meta-SGD beside fine-tuning.
+"""Adapting policies by policy gradients: MAML, FOMAML, Reptile and Meta-SGD compared with fine-tuning.
 
     python -m benchmarks.policy_gradient [FAMILY …] [--learner NAME …] [--seeds 0,1,2] [--updates N] [--folder DIR]
 
-Families: ``navigation`` (Finn et al. 2017, section 5.3) and ``varied_cartpole``, episodes cut at 200 steps. Each
-learner is trained on training tasks, all of them on as many episodes, and then plays rounds of episodes in held-out
-tasks it has never met: before adaptation and after 1, 2 and 3 steps, each step from one round. Beside them stand
+Families: ``navigation`` (Finn et al. 2017, section 5.3) and ``varied_cartpole``, with episodes limited to 200 steps.
+Each learner is trained on training tasks, with equally many episodes. It then plays rounds of episodes in held-out
+tasks: before adaptation and after 1, 2 and 3 steps, each step from one round. The baselines are
 
 - ``joint``: one policy trained by PPO on all tasks, then fine-tuned in each held-out task by the same policy gradient;
-- ``scratch``: a policy that was not trained, fine-tuned likewise.
+- ``scratch``: an untrained policy, fine-tuned in the same way.
 
-Both fine-tune at the rate that earns most after 3 steps in other training tasks, of those in ``RATES``. ``known`` is
-the goal walked to in a straight line (navigation) or the most there is (CartPole), ``random`` uniformly random actions.
+Both fine-tune at the rate of ``RATES`` with the largest return after 3 steps in other training tasks. ``known`` is a
+straight walk to the goal (navigation) or the largest possible return (CartPole); ``random`` takes uniform random
+actions.
 
-With ``--folder`` every finished run is kept there and not repeated, so that an interrupted benchmark goes on. Intervals
-are 95% over seeds, by Student's t. ``--json FILE`` keeps what was measured, ``--png FILE`` draws it.
+With ``--folder`` every finished run is stored there and not repeated, so that an interrupted benchmark continues.
+Intervals are 95% over seeds, by Student's t. ``--json FILE`` stores the measurements, ``--png FILE`` draws them.
 """
 
 from __future__ import annotations
@@ -54,23 +55,24 @@ HELD_OUT_TASKS = 100
 HELD_OUT_EPISODES = 20
 TUNING_TASKS = 40
 TUNING_FIRST_TASK = 1_000_000
-"""Far beyond the tasks that are trained on."""
+"""Far beyond the indices of the training tasks."""
 RATES = (0.03, 0.1, 0.3, 1.0)
 STUDENT_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
-"""Student's t at 97.5% of two seeds, three, and so on; of more than are listed it is a little less than the last."""
+"""Student's t at 97.5% for two seeds, three, and so on. For more seeds it is slightly less than the last value."""
 TABLE_WIDTH = 120
 
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """What is practised, and how much of it.
+    """A family with the settings of its training.
 
     Attributes:
         family: a tensor-native family.
         limit: steps after which an episode is truncated.
         tasks_per_update: M.
         num_episodes: E, episodes of a task in a round.
-        updates: outer steps of a learner that plays 4 rounds an update; others take as many more as they play fewer.
+        updates: outer steps of a learner that plays 4 rounds per update; learners with fewer rounds take proportionally
+            more.
     """
 
     family: str
@@ -81,11 +83,11 @@ class Course:
 
     @property
     def round(self) -> RoundConfig:
-        """How a round is played."""
+        """The settings of a round."""
         return RoundConfig(num_episodes=self.num_episodes)
 
     def tasks(self, num_tasks: int, num_episodes: int) -> TaskBatch:
-        """M tasks with all their episodes side by side."""
+        """Open M tasks with all their episodes in parallel."""
         spec = family_from_declaration(self.family, max_episode_steps=self.limit)
         rows = num_tasks * num_episodes
         return open_tasks(spec, None, num_trials=rows, device="cpu", rows_per_task=num_episodes)
@@ -99,12 +101,12 @@ COURSES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
-    """A learner as it is measured.
+    """A learner with its settings in this benchmark.
 
     Attributes:
         learner: its name in the registry.
-        config: from how a round is played and the number of updates planned.
-        rounds_per_update: rounds of episodes that an update plays; 0 is not trained at all.
+        config: a function from the settings of a round and the planned number of updates to its settings.
+        rounds_per_update: rounds of episodes per update; 0 is not trained at all.
         is_tuned: whether the rate of its steps in held-out tasks is the best of ``RATES``.
     """
 
@@ -114,7 +116,7 @@ class Contestant:
     is_tuned: bool = False
 
     def updates(self, course: Course, planned: int | None) -> int:
-        """Outer steps on as many episodes as every other contestant."""
+        """Return the number of outer steps with which every contestant plays equally many episodes."""
         return (planned or course.updates) * 4 // self.rounds_per_update if self.rounds_per_update else 0
 
 
@@ -160,15 +162,15 @@ CONTESTANTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One contestant on one course with one seed.
+    """The results of one contestant on one course with one seed.
 
     Attributes:
-        family: the course's.
+        family: the course's family.
         contestant: its name.
-        seed: of θ, of the actions, and of which training tasks are met.
+        seed: seed of θ, of the actions, and of the choice of training tasks.
         updates: outer steps taken.
-        returns: of a held-out episode, before adaptation and after each step.
-        rate: α where it was tuned; None where it is the learner's own.
+        returns: return of a held-out episode, before adaptation and after each step.
+        rate: α if it was tuned; None if it is the learner's own.
         train_cpu_s: CPU-seconds of training.
     """
 
@@ -184,7 +186,7 @@ class Run:
 def train(
     contestant: Contestant, course: Course, *, updates: int, seed: int, label: str
 ) -> tuple[PolicyLearner, float]:
-    """Train a learner and say how far it is."""
+    """Train a learner and print its progress."""
     tasks = course.tasks(course.tasks_per_update, course.num_episodes)
     config, started = contestant.config(course.round, updates), time.process_time()
     learner = build(contestant.learner, tasks.spaces, config, generator=torch.Generator().manual_seed(seed))
@@ -200,7 +202,7 @@ def train(
 def adaptation_returns(
     learner: PolicyLearner, tasks: TaskBatch, *, split: Split, first_task: int, num_episodes: int
 ) -> list[float]:
-    """Mean return of an episode before adaptation and after each of ``NUM_STEPS`` steps."""
+    """Return the mean return of an episode before adaptation and after each of ``NUM_STEPS`` steps."""
     play = Play(tasks, first_task=first_task, split=split, num_episodes=num_episodes)
     generator, policies, returns = torch.Generator().manual_seed(0), learner.unadapted(), []
     for step in range(NUM_STEPS + 1):
@@ -212,13 +214,13 @@ def adaptation_returns(
 
 
 def with_rate(learner: PolicyLearner, rate: float) -> PolicyLearner:
-    """The same parameters, adapted at another rate."""
+    """Return a learner with the same parameters that adapts at another rate."""
     meta = learner.to_meta()
     return restore(learner.initialization(), {**meta, "config": {**meta["config"], "inner_lr": rate}})
 
 
 def tuned(learner: PolicyLearner, course: Course) -> tuple[PolicyLearner, float]:
-    """The learner at the rate that earns most after the last step, in training tasks it has not met."""
+    """Return the learner with the rate that gives the largest return after the last step, in unseen training tasks."""
     tasks = course.tasks(TUNING_TASKS, course.num_episodes)
     earned = {
         rate: adaptation_returns(
@@ -263,7 +265,7 @@ def measure(name: str, course: Course, *, planned_updates: int | None, seed: int
 
 
 def finished_run(name: str, course: Course, *, planned_updates: int | None, seed: int, folder: Path | None) -> Run:
-    """A run that an earlier call finished, or a new one, which is then kept."""
+    """Return a run that an earlier call finished, or measure and store a new one."""
     updates = CONTESTANTS[name].updates(course, planned_updates)
     path = folder / f"{course.family}-{name}-{updates}-{seed}.json" if folder else None
     config = CONTESTANTS[name].config(course.round, updates).to_json()
@@ -276,7 +278,7 @@ def finished_run(name: str, course: Course, *, planned_updates: int | None, seed
 
 
 def mean_episode_return(tasks: TaskBatch, choose: Callable[[Tensor], Tensor]) -> float:
-    """Mean return of the first episode of every row, in held-out tasks."""
+    """Return the mean return of the first episode of every row, in held-out tasks."""
     observation = tasks.begin(0, split=Split.HELD_OUT)
     active = torch.ones(tasks.num_trials, dtype=torch.bool)
     total = torch.zeros(tasks.num_trials)
@@ -289,7 +291,7 @@ def mean_episode_return(tasks: TaskBatch, choose: Callable[[Tensor], Tensor]) ->
 
 
 def references(course: Course) -> dict[str, float]:
-    """What random actions earn, and what is earned where the task is known."""
+    """Return the returns of random actions and of a policy that knows the task."""
     tasks, generator = course.tasks(HELD_OUT_TASKS, HELD_OUT_EPISODES), torch.Generator().manual_seed(0)
     random = mean_episode_return(tasks, lambda _: random_actions(tasks.spaces.action, tasks.num_trials, generator))
     if course.family != NAVIGATION:
@@ -301,7 +303,7 @@ def references(course: Course) -> dict[str, float]:
 
 
 def interval(values: list[float]) -> tuple[float, float]:
-    """The mean and half the width of its 95% interval; 0 where there is one value only."""
+    """Return the mean and half the width of its 95% interval; 0 if there is only one value."""
     mean = math.fsum(values) / len(values)
     if len(values) == 1:
         return mean, 0.0
@@ -310,7 +312,7 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 
 def summary(runs: list[Run]) -> dict[str, list[tuple[float, float]]]:
-    """Mean return and its interval by contestant and step."""
+    """Return the mean return and its interval by contestant and step."""
     names = [name for name in CONTESTANTS if any(run.contestant == name for run in runs)]
     return {
         name: [interval([run.returns[step] for run in runs if run.contestant == name]) for step in range(NUM_STEPS + 1)]
@@ -336,7 +338,7 @@ def show(course: Course, runs: list[Run], known: Mapping[str, float]) -> None:
 
 
 def draw(measured: Mapping[str, tuple[list[Run], Mapping[str, float]]], path: Path) -> None:
-    """One panel a family: held-out return by steps of adaptation, with intervals."""
+    """Draw one panel per family: held-out return by steps of adaptation, with intervals."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.2 * len(measured), 3.6), layout="constrained")
@@ -355,7 +357,7 @@ def draw(measured: Mapping[str, tuple[list[Run], Mapping[str, float]]], path: Pa
 
 
 def options() -> argparse.Namespace:
-    """What was asked for."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("family", nargs="*", help=f"any of {', '.join(COURSES)}; all without")
     parser.add_argument("--learner", action="append", choices=list(CONTESTANTS), help="may be given again; all without")
@@ -372,7 +374,7 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, print, keep."""
+    """Measure, print, and store the results."""
     given = options()
     torch.set_num_threads(1)
     seeds = [int(seed) for seed in given.seeds.split(",")]

@@ -1,7 +1,8 @@
 """Compute the reference returns that the default families declare.
 
-Acrobot: energy pumping, full torque against the first joint's speed. FrozenLake: optimistic search, the shortest way
-over cells not known to be holes. Pendulum: value iteration on a grid, the physics of each task known.
+- Acrobot: energy pumping, with full torque against the first joint's speed.
+- FrozenLake: optimistic search, the shortest way over cells that are not known to be holes.
+- Pendulum: value iteration on a grid, with known physics of each task.
 
 Run: ``python benchmarks/reference_returns.py [--tasks N]``.
 """
@@ -21,7 +22,7 @@ from envs.registry import default_stream
 from envs.variations import Task, draw_task
 
 MOVES = ((0, -1), (1, 0), (0, 1), (-1, 0))
-"""Left, down, right, up, as FrozenLake numbers them."""
+"""Left, down, right, up, in FrozenLake's numbering."""
 
 
 def main() -> None:
@@ -44,7 +45,7 @@ def main() -> None:
 
 
 def pumped_acrobot_return(spec: FamilySpec, task: Task) -> float:
-    """The trial return of full torque against the first joint's speed."""
+    """Return the trial return of full torque against the first joint's speed."""
     environment = gymnasium.make(spec.entry, max_episode_steps=spec.max_episode_steps, disable_env_checker=True)
     for name, value in task.attributes.items():
         setattr(environment.unwrapped, name, value)
@@ -60,17 +61,17 @@ def pumped_acrobot_return(spec: FamilySpec, task: Task) -> float:
 
 
 def draw(spec: FamilySpec, index: int) -> Task:
-    """A task that no split draws."""
+    """Draw a task that belongs to no split."""
     return draw_task(spec.variations, entropy=(20_26, index))
 
 
 def report(name: str, returns: list[float]) -> None:
-    """One line: the mean and its standard error."""
+    """Print one line with the mean and its standard error."""
     print(f"{name}: {np.mean(returns):.3f} ± {np.std(returns) / math.sqrt(len(returns)):.3f} over {len(returns)} tasks")
 
 
 def optimistic_lake_return(spec: FamilySpec, task: Task) -> float:
-    """Goals reached in one trial by going the shortest way over cells not known to be holes."""
+    """Return the number of goals reached in one trial on the shortest way over cells that are not known to be holes."""
     lake = task.kwargs["desc"]
     size, holes, reached = len(lake), set[tuple[int, int]](), 0.0
     for _ in range(spec.episodes_per_trial):
@@ -84,7 +85,7 @@ def optimistic_lake_return(spec: FamilySpec, task: Task) -> float:
 
 
 def shortest_way(size: int, holes: set[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Breadth-first search from the first corner to the last."""
+    """Return the shortest way from the first corner to the last, by breadth-first search."""
     came_from: dict[tuple[int, int], tuple[int, int] | None] = {(0, 0): None}
     queue = deque([(0, 0)])
     while queue:
@@ -103,7 +104,7 @@ def shortest_way(size: int, holes: set[tuple[int, int]]) -> list[tuple[int, int]
 
 
 def known_pendulum_return(spec: FamilySpec, task: Task, *, points: int = 101, sweeps: int = 200) -> float:
-    """The trial return of the greedy policy of a value function computed on a grid of angle and speed."""
+    """Return the trial return of the greedy policy of a value function computed on a grid of angle and speed."""
     torques = np.linspace(-2.0, 2.0, 9)
     angles, speeds = np.linspace(-math.pi, math.pi, points), np.linspace(-8.0, 8.0, points)
     angle, speed = (grid[..., None] for grid in np.meshgrid(angles, speeds, indexing="ij"))
@@ -130,7 +131,7 @@ def known_pendulum_return(spec: FamilySpec, task: Task, *, points: int = 101, sw
 def pendulum_step(
     angle: NDArray[np.float64] | float, speed: NDArray[np.float64] | float, torque: NDArray[np.float64], task: Task
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Pendulum-v1's own equations: θ̈ = 3g/(2l) sin θ + 3/(ml²) u, Euler steps of .05 s."""
+    """Compute one step of Pendulum-v1's own equations: θ̈ = 3g/(2l) sin θ + 3/(ml²) u, Euler steps of .05 s."""
     g, m, length = (task.attributes[name] for name in ("g", "m", "l"))
     wrapped = (angle + math.pi) % (2 * math.pi) - math.pi
     cost = wrapped**2 + 0.1 * np.square(speed) + 0.001 * torque**2
@@ -143,7 +144,7 @@ def pendulum_step(
 def interpolation(
     angle: NDArray[np.float64], speed: NDArray[np.float64], points: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The four grid points about each state and their bilinear weights."""
+    """Return the four grid points around each state and their bilinear weights."""
     across = ((angle + math.pi) % (2 * math.pi)) / (2 * math.pi) * (points - 1)
     along = (speed + 8.0) / 16.0 * (points - 1)
     i, j = np.minimum(across.astype(np.int64), points - 2), np.minimum(along.astype(np.int64), points - 2)

@@ -1,4 +1,4 @@
-"""Parts that ``rl2_bandits`` and ``rl2_mdps`` can leave out (``--without PART``), to see what each brings."""
+"""Parts that ``rl2_bandits`` and ``rl2_mdps`` can leave out (``--without PART``), to measure their contribution."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from agent.rl2.policy import PairModule
 
 
 def _change_nothing(learner: RL2Learner) -> None:
-    """For parts that settings leave out."""
+    """Change nothing, for parts that settings leave out."""
 
 
 def _without_scorer(learner: RL2Learner) -> None:
-    """Reads reach the recurrent core, pooled over slots, and no slot's own score: what they add to it stays 0."""
+    """Keep the reads' contribution to scores at 0. Pooled reads still reach the recurrent core."""
     for pair in learner.policy.pairs.values():
         score = cast("PairModule", pair).score
         score.requires_grad = False
@@ -26,7 +26,7 @@ def _without_scorer(learner: RL2Learner) -> None:
 
 
 def _without_popart(learner: RL2Learner) -> None:
-    """The scale of returns stays where the first batch set it; that of advantages goes on to follow them."""
+    """Keep the scale of returns as the first batch set it; the scale of advantages continues to follow them."""
     for module in learner.critics.values():
         critic = cast("PopArtCritic", module)
         critic.follow = _following_advantages(critic)  # type: ignore[method-assign,assignment]
@@ -46,11 +46,11 @@ def _following_advantages(critic: PopArtCritic) -> Callable[[Tensor, Tensor], No
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """A part left out.
+    """An ablation: one part left out.
 
     Attributes:
-        settings: of RL2Config, that leave it out.
-        change: to a learner, new or restored, that leaves it out.
+        settings: settings of RL2Config that leave the part out.
+        change: a change to a learner, new or restored, that leaves the part out.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)

@@ -1,17 +1,19 @@
-"""What reading the in-trial memory brings on varied environments: return by episode of the trial, with and without.
+"""The effect of reading the in-trial memory on varied environments: return by episode of the trial, with and without.
 
     python -m benchmarks.rl2_adaptation [FAMILY …] [--policies fixed,learned,none] [--seeds 0,1,2] [--steps N]
         [--folder DIR] [--json FILE] [--png FILE]
 
-Policies: ``fixed``, which reads by fixed keys; ``learned``, by learned ones, which vectors alone have; ``none``, which
-reads nothing. Families: ``varied_cartpole`` (tensors), ``frozenlake``, ``acrobot`` and ``pendulum`` (the default
-stream's, through a worker), and ``disguised`` (:mod:`benchmarks.disguised_mdps`), with ``told``, the same MDPs with
-their states told. Every policy is trained on its own from scratch for as many environment steps, by the settings that
-the daemon learns with, and then plays a trial in each of the same held-out tasks, drawing its actions. What it gets in
-a trial's first episode it knew beforehand; what it gets more in later ones it found out.
+Policies: ``fixed`` reads with fixed keys, ``learned`` with learned ones (only for vectors), ``none`` does not read.
 
-With ``--folder`` every finished run is kept there and not repeated. ``±`` is the standard error over seeds, or over the
-tasks of a single seed.
+Families: ``varied_cartpole`` (tensors), ``frozenlake``, ``acrobot`` and ``pendulum`` (the default stream's, through a
+worker), ``disguised`` (:mod:`benchmarks.disguised_mdps`), and ``told``, the same MDPs with their states as indices.
+
+Every policy is trained from scratch for equally many environment steps, with the settings of the daemon. It then plays
+a trial in each of the same held-out tasks, drawing its actions. The return of a trial's first episode shows what it
+knew before; the increase in later episodes shows what it found out.
+
+With ``--folder`` every finished run is stored there and not repeated. ``±`` is the standard error over seeds, or over
+the tasks of a single seed.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ from envs.task_batch import TaskBatch
 HELD_OUT_TASKS = 256
 SHOW_EVERY_S = 1.0
 EPISODE_WIDTH = 17
-"""Characters of an episode's column in the table."""
+"""Number of characters of an episode's column in the table."""
 
 
 POLICIES: dict[str, dict[str, Any]] = {
@@ -65,13 +67,13 @@ def _open(spec: FamilySpec, num_trials: int) -> TaskBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """A family and how long it is learned.
+    """A family with the length of its training.
 
     Attributes:
         spec: the family.
         num_steps: environment steps of training.
-        num_updates: about how many updates they make, over which the learning rate falls.
-        open_tasks: opens B of its tasks.
+        num_updates: approximate number of updates for these steps, over which the learning rate falls.
+        open_tasks: a function that opens B of its tasks.
     """
 
     spec: FamilySpec
@@ -82,17 +84,17 @@ class Course:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One policy.
+    """The results of one policy.
 
     Attributes:
-        family: what it learned.
-        policy: how it reads its in-trial memory, of ``POLICIES``.
-        seed: of its parameters, its actions and the order of its minibatches.
+        family: the family it learned.
+        policy: the kind of reads, a key of ``POLICIES``.
+        seed: seed of its parameters, its actions and the order of its minibatches.
         env_steps: environment steps of training.
-        updates: updates it had.
-        cpu_s: CPU-seconds of training, those of the worker left out.
+        updates: number of updates.
+        cpu_s: CPU-seconds of training, without those of the worker.
         returns: mean held-out return by episode of the trial.
-        errors: their standard errors over tasks.
+        errors: standard errors of ``returns`` over tasks.
     """
 
     family: str
@@ -106,7 +108,7 @@ class Run:
 
 
 def courses() -> dict[str, Course]:
-    """What may be learned, by name."""
+    """Return the courses by name."""
     stream = {spec.name: spec for spec in default_stream()}
     cartpole = family_from_declaration(
         VARIED_CARTPOLE, name=VARIED_CARTPOLE, episodes_per_trial=3, max_episode_steps=200
@@ -128,7 +130,7 @@ def courses() -> dict[str, Course]:
 
 
 def config_for(course: Course, policy: str) -> RL2Config:
-    """The daemon's settings, annealed over the course."""
+    """Return the daemon's settings, annealed over the course."""
     return RL2Config(anneal_updates=course.num_updates, **POLICIES[policy])
 
 
@@ -168,7 +170,7 @@ def measure(course: Course, *, policy: str, seed: int) -> Run:
 
 
 def held_out_returns(learner: RL2Learner, course: Course, *, num_trials: int) -> torch.Tensor:
-    """[E, N] return of every episode of a trial in each of ``HELD_OUT_TASKS`` tasks."""
+    """Return [E, N], the return of every episode of a trial in each of ``HELD_OUT_TASKS`` tasks."""
     tasks, generator = course.open_tasks(course.spec, num_trials), torch.Generator().manual_seed(1)
     returns = [
         episode_returns(
@@ -181,7 +183,7 @@ def held_out_returns(learner: RL2Learner, course: Course, *, num_trials: int) ->
 
 
 def finished_run(course: Course, *, policy: str, seed: int, folder: Path | None) -> Run:
-    """A run that an earlier call finished, or a new one, which is then kept."""
+    """Return a run that an earlier call finished, or measure and store a new one."""
     name = f"adaptation-{course.spec.name}-{policy}-{course.num_steps}-seed{seed}.json"
     path = folder / name if folder else None
     settings = config_for(course, policy).to_json()
@@ -189,7 +191,7 @@ def finished_run(course: Course, *, policy: str, seed: int, folder: Path | None)
 
 
 def summary(runs: Sequence[Run], *, policy: str) -> list[tuple[float, float]]:
-    """Mean return and its standard error by episode of the trial."""
+    """Return the mean return and its standard error by episode of the trial."""
     own = [run for run in runs if run.policy == policy]
     if len(own) == 1:
         return list(zip(own[0].returns, own[0].errors, strict=True))
@@ -218,7 +220,7 @@ def show(name: str, runs: Sequence[Run]) -> None:
 
 
 def draw(measured: dict[str, list[Run]], path: Path) -> None:
-    """One panel a family: held-out return by episode of the trial, with and without."""
+    """Draw one panel per family: held-out return by episode of the trial, by policy."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.8 * len(measured), 3.4), layout="constrained")
@@ -237,7 +239,7 @@ def draw(measured: dict[str, list[Run]], path: Path) -> None:
 
 
 def options() -> argparse.Namespace:
-    """What was asked for."""
+    """Parse the command line."""
     known = courses()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("family", nargs="*", help=f"any of {', '.join(known)}; all without")
@@ -258,7 +260,7 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, print, keep."""
+    """Measure, print, and store the results."""
     given = options()
     torch.set_num_threads(1)
     known, measured = courses(), {}

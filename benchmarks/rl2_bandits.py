@@ -1,7 +1,7 @@
-"""RL² on Bernoulli bandits (Duan et al. 2016, table 1), beside every baseline and the ceiling on the same tasks.
+"""RL² on Bernoulli bandits (Duan et al. 2016, table 1), with every baseline and the ceiling on the same tasks.
 
-Run: ``python -m benchmarks.rl2_bandits --arms 5 --pulls 10 --seeds 0 1 2``. A run that is broken off goes on where it
-was. The ceiling is the exact Bayes-optimal dynamic programme for ten pulls or fewer, else the finite-horizon Gittins
+Run: ``python -m benchmarks.rl2_bandits --arms 5 --pulls 10 --seeds 0 1 2``. An interrupted run continues where it
+stopped. The ceiling is the exact Bayes-optimal dynamic programme for up to ten pulls, else the finite-horizon Gittins
 index policy.
 """
 
@@ -33,13 +33,13 @@ TARGETS = {
 }
 UPDATES = {10: 300, 100: 200, 500: 200}
 FEWER_UPDATES = {(10, 50): 170}
-"""By pulls and arms: as many as a CPU-minute has room for."""
+"""By pulls and arms: about as many updates as fit into a CPU-minute."""
 
 GROWING = {"curriculum_start": 0.3, "gae_lambda": 0.98}
-"""Thirty pulls cannot try fifty arms: where there are hundreds, trials grow while there is still exploring."""
+"""Thirty pulls cannot try fifty arms. With hundreds of pulls, trials therefore grow while the policy still explores."""
 
 LEAST_GROWING = (50, 500)
-"""Arms and pulls, each, from which they do."""
+"""Numbers of arms and of pulls from which ``GROWING`` is used; both are required."""
 
 TUNING_TASKS = 1024
 BATCH = 1024
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def bandit_cell(num_arms: int, num_pulls: int) -> Cell:
-    """The cell of n pulls on k arms."""
+    """Return the cell of n pulls on k arms."""
     spec = FamilySpec(
         name=f"bandits-k{num_arms}-n{num_pulls}",
         source=FamilySource.TENSOR,
@@ -76,7 +76,7 @@ def bandit_cell(num_arms: int, num_pulls: int) -> Cell:
 
 
 def baseline_returns(cell: Cell, options: argparse.Namespace) -> dict[str, Returns]:
-    """Every baseline's returns on the held-out tasks; ε and the width of UCB1 are chosen on training tasks."""
+    """Return every baseline's returns on the held-out tasks; ε and the width of UCB1 are chosen on training tasks."""
     tasks = open_tasks(cell.spec, None, num_trials=BATCH, device="cpu")
 
     def play(policy: bandits.BanditPolicy, *, split: Split, num_tasks: int) -> Returns:
@@ -112,7 +112,7 @@ def baseline_returns(cell: Cell, options: argparse.Namespace) -> dict[str, Retur
 
 
 def show_indices(share: float) -> None:
-    """Progress of the index table."""
+    """Print the progress of the index table."""
     print(f"\rGittins indices {share:.0%}   ", end="", flush=True)
 
 

@@ -1,7 +1,7 @@
-"""Training one cell of a benchmark table from scratch, and scoring it beside its baselines on the same tasks.
+"""Training one cell of a benchmark table from scratch, and scoring it with its baselines on the same tasks.
 
-What the cells of ``rl2_bandits`` and ``rl2_mdps`` share: a run that can be broken off and resumed at any update, and a
-table in which every row was played on the same held-out tasks with the same noise.
+``rl2_bandits`` and ``rl2_mdps`` share this module: a run that can be interrupted and resumed at any update, and a table
+in which every row was played on the same held-out tasks with the same noise.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ Returns = NDArray[np.float64]
 
 SAVE_EVERY_S = 60.0
 CURVE_POINTS = 8
-"""Points of a training curve that a table shows; the JSON has them all."""
+"""Number of points of a training curve in the table; the JSON has all of them."""
 SHOW_EVERY_S = 1.0
 EVALUATION_TRIALS = 256
-"""Trials side by side in an evaluation: long trials of many arms fill the memory."""
+"""Number of parallel trials in an evaluation: long trials of many arms fill the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One cell of a table.
+    """A cell of a table.
 
     Attributes:
-        name: of the cell's files.
+        name: name of the cell's files.
         spec: the family.
         episode_steps: steps of an episode.
         num_updates: default length of its training.
-        target: mean return it is to reach.
-        settings: of RL2Config, that it wants other than the defaults; the paper's own agent takes none of them.
+        target: the mean return to reach.
+        settings: settings of RL2Config that differ from the defaults; the paper's own agent does not use them.
     """
 
     name: str
@@ -64,12 +64,12 @@ class Cell:
 
 @dataclass(kw_only=True)
 class Run:
-    """A training run as it stands.
+    """The state of a training run.
 
     Attributes:
         learner: the learner.
         updates: updates so far.
-        next_task: the first training task not played yet.
+        next_task: index of the first training task not played yet.
         env_steps: environment steps so far.
         cpu_s: CPU-seconds of rollouts and updates so far.
         curve: (env_steps, cpu_s, mean training return per episode times the cell's episodes) of every update.
@@ -84,7 +84,7 @@ class Run:
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """The options that every table has."""
+    """Return a parser with the options that every table has."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one training run each")
     parser.add_argument("--updates", type=int, help="length of a run; default: by cell")
@@ -102,7 +102,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 
 def config_for(cell: Cell, options: argparse.Namespace) -> RL2Config:
-    """The cell's settings, or the paper's, annealed over the run, with what ``--without`` and ``--set`` say."""
+    """Return the cell's or the paper's settings, annealed over the run, as changed by ``--without`` and ``--set``."""
     updates = options.updates or cell.num_updates
     own = RL2Config(anneal_updates=updates, **cell.settings)
     config = RL2Config.paper(anneal_updates=updates) if options.paper else own
@@ -119,13 +119,13 @@ def config_for(cell: Cell, options: argparse.Namespace) -> RL2Config:
 
 
 def run_name(cell: Cell, options: argparse.Namespace) -> str:
-    """What the files of a cell's runs are called by: what leaves a part out is another run, and so is the paper's."""
+    """Return the name of the files of a cell's runs; ablations and the paper's agent have their own names."""
     left_out = "".join(f"-no-{part}" for part in sorted(options.without))
     return f"{cell.name}{'-paper' if options.paper else ''}{options.label}{left_out}"
 
 
 def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:
-    """Train a cell to its end, resuming where a run of the same name was broken off."""
+    """Train a cell to its end, resuming an interrupted run of the same name."""
     config = config_for(cell, options)
     path = options.folder / f"{run_name(cell, options)}-seed{seed}"
     tasks = open_tasks(cell.spec, None, num_trials=1, device="cpu")
@@ -171,7 +171,7 @@ def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:
 
 
 def trials_of_length(trial_steps: int) -> int:
-    """B for trials of so many steps: about 25,600 steps a batch, of 128 to 256 trials."""
+    """Return B for trials of this length: about 25,600 steps per batch, with 128 to 256 trials."""
     return max(128, min(256, 25_600 // trial_steps))
 
 
@@ -214,12 +214,12 @@ def _load(path: Path, config: RL2Config) -> Run | None:
 
 
 def batches(num_tasks: int, num_trials: int) -> Iterator[int]:
-    """First tasks of the batches that cover ``num_tasks``."""
+    """Return the first tasks of the batches that cover ``num_tasks``."""
     return iter(range(0, num_tasks, num_trials))
 
 
 def policy_returns(policy: RL2Policy, cell: Cell, num_tasks: int, *, is_greedy: bool, seed: int = 1) -> Returns:
-    """What a policy gets on the first held-out tasks."""
+    """Return a policy's returns on the first held-out tasks."""
     tasks = open_tasks(cell.spec, None, num_trials=EVALUATION_TRIALS, device="cpu")
     generator = torch.Generator().manual_seed(seed)
     returns = []
@@ -233,7 +233,7 @@ def policy_returns(policy: RL2Policy, cell: Cell, num_tasks: int, *, is_greedy: 
 
 
 def cached(path: Path, compute: Callable[[], dict[str, Returns]]) -> dict[str, Returns]:
-    """The baselines' returns, computed once."""
+    """Return the baselines' returns, computed once."""
     if path.exists():
         with np.load(path) as stored:
             return dict(stored)
@@ -246,7 +246,7 @@ def cached(path: Path, compute: Callable[[], dict[str, Returns]]) -> dict[str, R
 
 
 def best_setting(settings: dict[str, Callable[[], Returns]]) -> str:
-    """The setting with the largest mean return on training tasks."""
+    """Return the setting with the largest mean return on training tasks."""
     means = {name: float(play().mean()) for name, play in settings.items()}
     return max(means, key=lambda name: means[name])
 
@@ -254,7 +254,7 @@ def best_setting(settings: dict[str, Callable[[], Returns]]) -> str:
 def report(
     cell: Cell, returns: dict[str, Returns], runs: list[Run], options: argparse.Namespace, *, ceiling: str
 ) -> None:
-    """Print the table, and write it as JSON beside the runs."""
+    """Print the table, and write it as JSON to the folder of the runs."""
     top = returns[ceiling]
     rows = {}
     print(f"\r{cell.name}: {len(top)} held-out tasks, target {cell.target:g}")
@@ -283,7 +283,7 @@ def report(
 
 
 def show_curve(run: Run) -> None:
-    """Print the training return at a few points of a run, each the mean of the updates since the last."""
+    """Print the training return at a few points of a run, each the mean of the updates since the previous point."""
     chunks = np.array_split(np.array(run.curve), min(CURVE_POINTS, len(run.curve)))
     points = (f"{chunk[-1, 0] / 1e6:.2f}M {chunk[:, 2].mean():.4g}" for chunk in chunks)
     print(f"training return by steps, seed {run.learner.seed}: {', '.join(points)}")
@@ -296,7 +296,7 @@ def _error(values: Returns) -> float:
 def run_cell(
     cell: Cell, options: argparse.Namespace, *, baselines: Callable[[], dict[str, Returns]], ceiling: str
 ) -> None:
-    """Train every seed, score it, and report it beside the baselines."""
+    """Train every seed, score it, and report it with the baselines."""
     torch.set_num_threads(options.threads)
     path = options.folder / f"{cell.name}-baselines-{options.tasks}.npz"
     returns = cached(path, baselines)

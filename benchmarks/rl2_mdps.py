@@ -1,7 +1,7 @@
-"""RL² on random tabular MDPs (Duan et al. 2016, table 2), beside every baseline and the ceiling on the same tasks.
+"""RL² on random tabular MDPs (Duan et al. 2016, table 2), with every baseline and the ceiling on the same tasks.
 
-Run: ``python -m benchmarks.rl2_mdps --episodes 10 --seeds 0 1 2``. A run that is broken off goes on where it was. The
-ceiling is value iteration on the known MDP, which nothing that must learn it can reach.
+Run: ``python -m benchmarks.rl2_mdps --episodes 10 --seeds 0 1 2``. An interrupted run continues where it stopped. The
+ceiling is value iteration on the known MDP, which no learning policy can reach.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def mdp_cell(num_episodes: int) -> Cell:
-    """The cell of n episodes."""
+    """Return the cell of n episodes."""
     spec = FamilySpec(
         name=f"mdps-n{num_episodes}",
         source=FamilySource.TENSOR,
@@ -52,7 +52,7 @@ def mdp_cell(num_episodes: int) -> Cell:
 
 
 def baseline_returns(cell: Cell, num_tasks: int) -> dict[str, Returns]:
-    """Every baseline's returns on the held-out tasks; ε, the bonus and the width are chosen on training tasks."""
+    """Return every baseline's returns on held-out tasks; ε, the bonus and the width are chosen on training tasks."""
     tasks = TabularMdps(cell.spec, num_trials=BATCH, device="cpu")
 
     def play(policy: mdps.MdpPolicy, *, split: Split, num_tasks: int, epsilon: float = 0.0) -> Returns:

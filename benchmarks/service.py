@@ -1,9 +1,11 @@
-"""What the running service costs and how fast it answers while it learns.
+"""Resource use and response times of the running service while it learns.
 
-Starts `learnd run` on the embedded default in an empty folder, lets it learn, and meanwhile
-- asks /metrics and `learnd status --json` (a process of its own each time, its modules compiled as an installation has
-  them, whatever PYTHONDONTWRITEBYTECODE says here) again and again: p50, p99, worst;
-- sums the resident size of control, learner and workers: the most, and the slope over the second half by least squares.
+The benchmark starts `learnd run` on the embedded default in an empty folder. While the service learns, it
+
+- requests /metrics and runs `learnd status --json` repeatedly: p50, p99, worst. Each status runs in a new process with
+  compiled modules as in an installation, whatever PYTHONDONTWRITEBYTECODE is set to;
+- sums the resident size of control, learner and workers: the maximum, and the slope over the second half by least
+  squares.
 
 Run: ``python -m benchmarks.service [--minutes 20] [--json FILE] [--data-dir FOLDER]``.
 """
@@ -33,7 +35,7 @@ from rich.progress import track
 PORT = 19464
 ASK_EVERY_S = 0.5
 STATUS_EVERY = 5
-"""One `learnd status` for this many scrapes: its process competes with the learner for the cores."""
+"""Scrapes per `learnd status`, whose process competes with the learner for the cores."""
 
 LIMITS_MS = {"metrics": 100.0, "status": 100.0}
 MEMORY_LIMIT_BYTES = 2.5 * 2**30
@@ -41,19 +43,19 @@ MEMORY_LIMIT_BYTES = 2.5 * 2**30
 
 @dataclass
 class Readings:
-    """What was read so far: latencies in milliseconds, and (seconds, bytes) of resident size."""
+    """The readings so far: latencies in milliseconds, and (seconds, bytes) of resident size."""
 
     latencies_ms: dict[str, list[float]] = field(default_factory=lambda: {"metrics": [], "status": []})
     resident: list[tuple[float, int]] = field(default_factory=list)
 
     def timed(self, name: str, ask: Callable[[], object]) -> None:
-        """Time one answer."""
+        """Measure the time of one answer."""
         began = time.perf_counter()
         ask()
         self.latencies_ms[name].append((time.perf_counter() - began) * 1e3)
 
     def report(self) -> dict[str, Any]:
-        """Percentiles, the most memory, and its slope over the second half."""
+        """Return percentiles, the largest memory, and its slope over the second half."""
         seconds, sizes = (np.array(column, dtype=np.float64) for column in zip(*self.resident, strict=True))
         late = seconds >= seconds[-1] / 2
         slope = float(np.polyfit(seconds[late] / 60, sizes[late] / 2**20, 1)[0])
@@ -79,7 +81,7 @@ class Readings:
 
 
 def measure(folder: Path, *, minutes: float) -> dict[str, Any]:
-    """Run the service for a while and read it; returns the report."""
+    """Run the service for some minutes, take readings, and return the report."""
     command = [sys.executable, "-m", "agent.cli", "run", "--data-dir", str(folder), "--listen", f"127.0.0.1:{PORT}"]
     folder.parent.mkdir(parents=True, exist_ok=True)
     log = folder.parent / "service.log"

@@ -1,15 +1,17 @@
-"""Few-shot regression: the gradient-based learners beside their papers, ambiguous tasks, and speed beside a loop.
+"""Few-shot regression: gradient-based learners compared with their papers, ambiguous tasks, and speed against a loop.
 
     python -m benchmarks.sinusoid regression [--learner NAME …] [--updates N] [--tasks N] [--seed S]
     python -m benchmarks.sinusoid ambiguous  [--learner NAME …] [--updates N] [--tasks N] [--seed S]
     python -m benchmarks.sinusoid speed
 
-``regression`` is Meta-SGD's set-up (amplitude, frequency and phase vary): trained with 5 support points, tested with 5,
-10 and 20 on the same held-out tasks. ``ambiguous`` is a wave that beyond x = 0 goes on or turns back, seen only before
-it: PLATIPUS's samples beside MAML's one answer. ``speed`` sets MAML's outer step, 25 tasks, beside the same algorithm
-as a loop over tasks in plain PyTorch, by turns; of each the fastest turn counts, which a busy machine disturbs least.
+- ``regression`` is Meta-SGD's setting (amplitude, frequency and phase vary): trained with 5 support points, tested with
+  5, 10 and 20 on the same held-out tasks.
+- ``ambiguous`` has waves that continue or turn back at x = 0, with support points only to the left: PLATIPUS's samples
+  compared with MAML's single answer.
+- ``speed`` compares MAML's outer step on 25 tasks with the same algorithm as a loop over tasks in plain PyTorch, in
+  turns. The fastest turn of each counts, because other programs disturb it least.
 
-Without arguments all three run. Times are CPU-seconds of one thread. ``--json FILE`` keeps what was measured.
+Without arguments all three run. Times are CPU-seconds of one thread. ``--json FILE`` stores the measurements.
 """
 
 from __future__ import annotations
@@ -44,23 +46,23 @@ TASKS_PER_UPDATE = 25
 TEST_SHOTS = (5, 10, 20)
 TEST_QUERIES = 100
 NUM_SAMPLES = 20
-"""Solutions drawn of each ambiguous task to see which explanations they cover."""
+"""Number of solutions sampled from each ambiguous task to determine which explanations they cover."""
 NUM_LIKELIHOOD_SAMPLES = 50
 TABLE_WIDTH = 120
 NOISES = tuple(0.3 * 1.1**step for step in range(24))
-"""Standard deviations among which each learner's own is chosen: the families' noise and up."""
+"""Standard deviations from which each learner's own is chosen: the families' noise and larger ones."""
 AMBIGUITY = 1.0
-"""Root mean square distance of the two explanations right of x = 0 from which a task counts as ambiguous."""
+"""A task counts as ambiguous if the root mean square distance of its explanations right of x = 0 is at least this."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
-    """A learner as it is measured.
+    """A learner with its recipe and its published result.
 
     Attributes:
         recipe: how it is trained.
-        updates: outer steps unless told otherwise.
-        paper: its paper's errors at 5, 10 and 20 shots; empty where there are none.
+        updates: default number of outer steps.
+        paper: its paper's errors at 5, 10 and 20 shots; empty if there are none.
     """
 
     recipe: Recipe
@@ -86,17 +88,17 @@ AMBIGUOUS: dict[str, Contestant] = {
 
 
 def interval(values: Tensor) -> tuple[float, float]:
-    """The mean and half the width of its 95% interval."""
+    """Return the mean and half the width of its 95% interval."""
     return values.mean().item(), 1.96 * values.std().item() / math.sqrt(len(values))
 
 
 def shown(pair: tuple[float, float]) -> str:
-    """A mean with its interval, for a table."""
+    """Format a mean with its interval for a table."""
     return f"{pair[0]:.3f} ± {pair[1]:.3f}"
 
 
 def saved_bytes(learner: FewShotLearner, batch: FewShotBatch) -> int:
-    """Bytes that one outer step keeps for its backward pass."""
+    """Return the number of bytes that one outer step saves for its backward pass."""
     total = 0
 
     def pack(tensor: Tensor) -> Tensor:
@@ -110,7 +112,7 @@ def saved_bytes(learner: FewShotLearner, batch: FewShotBatch) -> int:
 
 
 def regression(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Held-out squared errors in Meta-SGD's set-up."""
+    """Measure held-out squared errors in Meta-SGD's setting."""
     rows = []
     for name in options.learner or REGRESSION:
         contestant = REGRESSION[name]
@@ -152,7 +154,7 @@ def regression(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def ambiguous(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Which explanations the learners' answers cover, and how likely they make the truth."""
+    """Measure which explanations the learners' answers cover, and the likelihood of the truth."""
     family, rows = ForkedSinusoids(), []
     for name in options.learner or AMBIGUOUS:
         contestant = AMBIGUOUS[name]
@@ -186,7 +188,10 @@ def ambiguous(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def best_single_answer(family: ForkedSinusoids, num_tasks: int) -> float:
-    """Nats a query of the mean of both explanations under its best noise: one answer alone can expect no less."""
+    """Return the nats per query of the mean of both explanations under its best noise.
+
+    This is the expected optimum for a single answer.
+    """
     batch = family.sample(num_tasks, split=Split.HELD_OUT, first_task=0)
     goes_on, turns_back = family.explanations(batch.query_x.squeeze(2), split=Split.HELD_OUT, first_task=0)
     answer, truth = ((goes_on + turns_back) / 2).unsqueeze(0), batch.query_y.squeeze(2)
@@ -194,7 +199,7 @@ def best_single_answer(family: ForkedSinusoids, num_tasks: int) -> float:
 
 
 def solutions(learner: FewShotLearner, batch: FewShotBatch, x: Tensor, num_samples: int) -> Tensor:
-    """[K, M, P] answers at x: samples of the learners that sample, else the one answer."""
+    """Return [K, M, P] answers at x: samples of learners that sample, else the single answer."""
     predict = learner.adapt(batch.support_x, batch.support_y)
     if isinstance(predict, SamplingPredictor):
         generator = torch.Generator().manual_seed(0)
@@ -203,13 +208,13 @@ def solutions(learner: FewShotLearner, batch: FewShotBatch, x: Tensor, num_sampl
 
 
 def query_likelihoods(answers: Tensor, truth: Tensor, noise: float) -> Tensor:
-    """-log 1/K Σ_k N(y; f_k(x), noise²) of each query, [M, P] from [K, M, P]."""
+    """Return -log 1/K Σ_k N(y; f_k(x), noise²) of each query, [M, P] from [K, M, P]."""
     each = -0.5 * ((answers - truth) / noise).square() - math.log(noise) - 0.5 * math.log(2 * math.pi)
     return math.log(len(answers)) - torch.logsumexp(each, 0)
 
 
 def fitted_noise(learner: FewShotLearner, family: ForkedSinusoids) -> float:
-    """The one noise under which a learner's answers make training tasks' queries most likely: the fairest to it."""
+    """Return the noise under which a learner's answers have the largest likelihood on training tasks' queries."""
     batch = family.sample(500, split=Split.TRAINING, first_task=1 << 40)
     answers = solutions(learner, batch, batch.query_x.squeeze(2), NUM_LIKELIHOOD_SAMPLES)
     return min(NOISES, key=lambda s: query_likelihoods(answers, batch.query_y.squeeze(2), s).mean().item())
@@ -218,10 +223,11 @@ def fitted_noise(learner: FewShotLearner, family: ForkedSinusoids) -> float:
 def measure_ambiguous(
     learner: FewShotLearner, family: ForkedSinusoids, *, num_tasks: int, noise: float
 ) -> dict[str, Any]:
-    """Scores on held-out forked waves.
+    """Score a learner on held-out forked waves.
 
-    An explanation is covered when a sample comes nearer to it, right of the fork, than half of its distance to the
-    other explanation (root mean squares), so one answer covers one at most; closely, when nearer than a quarter.
+    An explanation is covered if a sample, right of the fork, is nearer to it than half of its distance to the other
+    explanation (root mean squares). One answer can therefore cover at most one explanation. It is covered closely if a
+    sample is nearer than a quarter of that distance.
     """
     batch = family.sample(num_tasks, split=Split.HELD_OUT, first_task=0)
     right = torch.linspace(0.25, 5.0, 20).repeat(num_tasks, 1)
@@ -247,7 +253,7 @@ def measure_ambiguous(
 
 
 class LoopMAML:
-    """MAML as a loop over tasks in plain PyTorch: what the batched form is measured against."""
+    """MAML as a loop over tasks in plain PyTorch: the baseline for the batched form."""
 
     def __init__(self, num_inner_steps: int) -> None:
         network = MLP((1,), 1, hidden_sizes=(40, 40), generator=torch.Generator().manual_seed(0))
@@ -256,7 +262,7 @@ class LoopMAML:
         self.optimizer = torch.optim.Adam(self.parameters, lr=1e-3, fused=True)
 
     def update(self, batch: FewShotBatch) -> float:
-        """One outer step."""
+        """Take one outer step."""
         total = torch.zeros(())
         for x, y, query_x, query_y in zip(batch.support_x, batch.support_y, batch.query_x, batch.query_y, strict=True):
             adapted = self.parameters
@@ -272,14 +278,14 @@ class LoopMAML:
 
     @staticmethod
     def forward(parameters: list[Tensor], x: Tensor) -> Tensor:
-        """f(x)."""
+        """Return f(x)."""
         weight_0, bias_0, weight_1, bias_1, weight_2, bias_2 = parameters
         hidden = torch.addmm(bias_0, x, weight_0).relu()
         return torch.addmm(bias_2, torch.addmm(bias_1, hidden, weight_1).relu(), weight_2)
 
 
 def cpu_s(step: Callable[[], object], repeats: int) -> float:
-    """CPU-seconds a call."""
+    """Return the CPU-seconds per call."""
     started = time.process_time()
     for _ in range(repeats):
         step()
@@ -287,7 +293,7 @@ def cpu_s(step: Callable[[], object], repeats: int) -> float:
 
 
 def speed(_: argparse.Namespace) -> list[dict[str, Any]]:
-    """Outer steps a CPU-second, batched and as a loop, by turns; of each, the turn that its neighbours left alone."""
+    """Measure outer steps a CPU-second, batched and as a loop, in turns; the fastest turn of each counts."""
     family, rows = Sinusoids(shots=10, queries=10), []
     batch = family.sample(TASKS_PER_UPDATE, split=Split.TRAINING, first_task=0)
     for num_inner_steps in (1, 5):
@@ -326,7 +332,7 @@ MEASUREMENTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = 
 
 
 def main() -> None:
-    """Measure what was asked for."""
+    """Run the requested measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("measurement", nargs="*", help=f"any of {', '.join(MEASUREMENTS)}; all without")
     parser.add_argument("--learner", action="append", help="only this learner (may be given again)")

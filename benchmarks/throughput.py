@@ -1,21 +1,21 @@
-"""How fast RL² trains: environment steps a second, rollout and update apart, and as a ratio to a peer in the same run.
+"""Training speed of RL²: environment steps a second, for rollout and update, and as a ratio to a peer in the same run.
 
 - `bandits`: learnd on 5-arm bandits (tensor-native) by hidden size and trial length, with the shipped settings.
-- `cartpole`: sb3-contrib's RecurrentPPO on CartPole (an LSTM shared by actor and critic, 16 environments, 128 steps
-  each, four minibatches an epoch; its steps are collected and trained on as by its own `learn`), beside learnd on
-  varied CartPoles, trials of 3 episodes of at most 200 steps. Theirs are Gymnasium environments stepped one by one.
-  Ours are tensors, 256 side by side, four minibatches an epoch, without reads (a recurrent core alone, like theirs)
-  and with them; and Gymnasium environments stepped by a worker, 64 side by side, with the shipped settings.
-- `jax`: the same training in compiled JAX (`benchmarks.jax_bandits`) on 5-arm bandits, beside learnd with as many
-  trials and minibatches, without reads (the same algorithm) and with them.
-- `cores`: one process of two threads, and two of one thread, by the clock: of use on an idle machine alone.
+- `cartpole`: sb3-contrib's RecurrentPPO on CartPole, and learnd on varied CartPoles with trials of 3 episodes of at
+  most 200 steps. RecurrentPPO has an LSTM shared by actor and critic, 16 environments, 128 steps each and four
+  minibatches an epoch; its own `learn` collects the steps and trains on them. It steps Gymnasium environments one by
+  one. learnd uses 256 parallel tensor trials with four minibatches, without reads (only a recurrent core, like the
+  peer) and with reads; and 64 Gymnasium environments stepped by a worker, with the shipped settings.
+- `jax`: the same training in compiled JAX (`benchmarks.jax_bandits`) on 5-arm bandits, and learnd with equally many
+  trials and minibatches, without reads (the same algorithm) and with reads.
+- `cores`: one process of two threads, and two processes of one thread, in wall time; only useful on an idle machine.
 
-One core (one thread; the worker's processor time counts), steps per CPU-second first: wall time on shared machines says
-more of the neighbours. Without sb3-contrib (`pip install learnd[bench]`) or JAX (`learnd[jax]`, or `--jax-python` with
-an interpreter that has it) that peer is left out and said to be.
+Steps per CPU-second of one core come first (one thread; the worker's CPU time is included), because wall time on shared
+machines depends on other programs. Without sb3-contrib (`pip install learnd[bench]`) or JAX (`learnd[jax]`, or
+`--jax-python` with an interpreter that has it), that peer is omitted with a message.
 
-Run: ``python -m benchmarks.throughput [PART …] [--hidden 64 128 256] [--lengths 10 100 1000] [--seconds 10]
-[--json FILE]``.
+Run: ``python -m benchmarks.throughput [PART …] [--hidden 64 128 256] [--lengths 10 100 1000] [--seconds 10] [--json
+FILE]``.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ PARTS = ("bandits", "cartpole", "jax", "cores")
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """What was trained in how much time.
+    """The speed of one training.
 
     Attributes:
         name: learner, family and size.
         hidden_size: H.
         num_epochs: passes over each batch.
         steps: environment steps, each collected once and trained on in every epoch.
-        rollout_cpu_s: processor time of collecting them, environments included.
-        update_cpu_s: processor time of training on them.
-        wall_s: time on the clock.
+        rollout_cpu_s: CPU time of collecting them, including the environments.
+        update_cpu_s: CPU time of training on them.
+        wall_s: wall time.
     """
 
     name: str
@@ -84,19 +84,19 @@ class Rate:
 
 
 class ProcessorClock:
-    """Processor time of this process and its living children, in seconds."""
+    """A clock of the CPU time of this process and its living children, in seconds."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
 
     def __call__(self) -> float:
-        """The time used so far."""
+        """Return the CPU time used so far."""
         children = (child.cpu_times() for child in self._process.children(recursive=True))
         return time.process_time() + sum(times.user + times.system for times in children)
 
 
 def learnd_rate(spec: FamilySpec, config: RL2Config, *, num_trials: int, seconds: float, label: str) -> Rate:
-    """Train on a family for about so many CPU-seconds, after one batch to warm up."""
+    """Train on a family for about this many CPU-seconds, after one batch of warm-up."""
     tasks = open_tasks(spec, None, num_trials=num_trials, device="cpu")
     clock = ProcessorClock()
     try:
@@ -131,13 +131,13 @@ def learnd_rate(spec: FamilySpec, config: RL2Config, *, num_trials: int, seconds
 
 
 def peer_rate(*, hidden_size: int, num_epochs: int, seconds: float) -> Rate:
-    """Train RecurrentPPO on CartPole for about so many CPU-seconds, after one batch to warm up."""
+    """Train RecurrentPPO on CartPole for about this many CPU-seconds, after one batch of warm-up."""
     from sb3_contrib import RecurrentPPO
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.env_util import make_vec_env
 
     class Stopwatch(BaseCallback):
-        """Takes rollout and update apart, and ends training when the time is used."""
+        """A callback that times rollout and update separately, and ends training when the time is used."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -192,7 +192,7 @@ def peer_rate(*, hidden_size: int, num_epochs: int, seconds: float) -> Rate:
 
 
 def bandits_beside_jax(hidden_size: int, num_pulls: int, *, seconds: float, jax_python: str) -> list[Rate]:
-    """The compiled peer, then learnd without reads (the same algorithm) and with them; empty without JAX."""
+    """Measure the compiled peer, then learnd without reads (the same algorithm) and with reads; empty without JAX."""
     peer = Peer.of_size(hidden_size, num_pulls)
     found = jax_rate(peer, seconds=seconds, python=jax_python)
     if found is None:
@@ -230,7 +230,7 @@ def bandits_beside_jax(hidden_size: int, num_pulls: int, *, seconds: float, jax_
 
 
 def jax_ratios(rates: list[Rate]) -> dict[str, float]:
-    """Trained steps per CPU-second, learnd to JAX of the same size, pulls and trials."""
+    """Return trained steps per CPU-second, learnd to JAX of the same size, pulls and trials."""
     found = {}
     for peer in (rate for rate in rates if rate.name.startswith("JAX")):
         label = peer.name.removeprefix("JAX ")
@@ -242,7 +242,7 @@ def jax_ratios(rates: list[Rate]) -> dict[str, float]:
 
 
 def bandit_rates(hidden_size: int, lengths: list[int], *, seconds: float) -> list[Rate]:
-    """Bandits of these many pulls, with the shipped settings."""
+    """Measure bandits of these many pulls, with the shipped settings."""
     config = RL2Config(hidden_size=hidden_size, input_size=hidden_size)
     bandits = _family("bandits")
     return [
@@ -258,7 +258,7 @@ def bandit_rates(hidden_size: int, lengths: list[int], *, seconds: float) -> lis
 
 
 def cartpole_rates(hidden_size: int, num_epochs: int, *, seconds: float) -> list[Rate]:
-    """RecurrentPPO where it is installed, and learnd beside it."""
+    """Measure learnd, and RecurrentPPO if it is installed."""
     gymnasium = _family("cartpole")
     tensors = FamilySpec(
         name="cartpole",
@@ -284,7 +284,10 @@ def cartpole_rates(hidden_size: int, num_epochs: int, *, seconds: float) -> list
 
 
 def core_rates(seconds: float) -> dict[str, float]:
-    """Trained steps a second by the clock on bandits of 10 pulls, H 64: one process of two threads, two of one."""
+    """Measure trained steps a second of wall time on bandits of 10 pulls, H 64, by processes and threads.
+
+    Cases: one process of one thread, one process of two threads, two processes of one thread.
+    """
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as processes:
         together = sum(processes.map(_wall_rate, (1, 1), (seconds, seconds)))
         threaded = processes.submit(_wall_rate, 2, seconds).result()
@@ -303,7 +306,7 @@ def _family(name: str) -> FamilySpec:
 
 
 def measure(arguments: argparse.Namespace, console: Console) -> list[Rate]:
-    """Every rate that was asked for, one after another."""
+    """Measure every requested rate, one after another."""
     rates = []
     for hidden_size in arguments.hidden:
         console.print(f"hidden size {hidden_size} …")
@@ -321,7 +324,7 @@ def measure(arguments: argparse.Namespace, console: Console) -> list[Rate]:
 
 
 def ratios(rates: list[Rate]) -> dict[str, float]:
-    """Trained steps per CPU-second on CartPole, learnd to RecurrentPPO of the same hidden size and epochs."""
+    """Return trained steps per CPU-second on CartPole, learnd to RecurrentPPO of the same hidden size and epochs."""
     found = {}
     for peer in (rate for rate in rates if rate.name.startswith("RecurrentPPO")):
         for own in (rate for rate in rates if rate.name.startswith("learnd CartPole")):
@@ -349,7 +352,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, print, and write where asked."""
+    """Measure, print, and write the report if requested."""
     arguments = _arguments()
     torch.set_num_threads(1)
     rates = measure(arguments, Console(stderr=True))

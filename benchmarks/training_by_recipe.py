@@ -1,4 +1,4 @@
-"""Training a few-shot learner as the service would, for a number of outer steps that is known beforehand."""
+"""Training a few-shot learner by its recipe, like the service, for a given number of outer steps."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from envs.few_shot.tasks import FewShotFamily, FewShotShapes
 
 
 def train(recipe: Recipe, family: FewShotFamily, *, updates: int, seed: int) -> tuple[FewShotLearner, float]:
-    """A learner trained by its recipe, and its CPU-seconds: those of updates and of drawing tasks.
+    """Train a learner by its recipe; return it and the CPU-seconds of updates and of drawing tasks.
 
-    How far it is is printed ten times.
+    Progress is printed ten times.
 
     Args:
-        recipe: which learner, and how.
-        family: what it is trained on.
+        recipe: the learner and its settings.
+        family: the family to train on.
         updates: outer steps.
-        seed: of the initial parameters and of the training tasks.
+        seed: seed of the initial parameters and of the training tasks.
     """
     started = time.process_time()
     generator = torch.Generator().manual_seed(seed)

@@ -1,16 +1,18 @@
-"""Does a posterior's uncertainty tell tasks unlike those practised, and tasks seen too little of?
+"""Does a posterior's uncertainty detect tasks unlike the training tasks, and tasks with too little support?
 
     python -m benchmarks.uncertainty waves  [--learner platipus] [--updates N] [--seed S]
     python -m benchmarks.uncertainty glyphs [--learner versa]    [--updates N] [--seed S]
 
-``waves``: trained on noisy sinusoids (amplitude 0.1 to 5, frequency 1, noise 0.3) of 10 shots; the uncertainty is a
-standard deviation over samples of the posterior. Unlike are waves of twice the frequency, and of an amplitude of 5 to
-10. ``glyphs``: trained on 5-way 1-shot tasks of made-up characters; the uncertainty is the entropy of the mean
-prediction in nats, 1.609 at most. Unlike are characters of which every pixel is swapped with a random other one (the
-same swap for all), and where ``--data``, ``LEARND_OMNIGLOT`` or ``../shared/data/omniglot`` is there, real ones.
+``waves``: trained on noisy sinusoids (amplitude 0.1 to 5, frequency 1, noise 0.3) of 10 shots. The uncertainty is a
+standard deviation over samples of the posterior. Unlike tasks are waves of twice the frequency, and of an amplitude of
+5 to 10.
 
-The uncertainty is what the daemon charts as ``learnd_uncertainty``. Told apart: the chance that a task unlike has a
-higher uncertainty than one alike (the area under the ROC curve): 0.5 tells nothing.
+``glyphs``: trained on 5-way 1-shot tasks of made-up characters. The uncertainty is the entropy of the mean prediction
+in nats, at most 1.609. Unlike tasks are characters with permuted pixels (the same random permutation for all), and real
+characters if ``--data``, ``LEARND_OMNIGLOT`` or ``../shared/data/omniglot`` exists.
+
+The daemon charts the same uncertainty as ``learnd_uncertainty``. "told apart" is the probability that an unlike task
+has a higher uncertainty than a like one (the area under the ROC curve); 0.5 means no detection.
 """
 
 from __future__ import annotations
@@ -51,12 +53,12 @@ Draw = Callable[[int], FewShotBatch]
 
 
 def held_out(family: FewShotFamily) -> Draw:
-    """Its first held-out tasks."""
+    """Return a function that draws the family's first held-out tasks."""
     return lambda num_tasks: family.sample(num_tasks, split=Split.HELD_OUT, first_task=0)
 
 
 def waves() -> tuple[FewShotFamily, dict[str, Draw]]:
-    """What is trained on, and what is asked."""
+    """Return the training family, and the kinds of tasks to evaluate."""
     return WAVES, {
         "alike": held_out(WAVES),
         "twice the frequency": held_out(replace(WAVES, frequency=(2.0, 2.0))),
@@ -65,7 +67,7 @@ def waves() -> tuple[FewShotFamily, dict[str, Draw]]:
 
 
 def glyphs(data: Path | None) -> tuple[FewShotFamily, dict[str, Draw]]:
-    """What is trained on, and what is asked."""
+    """Return the training family, and the kinds of tasks to evaluate."""
     options = GlyphOptions(ways=5, shots=1)
     family = family_of_images(draw_glyphs(GlyphConfig()), options, subject="glyphs")
     asked: dict[str, Draw] = {
@@ -80,7 +82,10 @@ def glyphs(data: Path | None) -> tuple[FewShotFamily, dict[str, Draw]]:
 
 
 def _swapped(batch: FewShotBatch) -> FewShotBatch:
-    """Every image with its pixels in one other order: as hard to tell apart pixel by pixel, and like no character."""
+    """Permute the pixels of every image in the same way.
+
+    Pixel by pixel, the images are as hard to tell apart as before, but they resemble no character.
+    """
     shape = batch.support_x.shape[2:]
     order = torch.randperm(shape.numel(), generator=torch.Generator().manual_seed(1))
 
@@ -91,7 +96,7 @@ def _swapped(batch: FewShotBatch) -> FewShotBatch:
 
 
 def measure(learner: FewShotLearner, batch: FewShotBatch, num_shots: int) -> tuple[Tensor, Tensor]:
-    """[M] uncertainties and [M] returns with so many shots, 64 tasks at a time."""
+    """Return [M] uncertainties and [M] returns with this many shots, computed 64 tasks at a time."""
     is_classification = learner.shapes.is_classification
     seen = with_shots(batch, num_shots, is_classification=is_classification)
     uncertainties, returns = [], []
@@ -106,7 +111,7 @@ def measure(learner: FewShotLearner, batch: FewShotBatch, num_shots: int) -> tup
 
 
 def told_apart(unlike: Tensor, alike: Tensor) -> float:
-    """The chance that a value of the first is greater than one of the second; ties count half."""
+    """Return the probability that a value of the first is greater than one of the second; ties count half."""
     difference = unlike.unsqueeze(1) - alike.unsqueeze(0)
     return float((difference > 0).float().mean() + 0.5 * (difference == 0).float().mean())
 
@@ -114,7 +119,7 @@ def told_apart(unlike: Tensor, alike: Tensor) -> float:
 def asked_of(
     learner: FewShotLearner, family: FewShotFamily, asked: dict[str, Draw], *, num_tasks: int
 ) -> list[dict[str, Any]]:
-    """Uncertainty and return by kind of tasks and number of shots; the first kind is what the others are told from."""
+    """Return uncertainty and return by kind of tasks and number of shots; the first kind is the like one."""
     rows: list[dict[str, Any]] = []
     alike: dict[int, Tensor] = {}
     for name, draw in asked.items():

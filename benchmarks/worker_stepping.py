@@ -1,13 +1,18 @@
-"""What a worker costs: steps/s through ``WorkerTaskBatch`` against the same environments stepped in a plain loop.
+"""The cost of a worker: steps/s through ``WorkerTaskBatch`` compared with the same environments in a plain loop.
 
-Two plain loops, with random actions drawn ahead: ``wrapped`` steps what ``gymnasium.make`` gives (its checker off),
-``bare`` the unwrapped environments with a time limit counted by hand, the most that this machine's Python can do. Both
-reset at once where an episode ended. Two ways through workers, at the loops' own niceness: ``worker`` steps one batch
-and waits for it, ``halves`` keeps two workers of half the batch under way at once, one stepping while the other's
-results are taken. Loops run in turns, several rounds each; medians are compared.
+There are two plain loops, with random actions drawn in advance:
 
-Each rate is given per wall second and per CPU-second of the processes that step environments; on a machine that does
-other work too, only the latter says what a worker costs.
+- ``wrapped`` steps the result of ``gymnasium.make`` (without its checker);
+- ``bare`` steps the unwrapped environments with a time limit counted by hand, the most that this machine's Python can
+  do.
+
+Both reset as soon as an episode has ended. There are two ways through workers, at the loops' own niceness:
+
+- ``worker`` steps one batch and waits for it;
+- ``halves`` runs two workers of half the batch concurrently: one steps while the other's results are processed.
+
+Loops run in turns, several rounds each; medians are compared. Rates are given per wall second and per CPU-second of the
+processes that step environments. On a machine that does other work too, only the latter shows the cost of a worker.
 
 Run: ``python benchmarks/worker_stepping.py [--seconds S] [--rounds N] [--json FILE]``.
 """
@@ -34,10 +39,13 @@ ENTRIES = ("CartPole-v1", "Acrobot-v1")
 SIZES = (1, 16, 64)
 DRAWN = 1024
 TICK_S = 0.01
-"""What the kernel counts another process's time by: a starved worker may have used none yet."""
+"""The kernel's unit for another process's CPU time; a worker that got no time may have used none yet."""
 LOOPS = ("wrapped", "bare", "worker", "halves")
 Loop = Callable[[float], tuple[float, float]]
-"""Runs for some seconds: steps per wall second, and per CPU-second of the stepping processes."""
+"""A function that runs for some seconds.
+
+It returns steps per wall second, and per CPU-second of the stepping processes.
+"""
 
 
 def main() -> None:
@@ -68,7 +76,7 @@ def main() -> None:
 
 
 def measure(entry: str, size: int, seconds: float, rounds: int) -> dict[str, Any]:
-    """Medians of the loops, taken in turns so that a busy machine troubles all alike."""
+    """Return medians of the loops, which run in turns so that other programs affect all of them equally."""
     one, two = Workers(entry, [size]), Workers(entry, [max(1, size // 2)] * 2)
     loops: dict[str, Loop] = {
         "wrapped": raw_loop(entry, size, is_bare=False),
@@ -90,7 +98,7 @@ def measure(entry: str, size: int, seconds: float, rounds: int) -> dict[str, Any
 
 
 def raw_loop(entry: str, size: int, *, is_bare: bool) -> Loop:
-    """A loop over ``size`` environments in this process."""
+    """Return a loop over ``size`` environments in this process."""
     envs = [gymnasium.make(entry, disable_env_checker=True) for _ in range(size)]
     spec = envs[0].spec
     limit = (spec.max_episode_steps if spec else None) or 0
@@ -120,7 +128,7 @@ def raw_loop(entry: str, size: int, *, is_bare: bool) -> Loop:
 
 
 class Workers:
-    """One or two workers, stepped in turns."""
+    """A group of one or two workers, stepped in turns."""
 
     def __init__(self, entry: str, sizes: list[int]) -> None:
         spec = FamilySpec(name="measured", source=FamilySource.GYMNASIUM, entry=entry)
@@ -132,7 +140,7 @@ class Workers:
         self._active = torch.ones(sizes[0], dtype=torch.bool)
 
     def run(self, seconds: float) -> tuple[float, float]:
-        """Step for so long: steps per wall second, and per CPU-second of the workers."""
+        """Step for this many seconds; return steps per wall second, and per CPU-second of the workers."""
         for batch in self._batches:
             batch.begin(0, split=Split.TRAINING)
         cycles, start, start_cpu = 0, time.perf_counter(), self._cpu_seconds()
@@ -150,7 +158,7 @@ class Workers:
         return steps / (time.perf_counter() - start), steps / cpu_s
 
     def close(self) -> None:
-        """End the workers."""
+        """Stop the workers."""
         for batch in self._batches:
             batch.close()
 

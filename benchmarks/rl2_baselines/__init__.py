@@ -1,1 +1,1 @@
-"""What RL² is measured against, on the same tasks with the same noise: the methods of Duan et al. 2016, ceilings."""
+"""Baselines and ceilings for RL², on the same tasks with the same noise: the methods of Duan et al. 2016."""

@@ -1,6 +1,6 @@
-"""Classical bandit policies, B tasks side by side (Duan et al. 2016, section 3.1 and appendix).
+"""Classical bandit policies for B parallel tasks (Duan et al. 2016, section 3.1 and appendix).
 
-Every one of them knows the prior of the arms, uniform on [0, 1], and keeps the posterior Beta(1 + w, 1 + l).
+Every policy knows the prior of the arms, uniform on [0, 1], and maintains the posterior Beta(1 + w, 1 + l).
 
 Shapes: B tasks, K arms.
 """
@@ -22,14 +22,14 @@ from envs.task_batch import TaskBatch
 
 @dataclass(frozen=True)
 class BanditState:
-    """What was seen of B bandits.
+    """The observations of B bandits so far.
 
     Attributes:
         wins: [B, K].
         losses: [B, K].
         num_pulls: pulls so far.
-        pulls_left: pulls to come, the next one included.
-        generator: for policies that draw.
+        pulls_left: remaining pulls, including the next one.
+        generator: source of random numbers for policies that draw.
     """
 
     wins: NDArray[np.int64]
@@ -40,17 +40,17 @@ class BanditState:
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """[B, K] posterior means."""
+        """The [B, K] posterior means."""
         means: NDArray[np.float64] = (self.wins + 1) / (self.wins + self.losses + 2)
         return means
 
 
 BanditPolicy = Callable[[BanditState], NDArray[np.int64]]
-"""Chooses [B] arms."""
+"""A function that chooses [B] arms."""
 
 
 def play(tasks: TaskBatch, policy: BanditPolicy, *, first_task: int, split: Split, seed: int) -> NDArray[np.float64]:
-    """Total reward of each of B tasks."""
+    """Return the total reward of each of B tasks."""
     tasks.begin(first_task, split=split)
     num_pulls, num_arms = tasks.spec.episodes_per_trial, tasks.spaces.action.choices[0]
     generator = np.random.default_rng(seed)
@@ -66,23 +66,23 @@ def play(tasks: TaskBatch, policy: BanditPolicy, *, first_task: int, split: Spli
 
 
 def largest(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The column of each row's largest value."""
+    """Return the column of each row's largest value."""
     columns: NDArray[np.int64] = values.argmax(1)
     return columns
 
 
 def random(state: BanditState) -> NDArray[np.int64]:
-    """Any arm."""
+    """Choose a random arm."""
     return state.generator.integers(state.wins.shape[1], size=len(state.wins))
 
 
 def greedy(state: BanditState) -> NDArray[np.int64]:
-    """The largest posterior mean."""
+    """Choose the arm with the largest posterior mean."""
     return largest(state.mean)
 
 
 def epsilon_greedy(epsilon: float) -> BanditPolicy:
-    """Any arm with chance ε, else the largest posterior mean."""
+    """Return a policy that chooses a random arm with probability ε, else the largest posterior mean."""
 
     def choose(state: BanditState) -> NDArray[np.int64]:
         is_random = state.generator.random(len(state.wins)) < epsilon
@@ -92,7 +92,10 @@ def epsilon_greedy(epsilon: float) -> BanditPolicy:
 
 
 def ucb1(scale: float) -> BanditPolicy:
-    """Mean plus scale · sqrt(2 ln t / n) (Auer et al. 2002), on posterior means and counts, as the paper's."""
+    """Return UCB1: mean plus scale · sqrt(2 ln t / n) (Auer et al. 2002), on posterior means and counts.
+
+    Posterior means and counts are those of Duan et al.
+    """
 
     def choose(state: BanditState) -> NDArray[np.int64]:
         counts = state.wins + state.losses + 2
@@ -102,17 +105,17 @@ def ucb1(scale: float) -> BanditPolicy:
 
 
 def thompson(state: BanditState) -> NDArray[np.int64]:
-    """The largest of one draw from each posterior (Thompson 1933)."""
+    """Choose the arm with the largest of one draw from each posterior (Thompson 1933)."""
     return largest(state.generator.beta(state.wins + 1, state.losses + 1))
 
 
 def optimistic_thompson(state: BanditState) -> NDArray[np.int64]:
-    """The same with draws below the mean raised to it (May et al. 2012)."""
+    """Choose as :func:`thompson`, with draws below the mean raised to the mean (May et al. 2012)."""
     return largest(np.maximum(state.generator.beta(state.wins + 1, state.losses + 1), state.mean))
 
 
 def gittins(indices: GittinsIndices) -> BanditPolicy:
-    """The largest finite-horizon Gittins index."""
+    """Return a policy that chooses the largest finite-horizon Gittins index."""
 
     def choose(state: BanditState) -> NDArray[np.int64]:
         return largest(indices.table(state.pulls_left)[state.wins, state.losses].astype(np.float64))
@@ -121,7 +124,7 @@ def gittins(indices: GittinsIndices) -> BanditPolicy:
 
 
 def bayes_optimal(solution: BayesOptimalBandit) -> BanditPolicy:
-    """The choice of the exact dynamic programme."""
+    """Return the policy of the exact dynamic programme."""
 
     def choose(state: BanditState) -> NDArray[np.int64]:
         arms = np.stack([state.wins, state.losses], axis=-1).tolist()

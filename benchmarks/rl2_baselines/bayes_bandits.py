@@ -1,6 +1,7 @@
-"""The Bayes-optimal policy for Bernoulli bandits of few pulls, by dynamic programming over what can be known.
+"""The Bayes-optimal policy for Bernoulli bandits of few pulls, by dynamic programming over states of knowledge.
 
-A state is what is known of the arms that were pulled, in any order (arms are exchangeable), and how many were not:
+A state consists of the wins and losses of the pulled arms, in any order (arms are exchangeable), and the number of arms
+not pulled:
 
 V(state) = max_arm  p + p V(state after a win) + (1 - p) V(state after a loss),   p = (w + 1) / (w + l + 2).
 """
@@ -14,11 +15,11 @@ Arm = tuple[int, int]
 
 
 class BayesOptimalBandit:
-    """Exact values and choices for n pulls on k arms.
+    """A solver for the exact values and choices of n pulls on k arms.
 
     Args:
         num_arms: k.
-        num_pulls: n, about ten at most: the number of states grows fast.
+        num_pulls: n, at most about ten: the number of states grows fast.
     """
 
     def __init__(self, num_arms: int, num_pulls: int) -> None:
@@ -27,11 +28,11 @@ class BayesOptimalBandit:
         self._best = cache(self._solve)
 
     def value(self) -> float:
-        """Expected total reward of playing optimally."""
+        """Return the expected total reward of optimal play."""
         return self._best(())[0]
 
     def choose(self, arms: list[Arm]) -> int:
-        """The arm to pull next, given every arm's wins and losses."""
+        """Return the arm to pull next, given every arm's wins and losses."""
         known = tuple(sorted(arm for arm in arms if arm != (0, 0)))
         return arms.index(self._best(known)[1])
 

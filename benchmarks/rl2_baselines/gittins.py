@@ -1,11 +1,11 @@
 """The finite-horizon Gittins index of a Bernoulli arm with a uniform prior.
 
-The index of an arm with w wins and l losses, m pulls left, is the payment λ per pull at which its owner is indifferent
-between pulling it on and stopping for good (Gittins 1979; for finite horizons Lattimore 2016, arXiv:1511.06014):
+The index of an arm with w wins, l losses and m pulls left is the payment λ per pull at which pulling it further and
+stopping have equal value (Gittins 1979; for finite horizons Lattimore 2016, arXiv:1511.06014):
 
-Q_m(w, l; λ) = p - λ + p V_{m-1}(w+1, l) + (1 - p) V_{m-1}(w, l+1),   V = max(0, Q),   p = (w + 1) / (w + l + 2),
+Q_m(w, l; λ) = p - λ + p V_{m-1}(w+1, l) + (1 - p) V_{m-1}(w, l+1),   V = max(0, Q),   p = (w + 1) / (w + l + 2).
 
-and the index is the zero of Q in λ, found between points of a grid by linear interpolation (Q is piecewise linear).
+The index is the zero of Q in λ, found between points of a grid by linear interpolation (Q is piecewise linear).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GRID_POINTS = 65
 
 
 class GittinsIndices:
-    """Indices of every state that n pulls can reach, in a table for each number of pulls left.
+    """The indices of every state that n pulls can reach, in a table for each number of pulls left.
 
     Args:
         num_pulls: n.
@@ -43,12 +43,12 @@ class GittinsIndices:
                 progress(1.0 - (size / num_pulls) ** 3)
 
     def table(self, pulls_left: int) -> NDArray[np.float32]:
-        """Index by wins and losses, with so many pulls left, the one to be chosen included."""
+        """Return the index by wins and losses, with this many pulls left, including the one to be chosen."""
         return self._tables[pulls_left - 1]
 
 
 def _zeros(value: NDArray[np.float32], grid: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Where each column of values, falling along the grid, crosses zero."""
+    """Return where each column of values, which falls along the grid, crosses zero."""
     after = np.clip((value > 0).sum(0), 1, len(grid) - 1)
     high = np.take_along_axis(value, after[None] - 1, 0)[0]
     low = np.take_along_axis(value, after[None], 0)[0]

@@ -1,11 +1,11 @@
-"""Classical policies for random tabular MDPs, B tasks side by side (Duan et al. 2016, section 3.2 and appendix).
+"""Classical policies for random tabular MDPs, with B parallel tasks (Duan et al. 2016, section 3.2 and appendix).
 
-Every one of them knows the prior, rewards of mean N(1, 1) with unit noise and flat Dirichlet transitions, and the
-horizon H; it plans once an episode by finite-horizon value iteration,
+Every policy knows the prior (rewards of mean N(1, 1) with unit noise, flat Dirichlet transitions) and the horizon H. It
+plans once per episode by finite-horizon value iteration on its model,
 
 Q_h(s, a) = R(s, a) + Σ_s' P(s' | s, a) V_{h+1}(s'),   V_h(s) = max_a Q_h(s, a),   V_{H+1} = 0,
 
-on the model that it believes in, and acts greedily on Q_h.
+and acts greedily on Q_h.
 
 Shapes: B tasks, S states, A actions, H steps of an episode.
 """
@@ -25,15 +25,15 @@ from envs.tensor.tabular_mdps import TabularMdps
 
 @dataclass(frozen=True)
 class MdpState:
-    """What was seen of B MDPs.
+    """The observations of B MDPs so far.
 
     Attributes:
         visits: [B, S, A].
         rewards: [B, S, A] sums.
-        moves: [B, S, A, S] counts; an episode's last step, whose next state does not matter, is among them.
-        episode: episodes finished.
+        moves: [B, S, A, S] counts, including an episode's last step, whose next state does not matter.
+        episode: number of finished episodes.
         horizon: H.
-        generator: for policies that draw.
+        generator: source of random numbers for policies that draw.
     """
 
     visits: Tensor
@@ -45,30 +45,30 @@ class MdpState:
 
     @property
     def mean_reward(self) -> Tensor:
-        """[B, S, A] posterior means."""
+        """The [B, S, A] posterior means of rewards."""
         return (self.rewards + 1.0) / (self.visits + 1.0)
 
     @property
     def mean_transition(self) -> Tensor:
-        """[B, S, A, S] posterior means."""
+        """The [B, S, A, S] posterior means of transition probabilities."""
         counts = self.moves + 1.0
         return counts / counts.sum(-1, keepdim=True)
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """One model from the posterior: rewards [B, S, A] and transitions [B, S, A, S]."""
+        """Draw one model from the posterior: rewards [B, S, A] and transitions [B, S, A, S]."""
         noise = torch.randn(self.visits.shape, generator=self.generator)
         weights = torch._standard_gamma(self.moves + 1.0, generator=self.generator)  # noqa: SLF001
         return self.mean_reward + noise / (self.visits + 1.0).sqrt(), weights / weights.sum(-1, keepdim=True)
 
 
 MdpPolicy = Callable[[MdpState], Tensor]
-"""Plans an episode: [H, B, S, A] what each action is worth."""
+"""A function that plans an episode: it returns the value of each action, [H, B, S, A]."""
 
 
 def play(
     tasks: TabularMdps, policy: MdpPolicy, *, first_task: int, split: Split, seed: int, epsilon: float = 0.0
 ) -> Tensor:
-    """[B] total reward of n episodes; with chance ``epsilon`` an action is any."""
+    """Return [B], the total reward of n episodes; with probability ``epsilon`` an action is random."""
     observation = tasks.begin(first_task, split=split)
     shape = (tasks.num_trials, tasks.num_states, tasks.num_actions)
     visits, rewards, moves = torch.zeros(shape), torch.zeros(shape), torch.zeros(*shape, tasks.num_states)
@@ -94,7 +94,7 @@ def play(
 
 
 def action_values(reward: Tensor, transition: Tensor, horizon: int) -> Tensor:
-    """[H, B, S, A] by finite-horizon value iteration on a model."""
+    """Return [H, B, S, A], the values of finite-horizon value iteration on a model."""
     values, value = [], torch.zeros(reward.shape[:2])
     for _ in range(horizon):
         values.append(reward + torch.bmm(transition.flatten(1, 2), value.unsqueeze(-1)).view(reward.shape))
@@ -103,22 +103,22 @@ def action_values(reward: Tensor, transition: Tensor, horizon: int) -> Tensor:
 
 
 def random(state: MdpState) -> Tensor:
-    """Any action, drawn anew for each step and state."""
+    """Return random values, so that the action is random at each step and state."""
     return torch.rand(state.horizon, *state.visits.shape, generator=state.generator)
 
 
 def greedy(state: MdpState) -> Tensor:
-    """Plans on the posterior mean."""
+    """Plan on the posterior mean."""
     return action_values(state.mean_reward, state.mean_transition, state.horizon)
 
 
 def psrl(state: MdpState) -> Tensor:
-    """Plans on one draw from the posterior (Strens 2000; Osband et al. 2013)."""
+    """Plan on one draw from the posterior (Strens 2000; Osband et al. 2013)."""
     return action_values(*state.draw(), state.horizon)
 
 
 def opsrl(num_draws: int) -> MdpPolicy:
-    """The most that any of several draws promises, action by action (Osband & Van Roy 2017)."""
+    """Return a policy that takes the maximum over several draws' action values (Osband & Van Roy 2017)."""
 
     def plan(state: MdpState) -> Tensor:
         best = psrl(state)
@@ -130,7 +130,7 @@ def opsrl(num_draws: int) -> MdpPolicy:
 
 
 def beb(bonus: float) -> MdpPolicy:
-    """Plans on the posterior mean with β / (1 + n) added to rewards (Kolter & Ng 2009)."""
+    """Return a policy that plans on the posterior mean with β / (1 + n) added to rewards (Kolter & Ng 2009)."""
 
     def plan(state: MdpState) -> Tensor:
         reward = state.mean_reward + bonus / (1.0 + state.visits)
@@ -140,7 +140,10 @@ def beb(bonus: float) -> MdpPolicy:
 
 
 def ucrl2(scale: float) -> MdpPolicy:
-    """Plans on the best model within scaled confidence bounds (Jaksch, Ortner & Auer 2010, figures 1 and 2)."""
+    """Return UCRL2: it plans on the best model within scaled confidence bounds.
+
+    The bounds are those of Jaksch, Ortner & Auer 2010, figures 1 and 2.
+    """
 
     def plan(state: MdpState) -> Tensor:
         num_states, num_actions = state.visits.shape[1:]
@@ -155,7 +158,7 @@ def ucrl2(scale: float) -> MdpPolicy:
 
 
 def _optimistic_values(reward: Tensor, transition: Tensor, width: Tensor, horizon: int) -> Tensor:
-    """Extended value iteration: probability moves from the worst next states to the best, within an L1 width."""
+    """Run extended value iteration: probability moves from the worst next states to the best, within an L1 width."""
     values, value = [], torch.zeros(reward.shape[:2])
     for _ in range(horizon):
         ascending, order = value.sort(dim=-1)
@@ -171,7 +174,7 @@ def _optimistic_values(reward: Tensor, transition: Tensor, width: Tensor, horizo
 
 
 def known(tasks: TabularMdps) -> MdpPolicy:
-    """Plans on the task itself: the ceiling, out of reach of anything that must learn it."""
+    """Return a policy that plans on the task itself: a ceiling that no learning policy can reach."""
 
     def plan(state: MdpState) -> Tensor:
         return action_values(tasks.reward_means(), tasks.transitions(), state.horizon)
