@@ -345,7 +345,7 @@ def understanding(subject: str) -> Iterator[None]:
     """
     try:
         yield
-    except DEVICE_FAULTS:  # not the description's
+    except DEVICE_FAULTS:  # not caused by the description
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         found = f"what it says of itself cannot be read ({type(error).__name__}: {error})."

@@ -289,7 +289,7 @@ def _follow(
     failed = [number for number, process in enumerate(processes) if process.poll()]
     if failed:
         for process in processes:
-            process.kill()  # others may wait for the one that is gone
+            process.kill()  # others may wait for the process that failed
     for thread in threads:
         thread.join()
     if failed:

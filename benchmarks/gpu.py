@@ -13,8 +13,8 @@ policy's return on held-out tasks (finite-horizon Gittins: 83.7), to show that f
 Without a CUDA device it says so and runs the same code on the CPU at small sizes. Recorded programs are then run again
 by Python with the same buffers. It prints the rates as what they are and ends with status 0.
 
-Run: ``python -m benchmarks.gpu [--families NAME …] [--hidden 64 256] [--trials 1024 4096 16384] [--learners 1 4] [--how
-eager recorded] [--json FILE]``.
+Run: ``python -m benchmarks.gpu [--families NAME …] [--hidden 64 256] [--trials 1024 4096 16384] [--learners 1 4]
+[--how eager recorded] [--json FILE]``.
 """
 
 from __future__ import annotations
@@ -409,7 +409,7 @@ def run(arguments: argparse.Namespace, *, device: torch.device, console: Console
 def _within_memory(work: Callable[[], Result]) -> Result | None:
     with suppress(torch.OutOfMemoryError):
         return work()
-    gc.collect()  # a future and its exception hold one another, and with them what did not fit
+    gc.collect()  # a future and its exception form a cycle that keeps the memory allocated
     torch.cuda.empty_cache()
     return None
 

@@ -89,7 +89,7 @@ def measure(folder: Path, *, minutes: float) -> dict[str, Any]:
         service = subprocess.Popen(command, stdout=output, stderr=output)
     try:
         _wait_until_ready(service, log)
-        _status(folder)  # compiles what it loads
+        _status(folder)  # compiles its modules before the clock starts
         readings = _read(service.pid, folder, seconds=minutes * 60)
         status = _status(folder)
     finally:

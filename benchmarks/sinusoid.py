@@ -31,7 +31,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812  the name the field knows
+from torch.nn import functional as F  # noqa: N812 (torch's convention)
 
 from agent.learners.maml import MAML, MAMLConfig
 from agent.learners.networks import MLP

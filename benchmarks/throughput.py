@@ -14,8 +14,8 @@ Steps per CPU-second of one core come first (one thread; the worker's CPU time i
 machines depends on other programs. Without sb3-contrib (`pip install learnd[bench]`) or JAX (`learnd[jax]`, or
 `--jax-python` with an interpreter that has it), that peer is omitted with a message.
 
-Run: ``python -m benchmarks.throughput [PART …] [--hidden 64 128 256] [--lengths 10 100 1000] [--seconds 10] [--json
-FILE]``.
+Run: ``python -m benchmarks.throughput [PART …] [--hidden 64 128 256] [--lengths 10 100 1000] [--seconds 10]
+[--json FILE]``.
 """
 
 from __future__ import annotations

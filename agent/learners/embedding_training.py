@@ -39,8 +39,8 @@ class TrainingConfig:
         learning_rate: Adam's rate.
         planned_updates: updates over which the rate falls along a cosine to a fiftieth, after rising from 0 over the
             first 100 updates; None keeps the rate constant from the start.
-        average_decay: share of the average that one update keeps; 0 does not average. The share is min(this, 1 - 5 / (n
-            + 5)) at update n, so that the first weights are forgotten quickly.
+        average_decay: share of the average that one update keeps; 0 does not average. At update n the share is
+            min(this, 1 - 5 / (n + 5)), so that the first weights are forgotten quickly.
     """
 
     learning_rate: float = 1e-3

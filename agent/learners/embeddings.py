@@ -25,7 +25,7 @@ from functools import cache, partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 (torch's own custom)
+import torch.nn.functional as F  # noqa: N812 (torch's convention)
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call

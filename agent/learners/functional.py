@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812  the name the field knows
+from torch.nn import functional as F  # noqa: N812 (torch's convention)
 
 from agent.learners.networks import MLP, TaskNetwork, has_explicit_gradient
 from agent.learners.perceptron_descent import descend_perceptron
@@ -55,7 +55,7 @@ class SquaredError:
     def curvature(
         self,
         outputs: Float[Tensor, "M S D"],
-        targets: Float[Tensor, "M S D"],  # noqa: ARG002  the slope is linear: no other point bends more
+        targets: Float[Tensor, "M S D"],  # noqa: ARG002 (the curvature is constant)
         tangent: Float[Tensor, "M S D"],
     ) -> Float[Tensor, "M S D"]:
         """Return 2 v / (S·D)."""
@@ -77,7 +77,7 @@ class CrossEntropy:
     def curvature(
         self,
         outputs: Float[Tensor, "M S N"],
-        targets: Shaped[Tensor, "M S"],  # noqa: ARG002  the slope's derivative does not depend on the class
+        targets: Shaped[Tensor, "M S"],  # noqa: ARG002 (the curvature does not depend on y)
         tangent: Float[Tensor, "M S N"],
     ) -> Float[Tensor, "M S N"]:
         """Return (p ∘ v - p (p · v)) / S with p = softmax(f(x))."""

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 (torch's own custom)
+import torch.nn.functional as F  # noqa: N812 (torch's convention)
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 

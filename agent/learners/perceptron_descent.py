@@ -54,8 +54,8 @@ class _Problem(NamedTuple):
 class _Descent(torch.autograd.Function):
     """Gradient descent as an autograd function: θ after some steps, from θ.
 
-    Measured with MAML on sinusoids against a loop over tasks in plain PyTorch: 351 outer
-    steps a CPU-second against 22.6 (5 inner steps, 25 tasks, one core, torch 2.13; ``benchmarks/README.md``).
+    Measured with MAML on sinusoids against a loop over tasks in plain PyTorch: 351 outer steps a CPU-second against
+    22.6 (5 inner steps, 25 tasks, one core, torch 2.13; ``benchmarks/README.md``).
     """
 
     @staticmethod

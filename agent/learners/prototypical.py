@@ -32,7 +32,7 @@ from enum import StrEnum
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 (torch's own custom)
+import torch.nn.functional as F  # noqa: N812 (torch's convention)
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agent.errors import AgentError
 
-if TYPE_CHECKING:  # names are listed without torch
+if TYPE_CHECKING:  # names can be listed without loading torch
     import torch
     from torch import Tensor
 

@@ -133,7 +133,7 @@ class CapturedProgram(Generic[Result]):
         trigger.
         """
         if self._graph is not None:
-            torch.cuda.current_stream(self._space.device).synchronize()  # it may be running
+            torch.cuda.current_stream(self._space.device).synchronize()  # the graph may be running
             self._graph.reset()
         self._program, self._graph, self._result = _released, None, None
 
@@ -206,7 +206,7 @@ class CapturedRollout:
         self._space = space
         self._num_episodes = min(num_episodes or tasks.spec.episodes_per_trial, tasks.spec.episodes_per_trial)
         self.num_steps = tasks.max_episode_steps * self._num_episodes
-        """T of the longest trial."""
+        """T, the number of steps of the longest trial."""
         self._first_task = torch.zeros((), dtype=torch.int64, device=tasks.device)
         self._program = CapturedProgram(self._play, space=space, generators=[generator])
 

@@ -1,7 +1,7 @@
 """The in-trial memory: the steps of the current trial, read at an observation, one result per slot.
 
 A policy that must store everything about a trial in its recurrent state stops improving long before it runs out of
-steps. The policy therefore gets another input besides its hidden state: a read of its own trial, which summarises what
+steps. The policy therefore gets a second input next to its hidden state: a read of its own trial, which summarises what
 each action led to at observations like the current one.
 
 A read is attention over the trial's steps as in Matching Networks (Vinyals et al. 2016, arXiv:1606.04080), with the
@@ -67,7 +67,7 @@ class InTrialMemory(Protocol):
             next_observation: the next observation of the same episode, or the true final observation if the episode
                 ended. It is in the environment's units, because only memories for discrete observations use it.
             terminated: whether the episode terminated with this step.
-            active: rows whose trial goes on.
+            active: rows whose trial has not ended.
         """
         ...
 
@@ -116,7 +116,7 @@ def has_learned_keys(spaces: SpacePair, config: RL2Config) -> bool:
 
 
 def likeness_of(config: RL2Config) -> Likeness:
-    """Return the weights by which a similarity memory weighs steps."""
+    """Return the rule by which a similarity memory weighs steps."""
     return Likeness(bandwidth=config.memory_bandwidth, is_matching=config.memory_reader is MemoryReader.MATCHING)
 
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 from agent.rl2.layers import linear
 
 HIDDEN_SIZE = 32
-"""Rows of U."""
+"""The number of rows of U."""
 
 
 class KeyEmbedding(nn.Module):

@@ -412,7 +412,7 @@ class RL2Learner:
                 yield f"{prefix}.{name}", parameter
 
 
-def _select(  # noqa: PLR0917 (what a minibatch is made of)
+def _select(  # noqa: PLR0917 (the parts of a minibatch)
     trials: TrialBatch,
     targets: _Targets,
     held: HeldTrials | None,

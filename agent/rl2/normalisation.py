@@ -116,7 +116,7 @@ class PopArtCritic(nn.Module):
 
     @property
     def spread(self) -> Float[Tensor, ""]:
-        """σ."""
+        """σ, the standard deviation of returns."""
         return (self.mean_square - self.mean.square()).clamp(min=1e-6).sqrt()
 
     def forward(self, features: Float[Tensor, "*N Y"]) -> Float[Tensor, "*N"]:

@@ -25,7 +25,7 @@ from agent.rl2.stretches import Stretches
 from envs.spaces import ActionKind, ActionSpec
 
 NUM_FEATURES = 5
-"""F."""
+"""F, the number of features of a read."""
 
 BLOCK_STEPS = 64
 """C: whole trials are read in blocks of this many steps; a block needs the M steps before it and its own steps."""
@@ -33,7 +33,7 @@ BLOCK_STEPS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Likeness:
-    """The weights w that held steps have for an observation, computed from keys.
+    """A rule that gives held steps weights w at an observation, computed from keys.
 
     Two kinds of weights, with h the bandwidth, k the key of the observation and k_i the key of held step i:
 
@@ -61,8 +61,8 @@ class Likeness:
 
         Args:
             key: keys of the observations.
-            keys_and_squares: keys of the held steps, followed by the squares of their norms as the last row (Q1 = Q +
-                1).
+            keys_and_squares: keys of the held steps, followed by the squares of their norms as the last row
+                (Q1 = Q + 1).
             is_held: [B or 1, C or 1, M] more than 0 where there is a step. The kernel ignores it: entries without a
                 step must contribute nothing through their values.
         """
@@ -108,7 +108,7 @@ class SimilarityMemory:
         action: the action space.
         keys: the mapping from observations to keys.
         num_steps: M.
-        likeness: the weights of steps.
+        likeness: the rule that weighs steps.
         discount: discount of returns to go.
         device: device of the tensors.
     """
@@ -182,7 +182,7 @@ def read_trials(
         held: the data of each step that the memory holds.
         stretches: the layout of the steps that are read at (:mod:`agent.rl2.stretches`).
         num_steps: M.
-        likeness: the weights of steps.
+        likeness: the rule that weighs steps.
     """
     with_squares = torch.cat([keys, keys.square().sum(-1, keepdim=True)], dim=-1)
     sums: list[Tensor] = []

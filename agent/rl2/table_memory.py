@@ -23,8 +23,8 @@ MAX_RELATIVE = 20.0
 class TableMemory:
     """A memory that matches discrete observations exactly.
 
-    Features of every slot, tried n times at this observation with rewards r: the mean of r (0 if never tried), log(1 +
-    n) and 1 / (1 + n).
+    Features of every slot, tried n times at this observation with rewards r: the mean of r (0 if never tried),
+    log(1 + n) and 1 / (1 + n).
 
     A memory that does not plan adds five features:
 

@@ -72,7 +72,7 @@ class TrialBatch:
 
     @property
     def num_trials(self) -> int:
-        """B."""
+        """B, the number of trials."""
         return self.reward.shape[1]
 
     @property

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 (torch's own custom)
+import torch.nn.functional as F  # noqa: N812 (torch's convention)
 from numpy.typing import NDArray
 
 from envs.few_shot.image_classes import ImageClasses, gather_classes

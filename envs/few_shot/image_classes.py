@@ -193,7 +193,7 @@ def read_image(source: Path | bytes, *, name: str = "", size: int = SOURCE_SIZE)
                 raise ValueError(f"it has {opened.width} × {opened.height} pixels, more than {MAX_PIXELS:,}")
             grey = _grey(_at_most(_in_bytes(ImageOps.exif_transpose(opened)).convert("RGBA"), MAX_SIDE))
     except BROKEN_IMAGE as error:
-        is_unknown = isinstance(error, UnidentifiedImageError)  # its text names an address in memory
+        is_unknown = isinstance(error, UnidentifiedImageError)  # its message contains a memory address
         raise ImageReadError(
             operation="reading image",
             subject=subject,

@@ -127,12 +127,12 @@ class ImageFamily:
 
     @property
     def ways(self) -> int:
-        """N."""
+        """N, the number of classes per task."""
         return self.config.ways
 
     @property
     def shots(self) -> int:
-        """K."""
+        """K, the number of support images per class."""
         return self.config.shots
 
     @property
@@ -142,12 +142,12 @@ class ImageFamily:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """(1, P, P)."""
+        """The shape of an input: (1, P, P)."""
         return (1, self.config.size, self.config.size)
 
     @property
     def output_size(self) -> int:
-        """N."""
+        """N, the number of classes per task."""
         return self.config.ways
 
     def sample(

@@ -73,12 +73,12 @@ class FewShotBatch:
 
     @property
     def num_tasks(self) -> int:
-        """M."""
+        """M, the number of tasks."""
         return len(self.support_x)
 
     @property
     def num_examples(self) -> int:
-        """M (S + Q)."""
+        """M (S + Q), the number of examples of all tasks."""
         return self.support_y.shape[:2].numel() + self.query_y.shape[:2].numel()
 
 

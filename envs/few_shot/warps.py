@@ -1,9 +1,12 @@
 """Small deformations of images, which imitate the same character in another handwriting.
 
-An image is warped by an affine map and by a smooth bend. The affine map is x ↦ O A x + t with A = R(φ) [[s_x, k], [l,
-s_y]]. The bend is a coarse grid of random displacements, interpolated bicubically. O is one of the eight symmetries of
-the square, which turn a class of characters into another class (Santoro et al. 2016, arXiv:1605.06065, section 4.1, for
-the four rotations).
+An image is warped by an affine map and by a smooth bend. The affine map is
+
+    x ↦ O A x + t,   A = R(φ) [[s_x, k], [l, s_y]]
+
+The bend is a coarse grid of random displacements, interpolated bicubically. O is one of the eight symmetries of the
+square, which turn a class of characters into another class (Santoro et al. 2016, arXiv:1605.06065, section 4.1, for the
+four rotations).
 
 Shapes: I images, R their side in pixels, P the side of the result, G the side of the bend's grid.
 """
@@ -15,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 (torch's own custom)
+import torch.nn.functional as F  # noqa: N812 (torch's convention)
 from numpy.typing import NDArray
 from torch import Tensor
 

@@ -9,9 +9,11 @@ The surrogate of a round D that was played with the parameters of that time (Rot
     J(θ; D) = E_D[ρ_t A_t],   ρ_t = π_θ(a_t | s_t) / π_D(a_t | s_t)
 
 If θ itself played D, then ρ = 1 and ∇J = E[∇log π A] is the policy gradient of REINFORCE. The expression log π · A has
-the same gradient. Unlike it, ρ A also has the right curvature up to terms of low weight, ∇²J = E[(∇²log π + ∇log π ∇log
-πᵀ) A]. This is the low-variance curvature estimator, through which second-order learners differentiate their inner
-steps.
+the same gradient. Unlike it, ρ A also has the right curvature up to terms of low weight:
+
+    ∇²J = E[(∇²log π + ∇log π ∇log πᵀ) A]
+
+This is the low-variance curvature estimator, through which second-order learners differentiate their inner steps.
 
 Shapes: M tasks, R rows, T steps, S = R·T steps of a task, W encoded width.
 """

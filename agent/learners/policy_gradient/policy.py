@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  the name the field knows
+from torch.nn import functional as F  # noqa: N812 (torch's convention)
 
 from agent.learners.networks import MLP
 from agent.learners.state import under_prefix

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agent.learners.registry import LearnerEntry, LearnerTable
 
-if TYPE_CHECKING:  # names are listed without torch
+if TYPE_CHECKING:  # names can be listed without loading torch
     import torch
     from torch import Tensor
 
