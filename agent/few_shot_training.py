@@ -2,7 +2,7 @@
 
 Each member is a prototypical network with a residual embedding and its own seed. Processes of one core each train it
 together; every process draws one task per update. ``docs/few-shot.md`` describes what the recipe adds to the paper, and
-``docs/few-shot-experiments.md`` the effect of each part.
+``docs/lab/few-shot-experiments.md`` the effect of each part.
 
 ``python -m agent.few_shot_training`` runs one of these processes. The first process of a member reports its progress on
 stdout, one JSON object per line.

@@ -55,7 +55,7 @@ class _Descent(torch.autograd.Function):
     """Gradient descent as an autograd function: θ after some steps, from θ.
 
     Measured with MAML on sinusoids against a loop over tasks in plain PyTorch: 351 outer steps a CPU-second against
-    22.6 (5 inner steps, 25 tasks, one core, torch 2.13; ``benchmarks/README.md``).
+    22.6 (5 inner steps, 25 tasks, one core, torch 2.13; ``docs/lab/benchmarks.md``).
     """
 
     @staticmethod

@@ -40,7 +40,7 @@ class _GateFusedGRU(torch.autograd.Function):
     """The GRU as an autograd function: h_1 … h_T from x_1 … x_T, h_0 and the weights.
 
     Measured against the previous version of this module, which did not work in blocks: forward and backward take 2.2 µs
-    a row, down from 2.9 µs (10 steps × 512 trials, H 64, one CPU core, torch 2.13; ``benchmarks/README.md``).
+    a row, down from 2.9 µs (10 steps × 512 trials, H 64, one CPU core, torch 2.13; ``docs/lab/benchmarks.md``).
     """
 
     @staticmethod

@@ -42,7 +42,7 @@ class _PoolReads(torch.autograd.Function):
     """The pooling p of embedded reads as an autograd function.
 
     Measured together with :class:`_ScoreSlots` against the previous version of this module: 2.3 µs down from 4.9 µs
-    (12,800 decisions, 5 slots, one CPU core, torch 2.13; ``benchmarks/README.md``).
+    (12,800 decisions, 5 slots, one CPU core, torch 2.13; ``docs/lab/benchmarks.md``).
     """
 
     @staticmethod
