@@ -30,5 +30,5 @@ def to_json_values(value: Any) -> Any:
 
 
 def to_json_text(value: Any, *, is_indented: bool = True) -> str:
-    """Records as JSON text."""
-    return json.dumps(to_json_values(value), indent=2 if is_indented else None, ensure_ascii=False, allow_nan=False)
+    """Return records as JSON text in ASCII: no encoding lacks a character of it, no terminal acts on it."""
+    return json.dumps(to_json_values(value), indent=2 if is_indented else None, allow_nan=False)

@@ -12,20 +12,32 @@ import sys
 from pathlib import Path
 
 from agent.locations import DATA_DIR_VARIABLE, default_data_dir, settings_file
+from agent.streams import ExitCode, finish_streams, prepare_streams, stdout_fault
 
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended."""
 
 
 def main() -> None:
-    """Run the command line of this process."""
+    """Run the command line of this process.
+
+    The standard streams are made ready here and finished here, so that holds for every command.
+    """
+    prepare_streams()
+    code: ExitCode = 0
     try:
         if not _answers_quickly(sys.argv[1:]):
             from agent.cli.main import main as run_command_line
 
             run_command_line()
     except KeyboardInterrupt:  # while it loads; from then on the command line does the same
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
+    except SystemExit as end:
+        code = end.code
+    except OSError as error:
+        if error is not stdout_fault():
+            raise
+    sys.exit(finish_streams(code))
 
 
 def plain_status_folder(arguments: list[str]) -> Path | None:
@@ -54,10 +66,10 @@ def _answers_quickly(arguments: list[str]) -> bool:
 
     try:
         text = to_json_text(status_report(DataFolder(folder)))
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
     except (MemoryStoreError, OSError):
         return False  # the whole way says what is wrong, and how to mend it
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
     return True
 
 

@@ -7,6 +7,8 @@ import ctypes
 import signal
 import socket
 
+from agent.streams import prepare_streams
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -20,6 +22,7 @@ def main() -> None:
 
     from agent.learner.composition import run
 
+    prepare_streams()
     run(settings=arguments.settings, connection=socket.socket(fileno=arguments.channel_fd))
 
 
