@@ -37,10 +37,11 @@ from agent.errors import AgentError
 from agent.learners.protocol import ComparingPredictor, FewShotLearner, Predictor, TransductivePredictor
 from agent.learners.registry import restore
 from agent.learners.state import as_arrays, as_tensors, under_prefix
+from agent.output_files import write_output_file
 from envs.few_shot.image_classes import ink_extents
 from envs.few_shot.tasks import num_ways_of
 from envs.few_shot.warps import WarpConfig, apply_warp, draw_warp, scaled, smooth_for
-from memory.parameters import content_checksum, decode, encode, sha256_of, write_durably
+from memory.parameters import content_checksum, decode, encode, sha256_of
 
 METADATA_KEY = "few_shot_policy"
 CHECKSUM_KEY = "few_shot_sha256"
@@ -169,7 +170,7 @@ class FewShotPolicy:
     def save(self, path: Path) -> str:
         """Write the policy to a safetensors file, durably; return the file's sha256."""
         content = self.to_bytes()
-        write_durably(path.absolute(), content)
+        write_output_file(path, content)
         return sha256_of(content)
 
     def to_bytes(self) -> bytes:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from agent.errors import AgentError
 from agent.learners.state import as_arrays, as_tensors
-from memory.parameters import content_checksum, decode, encode, write_durably
+from agent.output_files import check_output_file, write_output_file
+from memory.parameters import content_checksum, decode, encode
 
 DESCRIPTION_KEY = "learning_run"
 CHECKSUM_KEY = "learning_run_sha256"
@@ -45,7 +46,7 @@ def write_state(path: Path, tensors: Mapping[str, Tensor], description: Mapping[
     arrays = as_arrays(tensors)
     text = json.dumps({"format": FORMAT, **description}, sort_keys=True)
     header = {DESCRIPTION_KEY: text, CHECKSUM_KEY: content_checksum(arrays, description=text)}
-    write_durably(path.absolute(), encode(arrays, metadata=header))
+    write_output_file(path, encode(arrays, metadata=header))
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -53,8 +54,10 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises:
         StateFileError: it is no such file, or it is damaged.
+        OutputFileError: the name stands for a link or a pipe: the state could not be written there again.
         OSError: it cannot be read.
     """
+    check_output_file(path, operation="going on from state")
     content = path.read_bytes()
     try:
         arrays, header = decode(content)
