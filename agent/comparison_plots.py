@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.foreground.scores import Measure
-from agent.plots import FAINT, TICK_WIDTH, line_colour, page_style, save_png, short_tick
+from agent.plots import FAINT, TICK_WIDTH, TerminalStyle, line_colour, page_style, save_png, short_tick
+from agent.visible_text import visible, visible_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,8 +95,10 @@ def _page(picture: ComparisonPicture) -> Figure:
     figure = Figure(figsize=PAGE_SIZE_IN)
     FigureCanvasAgg(figure)
     left = PAGE_LEFT_IN / width
-    figure.text(left, 1 - 0.2 / height, picture.title, fontsize=15, fontweight="bold", va="top")
-    figure.text(left, 1 - 0.55 / height, picture.subtitle, fontsize=8.5, color=FAINT, va="top", linespacing=1.4)
+    figure.text(left, 1 - 0.2 / height, visible_line(picture.title), fontsize=15, fontweight="bold", va="top")
+    figure.text(
+        left, 1 - 0.55 / height, visible(picture.subtitle), fontsize=8.5, color=FAINT, va="top", linespacing=1.4
+    )
     axes = figure.add_axes((left, 0.6 / height, 1 - (PAGE_LEFT_IN + 2.05) / width, 1 - 1.7 / height))
     axes.set_xlabel(picture.axis_label)
     axes.set_ylabel(f"{picture.measure.label}, adapted")
@@ -185,13 +188,13 @@ def _value(height: float, picture: ComparisonPicture) -> float:
     return 10.0**height if picture.is_logarithmic else height
 
 
-def terminal_comparison(picture: ComparisonPicture, *, width: int, is_coloured: bool) -> str:
+def terminal_comparison(picture: ComparisonPicture, *, width: int, style: TerminalStyle) -> str:
     """Draw a comparison with characters.
 
     Args:
         picture: what to draw.
         width: columns of the terminal.
-        is_coloured: whether colours may be written.
+        style: what the terminal can show.
 
     Returns:
         The lines to print.
@@ -201,13 +204,13 @@ def terminal_comparison(picture: ComparisonPicture, *, width: int, is_coloured: 
     figure = plotext.figure
     plotext.terminal.limit(width=False, height=False)
     figure.clear()
-    figure.theme("default" if is_coloured else "colorless")
+    figure.theme("default" if style.is_coloured else "colorless")
     figure.plot_size(min(width, 100), TERMINAL_HEIGHT)
     lines = picture.lines()
     told = {learner: [picture.measure.scale * moment.score.mean for moment in lines[learner]] for learner in lines}
     for learner, moments in lines.items():
         heights = [_height(value, picture) for value in told[learner]]
-        signal = figure.signal([picture.place(moment) for moment in moments], heights, marker="braille").lines()
+        signal = figure.signal([picture.place(moment) for moment in moments], heights, marker=style.marker).lines()
         figure.draw(signal.label(learner))
     low, high = min(map(min, told.values())), max(map(max, told.values()))
     top = picture.highest_learned()
@@ -217,7 +220,6 @@ def terminal_comparison(picture: ComparisonPicture, *, width: int, is_coloured: 
         figure.ruler("y").lim(*ends)
         ticks = [ends[0] + (ends[1] - ends[0]) * step / 4 for step in range(5)]
         figure.ruler("y").ticks(ticks, [f"{_value(tick, picture):.3g}".rjust(TICK_WIDTH) for tick in ticks])
-    text: str = figure.build().string()
-    plain: str = text if is_coloured else plotext.uncolorize(text)
+    plain = style.finish(figure.build().string())
     heading = f"{picture.measure.label}, adapted, over {picture.axis_label}"
     return f"{heading}\n{plain.rstrip()}"

@@ -255,7 +255,7 @@ def _training_process(request: str) -> Iterator[subprocess.Popen[str]]:
     """Start a process that trains a member, alone or with others, and kill it at the end of the block."""
     command = [sys.executable, "-m", "agent.few_shot_training"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace") as process:
         try:
             if process.stdin is not None:
                 process.stdin.write(request)

@@ -6,7 +6,9 @@ plot beside it shows held-out return by episode of the trial: a rising line is a
 
 from __future__ import annotations
 
+import io
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.output_files import write_output_file
+from agent.visible_text import visible_line
 from memory.records import CurveMetric, StoredCurvePoint
 
 if TYPE_CHECKING:
@@ -41,6 +45,7 @@ FIRST_ROOM = 4.0
 TERMINAL_PANEL_HEIGHT = 11
 TERMINAL_PANEL_MIN_WIDTH = 56
 TICK_WIDTH = 8
+ASCII_FRAME = str.maketrans("─│┌┐└┘├┤┬┴┼", "-|+++++++++")
 
 METRIC_LABELS = {
     CurveMetric.EVAL_SCORE: "score",
@@ -58,6 +63,34 @@ class XAxis(StrEnum):
 
     ENV_STEPS = "env_steps"
     TIME = "time"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TerminalStyle:
+    """What a terminal can show.
+
+    Attributes:
+        is_coloured: colours may be written.
+        is_unicode: its encoding has every character; else plots are drawn in ASCII.
+    """
+
+    is_coloured: bool = True
+    is_unicode: bool = True
+
+    @property
+    def marker(self) -> str:
+        """What lines are drawn with."""
+        return "braille" if self.is_unicode else "*"
+
+    def finish(self, text: str) -> str:
+        """Return what plotext drew without what the terminal cannot show."""
+        import plotext
+
+        plain: str = text if self.is_coloured else plotext.uncolorize(text)
+        return plain if self.is_unicode else plain.translate(ASCII_FRAME)
+
+
+FULL_STYLE = TerminalStyle()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,17 +152,18 @@ def draw_png(
 
 def save_png(figure: Figure, file: Path) -> None:
     """Write a figure as PNG; the file is replaced whole or not at all."""
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        figure.savefig(partial, format="png", dpi=130, facecolor="white")
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    drawn = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # shown as a box
+        figure.savefig(drawn, format="png", dpi=130, facecolor="white")
+    write_output_file(file, drawn.getvalue())
 
 
 def page_style() -> Any:
-    """Matplotlib's settings for every page of curves."""
+    """Matplotlib's settings for every page of curves; no text is read as a formula."""
     return {
+        "text.parse_math": False,
+        "text.usetex": False,
         "font.family": "DejaVu Sans",
         "font.size": 9,
         "text.color": INK,
@@ -167,7 +201,7 @@ def _page(curves: Sequence[FamilyCurves], *, metric: CurveMetric, axis: XAxis, t
     heights = [HEADING_HEIGHT_IN, *[CARD_SIZE_IN[1]] * num_rows]
     cells = figure.add_gridspec(num_rows + 1, num_columns, height_ratios=heights, hspace=0, wspace=0)
     left = HEADING_LEFT_IN / width
-    figure.text(left, 1 - 0.2 / height, title or "learnd", fontsize=15, fontweight="bold", va="top")
+    figure.text(left, 1 - 0.2 / height, visible_line(title or "learnd"), fontsize=15, fontweight="bold", va="top")
     figure.text(left, 1 - 0.55 / height, _caption(metric), fontsize=8.5, color=FAINT, va="top")
     for index, family in enumerate(curves):
         card = figure.add_subfigure(cells[1 + index // num_columns, index % num_columns])
@@ -182,8 +216,8 @@ def _caption(metric: CurveMetric) -> str:
 
 def _draw_card(card: SubFigure, family: FamilyCurves, *, metric: CurveMetric, axis: XAxis) -> None:
     left = HEADING_LEFT_IN / CARD_SIZE_IN[0]
-    card.text(left, 0.96, family.family, fontsize=11.5, fontweight="bold", va="top")
-    card.text(left, 0.872, family.subtitle, fontsize=8.5, color=FAINT, va="top")
+    card.text(left, 0.96, visible_line(family.family), fontsize=11.5, fontweight="bold", va="top")
+    card.text(left, 0.872, visible_line(family.subtitle), fontsize=8.5, color=FAINT, va="top")
     panels = card.add_gridspec(
         1, 2, width_ratios=[1.9, 1.0], left=0.105, right=0.965, bottom=0.19, top=0.76, wspace=0.34
     )
@@ -368,7 +402,7 @@ def _line_label(family: FamilyCurves, metric: CurveMetric, label: str) -> str:
         return f"{label} shots"
     if metric is CurveMetric.EPISODE_RETURN and label.isdigit():
         return f"episode {int(label) + 1}"
-    return label
+    return visible_line(label)
 
 
 def terminal_plots(
@@ -377,7 +411,7 @@ def terminal_plots(
     metric: CurveMetric = CurveMetric.EVAL_SCORE,
     axis: XAxis = XAxis.ENV_STEPS,
     width: int = 80,
-    is_coloured: bool = True,
+    style: TerminalStyle = FULL_STYLE,
 ) -> str:
     """Draw one panel per family with characters, as many side by side as fit.
 
@@ -386,17 +420,14 @@ def terminal_plots(
         metric: what the curves measure.
         axis: what they are drawn over.
         width: columns of the terminal.
-        is_coloured: whether colours may be written.
+        style: what the terminal can show.
 
     Returns:
         The lines to print.
     """
     num_columns = max(1, min(len(curves), width // TERMINAL_PANEL_MIN_WIDTH, 3))
     panel_width = min(width // num_columns, 100) - 1
-    panels = [
-        _terminal_panel(family, metric=metric, axis=axis, width=panel_width, is_coloured=is_coloured)
-        for family in curves
-    ]
+    panels = [_terminal_panel(family, metric=metric, axis=axis, width=panel_width, style=style) for family in curves]
     rows = []
     for start in range(0, len(panels), num_columns):
         beside = panels[start : start + num_columns]
@@ -405,15 +436,15 @@ def terminal_plots(
 
 
 def _terminal_panel(
-    family: FamilyCurves, *, metric: CurveMetric, axis: XAxis, width: int, is_coloured: bool
+    family: FamilyCurves, *, metric: CurveMetric, axis: XAxis, width: int, style: TerminalStyle
 ) -> list[str]:
-    heading = f"{family.family}: {METRIC_LABELS[metric]}"[:width].ljust(width)
-    subtitle = family.subtitle[:width].ljust(width)
+    heading = f"{visible_line(family.family)}: {METRIC_LABELS[metric]}"[:width].ljust(width)
+    subtitle = visible_line(family.subtitle)[:width].ljust(width)
     lines = drawable(family.lines)
     if not lines:
         body = ["not measured yet".center(width), *[" " * width] * (TERMINAL_PANEL_HEIGHT - 1)]
     else:
-        body = _plotext_lines(family, lines, metric=metric, axis=axis, width=width, is_coloured=is_coloured)
+        body = _plotext_lines(family, lines, metric=metric, axis=axis, width=width, style=style)
     return [heading, subtitle, *body, " " * width]
 
 
@@ -424,17 +455,17 @@ def _plotext_lines(
     metric: CurveMetric,
     axis: XAxis,
     width: int,
-    is_coloured: bool,
+    style: TerminalStyle,
 ) -> list[str]:
     import plotext
 
     figure = plotext.figure
     plotext.terminal.limit(width=False, height=False)
     figure.clear()
-    figure.theme("default" if is_coloured else "colorless")
+    figure.theme("default" if style.is_coloured else "colorless")
     figure.plot_size(width, TERMINAL_PANEL_HEIGHT)
     for label, points in lines.items():
-        signal = figure.signal(x_values(points, axis), [p.point.value for p in points], marker="braille").lines()
+        signal = figure.signal(x_values(points, axis), [p.point.value for p in points], marker=style.marker).lines()
         figure.draw(signal.label(_line_label(family, metric, label)) if len(lines) > 1 else signal)
     ticks = _spread([x for points in lines.values() for x in x_values(points, axis)])
     figure.ruler("x").ticks(ticks, [_terminal_tick(axis)(tick) for tick in ticks])
@@ -442,9 +473,7 @@ def _plotext_lines(
     heights = [low, 0.5, high] if metric is CurveMetric.EVAL_SCORE else _spread([low, high])
     figure.ruler("y").lim(low, high)
     figure.ruler("y").ticks(heights, [f"{height:.3g}".rjust(TICK_WIDTH) for height in heights])
-    text: str = figure.build().string()
-    plain: str = text if is_coloured else plotext.uncolorize(text)
-    return plain.rstrip("\n").split("\n")
+    return style.finish(figure.build().string()).rstrip("\n").split("\n")
 
 
 def _value_range(values: Sequence[float], metric: CurveMetric) -> tuple[float, float]:

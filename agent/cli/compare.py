@@ -8,10 +8,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from agent.cli.console import PlainConsole
 from agent.cli.declaring import (
     EpisodesOption,
     FamilyOptions,
@@ -39,9 +38,10 @@ from agent.cli.foreground import (
 )
 from agent.cli.foreground_families import declared_family
 from agent.cli.invocation import Invocation, command
-from agent.cli.output import NOTHING, new_table, short_number, short_size
+from agent.cli.output import NOTHING, indented, new_table, short_number, short_size, styled
 from agent.comparison_plots import ComparisonPicture, draw_comparison, terminal_comparison
 from agent.foreground.standings import Standing, standings
+from agent.plots import TerminalStyle
 
 if TYPE_CHECKING:
     from agent.foreground.assigning import OpenFamily
@@ -211,15 +211,16 @@ def _run_values(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _show(out: Console, picture: ComparisonPicture, *, is_drawn: bool) -> None:
+def _show(out: PlainConsole, picture: ComparisonPicture, *, is_drawn: bool) -> None:
     if not is_drawn and picture.lines():
-        text = terminal_comparison(picture, width=out.width, is_coloured=out.is_terminal)
+        style = TerminalStyle(is_coloured=out.is_terminal, is_unicode=out.is_unicode)
+        text = terminal_comparison(picture, width=out.width, style=style)
         out.file.write(text + "\n\n")
-    out.print(f"[bold]{escape(picture.title)}[/bold]: {escape(picture.subtitle)}", soft_wrap=True)
+    out.print(styled((picture.title, "bold"), f": {picture.subtitle}"), soft_wrap=True)
     out.print(_table(picture))
     for standing in picture.standings:
         for error in standing.errors:
-            out.print(f"[red]{standing.learner} failed:[/red] {escape(error)}")
+            out.print(styled((f"{standing.learner} failed:", "red"), f" {indented(error)}"))
 
 
 def _table(picture: ComparisonPicture) -> Table:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
+from agent.cli.console import PlainConsole
 from agent.cli.invocation import Invocation, command, group
-from agent.cli.output import new_table
+from agent.cli.output import new_table, styled
 from agent.errors import SettingsError
 from agent.json_values import to_json_text
 
@@ -64,21 +63,21 @@ def check_settings(
     except SettingsError as error:
         if not invocation.is_json:
             raise
-        _answer_problems(error)
+        _answer_problems(invocation, error)
         raise typer.Exit(1) from error
     checked = str(settings.file) if settings.file else None
     invocation.answer(
         {"file": checked, "is_usable": True, "problems": []},
-        lambda out: out.print(f"[green]ok[/green] {checked or 'no settings file; variables and defaults'}"),
+        lambda out: out.print(styled(("ok", "green"), f" {checked or 'no settings file; variables and defaults'}")),
     )
 
 
-def _answer_problems(error: SettingsError) -> None:
+def _answer_problems(invocation: Invocation, error: SettingsError) -> None:
     problems = [
         {"key": problem.key, "value": problem.value, "allowed": problem.allowed, "source": problem.source}
         for problem in error.problems
     ]
-    typer.echo(
+    invocation.write(
         to_json_text(
             {
                 "file": error.subject,
@@ -95,14 +94,14 @@ def _answer_problems(error: SettingsError) -> None:
     )
 
 
-def _show(out: Console, values: dict[str, Any]) -> None:
-    out.print(f"file: {values['file'] or 'none'}", markup=False)
+def _show(out: PlainConsole, values: dict[str, Any]) -> None:
+    out.print(f"file: {values['file'] or 'none'}")
     table = new_table("setting", "value", "what it does")
     for row in values["settings"]:
-        value = escape(_written(row["value"]))
+        value = styled(_written(row["value"]))
         if row["value"] != row["default"]:
-            value = f"[bold]{value}[/bold] (default {escape(_written(row['default']))})"
-        table.add_row(row["key"], value, escape(row["description"]))
+            value = styled((_written(row["value"]), "bold"), f" (default {_written(row['default'])})")
+        table.add_row(row["key"], value, row["description"])
     out.print(table)
 
 

@@ -17,7 +17,8 @@ from agent.cli.few_shot_families import is_few_shot_spec
 from agent.cli.foreground import check_folder
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family
 from agent.cli.output import moment, short_count, with_error
-from agent.plots import FamilyCurves, XAxis, draw_png, terminal_plots
+from agent.output_files import check_output_file, write_output_file
+from agent.plots import FamilyCurves, TerminalStyle, XAxis, draw_png, terminal_plots
 from memory.records import CurveMetric, Family, StoredCurvePoint
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def show_curves(
     the trial, at the first and at the latest evaluation.
     """
     check_folder(png, operation="drawing curves")
+    if numbers not in {None, STDOUT}:
+        check_output_file(Path(str(numbers)), operation="writing points")
     with invocation.reading_if_any() as store:
         if store is None:
             _answer_without_store(invocation, metric, families or [])
@@ -168,7 +171,7 @@ def _write_csv(curves: Sequence[FamilyCurves], metric: CurveMetric, target: str)
     if target == STDOUT:
         sys.stdout.write(text.getvalue())
     else:
-        Path(target).write_text(text.getvalue(), encoding="utf-8")
+        write_output_file(Path(target), text.getvalue().encode())
 
 
 def _print_plots(invocation: Invocation, curves: Sequence[FamilyCurves], metric: CurveMetric, axis: XAxis) -> None:
@@ -176,7 +179,8 @@ def _print_plots(invocation: Invocation, curves: Sequence[FamilyCurves], metric:
     if not curves:
         out.print("no family yet")
         return
-    text = terminal_plots(curves, metric=metric, axis=axis, width=out.width, is_coloured=out.is_terminal)
+    style = TerminalStyle(is_coloured=out.is_terminal, is_unicode=out.is_unicode)
+    text = terminal_plots(curves, metric=metric, axis=axis, width=out.width, style=style)
     out.file.write(text + "\n")
 
 

@@ -7,12 +7,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from agent.cli.checks import CHECKS, Finding, Patient, Verdict
+from agent.cli.console import PlainConsole
 from agent.cli.invocation import Invocation, command
-from agent.cli.output import STATE_STYLES
+from agent.cli.output import STATE_STYLES, indented, styled
 from agent.errors import SettingsError
 from memory.errors import MemoryStoreError
 
@@ -97,11 +96,11 @@ def _findings_of(name: str, check: Callable[[Patient], Iterator[Finding]], patie
     return findings
 
 
-def _show(out: Console, findings: list[Finding]) -> None:
+def _show(out: PlainConsole, findings: list[Finding]) -> None:
     for finding in findings:
-        style = STATE_STYLES[finding.verdict]
-        out.print(f"[{style}]{SIGNS[finding.verdict]}[/{style}] [bold]{finding.check}[/bold]: {escape(finding.found)}")
+        sign = (SIGNS[finding.verdict], STATE_STYLES[finding.verdict])
+        out.print(styled(sign, " ", (finding.check, "bold"), f": {indented(finding.found)}"))
         if finding.hint:
-            out.print(f"    {finding.hint}", markup=False)
+            out.print(f"    {indented(finding.hint)}")
     counts: dict[Any, int] = {verdict: sum(f.verdict is verdict for f in findings) for verdict in Verdict}
     out.print(f"\n{counts[Verdict.OK]} ok, {counts[Verdict.WARN]} to look at, {counts[Verdict.FAIL]} failed")

@@ -33,7 +33,7 @@ from agent.cli.family_pages import (
 )
 from agent.cli.few_shot_families import RL2, declared_few_shot, is_few_shot_entry
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
-from agent.cli.output import in_colour
+from agent.cli.output import in_colour, styled
 from agent.cli.status import families_table
 from memory.records import Family, FamilyState
 
@@ -291,5 +291,5 @@ def _set_state(invocation: Invocation, name: str, state: FamilyState, *, operati
 def _answer_state(invocation: Invocation, family: Family) -> None:
     invocation.answer(
         {"family": family_values(family)},
-        lambda out: out.print(f"{family.name} is {in_colour(str(family.state))} now"),
+        lambda out: out.print(styled(f"{family.name} is ", in_colour(str(family.state)), " now")),
     )

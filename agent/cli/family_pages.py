@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-
+from agent.cli.console import PlainConsole
 from agent.cli.few_shot_families import is_few_shot_spec, shapes_text, shots_text
-from agent.cli.output import NOTHING, ago, in_colour, moment, short_number, with_error
+from agent.cli.output import NOTHING, ago, in_colour, indented, moment, short_number, styled, with_error
 from agent.cli.status import families_table
+from agent.visible_text import visible_line
 from memory.records import CurveMetric, Family, JobRun, StoredCurvePoint
 
 if TYPE_CHECKING:
@@ -85,9 +84,9 @@ def _lent_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
     }
 
 
-def show_added(out: Console, family: Family, admission: Admission | None) -> None:
+def show_added(out: PlainConsole, family: Family, admission: Admission | None) -> None:
     """Say that a family was fed, and what trying it found."""
-    out.print(f"[bold]{family.name}[/bold] is {in_colour(str(family.state))}")
+    out.print(styled((family.name, "bold"), " is ", in_colour(str(family.state))))
     if admission is None:
         out.print("the service tries it in a worker before it is practised")
         return
@@ -98,9 +97,9 @@ def show_added(out: Console, family: Family, admission: Admission | None) -> Non
     out.print(f"return that scores 1: {_reference_text(family)}")
     out.print(f"{short_number(admission.steps_per_s)} {'examples' if is_few_shot else 'steps'} a second")
     if is_few_shot:
-        out.print(f"practised by {family.spec['learner']}", markup=False)
+        out.print(f"practised by {family.spec['learner']}")
     for warning in admission.warnings:
-        out.print(f"[yellow]![/yellow] {escape(warning)}")
+        out.print(styled(("!", "yellow"), f" {indented(warning)}"))
 
 
 def _spaces_text(family: Family) -> str:
@@ -120,15 +119,15 @@ def _reference_text(family: Family) -> str:
     return f"{short_number(family.reference_return)}" + (f" ({source})" if source else "")
 
 
-def show_page(out: Console, family: Family, values: Mapping[str, Any]) -> None:
+def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> None:
     """Show all that `learnd env show` answers with; ``values`` is its JSON."""
-    reason = f": {escape(family.state_reason)}" if family.state_reason else ""
-    out.print(f"[bold]{family.name}[/bold] · {in_colour(str(family.state))}{reason}")
+    reason = f": {indented(family.state_reason)}" if family.state_reason else ""
+    out.print(styled((family.name, "bold"), " · ", in_colour(str(family.state)), reason))
     if family.quarantined_until is not None:
         out.print(f"tried again {ago(family.quarantined_until)}")
     _show_declaration(out, family)
     random_return = short_number(family.random_return) if family.random_return is not None else NOTHING
-    out.print(f"random return {random_return}, return that scores 1: {_reference_text(family)}", markup=False)
+    out.print(f"random return {random_return}, return that scores 1: {_reference_text(family)}")
     out.print(families_table([dict(values)]))
     if values["episode_returns"]:
         returns = " → ".join(short_number(value) for value in values["episode_returns"])
@@ -137,27 +136,28 @@ def show_page(out: Console, family: Family, values: Mapping[str, Any]) -> None:
     if "lent_score" in values:
         lent = values["lent_score"]
         score = with_error(lent["score"], lent["standard_error"])
-        out.print(f"before any practice, by the learner of {lent['family']}: score {score}")
+        out.print(visible_line(f"before any practice, by the learner of {lent['family']}: score {score}"))
     for run in values["last_runs"]:
         outcome = in_colour(str(run["outcome"])) if run["outcome"] is not None else "running"
-        out.print(f"{ago(run['started_at'])}: {run['job']} {outcome} {escape(run['error'] or run['reason'])}")
+        said = indented(run["error"] or run["reason"])
+        out.print(styled(f"{ago(run['started_at'])}: {run['job']} ", outcome, f" {said}"))
 
 
-def _show_declaration(out: Console, family: Family) -> None:
+def _show_declaration(out: PlainConsole, family: Family) -> None:
     """What its tasks are, and how they differ."""
     spec = family.spec
-    out.print(f"{spec.get('entry')} ({spec.get('source')}), fed {moment(family.created_at)}", markup=False)
+    out.print(visible_line(f"{spec.get('entry')} ({spec.get('source')}), fed {moment(family.created_at)}"))
     if spec.get("kwargs"):
-        out.print("made with " + ", ".join(f"{key}={value}" for key, value in spec["kwargs"].items()), markup=False)
+        out.print(visible_line("made with " + ", ".join(f"{key}={value}" for key, value in spec["kwargs"].items())))
     if is_few_shot_spec(spec):
-        out.print(f"few-shot tasks, practised by {spec.get('learner')}", markup=False)
-        out.print(f"inputs and targets: {_spaces_text(family)}", markup=False)
+        out.print(f"few-shot tasks, practised by {spec.get('learner')}")
+        out.print(f"inputs and targets: {_spaces_text(family)}")
     else:
         limit = f", at most {spec['max_episode_steps']} steps each" if spec.get("max_episode_steps") else ""
         out.print(f"a trial is {spec.get('episodes_per_trial')} episodes{limit}")
         for variation in spec.get("variations", []):
-            out.print(f"varies {_variation_text(variation)}", markup=False)
-        out.print(f"observations and actions: {_spaces_text(family)}", markup=False)
+            out.print(f"varies {_variation_text(variation)}")
+        out.print(f"observations and actions: {_spaces_text(family)}")
 
 
 def _variation_text(variation: Mapping[str, Any]) -> str:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
+from agent.cli.console import PlainConsole
 from agent.cli.errors import CommandError
 from agent.cli.foreground import LARGEST_SEED, NOTE_EVERY_S, check_folder, cleaning_up
 from agent.cli.invocation import Invocation, command, group
@@ -78,7 +77,7 @@ def predict(
     ]
     for prediction in predictions:
         if prediction["label"] is None:
-            invocation.note(f"{escape(prediction['image'])}: it shows nothing, so it is of no class.")
+            invocation.note(f"{prediction['image']}: it shows nothing, so it is of no class.")
     values = {"policy": policy, "classes": list(known.class_names), "predictions": predictions}
     invocation.answer(values, lambda out: _show_predictions(out, predictions))
 
@@ -207,21 +206,21 @@ def _progress(invocation: Invocation, members: int) -> Iterator[Callable[[Member
         yield report
 
 
-def _show_predictions(out: Console, predictions: list[dict[str, Any]]) -> None:
+def _show_predictions(out: PlainConsole, predictions: list[dict[str, Any]]) -> None:
     table = new_table("image", "class", "probability", "next", right=("probability",))
     for prediction in predictions:
         ranked = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])
         second, chance = ranked[1]
         table.add_row(
-            escape(prediction["image"]),
-            escape(prediction["label"] or NOTHING),
+            prediction["image"],
+            prediction["label"] or NOTHING,
             f"{prediction['probability']:.3f}",
-            f"{escape(second)} {chance:.3f}",
+            f"{second} {chance:.3f}",
         )
     out.print(table)
 
 
-def _show_trained(out: Console, output: Path, values: dict[str, Any]) -> None:
+def _show_trained(out: PlainConsole, output: Path, values: dict[str, Any]) -> None:
     updates = " and ".join(str(count) for count in values["updates"])
     out.print(
         f"{output} ({short_size(values['size_bytes'])}) after {updates} updates on {values['device']}, "

@@ -17,6 +17,7 @@ import typer
 
 from agent.cli.errors import CommandError
 from agent.cli.invocation import Invocation
+from agent.output_files import check_output_file, is_device
 
 if TYPE_CHECKING:
     from agent.foreground.assigning import OpenFamily
@@ -74,12 +75,14 @@ def check_folder(file: Path | None, *, operation: str) -> None:
     """Refuse a file whose folder is not there, or cannot be written to, before anything is learned.
 
     Raises:
-        CommandError: it is not there or cannot be written to, or the file is a folder.
+        CommandError: it is not there or cannot be written to.
+        OutputFileError: the file is a folder, a link, or something else that learnd does not write to.
     """
     if file is None:
         return
-    if file.is_dir():
-        raise CommandError(operation=operation, subject=str(file), found="it is a folder.", hint="Name a file in it.")
+    check_output_file(file, operation=operation)
+    if is_device(file):
+        return
     if not file.absolute().parent.is_dir():
         raise CommandError(
             operation=operation, subject=str(file), found="its folder does not exist.", hint="Make it first."

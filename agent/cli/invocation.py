@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperCommand
 
+from agent.cli.console import PlainConsole
 from agent.cli.errors import CommandError, error_report, unknown_name_error
+from agent.cli.output import indented, styled
 from agent.errors import AgentError, SettingsError
 from agent.json_values import to_json_text
+from agent.streams import stdout_fault
+from agent.visible_text import visible_line
 from envs.errors import EnvsError
 from memory.errors import MemoryStoreError, StoreMissingError
 
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
     from memory.records import Family
     from memory.store import Store
 
-PIPED_WIDTH = 120
 NO_DATA = "no data yet: run learnd run"
 
 DataDirOption = Annotated[
@@ -140,15 +142,14 @@ class Invocation:
         )
 
     @cached_property
-    def out(self) -> Console:
+    def out(self) -> PlainConsole:
         """Where the answer goes."""
-        is_piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-        return Console(width=PIPED_WIDTH if is_piped else None, highlight=False)
+        return PlainConsole()
 
     @cached_property
-    def err(self) -> Console:
+    def err(self) -> PlainConsole:
         """Where notes, progress and errors go."""
-        return Console(stderr=True, highlight=False)
+        return PlainConsole(is_stderr=True)
 
     @property
     def is_progress_shown(self) -> bool:
@@ -160,19 +161,27 @@ class Invocation:
         if not self.is_json:
             self.err.print(text)
 
-    def answer(self, values: Any, show: Callable[[Console], None]) -> None:
+    def write(self, text: str) -> None:
+        """Write JSON to stdout, and all of it now."""
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    def answer(self, values: Any, show: Callable[[PlainConsole], None]) -> None:
         """Give the answer: ``values`` as JSON, or ``show`` for people."""
         if self.is_json:
-            typer.echo(to_json_text(values))
+            self.write(to_json_text(values))
         else:
             show(self.out)
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
         """Progress on stderr; silent in JSON mode and where nobody watches."""
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
+        from agent.cli.progress import DescriptionColumn
+
+        spinner = SpinnerColumn("dots" if self.err.is_unicode else "line")
+        columns = (spinner, DescriptionColumn(), BarColumn(bar_width=24), TimeElapsedColumn())
         with Progress(*columns, console=self.err, transient=True, disable=not self.is_progress_shown) as progress:
             yield progress
 
@@ -181,17 +190,22 @@ class Invocation:
 
         Or with 2, where `run` cannot use its settings: a service manager need not try again.
         """
+        if error is stdout_fault():  # reported at the end of the process
+            raise typer.Exit(1)
         report = error_report(error, command=self.name)
-        if self.is_json:
-            typer.echo(to_json_text({"error": report}))
+        if not self.is_json:
+            self._show_error(report)
         else:
-            subject = f" {report['subject']}" if report["subject"] else ""
-            self.err.print(
-                f"[red]error:[/red] {report['operation']}{subject}: {report['found']}", markup=True, soft_wrap=True
-            )
-            if report["hint"]:
-                self.err.print(report["hint"], markup=False, soft_wrap=True)
+            with contextlib.suppress(OSError):
+                self.write(to_json_text({"error": report}))
         raise typer.Exit(2 if isinstance(error, SettingsError) and self.name.endswith("run") else 1)
+
+    def _show_error(self, report: dict[str, Any]) -> None:
+        subject = f" {visible_line(report['subject'])}" if report["subject"] else ""
+        told = f" {report['operation']}{subject}: {indented(report['found'])}"
+        self.err.print(styled(("error:", "red"), told), soft_wrap=True)
+        if report["hint"]:
+            self.err.print(indented(report["hint"]), soft_wrap=True)
 
 
 def find_family(store: Store, name: str, *, operation: str) -> Family:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from agent.cli.console import PlainConsole
 from agent.cli.declaring import (
     EpisodesOption,
     FamilyOptions,
@@ -35,9 +34,10 @@ from agent.cli.foreground import (
 )
 from agent.cli.foreground_families import declared_family
 from agent.cli.invocation import Invocation, command
-from agent.cli.output import short_size
+from agent.cli.output import short_size, styled
 from agent.json_values import to_json_values
-from memory.parameters import sha256_of, write_durably
+from agent.output_files import write_output_file
+from memory.parameters import sha256_of
 
 if TYPE_CHECKING:
     from agent.foreground.run import LearningRun
@@ -140,14 +140,14 @@ def _values(run: LearningRun) -> dict[str, Any]:
 def _export(run: LearningRun, file: Path, values: dict[str, Any]) -> dict[str, Any]:
     told = ("family", "seed", "budget", "updates", "cpu_s", "measure", "score")
     content = run.trainee.export({name: to_json_values(values[name]) for name in told})
-    write_durably(file.absolute(), content)
+    write_output_file(file, content)
     return {"file": str(file.absolute()), "sha256": sha256_of(content), "size_bytes": len(content)}
 
 
-def _show(out: Console, run: LearningRun, values: dict[str, Any]) -> None:
+def _show(out: PlainConsole, run: LearningRun, values: dict[str, Any]) -> None:
     measure, ledger = run.assignment.measure, run.ledger
-    name = escape(values["family"]["name"])
-    out.print(f"[bold]{run.assignment.learner}[/bold] on [bold]{name}[/bold], seed {values['seed']}")
+    name = values["family"]["name"]
+    out.print(styled((run.assignment.learner, "bold"), " on ", (name, "bold"), f", seed {values['seed']}"))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column()
     table.add_column(justify="right")
@@ -169,7 +169,7 @@ def _show(out: Console, run: LearningRun, values: dict[str, Any]) -> None:
         kept = (
             f"the same command goes on from {run.plan.state}" if run.plan.state else "nothing is kept without --state"
         )
-        out.print(f"[yellow]stopped[/yellow] before the end: {escape(kept)}")
+        out.print(styled(("stopped", "yellow"), f" before the end: {kept}"))
     if values["output"] is not None:
         written = values["output"]
-        out.print(f"{escape(written['file'])} ({short_size(written['size_bytes'])}), sha256 {written['sha256'][:12]}…")
+        out.print(f"{written['file']} ({short_size(written['size_bytes'])}), sha256 {written['sha256'][:12]}…")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import typer
+from typer.core import TyperGroup
 
 from agent.cli import compare, curves, doctor, learn, service, status
 from agent.cli.configuration import config_app
@@ -17,6 +20,7 @@ from agent.cli.memories import memory_app
 from agent.cli.policies import policy_app
 from agent.cli.schedules import schedule_app
 from agent.json_values import to_json_text
+from agent.visible_text import visible
 
 HELP = """A service that keeps learning: RL² over a stream of Gymnasium environments.
 
@@ -25,7 +29,46 @@ Every command works on the data folder, with the daemon up or down, and answers 
 
 HELP_HINT = "Add --help after the command to see what it takes."
 
+
+@runtime_checkable
+class UsageFault(Protocol):
+    """What the parser of the command line raises: an unknown command or option, a missing or wrong argument."""
+
+    exit_code: int
+
+    def format_message(self) -> str:
+        """The fault in words."""
+        ...
+
+
+class RootGroup(TyperGroup):
+    """The whole command line; what it was given is shown in usage errors as visible text."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> Any:
+        """Parse the options before the command."""
+        with _visible_faults():
+            return super().make_context(*arguments, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse the command and its options, and run it."""
+        with _visible_faults():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _visible_faults() -> Iterator[None]:
+    """Let a usage error that is raised inside the block say what it says as visible text."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UsageFault):
+            message = visible(error.format_message())
+            error.format_message = lambda: message  # type: ignore[method-assign]
+        raise
+
+
 app = typer.Typer(
+    cls=RootGroup,
     name="learnd",
     help=HELP,
     no_args_is_help=True,
@@ -66,17 +109,6 @@ app.add_typer(schedule_app, name="schedule")
 app.add_typer(config_app, name="config")
 
 
-@runtime_checkable
-class UsageFault(Protocol):
-    """What the parser of the command line raises: an unknown command or option, a missing or wrong argument."""
-
-    exit_code: int
-
-    def format_message(self) -> str:
-        """The fault in words."""
-        ...
-
-
 def main() -> None:
     """Run the command line of this process."""
     if "--json" in sys.argv[1:]:
@@ -93,7 +125,7 @@ def _answer_in_json() -> int:
             raise
         asked = " ".join(["learnd", *sys.argv[1:]])
         report = {"operation": "reading", "subject": asked, "found": error.format_message(), "hint": HELP_HINT}
-        typer.echo(to_json_text({"error": report}))
+        sys.stdout.write(to_json_text({"error": report}) + "\n")
         return error.exit_code
     return status if isinstance(status, int) else 0
 

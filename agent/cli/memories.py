@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
+from agent.cli.console import PlainConsole
 from agent.cli.errors import CommandError
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
 from agent.cli.output import ago, new_table, short_count, short_size
@@ -44,7 +43,7 @@ def _values(stats: MemoryStats | None) -> dict[str, Any]:
     return {**values, "trials": stats.trials, "episodes": stats.episodes, "size_bytes": stats.size_bytes}
 
 
-def _show(out: Console, stats: MemoryStats | None) -> None:
+def _show(out: PlainConsole, stats: MemoryStats | None) -> None:
     if stats is None:
         out.print(NO_DATA)
         return
@@ -104,7 +103,7 @@ def recognise_family(
     invocation.answer(to_json_values(found), lambda out: _show_recognition(out, found))
 
 
-def _show_recognition(out: Console, found: Recognition) -> None:
+def _show_recognition(out: PlainConsole, found: Recognition) -> None:
     table = new_table("recognised as", "by prototypes", "by matching", right=("by prototypes", "by matching"))
     for row in found.resemblances:
         name = f"{row.family} (itself)" if row.family == found.family else row.family
@@ -159,7 +158,7 @@ def restore_backup(
 
     path = _named_backup(invocation, backup)
     with invocation.progress() as progress:
-        bar = progress.add_task(f"restoring {escape(path.name)}", total=None)
+        bar = progress.add_task(f"restoring {path.name}", total=None)
         aside = restore(
             invocation.folder,
             path,
@@ -192,7 +191,7 @@ def _size_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _show_backups(out: Console, backups: list[dict[str, Any]]) -> None:
+def _show_backups(out: PlainConsole, backups: list[dict[str, Any]]) -> None:
     if not backups:
         out.print("no backup yet (`learnd schedule run-now backup` makes one)")
         return
@@ -202,7 +201,7 @@ def _show_backups(out: Console, backups: list[dict[str, Any]]) -> None:
     out.print(table)
 
 
-def _show_restored(out: Console, backup: Path, aside: Path | None) -> None:
-    out.print(f"restored {escape(str(backup))}", soft_wrap=True)
+def _show_restored(out: PlainConsole, backup: Path, aside: Path | None) -> None:
+    out.print(f"restored {backup}", soft_wrap=True)
     if aside is not None:
-        out.print(f"what was there is now {escape(str(aside))}", soft_wrap=True)
+        out.print(f"what was there is now {aside}", soft_wrap=True)

@@ -8,6 +8,9 @@ from datetime import datetime
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
+
+from agent.visible_text import visible
 
 STATE_STYLES = {
     "active": "green",
@@ -37,6 +40,12 @@ STATE_STYLES = {
 
 NOTHING = "–"
 
+Part = str | Text | tuple[str, str]
+"""A string in no style, a text in its own, or a string with its style."""
+
+CONTINUATION = "\n    "
+"""What further lines of a foreign message begin with, so that none looks like a line of the page."""
+
 
 def new_table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
     """An empty table; the columns named in ``right`` are aligned right."""
@@ -46,10 +55,32 @@ def new_table(*columns: str, right: tuple[str, ...] = (), title: str | None = No
     return table
 
 
-def in_colour(state: str) -> str:
-    """A state or outcome in its colour, as rich markup."""
-    style = STATE_STYLES.get(state)
-    return f"[{style}]{state}[/{style}]" if style else state
+def styled(*parts: Part) -> Text:
+    """Join parts to one text; strings become visible text and are never read as markup."""
+    text = Text()
+    for part in parts:
+        if isinstance(part, Text):
+            text.append_text(part)
+        elif isinstance(part, str):
+            text.append(visible(part))
+        else:
+            text.append(visible(part[0]), part[1])
+    return text
+
+
+def in_colour(state: str) -> Text:
+    """Return a state or outcome in its colour."""
+    return styled((state, STATE_STYLES.get(state, "")))
+
+
+def last_line(message: str) -> str:
+    """Return the last line of a message that says something; empty where none does."""
+    return next((line for line in reversed(message.splitlines()) if line.strip()), "").strip()
+
+
+def indented(message: str) -> str:
+    """Return a message of several lines with all but the first indented."""
+    return message.strip().replace("\n", CONTINUATION)
 
 
 def short_count(value: float | None) -> str:

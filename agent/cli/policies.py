@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
+from agent.cli.console import PlainConsole
 from agent.cli.errors import CommandError
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
-from agent.cli.output import NOTHING, ago, in_colour, moment, new_table, short_number, short_size, with_error
-from memory.parameters import ParameterFolder, write_durably
+from agent.cli.output import (
+    NOTHING,
+    ago,
+    in_colour,
+    indented,
+    moment,
+    new_table,
+    short_number,
+    short_size,
+    styled,
+    with_error,
+)
+from agent.output_files import check_output_file, is_device, write_output_file
+from agent.visible_text import visible_line
+from memory.parameters import ParameterFolder
 from memory.records import FamilyScore, FamilyState, Initialization
 
 if TYPE_CHECKING:
@@ -145,10 +158,13 @@ def export_version(
     """
     with invocation.reading() as store:
         chosen = find_version(store, version, operation="exporting version")
-    parameters = ParameterFolder(invocation.folder.parameters_path)
-    write_durably(file.absolute(), parameters.read(chosen.file))
-    beside = file.with_name(f"{file.name}.sha256")
-    write_durably(beside.absolute(), f"{chosen.file.sha256}  {file.name}\n".encode())
+    content = ParameterFolder(invocation.folder.parameters_path).read(chosen.file)
+    checksum_file = file.with_name(f"{file.name}.sha256")
+    if not is_device(file):
+        check_output_file(checksum_file, operation="exporting version")
+    write_output_file(file, content)
+    if not is_device(file):
+        write_output_file(checksum_file, _checksum_line(chosen.file.sha256, file.name))
     values = {
         "version": chosen.version,
         "file": str(file.absolute()),
@@ -159,6 +175,13 @@ def export_version(
     invocation.answer(
         values, lambda out: out.print(f"version {chosen.version}: {file} ({size})\nsha256 {chosen.file.sha256}")
     )
+
+
+def _checksum_line(sha256: str, name: str) -> bytes:
+    """Return a line of ``sha256sum``'s; it escapes names with line breaks or backslashes, and says so at the start."""
+    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    mark = "\\" if escaped != name else ""
+    return os.fsencode(f"{mark}{sha256}  {escaped}\n")
 
 
 def find_version(store: Store, version: str | None, *, operation: str) -> Initialization:
@@ -238,7 +261,7 @@ def _version_values(version: Initialization) -> dict[str, Any]:
     }
 
 
-def _show_versions(out: Console, versions: Sequence[Initialization], *, has_store: bool) -> None:
+def _show_versions(out: PlainConsole, versions: Sequence[Initialization], *, has_store: bool) -> None:
     if not versions:
         out.print("nothing is published yet" if has_store else NO_DATA)
         return
@@ -246,29 +269,30 @@ def _show_versions(out: Console, versions: Sequence[Initialization], *, has_stor
     for version in versions:
         number = NOTHING if version.version is None else str(version.version)
         table.add_row(
-            f"[bold]{number}[/bold] ← served" if version.is_current else number,
+            styled((number, "bold"), " ← served") if version.is_current else number,
             in_colour(str(version.state)),
             NOTHING if version.parent is None else str(version.parent),
             ago(version.created_at),
             short_number(_mean_score(version)),
-            escape(version.reason),
+            version.reason,
         )
     out.print(table)
 
 
-def _show_version(out: Console, version: Initialization) -> None:
+def _show_version(out: PlainConsole, version: Initialization) -> None:
     served = " · served now" if version.is_current else ""
     parent = f" · parent {version.parent}" if version.parent is not None else ""
-    out.print(f"[bold]version {version.version}[/bold] · {in_colour(str(version.state))}{served}{parent}")
-    out.print(f"made {moment(version.created_at)}: {escape(version.reason)}")
+    state = in_colour(str(version.state))
+    out.print(styled((f"version {version.version}", "bold"), " · ", state, served, parent))
+    out.print(f"made {moment(version.created_at)}: {indented(version.reason)}")
     out.print(f"{version.file.sha256}.safetensors, {short_size(version.file.size_bytes)}")
     if version.scores:
         out.print(_scores_table(version.scores))
     for key, value in version.provenance.items():
         if key != "few_shot":
-            out.print(f"{key}: {value}", markup=False)
+            out.print(visible_line(f"{key}: {value}"))
     for family, described in version.provenance.get("few_shot", {}).items():
-        out.print(f"few-shot {family}: {_few_shot_text(described)}", markup=False)
+        out.print(f"few-shot {family}: {_few_shot_text(described)}")
 
 
 def _few_shot_text(described: dict[str, Any]) -> str:

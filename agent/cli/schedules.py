@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
+from agent.cli.console import PlainConsole
 from agent.cli.errors import unknown_name_error
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
-from agent.cli.output import NOTHING, ago, in_colour, new_table, short_duration
+from agent.cli.output import NOTHING, ago, in_colour, last_line, new_table, short_duration
 from agent.job_requests import FOR_ONE_FAMILY, MAY_BE_FOR_ONE_FAMILY, RUN_JOB, payload_of
 from agent.quantities import format_duration
 from memory.records import JobKind, JobRun, JobSchedule, JobSummary
@@ -121,7 +120,7 @@ def readable_trigger(trigger: str) -> str:
 
 
 def _show(
-    out: Console, schedule: Sequence[JobSchedule], summaries: Mapping[JobKind, JobSummary], runs: Sequence[JobRun]
+    out: PlainConsole, schedule: Sequence[JobSchedule], summaries: Mapping[JobKind, JobSummary], runs: Sequence[JobRun]
 ) -> None:
     if not schedule and not runs:
         out.print(NO_DATA)
@@ -154,6 +153,6 @@ def _runs_table(runs: Sequence[JobRun]) -> Any:
             in_colour(str(run.outcome)) if run.outcome is not None else "running",
             ago(run.started_at),
             short_duration(took),
-            escape(run.error.splitlines()[-1] if run.error else run.reason),
+            last_line(run.error) if run.error else run.reason,
         )
     return table

@@ -7,22 +7,25 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group, RenderableType
-from rich.markup import escape
+from rich.console import Group, RenderableType
 from rich.text import Text
 
+from agent.cli.console import PlainConsole
 from agent.cli.invocation import NO_DATA, Invocation, command
 from agent.cli.output import (
     ago,
     in_colour,
+    indented,
     moment,
     new_table,
     short_count,
     short_duration,
+    styled,
     with_error,
 )
 from agent.json_values import to_json_text
 from agent.status_report import status_report
+from agent.visible_text import visible_line
 
 CLEAR_SCREEN = "\x1b[H\x1b[2J"
 
@@ -75,26 +78,26 @@ def families_table(families: Sequence[dict[str, Any]]) -> RenderableType:
 
 
 def _page(report: dict[str, Any]) -> Group:
-    parts: list[RenderableType] = [Text.from_markup(_headline(report)), *_learner_lines(report)]
-    parts += [Text.from_markup(f"[red]![/red] {escape(str(reason))}") for reason in report["health"]["reasons"]]
-    parts += [Text.from_markup(_running_line(run)) for run in report["running"]]
+    parts: list[RenderableType] = [_headline(report), *_learner_lines(report)]
+    parts += [styled(("!", "red"), f" {indented(str(reason))}") for reason in report["health"]["reasons"]]
+    parts += [_running_line(run) for run in report["running"]]
     if report["families"]:
         parts.append(families_table(report["families"]))
         parts += [
-            Text.from_markup(f"[yellow]![/yellow] {family['name']}: {escape(family['state_reason'])}")
+            styled(("!", "yellow"), f" {family['name']}: {indented(family['state_reason'])}")
             for family in report["families"]
             if family["state_reason"] and family["state"] in {"refused", "quarantined"}
         ]
     elif report["state"] == "stopped":
-        parts.append(Text(NO_DATA))
+        parts.append(NO_DATA)
     else:
-        parts.append(Text("no family yet: the first ones are being admitted"))
+        parts.append("no family yet: the first ones are being admitted")
     return Group(*parts)
 
 
-def _headline(report: dict[str, Any]) -> str:
+def _headline(report: dict[str, Any]) -> Text:
     version = report["policy_version"]
-    pieces = [f"learnd {in_colour(report['state'])}"]
+    pieces = []
     if report["pid"] is not None:
         pieces.append(f"pid {report['pid']}")
     if report["since"] is not None:
@@ -103,7 +106,9 @@ def _headline(report: dict[str, Any]) -> str:
         pieces.append(f"on {report['device']}")
     pieces.append(f"policy version {version}" if version is not None else "no policy published yet")
     places = [report["data_dir"], *([f"http://{report['listen']}/metrics"] if report["listen"] else [])]
-    return " · ".join(pieces) + f"\n[dim]{escape(' · '.join(places))}[/dim]"
+    state = in_colour(report["state"])
+    facts = visible_line("".join(f" · {piece}" for piece in pieces))
+    return styled("learnd ", state, facts, "\n", (visible_line(" · ".join(places)), "dim"))
 
 
 def _learner_lines(report: dict[str, Any]) -> list[Text]:
@@ -111,21 +116,22 @@ def _learner_lines(report: dict[str, Any]) -> list[Text]:
     if not isinstance(learner, dict) or report["state"] == "stopped":
         return []
     pid = f", pid {learner['pid']}" if learner.get("pid") is not None else ""
-    return [Text(f"learner {learner.get('state')}{pid}")]
+    return [styled(f"learner {learner.get('state')}{pid}")]
 
 
-def _running_line(run: dict[str, Any]) -> str:
-    family = f" [bold]{run['family']}[/bold]" if run["family"] else ""
-    reason = f" ({escape(run['reason'])})" if run["reason"] else ""
-    return f"now: {run['job']}{family}{reason} for {short_duration(time.time() - run['started_at'])}"
+def _running_line(run: dict[str, Any]) -> Text:
+    family = f" {run['family']}" if run["family"] else ""
+    reason = f" ({indented(run['reason'])})" if run["reason"] else ""
+    took = short_duration(time.time() - run["started_at"])
+    return styled(f"now: {run['job']}", (family, "bold"), f"{reason} for {took}")
 
 
 def _show_again(invocation: Invocation, report: dict[str, Any]) -> None:
     """Replace what a terminal shows; one JSON line or one page after another elsewhere."""
     if invocation.is_json:
-        typer.echo(to_json_text(report, is_indented=False))
+        invocation.write(to_json_text(report, is_indented=False))
         return
-    out: Console = invocation.out
+    out: PlainConsole = invocation.out
     if out.is_terminal:
         out.file.write(CLEAR_SCREEN)
     out.print(_page(report))

@@ -9,11 +9,12 @@ import pytest
 from matplotlib import image
 
 from agent.cli.curves import COLUMNS, read_curves
-from agent.plots import FamilyCurves, XAxis, draw_png, drawable, short_tick, terminal_plots
+from agent.plots import FamilyCurves, TerminalStyle, XAxis, draw_png, drawable, short_tick, terminal_plots
 from memory.folder import DataFolder
 from memory.records import CurveMetric, CurvePoint, StoredCurvePoint
 from memory.store import Store
 from tests.cli.conftest import Learnd
+from tests.cli.hostile import hidden_characters
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CSV_OF_TWO = ("curves", "cartpole", "mdps", "--csv")
@@ -131,15 +132,17 @@ def test_points_that_are_not_finite_are_not_drawn() -> None:
 
 
 def test_a_single_point_is_drawn_in_the_terminal() -> None:
-    text = terminal_plots([FamilyCurves(family="one", lines={"": [point(0.5)]})], is_coloured=False)
+    text = terminal_plots(
+        [FamilyCurves(family="one", lines={"": [point(0.5)]})], style=TerminalStyle(is_coloured=False)
+    )
     assert "one" in text
 
 
 def test_a_narrow_terminal_has_one_panel_in_a_row() -> None:
     families = [FamilyCurves(family=name, lines={"": [point(0.1), point(0.9, 10)]}) for name in ("a", "b")]
-    narrow = terminal_plots(families, width=70, is_coloured=False).splitlines()
+    narrow = terminal_plots(families, width=70, style=TerminalStyle(is_coloured=False)).splitlines()
     assert max(len(line) for line in narrow) <= 70
-    wide = terminal_plots(families, width=160, is_coloured=False).splitlines()
+    wide = terminal_plots(families, width=160, style=TerminalStyle(is_coloured=False)).splitlines()
     assert len(wide) < len(narrow)
 
 
@@ -158,13 +161,29 @@ def test_a_few_shot_family_is_drawn_by_shots(tmp_path: Path) -> None:
         [FamilyCurves(family="glyphs", lines=lines, is_by_shots=True)],
         metric=CurveMetric.UNCERTAINTY,
         width=80,
-        is_coloured=False,
+        style=TerminalStyle(is_coloured=False),
     )
     assert "5 shots" in text
 
 
 def test_a_score_far_below_random_does_not_flatten_the_rest() -> None:
     family = FamilyCurves(family="waves", lines={"": [point(-819.0), point(0.4, 10)]})
-    text = terminal_plots([family], width=80, is_coloured=False)
+    text = terminal_plots([family], width=80, style=TerminalStyle(is_coloured=False))
     assert "-1" in text
     assert "-819" not in text
+
+
+def test_names_in_a_picture_are_no_formulas_and_no_codes(tmp_path: Path) -> None:
+    foreign = "$\\frac{$ \x1b[31m \udc80 _x 名前"
+    lines = {foreign: [point(0.5)], "$a_b$": [point(0.7)]}
+    family = FamilyCurves(family=foreign, subtitle=foreign, lines=lines)
+    draw_png([family], tmp_path / "curves.png", metric=CurveMetric.LOSS, title=foreign)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_names_in_the_terminal_are_no_codes() -> None:
+    foreign = "name \x1b[31m\n\u202e"
+    family = FamilyCurves(family=foreign, subtitle=foreign, lines={foreign: [point(0.5)], "b": [point(0.7)]})
+    text = terminal_plots([family], style=TerminalStyle(is_coloured=False), metric=CurveMetric.LOSS)
+    assert r"name \x1b[31m\n\u202e: loss" in text
+    assert not hidden_characters(text)
