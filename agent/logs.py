@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from typing import Any, Literal
+import traceback
+from typing import Any, Literal, TextIO
 
 import structlog
 
 from agent.settings import Settings
+from agent.visible_text import visible, visible_line
 
 LogFormat = Literal["auto", "console", "json"]
 
@@ -38,10 +41,12 @@ def configure_logs(settings: Settings, *, process: str) -> None:
     ]
     is_console = resolved_format(settings.service.log_format) == "console"
     renderer: Any = structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), pad_event_to=32, exception_formatter=structlog.dev.plain_traceback
+        colors=sys.stderr.isatty(), pad_event_to=32, exception_formatter=_write_traceback
     )
     final: list[Any] = (
-        [renderer] if is_console else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [_visible_event, renderer]
+        if is_console
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final]
@@ -63,6 +68,37 @@ def configure_logs(settings: Settings, *, process: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def forward_line(line: bytes) -> None:
+    """Write a line that another process printed to stderr, as visible text; a stderr that is full or gone loses it."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(visible(line.decode(errors="replace")))
+        sys.stderr.flush()
+
+
+class _Quoted:
+    """A string value of an event that holds characters not to be printed: the renderer writes its ``repr``."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return repr(self._text)
+
+
+def _visible_event(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Make an event one line of visible text; the console's renderer writes strings without blanks as they are."""
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[key] = visible_line(value) if key == "event" else _Quoted(value)
+    return event
+
+
+def _write_traceback(stream: TextIO, exc_info: Any) -> None:
+    """Write a traceback indented, so that no line of an environment's message looks like a line of the log."""
+    text = visible("".join(traceback.format_exception(*exc_info))).rstrip("\n")
+    stream.write("    " + text.replace("\n", "\n    "))
 
 
 def _process_namer(process: str) -> structlog.types.Processor:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from agent.control.health import Problem
 from agent.errors import ListenError
+from agent.visible_text import visible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ def new_app(answers: Answers) -> Starlette:
 
     async def healthz(_: Request) -> Response:
         found = answers.problems()
-        reasons = [{"reason": p.reason, "found": p.found, "hint": p.hint} for p in found]
+        reasons = [{"reason": p.reason, "found": visible(p.found), "hint": visible(p.hint)} for p in found]
         body = {"status": "red" if found else "ok", "reasons": reasons}
         return JSONResponse(body, status_code=503 if found else 200)
 
@@ -63,11 +64,11 @@ def new_app(answers: Answers) -> Starlette:
 
 def _index_page(answers: Answers) -> str:
     found = answers.problems()
-    health = "".join(f"<li>{html.escape(str(problem))}</li>" for problem in found)
+    health = "".join(f"<li>{html.escape(visible(str(problem)))}</li>" for problem in found)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>learnd</title></head>
 <body><h1>learnd</h1>
-<p>{html.escape(answers.state())}: {html.escape(answers.summary())}</p>
+<p>{html.escape(answers.state())}: {html.escape(visible(answers.summary()))}</p>
 {f"<p>Health is red:</p><ul>{health}</ul>" if found else "<p>Health is good.</p>"}
 <ul><li><a href="/metrics">/metrics</a>: for Prometheus</li>
 <li><a href="/healthz">/healthz</a>: 200 when well, else 503 with the reasons</li>

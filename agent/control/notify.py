@@ -6,6 +6,8 @@ import os
 
 import sdnotify
 
+from agent.visible_text import visible_line
+
 
 class Notifier:
     """Speaks sd_notify where a service manager listens, and to nobody elsewhere."""
@@ -37,7 +39,7 @@ class Notifier:
         """What the service does now, in one line; repeated words are not sent again."""
         if text != self._status:
             self._status = text
-            self._send("STATUS=" + text.replace("\n", " "))
+            self._send("STATUS=" + visible_line(text))
 
     def close(self) -> None:
         """Close the socket."""

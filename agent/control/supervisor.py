@@ -11,7 +11,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import structlog
 
 from agent.clock import Clock
 from agent.errors import AgentError, ChannelError
+from agent.logs import forward_line
 from agent.messages import MAX_LINE_BYTES, Finished, Job, Message, Progress, Ready, Stop, parse_line, to_line
 from agent.quantities import format_duration
 from agent.settings import LearnerSettings
@@ -309,8 +309,7 @@ class Supervisor:
                 continue
             if not line:
                 return
-            sys.stderr.write(line.decode(errors="replace"))
-            sys.stderr.flush()
+            forward_line(line)
             if line.strip():
                 self._words.append(line.decode(errors="replace").strip()[:500])
 
