@@ -182,7 +182,10 @@ class StoreConnection:
                 raise MemoryStoreError(
                     operation="writing to the store", subject=str(self.path), found="no transaction is open."
                 )
-            return self.raw.execute(sql, parameters)
+            try:
+                return self.raw.execute(sql, parameters)
+            except UnicodeEncodeError:
+                return self.raw.execute(sql, _without_surrogates(parameters))
 
 
 def _connect(path: Path, *, is_reader: bool) -> sqlite3.Connection:
@@ -206,6 +209,17 @@ def _connect(path: Path, *, is_reader: bool) -> sqlite3.Connection:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT_BYTES}")
     return connection
+
+
+def _without_surrogates(parameters: Parameters) -> Parameters:
+    """Return parameters with lone surrogates escaped: text of an environment or a file name that is not UTF-8."""
+    if isinstance(parameters, Mapping):
+        return {name: _encodable(value) for name, value in parameters.items()}
+    return [_encodable(value) for value in parameters]
+
+
+def _encodable(value: Any) -> Any:
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def to_json(value: Any) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from memory.errors import FamilyExistsError, FamilyNotFoundError
 from memory.folder import DataFolder
-from memory.records import FamilyState, FamilyTotals
+from memory.records import FamilyState, FamilyTotals, JobKind, JobOutcome
 from memory.store import Store
 from tests.memory.making import Clock, add_active_family, make_step, make_tensors
 
@@ -101,3 +101,15 @@ def test_families_survive_reopening(folder: DataFolder) -> None:
         before = store.families()
     with Store.open(folder) as store:
         assert store.families() == before
+
+
+def test_text_that_is_not_utf8_is_kept_escaped(store: Store) -> None:
+    add_active_family(store)
+    reason = "a file named caf\udce9"
+    assert (
+        store.set_family_state("cartpole", FamilyState.PAUSED, reason=reason).state_reason == r"a file named caf\udce9"
+    )
+    assert store.record_strike("cartpole", reason="raised", detail=reason) == 1
+    run = store.start_job(JobKind.PRACTISE, family="cartpole", reason=reason)
+    store.finish_job(run, JobOutcome.FAILED, detail={"found": reason}, error=reason)
+    assert store.job_runs(limit=1)[0].error == r"a file named caf\udce9"
