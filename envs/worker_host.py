@@ -24,6 +24,7 @@ import ctypes
 import difflib
 import faulthandler
 import importlib
+import io
 import itertools
 import json
 import math
@@ -688,11 +689,19 @@ def fault(reason: str, found: str, hint: str = "") -> dict[str, Any]:
     return {"fault": reason, "found": found[:2000], "hint": hint, "detail": traceback.format_exc()[-MAX_DETAIL:]}
 
 
+def _take_every_text() -> None:
+    """Let an environment print what the encoding of the locale lacks; its print is not a fault."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> NoReturn:
     """Serve the learner whose pipes and memory the arguments name."""
     request_fd, answer_fd, memory_fd = (int(argument) for argument in sys.argv[1:4])
     for fd in (request_fd, answer_fd, memory_fd):
         os.set_inheritable(fd, False)  # noqa: FBT003
+    _take_every_text()
     faulthandler.enable()
     channel = Channel(request_fd, answer_fd)
     host = Host(channel, memory_fd)

@@ -46,6 +46,15 @@ class Raises(Calm):
         raise ValueError("the tower fell over")
 
 
+class Prints(Calm):
+    """Prints what few encodings have."""
+
+    def step(self, action: Any) -> Any:
+        sys.stdout.write("\u2713 \u540d \udc80\n")
+        sys.stderr.write("\u2713 \u540d \udc80\n")
+        return super().step(action)
+
+
 class RaisesAtOnce(Calm):
     def step(self, action: Any) -> Any:
         raise ValueError("the tower fell over")

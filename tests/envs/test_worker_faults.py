@@ -222,3 +222,11 @@ def test_a_child_that_left_the_workers_session_is_ended_too(tmp_path: Path) -> N
             return
         time.sleep(0.02)
     raise AssertionError(f"process {child} outlived its worker")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_what_an_environment_prints_is_no_fault_in_any_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    tasks = opened(broken("Prints"))
+    play(tasks, 3)
+    tasks.close()
