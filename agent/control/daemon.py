@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -94,7 +95,7 @@ def learner_command_of(settings: Settings) -> list[str]:
 
     It carries the settings as they were read at the start: a file edited since counts from the next start on.
     """
-    return [sys.executable, "-P", "-m", "agent.learner", "--settings", settings.model_dump_json()]
+    return [sys.executable, "-P", "-m", "agent.learner", "--settings", json.dumps(settings.model_dump(mode="json"))]
 
 
 class Daemon:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from agent.control.daemon import learner_command_of
 from agent.errors import SettingsError
 from agent.quantities import format_duration, format_size, parse_duration, parse_size
 from agent.settings import DeviceChoice, Settings, describe_settings, load_settings, setting_fields
@@ -126,3 +128,11 @@ def test_quantities_are_written_as_they_are_read() -> None:
     assert [format_duration(s) for s in (0, 0.5, 90, 300, 86400)] == ["0s", "0.5s", "90s", "5m", "1d"]
     assert [format_size(b) for b in (0, 100, 2**20, 2**32)] == ["0", "100", "1MiB", "4GiB"]
     assert [parse_size(t) for t in ("1KiB", "1kB", "2 MiB", 7)] == [1024, 1000, 2**21, 7]
+
+
+@pytest.mark.parametrize("data_dir", ["/srv/learnd", "/srv/caf\udce9", "/srv/名前 [/red]"])
+def test_the_learner_is_handed_the_very_settings_whatever_the_data_folder_is_called(data_dir: str) -> None:
+    settings = Settings(data_dir=Path(data_dir))
+    words = learner_command_of(settings)
+    words[-1].encode("ascii")
+    assert Settings(**json.loads(words[-1])) == settings
