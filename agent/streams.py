@@ -60,7 +60,10 @@ class NoteStream(io.TextIOWrapper):
 
 
 def prepare_streams() -> None:
-    """Open the standard streams that are closed, and let all take every text; show tracebacks as visible text."""
+    """Open the standard streams that are closed, and let all take every text; show tracebacks as visible text.
+
+    Streams that a program has put in the place of the process's own stay as they are.
+    """
     _prepare_stdin()
     _prepare_stdout()
     _prepare_stderr()
@@ -105,7 +108,7 @@ def _prepare_stdout() -> None:
     if sys.stdout is None:
         _open_null(1, os.O_RDONLY)
         sys.stdout = AnswerStream(os.fdopen(1, "wb", closefd=False), encoding="utf-8", errors="replace")
-    elif isinstance(sys.stdout, io.TextIOWrapper):
+    elif isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout is sys.__stdout__:
         sys.stdout = AnswerStream(
             sys.stdout.buffer,
             encoding=sys.stdout.encoding,
@@ -119,7 +122,7 @@ def _prepare_stderr() -> None:
     if sys.stderr is None:
         _open_null(2, os.O_WRONLY)
         buffer, encoding = os.fdopen(2, "wb", closefd=False), "utf-8"
-    elif isinstance(sys.stderr, io.TextIOWrapper):
+    elif isinstance(sys.stderr, io.TextIOWrapper) and sys.stderr is sys.__stderr__:
         buffer, encoding = sys.stderr.buffer, sys.stderr.encoding
     else:
         return

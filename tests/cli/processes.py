@@ -26,20 +26,20 @@ class Ended:
     stderr: bytes
 
 
-def enter(monkeypatch: pytest.MonkeyPatch, *arguments: str, encoding: str) -> Ended:
+def enter(*arguments: str, encoding: str) -> Ended:
     """Call the entry of ``learnd`` with stdout and stderr that take only what an encoding has."""
     written = io.BytesIO(), io.BytesIO()
-    monkeypatch.setattr(sys, "argv", ["learnd", *arguments])
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written[0], encoding=encoding, errors="strict"))
-    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(written[1], encoding=encoding, errors="strict"))
-    strict = sys.stdout, sys.stderr  # kept, or their end would close the bytes
-    with pytest.raises(SystemExit) as ended:
-        entry.main()
-    sys.stderr.flush()
-    code = ended.value.code or 0
-    assert isinstance(code, int)
-    result = Ended(code=code, stdout=written[0].getvalue(), stderr=written[1].getvalue())
-    monkeypatch.undo()
-    del strict
-    return result
+    out, err = (io.TextIOWrapper(stream, encoding=encoding, errors="strict") for stream in written)
+    own = {"stdout": out, "__stdout__": out, "stderr": err, "__stderr__": err}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "argv", ["learnd", *arguments])
+        patched.setattr(sys, "excepthook", sys.excepthook)
+        for name, stream in own.items():
+            patched.setattr(sys, name, stream)
+        with pytest.raises(SystemExit) as ended:
+            entry.main()
+        sys.stderr.flush()
+        code = ended.value.code or 0
+        assert isinstance(code, int)
+        # Within the block: what the entry put in the streams' place closes the bytes when it goes.
+        return Ended(code=code, stdout=written[0].getvalue(), stderr=written[1].getvalue())

@@ -79,11 +79,9 @@ def _called(words: tuple[str, ...]) -> str:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 @pytest.mark.parametrize("words", READING, ids=_called)
-def test_foreign_text_is_shown_and_not_obeyed(
-    words: tuple[str, ...], encoding: str, hostile: DataFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_foreign_text_is_shown_and_not_obeyed(words: tuple[str, ...], encoding: str, hostile: DataFolder) -> None:
     with hostile.hold():
-        ended = enter(monkeypatch, *words, encoding=encoding)
+        ended = enter(*words, encoding=encoding)
     text = (ended.stdout + ended.stderr).decode(encoding)
     assert "Traceback" not in text
     assert not hidden_characters(text)
@@ -107,17 +105,15 @@ def test_markup_of_foreign_text_is_shown_letter_by_letter(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "2000")
     with hostile.hold():
-        ended = enter(monkeypatch, *words, encoding="utf-8")
+        ended = enter(*words, encoding="utf-8")
     shown = MARKUP if words != ("schedule", "list") else "every row is whole"
     assert shown in ended.stdout.decode()
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("words", [*COMMANDS, ()], ids=_called)
-def test_help_is_shown_in_every_encoding(
-    words: tuple[str, ...], encoding: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ended = enter(monkeypatch, *words, "--help", encoding=encoding)
+def test_help_is_shown_in_every_encoding(words: tuple[str, ...], encoding: str) -> None:
+    ended = enter(*words, "--help", encoding=encoding)
     assert ended.code == 0
     assert b"Usage" in ended.stdout
     assert ended.stderr == b""
@@ -125,34 +121,28 @@ def test_help_is_shown_in_every_encoding(
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("words", [words for words, code in READING.items() if code == 0], ids=_called)
-def test_json_is_whole_in_every_encoding(
-    words: tuple[str, ...], encoding: str, hostile: DataFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_json_is_whole_in_every_encoding(words: tuple[str, ...], encoding: str, hostile: DataFolder) -> None:
     if words == ("--version",):
         return
     with hostile.hold():
-        answers = [json.loads(enter(monkeypatch, *words, "--json", encoding=encoding).stdout.decode("ascii"))]
+        answers = [json.loads(enter(*words, "--json", encoding=encoding).stdout.decode("ascii"))]
     if words[:3] == ("env", "show", "cartpole"):
         assert answers[0]["state_reason"] == HOSTILE.replace("\udc80", "\\udc80"), "nothing is lost but the surrogate"
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_the_quick_answer_is_the_same_in_every_encoding(
-    encoding: str, hostile: DataFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_quick_answer_is_the_same_in_every_encoding(encoding: str, hostile: DataFolder) -> None:
     with hostile.hold():
-        ended = enter(monkeypatch, "status", "--json", encoding=encoding)
+        ended = enter("status", "--json", encoding=encoding)
     assert json.loads(ended.stdout.decode("ascii"))["health"]["reasons"] == [HOSTILE]
 
 
-def test_plots_are_drawn_in_ascii_where_the_encoding_has_no_more(
-    hostile: DataFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = enter(monkeypatch, "curves", "acrobot", encoding="ascii").stdout.decode("ascii")
+def test_plots_are_drawn_in_ascii_where_the_encoding_has_no_more(hostile: DataFolder) -> None:
+    text = enter("curves", "acrobot", encoding="ascii").stdout.decode("ascii")
     plot = text.split("updates", 1)[1]
     assert "*" in plot
     assert "|" in plot
-    assert not set("─│┌⠀") & set(enter(monkeypatch, "curves", "acrobot", encoding="latin-1").stdout.decode("latin-1"))
+    assert not set("─│┌⠀") & set(enter("curves", "acrobot", encoding="latin-1").stdout.decode("latin-1"))
 
 
 def _sources() -> dict[str, ast.Module]:
