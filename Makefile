@@ -43,7 +43,7 @@ lint: $(STAMP)    ## Run the static checks: ruff, mypy, import-linter.
 	$(BIN)/lint-imports
 
 cases: $(STAMP)   ## Run the small inputs that once gave a wrong outcome (CASES=FOLDER for others of the same names).
-	CASES="$(CASES)" $(BIN)/python -m pytest -m slow tests/cases $(ARGS)
+	CASES="$(CASES)" $(BIN)/python -m pytest -m slow --timeout 600 tests/cases $(ARGS)
 
 learn: $(STAMP)   ## Run the learning tests and the ten-minute check of a fresh service.
 	$(BIN)/python -m pytest -m slow tests/learning tests/learners $(ARGS)

@@ -14,6 +14,9 @@ import pytest
 INPUTS = Path(os.environ.get("CASES") or Path(__file__).with_name("inputs")).absolute()
 """The folder that holds one folder of input files per case; ``make cases CASES=FOLDER`` names another."""
 
+OF_THE_MACHINE = ("LEARND_", "STATE_DIRECTORY", "CONFIGURATION_DIRECTORY")
+"""Beginnings of variables that would lead a command to settings or data of this machine."""
+
 
 @dataclass(kw_only=True)
 class Learnd:
@@ -34,7 +37,8 @@ class Learnd:
 
     def variables(self) -> dict[str, str]:
         return {
-            **{name: value for name, value in os.environ.items() if not name.startswith("LEARND_")},
+            **{name: value for name, value in os.environ.items() if not name.startswith(OF_THE_MACHINE)},
+            "XDG_CONFIG_HOME": str(self.data_dir.with_name("config")),
             "LEARND_DATA_DIR": str(self.data_dir),
             "LEARND_STREAM__EMBEDDED_DEFAULT": "false",
             "LEARND_SERVICE__LISTEN": "127.0.0.1:0",
