@@ -33,6 +33,7 @@ class StoreConnection:
     Args:
         path: the database file.
         is_reader: never write; every read is bounded by ``read_limit_s``.
+        must_exist: do not make a missing database file; a reader never does.
         clock: wall clock, seconds since the epoch.
         read_limit_s: bound of one read in seconds; None for none (checks that read everything).
     """
@@ -42,6 +43,7 @@ class StoreConnection:
         path: Path,
         *,
         is_reader: bool,
+        must_exist: bool = False,
         clock: Callable[[], float] = time.time,
         read_limit_s: float | None = READ_LIMIT_S,
     ) -> None:
@@ -53,7 +55,7 @@ class StoreConnection:
         self._lock = threading.RLock()
         self._is_durable = True
         with translated("opening the store", path):
-            self.raw = _connect(path, is_reader=is_reader)
+            self.raw = _connect(path, is_reader=is_reader, must_exist=must_exist)
         if self._read_limit_s is not None:
             self.raw.set_progress_handler(self._is_past_deadline, _OPERATIONS_PER_DEADLINE_CHECK)
 
@@ -188,8 +190,8 @@ class StoreConnection:
                 return self.raw.execute(sql, _without_surrogates(parameters))
 
 
-def _connect(path: Path, *, is_reader: bool) -> sqlite3.Connection:
-    mode = "ro" if is_reader else "rwc"
+def _connect(path: Path, *, is_reader: bool, must_exist: bool) -> sqlite3.Connection:
+    mode = "ro" if is_reader else "rw" if must_exist else "rwc"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 class MemoryStoreError(Exception):
     """Root of everything that ``memory`` raises.
@@ -39,6 +44,26 @@ class FolderInUseError(MemoryStoreError):
 
 class StoreMissingError(MemoryStoreError):
     """There is no store in the data folder yet."""
+
+
+class StoreLostError(MemoryStoreError):
+    """The database is missing or empty, but other parts of a store are in the data folder."""
+
+
+class ForeignStoreError(MemoryStoreError):
+    """The database and the data folder belong to different stores."""
+
+
+class FolderLostError(MemoryStoreError):
+    """The data folder, or a file in it that a running process relies on, was removed or replaced.
+
+    Args:
+        path: the folder or file.
+    """
+
+    def __init__(self, *, operation: str, path: Path, found: str, hint: str = "") -> None:
+        self.path = path
+        super().__init__(operation=operation, subject=str(path), found=found, hint=hint)
 
 
 class UnknownSchemaError(MemoryStoreError):

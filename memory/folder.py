@@ -1,15 +1,18 @@
-"""The data folder: where everything is, who may enter, and who holds it."""
+"""The data folder: the paths in it, who may use it, and which process holds it in which role."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import struct
 from pathlib import Path
 from types import TracebackType
 
-from memory.errors import FolderInUseError, MemoryStoreError
-from memory.sqlite_library import is_out_of_room
+from memory.errors import FolderInUseError, MemoryStoreError, StoreFullError
+from memory.processes import flock_holder, has_open, parent_of
+from memory.sqlite_library import FULL_HINT, is_out_of_room
 
 BALLAST_BYTES = 8 << 20
 """Freed when the disk is full, so that deleting (which writes too) becomes possible; see ``release_ballast``."""
@@ -33,14 +36,22 @@ class DataFolder:
         self.logs_path = path / "logs"
         self.ballast_path = path / "ballast"
 
+    @property
+    def wal_path(self) -> Path:
+        """Where SQLite keeps the write-ahead log of the database; beside the target of a symbolic link."""
+        path = self.store_path.resolve() if self.store_path.is_symlink() else self.store_path
+        return path.with_name(f"{path.name}-wal")
+
     def create(self) -> None:
         """Make the folder (mode 0700) with its sub-folders and ballast; does nothing where they are.
 
         Raises:
-            MemoryStoreError: it cannot be made or written to.
+            StoreFullError: the disk has no room for them.
+            MemoryStoreError: the folder cannot be made or written to, or other users may write to it.
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.require_private()
             for folder in (self.parameters_path, self.backups_path, self.logs_path):
                 folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
@@ -49,11 +60,43 @@ class DataFolder:
             raise self._not_usable(PermissionError("it is not writable"))
         self.restore_ballast()
 
+    def require_private(self) -> None:
+        """Check that no other user may write to the folder: whoever may, decides which code the service runs.
+
+        Root may use the folder of any user, because the command line is run as root on the folder of a service.
+
+        Raises:
+            MemoryStoreError: other users may write to it, it is another user's, or it is not there.
+        """
+        try:
+            found = self.path.stat()
+        except OSError as error:
+            raise self._not_usable(error) from error
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise MemoryStoreError(
+                operation="using the data folder",
+                subject=str(self.path),
+                found=f"other users may write to it (mode {stat.S_IMODE(found.st_mode):04o}).",
+                hint=f"Close it: chmod 700 {self.path}",
+            )
+        if found.st_uid != os.geteuid() != 0:
+            raise MemoryStoreError(
+                operation="using the data folder",
+                subject=str(self.path),
+                found=f"it belongs to another user (uid {found.st_uid}; this process has uid {os.geteuid()}).",
+                hint="Run as the user that owns it, or name another folder with --data-dir.",
+            )
+
     def _not_usable(self, error: OSError) -> MemoryStoreError:
+        operation, found = "creating the data folder", f"{error.strerror or error}."
+        if is_out_of_room(error):
+            return StoreFullError(
+                operation=operation, subject=str(self.path), found=found, hint=FULL_HINT, is_recoverable=True
+            )
         return MemoryStoreError(
-            operation="creating the data folder",
+            operation=operation,
             subject=str(self.path),
-            found=f"{error.strerror or error}.",
+            found=found,
             hint="Choose another with --data-dir or LEARND_DATA_DIR, or change who owns it.",
         )
 
@@ -89,28 +132,53 @@ class DataFolder:
     def hold(self, name: str = "control") -> HeldFolder:
         """Hold the folder in the role ``name`` until the result is closed or the process dies.
 
+        Two locks are taken: one on the role's lock file, which records the pid, and one on a directory. The second
+        cannot be removed separately from what it protects, so removing a lock file lets no second holder in.
+
         Args:
             name: the role; one holder per role.
 
         Raises:
             FolderInUseError: another living process holds it; the message has its pid.
+            StoreFullError: the disk has no room for the lock file.
             MemoryStoreError: the lock file cannot be written.
         """
-        path = self._lock_path(name)
+        descriptors: list[int] = []
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # First, so that a refused process does not make the lock file of the one that holds the folder.
+            descriptors.append(self._lock_directory(name))
+            descriptors.append(self._lock_file(name))
+        except BlockingIOError as error:
+            _close_all(descriptors)
+            raise self._in_use(name) from error
         except OSError as error:
+            _close_all(descriptors)
             raise self._not_usable(error) from error
+        return HeldFolder(self, descriptors[1], descriptors[0])
+
+    def _lock_directory(self, name: str) -> int:
+        descriptor = os.open(self._locked_directory(name), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            # Locks of the open file description, not of the process: they end with the descriptor, and who holds one
-            # can be asked without taking it (F_OFD_GETLK), so that a look never makes a start fail.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _lock_file(self, name: str) -> int:
+        descriptor = os.open(self.lock_path(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # A lock of the open file description, not of the process: it ends with the descriptor, and F_OFD_GETLK
+            # asks who holds it without taking it, so that a look never makes a start fail.
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n{os.getppid()}\n".encode(), 0)
         except OSError as error:
             os.close(descriptor)
-            raise self._in_use(name) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        return HeldFolder(self, descriptor)
+            if error.errno in {errno.EACCES, errno.EAGAIN}:
+                raise BlockingIOError(error.errno, error.strerror) from error
+            raise
+        return descriptor
 
     def _in_use(self, name: str) -> FolderInUseError:
         pid = self.holder_pid(name)
@@ -124,8 +192,25 @@ class DataFolder:
 
     def holder_pid(self, name: str = "control") -> int | None:
         """Return the pid of the living process that holds the role ``name``; None when nobody does."""
+        holder = self._holder(name)
+        return holder[0] if holder else flock_holder(self._locked_directory(name))
+
+    def is_orphaned(self, name: str) -> bool:
+        """Return whether the process that holds a role has outlived the process that started it.
+
+        The pid in the lock file alone proves nothing, because a pid is used again and differs between containers.
+        For this reason the process must have the lock file open.
+        """
+        holder = self._holder(name)
+        if holder is None or not has_open(holder[0], self.lock_path(name)):
+            return False
+        pid, parent = holder
+        return parent is None or parent_of(pid) != parent
+
+    def _holder(self, name: str) -> tuple[int, int | None] | None:
+        """Return the pid of the holder of a lock file, and the pid of the process that started it if it is recorded."""
         try:
-            descriptor = os.open(self._lock_path(name), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self.lock_path(name), os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return None
         try:
@@ -133,28 +218,41 @@ class DataFolder:
             lock_type = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked))[0]
             if lock_type == fcntl.F_UNLCK:
                 return None
-            written = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip()
+            lines = os.pread(descriptor, 64, 0).decode("ascii", errors="replace").split()
         finally:
             os.close(descriptor)
-        return int(written) if written.isdigit() else None
+        numbers = [int(line) for line in lines if line.isdigit()]
+        return (numbers[0], numbers[1] if len(numbers) > 1 else None) if numbers else None
 
-    def _lock_path(self, name: str) -> Path:
+    def lock_path(self, name: str) -> Path:
+        """Return the lock file of a role."""
         return self.path / f"{name}.lock"
+
+    def _locked_directory(self, name: str) -> Path:
+        """Return the directory that a role locks: the folder itself, and another one for the learner beside it."""
+        return self.path if name == "control" else self.parameters_path
 
 
 class HeldFolder:
-    """A held role of a data folder; a context manager."""
+    """A held role of a data folder; a context manager.
 
-    def __init__(self, folder: DataFolder, descriptor: int) -> None:
+    Args:
+        folder: the data folder.
+        lock_file: the open lock file.
+        directory: the open locked directory.
+    """
+
+    def __init__(self, folder: DataFolder, lock_file: int, directory: int) -> None:
         self.folder = folder
-        self._descriptor: int | None = descriptor
+        self._lock_file: int | None = lock_file
+        self._directory = directory
 
     def close(self) -> None:
         """Let go of the folder; safe to call again."""
-        if self._descriptor is not None:
-            os.ftruncate(self._descriptor, 0)
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._lock_file is not None:
+            os.ftruncate(self._lock_file, 0)
+            _close_all([self._lock_file, self._directory])
+            self._lock_file = None
 
     def __enter__(self) -> HeldFolder:
         return self
@@ -163,3 +261,8 @@ class HeldFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

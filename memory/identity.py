@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memory.connection import StoreConnection
+from memory.errors import ForeignStoreError, MemoryStoreError, StoreFullError
+
+if TYPE_CHECKING:
+    from memory.folder import DataFolder
 
 FILE_NAME = "store-id"
 
@@ -36,3 +41,81 @@ def identity_of_folder(path: Path) -> str | None:
         return str(uuid.UUID((path / FILE_NAME).read_text(encoding="ascii").strip()))
     except (FileNotFoundError, ValueError):
         return None
+
+
+def write_identity(path: Path, identity: str) -> None:
+    """Write the file ``store-id`` of a data folder or a backup durably.
+
+    Raises:
+        StoreFullError: no room; an earlier file is unchanged.
+        MemoryStoreError: it cannot be written.
+    """
+    from memory.parameters import write_durably
+
+    write_durably(path / FILE_NAME, f"{identity}\n".encode("ascii"))
+
+
+def require_same_identity(folder: DataFolder, connection: StoreConnection, *, is_written: bool = True) -> None:
+    """Check that a database belongs to its data folder.
+
+    Args:
+        folder: the data folder.
+        connection: a connection to its database.
+        is_written: write a missing ``store-id``. The backups of a store from before there were UUIDs then get the
+            same UUID.
+
+    Raises:
+        ForeignStoreError: the UUIDs differ.
+        StoreFullError: no room for a missing ``store-id``.
+    """
+    recorded = identity_of_database(connection)
+    if recorded is None:
+        return
+    found = identity_of_folder(folder.path)
+    if found == recorded:
+        return
+    if found is not None:
+        raise foreign_store_error(folder, recorded=recorded, found=found, operation="opening the store")
+    if is_written:
+        # Last, so that a kill in between repeats the whole of it.
+        adopt_legacy_backups(folder, recorded)
+        write_identity(folder.path, recorded)
+
+
+def foreign_store_error(
+    folder: DataFolder, *, recorded: str | None, found: str | None, operation: str
+) -> ForeignStoreError:
+    """Return the error for a database that does not belong to its data folder."""
+    return ForeignStoreError(
+        operation=operation,
+        subject=str(folder.store_path),
+        found=f"the database has the UUID {recorded}, the file {FILE_NAME} of the data folder has {found or 'none'}.",
+        hint="The database is another store's. Put back the learnd.db of this folder, or restore a backup of it:"
+        " `learnd memory restore newest` (docs/store.md).",
+    )
+
+
+def adopt_legacy_backups(folder: DataFolder, identity: str) -> None:
+    """Give a UUID to every finished backup that was made before stores had one.
+
+    A backup that cannot be read or written is left alone.
+
+    Raises:
+        StoreFullError: no room.
+    """
+    for path in folder.backups_path.glob("[0-9]*Z"):
+        try:
+            if identity_of_folder(path) is None and _is_legacy(path / folder.store_path.name):
+                write_identity(path, identity)
+        except StoreFullError:
+            raise
+        except (MemoryStoreError, OSError):
+            continue
+
+
+def _is_legacy(database_path: Path) -> bool:
+    connection = StoreConnection(database_path, is_reader=True)
+    try:
+        return identity_of_database(connection) is None
+    finally:
+        connection.close()

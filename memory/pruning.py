@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from memory.connection import StoreConnection
 from memory.errors import StoreFullError
 from memory.folder import DataFolder
+from memory.identity import foreign_store_error, identity_of_database, identity_of_folder
 from memory.parameter_files import forget_unreferenced
 from memory.parameters import ParameterFolder
 from memory.records import Progress, PrunePolicy, PruneReport
@@ -58,6 +59,7 @@ class PruneRoom:
 
         Raises:
             StoreFullError: the disk is full even without the ballast.
+            ForeignStoreError: the parameter files are not this store's; nothing was removed.
         """
         started = time.monotonic()
         tell = progress or (lambda _what, _count: None)
@@ -249,6 +251,7 @@ class PruneRoom:
         with self._parameters.removable() as is_free:
             if not is_free:
                 return 0, 0
+            self._require_own_files()
             with self._connection.transaction("forgetting parameter files"):
                 forgotten = forget_unreferenced(self._connection)
                 recorded = {row["sha256"] for row in self._connection.rows("SELECT sha256 FROM parameter_files")}
@@ -259,6 +262,18 @@ class PruneRoom:
                     removed += 1
         tell("parameter files", removed)
         return removed, freed
+
+    def _require_own_files(self) -> None:
+        """Check that the parameter files belong to this database, which does not refer to another store's.
+
+        Raises:
+            ForeignStoreError: the data folder has another UUID than the database, or none.
+        """
+        recorded, found = identity_of_database(self._connection), identity_of_folder(self._folder.path)
+        if recorded is None or recorded != found:
+            raise foreign_store_error(
+                self._folder, recorded=recorded, found=found, operation="removing parameter files beside"
+            )
 
     def _shrink(self, tell: Progress) -> None:
         """Give free pages back to the disk bit by bit, then move the WAL into the database."""

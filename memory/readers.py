@@ -8,24 +8,32 @@ from pathlib import Path
 
 from memory.connection import StoreConnection
 from memory.errors import StoreMissingError
-from memory.schema import require_present
+from memory.folder import DataFolder
+from memory.remains import is_blank, lost, remains_of, require_not_lost
+from memory.schema import is_initialised, require_present
 
 
 def open_reader(path: Path, *, clock: Callable[[], float] = time.time) -> StoreConnection:
     """Open a connection that writes nothing, whose every read is bounded.
 
     Args:
-        path: the database file.
+        path: the database file, in its data folder.
         clock: wall clock, seconds since the epoch.
 
     Raises:
         StoreMissingError: there is no store.
+        StoreLostError: the database is lost, and other parts of a store are present.
         UnknownSchemaError: another version of learnd wrote it.
         CorruptFileError: the database is damaged.
     """
-    _require_file(path)
+    folder = DataFolder(path.parent)
+    require_not_lost(folder)
+    if is_blank(path):
+        raise _missing(path)
     connection = StoreConnection(path, is_reader=True, clock=clock)
     try:
+        if not is_initialised(connection):
+            require_new(folder, connection)
         require_present(connection)
     except BaseException:
         connection.close()
@@ -33,11 +41,24 @@ def open_reader(path: Path, *, clock: Callable[[], float] = time.time) -> StoreC
     return connection
 
 
-def _require_file(path: Path) -> None:
-    if not path.exists():
-        raise StoreMissingError(
-            operation="opening the store",
-            subject=str(path),
-            found="there is none.",
-            hint="Start `learnd run` once, or name another folder with --data-dir.",
-        )
+def require_new(folder: DataFolder, connection: StoreConnection) -> None:
+    """Check that a database without tables is a new one.
+
+    Its log does not count as a part of a store here: SQLite has read it, and found no table in it.
+
+    Raises:
+        StoreLostError: other parts of a store are present.
+    """
+    parts = remains_of(folder)
+    # Asked again, because another process may have made the tables meanwhile.
+    if parts and not is_initialised(connection):
+        raise lost(folder, f"the database has no tables, but parts of a store are there: {', '.join(parts)}.")
+
+
+def _missing(path: Path) -> StoreMissingError:
+    return StoreMissingError(
+        operation="opening the store",
+        subject=str(path),
+        found="there is none." if not path.exists() else "it has no tables yet.",
+        hint="Start `learnd run` once, or name another folder with --data-dir.",
+    )

@@ -252,6 +252,15 @@ def migrate(connection: StoreConnection) -> None:
                 steps.apply(db, stop_before=KNOWN[position + 1 :])
 
 
+def is_initialised(connection: StoreConnection) -> bool:
+    """Return whether the database has the tables of a store.
+
+    Raises:
+        UnknownSchemaError: a newer learnd has written the store, or another program.
+    """
+    return bool(_known_applied(connection))
+
+
 def require_present(connection: StoreConnection) -> None:
     """Check that a reader can understand the store, which it may not migrate.
 

@@ -106,6 +106,6 @@ def _meaning(error: sqlite3.Error, *, operation: str, path: Path) -> MemoryStore
         found = "the read ran past its time bound and was cut short."
         return StoreBusyError(operation=operation, subject=subject, found=found, is_recoverable=True)
     if name in _CORRUPT_NAMES:
-        hint = "Stop learnd and restore a backup (docs/store.md)."
+        hint = "Stop learnd and restore a backup: `learnd memory restore newest` (docs/store.md)."
         return CorruptFileError(operation=operation, subject=subject, found=found, hint=hint)
     return MemoryStoreError(operation=operation, subject=subject, found=found)

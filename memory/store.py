@@ -15,14 +15,15 @@ from memory.curves import CurveRoom
 from memory.daemon_status import DaemonStatusRoom
 from memory.families import FamilyRoom
 from memory.folder import DataFolder
+from memory.identity import identity_of_database
 from memory.initializations import InitializationRoom
 from memory.jobs import JobRoom
 from memory.learning import LearningRoom
+from memory.opening import open_writer
 from memory.overview import OverviewRoom
 from memory.parameters import ParameterFolder
 from memory.readers import open_reader
 from memory.requests import RequestRoom
-from memory.schema import migrate
 from memory.stats import StatsRoom
 from memory.trials import TrialRoom
 
@@ -117,38 +118,50 @@ class Store:
         self.memory_stats = StatsRoom(connection, folder).memory_stats
 
     @classmethod
-    def open(cls, folder: DataFolder, *, is_reader: bool = False, clock: Callable[[], float] = time.time) -> Store:
+    def open(
+        cls,
+        folder: DataFolder,
+        *,
+        is_reader: bool = False,
+        must_exist: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> Store:
         """Open the store of a data folder.
 
-        A writer makes the folder and the database where they are missing and brings the schema up to date. A reader
-        works with the daemon up or down, writes nothing, and each of its reads is bounded.
+        A writer makes the folder and the database where nothing of a store is, and brings the schema up to date. A
+        reader works with the daemon up or down, writes nothing, and each of its reads is bounded.
 
         Args:
             folder: the data folder.
             is_reader: never write.
+            must_exist: never make a store; a reader never does.
             clock: wall clock, seconds since the epoch.
 
         Raises:
-            StoreMissingError: a reader found no store.
+            StoreMissingError: there is no store, and it is not to be made.
+            StoreLostError: the database is missing or empty, but other parts of a store are in the folder.
+            ForeignStoreError: a writer found that the database belongs to another store than the folder.
             UnknownSchemaError: another version of learnd wrote it.
             CorruptFileError: the database is damaged.
+            StoreFullError: the disk has no room for what opening writes.
             MemoryStoreError: the folder cannot be used.
         """
         if is_reader:
             return cls(folder, open_reader(folder.store_path, clock=clock))
-        folder.create()
-        connection = StoreConnection(folder.store_path, is_reader=False, clock=clock)
-        try:
-            migrate(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return cls(folder, connection)
+        return cls(folder, open_writer(folder, must_exist=must_exist, clock=clock))
 
     @property
     def is_reader(self) -> bool:
         """Whether it was opened to read only."""
         return self._connection.is_reader
+
+    def identity(self) -> str | None:
+        """Return the UUID in the database; None for a store written before stores had one."""
+        return identity_of_database(self._connection)
+
+    def move_log_into_database(self) -> bool:
+        """Move the write-ahead log into the database file; return whether all of it could be moved."""
+        return self._connection.truncate_wal()
 
     def data_version(self) -> int:
         """Return a number that changes when another connection has committed since the last call."""

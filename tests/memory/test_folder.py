@@ -5,12 +5,15 @@ import signal
 import stat
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from memory.errors import FolderInUseError, MemoryStoreError
 from memory.folder import BALLAST_BYTES, DataFolder
+from memory.store import Store
 
 HOLDER = """
 import sys, time
@@ -111,3 +114,103 @@ def test_released_ballast_is_put_back_when_there_is_room(folder: DataFolder) -> 
     assert not folder.release_ballast()
     assert folder.restore_ballast()
     assert folder.ballast_path.stat().st_size == BALLAST_BYTES
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o775, 0o757, 0o1777])
+def test_a_folder_that_others_may_write_to_is_refused_with_the_command_that_closes_it(
+    folder: DataFolder, mode: int
+) -> None:
+    folder.create()
+    folder.path.chmod(mode)
+    for opening in ({}, {"must_exist": True}):
+        with pytest.raises(MemoryStoreError, match=f"chmod 700 {folder.path}"):
+            Store.open(folder, **opening)
+    folder.path.chmod(0o700)
+    Store.open(folder).close()
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o755])
+def test_a_folder_that_others_may_read_is_used_as_it_is(folder: DataFolder, mode: int) -> None:
+    folder.path.mkdir()
+    folder.path.chmod(mode)
+    folder.create()
+    assert stat.S_IMODE(folder.path.stat().st_mode) == mode
+
+
+def test_another_users_folder_is_refused_unless_root_asks(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.create()
+    owner = folder.path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(MemoryStoreError, match=f"another user.*uid {owner};"):
+        folder.require_private()
+    for allowed in (owner, 0):
+        monkeypatch.setattr(os, "geteuid", lambda allowed=allowed: allowed)
+        folder.require_private()
+
+
+@pytest.mark.parametrize("name", ["control", "learner"])
+def test_removing_a_lock_file_lets_no_second_holder_in(folder: DataFolder, name: str) -> None:
+    folder.create()
+    process = start_holder(folder, name)
+    try:
+        folder.lock_path(name).unlink()
+        with pytest.raises(FolderInUseError, match=f"process {process.pid} "):
+            folder.hold(name)
+        assert not folder.lock_path(name).exists()
+        assert folder.holder_pid(name) == process.pid
+    finally:
+        end(process)
+    folder.hold(name).close()
+
+
+def test_a_folder_put_in_the_place_of_a_held_one_can_be_held(folder: DataFolder, tmp_path: Path) -> None:
+    folder.create()
+    with folder.hold():
+        folder.path.rename(tmp_path / "away")
+        folder.create()
+        with folder.hold():
+            assert folder.holder_pid() == os.getpid()
+
+
+def test_a_holder_is_orphaned_once_the_process_that_started_it_has_ended(folder: DataFolder) -> None:
+    folder.create()
+    starter = (
+        "import subprocess, sys; process = subprocess.Popen([sys.executable, '-c', *sys.argv[1:]],"
+        "stdout=subprocess.PIPE); process.stdout.readline(); print(process.pid, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", starter, HOLDER, str(folder.path), "learner"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        try:
+            assert folder.holder_pid("learner") == pid
+            assert not folder.is_orphaned("learner")
+            parent.kill()
+            parent.wait()
+            until_true(lambda: folder.is_orphaned("learner"))
+        finally:
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_process_that_does_not_have_the_lock_file_open_is_no_orphan(folder: DataFolder) -> None:
+    folder.create()
+    process = start_holder(folder, "learner")
+    try:
+        folder.lock_path("learner").write_text("1\n0\n")
+        assert not folder.is_orphaned("learner")
+    finally:
+        end(process)
+
+
+def test_nobody_is_an_orphan_where_nobody_holds_the_folder(folder: DataFolder) -> None:
+    folder.create()
+    folder.hold("learner").close()
+    assert not folder.is_orphaned("learner")
+
+
+def until_true(holds: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if holds():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come true")
