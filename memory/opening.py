@@ -52,9 +52,9 @@ def open_writer(
     """
     require_not_lost(folder)
     if must_exist:
-        folder.require_private()
         if is_blank(folder.store_path):
             raise _missing(folder)
+        folder.require_private()
     else:
         folder.create()
     return _opened(folder, must_exist=must_exist, is_new=False, clock=clock)

@@ -125,7 +125,7 @@ def sqlite_library(_: Patient) -> Iterator[Finding]:
 
 
 def data_folder(patient: Patient) -> Iterator[Finding]:
-    """The data folder is there, ours, and nobody else's."""
+    """The data folder is there, this user may write to it, and nobody else may."""
     path = patient.folder.path
     if not path.exists():
         hint = "It is made by learnd run."
@@ -136,11 +136,32 @@ def data_folder(patient: Patient) -> Iterator[Finding]:
         yield Finding(check="data folder", verdict=Verdict.FAIL, found=f"{path} cannot be written", hint=hint)
         return
     mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
+    if mode & 0o022:
+        found, hint = f"other users may write to {path} (mode {mode:04o})", f"chmod 700 {path}"
+        yield Finding(check="data folder", verdict=Verdict.FAIL, found=found, hint=hint)
+    elif mode & 0o055:
         found, hint = f"{path} is open to other users (mode {mode:04o})", f"chmod 700 {path}"
         yield Finding(check="data folder", verdict=Verdict.WARN, found=found, hint=hint)
     else:
         yield Finding(check="data folder", verdict=Verdict.OK, found=f"{path} (mode {mode:04o})")
+
+
+def store_identity(patient: Patient) -> Iterator[Finding]:
+    """The database belongs to the data folder: both have the same UUID."""
+    from memory.identity import FILE_NAME, foreign_store_error, identity_of_folder
+
+    recorded = None if patient.store is None else patient.store.identity()
+    if recorded is None:
+        return
+    found = identity_of_folder(patient.folder.path)
+    if found == recorded:
+        yield Finding(check="store identity", verdict=Verdict.OK, found=f"UUID {recorded}")
+    elif found is None:
+        hint = "The next start writes it."
+        yield Finding(check="store identity", verdict=Verdict.WARN, found=f"{FILE_NAME} is missing", hint=hint)
+    else:
+        error = foreign_store_error(patient.folder, recorded=recorded, found=found, operation="checking the store")
+        yield Finding(check="store identity", verdict=Verdict.FAIL, found=error.found, hint=error.hint)
 
 
 def file_system(patient: Patient) -> Iterator[Finding]:
@@ -194,8 +215,14 @@ def store_size(patient: Patient) -> Iterator[Finding]:
 
 def locks(patient: Patient) -> Iterator[Finding]:
     """Who holds the data folder."""
-    control, learner = patient.folder.holder_pid(), patient.folder.holder_pid("learner")
-    if control is None and learner is not None:
+    folder = patient.folder
+    control, learner = folder.holder_pid(), folder.holder_pid("learner")
+    held = [name for name, pid in (("control", control), ("learner", learner)) if pid is not None]
+    if removed := [name for name in held if not folder.lock_path(name).exists()]:
+        found = f"{', '.join(f'{name}.lock' for name in removed)} of a running process was removed"
+        hint = "The daemon stops by itself; then start it again."
+        yield Finding(check="lock", verdict=Verdict.FAIL, found=found, hint=hint)
+    elif control is None and learner is not None:
         found = f"a learner (pid {learner}) works without a daemon"
         hint = f"It should have ended with its daemon; end it: kill {learner}"
         yield Finding(check="lock", verdict=Verdict.WARN, found=found, hint=hint)
@@ -306,6 +333,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("Python", python_version),
     ("SQLite", sqlite_library),
     ("data folder", data_folder),
+    ("store identity", store_identity),
     ("file system", file_system),
     ("locks", locks),
     ("leftovers", leftovers),

@@ -87,12 +87,13 @@ class Invocation:
 
     @contextmanager
     def reading_if_any(self) -> Iterator[Store | None]:
-        """The store, to read; None while there is none."""
+        """The store, to read; None while there is none.
+
+        Raises:
+            StoreLostError: the database is lost; other parts of a store are in the data folder.
+        """
         from memory.store import Store
 
-        if not self.folder.store_path.exists():
-            yield None
-            return
         try:
             store = Store.open(self.folder, is_reader=True)
         except StoreMissingError:
@@ -122,14 +123,16 @@ class Invocation:
 
         Raises:
             CommandError: there is no store yet.
+            StoreLostError: the database is lost; other parts of a store are in the data folder.
+            ForeignStoreError: the database belongs to another store than the data folder.
         """
         from memory.store import Store
 
-        if is_created:
-            self.folder.create()
-        elif not self.folder.store_path.exists():
-            raise self.no_data_error()
-        with Store.open(self.folder) as store:
+        try:
+            store = Store.open(self.folder, must_exist=not is_created)
+        except StoreMissingError as error:
+            raise self.no_data_error() from error
+        with store:
             yield store
 
     def no_data_error(self) -> CommandError:

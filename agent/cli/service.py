@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
         "learnd run",
         "learnd run --data-dir /srv/learnd --listen 127.0.0.1:9464",
         "learnd run --for 10m",
+        "learnd run --new",
     )
     command(app, "run", examples=examples)(run_service)
 
@@ -28,15 +29,22 @@ def run_service(
     for_s: Annotated[
         str | None, typer.Option("--for", metavar="SECONDS", help='Stop by itself after so long, such as 90 or "10m".')
     ] = None,
+    new: Annotated[
+        bool,
+        typer.Option("--new", help="Set a lost or damaged store aside and begin a new one; refused for an intact one."),
+    ] = False,
 ) -> None:
     """Run the service in the foreground until it is stopped (Ctrl-C, SIGTERM).
 
     On an empty data folder it begins with the embedded families. What it does is logged on stderr.
+
+    Where learnd.db is missing or empty beside other parts of a store, it refuses to start: restore a backup, or insist
+    with --new.
     """
     settings = invocation.load_settings({"service": {"listen": listen}})
     from agent.control.daemon import run
 
-    exit_code = run(settings, stop_after_s=_seconds(for_s))
+    exit_code = run(settings, stop_after_s=_seconds(for_s), is_new=new)
     if invocation.is_json:
         invocation.answer({"state": "stopped", "exit_code": exit_code, "data_dir": settings.data_dir}, lambda _: None)
     if exit_code:

@@ -9,15 +9,15 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from enum import IntEnum
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from agent.clock import Clock, SystemClock
-from agent.control.dispatcher import Dispatcher, Lane
+from agent.control.dispatcher import Dispatcher, Lane, StoppingError
 from agent.control.health import Problem, Signs, problems
 from agent.control.http import Answers, HttpServer, new_app
 from agent.control.metrics import LEARNER_RESTARTS, new_registry
@@ -30,12 +30,16 @@ from agent.logs import configure_logs, resolved_format
 from agent.settings import Settings
 from envs.default_stream import default_stream
 from envs.family import FamilySpec
-from memory.errors import FolderInUseError, MemoryStoreError
+from memory.errors import FolderInUseError, FolderLostError, MemoryStoreError, StoreFullError
 from memory.folder import DataFolder, HeldFolder
+from memory.opening import begin_anew
 from memory.records import FamilyState
 from memory.store import Store
+from memory.watching import FolderWatch
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 LEARNER_GRACE_S = 6.5
 """How long the learner may take to stop; it is killed then, so that the whole stop stays under 10 s."""
@@ -44,6 +48,12 @@ RECORDING_GRACE_S = 1.0
 CLOSING_GRACE_S = 0.5
 ORPHAN_GRACE_S = 5.0
 POLL_PERIOD_S = 1.0
+FOLDER_PERIOD_S = 0.5
+"""How often it is looked at whether the data folder and its files are still the ones that were opened."""
+
+LOG_TRIES = 50
+"""How often moving a removed write-ahead log into the database is tried while another process reads."""
+
 STATUS_PERIOD_S = 10.0
 SUMMARY_PERIOD_S = 60.0
 MAX_SILENCE_S = 60.0
@@ -60,10 +70,23 @@ class ExitCode(IntEnum):
     STORE_UNUSABLE = 5
 
 
-def run(settings: Settings, *, stop_after_s: float | None = None, learner_command: Sequence[str] | None = None) -> int:
-    """Run the service until SIGTERM or SIGINT, or for ``stop_after_s`` seconds; return the exit code."""
+def run(
+    settings: Settings,
+    *,
+    stop_after_s: float | None = None,
+    is_new: bool = False,
+    learner_command: Sequence[str] | None = None,
+) -> int:
+    """Run the service until SIGTERM or SIGINT, or for ``stop_after_s`` seconds; return the exit code.
+
+    Args:
+        settings: all of them.
+        stop_after_s: stop by itself after so many seconds; None for never.
+        is_new: set a lost or damaged store aside and begin a new one.
+        learner_command: the learner's command line; None for the shipped one.
+    """
     configure_logs(settings, process="control")
-    daemon = Daemon(settings, learner_command=learner_command)
+    daemon = Daemon(settings, learner_command=learner_command, is_new=is_new)
     try:
         asyncio.run(_run_with_signals(daemon, stop_after_s))
     except FolderInUseError as error:
@@ -72,8 +95,10 @@ def run(settings: Settings, *, stop_after_s: float | None = None, learner_comman
     except ListenError as error:
         log.error("not started", error=str(error))  # noqa: TRY400
         return ExitCode.ADDRESS_IN_USE
+    except FolderLostError:
+        return ExitCode.STORE_UNUSABLE  # logged when it was noticed
     except MemoryStoreError as error:
-        log.exception("data folder cannot be used", error=str(error))
+        log.error("data folder cannot be used", error=str(error))  # noqa: TRY400
         return ExitCode.STORE_UNUSABLE
     except AgentError:
         log.exception("control failed")
@@ -106,6 +131,7 @@ class Daemon:
         learner_command: the learner's command line; None for ``python -m agent.learner``.
         clock: wall and monotonic time.
         embedded_stream: the families fed to an empty data folder.
+        is_new: set a lost or damaged store aside and begin a new one.
     """
 
     def __init__(
@@ -115,11 +141,16 @@ class Daemon:
         learner_command: Sequence[str] | None = None,
         clock: Clock | None = None,
         embedded_stream: Callable[[], Sequence[FamilySpec]] = default_stream,
+        is_new: bool = False,
     ) -> None:
         self._settings = settings
+        self._is_new = is_new
         self._clock = clock or SystemClock()
         self._embedded_stream = embedded_stream
         self._folder = DataFolder(settings.data_dir)
+        self._folder_watch = FolderWatch(self._folder)
+        self._folder_loss: FolderLostError | None = None
+        self._has_used_ballast = False
         self._writer = StoreThread("store-writer", lambda: Store.open(self._folder, clock=self._clock.wall))
         self._reader = StoreThread("store-reader", lambda: Store.open(self._folder, is_reader=True))
         self._supervisor = Supervisor(
@@ -139,7 +170,9 @@ class Daemon:
             clock=self._clock,
             snapshot=lambda: self.snapshot,
             on_change=self._note_change,
+            before_job=self._require_folder,
         )
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_reason: str | None = None
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()
@@ -166,24 +199,59 @@ class Daemon:
         Raises:
             FolderInUseError: another daemon holds the data folder.
             ListenError: the address cannot be listened on.
+            FolderLostError: the data folder, or a file in it, was removed or replaced while the daemon ran.
             MemoryStoreError: the store cannot be used.
         """
-        self._folder.create()
+        self._loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._notifier.close)
-            held: HeldFolder = stack.enter_context(self._folder.hold("control"))
+            held: HeldFolder = stack.enter_context(await self._with_ballast(self._held_folder))
             log.info("starting", version=version("learnd"), data_dir=str(held.folder.path), pid=os.getpid())
             server = HttpServer(
                 new_app(self._answers()), host=self._settings.service.host, port=self._settings.service.port
             )
             stack.callback(server.close)
             self.address = server.address
-            await stack.enter_async_context(_opened(self._writer))
-            await self._feed_embedded_stream()
-            await self._dispatcher.restore()
-            await stack.enter_async_context(_opened(self._reader))
+            if self._is_new:
+                self._begin_anew()
+            await self._with_ballast(self._writer.open)
+            await stack.enter_async_context(_closed(self._writer))
+            self._folder_watch.require_unchanged()
+            await self._with_ballast(self._feed_embedded_stream)
+            await self._with_ballast(self._dispatcher.restore)
+            if self._has_used_ballast:
+                self._dispatcher.prune_soon()
+            await self._reader.open()
+            await stack.enter_async_context(_closed(self._reader))
             await self._poll_once()
             await self._serve(server)
+        if self._folder_loss is not None:
+            raise self._folder_loss
+
+    async def _held_folder(self) -> HeldFolder:
+        self._folder.create()
+        return self._folder.hold("control")
+
+    def _begin_anew(self) -> None:
+        with self._folder.hold("learner"):
+            aside = begin_anew(self._folder, clock=self._clock.wall)
+        if aside is not None:
+            log.warning("the old store is set aside and a new one begins", set_aside=str(aside))
+
+    async def _with_ballast(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Do a step of the start; on a full disk, free the ballast and try once more.
+
+        Raises:
+            StoreFullError: the disk is full without the ballast too.
+        """
+        try:
+            return await step()
+        except StoreFullError as error:
+            if not self._folder.release_ballast():
+                raise
+            log.warning("disk is full: the ballast makes room for the start", error=str(error))
+            self._has_used_ballast = True
+            return await step()
 
     async def _serve(self, server: HttpServer) -> None:
         """Run all loops until stop, then bring them to an end in order."""
@@ -195,6 +263,7 @@ class Daemon:
             for name, loop in (
                 ("watch", self._dispatcher.watch()),
                 ("poll", self._poll()),
+                ("folder-watch", self._watch_folder()),
                 ("report", self._report()),
                 ("summary", self._summarise()),
                 ("watchdog", self._feed_watchdog()),
@@ -222,7 +291,8 @@ class Daemon:
         """Wait for the stop; a loop that ends by itself is a fault that ends the service."""
         stop = asyncio.create_task(self._stop.wait())
         ended, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        if stop in ended:
+        if stop in ended or self._stop.is_set():
+            stop.cancel()
             return
         stop.cancel()
         task = next(iter(ended))
@@ -242,15 +312,19 @@ class Daemon:
         self._notifier.stopping()
         self._dispatcher.stop()
         self._changed.set()
-        await self._supervisor.stop(within_s=LEARNER_GRACE_S)
+        # Without its folder the learner would commit into whatever stands there now.
+        await self._supervisor.stop(within_s=LEARNER_GRACE_S if self._folder_loss is None else 0.0)
         await asyncio.wait([learner, *lanes], timeout=RECORDING_GRACE_S)
         for task in (learner, *lanes, *background):
             task.cancel()
         await asyncio.gather(learner, *lanes, *background, return_exceptions=True)
         self.state = "stopped"
-        with contextlib.suppress(MemoryStoreError, TimeoutError):
-            async with asyncio.timeout(CLOSING_GRACE_S):
-                await self._write_status()
+        if self._folder_loss is None:
+            with contextlib.suppress(MemoryStoreError, TimeoutError):
+                async with asyncio.timeout(CLOSING_GRACE_S):
+                    await self._write_status()
+        else:
+            await self._save_removed_log(self._folder_loss)
         server.stop()
         log.info("stopped")
 
@@ -269,14 +343,72 @@ class Daemon:
         if fed := await self._writer.call(feed):
             log.info("empty data folder: the embedded families are fed", families=fed)
 
+    async def _watch_folder(self) -> None:
+        """Stop the service when the data folder, or a file that it relies on, was removed or replaced."""
+        while not self._is_folder_lost():
+            await asyncio.sleep(FOLDER_PERIOD_S)
+
+    def _is_folder_lost(self) -> bool:
+        """Whether the folder is lost; the first loss is logged and stops the service."""
+        try:
+            self._folder_watch.require_unchanged()
+        except FolderLostError as error:
+            self._stop_for(error)
+            return True
+        return False
+
+    def _require_folder(self) -> None:
+        """Check, in any thread, that a job may start.
+
+        Raises:
+            StoppingError: the folder is lost.
+        """
+        try:
+            self._folder_watch.require_unchanged()
+        except FolderLostError as error:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._stop_for, error)
+            raise StoppingError from error
+
+    def _stop_for(self, loss: FolderLostError) -> None:
+        if self._folder_loss is None:
+            log.error("data folder is lost: stopping", error=str(loss))
+            self._folder_loss = loss
+            self._stop.set()
+
+    async def _save_removed_log(self, loss: FolderLostError) -> None:
+        """Move a write-ahead log that was removed, but is still open here, into the database; log what is lost.
+
+        Nothing may cut it short: a database with half of the log in it is damaged once the log is gone.
+        """
+        if loss.path != self._folder.wal_path:
+            return
+        lost = "what was committed since the log was last moved into the database may be lost"
+        try:
+            for _ in range(LOG_TRIES):
+                if await self._writer.call(lambda store: store.move_log_into_database()):
+                    log.warning("removed write-ahead log was still open and is in the database: nothing is lost")
+                    return
+                await asyncio.sleep(0.1)
+        except MemoryStoreError as error:
+            log.exception("removed write-ahead log is not saved", lost=lost, error=str(error))
+            return
+        log.error("removed write-ahead log is not saved: another process reads the store", lost=lost)
+
     async def _await_free_folder(self) -> None:
-        """Wait until a learner of a dead daemon has gone; kill it if it does not go by itself."""
+        """Wait until no other learner works on the folder; kill one that has outlived its daemon."""
+        if self._is_folder_lost():
+            await asyncio.sleep(RECORDING_GRACE_S)  # until the supervisor is stopped, which starts no learner then
+            return
         deadline = self._clock.monotonic() + ORPHAN_GRACE_S
         while (pid := self._folder.holder_pid("learner")) is not None and not self._stop.is_set():
             if self._clock.monotonic() > deadline:
-                log.warning("a learner of an earlier daemon is killed", pid=pid)
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+                if self._folder.is_orphaned("learner"):
+                    log.warning("a learner of an earlier daemon is killed", pid=pid)
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
+                else:
+                    log.warning("another learner works on the data folder; waiting for its end", pid=pid)
                 deadline += ORPHAN_GRACE_S
             await asyncio.sleep(0.1)
 
@@ -292,9 +424,9 @@ class Daemon:
         self._dispatcher.wake()
 
     async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_PERIOD_S)
+        while not self._is_folder_lost():
             await self._poll_once()
+            await asyncio.sleep(POLL_PERIOD_S)
 
     async def _poll_once(self) -> None:
         """Take a new snapshot of the store into memory."""
@@ -315,7 +447,7 @@ class Daemon:
                 crash_loop=self._supervisor.crash_loop(),
                 snapshot_age_s=self._clock.monotonic() - self._read_at,
                 read_error=self._read_error,
-                write_error=self._dispatcher.write_error,
+                write_error=str(self._folder_loss or self._dispatcher.write_error),
                 disk_free_bytes=self._disk_free_bytes,
                 failures=self._dispatcher.failures.counts(),
             )
@@ -356,6 +488,8 @@ class Daemon:
                 await self._write_status()
             except MemoryStoreError as error:
                 log.warning("status could not be written", error=str(error))
+                if isinstance(error, StoreFullError):
+                    self._dispatcher.use_ballast()
             await asyncio.sleep(0.5)
 
     async def _write_status(self) -> None:
@@ -447,8 +581,7 @@ def _learner_environment(settings: Settings) -> dict[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def _opened(thread: StoreThread) -> AsyncIterator[StoreThread]:
-    await thread.open()
+async def _closed(thread: StoreThread) -> AsyncIterator[StoreThread]:
     try:
         yield thread
     finally:

@@ -95,6 +95,7 @@ class Dispatcher:
         clock: wall time for due times, monotonic for waiting.
         snapshot: the newest snapshot.
         on_change: called whenever what runs changes.
+        before_job: called before each job; raises when no job may start.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Dispatcher:
         clock: Clock,
         snapshot: Callable[[], Snapshot | None],
         on_change: Callable[[], None],
+        before_job: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._folder = folder
@@ -115,6 +117,7 @@ class Dispatcher:
         self._clock = clock
         self._snapshot = snapshot
         self._on_change = on_change
+        self._before_job = before_job
         self._schedule = Schedule(_triggers(settings))
         self._timers = Timers(wake=self.wake, clock=clock)
         self._wakes = {lane: asyncio.Event() for lane in Lane}
@@ -276,6 +279,7 @@ class Dispatcher:
         return choose(candidates)
 
     async def _run(self, lane: Lane, work: Work) -> None:
+        self._before_job()
         now = self._clock.wall()
         is_scheduled = work.kind in _triggers(self._settings)
         num_missed = self._schedule.start(work.kind, now) if is_scheduled else 0
@@ -323,7 +327,8 @@ class Dispatcher:
                 raise StoppingError
 
         def run() -> dict[str, Any]:
-            with Store.open(self._folder, clock=self._clock.wall) as store:
+            self._before_job()
+            with Store.open(self._folder, must_exist=True, clock=self._clock.wall) as store:
                 if work.kind is JobKind.PRUNE:
                     report: Any = store.prune(prune_policy(self._settings.memory, store), progress=tell)
                 else:
@@ -450,10 +455,19 @@ class Dispatcher:
         if str(error) != self.write_error:
             log.error("store cannot be written", error=str(error))
             self.write_error = str(error)
-        if isinstance(error, StoreFullError) and self._folder.release_ballast():
+        if isinstance(error, StoreFullError):
+            self.use_ballast()
+
+    def use_ballast(self) -> None:
+        """On a full disk, free the ballast, if there is one, and prune at once."""
+        if self._folder.release_ballast():
             log.warning("disk is full: the ballast makes room for prune")
-            self._schedule.bring_forward(JobKind.PRUNE, self._clock.wall())
-            self.wake()
+            self.prune_soon()
+
+    def prune_soon(self) -> None:
+        """Make prune due now, unless it is off."""
+        self._schedule.bring_forward(JobKind.PRUNE, self._clock.wall())
+        self.wake()
 
 
 def prune_policy(memory: MemorySettings, store: Store) -> PrunePolicy:

@@ -37,14 +37,19 @@ class StoreThread:
         return 0.0 if since is None else time.monotonic() - since
 
     async def open(self) -> None:
-        """Start the thread and open the store.
+        """Start the thread and open the store; after a failure, it may be tried again.
 
         Raises:
             MemoryStoreError: the store cannot be opened.
         """
         self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
         self._thread.start()
-        await self._run(self._open)
+        try:
+            await self._run(self._open)
+        except BaseException:
+            self._calls.put(None)
+            self._thread = None
+            raise
 
     async def call(self, function: Callable[[Store], T]) -> T:
         """``function(store)``, run in the thread after the calls before it."""

@@ -31,6 +31,7 @@ def run(*, settings: str, connection: socket.socket) -> None:
 
     Raises:
         FolderInUseError: another learner still works on this data folder.
+        MemoryStoreError: control's store is not there any more, or cannot be used.
         DeviceError: the settings name a GPU and there is none.
     """
     resolved = Settings(**json.loads(settings))
@@ -39,7 +40,7 @@ def run(*, settings: str, connection: socket.socket) -> None:
     torch.set_num_threads(resolved.learner.threads or default_threads())
     folder = DataFolder(resolved.data_dir)
     channel = Channel(connection)
-    with folder.hold("learner"), Store.open(folder) as store:
+    with folder.hold("learner"), Store.open(folder, must_exist=True) as store:
         session = LearnerSession(store=store, settings=resolved, device=device, heartbeat=Heartbeat(channel))
         try:
             checkpoint = store.last_checkpoint()

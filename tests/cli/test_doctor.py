@@ -157,6 +157,58 @@ def test_a_folder_that_others_can_enter_is_warned_of(filled: DataFolder) -> None
     assert finding.hint == f"chmod 700 {filled.path}"
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o720, 0o702])
+def test_a_folder_that_others_can_write_to_fails(filled: DataFolder, mode: int) -> None:
+    with examined(filled) as patient:
+        filled.path.chmod(mode)
+        (finding,) = checks.data_folder(patient)
+    assert finding.verdict is Verdict.FAIL
+    assert finding.hint == f"chmod 700 {filled.path}"
+
+
+@pytest.mark.parametrize(
+    ("content", "verdict"),
+    [(None, Verdict.WARN), ("half", Verdict.WARN), ("6f9619ff-8b86-4d01-b42d-00cf4fc964ff", Verdict.FAIL)],
+)
+def test_a_database_of_another_store_fails(filled: DataFolder, content: str | None, verdict: Verdict) -> None:
+    path = filled.path / "store-id"
+    with examined(filled) as patient:
+        assert verdicts(checks.store_identity(patient)) == {"store identity": Verdict.OK}
+        path.unlink()
+        if content is not None:
+            path.write_text(content)
+        (finding,) = checks.store_identity(patient)
+    assert finding.verdict is verdict
+    assert ("learnd memory restore" in finding.hint) == (verdict is Verdict.FAIL)
+
+
+@pytest.mark.parametrize("role", ["control", "learner"])
+def test_a_removed_lock_file_of_a_running_process_fails(filled: DataFolder, role: str) -> None:
+    with filled.hold(role), examined(filled) as patient:
+        filled.lock_path(role).unlink()
+        (finding,) = checks.locks(patient)
+    assert finding.verdict is Verdict.FAIL
+    assert f"{role}.lock" in finding.found
+
+
+def test_a_lost_database_fails_and_names_the_way_back(learnd: Learnd, filled: DataFolder) -> None:
+    filled.store_path.write_bytes(b"")
+    answer = learnd.json("doctor", code=1)
+    (finding,) = [finding for finding in answer["checks"] if finding["check"] == "store"]
+    assert finding["verdict"] == "fail"
+    assert "learnd memory restore newest" in finding["hint"]
+
+
+@pytest.mark.parametrize(
+    "words", ["status", "env list", "memory stats", "schedule list", "policy list", "curves", "env add CartPole-v1"]
+)
+def test_no_command_takes_a_lost_store_for_a_new_one(learnd: Learnd, filled: DataFolder, words: str) -> None:
+    filled.store_path.unlink()
+    error = learnd.json(*words.split(), code=1)["error"]
+    assert "learnd memory restore newest" in error["hint"]
+    assert not filled.store_path.exists()
+
+
 def test_a_job_that_fails_again_and_again_fails(filled: DataFolder) -> None:
     with Store.open(filled) as store:
         for _ in range(3):

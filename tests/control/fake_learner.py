@@ -38,7 +38,7 @@ class FakeLearner:
             sys.exit(7)
         while self.behaviour[0] == "deaf":
             time.sleep(60)
-        with self.folder.hold("learner"), Store.open(self.folder) as store:
+        with self.folder.hold("learner"), Store.open(self.folder, must_exist=True) as store:
             self.send({"type": "ready", "pid": os.getpid(), "device": "fake", "learner_steps": 0})
             for line in self.lines:
                 message = json.loads(line)

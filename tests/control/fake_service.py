@@ -18,13 +18,14 @@ def main() -> None:
     parser.add_argument("--behaviour", default="good")
     parser.add_argument("--slice-s", default="0.1")
     parser.add_argument("--for", dest="for_s", type=float)
+    parser.add_argument("--new", action="store_true")
     arguments = parser.parse_args()
     settings = load_settings(
         arguments.config, {"data_dir": arguments.data_dir, "service": {"listen": arguments.listen}}
     )
     command = [sys.executable, "-m", "tests.control.fake_learner", "--data-dir", str(arguments.data_dir)]
     command += ["--behaviour", arguments.behaviour, "--slice-s", arguments.slice_s]
-    sys.exit(run(settings, stop_after_s=arguments.for_s, learner_command=command))
+    sys.exit(run(settings, stop_after_s=arguments.for_s, is_new=arguments.new, learner_command=command))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -44,9 +44,10 @@ class Service:
         config: str = QUICK,
         environment: dict[str, str] | None = None,
         slice_s: float = 0.1,
+        options: Sequence[str] = (),
     ) -> None:
         self.folder = DataFolder(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         config_path = folder.parent / f"{folder.name}.toml"
         config_path.write_text(config)
         self.log_path = folder.parent / f"{folder.name}.log"
@@ -54,7 +55,7 @@ class Service:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.control.fake_service", "--data-dir", str(folder), "--config",
-                 str(config_path), "--behaviour", behaviour, "--slice-s", str(slice_s)],
+                 str(config_path), "--behaviour", behaviour, "--slice-s", str(slice_s), *options],
                 cwd=ROOT, stderr=log, stdout=log, env=clean | (environment or {}),
             )  # fmt: skip
         self.url = ""

@@ -208,7 +208,7 @@ def test_a_folder_without_any_part_of_a_store_is_a_new_one(
 
 
 def test_a_store_that_must_exist_is_never_made(folder: DataFolder) -> None:
-    with pytest.raises(MemoryStoreError):
+    with pytest.raises(StoreMissingError):
         Store.open(folder, must_exist=True)
     assert not folder.path.exists()
     folder.create()
