@@ -160,9 +160,12 @@ class DataFolder:
         descriptor = os.open(self._locked_directory(name), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(descriptor)
             raise
+        except OSError:
+            # Some file systems cannot lock a directory (NFS): the lock file alone counts there.
+            return descriptor
         return descriptor
 
     def _lock_file(self, name: str) -> int:

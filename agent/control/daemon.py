@@ -51,7 +51,7 @@ POLL_PERIOD_S = 1.0
 FOLDER_PERIOD_S = 0.5
 """How often it is looked at whether the data folder and its files are still the ones that were opened."""
 
-LOG_TRIES = 50
+LOG_TRIES = 20
 """How often moving a removed write-ahead log into the database is tried while another process reads."""
 
 STATUS_PERIOD_S = 10.0

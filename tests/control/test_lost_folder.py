@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from memory.connection import StoreConnection
 from memory.folder import DataFolder
 from memory.records import JobKind
 from memory.store import Store
@@ -111,6 +112,22 @@ def test_what_was_acknowledged_survives_a_removed_log(tmp_path: Path) -> None:
         with service.store() as store:
             assert store.family("bandits").totals.trials >= trials
             assert store.check() == []
+
+
+def test_health_names_the_loss_until_the_log_is_saved(tmp_path: Path) -> None:
+    with Service(tmp_path / "data") as service:
+        until(lambda: service.metric("learnd_trials_total", family="bandits"), "practice goes on")
+        reader = StoreConnection(service.folder.store_path, is_reader=True)
+        with reader.snapshot():  # the log cannot be emptied while somebody reads
+            assert reader.value("SELECT count(*) FROM families") > 0
+            service.folder.wal_path.unlink()
+            until(lambda: losses(service), "the loss is noticed")
+            status, reasons = service.health()
+            assert status == 503
+            assert any("learnd.db-wal" in reason["found"] for reason in reasons)
+        reader.close()
+        assert ended(service) == 5
+        assert any("nothing is lost" in line.get("event", "") for line in service.events())
 
 
 def test_a_second_daemon_does_not_start_or_kill_anything_after_the_lock_file_was_removed(tmp_path: Path) -> None:
