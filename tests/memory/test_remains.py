@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from memory.connection import StoreConnection
 from memory.errors import CorruptFileError, MemoryStoreError, StoreLostError, StoreMissingError
 from memory.folder import DataFolder
 from memory.opening import begin_anew
@@ -205,6 +206,18 @@ def test_a_folder_without_any_part_of_a_store_is_a_new_one(
         Store.open(folder, is_reader=True)
     with Store.open(folder) as store:
         assert store.families() == []
+
+
+def test_a_first_start_that_was_killed_before_its_first_table_goes_on(folder: DataFolder) -> None:
+    folder.create()
+    connection = StoreConnection(folder.store_path, is_reader=False)
+    before_the_commit = folder.store_path.read_bytes()
+    connection.close()
+    folder.store_path.write_bytes(before_the_commit)
+    folder.wal_path.write_bytes(b"x" * 5000)  # a commit that was cut short
+    with Store.open(folder) as store:
+        assert store.families() == []
+        assert store.identity() is not None
 
 
 def test_a_store_that_must_exist_is_never_made(folder: DataFolder) -> None:
