@@ -181,6 +181,7 @@ def test_a_learner_whose_daemon_lives_is_waited_for_and_not_killed(tmp_path: Pat
 def practised(tmp_path: Path) -> DataFolder:
     """The data folder of a service that practised, made a backup and was stopped."""
     with Service(tmp_path / "data") as service:
+        until(lambda: service.metric("learnd_trials_total", family="bandits"), "practice goes on")
         with service.store() as store:
             request = store.request("run_job", {"job": JobKind.BACKUP.value, "family": None})
             until(lambda: store.request_status(request).outcome == "succeeded", "a backup is made")

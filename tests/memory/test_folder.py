@@ -120,7 +120,7 @@ def test_released_ballast_is_put_back_when_there_is_room(folder: DataFolder) -> 
 def test_a_folder_that_others_may_write_to_is_refused_with_the_command_that_closes_it(
     folder: DataFolder, mode: int
 ) -> None:
-    folder.create()
+    Store.open(folder).close()
     folder.path.chmod(mode)
     for opening in ({}, {"must_exist": True}):
         with pytest.raises(MemoryStoreError, match=f"chmod 700 {folder.path}"):
