@@ -1,0 +1,1 @@
+"""Programs to read: each is complete in one file and depends on nothing else of this project."""
