@@ -346,7 +346,7 @@ class Dispatcher:
 
     async def _conclude(self, work: Work, ending: _Ending) -> None:
         """Draw the consequences of a run that has ended and been recorded."""
-        self.failures.note(work.kind, ending.outcome, ending.error)
+        self.failures.note(work.kind, ending.outcome, ending.error or str(ending.detail.get("found", "")))
         if work.kind not in CONTROL_KINDS:
             self._is_practice_owed = work.reason == DUE
         self._log_ending(work, ending)

@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from agent.learner.faults import UnexpectedFamilyError, family_boundary, record_fault
 from agent.learner.session import LearnerSession
 from envs.admission import probe
 from envs.errors import EnvsError
@@ -19,18 +20,22 @@ log = structlog.get_logger(__name__)
 def admit(session: LearnerSession, family: Family) -> tuple[JobOutcome, dict[str, Any]]:
     """Learn a family's spaces and the return of random actions, or refuse it with the reason kept.
 
-    A refusal is an answer, not a failure of the job.
+    A refusal is an answer, not a failure of the job. An error that is not an environment's is also a refusal, and is
+    counted as a strike.
     """
     if family.state not in {FamilyState.PENDING, FamilyState.REFUSED}:
         return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}, so it was admitted before"}
-    spec = FamilySpec.from_json(family.spec)
     try:
-        admission = probe(
-            spec,
-            limits=session.settings.workers.limits(),
-            progress=lambda *_: session.heartbeat.beat_or_give_up(),
-        )
+        with family_boundary(family):
+            spec = FamilySpec.from_json(family.spec)
+            admission = probe(
+                spec,
+                limits=session.settings.workers.limits(),
+                progress=lambda *_: session.heartbeat.beat_or_give_up(),
+            )
     except EnvsError as refusal:
+        if isinstance(refusal, UnexpectedFamilyError):
+            record_fault(session, family, refusal)
         session.store.set_family_state(family.name, FamilyState.REFUSED, reason=str(refusal))
         log.warning("family refused", family=family.name, reason=str(refusal))
         return JobOutcome.SUCCEEDED, {"state": str(FamilyState.REFUSED), "reason": str(refusal)}

@@ -19,16 +19,15 @@ import structlog
 from torch import Tensor
 
 from agent.learner.consolidate_few_shot import Chosen, choose_few_shot
-from agent.learner.faults import UnscoredError, record_fault
-from agent.learner.few_shot_learners import VERSION_KEY, is_few_shot, without_parts
+from agent.learner.faults import UnscoredError, scoring_boundary
+from agent.learner.few_shot_learners import VERSION_KEY, is_few_shot, shapes_of, without_parts
 from agent.learner.outer_steps import Proposal, slow_weights
 from agent.learner.scales import has_declared_reference, known_scale, scale_of
 from agent.learner.scoring import GATE_TASKS, HeldOutReturns, held_out_returns
 from agent.learner.session import LearnerSession, held_out_trials, spaces_of
 from agent.learners.state import as_arrays, as_tensors
 from agent.rl2.policy import IncompatibleParametersError, RL2Policy, policy_from_initialization
-from envs.errors import EnvsError
-from memory.errors import CorruptFileError, FamilyNotFoundError
+from memory.errors import CorruptFileError
 from memory.records import Family, FamilyScore, FamilyState, Initialization, InitializationState, JobOutcome
 
 log = structlog.get_logger(__name__)
@@ -120,6 +119,7 @@ def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
         return JobOutcome.SKIPPED, {"reason": "no family has been practised yet"}
     best_scores = _best_scores(session, families)
     try:
+        _check_shapes(session, families)
         field = _field(session, families, current, best_scores)
     except UnscoredError as unscored:
         return JobOutcome.SKIPPED, {"reason": str(unscored)}
@@ -146,6 +146,17 @@ def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
         "reason": written.reason,
         "scores": scores,
     }
+
+
+def _check_shapes(session: LearnerSession, families: list[Family]) -> None:
+    """Read what the store holds of each family's shapes: the policy is built for all families at once.
+
+    Raises:
+        UnscoredError: a family's row cannot be read, and the family has a strike.
+    """
+    for family in families:
+        with scoring_boundary(session, family):
+            shapes_of(family) if is_few_shot(family) else spaces_of(family)
 
 
 def _field(
@@ -275,7 +286,7 @@ def _returns(session: LearnerSession, families: list[Family], tensors: dict[str,
     for family in families:
         if not policy.knows(spaces_of(family)):
             continue
-        try:
+        with scoring_boundary(session, family):
             returns[family.name] = held_out_returns(
                 policy,
                 session.tasks_of(family),
@@ -283,9 +294,6 @@ def _returns(session: LearnerSession, families: list[Family], tensors: dict[str,
                 num_trials=held_out_trials(family, session.settings.consolidation),
                 progress=lambda _steps: session.heartbeat.beat_or_give_up(),
             )
-        except EnvsError as fault:
-            record_fault(session, family, fault)
-            raise UnscoredError(f"{family.name} could not be scored: {fault.found}") from fault
     return returns
 
 
@@ -304,10 +312,8 @@ def _score(
         if family.name not in returns:
             continue
         scored = returns[family.name]
-        try:
+        with scoring_boundary(session, family):
             scale = scale_of(session, family, best_return=scored.mean)
-        except FamilyNotFoundError as error:
-            raise UnscoredError(f"{family.name} was removed while it was scored") from error
         before = baseline.get(family.name)
         scores.append(
             FamilyScore(

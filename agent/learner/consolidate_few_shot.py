@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from torch import Tensor
 
-from agent.learner.faults import UnscoredError, record_fault
+from agent.learner.faults import scoring_boundary
 from agent.learner.few_shot_learners import as_part, is_few_shot, part_of
 from agent.learner.few_shot_scoring import held_out_tasks
 from agent.learner.outer_steps import between
@@ -22,9 +22,7 @@ from agent.learner.scales import scale_of
 from agent.learner.scoring import GATE_TASKS, HeldOutReturns
 from agent.learner.session import LearnerSession, held_out_trials, learner_name
 from agent.learners.registry import restore
-from envs.errors import EnvsError
 from envs.few_shot.image_folder import ImageFamily
-from memory.errors import FamilyNotFoundError
 from memory.records import Family, FamilyScore, Initialization
 
 log = structlog.get_logger(__name__)
@@ -88,16 +86,12 @@ def _choose(
     published: Mapping[str, Tensor] | None,
     described: dict[str, Any] | None,
 ) -> Chosen:
-    try:
+    with scoring_boundary(session, family):
         proposed = _proposals(session, family, published, described)
         returns = [_returns(session, family, proposal) for proposal in proposed]
         best = max(range(len(proposed)), key=lambda index: returns[index].mean)
         scale = scale_of(session, family, best_return=returns[best].mean)
-    except EnvsError as fault:
-        record_fault(session, family, fault)
-        raise UnscoredError(f"{family.name} could not be scored: {fault.found}") from fault
-    except FamilyNotFoundError as error:
-        raise UnscoredError(f"{family.name} was removed while it was scored") from error
+        described_now = _describe(session, family, proposed[best])
     stored = {} if current is None or described is None else {s.family: s.score for s in current.scores}
     before = scale.score(returns[0].mean) if proposed[0].origin == "published" else stored.get(family.name)
     name = learner_name(family)
@@ -105,7 +99,7 @@ def _choose(
     return Chosen(
         family=family.name,
         tensors=as_part(proposed[best].tensors, name),
-        described=_describe(session, family, proposed[best]),
+        described=described_now,
         score=FamilyScore(
             family=family.name,
             score=scale.score(returns[best].mean),

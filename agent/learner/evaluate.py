@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from agent.learner.faults import record_fault
+from agent.learner.faults import family_boundary, record_fault, what_was_found
 from agent.learner.few_shot_learners import is_few_shot
 from agent.learner.few_shot_scoring import held_out_tasks
 from agent.learner.scales import scale_of
@@ -22,29 +22,35 @@ log = structlog.get_logger(__name__)
 def evaluate(session: LearnerSession, families: list[Family]) -> dict[str, Any]:
     """Score each family's practised policy on the held-out tasks, and add the points to its curves.
 
-    A family that fails is given a strike and left out; the others are scored all the same.
+    A family that fails, whatever it raises, is given a strike and left out; the others are scored all the same.
+
+    Returns:
+        ``scores`` by family, and ``faults`` by family where any failed.
 
     Raises:
         JobInterruptedError: control has asked to stop.
     """
     scores: dict[str, float] = {}
+    faults: dict[str, str] = {}
     for family in families:
-        if not is_few_shot(family) and learner_name(family) not in session.learner.families:
-            session.learner.add_family(learner_name(family), spaces_of(family))
         try:
-            scores[family.name] = _evaluate_one(session, family)
+            with family_boundary(family):
+                scores[family.name] = _evaluate_one(session, family)
         except EnvsError as fault:
             record_fault(session, family, fault)
+            faults[family.name] = what_was_found(fault)
         except FamilyNotFoundError:
             log.info("a family was removed while it was evaluated", family=family.name)
-    return {"scores": scores}
+    return {"scores": scores} | ({"faults": faults} if faults else {})
 
 
 def _evaluate_one(session: LearnerSession, family: Family) -> float:
+    if not is_few_shot(family) and learner_name(family) not in session.learner.families:
+        session.learner.add_family(learner_name(family), spaces_of(family))
     returns = _few_shot_returns(session, family) if is_few_shot(family) else _trial_returns(session, family)
     scale = scale_of(session, family, best_return=returns.mean)
     points = evaluation_points(returns, scale)
-    session.store.commit_evaluation(family.name, (*points, *_lent_score(session, family, scale)))
+    session.store.commit_evaluation(family.name, (*points, *_lent_score_if_any(session, family, scale)))
     return next(point.value for point in points if point.metric is CurveMetric.EVAL_SCORE)
 
 
@@ -68,6 +74,16 @@ def _few_shot_returns(session: LearnerSession, family: Family) -> HeldOutReturns
         device=session.device,
         progress=lambda _tasks: session.heartbeat.beat_or_give_up(),
     )
+
+
+def _lent_score_if_any(session: LearnerSession, family: Family, scale: Scale) -> tuple[CurvePoint, ...]:
+    """Return the lent score, or nothing where the lender fails: that costs the borrower neither score nor strike."""
+    try:
+        with family_boundary(family):
+            return _lent_score(session, family, scale)
+    except EnvsError:
+        log.exception("another family's learner could not score this family", family=family.name)
+        return ()
 
 
 def _lent_score(session: LearnerSession, family: Family, scale: Scale) -> tuple[CurvePoint, ...]:

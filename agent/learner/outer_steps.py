@@ -28,7 +28,7 @@ import structlog
 import torch
 from torch import Tensor
 
-from agent.learner.faults import UnscoredError, record_fault
+from agent.learner.faults import scoring_boundary
 from agent.learner.session import LearnerSession, is_tensor_native, learner_name
 from agent.rl2.learner import RL2Learner
 from agent.rl2.policy import RL2Policy
@@ -36,7 +36,6 @@ from agent.rl2.return_gradient import return_gradient
 from agent.rl2.rollout import collect_trials
 from agent.rl2.trials import TrialBatch
 from agent.settings import OuterStep
-from envs.errors import EnvsError
 from envs.family import Split
 from memory.records import Family
 
@@ -191,7 +190,8 @@ class _Play:
         """∇J of the family at these parameters."""
         policy = copy.deepcopy(self._session.learner.policy)
         policy.load_state_dict(tensors)
-        return self._gradient(family, policy)
+        with scoring_boundary(self._session, family):
+            return self._gradient(family, policy)
 
     def adapted_gradient(self, family: Family, tensors: Mapping[str, Tensor], *, num_updates: int) -> dict[str, Tensor]:
         """∇J of the family where this many ordinary updates lead from these parameters."""
@@ -202,10 +202,11 @@ class _Play:
         learner.load_initialization(tensors)
         learner.generator.manual_seed(self._seed + sum(self._num_played.values()))
         num_epochs = session.config.num_epochs_for(is_tensor_native=is_tensor_native(family))
-        for _ in range(num_updates):
-            learner.update(learner_name(family), self._trials(family, learner.policy), num_epochs=num_epochs)
-            session.heartbeat.beat_or_give_up()
-        return self._gradient(family, learner.policy)
+        with scoring_boundary(session, family):
+            for _ in range(num_updates):
+                learner.update(learner_name(family), self._trials(family, learner.policy), num_epochs=num_epochs)
+                session.heartbeat.beat_or_give_up()
+            return self._gradient(family, learner.policy)
 
     def _gradient(self, family: Family, policy: RL2Policy) -> dict[str, Tensor]:
         trials = self._trials(family, policy)
@@ -223,20 +224,16 @@ class _Play:
     def _trials(self, family: Family, policy: RL2Policy) -> TrialBatch:
         session, name = self._session, learner_name(family)
         played = self._num_played.get(name, 0)
-        try:
-            tasks = session.tasks_of(family)
-            trials = collect_trials(
-                policy,
-                tasks,
-                first_task=OUTER_TASKS + session.next_task.get(name, 0) + played,
-                split=Split.TRAINING,
-                generator=self._generator,
-                progress=lambda _steps: session.heartbeat.beat_or_give_up(),
-                num_episodes=session.learner.num_episodes(name, tasks.spec.episodes_per_trial),
-            )
-        except EnvsError as fault:
-            record_fault(session, family, fault)
-            raise UnscoredError(f"{family.name} could not be played: {fault.found}") from fault
+        tasks = session.tasks_of(family)
+        trials = collect_trials(
+            policy,
+            tasks,
+            first_task=OUTER_TASKS + session.next_task.get(name, 0) + played,
+            split=Split.TRAINING,
+            generator=self._generator,
+            progress=lambda _steps: session.heartbeat.beat_or_give_up(),
+            num_episodes=session.learner.num_episodes(name, tasks.spec.episodes_per_trial),
+        )
         self._num_played[name] = played + trials.num_trials
         return trials
 

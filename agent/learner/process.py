@@ -12,7 +12,7 @@ from agent.learner.admit import admit
 from agent.learner.channel import Channel, ChannelClosedError
 from agent.learner.consolidate import consolidate
 from agent.learner.evaluate import evaluate, families_to_evaluate
-from agent.learner.faults import fault_reason, record_fault, what_was_found
+from agent.learner.faults import family_boundary, fault_reason, record_fault, what_was_found
 from agent.learner.few_shot_learners import is_few_shot
 from agent.learner.heartbeat import JobInterruptedError
 from agent.learner.practise import practise
@@ -83,8 +83,9 @@ class LearnerProcess:
         if family.state is not FamilyState.ACTIVE:
             return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}"}
         try:
-            work = practise_few_shot if is_few_shot(family) else practise
-            detail = work(self._session, family, reason=job.reason)
+            with family_boundary(family):
+                work = practise_few_shot if is_few_shot(family) else practise
+                detail = work(self._session, family, reason=job.reason)
         except DivergedError as diverged:
             nonsense = WorkerFaultError(subject=family.name, reason=FaultReason.NONSENSE, found=str(diverged))
             return self._struck(family, nonsense)
@@ -108,7 +109,10 @@ class LearnerProcess:
         families = [store.family(job.family)] if job.family else families_to_evaluate(self._session)
         if not families:
             return JobOutcome.SKIPPED, {"reason": "no family is active"}
-        return JobOutcome.SUCCEEDED, evaluate(self._session, families)
+        report = evaluate(self._session, families)
+        if report["scores"] or not report.get("faults"):
+            return JobOutcome.SUCCEEDED, report
+        return JobOutcome.FAILED, report | {"found": "; ".join(report["faults"].values())}
 
     def _checkpoint(self) -> Result:
         kept = self._session.store.keep_checkpoint(keep=self._session.settings.memory.keep_checkpoints)

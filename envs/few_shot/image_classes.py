@@ -446,9 +446,10 @@ def _refuse_unreadable_name(path: Path) -> None:
 def _image_files(path: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
     """Yield the image files in class folders under a path, in natural order, each with a function to read it."""
     if path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for place in _in_order(PurePosixPath(name) for name in archive.namelist()):
-                yield place, lambda place=place: _unpacked(archive, place)  # type: ignore[misc]
+        with _open_archive(path) as archive:
+            members = _members(archive, path)
+            for place in _in_order(members):
+                yield place, lambda place=place: _unpacked(archive, members[place])  # type: ignore[misc]
         return
     if not path.is_dir():
         raise ImageReadError(
@@ -464,9 +465,49 @@ def _image_files(path: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes
         yield place, lambda place=place: _read_bytes(path / place)  # type: ignore[misc]
 
 
-def _unpacked(archive: zipfile.ZipFile, place: PurePosixPath) -> bytes:
-    _check_size(archive.getinfo(str(place)).file_size)
-    return archive.read(str(place))
+def _open_archive(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise ImageReadError(
+            operation="reading images of",
+            subject=str(path),
+            found=f"the zip file cannot be opened: {error}.",
+            hint="Make the archive again.",
+        ) from error
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """Return the files of an archive by their normalised place: ``./class/image.png`` stands at ``class/image.png``.
+
+    Raises:
+        ImageReadError: a name is absolute or leads out of the archive, or two image files stand at one place.
+    """
+    members: dict[PurePosixPath, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        place = PurePosixPath(member.filename)
+        if place.is_absolute() or ".." in place.parts:
+            raise _refused_member(path, member.filename, "is absolute or leads out of the archive")
+        if member.is_dir() or not is_image(place):
+            continue
+        if place in members:
+            raise _refused_member(path, member.filename, f"stands at the same place as {members[place].filename!r}")
+        members[place] = member
+    return members
+
+
+def _refused_member(path: Path, name: str, found: str) -> ImageReadError:
+    return ImageReadError(
+        operation="reading images of",
+        subject=str(path),
+        found=f"its member {name!r} {found}.",
+        hint="Make the archive again, with names such as CLASS/IMAGE.",
+    )
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    _check_size(member.file_size)
+    return archive.read(member)
 
 
 def _read_bytes(path: Path) -> bytes:

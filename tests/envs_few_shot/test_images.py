@@ -326,3 +326,57 @@ def test_the_same_seed_draws_the_same_glyphs() -> None:
     assert not torch.equal(
         glyphs().images, glyphs(GlyphConfig(alphabets=4, characters=8, drawers=6, size=42, seed=1)).images
     )
+
+
+def write_archive(path: Path, form: str, *, extra: tuple[str, ...] = (), folders: bool = False) -> Path:
+    """Write a zip file of three classes of two images, its member names in the form given."""
+    root = path.with_suffix("")
+    write_class_folder(root, {"letters": 3}, per_class=2)
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(root.rglob("*.png")):
+            if folders:
+                archive.writestr(f"./{file.parent.relative_to(root)}/", b"")
+            archive.writestr(form.format(file.relative_to(root).as_posix()), file.read_bytes())
+        for name in extra:
+            archive.writestr(name, b"")
+    return path
+
+
+@pytest.mark.parametrize("form", ["./{}", ".//{}", "set/./{}", "././set//{}"])
+def test_member_names_of_a_repacked_archive_are_read_by_where_they_lead(tmp_path: Path, form: str) -> None:
+    plain = read_image_folder(write_archive(tmp_path / "plain.zip", "{}"), size=30)
+    repacked = read_image_folder(write_archive(tmp_path / "dot.zip", form), size=30)
+    assert repacked.classes == plain.classes
+    assert torch.equal(repacked.images, plain.images)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_entries_for_folders_are_no_images(tmp_path: Path) -> None:
+    assert len(read_image_folder(write_archive(tmp_path / "set.zip", "./{}", folders=True), size=30).classes) == 3
+
+
+@pytest.mark.parametrize("name", ["/etc/class/0.png", "../class/0.png", "letters/../../0.png", "./../notes.txt"])
+def test_an_archive_with_a_name_that_leads_out_of_it_is_refused(tmp_path: Path, name: str) -> None:
+    archive = write_archive(tmp_path / "set.zip", "{}", extra=(name,))
+    with pytest.raises(ImageReadError, match="absolute or leads out") as refused:
+        read_image_folder(archive)
+    assert name in refused.value.found
+    assert str(archive) in refused.value.subject
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", ["letters/character0/0.png", "./letters/character0/0.png"])
+def test_an_archive_with_two_images_at_one_place_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ImageReadError, match="same place"):
+        read_image_folder(write_archive(tmp_path / "set.zip", "{}", extra=(name,)))
+
+
+def test_a_zip_file_whose_directory_is_damaged_is_refused_by_name(tmp_path: Path) -> None:
+    path = write_archive(tmp_path / "set.zip", "{}")
+    content = bytearray(path.read_bytes())
+    start = content.rfind(b"PK\x01\x02")
+    content[start : start + 4] = b"PK\x09\x09"
+    path.write_bytes(content)
+    with pytest.raises(ImageReadError, match="cannot be opened") as refused:
+        read_image_folder(path)
+    assert refused.value.subject == str(path)

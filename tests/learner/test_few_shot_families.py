@@ -366,3 +366,17 @@ def test_a_family_never_met_is_classified_at_once_by_another_ones_amortised_head
     evaluate(session, [new])
     assert len(session.store.curve("new", CurveMetric.LENT_SCORE)) == 1, "asked once"
     assert session.store.curve("glyphs", CurveMetric.LENT_SCORE) == [], "it was practised"
+
+
+def test_a_lender_that_fails_costs_the_borrower_neither_score_nor_strike(session: LearnerSession) -> None:
+    family = feed_glyphs(session)
+
+    def fail(*_: Any) -> Family:
+        raise KeyError("gone")
+
+    session.few_shot.lender_to = fail  # type: ignore[method-assign]
+    report = evaluate(session, [family])
+    assert report["scores"].keys() == {family.name}
+    assert "faults" not in report
+    assert session.store.family(family.name).strikes == 0
+    assert not session.store.curve(family.name, CurveMetric.LENT_SCORE)

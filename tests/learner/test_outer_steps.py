@@ -10,6 +10,7 @@ from torch import Tensor
 
 from agent.learner import outer_steps
 from agent.learner.consolidate import consolidate
+from agent.learner.faults import UnscoredError
 from agent.learner.heartbeat import JobInterruptedError
 from agent.learner.outer_steps import OUTER_TASKS, between, maml, meta_sgd, slow_weights
 from agent.learner.practise import practise
@@ -171,7 +172,7 @@ def test_a_family_that_fails_in_an_outer_step_costs_itself_a_strike_and_the_roun
     consolidate(session)
     failing = _session(store, open_session, outer_step="maml", opener=_open_failing)
     published = session.learner.initialization()
-    with pytest.raises(outer_steps.UnscoredError, match="broken could not be played"):
+    with pytest.raises(UnscoredError, match="broken could not be scored"):
         slow_weights(failing, [store.family("broken")], published=published, fast=published, rates={})
     assert store.family("broken").strikes == 1
     assert consolidate(failing)[0] is JobOutcome.SKIPPED
