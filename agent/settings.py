@@ -42,6 +42,7 @@ from pydantic_settings import (
 )
 
 from agent.errors import SettingsError, SettingsProblem
+from agent.local_time import VARIABLE, ZONE_FORM, is_zone_known
 from agent.locations import default_data_dir, settings_file
 from agent.quantities import DURATION_FORM, format_duration, format_size, parse_duration, parse_size
 from agent.timing import Trigger, Window, parse_trigger, parse_window
@@ -408,6 +409,18 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     settings = settings.model_copy(update={"rl2": rl2})
     settings._file = file  # noqa: SLF001 -- set once here, read through the property
     return settings
+
+
+def check_time_zone() -> None:
+    """Refuse a ``TZ`` that names no time zone: cron lines and windows of practice would hold in UTC unnoticed.
+
+    Raises:
+        SettingsError: it names none.
+    """
+    if not is_zone_known():
+        value = repr(os.environ.get(VARIABLE))
+        problem = SettingsProblem(key=VARIABLE, value=value, allowed=ZONE_FORM, source=f"variable {VARIABLE}")
+        raise SettingsError(subject="environment and options", problems=[problem])
 
 
 def describe_settings(settings: Settings) -> list[SettingRow]:

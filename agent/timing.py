@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import datetime, time, tzinfo
 
 from apscheduler.triggers.cron import CronTrigger
 
+from agent.local_time import local_zone
 from agent.quantities import format_duration, parse_duration
 
 TRIGGER_FORM = '"off", an interval of 1s or more such as "60s", "4m" or "24h", or "cron: M H DAY MONTH WEEKDAY"'
@@ -43,8 +44,9 @@ class Trigger:
             return at + self.interval_s
         if not self.cron:
             return float("inf")
-        trigger = cron_trigger(self.cron)
-        after = datetime.fromtimestamp(at, trigger.timezone)
+        zone = local_zone()
+        trigger = cron_trigger(self.cron, zone)
+        after = datetime.fromtimestamp(at, zone)
         fire = trigger.get_next_fire_time(after, after)
         if fire is None:
             return float("inf")
@@ -105,10 +107,15 @@ def parse_trigger(value: object) -> Trigger:
     return Trigger(interval_s=interval_s)
 
 
-def cron_trigger(line: str) -> CronTrigger:
-    """The APScheduler trigger of a cron line of five fields, local time.
+def cron_trigger(line: str, zone: tzinfo | None = None) -> CronTrigger:
+    """Return the APScheduler trigger of a cron line of five fields.
 
-    APScheduler numbers weekdays from Monday = 0; cron(5) from Sunday = 0, which is what a line here means.
+    APScheduler numbers weekdays from Monday = 0; cron(5) from Sunday = 0, which is what a line here means. Left to
+    itself APScheduler would look the local time zone up by tzlocal, which refuses zones that the C library knows.
+
+    Args:
+        line: the five fields.
+        zone: in which the fields hold; None is :func:`agent.local_time.local_zone`.
 
     Raises:
         ValueError: the line is not one.
@@ -118,7 +125,14 @@ def cron_trigger(line: str) -> CronTrigger:
         raise ValueError(TRIGGER_FORM)
     minute, hour, day, month, weekday = fields
     try:
-        return CronTrigger(minute=minute, hour=hour, day=day, month=month, day_of_week=_named_weekdays(weekday))
+        return CronTrigger(
+            minute=minute,
+            hour=hour,
+            day=day,
+            month=month,
+            day_of_week=_named_weekdays(weekday),
+            timezone=zone or local_zone(),
+        )
     except ValueError as error:
         raise ValueError(f"{TRIGGER_FORM} ({error})") from error
 
@@ -188,5 +202,5 @@ def is_within(windows: tuple[Window, ...], at: float) -> bool:
     """Whether practising is allowed at ``at`` (seconds since the epoch): always, when there are no windows."""
     if not windows:
         return True
-    local = datetime.fromtimestamp(at).astimezone().time()
+    local = datetime.fromtimestamp(at, local_zone()).time()
     return any(window.contains(local) for window in windows)

@@ -57,9 +57,12 @@ def check_settings(
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The file in force, if none is named.")] = None,
 ) -> None:
     """Check a file of settings together with the variables; exit status 1 if they cannot be used."""
+    from agent.settings import check_time_zone
+
     invocation.config = file or invocation.config
     try:
         settings = invocation.settings
+        check_time_zone()
     except SettingsError as error:
         if not invocation.is_json:
             raise

@@ -43,7 +43,9 @@ def run_service(
     """
     settings = invocation.load_settings({"service": {"listen": listen}})
     from agent.control.daemon import run
+    from agent.settings import check_time_zone
 
+    check_time_zone()
     exit_code = run(settings, stop_after_s=_seconds(for_s), is_new=new)
     if invocation.is_json:
         invocation.answer({"state": "stopped", "exit_code": exit_code, "data_dir": settings.data_dir}, lambda _: None)

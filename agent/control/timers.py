@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import isinf
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -25,7 +25,7 @@ class Timers:
         self._wake = wake
         self._clock = clock
         self._armed: dict[str, float] = {}
-        self._scheduler = AsyncIOScheduler()
+        self._scheduler = AsyncIOScheduler(timezone=UTC)  # without one it looks the local zone up, which can fail
 
     def start(self) -> None:
         """Begin to fire."""
@@ -47,7 +47,7 @@ class Timers:
             delay = timedelta(seconds=max(0.0, entry.next_due_at - self._clock.wall()))
             self._scheduler.add_job(
                 self._wake,
-                DateTrigger(datetime.now().astimezone() + delay),
+                DateTrigger(datetime.now(UTC) + delay, timezone=UTC),
                 id=entry.kind,
                 replace_existing=True,
                 misfire_grace_time=None,

@@ -53,3 +53,21 @@ def test_a_bad_file_names_key_value_and_what_is_allowed(empty: Learnd, tmp_path:
 
 def test_a_missing_file_is_said_so(empty: Learnd, tmp_path: Path) -> None:
     assert "no such file" in empty("config", "check", str(tmp_path / "none.toml"), code=1).stderr
+
+
+def test_check_and_run_refuse_a_time_zone_that_there_is_not_alike(
+    empty: Learnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Nowhere")
+    answer = empty.json("config", "check", code=1)
+    assert [problem["key"] for problem in answer["problems"]] == ["TZ"]
+    checked, ran = empty("config", "check", code=1), empty("run", code=2)
+    for answered in (checked, ran):
+        assert "TZ = 'Europe/Nowhere'" in answered.stderr
+        assert "Traceback" not in answered.stderr
+    assert not empty.folder.exists()
+
+
+def test_check_takes_a_posix_time_zone(empty: Learnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    assert "ok" in empty("config", "check").stdout

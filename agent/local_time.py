@@ -1,0 +1,78 @@
+"""The local time zone, by the same rules as the C library: one place for cron lines and windows of practice.
+
+``TZ`` may be a zone of the time zone database ("Europe/Berlin"), a file (":/etc/localtime"), or a POSIX string
+("CET-1CEST,M3.5.0,M10.5.0/3"; POSIX.1-2017, Base Definitions, section 8.3). Without ``TZ``, ``/etc/localtime`` holds,
+and UTC where that is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cache
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+VARIABLE = "TZ"
+ZONE_FORM = 'a time zone such as "Europe/Berlin", a file such as ":/etc/localtime", or a POSIX string such as "UTC-3"'
+
+_NAME = r"(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)"
+_CLOCK = r"(?::[0-5]?\d(?::[0-5]?\d)?)?"
+_OFFSET = rf"[+-]?(?:[01]?\d|2[0-3]){_CLOCK}"
+_DAY = r"(?:M(?:0?[1-9]|1[0-2])\.[1-5]\.[0-6]|J?\d{1,3})"
+_RULE = rf"{_DAY}(?:/[+-]?\d{{1,3}}{_CLOCK})?"
+_POSIX = re.compile(rf"{_NAME}{_OFFSET}(?:{_NAME}(?:{_OFFSET})?(?:,{_RULE},{_RULE})?)?")
+
+
+class SystemTime(tzinfo):
+    """The local time of the C library, which reads ``TZ`` and ``/etc/localtime`` by itself."""
+
+    def utcoffset(self, local: datetime | None) -> timedelta | None:
+        """Return local time minus UTC at the wall-clock time ``local``, whose ``fold`` tells two equal ones apart."""
+        return None if local is None else _offset_at(local)
+
+    def dst(self, local: datetime | None) -> timedelta | None:
+        """Return None: how much of the offset is summer time is not known."""
+        del local
+        return None
+
+    def tzname(self, local: datetime | None) -> str | None:
+        """Return the zone's abbreviation at ``local``."""
+        return None if local is None else local.replace(tzinfo=None).astimezone().tzname()
+
+    def fromutc(self, utc: datetime) -> datetime:
+        """Return the wall-clock time of ``utc``, with ``fold`` set where it is the second of two equal ones."""
+        fixed = utc.replace(tzinfo=UTC).astimezone()
+        local = fixed.replace(tzinfo=None, fold=0)
+        is_second = _offset_at(local) != fixed.utcoffset()
+        return local.replace(tzinfo=self, fold=int(is_second))
+
+
+def _offset_at(local: datetime) -> timedelta | None:
+    return local.replace(tzinfo=None).astimezone().utcoffset()
+
+
+def local_zone() -> tzinfo:
+    """Return the local time zone; UTC where ``TZ`` names none."""
+    return _zone_of(os.environ.get(VARIABLE)) or UTC
+
+
+def is_zone_known() -> bool:
+    """Return whether ``TZ`` is unset, or names a time zone."""
+    return _zone_of(os.environ.get(VARIABLE)) is not None
+
+
+@cache
+def _zone_of(text: str | None) -> tzinfo | None:
+    """Return the zone that a value of ``TZ`` names; None where it names none."""
+    name = (text or "").removeprefix(":")
+    if not name:
+        return SystemTime()
+    try:
+        if name.startswith("/"):
+            with Path(name).open("rb") as file:
+                return ZoneInfo.from_file(file, key=name)
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # what zoneinfo raises for unknown names, damaged files and folders
+        return SystemTime() if _POSIX.fullmatch(name) else None
