@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import time
 import traceback
+from collections.abc import Callable
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -13,7 +15,47 @@ import structlog
 from agent.settings import Settings
 from agent.visible_text import visible, visible_line
 
+REPETITIVE = ("asyncio", "uvicorn.error")
+"""Loggers of libraries that write a line for each connection or request at fault, however many there are."""
+
+MAX_MESSAGES = 100
+MAX_KEY_CHARS = 40
+"""A message is told by its beginning: some libraries fill its values in before they log it."""
+
 LogFormat = Literal["auto", "console", "json"]
+
+
+class OncePerPeriod(logging.Filter):
+    """Passes each message of a logger once a period, told by its text before its values are filled in.
+
+    Args:
+        period_s: between two lines of one message.
+        monotonic: the clock, in seconds.
+    """
+
+    def __init__(self, period_s: float = 60.0, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._period_s = period_s
+        self._monotonic = monotonic
+        self._passed_at: dict[str, float] = {}
+        self._num_held: dict[str, int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is to be written; its message then counts those held back since the last."""
+        kind = record.exc_info[0] if record.exc_info else None
+        text = f"{str(record.msg)[:MAX_KEY_CHARS]} {kind}"
+        now = self._monotonic()
+        passed_at = self._passed_at.get(text)
+        if passed_at is not None and now - passed_at < self._period_s:
+            self._num_held[text] = self._num_held.get(text, 0) + 1
+            return False
+        if len(self._passed_at) >= MAX_MESSAGES:
+            self._passed_at.clear()
+            self._num_held.clear()
+        self._passed_at[text] = now
+        if num_held := self._num_held.pop(text, 0):
+            record.msg, record.args = f"{record.getMessage()} (and {num_held} more like it)", ()
+        return True
 
 
 def resolved_format(log_format: LogFormat) -> Literal["console", "json"]:
@@ -58,6 +100,8 @@ def configure_logs(settings: Settings, *, process: str) -> None:
     root.setLevel(level if level <= logging.DEBUG else max(level, logging.WARNING))
     for package in ("agent", "envs", "memory"):
         logging.getLogger(package).setLevel(level)
+    for library in REPETITIVE:
+        logging.getLogger(library).filters = [OncePerPeriod()]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -50,6 +50,8 @@ from envs.limits import WorkerLimits
 
 PREFIX = "LEARND_"
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s]*):(?P<port>\d{1,5})")
+_HOST = re.compile(r"\*|[\w.-]+|\[?[0-9a-fA-F:.]*:[0-9a-fA-F:.]*\]?")
+_HOST_FORM = 'a host without scheme and port such as "learnd.example.org", "10.0.0.5" or "::1", or "*" for any'
 _LISTEN_FORM = 'HOST:PORT such as "127.0.0.1:9464" or "[::1]:9464" (port 0 takes any free one)'
 
 
@@ -57,6 +59,12 @@ def _checked_listen(text: str) -> str:
     match = _LISTEN.fullmatch(text.strip())
     if match is None or int(match["port"]) > 65535:
         raise ValueError(_LISTEN_FORM)
+    return text.strip()
+
+
+def _checked_host(text: str) -> str:
+    if _HOST.fullmatch(text.strip()) is None:
+        raise ValueError(_HOST_FORM)
     return text.strip()
 
 
@@ -79,6 +87,7 @@ Duration = Annotated[
     PlainSerializer(format_duration, when_used="json"),
 ]
 Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size, when_used="json")]
+AllowedHost = Annotated[str, AfterValidator(_checked_host)]
 JobTrigger = Annotated[InstanceOf[Trigger], BeforeValidator(parse_trigger), PlainSerializer(str)]
 PractiseWindow = Annotated[InstanceOf[Window], BeforeValidator(parse_window), PlainSerializer(str)]
 Count = Annotated[int, Field(ge=1)]
@@ -102,6 +111,11 @@ class ServiceSettings(_Section):
     listen: Annotated[str, AfterValidator(_checked_listen)] = Field(
         default="127.0.0.1:9464",
         description="Address of /metrics, /healthz and /readyz; there is no access control on it.",
+    )
+    allowed_hosts: Annotated[tuple[AllowedHost, ...], BeforeValidator(_listed)] = Field(
+        default=(),
+        description="Names and addresses, beside this machine's own and listen's, that requests may name as their Host;"
+        ' "*": any. Empty, with all interfaces listened on: any.',
     )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="Form of the log on stderr; auto: console on a terminal, JSON lines elsewhere."
@@ -162,7 +176,9 @@ class LearnerSettings(_Section):
         default=0, ge=0, description="Threads it computes with; 0 leaves one core to the workers, up to 4."
     )
     seed: int = Field(default=0, ge=0, description="Seed of a new learner; a restored one keeps its random states.")
-    nice: int = Field(default=5, ge=0, le=19, description="Added niceness of the learner and its workers.")
+    nice: int = Field(
+        default=5, ge=0, le=19, description="Niceness of the learner and its workers, added to the service's own."
+    )
     start_timeout_s: Duration = Field(
         default=120.0, description="Time from its start to its first word; then it is killed."
     )

@@ -5,28 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import dataclasses
 import os
 import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from enum import IntEnum
-from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
 from agent.clock import Clock, SystemClock
+from agent.control.connections import ConnectionLimits
+from agent.control.descriptors import connections_within, raise_descriptor_limit
 from agent.control.dispatcher import Dispatcher, Lane, StoppingError
 from agent.control.health import Problem, Signs, problems
 from agent.control.http import Answers, HttpServer, new_app
 from agent.control.metrics import LEARNER_RESTARTS, new_registry
 from agent.control.notify import Notifier
+from agent.control.preloading import preload
 from agent.control.snapshot import Snapshot, read_snapshot
 from agent.control.supervisor import Death, LearnerState, Supervisor
 from agent.control.threads import StoreThread
 from agent.errors import AgentError, ListenError
 from agent.logs import configure_logs, resolved_format
+from agent.running_version import running_version
 from agent.settings import Settings
 from envs.default_stream import default_stream
 from envs.family import FamilySpec
@@ -68,6 +73,8 @@ class ExitCode(IntEnum):
     FOLDER_IN_USE = 3
     ADDRESS_IN_USE = 4
     STORE_UNUSABLE = 5
+    HUNG_UP = 128 + signal.SIGHUP
+    """Its terminal was closed."""
 
 
 def run(
@@ -77,7 +84,7 @@ def run(
     is_new: bool = False,
     learner_command: Sequence[str] | None = None,
 ) -> int:
-    """Run the service until SIGTERM or SIGINT, or for ``stop_after_s`` seconds; return the exit code.
+    """Run the service until a signal stops it, or for ``stop_after_s`` seconds; return the exit code.
 
     Args:
         settings: all of them.
@@ -86,6 +93,8 @@ def run(
         learner_command: the learner's command line; None for the shipped one.
     """
     configure_logs(settings, process="control")
+    running_version()
+    preload()
     daemon = Daemon(settings, learner_command=learner_command, is_new=is_new)
     try:
         asyncio.run(_run_with_signals(daemon, stop_after_s))
@@ -103,13 +112,17 @@ def run(
     except AgentError:
         log.exception("control failed")
         return ExitCode.FAILED
-    return ExitCode.OK
+    return ExitCode.HUNG_UP if daemon.is_hung_up else ExitCode.OK
 
 
 async def _run_with_signals(daemon: Daemon, stop_after_s: float | None) -> None:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, daemon.request_stop, number.name)
+    loop.add_signal_handler(signal.SIGTERM, daemon.request_stop, signal.SIGTERM.name)
+    # What was ignored at the start stays ignored: nohup ignores SIGHUP, and a shell's background job SIGINT.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGINT, daemon.request_stop, signal.SIGINT.name)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, daemon.hang_up, has_terminal())
     if stop_after_s is not None:
         loop.call_later(stop_after_s, daemon.request_stop, f"after {stop_after_s:g} s")
     await daemon.run()
@@ -118,9 +131,22 @@ async def _run_with_signals(daemon: Daemon, stop_after_s: float | None) -> None:
 def learner_command_of(settings: Settings) -> list[str]:
     """The command line of the learner; ``-P`` keeps a package called ``agent`` in the working folder out of it.
 
-    It carries the settings as they were read at the start: a file edited since counts from the next start on.
+    It carries the settings as they were read at the start: a file edited since counts from the next start on. So it
+    does the version: a learner of another one, installed since, refuses to work.
     """
-    return [sys.executable, "-P", "-m", "agent.learner", "--settings", json.dumps(settings.model_dump(mode="json"))]
+    program = [sys.executable, "-P", "-m", "agent.learner", "--control-version", running_version()]
+    return [*program, "--settings", json.dumps(settings.model_dump(mode="json"))]
+
+
+def has_terminal() -> bool:
+    """Return whether the process has a controlling terminal, which may be closed, and is not a service manager's."""
+    if os.environ.get("NOTIFY_SOCKET"):
+        return False
+    try:
+        with Path("/dev/tty").open("rb"):
+            return True
+    except OSError:
+        return False
 
 
 class Daemon:
@@ -173,7 +199,7 @@ class Daemon:
             before_job=self._require_folder,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop_reason: str | None = None
+        self.is_hung_up = False
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()
         self._notifier = Notifier()
@@ -193,6 +219,14 @@ class Daemon:
         log.info("stopping", reason=reason)
         self._stop.set()
 
+    def hang_up(self, has_terminal: bool) -> None:  # noqa: FBT001 -- a signal handler's argument
+        """Stop where the terminal was closed; elsewhere only say that there is nothing to reload."""
+        if not has_terminal:
+            log.info("SIGHUP changes nothing: the settings are read at the start; restart the service to change them")
+            return
+        self.is_hung_up = True
+        self.request_stop(signal.SIGHUP.name)
+
     async def run(self) -> None:
         """Serve until :meth:`request_stop`; everything is saved when this returns.
 
@@ -206,10 +240,8 @@ class Daemon:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._notifier.close)
             held: HeldFolder = stack.enter_context(await self._with_ballast(self._held_folder))
-            log.info("starting", version=version("learnd"), data_dir=str(held.folder.path), pid=os.getpid())
-            server = HttpServer(
-                new_app(self._answers()), host=self._settings.service.host, port=self._settings.service.port
-            )
+            log.info("starting", version=running_version(), data_dir=str(held.folder.path), pid=os.getpid())
+            server = self._server()
             stack.callback(server.close)
             self.address = server.address
             if self._is_new:
@@ -252,6 +284,17 @@ class Daemon:
             log.warning("disk is full: the ballast makes room for the start", error=str(error))
             self._has_used_ballast = True
             return await step()
+
+    def _server(self) -> HttpServer:
+        service, limits = self._settings.service, ConnectionLimits()
+        most = connections_within(raise_descriptor_limit(), most=limits.max_connections)
+        return HttpServer(
+            new_app(self._answers()),
+            host=service.host,
+            port=service.port,
+            allowed_hosts=service.allowed_hosts,
+            limits=dataclasses.replace(limits, max_connections=most),
+        )
 
     async def _serve(self, server: HttpServer) -> None:
         """Run all loops until stop, then bring them to an end in order."""
@@ -469,7 +512,7 @@ class Daemon:
 
     def _answers(self) -> Answers:
         return Answers(
-            registry=new_registry(lambda: self.snapshot, version=version("learnd")),
+            registry=new_registry(lambda: self.snapshot, version=running_version()),
             problems=self.problems,
             state=lambda: self.state,
             summary=self.summary,
@@ -490,6 +533,8 @@ class Daemon:
                 log.warning("status could not be written", error=str(error))
                 if isinstance(error, StoreFullError):
                     self._dispatcher.use_ballast()
+            except Exception:  # what the status row is made of must not end the service
+                log.exception("status could not be written")
             await asyncio.sleep(0.5)
 
     async def _write_status(self) -> None:
@@ -502,7 +547,7 @@ class Daemon:
         return {
             "state": self.state,
             "pid": os.getpid(),
-            "version": version("learnd"),
+            "version": running_version(),
             "started_at": self._started_at,
             "at": self._clock.wall(),
             "listen": self.address,

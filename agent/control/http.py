@@ -16,9 +16,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from agent.control.connections import ConnectionLimits, bounded_by
 from agent.control.health import Problem
+from agent.control.hosts import HostCheck
 from agent.errors import ListenError
 from agent.visible_text import visible
+
+BACKLOG = 128
+"""Connections that wait to be accepted; asyncio accepts as many at once, before any of them is counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +98,33 @@ class HttpServer:
         app: the pages.
         host: to listen on; empty for all interfaces.
         port: to listen on; 0 for any free one.
+        allowed_hosts: what else than ``host`` and this machine's own names a Host header may name.
+        limits: what connections may use.
 
     Raises:
         ListenError: the address cannot be listened on.
     """
 
-    def __init__(self, app: Starlette, *, host: str, port: int) -> None:
+    def __init__(
+        self,
+        app: Starlette,
+        *,
+        host: str,
+        port: int,
+        allowed_hosts: Sequence[str] = (),
+        limits: ConnectionLimits | None = None,
+    ) -> None:
         self._socket = _listening_socket(host, port)
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1, timeout_keep_alive=30
+            HostCheck(app, listen_host=host, allowed=allowed_hosts),
+            http=bounded_by(limits or ConnectionLimits()),
+            ws="none",
+            backlog=BACKLOG,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=30,
         )
         self._server = _Server(config)
 
@@ -132,7 +155,7 @@ class HttpServer:
 def _listening_socket(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=128)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ListenError(
             operation="listening on",

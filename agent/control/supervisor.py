@@ -233,7 +233,7 @@ class Supervisor:
             child.close()
         self._process = process
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, process.pid, self._settings.nice)
+            os.setpriority(os.PRIO_PROCESS, process.pid, added_niceness(self._settings.nice))
         reader, self._writer = await asyncio.open_connection(sock=parent, limit=MAX_LINE_BYTES)
         listening = [asyncio.create_task(self._listen(reader)), asyncio.create_task(self._forward_words(process))]
         watching = asyncio.create_task(self._watch())
@@ -374,6 +374,11 @@ class Supervisor:
         if state is not self.state:
             self.state = state
             self._on_change()
+
+
+def added_niceness(added: int) -> int:
+    """Return this process's niceness with ``added`` to it; 19 is the most that there is."""
+    return min(19, os.getpriority(os.PRIO_PROCESS, 0) + added)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -14,6 +14,7 @@ from agent.learner.channel import Channel
 from agent.learner.heartbeat import Heartbeat
 from agent.learner.process import LearnerProcess
 from agent.learner.session import LearnerSession
+from agent.learners.registry import LEARNERS
 from agent.logs import configure_logs
 from agent.settings import Settings
 from memory.folder import DataFolder
@@ -36,6 +37,8 @@ def run(*, settings: str, connection: socket.socket) -> None:
     """
     resolved = Settings(**json.loads(settings))
     configure_logs(resolved, process="learner")
+    for entry in LEARNERS.values():
+        entry.load()  # now: the files may be replaced by an upgrade before a family first needs them
     device = choose_device(resolved.learner.device)
     torch.set_num_threads(resolved.learner.threads or default_threads())
     folder = DataFolder(resolved.data_dir)

@@ -12,7 +12,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import structlog
@@ -27,6 +26,7 @@ from agent.learner.scoring import GATE_TASKS, HeldOutReturns, held_out_returns
 from agent.learner.session import LearnerSession, held_out_trials, spaces_of
 from agent.learners.state import as_arrays, as_tensors
 from agent.rl2.policy import IncompatibleParametersError, RL2Policy, policy_from_initialization
+from agent.running_version import running_version
 from memory.errors import CorruptFileError
 from memory.records import Family, FamilyScore, FamilyState, Initialization, InitializationState, JobOutcome
 
@@ -348,7 +348,7 @@ def _write(
         scores=best.scores,
         provenance={
             "learner": "rl2",
-            "learnd": version("learnd"),
+            "learnd": running_version(),
             "origin": best.origin,
             "config": session.learner.config.to_json(),
             "not_scored": _not_scored(session),
@@ -390,7 +390,7 @@ def _metadata(session: LearnerSession, few_shot: dict[str, Any]) -> dict[str, st
     }
     return {
         "learner": "rl2",
-        "learnd": version("learnd"),
+        "learnd": running_version(),
         "config": json.dumps(session.config.to_json()),
         "families": json.dumps(families),
         **({VERSION_KEY: json.dumps(few_shot)} if few_shot else {}),

@@ -45,6 +45,8 @@ class Service:
         environment: dict[str, str] | None = None,
         slice_s: float = 0.1,
         options: Sequence[str] = (),
+        shell_prefix: str = "",
+        is_upgraded: bool = False,
     ) -> None:
         self.folder = DataFolder(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -53,9 +55,11 @@ class Service:
         self.log_path = folder.parent / f"{folder.name}.log"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("LEARND_")}
         with self.log_path.open("ab") as log:
+            command = [sys.executable, "-m", "tests.control.fake_service", "--data-dir", str(folder), "--config",
+                       str(config_path), "--behaviour", behaviour, "--slice-s", str(slice_s), *options]  # fmt: skip
+            command += ["--upgraded"] if is_upgraded else []
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.control.fake_service", "--data-dir", str(folder), "--config",
-                 str(config_path), "--behaviour", behaviour, "--slice-s", str(slice_s), *options],
+                ["sh", "-c", f'{shell_prefix}exec "$@"', "sh", *command] if shell_prefix else command,
                 cwd=ROOT, stderr=log, stdout=log, env=clean | (environment or {}),
             )  # fmt: skip
         self.url = ""
