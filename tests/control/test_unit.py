@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.control.descriptors import WANTED_DESCRIPTORS
+
 UNIT = Path(__file__).parents[2] / "systemd" / "learnd.service"
 
-pytestmark = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
 
 def analyze(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -22,11 +24,13 @@ def analyze(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
+@needs_systemd
 def test_systemd_knows_every_key_of_the_unit(tmp_path: Path) -> None:
     verified = analyze(tmp_path, "verify", "--man=no")
     assert (verified.returncode, verified.stderr) == (0, "")
 
 
+@needs_systemd
 def test_the_unit_is_exposed_no_more_than_it_must_be(tmp_path: Path) -> None:
     scored = analyze(tmp_path, "security", "--offline=yes", "--no-pager")
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", scored.stdout)
@@ -38,3 +42,16 @@ def test_the_unit_keeps_what_torch_and_the_metrics_need() -> None:
     settings = re.findall(r"^([A-Za-z]+)=", UNIT.read_text(), flags=re.MULTILINE)
     assert "MemoryDenyWriteExecute" not in settings
     assert "ProcSubset" not in settings
+
+
+def test_systemd_never_gives_up_starting_the_service_but_for_settings_that_cannot_be_used() -> None:
+    settings = dict(re.findall(r"^([A-Za-z]+)=(.*)$", UNIT.read_text(), flags=re.MULTILINE))
+    assert settings["StartLimitIntervalSec"] == "0"
+    assert settings["Restart"] == "on-failure"
+    assert settings["RestartPreventExitStatus"] == "2"
+    assert "SuccessExitStatus" not in settings
+
+
+def test_the_service_may_open_as_many_files_as_it_asks_for() -> None:
+    settings = dict(re.findall(r"^([A-Za-z]+)=(.*)$", UNIT.read_text(), flags=re.MULTILINE))
+    assert int(settings["LimitNOFILE"]) == WANTED_DESCRIPTORS
