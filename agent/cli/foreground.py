@@ -110,12 +110,15 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def stopping() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM has asked to stop: the first waits for the update under way, the second does not."""
+    """Give whether a signal (Ctrl-C, SIGTERM, a closed terminal) has asked to stop.
+
+    The first waits for the update under way, the second does not.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in _stop_signals()}
 
     def ask(number: int, frame: FrameType | None) -> None:
         del frame
@@ -133,15 +136,23 @@ def stopping() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def cleaning_up() -> Iterator[None]:
-    """Let SIGTERM end the block by an exception, as Ctrl-C does, so that what it began is ended and taken away."""
+    """Let SIGTERM or a closed terminal end the block by an exception, so that what it began is ended and taken away."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    numbers = [number for number in _stop_signals() if number != signal.SIGINT]
+    before = {number: signal.signal(number, lambda number, _: sys.exit(128 + number)) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop_signals() -> list[signal.Signals]:
+    """Return the signals that ask to stop; SIGINT and SIGHUP stay ignored where they were ignored at the start."""
+    may_be_ignored = (signal.SIGINT, signal.SIGHUP)
+    return [signal.SIGTERM, *(n for n in may_be_ignored if signal.getsignal(n) is not signal.SIG_IGN)]
 
 
 @contextmanager

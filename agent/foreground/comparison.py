@@ -186,7 +186,8 @@ def _follow(futures: Sequence[Future[Any]], wires: _Wires, *, report: Report, is
 
 def _begin_process(wires: _Wires) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that began this one says when to stop
+    for number in (signal.SIGINT, signal.SIGHUP):  # the process that began this one says when to stop
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     _WIRES[:] = [wires]
 
