@@ -131,6 +131,7 @@ class Dispatcher:
         self.failures = Failures()
         self.running: dict[Lane, Running] = {}
         self.write_error = ""
+        self._look_error = ""
         self.last_look_at = clock.monotonic()
 
     async def restore(self) -> None:
@@ -170,8 +171,14 @@ class Dispatcher:
             try:
                 await self._look()
                 self.last_look_at = self._clock.monotonic()
+                self._look_error = ""
             except MemoryStoreError as error:
                 self._note_write_error(error)
+            except Exception as error:
+                # One row that cannot be read must not end the service; while it lasts, the watchdog is not fed.
+                if repr(error) != self._look_error:
+                    log.exception("requests and due times could not be looked at; tried again")
+                self._look_error = repr(error)
             await asyncio.sleep(RETRY_S)
 
     async def _look(self) -> None:

@@ -1,7 +1,8 @@
 """A learner that learns nothing: it speaks the channel's protocol and commits totals, points and families to the store.
 
 ``--behaviour``: ``good``; ``crash`` exits with status 7 before it is ready; ``deaf`` never says ready; ``hang`` stops
-advancing in its first practise; ``stubborn`` ignores the call to stop; ``die_in NAME`` dies in any job of that family.
+advancing in its first practise; ``stubborn`` ignores the call to stop; ``die_in NAME`` dies in any job of that family;
+``struck`` fails as a family's fault does: with what was found, and without an error.
 """
 
 from __future__ import annotations
@@ -64,13 +65,15 @@ class FakeLearner:
             for family in store.families():
                 if family.state is FamilyState.ACTIVE:
                     store.commit_evaluation(family.name, [CurvePoint(metric=CurveMetric.EVAL_SCORE, value=0.5)])
+        if self.behaviour[0] == "struck" and error:
+            detail, error = {"fault": "raised", "strikes": 1, "found": f"found: {error}"}, ""
         self.send({"type": "finished", "run_id": job["run_id"], "outcome": outcome, "detail": detail, "error": error})
 
     def practise(self, store: Store, job: dict[str, Any]) -> tuple[str, str]:
         began = time.time()
         while self.behaviour[0] == "hang":
             time.sleep(60)
-        if self.behaviour[0] == "fail":
+        if self.behaviour[0] in {"fail", "struck"}:
             return "failed", "the dog ate it"
         units = 0
         while time.time() - began < self.slice_s:

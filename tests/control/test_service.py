@@ -182,6 +182,12 @@ def test_a_failing_practise_is_not_repeated_in_a_tight_loop_and_turns_health_red
         assert failed <= 6 * 3
 
 
+def test_health_tells_what_was_found_of_a_family_whose_fault_failed_the_job(tmp_path: Path) -> None:
+    with Service(tmp_path / "data", behaviour="struck") as service:
+        until(lambda: service.health()[0] == 503, "health is red")
+        assert "found: the dog ate it" in service.health()[1][0]["found"]
+
+
 def test_metrics_answer_while_the_store_is_locked(tmp_path: Path) -> None:
     with Service(tmp_path / "data", slice_s=5) as service:
         until(lambda: service.metric("learnd_families", state="active") == 6, "all families are admitted")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from agent.learner.slices import DivergedError
 from envs.admission import probe
 from envs.family import FamilySource, FamilySpec
 from envs.limits import WorkerLimits
-from envs.registry import default_stream
+from envs.registry import default_stream, open_tasks
 from memory.folder import DataFolder
 from memory.records import CurveMetric, Family
 from memory.store import Store
@@ -188,3 +190,28 @@ def test_the_spec_of_the_default_stream_survives_the_store(store: Store) -> None
         FamilySource.TENSOR,
         FamilySource.GYMNASIUM,
     }
+
+
+class _ClosingTogether:
+    """Tasks whose closing waits until others are being closed too."""
+
+    def __init__(self, tasks: Any, together: threading.Barrier) -> None:
+        self._tasks, self._together = tasks, together
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tasks, name)
+
+    def close(self) -> None:
+        self._together.wait(timeout=30)
+        raise OSError("a fault of closing keeps no other from being closed")
+
+
+def test_the_tasks_of_all_families_are_closed_at_the_same_time(store: Store, open_session: SessionMaker) -> None:
+    together = threading.Barrier(3)
+    families = [feed_bandits(store, name) for name in ("one", "two", "three")]
+    session = open_session(store, opener=lambda *a, **n: _ClosingTogether(open_tasks(*a, **n), together))
+    for family in families:
+        session.tasks_of(family)
+    session.close()
+    assert not together.broken
+    session.close()
