@@ -52,9 +52,14 @@ JsonOption = Annotated[
 
 
 class Invocation:
-    """One call of the command line: its shared options, its data folder, its answer."""
+    """One call of the command line: its shared options, its data folder, its answer.
 
-    def __init__(self) -> None:
+    Args:
+        is_own_process: whether the process is there for this call alone, and ends with it.
+    """
+
+    def __init__(self, *, is_own_process: bool = False) -> None:
+        self.is_own_process = is_own_process
         self.data_dir: Path | None = None
         self.config: Path | None = None
         self.is_json = False

@@ -113,13 +113,13 @@ def main() -> None:
     """Run the command line of this process."""
     if "--json" in sys.argv[1:]:
         sys.exit(_answer_in_json())
-    app(prog_name="learnd")
+    app(prog_name="learnd", obj=Invocation(is_own_process=True))
 
 
 def _answer_in_json() -> int:
     """Run the command line so that a wrong one is told as JSON too, as every other error is; the exit status."""
     try:
-        status = app(prog_name="learnd", standalone_mode=False)
+        status = app(prog_name="learnd", standalone_mode=False, obj=Invocation(is_own_process=True))
     except Exception as error:
         if not isinstance(error, UsageFault):
             raise

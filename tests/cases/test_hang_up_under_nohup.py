@@ -18,6 +18,11 @@ pytestmark = pytest.mark.slow
 READY_S = 60.0
 
 
+def _heed_hang_ups() -> None:
+    """Undo what a shell may do to what it starts in the background, which the tests may be."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
 def _running(learnd: Learnd, log: Path, *before: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run the service until it is ready, and end it afterwards."""
@@ -28,6 +33,7 @@ def _running(learnd: Learnd, log: Path, *before: str) -> Iterator[subprocess.Pop
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
+            preexec_fn=_heed_hang_ups,  # noqa: PLW1509  these tests have one thread
         )
     try:
         deadline = time.monotonic() + READY_S

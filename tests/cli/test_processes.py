@@ -129,3 +129,21 @@ def test_errors_in_json_mode_are_the_only_thing_on_stdout(filled: DataFolder) ->
     assert set(json.loads(answer)) == {"error"}
     assert errors == ""
     assert process.returncode == 1
+
+
+def test_a_service_that_has_stopped_ends_its_process_without_the_interpreters_teardown(tmp_path: Path) -> None:
+    marker = tmp_path / "torn-down"
+    exit_handler = f"import atexit, pathlib; atexit.register(pathlib.Path({str(marker)!r}).touch)"
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nif 'run' in sys.orig_argv:\n    {exit_handler}\n")
+    arguments = ["run", "--for", "1", "--listen", "127.0.0.1:0", "--json", "--data-dir", str(tmp_path / "data")]
+    ended = subprocess.run(
+        [sys.executable, "-m", "agent.cli", *arguments],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ended.returncode, json.loads(ended.stdout)["state"]) == (0, "stopped")
+    assert '"stopped"' in ended.stderr
+    assert not marker.exists()

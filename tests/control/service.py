@@ -33,6 +33,12 @@ restart_max_s = "200ms"
 ROOT = Path(__file__).parents[2]
 
 
+def heed_signals() -> None:
+    """Undo what a shell does to what it starts in the background, which the tests may be: ignore signals."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Service:
     """``learnd run`` with the fake learner in a process of its own."""
 
@@ -61,6 +67,7 @@ class Service:
             self.process = subprocess.Popen(
                 ["sh", "-c", f'{shell_prefix}exec "$@"', "sh", *command] if shell_prefix else command,
                 cwd=ROOT, stderr=log, stdout=log, env=clean | (environment or {}),
+                preexec_fn=heed_signals,  # noqa: PLW1509  these tests have one thread when they start a service
             )  # fmt: skip
         self.url = ""
 

@@ -17,7 +17,7 @@ import pytest
 from agent.cli.foreground import cleaning_up, stopping
 from agent.control.daemon import has_terminal
 from agent.control.supervisor import added_niceness
-from tests.control.service import ROOT, Service, until
+from tests.control.service import ROOT, Service, heed_signals, until
 
 TAKE_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
@@ -66,6 +66,7 @@ def test_a_service_whose_terminal_is_closed_stops_with_everything_recorded_and_e
         process = subprocess.Popen(
             [sys.executable, "-c", TAKE_TERMINAL, *command],
             stdin=slave, stdout=stderr, stderr=stderr, start_new_session=True, cwd=ROOT,
+            preexec_fn=heed_signals,  # noqa: PLW1509
         )  # fmt: skip
     os.close(slave)
     try:
@@ -103,18 +104,25 @@ def test_a_foreground_command_leaves_a_signal_ignored_that_was_ignored_at_its_st
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_foreground_command_stops_after_the_update_under_way_at_any_stop_signal(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with stopping() as is_stopped:
-        os.kill(os.getpid(), number)
-        assert is_stopped()
-    assert signal.getsignal(number) == before
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        with stopping() as is_stopped:
+            signal.raise_signal(number)
+            assert is_stopped()
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_command_that_is_ended_while_it_cleans_up_ends_by_an_exception(number: signal.Signals) -> None:
-    with pytest.raises(SystemExit) as ended, cleaning_up():
-        signal.raise_signal(number)
-    assert ended.value.code == 128 + number
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as ended, cleaning_up():
+            signal.raise_signal(number)
+        assert ended.value.code == 128 + number
+    finally:
+        signal.signal(number, before)
 
 
 def test_the_learners_niceness_is_added_to_the_services_own(tmp_path: Path) -> None:
