@@ -65,7 +65,11 @@ class WorkerTaskBatch:
         self._check_open()
         self._first_task, self._split = first_task, split
         self._tasks = draw_tasks(self.spec, split, first_task, self.num_trials)
-        request = {"type": "begin", "tasks": [task.to_json() for task in self._tasks]}
+        tasks = [
+            {**task.to_json(), "label": task_label(task, split, first_task + row)}
+            for row, task in enumerate(self._tasks)
+        ]
+        request = {"type": "begin", "tasks": tasks}
         self._process.ask(request, timeout_s=self._limits.begin_timeout_s)
         return self._observation.clone().to(self.device)
 
@@ -213,6 +217,13 @@ def draw_tasks(spec: FamilySpec, split: Split, first_task: int, num_tasks: int) 
     words = json.dumps([spec.entry, spec.kwargs, split.value], sort_keys=True, default=str).encode()
     key = int.from_bytes(hashlib.sha256(words).digest()[:8], "little")
     return [draw_task(spec.variations, entropy=(key, index)) for index in range(first_task, first_task + num_tasks)]
+
+
+def task_label(task: Task, split: Split, index: int) -> str:
+    """Return a task's name in messages: its split, its number and the values that were drawn for it."""
+    drawn = {**task.attributes, **task.kwargs, **task.reset_options}
+    values = ", ".join(f"{name}={value}" for name, value in drawn.items())
+    return f"{split.value.replace('_', '-')} task {index}" + (f" ({values[:200]})" if values else "")
 
 
 def task_numbers(variations: tuple[Variation, ...], task: Task) -> list[float]:

@@ -125,6 +125,37 @@ def describe_action(space: spaces.Space[Any]) -> dict[str, Any]:
     return {"kind": kind, "choices": choices, "low": [], "high": [], "start": start}
 
 
+def shared_properties(space: spaces.Space[Any], name: str, *, with_bounds: bool) -> dict[str, Any]:
+    """Return what all tasks of a family must have in common in a space, by the name of each property.
+
+    Bounds of observations are left out: nothing is computed from them.
+    """
+    found: dict[str, Any] = {f"the kind of {name}": type(space).__name__}
+    if isinstance(space, spaces.Box):
+        found |= {f"the shape of {name}": space.shape, f"the dtype of {name}": str(space.dtype)}
+        if with_bounds:
+            found |= {
+                f"the lower bound of {name}": space.low.tolist(),
+                f"the upper bound of {name}": space.high.tolist(),
+            }
+    elif isinstance(space, spaces.Discrete):
+        found |= {f"n of {name}": int(space.n), f"the start of {name}": int(space.start)}
+    elif isinstance(space, spaces.MultiDiscrete):
+        start = np.broadcast_to(getattr(space, "start", 0), space.nvec.shape).tolist()
+        found |= {f"nvec of {name}": space.nvec.tolist(), f"the start of {name}": start}
+    elif isinstance(space, spaces.Dict):
+        found |= {f"the keys of {name}": list(space.spaces)}
+        for key, part in space.spaces.items():
+            found |= shared_properties(part, f"{name}[{key!r}]", with_bounds=with_bounds)
+    elif isinstance(space, spaces.Tuple):
+        found |= {f"the number of parts of {name}": len(space.spaces)}
+        for position, part in enumerate(space.spaces):
+            found |= shared_properties(part, f"{name}[{position}]", with_bounds=with_bounds)
+    else:
+        found |= {f"the shape of {name}": space.shape}
+    return found
+
+
 def flattener(space: spaces.Space[Any], name: str = "observation") -> Callable[[Any, Any], None]:
     """A function (observation, out [D] float32) that checks an observation and writes its values into ``out``."""
     if isinstance(space, (spaces.Box, spaces.MultiBinary)):
@@ -333,6 +364,10 @@ class Tasks:
             self.limit = maker.spec_limit
         self._observation_space = env.observation_space
         self._action_space = env.action_space
+        self._first_spaces = {
+            "observation": (str(env.observation_space), self._properties(env, "observation")),
+            "action": (str(env.action_space), self._properties(env, "action")),
+        }
         self._is_index = isinstance(env.observation_space, spaces.Discrete)
         self._write = None if self._is_index else flattener(env.observation_space)
         self._row_lengths = frozenset({flat_size(env.observation_space)})
@@ -364,6 +399,8 @@ class Tasks:
         self._make_envs([task["kwargs"] for task in tasks])
         self._steps = [env.step for env in self._envs]
         self._options = [task["reset_options"] or None for task in tasks]
+        self._labels = [task.get("label", f"the task in row {row}") for row, task in enumerate(tasks)]
+        self._checked_spaces: list[tuple[Any, Any]] = [(None, None)] * len(tasks)
         self._attributes = [
             fitting_attributes(env, task["attributes"]) for env, task in zip(self._envs, tasks, strict=True)
         ]
@@ -396,25 +433,46 @@ class Tasks:
             for env in self._envs:
                 env.close()
             self._envs = [self._maker(own) for own in kwargs]
-            for env in self._envs:
-                self._check_spaces(env)
         while len(self._envs) < self._num_tasks:
             self._envs.append(self._maker({}))
 
-    def _check_spaces(self, env: gymnasium.Env[Any, Any]) -> None:
-        for name, now, admitted in (
-            ("observation", env.observation_space, self._observation_space),
-            ("action", env.action_space, self._action_space),
-        ):
-            if now.shape != admitted.shape or getattr(now, "n", 0) != getattr(admitted, "n", 0):
-                found = f"a task's {name} space is {now}, and the family's is {admitted}."
-                raise SpecError(found, "All tasks of a family share their spaces: vary something else.")
+    @staticmethod
+    def _properties(env: gymnasium.Env[Any, Any], name: str) -> dict[str, Any]:
+        if name == "observation":
+            return shared_properties(env.observation_space, "observation", with_bounds=False)
+        return shared_properties(env.action_space, "action", with_bounds=True)
+
+    def _check_spaces(self, row: int) -> None:
+        """Refuse a task whose spaces are not those of the family's first task."""
+        env = self._envs[row]
+        for name, (first, admitted) in self._first_spaces.items():
+            present = self._properties(env, name)
+            if present == admitted:
+                continue
+            differing = next(key for key in {**admitted, **present} if present.get(key) != admitted.get(key))
+            found = (
+                f"{self._labels[row]} has the {name} space {getattr(env, f'{name}_space')}, and the first task "
+                f"has {first}: {differing} is {present.get(differing)}, and it was {admitted.get(differing)}."
+            )
+            hint = (
+                "All tasks of a family share their spaces: vary something else, or wrap the environment so that "
+                "its spaces stay equal (gymnasium.wrappers.RescaleAction does so for bounds of actions)."
+            )
+            raise SpecError(found[:1500], hint)
+        self._checked_spaces[row] = (env.observation_space, env.action_space)
 
     def _reset(self, row: int, seed: int | None) -> Any:
         env = self._envs[row]
         if self._attributes[row]:
             set_attributes(env, self._attributes[row])
         answer: Any = env.reset(seed=seed, options=self._options[row])
+        checked_observation, checked_action = self._checked_spaces[row]
+        if (
+            seed is not None
+            or env.observation_space is not checked_observation
+            or env.action_space is not checked_action
+        ):
+            self._check_spaces(row)
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise NonsenseError(f"reset should return (observation, info), and it returned {summary(answer)}.")
         return answer[0]
