@@ -32,13 +32,22 @@ ENOUGH_S = 3.0
 MAX_S = 30.0
 """After this long the batch under way is cut off; what has ended by then is what is known."""
 
-TOLERATED = ("share an object", "determin", "Determin", "equivalent", "np_random", "super().reset")
+TOLERATED = (
+    "share an object",
+    "determin",
+    "Determin",
+    "equivalent",
+    "np_random",
+    "super().reset",
+    "Range exceeds valid bounds",
+)
 """Words of the checker's failures that are warnings here.
 
 A worker copies what it is given, so shared arrays do no harm; and tasks that do not replay exactly can be practised.
+The checker cannot draw from a Box with bounds such as ±1e308; learnd takes such a dimension as unbounded.
 """
 
-MATTERS_OF_STYLE = ("infinity. This is probably", "symmetric and normalized")
+MATTERS_OF_STYLE = ("infinity. This is probably", "symmetric and normalized", "overflow encountered")
 """Words of the checker's warnings that people are spared: Gymnasium's own environments earn them; they do no harm."""
 
 Progress = Callable[[str, int], None]

@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+FLOAT32_MAX = np.finfo(np.float32).max
+"""A bound that is not below it stands for no bound."""
+
 
 class ObservationKind(StrEnum):
     """How an observation vector is to be read."""
@@ -77,6 +80,10 @@ class ActionSpec:
     def to_environment(self, action: NDArray[Any]) -> NDArray[Any]:
         """Turn policy actions into the environment's own numbers.
 
+        A dimension is scaled, so that [-1, 1] spans the bounds, where float32 holds both bounds and their difference.
+        Any other dimension is unbounded, and the number goes through as it is. Where all of [-1, 1] lies on the wrong
+        side of its one bound, the number is shifted to begin at that bound, since all actions would be equal otherwise.
+
         Args:
             action: [..., width] policy actions: indices, or floats of which [-1, 1] spans the bounds.
 
@@ -85,11 +92,58 @@ class ActionSpec:
         """
         if self.kind is not ActionKind.CONTINUOUS:
             return action + np.asarray(self.start, dtype=np.int64)
-        low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
-        is_bounded = np.isfinite(low) & np.isfinite(high)
-        low_or_0, high_or_0 = np.where(is_bounded, low, 0.0), np.where(is_bounded, high, 0.0)
-        scaled = low_or_0 + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high_or_0 - low_or_0)
-        return np.clip(np.where(is_bounded, scaled, action), low, high).astype(np.float32)
+        scaling = self._scaling
+        scaled = scaling.low + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * scaling.span
+        bounded = np.where(scaling.is_scaled, scaled, action + scaling.shift)
+        return np.clip(bounded, scaling.lowest, scaling.highest).astype(np.float32)
+
+    @cached_property
+    def _scaling(self) -> _Scaling:
+        """How actions become the environment's numbers, computed once."""
+        lowest, highest = _inner_float32(self.low, toward=np.inf), _inner_float32(self.high, toward=-np.inf)
+        with np.errstate(over="ignore", invalid="ignore"):
+            span = highest - lowest
+        is_scaled = (np.abs(lowest) < FLOAT32_MAX) & (np.abs(highest) < FLOAT32_MAX) & np.isfinite(span)
+        above, below = ~is_scaled & (lowest >= 1.0), ~is_scaled & (highest <= -1.0)
+        shift = np.where(above, lowest + 1.0, np.where(below, highest - 1.0, 0.0))
+        return _Scaling(
+            low=np.where(is_scaled, lowest, 0.0).astype(np.float32),
+            span=np.where(is_scaled, span, 0.0).astype(np.float32),
+            is_scaled=is_scaled,
+            shift=shift.astype(np.float32),
+            lowest=lowest,
+            highest=highest,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scaling:
+    """The constants that turn a continuous action into the environment's numbers.
+
+    Attributes:
+        low: [n] what -1 becomes where a dimension is scaled; 0 elsewhere.
+        span: [n] upper less lower bound where a dimension is scaled; 0 elsewhere.
+        is_scaled: [n] whether float32 can hold both bounds and their difference.
+        shift: [n] what is added where a dimension is not scaled.
+        lowest: [n] the smallest float32 within the bounds.
+        highest: [n] the largest float32 within the bounds.
+    """
+
+    low: NDArray[np.float32]
+    span: NDArray[np.float32]
+    is_scaled: NDArray[np.bool_]
+    shift: NDArray[np.float32]
+    lowest: NDArray[np.float32]
+    highest: NDArray[np.float32]
+
+
+def _inner_float32(bounds: tuple[float, ...], *, toward: float) -> NDArray[np.float32]:
+    """Return bounds as float32 values; one that float32 cannot hold is rounded ``toward`` the inside."""
+    exact = np.asarray(bounds, np.float64)
+    with np.errstate(over="ignore"):
+        rounded = exact.astype(np.float32)
+        is_outside = rounded < exact if toward > 0 else rounded > exact
+        return np.where(is_outside, np.nextafter(rounded, np.float32(toward)), rounded)
 
 
 @dataclass(frozen=True, kw_only=True)

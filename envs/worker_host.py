@@ -213,15 +213,16 @@ def _one_hot_flattener(n: int, start: int, name: str) -> Callable[[Any, Any], No
 
 
 def _one_hots_flattener(space: spaces.MultiDiscrete, name: str) -> Callable[[Any, Any], None]:
-    choices, shape = space.nvec.ravel(), space.nvec.shape
-    starts = np.broadcast_to(getattr(space, "start", 0), shape).ravel()
+    choices, shape = space.nvec.ravel().astype(np.int64), space.nvec.shape
+    starts = np.broadcast_to(getattr(space, "start", 0), shape).ravel().astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(choices)[:-1]])
 
     def write(value: Any, out: Any) -> None:
         array = np.asarray(value)
         if array.shape != shape or array.dtype.kind not in "iu":
             raise NonsenseError(f"{name} should be integers of shape {shape}, and it is {summary(value)}.")
-        index = array.ravel() - starts
+        # Unsigned 64-bit integers less signed ones would be floats.
+        index = array.ravel().astype(np.int64) - starts
         if (index < 0).any() or (index >= choices).any():
             raise NonsenseError(f"{name} is outside its space {space}: {summary(value)}.")
         out[:] = 0.0
@@ -589,7 +590,8 @@ class Tasks:
     @staticmethod
     def _check_finite(values: Any, name: str) -> None:
         if not np.isfinite(values).all():
-            raise NonsenseError(f"{name} holds NaN or infinity: {summary(values[~np.isfinite(values)])}.")
+            found = summary(values[~np.isfinite(values)])
+            raise NonsenseError(f"{name} holds NaN or infinity, or a number beyond those of float32: {found}.")
 
     def close(self) -> None:
         """Close the environments, whatever that raises: the process ends after it."""

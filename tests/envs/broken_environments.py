@@ -166,6 +166,7 @@ class Returns(Calm):
         changed: dict[str, Any] = {
             "nan observation": (np.array([0, np.nan, 0], np.float32), reward, terminated, truncated, info),
             "infinite observation": (np.array([0, np.inf, 0], np.float32), reward, terminated, truncated, info),
+            "observation beyond float32": (np.full(3, 1e300), reward, terminated, truncated, info),
             "shape": (np.zeros(4, np.float32), reward, terminated, truncated, info),
             "scalar observation": (1.0, reward, terminated, truncated, info),
             "text observation": (np.array(["a", "b", "c"]), reward, terminated, truncated, info),

@@ -114,6 +114,36 @@ class BoxActions(Counter):
         return self.observe(0), np.float64(action.sum()), terminated, truncated, info
 
 
+class HugeActions(BoxActions):
+    """Has the bounds of an action that is not bounded in fact."""
+
+    def __init__(self, bound: str = "float32") -> None:
+        super().__init__()
+        number, dtype = {
+            "float32": (np.finfo(np.float32).max, np.float32),
+            "float64": (1e308, np.float64),
+        }[bound]
+        self.action_space = spaces.Box(-number, number, (1,), dtype)
+
+
+class UnsignedObservation(Counter):
+    """Observes 64-bit integers without a sign, which are small, or as large as they can be."""
+
+    def __init__(self, kind: str = "box") -> None:
+        super().__init__()
+        self.kind = kind
+        self.observation_space = {
+            "box": spaces.Box(0, 2**64 - 1, (2,), np.uint64),
+            "choices": spaces.MultiDiscrete(np.array([5, 6], np.uint64), dtype=np.uint64),
+            "index": spaces.Discrete(6),
+            "part": spaces.Dict({"choices": spaces.MultiDiscrete(np.array([5, 6], np.uint64), dtype=np.uint64)}),
+        }[kind]
+
+    def observe(self, action: Any) -> Any:
+        numbers = np.array([self.steps, 2**64 - 1 if self.kind == "box" else self.steps + 1], np.uint64)
+        return {"index": numbers[0], "part": {"choices": numbers}}.get(self.kind, numbers)
+
+
 class ImageObservation(Counter):
     observation_space: spaces.Space[Any] = spaces.Box(0, 255, (4, 4, 1), np.uint8)
 

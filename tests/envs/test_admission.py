@@ -105,6 +105,13 @@ def test_an_unsupported_space_is_refused() -> None:
         probe(broken("TextAction"), limits=LIMITS)
 
 
+@pytest.mark.parametrize("bound", ["float32", "float64"])
+def test_a_huge_range_of_actions_is_admitted_and_measured_as_unbounded(bound: str) -> None:
+    admission = probe(sound("HugeActions", kwargs={"bound": bound}), limits=LIMITS)
+    assert abs(admission.random_return) < 12
+    assert admission.random_standard_error > 0
+
+
 def test_a_family_whose_episodes_never_end_is_refused_with_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(envs.admission, "MAX_S", 0.5)
     with pytest.raises(FamilySpecError, match=r"no episode ended.*Set max_episode_steps"):

@@ -229,6 +229,29 @@ def test_continuous_actions_are_scaled_to_the_environment_s_bounds() -> None:
     assert transition.reward.tolist() == [0.0 + 0.5, 5.0 - 1.0, 10.0 + 4.0]
 
 
+@pytest.mark.parametrize("bound", ["float32", "float64"])
+def test_actions_of_a_huge_range_go_through_as_they_are(bound: str) -> None:
+    with playing(sound("HugeActions", kwargs={"bound": bound}), 3) as tasks:
+        tasks.begin(0, split=Split.TRAINING)
+        transition = tasks.step(torch.tensor([[-1.0], [0.5], [4.0]]), all_active(3))
+    assert transition.reward.tolist() == [-1.0, 0.5, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("box", [1, 2.0**64]),
+        ("choices", [0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0]),
+        ("part", [0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0]),
+        ("index", [1]),
+    ],
+)
+def test_unsigned_64_bit_observations_arrive(kind: str, expected: list[float]) -> None:
+    with playing(sound("UnsignedObservation", kwargs={"kind": kind})) as tasks:
+        tasks.begin(0, split=Split.TRAINING)
+        assert tasks.step(zeros(tasks), all_active(2)).observation[0].tolist() == expected
+
+
 def test_a_policy_s_nan_is_not_blamed_on_the_environment() -> None:
     with playing(sound("BoxActions")) as tasks:
         tasks.begin(0, split=Split.TRAINING)

@@ -41,6 +41,7 @@ WHOLE = {
 NONSENSE = {
     "nan observation": "observation holds NaN",
     "infinite observation": "observation holds NaN or infinity",
+    "observation beyond float32": "a number beyond those of float32",
     "shape": r"observation should have shape \(3,\)",
     "scalar observation": "observation should have shape",
     "text observation": "observation should be numbers",

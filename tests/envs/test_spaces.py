@@ -1,0 +1,68 @@
+"""Actions in the environment's own numbers: scaled where the bounds can be spanned, inside them in every case."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from envs.spaces import ActionKind, ActionSpec
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+POLICY_ACTIONS = np.float32([-1.0, -0.25, 0.0, 0.5, 1.0, 3.0])
+
+
+def converted(low: float, high: float) -> list[float]:
+    spec = ActionSpec(kind=ActionKind.CONTINUOUS, low=(low,), high=(high,))
+    return [float(number) for number in spec.to_environment(POLICY_ACTIONS[:, None])[:, 0]]
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        (-FLOAT32_MAX, FLOAT32_MAX),
+        (-1e308, 1e308),
+        (-3e38, 3e38),
+        (-math.inf, math.inf),
+        (-5.0, math.inf),
+        (-math.inf, 5.0),
+        (-5.0, 1e300),
+        (-5.0, FLOAT32_MAX),
+        (-FLOAT32_MAX, 5.0),
+    ],
+)
+def test_a_range_that_cannot_be_spanned_is_unbounded(low: float, high: float) -> None:
+    assert converted(low, high) == POLICY_ACTIONS.tolist()
+
+
+@pytest.mark.parametrize(("low", "high"), [(-2.0, 6.0), (0.0, 1e6), (-1e38, 1e38)])
+def test_a_range_that_can_be_spanned_is_scaled(low: float, high: float) -> None:
+    middle = (low + high) / 2
+    assert converted(low, high)[0::2] == pytest.approx([low, middle, high], rel=1e-6)
+    assert converted(low, high)[-1] == pytest.approx(high)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (100.0, math.inf, [100.0, 100.75, 101.0, 101.5, 102.0, 104.0]),
+        (1.0, FLOAT32_MAX * 2, [1.0, 1.75, 2.0, 2.5, 3.0, 5.0]),
+        (-math.inf, -10.0, [-12.0, -11.25, -11.0, -10.5, -10.0, -10.0]),
+    ],
+)
+def test_actions_stay_different_where_the_one_bound_excludes_all_of_them(
+    low: float, high: float, expected: list[float]
+) -> None:
+    assert converted(low, high) == expected
+
+
+@pytest.mark.parametrize("bound", [0.1, 1 / 3, 2.7, 1e-3, 123456789.1])
+def test_actions_lie_within_bounds_that_float32_cannot_hold(bound: float) -> None:
+    assert -bound <= converted(-bound, bound)[0]
+    assert converted(-bound, bound)[4] <= bound
+
+
+def test_each_dimension_is_treated_by_its_own_bounds() -> None:
+    spec = ActionSpec(kind=ActionKind.CONTINUOUS, low=(0.0, -FLOAT32_MAX, 7.0), high=(10.0, FLOAT32_MAX, math.inf))
+    assert spec.to_environment(np.float32([0.5, 0.5, 0.5])).tolist() == [7.5, 0.5, 8.5]
