@@ -21,6 +21,7 @@ from envs.spaces import ActionKind, SpacePair
 from envs.task_batch import Transition
 from envs.variations import Distribution, Task, Variation, draw_task
 from envs.worker_process import WorkerProcess
+from envs.working_folder import WorkingFolder
 
 ALIGNMENT = 64
 
@@ -53,7 +54,12 @@ class WorkerTaskBatch:
         self._limits = limits or WorkerLimits()
         self._tasks: list[Task] = []
         self._is_closed = False
-        self._process = WorkerProcess(spec, self._limits)
+        self._folder = WorkingFolder(spec)
+        try:
+            self._process = WorkerProcess(spec, self._limits)
+        except BaseException:
+            self._folder.close()
+            raise
         try:
             self._open()
         except BaseException:
@@ -151,6 +157,7 @@ class WorkerTaskBatch:
             self._is_closed = True
             self._drop_arrays()
             self._process.close()
+            self._folder.close()
 
     @property
     def pid(self) -> int:
@@ -163,6 +170,7 @@ class WorkerTaskBatch:
             "entry": self.spec.entry,
             "kwargs": self.spec.kwargs,
             "import_paths": list(self.spec.import_paths),
+            "working_folder": self._folder.path,
             "max_episode_steps": self.spec.max_episode_steps,
         }
         described = self._process.configure(configuration, first_task.to_json())

@@ -59,7 +59,7 @@ class NonsenseError(Exception):
 
 
 class UnsupportedError(Exception):
-    """A space that no encoder or head exists for: (which, the space, a hint)."""
+    """A space, or a part of one, that no encoder or head exists for: (which, the space, a hint)."""
 
 
 class SpecError(Exception):
@@ -78,20 +78,34 @@ def describe_observation(space: spaces.Space[Any]) -> dict[str, Any]:
     if isinstance(space, spaces.Discrete):
         if space.n > MAX_DISCRETE_OBSERVATIONS:
             hint = f"At most {MAX_DISCRETE_OBSERVATIONS} different observations are supported."
-            raise UnsupportedError("observation", repr(space), hint)
+            raise UnsupportedError("observation space", repr(space), hint)
         return {"kind": "discrete", "size": int(space.n)}
-    size = flat_size(space)
+    try:
+        size = flat_size(space)
+    except UnsupportedError as error:
+        if not isinstance(space, spaces.Dict):
+            raise
+        which, part, hint = error.args
+        raise UnsupportedError(which, part, hint + without_parts_hint(space)) from error
     if not 1 <= size <= MAX_OBSERVATION_SIZE:
         hint = (
             f"It has {size} values and 1 to {MAX_OBSERVATION_SIZE} are supported: wrap the environment so that it "
             "observes less (gymnasium.wrappers.ResizeObservation, GrayscaleObservation, or features of your own)."
         )
-        raise UnsupportedError("observation", repr(space), hint)
+        raise UnsupportedError("observation space", repr(space), hint)
     return {"kind": "vector", "size": size}
 
 
-def flat_size(space: spaces.Space[Any]) -> int:
-    """D: one value a number of a Box or MultiBinary, one a choice of a Discrete or MultiDiscrete."""
+def flat_size(space: spaces.Space[Any], path: tuple[Any, ...] = ()) -> int:
+    """D: one value a number of a Box or MultiBinary, one a choice of a Discrete or MultiDiscrete.
+
+    Args:
+        space: an observation space, or a part of one.
+        path: the keys that lead to the part.
+
+    Raises:
+        UnsupportedError: it is of another kind.
+    """
     if isinstance(space, (spaces.Box, spaces.MultiBinary)):
         return int(np.prod(space.shape, dtype=np.int64))
     if isinstance(space, spaces.Discrete):
@@ -99,11 +113,37 @@ def flat_size(space: spaces.Space[Any]) -> int:
     if isinstance(space, spaces.MultiDiscrete):
         return int(space.nvec.sum())
     if isinstance(space, spaces.Dict):
-        return sum(flat_size(part) for part in space.spaces.values())
+        return sum(flat_size(part, (*path, key)) for key, part in space.spaces.items())
     if isinstance(space, spaces.Tuple):
-        return sum(flat_size(part) for part in space.spaces)
+        return sum(flat_size(part, (*path, position)) for position, part in enumerate(space.spaces))
     hint = "Supported are Box, Discrete, MultiDiscrete, MultiBinary, and Dict and Tuple of these."
-    raise UnsupportedError("observation", repr(space), hint)
+    if not path:
+        raise UnsupportedError("observation space", repr(space), hint)
+    raise UnsupportedError(f"part {']['.join(map(repr, path))} of the observation space,", repr(space), hint)
+
+
+def supported_keys(space: spaces.Dict) -> list[str]:
+    """Return the keys of a Dict's parts that can be observed."""
+    keys = []
+    for key, part in space.spaces.items():
+        with contextlib.suppress(UnsupportedError):
+            flat_size(part)
+            keys.append(key)
+    return keys
+
+
+def without_parts_hint(space: spaces.Dict) -> str:
+    """Say how the parts of a Dict that are not supported are left out."""
+    keys = supported_keys(space)
+    if not keys:
+        return ""
+    wrappers = f"gymnasium.wrappers.FilterObservation(env, {keys})"
+    if any(type(part).__module__.startswith("minigrid.") for part in space.spaces.values()):
+        wrappers = f"minigrid.wrappers.ImgObsWrapper(env) or {wrappers}"
+    return (
+        f" Leave it out by a wrapper, {wrappers}, in a function of yours that returns the wrapped environment, "
+        "and name that function as module:function."
+    )
 
 
 def describe_action(space: spaces.Space[Any]) -> dict[str, Any]:
@@ -118,9 +158,9 @@ def describe_action(space: spaces.Space[Any]) -> dict[str, Any]:
         return {"kind": "continuous", "choices": [], "low": low, "high": high, "start": []}
     else:
         hint = "Supported are Discrete, MultiDiscrete and Box of floats: wrap the environment in an ActionWrapper."
-        raise UnsupportedError("action", repr(space), hint)
+        raise UnsupportedError("action space", repr(space), hint)
     if sum(choices) > MAX_ACTION_CHOICES:
-        raise UnsupportedError("action", repr(space), f"At most {MAX_ACTION_CHOICES} choices are supported.")
+        raise UnsupportedError("action space", repr(space), f"At most {MAX_ACTION_CHOICES} choices are supported.")
     kind = "discrete" if isinstance(space, spaces.Discrete) else "multi_discrete"
     return {"kind": kind, "choices": choices, "low": [], "high": [], "start": start}
 
@@ -278,7 +318,7 @@ class Maker:
         env = self._make(**{**self._kwargs, **kwargs})
         if not isinstance(env, gymnasium.Env):
             found = f"{self._entry!r} made a {type(env).__name__}, which is no gymnasium.Env."
-            raise SpecError(found, "Environments of the old gym package must be ported to gymnasium.")
+            raise SpecError(found, _not_an_environment_hint(env))
         return env
 
     def take_registered(self, env: gymnasium.Env[Any, Any]) -> None:
@@ -289,6 +329,10 @@ class Maker:
 
     def _maker(self) -> Callable[..., Any]:
         module_name, separator, name = self._entry.partition(":")
+        if separator and module_name.endswith(".py"):
+            folder, _, file_name = module_name.rpartition("/")
+            found = f"{module_name!r} is a file, and a module is named without '.py'."
+            raise SpecError(found, f"Write {file_name.removesuffix('.py')}:{name} --path {folder or 'FOLDER'}.")
         if not separator:
             return self._from_id(self._entry)
         module = importlib.import_module(module_name)
@@ -316,6 +360,14 @@ class Maker:
             return gymnasium.make(spec, max_episode_steps=-1, disable_env_checker=True, **kwargs)
 
         return make
+
+
+def _not_an_environment_hint(made: Any) -> str:
+    if made is None:
+        return "A function that is named as module:function returns the environment that it makes."
+    if isinstance(made, gymnasium.vector.VectorEnv):
+        return "Name a single environment: learnd steps several of it side by side."
+    return "Environments of the old gym package must be ported to gymnasium."
 
 
 def set_attributes(env: gymnasium.Env[Any, Any], attributes: dict[str, Any]) -> None:
@@ -619,7 +671,7 @@ def check_environment(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
         try:
             check_env(env, skip_render_check=True, skip_close_check=True)
         except Exception as error:  # noqa: BLE001  (the checker asserts, and runs a user's code)
-            failure = f"{type(error).__name__}: {error}"[:1000]
+            failure = in_words(error)[:1000]
     complaints = [str(warning.message).replace("\x1b[33mWARN: ", "").replace("\x1b[0m", "") for warning in caught]
     return {"warnings": list(dict.fromkeys(text[:500] for text in complaints))[:20], "failure": failure}
 
@@ -687,6 +739,7 @@ class Host:
         """Take the limits, make the first environment and describe its spaces."""
         limit_process(configuration)
         sys.path[:0] = configuration["import_paths"]
+        os.chdir(configuration["working_folder"])
         self._maker = Maker(configuration)
         self._configuration = configuration
         self._first_task = first_task
@@ -744,6 +797,27 @@ def limit_process(configuration: dict[str, Any]) -> None:
     os.nice(configuration["nice"])
 
 
+def in_words(error: BaseException) -> str:
+    """Return an error's class and message, and the worker's folder where a file may have been looked for in it."""
+    text = f"{type(error).__name__}: {error}"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and _is_relative(cause):
+            return f"{text} (relative paths start in the worker's folder, {Path.cwd()})"
+        cause = cause.__cause__ or cause.__context__
+    return text
+
+
+def _is_relative(error: OSError) -> bool:
+    """Whether an error concerns a file, and neither its file name nor its message names an absolute path."""
+    is_of_file = isinstance(error, (FileNotFoundError, NotADirectoryError, FileExistsError, PermissionError))
+    if not is_of_file and (type(error) is not OSError or error.errno is not None):
+        return False
+    if isinstance(error.filename, (str, bytes)):
+        return not Path(os.fsdecode(error.filename)).is_absolute()
+    return not any(word.strip("'\"`(").startswith("/") for word in str(error).split())
+
+
 def fault(reason: str, found: str, hint: str = "") -> dict[str, Any]:
     """A failure as an answer, with the end of the traceback."""
     return {"fault": reason, "found": found[:2000], "hint": hint, "detail": traceback.format_exc()[-MAX_DETAIL:]}
@@ -775,9 +849,7 @@ def main() -> NoReturn:
         channel.answer(fault("nonsense", str(error)))
     except UnsupportedError as error:
         which, space, hint = error.args
-        channel.answer(
-            {"fault": "unsupported", "found": f"the {which} space {space[:500]} is not supported.", "hint": hint}
-        )
+        channel.answer({"fault": "unsupported", "found": f"the {which} {space[:500]} is not supported.", "hint": hint})
     except SpecError as error:
         channel.answer(fault("spec", *error.args))
     except MemoryError as error:
@@ -785,7 +857,7 @@ def main() -> NoReturn:
     except SystemExit as error:
         channel.answer(fault("exited", f"it called sys.exit({error.code!r})."))
     except BaseException as error:  # noqa: BLE001  (the worker's boundary: everything is reported and ends the process)
-        channel.answer(fault("raised", f"{type(error).__name__}: {error}"))
+        channel.answer(fault("raised", in_words(error)))
     # Threads and exit handlers of a user's environment do not keep the process.
     sys.stderr.flush()
     os._exit(status)

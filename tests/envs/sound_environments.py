@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -142,6 +143,27 @@ class UnsignedObservation(Counter):
     def observe(self, action: Any) -> Any:
         numbers = np.array([self.steps, 2**64 - 1 if self.kind == "box" else self.steps + 1], np.uint64)
         return {"index": numbers[0], "part": {"choices": numbers}}.get(self.kind, numbers)
+
+
+class ReadsFile(Counter):
+    """Observes the numbers of a file when it is reset, or when it is made."""
+
+    def __init__(self, file: str, *, when: str = "reset") -> None:
+        super().__init__()
+        self.file = file
+        if when == "made":
+            np.loadtxt(file)
+
+    def observe(self, action: Any) -> Any:
+        return np.loadtxt(self.file, dtype=np.float32)
+
+
+class WritesFile(Counter):
+    """Writes a file by a relative path, and observes how many files its folder holds."""
+
+    def observe(self, action: Any) -> Any:
+        Path("log.txt").write_text("begun")
+        return np.full(3, len(list(Path.cwd().iterdir())), np.float32)
 
 
 class ImageObservation(Counter):

@@ -1,0 +1,38 @@
+"""The folder that a worker runs in: the same for a family whoever starts the worker, and wherever from."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from envs.family import FamilySpec
+
+
+class WorkingFolder:
+    """The folder that a family's worker runs in, where relative paths start.
+
+    It is the first import path of the family that is a folder. A family without one gets a private, empty folder that
+    lasts as long as the worker.
+
+    Args:
+        spec: the family.
+    """
+
+    def __init__(self, spec: FamilySpec) -> None:
+        self._private: tempfile.TemporaryDirectory[str] | None = None
+        folders = (path for path in spec.import_paths if os.access(f"{path}/.", os.X_OK))
+        self.path = next(folders, None) or self._make_private()
+
+    def _make_private(self) -> str:
+        try:
+            self._private = tempfile.TemporaryDirectory(prefix="learnd-worker-", ignore_cleanup_errors=True)
+        except OSError:
+            # A full disk is not the environment's fault, and most environments need no file.
+            return os.sep
+        return self._private.name
+
+    def close(self) -> None:
+        """Remove the folder if it is private; safe to call twice."""
+        if self._private is not None:
+            self._private.cleanup()
+            self._private = None
