@@ -212,6 +212,18 @@ class SequenceObservation(Calm):
     observation_space = spaces.Sequence(spaces.Discrete(3))
 
 
+class TextPart(Calm):
+    observation_space = spaces.Dict({"image": spaces.Box(0, 1, (2,)), "mission": spaces.Text(5)})
+
+
+class NestedTextPart(Calm):
+    observation_space = spaces.Dict({"image": spaces.Box(0, 1, (2,)), "told": spaces.Tuple((spaces.Text(5),))})
+
+
+def make_vectorised() -> Any:
+    return gymnasium.make_vec("CartPole-v1", num_envs=2)
+
+
 class LargeObservation(Calm):
     observation_space = spaces.Box(0, 255, (210, 160, 3), np.uint8)
 

@@ -284,6 +284,29 @@ def test_an_unsupported_space_is_refused_by_name(name: str, words: str) -> None:
         opened(broken(name))
 
 
+@pytest.mark.parametrize(
+    ("name", "part", "kept"),
+    [("TextPart", "part 'mission'", "'image'"), ("NestedTextPart", r"part 'told'\]\[0 of", "'image'")],
+)
+def test_an_unsupported_part_is_refused_by_name_with_a_wrapper_that_leaves_it_out(
+    name: str, part: str, kept: str
+) -> None:
+    with pytest.raises(UnsupportedSpaceError, match=f"{part}.*Text") as caught:
+        opened(broken(name))
+    assert f"FilterObservation(env, [{kept}])" in caught.value.hint
+    assert "module:function" in caught.value.hint
+
+
+def test_a_batch_of_environments_is_refused_as_one() -> None:
+    with pytest.raises(FamilySpecError, match=r"Name a single environment"):
+        opened(broken("make_vectorised"))
+
+
+def test_a_file_in_the_place_of_a_module_is_refused_with_the_module() -> None:
+    with pytest.raises(FamilySpecError, match=r"Write envs:Maze --path mazes\."):
+        opened(family("mazes/envs.py:Maze"))
+
+
 def test_a_variation_of_an_attribute_that_is_not_there_is_refused_with_the_nearest() -> None:
     spec = family("CartPole-v1", variations=(Variation(name="lenght", low=0.3, high=1.0),))
     with pytest.raises(FamilySpecError, match=r"no attribute 'lenght'.*length"):
