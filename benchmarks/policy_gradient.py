@@ -42,10 +42,10 @@ from agent.learners.policy_gradient.registry import build, restore
 from agent.learners.policy_gradient.reptile import ReptilePolicyConfig
 from agent.plots import CYCLE, FAINT
 from benchmarks.kept_runs import kept_or_measured
-from envs.admission import random_actions
 from envs.declaration import family_from_declaration
 from envs.default_stream import NAVIGATION, VARIED_CARTPOLE
 from envs.family import Split
+from envs.random_actions import random_actions
 from envs.registry import open_tasks
 from envs.task_batch import TaskBatch
 from envs.tensor.navigation import MAX_VELOCITY

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
 from envs.errors import EnvsError, FamilySpecError
 from envs.family import FamilySource, FamilySpec, Split
@@ -19,13 +17,27 @@ from envs.few_shot.declared import SinusoidOptions, options_of
 from envs.few_shot.returns import chance_of
 from envs.few_shot.tasks import FewShotShapes
 from envs.limits import WorkerLimits
+from envs.random_actions import random_actions
 from envs.registry import open_few_shot, open_tasks
-from envs.spaces import ActionKind, ActionSpec, SpacePair
+from envs.spaces import SpacePair
 from envs.task_batch import TaskBatch
+from envs.task_checks import (
+    Progress,
+    VariationFindings,
+    compare_copies,
+    compare_spaces,
+    compare_variations,
+)
+from envs.variations import Variation, VariationTarget
 from envs.worker import WorkerTaskBatch
 
 NUM_TRIALS = 16
 MAX_TRIALS = 1024
+_TARGET_NAMES = {
+    VariationTarget.ATTRIBUTE: "attribute",
+    VariationTarget.KWARG: "keyword argument",
+    VariationTarget.RESET_OPTION: "reset option",
+}
 ENOUGH_S = 3.0
 """After this long no further batch of trials is begun."""
 
@@ -49,9 +61,6 @@ The checker cannot draw from a Box with bounds such as ±1e308; learnd takes suc
 
 MATTERS_OF_STYLE = ("infinity. This is probably", "symmetric and normalized", "overflow encountered")
 """Words of the checker's warnings that people are spared: Gymnasium's own environments earn them; they do no harm."""
-
-Progress = Callable[[str, int], None]
-"""Called with what is being done and a number that grows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +115,8 @@ def probe(spec: FamilySpec, *, limits: WorkerLimits | None = None, progress: Pro
     try:
         warnings = _check(spec, tasks)
         report("checking", 0)
+        if isinstance(tasks, WorkerTaskBatch):
+            warnings += compare_tasks(tasks, report)
         tally, steps_per_s = _play_at_random(tasks, report)
     finally:
         tasks.close()
@@ -154,22 +165,6 @@ def _probe_few_shot(spec: FamilySpec, report: Progress) -> Admission:
     )
 
 
-def random_actions(action: ActionSpec, num_trials: int, generator: torch.Generator) -> Tensor:
-    """Uniformly random policy actions.
-
-    Returns:
-        [B] int64, [B, n] int64 or [B, n] float32 in [-1, 1], by kind.
-    """
-    match action.kind:
-        case ActionKind.DISCRETE:
-            return torch.randint(action.choices[0], (num_trials,), generator=generator)
-        case ActionKind.MULTI_DISCRETE:
-            columns = [torch.randint(choices, (num_trials,), generator=generator) for choices in action.choices]
-            return torch.stack(columns, dim=1)
-        case ActionKind.CONTINUOUS:
-            return torch.rand(num_trials, action.width, generator=generator) * 2.0 - 1.0
-
-
 def _say_nothing(phase: str, units: int) -> None:
     del phase, units
 
@@ -192,6 +187,68 @@ def _check(spec: FamilySpec, tasks: TaskBatch) -> list[str]:
     if tasks.max_episode_steps is None:
         warnings.append("No limit of steps is known; set max_episode_steps unless every episode ends by itself.")
     return warnings
+
+
+def compare_tasks(tasks: WorkerTaskBatch, report: Progress) -> list[str]:
+    """Hold tasks against one another; what is found and does no harm is returned as warnings.
+
+    Raises:
+        FamilySpecError: tasks have different spaces, or a reset puts back a varied attribute and nothing differs.
+        EnvsError: environments in one process share a world.
+    """
+    compare_spaces(tasks, report)
+    world = compare_copies(tasks, report)
+    if world.differing_step is not None:
+        raise EnvsError(
+            operation="admitting family",
+            subject=tasks.spec.name,
+            found=f"copies of {tasks.spec.entry!r} in one process share a world: under the same seed and the same "
+            f"actions one copy goes another way, from its step {world.differing_step} on, when another copy is stepped "
+            "in turn.",
+            hint="Many copies of it run in one process. Keep what an environment changes in its instance, not in its "
+            "class, its module or one simulation (in PyBullet, connect a client for each environment), or have each "
+            "environment run its simulator in a process of its own.",
+        )
+    warnings = [] if world.is_compared else [_not_compared("whether its copies share a world", is_slow=world.is_slow)]
+    if tasks.spec.variations:
+        warnings += _variation_warnings(tasks.spec, compare_variations(tasks, report))
+    return warnings
+
+
+def _variation_warnings(spec: FamilySpec, findings: VariationFindings) -> list[str]:
+    without_effect = {variation.name for variation in findings.without_effect} if findings.is_compared else set()
+    warnings = []
+    for name, (drawn, present) in findings.undone.items():
+        found = f"a reset changes the varied attribute {name!r}: {drawn} was drawn for a task, and it is {present} then"
+        if name in without_effect:
+            raise FamilySpecError(
+                operation="admitting family",
+                subject=spec.name,
+                found=f"{found}. Tasks that differ in it alone are all alike.",
+                hint=f"Let its reset leave {name!r} as it is, or vary a keyword argument (kwarg.NAME) or a reset "
+                "option (option.NAME) that it reads.",
+            )
+        warnings.append(f"{found[0].upper()}{found[1:]}.")
+    if findings.is_compared:
+        warnings += [_without_effect(variation, findings.num_steps) for variation in findings.without_effect]
+    if not findings.is_compared:
+        warnings.append(_not_compared("whether its variations change anything", is_slow=findings.is_slow))
+    return warnings
+
+
+def _without_effect(variation: Variation, num_steps: int) -> str:
+    found = (
+        f"Varying the {_TARGET_NAMES[variation.target]} {variation.name!r} changed nothing: tasks of one seed that "
+        f"differ in it alone gave the same observations and rewards in {num_steps} steps of random actions."
+    )
+    if variation.target is VariationTarget.RESET_OPTION:
+        return f"{found} It is likely that no reset reads an option of that name."
+    return f"{found} It may still matter in states that random actions do not reach."
+
+
+def _not_compared(what: str, *, is_slow: bool) -> str:
+    why = "it is too slow to compare tasks" if is_slow else "a task does not replay from its seed"
+    return f"Not checked {what}: {why}."
 
 
 def _play_at_random(tasks: TaskBatch, report: Progress) -> tuple[_Tally, float]:

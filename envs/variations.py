@@ -101,6 +101,13 @@ class Task:
         """The task as JSON values."""
         return asdict(self)
 
+    def drawn(self) -> dict[str, Any]:
+        """Return the drawn values by name, wherever they go."""
+        return {**self.attributes, **self.kwargs, **self.reset_options}
+
+
+COMBINATIONS = frozenset({Distribution.SUM, Distribution.PRODUCT})
+
 
 def _complaint(variation: Variation) -> str:
     ranged = {Distribution.UNIFORM, Distribution.LOG_UNIFORM, Distribution.INTEGER}
@@ -124,6 +131,21 @@ def draw_task(variations: tuple[Variation, ...], *, entropy: tuple[int, ...]) ->
     drawn: dict[str, Any] = {}
     for variation in variations:
         drawn[variation.name] = _draw(variation, drawn, generator)
+    return _task(seed, variations, drawn)
+
+
+def vary_one(variations: tuple[Variation, ...], task: Task, name: str, value: Any) -> Task:
+    """Return the task with another value of one variation, and with what is computed from that value."""
+    drawn = task.drawn() | {name: value}
+    for variation in variations:
+        if variation.distribution is Distribution.SUM:
+            drawn[variation.name] = sum(_operands(variation, drawn))
+        elif variation.distribution is Distribution.PRODUCT:
+            drawn[variation.name] = math.prod(_operands(variation, drawn))
+    return _task(task.seed, variations, drawn)
+
+
+def _task(seed: int, variations: tuple[Variation, ...], drawn: dict[str, Any]) -> Task:
     by_target = {
         target: {v.name: drawn[v.name] for v in variations if v.target is target} for target in VariationTarget
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,38 @@ class WorkerTaskBatch:
         request = {"type": "begin", "tasks": tasks}
         self._process.ask(request, timeout_s=self._limits.begin_timeout_s)
         return self._observation.clone().to(self.device)
+
+    def begin_chosen(self, tasks: Sequence[Task]) -> Tensor:
+        """Begin tasks of the caller's choice in the first rows; rows beyond them must not be stepped.
+
+        Each row draws from a state of the global random generators of its own, so that a row's course depends on its
+        task and its actions alone, unless the environments share something else.
+
+        Args:
+            tasks: k tasks, at most B.
+
+        Returns:
+            [k, D] float32 first observations.
+        """
+        self._check_open()
+        self._first_task, self._split, self._tasks = 0, Split.TRAINING, list(tasks)
+        request = {
+            "type": "begin",
+            "own_generators": True,
+            "tasks": [{**task.to_json(), "label": f"a task{drawn_values(task)}"} for task in tasks],
+        }
+        self._process.ask(request, timeout_s=self._limits.begin_timeout_s)
+        return self._observation[: len(tasks)].clone().to(self.device)
+
+    def undone_attributes(self) -> dict[str, tuple[str, str]]:
+        """Return the varied attributes that a reset put back; the tasks under way must be begun again afterwards.
+
+        Returns:
+            name → the value that was drawn for a task, and the value that its environment holds now.
+        """
+        self._check_open()
+        answer = self._process.ask({"type": "undone"}, timeout_s=self._limits.begin_timeout_s)
+        return {name: (drawn, present) for name, (drawn, present) in answer["undone"].items()}
 
     def step(self, action: Tensor, active: Tensor) -> Transition:
         """Take one step in every active row."""
@@ -229,14 +262,18 @@ def draw_tasks(spec: FamilySpec, split: Split, first_task: int, num_tasks: int) 
 
 def task_label(task: Task, split: Split, index: int) -> str:
     """Return a task's name in messages: its split, its number and the values that were drawn for it."""
-    drawn = {**task.attributes, **task.kwargs, **task.reset_options}
-    values = ", ".join(f"{name}={value}" for name, value in drawn.items())
-    return f"{split.value.replace('_', '-')} task {index}" + (f" ({values[:200]})" if values else "")
+    return f"{split.value.replace('_', '-')} task {index}{drawn_values(task)}"
+
+
+def drawn_values(task: Task) -> str:
+    """Return the values that were drawn for a task, in parentheses; nothing where there are none."""
+    values = ", ".join(f"{name}={value}" for name, value in task.drawn().items())
+    return f" ({values[:200]})" if values else ""
 
 
 def task_numbers(variations: tuple[Variation, ...], task: Task) -> list[float]:
     """What was drawn for a task as a flat list of numbers."""
-    drawn = {**task.attributes, **task.kwargs, **task.reset_options}
+    drawn = task.drawn()
     numbers: list[float] = []
     for variation in variations:
         value = drawn[variation.name]

@@ -374,7 +374,8 @@ def set_attributes(env: gymnasium.Env[Any, Any], attributes: dict[str, Any]) -> 
     """Set a task's values on the unwrapped environment."""
     unwrapped = env.unwrapped
     for name, value in attributes.items():
-        setattr(unwrapped, name, value)
+        # A copy, since an environment may write into what it holds.
+        setattr(unwrapped, name, value.copy() if isinstance(value, (np.ndarray, list)) else value)
 
 
 def fitting_attributes(env: gymnasium.Env[Any, Any], attributes: dict[str, Any]) -> dict[str, Any]:
@@ -404,6 +405,58 @@ def _is_number(holder: Any, key: str) -> bool:
         return isinstance(getattr(holder, key), (int, float)) and not isinstance(getattr(holder, key), bool)
     except Exception:  # noqa: BLE001  (a property of a user's class may do anything)
         return False
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two values of an attribute are equal; floats, within rounding."""
+    try:
+        if np.shape(one) != np.shape(other):
+            return False
+        if np.asarray(one).dtype.kind == "f" or np.asarray(other).dtype.kind == "f":
+            return bool(np.allclose(one, other, rtol=1e-5, atol=0.0, equal_nan=True))
+        return bool(np.all(np.asarray(one == other)))
+    except (TypeError, ValueError):
+        return False
+
+
+class OwnGenerators:
+    """A state of the global random generators (``random``, ``numpy.random``, torch's) that belongs to one row.
+
+    Args:
+        seed: what it begins from.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._torch = sys.modules.get("torch")
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        if self._torch is not None:
+            self._torch.manual_seed(seed)
+        self._keep()
+
+    def during(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, which draws from this state wherever it draws from the global generators."""
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            self._take()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._keep()
+
+        return called
+
+    def _take(self) -> None:
+        random.setstate(self._random)
+        np.random.set_state(self._numpy)  # noqa: NPY002
+        if self._torch is not None:
+            self._torch.set_rng_state(self._torch_state)
+
+    def _keep(self) -> None:
+        self._random = random.getstate()
+        self._numpy = np.random.get_state()  # noqa: NPY002
+        if self._torch is not None:
+            self._torch_state = self._torch.get_rng_state()
 
 
 class Tasks:
@@ -443,20 +496,30 @@ class Tasks:
         self._reward, self._terminated, self._truncated = arrays["reward"], arrays["terminated"], arrays["truncated"]
         self.has_ends = False
 
-    def begin(self, tasks: list[dict[str, Any]]) -> None:
-        """Reset every environment to its task, made anew where the task says what it is made with."""
+    def begin(self, tasks: list[dict[str, Any]], *, own_generators: bool = False) -> None:
+        """Reset every environment to its task, made anew where the task says what it is made with.
+
+        Args:
+            tasks: at most B; rows beyond them have no task.
+            own_generators: give each row a state of the global random generators of its own, so that what one row
+                draws does not change what another draws.
+        """
         seeds = [task["seed"] for task in tasks]
         # Environments that draw from the global generators replay too.
         random.seed(seeds[0])
         np.random.seed(seeds[0])  # noqa: NPY002
         self._make_envs([task["kwargs"] for task in tasks])
-        self._steps = [env.step for env in self._envs]
+        begun = self._envs[: len(tasks)]
+        self._steps: list[Callable[..., Any]] = [env.step for env in begun]
+        self._resets: list[Callable[..., Any]] = [env.reset for env in begun]
+        if own_generators:
+            generators = [OwnGenerators(seed) for seed in seeds]
+            self._steps = [own.during(step) for own, step in zip(generators, self._steps, strict=True)]
+            self._resets = [own.during(reset) for own, reset in zip(generators, self._resets, strict=True)]
         self._options = [task["reset_options"] or None for task in tasks]
         self._labels = [task.get("label", f"the task in row {row}") for row, task in enumerate(tasks)]
         self._checked_spaces: list[tuple[Any, Any]] = [(None, None)] * len(tasks)
-        self._attributes = [
-            fitting_attributes(env, task["attributes"]) for env, task in zip(self._envs, tasks, strict=True)
-        ]
+        self._attributes = [fitting_attributes(env, task["attributes"]) for env, task in zip(begun, tasks, strict=True)]
         self._clock = 0
         self._ends_at = [self.limit] * self._num_tasks
         self._terminated[:] = False
@@ -486,7 +549,7 @@ class Tasks:
             for env in self._envs:
                 env.close()
             self._envs = [self._maker(own) for own in kwargs]
-        while len(self._envs) < self._num_tasks:
+        while len(self._envs) < len(kwargs):
             self._envs.append(self._maker({}))
 
     @staticmethod
@@ -518,7 +581,7 @@ class Tasks:
         env = self._envs[row]
         if self._attributes[row]:
             set_attributes(env, self._attributes[row])
-        answer: Any = env.reset(seed=seed, options=self._options[row])
+        answer: Any = self._resets[row](seed=seed, options=self._options[row])
         checked_observation, checked_action = self._checked_spaces[row]
         if (
             seed is not None
@@ -529,6 +592,22 @@ class Tasks:
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise NonsenseError(f"reset should return (observation, info), and it returned {summary(answer)}.")
         return answer[0]
+
+    def undone(self) -> dict[str, list[str]]:
+        """Return the varied attributes that do not hold their task's value: the drawn value and the present one.
+
+        A value that the environment changes as soon as it is set, to a form of its own, is held.
+        """
+        found: dict[str, list[str]] = {}
+        for env, attributes in zip(self._envs, self._attributes, strict=False):
+            for name, drawn in attributes.items():
+                present = getattr(env.unwrapped, name)
+                if is_same(present, drawn):
+                    continue
+                set_attributes(env, {name: drawn})
+                if not is_same(present, getattr(env.unwrapped, name)):
+                    found.setdefault(name, [repr(drawn)[:100], repr(present)[:100]])
+        return found
 
     def step(self) -> None:
         """Step every active environment once."""
@@ -763,10 +842,14 @@ class Host:
         os.close(self._memory_fd)
         return {}
 
-    def on_begin(self, tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    def on_begin(self, tasks: list[dict[str, Any]], *, own_generators: bool = False) -> dict[str, Any]:
         """Begin tasks."""
-        self._tasks.begin(tasks)
+        self._tasks.begin(tasks, own_generators=own_generators)
         return {}
+
+    def on_undone(self) -> dict[str, Any]:
+        """Say which varied attributes the last resets put back."""
+        return {"undone": self._tasks.undone()}
 
     def on_check(self) -> dict[str, Any]:
         """Run Gymnasium's checker on an environment of its own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -68,6 +68,68 @@ class GlobalNoise(Counter):
 
     def observe(self, action: Any) -> Any:
         return np.array([random.random(), np.random.random(), self.np_random.random()], np.float32)  # noqa: NPY002
+
+
+class SeedsGlobalNoise(GlobalNoise):
+    """Seeds the global generators at each reset, which disturbs what other copies draw from them."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        return super().reset(seed=seed, options=options)
+
+
+class IgnoresSeeds(Counter):
+    """Is as noisy as it can be."""
+
+    generator = np.random.default_rng()
+
+    def observe(self, action: Any) -> Any:
+        return self.generator.uniform(size=3).astype(np.float32)
+
+
+class SeldomNoisy(Counter):
+    """Replays but for a little noise that comes seldom."""
+
+    generator = np.random.default_rng()
+
+    def observe(self, action: Any) -> Any:
+        return np.full(3, float(self.generator.uniform() < 0.02), np.float32)
+
+
+class CountsItsCopies(Counter):
+    """Numbers its copies, keeps a table that all of them fill, and observes neither."""
+
+    count = 0
+    table: ClassVar[dict[int, float]] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        CountsItsCopies.count += 1
+
+    def observe(self, action: Any) -> Any:
+        observed = self.table.setdefault(self.steps, float(np.sin(self.steps)))
+        return np.full(3, observed, np.float32)
+
+
+class HoldsInItsOwnForm(Counter):
+    """Keeps a varied angle in radians, and an array that it is given as a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._radians = 0.0
+        self.offsets = np.zeros(3)
+
+    @property
+    def angle(self) -> float:
+        return self._radians
+
+    @angle.setter
+    def angle(self, degrees: float) -> None:
+        self._radians = degrees * np.pi / 180
+
+    def observe(self, action: Any) -> Any:
+        return np.float32([self.steps, self._radians, self.offsets.sum()])
 
 
 class ManySpaces(gymnasium.Env[Any, Any]):

@@ -11,9 +11,10 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 import envs.admission
-from envs.admission import probe, random_actions
+from envs.admission import probe
 from envs.errors import EnvsError, FamilySpecError, FaultReason, UnsupportedSpaceError, WorkerFaultError
 from envs.family import FamilySource, FamilySpec, Split
+from envs.random_actions import random_actions
 from envs.registry import default_stream, open_tasks
 from envs.spaces import ActionKind, ActionSpec
 from envs.worker import draw_tasks

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from envs.admission import probe, random_actions
+from envs.admission import probe
 from envs.declaration import family_from_declaration
 from envs.default_stream import default_stream
 from envs.errors import FamilySpecError
 from envs.family import Split
+from envs.random_actions import random_actions
 from envs.registry import open_tasks
 from envs.task_batch import TaskBatch, Transition
 from envs.tensor.cartpole import RANGES
