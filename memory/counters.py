@@ -29,6 +29,15 @@ class CounterRoom:
                 (name, json.dumps(labels, sort_keys=True), amount),
             )
 
+    def forget_family(self, name: str) -> None:
+        """Delete the counters that carry a family's name as a label, as a removed family leaves them."""
+        with self._connection.transaction("forgetting a family's counters"):
+            for row in self._connection.rows("SELECT name, labels FROM counters"):
+                if json.loads(row["labels"]).get("family") == name:
+                    self._connection.execute(
+                        "DELETE FROM counters WHERE name = ? AND labels = ?", (row["name"], row["labels"])
+                    )
+
     def counters(self) -> list[CounterValue]:
         """Return every counter's value, by name and labels."""
         found = self._connection.rows("SELECT name, labels, value FROM counters ORDER BY name, labels")

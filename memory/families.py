@@ -41,6 +41,8 @@ class FamilyRoom:
                     found="there is one of that name.",
                     hint=f"Choose another name, or `learnd env remove {name}` first.",
                 )
+            # A removed family of this name may have left some; the new one begins with none.
+            self._counters.forget_family(name)
             self._connection.execute(
                 "INSERT INTO families (name, state, spec, created_at) VALUES (?, ?, ?, ?)",
                 (name, state, to_json(spec), self._connection.clock()),

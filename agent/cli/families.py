@@ -152,7 +152,8 @@ def show_family(invocation: Invocation, name: NameArgument) -> None:
         reports = {report["name"]: report for report in store.family_reports()}
         family = find_family(store, name, operation="showing family")
         points = [point for point in store.latest_points() if point.family == name]
-        runs = [run for run in store.job_runs(limit=200) if run.family == name][:5]
+        # Runs are stored by name, and an earlier family may have had this one.
+        runs = [r for r in store.job_runs(limit=200) if r.family == name and r.started_at >= family.created_at][:5]
     values = {**family_values(family), **reports[name], **adaptation_values(family, points), **run_values(runs)}
     invocation.answer(values, lambda out: show_page(out, family, values))
 

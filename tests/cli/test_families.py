@@ -125,5 +125,11 @@ def test_show_tells_how_it_adapts(learnd: Learnd) -> None:
     assert "→" in page
 
 
+def test_a_name_used_again_shows_no_run_of_the_earlier_family(learnd: Learnd) -> None:
+    learnd("env", "remove", "cartpole")
+    learnd("env", "add", "CartPole-v1", "--name", "cartpole", "--no-check")
+    assert learnd.json("env", "show", "cartpole")["last_runs"] == []
+
+
 def test_people_are_asked_nothing_without_a_terminal(learnd: Learnd, call: Callable[..., object]) -> None:
     assert "removed" in learnd("env", "remove", "acrobot").stdout

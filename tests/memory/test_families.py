@@ -46,6 +46,19 @@ def test_a_name_used_again_starts_anew(store: Store) -> None:
     assert [family.state for family in store.families(with_removed=True)] == ["removed", "active"]
 
 
+def test_a_name_used_again_inherits_no_counter_and_other_families_keep_theirs(store: Store) -> None:
+    for name in ("cartpole", "pendulum"):
+        add_active_family(store, name)
+        store.record_strike(name, reason="hung", detail="")
+    store.add_to_counter("job_runs", {"job": "practise"})
+    store.set_family_state("cartpole", FamilyState.REMOVED)
+    store.add_family("cartpole", {})
+    assert store.family("cartpole").strikes == 0
+    assert {tuple(counter.labels.values()) for counter in store.counters()} == {("pendulum", "hung"), ("practise",)}
+    store.record_strike("cartpole", reason="hung", detail="")
+    assert [c.value for c in store.counters() if c.labels.get("family") == "cartpole"] == [1]
+
+
 def test_families_come_in_the_order_they_were_fed(store: Store) -> None:
     for name in ("b", "a", "c"):
         store.add_family(name, {})
