@@ -24,10 +24,13 @@ SPACES_S = 0.5
 """Time after which no further tasks are begun to compare their spaces."""
 
 WORLD_S = 1.5
-"""Time in which copies are stepped alone and in turn."""
+"""Time in which copies are stepped alone and in turn, beside their resets."""
 
 VARIATIONS_S = 1.5
-"""Time in which tasks are compared that differ in one variation."""
+"""Time in which tasks are compared that differ in one variation, beside their first resets."""
+
+MOST_S = 6.0
+"""What is expected to take longer than this is not compared."""
 
 MAX_TASKS = 256
 MAX_STEPS = 200
@@ -107,18 +110,20 @@ def compare_copies(tasks: WorkerTaskBatch, report: Progress) -> WorldFinding:
         alone, company = [target, target], [other, other]
         company[row] = target
         actions = _action_rows(tasks.spaces.action, generator, num_rows=2)
-        found = _compare_copy(tasks, _Trial(alone, company, row, actions), clock)
+        found = _compare_copy(tasks, _CopyRun(alone, company, row, actions), clock)
         report("comparing copies", attempt + 1)
         if found.differing_step is not None:
             return found
         if found.is_slow:
-            break
+            return finding
         finding = found if found.is_compared or attempt == 0 else finding
+        if clock.left() <= 0:
+            break
     return finding
 
 
 @dataclass(frozen=True)
-class _Trial:
+class _CopyRun:
     """One comparison: a task alone, the same task in company, its row, and the actions of both rows."""
 
     alone: list[Task]
@@ -127,27 +132,27 @@ class _Trial:
     actions: list[Tensor]
 
 
-def _compare_copy(tasks: WorkerTaskBatch, trial: _Trial, clock: _Clock) -> WorldFinding:
+def _compare_copy(tasks: WorkerTaskBatch, run: _CopyRun, clock: _Clock) -> WorldFinding:
     clock.lap()
-    only = [row == trial.row for row in range(2)]
+    only = [row == run.row for row in range(2)]
     # What four more runs cost follows from the first one, in which half of the rows are stepped.
-    alone = _play(tasks, trial.alone, trial.actions, only, end=clock.now() + clock.left() / 8)
-    actions = trial.actions[: len(alone) - 1]
-    if not actions or 6 * clock.lap() > clock.left():
+    alone = _play(tasks, run.alone, run.actions, only, longest_s=WORLD_S / 8)
+    actions = run.actions[: len(alone) - 1]
+    if 6 * clock.lap() > MOST_S:
         return WorldFinding(is_compared=False, is_slow=True)
-    again = _play(tasks, trial.alone, actions, only)
-    together = _play(tasks, trial.company, actions, [True, True])
-    num_replayed = _first_difference(alone, again, trial.row, trial.row)
+    again = _play(tasks, run.alone, actions, only)
+    together = _play(tasks, run.company, actions, [True, True])
+    num_replayed = _first_difference(alone, again, run.row, run.row)
     if num_replayed == 0:
         return WorldFinding(is_compared=False)
-    differing = _first_difference(alone[:num_replayed], together, trial.row, trial.row)
+    differing = _first_difference(alone[:num_replayed], together, run.row, run.row)
     if differing == num_replayed:
         return WorldFinding(is_compared=True)
     # Once more, so that noise that comes seldom is not taken for a neighbour's doing.
-    once_more = _play(tasks, trial.alone, actions, only)
-    in_company_again = _play(tasks, trial.company, actions, [True, True])
-    num_replayed = _first_difference(alone, once_more, trial.row, trial.row)
-    if num_replayed > differing == _first_difference(alone, in_company_again, trial.row, trial.row):
+    once_more = _play(tasks, run.alone, actions, only)
+    in_company_again = _play(tasks, run.company, actions, [True, True])
+    num_replayed = _first_difference(alone, once_more, run.row, run.row)
+    if num_replayed > differing == _first_difference(alone, in_company_again, run.row, run.row):
         return WorldFinding(is_compared=True, differing_step=differing)
     return WorldFinding(is_compared=False)
 
@@ -158,13 +163,17 @@ def compare_variations(tasks: WorkerTaskBatch, report: Progress) -> VariationFin
     findings = VariationFindings()
     untold = [variation for variation in spec.variations if variation.distribution not in COMBINATIONS]
     compared: set[str] = set()
+    clock = _Clock(VARIATIONS_S)
+    base, pairs = _pairs(spec, untold[: tasks.num_trials - 2], first_task=0)
+    tasks.begin_chosen([base, *pairs.values()])
+    findings.undone = tasks.undone_attributes()
+    if 3 * clock.lap() > MOST_S:
+        findings.is_compared, findings.is_slow = False, True
+        return findings
     generator, clock = torch.Generator().manual_seed(0), _Clock(VARIATIONS_S)
     for attempt in range(MAX_ROUNDS):
         base, pairs = _pairs(spec, untold[: tasks.num_trials - 2], first_task=MAX_DRAWS * attempt)
         actions = _action_rows(tasks.spaces.action, generator, num_rows=1, is_held=attempt % 2 == 1)
-        if attempt == 0:
-            tasks.begin_chosen([base, *pairs.values()])
-            findings.undone = tasks.undone_attributes()
         rows = _Rows(tasks, [base, base, *pairs.values()])
         findings.is_compared = rows.play_until_all_differ(actions, clock)
         findings.is_slow = not findings.is_compared and not rows.differing[0]
@@ -227,14 +236,17 @@ class _Rows:
 
 
 def _play(
-    tasks: WorkerTaskBatch, chosen: list[Task], actions: Sequence[Tensor], active: list[bool], end: float | None = None
+    tasks: WorkerTaskBatch, chosen: list[Task], actions: Sequence[Tensor], active: list[bool], longest_s: float = 60.0
 ) -> list[Tensor]:
-    """Play tasks in the first rows, and return what was seen: the first observations and each step [k, 2 D + 3]."""
+    """Play tasks in the first rows, and return what was seen: the first observations and each step [k, 2 D + 3].
+
+    After ``longest_s`` no further step is taken; one is taken in any case.
+    """
     first = tasks.begin_chosen(chosen)
     seen = [torch.cat([first, torch.zeros(len(chosen), first.shape[1] + 3)], dim=1)]
-    mask = _mask(tasks, active)
+    mask, end = _mask(tasks, active), time.monotonic() + longest_s
     for action in actions:
-        if end is not None and time.monotonic() > end:
+        if len(seen) > 1 and time.monotonic() > end:
             break
         rows = torch.cat([action, action[:1].expand(tasks.num_trials - len(chosen), *action.shape[1:])])
         seen.append(_seen(tasks, rows, mask, len(chosen)))
@@ -278,10 +290,6 @@ class _Clock:
     def __init__(self, budget_s: float) -> None:
         self._end = time.monotonic() + budget_s
         self._lap = time.monotonic()
-
-    @staticmethod
-    def now() -> float:
-        return time.monotonic()
 
     def left(self) -> float:
         """Seconds that are left; negative once there are none."""

@@ -1,0 +1,41 @@
+"""Ways to name an environment, and environments that are refused with the right reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cases.conftest import Learnd
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "entry", ["my_env:MyEnv", "registers:My/Line-v0", "registers:MyEnv", "spaces_envs:MultiDiscreteAction"]
+)
+def test_an_environment_of_a_user_is_admitted(entry: str, learnd: Learnd, inputs: Callable[[str], Path]) -> None:
+    added = learnd("env", "add", entry, "--name", "fed", "--path", str(inputs("feeding")))
+    assert added.returncode == 0, added.stdout
+    assert "fed is active" in added.stdout
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("spaces_envs:DictTextObs", "part 'mission' of the observation space"),
+        ("spaces_envs:NoSeedKw", "does not provide a `seed`"),
+        ("spaces_envs:OldApi", "not a tuple of the form `(obs, info)`"),
+        ("spaces_envs:NeedsArg", "missing 1 required positional argument: 'size'"),
+        ("spaces_envs:vectorised", "Name a single environment"),
+        ("spaces_envs:nothing", "returns the environment that it makes"),
+        ("my_env.py:MyEnv", "Write my_env:MyEnv"),
+    ],
+)
+def test_what_cannot_be_practised_is_refused_with_its_reason(
+    entry: str, words: str, learnd: Learnd, inputs: Callable[[str], Path]
+) -> None:
+    added = learnd("env", "add", entry, "--name", "fed", "--path", str(inputs("feeding")))
+    assert added.returncode == 1, added.stdout
+    assert words in " ".join(added.stdout.split())
