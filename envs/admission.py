@@ -38,6 +38,10 @@ _TARGET_NAMES = {
     VariationTarget.KWARG: "keyword argument",
     VariationTarget.RESET_OPTION: "reset option",
 }
+KEEP_APART = (
+    "Many copies run in one process: keep what an environment changes in its instance, not in its class, its module or "
+    "one simulation."
+)
 ENOUGH_S = 3.0
 """After this long no further batch of trials is begun."""
 
@@ -198,18 +202,22 @@ def compare_tasks(tasks: WorkerTaskBatch, report: Progress) -> list[str]:
     """
     compare_spaces(tasks, report)
     world = compare_copies(tasks, report)
-    if world.differing_step is not None:
+    found = (
+        f"under the same seed and the same actions one copy goes another way, from its step {world.differing_step} on, "
+        "when another copy is stepped in turn"
+    )
+    if world.depends_on_actions:
         raise EnvsError(
             operation="admitting family",
             subject=tasks.spec.name,
-            found=f"copies of {tasks.spec.entry!r} in one process share a world: under the same seed and the same "
-            f"actions one copy goes another way, from its step {world.differing_step} on, when another copy is stepped "
-            "in turn.",
-            hint="Many copies of it run in one process. Keep what an environment changes in its instance, not in its "
-            "class, its module or one simulation (in PyBullet, connect a client for each environment), or have each "
-            "environment run its simulator in a process of its own.",
+            found=f"copies of {tasks.spec.entry!r} in one process share a world: {found}, and how depends on the "
+            "actions of that one.",
+            hint=f"{KEEP_APART} In PyBullet, connect a client for each environment. A simulator with one world a "
+            "process needs a process for each environment.",
         )
     warnings = [] if world.is_compared else [_not_compared("whether its copies share a world", is_slow=world.is_slow)]
+    if world.differing_step is not None:
+        warnings.append(f"Copies in one process share something, such as a counter or a setting: {found}. {KEEP_APART}")
     if tasks.spec.variations:
         warnings += _variation_warnings(tasks.spec, compare_variations(tasks, report))
     return warnings

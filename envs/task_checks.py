@@ -51,11 +51,14 @@ class WorldFinding:
         is_compared: whether a copy could be compared: it replays, and there was time.
         differing_step: the first step at which the copy went another way because another copy was stepped; None where
             it never did.
+        depends_on_actions: whether it depended on the other copy's actions, as in a shared simulation; a shared counter
+            or setting does not.
         is_slow: whether there was no time to compare.
     """
 
     is_compared: bool
     differing_step: int | None = None
+    depends_on_actions: bool = False
     is_slow: bool = False
 
 
@@ -153,7 +156,9 @@ def _compare_copy(tasks: WorkerTaskBatch, run: _CopyRun, clock: _Clock) -> World
     in_company_again = _play(tasks, run.company, actions, [True, True])
     num_replayed = _first_difference(alone, once_more, run.row, run.row)
     if num_replayed > differing == _first_difference(alone, in_company_again, run.row, run.row):
-        return WorldFinding(is_compared=True, differing_step=differing)
+        steered = _play(tasks, run.company, [_steered(action, run.row) for action in actions], [True, True])
+        depends = _first_difference(together, steered, run.row, run.row) < min(len(together), len(steered))
+        return WorldFinding(is_compared=True, differing_step=differing, depends_on_actions=depends)
     return WorldFinding(is_compared=False)
 
 
@@ -258,6 +263,11 @@ def _seen(tasks: WorkerTaskBatch, action: Tensor, active: Tensor, num_rows: int)
     transition = tasks.step(action, active).rows(torch.arange(num_rows))
     ends = torch.stack([transition.reward, transition.terminated.float(), transition.truncated.float()], dim=1)
     return torch.cat([transition.observation, transition.final_observation, ends], dim=1)
+
+
+def _steered(action: Tensor, row: int) -> Tensor:
+    """The actions of two rows with the other row's replaced by the same row's, so that it acts in another way."""
+    return action[[row, row]]
 
 
 def _first_difference(one: list[Tensor], other: list[Tensor], row: int, other_row: int) -> int:

@@ -20,6 +20,7 @@ if sys.path and sys.path[0] and Path(sys.path[0]).resolve() == Path(__file__).re
     del sys.path[0]
 
 import contextlib
+import copy
 import ctypes
 import difflib
 import faulthandler
@@ -52,6 +53,7 @@ REWARD_CLASSES = frozenset({float, int, bool, np.float64, np.float32, np.int64, 
 FLAG_CLASSES = frozenset({bool, np.bool_})
 NUMBER_KINDS = "biuf"
 NOTHING_YET = object()
+GENERATORS = (random.Random, np.random.Generator, np.random.RandomState)
 
 
 class NonsenseError(Exception):
@@ -419,23 +421,86 @@ def is_same(one: Any, other: Any) -> bool:
         return False
 
 
-class OwnGenerators:
-    """A state of the global random generators (``random``, ``numpy.random``, torch's) that belongs to one row.
+class SharedGenerators:
+    """The random generators that copies of an environment may share, other than the global ones.
+
+    They are those of spaces that belong to a class, and those that are attributes of the classes or globals of the
+    modules that an environment comes from.
 
     Args:
-        seed: what it begins from.
+        envs: the copies.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, envs: list[gymnasium.Env[Any, Any]]) -> None:
+        holders: dict[int, Any] = {}
+        for env in envs:
+            layer: Any = env
+            while layer is not None:
+                for space in (layer.observation_space, layer.action_space):
+                    holders |= {id(part): part for part in parts_of(space)}
+                holders |= {id(holder): holder for holder in _holders_of(type(layer))}
+                layer = getattr(layer, "env", None) if isinstance(layer, gymnasium.Wrapper) else None
+        self._slots = [
+            (holder, name, copy.deepcopy(value))
+            for holder in holders.values()
+            for name, value in list(vars(holder).items())
+            if (isinstance(value, GENERATORS) and not isinstance(value, random.SystemRandom))
+            or (isinstance(holder, spaces.Space) and name == "_np_random")
+        ]
+
+    def originals(self) -> list[Any]:
+        """Return copies of the generators as they were found."""
+        return [copy.deepcopy(original) for _, _, original in self._slots]
+
+    def take(self, generators: list[Any]) -> None:
+        """Put generators in the places of those that were found."""
+        for (holder, name, _), generator in zip(self._slots, generators, strict=True):
+            setattr(holder, name, generator)
+
+    def keep(self) -> list[Any]:
+        """Return the generators that are in these places now; a reset may have put new ones there."""
+        return [getattr(holder, name) for holder, name, _ in self._slots]
+
+
+def parts_of(space: Any) -> list[Any]:
+    """Return a space and the spaces that it is made of."""
+    inner = getattr(space, "spaces", ())
+    return [
+        space,
+        *(part for inner_space in getattr(inner, "values", lambda: inner)() for part in parts_of(inner_space)),
+    ]
+
+
+def _holders_of(kind: type[Any]) -> list[Any]:
+    """Return the modules of a class's package, and the classes in them; none of Gymnasium's own."""
+    package = kind.__module__.partition(".")[0]
+    if package in {"gymnasium", "builtins"}:
+        return []
+    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == package]
+    classes = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
+    return [*modules, *(found for found in classes if found.__module__.partition(".")[0] == package)]
+
+
+class OwnGenerators:
+    """A state of the random generators that copies share, global ones and others, that belongs to one row.
+
+    Args:
+        seed: what the global generators (``random``, ``numpy.random``, torch's) begin from.
+        shared: the other ones, which begin as they were found.
+    """
+
+    def __init__(self, seed: int, shared: SharedGenerators) -> None:
         self._torch = sys.modules.get("torch")
+        self._shared = shared
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         if self._torch is not None:
             self._torch.manual_seed(seed)
+        shared.take(shared.originals())
         self._keep()
 
     def during(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function, which draws from this state wherever it draws from the global generators."""
+        """Return the function, which draws from this state wherever it draws from shared generators."""
 
         def called(*args: Any, **kwargs: Any) -> Any:
             self._take()
@@ -451,12 +516,14 @@ class OwnGenerators:
         np.random.set_state(self._numpy)  # noqa: NPY002
         if self._torch is not None:
             self._torch.set_rng_state(self._torch_state)
+        self._shared.take(self._others)
 
     def _keep(self) -> None:
         self._random = random.getstate()
         self._numpy = np.random.get_state()  # noqa: NPY002
         if self._torch is not None:
             self._torch_state = self._torch.get_rng_state()
+        self._others = self._shared.keep()
 
 
 class Tasks:
@@ -465,6 +532,7 @@ class Tasks:
     def __init__(self, maker: Maker, env: gymnasium.Env[Any, Any], configuration: dict[str, Any]) -> None:
         self._maker = maker
         self._envs = [env]
+        self._shared_generators: SharedGenerators | None = None
         self.limit: int | None = configuration["max_episode_steps"]
         if not self.limit:
             self.limit = maker.spec_limit
@@ -501,8 +569,8 @@ class Tasks:
 
         Args:
             tasks: at most B; rows beyond them have no task.
-            own_generators: give each row a state of the global random generators of its own, so that what one row
-                draws does not change what another draws.
+            own_generators: give each row a state of its own of the random generators that copies share, so that what
+                one row draws does not change what another draws.
         """
         seeds = [task["seed"] for task in tasks]
         # Environments that draw from the global generators replay too.
@@ -513,7 +581,9 @@ class Tasks:
         self._steps: list[Callable[..., Any]] = [env.step for env in begun]
         self._resets: list[Callable[..., Any]] = [env.reset for env in begun]
         if own_generators:
-            generators = [OwnGenerators(seed) for seed in seeds]
+            if self._shared_generators is None:
+                self._shared_generators = SharedGenerators(begun)
+            generators = [OwnGenerators(seed, self._shared_generators) for seed in seeds]
             self._steps = [own.during(step) for own, step in zip(generators, self._steps, strict=True)]
             self._resets = [own.during(reset) for own, reset in zip(generators, self._resets, strict=True)]
         self._options = [task["reset_options"] or None for task in tasks]

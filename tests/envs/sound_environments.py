@@ -10,6 +10,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+MODULE_GENERATOR = random.Random(0)
+
 
 class Counter(gymnasium.Env[Any, Any]):
     """Observes (episode, step, action); an episode terminates after ``length`` steps, or truncates itself there."""
@@ -82,19 +84,43 @@ class SeedsGlobalNoise(GlobalNoise):
 class IgnoresSeeds(Counter):
     """Is as noisy as it can be."""
 
-    generator = np.random.default_rng()
-
     def observe(self, action: Any) -> Any:
-        return self.generator.uniform(size=3).astype(np.float32)
+        return np.random.default_rng().uniform(size=3).astype(np.float32)
 
 
 class SeldomNoisy(Counter):
     """Replays but for a little noise that comes seldom."""
 
-    generator = np.random.default_rng()
+    def observe(self, action: Any) -> Any:
+        return np.full(3, float(np.random.default_rng().uniform() < 0.02), np.float32)
+
+
+class SamplesItsClassSpace(Counter):
+    """Draws what it observes from the space of its class, which each reset seeds for all copies."""
+
+    observation_space: spaces.Space[Any] = spaces.Dict({"a": spaces.Box(-1, 1, (3,)), "b": spaces.Discrete(3)})
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self.observation_space.seed(seed)
+        return super().reset(seed=seed, options=options)
 
     def observe(self, action: Any) -> Any:
-        return np.full(3, float(self.generator.uniform() < 0.02), np.float32)
+        return self.observation_space.sample()
+
+
+class SharesGenerators(Counter):
+    """Draws from generators of its class and of its module, which each reset makes anew for all copies."""
+
+    class_generator = np.random.default_rng(0)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        global MODULE_GENERATOR  # noqa: PLW0603
+        MODULE_GENERATOR = random.Random(seed)
+        type(self).class_generator = np.random.default_rng(seed)
+        return super().reset(seed=seed, options=options)
+
+    def observe(self, action: Any) -> Any:
+        return np.float32([self.steps, self.class_generator.random(), MODULE_GENERATOR.random()])
 
 
 class CountsItsCopies(Counter):

@@ -33,6 +33,7 @@ def test_every_default_family_is_admitted(spec: FamilySpec) -> None:
     assert admission.reference_return > admission.random_return + 3 * admission.random_standard_error
     assert admission.reference_source
     assert admission.steps_per_s > 100
+    assert admission.warnings == []
 
 
 @pytest.mark.parametrize("name", ["bandits", "mdps"])
