@@ -212,7 +212,7 @@ def compare_tasks(tasks: WorkerTaskBatch, report: Progress) -> list[str]:
             subject=tasks.spec.name,
             found=f"copies of {tasks.spec.entry!r} in one process share a world: {found}, and how depends on the "
             "actions of that one.",
-            hint=f"{KEEP_APART} In PyBullet, connect a client for each environment. A simulator with one world a "
+            hint=f"{KEEP_APART} In PyBullet, connect a client for each environment. A simulator with one world per "
             "process needs a process for each environment.",
         )
     warnings = [] if world.is_compared else [_not_compared("whether its copies share a world", is_slow=world.is_slow)]

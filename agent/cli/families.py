@@ -84,7 +84,8 @@ def add_family(
         Path | None, typer.Option(metavar="FILE", help="Python interpreter with the environment's own packages.")
     ] = None,
     path: Annotated[
-        list[Path] | None, typer.Option(metavar="FOLDER", help="Folder to import from; may be repeated.")
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Folder to import from; the worker runs in the first. May be repeated."),
     ] = None,
     few_shot: FewShotOption = None,
     shots: ShotsOption = None,
