@@ -20,10 +20,14 @@ def test_what_the_check_reads_the_service_reads_too(
     added = learnd("env", "add", "level:Level", "--path", ".")
     assert added.returncode == 0, added.stdout
     learnd.working_folder = tmp_path
-    learnd("run", "--for", "30")
-    [family] = json.loads(learnd("env", "list", "--json").stdout)["families"]
+    # A busy machine may need more than one run before a slice is committed.
+    for _ in range(4):
+        ran = learnd("run", "--for", "30")
+        [family] = json.loads(learnd("env", "list", "--json").stdout)["families"]
+        if family["trials"] > 0 or family["strikes"] > 0:
+            break
     assert (family["state"], family["strikes"]) == ("active", 0)
-    assert family["trials"] > 0
+    assert family["trials"] > 0, ran.stdout[-3000:]
 
 
 def test_what_lies_only_where_the_user_stands_is_refused_with_the_folder(
