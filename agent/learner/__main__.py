@@ -10,7 +10,6 @@ import socket
 import sys
 
 from agent.running_version import running_version
-
 from agent.streams import prepare_streams
 
 PR_SET_PDEATHSIG = 1
