@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from memory.connection import Row, StoreConnection, from_json, to_json
+from memory.errors import CorruptFileError
+from memory.folder import DataFolder
+from memory.intact_copies import read_or_mend
 from memory.parameter_files import forget_unreferenced, is_recorded, record_file
 from memory.parameters import ParameterFolder
 from memory.records import Checkpoint, ParameterFile
+from memory.row_checksums import is_intact, seal
 
 _SELECT = "SELECT checkpoints.*, parameter_files.size_bytes FROM checkpoints JOIN parameter_files USING (sha256)"
 
@@ -15,24 +19,34 @@ _SELECT = "SELECT checkpoints.*, parameter_files.size_bytes FROM checkpoints JOI
 class CheckpointRoom:
     """The checkpoints of a store: one live, replaced by every learner step, and kept generations."""
 
-    def __init__(self, connection: StoreConnection, parameters: ParameterFolder) -> None:
+    def __init__(self, connection: StoreConnection, folder: DataFolder, parameters: ParameterFolder) -> None:
         self._connection = connection
+        self._folder = folder
         self._parameters = parameters
 
     def last_checkpoint(self) -> Checkpoint | None:
-        """Return the checkpoint of the last committed learner step; None before the first."""
+        """Return the checkpoint of the last committed learner step; None before the first.
+
+        Raises:
+            CorruptFileError: its row is damaged.
+        """
         row = self._connection.row(f"{_SELECT} WHERE is_live = 1")
         return None if row is None else _checkpoint(row)
+
+    def num_learner_steps(self) -> int:
+        """Return how many learner steps have ever been committed, whatever has become of their checkpoints."""
+        return int(self._connection.value("SELECT seq FROM sqlite_sequence WHERE name = 'learner_steps'") or 0)
 
     def set_live(self, file: ParameterFile, meta: str, *, learner_steps: int, at: float) -> list[str]:
         """Point at a new live checkpoint inside the caller's transaction; return the files nothing needs now."""
         superseded = self._connection.rows("SELECT sha256 FROM checkpoints WHERE is_live = 1")
         record_file(self._connection, file)
         self._connection.execute("DELETE FROM checkpoints WHERE is_live = 1")
-        self._connection.execute(
+        row_id = self._connection.insert(
             "INSERT INTO checkpoints (is_live, sha256, meta, learner_steps, created_at) VALUES (1, ?, ?, ?, ?)",
             (file.sha256, meta, learner_steps, at),
         )
+        seal(self._connection, "checkpoints", row_id)
         return forget_unreferenced(self._connection, among=[row["sha256"] for row in superseded])
 
     def keep_checkpoint(self, *, keep: int) -> Checkpoint | None:
@@ -71,33 +85,41 @@ class CheckpointRoom:
             f"{_SELECT} WHERE is_live = 0 AND sha256 = ? AND learner_steps = ?",
             (live.file.sha256, live.learner_steps),
         )
-        if held is not None:
+        if held is not None and is_intact("checkpoints", held):
             return _checkpoint(held)
         # The learner may have moved on since the file was read; the lock on the folder kept the file itself.
         record_file(self._connection, live.file)
-        self._connection.execute(
+        row_id = self._connection.insert(
             "INSERT INTO checkpoints (is_live, sha256, meta, learner_steps, created_at) VALUES (0, ?, ?, ?, ?)",
             (live.file.sha256, to_json(live.meta), live.learner_steps, live.created_at),
         )
+        seal(self._connection, "checkpoints", row_id)
         return live
 
     def kept_checkpoints(self) -> list[Checkpoint]:
-        """Return the kept generations, newest first."""
+        """Return the kept generations whose rows are intact, newest first."""
         found = self._connection.rows(f"{_SELECT} WHERE is_live = 0 ORDER BY learner_steps DESC, id DESC")
-        return [_checkpoint(row) for row in found]
+        return [_checkpoint(row) for row in found if is_intact("checkpoints", row)]
 
     def restore_candidates(self) -> list[Checkpoint]:
-        """Return what a learner may start from, best first: the live checkpoint, then generations, newest first."""
-        with self._connection.snapshot():
-            live = self.last_checkpoint()
-            return ([] if live is None else [live]) + self.kept_checkpoints()
+        """Return what a learner may start from, best first: the live checkpoint, then generations, newest first.
+
+        Rows that do not match their checksum are left out. The first candidate is the live checkpoint if it has as
+        many learner steps as :meth:`num_learner_steps`.
+        """
+        found = self._connection.rows(f"{_SELECT} ORDER BY is_live DESC, learner_steps DESC, id DESC")
+        return [_checkpoint(row) for row in found if is_intact("checkpoints", row)]
 
     def load_parameters(self, file: ParameterFile) -> dict[str, Any]:
         """Return a file's tensors (numpy arrays), after its checksum has been verified.
 
+        A store opened to write replaces a damaged file by an intact copy of the same content from a backup.
+
         Raises:
-            CorruptFileError: it is missing or damaged.
+            CorruptFileError: it is missing or damaged, and no backup has an intact copy.
         """
+        if not self._connection.is_reader:
+            read_or_mend(self._parameters, self._folder, file)
         return self._parameters.load(file)
 
     def remove_files(self, superseded: list[str]) -> None:
@@ -111,6 +133,13 @@ class CheckpointRoom:
 
 
 def _checkpoint(row: Row) -> Checkpoint:
+    if not is_intact("checkpoints", row):
+        raise CorruptFileError(
+            operation="reading the checkpoint of learner step",
+            subject=str(row["learner_steps"]),
+            found="its row does not match its checksum.",
+            hint="The learner goes on from an older checkpoint; see `learnd status`.",
+        )
     return Checkpoint(
         file=ParameterFile(sha256=row["sha256"], size_bytes=row["size_bytes"]),
         meta=from_json(row["meta"]),

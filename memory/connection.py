@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from memory.errors import MemoryStoreError
+from memory.errors import CorruptFileError, MemoryStoreError
 from memory.sqlite_library import sqlite3, translated
 
 Row = sqlite3.Row
@@ -200,6 +200,7 @@ def _connect(path: Path, *, is_reader: bool, must_exist: bool) -> sqlite3.Connec
         check_same_thread=False,
     )
     connection.row_factory = sqlite3.Row
+    connection.text_factory = _decoded
     if is_reader:
         connection.execute("PRAGMA query_only = ON")
         return connection
@@ -224,11 +225,28 @@ def _encodable(value: Any) -> Any:
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
+def _decoded(raw: bytes) -> str:
+    """Return the text of a column; a damaged byte must not make the whole query fail, and is found by its checksum."""
+    return raw.decode("utf-8", "replace")
+
+
 def to_json(value: Any) -> str:
     """Return JSON text for a column."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def from_json(text: str) -> Any:
-    """Return the value of a JSON column."""
-    return json.loads(text)
+    """Return the value of a JSON column.
+
+    Raises:
+        CorruptFileError: it is not JSON.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError) as error:
+        raise CorruptFileError(
+            operation="reading the store",
+            subject=str(text)[:60],
+            found=f"a column does not hold JSON: {error}.",
+            hint="`learnd doctor` checks the whole store.",
+        ) from error

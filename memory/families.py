@@ -6,9 +6,11 @@ from typing import Any
 
 from memory.connection import Row, StoreConnection, from_json, to_json
 from memory.counters import CounterRoom
-from memory.errors import FamilyExistsError, FamilyNotFoundError
+from memory.errors import CorruptFileError, FamilyExistsError, FamilyNotFoundError
 from memory.records import Family, FamilyState, FamilyTotals
+from memory.row_checksums import is_intact, seal
 
+DAMAGED_HINT = "Stop learnd and run `learnd doctor --repair`."
 _SELECT_PRESENT = "SELECT * FROM families WHERE name = ? AND state <> 'removed'"
 
 
@@ -43,10 +45,11 @@ class FamilyRoom:
                 )
             # A removed family of this name may have left some; the new one begins with none.
             self._counters.forget_family(name)
-            self._connection.execute(
+            row_id = self._connection.insert(
                 "INSERT INTO families (name, state, spec, created_at) VALUES (?, ?, ?, ?)",
                 (name, state, to_json(spec), self._connection.clock()),
             )
+            seal(self._connection, "families", row_id)
             return self.family(name)
 
     def families(self, *, with_removed: bool = False) -> list[Family]:
@@ -117,9 +120,10 @@ class FamilyRoom:
 
         Raises:
             FamilyNotFoundError: there is none of that name.
+            CorruptFileError: its row is damaged.
         """
         with self._connection.transaction("admitting a family"):
-            family = self.family(name)
+            family = self._intact(name)
             self._connection.execute(
                 "UPDATE families SET state = ?, state_reason = '', quarantined_until = NULL, strikes = 0,"
                 " spaces = ?, random_return = ?, reference_return = ?, spec = ? WHERE id = ?",
@@ -132,20 +136,32 @@ class FamilyRoom:
                     family.id,
                 ),
             )
+            seal(self._connection, "families", family.id)
             return self.family(name)
+
+    def _intact(self, name: str) -> Family:
+        """Return a family whose row may be written again: sealing a damaged one would hide the damage."""
+        family = self.family(name)
+        if family.is_damaged:
+            raise CorruptFileError(
+                operation="changing family", subject=name, found=f"{family.state_reason}.", hint=DAMAGED_HINT
+            )
+        return family
 
     def raise_reference(self, name: str, reference_return: float) -> None:
         """Set the trial return of score 1, where it is higher than before; it never falls.
 
         Raises:
             FamilyNotFoundError: there is none of that name.
+            CorruptFileError: its row is damaged.
         """
         with self._connection.transaction("raising a family's reference return"):
-            family = self.family(name)
+            family = self._intact(name)
             self._connection.execute(
                 "UPDATE families SET reference_return = ? WHERE id = ? AND coalesce(reference_return, -9e999) < ?",
                 (reference_return, family.id, reference_return),
             )
+            seal(self._connection, "families", family.id)
 
     def record_strike(self, name: str, *, reason: str, detail: str) -> int:
         """Count a fault of a family's worker; return its consecutive strikes.
@@ -185,13 +201,17 @@ class FamilyRoom:
 
 
 def _family(row: Row) -> Family:
+    """Return a row as a family; a damaged one is shown as refused, so that the others go on."""
+    is_damaged = not is_intact("families", row) or row["state"] not in list(FamilyState)
+    is_removed = row["state"] == FamilyState.REMOVED
+    state = FamilyState.REFUSED if is_damaged and not is_removed else FamilyState(row["state"])
     return Family(
         id=row["id"],
         name=row["name"],
-        state=FamilyState(row["state"]),
-        state_reason=row["state_reason"],
-        spec=from_json(row["spec"]),
-        spaces=None if row["spaces"] is None else from_json(row["spaces"]),
+        state=state,
+        state_reason="its row in the store does not match its checksum" if is_damaged else row["state_reason"],
+        spec={} if is_damaged else from_json(row["spec"]),
+        spaces=None if is_damaged or row["spaces"] is None else from_json(row["spaces"]),
         random_return=row["random_return"],
         reference_return=row["reference_return"],
         strikes=row["strikes"],
@@ -203,4 +223,5 @@ def _family(row: Row) -> Family:
             meta_updates=row["meta_updates"],
         ),
         created_at=row["created_at"],
+        is_damaged=is_damaged,
     )

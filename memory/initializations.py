@@ -7,10 +7,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from memory.connection import Row, StoreConnection, from_json, to_json
-from memory.errors import ParentChangedError, VersionNotFoundError
+from memory.errors import CorruptFileError, ParentChangedError, VersionNotFoundError
+from memory.folder import DataFolder
+from memory.intact_copies import read_or_mend
 from memory.parameter_files import record_file
 from memory.parameters import ParameterFolder
 from memory.records import FamilyScore, Initialization, InitializationState, ParameterFile
+from memory.row_checksums import is_intact, seal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,8 +26,9 @@ _SELECT = (
 class InitializationRoom:
     """The initializations of a store."""
 
-    def __init__(self, connection: StoreConnection, parameters: ParameterFolder) -> None:
+    def __init__(self, connection: StoreConnection, folder: DataFolder, parameters: ParameterFolder) -> None:
         self._connection = connection
+        self._folder = folder
         self._parameters = parameters
 
     def publish(
@@ -104,7 +108,7 @@ class InitializationRoom:
         version: int | None,
     ) -> int:
         record_file(self._connection, file)
-        return self._connection.insert(
+        row_id = self._connection.insert(
             "INSERT INTO initializations (version, parent, state, is_current, sha256, scores, provenance, reason,"
             " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -119,26 +123,38 @@ class InitializationRoom:
                 self._connection.clock(),
             ),
         )
+        seal(self._connection, "initializations", row_id)
+        return row_id
 
     def initializations(self) -> list[Initialization]:
-        """Return all initializations, published and rejected, newest first."""
+        """Return all initializations, published and rejected, newest first; damaged ones are marked."""
         return [_initialization(row) for row in self._connection.rows(f"{_SELECT} ORDER BY id DESC")]
 
+    def current_version(self) -> int | None:
+        """Return the number of the version that is served now; None before the first."""
+        version = self._connection.value("SELECT version FROM initializations WHERE is_current = 1")
+        return None if version is None else int(version)
+
     def current_initialization(self) -> Initialization | None:
-        """Return the version that is served now; None before the first."""
+        """Return the version that is served now; None before the first.
+
+        Raises:
+            CorruptFileError: its row is damaged.
+        """
         row = self._connection.row(f"{_SELECT} WHERE is_current = 1")
-        return None if row is None else _initialization(row)
+        return None if row is None else _intact(row)
 
     def initialization(self, version: int) -> Initialization:
         """Return a version.
 
         Raises:
             VersionNotFoundError: there is none of that number.
+            CorruptFileError: its row is damaged.
         """
         row = self._connection.row(f"{_SELECT} WHERE version = ?", (version,))
         if row is None:
             raise _no_version(str(version), "there is none of that number.")
-        return _initialization(row)
+        return _intact(row)
 
     def roll_back(self, *, to: int | None = None, reason: str) -> Initialization:
         """Make an earlier version the current one; the one that was becomes ``ROLLED_BACK``.
@@ -152,19 +168,19 @@ class InitializationRoom:
             CorruptFileError: the version's file is missing or damaged; nothing was changed.
         """
         with self._connection.transaction("rolling back an initialization"):
-            current = self.current_initialization()
-            if current is None or current.version is None:
+            current = self.current_version()
+            if current is None:
                 raise _no_version("current", "nothing has been published yet.")
-            target = to if to is not None else current.parent
+            target = to if to is not None else self.initialization(current).parent
             if target is None:
-                raise _no_version(str(current.version), "it is the first version and has no parent.")
-            if target == current.version:
+                raise _no_version(str(current), "it is the first version and has no parent.")
+            if target == current:
                 raise _no_version(str(target), "it is the current version already.")
-            self._parameters.read(self.initialization(target).file)
-            self._move_current(current.version, target)
+            read_or_mend(self._parameters, self._folder, self.initialization(target).file)
+            self._move_current(current, target)
             self._connection.execute(
                 "INSERT INTO rollbacks (from_version, to_version, reason, at) VALUES (?, ?, ?, ?)",
-                (current.version, target, reason, self._connection.clock()),
+                (current, target, reason, self._connection.clock()),
             )
             return self.initialization(target)
 
@@ -191,16 +207,30 @@ def _no_version(subject: str, found: str) -> VersionNotFoundError:
     )
 
 
+def _intact(row: Row) -> Initialization:
+    if not is_intact("initializations", row):
+        raise CorruptFileError(
+            operation="reading version",
+            subject=str(row["version"]),
+            found="its row does not match its checksum.",
+            hint="Stop learnd and run `learnd doctor --repair`, or go to another version: `learnd policy rollback`.",
+        )
+    return _initialization(row)
+
+
 def _initialization(row: Row) -> Initialization:
+    is_known = row["state"] in list(InitializationState)
+    is_damaged = not (is_known and is_intact("initializations", row))
     return Initialization(
         id=row["id"],
         version=row["version"],
         parent=row["parent"],
-        state=InitializationState(row["state"]),
+        state=InitializationState(row["state"]) if is_known else InitializationState.ROLLED_BACK,
         is_current=bool(row["is_current"]),
         file=ParameterFile(sha256=row["sha256"], size_bytes=row["size_bytes"]),
-        scores=tuple(FamilyScore(**score) for score in from_json(row["scores"])),
-        provenance=from_json(row["provenance"]),
-        reason=row["reason"],
+        scores=() if is_damaged else tuple(FamilyScore(**score) for score in from_json(row["scores"])),
+        provenance={} if is_damaged else from_json(row["provenance"]),
+        reason="its row in the store does not match its checksum" if is_damaged else row["reason"],
         created_at=row["created_at"],
+        is_damaged=is_damaged,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import struct
 from collections.abc import Iterator, Mapping
@@ -124,10 +125,17 @@ class ParameterFolder:
                 continue
         return found
 
-    def remove_unfinished(self, *, older_than: float) -> tuple[int, int]:
-        """Remove temporary files that a killed writer left behind; return their number and bytes."""
+    def remove_unfinished(self, *, older_than: float, newer_than: float = math.inf) -> tuple[int, int]:
+        """Remove temporary files that a killed writer left behind; return their number and bytes.
+
+        Args:
+            older_than: those last written before this time go.
+            newer_than: so do those written after this time, which a clock that was ahead has given.
+        """
         freed = [
-            _remove(path) for path in self.path.glob(".*.tmp") if path.stat(follow_symlinks=False).st_mtime < older_than
+            _remove(path)
+            for path in self.path.glob(".*.tmp")
+            if not older_than <= path.stat(follow_symlinks=False).st_mtime <= newer_than
         ]
         return len(freed), sum(freed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from memory.parameter_files import forget_unreferenced
 from memory.parameters import ParameterFolder
 from memory.records import Progress, PrunePolicy, PruneReport
 from memory.stats import wal_path
+from memory.store_clock import advance
 
 _FORGETTABLE_TRIALS = """
 WITH bounds AS MATERIALIZED (
@@ -23,12 +25,13 @@ WITH bounds AS MATERIALIZED (
            END AS first_protected
     FROM families
 )
-SELECT trials.id, trials.size_bytes, trials.recorded_at
+SELECT trials.id, trials.size_bytes, trials.counted_s
 FROM trials CROSS JOIN bounds ON bounds.family_id = trials.family_id
 WHERE trials.id < bounds.first_protected
 ORDER BY trials.id LIMIT :batch
 """
 _BATCH = 500
+_AGE_TOLERANCE_S = 300.0
 _VACUUM_PAGES = 2_000
 
 
@@ -79,11 +82,17 @@ class PruneRoom:
         return sum(part.stat().st_size for part in (path, wal_path(path)) if part.exists())
 
     def _prune_all(self, policy: PrunePolicy, tell: Progress) -> PruneReport:
+        self._settle_interrupted_restore()
         files, freed = self._prune_files(policy, tell)
-        trials, episodes = self._prune_trials(policy, tell)
+        with self._connection.transaction("counting the time"):
+            counted_s = advance(self._connection, self._connection.clock())
+        trials, episodes = self._prune_trials(policy, counted_s, tell)
+        uncertain = self._trials_of_uncertain_age(policy, counted_s)
         report = PruneReport(
             trials=trials,
             episodes=episodes,
+            trials_of_uncertain_age=uncertain,
+            warnings=self._warnings(uncertain),
             job_runs=self._prune_job_runs(policy, tell),
             learner_steps_folded=self._fold_learner_steps(policy, tell),
             curve_points=self._thin_curves(policy, tell),
@@ -99,10 +108,17 @@ class PruneRoom:
             freed_bytes=freed + more_freed,
         )
 
-    def _prune_trials(self, policy: PrunePolicy, tell: Progress) -> tuple[int, int]:
+    def _settle_interrupted_restore(self) -> None:
+        """Clear what a killed restore left behind, unless another process holds the folder and may be restoring."""
+        from memory.restoring import settle_interrupted_restore
+
+        if self._folder.holder_pid() in {None, os.getpid()}:
+            settle_interrupted_restore(self._folder)
+
+    def _prune_trials(self, policy: PrunePolicy, counted_s: float, tell: Progress) -> tuple[int, int]:
         """Forget trials, oldest first, until size and age are as the policy wants; return trials and episodes."""
         trials = episodes = 0
-        while batch := self._trials_to_forget(policy):
+        while batch := self._trials_to_forget(policy, counted_s):
             with self._connection.transaction("pruning trials"):
                 for trial_id in batch:
                     episodes += self._forget_trial(trial_id)
@@ -110,11 +126,13 @@ class PruneRoom:
             tell("trials", trials)
         return trials, episodes
 
-    def _trials_to_forget(self, policy: PrunePolicy) -> list[int]:
-        """Return the next trials to forget: unprotected, oldest first, beyond the age or the size allowed."""
-        oldest_allowed = (
-            -1.0 if policy.max_episode_age_s is None else self._connection.clock() - policy.max_episode_age_s
-        )
+    def _trials_to_forget(self, policy: PrunePolicy, counted_s: float) -> list[int]:
+        """Return the next trials to forget: unprotected, oldest first, beyond the age or the size allowed.
+
+        A trial's age is the time that the store has counted since it was recorded, not the wall clock's.
+        """
+        max_age_s = policy.max_episode_age_s
+        oldest_allowed = -1.0 if max_age_s is None else counted_s - max_age_s
         with self._connection.snapshot():
             excess = self._connection.value("SELECT sum(kept_bytes) FROM families") or 0
             excess -= policy.max_episode_bytes
@@ -123,11 +141,36 @@ class PruneRoom:
             )
         chosen = []
         for row in candidates:
-            if excess <= 0 and row["recorded_at"] >= oldest_allowed:
+            if excess <= 0 and row["counted_s"] >= oldest_allowed:
                 break
             chosen.append(int(row["id"]))
             excess -= row["size_bytes"]
         return chosen
+
+    def _trials_of_uncertain_age(self, policy: PrunePolicy, counted_s: float) -> int:
+        """Count the trials that the wall clock says are too old, or of the future, and the store's clock does not."""
+        if policy.max_episode_age_s is None:
+            return 0
+        now = self._connection.clock()
+        return int(
+            self._connection.value(
+                "SELECT count(*) FROM trials WHERE counted_s >= ? AND (recorded_at < ? OR recorded_at > ?)",
+                (
+                    counted_s - policy.max_episode_age_s,
+                    now - policy.max_episode_age_s - _AGE_TOLERANCE_S,
+                    now + _AGE_TOLERANCE_S,
+                ),
+            )
+        )
+
+    def _warnings(self, num_uncertain: int) -> tuple[str, ...]:
+        if num_uncertain == 0:
+            return ()
+        text = (
+            f"{num_uncertain} trials have an age by the wall clock that the store did not count: the clock was set, or"
+            " learnd was stopped for more than a day. They were not removed by age. Check the clock (`date`)."
+        )
+        return (text,)
 
     def _forget_trial(self, trial_id: int) -> int:
         trial = self._connection.row("SELECT * FROM trials WHERE id = ?", (trial_id,))
@@ -247,7 +290,6 @@ class PruneRoom:
 
     def _prune_files(self, policy: PrunePolicy, tell: Progress) -> tuple[int, int]:
         """Remove parameter files that no row refers to, and unfinished ones; return their number and bytes."""
-        oldest_allowed = time.time() - policy.orphan_age_s
         with self._parameters.removable() as is_free:
             if not is_free:
                 return 0, 0
@@ -255,9 +297,11 @@ class PruneRoom:
             with self._connection.transaction("forgetting parameter files"):
                 forgotten = forget_unreferenced(self._connection)
                 recorded = {row["sha256"] for row in self._connection.rows("SELECT sha256 FROM parameter_files")}
-            removed, freed = self._parameters.remove_unfinished(older_than=oldest_allowed)
+            # A time in the future is one that a clock which was ahead gave: the file is as good as old.
+            oldest, newest = time.time() - policy.orphan_age_s, time.time() + max(0.0, policy.orphan_age_s)
+            removed, freed = self._parameters.remove_unfinished(older_than=oldest, newer_than=newest)
             for sha256, stats in self._parameters.listed().items():
-                if sha256 not in recorded and (sha256 in forgotten or stats.st_mtime < oldest_allowed):
+                if sha256 not in recorded and (sha256 in forgotten or not oldest <= stats.st_mtime <= newest):
                     freed += self._parameters.remove(sha256)
                     removed += 1
         tell("parameter files", removed)

@@ -129,6 +129,7 @@ class Family:
         quarantined_until: when it is tried again; None unless quarantined.
         totals: what it has been practised.
         created_at: when it was fed.
+        is_damaged: its row does not match its checksum; it is shown as refused, and its spec as empty.
     """
 
     id: int
@@ -143,6 +144,7 @@ class Family:
     quarantined_until: float | None
     totals: FamilyTotals
     created_at: float
+    is_damaged: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,6 +283,7 @@ class Initialization:
         is_current: whether it is the one served now.
         provenance: JSON values: learner, settings, family totals at the time, learnd's version.
         reason: why it was published or rejected, for people.
+        is_damaged: its row does not match its checksum; scores and provenance are shown as empty.
     """
 
     id: int
@@ -293,6 +296,7 @@ class Initialization:
     provenance: dict[str, Any]
     reason: str
     created_at: float
+    is_damaged: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -500,6 +504,9 @@ class PruneReport:
     Attributes:
         freed_bytes: given back to the disk: parameter files, and the shrinking of the database.
         released_ballast: the disk was full and the ballast file had to make room.
+        trials_of_uncertain_age: trials that are too old by the wall clock but not by the time that the store counted:
+            the clock jumped or the service was stopped for long. They were kept.
+        warnings: what a person should look at, as full sentences.
     """
 
     trials: int = 0
@@ -512,26 +519,40 @@ class PruneReport:
     parameter_files: int = 0
     freed_bytes: int = 0
     released_ballast: bool = False
+    trials_of_uncertain_age: int = 0
+    warnings: tuple[str, ...] = ()
     duration_s: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class BackupReport:
-    """A backup that has been made and verified.
+class ProblemKind(StrEnum):
+    """Kinds of damage to a store; the bounded values of a metric's ``kind`` label."""
 
-    Attributes:
-        path: its folder; it has the layout of a data folder.
-        size_bytes: of the database and all parameter files in it.
-        new_bytes: of those, what this backup added (parameter files are shared with the backup before it).
-        removed: older backups that made room, by name.
-    """
+    DATABASE = "database"
+    """The structure of the database: pages, indexes, references between rows."""
 
-    path: Path
-    size_bytes: int
-    new_bytes: int
-    num_parameter_files: int
-    removed: tuple[str, ...]
-    duration_s: float
+    TRIAL = "trial"
+    PARAMETER_FILE = "parameter_file"
+    ROW = "row"
+    """A row does not match its checksum."""
+
+    TOTALS = "totals"
+    """A total differs from the sum of the records behind it."""
+
+    CHECKPOINT_FALLBACK = "checkpoint_fallback"
+    """The learner went on from an older checkpoint, because the live one was damaged."""
+
+    CHECKPOINT_LOST = "checkpoint_lost"
+    """No checkpoint is intact: the learner does not learn."""
+
+
+CHECKPOINT_FALLBACKS = "checkpoint_fallbacks"
+"""The counter of starts from an older checkpoint than the live one."""
+
+BEGIN_FROM_VERSION = "begin_from_version"
+"""The key of a checkpoint's meta that names the published version to begin from, where every checkpoint was lost."""
+
+LEARNER_KINDS = frozenset({ProblemKind.CHECKPOINT_FALLBACK, ProblemKind.CHECKPOINT_LOST})
+"""Kinds that the learner reports at its start; a check of the store does not find them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -542,8 +563,39 @@ class Problem:
         subject: what it is about (a file, a trial, a family).
         found: what is wrong with it.
         hint: what to do about it.
+        kind: which kind of damage.
+        key: a trial's id, a file's sha256, or ``TABLE:ID`` of a row; empty where it is about none of these.
     """
 
     subject: str
     found: str
     hint: str = ""
+    kind: ProblemKind = ProblemKind.DATABASE
+    key: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupReport:
+    """A backup that has been made and verified.
+
+    Attributes:
+        path: its folder; it has the layout of a data folder.
+        sequence: its number; backups are ordered by it, whatever the clock said.
+        size_bytes: of the database and all parameter files in it.
+        new_bytes: of those, what this backup added (parameter files are shared with the backup before it).
+        removed: older backups that made room, by name.
+        damaged: what was damaged in the store and is not in the backup as it should be.
+        mended: parameter files of the store that were damaged and have been replaced from an older backup, by sha256.
+        warnings: what a person should look at, as full sentences.
+    """
+
+    path: Path
+    sequence: int
+    size_bytes: int
+    new_bytes: int
+    num_parameter_files: int
+    removed: tuple[str, ...]
+    duration_s: float
+    damaged: tuple[Problem, ...] = ()
+    mended: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from memory.connection import StoreConnection
 from memory.errors import StoreMissingError, UnknownSchemaError
 from memory.identity import new_identity
+from memory.row_checksums import COVERED, checksum_of
 from memory.sqlite_library import require_one_library
+from memory.store_clock import counted
 
 if TYPE_CHECKING:
     from sqlite_utils.db import Database
@@ -204,6 +206,28 @@ CREATE TABLE store_identity (
 );
 """
 
+_CLOCK = """
+CREATE TABLE store_clock (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    counted_s REAL NOT NULL,
+    last_at REAL
+);
+ALTER TABLE trials ADD COLUMN counted_s REAL NOT NULL DEFAULT 0;
+"""
+
+_DAMAGE = """
+CREATE TABLE damage (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    found TEXT NOT NULL,
+    hint TEXT NOT NULL,
+    noted_at REAL NOT NULL,
+    UNIQUE (kind, key, subject)
+);
+"""
+
 
 def _execute_all(db: Database, script: str) -> None:
     """Run statements one by one: ``executescript`` would commit the open transaction first."""
@@ -223,7 +247,32 @@ def add_store_identity(db: Database) -> None:
     db.execute("INSERT INTO store_identity (id, uuid) VALUES (1, ?)", (new_identity(),))
 
 
-MIGRATIONS = (create_first_tables, add_store_identity)
+def add_row_checksums(db: Database) -> None:
+    """Give the rows that are restored or served from a checksum; present rows are taken as they are."""
+    for table, columns in COVERED.items():
+        db.execute(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")
+        found = db.execute(f"SELECT id, {', '.join(columns)} FROM {table}").fetchall()  # noqa: S608
+        for row_id, *values in found:
+            db.execute(f"UPDATE {table} SET checksum = ? WHERE id = ?", (checksum_of(values), row_id))  # noqa: S608
+
+
+def add_store_clock(db: Database) -> None:
+    """Count the time that passes for the store; the past is counted from the trials there are."""
+    _execute_all(db, _CLOCK)
+    counted_s, last_at = 0.0, None
+    for row_id, at in db.execute("SELECT id, recorded_at FROM trials ORDER BY id").fetchall():
+        counted_s += 0.0 if last_at is None else counted(at - last_at)
+        last_at = at
+        db.execute("UPDATE trials SET counted_s = ? WHERE id = ?", (counted_s, row_id))
+    db.execute("INSERT INTO store_clock (id, counted_s, last_at) VALUES (1, ?, ?)", (counted_s, last_at))
+
+
+def add_damage(db: Database) -> None:
+    """Let damage that was noticed be recorded until it is repaired."""
+    _execute_all(db, _DAMAGE)
+
+
+MIGRATIONS = (create_first_tables, add_store_identity, add_row_checksums, add_store_clock, add_damage)
 """In order; a migration's name is its record in the store, so neither may change once released."""
 
 KNOWN = tuple(migration.__name__ for migration in MIGRATIONS)
@@ -282,6 +331,22 @@ def require_present(connection: StoreConnection) -> None:
             subject=str(connection.path),
             found=f"it was written by an older learnd and lacks {', '.join(missing)}.",
             hint="Restart `learnd run` with this version: it brings the store up to date.",
+        )
+
+
+def require_tables(connection: StoreConnection) -> None:
+    """Check that a database is a store of this learnd or of an older one.
+
+    Raises:
+        StoreMissingError: there are no tables in it.
+        UnknownSchemaError: a newer learnd has written it, or another program.
+    """
+    if not _known_applied(connection):
+        raise StoreMissingError(
+            operation="reading the store",
+            subject=str(connection.path),
+            found="it has no tables.",
+            hint="Name another backup.",
         )
 
 

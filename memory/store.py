@@ -13,6 +13,7 @@ from memory.connection import StoreConnection
 from memory.counters import CounterRoom
 from memory.curves import CurveRoom
 from memory.daemon_status import DaemonStatusRoom
+from memory.damage import DamageRoom
 from memory.families import FamilyRoom
 from memory.folder import DataFolder
 from memory.identity import identity_of_database
@@ -72,8 +73,9 @@ class Store:
         self.curve = curves.curve
         self.latest_points = curves.latest_points
 
-        checkpoints = CheckpointRoom(connection, parameters)
+        checkpoints = CheckpointRoom(connection, folder, parameters)
         self.last_checkpoint = checkpoints.last_checkpoint
+        self.num_learner_steps = checkpoints.num_learner_steps
         self.keep_checkpoint = checkpoints.keep_checkpoint
         self.kept_checkpoints = checkpoints.kept_checkpoints
         self.restore_candidates = checkpoints.restore_candidates
@@ -84,13 +86,18 @@ class Store:
         )
         self.commit_learner_step = learning.commit_learner_step
 
-        initializations = InitializationRoom(connection, parameters)
+        initializations = InitializationRoom(connection, folder, parameters)
         self.publish = initializations.publish
         self.reject = initializations.reject
         self.initializations = initializations.initializations
+        self.current_version = initializations.current_version
         self.current_initialization = initializations.current_initialization
         self.initialization = initializations.initialization
         self.roll_back = initializations.roll_back
+
+        damage = DamageRoom(connection)
+        self.damage = damage.damage
+        self.note_damage = damage.note_damage
 
         jobs = JobRoom(connection, counters)
         self.set_schedule = jobs.set_schedule
@@ -186,7 +193,7 @@ class Store:
     def _backup_room(self) -> BackupRoom:
         from memory.backups import BackupRoom
 
-        return BackupRoom(self.folder, self._parameters, self._connection.clock)
+        return BackupRoom(self._connection, self.folder, self._parameters)
 
     def check(self, *, progress: Progress | None = None) -> list[Problem]:
         """Read everything and return what is wrong; writes nothing.

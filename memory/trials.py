@@ -11,6 +11,8 @@ from memory.episode_codec import checksum, pack_episode, unpack_episode
 from memory.errors import CorruptFileError, TrialNotFoundError
 from memory.families import FamilyRoom
 from memory.records import EpisodeRecord, StoredTrial, TrialRecord
+from memory.row_checksums import is_intact, seal
+from memory.store_clock import advance
 
 _OF_FAMILY = "SELECT *, ? AS family FROM trials WHERE family_id = ? ORDER BY id "
 _NEWEST_FIRST = _OF_FAMILY + "DESC LIMIT ?"
@@ -55,10 +57,11 @@ class TrialRoom:
 
     def add_trials(self, family_id: int, trials: list[PackedTrial], *, learner_step: int, at: float) -> None:
         """Record packed trials inside the caller's transaction."""
+        counted_s = advance(self._connection, at)
         for trial in trials:
             trial_id = self._connection.insert(
                 "INSERT INTO trials (family_id, learner_step, task, num_episodes, num_steps, trial_return,"
-                " size_bytes, recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                " size_bytes, recorded_at, counted_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     family_id,
                     learner_step,
@@ -68,8 +71,10 @@ class TrialRoom:
                     trial.trial_return,
                     trial.size_bytes,
                     at,
+                    counted_s,
                 ),
             )
+            seal(self._connection, "trials", trial_id)
             for number, frame in enumerate(trial.frames):
                 self._connection.execute(
                     "INSERT INTO episodes (trial_id, number, checksum, payload) VALUES (?, ?, ?, ?)",
@@ -105,7 +110,7 @@ class TrialRoom:
             CorruptFileError: an episode is missing or damaged.
         """
         with self._connection.snapshot():
-            trial = self._connection.row("SELECT task, num_episodes FROM trials WHERE id = ?", (trial_id,))
+            trial = self._connection.row("SELECT * FROM trials WHERE id = ?", (trial_id,))
             found = self._connection.rows(
                 "SELECT number, checksum, payload FROM episodes WHERE trial_id = ? ORDER BY number", (trial_id,)
             )
@@ -116,6 +121,8 @@ class TrialRoom:
                 found="there is none of that id.",
                 hint="It was pruned, or never recorded.",
             )
+        if not is_intact("trials", trial):
+            raise _corrupt(trial_id, "its row does not match its checksum.")
         if len(found) != trial["num_episodes"]:
             raise _corrupt(trial_id, f"{len(found)} of {trial['num_episodes']} episodes are there.")
         task: dict[str, Any] = from_json(trial["task"])
@@ -128,8 +135,8 @@ def read_episode(trial_id: int, row: Row) -> EpisodeRecord:
     Raises:
         CorruptFileError: the payload does not match its checksum.
     """
-    payload = bytes(row["payload"])
-    if checksum(payload) != bytes(row["checksum"]):
+    payload, expected = row["payload"], row["checksum"]
+    if not isinstance(payload, bytes) or checksum(payload) != expected:
         raise _corrupt(trial_id, f"episode {row['number']} does not match its checksum.")
     try:
         return unpack_episode(payload)
@@ -138,7 +145,7 @@ def read_episode(trial_id: int, row: Row) -> EpisodeRecord:
 
 
 def _corrupt(trial_id: int, found: str) -> CorruptFileError:
-    hint = "The disk may be failing: check it, and keep a backup elsewhere."
+    hint = "The disk may be failing: check it. `learnd doctor --repair` drops damaged trials, with learnd stopped."
     return CorruptFileError(operation="loading trial", subject=str(trial_id), found=found, hint=hint)
 
 
