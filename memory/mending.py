@@ -1,0 +1,51 @@
+"""Small repairs of a database, each in one transaction: for backups around damage, and for repairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from memory.connection import StoreConnection
+from memory.records import Problem, ProblemKind
+
+
+def damaged_trials(problems: Iterable[Problem]) -> list[int]:
+    """Return the ids of the trials that problems are about, in order, each once."""
+    return sorted({int(problem.key) for problem in problems if problem.kind is ProblemKind.TRIAL})
+
+
+def drop_trials(connection: StoreConnection, trial_ids: Iterable[int]) -> int:
+    """Delete trials with their episodes and correct what families are said to keep; return the number of episodes.
+
+    Episodes without a trial go too.
+    """
+    episodes = 0
+    with connection.transaction("dropping damaged trials"):
+        for trial_id in trial_ids:
+            episodes += connection.execute("DELETE FROM episodes WHERE trial_id = ?", (trial_id,))
+            connection.execute("DELETE FROM trials WHERE id = ?", (trial_id,))
+        episodes += connection.execute("DELETE FROM episodes WHERE trial_id NOT IN (SELECT id FROM trials)")
+        recount_kept(connection)
+    return episodes
+
+
+def recount_kept(connection: StoreConnection) -> int:
+    """Set what families are said to keep to what is there; return how many families had to be corrected."""
+    with connection.transaction("counting what is kept"):
+        return connection.execute(
+            "UPDATE families SET kept_trials = counted.trials, kept_episodes = counted.episodes,"
+            " kept_bytes = counted.bytes FROM ("
+            "  SELECT families.id AS family_id,"
+            "   (SELECT count(*) FROM trials WHERE trials.family_id = families.id) AS trials,"
+            "   (SELECT count(*) FROM episodes JOIN trials ON trials.id = episodes.trial_id"
+            "    WHERE trials.family_id = families.id) AS episodes,"
+            "   (SELECT coalesce(sum(size_bytes), 0) FROM trials WHERE trials.family_id = families.id) AS bytes"
+            "  FROM families) AS counted"
+            " WHERE counted.family_id = families.id AND (kept_trials, kept_episodes, kept_bytes)"
+            " IS NOT (counted.trials, counted.episodes, counted.bytes)"
+        )
+
+
+def rebuild_indexes(connection: StoreConnection) -> None:
+    """Build every index anew from the rows."""
+    with connection.transaction("rebuilding the indexes"):
+        connection.execute("REINDEX")
