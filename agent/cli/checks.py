@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import platform
+import shlex
 import shutil
 import socket
 import stat
@@ -20,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from agent.cli.output import short_duration, short_size
 from agent.control.health import FAILURES_IN_A_ROW
 from memory.errors import MemoryStoreError
-from memory.records import FamilyState, JobOutcome
+from memory.ownership import foreign_paths, paths_in
+from memory.records import FamilyState, JobOutcome, ProblemKind
 
 if TYPE_CHECKING:
     from agent.settings import Settings
@@ -213,6 +216,69 @@ def store_size(patient: Patient) -> Iterator[Finding]:
         yield Finding(check="write-ahead log", verdict=Verdict.WARN, found=found, hint=hint)
 
 
+def ownership(patient: Patient) -> Iterator[Finding]:
+    """Every file belongs to the owner of the data folder, who can write it."""
+    folder = patient.folder.path
+    if not folder.is_dir():
+        return
+    owner = folder.stat()
+    if foreign := foreign_paths(folder):
+        found = f"{len(foreign)} files do not belong to the folder's owner (uid {owner.st_uid}), such as {foreign[0]}"
+        hint = f"The service cannot write them: chown -R {owner.st_uid}:{owner.st_gid} {shlex.quote(str(folder))}"
+        yield Finding(check="ownership", verdict=Verdict.FAIL, found=found, hint=hint)
+    elif unwritable := _unwritable(folder):
+        found = f"{len(unwritable)} files cannot be written by their owner, such as {unwritable[0]}"
+        hint = f"chmod -R u+rwX {shlex.quote(str(folder))}"
+        yield Finding(check="ownership", verdict=Verdict.FAIL, found=found, hint=hint)
+    else:
+        yield Finding(check="ownership", verdict=Verdict.OK, found=f"every file belongs to uid {owner.st_uid}")
+
+
+def _unwritable(folder: Path) -> list[Path]:
+    """Return the files that the service writes again, and the folders, whose owner may not."""
+    found = []
+    for path in paths_in(folder):
+        with contextlib.suppress(FileNotFoundError):
+            mode = path.lstat().st_mode
+            is_written = path.parent == folder and path.name.startswith(("learnd.db", "control.", "learner."))
+            needed = stat.S_IRWXU if stat.S_ISDIR(mode) else stat.S_IWUSR | stat.S_IRUSR if is_written else stat.S_IRUSR
+            if not stat.S_ISLNK(mode) and mode & needed != needed:
+                found.append(path)
+    return found
+
+
+def backups(patient: Patient) -> Iterator[Finding]:
+    """Backups are of this store, clean, and not from the future."""
+    from memory.backup_record import listed_backups
+
+    listed = listed_backups(patient.folder)
+    now = time.time()
+    if future := [backup.path.name for backup in listed if backup.is_from_future(now)]:
+        found = f"{len(future)} backups are from the future, such as {future[0]}"
+        hint = "They were made under a clock that was ahead, or the clock is behind now: see `date`."
+        yield Finding(check="backups", verdict=Verdict.WARN, found=found, hint=hint)
+    if listed and not any(backup.is_clean for backup in listed):
+        found, hint = "no backup is clean", "Stop learnd and run `learnd doctor --repair`, then back up."
+        yield Finding(check="backups", verdict=Verdict.WARN, found=found, hint=hint)
+    elif listed and not listed[0].is_clean:
+        found = f"the newest backup is not clean: {listed[0].path.name}"
+        hint = "The store was damaged when it was made: stop learnd and run `learnd doctor --repair`."
+        yield Finding(check="backups", verdict=Verdict.WARN, found=found, hint=hint)
+    if not future and (not listed or listed[0].is_clean):
+        yield Finding(check="backups", verdict=Verdict.OK, found=f"{len(listed)} backups")
+
+
+def known_damage(patient: Patient) -> Iterator[Finding]:
+    """Nothing is known to be damaged, and the learner did not fall back to an older checkpoint."""
+    if patient.store is None:
+        return
+    for problem in patient.store.damage():
+        is_lost = problem.kind is ProblemKind.CHECKPOINT_LOST
+        verdict = Verdict.FAIL if is_lost else Verdict.WARN
+        found = f"{problem.subject}: {problem.found}"
+        yield Finding(check="known damage", verdict=verdict, found=found, hint=problem.hint)
+
+
 def locks(patient: Patient) -> Iterator[Finding]:
     """Who holds the data folder."""
     folder = patient.folder
@@ -334,6 +400,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("SQLite", sqlite_library),
     ("data folder", data_folder),
     ("store identity", store_identity),
+    ("ownership", ownership),
     ("file system", file_system),
     ("locks", locks),
     ("leftovers", leftovers),
@@ -342,6 +409,8 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("schedule", schedule),
     ("families", families),
     ("size", store_size),
+    ("backups", backups),
+    ("known damage", known_damage),
     ("store", store_integrity),
 )
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agent.cli.checks import CHECKS, Finding, Patient, Verdict
 from agent.cli.console import PlainConsole
+from agent.cli.errors import CommandError
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import STATE_STYLES, indented, styled
 from agent.errors import SettingsError
 from memory.errors import MemoryStoreError
 
 if TYPE_CHECKING:
+    from memory.repairing import RepairReport
     from memory.store import Store
 
 SIGNS = {Verdict.OK: "✓", Verdict.WARN: "!", Verdict.FAIL: "✗"}
@@ -26,16 +28,35 @@ def register(app: typer.Typer) -> None:
     examples = (
         "learnd doctor",
         "learnd doctor --data-dir /var/lib/learnd --json",
+        "learnd doctor --repair",
     )
     command(app, "doctor", examples=examples)(doctor)
 
 
-def doctor(invocation: Invocation) -> None:
+def doctor(
+    invocation: Invocation,
+    is_repairing: Annotated[
+        bool,
+        typer.Option("--repair", help="Mend a damaged store first, while learnd is stopped."),
+    ] = False,
+    may_roll_back: Annotated[
+        bool,
+        typer.Option("--yes", help="With --repair: let an older checkpoint take the place of a lost one."),
+    ] = False,
+) -> None:
     """Check everything the service stands on, and say what to do about what is wrong.
 
     Reads the whole store: every row, every episode, every parameter file. The exit status is 1 when a check fails.
+
+    `--repair` drops damaged trials, takes damaged files and rows from backups that have them intact, and builds
+    damaged indexes anew. A lost live checkpoint is replaced by an older one only with `--yes`.
     """
     findings = [_settings_finding(invocation)]
+    if may_roll_back and not is_repairing:
+        raise CommandError(
+            operation=invocation.name, subject="--yes", found="it belongs to --repair.", hint="Give both, or neither."
+        )
+    report = _repaired(invocation, may_roll_back=may_roll_back) if is_repairing else None
     with invocation.progress() as progress, ExitStack() as opened:
         task = progress.add_task("checking", total=len(CHECKS))
         patient = Patient(
@@ -49,10 +70,23 @@ def doctor(invocation: Invocation) -> None:
             findings += _findings_of(name, check, patient)
             progress.advance(task)
     worst = max((finding.verdict for finding in findings), key=list(Verdict).index)
-    values = {"verdict": worst, "checks": findings}
-    invocation.answer(values, lambda out: _show(out, findings))
+    values = {"verdict": worst, "checks": findings, **({} if report is None else {"repair": report})}
+    invocation.answer(values, lambda out: _show(out, findings, report))
     if worst is Verdict.FAIL:
         raise typer.Exit(1)
+
+
+def _repaired(invocation: Invocation, *, may_roll_back: bool) -> RepairReport:
+    """Mend the store; return what was done."""
+    from memory.repairing import repair
+
+    with invocation.progress() as progress:
+        task = progress.add_task("repairing", total=None)
+        return repair(
+            invocation.folder,
+            may_roll_back=may_roll_back,
+            progress=lambda what, count: progress.update(task, description=f"checking {what}: {count}"),
+        )
 
 
 def _settings_finding(invocation: Invocation) -> Finding:
@@ -96,7 +130,20 @@ def _findings_of(name: str, check: Callable[[Patient], Iterator[Finding]], patie
     return findings
 
 
-def _show(out: PlainConsole, findings: list[Finding]) -> None:
+def _show_repair(out: PlainConsole, report: RepairReport) -> None:
+    for action in report.actions:
+        out.print(f"repaired: {action}", soft_wrap=True)
+    if not report.actions:
+        out.print("repaired: nothing")
+    if report.needs_consent:
+        text = f"not done without --yes: {report.needs_consent}. To do it: learnd doctor --repair --yes"
+        out.print(text, soft_wrap=True)
+    out.print()
+
+
+def _show(out: PlainConsole, findings: list[Finding], report: RepairReport | None) -> None:
+    if report is not None:
+        _show_repair(out, report)
     for finding in findings:
         sign = (SIGNS[finding.verdict], STATE_STYLES[finding.verdict])
         out.print(styled(sign, " ", (finding.check, "bold"), f": {indented(finding.found)}"))

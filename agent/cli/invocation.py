@@ -131,14 +131,18 @@ class Invocation:
             StoreLostError: the database is lost; other parts of a store are in the data folder.
             ForeignStoreError: the database belongs to another store than the data folder.
         """
+        from memory.ownership import give_to_owner
         from memory.store import Store
 
         try:
             store = Store.open(self.folder, must_exist=not is_created)
         except StoreMissingError as error:
             raise self.no_data_error() from error
-        with store:
-            yield store
+        try:
+            with store:
+                yield store
+        finally:
+            give_to_owner(self.folder.path)
 
     def no_data_error(self) -> CommandError:
         """The friendly refusal of a command that needs a store."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from memory.records import MemoryStats
 
 if TYPE_CHECKING:
     from agent.recognition import Recognition
+    from memory.backup_record import Backup
 
 memory_app = typer.Typer(help="See how much is remembered; see backups, and go back to one.", no_args_is_help=True)
 group(memory_app)
@@ -125,14 +127,27 @@ def _show_recognition(out: PlainConsole, found: Recognition) -> None:
     ),
 )
 def show_backups(invocation: Invocation) -> None:
-    """Show the backups there are, newest first. `learnd schedule run-now backup` makes one."""
-    from memory.backups import finished_backups
+    """Show the backups there are, newest first. `learnd schedule run-now backup` makes one.
 
-    backups = [
-        {"name": path.name, "path": str(path), "size_bytes": _size_bytes(path)}
-        for path in finished_backups(invocation.folder)
-    ]
+    The order is that in which they were made, whatever the clock said.
+    """
+    from memory.backup_record import listed_backups
+
+    backups = [_backup_values(backup) for backup in listed_backups(invocation.folder)]
     invocation.answer({"backups": backups}, lambda out: _show_backups(out, backups))
+
+
+def _backup_values(backup: Backup) -> dict[str, Any]:
+    return {
+        "name": backup.path.name,
+        "path": str(backup.path),
+        "size_bytes": _size_bytes(backup.path),
+        "sequence": backup.sequence,
+        "store_id": backup.store_id(),
+        "is_clean": backup.is_clean,
+        "is_from_future": backup.is_from_future(time.time()),
+        "damaged": [{"subject": problem.subject, "found": problem.found} for problem in backup.damaged],
+    }
 
 
 @command(
@@ -152,8 +167,11 @@ def restore_backup(
 ) -> None:
     """Put a backup in the store's place, while learnd is stopped.
 
-    The backup is verified before anything is touched. The present database is set aside, not removed.
+    The copy is verified before anything is touched. The present store is set aside, not removed. `newest` is the one
+    made last, whatever the clock said. Killed or out of room half-way, it leaves the old store or the new one in place:
+    run it again.
     """
+    from memory.backup_record import read_backup
     from memory.backups import restore
 
     path = _named_backup(invocation, backup)
@@ -164,21 +182,28 @@ def restore_backup(
             path,
             progress=lambda what, count: progress.update(bar, description=f"checking {what}: {count}"),
         )
-    values = {"backup": str(path), "data_dir": str(invocation.folder.path), "set_aside": aside and str(aside)}
-    invocation.answer(values, lambda out: _show_restored(out, path, aside))
+    damaged = [f"{problem.subject}: {problem.found}" for problem in read_backup(path).damaged]
+    values = {
+        "backup": str(path),
+        "data_dir": str(invocation.folder.path),
+        "set_aside": aside and str(aside),
+        "damaged": damaged,
+    }
+    invocation.answer(values, lambda out: _show_restored(out, path, aside, damaged))
 
 
 def _named_backup(invocation: Invocation, name: str) -> Path:
-    """The folder of the backup that was asked for.
+    """Return the folder of the backup that was asked for.
 
     Raises:
         CommandError: there is none of that name.
     """
+    from memory.backup_record import newest_backup
     from memory.backups import finished_backups
 
     backups = {path.name: path for path in finished_backups(invocation.folder)}
-    if name == "newest" and backups:
-        return next(iter(backups.values()))
+    if name == "newest" and (newest := newest_backup(invocation.folder)) is not None:
+        return newest.path
     if name in backups:
         return backups[name]
     if Path(name).is_dir():
@@ -195,13 +220,27 @@ def _show_backups(out: PlainConsole, backups: list[dict[str, Any]]) -> None:
     if not backups:
         out.print("no backup yet (`learnd schedule run-now backup` makes one)")
         return
-    table = new_table("backup", "size", right=("size",))
+    table = new_table("backup", "number", "size", "note", right=("number", "size"))
     for backup in backups:
-        table.add_row(backup["name"], short_size(backup["size_bytes"]))
+        number = "" if backup["sequence"] is None else str(backup["sequence"])
+        table.add_row(backup["name"], number, short_size(backup["size_bytes"]), _note(backup))
     out.print(table)
+    if any(backup["is_from_future"] for backup in backups):
+        out.print("a time in the future: made under a clock that was ahead, or the clock is behind now")
 
 
-def _show_restored(out: PlainConsole, backup: Path, aside: Path | None) -> None:
+def _note(backup: dict[str, Any]) -> str:
+    notes = ["from the future"] if backup["is_from_future"] else []
+    if not backup["is_clean"]:
+        notes.append(f"{len(backup['damaged'])} things were damaged")
+    if backup["store_id"] is None:
+        notes.append("of an unknown store")
+    return ", ".join(notes)
+
+
+def _show_restored(out: PlainConsole, backup: Path, aside: Path | None, damaged: list[str]) -> None:
     out.print(f"restored {backup}", soft_wrap=True)
     if aside is not None:
         out.print(f"what was there is now {aside}", soft_wrap=True)
+    for text in damaged:
+        out.print(f"damaged when it was backed up: {text}", soft_wrap=True)

@@ -493,6 +493,7 @@ class Daemon:
                 write_error=str(self._folder_loss or self._dispatcher.write_error),
                 disk_free_bytes=self._disk_free_bytes,
                 failures=self._dispatcher.failures.counts(),
+                damage=self.snapshot.damage if self.snapshot else (),
             )
         )
 

@@ -340,6 +340,8 @@ class Dispatcher:
                     report: Any = store.prune(prune_policy(self._settings.memory, store), progress=tell)
                 else:
                     report = store.back_up(keep=self._settings.memory.keep_backups, progress=tell)
+                for warning in report.warnings:
+                    log.warning("job warns", job=str(work.kind), warning=warning)
                 values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(report), default=str))
                 return values
 

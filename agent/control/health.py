@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from agent.quantities import format_duration
-from memory.records import JobKind, JobOutcome
+from memory.records import LEARNER_KINDS, JobKind, JobOutcome, ProblemKind
+from memory.records import Problem as Damage
 
 MIN_DISK_FREE_BYTES = 64 * 2**20
 MAX_SNAPSHOT_AGE_S = 30.0
@@ -22,6 +23,9 @@ class RedReason(StrEnum):
     STORE_UNWRITABLE = "store_unwritable"
     DISK_FULL = "disk_full"
     JOB_FAILING = "job_failing"
+    STORE_DAMAGED = "store_damaged"
+    CHECKPOINT_FALLBACK = "checkpoint_fallback"
+    CHECKPOINT_LOST = "checkpoint_lost"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +58,7 @@ class Signs:
         write_error: what the last write met; empty if it succeeded.
         disk_free_bytes: on the data folder's file system.
         failures: per kind of job how often in a row it failed, with the newest error.
+        damage: what is known to be damaged in the store.
     """
 
     crash_loop: str | None
@@ -62,6 +67,7 @@ class Signs:
     write_error: str
     disk_free_bytes: int
     failures: Mapping[JobKind, tuple[int, str]]
+    damage: Sequence[Damage] = ()
 
 
 def problems(signs: Signs) -> list[Problem]:
@@ -102,6 +108,24 @@ def _problems(signs: Signs) -> Iterable[Problem]:
                 found=f"{kind} failed {count} times in a row, the last: {error or 'no reason was given'}",
                 hint="`learnd schedule list` shows the runs; the log has more.",
             )
+    yield from _damage_problems(signs.damage)
+
+
+def _damage_problems(damage: Sequence[Damage]) -> Iterable[Problem]:
+    """One reason for each thing the learner reported, and one for all damage that a check of the store found."""
+    for kind, reason in (
+        (ProblemKind.CHECKPOINT_LOST, RedReason.CHECKPOINT_LOST),
+        (ProblemKind.CHECKPOINT_FALLBACK, RedReason.CHECKPOINT_FALLBACK),
+    ):
+        if reported := [problem for problem in damage if problem.kind is kind]:
+            yield Problem(reason=reason, found=reported[-1].found, hint=reported[-1].hint)
+    if found := [problem for problem in damage if problem.kind not in LEARNER_KINDS]:
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        yield Problem(
+            reason=RedReason.STORE_DAMAGED,
+            found=f"{found[0].subject}: {found[0].found.rstrip('.')}{more}",
+            hint="Stop learnd and run `learnd doctor --repair`.",
+        )
 
 
 class Failures:

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from agent.control.snapshot import Snapshot
 from agent.control.supervisor import RestartReason
-from memory.records import CurveMetric, FamilyState, JobKind, JobOutcome
+from memory.records import CHECKPOINT_FALLBACKS, CurveMetric, FamilyState, JobKind, JobOutcome, ProblemKind
 
 LEARNER_RESTARTS = "learner_restarts"
 WORKER_RESTARTS = "worker_restarts"
@@ -118,6 +118,10 @@ def _memory_metrics(snapshot: Snapshot) -> Iterator[Metric]:
     size = float(memory.size_bytes)
     yield _gauge("learnd_memory_size_bytes", "Store on disk: database, log and parameters.", (), {(): size})
     yield _gauge("learnd_wal_size_bytes", "Write-ahead log on disk.", (), {(): float(memory.wal_bytes)})
+    damage: Samples = {(str(kind),): 0.0 for kind in ProblemKind}
+    for problem in snapshot.damage:
+        damage[(str(problem.kind),)] += 1
+    yield _gauge("learnd_store_damage", "Known damage of the store that is not repaired.", ("kind",), damage)
     version = float(snapshot.policy_version)
     yield _gauge("learnd_policy_version", "Version served now; 0 before the first.", (), {(): version})
 
@@ -157,6 +161,13 @@ def _counter_metrics(snapshot: Snapshot) -> Iterator[Metric]:
             "Restarts of the learner.",
             ("reason",),
             [(str(reason),) for reason in RestartReason],
+        ),
+        (
+            CHECKPOINT_FALLBACKS,
+            "learnd_checkpoint_fallbacks",
+            "Starts of the learner from an older checkpoint than the live one, which was damaged.",
+            (),
+            [()],
         ),
         (WORKER_RESTARTS, "learnd_worker_restarts", "Restarts of workers.", ("family", "reason"), []),
     ):

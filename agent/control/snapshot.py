@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from agent.control.choice import NUM_EVALUATIONS
@@ -15,6 +15,8 @@ from memory.records import (
     JobKind,
     JobSummary,
     MemoryStats,
+    Problem,
+    ProblemKind,
     StoredCurvePoint,
 )
 from memory.store import Store
@@ -33,6 +35,7 @@ class Snapshot:
         memory: what is remembered and its size.
         policy_version: the version served now; 0 before the first.
         data_version: changes whenever another connection commits.
+        damage: what is known to be damaged in the store.
     """
 
     families: tuple[Family, ...]
@@ -43,6 +46,7 @@ class Snapshot:
     policy_version: int
     data_version: int
     scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    damage: tuple[Problem, ...] = ()
 
 
 def read_snapshot(store: Store, before: Snapshot | None) -> Snapshot:
@@ -57,17 +61,26 @@ def read_snapshot(store: Store, before: Snapshot | None) -> Snapshot:
         return before
     families = tuple(store.families())
     points = tuple(store.latest_points())
-    current = store.current_initialization()
     return Snapshot(
         families=families,
         points=points,
         counters=tuple(store.counters()),
         jobs={summary.kind: summary for summary in store.job_summaries()},
         memory=store.memory_stats(),
-        policy_version=(current.version or 0) if current else 0,
+        policy_version=store.current_version() or 0,
         data_version=data_version,
         scores=_scores(store, families, points, before),
+        damage=(*store.damage(), *_damaged_families(store.damage(), families)),
     )
+
+
+def _damaged_families(known: Iterable[Problem], families: Iterable[Family]) -> Iterator[Problem]:
+    """Give the families whose rows are damaged as problems, unless a check has found them already."""
+    keys = {problem.key for problem in known}
+    for family in families:
+        key = f"families:{family.id}"
+        if family.is_damaged and key not in keys:
+            yield Problem(subject=f"family {family.name}", found=family.state_reason, kind=ProblemKind.ROW, key=key)
 
 
 def _scores(

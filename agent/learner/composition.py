@@ -46,10 +46,7 @@ def run(*, settings: str, connection: socket.socket) -> None:
     with folder.hold("learner"), Store.open(folder, must_exist=True) as store:
         session = LearnerSession(store=store, settings=resolved, device=device, heartbeat=Heartbeat(channel))
         try:
-            checkpoint = store.last_checkpoint()
-            channel.send_ready(
-                pid=os.getpid(), device=str(device), learner_steps=checkpoint.learner_steps if checkpoint else 0
-            )
+            channel.send_ready(pid=os.getpid(), device=str(device), learner_steps=session.learner_steps)
             LearnerProcess(session, channel).run()
         finally:
             session.close()

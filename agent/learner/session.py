@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import structlog
 import torch
 
+from agent.learner.checkpoint_damage import checkpoint_lost, note_fallback
 from agent.learner.few_shot_learners import FewShotLearners, is_few_shot, without_parts
 from agent.learner.heartbeat import Heartbeat
 from agent.learners.state import as_arrays, as_tensors
@@ -24,7 +25,7 @@ from envs.registry import open_tasks
 from envs.spaces import SpacePair
 from envs.task_batch import TaskBatch
 from memory.errors import CorruptFileError
-from memory.records import Checkpoint, Family, FamilyState, Initialization, LearnerStep
+from memory.records import BEGIN_FROM_VERSION, Checkpoint, Family, FamilyState, Initialization, LearnerStep
 from memory.store import Store
 
 log = structlog.get_logger(__name__)
@@ -82,28 +83,40 @@ class LearnerSession:
             device=device,
             heartbeat=heartbeat,
         )
+        self.learner_steps = 0
         self.learner = self._restored_learner()
 
     # The state and its commits
 
     def _restored_learner(self) -> RL2Learner:
+        """Return the learner of the last commit; of an older one, with a sign, where that is damaged.
+
+        Raises:
+            CheckpointLostError: something was learned, and no checkpoint is intact.
+        """
+        num_steps = self.store.num_learner_steps()
         for checkpoint in self.store.restore_candidates():
             try:
-                return self._learner_from(checkpoint)
+                learner = self._learner_from(checkpoint)
             except CorruptFileError:
                 log.exception("checkpoint is corrupt, trying an older one", sha256=checkpoint.file.sha256)
+                continue
+            if checkpoint.learner_steps < num_steps:
+                note_fallback(self.store, restored=checkpoint.learner_steps, committed=num_steps)
+            self.learner_steps = checkpoint.learner_steps
+            return learner
+        if num_steps > 0:
+            raise checkpoint_lost(self.store, committed=num_steps)
         self.next_task = {}
         self.few_shot.restore({}, {})
-        learner = RL2Learner(self.config, device=self.device, seed=self.settings.learner.seed)
-        current = self.store.current_initialization()
-        if self.store.last_checkpoint() is not None and current is not None:
-            self._begin_from(current, learner)
-        else:
-            log.info("no checkpoint to restore, starting anew", seed=self.settings.learner.seed)
-        return learner
+        log.info("no checkpoint to restore, starting anew", seed=self.settings.learner.seed)
+        return RL2Learner(self.config, device=self.device, seed=self.settings.learner.seed)
 
-    def _begin_from(self, initialization: Initialization, learner: RL2Learner) -> None:
-        """Go on from the published parameters when every checkpoint is lost; the optimiser starts anew."""
+    def _begun_from(self, version: int) -> RL2Learner:
+        """Go on from a published version, as a person chose where every checkpoint was lost; the optimiser is new."""
+        initialization = self.store.initialization(version)
+        learner = RL2Learner(self.config, device=self.device, seed=self.settings.learner.seed)
+        self.next_task = {}
         for family in self.store.families():
             if family.spaces is not None and family.totals.meta_updates > 0:
                 if not is_few_shot(family):
@@ -112,9 +125,12 @@ class LearnerSession:
         tensors = as_tensors(self.store.load_parameters(initialization.file))
         learner.load_initialization(without_parts(tensors))
         self.few_shot.restore(tensors, published_meta(initialization))
-        log.error("every checkpoint is damaged; going on from the published version", version=initialization.version)
+        log.warning("every checkpoint was lost; going on from the published version", version=version)
+        return learner
 
     def _learner_from(self, checkpoint: Checkpoint) -> RL2Learner:
+        if (version := checkpoint.meta.get(BEGIN_FROM_VERSION)) is not None:
+            return self._begun_from(version)
         tensors = as_tensors(self.store.load_parameters(checkpoint.file))
         try:
             learner = RL2Learner.from_tensors(self.config, tensors, checkpoint.meta["learner"], device=self.device)

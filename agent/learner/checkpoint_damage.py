@@ -1,0 +1,48 @@
+"""What the learner reports of damaged checkpoints: never without a sign in the store, which health and metrics show."""
+
+from __future__ import annotations
+
+import structlog
+
+from memory.errors import CorruptFileError
+from memory.records import CHECKPOINT_FALLBACKS, Problem, ProblemKind
+from memory.store import Store
+
+log = structlog.get_logger(__name__)
+
+REPAIR = (
+    "Stop learnd, then run `learnd doctor --repair` (it acknowledges this too), or restore a backup: "
+    "`learnd memory restore newest`."
+)
+
+
+class CheckpointLostError(CorruptFileError):
+    """No checkpoint is intact, so that learning on would mean random parameters under old totals."""
+
+
+def note_fallback(store: Store, *, restored: int, committed: int) -> None:
+    """Record that the learner goes on from an older checkpoint than the last commit's.
+
+    Args:
+        store: opened to write.
+        restored: learner steps of the checkpoint that was restored.
+        committed: learner steps that have been committed.
+    """
+    found = f"the checkpoint of learner step {committed} is damaged; going on from that of step {restored}"
+    problem = Problem(
+        kind=ProblemKind.CHECKPOINT_FALLBACK, key=str(committed), subject="live checkpoint", found=found, hint=REPAIR
+    )
+    if store.note_damage(problem):
+        store.add_to_counter(CHECKPOINT_FALLBACKS, {})
+    log.warning("live checkpoint is damaged; an older one was restored", learner_steps=restored, committed=committed)
+
+
+def checkpoint_lost(store: Store, *, committed: int) -> CheckpointLostError:
+    """Record that no checkpoint is intact; return the error that keeps the learner from learning."""
+    found = f"{committed} learner steps were committed and no checkpoint of them is intact; nothing is learned"
+    store.note_damage(
+        Problem(kind=ProblemKind.CHECKPOINT_LOST, key="", subject="checkpoints", found=found, hint=REPAIR)
+    )
+    return CheckpointLostError(
+        operation="restoring the learner", subject=str(store.folder.path), found=f"{found}.", hint=REPAIR
+    )
