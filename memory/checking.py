@@ -122,10 +122,8 @@ class CheckRoom:
             if not any(column["name"] == "checksum" for column in self._connection.rows(f"PRAGMA table_info({table})")):
                 continue
             last, number = 0, 0
-            while batch := self._connection.rows(
-                f"SELECT * FROM {table} WHERE id > ? ORDER BY id LIMIT ?",
-                (last, _ROWS_AT_ONCE),
-            ):
+            select = f"SELECT * FROM {table} WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
+            while batch := self._connection.rows(select, (last, _ROWS_AT_ONCE)):
                 for row in batch:
                     if not is_intact(table, row):
                         yield _row_problem(table, row["id"])

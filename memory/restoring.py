@@ -19,7 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from memory.backup_record import read_backup
-from memory.checking import CheckRoom
+from memory.checking import CheckRoom, file_problem
 from memory.connection import StoreConnection
 from memory.damage import DamageRoom
 from memory.database_copy import copy_database
@@ -197,30 +197,29 @@ def _copy_database(under_way: _Restore) -> None:
 
 
 def _copy_files(under_way: _Restore, into: ParameterFolder) -> None:
-    """Add the parameter files that the copy refers to; those of which no copy is intact are left to the check."""
+    """Add the parameter files that the copy refers to.
+
+    Raises:
+        CorruptFileError: a file of the backup is damaged, and its ``backup.json`` does not say so.
+    """
     source = ParameterFolder(under_way.backup.parameters_path)
+    known = {problem.key for problem in read_backup(under_way.backup.path).damaged}
     copied = StoreConnection(under_way.database_path, is_reader=True, read_limit_s=None)
     try:
         wanted = copied.rows("SELECT sha256, size_bytes FROM parameter_files")
     finally:
         copied.close()
     for number, row in enumerate(wanted, start=1):
-        path = into.file_path(row["sha256"])
-        if path.exists() and sha256_of(path.read_bytes()) == row["sha256"]:
-            continue
-        content = _content(source, under_way.folder, ParameterFile(sha256=row["sha256"], size_bytes=row["size_bytes"]))
-        if content is not None:
-            under_way.added.append(row["sha256"])
+        file = ParameterFile(sha256=row["sha256"], size_bytes=row["size_bytes"])
+        try:
+            content = intact_copy(under_way.folder, file.sha256) if file.sha256 in known else source.read(file)
+        except CorruptFileError as error:
+            raise _damaged(under_way.backup, [file_problem(file.sha256, error)]) from error
+        path = into.file_path(file.sha256)
+        if content is not None and not (path.exists() and sha256_of(path.read_bytes()) == file.sha256):
+            under_way.added.append(file.sha256)
             write_durably(path, content)
         under_way.tell("parameter files", number)
-
-
-def _content(source: ParameterFolder, folder: DataFolder, file: ParameterFile) -> bytes | None:
-    """Return a file's content from the backup, or from another backup of the folder; None if none has it intact."""
-    try:
-        return source.read(file)
-    except CorruptFileError:
-        return intact_copy(folder, file.sha256)
 
 
 def _verify(under_way: _Restore, parameters: ParameterFolder) -> str:

@@ -260,3 +260,103 @@ def test_an_unreadable_folder_is_an_error_with_a_hint(learnd: Learnd) -> None:
         assert "user that the service runs as" in learnd("status", code=1).stderr
     finally:
         learnd.folder.chmod(0o700)
+
+
+def damage_an_episode(folder: DataFolder) -> None:
+    with Store.open(folder) as store, store._connection.transaction("damaging an episode"):
+        store._connection.execute("UPDATE episodes SET payload = zeroblob(length(payload)) WHERE id = 1")
+
+
+def test_repair_mends_the_store_and_the_checks_follow(learnd: Learnd, filled: DataFolder) -> None:
+    damage_an_episode(filled)
+    assert learnd.json("doctor", code=1)["verdict"] == "fail"
+    answer = learnd.json("doctor", "--repair")
+    assert answer["repair"] == {
+        "actions": ["dropped 1 damaged trials with their 2 episodes"],
+        "needs_consent": "",
+        "remaining": [],
+    }
+    assert answer["verdict"] != "fail"
+    assert "repair" not in learnd.json("doctor")
+    assert "repaired: nothing" in learnd("doctor", "--repair").stdout
+
+
+def test_repair_asks_before_it_rolls_the_checkpoint_back(learnd: Learnd, filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        live = store.last_checkpoint()
+    assert live is not None
+    (filled.parameters_path / f"{live.file.sha256}.safetensors").write_bytes(b"")
+    answer = learnd("doctor", "--repair", code=1).stdout
+    assert "not done without --yes" in answer
+    assert "learnd doctor --repair --yes" in answer
+    assert "takes the place" in learnd("doctor", "--repair", "--yes").stdout
+
+
+def test_repair_is_refused_while_the_service_runs(learnd: Learnd, filled: DataFolder) -> None:
+    with filled.hold("learner"):
+        error = learnd.json("doctor", "--repair", code=1)["error"]
+    assert str(os.getpid()) in error["found"]
+
+
+def test_yes_without_repair_is_refused(learnd: Learnd) -> None:
+    assert "--repair" in learnd.json("doctor", "--yes", code=1)["error"]["found"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+@pytest.mark.parametrize("name", ["learnd.db", "parameters", "control.lock", "store-id"])
+def test_a_file_of_another_owner_fails_with_the_command_that_mends_it(filled: DataFolder, name: str) -> None:
+    path = filled.path / name
+    if not path.exists():
+        path.touch(mode=0o600)
+    os.chown(path, 4321, 1234)
+    with examined(filled) as patient:
+        (finding,) = checks.ownership(patient)
+    assert finding.verdict is Verdict.FAIL
+    assert name in finding.found
+    assert finding.hint.endswith(f"chown -R 0:0 {filled.path}")
+
+
+@pytest.mark.parametrize(("name", "mode"), [("learnd.db", 0o400), ("parameters", 0o500), ("control.lock", 0o000)])
+def test_a_file_that_its_owner_cannot_write_fails(filled: DataFolder, name: str, mode: int) -> None:
+    path = filled.path / name
+    if not path.exists():
+        path.touch()
+    with examined(filled) as patient:
+        assert verdicts(checks.ownership(patient)) == {"ownership": Verdict.OK}
+        path.chmod(mode)
+        (finding,) = checks.ownership(patient)
+        path.chmod(0o700)
+    assert finding.verdict is Verdict.FAIL
+    assert finding.hint.startswith("chmod")
+
+
+def test_backups_from_the_future_are_warned_of(filled: DataFolder) -> None:
+    with Store.open(filled, clock=lambda: 4e9) as store:
+        store.back_up(keep=2)
+    with examined(filled) as patient:
+        (finding,) = checks.backups(patient)
+    assert finding.verdict is Verdict.WARN
+    assert "from the future" in finding.found
+
+
+def test_a_newest_backup_that_is_not_clean_is_warned_of(filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        store.back_up(keep=2)
+    with examined(filled) as patient:
+        assert verdicts(checks.backups(patient)) == {"backups": Verdict.OK}
+    damage_an_episode(filled)
+    with Store.open(filled) as store:
+        store.back_up(keep=2)
+    with examined(filled) as patient:
+        (finding,) = checks.backups(patient)
+        assert [found.verdict for found in checks.known_damage(patient)] == [Verdict.WARN]
+    assert finding.verdict is Verdict.WARN
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+def test_a_command_that_root_runs_leaves_its_files_to_the_owner(learnd: Learnd, filled: DataFolder) -> None:
+    for path in (filled.path, *filled.path.rglob("*")):
+        os.chown(path, 4321, 1234)
+    learnd("env", "pause", "cartpole")
+    with examined(filled) as patient:
+        assert verdicts(checks.ownership(patient)) == {"ownership": Verdict.OK}

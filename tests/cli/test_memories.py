@@ -60,3 +60,42 @@ def test_an_unknown_backup_is_told_with_those_there_are(learnd: Learnd, filled: 
     backup = _back_up(filled)
     error = learnd.json("memory", "restore", "yesterday", code=1)["error"]
     assert backup.name in error["hint"]
+
+
+def test_newest_is_the_backup_made_last_whatever_the_clock_said(learnd: Learnd, filled: DataFolder) -> None:
+    with Store.open(filled, clock=lambda: 4e9) as store:
+        ahead = store.back_up(keep=5).path
+    newest = _back_up(filled)
+    backups = learnd.json("memory", "backups")["backups"]
+    assert [(found["name"], found["sequence"], found["is_from_future"]) for found in backups] == [
+        (newest.name, 2, False),
+        (ahead.name, 1, True),
+    ]
+    assert learnd.json("memory", "restore", "newest")["backup"] == str(newest)
+    page = learnd("memory", "backups").stdout
+    assert "from the future" in page
+    assert "the clock" in page
+
+
+def test_newest_is_never_a_backup_of_another_store(learnd: Learnd, filled: DataFolder, tmp_path: Path) -> None:
+    own = _back_up(filled)
+    with Store.open(DataFolder(tmp_path / "other")) as other:
+        for _ in range(3):
+            foreign = other.back_up(keep=9).path
+    foreign.rename(filled.backups_path / "2099-01-01T00-00-00.000000Z")
+    assert learnd.json("memory", "restore", "newest")["backup"] == str(own)
+
+
+def test_a_backup_that_is_not_clean_says_so_and_is_restored(learnd: Learnd, filled: DataFolder) -> None:
+    _damage_an_episode(filled)
+    backup = _back_up(filled)
+    (listed,) = learnd.json("memory", "backups")["backups"]
+    assert (listed["name"], listed["is_clean"], len(listed["damaged"])) == (backup.name, False, 1)
+    assert "damaged" in learnd("memory", "backups").stdout
+    assert len(learnd.json("memory", "restore", "newest")["damaged"]) == 1
+    assert "damaged when it was backed up: trial" in learnd("memory", "restore", "newest").stdout
+
+
+def _damage_an_episode(folder: DataFolder) -> None:
+    with Store.open(folder) as store, store._connection.transaction("damaging an episode"):
+        store._connection.execute("UPDATE episodes SET payload = zeroblob(length(payload)) WHERE id = 1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agent.control.health import Failures, RedReason, Signs, problems
-from memory.records import JobKind, JobOutcome
+from memory.records import JobKind, JobOutcome, Problem, ProblemKind
 
 WELL = Signs(crash_loop=None, snapshot_age_s=1.0, read_error="", write_error="", disk_free_bytes=2**40, failures={})
 
@@ -26,6 +26,10 @@ def test_every_reason_is_told_with_what_was_found_and_what_to_do() -> None:
         write_error="no room",
         disk_free_bytes=1,
         failures={JobKind.BACKUP: (3, "no such disk"), JobKind.PRUNE: (2, "")},
+        damage=[
+            Problem(subject="x", found=f"{kind} was found", hint="Repair it.", kind=kind)
+            for kind in (ProblemKind.CHECKPOINT_LOST, ProblemKind.CHECKPOINT_FALLBACK, ProblemKind.TRIAL)
+        ],
     )
     assert set(reasons(ill)) == set(RedReason)
     texts = [str(problem) for problem in problems(ill)]
@@ -47,3 +51,19 @@ def test_a_success_forgives_the_failures_before_it_and_a_skip_does_not() -> None
     assert failures.counts() == {JobKind.EVALUATE: (3, "why")}
     failures.note(JobKind.EVALUATE, JobOutcome.SUCCEEDED, "")
     assert failures.counts() == {}
+
+
+def test_known_damage_is_one_reason_that_names_the_first_and_counts_the_rest() -> None:
+    damage = [
+        Problem(subject=f"trial {number}", found="its checksum differs.", kind=ProblemKind.TRIAL) for number in (4, 7)
+    ]
+    (problem,) = problems(replace(WELL, damage=damage))
+    assert problem.reason is RedReason.STORE_DAMAGED
+    assert problem.found == "trial 4: its checksum differs, and 1 more"
+    assert "learnd doctor --repair" in problem.hint
+
+
+def test_a_lost_checkpoint_keeps_what_the_learner_said_of_it() -> None:
+    lost = Problem(subject="checkpoints", found="none is intact", hint="Restore.", kind=ProblemKind.CHECKPOINT_LOST)
+    (problem,) = problems(replace(WELL, damage=[lost]))
+    assert (problem.reason, problem.found, problem.hint) == (RedReason.CHECKPOINT_LOST, "none is intact", "Restore.")

@@ -11,7 +11,16 @@ from agent.control.health import RedReason
 from agent.control.metrics import new_registry
 from agent.control.snapshot import read_snapshot
 from memory.folder import DataFolder
-from memory.records import CurveMetric, CurvePoint, FamilyState, JobKind, JobOutcome
+from memory.records import (
+    CHECKPOINT_FALLBACKS,
+    CurveMetric,
+    CurvePoint,
+    FamilyState,
+    JobKind,
+    JobOutcome,
+    Problem,
+    ProblemKind,
+)
 from memory.store import Store
 
 LABELS = {
@@ -36,6 +45,8 @@ LABELS = {
     "learnd_learner_restarts_total": {"reason"},
     "learnd_worker_restarts_total": {"family", "reason"},
     "learnd_families": {"state"},
+    "learnd_store_damage": {"kind"},
+    "learnd_checkpoint_fallbacks_total": set(),
 }
 """Every name of record with its labels; dashboards and alerts are written against them."""
 
@@ -76,6 +87,26 @@ def test_the_metric_names_and_labels_are_exactly_those_of_record(tmp_path: Path)
     assert 'learnd_worker_restarts_total{family="bandits",reason="hung"} 1.0' in text
     assert 'learnd_job_runs_total{job="evaluate",outcome="succeeded"} 1.0' in text
     assert 'learnd_families{state="active"} 1.0' in text
+
+
+def test_known_damage_is_counted_by_its_kind(tmp_path: Path) -> None:
+    with lively_store(tmp_path) as store:
+        store.note_damage(Problem(subject="trial 1", found="it differs", kind=ProblemKind.TRIAL, key="1"))
+        store.note_damage(Problem(subject="trial 2", found="it differs", kind=ProblemKind.TRIAL, key="2"))
+        store.add_to_counter(CHECKPOINT_FALLBACKS, {})
+        snapshot = read_snapshot(store, None)
+    text = generate_latest(new_registry(lambda: snapshot, version="1")).decode()
+    assert 'learnd_store_damage{kind="trial"} 2.0' in text
+    assert 'learnd_store_damage{kind="parameter_file"} 0.0' in text
+    assert "learnd_checkpoint_fallbacks_total 1.0" in text
+
+
+def test_a_damaged_family_row_is_known_damage_at_once(tmp_path: Path) -> None:
+    with lively_store(tmp_path) as store:
+        with store._connection.transaction("damaging a row"):
+            store._connection.execute("UPDATE families SET spec = '{\"x\":1}'")
+        (problem,) = read_snapshot(store, None).damage
+    assert (problem.kind, problem.subject) == (ProblemKind.ROW, "family bandits")
 
 
 def test_every_metric_stands_in_the_manual() -> None:

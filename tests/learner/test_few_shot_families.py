@@ -13,6 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from agent.learner.admit import admit
+from agent.learner.checkpoint_damage import CheckpointLostError
 from agent.learner.consolidate import consolidate
 from agent.learner.evaluate import evaluate
 from agent.learner.few_shot_learners import PREFIX, VERSION_KEY, part_of
@@ -29,6 +30,7 @@ from envs.declaration import few_shot_from_declaration
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
 from memory.folder import DataFolder
 from memory.records import CurveMetric, Family, FamilyState, InitializationState, JobKind, JobOutcome
+from memory.repairing import repair
 from memory.store import Store
 from tests.learner.conftest import SessionMaker, feed_bandits, settings_for
 from tests.learner.test_jobs import _run
@@ -314,7 +316,7 @@ def test_a_removed_family_is_forgotten_and_its_name_begins_anew(store: Store, se
     assert session.next_task[learner_name(new)] == session.next_task[learner_name(old)]
 
 
-def test_with_every_checkpoint_lost_it_goes_on_from_the_published_version(
+def test_with_every_checkpoint_lost_a_repair_lets_it_go_on_from_the_published_version(
     store: Store, folder: DataFolder, session: LearnerSession, open_session: SessionMaker
 ) -> None:
     family = feed_glyphs(session)
@@ -323,6 +325,9 @@ def test_with_every_checkpoint_lost_it_goes_on_from_the_published_version(
     live = store.last_checkpoint()
     assert live is not None
     (folder.parameters_path / f"{live.file.sha256}.safetensors").unlink()
+    with pytest.raises(CheckpointLostError):
+        open_session(store, settings=session.settings)
+    repair(folder, may_roll_back=True)
     restored = open_session(store, settings=session.settings)
     learner = restored.few_shot.learner_of(family, learner_name(family))
     assert_same(learner.initialization(), part_of(_published(store, 1), learner_name(family)))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from agent.learner.checkpoint_damage import CheckpointLostError
 from agent.learner.practise import practise
 from agent.learner.session import IncompatibleCheckpointError, LearnerSession
 from agent.learner.slices import DivergedError
@@ -19,7 +20,8 @@ from envs.family import FamilySource, FamilySpec
 from envs.limits import WorkerLimits
 from envs.registry import default_stream, open_tasks
 from memory.folder import DataFolder
-from memory.records import CurveMetric, Family
+from memory.records import CHECKPOINT_FALLBACKS, Checkpoint, CurveMetric, Family, ProblemKind
+from memory.repairing import repair
 from memory.store import Store
 from tests.learner.conftest import SessionMaker, feed_bandits, settings_for
 
@@ -120,28 +122,91 @@ def test_an_update_that_diverges_is_thrown_away(store: Store, open_session: Sess
     _assert_same(committed, _state(session))
 
 
-def test_a_corrupt_live_checkpoint_falls_back_to_a_kept_one(
-    store: Store, folder: DataFolder, open_session: SessionMaker
+def _damage(folder: DataFolder, checkpoint: Checkpoint | None) -> None:
+    assert checkpoint is not None
+    path = folder.parameters_path / f"{checkpoint.file.sha256}.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.unlink()
+    path.write_bytes(bytes(content))
+
+
+def _damage_meta(store: Store) -> None:
+    with store._connection.transaction("damaging the live checkpoint"):
+        store._connection.execute(
+            "UPDATE checkpoints SET meta = replace(meta, 'next_task', 'next_tasl') WHERE is_live = 1"
+        )
+
+
+@pytest.mark.parametrize("part", ["file", "meta", "row"])
+def test_a_damaged_live_checkpoint_falls_back_to_a_kept_one_with_a_sign(
+    store: Store, folder: DataFolder, open_session: SessionMaker, part: str
 ) -> None:
     family = feed_bandits(store)
     session = open_session(store)
     practise(session, family, reason="test")
     kept = store.keep_checkpoint(keep=2)
     practise(session, family, reason="test")
-    live = store.last_checkpoint()
     assert kept is not None
-    assert live is not None
-    path = folder.parameters_path / f"{live.file.sha256}.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-5] ^= 1
-    path.chmod(0o600)
-    path.write_bytes(bytes(content))
+    if part == "file":
+        _damage(folder, store.last_checkpoint())
+    elif part == "meta":
+        _damage_meta(store)
+    else:
+        with store._connection.transaction("losing the live checkpoint"):
+            store._connection.execute("DELETE FROM checkpoints WHERE is_live = 1")
     restored = open_session(store)
     expected = store.load_parameters(kept.file)
     assert all((restored.learner.to_tensors()[name].numpy() == array).all() for name, array in expected.items())
+    (problem,) = store.damage()
+    assert problem.kind is ProblemKind.CHECKPOINT_FALLBACK
+    assert "learner step 2 is damaged; going on from that of step 1" in problem.found
+    open_session(store)
+    assert [(c.name, c.value) for c in store.counters() if c.name == CHECKPOINT_FALLBACKS] == [
+        (CHECKPOINT_FALLBACKS, 1)
+    ]
+    practise(restored, family, reason="test")
+    assert store.family("bandits").totals.meta_updates == 3
+    assert [problem.kind for problem in store.damage()] == [ProblemKind.CHECKPOINT_FALLBACK]
 
 
-def test_with_every_checkpoint_lost_it_goes_on_from_the_published_version(
+def test_an_intact_checkpoint_leaves_no_sign(store: Store, open_session: SessionMaker) -> None:
+    session = open_session(store)
+    practise(session, feed_bandits(store), reason="test")
+    store.keep_checkpoint(keep=2)
+    open_session(store)
+    assert store.damage() == []
+
+
+@pytest.mark.parametrize("part", ["file", "meta"])
+@pytest.mark.parametrize("is_published", [False, True])
+def test_with_every_checkpoint_lost_nothing_is_learned_and_it_is_said(
+    store: Store, folder: DataFolder, open_session: SessionMaker, part: str, is_published: bool
+) -> None:
+    from agent.learner.consolidate import consolidate
+
+    session = open_session(store)
+    family = feed_bandits(store)
+    practise(session, family, reason="test")
+    if is_published:
+        consolidate(session)
+        practise(session, family, reason="test")
+    totals = store.family("bandits").totals
+    if part == "file":
+        _damage(folder, store.last_checkpoint())
+    else:
+        _damage_meta(store)
+    for _ in range(2):
+        with pytest.raises(CheckpointLostError, match="no checkpoint of them is intact") as caught:
+            open_session(store)
+    assert "learnd doctor --repair" in caught.value.hint
+    assert "learnd memory restore" in caught.value.hint
+    (problem,) = store.damage()
+    assert problem.kind is ProblemKind.CHECKPOINT_LOST
+    assert store.family("bandits").totals == totals
+
+
+def test_after_a_repair_it_goes_on_from_the_published_version(
     store: Store, folder: DataFolder, open_session: SessionMaker
 ) -> None:
     from agent.learner.consolidate import consolidate
@@ -151,15 +216,26 @@ def test_with_every_checkpoint_lost_it_goes_on_from_the_published_version(
     practise(session, family, reason="test")
     consolidate(session)
     practise(session, family, reason="test")
-    live, published = store.last_checkpoint(), store.current_initialization()
-    assert live is not None
+    published = store.current_initialization()
     assert published is not None
-    (folder.parameters_path / f"{live.file.sha256}.safetensors").unlink()
+    _damage(folder, store.last_checkpoint())
+    repair(folder, may_roll_back=True)
     restored = open_session(store)
     for name, array in store.load_parameters(published.file).items():
         assert (restored.learner.policy.state_dict()[name].numpy() == array).all()
     practise(restored, family, reason="test")
     assert store.family("bandits").totals.meta_updates == 3
+    assert store.damage() == []
+
+
+def test_a_session_that_loses_its_checkpoints_while_it_runs_ends(
+    store: Store, folder: DataFolder, open_session: SessionMaker
+) -> None:
+    session = open_session(store)
+    practise(session, feed_bandits(store), reason="test")
+    _damage(folder, store.last_checkpoint())
+    with pytest.raises(CheckpointLostError):
+        session.restore_last_commit()
 
 
 def test_settings_that_no_longer_fit_what_was_learned_are_named(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memory.folder import DataFolder
 from memory.records import (
     CurveMetric,
     CurvePoint,
@@ -16,6 +17,7 @@ from memory.records import (
     LearnerStep,
     TrialRecord,
 )
+from memory.sqlite_library import sqlite3
 from memory.store import Store
 
 
@@ -107,3 +109,16 @@ def same_episode(one: EpisodeRecord, other: EpisodeRecord) -> bool:
         left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
         for left, right in pairs
     )
+
+
+def downgrade(folder: DataFolder) -> None:
+    """Make a closed store one that the first release wrote."""
+    database = sqlite3.connect(folder.store_path)
+    for table in ("families", "checkpoints", "initializations", "trials"):
+        database.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
+    database.execute("ALTER TABLE trials DROP COLUMN counted_s")
+    for table in ("store_identity", "store_clock", "damage"):
+        database.execute(f"DROP TABLE {table}")
+    database.execute("DELETE FROM _sqlite_migrations WHERE name <> 'create_first_tables'")
+    database.commit()
+    database.close()

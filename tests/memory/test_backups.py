@@ -305,7 +305,18 @@ def test_nothing_is_restored_under_a_running_daemon(store: Store, folder: DataFo
             restore(folder, report.path)
 
 
-def test_a_damaged_backup_is_not_restored(store: Store, tmp_path: Path) -> None:
+def test_a_damaged_backup_is_not_restored(store: Store, folder: DataFolder) -> None:
+    fill(store)
+    report = store.back_up(keep=1)
+    before = folder.store_path.read_bytes()
+    next((report.path / "parameters").glob("*.safetensors")).write_bytes(b"")
+    with pytest.raises(CorruptFileError):
+        restore(folder, report.path)
+    assert folder.store_path.read_bytes() == before
+    assert not list(folder.path.glob("replaced-*"))
+
+
+def test_a_damaged_backup_leaves_nothing_in_an_empty_folder(store: Store, tmp_path: Path) -> None:
     fill(store)
     report = store.back_up(keep=1)
     next((report.path / "parameters").glob("*.safetensors")).write_bytes(b"")
@@ -314,16 +325,6 @@ def test_a_damaged_backup_is_not_restored(store: Store, tmp_path: Path) -> None:
         restore(elsewhere, report.path)
     assert not elsewhere.store_path.exists()
     assert list(elsewhere.parameters_path.glob("*.safetensors")) == []
-
-
-def test_a_damaged_file_of_a_backup_is_taken_from_the_store_if_that_has_it_intact(folder: DataFolder) -> None:
-    with Store.open(folder) as store:
-        fill(store)
-        report = store.back_up(keep=1)
-    next((report.path / "parameters").glob("*.safetensors")).write_bytes(b"")
-    restore(folder, report.path)
-    with Store.open(folder) as store:
-        assert store.check() == []
 
 
 def test_a_folder_that_is_no_backup_is_refused(folder: DataFolder, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from memory.records import (
     PruneReport,
 )
 from memory.store import Store
-from tests.memory.making import Clock, add_active_family, make_score, make_step, make_tensors, publish_next
+from tests.memory.making import Clock, add_active_family, downgrade, make_score, make_step, make_tensors, publish_next
 
 NOTHING = PrunePolicy(
     max_episode_bytes=1 << 40,
@@ -84,6 +84,90 @@ def test_old_trials_go_by_age_and_young_ones_stay(store: Store, clock: Clock) ->
     report = store.prune(only(max_episode_age_s=500.0, min_trials_per_family=1))
     assert report.trials == 8
     assert kept(store, "cartpole") == [9, 10]
+
+
+DAY_S = 86_400.0
+YEAR_S = 365 * DAY_S
+BY_AGE = {"max_episode_age_s": 30 * DAY_S, "min_trials_per_family": 1}
+
+
+def practise_days(store: Store, clock: Clock, days: int) -> None:
+    """Commit one step of two trials a day."""
+    for day in range(days):
+        store.commit_learner_step(make_step(seed=day), make_tensors(day), {})
+        clock.now += DAY_S
+
+
+def test_a_clock_that_jumped_ahead_removes_nothing_and_is_said(store: Store, clock: Clock) -> None:
+    add_active_family(store)
+    practise_days(store, clock, 5)
+    clock.now += 26 * YEAR_S
+    report = store.prune(only(**BY_AGE))
+    assert (report.trials, report.trials_of_uncertain_age) == (0, 10)
+    assert "clock" in report.warnings[0]
+
+
+def test_practice_under_a_clock_that_is_ahead_does_not_make_older_trials_old(store: Store, clock: Clock) -> None:
+    add_active_family(store)
+    practise_days(store, clock, 5)
+    clock.now += 26 * YEAR_S
+    practise_days(store, clock, 5)
+    report = store.prune(only(**BY_AGE))
+    assert (report.trials, report.trials_of_uncertain_age) == (0, 10)
+
+
+def test_trials_of_a_clock_that_was_ahead_age_once_it_is_right_again(store: Store, clock: Clock) -> None:
+    add_active_family(store)
+    clock.now += 26 * YEAR_S
+    practise_days(store, clock, 3)
+    clock.now -= 26 * YEAR_S
+    assert store.prune(only(**BY_AGE)).trials_of_uncertain_age == 6
+    practise_days(store, clock, 40)
+    report = store.prune(only(**BY_AGE))
+    assert kept(store, "cartpole")[0] > 6
+    assert report.trials > 6
+    assert (report.trials_of_uncertain_age, report.warnings) == (0, ())
+
+
+def test_many_jumps_back_and_forth_make_nothing_old(store: Store, clock: Clock) -> None:
+    add_active_family(store)
+    for _ in range(40):
+        clock.now += 26 * YEAR_S
+        practise_days(store, clock, 0)
+        store.commit_learner_step(make_step(trials=1), make_tensors(), {})
+        clock.now -= 26 * YEAR_S
+        store.commit_learner_step(make_step(trials=1), make_tensors(), {})
+    assert store.prune(only(**BY_AGE)).trials == 0
+
+
+def test_a_clock_that_is_ahead_leaves_the_limit_of_size_in_force(store: Store, clock: Clock) -> None:
+    fill(store, "cartpole")
+    clock.now += 26 * YEAR_S
+    report = store.prune(only(max_episode_bytes=0, **BY_AGE))
+    assert kept(store, "cartpole") == [20]
+    assert report.trials == 19
+
+
+def test_the_age_of_an_older_stores_trials_is_counted_from_their_times(
+    store: Store, folder: DataFolder, clock: Clock
+) -> None:
+    add_active_family(store)
+    practise_days(store, clock, 5)
+    clock.now += 26 * YEAR_S
+    practise_days(store, clock, 5)
+    store.close()
+    downgrade(folder)
+    with Store.open(folder, clock=clock) as migrated:
+        assert migrated.prune(only(max_episode_age_s=30 * DAY_S, min_trials_per_family=1)).trials == 0
+        assert migrated.prune(only(max_episode_age_s=3 * DAY_S, min_trials_per_family=1)).trials == 14
+
+
+def test_an_orphan_of_a_clock_that_was_ahead_goes(store: Store, folder: DataFolder) -> None:
+    fill(store, "cartpole")
+    orphan = folder.parameters_path / ("0" * 64 + ".safetensors")
+    orphan.write_bytes(b"x")
+    os.utime(orphan, (time.time() + YEAR_S, time.time() + YEAR_S))
+    assert store.prune(NOTHING).parameter_files == 1
 
 
 def test_a_removed_family_protects_nothing(store: Store) -> None:

@@ -21,8 +21,8 @@ from memory.records import JobKind, JobOutcome
 from memory.restoring import RestoreStep, settle_interrupted_restore
 from memory.sqlite_library import sqlite3
 from memory.store import Store
-from tests.memory.making import add_active_family, make_step, make_tensors, publish_next
-from tests.memory.test_backups import damage_episode, forget_identity
+from tests.memory.making import add_active_family, downgrade, make_step, make_tensors, publish_next
+from tests.memory.test_backups import damage_episode
 
 BACKED_UP_STEPS, PRESENT_STEPS = 3, 5
 
@@ -265,16 +265,7 @@ def test_a_log_that_only_a_killed_restore_holds_is_put_back(
 def test_a_backup_of_an_older_schema_is_brought_to_this_one(folder: DataFolder, backup: Path, tmp_path: Path) -> None:
     old = DataFolder(Path(shutil.copytree(backup, tmp_path / "old")))
     (old.path / "store-id").unlink()
-    forget_identity(old)
-    database = sqlite3.connect(old.store_path)
-    for table in ("families", "checkpoints", "initializations", "trials"):
-        database.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
-    database.execute("ALTER TABLE trials DROP COLUMN counted_s")
-    database.execute("DROP TABLE store_clock")
-    database.execute("DROP TABLE damage")
-    database.execute("DELETE FROM _sqlite_migrations WHERE name <> 'create_first_tables'")
-    database.commit()
-    database.close()
+    downgrade(old)
     restore(folder, old.path)
     assert steps_of(folder) == BACKED_UP_STEPS
 
