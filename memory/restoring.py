@@ -231,7 +231,7 @@ def _verify(under_way: _Restore, parameters: ParameterFolder) -> str:
     known = {(problem.kind, problem.key) for problem in read_backup(under_way.backup.path).damaged}
     copy = StoreConnection(under_way.database_path, is_reader=False)
     try:
-        migrate(copy)
+        _bring_up_to_date(copy, under_way.backup)
         problems = CheckRoom(copy, under_way.folder, parameters).check(progress=under_way.tell)
         if unknown := [problem for problem in problems if (problem.kind, problem.key) not in known]:
             raise _damaged(under_way.backup, unknown)
@@ -242,6 +242,16 @@ def _verify(under_way: _Restore, parameters: ParameterFolder) -> str:
         copy.close()
     _fsync(under_way.database_path)
     return str(store_id)
+
+
+def _bring_up_to_date(copy: StoreConnection, backup: DataFolder) -> None:
+    """Migrate a copy; one from before stores had a UUID gets that of the backup's ``store-id``, if there is one."""
+    had_identity = identity_of_database(copy) is not None
+    migrate(copy)
+    store_id = identity_of_folder(backup.path)
+    if store_id is not None and not had_identity:
+        with copy.transaction("giving the store its UUID"):
+            copy.execute("UPDATE store_identity SET uuid = ? WHERE id = 1", (store_id,))
 
 
 def _damaged(backup: DataFolder, problems: list[Problem]) -> CorruptFileError:

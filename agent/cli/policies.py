@@ -205,7 +205,7 @@ def find_version(store: Store, version: str | None, *, operation: str) -> Initia
     if number not in known:
         listed = f"There is {', '.join(sorted(known, key=int))}." if known else "Nothing is published yet."
         raise CommandError(operation=operation, subject=version, found="there is no such version.", hint=listed)
-    return known[number]
+    return store.initialization(known[number].version or 0)
 
 
 def _score(

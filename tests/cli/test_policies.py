@@ -138,3 +138,11 @@ def test_scoring_names_the_version_and_the_families_that_are_practised(
     assert [episode["mean_return"] for episode in bandits["episodes"]] == [80.0, 220.0]
     assert "0.500 ± 0.010" in learnd("policy", "eval", "--family", "pendulum").stdout
     assert scorer.asked[-1] == (2, ["pendulum"], None)
+
+
+def test_a_version_whose_row_is_damaged_is_not_exported(learnd: Learnd, filled: DataFolder, tmp_path: Path) -> None:
+    with Store.open(filled) as store, store._connection.transaction("damaging a row"):
+        store._connection.execute("UPDATE initializations SET provenance = '{}' WHERE version = 1")
+    error = learnd.json("policy", "export", "1", str(tmp_path / "one.safetensors"), code=1)["error"]
+    assert "checksum" in error["found"]
+    assert not (tmp_path / "one.safetensors").exists()

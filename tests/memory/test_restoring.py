@@ -270,6 +270,17 @@ def test_a_backup_of_an_older_schema_is_brought_to_this_one(folder: DataFolder, 
     assert steps_of(folder) == BACKED_UP_STEPS
 
 
+def test_a_backup_from_before_uuids_keeps_the_one_it_was_given(
+    folder: DataFolder, backup: Path, tmp_path: Path
+) -> None:
+    old = DataFolder(Path(shutil.copytree(backup, tmp_path / "old")))
+    downgrade(old)
+    given = (old.path / "store-id").read_text().strip()
+    restore(folder, old.path)
+    assert identity_of(folder) == given
+    assert (folder.path / "store-id").read_text().strip() == given
+
+
 def test_a_database_without_tables_is_not_restored(folder: DataFolder, backup: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "learnd.db").touch()
