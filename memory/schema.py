@@ -297,8 +297,9 @@ def migrate(connection: StoreConnection) -> None:
     for position, name in enumerate(KNOWN):
         # What is pending is asked again inside each transaction: another process may be migrating the same store.
         with connection.transaction(f"migrating the store ({name})"):
-            if name not in _known_applied(connection):
-                steps.apply(db, stop_before=KNOWN[position + 1 :])
+            applied = _known_applied(connection)
+            if name not in applied:
+                steps.apply(db, stop_before=[later for later in KNOWN[position + 1 :] if later not in applied])
 
 
 def is_initialised(connection: StoreConnection) -> bool:

@@ -122,3 +122,4 @@ def downgrade(folder: DataFolder) -> None:
     database.execute("DELETE FROM _sqlite_migrations WHERE name <> 'create_first_tables'")
     database.commit()
     database.close()
+    (folder.path / "store-id").unlink(missing_ok=True)

@@ -264,7 +264,6 @@ def test_a_log_that_only_a_killed_restore_holds_is_put_back(
 
 def test_a_backup_of_an_older_schema_is_brought_to_this_one(folder: DataFolder, backup: Path, tmp_path: Path) -> None:
     old = DataFolder(Path(shutil.copytree(backup, tmp_path / "old")))
-    (old.path / "store-id").unlink()
     downgrade(old)
     restore(folder, old.path)
     assert steps_of(folder) == BACKED_UP_STEPS
@@ -274,8 +273,9 @@ def test_a_backup_from_before_uuids_keeps_the_one_it_was_given(
     folder: DataFolder, backup: Path, tmp_path: Path
 ) -> None:
     old = DataFolder(Path(shutil.copytree(backup, tmp_path / "old")))
-    downgrade(old)
     given = (old.path / "store-id").read_text().strip()
+    downgrade(old)
+    (old.path / "store-id").write_text(f"{given}\n")
     restore(folder, old.path)
     assert identity_of(folder) == given
     assert (folder.path / "store-id").read_text().strip() == given
