@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class WorkerTaskBatch:
         num_trials: B.
         device: where observations and rewards are wanted.
         limits: what the worker may use.
+        on_wait: called now and then while the worker is at work; what it raises ends the wait.
 
     Raises:
         FamilySpecError: the description does not fit the environment.
@@ -46,18 +47,23 @@ class WorkerTaskBatch:
     """
 
     def __init__(
-        self, spec: FamilySpec, *, num_trials: int, device: torch.device | str, limits: WorkerLimits | None = None
+        self,
+        spec: FamilySpec,
+        *,
+        num_trials: int,
+        device: torch.device | str,
+        limits: WorkerLimits | None = None,
+        on_wait: Callable[[], None] | None = None,
     ) -> None:
         self.spec = spec
         self.num_trials = num_trials
         self.may_truncate = True
         self.device = torch.device(device)
-        self._limits = limits or WorkerLimits()
         self._tasks: list[Task] = []
         self._is_closed = False
         self._folder = WorkingFolder(spec)
         try:
-            self._process = WorkerProcess(spec, self._limits)
+            self._process = WorkerProcess(spec, limits or WorkerLimits(), on_wait=on_wait)
         except BaseException:
             self._folder.close()
             raise
@@ -76,8 +82,7 @@ class WorkerTaskBatch:
             {**task.to_json(), "label": task_label(task, split, first_task + row)}
             for row, task in enumerate(self._tasks)
         ]
-        request = {"type": "begin", "tasks": tasks}
-        self._process.ask(request, timeout_s=self._limits.begin_timeout_s)
+        self._process.ask({"type": "begin", "tasks": tasks})
         return self._observation.clone().to(self.device)
 
     def begin_chosen(self, tasks: Sequence[Task]) -> Tensor:
@@ -99,7 +104,7 @@ class WorkerTaskBatch:
             "own_generators": True,
             "tasks": [{**task.to_json(), "label": f"a task{drawn_values(task)}"} for task in tasks],
         }
-        self._process.ask(request, timeout_s=self._limits.begin_timeout_s)
+        self._process.ask(request)
         return self._observation[: len(tasks)].clone().to(self.device)
 
     def undone_attributes(self) -> dict[str, tuple[str, str]]:
@@ -109,7 +114,7 @@ class WorkerTaskBatch:
             name → the value that was drawn for a task, and the value that its environment holds now.
         """
         self._check_open()
-        answer = self._process.ask({"type": "undone"}, timeout_s=self._limits.begin_timeout_s)
+        answer = self._process.ask({"type": "undone"})
         return {name: (drawn, present) for name, (drawn, present) in answer["undone"].items()}
 
     def step(self, action: Tensor, active: Tensor) -> Transition:
@@ -167,7 +172,7 @@ class WorkerTaskBatch:
             ``warnings``: its complaints; ``failure``: what ended it, or None.
         """
         self._check_open()
-        return self._process.ask({"type": "check"}, timeout_s=self._limits.begin_timeout_s)
+        return self._process.ask({"type": "check"})
 
     def task_parameters(self) -> Tensor:
         """What the variations drew, as numbers.
@@ -218,7 +223,8 @@ class WorkerTaskBatch:
         }
         self._take_arrays(arrays)
         request = {"type": "open", "num_tasks": self.num_trials, "size": size_bytes, "layout": layout}
-        self._process.ask(request, timeout_s=self._limits.begin_timeout_s)
+        self._process.ask(request)
+        self._process.follow_progress(arrays["progress"], self.num_trials)
 
     def _take_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
         self._action_array = arrays["action"]
@@ -302,6 +308,7 @@ def memory_layout(spaces: SpacePair, num_trials: int) -> tuple[dict[str, tuple[i
         ("active", "bool", [num_trials]),
         ("terminated", "bool", [num_trials]),
         ("truncated", "bool", [num_trials]),
+        ("progress", "int64", [3]),
     )
     layout: dict[str, tuple[int, str, list[int]]] = {}
     offset = 0

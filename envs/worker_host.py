@@ -5,7 +5,10 @@ path, and a user's own packages called ``agent``, ``envs`` or ``memory`` do not 
 
 Requests come through a pipe: a line of JSON for what is rare (configure, open, begin, check), the byte ``s`` for a
 step. What a step takes and gives lies in shared memory:
-action [B, n], active [B], observation [B, D], final_observation [B, D], reward [B], terminated [B], truncated [B].
+action [B, n], active [B], observation [B, D], final_observation [B, D], reward [B], terminated [B], truncated [B],
+and progress [3], which says which copy of the environment is at work (:class:`Progress`).
+
+``worker_supervisor.py`` starts it and ends what it leaves behind.
 
 A step resets an environment whose episode ended at once, with no step in between, and keeps its last observation apart.
 """
@@ -19,11 +22,13 @@ from pathlib import Path
 if sys.path and sys.path[0] and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     del sys.path[0]
 
+import atexit
 import contextlib
 import copy
-import ctypes
 import difflib
+import enum
 import faulthandler
+import functools
 import importlib
 import io
 import itertools
@@ -33,7 +38,6 @@ import mmap
 import os
 import random
 import resource
-import signal
 import traceback
 import warnings
 from collections.abc import Callable
@@ -47,7 +51,6 @@ MAX_OBSERVATION_SIZE = 4096
 MAX_DISCRETE_OBSERVATIONS = 65536
 MAX_ACTION_CHOICES = 4096
 MAX_DETAIL = 16_000
-PR_SET_PDEATHSIG = 1
 
 REWARD_CLASSES = frozenset({float, int, bool, np.float64, np.float32, np.int64, np.int32, np.bool_})
 FLAG_CLASSES = frozenset({bool, np.bool_})
@@ -301,6 +304,32 @@ def summary(value: Any) -> str:
 # --- environments -----------------------------------------------------------------------------------------------------
 
 
+class Stage(enum.IntEnum):
+    """What is being done to a copy of the environment; ``envs.worker_process`` has the same numbers."""
+
+    MAKING = 1
+    RESETTING = 2
+    STEPPING = 3
+    CHECKING = 4
+
+
+class Progress:
+    """Tells the learner which copy is at work, so that its time-outs count for one copy and not for all of them.
+
+    Attributes:
+        cells: [3] int64, shared: row, :class:`Stage`, and a number that grows with every copy made, reset or checked.
+    """
+
+    def __init__(self, cells: Any) -> None:
+        self.cells = cells
+
+    def begin(self, stage: Stage, row: int) -> None:
+        """Note that a copy is begun on."""
+        self.cells[0] = row
+        self.cells[1] = stage
+        self.cells[2] += 1
+
+
 class Maker:
     """Makes the family's environments, without the wrappers whose work the host does itself.
 
@@ -313,6 +342,7 @@ class Maker:
         self._kwargs: dict[str, Any] = configuration["kwargs"]
         self.spec_limit: int | None = None
         self.reward_threshold: float | None = None
+        self._open_envs: list[gymnasium.Env[Any, Any]] = []
         self._make = self._maker()
 
     def __call__(self, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
@@ -321,7 +351,19 @@ class Maker:
         if not isinstance(env, gymnasium.Env):
             found = f"{self._entry!r} made a {type(env).__name__}, which is no gymnasium.Env."
             raise SpecError(found, _not_an_environment_hint(env))
+        self._open_envs.append(env)
         return env
+
+    def close(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Close an environment that was made here."""
+        self._open_envs = [other for other in self._open_envs if other is not env]
+        env.close()
+
+    def close_all(self) -> None:
+        """Close every environment that is open, whatever that raises: the process ends after it."""
+        while self._open_envs:
+            with contextlib.suppress(BaseException):
+                self._open_envs.pop(0).close()
 
     def take_registered(self, env: gymnasium.Env[Any, Any]) -> None:
         """Note what is registered for an environment that a user's own function made."""
@@ -533,6 +575,7 @@ class Tasks:
         self._maker = maker
         self._envs = [env]
         self._shared_generators: SharedGenerators | None = None
+        self.progress = Progress([0, 0, 0])
         self.limit: int | None = configuration["max_episode_steps"]
         if not self.limit:
             self.limit = maker.spec_limit
@@ -559,6 +602,7 @@ class Tasks:
             for name, (offset, dtype, shape) in layout.items()
         }
         self._num_tasks = num_tasks
+        self.progress.cells = memoryview(memory)[layout["progress"][0] :][: 3 * 8].cast("q")
         self._action, self._active = arrays["action"], arrays["active"]
         self._observation, self._final_observation = arrays["observation"], arrays["final_observation"]
         self._reward, self._terminated, self._truncated = arrays["reward"], arrays["terminated"], arrays["truncated"]
@@ -616,11 +660,14 @@ class Tasks:
 
     def _make_envs(self, kwargs: list[dict[str, Any]]) -> None:
         if any(kwargs):
-            for env in self._envs:
-                env.close()
-            self._envs = [self._maker(own) for own in kwargs]
+            for row, env in enumerate(self._envs):
+                self.progress.begin(Stage.RESETTING, row)
+                self._maker.close(env)
+            self._envs = []
         while len(self._envs) < len(kwargs):
-            self._envs.append(self._maker({}))
+            row = len(self._envs)
+            self.progress.begin(Stage.MAKING, row)
+            self._envs.append(self._maker(kwargs[row]))
 
     @staticmethod
     def _properties(env: gymnasium.Env[Any, Any], name: str) -> dict[str, Any]:
@@ -649,9 +696,11 @@ class Tasks:
 
     def _reset(self, row: int, seed: int | None) -> Any:
         env = self._envs[row]
+        self.progress.begin(Stage.RESETTING, row)
         if self._attributes[row]:
             set_attributes(env, self._attributes[row])
         answer: Any = self._resets[row](seed=seed, options=self._options[row])
+        self.progress.begin(Stage.STEPPING, row)
         checked_observation, checked_action = self._checked_spaces[row]
         if (
             seed is not None
@@ -697,7 +746,7 @@ class Tasks:
 
     def _step_rows(self, clock: int, actions: list[Any]) -> tuple[list[Any], list[Any]]:
         """The loop that everything waits for; what it gathers is checked and copied afterwards, all rows at once."""
-        steps, ends_at = self._steps, self._ends_at
+        steps, ends_at, progress = self._steps, self._ends_at, self.progress.cells
         observations: list[Any] = []
         rewards: list[Any] = []
         keep_observation = observations.append if self._is_joinable else self._putter()
@@ -705,6 +754,7 @@ class Tasks:
         answer: Any = NOTHING_YET
         try:
             for row in self._rows:
+                progress[0] = row
                 answer = observation, reward, terminated, truncated, _ = steps[row](actions[row])
                 keep_reward(reward)
                 if terminated is not False or truncated is not False or ends_at[row] == clock:
@@ -793,12 +843,6 @@ class Tasks:
         if not np.isfinite(values).all():
             found = summary(values[~np.isfinite(values)])
             raise NonsenseError(f"{name} holds NaN or infinity, or a number beyond those of float32: {found}.")
-
-    def close(self) -> None:
-        """Close the environments, whatever that raises: the process ends after it."""
-        for env in self._envs:
-            with contextlib.suppress(Exception):
-                env.close()
 
 
 def checked_reward(reward: Any) -> float:
@@ -902,6 +946,7 @@ class Host:
         self._tasks = Tasks(self._maker, env, configuration)
         return {
             "spaces": described,
+            "pid": os.getpid(),
             "max_episode_steps": self._tasks.limit,
             "reward_threshold": self._maker.reward_threshold,
         }
@@ -923,25 +968,40 @@ class Host:
 
     def on_check(self) -> dict[str, Any]:
         """Run Gymnasium's checker on an environment of its own."""
+        progress = self._tasks.progress
+        progress.begin(Stage.MAKING, 0)
         env = self._maker(self._first_task["kwargs"])
         set_attributes(env, fitting_attributes(env, self._first_task["attributes"]))
+        report_calls(env, progress)
         checked = check_environment(env)
-        env.close()
+        self._maker.close(env)
         return checked
 
     def close(self) -> None:
-        """Close the environments."""
-        tasks = getattr(self, "_tasks", None)
-        if tasks is not None:
-            tasks.close()
+        """Close the environments and run the exit handlers, whatever that raises: the process ends after it."""
+        maker = getattr(self, "_maker", None)
+        if maker is not None:
+            maker.close_all()
+        with contextlib.suppress(BaseException):
+            atexit._run_exitfuncs()  # noqa: SLF001  (the only way to run them without waiting for threads)
+
+
+def report_calls(env: gymnasium.Env[Any, Any], progress: Progress) -> None:
+    """Have each reset and step of an environment reported as progress."""
+    for name in ("reset", "step"):
+        method = getattr(env, name)
+
+        @functools.wraps(method)
+        def reported(*args: Any, _method: Any = method, **kwargs: Any) -> Any:
+            progress.begin(Stage.CHECKING, 0)
+            return _method(*args, **kwargs)
+
+        with contextlib.suppress(Exception):  # a user's own __setattr__ may do anything
+            setattr(env, name, reported)
 
 
 def limit_process(configuration: dict[str, Any]) -> None:
-    """Bound what this process may take and let it end with the learner."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != configuration["parent_pid"]:
-        raise EndOfRequestsError
+    """Bound what this process may take."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # The learner watches resident memory; this stops what grows faster than it looks.
     bound = configuration["data_limit_bytes"]
@@ -983,21 +1043,16 @@ def _take_every_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def main() -> NoReturn:
-    """Serve the learner whose pipes and memory the arguments name."""
-    request_fd, answer_fd, memory_fd = (int(argument) for argument in sys.argv[1:4])
-    for fd in (request_fd, answer_fd, memory_fd):
-        os.set_inheritable(fd, False)  # noqa: FBT003
-    _take_every_text()
-    faulthandler.enable()
-    channel = Channel(request_fd, answer_fd)
-    host = Host(channel, memory_fd)
-    status = 1
+def serve(host: Host, channel: Channel) -> int:
+    """Answer requests until there are no more or one fails, report the failure, and return the exit status.
+
+    Raises:
+        OSError: the learner is gone.
+    """
     try:
         host.serve()
     except EndOfRequestsError:
-        host.close()
-        status = 0
+        return 0
     except NonsenseError as error:
         channel.answer(fault("nonsense", str(error)))
     except UnsupportedError as error:
@@ -1011,8 +1066,25 @@ def main() -> NoReturn:
         channel.answer(fault("exited", f"it called sys.exit({error.code!r})."))
     except BaseException as error:  # noqa: BLE001  (the worker's boundary: everything is reported and ends the process)
         channel.answer(fault("raised", in_words(error)))
-    # Threads and exit handlers of a user's environment do not keep the process.
-    sys.stderr.flush()
+    return 1
+
+
+def main() -> NoReturn:
+    """Serve the learner whose pipes and memory the arguments name."""
+    request_fd, answer_fd, memory_fd = (int(argument) for argument in sys.argv[1:4])
+    for fd in (request_fd, answer_fd, memory_fd):
+        os.set_inheritable(fd, False)  # noqa: FBT003
+    _take_every_text()
+    faulthandler.enable()
+    channel = Channel(request_fd, answer_fd)
+    host = Host(channel, memory_fd)
+    status = 1
+    with contextlib.suppress(OSError):
+        status = serve(host, channel)
+    # The learner waits for a limited time; the threads of a user's environment do not keep the process.
+    host.close()
+    with contextlib.suppress(Exception):
+        sys.stderr.flush()
     os._exit(status)
 
 

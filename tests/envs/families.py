@@ -12,7 +12,7 @@ from envs.limits import WorkerLimits
 from envs.worker import WorkerTaskBatch
 
 FOLDER = Path(__file__).parent
-LIMITS = WorkerLimits(memory_mib=400, step_timeout_s=30.0, begin_timeout_s=30.0, start_timeout_s=30.0, nice=0)
+LIMITS = WorkerLimits(memory_mib=400, step_timeout_s=30.0, start_timeout_s=30.0, nice=0)
 
 
 def family(entry: str, **settings: Any) -> FamilySpec:

@@ -22,7 +22,7 @@ from envs.limits import WorkerLimits
 from envs.worker import WorkerTaskBatch
 from tests.envs.families import LIMITS, all_active, broken, family, opened, sound
 
-QUICK = replace(LIMITS, step_timeout_s=1.0, begin_timeout_s=10.0, watch_interval_s=0.1)
+QUICK = replace(LIMITS, step_timeout_s=1.0, watch_interval_s=0.1)
 WHOLE = {
     "Raises": (FaultReason.RAISED, "ValueError: the tower fell over"),
     "RaisesAtOnce": (FaultReason.RAISED, "ValueError: the tower fell over"),
