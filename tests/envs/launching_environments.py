@@ -177,9 +177,9 @@ class Slow(Recorded):
         if seconds:
             time.sleep(1000 if self.number == self.hangs else seconds)
 
-    def reset(self, **named: Any) -> Any:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         self.wait(self.resetting)
-        return super().reset(**named)
+        return super().reset(seed=seed, options=options)
 
     def step(self, action: Any) -> Any:
         self.wait(self.stepping)
