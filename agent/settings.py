@@ -210,10 +210,15 @@ class WorkersSettings(_Section):
     """Limits of environment workers, and what happens to a family whose workers fail."""
 
     memory_limit: Size = Field(
-        default=2**30, description="Memory that a worker and its children may hold; beyond it the worker is stopped."
+        default=2**30,
+        description="Memory that a worker and all it started may hold; beyond it the worker is stopped.",
     )
-    step_timeout_s: Duration = Field(default=30.0, description="Time for one step or reset of an environment.")
-    start_timeout_s: Duration = Field(default=60.0, description="Time for a worker to start.")
+    step_timeout_s: Duration = Field(
+        default=30.0, description="Time for one step or one reset of one copy of an environment."
+    )
+    start_timeout_s: Duration = Field(
+        default=60.0, description="Time for a worker to start and make its first copy, and for each further copy."
+    )
     max_strikes: Count = Field(default=5, description="Strikes in a row that quarantine a family.")
     quarantine_first_s: Duration = Field(
         default=60.0, description="Length of a first quarantine; doubled with each in a row."
@@ -221,7 +226,7 @@ class WorkersSettings(_Section):
     quarantine_max_s: Duration = Field(default=3600.0, description="Longest quarantine.")
 
     def limits(self, *, nice: int = 0) -> WorkerLimits:
-        """The bounds of one worker; ``nice`` is added to its niceness."""
+        """The bounds of one worker; ``nice`` is added to the niceness of the process that starts it."""
         return WorkerLimits(
             memory_mib=max(1, self.memory_limit // 2**20),
             step_timeout_s=self.step_timeout_s,

@@ -79,7 +79,7 @@ class Admission:
         reference_return: trial return that counts as score 1; None when nothing says.
         reference_source: where ``reference_return`` comes from.
         warnings: what may be wrong, for people to read.
-        steps_per_s: environment steps per second of ``NUM_TRIALS`` tasks side by side, with random actions; of a
+        steps_per_s: environment steps per second of all copies side by side, with random actions; of a
             few-shot family, examples drawn per second.
     """
 
@@ -101,8 +101,20 @@ class _Tally:
     num_steps: int = 0
 
 
-def probe(spec: FamilySpec, *, limits: WorkerLimits | None = None, progress: Progress | None = None) -> Admission:
+def probe(
+    spec: FamilySpec,
+    *,
+    limits: WorkerLimits | None = None,
+    num_copies: int = NUM_TRIALS,
+    progress: Progress | None = None,
+) -> Admission:
     """Open a family, check it and play it at random for a few seconds.
+
+    Args:
+        spec: the family.
+        limits: what its worker may use: the same as when it is practised.
+        num_copies: how many copies of an environment its worker holds: as many as when it is practised.
+        progress: called as the work advances; what it raises ends the probe.
 
     Raises:
         FamilySpecError: its description does not fit its environment, no episode ends, or its reference return is not
@@ -115,7 +127,10 @@ def probe(spec: FamilySpec, *, limits: WorkerLimits | None = None, progress: Pro
     if spec.source is FamilySource.FEW_SHOT:
         return _probe_few_shot(spec, report)
     report("opening", 0)
-    tasks = open_tasks(spec, None, num_trials=NUM_TRIALS, device="cpu", limits=limits)
+    num_trials = NUM_TRIALS if spec.source is FamilySource.TENSOR else num_copies
+    tasks = open_tasks(
+        spec, None, num_trials=num_trials, device="cpu", limits=limits, on_wait=lambda: report("waiting", 0)
+    )
     try:
         warnings = _check(spec, tasks)
         report("checking", 0)
@@ -264,8 +279,9 @@ def _play_at_random(tasks: TaskBatch, report: Progress) -> tuple[_Tally, float]:
     generator = torch.Generator().manual_seed(0)
     batches = 0
     while len(tally.trial_returns) < MAX_TRIALS and time.monotonic() - start < ENOUGH_S:
-        tasks.begin(batches * NUM_TRIALS, split=Split.TRAINING)
-        is_whole = _play_batch(tasks, generator, tally, deadline=start + MAX_S, report=report)
+        tasks.begin(batches * tasks.num_trials, split=Split.TRAINING)
+        # The time that copies took to be made and reset does not count: their own limits bound it.
+        is_whole = _play_batch(tasks, generator, tally, deadline=time.monotonic() + MAX_S, report=report)
         batches += 1
         if not is_whole:
             break
@@ -276,12 +292,12 @@ def _play_batch(
     tasks: TaskBatch, generator: torch.Generator, tally: _Tally, *, deadline: float, report: Progress
 ) -> bool:
     """Play one batch of trials to its end; False when the time was over first."""
-    trial_return = torch.zeros(NUM_TRIALS, dtype=torch.float64)
-    episode_return = torch.zeros(NUM_TRIALS, dtype=torch.float64)
-    episodes = torch.zeros(NUM_TRIALS, dtype=torch.int64)
-    active = torch.ones(NUM_TRIALS, dtype=torch.bool)
+    trial_return = torch.zeros(tasks.num_trials, dtype=torch.float64)
+    episode_return = torch.zeros(tasks.num_trials, dtype=torch.float64)
+    episodes = torch.zeros(tasks.num_trials, dtype=torch.int64)
+    active = torch.ones(tasks.num_trials, dtype=torch.bool)
     while active.any():
-        transition = tasks.step(random_actions(tasks.spaces.action, NUM_TRIALS, generator), active)
+        transition = tasks.step(random_actions(tasks.spaces.action, tasks.num_trials, generator), active)
         tally.num_steps += int(active.sum())
         trial_return += transition.reward
         episode_return += transition.reward

@@ -36,6 +36,7 @@ def open_tasks(
     device: torch.device | str,
     limits: WorkerLimits | None = None,
     rows_per_task: int = 1,
+    on_wait: Callable[[], None] | None = None,
 ) -> TaskBatch:
     """Open B tasks of a family side by side.
 
@@ -46,6 +47,7 @@ def open_tasks(
         device: where observations and rewards are wanted.
         limits: bounds of the worker; None takes the defaults.
         rows_per_task: R: instead of B tasks, B/R are opened, each in R rows whose noise differs (tensor families).
+        on_wait: called now and then while a worker is waited for; what it raises ends the wait.
 
     Raises:
         FamilySpecError: the entry names no tensor family, the spaces are no longer those of admission, or a task of a
@@ -66,7 +68,9 @@ def open_tasks(
         from envs.limits import WorkerLimits
         from envs.worker import WorkerTaskBatch
 
-        tasks = WorkerTaskBatch(spec, num_trials=num_trials, device=device, limits=limits or WorkerLimits())
+        tasks = WorkerTaskBatch(
+            spec, num_trials=num_trials, device=device, limits=limits or WorkerLimits(), on_wait=on_wait
+        )
     if spaces is not None and tasks.spaces != spaces:
         found = tasks.spaces
         tasks.close()

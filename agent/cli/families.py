@@ -257,6 +257,7 @@ def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
     Raises:
         EnvsError: it cannot be practised; the error says why.
     """
+    from agent.rl2.config import RL2Config
     from envs.admission import probe
 
     with invocation.progress() as progress:
@@ -265,7 +266,12 @@ def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
         def tell(phase: str, count: int) -> None:
             progress.update(task, description=f"trying {spec.name}: {phase} {count or ''}")
 
-        return probe(spec, limits=invocation.settings.workers.limits(nice=PROBE_NICE), progress=tell)
+        return probe(
+            spec,
+            limits=invocation.settings.workers.limits(nice=PROBE_NICE),
+            num_copies=RL2Config.from_json(dict(invocation.settings.rl2)).num_trials_for(is_tensor_native=False),
+            progress=tell,
+        )
 
 
 def _record(store: Store, spec: FamilySpec, admission: Admission | None) -> Family:

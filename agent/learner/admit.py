@@ -31,6 +31,7 @@ def admit(session: LearnerSession, family: Family) -> tuple[JobOutcome, dict[str
             admission = probe(
                 spec,
                 limits=session.settings.workers.limits(),
+                num_copies=session.config.num_trials_for(is_tensor_native=False),
                 progress=lambda *_: session.heartbeat.beat_or_give_up(),
             )
     except EnvsError as refusal:

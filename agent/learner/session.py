@@ -39,9 +39,16 @@ class TaskOpener(Protocol):
     """How a family's tasks are opened; tests put fakes here."""
 
     def __call__(
-        self, spec: FamilySpec, spaces: SpacePair, *, num_trials: int, device: torch.device, limits: WorkerLimits
+        self,
+        spec: FamilySpec,
+        spaces: SpacePair,
+        *,
+        num_trials: int,
+        device: torch.device,
+        limits: WorkerLimits,
+        on_wait: Callable[[], None],
     ) -> TaskBatch:
-        """Open ``num_trials`` tasks side by side."""
+        """Open ``num_trials`` tasks side by side; ``on_wait`` is called while a worker is waited for."""
         ...
 
 
@@ -202,6 +209,7 @@ class LearnerSession:
             num_trials=self.config.num_trials_for(is_tensor_native=is_tensor_native(family)),
             device=self.device,
             limits=self.settings.workers.limits(),
+            on_wait=self.heartbeat.beat,
         )
 
     def close_tasks(self, family_id: int) -> None:

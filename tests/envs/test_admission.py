@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium
 import pytest
@@ -142,3 +143,19 @@ def test_a_tensor_family_that_is_not_there_is_refused_with_those_that_are() -> N
     spec = FamilySpec(name="x", source=FamilySource.TENSOR, entry="chess")
     with pytest.raises(FamilySpecError, match="bernoulli_bandits, tabular_mdps"):
         open_tasks(spec, None, num_trials=1, device="cpu")
+
+
+@pytest.mark.parametrize("num_copies", [3, 20])
+def test_a_family_is_tried_with_as_many_copies_as_it_is_practised_with(num_copies: int, tmp_path: Path) -> None:
+    spec = family("launching_environments:Recorded", kwargs={"folder": str(tmp_path)})
+    probe(spec, limits=LIMITS, num_copies=num_copies)
+    # The checker has one of its own.
+    assert len(list(tmp_path.glob("closed-*"))) == num_copies + 1
+
+
+def test_a_family_whose_copies_are_slow_together_is_admitted(tmp_path: Path) -> None:
+    spec = family(
+        "launching_environments:Slow", kwargs={"folder": str(tmp_path), "resetting": 0.1}, episodes_per_trial=1
+    )
+    limits = replace(LIMITS, step_timeout_s=1.0, watch_interval_s=0.1)
+    assert probe(spec, limits=limits, num_copies=16).random_return == 10.0
