@@ -1,0 +1,27 @@
+"""A simulator that an environment ends by terminate() and wait() ends in the service as it does at admission."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cases.conftest import Learnd
+
+
+def episodes_of(learnd: Learnd, name: str) -> int:
+    report = json.loads(learnd("status", "--json").stdout)
+    return int(next(family["episodes"] for family in report["families"] if family["name"] == name))
+
+
+@pytest.mark.slow
+def test_a_simulator_that_is_terminated_ends_in_the_service(learnd: Learnd, inputs: Callable[[str], Path]) -> None:
+    learnd.environment["LEARND_WORKERS__STEP_TIMEOUT_S"] = "5s"
+    added = learnd("env", "add", "restarting:Restarting", "--path", str(inputs("deaf-to-terminate")))
+    assert added.returncode == 0, added.stdout
+    ran = learnd("run", "--for", "30")
+    assert "hung" not in ran.stdout, ran.stdout
+    assert "family quarantined" not in ran.stdout
+    assert episodes_of(learnd, "restarting") > 0
