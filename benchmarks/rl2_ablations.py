@@ -10,7 +10,7 @@ from torch import Tensor
 
 from agent.rl2.learner import RL2Learner
 from agent.rl2.normalisation import PopArtCritic
-from agent.rl2.policy import PairModule
+from agent.rl2.pair import PairModule
 
 
 def _change_nothing(learner: RL2Learner) -> None:

@@ -23,7 +23,8 @@ from agent.rl2.advantages import about_usual, trial_advantages
 from agent.rl2.config import RL2Config
 from agent.rl2.held_steps import HeldTrials, held_trials
 from agent.rl2.normalisation import PopArtCritic
-from agent.rl2.policy import PolicyInput, RL2Policy
+from agent.rl2.policy import RL2Policy
+from agent.rl2.policy_state import PolicyInput
 from agent.rl2.stretches import Stretches, lay_out, stretches_of
 from agent.rl2.trials import TrialBatch, num_env_steps, num_episodes
 from envs.spaces import ObservationKind, SpacePair

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from agent.rl2.distributions import ActionDistribution, action_noise
-from agent.rl2.policy import PolicyInput, RL2Policy
+from agent.rl2.policy import RL2Policy
+from agent.rl2.policy_state import PolicyInput
 from agent.rl2.trials import TrialBatch
 from envs.family import Split
 from envs.spaces import SpacePair

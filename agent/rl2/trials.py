@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from agent.rl2.policy import PolicyInput
+from agent.rl2.policy_state import PolicyInput
 from envs.spaces import SpacePair
 from memory.records import EpisodeRecord, TrialRecord
 

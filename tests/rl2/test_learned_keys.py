@@ -12,7 +12,7 @@ from agent.rl2.config import MemoryReader
 from agent.rl2.held_steps import held_trials
 from agent.rl2.keys import KeyEmbedding, Keys
 from agent.rl2.learner import RL2Learner
-from agent.rl2.policy import PolicyInput
+from agent.rl2.policy_state import PolicyInput
 from agent.rl2.similarity_memory import Likeness, SimilarityMemory, read_trials
 from agent.rl2.stretches import Stretches, lay_out, stretches_of
 from envs.spaces import SpacePair
