@@ -144,7 +144,7 @@ class Trial:
             raise RuntimeError("tell the trial what its last action led to (observe) before it acts again")
         self._acted_on = self._vector(observation)
         inputs = self._policy.look(self._spaces, self._state, self._acted_on)
-        output = self._policy.step(self._spaces, inputs, self._state.hidden)
+        output = self._policy.step(self._spaces, inputs, self._state.hidden, self._state.constants)
         distribution = output.distribution
         self._action = distribution.mode() if self._is_greedy else distribution.sample(self._generator)
         self._hidden = output.hidden

@@ -12,6 +12,8 @@ import pytest
 from agent.acting import LoadedPolicy, PolicyFileError, load_policy
 from agent.learner.consolidate import consolidate
 from agent.learner.practise import practise
+from agent.rl2.pair import PairModule
+from agent.rl2.policy_state import PairConstants
 from memory.folder import DataFolder
 from memory.store import Store
 from tests.learner.conftest import SessionMaker, feed_bandits
@@ -87,6 +89,19 @@ def test_acting_twice_without_telling_the_outcome_is_an_error(published: Path) -
     trial.act(0)
     with pytest.raises(RuntimeError, match="observe"):
         trial.act(0)
+
+
+def test_a_trial_derives_the_constants_of_its_spaces_once(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    derive, num_calls = PairModule.constants, 0
+
+    def counted(pair: PairModule) -> PairConstants:
+        nonlocal num_calls
+        num_calls += 1
+        return derive(pair)
+
+    monkeypatch.setattr(PairModule, "constants", counted)
+    _episode_returns(load_policy(published), num_trials=2)
+    assert num_calls == 2
 
 
 def test_more_episodes_may_be_played_than_a_trial_has(published: Path) -> None:
