@@ -22,7 +22,7 @@ from torch import Tensor
 
 from agent.rl2.learner import Minibatch, RL2Learner
 from agent.rl2.policy import RL2Policy
-from agent.rl2.rollout import Played, Rollout, sort_out
+from agent.rl2.rollout import Played, Rollout, num_planned_episodes, sort_out
 from agent.rl2.trials import TrialBatch
 from envs.family import Split
 from envs.spaces import SpacePair
@@ -204,7 +204,7 @@ class CapturedRollout:
             )
         self._policy, self._tasks, self._generator, self._split = policy, tasks, generator, split
         self._space = space
-        self._num_episodes = min(num_episodes or tasks.spec.episodes_per_trial, tasks.spec.episodes_per_trial)
+        self._num_episodes = num_planned_episodes(tasks, num_episodes)
         self.num_steps = tasks.max_episode_steps * self._num_episodes
         """T, the number of steps of the longest trial."""
         self._first_task = torch.zeros((), dtype=torch.int64, device=tasks.device)

@@ -26,7 +26,7 @@ from agent.rl2.normalisation import PopArtCritic
 from agent.rl2.policy import RL2Policy
 from agent.rl2.policy_state import PolicyInput
 from agent.rl2.stretches import Stretches, lay_out, stretches_of
-from agent.rl2.trials import TrialBatch, num_env_steps, num_episodes
+from agent.rl2.trials import TrialBatch, critic_inputs, num_env_steps, num_episodes
 from envs.spaces import ObservationKind, SpacePair
 
 
@@ -213,11 +213,10 @@ class RL2Learner:
     @torch.no_grad()
     def _targets(self, critic: PopArtCritic, trials: TrialBatch) -> tuple[_Targets, Float[Tensor, ""]]:
         """Compute advantages and returns of a trial batch, and update the family's scales."""
-        if trials.features is None or trials.cut is None or trials.cut_features is None:
-            raise ValueError("these trials are held out (Split.HELD_OUT): they may be scored, never learned from")
-        value = critic.value(trials.features)
+        features, cut, cut_features = critic_inputs(trials)
+        value = critic.value(features)
         final_value = torch.zeros_like(value)
-        final_value.view(-1).index_copy_(0, trials.cut, critic.value(trials.cut_features))
+        final_value.view(-1).index_copy_(0, cut, critic.value(cut_features))
         trial_steps = float(trials.lengths.float().mean())
         advantage = trial_advantages(
             reward=trials.reward,

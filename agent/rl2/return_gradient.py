@@ -22,7 +22,7 @@ from torch import Tensor
 
 from agent.rl2.advantages import trial_advantages
 from agent.rl2.policy import RL2Policy
-from agent.rl2.trials import TrialBatch
+from agent.rl2.trials import TrialBatch, critic_inputs
 
 RIDGE = 1e-3
 """Weight of the ridge penalty, per row and in units of the features' mean square."""
@@ -68,8 +68,7 @@ def fitted_advantages(trials: TrialBatch, *, discount: float, gae_lambda: float)
     Raises:
         ValueError: the trials are held out.
     """
-    if trials.features is None or trials.cut is None or trials.cut_features is None:
-        raise ValueError("these trials are held out (Split.HELD_OUT): they may be scored, never learned from")
+    features, cut, cut_features = critic_inputs(trials)
     nothing = torch.zeros_like(trials.reward)
     to_go = trial_advantages(
         reward=trials.reward,
@@ -80,10 +79,10 @@ def fitted_advantages(trials: TrialBatch, *, discount: float, gae_lambda: float)
         discount=discount,
         gae_lambda=1.0,
     )
-    weights = _least_squares(trials.features[trials.is_valid], to_go[trials.is_valid])
-    value = _with_one(trials.features) @ weights
+    weights = _least_squares(features[trials.is_valid], to_go[trials.is_valid])
+    value = _with_one(features) @ weights
     final_value = torch.zeros_like(value)
-    final_value.view(-1).index_copy_(0, trials.cut, _with_one(trials.cut_features) @ weights)
+    final_value.view(-1).index_copy_(0, cut, _with_one(cut_features) @ weights)
     advantage = trial_advantages(
         reward=trials.reward,
         value=value,

@@ -179,6 +179,11 @@ def _cut_features(policy: RL2Policy, played: Played, cut: Tensor) -> Tensor:
     return policy.step(played.spaces, inputs, hidden).features
 
 
+def num_planned_episodes(tasks: TaskBatch, num_episodes: int | None) -> int:
+    """Return E of trials that are about to begin: at most the family's own, which None stands for."""
+    return min(num_episodes or tasks.spec.episodes_per_trial, tasks.spec.episodes_per_trial)
+
+
 class Rollout:
     """A rollout of B trials in progress. A step fetches nothing from an accelerator, so that it can be captured.
 
@@ -202,7 +207,7 @@ class Rollout:
     ) -> None:
         self._policy, self._tasks, self._spaces = policy, tasks, tasks.spaces
         self._generator, self._is_greedy = generator, is_greedy
-        episodes_per_trial = min(num_episodes or tasks.spec.episodes_per_trial, tasks.spec.episodes_per_trial)
+        episodes_per_trial = num_planned_episodes(tasks, num_episodes)
         # Only families that accept a tensor are given one.
         self._observation = tasks.begin(cast("int", first_task), split=split)
         device = self._observation.device

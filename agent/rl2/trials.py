@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from agent.rl2.policy_state import PolicyInput
@@ -79,6 +79,19 @@ class TrialBatch:
     def lengths(self) -> Tensor:
         """[B] int64, steps of each trial."""
         return self.is_valid.sum(0)
+
+
+def critic_inputs(
+    trials: TrialBatch,
+) -> tuple[Float[Tensor, "T B Y"], Int64[Tensor, " C"], Float[Tensor, "C Y"]]:
+    """Return ``features``, ``cut`` and ``cut_features`` of trials to learn from.
+
+    Raises:
+        ValueError: the trials are held out.
+    """
+    if trials.features is None or trials.cut is None or trials.cut_features is None:
+        raise ValueError("these trials are held out (Split.HELD_OUT): they may be scored, never learned from")
+    return trials.features, trials.cut, trials.cut_features
 
 
 def num_env_steps(trials: TrialBatch) -> int:
