@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from optree.dataclasses import register_node
 from torch import Tensor
 
 from envs.family import FamilySpec, Split
 from envs.spaces import SpacePair
 
 
+@register_node(namespace="")
 @dataclass(frozen=True, kw_only=True)
 class Transition:
     """What one step of B tasks gave.
@@ -35,16 +37,6 @@ class Transition:
     terminated: Tensor
     truncated: Tensor
     final_observation: Tensor
-
-    def rows(self, rows: Tensor) -> Transition:
-        """What the step gave in some rows."""
-        return Transition(
-            observation=self.observation.index_select(0, rows),
-            reward=self.reward.index_select(0, rows),
-            terminated=self.terminated.index_select(0, rows),
-            truncated=self.truncated.index_select(0, rows),
-            final_observation=self.final_observation.index_select(0, rows),
-        )
 
 
 @runtime_checkable

@@ -13,16 +13,17 @@ overwritten in the same way, so that tests without a GPU find reads of stale res
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
 
-from agent.rl2.learner import Minibatch, RL2Learner
+from agent.rl2.learner import RL2Learner
+from agent.rl2.minibatch import Minibatch, padding_for
 from agent.rl2.policy import RL2Policy
 from agent.rl2.rollout import Played, Rollout, num_planned_episodes, sort_out
+from agent.rl2.trees import tensors_of
 from agent.rl2.trials import TrialBatch
 from envs.family import Split
 from envs.spaces import SpacePair
@@ -96,7 +97,7 @@ class CapturedProgram(Generic[Result]):
 
     Args:
         program: a function that reads tensors at fixed addresses and fetches nothing from the device. It returns its
-            own tensors: one, or a dataclass of them.
+            own tensors: one, or a tree of them (:mod:`agent.rl2.trees`).
         space: the space in which it is recorded.
         generators: all random generators that the program draws from.
     """
@@ -120,7 +121,8 @@ class CapturedProgram(Generic[Result]):
         if self._result is None:
             return self._record()
         if self._graph is None:
-            copy_tensors(self._program(), into=self._result)
+            for target, source in zip(tensors_of(self._result), tensors_of(self._program()), strict=True):
+                target.copy_(source)
         else:
             self._graph.replay()
         return self._result
@@ -268,10 +270,10 @@ class CapturedMinibatchStep:
         if key not in self._programs:
             if len(self._programs) >= MAX_PROGRAMS:
                 self.release()
-            self._programs[key] = self._program_of(name, spaces, _padding_for(minibatch, padded_steps, num_trials))
+            self._programs[key] = self._program_of(name, spaces, padding_for(minibatch, padded_steps))
         held, program = self._programs[key]
-        held.is_valid.zero_()
-        for source, target in zip(tensors_of(minibatch), tensors_of(held), strict=True):
+        held.steps.is_valid.zero_()
+        for target, source in zip(tensors_of(held), tensors_of(minibatch), strict=True):
             (target[: len(source)] if target.ndim else target).copy_(source)
         return program()
 
@@ -288,40 +290,3 @@ class CapturedMinibatchStep:
             return self._learner.minibatch_step(name, spaces, held)
 
         return held, CapturedProgram(program, space=self._space)
-
-
-def _padding_for(minibatch: Minibatch, num_steps: int, num_trials: int) -> Minibatch:
-    """Create a minibatch of padding with the same number of trials and more steps."""
-
-    def empty(values: Tensor) -> Tensor:
-        return values.new_zeros(num_steps * num_trials, *values.shape[1:])
-
-    def empty_trials(values: Tensor) -> Tensor:
-        return values.new_zeros(num_steps, *values.shape[1:])
-
-    return Minibatch(
-        stretches=((num_steps, num_trials),),
-        inputs=minibatch.inputs.each(empty),
-        held=None if minibatch.held is None else minibatch.held.each(empty_trials),
-        action=empty(minibatch.action),
-        log_prob=empty(minibatch.log_prob),
-        is_valid=empty(minibatch.is_valid),
-        advantage=empty(minibatch.advantage),
-        normalised_return=empty(minibatch.normalised_return),
-        entropy_coefficient=torch.zeros_like(minibatch.entropy_coefficient),
-    )
-
-
-def tensors_of(value: object) -> Iterator[Tensor]:
-    """Yield the tensors of a tensor, or of a dataclass of tensors and nested dataclasses, in order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from tensors_of(getattr(value, field.name))
-
-
-def copy_tensors(value: object, *, into: object) -> None:
-    """Copy the tensors of one value into those of another value with the same structure."""
-    for source, target in zip(tensors_of(value), tensors_of(into), strict=True):
-        target.copy_(source)

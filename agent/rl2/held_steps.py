@@ -9,15 +9,16 @@ discrete dimension, or a continuous dimension).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int64, Shaped
+from optree.dataclasses import register_node
 from torch import Tensor
 
 from agent.rl2.distributions import num_slots, slots_of
 from agent.rl2.keys import Keys
+from agent.rl2.trees import STATIC
 from envs.spaces import ActionKind, ActionSpec
 
 RETURN_DISCOUNT = 0.99
@@ -161,6 +162,7 @@ class HeldSteps:
         self._values[rows, 2:, : self._filled] = torch.where(settled.unsqueeze(1), finished, values)
 
 
+@register_node(namespace="")
 @dataclass(frozen=True, kw_only=True)
 class HeldTrials:
     """The steps of whole trials, as a memory would hold them, without keys. Padding is never held.
@@ -176,29 +178,13 @@ class HeldTrials:
             (:func:`rate_of`).
     """
 
-    action: ActionSpec
+    action: ActionSpec = field(metadata=STATIC)
     observation: Tensor
     actions: Tensor
     reward: Tensor
     return_to_go: Tensor
     end: Tensor
     return_rate: Tensor
-
-    def select(self, trials: Tensor, num_steps: int) -> HeldTrials:
-        """Return the first steps of some trials."""
-        return self.each(lambda values: values[:num_steps].index_select(1, trials))
-
-    def each(self, take: Callable[[Tensor], Tensor]) -> HeldTrials:
-        """Return a copy with ``take`` applied to every tensor."""
-        return HeldTrials(
-            action=self.action,
-            observation=take(self.observation),
-            actions=take(self.actions),
-            reward=take(self.reward),
-            return_to_go=take(self.return_to_go),
-            end=take(self.end),
-            return_rate=take(self.return_rate),
-        )
 
 
 def held_trials(

@@ -6,12 +6,12 @@ policy's features, which reaches the same with less work. ``docs/algorithms/rl2.
 One policy learns all families. They share its recurrent core and, if their spaces are equal, its encoder and heads.
 Each family has its own critic with its scale, its own scale of advantages, and its own progress of the learning rate.
 
-Shapes: T steps, B trials; N steps of a minibatch's stretches.
+Shapes: T steps, B trials.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from agent.rl2.advantages import about_usual, trial_advantages
 from agent.rl2.config import RL2Config
 from agent.rl2.held_steps import HeldTrials, held_trials
+from agent.rl2.minibatch import Minibatch, MinibatchStep, Targets, select_minibatch
 from agent.rl2.normalisation import PopArtCritic
 from agent.rl2.policy import RL2Policy
-from agent.rl2.policy_state import PolicyInput
-from agent.rl2.stretches import Stretches, lay_out, stretches_of
+from agent.rl2.stretches import stretches_of
 from agent.rl2.trials import TrialBatch, critic_inputs, num_env_steps, num_episodes
 from envs.spaces import ObservationKind, SpacePair
 
@@ -43,53 +43,6 @@ class _Family:
     spaces: SpacePair
     num_updates: int = 0
     episode_steps: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Targets:
-    """The targets of an update.
-
-    Attributes:
-        advantage: [T, B] minus the usual advantage of the step, in units of the advantages' root mean square.
-        normalised_return: [T, B].
-    """
-
-    advantage: Tensor
-    normalised_return: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Minibatch:
-    """A minibatch of whole trials for one optimiser step, laid out in stretches.
-
-    All fields except ``stretches`` are tensors.
-
-    Attributes:
-        stretches: steps and trials of each stretch.
-        inputs: [N] inputs of the policy.
-        held: the steps of the trials as an in-trial memory would hold them, longest trial first, if reads are
-            recomputed; else None.
-        action: [N] or [N, W].
-        log_prob: [N] log-probability of the actions when they were drawn.
-        is_valid: [N] False in padding.
-        advantage: [N] minus the usual advantage of the step, in units of the advantages' root mean square.
-        normalised_return: [N].
-        entropy_coefficient: [].
-    """
-
-    stretches: Stretches
-    inputs: PolicyInput
-    held: HeldTrials | None
-    action: Tensor
-    log_prob: Tensor
-    is_valid: Tensor
-    advantage: Tensor
-    normalised_return: Tensor
-    entropy_coefficient: Tensor
-
-
-MinibatchStep = Callable[[str, SpacePair, Minibatch], Tensor]
-"""A function that takes one optimiser step for a family: :meth:`RL2Learner.minibatch_step` or a replacement."""
 
 
 class RL2Learner:
@@ -182,11 +135,11 @@ class RL2Learner:
         """
         family, critic = self._families[name], self._critic(name)
         targets, explained_variance = self._targets(critic, trials)
-        held = self._held(trials)
+        steps, held = trials.steps, self._held(trials)
         self._set_learning_rate(self.config.learning_rate_at(family.num_updates))
         entropy = self.config.entropy_coefficient * self.config.anneal(family.num_updates)
         entropy_coefficient = torch.full((), entropy, device=self.device)
-        step = minibatch_step or self.minibatch_step
+        take_step = minibatch_step or self.minibatch_step
         lengths = trials.lengths
         # A replacement of the step, and an accelerator, get minibatches of one stretch, so that shapes stay the same.
         may_narrow = minibatch_step is None and self.device.type == "cpu"
@@ -195,8 +148,10 @@ class RL2Learner:
         for _epoch in range(num_epochs or self.config.num_epochs):
             for rows, num_steps in self._minibatches(lengths):
                 stretches = stretches_of(lengths[rows].tolist()) if may_narrow else ((num_steps, len(rows)),)
-                minibatch = _select(trials, targets, held, rows, stretches, entropy_coefficient)
-                sums += step(name, trials.spaces, minibatch)
+                minibatch = select_minibatch(
+                    steps, targets, held, rows=rows, stretches=stretches, entropy_coefficient=entropy_coefficient
+                )
+                sums += take_step(name, trials.spaces, minibatch)
                 num_minibatches += 1
         self._follow_inputs(trials)
         family.num_updates += 1
@@ -211,7 +166,7 @@ class RL2Learner:
         return bool(torch.stack([values.detach().sum() for values in state]).isfinite().all())
 
     @torch.no_grad()
-    def _targets(self, critic: PopArtCritic, trials: TrialBatch) -> tuple[_Targets, Float[Tensor, ""]]:
+    def _targets(self, critic: PopArtCritic, trials: TrialBatch) -> tuple[Targets, Float[Tensor, ""]]:
         """Compute advantages and returns of a trial batch, and update the family's scales."""
         features, cut, cut_features = critic_inputs(trials)
         value = critic.value(features)
@@ -233,7 +188,8 @@ class RL2Learner:
         critic.follow(valid_returns, valid_advantage)
         # The scale includes the critic's lag (it is not centred), so steps are small while the lag is large.
         advantage = about_usual(advantage, trials.is_valid) / critic.advantage_size
-        return _Targets(advantage=advantage, normalised_return=critic.normalise(returns)), explained
+        targets = Targets(log_prob=trials.log_prob, advantage=advantage, normalised_return=critic.normalise(returns))
+        return targets, explained
 
     @torch.no_grad()
     def _held(self, trials: TrialBatch) -> HeldTrials | None:
@@ -272,19 +228,19 @@ class RL2Learner:
 
         The step fetches nothing from an accelerator, so that it can be captured.
         """
-        is_valid = minibatch.is_valid
+        steps, targets, held = minibatch.steps, minibatch.targets, minibatch.held
+        inputs, is_valid = steps.inputs, steps.is_valid
         share = is_valid.to(torch.float32) / is_valid.sum()
-        inputs, held = minibatch.inputs, minibatch.held
         if held is not None:
             inputs = replace(inputs, read=self.policy.read_again(spaces, held, minibatch.stretches))
         output = self.policy.unroll_stretches(spaces, inputs, minibatch.stretches)
-        log_prob, entropy = output.distribution.log_prob_and_entropy(minibatch.action)
-        log_ratio = (log_prob - minibatch.log_prob) * is_valid
+        log_prob, entropy = output.distribution.log_prob_and_entropy(steps.action)
+        log_ratio = (log_prob - targets.log_prob) * is_valid
         ratio = log_ratio.exp()
-        advantage = minibatch.advantage
+        advantage = targets.advantage
         clipped = ratio.clamp(1.0 - self.config.clip, 1.0 + self.config.clip)
         policy_loss = -(torch.minimum(ratio * advantage, clipped * advantage) * share).sum()
-        error = self._critic(name)(output.features) - minibatch.normalised_return
+        error = self._critic(name)(output.features) - targets.normalised_return
         value_loss = 0.5 * (error * error * share).sum()
         mean_entropy = (entropy * share).sum()
         loss = policy_loss + self.config.value_coefficient * value_loss - minibatch.entropy_coefficient * mean_entropy
@@ -410,32 +366,6 @@ class RL2Learner:
         for prefix, module in (("policy", self.policy), ("critics", self.critics)):
             for name, parameter in module.named_parameters():
                 yield f"{prefix}.{name}", parameter
-
-
-def _select(  # noqa: PLR0917 (the parts of a minibatch)
-    trials: TrialBatch,
-    targets: _Targets,
-    held: HeldTrials | None,
-    rows: Tensor,
-    stretches: Stretches,
-    entropy_coefficient: Tensor,
-) -> Minibatch:
-    """Select some trials of a batch, longest first, and lay them out in stretches."""
-
-    def part(values: Tensor) -> Tensor:
-        return lay_out(values, rows, stretches)
-
-    return Minibatch(
-        stretches=stretches,
-        inputs=trials.inputs.laid_out(rows, stretches),
-        held=None if held is None else held.select(rows, sum(num_steps for num_steps, _width in stretches)),
-        action=part(trials.action),
-        log_prob=part(trials.log_prob),
-        is_valid=part(trials.is_valid),
-        advantage=part(targets.advantage),
-        normalised_return=part(targets.normalised_return),
-        entropy_coefficient=entropy_coefficient,
-    )
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,16 +6,15 @@ core input, H hidden, C context features, E episodes of a trial.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Shaped
+from optree.dataclasses import register_node
 from torch import Tensor
 
 from agent.rl2.in_trial_memory import InTrialMemory
 from agent.rl2.normalisation import symlog
-from agent.rl2.stretches import Stretches, lay_out
 
 NUM_CONTEXT = 9
 """C, the number of context features (:meth:`PolicyState.context`).
@@ -25,6 +24,7 @@ NUM_CONTEXT = 9
 """
 
 
+@register_node(namespace="")
 @dataclass(frozen=True, kw_only=True)
 class PolicyInput:
     """All inputs of one decision, except the hidden state.
@@ -40,27 +40,6 @@ class PolicyInput:
     previous_action: Tensor
     context: Tensor
     read: Tensor | None
-
-    def select(self, trials: Tensor, num_steps: int) -> PolicyInput:
-        """Return the first steps of some trials, from [T, B] inputs."""
-        return self.each(lambda values: values[:num_steps].index_select(1, trials))
-
-    def laid_out(self, trials: Tensor, stretches: Stretches) -> PolicyInput:
-        """Return some trials of [T, B] inputs laid out in stretches, [N]."""
-        return self.each(lambda values: lay_out(values, trials, stretches))
-
-    def rows(self, rows: Tensor) -> PolicyInput:
-        """Return some rows, from [B] inputs."""
-        return self.each(lambda values: values.index_select(0, rows))
-
-    def each(self, take: Callable[[Tensor], Tensor]) -> PolicyInput:
-        """Return a copy with ``take`` applied to every tensor."""
-        return PolicyInput(
-            observation=take(self.observation),
-            previous_action=take(self.previous_action),
-            context=take(self.context),
-            read=None if self.read is None else take(self.read),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from agent.rl2.advantages import trial_advantages
 from agent.rl2.policy import RL2Policy
+from agent.rl2.trees import select_trials
 from agent.rl2.trials import TrialBatch, critic_inputs
 
 RIDGE = 1e-3
@@ -51,9 +52,9 @@ def return_gradient(
     num_valid = trials.is_valid.sum()
     for rows in _chunks(trials):
         num_steps = int(trials.lengths[rows].max())
-        output = policy.unroll(trials.spaces, trials.inputs.select(rows, num_steps))
-        log_prob = output.distribution.log_prob(trials.action[:num_steps].index_select(1, rows))
-        surrogate = (log_prob * advantage[:num_steps].index_select(1, rows)).sum() / num_valid
+        inputs, action, weight = select_trials((trials.inputs, trials.action, advantage), rows, num_steps)
+        log_prob = policy.unroll(trials.spaces, inputs).distribution.log_prob(action)
+        surrogate = (log_prob * weight).sum() / num_valid
         parts = torch.autograd.grad(surrogate, list(named.values()), allow_unused=True)
         for name, part in zip(named, parts, strict=True):
             if part is not None:

@@ -15,16 +15,19 @@ truncated steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar, cast
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import cast
 
 import torch
+from optree.dataclasses import register_node
 from torch import Tensor
 
 from agent.rl2.distributions import ActionDistribution, action_noise
 from agent.rl2.policy import RL2Policy
 from agent.rl2.policy_state import PolicyInput
+from agent.rl2.steps import RecordedSteps, RecordedStretch, Steps, join_stretches
+from agent.rl2.trees import STATIC, join_tensors, select_rows
 from agent.rl2.trials import TrialBatch
 from envs.family import Split
 from envs.spaces import SpacePair
@@ -32,8 +35,6 @@ from envs.task_batch import TaskBatch, Transition
 
 DEVICE_CHECK_STEPS = 16
 """On an accelerator, steps between two checks whether every trial has ended. Each check waits for the device."""
-
-Value = TypeVar("Value", "_Step", PolicyInput)
 
 PACKING_SHARE = 0.75
 """Rows are packed when at most this share of the current rows belongs to running trials."""
@@ -98,45 +99,25 @@ def collect_trials(
                 rollout.pack(num_active)
 
 
+@register_node(namespace="")
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """The data of B trials, step by step: tensors of fixed shapes, before ends and truncated steps are selected.
+    """The data of B trials: tensors of fixed shapes, before ends and truncated steps are selected.
 
     Attributes:
         spaces: the family's pair of spaces.
         episodes_per_trial: E.
-        inputs: [T, B].
-        scores: [T, B, K] of the action distributions.
+        recorded: [T, B] the steps.
         log_std: [K] of continuous distributions; None otherwise.
-        action: [T, B] or [T, B, W].
-        reward: [T, B].
-        terminated: [T, B].
-        truncated: [T, B].
-        is_valid: [T, B].
-        episode_index: [T, B].
-        final_observation: [T, B, D].
-        features: [T, B, Y]; None for held-out trials.
-        final_inputs: the policy's inputs at true final observations: [T·B], or [C] if only truncated episodes were
-            stored; None if nothing is truncated.
-        final_hidden: [T·B, H] or [C, H] the hidden state that belongs to ``final_inputs``; None if nothing is
-            truncated.
+        final: the policy's inputs at true final observations and the hidden states that belong to them: [T·B], or [C]
+            if only truncated episodes were stored; None if nothing is truncated.
     """
 
-    spaces: SpacePair
-    episodes_per_trial: int
-    inputs: PolicyInput
-    scores: Tensor
+    spaces: SpacePair = field(metadata=STATIC)
+    episodes_per_trial: int = field(metadata=STATIC)
+    recorded: RecordedSteps
     log_std: Tensor | None
-    action: Tensor
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    is_valid: Tensor
-    episode_index: Tensor
-    final_observation: Tensor
-    features: Tensor | None
-    final_inputs: PolicyInput | None
-    final_hidden: Tensor | None
+    final: tuple[PolicyInput, Tensor] | None
 
 
 @torch.no_grad()
@@ -145,24 +126,18 @@ def sort_out(policy: RL2Policy, played: Played) -> TrialBatch:
 
     The function finds ends and truncated steps, and computes critic features at truncations by one policy step.
     """
-    distribution = ActionDistribution(action=played.spaces.action, scores=played.scores, log_std=played.log_std)
-    end = (played.terminated | played.truncated).flatten().nonzero().squeeze(1)
-    is_training = played.features is not None
-    cut = played.truncated.flatten().nonzero().squeeze(1) if is_training else None
+    recorded, steps = played.recorded, played.recorded.steps
+    distribution = ActionDistribution(action=played.spaces.action, scores=recorded.scores, log_std=played.log_std)
+    end = (steps.terminated | steps.truncated).flatten().nonzero().squeeze(1)
+    cut = None if recorded.features is None else steps.truncated.flatten().nonzero().squeeze(1)
     return TrialBatch(
+        **vars(steps),
         spaces=played.spaces,
         episodes_per_trial=played.episodes_per_trial,
-        inputs=played.inputs,
-        action=played.action,
-        log_prob=distribution.log_prob(played.action),
-        reward=played.reward,
-        terminated=played.terminated,
-        truncated=played.truncated,
-        is_valid=played.is_valid,
-        episode_index=played.episode_index,
+        log_prob=distribution.log_prob(steps.action),
         end=end,
-        final_observation=played.final_observation.flatten(0, 1).index_select(0, end),
-        features=played.features,
+        final_observation=recorded.final_observation.flatten(0, 1).index_select(0, end),
+        features=recorded.features,
         cut=cut,
         cut_features=None if cut is None else _cut_features(policy, played, cut),
     )
@@ -170,12 +145,12 @@ def sort_out(policy: RL2Policy, played: Played) -> TrialBatch:
 
 def _cut_features(policy: RL2Policy, played: Played, cut: Tensor) -> Tensor:
     """Return [C, Y], the inputs of a critic at the true final observations of truncated episodes."""
-    inputs, hidden = played.final_inputs, played.final_hidden
-    if inputs is None or hidden is None or len(cut) == 0:
+    if played.final is None or len(cut) == 0:
         config = policy.config
-        return played.reward.new_empty(0, config.hidden_size + config.input_size)
+        return played.recorded.scores.new_empty(0, config.hidden_size + config.input_size)
+    inputs, hidden = played.final
     if len(hidden) != len(cut):
-        inputs, hidden = inputs.rows(cut), hidden.index_select(0, cut)
+        inputs, hidden = select_rows(played.final, cut)
     return policy.step(played.spaces, inputs, hidden).features
 
 
@@ -223,14 +198,13 @@ class Rollout:
         self._keeps_features = split is Split.TRAINING
         self._rows: Tensor | None = None
         self._noise: list[Tensor] = []
-        self._stretches: list[_Stretch] = [_Stretch(rows=None, steps=[])]
-        self._final_inputs: list[PolicyInput] = []
-        self._final_hidden: list[Tensor] = []
+        self._stretches = [RecordedStretch(rows=None, recorded=[])]
+        self._final: list[tuple[PolicyInput, Tensor]] = []
 
     @property
     def num_steps(self) -> int:
         """The number of steps taken."""
-        return sum(len(stretch.steps) for stretch in self._stretches)
+        return sum(len(stretch.recorded) for stretch in self._stretches)
 
     def step(self) -> None:
         """Take one step of every running trial."""
@@ -239,18 +213,20 @@ class Rollout:
         output = policy.step(spaces, inputs, state.hidden, state.constants)
         action = self._choose(output.distribution)
         transition = self._step_tasks(action)
-        self._stretches[-1].steps.append(
-            _Step(
-                inputs=inputs,
+        self._stretches[-1].recorded.append(
+            RecordedSteps(
+                steps=Steps(
+                    inputs=inputs,
+                    action=action,
+                    reward=transition.reward,
+                    terminated=transition.terminated,
+                    truncated=transition.truncated,
+                    is_valid=active,
+                    episode_index=state.episode_index,
+                ),
                 scores=output.distribution.scores,
                 features=output.features if self._keeps_features else None,
-                action=action,
-                reward=transition.reward,
-                terminated=transition.terminated,
-                truncated=transition.truncated,
                 final_observation=transition.final_observation,
-                is_valid=active,
-                episode_index=state.episode_index,
             )
         )
         self._log_std = output.distribution.log_std
@@ -284,28 +260,24 @@ class Rollout:
         self._rows = kept if self._rows is None else self._rows.index_select(0, kept)
         self._state.keep(kept)
         self._observation = self._observation.index_select(0, kept)
-        self._stretches.append(_Stretch(rows=self._rows, steps=[]))
+        self._stretches.append(RecordedStretch(rows=self._rows, recorded=[]))
 
     def played(self) -> Played:
         """Return the data of the steps so far."""
-        stretches = [stretch for stretch in self._stretches if stretch.steps]
-        steps = _join(stretches, num_trials=len(self.active))
+        recorded = join_stretches(self._stretches, num_trials=len(self.active))
+        steps, is_valid = recorded.steps, recorded.steps.is_valid
+        steps = replace(
+            steps,
+            reward=steps.reward * is_valid,
+            terminated=steps.terminated & is_valid,
+            truncated=steps.truncated & is_valid,
+        )
         return Played(
             spaces=self._spaces,
             episodes_per_trial=self._state.episodes_per_trial,
-            inputs=steps.inputs,
-            scores=steps.scores,
+            recorded=replace(recorded, steps=steps),
             log_std=self._log_std,
-            action=steps.action,
-            reward=steps.reward * steps.is_valid,
-            terminated=steps.terminated & steps.is_valid,
-            truncated=steps.truncated & steps.is_valid,
-            is_valid=steps.is_valid,
-            episode_index=steps.episode_index,
-            final_observation=steps.final_observation,
-            features=steps.features,
-            final_inputs=_mapped(torch.cat, self._final_inputs) if self._final_inputs else None,
-            final_hidden=torch.cat(self._final_hidden) if self._final_hidden else None,
+            final=join_tensors(torch.cat, self._final) if self._final else None,
         )
 
     def _packed(self, values: Tensor) -> Tensor:
@@ -327,7 +299,8 @@ class Rollout:
         if self._rows is None:
             return self._tasks.step(action, self.active)
         actions = action.new_zeros(len(self.active), *action.shape[1:])
-        return self._tasks.step(actions.index_copy_(0, self._rows, action), self.active).rows(self._rows)
+        actions.index_copy_(0, self._rows, action)
+        return select_rows(self._tasks.step(actions, self.active), self._rows)
 
     def _spread(self, active: Tensor) -> None:
         """Update ``active`` from the flags of the packed rows."""
@@ -343,72 +316,9 @@ class Rollout:
         """
         policy, state = self._policy, self._state
         if not self._may_ask:
-            self._final_inputs.append(policy.look(self._spaces, state, transition.final_observation))
-            self._final_hidden.append(state.hidden)
+            self._final.append((policy.look(self._spaces, state, transition.final_observation), state.hidden))
             return
         rows = (transition.truncated & active).nonzero().squeeze(1)
         if len(rows):
             inputs = policy.look(self._spaces, state, transition.final_observation)
-            self._final_inputs.append(inputs.rows(rows))
-            self._final_hidden.append(state.hidden.index_select(0, rows))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Step:
-    """One step of a rollout with R rows, [R]; or S steps of a rollout, [S, R]."""
-
-    inputs: PolicyInput
-    scores: Tensor
-    features: Tensor | None
-    action: Tensor
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    final_observation: Tensor
-    is_valid: Tensor
-    episode_index: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Stretch:
-    """Consecutive steps that were taken in the same rows.
-
-    Attributes:
-        rows: [R] indices of the trials, ascending; None for all trials.
-        steps: the steps, of R rows each.
-    """
-
-    rows: Tensor | None
-    steps: list[_Step]
-
-
-def _join(stretches: Sequence[_Stretch], *, num_trials: int) -> _Step:
-    """Join all steps of all trials into [T, B]; entries are zero after a trial's rows were dropped."""
-    if len(stretches) == 1 and stretches[0].rows is None:
-        return _mapped(torch.stack, stretches[0].steps)
-    num_steps = sum(len(stretch.steps) for stretch in stretches)
-
-    def joined(parts: list[Tensor]) -> Tensor:
-        whole = parts[0].new_zeros(num_steps, num_trials, *parts[0].shape[1:])
-        start = 0
-        for stretch in stretches:
-            stop = start + len(stretch.steps)
-            if stretch.rows is None:
-                torch.stack(parts[start:stop], out=whole[start:stop])
-            else:
-                whole[start:stop].index_copy_(1, stretch.rows, torch.stack(parts[start:stop]))
-            start = stop
-        return whole
-
-    return _mapped(joined, [step for stretch in stretches for step in stretch.steps])
-
-
-def _mapped(join: Callable[[list[Tensor]], Tensor], values: Sequence[Value]) -> Value:
-    """Combine dataclasses of tensors into one, tensor by tensor with ``join``; a field that is None stays None."""
-    first = values[0]
-    parts = {field.name: [getattr(value, field.name) for value in values] for field in fields(first)}
-    joined: dict[str, Any] = {
-        name: None if part[0] is None else join(part) if isinstance(part[0], Tensor) else _mapped(join, part)
-        for name, part in parts.items()
-    }
-    return type(first)(**joined)
+            self._final.append(select_rows((inputs, state.hidden), rows))

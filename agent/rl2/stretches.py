@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Int64, Shaped
+from jaxtyping import Int64
 from torch import Tensor
+
+from agent.rl2.trees import Tree, map_tensors
 
 Stretches = tuple[tuple[int, int], ...]
 """Number of steps and number of trials of each stretch."""
@@ -41,18 +43,22 @@ def stretches_of(lengths: Sequence[int]) -> Stretches:
     return tuple(stretches)
 
 
-def lay_out(values: Shaped[Tensor, "T B ..."], trials: Int64[Tensor, " R"], stretches: Stretches) -> Tensor:
-    """Lay out the values of some trials in stretches: [N, ...].
+def lay_out(tree: Tree, trials: Int64[Tensor, " R"], stretches: Stretches) -> Tree:
+    """Lay out the steps of some trials in stretches: tensors [N, ...] of tensors [T, B, ...].
 
     Args:
-        values: values of all trials.
+        tree: a tree of tensors of all trials (:mod:`agent.rl2.trees`).
         trials: indices of the selected trials, longest first.
         stretches: the stretches of the selected trials.
     """
-    parts: list[Tensor] = []
-    start = 0
-    for num_steps, width in stretches:
-        of_stretch = values[start : start + num_steps].index_select(1, trials[:width])
-        parts.append(of_stretch.flatten(0, 1))
-        start += num_steps
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def laid_out(values: Tensor) -> Tensor:
+        parts: list[Tensor] = []
+        start = 0
+        for num_steps, width in stretches:
+            of_stretch = values[start : start + num_steps].index_select(1, trials[:width])
+            parts.append(of_stretch.flatten(0, 1))
+            start += num_steps
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    return map_tensors(laid_out, tree)

@@ -7,35 +7,31 @@ episodes, C truncated steps.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
+from optree.dataclasses import register_node
 from torch import Tensor
 
-from agent.rl2.policy_state import PolicyInput
+from agent.rl2.steps import Steps
+from agent.rl2.trees import STATIC
 from envs.spaces import SpacePair
 from memory.records import EpisodeRecord, TrialRecord
 
 
+@register_node(namespace="")
 @dataclass(frozen=True, kw_only=True)
-class TrialBatch:
-    """A batch of B trials of one family.
+class TrialBatch(Steps):
+    """A batch of B trials of one family: their steps, [T, B], and the data of their episodes.
 
-    Steps after a trial's end are padding: ``is_valid`` is False and nothing reads them.
+    The reward and both kinds of ends are 0 in padding.
 
     Attributes:
         spaces: the family's pair of spaces.
         episodes_per_trial: E.
-        inputs: [T, B] the policy's inputs, except the hidden state.
-        action: [T, B] int64, [T, B, W] int64, or [T, B, W] float32 if continuous (before any clipping).
         log_prob: [T, B] log π(a | ·) when the action was drawn.
-        reward: [T, B] in the environment's units; 0 in padding.
-        terminated: [T, B] whether the step ended its episode in a terminal state.
-        truncated: [T, B] whether the step's episode was truncated after it.
-        is_valid: [T, B] whether the step was taken.
-        episode_index: [T, B] int64, index of the step's episode.
         end: [N] flat index t·B + b of the steps that ended an episode, ascending.
         final_observation: [N, D] true final observations of those episodes.
         features: [T, B, Y] inputs of a critic; None for held-out trials, which are never used for learning.
@@ -44,21 +40,19 @@ class TrialBatch:
             held-out trials.
     """
 
-    spaces: SpacePair
-    episodes_per_trial: int
-    inputs: PolicyInput
-    action: Tensor
+    spaces: SpacePair = field(metadata=STATIC)
+    episodes_per_trial: int = field(metadata=STATIC)
     log_prob: Tensor
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    is_valid: Tensor
-    episode_index: Tensor
     end: Tensor
     final_observation: Tensor
     features: Tensor | None = None
     cut: Tensor | None = None
     cut_features: Tensor | None = None
+
+    @property
+    def steps(self) -> Steps:
+        """The steps alone, [T, B]."""
+        return Steps(**{part.name: getattr(self, part.name) for part in fields(Steps)})
 
     @property
     def observation(self) -> Float[Tensor, "T B D"]:

@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from agent.rl2 import capture
 from agent.rl2.capture import NUM_EAGER_RUNS, CapturedMinibatchStep, CapturedRollout, CaptureSpace
 from agent.rl2.config import MemoryReader, RL2Config
-from agent.rl2.learner import Minibatch, RL2Learner
+from agent.rl2.learner import RL2Learner
+from agent.rl2.minibatch import Minibatch
 from agent.rl2.rollout import Rollout, collect_trials
 from agent.rl2.training import EagerTraining, RecordedTraining
 from agent.rl2.trials import TrialBatch
@@ -82,9 +83,9 @@ def play_without_numbers(entry: str, config: RL2Config) -> None:
         rollout = Rollout(policy, tasks, first_task=0, split=Split.TRAINING, generator=torch.Generator())
         for _step in range(8):
             rollout.step()
-        played = rollout.played()
-    assert played.reward.shape == (8, NUM_TRIALS)
-    assert played.reward.device == META
+        reward = rollout.played().recorded.steps.reward
+    assert reward.shape == (8, NUM_TRIALS)
+    assert reward.device == META
 
 
 def test_the_watch_sees_a_copy_from_the_host() -> None:

@@ -28,7 +28,8 @@ from agent.learners.versa import VersaConfig
 from agent.rl2.advantages import trial_advantages
 from agent.rl2.capture import NUM_EAGER_RUNS, CapturedRollout, CaptureSpace
 from agent.rl2.config import RL2Config
-from agent.rl2.learner import Minibatch, RL2Learner
+from agent.rl2.learner import RL2Learner
+from agent.rl2.minibatch import Minibatch
 from agent.rl2.policy import policy_from_initialization
 from agent.rl2.rollout import Rollout, collect_trials
 from agent.rl2.training import RecordedTraining

@@ -15,6 +15,7 @@ from agent.rl2.learner import RL2Learner
 from agent.rl2.policy_state import PolicyInput
 from agent.rl2.similarity_memory import Likeness, SimilarityMemory, read_trials
 from agent.rl2.stretches import Stretches, lay_out, stretches_of
+from agent.rl2.trees import map_tensors, select_trials
 from envs.spaces import SpacePair
 from tests.rl2.scripted_tasks import CONTINUOUS, DISCRETE, VECTOR, WIDE
 from tests.rl2.test_rollout import learner_for, play
@@ -48,9 +49,9 @@ def test_an_update_reads_what_the_rollout_read(spaces: SpacePair, reader: Memory
     assert held is not None
     rows, stretches = by_length(trials.lengths)
     assert len(stretches) > 1
-    inputs = trials.inputs.laid_out(rows, stretches)
+    inputs = lay_out(trials.inputs, rows, stretches)
     with torch.no_grad():
-        reads = learner.policy.read_again(spaces, held.select(rows, len(trials.reward)), stretches)
+        reads = learner.policy.read_again(spaces, select_trials(held, rows, len(trials.reward)), stretches)
     assert inputs.read is not None
     is_valid = lay_out(trials.is_valid, rows, stretches)
     assert float(inputs.read[is_valid].abs().max()) > 1.0
@@ -83,7 +84,7 @@ def test_gradients_to_the_keys_are_those_of_finite_differences(spaces: SpacePair
         ended=torch.rand(num_steps, num_trials, generator=generator) < 0.4,
         num_steps=6,
     )
-    held = held.each(lambda values: values.double() if values.is_floating_point() else values)
+    held = map_tensors(lambda values: values.double() if values.is_floating_point() else values, held)
     keys = torch.randn(num_steps, num_trials, 4, generator=generator, dtype=torch.float64, requires_grad=True)
 
     def reads(of_keys: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from agent.rl2.advantages import about_usual
 from agent.rl2.config import RL2Config
-from agent.rl2.learner import Minibatch, RL2Learner
+from agent.rl2.learner import RL2Learner
+from agent.rl2.minibatch import Minibatch
 from agent.rl2.policy import policy_from_initialization
 from agent.rl2.rollout import collect_trials
 from agent.rl2.trials import TrialBatch, num_env_steps, trial_returns
@@ -161,7 +162,7 @@ def test_a_minibatch_has_advantages_about_the_usual_in_units_of_their_size(monke
         return learner.minibatch_step(name, spaces, minibatch)
 
     learner.update("scripted", trials, num_epochs=1, minibatch_step=step)
-    [found] = [minibatch.advantage[minibatch.is_valid] for minibatch in seen]
+    [found] = [minibatch.targets.advantage[minibatch.steps.is_valid] for minibatch in seen]
     expected = (about_usual(advantage, valid) / advantage[valid].square().mean().sqrt())[valid]
     torch.testing.assert_close(found.sort().values, expected.sort().values, rtol=1e-4, atol=1e-5)
 

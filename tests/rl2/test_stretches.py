@@ -51,7 +51,7 @@ def test_unrolling_stretches_is_unrolling(spaces: SpacePair) -> None:
     order = trials.lengths.argsort(descending=True)
     stretches = stretches_of(trials.lengths[order].tolist())
     assert len(stretches) > 2
-    found = learner.policy.unroll_stretches(spaces, trials.inputs.laid_out(order, stretches), stretches)
+    found = learner.policy.unroll_stretches(spaces, lay_out(trials.inputs, order, stretches), stretches)
     expected = learner.policy.unroll(spaces, trials.inputs)
     is_valid = lay_out(trials.is_valid, order, stretches)
     for name in ("hidden", "features"):
