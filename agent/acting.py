@@ -26,6 +26,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from agent.errors import AgentError
+from agent.learners.registry import RL2
 from agent.rl2.config import RL2Config
 from agent.rl2.policy import RL2Policy, policy_from_initialization
 from envs.spaces import ActionKind, ObservationKind, SpacePair
@@ -214,7 +215,7 @@ def load_policy(path: Path | str) -> LoadedPolicy:
             found=f"{error}.",
             hint="Export one: learnd policy export.",
         ) from error
-    if metadata.get("learner") != "rl2":
+    if metadata.get("learner") != RL2:
         raise PolicyFileError(
             operation="loading the policy",
             subject=str(path),

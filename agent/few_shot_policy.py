@@ -34,8 +34,9 @@ from torch import Tensor
 
 from agent.devices import DEVICE_FAULTS
 from agent.errors import AgentError
+from agent.learners.factory import restore
 from agent.learners.protocol import ComparingPredictor, FewShotLearner, Predictor, TransductivePredictor
-from agent.learners.registry import restore
+from agent.learners.registry import LEARNERS, names_where
 from agent.learners.state import as_arrays, as_tensors, under_prefix
 from agent.output_files import write_output_file
 from envs.few_shot.image_classes import ink_extents
@@ -48,8 +49,6 @@ CHECKSUM_KEY = "few_shot_sha256"
 FORMAT = 2
 """The format of written files. Format 1 used another common form of images (as large as on their sheets)."""
 QUERIES_AT_ONCE = 64
-ANY_WAYS = frozenset({"prototypical", "matching", "versa"})
-"""Learners that adapt to any number of classes."""
 
 USUAL_EXTENTS = (0.85, 1.18)
 """Limits of the support images' ink extent, relative to that of the training images.
@@ -252,12 +251,13 @@ class FewShotPolicy:
     def _check_ways(self, num_ways: int) -> None:
         for member in self.members:
             name = member.to_meta()["learner"]
-            if name not in ANY_WAYS and member.shapes.output_size != num_ways:
+            if not LEARNERS[name].takes_any_ways and member.shapes.output_size != num_ways:
+                able = sorted(names_where(lambda entry: entry.takes_any_ways))
                 raise FewShotPolicyError(
                     operation="telling classes apart",
                     subject=f"{num_ways} classes",
                     found=f"the policy's learner {name} was made for {member.shapes.output_size}.",
-                    hint=f"Policies of {', '.join(sorted(ANY_WAYS))} learners take any number.",
+                    hint=f"Policies of {', '.join(able)} learners take any number.",
                 )
 
     def _zoom(self, images: UInt8[Tensor, "S R R"]) -> float:

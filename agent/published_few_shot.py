@@ -19,7 +19,7 @@ from torch import Tensor
 
 from agent.few_shot_policy import FewShotPolicy, ViewConfig, read_tensors, refusal, understanding
 from agent.learner.few_shot_learners import VERSION_KEY, part_of
-from agent.learners.registry import restore
+from agent.learners.factory import restore
 
 VIEWS_AN_ORIENTATION = 2
 """Each training orientation is viewed twice: unchanged, and mildly warped."""

@@ -7,12 +7,10 @@ underscores: ``LEARND_LEARNER__DEVICE``), the TOML file, the defaults below.
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import importlib.util
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -42,9 +40,11 @@ from pydantic_settings import (
 )
 
 from agent.errors import SettingsError, SettingsProblem
+from agent.learners.registry import LearnerEntry, canonical_name, few_shot_learners, public_names
 from agent.local_time import VARIABLE, ZONE_FORM, is_zone_known
 from agent.locations import default_data_dir, settings_file
 from agent.quantities import DURATION_FORM, format_duration, format_size, parse_duration, parse_size
+from agent.rl2.config import RL2Config
 from agent.timing import Trigger, Window, parse_trigger, parse_window
 from envs.limits import WorkerLimits
 
@@ -80,6 +80,20 @@ def _listed(value: object) -> object:
     return value
 
 
+def _classification_learner(name: str) -> str:
+    return _learner_among(name, [entry for entry in few_shot_learners() if entry.does_classification])
+
+
+def _regression_learner(name: str) -> str:
+    return _learner_among(name, [entry for entry in few_shot_learners() if entry.does_regression])
+
+
+def _learner_among(name: str, entries: Sequence[LearnerEntry]) -> str:
+    if canonical_name(name) not in {entry.name for entry in entries}:
+        raise ValueError(f"one of the learners {', '.join(public_names(entries))}")
+    return name
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
@@ -91,6 +105,8 @@ AllowedHost = Annotated[str, AfterValidator(_checked_host)]
 JobTrigger = Annotated[InstanceOf[Trigger], BeforeValidator(parse_trigger), PlainSerializer(str)]
 PractiseWindow = Annotated[InstanceOf[Window], BeforeValidator(parse_window), PlainSerializer(str)]
 Count = Annotated[int, Field(ge=1)]
+ClassificationLearner = Annotated[str, AfterValidator(_classification_learner)]
+RegressionLearner = Annotated[str, AfterValidator(_regression_learner)]
 
 
 class DeviceChoice(StrEnum):
@@ -281,38 +297,20 @@ class ConsolidationSettings(_Section):
     trials_few_shot: Count = Field(default=128, description="Held-out tasks per candidate of a few-shot family.")
 
 
-class FewShotLearnerName(StrEnum):
-    """The few-shot learners, as ``agent.learners.registry`` names them."""
-
-    PROTONET = "protonet"
-    MATCHING = "matching"
-    MAML = "maml"
-    REPTILE = "reptile"
-    META_SGD = "meta-sgd"
-    PLATIPUS = "platipus"
-    VERSA = "versa"
-
-
 class FewShotSettings(_Section):
     """How few-shot families are practised."""
 
-    learner: FewShotLearnerName = Field(
-        default=FewShotLearnerName.PROTONET,
+    learner: ClassificationLearner = Field(
+        default="protonet",
         description="Learner of a family of images that is fed without naming one.",
     )
-    regression_learner: FewShotLearnerName = Field(
-        default=FewShotLearnerName.MAML,
+    regression_learner: RegressionLearner = Field(
+        default="maml",
         description="Learner of a family of regressions that is fed without naming one.",
     )
     planned_updates: Count = Field(
         default=20_000, description="Updates over which a few-shot learner's rate falls; then it stays where it is."
     )
-
-    @model_validator(mode="after")
-    def _regression_is_learned(self) -> Self:
-        if self.regression_learner in {FewShotLearnerName.PROTONET, FewShotLearnerName.MATCHING}:
-            raise ValueError("a regression_learner that learns regressions: maml, reptile, meta-sgd, platipus, versa")
-        return self
 
 
 class StreamSettings(_Section):
@@ -542,10 +540,9 @@ def _allowed(details: ErrorDetails) -> str:
 
 def _checked_rl2(overrides: dict[str, Any]) -> dict[str, Any]:
     """The overrides of RL², with names and types as its own configuration has them."""
-    if not overrides or importlib.util.find_spec("agent.rl2.config") is None:
-        return overrides
-    config: Any = importlib.import_module("agent.rl2.config").RL2Config
-    names = [field.name for field in dataclasses.fields(config)]
+    if not overrides:
+        return {}
+    names = [field.name for field in dataclasses.fields(RL2Config)]
     problems = [
         SettingsProblem(key=f"rl2.{name}", value=repr(value), allowed=f"one of the keys {', '.join(names)}", source="")
         for name, value in overrides.items()
@@ -553,7 +550,7 @@ def _checked_rl2(overrides: dict[str, Any]) -> dict[str, Any]:
     ]
     if not problems:
         try:
-            valid = TypeAdapter(config).validate_python(overrides)
+            valid = TypeAdapter(RL2Config).validate_python(overrides)
             return {name: getattr(valid, name) for name in overrides}
         except ValidationError as error:
             for details in error.errors():

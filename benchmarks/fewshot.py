@@ -32,11 +32,11 @@ from torch import Tensor
 from agent.devices import choose_device
 from agent.few_shot_policy import FewShotPolicy, best_matches
 from agent.few_shot_training import FewShotRecipe, train_policy
+from agent.learners.factory import build
 from agent.learners.maml import MAML
 from agent.learners.protocol import FewShotLearner
 from agent.learners.prototypical import PrototypicalPredictor
 from agent.learners.recipes import IMAGES, Recipe
-from agent.learners.registry import build
 from agent.learners.task_convolutions import NORM_EPSILON
 from agent.locations import omniglot_folder
 from agent.settings import DeviceChoice

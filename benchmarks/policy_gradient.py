@@ -33,12 +33,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from agent.learners.factory import build_policy_learner, restore_policy_learner
 from agent.learners.policy_gradient.adaptation import RoundConfig
 from agent.learners.policy_gradient.episodes import Play
 from agent.learners.policy_gradient.maml import MAMLPolicyConfig
 from agent.learners.policy_gradient.meta_sgd import MetaSGDPolicyConfig
 from agent.learners.policy_gradient.protocol import PolicyLearner
-from agent.learners.policy_gradient.registry import build, restore
 from agent.learners.policy_gradient.reptile import ReptilePolicyConfig
 from agent.plots import CYCLE, FAINT
 from benchmarks.kept_runs import kept_or_measured
@@ -189,7 +189,9 @@ def train(
     """Train a learner and print its progress."""
     tasks = course.tasks(course.tasks_per_update, course.num_episodes)
     config, started = contestant.config(course.round, updates), time.process_time()
-    learner = build(contestant.learner, tasks.spaces, config, generator=torch.Generator().manual_seed(seed))
+    learner = build_policy_learner(
+        contestant.learner, tasks.spaces, config, generator=torch.Generator().manual_seed(seed)
+    )
     for step in range(updates):
         first_task = (seed * updates + step) * course.tasks_per_update
         metrics = learner.update(tasks, first_task=first_task)
@@ -216,7 +218,7 @@ def adaptation_returns(
 def with_rate(learner: PolicyLearner, rate: float) -> PolicyLearner:
     """Return a learner with the same parameters that adapts at another rate."""
     meta = learner.to_meta()
-    return restore(learner.initialization(), {**meta, "config": {**meta["config"], "inner_lr": rate}})
+    return restore_policy_learner(learner.initialization(), {**meta, "config": {**meta["config"], "inner_lr": rate}})
 
 
 def tuned(learner: PolicyLearner, course: Course) -> tuple[PolicyLearner, float]:

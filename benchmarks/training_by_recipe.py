@@ -6,9 +6,9 @@ import time
 
 import torch
 
+from agent.learners.factory import build
 from agent.learners.protocol import FewShotLearner
 from agent.learners.recipes import Recipe
-from agent.learners.registry import build
 from envs.family import Split
 from envs.few_shot.tasks import FewShotFamily, FewShotShapes
 

@@ -31,10 +31,11 @@ from agent.cli.family_pages import (
     show_added,
     show_page,
 )
-from agent.cli.few_shot_families import RL2, declared_few_shot, is_few_shot_entry
+from agent.cli.few_shot_families import declared_few_shot, is_few_shot_entry
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
 from agent.cli.output import in_colour, styled
 from agent.cli.status import families_table
+from agent.learners.registry import RL2
 from memory.records import Family, FamilyState
 
 if TYPE_CHECKING:

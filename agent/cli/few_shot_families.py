@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from agent.cli.declaring import FamilyOptions, few_shot_kwargs
 from agent.cli.errors import CommandError, unknown_name_error
-from agent.learners.registry import ALIASES, CLASSIFIERS, LEARNERS, canonical_name
+from agent.learners.registry import canonical_name, few_shot_learners, public_names
 from agent.settings import Settings
 
 if TYPE_CHECKING:
     from envs.family import FamilySpec
-
-RL2 = "rl2"
 
 
 def is_few_shot_entry(entry: str, few_shot: str | None) -> bool:
@@ -53,17 +51,20 @@ def declared_few_shot(
 
 
 def _check_learner(entry: str, learner: str) -> None:
-    if canonical_name(learner) not in LEARNERS:
-        known = sorted({*LEARNERS, *ALIASES} - set(ALIASES.values()))
+    entries = {entry.name: entry for entry in few_shot_learners()}
+    chosen = entries.get(canonical_name(learner))
+    if chosen is None:
+        known = sorted(public_names(entries.values()))
         raise unknown_name_error(operation="choosing learner", subject=learner, kind="few-shot learner", known=known)
     from envs.few_shot.declared import is_regression
 
-    if is_regression(entry) and canonical_name(learner) in CLASSIFIERS:
+    if is_regression(entry) and not chosen.does_regression:
+        able = public_names(other for other in entries.values() if other.does_regression)
         raise CommandError(
             operation="choosing learner",
             subject=learner,
             found="it does not learn regression.",
-            hint=f"What does: {', '.join(sorted(LEARNERS.keys() - CLASSIFIERS))}.",
+            hint=f"What does: {', '.join(sorted(able))}.",
         )
 
 

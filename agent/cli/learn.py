@@ -36,6 +36,7 @@ from agent.cli.foreground_families import declared_family
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import short_size, styled
 from agent.json_values import to_json_values
+from agent.learners.registry import public_names
 from agent.output_files import write_output_file
 from memory.parameters import sha256_of
 
@@ -49,6 +50,9 @@ EXAMPLES = (
 )
 
 
+_LEARNERS = " or ".join([", ".join(public_names()[:-1]), public_names()[-1]])
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     command(app, "learn", examples=EXAMPLES)(learn)
@@ -59,7 +63,7 @@ def learn(
     *,
     learner: Annotated[
         str,
-        typer.Argument(metavar="LEARNER", help="rl2, maml, reptile, meta-sgd, protonet, matching, platipus or versa."),
+        typer.Argument(metavar="LEARNER", help=f"{_LEARNERS}."),
     ],
     family: Annotated[
         str,

@@ -6,15 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from agent.foreground.scores import Measure
-from agent.foreground.trainee import RL2, Assignment, AssignmentError
-from agent.learners.registry import LEARNERS, canonical_name
+from agent.foreground.trainee import Assignment, AssignmentError
+from agent.learners.registry import RL2, acting_learners, canonical_name, names_where
 from envs.family import FamilySource, FamilySpec
 from envs.few_shot.tasks import FewShotFamily
 from envs.limits import WorkerLimits
 from envs.registry import open_few_shot
-
-ACTING_LEARNERS = (RL2, "maml", "reptile", "meta-sgd")
-"""Who learns families of environments; all but RL² adapt by policy gradient there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +39,7 @@ class OpenFamily:
     def learners(self) -> tuple[str, ...]:
         """The learners that can learn it."""
         if self.few_shot is None:
-            return ACTING_LEARNERS
+            return tuple(acting_learners())
         from agent.learners.recipes import RECIPES, kind_of
 
         return tuple(RECIPES[kind_of(self.few_shot)])
@@ -76,12 +73,13 @@ def assign(learner: str, family: OpenFamily, *, given: Sequence[str] = (), seed:
         AssignmentError: there is no such learner, it has no such setting, or it cannot learn such a family.
     """
     name = canonical_name(learner)
-    if name not in {RL2, *LEARNERS}:
+    known = names_where(lambda entry: entry.form_of is None)
+    if name not in known:
         raise AssignmentError(
             operation="choosing learner",
             subject=learner,
             found="there is none of that name.",
-            hint=f"There are: {', '.join((RL2, *LEARNERS))}.",
+            hint=f"There are: {', '.join(known)}.",
         )
     if name not in family.learners:
         raise AssignmentError(

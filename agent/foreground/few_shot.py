@@ -21,9 +21,9 @@ from agent.foreground.costs import processor_seconds
 from agent.foreground.given_settings import with_settings
 from agent.foreground.scores import HeldOutScores, Measure
 from agent.foreground.trainee import TASKS_OF_A_SEED, family_as_learned
+from agent.learners.factory import build, restore
 from agent.learners.protocol import FewShotLearner
 from agent.learners.recipes import Recipe
-from agent.learners.registry import build, restore
 from agent.learners.state import as_arrays
 from agent.learners.unadapted import without_adaptation
 from envs.family import FamilySpec, Split

@@ -19,9 +19,10 @@ from agent.foreground.costs import processor_seconds_of
 from agent.foreground.given_settings import with_settings
 from agent.foreground.scores import HeldOutScores, Measure
 from agent.foreground.trainee import TASKS_OF_A_SEED, family_as_learned
+from agent.learners.factory import build_policy_learner, restore_policy_learner
 from agent.learners.policy_gradient.episodes import Play
 from agent.learners.policy_gradient.protocol import PolicyLearner
-from agent.learners.policy_gradient.registry import POLICY_LEARNERS, build, restore
+from agent.learners.registry import LearnerEntry, acting_learners
 from agent.learners.state import as_arrays
 from envs.family import FamilySource, FamilySpec, Split
 from envs.limits import WorkerLimits
@@ -33,16 +34,13 @@ TASKS_PER_UPDATE = 20
 TASKS_AT_ONCE = 20
 SCORING_SEED = 20_170_303
 
-POLICY_FORMS = {"maml": "maml-policy", "reptile": "reptile-policy", "meta-sgd": "meta-sgd-policy"}
-"""What a learner is called where its tasks are environments to act in."""
-
 
 @dataclass(frozen=True)
 class PolicyAssignment:
     """A learner that adapts policies, to be trained on one family of environments.
 
     Attributes:
-        learner: its name: a key of ``POLICY_FORMS``.
+        learner: the name by which it is chosen: a key of ``acting_learners()``.
         spec: the family as declared.
         limits: bounds of its worker, where it has one.
         given: settings laid over the learner's own.
@@ -57,6 +55,11 @@ class PolicyAssignment:
 
     measure = Measure.EPISODE_RETURN
 
+    @property
+    def entry(self) -> LearnerEntry:
+        """The learner's entry in the registry."""
+        return acting_learners()[self.learner]
+
     def describe(self) -> dict[str, Any]:
         """All that decides how a run goes."""
         return {
@@ -69,7 +72,7 @@ class PolicyAssignment:
 
     def config(self, planned_updates: int) -> Any:
         """The settings, for a run of so many updates."""
-        _, config_class = POLICY_LEARNERS[POLICY_FORMS[self.learner]].load()
+        config_class = self.entry.load_config()
         return with_settings(config_class(decay_updates=planned_updates), self.given, learner=self.learner)
 
     def open_tasks(self, num_tasks: int) -> TaskBatch:
@@ -85,12 +88,12 @@ class PolicyAssignment:
         tasks = self.open_tasks(TASKS_PER_UPDATE)
         generator = torch.Generator().manual_seed(self.seed)
         config = self.config(planned_updates)
-        learner = build(POLICY_FORMS[self.learner], tasks.spaces, config, generator=generator)
+        learner = build_policy_learner(self.entry.name, tasks.spaces, config, generator=generator)
         return PolicyTrainee(self, learner, tasks, next_task=self.seed * TASKS_OF_A_SEED)
 
     def go_on(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], planned_updates: int) -> PolicyTrainee:
         """The trainee that wrote these."""
-        learner = restore(tensors, {**meta["learner"], "config": self.config(planned_updates).to_json()})
+        learner = restore_policy_learner(tensors, {**meta["learner"], "config": self.config(planned_updates).to_json()})
         return PolicyTrainee(self, learner, self.open_tasks(TASKS_PER_UPDATE), next_task=meta["next_task"])
 
     def processor_seconds(self) -> float:
@@ -164,10 +167,10 @@ class PolicyTrainee:
         return {"learner": self.learner.to_meta(), "next_task": self.next_task}
 
     def export(self, provenance: Mapping[str, Any]) -> bytes:
-        """The initialization, as ``agent.learners.policy_gradient.registry.restore`` takes it."""
+        """The initialization, as ``restore_policy_learner`` takes it."""
         meta = {**self.learner.to_meta(), "provenance": dict(provenance)}
         tensors = as_arrays(self.learner.initialization())
-        header = {"learner": POLICY_FORMS[self.assignment.learner], "learnd": version("learnd")}
+        header = {"learner": self.assignment.entry.name, "learnd": version("learnd")}
         return encode(tensors, metadata={**header, "policy_learner": json.dumps(meta)})
 
     def close(self) -> None:

@@ -17,8 +17,9 @@ from torch import Tensor
 from agent.foreground.costs import processor_seconds_of
 from agent.foreground.given_settings import with_settings
 from agent.foreground.scores import HeldOutScores, Measure
-from agent.foreground.trainee import RL2, TASKS_OF_A_SEED, family_as_learned
+from agent.foreground.trainee import TASKS_OF_A_SEED, family_as_learned
 from agent.learner.scoring import EVALUATION_TASKS, held_out_returns
+from agent.learners.registry import RL2
 from agent.learners.state import as_arrays
 from agent.rl2.config import RL2Config
 from agent.rl2.learner import RL2Learner

@@ -11,8 +11,6 @@ from agent.errors import AgentError
 from agent.foreground.scores import HeldOutScores, Measure
 from envs.family import FamilySpec
 
-RL2 = "rl2"
-
 TASKS_OF_A_SEED = 1 << 40
 """Training tasks that one seed may draw before it meets those of the next."""
 

@@ -24,6 +24,7 @@ from agent.learner.outer_steps import Proposal, slow_weights
 from agent.learner.scales import has_declared_reference, known_scale, scale_of
 from agent.learner.scoring import GATE_TASKS, HeldOutReturns, held_out_returns
 from agent.learner.session import LearnerSession, held_out_trials, spaces_of
+from agent.learners.registry import RL2
 from agent.learners.state import as_arrays, as_tensors
 from agent.rl2.policy import IncompatibleParametersError, RL2Policy, policy_from_initialization
 from agent.running_version import running_version
@@ -347,7 +348,7 @@ def _write(
         metadata=_metadata(session, few_shot),
         scores=best.scores,
         provenance={
-            "learner": "rl2",
+            "learner": RL2,
             "learnd": running_version(),
             "origin": best.origin,
             "config": session.learner.config.to_json(),
@@ -389,7 +390,7 @@ def _metadata(session: LearnerSession, few_shot: dict[str, Any]) -> dict[str, st
         if family.spaces is not None and not is_few_shot(family) and session.learner.policy.knows(spaces_of(family))
     }
     return {
-        "learner": "rl2",
+        "learner": RL2,
         "learnd": running_version(),
         "config": json.dumps(session.config.to_json()),
         "families": json.dumps(families),

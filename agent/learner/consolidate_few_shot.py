@@ -21,7 +21,7 @@ from agent.learner.outer_steps import between
 from agent.learner.scales import scale_of
 from agent.learner.scoring import GATE_TASKS, HeldOutReturns
 from agent.learner.session import LearnerSession, held_out_trials, learner_name
-from agent.learners.registry import restore
+from agent.learners.factory import restore
 from envs.few_shot.image_folder import ImageFamily
 from memory.records import Family, FamilyScore, Initialization
 

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from agent.errors import AgentError
 from agent.learner.heartbeat import Heartbeat
+from agent.learners.factory import build, restore
 from agent.learners.protocol import FewShotLearner
 from agent.learners.recipes import Recipe, kind_of, recipe_for
-from agent.learners.registry import build, canonical_name, restore
+from agent.learners.registry import LEARNERS, canonical_name
 from envs.errors import FamilySpecError
 from envs.family import FamilySource, FamilySpec, Split
 from envs.few_shot.tasks import FewShotFamily, FewShotShapes
@@ -31,9 +32,6 @@ log = structlog.get_logger(__name__)
 PREFIX = "few_shot/"
 VERSION_KEY = "few_shot_families"
 """Where a version's file tells of its few-shot families, by their names."""
-
-AMORTISED = "versa"
-"""The learner whose head is inferred at once, for classes of any family and in any number."""
 
 LEFT_OF_RATE = 0.1
 """Share of an outer rate that is left when the planned updates are over: a service goes on learning."""
@@ -155,7 +153,7 @@ class FewShotLearners:
             if other.id != family.id
             and other.totals.meta_updates > 0
             and is_few_shot(other)
-            and canonical_name(str(other.spec["learner"])) == AMORTISED
+            and _is_amortised(other)
             and (shapes := shapes_of(other)).is_classification
             and wanted.is_classification
             and shapes.input_shape == wanted.input_shape
@@ -222,6 +220,11 @@ def shapes_of(family: Family) -> FewShotShapes:
     if family.spaces is None:
         raise ValueError(f"family {family.name!r} has not been admitted, so its shapes are not known")
     return FewShotShapes.from_json(family.spaces)
+
+
+def _is_amortised(family: Family) -> bool:
+    entry = LEARNERS.get(canonical_name(str(family.spec["learner"])))
+    return entry is not None and entry.is_amortised
 
 
 def _with_a_floor(config: Any) -> Any:

@@ -21,7 +21,7 @@ from agent.learner.session import (
     learner_name,
     spaces_of,
 )
-from agent.learners.registry import restore
+from agent.learners.factory import restore
 from agent.learners.state import as_tensors
 from agent.rl2.config import RL2Config
 from agent.rl2.policy import RL2Policy, policy_from_initialization

@@ -1,6 +1,6 @@
 """The protocols that few-shot learners and their predictors implement.
 
-A learner is built as ``Learner(shapes, config, generator=…)``. ``agent.learners.registry`` builds and restores it by
+A learner is built as ``Learner(shapes, config, generator=…)``. ``agent.learners.factory`` builds and restores it by
 name.
 
 Shapes: M tasks, S support examples, Q query examples, O outputs (N ways or the target's width D), K samples.

@@ -1,24 +1,17 @@
-"""The registry of few-shot learners by name, for settings files and exported initializations.
+"""The registry of learners: one entry per learner says where its code is and what it can do.
 
-:class:`LearnerTable` builds and restores learners by name. Learners that adapt policies have their own table
-(``policy_gradient.registry``).
+Nothing here imports torch, so that settings and the command line can name learners without loading it.
+``agent.learners.factory`` builds and restores learners by name.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
+import pkgutil
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from agent.errors import AgentError
-
-if TYPE_CHECKING:  # names can be listed without loading torch
-    import torch
-    from torch import Tensor
-
-    from agent.learners.protocol import FewShotLearner
-    from envs.few_shot.tasks import FewShotShapes
 
 
 class UnknownLearnerError(AgentError):
@@ -27,132 +20,237 @@ class UnknownLearnerError(AgentError):
 
 @dataclass(frozen=True, kw_only=True)
 class LearnerEntry:
-    """The location of a learner's code.
+    """A learner's place in the code and its capabilities. No attribute has a default: each learner states them all.
 
     Attributes:
-        module: its module in this package.
-        learner: the name of its class.
-        config: the name of its settings' class.
+        name: the name under which checkpoints and exports store it.
+        aliases: other names by which it may be chosen; the first of them is the one that is shown.
+        form_of: the name of the few-shot learner whose form for environments this is, and by which it is chosen there;
+            None if it is chosen by its own name.
+        learner: its class, as ``module:Class``.
+        config: its settings' class, as ``module:Class``.
+        does_classification: whether it learns few-shot classification.
+        does_regression: whether it learns few-shot regression.
+        acts: whether it learns families of environments.
+        takes_any_ways: whether a trained classifier adapts to tasks of any number of classes.
+        is_amortised: whether a network infers the task's head in one pass, so that a learner trained on one family can
+            lend its head to another.
     """
 
-    module: str
+    name: str
+    aliases: tuple[str, ...]
+    form_of: str | None
     learner: str
     config: str
+    does_classification: bool
+    does_regression: bool
+    acts: bool
+    takes_any_ways: bool
+    is_amortised: bool
+
+    @property
+    def public_name(self) -> str:
+        """The name by which people choose it."""
+        return self.form_of or next(iter(self.aliases), self.name)
+
+    @property
+    def is_few_shot(self) -> bool:
+        """Whether it learns few-shot tasks."""
+        return self.does_classification or self.does_regression
 
     def load(self) -> tuple[Any, Any]:
         """Import and return the learner's class and its settings' class."""
-        module = importlib.import_module(f"agent.learners.{self.module}")
-        return getattr(module, self.learner), getattr(module, self.config)
+        return pkgutil.resolve_name(self.learner), self.load_config()
+
+    def load_config(self) -> Any:
+        """Import and return its settings' class alone."""
+        return pkgutil.resolve_name(self.config)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LearnerTable:
-    """A table of learners of one kind, by name.
+RL2 = "rl2"
+"""The name of RL², which practises families of environments in a service."""
 
-    Attributes:
-        kind: the kind of learner, for error messages.
-        entries: the location of each learner.
-    """
+_ENTRIES = (
+    LearnerEntry(
+        name=RL2,
+        aliases=(),
+        form_of=None,
+        learner="agent.rl2.learner:RL2Learner",
+        config="agent.rl2.config:RL2Config",
+        does_classification=False,
+        does_regression=False,
+        acts=True,
+        takes_any_ways=False,
+        is_amortised=False,
+    ),
+    LearnerEntry(
+        name="maml",
+        aliases=(),
+        form_of=None,
+        learner="agent.learners.maml:MAML",
+        config="agent.learners.maml:MAMLConfig",
+        does_classification=True,
+        does_regression=True,
+        acts=False,
+        takes_any_ways=False,
+        is_amortised=False,
+    ),
+    LearnerEntry(
+        name="reptile",
+        aliases=(),
+        form_of=None,
+        learner="agent.learners.reptile:Reptile",
+        config="agent.learners.reptile:ReptileConfig",
+        does_classification=True,
+        does_regression=True,
+        acts=False,
+        takes_any_ways=False,
+        is_amortised=False,
+    ),
+    LearnerEntry(
+        name="meta-sgd",
+        aliases=(),
+        form_of=None,
+        learner="agent.learners.meta_sgd:MetaSGD",
+        config="agent.learners.meta_sgd:MetaSGDConfig",
+        does_classification=True,
+        does_regression=True,
+        acts=False,
+        takes_any_ways=False,
+        is_amortised=False,
+    ),
+    LearnerEntry(
+        name="prototypical",
+        aliases=("protonet",),
+        form_of=None,
+        learner="agent.learners.prototypical:PrototypicalLearner",
+        config="agent.learners.prototypical:PrototypicalConfig",
+        does_classification=True,
+        does_regression=False,
+        acts=False,
+        takes_any_ways=True,
+        is_amortised=False,
+    ),
+    LearnerEntry(
+        name="matching",
+        aliases=(),
+        form_of=None,
+        learner="agent.learners.matching:MatchingLearner",
+        config="agent.learners.matching:MatchingConfig",
+        does_classification=True,
+        does_regression=False,
+        acts=False,
+        takes_any_ways=True,
+        is_amortised=False,
+    ),
+    LearnerEntry(
+        name="platipus",
+        aliases=(),
+        form_of=None,
+        learner="agent.learners.platipus:Platipus",
+        config="agent.learners.platipus:PlatipusConfig",
+        does_classification=True,
+        does_regression=True,
+        acts=False,
+        takes_any_ways=False,
+        is_amortised=False,
+    ),
+    LearnerEntry(
+        name="versa",
+        aliases=(),
+        form_of=None,
+        learner="agent.learners.versa:VersaLearner",
+        config="agent.learners.versa:VersaConfig",
+        does_classification=True,
+        does_regression=True,
+        acts=False,
+        takes_any_ways=True,
+        is_amortised=True,
+    ),
+    LearnerEntry(
+        name="maml-policy",
+        aliases=(),
+        form_of="maml",
+        learner="agent.learners.policy_gradient.maml:MAMLPolicy",
+        config="agent.learners.policy_gradient.maml:MAMLPolicyConfig",
+        does_classification=False,
+        does_regression=False,
+        acts=True,
+        takes_any_ways=False,
+        is_amortised=False,
+    ),
+    LearnerEntry(
+        name="reptile-policy",
+        aliases=(),
+        form_of="reptile",
+        learner="agent.learners.policy_gradient.reptile:ReptilePolicy",
+        config="agent.learners.policy_gradient.reptile:ReptilePolicyConfig",
+        does_classification=False,
+        does_regression=False,
+        acts=True,
+        takes_any_ways=False,
+        is_amortised=False,
+    ),
+    LearnerEntry(
+        name="meta-sgd-policy",
+        aliases=(),
+        form_of="meta-sgd",
+        learner="agent.learners.policy_gradient.meta_sgd:MetaSGDPolicy",
+        config="agent.learners.policy_gradient.meta_sgd:MetaSGDPolicyConfig",
+        does_classification=False,
+        does_regression=False,
+        acts=True,
+        takes_any_ways=False,
+        is_amortised=False,
+    ),
+)
 
-    kind: str
-    entries: Mapping[str, LearnerEntry]
-
-    def build(
-        self, name: str, subject: Any, config: Any, *, generator: torch.Generator, device: torch.device | str
-    ) -> Any:
-        """Build a new learner.
-
-        Args:
-            name: a key of ``entries``.
-            subject: the shapes, or spaces, that the learner is for.
-            config: an instance of its settings' class; None takes the defaults.
-            generator: the source of its initial parameters.
-            device: device of its parameters.
-
-        Raises:
-            UnknownLearnerError: no learner has that name.
-        """
-        learner, config_class = self._entry(name, "building learner").load()
-        settings = config_class() if config is None else config
-        return learner(subject, settings, generator=generator, device=device)
-
-    def class_of(self, meta: Mapping[str, Any]) -> Any:
-        """Return the class of the learner that wrote ``meta`` by ``to_meta()``.
-
-        Raises:
-            UnknownLearnerError: no learner has the name in ``meta``.
-        """
-        learner, _ = self._entry(str(meta.get("learner")), "restoring learner").load()
-        return learner
-
-    def _entry(self, name: str, operation: str) -> LearnerEntry:
-        if name not in self.entries:
-            raise UnknownLearnerError(
-                operation=operation,
-                subject=name,
-                found=f"there is no {self.kind} of that name.",
-                hint=f"Learners are: {', '.join(sorted(self.entries))}.",
-            )
-        return self.entries[name]
-
-
-LEARNERS: dict[str, LearnerEntry] = {
-    "maml": LearnerEntry(module="maml", learner="MAML", config="MAMLConfig"),
-    "reptile": LearnerEntry(module="reptile", learner="Reptile", config="ReptileConfig"),
-    "meta-sgd": LearnerEntry(module="meta_sgd", learner="MetaSGD", config="MetaSGDConfig"),
-    "platipus": LearnerEntry(module="platipus", learner="Platipus", config="PlatipusConfig"),
-    "matching": LearnerEntry(module="matching", learner="MatchingLearner", config="MatchingConfig"),
-    "prototypical": LearnerEntry(module="prototypical", learner="PrototypicalLearner", config="PrototypicalConfig"),
-    "versa": LearnerEntry(module="versa", learner="VersaLearner", config="VersaConfig"),
-}
-_TABLE = LearnerTable(kind="few-shot learner", entries=LEARNERS)
-
-CLASSIFIERS = frozenset({"prototypical", "matching"})
-"""Learners without regression."""
-
-ALIASES = {"protonet": "prototypical"}
-"""Alternative names of learners."""
+LEARNERS: dict[str, LearnerEntry] = {entry.name: entry for entry in _ENTRIES}
+"""Every learner by the name that files store."""
 
 
 def canonical_name(name: str) -> str:
     """Return the name under which a learner is registered; an unknown name is returned unchanged."""
-    return ALIASES.get(name, name)
+    return next((entry.name for entry in _ENTRIES if name in entry.aliases), name)
 
 
-def build(
-    name: str,
-    shapes: FewShotShapes,
-    config: Any = None,
-    *,
-    generator: torch.Generator,
-    device: torch.device | str = "cpu",
-) -> FewShotLearner:
-    """Build a new learner.
-
-    Args:
-        name: a key of ``LEARNERS``.
-        shapes: shapes of the tasks it is for.
-        config: an instance of its settings' class; None takes the defaults.
-        generator: the source of its initial parameters.
-        device: device of its parameters.
-
-    Raises:
-        UnknownLearnerError: no learner has that name.
-    """
-    return cast("FewShotLearner", _TABLE.build(name, shapes, config, generator=generator, device=device))
+def names_where(has: Callable[[LearnerEntry], bool]) -> tuple[str, ...]:
+    """Return the names of the learners with a capability, as files store them."""
+    return tuple(entry.name for entry in _ENTRIES if has(entry))
 
 
-def restore(
-    tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
-) -> FewShotLearner:
-    """Restore the learner that wrote these tensors, from its whole state or from an initialization alone.
+def public_names(entries: Iterable[LearnerEntry] = _ENTRIES) -> tuple[str, ...]:
+    """Return the names by which people choose these learners, each once."""
+    return tuple(dict.fromkeys(entry.public_name for entry in entries))
+
+
+def few_shot_learners() -> tuple[LearnerEntry, ...]:
+    """Return the learners of few-shot tasks."""
+    return tuple(entry for entry in _ENTRIES if entry.is_few_shot)
+
+
+def acting_learners() -> dict[str, LearnerEntry]:
+    """Return the learners of families of environments, by the name with which they are chosen."""
+    return {entry.public_name: entry for entry in _ENTRIES if entry.acts}
+
+
+def entry_of(name: str, *, operation: str, among: Iterable[str] = LEARNERS) -> LearnerEntry:
+    """Return the entry of a learner.
 
     Args:
-        tensors: the result of ``to_tensors()`` or ``initialization()``.
-        meta: the result of ``to_meta()``.
-        device: device of its parameters.
+        name: its name, as files store it.
+        operation: what the entry is wanted for, for the error.
+        among: the names of the learners that would do.
 
     Raises:
-        UnknownLearnerError: no learner has the name in ``meta``.
+        UnknownLearnerError: none of them has that name.
     """
-    return cast("FewShotLearner", _TABLE.class_of(meta).from_tensors(tensors, meta, device=device))
+    allowed = sorted(among)
+    if name not in allowed:
+        raise UnknownLearnerError(
+            operation=operation,
+            subject=name,
+            found="no such learner has that name.",
+            hint=f"Learners are: {', '.join(allowed)}.",
+        )
+    return LEARNERS[name]

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agent.learners.factory import restore
 from agent.learners.protocol import FewShotLearner
-from agent.learners.registry import restore
 
 PRIOR_RATES = "parameters.prior_rates."
 """Prefix of the rates at which PLATIPUS moves its prior by one step on the support set, before any inner step."""

@@ -13,9 +13,6 @@ from agent.cli.few_shot_families import shapes_text
 from agent.learner.few_shot_learners import VERSION_KEY, as_part
 from agent.learners.embeddings import EmbeddingConfig
 from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
-from agent.learners.recipes import RECIPES, TaskKind
-from agent.learners.registry import ALIASES, CLASSIFIERS, LEARNERS
-from agent.settings import FewShotLearnerName
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.tasks import FewShotShapes
 from memory.folder import DataFolder
@@ -31,15 +28,6 @@ SMALL = ("--kwarg", "alphabets=4", "--kwarg", "characters=6", "--kwarg", "drawer
 def images(tmp_path: Path) -> Path:
     write_images(draw_glyphs(GlyphConfig(alphabets=1, characters=8, drawers=3, size=30)), tmp_path / "letters")
     return tmp_path / "letters"
-
-
-def test_the_settings_name_the_learners_that_there_are() -> None:
-    assert {str(name) for name in FewShotLearnerName} == {*LEARNERS, *ALIASES} - set(ALIASES.values())
-
-
-def test_the_learners_that_learn_no_regression_have_no_recipe_for_it() -> None:
-    assert set(LEARNERS) - set(RECIPES[TaskKind.REGRESSION]) == CLASSIFIERS
-    assert set(LEARNERS) == set(RECIPES[TaskKind.IMAGES])
 
 
 def test_a_folder_of_images_is_fed_with_its_ways_shots_and_learner(empty: Learnd, images: Path) -> None:

@@ -17,7 +17,7 @@ from typer.testing import Result
 
 from agent.few_shot_policy import FewShotPolicy
 from agent.foreground.run import LearningRun
-from agent.learners.registry import restore
+from agent.learners.factory import restore
 from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.image_classes import ink_extents, read_image_folder
 from tests.cli.conftest import Learnd

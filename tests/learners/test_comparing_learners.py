@@ -13,6 +13,7 @@ from torch import Tensor
 
 from agent.learners.embedding_training import TrainingConfig
 from agent.learners.embeddings import Embedding, EmbeddingConfig, EmbeddingKind
+from agent.learners.factory import build, restore
 from agent.learners.matching import MatchingConfig, MatchingLearner, MatchingNetwork
 from agent.learners.protocol import FewShotLearner, Predictor, SamplingPredictor
 from agent.learners.prototypical import (
@@ -23,7 +24,6 @@ from agent.learners.prototypical import (
     prototypes,
     squared_distances,
 )
-from agent.learners.registry import build, restore
 from agent.learners.versa import HeadDistribution, VersaConfig, VersaLearner, VersaNetwork
 from envs.family import Split
 from envs.few_shot.glyphs import GlyphConfig

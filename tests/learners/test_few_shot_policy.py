@@ -22,13 +22,13 @@ from agent.few_shot_policy import (
 from agent.few_shot_training import FewShotRecipe, MemberProgress, train_member, train_policy, updates_in_time
 from agent.learner.few_shot_learners import VERSION_KEY
 from agent.learners.embeddings import EmbeddingConfig
+from agent.learners.factory import build
 from agent.learners.maml import MAMLConfig
 from agent.learners.meta_sgd import MetaSGDConfig
 from agent.learners.networks import NetworkConfig
 from agent.learners.platipus import PlatipusConfig
 from agent.learners.protocol import FewShotLearner
 from agent.learners.prototypical import PrototypicalConfig, PrototypicalLearner
-from agent.learners.registry import build
 from agent.learners.reptile import ReptileConfig
 from agent.learners.versa import VersaConfig, VersaLearner
 from agent.published_few_shot import few_shot_from_bytes

@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from agent.learners.policy_gradient import registry
+from agent.learners.factory import build_policy_learner, restore_policy_learner
 from agent.learners.policy_gradient.adaptation import (
     clip_by_task,
     clipped_loss,
@@ -62,7 +62,7 @@ every_learner = pytest.mark.parametrize("case", list(CASES))
 
 def build(case: str, spaces: SpacePair = NAVIGATION) -> PolicyLearner:
     name, config = CASES[case]
-    return registry.build(name, spaces, config, generator=generator())
+    return build_policy_learner(name, spaces, config, generator=generator())
 
 
 def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
@@ -282,7 +282,7 @@ def test_restored_from_its_file_it_goes_on_bit_for_bit(case: str) -> None:
     learner, tasks = build(case), navigation(2)
     learner.update(tasks, first_task=0)
     stored = safetensors.torch.load(safetensors.torch.save(learner.to_tensors()))
-    restored = registry.restore(stored, learner.to_meta())
+    restored = restore_policy_learner(stored, learner.to_meta())
     for step in range(1, 3):
         assert learner.update(tasks, first_task=2 * step) == restored.update(tasks, first_task=2 * step)
     assert_same(learner.to_tensors(), restored.to_tensors())
@@ -298,7 +298,7 @@ def test_an_initialization_alone_adapts_the_same(case: str) -> None:
     kept = {name: tensor.clone() for name, tensor in published.items()}
     phi = [
         other.adapt(tasks, first_task=0, split=Split.HELD_OUT, generator=generator(1)).parameters
-        for other in (learner, registry.restore(published, learner.to_meta()))
+        for other in (learner, restore_policy_learner(published, learner.to_meta()))
     ]
     assert_same(dict(phi[0]), dict(phi[1]))
     learner.update(tasks, first_task=2)
@@ -350,7 +350,7 @@ def test_a_bandits_policy_learns_which_arm_pays_from_one_round() -> None:
 def test_after_training_it_navigates_better_with_every_step(case: str) -> None:
     name, config = CASES[case]
     settings = replace(config, num_inner_steps=2, num_outer_steps=3, outer_lr=2e-3)
-    learner = registry.build(name, NAVIGATION, settings, generator=generator())
+    learner = build_policy_learner(name, NAVIGATION, settings, generator=generator())
     tasks = navigation(20, limit=40)
     for step in range(40):
         learner.update(tasks, first_task=20 * step)
@@ -369,23 +369,18 @@ def test_after_training_it_navigates_better_with_every_step(case: str) -> None:
 @every_learner
 def test_it_learns_on_a_gpu_and_is_restored_on_a_cpu(case: str) -> None:
     name, config = CASES[case]
-    learner = registry.build(name, NAVIGATION, config, generator=generator(), device="cuda")
+    learner = build_policy_learner(name, NAVIGATION, config, generator=generator(), device="cuda")
     spec = family_from_declaration("navigation", max_episode_steps=12)
     tasks = open_tasks(spec, None, num_trials=16, device="cuda", rows_per_task=8)
     learner.update(tasks, first_task=0)
     tensors = {name: tensor.cpu() for name, tensor in learner.to_tensors().items()}
-    first, second = (registry.restore(tensors, learner.to_meta()) for _ in range(2))
+    first, second = (restore_policy_learner(tensors, learner.to_meta()) for _ in range(2))
     assert first.update(navigation(2), first_task=2) == second.update(navigation(2), first_task=2)
 
 
 def test_an_unknown_learner_is_refused_by_name() -> None:
     with pytest.raises(UnknownLearnerError, match="maml-policy"):
-        registry.build("maml", NAVIGATION, generator=generator())
-
-
-def test_every_registered_learner_can_be_loaded() -> None:
-    for entry in registry.POLICY_LEARNERS.values():
-        assert all(callable(part) for part in entry.load())
+        build_policy_learner("maml", NAVIGATION, generator=generator())
 
 
 def test_a_file_of_another_shape_is_refused() -> None:
@@ -393,7 +388,7 @@ def test_a_file_of_another_shape_is_refused() -> None:
     tensors = learner.to_tensors()
     tensors["parameters.body.weight_0"] = torch.zeros(2, 2)
     with pytest.raises(ValueError, match="weight_0"):
-        registry.restore(tensors, learner.to_meta())
+        restore_policy_learner(tensors, learner.to_meta())
 
 
 def test_adapted_policies_hold_no_graph() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from agent.learners import registry
+from agent.learners import factory
 from agent.learners.recipes import RECIPES, RecipeError, TaskKind, kind_of, recipe_for
 from envs.few_shot.glyphs import GlyphConfig
 from envs.few_shot.image_folder import ImageTaskConfig
@@ -21,14 +21,14 @@ ALL = [(kind, learner) for kind, recipes in RECIPES.items() for learner in recip
 @pytest.mark.parametrize(("kind", "name"), ALL, ids=[f"{name}, {kind}" for kind, name in ALL])
 def test_equal_generators_make_equal_learners_whatever_else_was_drawn(kind: TaskKind, name: str) -> None:
     shapes, config = IMAGES if kind is TaskKind.IMAGES else SHAPES, recipe_for(name, kind).config(100)
-    one = registry.build(name, shapes, config, generator=generator()).to_tensors()
+    one = factory.build(name, shapes, config, generator=generator()).to_tensors()
     torch.rand(7)
-    other = registry.build(name, shapes, config, generator=generator()).to_tensors()
+    other = factory.build(name, shapes, config, generator=generator()).to_tensors()
     assert all(torch.equal(one[tensor], other[tensor]) for tensor in one)
 
 
 def test_every_registered_learner_has_a_recipe() -> None:
-    assert {name for recipes in RECIPES.values() for name in recipes} == set(registry.LEARNERS)
+    assert {name for recipes in RECIPES.values() for name in recipes} == set(factory.FEW_SHOT_LEARNERS)
 
 
 def test_a_familys_kind_is_told_from_its_tasks() -> None:

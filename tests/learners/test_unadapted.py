@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from agent.learners import registry
+from agent.learners import factory
 from agent.learners.embeddings import EmbeddingConfig, EmbeddingKind
 from agent.learners.maml import MAML
 from agent.learners.prototypical import PrototypicalConfig
@@ -43,5 +43,5 @@ def test_who_compares_with_the_support_set_has_no_answer_without_one(name: str) 
     embedding = EmbeddingConfig(kind=EmbeddingKind.MLP, channels=(4, 4))
     is_versa = name == "versa"
     config = VersaConfig(embedding=embedding) if is_versa else PrototypicalConfig(embedding=embedding)
-    learner = registry.build(name, SHAPES if is_versa else BLOBS, config, generator=generator())
+    learner = factory.build(name, SHAPES if is_versa else BLOBS, config, generator=generator())
     assert without_adaptation(learner) is None

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from agent.few_shot_policy import FewShotPolicy, ViewConfig
 from agent.few_shot_training import FewShotRecipe, MemberProgress, train_member
-from agent.learners import registry
+from agent.learners import factory
 from agent.learners.embeddings import EmbeddingConfig, EmbeddingKind
 from agent.learners.matching import MatchingConfig
 from agent.learners.prototypical import Distance, PrototypicalConfig, PrototypicalLearner
@@ -131,7 +131,7 @@ def test_advantages_agree() -> None:
 def test_few_shot_learners_agree(case: str) -> None:
     name, config = FEW_SHOT[case]
     batch = blobs(4)
-    learners = [registry.build(name, BLOBS, config, generator=generator(), device=device) for device in ("cpu", DEVICE)]
+    learners = [factory.build(name, BLOBS, config, generator=generator(), device=device) for device in ("cpu", DEVICE)]
     if case not in DRAWING:
         expected, found = learners[0].update(batch), learners[1].update(on_device(batch))
         assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)

@@ -1,6 +1,6 @@
 """The protocol that learners of policies implement.
 
-A learner is built as ``Learner(spaces, config, generator=…)``. ``agent.learners.policy_gradient.registry`` builds and
+A learner is built as ``Learner(spaces, config, generator=…)``. ``agent.learners.factory`` builds and
 restores it by name.
 """
 
