@@ -36,8 +36,10 @@ from torch import Tensor
 from agent.learners.factory import build_policy_learner, restore_policy_learner
 from agent.learners.policy_gradient.adaptation import RoundConfig
 from agent.learners.policy_gradient.episodes import Play
+from agent.learners.policy_gradient.loops import adapt_to
 from agent.learners.policy_gradient.maml import MAMLPolicyConfig
 from agent.learners.policy_gradient.meta_sgd import MetaSGDPolicyConfig
+from agent.learners.policy_gradient.policy import AdaptedPolicies
 from agent.learners.policy_gradient.protocol import PolicyLearner
 from agent.learners.policy_gradient.reptile import ReptilePolicyConfig
 from agent.plots import CYCLE, FAINT
@@ -206,12 +208,12 @@ def adaptation_returns(
 ) -> list[float]:
     """Return the mean return of an episode before adaptation and after each of ``NUM_STEPS`` steps."""
     play = Play(tasks, first_task=first_task, split=split, num_episodes=num_episodes)
-    generator, policies, returns = torch.Generator().manual_seed(0), learner.unadapted(), []
+    generator, policies, returns = torch.Generator().manual_seed(0), AdaptedPolicies.unadapted(learner.policy), []
     for step in range(NUM_STEPS + 1):
         episodes = play.round(policies.policy, policies.parameters, generator=generator)
         returns.append(episodes.mean_return.mean().item())
         if step < NUM_STEPS:
-            policies = learner.adapt_to(episodes, policies)
+            policies = adapt_to(learner, episodes, policies)
     return returns
 
 

@@ -21,6 +21,8 @@ from agent.foreground.scores import HeldOutScores, Measure
 from agent.foreground.trainee import TASKS_OF_A_SEED, family_as_learned
 from agent.learners.factory import build_policy_learner, restore_policy_learner
 from agent.learners.policy_gradient.episodes import Play
+from agent.learners.policy_gradient.loops import adapt_to
+from agent.learners.policy_gradient.policy import AdaptedPolicies
 from agent.learners.policy_gradient.protocol import PolicyLearner
 from agent.learners.registry import LearnerEntry, acting_learners
 from agent.learners.state import as_arrays
@@ -150,11 +152,11 @@ class PolicyTrainee:
     ) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
         config = self.assignment.config(1)
         play = Play(tasks, first_task=first_task, split=Split.HELD_OUT, num_episodes=config.round.num_episodes)
-        policies = self.learner.unadapted()
+        policies = AdaptedPolicies.unadapted(self.learner.policy)
         episodes = play.round(policies.policy, policies.parameters, generator=generator)
         before = episodes.mean_return
         for _ in range(config.steps_to_adapt):
-            policies = self.learner.adapt_to(episodes, policies)
+            policies = adapt_to(self.learner, episodes, policies)
             episodes = play.round(policies.policy, policies.parameters, generator=generator)
         return before, episodes.mean_return
 

@@ -219,6 +219,31 @@ def linear_decay(start: float, *, final_scale: float, decay_updates: int | None,
     return start * (1.0 - (1.0 - final_scale) * min(1.0, num_updates / decay_updates))
 
 
+def decay_rates(
+    optimizer: torch.optim.Optimizer, *, final_scale: float, decay_updates: int | None, num_updates: int
+) -> None:
+    """Set each group's rate by :func:`linear_decay` from the rate with which the group was built."""
+    for group in optimizer.param_groups:
+        start = group.setdefault("initial_lr", group["lr"])
+        group["lr"] = linear_decay(start, final_scale=final_scale, decay_updates=decay_updates, num_updates=num_updates)
+
+
+def take_step(optimizer: torch.optim.Optimizer, loss: Tensor, *, max_norm: float | None) -> None:
+    """Take one step down the gradient of a loss.
+
+    Args:
+        optimizer: the optimiser of everything that is learned.
+        loss: a scalar.
+        max_norm: norm to which the gradient is clipped; None does not clip.
+    """
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    if max_norm is not None:
+        learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        torch.nn.utils.clip_grad_norm_(learned, max_norm)
+    optimizer.step()
+
+
 def accuracy(outputs: Float[Tensor, "M Q N"], targets: Shaped[Tensor, "M Q"]) -> float:
     """Return the share of queries whose largest output is that of the target class."""
     return (outputs.argmax(2) == targets).float().mean().item()

@@ -29,16 +29,15 @@ from agent.learners.functional import (
     AdaptedNetwork,
     accuracy,
     adapt_by_gradient,
-    linear_decay,
+    decay_rates,
     stacked,
+    take_step,
     task_loss,
 )
 from agent.learners.networks import NetworkConfig, build_network
 from agent.learners.state import (
-    load_optimizer,
-    load_parameters,
+    load_state,
     optimizer_to_tensors,
-    under_prefix,
     with_prefix,
 )
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes
@@ -113,18 +112,14 @@ class MAML:
     def update(self, batch: FewShotBatch) -> dict[str, float]:
         """Take one outer step (algorithm 2, lines 3 to 10)."""
         config = self.config
-        self._optimizer.param_groups[0]["lr"] = linear_decay(
-            config.outer_lr,
+        decay_rates(
+            self._optimizer,
             final_scale=config.final_outer_lr_scale,
             decay_updates=config.decay_updates,
             num_updates=self.num_updates,
         )
-        self._optimizer.zero_grad()
         loss, outputs = self.outer_loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if config.max_gradient_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.max_gradient_norm)
-        self._optimizer.step()
+        take_step(self._optimizer, loss, max_norm=config.max_gradient_norm)
         self.num_updates += 1
         metrics = {"loss": loss.item()}
         if self.shapes.is_classification:
@@ -183,7 +178,6 @@ class MAML:
             generator=torch.Generator().manual_seed(0),
             device=device,
         )
-        load_parameters(learner.network.named_parameters(), under_prefix("parameters", tensors))
-        load_optimizer(learner._optimizer, learner.network.named_parameters(), tensors)
+        load_state(tensors, learner.network.named_parameters(), optimizer=learner._optimizer)
         learner.num_updates = int(meta["num_updates"])
         return learner

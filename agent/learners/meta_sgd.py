@@ -30,17 +30,16 @@ from agent.learners.functional import (
     AdaptedNetwork,
     accuracy,
     adapt_by_gradient,
-    linear_decay,
+    decay_rates,
     stacked,
+    take_step,
     task_loss,
     uniform_like,
 )
 from agent.learners.networks import NetworkConfig, build_network
 from agent.learners.state import (
-    load_optimizer,
-    load_parameters,
+    load_state,
     optimizer_to_tensors,
-    under_prefix,
     with_prefix,
 )
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes
@@ -123,29 +122,23 @@ class MetaSGD:
         rates_lr = config.outer_lr if config.rates_lr is None else config.rates_lr
         self._optimizer = torch.optim.Adam(
             [
-                {"params": list(self.network.parameters()), "outer_lr": config.outer_lr},
-                {"params": list(self.rates.values()), "outer_lr": rates_lr},
+                {"params": list(self.network.parameters()), "lr": config.outer_lr},
+                {"params": list(self.rates.values()), "lr": rates_lr},
             ],
-            lr=config.outer_lr,
             fused=True,
         )
 
     def update(self, batch: FewShotBatch) -> dict[str, float]:
         """Take one outer step (algorithm 1)."""
         config = self.config
-        for group in self._optimizer.param_groups:
-            group["lr"] = linear_decay(
-                group["outer_lr"],
-                final_scale=config.final_outer_lr_scale,
-                decay_updates=config.decay_updates,
-                num_updates=self.num_updates,
-            )
-        self._optimizer.zero_grad()
+        decay_rates(
+            self._optimizer,
+            final_scale=config.final_outer_lr_scale,
+            decay_updates=config.decay_updates,
+            num_updates=self.num_updates,
+        )
         loss, outputs = self.outer_loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if config.max_gradient_norm is not None:
-            torch.nn.utils.clip_grad_norm_([p for _, p in self._named_learned()], config.max_gradient_norm)
-        self._optimizer.step()
+        take_step(self._optimizer, loss, max_norm=config.max_gradient_norm)
         self.num_updates += 1
         metrics = {"loss": loss.item()}
         if self.shapes.is_classification:
@@ -208,8 +201,7 @@ class MetaSGD:
             generator=torch.Generator().manual_seed(0),
             device=device,
         )
-        load_parameters(learner._named_learned(), under_prefix("parameters", tensors))
-        load_optimizer(learner._optimizer, learner._named_learned(), tensors)
+        load_state(tensors, learner._named_learned(), optimizer=learner._optimizer)
         learner.num_updates = int(meta["num_updates"])
         return learner
 

@@ -38,17 +38,16 @@ from agent.learners.functional import (
     TaskLoss,
     accuracy,
     adapt_by_gradient,
-    linear_decay,
+    decay_rates,
     stacked,
+    take_step,
     task_loss,
 )
 from agent.learners.networks import NetworkConfig, TaskNetwork, build_network
 from agent.learners.state import (
     RANDOM_STATE,
-    load_optimizer,
-    load_parameters,
+    load_state,
     optimizer_to_tensors,
-    under_prefix,
     with_prefix,
 )
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes
@@ -177,20 +176,16 @@ class Platipus:
     def update(self, batch: FewShotBatch) -> dict[str, float]:
         """Take one outer step (algorithm 1)."""
         config = self.config
-        self._optimizer.param_groups[0]["lr"] = linear_decay(
-            config.outer_lr,
+        decay_rates(
+            self._optimizer,
             final_scale=config.final_outer_lr_scale,
             decay_updates=config.decay_updates,
             num_updates=self.num_updates,
         )
-        self._optimizer.zero_grad()
         likelihood, divergence, outputs = self.outer_loss(batch, self._generator)
         # Per query, so that the rate does not depend on the number of queries.
         loss = likelihood + config.kl_weight * divergence / batch.query_y.shape[1]
-        loss.backward()  # type: ignore[no-untyped-call]
-        if config.max_gradient_norm is not None:
-            torch.nn.utils.clip_grad_norm_([p for _, p in self._named_learned()], config.max_gradient_norm)
-        self._optimizer.step()
+        take_step(self._optimizer, loss, max_norm=config.max_gradient_norm)
         self.num_updates += 1
         metrics = {
             "loss": loss.item(),
@@ -296,10 +291,7 @@ class Platipus:
             generator=torch.Generator().manual_seed(0),
             device=device,
         )
-        load_parameters(learner._named_learned(), under_prefix("parameters", tensors))
-        load_optimizer(learner._optimizer, learner._named_learned(), tensors)
-        if RANDOM_STATE in tensors:
-            learner._generator.set_state(tensors[RANDOM_STATE])
+        load_state(tensors, learner._named_learned(), optimizer=learner._optimizer, generator=learner._generator)
         learner.num_updates = int(meta["num_updates"])
         return learner
 

@@ -38,7 +38,7 @@ from agent.learners.functional import (
     task_loss,
 )
 from agent.learners.networks import NetworkConfig, build_network
-from agent.learners.state import RANDOM_STATE, load_parameters, under_prefix, with_prefix
+from agent.learners.state import RANDOM_STATE, load_state, under_prefix, with_prefix
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes
 
 ADAM_BETA2 = 0.999
@@ -238,10 +238,8 @@ class Reptile:
             generator=torch.Generator().manual_seed(0),
             device=device,
         )
-        load_parameters(learner.network.named_parameters(), under_prefix("parameters", tensors))
+        load_state(tensors, learner.network.named_parameters(), generator=learner._generator)
         learner._moments |= {name: v.clone() for name, v in under_prefix("inner_moments", tensors).items()}
-        if RANDOM_STATE in tensors:
-            learner._generator.set_state(tensors[RANDOM_STATE])
         learner.num_updates = int(meta["num_updates"])
         learner._num_inner_steps = int(meta["num_inner_steps"])
         return learner

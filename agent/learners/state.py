@@ -65,6 +65,33 @@ def optimizer_to_tensors(
     return tensors
 
 
+def load_state(
+    tensors: Mapping[str, Tensor],
+    parameters: Iterable[tuple[str, nn.Parameter]],
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    generator: torch.Generator | None = None,
+) -> None:
+    """Load a learner's parameters and, where the tensors hold them, Adam's moments and the random state.
+
+    Args:
+        tensors: the result of a learner's ``to_tensors()`` or ``initialization()``.
+        parameters: its parameters by name.
+        optimizer: its optimiser; stays fresh without moments in the tensors.
+        generator: its own generator; keeps its state without one in the tensors.
+
+    Raises:
+        KeyError: a parameter has no tensor.
+        ValueError: a tensor's shape differs from its parameter's.
+    """
+    named = dict(parameters)
+    load_parameters(named.items(), under_prefix("parameters", tensors))
+    if optimizer is not None:
+        load_optimizer(optimizer, named.items(), tensors)
+    if generator is not None and RANDOM_STATE in tensors:
+        generator.set_state(tensors[RANDOM_STATE])
+
+
 def load_optimizer(
     optimizer: torch.optim.Optimizer, parameters: Iterable[tuple[str, nn.Parameter]], tensors: Mapping[str, Tensor]
 ) -> None:

@@ -21,9 +21,10 @@ from agent.learners.policy_gradient.adaptation import (
     surrogate_loss,
 )
 from agent.learners.policy_gradient.episodes import Play
+from agent.learners.policy_gradient.loops import adapt, adapt_to
 from agent.learners.policy_gradient.maml import MAMLPolicy, MAMLPolicyConfig
 from agent.learners.policy_gradient.meta_sgd import MetaSGDPolicy, MetaSGDPolicyConfig
-from agent.learners.policy_gradient.policy import PolicyConfig
+from agent.learners.policy_gradient.policy import AdaptedPolicies, PolicyConfig
 from agent.learners.policy_gradient.protocol import PolicyLearner
 from agent.learners.policy_gradient.reptile import ReptilePolicy, ReptilePolicyConfig
 from agent.learners.registry import UnknownLearnerError
@@ -255,9 +256,9 @@ def test_adapting_leaves_the_learner_bit_identical(case: str) -> None:
     learner, tasks = build(case), navigation(2)
     learner.update(tasks, first_task=0)
     before, meta = learner.to_tensors(), learner.to_meta()
-    adapted = learner.adapt(tasks, first_task=4, split=Split.HELD_OUT, generator=generator(1))
+    adapted = adapt(learner, tasks, first_task=4, split=Split.HELD_OUT, generator=generator(1))
     play = Play(tasks, first_task=4, split=Split.HELD_OUT, num_episodes=8)
-    learner.adapt_to(play.round(adapted.policy, adapted.parameters, generator=generator(2)), adapted)
+    adapt_to(learner, play.round(adapted.policy, adapted.parameters, generator=generator(2)), adapted)
     assert_same(learner.to_tensors(), before)
     assert learner.to_meta() == meta
 
@@ -266,9 +267,9 @@ def test_adapting_leaves_the_learner_bit_identical(case: str) -> None:
 def test_adapted_policies_do_not_change_when_their_learner_learns_on(case: str) -> None:
     learner, tasks = build(case), navigation(2)
     policies = [
-        learner.unadapted(),
-        learner.adapt(tasks, first_task=0, split=Split.HELD_OUT, generator=generator(1)),
-        learner.adapt(tasks, first_task=0, split=Split.HELD_OUT, generator=generator(1), num_steps=0),
+        AdaptedPolicies.unadapted(learner.policy),
+        adapt(learner, tasks, first_task=0, split=Split.HELD_OUT, generator=generator(1)),
+        adapt(learner, tasks, first_task=0, split=Split.HELD_OUT, generator=generator(1), num_steps=0),
     ]
     observation = torch.randn(2, 8, 2, generator=generator(2))
     before = [p.act(observation, generator=generator(3)) for p in policies]
@@ -297,7 +298,7 @@ def test_an_initialization_alone_adapts_the_same(case: str) -> None:
     assert set(published) <= set(learner.to_tensors())
     kept = {name: tensor.clone() for name, tensor in published.items()}
     phi = [
-        other.adapt(tasks, first_task=0, split=Split.HELD_OUT, generator=generator(1)).parameters
+        adapt(other, tasks, first_task=0, split=Split.HELD_OUT, generator=generator(1)).parameters
         for other in (learner, restore_policy_learner(published, learner.to_meta()))
     ]
     assert_same(dict(phi[0]), dict(phi[1]))
@@ -308,7 +309,7 @@ def test_an_initialization_alone_adapts_the_same(case: str) -> None:
 @every_learner
 def test_the_policy_of_one_task_acts_as_it_does_among_the_others(case: str) -> None:
     learner, tasks = build(case), navigation(3)
-    adapted = learner.adapt(tasks, first_task=0, split=Split.HELD_OUT, generator=generator(1))
+    adapted = adapt(learner, tasks, first_task=0, split=Split.HELD_OUT, generator=generator(1))
     observation = torch.randn(3, 5, 2, generator=generator(2))
     together = adapted.act(observation, generator=generator(3), is_greedy=True)
     for task in range(3):
@@ -339,7 +340,7 @@ def test_a_bandits_policy_learns_which_arm_pays_from_one_round() -> None:
     )
     learner = MAMLPolicy(TWO_ARMS, config, generator=generator())
     tasks = open_tasks(spec, None, num_trials=200 * 64, device="cpu", rows_per_task=64)
-    adapted = learner.adapt(tasks, first_task=0, split=Split.HELD_OUT, generator=generator(1))
+    adapted = adapt(learner, tasks, first_task=0, split=Split.HELD_OUT, generator=generator(1))
     best = tasks.task_parameters()[::64].argmax(1)
     arm = adapted.act(torch.zeros(200, 1, 1), generator=generator(2), is_greedy=True).squeeze(1)
     assert (arm == best).float().mean().item() > 0.85
@@ -356,7 +357,7 @@ def test_after_training_it_navigates_better_with_every_step(case: str) -> None:
         learner.update(tasks, first_task=20 * step)
     returns = []
     for num_steps in range(3):
-        adapted = learner.adapt(tasks, first_task=0, split=Split.HELD_OUT, generator=generator(1), num_steps=num_steps)
+        adapted = adapt(learner, tasks, first_task=0, split=Split.HELD_OUT, generator=generator(1), num_steps=num_steps)
         play = Play(tasks, first_task=0, split=Split.HELD_OUT, num_episodes=8)
         episodes = play.round(adapted.policy, adapted.parameters, generator=generator(2))
         returns.append(episodes.mean_return.mean().item())
@@ -393,5 +394,5 @@ def test_a_file_of_another_shape_is_refused() -> None:
 
 def test_adapted_policies_hold_no_graph() -> None:
     learner = MAMLPolicy(NAVIGATION, MAML, generator=generator())
-    adapted = learner.adapt(navigation(2), first_task=0, split=Split.HELD_OUT, generator=generator(1))
+    adapted = adapt(learner, navigation(2), first_task=0, split=Split.HELD_OUT, generator=generator(1))
     assert not any(phi.requires_grad for phi in adapted.parameters.values())

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from agent.learners.policy_gradient.advantages import standardised_advantages
 from agent.learners.policy_gradient.episodes import EpisodeBatch, Play
-from agent.learners.policy_gradient.policy import AdaptedPolicies, TaskPolicy
+from agent.learners.policy_gradient.policy import TaskPolicy
 
 Rates = float | Mapping[str, Tensor]
 """α, one number or one tensor per parameter."""
@@ -237,44 +237,3 @@ def outer_loss(
             penalty = penalty + divergence(policy, adapted, experience).mean()
         adapted = step(adapted, experience)
     return clipped_loss(policy, adapted, rounds[-1], clip=clip).mean() + divergence_weight * penalty
-
-
-def descend(
-    optimizer: torch.optim.Optimizer, loss_of: Callable[[], Tensor], *, num_steps: int, max_norm: float | None
-) -> float:
-    """Take steps down the gradient of a loss that is recomputed for each step.
-
-    Returns the loss before the last step.
-
-    Args:
-        optimizer: the optimiser of everything that is learned.
-        loss_of: a function that computes the loss.
-        num_steps: the number of steps.
-        max_norm: norm to which the gradient is clipped; None does not clip.
-    """
-    loss = torch.zeros(())
-    for _ in range(num_steps):
-        optimizer.zero_grad()
-        loss = loss_of()
-        loss.backward()  # type: ignore[no-untyped-call]
-        if max_norm is not None:
-            learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            torch.nn.utils.clip_grad_norm_(learned, max_norm)
-        optimizer.step()
-    return loss.item()
-
-
-@torch.no_grad()
-def adapt_to_episodes(
-    policy: TaskPolicy,
-    episodes: EpisodeBatch,
-    *,
-    config: RoundConfig,
-    rates: Rates,
-    max_norm: float | None,
-    policies: AdaptedPolicies | None,
-) -> AdaptedPolicies:
-    """Take one inner step on episodes already played, from ``policies``, or from the policy's own θ if that is None."""
-    parameters = policy.shared_parameters() if policies is None else policies.parameters
-    adapted = inner_step(policy, parameters, Experience.of(episodes, config), rates=rates, max_norm=max_norm)
-    return AdaptedPolicies(policy=policy, parameters=adapted)

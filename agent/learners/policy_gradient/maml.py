@@ -30,28 +30,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agent.learners.functional import linear_decay
 from agent.learners.policy_gradient.adaptation import (
     Experience,
     RoundConfig,
-    adapt_to_episodes,
-    descend,
     generator_on,
     inner_step,
     outer_loss,
-    play_and_adapt,
 )
-from agent.learners.policy_gradient.episodes import EpisodeBatch, Play
-from agent.learners.policy_gradient.policy import AdaptedPolicies, PolicyConfig, TaskPolicy
+from agent.learners.policy_gradient.loops import play_training_tasks, take_outer_steps
+from agent.learners.policy_gradient.policy import PolicyConfig, TaskPolicy
 from agent.learners.state import (
     RANDOM_STATE,
-    load_optimizer,
-    load_parameters,
+    load_state,
     optimizer_to_tensors,
-    under_prefix,
     with_prefix,
 )
-from envs.family import Split
 from envs.spaces import SpacePair
 from envs.task_batch import TaskBatch
 
@@ -135,31 +128,19 @@ class MAMLPolicy:
         self._generator = generator_on("cpu", generator)
         self._optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.outer_lr, fused=True)
 
+    @property
+    def rates(self) -> float:
+        """α."""
+        return self.config.inner_lr
+
     def update(self, tasks: TaskBatch, *, first_task: int) -> dict[str, float]:
         """Play rounds of episodes and take ``num_outer_steps`` steps on them (algorithm 3, lines 3 to 11)."""
-        config = self.config
-        play = Play(tasks, first_task=first_task, split=Split.TRAINING, num_episodes=config.round.num_episodes)
-        played = play_and_adapt(
-            self.policy,
-            play,
-            config=config.round,
-            rates=config.inner_lr,
-            max_norm=config.max_inner_norm,
-            num_steps=config.num_inner_steps,
-            has_last_round=True,
-            generator=generator_on(tasks.device, self._generator),
-        )
-        self._optimizer.param_groups[0]["lr"] = linear_decay(
-            config.outer_lr,
-            final_scale=config.final_outer_lr_scale,
-            decay_updates=config.decay_updates,
-            num_updates=self.num_updates,
-        )
-        loss = descend(
+        played = play_training_tasks(self, tasks, first_task=first_task, has_last_round=True, source=self._generator)
+        loss = take_outer_steps(
             self._optimizer,
             lambda: self.outer_loss(played.rounds),
-            num_steps=config.num_outer_steps,
-            max_norm=config.max_gradient_norm,
+            config=self.config,
+            num_updates=self.num_updates,
         )
         self.num_updates += 1
         return {
@@ -187,50 +168,13 @@ class MAMLPolicy:
 
         The derivative of the first-order form is the identity.
         """
-        rates, max_norm = self.config.inner_lr, self.config.max_inner_norm
+        rates, max_norm = self.rates, self.config.max_inner_norm
         if not self.config.is_first_order:
             return inner_step(self.policy, parameters, experience, rates=rates, max_norm=max_norm)
         with torch.no_grad():
             adapted = inner_step(self.policy, parameters, experience, rates=rates, max_norm=max_norm)
         # θ + (φ - θ) with a constant bracket: the value is φ, and the derivative with respect to θ is the identity.
         return {name: theta + (adapted[name] - theta).detach() for name, theta in parameters.items()}
-
-    def adapt(
-        self,
-        tasks: TaskBatch,
-        *,
-        first_task: int,
-        split: Split,
-        generator: torch.Generator,
-        num_steps: int | None = None,
-    ) -> AdaptedPolicies:
-        """Play rounds of episodes in each task and return φ_m."""
-        adapted = play_and_adapt(
-            self.policy,
-            Play(tasks, first_task=first_task, split=split, num_episodes=self.config.round.num_episodes),
-            config=self.config.round,
-            rates=self.config.inner_lr,
-            max_norm=self.config.max_inner_norm,
-            num_steps=self.config.steps_to_adapt if num_steps is None else num_steps,
-            has_last_round=False,
-            generator=generator,
-        )
-        return AdaptedPolicies(policy=self.policy, parameters=adapted.parameters)
-
-    def adapt_to(self, episodes: EpisodeBatch, policies: AdaptedPolicies | None = None) -> AdaptedPolicies:
-        """Take one inner step on episodes already played."""
-        return adapt_to_episodes(
-            self.policy,
-            episodes,
-            config=self.config.round,
-            rates=self.config.inner_lr,
-            max_norm=self.config.max_inner_norm,
-            policies=policies,
-        )
-
-    def unadapted(self) -> AdaptedPolicies:
-        """Return π_θ with a copy of θ."""
-        return AdaptedPolicies.unadapted(self.policy)
 
     def initialization(self) -> dict[str, Tensor]:
         """Return θ."""
@@ -258,9 +202,8 @@ class MAMLPolicy:
             MAMLPolicyConfig.from_json(meta["config"]),
             generator=torch.Generator().manual_seed(0),
         )
-        load_parameters(learner.policy.named_parameters(), under_prefix("parameters", tensors))
-        load_optimizer(learner._optimizer, learner.policy.named_parameters(), tensors)
-        if RANDOM_STATE in tensors:
-            learner._generator.set_state(tensors[RANDOM_STATE])
+        load_state(
+            tensors, learner.policy.named_parameters(), optimizer=learner._optimizer, generator=learner._generator
+        )
         learner.num_updates = int(meta["num_updates"])
         return learner

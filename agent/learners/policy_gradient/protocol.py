@@ -1,7 +1,7 @@
 """The protocol that learners of policies implement.
 
-A learner is built as ``Learner(spaces, config, generator=…)``. ``agent.learners.factory`` builds and
-restores it by name.
+A learner is built as ``Learner(spaces, config, generator=…)``. ``agent.learners.factory`` builds and restores it by
+name; ``agent.learners.policy_gradient.loops`` adapts any of them to tasks.
 """
 
 from __future__ import annotations
@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
-from agent.learners.policy_gradient.episodes import EpisodeBatch
-from agent.learners.policy_gradient.policy import AdaptedPolicies
-from envs.family import Split
+from agent.learners.policy_gradient.loops import AdaptingLearner
 from envs.spaces import SpacePair
 from envs.task_batch import TaskBatch
 
 
-class PolicyLearner(Protocol):
+class PolicyLearner(AdaptingLearner, Protocol):
     """A meta-learner of policies over the tasks of a family.
 
     ``to_tensors()`` and ``to_meta()`` are its whole state: a learner restored from them continues bit for bit as if it
@@ -49,41 +46,8 @@ class PolicyLearner(Protocol):
         """
         ...
 
-    def adapt(
-        self,
-        tasks: TaskBatch,
-        *,
-        first_task: int,
-        split: Split,
-        generator: torch.Generator,
-        num_steps: int | None = None,
-    ) -> AdaptedPolicies:
-        """Alternate between playing a round of episodes and learning from it; the learner stays bit for bit the same.
-
-        Args:
-            tasks: M tasks.
-            first_task: index of the first task in its split.
-            split: training or held-out tasks.
-            generator: source of the actions' noise.
-            num_steps: number of rounds; None takes the learner's own number.
-        """
-        ...
-
-    def adapt_to(self, episodes: EpisodeBatch, policies: AdaptedPolicies | None = None) -> AdaptedPolicies:
-        """Take one step on episodes already played; the learner stays bit for bit the same.
-
-        Args:
-            episodes: a round of M tasks.
-            policies: the policies that played it; None for the learner's own, unadapted policy.
-        """
-        ...
-
-    def unadapted(self) -> AdaptedPolicies:
-        """Return the policy from which adaptation starts, as a copy."""
-        ...
-
     def initialization(self) -> dict[str, Tensor]:
-        """Return the tensors to publish: copies of those that ``adapt`` reads."""
+        """Return the tensors to publish: copies of those that adapting reads."""
         ...
 
     def to_tensors(self) -> dict[str, Tensor]:

@@ -25,14 +25,11 @@ from torch import Tensor
 from agent.learners.functional import linear_decay
 from agent.learners.policy_gradient.adaptation import (
     RoundConfig,
-    adapt_to_episodes,
     generator_on,
-    play_and_adapt,
 )
-from agent.learners.policy_gradient.episodes import EpisodeBatch, Play
-from agent.learners.policy_gradient.policy import AdaptedPolicies, PolicyConfig, TaskPolicy
-from agent.learners.state import RANDOM_STATE, load_parameters, under_prefix, with_prefix
-from envs.family import Split
+from agent.learners.policy_gradient.loops import play_training_tasks
+from agent.learners.policy_gradient.policy import PolicyConfig, TaskPolicy
+from agent.learners.state import RANDOM_STATE, load_state, with_prefix
 from envs.spaces import SpacePair
 from envs.task_batch import TaskBatch
 
@@ -104,20 +101,16 @@ class ReptilePolicy:
         self.policy = TaskPolicy(spaces, config.policy, generator=generator).to(device)
         self._generator = generator_on("cpu", generator)
 
+    @property
+    def rates(self) -> float:
+        """α."""
+        return self.config.inner_lr
+
     @torch.no_grad()
     def update(self, tasks: TaskBatch, *, first_task: int) -> dict[str, float]:
         """Take one outer step on M tasks at once (algorithm 2; with M = 1, algorithm 1)."""
         config = self.config
-        played = play_and_adapt(
-            self.policy,
-            Play(tasks, first_task=first_task, split=Split.TRAINING, num_episodes=config.round.num_episodes),
-            config=config.round,
-            rates=config.inner_lr,
-            max_norm=config.max_inner_norm,
-            num_steps=config.num_inner_steps,
-            has_last_round=False,
-            generator=generator_on(tasks.device, self._generator),
-        )
+        played = play_training_tasks(self, tasks, first_task=first_task, has_last_round=False, source=self._generator)
         epsilon = linear_decay(
             config.outer_lr,
             final_scale=config.final_outer_lr_scale,
@@ -128,43 +121,6 @@ class ReptilePolicy:
             theta.lerp_(played.parameters[name].mean(0), epsilon)
         self.num_updates += 1
         return {"return": played.mean_returns[0], "last_return": played.mean_returns[-1]}
-
-    def adapt(
-        self,
-        tasks: TaskBatch,
-        *,
-        first_task: int,
-        split: Split,
-        generator: torch.Generator,
-        num_steps: int | None = None,
-    ) -> AdaptedPolicies:
-        """Play rounds of episodes in each task and return φ_m."""
-        adapted = play_and_adapt(
-            self.policy,
-            Play(tasks, first_task=first_task, split=split, num_episodes=self.config.round.num_episodes),
-            config=self.config.round,
-            rates=self.config.inner_lr,
-            max_norm=self.config.max_inner_norm,
-            num_steps=self.config.steps_to_adapt if num_steps is None else num_steps,
-            has_last_round=False,
-            generator=generator,
-        )
-        return AdaptedPolicies(policy=self.policy, parameters=adapted.parameters)
-
-    def adapt_to(self, episodes: EpisodeBatch, policies: AdaptedPolicies | None = None) -> AdaptedPolicies:
-        """Take one inner step on episodes already played."""
-        return adapt_to_episodes(
-            self.policy,
-            episodes,
-            config=self.config.round,
-            rates=self.config.inner_lr,
-            max_norm=self.config.max_inner_norm,
-            policies=policies,
-        )
-
-    def unadapted(self) -> AdaptedPolicies:
-        """Return π_θ with a copy of θ."""
-        return AdaptedPolicies.unadapted(self.policy)
 
     def initialization(self) -> dict[str, Tensor]:
         """Return θ."""
@@ -191,8 +147,6 @@ class ReptilePolicy:
             ReptilePolicyConfig.from_json(meta["config"]),
             generator=torch.Generator().manual_seed(0),
         )
-        load_parameters(learner.policy.named_parameters(), under_prefix("parameters", tensors))
-        if RANDOM_STATE in tensors:
-            learner._generator.set_state(tensors[RANDOM_STATE])
+        load_state(tensors, learner.policy.named_parameters(), generator=learner._generator)
         learner.num_updates = int(meta["num_updates"])
         return learner

@@ -1,0 +1,207 @@
+"""The inner and the outer loop that the learners of policies share.
+
+Each learner is read from its own module; here is what they do alike: play the rounds of their inner steps, adapt to
+tasks, and take the outer steps of ProMP on the rounds that were played.
+
+Shapes: M tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from agent.learners.functional import decay_rates, take_step
+from agent.learners.policy_gradient.adaptation import (
+    Adaptation,
+    Experience,
+    Rates,
+    RoundConfig,
+    generator_on,
+    inner_step,
+    play_and_adapt,
+)
+from agent.learners.policy_gradient.episodes import EpisodeBatch, Play
+from agent.learners.policy_gradient.policy import AdaptedPolicies, TaskPolicy
+from envs.family import Split
+from envs.task_batch import TaskBatch
+
+
+@runtime_checkable
+class InnerConfig(Protocol):
+    """The settings of a learner's inner steps."""
+
+    @property
+    def max_inner_norm(self) -> float | None:
+        """The norm to which a task's inner gradient is clipped; None does not clip."""
+        ...
+
+    @property
+    def num_inner_steps(self) -> int:
+        """The number of inner steps in training."""
+        ...
+
+    @property
+    def steps_to_adapt(self) -> int:
+        """The number of inner steps in adapting."""
+        ...
+
+    @property
+    def round(self) -> RoundConfig:
+        """The settings of a round of episodes."""
+        ...
+
+
+@runtime_checkable
+class OuterConfig(Protocol):
+    """The settings of outer steps by Adam."""
+
+    @property
+    def final_outer_lr_scale(self) -> float:
+        """The rates after ``decay_updates``, as a share of their initial values."""
+        ...
+
+    @property
+    def decay_updates(self) -> int | None:
+        """The updates over which the rates fall; None keeps them constant."""
+        ...
+
+    @property
+    def num_outer_steps(self) -> int:
+        """The number of steps on the rounds of one update."""
+        ...
+
+    @property
+    def max_gradient_norm(self) -> float | None:
+        """The norm to which the outer gradient is clipped; None does not clip."""
+        ...
+
+
+@runtime_checkable
+class AdaptingLearner(Protocol):
+    """What of a learner its inner steps depend on: the policy π_θ, the rates α and settings."""
+
+    @property
+    def policy(self) -> TaskPolicy:
+        """π, which holds θ."""
+        ...
+
+    @property
+    def rates(self) -> Rates:
+        """α."""
+        ...
+
+    @property
+    def config(self) -> InnerConfig:
+        """The settings."""
+        ...
+
+
+def adapt(
+    learner: AdaptingLearner,
+    tasks: TaskBatch,
+    *,
+    first_task: int,
+    split: Split,
+    generator: torch.Generator,
+    num_steps: int | None = None,
+) -> AdaptedPolicies:
+    """Alternate between playing a round of episodes and a step on it, and return φ_m.
+
+    The learner stays bit for bit the same.
+
+    Args:
+        learner: the learner; its policy is where adaptation starts.
+        tasks: M tasks.
+        first_task: index of the first task in its split.
+        split: training or held-out tasks.
+        generator: source of the actions' noise.
+        num_steps: number of rounds; None takes the learner's own number.
+    """
+    steps = learner.config.steps_to_adapt if num_steps is None else num_steps
+    play = Play(tasks, first_task=first_task, split=split, num_episodes=learner.config.round.num_episodes)
+    adapted = _played(learner, play, num_steps=steps, has_last_round=False, generator=generator)
+    return AdaptedPolicies(policy=learner.policy, parameters=adapted.parameters)
+
+
+@torch.no_grad()
+def adapt_to(
+    learner: AdaptingLearner, episodes: EpisodeBatch, policies: AdaptedPolicies | None = None
+) -> AdaptedPolicies:
+    """Take one inner step on episodes already played; the learner stays bit for bit the same.
+
+    Args:
+        learner: the learner.
+        episodes: a round of M tasks.
+        policies: the policies that played it; None for the learner's own, unadapted policy.
+    """
+    adapted = inner_step(
+        learner.policy,
+        learner.policy.shared_parameters() if policies is None else policies.parameters,
+        Experience.of(episodes, learner.config.round),
+        rates=learner.rates,
+        max_norm=learner.config.max_inner_norm,
+    )
+    return AdaptedPolicies(policy=learner.policy, parameters=adapted)
+
+
+def play_training_tasks(
+    learner: AdaptingLearner, tasks: TaskBatch, *, first_task: int, has_last_round: bool, source: torch.Generator
+) -> Adaptation:
+    """Play the rounds of one outer step: one per inner step, and on request one of the adapted policies.
+
+    Args:
+        learner: the learner.
+        tasks: M training tasks.
+        first_task: index of the first of them.
+        has_last_round: whether φ plays a round at the end.
+        source: the CPU generator that seeds the actions' noise.
+    """
+    config = learner.config
+    play = Play(tasks, first_task=first_task, split=Split.TRAINING, num_episodes=config.round.num_episodes)
+    generator = generator_on(tasks.device, source)
+    return _played(learner, play, num_steps=config.num_inner_steps, has_last_round=has_last_round, generator=generator)
+
+
+def take_outer_steps(
+    optimizer: torch.optim.Optimizer, loss_of: Callable[[], Tensor], *, config: OuterConfig, num_updates: int
+) -> float:
+    """Take steps down the gradient of a loss that is recomputed for each step.
+
+    Returns the loss before the last step.
+
+    Args:
+        optimizer: the optimiser of everything that is learned.
+        loss_of: a function that computes the loss.
+        config: settings of the steps.
+        num_updates: updates taken so far, from which the rates follow.
+    """
+    decay_rates(
+        optimizer,
+        final_scale=config.final_outer_lr_scale,
+        decay_updates=config.decay_updates,
+        num_updates=num_updates,
+    )
+    loss = torch.zeros(())
+    for _ in range(config.num_outer_steps):
+        loss = loss_of()
+        take_step(optimizer, loss, max_norm=config.max_gradient_norm)
+    return loss.item()
+
+
+def _played(
+    learner: AdaptingLearner, play: Play, *, num_steps: int, has_last_round: bool, generator: torch.Generator
+) -> Adaptation:
+    return play_and_adapt(
+        learner.policy,
+        play,
+        config=learner.config.round,
+        rates=learner.rates,
+        max_norm=learner.config.max_inner_norm,
+        num_steps=num_steps,
+        has_last_round=has_last_round,
+        generator=generator,
+    )
