@@ -260,9 +260,9 @@ def _play(
 
 def _seen(tasks: WorkerTaskBatch, action: Tensor, active: Tensor, num_rows: int) -> Tensor:
     """Step, and return all that the first rows gave [k, 2 D + 3]."""
-    transition = tasks.step(action, active).rows(torch.arange(num_rows))
+    transition = tasks.step(action, active)
     ends = torch.stack([transition.reward, transition.terminated.float(), transition.truncated.float()], dim=1)
-    return torch.cat([transition.observation, transition.final_observation, ends], dim=1)
+    return torch.cat([transition.observation, transition.final_observation, ends], dim=1)[:num_rows]
 
 
 def _steered(action: Tensor, row: int) -> Tensor:
