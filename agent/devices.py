@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import torch
 
+from agent.config.settings import DeviceChoice
 from agent.errors import AgentError
-from agent.settings import DeviceChoice
 
 DEVICE_FAULTS = (torch.OutOfMemoryError, torch.AcceleratorError)
 """Exceptions that torch raises if a device is full or has failed."""

@@ -12,8 +12,8 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
-from agent.settings import Settings
-from agent.visible_text import visible, visible_line
+from agent.config.settings import Settings
+from agent.output.visible_text import visible, visible_line
 
 REPETITIVE = ("asyncio", "uvicorn.error")
 """Loggers of libraries that write a line for each connection or request at fault, however many there are."""

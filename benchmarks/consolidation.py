@@ -40,17 +40,17 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from agent.learner.channel import Channel
-from agent.learner.consolidate import consolidate
-from agent.learner.heartbeat import Heartbeat
-from agent.learner.practise import practise
-from agent.learner.scoring import EVALUATION_TASKS, Scale, held_out_returns
-from agent.learner.session import LearnerSession, spaces_of
+from agent.config.settings import Settings
+from agent.learners.evaluation.trials import EVALUATION_TASKS, Scale, held_out_returns
+from agent.learners.rl2.policy import RL2Policy, policy_from_initialization
 from agent.learners.state import as_tensors
-from agent.rl2.policy import RL2Policy, policy_from_initialization
-from agent.settings import Settings
+from agent.trainer.channel import Channel
+from agent.trainer.heartbeat import Heartbeat
+from agent.trainer.jobs.consolidate import consolidate
+from agent.trainer.practice.rl2 import practise
+from agent.trainer.session import LearnerSession, spaces_of
 from benchmarks.kept_runs import kept_or_measured
-from envs.default_stream import BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE
+from envs.default_families import BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE
 from envs.family import FamilySource, FamilySpec
 from envs.registry import open_tasks
 from memory.folder import DataFolder

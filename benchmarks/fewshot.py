@@ -29,21 +29,21 @@ import torch.nn.functional as F  # noqa: N812 (torch's convention)
 from jaxtyping import Float
 from torch import Tensor
 
+from agent.config.paths import omniglot_folder
+from agent.config.settings import DeviceChoice
 from agent.devices import choose_device
-from agent.few_shot_policy import FewShotPolicy, best_matches
-from agent.few_shot_training import FewShotRecipe, train_policy
+from agent.learners.embedding.prototypical import PrototypicalPredictor
 from agent.learners.factory import build
-from agent.learners.maml import MAML
+from agent.learners.gradient.maml import MAML
+from agent.learners.gradient.task_convolutions import NORM_EPSILON
 from agent.learners.protocol import FewShotLearner
-from agent.learners.prototypical import PrototypicalPredictor
 from agent.learners.recipes import IMAGES, Recipe
-from agent.learners.task_convolutions import NORM_EPSILON
-from agent.locations import omniglot_folder
-from agent.settings import DeviceChoice
+from agent.policies.image_classifier import FewShotPolicy, best_matches
+from agent.policies.image_classifier_training import FewShotRecipe, train_policy
 from envs.family import Split
-from envs.few_shot.glyphs import draw_glyphs
-from envs.few_shot.image_classes import ImageClasses, read_image_folder
-from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
+from envs.few_shot.images.classes import ImageClasses, read_image_folder
+from envs.few_shot.images.folder import ImageFamily, ImageTaskConfig
+from envs.few_shot.images.glyphs import draw_glyphs
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes
 
 FOLDS = ("Korean,Tagalog", "Balinese,Japanese_(katakana)", "Early_Aramaic,Sanskrit", "Greek,Latin")

@@ -2,10 +2,10 @@
 
 Rows are bandits of 10 and 100 pulls, tabular MDPs of 10 episodes and varied CartPoles, by hidden size, number of
 parallel trials, and reads on or off. Each row is measured in two ways: launched from Python (eager) and recorded as
-CUDA graphs (``agent.rl2.capture``). Rollout and update are timed separately. Rows with several learners run each on its
-own stream and thread, because a learner with small minibatches leaves most of the device idle. Before a family is
-measured, recorded training is compared with eager training from the same seed. If they differ by more than rounding can
-explain, the benchmark says so and ends with status 1.
+CUDA graphs (``agent.learners.rl2.cuda_graphs``). Rollout and update are timed separately. Rows with several learners
+run each on its own stream and thread, because a learner with small minibatches leaves most of the device idle. Before
+a family is measured, recorded training is compared with eager training from the same seed. If they differ by more
+than rounding can explain, the benchmark says so and ends with status 1.
 
 The benchmark also trains 10-armed bandits of 100 pulls with the shipped settings, recorded. It reports the time and the
 policy's return on held-out tasks (finite-horizon Gittins: 83.7), to show that fast training also learns.
@@ -38,13 +38,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from agent.rl2.capture import NUM_EAGER_RUNS
-from agent.rl2.config import RL2Config
-from agent.rl2.learner import RL2Learner
-from agent.rl2.rollout import collect_trials
-from agent.rl2.training import EagerTraining, FamilyTraining, RecordedTraining
-from agent.rl2.trials import TrialBatch, num_env_steps, trial_returns
-from envs.default_stream import BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE
+from agent.learners.rl2.config import RL2Config
+from agent.learners.rl2.cuda_graphs import NUM_EAGER_RUNS
+from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.rollout import collect_trials
+from agent.learners.rl2.training import EagerTraining, FamilyTraining, RecordedTraining
+from agent.learners.rl2.trials import TrialBatch, num_env_steps, trial_returns
+from envs.default_families import BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE
 from envs.family import FamilySource, FamilySpec, Split
 from envs.registry import open_tasks
 
@@ -276,7 +276,7 @@ def disagreement(spec: FamilySpec, row: Row, *, device: torch.device) -> str:
     - The distance between the parameters may be ``MAX_DRIFT`` of the distance that they have moved. Programs with
       mixed-up buffers differ by the whole distance.
 
-    ``tests/rl2/test_gpu.py`` compares small training number by number.
+    ``tests/agent/learners/rl2/test_gpu.py`` compares small training number by number.
 
     Recorded rollouts continue to draw after the last trial has ended, so all trainers start each rollout and each
     update from the same random state. Episodes are limited to ``MAX_CHECKED_STEPS``.

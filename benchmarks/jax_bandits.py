@@ -1,11 +1,11 @@
 """RL² on Bernoulli bandits in JAX, with the whole iteration compiled as one program: a peer for comparison.
 
-The peer trains the same as ``agent.rl2`` with ``reads=False``, on the tasks of ``envs.tensor.bandits``: the same
-inputs, encoder, GRU, LayerNorm, head and PopArt critic, the same losses, Adam and clipping. Rollout (a ``lax.scan``
-over steps), advantages and every epoch's minibatches are in one ``jit`` with a donated state, so that nothing returns
-to Python between iterations. Optimisations that learnd has by hand and a compiler does not find are included: the
-gradients of the recurrent weights are one product for all steps (``--plain`` leaves them to autograd). Neither the
-learning rate nor the entropy bonus falls.
+The peer trains the same as ``agent.learners.rl2`` with ``reads=False``, on the tasks of ``envs.tensor.bandits``: the
+same inputs, encoder, GRU, LayerNorm, head and PopArt critic, the same losses, Adam and clipping. Rollout (a
+``lax.scan`` over steps), advantages and every epoch's minibatches are in one ``jit`` with a donated state, so that
+nothing returns to Python between iterations. Optimisations that learnd has by hand and a compiler does not find are
+included: the gradients of the recurrent weights are one product for all steps (``--plain`` leaves them to autograd).
+Neither the learning rate nor the entropy bonus falls.
 
 JAX is an optional dependency of this benchmark only: ``pip install "learnd[jax]"``, or name any interpreter with
 ``jax`` and ``optax`` by ``--jax-python``. The training process imports nothing from learnd; it receives learnd's
@@ -54,7 +54,7 @@ class Peer:
         num_arms: A.
         num_minibatches: minibatches per epoch.
         is_plain: whether autograd computes the recurrent weights' gradient, step by step.
-        batch_weight: κ of ``agent.rl2.advantages``.
+        batch_weight: κ of ``agent.learners.rl2.advantages``.
     """
 
     hidden_size: int
@@ -88,8 +88,8 @@ class Peer:
             is_plain: see the attribute.
         """
         # Imported here only, because the interpreter that trains may not have learnd.
-        from agent.rl2.advantages import BATCH_WEIGHT
-        from agent.rl2.config import RL2Config
+        from agent.learners.rl2.advantages import BATCH_WEIGHT
+        from agent.learners.rl2.config import RL2Config
 
         config = RL2Config()
         of_config = {field.name for field in fields(RL2Config)} & {field.name for field in fields(cls)}

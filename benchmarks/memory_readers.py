@@ -25,13 +25,13 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from agent.learner.scoring import EVALUATION_TASKS, held_out_returns
-from agent.rl2.config import MemoryReader, RL2Config
-from agent.rl2.learner import RL2Learner
-from agent.rl2.training import EagerTraining
-from agent.rl2.trials import num_env_steps, trial_returns
+from agent.learners.evaluation.trials import EVALUATION_TASKS, held_out_returns
+from agent.learners.rl2.config import MemoryReader, RL2Config
+from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.training import EagerTraining
+from agent.learners.rl2.trials import num_env_steps, trial_returns
 from benchmarks.kept_runs import kept_or_measured
-from envs.default_stream import VARIED_CARTPOLE, default_stream
+from envs.default_families import VARIED_CARTPOLE, default_stream
 from envs.family import FamilySource, FamilySpec
 from envs.registry import open_tasks
 from envs.task_batch import TaskBatch

@@ -25,13 +25,13 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from agent.learner.consolidate import consolidate
-from agent.learner.outer_steps import slow_weights
-from agent.learner.practise import practise
-from agent.learner.session import LearnerSession, spaces_of
+from agent.config.settings import OuterStep
+from agent.learners.rl2.policy import policy_from_initialization
 from agent.learners.state import as_tensors
-from agent.rl2.policy import policy_from_initialization
-from agent.settings import OuterStep
+from agent.trainer.jobs.consolidate import consolidate
+from agent.trainer.jobs.outer_steps import slow_weights
+from agent.trainer.practice.rl2 import practise
+from agent.trainer.session import LearnerSession, spaces_of
 from benchmarks.consolidation import FAMILIES, feed, held_out_score, learner_session
 from memory.records import Family
 

@@ -42,10 +42,10 @@ from agent.learners.policy_gradient.meta_sgd import MetaSGDPolicyConfig
 from agent.learners.policy_gradient.policy import AdaptedPolicies
 from agent.learners.policy_gradient.protocol import PolicyLearner
 from agent.learners.policy_gradient.reptile import ReptilePolicyConfig
-from agent.plots import CYCLE, FAINT
+from agent.reports.curve_plots import CYCLE, FAINT
 from benchmarks.kept_runs import kept_or_measured
 from envs.declaration import family_from_declaration
-from envs.default_stream import NAVIGATION, VARIED_CARTPOLE
+from envs.default_families import NAVIGATION, VARIED_CARTPOLE
 from envs.family import Split
 from envs.random_actions import random_actions
 from envs.registry import open_tasks

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.family import FamilySpec
+from envs.gymnasium.variations import Task, draw_task
 from envs.registry import default_stream
-from envs.variations import Task, draw_task
 
 MOVES = ((0, -1), (1, 0), (0, 1), (-1, 0))
 """Left, down, right, up, in FrozenLake's numbering."""

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from agent.rl2.learner import RL2Learner
-from agent.rl2.normalisation import PopArtCritic
-from agent.rl2.pair import PairModule
+from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.normalisation import PopArtCritic
+from agent.learners.rl2.pair import PairModule
 
 
 def _change_nothing(learner: RL2Learner) -> None:

@@ -31,16 +31,16 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from agent.plots import CYCLE
-from agent.rl2.config import RL2Config
-from agent.rl2.learner import RL2Learner
-from agent.rl2.rollout import collect_trials
-from agent.rl2.training import EagerTraining
-from agent.rl2.trials import episode_returns, num_env_steps
+from agent.learners.rl2.config import RL2Config
+from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.rollout import collect_trials
+from agent.learners.rl2.training import EagerTraining
+from agent.learners.rl2.trials import episode_returns, num_env_steps
+from agent.reports.curve_plots import CYCLE
 from benchmarks.disguised_mdps import DisguisedMdps
 from benchmarks.kept_runs import kept_or_measured
 from envs.declaration import family_from_declaration
-from envs.default_stream import TABULAR_MDPS, VARIED_CARTPOLE, default_stream
+from envs.default_families import TABULAR_MDPS, VARIED_CARTPOLE, default_stream
 from envs.family import FamilySource, FamilySpec, Split
 from envs.registry import open_tasks
 from envs.task_batch import TaskBatch

@@ -16,7 +16,7 @@ from benchmarks.rl2_baselines import bandits
 from benchmarks.rl2_baselines.bayes_bandits import BayesOptimalBandit
 from benchmarks.rl2_baselines.gittins import GittinsIndices
 from benchmarks.rl2_cells import Cell, Returns, arguments, batches, best_setting, run_cell
-from envs.default_stream import BERNOULLI_BANDITS
+from envs.default_families import BERNOULLI_BANDITS
 from envs.family import FamilySource, FamilySpec, Split
 from envs.registry import open_tasks
 

@@ -20,12 +20,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from agent.rl2.config import RL2Config
-from agent.rl2.learner import RL2Learner
-from agent.rl2.policy import RL2Policy
-from agent.rl2.rollout import collect_trials
-from agent.rl2.training import EagerTraining
-from agent.rl2.trials import num_env_steps, trial_returns
+from agent.learners.rl2.config import RL2Config
+from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.policy import RL2Policy
+from agent.learners.rl2.rollout import collect_trials
+from agent.learners.rl2.training import EagerTraining
+from agent.learners.rl2.trials import num_env_steps, trial_returns
 from benchmarks.rl2_ablations import ABLATIONS
 from envs.family import FamilySpec, Split
 from envs.registry import open_tasks

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.rl2_baselines import mdps
 from benchmarks.rl2_cells import Cell, Returns, arguments, batches, best_setting, run_cell
-from envs.default_stream import TABULAR_MDPS
+from envs.default_families import TABULAR_MDPS
 from envs.family import FamilySource, FamilySpec, Split
 from envs.tensor.tabular_mdps import TabularMdps
 

@@ -33,8 +33,8 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's convention)
 
-from agent.learners.maml import MAML, MAMLConfig
-from agent.learners.networks import MLP
+from agent.learners.gradient.maml import MAML, MAMLConfig
+from agent.learners.gradient.networks import MLP
 from agent.learners.protocol import FewShotLearner, SamplingPredictor
 from agent.learners.recipes import RECIPES, Recipe, TaskKind
 from benchmarks.training_by_recipe import train

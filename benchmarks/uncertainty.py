@@ -29,17 +29,17 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from agent.learner.few_shot_scoring import uncertainty_of
-from agent.learner.scoring import standard_error
+from agent.config.paths import omniglot_folder
+from agent.learners.evaluation.few_shot import uncertainty_of
+from agent.learners.evaluation.trials import standard_error
 from agent.learners.protocol import FewShotLearner, SamplingPredictor
 from agent.learners.recipes import kind_of, recipe_for
-from agent.locations import omniglot_folder
 from benchmarks.training_by_recipe import train
 from envs.family import Split
-from envs.few_shot.declared import GlyphOptions, ImageOptions
-from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
-from envs.few_shot.image_classes import read_image_folder
+from envs.few_shot.images.classes import read_image_folder
+from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.opening import family_of_images
+from envs.few_shot.options import GlyphOptions, ImageOptions
 from envs.few_shot.returns import charted_shots, task_returns, with_shots
 from envs.few_shot.sinusoids import Sinusoids
 from envs.few_shot.tasks import FewShotBatch, FewShotFamily

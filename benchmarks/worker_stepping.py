@@ -32,8 +32,8 @@ import psutil
 import torch
 
 from envs.family import FamilySource, FamilySpec, Split
+from envs.gymnasium.batch import WorkerTaskBatch
 from envs.limits import WorkerLimits
-from envs.worker import WorkerTaskBatch
 
 ENTRIES = ("CartPole-v1", "Acrobot-v1")
 SIZES = (1, 16, 64)

@@ -13,23 +13,23 @@ import torch
 
 from envs.errors import EnvsError, FamilySpecError
 from envs.family import FamilySource, FamilySpec, Split
-from envs.few_shot.declared import SinusoidOptions, options_of
+from envs.few_shot.options import SinusoidOptions, options_of
 from envs.few_shot.returns import chance_of
 from envs.few_shot.tasks import FewShotShapes
-from envs.limits import WorkerLimits
-from envs.random_actions import random_actions
-from envs.registry import open_few_shot, open_tasks
-from envs.spaces import SpacePair
-from envs.task_batch import TaskBatch
-from envs.task_checks import (
+from envs.gymnasium.batch import WorkerTaskBatch
+from envs.gymnasium.task_checks import (
     Progress,
     VariationFindings,
     compare_copies,
     compare_spaces,
     compare_variations,
 )
-from envs.variations import Variation, VariationTarget
-from envs.worker import WorkerTaskBatch
+from envs.gymnasium.variations import Variation, VariationTarget
+from envs.limits import WorkerLimits
+from envs.random_actions import random_actions
+from envs.registry import open_few_shot, open_tasks
+from envs.spaces import SpacePair
+from envs.task_batch import TaskBatch
 
 NUM_TRIALS = 16
 MAX_TRIALS = 1024

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from envs.default_stream import TENSOR_FAMILIES
+from envs.default_families import TENSOR_FAMILIES
 from envs.errors import FamilySpecError
 from envs.family import FamilySource, FamilySpec
-from envs.few_shot.declared import FEW_SHOT_ENTRIES, read_options
-from envs.variations import Distribution, Variation, VariationTarget
+from envs.few_shot.options import FEW_SHOT_ENTRIES, read_options
+from envs.gymnasium.variations import Distribution, Variation, VariationTarget
 
 VARIATION_FORMS = (
     "Write NAME=LOW:HIGH (uniform), NAME=log:LOW:HIGH, NAME=int:LOW:HIGH, NAME=A|B|C (one of), NAME=sum:X+Y, "
@@ -116,7 +116,7 @@ def few_shot_from_declaration(
         entry: one of ``FEW_SHOT_ENTRIES``, or a folder or zip file of images by class.
         learner: name of the learner that practises it.
         name: the family's name; None makes one from the entry.
-        kwargs: what ``envs.few_shot.declared`` lists for the entry.
+        kwargs: what ``envs.few_shot.options`` lists for the entry.
         reference_return: return that counts as score 1.
 
     Raises:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from envs.errors import FamilySpecError
-from envs.variations import Variation
+from envs.gymnasium.variations import Variation
 
 FAMILY_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 
@@ -41,7 +41,7 @@ class FamilySpec:
         name: lower-case name, unique in a store; a label of every metric.
         source: where the tasks are stepped.
         entry: a built-in family's name, a Gymnasium id, ``module:Class``, or a folder or zip file of images.
-        kwargs: keyword arguments for the environment or family (``envs.few_shot.declared`` has a few-shot family's).
+        kwargs: keyword arguments for the environment or family (``envs.few_shot.options`` has a few-shot family's).
         variations: what differs from task to task beside the seed.
         episodes_per_trial: episodes in one trial.
         max_episode_steps: steps after which an episode is truncated; None keeps the environment's own limit.

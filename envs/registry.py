@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envs.default_stream import (
+from envs.default_families import (
     BERNOULLI_BANDITS,
     NAVIGATION,
     TABULAR_MDPS,
@@ -65,8 +65,8 @@ def open_tasks(
             hint="A worker's rows are tasks of their own; play the episodes of a task one after another.",
         )
     else:
+        from envs.gymnasium.batch import WorkerTaskBatch
         from envs.limits import WorkerLimits
-        from envs.worker import WorkerTaskBatch
 
         tasks = WorkerTaskBatch(
             spec, num_trials=num_trials, device=device, limits=limits or WorkerLimits(), on_wait=on_wait

@@ -50,7 +50,7 @@ def write_identity(path: Path, identity: str) -> None:
         StoreFullError: no room; an earlier file is unchanged.
         MemoryStoreError: it cannot be written.
     """
-    from memory.parameters import write_durably
+    from memory.files.parameters import write_durably
 
     write_durably(path / FILE_NAME, f"{identity}\n".encode("ascii"))
 

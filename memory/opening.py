@@ -15,6 +15,7 @@ from memory.errors import (
     StoreLostError,
     StoreMissingError,
 )
+from memory.files.parameters import fsync_folder
 from memory.folder import DataFolder
 from memory.identity import (
     FILE_NAME,
@@ -25,7 +26,6 @@ from memory.identity import (
     require_same_identity,
     write_identity,
 )
-from memory.parameters import fsync_folder
 from memory.readers import open_reader, require_new
 from memory.remains import is_blank, require_not_lost
 from memory.schema import is_initialised, migrate

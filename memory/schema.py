@@ -12,7 +12,7 @@ from memory.errors import StoreMissingError, UnknownSchemaError
 from memory.identity import new_identity
 from memory.row_checksums import COVERED, checksum_of
 from memory.sqlite_library import require_one_library
-from memory.store_clock import counted
+from memory.tables.store_clock import counted
 
 if TYPE_CHECKING:
     from sqlite_utils.db import Database

@@ -8,28 +8,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from memory.checkpoints import CheckpointRoom
 from memory.connection import StoreConnection
-from memory.counters import CounterRoom
-from memory.curves import CurveRoom
-from memory.daemon_status import DaemonStatusRoom
-from memory.damage import DamageRoom
-from memory.families import FamilyRoom
+from memory.files.parameters import ParameterFolder
 from memory.folder import DataFolder
 from memory.identity import identity_of_database
-from memory.initializations import InitializationRoom
-from memory.jobs import JobRoom
-from memory.learning import LearningRoom
 from memory.opening import open_writer
-from memory.overview import OverviewRoom
-from memory.parameters import ParameterFolder
 from memory.readers import open_reader
-from memory.requests import RequestRoom
-from memory.stats import StatsRoom
-from memory.trials import TrialRoom
+from memory.tables.checkpoints import CheckpointRoom
+from memory.tables.counters import CounterRoom
+from memory.tables.curves import CurveRoom
+from memory.tables.daemon_status import DaemonStatusRoom
+from memory.tables.damage import DamageRoom
+from memory.tables.families import FamilyRoom
+from memory.tables.initializations import InitializationRoom
+from memory.tables.jobs import JobRoom
+from memory.tables.learner_steps import LearningRoom
+from memory.tables.overview import OverviewRoom
+from memory.tables.requests import RequestRoom
+from memory.tables.stats import StatsRoom
+from memory.tables.trials import TrialRoom
 
 if TYPE_CHECKING:
-    from memory.backups import BackupRoom
+    from memory.files.backups import BackupRoom
     from memory.records import BackupReport, Problem, Progress, PrunePolicy, PruneReport
 
 
@@ -177,21 +177,21 @@ class Store:
     # The rooms of upkeep load when they are wanted: whoever only reads the status does not wait for them.
 
     def prune(self, policy: PrunePolicy, *, progress: Progress | None = None) -> PruneReport:
-        """Hold the store within its limits (:meth:`memory.pruning.PruneRoom.prune`)."""
-        from memory.pruning import PruneRoom
+        """Hold the store within its limits (:meth:`memory.upkeep.pruning.PruneRoom.prune`)."""
+        from memory.upkeep.pruning import PruneRoom
 
         return PruneRoom(self._connection, self.folder, self._parameters).prune(policy, progress=progress)
 
     def back_up(self, *, keep: int, progress: Progress | None = None) -> BackupReport:
-        """Copy the store and its parameters, verified (:meth:`memory.backups.BackupRoom.back_up`)."""
+        """Copy the store and its parameters, verified (:meth:`memory.files.backups.BackupRoom.back_up`)."""
         return self._backup_room().back_up(keep=keep, progress=progress)
 
     def backups(self) -> list[Path]:
-        """Return the folders of the backups (:meth:`memory.backups.BackupRoom.backups`)."""
+        """Return the folders of the backups (:meth:`memory.files.backups.BackupRoom.backups`)."""
         return self._backup_room().backups()
 
     def _backup_room(self) -> BackupRoom:
-        from memory.backups import BackupRoom
+        from memory.files.backups import BackupRoom
 
         return BackupRoom(self._connection, self.folder, self._parameters)
 
@@ -201,7 +201,7 @@ class Store:
         Args:
             progress: called with what is being checked and how much of it has been.
         """
-        from memory.checking import CheckRoom
+        from memory.upkeep.checking import CheckRoom
 
         connection = StoreConnection(self.folder.store_path, is_reader=True, read_limit_s=None)
         try:

@@ -89,10 +89,10 @@ class Service:
         return [control, *control.children(recursive=True)]
 
     def learner(self) -> psutil.Process | None:
-        return next((p for p in self.processes()[1:] if "agent.learner" in _command_line(p)), None)
+        return next((p for p in self.processes()[1:] if "agent.trainer" in _command_line(p)), None)
 
     def workers(self) -> list[psutil.Process]:
-        return [p for p in self.processes()[1:] if "worker_host" in _command_line(p)]
+        return [p for p in self.processes()[1:] if "gymnasium/host.py" in _command_line(p)]
 
     def resident_bytes(self) -> int:
         total = 0

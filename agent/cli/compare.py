@@ -11,19 +11,10 @@ import typer
 from rich.table import Table
 
 from agent.cli.console import PlainConsole
-from agent.cli.declaring import (
-    EpisodesOption,
-    FamilyOptions,
-    FewShotOption,
-    KwargOption,
-    MaxStepsOption,
-    QueriesOption,
-    ShotsOption,
-    VaryOption,
-)
 from agent.cli.entry import INTERRUPTED
 from agent.cli.errors import CommandError
-from agent.cli.foreground import (
+from agent.cli.experiment_families import declared_family
+from agent.cli.experiment_options import (
     LARGEST_SEED,
     BudgetOption,
     PointsOption,
@@ -36,18 +27,27 @@ from agent.cli.foreground import (
     plan_of,
     stopping,
 )
-from agent.cli.foreground_families import declared_family
+from agent.cli.family_options import (
+    EpisodesOption,
+    FamilyOptions,
+    FewShotOption,
+    KwargOption,
+    MaxStepsOption,
+    QueriesOption,
+    ShotsOption,
+    VaryOption,
+)
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import NOTHING, indented, new_table, short_number, short_size, styled
-from agent.comparison_plots import ComparisonPicture, draw_comparison, terminal_comparison
-from agent.foreground.standings import Standing, standings
-from agent.plots import TerminalStyle
+from agent.experiments.standings import Standing, standings
+from agent.reports.comparison_plots import ComparisonPicture, draw_comparison, terminal_comparison
+from agent.reports.curve_plots import TerminalStyle
 
 if TYPE_CHECKING:
-    from agent.foreground.assigning import OpenFamily
-    from agent.foreground.comparison import Comparison, Outcome
-    from agent.foreground.run import Plan
-    from agent.foreground.scores import Measure
+    from agent.experiments.assignment import OpenFamily
+    from agent.experiments.comparison import Comparison, Outcome
+    from agent.experiments.run import Plan
+    from agent.experiments.scores import Measure
 
 EXAMPLES = (
     "learnd compare sinusoids --budget 60s --png sinusoids.png",
@@ -90,7 +90,7 @@ def compare(
     All are scored on the same held-out tasks, at several points along the way and at the end. A learner that fails
     does not stop the others.
     """
-    from agent.foreground.comparison import compare as carry_out
+    from agent.experiments.comparison import compare as carry_out
 
     check_folder(png, operation="drawing the comparison to")
     _check_state(state)
@@ -145,8 +145,8 @@ def _check_seeds(first: int, count: int) -> None:
 
 def _comparison(family: OpenFamily, learners: str | None, plan: Plan, seeds: Sequence[int]) -> Comparison:
     """The comparison that is asked for; every learner is assigned once, so that what cannot be is refused at once."""
-    from agent.foreground.assigning import assign
-    from agent.foreground.comparison import Comparison, Entry
+    from agent.experiments.assignment import assign
+    from agent.experiments.comparison import Comparison, Entry
 
     named = list(family.learners) if learners is None else [name.strip() for name in learners.split(",")]
     names = dict.fromkeys(assign(name, family).learner for name in named)
@@ -169,7 +169,7 @@ def _picture(comparison: Comparison, found: Sequence[Standing], measure: Measure
 
 
 def _values(comparison: Comparison, found: Sequence[Standing], outcomes: Sequence[Outcome], measure: Measure) -> Any:
-    from agent.foreground.trainee import family_as_learned
+    from agent.experiments.trainable import family_as_learned
 
     return {
         "family": family_as_learned(comparison.spec),

@@ -15,7 +15,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from agent.visible_text import visible
+from agent.output.visible_text import visible
 
 PIPED_WIDTH = 120
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from agent.cli.few_shot_families import is_few_shot_spec
-from agent.cli.foreground import check_folder
+from agent.cli.experiment_options import check_folder
+from agent.cli.few_shot_options import is_few_shot_spec
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family
 from agent.cli.output import moment, short_count, with_error
-from agent.output_files import check_output_file, write_output_file
-from agent.plots import FamilyCurves, TerminalStyle, XAxis, draw_png, terminal_plots
+from agent.output.files import check_output_file, write_output_file
+from agent.reports.curve_plots import FamilyCurves, TerminalStyle, XAxis, draw_png, terminal_plots
 from memory.records import CurveMetric, Family, StoredCurvePoint
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.cli.checks import CHECKS, Finding, Patient, Verdict
 from agent.cli.console import PlainConsole
+from agent.cli.doctor_checks import CHECKS, Finding, Patient, Verdict
 from agent.cli.errors import CommandError
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import STATE_STYLES, indented, styled
@@ -17,8 +17,8 @@ from agent.errors import SettingsError
 from memory.errors import MemoryStoreError
 
 if TYPE_CHECKING:
-    from memory.repairing import RepairReport
     from memory.store import Store
+    from memory.upkeep.repairing import RepairReport
 
 SIGNS = {Verdict.OK: "✓", Verdict.WARN: "!", Verdict.FAIL: "✗"}
 
@@ -78,7 +78,7 @@ def doctor(
 
 def _repaired(invocation: Invocation, *, may_roll_back: bool) -> RepairReport:
     """Mend the store; return what was done."""
-    from memory.repairing import repair
+    from memory.upkeep.repairing import repair
 
     with invocation.progress() as progress:
         task = progress.add_task("repairing", total=None)
@@ -94,7 +94,7 @@ def _settings_finding(invocation: Invocation) -> Finding:
     try:
         file = invocation.settings.file
     except SettingsError as error:
-        from agent.settings import Settings
+        from agent.config.settings import Settings
 
         defaults = Settings()
         data_dir = (invocation.data_dir or defaults.data_dir).absolute()

@@ -11,8 +11,8 @@ import os
 import sys
 from pathlib import Path
 
-from agent.locations import DATA_DIR_VARIABLE, default_data_dir, settings_file
-from agent.streams import ExitCode, finish_streams, prepare_streams, stdout_fault
+from agent.config.paths import DATA_DIR_VARIABLE, default_data_dir, settings_file
+from agent.output.streams import ExitCode, finish_streams, prepare_streams, stdout_fault
 
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended."""
@@ -59,8 +59,8 @@ def _answers_quickly(arguments: list[str]) -> bool:
     folder = plain_status_folder(arguments)
     if folder is None:
         return False
-    from agent.json_values import to_json_text
-    from agent.status_report import status_report
+    from agent.output.json_values import to_json_text
+    from agent.reports.status import status_report
     from memory.errors import MemoryStoreError
     from memory.folder import DataFolder
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.console import PlainConsole
-from agent.cli.few_shot_families import is_few_shot_spec, shapes_text, shots_text
+from agent.cli.few_shot_options import is_few_shot_spec, shapes_text, shots_text
 from agent.cli.output import NOTHING, ago, in_colour, indented, moment, short_number, styled, with_error
 from agent.cli.status import families_table
-from agent.visible_text import visible_line
+from agent.output.visible_text import visible_line
 from memory.records import CurveMetric, Family, JobRun, StoredCurvePoint
 
 if TYPE_CHECKING:

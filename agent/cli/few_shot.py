@@ -13,19 +13,19 @@ import typer
 
 from agent.cli.console import PlainConsole
 from agent.cli.errors import CommandError
-from agent.cli.foreground import LARGEST_SEED, NOTE_EVERY_S, check_folder, cleaning_up
+from agent.cli.experiment_options import LARGEST_SEED, NOTE_EVERY_S, check_folder, cleaning_up
 from agent.cli.invocation import Invocation, command, group
 from agent.cli.output import NOTHING, new_table, short_duration, short_size
-from agent.cli.policies import find_version
-from agent.locations import OMNIGLOT_VARIABLE, omniglot_folder
-from agent.settings import DeviceChoice
-from memory.parameters import ParameterFolder
+from agent.cli.policy import find_version
+from agent.config.paths import OMNIGLOT_VARIABLE, omniglot_folder
+from agent.config.settings import DeviceChoice
+from memory.files.parameters import ParameterFolder
 
 if TYPE_CHECKING:
     import torch
 
-    from agent.few_shot_policy import FewShotPolicy
-    from agent.few_shot_training import MemberProgress
+    from agent.policies.image_classifier import FewShotPolicy
+    from agent.policies.image_classifier_training import MemberProgress
 
 Device = Annotated[DeviceChoice, typer.Option(help="Where it computes; auto: the GPU where there is one.")]
 
@@ -61,7 +61,7 @@ def predict(
     Every query is answered on its own: what else is in the folder does not matter.
     """
     from agent.devices import choose_device, computing_on, default_threads, with_threads
-    from envs.few_shot.task_folders import are_blank, read_query_folder, read_support_folder
+    from envs.few_shot.images.task_folders import are_blank, read_query_folder, read_support_folder
 
     known = read_support_folder(support)
     asked = read_query_folder(query)
@@ -123,7 +123,7 @@ def train(
     from dataclasses import replace
 
     from agent.devices import choose_device
-    from agent.few_shot_training import FewShotRecipe, train_policy
+    from agent.policies.image_classifier_training import FewShotRecipe, train_policy
 
     check_folder(output, operation="writing the policy to")
     recipe = FewShotRecipe(members=members, processes=processes, minutes=minutes)
@@ -157,7 +157,7 @@ def _prediction(name: str, probabilities: dict[str, float], *, is_blank: bool) -
 
 
 def _load_policy(invocation: Invocation, policy: str, family: str | None, device: torch.device) -> FewShotPolicy:
-    from agent.published_few_shot import few_shot_from_bytes, load_few_shot
+    from agent.policies.published_classifiers import few_shot_from_bytes, load_few_shot
 
     file = Path(policy)
     if file.is_file():

@@ -19,16 +19,16 @@ from agent.cli.console import PlainConsole
 from agent.cli.errors import CommandError, error_report, unknown_name_error
 from agent.cli.output import indented, styled
 from agent.errors import AgentError, SettingsError
-from agent.json_values import to_json_text
-from agent.streams import stdout_fault
-from agent.visible_text import visible_line
+from agent.output.json_values import to_json_text
+from agent.output.streams import stdout_fault
+from agent.output.visible_text import visible_line
 from envs.errors import EnvsError
 from memory.errors import MemoryStoreError, StoreMissingError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from agent.settings import Settings
+    from agent.config.settings import Settings
     from memory.folder import DataFolder
     from memory.records import Family
     from memory.store import Store
@@ -78,7 +78,7 @@ class Invocation:
 
     def load_settings(self, overrides: dict[str, Any]) -> Settings:
         """The settings with a command's own options laid over them."""
-        from agent.settings import load_settings
+        from agent.config.settings import load_settings
 
         shared = {} if self.data_dir is None else {"data_dir": self.data_dir}
         return load_settings(self.config, {**shared, **overrides})

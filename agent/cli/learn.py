@@ -9,18 +9,9 @@ import typer
 from rich.table import Table
 
 from agent.cli.console import PlainConsole
-from agent.cli.declaring import (
-    EpisodesOption,
-    FamilyOptions,
-    FewShotOption,
-    KwargOption,
-    MaxStepsOption,
-    QueriesOption,
-    ShotsOption,
-    VaryOption,
-)
 from agent.cli.entry import INTERRUPTED
-from agent.cli.foreground import (
+from agent.cli.experiment_families import declared_family
+from agent.cli.experiment_options import (
     BudgetOption,
     PointsOption,
     SeedOption,
@@ -32,16 +23,25 @@ from agent.cli.foreground import (
     plan_of,
     stopping,
 )
-from agent.cli.foreground_families import declared_family
+from agent.cli.family_options import (
+    EpisodesOption,
+    FamilyOptions,
+    FewShotOption,
+    KwargOption,
+    MaxStepsOption,
+    QueriesOption,
+    ShotsOption,
+    VaryOption,
+)
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import short_size, styled
-from agent.json_values import to_json_values
 from agent.learners.registry import public_names
-from agent.output_files import write_output_file
-from memory.parameters import sha256_of
+from agent.output.files import write_output_file
+from agent.output.json_values import to_json_values
+from memory.files.parameters import sha256_of
 
 if TYPE_CHECKING:
-    from agent.foreground.run import LearningRun
+    from agent.experiments.run import LearningRun
 
 EXAMPLES = (
     "learnd learn maml --family sinusoids --budget 60s",
@@ -96,8 +96,8 @@ def learn(
     Neither daemon nor store is needed. With --state the run is kept once a minute, at the end and on Ctrl-C, and the
     same command goes on with it, bit for bit as if it had not stopped.
     """
-    from agent.foreground.assigning import assign
-    from agent.foreground.run import LearningRun
+    from agent.experiments.assignment import assign
+    from agent.experiments.run import LearningRun
 
     check_folder(state, operation="keeping the run in")
     check_folder(output, operation="writing what is learned to")

@@ -11,16 +11,17 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 import typer
 from typer.core import TyperGroup
 
-from agent.cli import compare, curves, doctor, learn, service, status
-from agent.cli.configuration import config_app
-from agent.cli.families import env_app
+from agent.cli import compare, curves, doctor, learn, status
+from agent.cli import run as service
+from agent.cli.config import config_app
+from agent.cli.env import env_app
 from agent.cli.few_shot import few_shot_app
 from agent.cli.invocation import Invocation, root_group
-from agent.cli.memories import memory_app
-from agent.cli.policies import policy_app
-from agent.cli.schedules import schedule_app
-from agent.json_values import to_json_text
-from agent.visible_text import visible
+from agent.cli.memory import memory_app
+from agent.cli.policy import policy_app
+from agent.cli.schedule import schedule_app
+from agent.output.json_values import to_json_text
+from agent.output.visible_text import visible
 
 HELP = """A service that keeps learning: RL² over a stream of Gymnasium environments.
 

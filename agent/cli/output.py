@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from agent.visible_text import visible
+from agent.output.visible_text import visible
 
 STATE_STYLES = {
     "active": "green",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
-from agent.visible_text import visible_line
+from agent.output.visible_text import visible_line
 
 
 class DescriptionColumn(ProgressColumn):

@@ -23,9 +23,9 @@ from agent.cli.output import (
     styled,
     with_error,
 )
-from agent.json_values import to_json_text
-from agent.status_report import status_report
-from agent.visible_text import visible_line
+from agent.output.json_values import to_json_text
+from agent.output.visible_text import visible_line
+from agent.reports.status import status_report
 
 CLEAR_SCREEN = "\x1b[H\x1b[2J"
 

@@ -1,1 +1,1 @@
-"""The few-shot meta-learners, one file each, behind one protocol."""
+"""Every learning algorithm."""

@@ -12,17 +12,17 @@ from enum import StrEnum
 from typing import Any
 
 from agent.errors import AgentError
-from agent.learners.embedding_training import TrainingConfig
-from agent.learners.embeddings import EmbeddingConfig, EmbeddingKind
-from agent.learners.maml import MAMLConfig
-from agent.learners.matching import MatchingConfig
-from agent.learners.meta_sgd import MetaSGDConfig
-from agent.learners.networks import NetworkConfig
-from agent.learners.platipus import PlatipusConfig
-from agent.learners.prototypical import PrototypicalConfig
-from agent.learners.reptile import InnerOptimizer, ReptileConfig
-from agent.learners.versa import VersaConfig
-from envs.few_shot.image_folder import ImageFamily
+from agent.learners.embedding.embeddings import EmbeddingConfig, EmbeddingKind
+from agent.learners.embedding.matching import MatchingConfig
+from agent.learners.embedding.prototypical import PrototypicalConfig
+from agent.learners.embedding.training import TrainingConfig
+from agent.learners.embedding.versa import VersaConfig
+from agent.learners.gradient.maml import MAMLConfig
+from agent.learners.gradient.meta_sgd import MetaSGDConfig
+from agent.learners.gradient.networks import NetworkConfig
+from agent.learners.gradient.platipus import PlatipusConfig
+from agent.learners.gradient.reptile import InnerOptimizer, ReptileConfig
+from envs.few_shot.images.folder import ImageFamily
 from envs.few_shot.sinusoids import ForkedSinusoids, SinusoidsAndLines
 from envs.few_shot.tasks import FewShotFamily
 

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from envs.errors import FamilySpecError
 from envs.family import FamilySource, FamilySpec
-from envs.few_shot.declared import (
+from envs.few_shot.images.classes import ImageClasses, read_image_folder
+from envs.few_shot.images.folder import ImageFamily, ImageTaskConfig
+from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
+from envs.few_shot.images.warps import WarpConfig
+from envs.few_shot.options import (
     SINUSOIDS_AMBIGUOUS,
     GlyphOptions,
     ImageOptions,
     SinusoidOptions,
     options_of,
 )
-from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
-from envs.few_shot.image_classes import ImageClasses, read_image_folder
-from envs.few_shot.image_folder import ImageFamily, ImageTaskConfig
 from envs.few_shot.sinusoids import ForkedSinusoids, Sinusoids
 from envs.few_shot.tasks import FewShotFamily
-from envs.few_shot.warps import WarpConfig
 
 READ_SCALE = 3
 """Side of a stored image relative to that of an embedding's input. Warps need the additional pixels for averaging."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.repository import ROOT
+
 PAGES = sorted(
     path
     for pattern in ("*.md", "docs/**/*.md", "systemd/*.md", "monitoring/*.md", "benchmarks/*.md")

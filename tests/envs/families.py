@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from envs.family import FamilySource, FamilySpec
+from envs.gymnasium.batch import WorkerTaskBatch
 from envs.limits import WorkerLimits
-from envs.worker import WorkerTaskBatch
 
 FOLDER = Path(__file__).parent
 LIMITS = WorkerLimits(memory_mib=400, step_timeout_s=30.0, start_timeout_s=30.0, nice=0)

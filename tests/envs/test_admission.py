@@ -15,10 +15,10 @@ import envs.admission
 from envs.admission import probe
 from envs.errors import EnvsError, FamilySpecError, FaultReason, UnsupportedSpaceError, WorkerFaultError
 from envs.family import FamilySource, FamilySpec, Split
+from envs.gymnasium.batch import draw_tasks
 from envs.random_actions import random_actions
 from envs.registry import default_stream, open_tasks
 from envs.spaces import ActionKind, ActionSpec
-from envs.worker import draw_tasks
 from tests.envs.families import LIMITS, broken, family, sound
 
 

@@ -10,8 +10,8 @@ import pytest
 from envs.declaration import default_name, family_from_declaration, parse_setting, parse_variation
 from envs.errors import FamilySpecError
 from envs.family import FamilySource, FamilySpec
+from envs.gymnasium.variations import Distribution, Variation, VariationTarget, draw_task
 from envs.registry import default_stream
-from envs.variations import Distribution, Variation, VariationTarget, draw_task
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,8 @@ def test_a_task_is_drawn_the_same_again_and_within_its_ranges() -> None:
 
 def test_reading_families_loads_no_torch() -> None:
     program = (
-        "import sys, envs.declaration, envs.registry, envs.limits, envs.default_stream; envs.registry.default_stream();"
+        "import sys, envs.declaration, envs.registry, envs.limits, envs.default_families;"
+        "envs.registry.default_stream();"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -10,7 +10,7 @@ import torch
 from envs.admission import probe
 from envs.errors import FamilySpecError
 from envs.family import FamilySpec, Split
-from envs.variations import Distribution, Variation, VariationTarget
+from envs.gymnasium.variations import Distribution, Variation, VariationTarget
 from tests.envs.environments_of_own_spaces import ACTIONS, OBSERVATIONS
 from tests.envs.families import LIMITS, all_active, family, opened
 

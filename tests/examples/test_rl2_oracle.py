@@ -14,18 +14,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from agent.rl2.advantages import trial_advantages
-from agent.rl2.config import RL2Config
-from agent.rl2.learner import RL2Learner
-from agent.rl2.rollout import collect_trials
-from agent.rl2.trials import TrialBatch
-from envs.default_stream import BERNOULLI_BANDITS, TABULAR_MDPS
+from agent.learners.rl2.advantages import trial_advantages
+from agent.learners.rl2.config import RL2Config
+from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.rollout import collect_trials
+from agent.learners.rl2.trials import TrialBatch
+from envs.default_families import BERNOULLI_BANDITS, TABULAR_MDPS
 from envs.family import FamilySource, FamilySpec, Split
 from envs.registry import open_tasks
 from envs.spaces import SpacePair
 from envs.task_batch import TaskBatch
 from examples import rl2_from_scratch as example
-from tests.rl2.scripted_tasks import DISCRETE, ScriptedTasks
+from tests.agent.learners.rl2.scripted_tasks import DISCRETE, ScriptedTasks
 
 TOLERANCE = 1e-5
 

@@ -11,7 +11,7 @@ import pytest
 
 from memory.folder import DataFolder
 from memory.store import Store
-from tests.learner.conftest import SMALL, feed_bandits
+from tests.agent.trainer.conftest import SMALL, feed_bandits
 from tests.service import Service
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from envs.few_shot.glyphs import GlyphConfig, draw_glyphs
+from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
 from tests.service import Service, running
 
 SMALL = """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.acting import load_policy
+from agent.policies.acting import load_policy
 from tests.service import Service, running
 
 SMALL = """

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from memory.errors import StoreFullError
+from memory.files.parameters import write_durably
 from memory.folder import BALLAST_BYTES, DataFolder
-from memory.parameters import write_durably
 from memory.records import PrunePolicy
 from memory.store import Store
 from tests.memory.making import add_active_family, make_step, make_tensors, publish_next

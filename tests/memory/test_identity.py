@@ -14,7 +14,7 @@ from memory.identity import identity_of_folder, write_identity
 from memory.sqlite_library import sqlite3
 from memory.store import Store
 from tests.memory.making import add_active_family, make_step, make_tensors
-from tests.memory.test_pruning import only
+from tests.memory.upkeep.test_pruning import only
 
 
 def make_legacy(folder: DataFolder) -> list[Path]:

@@ -296,7 +296,7 @@ def test_a_published_version_survives_prune_by_the_store_that_was_begun_anew(fil
     remove(filled)
     aside = begin_anew(filled)
     assert aside is not None
-    from tests.memory.test_pruning import only
+    from tests.memory.upkeep.test_pruning import only
 
     with Store.open(filled) as store:
         store.prune(only(orphan_age_s=-1.0))

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from agent.learners.functional import decay_rates, take_step
+from agent.learners.gradient.functional import decay_rates, take_step
 from agent.learners.policy_gradient.adaptation import (
     Adaptation,
     Experience,

@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from agent.learners.functional import uniform_like
+from agent.learners.gradient.functional import uniform_like
 from agent.learners.policy_gradient.adaptation import (
     Experience,
     RoundConfig,

@@ -17,9 +17,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (torch's convention)
 
-from agent.learners.networks import MLP
+from agent.learners.distributions import ActionDistribution, num_slots
+from agent.learners.gradient.networks import MLP
 from agent.learners.state import under_prefix
-from agent.rl2.distributions import ActionDistribution, num_slots
 from envs.spaces import ActionKind, ObservationKind, SpacePair
 
 BODY = "body"

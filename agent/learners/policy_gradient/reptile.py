@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agent.learners.functional import linear_decay
+from agent.learners.gradient.functional import linear_decay
 from agent.learners.policy_gradient.adaptation import (
     RoundConfig,
     generator_on,

@@ -1,0 +1,304 @@
+"""``learnd env``: feeding families to the service, and setting them aside."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.cli.errors import CommandError
+from agent.cli.family_options import (
+    EpisodesOption,
+    FamilyOptions,
+    FewShotOption,
+    KwargOption,
+    MaxStepsOption,
+    QueriesOption,
+    ShotsOption,
+    VaryOption,
+    parse_kwargs,
+    refuse_options,
+)
+from agent.cli.family_pages import (
+    adaptation_values,
+    admission_values,
+    family_values,
+    run_values,
+    show_added,
+    show_page,
+)
+from agent.cli.few_shot_options import declared_few_shot, is_few_shot_entry
+from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
+from agent.cli.output import in_colour, styled
+from agent.cli.status import families_table
+from agent.learners.registry import RL2
+from memory.records import Family, FamilyState
+
+if TYPE_CHECKING:
+    from envs.admission import Admission
+    from envs.family import FamilySpec
+    from memory.store import Store
+
+env_app = typer.Typer(help="Feed environments to practise, see them, set them aside.", no_args_is_help=True)
+group(env_app)
+
+PROBE_NICE = 5
+"""Added to the niceness of the worker that tries a family: a service may be learning beside it."""
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The family's name.")]
+
+
+@command(
+    env_app,
+    "add",
+    examples=(
+        "learnd env add CartPole-v1 --vary length=0.25:1.0 --vary gravity=7:13",
+        "learnd env add FrozenLake-v1 --kwarg is_slippery=false --episodes 8",
+        "learnd env add my_envs:Maze --path ./src --name maze --python ./venv/bin/python",
+        "learnd env add ./images --few-shot 5x1 --learner protonet",
+        "learnd env add sinusoids --shots 5",
+    ),
+)
+def add_family(
+    invocation: Invocation,
+    *,
+    entry: Annotated[
+        str,
+        typer.Argument(
+            metavar="ENTRY", help="A Gymnasium id, module:Class, a built-in family, or a folder of CLASS/IMAGE."
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="Name of the family; made from ENTRY if not given.")] = None,
+    vary: VaryOption = None,
+    kwarg: KwargOption = None,
+    episodes: EpisodesOption = None,
+    max_steps: MaxStepsOption = None,
+    reference: Annotated[
+        float | None,
+        typer.Option(help="Trial return that counts as score 1; otherwise Gymnasium's threshold, or the best so far."),
+    ] = None,
+    python: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Python interpreter with the environment's own packages.")
+    ] = None,
+    path: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Folder to import from; the worker runs in the first. May be repeated."),
+    ] = None,
+    few_shot: FewShotOption = None,
+    shots: ShotsOption = None,
+    queries: QueriesOption = None,
+    learner: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of a few-shot family; `few_shot.learner` unless given.")
+    ] = None,
+    check: Annotated[bool, typer.Option(help="Try it in a worker first, and refuse it if it fails.")] = True,
+) -> None:
+    """Feed a family of tasks: a Gymnasium environment and how its tasks vary, or few-shot tasks of images or waves.
+
+    It is tried first, an environment in a worker of its own; the service takes it up without a restart. With
+    --no-check it is recorded at once and tried by the service.
+    """
+    options = FamilyOptions(few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps)
+    if is_few_shot_entry(entry, few_shot):
+        given = {**options.of_environments(), "--python": python, "--path": path}
+        refuse_options(entry, given, "its tasks are few-shot tasks, not environments")
+        spec = declared_few_shot(invocation.settings, entry, options, name=name, learner=learner, reference=reference)
+    else:
+        given = {**options.of_few_shot(), "--learner": None if learner == RL2 else learner}
+        refuse_options(entry, given, "its tasks are environments, which RL² practises")
+        spec = _declared(entry, options, name=name, reference=reference, python=python, paths=path or [])
+    _refuse_taken_name(invocation, spec.name)
+    admission = _probe(invocation, spec) if check else None
+    with invocation.writing(is_created=True) as store:
+        family = _record(store, spec, admission)
+    invocation.answer(
+        {"family": family_values(family), "admission": admission_values(admission)},
+        lambda out: show_added(out, family, admission),
+    )
+
+
+@command(
+    env_app,
+    "list",
+    examples=(
+        "learnd env list",
+        "learnd env list --json",
+    ),
+)
+def list_families(
+    invocation: Invocation,
+    with_removed: Annotated[bool, typer.Option("--all", help="Removed ones too.")] = False,
+) -> None:
+    """List the families and where each stands."""
+    with invocation.reading_if_any() as store:
+        reports = [] if store is None else store.family_reports(with_removed=with_removed)
+    if store is None:
+        invocation.answer({"families": []}, lambda out: out.print(NO_DATA))
+        return
+    invocation.answer(
+        {"families": reports}, lambda out: out.print(families_table(reports) if reports else "no family yet")
+    )
+
+
+@command(
+    env_app,
+    "show",
+    examples=("learnd env show cartpole",),
+)
+def show_family(invocation: Invocation, name: NameArgument) -> None:
+    """Show one family: what it is, how it varies, its spaces, its scores and its last runs."""
+    with invocation.reading() as store:
+        reports = {report["name"]: report for report in store.family_reports()}
+        family = find_family(store, name, operation="showing family")
+        points = [point for point in store.latest_points() if point.family == name]
+        # Runs are stored by name, and an earlier family may have had this one.
+        runs = [r for r in store.job_runs(limit=200) if r.family == name and r.started_at >= family.created_at][:5]
+    values = {**family_values(family), **reports[name], **adaptation_values(family, points), **run_values(runs)}
+    invocation.answer(values, lambda out: show_page(out, family, values))
+
+
+@command(
+    env_app,
+    "pause",
+    examples=('learnd env pause pendulum --reason "needs the new simulator"',),
+)
+def pause_family(
+    invocation: Invocation,
+    name: NameArgument,
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "paused by hand",
+) -> None:
+    """Set a family aside; nothing of it is lost and consolidation still guards its score."""
+    _set_state(invocation, name, FamilyState.PAUSED, operation="pausing family", reason=reason)
+
+
+@command(
+    env_app,
+    "resume",
+    examples=("learnd env resume pendulum",),
+)
+def resume_family(invocation: Invocation, name: NameArgument) -> None:
+    """Practise a family again: one that is paused, quarantined, or was refused (it is tried anew)."""
+    with invocation.writing() as store:
+        family = find_family(store, name, operation="resuming family")
+        target = FamilyState.PENDING if family.spaces is None else FamilyState.ACTIVE
+        if family.strikes:
+            store.clear_strikes(name)
+        if family.state is not target:
+            family = store.set_family_state(name, target)
+    _answer_state(invocation, family)
+
+
+@command(
+    env_app,
+    "remove",
+    examples=("learnd env remove acrobot --yes",),
+)
+def remove_family(
+    invocation: Invocation,
+    name: NameArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Stop practising a family for good; its name may be used again, and then it starts anew."""
+    with invocation.writing() as store:
+        family = find_family(store, name, operation="removing family")
+        is_asked = not yes and not invocation.is_json and sys.stdin.isatty()
+        if is_asked and not typer.confirm(f"Remove {name} with {family.totals.env_steps} steps of practice?", err=True):
+            raise typer.Exit(1)
+        family = store.set_family_state(name, FamilyState.REMOVED, reason="removed by hand")
+    _answer_state(invocation, family)
+
+
+def _refuse_taken_name(invocation: Invocation, name: str) -> None:
+    with invocation.reading_if_any() as store:
+        taken = set() if store is None else {family.name for family in store.families()}
+    if name in taken:
+        raise CommandError(
+            operation="adding family",
+            subject=name,
+            found="there is already one of that name.",
+            hint="Choose another with --name, or remove that one first.",
+        )
+
+
+def _declared(
+    entry: str,
+    options: FamilyOptions,
+    *,
+    name: str | None,
+    reference: float | None,
+    python: Path | None,
+    paths: Sequence[Path],
+) -> FamilySpec:
+    """The family of environments that the options declare.
+
+    Raises:
+        FamilySpecError: it contradicts itself or names something unknown.
+    """
+    from envs.declaration import family_from_declaration
+
+    return family_from_declaration(
+        entry,
+        name=name,
+        variations=options.vary,
+        kwargs=parse_kwargs(options.kwarg),
+        episodes_per_trial=options.episodes,
+        max_episode_steps=options.max_steps,
+        reference_return=reference,
+        python=None if python is None else str(python.absolute()),
+        import_paths=[str(path.resolve()) for path in paths],
+    )
+
+
+def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
+    """Try the family: an environment in a worker.
+
+    Raises:
+        EnvsError: it cannot be practised; the error says why.
+    """
+    from agent.learners.rl2.config import RL2Config
+    from envs.admission import probe
+
+    with invocation.progress() as progress:
+        task = progress.add_task(f"trying {spec.name}", total=None)
+
+        def tell(phase: str, count: int) -> None:
+            progress.update(task, description=f"trying {spec.name}: {phase} {count or ''}")
+
+        return probe(
+            spec,
+            limits=invocation.settings.workers.limits(nice=PROBE_NICE),
+            num_copies=RL2Config.from_json(dict(invocation.settings.rl2)).num_trials_for(is_tensor_native=False),
+            progress=tell,
+        )
+
+
+def _record(store: Store, spec: FamilySpec, admission: Admission | None) -> Family:
+    """Add the family; one that was tried is active at once, and its spec keeps where its reference comes from."""
+    family = store.add_family(spec.name, spec.to_json())
+    if admission is None:
+        return family
+    return store.admit_family(
+        spec.name,
+        spaces=admission.spaces.to_json(),
+        random_return=admission.random_return,
+        reference_return=admission.reference_return,
+        spec=replace(spec, reference_source=admission.reference_source).to_json(),
+    )
+
+
+def _set_state(invocation: Invocation, name: str, state: FamilyState, *, operation: str, reason: str) -> None:
+    with invocation.writing() as store:
+        family = find_family(store, name, operation=operation)
+        if family.state is not state:
+            family = store.set_family_state(name, state, reason=reason)
+    _answer_state(invocation, family)
+
+
+def _answer_state(invocation: Invocation, family: Family) -> None:
+    invocation.answer(
+        {"family": family_values(family)},
+        lambda out: out.print(styled(f"{family.name} is ", in_colour(str(family.state)), " now")),
+    )

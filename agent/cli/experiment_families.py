@@ -1,0 +1,85 @@
+"""Families as `learnd learn` and `learnd compare` name them: declared on the spot, or known to the data folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.cli.errors import unknown_name_error
+from agent.cli.family_options import FamilyOptions, few_shot_kwargs, parse_kwargs, refuse_options
+from agent.cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from envs.family import FamilySpec
+
+ON_THE_COMMAND_LINE = "named on the command line"
+"""The learner of a family that no daemon practises."""
+
+
+def declared_family(invocation: Invocation, name: str, options: FamilyOptions) -> FamilySpec:
+    """The family that a command line names.
+
+    Args:
+        invocation: whose data folder is looked into.
+        name: a built-in family, a folder or zip file of images, a family of the data folder, a Gymnasium id, or
+            ``module:Class``.
+        options: what is said of it beside.
+
+    Raises:
+        CommandError: nothing has that name, or an option does not apply.
+        FamilySpecError: something in it has no meaning.
+    """
+    from envs.default_families import TENSOR_FAMILIES
+    from envs.few_shot.options import FEW_SHOT_ENTRIES
+
+    if name in FEW_SHOT_ENTRIES:
+        return _few_shot_family(name, options)
+    if name in TENSOR_FAMILIES:
+        return _environments(name, options)
+    known, is_place = _known_family(invocation, name), Path(name).expanduser().exists()
+    if known is not None and not (is_place and options.of_any()):
+        refuse_options(name, options.of_any(), "it is known to the data folder as it is")
+        return known
+    if is_place:
+        return _few_shot_family(name, options)
+    if ":" in name or "-v" in name:
+        return _environments(name, options)
+    raise unknown_name_error(
+        operation="looking for family",
+        subject=name,
+        kind="family",
+        known=[*FEW_SHOT_ENTRIES, *TENSOR_FAMILIES, *_known_names(invocation)],
+    )
+
+
+def _few_shot_family(name: str, options: FamilyOptions) -> FamilySpec:
+    from envs.declaration import few_shot_from_declaration
+
+    refuse_options(name, options.of_environments(), "its tasks are few-shot tasks, not environments")
+    return few_shot_from_declaration(name, learner=ON_THE_COMMAND_LINE, kwargs=few_shot_kwargs(name, options))
+
+
+def _environments(name: str, options: FamilyOptions) -> FamilySpec:
+    from envs.declaration import family_from_declaration
+
+    refuse_options(name, options.of_few_shot(), "its tasks are environments, not few-shot tasks")
+    return family_from_declaration(
+        name,
+        variations=list(options.vary),
+        kwargs=parse_kwargs(options.kwarg),
+        episodes_per_trial=options.episodes,
+        max_episode_steps=options.max_steps,
+    )
+
+
+def _known_family(invocation: Invocation, name: str) -> FamilySpec | None:
+    from envs.family import FamilySpec
+
+    with invocation.reading_if_any() as store:
+        families = {} if store is None else {family.name: family for family in store.families()}
+    return FamilySpec.from_json(families[name].spec) if name in families else None
+
+
+def _known_names(invocation: Invocation) -> list[str]:
+    with invocation.reading_if_any() as store:
+        return [] if store is None else [family.name for family in store.families()]

@@ -1,0 +1,85 @@
+"""Few-shot families as `learnd env add` declares them, and how they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.cli.errors import CommandError, unknown_name_error
+from agent.cli.family_options import FamilyOptions, few_shot_kwargs
+from agent.config.settings import Settings
+from agent.learners.registry import canonical_name, few_shot_learners, public_names
+
+if TYPE_CHECKING:
+    from envs.family import FamilySpec
+
+
+def is_few_shot_entry(entry: str, few_shot: str | None) -> bool:
+    """Whether ENTRY names few-shot tasks: a built-in family of them, or images by class."""
+    from envs.default_families import TENSOR_FAMILIES
+    from envs.few_shot.options import FEW_SHOT_ENTRIES
+
+    if few_shot is not None or entry in FEW_SHOT_ENTRIES:
+        return True
+    return entry not in TENSOR_FAMILIES and Path(entry).expanduser().exists()
+
+
+def declared_few_shot(
+    settings: Settings,
+    entry: str,
+    options: FamilyOptions,
+    *,
+    name: str | None,
+    learner: str | None,
+    reference: float | None,
+) -> FamilySpec:
+    """The few-shot family that the options declare.
+
+    Raises:
+        CommandError: there is no such learner, or it cannot learn such tasks.
+        FamilySpecError: something in it has no meaning.
+    """
+    from envs.declaration import few_shot_from_declaration
+    from envs.few_shot.options import is_regression
+
+    said = few_shot_kwargs(entry, options)
+    usual = settings.few_shot.regression_learner if is_regression(entry) else settings.few_shot.learner
+    chosen = str(learner or usual)
+    _check_learner(entry, chosen)
+    return few_shot_from_declaration(entry, learner=chosen, name=name, kwargs=said, reference_return=reference)
+
+
+def _check_learner(entry: str, learner: str) -> None:
+    entries = {entry.name: entry for entry in few_shot_learners()}
+    chosen = entries.get(canonical_name(learner))
+    if chosen is None:
+        known = sorted(public_names(entries.values()))
+        raise unknown_name_error(operation="choosing learner", subject=learner, kind="few-shot learner", known=known)
+    from envs.few_shot.options import is_regression
+
+    if is_regression(entry) and not chosen.does_regression:
+        able = public_names(other for other in entries.values() if other.does_regression)
+        raise CommandError(
+            operation="choosing learner",
+            subject=learner,
+            found="it does not learn regression.",
+            hint=f"What does: {', '.join(sorted(able))}.",
+        )
+
+
+def shapes_text(spaces: Mapping[str, Any]) -> str:
+    """What goes in and what comes out of a few-shot task: ``1×28×28 → 5 classes``."""
+    shape = "×".join(str(size) for size in spaces["input_shape"])
+    kind = "classes" if spaces["is_classification"] else "numbers"
+    return f"{shape} → {spaces['output_size']} {kind if spaces['output_size'] != 1 else kind.removesuffix('s')}"
+
+
+def is_few_shot_spec(spec: Mapping[str, Any]) -> bool:
+    """Whether a family's stored description is of few-shot tasks."""
+    return bool(spec.get("source") == "few_shot")
+
+
+def shots_text(labels: Sequence[int]) -> str:
+    """The numbers of shots that returns are shown for: ``0, 1, 5``."""
+    return ", ".join(str(label) for label in labels)

@@ -1,0 +1,246 @@
+"""``learnd memory``: how much is remembered, and the way back to a backup of it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agent.cli.console import PlainConsole
+from agent.cli.errors import CommandError
+from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
+from agent.cli.output import ago, new_table, short_count, short_size
+from agent.output.json_values import to_json_values
+from memory.records import MemoryStats
+
+if TYPE_CHECKING:
+    from agent.reports.recognition import Recognition
+    from memory.files.backup_record import Backup
+
+memory_app = typer.Typer(help="See how much is remembered; see backups, and go back to one.", no_args_is_help=True)
+group(memory_app)
+
+
+@command(
+    memory_app,
+    "stats",
+    examples=(
+        "learnd memory stats",
+        "learnd memory stats --json",
+    ),
+)
+def show_stats(invocation: Invocation) -> None:
+    """Show what episodic memory holds of every family, and what is on the disk."""
+    with invocation.reading_if_any() as store:
+        stats = None if store is None else store.memory_stats()
+    invocation.answer(_values(stats), lambda out: _show(out, stats))
+
+
+def _values(stats: MemoryStats | None) -> dict[str, Any]:
+    if stats is None:
+        return {"families": [], "trials": 0, "episodes": 0, "size_bytes": 0}
+    values: dict[str, Any] = to_json_values(stats)
+    return {**values, "trials": stats.trials, "episodes": stats.episodes, "size_bytes": stats.size_bytes}
+
+
+def _show(out: PlainConsole, stats: MemoryStats | None) -> None:
+    if stats is None:
+        out.print(NO_DATA)
+        return
+    numbers = ("trials", "episodes", "size")
+    table = new_table("family", *numbers, "oldest", "newest", right=numbers)
+    for family in stats.families:
+        table.add_row(
+            family.family,
+            short_count(family.trials),
+            short_count(family.episodes),
+            short_size(family.size_bytes),
+            ago(family.oldest_at),
+            ago(family.newest_at),
+        )
+    out.print(table)
+    pieces = (
+        ("on the disk", stats.size_bytes),
+        ("database", stats.database_bytes),
+        ("of it free for reuse", stats.free_bytes),
+        ("write-ahead log", stats.wal_bytes),
+        ("parameters", stats.parameters_bytes),
+        ("left on the file system", stats.disk_free_bytes),
+    )
+    out.print(" · ".join(f"{name} {short_size(size)}" for name, size in pieces))
+
+
+@command(
+    memory_app,
+    "recognise",
+    examples=(
+        "learnd memory recognise cartpole",
+        "learnd memory recognise cartpole --steps 30 --json",
+    ),
+)
+def recognise_family(
+    invocation: Invocation,
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="Whose remembered trials are asked for.")],
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of each trial that are seen.")] = 60,
+    trials: Annotated[int, typer.Option("--trials", min=4, help="Newest trials of a family, at most.")] = 64,
+) -> None:
+    """Say which families of the same spaces a family's trials look like, from their first steps.
+
+    Half of the trials are remembered and half are asked for, by prototypes and by matching attention.
+    """
+    from agent.reports.recognition import FEWEST_TRIALS, recognise
+
+    with invocation.reading() as store:
+        find_family(store, family, operation=invocation.name)
+        found = recognise(store, family, num_steps=steps, num_trials=trials)
+    if found is None:
+        raise CommandError(
+            operation="recognising",
+            subject=family,
+            found=f"it takes two admitted families of the same spaces with {FEWEST_TRIALS} trials remembered of each.",
+            hint="See `learnd memory stats`, and let it be practised.",
+        )
+    invocation.answer(to_json_values(found), lambda out: _show_recognition(out, found))
+
+
+def _show_recognition(out: PlainConsole, found: Recognition) -> None:
+    table = new_table("recognised as", "by prototypes", "by matching", right=("by prototypes", "by matching"))
+    for row in found.resemblances:
+        name = f"{row.family} (itself)" if row.family == found.family else row.family
+        table.add_row(name, f"{row.by_prototypes:.0%}", f"{row.by_matching:.0%}")
+    out.print(table)
+    out.print(
+        f"of {found.num_trials} held-out trials of all {len(found.resemblances)} families, prototypes recognise "
+        f"{found.accuracy_by_prototypes:.0%} and matching {found.accuracy_by_matching:.0%} "
+        f"(by chance {1 / len(found.resemblances):.0%})"
+    )
+
+
+@command(
+    memory_app,
+    "backups",
+    examples=(
+        "learnd memory backups",
+        "learnd memory backups --json",
+    ),
+)
+def show_backups(invocation: Invocation) -> None:
+    """Show the backups there are, newest first. `learnd schedule run-now backup` makes one.
+
+    The order is that in which they were made, whatever the clock said.
+    """
+    from memory.files.backup_record import listed_backups
+
+    backups = [_backup_values(backup) for backup in listed_backups(invocation.folder)]
+    invocation.answer({"backups": backups}, lambda out: _show_backups(out, backups))
+
+
+def _backup_values(backup: Backup) -> dict[str, Any]:
+    return {
+        "name": backup.path.name,
+        "path": str(backup.path),
+        "size_bytes": _size_bytes(backup.path),
+        "sequence": backup.sequence,
+        "store_id": backup.store_id(),
+        "is_clean": backup.is_clean,
+        "is_from_future": backup.is_from_future(time.time()),
+        "damaged": [{"subject": problem.subject, "found": problem.found} for problem in backup.damaged],
+    }
+
+
+@command(
+    memory_app,
+    "restore",
+    examples=(
+        "learnd memory restore newest",
+        "learnd memory restore 2026-01-31T03-00-00.000000Z",
+        "learnd memory restore /mnt/elsewhere/2026-01-31T03-00-00.000000Z --data-dir ./fresh",
+    ),
+)
+def restore_backup(
+    invocation: Invocation,
+    backup: Annotated[
+        str, typer.Argument(metavar="BACKUP", help="`newest`, a name from `learnd memory backups`, or a folder.")
+    ],
+) -> None:
+    """Put a backup in the store's place, while learnd is stopped.
+
+    The copy is verified before anything is touched. The present store is set aside, not removed. `newest` is the one
+    made last, whatever the clock said. Killed or out of room half-way, it leaves the old store or the new one in place:
+    run it again.
+    """
+    from memory.files.backup_record import read_backup
+    from memory.files.backups import restore
+
+    path = _named_backup(invocation, backup)
+    with invocation.progress() as progress:
+        bar = progress.add_task(f"restoring {path.name}", total=None)
+        aside = restore(
+            invocation.folder,
+            path,
+            progress=lambda what, count: progress.update(bar, description=f"checking {what}: {count}"),
+        )
+    damaged = [f"{problem.subject}: {problem.found}" for problem in read_backup(path).damaged]
+    values = {
+        "backup": str(path),
+        "data_dir": str(invocation.folder.path),
+        "set_aside": aside and str(aside),
+        "damaged": damaged,
+    }
+    invocation.answer(values, lambda out: _show_restored(out, path, aside, damaged))
+
+
+def _named_backup(invocation: Invocation, name: str) -> Path:
+    """Return the folder of the backup that was asked for.
+
+    Raises:
+        CommandError: there is none of that name.
+    """
+    from memory.files.backup_record import newest_backup
+    from memory.files.backups import finished_backups
+
+    backups = {path.name: path for path in finished_backups(invocation.folder)}
+    if name == "newest" and (newest := newest_backup(invocation.folder)) is not None:
+        return newest.path
+    if name in backups:
+        return backups[name]
+    if Path(name).is_dir():
+        return Path(name)
+    there = f"There is {', '.join(backups)}." if backups else f"There is none in {invocation.folder.backups_path}."
+    raise CommandError(operation="restoring the backup", subject=name, found="there is no such backup.", hint=there)
+
+
+def _size_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _show_backups(out: PlainConsole, backups: list[dict[str, Any]]) -> None:
+    if not backups:
+        out.print("no backup yet (`learnd schedule run-now backup` makes one)")
+        return
+    table = new_table("backup", "number", "size", "note", right=("number", "size"))
+    for backup in backups:
+        number = "" if backup["sequence"] is None else str(backup["sequence"])
+        table.add_row(backup["name"], number, short_size(backup["size_bytes"]), _note(backup))
+    out.print(table)
+    if any(backup["is_from_future"] for backup in backups):
+        out.print("a time in the future: made under a clock that was ahead, or the clock is behind now")
+
+
+def _note(backup: dict[str, Any]) -> str:
+    notes = ["from the future"] if backup["is_from_future"] else []
+    if not backup["is_clean"]:
+        notes.append(f"{len(backup['damaged'])} things were damaged")
+    if backup["store_id"] is None:
+        notes.append("of an unknown store")
+    return ", ".join(notes)
+
+
+def _show_restored(out: PlainConsole, backup: Path, aside: Path | None, damaged: list[str]) -> None:
+    out.print(f"restored {backup}", soft_wrap=True)
+    if aside is not None:
+        out.print(f"what was there is now {aside}", soft_wrap=True)
+    for text in damaged:
+        out.print(f"damaged when it was backed up: {text}", soft_wrap=True)

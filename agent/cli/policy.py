@@ -1,0 +1,329 @@
+"""``learnd policy``: the published versions of what was learned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agent.cli.console import PlainConsole
+from agent.cli.errors import CommandError
+from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
+from agent.cli.output import (
+    NOTHING,
+    ago,
+    in_colour,
+    indented,
+    moment,
+    new_table,
+    short_number,
+    short_size,
+    styled,
+    with_error,
+)
+from agent.output.files import check_output_file, is_device, write_output_file
+from agent.output.visible_text import visible_line
+from memory.files.parameters import ParameterFolder
+from memory.records import FamilyScore, FamilyState, Initialization
+
+if TYPE_CHECKING:
+    from agent.reports.version_scores import VersionScore
+    from memory.store import Store
+
+policy_app = typer.Typer(help="See, compare, take out and roll back what was published.", no_args_is_help=True)
+group(policy_app)
+
+VersionArgument = Annotated[
+    str | None, typer.Argument(metavar="[VERSION]", help="The one served now, if none is named.")
+]
+
+
+@command(
+    policy_app,
+    "list",
+    examples=(
+        "learnd policy list",
+        "learnd policy list --all --json",
+    ),
+)
+def list_versions(
+    invocation: Invocation,
+    with_rejected: Annotated[bool, typer.Option("--all", help="Rejected candidates too.")] = False,
+) -> None:
+    """List the published versions, newest first."""
+    with invocation.reading_if_any() as store:
+        kept = [] if store is None else store.initializations()
+    has_store = store is not None
+    versions = [version for version in kept if with_rejected or version.version is not None]
+    invocation.answer(
+        {"versions": [_version_values(version) for version in versions]},
+        lambda out: _show_versions(out, versions, has_store=has_store),
+    )
+
+
+@command(
+    policy_app,
+    "show",
+    examples=(
+        "learnd policy show",
+        "learnd policy show 3",
+    ),
+)
+def show_version(invocation: Invocation, version: VersionArgument = None) -> None:
+    """Show one version: its scores on every family, its parent and where it came from."""
+    with invocation.reading() as store:
+        chosen = find_version(store, version, operation="showing version")
+    invocation.answer(_version_values(chosen), lambda out: _show_version(out, chosen))
+
+
+@command(
+    policy_app,
+    "rollback",
+    examples=(
+        "learnd policy rollback",
+        'learnd policy rollback 2 --reason "worse on our own tasks"',
+    ),
+)
+def roll_back(
+    invocation: Invocation,
+    version: Annotated[
+        str | None, typer.Argument(metavar="[VERSION]", help="The parent of the one served now, if none is named.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "rolled back by hand",
+) -> None:
+    """Serve an earlier version again; the one served now is kept and marked as rolled back."""
+    with invocation.writing() as store:
+        current = find_version(store, None, operation="rolling back")
+        target = None if version is None else find_version(store, version, operation="rolling back to").version
+        if target is not None and target == current.version:
+            raise CommandError(
+                operation="rolling back to", subject=f"version {target}", found="it is the one served now."
+            )
+        served = store.roll_back(to=target, reason=reason)
+    invocation.answer(
+        {"rolled_back": current.version, "current": _version_values(served)},
+        lambda out: out.print(f"version {served.version} is served again; version {current.version} is rolled back"),
+    )
+
+
+@command(
+    policy_app,
+    "eval",
+    examples=(
+        "learnd policy eval",
+        "learnd policy eval 3 --family cartpole --trials 500",
+    ),
+)
+def evaluate_version(
+    invocation: Invocation,
+    version: VersionArgument = None,
+    families: Annotated[
+        list[str] | None, typer.Option("--family", metavar="NAME", help="Only this family; may be repeated.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Held-out trials per family.")] = None,
+) -> None:
+    """Score a version on held-out tasks of every family that is practised.
+
+    Nothing is recorded and the service is not disturbed, but it shares the machine's cores.
+    """
+    with invocation.reading() as store:
+        chosen = find_version(store, version, operation="scoring version")
+        names = _families_to_score(store, families or [])
+        scores = _score(invocation, store, chosen, names, trials)
+    left_out = sorted(set(names) - {score.family for score in scores})
+    if left_out:
+        invocation.note(f"left out, for the version does not know their spaces: {', '.join(left_out)}")
+    invocation.answer(
+        {"version": chosen.version, "scores": scores, "left_out": left_out},
+        lambda out: out.print(_evaluation_table(scores)),
+    )
+
+
+@command(
+    policy_app,
+    "export",
+    examples=("learnd policy export 3 policy-3.safetensors",),
+)
+def export_version(
+    invocation: Invocation,
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Which version.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the safetensors file goes.")],
+) -> None:
+    """Copy a version's parameters to a safetensors file, verified, with its checksum beside it.
+
+    FILE.sha256 is in the form that `sha256sum --check` reads.
+    """
+    with invocation.reading() as store:
+        chosen = find_version(store, version, operation="exporting version")
+    content = ParameterFolder(invocation.folder.parameters_path).read(chosen.file)
+    checksum_file = file.with_name(f"{file.name}.sha256")
+    if not is_device(file):
+        check_output_file(checksum_file, operation="exporting version")
+    write_output_file(file, content)
+    if not is_device(file):
+        write_output_file(checksum_file, _checksum_line(chosen.file.sha256, file.name))
+    values = {
+        "version": chosen.version,
+        "file": str(file.absolute()),
+        "sha256": chosen.file.sha256,
+        "size_bytes": chosen.file.size_bytes,
+    }
+    size = short_size(chosen.file.size_bytes)
+    invocation.answer(
+        values, lambda out: out.print(f"version {chosen.version}: {file} ({size})\nsha256 {chosen.file.sha256}")
+    )
+
+
+def _checksum_line(sha256: str, name: str) -> bytes:
+    """Return a line of ``sha256sum``'s; it escapes names with line breaks or backslashes, and says so at the start."""
+    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    mark = "\\" if escaped != name else ""
+    return os.fsencode(f"{mark}{sha256}  {escaped}\n")
+
+
+def find_version(store: Store, version: str | None, *, operation: str) -> Initialization:
+    """The published version of that number ("3", "v3"), or the one served now.
+
+    Raises:
+        CommandError: there is none; the hint lists those there are.
+    """
+    if version is None:
+        current = store.current_initialization()
+        if current is None:
+            raise CommandError(
+                operation=operation,
+                subject="current",
+                found="nothing is published yet.",
+                hint="The consolidate job publishes (`learnd schedule list` says when).",
+            )
+        return current
+    known = {str(found.version): found for found in store.initializations() if found.version is not None}
+    number = version.lower().removeprefix("v")
+    if number not in known:
+        listed = f"There is {', '.join(sorted(known, key=int))}." if known else "Nothing is published yet."
+        raise CommandError(operation=operation, subject=version, found="there is no such version.", hint=listed)
+    return store.initialization(known[number].version or 0)
+
+
+def _score(
+    invocation: Invocation, store: Store, version: Initialization, families: Sequence[str], trials: int | None
+) -> list[VersionScore]:
+    """Score a version in this process."""
+    from agent.reports.version_scores import score_version
+
+    with invocation.progress() as progress:
+        heading = f"scoring version {version.version}"
+        task = progress.add_task(heading, total=None)
+        return score_version(
+            store,
+            invocation.settings,
+            version=version.version or 0,
+            families=families,
+            trials=trials,
+            progress=lambda what: progress.update(task, description=f"{heading}: {what}"),
+        )
+
+
+def _families_to_score(store: Store, names: Sequence[str]) -> list[str]:
+    for name in names:
+        family = find_family(store, name, operation="scoring on family")
+        if family.spaces is None:
+            raise CommandError(
+                operation="scoring on family",
+                subject=name,
+                found=f"it is {family.state}: its spaces are not known yet.",
+                hint="It is tried when the daemon runs.",
+            )
+    return list(names) or [family.name for family in store.families() if family.state is FamilyState.ACTIVE]
+
+
+def _mean_score(version: Initialization) -> float | None:
+    scores = [score.score for score in version.scores]
+    return sum(scores) / len(scores) if scores else None
+
+
+def _version_values(version: Initialization) -> dict[str, Any]:
+    return {
+        "version": version.version,
+        "state": version.state,
+        "is_current": version.is_current,
+        "parent": version.parent,
+        "created_at": version.created_at,
+        "reason": version.reason,
+        "mean_score": _mean_score(version),
+        "scores": version.scores,
+        "provenance": version.provenance,
+        "sha256": version.file.sha256,
+        "size_bytes": version.file.size_bytes,
+    }
+
+
+def _show_versions(out: PlainConsole, versions: Sequence[Initialization], *, has_store: bool) -> None:
+    if not versions:
+        out.print("nothing is published yet" if has_store else NO_DATA)
+        return
+    table = new_table("version", "state", "parent", "made", "mean score", "reason", right=("parent", "mean score"))
+    for version in versions:
+        number = NOTHING if version.version is None else str(version.version)
+        table.add_row(
+            styled((number, "bold"), " ← served") if version.is_current else number,
+            in_colour(str(version.state)),
+            NOTHING if version.parent is None else str(version.parent),
+            ago(version.created_at),
+            short_number(_mean_score(version)),
+            version.reason,
+        )
+    out.print(table)
+
+
+def _show_version(out: PlainConsole, version: Initialization) -> None:
+    served = " · served now" if version.is_current else ""
+    parent = f" · parent {version.parent}" if version.parent is not None else ""
+    state = in_colour(str(version.state))
+    out.print(styled((f"version {version.version}", "bold"), " · ", state, served, parent))
+    out.print(f"made {moment(version.created_at)}: {indented(version.reason)}")
+    out.print(f"{version.file.sha256}.safetensors, {short_size(version.file.size_bytes)}")
+    if version.scores:
+        out.print(_scores_table(version.scores))
+    for key, value in version.provenance.items():
+        if key != "few_shot":
+            out.print(visible_line(f"{key}: {value}"))
+    for family, described in version.provenance.get("few_shot", {}).items():
+        out.print(f"few-shot {family}: {_few_shot_text(described)}")
+
+
+def _few_shot_text(described: dict[str, Any]) -> str:
+    """A few-shot family's part of a version: ``prototypical, 5 ways, 1,240 updates, weights slow``."""
+    meta = described["meta"]
+    ways = f", {meta['shapes']['output_size']} ways" if meta["shapes"]["is_classification"] else ""
+    return f"{meta['learner']}{ways}, {meta['num_updates']:,} updates, weights {described['origin']}"
+
+
+def _scores_table(scores: Sequence[FamilyScore]) -> Any:
+    table = new_table("family", "score", "replaced version", "trials", right=("score", "replaced version", "trials"))
+    for score in scores:
+        table.add_row(
+            score.family,
+            with_error(score.score, score.standard_error),
+            short_number(score.published_score),
+            str(score.num_trials),
+        )
+    return table
+
+
+def _evaluation_table(scores: Sequence[VersionScore]) -> Any:
+    numbers = ("score", "trial return", "first episode", "last episode", "trials")
+    table = new_table("family", *numbers, right=numbers)
+    for score in scores:
+        ends = [score.episodes[0], score.episodes[-1]] if score.episodes else []
+        table.add_row(
+            score.family,
+            with_error(score.score, score.standard_error),
+            with_error(score.mean_return, score.return_standard_error),
+            *([with_error(end.mean_return, end.standard_error) for end in ends] or [NOTHING, NOTHING]),
+            str(score.num_trials),
+        )
+    return table

@@ -1,0 +1,75 @@
+"""``learnd run``: the service itself, in the foreground."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from agent.cli.invocation import Invocation, command
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    examples = (
+        "learnd run",
+        "learnd run --data-dir /srv/learnd --listen 127.0.0.1:9464",
+        "learnd run --for 10m",
+        "learnd run --new",
+    )
+    command(app, "run", examples=examples)(run_service)
+
+
+def run_service(
+    invocation: Invocation,
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Address of /metrics, /healthz and /readyz.  [default: 127.0.0.1:9464]"),
+    ] = None,
+    for_s: Annotated[
+        str | None, typer.Option("--for", metavar="SECONDS", help='Stop by itself after so long, such as 90 or "10m".')
+    ] = None,
+    new: Annotated[
+        bool,
+        typer.Option("--new", help="Set a lost or damaged store aside and begin a new one; refused for an intact one."),
+    ] = False,
+) -> None:
+    """Run the service in the foreground until it is stopped (Ctrl-C, SIGTERM).
+
+    On an empty data folder it begins with the embedded families. What it does is logged on stderr.
+
+    Where learnd.db is missing or empty beside other parts of a store, it refuses to start: restore a backup, or insist
+    with --new.
+    """
+    settings = invocation.load_settings({"service": {"listen": listen}})
+    from agent.config.settings import check_time_zone
+    from agent.daemon.daemon import run
+
+    check_time_zone()
+    exit_code = run(settings, stop_after_s=_seconds(for_s), is_new=new)
+    if invocation.is_json:
+        invocation.answer({"state": "stopped", "exit_code": exit_code, "data_dir": settings.data_dir}, lambda _: None)
+    if invocation.is_own_process:
+        _end_process(exit_code)
+    if exit_code:
+        raise typer.Exit(exit_code)
+
+
+def _end_process(exit_code: int) -> NoReturn:
+    """End the process at once: all is closed, and the interpreter's teardown takes a second on a busy machine."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    from agent.config.units import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not {error}", param_hint="--for") from error

@@ -1,0 +1,158 @@
+"""``learnd schedule``: what is due when, how the last runs went, and asking for a run now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from agent.cli.console import PlainConsole
+from agent.cli.errors import unknown_name_error
+from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
+from agent.cli.output import NOTHING, ago, in_colour, last_line, new_table, short_duration
+from agent.config.units import format_duration
+from agent.job_requests import FOR_ONE_FAMILY, MAY_BE_FOR_ONE_FAMILY, RUN_JOB, payload_of
+from memory.records import JobKind, JobRun, JobSchedule, JobSummary
+
+schedule_app = typer.Typer(help="See what is due when, and ask for a job now.", no_args_is_help=True)
+group(schedule_app)
+
+OFF = "off"
+"""The trigger of a kind of job that only runs when it is asked for."""
+
+
+@command(
+    schedule_app,
+    "list",
+    examples=(
+        "learnd schedule list",
+        "learnd schedule list --runs 50",
+    ),
+)
+def list_schedule(
+    invocation: Invocation,
+    runs: Annotated[int, typer.Option(min=0, help="How many of the last runs to show.")] = 10,
+) -> None:
+    """List the jobs: when each is due, when it last ran and how that went."""
+    with invocation.reading_if_any() as store:
+        schedule = [] if store is None else store.schedule()
+        last = [] if store is None else store.job_runs(limit=runs)
+        summaries = {} if store is None else {summary.kind: summary for summary in store.job_summaries()}
+    invocation.answer(
+        {
+            "jobs": [_job_values(job, summaries[job.kind]) for job in schedule],
+            "runs": [_run_values(run) for run in last],
+        },
+        lambda out: _show(out, schedule, summaries, last),
+    )
+
+
+@command(
+    schedule_app,
+    "run-now",
+    examples=(
+        "learnd schedule run-now consolidate",
+        "learnd schedule run-now evaluate --family cartpole",
+    ),
+)
+def run_now(
+    invocation: Invocation,
+    job: Annotated[str, typer.Argument(metavar="JOB", help=f"One of {', '.join(JobKind)}.")],
+    family: Annotated[str | None, typer.Option(metavar="NAME", help="For this family only.")] = None,
+) -> None:
+    """Ask for a job as soon as the learner is free; with the daemon down, when it next starts."""
+    if job not in set(JobKind):
+        raise unknown_name_error(operation="asking for job", subject=job, kind="job", known=list(JobKind))
+    kind = JobKind(job)
+    if family is not None and kind not in MAY_BE_FOR_ONE_FAMILY:
+        raise typer.BadParameter(f"{kind} is for all families", param_hint="--family")
+    if family is None and kind in FOR_ONE_FAMILY:
+        raise typer.BadParameter(f"{kind} needs the family's name", param_hint="--family")
+    with invocation.writing() as store:
+        if family is not None:
+            find_family(store, family, operation=f"asking to {kind} family")
+        request_id = store.request(RUN_JOB, payload_of(kind, family))
+    pid = invocation.folder.holder_pid()
+    when = "as soon as the learner is free" if pid is not None else "when the daemon next starts"
+    invocation.answer(
+        {"request_id": request_id, "job": kind, "family": family, "is_daemon_running": pid is not None},
+        lambda out: out.print(f"asked for {kind}: it runs {when}"),
+    )
+
+
+def _job_values(job: JobSchedule, summary: JobSummary) -> dict[str, Any]:
+    return {
+        "job": job.kind,
+        "trigger": job.trigger,
+        "last_started_at": job.last_started_at,
+        "last_outcome": None if summary.last_run is None else summary.last_run.outcome,
+        "last_success_at": summary.last_success_at,
+        "next_due_at": due_at(job),
+    }
+
+
+def due_at(job: JobSchedule) -> float | None:
+    """When a kind of job is due next; None where it is off."""
+    return None if job.trigger == OFF else job.next_due_at
+
+
+def _run_values(run: JobRun) -> dict[str, Any]:
+    return {
+        "run_id": run.id,
+        "job": run.kind,
+        "family": run.family,
+        "reason": run.reason,
+        "outcome": run.outcome,
+        "started_at": run.started_at,
+        "finished_at": run.finished_at,
+        "detail": run.detail,
+        "error": run.error,
+    }
+
+
+def readable_trigger(trigger: str) -> str:
+    """A stored trigger as people write it: "every 4m", "cron 0 3 * * *"."""
+    kind, _, value = trigger.partition(":")
+    if kind == "interval":
+        return f"every {format_duration(float(value))}"
+    return f"{kind} {value}".strip()
+
+
+def _show(
+    out: PlainConsole, schedule: Sequence[JobSchedule], summaries: Mapping[JobKind, JobSummary], runs: Sequence[JobRun]
+) -> None:
+    if not schedule and not runs:
+        out.print(NO_DATA)
+        return
+    jobs = new_table("job", "trigger", "last run", "outcome", "last success", "due")
+    for job in schedule:
+        summary = summaries[job.kind]
+        outcome = in_colour(str(summary.last_run.outcome)) if summary.last_run is not None else NOTHING
+        jobs.add_row(
+            job.kind,
+            readable_trigger(job.trigger),
+            ago(job.last_started_at),
+            outcome,
+            ago(summary.last_success_at),
+            ago(due_at(job)),
+        )
+    out.print(jobs)
+    if runs:
+        out.print(_runs_table(runs))
+
+
+def _runs_table(runs: Sequence[JobRun]) -> Any:
+    table = new_table("run", "job", "family", "outcome", "started", "took", "reason", right=("run",), title="last runs")
+    for run in runs:
+        took = None if run.finished_at is None else run.finished_at - run.started_at
+        table.add_row(
+            str(run.id),
+            run.kind,
+            run.family or NOTHING,
+            in_colour(str(run.outcome)) if run.outcome is not None else "running",
+            ago(run.started_at),
+            short_duration(took),
+            last_line(run.error) if run.error else run.reason,
+        )
+    return table

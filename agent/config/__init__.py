@@ -1,0 +1,1 @@
+"""Settings, their units and triggers, and the default paths."""

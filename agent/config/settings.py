@@ -1,0 +1,560 @@
+"""The settings of the service: read once from options, variables, a TOML file and defaults, and validated once.
+
+Precedence, highest first: options of the command line, ``LEARND_*`` variables (sections joined by two
+underscores: ``LEARND_LEARNER__DEVICE``), the TOML file, the defaults below.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from agent.config.local_time import VARIABLE, ZONE_FORM, is_zone_known
+from agent.config.paths import default_data_dir, settings_file
+from agent.config.triggers import Trigger, Window, parse_trigger, parse_window
+from agent.config.units import DURATION_FORM, format_duration, format_size, parse_duration, parse_size
+from agent.errors import SettingsError, SettingsProblem
+from agent.learners.registry import LearnerEntry, canonical_name, few_shot_learners, public_names
+from agent.learners.rl2.config import RL2Config
+from envs.limits import WorkerLimits
+
+PREFIX = "LEARND_"
+_LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s]*):(?P<port>\d{1,5})")
+_HOST = re.compile(r"\*|[\w.-]+|\[?[0-9a-fA-F:.]*:[0-9a-fA-F:.]*\]?")
+_HOST_FORM = 'a host without scheme and port such as "learnd.example.org", "10.0.0.5" or "::1", or "*" for any'
+_LISTEN_FORM = 'HOST:PORT such as "127.0.0.1:9464" or "[::1]:9464" (port 0 takes any free one)'
+
+
+def _checked_listen(text: str) -> str:
+    match = _LISTEN.fullmatch(text.strip())
+    if match is None or int(match["port"]) > 65535:
+        raise ValueError(_LISTEN_FORM)
+    return text.strip()
+
+
+def _checked_host(text: str) -> str:
+    if _HOST.fullmatch(text.strip()) is None:
+        raise ValueError(_HOST_FORM)
+    return text.strip()
+
+
+def _positive(seconds: float) -> float:
+    if seconds <= 0:
+        raise ValueError(DURATION_FORM.replace("0 or more", "more than 0"))
+    return seconds
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, str):
+        return [part for part in (piece.strip() for piece in value.split(",")) if part]
+    return value
+
+
+def _classification_learner(name: str) -> str:
+    return _learner_among(name, [entry for entry in few_shot_learners() if entry.does_classification])
+
+
+def _regression_learner(name: str) -> str:
+    return _learner_among(name, [entry for entry in few_shot_learners() if entry.does_regression])
+
+
+def _learner_among(name: str, entries: Sequence[LearnerEntry]) -> str:
+    if canonical_name(name) not in {entry.name for entry in entries}:
+        raise ValueError(f"one of the learners {', '.join(public_names(entries))}")
+    return name
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    AfterValidator(_positive),
+    PlainSerializer(format_duration, when_used="json"),
+]
+Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size, when_used="json")]
+AllowedHost = Annotated[str, AfterValidator(_checked_host)]
+JobTrigger = Annotated[InstanceOf[Trigger], BeforeValidator(parse_trigger), PlainSerializer(str)]
+PractiseWindow = Annotated[InstanceOf[Window], BeforeValidator(parse_window), PlainSerializer(str)]
+Count = Annotated[int, Field(ge=1)]
+ClassificationLearner = Annotated[str, AfterValidator(_classification_learner)]
+RegressionLearner = Annotated[str, AfterValidator(_regression_learner)]
+
+
+class DeviceChoice(StrEnum):
+    """Where something computes."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class ServiceSettings(_Section):
+    """Where the service is reached and how it logs."""
+
+    listen: Annotated[str, AfterValidator(_checked_listen)] = Field(
+        default="127.0.0.1:9464",
+        description="Address of /metrics, /healthz and /readyz; there is no access control on it.",
+    )
+    allowed_hosts: Annotated[tuple[AllowedHost, ...], BeforeValidator(_listed)] = Field(
+        default=(),
+        description="Names and addresses, beside this machine's own and listen's, that requests may name as their Host;"
+        ' "*": any. Empty, with all interfaces listened on: any.',
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="Form of the log on stderr; auto: console on a terminal, JSON lines elsewhere."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged."
+    )
+
+    @property
+    def host(self) -> str:
+        """The host part of ``listen``, without brackets; empty means all interfaces."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port part of ``listen``."""
+        return int(self.listen.rpartition(":")[2])
+
+
+class PractiseSettings(_Section):
+    """How long and when families are practised."""
+
+    slice_s: Duration = Field(
+        default=3.0, description="Length of one slice of practice, committed whole; a kill loses at most one slice."
+    )
+    windows: Annotated[tuple[PractiseWindow, ...], BeforeValidator(_listed)] = Field(
+        default=(),
+        description='Local times in which practising is allowed, such as ["22:00-06:00"]; empty means always.',
+    )
+
+
+class JobsSettings(_Section):
+    """When each job is due: an interval, "cron: M H DAY MONTH WEEKDAY" (local time), or "off"."""
+
+    evaluate: JobTrigger = Field(
+        default=Trigger(interval_s=90), description="Score every active family on held-out tasks."
+    )
+    consolidate: JobTrigger = Field(
+        default=Trigger(interval_s=240),
+        description="Make a candidate initialization and publish it if no family falls.",
+    )
+    checkpoint: JobTrigger = Field(
+        default=Trigger(interval_s=600), description="Verify the learner's checkpoint and keep it as a generation."
+    )
+    prune: JobTrigger = Field(default=Trigger(interval_s=3600), description="Hold the store within its limits.")
+    backup: JobTrigger = Field(
+        default=Trigger(interval_s=86400), description="Copy the store and its parameters, verified."
+    )
+
+
+class LearnerSettings(_Section):
+    """The learner process and its supervision."""
+
+    device: DeviceChoice = Field(
+        default=DeviceChoice.AUTO, description="Where it computes; auto: cuda if available, else cpu."
+    )
+    threads: int = Field(
+        default=0, ge=0, description="Threads it computes with; 0 leaves one core to the workers, up to 4."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of a new learner; a restored one keeps its random states.")
+    nice: int = Field(
+        default=5, ge=0, le=19, description="Niceness of the learner and its workers, added to the service's own."
+    )
+    start_timeout_s: Duration = Field(
+        default=120.0, description="Time from its start to its first word; then it is killed."
+    )
+    stall_timeout_s: Duration = Field(
+        default=120.0, description="Time for which a running job may show no progress; then the learner is killed."
+    )
+    restart_first_s: Duration = Field(
+        default=0.5, description="Back-off before the first restart; doubled with each in a row."
+    )
+    restart_max_s: Duration = Field(default=60.0, description="Longest back-off between restarts.")
+    crash_loop_restarts: Count = Field(
+        default=5, description="Restarts within crash_loop_window_s that turn health red."
+    )
+    crash_loop_window_s: Duration = Field(default=300.0, description="The stretch in which restarts are counted.")
+
+
+class MemorySettings(_Section):
+    """What is kept, and for how long."""
+
+    trials_per_step: int = Field(default=8, ge=0, description="Trials kept in episodic memory per slice of practice.")
+    max_size: Size = Field(default=4 * 2**30, description="Most bytes of the store; the oldest episodes go first.")
+    max_age: Duration = Field(default=90 * 86400.0, description="Greatest age of an episode.")
+    keep_checkpoints: Count = Field(default=5, description="Generations of the learner's checkpoint that are kept.")
+    keep_backups: Count = Field(default=3, description="Backups that are kept.")
+    keep_rejected: int = Field(default=20, ge=0, description="Rejected candidates whose parameters are kept.")
+
+
+class WorkersSettings(_Section):
+    """Limits of environment workers, and what happens to a family whose workers fail."""
+
+    memory_limit: Size = Field(
+        default=2**30,
+        description="Memory that a worker and all it started may hold; beyond it the worker is stopped.",
+    )
+    step_timeout_s: Duration = Field(
+        default=30.0, description="Time for one step or one reset of one copy of an environment."
+    )
+    start_timeout_s: Duration = Field(
+        default=60.0, description="Time for a worker to start and make its first copy, and for each further copy."
+    )
+    max_strikes: Count = Field(default=5, description="Strikes in a row that quarantine a family.")
+    quarantine_first_s: Duration = Field(
+        default=60.0, description="Length of a first quarantine; doubled with each in a row."
+    )
+    quarantine_max_s: Duration = Field(default=3600.0, description="Longest quarantine.")
+
+    def limits(self, *, nice: int = 0) -> WorkerLimits:
+        """The bounds of one worker; ``nice`` is added to the niceness of the process that starts it."""
+        return WorkerLimits(
+            memory_mib=max(1, self.memory_limit // 2**20),
+            step_timeout_s=self.step_timeout_s,
+            start_timeout_s=self.start_timeout_s,
+            nice=nice,
+        )
+
+
+class EvaluationSettings(_Section):
+    """How families are scored on held-out tasks."""
+
+    trials_tensor: Count = Field(default=512, description="Held-out trials per evaluation of a tensor family.")
+    trials_gymnasium: Count = Field(default=32, description="Held-out trials per evaluation of a Gymnasium family.")
+    trials_few_shot: Count = Field(default=64, description="Held-out tasks per evaluation of a few-shot family.")
+
+
+class OuterStep(StrEnum):
+    """The meta-learner whose outer step makes slow weights of the published parameters and the learner's own."""
+
+    REPTILE = "reptile"
+    MAML = "maml"
+    META_SGD = "meta-sgd"
+
+
+class ConsolidationSettings(_Section):
+    """How candidates are made and what lets one be published."""
+
+    outer_step: OuterStep = Field(
+        default=OuterStep.REPTILE, description="Whose outer step makes the slow weights: reptile, maml or meta-sgd."
+    )
+    rate: float = Field(
+        default=0.5, gt=0, le=1, description="Step of the slow weights towards the learner's: 1 copies them."
+    )
+    outer_updates: Count = Field(default=8, description="Gradient steps in one outer step of maml or meta-sgd.")
+    outer_limit_s: Duration = Field(
+        default=60.0, description="Time after which an outer step of maml or meta-sgd ends with the updates made."
+    )
+    inner_updates: Count = Field(
+        default=1, description="Ordinary updates of each family before maml's gradient is taken."
+    )
+    maml_rate: float = Field(default=1e-3, gt=0, le=1, description="Adam's rate of maml's outer updates.")
+    meta_sgd_rate: float = Field(
+        default=0.1, gt=0, le=1, description="Adam's rate at which meta-sgd learns the rate of each tensor."
+    )
+    tolerance: float = Field(
+        default=0.05,
+        ge=0,
+        description="Most that a family's score may fall below the published version's, on the same tasks.",
+    )
+    trials_tensor: Count = Field(default=1024, description="Held-out trials per candidate of a tensor family.")
+    trials_gymnasium: Count = Field(default=64, description="Held-out trials per candidate of a Gymnasium family.")
+    trials_few_shot: Count = Field(default=128, description="Held-out tasks per candidate of a few-shot family.")
+
+
+class FewShotSettings(_Section):
+    """How few-shot families are practised."""
+
+    learner: ClassificationLearner = Field(
+        default="protonet",
+        description="Learner of a family of images that is fed without naming one.",
+    )
+    regression_learner: RegressionLearner = Field(
+        default="maml",
+        description="Learner of a family of regressions that is fed without naming one.",
+    )
+    planned_updates: Count = Field(
+        default=20_000, description="Updates over which a few-shot learner's rate falls; then it stays where it is."
+    )
+
+
+class StreamSettings(_Section):
+    """What is fed by itself."""
+
+    embedded_default: bool = Field(default=True, description="Feed the embedded families to an empty data folder.")
+
+
+class Settings(BaseSettings):
+    """Every setting; ``Settings()`` is the defaults alone, :func:`load_settings` reads all sources."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        enable_decoding=False,
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+    )
+
+    data_dir: Path = Field(
+        default_factory=default_data_dir,
+        description="The data folder; default: $STATE_DIRECTORY, $XDG_STATE_HOME/learnd or ~/.local/state/learnd.",
+    )
+    service: ServiceSettings = ServiceSettings()
+    practise: PractiseSettings = PractiseSettings()
+    jobs: JobsSettings = JobsSettings()
+    learner: LearnerSettings = LearnerSettings()
+    rl2: dict[str, Any] = Field(
+        default_factory=dict, description="Overrides of RL² by name (fields of agent.learners.rl2.config.RL2Config)."
+    )
+    memory: MemorySettings = MemorySettings()
+    workers: WorkersSettings = WorkersSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    consolidation: ConsolidationSettings = ConsolidationSettings()
+    few_shot: FewShotSettings = FewShotSettings()
+    stream: StreamSettings = StreamSettings()
+
+    _file: Path | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> Path | None:
+        """The TOML file that was read; None if there was none."""
+        return self._file
+
+    @model_validator(mode="after")
+    def _data_dir_is_absolute(self) -> Self:
+        absolute = self.data_dir.expanduser().absolute()
+        object.__setattr__(self, "data_dir", absolute)
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 -- the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is passed in: :func:`load_settings` merges the sources and knows where each value came from."""
+        return (init_settings,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingRow:
+    """One setting for people to read.
+
+    Attributes:
+        key: dotted name.
+        value: as it would be written.
+        default: as it would be written.
+        description: what it does.
+    """
+
+    key: str
+    value: Any
+    default: Any
+    description: str
+
+
+def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """The settings from all sources, validated.
+
+    Args:
+        config: the TOML file; None looks at LEARND_CONFIG, $CONFIGURATION_DIRECTORY/learnd.toml and
+            $XDG_CONFIG_HOME/learnd/learnd.toml.
+        overrides: nested values from the command line, such as ``{"service": {"listen": "127.0.0.1:0"}}``.
+
+    Raises:
+        SettingsError: a file cannot be read, or values cannot be used; every problem is listed.
+    """
+    file = settings_file(config)
+    layers = {
+        "option": _without_none(overrides or {}),
+        "variable": EnvSettingsSource(Settings, env_ignore_empty=True)(),
+        str(file): _read_file(file) if file else {},
+    }
+    merged: dict[str, Any] = {}
+    for values in reversed(layers.values()):
+        merged = _merged(merged, values)
+    subject = str(file) if file else "environment and options"
+    problems = list(_unknown_variables())
+    rl2: dict[str, Any] = {}
+    try:
+        rl2 = _checked_rl2(merged["rl2"] if isinstance(merged.get("rl2"), dict) else {})
+    except SettingsError as error:
+        problems += error.problems
+    try:
+        settings = Settings(**merged)
+    except ValidationError as error:
+        problems += [_problem(details, layers) for details in error.errors()]
+    if problems:
+        raise SettingsError(subject=subject, problems=problems)
+    settings = settings.model_copy(update={"rl2": rl2})
+    settings._file = file  # noqa: SLF001 -- set once here, read through the property
+    return settings
+
+
+def check_time_zone() -> None:
+    """Refuse a ``TZ`` that names no time zone: cron lines and windows of practice would hold in UTC unnoticed.
+
+    Raises:
+        SettingsError: it names none.
+    """
+    if not is_zone_known():
+        value = repr(os.environ.get(VARIABLE))
+        problem = SettingsProblem(key=VARIABLE, value=value, allowed=ZONE_FORM, source=f"variable {VARIABLE}")
+        raise SettingsError(subject="environment and options", problems=[problem])
+
+
+def describe_settings(settings: Settings) -> list[SettingRow]:
+    """Every setting with its value, its default and what it does, in the order of the sections."""
+    defaults = Settings().model_dump(mode="json")
+    values = settings.model_dump(mode="json")
+    rows = []
+    for key, field in setting_fields():
+        section, _, name = key.rpartition(".")
+        value = values[section][name] if section else values[name]
+        default = defaults[section][name] if section else defaults[name]
+        rows.append(SettingRow(key=key, value=value, default=default, description=field.description or ""))
+    return rows
+
+
+def setting_fields() -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting's dotted key and field."""
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            for key, inner in section.model_fields.items():
+                yield f"{name}.{key}", inner
+        else:
+            yield name, field
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        if not file.is_file():
+            raise FileNotFoundError(2, "there is no such file")
+        return TomlConfigSettingsSource(Settings, toml_file=file)()
+    except OSError as error:
+        problem = SettingsProblem(
+            key=str(file), value=error.strerror or str(error), allowed="a file that can be read", source=""
+        )
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problem = SettingsProblem(key=str(file), value=str(error), allowed="a TOML file", source="")
+    raise SettingsError(subject=str(file), problems=[problem])
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` without options that were not given (None), nested sections included."""
+    kept = {key: _without_none(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    return {key: value for key, value in kept.items() if value is not None and value != {}}
+
+
+def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for key, value in above.items():
+        inner = result.get(key)
+        result[key] = _merged(inner, value) if isinstance(value, Mapping) and isinstance(inner, dict) else value
+    return result
+
+
+def _unknown_variables() -> Iterator[SettingsProblem]:
+    """Variables of the nested form whose section does not exist; others may be somebody else's."""
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and "__" in name:
+            section = name.removeprefix(PREFIX).split("__")[0].lower()
+            if section not in Settings.model_fields:
+                allowed = "one of the sections " + ", ".join(Settings.model_fields)
+                yield SettingsProblem(key=section, value=os.environ[name], allowed=allowed, source=f"variable {name}")
+
+
+def _problem(details: ErrorDetails, layers: Mapping[str, Mapping[str, Any]]) -> SettingsProblem:
+    names = [str(part) for part in details["loc"]]
+    key = ".".join(names)
+    source = next((name for name, values in layers.items() if _holds(values, names)), "")
+    if source == "variable":
+        source = f"variable {PREFIX}{'__'.join(names[:2]).upper()}"
+    return SettingsProblem(key=key, value=repr(details["input"]), allowed=_allowed(details), source=source)
+
+
+def _holds(values: Mapping[str, Any], names: list[str]) -> bool:
+    inner: Any = values
+    for name in names[:2]:
+        if not isinstance(inner, Mapping) or name not in inner:
+            return False
+        inner = inner[name]
+    return True
+
+
+def _allowed(details: ErrorDetails) -> str:
+    """What may stand where ``details`` found something else."""
+    if details["type"] == "extra_forbidden":
+        section = Settings.model_fields.get(str(details["loc"][0]))
+        model = section.annotation if section else None
+        if len(details["loc"]) > 1 and isinstance(model, type) and issubclass(model, _Section):
+            return f"one of the keys {', '.join(model.model_fields)}"
+        return f"one of the keys {', '.join(Settings.model_fields)}"
+    text = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if text.startswith("a valid boolean"):
+        return "true or false"
+    if text.startswith(("a valid dictionary", "a valid dict")):
+        return "a section with keys of its own"
+    return text.split(", unable to parse")[0]
+
+
+def _checked_rl2(overrides: dict[str, Any]) -> dict[str, Any]:
+    """The overrides of RL², with names and types as its own configuration has them."""
+    if not overrides:
+        return {}
+    names = [field.name for field in dataclasses.fields(RL2Config)]
+    problems = [
+        SettingsProblem(key=f"rl2.{name}", value=repr(value), allowed=f"one of the keys {', '.join(names)}", source="")
+        for name, value in overrides.items()
+        if name not in names
+    ]
+    if not problems:
+        try:
+            valid = TypeAdapter(RL2Config).validate_python(overrides)
+            return {name: getattr(valid, name) for name in overrides}
+        except ValidationError as error:
+            for details in error.errors():
+                key = ".".join(["rl2", *map(str, details["loc"])])
+                value = repr(details["input"])
+                problems.append(SettingsProblem(key=key, value=value, allowed=_allowed(details), source=""))
+    raise SettingsError(subject="rl2", problems=problems)

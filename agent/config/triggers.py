@@ -1,0 +1,206 @@
+"""When things happen, as people write it: triggers of jobs and windows of practice."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, time, tzinfo
+
+from apscheduler.triggers.cron import CronTrigger
+
+from agent.config.local_time import local_zone
+from agent.config.units import format_duration, parse_duration
+
+TRIGGER_FORM = '"off", an interval of 1s or more such as "60s", "4m" or "24h", or "cron: M H DAY MONTH WEEKDAY"'
+WINDOW_FORM = 'a window of local time such as "22:00-06:00"'
+
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_WEEKDAY_PART = re.compile(r"(\d)(?:-(\d))?(?:/(\d+))?|\*/(\d+)")
+_WINDOW = re.compile(r"\s*(\d{1,2}):(\d{2})\s*[-\u2013]\s*(\d{1,2}):(\d{2})\s*")
+_MAX_COUNTED = 100_000
+"""Due times counted one by one at most: a cron job of every minute, ten weeks down."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trigger:
+    """When a job is due: every so many seconds, at the times of a cron line (local time), or never.
+
+    Attributes:
+        interval_s: seconds from one start to the next; None unless an interval.
+        cron: five fields; empty unless a cron line. Weekdays count from Sunday = 0, as in cron(5).
+    """
+
+    interval_s: float | None = None
+    cron: str = ""
+
+    @property
+    def is_off(self) -> bool:
+        """Whether it never fires."""
+        return self.interval_s is None and not self.cron
+
+    def next_after(self, at: float) -> float:
+        """The first due time after ``at`` (seconds since the epoch); infinite when off."""
+        if self.interval_s is not None:
+            return at + self.interval_s
+        if not self.cron:
+            return float("inf")
+        zone = local_zone()
+        trigger = cron_trigger(self.cron, zone)
+        after = datetime.fromtimestamp(at, zone)
+        fire = trigger.get_next_fire_time(after, after)
+        if fire is None:
+            return float("inf")
+        return float(fire.timestamp())
+
+    def latest_possible(self, now: float) -> float:
+        """The latest that a next due time may lie, seen from ``now``; later ones come from a clock set back."""
+        return self.next_after(now)
+
+    def num_due(self, first: float, now: float) -> int:
+        """How many due times lie in [first, now], ``first`` being one of them."""
+        if first > now or self.is_off:
+            return 0
+        if self.interval_s is not None:
+            return int((now - first) // self.interval_s) + 1
+        count, at = 1, self.next_after(first)
+        while at <= now and count < _MAX_COUNTED:
+            count, at = count + 1, self.next_after(at)
+        return count
+
+    def stored(self) -> str:
+        """The form the store keeps: "interval:60", "cron:0 3 * * *" or "off"."""
+        if self.interval_s is not None:
+            return f"interval:{self.interval_s:g}"
+        return f"cron:{self.cron}" if self.cron else "off"
+
+    def __str__(self) -> str:
+        """The form people write in the settings."""
+        if self.interval_s is not None:
+            return format_duration(self.interval_s)
+        return f"cron: {self.cron}" if self.cron else "off"
+
+
+def parse_trigger(value: object) -> Trigger:
+    """The trigger in ``value``.
+
+    Args:
+        value: "off", an interval (a number of seconds or a text such as "4m"), or "cron: 0 3 * * *".
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if isinstance(value, Trigger):
+        return value
+    text = str(value).strip()
+    if text == "off":
+        return Trigger()
+    if text.startswith("cron:"):
+        line = " ".join(text.removeprefix("cron:").split())
+        cron_trigger(line)
+        return Trigger(cron=line)
+    try:
+        interval_s = parse_duration(text.removeprefix("interval:") if isinstance(value, str) else value)
+    except ValueError:
+        raise ValueError(TRIGGER_FORM) from None
+    if interval_s < 1:
+        raise ValueError(TRIGGER_FORM)
+    return Trigger(interval_s=interval_s)
+
+
+def cron_trigger(line: str, zone: tzinfo | None = None) -> CronTrigger:
+    """Return the APScheduler trigger of a cron line of five fields.
+
+    APScheduler numbers weekdays from Monday = 0; cron(5) from Sunday = 0, which is what a line here means. Left to
+    itself APScheduler would look the local time zone up by tzlocal, which refuses zones that the C library knows.
+
+    Args:
+        line: the five fields.
+        zone: in which the fields hold; None is :func:`agent.config.local_time.local_zone`.
+
+    Raises:
+        ValueError: the line is not one.
+    """
+    fields = line.split()
+    if len(fields) != 5:
+        raise ValueError(TRIGGER_FORM)
+    minute, hour, day, month, weekday = fields
+    try:
+        return CronTrigger(
+            minute=minute,
+            hour=hour,
+            day=day,
+            month=month,
+            day_of_week=_named_weekdays(weekday),
+            timezone=zone or local_zone(),
+        )
+    except ValueError as error:
+        raise ValueError(f"{TRIGGER_FORM} ({error})") from error
+
+
+def _named_weekdays(weekdays: str) -> str:
+    """Cron's weekday field with names for numbers: "1-5" → "mon,tue,wed,thu,fri"."""
+    parts = []
+    for part in weekdays.split(","):
+        match = _WEEKDAY_PART.fullmatch(part)
+        if match is None:
+            parts.append(part)
+        elif match[4]:
+            parts.extend(_WEEKDAYS[day] for day in range(0, 7, max(1, int(match[4]))))
+        else:
+            first, last, step = int(match[1]), int(match[2] or match[1]), max(1, int(match[3] or 1))
+            if not first <= last <= 7:
+                raise ValueError(f"the weekdays {part!r} are not within 0 to 7")
+            parts.extend(_WEEKDAYS[day % 7] for day in range(first, last + 1, step))
+    return ",".join(dict.fromkeys(parts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A daily stretch of local time, from ``start`` up to but without ``end``; past midnight where end < start."""
+
+    start: time
+    end: time
+
+    def contains(self, at: time) -> bool:
+        """Whether the local time of day ``at`` lies in it."""
+        if self.start <= self.end:
+            return self.start <= at < self.end
+        return at >= self.start or at < self.end
+
+    def __str__(self) -> str:
+        """The form people write in the settings."""
+        return f"{self.start:%H:%M}-{self.end:%H:%M}"
+
+
+def parse_window(value: object) -> Window:
+    """The window in ``value``, a text such as "22:00-06:00".
+
+    Raises:
+        ValueError: it is not one, or is empty (start equals end).
+    """
+    if isinstance(value, Window):
+        return value
+    match = _WINDOW.fullmatch(str(value))
+    if match is None:
+        raise ValueError(WINDOW_FORM)
+    start, end = (_time_of_day(int(match[i]), int(match[i + 1])) for i in (1, 3))
+    if start == end:
+        raise ValueError(f"{WINDOW_FORM} whose ends differ")
+    return Window(start=start, end=end)
+
+
+def _time_of_day(hour: int, minute: int) -> time:
+    if hour == 24 and minute == 0:
+        hour = 0
+    try:
+        return time(hour, minute)
+    except ValueError:
+        raise ValueError(WINDOW_FORM) from None
+
+
+def is_within(windows: tuple[Window, ...], at: float) -> bool:
+    """Whether practising is allowed at ``at`` (seconds since the epoch): always, when there are no windows."""
+    if not windows:
+        return True
+    local = datetime.fromtimestamp(at, local_zone()).time()
+    return any(window.contains(local) for window in windows)

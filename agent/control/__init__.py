@@ -1,1 +1,0 @@
-"""The control process: supervises the learner, schedules jobs, serves metrics and health; never trains."""

@@ -1,0 +1,545 @@
+"""Runs jobs, one at a time per lane: the learner's in the learner process, control's own in a thread.
+
+Every run is a row: it is recorded before it starts and when it ends, with its reason, outcome and error. What a dead
+daemon left open is recorded as interrupted at the next start, and a request stays open until its run has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import structlog
+
+from agent.clock import Clock
+from agent.config.settings import MemorySettings, Settings
+from agent.config.triggers import is_within
+from agent.daemon.family_choice import Candidate, Choice, choose
+from agent.daemon.health import Failures
+from agent.daemon.metrics import CONSOLIDATION_OUTCOMES, CONSOLIDATIONS, JOB_RUNS
+from agent.daemon.next_job import CONTROL_KINDS, DUE, Setbacks, Work, next_work
+from agent.daemon.schedule import Entry, Schedule
+from agent.daemon.snapshot import Snapshot
+from agent.daemon.store_thread import StoreThread, in_daemon_thread
+from agent.daemon.supervisor import LearnerDiedError, LearnerState, Supervisor
+from agent.daemon.timers import Timers
+from agent.job_requests import requested_job
+from agent.messages import Finished, Job
+from memory.errors import FamilyNotFoundError, MemoryStoreError, StoreFullError
+from memory.folder import DataFolder
+from memory.records import CurveMetric, Family, FamilyState, JobKind, JobOutcome, PrunePolicy, Request
+from memory.store import Store
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+NEVER = 253402214400.0
+"""What the store keeps as the due time of a job that is off: the last day of the year 9999."""
+
+RETRY_S = 1.0
+MAX_REQUEST_TRIES = 3
+DEATHS_TO_SET_ASIDE = 5
+"""Deaths of the learner in a row, all in jobs of one family, after which the family is set aside."""
+
+
+class Lane(StrEnum):
+    """Where jobs run, one at a time each."""
+
+    LEARNER = "learner"
+    CONTROL = "control"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A job that runs now.
+
+    Attributes:
+        work: what.
+        run_id: its row.
+        started_at: wall-clock time.
+    """
+
+    work: Work
+    run_id: int
+    started_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ending:
+    outcome: JobOutcome
+    detail: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+    is_death: bool = False
+
+
+class StoppingError(Exception):
+    """The daemon stops; the work at hand is given up."""
+
+
+class Dispatcher:
+    """Decides and runs what comes next.
+
+    Args:
+        settings: triggers, windows, limits.
+        folder: the data folder, for jobs that open a store of their own.
+        writer: the store to record in.
+        supervisor: the learner.
+        clock: wall time for due times, monotonic for waiting.
+        snapshot: the newest snapshot.
+        on_change: called whenever what runs changes.
+        before_job: called before each job; raises when no job may start.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        folder: DataFolder,
+        writer: StoreThread,
+        supervisor: Supervisor,
+        clock: Clock,
+        snapshot: Callable[[], Snapshot | None],
+        on_change: Callable[[], None],
+        before_job: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._writer = writer
+        self._supervisor = supervisor
+        self._clock = clock
+        self._snapshot = snapshot
+        self._on_change = on_change
+        self._before_job = before_job
+        self._schedule = Schedule(_triggers(settings))
+        self._timers = Timers(wake=self.wake, clock=clock)
+        self._wakes = {lane: asyncio.Event() for lane in Lane}
+        self._requested: list[Work] = []
+        self._request_tries: dict[int, int] = {}
+        self._practised_at: dict[str, float] = {}
+        self._is_practice_owed = False
+        self._setbacks = Setbacks()
+        self._deaths: dict[str, int] = {}
+        self._stopping = False
+        self.failures = Failures()
+        self.running: dict[Lane, Running] = {}
+        self.write_error = ""
+        self._look_error = ""
+        self.last_look_at = clock.monotonic()
+
+    async def restore(self) -> None:
+        """Take up where the last daemon left off: open runs, schedule, waiting times."""
+        now = self._clock.wall()
+        interrupted = await self._writer.call(lambda store: store.interrupt_running_jobs())
+        if interrupted:
+            log.warning("runs left open by the last daemon are interrupted", count=interrupted)
+        await self._writer.call(_settle_consolidation_counters)
+        await self._restore_schedule(now)
+        last = await self._writer.call(lambda store: store.last_practised())
+        monotonic = self._clock.monotonic()
+        self._practised_at = {name: monotonic - max(0.0, now - at) for name, at in last.items()}
+
+    async def _restore_schedule(self, now: float) -> None:
+        stored = await self._writer.call(lambda store: store.schedule())
+        missed = self._schedule.restore(stored, now=now, at_once=[JobKind.EVALUATE])
+        if not await self._writer.call(_is_any_evaluated):
+            self._schedule.bring_forward(JobKind.EVALUATE, now)
+        known = {row.kind for row in stored}
+        await self._store_entries(
+            e for e in self._schedule.entries() if e.kind in known or not math.isinf(e.next_due_at)
+        )
+        for kind, count in missed.items():
+            await self._count_missed(kind, count, f"due times that passed while the daemon was down: {count}")
+        self._timers.start()
+        self._timers.arm(self._schedule.entries())
+
+    def wake(self) -> None:
+        """Let both lanes decide again."""
+        for event in self._wakes.values():
+            event.set()
+
+    async def watch(self) -> None:
+        """About once a second, and until cancelled: hear requests, keep the schedule straight, end quarantines."""
+        while True:
+            try:
+                await self._look()
+                self.last_look_at = self._clock.monotonic()
+                self._look_error = ""
+            except MemoryStoreError as error:
+                self._note_write_error(error)
+            except Exception as error:
+                # One row that cannot be read must not end the service; while it lasts, the watchdog is not fed.
+                if repr(error) != self._look_error:
+                    log.exception("requests and due times could not be looked at; tried again")
+                self._look_error = repr(error)
+            await asyncio.sleep(RETRY_S)
+
+    async def _look(self) -> None:
+        now = self._clock.wall()
+        for request in await self._writer.call(lambda store: store.take_requests()):
+            await self._hear(request)
+        corrected = self._schedule.correct(now)
+        if corrected:
+            log.warning("clock was set back; due times are pulled in", jobs=[str(e.kind) for e in corrected])
+            await self._store_entries(corrected)
+        for entry in self._schedule.overran(now):
+            log.warning("job overran: due again while it still runs", job=str(entry.kind))
+            await self._writer.call(_overrun_recorder(entry))
+        await self._end_quarantines(now)
+        self._timers.arm(self._schedule.entries())
+        self.wake()
+
+    async def _hear(self, request: Request) -> None:
+        try:
+            kind, family = requested_job(request)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            refusal = f"refused: {error}"
+            log.warning("request refused", request=request.id, reason=str(error))
+            await self._writer.call(lambda store: store.finish_request(request.id, refusal))
+            return
+        log.info("request heard", request=request.id, job=str(kind), family=family)
+        self._requested.append(Work(kind=kind, family=family, reason="requested", request_id=request.id))
+
+    async def _end_quarantines(self, now: float) -> None:
+        longest_s = self._settings.workers.quarantine_max_s
+        for family in await self._writer.call(lambda store: store.families()):
+            until = family.quarantined_until
+            if family.state is not FamilyState.QUARANTINED or until is None or now < until <= now + longest_s:
+                continue
+            log.info("quarantine is over", family=family.name)
+            await self._writer.call(_state_setter(family.name, FamilyState.ACTIVE, "tried again after quarantine"))
+
+    async def lane(self, lane: Lane) -> None:
+        """Run the lane's jobs, one after another, until :meth:`stop`."""
+        while not self._stopping:
+            self._wakes[lane].clear()
+            try:
+                work = await self._next(lane)
+                if work is None:
+                    await self._wakes[lane].wait()
+                else:
+                    await self._run(lane, work)
+            except StoppingError:
+                return
+            except MemoryStoreError as error:
+                self._note_write_error(error)
+                await asyncio.sleep(RETRY_S)
+            except Exception:
+                log.exception("a lane stumbled and goes on", lane=str(lane))
+                await asyncio.sleep(RETRY_S)
+
+    def stop(self) -> None:
+        """Begin no further job."""
+        self._stopping = True
+        self._timers.stop()
+        self.wake()
+
+    async def _next(self, lane: Lane) -> Work | None:
+        now = self._clock.wall()
+        is_control = lane is Lane.CONTROL
+        requested = [work for work in self._requested if (work.kind in CONTROL_KINDS) == is_control]
+        due = [kind for kind in self._schedule.due(now) if (kind in CONTROL_KINDS) == is_control]
+        if is_control:
+            return next_work(requested=requested, pending=[], due=due, choose=lambda: None)
+        if self._supervisor.state is not LearnerState.IDLE:
+            return None
+        families = await self._writer.call(lambda store: store.families())
+        monotonic = self._clock.monotonic()
+        pending = [
+            family.name
+            for family in families
+            if family.state is FamilyState.PENDING and self._setbacks.allows(JobKind.ADMIT, family.name, monotonic)
+        ]
+        may_practise = is_within(self._settings.practise.windows, now)
+        return next_work(
+            requested=requested,
+            pending=pending,
+            due=due,
+            choose=lambda: self._choose(families, monotonic) if may_practise else None,
+            is_practice_owed=self._is_practice_owed,
+        )
+
+    def _choose(self, families: Iterable[Family], monotonic: float) -> Choice | None:
+        snapshot = self._snapshot()
+        scores = snapshot.scores if snapshot else {}
+        candidates = []
+        for family in families:
+            name = family.name
+            if family.state is not FamilyState.ACTIVE or not self._setbacks.allows(JobKind.PRACTISE, name, monotonic):
+                continue
+            at = self._practised_at.get(name)
+            candidates.append(
+                Candidate(
+                    name=name,
+                    created_at=family.created_at,
+                    waited_s=None if at is None or family.totals.meta_updates == 0 else monotonic - at,
+                    scores=scores.get(name, ()),
+                )
+            )
+        return choose(candidates)
+
+    async def _run(self, lane: Lane, work: Work) -> None:
+        self._before_job()
+        now = self._clock.wall()
+        is_scheduled = work.kind in _triggers(self._settings)
+        num_missed = self._schedule.start(work.kind, now) if is_scheduled else 0
+        due = self._schedule.entry(work.kind).next_due_at if is_scheduled else None
+        try:
+            run_id = await self._write(
+                lambda store: store.start_job(
+                    work.kind, family=work.family, reason=work.reason, next_due_at=_finite(due)
+                )
+            )
+            if num_missed:
+                await self._count_missed(
+                    work.kind, num_missed, f"due times that passed before it could start: {num_missed}"
+                )
+            self.running[lane] = Running(work=work, run_id=run_id, started_at=now)
+            self._on_change()
+            ending = await self._ending(lane, work, run_id)
+            await self._write(
+                lambda store: store.finish_job(run_id, ending.outcome, detail=ending.detail, error=ending.error)
+            )
+            await self._conclude(work, ending)
+        finally:
+            self.running.pop(lane, None)
+            moved = self._schedule.finish(work.kind, self._clock.wall())
+            self._on_change()
+        if moved is not None:
+            await self._store_entries([moved])
+        self._timers.arm(self._schedule.entries())
+
+    async def _ending(self, lane: Lane, work: Work, run_id: int) -> _Ending:
+        if lane is Lane.CONTROL:
+            return await self._run_here(work)
+        job = Job(run_id=run_id, kind=work.kind, family=work.family, reason=work.reason)
+        try:
+            finished: Finished = await self._supervisor.do(job)
+        except LearnerDiedError as error:
+            return _Ending(outcome=JobOutcome.INTERRUPTED, error=str(error.death), is_death=not self._stopping)
+        return _Ending(outcome=finished.outcome, detail=finished.detail, error=finished.error)
+
+    async def _run_here(self, work: Work) -> _Ending:
+        """Run prune or backup in a thread with a store of its own."""
+
+        def tell(*_: object) -> None:
+            if self._stopping:
+                raise StoppingError
+
+        def run() -> dict[str, Any]:
+            self._before_job()
+            with Store.open(self._folder, must_exist=True, clock=self._clock.wall) as store:
+                if work.kind is JobKind.PRUNE:
+                    report: Any = store.prune(prune_policy(self._settings.memory, store), progress=tell)
+                else:
+                    report = store.back_up(keep=self._settings.memory.keep_backups, progress=tell)
+                for warning in report.warnings:
+                    log.warning("job warns", job=str(work.kind), warning=warning)
+                values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(report), default=str))
+                return values
+
+        try:
+            return _Ending(outcome=JobOutcome.SUCCEEDED, detail=await in_daemon_thread(str(work.kind), run))
+        except StoppingError:
+            return _Ending(outcome=JobOutcome.INTERRUPTED, error="the daemon stopped")
+        except Exception as error:
+            log.exception("job failed", job=str(work.kind))
+            return _Ending(outcome=JobOutcome.FAILED, error=f"{type(error).__name__}: {error}")
+
+    async def _conclude(self, work: Work, ending: _Ending) -> None:
+        """Draw the consequences of a run that has ended and been recorded."""
+        self.failures.note(work.kind, ending.outcome, ending.error or str(ending.detail.get("found", "")))
+        if work.kind not in CONTROL_KINDS:
+            self._is_practice_owed = work.reason == DUE
+        self._log_ending(work, ending)
+        if work.kind is JobKind.CONSOLIDATE and ending.detail.get("outcome") in CONSOLIDATION_OUTCOMES:
+            labels = {"outcome": ending.detail["outcome"]}
+            await self._write(lambda store: store.add_to_counter(CONSOLIDATIONS, labels))
+        if work.family is not None:
+            await self._conclude_family(work, work.family, ending)
+        if work.request_id is not None:
+            await self._answer(work, work.request_id, ending)
+
+    async def _conclude_family(self, work: Work, family: str, ending: _Ending) -> None:
+        now = self._clock.monotonic()
+        if work.kind is JobKind.PRACTISE:
+            self._practised_at[family] = now
+        if ending.outcome is JobOutcome.SUCCEEDED:
+            self._deaths.pop(family, None)
+            self._setbacks.forget(work.kind, family)
+        elif not self._stopping:
+            self._setbacks.note_failure(work.kind, family, now)
+        if ending.is_death:
+            self._deaths[family] = self._deaths.get(family, 0) + 1
+            if self._deaths[family] >= DEATHS_TO_SET_ASIDE:
+                await self._set_aside(work.kind, family, ending.error)
+        if work.kind is JobKind.ADMIT and ending.outcome is JobOutcome.SUCCEEDED:
+            await self._back_off_if_pending(family)
+
+    async def _back_off_if_pending(self, family: str) -> None:
+        """An admission that succeeded and left its family pending would be repeated at once, for ever."""
+        families = await self._writer.call(lambda store: store.families())
+        if any(f.name == family and f.state is FamilyState.PENDING for f in families):
+            self._setbacks.note_failure(JobKind.ADMIT, family, self._clock.monotonic())
+
+    async def _set_aside(self, kind: JobKind, family: str, error: str) -> None:
+        """Set aside a family in whose jobs the learner died again and again, so that the others can be practised."""
+        deaths = self._deaths.pop(family)
+        reason = f"the learner died {deaths} times in a row in jobs of this family, the last: {error}"
+        log.error("family is set aside", family=family, reason=reason)
+        if kind is JobKind.ADMIT:
+            await self._write(_state_setter(family, FamilyState.REFUSED, reason))
+            return
+        until = self._clock.wall() + self._settings.workers.quarantine_max_s
+        await self._write(_state_setter(family, FamilyState.QUARANTINED, reason, until=until))
+
+    async def _answer(self, work: Work, request_id: int, ending: _Ending) -> None:
+        """Close the request, unless its run was cut short and is worth another try."""
+        tries = self._request_tries.get(request_id, 0) + 1
+        self._request_tries[request_id] = tries
+        if ending.outcome is JobOutcome.INTERRUPTED and (self._stopping or tries < MAX_REQUEST_TRIES):
+            return
+        self._requested.remove(work)
+        answer = f"{ending.outcome}: {ending.error}" if ending.error else str(ending.outcome)
+        await self._write(lambda store: store.finish_request(request_id, answer))
+
+    def _log_ending(self, work: Work, ending: _Ending) -> None:
+        facts = {"job": str(work.kind), "outcome": str(ending.outcome), "reason": work.reason}
+        if work.family:
+            facts["family"] = work.family
+        if ending.error:
+            log.warning("job ended", error=ending.error, **facts)
+        elif work.kind is JobKind.PRACTISE:
+            log.debug("job ended", **facts)
+        else:
+            log.info("job ended", **facts)
+
+    async def _count_missed(self, kind: JobKind, count: int, reason: str) -> None:
+        log.warning("due times were missed; the job runs once", job=str(kind), missed=count, reason=reason)
+
+        def record(store: Store) -> None:
+            store.record_job_outcome(kind, JobOutcome.MISSED, reason=reason)
+            if count > 1:
+                store.add_to_counter(JOB_RUNS, {"job": str(kind), "outcome": str(JobOutcome.MISSED)}, count - 1)
+
+        await self._write(record)
+
+    async def _store_entries(self, entries: Iterable[Entry]) -> None:
+        rows = [(entry.kind, entry.trigger.stored(), min(entry.next_due_at, NEVER)) for entry in entries]
+
+        def write(store: Store) -> None:
+            for kind, trigger, due in rows:
+                store.set_schedule(kind, trigger, next_due_at=due)
+
+        await self._write(write)
+
+    async def _write(self, function: Callable[[Store], T]) -> T:
+        """``function(store)``, again and again while the store cannot be written.
+
+        Raises:
+            StoppingError: the daemon stops before it could be.
+        """
+        while True:
+            try:
+                result = await self._writer.call(function)
+            except MemoryStoreError as error:
+                if not (error.is_recoverable or isinstance(error, StoreFullError)):
+                    raise
+                self._note_write_error(error)
+                if self._stopping:
+                    raise StoppingError from error
+                await asyncio.sleep(RETRY_S)
+            else:
+                self.write_error = ""
+                return result
+
+    def _note_write_error(self, error: MemoryStoreError) -> None:
+        if str(error) != self.write_error:
+            log.error("store cannot be written", error=str(error))
+            self.write_error = str(error)
+        if isinstance(error, StoreFullError):
+            self.use_ballast()
+
+    def use_ballast(self) -> None:
+        """On a full disk, free the ballast, if there is one, and prune at once."""
+        if self._folder.release_ballast():
+            log.warning("disk is full: the ballast makes room for prune")
+            self.prune_soon()
+
+    def prune_soon(self) -> None:
+        """Make prune due now, unless it is off."""
+        self._schedule.bring_forward(JobKind.PRUNE, self._clock.wall())
+        self.wake()
+
+
+def prune_policy(memory: MemorySettings, store: Store) -> PrunePolicy:
+    """What may be forgotten, so that the whole store stays within ``memory.max_size``."""
+    stats = store.memory_stats()
+    episode_bytes = sum(family.size_bytes for family in stats.families)
+    other_bytes = max(0, stats.size_bytes - stats.free_bytes - episode_bytes)
+    return PrunePolicy(
+        max_episode_bytes=max(0, memory.max_size - other_bytes),
+        max_episode_age_s=memory.max_age,
+        max_rejected=memory.keep_rejected,
+    )
+
+
+def _triggers(settings: Settings) -> dict[JobKind, Any]:
+    jobs = settings.jobs
+    return {
+        JobKind.EVALUATE: jobs.evaluate,
+        JobKind.CONSOLIDATE: jobs.consolidate,
+        JobKind.CHECKPOINT: jobs.checkpoint,
+        JobKind.PRUNE: jobs.prune,
+        JobKind.BACKUP: jobs.backup,
+    }
+
+
+def _finite(due: float | None) -> float | None:
+    return None if due is None or math.isinf(due) else due
+
+
+def _overrun_recorder(entry: Entry) -> Callable[[Store], int]:
+    return lambda store: store.record_job_outcome(
+        entry.kind,
+        JobOutcome.OVERRAN,
+        reason="due again while it still ran",
+        next_due_at=_finite(entry.next_due_at),
+    )
+
+
+def _state_setter(name: str, state: FamilyState, reason: str, *, until: float | None = None) -> Callable[[Store], None]:
+    def set_state(store: Store) -> None:
+        with contextlib.suppress(FamilyNotFoundError):  # removed by a person meanwhile
+            store.set_family_state(name, state, reason=reason, quarantined_until=until)
+
+    return set_state
+
+
+def _is_any_evaluated(store: Store) -> bool:
+    """Whether an active family has been evaluated, or there is none to evaluate."""
+    active = {family.name for family in store.families() if family.state is FamilyState.ACTIVE}
+    return not active or any(
+        p.family in active and p.point.metric is CurveMetric.EVAL_SCORE for p in store.latest_points()
+    )
+
+
+def _settle_consolidation_counters(store: Store) -> None:
+    """Count the versions that were published or rejected by a daemon that died before it counted them.
+
+    Ids of initializations are never used twice, so the greatest says how many candidates there have been.
+    """
+    rows = store.initializations()
+    published = max((row.version or 0 for row in rows), default=0)
+    rejected = max((row.id for row in rows), default=0) - published
+    counted = {c.labels["outcome"]: c.value for c in store.counters() if c.name == CONSOLIDATIONS}
+    for outcome, total in (("published", published), ("rejected", rejected)):
+        if total > counted.get(outcome, 0):
+            store.add_to_counter(CONSOLIDATIONS, {"outcome": outcome}, total - counted.get(outcome, 0))

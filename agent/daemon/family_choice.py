@@ -1,0 +1,91 @@
+"""Which family to practise next: by learning progress and by who has waited longest.
+
+Each family i has a weight w_i = FLOOR + PROGRESS · p_i + GAP · g_i, with p_i the absolute change of its evaluation
+score over its last few evaluations (absolute, so that a family that is being forgotten is practised too; cf. Graves et
+al. 2017, "Automated curriculum learning", arXiv:1704.03003) and g_i its distance to the reference. The family with the
+greatest w_i · (time waited) goes next: shares of practice follow the weights, and since every weight is at least FLOOR
+nobody starves. Families never practised go first, oldest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.config.units import format_duration
+
+FLOOR = 0.2
+PROGRESS = 0.5
+GAP = 0.3
+FULL_PROGRESS = 0.1
+"""Change of score (0 = random, 1 = reference) that counts as full progress."""
+
+NUM_EVALUATIONS = 6
+"""How many of the newest evaluations are looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A family that could be practised.
+
+    Attributes:
+        name: its name.
+        created_at: when it was fed.
+        waited_s: seconds since it was last practised; None if it never was.
+        scores: its newest evaluation scores, oldest first; only the last few count.
+    """
+
+    name: str
+    created_at: float
+    waited_s: float | None
+    scores: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Who is practised next, and why, for people."""
+
+    family: str
+    reason: str
+
+
+def choose(candidates: Sequence[Candidate]) -> Choice | None:
+    """The family to practise next; None when there is none to choose from."""
+    new = [candidate for candidate in candidates if candidate.waited_s is None]
+    if new:
+        first = min(new, key=lambda candidate: (candidate.created_at, candidate.name))
+        return Choice(family=first.name, reason=f"{first.name}: never practised yet")
+    if not candidates:
+        return None
+    chosen = max(candidates, key=lambda candidate: (weight(candidate) * (candidate.waited_s or 0.0), candidate.name))
+    waited = format_duration(round(chosen.waited_s or 0.0))
+    return Choice(family=chosen.name, reason=f"{chosen.name}: {_progress_in_words(chosen)}; waited {waited}")
+
+
+def weight(candidate: Candidate) -> float:
+    """w_i, from FLOOR to 1; a family that has not been evaluated twice has full progress."""
+    scores = candidate.scores[-NUM_EVALUATIONS:]
+    change = progress(scores)
+    share = 1.0 if change is None else min(1.0, abs(change) / FULL_PROGRESS)
+    gap = 1.0 if not scores else min(1.0, max(0.0, 1.0 - scores[-1]))
+    return FLOOR + PROGRESS * share + GAP * gap
+
+
+def progress(scores: Sequence[float]) -> float | None:
+    """Change of the score: the mean of the later half less the mean of the earlier half; None below two scores."""
+    half = len(scores) // 2
+    if half == 0:
+        return None
+    return sum(scores[-half:]) / half - sum(scores[:half]) / half
+
+
+def _progress_in_words(candidate: Candidate) -> str:
+    scores = candidate.scores[-NUM_EVALUATIONS:]
+    change = progress(scores)
+    if change is None:
+        return "not evaluated often enough to tell its progress"
+    if abs(change) < 0.005:
+        moved = f"score stood at {scores[-1]:.2f}"
+    else:
+        moved = f"score {'rose' if change > 0 else 'fell'} {abs(change):.2f} to {scores[-1]:.2f}"
+    return f"{moved} over the last {len(scores)} evaluations"

@@ -1,0 +1,178 @@
+"""Prometheus metrics over the snapshot in memory: a scrape never touches the disk.
+
+Totals come from the store, so they go on over restarts. Labels are bounded: family, job, outcome, reason, state, part
+of the loss, and the episode's index.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from agent.daemon.snapshot import Snapshot
+from agent.daemon.supervisor import RestartReason
+from memory.records import CHECKPOINT_FALLBACKS, CurveMetric, FamilyState, JobKind, JobOutcome, ProblemKind
+
+LEARNER_RESTARTS = "learner_restarts"
+WORKER_RESTARTS = "worker_restarts"
+JOB_RUNS = "job_runs"
+CONSOLIDATIONS = "consolidations"
+CONSOLIDATION_OUTCOMES = ("published", "rejected", "unchanged")
+
+Samples = dict[tuple[str, ...], float]
+
+
+class SnapshotCollector(Collector):
+    """Turns the newest snapshot into metrics.
+
+    Args:
+        read: the newest snapshot; None before the first.
+        version: learnd's version.
+    """
+
+    def __init__(self, read: Callable[[], Snapshot | None], *, version: str) -> None:
+        self._read = read
+        self._version = version
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: what there is to collect is known only once a snapshot is there."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric of the newest snapshot."""
+        labels = {"version": self._version, "python": platform.python_version()}
+        yield _gauge("learnd_build_info", "What runs; always 1.", tuple(labels), {tuple(labels.values()): 1})
+        snapshot = self._read()
+        if snapshot is None:
+            return
+        yield from _family_metrics(snapshot)
+        yield from _curve_metrics(snapshot)
+        yield from _memory_metrics(snapshot)
+        yield from _job_metrics(snapshot)
+        yield from _counter_metrics(snapshot)
+
+
+def new_registry(read: Callable[[], Snapshot | None], *, version: str) -> CollectorRegistry:
+    """A registry of learnd's metrics and this process's own."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    registry = CollectorRegistry()
+    registry.register(SnapshotCollector(read, version=version))
+    ProcessCollector(registry=registry)
+    return registry
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], samples: Samples) -> Metric:
+    metric = GaugeMetricFamily(name, text, labels=labels)
+    for values, value in samples.items():
+        metric.add_metric(values, value)
+    return metric
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...], samples: Samples) -> Metric:
+    metric = CounterMetricFamily(name, text, labels=labels)
+    for values, value in samples.items():
+        metric.add_metric(values, value)
+    return metric
+
+
+def _family_metrics(snapshot: Snapshot) -> Iterator[Metric]:
+    totals = {family.name: family.totals for family in snapshot.families}
+    for total, text in (
+        ("env_steps", "Environment steps practised."),
+        ("episodes", "Episodes practised."),
+        ("trials", "Trials practised."),
+        ("meta_updates", "Meta-updates done."),
+    ):
+        samples: Samples = {(name,): float(getattr(values, total)) for name, values in totals.items()}
+        yield _counter(f"learnd_{total}", text, ("family",), samples)
+    counts: Samples = {(state,): 0.0 for state in FamilyState if state is not FamilyState.REMOVED}
+    for family in snapshot.families:
+        counts[(family.state,)] = counts.get((family.state,), 0.0) + 1
+    yield _gauge("learnd_families", "Families by where they stand.", ("state",), counts)
+
+
+def _curve_metrics(snapshot: Snapshot) -> Iterator[Metric]:
+    for name, text, metric, label in (
+        ("learnd_eval_score", "Held-out score: 0 = random, 1 = reference.", CurveMetric.EVAL_SCORE, None),
+        ("learnd_trial_return", "Mean return of a practised trial.", CurveMetric.TRIAL_RETURN, None),
+        ("learnd_episode_return", "Held-out return per episode of the trial.", CurveMetric.EPISODE_RETURN, "episode"),
+        ("learnd_loss", "Loss of the newest update, by part.", CurveMetric.LOSS, "part"),
+        ("learnd_uncertainty", "How unsure a posterior is of held-out tasks.", CurveMetric.UNCERTAINTY, "shots"),
+    ):
+        samples: Samples = {
+            (stored.family, *((stored.point.label,) if label else ())): stored.point.value
+            for stored in snapshot.points
+            if stored.point.metric is metric
+        }
+        yield _gauge(name, text, ("family", *((label,) if label else ())), samples)
+
+
+def _memory_metrics(snapshot: Snapshot) -> Iterator[Metric]:
+    memory = snapshot.memory
+    episodes: Samples = {(family.family,): float(family.episodes) for family in memory.families}
+    yield _gauge("learnd_memory_episodes", "Episodes in episodic memory.", ("family",), episodes)
+    size = float(memory.size_bytes)
+    yield _gauge("learnd_memory_size_bytes", "Store on disk: database, log and parameters.", (), {(): size})
+    yield _gauge("learnd_wal_size_bytes", "Write-ahead log on disk.", (), {(): float(memory.wal_bytes)})
+    damage: Samples = {(str(kind),): 0.0 for kind in ProblemKind}
+    for problem in snapshot.damage:
+        damage[(str(problem.kind),)] += 1
+    yield _gauge("learnd_store_damage", "Known damage of the store that is not repaired.", ("kind",), damage)
+    version = float(snapshot.policy_version)
+    yield _gauge("learnd_policy_version", "Version served now; 0 before the first.", (), {(): version})
+
+
+def _job_metrics(snapshot: Snapshot) -> Iterator[Metric]:
+    durations: Samples = {}
+    successes: Samples = {}
+    for kind, summary in snapshot.jobs.items():
+        run = summary.last_run
+        if run is not None and run.finished_at is not None:
+            durations[(kind,)] = max(0.0, run.finished_at - run.started_at)
+        if summary.last_success_at is not None:
+            successes[(kind,)] = summary.last_success_at
+    yield _gauge("learnd_job_duration_seconds", "Duration of the job's newest run.", ("job",), durations)
+    yield _gauge("learnd_job_last_success_timestamp_seconds", "When the job last succeeded.", ("job",), successes)
+
+
+def _counter_metrics(snapshot: Snapshot) -> Iterator[Metric]:
+    for counter, name, text, labels, zeros in (
+        (
+            JOB_RUNS,
+            "learnd_job_runs",
+            "Runs of jobs.",
+            ("job", "outcome"),
+            [(str(kind), str(outcome)) for kind in JobKind for outcome in JobOutcome],
+        ),
+        (
+            CONSOLIDATIONS,
+            "learnd_consolidations",
+            "Rounds of consolidation: a candidate was published, rejected, or gained nothing.",
+            ("outcome",),
+            [(outcome,) for outcome in CONSOLIDATION_OUTCOMES],
+        ),
+        (
+            LEARNER_RESTARTS,
+            "learnd_learner_restarts",
+            "Restarts of the learner.",
+            ("reason",),
+            [(str(reason),) for reason in RestartReason],
+        ),
+        (
+            CHECKPOINT_FALLBACKS,
+            "learnd_checkpoint_fallbacks",
+            "Starts of the learner from an older checkpoint than the live one, which was damaged.",
+            (),
+            [()],
+        ),
+        (WORKER_RESTARTS, "learnd_worker_restarts", "Restarts of workers.", ("family", "reason"), []),
+    ):
+        samples: Samples = dict.fromkeys(zeros, 0.0)
+        for value in snapshot.counters:
+            if value.name == counter:
+                samples[tuple(value.labels[label] for label in labels)] = value.value
+        yield _counter(name, text, labels, samples)

@@ -1,0 +1,148 @@
+"""When each kind of job is due: pure bookkeeping over rows that the store keeps.
+
+The truth is ``last_started_at`` and ``next_due_at`` per kind, so an interval goes on over restarts. Due times that pass
+while the daemon is down, or while the job cannot be started, are missed: they are counted, and the job runs once. Due
+times that pass while the job itself still runs are overruns: counted, and the next is one interval after its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from agent.config.triggers import Trigger, parse_trigger
+from memory.records import JobKind, JobSchedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """When one kind of job was and will be run.
+
+    Attributes:
+        trigger: when it recurs.
+        last_started_at: of its last run; None if it never ran.
+        next_due_at: when it is due next; infinite when off.
+    """
+
+    kind: JobKind
+    trigger: Trigger
+    last_started_at: float | None
+    next_due_at: float
+
+
+class Schedule:
+    """The due times of the scheduled kinds.
+
+    Args:
+        triggers: when each kind recurs, from the settings.
+    """
+
+    def __init__(self, triggers: Mapping[JobKind, Trigger]) -> None:
+        self._triggers = dict(triggers)
+        self._entries: dict[JobKind, Entry] = {}
+        self._running: dict[JobKind, bool] = {}
+
+    def restore(
+        self, stored: Iterable[JobSchedule], *, now: float, at_once: Iterable[JobKind] = ()
+    ) -> dict[JobKind, int]:
+        """Go on from the stored rows.
+
+        A kind without a row is due one interval from now, or now if it is in ``at_once``. A changed trigger counts from
+        the last start. Due times that passed while the daemon was down are missed.
+
+        Returns:
+            how many due times each kind missed, where any.
+        """
+        rows = {row.kind: row for row in stored}
+        missed = {}
+        for kind, trigger in self._triggers.items():
+            row = rows.get(kind)
+            last = row.last_started_at if row else None
+            if trigger.is_off:
+                due = float("inf")
+            elif row is None:
+                due = now if kind in at_once else trigger.next_after(now)
+            elif _trigger_of(row) != trigger:
+                due = trigger.next_after(now if last is None else min(last, now))
+            else:
+                due = row.next_due_at
+                if num_missed := trigger.num_due(due, now):
+                    missed[kind], due = num_missed, now
+            self._entries[kind] = Entry(
+                kind=kind, trigger=trigger, last_started_at=last, next_due_at=min(due, trigger.latest_possible(now))
+            )
+        return missed
+
+    def entry(self, kind: JobKind) -> Entry:
+        """The entry of ``kind``."""
+        return self._entries[kind]
+
+    def entries(self) -> list[Entry]:
+        """All entries."""
+        return list(self._entries.values())
+
+    def due(self, now: float) -> list[JobKind]:
+        """The kinds that are due and not running, longest overdue first."""
+        ready = [e for e in self._entries.values() if e.next_due_at <= now and e.kind not in self._running]
+        return [entry.kind for entry in sorted(ready, key=lambda entry: entry.next_due_at)]
+
+    def bring_forward(self, kind: JobKind, now: float) -> bool:
+        """Make ``kind`` due now, unless it is off; return whether that changed anything."""
+        entry = self._entries[kind]
+        if entry.trigger.is_off or entry.next_due_at <= now:
+            return False
+        self._entries[kind] = replace(entry, next_due_at=now)
+        return True
+
+    def start(self, kind: JobKind, now: float) -> int:
+        """Note that ``kind`` starts and set its next due time.
+
+        Returns:
+            how many due times had passed beyond the one this run answers.
+        """
+        entry = self._entries[kind]
+        num_missed = max(0, entry.trigger.num_due(entry.next_due_at, now) - 1)
+        self._entries[kind] = replace(entry, last_started_at=now, next_due_at=entry.trigger.next_after(now))
+        self._running[kind] = False
+        return num_missed
+
+    def overran(self, now: float) -> list[Entry]:
+        """The running kinds that have become due again, each moved to its next due time."""
+        late = []
+        for kind in self._running:
+            entry = self._entries[kind]
+            if entry.next_due_at <= now:
+                self._running[kind] = True
+                self._entries[kind] = replace(entry, next_due_at=entry.trigger.next_after(now))
+                late.append(self._entries[kind])
+        return late
+
+    def finish(self, kind: JobKind, now: float) -> Entry | None:
+        """Note that ``kind`` ended; return its entry if an overrun moved the next due time."""
+        if not self._running.pop(kind, False):
+            return None
+        entry = self._entries[kind]
+        self._entries[kind] = replace(entry, next_due_at=entry.trigger.next_after(now))
+        return self._entries[kind]
+
+    def correct(self, now: float) -> list[Entry]:
+        """Pull in due times that lie further off than their trigger allows: the clock was set back."""
+        corrected = []
+        for kind, entry in self._entries.items():
+            latest = entry.trigger.latest_possible(now)
+            if entry.next_due_at > latest:
+                self._entries[kind] = replace(entry, next_due_at=latest)
+                corrected.append(self._entries[kind])
+        return corrected
+
+    def next_due_at(self) -> float:
+        """The earliest due time of all; infinite when nothing is scheduled."""
+        return min((entry.next_due_at for entry in self._entries.values()), default=float("inf"))
+
+
+def _trigger_of(row: JobSchedule) -> Trigger | None:
+    try:
+        text = row.trigger.removeprefix("interval:")
+        return parse_trigger(text)
+    except ValueError:
+        return None

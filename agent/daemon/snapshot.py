@@ -1,0 +1,106 @@
+"""What metrics and decisions read: the store's state of about a second ago, in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from agent.daemon.family_choice import NUM_EVALUATIONS
+from memory.records import (
+    CounterValue,
+    CurveMetric,
+    Family,
+    FamilyState,
+    JobKind,
+    JobSummary,
+    MemoryStats,
+    Problem,
+    ProblemKind,
+    StoredCurvePoint,
+)
+from memory.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """The store at one moment.
+
+    Attributes:
+        families: those not removed.
+        points: the newest point per family, metric and label.
+        scores: per active family its newest evaluation scores, oldest first.
+        counters: every counter of the store.
+        jobs: newest run and success per kind.
+        memory: what is remembered and its size.
+        policy_version: the version served now; 0 before the first.
+        data_version: changes whenever another connection commits.
+        damage: what is known to be damaged in the store.
+    """
+
+    families: tuple[Family, ...]
+    points: tuple[StoredCurvePoint, ...]
+    counters: tuple[CounterValue, ...]
+    jobs: Mapping[JobKind, JobSummary]
+    memory: MemoryStats
+    policy_version: int
+    data_version: int
+    scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    damage: tuple[Problem, ...] = ()
+
+
+def read_snapshot(store: Store, before: Snapshot | None) -> Snapshot:
+    """The store's state now; ``before`` itself when nothing was committed since.
+
+    Args:
+        store: a reader.
+        before: the snapshot before this one, whose score curves are reused where no family was evaluated since.
+    """
+    data_version = store.data_version()
+    if before is not None and before.data_version == data_version:
+        return before
+    families = tuple(store.families())
+    points = tuple(store.latest_points())
+    return Snapshot(
+        families=families,
+        points=points,
+        counters=tuple(store.counters()),
+        jobs={summary.kind: summary for summary in store.job_summaries()},
+        memory=store.memory_stats(),
+        policy_version=store.current_version() or 0,
+        data_version=data_version,
+        scores=_scores(store, families, points, before),
+        damage=(*store.damage(), *_damaged_families(store.damage(), families)),
+    )
+
+
+def _damaged_families(known: Iterable[Problem], families: Iterable[Family]) -> Iterator[Problem]:
+    """Give the families whose rows are damaged as problems, unless a check has found them already."""
+    keys = {problem.key for problem in known}
+    for family in families:
+        key = f"families:{family.id}"
+        if family.is_damaged and key not in keys:
+            yield Problem(subject=f"family {family.name}", found=family.state_reason, kind=ProblemKind.ROW, key=key)
+
+
+def _scores(
+    store: Store, families: tuple[Family, ...], points: tuple[StoredCurvePoint, ...], before: Snapshot | None
+) -> dict[str, tuple[float, ...]]:
+    """The newest evaluation scores of each active family; a curve is read again only when it has a new point."""
+    latest = _evaluated_at(points)
+    known = _evaluated_at(before.points) if before else {}
+    scores = {}
+    for family in families:
+        name = family.name
+        if family.state is not FamilyState.ACTIVE or name not in latest:
+            continue
+        if before is not None and known.get(name) == latest[name] and name in before.scores:
+            scores[name] = before.scores[name]
+            continue
+        curve = store.curve(name, CurveMetric.EVAL_SCORE, limit=NUM_EVALUATIONS)
+        scores[name] = tuple(p.point.value for p in curve if math.isfinite(p.point.value))
+    return scores
+
+
+def _evaluated_at(points: tuple[StoredCurvePoint, ...]) -> dict[str, tuple[float, int]]:
+    return {p.family: (p.at, p.env_steps) for p in points if p.point.metric is CurveMetric.EVAL_SCORE}

@@ -1,0 +1,52 @@
+"""What systemd is told: READY, STATUS, WATCHDOG (only while there is progress) and STOPPING."""
+
+from __future__ import annotations
+
+import os
+
+import sdnotify
+
+from agent.output.visible_text import visible_line
+
+
+class Notifier:
+    """Speaks sd_notify where a service manager listens, and to nobody elsewhere."""
+
+    def __init__(self) -> None:
+        self._systemd = sdnotify.SystemdNotifier() if os.environ.get("NOTIFY_SOCKET") else None
+        self._status = ""
+
+    @property
+    def watchdog_period_s(self) -> float | None:
+        """How often to report being alive: a third of what the manager allows; None when it does not ask."""
+        asked_us = os.environ.get("WATCHDOG_USEC", "")
+        is_ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        return int(asked_us) / 1e6 / 3 if asked_us.isdigit() and int(asked_us) and is_ours else None
+
+    def ready(self) -> None:
+        """The service serves."""
+        self._send("READY=1")
+
+    def alive(self) -> None:
+        """There was progress."""
+        self._send("WATCHDOG=1")
+
+    def stopping(self) -> None:
+        """The service begins to stop."""
+        self._send("STOPPING=1")
+
+    def status(self, text: str) -> None:
+        """What the service does now, in one line; repeated words are not sent again."""
+        if text != self._status:
+            self._status = text
+            self._send("STATUS=" + visible_line(text))
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._systemd is not None and self._systemd.socket is not None:
+            self._systemd.socket.close()
+        self._systemd = None
+
+    def _send(self, message: str) -> None:
+        if self._systemd is not None:
+            self._systemd.notify(message.encode("ascii", "replace").decode())

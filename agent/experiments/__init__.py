@@ -1,0 +1,1 @@
+"""Train and compare learners without a daemon."""

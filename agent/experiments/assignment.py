@@ -1,0 +1,125 @@
+"""Which learners learn which families, and how one is assigned to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from agent.experiments.scores import Measure
+from agent.experiments.trainable import Assignment, AssignmentError
+from agent.learners.registry import RL2, acting_learners, canonical_name, names_where
+from envs.family import FamilySource, FamilySpec
+from envs.few_shot.tasks import FewShotFamily
+from envs.limits import WorkerLimits
+from envs.registry import open_few_shot
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenFamily:
+    """A family that learners are assigned to.
+
+    Attributes:
+        spec: as it was declared.
+        few_shot: its tasks; None for a family of environments, which each learner opens for itself.
+        limits: bounds of its worker, where it has one.
+    """
+
+    spec: FamilySpec
+    few_shot: FewShotFamily | None
+    limits: WorkerLimits
+
+    @property
+    def measure(self) -> Measure:
+        """What learners of it are scored by."""
+        if self.few_shot is None:
+            return Measure.EPISODE_RETURN
+        return Measure.ACCURACY if self.few_shot.is_classification else Measure.SQUARED_ERROR
+
+    @property
+    def learners(self) -> tuple[str, ...]:
+        """The learners that can learn it."""
+        if self.few_shot is None:
+            return tuple(acting_learners())
+        from agent.learners.recipes import RECIPES, kind_of
+
+        return tuple(RECIPES[kind_of(self.few_shot)])
+
+
+def open_family(spec: FamilySpec, *, limits: WorkerLimits, report: Callable[[int], None] | None = None) -> OpenFamily:
+    """Open a family.
+
+    Args:
+        spec: as it was declared.
+        limits: bounds of its worker, where it has one.
+        report: called with the number of images read so far.
+
+    Raises:
+        EnvsError: it cannot be opened.
+    """
+    is_few_shot = spec.source is FamilySource.FEW_SHOT
+    return OpenFamily(spec=spec, few_shot=open_few_shot(spec, report=report) if is_few_shot else None, limits=limits)
+
+
+def assign(learner: str, family: OpenFamily, *, given: Sequence[str] = (), seed: int = 0) -> Assignment:
+    """Assign a learner to a family.
+
+    Args:
+        learner: its name, or another that people know it by.
+        family: an open one.
+        given: settings laid over the recipe's, such as ``inner_lr=0.02``.
+        seed: of the initial parameters and of the training tasks.
+
+    Raises:
+        AssignmentError: there is no such learner, it has no such setting, or it cannot learn such a family.
+    """
+    name = canonical_name(learner)
+    known = names_where(lambda entry: entry.form_of is None)
+    if name not in known:
+        raise AssignmentError(
+            operation="choosing learner",
+            subject=learner,
+            found="there is none of that name.",
+            hint=f"There are: {', '.join(known)}.",
+        )
+    if name not in family.learners:
+        raise AssignmentError(
+            operation=f"assigning {name} to",
+            subject=family.spec.name,
+            found=f"it cannot learn {_kind(family)}.",
+            hint=f"What can: {', '.join(family.learners)}.",
+        )
+    if family.few_shot is not None:
+        return _to_few_shot(name, family.spec, family.few_shot, tuple(given), seed)
+    return _to_environments(name, family, tuple(given), seed)
+
+
+def _kind(family: OpenFamily) -> str:
+    """A family's kind of tasks, for people."""
+    if family.few_shot is None:
+        return "environments to act in"
+    from agent.learners.recipes import kind_of
+
+    return f"few-shot tasks of {kind_of(family.few_shot)}"
+
+
+def _to_environments(name: str, family: OpenFamily, given: tuple[str, ...], seed: int) -> Assignment:
+    if name == RL2:
+        from agent.experiments.rl2 import RL2Assignment
+
+        acting: Assignment = RL2Assignment(spec=family.spec, limits=family.limits, given=given, seed=seed)
+    else:
+        from agent.experiments.policy_gradient import PolicyAssignment
+
+        acting = PolicyAssignment(name, spec=family.spec, limits=family.limits, given=given, seed=seed)
+    acting.describe()  # so that a wrong setting is refused before anything is begun
+    return acting
+
+
+def _to_few_shot(name: str, spec: FamilySpec, family: FewShotFamily, given: tuple[str, ...], seed: int) -> Assignment:
+    from agent.experiments.few_shot import FewShotAssignment
+    from agent.learners.recipes import kind_of, recipe_for
+
+    recipe = recipe_for(name, kind_of(family))
+    assignment = FewShotAssignment(spec=spec, family=family, recipe=recipe, given=given, seed=seed)
+    assignment.describe()  # so that a wrong setting is refused before anything is begun
+    return assignment

@@ -1,0 +1,90 @@
+"""How long a learner may learn: so many seconds of processor time, or so many updates."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from agent.config.units import format_duration, parse_duration
+from agent.errors import AgentError
+
+BUDGET_FORM = 'Write seconds of processor time as "60s", "5m" or "1h30m", or updates as "500u".'
+_UPDATES = re.compile(r"\s*(\d[\d_]*)\s*u\s*")
+
+
+class BudgetError(AgentError):
+    """A budget that cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a learner may spend; one of the two is None.
+
+    Attributes:
+        cpu_s: seconds of processor time for drawing tasks and learning from them; scoring is not counted.
+        updates: outer steps.
+    """
+
+    cpu_s: float | None = None
+    updates: int | None = None
+
+    def fraction_spent(self, *, cpu_s: float, updates: int, planned_updates: int) -> float:
+        """The share that is spent, 0 to 1, by whichever of time and planned updates is further."""
+        by_time = 0.0 if self.cpu_s is None else cpu_s / self.cpu_s
+        return min(1.0, max(by_time, updates / planned_updates))
+
+    def planned_updates(self, seconds_per_update: float) -> int:
+        """The outer steps that it allows, at so many processor seconds each; at least one."""
+        allowed = self.updates if self.cpu_s is None else int(self.cpu_s / seconds_per_update)
+        return max(1, allowed or 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """The budget as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Budget:
+        """The budget that :meth:`to_json` wrote."""
+        return cls(**values)
+
+    def __str__(self) -> str:
+        """The budget as people write it."""
+        return f"{self.updates}u" if self.cpu_s is None else format_duration(self.cpu_s)
+
+
+def parse_budget(text: str) -> Budget:
+    """Read a budget.
+
+    Args:
+        text: a duration with its unit ("60s", "5m"), or a number of updates ("500u").
+
+    Raises:
+        BudgetError: it is neither, or nothing.
+    """
+    match = _UPDATES.fullmatch(text)
+    if match is not None:
+        if int(match[1]) < 1:
+            raise _refusal(text, "it allows no update.")
+        return Budget(updates=int(match[1]))
+    if _is_bare_number(text):
+        raise _refusal(text, "it says neither seconds nor updates.")
+    try:
+        cpu_s = parse_duration(text)
+    except ValueError:
+        raise _refusal(text, "it is neither a duration nor a number of updates.") from None
+    if cpu_s <= 0:
+        raise _refusal(text, "it allows no time.")
+    return Budget(cpu_s=cpu_s)
+
+
+def _is_bare_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _refusal(text: str, found: str) -> BudgetError:
+    return BudgetError(operation="reading budget", subject=text, found=found, hint=BUDGET_FORM)

@@ -1,0 +1,186 @@
+"""A few-shot learner in the foreground.
+
+Shapes: M tasks, N held-out tasks, Q query examples, O outputs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from agent.experiments.costs import processor_seconds
+from agent.experiments.given_settings import with_settings
+from agent.experiments.scores import HeldOutScores, Measure
+from agent.experiments.trainable import TASKS_OF_A_SEED, family_as_learned
+from agent.learners.factory import build, restore
+from agent.learners.protocol import FewShotLearner
+from agent.learners.recipes import Recipe
+from agent.learners.state import as_arrays
+from agent.learners.unadapted import without_adaptation
+from agent.policies.image_classifier import FewShotPolicy, ViewConfig
+from envs.family import FamilySpec, Split
+from envs.few_shot.images.folder import ImageFamily
+from envs.few_shot.tasks import FewShotBatch, FewShotFamily, FewShotShapes
+from memory.files.parameters import encode
+
+NUMBERS_AT_ONCE = 250_000
+"""Input numbers that are scored together, to bound memory."""
+
+MOST_TASKS_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class FewShotAssignment:
+    """A few-shot learner to be trained on a few-shot family.
+
+    Attributes:
+        spec: the family as declared.
+        family: it, opened: its held-out tasks score.
+        recipe: how the learner is trained unless told otherwise.
+        given: settings laid over the recipe's.
+        seed: of the initial parameters and of the training tasks.
+    """
+
+    spec: FamilySpec
+    family: FewShotFamily
+    recipe: Recipe
+    given: tuple[str, ...] = ()
+    seed: int = 0
+
+    @property
+    def learner(self) -> str:
+        """The learner's name."""
+        return self.recipe.learner
+
+    @property
+    def measure(self) -> Measure:
+        """Accuracy in classification, squared error in regression."""
+        return Measure.ACCURACY if self.family.is_classification else Measure.SQUARED_ERROR
+
+    @cached_property
+    def training(self) -> FewShotFamily:
+        """Where the training tasks come from, by the recipe."""
+        return self.recipe.training_tasks(self.family)
+
+    @cached_property
+    def shapes(self) -> FewShotShapes:
+        """The shapes of its training tasks."""
+        return FewShotShapes.of(self.training)
+
+    def describe(self) -> dict[str, Any]:
+        """All that decides how a run goes."""
+        return {
+            "learner": self.learner,
+            "family": family_as_learned(self.spec),
+            "settings": self.config(1).to_json(),
+            "tasks_per_update": self.recipe.tasks_per_update,
+            "training_ways": self.training.ways,
+            "seed": self.seed,
+        }
+
+    def config(self, planned_updates: int) -> Any:
+        """The learner's settings, for a run of so many updates."""
+        return with_settings(self.recipe.config(planned_updates), self.given, learner=self.learner)
+
+    def begin(self, planned_updates: int) -> FewShotTrainee:
+        """A new trainee."""
+        generator = torch.Generator().manual_seed(self.seed)
+        learner = build(self.learner, self.shapes, self.config(planned_updates), generator=generator)
+        return FewShotTrainee(self, learner, next_task=self.seed * TASKS_OF_A_SEED)
+
+    def go_on(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], planned_updates: int) -> FewShotTrainee:
+        """The trainee that wrote these."""
+        config = self.config(planned_updates).to_json()
+        return FewShotTrainee(
+            self, restore(tensors, {**meta["learner"], "config": config}), next_task=meta["next_task"]
+        )
+
+    def processor_seconds(self) -> float:
+        """All is done in this process."""
+        return processor_seconds()
+
+
+class FewShotTrainee:
+    """A few-shot learner being trained.
+
+    Args:
+        assignment: what it was given.
+        learner: as it stands.
+        next_task: the first training task that it has not seen.
+    """
+
+    def __init__(self, assignment: FewShotAssignment, learner: FewShotLearner, *, next_task: int) -> None:
+        self.assignment = assignment
+        self.learner = learner
+        self.next_task = next_task
+
+    @property
+    def num_updates(self) -> int:
+        """Outer steps taken."""
+        return self.learner.num_updates
+
+    def update(self) -> dict[str, float]:
+        """Take one outer step on the next training tasks."""
+        num_tasks = self.assignment.recipe.tasks_per_update
+        batch = self.assignment.training.sample(num_tasks, split=Split.TRAINING, first_task=self.next_task)
+        self.next_task += num_tasks
+        return self.learner.update(batch)
+
+    def score(self, num_tasks: int, *, progress: Callable[[int], None]) -> HeldOutScores:
+        """Scores on the first held-out tasks."""
+        initial = without_adaptation(self.learner)
+        adapted, unadapted, size = [], [], _tasks_at_once(self.assignment.family)
+        for first in range(0, num_tasks, size):
+            count = min(size, num_tasks - first)
+            batch = self.assignment.family.sample(count, split=Split.HELD_OUT, first_task=first)
+            adapted.append(self._task_scores(self.learner, batch))
+            if initial is not None:
+                unadapted.append(self._task_scores(initial, batch))
+            progress(first + count)
+        return HeldOutScores(adapted=torch.cat(adapted), unadapted=torch.cat(unadapted) if unadapted else None)
+
+    def _task_scores(self, learner: FewShotLearner, batch: FewShotBatch) -> Float[Tensor, " M"]:
+        outputs = learner.adapt(batch.support_x, batch.support_y)(batch.query_x)
+        if self.assignment.family.is_classification:
+            return (outputs.argmax(2) == batch.query_y).float().mean(1)
+        return (outputs - batch.query_y).square().mean((1, 2))
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """The whole state."""
+        return self.learner.to_tensors()
+
+    def to_meta(self) -> dict[str, Any]:
+        """What the tensors do not tell."""
+        return {"learner": self.learner.to_meta(), "next_task": self.next_task}
+
+    def export(self, provenance: Mapping[str, Any]) -> bytes:
+        """The initialization: of image families as a policy that `learnd few-shot predict` asks.
+
+        It looks at images as they are, in one view: it answers as it was scored, save that each query is answered on
+        its own where the learner was scored on a task's queries together.
+        """
+        family = self.assignment.family
+        if isinstance(family, ImageFamily):
+            views, extent = ViewConfig(count=1, orientations=1), family.ink_extent
+            return FewShotPolicy([self.learner], views=views, ink_extent=extent, provenance=provenance).to_bytes()
+        meta = {**self.learner.to_meta(), "provenance": dict(provenance)}
+        tensors = as_arrays(self.learner.initialization())
+        header = {"learner": self.assignment.learner, "learnd": version("learnd"), "few_shot": json.dumps(meta)}
+        return encode(tensors, metadata=header)
+
+    def close(self) -> None:
+        """A few-shot family holds nothing to be released."""
+
+
+def _tasks_at_once(family: FewShotFamily) -> int:
+    examples = family.ways * (family.shots + family.queries)
+    numbers = examples * torch.Size(family.input_shape).numel()
+    return max(1, min(MOST_TASKS_AT_ONCE, NUMBERS_AT_ONCE // numbers))

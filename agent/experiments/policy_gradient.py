@@ -1,0 +1,180 @@
+"""Learners that adapt policies by policy gradient, in the foreground.
+
+Shapes: M tasks, N held-out tasks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from agent.experiments.costs import processor_seconds_of
+from agent.experiments.given_settings import with_settings
+from agent.experiments.scores import HeldOutScores, Measure
+from agent.experiments.trainable import TASKS_OF_A_SEED, family_as_learned
+from agent.learners.factory import build_policy_learner, restore_policy_learner
+from agent.learners.policy_gradient.episodes import Play
+from agent.learners.policy_gradient.loops import adapt_to
+from agent.learners.policy_gradient.policy import AdaptedPolicies
+from agent.learners.policy_gradient.protocol import PolicyLearner
+from agent.learners.registry import LearnerEntry, acting_learners
+from agent.learners.state import as_arrays
+from envs.family import FamilySource, FamilySpec, Split
+from envs.limits import WorkerLimits
+from envs.registry import open_tasks
+from envs.task_batch import TaskBatch
+from memory.files.parameters import encode
+
+TASKS_PER_UPDATE = 20
+TASKS_AT_ONCE = 20
+SCORING_SEED = 20_170_303
+
+
+@dataclass(frozen=True)
+class PolicyAssignment:
+    """A learner that adapts policies, to be trained on one family of environments.
+
+    Attributes:
+        learner: the name by which it is chosen: a key of ``acting_learners()``.
+        spec: the family as declared.
+        limits: bounds of its worker, where it has one.
+        given: settings laid over the learner's own.
+        seed: of the initial parameters, the actions and the training tasks.
+    """
+
+    learner: str
+    spec: FamilySpec
+    limits: WorkerLimits
+    given: tuple[str, ...] = ()
+    seed: int = 0
+
+    measure = Measure.EPISODE_RETURN
+
+    @property
+    def entry(self) -> LearnerEntry:
+        """The learner's entry in the registry."""
+        return acting_learners()[self.learner]
+
+    def describe(self) -> dict[str, Any]:
+        """All that decides how a run goes."""
+        return {
+            "learner": self.learner,
+            "family": family_as_learned(self.spec),
+            "settings": self.config(1).to_json(),
+            "tasks_per_update": TASKS_PER_UPDATE,
+            "seed": self.seed,
+        }
+
+    def config(self, planned_updates: int) -> Any:
+        """The settings, for a run of so many updates."""
+        config_class = self.entry.load_config()
+        return with_settings(config_class(decay_updates=planned_updates), self.given, learner=self.learner)
+
+    def open_tasks(self, num_tasks: int) -> TaskBatch:
+        """M tasks: of a tensor family each in as many rows as a round has episodes, else in one."""
+        is_tensor_native = self.spec.source is FamilySource.TENSOR
+        rows = self.config(1).round.num_episodes if is_tensor_native else 1
+        return open_tasks(
+            self.spec, None, num_trials=num_tasks * rows, device="cpu", limits=self.limits, rows_per_task=rows
+        )
+
+    def begin(self, planned_updates: int) -> PolicyTrainee:
+        """A new trainee."""
+        tasks = self.open_tasks(TASKS_PER_UPDATE)
+        generator = torch.Generator().manual_seed(self.seed)
+        config = self.config(planned_updates)
+        learner = build_policy_learner(self.entry.name, tasks.spaces, config, generator=generator)
+        return PolicyTrainee(self, learner, tasks, next_task=self.seed * TASKS_OF_A_SEED)
+
+    def go_on(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], planned_updates: int) -> PolicyTrainee:
+        """The trainee that wrote these."""
+        learner = restore_policy_learner(tensors, {**meta["learner"], "config": self.config(planned_updates).to_json()})
+        return PolicyTrainee(self, learner, self.open_tasks(TASKS_PER_UPDATE), next_task=meta["next_task"])
+
+    def processor_seconds(self) -> float:
+        """Of this process, and of the family's worker where it has one."""
+        return processor_seconds_of(self.spec)
+
+
+class PolicyTrainee:
+    """A learner of policies being trained.
+
+    Args:
+        assignment: what it was given.
+        learner: as it stands.
+        tasks: what it practises on; closed with the trainee.
+        next_task: the first training task that it has not played.
+    """
+
+    def __init__(
+        self, assignment: PolicyAssignment, learner: PolicyLearner, tasks: TaskBatch, *, next_task: int
+    ) -> None:
+        self.assignment = assignment
+        self.learner = learner
+        self.next_task = next_task
+        self._tasks = tasks
+
+    @property
+    def num_updates(self) -> int:
+        """Outer steps taken."""
+        return self.learner.num_updates
+
+    def update(self) -> dict[str, float]:
+        """Take one outer step on the next training tasks."""
+        metrics = self.learner.update(self._tasks, first_task=self.next_task)
+        self.next_task += TASKS_PER_UPDATE
+        return {"return": metrics["return"], **metrics}
+
+    def score(self, num_tasks: int, *, progress: Callable[[int], None]) -> HeldOutScores:
+        """The return of an episode after the learner's own number of rounds in each held-out task, and before any."""
+        generator = torch.Generator().manual_seed(SCORING_SEED)
+        adapted, unadapted = [], []
+        tasks = self.assignment.open_tasks(TASKS_AT_ONCE)
+        try:
+            for first in range(0, num_tasks, TASKS_AT_ONCE):
+                before, after = self._returns(tasks, first, generator)
+                unadapted.append(before)
+                adapted.append(after)
+                progress(min(first + TASKS_AT_ONCE, num_tasks))
+        finally:
+            tasks.close()
+        return HeldOutScores(adapted=torch.cat(adapted), unadapted=torch.cat(unadapted))
+
+    def _returns(
+        self, tasks: TaskBatch, first_task: int, generator: torch.Generator
+    ) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
+        config = self.assignment.config(1)
+        play = Play(tasks, first_task=first_task, split=Split.HELD_OUT, num_episodes=config.round.num_episodes)
+        policies = AdaptedPolicies.unadapted(self.learner.policy)
+        episodes = play.round(policies.policy, policies.parameters, generator=generator)
+        before = episodes.mean_return
+        for _ in range(config.steps_to_adapt):
+            policies = adapt_to(self.learner, episodes, policies)
+            episodes = play.round(policies.policy, policies.parameters, generator=generator)
+        return before, episodes.mean_return
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """The whole state."""
+        return self.learner.to_tensors()
+
+    def to_meta(self) -> dict[str, Any]:
+        """What the tensors do not tell."""
+        return {"learner": self.learner.to_meta(), "next_task": self.next_task}
+
+    def export(self, provenance: Mapping[str, Any]) -> bytes:
+        """The initialization, as ``restore_policy_learner`` takes it."""
+        meta = {**self.learner.to_meta(), "provenance": dict(provenance)}
+        tensors = as_arrays(self.learner.initialization())
+        header = {"learner": self.assignment.entry.name, "learnd": version("learnd")}
+        return encode(tensors, metadata={**header, "policy_learner": json.dumps(meta)})
+
+    def close(self) -> None:
+        """Release the tasks."""
+        self._tasks.close()

@@ -1,0 +1,160 @@
+"""RL² in the foreground, by the daemon's own engine and settings.
+
+Shapes: N held-out tasks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agent.experiments.costs import processor_seconds_of
+from agent.experiments.given_settings import with_settings
+from agent.experiments.scores import HeldOutScores, Measure
+from agent.experiments.trainable import TASKS_OF_A_SEED, family_as_learned
+from agent.learners.evaluation.trials import EVALUATION_TASKS, held_out_returns
+from agent.learners.registry import RL2
+from agent.learners.rl2.config import RL2Config
+from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.training import EagerTraining
+from agent.learners.rl2.trials import trial_returns
+from agent.learners.state import as_arrays
+from envs.family import FamilySource, FamilySpec
+from envs.limits import WorkerLimits
+from envs.registry import open_tasks
+from envs.task_batch import TaskBatch
+from memory.files.parameters import encode
+
+
+@dataclass(frozen=True)
+class RL2Assignment:
+    """RL² to be trained on one family of environments.
+
+    Attributes:
+        spec: the family as declared.
+        limits: bounds of its worker, where it has one.
+        given: settings laid over the daemon's defaults.
+        seed: of the initial parameters, the actions and the minibatches.
+    """
+
+    spec: FamilySpec
+    limits: WorkerLimits
+    given: tuple[str, ...] = ()
+    seed: int = 0
+
+    learner = RL2
+    measure = Measure.EPISODE_RETURN
+
+    @property
+    def is_tensor_native(self) -> bool:
+        """Whether tasks are stepped as tensors, and not by a worker."""
+        return self.spec.source is FamilySource.TENSOR
+
+    def describe(self) -> dict[str, Any]:
+        """All that decides how a run goes."""
+        return {
+            "learner": self.learner,
+            "family": family_as_learned(self.spec),
+            "settings": self.config(1).to_json(),
+            "seed": self.seed,
+        }
+
+    def config(self, planned_updates: int) -> RL2Config:
+        """The settings, for a run of so many updates."""
+        settings: RL2Config = with_settings(RL2Config(anneal_updates=planned_updates), self.given, learner=self.learner)
+        return settings
+
+    def begin(self, planned_updates: int) -> RL2Trainee:
+        """A new trainee."""
+        learner = RL2Learner(self.config(planned_updates), device="cpu", seed=self.seed)
+        return RL2Trainee(self, learner, next_task=self.seed * TASKS_OF_A_SEED)
+
+    def go_on(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], planned_updates: int) -> RL2Trainee:
+        """The trainee that wrote these."""
+        learner = RL2Learner.from_tensors(self.config(planned_updates), tensors, meta["learner"], device="cpu")
+        return RL2Trainee(self, learner, next_task=meta["next_task"])
+
+    def processor_seconds(self) -> float:
+        """Of this process, and of the family's worker where it has one."""
+        return processor_seconds_of(self.spec)
+
+
+class RL2Trainee:
+    """RL² being trained on one family.
+
+    Args:
+        assignment: what it was given.
+        learner: as it stands.
+        next_task: the first training task that it has not played.
+    """
+
+    def __init__(self, assignment: RL2Assignment, learner: RL2Learner, *, next_task: int) -> None:
+        self.assignment = assignment
+        self.learner = learner
+        self.next_task = next_task
+        self._training = EagerTraining(learner, assignment.spec.name, self._open_tasks())
+        learner.add_family(assignment.spec.name, self._training.tasks.spaces)
+
+    @property
+    def num_updates(self) -> int:
+        """Updates so far."""
+        return self.learner.num_updates(self.assignment.spec.name)
+
+    def update(self) -> dict[str, float]:
+        """Play a trial batch of the next training tasks and learn from it."""
+        trials = self._training.play(self.next_task)
+        self.next_task += trials.num_trials
+        num_epochs = self.learner.config.num_epochs_for(is_tensor_native=self.assignment.is_tensor_native)
+        metrics = self._training.learn(trials, num_epochs=num_epochs)
+        return {"trial return": float(trial_returns(trials).mean()), **metrics}
+
+    def score(self, num_tasks: int, *, progress: Callable[[int], None]) -> HeldOutScores:
+        """One trial in each of the first held-out tasks: the return of its last episode, and of its first."""
+        size = self._training.tasks.num_trials
+        episodes, trials = [], []
+        for first in range(0, num_tasks, size):
+            returns = held_out_returns(
+                self.learner.policy, self._training.tasks, first_task=EVALUATION_TASKS + first, num_trials=size
+            )
+            episodes.append(returns.episodes)
+            trials.append(returns.trials)
+            progress(min(first + size, num_tasks))
+        each = torch.cat(episodes, dim=1)
+        return HeldOutScores(adapted=each[-1], unadapted=each[0], beside={"trial_return": torch.cat(trials)})
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """The whole state."""
+        return self.learner.to_tensors()
+
+    def to_meta(self) -> dict[str, Any]:
+        """What the tensors do not tell."""
+        return {"learner": self.learner.to_meta(), "next_task": self.next_task}
+
+    def export(self, provenance: Mapping[str, Any]) -> bytes:
+        """The policy, as `agent.policies.acting.load_policy` loads it."""
+        spec = self.assignment.spec
+        family = {"spaces": self._training.tasks.spaces.to_json(), "episodes_per_trial": spec.episodes_per_trial}
+        header = {
+            "learner": RL2,
+            "learnd": version("learnd"),
+            "config": json.dumps(self.learner.config.to_json()),
+            "families": json.dumps({spec.name: family}),
+            "provenance": json.dumps(provenance),
+        }
+        tensors = as_arrays(self.learner.initialization())
+        return encode(tensors, metadata=header)
+
+    def close(self) -> None:
+        """End the worker."""
+        self._training.close()
+
+    def _open_tasks(self) -> TaskBatch:
+        assignment = self.assignment
+        num_trials = self.learner.config.num_trials_for(is_tensor_native=assignment.is_tensor_native)
+        return open_tasks(assignment.spec, None, num_trials=num_trials, device="cpu", limits=assignment.limits)

@@ -1,0 +1,1 @@
+"""Learners that adapt by comparing embeddings: Prototypical and Matching Networks, VERSA."""

@@ -1,0 +1,1 @@
+"""What the current trial has seen, read at each step."""

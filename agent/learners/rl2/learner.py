@@ -1,0 +1,372 @@
+"""The RL² learner: proximal policy optimisation (PPO) over whole trials (Schulman et al. 2017, arXiv:1707.06347).
+
+Departure: the paper optimises by TRPO with a separate value network. Here PPO has one critic per family that reads the
+policy's features, which reaches the same with less work. ``docs/algorithms/rl2.md`` lists every departure.
+
+One policy learns all families. They share its recurrent core and, if their spaces are equal, its encoder and heads.
+Each family has its own critic with its scale, its own scale of advantages, and its own progress of the learning rate.
+
+Shapes: T steps, B trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from agent.learners.rl2.advantages import about_usual, trial_advantages
+from agent.learners.rl2.config import RL2Config
+from agent.learners.rl2.in_trial_memory.ring import HeldTrials, held_trials
+from agent.learners.rl2.minibatch import Minibatch, MinibatchStep, Targets, select_minibatch
+from agent.learners.rl2.normalisation import PopArtCritic
+from agent.learners.rl2.packing import stretches_of
+from agent.learners.rl2.policy import RL2Policy
+from agent.learners.rl2.trials import TrialBatch, critic_inputs, num_env_steps, num_episodes
+from envs.spaces import ObservationKind, SpacePair
+
+
+@dataclass
+class _Family:
+    """The learner's data of a family, except its critic.
+
+    Attributes:
+        spaces: the family's pair of spaces.
+        num_updates: updates so far.
+        episode_steps: mean steps of an episode in the last trial batch; 1 before the first batch.
+    """
+
+    spaces: SpacePair
+    num_updates: int = 0
+    episode_steps: float = 1.0
+
+
+class RL2Learner:
+    """The RL² learner: policy, critics, scales, optimiser and random state, for all families that it learns.
+
+    Args:
+        config: the settings.
+        device: device on which it learns.
+        seed: seed of the initial parameters, the actions and the minibatches.
+    """
+
+    def __init__(self, config: RL2Config, *, device: torch.device | str, seed: int) -> None:
+        self.config = config
+        self.device = torch.device(device)
+        self.seed = seed
+        self.generator = torch.Generator(device=self.device).manual_seed(seed)
+        """Source of the actions' noise and of the order of minibatches."""
+        self._initial = torch.Generator().manual_seed(seed)
+        self.policy = RL2Policy(config, generator=self._initial).to(self.device)
+        self.critics = nn.ModuleDict()
+        self._families: dict[str, _Family] = {}
+        self._optimizer = torch.optim.Adam(
+            [self._group(self._core_parameters(), scale=config.core_learning_rate_scale)],
+            eps=config.adam_epsilon,
+            fused=True,
+            capturable=self.device.type == "cuda",
+        )
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Names of the families added."""
+        return tuple(self._families)
+
+    def num_updates(self, name: str) -> int:
+        """Return the number of updates of a family."""
+        return self._families[name].num_updates
+
+    def add_family(self, name: str, spaces: SpacePair) -> None:
+        """Prepare the learner for a family, unless this was already done.
+
+        Args:
+            name: unique among the families ever added, without a full stop.
+            spaces: the family's spaces.
+        """
+        if name in self._families:
+            return
+        is_new_pair = not self.policy.knows(spaces)
+        self.policy.add_pair(spaces, generator=self._initial)
+        if is_new_pair:
+            self._add_to_optimizer(self.policy.pair(spaces))
+        critic = PopArtCritic(
+            self.config.hidden_size + self.config.input_size,
+            self.config.critic_size,
+            rate=self.config.scale_rate,
+            generator=self._initial,
+        ).to(self.device)
+        self.critics[name] = critic
+        self._add_to_optimizer(critic)
+        self._families[name] = _Family(spaces)
+
+    # Learning
+
+    def num_episodes(self, name: str, episodes_per_trial: int) -> int:
+        """Return E of a family's next training trials, at most ``episodes_per_trial``: the first trials are short."""
+        family = self._families[name]
+        return self.config.episodes_at(family.num_updates, episodes_per_trial, episode_steps=family.episode_steps)
+
+    def update(
+        self,
+        name: str,
+        trials: TrialBatch,
+        *,
+        num_epochs: int | None = None,
+        minibatch_step: MinibatchStep | None = None,
+    ) -> dict[str, float]:
+        """Improve the policy on one family with one trial batch.
+
+        Args:
+            name: the family's name, as it was added.
+            trials: training trials played by the current policy.
+            num_epochs: passes over the trials; None takes the setting.
+            minibatch_step: the function that takes optimiser steps; None takes the learner's own.
+
+        Returns:
+            policy, value, entropy, kl (an estimate of KL(old ‖ new)), clip_fraction, gradient_norm, explained_variance
+            (of the returns by the critic, before the update).
+
+        Raises:
+            ValueError: the trials are held out.
+        """
+        family, critic = self._families[name], self._critic(name)
+        targets, explained_variance = self._targets(critic, trials)
+        steps, held = trials.steps, self._held(trials)
+        self._set_learning_rate(self.config.learning_rate_at(family.num_updates))
+        entropy = self.config.entropy_coefficient * self.config.anneal(family.num_updates)
+        entropy_coefficient = torch.full((), entropy, device=self.device)
+        take_step = minibatch_step or self.minibatch_step
+        lengths = trials.lengths
+        # A replacement of the step, and an accelerator, get minibatches of one stretch, so that shapes stay the same.
+        may_narrow = minibatch_step is None and self.device.type == "cpu"
+        sums = torch.zeros(6, device=self.device)
+        num_minibatches = 0
+        for _epoch in range(num_epochs or self.config.num_epochs):
+            for rows, num_steps in self._minibatches(lengths):
+                stretches = stretches_of(lengths[rows].tolist()) if may_narrow else ((num_steps, len(rows)),)
+                minibatch = select_minibatch(
+                    steps, targets, held, rows=rows, stretches=stretches, entropy_coefficient=entropy_coefficient
+                )
+                sums += take_step(name, trials.spaces, minibatch)
+                num_minibatches += 1
+        self._follow_inputs(trials)
+        family.num_updates += 1
+        family.episode_steps = num_env_steps(trials) / max(1, num_episodes(trials))
+        names = ("policy", "value", "entropy", "kl", "clip_fraction", "gradient_norm")
+        means = dict(zip(names, (sums / num_minibatches).tolist(), strict=True))
+        return {**means, "explained_variance": float(explained_variance)}
+
+    def is_finite(self) -> bool:
+        """Return whether every parameter and every running scale is finite."""
+        state = (*self.policy.state_dict().values(), *self.critics.state_dict().values())
+        return bool(torch.stack([values.detach().sum() for values in state]).isfinite().all())
+
+    @torch.no_grad()
+    def _targets(self, critic: PopArtCritic, trials: TrialBatch) -> tuple[Targets, Float[Tensor, ""]]:
+        """Compute advantages and returns of a trial batch, and update the family's scales."""
+        features, cut, cut_features = critic_inputs(trials)
+        value = critic.value(features)
+        final_value = torch.zeros_like(value)
+        final_value.view(-1).index_copy_(0, cut, critic.value(cut_features))
+        trial_steps = float(trials.lengths.float().mean())
+        advantage = trial_advantages(
+            reward=trials.reward,
+            value=value,
+            final_value=final_value,
+            truncated=trials.truncated,
+            is_valid=trials.is_valid,
+            discount=self.config.discount_for(trial_steps),
+            gae_lambda=self.config.gae_lambda_for(trial_steps),
+        )
+        returns = advantage + value
+        valid_returns, valid_advantage = returns[trials.is_valid], advantage[trials.is_valid]
+        explained = 1.0 - valid_advantage.var(correction=0) / valid_returns.var(correction=0).clamp(min=1e-8)
+        critic.follow(valid_returns, valid_advantage)
+        # The scale includes the critic's lag (it is not centred), so steps are small while the lag is large.
+        advantage = about_usual(advantage, trials.is_valid) / critic.advantage_size
+        targets = Targets(log_prob=trials.log_prob, advantage=advantage, normalised_return=critic.normalise(returns))
+        return targets, explained
+
+    @torch.no_grad()
+    def _held(self, trials: TrialBatch) -> HeldTrials | None:
+        """Return the steps that the trials' in-trial memories held; None if the pair's keys are not learned."""
+        pair = self.policy.pair(trials.spaces)
+        if pair.key_embedding is None:
+            return None
+        return held_trials(
+            trials.spaces.action,
+            observation=pair.observe(trials.observation),
+            chosen=trials.action,
+            reward=pair.scale_reward(trials.reward),
+            ended=trials.terminated | trials.truncated,
+            num_steps=self.config.memory_size,
+        )
+
+    def _minibatches(self, lengths: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """Yield rows of whole trials of similar length, longest first, in random order, each with its largest length.
+
+        Lengths and order are fetched from the device together, not one minibatch at a time.
+        """
+        num_trials = len(lengths)
+        wanted = round(int(lengths.sum()) / self.config.minibatch_steps)
+        most = min(self.config.max_minibatches, num_trials // self.config.min_minibatch_trials)
+        num_minibatches = max(1, min(wanted, most))
+        order = torch.randperm(num_trials, generator=self.generator, device=self.device)
+        by_length = order[lengths[order].argsort(stable=True, descending=True)]
+        chunks = by_length.tensor_split(num_minibatches)
+        turn = torch.randperm(num_minibatches, generator=self.generator, device=self.device)
+        longest = lengths[torch.stack([chunk[0] for chunk in chunks])]
+        turns, steps = torch.stack([turn, longest]).tolist()
+        return ((chunks[index], steps[index]) for index in turns)
+
+    def minibatch_step(self, name: str, spaces: SpacePair, minibatch: Minibatch) -> Tensor:
+        """Take one optimiser step and return the parts of the losses, in the order of ``names`` in :meth:`update`.
+
+        The step fetches nothing from an accelerator, so that it can be captured.
+        """
+        steps, targets, held = minibatch.steps, minibatch.targets, minibatch.held
+        inputs, is_valid = steps.inputs, steps.is_valid
+        share = is_valid.to(torch.float32) / is_valid.sum()
+        if held is not None:
+            inputs = replace(inputs, read=self.policy.read_again(spaces, held, minibatch.stretches))
+        output = self.policy.unroll_stretches(spaces, inputs, minibatch.stretches)
+        log_prob, entropy = output.distribution.log_prob_and_entropy(steps.action)
+        log_ratio = (log_prob - targets.log_prob) * is_valid
+        ratio = log_ratio.exp()
+        advantage = targets.advantage
+        clipped = ratio.clamp(1.0 - self.config.clip, 1.0 + self.config.clip)
+        policy_loss = -(torch.minimum(ratio * advantage, clipped * advantage) * share).sum()
+        error = self._critic(name)(output.features) - targets.normalised_return
+        value_loss = 0.5 * (error * error * share).sum()
+        mean_entropy = (entropy * share).sum()
+        loss = policy_loss + self.config.value_coefficient * value_loss - minibatch.entropy_coefficient * mean_entropy
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        touched = [p for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradient_norm = nn.utils.clip_grad_norm_(touched, self.config.max_gradient_norm, foreach=True)
+        self._optimizer.step()
+        with torch.no_grad():
+            kl = ((ratio - 1.0 - log_ratio) * share).sum()
+            clip_fraction = (((ratio - 1.0).abs() > self.config.clip) * share).sum()
+            return torch.stack([policy_loss, value_loss, mean_entropy, kl, clip_fraction, gradient_norm])
+
+    def forget_gradients(self) -> None:
+        """Release the gradients of the last step and their memory."""
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def _set_learning_rate(self, rate: float) -> None:
+        for group in self._optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate * group["scale"])
+            else:
+                group["lr"] = rate * group["scale"]
+
+    def _follow_inputs(self, trials: TrialBatch) -> None:
+        """Update the scales of the policy's inputs.
+
+        Called after the update, because rollout and update must use equal scales.
+        """
+        pair = self.policy.pair(trials.spaces)
+        if trials.spaces.observation.kind is ObservationKind.VECTOR:
+            pair.observation_scale.update(trials.observation[trials.is_valid])
+        pair.reward_scale.update(trials.reward[trials.is_valid].unsqueeze(-1), is_centred=False)
+
+    # State
+
+    def initialization(self) -> dict[str, Tensor]:
+        """Return the tensors that a policy needs to act: parameters and input scales, without critics and optimiser."""
+        return {name: tensor.detach().clone() for name, tensor in self.policy.state_dict().items()}
+
+    def load_initialization(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load published parameters for the pairs of spaces they cover, and reset the optimiser's state."""
+        own = self.policy.state_dict()
+        self.policy.load_state_dict({**own, **{name: t for name, t in tensors.items() if name in own}})
+        for parameter in self.policy.parameters():
+            self._optimizer.state.pop(parameter, None)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Return the tensors of the whole state.
+
+        With :meth:`to_meta` they restore a learner that continues as if it had never been interrupted.
+        """
+        tensors = {f"policy/{name}": tensor for name, tensor in self.policy.state_dict().items()}
+        tensors |= {f"critics/{name}": tensor for name, tensor in self.critics.state_dict().items()}
+        for name, parameter in self._named_parameters():
+            for part, value in self._optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer/{name}/{part}"] = value
+        tensors["generator"] = self.generator.get_state()
+        tensors["initial_generator"] = self._initial.get_state()
+        return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    def to_meta(self) -> dict[str, Any]:
+        """Return the part of the state that is not tensors, as JSON values."""
+        return {
+            "seed": self.seed,
+            "families": [
+                {
+                    "name": name,
+                    "spaces": family.spaces.to_json(),
+                    "num_updates": family.num_updates,
+                    "episode_steps": family.episode_steps,
+                }
+                for name, family in self._families.items()
+            ],
+        }
+
+    @classmethod
+    def from_tensors(
+        cls, config: RL2Config, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str
+    ) -> RL2Learner:
+        """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved.
+
+        Raises:
+            RuntimeError: the tensors do not fit the settings.
+            KeyError: a tensor is missing.
+        """
+        learner = cls(config, device=device, seed=meta["seed"])
+        for family in meta["families"]:
+            learner.add_family(family["name"], SpacePair.from_json(family["spaces"]))
+            restored = learner._families[family["name"]]
+            restored.num_updates = family["num_updates"]
+            restored.episode_steps = family.get("episode_steps", 1.0)
+        learner.policy.load_state_dict(_under("policy/", tensors))
+        learner.critics.load_state_dict(_under("critics/", tensors))
+        for name, parameter in learner._named_parameters():
+            parts = _under(f"optimizer/{name}/", tensors)
+            if parts:
+                learner._optimizer.state[parameter] = {
+                    part: value.clone().to(learner.device) for part, value in parts.items()
+                }
+        learner.generator.set_state(tensors["generator"].cpu())
+        learner._initial.set_state(tensors["initial_generator"].cpu())
+        return learner
+
+    def _critic(self, name: str) -> PopArtCritic:
+        return cast("PopArtCritic", self.critics[name])
+
+    def _core_parameters(self) -> Iterator[nn.Parameter]:
+        yield from self.policy.core.parameters()
+        yield from self.policy.core_norm.parameters()
+
+    def _add_to_optimizer(self, module: nn.Module) -> None:
+        self._optimizer.add_param_group(self._group(module.parameters(), scale=1.0))
+
+    def _group(self, parameters: Iterable[nn.Parameter], *, scale: float) -> dict[str, Any]:
+        """Return a parameter group of the optimiser. On CUDA its rate is a tensor, which a captured step reads."""
+        rate: float | Tensor = self.config.learning_rate * scale
+        if self.device.type == "cuda":
+            rate = torch.full((), self.config.learning_rate * scale, device=self.device)
+        return {"params": list(parameters), "scale": scale, "lr": rate}
+
+    def _named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        for prefix, module in (("policy", self.policy), ("critics", self.critics)):
+            for name, parameter in module.named_parameters():
+                yield f"{prefix}.{name}", parameter
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,159 @@
+"""The encoder and heads of one pair of spaces.
+
+The equations are those of :mod:`agent.learners.rl2.policy`: the module computes x_t from the inputs of a decision, and
+the scores from z_t, x_t and the reads.
+
+Shapes: ``*N`` one of [B], [T, B] and [N], D observation width, K slots, F features of a read, X core input, H hidden, Y
+critic features (H + X).
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from agent.learners.distributions import MAX_LOG_STD, MIN_LOG_STD, ActionDistribution, num_slots
+from agent.learners.rl2.config import RL2Config
+from agent.learners.rl2.in_trial_memory.keys import KeyEmbedding, Keys
+from agent.learners.rl2.in_trial_memory.protocol import has_learned_keys, read_size
+from agent.learners.rl2.layers import linear, table
+from agent.learners.rl2.normalisation import Normaliser
+from agent.learners.rl2.policy_state import NUM_CONTEXT, PairConstants, PolicyInput
+from agent.learners.rl2.scorer import pool_reads, score_slots
+from envs.spaces import ActionKind, ObservationKind, SpacePair
+
+MAX_OBSERVATION = 5.0
+"""Bound of a normalised observation in the policy and its memory, in units of the running standard deviation."""
+
+MAX_REWARD = 10.0
+"""Bound of a reward in the policy and its memory, in units of the running scale. The critic uses unbounded rewards."""
+
+
+class PairModule(nn.Module):
+    """The encoder and heads of one pair of spaces, and the running scales of its inputs.
+
+    Args:
+        config: the settings.
+        spaces: the pair.
+        generator: the source of the initial parameters.
+    """
+
+    def __init__(self, config: RL2Config, spaces: SpacePair, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.spaces = spaces
+        slots, features = num_slots(spaces.action), read_size(spaces, config)
+        self.has_reads = features > 0
+        width, is_discrete = spaces.observation.width, spaces.observation.kind is ObservationKind.DISCRETE
+        is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
+        encode_observation = table if is_discrete else linear
+        encode_action = linear if is_continuous else table
+        self.encode_observation = encode_observation(spaces.observation.size, config.input_size, generator=generator)
+        self.encode_action = encode_action(slots, config.input_size, generator=generator)
+        self.encode_context = linear(NUM_CONTEXT, config.input_size, generator=generator)
+        self.head = linear(config.hidden_size, slots, generator=generator, gain=0.01)
+        if self.has_reads:
+            self.embed_read = linear(features, config.scorer_size, generator=generator)
+            self.encode_pooled = linear(2 * config.scorer_size, config.input_size, generator=generator)
+            score_read = linear(config.scorer_size, config.scorer_size, generator=generator)
+            self.score_read = nn.Parameter(score_read.weight.detach())
+            self.score_context = linear(config.hidden_size + config.input_size, config.scorer_size, generator=generator)
+            score = linear(config.scorer_size, 1, generator=generator, gain=0.01)
+            self.score = nn.Parameter(score.weight.detach().flatten())
+        if is_continuous:
+            self.log_std = nn.Parameter(torch.full((slots,), -0.5))
+        self.observation_scale = Normaliser(0 if is_discrete else width)
+        self.reward_scale = Normaliser(1)
+        key_size = width if is_discrete else min(width, config.memory_key_size)
+        projection = torch.eye(width) if key_size == width else torch.empty(width, key_size)
+        if key_size != width:
+            projection.normal_(std=width**-0.5, generator=generator)
+        self.register_buffer("key_projection", projection)
+        self.key_embedding: KeyEmbedding | None = None
+        if has_learned_keys(spaces, config):
+            self.key_embedding = KeyEmbedding(width, key_size, generator=generator)
+
+    @property
+    def keys(self) -> Keys:
+        """The keys by which a memory for vectors matches observations."""
+        return Keys(projection=cast("Tensor", self.key_projection), embedding=self.key_embedding)
+
+    def constants(self) -> PairConstants:
+        """Return the derived constants, with weights in the order in which :meth:`encode` joins its inputs."""
+        layers = [self.encode_context]
+        if self.spaces.observation.kind is ObservationKind.VECTOR:
+            layers.append(cast("nn.Linear", self.encode_observation))
+        if self.has_reads:
+            layers.append(self.encode_pooled)
+        # Biases are added one by one. Gradients of stacked biases would share memory, which gradient clipping scales in
+        # place.
+        biases: list[Tensor] = [layer.bias for layer in layers]
+        return PairConstants(
+            weight=torch.cat([layer.weight for layer in layers], dim=1),
+            bias=reduce(torch.add, biases),
+            observation_mean=self.observation_scale.mean,
+            observation_rate=self.observation_scale.spread.reciprocal(),
+            reward_rate=self.reward_scale.spread.reciprocal(),
+        )
+
+    def observe(
+        self, observation: Float[Tensor, "*N D"], constants: PairConstants | None = None
+    ) -> Float[Tensor, "*N D"]:
+        """Return vectors in units of their running standard deviation, and indices unchanged."""
+        if self.spaces.observation.kind is ObservationKind.DISCRETE:
+            return observation
+        constants = constants or self.constants()
+        centred = observation - constants.observation_mean
+        return centred.mul_(constants.observation_rate).clamp_(-MAX_OBSERVATION, MAX_OBSERVATION)
+
+    def scale_reward(self, reward: Float[Tensor, "*N"], constants: PairConstants | None = None) -> Float[Tensor, "*N"]:
+        """Return rewards in units of their running root mean square, bounded.
+
+        The bound matters for the first reward that is not 0: the scale does not include it yet.
+        """
+        constants = constants or self.constants()
+        return (reward * constants.reward_rate).clamp_(-MAX_REWARD, MAX_REWARD)
+
+    def encode(self, inputs: PolicyInput, constants: PairConstants | None = None) -> Float[Tensor, "*N X"]:
+        """Return x: one matrix product for all inputs of linear layers, and look-ups for the others."""
+        constants = constants or self.constants()
+        values = [inputs.context]
+        if self.spaces.observation.kind is ObservationKind.VECTOR:
+            values.append(self.observe(inputs.observation, constants))
+        if inputs.read is not None:
+            pooled = pool_reads(inputs.read.flatten(0, -3), self.embed_read.weight, self.embed_read.bias)
+            values.append(pooled.view(*inputs.context.shape[:-1], -1))
+        entered = torch.cat(values, dim=-1) if len(values) > 1 else inputs.context
+        encoded = functional.linear(entered, constants.weight, constants.bias)
+        if self.spaces.observation.kind is ObservationKind.DISCRETE and self.spaces.observation.size > 1:
+            encoded = encoded + self.encode_observation(inputs.observation[..., 0].long())
+        encoded = torch.addcmul(encoded, self._encode_action(inputs.previous_action), inputs.context[..., 3:4])
+        return functional.relu(encoded)
+
+    def decide(
+        self,
+        features: Float[Tensor, "*N Y"],
+        normalised: Float[Tensor, "*N H"],
+        read: Float[Tensor, "*N K F"] | None,
+    ) -> ActionDistribution:
+        """Return the distribution over actions, computed from [z, x], z and the read."""
+        scores = self.head(normalised)
+        if read is not None:
+            context = self.score_context(features).flatten(0, -2)
+            weights = self.embed_read.weight, self.embed_read.bias, self.score_read, self.score
+            scores = scores + score_slots(read.flatten(0, -3), context, *weights).view_as(scores)
+        if self.spaces.action.kind is not ActionKind.CONTINUOUS:
+            return ActionDistribution(action=self.spaces.action, scores=scores)
+        log_std = self.log_std.clamp(MIN_LOG_STD, MAX_LOG_STD)
+        return ActionDistribution(action=self.spaces.action, scores=scores, log_std=log_std)
+
+    def _encode_action(self, previous: Tensor) -> Tensor:
+        if self.spaces.action.kind is ActionKind.CONTINUOUS:
+            return cast("Tensor", self.encode_action(previous.clamp(-1.0, 1.0)))
+        if self.spaces.action.kind is ActionKind.DISCRETE:
+            return cast("Tensor", self.encode_action(previous[..., 0]))
+        return cast("Tensor", self.encode_action(previous)).sum(-2)

@@ -1,0 +1,259 @@
+"""The RL² policy: one recurrent core for all families, and an encoder and a scorer for each pair of spaces.
+
+x_t = encode(o_t, a_{t-1}, r_{t-1}, d_{t-1}, time, pooled read),  h_t = GRU(x_t, h_{t-1}),  z_t = LayerNorm(h_t)
+score_t(k) = W_k z_t + w · relu(U relu(V m_t(k)) + C [z_t, x_t])        for every slot k with its read m_t(k)
+
+The paper's agent (Duan et al. 2016, section 2.2) is the first line and the term W_k z_t. Departure: the second term is
+one scorer shared over slots, so that what is learned about one action applies to all actions.
+
+Shapes: T steps, B trials, N steps of a minibatch's stretches, ``*N`` either of [B] and [T, B], D observation width, K
+slots, F features of a read, X core input, H hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+
+from agent.learners.distributions import ActionDistribution, slots_of
+from agent.learners.rl2.config import RL2Config
+from agent.learners.rl2.core import GRUCore
+from agent.learners.rl2.in_trial_memory.protocol import empty_memory, likeness_of
+from agent.learners.rl2.in_trial_memory.ring import HeldTrials
+from agent.learners.rl2.in_trial_memory.similarity import read_trials
+from agent.learners.rl2.packing import Stretches
+from agent.learners.rl2.pair import PairModule
+from agent.learners.rl2.policy_state import PairConstants, PolicyInput, PolicyState, episodes_left
+from envs.spaces import ActionKind, SpacePair
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyOutput:
+    """The outputs of the policy for its inputs.
+
+    Attributes:
+        distribution: the distribution over actions, [*N].
+        hidden: [*N, H] the hidden state after each step.
+        features: [*N, H + X] the inputs of a critic: z and x.
+    """
+
+    distribution: ActionDistribution
+    hidden: Tensor
+    features: Tensor
+
+
+class IncompatibleParametersError(ValueError):
+    """An error: published parameters have other shapes than a policy of this learnd version or of these settings."""
+
+
+class RL2Policy(nn.Module):
+    """A recurrent policy that acts in every pair of spaces that was added to it.
+
+    Args:
+        config: the settings.
+        generator: the source of the core's initial parameters.
+    """
+
+    def __init__(self, config: RL2Config, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        self.core = GRUCore(config.input_size, config.hidden_size, generator=generator)
+        self.core_norm = nn.LayerNorm(config.hidden_size)
+        self.pairs = nn.ModuleDict()
+
+    def add_pair(self, spaces: SpacePair, *, generator: torch.Generator) -> None:
+        """Add an encoder and heads for a pair of spaces, unless the policy has them."""
+        if not self.knows(spaces):
+            device = self.core.weight_hidden.device
+            self.pairs[spaces.key] = PairModule(self.config, spaces, generator=generator).to(device)
+
+    def knows(self, spaces: SpacePair) -> bool:
+        """Return whether the policy can act in these spaces."""
+        return spaces.key in self.pairs
+
+    def pair(self, spaces: SpacePair) -> PairModule:
+        """Return the encoder and heads of a pair of spaces.
+
+        Raises:
+            KeyError: the pair was never added.
+        """
+        return cast("PairModule", self.pairs[spaces.key])
+
+    @torch.no_grad()
+    def begin(
+        self, spaces: SpacePair, *, num_trials: int, episodes_per_trial: int, device: torch.device
+    ) -> PolicyState:
+        """Create the state of trials that are about to begin: zero hidden state, empty in-trial memory.
+
+        The state is valid while parameters and scales do not change.
+        """
+        is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
+        return PolicyState(
+            hidden=torch.zeros(num_trials, self.config.hidden_size, device=device),
+            memory=empty_memory(
+                spaces,
+                self.config,
+                num_trials=num_trials,
+                episodes_per_trial=episodes_per_trial,
+                keys=self.pair(spaces).keys,
+                device=device,
+            ),
+            previous_action=torch.zeros(
+                num_trials, spaces.action.width, dtype=torch.float32 if is_continuous else torch.int64, device=device
+            ),
+            previous_reward=torch.zeros(num_trials, device=device),
+            previous_terminated=torch.zeros(num_trials, dtype=torch.bool, device=device),
+            previous_truncated=torch.zeros(num_trials, dtype=torch.bool, device=device),
+            episode_step=torch.zeros(num_trials, device=device),
+            episode_index=torch.zeros(num_trials, dtype=torch.int64, device=device),
+            episodes_per_trial=episodes_per_trial,
+            episodes_left=episodes_left(episodes_per_trial, device),
+            constants=self.pair(spaces).constants(),
+        )
+
+    def look(self, spaces: SpacePair, state: PolicyState, observation: Float[Tensor, "B D"]) -> PolicyInput:
+        """Return the policy's inputs at an observation. The state is not changed."""
+        pair = self.pair(spaces)
+        return PolicyInput(
+            observation=observation,
+            previous_action=state.previous_action,
+            context=state.context(pair.scale_reward(state.previous_reward, state.constants)),
+            read=None if state.memory is None else state.memory.read(pair.observe(observation, state.constants)),
+        )
+
+    def read_again(self, spaces: SpacePair, held: HeldTrials, stretches: Stretches) -> Float[Tensor, "N K F"]:
+        """Return the reads of whole trials with the current keys, with gradients to the learned part of the keys."""
+        return read_trials(
+            self.pair(spaces).keys.of(held.observation),
+            held,
+            stretches,
+            num_steps=self.config.memory_size,
+            likeness=likeness_of(self.config),
+        )
+
+    def step(
+        self,
+        spaces: SpacePair,
+        inputs: PolicyInput,
+        hidden: Float[Tensor, "B H"],
+        constants: PairConstants | None = None,
+    ) -> PolicyOutput:
+        """Compute one decision of every trial. The state is not changed; the caller stores the new hidden state."""
+        pair = self.pair(spaces)
+        encoded = pair.encode(inputs, constants)
+        return self._output(pair, inputs, encoded, self.core.step(encoded, hidden))
+
+    def unroll(self, spaces: SpacePair, inputs: PolicyInput) -> PolicyOutput:
+        """Compute every decision of whole trials, [T, B]. The numbers equal those of T calls of ``step``."""
+        pair = self.pair(spaces)
+        encoded = pair.encode(inputs)
+        initial = encoded.new_zeros(encoded.shape[1], self.config.hidden_size)
+        return self._output(pair, inputs, encoded, self.core(encoded, initial))
+
+    def unroll_stretches(self, spaces: SpacePair, inputs: PolicyInput, stretches: Stretches) -> PolicyOutput:
+        """Compute every decision of trials that are laid out in stretches (:mod:`agent.learners.rl2.packing`): [N]."""
+        pair = self.pair(spaces)
+        encoded = pair.encode(inputs)
+        hidden = encoded.new_zeros(stretches[0][1], self.config.hidden_size)
+        if len(stretches) == 1:
+            walked = self.core(encoded.view(*stretches[0], -1), hidden)
+            return self._output(pair, inputs, encoded, walked.flatten(0, 1))
+        parts: list[Tensor] = []
+        by_stretch = torch.split(encoded, [num_steps * width for num_steps, width in stretches])
+        for part, (num_steps, width) in zip(by_stretch, stretches, strict=True):
+            walked = self.core(part.view(num_steps, width, -1), hidden[:width])
+            parts.append(walked.flatten(0, 1))
+            hidden = walked[-1]
+        return self._output(pair, inputs, encoded, torch.cat(parts))
+
+    def take(
+        self,
+        spaces: SpacePair,
+        state: PolicyState,
+        *,
+        hidden: Float[Tensor, "B H"],
+        observation: Float[Tensor, "B D"],
+        action: Shaped[Tensor, "B ..."],
+        reward: Float[Tensor, " B"],
+        final_observation: Float[Tensor, "B D"],
+        terminated: Bool[Tensor, " B"],
+        active: Bool[Tensor, " B"],
+    ) -> None:
+        """Update the state with one step, as if no episode ended; :meth:`end_episodes` handles those that did."""
+        pair = self.pair(spaces)
+        is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
+        state.hidden = hidden
+        state.previous_action = action if is_continuous else slots_of(spaces.action, action)
+        state.previous_reward = reward
+        state.previous_terminated = state.previous_truncated = torch.zeros_like(terminated)
+        state.episode_step = state.episode_step + 1.0
+        state.num_steps += 1
+        if state.memory is not None:
+            state.memory.write(
+                observation=pair.observe(observation, state.constants),
+                action=action,
+                reward=pair.scale_reward(reward, state.constants),
+                next_observation=final_observation,
+                terminated=terminated,
+                active=active,
+            )
+
+    @staticmethod
+    def end_episodes(
+        state: PolicyState, *, terminated: Bool[Tensor, " B"], truncated: Bool[Tensor, " B"], active: Bool[Tensor, " B"]
+    ) -> None:
+        """Start the next episode where one ended. Hidden state and in-trial memory are kept."""
+        ended = (terminated | truncated) & active
+        if state.memory is not None:
+            state.memory.end_episodes(ended)
+        state.previous_terminated, state.previous_truncated = terminated, truncated
+        state.episode_step = state.episode_step.masked_fill(ended, 0.0)
+        state.episode_index = state.episode_index + ended
+
+    def _output(self, pair: PairModule, inputs: PolicyInput, encoded: Tensor, hidden: Tensor) -> PolicyOutput:
+        normalised = self.core_norm(hidden)
+        features = torch.cat([normalised, encoded], dim=-1)
+        return PolicyOutput(
+            distribution=pair.decide(features, normalised, inputs.read), hidden=hidden, features=features
+        )
+
+
+def policy_from_initialization(
+    config: RL2Config,
+    tensors: Mapping[str, Tensor],
+    spaces: Sequence[SpacePair],
+    *,
+    device: torch.device | str = "cpu",
+) -> RL2Policy:
+    """Create a policy that acts with published parameters.
+
+    Pairs of spaces that the parameters do not cover are left out; see :meth:`RL2Policy.knows`.
+
+    Args:
+        config: the settings with which the parameters were learned.
+        tensors: the result of :meth:`agent.learners.rl2.learner.RL2Learner.initialization`.
+        spaces: the pairs in which the policy may have to act.
+        device: device of the policy.
+
+    Raises:
+        IncompatibleParametersError: the parameters do not fit the settings.
+    """
+    generator = torch.Generator().manual_seed(0)
+    policy = RL2Policy(config, generator=generator)
+    for pair in spaces:
+        if any(name.startswith(f"pairs.{pair.key}.") for name in tensors):
+            policy.add_pair(pair, generator=generator)
+    wanted = policy.state_dict()
+    try:
+        policy.load_state_dict({name: tensor for name, tensor in tensors.items() if name in wanted})
+    except RuntimeError as error:
+        raise IncompatibleParametersError(
+            f"making a policy of published parameters: they do not fit; another version of learnd wrote them, or "
+            f"settings under [rl2] changed since: {error}"
+        ) from error
+    return policy.to(device)

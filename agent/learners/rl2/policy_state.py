@@ -1,0 +1,132 @@
+"""The data that a policy decides from: its inputs, its state between two decisions, and the constants of a space pair.
+
+Shapes: B trials, ``*N`` either of [B] and [T, B], D observation width, W action width, K slots, F features of a read, X
+core input, H hidden, C context features, E episodes of a trial.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Shaped
+from optree.dataclasses import register_node
+from torch import Tensor
+
+from agent.learners.rl2.in_trial_memory.protocol import InTrialMemory
+from agent.learners.rl2.normalisation import symlog
+
+NUM_CONTEXT = 9
+"""C, the number of context features (:meth:`PolicyState.context`).
+
+- reward, terminated and truncated of the previous step, and whether there was a previous step;
+- five features of the time.
+"""
+
+
+@register_node(namespace="")
+@dataclass(frozen=True, kw_only=True)
+class PolicyInput:
+    """All inputs of one decision, except the hidden state.
+
+    Attributes:
+        observation: [*N, D] in the environment's units.
+        previous_action: [*N, W] slots of the previous action (int64), or its values if continuous.
+        context: [*N, C] previous reward, previous ends, and the time.
+        read: [*N, K, F] the read of the in-trial memory; None for a policy without memory.
+    """
+
+    observation: Tensor
+    previous_action: Tensor
+    context: Tensor
+    read: Tensor | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairConstants:
+    """Derived constants of one space pair (joined weights and biases), computed once for many steps.
+
+    They are invalid after any update of the parameters or scales.
+
+    Attributes:
+        weight: [X, ...] weights of all linear layers that contribute to x, side by side.
+        bias: [X] sum of the biases of those layers.
+        observation_mean: [D]; of width 0 where observations are indices.
+        observation_rate: [D] one over the standard deviation of observations.
+        reward_rate: [1] one over the root mean square of rewards.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    observation_mean: Tensor
+    observation_rate: Tensor
+    reward_rate: Tensor
+
+
+@dataclass(kw_only=True)
+class PolicyState:
+    """The state of B trials between two decisions: zero and empty at the start of a trial, carried over its episodes.
+
+    Attributes:
+        hidden: [B, H].
+        memory: the in-trial memory.
+        previous_action: [B, W] slots, or values if continuous.
+        previous_reward: [B] in the environment's units.
+        previous_terminated: [B] whether the previous step ended its episode in a terminal state.
+        previous_truncated: [B] whether the previous step's episode was truncated.
+        episode_step: [B] steps taken in the current episode.
+        episode_index: [B] int64, number of finished episodes.
+        episodes_per_trial: E.
+        episodes_left: [E + 1, 3] context features of the remaining episodes, indexed by ``episode_index``: a quarter of
+            the logarithm of their number, one over their number, and their share of all episodes.
+        constants: derived constants of the pair of spaces.
+        num_steps: steps taken.
+    """
+
+    hidden: Tensor
+    memory: InTrialMemory | None
+    previous_action: Tensor
+    previous_reward: Tensor
+    previous_terminated: Tensor
+    previous_truncated: Tensor
+    episode_step: Tensor
+    episode_index: Tensor
+    episodes_per_trial: int
+    episodes_left: Tensor
+    constants: PairConstants
+    num_steps: int = 0
+
+    def keep(self, rows: Shaped[Tensor, " R"]) -> None:
+        """Keep only these trials, in this order."""
+        for name in (
+            "hidden", "previous_action", "previous_reward", "previous_terminated", "previous_truncated",
+            "episode_step", "episode_index",
+        ):  # fmt: skip
+            setattr(self, name, getattr(self, name).index_select(0, rows))
+        if self.memory is not None:
+            self.memory.keep(rows)
+
+    def context(self, reward: Float[Tensor, " B"]) -> Float[Tensor, "B C"]:
+        """Return the context features of the next decision.
+
+        They are the previous reward (symlog), whether it ended an episode and how, whether there was a previous step,
+        two features of the step within the episode, and the features of the remaining episodes.
+
+        Args:
+            reward: the previous reward in units of the pair's scale.
+        """
+        of_step = [
+            symlog(reward),
+            self.previous_terminated.to(self.hidden.dtype),
+            self.previous_truncated.to(self.hidden.dtype),
+            torch.full_like(self.episode_step, float(self.num_steps > 0)),
+            self.episode_step.log1p().mul_(0.25),
+            (self.episode_step + 1.0).reciprocal_(),
+        ]
+        return torch.cat([torch.stack(of_step, dim=-1), self.episodes_left.index_select(0, self.episode_index)], dim=-1)
+
+
+def episodes_left(episodes_per_trial: int, device: torch.device) -> Float[Tensor, "E1 3"]:
+    """Return the features of the remaining episodes after 0 … E episodes; zero remaining episodes count as one."""
+    left = (episodes_per_trial - torch.arange(episodes_per_trial + 1.0, device=device)).clamp_(min=1.0)
+    return torch.stack([left.log() * 0.25, left.reciprocal(), left / episodes_per_trial], dim=-1)

@@ -1,0 +1,324 @@
+"""Rollouts: the policy and the tasks step together, without an autograd graph.
+
+On an accelerator, rollouts do not synchronise with the host at every step: the inputs for truncation values are stored
+for every row, and the truncated steps are selected after the last step. On a CPU the check for truncated rows is cheap,
+so the inputs are computed and stored for those rows only.
+
+Trials end at different steps, and the longest may last several times as long as a typical one. On a CPU the policy
+therefore decides only for packed rows: the trials that were still running at the last check. The noise that draws an
+action belongs to its trial and step, so packing changes no trial. The tasks keep their own rows, and leave finished
+trials unchanged.
+
+Shapes: T steps, B trials, R packed rows, S steps of a stretch, D observation width, H hidden, Y critic features, C
+truncated steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import torch
+from optree.dataclasses import register_node
+from torch import Tensor
+
+from agent.learners.distributions import ActionDistribution, action_noise
+from agent.learners.rl2.policy import RL2Policy
+from agent.learners.rl2.policy_state import PolicyInput
+from agent.learners.rl2.steps import RecordedSteps, RecordedStretch, Steps, join_stretches
+from agent.learners.rl2.trees import STATIC, join_tensors, select_rows
+from agent.learners.rl2.trials import TrialBatch
+from envs.family import Split
+from envs.spaces import SpacePair
+from envs.task_batch import TaskBatch, Transition
+
+DEVICE_CHECK_STEPS = 16
+"""On an accelerator, steps between two checks whether every trial has ended. Each check waits for the device."""
+
+PACKING_SHARE = 0.75
+"""Rows are packed when at most this share of the current rows belongs to running trials."""
+
+NOISE_STEPS = 16
+"""Number of steps for which action noise is drawn at once."""
+
+MIN_PACKED_ROWS = 16
+"""With this few rows, packing stops: the cost of an operation no longer depends on the number of rows."""
+
+
+@torch.no_grad()
+def collect_trials(
+    policy: RL2Policy,
+    tasks: TaskBatch,
+    *,
+    first_task: int,
+    split: Split,
+    generator: torch.Generator,
+    is_greedy: bool = False,
+    num_episodes: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> TrialBatch:
+    """Play one trial in each of B tasks.
+
+    Args:
+        policy: a policy that knows the tasks' spaces.
+        tasks: B tasks of a family.
+        first_task: index of the first task in its split.
+        split: training or held-out tasks; held-out trials carry nothing to learn from.
+        generator: source of the actions' noise; it lives on the tasks' device.
+        is_greedy: take the most likely action instead of drawing one.
+        num_episodes: E of these trials, at most the family's own; None for the family's own.
+        progress: called with the number of environment steps so far. On a CPU it is called at every step. On an
+            accelerator it is called with an approximate number every ``DEVICE_CHECK_STEPS`` steps. It may raise to
+            abandon the trials.
+
+    Raises:
+        WorkerFaultError: the family's worker failed.
+    """
+    rollout = Rollout(
+        policy,
+        tasks,
+        first_task=first_task,
+        split=split,
+        generator=generator,
+        is_greedy=is_greedy,
+        num_episodes=num_episodes,
+    )
+    check_steps = 1 if rollout.active.device.type == "cpu" else DEVICE_CHECK_STEPS
+    num_env_steps, num_active = 0, tasks.num_trials
+    while True:
+        rollout.step()
+        if rollout.num_steps % check_steps == 0 or rollout.num_steps == rollout.most_steps:
+            num_env_steps += num_active * check_steps
+            num_active = int(rollout.active.sum())
+            if progress is not None:
+                progress(num_env_steps)
+            if num_active == 0:
+                return sort_out(policy, rollout.played())
+            if rollout.active.device.type == "cpu":
+                rollout.pack(num_active)
+
+
+@register_node(namespace="")
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """The data of B trials: tensors of fixed shapes, before ends and truncated steps are selected.
+
+    Attributes:
+        spaces: the family's pair of spaces.
+        episodes_per_trial: E.
+        recorded: [T, B] the steps.
+        log_std: [K] of continuous distributions; None otherwise.
+        final: the policy's inputs at true final observations and the hidden states that belong to them: [T·B], or [C]
+            if only truncated episodes were stored; None if nothing is truncated.
+    """
+
+    spaces: SpacePair = field(metadata=STATIC)
+    episodes_per_trial: int = field(metadata=STATIC)
+    recorded: RecordedSteps
+    log_std: Tensor | None
+    final: tuple[PolicyInput, Tensor] | None
+
+
+@torch.no_grad()
+def sort_out(policy: RL2Policy, played: Played) -> TrialBatch:
+    """Build the trial batch from the recorded steps.
+
+    The function finds ends and truncated steps, and computes critic features at truncations by one policy step.
+    """
+    recorded, steps = played.recorded, played.recorded.steps
+    distribution = ActionDistribution(action=played.spaces.action, scores=recorded.scores, log_std=played.log_std)
+    end = (steps.terminated | steps.truncated).flatten().nonzero().squeeze(1)
+    cut = None if recorded.features is None else steps.truncated.flatten().nonzero().squeeze(1)
+    return TrialBatch(
+        **vars(steps),
+        spaces=played.spaces,
+        episodes_per_trial=played.episodes_per_trial,
+        log_prob=distribution.log_prob(steps.action),
+        end=end,
+        final_observation=recorded.final_observation.flatten(0, 1).index_select(0, end),
+        features=recorded.features,
+        cut=cut,
+        cut_features=None if cut is None else _cut_features(policy, played, cut),
+    )
+
+
+def _cut_features(policy: RL2Policy, played: Played, cut: Tensor) -> Tensor:
+    """Return [C, Y], the inputs of a critic at the true final observations of truncated episodes."""
+    if played.final is None or len(cut) == 0:
+        config = policy.config
+        return played.recorded.scores.new_empty(0, config.hidden_size + config.input_size)
+    inputs, hidden = played.final
+    if len(hidden) != len(cut):
+        inputs, hidden = select_rows(played.final, cut)
+    return policy.step(played.spaces, inputs, hidden).features
+
+
+def num_planned_episodes(tasks: TaskBatch, num_episodes: int | None) -> int:
+    """Return E of trials that are about to begin: at most the family's own, which None stands for."""
+    return min(num_episodes or tasks.spec.episodes_per_trial, tasks.spec.episodes_per_trial)
+
+
+class Rollout:
+    """A rollout of B trials in progress. A step fetches nothing from an accelerator, so that it can be captured.
+
+    The arguments are those of :func:`collect_trials`, with two differences:
+
+    - ``first_task`` may be a tensor [] on the device, for families that accept one.
+    - ``may_ask=False`` prevents fetching data from the device on a CPU too.
+    """
+
+    def __init__(
+        self,
+        policy: RL2Policy,
+        tasks: TaskBatch,
+        *,
+        first_task: int | Tensor,
+        split: Split,
+        generator: torch.Generator,
+        is_greedy: bool = False,
+        num_episodes: int | None = None,
+        may_ask: bool = True,
+    ) -> None:
+        self._policy, self._tasks, self._spaces = policy, tasks, tasks.spaces
+        self._generator, self._is_greedy = generator, is_greedy
+        episodes_per_trial = num_planned_episodes(tasks, num_episodes)
+        # Only families that accept a tensor are given one.
+        self._observation = tasks.begin(cast("int", first_task), split=split)
+        device = self._observation.device
+        self._may_ask = may_ask and device.type == "cpu"
+        self._state = policy.begin(
+            self._spaces, num_trials=tasks.num_trials, episodes_per_trial=episodes_per_trial, device=device
+        )
+        self.active = torch.ones(tasks.num_trials, dtype=torch.bool, device=device)
+        """[B] whether the trial is still running."""
+        limit = tasks.max_episode_steps
+        self.most_steps = None if limit is None else limit * episodes_per_trial
+        """T at most; None if it is unknown."""
+        self._keeps_features = split is Split.TRAINING
+        self._rows: Tensor | None = None
+        self._noise: list[Tensor] = []
+        self._stretches = [RecordedStretch(rows=None, recorded=[])]
+        self._final: list[tuple[PolicyInput, Tensor]] = []
+
+    @property
+    def num_steps(self) -> int:
+        """The number of steps taken."""
+        return sum(len(stretch.recorded) for stretch in self._stretches)
+
+    def step(self) -> None:
+        """Take one step of every running trial."""
+        policy, spaces, state, active = self._policy, self._spaces, self._state, self._packed(self.active)
+        inputs = policy.look(spaces, state, self._observation)
+        output = policy.step(spaces, inputs, state.hidden, state.constants)
+        action = self._choose(output.distribution)
+        transition = self._step_tasks(action)
+        self._stretches[-1].recorded.append(
+            RecordedSteps(
+                steps=Steps(
+                    inputs=inputs,
+                    action=action,
+                    reward=transition.reward,
+                    terminated=transition.terminated,
+                    truncated=transition.truncated,
+                    is_valid=active,
+                    episode_index=state.episode_index,
+                ),
+                scores=output.distribution.scores,
+                features=output.features if self._keeps_features else None,
+                final_observation=transition.final_observation,
+            )
+        )
+        self._log_std = output.distribution.log_std
+        policy.take(
+            spaces,
+            state,
+            hidden=output.hidden,
+            observation=self._observation,
+            action=action,
+            reward=transition.reward,
+            final_observation=transition.final_observation,
+            terminated=transition.terminated,
+            active=active,
+        )
+        if self._keeps_features and self._tasks.may_truncate:
+            self._look_at_ends(transition, active)
+        policy.end_episodes(state, terminated=transition.terminated, truncated=transition.truncated, active=active)
+        self._spread(state.episode_index < state.episodes_per_trial)
+        self._observation = transition.observation
+
+    def pack(self, num_active: int) -> None:
+        """Restrict the policy's rows to the running trials, if this is worth moving their state.
+
+        Args:
+            num_active: number of running trials.
+        """
+        num_rows = len(self._observation)
+        if num_rows <= MIN_PACKED_ROWS or num_active > PACKING_SHARE * num_rows:
+            return
+        kept = self._packed(self.active).nonzero().squeeze(1)
+        self._rows = kept if self._rows is None else self._rows.index_select(0, kept)
+        self._state.keep(kept)
+        self._observation = self._observation.index_select(0, kept)
+        self._stretches.append(RecordedStretch(rows=self._rows, recorded=[]))
+
+    def played(self) -> Played:
+        """Return the data of the steps so far."""
+        recorded = join_stretches(self._stretches, num_trials=len(self.active))
+        steps, is_valid = recorded.steps, recorded.steps.is_valid
+        steps = replace(
+            steps,
+            reward=steps.reward * is_valid,
+            terminated=steps.terminated & is_valid,
+            truncated=steps.truncated & is_valid,
+        )
+        return Played(
+            spaces=self._spaces,
+            episodes_per_trial=self._state.episodes_per_trial,
+            recorded=replace(recorded, steps=steps),
+            log_std=self._log_std,
+            final=join_tensors(torch.cat, self._final) if self._final else None,
+        )
+
+    def _packed(self, values: Tensor) -> Tensor:
+        """Select the packed rows: [R] of [B]."""
+        return values if self._rows is None else values.index_select(0, self._rows)
+
+    def _choose(self, distribution: ActionDistribution) -> Tensor:
+        if self._is_greedy:
+            return distribution.mode()
+        if not self._noise:
+            shape = torch.Size((NOISE_STEPS, len(self.active)))
+            device = self.active.device
+            noise = action_noise(self._spaces.action, shape, generator=self._generator, device=device)
+            self._noise = list(noise.unbind()[::-1])
+        return distribution.drawn_by(self._packed(self._noise.pop()))
+
+    def _step_tasks(self, action: Tensor) -> Transition:
+        """Step the tasks in their own rows [B] and return the transition of the packed rows."""
+        if self._rows is None:
+            return self._tasks.step(action, self.active)
+        actions = action.new_zeros(len(self.active), *action.shape[1:])
+        actions.index_copy_(0, self._rows, action)
+        return select_rows(self._tasks.step(actions, self.active), self._rows)
+
+    def _spread(self, active: Tensor) -> None:
+        """Update ``active`` from the flags of the packed rows."""
+        if self._rows is None:
+            self.active = active
+        else:
+            self.active = torch.zeros_like(self.active).index_copy_(0, self._rows, active)
+
+    def _look_at_ends(self, transition: Transition, active: Tensor) -> None:
+        """Store the policy's inputs at true final observations, with the hidden state after the step.
+
+        This changes neither the hidden state nor the in-trial memory.
+        """
+        policy, state = self._policy, self._state
+        if not self._may_ask:
+            self._final.append((policy.look(self._spaces, state, transition.final_observation), state.hidden))
+            return
+        rows = (transition.truncated & active).nonzero().squeeze(1)
+        if len(rows):
+            inputs = policy.look(self._spaces, state, transition.final_observation)
+            self._final.append(select_rows((inputs, state.hidden), rows))

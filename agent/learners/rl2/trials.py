@@ -1,0 +1,147 @@
+"""Trial batches: B parallel trials as time-major tensors. A rollout produces them and an update consumes them.
+
+Shapes: T steps, B trials, E episodes of a trial, D observation width, W action width, Y critic features, N ends of
+episodes, C truncated steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from optree.dataclasses import register_node
+from torch import Tensor
+
+from agent.learners.rl2.steps import Steps
+from agent.learners.rl2.trees import STATIC
+from envs.spaces import SpacePair
+from memory.records import EpisodeRecord, TrialRecord
+
+
+@register_node(namespace="")
+@dataclass(frozen=True, kw_only=True)
+class TrialBatch(Steps):
+    """A batch of B trials of one family: their steps, [T, B], and the data of their episodes.
+
+    The reward and both kinds of ends are 0 in padding.
+
+    Attributes:
+        spaces: the family's pair of spaces.
+        episodes_per_trial: E.
+        log_prob: [T, B] log π(a | ·) when the action was drawn.
+        end: [N] flat index t·B + b of the steps that ended an episode, ascending.
+        final_observation: [N, D] true final observations of those episodes.
+        features: [T, B, Y] inputs of a critic; None for held-out trials, which are never used for learning.
+        cut: [C] flat index of the truncated steps; None for held-out trials.
+        cut_features: [C, Y] inputs of a critic at the true final observations of the truncated episodes; None for
+            held-out trials.
+    """
+
+    spaces: SpacePair = field(metadata=STATIC)
+    episodes_per_trial: int = field(metadata=STATIC)
+    log_prob: Tensor
+    end: Tensor
+    final_observation: Tensor
+    features: Tensor | None = None
+    cut: Tensor | None = None
+    cut_features: Tensor | None = None
+
+    @property
+    def steps(self) -> Steps:
+        """The steps alone, [T, B]."""
+        return Steps(**{part.name: getattr(self, part.name) for part in fields(Steps)})
+
+    @property
+    def observation(self) -> Float[Tensor, "T B D"]:
+        """The observations that the policy acted on."""
+        return self.inputs.observation
+
+    @property
+    def num_steps(self) -> int:
+        """T, steps of the longest trial."""
+        return len(self.reward)
+
+    @property
+    def num_trials(self) -> int:
+        """B, the number of trials."""
+        return self.reward.shape[1]
+
+    @property
+    def lengths(self) -> Tensor:
+        """[B] int64, steps of each trial."""
+        return self.is_valid.sum(0)
+
+
+def critic_inputs(
+    trials: TrialBatch,
+) -> tuple[Float[Tensor, "T B Y"], Int64[Tensor, " C"], Float[Tensor, "C Y"]]:
+    """Return ``features``, ``cut`` and ``cut_features`` of trials to learn from.
+
+    Raises:
+        ValueError: the trials are held out.
+    """
+    if trials.features is None or trials.cut is None or trials.cut_features is None:
+        raise ValueError("these trials are held out (Split.HELD_OUT): they may be scored, never learned from")
+    return trials.features, trials.cut, trials.cut_features
+
+
+def num_env_steps(trials: TrialBatch) -> int:
+    """Return the number of environment steps, without padding."""
+    return int(trials.is_valid.sum())
+
+
+def num_episodes(trials: TrialBatch) -> int:
+    """Return the number of episodes that ended."""
+    return len(trials.end)
+
+
+def trial_returns(trials: TrialBatch) -> Float[Tensor, " B"]:
+    """Return the sum of rewards of each trial."""
+    return (trials.reward * trials.is_valid).sum(0)
+
+
+def episode_returns(trials: TrialBatch) -> Float[Tensor, "E B"]:
+    """Return the sum of rewards of each episode of each trial."""
+    sums = trials.reward.new_zeros(trials.episodes_per_trial, trials.num_trials)
+    last = trials.episodes_per_trial - 1
+    return sums.scatter_add_(0, trials.episode_index.clamp(max=last), trials.reward * trials.is_valid)
+
+
+def is_trial_end(is_valid: Bool[Tensor, "T B"]) -> Bool[Tensor, "T B"]:
+    """Return which steps are the last of their trial."""
+    after = torch.cat([is_valid[1:], torch.zeros_like(is_valid[:1])])
+    return is_valid & ~after
+
+
+def to_records(trials: TrialBatch, *, rows: Sequence[int], tasks: Sequence[dict[str, Any]]) -> list[TrialRecord]:
+    """Convert trials to the records that the episodic memory stores.
+
+    Args:
+        trials: the batch.
+        rows: indices of the trials to convert.
+        tasks: the tasks of those trials as JSON values, in the same order
+            (:meth:`envs.task_batch.TaskBatch.describe_tasks`).
+    """
+    return [TrialRecord(task=task, episodes=_episodes(trials, row)) for row, task in zip(rows, tasks, strict=True)]
+
+
+def _episodes(trials: TrialBatch, row: int) -> tuple[EpisodeRecord, ...]:
+    of_row = trials.end % trials.num_trials == row
+    ends = torch.div(trials.end[of_row], trials.num_trials, rounding_mode="floor").tolist()
+    finals = trials.final_observation[of_row]
+    observations, actions, rewards, terminated = (
+        values[:, row].cpu() for values in (trials.observation, trials.action, trials.reward, trials.terminated)
+    )
+    starts = [0, *(end + 1 for end in ends[:-1])]
+    return tuple(
+        EpisodeRecord(
+            observations=torch.cat([observations[start : end + 1], final.cpu().unsqueeze(0)]).numpy(),
+            actions=actions[start : end + 1].numpy().copy(),
+            rewards=rewards[start : end + 1].numpy().copy(),
+            is_terminated=bool(terminated[end]),
+        )
+        for start, end, final in zip(starts, ends, finals, strict=True)
+    )

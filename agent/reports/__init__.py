@@ -1,0 +1,1 @@
+"""Reports for users: status, recognised families, scores of versions, plots."""

@@ -1,0 +1,169 @@
+"""How a published version does on held-out tasks, scored apart from the daemon.
+
+Shapes: N trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from agent.config.settings import Settings
+from agent.learners.evaluation.few_shot import held_out_tasks
+from agent.learners.evaluation.trials import EVALUATION_TASKS, HeldOutReturns, Scale, held_out_returns, standard_error
+from agent.learners.factory import restore
+from agent.learners.rl2.config import RL2Config
+from agent.learners.rl2.policy import RL2Policy, policy_from_initialization
+from agent.learners.state import as_tensors
+from agent.trainer.practice.few_shot_learners import is_few_shot, part_of
+from agent.trainer.score_scale import known_scale
+from agent.trainer.session import (
+    held_out_trials,
+    is_tensor_native,
+    learned_config,
+    learner_name,
+    spaces_of,
+)
+from envs.family import FamilySpec
+from envs.registry import open_few_shot, open_tasks
+from memory.records import Family, Initialization
+from memory.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeScore:
+    """Mean return of one episode of the trial over all trials; ``index`` counts from 0, of few-shot tasks by shots."""
+
+    index: int
+    mean_return: float
+    standard_error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionScore:
+    """How a published version does on a family's held-out tasks.
+
+    Attributes:
+        score: 0 at random actions, 1 at the reference.
+        standard_error: of the score.
+        mean_return: mean trial return.
+        return_standard_error: of the mean trial return.
+        episodes: return by episode of the trial: what adaptation brings.
+    """
+
+    family: str
+    num_trials: int
+    score: float
+    standard_error: float
+    mean_return: float
+    return_standard_error: float
+    episodes: tuple[EpisodeScore, ...]
+
+
+def score_version(
+    store: Store,
+    settings: Settings,
+    *,
+    version: int,
+    families: Sequence[str],
+    trials: int | None,
+    progress: Callable[[str], None],
+) -> list[VersionScore]:
+    """Score a published version on held-out tasks, in this process.
+
+    Args:
+        store: where the version and the families are.
+        settings: limits of workers, and the number of trials where ``trials`` is None.
+        version: its number.
+        families: names of admitted families; those that the version does not know are left out.
+        trials: held-out trials a family, rounded up to whole batches; None takes the setting.
+        progress: called with what is being scored.
+
+    Raises:
+        WorkerFaultError: a family's worker failed.
+        EnvsError: a few-shot family's images cannot be read.
+    """
+    initialization = store.initialization(version)
+    config = learned_config(initialization.provenance["config"])
+    tensors = as_tensors(store.load_parameters(initialization.file))
+    known = [store.family(name) for name in families]
+    played = [spaces_of(family) for family in known if not is_few_shot(family)]
+    policy = policy_from_initialization(config, tensors, played)
+    scores = []
+    for family in known:
+        num_trials = trials or held_out_trials(family, settings.consolidation)
+
+        def tell(count: int, name: str = family.name, unit: str = "tasks" if is_few_shot(family) else "steps") -> None:
+            progress(f"{name}, {count} {unit}")
+
+        if is_few_shot(family):
+            returns = _answer(family, initialization, tensors, num_tasks=num_trials, progress=tell)
+        elif policy.knows(spaces_of(family)):
+            returns = _play(policy, config, family, settings, num_trials=num_trials, progress=tell)
+        else:
+            returns = None
+        if returns is not None:
+            scores.append(_version_score(family, returns))
+    return scores
+
+
+def _play(
+    policy: RL2Policy,
+    config: RL2Config,
+    family: Family,
+    settings: Settings,
+    *,
+    num_trials: int,
+    progress: Callable[[int], None],
+) -> HeldOutReturns:
+    tasks = open_tasks(
+        FamilySpec.from_json(family.spec),
+        spaces_of(family),
+        num_trials=min(num_trials, config.num_trials_for(is_tensor_native=is_tensor_native(family))),
+        device="cpu",
+        limits=settings.workers.limits(),
+    )
+    try:
+        return held_out_returns(policy, tasks, first_task=EVALUATION_TASKS, num_trials=num_trials, progress=progress)
+    finally:
+        tasks.close()
+
+
+def _answer(
+    family: Family,
+    initialization: Initialization,
+    tensors: dict[str, Tensor],
+    *,
+    num_tasks: int,
+    progress: Callable[[int], None],
+) -> HeldOutReturns | None:
+    """A few-shot family's held-out returns; None where the version does not know it."""
+    described = initialization.provenance.get("few_shot", {}).get(family.name)
+    if described is None or described["name"] != learner_name(family):
+        return None
+    return held_out_tasks(
+        restore(part_of(tensors, described["name"]), described["meta"]),
+        open_few_shot(FamilySpec.from_json(family.spec)),
+        first_task=EVALUATION_TASKS,
+        num_tasks=num_tasks,
+        chance=family.random_return or 0.0,
+        progress=progress,
+    )
+
+
+def _version_score(family: Family, returns: HeldOutReturns) -> VersionScore:
+    scale = known_scale(family) or Scale(random_return=family.random_return or 0.0, reference_return=returns.mean)
+    return VersionScore(
+        family=family.name,
+        num_trials=len(returns.trials),
+        score=scale.score(returns.mean),
+        standard_error=scale.error(returns.standard_error),
+        mean_return=returns.mean,
+        return_standard_error=returns.standard_error,
+        episodes=tuple(
+            EpisodeScore(index=label, mean_return=float(values.mean()), standard_error=standard_error(values))
+            for label, values in returns.labelled_episodes
+        ),
+    )

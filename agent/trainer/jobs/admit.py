@@ -1,0 +1,51 @@
+"""The admit job: try a family that was fed, in a worker, before it is practised."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from agent.trainer.faults import UnexpectedFamilyError, family_boundary, record_fault
+from agent.trainer.session import LearnerSession
+from envs.admission import probe
+from envs.errors import EnvsError
+from envs.family import FamilySpec
+from memory.records import Family, FamilyState, JobOutcome
+
+log = structlog.get_logger(__name__)
+
+
+def admit(session: LearnerSession, family: Family) -> tuple[JobOutcome, dict[str, Any]]:
+    """Learn a family's spaces and the return of random actions, or refuse it with the reason kept.
+
+    A refusal is an answer, not a failure of the job. An error that is not an environment's is also a refusal, and is
+    counted as a strike.
+    """
+    if family.state not in {FamilyState.PENDING, FamilyState.REFUSED}:
+        return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}, so it was admitted before"}
+    try:
+        with family_boundary(family):
+            spec = FamilySpec.from_json(family.spec)
+            admission = probe(
+                spec,
+                limits=session.settings.workers.limits(),
+                num_copies=session.config.num_trials_for(is_tensor_native=False),
+                progress=lambda *_: session.heartbeat.beat_or_give_up(),
+            )
+    except EnvsError as refusal:
+        if isinstance(refusal, UnexpectedFamilyError):
+            record_fault(session, family, refusal)
+        session.store.set_family_state(family.name, FamilyState.REFUSED, reason=str(refusal))
+        log.warning("family refused", family=family.name, reason=str(refusal))
+        return JobOutcome.SUCCEEDED, {"state": str(FamilyState.REFUSED), "reason": str(refusal)}
+    session.store.admit_family(
+        family.name,
+        spaces=admission.spaces.to_json(),
+        random_return=admission.random_return,
+        reference_return=admission.reference_return,
+        spec=replace(spec, reference_source=admission.reference_source).to_json(),
+    )
+    log.info("family admitted", family=family.name, random_return=admission.random_return, warnings=admission.warnings)
+    return JobOutcome.SUCCEEDED, {"state": str(FamilyState.ACTIVE), "warnings": admission.warnings}

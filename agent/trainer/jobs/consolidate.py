@@ -1,0 +1,410 @@
+"""The consolidate job: a candidate from recent learning, scored on every family known, published without regression.
+
+The candidate's slow weights come of an outer step from the published parameters towards the learner's fast ones
+(:mod:`agent.trainer.jobs.outer_steps`). The fast weights themselves are the second candidate, for when a point
+between is worse than either end. Few-shot families have parameters of their own and are decided one by one
+(:mod:`agent.trainer.practice.few_shot_candidates`); every candidate holds what was chosen of them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from torch import Tensor
+
+from agent.learners.evaluation.trials import GATE_TASKS, HeldOutReturns, held_out_returns
+from agent.learners.registry import RL2
+from agent.learners.rl2.policy import IncompatibleParametersError, RL2Policy, policy_from_initialization
+from agent.learners.state import as_arrays, as_tensors
+from agent.running_version import running_version
+from agent.trainer.faults import UnscoredError, scoring_boundary
+from agent.trainer.jobs.outer_steps import Proposal, slow_weights
+from agent.trainer.practice.few_shot_candidates import Chosen, choose_few_shot
+from agent.trainer.practice.few_shot_learners import VERSION_KEY, is_few_shot, shapes_of, without_parts
+from agent.trainer.score_scale import has_declared_reference, known_scale, scale_of
+from agent.trainer.session import LearnerSession, held_out_trials, spaces_of
+from memory.errors import CorruptFileError
+from memory.records import Family, FamilyScore, FamilyState, Initialization, InitializationState, JobOutcome
+
+log = structlog.get_logger(__name__)
+
+UNCHANGED = "unchanged"
+"""Outcome of a consolidation that neither published nor rejected anything."""
+
+LEAST_GAIN = 0.002
+"""Gain of the mean score below which a candidate is not worth a version of its own."""
+
+KNOWN = (FamilyState.ACTIVE, FamilyState.PAUSED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """Parameters that may be published.
+
+    Attributes:
+        origin: how they came about, for the record.
+        tensors: the parameters.
+        scores: on every family that could be scored.
+    """
+
+    origin: str
+    tensors: dict[str, Tensor]
+    scores: tuple[FamilyScore, ...]
+
+    @property
+    def mean_score(self) -> float:
+        """Mean score over families."""
+        return sum(score.score for score in self.scores) / len(self.scores)
+
+    @property
+    def gain(self) -> float:
+        """What the mean score gains over the published version, on the families that both know."""
+        gains = [s.score - s.published_score for s in self.scores if s.published_score is not None]
+        return sum(gains) / len(gains) if gains else 0.0
+
+    @property
+    def is_worth_a_version(self) -> bool:
+        """Whether it gains something, or knows a family that the published version does not."""
+        return self.gain >= LEAST_GAIN or any(s.published_score is None for s in self.scores)
+
+    def fallen(self, tolerance: float, best: Mapping[str, float]) -> list[FamilyScore]:
+        """The families that fall too far.
+
+        Either below the published version by more than the tolerance, or below the best version there ever was by
+        more than twice the tolerance: many small falls must not add up to a large one.
+
+        Args:
+            tolerance: most that a score may fall.
+            best: each family's best score over the published versions.
+        """
+        return [
+            s
+            for s in self.scores
+            if (s.published_score is not None and s.score < s.published_score - tolerance)
+            or s.score < best.get(s.family, s.score) - 2 * tolerance
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Field:
+    """All that one consolidation chooses from.
+
+    Attributes:
+        candidates: scored on every family.
+        chosen: the few-shot families' part of each of them.
+        outer_rates: Meta-SGD's rates, for the next step to go on from.
+    """
+
+    candidates: list[Candidate]
+    chosen: list[Chosen]
+    outer_rates: dict[str, float]
+
+
+def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
+    """Publish what was learned since the last version if something was gained and no family falls.
+
+    Returns:
+        how it went, and what to report: outcome (published, rejected or unchanged), version, scores by family, reason.
+
+    Raises:
+        JobInterruptedError: control has asked to stop.
+    """
+    current = session.store.current_initialization()
+    families = [f for f in session.store.families() if f.totals.meta_updates > 0 and _can_be_asked(session, f)]
+    if not families:
+        return JobOutcome.SKIPPED, {"reason": "no family has been practised yet"}
+    best_scores = _best_scores(session, families)
+    try:
+        _check_shapes(session, families)
+        field = _field(session, families, current, best_scores)
+    except UnscoredError as unscored:
+        return JobOutcome.SKIPPED, {"reason": str(unscored)}
+    scored = [candidate for candidate in field.candidates if candidate.scores]
+    if not scored:
+        return JobOutcome.SKIPPED, {"reason": "no family could be scored"}
+    if session.store.current_initialization() != current:
+        return JobOutcome.SKIPPED, {"reason": "another version was made current meanwhile"}
+    tolerance = session.settings.consolidation.tolerance
+    accepted = [candidate for candidate in scored if not candidate.fallen(tolerance, best_scores)]
+    best = max(accepted or scored, key=lambda candidate: candidate.mean_score)
+    scores = {score.family: round(score.score, 4) for score in best.scores}
+    if accepted and current is not None and not best.is_worth_a_version:
+        reason = f"{best.origin}: mean score {best.mean_score:.3f}, a gain of {best.gain:+.4f} is not worth a version"
+        log.info("consolidated", outcome=UNCHANGED, reason=reason)
+        return JobOutcome.SUCCEEDED, {"outcome": UNCHANGED, "version": None, "reason": reason, "scores": scores}
+    reason = _reason(best, tolerance=tolerance, best_scores=best_scores)
+    if not_scored := _not_scored(session):
+        reason += f"; not scored: {', '.join(not_scored)}"
+    written = _write(session, best, field, current=current, is_accepted=bool(accepted), reason=reason)
+    return JobOutcome.SUCCEEDED, {
+        "outcome": str(written.state),
+        "version": written.version,
+        "reason": written.reason,
+        "scores": scores,
+    }
+
+
+def _check_shapes(session: LearnerSession, families: list[Family]) -> None:
+    """Read what the store holds of each family's shapes: the policy is built for all families at once.
+
+    Raises:
+        UnscoredError: a family's row cannot be read, and the family has a strike.
+    """
+    for family in families:
+        with scoring_boundary(session, family):
+            shapes_of(family) if is_few_shot(family) else spaces_of(family)
+
+
+def _field(
+    session: LearnerSession, families: list[Family], current: Initialization | None, best_scores: Mapping[str, float]
+) -> _Field:
+    """Score every candidate on every family.
+
+    Raises:
+        UnscoredError: a family could not be scored.
+        JobInterruptedError: control has asked to stop.
+    """
+    played = [family for family in families if not is_few_shot(family)]
+    published = _load(session, current)
+    chosen = choose_few_shot(
+        session, [family for family in families if is_few_shot(family)], current=current, published=published
+    )
+    baseline = _baseline(session, played, current, published)
+    proposals = _proposals(session, played, current, published)
+    candidates = [_score(session, played, proposal, baseline=baseline, chosen=chosen) for proposal in proposals]
+    tolerance = session.settings.consolidation.tolerance
+    if _can_stand_still(session, current, published, chosen) and all(
+        c.fallen(tolerance, best_scores) for c in candidates
+    ):
+        before = Proposal(origin="published policy", tensors=without_parts(published or {}))
+        candidates.append(_score(session, played, before, baseline=baseline, chosen=chosen))
+    return _Field(candidates=candidates, chosen=chosen, outer_rates=proposals[0].rates)
+
+
+def _can_stand_still(
+    session: LearnerSession,
+    current: Initialization | None,
+    published: dict[str, Tensor] | None,
+    chosen: Sequence[Chosen],
+) -> bool:
+    """Whether the published policy could be published again for the sake of few-shot families."""
+    if current is None or published is None or current.provenance.get("config") != _as_stored(session.config.to_json()):
+        return False
+    return any(part.score is not None for part in chosen)
+
+
+def _as_stored(values: dict[str, Any]) -> Any:
+    """JSON values as they come back from the store."""
+    return json.loads(json.dumps(values))
+
+
+def _best_scores(session: LearnerSession, families: list[Family]) -> dict[str, float]:
+    """Each family's best score over the published versions, as they were scored on the same tasks and scale.
+
+    A family without a declared reference is left out: its scale moves with its own best evaluation.
+    """
+    known = {f.name: f for f in families if has_declared_reference(f)}
+    best: dict[str, float] = {}
+    for initialization in session.store.initializations():
+        if initialization.state is not InitializationState.PUBLISHED:
+            continue
+        for score in initialization.scores:
+            family = known.get(score.family)
+            if family is None or initialization.created_at < family.created_at:
+                continue
+            if score.num_trials >= held_out_trials(family, session.settings.consolidation):
+                best[score.family] = max(score.score, best.get(score.family, -math.inf))
+    return best
+
+
+def _proposals(
+    session: LearnerSession,
+    families: list[Family],
+    current: Initialization | None,
+    published: dict[str, Tensor] | None,
+) -> list[Proposal]:
+    """What may be published: the outer step's parameters where there is something to step from, and the learner's."""
+    fast = session.learner.initialization()
+    own = Proposal(origin="fast weights", tensors=fast)
+    if current is None or published is None or not families:
+        return [own]
+    rates = current.provenance.get("outer_rates", {})
+    return [slow_weights(session, families, published=published, fast=fast, rates=rates), own]
+
+
+def _load(session: LearnerSession, current: Initialization | None) -> dict[str, Tensor] | None:
+    """The published parameters; None where there are none, or none that can be used."""
+    if current is None:
+        return None
+    try:
+        return as_tensors(session.store.load_parameters(current.file), device=session.device)
+    except CorruptFileError:
+        log.exception("the published file is damaged; its stored scores stand for it", version=current.version)
+        return None
+
+
+def _baseline(
+    session: LearnerSession,
+    families: list[Family],
+    current: Initialization | None,
+    published: dict[str, Tensor] | None,
+) -> dict[str, float]:
+    """Mean trial return of the published version by family: played now, or as it was stored where it cannot be."""
+    if current is None:
+        return {}
+    if published is not None:
+        try:
+            return {name: returns.mean for name, returns in _returns(session, families, published).items()}
+        except IncompatibleParametersError:
+            log.exception("the published version is of another shape; its stored scores stand for it")
+    stored = {score.family: score.score for score in current.scores}
+    return {
+        f.name: scale.random_return + stored[f.name] * scale.span
+        for f in families
+        if f.name in stored and f.created_at <= current.created_at and (scale := known_scale(f)) is not None
+    }
+
+
+def _policy(session: LearnerSession, families: list[Family], tensors: dict[str, Tensor]) -> RL2Policy:
+    spaces = [spaces_of(family) for family in families]
+    return policy_from_initialization(session.config, tensors, spaces, device=session.device)
+
+
+def _returns(session: LearnerSession, families: list[Family], tensors: dict[str, Tensor]) -> dict[str, HeldOutReturns]:
+    """Held-out returns by family, without those that the parameters do not know.
+
+    Raises:
+        UnscoredError: a family failed. It has a strike, and with enough of them it is quarantined and no longer asked.
+        IncompatibleParametersError: the parameters are of another shape.
+    """
+    policy = _policy(session, families, tensors)
+    returns: dict[str, HeldOutReturns] = {}
+    for family in families:
+        if not policy.knows(spaces_of(family)):
+            continue
+        with scoring_boundary(session, family):
+            returns[family.name] = held_out_returns(
+                policy,
+                session.tasks_of(family),
+                first_task=GATE_TASKS,
+                num_trials=held_out_trials(family, session.settings.consolidation),
+                progress=lambda _steps: session.heartbeat.beat_or_give_up(),
+            )
+    return returns
+
+
+def _score(
+    session: LearnerSession,
+    families: list[Family],
+    proposal: Proposal,
+    *,
+    baseline: Mapping[str, float],
+    chosen: Sequence[Chosen],
+) -> Candidate:
+    """A proposal scored on the families that are played, with the few-shot families' part beside it."""
+    returns = _returns(session, families, proposal.tensors)
+    scores = []
+    for family in families:
+        if family.name not in returns:
+            continue
+        scored = returns[family.name]
+        with scoring_boundary(session, family):
+            scale = scale_of(session, family, best_return=scored.mean)
+        before = baseline.get(family.name)
+        scores.append(
+            FamilyScore(
+                family=family.name,
+                score=scale.score(scored.mean),
+                standard_error=scale.error(scored.standard_error),
+                published_score=None if before is None else scale.score(before),
+                num_trials=len(scored.trials),
+            )
+        )
+    tensors = dict(proposal.tensors)
+    for part in chosen:
+        tensors |= part.tensors
+    answered = (part.score for part in chosen if part.score is not None)
+    return Candidate(origin=proposal.origin, tensors=tensors, scores=(*scores, *answered))
+
+
+def _write(
+    session: LearnerSession,
+    best: Candidate,
+    field: _Field,
+    *,
+    current: Initialization | None,
+    is_accepted: bool,
+    reason: str,
+) -> Initialization:
+    few_shot = {part.family: part.described for part in field.chosen}
+    write = session.store.publish if is_accepted else session.store.reject
+    written = write(
+        as_arrays(best.tensors),
+        metadata=_metadata(session, few_shot),
+        scores=best.scores,
+        provenance={
+            "learner": RL2,
+            "learnd": running_version(),
+            "origin": best.origin,
+            "config": session.learner.config.to_json(),
+            "not_scored": _not_scored(session),
+            "env_steps": {f.name: f.totals.env_steps for f in session.store.families()},
+            **({"outer_rates": field.outer_rates} if field.outer_rates else {}),
+            **({"few_shot": few_shot} if few_shot else {}),
+        },
+        reason=reason,
+        parent=None if current is None else current.version,
+    )
+    log.info("consolidated", outcome=str(written.state), version=written.version, reason=written.reason)
+    return written
+
+
+def _not_scored(session: LearnerSession) -> dict[str, str]:
+    """Families that were learned but stood where they could not be asked, and why."""
+    return {
+        family.name: f"{family.state}: {family.state_reason}"
+        for family in session.store.families()
+        if family.totals.meta_updates > 0 and not _can_be_asked(session, family)
+    }
+
+
+def _can_be_asked(session: LearnerSession, family: Family) -> bool:
+    """Whether the family is scored: not while it is quarantined, nor paused with as many strikes as would do that."""
+    is_broken_aside = family.state is FamilyState.PAUSED and family.strikes >= session.settings.workers.max_strikes
+    return family.state in KNOWN and not is_broken_aside
+
+
+def _metadata(session: LearnerSession, few_shot: dict[str, Any]) -> dict[str, str]:
+    """What whoever loads the file needs to act by it: the settings, and each family's spaces and trial.
+
+    Of few-shot families: each one's learner, and where its tensors stand.
+    """
+    families = {
+        family.name: {"spaces": family.spaces, "episodes_per_trial": family.spec["episodes_per_trial"]}
+        for family in session.store.families()
+        if family.spaces is not None and not is_few_shot(family) and session.learner.policy.knows(spaces_of(family))
+    }
+    return {
+        "learner": RL2,
+        "learnd": running_version(),
+        "config": json.dumps(session.config.to_json()),
+        "families": json.dumps(families),
+        **({VERSION_KEY: json.dumps(few_shot)} if few_shot else {}),
+    }
+
+
+def _reason(best: Candidate, *, tolerance: float, best_scores: Mapping[str, float]) -> str:
+    fallen = best.fallen(tolerance, best_scores)
+    if fallen:
+        listed = ", ".join(
+            f"{s.family} {s.published_score if s.published_score is not None else best_scores[s.family]:.3f}"
+            f" → {s.score:.3f} (best {best_scores.get(s.family, s.score):.3f})"
+            for s in fallen
+        )
+        return f"{best.origin}: falls by more than {tolerance:g} on {listed}"
+    return f"{best.origin}: mean score {best.mean_score:.3f}, no family falls by more than {tolerance:g}"

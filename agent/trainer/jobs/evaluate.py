@@ -1,0 +1,126 @@
+"""The evaluate job: score what has been practised on held-out tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from agent.learners.evaluation.few_shot import held_out_tasks
+from agent.learners.evaluation.trials import (
+    EVALUATION_TASKS,
+    HeldOutReturns,
+    Scale,
+    evaluation_points,
+    held_out_returns,
+)
+from agent.trainer.faults import family_boundary, record_fault, what_was_found
+from agent.trainer.practice.few_shot_learners import is_few_shot
+from agent.trainer.score_scale import scale_of
+from agent.trainer.session import LearnerSession, held_out_trials, learner_name, spaces_of
+from envs.errors import EnvsError
+from memory.errors import FamilyNotFoundError
+from memory.records import CurveMetric, CurvePoint, Family, FamilyState
+
+log = structlog.get_logger(__name__)
+
+
+def evaluate(session: LearnerSession, families: list[Family]) -> dict[str, Any]:
+    """Score each family's practised policy on the held-out tasks, and add the points to its curves.
+
+    A family that fails, whatever it raises, is given a strike and left out; the others are scored all the same.
+
+    Returns:
+        ``scores`` by family, and ``faults`` by family where any failed.
+
+    Raises:
+        JobInterruptedError: control has asked to stop.
+    """
+    scores: dict[str, float] = {}
+    faults: dict[str, str] = {}
+    for family in families:
+        try:
+            with family_boundary(family):
+                scores[family.name] = _evaluate_one(session, family)
+        except EnvsError as fault:
+            record_fault(session, family, fault)
+            faults[family.name] = what_was_found(fault)
+        except FamilyNotFoundError:
+            log.info("a family was removed while it was evaluated", family=family.name)
+    return {"scores": scores} | ({"faults": faults} if faults else {})
+
+
+def _evaluate_one(session: LearnerSession, family: Family) -> float:
+    if not is_few_shot(family) and learner_name(family) not in session.learner.families:
+        session.learner.add_family(learner_name(family), spaces_of(family))
+    returns = _few_shot_returns(session, family) if is_few_shot(family) else _trial_returns(session, family)
+    scale = scale_of(session, family, best_return=returns.mean)
+    points = evaluation_points(returns, scale)
+    session.store.commit_evaluation(family.name, (*points, *_lent_score_if_any(session, family, scale)))
+    return next(point.value for point in points if point.metric is CurveMetric.EVAL_SCORE)
+
+
+def _trial_returns(session: LearnerSession, family: Family) -> HeldOutReturns:
+    return held_out_returns(
+        session.learner.policy,
+        session.tasks_of(family),
+        first_task=EVALUATION_TASKS,
+        num_trials=held_out_trials(family, session.settings.evaluation),
+        progress=lambda _steps: session.heartbeat.beat_or_give_up(),
+    )
+
+
+def _few_shot_returns(session: LearnerSession, family: Family) -> HeldOutReturns:
+    return held_out_tasks(
+        session.few_shot.learner_of(family, learner_name(family)),
+        session.few_shot.tasks_of(family),
+        first_task=EVALUATION_TASKS,
+        num_tasks=held_out_trials(family, session.settings.evaluation),
+        chance=family.random_return or 0.0,
+        device=session.device,
+        progress=lambda _tasks: session.heartbeat.beat_or_give_up(),
+    )
+
+
+def _lent_score_if_any(session: LearnerSession, family: Family, scale: Scale) -> tuple[CurvePoint, ...]:
+    """Return the lent score, or nothing where the lender fails: that costs the borrower neither score nor strike."""
+    try:
+        with family_boundary(family):
+            return _lent_score(session, family, scale)
+    except EnvsError:
+        log.exception("another family's learner could not score this family", family=family.name)
+        return ()
+
+
+def _lent_score(session: LearnerSession, family: Family, scale: Scale) -> tuple[CurvePoint, ...]:
+    """What another family's amortised head makes of one that was never practised, once: a classifier at no cost.
+
+    VERSA's head is inferred from the support set by a network (Gordon et al. 2019, arXiv:1805.09921), so it needs no
+    practice on new classes, and takes any number of them.
+    """
+    if not is_few_shot(family) or family.totals.meta_updates > 0:
+        return ()
+    if session.store.curve(family.name, CurveMetric.LENT_SCORE):
+        return ()
+    lender = session.few_shot.lender_to(family, session.store.families())
+    if lender is None:
+        return ()
+    returns = held_out_tasks(
+        session.few_shot.learner_of(lender, learner_name(lender)),
+        session.few_shot.tasks_of(family),
+        first_task=EVALUATION_TASKS,
+        num_tasks=held_out_trials(family, session.settings.evaluation),
+        chance=scale.random_return,
+        device=session.device,
+        is_brief=True,
+        progress=lambda _tasks: session.heartbeat.beat_or_give_up(),
+    )
+    score = scale.score(returns.mean)
+    log.info("scored by another family's learner", family=family.name, lender=lender.name, score=score)
+    error = scale.error(returns.standard_error)
+    return (CurvePoint(metric=CurveMetric.LENT_SCORE, label=lender.name, value=score, standard_error=error),)
+
+
+def families_to_evaluate(session: LearnerSession) -> list[Family]:
+    """Every family being practised."""
+    return [family for family in session.store.families() if family.state is FamilyState.ACTIVE]

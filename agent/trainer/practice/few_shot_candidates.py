@@ -1,0 +1,175 @@
+"""What a version holds of few-shot families: of each, the best initialization there is.
+
+Every few-shot family has parameters of its own, which no other family reads. So each is decided for itself, on held-out
+tasks of the gate: the published initialization stays unless the learner's own (``fast``), or Reptile's step towards it
+(``slow``), answers them better. A family can then not fall, and keeps no other from being published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from torch import Tensor
+
+from agent.learners.evaluation.few_shot import held_out_tasks
+from agent.learners.evaluation.trials import GATE_TASKS, HeldOutReturns
+from agent.learners.factory import restore
+from agent.trainer.faults import scoring_boundary
+from agent.trainer.jobs.outer_steps import between
+from agent.trainer.practice.few_shot_learners import as_part, is_few_shot, part_of
+from agent.trainer.score_scale import scale_of
+from agent.trainer.session import LearnerSession, held_out_trials, learner_name
+from envs.few_shot.images.folder import ImageFamily
+from memory.records import Family, FamilyScore, Initialization
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """One few-shot family's part of a version.
+
+    Attributes:
+        family: its name.
+        tensors: its initialization, by the names that they have among all.
+        described: what whoever loads the file must know of it, as JSON values.
+        score: on the gate's tasks; None where the family could not be asked and what was published is kept.
+    """
+
+    family: str
+    tensors: dict[str, Tensor]
+    described: dict[str, Any]
+    score: FamilyScore | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Proposed:
+    """An initialization of one family: its tensors by their own names, and what they do not tell."""
+
+    origin: str
+    tensors: Mapping[str, Tensor]
+    meta: dict[str, Any]
+
+
+def choose_few_shot(
+    session: LearnerSession,
+    families: list[Family],
+    *,
+    current: Initialization | None,
+    published: Mapping[str, Tensor] | None,
+) -> list[Chosen]:
+    """The best initialization of each family that can be asked, and what was published of the others.
+
+    Args:
+        session: the learner's state, which is left as it is.
+        families: the few-shot families that have been practised and can be asked.
+        current: the version served now.
+        published: its tensors; None where it has none that can be used.
+
+    Raises:
+        UnscoredError: a family failed, and has a strike for it.
+        JobInterruptedError: control has asked to stop.
+    """
+    described = {} if current is None else current.provenance.get("few_shot", {})
+    chosen = [_choose(session, family, current, published, described.get(family.name)) for family in families]
+    asked = {family.name for family in families}
+    return chosen + _kept(session, asked, published, described)
+
+
+def _choose(
+    session: LearnerSession,
+    family: Family,
+    current: Initialization | None,
+    published: Mapping[str, Tensor] | None,
+    described: dict[str, Any] | None,
+) -> Chosen:
+    with scoring_boundary(session, family):
+        proposed = _proposals(session, family, published, described)
+        returns = [_returns(session, family, proposal) for proposal in proposed]
+        best = max(range(len(proposed)), key=lambda index: returns[index].mean)
+        scale = scale_of(session, family, best_return=returns[best].mean)
+        described_now = _describe(session, family, proposed[best])
+    stored = {} if current is None or described is None else {s.family: s.score for s in current.scores}
+    before = scale.score(returns[0].mean) if proposed[0].origin == "published" else stored.get(family.name)
+    name = learner_name(family)
+    log.info("few-shot family chosen", family=family.name, origin=proposed[best].origin, mean=returns[best].mean)
+    return Chosen(
+        family=family.name,
+        tensors=as_part(proposed[best].tensors, name),
+        described=described_now,
+        score=FamilyScore(
+            family=family.name,
+            score=scale.score(returns[best].mean),
+            standard_error=scale.error(returns[best].standard_error),
+            published_score=before,
+            num_trials=len(returns[best].trials),
+        ),
+    )
+
+
+def _proposals(
+    session: LearnerSession,
+    family: Family,
+    published: Mapping[str, Tensor] | None,
+    described: dict[str, Any] | None,
+) -> list[_Proposed]:
+    """What there is to choose from, the published initialization first: equal ones leave it where it is."""
+    name = learner_name(family)
+    learner = session.few_shot.learner_of(family, name)
+    fast = _Proposed(origin="fast", tensors=learner.initialization(), meta=learner.to_meta())
+    if published is None or described is None or described["name"] != name:
+        return [fast]
+    before = part_of(published, name)
+    stays = _Proposed(origin="published", tensors=before, meta=described["meta"])
+    if any(described["meta"][key] != fast.meta[key] for key in ("learner", "shapes", "config")):
+        return [stays, fast]
+    rate = session.settings.consolidation.rate
+    slow = _Proposed(origin="slow", tensors=between(before, fast.tensors, rate=rate), meta=fast.meta)
+    return [stays, slow, fast]
+
+
+def _returns(session: LearnerSession, family: Family, proposed: _Proposed) -> HeldOutReturns:
+    return held_out_tasks(
+        restore(proposed.tensors, proposed.meta, device=session.device),
+        session.few_shot.tasks_of(family),
+        first_task=GATE_TASKS,
+        num_tasks=held_out_trials(family, session.settings.consolidation),
+        chance=family.random_return or 0.0,
+        device=session.device,
+        is_brief=True,
+        progress=lambda _tasks: session.heartbeat.beat_or_give_up(),
+    )
+
+
+def _describe(session: LearnerSession, family: Family, proposed: _Proposed) -> dict[str, Any]:
+    tasks = session.few_shot.tasks_of(family)
+    values = {
+        "name": learner_name(family),
+        "meta": proposed.meta,
+        "origin": proposed.origin,
+        "entry": family.spec["entry"],
+        "kwargs": family.spec["kwargs"],
+    }
+    if isinstance(tasks, ImageFamily):
+        values |= {"ink_extent": tasks.ink_extent, "orientations": tasks.config.orientations}
+    return values
+
+
+def _kept(
+    session: LearnerSession,
+    asked: set[str],
+    published: Mapping[str, Tensor] | None,
+    described: Mapping[str, dict[str, Any]],
+) -> list[Chosen]:
+    """What was published of families that are known but cannot be asked now."""
+    if published is None:
+        return []
+    known = {family.name: learner_name(family) for family in session.store.families() if is_few_shot(family)}
+    return [
+        Chosen(family=name, tensors=as_part(part_of(published, known[name]), known[name]), described=values, score=None)
+        for name, values in described.items()
+        if name not in asked and known.get(name) == values["name"]
+    ]

@@ -1,0 +1,127 @@
+"""The learner process: takes one job at a time from control, does it, and reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from agent.messages import Job
+from agent.trainer.channel import Channel, ChannelClosedError
+from agent.trainer.faults import family_boundary, fault_reason, record_fault, what_was_found
+from agent.trainer.heartbeat import JobInterruptedError
+from agent.trainer.jobs.admit import admit
+from agent.trainer.jobs.consolidate import consolidate
+from agent.trainer.jobs.evaluate import evaluate, families_to_evaluate
+from agent.trainer.practice.few_shot import practise_few_shot
+from agent.trainer.practice.few_shot_learners import is_few_shot
+from agent.trainer.practice.rl2 import practise
+from agent.trainer.practice.slices import DivergedError
+from agent.trainer.session import LearnerSession
+from envs.errors import EnvsError, FaultReason, WorkerFaultError
+from memory.records import Family, FamilyState, JobKind, JobOutcome
+
+log = structlog.get_logger(__name__)
+
+Result = tuple[JobOutcome, dict[str, Any]]
+
+
+class LearnerProcess:
+    """Does the jobs that control hands over, until control stops it or goes away.
+
+    Args:
+        session: the learner's state.
+        channel: the way to control.
+    """
+
+    def __init__(self, session: LearnerSession, channel: Channel) -> None:
+        self._session = session
+        self._channel = channel
+        self._jobs: dict[JobKind, Callable[[Job], Result]] = {
+            JobKind.ADMIT: self._admit,
+            JobKind.PRACTISE: self._practise,
+            JobKind.EVALUATE: self._evaluate,
+            JobKind.CONSOLIDATE: lambda _job: consolidate(session),
+            JobKind.CHECKPOINT: lambda _job: self._checkpoint(),
+        }
+
+    def run(self) -> None:
+        """Do jobs until there are no more."""
+        try:
+            while (job := self._channel.next_job()) is not None:
+                self._do(job)
+        except ChannelClosedError:
+            log.warning("control is gone, stopping")
+
+    def _do(self, job: Job) -> None:
+        self._session.heartbeat.begin(job.run_id, str(job.kind))
+        began = time.monotonic()
+        detail: dict[str, Any] = {}
+        error = ""
+        try:
+            outcome, detail = self._jobs[job.kind](job)
+        except JobInterruptedError:
+            outcome = JobOutcome.INTERRUPTED
+        except ChannelClosedError:
+            raise
+        except Exception as failure:
+            outcome, error = JobOutcome.FAILED, f"{type(failure).__name__}: {failure}"
+            log.exception("job failed", job=str(job.kind), family=job.family)
+            if job.kind is JobKind.PRACTISE:
+                self._session.restore_last_commit()
+        log.debug("job", job=str(job.kind), family=job.family, outcome=str(outcome), s=time.monotonic() - began)
+        self._channel.send_finished(run_id=job.run_id, outcome=outcome, detail=detail, error=error)
+
+    def _admit(self, job: Job) -> Result:
+        return admit(self._session, self._session.store.family(_named(job)))
+
+    def _practise(self, job: Job) -> Result:
+        family = self._session.store.family(_named(job))
+        self._session.close_unwanted_tasks()
+        if family.state is not FamilyState.ACTIVE:
+            return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}"}
+        try:
+            with family_boundary(family):
+                work = practise_few_shot if is_few_shot(family) else practise
+                detail = work(self._session, family, reason=job.reason)
+        except DivergedError as diverged:
+            nonsense = WorkerFaultError(subject=family.name, reason=FaultReason.NONSENSE, found=str(diverged))
+            return self._struck(family, nonsense)
+        except EnvsError as fault:
+            self._session.restore_last_commit()
+            return self._struck(family, fault)
+        if family.strikes:
+            self._session.store.clear_strikes(family.name)
+        return JobOutcome.SUCCEEDED, detail
+
+    def _struck(self, family: Family, fault: EnvsError) -> Result:
+        strikes = record_fault(self._session, family, fault)
+        return JobOutcome.FAILED, {
+            "fault": str(fault_reason(fault)),
+            "strikes": strikes,
+            "found": what_was_found(fault),
+        }
+
+    def _evaluate(self, job: Job) -> Result:
+        store = self._session.store
+        families = [store.family(job.family)] if job.family else families_to_evaluate(self._session)
+        if not families:
+            return JobOutcome.SKIPPED, {"reason": "no family is active"}
+        report = evaluate(self._session, families)
+        if report["scores"] or not report.get("faults"):
+            return JobOutcome.SUCCEEDED, report
+        return JobOutcome.FAILED, report | {"found": "; ".join(report["faults"].values())}
+
+    def _checkpoint(self) -> Result:
+        kept = self._session.store.keep_checkpoint(keep=self._session.settings.memory.keep_checkpoints)
+        if kept is None:
+            return JobOutcome.SKIPPED, {"reason": "nothing has been learned yet"}
+        return JobOutcome.SUCCEEDED, {"learner_steps": kept.learner_steps, "size_bytes": kept.file.size_bytes}
+
+
+def _named(job: Job) -> str:
+    if job.family is None:
+        raise ValueError(f"a job of kind {job.kind} needs a family, and none was named")
+    return job.family

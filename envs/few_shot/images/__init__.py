@@ -1,0 +1,1 @@
+"""Few-shot tasks of images: folders by class, and procedural characters."""

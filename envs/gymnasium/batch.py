@@ -1,0 +1,319 @@
+"""Ordinary Gymnasium environments as a batch of tasks: drawn here, stepped in a worker.
+
+Shapes: B trials, D observation width, n action width, P task parameters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from envs.errors import EnvsError
+from envs.family import FamilySpec, Split
+from envs.gymnasium.process import WorkerProcess
+from envs.gymnasium.variations import Distribution, Task, Variation, draw_task
+from envs.gymnasium.working_folder import WorkingFolder
+from envs.limits import WorkerLimits
+from envs.spaces import ActionKind, SpacePair
+from envs.task_batch import Transition
+
+ALIGNMENT = 64
+
+
+class WorkerTaskBatch:
+    """B tasks of a family in one worker process.
+
+    ``step`` is ``step_begin`` and ``step_end``: a learner that has something else to do (another half of the batch,
+    another worker) does it between the two.
+
+    Args:
+        spec: the family.
+        num_trials: B.
+        device: where observations and rewards are wanted.
+        limits: what the worker may use.
+        on_wait: called now and then while the worker is at work; what it raises ends the wait.
+
+    Raises:
+        FamilySpecError: the description does not fit the environment.
+        UnsupportedSpaceError: no encoder or head exists for a space.
+        WorkerFaultError: the worker did not start.
+    """
+
+    def __init__(
+        self,
+        spec: FamilySpec,
+        *,
+        num_trials: int,
+        device: torch.device | str,
+        limits: WorkerLimits | None = None,
+        on_wait: Callable[[], None] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.num_trials = num_trials
+        self.may_truncate = True
+        self.device = torch.device(device)
+        self._tasks: list[Task] = []
+        self._is_closed = False
+        self._folder = WorkingFolder(spec)
+        try:
+            self._process = WorkerProcess(spec, limits or WorkerLimits(), on_wait=on_wait)
+        except BaseException:
+            self._folder.close()
+            raise
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def begin(self, first_task: int, *, split: Split) -> Tensor:
+        """Begin tasks ``first_task … first_task + B - 1`` of a split, one a row."""
+        self._check_open()
+        self._first_task, self._split = first_task, split
+        self._tasks = draw_tasks(self.spec, split, first_task, self.num_trials)
+        tasks = [
+            {**task.to_json(), "label": task_label(task, split, first_task + row)}
+            for row, task in enumerate(self._tasks)
+        ]
+        self._process.ask({"type": "begin", "tasks": tasks})
+        return self._observation.clone().to(self.device)
+
+    def begin_chosen(self, tasks: Sequence[Task]) -> Tensor:
+        """Begin tasks of the caller's choice in the first rows; rows beyond them must not be stepped.
+
+        Each row draws from a state of the global random generators of its own, so that a row's course depends on its
+        task and its actions alone, unless the environments share something else.
+
+        Args:
+            tasks: k tasks, at most B.
+
+        Returns:
+            [k, D] float32 first observations.
+        """
+        self._check_open()
+        self._first_task, self._split, self._tasks = 0, Split.TRAINING, list(tasks)
+        request = {
+            "type": "begin",
+            "own_generators": True,
+            "tasks": [{**task.to_json(), "label": f"a task{drawn_values(task)}"} for task in tasks],
+        }
+        self._process.ask(request)
+        return self._observation[: len(tasks)].clone().to(self.device)
+
+    def undone_attributes(self) -> dict[str, tuple[str, str]]:
+        """Return the varied attributes that a reset put back; the tasks under way must be begun again afterwards.
+
+        Returns:
+            name → the value that was drawn for a task, and the value that its environment holds now.
+        """
+        self._check_open()
+        answer = self._process.ask({"type": "undone"})
+        return {name: (drawn, present) for name, (drawn, present) in answer["undone"].items()}
+
+    def step(self, action: Tensor, active: Tensor) -> Transition:
+        """Take one step in every active row."""
+        self.step_begin(action, active)
+        return self.step_end()
+
+    def step_begin(self, action: Tensor, active: Tensor) -> None:
+        """Send the actions off and return at once; :meth:`step_end` follows.
+
+        Raises:
+            ValueError: an action is not finite, which is the policy's fault and not the environment's.
+        """
+        self._check_open()
+        self._active.copy_(active)
+        if self.spaces.action.kind is ActionKind.CONTINUOUS:
+            values = action.cpu().numpy()
+            if not np.isfinite(values).all():
+                raise ValueError(f"stepping family {self.spec.name!r}: the policy's actions hold NaN or infinity.")
+            self._action_array[...] = self.spaces.action.to_environment(values)
+        else:
+            self._action.copy_(action.view(self._action.shape))
+            if self._has_start:
+                self._action_array += self._start
+        self._process.step_begin()
+
+    def step_end(self) -> Transition:
+        """Wait for the step that :meth:`step_begin` sent off."""
+        has_ends = self._process.step_end()
+        observation = self._observation.clone().to(self.device)
+        reward = self._reward.clone().to(self.device)
+        if not has_ends:
+            return Transition(
+                observation=observation,
+                reward=reward,
+                terminated=self._never,
+                truncated=self._never,
+                final_observation=observation,
+            )
+        terminated, truncated = self._terminated.clone(), self._truncated.clone()
+        has_ended = (terminated | truncated).unsqueeze(1)
+        final_observation = torch.where(has_ended, self._final_observation, self._observation)
+        return Transition(
+            observation=observation,
+            reward=reward,
+            terminated=terminated.to(self.device),
+            truncated=truncated.to(self.device),
+            final_observation=final_observation.to(self.device),
+        )
+
+    def check(self) -> dict[str, Any]:
+        """Run Gymnasium's own checker in the worker.
+
+        Returns:
+            ``warnings``: its complaints; ``failure``: what ended it, or None.
+        """
+        self._check_open()
+        return self._process.ask({"type": "check"})
+
+    def task_parameters(self) -> Tensor:
+        """What the variations drew, as numbers.
+
+        Returns:
+            [B, P] float32; a choice is its index, a map one number a cell (1 for a hole); P is 0 without variations.
+        """
+        rows = [task_numbers(self.spec.variations, task) for task in self._tasks]
+        return torch.tensor(rows, dtype=torch.float32, device=self.device).view(len(rows), -1)
+
+    def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
+        """The tasks in the given rows as JSON values, for the record."""
+        return [
+            {"split": self._split.value, "index": self._first_task + row, **self._tasks[row].to_json()} for row in rows
+        ]
+
+    def close(self) -> None:
+        """End the worker and release what it shared; safe to call twice."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._drop_arrays()
+            self._process.close()
+            self._folder.close()
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._process.pid
+
+    def _open(self) -> None:
+        [first_task] = draw_tasks(self.spec, Split.TRAINING, 0, 1)
+        configuration = {
+            "entry": self.spec.entry,
+            "kwargs": self.spec.kwargs,
+            "import_paths": list(self.spec.import_paths),
+            "working_folder": self._folder.path,
+            "max_episode_steps": self.spec.max_episode_steps,
+        }
+        described = self._process.configure(configuration, first_task.to_json())
+        self.spaces = SpacePair.from_json(described["spaces"])
+        self.max_episode_steps: int | None = described["max_episode_steps"]
+        self.reward_threshold: float | None = described["reward_threshold"]
+        layout, size_bytes = memory_layout(self.spaces, self.num_trials)
+        memory = self._process.share_memory(size_bytes)
+        arrays: dict[str, NDArray[Any]] = {
+            name: np.frombuffer(memory, dtype=dtype, count=int(np.prod(shape)), offset=offset).reshape(shape)
+            for name, (offset, dtype, shape) in layout.items()
+        }
+        self._take_arrays(arrays)
+        request = {"type": "open", "num_tasks": self.num_trials, "size": size_bytes, "layout": layout}
+        self._process.ask(request)
+        self._process.follow_progress(arrays["progress"], self.num_trials)
+
+    def _take_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        self._action_array = arrays["action"]
+        self._action = torch.from_numpy(arrays["action"])
+        self._active = torch.from_numpy(arrays["active"])
+        self._observation = torch.from_numpy(arrays["observation"])
+        self._final_observation = torch.from_numpy(arrays["final_observation"])
+        self._reward = torch.from_numpy(arrays["reward"])
+        self._terminated = torch.from_numpy(arrays["terminated"])
+        self._truncated = torch.from_numpy(arrays["truncated"])
+        self._never = torch.zeros(self.num_trials, dtype=torch.bool, device=self.device)
+        self._start = np.asarray(self.spaces.action.start, dtype=np.int64)
+        self._has_start = bool(self._start.any())
+
+    def _drop_arrays(self) -> None:
+        for name in (
+            "_action_array", "_action", "_active", "_observation",
+            "_final_observation", "_reward", "_terminated", "_truncated",
+        ):  # fmt: skip
+            self.__dict__.pop(name, None)
+
+    def _check_open(self) -> None:
+        if self._is_closed or self._process.is_closed:
+            raise EnvsError(
+                operation="stepping family",
+                subject=self.spec.name,
+                found="its worker is closed.",
+                hint="Open its tasks again.",
+            )
+
+
+def draw_tasks(spec: FamilySpec, split: Split, first_task: int, num_tasks: int) -> list[Task]:
+    """Draw tasks ``first_task … first_task + num_tasks - 1`` of a split.
+
+    A task is a function of what the environment is, of the split and of its index, not of the family's name.
+    """
+    words = json.dumps([spec.entry, spec.kwargs, split.value], sort_keys=True, default=str).encode()
+    key = int.from_bytes(hashlib.sha256(words).digest()[:8], "little")
+    return [draw_task(spec.variations, entropy=(key, index)) for index in range(first_task, first_task + num_tasks)]
+
+
+def task_label(task: Task, split: Split, index: int) -> str:
+    """Return a task's name in messages: its split, its number and the values that were drawn for it."""
+    return f"{split.value.replace('_', '-')} task {index}{drawn_values(task)}"
+
+
+def drawn_values(task: Task) -> str:
+    """Return the values that were drawn for a task, in parentheses; nothing where there are none."""
+    values = ", ".join(f"{name}={value}" for name, value in task.drawn().items())
+    return f" ({values[:200]})" if values else ""
+
+
+def task_numbers(variations: tuple[Variation, ...], task: Task) -> list[float]:
+    """What was drawn for a task as a flat list of numbers."""
+    drawn = task.drawn()
+    numbers: list[float] = []
+    for variation in variations:
+        value = drawn[variation.name]
+        match variation.distribution:
+            case Distribution.CHOICE:
+                numbers.append(float(variation.values.index(value)))
+            case Distribution.FROZEN_LAKE_MAP:
+                numbers += [float(cell == "H") for row in value for cell in row]
+            case _:
+                numbers.append(float(value))
+    return numbers
+
+
+def memory_layout(spaces: SpacePair, num_trials: int) -> tuple[dict[str, tuple[int, str, list[int]]], int]:
+    """Where each array lies in the shared memory.
+
+    Returns:
+        name → (offset in bytes, dtype, shape), and the size of it all in bytes.
+    """
+    action_dtype = "float32" if spaces.action.kind is ActionKind.CONTINUOUS else "int64"
+    wanted = (
+        ("action", action_dtype, [num_trials, spaces.action.width]),
+        ("observation", "float32", [num_trials, spaces.observation.width]),
+        ("final_observation", "float32", [num_trials, spaces.observation.width]),
+        ("reward", "float32", [num_trials]),
+        ("active", "bool", [num_trials]),
+        ("terminated", "bool", [num_trials]),
+        ("truncated", "bool", [num_trials]),
+        ("progress", "int64", [3]),
+    )
+    layout: dict[str, tuple[int, str, list[int]]] = {}
+    offset = 0
+    for name, dtype, shape in wanted:
+        layout[name] = (offset, dtype, shape)
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        offset += -(-size // ALIGNMENT) * ALIGNMENT
+    return layout, offset

@@ -1,0 +1,1092 @@
+"""The program that a worker runs: B plain Gymnasium environments, stepped on request.
+
+Self-contained (standard library, numpy, gymnasium), so that any interpreter with those two packages can run it by its
+path, and a user's own packages called ``agent``, ``envs`` or ``memory`` do not collide with learnd's.
+
+Requests come through a pipe: a line of JSON for what is rare (configure, open, begin, check), the byte ``s`` for a
+step. What a step takes and gives lies in shared memory:
+action [B, n], active [B], observation [B, D], final_observation [B, D], reward [B], terminated [B], truncated [B],
+and progress [3], which says which copy of the environment is at work (:class:`Progress`).
+
+``supervisor.py`` starts it and ends what it leaves behind.
+
+A step resets an environment whose episode ended at once, with no step in between, and keeps its last observation apart.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# Before anything else is imported: this file's folder holds modules that a user's packages may be named like.
+if sys.path and sys.path[0] and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+    del sys.path[0]
+
+import atexit
+import contextlib
+import copy
+import difflib
+import enum
+import faulthandler
+import functools
+import importlib
+import io
+import itertools
+import json
+import math
+import mmap
+import os
+import random
+import resource
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+MAX_OBSERVATION_SIZE = 4096
+MAX_DISCRETE_OBSERVATIONS = 65536
+MAX_ACTION_CHOICES = 4096
+MAX_DETAIL = 16_000
+
+REWARD_CLASSES = frozenset({float, int, bool, np.float64, np.float32, np.int64, np.int32, np.bool_})
+FLAG_CLASSES = frozenset({bool, np.bool_})
+NUMBER_KINDS = "biuf"
+NOTHING_YET = object()
+GENERATORS = (random.Random, np.random.Generator, np.random.RandomState)
+
+
+class NonsenseError(Exception):
+    """The environment returned something that its own spaces, or the Gymnasium interface, rule out."""
+
+
+class UnsupportedError(Exception):
+    """A space, or a part of one, that no encoder or head exists for: (which, the space, a hint)."""
+
+
+class SpecError(Exception):
+    """The family's description does not fit the environment: (what was found, a hint)."""
+
+
+class EndOfRequestsError(Exception):
+    """The learner closed its end of the pipe."""
+
+
+# --- spaces -----------------------------------------------------------------------------------------------------------
+
+
+def describe_observation(space: spaces.Space[Any]) -> dict[str, Any]:
+    """What a policy observes, in the words of ``envs.spaces.ObservationSpec``."""
+    if isinstance(space, spaces.Discrete):
+        if space.n > MAX_DISCRETE_OBSERVATIONS:
+            hint = f"At most {MAX_DISCRETE_OBSERVATIONS} different observations are supported."
+            raise UnsupportedError("observation space", repr(space), hint)
+        return {"kind": "discrete", "size": int(space.n)}
+    try:
+        size = flat_size(space)
+    except UnsupportedError as error:
+        if not isinstance(space, spaces.Dict):
+            raise
+        which, part, hint = error.args
+        raise UnsupportedError(which, part, hint + without_parts_hint(space)) from error
+    if not 1 <= size <= MAX_OBSERVATION_SIZE:
+        hint = (
+            f"It has {size} values and 1 to {MAX_OBSERVATION_SIZE} are supported: wrap the environment so that it "
+            "observes less (gymnasium.wrappers.ResizeObservation, GrayscaleObservation, or features of your own)."
+        )
+        raise UnsupportedError("observation space", repr(space), hint)
+    return {"kind": "vector", "size": size}
+
+
+def flat_size(space: spaces.Space[Any], path: tuple[Any, ...] = ()) -> int:
+    """D: one value a number of a Box or MultiBinary, one a choice of a Discrete or MultiDiscrete.
+
+    Args:
+        space: an observation space, or a part of one.
+        path: the keys that lead to the part.
+
+    Raises:
+        UnsupportedError: it is of another kind.
+    """
+    if isinstance(space, (spaces.Box, spaces.MultiBinary)):
+        return int(np.prod(space.shape, dtype=np.int64))
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return int(space.nvec.sum())
+    if isinstance(space, spaces.Dict):
+        return sum(flat_size(part, (*path, key)) for key, part in space.spaces.items())
+    if isinstance(space, spaces.Tuple):
+        return sum(flat_size(part, (*path, position)) for position, part in enumerate(space.spaces))
+    hint = "Supported are Box, Discrete, MultiDiscrete, MultiBinary, and Dict and Tuple of these."
+    if not path:
+        raise UnsupportedError("observation space", repr(space), hint)
+    raise UnsupportedError(f"part {']['.join(map(repr, path))} of the observation space,", repr(space), hint)
+
+
+def supported_keys(space: spaces.Dict) -> list[str]:
+    """Return the keys of a Dict's parts that can be observed."""
+    keys = []
+    for key, part in space.spaces.items():
+        with contextlib.suppress(UnsupportedError):
+            flat_size(part)
+            keys.append(key)
+    return keys
+
+
+def without_parts_hint(space: spaces.Dict) -> str:
+    """Say how the parts of a Dict that are not supported are left out."""
+    keys = supported_keys(space)
+    if not keys:
+        return ""
+    wrappers = f"gymnasium.wrappers.FilterObservation(env, {keys})"
+    if any(type(part).__module__.startswith("minigrid.") for part in space.spaces.values()):
+        wrappers = f"minigrid.wrappers.ImgObsWrapper(env) or {wrappers}"
+    return (
+        f" Leave it out by a wrapper, {wrappers}, in a function of yours that returns the wrapped environment, "
+        "and name that function as module:function."
+    )
+
+
+def describe_action(space: spaces.Space[Any]) -> dict[str, Any]:
+    """What a policy chooses, in the words of ``envs.spaces.ActionSpec``."""
+    if isinstance(space, spaces.Discrete):
+        choices, start = [int(space.n)], [int(space.start)]
+    elif isinstance(space, spaces.MultiDiscrete):
+        choices = [int(n) for n in space.nvec.ravel()]
+        start = [int(n) for n in np.broadcast_to(getattr(space, "start", 0), space.nvec.shape).ravel()]
+    elif isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating) and np.prod(space.shape) > 0:
+        low, high = ([float(x) for x in bound.ravel()] for bound in (space.low, space.high))
+        return {"kind": "continuous", "choices": [], "low": low, "high": high, "start": []}
+    else:
+        hint = "Supported are Discrete, MultiDiscrete and Box of floats: wrap the environment in an ActionWrapper."
+        raise UnsupportedError("action space", repr(space), hint)
+    if sum(choices) > MAX_ACTION_CHOICES:
+        raise UnsupportedError("action space", repr(space), f"At most {MAX_ACTION_CHOICES} choices are supported.")
+    kind = "discrete" if isinstance(space, spaces.Discrete) else "multi_discrete"
+    return {"kind": kind, "choices": choices, "low": [], "high": [], "start": start}
+
+
+def shared_properties(space: spaces.Space[Any], name: str, *, with_bounds: bool) -> dict[str, Any]:
+    """Return what all tasks of a family must have in common in a space, by the name of each property.
+
+    Bounds of observations are left out: nothing is computed from them.
+    """
+    found: dict[str, Any] = {f"the kind of {name}": type(space).__name__}
+    if isinstance(space, spaces.Box):
+        found |= {f"the shape of {name}": space.shape, f"the dtype of {name}": str(space.dtype)}
+        if with_bounds:
+            found |= {
+                f"the lower bound of {name}": space.low.tolist(),
+                f"the upper bound of {name}": space.high.tolist(),
+            }
+    elif isinstance(space, spaces.Discrete):
+        found |= {f"n of {name}": int(space.n), f"the start of {name}": int(space.start)}
+    elif isinstance(space, spaces.MultiDiscrete):
+        start = np.broadcast_to(getattr(space, "start", 0), space.nvec.shape).tolist()
+        found |= {f"nvec of {name}": space.nvec.tolist(), f"the start of {name}": start}
+    elif isinstance(space, spaces.Dict):
+        found |= {f"the keys of {name}": list(space.spaces)}
+        for key, part in space.spaces.items():
+            found |= shared_properties(part, f"{name}[{key!r}]", with_bounds=with_bounds)
+    elif isinstance(space, spaces.Tuple):
+        found |= {f"the number of parts of {name}": len(space.spaces)}
+        for position, part in enumerate(space.spaces):
+            found |= shared_properties(part, f"{name}[{position}]", with_bounds=with_bounds)
+    else:
+        found |= {f"the shape of {name}": space.shape}
+    return found
+
+
+def flattener(space: spaces.Space[Any], name: str = "observation") -> Callable[[Any, Any], None]:
+    """A function (observation, out [D] float32) that checks an observation and writes its values into ``out``."""
+    if isinstance(space, (spaces.Box, spaces.MultiBinary)):
+        return _array_flattener(tuple(space.shape), name)
+    if isinstance(space, spaces.Discrete):
+        return _one_hot_flattener(int(space.n), int(space.start), name)
+    if isinstance(space, spaces.MultiDiscrete):
+        return _one_hots_flattener(space, name)
+    keys: list[Any] = list(space.spaces) if isinstance(space, spaces.Dict) else list(range(len(space.spaces)))  # type: ignore[attr-defined]
+    parts, position = [], 0
+    for key in keys:
+        part = space[key]  # type: ignore[index]
+        size = flat_size(part)
+        parts.append((key, slice(position, position + size), flattener(part, f"{name}[{key!r}]")))
+        position += size
+    container: type[Any] = dict if isinstance(space, spaces.Dict) else tuple
+
+    def write(value: Any, out: Any) -> None:
+        if not isinstance(value, container) or len(value) != len(parts):
+            raise NonsenseError(f"{name} should be a {container.__name__} of {len(parts)}, and it is {summary(value)}.")
+        for key, where, write_part in parts:
+            try:
+                inner = value[key]
+            except KeyError:
+                raise NonsenseError(f"{name} has no {key!r}, which its space has.") from None
+            write_part(inner, out[where])
+
+    return write
+
+
+def _array_flattener(shape: tuple[int, ...], name: str) -> Callable[[Any, Any], None]:
+    def write(value: Any, out: Any) -> None:
+        if value.__class__ is np.ndarray and value.shape == shape and value.dtype.kind == "f":
+            out[:] = value if value.ndim == 1 else value.ravel()
+            return
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise NonsenseError(f"{name} should be an array, and it is {summary(value)}.") from error
+        if array.dtype.kind not in NUMBER_KINDS:
+            raise NonsenseError(f"{name} should be numbers, and it is {summary(value)}.")
+        if array.shape != shape:
+            raise NonsenseError(f"{name} should have shape {shape}, and it is {summary(value)}.")
+        out[:] = array.ravel()
+
+    return write
+
+
+def _one_hot_flattener(n: int, start: int, name: str) -> Callable[[Any, Any], None]:
+    def write(value: Any, out: Any) -> None:
+        out[:] = 0.0
+        out[checked_index(value, start, n, name)] = 1.0
+
+    return write
+
+
+def _one_hots_flattener(space: spaces.MultiDiscrete, name: str) -> Callable[[Any, Any], None]:
+    choices, shape = space.nvec.ravel().astype(np.int64), space.nvec.shape
+    starts = np.broadcast_to(getattr(space, "start", 0), shape).ravel().astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(choices)[:-1]])
+
+    def write(value: Any, out: Any) -> None:
+        array = np.asarray(value)
+        if array.shape != shape or array.dtype.kind not in "iu":
+            raise NonsenseError(f"{name} should be integers of shape {shape}, and it is {summary(value)}.")
+        # Unsigned 64-bit integers less signed ones would be floats.
+        index = array.ravel().astype(np.int64) - starts
+        if (index < 0).any() or (index >= choices).any():
+            raise NonsenseError(f"{name} is outside its space {space}: {summary(value)}.")
+        out[:] = 0.0
+        out[offsets + index] = 1.0
+
+    return write
+
+
+def checked_index(value: Any, start: int, n: int, name: str) -> int:
+    """The index of a Discrete space's value."""
+    is_scalar = isinstance(value, (int, np.integer)) or (
+        isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iu"
+    )
+    if not is_scalar or isinstance(value, bool):
+        raise NonsenseError(f"{name} should be an integer, and it is {summary(value)}.")
+    index = int(value) - start
+    if not 0 <= index < n:
+        raise NonsenseError(f"{name} should be {start} to {start + n - 1}, and it is {int(value)}.")
+    return index
+
+
+def summary(value: Any) -> str:
+    """A value in a few words: its type, shape and beginning."""
+    kind = type(value).__name__
+    if isinstance(value, np.ndarray):
+        kind = f"ndarray of {value.dtype} with shape {value.shape}"
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  (a user's own __repr__ may do anything)
+        text = "(no repr)"
+    return f"{kind}: {text[:120]}"
+
+
+# --- environments -----------------------------------------------------------------------------------------------------
+
+
+class Stage(enum.IntEnum):
+    """What is being done to a copy of the environment; ``envs.gymnasium.process`` has the same numbers."""
+
+    MAKING = 1
+    RESETTING = 2
+    STEPPING = 3
+    CHECKING = 4
+
+
+class Progress:
+    """Tells the learner which copy is at work, so that its time-outs count for one copy and not for all of them.
+
+    Attributes:
+        cells: [3] int64, shared: row, :class:`Stage`, and a number that grows with every copy made, reset or checked.
+    """
+
+    def __init__(self, cells: Any) -> None:
+        self.cells = cells
+
+    def begin(self, stage: Stage, row: int) -> None:
+        """Note that a copy is begun on."""
+        self.cells[0] = row
+        self.cells[1] = stage
+        self.cells[2] += 1
+
+
+class Maker:
+    """Makes the family's environments, without the wrappers whose work the host does itself.
+
+    The time limit is counted by the host and the order of calls is its own, so neither wrapper costs a call per step.
+    Wrappers that an environment is registered with stay.
+    """
+
+    def __init__(self, configuration: dict[str, Any]) -> None:
+        self._entry: str = configuration["entry"]
+        self._kwargs: dict[str, Any] = configuration["kwargs"]
+        self.spec_limit: int | None = None
+        self.reward_threshold: float | None = None
+        self._open_envs: list[gymnasium.Env[Any, Any]] = []
+        self._make = self._maker()
+
+    def __call__(self, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+        """One environment, with the task's own keyword arguments on top of the family's."""
+        env = self._make(**{**self._kwargs, **kwargs})
+        if not isinstance(env, gymnasium.Env):
+            found = f"{self._entry!r} made a {type(env).__name__}, which is no gymnasium.Env."
+            raise SpecError(found, _not_an_environment_hint(env))
+        self._open_envs.append(env)
+        return env
+
+    def close(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Close an environment that was made here."""
+        self._open_envs = [other for other in self._open_envs if other is not env]
+        env.close()
+
+    def close_all(self) -> None:
+        """Close every environment that is open, whatever that raises: the process ends after it."""
+        while self._open_envs:
+            with contextlib.suppress(BaseException):
+                self._open_envs.pop(0).close()
+
+    def take_registered(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Note what is registered for an environment that a user's own function made."""
+        if env.spec is not None:
+            self.spec_limit = self.spec_limit or env.spec.max_episode_steps
+            self.reward_threshold = self.reward_threshold or env.spec.reward_threshold
+
+    def _maker(self) -> Callable[..., Any]:
+        module_name, separator, name = self._entry.partition(":")
+        if separator and module_name.endswith(".py"):
+            folder, _, file_name = module_name.rpartition("/")
+            found = f"{module_name!r} is a file, and a module is named without '.py'."
+            raise SpecError(found, f"Write {file_name.removesuffix('.py')}:{name} --path {folder or 'FOLDER'}.")
+        if not separator:
+            return self._from_id(self._entry)
+        module = importlib.import_module(module_name)
+        target: Any = module
+        try:
+            for part in name.split("."):
+                target = getattr(target, part)
+        except AttributeError:
+            return self._from_id(name)
+        return target  # type: ignore[no-any-return]
+
+    def _from_id(self, env_id: str) -> Callable[..., Any]:
+        try:
+            spec = gymnasium.spec(env_id)
+        except gymnasium.error.Error as error:
+            close = difflib.get_close_matches(env_id, gymnasium.registry, n=3)
+            hint = f"Did you mean {', '.join(close)}?" if close else ""
+            hint += " An environment of another package is written module:id, one of your own module:Class."
+            raise SpecError(f"Gymnasium knows no {env_id!r} ({error}).", hint.strip()) from error
+        self.spec_limit = spec.max_episode_steps
+        self.reward_threshold = spec.reward_threshold
+        spec.order_enforce = False
+
+        def make(**kwargs: Any) -> gymnasium.Env[Any, Any]:
+            return gymnasium.make(spec, max_episode_steps=-1, disable_env_checker=True, **kwargs)
+
+        return make
+
+
+def _not_an_environment_hint(made: Any) -> str:
+    if made is None:
+        return "A function that is named as module:function returns the environment that it makes."
+    if isinstance(made, gymnasium.vector.VectorEnv):
+        return "Name a single environment: learnd steps several of it side by side."
+    return "Environments of the old gym package must be ported to gymnasium."
+
+
+def set_attributes(env: gymnasium.Env[Any, Any], attributes: dict[str, Any]) -> None:
+    """Set a task's values on the unwrapped environment."""
+    unwrapped = env.unwrapped
+    for name, value in attributes.items():
+        # A copy, since an environment may write into what it holds.
+        setattr(unwrapped, name, value.copy() if isinstance(value, (np.ndarray, list)) else value)
+
+
+def fitting_attributes(env: gymnasium.Env[Any, Any], attributes: dict[str, Any]) -> dict[str, Any]:
+    """A task's values in the types that the environment holds them in.
+
+    Raises:
+        SpecError: the environment has no such attribute.
+    """
+    fitted = {}
+    for name, value in attributes.items():
+        if not hasattr(env.unwrapped, name):
+            numbers = [key for key in dir(env.unwrapped) if not key.startswith("_") and _is_number(env.unwrapped, key)]
+            close = difflib.get_close_matches(name, numbers, n=3)
+            hint = f"Did you mean {', '.join(close)}?" if close else f"Its numbers are: {', '.join(numbers)[:300]}."
+            raise SpecError(f"the environment has no attribute {name!r} to vary.", hint)
+        present = getattr(env.unwrapped, name)
+        if isinstance(present, np.ndarray):
+            value = np.asarray(value, dtype=present.dtype)  # noqa: PLW2901
+        elif isinstance(present, tuple) and isinstance(value, list):
+            value = tuple(value)  # noqa: PLW2901
+        fitted[name] = value
+    return fitted
+
+
+def _is_number(holder: Any, key: str) -> bool:
+    try:
+        return isinstance(getattr(holder, key), (int, float)) and not isinstance(getattr(holder, key), bool)
+    except Exception:  # noqa: BLE001  (a property of a user's class may do anything)
+        return False
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two values of an attribute are equal; floats, within rounding."""
+    try:
+        if np.shape(one) != np.shape(other):
+            return False
+        if np.asarray(one).dtype.kind == "f" or np.asarray(other).dtype.kind == "f":
+            return bool(np.allclose(one, other, rtol=1e-5, atol=0.0, equal_nan=True))
+        return bool(np.all(np.asarray(one == other)))
+    except (TypeError, ValueError):
+        return False
+
+
+class SharedGenerators:
+    """The random generators that copies of an environment may share, other than the global ones.
+
+    They are those of spaces that belong to a class, and those that are attributes of the classes or globals of the
+    modules that an environment comes from.
+
+    Args:
+        envs: the copies.
+    """
+
+    def __init__(self, envs: list[gymnasium.Env[Any, Any]]) -> None:
+        holders: dict[int, Any] = {}
+        for env in envs:
+            layer: Any = env
+            while layer is not None:
+                for space in (layer.observation_space, layer.action_space):
+                    holders |= {id(part): part for part in parts_of(space)}
+                holders |= {id(holder): holder for holder in _holders_of(type(layer))}
+                layer = getattr(layer, "env", None) if isinstance(layer, gymnasium.Wrapper) else None
+        self._slots = [
+            (holder, name, copy.deepcopy(value))
+            for holder in holders.values()
+            for name, value in list(vars(holder).items())
+            if (isinstance(value, GENERATORS) and not isinstance(value, random.SystemRandom))
+            or (isinstance(holder, spaces.Space) and name == "_np_random")
+        ]
+
+    def originals(self) -> list[Any]:
+        """Return copies of the generators as they were found."""
+        return [copy.deepcopy(original) for _, _, original in self._slots]
+
+    def take(self, generators: list[Any]) -> None:
+        """Put generators in the places of those that were found."""
+        for (holder, name, _), generator in zip(self._slots, generators, strict=True):
+            setattr(holder, name, generator)
+
+    def keep(self) -> list[Any]:
+        """Return the generators that are in these places now; a reset may have put new ones there."""
+        return [getattr(holder, name) for holder, name, _ in self._slots]
+
+
+def parts_of(space: Any) -> list[Any]:
+    """Return a space and the spaces that it is made of."""
+    inner = getattr(space, "spaces", ())
+    return [
+        space,
+        *(part for inner_space in getattr(inner, "values", lambda: inner)() for part in parts_of(inner_space)),
+    ]
+
+
+def _holders_of(kind: type[Any]) -> list[Any]:
+    """Return the modules of a class's package, and the classes in them; none of Gymnasium's own."""
+    package = kind.__module__.partition(".")[0]
+    if package in {"gymnasium", "builtins"}:
+        return []
+    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == package]
+    classes = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
+    return [*modules, *(found for found in classes if found.__module__.partition(".")[0] == package)]
+
+
+class OwnGenerators:
+    """A state of the random generators that copies share, global ones and others, that belongs to one row.
+
+    Args:
+        seed: what the global generators (``random``, ``numpy.random``, torch's) begin from.
+        shared: the other ones, which begin as they were found.
+    """
+
+    def __init__(self, seed: int, shared: SharedGenerators) -> None:
+        self._torch = sys.modules.get("torch")
+        self._shared = shared
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        if self._torch is not None:
+            self._torch.manual_seed(seed)
+        shared.take(shared.originals())
+        self._keep()
+
+    def during(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, which draws from this state wherever it draws from shared generators."""
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            self._take()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._keep()
+
+        return called
+
+    def _take(self) -> None:
+        random.setstate(self._random)
+        np.random.set_state(self._numpy)  # noqa: NPY002
+        if self._torch is not None:
+            self._torch.set_rng_state(self._torch_state)
+        self._shared.take(self._others)
+
+    def _keep(self) -> None:
+        self._random = random.getstate()
+        self._numpy = np.random.get_state()  # noqa: NPY002
+        if self._torch is not None:
+            self._torch_state = self._torch.get_rng_state()
+        self._others = self._shared.keep()
+
+
+class Tasks:
+    """B tasks under way: their environments and the shared arrays they are stepped through."""
+
+    def __init__(self, maker: Maker, env: gymnasium.Env[Any, Any], configuration: dict[str, Any]) -> None:
+        self._maker = maker
+        self._envs = [env]
+        self._shared_generators: SharedGenerators | None = None
+        self.progress = Progress([0, 0, 0])
+        self.limit: int | None = configuration["max_episode_steps"]
+        if not self.limit:
+            self.limit = maker.spec_limit
+        self._observation_space = env.observation_space
+        self._action_space = env.action_space
+        self._first_spaces = {
+            "observation": (str(env.observation_space), self._properties(env, "observation")),
+            "action": (str(env.action_space), self._properties(env, "action")),
+        }
+        self._is_index = isinstance(env.observation_space, spaces.Discrete)
+        self._write = None if self._is_index else flattener(env.observation_space)
+        self._row_lengths = frozenset({flat_size(env.observation_space)})
+
+    def open(self, memory: mmap.mmap, num_tasks: int, layout: dict[str, list[Any]]) -> None:
+        """Lay the arrays over the shared memory and make the environments.
+
+        Args:
+            memory: the shared memory.
+            num_tasks: B.
+            layout: name → [offset, dtype, shape] of each array.
+        """
+        arrays = {
+            name: np.frombuffer(memory, dtype=dtype, count=math.prod(shape), offset=offset).reshape(shape)
+            for name, (offset, dtype, shape) in layout.items()
+        }
+        self._num_tasks = num_tasks
+        self.progress.cells = memoryview(memory)[layout["progress"][0] :][: 3 * 8].cast("q")
+        self._action, self._active = arrays["action"], arrays["active"]
+        self._observation, self._final_observation = arrays["observation"], arrays["final_observation"]
+        self._reward, self._terminated, self._truncated = arrays["reward"], arrays["terminated"], arrays["truncated"]
+        self.has_ends = False
+
+    def begin(self, tasks: list[dict[str, Any]], *, own_generators: bool = False) -> None:
+        """Reset every environment to its task, made anew where the task says what it is made with.
+
+        Args:
+            tasks: at most B; rows beyond them have no task.
+            own_generators: give each row a state of its own of the random generators that copies share, so that what
+                one row draws does not change what another draws.
+        """
+        seeds = [task["seed"] for task in tasks]
+        # Environments that draw from the global generators replay too.
+        random.seed(seeds[0])
+        np.random.seed(seeds[0])  # noqa: NPY002
+        self._make_envs([task["kwargs"] for task in tasks])
+        begun = self._envs[: len(tasks)]
+        self._steps: list[Callable[..., Any]] = [env.step for env in begun]
+        self._resets: list[Callable[..., Any]] = [env.reset for env in begun]
+        if own_generators:
+            if self._shared_generators is None:
+                self._shared_generators = SharedGenerators(begun)
+            generators = [OwnGenerators(seed, self._shared_generators) for seed in seeds]
+            self._steps = [own.during(step) for own, step in zip(generators, self._steps, strict=True)]
+            self._resets = [own.during(reset) for own, reset in zip(generators, self._resets, strict=True)]
+        self._options = [task["reset_options"] or None for task in tasks]
+        self._labels = [task.get("label", f"the task in row {row}") for row, task in enumerate(tasks)]
+        self._checked_spaces: list[tuple[Any, Any]] = [(None, None)] * len(tasks)
+        self._attributes = [fitting_attributes(env, task["attributes"]) for env, task in zip(begun, tasks, strict=True)]
+        self._clock = 0
+        self._ends_at = [self.limit] * self._num_tasks
+        self._terminated[:] = False
+        self._truncated[:] = False
+        self._reward[:] = 0.0
+        self._active_bytes = b""
+        self._final_observation[:] = 0.0
+        first = []
+        for row, seed in enumerate(seeds):
+            first.append(self._reset(row, seed))
+            self._put(row, first[row], self._observation)
+        self._is_joinable = self._are_vectors_apart(first)
+        self._check_finite(self._observation, "observation")
+
+    def _are_vectors_apart(self, observations: list[Any]) -> bool:
+        """Whether rows can be copied together after all have stepped: vectors, no two in the same memory."""
+        space = self._observation_space
+        if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+            return False
+        if not all(isinstance(array, np.ndarray) and array.flags.c_contiguous for array in observations):
+            return False
+        ranges = sorted((array.ctypes.data, array.ctypes.data + array.nbytes) for array in observations)
+        return all(before[1] <= after[0] for before, after in itertools.pairwise(ranges))
+
+    def _make_envs(self, kwargs: list[dict[str, Any]]) -> None:
+        if any(kwargs):
+            for row, env in enumerate(self._envs):
+                self.progress.begin(Stage.RESETTING, row)
+                self._maker.close(env)
+            self._envs = []
+        while len(self._envs) < len(kwargs):
+            row = len(self._envs)
+            self.progress.begin(Stage.MAKING, row)
+            self._envs.append(self._maker(kwargs[row]))
+
+    @staticmethod
+    def _properties(env: gymnasium.Env[Any, Any], name: str) -> dict[str, Any]:
+        if name == "observation":
+            return shared_properties(env.observation_space, "observation", with_bounds=False)
+        return shared_properties(env.action_space, "action", with_bounds=True)
+
+    def _check_spaces(self, row: int) -> None:
+        """Refuse a task whose spaces are not those of the family's first task."""
+        env = self._envs[row]
+        for name, (first, admitted) in self._first_spaces.items():
+            present = self._properties(env, name)
+            if present == admitted:
+                continue
+            differing = next(key for key in {**admitted, **present} if present.get(key) != admitted.get(key))
+            found = (
+                f"{self._labels[row]} has the {name} space {getattr(env, f'{name}_space')}, and the first task "
+                f"has {first}: {differing} is {present.get(differing)}, and it was {admitted.get(differing)}."
+            )
+            hint = (
+                "All tasks of a family share their spaces: vary something else, or wrap the environment so that "
+                "its spaces stay equal (gymnasium.wrappers.RescaleAction does so for bounds of actions)."
+            )
+            raise SpecError(found[:1500], hint)
+        self._checked_spaces[row] = (env.observation_space, env.action_space)
+
+    def _reset(self, row: int, seed: int | None) -> Any:
+        env = self._envs[row]
+        self.progress.begin(Stage.RESETTING, row)
+        if self._attributes[row]:
+            set_attributes(env, self._attributes[row])
+        answer: Any = self._resets[row](seed=seed, options=self._options[row])
+        self.progress.begin(Stage.STEPPING, row)
+        checked_observation, checked_action = self._checked_spaces[row]
+        if (
+            seed is not None
+            or env.observation_space is not checked_observation
+            or env.action_space is not checked_action
+        ):
+            self._check_spaces(row)
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise NonsenseError(f"reset should return (observation, info), and it returned {summary(answer)}.")
+        return answer[0]
+
+    def undone(self) -> dict[str, list[str]]:
+        """Return the varied attributes that do not hold their task's value: the drawn value and the present one.
+
+        A value that the environment changes as soon as it is set, to a form of its own, is held.
+        """
+        found: dict[str, list[str]] = {}
+        for env, attributes in zip(self._envs, self._attributes, strict=False):
+            for name, drawn in attributes.items():
+                present = getattr(env.unwrapped, name)
+                if is_same(present, drawn):
+                    continue
+                set_attributes(env, {name: drawn})
+                if not is_same(present, getattr(env.unwrapped, name)):
+                    found.setdefault(name, [repr(drawn)[:100], repr(present)[:100]])
+        return found
+
+    def step(self) -> None:
+        """Step every active environment once."""
+        if self.has_ends:
+            self._terminated[:] = False
+            self._truncated[:] = False
+            self.has_ends = False
+        self._clock = clock = self._clock + 1
+        active_bytes = self._active.tobytes()
+        if active_bytes != self._active_bytes:
+            self._active_bytes = active_bytes
+            self._rows = np.flatnonzero(self._active).tolist()
+            self._reward[:] = 0.0
+        observations, rewards = self._step_rows(clock, self._actions())
+        self._put_rewards(rewards)
+        self._put_observations(observations)
+
+    def _step_rows(self, clock: int, actions: list[Any]) -> tuple[list[Any], list[Any]]:
+        """The loop that everything waits for; what it gathers is checked and copied afterwards, all rows at once."""
+        steps, ends_at, progress = self._steps, self._ends_at, self.progress.cells
+        observations: list[Any] = []
+        rewards: list[Any] = []
+        keep_observation = observations.append if self._is_joinable else self._putter()
+        keep_reward = rewards.append
+        answer: Any = NOTHING_YET
+        try:
+            for row in self._rows:
+                progress[0] = row
+                answer = observation, reward, terminated, truncated, _ = steps[row](actions[row])
+                keep_reward(reward)
+                if terminated is not False or truncated is not False or ends_at[row] == clock:
+                    observation = self._end_episode(row, observation, terminated, truncated)
+                keep_observation(observation)
+        except (TypeError, ValueError) as error:
+            if answer is NOTHING_YET or (isinstance(answer, tuple) and len(answer) == 5):
+                raise
+            hint = " (4 values are the old gym interface)" if isinstance(answer, tuple) and len(answer) == 4 else ""
+            found = f"step should return 5 values, and it returned {summary(answer)}{hint}."
+            raise NonsenseError(found) from error
+        return observations, rewards
+
+    def _putter(self) -> Callable[[Any], None]:
+        """What copies each observation at once, for rows that cannot wait for the others."""
+        rows, put, out = iter(self._rows), self._put, self._observation
+
+        def put_next(observation: Any) -> None:
+            put(next(rows), observation, out)
+
+        return put_next
+
+    def _put_rewards(self, rewards: list[Any]) -> None:
+        if not REWARD_CLASSES.issuperset(map(type, rewards)):
+            rewards = [checked_reward(reward) for reward in rewards]
+        if len(rewards) == self._num_tasks:
+            self._reward[:] = rewards
+        else:
+            self._reward[self._rows] = rewards
+        if not math.isfinite(float(np.add.reduce(self._reward))):
+            self._check_finite(self._reward, "reward")
+
+    def _put_observations(self, observations: list[Any]) -> None:
+        if self._is_joinable and not self._join(observations):
+            for row, observation in zip(self._rows, observations, strict=True):
+                self._put(row, observation, self._observation)
+        if not self._is_index and not math.isfinite(float(np.add.reduce(self._observation, axis=None))):
+            self._check_finite(self._observation, "observation")
+        if self.has_ends and not self._is_index:
+            self._check_finite(self._final_observation, "observation")
+
+    def _join(self, observations: list[Any]) -> bool:
+        """Copy all rows' vectors in one call; False, with nothing lost, where they are not all vectors of numbers."""
+        try:
+            if not self._row_lengths.issuperset(map(len, observations)):
+                return False
+            if len(observations) == self._num_tasks:
+                np.concatenate(observations, out=self._observation.reshape(-1))
+            elif observations:
+                self._observation[self._rows] = np.concatenate(observations).reshape(len(observations), -1)
+        except (TypeError, ValueError):
+            return False
+        return True
+
+    def _actions(self) -> list[Any]:
+        """Actions in the environment's own form; copies, since an environment may keep what it is given."""
+        space = self._action_space
+        if isinstance(space, spaces.Discrete):
+            return self._action[:, 0].tolist()  # type: ignore[no-any-return]
+        return list(self._action.astype(space.dtype).reshape(self._num_tasks, *(space.shape or ())))
+
+    def _end_episode(self, row: int, observation: Any, terminated: Any, truncated: Any) -> Any:
+        """Note how the episode ended, if it did, and return what to act on next."""
+        if terminated.__class__ not in FLAG_CLASSES or truncated.__class__ not in FLAG_CLASSES:
+            name, flag = ("truncated", truncated) if isinstance(terminated, bool) else ("terminated", terminated)
+            raise NonsenseError(f"{name} should be True or False, and it is {summary(flag)}.")
+        if not (terminated or truncated or self._ends_at[row] == self._clock):
+            return observation
+        self.has_ends = True
+        self._terminated[row] = bool(terminated)
+        self._truncated[row] = not terminated
+        self._put(row, observation, self._final_observation)
+        if self.limit is not None:
+            self._ends_at[row] = self._clock + self.limit
+        return self._reset(row, None)
+
+    def _put(self, row: int, observation: Any, out: Any) -> None:
+        if self._write is None:
+            space: Any = self._observation_space
+            out[row, 0] = checked_index(observation, int(space.start), int(space.n), "observation")
+        else:
+            self._write(observation, out[row])
+
+    @staticmethod
+    def _check_finite(values: Any, name: str) -> None:
+        if not np.isfinite(values).all():
+            found = summary(values[~np.isfinite(values)])
+            raise NonsenseError(f"{name} holds NaN or infinity, or a number beyond those of float32: {found}.")
+
+
+def checked_reward(reward: Any) -> float:
+    """A reward of an unusual class as a number."""
+    array = np.asarray(reward)
+    if array.ndim != 0 or array.dtype.kind not in NUMBER_KINDS:
+        raise NonsenseError(f"reward should be a number, and it is {summary(reward)}.")
+    return float(array)
+
+
+def check_environment(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
+    """Run Gymnasium's own checker: its complaints, and the failure that ended it, if one did."""
+    from gymnasium.utils.env_checker import check_env
+
+    failure = None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        gymnasium.logger.min_level = gymnasium.logger.WARN
+        try:
+            check_env(env, skip_render_check=True, skip_close_check=True)
+        except Exception as error:  # noqa: BLE001  (the checker asserts, and runs a user's code)
+            failure = in_words(error)[:1000]
+    complaints = [str(warning.message).replace("\x1b[33mWARN: ", "").replace("\x1b[0m", "") for warning in caught]
+    return {"warnings": list(dict.fromkeys(text[:500] for text in complaints))[:20], "failure": failure}
+
+
+# --- the conversation -------------------------------------------------------------------------------------------------
+
+
+class Channel:
+    """The two pipes to the learner."""
+
+    def __init__(self, request_fd: int, answer_fd: int) -> None:
+        self._request_fd, self._answer_fd = request_fd, answer_fd
+        self._waiting = b""
+
+    def request(self) -> bytes:
+        """The next request: ``b"s"``, or a line of JSON."""
+        if not self._waiting:
+            self._waiting = self._read()
+        if self._waiting[:1] == b"s":
+            self._waiting = self._waiting[1:]
+            return b"s"
+        while b"\n" not in self._waiting:
+            self._waiting += self._read()
+        line, _, self._waiting = self._waiting.partition(b"\n")
+        return line
+
+    def _read(self) -> bytes:
+        received = os.read(self._request_fd, 65536)
+        if not received:
+            raise EndOfRequestsError
+        return received
+
+    def stepped(self, *, has_ends: bool) -> None:
+        """Answer a step, and whether it ended an episode."""
+        os.write(self._answer_fd, b"e" if has_ends else b"s")
+
+    def answer(self, values: dict[str, Any]) -> None:
+        """Answer with a line of JSON."""
+        line = json.dumps(values).encode() + b"\n"
+        while line:
+            line = line[os.write(self._answer_fd, line) :]
+
+
+class Host:
+    """Answers requests until there are no more."""
+
+    def __init__(self, channel: Channel, memory_fd: int) -> None:
+        self._channel = channel
+        self._memory_fd = memory_fd
+
+    def serve(self) -> None:
+        """Answer every request; a step is the one that counts."""
+        request, stepped = self._channel.request, self._channel.stepped
+        while True:
+            line = request()
+            if line == b"s":
+                self._tasks.step()
+                stepped(has_ends=self._tasks.has_ends)
+            else:
+                values = json.loads(line)
+                answer = getattr(self, f"on_{values.pop('type')}")(**values)
+                self._channel.answer(answer)
+
+    def on_configure(self, configuration: dict[str, Any], first_task: dict[str, Any]) -> dict[str, Any]:
+        """Take the limits, make the first environment and describe its spaces."""
+        limit_process(configuration)
+        sys.path[:0] = configuration["import_paths"]
+        os.chdir(configuration["working_folder"])
+        self._maker = Maker(configuration)
+        self._configuration = configuration
+        self._first_task = first_task
+        env = self._maker(first_task["kwargs"])
+        self._maker.take_registered(env)
+        described = {
+            "observation": describe_observation(env.observation_space),
+            "action": describe_action(env.action_space),
+        }
+        fitting_attributes(env, first_task["attributes"])
+        self._tasks = Tasks(self._maker, env, configuration)
+        return {
+            "spaces": described,
+            "pid": os.getpid(),
+            "max_episode_steps": self._tasks.limit,
+            "reward_threshold": self._maker.reward_threshold,
+        }
+
+    def on_open(self, num_tasks: int, size: int, layout: dict[str, list[Any]]) -> dict[str, Any]:
+        """Map the shared memory."""
+        self._tasks.open(mmap.mmap(self._memory_fd, size), num_tasks, layout)
+        os.close(self._memory_fd)
+        return {}
+
+    def on_begin(self, tasks: list[dict[str, Any]], *, own_generators: bool = False) -> dict[str, Any]:
+        """Begin tasks."""
+        self._tasks.begin(tasks, own_generators=own_generators)
+        return {}
+
+    def on_undone(self) -> dict[str, Any]:
+        """Say which varied attributes the last resets put back."""
+        return {"undone": self._tasks.undone()}
+
+    def on_check(self) -> dict[str, Any]:
+        """Run Gymnasium's checker on an environment of its own."""
+        progress = self._tasks.progress
+        progress.begin(Stage.MAKING, 0)
+        env = self._maker(self._first_task["kwargs"])
+        set_attributes(env, fitting_attributes(env, self._first_task["attributes"]))
+        report_calls(env, progress)
+        checked = check_environment(env)
+        self._maker.close(env)
+        return checked
+
+    def close(self) -> None:
+        """Close the environments and run the exit handlers, whatever that raises: the process ends after it."""
+        maker = getattr(self, "_maker", None)
+        if maker is not None:
+            maker.close_all()
+        with contextlib.suppress(BaseException):
+            atexit._run_exitfuncs()  # noqa: SLF001  (the only way to run them without waiting for threads)
+
+
+def report_calls(env: gymnasium.Env[Any, Any], progress: Progress) -> None:
+    """Have each reset and step of an environment reported as progress."""
+    for name in ("reset", "step"):
+        method = getattr(env, name)
+
+        @functools.wraps(method)
+        def reported(*args: Any, _method: Any = method, **kwargs: Any) -> Any:
+            progress.begin(Stage.CHECKING, 0)
+            return _method(*args, **kwargs)
+
+        with contextlib.suppress(Exception):  # a user's own __setattr__ may do anything
+            setattr(env, name, reported)
+
+
+def limit_process(configuration: dict[str, Any]) -> None:
+    """Bound what this process may take."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # The learner watches resident memory; this stops what grows faster than it looks.
+    bound = configuration["data_limit_bytes"]
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (bound if hard == resource.RLIM_INFINITY else min(bound, hard), hard))
+    os.nice(configuration["nice"])
+
+
+def in_words(error: BaseException) -> str:
+    """Return an error's class and message, and the worker's folder where a file may have been looked for in it."""
+    text = f"{type(error).__name__}: {error}"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and _is_relative(cause):
+            return f"{text} (relative paths start in the worker's folder, {Path.cwd()})"
+        cause = cause.__cause__ or cause.__context__
+    return text
+
+
+def _is_relative(error: OSError) -> bool:
+    """Whether an error concerns a file, and neither its file name nor its message names an absolute path."""
+    is_of_file = isinstance(error, (FileNotFoundError, NotADirectoryError, FileExistsError, PermissionError))
+    if not is_of_file and (type(error) is not OSError or error.errno is not None):
+        return False
+    if isinstance(error.filename, (str, bytes)):
+        return not Path(os.fsdecode(error.filename)).is_absolute()
+    return not any(word.strip("'\"`(").startswith("/") for word in str(error).split())
+
+
+def fault(reason: str, found: str, hint: str = "") -> dict[str, Any]:
+    """A failure as an answer, with the end of the traceback."""
+    return {"fault": reason, "found": found[:2000], "hint": hint, "detail": traceback.format_exc()[-MAX_DETAIL:]}
+
+
+def _take_every_text() -> None:
+    """Let an environment print what the encoding of the locale lacks; its print is not a fault."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def serve(host: Host, channel: Channel) -> int:
+    """Answer requests until there are no more or one fails, report the failure, and return the exit status.
+
+    Raises:
+        OSError: the learner is gone.
+    """
+    try:
+        host.serve()
+    except EndOfRequestsError:
+        return 0
+    except NonsenseError as error:
+        channel.answer(fault("nonsense", str(error)))
+    except UnsupportedError as error:
+        which, space, hint = error.args
+        channel.answer({"fault": "unsupported", "found": f"the {which} {space[:500]} is not supported.", "hint": hint})
+    except SpecError as error:
+        channel.answer(fault("spec", *error.args))
+    except MemoryError as error:
+        channel.answer(fault("over_memory", f"it ran out of the memory it is allowed ({str(error) or 'MemoryError'})."))
+    except SystemExit as error:
+        channel.answer(fault("exited", f"it called sys.exit({error.code!r})."))
+    except BaseException as error:  # noqa: BLE001  (the worker's boundary: everything is reported and ends the process)
+        channel.answer(fault("raised", in_words(error)))
+    return 1
+
+
+def main() -> NoReturn:
+    """Serve the learner whose pipes and memory the arguments name."""
+    request_fd, answer_fd, memory_fd = (int(argument) for argument in sys.argv[1:4])
+    for fd in (request_fd, answer_fd, memory_fd):
+        os.set_inheritable(fd, False)  # noqa: FBT003
+    _take_every_text()
+    faulthandler.enable()
+    channel = Channel(request_fd, answer_fd)
+    host = Host(channel, memory_fd)
+    status = 1
+    with contextlib.suppress(OSError):
+        status = serve(host, channel)
+    # The learner waits for a limited time; the threads of a user's environment do not keep the process.
+    host.close()
+    with contextlib.suppress(Exception):
+        sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,402 @@
+"""A worker as a process: started, asked, watched, and ended with everything it started.
+
+The learner talks to :mod:`envs.gymnasium.host` through two pipes and a piece of anonymous shared memory, all
+inherited, so that nothing has a name that could be left behind. :mod:`envs.gymnasium.supervisor` stands between the
+two processes and ends all descendants of the worker; the learner talks to it through a socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import secrets
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from numpy.typing import NDArray
+
+from envs.errors import FamilySpecError, FaultReason, UnsupportedSpaceError, WorkerFaultError
+from envs.family import FamilySpec
+from envs.gymnasium.process_tree import ProcessState, descendants, kill_marked, kill_seen
+from envs.gymnasium.progress import AnswerDeadline
+from envs.gymnasium.stderr_tail import StderrTail
+from envs.limits import WorkerLimits
+
+HOST_PROGRAM = Path(__file__).with_name("host.py")
+SUPERVISOR_PROGRAM = Path(__file__).with_name("supervisor.py")
+MIB = 1 << 20
+DATA_LIMIT_SLACK = 1 << 30
+"""Address space beyond the resident limit: stacks and arenas that are mapped and never touched."""
+
+SETTLE_S = 0.5
+"""How long the answer to a request under way is waited for when the worker is closed."""
+
+REACTION_S = 1.0
+"""How long a worker that is interrupted may take to show that it reacts."""
+
+REPORT_S = 2.0
+"""How long the supervisor may take to report how the worker ended."""
+
+SUPERVISOR_LIMIT_S = 15.0
+"""How long the supervisor is waited for; it may need longer for processes in uninterruptible sleep."""
+
+OVER_MEMORY_FACTOR = 1.5
+"""A worker that grows beyond this many times its limit while it closes its environments is killed at once."""
+
+STEP_ANSWERS = {b"s": False, b"e": True}
+"""What answers a step: whether it ended an episode."""
+
+PRIVATE_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+"""What systemd gives the service, and a user's environment must not answer."""
+
+MARK_VARIABLE = "_LEARND_WORKER"
+"""Marks a worker and what it starts, so that it is found when the supervisor itself was killed."""
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+
+
+class WorkerProcess:
+    """One running host program and its supervisor.
+
+    It ends with the process that started it, however that ends.
+
+    Args:
+        spec: the family whose environments it runs.
+        limits: what it may use.
+        on_wait: called now and then while an answer is waited for; what it raises ends the wait.
+    """
+
+    def __init__(self, spec: FamilySpec, limits: WorkerLimits, *, on_wait: Callable[[], None] | None = None) -> None:
+        self._spec = spec
+        self._limits = limits
+        self._on_wait = on_wait
+        self._deadline = AnswerDeadline(limits)
+        self._slice_ms = 1000 * min(limits.watch_interval_s, limits.step_timeout_s / 4, limits.start_timeout_s / 4)
+        self.is_closed = False
+        self._is_asked = False
+        self._last_words = b""
+        self._memory: mmap.mmap | None = None
+        self._mark = secrets.token_hex(16)
+        self._memory_fd = os.memfd_create("learnd-worker", os.MFD_CLOEXEC)
+        request_out, self._request_fd = os.pipe2(os.O_CLOEXEC)
+        self._answer_fd, answer_in = os.pipe2(os.O_CLOEXEC)
+        stderr_out, stderr_in = os.pipe2(os.O_CLOEXEC)
+        self._control, control_in = socket.socketpair()
+        os.set_blocking(self._request_fd, False)
+        try:
+            self._process = self._start(control_in.fileno(), (request_out, answer_in, self._memory_fd), stderr_in)
+        except OSError as error:
+            for fd in (self._memory_fd, self._request_fd, self._answer_fd, stderr_out):
+                os.close(fd)
+            self._control.close()
+            self.is_closed = True
+            found = f"the interpreter {self._interpreter()!r} could not be started: {error}."
+            raise WorkerFaultError(subject=spec.name, reason=FaultReason.START_FAILED, found=found) from error
+        finally:
+            control_in.close()
+            for fd in (request_out, answer_in, stderr_in):
+                os.close(fd)
+        self._pid = self._process.pid
+        self._stderr = StderrTail(stderr_out)
+        # Answers come first among what poll returns, so none is lost when the worker ends after it.
+        self._events = select.poll()
+        self._events.register(self._answer_fd, select.POLLIN)
+        self._events.register(self._control, select.POLLIN)
+        self._last_look = time.monotonic()
+        self._seen: list[ProcessState] = []
+
+    @property
+    def pid(self) -> int:
+        """The process id of the worker, which is also that of its process group and session."""
+        return self._pid
+
+    def configure(self, configuration: dict[str, Any], first_task: dict[str, Any]) -> dict[str, Any]:
+        """Have the worker make its first environment and describe it."""
+        values = {
+            **configuration,
+            "nice": self._limits.nice,
+            "data_limit_bytes": self._limits.memory_mib * MIB + DATA_LIMIT_SLACK,
+        }
+        try:
+            described = self.ask({"type": "configure", "configuration": values, "first_task": first_task})
+        except WorkerFaultError as error:
+            found = f"it did not start: {error.found}"
+            raise WorkerFaultError(
+                subject=self._spec.name, reason=FaultReason.START_FAILED, found=found, detail=error.detail
+            ) from error
+        self._pid = int(described["pid"])
+        return described
+
+    def share_memory(self, size_bytes: int) -> mmap.mmap:
+        """The memory that both sides see, made as large as asked."""
+        os.ftruncate(self._memory_fd, size_bytes)
+        self._memory = mmap.mmap(self._memory_fd, size_bytes)
+        return self._memory
+
+    def follow_progress(self, cells: NDArray[Any], num_copies: int) -> None:
+        """Count time-outs per copy from now on; see :meth:`envs.gymnasium.progress.AnswerDeadline.follow`."""
+        self._deadline.follow(cells, num_copies)
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and wait for its answer.
+
+        Raises:
+            WorkerFaultError: the worker failed; it is closed.
+            FamilySpecError: the family's description does not fit its environment; the worker is closed.
+            UnsupportedSpaceError: a space is not supported; the worker is closed.
+        """
+        self._is_asked = True
+        self._send(json.dumps(request).encode() + b"\n")
+        line = b""
+        while not line.endswith(b"\n"):
+            line += self._receive()
+        answer = self._parsed(line)
+        if "fault" in answer:
+            self._fail(answer)
+        return answer
+
+    def step_begin(self) -> None:
+        """Have the worker step what the shared memory says."""
+        self._is_asked = True
+        try:
+            os.write(self._request_fd, b"s")
+        except OSError:
+            self._fail_ended()
+
+    def step_end(self) -> bool:
+        """Wait for the step, and say whether it ended an episode.
+
+        Raises:
+            WorkerFaultError: the worker failed; it is closed.
+        """
+        now = time.monotonic()
+        if now - self._last_look > self._limits.watch_interval_s:
+            self._watch(now)
+        answer = self._receive()
+        if answer not in STEP_ANSWERS:
+            while not answer.endswith(b"\n"):
+                answer += self._receive()
+            self._fail(self._parsed(answer))
+        self._is_asked = False
+        return STEP_ANSWERS[answer]
+
+    def _parsed(self, line: bytes) -> dict[str, Any]:
+        """An answer's JSON object; anything else, as from an environment that wrote into the pipe, is a fault."""
+        answer = json_object(line)
+        if answer is None:
+            self._fail_with(FaultReason.NONSENSE, f"it answered {line[:80]!r}, which is no answer.")
+        self._is_asked = False
+        return answer
+
+    def close(self) -> None:
+        """End the worker and all it started, and release pipes and memory; safe to call twice."""
+        if not self.is_closed:
+            self._end(settle_s=SETTLE_S)
+        self._close_memory()
+
+    def _end(self, *, settle_s: float = 0.0) -> None:
+        """Have the worker close its environments, then end all of it.
+
+        A worker that is at work on a request is interrupted first, as by Ctrl-C; one that does not react is killed.
+
+        Args:
+            settle_s: time for the answer to a request under way, before the worker is interrupted.
+        """
+        self.is_closed = True
+        os.close(self._request_fd)
+        if not self._is_asked or self._hear(settle_s) or self._interrupt():
+            self._await_worker_end()
+        self._release()
+
+    def _interrupt(self) -> bool:
+        """Interrupt the worker, and return whether it reacts."""
+        with contextlib.suppress(OSError):
+            self._control.send(b"i")
+        return self._hear(REACTION_S)
+
+    def _hear(self, timeout_s: float) -> bool:
+        """Return whether the worker answers, or ends, within the time."""
+        ready = self._events.poll(1000 * timeout_s)
+        if ready and ready[0][0] == self._answer_fd:
+            self._last_words = os.read(self._answer_fd, 65536)
+        return bool(ready)
+
+    def _await_worker_end(self) -> None:
+        """Wait until the worker has closed its environments and ended, for a limited time and within its memory."""
+        end = time.monotonic() + self._limits.close_timeout_s
+        bound = OVER_MEMORY_FACTOR * self._limits.memory_mib * MIB
+        while (left_s := end - time.monotonic()) > 0:
+            ready = self._events.poll(min(1000 * left_s, 1000 * self._limits.watch_interval_s))
+            if not ready and self._resident_bytes() > bound:
+                return
+            if ready and ready[0][0] != self._answer_fd:
+                return
+            if ready and not os.read(self._answer_fd, 65536):
+                self._events.unregister(self._answer_fd)
+
+    def _release(self) -> None:
+        with contextlib.suppress(OSError):
+            self._control.send(b"k")
+        # A supervisor that takes longer goes on by itself: to kill it would set free what it is about to end.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=SUPERVISOR_LIMIT_S)
+        if self._process.returncode not in {0, None}:
+            # The supervisor was killed. What it would have ended is known from the last look, or by its mark.
+            kill_seen(self._seen)
+            kill_marked(f"{MARK_VARIABLE}={self._mark}")
+        self._stderr.close()
+        self._control.close()
+        os.close(self._answer_fd)
+        os.close(self._memory_fd)
+        self._close_memory()
+
+    def _close_memory(self) -> None:
+        """Unmap the memory; while the caller has arrays over it, that is left to its next close."""
+        self._deadline.forget()
+        if self._memory is not None:
+            with contextlib.suppress(BufferError):
+                self._memory.close()
+
+    def _start(self, control_fd: int, fds: tuple[int, int, int], stderr_fd: int) -> subprocess.Popen[bytes]:
+        arguments = [str(SUPERVISOR_PROGRAM), str(HOST_PROGRAM), str(control_fd), *map(str, fds)]
+        return subprocess.Popen(
+            [self._interpreter(), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr_fd,
+            pass_fds=(control_fd, *fds),
+            start_new_session=True,
+            env=self._variables(),
+        )
+
+    def _interpreter(self) -> str:
+        return self._spec.python or sys.executable
+
+    def _variables(self) -> dict[str, str]:
+        variables = {name: value for name, value in os.environ.items() if name not in PRIVATE_VARIABLES}
+        if self._spec.python is not None:
+            for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
+                variables.pop(name, None)
+        variables |= ONE_THREAD
+        variables.setdefault("SDL_VIDEODRIVER", "dummy")
+        variables["PYTHONHASHSEED"] = "0"
+        variables[MARK_VARIABLE] = self._mark
+        return variables
+
+    def _send(self, line: bytes) -> None:
+        room = select.poll()
+        room.register(self._request_fd, select.POLLOUT)
+        self._deadline.start(time.monotonic())
+        while line:
+            try:
+                if room.poll(self._slice_ms):
+                    line = line[os.write(self._request_fd, line) :]
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._fail_ended()
+            if line:
+                self._look()
+
+    def _receive(self) -> bytes:
+        is_waiting = False
+        while True:
+            ready = self._events.poll(self._slice_ms)
+            if ready:
+                answer = os.read(self._answer_fd, 65536) if ready[0][0] == self._answer_fd else b""
+                if not answer:
+                    self._fail_ended()
+                return answer
+            if not is_waiting:
+                self._deadline.start(time.monotonic())
+                is_waiting = True
+            self._look()
+
+    def _look(self) -> None:
+        """Look at a worker that is at work: its memory and its progress."""
+        now = time.monotonic()
+        if now - self._last_look > self._limits.watch_interval_s:
+            self._watch(now)
+        if self._on_wait is not None:
+            self._on_wait()
+        if self._deadline.has_passed(now):
+            self._fail_with(FaultReason.HUNG, self._deadline.describe())
+
+    def _watch(self, now: float) -> None:
+        self._last_look = now
+        resident = self._resident_bytes()
+        if resident > self._limits.memory_mib * MIB:
+            found = f"it holds {resident // MIB} MiB of memory and may hold {self._limits.memory_mib} MiB."
+            self._fail_with(FaultReason.OVER_MEMORY, found)
+
+    def _resident_bytes(self) -> int:
+        """Measure the worker and all it started, without its supervisor."""
+        found = descendants(self._process.pid)
+        self._seen = found or self._seen  # none is found when the supervisor was killed
+        return sum(state.resident_bytes for state in found)
+
+    def _fail(self, answer: dict[str, Any]) -> NoReturn:
+        found, hint, detail = answer["found"], answer.get("hint", ""), answer.get("detail", "")
+        if answer["fault"] == "spec":
+            self._end()
+            raise FamilySpecError(operation="opening family", subject=self._spec.name, found=found, hint=hint)
+        if answer["fault"] == "unsupported":
+            self._end()
+            raise UnsupportedSpaceError(operation="opening family", subject=self._spec.name, found=found, hint=hint)
+        self._fail_with(FaultReason(answer["fault"]), found, detail)
+
+    def _fail_ended(self) -> NoReturn:
+        """The worker's end of a pipe is closed: find out how it ended."""
+        status = self._status()
+        if status is None:
+            self._fail_with(FaultReason.EXITED, "it closed its pipe.")
+        if status < 0:
+            self._fail_with(FaultReason.KILLED, f"it was ended by {_signal_name(-status)}.")
+        self._fail_with(FaultReason.EXITED, f"it exited with status {status}.")
+
+    def _status(self) -> int | None:
+        """Return how the worker ended, as ``Popen.returncode`` has it; None while it lives."""
+        self._control.settimeout(REPORT_S)
+        try:
+            line = self._control.recv(64)
+        except OSError:
+            return None
+        finally:
+            self._control.settimeout(None)
+        self._is_asked = False
+        return int(line) if line else self._process.wait()
+
+    def _fail_with(self, reason: FaultReason, found: str, detail: str = "") -> NoReturn:
+        """Close the worker and raise; where it was interrupted, the traceback says at what."""
+        if not self.is_closed:
+            self._end()
+        interrupted = json_object(self._last_words) or {}
+        parts = (detail, interrupted.get("detail", ""), self._stderr.text())
+        raise WorkerFaultError(
+            subject=self._spec.name, reason=reason, found=found, detail="\n".join(part for part in parts if part)
+        )
+
+
+def json_object(line: bytes) -> dict[str, Any] | None:
+    """Return a line's JSON object; None for anything else."""
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return None
+    return cast("dict[str, Any]", values) if isinstance(values, dict) else None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,311 @@
+"""Hold tasks of a worker against one another: are their spaces equal, are they kept apart, do they differ at all?
+
+Everything here is bounded by time. What cannot be compared is said and accuses nobody.
+
+Shapes: T steps, k rows, D observation width.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from envs.family import FamilySpec, Split
+from envs.gymnasium.batch import WorkerTaskBatch, draw_tasks
+from envs.gymnasium.variations import COMBINATIONS, Task, Variation, vary_one
+from envs.random_actions import random_actions
+from envs.spaces import ActionSpec
+
+SPACES_S = 0.5
+"""Time after which no further tasks are begun to compare their spaces."""
+
+WORLD_S = 1.5
+"""Time in which copies are stepped alone and in turn, beside their resets."""
+
+VARIATIONS_S = 1.5
+"""Time in which tasks are compared that differ in one variation, beside their first resets."""
+
+MOST_S = 6.0
+"""What is expected to take longer than this is not compared."""
+
+MAX_TASKS = 256
+MAX_STEPS = 200
+MAX_ROUNDS = 8
+MAX_DRAWS = 64
+HELD_STEPS = 10
+"""Steps for which an action is held in every second round, since fresh random actions hardly move some environments."""
+
+Progress = Callable[[str, int], None]
+"""Called with what is being done and a number that grows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldFinding:
+    """What stepping a copy alone and in turn with another one found.
+
+    Attributes:
+        is_compared: whether a copy could be compared: it replays, and there was time.
+        differing_step: the first step at which the copy went another way because another copy was stepped; None where
+            it never did.
+        depends_on_actions: whether it depended on the other copy's actions, as in a shared simulation; a shared counter
+            or setting does not.
+        is_slow: whether there was no time to compare.
+    """
+
+    is_compared: bool
+    differing_step: int | None = None
+    depends_on_actions: bool = False
+    is_slow: bool = False
+
+
+@dataclass(kw_only=True)
+class VariationFindings:
+    """What comparing tasks that differ in one variation found.
+
+    Attributes:
+        is_compared: whether tasks could be compared: they replay, and there was time.
+        is_slow: whether there was no time to compare.
+        undone: attributes that a reset puts back: the drawn value, and the value after the reset.
+        without_effect: variations that changed no observation, reward or end.
+        num_steps: steps in which each of these was compared.
+    """
+
+    is_compared: bool = True
+    is_slow: bool = False
+    undone: dict[str, tuple[str, str]] = field(default_factory=dict)
+    without_effect: list[Variation] = field(default_factory=list)
+    num_steps: int = 0
+
+
+def compare_spaces(tasks: WorkerTaskBatch, report: Progress) -> None:
+    """Begin many tasks of both splits, so that the worker compares their spaces.
+
+    Raises:
+        FamilySpecError: a task has other spaces than the first one.
+    """
+    if not tasks.spec.variations:
+        return
+    end, begun, count = time.monotonic() + SPACES_S, 0, 1
+    while begun < MAX_TASKS and time.monotonic() < end:
+        for split in Split:
+            tasks.begin_chosen(draw_tasks(tasks.spec, split, begun, count))
+        begun += count
+        count = min(2 * count, tasks.num_trials)
+        report("comparing spaces", begun)
+
+
+def compare_copies(tasks: WorkerTaskBatch, report: Progress) -> WorldFinding:
+    """Step one copy alone, and again with another copy stepped in turn.
+
+    A copy that goes another way though its seed and its actions are equal shares something with the other one: a global
+    simulation, class attributes, a module's globals. It is compared only as far as it replays when it is alone.
+    """
+    generator = torch.Generator().manual_seed(0)
+    clock = _Clock(WORLD_S)
+    finding = WorldFinding(is_compared=False, is_slow=True)
+    for attempt, row in enumerate((0, 1)):
+        target, *others = draw_tasks(tasks.spec, Split.TRAINING, MAX_DRAWS * attempt, MAX_DRAWS)
+        other = next((task for task in others if task.drawn() != target.drawn()), others[0])
+        alone, company = [target, target], [other, other]
+        company[row] = target
+        actions = _action_rows(tasks.spaces.action, generator, num_rows=2)
+        found = _compare_copy(tasks, _CopyRun(alone, company, row, actions), clock)
+        report("comparing copies", attempt + 1)
+        if found.differing_step is not None:
+            return found
+        if found.is_slow:
+            return finding
+        finding = found if found.is_compared or attempt == 0 else finding
+        if clock.left() <= 0:
+            break
+    return finding
+
+
+@dataclass(frozen=True)
+class _CopyRun:
+    """One comparison: a task alone, the same task in company, its row, and the actions of both rows."""
+
+    alone: list[Task]
+    company: list[Task]
+    row: int
+    actions: list[Tensor]
+
+
+def _compare_copy(tasks: WorkerTaskBatch, run: _CopyRun, clock: _Clock) -> WorldFinding:
+    clock.lap()
+    only = [row == run.row for row in range(2)]
+    # What four more runs cost follows from the first one, in which half of the rows are stepped.
+    alone = _play(tasks, run.alone, run.actions, only, longest_s=WORLD_S / 8)
+    actions = run.actions[: len(alone) - 1]
+    if 6 * clock.lap() > MOST_S:
+        return WorldFinding(is_compared=False, is_slow=True)
+    again = _play(tasks, run.alone, actions, only)
+    together = _play(tasks, run.company, actions, [True, True])
+    num_replayed = _first_difference(alone, again, run.row, run.row)
+    if num_replayed == 0:
+        return WorldFinding(is_compared=False)
+    differing = _first_difference(alone[:num_replayed], together, run.row, run.row)
+    if differing == num_replayed:
+        return WorldFinding(is_compared=True)
+    # Once more, so that noise that comes seldom is not taken for a neighbour's doing.
+    once_more = _play(tasks, run.alone, actions, only)
+    in_company_again = _play(tasks, run.company, actions, [True, True])
+    num_replayed = _first_difference(alone, once_more, run.row, run.row)
+    if num_replayed > differing == _first_difference(alone, in_company_again, run.row, run.row):
+        steered = _play(tasks, run.company, [_steered(action, run.row) for action in actions], [True, True])
+        depends = _first_difference(together, steered, run.row, run.row) < min(len(together), len(steered))
+        return WorldFinding(is_compared=True, differing_step=differing, depends_on_actions=depends)
+    return WorldFinding(is_compared=False)
+
+
+def compare_variations(tasks: WorkerTaskBatch, report: Progress) -> VariationFindings:
+    """Compare tasks of one seed that differ in one variation alone, under the same actions."""
+    spec = tasks.spec
+    findings = VariationFindings()
+    untold = [variation for variation in spec.variations if variation.distribution not in COMBINATIONS]
+    compared: set[str] = set()
+    clock = _Clock(VARIATIONS_S)
+    base, pairs = _pairs(spec, untold[: tasks.num_trials - 2], first_task=0)
+    tasks.begin_chosen([base, *pairs.values()])
+    findings.undone = tasks.undone_attributes()
+    if 3 * clock.lap() > MOST_S:
+        findings.is_compared, findings.is_slow = False, True
+        return findings
+    generator, clock = torch.Generator().manual_seed(0), _Clock(VARIATIONS_S)
+    for attempt in range(MAX_ROUNDS):
+        base, pairs = _pairs(spec, untold[: tasks.num_trials - 2], first_task=MAX_DRAWS * attempt)
+        actions = _action_rows(tasks.spaces.action, generator, num_rows=1, is_held=attempt % 2 == 1)
+        rows = _Rows(tasks, [base, base, *pairs.values()])
+        findings.is_compared = rows.play_until_all_differ(actions, clock)
+        findings.is_slow = not findings.is_compared and not rows.differing[0]
+        findings.num_steps += rows.num_steps
+        report("comparing tasks", attempt + 1)
+        compared |= pairs.keys()
+        differing = {name for name, differs in zip(pairs, rows.differing[1:], strict=True) if differs}
+        untold = [variation for variation in untold if variation.name not in differing]
+        if not compared & {v.name for v in untold} or not findings.is_compared or 1.5 * clock.lap() > clock.left():
+            break
+    findings.without_effect = [variation for variation in untold if variation.name in compared]
+    return findings
+
+
+def _pairs(spec: FamilySpec, variations: Sequence[Variation], *, first_task: int) -> tuple[Task, dict[str, Task]]:
+    """Return a task, and the same with another value of one variation, by the name of it.
+
+    A variation that takes one value alone has no other.
+    """
+    base, *donors = draw_tasks(spec, Split.TRAINING, first_task, MAX_DRAWS)
+    pairs = {}
+    for variation in variations:
+        drawn = base.drawn()[variation.name]
+        others = (donor.drawn()[variation.name] for donor in donors)
+        other = next((value for value in others if value != drawn), drawn)
+        if other != drawn:
+            pairs[variation.name] = vary_one(spec.variations, base, variation.name, other)
+    return base, pairs
+
+
+class _Rows:
+    """Tasks under way side by side, under the same actions; each is compared with the one in row 0.
+
+    Args:
+        tasks: where they are begun.
+        chosen: the tasks; the first two are one task, which tells whether it replays.
+    """
+
+    def __init__(self, tasks: WorkerTaskBatch, chosen: list[Task]) -> None:
+        self._tasks = tasks
+        self._size = len(chosen)
+        self._active = _mask(tasks, [True] * self._size)
+        first = tasks.begin_chosen(chosen)
+        self.differing = (first != first[0]).any(1)[1:].tolist()
+        self.num_steps = 0
+
+    def play_until_all_differ(self, actions: Sequence[Tensor], clock: _Clock) -> bool:
+        """Step until every task but the second went another way than the first; False where the second did too."""
+        for action in actions:
+            if self.differing[0]:
+                return False
+            if all(self.differing[1:]) or clock.left() <= 0:
+                return self.num_steps > 0 or all(self.differing[1:])
+            taken = action.expand(self._tasks.num_trials, *action.shape[1:])
+            seen = _seen(self._tasks, taken, self._active, self._size)
+            now = (seen != seen[0]).any(1)[1:].tolist()
+            self.differing = [before or differs for before, differs in zip(self.differing, now, strict=True)]
+            self.num_steps += 1
+        return not self.differing[0]
+
+
+def _play(
+    tasks: WorkerTaskBatch, chosen: list[Task], actions: Sequence[Tensor], active: list[bool], longest_s: float = 60.0
+) -> list[Tensor]:
+    """Play tasks in the first rows, and return what was seen: the first observations and each step [k, 2 D + 3].
+
+    After ``longest_s`` no further step is taken; one is taken in any case.
+    """
+    first = tasks.begin_chosen(chosen)
+    seen = [torch.cat([first, torch.zeros(len(chosen), first.shape[1] + 3)], dim=1)]
+    mask, end = _mask(tasks, active), time.monotonic() + longest_s
+    for action in actions:
+        if len(seen) > 1 and time.monotonic() > end:
+            break
+        rows = torch.cat([action, action[:1].expand(tasks.num_trials - len(chosen), *action.shape[1:])])
+        seen.append(_seen(tasks, rows, mask, len(chosen)))
+    return seen
+
+
+def _seen(tasks: WorkerTaskBatch, action: Tensor, active: Tensor, num_rows: int) -> Tensor:
+    """Step, and return all that the first rows gave [k, 2 D + 3]."""
+    transition = tasks.step(action, active)
+    ends = torch.stack([transition.reward, transition.terminated.float(), transition.truncated.float()], dim=1)
+    return torch.cat([transition.observation, transition.final_observation, ends], dim=1)[:num_rows]
+
+
+def _steered(action: Tensor, row: int) -> Tensor:
+    """The actions of two rows with the other row's replaced by the same row's, so that it acts in another way."""
+    return action[[row, row]]
+
+
+def _first_difference(one: list[Tensor], other: list[Tensor], row: int, other_row: int) -> int:
+    """The first place at which a row differs; where none does, the length that both have."""
+    for place, (seen, compared) in enumerate(zip(one, other, strict=False)):
+        if not torch.equal(seen[row], compared[other_row]):
+            return place
+    return min(len(one), len(other))
+
+
+def _mask(tasks: WorkerTaskBatch, active: list[bool]) -> Tensor:
+    return torch.tensor([*active, *([False] * (tasks.num_trials - len(active)))])
+
+
+def _action_rows(
+    action: ActionSpec, generator: torch.Generator, *, num_rows: int, is_held: bool = False
+) -> list[Tensor]:
+    """Random actions of ``MAX_STEPS`` steps, [k] or [k, n] each; ``is_held`` repeats each for some steps."""
+    drawn = [random_actions(action, num_rows, generator) for _ in range(MAX_STEPS)]
+    return [drawn[step - step % HELD_STEPS] for step in range(MAX_STEPS)] if is_held else drawn
+
+
+class _Clock:
+    """A budget of time.
+
+    Args:
+        budget_s: the seconds there are.
+    """
+
+    def __init__(self, budget_s: float) -> None:
+        self._end = time.monotonic() + budget_s
+        self._lap = time.monotonic()
+
+    def left(self) -> float:
+        """Seconds that are left; negative once there are none."""
+        return self._end - time.monotonic()
+
+    def lap(self) -> float:
+        """Seconds since the last call, or since the beginning."""
+        before, self._lap = self._lap, time.monotonic()
+        return self._lap - before

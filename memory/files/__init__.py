@@ -1,0 +1,1 @@
+"""Files of the store: parameters, episodes, backups."""

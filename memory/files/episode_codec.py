@@ -1,0 +1,121 @@
+"""Episodes as bytes: a fixed layout, compressed, with a checksum; nothing in it can execute on load.
+
+The layout, before compression, all numbers little-endian:
+
+    offset  size  content
+    0       4     b"LEP1"
+    4       1     flags: bit 0 set when the episode was terminated, clear when truncated
+    5       3     zero
+    8       ...   three arrays: observations, actions, rewards; each is
+                    1 byte   length of the type's name
+                    n bytes  the type's name as numpy writes it ("<f4", "|u1"), ASCII
+                    1 byte   number of dimensions d
+                    4·d      the dimensions, unsigned
+                    ...      the elements in C order, their bytes transposed: first byte 0 of every element,
+                             then byte 1 of every element, and so on (neighbouring floats share their high bytes,
+                             so that the compressed form is smaller)
+
+The whole is one zstd frame that states its size. The checksum is BLAKE2b-128 of the frame.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING, Any
+
+from memory.records import EpisodeRecord
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MAGIC = b"LEP1"
+_TERMINATED = 0x01
+_COMPRESSION_LEVEL = 3
+_KINDS = frozenset("biuf")
+_MAX_EPISODE_BYTES = 1 << 30
+
+
+def checksum(frame: bytes) -> bytes:
+    """Return the BLAKE2b-128 digest of an episode's compressed bytes."""
+    import hashlib  # here, for the sake of readers that never look into an episode (memory.files.parameters.sha256_of)
+
+    return hashlib.blake2b(frame, digest_size=16).digest()
+
+
+def pack_episode(episode: EpisodeRecord) -> bytes:
+    """Return an episode as one zstd frame.
+
+    Raises:
+        ValueError: an array is not of booleans, integers or floats.
+    """
+    import zstandard
+
+    flags = _TERMINATED if episode.is_terminated else 0
+    parts = [_MAGIC, struct.pack("<B3x", flags)]
+    for array in (episode.observations, episode.actions, episode.rewards):
+        parts.extend(_pack_array(array))
+    return zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(b"".join(parts))
+
+
+def unpack_episode(frame: bytes) -> EpisodeRecord:
+    """Return the episode of a zstd frame; the inverse of ``pack_episode``.
+
+    Raises:
+        ValueError: the bytes are not of this layout.
+    """
+    import zstandard
+
+    try:
+        content = zstandard.ZstdDecompressor().decompress(frame, max_output_size=_MAX_EPISODE_BYTES)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"not a zstd frame: {error}") from error
+    if content[:4] != _MAGIC or len(content) < 8:
+        raise ValueError("not an episode of layout LEP1")
+    offset = 8
+    arrays = []
+    try:
+        for _ in range(3):
+            array, offset = _unpack_array(content, offset)
+            arrays.append(array)
+    except (struct.error, TypeError, SyntaxError, UnicodeDecodeError) as error:
+        raise ValueError(f"damaged episode: {error}") from error
+    if offset != len(content):
+        raise ValueError(f"{len(content) - offset} bytes too many in the episode")
+    observations, actions, rewards = arrays
+    return EpisodeRecord(
+        observations=observations, actions=actions, rewards=rewards, is_terminated=bool(content[4] & _TERMINATED)
+    )
+
+
+def _pack_array(array: NDArray[Any]) -> list[bytes]:
+    import numpy as np
+
+    plain = np.asarray(array)
+    if plain.dtype.kind not in _KINDS:
+        raise ValueError(f"an episode cannot hold an array of {plain.dtype}; use booleans, integers or floats")
+    plain = plain.astype(plain.dtype.newbyteorder("<"), order="C", copy=False)
+    name = plain.dtype.str.encode("ascii")
+    header = struct.pack(f"<B{len(name)}sB{plain.ndim}I", len(name), name, plain.ndim, *plain.shape)
+    elements = plain.reshape(-1).view(np.uint8).reshape(-1, plain.dtype.itemsize)
+    return [header, elements.T.tobytes()]
+
+
+def _unpack_array(content: bytes, offset: int) -> tuple[NDArray[Any], int]:
+    import numpy as np
+
+    length = content[offset] if offset < len(content) else 0
+    name, num_dimensions = struct.unpack_from(f"<{length}sB", content, offset + 1)
+    dtype = np.dtype(name.decode("ascii"))
+    if dtype.kind not in _KINDS:
+        raise ValueError(f"an episode cannot hold an array of {dtype}")
+    offset += 1 + length + 1
+    shape = struct.unpack_from(f"<{num_dimensions}I", content, offset)
+    offset += 4 * num_dimensions
+    count = math.prod(shape)
+    end = offset + count * dtype.itemsize
+    if end > len(content):
+        raise ValueError("damaged episode: it ends inside an array")
+    planes = np.frombuffer(content, dtype=np.uint8, count=end - offset, offset=offset)
+    elements = np.ascontiguousarray(planes.reshape(dtype.itemsize, count).T)
+    return elements.reshape(-1).view(dtype).reshape(shape), end

@@ -1,0 +1,103 @@
+"""Learning curves: every point, and the newest of each series beside them for whoever scrapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from memory.connection import Row, StoreConnection
+from memory.records import CurveMetric, CurvePoint, Family, StoredCurvePoint
+from memory.tables.families import FamilyRoom
+
+_INSERT = (
+    "INTO %s (family_id, metric, label, value, standard_error, env_steps, meta_updates, at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_POINT = "INSERT " + _INSERT % "curve_points"
+_REPLACE_LATEST = "INSERT OR REPLACE " + _INSERT % "latest_points"
+
+
+class CurveRoom:
+    """The learning curves of a store."""
+
+    def __init__(self, connection: StoreConnection, families: FamilyRoom) -> None:
+        self._connection = connection
+        self._families = families
+
+    def commit_evaluation(self, family: str, points: Sequence[CurvePoint]) -> None:
+        """Record what an evaluation measured, at the family's present totals.
+
+        Raises:
+            FamilyNotFoundError: there is none of that name.
+        """
+        with self._connection.transaction("recording an evaluation"):
+            self.add_points(self._families.family(family), points, at=self._connection.clock())
+
+    def add_points(self, family: Family, points: Sequence[CurvePoint], *, at: float) -> None:
+        """Record points inside the caller's transaction, at the totals that ``family`` carries."""
+        for point in points:
+            values = (
+                family.id,
+                point.metric,
+                point.label,
+                _or_null(point.value),
+                _or_null(point.standard_error),
+                family.totals.env_steps,
+                family.totals.meta_updates,
+                at,
+            )
+            self._connection.execute(_INSERT_POINT, values)
+            self._connection.execute(_REPLACE_LATEST, values)
+
+    def curve(
+        self, family: str, metric: CurveMetric, *, label: str | None = None, limit: int | None = None
+    ) -> list[StoredCurvePoint]:
+        """Return a curve's points, oldest first.
+
+        Args:
+            family: its name.
+            metric: what is measured.
+            label: only that label; None takes all.
+            limit: at most this many, the newest; None takes all that are kept (prune bounds them).
+
+        Raises:
+            FamilyNotFoundError: there is none of that name.
+        """
+        with self._connection.snapshot():
+            family_id = self._families.family(family).id
+            found = self._connection.rows(
+                "SELECT *, ? AS family FROM curve_points WHERE family_id = ? AND metric = ?"
+                " AND (? IS NULL OR label = ?) ORDER BY id DESC LIMIT ?",
+                (family, family_id, metric, label, label, -1 if limit is None else limit),
+            )
+        return [_stored_point(row) for row in reversed(found)]
+
+    def latest_points(self) -> list[StoredCurvePoint]:
+        """Return the newest point of each series of each family that is not removed."""
+        found = self._connection.rows(
+            "SELECT latest_points.*, families.name AS family FROM latest_points"
+            " JOIN families ON families.id = family_id WHERE families.state <> 'removed'"
+            " ORDER BY families.id, metric, label"
+        )
+        return [_stored_point(row) for row in found]
+
+
+def _or_null(value: float | None) -> float | None:
+    """SQLite has no NaN: it stores NULL, which is read back as NaN where a value is required."""
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def _stored_point(row: Row) -> StoredCurvePoint:
+    value = math.nan if row["value"] is None else row["value"]
+    return StoredCurvePoint(
+        family=row["family"],
+        point=CurvePoint(
+            metric=CurveMetric(row["metric"]),
+            value=value,
+            label=row["label"],
+            standard_error=row["standard_error"],
+        ),
+        env_steps=row["env_steps"],
+        meta_updates=row["meta_updates"],
+        at=row["at"],
+    )

@@ -1,0 +1,227 @@
+"""The families of a store: what is fed, where each stands, what each has been practised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memory.connection import Row, StoreConnection, from_json, to_json
+from memory.errors import CorruptFileError, FamilyExistsError, FamilyNotFoundError
+from memory.records import Family, FamilyState, FamilyTotals
+from memory.row_checksums import is_intact, seal
+from memory.tables.counters import CounterRoom
+
+DAMAGED_HINT = "Stop learnd and run `learnd doctor --repair`."
+_SELECT_PRESENT = "SELECT * FROM families WHERE name = ? AND state <> 'removed'"
+
+
+class FamilyRoom:
+    """The families of a store.
+
+    A removed family keeps its row and its history under its id; its name is free for another, which starts anew.
+    """
+
+    def __init__(self, connection: StoreConnection, counters: CounterRoom) -> None:
+        self._connection = connection
+        self._counters = counters
+
+    def add_family(self, name: str, spec: dict[str, Any], *, state: FamilyState = FamilyState.PENDING) -> Family:
+        """Feed a family.
+
+        Args:
+            name: unique among families that are not removed.
+            spec: ``FamilySpec.to_json()``.
+            state: where it stands at first.
+
+        Raises:
+            FamilyExistsError: a family of that name is there.
+        """
+        with self._connection.transaction("adding a family"):
+            if self._connection.row(_SELECT_PRESENT, (name,)):
+                raise FamilyExistsError(
+                    operation="adding family",
+                    subject=name,
+                    found="there is one of that name.",
+                    hint=f"Choose another name, or `learnd env remove {name}` first.",
+                )
+            # A removed family of this name may have left some; the new one begins with none.
+            self._counters.forget_family(name)
+            row_id = self._connection.insert(
+                "INSERT INTO families (name, state, spec, created_at) VALUES (?, ?, ?, ?)",
+                (name, state, to_json(spec), self._connection.clock()),
+            )
+            seal(self._connection, "families", row_id)
+            return self.family(name)
+
+    def families(self, *, with_removed: bool = False) -> list[Family]:
+        """Return the families, in the order they were fed."""
+        found = self._connection.rows(
+            "SELECT * FROM families WHERE ? OR state <> 'removed' ORDER BY id", (with_removed,)
+        )
+        return [_family(row) for row in found]
+
+    def family(self, name: str) -> Family:
+        """Return the family of that name that is not removed.
+
+        Raises:
+            FamilyNotFoundError: there is none.
+        """
+        row = self._connection.row(_SELECT_PRESENT, (name,))
+        if row is None:
+            raise FamilyNotFoundError(
+                operation="looking up family",
+                subject=name,
+                found="there is none of that name.",
+                hint="`learnd env list` shows those there are.",
+            )
+        return _family(row)
+
+    def set_family_state(
+        self, name: str, state: FamilyState, *, reason: str = "", quarantined_until: float | None = None
+    ) -> Family:
+        """Set where a family stands; ``REMOVED`` frees its name.
+
+        Args:
+            name: its name.
+            state: where it stands from now on.
+            reason: why, for people.
+            quarantined_until: when a quarantined family is tried again.
+
+        Raises:
+            FamilyNotFoundError: there is none of that name.
+            ValueError: ``quarantined_until`` is given for another state, or missing for ``QUARANTINED``.
+        """
+        if (state == FamilyState.QUARANTINED) != (quarantined_until is not None):
+            raise ValueError("quarantined_until belongs to the state quarantined, and to no other")
+        with self._connection.transaction("setting a family's state"):
+            family = self.family(name)
+            self._connection.execute(
+                "UPDATE families SET state = ?, state_reason = ?, quarantined_until = ? WHERE id = ?",
+                (state, reason, quarantined_until, family.id),
+            )
+            return _family(self._connection.rows("SELECT * FROM families WHERE id = ?", (family.id,))[0])
+
+    def admit_family(
+        self,
+        name: str,
+        *,
+        spaces: dict[str, Any],
+        random_return: float,
+        reference_return: float | None,
+        spec: dict[str, Any] | None = None,
+    ) -> Family:
+        """Record that a family's environment has been tried and make it active.
+
+        Args:
+            name: its name.
+            spaces: ``SpacePair.to_json()``.
+            random_return: mean trial return of random actions.
+            reference_return: trial return of score 1; None until known.
+            spec: replaces the family's spec; None keeps it.
+
+        Raises:
+            FamilyNotFoundError: there is none of that name.
+            CorruptFileError: its row is damaged.
+        """
+        with self._connection.transaction("admitting a family"):
+            family = self._intact(name)
+            self._connection.execute(
+                "UPDATE families SET state = ?, state_reason = '', quarantined_until = NULL, strikes = 0,"
+                " spaces = ?, random_return = ?, reference_return = ?, spec = ? WHERE id = ?",
+                (
+                    FamilyState.ACTIVE,
+                    to_json(spaces),
+                    random_return,
+                    reference_return,
+                    to_json(family.spec if spec is None else spec),
+                    family.id,
+                ),
+            )
+            seal(self._connection, "families", family.id)
+            return self.family(name)
+
+    def _intact(self, name: str) -> Family:
+        """Return a family whose row may be written again: sealing a damaged one would hide the damage."""
+        family = self.family(name)
+        if family.is_damaged:
+            raise CorruptFileError(
+                operation="changing family", subject=name, found=f"{family.state_reason}.", hint=DAMAGED_HINT
+            )
+        return family
+
+    def raise_reference(self, name: str, reference_return: float) -> None:
+        """Set the trial return of score 1, where it is higher than before; it never falls.
+
+        Raises:
+            FamilyNotFoundError: there is none of that name.
+            CorruptFileError: its row is damaged.
+        """
+        with self._connection.transaction("raising a family's reference return"):
+            family = self._intact(name)
+            self._connection.execute(
+                "UPDATE families SET reference_return = ? WHERE id = ? AND coalesce(reference_return, -9e999) < ?",
+                (reference_return, family.id, reference_return),
+            )
+            seal(self._connection, "families", family.id)
+
+    def record_strike(self, name: str, *, reason: str, detail: str) -> int:
+        """Count a fault of a family's worker; return its consecutive strikes.
+
+        Args:
+            name: its name.
+            reason: the kind of fault, a bounded value; the counter ``worker_restarts`` has it as a label.
+            detail: what was seen, for people; becomes the family's ``state_reason``.
+
+        Raises:
+            FamilyNotFoundError: there is none of that name.
+        """
+        with self._connection.transaction("recording a strike"):
+            family = self.family(name)
+            self._connection.execute(
+                "UPDATE families SET strikes = strikes + 1, state_reason = ? WHERE id = ?",
+                (f"{reason}: {detail}" if detail else reason, family.id),
+            )
+            self._counters.add_to_counter("worker_restarts", {"family": name, "reason": reason})
+            return family.strikes + 1
+
+    def clear_strikes(self, name: str) -> None:
+        """Forget a family's strikes after a success.
+
+        Raises:
+            FamilyNotFoundError: there is none of that name.
+        """
+        family = self.family(name)
+        if family.strikes == 0:
+            return
+        with self._connection.transaction("clearing a family's strikes"):
+            self._connection.execute(
+                "UPDATE families SET strikes = 0,"
+                " state_reason = CASE WHEN state = 'active' THEN '' ELSE state_reason END WHERE id = ?",
+                (family.id,),
+            )
+
+
+def _family(row: Row) -> Family:
+    """Return a row as a family; a damaged one is shown as refused, so that the others go on."""
+    is_damaged = not is_intact("families", row) or row["state"] not in list(FamilyState)
+    is_removed = row["state"] == FamilyState.REMOVED
+    state = FamilyState.REFUSED if is_damaged and not is_removed else FamilyState(row["state"])
+    return Family(
+        id=row["id"],
+        name=row["name"],
+        state=state,
+        state_reason="its row in the store does not match its checksum" if is_damaged else row["state_reason"],
+        spec={} if is_damaged else from_json(row["spec"]),
+        spaces=None if is_damaged or row["spaces"] is None else from_json(row["spaces"]),
+        random_return=row["random_return"],
+        reference_return=row["reference_return"],
+        strikes=row["strikes"],
+        quarantined_until=row["quarantined_until"],
+        totals=FamilyTotals(
+            env_steps=row["env_steps"],
+            episodes=row["episodes"],
+            trials=row["trials"],
+            meta_updates=row["meta_updates"],
+        ),
+        created_at=row["created_at"],
+        is_damaged=is_damaged,
+    )

@@ -1,0 +1,206 @@
+"""Jobs: when each kind is due, and how every run of it went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memory.connection import Row, StoreConnection, from_json, to_json
+from memory.errors import MemoryStoreError
+from memory.records import NOT_RUN, Choice, JobKind, JobOutcome, JobRun, JobSchedule, JobSummary
+from memory.tables.counters import CounterRoom
+
+# One look into the index per family rather than one per run.
+_LAST_STARTS = """
+WITH RECURSIVE names(family) AS (
+    SELECT min(family) FROM job_runs WHERE kind = :kind
+    UNION ALL
+    SELECT (SELECT min(family) FROM job_runs WHERE kind = :kind AND family > names.family)
+    FROM names WHERE names.family IS NOT NULL
+)
+SELECT family,
+       (SELECT started_at FROM job_runs WHERE kind = :kind AND family = names.family ORDER BY id DESC LIMIT 1) AS at
+FROM names WHERE family IS NOT NULL
+"""
+
+
+class JobRoom:
+    """The schedule and the runs of a store's jobs."""
+
+    def __init__(self, connection: StoreConnection, counters: CounterRoom) -> None:
+        self._connection = connection
+        self._counters = counters
+
+    def set_schedule(self, kind: JobKind, trigger: str, *, next_due_at: float) -> None:
+        """Set when a kind of job is due; its last start stays as it was.
+
+        Args:
+            kind: the kind of job.
+            trigger: "interval:SECONDS" or "cron:EXPRESSION".
+            next_due_at: when it is due next.
+        """
+        with self._connection.transaction("setting the schedule"):
+            self._connection.execute(
+                "INSERT INTO job_schedule (kind, trigger_text, next_due_at) VALUES (?, ?, ?) ON CONFLICT (kind)"
+                " DO UPDATE SET trigger_text = excluded.trigger_text, next_due_at = excluded.next_due_at",
+                (kind, trigger, next_due_at),
+            )
+
+    def schedule(self) -> list[JobSchedule]:
+        """Return when each kind of job is due, the soonest first."""
+        found = self._connection.rows("SELECT * FROM job_schedule ORDER BY next_due_at, kind")
+        return [
+            JobSchedule(
+                kind=JobKind(row["kind"]),
+                trigger=row["trigger_text"],
+                last_started_at=row["last_started_at"],
+                next_due_at=row["next_due_at"],
+            )
+            for row in found
+        ]
+
+    def start_job(
+        self, kind: JobKind, *, family: str | None = None, reason: str, next_due_at: float | None = None
+    ) -> int:
+        """Record that a job starts, and move its schedule in the same transaction; return the run's id.
+
+        Args:
+            kind: the kind of job.
+            family: the family it is for; None for jobs over all.
+            reason: why it runs.
+            next_due_at: when its kind is due next; None leaves that as it is.
+        """
+        now = self._connection.clock()
+        with self._connection.transaction("starting a job"):
+            self._connection.execute(
+                "UPDATE job_schedule SET last_started_at = ?, next_due_at = coalesce(?, next_due_at) WHERE kind = ?",
+                (now, next_due_at, kind),
+            )
+            return self._connection.insert(
+                "INSERT INTO job_runs (kind, family, reason, started_at) VALUES (?, ?, ?, ?)",
+                (kind, family, reason, now),
+            )
+
+    def finish_job(
+        self, run_id: int, outcome: JobOutcome, *, detail: dict[str, Any] | None = None, error: str = ""
+    ) -> None:
+        """Record how a run ended, and count it in ``job_runs{job, outcome}``; the first ending stands.
+
+        Raises:
+            MemoryStoreError: there is no such run.
+        """
+        with self._connection.transaction("finishing a job"):
+            row = self._connection.row("SELECT kind, outcome FROM job_runs WHERE id = ?", (run_id,))
+            if row is None:
+                raise MemoryStoreError(
+                    operation="finishing job run", subject=str(run_id), found="there is none of that id."
+                )
+            if row["outcome"] is not None:
+                return
+            self._connection.execute(
+                "UPDATE job_runs SET outcome = ?, finished_at = ?, detail = ?, error = ? WHERE id = ?",
+                (outcome, self._connection.clock(), to_json(detail or {}), error, run_id),
+            )
+            self._count(JobKind(row["kind"]), outcome)
+
+    def record_job_outcome(
+        self,
+        kind: JobKind,
+        outcome: JobOutcome,
+        *,
+        reason: str,
+        family: str | None = None,
+        next_due_at: float | None = None,
+        error: str = "",
+    ) -> int:
+        """Record an outcome without a run of its own (missed, overran, skipped); return the record's id."""
+        now = self._connection.clock()
+        with self._connection.transaction("recording a job's outcome"):
+            self._connection.execute(
+                "UPDATE job_schedule SET next_due_at = coalesce(?, next_due_at) WHERE kind = ?", (next_due_at, kind)
+            )
+            self._count(kind, outcome)
+            return self._connection.insert(
+                "INSERT INTO job_runs (kind, family, reason, outcome, started_at, finished_at, error)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (kind, family, reason, outcome, now, now, error),
+            )
+
+    def interrupt_running_jobs(self) -> int:
+        """End the runs that a dead daemon left open as interrupted; return how many there were."""
+        with self._connection.transaction("interrupting the runs left open"):
+            open_runs = self._connection.rows("SELECT id FROM job_runs WHERE outcome IS NULL")
+            for row in open_runs:
+                self.finish_job(row["id"], JobOutcome.INTERRUPTED, error="The daemon stopped or died during the run.")
+        return len(open_runs)
+
+    def _count(self, kind: JobKind, outcome: JobOutcome) -> None:
+        self._counters.add_to_counter("job_runs", {"job": str(kind), "outcome": str(outcome)})
+
+    def job_runs(self, *, kind: JobKind | None = None, limit: int = 50) -> list[JobRun]:
+        """Return runs, newest first."""
+        if kind is None:
+            found = self._connection.rows("SELECT * FROM job_runs ORDER BY id DESC LIMIT ?", (limit,))
+        else:
+            found = self._connection.rows(
+                "SELECT * FROM job_runs WHERE kind = ? ORDER BY id DESC LIMIT ?", (kind, limit)
+            )
+        return [_job_run(row) for row in found]
+
+    def job_summaries(self) -> list[JobSummary]:
+        """Return the newest ended run and the newest success of every kind.
+
+        What was missed or overran did not run, and has no duration.
+        """
+        with self._connection.snapshot():
+            return [self._summary(kind) for kind in JobKind]
+
+    def _summary(self, kind: JobKind) -> JobSummary:
+        ran = [outcome for outcome in JobOutcome if outcome not in NOT_RUN]
+        newest = [row for outcome in ran if (row := self._newest(kind, outcome)) is not None]
+        success = next((row for row in newest if row["outcome"] == JobOutcome.SUCCEEDED), None)
+        return JobSummary(
+            kind=kind,
+            last_run=_job_run(max(newest, key=lambda row: int(row["id"]))) if newest else None,
+            last_success_at=None if success is None else success["finished_at"],
+        )
+
+    def _newest(self, kind: JobKind, outcome: JobOutcome) -> Row | None:
+        return self._connection.row(
+            "SELECT * FROM job_runs WHERE kind = ? AND outcome = ? ORDER BY id DESC LIMIT 1", (kind, outcome)
+        )
+
+    def choice_history(self, *, limit: int = 200) -> list[Choice]:
+        """Return who was chosen for practise and why, newest first."""
+        found = self._connection.rows(
+            # The plus keeps SQLite from the index by family, which would mean sorting all runs.
+            "SELECT * FROM job_runs WHERE kind = ? AND +family IS NOT NULL ORDER BY id DESC LIMIT ?",
+            (JobKind.PRACTISE, limit),
+        )
+        return [
+            Choice(
+                family=row["family"],
+                reason=row["reason"],
+                started_at=row["started_at"],
+                outcome=None if row["outcome"] is None else JobOutcome(row["outcome"]),
+            )
+            for row in found
+        ]
+
+    def last_practised(self) -> dict[str, float]:
+        """Return when each family that was ever practised last started to be, by name."""
+        found = self._connection.rows(_LAST_STARTS, {"kind": JobKind.PRACTISE})
+        return {row["family"]: row["at"] for row in found}
+
+
+def _job_run(row: Row) -> JobRun:
+    return JobRun(
+        id=row["id"],
+        kind=JobKind(row["kind"]),
+        family=row["family"],
+        reason=row["reason"],
+        outcome=None if row["outcome"] is None else JobOutcome(row["outcome"]),
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        detail=from_json(row["detail"]),
+        error=row["error"],
+    )

@@ -1,0 +1,110 @@
+"""A learner's commit: what it practised, what it remembers and where it stands, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from memory.connection import StoreConnection, to_json
+from memory.files.parameters import ParameterFolder
+from memory.records import Checkpoint, Family, FamilyTotals, LearnerStep
+from memory.tables.checkpoints import CheckpointRoom
+from memory.tables.curves import CurveRoom
+from memory.tables.families import FamilyRoom
+from memory.tables.trials import TrialRoom, pack_trial
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class LearningRoom:
+    """The learner steps of a store."""
+
+    def __init__(
+        self,
+        connection: StoreConnection,
+        parameters: ParameterFolder,
+        *,
+        families: FamilyRoom,
+        trials: TrialRoom,
+        curves: CurveRoom,
+        checkpoints: CheckpointRoom,
+    ) -> None:
+        self._connection = connection
+        self._parameters = parameters
+        self._families = families
+        self._trials = trials
+        self._curves = curves
+        self._checkpoints = checkpoints
+
+    def commit_learner_step(
+        self,
+        step: LearnerStep,
+        checkpoint_tensors: Mapping[str, NDArray[Any]],
+        checkpoint_meta: dict[str, Any],
+    ) -> Checkpoint:
+        """Acknowledge a slice of practise: when this returns, it survives kill -9 and a power cut.
+
+        The checkpoint's file is written first; then one transaction records the step, its trials, its curve points,
+        the family's totals and the pointer to the file. A process killed in between leaves a file that nothing
+        refers to, which prune removes.
+
+        Args:
+            step: what was practised.
+            checkpoint_tensors: the learner's parameters and optimiser state after it.
+            checkpoint_meta: everything else it needs to go on identically, as JSON values.
+
+        Returns:
+            The checkpoint, with the number of learner steps committed by now.
+
+        Raises:
+            FamilyNotFoundError: the family has been removed meanwhile; nothing was recorded.
+            StoreFullError: no room; nothing was recorded.
+            StoreBusyError: the write lock was not had in time; nothing was recorded.
+            ValueError: a trial holds what episodic memory cannot; nothing was recorded.
+        """
+        packed = [pack_trial(trial) for trial in step.trials]
+        meta = to_json(checkpoint_meta)
+        with self._parameters.kept_still():
+            file = self._parameters.write(checkpoint_tensors)
+            with self._connection.transaction("committing a learner step"):
+                at = self._connection.clock()
+                family = self._families.family(step.family)
+                number = self._add_step(family, step)
+                self._trials.add_trials(family.id, packed, learner_step=number, at=at)
+                self._curves.add_points(self._add_to_totals(family, step.practised), step.points, at=at)
+                superseded = self._checkpoints.set_live(file, meta, learner_steps=number, at=at)
+        self._checkpoints.remove_files(superseded)
+        return Checkpoint(file=file, meta=checkpoint_meta, learner_steps=number, created_at=at)
+
+    def _add_step(self, family: Family, step: LearnerStep) -> int:
+        """Record the step; return its number, which counts all learner steps of the store from 1 without a gap."""
+        return self._connection.insert(
+            "INSERT INTO learner_steps (family_id, env_steps, episodes, trials, meta_updates, started_at,"
+            " finished_at, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                family.id,
+                step.practised.env_steps,
+                step.practised.episodes,
+                step.practised.trials,
+                step.practised.meta_updates,
+                step.started_at,
+                step.finished_at,
+                to_json(step.detail),
+            ),
+        )
+
+    def _add_to_totals(self, family: Family, practised: FamilyTotals) -> Family:
+        """Add to the family's totals; return the family as it is then."""
+        totals = FamilyTotals(
+            env_steps=family.totals.env_steps + practised.env_steps,
+            episodes=family.totals.episodes + practised.episodes,
+            trials=family.totals.trials + practised.trials,
+            meta_updates=family.totals.meta_updates + practised.meta_updates,
+        )
+        self._connection.execute(
+            "UPDATE families SET env_steps = ?, episodes = ?, trials = ?, meta_updates = ? WHERE id = ?",
+            (totals.env_steps, totals.episodes, totals.trials, totals.meta_updates, family.id),
+        )
+        return replace(family, totals=totals)

@@ -1,0 +1,73 @@
+"""What the status shows, as plain values.
+
+Scripts poll the status: it is read without the other rooms, whose records take longer to load than it takes to read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from memory.readers import open_reader
+from memory.tables.daemon_status import DaemonStatusRoom
+
+if TYPE_CHECKING:
+    from memory.connection import StoreConnection
+    from memory.folder import DataFolder
+
+_FAMILIES = """
+SELECT name, state, state_reason, families.env_steps, trials, episodes, families.meta_updates,
+       score.value AS eval_score, score.standard_error AS eval_score_standard_error,
+       trial.value AS trial_return, score.at AS evaluated_at, strikes, quarantined_until
+FROM families
+LEFT JOIN latest_points AS score
+    ON score.family_id = families.id AND score.metric = 'eval_score' AND score.label = ''
+LEFT JOIN latest_points AS trial
+    ON trial.family_id = families.id AND trial.metric = 'trial_return' AND trial.label = ''
+WHERE ? OR state <> 'removed' ORDER BY families.id
+"""
+_RUNNING = """
+SELECT id AS run_id, kind AS job, family, reason, started_at FROM job_runs WHERE outcome IS NULL ORDER BY id DESC
+"""
+
+
+class OverviewRoom:
+    """Where the service and its families stand."""
+
+    def __init__(self, connection: StoreConnection) -> None:
+        self._connection = connection
+
+    def overview(self) -> dict[str, Any]:
+        """Return all of it, as of one moment.
+
+        Returns:
+            ``daemon``: what the daemon last said of itself, or None; ``policy_version``: None before the first;
+            ``learner_steps``; ``running``: the runs of jobs that have not ended, newest first; ``families``:
+            :meth:`family_reports`.
+        """
+        with self._connection.snapshot():
+            return {
+                "daemon": DaemonStatusRoom(self._connection).daemon_status(),
+                "policy_version": self._connection.value("SELECT version FROM initializations WHERE is_current = 1"),
+                "learner_steps": self._connection.value("SELECT learner_steps FROM checkpoints WHERE is_live = 1") or 0,
+                "running": [dict(row) for row in self._connection.rows(_RUNNING)],
+                "families": self.family_reports(),
+            }
+
+    def family_reports(self, *, with_removed: bool = False) -> list[dict[str, Any]]:
+        """Return where each family stands, in the order they were fed, with the newest of its scores and returns."""
+        return [dict(row) for row in self._connection.rows(_FAMILIES, (with_removed,))]
+
+
+def read_overview(folder: DataFolder) -> dict[str, Any]:
+    """The overview of a data folder's store.
+
+    Raises:
+        StoreMissingError: there is none.
+        UnknownSchemaError: another version of learnd wrote it.
+        MemoryStoreError: it cannot be read.
+    """
+    connection = open_reader(folder.store_path)
+    try:
+        return OverviewRoom(connection).overview()
+    finally:
+        connection.close()

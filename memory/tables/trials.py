@@ -1,0 +1,163 @@
+"""Episodic memory: trials with their episodes, each episode with its own checksum."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from memory.connection import Row, StoreConnection, from_json, to_json
+from memory.errors import CorruptFileError, TrialNotFoundError
+from memory.files.episode_codec import checksum, pack_episode, unpack_episode
+from memory.records import EpisodeRecord, StoredTrial, TrialRecord
+from memory.row_checksums import is_intact, seal
+from memory.tables.families import FamilyRoom
+from memory.tables.store_clock import advance
+
+_OF_FAMILY = "SELECT *, ? AS family FROM trials WHERE family_id = ? ORDER BY id "
+_NEWEST_FIRST = _OF_FAMILY + "DESC LIMIT ?"
+_OLDEST_FIRST = _OF_FAMILY + "ASC LIMIT ?"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedTrial:
+    """A trial ready to be inserted: compressing takes longer than writing, and needs no write lock."""
+
+    task: str
+    num_steps: int
+    trial_return: float
+    frames: tuple[bytes, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all its episodes, compressed."""
+        return sum(len(frame) for frame in self.frames)
+
+
+def pack_trial(trial: TrialRecord) -> PackedTrial:
+    """Compress a trial's episodes.
+
+    Raises:
+        ValueError: an episode holds what the layout cannot.
+    """
+    return PackedTrial(
+        task=to_json(trial.task),
+        num_steps=sum(len(episode.rewards) for episode in trial.episodes),
+        trial_return=float(sum(float(episode.rewards.sum(dtype="float64")) for episode in trial.episodes)),
+        frames=tuple(pack_episode(episode) for episode in trial.episodes),
+    )
+
+
+class TrialRoom:
+    """The trials of a store."""
+
+    def __init__(self, connection: StoreConnection, families: FamilyRoom) -> None:
+        self._connection = connection
+        self._families = families
+
+    def add_trials(self, family_id: int, trials: list[PackedTrial], *, learner_step: int, at: float) -> None:
+        """Record packed trials inside the caller's transaction."""
+        counted_s = advance(self._connection, at)
+        for trial in trials:
+            trial_id = self._connection.insert(
+                "INSERT INTO trials (family_id, learner_step, task, num_episodes, num_steps, trial_return,"
+                " size_bytes, recorded_at, counted_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    family_id,
+                    learner_step,
+                    trial.task,
+                    len(trial.frames),
+                    trial.num_steps,
+                    trial.trial_return,
+                    trial.size_bytes,
+                    at,
+                    counted_s,
+                ),
+            )
+            seal(self._connection, "trials", trial_id)
+            for number, frame in enumerate(trial.frames):
+                self._connection.execute(
+                    "INSERT INTO episodes (trial_id, number, checksum, payload) VALUES (?, ?, ?, ?)",
+                    (trial_id, number, checksum(frame), frame),
+                )
+        self._connection.execute(
+            "UPDATE families SET kept_trials = kept_trials + ?, kept_episodes = kept_episodes + ?,"
+            " kept_bytes = kept_bytes + ? WHERE id = ?",
+            (
+                len(trials),
+                sum(len(trial.frames) for trial in trials),
+                sum(trial.size_bytes for trial in trials),
+                family_id,
+            ),
+        )
+
+    def trials(self, family: str, *, limit: int, newest_first: bool = True) -> list[StoredTrial]:
+        """Return what is remembered of a family, without the episodes.
+
+        Raises:
+            FamilyNotFoundError: there is none of that name.
+        """
+        with self._connection.snapshot():
+            family_id = self._families.family(family).id
+            found = self._connection.rows(_NEWEST_FIRST if newest_first else _OLDEST_FIRST, (family, family_id, limit))
+        return [_stored_trial(row) for row in found]
+
+    def load_trial(self, trial_id: int) -> TrialRecord:
+        """Return a trial with its episodes, each verified against its checksum.
+
+        Raises:
+            TrialNotFoundError: there is none of that id (prune may have taken it).
+            CorruptFileError: an episode is missing or damaged.
+        """
+        with self._connection.snapshot():
+            trial = self._connection.row("SELECT * FROM trials WHERE id = ?", (trial_id,))
+            found = self._connection.rows(
+                "SELECT number, checksum, payload FROM episodes WHERE trial_id = ? ORDER BY number", (trial_id,)
+            )
+        if trial is None:
+            raise TrialNotFoundError(
+                operation="loading trial",
+                subject=str(trial_id),
+                found="there is none of that id.",
+                hint="It was pruned, or never recorded.",
+            )
+        if not is_intact("trials", trial):
+            raise _corrupt(trial_id, "its row does not match its checksum.")
+        if len(found) != trial["num_episodes"]:
+            raise _corrupt(trial_id, f"{len(found)} of {trial['num_episodes']} episodes are there.")
+        task: dict[str, Any] = from_json(trial["task"])
+        return TrialRecord(task=task, episodes=tuple(read_episode(trial_id, row) for row in found))
+
+
+def read_episode(trial_id: int, row: Row) -> EpisodeRecord:
+    """Return the episode of a row with ``number``, ``checksum`` and ``payload``.
+
+    Raises:
+        CorruptFileError: the payload does not match its checksum.
+    """
+    payload, expected = row["payload"], row["checksum"]
+    if not isinstance(payload, bytes) or checksum(payload) != expected:
+        raise _corrupt(trial_id, f"episode {row['number']} does not match its checksum.")
+    try:
+        return unpack_episode(payload)
+    except ValueError as error:
+        raise _corrupt(trial_id, f"episode {row['number']}: {error}.") from error
+
+
+def _corrupt(trial_id: int, found: str) -> CorruptFileError:
+    hint = "The disk may be failing: check it. `learnd doctor --repair` drops damaged trials, with learnd stopped."
+    return CorruptFileError(operation="loading trial", subject=str(trial_id), found=found, hint=hint)
+
+
+def _stored_trial(row: Row) -> StoredTrial:
+    return StoredTrial(
+        id=row["id"],
+        family=row["family"],
+        task=from_json(row["task"]),
+        num_episodes=row["num_episodes"],
+        num_steps=row["num_steps"],
+        trial_return=math.nan if row["trial_return"] is None else row["trial_return"],
+        size_bytes=row["size_bytes"],
+        learner_step=row["learner_step"],
+        recorded_at=row["recorded_at"],
+    )

@@ -1,0 +1,1 @@
+"""Care of a store: prune, check, repair, restore."""

@@ -1,0 +1,285 @@
+"""Repair: mend what can be mended of a damaged store, and say what was done; for ``learnd doctor --repair``.
+
+Nothing is made up. A file or row is replaced only by a copy that has the checksum on record. What has no such copy is
+dropped where the store is whole without it (trials, kept generations, rejected candidates), and named where it is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from memory.connection import StoreConnection, to_json
+from memory.errors import CorruptFileError, MemoryStoreError
+from memory.files.backup_record import listed_backups
+from memory.files.intact_copies import read_or_mend
+from memory.files.parameters import ParameterFolder
+from memory.folder import DataFolder
+from memory.ownership import give_to_owner
+from memory.records import (
+    BEGIN_FROM_VERSION,
+    LEARNER_KINDS,
+    Checkpoint,
+    ParameterFile,
+    Problem,
+    ProblemKind,
+    Progress,
+)
+from memory.row_checksums import COVERED, row_checksum, seal
+from memory.schema import migrate
+from memory.tables.checkpoints import CheckpointRoom
+from memory.tables.damage import DamageRoom
+from memory.tables.parameter_files import forget_unreferenced
+from memory.upkeep.checking import CheckRoom
+from memory.upkeep.mending import damaged_trials, drop_trials, rebuild_indexes, recount_kept
+from memory.upkeep.restoring import settle_interrupted_restore
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairReport:
+    """What a repair did and what it could not do.
+
+    Attributes:
+        actions: what was done, one sentence each.
+        needs_consent: what would be done to the live checkpoint and what is lost by it; empty if nothing is needed,
+            or if it was allowed and done.
+        remaining: what is still wrong.
+    """
+
+    actions: tuple[str, ...]
+    needs_consent: str
+    remaining: tuple[Problem, ...]
+
+
+def repair(folder: DataFolder, *, may_roll_back: bool, progress: Progress | None = None) -> RepairReport:
+    """Mend a data folder's store while nobody works on it.
+
+    Args:
+        folder: the data folder.
+        may_roll_back: let an older checkpoint take the place of a live one that is lost.
+        progress: called with what is being checked and how much of it has been.
+
+    Raises:
+        FolderInUseError: learnd runs on the folder.
+        MemoryStoreError: there is no store, or it cannot be opened.
+    """
+    if not folder.store_path.exists():
+        raise MemoryStoreError(
+            operation="repairing the store",
+            subject=str(folder.store_path),
+            found="there is none.",
+            hint="`learnd memory restore newest` puts a backup in its place.",
+        )
+    try:
+        with folder.hold("control"), folder.hold("learner"):
+            settle_interrupted_restore(folder)
+            connection = StoreConnection(folder.store_path, is_reader=False)
+            try:
+                migrate(connection)
+                return _Repair(connection, folder, progress or (lambda _what, _count: None)).run(
+                    may_roll_back=may_roll_back
+                )
+            finally:
+                connection.close()
+    finally:
+        give_to_owner(folder.path)
+
+
+class _Repair:
+    """One repair, with the list of what it has done.
+
+    Args:
+        connection: a connection that may write; the caller holds the data folder.
+        folder: the data folder.
+        tell: told how far a check is.
+    """
+
+    def __init__(self, connection: StoreConnection, folder: DataFolder, tell: Progress) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._parameters = ParameterFolder(folder.parameters_path)
+        self._checkpoints = CheckpointRoom(connection, folder, self._parameters)
+        self._tell = tell
+        self._actions: list[str] = []
+
+    def run(self, *, may_roll_back: bool) -> RepairReport:
+        """Do all of it, check again, and record what remains."""
+        known = DamageRoom(self._connection).damage()
+        problems = self._check()
+        if any(problem.kind is ProblemKind.DATABASE for problem in problems):
+            self._rebuild_indexes()
+            problems = self._check()
+        needs_consent = ""
+        if not any(problem.kind is ProblemKind.DATABASE for problem in problems):
+            self._mend_rows(problems)
+            self._drop_trials(problems)
+            self._mend_files(problems)
+            needs_consent = self._settle_checkpoint(may_roll_back=may_roll_back)
+            problems = self._check()
+        self._acknowledge(known, problems, needs_consent)
+        return RepairReport(actions=tuple(self._actions), needs_consent=needs_consent, remaining=tuple(problems))
+
+    def _check(self) -> list[Problem]:
+        return CheckRoom(self._connection, self._folder, self._parameters).check(progress=self._tell)
+
+    def _rebuild_indexes(self) -> None:
+        try:
+            rebuild_indexes(self._connection)
+        except CorruptFileError:
+            return
+        self._actions.append("built every index of the database anew")
+
+    def _mend_rows(self, problems: list[Problem]) -> None:
+        for problem in problems:
+            if problem.kind is not ProblemKind.ROW:
+                continue
+            table, _, row_id = problem.key.partition(":")
+            if table not in COVERED or not self._mend_row(table, int(row_id)):
+                self._drop_row(table, row_id)
+
+    def _mend_row(self, table: str, row_id: int) -> bool:
+        """Take a row's columns from a backup whose row has the checksum on record."""
+        held = self._connection.value(f"SELECT checksum FROM {table} WHERE id = ?", (row_id,))  # noqa: S608
+        for backup in listed_backups(self._folder):
+            path = DataFolder(backup.path).store_path
+            if path.exists() and (values := _row_of(path, table, row_id, held)) is not None:
+                columns = ", ".join(f"{column} = ?" for column in COVERED[table])
+                with self._connection.transaction("mending a row"):
+                    self._connection.execute(f"UPDATE {table} SET {columns} WHERE id = ?", (*values, row_id))  # noqa: S608
+                    seal(self._connection, table, row_id)
+                self._actions.append(f"took row {row_id} of {table} from the backup {backup.path.name}")
+                return True
+        return False
+
+    def _drop_row(self, table: str, row_id: str) -> None:
+        """Drop a damaged row that the store is whole without; others stay, and are named as remaining."""
+        condition = {"checkpoints": "is_live = 0", "initializations": "version IS NULL"}.get(table)
+        if condition is None:
+            return
+        with self._connection.transaction("dropping a damaged row"):
+            if self._connection.execute(f"DELETE FROM {table} WHERE id = ? AND {condition}", (row_id,)):  # noqa: S608
+                forget_unreferenced(self._connection)
+                what = "kept generation of the checkpoint" if table == "checkpoints" else "rejected candidate"
+                self._actions.append(f"dropped a {what}, whose row was damaged")
+
+    def _drop_trials(self, problems: list[Problem]) -> None:
+        trials = damaged_trials(problems)
+        episodes = drop_trials(self._connection, trials)
+        if trials or episodes:
+            self._actions.append(f"dropped {len(trials)} damaged trials with their {episodes} episodes")
+        elif recount_kept(self._connection):
+            self._actions.append("corrected what families are said to keep")
+
+    def _mend_files(self, problems: list[Problem]) -> None:
+        for sha256 in [problem.key for problem in problems if problem.kind is ProblemKind.PARAMETER_FILE]:
+            size_bytes = self._connection.value("SELECT size_bytes FROM parameter_files WHERE sha256 = ?", (sha256,))
+            if size_bytes is None:
+                continue
+            try:
+                read_or_mend(self._parameters, self._folder, ParameterFile(sha256=sha256, size_bytes=size_bytes))
+            except CorruptFileError:
+                self._drop_references(sha256)
+            else:
+                self._actions.append(f"took the parameter file {sha256[:12]}… from a backup")
+
+    def _drop_references(self, sha256: str) -> None:
+        """Drop kept generations and rejected candidates whose file is lost."""
+        with self._connection.transaction("dropping what refers to a lost file"):
+            generations = self._connection.execute(
+                "DELETE FROM checkpoints WHERE is_live = 0 AND sha256 = ?", (sha256,)
+            )
+            rejected = self._connection.execute(
+                "DELETE FROM initializations WHERE version IS NULL AND sha256 = ?", (sha256,)
+            )
+            forget_unreferenced(self._connection)
+        if generations:
+            self._actions.append(f"dropped {generations} kept generations of the checkpoint, whose file is lost")
+        if rejected:
+            self._actions.append(f"dropped {rejected} rejected candidates, whose file is lost")
+
+    def _settle_checkpoint(self, *, may_roll_back: bool) -> str:
+        """Let an older checkpoint take the place of a lost live one, if allowed; return what would need consent."""
+        committed = self._checkpoints.num_learner_steps()
+        if committed == 0 or self._is_live_intact(committed):
+            return ""
+        candidate = self._newest_intact()
+        if candidate is not None:
+            plan = (
+                f"the parameters of learner step {candidate.learner_steps} take the place of those of step {committed}"
+            )
+        else:
+            candidate = self._published(committed)
+            if candidate is None:
+                return ""
+            plan = (
+                f"no checkpoint is intact: the published version {candidate.meta[BEGIN_FROM_VERSION]} takes the place"
+                " of the checkpoint. What was learned since, and of families that it does not know, is lost"
+            )
+        if not may_roll_back:
+            return f"{plan}; totals and curves stay as they are"
+        self._make_live(candidate, committed)
+        self._actions.append(f"{plan}; totals and curves stayed as they were")
+        return ""
+
+    def _is_live_intact(self, committed: int) -> bool:
+        first = next(iter(self._checkpoints.restore_candidates()), None)
+        return first is not None and first.learner_steps == committed and self._is_readable(first.file)
+
+    def _newest_intact(self) -> Checkpoint | None:
+        return next((kept for kept in self._checkpoints.kept_checkpoints() if self._is_readable(kept.file)), None)
+
+    def _published(self, committed: int) -> Checkpoint | None:
+        """Return a checkpoint that stands for the published version; None if there is none, or its file is lost."""
+        row = self._connection.row(
+            "SELECT version, sha256, size_bytes FROM initializations JOIN parameter_files USING (sha256)"
+            " WHERE is_current = 1"
+        )
+        if row is None:
+            return None
+        file = ParameterFile(sha256=row["sha256"], size_bytes=row["size_bytes"])
+        if not self._is_readable(file):
+            return None
+        meta = {BEGIN_FROM_VERSION: row["version"]}
+        return Checkpoint(file=file, meta=meta, learner_steps=committed, created_at=self._connection.clock())
+
+    def _is_readable(self, file: ParameterFile) -> bool:
+        try:
+            self._parameters.read(file)
+        except CorruptFileError:
+            return False
+        return True
+
+    def _make_live(self, candidate: Checkpoint, committed: int) -> None:
+        with self._connection.transaction("rolling the live checkpoint back"):
+            superseded = self._checkpoints.set_live(
+                candidate.file, to_json(candidate.meta), learner_steps=committed, at=self._connection.clock()
+            )
+        self._checkpoints.remove_files(superseded)
+
+    def _acknowledge(self, known: list[Problem], remaining: list[Problem], needs_consent: str) -> None:
+        """Record what remains; what the learner reported is settled unless its checkpoint still needs consent."""
+        is_learnable = not needs_consent and (
+            self._checkpoints.num_learner_steps() == 0 or bool(self._checkpoints.restore_candidates())
+        )
+        is_broken = any(problem.kind is ProblemKind.DATABASE for problem in remaining)
+        settled = is_learnable and not is_broken
+        reported = [problem for problem in known if problem.kind in LEARNER_KINDS]
+        try:
+            DamageRoom(self._connection).replace_damage(remaining, with_learner_kinds=settled)
+        except CorruptFileError:
+            return
+        if settled and reported:
+            self._actions.append("acknowledged: " + "; ".join(problem.found for problem in reported))
+
+
+def _row_of(path: Path, table: str, row_id: int, checksum: object) -> tuple[object, ...] | None:
+    """Return the covered columns of a row in another database, if they have that checksum."""
+    columns = ", ".join(COVERED[table])
+    connection = StoreConnection(path, is_reader=True, read_limit_s=None)
+    try:
+        row = connection.row(f"SELECT {columns} FROM {table} WHERE id = ?", (row_id,))  # noqa: S608
+    except MemoryStoreError:
+        return None
+    finally:
+        connection.close()
+    return tuple(row) if row is not None and row_checksum(table, row) == checksum else None

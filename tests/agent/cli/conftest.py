@@ -1,0 +1,78 @@
+"""Calling the command line within the test's process, on real data folders."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from agent.cli.main import app
+from memory.folder import DataFolder
+from tests.agent.cli.filled_store import fill
+
+
+class Learnd:
+    """The command line on one data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, *arguments: str, code: int = 0) -> Result:
+        """Run a command and check its exit status."""
+        result = CliRunner().invoke(app, ["--data-dir", str(self.folder), *arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, f"{result.exit_code}: {result.stdout}{result.stderr}"
+        return result
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        """Run a command with --json and read its answer, which is all that stdout holds."""
+        result = self(*arguments, "--json", code=code)
+        return json.loads(result.stdout)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("STATE_DIRECTORY", "CONFIGURATION_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A filled data folder, written once; tests work on copies."""
+    return fill(tmp_path_factory.mktemp("template") / "learnd", rounds=10).path
+
+
+@pytest.fixture
+def filled(template: Path, tmp_path: Path) -> DataFolder:
+    """A data folder with six families that were practised and published."""
+    return DataFolder(Path(shutil.copytree(template, tmp_path / "learnd", ignore=shutil.ignore_patterns("*.lock"))))
+
+
+@pytest.fixture
+def learnd(filled: DataFolder) -> Learnd:
+    """The command line on the filled data folder."""
+    return Learnd(filled.path)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Learnd:
+    """The command line on a data folder that does not exist."""
+    return Learnd(tmp_path / "nothing")
+
+
+@pytest.fixture
+def call() -> Callable[..., Result]:
+    """The command line as it is, without a data folder."""
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, list(arguments))
+
+    return run

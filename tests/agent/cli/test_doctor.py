@@ -1,0 +1,362 @@
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.cli import doctor_checks as checks
+from agent.cli.doctor_checks import Patient, Verdict
+from agent.config.settings import load_settings
+from memory.folder import DataFolder
+from memory.records import FamilyState, JobKind, JobOutcome
+from memory.store import Store
+from tests.agent.cli.conftest import Learnd
+
+
+@contextmanager
+def examined(folder: DataFolder, **overrides: Any) -> Iterator[Patient]:
+    """What the checks look at, on a store opened to read."""
+    settings = load_settings(None, {"data_dir": folder.path, **overrides})
+    with Store.open(folder, is_reader=True) as store:
+        yield Patient(settings=settings, folder=folder, store=store, tell=lambda _: None)
+
+
+@contextmanager
+def answering(status: int, text: bytes) -> Iterator[int]:
+    """A daemon's health page with that status; gives its port."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Page)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def verdicts(findings: Iterator[checks.Finding]) -> dict[str, Verdict]:
+    return {finding.check: finding.verdict for finding in findings}
+
+
+def test_a_healthy_folder_passes_every_check(learnd: Learnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEARND_SERVICE__LISTEN", "127.0.0.1:0")
+    learnd.folder.chmod(0o700)
+    answer = learnd.json("doctor")
+    assert answer["verdict"] != "fail"
+    names = {finding["check"] for finding in answer["checks"]}
+    expected = {"settings", "python", "packages", "sqlite", "data folder", "free space", "lock", "leftovers", "address"}
+    assert names >= expected | {"device", "schedule", "families", "size", "store"}
+    assert set(answer["checks"][0]) == {"check", "verdict", "found", "hint"}
+
+
+def test_a_flipped_byte_fails_the_store(learnd: Learnd, filled: DataFolder) -> None:
+    stored = next(filled.parameters_path.glob("*.safetensors"))
+    content = bytearray(stored.read_bytes())
+    content[-1] ^= 1
+    stored.write_bytes(content)
+    answer = learnd.json("doctor", code=1)
+    failed = [finding for finding in answer["checks"] if finding["verdict"] == "fail"]
+    assert stored.name in failed[0]["found"]
+    assert failed[0]["hint"]
+
+
+def test_a_store_that_is_no_database_fails_and_the_other_checks_go_on(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "learnd")
+    folder.create()
+    folder.store_path.write_bytes(b"not a database at all" * 500)
+    answer = Learnd(folder.path).json("doctor", code=1)
+    verdict_of = {finding["check"]: finding["verdict"] for finding in answer["checks"]}
+    assert verdict_of["store"] == "fail"
+    assert verdict_of["python"] == "ok"
+
+
+def test_settings_that_cannot_be_used_fail_and_the_other_checks_go_on(learnd: Learnd, tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text("[memory]\nmax_size = 'huge'\n")
+    answer = learnd.json("doctor", "--config", str(file), code=1)
+    assert answer["checks"][0]["verdict"] == "fail"
+    assert "memory.max_size" in answer["checks"][0]["found"]
+    assert len(answer["checks"]) > 8
+
+
+def test_an_address_that_another_program_has_fails(filled: DataFolder) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        with examined(filled, service={"listen": listen}) as patient:
+            (finding,) = checks.address(patient)
+    assert (finding.verdict, finding.found) == (Verdict.FAIL, f"{listen}: it is in use")
+
+
+def test_an_open_address_is_warned_of(filled: DataFolder) -> None:
+    with examined(filled, service={"listen": "0.0.0.0:0"}) as patient:
+        assert [finding.verdict for finding in checks.address(patient)] == [Verdict.WARN, Verdict.OK]
+
+
+@pytest.mark.parametrize(("status", "verdict"), [(200, Verdict.OK), (503, Verdict.FAIL)])
+def test_a_daemon_is_asked_for_its_health(filled: DataFolder, status: int, verdict: Verdict) -> None:
+    with answering(status, b"learner_crash_loop") as port, filled.hold():
+        with Store.open(filled) as store:
+            store.set_daemon_status({"state": "running", "pid": os.getpid(), "listen": f"127.0.0.1:{port}"})
+        with examined(filled) as patient:
+            (finding,) = checks.address(patient)
+    assert finding.verdict is verdict
+    assert ("learner_crash_loop" in finding.found) == (status == 503)
+
+
+def test_a_daemon_that_does_not_answer_fails(filled: DataFolder) -> None:
+    with socket.socket() as freed:
+        freed.bind(("127.0.0.1", 0))
+        listen = f"127.0.0.1:{freed.getsockname()[1]}"
+    with filled.hold(), examined(filled, service={"listen": listen}) as patient:
+        (finding,) = checks.address(patient)
+    assert finding.verdict is Verdict.FAIL
+
+
+def test_a_learner_without_a_daemon_is_warned_of(filled: DataFolder) -> None:
+    with filled.hold("learner"), examined(filled) as patient:
+        (finding,) = checks.locks(patient)
+    assert finding.verdict is Verdict.WARN
+    assert str(os.getpid()) in finding.found
+
+
+def test_unfinished_files_are_warned_of_once_they_are_old(filled: DataFolder) -> None:
+    partial = filled.parameters_path / ".abc.1.ff.tmp"
+    partial.write_bytes(b"half")
+    with examined(filled) as patient:
+        assert verdicts(checks.leftovers(patient)) == {"leftovers": Verdict.OK}
+        os.utime(partial, (time.time() - 7200,) * 2)
+        assert verdicts(checks.leftovers(patient)) == {"leftovers": Verdict.WARN}
+
+
+def test_a_folder_that_others_can_enter_is_warned_of(filled: DataFolder) -> None:
+    filled.path.chmod(0o755)
+    with examined(filled) as patient:
+        (finding,) = checks.data_folder(patient)
+    assert finding.verdict is Verdict.WARN
+    assert finding.hint == f"chmod 700 {filled.path}"
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o720, 0o702])
+def test_a_folder_that_others_can_write_to_fails(filled: DataFolder, mode: int) -> None:
+    with examined(filled) as patient:
+        filled.path.chmod(mode)
+        (finding,) = checks.data_folder(patient)
+    assert finding.verdict is Verdict.FAIL
+    assert finding.hint == f"chmod 700 {filled.path}"
+
+
+@pytest.mark.parametrize(
+    ("content", "verdict"),
+    [(None, Verdict.WARN), ("half", Verdict.WARN), ("6f9619ff-8b86-4d01-b42d-00cf4fc964ff", Verdict.FAIL)],
+)
+def test_a_database_of_another_store_fails(filled: DataFolder, content: str | None, verdict: Verdict) -> None:
+    path = filled.path / "store-id"
+    with examined(filled) as patient:
+        assert verdicts(checks.store_identity(patient)) == {"store identity": Verdict.OK}
+        path.unlink()
+        if content is not None:
+            path.write_text(content)
+        (finding,) = checks.store_identity(patient)
+    assert finding.verdict is verdict
+    assert ("learnd memory restore" in finding.hint) == (verdict is Verdict.FAIL)
+
+
+@pytest.mark.parametrize("role", ["control", "learner"])
+def test_a_removed_lock_file_of_a_running_process_fails(filled: DataFolder, role: str) -> None:
+    with filled.hold(role), examined(filled) as patient:
+        filled.lock_path(role).unlink()
+        (finding,) = checks.locks(patient)
+    assert finding.verdict is Verdict.FAIL
+    assert f"{role}.lock" in finding.found
+
+
+def test_a_lost_database_fails_and_names_the_way_back(learnd: Learnd, filled: DataFolder) -> None:
+    filled.store_path.write_bytes(b"")
+    answer = learnd.json("doctor", code=1)
+    (finding,) = [finding for finding in answer["checks"] if finding["check"] == "store"]
+    assert finding["verdict"] == "fail"
+    assert "learnd memory restore newest" in finding["hint"]
+
+
+@pytest.mark.parametrize(
+    "words", ["status", "env list", "memory stats", "schedule list", "policy list", "curves", "env add CartPole-v1"]
+)
+def test_no_command_takes_a_lost_store_for_a_new_one(learnd: Learnd, filled: DataFolder, words: str) -> None:
+    filled.store_path.unlink()
+    error = learnd.json(*words.split(), code=1)["error"]
+    assert "learnd memory restore newest" in error["hint"]
+    assert not filled.store_path.exists()
+
+
+def test_a_job_that_fails_again_and_again_fails(filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        for _ in range(3):
+            run = store.start_job(JobKind.EVALUATE, reason="due")
+            store.finish_job(run, JobOutcome.FAILED, error="Traceback\nValueError: no")
+    with examined(filled) as patient:
+        (finding,) = checks.schedule(patient)
+    assert finding.verdict is Verdict.FAIL
+    assert "ValueError: no" in finding.found
+
+
+def test_a_job_in_arrears_is_warned_of_only_while_the_daemon_runs(filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        store.set_schedule(JobKind.EVALUATE, "interval:60", next_due_at=time.time() - 7200)
+        store.set_schedule(JobKind.BACKUP, "cron:0 3 * * *", next_due_at=time.time() + 60)
+    with examined(filled) as patient:
+        assert verdicts(checks.schedule(patient)) == {"schedule": Verdict.OK}
+        with filled.hold():
+            (finding,) = checks.schedule(patient)
+    assert finding.found.startswith("evaluate was due 2 h ago")
+
+
+def test_runs_left_open_by_a_dead_daemon_are_warned_of(filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        store.start_job(JobKind.EVALUATE, reason="due")
+    with examined(filled) as patient:
+        assert verdicts(checks.schedule(patient)) == {"schedule": Verdict.WARN}
+
+
+def test_a_family_set_aside_is_warned_of_with_its_reason(filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        store.set_family_state("acrobot", FamilyState.REFUSED, reason="no such module")
+    with examined(filled) as patient:
+        (finding,) = checks.families(patient)
+    assert finding.verdict is Verdict.WARN
+    assert "no such module" in finding.found
+
+
+def test_a_store_beyond_its_limit_is_warned_of(filled: DataFolder) -> None:
+    with examined(filled, memory={"max_size": "1KiB"}) as patient:
+        assert verdicts(checks.store_size(patient))["size"] is Verdict.WARN
+
+
+def test_an_unreadable_folder_is_an_error_with_a_hint(learnd: Learnd) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root reads everything")
+    learnd.folder.chmod(0)
+    try:
+        assert "user that the service runs as" in learnd("status", code=1).stderr
+    finally:
+        learnd.folder.chmod(0o700)
+
+
+def damage_an_episode(folder: DataFolder) -> None:
+    with Store.open(folder) as store, store._connection.transaction("damaging an episode"):
+        store._connection.execute("UPDATE episodes SET payload = zeroblob(length(payload)) WHERE id = 1")
+
+
+def test_repair_mends_the_store_and_the_checks_follow(learnd: Learnd, filled: DataFolder) -> None:
+    damage_an_episode(filled)
+    assert learnd.json("doctor", code=1)["verdict"] == "fail"
+    answer = learnd.json("doctor", "--repair")
+    assert answer["repair"] == {
+        "actions": ["dropped 1 damaged trials with their 2 episodes"],
+        "needs_consent": "",
+        "remaining": [],
+    }
+    assert answer["verdict"] != "fail"
+    assert "repair" not in learnd.json("doctor")
+    assert "repaired: nothing" in learnd("doctor", "--repair").stdout
+
+
+def test_repair_asks_before_it_rolls_the_checkpoint_back(learnd: Learnd, filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        live = store.last_checkpoint()
+    assert live is not None
+    (filled.parameters_path / f"{live.file.sha256}.safetensors").write_bytes(b"")
+    answer = learnd("doctor", "--repair", code=1).stdout
+    assert "not done without --yes" in answer
+    assert "learnd doctor --repair --yes" in answer
+    assert "takes the place" in learnd("doctor", "--repair", "--yes").stdout
+
+
+def test_repair_is_refused_while_the_service_runs(learnd: Learnd, filled: DataFolder) -> None:
+    with filled.hold("learner"):
+        error = learnd.json("doctor", "--repair", code=1)["error"]
+    assert str(os.getpid()) in error["found"]
+
+
+def test_yes_without_repair_is_refused(learnd: Learnd) -> None:
+    assert "--repair" in learnd.json("doctor", "--yes", code=1)["error"]["found"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+@pytest.mark.parametrize("name", ["learnd.db", "parameters", "control.lock", "store-id"])
+def test_a_file_of_another_owner_fails_with_the_command_that_mends_it(filled: DataFolder, name: str) -> None:
+    path = filled.path / name
+    if not path.exists():
+        path.touch(mode=0o600)
+    os.chown(path, 4321, 1234)
+    with examined(filled) as patient:
+        (finding,) = checks.ownership(patient)
+    assert finding.verdict is Verdict.FAIL
+    assert name in finding.found
+    assert finding.hint.endswith(f"chown -R 0:0 {filled.path}")
+
+
+@pytest.mark.parametrize(("name", "mode"), [("learnd.db", 0o400), ("parameters", 0o500), ("control.lock", 0o000)])
+def test_a_file_that_its_owner_cannot_write_fails(filled: DataFolder, name: str, mode: int) -> None:
+    path = filled.path / name
+    if not path.exists():
+        path.touch()
+    with examined(filled) as patient:
+        assert verdicts(checks.ownership(patient)) == {"ownership": Verdict.OK}
+        path.chmod(mode)
+        (finding,) = checks.ownership(patient)
+        path.chmod(0o700)
+    assert finding.verdict is Verdict.FAIL
+    assert finding.hint.startswith("chmod")
+
+
+def test_backups_from_the_future_are_warned_of(filled: DataFolder) -> None:
+    with Store.open(filled, clock=lambda: 4e9) as store:
+        store.back_up(keep=2)
+    with examined(filled) as patient:
+        (finding,) = checks.backups(patient)
+    assert finding.verdict is Verdict.WARN
+    assert "from the future" in finding.found
+
+
+def test_a_newest_backup_that_is_not_clean_is_warned_of(filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        store.back_up(keep=2)
+    with examined(filled) as patient:
+        assert verdicts(checks.backups(patient)) == {"backups": Verdict.OK}
+    damage_an_episode(filled)
+    with Store.open(filled) as store:
+        store.back_up(keep=2)
+    with examined(filled) as patient:
+        (finding,) = checks.backups(patient)
+        assert [found.verdict for found in checks.known_damage(patient)] == [Verdict.WARN]
+    assert finding.verdict is Verdict.WARN
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+def test_a_command_that_root_runs_leaves_its_files_to_the_owner(learnd: Learnd, filled: DataFolder) -> None:
+    for path in (filled.path, *filled.path.rglob("*")):
+        os.chown(path, 4321, 1234)
+    learnd("env", "pause", "cartpole")
+    with examined(filled) as patient:
+        assert verdicts(checks.ownership(patient)) == {"ownership": Verdict.OK}

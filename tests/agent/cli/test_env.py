@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from memory.folder import DataFolder
+from memory.records import FamilyState
+from memory.store import Store
+from tests.agent.cli.conftest import Learnd
+
+BROKEN = """
+import gymnasium
+
+class Broken(gymnasium.Env):
+    def __init__(self):
+        raise RuntimeError("the simulator is not plugged in")
+"""
+
+
+def test_a_family_goes_from_fed_to_removed(learnd: Learnd, filled: DataFolder) -> None:
+    added = learnd.json("env", "add", "MountainCar-v0", "--name", "hill", "--vary", "gravity=0.002:0.003", "--no-check")
+    assert added["admission"] is None
+    assert (added["family"]["name"], added["family"]["state"]) == ("hill", "pending")
+    assert learnd.json("env", "pause", "hill", "--reason", "later")["family"]["state_reason"] == "later"
+    assert learnd.json("env", "show", "hill")["state"] == "paused"
+    assert learnd.json("env", "resume", "hill")["family"]["state"] == "pending", "it was never tried"
+    assert learnd.json("env", "remove", "hill")["family"]["state"] == "removed"
+    names = [family["name"] for family in learnd.json("env", "list")["families"]]
+    assert "hill" not in names
+    assert "hill" in [family["name"] for family in learnd.json("env", "list", "--all")["families"]]
+    again = learnd.json("env", "add", "MountainCar-v0", "--name", "hill", "--no-check")
+    assert again["family"]["state"] == "pending"
+
+
+def test_what_was_declared_is_in_the_store(learnd: Learnd, filled: DataFolder, tmp_path: Path) -> None:
+    learnd(
+        *("env", "add", "my_envs:Maze", "--name", "maze", "--no-check", "--episodes", "5", "--max-steps", "40"),
+        *(
+            "--vary",
+            "kwarg.size=int:4:8",
+            "--vary",
+            "mode=easy|hard",
+            "--kwarg",
+            "walls=[1, 2]",
+            "--kwarg",
+            "fast=true",
+        ),
+        *("--reference", "12.5", "--path", str(tmp_path), "--python", sys.executable),
+    )
+    with Store.open(filled, is_reader=True) as store:
+        spec = store.family("maze").spec
+    assert spec["entry"] == "my_envs:Maze"
+    assert spec["kwargs"] == {"walls": [1, 2], "fast": True}
+    assert [variation["name"] for variation in spec["variations"]] == ["size", "mode"]
+    assert (spec["episodes_per_trial"], spec["max_episode_steps"], spec["reference_return"]) == (5, 40, 12.5)
+    assert spec["import_paths"] == [str(tmp_path)]
+    assert spec["python"] == sys.executable
+
+
+def test_feeding_a_family_makes_the_data_folder(empty: Learnd) -> None:
+    empty("env", "add", "CartPole-v1", "--no-check")
+    assert [family["name"] for family in empty.json("env", "list")["families"]] == ["cartpole"]
+
+
+def test_a_checked_family_is_active_with_what_random_actions_earn(empty: Learnd) -> None:
+    answer = empty.json("env", "add", "CartPole-v1", "--max-steps", "50", "--episodes", "1")
+    assert answer["family"]["state"] == "active"
+    assert answer["family"]["spaces"]["action"]["choices"] == [2]
+    assert 10 < answer["admission"]["random_return"] < 40
+    assert answer["admission"]["steps_per_s"] > 0
+
+
+def test_a_family_that_cannot_be_stepped_is_not_recorded(empty: Learnd, tmp_path: Path) -> None:
+    (tmp_path / "broken_envs.py").write_text(BROKEN)
+    answer = empty.json("env", "add", "broken_envs:Broken", "--path", str(tmp_path), code=1)
+    assert "not plugged in" in str(answer["error"])
+    assert not empty.folder.exists()
+
+
+def test_a_taken_name_is_refused_before_anything_is_tried(learnd: Learnd) -> None:
+    answer = learnd.json("env", "add", "CartPole-v1", code=1)
+    assert answer["error"]["subject"] == "cartpole"
+    assert "--name" in answer["error"]["hint"]
+
+
+@pytest.mark.parametrize("vary", ["gravity", "gravity=7", "gravity=13:7"])
+def test_a_variation_that_means_nothing_is_refused(learnd: Learnd, vary: str) -> None:
+    assert "error" in learnd.json("env", "add", "Pendulum-v1", "--name", "p2", "--vary", vary, "--no-check", code=1)
+
+
+def test_kwargs_that_are_no_json_are_a_usage_error(learnd: Learnd) -> None:
+    learnd("env", "add", "Pendulum-v1", "--name", "p2", "--kwarg", "walls=[1,", "--no-check", code=2)
+
+
+def test_resuming_a_quarantined_family_forgives_its_strikes(learnd: Learnd, filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        store.record_strike("acrobot", reason="hung", detail="no answer")
+        store.set_family_state("acrobot", FamilyState.QUARANTINED, reason="3 strikes", quarantined_until=9e9)
+    family = learnd.json("env", "resume", "acrobot")["family"]
+    assert (family["state"], family["strikes"], family["quarantined_until"]) == ("active", 0, None)
+
+
+def test_pausing_twice_keeps_the_first_reason(learnd: Learnd) -> None:
+    learnd("env", "pause", "mdps", "--reason", "first")
+    assert learnd.json("env", "pause", "mdps", "--reason", "second")["family"]["state_reason"] == "first"
+
+
+@pytest.mark.parametrize("command", ["show", "pause", "resume", "remove"])
+def test_an_unknown_family_suggests_the_nearest(command: str, learnd: Learnd) -> None:
+    hint = learnd.json("env", command, "pendlum", code=1)["error"]["hint"]
+    assert hint == "Did you mean pendulum?"
+
+
+def test_show_tells_how_it_adapts(learnd: Learnd) -> None:
+    family = learnd.json("env", "show", "cartpole")
+    returns = family["episode_returns"]
+    assert len(returns) == 3
+    assert returns[0] < returns[-1]
+    assert family["last_runs"][0]["job"] == "practise"
+    page = learnd("env", "show", "cartpole").stdout
+    assert "varies gravity" in page
+    assert "→" in page
+
+
+def test_a_name_used_again_shows_no_run_of_the_earlier_family(learnd: Learnd) -> None:
+    learnd("env", "remove", "cartpole")
+    learnd("env", "add", "CartPole-v1", "--name", "cartpole", "--no-check")
+    assert learnd.json("env", "show", "cartpole")["last_runs"] == []
+
+
+def test_people_are_asked_nothing_without_a_terminal(learnd: Learnd, call: Callable[..., object]) -> None:
+    assert "removed" in learnd("env", "remove", "acrobot").stdout

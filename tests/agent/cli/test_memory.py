@@ -1,0 +1,101 @@
+"""`learnd memory backups` and `learnd memory restore` on a real data folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from memory.folder import DataFolder
+from memory.store import Store
+from tests.agent.cli.conftest import Learnd
+
+
+def _back_up(folder: DataFolder) -> Path:
+    with Store.open(folder) as store:
+        return store.back_up(keep=3).path
+
+
+def test_restoring_the_newest_backup_brings_back_what_was_lost(learnd: Learnd, filled: DataFolder) -> None:
+    families = learnd.json("env", "list")["families"]
+    backup = _back_up(filled)
+    assert [found["name"] for found in learnd.json("memory", "backups")["backups"]] == [backup.name]
+    filled.store_path.write_bytes(b"spilt coffee")
+
+    answer = learnd.json("memory", "restore", "newest")
+
+    assert Path(answer["set_aside"]).read_bytes() == b"spilt coffee"
+    assert learnd.json("env", "list")["families"] == families
+
+
+def test_a_backup_carried_elsewhere_is_restored_by_its_path(learnd: Learnd, filled: DataFolder, tmp_path: Path) -> None:
+    carried = shutil.copytree(_back_up(filled), tmp_path / "carried")
+    filled.store_path.unlink()
+    answer = learnd.json("memory", "restore", str(carried))
+    assert answer["set_aside"] is None
+    assert learnd.json("policy", "list")["versions"]
+
+
+def test_a_running_service_keeps_its_store(learnd: Learnd, filled: DataFolder) -> None:
+    backup = _back_up(filled)
+    with filled.hold("control"):
+        error = learnd.json("memory", "restore", backup.name, code=1)["error"]
+    assert str(filled.path) in error["subject"] + error["found"]
+    assert not list(filled.path.glob("replaced-*"))
+
+
+def test_a_damaged_backup_is_refused_and_nothing_touched(learnd: Learnd, filled: DataFolder) -> None:
+    backup = _back_up(filled)
+    parameters = next((backup / "parameters").glob("*.safetensors"))
+    content = bytearray(parameters.read_bytes())
+    content[-1] ^= 1
+    parameters.unlink()  # it may be a link to another backup's
+    parameters.write_bytes(bytes(content))
+    before = filled.store_path.read_bytes()
+    error = learnd.json("memory", "restore", "newest", code=1)["error"]
+    assert parameters.stem[:8] in error["found"]
+    assert filled.store_path.read_bytes() == before
+
+
+def test_an_unknown_backup_is_told_with_those_there_are(learnd: Learnd, filled: DataFolder) -> None:
+    backup = _back_up(filled)
+    error = learnd.json("memory", "restore", "yesterday", code=1)["error"]
+    assert backup.name in error["hint"]
+
+
+def test_newest_is_the_backup_made_last_whatever_the_clock_said(learnd: Learnd, filled: DataFolder) -> None:
+    with Store.open(filled, clock=lambda: 4e9) as store:
+        ahead = store.back_up(keep=5).path
+    newest = _back_up(filled)
+    backups = learnd.json("memory", "backups")["backups"]
+    assert [(found["name"], found["sequence"], found["is_from_future"]) for found in backups] == [
+        (newest.name, 2, False),
+        (ahead.name, 1, True),
+    ]
+    assert learnd.json("memory", "restore", "newest")["backup"] == str(newest)
+    page = learnd("memory", "backups").stdout
+    assert "from the future" in page
+    assert "the clock" in page
+
+
+def test_newest_is_never_a_backup_of_another_store(learnd: Learnd, filled: DataFolder, tmp_path: Path) -> None:
+    own = _back_up(filled)
+    with Store.open(DataFolder(tmp_path / "other")) as other:
+        for _ in range(3):
+            foreign = other.back_up(keep=9).path
+    foreign.rename(filled.backups_path / "2099-01-01T00-00-00.000000Z")
+    assert learnd.json("memory", "restore", "newest")["backup"] == str(own)
+
+
+def test_a_backup_that_is_not_clean_says_so_and_is_restored(learnd: Learnd, filled: DataFolder) -> None:
+    _damage_an_episode(filled)
+    backup = _back_up(filled)
+    (listed,) = learnd.json("memory", "backups")["backups"]
+    assert (listed["name"], listed["is_clean"], len(listed["damaged"])) == (backup.name, False, 1)
+    assert "damaged" in learnd("memory", "backups").stdout
+    assert len(learnd.json("memory", "restore", "newest")["damaged"]) == 1
+    assert "damaged when it was backed up: trial" in learnd("memory", "restore", "newest").stdout
+
+
+def _damage_an_episode(folder: DataFolder) -> None:
+    with Store.open(folder) as store, store._connection.transaction("damaging an episode"):
+        store._connection.execute("UPDATE episodes SET payload = zeroblob(length(payload)) WHERE id = 1")

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from safetensors.numpy import load_file
+
+from memory.folder import DataFolder
+from memory.store import Store
+from tests.agent.cli.conftest import Learnd
+from tests.agent.cli.filled_store import pause
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeScore:
+    index: int
+    mean_return: float
+    standard_error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionScore:
+    """What the learner's scorer answers; the real one brings torch with it."""
+
+    family: str
+    num_trials: int = 7
+    score: float = 0.5
+    standard_error: float = 0.01
+    mean_return: float = 300.0
+    return_standard_error: float = 5.0
+    episodes: tuple[EpisodeScore, ...] = (
+        EpisodeScore(index=0, mean_return=80.0, standard_error=2.0),
+        EpisodeScore(index=1, mean_return=220.0, standard_error=2.0),
+    )
+
+
+class FakeScorer:
+    """Takes what the learner's scorer takes, and scores every family but one 0.5."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, list[str], int | None]] = []
+
+    def __call__(
+        self, _store: Store, _settings: Any, *, version: int, families: list[str], trials: int | None, progress: Any
+    ) -> list[VersionScore]:
+        self.asked.append((version, families, trials))
+        progress("cartpole, 3 steps")
+        return [VersionScore(family=name) for name in families if name != "mdps"]
+
+
+def test_versions_are_listed_newest_first(learnd: Learnd) -> None:
+    versions = learnd.json("policy", "list")["versions"]
+    assert [version["version"] for version in versions] == [2, 1]
+    assert [version["is_current"] for version in versions] == [True, False]
+    assert versions[0]["parent"] == 1
+    assert {score["family"] for score in versions[0]["scores"]} >= {"bandits", "cartpole"}
+
+
+def test_a_version_is_shown_by_number_or_as_the_one_served(learnd: Learnd) -> None:
+    assert learnd.json("policy", "show")["version"] == 2
+    assert learnd.json("policy", "show", "1")["version"] == 1
+    assert learnd.json("policy", "show", "v1")["provenance"]["round"] == 4
+    assert "replaced version" in learnd("policy", "show").stdout
+
+
+def test_an_unknown_version_lists_those_there_are(learnd: Learnd) -> None:
+    error = learnd.json("policy", "show", "7", code=1)["error"]
+    assert error["hint"] == "There is 1, 2."
+
+
+def test_rolling_back_serves_the_parent_again(learnd: Learnd) -> None:
+    answer = learnd.json("policy", "rollback", "--reason", "worse here")
+    assert (answer["rolled_back"], answer["current"]["version"]) == (2, 1)
+    assert learnd.json("status")["policy_version"] == 1
+    states = {version["version"]: version["state"] for version in learnd.json("policy", "list")["versions"]}
+    assert states == {1: "published", 2: "rolled_back"}
+
+
+def test_there_is_nothing_to_roll_back_to_from_the_first(learnd: Learnd) -> None:
+    learnd("policy", "rollback")
+    assert "error" in learnd.json("policy", "rollback", code=1)
+
+
+def test_rolling_back_to_what_is_served_is_refused(learnd: Learnd) -> None:
+    assert "served now" in learnd.json("policy", "rollback", "2", code=1)["error"]["found"]
+
+
+def test_an_exported_version_carries_its_checksum(learnd: Learnd, tmp_path: Path) -> None:
+    file = tmp_path / "policy.safetensors"
+    answer = learnd.json("policy", "export", "1", str(file))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert answer["sha256"] == digest
+    assert (tmp_path / "policy.safetensors.sha256").read_text() == f"{digest}  policy.safetensors\n"
+    assert load_file(file)["w"].tolist() == [4.0] * 8
+
+
+def test_a_damaged_version_is_not_exported(learnd: Learnd, filled: DataFolder, tmp_path: Path) -> None:
+    with Store.open(filled, is_reader=True) as store:
+        sha256 = store.initialization(1).file.sha256
+    stored = filled.parameters_path / f"{sha256}.safetensors"
+    content = bytearray(stored.read_bytes())
+    content[-1] ^= 1
+    stored.write_bytes(content)
+    file = tmp_path / "policy.safetensors"
+    assert sha256 in learnd.json("policy", "export", "1", str(file), code=1)["error"]["subject"]
+    assert not file.exists()
+
+
+def test_exporting_to_a_folder_that_is_not_there_is_an_error(learnd: Learnd, tmp_path: Path) -> None:
+    assert "error" in learnd.json("policy", "export", "1", str(tmp_path / "no" / "policy.safetensors"), code=1)
+
+
+@pytest.mark.parametrize("words", [("eval", "9"), ("eval", "--family", "nope")])
+def test_scoring_what_is_not_there_is_refused(words: tuple[str, ...], learnd: Learnd) -> None:
+    assert "error" in learnd.json("policy", *words, code=1)
+
+
+def test_scoring_names_the_version_and_the_families_that_are_practised(
+    learnd: Learnd, filled: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scorer itself is the learner's and is tested there."""
+    scorer = FakeScorer()
+    module = ModuleType("agent.reports.version_scores")
+    module.score_version = scorer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "agent.reports.version_scores", module)
+    pause(filled, "pendulum")
+    answer = learnd.json("policy", "eval", "1", "--trials", "7")
+    assert scorer.asked == [(1, ["bandits", "mdps", "cartpole", "acrobot", "frozenlake"], 7)]
+    assert answer["version"] == 1
+    assert answer["left_out"] == ["mdps"]
+    bandits = answer["scores"][0]
+    assert (bandits["family"], bandits["score"], bandits["num_trials"]) == ("bandits", 0.5, 7)
+    assert [episode["mean_return"] for episode in bandits["episodes"]] == [80.0, 220.0]
+    assert "0.500 ± 0.010" in learnd("policy", "eval", "--family", "pendulum").stdout
+    assert scorer.asked[-1] == (2, ["pendulum"], None)
+
+
+def test_a_version_whose_row_is_damaged_is_not_exported(learnd: Learnd, filled: DataFolder, tmp_path: Path) -> None:
+    with Store.open(filled) as store, store._connection.transaction("damaging a row"):
+        store._connection.execute("UPDATE initializations SET provenance = '{}' WHERE version = 1")
+    error = learnd.json("policy", "export", "1", str(tmp_path / "one.safetensors"), code=1)["error"]
+    assert "checksum" in error["found"]
+    assert not (tmp_path / "one.safetensors").exists()

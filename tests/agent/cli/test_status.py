@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from memory.folder import DataFolder
+from memory.records import JobKind
+from memory.store import Store
+from tests.agent.cli.conftest import Learnd
+
+FAMILY_KEYS = {"name", "state", "env_steps", "trials", "episodes", "meta_updates", "eval_score", "trial_return"}
+
+
+def test_status_has_the_promised_keys(learnd: Learnd) -> None:
+    status = learnd.json("status")
+    assert {"state", "pid", "policy_version", "families", "running", "health", "since", "device"} <= set(status)
+    assert [family["name"] for family in status["families"]][:2] == ["bandits", "mdps"]
+    assert all(set(family) >= FAMILY_KEYS for family in status["families"])
+
+
+def test_status_tells_what_was_learned(learnd: Learnd) -> None:
+    status = learnd.json("status")
+    cartpole = next(family for family in status["families"] if family["name"] == "cartpole")
+    assert cartpole["env_steps"] == 96_000
+    assert cartpole["meta_updates"] == 40
+    assert 0.5 < cartpole["eval_score"] < 1
+    assert status["policy_version"] == 2
+    assert status["learner_steps"] == 60
+
+
+def test_without_a_daemon_the_state_is_stopped_whatever_the_row_says(learnd: Learnd, filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        store.set_daemon_status({"state": "running", "pid": 4242, "started_at": 1.0, "reasons": ["old"]})
+    status = learnd.json("status")
+    assert (status["state"], status["pid"], status["since"]) == ("stopped", None, None)
+    assert status["health"] == {"is_healthy": False, "reasons": []}
+
+
+def test_with_a_daemon_its_row_is_believed(learnd: Learnd, filled: DataFolder) -> None:
+    with Store.open(filled) as store, filled.hold():
+        row = {"state": "running", "pid": os.getpid(), "started_at": 1.5, "device": "cpu", "listen": "127.0.0.1:9"}
+        store.set_daemon_status({**row, "reasons": ["learner_crash_loop: it dies"]})
+        run = store.start_job(JobKind.PRACTISE, family="cartpole", reason="waited longest")
+        status = learnd.json("status")
+        page = learnd("status").stdout
+    assert (status["state"], status["pid"], status["since"]) == ("running", os.getpid(), 1.5)
+    assert status["health"] == {"is_healthy": False, "reasons": ["learner_crash_loop: it dies"]}
+    assert [(job["run_id"], job["family"]) for job in status["running"]] == [(run, "cartpole")]
+    assert "waited longest" in page
+    assert "learner_crash_loop" in page
+
+
+def test_a_daemon_that_has_not_written_its_row_yet_is_starting(learnd: Learnd, filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        store.set_daemon_status({"state": "stopped", "pid": 1, "started_at": 1.0})
+    with filled.hold():
+        status = learnd.json("status")
+    assert (status["state"], status["pid"]) == ("starting", os.getpid())
+
+
+def test_a_run_that_a_dead_daemon_left_open_does_not_run(learnd: Learnd, filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        store.start_job(JobKind.EVALUATE, reason="due")
+    assert learnd.json("status")["running"] == []
+
+
+def test_people_see_every_family(learnd: Learnd) -> None:
+    page = learnd("status").stdout
+    for name in ("bandits", "mdps", "cartpole", "acrobot", "frozenlake", "pendulum", "stopped"):
+        assert name in page
+
+
+def test_a_refused_family_says_why(learnd: Learnd, filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        store.set_family_state("acrobot", store.family("acrobot").state.REFUSED, reason="no module named [pygame]")
+    assert "no module named [pygame]" in learnd("status").stdout
+
+
+@pytest.mark.parametrize("every", ["0", "-1"])
+def test_watching_needs_a_period(learnd: Learnd, every: str) -> None:
+    learnd("status", "--watch", "--every", every, code=2)

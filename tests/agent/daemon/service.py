@@ -1,0 +1,148 @@
+"""A running service for tests: real processes, real store, the fake learner."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from memory.folder import DataFolder
+from memory.store import Store
+from tests.repository import ROOT
+
+T = TypeVar("T")
+
+QUICK = """
+[learner]
+restart_first_s = "100ms"
+restart_max_s = "200ms"
+"""
+
+
+def heed_signals() -> None:
+    """Undo what a shell does to what it starts in the background, which the tests may be: ignore signals."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+class Service:
+    """``learnd run`` with the fake learner in a process of its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        behaviour: str = "good",
+        config: str = QUICK,
+        environment: dict[str, str] | None = None,
+        slice_s: float = 0.1,
+        options: Sequence[str] = (),
+        shell_prefix: str = "",
+        is_upgraded: bool = False,
+    ) -> None:
+        self.folder = DataFolder(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        config_path = folder.parent / f"{folder.name}.toml"
+        config_path.write_text(config)
+        self.log_path = folder.parent / f"{folder.name}.log"
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("LEARND_")}
+        with self.log_path.open("ab") as log:
+            command = [sys.executable, "-m", "tests.agent.daemon.fake_service", "--data-dir", str(folder), "--config",
+                       str(config_path), "--behaviour", behaviour, "--slice-s", str(slice_s), *options]  # fmt: skip
+            command += ["--upgraded"] if is_upgraded else []
+            self.process = subprocess.Popen(
+                ["sh", "-c", f'{shell_prefix}exec "$@"', "sh", *command] if shell_prefix else command,
+                cwd=ROOT, stderr=log, stdout=log, env=clean | (environment or {}),
+                preexec_fn=heed_signals,  # noqa: PLW1509  these tests have one thread when they start a service
+            )  # fmt: skip
+        self.url = ""
+
+    def __enter__(self) -> Service:
+        self.url = until(self._ready_url, "the service is ready")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # A learner that hangs does not notice that control is gone.
+        children = psutil.Process(self.process.pid).children() if self.process.poll() is None else []
+        for process in [self.process, *children]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait()
+
+    def _ready_url(self) -> str:
+        if self.process.poll() is not None:
+            raise AssertionError(f"the service ended with {self.process.returncode}:\n{self.log_path.read_text()}")
+        for line in self.events():
+            if line.get("event") == "ready" and line.get("process") == "control" and line["pid"] == self.process.pid:
+                return str(line["url"])
+        return ""
+
+    def events(self) -> list[dict[str, Any]]:
+        lines = []
+        for line in self.log_path.read_text().splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                continue
+        return lines
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as answer:
+            with answer:
+                return answer.code, answer.read().decode()
+
+    def health(self) -> tuple[int, list[dict[str, str]]]:
+        status, body = self.get("healthz")
+        return status, json.loads(body)["reasons"]
+
+    def metrics(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+        return {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(self.get("metrics")[1])
+            for sample in family.samples
+        }
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.metrics().get((name, tuple(sorted(labels.items()))), 0.0)
+
+    def learner_pid(self) -> int:
+        return until(lambda: self.folder.holder_pid("learner"), "a learner holds the folder")
+
+    def store(self) -> Store:
+        return Store.open(self.folder)
+
+    def stop(self) -> float:
+        """Stop with SIGTERM; return the seconds it took."""
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=20)
+        return time.monotonic() - began
+
+
+def until(found: Callable[[], T | None], what: str, *, within_s: float = 20.0) -> T:
+    """Wait until ``found()`` is something; return that."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        result = found()
+        if result:
+            return result
+        time.sleep(0.05)
+    raise AssertionError(f"not within {within_s} s: {what}")

@@ -1,0 +1,140 @@
+"""The metrics: the names of record, bounded labels, and no disk in a scrape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from agent.daemon.health import RedReason
+from agent.daemon.metrics import new_registry
+from agent.daemon.snapshot import read_snapshot
+from memory.folder import DataFolder
+from memory.records import (
+    CHECKPOINT_FALLBACKS,
+    CurveMetric,
+    CurvePoint,
+    FamilyState,
+    JobKind,
+    JobOutcome,
+    Problem,
+    ProblemKind,
+)
+from memory.store import Store
+from tests.repository import ROOT
+
+LABELS = {
+    "learnd_build_info": {"version", "python"},
+    "learnd_env_steps_total": {"family"},
+    "learnd_episodes_total": {"family"},
+    "learnd_trials_total": {"family"},
+    "learnd_meta_updates_total": {"family"},
+    "learnd_eval_score": {"family"},
+    "learnd_trial_return": {"family"},
+    "learnd_episode_return": {"family", "episode"},
+    "learnd_loss": {"family", "part"},
+    "learnd_uncertainty": {"family", "shots"},
+    "learnd_memory_episodes": {"family"},
+    "learnd_memory_size_bytes": set(),
+    "learnd_wal_size_bytes": set(),
+    "learnd_policy_version": set(),
+    "learnd_consolidations_total": {"outcome"},
+    "learnd_job_runs_total": {"job", "outcome"},
+    "learnd_job_duration_seconds": {"job"},
+    "learnd_job_last_success_timestamp_seconds": {"job"},
+    "learnd_learner_restarts_total": {"reason"},
+    "learnd_worker_restarts_total": {"family", "reason"},
+    "learnd_families": {"state"},
+    "learnd_store_damage": {"kind"},
+    "learnd_checkpoint_fallbacks_total": set(),
+}
+"""Every name of record with its labels; dashboards and alerts are written against them."""
+
+
+def lively_store(path: Path) -> Store:
+    store = Store.open(DataFolder(path))
+    store.add_family("bandits", {})
+    store.admit_family("bandits", spaces={}, random_return=0.0, reference_return=1.0)
+    store.commit_evaluation(
+        "bandits",
+        [
+            CurvePoint(metric=CurveMetric.EVAL_SCORE, value=0.25),
+            CurvePoint(metric=CurveMetric.TRIAL_RETURN, value=2.5),
+            CurvePoint(metric=CurveMetric.EPISODE_RETURN, label="1", value=0.5),
+            CurvePoint(metric=CurveMetric.LOSS, label="value", value=float("nan")),
+            CurvePoint(metric=CurveMetric.UNCERTAINTY, label="5", value=0.7),
+        ],
+    )
+    store.record_strike("bandits", reason="hung", detail="")
+    run = store.start_job(JobKind.EVALUATE, reason="due")
+    store.finish_job(run, JobOutcome.SUCCEEDED)
+    return store
+
+
+def test_the_metric_names_and_labels_are_exactly_those_of_record(tmp_path: Path) -> None:
+    with lively_store(tmp_path) as store:
+        snapshot = read_snapshot(store, None)
+    text = generate_latest(new_registry(lambda: snapshot, version="1.2.3")).decode()
+    found = {
+        sample.name: set(sample.labels)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if not sample.name.startswith("process_")
+    }
+    assert found == LABELS
+    assert "process_resident_memory_bytes" in text
+    assert 'learnd_eval_score{family="bandits"} 0.25' in text
+    assert 'learnd_worker_restarts_total{family="bandits",reason="hung"} 1.0' in text
+    assert 'learnd_job_runs_total{job="evaluate",outcome="succeeded"} 1.0' in text
+    assert 'learnd_families{state="active"} 1.0' in text
+
+
+def test_known_damage_is_counted_by_its_kind(tmp_path: Path) -> None:
+    with lively_store(tmp_path) as store:
+        store.note_damage(Problem(subject="trial 1", found="it differs", kind=ProblemKind.TRIAL, key="1"))
+        store.note_damage(Problem(subject="trial 2", found="it differs", kind=ProblemKind.TRIAL, key="2"))
+        store.add_to_counter(CHECKPOINT_FALLBACKS, {})
+        snapshot = read_snapshot(store, None)
+    text = generate_latest(new_registry(lambda: snapshot, version="1")).decode()
+    assert 'learnd_store_damage{kind="trial"} 2.0' in text
+    assert 'learnd_store_damage{kind="parameter_file"} 0.0' in text
+    assert "learnd_checkpoint_fallbacks_total 1.0" in text
+
+
+def test_a_damaged_family_row_is_known_damage_at_once(tmp_path: Path) -> None:
+    with lively_store(tmp_path) as store:
+        with store._connection.transaction("damaging a row"):
+            store._connection.execute("UPDATE families SET spec = '{\"x\":1}'")
+        (problem,) = read_snapshot(store, None).damage
+    assert (problem.kind, problem.subject) == (ProblemKind.ROW, "family bandits")
+
+
+def test_every_metric_stands_in_the_manual() -> None:
+    manual = (ROOT / "docs" / "operating.md").read_text()
+    assert [name for name in LABELS if f"`{name}`" not in manual] == []
+
+
+def test_every_reason_for_red_health_stands_in_the_manual() -> None:
+    manual = (ROOT / "docs" / "operating.md").read_text()
+    assert [reason for reason in RedReason if f"`{reason}`" not in manual] == []
+
+
+def test_a_scrape_before_the_first_snapshot_and_after_the_store_is_gone_is_answered(tmp_path: Path) -> None:
+    assert b"learnd_build_info" in generate_latest(new_registry(lambda: None, version="1"))
+    with lively_store(tmp_path) as store:
+        snapshot = read_snapshot(store, None)
+    (tmp_path / "learnd.db").unlink()
+    assert b"learnd_env_steps_total" in generate_latest(new_registry(lambda: snapshot, version="1"))
+
+
+def test_a_snapshot_is_reused_until_somebody_commits(tmp_path: Path) -> None:
+    with lively_store(tmp_path) as writer, Store.open(DataFolder(tmp_path), is_reader=True) as reader:
+        first = read_snapshot(reader, None)
+        assert read_snapshot(reader, first) is first
+        assert first.scores == {"bandits": (0.25,)}
+        writer.commit_evaluation("bandits", [CurvePoint(metric=CurveMetric.EVAL_SCORE, value=0.5)])
+        second = read_snapshot(reader, first)
+        assert second.scores == {"bandits": (0.25, 0.5)}
+        writer.set_family_state("bandits", FamilyState.PAUSED)
+        assert read_snapshot(reader, second).scores == {}

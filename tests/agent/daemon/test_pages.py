@@ -1,0 +1,59 @@
+"""What the pages and systemd are told of text that environments wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from agent.daemon.health import Problem, RedReason
+from agent.daemon.http import Answers, new_app
+from agent.daemon.systemd import Notifier
+from tests.agent.cli.hostile import HOSTILE, hidden_characters
+
+
+@pytest.fixture
+def get() -> Callable[[str], httpx.Response]:
+    """Ask for a page of a service that says hostile text wherever it says something."""
+    problem = Problem(reason=next(iter(RedReason)), found=f"<b>{HOSTILE}", hint=HOSTILE)
+    answers = Answers(
+        registry=CollectorRegistry(), problems=lambda: [problem], state=lambda: "running", summary=lambda: HOSTILE
+    )
+
+    async def ask(path: str) -> httpx.Response:
+        transport = httpx.ASGITransport(app=new_app(answers))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return await client.get(path)
+
+    return lambda path: asyncio.run(ask(path))
+
+
+def test_the_index_page_shows_foreign_text_as_text(get: Callable[[str], httpx.Response]) -> None:
+    page = get("/")
+    assert page.status_code == 200
+    assert not hidden_characters(page.text)
+    assert "&lt;b&gt;" in page.text
+    assert "<b>" not in page.text
+
+
+def test_health_is_answered_whatever_its_reasons_say(get: Callable[[str], httpx.Response]) -> None:
+    answer = get("/healthz")
+    assert answer.status_code == 503
+    assert not hidden_characters(answer.json()["reasons"][0]["found"])
+
+
+def test_systemd_is_told_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        notifier = Notifier()
+        notifier.status(f"{HOSTILE}\nREADY=1\rWATCHDOG=1")
+        told = manager.recv(4096)
+        notifier.close()
+    assert told.startswith(b"STATUS=closed [/red]")
+    assert not {b"\n", b"\r", b"\x1b"} & {told[i : i + 1] for i in range(len(told))}

@@ -1,0 +1,71 @@
+"""What learning costs, measured."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+import torch
+
+from agent.experiments.costs import peak_bytes, processor_seconds, processor_seconds_with_workers
+
+MIB = 1 << 20
+
+
+def mebibytes(count: int) -> torch.Tensor:
+    return torch.zeros(count * MIB // 4)
+
+
+def test_the_peak_is_of_what_is_held_at_once() -> None:
+    def step() -> None:
+        first = mebibytes(3)
+        del first
+        second, third = mebibytes(2), mebibytes(4)
+        del second, third
+
+    assert peak_bytes(step) == 6 * MIB
+
+
+def test_a_view_and_what_was_there_before_do_not_count() -> None:
+    before = mebibytes(5)
+    assert peak_bytes(lambda: [before.view(-1, 2), before.mul_(2.0)]) == 0
+    assert peak_bytes(lambda: before + 1.0) == 5 * MIB
+
+
+def test_what_a_backward_pass_needs_is_seen() -> None:
+    weight = torch.ones(MIB // 4, requires_grad=True)
+
+    def step() -> None:
+        weight.exp().exp().sum().backward()  # type: ignore[no-untyped-call]
+
+    assert peak_bytes(step) >= 3 * MIB, "two results that are kept for the way back, and the gradient"
+
+
+def spin(seconds: float) -> None:
+    """Keep a processor busy for so much of this thread's time."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+
+def test_what_other_threads_do_is_not_counted() -> None:
+    before = processor_seconds()
+    other = threading.Thread(target=spin, args=(0.2,))
+    other.start()
+    other.join()
+    assert processor_seconds() - before < 0.1
+    spin(0.05)
+    assert processor_seconds() - before >= 0.05
+
+
+def test_what_a_worker_does_is_counted_beside() -> None:
+    program = "import sys\nfor _ in range(5_000_000): pass\nprint('spun', flush=True)\nsys.stdin.read()"
+    before, own = processor_seconds_with_workers(), processor_seconds()
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        together, alone = processor_seconds_with_workers() - before, processor_seconds() - own
+        assert together - alone >= 0.03
+        worker.communicate()

@@ -1,0 +1,112 @@
+"""A learner session on a real store, with small families."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from agent.config.settings import Settings
+from agent.trainer.channel import Channel
+from agent.trainer.heartbeat import Heartbeat
+from agent.trainer.session import LearnerSession
+from envs.family import FamilySource, FamilySpec
+from envs.registry import open_tasks
+from envs.tensor.bandits import bandit_spaces
+from memory.folder import DataFolder
+from memory.records import Family
+from memory.store import Store
+
+SMALL = {
+    "hidden_size": 16,
+    "input_size": 16,
+    "scorer_size": 8,
+    "critic_size": 16,
+    "num_trials_tensor": 64,
+    "num_trials_gymnasium": 4,
+    "num_epochs": 4,
+    "minibatch_steps": 160,
+}
+"""A policy small enough for tests, that learns three arms in forty updates."""
+
+BANDITS = FamilySpec(
+    name="bandits",
+    source=FamilySource.TENSOR,
+    entry="bernoulli_bandits",
+    kwargs={"num_arms": 3},
+    episodes_per_trial=5,
+    reference_return=3.5,
+    reference_source="test",
+)
+
+
+def settings_for(folder: Path, **sections: Any) -> Settings:
+    """Settings under which a slice is exactly one update."""
+    quick = {
+        "practise": {"slice_s": 1e-6},
+        "rl2": SMALL,
+        "evaluation": {"trials_tensor": 64, "trials_gymnasium": 4},
+        "consolidation": {"trials_tensor": 256, "trials_gymnasium": 4},
+    }
+    return Settings(data_dir=folder, **{**quick, **sections})
+
+
+def feed_bandits(store: Store, name: str = "bandits") -> Family:
+    store.add_family(name, BANDITS.to_json() | {"name": name})
+    return store.admit_family(
+        name, spaces=bandit_spaces(3).to_json(), random_return=2.5, reference_return=BANDITS.reference_return
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> DataFolder:
+    return DataFolder(tmp_path / "store")
+
+
+@pytest.fixture
+def store(folder: DataFolder) -> Iterator[Store]:
+    with Store.open(folder) as store:
+        yield store
+
+
+SessionMaker = Callable[..., LearnerSession]
+
+
+@pytest.fixture
+def open_session(folder: DataFolder) -> Iterator[SessionMaker]:
+    """Opens sessions on a store, each with a channel whose other end is read and forgotten."""
+    with ExitStack() as stack:
+
+        def make(
+            store: Store, *, opener: Any = open_tasks, settings: Settings | None = None, clock: Any = None
+        ) -> LearnerSession:
+            control, learner = socket.socketpair()
+            reader = threading.Thread(target=_forget, args=(control,), daemon=True)
+            reader.start()
+            channel = Channel(learner)
+            stack.callback(control.close)
+            stack.callback(reader.join, 5)
+            stack.callback(channel.close)
+            session = LearnerSession(
+                store=store,
+                settings=settings or settings_for(folder.path),
+                device=torch.device("cpu"),
+                heartbeat=Heartbeat(channel),
+                opener=opener,
+                **({} if clock is None else {"clock": clock}),
+            )
+            stack.callback(session.close)
+            return session
+
+        yield make
+
+
+def _forget(connection: socket.socket) -> None:
+    while connection.recv(65536):
+        pass

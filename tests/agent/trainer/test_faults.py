@@ -1,0 +1,278 @@
+"""The family boundary: what one family raises ends no job for the others, and the trainer's own errors keep theirs."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import structlog
+import torch
+
+from agent.errors import ChannelError
+from agent.trainer.channel import ChannelClosedError
+from agent.trainer.faults import (
+    MAX_REASON_CHARS,
+    UnexpectedFamilyError,
+    family_boundary,
+    record_fault,
+)
+from agent.trainer.heartbeat import JobInterruptedError
+from agent.trainer.jobs.admit import admit
+from agent.trainer.jobs.consolidate import consolidate
+from agent.trainer.jobs.evaluate import evaluate
+from agent.trainer.practice.rl2 import practise
+from agent.trainer.session import IncompatibleCheckpointError, LearnerSession
+from envs.errors import FaultReason, WorkerFaultError
+from envs.registry import open_tasks
+from memory.errors import StoreBusyError, StoreFullError
+from memory.records import CurveMetric, Family, FamilyState, JobKind, JobOutcome
+from memory.store import Store
+from tests.agent.trainer.conftest import BANDITS, SessionMaker, feed_bandits
+from tests.agent.trainer.test_jobs import _run
+
+Raiser = Callable[[], BaseException]
+
+
+def _full() -> StoreFullError:
+    return StoreFullError(operation="writing", subject="the store", found="the disk is full.")
+
+
+def _busy() -> StoreBusyError:
+    return StoreBusyError(operation="writing", subject="the store", found="another process holds the lock.")
+
+
+FAMILY_ERRORS: list[Raiser] = [
+    lambda: KeyError("There is no item named 'sides3/0.png' in the archive"),
+    lambda: ValueError("bad\nvalue"),
+    lambda: RuntimeError("shape mismatch"),
+    ZeroDivisionError,
+    lambda: RecursionError("too deep"),
+    lambda: PermissionError(errno.EACCES, "not permitted"),
+    lambda: AssertionError("never"),
+    StopIteration,
+]
+TRAINER_ERRORS: list[Raiser] = [
+    _full,
+    _busy,
+    JobInterruptedError,
+    ChannelClosedError,
+    lambda: ChannelError(operation="hearing", subject="control", found="nonsense"),
+    lambda: IncompatibleCheckpointError("another shape"),
+    lambda: torch.OutOfMemoryError("CUDA out of memory"),
+    lambda: torch.AcceleratorError("CUDA error: device-side assert"),
+    MemoryError,
+    lambda: OSError(errno.EMFILE, "Too many open files"),
+    lambda: OSError(errno.ENOSPC, "No space left on device"),
+]
+
+
+def _opener(broken: str, error: Raiser) -> Callable[..., Any]:
+    def open_some(spec: Any, *arguments: Any, **named: Any) -> Any:
+        if spec.name == broken:
+            raise error()
+        return open_tasks(spec, *arguments, **named)
+
+    return open_some
+
+
+def _session(
+    store: Store, open_session: SessionMaker, error: Raiser, *, broken: str = "broken"
+) -> tuple[LearnerSession, list[Family]]:
+    families = [feed_bandits(store, "broken"), feed_bandits(store, "sound")]
+    return open_session(store, opener=_opener(broken, error)), families
+
+
+def _practised(store: Store, open_session: SessionMaker) -> list[Family]:
+    """Return two families that a sound session has practised."""
+    families = [feed_bandits(store, "broken"), feed_bandits(store, "sound")]
+    session = open_session(store)
+    for family in families:
+        practise(session, family, reason="test")
+    return families
+
+
+@pytest.mark.parametrize("error", FAMILY_ERRORS)
+def test_the_boundary_makes_an_error_of_a_family_out_of_whatever_it_raises(store: Store, error: Raiser) -> None:
+    family = feed_bandits(store)
+    raised = error()
+    with pytest.raises(UnexpectedFamilyError, match=type(raised).__name__) as told, family_boundary(family):
+        raise raised
+    assert told.value.__cause__ is raised
+    assert told.value.subject == "bandits"
+
+
+@pytest.mark.parametrize("error", TRAINER_ERRORS)
+def test_the_boundary_passes_the_trainers_own_errors_on(store: Store, error: Raiser) -> None:
+    raised = error()
+    with pytest.raises(type(raised)) as told, family_boundary(feed_bandits(store)):
+        raise raised
+    assert told.value is raised
+
+
+def test_the_boundary_passes_a_worker_fault_on(store: Store) -> None:
+    fault = WorkerFaultError(subject="bandits", reason=FaultReason.HUNG, found="it did not answer within 1 s.")
+    with pytest.raises(WorkerFaultError) as told, family_boundary(feed_bandits(store)):
+        raise fault
+    assert told.value is fault
+
+
+@pytest.mark.parametrize("error", FAMILY_ERRORS)
+def test_whatever_one_family_raises_the_others_are_evaluated(
+    store: Store, open_session: SessionMaker, error: Raiser
+) -> None:
+    session, families = _session(store, open_session, error)
+    report = evaluate(session, families)
+    assert report["scores"].keys() == {"sound"}
+    assert report["faults"].keys() == {"broken"}
+    broken = store.family("broken")
+    assert broken.strikes == 1
+    assert type(error()).__name__ in broken.state_reason
+    assert store.family("sound").strikes == 0
+    assert store.curve("sound", CurveMetric.EVAL_SCORE)
+    (counted,) = [c for c in store.counters() if c.name == "worker_restarts"]
+    assert (counted.labels, counted.value) == ({"family": "broken", "reason": "raised"}, 1)
+
+
+def test_a_row_of_a_family_that_cannot_be_read_stops_no_other_family(store: Store, open_session: SessionMaker) -> None:
+    store.add_family("torn", {"name": "torn", "source": "nowhere"})
+    store.admit_family("torn", spaces={"observation": 1}, random_return=0.0, reference_return=1.0)
+    families = [store.family("torn"), feed_bandits(store)]
+    assert evaluate(open_session(store), families)["scores"].keys() == {"bandits"}
+    assert store.family("torn").strikes == 1
+
+
+@pytest.mark.parametrize("error", TRAINER_ERRORS[:1] + TRAINER_ERRORS[6:])
+def test_the_trainers_own_error_costs_no_family_a_strike(
+    store: Store, open_session: SessionMaker, error: Raiser
+) -> None:
+    session, families = _session(store, open_session, error)
+    with pytest.raises(type(error())):
+        evaluate(session, families)
+    assert [store.family(name).strikes for name in ("broken", "sound")] == [0, 0]
+    (report,) = _run(session, JobKind.PRACTISE, family="broken")
+    assert report["outcome"] is JobOutcome.FAILED
+    assert store.family("broken").strikes == 0
+
+
+def test_an_unexpected_error_in_practice_is_a_strike_and_the_state_is_that_of_the_last_commit(
+    store: Store, open_session: SessionMaker
+) -> None:
+    session, _ = _session(store, open_session, lambda: KeyError("gone"))
+    before = session.learner.to_tensors()
+    (report,) = _run(session, JobKind.PRACTISE, family="broken")
+    assert (report["outcome"], report["detail"]["fault"], report["detail"]["strikes"]) == (
+        JobOutcome.FAILED,
+        "raised",
+        1,
+    )
+    after = session.learner.to_tensors()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def test_unexpected_errors_in_a_row_quarantine_the_family(store: Store, open_session: SessionMaker) -> None:
+    session, _ = _session(store, open_session, lambda: KeyError("gone"))
+    _run(session, *[JobKind.PRACTISE] * 5, family="broken")
+    assert store.family("broken").state is FamilyState.QUARANTINED
+    assert "KeyError: 'gone'" in store.family("broken").state_reason
+
+
+def test_consolidation_gives_the_family_that_raises_the_strike_and_waits_for_it(
+    store: Store, open_session: SessionMaker
+) -> None:
+    _practised(store, open_session)
+    session = open_session(store, opener=_opener("broken", lambda: KeyError("gone")))
+    outcome, detail = consolidate(session)
+    assert outcome is JobOutcome.SKIPPED
+    assert "broken could not be scored: KeyError: 'gone'" in detail["reason"]
+    assert (store.family("broken").strikes, store.family("sound").strikes) == (1, 0)
+
+
+def test_consolidation_goes_on_without_a_family_that_its_errors_put_in_quarantine(
+    store: Store, open_session: SessionMaker
+) -> None:
+    _practised(store, open_session)
+    session = open_session(store, opener=_opener("broken", lambda: KeyError("gone")))
+    for _ in range(5):
+        assert consolidate(session)[0] is JobOutcome.SKIPPED
+    outcome, detail = consolidate(session)
+    assert (outcome, detail["outcome"]) == (JobOutcome.SUCCEEDED, "published")
+    assert detail["scores"].keys() == {"sound"}
+
+
+def test_an_unexpected_error_at_admission_refuses_the_family_with_the_reason(
+    store: Store, open_session: SessionMaker
+) -> None:
+    store.add_family("torn", BANDITS.to_json() | {"name": "torn", "source": "nowhere"})
+    outcome, detail = admit(open_session(store), store.family("torn"))
+    assert (outcome, detail["state"]) == (JobOutcome.SUCCEEDED, "refused")
+    family = store.family("torn")
+    assert (family.state, family.strikes) == (FamilyState.REFUSED, 1)
+    assert "nowhere" in family.state_reason
+
+
+def test_a_job_in_which_the_only_family_fails_does_not_report_success(store: Store, open_session: SessionMaker) -> None:
+    session, _ = _session(store, open_session, lambda: KeyError("gone"))
+    asked, all_families = (_run(session, JobKind.EVALUATE, family=name)[0] for name in ("broken", None))
+    assert (asked["outcome"], all_families["outcome"]) == (JobOutcome.FAILED, JobOutcome.SUCCEEDED)
+    assert "KeyError: 'gone'" in asked["detail"]["found"]
+    assert all_families["detail"]["scores"].keys() == {"sound"}
+
+
+def test_the_reason_for_people_is_one_short_line_and_the_log_has_the_traceback(
+    store: Store, open_session: SessionMaker
+) -> None:
+    family = feed_bandits(store)
+    session = open_session(store)
+    traceback = 'Traceback (most recent call last):\n  File "simulator.py", line 3, in step\nValueError: no'
+    fault = WorkerFaultError(
+        subject="bandits", reason=FaultReason.RAISED, found="ValueError: no\n" + "x" * 5000, detail=traceback
+    )
+    with structlog.testing.capture_logs() as logged:
+        record_fault(session, family, fault)
+    reason = store.family("bandits").state_reason
+    assert reason.startswith("raised: ValueError: no xxx")
+    assert len(reason) <= MAX_REASON_CHARS + len("raised: ")
+    assert not {"\n", "Traceback"} & {part for part in ("\n", "Traceback") if part in reason}
+    assert [entry["detail"] for entry in logged if entry["event"] == "family fault"] == [traceback]
+
+
+def test_an_unexpected_error_is_logged_once_with_its_traceback(store: Store, open_session: SessionMaker) -> None:
+    session, families = _session(store, open_session, lambda: KeyError("gone"))
+    with structlog.testing.capture_logs() as logged:
+        evaluate(session, families)
+    told = [entry for entry in logged if entry.get("family") == "broken"]
+    assert [entry["event"] for entry in told] == ["family fault"]
+    assert isinstance(told[0]["exc_info"], KeyError)
+    assert told[0]["exc_info"].__traceback__ is not None
+
+
+class _Unclosable:
+    """Tasks whose worker fails, and that cannot be closed."""
+
+    def __init__(self, tasks: Any) -> None:
+        self._tasks = tasks
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tasks, name)
+
+    def begin(self, *_: Any, **__: Any) -> Any:
+        raise KeyError("gone")
+
+    def close(self) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+
+def test_tasks_that_cannot_be_closed_keep_no_strike_from_being_recorded(
+    store: Store, open_session: SessionMaker
+) -> None:
+    families = [feed_bandits(store, "broken"), feed_bandits(store, "sound")]
+
+    def open_some(spec: Any, *arguments: Any, **named: Any) -> Any:
+        tasks = open_tasks(spec, *arguments, **named)
+        return _Unclosable(tasks) if spec.name == "broken" else tasks
+
+    assert evaluate(open_session(store, opener=open_some), families)["scores"].keys() == {"sound"}
+    assert store.family("broken").strikes == 1

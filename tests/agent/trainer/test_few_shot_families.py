@@ -1,0 +1,387 @@
+"""Few-shot families in the daemon: practised, evaluated, restored and published like any other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from agent.learners.embedding.embeddings import EmbeddingConfig
+from agent.learners.embedding.prototypical import PrototypicalConfig
+from agent.learners.evaluation.few_shot import held_out_tasks, uncertainty_of
+from agent.learners.recipes import IMAGES
+from agent.reports.version_scores import score_version
+from agent.trainer.checkpoint_damage import CheckpointLostError
+from agent.trainer.jobs.admit import admit
+from agent.trainer.jobs.consolidate import consolidate
+from agent.trainer.jobs.evaluate import evaluate
+from agent.trainer.practice.few_shot import practise_few_shot
+from agent.trainer.practice.few_shot_learners import PREFIX, VERSION_KEY, part_of
+from agent.trainer.practice.rl2 import practise
+from agent.trainer.practice.slices import DivergedError
+from agent.trainer.session import LearnerSession, learner_name
+from envs.declaration import few_shot_from_declaration
+from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
+from memory.folder import DataFolder
+from memory.records import CurveMetric, Family, FamilyState, InitializationState, JobKind, JobOutcome
+from memory.store import Store
+from memory.upkeep.repairing import repair
+from tests.agent.learners.image_folders import write_images
+from tests.agent.trainer.conftest import SessionMaker, feed_bandits, settings_for
+from tests.agent.trainer.test_jobs import _run
+
+GLYPHS = {"ways": 3, "queries": 2, "alphabets": 4, "characters": 6, "drawers": 4, "size": 16}
+FEW_TASKS = {"trials_tensor": 64, "trials_gymnasium": 4, "trials_few_shot": 16}
+
+
+def small_settings(folder: Path, **sections: Any) -> Any:
+    return settings_for(folder, **{"evaluation": FEW_TASKS, "consolidation": FEW_TASKS, **sections})
+
+
+def feed(session: LearnerSession, entry: str, learner: str, *, name: str | None = None, **kwargs: Any) -> Family:
+    spec = few_shot_from_declaration(entry, learner=learner, name=name, kwargs=kwargs)
+    family = session.store.add_family(spec.name, spec.to_json())
+    outcome, detail = admit(session, family)
+    assert (outcome, detail.get("state")) == (JobOutcome.SUCCEEDED, "active"), detail
+    return session.store.family(spec.name)
+
+
+def feed_glyphs(session: LearnerSession, learner: str = "protonet", **kwargs: Any) -> Family:
+    return feed(session, "glyphs", learner, **{**GLYPHS, **kwargs})
+
+
+@pytest.fixture
+def session(store: Store, folder: DataFolder, open_session: SessionMaker) -> LearnerSession:
+    return open_session(store, settings=small_settings(folder.path))
+
+
+def state(session: LearnerSession) -> dict[str, Tensor]:
+    return session.learner.to_tensors() | session.few_shot.to_tensors()
+
+
+def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+@pytest.mark.parametrize("learner", ["protonet", "versa"])
+def test_a_restarted_service_goes_on_as_if_it_had_not_been_interrupted(
+    tmp_path: Path, open_session: SessionMaker, learner: str
+) -> None:
+    """Two few-shot families beside a policy's, each with its optimiser, random state and place among the tasks."""
+
+    def work(store: Store, *, is_interrupted: bool) -> LearnerSession:
+        session = open_session(store, settings=small_settings(tmp_path))
+        families = [feed_bandits(store), feed_glyphs(session, learner), feed(session, "sinusoids", "platipus", shots=5)]
+        for turn in range(4):
+            if turn == 2 and is_interrupted:
+                session = open_session(store, settings=small_settings(tmp_path))
+            for family in families:
+                (practise if family.name == "bandits" else practise_few_shot)(session, family, reason="test")
+        return session
+
+    with Store.open(DataFolder(tmp_path / "straight")) as store:
+        straight = work(store, is_interrupted=False)
+        totals = [family.totals for family in store.families()]
+    with Store.open(DataFolder(tmp_path / "interrupted")) as store:
+        resumed = work(store, is_interrupted=True)
+        assert [family.totals for family in store.families()] == totals
+    assert_same(state(straight), state(resumed))
+    assert straight.few_shot.to_meta() == resumed.few_shot.to_meta()
+    assert straight.next_task == resumed.next_task
+
+
+def test_a_slice_counts_examples_tasks_and_updates(session: LearnerSession) -> None:
+    family = feed(session, "sinusoids", "maml", shots=5, queries=10)
+    detail = practise_few_shot(session, family, reason="test")
+    totals = session.store.family(family.name).totals
+    assert (totals.env_steps, totals.episodes, totals.trials, totals.meta_updates) == (25 * 15, 25, 25, 1)
+    assert session.next_task[learner_name(family)] == 25
+    (point,) = session.store.curve("sinusoids", CurveMetric.TRIAL_RETURN)
+    assert (point.point.value, point.env_steps) == (detail["trial_return"], 375)
+    assert {p.point.label for p in session.store.curve("sinusoids", CurveMetric.LOSS)} == {"loss"}
+
+
+def test_an_evaluation_shows_what_each_shot_brings(session: LearnerSession) -> None:
+    family = feed(session, "sinusoids", "maml", shots=10)
+    scores = evaluate(session, [family])["scores"]
+    points = session.store.curve("sinusoids", CurveMetric.EPISODE_RETURN)
+    assert [point.point.label for point in points] == ["0", "1", "2", "5", "10"]
+    assert points[0].point.value == pytest.approx(family.random_return)
+    (returned,) = session.store.curve("sinusoids", CurveMetric.EVAL_RETURN)
+    assert returned.point.value == points[-1].point.value
+    assert family.random_return is not None
+    assert scores["sinusoids"] == pytest.approx(1 - returned.point.value / family.random_return)
+
+
+def test_an_evaluation_is_repeatable_and_changes_nothing(session: LearnerSession) -> None:
+    family = feed_glyphs(session, "versa")
+    practise_few_shot(session, family, reason="test")
+    before = state(session)
+    assert evaluate(session, [family]) == evaluate(session, [family])
+    assert_same(before, state(session))
+
+
+def test_a_family_that_its_learner_cannot_take_stops_no_other(
+    session: LearnerSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    too_deep = PrototypicalConfig(embedding=EmbeddingConfig(channels=(4,) * 5))
+    recipe = replace(IMAGES["prototypical"], config=lambda _updates: too_deep)
+    monkeypatch.setitem(IMAGES, "prototypical", recipe)
+    families = [feed_glyphs(session), feed(session, "sinusoids", "maml")]
+    assert list(evaluate(session, families)["scores"]) == ["sinusoids"]
+    assert [session.store.family(family.name).strikes for family in families] == [1, 0]
+    _run(session, JobKind.PRACTISE, family="glyphs")
+    assert session.store.family("glyphs").strikes == 2
+
+
+def test_a_posterior_tells_how_unsure_it_is(session: LearnerSession) -> None:
+    evaluate(session, [feed(session, "sinusoids-ambiguous", "platipus", shots=5), feed_glyphs(session)])
+    labels = [p.point.label for p in session.store.curve("sinusoids-ambiguous", CurveMetric.UNCERTAINTY)]
+    assert labels == ["1", "2", "5"]
+    assert session.store.curve("glyphs", CurveMetric.UNCERTAINTY) == [], "a prototypical network has no posterior"
+
+
+class _Solutions:
+    """A posterior of two solutions, known in advance."""
+
+    def __init__(self, outputs: Tensor) -> None:
+        self._outputs = outputs
+
+    def __call__(self, query_x: Tensor) -> Tensor:
+        return self._outputs.mean(0)
+
+    def sample(self, query_x: Tensor, *, num_samples: int, generator: torch.Generator) -> Tensor:
+        return self._outputs
+
+
+def test_uncertainty_is_entropy_in_nats_or_a_standard_deviation() -> None:
+    sure, opposed = torch.tensor([[50.0, 0.0]]), torch.tensor([[0.0, 50.0]])
+    of_one_mind = _Solutions(torch.stack([sure, sure]).unsqueeze(1))
+    of_two_minds = _Solutions(torch.stack([sure, opposed]).unsqueeze(1))
+    query_x = torch.zeros(1, 1, 1)
+    assert uncertainty_of(of_one_mind, query_x, is_classification=True).item() == pytest.approx(0.0, abs=1e-6)
+    assert uncertainty_of(of_two_minds, query_x, is_classification=True).item() == pytest.approx(0.6931, abs=1e-4)
+    numbers = _Solutions(torch.tensor([1.0, 3.0]).view(2, 1, 1, 1))
+    assert uncertainty_of(numbers, query_x, is_classification=False).item() == pytest.approx(2**0.5)
+
+
+def test_a_version_scores_what_was_practised(store: Store, session: LearnerSession) -> None:
+    family = feed_glyphs(session)
+    for _ in range(2):
+        practise_few_shot(session, family, reason="test")
+    trained = evaluate(session, [family])["scores"]["glyphs"]
+    outcome, detail = consolidate(session)
+    assert (outcome, detail["outcome"], detail["version"]) == (JobOutcome.SUCCEEDED, "published", 1)
+    (scored,) = score_version(
+        store, session.settings, version=1, families=["glyphs"], trials=16, progress=lambda _: None
+    )
+    assert scored.score == pytest.approx(trained)
+    assert [episode.index for episode in scored.episodes] == [0, 1]
+
+
+def test_a_version_tells_whoever_loads_it_what_it_holds(store: Store, session: LearnerSession) -> None:
+    family = feed_glyphs(session)
+    practise_few_shot(session, family, reason="test")
+    practise(session, feed_bandits(store), reason="test")
+    consolidate(session)
+    file = store.initialization(1).file
+    with safe_open(store.folder.parameters_path / f"{file.sha256}.safetensors", framework="pt") as opened:
+        metadata = opened.metadata()
+        names = set(opened.keys())
+    described = json.loads(metadata[VERSION_KEY])["glyphs"]
+    assert set(json.loads(metadata["families"])) == {"bandits"}
+    assert (described["name"], described["meta"]["learner"]) == (learner_name(family), "prototypical")
+    assert 0.2 < described["ink_extent"] < 0.9
+    assert any(name.startswith(f"{PREFIX}{learner_name(family)}/parameters.") for name in names)
+    assert not any("optimizer" in name for name in names)
+
+
+def test_a_few_shot_family_cannot_fall_and_keeps_no_other_from_being_published(
+    store: Store, session: LearnerSession
+) -> None:
+    family = feed_glyphs(session)
+    for _ in range(2):
+        practise_few_shot(session, family, reason="test")
+    consolidate(session)
+    before = part_of(_published(store, 1), learner_name(family))
+    _forget(session, family)
+    practise(session, feed_bandits(store), reason="test")
+    _, detail = consolidate(session)
+    assert detail["version"] == 2
+    assert_same(before, part_of(_published(store, 2), learner_name(family)))
+    scores = {score.family: score for score in store.initialization(2).scores}
+    assert scores["glyphs"].score == scores["glyphs"].published_score
+
+
+def test_a_policy_that_falls_keeps_no_few_shot_family_from_being_published(
+    store: Store, session: LearnerSession
+) -> None:
+    bandits = feed_bandits(store)
+    for _ in range(30):
+        practise(session, bandits, reason="test")
+    consolidate(session)
+    with torch.no_grad():
+        for parameter in session.learner.policy.parameters():
+            parameter.zero_()
+    family = feed_glyphs(session)
+    practise_few_shot(session, family, reason="test")
+    _, detail = consolidate(session)
+    assert (detail["outcome"], detail["version"]) == ("published", 2)
+    assert store.initialization(2).provenance["origin"] == "published policy"
+    scores = {score.family: score for score in store.initialization(2).scores}
+    assert scores["bandits"].score == pytest.approx(scores["bandits"].published_score)
+    assert scores["glyphs"].published_score is None
+    assert not [i for i in store.initializations() if i.state is InitializationState.REJECTED]
+
+
+def _published(store: Store, version: int) -> dict[str, Tensor]:
+    arrays = store.load_parameters(store.initialization(version).file)
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _forget(session: LearnerSession, family: Family) -> None:
+    """Make the learner's embedding worthless: every image looks the same to it."""
+    name = learner_name(family)
+    tensors, meta = session.few_shot.to_tensors(), session.few_shot.to_meta()
+    worthless = {key: torch.zeros_like(value) if "parameters." in key else value for key, value in tensors.items()}
+    session.few_shot.restore(worthless, {name: meta[name]})
+
+
+def test_an_update_that_diverges_is_thrown_away(session: LearnerSession) -> None:
+    family = feed(session, "sinusoids", "maml", shots=5)
+    practise_few_shot(session, family, reason="test")
+    committed = state(session)
+    learner: Any = session.few_shot.learner_of(family, learner_name(family))
+    with torch.no_grad():
+        next(iter(learner.network.parameters())).fill_(float("nan"))
+    with pytest.raises(DivergedError, match="restored the last commit"):
+        practise_few_shot(session, family, reason="test")
+    assert_same(committed, state(session))
+
+
+def test_a_folder_that_goes_away_costs_its_own_family_a_strike(
+    store: Store, folder: DataFolder, open_session: SessionMaker, tmp_path: Path
+) -> None:
+    write_images(draw_glyphs(GlyphConfig(alphabets=1, characters=8, drawers=3, size=24)), tmp_path / "images")
+    settings = small_settings(folder.path)
+    first = open_session(store, settings=settings)
+    feed(first, str(tmp_path / "images"), "protonet", ways=3, queries=1, size=16)
+    feed_bandits(store)
+    _run(first, JobKind.PRACTISE, family="images")
+    assert store.family("images").totals.meta_updates == 1
+    (tmp_path / "images").rename(tmp_path / "elsewhere")
+    later = open_session(store, settings=settings)
+    (report,) = _run(later, JobKind.PRACTISE, family="images")
+    assert (report["outcome"], report["detail"]["fault"]) == (JobOutcome.FAILED, "start_failed")
+    assert f"{tmp_path / 'images'}': there is nothing there. Name a folder" in report["detail"]["found"]
+    assert evaluate(later, [store.family("images"), store.family("bandits")])["scores"].keys() == {"bandits"}
+    assert store.family("images").strikes == 2
+    outcome, detail = consolidate(later)
+    assert (outcome, store.family("images").strikes) == (JobOutcome.SKIPPED, 3)
+    assert "images could not be scored" in detail["reason"]
+    (tmp_path / "elsewhere").rename(tmp_path / "images")
+    assert _run(later, JobKind.PRACTISE, family="images")[0]["outcome"] is JobOutcome.SUCCEEDED
+    assert store.family("images").strikes == 0
+
+
+def test_a_family_that_does_not_suffice_is_refused_with_the_reason(store: Store, session: LearnerSession) -> None:
+    spec = few_shot_from_declaration("glyphs", learner="protonet", kwargs={**GLYPHS, "ways": 25})
+    family = store.add_family(spec.name, spec.to_json())
+    assert admit(session, family)[1]["state"] == "refused"
+    assert "24 classes, and a task has 25 ways" in store.family("glyphs").state_reason
+
+
+def test_a_learner_that_cannot_learn_such_tasks_is_a_strike_not_a_crash(store: Store, session: LearnerSession) -> None:
+    feed(session, "sinusoids", "protonet", shots=5)
+    (report,) = _run(session, JobKind.PRACTISE, family="sinusoids")
+    assert report["outcome"] is JobOutcome.FAILED
+    assert "does not learn regression" in report["detail"]["found"]
+
+
+def test_a_removed_family_is_forgotten_and_its_name_begins_anew(store: Store, session: LearnerSession) -> None:
+    old = feed_glyphs(session)
+    _run(session, JobKind.PRACTISE, family="glyphs")
+    store.set_family_state("glyphs", FamilyState.REMOVED)
+    new = feed_glyphs(session)
+    _run(session, JobKind.PRACTISE, family="glyphs")
+    assert set(session.few_shot.to_meta()) == {learner_name(new)}
+    assert session.next_task[learner_name(new)] == session.next_task[learner_name(old)]
+
+
+def test_with_every_checkpoint_lost_a_repair_lets_it_go_on_from_the_published_version(
+    store: Store, folder: DataFolder, session: LearnerSession, open_session: SessionMaker
+) -> None:
+    family = feed_glyphs(session)
+    practise_few_shot(session, family, reason="test")
+    consolidate(session)
+    live = store.last_checkpoint()
+    assert live is not None
+    (folder.parameters_path / f"{live.file.sha256}.safetensors").unlink()
+    with pytest.raises(CheckpointLostError):
+        open_session(store, settings=session.settings)
+    repair(folder, may_roll_back=True)
+    restored = open_session(store, settings=session.settings)
+    learner = restored.few_shot.learner_of(family, learner_name(family))
+    assert_same(learner.initialization(), part_of(_published(store, 1), learner_name(family)))
+    practise_few_shot(restored, family, reason="test")
+    assert store.family("glyphs").totals.meta_updates == 2
+
+
+def test_a_checkpoint_from_before_few_shot_families_is_restored(
+    store: Store, session: LearnerSession, open_session: SessionMaker
+) -> None:
+    practise(session, feed_bandits(store), reason="test")
+    live = store.last_checkpoint()
+    assert live is not None
+    old_meta = {key: value for key, value in live.meta.items() if key != "few_shot"}
+    store.restore_candidates = lambda: [type(live)(**{**vars(live), "meta": old_meta})]  # type: ignore[method-assign]
+    assert_same(state(session), state(open_session(store, settings=session.settings)))
+
+
+def test_scores_are_of_held_out_tasks_alone(session: LearnerSession) -> None:
+    """A family of which nothing can be told apart by its ink is at chance, however well the training tasks go."""
+    family = feed_glyphs(session)
+    learner = session.few_shot.learner_of(family, learner_name(family))
+    returns = held_out_tasks(
+        learner, session.few_shot.tasks_of(family), first_task=0, num_tasks=20, chance=1 / 3, is_brief=True
+    )
+    assert returns.trials.shape == (24,), "whole batches"
+    assert returns.labels == (0, 1)
+    assert torch.equal(returns.episodes[1], returns.trials)
+
+
+def test_a_family_never_met_is_classified_at_once_by_another_ones_amortised_head(session: LearnerSession) -> None:
+    lender = feed_glyphs(session, "versa")
+    waves = feed(session, "sinusoids", "versa", shots=5)
+    practise_few_shot(session, lender, reason="test")
+    practise_few_shot(session, waves, reason="test")
+    new = feed_glyphs(session, "maml", name="new", ways=4, seed=9)
+    evaluate(session, [new, lender])
+    (point,) = session.store.curve("new", CurveMetric.LENT_SCORE)
+    assert (point.point.label, point.meta_updates) == ("glyphs", 0)
+    assert -0.4 < point.point.value <= 1.0
+    evaluate(session, [new])
+    assert len(session.store.curve("new", CurveMetric.LENT_SCORE)) == 1, "asked once"
+    assert session.store.curve("glyphs", CurveMetric.LENT_SCORE) == [], "it was practised"
+
+
+def test_a_lender_that_fails_costs_the_borrower_neither_score_nor_strike(session: LearnerSession) -> None:
+    family = feed_glyphs(session)
+
+    def fail(*_: Any) -> Family:
+        raise KeyError("gone")
+
+    session.few_shot.lender_to = fail  # type: ignore[method-assign]
+    report = evaluate(session, [family])
+    assert report["scores"].keys() == {family.name}
+    assert "faults" not in report
+    assert session.store.family(family.name).strikes == 0
+    assert not session.store.curve(family.name, CurveMetric.LENT_SCORE)

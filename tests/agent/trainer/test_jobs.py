@@ -1,0 +1,410 @@
+"""The learner's jobs: faults cost strikes, evaluation changes nothing, consolidation never publishes a fall."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from agent.learners.rl2.policy import IncompatibleParametersError
+from agent.messages import Job
+from agent.reports.version_scores import score_version
+from agent.trainer.faults import quarantine_s, record_fault
+from agent.trainer.heartbeat import JobInterruptedError
+from agent.trainer.jobs.consolidate import Candidate, _best_scores, consolidate
+from agent.trainer.jobs.evaluate import evaluate
+from agent.trainer.jobs.outer_steps import between
+from agent.trainer.practice.rl2 import practise
+from agent.trainer.process import LearnerProcess
+from agent.trainer.session import LearnerSession
+from envs.errors import FamilySpecError, FaultReason, WorkerFaultError
+from envs.registry import open_tasks
+from envs.task_batch import Transition
+from memory.records import CurveMetric, FamilyScore, FamilyState, InitializationState, JobKind, JobOutcome
+from memory.store import Store
+from tests.agent.trainer.conftest import SessionMaker, feed_bandits, settings_for
+
+
+class _Told:
+    """A channel that keeps what the process reports."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self._jobs = jobs
+        self.finished: list[dict[str, Any]] = []
+
+    def next_job(self) -> Job | None:
+        return self._jobs.pop(0) if self._jobs else None
+
+    def send_finished(self, **report: Any) -> None:
+        self.finished.append(report)
+
+
+def _run(session: LearnerSession, *kinds: JobKind, family: str | None = "bandits") -> list[dict[str, Any]]:
+    jobs = [Job(run_id=index, kind=kind, family=family, reason="test") for index, kind in enumerate(kinds)]
+    channel = _Told(jobs)
+    LearnerProcess(session, channel).run()  # type: ignore[arg-type]
+    return channel.finished
+
+
+class _FailingTasks:
+    """Tasks of the real family whose worker fails at the third step."""
+
+    def __init__(self, tasks: Any) -> None:
+        self._tasks, self._steps = tasks, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tasks, name)
+
+    def step(self, action: Tensor, active: Tensor) -> Transition:
+        self._steps += 1
+        if self._steps == 3:
+            raise WorkerFaultError(subject="bandits", reason=FaultReason.KILLED, found="killed by signal 9")
+        transition: Transition = self._tasks.step(action, active)
+        return transition
+
+
+def test_a_worker_fault_costs_a_strike_and_leaves_the_learner_as_it_was(
+    store: Store, open_session: SessionMaker
+) -> None:
+    feed_bandits(store)
+    failing = True
+
+    def open_failing(*arguments: Any, **named: Any) -> Any:
+        tasks = open_tasks(*arguments, **named)
+        return _FailingTasks(tasks) if failing else tasks
+
+    session = open_session(store, opener=open_failing)
+    before = session.learner.to_tensors()
+    (report,) = _run(session, JobKind.PRACTISE)
+    assert (report["outcome"], report["detail"]["fault"]) == (JobOutcome.FAILED, "killed")
+    assert store.family("bandits").strikes == 1
+    assert session.learner.to_tensors().keys() == before.keys()
+    assert all(torch.equal(tensor, session.learner.to_tensors()[name]) for name, tensor in before.items())
+
+    failing = False
+    (report,) = _run(session, JobKind.PRACTISE)
+    assert report["outcome"] is JobOutcome.SUCCEEDED
+    assert store.family("bandits").strikes == 0
+
+
+def test_strikes_in_a_row_quarantine_a_family_for_longer_each_time(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    session = open_session(store, opener=lambda *a, **n: _FailingTasks(open_tasks(*a, **n)), clock=lambda: 1000.0)
+    _run(session, *[JobKind.PRACTISE] * 4)
+    assert store.family("bandits").state is FamilyState.ACTIVE
+    _run(session, JobKind.PRACTISE)
+    family = store.family("bandits")
+    assert (family.state, family.quarantined_until) == (FamilyState.QUARANTINED, 1060.0)
+    assert "killed by signal 9" in family.state_reason
+    assert [quarantine_s(n, first_s=60, longest_s=300) for n in range(4)] == [60, 120, 240, 300]
+
+
+def test_one_familys_fault_does_not_keep_another_from_being_evaluated(store: Store, open_session: SessionMaker) -> None:
+    families = [feed_bandits(store, "broken"), feed_bandits(store, "sound")]
+
+    def open_some(spec: Any, *arguments: Any, **named: Any) -> Any:
+        tasks = open_tasks(spec, *arguments, **named)
+        return _FailingTasks(tasks) if spec.name == "broken" else tasks
+
+    assert evaluate(open_session(store, opener=open_some), families)["scores"].keys() == {"sound"}
+
+
+def test_a_job_that_raises_is_reported_and_the_next_one_runs(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    session = open_session(store)
+    reports = _run(session, JobKind.PRACTISE, JobKind.EVALUATE, family="nobody")
+    assert [report["outcome"] for report in reports] == [JobOutcome.FAILED] * 2
+    assert "nobody" in reports[0]["error"]
+    assert _run(session, JobKind.PRACTISE)[0]["outcome"] is JobOutcome.SUCCEEDED
+
+
+@pytest.mark.parametrize("state", [FamilyState.ACTIVE, FamilyState.PAUSED])
+def test_admitting_a_family_again_leaves_it_as_it_stands(
+    store: Store, open_session: SessionMaker, state: FamilyState
+) -> None:
+    feed_bandits(store)
+    store.set_family_state("bandits", state)
+    assert _run(open_session(store), JobKind.ADMIT)[0]["outcome"] is JobOutcome.SKIPPED
+    assert store.family("bandits").state is state
+
+
+def test_a_paused_family_is_not_practised(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    store.set_family_state("bandits", FamilyState.PAUSED)
+    assert _run(open_session(store), JobKind.PRACTISE)[0]["outcome"] is JobOutcome.SKIPPED
+
+
+def test_checkpoint_skips_until_something_is_learned(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    reports = _run(open_session(store), JobKind.CHECKPOINT, JobKind.PRACTISE, JobKind.CHECKPOINT)
+    assert [report["outcome"] for report in reports] == [
+        JobOutcome.SKIPPED,
+        JobOutcome.SUCCEEDED,
+        JobOutcome.SUCCEEDED,
+    ]
+    assert len(store.kept_checkpoints()) == 1
+
+
+def test_evaluation_is_repeatable_and_changes_nothing_of_the_learner(store: Store, open_session: SessionMaker) -> None:
+    family = feed_bandits(store)
+    session = open_session(store)
+    practise(session, family, reason="test")
+    before = session.learner.to_tensors()
+    first, second = evaluate(session, [family]), evaluate(session, [family])
+    assert first == second
+    assert all(torch.equal(tensor, session.learner.to_tensors()[name]) for name, tensor in before.items())
+    points = store.curve("bandits", CurveMetric.EPISODE_RETURN)
+    assert [point.point.label for point in points[:5]] == ["0", "1", "2", "3", "4"]
+
+
+def test_without_a_reference_the_best_evaluation_becomes_it(store: Store, open_session: SessionMaker) -> None:
+    family = feed_bandits(store, "unknown")
+    spec = {**family.spec, "reference_return": None, "reference_source": ""}
+    store.set_family_state("unknown", FamilyState.REMOVED)
+    store.add_family("unknown", spec)
+    family = store.admit_family("unknown", spaces=family.spaces or {}, random_return=0.5, reference_return=None)
+    assert evaluate(open_session(store), [family])["scores"] == {"unknown": 1.0}
+    assert store.family("unknown").reference_return == store.curve("unknown", CurveMetric.EVAL_RETURN)[0].point.value
+
+
+def _train(session: LearnerSession, store: Store, updates: int) -> None:
+    for _ in range(updates):
+        practise(session, store.family("bandits"), reason="test")
+
+
+def test_the_first_candidate_is_published_and_a_worse_one_is_rejected_with_its_scores(
+    store: Store, open_session: SessionMaker
+) -> None:
+    feed_bandits(store)
+    copies = {"trials_tensor": 256, "trials_gymnasium": 4, "rate": 1.0}
+    session = open_session(store, settings=settings_for(store.folder.path, consolidation=copies))
+    _train(session, store, 30)
+    outcome, detail = consolidate(session)
+    assert (outcome, detail["outcome"], detail["version"]) == (JobOutcome.SUCCEEDED, "published", 1)
+
+    with torch.no_grad():
+        for parameter in session.learner.policy.parameters():
+            parameter.zero_()  # forgets everything
+    outcome, detail = consolidate(session)
+    assert (outcome, detail["outcome"], detail["version"]) == (JobOutcome.SUCCEEDED, "rejected", None)
+    assert store.current_initialization().version == 1  # type: ignore[union-attr]
+    rejected = next(i for i in store.initializations() if i.state is InitializationState.REJECTED)
+    (score,) = rejected.scores
+    assert score.published_score is not None
+    assert score.score < score.published_score - session.settings.consolidation.tolerance
+    assert "bandits" in rejected.reason
+
+
+def test_a_new_version_names_its_parent_and_can_be_rolled_back(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    session = open_session(store)
+    _train(session, store, 1)
+    consolidate(session)
+    _train(session, store, 30)
+    _, detail = consolidate(session)
+    assert detail["version"] == 2
+    assert store.initialization(2).parent == 1
+    store.roll_back(reason="test")
+    assert store.current_initialization().version == 1  # type: ignore[union-attr]
+
+
+def test_nothing_practised_is_nothing_to_consolidate(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    assert consolidate(open_session(store))[0] is JobOutcome.SKIPPED
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(0.25, 2.0), (1.0, 5.0)])
+def test_slow_weights_take_reptiles_step_towards_the_fast_ones(rate: float, expected: float) -> None:
+    slow = {"w": torch.tensor([1.0]), "counter": torch.tensor([1])}
+    fast = {"w": torch.tensor([5.0]), "counter": torch.tensor([7]), "new": torch.tensor([3.0])}
+    mixed = between(slow, fast, rate=rate)
+    assert {name: value.item() for name, value in mixed.items()} == {"w": expected, "counter": 7, "new": 3.0}
+
+
+def test_a_candidate_that_gains_nothing_is_not_worth_a_version(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    session = open_session(store)
+    _train(session, store, 1)
+    consolidate(session)
+    _, detail = consolidate(session)
+    assert detail["outcome"] == "unchanged"
+    assert len(store.initializations()) == 1
+
+
+def _candidate(score: float, published: float | None) -> Candidate:
+    scored = FamilyScore(family="bandits", score=score, standard_error=0.0, published_score=published, num_trials=64)
+    return Candidate(origin="test", tensors={}, scores=(scored,))
+
+
+@pytest.mark.parametrize(
+    ("score", "published", "best", "falls"),
+    [
+        (0.90, 0.94, 0.94, False),
+        (0.88, 0.94, 0.94, True),
+        (0.88, None, 0.90, False),
+        (0.85, 0.86, 0.97, True),
+        (0.88, 0.86, 0.97, False),
+    ],
+)
+def test_small_falls_may_not_add_up(score: float, published: float | None, best: float, falls: bool) -> None:
+    assert bool(_candidate(score, published).fallen(0.05, {"bandits": best})) is falls
+
+
+def test_a_slice_that_is_told_to_stop_commits_what_is_whole(store: Store, open_session: SessionMaker) -> None:
+    family = feed_bandits(store)
+    session = open_session(store, settings=settings_for(store.folder.path, practise={"slice_s": 3600}))
+    beats = 0
+
+    def stop_in_the_third_batch(units: int = 1) -> None:
+        nonlocal beats
+        beats += units
+        if beats > 12:  # five steps a batch
+            raise JobInterruptedError
+
+    session.heartbeat.beat_or_give_up = stop_in_the_third_batch  # type: ignore[method-assign]
+    practise(session, family, reason="test")
+    assert store.family("bandits").totals.meta_updates == 2
+    assert next(iter(session.next_task.values())) == 128
+    kept = sorted(trial.task["index"] for trial in store.trials("bandits", limit=100))
+    assert kept == list(range(64, 64 + len(kept)))  # of the second batch, though the third had begun
+
+
+def test_a_slice_told_to_stop_before_its_first_update_keeps_nothing(store: Store, open_session: SessionMaker) -> None:
+    family = feed_bandits(store)
+    session = open_session(store)
+
+    def stop(_units: int = 1) -> None:
+        raise JobInterruptedError
+
+    session.heartbeat.beat_or_give_up = stop  # type: ignore[method-assign]
+    with pytest.raises(JobInterruptedError):
+        practise(session, family, reason="test")
+    assert store.family("bandits").totals.meta_updates == 0
+
+
+def test_a_version_of_another_shape_is_named_as_such(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    session = open_session(store)
+    _train(session, store, 1)
+    consolidate(session)
+    published = store.initialization(1)
+    wider = {**published.provenance, "config": {**published.provenance["config"], "hidden_size": 24}}
+    store.initialization = lambda _version: replace(published, provenance=wider)  # type: ignore[method-assign]
+    with pytest.raises(IncompatibleParametersError, match="do not fit"):
+        score_version(store, session.settings, version=1, families=["bandits"], trials=8, progress=lambda _: None)
+
+
+def test_a_damaged_current_version_is_stood_for_by_its_stored_scores(
+    store: Store, folder: DataFolder, open_session: SessionMaker
+) -> None:
+    feed_bandits(store)
+    session = open_session(store)
+    _train(session, store, 1)
+    consolidate(session)
+    current = store.current_initialization()
+    assert current is not None
+    path = folder.parameters_path / f"{current.file.sha256}.safetensors"
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    _train(session, store, 30)
+    outcome, detail = consolidate(session)
+    assert (outcome, detail["version"]) == (JobOutcome.SUCCEEDED, 2)
+    (score,) = store.initialization(2).scores
+    assert score.published_score == pytest.approx(current.scores[0].score)
+
+
+def _open_failing(spec: Any, *arguments: Any, **named: Any) -> Any:
+    tasks = open_tasks(spec, *arguments, **named)
+    return _FailingTasks(tasks) if spec.name == "broken" else tasks
+
+
+def test_nothing_is_published_past_a_family_that_could_not_be_scored(store: Store, open_session: SessionMaker) -> None:
+    for name in ("sound", "broken"):
+        practise(open_session(store), feed_bandits(store, name), reason="test")
+    outcome, detail = consolidate(open_session(store, opener=_open_failing))
+    assert outcome is JobOutcome.SKIPPED
+    assert "broken could not be scored" in detail["reason"]
+    assert store.initializations() == []
+
+
+def test_a_family_that_fails_for_long_is_left_out_of_the_gate_and_named(
+    store: Store, open_session: SessionMaker
+) -> None:
+    for name in ("sound", "broken"):
+        practise(open_session(store), feed_bandits(store, name), reason="test")
+    session = open_session(store, opener=_open_failing)
+    for _ in range(session.settings.workers.max_strikes):
+        assert consolidate(session)[0] is JobOutcome.SKIPPED
+    assert store.family("broken").state is FamilyState.QUARANTINED
+    _, detail = consolidate(session)
+    assert detail["version"] == 1
+    assert detail["reason"].endswith("not scored: broken")
+
+
+def test_a_pause_outlives_strikes(store: Store, open_session: SessionMaker) -> None:
+    family = feed_bandits(store)
+    store.set_family_state("bandits", FamilyState.PAUSED)
+    session = open_session(store)
+    fault = WorkerFaultError(subject="bandits", reason=FaultReason.HUNG, found="no answer")
+    for _ in range(session.settings.workers.max_strikes + 1):
+        record_fault(session, family, fault)
+    assert store.family("bandits").state is FamilyState.PAUSED
+
+
+def test_a_family_whose_spaces_changed_costs_itself_a_strike_and_the_others_nothing(
+    store: Store, open_session: SessionMaker
+) -> None:
+    families = [feed_bandits(store, "changed"), feed_bandits(store, "sound")]
+
+    def open_changed(spec: Any, *arguments: Any, **named: Any) -> Any:
+        if spec.name == "changed":
+            raise FamilySpecError(operation="opening family", subject="changed", found="its spaces are others.")
+        return open_tasks(spec, *arguments, **named)
+
+    session = open_session(store, opener=open_changed)
+    assert evaluate(session, families)["scores"].keys() == {"sound"}
+    (report,) = _run(session, JobKind.PRACTISE, family="changed")
+    assert (report["outcome"], report["detail"]["fault"]) == (JobOutcome.FAILED, "start_failed")
+    assert store.family("changed").strikes == 2
+
+
+def test_a_family_removed_while_it_is_worked_on_keeps_no_other_from_it(
+    store: Store, open_session: SessionMaker
+) -> None:
+    families = [feed_bandits(store, "gone"), feed_bandits(store, "sound")]
+    store.set_family_state("gone", FamilyState.REMOVED)
+    assert evaluate(open_session(store), families)["scores"].keys() == {"sound"}
+
+
+def test_a_name_used_again_does_not_inherit_the_best_score(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    session = open_session(store)
+    _train(session, store, 30)
+    consolidate(session)
+    assert _best_scores(session, store.families()).keys() == {"bandits"}
+    store.set_family_state("bandits", FamilyState.REMOVED)
+    feed_bandits(store)
+    assert _best_scores(session, store.families()) == {}
+
+
+def test_a_slice_that_diverges_is_a_strike_for_nonsense(store: Store, open_session: SessionMaker) -> None:
+    feed_bandits(store)
+    session = open_session(store)
+    _run(session, JobKind.PRACTISE)
+    with torch.no_grad():
+        next(session.learner.critics.parameters()).fill_(float("nan"))
+    (report,) = _run(session, JobKind.PRACTISE)
+    assert (report["outcome"], report["detail"]["fault"]) == (JobOutcome.FAILED, "nonsense")
+    assert store.family("bandits").strikes == 1
+    assert session.learner.is_finite()
+
+
+def test_a_running_scale_that_is_not_finite_counts_as_divergence(store: Store, open_session: SessionMaker) -> None:
+    session = open_session(store)
+    practise(session, feed_bandits(store), reason="test")
+    buffers = dict(session.learner.policy.named_buffers())
+    next(buffer for name, buffer in buffers.items() if name.endswith("reward_scale.variance")).fill_(float("inf"))
+    assert not session.learner.is_finite()

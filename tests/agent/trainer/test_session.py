@@ -1,0 +1,293 @@
+"""One commit per slice: what is restored is what was committed, to the bit."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from agent.trainer.checkpoint_damage import CheckpointLostError
+from agent.trainer.practice.rl2 import practise
+from agent.trainer.practice.slices import DivergedError
+from agent.trainer.session import IncompatibleCheckpointError, LearnerSession
+from envs.admission import probe
+from envs.family import FamilySource, FamilySpec
+from envs.limits import WorkerLimits
+from envs.registry import default_stream, open_tasks
+from memory.folder import DataFolder
+from memory.records import CHECKPOINT_FALLBACKS, Checkpoint, CurveMetric, Family, ProblemKind
+from memory.store import Store
+from memory.upkeep.repairing import repair
+from tests.agent.trainer.conftest import SessionMaker, feed_bandits, settings_for
+
+
+def _feed_cartpole(store: Store) -> Family:
+    spec = replace(
+        next(spec for spec in default_stream() if spec.name == "cartpole"), max_episode_steps=20, random_return=60.0
+    )
+    store.add_family(spec.name, spec.to_json())
+    admission = probe(spec, limits=WorkerLimits())
+    return store.admit_family(
+        spec.name,
+        spaces=admission.spaces.to_json(),
+        random_return=admission.random_return,
+        reference_return=spec.reference_return,
+    )
+
+
+def _state(session: LearnerSession) -> dict[str, Tensor]:
+    return session.learner.to_tensors()
+
+
+def _assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+def test_a_restarted_learner_goes_on_as_if_it_had_not_been_interrupted(
+    tmp_path: Path, open_session: SessionMaker
+) -> None:
+    """Parameters, optimiser, counters and random state, over a tensor-native and a worker-stepped family."""
+    with Store.open(DataFolder(tmp_path / "straight")) as straight_store:
+        families = [feed_bandits(straight_store), _feed_cartpole(straight_store)]
+        straight = open_session(straight_store)
+        for family in families * 4:
+            practise(straight, family, reason="test")
+        straight_totals = [family.totals for family in straight_store.families()]
+
+    with Store.open(DataFolder(tmp_path / "interrupted")) as store:
+        families = [feed_bandits(store), _feed_cartpole(store)]
+        first = open_session(store)
+        for family in families * 2:
+            practise(first, family, reason="test")
+        del first  # nothing is closed, saved or said: as after kill −9
+        resumed = open_session(store)
+        for family in families * 2:
+            practise(resumed, family, reason="test")
+        totals = [family.totals for family in store.families()]
+
+    _assert_same(_state(straight), _state(resumed))
+    assert straight.learner.to_meta() == resumed.learner.to_meta()
+    assert straight.next_task == resumed.next_task
+    assert straight_totals == totals
+
+
+def test_a_slice_is_counted_remembered_and_charted_together(store: Store, open_session: SessionMaker) -> None:
+    family = feed_bandits(store)
+    session = open_session(store)
+    detail = practise(session, family, reason="waited longest")
+    totals = store.family("bandits").totals
+    assert (totals.env_steps, totals.episodes, totals.trials, totals.meta_updates) == (320, 320, 64, 1)
+    trials = store.trials("bandits", limit=100)
+    assert len(trials) == session.settings.memory.trials_per_step
+    record = store.load_trial(trials[0].id)
+    assert [len(episode.rewards) for episode in record.episodes] == [1] * 5
+    assert set(record.task) == {"split", "index", "arms"}
+    assert detail["trial_return"] == store.curve("bandits", CurveMetric.TRIAL_RETURN)[-1].point.value
+    assert {point.point.label for point in store.curve("bandits", CurveMetric.LOSS)} >= {"policy", "value", "entropy"}
+
+
+def test_an_uncommitted_slice_leaves_nothing_behind(store: Store, open_session: SessionMaker) -> None:
+    family = feed_bandits(store)
+    session = open_session(store)
+    practise(session, family, reason="test")
+    committed = _state(session)
+    session.commit = _fail  # type: ignore[method-assign, assignment]
+    with pytest.raises(OSError, match="no room"):
+        practise(session, family, reason="test")
+    session.restore_last_commit()
+    _assert_same(committed, _state(session))
+    assert store.family("bandits").totals.meta_updates == 1
+
+
+def _fail(*_arguments: object) -> None:
+    raise OSError("no room left")
+
+
+def test_an_update_that_diverges_is_thrown_away(store: Store, open_session: SessionMaker) -> None:
+    family = feed_bandits(store)
+    session = open_session(store)
+    practise(session, family, reason="test")
+    committed = _state(session)
+    with torch.no_grad():
+        next(session.learner.critics.parameters()).fill_(float("nan"))
+    with pytest.raises(DivergedError, match="restored the last commit"):
+        practise(session, family, reason="test")
+    _assert_same(committed, _state(session))
+
+
+def _damage(folder: DataFolder, checkpoint: Checkpoint | None) -> None:
+    assert checkpoint is not None
+    path = folder.parameters_path / f"{checkpoint.file.sha256}.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.unlink()
+    path.write_bytes(bytes(content))
+
+
+def _damage_meta(store: Store) -> None:
+    with store._connection.transaction("damaging the live checkpoint"):
+        store._connection.execute(
+            "UPDATE checkpoints SET meta = replace(meta, 'next_task', 'next_tasl') WHERE is_live = 1"
+        )
+
+
+@pytest.mark.parametrize("part", ["file", "meta", "row"])
+def test_a_damaged_live_checkpoint_falls_back_to_a_kept_one_with_a_sign(
+    store: Store, folder: DataFolder, open_session: SessionMaker, part: str
+) -> None:
+    family = feed_bandits(store)
+    session = open_session(store)
+    practise(session, family, reason="test")
+    kept = store.keep_checkpoint(keep=2)
+    practise(session, family, reason="test")
+    assert kept is not None
+    if part == "file":
+        _damage(folder, store.last_checkpoint())
+    elif part == "meta":
+        _damage_meta(store)
+    else:
+        with store._connection.transaction("losing the live checkpoint"):
+            store._connection.execute("DELETE FROM checkpoints WHERE is_live = 1")
+    restored = open_session(store)
+    expected = store.load_parameters(kept.file)
+    assert all((restored.learner.to_tensors()[name].numpy() == array).all() for name, array in expected.items())
+    (problem,) = store.damage()
+    assert problem.kind is ProblemKind.CHECKPOINT_FALLBACK
+    assert "learner step 2 is damaged; going on from that of step 1" in problem.found
+    open_session(store)
+    assert [(c.name, c.value) for c in store.counters() if c.name == CHECKPOINT_FALLBACKS] == [
+        (CHECKPOINT_FALLBACKS, 1)
+    ]
+    practise(restored, family, reason="test")
+    assert store.family("bandits").totals.meta_updates == 3
+    assert [problem.kind for problem in store.damage()] == [ProblemKind.CHECKPOINT_FALLBACK]
+
+
+def test_an_intact_checkpoint_leaves_no_sign(store: Store, open_session: SessionMaker) -> None:
+    session = open_session(store)
+    practise(session, feed_bandits(store), reason="test")
+    store.keep_checkpoint(keep=2)
+    open_session(store)
+    assert store.damage() == []
+
+
+@pytest.mark.parametrize("part", ["file", "meta"])
+@pytest.mark.parametrize("is_published", [False, True])
+def test_with_every_checkpoint_lost_nothing_is_learned_and_it_is_said(
+    store: Store, folder: DataFolder, open_session: SessionMaker, part: str, is_published: bool
+) -> None:
+    from agent.trainer.jobs.consolidate import consolidate
+
+    session = open_session(store)
+    family = feed_bandits(store)
+    practise(session, family, reason="test")
+    if is_published:
+        consolidate(session)
+        practise(session, family, reason="test")
+    totals = store.family("bandits").totals
+    if part == "file":
+        _damage(folder, store.last_checkpoint())
+    else:
+        _damage_meta(store)
+    for _ in range(2):
+        with pytest.raises(CheckpointLostError, match="no checkpoint of them is intact") as caught:
+            open_session(store)
+    assert "learnd doctor --repair" in caught.value.hint
+    assert "learnd memory restore" in caught.value.hint
+    (problem,) = store.damage()
+    assert problem.kind is ProblemKind.CHECKPOINT_LOST
+    assert store.family("bandits").totals == totals
+
+
+def test_after_a_repair_it_goes_on_from_the_published_version(
+    store: Store, folder: DataFolder, open_session: SessionMaker
+) -> None:
+    from agent.trainer.jobs.consolidate import consolidate
+
+    session = open_session(store)
+    family = feed_bandits(store)
+    practise(session, family, reason="test")
+    consolidate(session)
+    practise(session, family, reason="test")
+    published = store.current_initialization()
+    assert published is not None
+    _damage(folder, store.last_checkpoint())
+    repair(folder, may_roll_back=True)
+    restored = open_session(store)
+    for name, array in store.load_parameters(published.file).items():
+        assert (restored.learner.policy.state_dict()[name].numpy() == array).all()
+    practise(restored, family, reason="test")
+    assert store.family("bandits").totals.meta_updates == 3
+    assert store.damage() == []
+
+
+def test_a_session_that_loses_its_checkpoints_while_it_runs_ends(
+    store: Store, folder: DataFolder, open_session: SessionMaker
+) -> None:
+    session = open_session(store)
+    practise(session, feed_bandits(store), reason="test")
+    _damage(folder, store.last_checkpoint())
+    with pytest.raises(CheckpointLostError):
+        session.restore_last_commit()
+
+
+def test_settings_that_no_longer_fit_what_was_learned_are_named(
+    store: Store, folder: DataFolder, open_session: SessionMaker
+) -> None:
+    session = open_session(store)
+    practise(session, feed_bandits(store), reason="test")
+    with pytest.raises(IncompatibleCheckpointError, match="hidden_size 16 → 24"):
+        open_session(store, settings=settings_for(folder.path, rl2={**session.settings.rl2, "hidden_size": 24}))
+
+
+def test_a_family_fed_again_under_an_old_name_begins_anew(store: Store, open_session: SessionMaker) -> None:
+    from memory.records import FamilyState
+
+    session = open_session(store)
+    practise(session, feed_bandits(store), reason="test")
+    store.set_family_state("bandits", FamilyState.REMOVED)
+    practise(session, feed_bandits(store), reason="test")
+    assert [session.next_task[name] for name in sorted(session.next_task)] == [64, 64]
+    assert store.family("bandits").totals.meta_updates == 1
+
+
+def test_the_spec_of_the_default_stream_survives_the_store(store: Store) -> None:
+    for spec in default_stream():
+        store.add_family(spec.name, spec.to_json())
+        assert FamilySpec.from_json(store.family(spec.name).spec) == spec
+    assert {FamilySource(family.spec["source"]) for family in store.families()} == set(FamilySource) & {
+        FamilySource.TENSOR,
+        FamilySource.GYMNASIUM,
+    }
+
+
+class _ClosingTogether:
+    """Tasks whose closing waits until others are being closed too."""
+
+    def __init__(self, tasks: Any, together: threading.Barrier) -> None:
+        self._tasks, self._together = tasks, together
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tasks, name)
+
+    def close(self) -> None:
+        self._together.wait(timeout=30)
+        raise OSError("a fault of closing keeps no other from being closed")
+
+
+def test_the_tasks_of_all_families_are_closed_at_the_same_time(store: Store, open_session: SessionMaker) -> None:
+    together = threading.Barrier(3)
+    families = [feed_bandits(store, name) for name in ("one", "two", "three")]
+    session = open_session(store, opener=lambda *a, **n: _ClosingTogether(open_tasks(*a, **n), together))
+    for family in families:
+        session.tasks_of(family)
+    session.close()
+    assert not together.broken
+    session.close()

@@ -1,0 +1,167 @@
+"""The dashboard and the alert rules ask only for metrics that the daemon exposes, and Prometheus understands them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.exposition import generate_latest
+
+from agent.daemon.metrics import new_registry
+from agent.daemon.snapshot import read_snapshot
+from memory.folder import DataFolder
+from memory.records import CurveMetric, CurvePoint
+from memory.store import Store
+from tests.repository import ROOT
+
+MONITORING = ROOT / "monitoring"
+DASHBOARD = json.loads((MONITORING / "grafana" / "learnd.json").read_text())
+METRIC = re.compile(r"\b(?:learnd|process)_[a-z_]+\b")
+LABEL_MATCHERS = re.compile(r"\b((?:learnd|process)_[a-z_]+)\{([^}]*)\}")
+NOT_OURS = {"instance"}
+
+NAMES_TO_KEEP = {
+    "learnd_build_info",
+    "learnd_env_steps_total",
+    "learnd_episodes_total",
+    "learnd_trials_total",
+    "learnd_meta_updates_total",
+    "learnd_eval_score",
+    "learnd_trial_return",
+    "learnd_episode_return",
+    "learnd_loss",
+    "learnd_uncertainty",
+    "learnd_memory_episodes",
+    "learnd_memory_size_bytes",
+    "learnd_wal_size_bytes",
+    "learnd_policy_version",
+    "learnd_consolidations_total",
+    "learnd_job_runs_total",
+    "learnd_job_duration_seconds",
+    "learnd_job_last_success_timestamp_seconds",
+    "learnd_learner_restarts_total",
+    "learnd_worker_restarts_total",
+    "learnd_families",
+}
+
+promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+
+
+@pytest.fixture
+def exposed(filled: DataFolder) -> dict[str, set[str]]:
+    """What the daemon's registry exposes of a filled store: the labels of every series name."""
+    with Store.open(filled) as store:
+        store.add_to_counter("worker_restarts", {"family": "cartpole", "reason": "killed"})
+        store.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.UNCERTAINTY, label="5", value=0.7)])
+    with Store.open(filled, is_reader=True) as store:
+        snapshot = read_snapshot(store, None)
+    text = generate_latest(new_registry(lambda: snapshot, version="0")).decode()
+    labels: dict[str, set[str]] = {}
+    for name, pairs in re.findall(r"^([a-z_]+)(\{[^}]*\})? ", text, re.MULTILINE):
+        labels.setdefault(name, set()).update(re.findall(r'([a-z_]+)="', pairs))
+    return labels
+
+
+def every_panel() -> Iterator[dict[str, Any]]:
+    for panel in DASHBOARD["panels"]:
+        yield panel
+        yield from panel.get("panels", [])
+
+
+def every_query() -> list[str]:
+    """Every expression of the dashboard's panels and annotations."""
+    targets = [target["expr"] for panel in every_panel() for target in panel.get("targets", [])]
+    return targets + [annotation["expr"] for annotation in DASHBOARD["annotations"]["list"]]
+
+
+def as_prometheus_reads(query: str) -> str:
+    """The query with Grafana's variables filled in."""
+    filled_in = query.replace("$__rate_interval", "1m").replace("$instance", "a").replace("$family", "cartpole")
+    assert "$" not in filled_in
+    return filled_in
+
+
+def every_rule() -> str:
+    return (MONITORING / "alerts.yml").read_text()
+
+
+def test_the_dashboard_asks_only_for_what_is_exposed(exposed: dict[str, set[str]]) -> None:
+    asked = {name for query in every_query() for name in METRIC.findall(query)}
+    variables = json.dumps(DASHBOARD["templating"])
+    assert asked | set(METRIC.findall(variables)) <= set(exposed)
+
+
+def test_the_dashboard_shows_every_metric_there_is_to_keep() -> None:
+    asked = {name for query in every_query() for name in METRIC.findall(query)}
+    assert asked | set(METRIC.findall(json.dumps(DASHBOARD["templating"]))) >= NAMES_TO_KEEP
+
+
+def test_the_rules_ask_only_for_what_is_exposed(exposed: dict[str, set[str]]) -> None:
+    expressions = re.findall(r"expr: \|\n((?: {10}.*\n)+)|expr: (.+)", every_rule())
+    asked = {name for pair in expressions for name in METRIC.findall("".join(pair))}
+    assert asked
+    assert asked <= set(exposed)
+
+
+def test_every_label_asked_for_is_one_of_the_metric(exposed: dict[str, set[str]]) -> None:
+    for query in [*every_query(), every_rule()]:
+        for name, matchers in LABEL_MATCHERS.findall(query):
+            labels = set(re.findall(r'([a-z_]+)\s*(?:=~|!~|!=|=)\s*"', matchers))
+            assert labels - NOT_OURS <= exposed[name], query
+
+
+def test_panels_are_told_apart_and_do_not_overlap() -> None:
+    ids = [panel["id"] for panel in every_panel()]
+    assert len(ids) == len(set(ids))
+    cells: set[tuple[int, int]] = set()
+    for panel in every_panel():
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        own = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not own & cells, panel["title"]
+        cells |= own
+
+
+def test_every_panel_names_the_chosen_data_source() -> None:
+    for panel in every_panel():
+        if panel["type"] != "row":
+            assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+            assert panel["title"]
+
+
+@promtool
+def test_prometheus_understands_the_rules_and_the_example() -> None:
+    for words in (["check", "rules", "alerts.yml"], ["check", "config", "prometheus.yml"]):
+        subprocess.run(["promtool", *words], cwd=MONITORING, check=True, capture_output=True, timeout=60)
+
+
+@promtool
+def test_the_rules_fire_on_what_they_are_for() -> None:
+    words = ["promtool", "test", "rules", "alerts_test.yml"]
+    ended = subprocess.run(words, cwd=MONITORING, check=False, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@promtool
+def test_prometheus_understands_every_query_of_the_dashboard(tmp_path: Path) -> None:
+    rules = [{"record": f"query:{n}", "expr": as_prometheus_reads(q)} for n, q in enumerate(every_query())]
+    file = tmp_path / "queries.yml"
+    file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    ended = subprocess.run(
+        ["promtool", "check", "rules", "--lint=none", str(file)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
