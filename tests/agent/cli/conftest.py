@@ -38,7 +38,7 @@ class Learnd:
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("STATE_DIRECTORY", "CONFIGURATION_DIRECTORY"):
+    for name in ("STATE_DIRECTORY", "CONFIGURATION_DIRECTORY", "COLUMNS", "LINES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
