@@ -48,7 +48,7 @@ from agent.trainer.channel import Channel
 from agent.trainer.heartbeat import Heartbeat
 from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.practice.rl2 import practise
-from agent.trainer.session import LearnerSession, spaces_of
+from agent.trainer.session import TrainerSession, spaces_of
 from benchmarks.kept_runs import kept_or_measured
 from envs.default_families import BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE
 from envs.family import FamilySource, FamilySpec
@@ -145,14 +145,14 @@ def run_course(
             family = known[window % len(known)]
             began, charged = time.process_time(), course.cpu_s
             while charged + time.process_time() - began < (window + 1) * window_s:
-                practise(session, session.store.family(family.name), reason="benchmark")
+                practise(session, session.store.families.get(family.name), reason="benchmark")
             _, detail = consolidate(session)
             course.cpu_s = charged + time.process_time() - began
             course.windows.append(family.name)
             course.outcomes.append(f"{detail.get('outcome', 'skipped')}: {detail['reason']}")
             _score(session, known, course)
             progress.advance(bar)
-        course.practised = {f.name: session.store.family(f.name).totals.meta_updates for f in known}
+        course.practised = {f.name: session.store.families.get(f.name).totals.meta_updates for f in known}
     progress.remove_task(bar)
     return course
 
@@ -160,8 +160,8 @@ def run_course(
 def feed(store: Store, spec: FamilySpec) -> Family:
     """Declare and admit a family."""
     tasks = open_tasks(spec, None, num_trials=1, device="cpu")
-    store.add_family(spec.name, spec.to_json())
-    return store.admit_family(
+    store.families.add(spec.name, spec.to_json())
+    return store.families.admit(
         spec.name,
         spaces=tasks.spaces.to_json(),
         random_return=spec.random_return or 0.0,
@@ -182,7 +182,7 @@ def settings_for(folder: Path, section: dict[str, Any], *, seed: int) -> Setting
 
 
 @contextmanager
-def learner_session(folder: Path, section: dict[str, Any], *, seed: int) -> Iterator[LearnerSession]:
+def learner_session(folder: Path, section: dict[str, Any], *, seed: int) -> Iterator[TrainerSession]:
     """Open the daemon's learner on an empty store, with a channel whose messages are read and discarded."""
     settings = settings_for(folder, section, seed=seed)
     control, learner = socket.socketpair()
@@ -191,7 +191,7 @@ def learner_session(folder: Path, section: dict[str, Any], *, seed: int) -> Iter
     channel = Channel(learner)
     with Store.open(DataFolder(settings.data_dir)) as store:
         heartbeat = Heartbeat(channel)
-        session = LearnerSession(store=store, settings=settings, device=torch.device("cpu"), heartbeat=heartbeat)
+        session = TrainerSession(store=store, settings=settings, device=torch.device("cpu"), heartbeat=heartbeat)
         try:
             yield session
         finally:
@@ -206,12 +206,12 @@ def _forget(connection: socket.socket) -> None:
         pass
 
 
-def _score(session: LearnerSession, families: Sequence[Family], course: Course) -> None:
-    current = session.store.current_initialization()
+def _score(session: TrainerSession, families: Sequence[Family], course: Course) -> None:
+    current = session.store.initializations.current()
     spaces = [spaces_of(family) for family in families]
     published = None
     if current is not None:
-        tensors = as_tensors(session.store.load_parameters(current.file))
+        tensors = as_tensors(session.store.checkpoints.load_parameters(current.file))
         published = policy_from_initialization(session.config, tensors, spaces)
     for family in families:
         course.scores[family.name].append(held_out_score(session, family, published))
@@ -219,7 +219,7 @@ def _score(session: LearnerSession, families: Sequence[Family], course: Course) 
             course.ungated[family.name].append(held_out_score(session, family, session.learner.policy))
 
 
-def held_out_score(session: LearnerSession, family: Family, policy: RL2Policy | None) -> float:
+def held_out_score(session: TrainerSession, family: Family, policy: RL2Policy | None) -> float:
     """Return a policy's score on the evaluation tasks, within [0, 1]; 0 if it does not know the family."""
     if policy is None or not policy.knows(spaces_of(family)):
         return 0.0

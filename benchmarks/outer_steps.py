@@ -31,7 +31,7 @@ from agent.learners.state import as_tensors
 from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.jobs.outer_steps import slow_weights
 from agent.trainer.practice.rl2 import practise
-from agent.trainer.session import LearnerSession, spaces_of
+from agent.trainer.session import TrainerSession, spaces_of
 from benchmarks.consolidation import FAMILIES, feed, held_out_score, learner_session
 from memory.records import Family
 
@@ -67,21 +67,21 @@ def measure(*, seed: int, window_s: float, outer_updates: int, progress: Progres
     return figures
 
 
-def _practise(session: LearnerSession, name: str, *, cpu_s: float) -> None:
+def _practise(session: TrainerSession, name: str, *, cpu_s: float) -> None:
     began = time.process_time()
     while time.process_time() - began < cpu_s:
-        practise(session, session.store.family(name), reason="benchmark")
+        practise(session, session.store.families.get(name), reason="benchmark")
 
 
-def _published(session: LearnerSession) -> dict[str, Tensor]:
-    current = session.store.current_initialization()
+def _published(session: TrainerSession) -> dict[str, Tensor]:
+    current = session.store.initializations.current()
     if current is None:
         raise RuntimeError("the first consolidation published nothing, so there is nothing to step from")
-    return as_tensors(session.store.load_parameters(current.file))
+    return as_tensors(session.store.checkpoints.load_parameters(current.file))
 
 
 def _step(
-    session: LearnerSession,
+    session: TrainerSession,
     known: Sequence[Family],
     step: OuterStep,
     *,
@@ -96,7 +96,7 @@ def _step(
 
 
 def _figures(
-    session: LearnerSession, known: Sequence[Family], tensors: Mapping[str, Tensor], *, cpu_s: float = 0.0
+    session: TrainerSession, known: Sequence[Family], tensors: Mapping[str, Tensor], *, cpu_s: float = 0.0
 ) -> Figures:
     policy = policy_from_initialization(session.config, tensors, [spaces_of(family) for family in known])
     scores = {family.name: held_out_score(session, family, policy) for family in known}

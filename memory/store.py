@@ -1,4 +1,4 @@
-"""The store: every room of it behind one object, over one connection."""
+"""The store: its tables over one connection, and the work that covers all of them."""
 
 from __future__ import annotations
 
@@ -14,115 +14,67 @@ from memory.folder import DataFolder
 from memory.identity import identity_of_database
 from memory.opening import open_writer
 from memory.readers import open_reader
-from memory.tables.checkpoints import CheckpointRoom
-from memory.tables.counters import CounterRoom
-from memory.tables.curves import CurveRoom
-from memory.tables.daemon_status import DaemonStatusRoom
-from memory.tables.damage import DamageRoom
-from memory.tables.families import FamilyRoom
-from memory.tables.initializations import InitializationRoom
-from memory.tables.jobs import JobRoom
-from memory.tables.learner_steps import LearningRoom
-from memory.tables.overview import OverviewRoom
-from memory.tables.requests import RequestRoom
-from memory.tables.stats import StatsRoom
-from memory.tables.trials import TrialRoom
+from memory.tables.checkpoints import CheckpointTable
+from memory.tables.counters import CounterTable
+from memory.tables.curves import CurveTable
+from memory.tables.daemon_status import DaemonStatusTable
+from memory.tables.damage import DamageTable
+from memory.tables.families import FamilyTable
+from memory.tables.initializations import InitializationTable
+from memory.tables.jobs import JobTable
+from memory.tables.learner_steps import LearnerStepTable
+from memory.tables.overview import Overview
+from memory.tables.requests import RequestTable
+from memory.tables.stats import Statistics
+from memory.tables.trials import TrialTable
 
 if TYPE_CHECKING:
-    from memory.files.backups import BackupRoom
+    from memory.files.backups import Backups
     from memory.records import BackupReport, Problem, Progress, PrunePolicy, PruneReport
 
 
 class Store:
-    """All that learnd remembers; ``open`` makes one.
+    """The episodic memory and everything else that learnd persists; :meth:`open` creates one.
 
-    The methods are those of its rooms, bound in the constructor: their documentation is in the room's module.
-    A store may be used from several threads, one call at a time passing; long work (prune, backup, check) does not
-    hold up the others. After a fork, open another.
+    A store may be used from several threads; calls wait for each other. Long work (prune, back up, check) lets other
+    calls pass in between. After a fork, open another store.
 
     Args:
         folder: the data folder.
         connection: an open connection to its database, whose schema is current.
+
+    Attributes:
+        folder: the data folder.
+        families, trials, curves, checkpoints, learner_steps, initializations, damage, jobs, requests, daemon_status,
+            counters: the tables.
+        overview: what ``learnd status`` reads.
+        stats: sizes of the episodic memory.
     """
 
-    def __init__(self, folder: DataFolder, connection: StoreConnection) -> None:  # noqa: PLR0915 (a table of names)
+    def __init__(self, folder: DataFolder, connection: StoreConnection) -> None:
         self.folder = folder
         self._connection = connection
         self._parameters = parameters = ParameterFolder(folder.parameters_path)
-
-        counters = CounterRoom(connection)
-        self.add_to_counter = counters.add_to_counter
-        self.counters = counters.counters
-
-        families = FamilyRoom(connection, counters)
-        self.add_family = families.add_family
-        self.families = families.families
-        self.family = families.family
-        self.set_family_state = families.set_family_state
-        self.admit_family = families.admit_family
-        self.raise_reference = families.raise_reference
-        self.record_strike = families.record_strike
-        self.clear_strikes = families.clear_strikes
-
-        trials = TrialRoom(connection, families)
-        self.trials = trials.trials
-        self.load_trial = trials.load_trial
-
-        curves = CurveRoom(connection, families)
-        self.commit_evaluation = curves.commit_evaluation
-        self.curve = curves.curve
-        self.latest_points = curves.latest_points
-
-        checkpoints = CheckpointRoom(connection, folder, parameters)
-        self.last_checkpoint = checkpoints.last_checkpoint
-        self.num_learner_steps = checkpoints.num_learner_steps
-        self.keep_checkpoint = checkpoints.keep_checkpoint
-        self.kept_checkpoints = checkpoints.kept_checkpoints
-        self.restore_candidates = checkpoints.restore_candidates
-        self.load_parameters = checkpoints.load_parameters
-
-        learning = LearningRoom(
-            connection, parameters, families=families, trials=trials, curves=curves, checkpoints=checkpoints
+        self.counters = CounterTable(connection)
+        self.families = FamilyTable(connection, self.counters)
+        self.trials = TrialTable(connection, self.families)
+        self.curves = CurveTable(connection, self.families)
+        self.checkpoints = CheckpointTable(connection, folder, parameters)
+        self.learner_steps = LearnerStepTable(
+            connection,
+            parameters,
+            families=self.families,
+            trials=self.trials,
+            curves=self.curves,
+            checkpoints=self.checkpoints,
         )
-        self.commit_learner_step = learning.commit_learner_step
-
-        initializations = InitializationRoom(connection, folder, parameters)
-        self.publish = initializations.publish
-        self.reject = initializations.reject
-        self.initializations = initializations.initializations
-        self.current_version = initializations.current_version
-        self.current_initialization = initializations.current_initialization
-        self.initialization = initializations.initialization
-        self.roll_back = initializations.roll_back
-
-        damage = DamageRoom(connection)
-        self.damage = damage.damage
-        self.note_damage = damage.note_damage
-
-        jobs = JobRoom(connection, counters)
-        self.set_schedule = jobs.set_schedule
-        self.schedule = jobs.schedule
-        self.start_job = jobs.start_job
-        self.finish_job = jobs.finish_job
-        self.record_job_outcome = jobs.record_job_outcome
-        self.interrupt_running_jobs = jobs.interrupt_running_jobs
-        self.job_runs = jobs.job_runs
-        self.job_summaries = jobs.job_summaries
-        self.choice_history = jobs.choice_history
-        self.last_practised = jobs.last_practised
-
-        requests = RequestRoom(connection)
-        self.request = requests.request
-        self.take_requests = requests.take_requests
-        self.finish_request = requests.finish_request
-        self.request_status = requests.request_status
-
-        daemon_status = DaemonStatusRoom(connection)
-        self.set_daemon_status = daemon_status.set_daemon_status
-        self.daemon_status = daemon_status.daemon_status
-
-        self.family_reports = OverviewRoom(connection).family_reports
-        self.memory_stats = StatsRoom(connection, folder).memory_stats
+        self.initializations = InitializationTable(connection, folder, parameters)
+        self.damage = DamageTable(connection)
+        self.jobs = JobTable(connection, self.counters)
+        self.requests = RequestTable(connection)
+        self.daemon_status = DaemonStatusTable(connection)
+        self.overview = Overview(connection)
+        self.stats = Statistics(connection, folder)
 
     @classmethod
     def open(
@@ -174,26 +126,26 @@ class Store:
         """Return a number that changes when another connection has committed since the last call."""
         return int(self._connection.value("PRAGMA data_version"))
 
-    # The rooms of upkeep load when they are wanted: whoever only reads the status does not wait for them.
+    # Modules of upkeep are imported when they are needed: commands that only read do not wait for them.
 
     def prune(self, policy: PrunePolicy, *, progress: Progress | None = None) -> PruneReport:
-        """Hold the store within its limits (:meth:`memory.upkeep.pruning.PruneRoom.prune`)."""
-        from memory.upkeep.pruning import PruneRoom
+        """Hold the store within its limits (:meth:`memory.upkeep.pruning.Pruning.prune`)."""
+        from memory.upkeep.pruning import Pruning
 
-        return PruneRoom(self._connection, self.folder, self._parameters).prune(policy, progress=progress)
+        return Pruning(self._connection, self.folder, self._parameters).prune(policy, progress=progress)
 
     def back_up(self, *, keep: int, progress: Progress | None = None) -> BackupReport:
-        """Copy the store and its parameters, verified (:meth:`memory.files.backups.BackupRoom.back_up`)."""
-        return self._backup_room().back_up(keep=keep, progress=progress)
+        """Copy the store and its parameters, verified (:meth:`memory.files.backups.Backups.back_up`)."""
+        return self._backups().back_up(keep=keep, progress=progress)
 
     def backups(self) -> list[Path]:
-        """Return the folders of the backups (:meth:`memory.files.backups.BackupRoom.backups`)."""
-        return self._backup_room().backups()
+        """Return the folders of the backups (:meth:`memory.files.backups.Backups.backups`)."""
+        return self._backups().backups()
 
-    def _backup_room(self) -> BackupRoom:
-        from memory.files.backups import BackupRoom
+    def _backups(self) -> Backups:
+        from memory.files.backups import Backups
 
-        return BackupRoom(self._connection, self.folder, self._parameters)
+        return Backups(self._connection, self.folder, self._parameters)
 
     def check(self, *, progress: Progress | None = None) -> list[Problem]:
         """Read everything and return what is wrong; writes nothing.
@@ -201,11 +153,11 @@ class Store:
         Args:
             progress: called with what is being checked and how much of it has been.
         """
-        from memory.upkeep.checking import CheckRoom
+        from memory.upkeep.checking import IntegrityCheck
 
         connection = StoreConnection(self.folder.store_path, is_reader=True, read_limit_s=None)
         try:
-            return CheckRoom(connection, self.folder, self._parameters).check(progress=progress)
+            return IntegrityCheck(connection, self.folder, self._parameters).check(progress=progress)
         finally:
             connection.close()
 

@@ -99,15 +99,17 @@ def show_curves(
 def read_curves(store: Store, family: Family, metric: CurveMetric) -> FamilyCurves:
     """What is drawn of a family, oldest points first."""
     points = sorted(
-        store.curve(family.name, metric), key=lambda point: (_label_order(point), point.at, point.env_steps)
+        store.curves.points(family.name, metric), key=lambda point: (_label_order(point), point.at, point.env_steps)
     )
-    episodes = sorted(store.curve(family.name, CurveMetric.EPISODE_RETURN), key=lambda p: (p.at, _label_order(p)))
+    episodes = sorted(
+        store.curves.points(family.name, CurveMetric.EPISODE_RETURN), key=lambda p: (p.at, _label_order(p))
+    )
     evaluations = [list(evaluation) for _, evaluation in groupby(episodes, key=lambda point: point.at)]
     num_episodes = max(1, int(family.spec.get("episodes_per_trial", 1)))
     is_episodic = family.random_return is not None
     return FamilyCurves(
         family=family.name,
-        subtitle=_subtitle(family, store.curve(family.name, CurveMetric.EVAL_SCORE)),
+        subtitle=_subtitle(family, store.curves.points(family.name, CurveMetric.EVAL_SCORE)),
         lines={label: list(line) for label, line in groupby(points, key=lambda point: point.point.label)},
         first_episodes=evaluations[0] if evaluations else (),
         latest_episodes=evaluations[-1] if evaluations else (),
@@ -134,7 +136,7 @@ def _subtitle(family: Family, scores: Sequence[StoredCurvePoint]) -> str:
 def _chosen(store: Store, names: Sequence[str]) -> list[Family]:
     if names:
         return [find_family(store, name, operation="showing curves of") for name in names]
-    return store.families()
+    return store.families.all()
 
 
 def _latest_at(curves: Sequence[FamilyCurves]) -> float | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agent.cli.console import PlainConsole
-from agent.cli.doctor_checks import CHECKS, Finding, Patient, Verdict
+from agent.cli.doctor_checks import CHECKS, CheckContext, Finding, Verdict
 from agent.cli.errors import CommandError
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import STATE_STYLES, indented, styled
@@ -59,7 +59,7 @@ def doctor(
     report = _repaired(invocation, may_roll_back=may_roll_back) if is_repairing else None
     with invocation.progress() as progress, ExitStack() as opened:
         task = progress.add_task("checking", total=len(CHECKS))
-        patient = Patient(
+        context = CheckContext(
             settings=invocation.settings,
             folder=invocation.folder,
             store=_opened_store(invocation, opened, findings),
@@ -67,7 +67,7 @@ def doctor(
         )
         for name, check in CHECKS:
             progress.update(task, description=f"checking {name}")
-            findings += _findings_of(name, check, patient)
+            findings += _findings_of(name, check, context)
             progress.advance(task)
     worst = max((finding.verdict for finding in findings), key=list(Verdict).index)
     values = {"verdict": worst, "checks": findings, **({} if report is None else {"repair": report})}
@@ -118,11 +118,11 @@ def _opened_store(invocation: Invocation, opened: ExitStack, findings: list[Find
     return store
 
 
-def _findings_of(name: str, check: Callable[[Patient], Iterator[Finding]], patient: Patient) -> list[Finding]:
+def _findings_of(name: str, check: Callable[[CheckContext], Iterator[Finding]], context: CheckContext) -> list[Finding]:
     """A check's findings; a check that cannot be made is itself a finding, and the others go on."""
     findings: list[Finding] = []
     try:
-        findings.extend(check(patient))
+        findings.extend(check(context))
     except (MemoryStoreError, OSError) as error:
         found = error.found if isinstance(error, MemoryStoreError) else str(error)
         hint = error.hint if isinstance(error, MemoryStoreError) else ""

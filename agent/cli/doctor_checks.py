@@ -69,7 +69,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patient:
+class CheckContext:
     """What the checks look at.
 
     Attributes:
@@ -85,10 +85,10 @@ class Patient:
     tell: Callable[[str], None]
 
 
-Check = Callable[[Patient], Iterator[Finding]]
+Check = Callable[[CheckContext], Iterator[Finding]]
 
 
-def python_version(_: Patient) -> Iterator[Finding]:
+def python_version(_: CheckContext) -> Iterator[Finding]:
     """Python is one that learnd supports, and every package it needs is there."""
     found = f"Python {platform.python_version()} at {sys.executable}"
     if tuple(int(part) for part in platform.python_version_tuple()[:2]) < (3, 11):
@@ -108,7 +108,7 @@ def python_version(_: Patient) -> Iterator[Finding]:
         yield Finding(check="packages", verdict=Verdict.OK, found=", ".join(versions))
 
 
-def sqlite_library(_: Patient) -> Iterator[Finding]:
+def sqlite_library(_: CheckContext) -> Iterator[Finding]:
     """One SQLite library, without the bug that can corrupt a database in WAL mode."""
     from memory.sqlite_library import require_one_library, sqlite3
 
@@ -127,9 +127,9 @@ def sqlite_library(_: Patient) -> Iterator[Finding]:
         yield Finding(check="sqlite", verdict=Verdict.FAIL, found=found, hint=hint)
 
 
-def data_folder(patient: Patient) -> Iterator[Finding]:
+def data_folder(context: CheckContext) -> Iterator[Finding]:
     """The data folder is there, this user may write to it, and nobody else may."""
-    path = patient.folder.path
+    path = context.folder.path
     if not path.exists():
         hint = "It is made by learnd run."
         yield Finding(check="data folder", verdict=Verdict.WARN, found=f"{path} does not exist yet", hint=hint)
@@ -149,27 +149,27 @@ def data_folder(patient: Patient) -> Iterator[Finding]:
         yield Finding(check="data folder", verdict=Verdict.OK, found=f"{path} (mode {mode:04o})")
 
 
-def store_identity(patient: Patient) -> Iterator[Finding]:
+def store_identity(context: CheckContext) -> Iterator[Finding]:
     """The database belongs to the data folder: both have the same UUID."""
     from memory.identity import FILE_NAME, foreign_store_error, identity_of_folder
 
-    recorded = None if patient.store is None else patient.store.identity()
+    recorded = None if context.store is None else context.store.identity()
     if recorded is None:
         return
-    found = identity_of_folder(patient.folder.path)
+    found = identity_of_folder(context.folder.path)
     if found == recorded:
         yield Finding(check="store identity", verdict=Verdict.OK, found=f"UUID {recorded}")
     elif found is None:
         hint = "The next start writes it."
         yield Finding(check="store identity", verdict=Verdict.WARN, found=f"{FILE_NAME} is missing", hint=hint)
     else:
-        error = foreign_store_error(patient.folder, recorded=recorded, found=found, operation="checking the store")
+        error = foreign_store_error(context.folder, recorded=recorded, found=found, operation="checking the store")
         yield Finding(check="store identity", verdict=Verdict.FAIL, found=error.found, hint=error.hint)
 
 
-def file_system(patient: Patient) -> Iterator[Finding]:
+def file_system(context: CheckContext) -> Iterator[Finding]:
     """A local file system with room."""
-    path = _nearest_existing(patient.folder.path)
+    path = _nearest_existing(context.folder.path)
     kind = _file_system_kind(path)
     if kind in NETWORK_FILE_SYSTEMS:
         found, hint = f"{path} is on {kind}", "SQLite's WAL needs a local file system: use another --data-dir."
@@ -185,11 +185,11 @@ def file_system(patient: Patient) -> Iterator[Finding]:
         yield Finding(check="free space", verdict=Verdict.OK, found=found)
 
 
-def store_integrity(patient: Patient) -> Iterator[Finding]:
+def store_integrity(context: CheckContext) -> Iterator[Finding]:
     """Every row, episode and parameter file is what was written."""
-    if patient.store is None:
+    if context.store is None:
         return
-    problems = patient.store.check(progress=lambda what, count: patient.tell(f"reading {what} {count or ''}"))
+    problems = context.store.check(progress=lambda what, count: context.tell(f"reading {what} {count or ''}"))
     if not problems:
         yield Finding(check="store", verdict=Verdict.OK, found="every row, episode and parameter file is whole")
     for problem in problems:
@@ -198,13 +198,13 @@ def store_integrity(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def store_size(patient: Patient) -> Iterator[Finding]:
+def store_size(context: CheckContext) -> Iterator[Finding]:
     """The store keeps to its size, and its log is being reset."""
-    if patient.store is None:
+    if context.store is None:
         return
-    stats = patient.store.memory_stats()
+    stats = context.store.stats.memory_stats()
     found = f"{short_size(stats.size_bytes)}: {stats.trials} trials, {stats.episodes} episodes remembered"
-    limit = patient.settings.memory.max_size
+    limit = context.settings.memory.max_size
     if stats.size_bytes > 1.5 * limit:
         hint = f"More than memory.max_size, {short_size(limit)}: run learnd schedule run-now prune."
         yield Finding(check="size", verdict=Verdict.WARN, found=found, hint=hint)
@@ -216,9 +216,9 @@ def store_size(patient: Patient) -> Iterator[Finding]:
         yield Finding(check="write-ahead log", verdict=Verdict.WARN, found=found, hint=hint)
 
 
-def ownership(patient: Patient) -> Iterator[Finding]:
+def ownership(context: CheckContext) -> Iterator[Finding]:
     """Every file belongs to the owner of the data folder, who can write it."""
-    folder = patient.folder.path
+    folder = context.folder.path
     if not folder.is_dir():
         return
     owner = folder.stat()
@@ -247,11 +247,11 @@ def _unwritable(folder: Path) -> list[Path]:
     return found
 
 
-def backups(patient: Patient) -> Iterator[Finding]:
+def backups(context: CheckContext) -> Iterator[Finding]:
     """Backups are of this store, clean, and not from the future."""
     from memory.files.backup_record import listed_backups
 
-    listed = listed_backups(patient.folder)
+    listed = listed_backups(context.folder)
     now = time.time()
     if future := [backup.path.name for backup in listed if backup.is_from_future(now)]:
         found = f"{len(future)} backups are from the future, such as {future[0]}"
@@ -268,20 +268,20 @@ def backups(patient: Patient) -> Iterator[Finding]:
         yield Finding(check="backups", verdict=Verdict.OK, found=f"{len(listed)} backups")
 
 
-def known_damage(patient: Patient) -> Iterator[Finding]:
+def known_damage(context: CheckContext) -> Iterator[Finding]:
     """Nothing is known to be damaged, and the learner did not fall back to an older checkpoint."""
-    if patient.store is None:
+    if context.store is None:
         return
-    for problem in patient.store.damage():
+    for problem in context.store.damage.all():
         is_lost = problem.kind is ProblemKind.CHECKPOINT_LOST
         verdict = Verdict.FAIL if is_lost else Verdict.WARN
         found = f"{problem.subject}: {problem.found}"
         yield Finding(check="known damage", verdict=verdict, found=found, hint=problem.hint)
 
 
-def locks(patient: Patient) -> Iterator[Finding]:
+def locks(context: CheckContext) -> Iterator[Finding]:
     """Who holds the data folder."""
-    folder = patient.folder
+    folder = context.folder
     control, learner = folder.holder_pid(), folder.holder_pid("learner")
     held = [name for name, pid in (("control", control), ("learner", learner)) if pid is not None]
     if removed := [name for name in held if not folder.lock_path(name).exists()]:
@@ -298,9 +298,9 @@ def locks(patient: Patient) -> Iterator[Finding]:
         yield Finding(check="lock", verdict=Verdict.OK, found=f"the daemon, pid {control}, holds the data folder")
 
 
-def leftovers(patient: Patient) -> Iterator[Finding]:
+def leftovers(context: CheckContext) -> Iterator[Finding]:
     """Nothing half-made lies about."""
-    folder = patient.folder
+    folder = context.folder
     if not folder.path.is_dir():
         return
     abandoned = [
@@ -320,17 +320,17 @@ def leftovers(patient: Patient) -> Iterator[Finding]:
         yield Finding(check="leftovers", verdict=Verdict.OK, found="no unfinished file")
 
 
-def address(patient: Patient) -> Iterator[Finding]:
+def address(context: CheckContext) -> Iterator[Finding]:
     """The daemon answers on its address, or the address is free."""
-    if patient.folder.holder_pid() is not None:
-        status = patient.store.daemon_status() if patient.store is not None else None
-        yield _answering(str((status or {}).get("listen") or patient.settings.service.listen))
+    if context.folder.holder_pid() is not None:
+        status = context.store.daemon_status.get() if context.store is not None else None
+        yield _answering(str((status or {}).get("listen") or context.settings.service.listen))
         return
-    listen = patient.settings.service.listen
-    if not _is_loopback(patient.settings.service.host):
+    listen = context.settings.service.listen
+    if not _is_loopback(context.settings.service.host):
         found, hint = f"{listen} is reachable from outside", "There is no access control on it: use 127.0.0.1."
         yield Finding(check="address", verdict=Verdict.WARN, found=found, hint=hint)
-    problem = _bind_problem(patient.settings.service.host, patient.settings.service.port)
+    problem = _bind_problem(context.settings.service.host, context.settings.service.port)
     if problem is None:
         yield Finding(check="address", verdict=Verdict.OK, found=f"{listen} is free")
     else:
@@ -338,9 +338,9 @@ def address(patient: Patient) -> Iterator[Finding]:
         yield Finding(check="address", verdict=Verdict.FAIL, found=f"{listen}: {problem}", hint=hint)
 
 
-def device(patient: Patient) -> Iterator[Finding]:
+def device(context: CheckContext) -> Iterator[Finding]:
     """The device that the settings ask for is there."""
-    patient.tell("loading torch")
+    context.tell("loading torch")
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -349,7 +349,7 @@ def device(patient: Patient) -> Iterator[Finding]:
         return
     from agent.devices import DeviceError, choose_device, describe_device
 
-    choice = patient.settings.learner.device
+    choice = context.settings.learner.device
     try:
         chosen = choose_device(choice)
     except DeviceError as error:
@@ -361,25 +361,25 @@ def device(patient: Patient) -> Iterator[Finding]:
     yield Finding(check="device", verdict=Verdict.OK, found=found)
 
 
-def schedule(patient: Patient) -> Iterator[Finding]:
+def schedule(context: CheckContext) -> Iterator[Finding]:
     """Jobs run when they are due, and succeed."""
-    store = patient.store
+    store = context.store
     if store is None:
         return
-    is_running = patient.folder.holder_pid() is not None
+    is_running = context.folder.holder_pid() is not None
     complaints = list(_schedule_complaints(store, is_running=is_running))
     yield from complaints
     if not complaints:
         yield Finding(
-            check="schedule", verdict=Verdict.OK, found=f"{len(store.schedule())} kinds of job, none in arrears"
+            check="schedule", verdict=Verdict.OK, found=f"{len(store.jobs.schedule())} kinds of job, none in arrears"
         )
 
 
-def families(patient: Patient) -> Iterator[Finding]:
+def families(context: CheckContext) -> Iterator[Finding]:
     """Families can be practised."""
-    if patient.store is None:
+    if context.store is None:
         return
-    known = patient.store.families()
+    known = context.store.families.all()
     troubled = [family for family in known if family.state in {FamilyState.REFUSED, FamilyState.QUARANTINED}]
     for family in troubled:
         yield Finding(
@@ -417,17 +417,17 @@ CHECKS: tuple[tuple[str, Check], ...] = (
 
 def _schedule_complaints(store: Store, *, is_running: bool) -> Iterator[Finding]:
     now = time.time()
-    for job in store.schedule():
+    for job in store.jobs.schedule():
         if is_running and job.next_due_at < now - OVERDUE_S:
             found = f"{job.kind} was due {short_duration(now - job.next_due_at)} ago"
             hint = "Is the learner busy or stuck? See learnd status and the log."
             yield Finding(check="schedule", verdict=Verdict.WARN, found=found, hint=hint)
-        last = [run for run in store.job_runs(kind=job.kind, limit=FAILURES_IN_A_ROW) if run.outcome is not None]
+        last = [run for run in store.jobs.runs(kind=job.kind, limit=FAILURES_IN_A_ROW) if run.outcome is not None]
         if len(last) == FAILURES_IN_A_ROW and all(run.outcome is JobOutcome.FAILED for run in last):
             found = f"{job.kind} failed {FAILURES_IN_A_ROW} times in a row: {_last_line(last[0].error)}"
             hint = "See learnd schedule list --runs 50 and the log."
             yield Finding(check="schedule", verdict=Verdict.FAIL, found=found, hint=hint)
-    num_open = sum(run.outcome is None for run in store.job_runs(limit=200))
+    num_open = sum(run.outcome is None for run in store.jobs.runs(limit=200))
     if num_open and not is_running:
         found = f"{num_open} runs were left open by a daemon that died"
         yield Finding(check="schedule", verdict=Verdict.WARN, found=found, hint="The next start ends them.")

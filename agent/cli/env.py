@@ -134,7 +134,7 @@ def list_families(
 ) -> None:
     """List the families and where each stands."""
     with invocation.reading_if_any() as store:
-        reports = [] if store is None else store.family_reports(with_removed=with_removed)
+        reports = [] if store is None else store.overview.family_reports(with_removed=with_removed)
     if store is None:
         invocation.answer({"families": []}, lambda out: out.print(NO_DATA))
         return
@@ -151,11 +151,11 @@ def list_families(
 def show_family(invocation: Invocation, name: NameArgument) -> None:
     """Show one family: what it is, how it varies, its spaces, its scores and its last runs."""
     with invocation.reading() as store:
-        reports = {report["name"]: report for report in store.family_reports()}
+        reports = {report["name"]: report for report in store.overview.family_reports()}
         family = find_family(store, name, operation="showing family")
-        points = [point for point in store.latest_points() if point.family == name]
+        points = [point for point in store.curves.latest() if point.family == name]
         # Runs are stored by name, and an earlier family may have had this one.
-        runs = [r for r in store.job_runs(limit=200) if r.family == name and r.started_at >= family.created_at][:5]
+        runs = [r for r in store.jobs.runs(limit=200) if r.family == name and r.started_at >= family.created_at][:5]
     values = {**family_values(family), **reports[name], **adaptation_values(family, points), **run_values(runs)}
     invocation.answer(values, lambda out: show_page(out, family, values))
 
@@ -185,9 +185,9 @@ def resume_family(invocation: Invocation, name: NameArgument) -> None:
         family = find_family(store, name, operation="resuming family")
         target = FamilyState.PENDING if family.spaces is None else FamilyState.ACTIVE
         if family.strikes:
-            store.clear_strikes(name)
+            store.families.clear_strikes(name)
         if family.state is not target:
-            family = store.set_family_state(name, target)
+            family = store.families.set_state(name, target)
     _answer_state(invocation, family)
 
 
@@ -207,13 +207,13 @@ def remove_family(
         is_asked = not yes and not invocation.is_json and sys.stdin.isatty()
         if is_asked and not typer.confirm(f"Remove {name} with {family.totals.env_steps} steps of practice?", err=True):
             raise typer.Exit(1)
-        family = store.set_family_state(name, FamilyState.REMOVED, reason="removed by hand")
+        family = store.families.set_state(name, FamilyState.REMOVED, reason="removed by hand")
     _answer_state(invocation, family)
 
 
 def _refuse_taken_name(invocation: Invocation, name: str) -> None:
     with invocation.reading_if_any() as store:
-        taken = set() if store is None else {family.name for family in store.families()}
+        taken = set() if store is None else {family.name for family in store.families.all()}
     if name in taken:
         raise CommandError(
             operation="adding family",
@@ -277,10 +277,10 @@ def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
 
 def _record(store: Store, spec: FamilySpec, admission: Admission | None) -> Family:
     """Add the family; one that was tried is active at once, and its spec keeps where its reference comes from."""
-    family = store.add_family(spec.name, spec.to_json())
+    family = store.families.add(spec.name, spec.to_json())
     if admission is None:
         return family
-    return store.admit_family(
+    return store.families.admit(
         spec.name,
         spaces=admission.spaces.to_json(),
         random_return=admission.random_return,
@@ -293,7 +293,7 @@ def _set_state(invocation: Invocation, name: str, state: FamilyState, *, operati
     with invocation.writing() as store:
         family = find_family(store, name, operation=operation)
         if family.state is not state:
-            family = store.set_family_state(name, state, reason=reason)
+            family = store.families.set_state(name, state, reason=reason)
     _answer_state(invocation, family)
 
 

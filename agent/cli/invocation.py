@@ -226,7 +226,7 @@ def find_family(store: Store, name: str, *, operation: str) -> Family:
     Raises:
         CommandError: there is none; the nearest names are in its hint.
     """
-    families = {family.name: family for family in store.families()}
+    families = {family.name: family for family in store.families.all()}
     if name not in families:
         raise unknown_name_error(operation=operation, subject=name, kind="family", known=families)
     return families[name]

@@ -34,7 +34,7 @@ group(memory_app)
 def show_stats(invocation: Invocation) -> None:
     """Show what episodic memory holds of every family, and what is on the disk."""
     with invocation.reading_if_any() as store:
-        stats = None if store is None else store.memory_stats()
+        stats = None if store is None else store.stats.memory_stats()
     invocation.answer(_values(stats), lambda out: _show(out, stats))
 
 

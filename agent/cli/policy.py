@@ -55,7 +55,7 @@ def list_versions(
 ) -> None:
     """List the published versions, newest first."""
     with invocation.reading_if_any() as store:
-        kept = [] if store is None else store.initializations()
+        kept = [] if store is None else store.initializations.all()
     has_store = store is not None
     versions = [version for version in kept if with_rejected or version.version is not None]
     invocation.answer(
@@ -102,7 +102,7 @@ def roll_back(
             raise CommandError(
                 operation="rolling back to", subject=f"version {target}", found="it is the one served now."
             )
-        served = store.roll_back(to=target, reason=reason)
+        served = store.initializations.roll_back(to=target, reason=reason)
     invocation.answer(
         {"rolled_back": current.version, "current": _version_values(served)},
         lambda out: out.print(f"version {served.version} is served again; version {current.version} is rolled back"),
@@ -191,7 +191,7 @@ def find_version(store: Store, version: str | None, *, operation: str) -> Initia
         CommandError: there is none; the hint lists those there are.
     """
     if version is None:
-        current = store.current_initialization()
+        current = store.initializations.current()
         if current is None:
             raise CommandError(
                 operation=operation,
@@ -200,12 +200,12 @@ def find_version(store: Store, version: str | None, *, operation: str) -> Initia
                 hint="The consolidate job publishes (`learnd schedule list` says when).",
             )
         return current
-    known = {str(found.version): found for found in store.initializations() if found.version is not None}
+    known = {str(found.version): found for found in store.initializations.all() if found.version is not None}
     number = version.lower().removeprefix("v")
     if number not in known:
         listed = f"There is {', '.join(sorted(known, key=int))}." if known else "Nothing is published yet."
         raise CommandError(operation=operation, subject=version, found="there is no such version.", hint=listed)
-    return store.initialization(known[number].version or 0)
+    return store.initializations.get(known[number].version or 0)
 
 
 def _score(
@@ -237,7 +237,7 @@ def _families_to_score(store: Store, names: Sequence[str]) -> list[str]:
                 found=f"it is {family.state}: its spaces are not known yet.",
                 hint="It is tried when the daemon runs.",
             )
-    return list(names) or [family.name for family in store.families() if family.state is FamilyState.ACTIVE]
+    return list(names) or [family.name for family in store.families.all() if family.state is FamilyState.ACTIVE]
 
 
 def _mean_score(version: Initialization) -> float | None:

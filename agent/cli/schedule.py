@@ -36,9 +36,9 @@ def list_schedule(
 ) -> None:
     """List the jobs: when each is due, when it last ran and how that went."""
     with invocation.reading_if_any() as store:
-        schedule = [] if store is None else store.schedule()
-        last = [] if store is None else store.job_runs(limit=runs)
-        summaries = {} if store is None else {summary.kind: summary for summary in store.job_summaries()}
+        schedule = [] if store is None else store.jobs.schedule()
+        last = [] if store is None else store.jobs.runs(limit=runs)
+        summaries = {} if store is None else {summary.kind: summary for summary in store.jobs.summaries()}
     invocation.answer(
         {
             "jobs": [_job_values(job, summaries[job.kind]) for job in schedule],
@@ -72,7 +72,7 @@ def run_now(
     with invocation.writing() as store:
         if family is not None:
             find_family(store, family, operation=f"asking to {kind} family")
-        request_id = store.request(RUN_JOB, payload_of(kind, family))
+        request_id = store.requests.add(RUN_JOB, payload_of(kind, family))
     pid = invocation.folder.holder_pid()
     when = "as soon as the learner is free" if pid is not None else "when the daemon next starts"
     invocation.answer(

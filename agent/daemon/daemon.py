@@ -22,13 +22,13 @@ from agent.config.settings import Settings
 from agent.daemon.connections import ConnectionLimits
 from agent.daemon.descriptors import connections_within, raise_descriptor_limit
 from agent.daemon.dispatcher import Dispatcher, Lane, StoppingError
-from agent.daemon.health import Problem, Signs, problems
-from agent.daemon.http import Answers, HttpServer, new_app
+from agent.daemon.health import HealthInputs, Problem, problems
+from agent.daemon.http import Endpoints, HttpServer, new_app
 from agent.daemon.metrics import LEARNER_RESTARTS, new_registry
 from agent.daemon.preloading import preload
 from agent.daemon.snapshot import Snapshot, read_snapshot
 from agent.daemon.store_thread import StoreThread
-from agent.daemon.supervisor import Death, LearnerState, Supervisor
+from agent.daemon.supervisor import Supervisor, TrainerExit, TrainerState
 from agent.daemon.systemd import Notifier
 from agent.errors import AgentError, ListenError
 from agent.logs import configure_logs, resolved_format
@@ -184,7 +184,7 @@ class Daemon:
             environment=_learner_environment(settings),
             settings=settings.learner,
             clock=self._clock,
-            on_death=self._note_death,
+            on_death=self._count_restart,
             on_change=self._note_change,
             before_start=self._await_free_folder,
         )
@@ -377,10 +377,10 @@ class Daemon:
         specs = self._embedded_stream()
 
         def feed(store: Store) -> int:
-            if store.families(with_removed=True):
+            if store.families.all(with_removed=True):
                 return 0
             for spec in specs:
-                store.add_family(spec.name, spec.to_json())
+                store.families.add(spec.name, spec.to_json())
             return len(specs)
 
         if fed := await self._writer.call(feed):
@@ -455,10 +455,10 @@ class Daemon:
                 deadline += ORPHAN_GRACE_S
             await asyncio.sleep(0.1)
 
-    async def _note_death(self, death: Death) -> None:
+    async def _count_restart(self, death: TrainerExit) -> None:
         labels = {"reason": str(death.reason)}
         try:
-            await self._writer.call(lambda store: store.add_to_counter(LEARNER_RESTARTS, labels))
+            await self._writer.call(lambda store: store.counters.add(LEARNER_RESTARTS, labels))
         except MemoryStoreError as error:
             log.exception("a restart could not be counted", error=str(error))
 
@@ -486,7 +486,7 @@ class Daemon:
     def problems(self) -> list[Problem]:
         """Why health is red now; empty when it is not."""
         return problems(
-            Signs(
+            HealthInputs(
                 crash_loop=self._supervisor.crash_loop(),
                 snapshot_age_s=self._clock.monotonic() - self._read_at,
                 read_error=self._read_error,
@@ -502,7 +502,7 @@ class Daemon:
         running = [r.work for r in self._dispatcher.running.values()]
         if running:
             now = "; ".join(f"{work.kind} ({work.reason})" for work in running)
-        elif self._supervisor.state in {LearnerState.STARTING, LearnerState.BACKING_OFF}:
+        elif self._supervisor.state in {TrainerState.STARTING, TrainerState.BACKING_OFF}:
             now = f"learner {self._supervisor.state}"
         else:
             now = "idle"
@@ -511,8 +511,8 @@ class Daemon:
         num_active = sum(family.state is FamilyState.ACTIVE for family in self.snapshot.families)
         return f"{now}; {num_active} active families; policy version {self.snapshot.policy_version}"
 
-    def _answers(self) -> Answers:
-        return Answers(
+    def _answers(self) -> Endpoints:
+        return Endpoints(
             registry=new_registry(lambda: self.snapshot, version=running_version()),
             problems=self.problems,
             state=lambda: self.state,
@@ -540,7 +540,7 @@ class Daemon:
 
     async def _write_status(self) -> None:
         status = self.status()
-        await self._writer.call(lambda store: store.set_daemon_status(status))
+        await self._writer.call(lambda store: store.daemon_status.set(status))
 
     def status(self) -> dict[str, Any]:
         """The status row: what ``learnd status`` shows of the running daemon."""

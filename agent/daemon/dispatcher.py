@@ -24,11 +24,11 @@ from agent.config.triggers import is_within
 from agent.daemon.family_choice import Candidate, Choice, choose
 from agent.daemon.health import Failures
 from agent.daemon.metrics import CONSOLIDATION_OUTCOMES, CONSOLIDATIONS, JOB_RUNS
-from agent.daemon.next_job import CONTROL_KINDS, DUE, Setbacks, Work, next_work
+from agent.daemon.next_job import CONTROL_KINDS, DUE, ConsecutiveFailures, Work, next_work
 from agent.daemon.schedule import Entry, Schedule
 from agent.daemon.snapshot import Snapshot
 from agent.daemon.store_thread import StoreThread, in_daemon_thread
-from agent.daemon.supervisor import LearnerDiedError, LearnerState, Supervisor
+from agent.daemon.supervisor import Supervisor, TrainerExitedError, TrainerState
 from agent.daemon.timers import Timers
 from agent.job_requests import requested_job
 from agent.messages import Finished, Job
@@ -125,7 +125,7 @@ class Dispatcher:
         self._request_tries: dict[int, int] = {}
         self._practised_at: dict[str, float] = {}
         self._is_practice_owed = False
-        self._setbacks = Setbacks()
+        self._setbacks = ConsecutiveFailures()
         self._deaths: dict[str, int] = {}
         self._stopping = False
         self.failures = Failures()
@@ -137,17 +137,17 @@ class Dispatcher:
     async def restore(self) -> None:
         """Take up where the last daemon left off: open runs, schedule, waiting times."""
         now = self._clock.wall()
-        interrupted = await self._writer.call(lambda store: store.interrupt_running_jobs())
+        interrupted = await self._writer.call(lambda store: store.jobs.interrupt_running())
         if interrupted:
             log.warning("runs left open by the last daemon are interrupted", count=interrupted)
         await self._writer.call(_settle_consolidation_counters)
         await self._restore_schedule(now)
-        last = await self._writer.call(lambda store: store.last_practised())
+        last = await self._writer.call(lambda store: store.jobs.last_practised())
         monotonic = self._clock.monotonic()
         self._practised_at = {name: monotonic - max(0.0, now - at) for name, at in last.items()}
 
     async def _restore_schedule(self, now: float) -> None:
-        stored = await self._writer.call(lambda store: store.schedule())
+        stored = await self._writer.call(lambda store: store.jobs.schedule())
         missed = self._schedule.restore(stored, now=now, at_once=[JobKind.EVALUATE])
         if not await self._writer.call(_is_any_evaluated):
             self._schedule.bring_forward(JobKind.EVALUATE, now)
@@ -183,7 +183,7 @@ class Dispatcher:
 
     async def _look(self) -> None:
         now = self._clock.wall()
-        for request in await self._writer.call(lambda store: store.take_requests()):
+        for request in await self._writer.call(lambda store: store.requests.take()):
             await self._hear(request)
         corrected = self._schedule.correct(now)
         if corrected:
@@ -202,14 +202,14 @@ class Dispatcher:
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             refusal = f"refused: {error}"
             log.warning("request refused", request=request.id, reason=str(error))
-            await self._writer.call(lambda store: store.finish_request(request.id, refusal))
+            await self._writer.call(lambda store: store.requests.finish(request.id, refusal))
             return
         log.info("request heard", request=request.id, job=str(kind), family=family)
         self._requested.append(Work(kind=kind, family=family, reason="requested", request_id=request.id))
 
     async def _end_quarantines(self, now: float) -> None:
         longest_s = self._settings.workers.quarantine_max_s
-        for family in await self._writer.call(lambda store: store.families()):
+        for family in await self._writer.call(lambda store: store.families.all()):
             until = family.quarantined_until
             if family.state is not FamilyState.QUARANTINED or until is None or now < until <= now + longest_s:
                 continue
@@ -248,9 +248,9 @@ class Dispatcher:
         due = [kind for kind in self._schedule.due(now) if (kind in CONTROL_KINDS) == is_control]
         if is_control:
             return next_work(requested=requested, pending=[], due=due, choose=lambda: None)
-        if self._supervisor.state is not LearnerState.IDLE:
+        if self._supervisor.state is not TrainerState.IDLE:
             return None
-        families = await self._writer.call(lambda store: store.families())
+        families = await self._writer.call(lambda store: store.families.all())
         monotonic = self._clock.monotonic()
         pending = [
             family.name
@@ -293,7 +293,7 @@ class Dispatcher:
         due = self._schedule.entry(work.kind).next_due_at if is_scheduled else None
         try:
             run_id = await self._write(
-                lambda store: store.start_job(
+                lambda store: store.jobs.start(
                     work.kind, family=work.family, reason=work.reason, next_due_at=_finite(due)
                 )
             )
@@ -305,7 +305,7 @@ class Dispatcher:
             self._on_change()
             ending = await self._ending(lane, work, run_id)
             await self._write(
-                lambda store: store.finish_job(run_id, ending.outcome, detail=ending.detail, error=ending.error)
+                lambda store: store.jobs.finish(run_id, ending.outcome, detail=ending.detail, error=ending.error)
             )
             await self._conclude(work, ending)
         finally:
@@ -322,7 +322,7 @@ class Dispatcher:
         job = Job(run_id=run_id, kind=work.kind, family=work.family, reason=work.reason)
         try:
             finished: Finished = await self._supervisor.do(job)
-        except LearnerDiedError as error:
+        except TrainerExitedError as error:
             return _Ending(outcome=JobOutcome.INTERRUPTED, error=str(error.death), is_death=not self._stopping)
         return _Ending(outcome=finished.outcome, detail=finished.detail, error=finished.error)
 
@@ -361,7 +361,7 @@ class Dispatcher:
         self._log_ending(work, ending)
         if work.kind is JobKind.CONSOLIDATE and ending.detail.get("outcome") in CONSOLIDATION_OUTCOMES:
             labels = {"outcome": ending.detail["outcome"]}
-            await self._write(lambda store: store.add_to_counter(CONSOLIDATIONS, labels))
+            await self._write(lambda store: store.counters.add(CONSOLIDATIONS, labels))
         if work.family is not None:
             await self._conclude_family(work, work.family, ending)
         if work.request_id is not None:
@@ -385,7 +385,7 @@ class Dispatcher:
 
     async def _back_off_if_pending(self, family: str) -> None:
         """An admission that succeeded and left its family pending would be repeated at once, for ever."""
-        families = await self._writer.call(lambda store: store.families())
+        families = await self._writer.call(lambda store: store.families.all())
         if any(f.name == family and f.state is FamilyState.PENDING for f in families):
             self._setbacks.note_failure(JobKind.ADMIT, family, self._clock.monotonic())
 
@@ -408,7 +408,7 @@ class Dispatcher:
             return
         self._requested.remove(work)
         answer = f"{ending.outcome}: {ending.error}" if ending.error else str(ending.outcome)
-        await self._write(lambda store: store.finish_request(request_id, answer))
+        await self._write(lambda store: store.requests.finish(request_id, answer))
 
     def _log_ending(self, work: Work, ending: _Ending) -> None:
         facts = {"job": str(work.kind), "outcome": str(ending.outcome), "reason": work.reason}
@@ -425,9 +425,9 @@ class Dispatcher:
         log.warning("due times were missed; the job runs once", job=str(kind), missed=count, reason=reason)
 
         def record(store: Store) -> None:
-            store.record_job_outcome(kind, JobOutcome.MISSED, reason=reason)
+            store.jobs.record_outcome(kind, JobOutcome.MISSED, reason=reason)
             if count > 1:
-                store.add_to_counter(JOB_RUNS, {"job": str(kind), "outcome": str(JobOutcome.MISSED)}, count - 1)
+                store.counters.add(JOB_RUNS, {"job": str(kind), "outcome": str(JobOutcome.MISSED)}, count - 1)
 
         await self._write(record)
 
@@ -436,7 +436,7 @@ class Dispatcher:
 
         def write(store: Store) -> None:
             for kind, trigger, due in rows:
-                store.set_schedule(kind, trigger, next_due_at=due)
+                store.jobs.set_schedule(kind, trigger, next_due_at=due)
 
         await self._write(write)
 
@@ -481,7 +481,7 @@ class Dispatcher:
 
 def prune_policy(memory: MemorySettings, store: Store) -> PrunePolicy:
     """What may be forgotten, so that the whole store stays within ``memory.max_size``."""
-    stats = store.memory_stats()
+    stats = store.stats.memory_stats()
     episode_bytes = sum(family.size_bytes for family in stats.families)
     other_bytes = max(0, stats.size_bytes - stats.free_bytes - episode_bytes)
     return PrunePolicy(
@@ -507,7 +507,7 @@ def _finite(due: float | None) -> float | None:
 
 
 def _overrun_recorder(entry: Entry) -> Callable[[Store], int]:
-    return lambda store: store.record_job_outcome(
+    return lambda store: store.jobs.record_outcome(
         entry.kind,
         JobOutcome.OVERRAN,
         reason="due again while it still ran",
@@ -518,16 +518,16 @@ def _overrun_recorder(entry: Entry) -> Callable[[Store], int]:
 def _state_setter(name: str, state: FamilyState, reason: str, *, until: float | None = None) -> Callable[[Store], None]:
     def set_state(store: Store) -> None:
         with contextlib.suppress(FamilyNotFoundError):  # removed by a person meanwhile
-            store.set_family_state(name, state, reason=reason, quarantined_until=until)
+            store.families.set_state(name, state, reason=reason, quarantined_until=until)
 
     return set_state
 
 
 def _is_any_evaluated(store: Store) -> bool:
     """Whether an active family has been evaluated, or there is none to evaluate."""
-    active = {family.name for family in store.families() if family.state is FamilyState.ACTIVE}
+    active = {family.name for family in store.families.all() if family.state is FamilyState.ACTIVE}
     return not active or any(
-        p.family in active and p.point.metric is CurveMetric.EVAL_SCORE for p in store.latest_points()
+        p.family in active and p.point.metric is CurveMetric.EVAL_SCORE for p in store.curves.latest()
     )
 
 
@@ -536,10 +536,10 @@ def _settle_consolidation_counters(store: Store) -> None:
 
     Ids of initializations are never used twice, so the greatest says how many candidates there have been.
     """
-    rows = store.initializations()
+    rows = store.initializations.all()
     published = max((row.version or 0 for row in rows), default=0)
     rejected = max((row.id for row in rows), default=0) - published
-    counted = {c.labels["outcome"]: c.value for c in store.counters() if c.name == CONSOLIDATIONS}
+    counted = {c.labels["outcome"]: c.value for c in store.counters.all() if c.name == CONSOLIDATIONS}
     for outcome, total in (("published", published), ("rejected", rejected)):
         if total > counted.get(outcome, 0):
-            store.add_to_counter(CONSOLIDATIONS, {"outcome": outcome}, total - counted.get(outcome, 0))
+            store.counters.add(CONSOLIDATIONS, {"outcome": outcome}, total - counted.get(outcome, 0))

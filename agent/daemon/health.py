@@ -48,7 +48,7 @@ class Problem:
 
 
 @dataclass(kw_only=True)
-class Signs:
+class HealthInputs:
     """What health is judged by, as of now.
 
     Attributes:
@@ -70,12 +70,12 @@ class Signs:
     damage: Sequence[Damage] = ()
 
 
-def problems(signs: Signs) -> list[Problem]:
+def problems(signs: HealthInputs) -> list[Problem]:
     """Every reason for red health; empty when the service is well."""
     return list(_problems(signs))
 
 
-def _problems(signs: Signs) -> Iterable[Problem]:
+def _problems(signs: HealthInputs) -> Iterable[Problem]:
     if signs.crash_loop:
         yield Problem(
             reason=RedReason.LEARNER_CRASH_LOOP,

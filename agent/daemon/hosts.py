@@ -42,7 +42,7 @@ def answers_to_any(listen_host: str, allowed: Sequence[str]) -> bool:
 
 
 class HostCheck:
-    """Answers 400 to requests whose Host header names neither this machine, the listen address nor an allowed host.
+    """Endpoints 400 to requests whose Host header names neither this machine, the listen address nor an allowed host.
 
     A request without the header passes: only HTTP/1.0 can be without it, which no browser speaks.
 

@@ -27,7 +27,7 @@ BACKLOG = 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
+class Endpoints:
     """What the pages are made of, asked at each request.
 
     Attributes:
@@ -43,7 +43,7 @@ class Answers:
     summary: Callable[[], str]
 
 
-def new_app(answers: Answers) -> Starlette:
+def new_app(answers: Endpoints) -> Starlette:
     """The pages."""
 
     async def metrics(request: Request) -> Response:
@@ -67,7 +67,7 @@ def new_app(answers: Answers) -> Starlette:
     return Starlette(routes=[Route(path, page) for path, page in pages.items()])
 
 
-def _index_page(answers: Answers) -> str:
+def _index_page(answers: Endpoints) -> str:
     found = answers.problems()
     health = "".join(f"<li>{html.escape(visible(str(problem)))}</li>" for problem in found)
     return f"""<!doctype html>

@@ -68,23 +68,23 @@ def next_work(
 
 
 @dataclass(kw_only=True)
-class _Setback:
+class _FailureStreak:
     count: int
     until: float
 
 
-class Setbacks:
+class ConsecutiveFailures:
     """Families whose jobs failed, set aside for a moment: 0.25 s, then doubled with each failure in a row.
 
     It keeps a family that fails at once from being tried in a tight loop; strikes and quarantine are the learner's.
     """
 
     def __init__(self) -> None:
-        self._setbacks: dict[tuple[JobKind, str], _Setback] = {}
+        self._setbacks: dict[tuple[JobKind, str], _FailureStreak] = {}
 
     def note_failure(self, kind: JobKind, family: str, now: float) -> int:
         """Count a failure at ``now`` (monotonic); return how many there were in a row."""
-        setback = self._setbacks.setdefault((kind, family), _Setback(count=0, until=now))
+        setback = self._setbacks.setdefault((kind, family), _FailureStreak(count=0, until=now))
         setback.count += 1
         setback.until = now + min(MAX_COOL_DOWN_S, FIRST_COOL_DOWN_S * 2.0 ** min(setback.count - 1, 16))
         return setback.count

@@ -59,18 +59,18 @@ def read_snapshot(store: Store, before: Snapshot | None) -> Snapshot:
     data_version = store.data_version()
     if before is not None and before.data_version == data_version:
         return before
-    families = tuple(store.families())
-    points = tuple(store.latest_points())
+    families = tuple(store.families.all())
+    points = tuple(store.curves.latest())
     return Snapshot(
         families=families,
         points=points,
-        counters=tuple(store.counters()),
-        jobs={summary.kind: summary for summary in store.job_summaries()},
-        memory=store.memory_stats(),
-        policy_version=store.current_version() or 0,
+        counters=tuple(store.counters.all()),
+        jobs={summary.kind: summary for summary in store.jobs.summaries()},
+        memory=store.stats.memory_stats(),
+        policy_version=store.initializations.current_version() or 0,
         data_version=data_version,
         scores=_scores(store, families, points, before),
-        damage=(*store.damage(), *_damaged_families(store.damage(), families)),
+        damage=(*store.damage.all(), *_damaged_families(store.damage.all(), families)),
     )
 
 
@@ -97,7 +97,7 @@ def _scores(
         if before is not None and known.get(name) == latest[name] and name in before.scores:
             scores[name] = before.scores[name]
             continue
-        curve = store.curve(name, CurveMetric.EVAL_SCORE, limit=NUM_EVALUATIONS)
+        curve = store.curves.points(name, CurveMetric.EVAL_SCORE, limit=NUM_EVALUATIONS)
         scores[name] = tuple(p.point.value for p in curve if math.isfinite(p.point.value))
     return scores
 

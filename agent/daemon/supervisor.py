@@ -32,7 +32,7 @@ CLOSED_CHANNEL_GRACE_S = 5.0
 LAST_WORDS_LINES = 20
 
 
-class LearnerState(StrEnum):
+class TrainerState(StrEnum):
     """What the learner process is doing."""
 
     STARTING = "starting"
@@ -56,7 +56,7 @@ class RestartReason(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Death:
+class TrainerExit:
     """How a learner process ended.
 
     Attributes:
@@ -74,10 +74,10 @@ class Death:
         return f"{self.reason}: {self.found}" + (f"; last words: {self.last_words}" if self.last_words else "")
 
 
-class LearnerDiedError(AgentError):
+class TrainerExitedError(AgentError):
     """The learner died while it had a job."""
 
-    def __init__(self, death: Death) -> None:
+    def __init__(self, death: TrainerExit) -> None:
         self.death = death
         super().__init__(operation="running a job in", subject="the learner", found=str(death))
 
@@ -102,7 +102,7 @@ class Supervisor:
         environment: Mapping[str, str],
         settings: LearnerSettings,
         clock: Clock,
-        on_death: Callable[[Death], Awaitable[None]],
+        on_death: Callable[[TrainerExit], Awaitable[None]],
         on_change: Callable[[], None],
         before_start: Callable[[], Awaitable[None]],
     ) -> None:
@@ -125,8 +125,8 @@ class Supervisor:
         self._words: deque[str] = deque(maxlen=LAST_WORDS_LINES)
         self._deaths: deque[float] = deque()
         self._barren = 0
-        self._last_death: Death | None = None
-        self.state = LearnerState.STOPPED
+        self._last_death: TrainerExit | None = None
+        self.state = TrainerState.STOPPED
         self.ready: Ready | None = None
 
     @property
@@ -142,7 +142,7 @@ class Supervisor:
     @property
     def stalled_s(self) -> float:
         """Seconds since the running job (or the start) last advanced; 0 while there is nothing to advance."""
-        if self.state not in {LearnerState.STARTING, LearnerState.BUSY}:
+        if self.state not in {TrainerState.STARTING, TrainerState.BUSY}:
             return 0.0
         return self._clock.monotonic() - self._advanced_at
 
@@ -168,23 +168,23 @@ class Supervisor:
             death = await self._live()
             if self._stopping.is_set():
                 break
-            await self._mourn(death)
-        self._enter(LearnerState.STOPPED)
+            await self._handle_exit(death)
+        self._enter(TrainerState.STOPPED)
 
     async def do(self, job: Job) -> Finished:
         """Hand ``job`` to an idle learner and wait for its end.
 
         Raises:
-            LearnerDiedError: the learner died first.
+            TrainerExitedError: the learner died first.
         """
-        if self.state is not LearnerState.IDLE or self._writer is None:
-            raise LearnerDiedError(
-                Death(reason=RestartReason.EXITED, found="it was gone before the job began", last_words="")
+        if self.state is not TrainerState.IDLE or self._writer is None:
+            raise TrainerExitedError(
+                TrainerExit(reason=RestartReason.EXITED, found="it was gone before the job began", last_words="")
             )
         self._job, self._progress = job, None
         self._answer = asyncio.get_running_loop().create_future()
         self._advanced_at = self._clock.monotonic()
-        self._enter(LearnerState.BUSY)
+        self._enter(TrainerState.BUSY)
         self._writer.write(to_line(job))
         try:
             finished = await self._answer
@@ -200,7 +200,7 @@ class Supervisor:
         process = self._process
         if process is None or process.returncode is not None:
             return
-        if self._writer is None or self.state is LearnerState.STARTING:
+        if self._writer is None or self.state is TrainerState.STARTING:
             self.kill()  # it has nothing yet that could be lost
         else:
             self._writer.write(to_line(Stop()))
@@ -217,18 +217,18 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    async def _live(self) -> Death:
+    async def _live(self) -> TrainerExit:
         """One learner's life, from its start to its death."""
         self._kill = self.ready = self._closed_at = None
         self._words.clear()
         self._advanced_at = self._clock.monotonic()
-        self._enter(LearnerState.STARTING)
+        self._enter(TrainerState.STARTING)
         parent, child = socket.socketpair()
         try:
             process = await self._spawn(child)
         except OSError as error:
             parent.close()
-            return Death(reason=RestartReason.START_FAILED, found=str(error), last_words="")
+            return TrainerExit(reason=RestartReason.START_FAILED, found=str(error), last_words="")
         finally:
             child.close()
         self._process = process
@@ -245,9 +245,9 @@ class Supervisor:
             self._writer.close()
             self._process = self._writer = None
         death = self._death_of(process)
-        self._enter(LearnerState.STOPPED if self._stopping.is_set() else LearnerState.BACKING_OFF)
+        self._enter(TrainerState.STOPPED if self._stopping.is_set() else TrainerState.BACKING_OFF)
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(LearnerDiedError(death))
+            self._answer.set_exception(TrainerExitedError(death))
         return death
 
     async def _spawn(self, child: socket.socket) -> asyncio.subprocess.Process:
@@ -283,7 +283,7 @@ class Supervisor:
             case Ready():
                 self.ready = message
                 log.info("learner ready", pid=message.pid, device=message.device, learner_steps=message.learner_steps)
-                self._enter(LearnerState.IDLE)
+                self._enter(TrainerState.IDLE)
             case Progress():
                 if message != self._progress:
                     self._advanced_at = self._clock.monotonic()
@@ -319,10 +319,10 @@ class Supervisor:
             await asyncio.sleep(WATCH_PERIOD_S)
             if self._closed_at is not None and self._clock.monotonic() - self._closed_at > CLOSED_CHANNEL_GRACE_S:
                 self._kill_for(RestartReason.HUNG, "it closed its channel and lived on")
-            elif self.state is LearnerState.STARTING and self.stalled_s > self._settings.start_timeout_s:
+            elif self.state is TrainerState.STARTING and self.stalled_s > self._settings.start_timeout_s:
                 limit = format_duration(self._settings.start_timeout_s)
                 self._kill_for(RestartReason.START_FAILED, f"it was not ready after {limit}")
-            elif self.state is LearnerState.BUSY and self.stalled_s > self._settings.stall_timeout_s:
+            elif self.state is TrainerState.BUSY and self.stalled_s > self._settings.stall_timeout_s:
                 phase = self._progress.phase if self._progress else "nothing"
                 limit = format_duration(self._settings.stall_timeout_s)
                 self._kill_for(RestartReason.HUNG, f"no progress for {limit} (last phase: {phase})")
@@ -333,7 +333,7 @@ class Supervisor:
             log.error("learner is killed", reason=str(reason), found=found, pid=self.pid)
         self.kill()
 
-    def _death_of(self, process: asyncio.subprocess.Process) -> Death:
+    def _death_of(self, process: asyncio.subprocess.Process) -> TrainerExit:
         words = self._words[-1] if self._words else ""
         status = process.returncode or 0
         if self._kill is not None:
@@ -344,9 +344,9 @@ class Supervisor:
             reason, found = RestartReason.START_FAILED, f"it exited with status {status} before it was ready"
         else:
             reason, found = RestartReason.EXITED, f"it exited with status {status}"
-        return Death(reason=reason, found=found, last_words=words)
+        return TrainerExit(reason=reason, found=found, last_words=words)
 
-    async def _mourn(self, death: Death) -> None:
+    async def _handle_exit(self, death: TrainerExit) -> None:
         """Count a death and wait out its back-off."""
         self._deaths.append(self._clock.monotonic())
         self._barren += 1
@@ -367,10 +367,10 @@ class Supervisor:
         return float(min(settings.restart_max_s, settings.restart_first_s * 2.0 ** max(0, self._barren - 1)))
 
     def _leave_job(self) -> None:
-        if self.state is LearnerState.BUSY:
-            self._enter(LearnerState.IDLE)
+        if self.state is TrainerState.BUSY:
+            self._enter(TrainerState.IDLE)
 
-    def _enter(self, state: LearnerState) -> None:
+    def _enter(self, state: TrainerState) -> None:
         if state is not self.state:
             self.state = state
             self._on_change()

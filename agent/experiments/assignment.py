@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from agent.experiments.scores import Measure
-from agent.experiments.trainable import Assignment, AssignmentError
+from agent.experiments.trainable import ExperimentCase, ExperimentCaseError
 from agent.learners.registry import RL2, acting_learners, canonical_name, names_where
 from envs.family import FamilySource, FamilySpec
 from envs.few_shot.tasks import FewShotFamily
@@ -60,7 +60,7 @@ def open_family(spec: FamilySpec, *, limits: WorkerLimits, report: Callable[[int
     return OpenFamily(spec=spec, few_shot=open_few_shot(spec, report=report) if is_few_shot else None, limits=limits)
 
 
-def assign(learner: str, family: OpenFamily, *, given: Sequence[str] = (), seed: int = 0) -> Assignment:
+def assign(learner: str, family: OpenFamily, *, given: Sequence[str] = (), seed: int = 0) -> ExperimentCase:
     """Assign a learner to a family.
 
     Args:
@@ -70,19 +70,19 @@ def assign(learner: str, family: OpenFamily, *, given: Sequence[str] = (), seed:
         seed: of the initial parameters and of the training tasks.
 
     Raises:
-        AssignmentError: there is no such learner, it has no such setting, or it cannot learn such a family.
+        ExperimentCaseError: there is no such learner, it has no such setting, or it cannot learn such a family.
     """
     name = canonical_name(learner)
     known = names_where(lambda entry: entry.form_of is None)
     if name not in known:
-        raise AssignmentError(
+        raise ExperimentCaseError(
             operation="choosing learner",
             subject=learner,
             found="there is none of that name.",
             hint=f"There are: {', '.join(known)}.",
         )
     if name not in family.learners:
-        raise AssignmentError(
+        raise ExperimentCaseError(
             operation=f"assigning {name} to",
             subject=family.spec.name,
             found=f"it cannot learn {_kind(family)}.",
@@ -102,24 +102,26 @@ def _kind(family: OpenFamily) -> str:
     return f"few-shot tasks of {kind_of(family.few_shot)}"
 
 
-def _to_environments(name: str, family: OpenFamily, given: tuple[str, ...], seed: int) -> Assignment:
+def _to_environments(name: str, family: OpenFamily, given: tuple[str, ...], seed: int) -> ExperimentCase:
     if name == RL2:
         from agent.experiments.rl2 import RL2Assignment
 
-        acting: Assignment = RL2Assignment(spec=family.spec, limits=family.limits, given=given, seed=seed)
+        acting: ExperimentCase = RL2Assignment(spec=family.spec, limits=family.limits, given=given, seed=seed)
     else:
-        from agent.experiments.policy_gradient import PolicyAssignment
+        from agent.experiments.policy_gradient import PolicyCase
 
-        acting = PolicyAssignment(name, spec=family.spec, limits=family.limits, given=given, seed=seed)
+        acting = PolicyCase(name, spec=family.spec, limits=family.limits, given=given, seed=seed)
     acting.describe()  # so that a wrong setting is refused before anything is begun
     return acting
 
 
-def _to_few_shot(name: str, spec: FamilySpec, family: FewShotFamily, given: tuple[str, ...], seed: int) -> Assignment:
-    from agent.experiments.few_shot import FewShotAssignment
+def _to_few_shot(
+    name: str, spec: FamilySpec, family: FewShotFamily, given: tuple[str, ...], seed: int
+) -> ExperimentCase:
+    from agent.experiments.few_shot import FewShotCase
     from agent.learners.recipes import kind_of, recipe_for
 
     recipe = recipe_for(name, kind_of(family))
-    assignment = FewShotAssignment(spec=spec, family=family, recipe=recipe, given=given, seed=seed)
+    assignment = FewShotCase(spec=spec, family=family, recipe=recipe, given=given, seed=seed)
     assignment.describe()  # so that a wrong setting is refused before anything is begun
     return assignment

@@ -19,7 +19,7 @@ import torch
 
 from agent.errors import AgentError
 from agent.experiments.assignment import OpenFamily, assign, open_family
-from agent.experiments.run import LearningRun, Ledger, Plan, Progress
+from agent.experiments.run import LearningRun, Plan, Progress, UsageTotals
 from envs.errors import EnvsError
 from envs.family import FamilySpec
 from envs.limits import WorkerLimits
@@ -60,7 +60,7 @@ class Outcome:
 
     entry: Entry
     updates: int = 0
-    ledger: Ledger | None = None
+    ledger: UsageTotals | None = None
     error: str = ""
 
 

@@ -38,7 +38,7 @@ MOST_TASKS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
-class FewShotAssignment:
+class FewShotCase:
     """A few-shot learner to be trained on a few-shot family.
 
     Attributes:
@@ -90,16 +90,18 @@ class FewShotAssignment:
         """The learner's settings, for a run of so many updates."""
         return with_settings(self.recipe.config(planned_updates), self.given, learner=self.learner)
 
-    def begin(self, planned_updates: int) -> FewShotTrainee:
+    def begin(self, planned_updates: int) -> TrainableFewShotLearner:
         """A new trainee."""
         generator = torch.Generator().manual_seed(self.seed)
         learner = build(self.learner, self.shapes, self.config(planned_updates), generator=generator)
-        return FewShotTrainee(self, learner, next_task=self.seed * TASKS_OF_A_SEED)
+        return TrainableFewShotLearner(self, learner, next_task=self.seed * TASKS_OF_A_SEED)
 
-    def go_on(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], planned_updates: int) -> FewShotTrainee:
+    def go_on(
+        self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], planned_updates: int
+    ) -> TrainableFewShotLearner:
         """The trainee that wrote these."""
         config = self.config(planned_updates).to_json()
-        return FewShotTrainee(
+        return TrainableFewShotLearner(
             self, restore(tensors, {**meta["learner"], "config": config}), next_task=meta["next_task"]
         )
 
@@ -108,7 +110,7 @@ class FewShotAssignment:
         return processor_seconds()
 
 
-class FewShotTrainee:
+class TrainableFewShotLearner:
     """A few-shot learner being trained.
 
     Args:
@@ -117,7 +119,7 @@ class FewShotTrainee:
         next_task: the first training task that it has not seen.
     """
 
-    def __init__(self, assignment: FewShotAssignment, learner: FewShotLearner, *, next_task: int) -> None:
+    def __init__(self, assignment: FewShotCase, learner: FewShotLearner, *, next_task: int) -> None:
         self.assignment = assignment
         self.learner = learner
         self.next_task = next_task

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple, NoReturn
 
-from agent.experiments.trainable import AssignmentError
+from agent.experiments.trainable import ExperimentCaseError
 
 
 class _Setting(NamedTuple):
@@ -27,7 +27,7 @@ def with_settings(config: Any, given: Sequence[str], *, learner: str) -> Any:
         learner: whose settings they are, for errors.
 
     Raises:
-        AssignmentError: a setting is unknown, or its value is none that it can have.
+        ExperimentCaseError: a setting is unknown, or its value is none that it can have.
     """
     if not given:
         return config
@@ -47,7 +47,7 @@ def with_settings(config: Any, given: Sequence[str], *, learner: str) -> Any:
     try:
         return type(config).from_json(values)
     except (TypeError, ValueError) as error:
-        raise AssignmentError(
+        raise ExperimentCaseError(
             operation=f"setting of {learner}", subject=", ".join(given), found=f"{error}.", hint="Choose another value."
         ) from error
 
@@ -107,4 +107,4 @@ def _put(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 
 def _refuse(learner: str, subject: str, found: str, hint: str) -> NoReturn:
-    raise AssignmentError(operation=f"setting of {learner}", subject=subject, found=found, hint=hint)
+    raise ExperimentCaseError(operation=f"setting of {learner}", subject=subject, found=found, hint=hint)

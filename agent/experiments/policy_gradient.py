@@ -38,7 +38,7 @@ SCORING_SEED = 20_170_303
 
 
 @dataclass(frozen=True)
-class PolicyAssignment:
+class PolicyCase:
     """A learner that adapts policies, to be trained on one family of environments.
 
     Attributes:
@@ -85,25 +85,27 @@ class PolicyAssignment:
             self.spec, None, num_trials=num_tasks * rows, device="cpu", limits=self.limits, rows_per_task=rows
         )
 
-    def begin(self, planned_updates: int) -> PolicyTrainee:
+    def begin(self, planned_updates: int) -> TrainablePolicyLearner:
         """A new trainee."""
         tasks = self.open_tasks(TASKS_PER_UPDATE)
         generator = torch.Generator().manual_seed(self.seed)
         config = self.config(planned_updates)
         learner = build_policy_learner(self.entry.name, tasks.spaces, config, generator=generator)
-        return PolicyTrainee(self, learner, tasks, next_task=self.seed * TASKS_OF_A_SEED)
+        return TrainablePolicyLearner(self, learner, tasks, next_task=self.seed * TASKS_OF_A_SEED)
 
-    def go_on(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], planned_updates: int) -> PolicyTrainee:
+    def go_on(
+        self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], planned_updates: int
+    ) -> TrainablePolicyLearner:
         """The trainee that wrote these."""
         learner = restore_policy_learner(tensors, {**meta["learner"], "config": self.config(planned_updates).to_json()})
-        return PolicyTrainee(self, learner, self.open_tasks(TASKS_PER_UPDATE), next_task=meta["next_task"])
+        return TrainablePolicyLearner(self, learner, self.open_tasks(TASKS_PER_UPDATE), next_task=meta["next_task"])
 
     def processor_seconds(self) -> float:
         """Of this process, and of the family's worker where it has one."""
         return processor_seconds_of(self.spec)
 
 
-class PolicyTrainee:
+class TrainablePolicyLearner:
     """A learner of policies being trained.
 
     Args:
@@ -113,9 +115,7 @@ class PolicyTrainee:
         next_task: the first training task that it has not played.
     """
 
-    def __init__(
-        self, assignment: PolicyAssignment, learner: PolicyLearner, tasks: TaskBatch, *, next_task: int
-    ) -> None:
+    def __init__(self, assignment: PolicyCase, learner: PolicyLearner, tasks: TaskBatch, *, next_task: int) -> None:
         self.assignment = assignment
         self.learner = learner
         self.next_task = next_task

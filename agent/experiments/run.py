@@ -20,7 +20,7 @@ from agent.experiments.budget import Budget
 from agent.experiments.costs import peak_bytes
 from agent.experiments.scores import Estimate, HeldOutScores
 from agent.experiments.state_file import StateFileError, mark_of, read_state, write_state
-from agent.experiments.trainable import Assignment, AssignmentError, Trainee
+from agent.experiments.trainable import ExperimentCase, ExperimentCaseError, TrainableLearner
 
 SAVE_EVERY_S = 60.0
 FEWEST_TIMED_UPDATES = 3
@@ -99,7 +99,7 @@ class Plan:
 
 
 @dataclass(kw_only=True)
-class Ledger:
+class UsageTotals:
     """What a run has spent and found so far.
 
     Attributes:
@@ -119,7 +119,7 @@ class Ledger:
     last: Point | None = None
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Ledger:
+    def from_json(cls, values: dict[str, Any]) -> UsageTotals:
         """The ledger that ``asdict`` told of."""
         return cls(
             budget=Budget.from_json(values["budget"]),
@@ -166,7 +166,9 @@ class LearningRun:
         StateFileError: the state is of another run, or damaged.
     """
 
-    def __init__(self, assignment: Assignment, plan: Plan, *, report: Report, is_stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self, assignment: ExperimentCase, plan: Plan, *, report: Report, is_stopped: Callable[[], bool]
+    ) -> None:
         self.assignment = assignment
         self.plan = plan
         self._mark = None if plan.state is None else mark_of(plan.state)
@@ -211,14 +213,14 @@ class LearningRun:
 
     # Beginning and going on
 
-    def _begun(self) -> tuple[Trainee, Ledger]:
+    def _begun(self) -> tuple[TrainableLearner, UsageTotals]:
         self._report(Progress(doing="measuring an update", fraction=0.0, updates=0, cpu_s=0.0))
         budget = self.plan.budget
         seconds, step_bytes = _cost_of_update(self.assignment, is_timed=budget.cpu_s is not None)
-        ledger = Ledger(budget=budget, planned_updates=budget.planned_updates(seconds), step_bytes=step_bytes)
+        ledger = UsageTotals(budget=budget, planned_updates=budget.planned_updates(seconds), step_bytes=step_bytes)
         return self.assignment.begin(ledger.planned_updates), ledger
 
-    def _resumed(self, path: Path) -> tuple[Trainee, Ledger]:
+    def _resumed(self, path: Path) -> tuple[TrainableLearner, UsageTotals]:
         tensors, description = read_state(path)
         asked = json.loads(json.dumps(self.assignment.describe()))
         if description["assignment"] != asked:
@@ -228,14 +230,14 @@ class LearningRun:
                 found=f"it is of another run: {_differences(description['assignment'], asked)}.",
                 hint="Name another file, or ask for what it was begun with.",
             )
-        ledger = Ledger.from_json(description["ledger"])
+        ledger = UsageTotals.from_json(description["ledger"])
         if self.plan.budget != ledger.budget:
             self._replan(ledger, description["updates"])
         if ledger.last is not None and ledger.last.adapted.num_tasks < self.plan.tasks_at_end:
             ledger.last = None
         return self.assignment.go_on(tensors, description["trainee"], ledger.planned_updates), ledger
 
-    def _replan(self, ledger: Ledger, updates: int) -> None:
+    def _replan(self, ledger: UsageTotals, updates: int) -> None:
         """Plan anew for another budget than the run was begun with; what it has spent counts."""
         budget = self.plan.budget
         seconds = ledger.cpu_s / updates if updates else ledger.cpu_s
@@ -316,16 +318,16 @@ class LearningRun:
             )
 
 
-def _cost_of_update(assignment: Assignment, *, is_timed: bool) -> tuple[float, int]:
+def _cost_of_update(assignment: ExperimentCase, *, is_timed: bool) -> tuple[float, int]:
     """Processor seconds of an update, and the bytes it holds at its peak, of a trainee that is thrown away.
 
     Raises:
-        AssignmentError: its settings and the family's tasks do not go together.
+        ExperimentCaseError: its settings and the family's tasks do not go together.
     """
     try:
         return _measured(assignment, is_timed=is_timed)
     except (ValueError, RuntimeError, ArithmeticError) as error:
-        raise AssignmentError(
+        raise ExperimentCaseError(
             operation="taking a first update of",
             subject=assignment.learner,
             found=f"{error}.",
@@ -333,7 +335,7 @@ def _cost_of_update(assignment: Assignment, *, is_timed: bool) -> tuple[float, i
         ) from error
 
 
-def _measured(assignment: Assignment, *, is_timed: bool) -> tuple[float, int]:
+def _measured(assignment: ExperimentCase, *, is_timed: bool) -> tuple[float, int]:
     trainee = assignment.begin(planned_updates=MOST_TIMED_UPDATES)
     try:
         began = assignment.processor_seconds()

@@ -11,7 +11,7 @@ from agent.experiments.scores import Estimate, Measure
 
 if TYPE_CHECKING:
     from agent.experiments.comparison import Outcome
-    from agent.experiments.run import Ledger, Point
+    from agent.experiments.run import Point, UsageTotals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Standing:
     """
 
     learner: str
-    ledgers: tuple[Ledger, ...]
+    ledgers: tuple[UsageTotals, ...]
     updates: tuple[int, ...]
     errors: tuple[str, ...]
 
@@ -100,7 +100,7 @@ def _standing(learner: str, outcomes: Sequence[Outcome]) -> Standing:
     )
 
 
-def _points(ledger: Ledger) -> Iterator[Point]:
+def _points(ledger: UsageTotals) -> Iterator[Point]:
     yield from ledger.points
     if ledger.last is not None:
         yield ledger.last

@@ -15,7 +15,7 @@ TASKS_OF_A_SEED = 1 << 40
 """Training tasks that one seed may draw before it meets those of the next."""
 
 
-class AssignmentError(AgentError):
+class ExperimentCaseError(AgentError):
     """A learner and a family that do not go together, or settings that the learner has not."""
 
 
@@ -24,7 +24,7 @@ def family_as_learned(spec: FamilySpec) -> dict[str, Any]:
     return {name: value for name, value in spec.to_json().items() if name != "learner"}
 
 
-class Trainee(Protocol):
+class TrainableLearner(Protocol):
     """A learner being trained on one family.
 
     Restored from :meth:`to_tensors` and :meth:`to_meta` it goes on bit for bit as if it had not stopped.
@@ -73,7 +73,7 @@ class Trainee(Protocol):
         ...
 
 
-class Assignment(Protocol):
+class ExperimentCase(Protocol):
     """A learner, a family, settings and a seed: all that decides how a run goes, beside its budget."""
 
     @property
@@ -94,11 +94,11 @@ class Assignment(Protocol):
         """The learner's settings for a run of so many updates, which tell themselves by ``to_json()``."""
         ...
 
-    def begin(self, planned_updates: int) -> Trainee:
+    def begin(self, planned_updates: int) -> TrainableLearner:
         """A new trainee, whose rates fall over so many updates."""
         ...
 
-    def go_on(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], planned_updates: int) -> Trainee:
+    def go_on(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], planned_updates: int) -> TrainableLearner:
         """The trainee that wrote these; with another plan than it had, its rates go on by the new one."""
         ...
 

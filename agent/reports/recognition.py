@@ -90,16 +90,16 @@ def recognise(store: Store, family: str, *, num_steps: int, num_trials: int) -> 
         FamilyNotFoundError: there is none of that name.
         CorruptFileError: a trial is damaged.
     """
-    spaces = store.family(family).spaces
+    spaces = store.families.get(family).spaces
     if spaces is None:
         return None
-    names = [f.name for f in store.families() if f.spaces == spaces]
-    rows = {name: store.trials(name, limit=num_trials) for name in names}
+    names = [f.name for f in store.families.all() if f.spaces == spaces]
+    rows = {name: store.trials.of_family(name, limit=num_trials) for name in names}
     rows = {name: found for name, found in rows.items() if len(found) >= FEWEST_TRIALS}
     if len(rows) < 2 or family not in rows:
         return None
     each = min(len(found) for found in rows.values()) // 2 * 2
-    trials = [store.load_trial(row.id) for found in rows.values() for row in reversed(found[:each])]
+    trials = [store.trials.load(row.id) for found in rows.values() for row in reversed(found[:each])]
     values = summaries(trials, SpacePair.from_json(spaces), num_steps=num_steps)
     labels = np.repeat(np.arange(len(rows)), each)
     is_asked = np.tile(np.arange(each) >= each // 2, len(rows))

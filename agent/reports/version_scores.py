@@ -85,10 +85,10 @@ def score_version(
         WorkerFaultError: a family's worker failed.
         EnvsError: a few-shot family's images cannot be read.
     """
-    initialization = store.initialization(version)
+    initialization = store.initializations.get(version)
     config = learned_config(initialization.provenance["config"])
-    tensors = as_tensors(store.load_parameters(initialization.file))
-    known = [store.family(name) for name in families]
+    tensors = as_tensors(store.checkpoints.load_parameters(initialization.file))
+    known = [store.families.get(name) for name in families]
     played = [spaces_of(family) for family in known if not is_few_shot(family)]
     policy = policy_from_initialization(config, tensors, played)
     scores = []

@@ -32,15 +32,15 @@ def note_fallback(store: Store, *, restored: int, committed: int) -> None:
     problem = Problem(
         kind=ProblemKind.CHECKPOINT_FALLBACK, key=str(committed), subject="live checkpoint", found=found, hint=REPAIR
     )
-    if store.note_damage(problem):
-        store.add_to_counter(CHECKPOINT_FALLBACKS, {})
+    if store.damage.note(problem):
+        store.counters.add(CHECKPOINT_FALLBACKS, {})
     log.warning("live checkpoint is damaged; an older one was restored", learner_steps=restored, committed=committed)
 
 
 def checkpoint_lost(store: Store, *, committed: int) -> CheckpointLostError:
     """Record that no checkpoint is intact; return the error that keeps the learner from learning."""
     found = f"{committed} learner steps were committed and no checkpoint of them is intact; nothing is learned"
-    store.note_damage(
+    store.damage.note(
         Problem(kind=ProblemKind.CHECKPOINT_LOST, key="", subject="checkpoints", found=found, hint=REPAIR)
     )
     return CheckpointLostError(

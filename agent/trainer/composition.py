@@ -15,8 +15,8 @@ from agent.learners.registry import LEARNERS
 from agent.logs import configure_logs
 from agent.trainer.channel import Channel
 from agent.trainer.heartbeat import Heartbeat
-from agent.trainer.process import LearnerProcess
-from agent.trainer.session import LearnerSession
+from agent.trainer.process import TrainerProcess
+from agent.trainer.session import TrainerSession
 from memory.folder import DataFolder
 from memory.store import Store
 
@@ -44,10 +44,10 @@ def run(*, settings: str, connection: socket.socket) -> None:
     folder = DataFolder(resolved.data_dir)
     channel = Channel(connection)
     with folder.hold("learner"), Store.open(folder, must_exist=True) as store:
-        session = LearnerSession(store=store, settings=resolved, device=device, heartbeat=Heartbeat(channel))
+        session = TrainerSession(store=store, settings=resolved, device=device, heartbeat=Heartbeat(channel))
         try:
             channel.send_ready(pid=os.getpid(), device=str(device), learner_steps=session.learner_steps)
-            LearnerProcess(session, channel).run()
+            TrainerProcess(session, channel).run()
         finally:
             session.close()
             channel.close()

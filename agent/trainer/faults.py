@@ -18,7 +18,7 @@ from agent.learners.rl2.policy import IncompatibleParametersError
 from agent.trainer.channel import ChannelClosedError
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.practice.slices import DivergedError
-from agent.trainer.session import IncompatibleCheckpointError, LearnerSession
+from agent.trainer.session import IncompatibleCheckpointError, TrainerSession
 from envs.errors import EnvsError, FaultReason, WorkerFaultError
 from memory.errors import FamilyNotFoundError, MemoryStoreError
 from memory.records import Family, FamilyState
@@ -82,7 +82,7 @@ def family_boundary(family: Family) -> Iterator[None]:
 
 
 @contextmanager
-def scoring_boundary(session: LearnerSession, family: Family) -> Iterator[None]:
+def scoring_boundary(session: TrainerSession, family: Family) -> Iterator[None]:
     """Record a fault of ``family`` in the block, and raise that it could not be scored.
 
     Raises:
@@ -98,7 +98,7 @@ def scoring_boundary(session: LearnerSession, family: Family) -> Iterator[None]:
         raise UnscoredError(f"{family.name} was removed while it was scored") from error
 
 
-def record_fault(session: LearnerSession, family: Family, error: EnvsError) -> int:
+def record_fault(session: TrainerSession, family: Family, error: EnvsError) -> int:
     """Close the family's worker, count the strike, and quarantine an active family when it has too many.
 
     Which reason an error counts as: :func:`fault_reason`. The store gets one line for people; the log gets the
@@ -110,8 +110,8 @@ def record_fault(session: LearnerSession, family: Family, error: EnvsError) -> i
     _close_tasks(session, family)
     reason, found = fault_reason(error), _for_people(error)
     try:
-        strikes = session.store.record_strike(family.name, reason=reason, detail=found)
-        now = session.store.family(family.name)
+        strikes = session.store.families.record_strike(family.name, reason=reason, detail=found)
+        now = session.store.families.get(family.name)
     except FamilyNotFoundError:
         log.info("a family was removed while it was worked on", family=family.name)
         return 0
@@ -129,7 +129,7 @@ def record_fault(session: LearnerSession, family: Family, error: EnvsError) -> i
     return strikes
 
 
-def _close_tasks(session: LearnerSession, family: Family) -> None:
+def _close_tasks(session: TrainerSession, family: Family) -> None:
     """Close the family's tasks; a fault of closing must not keep the strike from being recorded."""
     try:
         with family_boundary(family):
@@ -149,22 +149,22 @@ def fault_reason(error: EnvsError) -> FaultReason:
     return error.reason if isinstance(error, WorkerFaultError) else FaultReason.START_FAILED
 
 
-def what_was_found(error: EnvsError) -> str:
+def user_message(error: EnvsError) -> str:
     """What people are told of a family's error: a worker's says all itself, another also on what and what to do."""
     return error.found if isinstance(error, WorkerFaultError) else str(error)
 
 
 def _for_people(error: EnvsError) -> str:
     """Return what was found as one line of bounded length."""
-    return " ".join(what_was_found(error).split())[:MAX_REASON_CHARS]
+    return " ".join(user_message(error).split())[:MAX_REASON_CHARS]
 
 
-def _quarantine(session: LearnerSession, family: Family, strikes: int, *, reason: FaultReason, found: str) -> None:
+def _quarantine(session: TrainerSession, family: Family, strikes: int, *, reason: FaultReason, found: str) -> None:
     limits = session.settings.workers
     pause_s = quarantine_s(
         strikes - limits.max_strikes, first_s=limits.quarantine_first_s, longest_s=limits.quarantine_max_s
     )
-    session.store.set_family_state(
+    session.store.families.set_state(
         family.name,
         FamilyState.QUARANTINED,
         reason=f"{strikes} faults in a row, the last: {reason}: {found}",

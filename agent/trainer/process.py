@@ -10,7 +10,7 @@ import structlog
 
 from agent.messages import Job
 from agent.trainer.channel import Channel, ChannelClosedError
-from agent.trainer.faults import family_boundary, fault_reason, record_fault, what_was_found
+from agent.trainer.faults import family_boundary, fault_reason, record_fault, user_message
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.jobs.admit import admit
 from agent.trainer.jobs.consolidate import consolidate
@@ -19,7 +19,7 @@ from agent.trainer.practice.few_shot import practise_few_shot
 from agent.trainer.practice.few_shot_learners import is_few_shot
 from agent.trainer.practice.rl2 import practise
 from agent.trainer.practice.slices import DivergedError
-from agent.trainer.session import LearnerSession
+from agent.trainer.session import TrainerSession
 from envs.errors import EnvsError, FaultReason, WorkerFaultError
 from memory.records import Family, FamilyState, JobKind, JobOutcome
 
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 Result = tuple[JobOutcome, dict[str, Any]]
 
 
-class LearnerProcess:
+class TrainerProcess:
     """Does the jobs that control hands over, until control stops it or goes away.
 
     Args:
@@ -36,7 +36,7 @@ class LearnerProcess:
         channel: the way to control.
     """
 
-    def __init__(self, session: LearnerSession, channel: Channel) -> None:
+    def __init__(self, session: TrainerSession, channel: Channel) -> None:
         self._session = session
         self._channel = channel
         self._jobs: dict[JobKind, Callable[[Job], Result]] = {
@@ -75,10 +75,10 @@ class LearnerProcess:
         self._channel.send_finished(run_id=job.run_id, outcome=outcome, detail=detail, error=error)
 
     def _admit(self, job: Job) -> Result:
-        return admit(self._session, self._session.store.family(_named(job)))
+        return admit(self._session, self._session.store.families.get(_named(job)))
 
     def _practise(self, job: Job) -> Result:
-        family = self._session.store.family(_named(job))
+        family = self._session.store.families.get(_named(job))
         self._session.close_unwanted_tasks()
         if family.state is not FamilyState.ACTIVE:
             return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}"}
@@ -93,7 +93,7 @@ class LearnerProcess:
             self._session.restore_last_commit()
             return self._struck(family, fault)
         if family.strikes:
-            self._session.store.clear_strikes(family.name)
+            self._session.store.families.clear_strikes(family.name)
         return JobOutcome.SUCCEEDED, detail
 
     def _struck(self, family: Family, fault: EnvsError) -> Result:
@@ -101,12 +101,12 @@ class LearnerProcess:
         return JobOutcome.FAILED, {
             "fault": str(fault_reason(fault)),
             "strikes": strikes,
-            "found": what_was_found(fault),
+            "found": user_message(fault),
         }
 
     def _evaluate(self, job: Job) -> Result:
         store = self._session.store
-        families = [store.family(job.family)] if job.family else families_to_evaluate(self._session)
+        families = [store.families.get(job.family)] if job.family else families_to_evaluate(self._session)
         if not families:
             return JobOutcome.SKIPPED, {"reason": "no family is active"}
         report = evaluate(self._session, families)
@@ -115,7 +115,7 @@ class LearnerProcess:
         return JobOutcome.FAILED, report | {"found": "; ".join(report["faults"].values())}
 
     def _checkpoint(self) -> Result:
-        kept = self._session.store.keep_checkpoint(keep=self._session.settings.memory.keep_checkpoints)
+        kept = self._session.store.checkpoints.keep_live(keep=self._session.settings.memory.keep_checkpoints)
         if kept is None:
             return JobOutcome.SKIPPED, {"reason": "nothing has been learned yet"}
         return JobOutcome.SUCCEEDED, {"learner_steps": kept.learner_steps, "size_bytes": kept.file.size_bytes}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from agent.learners.evaluation.trials import Scale
-from agent.trainer.session import LearnerSession
+from agent.trainer.session import TrainerSession
 from memory.records import Family
 
 
-def scale_of(session: LearnerSession, family: Family, *, best_return: float) -> Scale:
+def scale_of(session: TrainerSession, family: Family, *, best_return: float) -> Scale:
     """The family's scale; where it has no reference, the best evaluation so far becomes it.
 
     Args:
@@ -19,7 +19,7 @@ def scale_of(session: LearnerSession, family: Family, *, best_return: float) -> 
     if known is None or (not has_declared_reference(family) and best_return > known.reference_return):
         random_return = family.random_return or 0.0
         known = Scale(random_return=random_return, reference_return=max(best_return, random_return))
-        session.store.raise_reference(family.name, known.reference_return)
+        session.store.families.raise_reference(family.name, known.reference_return)
     return known
 
 

@@ -52,7 +52,7 @@ class TaskOpener(Protocol):
         ...
 
 
-class LearnerSession:
+class TrainerSession:
     """The learner's state between two commits.
 
     Args:
@@ -101,8 +101,8 @@ class LearnerSession:
         Raises:
             CheckpointLostError: something was learned, and no checkpoint is intact.
         """
-        num_steps = self.store.num_learner_steps()
-        for checkpoint in self.store.restore_candidates():
+        num_steps = self.store.checkpoints.num_learner_steps()
+        for checkpoint in self.store.checkpoints.restore_candidates():
             try:
                 learner = self._learner_from(checkpoint)
             except CorruptFileError:
@@ -121,15 +121,15 @@ class LearnerSession:
 
     def _begun_from(self, version: int) -> RL2Learner:
         """Go on from a published version, as a person chose where every checkpoint was lost; the optimiser is new."""
-        initialization = self.store.initialization(version)
+        initialization = self.store.initializations.get(version)
         learner = RL2Learner(self.config, device=self.device, seed=self.settings.learner.seed)
         self.next_task = {}
-        for family in self.store.families():
+        for family in self.store.families.all():
             if family.spaces is not None and family.totals.meta_updates > 0:
                 if not is_few_shot(family):
                     learner.add_family(learner_name(family), spaces_of(family))
                 self.next_task[learner_name(family)] = family.totals.trials
-        tensors = as_tensors(self.store.load_parameters(initialization.file))
+        tensors = as_tensors(self.store.checkpoints.load_parameters(initialization.file))
         learner.load_initialization(without_parts(tensors))
         self.few_shot.restore(tensors, published_meta(initialization))
         log.warning("every checkpoint was lost; going on from the published version", version=version)
@@ -138,7 +138,7 @@ class LearnerSession:
     def _learner_from(self, checkpoint: Checkpoint) -> RL2Learner:
         if (version := checkpoint.meta.get(BEGIN_FROM_VERSION)) is not None:
             return self._begun_from(version)
-        tensors = as_tensors(self.store.load_parameters(checkpoint.file))
+        tensors = as_tensors(self.store.checkpoints.load_parameters(checkpoint.file))
         try:
             learner = RL2Learner.from_tensors(self.config, tensors, checkpoint.meta["learner"], device=self.device)
             self.few_shot.restore(tensors, checkpoint.meta.get("few_shot", {}))
@@ -171,7 +171,7 @@ class LearnerSession:
             "next_task": self.next_task,
         }
         tensors = self.learner.to_tensors() | self.few_shot.to_tensors()
-        return self.store.commit_learner_step(step, as_arrays(tensors), meta)
+        return self.store.learner_steps.commit(step, as_arrays(tensors), meta)
 
     # Families
 
@@ -222,7 +222,7 @@ class LearnerSession:
 
     def close_unwanted_tasks(self) -> None:
         """Close the tasks of families that are no longer practised; forget few-shot learners of removed ones."""
-        families = self.store.families()
+        families = self.store.families.all()
         wanted = {family.id for family in families if family.state is FamilyState.ACTIVE}
         for family_id in (set(self._open_tasks) | self.few_shot.open_families) - wanted:
             self.close_tasks(family_id)

@@ -909,7 +909,7 @@ class Channel:
 
 
 class Host:
-    """Answers requests until there are no more."""
+    """Endpoints requests until there are no more."""
 
     def __init__(self, channel: Channel, memory_fd: int) -> None:
         self._channel = channel

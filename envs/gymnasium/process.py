@@ -107,7 +107,7 @@ class WorkerProcess:
                 os.close(fd)
         self._pid = self._process.pid
         self._stderr = StderrTail(stderr_out)
-        # Answers come first among what poll returns, so none is lost when the worker ends after it.
+        # Endpoints come first among what poll returns, so none is lost when the worker ends after it.
         self._events = select.poll()
         self._events.register(self._answer_fd, select.POLLIN)
         self._events.register(self._control, select.POLLIN)

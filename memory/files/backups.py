@@ -18,12 +18,12 @@ from memory.files.parameters import ParameterFolder, fsync_folder, sha256_of, wr
 from memory.folder import DataFolder
 from memory.identity import FILE_NAME, identity_of_database
 from memory.records import BackupReport, ParameterFile, Problem, ProblemKind, Progress
-from memory.tables.damage import DamageRoom
-from memory.upkeep.checking import CheckRoom, file_problem
+from memory.tables.damage import DamageTable
+from memory.upkeep.checking import IntegrityCheck, file_problem
 from memory.upkeep.mending import damaged_trials, drop_trials, rebuild_indexes
 from memory.upkeep.restoring import restore
 
-__all__ = ["BackupRoom", "finished_backups", "restore"]
+__all__ = ["Backups", "finished_backups", "restore"]
 
 
 @dataclass(kw_only=True)
@@ -43,7 +43,7 @@ class _CopiedFiles:
     mended: list[str] = field(default_factory=list)
 
 
-class BackupRoom:
+class Backups:
     """The backups of a store: folders with the layout of a data folder, named by their time in UTC.
 
     Their order is that of the numbers in their ``backup.json``, for a clock can be wrong.
@@ -101,7 +101,7 @@ class BackupRoom:
             shutil.rmtree(unfinished.path, ignore_errors=True)
             raise
         if not self._connection.is_reader:
-            DamageRoom(self._connection).replace_damage(damaged)
+            DamageTable(self._connection).replace(damaged)
         database_bytes = DataFolder(path).store_path.stat().st_size
         return BackupReport(
             path=path,
@@ -247,7 +247,7 @@ def _verified(backup: DataFolder, files: _CopiedFiles, tell: Progress) -> list[P
 def _problems(backup: DataFolder, tell: Progress) -> list[Problem]:
     connection = StoreConnection(backup.store_path, is_reader=True, read_limit_s=None)
     try:
-        return CheckRoom(connection, backup, ParameterFolder(backup.parameters_path)).check(progress=tell)
+        return IntegrityCheck(connection, backup, ParameterFolder(backup.parameters_path)).check(progress=tell)
     finally:
         connection.close()
 
@@ -258,7 +258,7 @@ def _mend(backup: DataFolder, problems: list[Problem]) -> None:
     try:
         if any(problem.kind is ProblemKind.DATABASE for problem in problems):
             rebuild_indexes(connection)
-            problems = CheckRoom(connection, backup, ParameterFolder(backup.parameters_path)).check()
+            problems = IntegrityCheck(connection, backup, ParameterFolder(backup.parameters_path)).check()
         drop_trials(connection, damaged_trials(problems))
         connection.raw.execute("PRAGMA journal_mode = DELETE")
     finally:

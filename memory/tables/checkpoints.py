@@ -16,7 +16,7 @@ from memory.tables.parameter_files import forget_unreferenced, is_recorded, reco
 _SELECT = "SELECT checkpoints.*, parameter_files.size_bytes FROM checkpoints JOIN parameter_files USING (sha256)"
 
 
-class CheckpointRoom:
+class CheckpointTable:
     """The checkpoints of a store: one live, replaced by every learner step, and kept generations."""
 
     def __init__(self, connection: StoreConnection, folder: DataFolder, parameters: ParameterFolder) -> None:
@@ -24,7 +24,7 @@ class CheckpointRoom:
         self._folder = folder
         self._parameters = parameters
 
-    def last_checkpoint(self) -> Checkpoint | None:
+    def live(self) -> Checkpoint | None:
         """Return the checkpoint of the last committed learner step; None before the first.
 
         Raises:
@@ -49,7 +49,7 @@ class CheckpointRoom:
         seal(self._connection, "checkpoints", row_id)
         return forget_unreferenced(self._connection, among=[row["sha256"] for row in superseded])
 
-    def keep_checkpoint(self, *, keep: int) -> Checkpoint | None:
+    def keep_live(self, *, keep: int) -> Checkpoint | None:
         """Keep the live checkpoint as a generation, after its file has been read back and verified.
 
         Args:
@@ -65,7 +65,7 @@ class CheckpointRoom:
         if keep < 1:
             raise ValueError(f"keep must be at least 1, not {keep}")
         with self._parameters.kept_still():
-            live = self.last_checkpoint()
+            live = self.live()
             if live is None:
                 return None
             self._parameters.read(live.file)
@@ -96,7 +96,7 @@ class CheckpointRoom:
         seal(self._connection, "checkpoints", row_id)
         return live
 
-    def kept_checkpoints(self) -> list[Checkpoint]:
+    def kept(self) -> list[Checkpoint]:
         """Return the kept generations whose rows are intact, newest first."""
         found = self._connection.rows(f"{_SELECT} WHERE is_live = 0 ORDER BY learner_steps DESC, id DESC")
         return [_checkpoint(row) for row in found if is_intact("checkpoints", row)]

@@ -8,13 +8,13 @@ from memory.connection import StoreConnection
 from memory.records import CounterValue
 
 
-class CounterRoom:
+class CounterTable:
     """The counters of a store."""
 
     def __init__(self, connection: StoreConnection) -> None:
         self._connection = connection
 
-    def add_to_counter(self, name: str, labels: dict[str, str], amount: float = 1) -> None:
+    def add(self, name: str, labels: dict[str, str], amount: float = 1) -> None:
         """Add to a counter, which begins at 0.
 
         Raises:
@@ -38,7 +38,7 @@ class CounterRoom:
                         "DELETE FROM counters WHERE name = ? AND labels = ?", (row["name"], row["labels"])
                     )
 
-    def counters(self) -> list[CounterValue]:
+    def all(self) -> list[CounterValue]:
         """Return every counter's value, by name and labels."""
         found = self._connection.rows("SELECT name, labels, value FROM counters ORDER BY name, labels")
         return [CounterValue(row["name"], json.loads(row["labels"]), row["value"]) for row in found]

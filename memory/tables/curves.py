@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from memory.connection import Row, StoreConnection
 from memory.records import CurveMetric, CurvePoint, Family, StoredCurvePoint
-from memory.tables.families import FamilyRoom
+from memory.tables.families import FamilyTable
 
 _INSERT = (
     "INTO %s (family_id, metric, label, value, standard_error, env_steps, meta_updates, at)"
@@ -17,10 +17,10 @@ _INSERT_POINT = "INSERT " + _INSERT % "curve_points"
 _REPLACE_LATEST = "INSERT OR REPLACE " + _INSERT % "latest_points"
 
 
-class CurveRoom:
+class CurveTable:
     """The learning curves of a store."""
 
-    def __init__(self, connection: StoreConnection, families: FamilyRoom) -> None:
+    def __init__(self, connection: StoreConnection, families: FamilyTable) -> None:
         self._connection = connection
         self._families = families
 
@@ -31,9 +31,9 @@ class CurveRoom:
             FamilyNotFoundError: there is none of that name.
         """
         with self._connection.transaction("recording an evaluation"):
-            self.add_points(self._families.family(family), points, at=self._connection.clock())
+            self.add(self._families.get(family), points, at=self._connection.clock())
 
-    def add_points(self, family: Family, points: Sequence[CurvePoint], *, at: float) -> None:
+    def add(self, family: Family, points: Sequence[CurvePoint], *, at: float) -> None:
         """Record points inside the caller's transaction, at the totals that ``family`` carries."""
         for point in points:
             values = (
@@ -49,7 +49,7 @@ class CurveRoom:
             self._connection.execute(_INSERT_POINT, values)
             self._connection.execute(_REPLACE_LATEST, values)
 
-    def curve(
+    def points(
         self, family: str, metric: CurveMetric, *, label: str | None = None, limit: int | None = None
     ) -> list[StoredCurvePoint]:
         """Return a curve's points, oldest first.
@@ -64,7 +64,7 @@ class CurveRoom:
             FamilyNotFoundError: there is none of that name.
         """
         with self._connection.snapshot():
-            family_id = self._families.family(family).id
+            family_id = self._families.get(family).id
             found = self._connection.rows(
                 "SELECT *, ? AS family FROM curve_points WHERE family_id = ? AND metric = ?"
                 " AND (? IS NULL OR label = ?) ORDER BY id DESC LIMIT ?",
@@ -72,7 +72,7 @@ class CurveRoom:
             )
         return [_stored_point(row) for row in reversed(found)]
 
-    def latest_points(self) -> list[StoredCurvePoint]:
+    def latest(self) -> list[StoredCurvePoint]:
         """Return the newest point of each series of each family that is not removed."""
         found = self._connection.rows(
             "SELECT latest_points.*, families.name AS family FROM latest_points"

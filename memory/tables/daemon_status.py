@@ -7,13 +7,13 @@ from typing import Any
 from memory.connection import StoreConnection, from_json, to_json
 
 
-class DaemonStatusRoom:
+class DaemonStatusTable:
     """What the daemon last said of itself."""
 
     def __init__(self, connection: StoreConnection) -> None:
         self._connection = connection
 
-    def set_daemon_status(self, status: dict[str, Any]) -> None:
+    def set(self, status: dict[str, Any]) -> None:
         """Replace what the daemon says of itself.
 
         The commit does not wait for the disk: after a power cut there is no daemon for the row to be true of.
@@ -25,7 +25,7 @@ class DaemonStatusRoom:
                 (to_json(status), self._connection.clock()),
             )
 
-    def daemon_status(self) -> dict[str, Any] | None:
+    def get(self) -> dict[str, Any] | None:
         """Return what the daemon last said of itself, with ``written_at``; None if it never did."""
         row = self._connection.row("SELECT status, written_at FROM daemon_status WHERE id = 1")
         if row is None:

@@ -8,13 +8,13 @@ from memory.connection import StoreConnection
 from memory.records import LEARNER_KINDS, Problem, ProblemKind
 
 
-class DamageRoom:
+class DamageTable:
     """The known damage of a store."""
 
     def __init__(self, connection: StoreConnection) -> None:
         self._connection = connection
 
-    def damage(self) -> list[Problem]:
+    def all(self) -> list[Problem]:
         """Return what is known to be damaged, in the order it was noticed."""
         found = self._connection.rows("SELECT kind, key, subject, found, hint FROM damage ORDER BY id")
         return [
@@ -28,7 +28,7 @@ class DamageRoom:
             for row in found
         ]
 
-    def note_damage(self, problem: Problem) -> bool:
+    def note(self, problem: Problem) -> bool:
         """Record one problem; return whether it was not known yet."""
         with self._connection.transaction("recording damage"):
             return self._insert(problem)
@@ -42,7 +42,7 @@ class DamageRoom:
             )
         )
 
-    def replace_damage(self, problems: Iterable[Problem], *, with_learner_kinds: bool = False) -> None:
+    def replace(self, problems: Iterable[Problem], *, with_learner_kinds: bool = False) -> None:
         """Let a check of the whole store replace what is known.
 
         Args:
@@ -51,7 +51,7 @@ class DamageRoom:
         """
         kept = frozenset() if with_learner_kinds else LEARNER_KINDS
         wanted = list(problems)
-        if not wanted and all(problem.kind in kept for problem in self.damage()):
+        if not wanted and all(problem.kind in kept for problem in self.all()):
             return
         with self._connection.transaction("recording damage"):
             for kind in ProblemKind:

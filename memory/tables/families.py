@@ -8,23 +8,23 @@ from memory.connection import Row, StoreConnection, from_json, to_json
 from memory.errors import CorruptFileError, FamilyExistsError, FamilyNotFoundError
 from memory.records import Family, FamilyState, FamilyTotals
 from memory.row_checksums import is_intact, seal
-from memory.tables.counters import CounterRoom
+from memory.tables.counters import CounterTable
 
 DAMAGED_HINT = "Stop learnd and run `learnd doctor --repair`."
 _SELECT_PRESENT = "SELECT * FROM families WHERE name = ? AND state <> 'removed'"
 
 
-class FamilyRoom:
+class FamilyTable:
     """The families of a store.
 
     A removed family keeps its row and its history under its id; its name is free for another, which starts anew.
     """
 
-    def __init__(self, connection: StoreConnection, counters: CounterRoom) -> None:
+    def __init__(self, connection: StoreConnection, counters: CounterTable) -> None:
         self._connection = connection
         self._counters = counters
 
-    def add_family(self, name: str, spec: dict[str, Any], *, state: FamilyState = FamilyState.PENDING) -> Family:
+    def add(self, name: str, spec: dict[str, Any], *, state: FamilyState = FamilyState.PENDING) -> Family:
         """Feed a family.
 
         Args:
@@ -50,16 +50,16 @@ class FamilyRoom:
                 (name, state, to_json(spec), self._connection.clock()),
             )
             seal(self._connection, "families", row_id)
-            return self.family(name)
+            return self.get(name)
 
-    def families(self, *, with_removed: bool = False) -> list[Family]:
+    def all(self, *, with_removed: bool = False) -> list[Family]:
         """Return the families, in the order they were fed."""
         found = self._connection.rows(
             "SELECT * FROM families WHERE ? OR state <> 'removed' ORDER BY id", (with_removed,)
         )
         return [_family(row) for row in found]
 
-    def family(self, name: str) -> Family:
+    def get(self, name: str) -> Family:
         """Return the family of that name that is not removed.
 
         Raises:
@@ -75,7 +75,7 @@ class FamilyRoom:
             )
         return _family(row)
 
-    def set_family_state(
+    def set_state(
         self, name: str, state: FamilyState, *, reason: str = "", quarantined_until: float | None = None
     ) -> Family:
         """Set where a family stands; ``REMOVED`` frees its name.
@@ -93,14 +93,14 @@ class FamilyRoom:
         if (state == FamilyState.QUARANTINED) != (quarantined_until is not None):
             raise ValueError("quarantined_until belongs to the state quarantined, and to no other")
         with self._connection.transaction("setting a family's state"):
-            family = self.family(name)
+            family = self.get(name)
             self._connection.execute(
                 "UPDATE families SET state = ?, state_reason = ?, quarantined_until = ? WHERE id = ?",
                 (state, reason, quarantined_until, family.id),
             )
             return _family(self._connection.rows("SELECT * FROM families WHERE id = ?", (family.id,))[0])
 
-    def admit_family(
+    def admit(
         self,
         name: str,
         *,
@@ -137,11 +137,11 @@ class FamilyRoom:
                 ),
             )
             seal(self._connection, "families", family.id)
-            return self.family(name)
+            return self.get(name)
 
     def _intact(self, name: str) -> Family:
         """Return a family whose row may be written again: sealing a damaged one would hide the damage."""
-        family = self.family(name)
+        family = self.get(name)
         if family.is_damaged:
             raise CorruptFileError(
                 operation="changing family", subject=name, found=f"{family.state_reason}.", hint=DAMAGED_HINT
@@ -175,12 +175,12 @@ class FamilyRoom:
             FamilyNotFoundError: there is none of that name.
         """
         with self._connection.transaction("recording a strike"):
-            family = self.family(name)
+            family = self.get(name)
             self._connection.execute(
                 "UPDATE families SET strikes = strikes + 1, state_reason = ? WHERE id = ?",
                 (f"{reason}: {detail}" if detail else reason, family.id),
             )
-            self._counters.add_to_counter("worker_restarts", {"family": name, "reason": reason})
+            self._counters.add("worker_restarts", {"family": name, "reason": reason})
             return family.strikes + 1
 
     def clear_strikes(self, name: str) -> None:
@@ -189,7 +189,7 @@ class FamilyRoom:
         Raises:
             FamilyNotFoundError: there is none of that name.
         """
-        family = self.family(name)
+        family = self.get(name)
         if family.strikes == 0:
             return
         with self._connection.transaction("clearing a family's strikes"):

@@ -23,7 +23,7 @@ _SELECT = (
 )
 
 
-class InitializationRoom:
+class InitializationTable:
     """The initializations of a store."""
 
     def __init__(self, connection: StoreConnection, folder: DataFolder, parameters: ParameterFolder) -> None:
@@ -126,7 +126,7 @@ class InitializationRoom:
         seal(self._connection, "initializations", row_id)
         return row_id
 
-    def initializations(self) -> list[Initialization]:
+    def all(self) -> list[Initialization]:
         """Return all initializations, published and rejected, newest first; damaged ones are marked."""
         return [_initialization(row) for row in self._connection.rows(f"{_SELECT} ORDER BY id DESC")]
 
@@ -135,7 +135,7 @@ class InitializationRoom:
         version = self._connection.value("SELECT version FROM initializations WHERE is_current = 1")
         return None if version is None else int(version)
 
-    def current_initialization(self) -> Initialization | None:
+    def current(self) -> Initialization | None:
         """Return the version that is served now; None before the first.
 
         Raises:
@@ -144,7 +144,7 @@ class InitializationRoom:
         row = self._connection.row(f"{_SELECT} WHERE is_current = 1")
         return None if row is None else _intact(row)
 
-    def initialization(self, version: int) -> Initialization:
+    def get(self, version: int) -> Initialization:
         """Return a version.
 
         Raises:
@@ -171,18 +171,18 @@ class InitializationRoom:
             current = self.current_version()
             if current is None:
                 raise _no_version("current", "nothing has been published yet.")
-            target = to if to is not None else self.initialization(current).parent
+            target = to if to is not None else self.get(current).parent
             if target is None:
                 raise _no_version(str(current), "it is the first version and has no parent.")
             if target == current:
                 raise _no_version(str(target), "it is the current version already.")
-            read_or_mend(self._parameters, self._folder, self.initialization(target).file)
+            read_or_mend(self._parameters, self._folder, self.get(target).file)
             self._move_current(current, target)
             self._connection.execute(
                 "INSERT INTO rollbacks (from_version, to_version, reason, at) VALUES (?, ?, ?, ?)",
                 (current, target, reason, self._connection.clock()),
             )
-            return self.initialization(target)
+            return self.get(target)
 
     def _move_current(self, current: int, target: int) -> None:
         self._connection.execute(

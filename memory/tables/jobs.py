@@ -7,7 +7,7 @@ from typing import Any
 from memory.connection import Row, StoreConnection, from_json, to_json
 from memory.errors import MemoryStoreError
 from memory.records import NOT_RUN, Choice, JobKind, JobOutcome, JobRun, JobSchedule, JobSummary
-from memory.tables.counters import CounterRoom
+from memory.tables.counters import CounterTable
 
 # One look into the index per family rather than one per run.
 _LAST_STARTS = """
@@ -23,10 +23,10 @@ FROM names WHERE family IS NOT NULL
 """
 
 
-class JobRoom:
+class JobTable:
     """The schedule and the runs of a store's jobs."""
 
-    def __init__(self, connection: StoreConnection, counters: CounterRoom) -> None:
+    def __init__(self, connection: StoreConnection, counters: CounterTable) -> None:
         self._connection = connection
         self._counters = counters
 
@@ -58,9 +58,7 @@ class JobRoom:
             for row in found
         ]
 
-    def start_job(
-        self, kind: JobKind, *, family: str | None = None, reason: str, next_due_at: float | None = None
-    ) -> int:
+    def start(self, kind: JobKind, *, family: str | None = None, reason: str, next_due_at: float | None = None) -> int:
         """Record that a job starts, and move its schedule in the same transaction; return the run's id.
 
         Args:
@@ -80,7 +78,7 @@ class JobRoom:
                 (kind, family, reason, now),
             )
 
-    def finish_job(
+    def finish(
         self, run_id: int, outcome: JobOutcome, *, detail: dict[str, Any] | None = None, error: str = ""
     ) -> None:
         """Record how a run ended, and count it in ``job_runs{job, outcome}``; the first ending stands.
@@ -102,7 +100,7 @@ class JobRoom:
             )
             self._count(JobKind(row["kind"]), outcome)
 
-    def record_job_outcome(
+    def record_outcome(
         self,
         kind: JobKind,
         outcome: JobOutcome,
@@ -125,18 +123,18 @@ class JobRoom:
                 (kind, family, reason, outcome, now, now, error),
             )
 
-    def interrupt_running_jobs(self) -> int:
+    def interrupt_running(self) -> int:
         """End the runs that a dead daemon left open as interrupted; return how many there were."""
         with self._connection.transaction("interrupting the runs left open"):
             open_runs = self._connection.rows("SELECT id FROM job_runs WHERE outcome IS NULL")
             for row in open_runs:
-                self.finish_job(row["id"], JobOutcome.INTERRUPTED, error="The daemon stopped or died during the run.")
+                self.finish(row["id"], JobOutcome.INTERRUPTED, error="The daemon stopped or died during the run.")
         return len(open_runs)
 
     def _count(self, kind: JobKind, outcome: JobOutcome) -> None:
-        self._counters.add_to_counter("job_runs", {"job": str(kind), "outcome": str(outcome)})
+        self._counters.add("job_runs", {"job": str(kind), "outcome": str(outcome)})
 
-    def job_runs(self, *, kind: JobKind | None = None, limit: int = 50) -> list[JobRun]:
+    def runs(self, *, kind: JobKind | None = None, limit: int = 50) -> list[JobRun]:
         """Return runs, newest first."""
         if kind is None:
             found = self._connection.rows("SELECT * FROM job_runs ORDER BY id DESC LIMIT ?", (limit,))
@@ -146,7 +144,7 @@ class JobRoom:
             )
         return [_job_run(row) for row in found]
 
-    def job_summaries(self) -> list[JobSummary]:
+    def summaries(self) -> list[JobSummary]:
         """Return the newest ended run and the newest success of every kind.
 
         What was missed or overran did not run, and has no duration.

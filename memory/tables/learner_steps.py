@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from memory.connection import StoreConnection, to_json
 from memory.files.parameters import ParameterFolder
 from memory.records import Checkpoint, Family, FamilyTotals, LearnerStep
-from memory.tables.checkpoints import CheckpointRoom
-from memory.tables.curves import CurveRoom
-from memory.tables.families import FamilyRoom
-from memory.tables.trials import TrialRoom, pack_trial
+from memory.tables.checkpoints import CheckpointTable
+from memory.tables.curves import CurveTable
+from memory.tables.families import FamilyTable
+from memory.tables.trials import TrialTable, pack_trial
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class LearningRoom:
+class LearnerStepTable:
     """The learner steps of a store."""
 
     def __init__(
@@ -26,10 +26,10 @@ class LearningRoom:
         connection: StoreConnection,
         parameters: ParameterFolder,
         *,
-        families: FamilyRoom,
-        trials: TrialRoom,
-        curves: CurveRoom,
-        checkpoints: CheckpointRoom,
+        families: FamilyTable,
+        trials: TrialTable,
+        curves: CurveTable,
+        checkpoints: CheckpointTable,
     ) -> None:
         self._connection = connection
         self._parameters = parameters
@@ -38,7 +38,7 @@ class LearningRoom:
         self._curves = curves
         self._checkpoints = checkpoints
 
-    def commit_learner_step(
+    def commit(
         self,
         step: LearnerStep,
         checkpoint_tensors: Mapping[str, NDArray[Any]],
@@ -70,10 +70,10 @@ class LearningRoom:
             file = self._parameters.write(checkpoint_tensors)
             with self._connection.transaction("committing a learner step"):
                 at = self._connection.clock()
-                family = self._families.family(step.family)
+                family = self._families.get(step.family)
                 number = self._add_step(family, step)
-                self._trials.add_trials(family.id, packed, learner_step=number, at=at)
-                self._curves.add_points(self._add_to_totals(family, step.practised), step.points, at=at)
+                self._trials.add(family.id, packed, learner_step=number, at=at)
+                self._curves.add(self._add_to_totals(family, step.practised), step.points, at=at)
                 superseded = self._checkpoints.set_live(file, meta, learner_steps=number, at=at)
         self._checkpoints.remove_files(superseded)
         return Checkpoint(file=file, meta=checkpoint_meta, learner_steps=number, created_at=at)

@@ -1,6 +1,6 @@
 """What the status shows, as plain values.
 
-Scripts poll the status: it is read without the other rooms, whose records take longer to load than it takes to read.
+Scripts poll this, so it does not import ``memory.records``, which takes longer to import than the query takes to run.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from memory.readers import open_reader
-from memory.tables.daemon_status import DaemonStatusRoom
+from memory.tables.daemon_status import DaemonStatusTable
 
 if TYPE_CHECKING:
     from memory.connection import StoreConnection
@@ -30,7 +30,7 @@ SELECT id AS run_id, kind AS job, family, reason, started_at FROM job_runs WHERE
 """
 
 
-class OverviewRoom:
+class Overview:
     """Where the service and its families stand."""
 
     def __init__(self, connection: StoreConnection) -> None:
@@ -46,7 +46,7 @@ class OverviewRoom:
         """
         with self._connection.snapshot():
             return {
-                "daemon": DaemonStatusRoom(self._connection).daemon_status(),
+                "daemon": DaemonStatusTable(self._connection).get(),
                 "policy_version": self._connection.value("SELECT version FROM initializations WHERE is_current = 1"),
                 "learner_steps": self._connection.value("SELECT learner_steps FROM checkpoints WHERE is_live = 1") or 0,
                 "running": [dict(row) for row in self._connection.rows(_RUNNING)],
@@ -68,6 +68,6 @@ def read_overview(folder: DataFolder) -> dict[str, Any]:
     """
     connection = open_reader(folder.store_path)
     try:
-        return OverviewRoom(connection).overview()
+        return Overview(connection).overview()
     finally:
         connection.close()

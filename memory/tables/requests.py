@@ -9,14 +9,14 @@ from memory.errors import MemoryStoreError
 from memory.records import Request, RequestStatus
 
 
-class RequestRoom:
+class RequestTable:
     """The requests of a store."""
 
     def __init__(self, connection: StoreConnection) -> None:
         self._connection = connection
         self._taken: set[int] = set()
 
-    def request(self, kind: str, payload: dict[str, Any]) -> int:
+    def add(self, kind: str, payload: dict[str, Any]) -> int:
         """Record what a person asks of the daemon; return the request's id."""
         with self._connection.transaction("recording a request"):
             return self._connection.insert(
@@ -24,7 +24,7 @@ class RequestRoom:
                 (kind, to_json(payload), self._connection.clock()),
             )
 
-    def take_requests(self) -> list[Request]:
+    def take(self) -> list[Request]:
         """Return the open requests, oldest first, that this store object has not returned yet.
 
         Nothing is written: a request stays open until it is answered, so that a daemon that dies with one in hand
@@ -35,20 +35,20 @@ class RequestRoom:
         self._taken = {row["id"] for row in found}
         return fresh
 
-    def finish_request(self, request_id: int, outcome: str) -> None:
+    def finish(self, request_id: int, outcome: str) -> None:
         """Answer a request; the first answer stands.
 
         Raises:
             MemoryStoreError: there is no such request.
         """
         with self._connection.transaction("answering a request"):
-            self.request_status(request_id)
+            self.status(request_id)
             self._connection.execute(
                 "UPDATE requests SET finished_at = ?, outcome = ? WHERE id = ? AND finished_at IS NULL",
                 (self._connection.clock(), outcome, request_id),
             )
 
-    def request_status(self, request_id: int) -> RequestStatus:
+    def status(self, request_id: int) -> RequestStatus:
         """Return a request with its answer, if it has one.
 
         Raises:

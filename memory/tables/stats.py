@@ -17,7 +17,7 @@ FROM families WHERE state <> 'removed' ORDER BY id
 """
 
 
-class StatsRoom:
+class Statistics:
     """The sizes of a store."""
 
     def __init__(self, connection: StoreConnection, folder: DataFolder) -> None:

@@ -11,7 +11,7 @@ from memory.errors import CorruptFileError, TrialNotFoundError
 from memory.files.episode_codec import checksum, pack_episode, unpack_episode
 from memory.records import EpisodeRecord, StoredTrial, TrialRecord
 from memory.row_checksums import is_intact, seal
-from memory.tables.families import FamilyRoom
+from memory.tables.families import FamilyTable
 from memory.tables.store_clock import advance
 
 _OF_FAMILY = "SELECT *, ? AS family FROM trials WHERE family_id = ? ORDER BY id "
@@ -48,14 +48,14 @@ def pack_trial(trial: TrialRecord) -> PackedTrial:
     )
 
 
-class TrialRoom:
+class TrialTable:
     """The trials of a store."""
 
-    def __init__(self, connection: StoreConnection, families: FamilyRoom) -> None:
+    def __init__(self, connection: StoreConnection, families: FamilyTable) -> None:
         self._connection = connection
         self._families = families
 
-    def add_trials(self, family_id: int, trials: list[PackedTrial], *, learner_step: int, at: float) -> None:
+    def add(self, family_id: int, trials: list[PackedTrial], *, learner_step: int, at: float) -> None:
         """Record packed trials inside the caller's transaction."""
         counted_s = advance(self._connection, at)
         for trial in trials:
@@ -91,18 +91,18 @@ class TrialRoom:
             ),
         )
 
-    def trials(self, family: str, *, limit: int, newest_first: bool = True) -> list[StoredTrial]:
+    def of_family(self, family: str, *, limit: int, newest_first: bool = True) -> list[StoredTrial]:
         """Return what is remembered of a family, without the episodes.
 
         Raises:
             FamilyNotFoundError: there is none of that name.
         """
         with self._connection.snapshot():
-            family_id = self._families.family(family).id
+            family_id = self._families.get(family).id
             found = self._connection.rows(_NEWEST_FIRST if newest_first else _OLDEST_FIRST, (family, family_id, limit))
         return [_stored_trial(row) for row in found]
 
-    def load_trial(self, trial_id: int) -> TrialRecord:
+    def load(self, trial_id: int) -> TrialRecord:
         """Return a trial with its episodes, each verified against its checksum.
 
         Raises:

@@ -51,7 +51,7 @@ _ROWS_AT_ONCE = 1_000
 _REPAIR = "Stop learnd and run `learnd doctor --repair`; where that does not help, restore a backup (docs/store.md)."
 
 
-class CheckRoom:
+class IntegrityCheck:
     """Checks of a store, for ``learnd doctor``; they write nothing and hold no read open for long.
 
     Args:

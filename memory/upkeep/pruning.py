@@ -43,7 +43,7 @@ class _Series:
     count: int
 
 
-class PruneRoom:
+class Pruning:
     """The care of a store's size.
 
     Every step is a short transaction of its own, so that the learner's commits pass in between, and a prune that is

@@ -27,10 +27,10 @@ from memory.records import (
 )
 from memory.row_checksums import COVERED, row_checksum, seal
 from memory.schema import migrate
-from memory.tables.checkpoints import CheckpointRoom
-from memory.tables.damage import DamageRoom
+from memory.tables.checkpoints import CheckpointTable
+from memory.tables.damage import DamageTable
 from memory.tables.parameter_files import forget_unreferenced
-from memory.upkeep.checking import CheckRoom
+from memory.upkeep.checking import IntegrityCheck
 from memory.upkeep.mending import damaged_trials, drop_trials, rebuild_indexes, recount_kept
 from memory.upkeep.restoring import settle_interrupted_restore
 
@@ -98,13 +98,13 @@ class _Repair:
         self._connection = connection
         self._folder = folder
         self._parameters = ParameterFolder(folder.parameters_path)
-        self._checkpoints = CheckpointRoom(connection, folder, self._parameters)
+        self._checkpoints = CheckpointTable(connection, folder, self._parameters)
         self._tell = tell
         self._actions: list[str] = []
 
     def run(self, *, may_roll_back: bool) -> RepairReport:
         """Do all of it, check again, and record what remains."""
-        known = DamageRoom(self._connection).damage()
+        known = DamageTable(self._connection).all()
         problems = self._check()
         if any(problem.kind is ProblemKind.DATABASE for problem in problems):
             self._rebuild_indexes()
@@ -120,7 +120,7 @@ class _Repair:
         return RepairReport(actions=tuple(self._actions), needs_consent=needs_consent, remaining=tuple(problems))
 
     def _check(self) -> list[Problem]:
-        return CheckRoom(self._connection, self._folder, self._parameters).check(progress=self._tell)
+        return IntegrityCheck(self._connection, self._folder, self._parameters).check(progress=self._tell)
 
     def _rebuild_indexes(self) -> None:
         try:
@@ -226,7 +226,7 @@ class _Repair:
         return first is not None and first.learner_steps == committed and self._is_readable(first.file)
 
     def _newest_intact(self) -> Checkpoint | None:
-        return next((kept for kept in self._checkpoints.kept_checkpoints() if self._is_readable(kept.file)), None)
+        return next((kept for kept in self._checkpoints.kept() if self._is_readable(kept.file)), None)
 
     def _published(self, committed: int) -> Checkpoint | None:
         """Return a checkpoint that stands for the published version; None if there is none, or its file is lost."""
@@ -265,7 +265,7 @@ class _Repair:
         settled = is_learnable and not is_broken
         reported = [problem for problem in known if problem.kind in LEARNER_KINDS]
         try:
-            DamageRoom(self._connection).replace_damage(remaining, with_learner_kinds=settled)
+            DamageTable(self._connection).replace(remaining, with_learner_kinds=settled)
         except CorruptFileError:
             return
         if settled and reported:

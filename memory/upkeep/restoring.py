@@ -30,8 +30,8 @@ from memory.ownership import give_to_owner
 from memory.records import ParameterFile, Problem, Progress
 from memory.schema import migrate, require_tables
 from memory.sqlite_library import FULL_HINT, is_out_of_room
-from memory.tables.damage import DamageRoom
-from memory.upkeep.checking import CheckRoom, file_problem
+from memory.tables.damage import DamageTable
+from memory.upkeep.checking import IntegrityCheck, file_problem
 
 _NEW_DATABASE = ".restore-{}.db.tmp"
 _NEW_IDENTITY = ".restore-{}.id.tmp"
@@ -232,10 +232,10 @@ def _verify(under_way: _Restore, parameters: ParameterFolder) -> str:
     copy = StoreConnection(under_way.database_path, is_reader=False)
     try:
         _bring_up_to_date(copy, under_way.backup)
-        problems = CheckRoom(copy, under_way.folder, parameters).check(progress=under_way.tell)
+        problems = IntegrityCheck(copy, under_way.folder, parameters).check(progress=under_way.tell)
         if unknown := [problem for problem in problems if (problem.kind, problem.key) not in known]:
             raise _damaged(under_way.backup, unknown)
-        DamageRoom(copy).replace_damage(problems, with_learner_kinds=True)
+        DamageTable(copy).replace(problems, with_learner_kinds=True)
         store_id = identity_of_database(copy)
         copy.raw.execute("PRAGMA journal_mode = DELETE")
     finally:

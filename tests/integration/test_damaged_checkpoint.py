@@ -56,7 +56,7 @@ def totals(service: Service) -> dict[str, Any]:
 
 def damage_live_checkpoint(folder: DataFolder) -> None:
     with Store.open(folder) as store:
-        live = store.last_checkpoint()
+        live = store.checkpoints.live()
     assert live is not None
     (folder.parameters_path / f"{live.file.sha256}.safetensors").write_bytes(b"")
 
@@ -89,7 +89,7 @@ def test_with_no_intact_checkpoint_the_service_is_red_and_commits_no_practice(se
 def test_an_older_checkpoint_is_gone_on_from_with_a_sign(service: Service) -> None:
     folder = DataFolder(service.folder)
     with Store.open(folder) as store:
-        kept = store.keep_checkpoint(keep=2)
+        kept = store.checkpoints.keep_live(keep=2)
     assert kept is not None
     service.start()
     service.wait_for(

@@ -75,13 +75,13 @@ def make_score(family: str = "cartpole", score: float = 0.5) -> FamilyScore:
 
 
 def add_active_family(store: Store, name: str = "cartpole") -> None:
-    store.add_family(name, {"name": name})
-    store.admit_family(name, spaces={"observation": "box"}, random_return=20.0, reference_return=None)
+    store.families.add(name, {"name": name})
+    store.families.admit(name, spaces={"observation": "box"}, random_return=20.0, reference_return=None)
 
 
 def publish_next(store: Store, fill: float = 1.0) -> int:
-    current = store.current_initialization()
-    published = store.publish(
+    current = store.initializations.current()
+    published = store.initializations.publish(
         make_tensors(fill),
         metadata={"format": "learnd", "family": "all"},
         scores=[make_score()],

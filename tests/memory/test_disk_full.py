@@ -38,7 +38,7 @@ def fill_up(store: Store) -> int:
     """Commit until the disk is full; return the learner steps acknowledged."""
     for number in range(10_000):
         try:
-            store.commit_learner_step(make_step(trials=8, steps=1000, seed=number), make_tensors(number + 1), {})
+            store.learner_steps.commit(make_step(trials=8, steps=1000, seed=number), make_tensors(number + 1), {})
         except StoreFullError:
             return number
     raise AssertionError("the disk did not fill up")
@@ -52,13 +52,13 @@ def test_a_full_disk_records_nothing_and_keeps_what_was_acknowledged(small_disk:
         assert acknowledged > 10
         for _ in range(3):
             with pytest.raises(StoreFullError, match="prune") as refused:
-                store.commit_learner_step(make_step(trials=8, steps=1000), make_tensors(), {})
+                store.learner_steps.commit(make_step(trials=8, steps=1000), make_tensors(), {})
             assert refused.value.is_recoverable
-        checkpoint = store.last_checkpoint()
+        checkpoint = store.checkpoints.live()
         assert checkpoint is not None
         assert checkpoint.learner_steps == acknowledged
-        assert store.family("cartpole").totals.env_steps == 160 * acknowledged
-        assert store.load_parameters(checkpoint.file)["adam.step"] == acknowledged
+        assert store.families.get("cartpole").totals.env_steps == 160 * acknowledged
+        assert store.checkpoints.load_parameters(checkpoint.file)["adam.step"] == acknowledged
         assert store.check() == []
         assert list(folder.parameters_path.glob(".*.tmp")) == []
 
@@ -69,8 +69,8 @@ def test_a_reader_reads_on_a_full_disk(small_disk: Path) -> None:
         add_active_family(store)
         acknowledged = fill_up(store)
         with Store.open(folder, is_reader=True) as reader:
-            assert reader.family("cartpole").totals.env_steps == 160 * acknowledged
-            assert reader.memory_stats().trials == 8 * acknowledged
+            assert reader.families.get("cartpole").totals.env_steps == 160 * acknowledged
+            assert reader.stats.memory_stats().trials == 8 * acknowledged
 
 
 def test_prune_uses_the_ballast_on_a_full_disk_and_learning_goes_on(small_disk: Path) -> None:
@@ -84,7 +84,7 @@ def test_prune_uses_the_ballast_on_a_full_disk_and_learning_goes_on(small_disk: 
         report = store.prune(FRUGAL)
         assert report.released_ballast
         assert report.trials > 10
-        after = store.commit_learner_step(make_step(), make_tensors(7), {})
+        after = store.learner_steps.commit(make_step(), make_tensors(7), {})
         assert after.learner_steps == acknowledged + 1
         assert store.check() == []
         (small_disk / "someone-elses-file").unlink()
@@ -99,10 +99,12 @@ def test_publication_and_backup_on_a_full_disk_leave_nothing_behind(small_disk: 
         publish_next(store)
         fill_up(store)
         with pytest.raises(StoreFullError):
-            store.publish(make_tensors(3.0, size=1 << 20), scores=[], provenance={}, reason="", parent=1)
+            store.initializations.publish(
+                make_tensors(3.0, size=1 << 20), scores=[], provenance={}, reason="", parent=1
+            )
         with pytest.raises(StoreFullError):
             store.back_up(keep=1)
-        assert [entry.version for entry in store.initializations()] == [1]
+        assert [entry.version for entry in store.initializations.all()] == [1]
         assert list(folder.backups_path.iterdir()) == []
         assert list(folder.parameters_path.glob(".*.tmp")) == []
         assert store.check() == []
@@ -111,7 +113,7 @@ def test_publication_and_backup_on_a_full_disk_leave_nothing_behind(small_disk: 
 def request_without_end(store: Store) -> None:
     """Write small rows until one is refused: a log that is there may be written over again, for a while."""
     for _ in range(10_000):
-        store.request("nudge", {"text": "x" * 2000})
+        store.requests.add("nudge", {"text": "x" * 2000})
 
 
 def fill_last_bytes(path: Path) -> None:

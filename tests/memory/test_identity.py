@@ -21,7 +21,7 @@ def make_legacy(folder: DataFolder) -> list[Path]:
     """Turn a store with two backups into what learnd made before stores had a UUID; return the backups."""
     with Store.open(folder) as store:
         add_active_family(store)
-        store.commit_learner_step(make_step(), make_tensors(), {})
+        store.learner_steps.commit(make_step(), make_tensors(), {})
         backups = [store.back_up(keep=3).path for _ in range(2)]
     for path in (folder.path, *backups):
         connection = sqlite3.connect(path / "learnd.db")
@@ -49,7 +49,7 @@ def test_a_legacy_store_and_its_backups_get_one_uuid(folder: DataFolder) -> None
         identity = store.identity()
         assert identity is not None
         assert [identity_of_folder(path) for path in (folder.path, *backups)] == [identity] * 3
-        assert store.family("cartpole").totals.env_steps == 160
+        assert store.families.get("cartpole").totals.env_steps == 160
 
 
 def test_a_backup_that_has_a_uuid_keeps_it(folder: DataFolder) -> None:
@@ -81,7 +81,7 @@ def test_the_database_of_another_store_is_refused_to_writers_and_open_to_readers
             Store.open(ours, **opening)
     assert ours.store_path.read_bytes()[100:] == before[100:]
     with Store.open(ours, is_reader=True) as reader:
-        assert [family.name for family in reader.families()] == ["theirs"]
+        assert [family.name for family in reader.families.all()] == ["theirs"]
 
 
 @pytest.mark.parametrize("identity", [None, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"])

@@ -66,18 +66,18 @@ def assert_sound(folder: DataFolder, acknowledged: dict[str, list[int]]) -> int:
     """Check that everything acknowledged is there and whole; return the learner steps committed."""
     with Store.open(folder, is_reader=True) as reader:
         assert reader.check() == []
-        checkpoint = reader.last_checkpoint()
+        checkpoint = reader.checkpoints.live()
         committed = 0 if checkpoint is None else checkpoint.learner_steps
         assert committed >= max(acknowledged["step"], default=0)
         if checkpoint is not None:
             # The checkpoint's tensors are those of its own step: the pointer never runs ahead of or behind them.
-            tensors = reader.load_parameters(checkpoint.file)
+            tensors = reader.checkpoints.load_parameters(checkpoint.file)
             assert (tensors["core.weight"] == committed).all()
             assert checkpoint.meta == {"steps": committed}
-        assert sum(family.totals.env_steps for family in reader.families()) == PRACTISED.env_steps * committed
-        versions = {entry.version for entry in reader.initializations()}
+        assert sum(family.totals.env_steps for family in reader.families.all()) == PRACTISED.env_steps * committed
+        versions = {entry.version for entry in reader.initializations.all()}
         assert versions >= set(acknowledged["version"])
-        asked = {request.id for request in reader.take_requests()}
+        asked = {request.id for request in reader.requests.take()}
         assert asked >= set(acknowledged["request"])
     return committed
 
@@ -93,7 +93,7 @@ def kill_often(folder: DataFolder, *, kills: int, seed: int) -> None:
             while time.monotonic() < until:
                 # Control works beside it, and takes away whatever nothing refers to, however young.
                 control.prune(PrunePolicy(orphan_age_s=-1.0, max_learner_steps=20, max_episode_bytes=200_000))
-                control.set_daemon_status({"kill": kill})
+                control.daemon_status.set({"kill": kill})
                 time.sleep(rng.uniform(0.0, 0.03))
             for kind, numbers in writer.kill().items():
                 acknowledged[kind] += numbers
@@ -128,8 +128,8 @@ def test_two_processes_write_side_by_side_and_neither_loses_a_row(folder: DataFo
     assert sorted(numbers) == list(range(1, 81))
     with Store.open(folder, is_reader=True) as reader:
         assert reader.check() == []
-        assert [family.totals for family in reader.families()] == [times(PRACTISED, 40)] * 2
-        assert {entry.version for entry in reader.initializations()} >= set(
+        assert [family.totals for family in reader.families.all()] == [times(PRACTISED, 40)] * 2
+        assert {entry.version for entry in reader.initializations.all()} >= set(
             acknowledged[0]["version"] + acknowledged[1]["version"]
         )
 
@@ -149,9 +149,9 @@ def test_a_backup_taken_while_another_process_writes_is_whole(folder: DataFolder
 
 
 def assert_pointer_loads(store: Store) -> None:
-    checkpoint = store.last_checkpoint()
+    checkpoint = store.checkpoints.live()
     if checkpoint is not None:
-        assert (store.load_parameters(checkpoint.file)["core.weight"] == checkpoint.learner_steps).all()
+        assert (store.checkpoints.load_parameters(checkpoint.file)["core.weight"] == checkpoint.learner_steps).all()
 
 
 def test_a_killed_backup_leaves_nothing_that_looks_like_one(folder: DataFolder, tmp_path: Path) -> None:

@@ -19,21 +19,21 @@ from tests.memory.making import add_active_family, make_step, make_tensors, publ
 
 
 def read_all(store: Store) -> None:
-    assert store.families()[0].totals.env_steps > 0
-    store.latest_points()
-    store.curve("cartpole", CurveMetric.TRIAL_RETURN, limit=500)
-    store.memory_stats()
-    store.current_initialization()
-    store.job_summaries()
-    store.schedule()
-    store.counters()
-    store.daemon_status()
+    assert store.families.all()[0].totals.env_steps > 0
+    store.curves.latest()
+    store.curves.points("cartpole", CurveMetric.TRIAL_RETURN, limit=500)
+    store.stats.memory_stats()
+    store.initializations.current()
+    store.jobs.summaries()
+    store.jobs.schedule()
+    store.counters.all()
+    store.daemon_status.get()
 
 
 def fill(folder: DataFolder) -> None:
     with Store.open(folder) as store:
         add_active_family(store)
-        store.commit_learner_step(make_step(), make_tensors(), {})
+        store.learner_steps.commit(make_step(), make_tensors(), {})
         publish_next(store)
 
 
@@ -62,7 +62,7 @@ def test_a_reader_works_with_the_writer_up_and_down(folder: DataFolder) -> None:
 def test_a_reader_sees_all_that_a_killed_writer_acknowledged(folder: DataFolder) -> None:
     with Store.open(folder, is_reader=True) as reader:
         read_all(reader)
-        last = reader.last_checkpoint()
+        last = reader.checkpoints.live()
         assert last is not None
         assert last.learner_steps >= 7
 
@@ -84,7 +84,7 @@ def test_a_reader_changes_neither_the_database_nor_the_parameters(folder: DataFo
 def test_a_reader_that_is_asked_to_write_refuses(folder: DataFolder) -> None:
     fill(folder)
     with Store.open(folder, is_reader=True) as reader, pytest.raises(MemoryStoreError, match="opened to read"):
-        reader.add_to_counter("x", {})
+        reader.counters.add("x", {})
 
 
 def test_a_reader_of_a_missing_store_says_how_to_make_one(folder: DataFolder) -> None:
@@ -111,9 +111,9 @@ def test_a_reader_pins_no_old_state_between_its_calls(folder: DataFolder) -> Non
     fill(folder)
     with Store.open(folder) as store, Store.open(folder, is_reader=True) as reader:
         for seed in range(30):
-            store.commit_learner_step(make_step(seed=seed, trials=8, steps=400), make_tensors(seed), {})
+            store.learner_steps.commit(make_step(seed=seed, trials=8, steps=400), make_tensors(seed), {})
             read_all(reader)
-        assert reader.memory_stats().wal_bytes < 8 << 20
+        assert reader.stats.memory_stats().wal_bytes < 8 << 20
 
 
 def test_several_threads_may_share_a_store(folder: DataFolder) -> None:
@@ -122,8 +122,8 @@ def test_several_threads_may_share_a_store(folder: DataFolder) -> None:
     def use(store: Store, name: str) -> None:
         try:
             for _ in range(40):
-                store.add_to_counter("shared", {"by": name})
-                store.families()
+                store.counters.add("shared", {"by": name})
+                store.families.all()
         except Exception as error:  # noqa: BLE001
             errors.append(error)
 
@@ -134,7 +134,7 @@ def test_several_threads_may_share_a_store(folder: DataFolder) -> None:
         for thread in threads:
             thread.join()
         assert errors == []
-        assert [counter.value for counter in store.counters()] == [40.0] * 4
+        assert [counter.value for counter in store.counters.all()] == [40.0] * 4
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to read as another user")
@@ -149,7 +149,7 @@ def test_a_reader_without_write_permission_still_reads_or_says_why(folder: DataF
     program = (
         "import os, sys; from pathlib import Path; from memory.folder import DataFolder; import memory.store as m;"
         "os.setuid(65534);"
-        "print(m.Store.open(DataFolder(Path(sys.argv[1])), is_reader=True).families()[0].name)"
+        "print(m.Store.open(DataFolder(Path(sys.argv[1])), is_reader=True).families.all()[0].name)"
     )
     found = subprocess.run(
         [sys.executable, "-c", program, str(folder.path)], capture_output=True, text=True, check=False

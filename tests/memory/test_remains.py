@@ -23,7 +23,7 @@ def filled(folder: DataFolder) -> DataFolder:
     """A data folder with a parameter file, a backup and a closed store."""
     with Store.open(folder) as store:
         add_active_family(store)
-        store.commit_learner_step(make_step(), make_tensors(), {})
+        store.learner_steps.commit(make_step(), make_tensors(), {})
         store.back_up(keep=3)
     return folder
 
@@ -205,7 +205,7 @@ def test_a_folder_without_any_part_of_a_store_is_a_new_one(
     with pytest.raises(StoreMissingError):
         Store.open(folder, is_reader=True)
     with Store.open(folder) as store:
-        assert store.families() == []
+        assert store.families.all() == []
 
 
 def test_a_first_start_that_was_killed_before_its_first_table_goes_on(folder: DataFolder) -> None:
@@ -216,7 +216,7 @@ def test_a_first_start_that_was_killed_before_its_first_table_goes_on(folder: Da
     folder.store_path.write_bytes(before_the_commit)
     folder.wal_path.write_bytes(b"x" * 5000)  # a commit that was cut short
     with Store.open(folder) as store:
-        assert store.families() == []
+        assert store.families.all() == []
         assert store.identity() is not None
 
 
@@ -239,7 +239,7 @@ def test_a_store_that_must_exist_is_never_made(folder: DataFolder) -> None:
 
 def test_a_store_that_must_exist_opens_when_it_does(filled: DataFolder) -> None:
     with Store.open(filled, must_exist=True) as store:
-        assert store.family("cartpole").totals.env_steps == 160
+        assert store.families.get("cartpole").totals.env_steps == 160
 
 
 @pytest.mark.parametrize("lose", [*LOST, *DAMAGED])
@@ -262,7 +262,7 @@ def test_beginning_anew_sets_everything_aside_but_backups_and_earlier_folders(
     assert contents(filled.backups_path) == backups
     assert (earlier / "learnd.db").read_bytes() == b"old"
     with Store.open(filled) as store:
-        assert store.families() == []
+        assert store.families.all() == []
         assert store.identity() not in {None, old}
         assert (filled.path / "store-id").read_text().strip() == store.identity()
 

@@ -39,7 +39,7 @@ CHANGED = {
 def filled(store: Store) -> Store:
     add_active_family(store)
     for seed in range(3):
-        store.commit_learner_step(make_step(seed=seed), make_tensors(seed), {"seed": seed})
+        store.learner_steps.commit(make_step(seed=seed), make_tensors(seed), {"seed": seed})
     publish_next(store)
     return store
 
@@ -61,65 +61,65 @@ def test_a_changed_value_is_found_by_the_check(filled: Store, table: str, column
 
 
 def test_a_flipped_bit_of_a_checkpoints_meta_is_not_loaded(filled: Store) -> None:
-    assert filled.last_checkpoint() is not None
+    assert filled.checkpoints.live() is not None
     change(filled, "checkpoints", "meta", "'{\"seed\":3}'")
     with pytest.raises(CorruptFileError, match="does not match its checksum"):
-        filled.last_checkpoint()
-    assert filled.restore_candidates() == []
+        filled.checkpoints.live()
+    assert filled.checkpoints.restore_candidates() == []
     with pytest.raises(CorruptFileError):
-        filled.keep_checkpoint(keep=2)
+        filled.checkpoints.keep_live(keep=2)
 
 
 @pytest.mark.parametrize("value", ["CAST(x'7b2273656564ff' AS TEXT)", "'{\"seed'", "x'00ff'", "NULL"])
 def test_bytes_that_are_no_text_or_no_json_are_damage_and_no_failure(filled: Store, value: str) -> None:
     if value != "NULL":
         change(filled, "checkpoints", "meta", value)
-        assert filled.restore_candidates() == []
+        assert filled.checkpoints.restore_candidates() == []
     change(filled, "families", "spaces", value)
-    assert filled.families()[0].is_damaged
+    assert filled.families.all()[0].is_damaged
 
 
 def test_a_damaged_version_is_named_and_the_others_stay(filled: Store) -> None:
     publish_next(filled, 2.0)
     change(filled, "initializations", "scores", "'[]'")
     with pytest.raises(CorruptFileError, match="version"):
-        filled.initialization(2)
+        filled.initializations.get(2)
     with pytest.raises(CorruptFileError):
-        filled.current_initialization()
-    assert filled.current_version() == 2
-    assert [(entry.version, entry.is_damaged) for entry in filled.initializations()] == [(2, True), (1, False)]
-    assert filled.roll_back(to=1, reason="it is damaged").version == 1
+        filled.initializations.current()
+    assert filled.initializations.current_version() == 2
+    assert [(entry.version, entry.is_damaged) for entry in filled.initializations.all()] == [(2, True), (1, False)]
+    assert filled.initializations.roll_back(to=1, reason="it is damaged").version == 1
 
 
 def test_a_damaged_family_is_set_aside_and_the_others_go_on(filled: Store) -> None:
     add_active_family(filled, "acrobot")
     change(filled, "families", "spec", '\'{"name":"acrobov"}\'')
-    states = {family.name: (family.state, family.is_damaged) for family in filled.families()}
+    states = {family.name: (family.state, family.is_damaged) for family in filled.families.all()}
     assert states == {"cartpole": (FamilyState.ACTIVE, False), "acrobot": (FamilyState.REFUSED, True)}
     with pytest.raises(CorruptFileError):
-        filled.admit_family("acrobot", spaces={}, random_return=0.0, reference_return=None)
+        filled.families.admit("acrobot", spaces={}, random_return=0.0, reference_return=None)
     with pytest.raises(CorruptFileError):
-        filled.raise_reference("acrobot", 5.0)
-    assert filled.families()[1].is_damaged
+        filled.families.raise_reference("acrobot", 5.0)
+    assert filled.families.all()[1].is_damaged
 
 
 def test_a_state_that_there_is_not_is_damage_and_no_failure(filled: Store) -> None:
     change(filled, "families", "state", "'activd'")
-    assert filled.family("cartpole").state is FamilyState.REFUSED
+    assert filled.families.get("cartpole").state is FamilyState.REFUSED
 
 
 def test_what_changes_a_family_seals_it_again(filled: Store) -> None:
-    filled.raise_reference("cartpole", 300.0)
-    filled.set_family_state("cartpole", FamilyState.PAUSED, reason="by hand")
-    filled.record_strike("cartpole", reason="crashed", detail="")
+    filled.families.raise_reference("cartpole", 300.0)
+    filled.families.set_state("cartpole", FamilyState.PAUSED, reason="by hand")
+    filled.families.record_strike("cartpole", reason="crashed", detail="")
     assert filled.check() == []
-    assert not filled.family("cartpole").is_damaged
+    assert not filled.families.get("cartpole").is_damaged
 
 
 def test_a_trial_whose_task_was_changed_is_not_loaded(filled: Store) -> None:
     change(filled, "trials", "task", '\'{"seed":21,"gravity":9.9}\'')
     with pytest.raises(CorruptFileError, match="row"):
-        filled.load_trial(6)
+        filled.trials.load(6)
 
 
 def test_rows_of_an_older_store_get_their_checksums(folder: DataFolder, filled: Store) -> None:
@@ -127,8 +127,8 @@ def test_rows_of_an_older_store_get_their_checksums(folder: DataFolder, filled: 
     downgrade(folder)
     with Store.open(folder) as store:
         assert store.check() == []
-        assert store.last_checkpoint() is not None
-        assert not store.family("cartpole").is_damaged
+        assert store.checkpoints.live() is not None
+        assert not store.families.get("cartpole").is_damaged
 
 
 def test_equal_bytes_in_other_columns_or_types_have_another_checksum() -> None:
@@ -139,7 +139,7 @@ def test_equal_bytes_in_other_columns_or_types_have_another_checksum() -> None:
 def test_a_damaged_column_that_is_read_as_json_is_said_to_be_damaged(filled: Store) -> None:
     from memory.records import JobKind, JobOutcome
 
-    filled.finish_job(filled.start_job(JobKind.PRUNE, reason="due"), JobOutcome.SUCCEEDED)
+    filled.jobs.finish(filled.jobs.start(JobKind.PRUNE, reason="due"), JobOutcome.SUCCEEDED)
     change(filled, "job_runs", "detail", "'{\"'")
     with pytest.raises(CorruptFileError, match="JSON"):
-        filled.job_runs()
+        filled.jobs.runs()

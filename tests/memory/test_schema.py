@@ -61,10 +61,12 @@ def test_an_older_store_is_migrated_and_keeps_what_it_holds(
 ) -> None:
     with Store.open(folder) as store:
         add_active_family(store)
-        store.commit_learner_step(make_step(), make_tensors(), {})
+        store.learner_steps.commit(make_step(), make_tensors(), {})
     add_migration(monkeypatch, add_colour)
     with Store.open(folder) as store:
-        assert store.family("cartpole").totals == FamilyTotals(env_steps=160, episodes=8, trials=4, meta_updates=1)
+        assert store.families.get("cartpole").totals == FamilyTotals(
+            env_steps=160, episodes=8, trials=4, meta_updates=1
+        )
         assert store.check() == []
     assert applied(folder) == [*schema.KNOWN]
     db = Database(folder.store_path)
@@ -156,7 +158,7 @@ def test_opening_a_current_store_loads_nothing_heavy_and_no_second_sqlite(folder
     program = (
         "import sys; from pathlib import Path; from memory.folder import DataFolder; from memory.store import Store;"
         "folder = DataFolder(Path(sys.argv[1]));"
-        "Store.open(folder).close(); Store.open(folder, is_reader=True).families();"
+        "Store.open(folder).close(); Store.open(folder, is_reader=True).families.all();"
         "print({'_sqlite3', 'sqlite_utils', 'torch', 'numpy', 'safetensors'} & set(sys.modules))"
     )
     found = subprocess.run(

@@ -79,21 +79,21 @@ def test_the_folder_is_followed_through_a_link_that_is_turned(store: Store, fold
 def test_ordinary_work_changes_nothing_that_is_watched(watch: FolderWatch, store: Store, clock: Clock) -> None:
     folder = watch.folder
     for number in range(3):
-        store.commit_learner_step(make_step(seed=number), make_tensors(number), {})
+        store.learner_steps.commit(make_step(seed=number), make_tensors(number), {})
         store.prune(PrunePolicy(max_episode_bytes=0))
         clock.now += 60
         store.back_up(keep=1)
         store.move_log_into_database()
         with Store.open(folder) as other, Store.open(folder, is_reader=True) as reader:
-            other.add_to_counter("x", {})
-            reader.families()
+            other.counters.add("x", {})
+            reader.families.all()
         folder.release_ballast()
         folder.restore_ballast()
         watch.require_unchanged()
 
 
 def test_a_removed_log_that_is_still_open_can_be_saved(watch: FolderWatch, store: Store) -> None:
-    store.commit_learner_step(make_step(), make_tensors(), {})
+    store.learner_steps.commit(make_step(), make_tensors(), {})
     watch.folder.wal_path.unlink()
     with pytest.raises(FolderLostError) as lost:
         watch.require_unchanged()
@@ -101,5 +101,5 @@ def test_a_removed_log_that_is_still_open_can_be_saved(watch: FolderWatch, store
     assert store.move_log_into_database()
     store.close()
     with Store.open(watch.folder) as reopened:
-        assert reopened.family("cartpole").totals.env_steps == 160
+        assert reopened.families.get("cartpole").totals.env_steps == 160
         assert reopened.check() == []

@@ -20,13 +20,13 @@ def main() -> None:
     path, family = sys.argv[1:3]
     count = int(sys.argv[3]) if len(sys.argv) > 3 else None
     with Store.open(DataFolder(Path(path))) as store:
-        if family not in {known.name for known in store.families()}:
+        if family not in {known.name for known in store.families.all()}:
             add_active_family(store, family)
         say("ready")
         for number in itertools.count() if count is None else range(count):
-            checkpoint = store.last_checkpoint()
+            checkpoint = store.checkpoints.live()
             begun = 0 if checkpoint is None else checkpoint.meta["steps"]
-            committed = store.commit_learner_step(
+            committed = store.learner_steps.commit(
                 make_step(family, seed=number % 7), make_tensors(begun + 1, size=4096), {"steps": begun + 1}
             )
             say(f"step {committed.learner_steps}")
@@ -36,7 +36,7 @@ def main() -> None:
                 except ParentChangedError:
                     say("beaten")
             if number % 5 == 2:
-                say(f"request {store.request('nudge', {'number': number})}")
+                say(f"request {store.requests.add('nudge', {'number': number})}")
 
 
 def say(line: str) -> None:

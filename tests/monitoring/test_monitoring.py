@@ -57,8 +57,8 @@ promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool
 def exposed(filled: DataFolder) -> dict[str, set[str]]:
     """What the daemon's registry exposes of a filled store: the labels of every series name."""
     with Store.open(filled) as store:
-        store.add_to_counter("worker_restarts", {"family": "cartpole", "reason": "killed"})
-        store.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.UNCERTAINTY, label="5", value=0.7)])
+        store.counters.add("worker_restarts", {"family": "cartpole", "reason": "killed"})
+        store.curves.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.UNCERTAINTY, label="5", value=0.7)])
     with Store.open(filled, is_reader=True) as store:
         snapshot = read_snapshot(store, None)
     text = generate_latest(new_registry(lambda: snapshot, version="0")).decode()

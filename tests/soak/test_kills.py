@@ -40,27 +40,27 @@ class Acknowledged:
     @classmethod
     def read(cls, folder: Path) -> Acknowledged:
         with Store.open(DataFolder(folder), is_reader=True) as store:
-            families = store.families()
+            families = store.families.all()
             return cls(
                 totals={f.name: {t: getattr(f.totals, t) for t in TOTALS} for f in families},
-                trial_ids={f.name: {t.id for t in store.trials(f.name, limit=200)} for f in families},
-                versions={i.version for i in store.initializations() if i.version is not None},
+                trial_ids={f.name: {t.id for t in store.trials.of_family(f.name, limit=200)} for f in families},
+                versions={i.version for i in store.initializations.all() if i.version is not None},
             )
 
     def assert_still_there(self, folder: Path) -> None:
         with Store.open(DataFolder(folder), is_reader=True) as store:
             for name, totals in self.totals.items():
-                after = store.family(name).totals
+                after = store.families.get(name).totals
                 for total, before in totals.items():
                     assert getattr(after, total) >= before, f"{name}: {total} went backwards"
                 for trial_id in self.trial_ids[name]:
-                    assert store.load_trial(trial_id).episodes
+                    assert store.trials.load(trial_id).episodes
             for version in self.versions:
-                initialization = store.initialization(version)
+                initialization = store.initializations.get(version)
                 assert initialization.state in {InitializationState.PUBLISHED, InitializationState.ROLLED_BACK}
-                assert store.load_parameters(initialization.file)
-            checkpoint = store.last_checkpoint()
-            assert checkpoint is None or store.load_parameters(checkpoint.file)
+                assert store.checkpoints.load_parameters(initialization.file)
+            checkpoint = store.checkpoints.live()
+            assert checkpoint is None or store.checkpoints.load_parameters(checkpoint.file)
 
 
 @pytest.fixture(scope="module")

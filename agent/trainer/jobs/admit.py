@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from agent.trainer.faults import UnexpectedFamilyError, family_boundary, record_fault
-from agent.trainer.session import LearnerSession
+from agent.trainer.session import TrainerSession
 from envs.admission import probe
 from envs.errors import EnvsError
 from envs.family import FamilySpec
@@ -17,7 +17,7 @@ from memory.records import Family, FamilyState, JobOutcome
 log = structlog.get_logger(__name__)
 
 
-def admit(session: LearnerSession, family: Family) -> tuple[JobOutcome, dict[str, Any]]:
+def admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str, Any]]:
     """Learn a family's spaces and the return of random actions, or refuse it with the reason kept.
 
     A refusal is an answer, not a failure of the job. An error that is not an environment's is also a refusal, and is
@@ -37,10 +37,10 @@ def admit(session: LearnerSession, family: Family) -> tuple[JobOutcome, dict[str
     except EnvsError as refusal:
         if isinstance(refusal, UnexpectedFamilyError):
             record_fault(session, family, refusal)
-        session.store.set_family_state(family.name, FamilyState.REFUSED, reason=str(refusal))
+        session.store.families.set_state(family.name, FamilyState.REFUSED, reason=str(refusal))
         log.warning("family refused", family=family.name, reason=str(refusal))
         return JobOutcome.SUCCEEDED, {"state": str(FamilyState.REFUSED), "reason": str(refusal)}
-    session.store.admit_family(
+    session.store.families.admit(
         family.name,
         spaces=admission.spaces.to_json(),
         random_return=admission.random_return,

@@ -27,7 +27,7 @@ from agent.trainer.jobs.outer_steps import Proposal, slow_weights
 from agent.trainer.practice.few_shot_candidates import Chosen, choose_few_shot
 from agent.trainer.practice.few_shot_learners import VERSION_KEY, is_few_shot, shapes_of, without_parts
 from agent.trainer.score_scale import has_declared_reference, known_scale, scale_of
-from agent.trainer.session import LearnerSession, held_out_trials, spaces_of
+from agent.trainer.session import TrainerSession, held_out_trials, spaces_of
 from memory.errors import CorruptFileError
 from memory.records import Family, FamilyScore, FamilyState, Initialization, InitializationState, JobOutcome
 
@@ -105,7 +105,7 @@ class _Field:
     outer_rates: dict[str, float]
 
 
-def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
+def consolidate(session: TrainerSession) -> tuple[JobOutcome, dict[str, Any]]:
     """Publish what was learned since the last version if something was gained and no family falls.
 
     Returns:
@@ -114,8 +114,8 @@ def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
     Raises:
         JobInterruptedError: control has asked to stop.
     """
-    current = session.store.current_initialization()
-    families = [f for f in session.store.families() if f.totals.meta_updates > 0 and _can_be_asked(session, f)]
+    current = session.store.initializations.current()
+    families = [f for f in session.store.families.all() if f.totals.meta_updates > 0 and _can_be_scored(session, f)]
     if not families:
         return JobOutcome.SKIPPED, {"reason": "no family has been practised yet"}
     best_scores = _best_scores(session, families)
@@ -127,7 +127,7 @@ def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
     scored = [candidate for candidate in field.candidates if candidate.scores]
     if not scored:
         return JobOutcome.SKIPPED, {"reason": "no family could be scored"}
-    if session.store.current_initialization() != current:
+    if session.store.initializations.current() != current:
         return JobOutcome.SKIPPED, {"reason": "another version was made current meanwhile"}
     tolerance = session.settings.consolidation.tolerance
     accepted = [candidate for candidate in scored if not candidate.fallen(tolerance, best_scores)]
@@ -149,7 +149,7 @@ def consolidate(session: LearnerSession) -> tuple[JobOutcome, dict[str, Any]]:
     }
 
 
-def _check_shapes(session: LearnerSession, families: list[Family]) -> None:
+def _check_shapes(session: TrainerSession, families: list[Family]) -> None:
     """Read what the store holds of each family's shapes: the policy is built for all families at once.
 
     Raises:
@@ -161,7 +161,7 @@ def _check_shapes(session: LearnerSession, families: list[Family]) -> None:
 
 
 def _field(
-    session: LearnerSession, families: list[Family], current: Initialization | None, best_scores: Mapping[str, float]
+    session: TrainerSession, families: list[Family], current: Initialization | None, best_scores: Mapping[str, float]
 ) -> _Field:
     """Score every candidate on every family.
 
@@ -187,7 +187,7 @@ def _field(
 
 
 def _can_stand_still(
-    session: LearnerSession,
+    session: TrainerSession,
     current: Initialization | None,
     published: dict[str, Tensor] | None,
     chosen: Sequence[Chosen],
@@ -203,14 +203,14 @@ def _as_stored(values: dict[str, Any]) -> Any:
     return json.loads(json.dumps(values))
 
 
-def _best_scores(session: LearnerSession, families: list[Family]) -> dict[str, float]:
+def _best_scores(session: TrainerSession, families: list[Family]) -> dict[str, float]:
     """Each family's best score over the published versions, as they were scored on the same tasks and scale.
 
     A family without a declared reference is left out: its scale moves with its own best evaluation.
     """
     known = {f.name: f for f in families if has_declared_reference(f)}
     best: dict[str, float] = {}
-    for initialization in session.store.initializations():
+    for initialization in session.store.initializations.all():
         if initialization.state is not InitializationState.PUBLISHED:
             continue
         for score in initialization.scores:
@@ -223,7 +223,7 @@ def _best_scores(session: LearnerSession, families: list[Family]) -> dict[str, f
 
 
 def _proposals(
-    session: LearnerSession,
+    session: TrainerSession,
     families: list[Family],
     current: Initialization | None,
     published: dict[str, Tensor] | None,
@@ -237,19 +237,19 @@ def _proposals(
     return [slow_weights(session, families, published=published, fast=fast, rates=rates), own]
 
 
-def _load(session: LearnerSession, current: Initialization | None) -> dict[str, Tensor] | None:
+def _load(session: TrainerSession, current: Initialization | None) -> dict[str, Tensor] | None:
     """The published parameters; None where there are none, or none that can be used."""
     if current is None:
         return None
     try:
-        return as_tensors(session.store.load_parameters(current.file), device=session.device)
+        return as_tensors(session.store.checkpoints.load_parameters(current.file), device=session.device)
     except CorruptFileError:
         log.exception("the published file is damaged; its stored scores stand for it", version=current.version)
         return None
 
 
 def _baseline(
-    session: LearnerSession,
+    session: TrainerSession,
     families: list[Family],
     current: Initialization | None,
     published: dict[str, Tensor] | None,
@@ -270,12 +270,12 @@ def _baseline(
     }
 
 
-def _policy(session: LearnerSession, families: list[Family], tensors: dict[str, Tensor]) -> RL2Policy:
+def _policy(session: TrainerSession, families: list[Family], tensors: dict[str, Tensor]) -> RL2Policy:
     spaces = [spaces_of(family) for family in families]
     return policy_from_initialization(session.config, tensors, spaces, device=session.device)
 
 
-def _returns(session: LearnerSession, families: list[Family], tensors: dict[str, Tensor]) -> dict[str, HeldOutReturns]:
+def _returns(session: TrainerSession, families: list[Family], tensors: dict[str, Tensor]) -> dict[str, HeldOutReturns]:
     """Held-out returns by family, without those that the parameters do not know.
 
     Raises:
@@ -299,7 +299,7 @@ def _returns(session: LearnerSession, families: list[Family], tensors: dict[str,
 
 
 def _score(
-    session: LearnerSession,
+    session: TrainerSession,
     families: list[Family],
     proposal: Proposal,
     *,
@@ -333,7 +333,7 @@ def _score(
 
 
 def _write(
-    session: LearnerSession,
+    session: TrainerSession,
     best: Candidate,
     field: _Field,
     *,
@@ -342,7 +342,7 @@ def _write(
     reason: str,
 ) -> Initialization:
     few_shot = {part.family: part.described for part in field.chosen}
-    write = session.store.publish if is_accepted else session.store.reject
+    write = session.store.initializations.publish if is_accepted else session.store.initializations.reject
     written = write(
         as_arrays(best.tensors),
         metadata=_metadata(session, few_shot),
@@ -353,7 +353,7 @@ def _write(
             "origin": best.origin,
             "config": session.learner.config.to_json(),
             "not_scored": _not_scored(session),
-            "env_steps": {f.name: f.totals.env_steps for f in session.store.families()},
+            "env_steps": {f.name: f.totals.env_steps for f in session.store.families.all()},
             **({"outer_rates": field.outer_rates} if field.outer_rates else {}),
             **({"few_shot": few_shot} if few_shot else {}),
         },
@@ -364,29 +364,29 @@ def _write(
     return written
 
 
-def _not_scored(session: LearnerSession) -> dict[str, str]:
+def _not_scored(session: TrainerSession) -> dict[str, str]:
     """Families that were learned but stood where they could not be asked, and why."""
     return {
         family.name: f"{family.state}: {family.state_reason}"
-        for family in session.store.families()
-        if family.totals.meta_updates > 0 and not _can_be_asked(session, family)
+        for family in session.store.families.all()
+        if family.totals.meta_updates > 0 and not _can_be_scored(session, family)
     }
 
 
-def _can_be_asked(session: LearnerSession, family: Family) -> bool:
+def _can_be_scored(session: TrainerSession, family: Family) -> bool:
     """Whether the family is scored: not while it is quarantined, nor paused with as many strikes as would do that."""
     is_broken_aside = family.state is FamilyState.PAUSED and family.strikes >= session.settings.workers.max_strikes
     return family.state in KNOWN and not is_broken_aside
 
 
-def _metadata(session: LearnerSession, few_shot: dict[str, Any]) -> dict[str, str]:
+def _metadata(session: TrainerSession, few_shot: dict[str, Any]) -> dict[str, str]:
     """What whoever loads the file needs to act by it: the settings, and each family's spaces and trial.
 
     Of few-shot families: each one's learner, and where its tensors stand.
     """
     families = {
         family.name: {"spaces": family.spaces, "episodes_per_trial": family.spec["episodes_per_trial"]}
-        for family in session.store.families()
+        for family in session.store.families.all()
         if family.spaces is not None and not is_few_shot(family) and session.learner.policy.knows(spaces_of(family))
     }
     return {

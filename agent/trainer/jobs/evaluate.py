@@ -14,10 +14,10 @@ from agent.learners.evaluation.trials import (
     evaluation_points,
     held_out_returns,
 )
-from agent.trainer.faults import family_boundary, record_fault, what_was_found
+from agent.trainer.faults import family_boundary, record_fault, user_message
 from agent.trainer.practice.few_shot_learners import is_few_shot
 from agent.trainer.score_scale import scale_of
-from agent.trainer.session import LearnerSession, held_out_trials, learner_name, spaces_of
+from agent.trainer.session import TrainerSession, held_out_trials, learner_name, spaces_of
 from envs.errors import EnvsError
 from memory.errors import FamilyNotFoundError
 from memory.records import CurveMetric, CurvePoint, Family, FamilyState
@@ -25,7 +25,7 @@ from memory.records import CurveMetric, CurvePoint, Family, FamilyState
 log = structlog.get_logger(__name__)
 
 
-def evaluate(session: LearnerSession, families: list[Family]) -> dict[str, Any]:
+def evaluate(session: TrainerSession, families: list[Family]) -> dict[str, Any]:
     """Score each family's practised policy on the held-out tasks, and add the points to its curves.
 
     A family that fails, whatever it raises, is given a strike and left out; the others are scored all the same.
@@ -44,23 +44,23 @@ def evaluate(session: LearnerSession, families: list[Family]) -> dict[str, Any]:
                 scores[family.name] = _evaluate_one(session, family)
         except EnvsError as fault:
             record_fault(session, family, fault)
-            faults[family.name] = what_was_found(fault)
+            faults[family.name] = user_message(fault)
         except FamilyNotFoundError:
             log.info("a family was removed while it was evaluated", family=family.name)
     return {"scores": scores} | ({"faults": faults} if faults else {})
 
 
-def _evaluate_one(session: LearnerSession, family: Family) -> float:
+def _evaluate_one(session: TrainerSession, family: Family) -> float:
     if not is_few_shot(family) and learner_name(family) not in session.learner.families:
         session.learner.add_family(learner_name(family), spaces_of(family))
     returns = _few_shot_returns(session, family) if is_few_shot(family) else _trial_returns(session, family)
     scale = scale_of(session, family, best_return=returns.mean)
     points = evaluation_points(returns, scale)
-    session.store.commit_evaluation(family.name, (*points, *_lent_score_if_any(session, family, scale)))
+    session.store.curves.commit_evaluation(family.name, (*points, *_lent_score_if_any(session, family, scale)))
     return next(point.value for point in points if point.metric is CurveMetric.EVAL_SCORE)
 
 
-def _trial_returns(session: LearnerSession, family: Family) -> HeldOutReturns:
+def _trial_returns(session: TrainerSession, family: Family) -> HeldOutReturns:
     return held_out_returns(
         session.learner.policy,
         session.tasks_of(family),
@@ -70,7 +70,7 @@ def _trial_returns(session: LearnerSession, family: Family) -> HeldOutReturns:
     )
 
 
-def _few_shot_returns(session: LearnerSession, family: Family) -> HeldOutReturns:
+def _few_shot_returns(session: TrainerSession, family: Family) -> HeldOutReturns:
     return held_out_tasks(
         session.few_shot.learner_of(family, learner_name(family)),
         session.few_shot.tasks_of(family),
@@ -82,7 +82,7 @@ def _few_shot_returns(session: LearnerSession, family: Family) -> HeldOutReturns
     )
 
 
-def _lent_score_if_any(session: LearnerSession, family: Family, scale: Scale) -> tuple[CurvePoint, ...]:
+def _lent_score_if_any(session: TrainerSession, family: Family, scale: Scale) -> tuple[CurvePoint, ...]:
     """Return the lent score, or nothing where the lender fails: that costs the borrower neither score nor strike."""
     try:
         with family_boundary(family):
@@ -92,7 +92,7 @@ def _lent_score_if_any(session: LearnerSession, family: Family, scale: Scale) ->
         return ()
 
 
-def _lent_score(session: LearnerSession, family: Family, scale: Scale) -> tuple[CurvePoint, ...]:
+def _lent_score(session: TrainerSession, family: Family, scale: Scale) -> tuple[CurvePoint, ...]:
     """What another family's amortised head makes of one that was never practised, once: a classifier at no cost.
 
     VERSA's head is inferred from the support set by a network (Gordon et al. 2019, arXiv:1805.09921), so it needs no
@@ -100,9 +100,9 @@ def _lent_score(session: LearnerSession, family: Family, scale: Scale) -> tuple[
     """
     if not is_few_shot(family) or family.totals.meta_updates > 0:
         return ()
-    if session.store.curve(family.name, CurveMetric.LENT_SCORE):
+    if session.store.curves.points(family.name, CurveMetric.LENT_SCORE):
         return ()
-    lender = session.few_shot.lender_to(family, session.store.families())
+    lender = session.few_shot.lender_to(family, session.store.families.all())
     if lender is None:
         return ()
     returns = held_out_tasks(
@@ -121,6 +121,6 @@ def _lent_score(session: LearnerSession, family: Family, scale: Scale) -> tuple[
     return (CurvePoint(metric=CurveMetric.LENT_SCORE, label=lender.name, value=score, standard_error=error),)
 
 
-def families_to_evaluate(session: LearnerSession) -> list[Family]:
+def families_to_evaluate(session: TrainerSession) -> list[Family]:
     """Every family being practised."""
-    return [family for family in session.store.families() if family.state is FamilyState.ACTIVE]
+    return [family for family in session.store.families.all() if family.state is FamilyState.ACTIVE]

@@ -35,7 +35,7 @@ from agent.learners.rl2.return_gradient import return_gradient
 from agent.learners.rl2.rollout import collect_trials
 from agent.learners.rl2.trials import TrialBatch
 from agent.trainer.faults import scoring_boundary
-from agent.trainer.session import LearnerSession, is_tensor_native, learner_name
+from agent.trainer.session import TrainerSession, is_tensor_native, learner_name
 from envs.family import Split
 from memory.records import Family
 
@@ -61,7 +61,7 @@ class Proposal:
 
 
 def slow_weights(
-    session: LearnerSession,
+    session: TrainerSession,
     families: Sequence[Family],
     *,
     published: Mapping[str, Tensor],
@@ -115,7 +115,7 @@ def between(
     }
 
 
-def maml(session: LearnerSession, families: Sequence[Family], *, start: Mapping[str, Tensor]) -> Proposal:
+def maml(session: TrainerSession, families: Sequence[Family], *, start: Mapping[str, Tensor]) -> Proposal:
     """First-order MAML from ``start``: where a few ordinary updates of any family lead furthest."""
     section = session.settings.consolidation
     play = _Play(session)
@@ -136,7 +136,7 @@ def maml(session: LearnerSession, families: Sequence[Family], *, start: Mapping[
 
 
 def meta_sgd(
-    session: LearnerSession,
+    session: TrainerSession,
     families: Sequence[Family],
     *,
     published: Mapping[str, Tensor],
@@ -180,7 +180,7 @@ class _Play:
         session: the learner's state, which is left as it is.
     """
 
-    def __init__(self, session: LearnerSession) -> None:
+    def __init__(self, session: TrainerSession) -> None:
         self._session = session
         self._seed = session.learner.seed + sum(session.learner.num_updates(f) for f in session.learner.families)
         self._generator = torch.Generator(device=session.device).manual_seed(self._seed)

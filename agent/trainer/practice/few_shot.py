@@ -18,7 +18,7 @@ from agent.learners.evaluation.few_shot import adapted_returns
 from agent.learners.protocol import FewShotLearner
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.practice.slices import learner_step, refuse_divergence, report_of
-from agent.trainer.session import LearnerSession, learner_name
+from agent.trainer.session import TrainerSession, learner_name
 from envs.family import Split
 from envs.few_shot.tasks import FewShotBatch
 from memory.records import Family, FamilyTotals
@@ -57,7 +57,7 @@ class _Slice:
         return FamilyTotals(env_steps=self.examples, episodes=self.tasks, trials=self.tasks, meta_updates=self.updates)
 
 
-def practise_few_shot(session: LearnerSession, family: Family, *, reason: str) -> dict[str, Any]:
+def practise_few_shot(session: TrainerSession, family: Family, *, reason: str) -> dict[str, Any]:
     """Practise one few-shot family for a slice of time and commit it.
 
     Everything up to the commit is lost when the process is killed; nothing after it is.
@@ -100,7 +100,7 @@ def practise_few_shot(session: LearnerSession, family: Family, *, reason: str) -
     return report_of(step)
 
 
-def _probe(session: LearnerSession, family: Family, learner: FewShotLearner, first_task: int) -> Tensor:
+def _probe(session: TrainerSession, family: Family, learner: FewShotLearner, first_task: int) -> Tensor:
     """[n] returns of the training tasks that come next, before they are learned from."""
     tasks, began = session.few_shot.tasks_of(family), time.monotonic()
     returns = []

@@ -21,7 +21,7 @@ from agent.trainer.faults import scoring_boundary
 from agent.trainer.jobs.outer_steps import between
 from agent.trainer.practice.few_shot_learners import as_part, is_few_shot, part_of
 from agent.trainer.score_scale import scale_of
-from agent.trainer.session import LearnerSession, held_out_trials, learner_name
+from agent.trainer.session import TrainerSession, held_out_trials, learner_name
 from envs.few_shot.images.folder import ImageFamily
 from memory.records import Family, FamilyScore, Initialization
 
@@ -55,7 +55,7 @@ class _Proposed:
 
 
 def choose_few_shot(
-    session: LearnerSession,
+    session: TrainerSession,
     families: list[Family],
     *,
     current: Initialization | None,
@@ -80,7 +80,7 @@ def choose_few_shot(
 
 
 def _choose(
-    session: LearnerSession,
+    session: TrainerSession,
     family: Family,
     current: Initialization | None,
     published: Mapping[str, Tensor] | None,
@@ -111,7 +111,7 @@ def _choose(
 
 
 def _proposals(
-    session: LearnerSession,
+    session: TrainerSession,
     family: Family,
     published: Mapping[str, Tensor] | None,
     described: dict[str, Any] | None,
@@ -131,7 +131,7 @@ def _proposals(
     return [stays, slow, fast]
 
 
-def _returns(session: LearnerSession, family: Family, proposed: _Proposed) -> HeldOutReturns:
+def _returns(session: TrainerSession, family: Family, proposed: _Proposed) -> HeldOutReturns:
     return held_out_tasks(
         restore(proposed.tensors, proposed.meta, device=session.device),
         session.few_shot.tasks_of(family),
@@ -144,7 +144,7 @@ def _returns(session: LearnerSession, family: Family, proposed: _Proposed) -> He
     )
 
 
-def _describe(session: LearnerSession, family: Family, proposed: _Proposed) -> dict[str, Any]:
+def _describe(session: TrainerSession, family: Family, proposed: _Proposed) -> dict[str, Any]:
     tasks = session.few_shot.tasks_of(family)
     values = {
         "name": learner_name(family),
@@ -159,7 +159,7 @@ def _describe(session: LearnerSession, family: Family, proposed: _Proposed) -> d
 
 
 def _kept(
-    session: LearnerSession,
+    session: TrainerSession,
     asked: set[str],
     published: Mapping[str, Tensor] | None,
     described: Mapping[str, dict[str, Any]],
@@ -167,7 +167,7 @@ def _kept(
     """What was published of families that are known but cannot be asked now."""
     if published is None:
         return []
-    known = {family.name: learner_name(family) for family in session.store.families() if is_few_shot(family)}
+    known = {family.name: learner_name(family) for family in session.store.families.all() if is_few_shot(family)}
     return [
         Chosen(family=name, tensors=as_part(part_of(published, known[name]), known[name]), described=values, score=None)
         for name, values in described.items()

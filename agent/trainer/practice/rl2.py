@@ -13,7 +13,7 @@ from torch import Tensor
 from agent.learners.rl2.trials import TrialBatch, num_env_steps, num_episodes, to_records, trial_returns
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.practice.slices import learner_step, refuse_divergence, report_of
-from agent.trainer.session import LearnerSession, is_tensor_native, learner_name
+from agent.trainer.session import TrainerSession, is_tensor_native, learner_name
 from memory.records import Family, FamilyTotals
 
 
@@ -44,7 +44,7 @@ class _Slice:
         )
 
 
-def practise(session: LearnerSession, family: Family, *, reason: str) -> dict[str, Any]:
+def practise(session: TrainerSession, family: Family, *, reason: str) -> dict[str, Any]:
     """Practise one family for a slice of time and commit it.
 
     Everything up to the commit is lost when the process is killed; nothing after it is.

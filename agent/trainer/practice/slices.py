@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agent.learners.evaluation.trials import standard_error
-from agent.trainer.session import LearnerSession
+from agent.trainer.session import TrainerSession
 from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, LearnerStep, TrialRecord
 
 
@@ -19,7 +19,7 @@ class DivergedError(Exception):
 
 
 def refuse_divergence(
-    session: LearnerSession, name: str, metrics: Mapping[str, float], *, has_finite_parameters: bool = True
+    session: TrainerSession, name: str, metrics: Mapping[str, float], *, has_finite_parameters: bool = True
 ) -> None:
     """Go back to the last commit where an update gave a value that is not finite.
 
@@ -39,7 +39,7 @@ def refuse_divergence(
 
 
 def learner_step(
-    session: LearnerSession,
+    session: TrainerSession,
     family: Family,
     *,
     practised: FamilyTotals,

@@ -110,8 +110,8 @@ def fill(path: Path, *, story: tuple[Learned, ...] = STORY, rounds: int = 20) ->
     generator = np.random.default_rng(7)
     with Store.open(folder, clock=clock) as store:
         for learned in story:
-            store.add_family(learned.name, spec_of(learned.name, learned.entry, episodes=learned.episodes).to_json())
-            store.admit_family(
+            store.families.add(learned.name, spec_of(learned.name, learned.entry, episodes=learned.episodes).to_json())
+            store.families.admit(
                 learned.name,
                 spaces=spaces().to_json(),
                 random_return=learned.random_return,
@@ -123,7 +123,7 @@ def fill(path: Path, *, story: tuple[Learned, ...] = STORY, rounds: int = 20) ->
             if number % 5 == 4:
                 _consolidate(store, story, number, clock)
         for kind, trigger in ((JobKind.EVALUATE, "interval:60"), (JobKind.BACKUP, "cron:0 3 * * *")):
-            store.set_schedule(kind, trigger, next_due_at=clock.at + 60)
+            store.jobs.set_schedule(kind, trigger, next_due_at=clock.at + 60)
     return folder
 
 
@@ -132,7 +132,7 @@ def _score(learned: Learned, number: int) -> float:
 
 
 def _practise(store: Store, learned: Learned, number: int, clock: TurnedClock, generator: np.random.Generator) -> None:
-    run = store.start_job(JobKind.PRACTISE, family=learned.name, reason="waited longest")
+    run = store.jobs.start(JobKind.PRACTISE, family=learned.name, reason="waited longest")
     score = _score(learned, number)
     span = learned.reference_return - learned.random_return
     mean = learned.random_return + span * (score + float(generator.normal(0, 0.012)))
@@ -152,9 +152,9 @@ def _practise(store: Store, learned: Learned, number: int, clock: TurnedClock, g
         finished_at=clock.at + 3,
     )
     clock.at += 3
-    store.commit_learner_step(step, {"w": np.full(8, number, np.float32)}, {"number": number})
-    store.finish_job(run, JobOutcome.SUCCEEDED)
-    store.commit_evaluation(learned.name, _evaluation(learned, number, generator))
+    store.learner_steps.commit(step, {"w": np.full(8, number, np.float32)}, {"number": number})
+    store.jobs.finish(run, JobOutcome.SUCCEEDED)
+    store.curves.commit_evaluation(learned.name, _evaluation(learned, number, generator))
     clock.at += 7
 
 
@@ -179,8 +179,8 @@ def _evaluation(learned: Learned, number: int, generator: np.random.Generator) -
 
 
 def _consolidate(store: Store, story: tuple[Learned, ...], number: int, clock: TurnedClock) -> None:
-    current = store.current_initialization()
-    run = store.start_job(JobKind.CONSOLIDATE, family=None, reason="due")
+    current = store.initializations.current()
+    run = store.jobs.start(JobKind.CONSOLIDATE, family=None, reason="due")
     scores = [
         FamilyScore(
             family=learned.name,
@@ -191,7 +191,7 @@ def _consolidate(store: Store, story: tuple[Learned, ...], number: int, clock: T
         )
         for learned in story
     ]
-    give = store.reject if number == 14 else store.publish
+    give = store.initializations.reject if number == 14 else store.initializations.publish
     give(
         {"w": np.full(8, number, np.float32)},
         metadata={"learner": "rl2"},
@@ -200,10 +200,10 @@ def _consolidate(store: Store, story: tuple[Learned, ...], number: int, clock: T
         reason="no family fell" if number != 14 else "cartpole fell by 0.08",
         parent=None if current is None else current.version,
     )
-    store.finish_job(run, JobOutcome.SUCCEEDED)
+    store.jobs.finish(run, JobOutcome.SUCCEEDED)
     clock.at += 5
 
 
 def pause(folder: DataFolder, name: str) -> None:
     with Store.open(folder) as store:
-        store.set_family_state(name, FamilyState.PAUSED, reason="by hand")
+        store.families.set_state(name, FamilyState.PAUSED, reason="by hand")

@@ -29,19 +29,19 @@ def fill_with_hostile_text(path: Path) -> DataFolder:
     """Write a data folder whose families, runs, curves and versions hold hostile text wherever text is free."""
     folder = fill(path, story=STORY[:4], rounds=10)
     with Store.open(folder) as store:
-        store.set_family_state("bandits", FamilyState.REFUSED, reason=HOSTILE)
-        store.set_family_state("mdps", FamilyState.PAUSED, reason=HOSTILE)
-        store.set_family_state("cartpole", FamilyState.QUARANTINED, reason=HOSTILE, quarantined_until=2e9)
-        store.record_strike("acrobot", reason="raised", detail=HOSTILE)
-        store.commit_evaluation("acrobot", [CurvePoint(metric=CurveMetric.LENT_SCORE, label=HOSTILE, value=0.5)])
+        store.families.set_state("bandits", FamilyState.REFUSED, reason=HOSTILE)
+        store.families.set_state("mdps", FamilyState.PAUSED, reason=HOSTILE)
+        store.families.set_state("cartpole", FamilyState.QUARANTINED, reason=HOSTILE, quarantined_until=2e9)
+        store.families.record_strike("acrobot", reason="raised", detail=HOSTILE)
+        store.curves.commit_evaluation("acrobot", [CurvePoint(metric=CurveMetric.LENT_SCORE, label=HOSTILE, value=0.5)])
         for family in ("bandits", "mdps", "cartpole", "acrobot"):
             for _ in range(3):
-                run = store.start_job(JobKind.PRACTISE, family=family, reason=HOSTILE)
-                store.finish_job(run, JobOutcome.FAILED, error=HOSTILE)
-        store.start_job(JobKind.EVALUATE, family=None, reason=HOSTILE)
-        current = store.current_initialization()
+                run = store.jobs.start(JobKind.PRACTISE, family=family, reason=HOSTILE)
+                store.jobs.finish(run, JobOutcome.FAILED, error=HOSTILE)
+        store.jobs.start(JobKind.EVALUATE, family=None, reason=HOSTILE)
+        current = store.initializations.current()
         assert current is not None
-        store.publish(
+        store.initializations.publish(
             {"w": np.zeros(8, np.float32)},
             metadata={"learner": "rl2"},
             scores=[],
@@ -49,7 +49,7 @@ def fill_with_hostile_text(path: Path) -> DataFolder:
             reason=HOSTILE,
             parent=current.version,
         )
-        store.set_daemon_status(
+        store.daemon_status.set(
             {"pid": os.getpid(), "state": "running", "reasons": [HOSTILE], "device": HOSTILE, "listen": "127.0.0.1:1"}
         )
     return folder

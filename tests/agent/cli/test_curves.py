@@ -121,7 +121,7 @@ def test_an_unknown_family_suggests_the_nearest(learnd: Learnd) -> None:
 
 def test_episode_indices_are_in_the_order_of_numbers(filled: DataFolder) -> None:
     with Store.open(filled, is_reader=True) as store:
-        curves = read_curves(store, store.family("mdps"), CurveMetric.EPISODE_RETURN)
+        curves = read_curves(store, store.families.get("mdps"), CurveMetric.EPISODE_RETURN)
     assert list(curves.lines) == [str(index) for index in range(10)]
     assert [p.point.label for p in curves.latest_episodes] == [str(index) for index in range(10)]
 

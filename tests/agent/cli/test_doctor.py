@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agent.cli import doctor_checks as checks
-from agent.cli.doctor_checks import Patient, Verdict
+from agent.cli.doctor_checks import CheckContext, Verdict
 from agent.config.settings import load_settings
 from memory.folder import DataFolder
 from memory.records import FamilyState, JobKind, JobOutcome
@@ -22,11 +22,11 @@ from tests.agent.cli.conftest import Learnd
 
 
 @contextmanager
-def examined(folder: DataFolder, **overrides: Any) -> Iterator[Patient]:
+def examined(folder: DataFolder, **overrides: Any) -> Iterator[CheckContext]:
     """What the checks look at, on a store opened to read."""
     settings = load_settings(None, {"data_dir": folder.path, **overrides})
     with Store.open(folder, is_reader=True) as store:
-        yield Patient(settings=settings, folder=folder, store=store, tell=lambda _: None)
+        yield CheckContext(settings=settings, folder=folder, store=store, tell=lambda _: None)
 
 
 @contextmanager
@@ -103,23 +103,23 @@ def test_an_address_that_another_program_has_fails(filled: DataFolder) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen(1)
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
-        with examined(filled, service={"listen": listen}) as patient:
-            (finding,) = checks.address(patient)
+        with examined(filled, service={"listen": listen}) as context:
+            (finding,) = checks.address(context)
     assert (finding.verdict, finding.found) == (Verdict.FAIL, f"{listen}: it is in use")
 
 
 def test_an_open_address_is_warned_of(filled: DataFolder) -> None:
-    with examined(filled, service={"listen": "0.0.0.0:0"}) as patient:
-        assert [finding.verdict for finding in checks.address(patient)] == [Verdict.WARN, Verdict.OK]
+    with examined(filled, service={"listen": "0.0.0.0:0"}) as context:
+        assert [finding.verdict for finding in checks.address(context)] == [Verdict.WARN, Verdict.OK]
 
 
 @pytest.mark.parametrize(("status", "verdict"), [(200, Verdict.OK), (503, Verdict.FAIL)])
 def test_a_daemon_is_asked_for_its_health(filled: DataFolder, status: int, verdict: Verdict) -> None:
     with answering(status, b"learner_crash_loop") as port, filled.hold():
         with Store.open(filled) as store:
-            store.set_daemon_status({"state": "running", "pid": os.getpid(), "listen": f"127.0.0.1:{port}"})
-        with examined(filled) as patient:
-            (finding,) = checks.address(patient)
+            store.daemon_status.set({"state": "running", "pid": os.getpid(), "listen": f"127.0.0.1:{port}"})
+        with examined(filled) as context:
+            (finding,) = checks.address(context)
     assert finding.verdict is verdict
     assert ("learner_crash_loop" in finding.found) == (status == 503)
 
@@ -128,14 +128,14 @@ def test_a_daemon_that_does_not_answer_fails(filled: DataFolder) -> None:
     with socket.socket() as freed:
         freed.bind(("127.0.0.1", 0))
         listen = f"127.0.0.1:{freed.getsockname()[1]}"
-    with filled.hold(), examined(filled, service={"listen": listen}) as patient:
-        (finding,) = checks.address(patient)
+    with filled.hold(), examined(filled, service={"listen": listen}) as context:
+        (finding,) = checks.address(context)
     assert finding.verdict is Verdict.FAIL
 
 
 def test_a_learner_without_a_daemon_is_warned_of(filled: DataFolder) -> None:
-    with filled.hold("learner"), examined(filled) as patient:
-        (finding,) = checks.locks(patient)
+    with filled.hold("learner"), examined(filled) as context:
+        (finding,) = checks.locks(context)
     assert finding.verdict is Verdict.WARN
     assert str(os.getpid()) in finding.found
 
@@ -143,25 +143,25 @@ def test_a_learner_without_a_daemon_is_warned_of(filled: DataFolder) -> None:
 def test_unfinished_files_are_warned_of_once_they_are_old(filled: DataFolder) -> None:
     partial = filled.parameters_path / ".abc.1.ff.tmp"
     partial.write_bytes(b"half")
-    with examined(filled) as patient:
-        assert verdicts(checks.leftovers(patient)) == {"leftovers": Verdict.OK}
+    with examined(filled) as context:
+        assert verdicts(checks.leftovers(context)) == {"leftovers": Verdict.OK}
         os.utime(partial, (time.time() - 7200,) * 2)
-        assert verdicts(checks.leftovers(patient)) == {"leftovers": Verdict.WARN}
+        assert verdicts(checks.leftovers(context)) == {"leftovers": Verdict.WARN}
 
 
 def test_a_folder_that_others_can_enter_is_warned_of(filled: DataFolder) -> None:
     filled.path.chmod(0o755)
-    with examined(filled) as patient:
-        (finding,) = checks.data_folder(patient)
+    with examined(filled) as context:
+        (finding,) = checks.data_folder(context)
     assert finding.verdict is Verdict.WARN
     assert finding.hint == f"chmod 700 {filled.path}"
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o720, 0o702])
 def test_a_folder_that_others_can_write_to_fails(filled: DataFolder, mode: int) -> None:
-    with examined(filled) as patient:
+    with examined(filled) as context:
         filled.path.chmod(mode)
-        (finding,) = checks.data_folder(patient)
+        (finding,) = checks.data_folder(context)
     assert finding.verdict is Verdict.FAIL
     assert finding.hint == f"chmod 700 {filled.path}"
 
@@ -172,21 +172,21 @@ def test_a_folder_that_others_can_write_to_fails(filled: DataFolder, mode: int) 
 )
 def test_a_database_of_another_store_fails(filled: DataFolder, content: str | None, verdict: Verdict) -> None:
     path = filled.path / "store-id"
-    with examined(filled) as patient:
-        assert verdicts(checks.store_identity(patient)) == {"store identity": Verdict.OK}
+    with examined(filled) as context:
+        assert verdicts(checks.store_identity(context)) == {"store identity": Verdict.OK}
         path.unlink()
         if content is not None:
             path.write_text(content)
-        (finding,) = checks.store_identity(patient)
+        (finding,) = checks.store_identity(context)
     assert finding.verdict is verdict
     assert ("learnd memory restore" in finding.hint) == (verdict is Verdict.FAIL)
 
 
 @pytest.mark.parametrize("role", ["control", "learner"])
 def test_a_removed_lock_file_of_a_running_process_fails(filled: DataFolder, role: str) -> None:
-    with filled.hold(role), examined(filled) as patient:
+    with filled.hold(role), examined(filled) as context:
         filled.lock_path(role).unlink()
-        (finding,) = checks.locks(patient)
+        (finding,) = checks.locks(context)
     assert finding.verdict is Verdict.FAIL
     assert f"{role}.lock" in finding.found
 
@@ -212,44 +212,44 @@ def test_no_command_takes_a_lost_store_for_a_new_one(learnd: Learnd, filled: Dat
 def test_a_job_that_fails_again_and_again_fails(filled: DataFolder) -> None:
     with Store.open(filled) as store:
         for _ in range(3):
-            run = store.start_job(JobKind.EVALUATE, reason="due")
-            store.finish_job(run, JobOutcome.FAILED, error="Traceback\nValueError: no")
-    with examined(filled) as patient:
-        (finding,) = checks.schedule(patient)
+            run = store.jobs.start(JobKind.EVALUATE, reason="due")
+            store.jobs.finish(run, JobOutcome.FAILED, error="Traceback\nValueError: no")
+    with examined(filled) as context:
+        (finding,) = checks.schedule(context)
     assert finding.verdict is Verdict.FAIL
     assert "ValueError: no" in finding.found
 
 
 def test_a_job_in_arrears_is_warned_of_only_while_the_daemon_runs(filled: DataFolder) -> None:
     with Store.open(filled) as store:
-        store.set_schedule(JobKind.EVALUATE, "interval:60", next_due_at=time.time() - 7200)
-        store.set_schedule(JobKind.BACKUP, "cron:0 3 * * *", next_due_at=time.time() + 60)
-    with examined(filled) as patient:
-        assert verdicts(checks.schedule(patient)) == {"schedule": Verdict.OK}
+        store.jobs.set_schedule(JobKind.EVALUATE, "interval:60", next_due_at=time.time() - 7200)
+        store.jobs.set_schedule(JobKind.BACKUP, "cron:0 3 * * *", next_due_at=time.time() + 60)
+    with examined(filled) as context:
+        assert verdicts(checks.schedule(context)) == {"schedule": Verdict.OK}
         with filled.hold():
-            (finding,) = checks.schedule(patient)
+            (finding,) = checks.schedule(context)
     assert finding.found.startswith("evaluate was due 2 h ago")
 
 
 def test_runs_left_open_by_a_dead_daemon_are_warned_of(filled: DataFolder) -> None:
     with Store.open(filled) as store:
-        store.start_job(JobKind.EVALUATE, reason="due")
-    with examined(filled) as patient:
-        assert verdicts(checks.schedule(patient)) == {"schedule": Verdict.WARN}
+        store.jobs.start(JobKind.EVALUATE, reason="due")
+    with examined(filled) as context:
+        assert verdicts(checks.schedule(context)) == {"schedule": Verdict.WARN}
 
 
 def test_a_family_set_aside_is_warned_of_with_its_reason(filled: DataFolder) -> None:
     with Store.open(filled) as store:
-        store.set_family_state("acrobot", FamilyState.REFUSED, reason="no such module")
-    with examined(filled) as patient:
-        (finding,) = checks.families(patient)
+        store.families.set_state("acrobot", FamilyState.REFUSED, reason="no such module")
+    with examined(filled) as context:
+        (finding,) = checks.families(context)
     assert finding.verdict is Verdict.WARN
     assert "no such module" in finding.found
 
 
 def test_a_store_beyond_its_limit_is_warned_of(filled: DataFolder) -> None:
-    with examined(filled, memory={"max_size": "1KiB"}) as patient:
-        assert verdicts(checks.store_size(patient))["size"] is Verdict.WARN
+    with examined(filled, memory={"max_size": "1KiB"}) as context:
+        assert verdicts(checks.store_size(context))["size"] is Verdict.WARN
 
 
 def test_an_unreadable_folder_is_an_error_with_a_hint(learnd: Learnd) -> None:
@@ -283,7 +283,7 @@ def test_repair_mends_the_store_and_the_checks_follow(learnd: Learnd, filled: Da
 
 def test_repair_asks_before_it_rolls_the_checkpoint_back(learnd: Learnd, filled: DataFolder) -> None:
     with Store.open(filled) as store:
-        live = store.last_checkpoint()
+        live = store.checkpoints.live()
     assert live is not None
     (filled.parameters_path / f"{live.file.sha256}.safetensors").write_bytes(b"")
     answer = learnd("doctor", "--repair", code=1).stdout
@@ -309,8 +309,8 @@ def test_a_file_of_another_owner_fails_with_the_command_that_mends_it(filled: Da
     if not path.exists():
         path.touch(mode=0o600)
     os.chown(path, 4321, 1234)
-    with examined(filled) as patient:
-        (finding,) = checks.ownership(patient)
+    with examined(filled) as context:
+        (finding,) = checks.ownership(context)
     assert finding.verdict is Verdict.FAIL
     assert name in finding.found
     assert finding.hint.endswith(f"chown -R 0:0 {filled.path}")
@@ -321,10 +321,10 @@ def test_a_file_that_its_owner_cannot_write_fails(filled: DataFolder, name: str,
     path = filled.path / name
     if not path.exists():
         path.touch()
-    with examined(filled) as patient:
-        assert verdicts(checks.ownership(patient)) == {"ownership": Verdict.OK}
+    with examined(filled) as context:
+        assert verdicts(checks.ownership(context)) == {"ownership": Verdict.OK}
         path.chmod(mode)
-        (finding,) = checks.ownership(patient)
+        (finding,) = checks.ownership(context)
         path.chmod(0o700)
     assert finding.verdict is Verdict.FAIL
     assert finding.hint.startswith("chmod")
@@ -333,8 +333,8 @@ def test_a_file_that_its_owner_cannot_write_fails(filled: DataFolder, name: str,
 def test_backups_from_the_future_are_warned_of(filled: DataFolder) -> None:
     with Store.open(filled, clock=lambda: 4e9) as store:
         store.back_up(keep=2)
-    with examined(filled) as patient:
-        (finding,) = checks.backups(patient)
+    with examined(filled) as context:
+        (finding,) = checks.backups(context)
     assert finding.verdict is Verdict.WARN
     assert "from the future" in finding.found
 
@@ -342,14 +342,14 @@ def test_backups_from_the_future_are_warned_of(filled: DataFolder) -> None:
 def test_a_newest_backup_that_is_not_clean_is_warned_of(filled: DataFolder) -> None:
     with Store.open(filled) as store:
         store.back_up(keep=2)
-    with examined(filled) as patient:
-        assert verdicts(checks.backups(patient)) == {"backups": Verdict.OK}
+    with examined(filled) as context:
+        assert verdicts(checks.backups(context)) == {"backups": Verdict.OK}
     damage_an_episode(filled)
     with Store.open(filled) as store:
         store.back_up(keep=2)
-    with examined(filled) as patient:
-        (finding,) = checks.backups(patient)
-        assert [found.verdict for found in checks.known_damage(patient)] == [Verdict.WARN]
+    with examined(filled) as context:
+        (finding,) = checks.backups(context)
+        assert [found.verdict for found in checks.known_damage(context)] == [Verdict.WARN]
     assert finding.verdict is Verdict.WARN
 
 
@@ -358,5 +358,5 @@ def test_a_command_that_root_runs_leaves_its_files_to_the_owner(learnd: Learnd, 
     for path in (filled.path, *filled.path.rglob("*")):
         os.chown(path, 4321, 1234)
     learnd("env", "pause", "cartpole")
-    with examined(filled) as patient:
-        assert verdicts(checks.ownership(patient)) == {"ownership": Verdict.OK}
+    with examined(filled) as context:
+        assert verdicts(checks.ownership(context)) == {"ownership": Verdict.OK}

@@ -51,7 +51,7 @@ def test_what_was_declared_is_in_the_store(learnd: Learnd, filled: DataFolder, t
         *("--reference", "12.5", "--path", str(tmp_path), "--python", sys.executable),
     )
     with Store.open(filled, is_reader=True) as store:
-        spec = store.family("maze").spec
+        spec = store.families.get("maze").spec
     assert spec["entry"] == "my_envs:Maze"
     assert spec["kwargs"] == {"walls": [1, 2], "fast": True}
     assert [variation["name"] for variation in spec["variations"]] == ["size", "mode"]
@@ -97,8 +97,8 @@ def test_kwargs_that_are_no_json_are_a_usage_error(learnd: Learnd) -> None:
 
 def test_resuming_a_quarantined_family_forgives_its_strikes(learnd: Learnd, filled: DataFolder) -> None:
     with Store.open(filled) as store:
-        store.record_strike("acrobot", reason="hung", detail="no answer")
-        store.set_family_state("acrobot", FamilyState.QUARANTINED, reason="3 strikes", quarantined_until=9e9)
+        store.families.record_strike("acrobot", reason="hung", detail="no answer")
+        store.families.set_state("acrobot", FamilyState.QUARANTINED, reason="3 strikes", quarantined_until=9e9)
     family = learnd.json("env", "resume", "acrobot")["family"]
     assert (family["state"], family["strikes"], family["quarantined_until"]) == ("active", 0, None)
 

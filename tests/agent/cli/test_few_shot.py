@@ -104,7 +104,7 @@ def test_a_published_version_is_taken_by_its_number(
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = file.metadata()
     with Store.open(filled) as store:
-        published = store.publish(
+        published = store.initializations.publish(
             tensors, metadata=metadata, scores=(), provenance={"learner": "few-shot"}, reason="test", parent=2
         )
     answer = ask(learnd, f"v{published.version}", task / "flat", task / "query")

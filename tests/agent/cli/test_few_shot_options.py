@@ -58,7 +58,7 @@ def test_what_was_fed_is_shown_in_its_own_words(empty: Learnd) -> None:
     assert "practised by protonet" in page
     with Store.open(DataFolder(empty.folder)) as store:
         points = [CurvePoint(metric=CurveMetric.EPISODE_RETURN, label=str(k), value=v) for k, v in ((0, 0.3), (1, 0.8))]
-        store.commit_evaluation("glyphs", points)
+        store.curves.commit_evaluation("glyphs", points)
     assert "held-out return after 0, 1 shots" in empty("env", "show", "glyphs").stdout
     shown = empty.json("env", "show", "glyphs")
     assert (shown["shots"], shown["episode_returns"]) == ([0, 1], [0.3, 0.8])
@@ -117,7 +117,7 @@ def _publish(folder: DataFolder, *families: str) -> int:
     with Store.open(folder) as store:
         metadata = {"learner": "rl2", VERSION_KEY: json.dumps(described)}
         provenance = {"learner": "rl2", "few_shot": described}
-        version = store.publish(
+        version = store.initializations.publish(
             tensors, metadata=metadata, scores=(), provenance=provenance, reason="test", parent=2
         ).version
     assert version is not None

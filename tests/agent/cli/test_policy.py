@@ -101,7 +101,7 @@ def test_an_exported_version_carries_its_checksum(learnd: Learnd, tmp_path: Path
 
 def test_a_damaged_version_is_not_exported(learnd: Learnd, filled: DataFolder, tmp_path: Path) -> None:
     with Store.open(filled, is_reader=True) as store:
-        sha256 = store.initialization(1).file.sha256
+        sha256 = store.initializations.get(1).file.sha256
     stored = filled.parameters_path / f"{sha256}.safetensors"
     content = bytearray(stored.read_bytes())
     content[-1] ^= 1

@@ -25,7 +25,7 @@ def test_jobs_and_their_last_runs_are_listed(learnd: Learnd) -> None:
 
 def test_a_job_that_is_off_is_never_due(learnd: Learnd, filled: DataFolder) -> None:
     with Store.open(filled) as store:
-        store.set_schedule(JobKind.PRUNE, "off", next_due_at=253402214400.0)
+        store.jobs.set_schedule(JobKind.PRUNE, "off", next_due_at=253402214400.0)
     jobs = {job["job"]: job for job in learnd.json("schedule", "list")["jobs"]}
     assert jobs["prune"]["next_due_at"] is None
 
@@ -34,7 +34,7 @@ def test_asking_for_a_job_is_a_row_that_the_daemon_takes(learnd: Learnd, filled:
     answer = learnd.json("schedule", "run-now", "evaluate", "--family", "cartpole")
     assert answer["is_daemon_running"] is False
     with Store.open(filled) as store:
-        (request,) = store.take_requests()
+        (request,) = store.requests.take()
     assert (request.id, request.kind) == (answer["request_id"], "run_job")
     assert request.payload == {"job": "evaluate", "family": "cartpole"}
 
@@ -52,7 +52,7 @@ def test_what_is_asked_for_is_what_control_hears(
 ) -> None:
     learnd("schedule", "run-now", *asked)
     with Store.open(filled) as store:
-        (request,) = store.take_requests()
+        (request,) = store.requests.take()
     assert requested_job(request) == heard
 
 

@@ -31,7 +31,7 @@ def test_status_tells_what_was_learned(learnd: Learnd) -> None:
 
 def test_without_a_daemon_the_state_is_stopped_whatever_the_row_says(learnd: Learnd, filled: DataFolder) -> None:
     with Store.open(filled) as store:
-        store.set_daemon_status({"state": "running", "pid": 4242, "started_at": 1.0, "reasons": ["old"]})
+        store.daemon_status.set({"state": "running", "pid": 4242, "started_at": 1.0, "reasons": ["old"]})
     status = learnd.json("status")
     assert (status["state"], status["pid"], status["since"]) == ("stopped", None, None)
     assert status["health"] == {"is_healthy": False, "reasons": []}
@@ -40,8 +40,8 @@ def test_without_a_daemon_the_state_is_stopped_whatever_the_row_says(learnd: Lea
 def test_with_a_daemon_its_row_is_believed(learnd: Learnd, filled: DataFolder) -> None:
     with Store.open(filled) as store, filled.hold():
         row = {"state": "running", "pid": os.getpid(), "started_at": 1.5, "device": "cpu", "listen": "127.0.0.1:9"}
-        store.set_daemon_status({**row, "reasons": ["learner_crash_loop: it dies"]})
-        run = store.start_job(JobKind.PRACTISE, family="cartpole", reason="waited longest")
+        store.daemon_status.set({**row, "reasons": ["learner_crash_loop: it dies"]})
+        run = store.jobs.start(JobKind.PRACTISE, family="cartpole", reason="waited longest")
         status = learnd.json("status")
         page = learnd("status").stdout
     assert (status["state"], status["pid"], status["since"]) == ("running", os.getpid(), 1.5)
@@ -53,7 +53,7 @@ def test_with_a_daemon_its_row_is_believed(learnd: Learnd, filled: DataFolder) -
 
 def test_a_daemon_that_has_not_written_its_row_yet_is_starting(learnd: Learnd, filled: DataFolder) -> None:
     with Store.open(filled) as store:
-        store.set_daemon_status({"state": "stopped", "pid": 1, "started_at": 1.0})
+        store.daemon_status.set({"state": "stopped", "pid": 1, "started_at": 1.0})
     with filled.hold():
         status = learnd.json("status")
     assert (status["state"], status["pid"]) == ("starting", os.getpid())
@@ -61,7 +61,7 @@ def test_a_daemon_that_has_not_written_its_row_yet_is_starting(learnd: Learnd, f
 
 def test_a_run_that_a_dead_daemon_left_open_does_not_run(learnd: Learnd, filled: DataFolder) -> None:
     with Store.open(filled) as store:
-        store.start_job(JobKind.EVALUATE, reason="due")
+        store.jobs.start(JobKind.EVALUATE, reason="due")
     assert learnd.json("status")["running"] == []
 
 
@@ -73,7 +73,9 @@ def test_people_see_every_family(learnd: Learnd) -> None:
 
 def test_a_refused_family_says_why(learnd: Learnd, filled: DataFolder) -> None:
     with Store.open(filled) as store:
-        store.set_family_state("acrobot", store.family("acrobot").state.REFUSED, reason="no module named [pygame]")
+        store.families.set_state(
+            "acrobot", store.families.get("acrobot").state.REFUSED, reason="no module named [pygame]"
+        )
     assert "no module named [pygame]" in learnd("status").stdout
 
 

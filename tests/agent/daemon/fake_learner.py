@@ -58,13 +58,13 @@ class FakeLearner:
         detail: dict[str, Any] = {}
         outcome, error = "succeeded", ""
         if job["kind"] == "admit":
-            store.admit_family(job["family"], spaces={}, random_return=0.0, reference_return=1.0)
+            store.families.admit(job["family"], spaces={}, random_return=0.0, reference_return=1.0)
         elif job["kind"] == "practise":
             outcome, error = self.practise(store, job)
         elif job["kind"] == "evaluate":
-            for family in store.families():
+            for family in store.families.all():
                 if family.state is FamilyState.ACTIVE:
-                    store.commit_evaluation(family.name, [CurvePoint(metric=CurveMetric.EVAL_SCORE, value=0.5)])
+                    store.curves.commit_evaluation(family.name, [CurvePoint(metric=CurveMetric.EVAL_SCORE, value=0.5)])
         if self.behaviour[0] == "struck" and error:
             detail, error = {"fault": "raised", "strikes": 1, "found": f"found: {error}"}, ""
         self.send({"type": "finished", "run_id": job["run_id"], "outcome": outcome, "detail": detail, "error": error})
@@ -92,7 +92,7 @@ class FakeLearner:
             started_at=began,
             finished_at=time.time(),
         )
-        store.commit_learner_step(step, {"weight": np.zeros(4, np.float32)}, {})
+        store.learner_steps.commit(step, {"weight": np.zeros(4, np.float32)}, {})
         return "succeeded", ""
 
 

@@ -86,8 +86,8 @@ def test_an_upgrade_under_the_running_service_does_not_end_it(tmp_path: Path) ->
             assert status["state"] == "running"
         for job in ("prune", "backup"):
             with service.store() as store:
-                request = store.request("run_job", {"job": job, "family": None})
-                outcome = until(lambda request=request: store.request_status(request).outcome, f"{job} has run")
+                request = store.requests.add("run_job", {"job": job, "family": None})
+                outcome = until(lambda request=request: store.requests.status(request).outcome, f"{job} has run")
                 assert outcome == "succeeded"
         assert service.stop() < 10
         assert service.process.returncode == 0

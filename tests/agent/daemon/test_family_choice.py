@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.daemon.family_choice import FLOOR, Candidate, Choice, choose, progress, weight
-from agent.daemon.next_job import Setbacks, Work, next_work
+from agent.daemon.next_job import ConsecutiveFailures, Work, next_work
 from memory.records import JobKind
 
 scores = st.lists(st.floats(-2, 3), max_size=8).map(tuple)
@@ -102,7 +102,7 @@ def test_requests_go_before_admissions_before_due_jobs_before_practice() -> None
 
 
 def test_a_family_that_fails_is_set_aside_for_longer_and_longer_until_it_succeeds() -> None:
-    setbacks = Setbacks()
+    setbacks = ConsecutiveFailures()
     waits = []
     now = 0.0
     for _ in range(12):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.daemon.health import Failures, RedReason, Signs, problems
+from agent.daemon.health import Failures, HealthInputs, RedReason, problems
 from memory.records import JobKind, JobOutcome, Problem, ProblemKind
 
-WELL = Signs(crash_loop=None, snapshot_age_s=1.0, read_error="", write_error="", disk_free_bytes=2**40, failures={})
+WELL = HealthInputs(
+    crash_loop=None, snapshot_age_s=1.0, read_error="", write_error="", disk_free_bytes=2**40, failures={}
+)
 
 
-def reasons(signs: Signs) -> list[RedReason]:
+def reasons(signs: HealthInputs) -> list[RedReason]:
     return [problem.reason for problem in problems(signs)]
 
 
@@ -19,7 +21,7 @@ def test_a_well_service_has_no_problem() -> None:
 
 
 def test_every_reason_is_told_with_what_was_found_and_what_to_do() -> None:
-    ill = Signs(
+    ill = HealthInputs(
         crash_loop="it died",
         snapshot_age_s=100.0,
         read_error="locked",

@@ -110,7 +110,7 @@ def test_what_was_acknowledged_survives_a_removed_log(tmp_path: Path) -> None:
         assert ended(service) == 5
         assert any("nothing is lost" in line.get("event", "") for line in service.events())
         with service.store() as store:
-            assert store.family("bandits").totals.trials >= trials
+            assert store.families.get("bandits").totals.trials >= trials
             assert store.check() == []
 
 
@@ -183,8 +183,8 @@ def practised(tmp_path: Path) -> DataFolder:
     with Service(tmp_path / "data") as service:
         until(lambda: service.metric("learnd_trials_total", family="bandits"), "practice goes on")
         with service.store() as store:
-            request = store.request("run_job", {"job": JobKind.BACKUP.value, "family": None})
-            until(lambda: store.request_status(request).outcome == "succeeded", "a backup is made")
+            request = store.requests.add("run_job", {"job": JobKind.BACKUP.value, "family": None})
+            until(lambda: store.requests.status(request).outcome == "succeeded", "a backup is made")
         service.stop()
     return service.folder
 

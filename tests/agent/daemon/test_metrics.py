@@ -54,9 +54,9 @@ LABELS = {
 
 def lively_store(path: Path) -> Store:
     store = Store.open(DataFolder(path))
-    store.add_family("bandits", {})
-    store.admit_family("bandits", spaces={}, random_return=0.0, reference_return=1.0)
-    store.commit_evaluation(
+    store.families.add("bandits", {})
+    store.families.admit("bandits", spaces={}, random_return=0.0, reference_return=1.0)
+    store.curves.commit_evaluation(
         "bandits",
         [
             CurvePoint(metric=CurveMetric.EVAL_SCORE, value=0.25),
@@ -66,9 +66,9 @@ def lively_store(path: Path) -> Store:
             CurvePoint(metric=CurveMetric.UNCERTAINTY, label="5", value=0.7),
         ],
     )
-    store.record_strike("bandits", reason="hung", detail="")
-    run = store.start_job(JobKind.EVALUATE, reason="due")
-    store.finish_job(run, JobOutcome.SUCCEEDED)
+    store.families.record_strike("bandits", reason="hung", detail="")
+    run = store.jobs.start(JobKind.EVALUATE, reason="due")
+    store.jobs.finish(run, JobOutcome.SUCCEEDED)
     return store
 
 
@@ -92,9 +92,9 @@ def test_the_metric_names_and_labels_are_exactly_those_of_record(tmp_path: Path)
 
 def test_known_damage_is_counted_by_its_kind(tmp_path: Path) -> None:
     with lively_store(tmp_path) as store:
-        store.note_damage(Problem(subject="trial 1", found="it differs", kind=ProblemKind.TRIAL, key="1"))
-        store.note_damage(Problem(subject="trial 2", found="it differs", kind=ProblemKind.TRIAL, key="2"))
-        store.add_to_counter(CHECKPOINT_FALLBACKS, {})
+        store.damage.note(Problem(subject="trial 1", found="it differs", kind=ProblemKind.TRIAL, key="1"))
+        store.damage.note(Problem(subject="trial 2", found="it differs", kind=ProblemKind.TRIAL, key="2"))
+        store.counters.add(CHECKPOINT_FALLBACKS, {})
         snapshot = read_snapshot(store, None)
     text = generate_latest(new_registry(lambda: snapshot, version="1")).decode()
     assert 'learnd_store_damage{kind="trial"} 2.0' in text
@@ -133,8 +133,8 @@ def test_a_snapshot_is_reused_until_somebody_commits(tmp_path: Path) -> None:
         first = read_snapshot(reader, None)
         assert read_snapshot(reader, first) is first
         assert first.scores == {"bandits": (0.25,)}
-        writer.commit_evaluation("bandits", [CurvePoint(metric=CurveMetric.EVAL_SCORE, value=0.5)])
+        writer.curves.commit_evaluation("bandits", [CurvePoint(metric=CurveMetric.EVAL_SCORE, value=0.5)])
         second = read_snapshot(reader, first)
         assert second.scores == {"bandits": (0.25, 0.5)}
-        writer.set_family_state("bandits", FamilyState.PAUSED)
+        writer.families.set_state("bandits", FamilyState.PAUSED)
         assert read_snapshot(reader, second).scores == {}

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from agent.daemon.health import Problem, RedReason
-from agent.daemon.http import Answers, new_app
+from agent.daemon.http import Endpoints, new_app
 from agent.daemon.systemd import Notifier
 from tests.agent.cli.hostile import HOSTILE, hidden_characters
 
@@ -21,7 +21,7 @@ from tests.agent.cli.hostile import HOSTILE, hidden_characters
 def get() -> Callable[[str], httpx.Response]:
     """Ask for a page of a service that says hostile text wherever it says something."""
     problem = Problem(reason=next(iter(RedReason)), found=f"<b>{HOSTILE}", hint=HOSTILE)
-    answers = Answers(
+    answers = Endpoints(
         registry=CollectorRegistry(), problems=lambda: [problem], state=lambda: "running", summary=lambda: HOSTILE
     )
 

@@ -30,9 +30,9 @@ def every(interval_s: float) -> dict[JobKind, Trigger]:
 def restored(store: Store, triggers: dict[JobKind, Trigger], clock: FakeClock) -> tuple[Schedule, dict[JobKind, int]]:
     """A schedule as the daemon makes it at its start, with its entries written back."""
     schedule = Schedule(triggers)
-    missed = schedule.restore(store.schedule(), now=clock.wall())
+    missed = schedule.restore(store.jobs.schedule(), now=clock.wall())
     for entry in schedule.entries():
-        store.set_schedule(entry.kind, entry.trigger.stored(), next_due_at=entry.next_due_at)
+        store.jobs.set_schedule(entry.kind, entry.trigger.stored(), next_due_at=entry.next_due_at)
     return schedule, missed
 
 
@@ -45,7 +45,7 @@ def test_a_six_hour_interval_fires_though_the_daemon_restarts_every_five_hours(t
                 clock.advance(60)
                 for kind in schedule.due(clock.wall()):
                     schedule.start(kind, clock.wall())
-                    store.start_job(kind, reason="due", next_due_at=schedule.entry(kind).next_due_at)
+                    store.jobs.start(kind, reason="due", next_due_at=schedule.entry(kind).next_due_at)
                     schedule.finish(kind, clock.wall())
                     runs += 1
     assert runs == 10

@@ -46,7 +46,7 @@ def test_a_hung_learner_is_killed_by_the_stall_time_out(tmp_path: Path) -> None:
         until(lambda: service.metric("learnd_learner_restarts_total", reason="hung") >= 1, "the hang is counted")
         with service.store() as store:
             ended = until(
-                lambda: [r for r in store.job_runs(kind=JobKind.PRACTISE) if r.outcome is JobOutcome.INTERRUPTED],
+                lambda: [r for r in store.jobs.runs(kind=JobKind.PRACTISE) if r.outcome is JobOutcome.INTERRUPTED],
                 "the run is recorded as interrupted",
             )
             assert "no progress" in ended[0].error
@@ -65,8 +65,8 @@ def test_a_crash_loop_turns_health_red_with_the_learners_last_words(tmp_path: Pa
 def test_prune_and_backup_work_with_the_learner_down(tmp_path: Path) -> None:
     with Service(tmp_path / "data", behaviour="crash") as service, service.store() as store:
         for job in (JobKind.PRUNE, JobKind.BACKUP):
-            request = store.request("run_job", {"job": job.value, "family": None})
-            until(lambda request=request: store.request_status(request).outcome == "succeeded", f"{job} has run")
+            request = store.requests.add("run_job", {"job": job.value, "family": None})
+            until(lambda request=request: store.requests.status(request).outcome == "succeeded", f"{job} has run")
         assert len(store.backups()) == 1
 
 
@@ -97,8 +97,8 @@ def test_sigterm_stops_it_with_everything_recorded(tmp_path: Path) -> None:
         assert service.process.returncode == 0
         assert service.folder.holder_pid("learner") is None
         with service.store() as store:
-            assert all(run.outcome is not None for run in store.job_runs(limit=1000))
-            status = store.daemon_status()
+            assert all(run.outcome is not None for run in store.jobs.runs(limit=1000))
+            status = store.daemon_status.get()
             assert status is not None
             assert status["state"] == "stopped"
 
@@ -130,35 +130,35 @@ def test_totals_do_not_go_backwards_over_a_killed_control(tmp_path: Path) -> Non
         assert not fallen
         assert service.metric("learnd_job_runs_total", job="practise", outcome="interrupted") == 1
         with service.store() as store:
-            assert len(store.families(with_removed=True)) == 6
+            assert len(store.families.all(with_removed=True)) == 6
 
 
 def test_a_request_of_a_person_is_run_and_answered(tmp_path: Path) -> None:
     with Service(tmp_path / "data") as service, service.store() as store:
-        run = store.request("run_job", {"job": "evaluate", "family": "bandits"})
-        nonsense = store.request("run_job", {"job": "sing", "family": None})
-        until(lambda: store.request_status(run).outcome == "succeeded", "the request is answered")
-        refusal = until(lambda: store.request_status(nonsense).outcome, "the nonsense is refused")
+        run = store.requests.add("run_job", {"job": "evaluate", "family": "bandits"})
+        nonsense = store.requests.add("run_job", {"job": "sing", "family": None})
+        until(lambda: store.requests.status(run).outcome == "succeeded", "the request is answered")
+        refusal = until(lambda: store.requests.status(nonsense).outcome, "the nonsense is refused")
         assert refusal.startswith("refused")
-        assert any(r.reason == "requested" and r.family == "bandits" for r in store.job_runs(kind=JobKind.EVALUATE))
+        assert any(r.reason == "requested" and r.family == "bandits" for r in store.jobs.runs(kind=JobKind.EVALUATE))
 
 
 def test_what_was_asked_for_or_due_while_the_daemon_was_down_is_run_when_it_is_back(tmp_path: Path) -> None:
     with Store.open(DataFolder(tmp_path / "data")) as store:
-        request = store.request("run_job", {"job": "checkpoint", "family": None})
-        store.set_schedule(JobKind.PRUNE, "interval:3600", next_due_at=time.time() - 2.5 * 3600)
+        request = store.requests.add("run_job", {"job": "checkpoint", "family": None})
+        store.jobs.set_schedule(JobKind.PRUNE, "interval:3600", next_due_at=time.time() - 2.5 * 3600)
         with Service(tmp_path / "data", config=NO_STREAM) as service:
             until(lambda: service.metric("learnd_job_runs_total", job="prune", outcome="succeeded") == 1, "it has run")
             assert service.metric("learnd_job_runs_total", job="prune", outcome="missed") == 3
-            until(lambda: store.request_status(request).outcome == "succeeded", "the request is answered")
-            assert store.families() == [], "nothing is fed when the stream is off"
+            until(lambda: store.requests.status(request).outcome == "succeeded", "the request is answered")
+            assert store.families.all() == [], "nothing is fed when the stream is off"
 
 
 def test_a_family_that_kills_the_learner_is_set_aside_and_the_others_are_practised(tmp_path: Path) -> None:
     with Service(tmp_path / "data", behaviour="die_in:cartpole", config=QUICK) as service, service.store() as store:
         until(lambda: service.metric("learnd_trials_total", family="pendulum"), "others are practised", within_s=40)
         refused = until(
-            lambda: [f for f in store.families() if f.state is FamilyState.REFUSED], "it is refused", within_s=60
+            lambda: [f for f in store.families.all() if f.state is FamilyState.REFUSED], "it is refused", within_s=60
         )
         assert [family.name for family in refused] == ["cartpole"]
         assert "died 5 times" in refused[0].state_reason
@@ -167,9 +167,9 @@ def test_a_family_that_kills_the_learner_is_set_aside_and_the_others_are_practis
 def test_a_family_whose_quarantine_is_over_is_active_again(tmp_path: Path) -> None:
     with Service(tmp_path / "data") as service, service.store() as store:
         until(lambda: service.metric("learnd_families", state="active") == 6, "all families are admitted")
-        store.set_family_state("mdps", FamilyState.QUARANTINED, reason="strikes", quarantined_until=time.time() + 1.5)
+        store.families.set_state("mdps", FamilyState.QUARANTINED, reason="strikes", quarantined_until=time.time() + 1.5)
         until(lambda: service.metric("learnd_families", state="quarantined") == 1, "it is quarantined")
-        until(lambda: store.family("mdps").state is FamilyState.ACTIVE, "it is tried again")
+        until(lambda: store.families.get("mdps").state is FamilyState.ACTIVE, "it is tried again")
 
 
 def test_a_failing_practise_is_not_repeated_in_a_tight_loop_and_turns_health_red(tmp_path: Path) -> None:

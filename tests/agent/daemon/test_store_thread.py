@@ -24,7 +24,7 @@ def test_a_store_that_could_not_be_opened_can_be_opened_later(tmp_path: Path) ->
         with pytest.raises(StoreFullError):
             await thread.open()
         await thread.open()
-        families = await thread.call(lambda store: store.families())
+        families = await thread.call(lambda store: store.families.all())
         await thread.close()
         return list(families)
 

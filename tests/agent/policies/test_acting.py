@@ -41,7 +41,7 @@ def publish(store: Store, folder: DataFolder, open_session: SessionMaker, *, upd
     for _ in range(updates):
         practise(session, family, reason="test")
     consolidate(session)
-    version = store.current_initialization()
+    version = store.initializations.current()
     assert version is not None
     return folder.parameters_path / f"{version.file.sha256}.safetensors"
 

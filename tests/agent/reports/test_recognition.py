@@ -48,8 +48,8 @@ def pushed(*, push: float, seed: int, bias: float = 0.5, steps: int = 40) -> Tri
 
 def remember(store: Store, name: str, trials: list[TrialRecord]) -> None:
     spec = FamilySpec(name=name, source=FamilySource.GYMNASIUM, entry="CartPole-v1", episodes_per_trial=1)
-    store.add_family(name, spec.to_json())
-    store.admit_family(name, spaces=VECTOR.to_json(), random_return=0.0, reference_return=1.0)
+    store.families.add(name, spec.to_json())
+    store.families.admit(name, spaces=VECTOR.to_json(), random_return=0.0, reference_return=1.0)
     step = LearnerStep(
         family=name,
         practised=FamilyTotals(env_steps=40, episodes=1, trials=len(trials), meta_updates=1),
@@ -59,7 +59,7 @@ def remember(store: Store, name: str, trials: list[TrialRecord]) -> None:
         finished_at=2.0,
         detail={},
     )
-    store.commit_learner_step(step, {"w": np.zeros(1, np.float32)}, {})
+    store.learner_steps.commit(step, {"w": np.zeros(1, np.float32)}, {})
 
 
 def test_prototypes_and_matching_by_hand() -> None:

@@ -15,7 +15,7 @@ import torch
 from agent.config.settings import Settings
 from agent.trainer.channel import Channel
 from agent.trainer.heartbeat import Heartbeat
-from agent.trainer.session import LearnerSession
+from agent.trainer.session import TrainerSession
 from envs.family import FamilySource, FamilySpec
 from envs.registry import open_tasks
 from envs.tensor.bandits import bandit_spaces
@@ -58,8 +58,8 @@ def settings_for(folder: Path, **sections: Any) -> Settings:
 
 
 def feed_bandits(store: Store, name: str = "bandits") -> Family:
-    store.add_family(name, BANDITS.to_json() | {"name": name})
-    return store.admit_family(
+    store.families.add(name, BANDITS.to_json() | {"name": name})
+    return store.families.admit(
         name, spaces=bandit_spaces(3).to_json(), random_return=2.5, reference_return=BANDITS.reference_return
     )
 
@@ -75,7 +75,7 @@ def store(folder: DataFolder) -> Iterator[Store]:
         yield store
 
 
-SessionMaker = Callable[..., LearnerSession]
+SessionMaker = Callable[..., TrainerSession]
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def open_session(folder: DataFolder) -> Iterator[SessionMaker]:
 
         def make(
             store: Store, *, opener: Any = open_tasks, settings: Settings | None = None, clock: Any = None
-        ) -> LearnerSession:
+        ) -> TrainerSession:
             control, learner = socket.socketpair()
             reader = threading.Thread(target=_forget, args=(control,), daemon=True)
             reader.start()
@@ -93,7 +93,7 @@ def open_session(folder: DataFolder) -> Iterator[SessionMaker]:
             stack.callback(control.close)
             stack.callback(reader.join, 5)
             stack.callback(channel.close)
-            session = LearnerSession(
+            session = TrainerSession(
                 store=store,
                 settings=settings or settings_for(folder.path),
                 device=torch.device("cpu"),

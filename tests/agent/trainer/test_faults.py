@@ -23,7 +23,7 @@ from agent.trainer.jobs.admit import admit
 from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.jobs.evaluate import evaluate
 from agent.trainer.practice.rl2 import practise
-from agent.trainer.session import IncompatibleCheckpointError, LearnerSession
+from agent.trainer.session import IncompatibleCheckpointError, TrainerSession
 from envs.errors import FaultReason, WorkerFaultError
 from envs.registry import open_tasks
 from memory.errors import StoreBusyError, StoreFullError
@@ -79,7 +79,7 @@ def _opener(broken: str, error: Raiser) -> Callable[..., Any]:
 
 def _session(
     store: Store, open_session: SessionMaker, error: Raiser, *, broken: str = "broken"
-) -> tuple[LearnerSession, list[Family]]:
+) -> tuple[TrainerSession, list[Family]]:
     families = [feed_bandits(store, "broken"), feed_bandits(store, "sound")]
     return open_session(store, opener=_opener(broken, error)), families
 
@@ -126,21 +126,21 @@ def test_whatever_one_family_raises_the_others_are_evaluated(
     report = evaluate(session, families)
     assert report["scores"].keys() == {"sound"}
     assert report["faults"].keys() == {"broken"}
-    broken = store.family("broken")
+    broken = store.families.get("broken")
     assert broken.strikes == 1
     assert type(error()).__name__ in broken.state_reason
-    assert store.family("sound").strikes == 0
-    assert store.curve("sound", CurveMetric.EVAL_SCORE)
-    (counted,) = [c for c in store.counters() if c.name == "worker_restarts"]
+    assert store.families.get("sound").strikes == 0
+    assert store.curves.points("sound", CurveMetric.EVAL_SCORE)
+    (counted,) = [c for c in store.counters.all() if c.name == "worker_restarts"]
     assert (counted.labels, counted.value) == ({"family": "broken", "reason": "raised"}, 1)
 
 
 def test_a_row_of_a_family_that_cannot_be_read_stops_no_other_family(store: Store, open_session: SessionMaker) -> None:
-    store.add_family("torn", {"name": "torn", "source": "nowhere"})
-    store.admit_family("torn", spaces={"observation": 1}, random_return=0.0, reference_return=1.0)
-    families = [store.family("torn"), feed_bandits(store)]
+    store.families.add("torn", {"name": "torn", "source": "nowhere"})
+    store.families.admit("torn", spaces={"observation": 1}, random_return=0.0, reference_return=1.0)
+    families = [store.families.get("torn"), feed_bandits(store)]
     assert evaluate(open_session(store), families)["scores"].keys() == {"bandits"}
-    assert store.family("torn").strikes == 1
+    assert store.families.get("torn").strikes == 1
 
 
 @pytest.mark.parametrize("error", TRAINER_ERRORS[:1] + TRAINER_ERRORS[6:])
@@ -150,10 +150,10 @@ def test_the_trainers_own_error_costs_no_family_a_strike(
     session, families = _session(store, open_session, error)
     with pytest.raises(type(error())):
         evaluate(session, families)
-    assert [store.family(name).strikes for name in ("broken", "sound")] == [0, 0]
+    assert [store.families.get(name).strikes for name in ("broken", "sound")] == [0, 0]
     (report,) = _run(session, JobKind.PRACTISE, family="broken")
     assert report["outcome"] is JobOutcome.FAILED
-    assert store.family("broken").strikes == 0
+    assert store.families.get("broken").strikes == 0
 
 
 def test_an_unexpected_error_in_practice_is_a_strike_and_the_state_is_that_of_the_last_commit(
@@ -175,8 +175,8 @@ def test_an_unexpected_error_in_practice_is_a_strike_and_the_state_is_that_of_th
 def test_unexpected_errors_in_a_row_quarantine_the_family(store: Store, open_session: SessionMaker) -> None:
     session, _ = _session(store, open_session, lambda: KeyError("gone"))
     _run(session, *[JobKind.PRACTISE] * 5, family="broken")
-    assert store.family("broken").state is FamilyState.QUARANTINED
-    assert "KeyError: 'gone'" in store.family("broken").state_reason
+    assert store.families.get("broken").state is FamilyState.QUARANTINED
+    assert "KeyError: 'gone'" in store.families.get("broken").state_reason
 
 
 def test_consolidation_gives_the_family_that_raises_the_strike_and_waits_for_it(
@@ -187,7 +187,7 @@ def test_consolidation_gives_the_family_that_raises_the_strike_and_waits_for_it(
     outcome, detail = consolidate(session)
     assert outcome is JobOutcome.SKIPPED
     assert "broken could not be scored: KeyError: 'gone'" in detail["reason"]
-    assert (store.family("broken").strikes, store.family("sound").strikes) == (1, 0)
+    assert (store.families.get("broken").strikes, store.families.get("sound").strikes) == (1, 0)
 
 
 def test_consolidation_goes_on_without_a_family_that_its_errors_put_in_quarantine(
@@ -205,10 +205,10 @@ def test_consolidation_goes_on_without_a_family_that_its_errors_put_in_quarantin
 def test_an_unexpected_error_at_admission_refuses_the_family_with_the_reason(
     store: Store, open_session: SessionMaker
 ) -> None:
-    store.add_family("torn", BANDITS.to_json() | {"name": "torn", "source": "nowhere"})
-    outcome, detail = admit(open_session(store), store.family("torn"))
+    store.families.add("torn", BANDITS.to_json() | {"name": "torn", "source": "nowhere"})
+    outcome, detail = admit(open_session(store), store.families.get("torn"))
     assert (outcome, detail["state"]) == (JobOutcome.SUCCEEDED, "refused")
-    family = store.family("torn")
+    family = store.families.get("torn")
     assert (family.state, family.strikes) == (FamilyState.REFUSED, 1)
     assert "nowhere" in family.state_reason
 
@@ -232,7 +232,7 @@ def test_the_reason_for_people_is_one_short_line_and_the_log_has_the_traceback(
     )
     with structlog.testing.capture_logs() as logged:
         record_fault(session, family, fault)
-    reason = store.family("bandits").state_reason
+    reason = store.families.get("bandits").state_reason
     assert reason.startswith("raised: ValueError: no xxx")
     assert len(reason) <= MAX_REASON_CHARS + len("raised: ")
     assert not {"\n", "Traceback"} & {part for part in ("\n", "Traceback") if part in reason}
@@ -275,4 +275,4 @@ def test_tasks_that_cannot_be_closed_keep_no_strike_from_being_recorded(
         return _Unclosable(tasks) if spec.name == "broken" else tasks
 
     assert evaluate(open_session(store, opener=open_some), families)["scores"].keys() == {"sound"}
-    assert store.family("broken").strikes == 1
+    assert store.families.get("broken").strikes == 1

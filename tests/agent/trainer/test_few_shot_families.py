@@ -25,7 +25,7 @@ from agent.trainer.practice.few_shot import practise_few_shot
 from agent.trainer.practice.few_shot_learners import PREFIX, VERSION_KEY, part_of
 from agent.trainer.practice.rl2 import practise
 from agent.trainer.practice.slices import DivergedError
-from agent.trainer.session import LearnerSession, learner_name
+from agent.trainer.session import TrainerSession, learner_name
 from envs.declaration import few_shot_from_declaration
 from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
 from memory.folder import DataFolder
@@ -44,24 +44,24 @@ def small_settings(folder: Path, **sections: Any) -> Any:
     return settings_for(folder, **{"evaluation": FEW_TASKS, "consolidation": FEW_TASKS, **sections})
 
 
-def feed(session: LearnerSession, entry: str, learner: str, *, name: str | None = None, **kwargs: Any) -> Family:
+def feed(session: TrainerSession, entry: str, learner: str, *, name: str | None = None, **kwargs: Any) -> Family:
     spec = few_shot_from_declaration(entry, learner=learner, name=name, kwargs=kwargs)
-    family = session.store.add_family(spec.name, spec.to_json())
+    family = session.store.families.add(spec.name, spec.to_json())
     outcome, detail = admit(session, family)
     assert (outcome, detail.get("state")) == (JobOutcome.SUCCEEDED, "active"), detail
-    return session.store.family(spec.name)
+    return session.store.families.get(spec.name)
 
 
-def feed_glyphs(session: LearnerSession, learner: str = "protonet", **kwargs: Any) -> Family:
+def feed_glyphs(session: TrainerSession, learner: str = "protonet", **kwargs: Any) -> Family:
     return feed(session, "glyphs", learner, **{**GLYPHS, **kwargs})
 
 
 @pytest.fixture
-def session(store: Store, folder: DataFolder, open_session: SessionMaker) -> LearnerSession:
+def session(store: Store, folder: DataFolder, open_session: SessionMaker) -> TrainerSession:
     return open_session(store, settings=small_settings(folder.path))
 
 
-def state(session: LearnerSession) -> dict[str, Tensor]:
+def state(session: TrainerSession) -> dict[str, Tensor]:
     return session.learner.to_tensors() | session.few_shot.to_tensors()
 
 
@@ -77,7 +77,7 @@ def test_a_restarted_service_goes_on_as_if_it_had_not_been_interrupted(
 ) -> None:
     """Two few-shot families beside a policy's, each with its optimiser, random state and place among the tasks."""
 
-    def work(store: Store, *, is_interrupted: bool) -> LearnerSession:
+    def work(store: Store, *, is_interrupted: bool) -> TrainerSession:
         session = open_session(store, settings=small_settings(tmp_path))
         families = [feed_bandits(store), feed_glyphs(session, learner), feed(session, "sinusoids", "platipus", shots=5)]
         for turn in range(4):
@@ -89,39 +89,39 @@ def test_a_restarted_service_goes_on_as_if_it_had_not_been_interrupted(
 
     with Store.open(DataFolder(tmp_path / "straight")) as store:
         straight = work(store, is_interrupted=False)
-        totals = [family.totals for family in store.families()]
+        totals = [family.totals for family in store.families.all()]
     with Store.open(DataFolder(tmp_path / "interrupted")) as store:
         resumed = work(store, is_interrupted=True)
-        assert [family.totals for family in store.families()] == totals
+        assert [family.totals for family in store.families.all()] == totals
     assert_same(state(straight), state(resumed))
     assert straight.few_shot.to_meta() == resumed.few_shot.to_meta()
     assert straight.next_task == resumed.next_task
 
 
-def test_a_slice_counts_examples_tasks_and_updates(session: LearnerSession) -> None:
+def test_a_slice_counts_examples_tasks_and_updates(session: TrainerSession) -> None:
     family = feed(session, "sinusoids", "maml", shots=5, queries=10)
     detail = practise_few_shot(session, family, reason="test")
-    totals = session.store.family(family.name).totals
+    totals = session.store.families.get(family.name).totals
     assert (totals.env_steps, totals.episodes, totals.trials, totals.meta_updates) == (25 * 15, 25, 25, 1)
     assert session.next_task[learner_name(family)] == 25
-    (point,) = session.store.curve("sinusoids", CurveMetric.TRIAL_RETURN)
+    (point,) = session.store.curves.points("sinusoids", CurveMetric.TRIAL_RETURN)
     assert (point.point.value, point.env_steps) == (detail["trial_return"], 375)
-    assert {p.point.label for p in session.store.curve("sinusoids", CurveMetric.LOSS)} == {"loss"}
+    assert {p.point.label for p in session.store.curves.points("sinusoids", CurveMetric.LOSS)} == {"loss"}
 
 
-def test_an_evaluation_shows_what_each_shot_brings(session: LearnerSession) -> None:
+def test_an_evaluation_shows_what_each_shot_brings(session: TrainerSession) -> None:
     family = feed(session, "sinusoids", "maml", shots=10)
     scores = evaluate(session, [family])["scores"]
-    points = session.store.curve("sinusoids", CurveMetric.EPISODE_RETURN)
+    points = session.store.curves.points("sinusoids", CurveMetric.EPISODE_RETURN)
     assert [point.point.label for point in points] == ["0", "1", "2", "5", "10"]
     assert points[0].point.value == pytest.approx(family.random_return)
-    (returned,) = session.store.curve("sinusoids", CurveMetric.EVAL_RETURN)
+    (returned,) = session.store.curves.points("sinusoids", CurveMetric.EVAL_RETURN)
     assert returned.point.value == points[-1].point.value
     assert family.random_return is not None
     assert scores["sinusoids"] == pytest.approx(1 - returned.point.value / family.random_return)
 
 
-def test_an_evaluation_is_repeatable_and_changes_nothing(session: LearnerSession) -> None:
+def test_an_evaluation_is_repeatable_and_changes_nothing(session: TrainerSession) -> None:
     family = feed_glyphs(session, "versa")
     practise_few_shot(session, family, reason="test")
     before = state(session)
@@ -130,23 +130,25 @@ def test_an_evaluation_is_repeatable_and_changes_nothing(session: LearnerSession
 
 
 def test_a_family_that_its_learner_cannot_take_stops_no_other(
-    session: LearnerSession, monkeypatch: pytest.MonkeyPatch
+    session: TrainerSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     too_deep = PrototypicalConfig(embedding=EmbeddingConfig(channels=(4,) * 5))
     recipe = replace(IMAGES["prototypical"], config=lambda _updates: too_deep)
     monkeypatch.setitem(IMAGES, "prototypical", recipe)
     families = [feed_glyphs(session), feed(session, "sinusoids", "maml")]
     assert list(evaluate(session, families)["scores"]) == ["sinusoids"]
-    assert [session.store.family(family.name).strikes for family in families] == [1, 0]
+    assert [session.store.families.get(family.name).strikes for family in families] == [1, 0]
     _run(session, JobKind.PRACTISE, family="glyphs")
-    assert session.store.family("glyphs").strikes == 2
+    assert session.store.families.get("glyphs").strikes == 2
 
 
-def test_a_posterior_tells_how_unsure_it_is(session: LearnerSession) -> None:
+def test_a_posterior_tells_how_unsure_it_is(session: TrainerSession) -> None:
     evaluate(session, [feed(session, "sinusoids-ambiguous", "platipus", shots=5), feed_glyphs(session)])
-    labels = [p.point.label for p in session.store.curve("sinusoids-ambiguous", CurveMetric.UNCERTAINTY)]
+    labels = [p.point.label for p in session.store.curves.points("sinusoids-ambiguous", CurveMetric.UNCERTAINTY)]
     assert labels == ["1", "2", "5"]
-    assert session.store.curve("glyphs", CurveMetric.UNCERTAINTY) == [], "a prototypical network has no posterior"
+    assert session.store.curves.points("glyphs", CurveMetric.UNCERTAINTY) == [], (
+        "a prototypical network has no posterior"
+    )
 
 
 class _Solutions:
@@ -173,7 +175,7 @@ def test_uncertainty_is_entropy_in_nats_or_a_standard_deviation() -> None:
     assert uncertainty_of(numbers, query_x, is_classification=False).item() == pytest.approx(2**0.5)
 
 
-def test_a_version_scores_what_was_practised(store: Store, session: LearnerSession) -> None:
+def test_a_version_scores_what_was_practised(store: Store, session: TrainerSession) -> None:
     family = feed_glyphs(session)
     for _ in range(2):
         practise_few_shot(session, family, reason="test")
@@ -187,12 +189,12 @@ def test_a_version_scores_what_was_practised(store: Store, session: LearnerSessi
     assert [episode.index for episode in scored.episodes] == [0, 1]
 
 
-def test_a_version_tells_whoever_loads_it_what_it_holds(store: Store, session: LearnerSession) -> None:
+def test_a_version_tells_whoever_loads_it_what_it_holds(store: Store, session: TrainerSession) -> None:
     family = feed_glyphs(session)
     practise_few_shot(session, family, reason="test")
     practise(session, feed_bandits(store), reason="test")
     consolidate(session)
-    file = store.initialization(1).file
+    file = store.initializations.get(1).file
     with safe_open(store.folder.parameters_path / f"{file.sha256}.safetensors", framework="pt") as opened:
         metadata = opened.metadata()
         names = set(opened.keys())
@@ -205,7 +207,7 @@ def test_a_version_tells_whoever_loads_it_what_it_holds(store: Store, session: L
 
 
 def test_a_few_shot_family_cannot_fall_and_keeps_no_other_from_being_published(
-    store: Store, session: LearnerSession
+    store: Store, session: TrainerSession
 ) -> None:
     family = feed_glyphs(session)
     for _ in range(2):
@@ -217,12 +219,12 @@ def test_a_few_shot_family_cannot_fall_and_keeps_no_other_from_being_published(
     _, detail = consolidate(session)
     assert detail["version"] == 2
     assert_same(before, part_of(_published(store, 2), learner_name(family)))
-    scores = {score.family: score for score in store.initialization(2).scores}
+    scores = {score.family: score for score in store.initializations.get(2).scores}
     assert scores["glyphs"].score == scores["glyphs"].published_score
 
 
 def test_a_policy_that_falls_keeps_no_few_shot_family_from_being_published(
-    store: Store, session: LearnerSession
+    store: Store, session: TrainerSession
 ) -> None:
     bandits = feed_bandits(store)
     for _ in range(30):
@@ -235,19 +237,19 @@ def test_a_policy_that_falls_keeps_no_few_shot_family_from_being_published(
     practise_few_shot(session, family, reason="test")
     _, detail = consolidate(session)
     assert (detail["outcome"], detail["version"]) == ("published", 2)
-    assert store.initialization(2).provenance["origin"] == "published policy"
-    scores = {score.family: score for score in store.initialization(2).scores}
+    assert store.initializations.get(2).provenance["origin"] == "published policy"
+    scores = {score.family: score for score in store.initializations.get(2).scores}
     assert scores["bandits"].score == pytest.approx(scores["bandits"].published_score)
     assert scores["glyphs"].published_score is None
-    assert not [i for i in store.initializations() if i.state is InitializationState.REJECTED]
+    assert not [i for i in store.initializations.all() if i.state is InitializationState.REJECTED]
 
 
 def _published(store: Store, version: int) -> dict[str, Tensor]:
-    arrays = store.load_parameters(store.initialization(version).file)
+    arrays = store.checkpoints.load_parameters(store.initializations.get(version).file)
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def _forget(session: LearnerSession, family: Family) -> None:
+def _forget(session: TrainerSession, family: Family) -> None:
     """Make the learner's embedding worthless: every image looks the same to it."""
     name = learner_name(family)
     tensors, meta = session.few_shot.to_tensors(), session.few_shot.to_meta()
@@ -255,7 +257,7 @@ def _forget(session: LearnerSession, family: Family) -> None:
     session.few_shot.restore(worthless, {name: meta[name]})
 
 
-def test_an_update_that_diverges_is_thrown_away(session: LearnerSession) -> None:
+def test_an_update_that_diverges_is_thrown_away(session: TrainerSession) -> None:
     family = feed(session, "sinusoids", "maml", shots=5)
     practise_few_shot(session, family, reason="test")
     committed = state(session)
@@ -276,40 +278,42 @@ def test_a_folder_that_goes_away_costs_its_own_family_a_strike(
     feed(first, str(tmp_path / "images"), "protonet", ways=3, queries=1, size=16)
     feed_bandits(store)
     _run(first, JobKind.PRACTISE, family="images")
-    assert store.family("images").totals.meta_updates == 1
+    assert store.families.get("images").totals.meta_updates == 1
     (tmp_path / "images").rename(tmp_path / "elsewhere")
     later = open_session(store, settings=settings)
     (report,) = _run(later, JobKind.PRACTISE, family="images")
     assert (report["outcome"], report["detail"]["fault"]) == (JobOutcome.FAILED, "start_failed")
     assert f"{tmp_path / 'images'}': there is nothing there. Name a folder" in report["detail"]["found"]
-    assert evaluate(later, [store.family("images"), store.family("bandits")])["scores"].keys() == {"bandits"}
-    assert store.family("images").strikes == 2
+    assert evaluate(later, [store.families.get("images"), store.families.get("bandits")])["scores"].keys() == {
+        "bandits"
+    }
+    assert store.families.get("images").strikes == 2
     outcome, detail = consolidate(later)
-    assert (outcome, store.family("images").strikes) == (JobOutcome.SKIPPED, 3)
+    assert (outcome, store.families.get("images").strikes) == (JobOutcome.SKIPPED, 3)
     assert "images could not be scored" in detail["reason"]
     (tmp_path / "elsewhere").rename(tmp_path / "images")
     assert _run(later, JobKind.PRACTISE, family="images")[0]["outcome"] is JobOutcome.SUCCEEDED
-    assert store.family("images").strikes == 0
+    assert store.families.get("images").strikes == 0
 
 
-def test_a_family_that_does_not_suffice_is_refused_with_the_reason(store: Store, session: LearnerSession) -> None:
+def test_a_family_that_does_not_suffice_is_refused_with_the_reason(store: Store, session: TrainerSession) -> None:
     spec = few_shot_from_declaration("glyphs", learner="protonet", kwargs={**GLYPHS, "ways": 25})
-    family = store.add_family(spec.name, spec.to_json())
+    family = store.families.add(spec.name, spec.to_json())
     assert admit(session, family)[1]["state"] == "refused"
-    assert "24 classes, and a task has 25 ways" in store.family("glyphs").state_reason
+    assert "24 classes, and a task has 25 ways" in store.families.get("glyphs").state_reason
 
 
-def test_a_learner_that_cannot_learn_such_tasks_is_a_strike_not_a_crash(store: Store, session: LearnerSession) -> None:
+def test_a_learner_that_cannot_learn_such_tasks_is_a_strike_not_a_crash(store: Store, session: TrainerSession) -> None:
     feed(session, "sinusoids", "protonet", shots=5)
     (report,) = _run(session, JobKind.PRACTISE, family="sinusoids")
     assert report["outcome"] is JobOutcome.FAILED
     assert "does not learn regression" in report["detail"]["found"]
 
 
-def test_a_removed_family_is_forgotten_and_its_name_begins_anew(store: Store, session: LearnerSession) -> None:
+def test_a_removed_family_is_forgotten_and_its_name_begins_anew(store: Store, session: TrainerSession) -> None:
     old = feed_glyphs(session)
     _run(session, JobKind.PRACTISE, family="glyphs")
-    store.set_family_state("glyphs", FamilyState.REMOVED)
+    store.families.set_state("glyphs", FamilyState.REMOVED)
     new = feed_glyphs(session)
     _run(session, JobKind.PRACTISE, family="glyphs")
     assert set(session.few_shot.to_meta()) == {learner_name(new)}
@@ -317,12 +321,12 @@ def test_a_removed_family_is_forgotten_and_its_name_begins_anew(store: Store, se
 
 
 def test_with_every_checkpoint_lost_a_repair_lets_it_go_on_from_the_published_version(
-    store: Store, folder: DataFolder, session: LearnerSession, open_session: SessionMaker
+    store: Store, folder: DataFolder, session: TrainerSession, open_session: SessionMaker
 ) -> None:
     family = feed_glyphs(session)
     practise_few_shot(session, family, reason="test")
     consolidate(session)
-    live = store.last_checkpoint()
+    live = store.checkpoints.live()
     assert live is not None
     (folder.parameters_path / f"{live.file.sha256}.safetensors").unlink()
     with pytest.raises(CheckpointLostError):
@@ -332,21 +336,21 @@ def test_with_every_checkpoint_lost_a_repair_lets_it_go_on_from_the_published_ve
     learner = restored.few_shot.learner_of(family, learner_name(family))
     assert_same(learner.initialization(), part_of(_published(store, 1), learner_name(family)))
     practise_few_shot(restored, family, reason="test")
-    assert store.family("glyphs").totals.meta_updates == 2
+    assert store.families.get("glyphs").totals.meta_updates == 2
 
 
 def test_a_checkpoint_from_before_few_shot_families_is_restored(
-    store: Store, session: LearnerSession, open_session: SessionMaker
+    store: Store, session: TrainerSession, open_session: SessionMaker
 ) -> None:
     practise(session, feed_bandits(store), reason="test")
-    live = store.last_checkpoint()
+    live = store.checkpoints.live()
     assert live is not None
     old_meta = {key: value for key, value in live.meta.items() if key != "few_shot"}
-    store.restore_candidates = lambda: [type(live)(**{**vars(live), "meta": old_meta})]  # type: ignore[method-assign]
+    store.checkpoints.restore_candidates = lambda: [type(live)(**{**vars(live), "meta": old_meta})]  # type: ignore[method-assign]
     assert_same(state(session), state(open_session(store, settings=session.settings)))
 
 
-def test_scores_are_of_held_out_tasks_alone(session: LearnerSession) -> None:
+def test_scores_are_of_held_out_tasks_alone(session: TrainerSession) -> None:
     """A family of which nothing can be told apart by its ink is at chance, however well the training tasks go."""
     family = feed_glyphs(session)
     learner = session.few_shot.learner_of(family, learner_name(family))
@@ -358,22 +362,22 @@ def test_scores_are_of_held_out_tasks_alone(session: LearnerSession) -> None:
     assert torch.equal(returns.episodes[1], returns.trials)
 
 
-def test_a_family_never_met_is_classified_at_once_by_another_ones_amortised_head(session: LearnerSession) -> None:
+def test_a_family_never_met_is_classified_at_once_by_another_ones_amortised_head(session: TrainerSession) -> None:
     lender = feed_glyphs(session, "versa")
     waves = feed(session, "sinusoids", "versa", shots=5)
     practise_few_shot(session, lender, reason="test")
     practise_few_shot(session, waves, reason="test")
     new = feed_glyphs(session, "maml", name="new", ways=4, seed=9)
     evaluate(session, [new, lender])
-    (point,) = session.store.curve("new", CurveMetric.LENT_SCORE)
+    (point,) = session.store.curves.points("new", CurveMetric.LENT_SCORE)
     assert (point.point.label, point.meta_updates) == ("glyphs", 0)
     assert -0.4 < point.point.value <= 1.0
     evaluate(session, [new])
-    assert len(session.store.curve("new", CurveMetric.LENT_SCORE)) == 1, "asked once"
-    assert session.store.curve("glyphs", CurveMetric.LENT_SCORE) == [], "it was practised"
+    assert len(session.store.curves.points("new", CurveMetric.LENT_SCORE)) == 1, "asked once"
+    assert session.store.curves.points("glyphs", CurveMetric.LENT_SCORE) == [], "it was practised"
 
 
-def test_a_lender_that_fails_costs_the_borrower_neither_score_nor_strike(session: LearnerSession) -> None:
+def test_a_lender_that_fails_costs_the_borrower_neither_score_nor_strike(session: TrainerSession) -> None:
     family = feed_glyphs(session)
 
     def fail(*_: Any) -> Family:
@@ -383,5 +387,5 @@ def test_a_lender_that_fails_costs_the_borrower_neither_score_nor_strike(session
     report = evaluate(session, [family])
     assert report["scores"].keys() == {family.name}
     assert "faults" not in report
-    assert session.store.family(family.name).strikes == 0
-    assert not session.store.curve(family.name, CurveMetric.LENT_SCORE)
+    assert session.store.families.get(family.name).strikes == 0
+    assert not session.store.curves.points(family.name, CurveMetric.LENT_SCORE)

@@ -18,8 +18,8 @@ from agent.trainer.jobs.consolidate import Candidate, _best_scores, consolidate
 from agent.trainer.jobs.evaluate import evaluate
 from agent.trainer.jobs.outer_steps import between
 from agent.trainer.practice.rl2 import practise
-from agent.trainer.process import LearnerProcess
-from agent.trainer.session import LearnerSession
+from agent.trainer.process import TrainerProcess
+from agent.trainer.session import TrainerSession
 from envs.errors import FamilySpecError, FaultReason, WorkerFaultError
 from envs.registry import open_tasks
 from envs.task_batch import Transition
@@ -42,10 +42,10 @@ class _Told:
         self.finished.append(report)
 
 
-def _run(session: LearnerSession, *kinds: JobKind, family: str | None = "bandits") -> list[dict[str, Any]]:
+def _run(session: TrainerSession, *kinds: JobKind, family: str | None = "bandits") -> list[dict[str, Any]]:
     jobs = [Job(run_id=index, kind=kind, family=family, reason="test") for index, kind in enumerate(kinds)]
     channel = _Told(jobs)
-    LearnerProcess(session, channel).run()  # type: ignore[arg-type]
+    TrainerProcess(session, channel).run()  # type: ignore[arg-type]
     return channel.finished
 
 
@@ -80,23 +80,23 @@ def test_a_worker_fault_costs_a_strike_and_leaves_the_learner_as_it_was(
     before = session.learner.to_tensors()
     (report,) = _run(session, JobKind.PRACTISE)
     assert (report["outcome"], report["detail"]["fault"]) == (JobOutcome.FAILED, "killed")
-    assert store.family("bandits").strikes == 1
+    assert store.families.get("bandits").strikes == 1
     assert session.learner.to_tensors().keys() == before.keys()
     assert all(torch.equal(tensor, session.learner.to_tensors()[name]) for name, tensor in before.items())
 
     failing = False
     (report,) = _run(session, JobKind.PRACTISE)
     assert report["outcome"] is JobOutcome.SUCCEEDED
-    assert store.family("bandits").strikes == 0
+    assert store.families.get("bandits").strikes == 0
 
 
 def test_strikes_in_a_row_quarantine_a_family_for_longer_each_time(store: Store, open_session: SessionMaker) -> None:
     feed_bandits(store)
     session = open_session(store, opener=lambda *a, **n: _FailingTasks(open_tasks(*a, **n)), clock=lambda: 1000.0)
     _run(session, *[JobKind.PRACTISE] * 4)
-    assert store.family("bandits").state is FamilyState.ACTIVE
+    assert store.families.get("bandits").state is FamilyState.ACTIVE
     _run(session, JobKind.PRACTISE)
-    family = store.family("bandits")
+    family = store.families.get("bandits")
     assert (family.state, family.quarantined_until) == (FamilyState.QUARANTINED, 1060.0)
     assert "killed by signal 9" in family.state_reason
     assert [quarantine_s(n, first_s=60, longest_s=300) for n in range(4)] == [60, 120, 240, 300]
@@ -126,14 +126,14 @@ def test_admitting_a_family_again_leaves_it_as_it_stands(
     store: Store, open_session: SessionMaker, state: FamilyState
 ) -> None:
     feed_bandits(store)
-    store.set_family_state("bandits", state)
+    store.families.set_state("bandits", state)
     assert _run(open_session(store), JobKind.ADMIT)[0]["outcome"] is JobOutcome.SKIPPED
-    assert store.family("bandits").state is state
+    assert store.families.get("bandits").state is state
 
 
 def test_a_paused_family_is_not_practised(store: Store, open_session: SessionMaker) -> None:
     feed_bandits(store)
-    store.set_family_state("bandits", FamilyState.PAUSED)
+    store.families.set_state("bandits", FamilyState.PAUSED)
     assert _run(open_session(store), JobKind.PRACTISE)[0]["outcome"] is JobOutcome.SKIPPED
 
 
@@ -145,7 +145,7 @@ def test_checkpoint_skips_until_something_is_learned(store: Store, open_session:
         JobOutcome.SUCCEEDED,
         JobOutcome.SUCCEEDED,
     ]
-    assert len(store.kept_checkpoints()) == 1
+    assert len(store.checkpoints.kept()) == 1
 
 
 def test_evaluation_is_repeatable_and_changes_nothing_of_the_learner(store: Store, open_session: SessionMaker) -> None:
@@ -156,23 +156,26 @@ def test_evaluation_is_repeatable_and_changes_nothing_of_the_learner(store: Stor
     first, second = evaluate(session, [family]), evaluate(session, [family])
     assert first == second
     assert all(torch.equal(tensor, session.learner.to_tensors()[name]) for name, tensor in before.items())
-    points = store.curve("bandits", CurveMetric.EPISODE_RETURN)
+    points = store.curves.points("bandits", CurveMetric.EPISODE_RETURN)
     assert [point.point.label for point in points[:5]] == ["0", "1", "2", "3", "4"]
 
 
 def test_without_a_reference_the_best_evaluation_becomes_it(store: Store, open_session: SessionMaker) -> None:
     family = feed_bandits(store, "unknown")
     spec = {**family.spec, "reference_return": None, "reference_source": ""}
-    store.set_family_state("unknown", FamilyState.REMOVED)
-    store.add_family("unknown", spec)
-    family = store.admit_family("unknown", spaces=family.spaces or {}, random_return=0.5, reference_return=None)
+    store.families.set_state("unknown", FamilyState.REMOVED)
+    store.families.add("unknown", spec)
+    family = store.families.admit("unknown", spaces=family.spaces or {}, random_return=0.5, reference_return=None)
     assert evaluate(open_session(store), [family])["scores"] == {"unknown": 1.0}
-    assert store.family("unknown").reference_return == store.curve("unknown", CurveMetric.EVAL_RETURN)[0].point.value
+    assert (
+        store.families.get("unknown").reference_return
+        == store.curves.points("unknown", CurveMetric.EVAL_RETURN)[0].point.value
+    )
 
 
-def _train(session: LearnerSession, store: Store, updates: int) -> None:
+def _train(session: TrainerSession, store: Store, updates: int) -> None:
     for _ in range(updates):
-        practise(session, store.family("bandits"), reason="test")
+        practise(session, store.families.get("bandits"), reason="test")
 
 
 def test_the_first_candidate_is_published_and_a_worse_one_is_rejected_with_its_scores(
@@ -190,8 +193,8 @@ def test_the_first_candidate_is_published_and_a_worse_one_is_rejected_with_its_s
             parameter.zero_()  # forgets everything
     outcome, detail = consolidate(session)
     assert (outcome, detail["outcome"], detail["version"]) == (JobOutcome.SUCCEEDED, "rejected", None)
-    assert store.current_initialization().version == 1  # type: ignore[union-attr]
-    rejected = next(i for i in store.initializations() if i.state is InitializationState.REJECTED)
+    assert store.initializations.current().version == 1  # type: ignore[union-attr]
+    rejected = next(i for i in store.initializations.all() if i.state is InitializationState.REJECTED)
     (score,) = rejected.scores
     assert score.published_score is not None
     assert score.score < score.published_score - session.settings.consolidation.tolerance
@@ -206,9 +209,9 @@ def test_a_new_version_names_its_parent_and_can_be_rolled_back(store: Store, ope
     _train(session, store, 30)
     _, detail = consolidate(session)
     assert detail["version"] == 2
-    assert store.initialization(2).parent == 1
-    store.roll_back(reason="test")
-    assert store.current_initialization().version == 1  # type: ignore[union-attr]
+    assert store.initializations.get(2).parent == 1
+    store.initializations.roll_back(reason="test")
+    assert store.initializations.current().version == 1  # type: ignore[union-attr]
 
 
 def test_nothing_practised_is_nothing_to_consolidate(store: Store, open_session: SessionMaker) -> None:
@@ -231,7 +234,7 @@ def test_a_candidate_that_gains_nothing_is_not_worth_a_version(store: Store, ope
     consolidate(session)
     _, detail = consolidate(session)
     assert detail["outcome"] == "unchanged"
-    assert len(store.initializations()) == 1
+    assert len(store.initializations.all()) == 1
 
 
 def _candidate(score: float, published: float | None) -> Candidate:
@@ -266,9 +269,9 @@ def test_a_slice_that_is_told_to_stop_commits_what_is_whole(store: Store, open_s
 
     session.heartbeat.beat_or_give_up = stop_in_the_third_batch  # type: ignore[method-assign]
     practise(session, family, reason="test")
-    assert store.family("bandits").totals.meta_updates == 2
+    assert store.families.get("bandits").totals.meta_updates == 2
     assert next(iter(session.next_task.values())) == 128
-    kept = sorted(trial.task["index"] for trial in store.trials("bandits", limit=100))
+    kept = sorted(trial.task["index"] for trial in store.trials.of_family("bandits", limit=100))
     assert kept == list(range(64, 64 + len(kept)))  # of the second batch, though the third had begun
 
 
@@ -282,7 +285,7 @@ def test_a_slice_told_to_stop_before_its_first_update_keeps_nothing(store: Store
     session.heartbeat.beat_or_give_up = stop  # type: ignore[method-assign]
     with pytest.raises(JobInterruptedError):
         practise(session, family, reason="test")
-    assert store.family("bandits").totals.meta_updates == 0
+    assert store.families.get("bandits").totals.meta_updates == 0
 
 
 def test_a_version_of_another_shape_is_named_as_such(store: Store, open_session: SessionMaker) -> None:
@@ -290,9 +293,9 @@ def test_a_version_of_another_shape_is_named_as_such(store: Store, open_session:
     session = open_session(store)
     _train(session, store, 1)
     consolidate(session)
-    published = store.initialization(1)
+    published = store.initializations.get(1)
     wider = {**published.provenance, "config": {**published.provenance["config"], "hidden_size": 24}}
-    store.initialization = lambda _version: replace(published, provenance=wider)  # type: ignore[method-assign]
+    store.initializations.get = lambda _version: replace(published, provenance=wider)  # type: ignore[method-assign]
     with pytest.raises(IncompatibleParametersError, match="do not fit"):
         score_version(store, session.settings, version=1, families=["bandits"], trials=8, progress=lambda _: None)
 
@@ -304,7 +307,7 @@ def test_a_damaged_current_version_is_stood_for_by_its_stored_scores(
     session = open_session(store)
     _train(session, store, 1)
     consolidate(session)
-    current = store.current_initialization()
+    current = store.initializations.current()
     assert current is not None
     path = folder.parameters_path / f"{current.file.sha256}.safetensors"
     path.chmod(0o600)
@@ -312,7 +315,7 @@ def test_a_damaged_current_version_is_stood_for_by_its_stored_scores(
     _train(session, store, 30)
     outcome, detail = consolidate(session)
     assert (outcome, detail["version"]) == (JobOutcome.SUCCEEDED, 2)
-    (score,) = store.initialization(2).scores
+    (score,) = store.initializations.get(2).scores
     assert score.published_score == pytest.approx(current.scores[0].score)
 
 
@@ -327,7 +330,7 @@ def test_nothing_is_published_past_a_family_that_could_not_be_scored(store: Stor
     outcome, detail = consolidate(open_session(store, opener=_open_failing))
     assert outcome is JobOutcome.SKIPPED
     assert "broken could not be scored" in detail["reason"]
-    assert store.initializations() == []
+    assert store.initializations.all() == []
 
 
 def test_a_family_that_fails_for_long_is_left_out_of_the_gate_and_named(
@@ -338,7 +341,7 @@ def test_a_family_that_fails_for_long_is_left_out_of_the_gate_and_named(
     session = open_session(store, opener=_open_failing)
     for _ in range(session.settings.workers.max_strikes):
         assert consolidate(session)[0] is JobOutcome.SKIPPED
-    assert store.family("broken").state is FamilyState.QUARANTINED
+    assert store.families.get("broken").state is FamilyState.QUARANTINED
     _, detail = consolidate(session)
     assert detail["version"] == 1
     assert detail["reason"].endswith("not scored: broken")
@@ -346,12 +349,12 @@ def test_a_family_that_fails_for_long_is_left_out_of_the_gate_and_named(
 
 def test_a_pause_outlives_strikes(store: Store, open_session: SessionMaker) -> None:
     family = feed_bandits(store)
-    store.set_family_state("bandits", FamilyState.PAUSED)
+    store.families.set_state("bandits", FamilyState.PAUSED)
     session = open_session(store)
     fault = WorkerFaultError(subject="bandits", reason=FaultReason.HUNG, found="no answer")
     for _ in range(session.settings.workers.max_strikes + 1):
         record_fault(session, family, fault)
-    assert store.family("bandits").state is FamilyState.PAUSED
+    assert store.families.get("bandits").state is FamilyState.PAUSED
 
 
 def test_a_family_whose_spaces_changed_costs_itself_a_strike_and_the_others_nothing(
@@ -368,14 +371,14 @@ def test_a_family_whose_spaces_changed_costs_itself_a_strike_and_the_others_noth
     assert evaluate(session, families)["scores"].keys() == {"sound"}
     (report,) = _run(session, JobKind.PRACTISE, family="changed")
     assert (report["outcome"], report["detail"]["fault"]) == (JobOutcome.FAILED, "start_failed")
-    assert store.family("changed").strikes == 2
+    assert store.families.get("changed").strikes == 2
 
 
 def test_a_family_removed_while_it_is_worked_on_keeps_no_other_from_it(
     store: Store, open_session: SessionMaker
 ) -> None:
     families = [feed_bandits(store, "gone"), feed_bandits(store, "sound")]
-    store.set_family_state("gone", FamilyState.REMOVED)
+    store.families.set_state("gone", FamilyState.REMOVED)
     assert evaluate(open_session(store), families)["scores"].keys() == {"sound"}
 
 
@@ -384,10 +387,10 @@ def test_a_name_used_again_does_not_inherit_the_best_score(store: Store, open_se
     session = open_session(store)
     _train(session, store, 30)
     consolidate(session)
-    assert _best_scores(session, store.families()).keys() == {"bandits"}
-    store.set_family_state("bandits", FamilyState.REMOVED)
+    assert _best_scores(session, store.families.all()).keys() == {"bandits"}
+    store.families.set_state("bandits", FamilyState.REMOVED)
     feed_bandits(store)
-    assert _best_scores(session, store.families()) == {}
+    assert _best_scores(session, store.families.all()) == {}
 
 
 def test_a_slice_that_diverges_is_a_strike_for_nonsense(store: Store, open_session: SessionMaker) -> None:
@@ -398,7 +401,7 @@ def test_a_slice_that_diverges_is_a_strike_for_nonsense(store: Store, open_sessi
         next(session.learner.critics.parameters()).fill_(float("nan"))
     (report,) = _run(session, JobKind.PRACTISE)
     assert (report["outcome"], report["detail"]["fault"]) == (JobOutcome.FAILED, "nonsense")
-    assert store.family("bandits").strikes == 1
+    assert store.families.get("bandits").strikes == 1
     assert session.learner.is_finite()
 
 

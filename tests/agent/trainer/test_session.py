@@ -14,7 +14,7 @@ from torch import Tensor
 from agent.trainer.checkpoint_damage import CheckpointLostError
 from agent.trainer.practice.rl2 import practise
 from agent.trainer.practice.slices import DivergedError
-from agent.trainer.session import IncompatibleCheckpointError, LearnerSession
+from agent.trainer.session import IncompatibleCheckpointError, TrainerSession
 from envs.admission import probe
 from envs.family import FamilySource, FamilySpec
 from envs.limits import WorkerLimits
@@ -30,9 +30,9 @@ def _feed_cartpole(store: Store) -> Family:
     spec = replace(
         next(spec for spec in default_stream() if spec.name == "cartpole"), max_episode_steps=20, random_return=60.0
     )
-    store.add_family(spec.name, spec.to_json())
+    store.families.add(spec.name, spec.to_json())
     admission = probe(spec, limits=WorkerLimits())
-    return store.admit_family(
+    return store.families.admit(
         spec.name,
         spaces=admission.spaces.to_json(),
         random_return=admission.random_return,
@@ -40,7 +40,7 @@ def _feed_cartpole(store: Store) -> Family:
     )
 
 
-def _state(session: LearnerSession) -> dict[str, Tensor]:
+def _state(session: TrainerSession) -> dict[str, Tensor]:
     return session.learner.to_tensors()
 
 
@@ -59,7 +59,7 @@ def test_a_restarted_learner_goes_on_as_if_it_had_not_been_interrupted(
         straight = open_session(straight_store)
         for family in families * 4:
             practise(straight, family, reason="test")
-        straight_totals = [family.totals for family in straight_store.families()]
+        straight_totals = [family.totals for family in straight_store.families.all()]
 
     with Store.open(DataFolder(tmp_path / "interrupted")) as store:
         families = [feed_bandits(store), _feed_cartpole(store)]
@@ -70,7 +70,7 @@ def test_a_restarted_learner_goes_on_as_if_it_had_not_been_interrupted(
         resumed = open_session(store)
         for family in families * 2:
             practise(resumed, family, reason="test")
-        totals = [family.totals for family in store.families()]
+        totals = [family.totals for family in store.families.all()]
 
     _assert_same(_state(straight), _state(resumed))
     assert straight.learner.to_meta() == resumed.learner.to_meta()
@@ -82,15 +82,19 @@ def test_a_slice_is_counted_remembered_and_charted_together(store: Store, open_s
     family = feed_bandits(store)
     session = open_session(store)
     detail = practise(session, family, reason="waited longest")
-    totals = store.family("bandits").totals
+    totals = store.families.get("bandits").totals
     assert (totals.env_steps, totals.episodes, totals.trials, totals.meta_updates) == (320, 320, 64, 1)
-    trials = store.trials("bandits", limit=100)
+    trials = store.trials.of_family("bandits", limit=100)
     assert len(trials) == session.settings.memory.trials_per_step
-    record = store.load_trial(trials[0].id)
+    record = store.trials.load(trials[0].id)
     assert [len(episode.rewards) for episode in record.episodes] == [1] * 5
     assert set(record.task) == {"split", "index", "arms"}
-    assert detail["trial_return"] == store.curve("bandits", CurveMetric.TRIAL_RETURN)[-1].point.value
-    assert {point.point.label for point in store.curve("bandits", CurveMetric.LOSS)} >= {"policy", "value", "entropy"}
+    assert detail["trial_return"] == store.curves.points("bandits", CurveMetric.TRIAL_RETURN)[-1].point.value
+    assert {point.point.label for point in store.curves.points("bandits", CurveMetric.LOSS)} >= {
+        "policy",
+        "value",
+        "entropy",
+    }
 
 
 def test_an_uncommitted_slice_leaves_nothing_behind(store: Store, open_session: SessionMaker) -> None:
@@ -103,7 +107,7 @@ def test_an_uncommitted_slice_leaves_nothing_behind(store: Store, open_session: 
         practise(session, family, reason="test")
     session.restore_last_commit()
     _assert_same(committed, _state(session))
-    assert store.family("bandits").totals.meta_updates == 1
+    assert store.families.get("bandits").totals.meta_updates == 1
 
 
 def _fail(*_arguments: object) -> None:
@@ -145,37 +149,37 @@ def test_a_damaged_live_checkpoint_falls_back_to_a_kept_one_with_a_sign(
     family = feed_bandits(store)
     session = open_session(store)
     practise(session, family, reason="test")
-    kept = store.keep_checkpoint(keep=2)
+    kept = store.checkpoints.keep_live(keep=2)
     practise(session, family, reason="test")
     assert kept is not None
     if part == "file":
-        _damage(folder, store.last_checkpoint())
+        _damage(folder, store.checkpoints.live())
     elif part == "meta":
         _damage_meta(store)
     else:
         with store._connection.transaction("losing the live checkpoint"):
             store._connection.execute("DELETE FROM checkpoints WHERE is_live = 1")
     restored = open_session(store)
-    expected = store.load_parameters(kept.file)
+    expected = store.checkpoints.load_parameters(kept.file)
     assert all((restored.learner.to_tensors()[name].numpy() == array).all() for name, array in expected.items())
-    (problem,) = store.damage()
+    (problem,) = store.damage.all()
     assert problem.kind is ProblemKind.CHECKPOINT_FALLBACK
     assert "learner step 2 is damaged; going on from that of step 1" in problem.found
     open_session(store)
-    assert [(c.name, c.value) for c in store.counters() if c.name == CHECKPOINT_FALLBACKS] == [
+    assert [(c.name, c.value) for c in store.counters.all() if c.name == CHECKPOINT_FALLBACKS] == [
         (CHECKPOINT_FALLBACKS, 1)
     ]
     practise(restored, family, reason="test")
-    assert store.family("bandits").totals.meta_updates == 3
-    assert [problem.kind for problem in store.damage()] == [ProblemKind.CHECKPOINT_FALLBACK]
+    assert store.families.get("bandits").totals.meta_updates == 3
+    assert [problem.kind for problem in store.damage.all()] == [ProblemKind.CHECKPOINT_FALLBACK]
 
 
 def test_an_intact_checkpoint_leaves_no_sign(store: Store, open_session: SessionMaker) -> None:
     session = open_session(store)
     practise(session, feed_bandits(store), reason="test")
-    store.keep_checkpoint(keep=2)
+    store.checkpoints.keep_live(keep=2)
     open_session(store)
-    assert store.damage() == []
+    assert store.damage.all() == []
 
 
 @pytest.mark.parametrize("part", ["file", "meta"])
@@ -191,9 +195,9 @@ def test_with_every_checkpoint_lost_nothing_is_learned_and_it_is_said(
     if is_published:
         consolidate(session)
         practise(session, family, reason="test")
-    totals = store.family("bandits").totals
+    totals = store.families.get("bandits").totals
     if part == "file":
-        _damage(folder, store.last_checkpoint())
+        _damage(folder, store.checkpoints.live())
     else:
         _damage_meta(store)
     for _ in range(2):
@@ -201,9 +205,9 @@ def test_with_every_checkpoint_lost_nothing_is_learned_and_it_is_said(
             open_session(store)
     assert "learnd doctor --repair" in caught.value.hint
     assert "learnd memory restore" in caught.value.hint
-    (problem,) = store.damage()
+    (problem,) = store.damage.all()
     assert problem.kind is ProblemKind.CHECKPOINT_LOST
-    assert store.family("bandits").totals == totals
+    assert store.families.get("bandits").totals == totals
 
 
 def test_after_a_repair_it_goes_on_from_the_published_version(
@@ -216,16 +220,16 @@ def test_after_a_repair_it_goes_on_from_the_published_version(
     practise(session, family, reason="test")
     consolidate(session)
     practise(session, family, reason="test")
-    published = store.current_initialization()
+    published = store.initializations.current()
     assert published is not None
-    _damage(folder, store.last_checkpoint())
+    _damage(folder, store.checkpoints.live())
     repair(folder, may_roll_back=True)
     restored = open_session(store)
-    for name, array in store.load_parameters(published.file).items():
+    for name, array in store.checkpoints.load_parameters(published.file).items():
         assert (restored.learner.policy.state_dict()[name].numpy() == array).all()
     practise(restored, family, reason="test")
-    assert store.family("bandits").totals.meta_updates == 3
-    assert store.damage() == []
+    assert store.families.get("bandits").totals.meta_updates == 3
+    assert store.damage.all() == []
 
 
 def test_a_session_that_loses_its_checkpoints_while_it_runs_ends(
@@ -233,7 +237,7 @@ def test_a_session_that_loses_its_checkpoints_while_it_runs_ends(
 ) -> None:
     session = open_session(store)
     practise(session, feed_bandits(store), reason="test")
-    _damage(folder, store.last_checkpoint())
+    _damage(folder, store.checkpoints.live())
     with pytest.raises(CheckpointLostError):
         session.restore_last_commit()
 
@@ -252,17 +256,17 @@ def test_a_family_fed_again_under_an_old_name_begins_anew(store: Store, open_ses
 
     session = open_session(store)
     practise(session, feed_bandits(store), reason="test")
-    store.set_family_state("bandits", FamilyState.REMOVED)
+    store.families.set_state("bandits", FamilyState.REMOVED)
     practise(session, feed_bandits(store), reason="test")
     assert [session.next_task[name] for name in sorted(session.next_task)] == [64, 64]
-    assert store.family("bandits").totals.meta_updates == 1
+    assert store.families.get("bandits").totals.meta_updates == 1
 
 
 def test_the_spec_of_the_default_stream_survives_the_store(store: Store) -> None:
     for spec in default_stream():
-        store.add_family(spec.name, spec.to_json())
-        assert FamilySpec.from_json(store.family(spec.name).spec) == spec
-    assert {FamilySource(family.spec["source"]) for family in store.families()} == set(FamilySource) & {
+        store.families.add(spec.name, spec.to_json())
+        assert FamilySpec.from_json(store.families.get(spec.name).spec) == spec
+    assert {FamilySource(family.spec["source"]) for family in store.families.all()} == set(FamilySource) & {
         FamilySource.TENSOR,
         FamilySource.GYMNASIUM,
     }

@@ -52,8 +52,8 @@ def step(tasks: WorkerTaskBatch, times: int = 1) -> None:
 
 
 def fault_of(spec: FamilySpec) -> WorkerFaultError:
-    patient = replace(QUICK, step_timeout_s=20.0)
-    tasks = opened(spec, limits=patient if spec.kwargs["fails"] == "leak" else QUICK)
+    context = replace(QUICK, step_timeout_s=20.0)
+    tasks = opened(spec, limits=context if spec.kwargs["fails"] == "leak" else QUICK)
     tasks.begin(0, split=Split.TRAINING)
     with pytest.raises(WorkerFaultError) as caught:
         step(tasks, 5)

@@ -17,7 +17,7 @@ from tests.memory.making import Clock, add_active_family, make_step, make_tensor
 def fill(store: Store, *, steps: int = 3) -> None:
     add_active_family(store)
     for seed in range(steps):
-        store.commit_learner_step(make_step(seed=seed), make_tensors(seed), {"seed": seed})
+        store.learner_steps.commit(make_step(seed=seed), make_tensors(seed), {"seed": seed})
     publish_next(store)
 
 
@@ -27,20 +27,20 @@ def test_a_backup_is_a_data_folder_that_passes_the_check(store: Store) -> None:
     assert report.num_parameter_files == 2
     assert store.backups() == [report.path]
     with Store.open(DataFolder(report.path), is_reader=True) as copy:
-        assert copy.families() == store.families()
-        assert copy.last_checkpoint() == store.last_checkpoint()
+        assert copy.families.all() == store.families.all()
+        assert copy.checkpoints.live() == store.checkpoints.live()
         assert copy.check() == []
         assert {path.name for path in report.path.iterdir()} == {"learnd.db", "parameters", "store-id", "backup.json"}
 
 
 def test_a_backup_survives_what_the_store_does_afterwards(store: Store, clock: Clock) -> None:
     fill(store)
-    before = store.families()
+    before = store.families.all()
     report = store.back_up(keep=3)
     for seed in range(5):
-        store.commit_learner_step(make_step(seed=seed), make_tensors(50 + seed), {})
+        store.learner_steps.commit(make_step(seed=seed), make_tensors(50 + seed), {})
     with Store.open(DataFolder(report.path), is_reader=True) as copy:
-        assert copy.families() == before
+        assert copy.families.all() == before
         assert copy.check() == []
 
 
@@ -53,14 +53,14 @@ def test_only_the_newest_backups_are_kept_and_share_unchanged_files(store: Store
     assert store.backups() == [reports[3].path, reports[2].path]
     assert reports[3].removed == (reports[1].path.name,)
     assert reports[3].new_bytes < reports[0].new_bytes
-    version = store.initialization(1).file.sha256
+    version = store.initializations.get(1).file.sha256
     assert (reports[3].path / "parameters" / f"{version}.safetensors").stat().st_nlink == 2
 
 
 def test_a_damaged_file_of_the_backup_before_is_not_shared(store: Store, clock: Clock) -> None:
     fill(store)
     first = store.back_up(keep=2)
-    version = store.initialization(1).file.sha256
+    version = store.initializations.get(1).file.sha256
     (first.path / "parameters" / f"{version}.safetensors").write_bytes(b"")
     clock.now += 1
     second = store.back_up(keep=2)
@@ -87,14 +87,14 @@ def test_a_damaged_version_is_left_out_named_and_does_not_keep_the_rest_from_bei
     store: Store, folder: DataFolder
 ) -> None:
     fill(store)
-    version = store.initialization(1).file.sha256
+    version = store.initializations.get(1).file.sha256
     path = damage_file(folder, version)
     report = store.back_up(keep=1)
     assert [(problem.kind, problem.key, problem.subject) for problem in report.damaged] == [
         (ProblemKind.PARAMETER_FILE, version, str(path))
     ]
     assert report.num_parameter_files == 1
-    assert store.damage() == list(report.damaged)
+    assert store.damage.all() == list(report.damaged)
     assert any("--repair" in warning for warning in report.warnings)
     backup = read_backup(report.path)
     assert (backup.is_clean, [problem.key for problem in backup.damaged]) == (False, [version])
@@ -103,7 +103,7 @@ def test_a_damaged_version_is_left_out_named_and_does_not_keep_the_rest_from_bei
 def test_a_damaged_file_is_replaced_by_the_same_file_of_an_older_backup(store: Store, folder: DataFolder) -> None:
     fill(store)
     store.back_up(keep=3)
-    version = store.initialization(1).file.sha256
+    version = store.initializations.get(1).file.sha256
     damage_file(folder, version)
     report = store.back_up(keep=3)
     assert report.mended == (version,)
@@ -119,18 +119,18 @@ def test_a_damaged_episode_is_left_out_and_the_copy_is_whole(store: Store) -> No
     assert [(problem.kind, problem.subject) for problem in report.damaged] == [(ProblemKind.TRIAL, "trial 1")]
     with Store.open(DataFolder(report.path), is_reader=True) as copy:
         assert copy.check() == []
-        assert [trial.id for trial in copy.trials("cartpole", limit=9)] == [6, 5, 4, 3, 2]
-        assert copy.family("cartpole").totals == store.family("cartpole").totals
+        assert [trial.id for trial in copy.trials.of_family("cartpole", limit=9)] == [6, 5, 4, 3, 2]
+        assert copy.families.get("cartpole").totals == store.families.get("cartpole").totals
 
 
 def test_damage_is_known_until_a_backup_no_longer_finds_it(store: Store) -> None:
     fill(store)
     damage_episode(store)
     store.back_up(keep=1)
-    assert [problem.kind for problem in store.damage()] == [ProblemKind.TRIAL]
+    assert [problem.kind for problem in store.damage.all()] == [ProblemKind.TRIAL]
     store.prune(PrunePolicy(max_episode_bytes=0, min_trials_per_family=1))
     store.back_up(keep=1)
-    assert store.damage() == []
+    assert store.damage.all() == []
 
 
 def test_a_damaged_index_is_built_anew_in_the_copy(store: Store, folder: DataFolder) -> None:
@@ -254,21 +254,21 @@ def break_index(store: Store, folder: DataFolder) -> None:
 def test_a_restored_backup_goes_on_from_where_it_was(folder: DataFolder, clock: Clock) -> None:
     with Store.open(folder, clock=clock) as store:
         fill(store)
-        expected = store.families()
-        checkpoint = store.last_checkpoint()
+        expected = store.families.all()
+        checkpoint = store.checkpoints.live()
         report = store.back_up(keep=1)
         for seed in range(3):
-            store.commit_learner_step(make_step(seed=seed), make_tensors(70 + seed), {})
+            store.learner_steps.commit(make_step(seed=seed), make_tensors(70 + seed), {})
     aside = restore(folder, report.path)
     assert aside is not None
     assert aside.exists()
     with Store.open(folder) as store:
-        assert store.families() == expected
-        assert store.last_checkpoint() == checkpoint
+        assert store.families.all() == expected
+        assert store.checkpoints.live() == checkpoint
         assert checkpoint is not None
-        assert store.load_parameters(checkpoint.file)
+        assert store.checkpoints.load_parameters(checkpoint.file)
         assert store.check() == []
-        assert store.commit_learner_step(make_step(), make_tensors(1), {}).learner_steps == 4
+        assert store.learner_steps.commit(make_step(), make_tensors(1), {}).learner_steps == 4
 
 
 def test_a_backup_restores_into_an_empty_folder(store: Store, tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_backup_restores_into_an_empty_folder(store: Store, tmp_path: Path) ->
     elsewhere = DataFolder(tmp_path / "elsewhere")
     assert restore(elsewhere, store.back_up(keep=1).path) is None
     with Store.open(elsewhere) as restored:
-        assert restored.families() == store.families()
+        assert restored.families.all() == store.families.all()
         assert restored.check() == []
 
 
@@ -286,14 +286,14 @@ def test_a_write_ahead_log_left_by_a_kill_does_not_mix_with_the_restored_store(
     with Store.open(folder) as store:
         fill(store)
         report = store.back_up(keep=1)
-        store.commit_learner_step(make_step(), make_tensors(70), {})
+        store.learner_steps.commit(make_step(), make_tensors(70), {})
         wal = folder.path / "learnd.db-wal"
         left_behind = wal.read_bytes()
         assert left_behind
     wal.write_bytes(left_behind)
     restore(folder, report.path)
     with Store.open(folder) as store:
-        assert store.family("cartpole").totals.env_steps == 480
+        assert store.families.get("cartpole").totals.env_steps == 480
         assert store.check() == []
 
 

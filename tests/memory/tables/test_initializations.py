@@ -11,15 +11,15 @@ from tests.memory.making import Clock, make_score, make_tensors, publish_next
 
 
 def reject(store: Store, fill: float, parent: int | None) -> None:
-    store.reject(
+    store.initializations.reject(
         make_tensors(fill), scores=[make_score(score=0.1)], provenance={}, reason="acrobot fell", parent=parent
     )
 
 
 def test_a_published_version_is_current_and_knows_its_parent(store: Store, clock: Clock) -> None:
-    assert store.current_initialization() is None
+    assert store.initializations.current() is None
     assert [publish_next(store, fill) for fill in (1.0, 2.0, 3.0)] == [1, 2, 3]
-    current = store.current_initialization()
+    current = store.initializations.current()
     assert current is not None
     assert (current.version, current.parent, current.state) == (3, 2, InitializationState.PUBLISHED)
     assert current.scores == (make_score(),)
@@ -28,8 +28,10 @@ def test_a_published_version_is_current_and_knows_its_parent(store: Store, clock
         "no family fell",
         clock.now,
     )
-    np.testing.assert_array_equal(store.load_parameters(current.file)["core.weight"], make_tensors(3)["core.weight"])
-    assert [(entry.version, entry.is_current) for entry in store.initializations()] == [
+    np.testing.assert_array_equal(
+        store.checkpoints.load_parameters(current.file)["core.weight"], make_tensors(3)["core.weight"]
+    )
+    assert [(entry.version, entry.is_current) for entry in store.initializations.all()] == [
         (3, True),
         (2, False),
         (1, False),
@@ -41,15 +43,15 @@ def test_a_candidate_scored_against_another_than_the_current_is_refused(store: S
     publish_next(store)
     for parent in (None, 1, 7):
         with pytest.raises(ParentChangedError, match="version 2 is current"):
-            store.publish(make_tensors(5), scores=[], provenance={}, reason="", parent=parent)
-    assert len(store.initializations()) == 2
+            store.initializations.publish(make_tensors(5), scores=[], provenance={}, reason="", parent=parent)
+    assert len(store.initializations.all()) == 2
 
 
 def test_a_rejected_candidate_keeps_its_scores_and_takes_no_version(store: Store) -> None:
     publish_next(store)
     reject(store, 2.0, parent=1)
     assert publish_next(store) == 2
-    rejected = store.initializations()[1]
+    rejected = store.initializations.all()[1]
     assert (rejected.version, rejected.state, rejected.reason) == (None, InitializationState.REJECTED, "acrobot fell")
     assert rejected.scores == (make_score(score=0.1),)
 
@@ -57,43 +59,43 @@ def test_a_rejected_candidate_keeps_its_scores_and_takes_no_version(store: Store
 def test_rolling_back_goes_to_the_parent_and_the_next_version_descends_from_it(store: Store) -> None:
     for fill in (1.0, 2.0):
         publish_next(store, fill)
-    back = store.roll_back(reason="it forgot cartpole")
+    back = store.initializations.roll_back(reason="it forgot cartpole")
     assert (back.version, back.is_current) == (1, True)
-    assert store.initialization(2).state is InitializationState.ROLLED_BACK
+    assert store.initializations.get(2).state is InitializationState.ROLLED_BACK
     assert publish_next(store, 3.0) == 3
-    assert store.initialization(3).parent == 1
-    assert store.roll_back(reason="again").version == 1
+    assert store.initializations.get(3).parent == 1
+    assert store.initializations.roll_back(reason="again").version == 1
 
 
 def test_rolling_back_to_a_named_version_works_in_both_directions(store: Store) -> None:
     for fill in (1.0, 2.0, 3.0):
         publish_next(store, fill)
-    assert store.roll_back(to=1, reason="").version == 1
-    assert store.roll_back(to=3, reason="").version == 3
-    states = [store.initialization(version).state.value for version in (1, 2, 3)]
+    assert store.initializations.roll_back(to=1, reason="").version == 1
+    assert store.initializations.roll_back(to=3, reason="").version == 3
+    states = [store.initializations.get(version).state.value for version in (1, 2, 3)]
     assert states == ["rolled_back", "published", "published"]
 
 
 def test_there_is_nothing_to_roll_back_to_before_the_second_version(store: Store) -> None:
     with pytest.raises(VersionNotFoundError, match="nothing has been published"):
-        store.roll_back(reason="")
+        store.initializations.roll_back(reason="")
     publish_next(store)
     with pytest.raises(VersionNotFoundError, match="has no parent"):
-        store.roll_back(reason="")
+        store.initializations.roll_back(reason="")
     with pytest.raises(VersionNotFoundError, match="9"):
-        store.roll_back(to=9, reason="")
+        store.initializations.roll_back(to=9, reason="")
     with pytest.raises(VersionNotFoundError, match="current version already"):
-        store.roll_back(to=1, reason="")
+        store.initializations.roll_back(to=1, reason="")
 
 
 def test_a_version_whose_file_is_damaged_is_not_rolled_back_to(store: Store, folder: DataFolder) -> None:
     publish_next(store, 1.0)
     publish_next(store, 2.0)
-    first = store.initialization(1).file
+    first = store.initializations.get(1).file
     (folder.parameters_path / f"{first.sha256}.safetensors").unlink()
     with pytest.raises(CorruptFileError):
-        store.roll_back(reason="")
-    current = store.current_initialization()
+        store.initializations.roll_back(reason="")
+    current = store.initializations.current()
     assert current is not None
     assert (current.version, current.state) == (2, InitializationState.PUBLISHED)
 
@@ -102,4 +104,4 @@ def test_the_same_parameters_may_be_published_again(store: Store) -> None:
     publish_next(store, 1.0)
     publish_next(store, 2.0)
     publish_next(store, 1.0)
-    assert store.initialization(1).file == store.initialization(3).file
+    assert store.initializations.get(1).file == store.initializations.get(3).file

@@ -11,83 +11,83 @@ from tests.memory.making import Clock
 
 def test_a_long_interval_survives_restarts(folder: DataFolder, clock: Clock) -> None:
     with Store.open(folder, clock=clock) as store:
-        store.set_schedule(JobKind.BACKUP, "interval:21600", next_due_at=clock.now + 21_600)
+        store.jobs.set_schedule(JobKind.BACKUP, "interval:21600", next_due_at=clock.now + 21_600)
     for _ in range(4):
         clock.now += 5 * 3600
         with Store.open(folder, clock=clock) as store:
-            assert store.schedule()[0].next_due_at == 1_700_000_000.0 + 21_600
+            assert store.jobs.schedule()[0].next_due_at == 1_700_000_000.0 + 21_600
 
 
 def test_starting_a_job_moves_its_schedule_in_the_same_commit(store: Store, folder: DataFolder, clock: Clock) -> None:
-    store.set_schedule(JobKind.EVALUATE, "interval:60", next_due_at=clock.now)
+    store.jobs.set_schedule(JobKind.EVALUATE, "interval:60", next_due_at=clock.now)
     with Store.open(folder, is_reader=True) as reader:
         reader.data_version()
         before = reader.data_version()
-        run = store.start_job(JobKind.EVALUATE, family=None, reason="due", next_due_at=clock.now + 60)
+        run = store.jobs.start(JobKind.EVALUATE, family=None, reason="due", next_due_at=clock.now + 60)
         assert reader.data_version() == before + 1
-    (due,) = store.schedule()
+    (due,) = store.jobs.schedule()
     assert (due.last_started_at, due.next_due_at, due.trigger) == (clock.now, clock.now + 60, "interval:60")
-    (open_run,) = store.job_runs()
+    (open_run,) = store.jobs.runs()
     assert (open_run.id, open_run.outcome, open_run.finished_at) == (run, None, None)
 
 
 def test_setting_a_schedule_again_keeps_the_last_start(store: Store, clock: Clock) -> None:
-    store.set_schedule(JobKind.PRUNE, "interval:60", next_due_at=1.0)
-    store.start_job(JobKind.PRUNE, family=None, reason="due")
-    store.set_schedule(JobKind.PRUNE, "cron:0 3 * * *", next_due_at=2.0)
-    (due,) = store.schedule()
+    store.jobs.set_schedule(JobKind.PRUNE, "interval:60", next_due_at=1.0)
+    store.jobs.start(JobKind.PRUNE, family=None, reason="due")
+    store.jobs.set_schedule(JobKind.PRUNE, "cron:0 3 * * *", next_due_at=2.0)
+    (due,) = store.jobs.schedule()
     assert (due.trigger, due.last_started_at, due.next_due_at) == ("cron:0 3 * * *", clock.now, 2.0)
 
 
 def test_a_finished_run_keeps_its_detail_and_is_counted_once(store: Store, clock: Clock) -> None:
-    run = store.start_job(JobKind.PRACTISE, family="cartpole", reason="waited longest")
+    run = store.jobs.start(JobKind.PRACTISE, family="cartpole", reason="waited longest")
     clock.now += 3
-    store.finish_job(run, JobOutcome.FAILED, detail={"steps": 5}, error="the worker died")
-    store.finish_job(run, JobOutcome.SUCCEEDED)
-    (ended,) = store.job_runs(kind=JobKind.PRACTISE)
+    store.jobs.finish(run, JobOutcome.FAILED, detail={"steps": 5}, error="the worker died")
+    store.jobs.finish(run, JobOutcome.SUCCEEDED)
+    (ended,) = store.jobs.runs(kind=JobKind.PRACTISE)
     assert (ended.outcome, ended.detail, ended.error) == (JobOutcome.FAILED, {"steps": 5}, "the worker died")
     assert ended.finished_at == clock.now
-    assert store.counters() == [("job_runs", {"job": "practise", "outcome": "failed"}, 1.0)]
+    assert store.counters.all() == [("job_runs", {"job": "practise", "outcome": "failed"}, 1.0)]
 
 
 def test_finishing_an_unknown_run_is_an_error(store: Store) -> None:
     with pytest.raises(MemoryStoreError, match="41"):
-        store.finish_job(41, JobOutcome.SUCCEEDED)
+        store.jobs.finish(41, JobOutcome.SUCCEEDED)
 
 
 def test_runs_left_open_by_a_dead_daemon_are_interrupted(store: Store) -> None:
     for kind in (JobKind.PRACTISE, JobKind.BACKUP):
-        store.start_job(kind, family=None, reason="due")
-    ended = store.start_job(JobKind.PRUNE, family=None, reason="due")
-    store.finish_job(ended, JobOutcome.SUCCEEDED)
-    assert store.interrupt_running_jobs() == 2
-    assert store.interrupt_running_jobs() == 0
-    assert [run.outcome for run in store.job_runs()] == ["succeeded", "interrupted", "interrupted"]
-    assert ("job_runs", {"job": "backup", "outcome": "interrupted"}, 1.0) in store.counters()
+        store.jobs.start(kind, family=None, reason="due")
+    ended = store.jobs.start(JobKind.PRUNE, family=None, reason="due")
+    store.jobs.finish(ended, JobOutcome.SUCCEEDED)
+    assert store.jobs.interrupt_running() == 2
+    assert store.jobs.interrupt_running() == 0
+    assert [run.outcome for run in store.jobs.runs()] == ["succeeded", "interrupted", "interrupted"]
+    assert ("job_runs", {"job": "backup", "outcome": "interrupted"}, 1.0) in store.counters.all()
 
 
 def test_a_missed_job_is_recorded_and_counted_without_a_run(store: Store, clock: Clock) -> None:
-    store.set_schedule(JobKind.BACKUP, "interval:60", next_due_at=1.0)
-    store.record_job_outcome(JobKind.BACKUP, JobOutcome.MISSED, reason="the daemon was down", next_due_at=clock.now)
-    (missed,) = store.job_runs()
+    store.jobs.set_schedule(JobKind.BACKUP, "interval:60", next_due_at=1.0)
+    store.jobs.record_outcome(JobKind.BACKUP, JobOutcome.MISSED, reason="the daemon was down", next_due_at=clock.now)
+    (missed,) = store.jobs.runs()
     assert (missed.outcome, missed.reason, missed.started_at) == (
         JobOutcome.MISSED,
         "the daemon was down",
         clock.now,
     )
-    assert (store.schedule()[0].last_started_at, store.schedule()[0].next_due_at) == (None, clock.now)
-    assert store.counters() == [("job_runs", {"job": "backup", "outcome": "missed"}, 1.0)]
+    assert (store.jobs.schedule()[0].last_started_at, store.jobs.schedule()[0].next_due_at) == (None, clock.now)
+    assert store.counters.all() == [("job_runs", {"job": "backup", "outcome": "missed"}, 1.0)]
 
 
 def test_summaries_hold_the_last_run_and_the_last_success_of_every_kind(store: Store, clock: Clock) -> None:
-    first = store.start_job(JobKind.BACKUP, family=None, reason="due")
-    store.finish_job(first, JobOutcome.SUCCEEDED)
+    first = store.jobs.start(JobKind.BACKUP, family=None, reason="due")
+    store.jobs.finish(first, JobOutcome.SUCCEEDED)
     succeeded_at = clock.now
     clock.now += 100
-    second = store.start_job(JobKind.BACKUP, family=None, reason="due")
-    store.finish_job(second, JobOutcome.FAILED)
-    store.start_job(JobKind.BACKUP, family=None, reason="due")
-    summaries = {summary.kind: summary for summary in store.job_summaries()}
+    second = store.jobs.start(JobKind.BACKUP, family=None, reason="due")
+    store.jobs.finish(second, JobOutcome.FAILED)
+    store.jobs.start(JobKind.BACKUP, family=None, reason="due")
+    summaries = {summary.kind: summary for summary in store.jobs.summaries()}
     assert set(summaries) == set(JobKind)
     backup = summaries[JobKind.BACKUP]
     assert backup.last_run is not None
@@ -98,12 +98,12 @@ def test_summaries_hold_the_last_run_and_the_last_success_of_every_kind(store: S
 def test_the_choices_of_practise_are_kept_with_their_reasons(store: Store, clock: Clock) -> None:
     for family in ("a", "b", "a"):
         clock.now += 3
-        run = store.start_job(JobKind.PRACTISE, family=family, reason=f"chose {family}")
-        store.finish_job(run, JobOutcome.SUCCEEDED)
-    store.start_job(JobKind.EVALUATE, family="c", reason="due")
-    history = store.choice_history(limit=2)
+        run = store.jobs.start(JobKind.PRACTISE, family=family, reason=f"chose {family}")
+        store.jobs.finish(run, JobOutcome.SUCCEEDED)
+    store.jobs.start(JobKind.EVALUATE, family="c", reason="due")
+    history = store.jobs.choice_history(limit=2)
     assert [(choice.family, choice.reason, choice.started_at) for choice in history] == [
         ("a", "chose a", clock.now),
         ("b", "chose b", clock.now - 3),
     ]
-    assert store.last_practised() == {"a": clock.now, "b": clock.now - 3}
+    assert store.jobs.last_practised() == {"a": clock.now, "b": clock.now - 3}

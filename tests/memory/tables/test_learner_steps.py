@@ -18,14 +18,14 @@ def files_in(folder: DataFolder) -> set[str]:
 
 def test_a_committed_step_adds_to_the_totals_and_points_at_its_checkpoint(store: Store, clock: Clock) -> None:
     add_active_family(store)
-    first = store.commit_learner_step(make_step(), make_tensors(1), {"rng": [1, 2]})
-    second = store.commit_learner_step(make_step(), make_tensors(2), {"rng": [3, 4]})
+    first = store.learner_steps.commit(make_step(), make_tensors(1), {"rng": [1, 2]})
+    second = store.learner_steps.commit(make_step(), make_tensors(2), {"rng": [3, 4]})
     assert (first.learner_steps, second.learner_steps) == (1, 2)
-    assert store.family("cartpole").totals == FamilyTotals(env_steps=320, episodes=16, trials=8, meta_updates=2)
-    assert store.last_checkpoint() == second
+    assert store.families.get("cartpole").totals == FamilyTotals(env_steps=320, episodes=16, trials=8, meta_updates=2)
+    assert store.checkpoints.live() == second
     assert second.meta == {"rng": [3, 4]}
     assert second.created_at == clock.now
-    loaded = store.load_parameters(second.file)
+    loaded = store.checkpoints.load_parameters(second.file)
     for name, tensor in make_tensors(2).items():
         np.testing.assert_array_equal(loaded[name], tensor)
         assert loaded[name].dtype == tensor.dtype
@@ -35,25 +35,25 @@ def test_a_committed_step_adds_to_the_totals_and_points_at_its_checkpoint(store:
 def test_a_superseded_checkpoint_leaves_no_file(store: Store, folder: DataFolder) -> None:
     add_active_family(store)
     for fill in range(5):
-        last = store.commit_learner_step(make_step(), make_tensors(fill), {})
+        last = store.learner_steps.commit(make_step(), make_tensors(fill), {})
         assert files_in(folder) == {last.file.sha256}
 
 
 def test_a_step_that_changes_no_parameters_keeps_its_file(store: Store, folder: DataFolder) -> None:
     add_active_family(store)
-    store.commit_learner_step(make_step(), make_tensors(1), {"n": 1})
-    again = store.commit_learner_step(make_step(), make_tensors(1), {"n": 2})
+    store.learner_steps.commit(make_step(), make_tensors(1), {"n": 1})
+    again = store.learner_steps.commit(make_step(), make_tensors(1), {"n": 2})
     assert files_in(folder) == {again.file.sha256}
-    assert store.load_parameters(again.file)
+    assert store.checkpoints.load_parameters(again.file)
 
 
 def test_a_step_of_a_removed_family_records_nothing(store: Store) -> None:
     add_active_family(store)
-    store.set_family_state("cartpole", FamilyState.REMOVED)
+    store.families.set_state("cartpole", FamilyState.REMOVED)
     with pytest.raises(FamilyNotFoundError):
-        store.commit_learner_step(make_step(), make_tensors(), {})
-    assert store.last_checkpoint() is None
-    assert store.families(with_removed=True)[0].totals == FamilyTotals()
+        store.learner_steps.commit(make_step(), make_tensors(), {})
+    assert store.checkpoints.live() is None
+    assert store.families.all(with_removed=True)[0].totals == FamilyTotals()
 
 
 def test_a_step_with_an_unstorable_trial_records_nothing(store: Store) -> None:
@@ -74,30 +74,30 @@ def test_a_step_with_an_unstorable_trial_records_nothing(store: Store) -> None:
         finished_at=1.0,
     )
     with pytest.raises(ValueError, match="object"):
-        store.commit_learner_step(step, make_tensors(), {})
-    assert store.family("cartpole").totals == FamilyTotals()
+        store.learner_steps.commit(step, make_tensors(), {})
+    assert store.families.get("cartpole").totals == FamilyTotals()
 
 
 def test_learner_steps_are_counted_over_all_families_without_a_gap(store: Store) -> None:
     add_active_family(store, "a")
     add_active_family(store, "b")
-    numbers = [store.commit_learner_step(make_step(name), make_tensors(), {}).learner_steps for name in "abba"]
+    numbers = [store.learner_steps.commit(make_step(name), make_tensors(), {}).learner_steps for name in "abba"]
     with pytest.raises(FamilyNotFoundError):
-        store.commit_learner_step(make_step("c"), make_tensors(), {})
-    numbers.append(store.commit_learner_step(make_step("a"), make_tensors(), {}).learner_steps)
+        store.learner_steps.commit(make_step("c"), make_tensors(), {})
+    numbers.append(store.learner_steps.commit(make_step("a"), make_tensors(), {}).learner_steps)
     assert numbers == [1, 2, 3, 4, 5]
 
 
 def test_trials_come_back_whole_and_in_order(store: Store, clock: Clock) -> None:
     add_active_family(store)
     first, second = make_step(seed=1), make_step(seed=2)
-    store.commit_learner_step(first, make_tensors(1), {})
+    store.learner_steps.commit(first, make_tensors(1), {})
     clock.now += 10
-    store.commit_learner_step(second, make_tensors(2), {})
-    newest = store.trials("cartpole", limit=3)
+    store.learner_steps.commit(second, make_tensors(2), {})
+    newest = store.trials.of_family("cartpole", limit=3)
     assert [stored.id for stored in newest] == [4, 3, 2]
-    assert [stored.id for stored in store.trials("cartpole", limit=3, newest_first=False)] == [1, 2, 3]
-    assert same_trial(store.load_trial(newest[0].id), second.trials[-1])
+    assert [stored.id for stored in store.trials.of_family("cartpole", limit=3, newest_first=False)] == [1, 2, 3]
+    assert same_trial(store.trials.load(newest[0].id), second.trials[-1])
     assert newest[0].task == {"seed": 21, "gravity": 9.8}
     assert (newest[0].num_episodes, newest[0].num_steps, newest[0].learner_step) == (2, 40, 2)
     assert newest[0].recorded_at == clock.now
@@ -107,52 +107,55 @@ def test_trials_come_back_whole_and_in_order(store: Store, clock: Clock) -> None
 
 def test_an_unknown_trial_is_an_error_that_says_so(store: Store) -> None:
     with pytest.raises(TrialNotFoundError, match="7"):
-        store.load_trial(7)
+        store.trials.load(7)
 
 
 def test_curve_points_stand_at_the_totals_after_their_step(store: Store) -> None:
     add_active_family(store)
     for seed in range(3):
-        store.commit_learner_step(make_step(seed=seed), make_tensors(seed), {})
-    points = store.curve("cartpole", CurveMetric.TRIAL_RETURN)
+        store.learner_steps.commit(make_step(seed=seed), make_tensors(seed), {})
+    points = store.curves.points("cartpole", CurveMetric.TRIAL_RETURN)
     assert [(point.env_steps, point.meta_updates, point.point.value) for point in points] == [
         (160, 1, 0.0),
         (320, 2, 1.0),
         (480, 3, 2.0),
     ]
-    assert [point.env_steps for point in store.curve("cartpole", CurveMetric.TRIAL_RETURN, limit=2)] == [320, 480]
+    assert [point.env_steps for point in store.curves.points("cartpole", CurveMetric.TRIAL_RETURN, limit=2)] == [
+        320,
+        480,
+    ]
 
 
 def test_an_evaluation_stands_at_the_present_totals(store: Store) -> None:
     add_active_family(store)
-    store.commit_learner_step(make_step(), make_tensors(), {})
+    store.learner_steps.commit(make_step(), make_tensors(), {})
     episodes = [
         CurvePoint(metric=CurveMetric.EPISODE_RETURN, label=str(index), value=float(index)) for index in range(3)
     ]
-    store.commit_evaluation("cartpole", episodes)
-    points = store.curve("cartpole", CurveMetric.EPISODE_RETURN)
+    store.curves.commit_evaluation("cartpole", episodes)
+    points = store.curves.points("cartpole", CurveMetric.EPISODE_RETURN)
     assert [point.env_steps for point in points] == [160] * 3
-    only = store.curve("cartpole", CurveMetric.EPISODE_RETURN, label="1")
+    only = store.curves.points("cartpole", CurveMetric.EPISODE_RETURN, label="1")
     assert [point.point for point in only] == [episodes[1]]
 
 
 def test_latest_points_hold_the_newest_of_each_series(store: Store) -> None:
     add_active_family(store)
     for seed in range(3):
-        store.commit_learner_step(make_step(seed=seed), make_tensors(seed), {})
-    latest = store.latest_points()
+        store.learner_steps.commit(make_step(seed=seed), make_tensors(seed), {})
+    latest = store.curves.latest()
     assert [(point.family, point.point.metric, point.point.label) for point in latest] == [
         ("cartpole", CurveMetric.LOSS, "policy"),
         ("cartpole", CurveMetric.TRIAL_RETURN, ""),
     ]
-    assert latest[1] == store.curve("cartpole", CurveMetric.TRIAL_RETURN)[-1]
+    assert latest[1] == store.curves.points("cartpole", CurveMetric.TRIAL_RETURN)[-1]
 
 
 def test_a_value_that_is_not_a_number_is_kept_as_one(store: Store) -> None:
     add_active_family(store)
     values = [math.nan, math.inf, -math.inf]
-    store.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.LOSS, value=value) for value in values])
-    found = [point.point.value for point in store.curve("cartpole", CurveMetric.LOSS)]
+    store.curves.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.LOSS, value=value) for value in values])
+    found = [point.point.value for point in store.curves.points("cartpole", CurveMetric.LOSS)]
     assert math.isnan(found[0])
     assert found[1:] == values[1:]
 
@@ -160,13 +163,15 @@ def test_a_value_that_is_not_a_number_is_kept_as_one(store: Store) -> None:
 def test_memory_stats_count_what_is_kept(store: Store) -> None:
     add_active_family(store)
     add_active_family(store, "acrobot")
-    store.commit_learner_step(make_step(trials=3), make_tensors(size=1000), {})
-    stats = store.memory_stats()
+    store.learner_steps.commit(make_step(trials=3), make_tensors(size=1000), {})
+    stats = store.stats.memory_stats()
     assert [(family.family, family.trials, family.episodes) for family in stats.families] == [
         ("cartpole", 3, 6),
         ("acrobot", 0, 0),
     ]
-    assert stats.families[0].size_bytes == sum(trial.size_bytes for trial in store.trials("cartpole", limit=9))
+    assert stats.families[0].size_bytes == sum(
+        trial.size_bytes for trial in store.trials.of_family("cartpole", limit=9)
+    )
     assert stats.families[0].oldest_at is not None
     assert stats.families[1].oldest_at is None
     assert (stats.trials, stats.episodes) == (3, 6)
@@ -177,41 +182,41 @@ def test_memory_stats_count_what_is_kept(store: Store) -> None:
 
 def test_a_kept_checkpoint_outlives_the_live_one(store: Store, folder: DataFolder) -> None:
     add_active_family(store)
-    assert store.keep_checkpoint(keep=2) is None
+    assert store.checkpoints.keep_live(keep=2) is None
     kept = []
     for fill in range(4):
-        store.commit_learner_step(make_step(), make_tensors(fill), {"fill": fill})
-        kept.append(store.keep_checkpoint(keep=2))
-    live = store.commit_learner_step(make_step(), make_tensors(9), {})
-    assert store.kept_checkpoints() == [kept[3], kept[2]]
-    assert store.restore_candidates() == [live, kept[3], kept[2]]
-    assert files_in(folder) == {checkpoint.file.sha256 for checkpoint in store.restore_candidates()}
-    for checkpoint in store.restore_candidates():
-        assert store.load_parameters(checkpoint.file)
+        store.learner_steps.commit(make_step(), make_tensors(fill), {"fill": fill})
+        kept.append(store.checkpoints.keep_live(keep=2))
+    live = store.learner_steps.commit(make_step(), make_tensors(9), {})
+    assert store.checkpoints.kept() == [kept[3], kept[2]]
+    assert store.checkpoints.restore_candidates() == [live, kept[3], kept[2]]
+    assert files_in(folder) == {checkpoint.file.sha256 for checkpoint in store.checkpoints.restore_candidates()}
+    for checkpoint in store.checkpoints.restore_candidates():
+        assert store.checkpoints.load_parameters(checkpoint.file)
 
 
 def test_keeping_the_same_checkpoint_twice_makes_one_generation(store: Store) -> None:
     add_active_family(store)
-    store.commit_learner_step(make_step(), make_tensors(), {})
-    assert store.keep_checkpoint(keep=3) == store.keep_checkpoint(keep=3)
-    assert len(store.kept_checkpoints()) == 1
+    store.learner_steps.commit(make_step(), make_tensors(), {})
+    assert store.checkpoints.keep_live(keep=3) == store.checkpoints.keep_live(keep=3)
+    assert len(store.checkpoints.kept()) == 1
 
 
 def test_a_damaged_live_checkpoint_is_not_kept_and_a_generation_can_take_over(store: Store, folder: DataFolder) -> None:
     add_active_family(store)
-    store.commit_learner_step(make_step(), make_tensors(1), {"n": 1})
-    store.keep_checkpoint(keep=2)
-    live = store.commit_learner_step(make_step(), make_tensors(2), {"n": 2})
+    store.learner_steps.commit(make_step(), make_tensors(1), {"n": 1})
+    store.checkpoints.keep_live(keep=2)
+    live = store.learner_steps.commit(make_step(), make_tensors(2), {"n": 2})
     path = folder.parameters_path / f"{live.file.sha256}.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(bytes(content))
     with pytest.raises(CorruptFileError, match=live.file.sha256):
-        store.keep_checkpoint(keep=2)
+        store.checkpoints.keep_live(keep=2)
     loadable = []
-    for candidate in store.restore_candidates():
+    for candidate in store.checkpoints.restore_candidates():
         try:
-            store.load_parameters(candidate.file)
+            store.checkpoints.load_parameters(candidate.file)
         except CorruptFileError:
             continue
         loadable.append(candidate.meta)
@@ -220,8 +225,8 @@ def test_a_damaged_live_checkpoint_is_not_kept_and_a_generation_can_take_over(st
 
 def test_a_commit_repairs_a_damaged_file_of_the_same_content(store: Store, folder: DataFolder) -> None:
     add_active_family(store)
-    live = store.commit_learner_step(make_step(), make_tensors(1), {})
+    live = store.learner_steps.commit(make_step(), make_tensors(1), {})
     (folder.parameters_path / f"{live.file.sha256}.safetensors").write_bytes(b"")
-    again = store.commit_learner_step(make_step(), make_tensors(1), {})
+    again = store.learner_steps.commit(make_step(), make_tensors(1), {})
     assert again.file == live.file
-    assert store.load_parameters(again.file)
+    assert store.checkpoints.load_parameters(again.file)

@@ -15,7 +15,7 @@ from tests.memory.making import Clock, add_active_family, make_step, make_tensor
 def _evaluate(store: Store, value: float, family: str = "cartpole") -> None:
     point = CurvePoint(metric=CurveMetric.EVAL_SCORE, value=value, standard_error=0.1)
     of_an_episode = CurvePoint(metric=CurveMetric.EVAL_SCORE, label="1", value=-1.0)
-    store.commit_evaluation(family, [point, of_an_episode])
+    store.curves.commit_evaluation(family, [point, of_an_episode])
 
 
 def test_an_empty_store_has_an_overview_with_nothing_in_it(store: Store, folder: DataFolder) -> None:
@@ -31,17 +31,17 @@ def test_no_store_is_no_overview(folder: DataFolder) -> None:
 def test_an_overview_says_what_the_rooms_say(store: Store, folder: DataFolder, clock: Clock) -> None:
     add_active_family(store)
     for seed in (1, 2):
-        store.commit_learner_step(make_step(seed=seed), make_tensors(), {})
+        store.learner_steps.commit(make_step(seed=seed), make_tensors(), {})
     clock.now += 5
     _evaluate(store, 0.75)
     publish_next(store)
     publish_next(store, 2.0)
-    store.set_daemon_status({"pid": 7})
+    store.daemon_status.set({"pid": 7})
     overview = read_overview(folder)
-    assert overview["daemon"] == store.daemon_status()
+    assert overview["daemon"] == store.daemon_status.get()
     assert (overview["policy_version"], overview["learner_steps"]) == (2, 2)
     [report] = overview["families"]
-    family = store.family("cartpole")
+    family = store.families.get("cartpole")
     assert report == {
         "name": "cartpole",
         "state": "active",
@@ -57,31 +57,31 @@ def test_an_overview_says_what_the_rooms_say(store: Store, folder: DataFolder, c
         "strikes": 0,
         "quarantined_until": None,
     }
-    assert store.family_reports() == [report]
+    assert store.overview.family_reports() == [report]
 
 
 def test_a_score_that_is_not_a_number_is_none(store: Store) -> None:
     add_active_family(store)
     _evaluate(store, math.nan)
-    assert store.family_reports()[0]["eval_score"] is None
+    assert store.overview.family_reports()[0]["eval_score"] is None
 
 
 def test_a_removed_family_keeps_its_own_score_and_lends_it_to_no_namesake(store: Store) -> None:
     add_active_family(store)
     _evaluate(store, 0.25)
-    store.set_family_state("cartpole", FamilyState.REMOVED)
+    store.families.set_state("cartpole", FamilyState.REMOVED)
     add_active_family(store)
-    assert [report["eval_score"] for report in store.family_reports()] == [None]
+    assert [report["eval_score"] for report in store.overview.family_reports()] == [None]
     _evaluate(store, 0.75)
-    assert [report["eval_score"] for report in store.family_reports(with_removed=True)] == [0.25, 0.75]
+    assert [report["eval_score"] for report in store.overview.family_reports(with_removed=True)] == [0.25, 0.75]
 
 
 def test_a_run_is_shown_until_it_ends_however_many_ended_since(store: Store, folder: DataFolder) -> None:
-    backup = store.start_job(JobKind.BACKUP, reason="due")
+    backup = store.jobs.start(JobKind.BACKUP, reason="due")
     for _ in range(30):
-        store.finish_job(store.start_job(JobKind.PRACTISE, family="x", reason="due"), JobOutcome.SUCCEEDED)
+        store.jobs.finish(store.jobs.start(JobKind.PRACTISE, family="x", reason="due"), JobOutcome.SUCCEEDED)
     assert [(run["run_id"], run["job"], run["family"]) for run in read_overview(folder)["running"]] == [
         (backup, "backup", None)
     ]
-    store.finish_job(backup, JobOutcome.SUCCEEDED)
+    store.jobs.finish(backup, JobOutcome.SUCCEEDED)
     assert read_overview(folder)["running"] == []

@@ -12,7 +12,7 @@ from tests.memory.making import add_active_family, make_step, make_tensors, publ
 def filled(store: Store) -> Store:
     add_active_family(store)
     for seed in range(3):
-        store.commit_learner_step(make_step(seed=seed), make_tensors(seed), {})
+        store.learner_steps.commit(make_step(seed=seed), make_tensors(seed), {})
     publish_next(store)
     return store
 
@@ -34,14 +34,14 @@ def test_a_flipped_byte_in_an_episode_is_found_by_check_and_by_loading(filled: S
     assert problem.subject == "trial 2"
     assert "episode 0 does not match its checksum" in problem.found
     with pytest.raises(CorruptFileError, match="episode 0"):
-        filled.load_trial(2)
-    assert filled.load_trial(1)
+        filled.trials.load(2)
+    assert filled.trials.load(1)
 
 
 def test_a_missing_episode_is_found(filled: Store) -> None:
     change(filled, "DELETE FROM episodes WHERE id = 3")
     with pytest.raises(CorruptFileError, match="1 of 2 episodes"):
-        filled.load_trial(2)
+        filled.trials.load(2)
     assert any("episodes" in problem.found for problem in filled.check())
 
 
@@ -60,7 +60,7 @@ def test_a_flipped_byte_on_the_disk_is_found(filled: Store, folder: DataFolder) 
 
 @pytest.mark.parametrize("damage", ["removed", "flipped"])
 def test_a_damaged_parameter_file_is_found(filled: Store, folder: DataFolder, damage: str) -> None:
-    path = folder.parameters_path / f"{filled.initialization(1).file.sha256}.safetensors"
+    path = folder.parameters_path / f"{filled.initializations.get(1).file.sha256}.safetensors"
     if damage == "removed":
         path.unlink()
     else:

@@ -38,29 +38,29 @@ def fill(store: Store, *families: str, steps: int = 5, trials: int = 4) -> None:
         add_active_family(store, family)
     for seed in range(steps):
         for family in families:
-            store.commit_learner_step(make_step(family, seed=seed, trials=trials), make_tensors(seed), {})
+            store.learner_steps.commit(make_step(family, seed=seed, trials=trials), make_tensors(seed), {})
 
 
 def kept(store: Store, family: str) -> list[int]:
-    return [trial.id for trial in store.trials(family, limit=1000, newest_first=False)]
+    return [trial.id for trial in store.trials.of_family(family, limit=1000, newest_first=False)]
 
 
 def test_a_generous_policy_removes_nothing(store: Store) -> None:
     fill(store, "cartpole")
-    store.start_job(JobKind.PRUNE, family=None, reason="due")
+    store.jobs.start(JobKind.PRUNE, family=None, reason="due")
     publish_next(store)
-    before = (kept(store, "cartpole"), store.families(), store.job_runs())
+    before = (kept(store, "cartpole"), store.families.all(), store.jobs.runs())
     report = store.prune(NOTHING)
     assert report == PruneReport(freed_bytes=report.freed_bytes, duration_s=report.duration_s)
-    assert (kept(store, "cartpole"), store.families(), store.job_runs()) == before
+    assert (kept(store, "cartpole"), store.families.all(), store.jobs.runs()) == before
 
 
 def test_the_oldest_trials_go_until_the_size_fits(store: Store) -> None:
     fill(store, "a", "b")
-    before = store.memory_stats()
+    before = store.stats.memory_stats()
     target = sum(family.size_bytes for family in before.families) // 2
     report = store.prune(only(max_episode_bytes=target, min_trials_per_family=1))
-    after = store.memory_stats()
+    after = store.stats.memory_stats()
     assert sum(family.size_bytes for family in after.families) <= target
     assert report.trials == before.trials - after.trials > 0
     assert report.episodes == before.episodes - after.episodes
@@ -80,7 +80,7 @@ def test_every_family_keeps_its_newest_trials_whatever_the_size(store: Store) ->
 def test_old_trials_go_by_age_and_young_ones_stay(store: Store, clock: Clock) -> None:
     fill(store, "cartpole", steps=2)
     clock.now += 1000
-    store.commit_learner_step(make_step(trials=2), make_tensors(), {})
+    store.learner_steps.commit(make_step(trials=2), make_tensors(), {})
     report = store.prune(only(max_episode_age_s=500.0, min_trials_per_family=1))
     assert report.trials == 8
     assert kept(store, "cartpole") == [9, 10]
@@ -94,7 +94,7 @@ BY_AGE = {"max_episode_age_s": 30 * DAY_S, "min_trials_per_family": 1}
 def practise_days(store: Store, clock: Clock, days: int) -> None:
     """Commit one step of two trials a day."""
     for day in range(days):
-        store.commit_learner_step(make_step(seed=day), make_tensors(day), {})
+        store.learner_steps.commit(make_step(seed=day), make_tensors(day), {})
         clock.now += DAY_S
 
 
@@ -134,9 +134,9 @@ def test_many_jumps_back_and_forth_make_nothing_old(store: Store, clock: Clock) 
     for _ in range(40):
         clock.now += 26 * YEAR_S
         practise_days(store, clock, 0)
-        store.commit_learner_step(make_step(trials=1), make_tensors(), {})
+        store.learner_steps.commit(make_step(trials=1), make_tensors(), {})
         clock.now -= 26 * YEAR_S
-        store.commit_learner_step(make_step(trials=1), make_tensors(), {})
+        store.learner_steps.commit(make_step(trials=1), make_tensors(), {})
     assert store.prune(only(**BY_AGE)).trials == 0
 
 
@@ -172,16 +172,16 @@ def test_an_orphan_of_a_clock_that_was_ahead_goes(store: Store, folder: DataFold
 
 def test_a_removed_family_protects_nothing(store: Store) -> None:
     fill(store, "cartpole")
-    store.set_family_state("cartpole", FamilyState.REMOVED)
+    store.families.set_state("cartpole", FamilyState.REMOVED)
     assert store.prune(only(max_episode_bytes=0, min_trials_per_family=100)).trials == 20
 
 
 def test_totals_and_curves_do_not_change_when_trials_go(store: Store) -> None:
     fill(store, "cartpole")
-    before = (store.family("cartpole").totals, store.curve("cartpole", CurveMetric.TRIAL_RETURN))
+    before = (store.families.get("cartpole").totals, store.curves.points("cartpole", CurveMetric.TRIAL_RETURN))
     store.prune(only(max_episode_bytes=0, min_trials_per_family=0))
-    assert (store.family("cartpole").totals, store.curve("cartpole", CurveMetric.TRIAL_RETURN)) == before
-    assert store.memory_stats().trials == 0
+    assert (store.families.get("cartpole").totals, store.curves.points("cartpole", CurveMetric.TRIAL_RETURN)) == before
+    assert store.stats.memory_stats().trials == 0
 
 
 def test_old_learner_steps_are_folded_into_sums(store: Store, folder: DataFolder) -> None:
@@ -189,44 +189,44 @@ def test_old_learner_steps_are_folded_into_sums(store: Store, folder: DataFolder
     totals = FamilyTotals(env_steps=960, episodes=48, trials=24, meta_updates=6)
     for newest, folded in ((7, 5), (2, 5), (2, 0)):
         assert store.prune(only(max_learner_steps=newest)).learner_steps_folded == folded
-        assert [family.totals for family in store.families()] == [totals, totals]
+        assert [family.totals for family in store.families.all()] == [totals, totals]
         assert store.check() == []
-    assert store.commit_learner_step(make_step("a"), make_tensors(), {}).learner_steps == 13
+    assert store.learner_steps.commit(make_step("a"), make_tensors(), {}).learner_steps == 13
 
 
 def test_job_runs_go_but_the_newest_of_each_family_and_the_last_success_stay(store: Store) -> None:
     def run(family: str, outcome: JobOutcome) -> None:
-        run_id = store.start_job(JobKind.PRACTISE, family=family, reason="")
-        store.finish_job(run_id, outcome)
+        run_id = store.jobs.start(JobKind.PRACTISE, family=family, reason="")
+        store.jobs.finish(run_id, outcome)
 
     run("paused", JobOutcome.FAILED)
     run("a", JobOutcome.SUCCEEDED)
     for _ in range(10):
         run("b", JobOutcome.FAILED)
-    still_open = store.start_job(JobKind.BACKUP, family=None, reason="due")
+    still_open = store.jobs.start(JobKind.BACKUP, family=None, reason="due")
     for _ in range(5):
-        store.record_job_outcome(JobKind.BACKUP, JobOutcome.OVERRAN, reason="")
-    before = store.job_summaries()
+        store.jobs.record_outcome(JobKind.BACKUP, JobOutcome.OVERRAN, reason="")
+    before = store.jobs.summaries()
     report = store.prune(only(max_job_runs_per_kind=3))
-    assert [run.family for run in store.job_runs(kind=JobKind.PRACTISE)] == ["b", "b", "b", "a", "paused"]
-    assert [run.id for run in store.job_runs(kind=JobKind.BACKUP)] == [18, 17, 16, still_open]
+    assert [run.family for run in store.jobs.runs(kind=JobKind.PRACTISE)] == ["b", "b", "b", "a", "paused"]
+    assert [run.id for run in store.jobs.runs(kind=JobKind.BACKUP)] == [18, 17, 16, still_open]
     assert report.job_runs == 9
-    assert store.job_summaries() == before
-    assert set(store.last_practised()) == {"a", "b", "paused"}
+    assert store.jobs.summaries() == before
+    assert set(store.jobs.last_practised()) == {"a", "b", "paused"}
 
 
 def test_a_long_curve_is_thinned_from_its_older_half(store: Store) -> None:
     add_active_family(store)
     for value in range(100):
-        store.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.EVAL_SCORE, value=float(value))])
-    store.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.LOSS, value=1.0)])
+        store.curves.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.EVAL_SCORE, value=float(value))])
+    store.curves.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.LOSS, value=1.0)])
     report = store.prune(only(max_curve_points=40))
-    values = [point.point.value for point in store.curve("cartpole", CurveMetric.EVAL_SCORE)]
+    values = [point.point.value for point in store.curves.points("cartpole", CurveMetric.EVAL_SCORE)]
     assert len(values) == 100 - report.curve_points <= 40
     assert values[0] == 0.0
     assert values[-10:] == [float(value) for value in range(90, 100)]
     assert values == sorted(values)
-    assert len(store.curve("cartpole", CurveMetric.LOSS)) == 1
+    assert len(store.curves.points("cartpole", CurveMetric.LOSS)) == 1
     assert store.prune(only(max_curve_points=40)).curve_points == 0
 
 
@@ -234,22 +234,24 @@ def test_a_long_curve_is_thinned_from_its_older_half(store: Store) -> None:
 def test_thinning_ends_whatever_the_limit(store: Store, limit: int) -> None:
     add_active_family(store)
     for value in range(9):
-        store.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.EVAL_SCORE, value=float(value))])
+        store.curves.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.EVAL_SCORE, value=float(value))])
     store.prune(only(max_curve_points=limit))
-    assert store.curve("cartpole", CurveMetric.EVAL_SCORE)[-1].point.value == 8.0
+    assert store.curves.points("cartpole", CurveMetric.EVAL_SCORE)[-1].point.value == 8.0
 
 
 def test_published_versions_checkpoints_and_recent_rejects_stay(store: Store, folder: DataFolder) -> None:
     fill(store, "cartpole")
-    store.keep_checkpoint(keep=2)
+    store.checkpoints.keep_live(keep=2)
     versions = [publish_next(store, fill=10.0 + number) for number in range(3)]
     for number in range(5):
-        store.reject(make_tensors(20.0 + number), scores=[make_score()], provenance={}, reason=str(number), parent=3)
+        store.initializations.reject(
+            make_tensors(20.0 + number), scores=[make_score()], provenance={}, reason=str(number), parent=3
+        )
     report = store.prune(only(max_rejected=2))
     assert (report.rejected_initializations, report.parameter_files) == (3, 3)
-    assert [entry.reason for entry in store.initializations() if entry.version is None] == ["4", "3"]
+    assert [entry.reason for entry in store.initializations.all() if entry.version is None] == ["4", "3"]
     for version in versions:
-        assert store.load_parameters(store.initialization(version).file)
+        assert store.checkpoints.load_parameters(store.initializations.get(version).file)
     assert store.check() == []
     assert len(list(folder.parameters_path.glob("*.safetensors"))) == 1 + 3 + 2
 
@@ -284,21 +286,21 @@ def test_no_parameter_file_goes_while_a_commit_is_under_way(store: Store, folder
 
 
 def test_answered_requests_go_and_open_ones_stay(store: Store) -> None:
-    ids = [store.request("nudge", {}) for _ in range(6)]
+    ids = [store.requests.add("nudge", {}) for _ in range(6)]
     for request_id in ids[1:]:
-        store.finish_request(request_id, "ok")
+        store.requests.finish(request_id, "ok")
     assert store.prune(only(max_finished_requests=2)).requests == 3
-    assert [request.id for request in store.take_requests()] == ids[:1]
+    assert [request.id for request in store.requests.take()] == ids[:1]
 
 
 def test_room_is_given_back_to_the_disk(store: Store) -> None:
     add_active_family(store)
     for seed in range(12):
-        store.commit_learner_step(make_step(seed=seed, trials=8, steps=6000), make_tensors(), {})
+        store.learner_steps.commit(make_step(seed=seed, trials=8, steps=6000), make_tensors(), {})
     store.prune(NOTHING)
-    before = store.memory_stats()
+    before = store.stats.memory_stats()
     report = store.prune(only(max_episode_bytes=0, min_trials_per_family=2))
-    after = store.memory_stats()
+    after = store.stats.memory_stats()
     assert after.database_bytes < before.database_bytes / 2
     assert report.freed_bytes >= before.database_bytes - after.database_bytes
     assert after.wal_bytes == 0

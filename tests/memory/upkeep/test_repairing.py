@@ -22,21 +22,21 @@ def filled(folder: DataFolder, clock: Clock) -> Store:
     store = Store.open(folder, clock=clock)
     add_active_family(store)
     for seed in range(2):
-        store.commit_learner_step(make_step(seed=seed), make_tensors(seed), {"seed": seed})
-    store.keep_checkpoint(keep=3)
-    store.commit_learner_step(make_step(seed=2), make_tensors(2), {"seed": 2})
+        store.learner_steps.commit(make_step(seed=seed), make_tensors(seed), {"seed": seed})
+    store.checkpoints.keep_live(keep=3)
+    store.learner_steps.commit(make_step(seed=2), make_tensors(2), {"seed": 2})
     publish_next(store, 50.0)
     return store
 
 
 def live_file(store: Store) -> str:
-    checkpoint = store.last_checkpoint()
+    checkpoint = store.checkpoints.live()
     assert checkpoint is not None
     return checkpoint.file.sha256
 
 
 def damage_checkpoints(store: Store, folder: DataFolder) -> None:
-    for checkpoint in store.restore_candidates():
+    for checkpoint in store.checkpoints.restore_candidates():
         damage_file(folder, checkpoint.file.sha256)
 
 
@@ -57,16 +57,16 @@ def test_damaged_trials_are_dropped_and_counted(filled: Store, folder: DataFolde
     damage_episode(filled, 2)
     change(filled, "trials", "task", "'{}'")
     filled.back_up(keep=1)
-    totals = filled.family("cartpole").totals
+    totals = filled.families.get("cartpole").totals
     filled.close()
     report = repair(folder, may_roll_back=False)
     assert report.actions == ("dropped 2 damaged trials with their 4 episodes",)
     assert report.remaining == ()
     with Store.open(folder) as store:
-        assert [trial.id for trial in store.trials("cartpole", limit=9)] == [5, 4, 3, 2]
-        assert (store.memory_stats().trials, store.memory_stats().episodes) == (4, 8)
-        assert store.family("cartpole").totals == totals
-        assert store.damage() == []
+        assert [trial.id for trial in store.trials.of_family("cartpole", limit=9)] == [5, 4, 3, 2]
+        assert (store.stats.memory_stats().trials, store.stats.memory_stats().episodes) == (4, 8)
+        assert store.families.get("cartpole").totals == totals
+        assert store.damage.all() == []
         assert store.back_up(keep=1).damaged == ()
 
 
@@ -90,7 +90,7 @@ def test_a_damaged_index_is_built_anew(filled: Store, folder: DataFolder) -> Non
 @pytest.mark.parametrize("is_missing", [False, True])
 def test_a_damaged_file_is_taken_from_a_backup(filled: Store, folder: DataFolder, is_missing: bool) -> None:
     filled.back_up(keep=1)
-    for sha256 in (live_file(filled), filled.initialization(1).file.sha256):
+    for sha256 in (live_file(filled), filled.initializations.get(1).file.sha256):
         path = damage_file(folder, sha256)
         if is_missing:
             path.unlink()
@@ -107,42 +107,42 @@ def test_a_damaged_file_is_taken_from_a_backup(filled: Store, folder: DataFolder
 )
 def test_a_damaged_row_is_taken_from_a_backup(filled: Store, folder: DataFolder, table: str, column: str) -> None:
     filled.back_up(keep=1)
-    before = (filled.families(), filled.initializations(), filled.restore_candidates())
+    before = (filled.families.all(), filled.initializations.all(), filled.checkpoints.restore_candidates())
     change(filled, table, column, "'{}'")
     filled.close()
     report = repair(folder, may_roll_back=False)
     assert len(report.actions) == 1
     assert "took row" in report.actions[0]
     with Store.open(folder) as store:
-        assert (store.families(), store.initializations(), store.restore_candidates()) == before
+        assert (store.families.all(), store.initializations.all(), store.checkpoints.restore_candidates()) == before
         assert store.check() == []
 
 
 def test_what_no_backup_has_intact_is_named_as_remaining(filled: Store, folder: DataFolder) -> None:
-    damage_file(folder, filled.initialization(1).file.sha256)
+    damage_file(folder, filled.initializations.get(1).file.sha256)
     change(filled, "families", "spec", "'{}'")
     filled.close()
     report = repair(folder, may_roll_back=True)
     assert {problem.kind for problem in report.remaining} == {ProblemKind.PARAMETER_FILE, ProblemKind.ROW}
     with Store.open(folder) as store:
-        assert store.damage() == list(report.remaining)
+        assert store.damage.all() == list(report.remaining)
 
 
 def test_a_lost_generation_or_rejected_candidate_is_dropped(filled: Store, folder: DataFolder) -> None:
-    filled.reject(make_tensors(70), scores=[], provenance={}, reason="it fell", parent=1)
-    for sha256 in (filled.kept_checkpoints()[0].file.sha256, filled.initializations()[0].file.sha256):
+    filled.initializations.reject(make_tensors(70), scores=[], provenance={}, reason="it fell", parent=1)
+    for sha256 in (filled.checkpoints.kept()[0].file.sha256, filled.initializations.all()[0].file.sha256):
         damage_file(folder, sha256)
     filled.close()
     report = repair(folder, may_roll_back=False)
     assert len(report.actions) == 2
     assert report.remaining == ()
     with Store.open(folder) as store:
-        assert store.kept_checkpoints() == []
-        assert [entry.version for entry in store.initializations()] == [1]
+        assert store.checkpoints.kept() == []
+        assert [entry.version for entry in store.initializations.all()] == [1]
 
 
 def test_a_lost_live_checkpoint_gives_way_to_an_older_one_only_by_consent(filled: Store, folder: DataFolder) -> None:
-    kept = filled.kept_checkpoints()[0]
+    kept = filled.checkpoints.kept()[0]
     damage_file(folder, live_file(filled))
     filled.close()
     asked = repair(folder, may_roll_back=False)
@@ -152,22 +152,22 @@ def test_a_lost_live_checkpoint_gives_way_to_an_older_one_only_by_consent(filled
     assert (done.needs_consent, done.remaining) == ("", ())
     assert "learner step 2" in done.actions[0]
     with Store.open(folder) as store:
-        live = store.last_checkpoint()
+        live = store.checkpoints.live()
         assert live is not None
         assert (live.file, live.meta, live.learner_steps) == (kept.file, kept.meta, 3)
-        assert store.family("cartpole").totals.meta_updates == 3
+        assert store.families.get("cartpole").totals.meta_updates == 3
 
 
 def test_with_every_checkpoint_lost_the_published_version_takes_its_place_by_consent(
     filled: Store, folder: DataFolder
 ) -> None:
     damage_checkpoints(filled, folder)
-    published = filled.initialization(1).file
+    published = filled.initializations.get(1).file
     filled.close()
     assert "published version 1" in repair(folder, may_roll_back=False).needs_consent
     assert repair(folder, may_roll_back=True).remaining == ()
     with Store.open(folder) as store:
-        live = store.last_checkpoint()
+        live = store.checkpoints.live()
         assert live is not None
         assert (live.file, live.meta) == (published, {BEGIN_FROM_VERSION: 1})
 
@@ -175,8 +175,8 @@ def test_with_every_checkpoint_lost_the_published_version_takes_its_place_by_con
 def test_with_nothing_to_go_on_from_it_says_so(folder: DataFolder) -> None:
     with Store.open(folder) as store:
         add_active_family(store)
-        store.commit_learner_step(make_step(), make_tensors(), {})
-        store.note_damage(Problem(kind=ProblemKind.CHECKPOINT_LOST, subject="checkpoints", found="none is intact"))
+        store.learner_steps.commit(make_step(), make_tensors(), {})
+        store.damage.note(Problem(kind=ProblemKind.CHECKPOINT_LOST, subject="checkpoints", found="none is intact"))
         damage_checkpoints(store, folder)
     report = repair(folder, may_roll_back=True)
     assert report.needs_consent == ""
@@ -185,14 +185,14 @@ def test_with_nothing_to_go_on_from_it_says_so(folder: DataFolder) -> None:
 
 def test_what_the_learner_reported_is_acknowledged(filled: Store, folder: DataFolder) -> None:
     reported = Problem(kind=ProblemKind.CHECKPOINT_FALLBACK, key="3", subject="live checkpoint", found="it fell back")
-    assert filled.note_damage(reported)
-    assert not filled.note_damage(reported)
+    assert filled.damage.note(reported)
+    assert not filled.damage.note(reported)
     filled.back_up(keep=1)
-    assert filled.damage() == [reported]
+    assert filled.damage.all() == [reported]
     filled.close()
     assert repair(folder, may_roll_back=False).actions == ("acknowledged: it fell back",)
     with Store.open(folder) as store:
-        assert store.damage() == []
+        assert store.damage.all() == []
 
 
 @pytest.mark.parametrize("role", ["control", "learner"])
@@ -211,11 +211,11 @@ def test_a_folder_without_a_store_is_not_repaired(folder: DataFolder) -> None:
 
 def test_a_damaged_published_file_is_mended_when_it_is_loaded_to_write(filled: Store, folder: DataFolder) -> None:
     filled.back_up(keep=1)
-    file = filled.initialization(1).file
+    file = filled.initializations.get(1).file
     path: Path = damage_file(folder, file.sha256)
     damaged = path.read_bytes()
     with Store.open(folder, is_reader=True) as reader, pytest.raises(MemoryStoreError):
-        reader.load_parameters(file)
+        reader.checkpoints.load_parameters(file)
     assert path.read_bytes() == damaged
-    assert filled.load_parameters(file)
+    assert filled.checkpoints.load_parameters(file)
     assert filled.check() == []

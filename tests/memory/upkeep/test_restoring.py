@@ -28,10 +28,10 @@ BACKED_UP_STEPS, PRESENT_STEPS = 3, 5
 
 
 def fill(store: Store, *, steps: int, seed: int = 0) -> None:
-    if not store.families():
+    if not store.families.all():
         add_active_family(store)
     for number in range(steps):
-        store.commit_learner_step(make_step(seed=number), make_tensors(seed + number), {"seed": number})
+        store.learner_steps.commit(make_step(seed=number), make_tensors(seed + number), {"seed": number})
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def steps_of(folder: DataFolder) -> int:
     """The learner steps of a store that starts and passes the check."""
     with Store.open(folder) as store:
         assert store.check() == []
-        checkpoint = store.last_checkpoint()
+        checkpoint = store.checkpoints.live()
         assert checkpoint is not None
-        assert store.load_parameters(checkpoint.file)
+        assert store.checkpoints.load_parameters(checkpoint.file)
         return checkpoint.learner_steps
 
 
@@ -293,14 +293,14 @@ def test_damage_that_a_backup_names_does_not_keep_it_from_being_restored(folder:
     with Store.open(folder) as store:
         fill(store, steps=3)
         publish_next(store)
-        version = store.initialization(1).file.sha256
+        version = store.initializations.get(1).file.sha256
         (folder.parameters_path / f"{version}.safetensors").unlink()
         damage_episode(store)
         path = store.back_up(keep=1).path
     restore(folder, path)
     with Store.open(folder) as store:
         assert [problem.key for problem in store.check()] == [version]
-        assert [problem.key for problem in store.damage()] == [version]
+        assert [problem.key for problem in store.damage.all()] == [version]
 
 
 def test_damage_that_a_backup_does_not_name_keeps_it_from_being_restored(folder: DataFolder, backup: Path) -> None:
@@ -350,6 +350,6 @@ def test_a_restore_waits_for_nobody_and_says_so_when_a_reader_does_not_end(
 def test_the_jobs_of_a_restored_store_go_on(folder: DataFolder, backup: Path) -> None:
     restore(folder, backup)
     with Store.open(folder) as store:
-        run = store.start_job(JobKind.BACKUP, reason="due")
-        store.finish_job(run, JobOutcome.SUCCEEDED)
+        run = store.jobs.start(JobKind.BACKUP, reason="due")
+        store.jobs.finish(run, JobOutcome.SUCCEEDED)
         assert store.back_up(keep=1).sequence == 2

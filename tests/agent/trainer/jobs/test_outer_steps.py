@@ -18,7 +18,7 @@ from agent.trainer.jobs import outer_steps
 from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.jobs.outer_steps import OUTER_TASKS, between, maml, meta_sgd, slow_weights
 from agent.trainer.practice.rl2 import practise
-from agent.trainer.session import LearnerSession, learner_name
+from agent.trainer.session import TrainerSession, learner_name
 from envs.family import Split
 from memory.records import Family, JobOutcome
 from memory.store import Store
@@ -26,17 +26,17 @@ from tests.agent.trainer.conftest import SessionMaker, feed_bandits, settings_fo
 from tests.agent.trainer.test_jobs import _open_failing
 
 
-def _session(store: Store, open_session: SessionMaker, *, opener: Any = None, **section: Any) -> LearnerSession:
+def _session(store: Store, open_session: SessionMaker, *, opener: Any = None, **section: Any) -> TrainerSession:
     quick = {"trials_tensor": 64, "trials_gymnasium": 4, "outer_updates": 2, **section}
     settings = settings_for(store.folder.path, consolidation=quick)
     return open_session(store, settings=settings, **({} if opener is None else {"opener": opener}))
 
 
-def _practised(store: Store, session: LearnerSession, *, num_slices: int = 2) -> Family:
+def _practised(store: Store, session: TrainerSession, *, num_slices: int = 2) -> Family:
     family = feed_bandits(store)
     for _ in range(num_slices):
         practise(session, family, reason="test")
-    return store.family("bandits")
+    return store.families.get("bandits")
 
 
 def test_reptiles_step_takes_the_rates_of_single_tensors_where_there_are_any() -> None:
@@ -123,7 +123,7 @@ def test_metasgds_rates_stay_between_what_was_tried_and_go_on_from_the_published
         practise(session, family, reason="test")
     _, detail = consolidate(session)
     assert detail["version"] == 2
-    rates = store.initialization(2).provenance["outer_rates"]
+    rates = store.initializations.get(2).provenance["outer_rates"]
     assert rates.keys() == dict(session.learner.policy.named_parameters()).keys()
     assert all(0.0 <= rate <= 1.0 for rate in rates.values())
     assert set(rates.values()) & {0.0, 1.0}
@@ -173,8 +173,8 @@ def test_a_family_that_fails_in_an_outer_step_costs_itself_a_strike_and_the_roun
     failing = _session(store, open_session, outer_step="maml", opener=_open_failing)
     published = session.learner.initialization()
     with pytest.raises(UnscoredError, match="broken could not be scored"):
-        slow_weights(failing, [store.family("broken")], published=published, fast=published, rates={})
-    assert store.family("broken").strikes == 1
+        slow_weights(failing, [store.families.get("broken")], published=published, fast=published, rates={})
+    assert store.families.get("broken").strikes == 1
     assert consolidate(failing)[0] is JobOutcome.SKIPPED
 
 

@@ -14,7 +14,7 @@ from agent.learners.rl2.training import EagerTraining, RecordedTraining, can_be_
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.jobs.evaluate import evaluate
 from agent.trainer.practice.rl2 import practise
-from agent.trainer.session import LearnerSession
+from agent.trainer.session import TrainerSession
 from envs.family import FamilySource
 from envs.registry import open_tasks
 from memory.folder import DataFolder
@@ -31,13 +31,13 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.trainer.session.can_be_recorded", lambda _tasks: True)
 
 
-def _practised(session: LearnerSession, store: Store) -> tuple[dict[str, torch.Tensor], list[Any]]:
+def _practised(session: TrainerSession, store: Store) -> tuple[dict[str, torch.Tensor], list[Any]]:
     """Parameters, and the tasks of each slice's remembered trials, with an evaluation after every slice."""
     family, tasks = feed_bandits(store), []
     for _slice in range(NUM_SLICES):
         practise(session, family, reason="test")
-        newest = store.trials("bandits", limit=session.settings.memory.trials_per_step)
-        tasks.append([store.load_trial(trial.id).task for trial in newest])
+        newest = store.trials.of_family("bandits", limit=session.settings.memory.trials_per_step)
+        tasks.append([store.trials.load(trial.id).task for trial in newest])
         evaluate(session, [family])
     return session.learner.to_tensors(), tasks
 
@@ -51,7 +51,7 @@ def test_recorded_practice_is_practice(
         with Store.open(DataFolder(tmp_path / str(is_recorded))) as store:
             session = open_session(store)
             found.append(_practised(session, store))
-            training = session.training_of(store.family("bandits"))
+            training = session.training_of(store.families.get("bandits"))
             assert isinstance(training, RecordedTraining if is_recorded else EagerTraining)
     (expected, expected_tasks), (given, given_tasks) = found
     assert given_tasks == expected_tasks
