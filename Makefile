@@ -33,8 +33,9 @@ run: $(STAMP)     ## Start the service on the embedded default.
 	@echo
 	@$(BIN)/learnd run $(ARGS)
 
-test: $(STAMP)    ## Run the whole default test suite.
-	$(BIN)/python -m pytest $(ARGS)
+# Files are not split over processes: some share a live service.
+test: $(STAMP)    ## Run the default test suite, in as many processes as there are cores.
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: $(STAMP)    ## Run the static checks: ruff, mypy, import-linter.
 	$(BIN)/ruff check .

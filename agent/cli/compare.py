@@ -39,8 +39,8 @@ from agent.cli.family_options import (
 )
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import NOTHING, indented, new_table, short_number, short_size, styled
+from agent.experiments.comparison_plots import ComparisonPicture, draw_comparison, terminal_comparison
 from agent.experiments.standings import Standing, standings
-from agent.reports.comparison_plots import ComparisonPicture, draw_comparison, terminal_comparison
 from agent.reports.curve_plots import TerminalStyle
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from memory.files.parameters import ParameterFolder
 from memory.records import FamilyScore, FamilyState, Initialization
 
 if TYPE_CHECKING:
-    from agent.reports.version_scores import VersionScore
+    from agent.trainer.version_scores import VersionScore
     from memory.store import Store
 
 policy_app = typer.Typer(help="See, compare, take out and roll back what was published.", no_args_is_help=True)
@@ -212,7 +212,7 @@ def _score(
     invocation: Invocation, store: Store, version: Initialization, families: Sequence[str], trials: int | None
 ) -> list[VersionScore]:
     """Score a version in this process."""
-    from agent.reports.version_scores import score_version
+    from agent.trainer.version_scores import score_version
 
     with invocation.progress() as progress:
         heading = f"scoring version {version.version}"

@@ -125,9 +125,9 @@ def test_scoring_names_the_version_and_the_families_that_are_practised(
 ) -> None:
     """The scorer itself is the learner's and is tested there."""
     scorer = FakeScorer()
-    module = ModuleType("agent.reports.version_scores")
+    module = ModuleType("agent.trainer.version_scores")
     module.score_version = scorer  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "agent.reports.version_scores", module)
+    monkeypatch.setitem(sys.modules, "agent.trainer.version_scores", module)
     pause(filled, "pendulum")
     answer = learnd.json("policy", "eval", "1", "--trials", "7")
     assert scorer.asked == [(1, ["bandits", "mdps", "cartpole", "acrobot", "frozenlake"], 7)]

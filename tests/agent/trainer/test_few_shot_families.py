@@ -16,7 +16,6 @@ from agent.learners.embedding.embeddings import EmbeddingConfig
 from agent.learners.embedding.prototypical import PrototypicalConfig
 from agent.learners.evaluation.few_shot import held_out_tasks, uncertainty_of
 from agent.learners.recipes import IMAGES
-from agent.reports.version_scores import score_version
 from agent.trainer.checkpoint_damage import CheckpointLostError
 from agent.trainer.jobs.admit import admit
 from agent.trainer.jobs.consolidate import consolidate
@@ -26,6 +25,7 @@ from agent.trainer.practice.few_shot_learners import PREFIX, VERSION_KEY, part_o
 from agent.trainer.practice.rl2 import practise
 from agent.trainer.practice.slices import DivergedError
 from agent.trainer.session import TrainerSession, learner_name
+from agent.trainer.version_scores import score_version
 from envs.declaration import few_shot_from_declaration
 from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
 from memory.folder import DataFolder

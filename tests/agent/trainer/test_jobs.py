@@ -11,7 +11,6 @@ from torch import Tensor
 
 from agent.learners.rl2.policy import IncompatibleParametersError
 from agent.messages import Job
-from agent.reports.version_scores import score_version
 from agent.trainer.faults import quarantine_s, record_fault
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.jobs.consolidate import Candidate, _best_scores, consolidate
@@ -20,6 +19,7 @@ from agent.trainer.jobs.outer_steps import between
 from agent.trainer.practice.rl2 import practise
 from agent.trainer.process import TrainerProcess
 from agent.trainer.session import TrainerSession
+from agent.trainer.version_scores import score_version
 from envs.errors import FamilySpecError, FaultReason, WorkerFaultError
 from envs.registry import open_tasks
 from envs.task_batch import Transition
