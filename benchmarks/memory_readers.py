@@ -25,6 +25,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from agent.learners.config_json import config_to_json
 from agent.learners.evaluation.trials import EVALUATION_TASKS, held_out_returns
 from agent.learners.rl2.config import MemoryReader, RL2Config
 from agent.learners.rl2.learner import RL2Learner
@@ -180,7 +181,7 @@ def _table(name: str, options: argparse.Namespace, progress: Progress) -> dict[s
             path = options.folder / f"reader-{name}-{reader}-c{options.cpu_s:g}-seed{seed}.json"
             config = RL2Config(**READERS[reader])
             measure = partial(run, benches()[name], config, seed=seed, cpu_s=options.cpu_s, progress=progress)
-            table[reader].append(kept_or_measured(path, Run, measure, settings=config.to_json()))
+            table[reader].append(kept_or_measured(path, Run, measure, settings=config_to_json(config)))
     return table
 
 

@@ -33,6 +33,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from agent.learners.config_json import config_to_json
 from agent.learners.factory import build_policy_learner, restore_policy_learner
 from agent.learners.policy_gradient.adaptation import RoundConfig
 from agent.learners.policy_gradient.episodes import Play
@@ -272,7 +273,7 @@ def finished_run(name: str, course: Course, *, planned_updates: int | None, seed
     """Return a run that an earlier call finished, or measure and store a new one."""
     updates = CONTESTANTS[name].updates(course, planned_updates)
     path = folder / f"{course.family}-{name}-{updates}-{seed}.json" if folder else None
-    config = CONTESTANTS[name].config(course.round, updates).to_json()
+    config = config_to_json(CONTESTANTS[name].config(course.round, updates))
     return kept_or_measured(
         path,
         Run,

@@ -31,6 +31,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from agent.learners.config_json import config_to_json
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.rollout import collect_trials
@@ -186,7 +187,7 @@ def finished_run(course: Course, *, policy: str, seed: int, folder: Path | None)
     """Return a run that an earlier call finished, or measure and store a new one."""
     name = f"adaptation-{course.spec.name}-{policy}-{course.num_steps}-seed{seed}.json"
     path = folder / name if folder else None
-    settings = config_for(course, policy).to_json()
+    settings = config_to_json(config_for(course, policy))
     return kept_or_measured(path, Run, lambda: measure(course, policy=policy, seed=seed), settings=settings)
 
 

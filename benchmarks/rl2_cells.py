@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from agent.learners.config_json import config_from_json, config_to_json
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.policy import RL2Policy
@@ -115,7 +116,7 @@ def config_for(cell: Cell, options: argparse.Namespace) -> RL2Config:
         if key not in known:
             raise SystemExit(f"--set {key}: no such setting; there are: {', '.join(sorted(known))}")
         given[key] = json.loads(value)
-    return RL2Config.from_json({**config.to_json(), **given})
+    return config_from_json(RL2Config, {**config_to_json(config), **given})
 
 
 def run_name(cell: Cell, options: argparse.Namespace) -> str:
@@ -190,7 +191,7 @@ def _save(path: Path, run: Run) -> None:
     state = {key: getattr(run, key) for key in ("updates", "next_task", "env_steps", "cpu_s", "curve")}
     save_file(run.learner.to_tensors(), f"{path}.tmp")
     Path(f"{path}.json.tmp").write_text(
-        json.dumps({**state, "meta": run.learner.to_meta(), "config": run.learner.config.to_json()})
+        json.dumps({**state, "meta": run.learner.to_meta(), "config": config_to_json(run.learner.config)})
     )
     Path(f"{path}.tmp").replace(f"{path}.safetensors")
     Path(f"{path}.json.tmp").replace(f"{path}.json")
@@ -200,7 +201,7 @@ def _load(path: Path, config: RL2Config) -> Run | None:
     if not Path(f"{path}.json").exists():
         return None
     state = json.loads(Path(f"{path}.json").read_text())
-    if state["config"] != json.loads(json.dumps(config.to_json())):
+    if state["config"] != config_to_json(config):
         raise SystemExit(f"{path}.json is a run with other settings: give --fresh, or another --label or --folder")
     learner = RL2Learner.from_tensors(config, load_file(f"{path}.safetensors"), state["meta"], device="cpu")
     return Run(
@@ -275,7 +276,7 @@ def report(
         "ceiling": ceiling,
         "rows": rows,
         "runs": described,
-        "config": runs[0].learner.config.to_json() if runs else None,
+        "config": config_to_json(runs[0].learner.config) if runs else None,
     }
     path = options.folder / f"{run_name(cell, options)}.table.json"
     path.write_text(json.dumps(result, indent=1))

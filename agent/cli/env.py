@@ -35,6 +35,7 @@ from agent.cli.few_shot_options import declared_few_shot, is_few_shot_entry
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
 from agent.cli.output import in_colour, styled
 from agent.cli.status import families_table
+from agent.learners.config_json import config_from_json
 from agent.learners.registry import RL2
 from memory.records import Family, FamilyState
 
@@ -261,6 +262,7 @@ def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
     from agent.learners.rl2.config import RL2Config
     from envs.admission import probe
 
+    config = config_from_json(RL2Config, invocation.settings.rl2)
     with invocation.progress() as progress:
         task = progress.add_task(f"trying {spec.name}", total=None)
 
@@ -270,7 +272,7 @@ def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
         return probe(
             spec,
             limits=invocation.settings.workers.limits(nice=PROBE_NICE),
-            num_copies=RL2Config.from_json(dict(invocation.settings.rl2)).num_trials_for(is_tensor_native=False),
+            num_copies=config.num_trials_for(is_tensor_native=False),
             progress=tell,
         )
 

@@ -35,6 +35,7 @@ from agent.cli.family_options import (
 )
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import short_size, styled
+from agent.learners.config_json import config_to_json
 from agent.learners.registry import public_names
 from agent.output.files import write_output_file
 from agent.output.json_values import to_json_values
@@ -124,7 +125,7 @@ def _values(run: LearningRun) -> dict[str, Any]:
     ledger, updates = run.ledger, run.trainee.num_updates
     return {
         **run.assignment.describe(),
-        "settings": run.assignment.config(ledger.planned_updates).to_json(),
+        "settings": config_to_json(run.assignment.config(ledger.planned_updates)),
         "measure": run.assignment.measure,
         "budget": str(run.plan.budget),
         "is_interrupted": run.is_interrupted,

@@ -20,6 +20,7 @@ from agent.experiments.costs import processor_seconds
 from agent.experiments.given_settings import with_settings
 from agent.experiments.scores import HeldOutScores, Measure
 from agent.experiments.trainable import TASKS_OF_A_SEED, family_as_learned
+from agent.learners.config_json import config_to_json
 from agent.learners.factory import build, restore
 from agent.learners.protocol import FewShotLearner
 from agent.learners.recipes import Recipe
@@ -80,7 +81,7 @@ class FewShotCase:
         return {
             "learner": self.learner,
             "family": family_as_learned(self.spec),
-            "settings": self.config(1).to_json(),
+            "settings": config_to_json(self.config(1)),
             "tasks_per_update": self.recipe.tasks_per_update,
             "training_ways": self.training.ways,
             "seed": self.seed,
@@ -100,7 +101,7 @@ class FewShotCase:
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], planned_updates: int
     ) -> TrainableFewShotLearner:
         """The trainee that wrote these."""
-        config = self.config(planned_updates).to_json()
+        config = config_to_json(self.config(planned_updates))
         return TrainableFewShotLearner(
             self, restore(tensors, {**meta["learner"], "config": config}), next_task=meta["next_task"]
         )

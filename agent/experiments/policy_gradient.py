@@ -19,6 +19,7 @@ from agent.experiments.costs import processor_seconds_of
 from agent.experiments.given_settings import with_settings
 from agent.experiments.scores import HeldOutScores, Measure
 from agent.experiments.trainable import TASKS_OF_A_SEED, family_as_learned
+from agent.learners.config_json import config_to_json
 from agent.learners.factory import build_policy_learner, restore_policy_learner
 from agent.learners.policy_gradient.episodes import Play
 from agent.learners.policy_gradient.loops import adapt_to
@@ -67,7 +68,7 @@ class PolicyCase:
         return {
             "learner": self.learner,
             "family": family_as_learned(self.spec),
-            "settings": self.config(1).to_json(),
+            "settings": config_to_json(self.config(1)),
             "tasks_per_update": TASKS_PER_UPDATE,
             "seed": self.seed,
         }
@@ -97,7 +98,8 @@ class PolicyCase:
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], planned_updates: int
     ) -> TrainablePolicyLearner:
         """The trainee that wrote these."""
-        learner = restore_policy_learner(tensors, {**meta["learner"], "config": self.config(planned_updates).to_json()})
+        config = config_to_json(self.config(planned_updates))
+        learner = restore_policy_learner(tensors, {**meta["learner"], "config": config})
         return TrainablePolicyLearner(self, learner, self.open_tasks(TASKS_PER_UPDATE), next_task=meta["next_task"])
 
     def processor_seconds(self) -> float:

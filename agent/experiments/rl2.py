@@ -18,6 +18,7 @@ from agent.experiments.costs import processor_seconds_of
 from agent.experiments.given_settings import with_settings
 from agent.experiments.scores import HeldOutScores, Measure
 from agent.experiments.trainable import TASKS_OF_A_SEED, family_as_learned
+from agent.learners.config_json import config_to_json
 from agent.learners.evaluation.trials import EVALUATION_TASKS, held_out_returns
 from agent.learners.registry import RL2
 from agent.learners.rl2.config import RL2Config
@@ -61,7 +62,7 @@ class RL2Assignment:
         return {
             "learner": self.learner,
             "family": family_as_learned(self.spec),
-            "settings": self.config(1).to_json(),
+            "settings": config_to_json(self.config(1)),
             "seed": self.seed,
         }
 
@@ -143,7 +144,7 @@ class RL2Trainee:
         header = {
             "learner": RL2,
             "learnd": version("learnd"),
-            "config": json.dumps(self.learner.config.to_json()),
+            "config": json.dumps(config_to_json(self.learner.config)),
             "families": json.dumps({spec.name: family}),
             "provenance": json.dumps(provenance),
         }

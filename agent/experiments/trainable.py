@@ -91,7 +91,7 @@ class ExperimentCase(Protocol):
         ...
 
     def config(self, planned_updates: int) -> Any:
-        """The learner's settings for a run of so many updates, which tell themselves by ``to_json()``."""
+        """The learner's settings for a run of so many updates, a dataclass."""
         ...
 
     def begin(self, planned_updates: int) -> TrainableLearner:

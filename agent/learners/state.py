@@ -6,13 +6,37 @@ Names are paths: ``parameters.<name>``, ``optimizer.<name>.<moment>``, ``random_
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from agent.learners.config_json import config_to_json
+
 RANDOM_STATE = "random_state"
+
+
+@runtime_checkable
+class JsonValue(Protocol):
+    """A value that writes itself as JSON values: the shapes or spaces that a learner is for."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        ...
+
+
+def learner_meta(name: str, config: Any, num_updates: int, **subject: JsonValue) -> dict[str, Any]:
+    """Return the part of a learner's state that is not tensors, as JSON values.
+
+    Args:
+        name: the learner's name in the registry.
+        config: its settings.
+        num_updates: outer steps taken.
+        subject: what it is for: ``shapes`` or ``spaces``.
+    """
+    described = {key: value.to_json() for key, value in subject.items()}
+    return {"learner": name, **described, "config": config_to_json(config), "num_updates": num_updates}
 
 
 def as_arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:

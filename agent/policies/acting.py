@@ -26,6 +26,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from agent.errors import AgentError
+from agent.learners.config_json import config_from_json
 from agent.learners.registry import RL2
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.policy import RL2Policy, policy_from_initialization
@@ -226,6 +227,6 @@ def load_policy(path: Path | str) -> LoadedPolicy:
         name: KnownFamily(spaces=SpacePair.from_json(family["spaces"]), episodes_per_trial=family["episodes_per_trial"])
         for name, family in json.loads(metadata["families"]).items()
     }
-    config = RL2Config.from_json(json.loads(metadata["config"]))
+    config = config_from_json(RL2Config, json.loads(metadata["config"]))
     policy = policy_from_initialization(config, tensors, [family.spaces for family in families.values()])
     return LoadedPolicy(policy.eval(), families)

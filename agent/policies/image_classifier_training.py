@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from agent.learners.config_json import config_from_json, config_to_json
 from safetensors.torch import load_file, save_file
 
 from agent.devices import describe_device
@@ -234,7 +235,7 @@ def train_policy(
     check_classes(classes, recipe.tasks, recipe.tasks.orientations)
     with tempfile.TemporaryDirectory(prefix="learnd-few-shot-") as folder:
         asked = {
-            "recipe": _recipe_to_json(recipe),
+            "recipe": config_to_json(recipe),
             "data": [str(path) for path in data],
             "hold_out": list(hold_out),
             "device": str(device),
@@ -310,31 +311,13 @@ def _load_member(path: Path) -> PrototypicalLearner:
     return PrototypicalLearner.from_tensors(tensors, meta)
 
 
-def _recipe_to_json(recipe: FewShotRecipe) -> dict[str, Any]:
-    return {**asdict(recipe), "embedding": recipe.embedding.to_json()}
-
-
-def _recipe_from_json(values: dict[str, Any]) -> FewShotRecipe:
-    tasks = values["tasks"]
-    read = {
-        "warp": None if tasks["warp"] is None else WarpConfig(**tasks["warp"]),
-        "strokes": None if tasks["strokes"] is None else StrokeConfig(**tasks["strokes"]),
-    }
-    own = {
-        "tasks": ImageTaskConfig(**{**tasks, **read}),
-        "embedding": EmbeddingConfig.from_json(values["embedding"]),
-        "distance": Distance(values["distance"]),
-    }
-    return FewShotRecipe(**{**values, **own})
-
-
 def main() -> None:
     """Train the member that the request on stdin describes, with the rank in the request."""
     argparse.ArgumentParser(prog="python -m agent.policies.image_classifier_training", description=__doc__).parse_args()
     asked = json.load(sys.stdin)
     torch.set_num_threads(1)
     classes, _ = read_image_folder(*map(Path, asked["data"])).hold_out_groups(asked["hold_out"])
-    recipe, member, place = _recipe_from_json(asked["recipe"]), asked["member"], asked["place"]
+    recipe, member, place = config_from_json(FewShotRecipe, asked["recipe"]), asked["member"], asked["place"]
     folder = Path(asked["folder"])
 
     def report(progress: MemberProgress) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ import structlog
 import torch
 
 from agent.config.settings import ConsolidationSettings, EvaluationSettings, Settings
+from agent.learners.config_json import config_from_json, config_to_json
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.training import EagerTraining, FamilyTraining, RecordedTraining, can_be_recorded
@@ -152,7 +152,7 @@ class TrainerSession:
         return learner
 
     def _changed_settings(self, checkpoint: Checkpoint) -> str:
-        learned, present = checkpoint.meta["config"], json.loads(json.dumps(self.config.to_json()))
+        learned, present = checkpoint.meta["config"], config_to_json(self.config)
         changed = sorted(name for name in learned.keys() | present.keys() if learned.get(name) != present.get(name))
         return ", ".join(f"{name} {learned.get(name)} → {present.get(name)}" for name in changed)
 
@@ -167,7 +167,7 @@ class TrainerSession:
         meta = {
             "learner": self.learner.to_meta(),
             "few_shot": self.few_shot.to_meta(),
-            "config": self.config.to_json(),
+            "config": config_to_json(self.config),
             "next_task": self.next_task,
         }
         tensors = self.learner.to_tensors() | self.few_shot.to_tensors()
@@ -241,7 +241,7 @@ class TrainerSession:
 
 def learned_config(values: Mapping[str, Any]) -> RL2Config:
     """RL²'s settings from JSON or TOML values, defaults for the rest."""
-    return RL2Config.from_json(dict(values))
+    return config_from_json(RL2Config, values)
 
 
 def held_out_trials(family: Family, section: EvaluationSettings | ConsolidationSettings) -> int:

@@ -19,10 +19,9 @@ import copy
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's convention)
@@ -64,15 +63,6 @@ class EmbeddingConfig:
     kind: EmbeddingKind = EmbeddingKind.CONV4
     channels: tuple[int, ...] = (64, 64, 64, 64)
     is_bfloat16: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {**asdict(self), "kind": self.kind.value, "channels": list(self.channels)}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> EmbeddingConfig:
-        """Return the settings that :meth:`to_json` wrote."""
-        return cls(**{**values, "kind": EmbeddingKind(values["kind"]), "channels": tuple(values["channels"])})
 
 
 @cache

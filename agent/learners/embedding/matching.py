@@ -35,9 +35,10 @@ import torch.nn.functional as F  # noqa: N812 (torch's convention)
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from agent.learners.config_json import config_from_json
 from agent.learners.embedding.embeddings import Embedding, EmbeddingConfig
 from agent.learners.embedding.training import Training, TrainingConfig
-from agent.learners.state import RANDOM_STATE
+from agent.learners.state import RANDOM_STATE, learner_meta
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes, num_ways_of
 
 START_SCALE = 10.0
@@ -58,25 +59,6 @@ class MatchingConfig:
     has_full_context: bool = False
     processing_steps: int = 5
     training: TrainingConfig = field(default_factory=TrainingConfig)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {
-            "embedding": self.embedding.to_json(),
-            "has_full_context": self.has_full_context,
-            "processing_steps": self.processing_steps,
-            "training": vars(self.training).copy(),
-        }
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> MatchingConfig:
-        """Return the settings that :meth:`to_json` wrote."""
-        return cls(
-            embedding=EmbeddingConfig.from_json(values["embedding"]),
-            has_full_context=values["has_full_context"],
-            processing_steps=values["processing_steps"],
-            training=TrainingConfig(**values["training"]),
-        )
 
 
 class FullContext(nn.Module):
@@ -223,19 +205,14 @@ class MatchingLearner:
 
     def to_meta(self) -> dict[str, Any]:
         """Return the part of the state that is not tensors."""
-        return {
-            "learner": "matching",
-            "shapes": self.shapes.to_json(),
-            "config": self.config.to_json(),
-            "num_updates": self.num_updates,
-        }
+        return learner_meta("matching", self.config, self.num_updates, shapes=self.shapes)
 
     @classmethod
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
     ) -> MatchingLearner:
         """Restore a learner from :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta`."""
-        shapes, config = FewShotShapes.from_json(meta["shapes"]), MatchingConfig.from_json(meta["config"])
+        shapes, config = FewShotShapes.from_json(meta["shapes"]), config_from_json(MatchingConfig, meta["config"])
         learner = cls(shapes, config, generator=torch.Generator(), device=device)
         learner._training.load_tensors(tensors, num_updates=int(meta["num_updates"]))
         if RANDOM_STATE in tensors:

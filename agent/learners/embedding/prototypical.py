@@ -36,10 +36,12 @@ import torch.nn.functional as F  # noqa: N812 (torch's convention)
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from agent.learners.config_json import config_from_json
 from agent.learners.embedding.embeddings import Embedding, EmbeddingConfig
 from agent.learners.embedding.every_support import in_class_order, share_supports
 from agent.learners.embedding.tolerant_distance import tolerant_distances
 from agent.learners.embedding.training import Training, TrainingConfig
+from agent.learners.state import learner_meta
 from agent.learners.team import Team
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes, num_ways_of
 
@@ -82,29 +84,6 @@ class PrototypicalConfig:
     every_image_supports: bool = False
     statistics_prior: float | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {
-            "embedding": self.embedding.to_json(),
-            "distance": self.distance.value,
-            "is_scale_learned": self.is_scale_learned,
-            "every_image_supports": self.every_image_supports,
-            "statistics_prior": self.statistics_prior,
-            "training": vars(self.training).copy(),
-        }
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> PrototypicalConfig:
-        """Return the settings that :meth:`to_json` wrote."""
-        return cls(
-            embedding=EmbeddingConfig.from_json(values["embedding"]),
-            distance=Distance(values["distance"]),
-            is_scale_learned=values["is_scale_learned"],
-            every_image_supports=values["every_image_supports"],
-            statistics_prior=values.get("statistics_prior"),
-            training=TrainingConfig(**values["training"]),
-        )
 
 
 class PrototypicalNetwork(nn.Module):
@@ -230,12 +209,7 @@ class PrototypicalLearner:
 
     def to_meta(self) -> dict[str, Any]:
         """Return the part of the state that is not tensors."""
-        return {
-            "learner": "prototypical",
-            "shapes": self.shapes.to_json(),
-            "config": self.config.to_json(),
-            "num_updates": self.num_updates,
-        }
+        return learner_meta("prototypical", self.config, self.num_updates, shapes=self.shapes)
 
     @classmethod
     def from_tensors(
@@ -244,7 +218,7 @@ class PrototypicalLearner:
         """Restore a learner from :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta`."""
         learner = cls(
             FewShotShapes.from_json(meta["shapes"]),
-            PrototypicalConfig.from_json(meta["config"]),
+            config_from_json(PrototypicalConfig, meta["config"]),
             generator=torch.Generator(),
             device=device,
         )

@@ -39,10 +39,11 @@ import torch.nn.functional as F  # noqa: N812 (torch's convention)
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
+from agent.learners.config_json import config_from_json
 from agent.learners.embedding.embeddings import Embedding, EmbeddingConfig
 from agent.learners.embedding.every_support import in_class_order, share_supports
 from agent.learners.embedding.training import Training, TrainingConfig
-from agent.learners.state import RANDOM_STATE
+from agent.learners.state import RANDOM_STATE, learner_meta
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes, num_ways_of
 
 START_LOG_VARIANCE = -5.0
@@ -70,16 +71,6 @@ class VersaConfig:
     num_predictive_samples: int = 10
     every_image_supports: bool = False
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=1e-4))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {**vars(self), "embedding": self.embedding.to_json(), "training": vars(self.training).copy()}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> VersaConfig:
-        """Return the settings that :meth:`to_json` wrote."""
-        embedding = EmbeddingConfig.from_json(values["embedding"])
-        return cls(**{**values, "embedding": embedding, "training": TrainingConfig(**values["training"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,19 +247,14 @@ class VersaLearner:
 
     def to_meta(self) -> dict[str, Any]:
         """Return the part of the state that is not tensors."""
-        return {
-            "learner": "versa",
-            "shapes": self.shapes.to_json(),
-            "config": self.config.to_json(),
-            "num_updates": self.num_updates,
-        }
+        return learner_meta("versa", self.config, self.num_updates, shapes=self.shapes)
 
     @classmethod
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
     ) -> VersaLearner:
         """Restore a learner from :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta`."""
-        shapes, config = FewShotShapes.from_json(meta["shapes"]), VersaConfig.from_json(meta["config"])
+        shapes, config = FewShotShapes.from_json(meta["shapes"]), config_from_json(VersaConfig, meta["config"])
         learner = cls(shapes, config, generator=torch.Generator(), device=device)
         learner._training.load_tensors(tensors, num_updates=int(meta["num_updates"]))
         if RANDOM_STATE in tensors:

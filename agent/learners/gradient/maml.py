@@ -18,13 +18,14 @@ Shapes: M tasks, S support examples, Q queries, O outputs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from agent.learners.config_json import config_from_json
 from agent.learners.gradient.functional import (
     AdaptedNetwork,
     accuracy,
@@ -36,6 +37,7 @@ from agent.learners.gradient.functional import (
 )
 from agent.learners.gradient.networks import NetworkConfig, build_network
 from agent.learners.state import (
+    learner_meta,
     load_state,
     optimizer_to_tensors,
     with_prefix,
@@ -73,15 +75,6 @@ class MAMLConfig:
     def steps_to_adapt(self) -> int:
         """The number of inner steps in ``adapt``."""
         return self.num_inner_steps if self.num_adapt_steps is None else self.num_adapt_steps
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {**asdict(self), "network": self.network.to_json()}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> MAMLConfig:
-        """Return the settings that :meth:`to_json` wrote."""
-        return cls(**{**values, "network": NetworkConfig.from_json(values["network"])})
 
 
 class MAML:
@@ -160,12 +153,7 @@ class MAML:
 
     def to_meta(self) -> dict[str, Any]:
         """Return the settings, shapes and counts that belong to the tensors, as JSON values."""
-        return {
-            "learner": "maml",
-            "shapes": self.shapes.to_json(),
-            "config": self.config.to_json(),
-            "num_updates": self.num_updates,
-        }
+        return learner_meta("maml", self.config, self.num_updates, shapes=self.shapes)
 
     @classmethod
     def from_tensors(
@@ -174,7 +162,7 @@ class MAML:
         """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
         learner = cls(
             FewShotShapes.from_json(meta["shapes"]),
-            MAMLConfig.from_json(meta["config"]),
+            config_from_json(MAMLConfig, meta["config"]),
             generator=torch.Generator().manual_seed(0),
             device=device,
         )

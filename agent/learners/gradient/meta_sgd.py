@@ -19,13 +19,14 @@ Shapes: M tasks, S support examples, Q queries, O outputs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from agent.learners.config_json import config_from_json
 from agent.learners.gradient.functional import (
     AdaptedNetwork,
     accuracy,
@@ -38,6 +39,7 @@ from agent.learners.gradient.functional import (
 )
 from agent.learners.gradient.networks import NetworkConfig, build_network
 from agent.learners.state import (
+    learner_meta,
     load_state,
     optimizer_to_tensors,
     with_prefix,
@@ -77,17 +79,6 @@ class MetaSGDConfig:
     def steps_to_adapt(self) -> int:
         """The number of inner steps in ``adapt``."""
         return self.num_inner_steps if self.num_adapt_steps is None else self.num_adapt_steps
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {**asdict(self), "initial_rates": list(self.initial_rates), "network": self.network.to_json()}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> MetaSGDConfig:
-        """Return the settings that :meth:`to_json` wrote."""
-        low, high = values["initial_rates"]
-        network = NetworkConfig.from_json(values["network"])
-        return cls(**{**values, "initial_rates": (low, high), "network": network})
 
 
 class MetaSGD:
@@ -183,12 +174,7 @@ class MetaSGD:
 
     def to_meta(self) -> dict[str, Any]:
         """Return the settings, shapes and counts that belong to the tensors, as JSON values."""
-        return {
-            "learner": "meta-sgd",
-            "shapes": self.shapes.to_json(),
-            "config": self.config.to_json(),
-            "num_updates": self.num_updates,
-        }
+        return learner_meta("meta-sgd", self.config, self.num_updates, shapes=self.shapes)
 
     @classmethod
     def from_tensors(
@@ -197,7 +183,7 @@ class MetaSGD:
         """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
         learner = cls(
             FewShotShapes.from_json(meta["shapes"]),
-            MetaSGDConfig.from_json(meta["config"]),
+            config_from_json(MetaSGDConfig, meta["config"]),
             generator=torch.Generator().manual_seed(0),
             device=device,
         )

@@ -11,8 +11,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol, TypeGuard, runtime_checkable
+from dataclasses import dataclass
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -37,16 +37,6 @@ class NetworkConfig:
     channels: tuple[int, ...] = (64, 64, 64, 64)
     is_strided: bool = False
     has_zero_head: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {**asdict(self), "hidden_sizes": list(self.hidden_sizes), "channels": list(self.channels)}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> NetworkConfig:
-        """Return the settings that :meth:`to_json` wrote."""
-        sizes = {name: tuple(values[name]) for name in ("hidden_sizes", "channels")}
-        return cls(**{**values, **sizes})
 
 
 @runtime_checkable

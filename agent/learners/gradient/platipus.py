@@ -25,13 +25,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from agent.learners.config_json import config_from_json
 from agent.learners.gradient.functional import (
     AdaptedNetwork,
     Parameters,
@@ -46,6 +47,7 @@ from agent.learners.gradient.functional import (
 from agent.learners.gradient.networks import NetworkConfig, TaskNetwork, build_network
 from agent.learners.state import (
     RANDOM_STATE,
+    learner_meta,
     load_state,
     optimizer_to_tensors,
     with_prefix,
@@ -93,15 +95,6 @@ class PlatipusConfig:
     def steps_to_adapt(self) -> int:
         """The number of steps from θ to φ in ``adapt``."""
         return self.num_inner_steps if self.num_adapt_steps is None else self.num_adapt_steps
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {**asdict(self), "network": self.network.to_json()}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> PlatipusConfig:
-        """Return the settings that :meth:`to_json` wrote."""
-        return cls(**{**values, "network": NetworkConfig.from_json(values["network"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,12 +266,7 @@ class Platipus:
 
     def to_meta(self) -> dict[str, Any]:
         """Return the settings, shapes and counts that belong to the tensors, as JSON values."""
-        return {
-            "learner": "platipus",
-            "shapes": self.shapes.to_json(),
-            "config": self.config.to_json(),
-            "num_updates": self.num_updates,
-        }
+        return learner_meta("platipus", self.config, self.num_updates, shapes=self.shapes)
 
     @classmethod
     def from_tensors(
@@ -287,7 +275,7 @@ class Platipus:
         """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
         learner = cls(
             FewShotShapes.from_json(meta["shapes"]),
-            PlatipusConfig.from_json(meta["config"]),
+            config_from_json(PlatipusConfig, meta["config"]),
             generator=torch.Generator().manual_seed(0),
             device=device,
         )

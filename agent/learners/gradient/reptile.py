@@ -20,7 +20,7 @@ Shapes: M tasks, S support examples, Q queries, E = S + Q examples, O outputs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -28,6 +28,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from agent.learners.config_json import config_from_json
 from agent.learners.gradient.functional import (
     AdaptedNetwork,
     Parameters,
@@ -38,7 +39,7 @@ from agent.learners.gradient.functional import (
     task_loss,
 )
 from agent.learners.gradient.networks import NetworkConfig, build_network
-from agent.learners.state import RANDOM_STATE, load_state, under_prefix, with_prefix
+from agent.learners.state import RANDOM_STATE, learner_meta, load_state, under_prefix, with_prefix
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes
 
 ADAM_BETA2 = 0.999
@@ -82,16 +83,6 @@ class ReptileConfig:
     final_outer_lr_scale: float = 0.0
     decay_updates: int | None = None
     network: NetworkConfig = field(default_factory=NetworkConfig)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {**asdict(self), "inner_optimizer": self.inner_optimizer.value, "network": self.network.to_json()}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> ReptileConfig:
-        """Return the settings that :meth:`to_json` wrote."""
-        network = NetworkConfig.from_json(values["network"])
-        return cls(**{**values, "inner_optimizer": InnerOptimizer(values["inner_optimizer"]), "network": network})
 
 
 class Reptile:
@@ -219,13 +210,8 @@ class Reptile:
 
     def to_meta(self) -> dict[str, Any]:
         """Return the settings, shapes and counts that belong to the tensors, as JSON values."""
-        return {
-            "learner": "reptile",
-            "shapes": self.shapes.to_json(),
-            "config": self.config.to_json(),
-            "num_updates": self.num_updates,
-            "num_inner_steps": self._num_inner_steps,
-        }
+        meta = learner_meta("reptile", self.config, self.num_updates, shapes=self.shapes)
+        return {**meta, "num_inner_steps": self._num_inner_steps}
 
     @classmethod
     def from_tensors(
@@ -234,7 +220,7 @@ class Reptile:
         """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
         learner = cls(
             FewShotShapes.from_json(meta["shapes"]),
-            ReptileConfig.from_json(meta["config"]),
+            config_from_json(ReptileConfig, meta["config"]),
             generator=torch.Generator().manual_seed(0),
             device=device,
         )

@@ -21,8 +21,7 @@ Shapes: M tasks, R rows, T steps, S = R·T steps of a task, W encoded width.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Shaped
@@ -52,10 +51,6 @@ class RoundConfig:
     num_episodes: int = 20
     discount: float = 0.99
     gae_lambda: float = 1.0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

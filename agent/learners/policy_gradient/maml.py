@@ -23,13 +23,14 @@ Shapes: M tasks.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from agent.learners.config_json import config_from_json
 from agent.learners.policy_gradient.adaptation import (
     Experience,
     RoundConfig,
@@ -41,6 +42,7 @@ from agent.learners.policy_gradient.loops import play_training_tasks, take_outer
 from agent.learners.policy_gradient.policy import PolicyConfig, TaskPolicy
 from agent.learners.state import (
     RANDOM_STATE,
+    learner_meta,
     load_state,
     optimizer_to_tensors,
     with_prefix,
@@ -90,16 +92,6 @@ class MAMLPolicyConfig:
     def steps_to_adapt(self) -> int:
         """The number of inner steps in ``adapt``."""
         return self.num_inner_steps if self.num_adapt_steps is None else self.num_adapt_steps
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {**asdict(self), "policy": self.policy.to_json()}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> MAMLPolicyConfig:
-        """Return the settings that :meth:`to_json` wrote."""
-        policy = PolicyConfig.from_json(values["policy"])
-        return cls(**{**values, "round": RoundConfig(**values["round"]), "policy": policy})
 
 
 class MAMLPolicy:
@@ -187,19 +179,14 @@ class MAMLPolicy:
 
     def to_meta(self) -> dict[str, Any]:
         """Return the settings, spaces and counts that belong to the tensors, as JSON values."""
-        return {
-            "learner": "maml-policy",
-            "spaces": self.spaces.to_json(),
-            "config": self.config.to_json(),
-            "num_updates": self.num_updates,
-        }
+        return learner_meta("maml-policy", self.config, self.num_updates, spaces=self.spaces)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> MAMLPolicy:
         """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
         learner = cls(
             SpacePair.from_json(meta["spaces"]),
-            MAMLPolicyConfig.from_json(meta["config"]),
+            config_from_json(MAMLPolicyConfig, meta["config"]),
             generator=torch.Generator().manual_seed(0),
         )
         load_state(

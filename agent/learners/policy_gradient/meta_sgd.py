@@ -19,13 +19,14 @@ Shapes: M tasks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from agent.learners.config_json import config_from_json
 from agent.learners.gradient.functional import uniform_like
 from agent.learners.policy_gradient.adaptation import (
     Experience,
@@ -38,6 +39,7 @@ from agent.learners.policy_gradient.loops import play_training_tasks, take_outer
 from agent.learners.policy_gradient.policy import PolicyConfig, TaskPolicy
 from agent.learners.state import (
     RANDOM_STATE,
+    learner_meta,
     load_state,
     optimizer_to_tensors,
     with_prefix,
@@ -89,17 +91,6 @@ class MetaSGDPolicyConfig:
     def steps_to_adapt(self) -> int:
         """The number of inner steps in ``adapt``."""
         return self.num_inner_steps if self.num_adapt_steps is None else self.num_adapt_steps
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {**asdict(self), "initial_rates": list(self.initial_rates), "policy": self.policy.to_json()}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> MetaSGDPolicyConfig:
-        """Return the settings that :meth:`to_json` wrote."""
-        low, high = values["initial_rates"]
-        policy, rounds = PolicyConfig.from_json(values["policy"]), RoundConfig(**values["round"])
-        return cls(**{**values, "initial_rates": (low, high), "round": rounds, "policy": policy})
 
 
 class MetaSGDPolicy:
@@ -184,19 +175,14 @@ class MetaSGDPolicy:
 
     def to_meta(self) -> dict[str, Any]:
         """Return the settings, spaces and counts that belong to the tensors, as JSON values."""
-        return {
-            "learner": "meta-sgd-policy",
-            "spaces": self.spaces.to_json(),
-            "config": self.config.to_json(),
-            "num_updates": self.num_updates,
-        }
+        return learner_meta("meta-sgd-policy", self.config, self.num_updates, spaces=self.spaces)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> MetaSGDPolicy:
         """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
         learner = cls(
             SpacePair.from_json(meta["spaces"]),
-            MetaSGDPolicyConfig.from_json(meta["config"]),
+            config_from_json(MetaSGDPolicyConfig, meta["config"]),
             generator=torch.Generator().manual_seed(0),
         )
         load_state(tensors, learner._named_learned(), optimizer=learner._optimizer, generator=learner._generator)

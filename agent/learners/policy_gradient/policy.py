@@ -9,8 +9,7 @@ Shapes: B observations, M tasks, R rows a task, S steps of a task, D observation
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Shaped
@@ -42,15 +41,6 @@ class PolicyConfig:
     hidden_sizes: tuple[int, ...] = (32, 32)
     initial_output_scale: float = 0.1
     initial_log_std: float = -0.5
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {**asdict(self), "hidden_sizes": list(self.hidden_sizes)}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> PolicyConfig:
-        """Return the settings that :meth:`to_json` wrote."""
-        return cls(**{**values, "hidden_sizes": tuple(values["hidden_sizes"])})
 
 
 class TaskPolicy(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -184,18 +184,3 @@ class RL2Config:
             "curriculum_episodes": 1_000_000,
         }
         return cls(**{**settings, **overrides})
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> RL2Config:
-        """Return the settings that :meth:`to_json` wrote."""
-        known = {field.name for field in fields(cls)}
-        taken: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in known
-        }
-        if "memory_reader" in taken:
-            taken["memory_reader"] = MemoryReader(taken["memory_reader"])
-        return cls(**taken)

@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from torch import Tensor
 
+from agent.learners.config_json import config_to_json
 from agent.learners.evaluation.trials import GATE_TASKS, HeldOutReturns, held_out_returns
 from agent.learners.registry import RL2
 from agent.learners.rl2.policy import IncompatibleParametersError, RL2Policy, policy_from_initialization
@@ -193,14 +194,9 @@ def _can_stand_still(
     chosen: Sequence[Chosen],
 ) -> bool:
     """Whether the published policy could be published again for the sake of few-shot families."""
-    if current is None or published is None or current.provenance.get("config") != _as_stored(session.config.to_json()):
+    if current is None or published is None or current.provenance.get("config") != config_to_json(session.config):
         return False
     return any(part.score is not None for part in chosen)
-
-
-def _as_stored(values: dict[str, Any]) -> Any:
-    """JSON values as they come back from the store."""
-    return json.loads(json.dumps(values))
 
 
 def _best_scores(session: TrainerSession, families: list[Family]) -> dict[str, float]:
@@ -351,7 +347,7 @@ def _write(
             "learner": RL2,
             "learnd": running_version(),
             "origin": best.origin,
-            "config": session.learner.config.to_json(),
+            "config": config_to_json(session.learner.config),
             "not_scored": _not_scored(session),
             "env_steps": {f.name: f.totals.env_steps for f in session.store.families.all()},
             **({"outer_rates": field.outer_rates} if field.outer_rates else {}),
@@ -392,7 +388,7 @@ def _metadata(session: TrainerSession, few_shot: dict[str, Any]) -> dict[str, st
     return {
         "learner": RL2,
         "learnd": running_version(),
-        "config": json.dumps(session.config.to_json()),
+        "config": json.dumps(config_to_json(session.config)),
         "families": json.dumps(families),
         **({VERSION_KEY: json.dumps(few_shot)} if few_shot else {}),
     }

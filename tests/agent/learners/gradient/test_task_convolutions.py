@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from agent.learners.config_json import config_from_json, config_to_json
 from agent.learners.gradient.networks import NetworkConfig, TaskNetwork, build_network
 from agent.learners.gradient.task_convolutions import TaskConvolutions
 from envs.few_shot.tasks import FewShotShapes
@@ -88,8 +89,10 @@ def test_images_get_convolutions_and_vectors_a_perceptron() -> None:
     assert isinstance(built, TaskConvolutions)
     assert built(torch.rand(3, 1, 28, 28)).shape == (3, 5)
     config = NetworkConfig(channels=(8, 8), is_strided=True, has_zero_head=True)
-    assert NetworkConfig.from_json(config.to_json()) == config
+    assert config_from_json(NetworkConfig, config_to_json(config)) == config
 
 
 def test_settings_written_before_strides_are_read_as_they_were_meant() -> None:
-    assert NetworkConfig.from_json({"hidden_sizes": [40, 40], "channels": [8, 8]}) == NetworkConfig(channels=(8, 8))
+    assert config_from_json(NetworkConfig, {"hidden_sizes": [40, 40], "channels": [8, 8]}) == NetworkConfig(
+        channels=(8, 8)
+    )

@@ -5,12 +5,13 @@ import sys
 
 import pytest
 
+from agent.learners.config_json import config_from_json, config_to_json
 from agent.learners.rl2.config import RL2Config
 
 
 def test_settings_survive_json() -> None:
     config = RL2Config(hidden_size=9, look_ahead_discounts=(0.1, 0.2))
-    assert RL2Config.from_json(config.to_json()) == config
+    assert config_from_json(RL2Config, config_to_json(config)) == config
 
 
 def test_the_settings_load_without_torch() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from agent.learners.config_json import config_from_json, config_to_json
 from agent.learners.rl2.config import MemoryReader, RL2Config
 from agent.learners.rl2.in_trial_memory.keys import Keys
 from agent.learners.rl2.in_trial_memory.protocol import InTrialMemory
@@ -155,8 +156,8 @@ def test_a_policy_learns_by_any_reader_from_what_it_read_when_it_acted(spaces: S
 
 def test_the_settings_choose_the_reader_and_survive_json() -> None:
     def memory_by(reader: str) -> object:
-        config = RL2Config.from_json({**RL2Config().to_json(), "memory_reader": reader})
-        assert RL2Config.from_json(config.to_json()) == config
+        config = config_from_json(RL2Config, {**config_to_json(RL2Config()), "memory_reader": reader})
+        assert config_from_json(RL2Config, config_to_json(config)) == config
         policy = learner_for(VECTOR, memory_reader=config.memory_reader).policy
         return policy.begin(VECTOR, num_trials=1, episodes_per_trial=1, device=torch.device("cpu")).memory
 
@@ -165,5 +166,5 @@ def test_the_settings_choose_the_reader_and_survive_json() -> None:
     assert isinstance(matching, SimilarityMemory)
     assert (kernel._likeness.is_matching, matching._likeness.is_matching) == (False, True)
     assert isinstance(memory_by("prototypes"), PrototypeMemory)
-    with pytest.raises(ValueError, match="'nearest' is not a valid MemoryReader"):
+    with pytest.raises(ValueError, match="memory_reader: it should be 'kernel', 'matching' or 'prototypes'"):
         memory_by("nearest")
