@@ -440,7 +440,7 @@ def main() -> None:
         "--device", type=DeviceChoice, choices=list(DeviceChoice), default=DeviceChoice.AUTO, help="where: a GPU if any"
     )
     alphabets.add_argument("--updates", type=int, default=FewShotRecipe().updates)
-    alphabets.add_argument("--minutes", type=float, default=FewShotRecipe().minutes)
+    alphabets.add_argument("--minutes", type=float, default=FewShotRecipe.minutes)
     alphabets.add_argument(
         "--views", type=int, help="look at images in this many views; without it, as the policy says"
     )

@@ -19,6 +19,7 @@ from agent.cli.output import NOTHING, new_table, short_duration, short_size
 from agent.cli.policy import find_version
 from agent.config.paths import OMNIGLOT_VARIABLE, omniglot_folder
 from agent.config.settings import DeviceChoice
+from agent.policies.image_classifier_defaults import MEMBERS, MINUTES, PROCESSES
 from memory.files.parameters import ParameterFolder
 
 if TYPE_CHECKING:
@@ -107,12 +108,12 @@ def train(
     hold_out: Annotated[
         list[str] | None, typer.Option(metavar="ALPHABET", help="Not trained on; may be repeated.")
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0.01, help="Wall time that the updates may take.")] = 25.0,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Wall time that the updates may take.")] = MINUTES,
     updates: Annotated[int | None, typer.Option(min=1, help="Updates of each member, where the time allows.")] = None,
-    members: Annotated[int, typer.Option(min=1, help="Networks whose answers are averaged.")] = 1,
+    members: Annotated[int, typer.Option(min=1, help="Networks whose answers are averaged.")] = MEMBERS,
     processes: Annotated[
         int, typer.Option(min=1, help="They train a network together, a task each an update; each takes a core.")
-    ] = 2,
+    ] = PROCESSES,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed makes another policy.")] = 0,
     device: Device = DeviceChoice.AUTO,
 ) -> None:

@@ -24,16 +24,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from agent.learners.config_json import config_from_json, config_to_json
 from safetensors.torch import load_file, save_file
 
 from agent.devices import describe_device
 from agent.errors import AgentError
+from agent.learners.config_json import config_from_json, config_to_json
 from agent.learners.embedding.embeddings import EmbeddingConfig, EmbeddingKind
 from agent.learners.embedding.prototypical import Distance, PrototypicalConfig, PrototypicalLearner
 from agent.learners.embedding.training import TrainingConfig
 from agent.learners.team import Team, joined
 from agent.policies.image_classifier import FewShotPolicy, ViewConfig
+from agent.policies.image_classifier_defaults import MEMBERS, MINUTES, PROCESSES
 from envs.family import Split
 from envs.few_shot.images.classes import ImageClasses, read_image_folder
 from envs.few_shot.images.folder import ImageFamily, ImageTaskConfig, check_classes
@@ -71,10 +72,10 @@ class FewShotRecipe:
         statistics_prior: weight of the running statistics relative to a task's support set, as a number of images.
     """
 
-    members: int = 1
-    processes: int = 2
+    members: int = MEMBERS
+    processes: int = PROCESSES
     updates: int = 12_000
-    minutes: float = 25.0
+    minutes: float = MINUTES
     tasks: ImageTaskConfig = field(
         default_factory=lambda: ImageTaskConfig(
             ways=20,
