@@ -23,7 +23,7 @@ from agent.learners.gradient.networks import NetworkConfig
 from agent.learners.gradient.platipus import PlatipusConfig
 from agent.learners.gradient.reptile import InnerOptimizer, ReptileConfig
 from envs.few_shot.images.folder import ImageFamily
-from envs.few_shot.sinusoids import ForkedSinusoids, SinusoidsAndLines
+from envs.few_shot.sinusoids import ForkedSinusoids
 from envs.few_shot.tasks import FewShotFamily
 
 CONV4 = EmbeddingConfig(is_bfloat16=True)
@@ -180,7 +180,7 @@ def kind_of(family: FewShotFamily) -> TaskKind:
     Raises:
         RecipeError: the tasks classify vectors, for which no recipe exists.
     """
-    if isinstance(family, ForkedSinusoids | SinusoidsAndLines):
+    if isinstance(family, ForkedSinusoids):
         return TaskKind.AMBIGUOUS_REGRESSION
     if not family.is_classification:
         return TaskKind.REGRESSION

@@ -84,45 +84,6 @@ def meta_sgd_sinusoids(*, shots: int, queries: int) -> Sinusoids:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SinusoidsAndLines:
-    """A family of sinusoids (half of the tasks) and lines, with noise: PLATIPUS's illustrative regression.
-
-    Sinusoid: A ~ U[0.1, 5], φ ~ U[0, π]; line: slope and intercept ~ U[-3, 3]; x ~ U[-5, 5], σ = 0.3 (Finn, Xu & Levine
-    2018, arXiv:1806.02817, section 6).
-
-    Attributes:
-        shots: K, support points per task.
-        queries: query points per task.
-        noise_std: σ.
-    """
-
-    shots: int = 5
-    queries: int = 10
-    noise_std: float = 0.3
-
-    ways: ClassVar[int] = 1
-    input_shape: ClassVar[tuple[int, ...]] = (1,)
-    output_size: ClassVar[int] = 1
-    is_classification: ClassVar[bool] = False
-
-    def sample(
-        self, num_tasks: int, *, split: Split, first_task: int, device: torch.device | str = "cpu"
-    ) -> FewShotBatch:
-        """Return tasks ``first_task …`` of a split."""
-        draw = _Draw("sinusoids_and_lines", {}, split, first_task, num_tasks, torch.device(device))
-        kind, first, second = torch.split(draw.uniform("functions", 3), 1, dim=1)
-        support_x = _scaled(draw.uniform("support", self.shots), (-5.0, 5.0))
-        query_x = _scaled(draw.uniform("queries", self.queries), (-5.0, 5.0))
-
-        def evaluate(x: Tensor) -> Tensor:
-            wave = _scaled(first, (0.1, 5.0)) * torch.sin(x + _scaled(second, (0.0, math.pi)))
-            line = _scaled(first, (-3.0, 3.0)) * x + _scaled(second, (-3.0, 3.0))
-            return torch.where(kind < 0.5, wave, line)
-
-        return _batch(Points(support_x, evaluate(support_x)), Points(query_x, evaluate(query_x)), draw, self.noise_std)
-
-
-@dataclass(frozen=True, kw_only=True)
 class ForkedSinusoids:
     """A family that is ambiguous by construction: waves that continue or turn back at x = 0, with probability 1/2 each.
 

@@ -49,6 +49,9 @@ from envs.few_shot.tasks import FewShotBatch, FewShotShapes, num_ways_of
 START_LOG_VARIANCE = -5.0
 """The initial log σ² of the head's weights. It is low, so that sampling noise does not dominate the first gradients."""
 
+NUM_PREDICTIVE_SAMPLES = 10
+"""L of a predictor, as many as are usual in training."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VersaConfig:
@@ -59,7 +62,6 @@ class VersaConfig:
         num_features: E, d_θ in the paper.
         hidden_size: width of the amortisation network's layers.
         num_samples: L while learning.
-        num_predictive_samples: L of a predictor.
         every_image_supports: use each example of a one-shot classification as support in turn.
         training: Adam's settings.
     """
@@ -68,7 +70,6 @@ class VersaConfig:
     num_features: int = 256
     hidden_size: int = 256
     num_samples: int = 10
-    num_predictive_samples: int = 10
     every_image_supports: bool = False
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=1e-4))
 
@@ -235,7 +236,7 @@ class VersaLearner:
         network = self._training.frozen_copy()
         with torch.no_grad():
             heads = network.infer(network.embed(support_x), support_y)
-        return VersaPredictor(network=network, heads=heads, num_samples=self.config.num_predictive_samples)
+        return VersaPredictor(network=network, heads=heads, num_samples=NUM_PREDICTIVE_SAMPLES)
 
     def initialization(self) -> dict[str, Tensor]:
         """Return the features and the amortisation network."""

@@ -120,8 +120,3 @@ class AdaptedPolicies:
         """
         distribution = self.policy.distribution(self.parameters, self.policy.encode(observation))
         return distribution.mode() if is_greedy else distribution.sample(generator)
-
-    def of_task(self, task: int) -> AdaptedPolicies:
-        """Return the policy of one task."""
-        own = {name: phi[min(task, len(phi) - 1)].unsqueeze(0) for name, phi in self.parameters.items()}
-        return AdaptedPolicies(policy=self.policy, parameters=own)

@@ -28,6 +28,9 @@ from envs.few_shot.images.strokes import Pens, StrokeConfig, apply_pens, draw_pe
 from envs.few_shot.images.warps import Warp, WarpConfig, apply_warp, draw_warp, smooth_for
 from envs.few_shot.tasks import FewShotBatch
 
+HELD_OUT_ORIENTATIONS = 1
+"""Held-out tasks show classes upright."""
+
 _SPLIT_NUMBERS = {Split.TRAINING: 0, Split.HELD_OUT: 1}
 
 
@@ -43,10 +46,7 @@ class ImageTaskConfig:
         within_group: probability that a training task's classes are of one group (alphabet).
         held_out_within_group: probability that a held-out task's classes are of one group.
         orientations: orientations of training tasks: 1 shows classes upright, 4 also turns them, 8 turns and mirrors
-            them.
-        held_out_orientations: orientations of held-out tasks.
-        mixed_orientations: probability that the classes of a training task within a group are turned independently;
-            otherwise all have the same orientation, like an alphabet.
+            them. Held-out tasks show all classes upright; in a task within a group all classes are turned alike.
         aligned: probability that a training task uses the same image numbers of every class (in Omniglot: the same
             drawers), if all its classes have equally many images.
         warp: the deformation of training images; None does not deform them.
@@ -61,22 +61,19 @@ class ImageTaskConfig:
     within_group: float = 0.0
     held_out_within_group: float = 0.0
     orientations: int = 4
-    held_out_orientations: int = 1
-    mixed_orientations: float = 0.0
     aligned: float = 0.0
     warp: WarpConfig | None = field(default_factory=WarpConfig)
     strokes: StrokeConfig | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("orientations", "held_out_orientations"):
-            if getattr(self, name) not in {1, 4, 8}:
-                raise FamilySpecError(
-                    operation="describing image tasks",
-                    subject=name,
-                    found=f"it is {getattr(self, name)}.",
-                    hint="It is 1 (upright), 4 (turned) or 8 (turned and mirrored).",
-                )
+        if self.orientations not in {1, 4, 8}:
+            raise FamilySpecError(
+                operation="describing image tasks",
+                subject="orientations",
+                found=f"it is {self.orientations}.",
+                hint="It is 1 (upright), 4 (turned) or 8 (turned and mirrored).",
+            )
 
 
 class ImageFamily:
@@ -99,13 +96,13 @@ class ImageFamily:
         self.config = config
         check_classes(training, config, config.orientations)
         if held_out is not None:
-            check_classes(held_out, config, config.held_out_orientations)
+            check_classes(held_out, config, HELD_OUT_ORIENTATIONS)
         is_shared = held_out is not None and held_out.images is training.images
         smooth = smooth_for(training.images, config.size)
         self._pools = {Split.TRAINING: _Pool.of(training, smooth, config, config.orientations)}
         if held_out is not None:
             smooth = smooth if is_shared else smooth_for(held_out.images, config.size)
-            self._pools[Split.HELD_OUT] = _Pool.of(held_out, smooth, config, config.held_out_orientations)
+            self._pools[Split.HELD_OUT] = _Pool.of(held_out, smooth, config, HELD_OUT_ORIENTATIONS)
 
     def with_training_ways(self, ways: int) -> ImageFamily:
         """Return the training tasks of the same classes with another number of ways, at most the number of classes.
@@ -190,9 +187,7 @@ class ImageFamily:
         is_training = split is Split.TRAINING
         within = config.within_group if is_training else config.held_out_within_group
         if pool.group_members and generator.random() < within:
-            classes, orientations = pool.draw_within_group(
-                generator, config.ways, is_mixed=is_training and generator.random() < config.mixed_orientations
-            )
+            classes, orientations = pool.draw_within_group(generator, config.ways)
         else:
             classes, orientations = pool.draw_from_all(generator, config.ways)
         is_aligned = is_training and generator.random() < config.aligned
@@ -245,14 +240,12 @@ class _Pool:
         )
 
     def draw_within_group(
-        self, generator: np.random.Generator, ways: int, *, is_mixed: bool
+        self, generator: np.random.Generator, ways: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw N classes of one group in one orientation, or in several if the group has fewer than N classes."""
         members = self.group_members[generator.choice(len(self.group_members), p=self.group_chances)]
         rounds = math.ceil(ways / len(members))
         classes = np.concatenate([generator.permutation(members) for _ in range(rounds)])[:ways]
-        if is_mixed and rounds == 1:
-            return classes, generator.integers(self.orientations, size=ways)
         # Within a round no class occurs twice, and no two rounds share an orientation.
         round_orientations = generator.permutation(self.orientations)[:rounds]
         return classes, np.repeat(round_orientations, len(members))[:ways]

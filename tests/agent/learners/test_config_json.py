@@ -24,6 +24,9 @@ from agent.learners.rl2.config import RL2Config
 STORED: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("stored_configs.json").read_text())
 """What checkpoints and version files held in November 2026, one example of each learner."""
 
+REMOVED = {"num_predictive_samples"}
+"""Settings that are no longer there."""
+
 
 def test_there_is_a_stored_example_of_every_learner() -> None:
     assert set(STORED) == set(LEARNERS)
@@ -32,7 +35,7 @@ def test_there_is_a_stored_example_of_every_learner() -> None:
 @pytest.mark.parametrize("name", list(STORED))
 def test_stored_settings_are_read_and_written_as_they_were(name: str) -> None:
     config = config_from_json(LEARNERS[name].load_config(), STORED[name])
-    assert config_to_json(config) == STORED[name]
+    assert config_to_json(config) == {key: value for key, value in STORED[name].items() if key not in REMOVED}
     assert config != LEARNERS[name].load_config()()
 
 

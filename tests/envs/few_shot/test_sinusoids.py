@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from envs.family import Split
-from envs.few_shot.sinusoids import ForkedSinusoids, Sinusoids, SinusoidsAndLines, meta_sgd_sinusoids
+from envs.few_shot.sinusoids import ForkedSinusoids, Sinusoids, meta_sgd_sinusoids
 from envs.few_shot.tasks import FewShotFamily, FewShotShapes
 
-Family = Sinusoids | SinusoidsAndLines | ForkedSinusoids
-every_family = pytest.mark.parametrize("family", [Sinusoids(), SinusoidsAndLines(), ForkedSinusoids()])
+Family = Sinusoids | ForkedSinusoids
+every_family = pytest.mark.parametrize("family", [Sinusoids(), ForkedSinusoids()])
 
 
 @every_family
@@ -71,18 +71,9 @@ def test_every_task_is_a_sinusoid_of_the_declared_ranges(family: Sinusoids) -> N
     assert amplitude.mean().item() == pytest.approx(2.55, abs=0.35)
 
 
-def test_half_of_the_mixed_tasks_are_lines() -> None:
-    batch = SinusoidsAndLines(shots=40, noise_std=0.0).sample(1000, split=Split.TRAINING, first_task=0)
-    basis = torch.cat([batch.support_x, torch.ones_like(batch.support_x)], 2).double()
-    solution = torch.linalg.lstsq(basis, batch.support_y.double()).solution
-    is_line = (basis @ solution - batch.support_y).abs().amax((1, 2)) < 1e-4
-    assert is_line.float().mean().item() == pytest.approx(0.5, abs=0.06)
-    assert solution[is_line].abs().max() <= 3.0 + 1e-4
-
-
 def test_noise_has_its_standard_deviation() -> None:
-    clean = SinusoidsAndLines(noise_std=0.0).sample(2000, split=Split.TRAINING, first_task=0)
-    noisy = SinusoidsAndLines(noise_std=0.3).sample(2000, split=Split.TRAINING, first_task=0)
+    clean = ForkedSinusoids(noise_std=0.0).sample(2000, split=Split.TRAINING, first_task=0)
+    noisy = ForkedSinusoids(noise_std=0.3).sample(2000, split=Split.TRAINING, first_task=0)
     for name in ("support_y", "query_y"):
         noise = getattr(noisy, name) - getattr(clean, name)
         assert noise.std().item() == pytest.approx(0.3, abs=0.01)
