@@ -4,7 +4,7 @@
     python -m benchmarks.fewshot alphabets [--policy FILE]  20-way one-shot within one held-out alphabet
     python -m benchmarks.fewshot speed                     one outer step of each learner: time and memory
 
-``learners`` and ``alphabets`` read Omniglot from ``--data``, ``LEARND_OMNIGLOT`` or ``../shared/data/omniglot``.
+``learners`` and ``alphabets`` read Omniglot from ``--data`` or ``LEARND_OMNIGLOT``.
 Without it, ``learners`` uses the made-up glyphs and says so, and ``alphabets`` ends with a message. Times are
 CPU-seconds of one thread, so that they are comparable on a busy machine.
 """
@@ -29,7 +29,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's convention)
 from jaxtyping import Float
 from torch import Tensor
 
-from agent.config.paths import omniglot_folder
+from agent.config.paths import OMNIGLOT_HINT, omniglot_folder
 from agent.config.settings import DeviceChoice
 from agent.devices import choose_device
 from agent.learners.embedding.prototypical import PrototypicalPredictor
@@ -86,10 +86,10 @@ CONTESTANTS: dict[str, Contestant] = {
 }
 
 
-def omniglot(asked: Path | None) -> ImageClasses | None:
-    """Return Omniglot's images, or None if they do not exist."""
+def existing_omniglot(asked: Path | None) -> Path | None:
+    """Return the folder of Omniglot's images, or None if it is not named or does not exist."""
     place = omniglot_folder(asked)
-    return read_image_folder(place) if place.exists() else None
+    return place if place is not None and place.exists() else None
 
 
 def few_shot_families(classes: ImageClasses, hold_out: Sequence[str], *, ways: int) -> ImageFamily:
@@ -147,12 +147,13 @@ def interval(values: Tensor) -> tuple[float, float]:
 
 def measure_learners(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure every learner's accuracy on unseen alphabets, after equal CPU time."""
-    classes = omniglot(arguments.data)
-    hold_out = arguments.hold_out
-    if classes is None:
+    place, hold_out = existing_omniglot(arguments.data), arguments.hold_out
+    if place is None:
         print("Omniglot is not there (name it with --data or LEARND_OMNIGLOT): these are the made-up glyphs.")
         classes = draw_glyphs()
         hold_out = classes.groups[-4:]
+    else:
+        classes = read_image_folder(place)
     print(
         f"{arguments.ways}-way 1-shot, held out {', '.join(hold_out)}, {arguments.cpu_s:g} CPU-s each, "
         f"{arguments.tasks} tasks"
@@ -257,14 +258,15 @@ def task_scores(
 
 def measure_alphabets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure the 20-way one-shot error within each alphabet, of policies that were not trained on it."""
-    classes = omniglot(arguments.data)
-    if classes is None:
-        raise SystemExit("Omniglot is not there: name it with --data or LEARND_OMNIGLOT.")
+    place = existing_omniglot(arguments.data)
+    if place is None:
+        raise SystemExit(f"Omniglot is not there. {OMNIGLOT_HINT}")
+    classes = read_image_folder(place)
     print(f"{'alphabet':24}{'ways':>5}{'one drawer, error %':>22}{'any drawers, error %':>23}")
     rows: list[dict[str, Any]] = []
     for fold in arguments.folds or FOLDS:
         names = fold.split(",")
-        policy = _policy_without(names, arguments)
+        policy = _policy_without(names, place, arguments)
         for name in names:
             _, own = classes.hold_out_groups([name])
             errors = one_shot_errors(policy, own, ways=20, runs=arguments.tasks)
@@ -278,7 +280,7 @@ def measure_alphabets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def _policy_without(names: list[str], arguments: argparse.Namespace) -> FewShotPolicy:
+def _policy_without(names: list[str], place: Path, arguments: argparse.Namespace) -> FewShotPolicy:
     """Return the named policy that was not trained on these alphabets, or train one."""
     device = choose_device(arguments.device)
     for path in arguments.policy or []:
@@ -291,7 +293,7 @@ def _policy_without(names: list[str], arguments: argparse.Namespace) -> FewShotP
         updates=arguments.updates,
         minutes=arguments.minutes,
     )
-    policy = train_policy([omniglot_folder(arguments.data)], recipe, hold_out=names, seed=arguments.seed, device=device)
+    policy = train_policy([place], recipe, hold_out=names, seed=arguments.seed, device=device)
     # Trained members are on the CPU. Loading the policy from its bytes moves them to the device.
     return _with_views(FewShotPolicy.from_bytes(policy.to_bytes(), subject="policy", device=device), arguments.views)
 

@@ -9,7 +9,7 @@ standard deviation over samples of the posterior. Unlike tasks are waves of twic
 
 ``glyphs``: trained on 5-way 1-shot tasks of made-up characters. The uncertainty is the entropy of the mean prediction
 in nats, at most 1.609. Unlike tasks are characters with permuted pixels (the same random permutation for all), and real
-characters if ``--data``, ``LEARND_OMNIGLOT`` or ``../shared/data/omniglot`` exists.
+characters if ``--data`` or ``LEARND_OMNIGLOT`` names it.
 
 The daemon charts the same uncertainty as ``learnd_uncertainty``. "told apart" is the probability that an unlike task
 has a higher uncertainty than a like one (the area under the ROC curve); 0.5 means no detection.
@@ -75,7 +75,7 @@ def glyphs(data: Path | None) -> tuple[FewShotFamily, dict[str, Draw]]:
         "swapped pixels": lambda num_tasks: _swapped(held_out(family)(num_tasks)),
     }
     place = omniglot_folder(data)
-    if place.exists():
+    if place is not None and place.exists():
         real = family_of_images(read_image_folder(place, size=84), ImageOptions(ways=5, shots=1), subject="omniglot")
         asked["Omniglot"] = held_out(real)
     return family, asked

@@ -17,7 +17,7 @@ from agent.cli.experiment_options import LARGEST_SEED, NOTE_EVERY_S, check_folde
 from agent.cli.invocation import Invocation, command, group
 from agent.cli.output import NOTHING, new_table, short_duration, short_size
 from agent.cli.policy import find_version
-from agent.config.paths import OMNIGLOT_VARIABLE, omniglot_folder
+from agent.config.paths import OMNIGLOT_HINT, OMNIGLOT_VARIABLE, omniglot_folder
 from agent.config.settings import DeviceChoice
 from agent.policies.image_classifier_defaults import MEMBERS, MINUTES, PROCESSES
 from memory.files.parameters import ParameterFolder
@@ -101,8 +101,7 @@ def train(
         list[Path] | None,
         typer.Option(
             metavar="PATH",
-            help="Folder or zip file of ALPHABET/CLASS/IMAGE; may be repeated. "
-            f"Without it: ${OMNIGLOT_VARIABLE}, or ../shared/data/omniglot.",
+            help=f"Folder or zip file of ALPHABET/CLASS/IMAGE; may be repeated. Without it: ${OMNIGLOT_VARIABLE}.",
         ),
     ] = None,
     hold_out: Annotated[
@@ -178,14 +177,14 @@ def _load_policy(invocation: Invocation, policy: str, family: str | None, device
 
 def _usual_data() -> Path:
     place = omniglot_folder()
-    if not place.exists():
-        raise CommandError(
-            operation="training a few-shot policy on",
-            subject=str(place),
-            found="there is nothing there.",
-            hint=f"Name Omniglot's folder, or another of ALPHABET/CLASS/IMAGE, with --data or ${OMNIGLOT_VARIABLE}.",
-        )
-    return place
+    if place is not None and place.exists():
+        return place
+    raise CommandError(
+        operation="training a few-shot policy on",
+        subject=f"${OMNIGLOT_VARIABLE}" if place is None else str(place),
+        found=f"neither --data nor ${OMNIGLOT_VARIABLE} is given." if place is None else "there is nothing there.",
+        hint=OMNIGLOT_HINT,
+    )
 
 
 @contextmanager

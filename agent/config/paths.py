@@ -8,6 +8,11 @@ from pathlib import Path
 DATA_DIR_VARIABLE = "LEARND_DATA_DIR"
 CONFIG_VARIABLE = "LEARND_CONFIG"
 OMNIGLOT_VARIABLE = "LEARND_OMNIGLOT"
+OMNIGLOT_HINT = (
+    "Download images_background_small1.zip and images_background_small2.zip from the folder python of "
+    "https://github.com/brendenlake/omniglot into one folder, and name it with --data or "
+    f"${OMNIGLOT_VARIABLE}. Any folder of ALPHABET/CLASS/IMAGE can take its place."
+)
 
 
 def default_data_dir() -> Path:
@@ -29,6 +34,6 @@ def settings_file(named: Path | None = None) -> Path | None:
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
-def omniglot_folder(named: Path | None = None) -> Path:
-    """Omniglot's folder: the one named, LEARND_OMNIGLOT, or the usual place; it need not be there."""
-    return named or Path(os.environ.get(OMNIGLOT_VARIABLE, "../shared/data/omniglot"))
+def omniglot_folder(named: Path | None = None) -> Path | None:
+    """Return Omniglot's folder, which need not exist: the one named, else that of LEARND_OMNIGLOT, else None."""
+    return named or (Path(os.environ[OMNIGLOT_VARIABLE]) if os.environ.get(OMNIGLOT_VARIABLE) else None)

@@ -225,6 +225,16 @@ def test_it_trains_a_policy_that_can_be_asked(
     assert "LEARND_OMNIGLOT" in result.stderr
 
 
+def test_without_images_it_says_where_to_get_them_and_how_to_name_them(
+    learnd: Learnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LEARND_OMNIGLOT", raising=False)
+    error = learnd.json("few-shot", "train", code=1)["error"]
+    assert error["found"] == "neither --data nor $LEARND_OMNIGLOT is given."
+    assert "github.com/brendenlake/omniglot" in error["hint"]
+    assert "--data or $LEARND_OMNIGLOT" in error["hint"]
+
+
 @pytest.mark.timeout(300)
 def test_asked_to_end_it_leaves_no_process_and_no_folder(task: Path, tmp_path: Path) -> None:
     write_images(draw_glyphs(GlyphConfig(alphabets=2, characters=20, drawers=6, size=60)), task / "alphabets")
