@@ -14,13 +14,14 @@ Shapes: M tasks, S examples; layer l has inputs h_l [M, S, in], weights W_l [M, 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
+@runtime_checkable
 class CurvedLoss(Protocol):
     """A loss that provides its first and second derivative with respect to the outputs."""
 
