@@ -10,6 +10,9 @@ import pytest
 
 from tests.cases.conftest import Learnd
 
+MAX_RUNS = 4
+"""A busy machine may commit no slice within one run."""
+
 
 def episodes_of(learnd: Learnd, name: str) -> int:
     report = json.loads(learnd("status", "--json").stdout)
@@ -21,7 +24,10 @@ def test_a_simulator_that_is_terminated_ends_in_the_service(learnd: Learnd, inpu
     learnd.environment["LEARND_WORKERS__STEP_TIMEOUT_S"] = "5s"
     added = learnd("env", "add", "restarting:Restarting", "--path", str(inputs("deaf-to-terminate")))
     assert added.returncode == 0, added.stdout
-    ran = learnd("run", "--for", "30")
-    assert "hung" not in ran.stdout, ran.stdout
-    assert "family quarantined" not in ran.stdout
-    assert episodes_of(learnd, "restarting") > 0
+    for _ in range(MAX_RUNS):
+        ran = learnd("run", "--for", "30")
+        assert "hung" not in ran.stdout, ran.stdout
+        assert "family quarantined" not in ran.stdout
+        if episodes_of(learnd, "restarting") > 0:
+            return
+    pytest.fail(f"no slice was committed in {MAX_RUNS} runs")
