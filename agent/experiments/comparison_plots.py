@@ -1,4 +1,4 @@
-"""Learners side by side drawn for people: in the terminal, and as a PNG; one line a learner over what it spent."""
+"""Plots of a comparison of learners, in the terminal and as a PNG file: the score of each learner over its budget."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 PAGE_SIZE_IN = (9.0, 5.0)
 PAGE_LEFT_IN = 0.72
 LABEL_GAP = 0.052
-"""Least distance of two lines' labels, as a share of the axes' height."""
+"""Smallest distance between the labels of two lines, as a share of the axes' height."""
 
 TERMINAL_HEIGHT = 18
 MARGIN = 1.15
-"""How far above the largest error the page goes."""
+"""Upper limit of the axis, in units of the largest error."""
 
 RANGE_TO_LOG = 20.0
-"""Errors whose largest is this many times the smallest are drawn on a logarithmic scale."""
+"""Errors are drawn on a logarithmic scale if the largest is more than this many times the smallest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonPicture:
-    """What is drawn.
+    """The content of a plot of a comparison.
 
     Attributes:
         title: what was compared.
-        subtitle: how, in a few words.
-        measure: what the lines are of.
-        standings: the learners, the best first.
-        is_over_time: whether the budget was processor time; else it was updates.
+        subtitle: a short description of how it was compared.
+        measure: the measure of the scores.
+        standings: the results of the learners, best first.
+        is_over_time: whether the budget was processor time; otherwise it was a number of updates.
     """
 
     title: str
@@ -50,37 +50,37 @@ class ComparisonPicture:
     is_over_time: bool
 
     def lines(self) -> dict[str, list[Moment]]:
-        """The learners that have a curve."""
+        """Return the points of each learner that has a curve."""
         found = {standing.learner: standing.curve() for standing in self.standings}
         return {learner: moments for learner, moments in found.items() if moments}
 
     def place(self, moment: Moment) -> float:
-        """Where a moment stands on the axis."""
+        """Return the position of a point on the horizontal axis."""
         return moment.cpu_s if self.is_over_time else moment.updates
 
     @property
     def axis_label(self) -> str:
-        """What the lines are drawn over."""
+        """The label of the horizontal axis."""
         return "CPU-seconds of learning" if self.is_over_time else "updates"
 
     def highest_learned(self) -> float | None:
-        """The largest error after some learning: that of a fresh network would leave no room for the others.
+        """Return the largest error after the first score; None if larger is better, or if there are only first scores.
 
-        None where larger is better, or where there is nothing beside the first scores.
+        The error of an untrained network is left out, because it would compress all other errors.
         """
         learned = [moment.highest for moments in self.lines().values() for moment in moments[1:]]
         return max(learned) if learned and not self.measure.is_larger_better else None
 
     @property
     def is_logarithmic(self) -> bool:
-        """Whether errors spread so far that a linear scale would hide the small ones."""
+        """Whether the scale is logarithmic: the errors span so much that a linear scale would hide the small ones."""
         means = [moment.score.mean for moments in self.lines().values() for moment in moments]
         is_error = self.measure is Measure.SQUARED_ERROR
         return is_error and bool(means) and min(means) > 0 and max(means) > RANGE_TO_LOG * min(means)
 
 
 def draw_comparison(picture: ComparisonPicture, file: Path) -> None:
-    """Draw a comparison as PNG; the file is replaced whole or not at all."""
+    """Draw a comparison to a PNG file, which is written atomically."""
     from matplotlib import rc_context
 
     with rc_context(page_style()):
@@ -140,7 +140,7 @@ def _tick(axes: Axes, picture: ComparisonPicture, lines: dict[str, list[Moment]]
 
 
 def _label_lines(axes: Axes, picture: ComparisonPicture, lines: dict[str, list[Moment]]) -> None:
-    """Name each line beside its end, moved apart where ends are close."""
+    """Label each line next to its end. Labels are moved apart if the ends are close."""
     to_axes = axes.transData + axes.transAxes.inverted()
     x_end = axes.get_xlim()[1]
     ends = [picture.measure.scale * moments[-1].score.mean for moments in lines.values()]
@@ -163,7 +163,7 @@ def _label_lines(axes: Axes, picture: ComparisonPicture, lines: dict[str, list[M
 
 
 def _apart(heights: Sequence[float]) -> list[float]:
-    """Heights in their order, at least a label's gap from one another, about where they were."""
+    """Return heights near the given ones, in the same order, at least ``LABEL_GAP`` apart."""
     order = sorted(range(len(heights)), key=lambda index: heights[index])
     placed: dict[int, float] = {}
     lowest = -1.0
@@ -179,12 +179,12 @@ def _apart(heights: Sequence[float]) -> list[float]:
 
 
 def _height(value: float, picture: ComparisonPicture) -> float:
-    """Where a value stands in the terminal's plot, which has no scale but the linear one."""
+    """Return the height of a value in the terminal's plot, which supports linear scales only."""
     return math.log10(value) if picture.is_logarithmic else value
 
 
 def _value(height: float, picture: ComparisonPicture) -> float:
-    """The value that stands at a height."""
+    """Return the value at a height of the terminal's plot."""
     return 10.0**height if picture.is_logarithmic else height
 
 
@@ -207,12 +207,12 @@ def terminal_comparison(picture: ComparisonPicture, *, width: int, style: Termin
     figure.theme("default" if style.is_coloured else "colorless")
     figure.plot_size(min(width, 100), TERMINAL_HEIGHT)
     lines = picture.lines()
-    told = {learner: [picture.measure.scale * moment.score.mean for moment in lines[learner]] for learner in lines}
+    values = {learner: [picture.measure.scale * moment.score.mean for moment in lines[learner]] for learner in lines}
     for learner, moments in lines.items():
-        heights = [_height(value, picture) for value in told[learner]]
+        heights = [_height(value, picture) for value in values[learner]]
         signal = figure.signal([picture.place(moment) for moment in moments], heights, marker=style.marker).lines()
         figure.draw(signal.label(learner))
-    low, high = min(map(min, told.values())), max(map(max, told.values()))
+    low, high = min(map(min, values.values())), max(map(max, values.values()))
     top = picture.highest_learned()
     high = high if top is None else min(high, picture.measure.scale * top)
     ends = sorted((_height(low, picture), _height(high, picture)))

@@ -1,7 +1,8 @@
-"""Learning curves drawn for people: in the terminal, and as a PNG.
+"""Plots of learning curves, in the terminal and as a PNG file.
 
-One small plot per family. The score's scale is 0 for random actions and 1 for the family's reference. The adaptation
-plot beside it shows held-out return by episode of the trial: a rising line is a policy that adapts as it acts.
+There is one small plot per family. A score of 0 is the return of random actions, a score of 1 is the family's reference
+return. A second plot, in the PNG only, shows the held-out return by episode of the trial: a rising line shows a policy
+that adapts while it acts.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-# Okabe & Ito's palette, told apart with any colour vision; dark enough for a white page.
+# The palette of Okabe & Ito is distinguishable with any colour vision, and dark enough for a white page.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 INK, FAINT, GRID = "#333333", "#8C8C8C", "#E6E6E6"
@@ -37,10 +38,10 @@ HEADING_LEFT_IN = 0.29
 MAX_MARKED_POINTS = 40
 FEWEST_STEPS_SHOWN = 1000
 LOWEST_SCORE_SHOWN = -1.0
-"""Scores below leave the picture: before it has learned, a step of adaptation can throw a regression far off."""
+"""Lower scores are outside the plot: in an untrained regression, a step of adaptation can cause very large errors."""
 
-FIRST_ROOM = 4.0
-"""Room about the latest evaluation for the first one, in units of the latest one's own range."""
+FIRST_MARGIN = 4.0
+"""Margin around the latest evaluation within which the first is shown, in units of the latest evaluation's range."""
 
 TERMINAL_PANEL_HEIGHT = 11
 TERMINAL_PANEL_MIN_WIDTH = 56
@@ -59,7 +60,7 @@ METRIC_LABELS = {
 
 
 class XAxis(StrEnum):
-    """What a curve is drawn over."""
+    """The horizontal axis of a curve."""
 
     ENV_STEPS = "env_steps"
     TIME = "time"
@@ -67,11 +68,11 @@ class XAxis(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class TerminalStyle:
-    """What a terminal can show.
+    """The capabilities of a terminal.
 
     Attributes:
-        is_coloured: colours may be written.
-        is_unicode: its encoding has every character; else plots are drawn in ASCII.
+        is_coloured: whether it shows colours.
+        is_unicode: whether its encoding has every character; otherwise plots are drawn in ASCII.
     """
 
     is_coloured: bool = True
@@ -79,11 +80,11 @@ class TerminalStyle:
 
     @property
     def marker(self) -> str:
-        """What lines are drawn with."""
+        """The marker that lines are drawn with."""
         return "braille" if self.is_unicode else "*"
 
     def finish(self, text: str) -> str:
-        """Return what plotext drew without what the terminal cannot show."""
+        """Return plotext's drawing without the colours and characters that the terminal cannot show."""
         import plotext
 
         plain: str = text if self.is_coloured else plotext.uncolorize(text)
@@ -95,15 +96,16 @@ FULL_STYLE = TerminalStyle()
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyCurves:
-    """What is drawn of one family.
+    """The curves of one family.
 
     Attributes:
-        family: its name.
-        subtitle: where it stands, in a few words.
+        family: name of the family.
+        subtitle: a short description of the family's state.
         lines: points of the chosen metric by label (empty label: one line), oldest first.
         first_episodes: held-out return by episode of the trial, at the first evaluation.
         latest_episodes: the same, at the latest evaluation.
-        is_by_shots: they are of a few-shot family, by number of shots; their labels are those numbers.
+        is_by_shots: whether the family is a few-shot family, whose returns are by number of shots instead of episode.
+            The labels of the points are the numbers of shots.
         random_episode_return: mean return of an episode with random actions; None if unknown.
     """
 
@@ -117,12 +119,12 @@ class FamilyCurves:
 
 
 def x_values(points: Sequence[StoredCurvePoint], axis: XAxis) -> list[float]:
-    """The points' places on the axis: environment steps, or seconds since the epoch."""
+    """Return the positions of the points on the axis: environment steps, or seconds since the epoch."""
     return [point.at if axis is XAxis.TIME else float(point.env_steps) for point in points]
 
 
 def drawable(lines: Mapping[str, Sequence[StoredCurvePoint]]) -> dict[str, list[StoredCurvePoint]]:
-    """The lines without points that are not finite, and without lines that have no other."""
+    """Return the lines without non-finite points. Lines without a finite point are left out."""
     finite = {label: [p for p in points if math.isfinite(p.point.value)] for label, points in lines.items()}
     return {label: points for label, points in finite.items() if points}
 
@@ -135,14 +137,14 @@ def draw_png(
     axis: XAxis = XAxis.ENV_STEPS,
     title: str = "",
 ) -> None:
-    """Draw small multiples, one card per family: its curve, and its adaptation within a trial.
+    """Draw small multiples to a PNG file: one card per family, with its curve and its adaptation within a trial.
 
     Args:
-        curves: what to draw, a card each, in order.
-        file: where the PNG goes; replaced whole or not at all.
-        metric: what the curves measure.
-        axis: what they are drawn over.
-        title: above all cards.
+        curves: the curves to draw, one card per family, in order.
+        file: the PNG file, which is written atomically.
+        metric: the metric of the curves.
+        axis: the horizontal axis.
+        title: title above all cards.
     """
     from matplotlib import rc_context
 
@@ -151,16 +153,16 @@ def draw_png(
 
 
 def save_png(figure: Figure, file: Path) -> None:
-    """Write a figure as PNG; the file is replaced whole or not at all."""
+    """Write a figure to a PNG file atomically."""
     drawn = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # shown as a box
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # Matplotlib draws a box.
         figure.savefig(drawn, format="png", dpi=130, facecolor="white")
     write_output_file(file, drawn.getvalue())
 
 
 def page_style() -> Any:
-    """Matplotlib's settings for every page of curves; no text is read as a formula."""
+    """Return Matplotlib's settings for every page of curves. They disable formulas in text."""
     return {
         "text.parse_math": False,
         "text.usetex": False,
@@ -197,7 +199,7 @@ def _page(curves: Sequence[FamilyCurves], *, metric: CurveMetric, axis: XAxis, t
     width, height = CARD_SIZE_IN[0] * num_columns, HEADING_HEIGHT_IN + CARD_SIZE_IN[1] * num_rows
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    # Subfigures take a grid's ratios and nothing else of it, so the heading is a row of the grid.
+    # Subfigures use only the ratios of a grid, so the heading must be a row of the grid.
     heights = [HEADING_HEIGHT_IN, *[CARD_SIZE_IN[1]] * num_rows]
     cells = figure.add_gridspec(num_rows + 1, num_columns, height_ratios=heights, hspace=0, wspace=0)
     left = HEADING_LEFT_IN / width
@@ -229,7 +231,7 @@ def _draw_curve(axes: Axes, family: FamilyCurves, *, metric: CurveMetric, axis: 
     axes.set_ylabel(METRIC_LABELS[metric])
     lines = drawable(family.lines)
     if not lines:
-        _say_nothing_yet(axes, "not measured yet")
+        _draw_placeholder(axes, "not measured yet")
         return
     _label_x(axes, axis)
     for index, (label, points) in enumerate(lines.items()):
@@ -261,7 +263,7 @@ def _draw_line(axes: Axes, points: Sequence[StoredCurvePoint], *, axis: XAxis, c
 
 
 def _mark_score_scale(axes: Axes, *, highest: float) -> None:
-    """Draw where random actions and the reference score, when the curve comes near; a wide band may leave the axes."""
+    """Mark the scores of random actions and of the reference, if the curve is near. A wide band may exceed the axes."""
     low, high = axes.get_ylim()
     axes.set_ylim(max(min(low, -0.13), LOWEST_SCORE_SHOWN), max(min(high, highest + 1.0), 1.13))
     _mark_level(axes, 0.0, "random", is_above=False)
@@ -287,7 +289,7 @@ def _draw_adaptation(axes: Axes, family: FamilyCurves) -> None:
     axes.set_xlabel("shots" if family.is_by_shots else "episode of the trial")
     axes.set_ylabel("held-out return")
     if not family.latest_episodes:
-        _say_nothing_yet(axes, "not evaluated yet")
+        _draw_placeholder(axes, "not evaluated yet")
         return
     is_same = not family.first_episodes or family.first_episodes[0].at == family.latest_episodes[0].at
     if not is_same:
@@ -333,18 +335,21 @@ def _draw_episodes(
 
 
 def _keep_in_view(axes: Axes, family: FamilyCurves) -> None:
-    """Let the first evaluation leave the picture where it lies far off: before it has learned, adapting can do harm."""
+    """Limit the axes to the neighbourhood of the latest evaluation.
+
+    The first evaluation may be far outside, because adaptation can reduce the return of an untrained policy.
+    """
     values = [point.point.value for point in family.latest_episodes if math.isfinite(point.point.value)]
     if not values:
         return
     values += [] if family.random_episode_return is None else [family.random_episode_return]
-    room = FIRST_ROOM * ((max(values) - min(values)) or abs(values[0]) or 1.0)
+    margin = FIRST_MARGIN * ((max(values) - min(values)) or abs(values[0]) or 1.0)
     low, high = axes.get_ylim()
-    axes.set_ylim(max(low, min(values) - room), min(high, max(values) + room))
+    axes.set_ylim(max(low, min(values) - margin), min(high, max(values) + margin))
 
 
 def _place(family: FamilyCurves, point: StoredCurvePoint) -> int:
-    """Where a point stands: people count episodes from 1, and shots as they are."""
+    """Return the position of a point on the axis: episodes are numbered from 1, shots by their number."""
     return int(point.point.label) + (0 if family.is_by_shots else 1)
 
 
@@ -375,21 +380,21 @@ def _label_x(axes: Axes, axis: XAxis) -> None:
 
 
 def short_tick(value: float) -> str:
-    """A tick's number in few characters: 500, 25k, 1.5M."""
+    """Return a tick's number in few characters: 500, 25k, 1.5M."""
     for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor:
             return f"{value / factor:g}{suffix}"
     return f"{value:g}"
 
 
-def _say_nothing_yet(axes: Axes, text: str) -> None:
+def _draw_placeholder(axes: Axes, text: str) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=FAINT)
 
 
 def line_colour(index: int, num_lines: int) -> Any:
-    """The colour of one of so many lines."""
+    """Return the colour of line ``index`` of ``num_lines``."""
     if num_lines <= len(CYCLE):
         return CYCLE[index]
     from matplotlib import colormaps
@@ -413,14 +418,14 @@ def terminal_plots(
     width: int = 80,
     style: TerminalStyle = FULL_STYLE,
 ) -> str:
-    """Draw one panel per family with characters, as many side by side as fit.
+    """Draw one panel per family with characters, with as many panels per row as fit.
 
     Args:
-        curves: what to draw.
-        metric: what the curves measure.
-        axis: what they are drawn over.
-        width: columns of the terminal.
-        style: what the terminal can show.
+        curves: the curves to draw.
+        metric: the metric of the curves.
+        axis: the horizontal axis.
+        width: number of columns of the terminal.
+        style: capabilities of the terminal.
 
     Returns:
         The lines to print.
@@ -430,8 +435,8 @@ def terminal_plots(
     panels = [_terminal_panel(family, metric=metric, axis=axis, width=panel_width, style=style) for family in curves]
     rows = []
     for start in range(0, len(panels), num_columns):
-        beside = panels[start : start + num_columns]
-        rows += ["  ".join(line).rstrip() for line in zip(*beside, strict=True)]
+        row = panels[start : start + num_columns]
+        rows += ["  ".join(line).rstrip() for line in zip(*row, strict=True)]
     return "\n".join(rows)
 
 

@@ -1,17 +1,21 @@
-"""Recognising what family a trial is of, from its first steps: episodic memory read by prototypes and by matching.
+"""Recognition of a trial's family from its first steps, by classifying trials of the episodic memory.
 
-A trial is summarised by what followed what was done: the ridge regression of each step's change of observation, reward
-and end on its action and observation, with the spread of what it leaves over. A policy decides which steps are taken,
-but not what follows them, so that trials by different policies are comparable. Each number of a summary is in units of
-its spread within a family, over the trials remembered: what tells families apart weighs more than what does not. Then,
-as few-shot classification with a family a class:
+A trial is summarised by the dynamics of its task: the coefficients of a ridge regression, and the standard deviations
+of its residuals. The regression predicts each step's change of observation, reward and end from its action and
+observation. A policy chooses the actions but not their effects, so summaries of trials by different policies are
+comparable. Each number of a summary is divided by its standard deviation within families, over the support trials, so
+that numbers that differ between families have more weight.
+
+The summaries are then classified, as in few-shot classification with one class per family:
 
 - prototypes (Snell et al. 2017, arXiv:1703.05175, eq. 1-2): the family whose mean summary is nearest;
-- matching attention (Vinyals et al. 2016, arXiv:1606.04080, eq. 1-2): the softmax of cosines over remembered trials,
-  summed by family. Departure: cosines are divided by ``TEMPERATURE``, for summaries are not learned.
+- matching attention (Vinyals et al. 2016, arXiv:1606.04080, eq. 1-2): the softmax of cosines over the support trials,
+  summed by family. Departure from the paper: cosines are divided by ``TEMPERATURE``, because summaries are not learned.
 
-Only families of equal spaces are compared; spaces alone tell the others apart. Shapes: T steps, D observation width,
-W columns of an action, P numbers of a summary, N trials remembered, Q trials asked for, C families.
+Only families of equal spaces are compared, because the spaces already distinguish all others.
+
+Shapes: T steps, D observation width, W columns of an action, P numbers of a summary, N support trials, Q query trials,
+C families.
 """
 
 from __future__ import annotations
@@ -30,22 +34,22 @@ Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 RIDGE = 1.0
-"""Penalty of the regression, in steps: coefficients that few steps speak for stay near 0."""
+"""Penalty of the regression, in steps. It keeps coefficients near 0 that are supported by few steps only."""
 
 TEMPERATURE = 0.1
 MAX_SPREADS = 10.0
 FEWEST_TRIALS = 4
-"""Trials of a family below which it is not compared: half are remembered, half asked for."""
+"""Smallest number of trials of a compared family. One half is support, the other half is query."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resemblance:
-    """How a family's held-out trials are recognised.
+    """The share of a family's query trials that are classified as trials of one family.
 
     Attributes:
-        family: one of equal spaces.
-        by_prototypes: share of the asked family's trials that are recognised as of this one.
-        by_matching: the same by matching attention.
+        family: name of the predicted family.
+        by_prototypes: share of the query trials that prototypes classify as this family.
+        by_matching: the same for matching attention.
     """
 
     family: str
@@ -55,14 +59,14 @@ class Resemblance:
 
 @dataclass(frozen=True, kw_only=True)
 class Recognition:
-    """What was recognised, and how far to trust it.
+    """The result of classifying a family's trials, with the accuracy of both classifiers.
 
     Attributes:
-        family: whose trials were asked for.
-        resemblances: by family of equal spaces, itself among them.
-        accuracy_by_prototypes: share of all compared families' held-out trials that are recognised rightly.
-        accuracy_by_matching: the same by matching attention.
-        num_trials: held-out trials that the accuracies are over.
+        family: name of the family whose trials were classified.
+        resemblances: one entry per family of equal spaces, including the family itself.
+        accuracy_by_prototypes: share of the query trials of all compared families that prototypes classify correctly.
+        accuracy_by_matching: the same for matching attention.
+        num_trials: number of query trials of all compared families.
     """
 
     family: str
@@ -75,19 +79,20 @@ class Recognition:
 def recognise(store: Store, family: str, *, num_steps: int, num_trials: int) -> Recognition | None:
     """Compare a family's newest trials with those of every family of equal spaces.
 
-    Older halves are remembered, newer halves asked for; every family gives as many.
+    The older half of each family's trials is the support set, the newer half is the query set. Every family contributes
+    the same number of trials.
 
     Args:
-        store: where the trials are.
-        family: a name.
-        num_steps: how much of each trial is seen, from its beginning.
-        num_trials: newest trials of a family that are used, at most.
+        store: the store with the trials.
+        family: name of the family.
+        num_steps: number of first steps to use of each trial.
+        num_trials: largest number of newest trials to use of each family.
 
     Returns:
-        what was recognised; None where there are not two families with ``FEWEST_TRIALS`` trials.
+        The recognition; None if fewer than two families have ``FEWEST_TRIALS`` trials, or the family has too few.
 
     Raises:
-        FamilyNotFoundError: there is none of that name.
+        FamilyNotFoundError: there is no family of that name.
         CorruptFileError: a trial is damaged.
     """
     spaces = store.families.get(family).spaces
@@ -102,18 +107,18 @@ def recognise(store: Store, family: str, *, num_steps: int, num_trials: int) -> 
     trials = [store.trials.load(row.id) for found in rows.values() for row in reversed(found[:each])]
     values = summaries(trials, SpacePair.from_json(spaces), num_steps=num_steps)
     labels = np.repeat(np.arange(len(rows)), each)
-    is_asked = np.tile(np.arange(each) >= each // 2, len(rows))
-    return _recognition(family, list(rows), values, labels, is_asked)
+    is_query = np.tile(np.arange(each) >= each // 2, len(rows))
+    return _recognition(family, list(rows), values, labels, is_query)
 
 
 def _recognition(
-    family: str, names: list[str], values: Floats, labels: Labels, is_asked: NDArray[np.bool_]
+    family: str, names: list[str], values: Floats, labels: Labels, is_query: NDArray[np.bool_]
 ) -> Recognition:
-    known = labels[~is_asked]
-    support, query = in_units_of_spread(values[~is_asked], known, values[is_asked])
+    known = labels[~is_query]
+    support, query = in_units_of_spread(values[~is_query], known, values[is_query])
     by_prototypes = nearest_prototypes(query, support, known)
     by_matching = matching_attention(query, support, known).argmax(1)
-    right, own = labels[is_asked], labels[is_asked] == names.index(family)
+    right, own = labels[is_query], labels[is_query] == names.index(family)
     return Recognition(
         family=family,
         resemblances=tuple(
@@ -131,7 +136,7 @@ def _recognition(
 
 
 def nearest_prototypes(query: Floats, support: Floats, labels: Labels) -> Labels:
-    """The class of the nearest mean: argmin_c |q - mean of the support of c|².
+    """Return the class of the nearest mean: argmin_c |q - mean of the support of c|².
 
     Args:
         query: [Q, P].
@@ -147,7 +152,7 @@ def nearest_prototypes(query: Floats, support: Floats, labels: Labels) -> Labels
 
 
 def matching_attention(query: Floats, support: Floats, labels: Labels) -> Floats:
-    """Σ_i a(q, x_i) y_i with a the softmax of cosines over the support, divided by ``TEMPERATURE``.
+    """Return Σ_i a(q, x_i) y_i, where a is the softmax over the support of cosines divided by ``TEMPERATURE``.
 
     Args:
         query: [Q, P].
@@ -166,14 +171,21 @@ def matching_attention(query: Floats, support: Floats, labels: Labels) -> Floats
 
 
 def summaries(trials: Sequence[TrialRecord], spaces: SpacePair, *, num_steps: int) -> Floats:
-    """[N, P] summaries of the first steps of trials; observations are in units of their spread over these trials."""
+    """Return [N, P] summaries of the first steps of trials.
+
+    Observations are divided by their standard deviation over these trials.
+    """
     observed = np.concatenate([episode.observations for trial in trials for episode in trial.episodes])
     scale = np.maximum(observed.std(0, dtype=np.float64), 1e-3)
     return np.stack([_summary(trial, spaces, scale, num_steps=num_steps) for trial in trials])
 
 
 def in_units_of_spread(support: Floats, labels: Labels, query: Floats) -> tuple[Floats, Floats]:
-    """Support [N, P] and query [Q, P] about the support's mean, in units of its spread within classes, and bounded."""
+    """Return support [N, P] and query [Q, P], normalised by the support.
+
+    The support's mean is subtracted. The result is divided by the support's standard deviation within classes, and
+    clipped to ±``MAX_SPREADS``.
+    """
     classes = [support[labels == index] for index in range(int(labels.max()) + 1)]
     spread = np.sqrt(np.mean([members.var(0) for members in classes], axis=0))
     centre, spread = support.mean(0), np.maximum(spread, 1e-6)
@@ -182,7 +194,7 @@ def in_units_of_spread(support: Floats, labels: Labels, query: Floats) -> tuple[
 
 
 def _summary(trial: TrialRecord, spaces: SpacePair, scale: Floats, *, num_steps: int) -> Floats:
-    """[P]: the regression's coefficients, and the spread of what it leaves over."""
+    """Return [P]: the regression's coefficients, and the standard deviations of its residuals."""
     parts = [_steps(episode, spaces, scale) for episode in trial.episodes]
     causes, effects = (np.concatenate(part)[:num_steps] for part in zip(*parts, strict=True))
     gram = causes.T @ causes + RIDGE * np.eye(causes.shape[1])
@@ -191,7 +203,11 @@ def _summary(trial: TrialRecord, spaces: SpacePair, scale: Floats, *, num_steps:
 
 
 def _steps(episode: EpisodeRecord, spaces: SpacePair, scale: Floats) -> tuple[Floats, Floats]:
-    """[T, 1 + W (+ D)] what was done, and seen; [T, D + 2] how that changed, the reward, and whether it ended."""
+    """Return the causes [T, 1 + W (+ D)] and the effects [T, D + 2] of an episode's steps.
+
+    The causes are a constant 1, the action and, if it is a vector, the observation. The effects are the change of the
+    observation, the reward, and whether the episode terminated.
+    """
     observations = episode.observations.astype(np.float64)
     num_steps = len(episode.rewards)
     columns = [np.ones((num_steps, 1)), _action_columns(episode.actions, spaces.action)]
@@ -207,7 +223,7 @@ def _steps(episode: EpisodeRecord, spaces: SpacePair, scale: Floats) -> tuple[Fl
 
 
 def _action_columns(actions: NDArray[np.generic], action: ActionSpec) -> Floats:
-    """[T, W] continuous values in [-1, 1], or one column a choice, with mean 0 over the choices."""
+    """Return [T, W]: continuous actions clipped to [-1, 1], or one column per choice with mean 0 over the choices."""
     if action.kind is ActionKind.CONTINUOUS:
         return np.clip(actions.astype(np.float64), -1.0, 1.0)
     chosen = actions.reshape(len(actions), -1).astype(np.int64)

@@ -1,7 +1,7 @@
-"""What the service does now and where every family stands, as JSON values with stable keys.
+"""The state of the daemon and of every family, as JSON values with stable keys.
 
-Read from the store and the lock of the data folder, so it works with the daemon up or down. Loads nothing but what it
-reads of the store: scripts ask for it often.
+The report is read from the store and the lock of the data folder, so it is available whether or not the daemon runs.
+The module imports no more than this needs, because scripts request the report often.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def status_report(folder: DataFolder) -> dict[str, Any]:
-    """The service's status as JSON values, from the store and the lock of the data folder."""
+    """Return the status report as JSON values, from the store and the lock of the data folder."""
     try:
         overview = read_overview(folder)
     except StoreMissingError:
@@ -32,7 +32,10 @@ def status_report(folder: DataFolder) -> dict[str, Any]:
 
 
 def _service_status(folder: DataFolder, row: dict[str, Any] | None) -> dict[str, Any]:
-    """What the daemon last wrote of itself, believed only as far as the lock of the data folder bears it out."""
+    """Return the daemon's state.
+
+    The row that the daemon last wrote is used only if the process that holds the lock of the data folder wrote it.
+    """
     pid = folder.holder_pid()
     written = row or {}
     is_own_row = pid is not None and written.get("pid") == pid

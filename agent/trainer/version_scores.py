@@ -1,4 +1,4 @@
-"""How a published version does on held-out tasks, scored apart from the daemon.
+"""Scores of a published version on held-out tasks, computed outside the daemon and the trainer.
 
 Shapes: N trials.
 """
@@ -34,7 +34,10 @@ from memory.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeScore:
-    """Mean return of one episode of the trial over all trials; ``index`` counts from 0, of few-shot tasks by shots."""
+    """The mean return of one episode of the trial, over all trials.
+
+    ``index`` is the number of the episode, from 0; for few-shot tasks, it is the number of shots.
+    """
 
     index: int
     mean_return: float
@@ -43,14 +46,16 @@ class EpisodeScore:
 
 @dataclass(frozen=True, kw_only=True)
 class VersionScore:
-    """How a published version does on a family's held-out tasks.
+    """The score of a published version on a family's held-out tasks.
 
     Attributes:
-        score: 0 at random actions, 1 at the reference.
-        standard_error: of the score.
+        family: name of the family.
+        num_trials: number of held-out trials.
+        score: 0 for random actions, 1 for the reference return.
+        standard_error: standard error of the score.
         mean_return: mean trial return.
-        return_standard_error: of the mean trial return.
-        episodes: return by episode of the trial: what adaptation brings.
+        return_standard_error: standard error of the mean trial return.
+        episodes: mean return by episode of the trial, which shows the effect of adaptation.
     """
 
     family: str
@@ -74,12 +79,12 @@ def score_version(
     """Score a published version on held-out tasks, in this process.
 
     Args:
-        store: where the version and the families are.
-        settings: limits of workers, and the number of trials where ``trials`` is None.
-        version: its number.
-        families: names of admitted families; those that the version does not know are left out.
-        trials: held-out trials a family, rounded up to whole batches; None takes the setting.
-        progress: called with what is being scored.
+        store: the store with the version and the families.
+        settings: source of the limits of workers, and of the number of trials if ``trials`` is None.
+        version: number of the version.
+        families: names of admitted families; families that the version does not know are left out.
+        trials: held-out trials per family, rounded up to whole batches; None for the number in the settings.
+        progress: called with a description of what is being scored.
 
     Raises:
         WorkerFaultError: a family's worker failed.
@@ -139,7 +144,7 @@ def _answer(
     num_tasks: int,
     progress: Callable[[int], None],
 ) -> HeldOutReturns | None:
-    """A few-shot family's held-out returns; None where the version does not know it."""
+    """Return a few-shot family's held-out returns; None if the version does not know the family."""
     described = initialization.provenance.get("few_shot", {}).get(family.name)
     if described is None or described["name"] != learner_name(family):
         return None
