@@ -1,1 +1,1 @@
-"""The command line: thin commands over the store, which work with the daemon up or down."""
+"""The command line: short commands that read and write the store, whether or not the daemon runs."""

@@ -1,4 +1,4 @@
-"""``python -m agent.cli``: the command line where ``learnd`` is not on the path."""
+"""``python -m agent.cli``: runs the command line when ``learnd`` is not on the path."""
 
 from agent.cli.entry import main
 

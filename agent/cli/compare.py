@@ -1,4 +1,4 @@
-"""``learnd compare``: several learners on one family with equal budgets, side by side."""
+"""``learnd compare``: trains several learners on one family with equal budgets, and compares their scores."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ EXAMPLES = (
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to the command line."""
     command(app, "compare", examples=EXAMPLES)(compare)
 
 
 def compare(
     invocation: Invocation,
     *,
-    family: Annotated[str, typer.Argument(metavar="FAMILY", help="As --family of `learnd learn`.")],
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="The family, as for --family of `learnd learn`.")],
     budget: BudgetOption,
     learners: Annotated[
-        str | None, typer.Option(metavar="NAME,NAME…", help="Which; all that can learn the family, if not given.")
+        str | None, typer.Option(metavar="NAME,NAME…", help="Learners to compare; default: all that fit the family.")
     ] = None,
     few_shot: FewShotOption = None,
     shots: ShotsOption = None,
@@ -75,22 +75,22 @@ def compare(
     kwarg: KwargOption = None,
     episodes: EpisodesOption = None,
     max_steps: MaxStepsOption = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each learner, with seeds from --seed on.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each learner, with consecutive seeds from --seed.")] = 1,
     seed: SeedOption = 0,
     tasks: TasksOption = 1000,
     points: PointsOption = 8,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes side by side, of one thread each.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of processes that run at once, each with one thread.")] = 1,
     state: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Keep every run here; go on with those that are there.")
+        Path | None, typer.Option(metavar="FOLDER", help="Save every run in this folder, and resume runs found there.")
     ] = None,
-    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the curves as a PNG.")] = None,
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the curves to a PNG file.")] = None,
 ) -> None:
-    """Let several learners learn one family, each for the same budget, and set them side by side.
+    """Train several learners on one family, each with the same budget, and compare their scores.
 
-    All are scored on the same held-out tasks, at several points along the way and at the end. A learner that fails
-    does not stop the others.
+    All learners are scored on the same held-out tasks, several times during the run and at the end. If a learner
+    fails, the others continue.
     """
-    from agent.experiments.comparison import compare as carry_out
+    from agent.experiments.comparison import compare as run_comparison
 
     check_folder(png, operation="drawing the comparison to")
     _check_state(state)
@@ -101,7 +101,7 @@ def compare(
     comparison = _comparison(opened, learners, plan, range(seed, seed + seeds))
     labels = [entry.label for entry in comparison.entries]
     with one_thread(), stopping() as is_stopped, bars(invocation, labels) as tell:
-        outcomes = carry_out(
+        outcomes = run_comparison(
             comparison,
             opened,
             jobs=jobs,
@@ -126,7 +126,7 @@ def compare(
 def _check_state(state: Path | None) -> None:
     if state is not None and state.exists() and not state.is_dir():
         raise CommandError(
-            operation="keeping the runs in",
+            operation="saving the runs in",
             subject=str(state),
             found="it is a file.",
             hint="Name a folder: each learner and seed gets a file in it.",
@@ -136,15 +136,19 @@ def _check_state(state: Path | None) -> None:
 def _check_seeds(first: int, count: int) -> None:
     if first + count - 1 > LARGEST_SEED:
         raise CommandError(
-            operation="taking seeds from",
+            operation="counting seeds from",
             subject=str(first),
-            found=f"the last of {count} would be {first + count - 1:,}, and {LARGEST_SEED:,} is the largest.",
-            hint="Begin with a smaller --seed.",
+            found=f"the last of {count} seeds would be {first + count - 1:,}; the largest seed is {LARGEST_SEED:,}.",
+            hint="Choose a smaller --seed.",
         )
 
 
 def _comparison(family: OpenFamily, learners: str | None, plan: Plan, seeds: Sequence[int]) -> Comparison:
-    """The comparison that is asked for; every learner is assigned once, so that what cannot be is refused at once."""
+    """Return the requested comparison.
+
+    Every learner is assigned to the family once, so that a learner that cannot learn the family is rejected before
+    any run starts.
+    """
     from agent.experiments.assignment import assign
     from agent.experiments.comparison import Comparison, Entry
 
@@ -156,12 +160,12 @@ def _comparison(family: OpenFamily, learners: str | None, plan: Plan, seeds: Seq
 
 def _picture(comparison: Comparison, found: Sequence[Standing], measure: Measure) -> ComparisonPicture:
     plan, num_seeds = comparison.plan, len({entry.seed for entry in comparison.entries})
-    band = "lowest and highest of them" if num_seeds > 1 else "95% interval over held-out tasks"
+    band = "lowest and highest seed" if num_seeds > 1 else "95% interval over held-out tasks"
     seeds = f"{num_seeds} seeds, bands: {band}" if num_seeds > 1 else f"1 seed, bands: {band}"
     return ComparisonPicture(
         title=comparison.spec.name,
         subtitle=f"Each learner for {plan.budget}, {seeds}.\n"
-        f"Scored on the same {plan.tasks_along} held-out tasks along the way and {plan.tasks_at_end:,} at the end.",
+        f"Scored on the same {plan.tasks_along} held-out tasks during the run and {plan.tasks_at_end:,} at the end.",
         measure=measure,
         standings=found,
         is_over_time=plan.budget.cpu_s is not None,

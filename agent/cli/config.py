@@ -1,4 +1,4 @@
-"""``learnd config``: the settings in force, and whether a file of settings can be used."""
+"""``learnd config``: shows the settings in force, and checks settings files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agent.cli.output import new_table, styled
 from agent.errors import SettingsError
 from agent.output.json_values import to_json_text
 
-config_app = typer.Typer(help="See and check the settings.", no_args_is_help=True)
+config_app = typer.Typer(help="Show and check the settings.", no_args_is_help=True)
 group(config_app)
 
 
@@ -28,9 +28,11 @@ group(config_app)
 )
 def show_settings(
     invocation: Invocation,
-    only_changed: Annotated[bool, typer.Option("--changed", help="Only those that are not the default.")] = False,
+    only_changed: Annotated[
+        bool, typer.Option("--changed", help="Show only settings that differ from their default.")
+    ] = False,
 ) -> None:
-    """Show every setting in force, from options, LEARND_* variables, the settings file and defaults."""
+    """Show every setting in force. Values come from options, LEARND_* variables, the settings file and defaults."""
     from agent.config.settings import describe_settings
 
     settings = invocation.settings
@@ -54,9 +56,11 @@ def show_settings(
 )
 def check_settings(
     invocation: Invocation,
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The file in force, if none is named.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="File to check; default: the settings file in force.")
+    ] = None,
 ) -> None:
-    """Check a file of settings together with the variables; exit status 1 if they cannot be used."""
+    """Check a settings file together with the LEARND_* variables. The exit status is 1 if they are not valid."""
     from agent.config.settings import check_time_zone
 
     invocation.config = file or invocation.config
@@ -71,7 +75,7 @@ def check_settings(
     checked = str(settings.file) if settings.file else None
     invocation.answer(
         {"file": checked, "is_usable": True, "problems": []},
-        lambda out: out.print(styled(("ok", "green"), f" {checked or 'no settings file; variables and defaults'}")),
+        lambda out: out.print(styled(("ok", "green"), f" {checked or 'no settings file: variables and defaults'}")),
     )
 
 

@@ -1,7 +1,7 @@
-"""The console that commands print on: a string is shown as it is, never as markup and never as terminal codes.
+"""The console that commands print on. Strings are printed literally: neither markup nor terminal codes take effect.
 
-Style goes into :class:`rich.text.Text` (``agent.cli.output.line``), not into strings, so a string from an environment
-cannot be taken for style.
+Commands put styles into :class:`rich.text.Text` (``agent.cli.output.styled``), not into strings. A string from an
+environment therefore cannot change the style.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ PIPED_WIDTH = 120
 
 
 class PlainConsole(Console):
-    """A console without markup, emoji codes and highlighting, whose text is visible text.
+    """A console without markup, emoji codes and highlighting, which prints visible characters only.
 
-    Strings are escaped before they are laid out, so that tables are as wide as what they show. What is escaped a second
-    time is every segment of the result: also a :class:`Text` cannot carry a control character to the terminal.
+    Strings are escaped before layout, so that tables get the width of the escaped text. Every segment of the result is
+    escaped again, so that a :class:`Text` cannot send a control character to the terminal either.
 
     Args:
-        is_stderr: whether it writes to stderr; else it writes to stdout.
+        is_stderr: write to stderr instead of stdout.
     """
 
     def __init__(self, *, is_stderr: bool = False) -> None:
@@ -36,11 +36,11 @@ class PlainConsole(Console):
         super().__init__(stderr=is_stderr, width=width, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Return a string as visible text; no option turns markup on."""
+        """Return a string as visible text. Options cannot enable markup."""
         return super().render_str(visible(text), **{**options, "markup": False, "emoji": False, "highlight": False})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Yield the segments of a renderable, with text that is visible."""
+        """Yield the segments of a renderable, with control characters escaped."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment
@@ -49,5 +49,5 @@ class PlainConsole(Console):
 
     @property
     def is_unicode(self) -> bool:
-        """Whether the stream's encoding has every character."""
+        """Return whether the stream's encoding can represent every character."""
         return self.encoding.startswith("utf")

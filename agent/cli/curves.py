@@ -1,4 +1,4 @@
-"""``learnd curves``: learning curves in the terminal, as a picture, or as numbers."""
+"""``learnd curves``: shows learning curves in the terminal, as a PNG file, or as numbers."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ STDOUT = "-"
 
 
 class CurvesCommand(TyperCommand):
-    """A command whose ``--csv`` may stand without a file: then the numbers go to stdout."""
+    """A command whose ``--csv`` option may have no value: the numbers then go to stdout."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Write out the ``-`` that a bare ``--csv`` means; a FILE is told from a family by a dot or a slash."""
+        """Insert ``-`` after a ``--csv`` without a value. An argument with a dot or a slash is a FILE, not a family."""
         written_out: list[str] = []
         for index, argument in enumerate(args):
             written_out.append(argument)
@@ -47,7 +47,7 @@ def _looks_like_file(argument: str) -> bool:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to the command line."""
     examples = (
         "learnd curves",
         "learnd curves cartpole --metric trial_return --over time",
@@ -60,18 +60,22 @@ def register(app: typer.Typer) -> None:
 def show_curves(
     invocation: Invocation,
     *,
-    families: Annotated[list[str] | None, typer.Argument(metavar="[FAMILY]...", help="All, if none is named.")] = None,
-    metric: Annotated[CurveMetric, typer.Option(help="What to show.")] = CurveMetric.EVAL_SCORE,
-    axis: Annotated[XAxis, typer.Option("--over", help="What to show it over.")] = XAxis.ENV_STEPS,
-    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw a PNG: curves and adaptation.")] = None,
+    families: Annotated[
+        list[str] | None, typer.Argument(metavar="[FAMILY]...", help="Families to show; default: all.")
+    ] = None,
+    metric: Annotated[CurveMetric, typer.Option(help="Metric to show.")] = CurveMetric.EVAL_SCORE,
+    axis: Annotated[XAxis, typer.Option("--over", help="Horizontal axis.")] = XAxis.ENV_STEPS,
+    png: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the curves and the adaptation within a trial to a PNG.")
+    ] = None,
     numbers: Annotated[
-        str | None, typer.Option("--csv", metavar="[FILE]", help="Write the points as CSV, to stdout without FILE.")
+        str | None, typer.Option("--csv", metavar="[FILE]", help="Write the points as CSV; without FILE, to stdout.")
     ] = None,
 ) -> None:
-    """Show learning curves: in the terminal, as a picture, or as numbers.
+    """Show learning curves in the terminal, or write them as a PNG or CSV file.
 
-    A score of 0 is random actions, 1 is the family's reference. The picture also shows held-out return by episode of
-    the trial, at the first and at the latest evaluation.
+    A score of 0 is the return of random actions; a score of 1 is the family's reference return. The PNG also shows the
+    held-out return by episode of the trial, at the first and at the latest evaluation.
     """
     check_folder(png, operation="drawing curves")
     if numbers not in {None, STDOUT}:
@@ -97,7 +101,7 @@ def show_curves(
 
 
 def read_curves(store: Store, family: Family, metric: CurveMetric) -> FamilyCurves:
-    """What is drawn of a family, oldest points first."""
+    """Return the points and labels to draw for a family, oldest points first."""
     points = sorted(
         store.curves.points(family.name, metric), key=lambda point: (_label_order(point), point.at, point.env_steps)
     )
@@ -119,7 +123,7 @@ def read_curves(store: Store, family: Family, metric: CurveMetric) -> FamilyCurv
 
 
 def _label_order(point: StoredCurvePoint) -> tuple[int, str]:
-    """Episode indices by number, other labels by name."""
+    """Return a sort key: episode indices sort as numbers, other labels sort as text before them."""
     label = point.point.label
     return (int(label), "") if label.isdigit() else (-1, label)
 

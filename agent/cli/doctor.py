@@ -1,4 +1,4 @@
-"""``learnd doctor``: is everything as it should be, and if not, what to do."""
+"""``learnd doctor``: checks the installation and the store, and says how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIGNS = {Verdict.OK: "✓", Verdict.WARN: "!", Verdict.FAIL: "✗"}
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to the command line."""
     examples = (
         "learnd doctor",
         "learnd doctor --data-dir /var/lib/learnd --json",
@@ -37,24 +37,27 @@ def doctor(
     invocation: Invocation,
     is_repairing: Annotated[
         bool,
-        typer.Option("--repair", help="Mend a damaged store first, while learnd is stopped."),
+        typer.Option("--repair", help="Repair a damaged store before the checks; learnd must be stopped."),
     ] = False,
     may_roll_back: Annotated[
         bool,
-        typer.Option("--yes", help="With --repair: let an older checkpoint take the place of a lost one."),
+        typer.Option("--yes", help="With --repair: replace a lost live checkpoint by an older one."),
     ] = False,
 ) -> None:
-    """Check everything the service stands on, and say what to do about what is wrong.
+    """Check the installation, the settings and the store, and say how to fix each problem.
 
     Reads the whole store: every row, every episode, every parameter file. The exit status is 1 when a check fails.
 
-    `--repair` drops damaged trials, takes damaged files and rows from backups that have them intact, and builds
-    damaged indexes anew. A lost live checkpoint is replaced by an older one only with `--yes`.
+    `--repair` deletes damaged trials, restores damaged files and rows from backups that have them intact, and rebuilds
+    damaged indexes. It replaces a lost live checkpoint by an older one only with `--yes`.
     """
     findings = [_settings_finding(invocation)]
     if may_roll_back and not is_repairing:
         raise CommandError(
-            operation=invocation.name, subject="--yes", found="it belongs to --repair.", hint="Give both, or neither."
+            operation=invocation.name,
+            subject="--yes",
+            found="it needs --repair.",
+            hint="Give both options, or neither.",
         )
     report = _repaired(invocation, may_roll_back=may_roll_back) if is_repairing else None
     with invocation.progress() as progress, ExitStack() as opened:
@@ -77,7 +80,7 @@ def doctor(
 
 
 def _repaired(invocation: Invocation, *, may_roll_back: bool) -> RepairReport:
-    """Mend the store; return what was done."""
+    """Repair the store, and return a report of the repairs."""
     from memory.upkeep.repairing import repair
 
     with invocation.progress() as progress:
@@ -90,7 +93,7 @@ def _repaired(invocation: Invocation, *, may_roll_back: bool) -> RepairReport:
 
 
 def _settings_finding(invocation: Invocation) -> Finding:
-    """Whether the settings can be used; where they cannot, the other checks go by the defaults."""
+    """Check whether the settings are valid. If they are not, replace them by the defaults for the other checks."""
     try:
         file = invocation.settings.file
     except SettingsError as error:
@@ -100,26 +103,33 @@ def _settings_finding(invocation: Invocation) -> Finding:
         data_dir = (invocation.data_dir or defaults.data_dir).absolute()
         invocation.settings = defaults.model_copy(update={"data_dir": data_dir})
         return Finding(check="settings", verdict=Verdict.FAIL, found=f"{error.subject}: {error.found}", hint=error.hint)
-    return Finding(check="settings", verdict=Verdict.OK, found=str(file) if file else "no file; variables and defaults")
+    return Finding(check="settings", verdict=Verdict.OK, found=str(file) if file else "no file: variables and defaults")
 
 
 def _opened_store(invocation: Invocation, opened: ExitStack, findings: list[Finding]) -> Store | None:
-    """The store, closed with ``opened``; None where it is missing or cannot be opened, which becomes a finding."""
+    """Return the store, which is closed when ``opened`` is closed.
+
+    If the store is missing or cannot be opened, append a finding and return None.
+    """
     try:
         store = opened.enter_context(invocation.reading_if_any())
     except (MemoryStoreError, OSError) as error:
         found = error.found if isinstance(error, MemoryStoreError) else str(error.strerror)
-        hint = error.hint if isinstance(error, MemoryStoreError) else "Run as the user the service runs as."
+        hint = (
+            error.hint
+            if isinstance(error, MemoryStoreError)
+            else "Run this command as the user that the daemon runs as."
+        )
         findings.append(Finding(check="store", verdict=Verdict.FAIL, found=found, hint=hint))
         return None
     if store is None:
-        hint = "learnd run makes it."
+        hint = "learnd run creates it."
         findings.append(Finding(check="store", verdict=Verdict.WARN, found="there is no store yet", hint=hint))
     return store
 
 
 def _findings_of(name: str, check: Callable[[CheckContext], Iterator[Finding]], context: CheckContext) -> list[Finding]:
-    """A check's findings; a check that cannot be made is itself a finding, and the others go on."""
+    """Return the findings of a check. If the check itself fails, that failure is a finding, and the others continue."""
     findings: list[Finding] = []
     try:
         findings.extend(check(context))
@@ -136,7 +146,7 @@ def _show_repair(out: PlainConsole, report: RepairReport) -> None:
     if not report.actions:
         out.print("repaired: nothing")
     if report.needs_consent:
-        text = f"not done without --yes: {report.needs_consent}. To do it: learnd doctor --repair --yes"
+        text = f"not done without --yes: {report.needs_consent}. To do it, run: learnd doctor --repair --yes"
         out.print(text, soft_wrap=True)
     out.print()
 
@@ -150,4 +160,4 @@ def _show(out: PlainConsole, findings: list[Finding], report: RepairReport | Non
         if finding.hint:
             out.print(f"    {indented(finding.hint)}")
     counts: dict[Any, int] = {verdict: sum(f.verdict is verdict for f in findings) for verdict in Verdict}
-    out.print(f"\n{counts[Verdict.OK]} ok, {counts[Verdict.WARN]} to look at, {counts[Verdict.FAIL]} failed")
+    out.print(f"\n{counts[Verdict.OK]} ok, {counts[Verdict.WARN]} warnings, {counts[Verdict.FAIL]} failed")

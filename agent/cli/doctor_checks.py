@@ -1,4 +1,4 @@
-"""What ``learnd doctor`` looks at: each check says what it found, whether that is well, and what to do if not."""
+"""The checks of ``learnd doctor``. Each check yields findings with a verdict and, for a problem, a hint to fix it."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 PACKAGES = ("learnd", "torch", "numpy", "gymnasium", "stable-baselines3", "apscheduler", "sqlite-utils", "pysqlite3")
 SOUND_SQLITE = (3, 51, 3)
-"""The first release without the WAL-reset bug of 3.7.0 to 3.51.2; older lines have it fixed in these:"""
+"""First release without the WAL-reset bug of 3.7.0 to 3.51.2. It was also fixed in releases of two older lines."""
 SOUND_SQLITE_LINES: dict[tuple[int, ...], int] = {(3, 44): 6, (3, 50): 7}
+"""First fixed patch release of each older release line."""
 
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs"})
 LEAST_FREE_BYTES = 256 * 2**20
@@ -44,7 +45,7 @@ ABANDONED_S = 3600.0
 
 
 class Verdict(StrEnum):
-    """How a check came out."""
+    """The result of a check."""
 
     OK = "ok"
     WARN = "warn"
@@ -53,13 +54,13 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a check found.
+    """A result of a check, with the observation behind it.
 
     Attributes:
-        check: its name.
-        verdict: how it came out.
-        found: what was seen.
-        hint: what to do; empty when all is well.
+        check: name of the check.
+        verdict: result of the check.
+        found: the observed state.
+        hint: what to do; empty if there is no problem.
     """
 
     check: str
@@ -70,13 +71,13 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckContext:
-    """What the checks look at.
+    """The objects that the checks examine.
 
     Attributes:
-        settings: in force, or the defaults where they cannot be used.
+        settings: the settings in force; the defaults if those are not valid.
         folder: the data folder.
-        store: open to read; None where there is none or it cannot be opened.
-        tell: told what a long check is doing.
+        store: the store, open for reading; None if it is missing or cannot be opened.
+        tell: called with the current step of a long check.
     """
 
     settings: Settings
@@ -89,7 +90,7 @@ Check = Callable[[CheckContext], Iterator[Finding]]
 
 
 def python_version(_: CheckContext) -> Iterator[Finding]:
-    """Python is one that learnd supports, and every package it needs is there."""
+    """Check that learnd supports this Python version, and that every required package is installed."""
     found = f"Python {platform.python_version()} at {sys.executable}"
     if tuple(int(part) for part in platform.python_version_tuple()[:2]) < (3, 11):
         yield Finding(check="python", verdict=Verdict.FAIL, found=found, hint="learnd needs Python 3.11 or newer.")
@@ -109,7 +110,7 @@ def python_version(_: CheckContext) -> Iterator[Finding]:
 
 
 def sqlite_library(_: CheckContext) -> Iterator[Finding]:
-    """One SQLite library, without the bug that can corrupt a database in WAL mode."""
+    """Check that one SQLite library is loaded, and that it lacks the bug that can corrupt a database in WAL mode."""
     from memory.sqlite_library import require_one_library, sqlite3
 
     numbers = tuple(int(part) for part in sqlite3.sqlite_version.split("."))
@@ -123,19 +124,19 @@ def sqlite_library(_: CheckContext) -> Iterator[Finding]:
     if is_sound:
         yield Finding(check="sqlite", verdict=Verdict.OK, found=found)
     else:
-        hint = "It can corrupt a WAL database (fixed in 3.51.3): upgrade pysqlite3 to 0.6.1 or newer."
+        hint = "This release can corrupt a WAL database (fixed in 3.51.3): upgrade pysqlite3 to 0.6.1 or newer."
         yield Finding(check="sqlite", verdict=Verdict.FAIL, found=found, hint=hint)
 
 
 def data_folder(context: CheckContext) -> Iterator[Finding]:
-    """The data folder is there, this user may write to it, and nobody else may."""
+    """Check that the data folder exists, and that this user, and no other user, may write to it."""
     path = context.folder.path
     if not path.exists():
-        hint = "It is made by learnd run."
+        hint = "learnd run creates it."
         yield Finding(check="data folder", verdict=Verdict.WARN, found=f"{path} does not exist yet", hint=hint)
         return
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        hint = "Run as the user the service runs as, or change who owns it."
+        hint = "Run this command as the user that the daemon runs as, or change the owner of the folder."
         yield Finding(check="data folder", verdict=Verdict.FAIL, found=f"{path} cannot be written", hint=hint)
         return
     mode = stat.S_IMODE(path.stat().st_mode)
@@ -150,7 +151,7 @@ def data_folder(context: CheckContext) -> Iterator[Finding]:
 
 
 def store_identity(context: CheckContext) -> Iterator[Finding]:
-    """The database belongs to the data folder: both have the same UUID."""
+    """Check that the database belongs to the data folder: both must have the same UUID."""
     from memory.identity import FILE_NAME, foreign_store_error, identity_of_folder
 
     recorded = None if context.store is None else context.store.identity()
@@ -160,7 +161,7 @@ def store_identity(context: CheckContext) -> Iterator[Finding]:
     if found == recorded:
         yield Finding(check="store identity", verdict=Verdict.OK, found=f"UUID {recorded}")
     elif found is None:
-        hint = "The next start writes it."
+        hint = "The daemon writes it at its next start."
         yield Finding(check="store identity", verdict=Verdict.WARN, found=f"{FILE_NAME} is missing", hint=hint)
     else:
         error = foreign_store_error(context.folder, recorded=recorded, found=found, operation="checking the store")
@@ -168,7 +169,7 @@ def store_identity(context: CheckContext) -> Iterator[Finding]:
 
 
 def file_system(context: CheckContext) -> Iterator[Finding]:
-    """A local file system with room."""
+    """Check that the data folder is on a local file system with enough free space."""
     path = _nearest_existing(context.folder.path)
     kind = _file_system_kind(path)
     if kind in NETWORK_FILE_SYSTEMS:
@@ -176,7 +177,7 @@ def file_system(context: CheckContext) -> Iterator[Finding]:
         yield Finding(check="file system", verdict=Verdict.FAIL, found=found, hint=hint)
     free = shutil.disk_usage(path).free
     found = f"{short_size(free)} free" + (f" on {kind}" if kind else "")
-    hint = "Free some room, or lower memory.max_size."
+    hint = "Free some space, or lower memory.max_size."
     if free < LEAST_FREE_BYTES:
         yield Finding(check="free space", verdict=Verdict.FAIL, found=found, hint=hint)
     elif free < SCARCE_FREE_BYTES:
@@ -186,12 +187,12 @@ def file_system(context: CheckContext) -> Iterator[Finding]:
 
 
 def store_integrity(context: CheckContext) -> Iterator[Finding]:
-    """Every row, episode and parameter file is what was written."""
+    """Check that every row, episode and parameter file is intact."""
     if context.store is None:
         return
     problems = context.store.check(progress=lambda what, count: context.tell(f"reading {what} {count or ''}"))
     if not problems:
-        yield Finding(check="store", verdict=Verdict.OK, found="every row, episode and parameter file is whole")
+        yield Finding(check="store", verdict=Verdict.OK, found="every row, episode and parameter file is intact")
     for problem in problems:
         yield Finding(
             check="store", verdict=Verdict.FAIL, found=f"{problem.subject}: {problem.found}", hint=problem.hint
@@ -199,32 +200,32 @@ def store_integrity(context: CheckContext) -> Iterator[Finding]:
 
 
 def store_size(context: CheckContext) -> Iterator[Finding]:
-    """The store keeps to its size, and its log is being reset."""
+    """Check that the store stays near its size limit, and that SQLite resets the write-ahead log."""
     if context.store is None:
         return
     stats = context.store.stats.memory_stats()
-    found = f"{short_size(stats.size_bytes)}: {stats.trials} trials, {stats.episodes} episodes remembered"
+    found = f"{short_size(stats.size_bytes)}: {stats.trials} trials, {stats.episodes} episodes stored"
     limit = context.settings.memory.max_size
     if stats.size_bytes > 1.5 * limit:
-        hint = f"More than memory.max_size, {short_size(limit)}: run learnd schedule run-now prune."
+        hint = f"memory.max_size is {short_size(limit)}. To prune now, run: learnd schedule run-now prune"
         yield Finding(check="size", verdict=Verdict.WARN, found=found, hint=hint)
     else:
         yield Finding(check="size", verdict=Verdict.OK, found=found)
     if stats.wal_bytes > LARGE_WAL_BYTES:
         found = f"the write-ahead log has grown to {short_size(stats.wal_bytes)}"
-        hint = "Some process keeps a read of learnd.db open: end it."
+        hint = "Some process keeps a read transaction on learnd.db open: stop that process."
         yield Finding(check="write-ahead log", verdict=Verdict.WARN, found=found, hint=hint)
 
 
 def ownership(context: CheckContext) -> Iterator[Finding]:
-    """Every file belongs to the owner of the data folder, who can write it."""
+    """Check that every file belongs to the owner of the data folder, and that the owner can write it."""
     folder = context.folder.path
     if not folder.is_dir():
         return
     owner = folder.stat()
     if foreign := foreign_paths(folder):
         found = f"{len(foreign)} files do not belong to the folder's owner (uid {owner.st_uid}), such as {foreign[0]}"
-        hint = f"The service cannot write them: chown -R {owner.st_uid}:{owner.st_gid} {shlex.quote(str(folder))}"
+        hint = f"The daemon cannot write them: chown -R {owner.st_uid}:{owner.st_gid} {shlex.quote(str(folder))}"
         yield Finding(check="ownership", verdict=Verdict.FAIL, found=found, hint=hint)
     elif unwritable := _unwritable(folder):
         found = f"{len(unwritable)} files cannot be written by their owner, such as {unwritable[0]}"
@@ -235,7 +236,11 @@ def ownership(context: CheckContext) -> Iterator[Finding]:
 
 
 def _unwritable(folder: Path) -> list[Path]:
-    """Return the files that the service writes again, and the folders, whose owner may not."""
+    """Return paths whose mode denies their owner the access that the daemon needs.
+
+    Folders need every permission, files that are rewritten need read and write permission, other files need read
+    permission.
+    """
     found = []
     for path in paths_in(folder):
         with contextlib.suppress(FileNotFoundError):
@@ -248,28 +253,28 @@ def _unwritable(folder: Path) -> list[Path]:
 
 
 def backups(context: CheckContext) -> Iterator[Finding]:
-    """Backups are of this store, clean, and not from the future."""
+    """Check that the newest backup was made without damage, and that no backup is from the future."""
     from memory.files.backup_record import listed_backups
 
     listed = listed_backups(context.folder)
     now = time.time()
     if future := [backup.path.name for backup in listed if backup.is_from_future(now)]:
         found = f"{len(future)} backups are from the future, such as {future[0]}"
-        hint = "They were made under a clock that was ahead, or the clock is behind now: see `date`."
+        hint = "The clock was ahead when they were made, or it is behind now: see `date`."
         yield Finding(check="backups", verdict=Verdict.WARN, found=found, hint=hint)
     if listed and not any(backup.is_clean for backup in listed):
-        found, hint = "no backup is clean", "Stop learnd and run `learnd doctor --repair`, then back up."
+        found, hint = "no backup is clean", "Stop learnd, run `learnd doctor --repair`, then make a backup."
         yield Finding(check="backups", verdict=Verdict.WARN, found=found, hint=hint)
     elif listed and not listed[0].is_clean:
         found = f"the newest backup is not clean: {listed[0].path.name}"
-        hint = "The store was damaged when it was made: stop learnd and run `learnd doctor --repair`."
+        hint = "The store was damaged when the backup was made: stop learnd and run `learnd doctor --repair`."
         yield Finding(check="backups", verdict=Verdict.WARN, found=found, hint=hint)
     if not future and (not listed or listed[0].is_clean):
         yield Finding(check="backups", verdict=Verdict.OK, found=f"{len(listed)} backups")
 
 
 def known_damage(context: CheckContext) -> Iterator[Finding]:
-    """Nothing is known to be damaged, and the learner did not fall back to an older checkpoint."""
+    """Check that no damage is recorded, and that the trainer did not fall back to an older checkpoint."""
     if context.store is None:
         return
     for problem in context.store.damage.all():
@@ -280,26 +285,26 @@ def known_damage(context: CheckContext) -> Iterator[Finding]:
 
 
 def locks(context: CheckContext) -> Iterator[Finding]:
-    """Who holds the data folder."""
+    """Check which processes hold the locks of the data folder."""
     folder = context.folder
-    control, learner = folder.holder_pid(), folder.holder_pid("learner")
-    held = [name for name, pid in (("control", control), ("learner", learner)) if pid is not None]
+    daemon, trainer = folder.holder_pid(), folder.holder_pid("learner")
+    held = [name for name, pid in (("control", daemon), ("learner", trainer)) if pid is not None]
     if removed := [name for name in held if not folder.lock_path(name).exists()]:
         found = f"{', '.join(f'{name}.lock' for name in removed)} of a running process was removed"
-        hint = "The daemon stops by itself; then start it again."
+        hint = "The daemon stops on its own; then start it again."
         yield Finding(check="lock", verdict=Verdict.FAIL, found=found, hint=hint)
-    elif control is None and learner is not None:
-        found = f"a learner (pid {learner}) works without a daemon"
-        hint = f"It should have ended with its daemon; end it: kill {learner}"
+    elif daemon is None and trainer is not None:
+        found = f"a trainer (pid {trainer}) runs without a daemon"
+        hint = f"It should have exited with its daemon; stop it: kill {trainer}"
         yield Finding(check="lock", verdict=Verdict.WARN, found=found, hint=hint)
-    elif control is None:
+    elif daemon is None:
         yield Finding(check="lock", verdict=Verdict.OK, found="no daemon holds the data folder")
     else:
-        yield Finding(check="lock", verdict=Verdict.OK, found=f"the daemon, pid {control}, holds the data folder")
+        yield Finding(check="lock", verdict=Verdict.OK, found=f"the daemon, pid {daemon}, holds the data folder")
 
 
 def leftovers(context: CheckContext) -> Iterator[Finding]:
-    """Nothing half-made lies about."""
+    """Check that no unfinished files are left over, and that the ballast file exists."""
     folder = context.folder
     if not folder.path.is_dir():
         return
@@ -314,37 +319,40 @@ def leftovers(context: CheckContext) -> Iterator[Finding]:
         hint = "The prune job removes them: learnd schedule run-now prune."
         yield Finding(check="leftovers", verdict=Verdict.WARN, found=found, hint=hint)
     elif folder.store_path.exists() and not folder.ballast_path.exists():
-        found, hint = "the ballast file is missing", "It was freed when the disk was full; a start makes it anew."
+        found, hint = (
+            "the ballast file is missing",
+            "It was deleted when the disk was full. The daemon creates it again at its next start.",
+        )
         yield Finding(check="leftovers", verdict=Verdict.WARN, found=found, hint=hint)
     else:
         yield Finding(check="leftovers", verdict=Verdict.OK, found="no unfinished file")
 
 
 def address(context: CheckContext) -> Iterator[Finding]:
-    """The daemon answers on its address, or the address is free."""
+    """Check that the daemon answers on its address or, if it is stopped, that the address is free."""
     if context.folder.holder_pid() is not None:
         status = context.store.daemon_status.get() if context.store is not None else None
         yield _answering(str((status or {}).get("listen") or context.settings.service.listen))
         return
     listen = context.settings.service.listen
     if not _is_loopback(context.settings.service.host):
-        found, hint = f"{listen} is reachable from outside", "There is no access control on it: use 127.0.0.1."
+        found, hint = f"{listen} is reachable from outside", "The address has no access control: use 127.0.0.1."
         yield Finding(check="address", verdict=Verdict.WARN, found=found, hint=hint)
     problem = _bind_problem(context.settings.service.host, context.settings.service.port)
     if problem is None:
         yield Finding(check="address", verdict=Verdict.OK, found=f"{listen} is free")
     else:
-        hint = "Another program has it: choose another with --listen."
+        hint = "Choose another address with --listen."
         yield Finding(check="address", verdict=Verdict.FAIL, found=f"{listen}: {problem}", hint=hint)
 
 
 def device(context: CheckContext) -> Iterator[Finding]:
-    """The device that the settings ask for is there."""
+    """Check that the device named in the settings is available."""
     context.tell("loading torch")
     try:
         import torch
     except (ImportError, OSError) as error:
-        found, hint = f"torch does not load: {error}", "Install it anew: make setup."
+        found, hint = f"torch does not load: {error}", "Reinstall it: make setup."
         yield Finding(check="device", verdict=Verdict.FAIL, found=found, hint=hint)
         return
     from agent.devices import DeviceError, choose_device, describe_device
@@ -362,21 +370,21 @@ def device(context: CheckContext) -> Iterator[Finding]:
 
 
 def schedule(context: CheckContext) -> Iterator[Finding]:
-    """Jobs run when they are due, and succeed."""
+    """Check that jobs run when they are due, and that they succeed."""
     store = context.store
     if store is None:
         return
     is_running = context.folder.holder_pid() is not None
-    complaints = list(_schedule_complaints(store, is_running=is_running))
-    yield from complaints
-    if not complaints:
+    problems = list(_schedule_problems(store, is_running=is_running))
+    yield from problems
+    if not problems:
         yield Finding(
-            check="schedule", verdict=Verdict.OK, found=f"{len(store.jobs.schedule())} kinds of job, none in arrears"
+            check="schedule", verdict=Verdict.OK, found=f"{len(store.jobs.schedule())} kinds of job, none overdue"
         )
 
 
 def families(context: CheckContext) -> Iterator[Finding]:
-    """Families can be practised."""
+    """Check that no family is refused or quarantined."""
     if context.store is None:
         return
     known = context.store.families.all()
@@ -386,7 +394,7 @@ def families(context: CheckContext) -> Iterator[Finding]:
             check="families",
             verdict=Verdict.WARN,
             found=f"{family.name} is {family.state}: {family.state_reason or 'no reason was given'}",
-            hint=f"See learnd env show {family.name}; when it is mended: learnd env resume {family.name}.",
+            hint=f"See learnd env show {family.name}; when it is fixed: learnd env resume {family.name}.",
         )
     if not troubled:
         num_active = sum(family.state is FamilyState.ACTIVE for family in known)
@@ -415,12 +423,12 @@ CHECKS: tuple[tuple[str, Check], ...] = (
 )
 
 
-def _schedule_complaints(store: Store, *, is_running: bool) -> Iterator[Finding]:
+def _schedule_problems(store: Store, *, is_running: bool) -> Iterator[Finding]:
     now = time.time()
     for job in store.jobs.schedule():
         if is_running and job.next_due_at < now - OVERDUE_S:
             found = f"{job.kind} was due {short_duration(now - job.next_due_at)} ago"
-            hint = "Is the learner busy or stuck? See learnd status and the log."
+            hint = "Is the trainer busy or stuck? See learnd status and the log."
             yield Finding(check="schedule", verdict=Verdict.WARN, found=found, hint=hint)
         last = [run for run in store.jobs.runs(kind=job.kind, limit=FAILURES_IN_A_ROW) if run.outcome is not None]
         if len(last) == FAILURES_IN_A_ROW and all(run.outcome is JobOutcome.FAILED for run in last):
@@ -429,8 +437,9 @@ def _schedule_complaints(store: Store, *, is_running: bool) -> Iterator[Finding]
             yield Finding(check="schedule", verdict=Verdict.FAIL, found=found, hint=hint)
     num_open = sum(run.outcome is None for run in store.jobs.runs(limit=200))
     if num_open and not is_running:
-        found = f"{num_open} runs were left open by a daemon that died"
-        yield Finding(check="schedule", verdict=Verdict.WARN, found=found, hint="The next start ends them.")
+        found = f"{num_open} runs were not finished, because the daemon was killed"
+        hint = "The daemon closes them at its next start."
+        yield Finding(check="schedule", verdict=Verdict.WARN, found=found, hint=hint)
 
 
 def _answering(listen: str) -> Finding:
@@ -455,7 +464,7 @@ def _answering(listen: str) -> Finding:
 
 
 def _bind_problem(host: str, port: int) -> str | None:
-    """Why an address cannot be listened on; None if it can."""
+    """Return the reason why an address cannot be listened on; None if it can be."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -472,7 +481,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _reachable_host(host: str) -> str:
-    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- read, not bound
+    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- compared, not bound
 
 
 def _nearest_existing(path: Path) -> Path:

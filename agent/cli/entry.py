@@ -1,8 +1,9 @@
-"""Entry of the command ``learnd``: answers `status --json` at once, and hands everything else to the command line.
+"""The entry point of the command ``learnd``, with a fast path for `status --json`.
 
-Scripts and dashboards poll `status --json`; loading the command line (typer, rich, pydantic) would take several times
-as long as the answer. Whatever is not plainly that question — another option, a settings file that may name another
-data folder — goes the whole way, and gets the same answer from the same function.
+Scripts and dashboards poll `status --json`. Loading the command line (typer, rich, pydantic) takes several times as
+long as the answer itself. All other arguments go to the full command line, as does `status --json` with another option
+or with a settings file, because that file may name another data folder. Both paths use the same function for the
+answer.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from agent.config.paths import DATA_DIR_VARIABLE, default_data_dir, settings_fil
 from agent.output.streams import ExitCode, finish_streams, prepare_streams, stdout_fault
 
 INTERRUPTED = 130
-"""Exit status of a command that Ctrl-C ended."""
+"""Exit status of a command that was stopped with Ctrl-C."""
 
 
 def main() -> None:
     """Run the command line of this process.
 
-    The standard streams are made ready here and finished here, so that holds for every command.
+    The standard streams are prepared and finished here, so that every command handles them the same way.
     """
     prepare_streams()
     code: ExitCode = 0
@@ -30,7 +31,7 @@ def main() -> None:
             from agent.cli.main import main as run_command_line
 
             run_command_line()
-    except KeyboardInterrupt:  # while it loads; from then on the command line does the same
+    except KeyboardInterrupt:  # While modules load. After that, the command line handles Ctrl-C with the same status.
         code = INTERRUPTED
     except SystemExit as end:
         code = end.code
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 def plain_status_folder(arguments: list[str]) -> Path | None:
-    """The data folder of a plain `status --json [--data-dir FOLDER]`; None where the arguments are anything else."""
+    """Return the data folder of a plain `status --json [--data-dir FOLDER]`; None for all other arguments."""
     rest = list(arguments)
     named: str | None = os.environ.get(DATA_DIR_VARIABLE) or None
     if "--data-dir" in rest[:-1]:
@@ -67,7 +68,7 @@ def _answers_quickly(arguments: list[str]) -> bool:
     try:
         text = to_json_text(status_report(DataFolder(folder)))
     except (MemoryStoreError, OSError):
-        return False  # the whole way says what is wrong, and how to mend it
+        return False  # The full command line reports the error with a hint.
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
     return True

@@ -1,4 +1,4 @@
-"""``learnd env``: feeding families to the service, and setting them aside."""
+"""``learnd env``: adds families to practise, and lists, pauses, resumes and removes them."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ if TYPE_CHECKING:
     from envs.family import FamilySpec
     from memory.store import Store
 
-env_app = typer.Typer(help="Feed environments to practise, see them, set them aside.", no_args_is_help=True)
+env_app = typer.Typer(help="Add, list, pause and remove families of tasks.", no_args_is_help=True)
 group(env_app)
 
 PROBE_NICE = 5
-"""Added to the niceness of the worker that tries a family: a service may be learning beside it."""
+"""Added to the niceness of the worker that tries a family, because a daemon may be training on the same machine."""
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The family's name.")]
 
@@ -73,34 +73,35 @@ def add_family(
             metavar="ENTRY", help="A Gymnasium id, module:Class, a built-in family, or a folder of CLASS/IMAGE."
         ),
     ],
-    name: Annotated[str | None, typer.Option(help="Name of the family; made from ENTRY if not given.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the family; default: derived from ENTRY.")] = None,
     vary: VaryOption = None,
     kwarg: KwargOption = None,
     episodes: EpisodesOption = None,
     max_steps: MaxStepsOption = None,
     reference: Annotated[
         float | None,
-        typer.Option(help="Trial return that counts as score 1; otherwise Gymnasium's threshold, or the best so far."),
+        typer.Option(help="Trial return of score 1; default: Gymnasium's threshold, else the best evaluation so far."),
     ] = None,
     python: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Python interpreter with the environment's own packages.")
+        Path | None, typer.Option(metavar="FILE", help="Python interpreter that has the environment's packages.")
     ] = None,
     path: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FOLDER", help="Folder to import from; the worker runs in the first. May be repeated."),
+        typer.Option(metavar="FOLDER", help="Folder to import from; may be repeated. The worker runs in the first."),
     ] = None,
     few_shot: FewShotOption = None,
     shots: ShotsOption = None,
     queries: QueriesOption = None,
     learner: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of a few-shot family; `few_shot.learner` unless given.")
+        str | None,
+        typer.Option(metavar="NAME", help="Learner of a few-shot family; default: the setting `few_shot.learner`."),
     ] = None,
-    check: Annotated[bool, typer.Option(help="Try it in a worker first, and refuse it if it fails.")] = True,
+    check: Annotated[bool, typer.Option(help="Try the family first, and reject it if that fails.")] = True,
 ) -> None:
-    """Feed a family of tasks: a Gymnasium environment and how its tasks vary, or few-shot tasks of images or waves.
+    """Add a family of tasks: a Gymnasium environment with variations, or few-shot tasks of images or sinusoids.
 
-    It is tried first, an environment in a worker of its own; the service takes it up without a restart. With
-    --no-check it is recorded at once and tried by the service.
+    The command first tries the family; an environment runs in its own worker process. A running daemon starts to
+    practise the family without a restart. With --no-check, the family is added at once and the daemon tries it.
     """
     options = FamilyOptions(few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps)
     if is_few_shot_entry(entry, few_shot):
@@ -131,9 +132,9 @@ def add_family(
 )
 def list_families(
     invocation: Invocation,
-    with_removed: Annotated[bool, typer.Option("--all", help="Removed ones too.")] = False,
+    with_removed: Annotated[bool, typer.Option("--all", help="Include removed families.")] = False,
 ) -> None:
-    """List the families and where each stands."""
+    """List the families with their states, counts and scores."""
     with invocation.reading_if_any() as store:
         reports = [] if store is None else store.overview.family_reports(with_removed=with_removed)
     if store is None:
@@ -150,12 +151,12 @@ def list_families(
     examples=("learnd env show cartpole",),
 )
 def show_family(invocation: Invocation, name: NameArgument) -> None:
-    """Show one family: what it is, how it varies, its spaces, its scores and its last runs."""
+    """Show one family: its declaration, variations, spaces, scores and last job runs."""
     with invocation.reading() as store:
         reports = {report["name"]: report for report in store.overview.family_reports()}
         family = find_family(store, name, operation="showing family")
         points = [point for point in store.curves.latest() if point.family == name]
-        # Runs are stored by name, and an earlier family may have had this one.
+        # Runs are stored by family name, and a removed family may have had the same name.
         runs = [r for r in store.jobs.runs(limit=200) if r.family == name and r.started_at >= family.created_at][:5]
     values = {**family_values(family), **reports[name], **adaptation_values(family, points), **run_values(runs)}
     invocation.answer(values, lambda out: show_page(out, family, values))
@@ -169,9 +170,9 @@ def show_family(invocation: Invocation, name: NameArgument) -> None:
 def pause_family(
     invocation: Invocation,
     name: NameArgument,
-    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "paused by hand",
+    reason: Annotated[str, typer.Option(help="Reason to record.")] = "paused by hand",
 ) -> None:
-    """Set a family aside; nothing of it is lost and consolidation still guards its score."""
+    """Pause a family. Its data is kept, and consolidation still protects its score."""
     _set_state(invocation, name, FamilyState.PAUSED, operation="pausing family", reason=reason)
 
 
@@ -181,7 +182,7 @@ def pause_family(
     examples=("learnd env resume pendulum",),
 )
 def resume_family(invocation: Invocation, name: NameArgument) -> None:
-    """Practise a family again: one that is paused, quarantined, or was refused (it is tried anew)."""
+    """Practise a paused or quarantined family again, or try a refused family again."""
     with invocation.writing() as store:
         family = find_family(store, name, operation="resuming family")
         target = FamilyState.PENDING if family.spaces is None else FamilyState.ACTIVE
@@ -200,9 +201,9 @@ def resume_family(invocation: Invocation, name: NameArgument) -> None:
 def remove_family(
     invocation: Invocation,
     name: NameArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove the family without confirmation.")] = False,
 ) -> None:
-    """Stop practising a family for good; its name may be used again, and then it starts anew."""
+    """Stop practising a family permanently. A new family may take its name, and starts without its data."""
     with invocation.writing() as store:
         family = find_family(store, name, operation="removing family")
         is_asked = not yes and not invocation.is_json and sys.stdin.isatty()
@@ -219,8 +220,8 @@ def _refuse_taken_name(invocation: Invocation, name: str) -> None:
         raise CommandError(
             operation="adding family",
             subject=name,
-            found="there is already one of that name.",
-            hint="Choose another with --name, or remove that one first.",
+            found="a family of that name already exists.",
+            hint="Choose another name with --name, or remove the existing family first.",
         )
 
 
@@ -233,10 +234,10 @@ def _declared(
     python: Path | None,
     paths: Sequence[Path],
 ) -> FamilySpec:
-    """The family of environments that the options declare.
+    """Return the family of environments that the options declare.
 
     Raises:
-        FamilySpecError: it contradicts itself or names something unknown.
+        FamilySpecError: the declaration contradicts itself or names something unknown.
     """
     from envs.declaration import family_from_declaration
 
@@ -254,10 +255,10 @@ def _declared(
 
 
 def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
-    """Try the family: an environment in a worker.
+    """Try the family. An environment runs in a worker process.
 
     Raises:
-        EnvsError: it cannot be practised; the error says why.
+        EnvsError: the family cannot be practised; the error gives the reason.
     """
     from agent.learners.rl2.config import RL2Config
     from envs.admission import probe
@@ -278,7 +279,10 @@ def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
 
 
 def _record(store: Store, spec: FamilySpec, admission: Admission | None) -> Family:
-    """Add the family; one that was tried is active at once, and its spec keeps where its reference comes from."""
+    """Add the family to the store.
+
+    A family that was tried becomes active at once, and its spec records the source of the reference return.
+    """
     family = store.families.add(spec.name, spec.to_json())
     if admission is None:
         return family

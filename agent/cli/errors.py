@@ -1,4 +1,4 @@
-"""What a command refuses with, and what it reports of an error; the nearest known names to an unknown one."""
+"""Errors of commands, and their report as JSON values."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from agent.errors import AgentError
 
 
 class CommandError(AgentError):
-    """A command cannot do what was asked."""
+    """An error for a command that cannot do what the user requested."""
 
 
 @runtime_checkable
 class ExplainedError(Protocol):
-    """The form that every package's errors share."""
+    """A protocol that the errors of every package satisfy."""
 
     operation: str
     subject: str
@@ -24,7 +24,7 @@ class ExplainedError(Protocol):
 
 
 def error_report(error: BaseException, *, command: str) -> dict[str, Any]:
-    """An error as JSON values: what was tried, on what, what was found, what to do."""
+    """Return an error as JSON values: the operation, its subject, the fault that was found, and a hint what to do."""
     if isinstance(error, ExplainedError):
         return {
             "operation": error.operation,
@@ -44,25 +44,25 @@ def error_report(error: BaseException, *, command: str) -> dict[str, Any]:
 
 def _os_error_hint(error: OSError) -> str:
     if isinstance(error, PermissionError):
-        return "Run it as the user that the service runs as, or name another folder with --data-dir."
+        return "Run the command as the user that the daemon runs as, or name another folder with --data-dir."
     return ""
 
 
 def unknown_name_error(*, operation: str, subject: str, kind: str, known: Iterable[str]) -> CommandError:
-    """The error for a name that nothing has, with the nearest names that something does have.
+    """Return an error for an unknown name. The hint lists the most similar known names, or else all known names.
 
     Args:
-        operation: what was being tried, as a gerund.
+        operation: the failed operation, as a gerund.
         subject: the unknown name.
-        kind: what it should have named ("family", "job").
-        known: the names there are.
+        kind: kind of the thing that the name should refer to ("family", "job").
+        known: all known names of that kind.
     """
     names = sorted(known)
     near = get_close_matches(subject, names, n=3, cutoff=0.5)
     if near:
         hint = f"Did you mean {' or '.join(near)}?"
     elif names:
-        hint = f"There is {', '.join(names)}."
+        hint = f"Known names: {', '.join(names)}."
     else:
         hint = f"There is no {kind} yet."
     return CommandError(operation=operation, subject=subject, found=f"there is no {kind} of that name.", hint=hint)

@@ -1,4 +1,4 @@
-"""Families as `learnd learn` and `learnd compare` name them: declared on the spot, or known to the data folder."""
+"""Families of `learnd learn` and `learnd compare`: declared on the command line, or stored in the data folder."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from envs.family import FamilySpec
 
 ON_THE_COMMAND_LINE = "named on the command line"
-"""The learner of a family that no daemon practises."""
+"""The value of ``learner`` in a spec that the daemon does not practise: the command line names the learner."""
 
 
 def declared_family(invocation: Invocation, name: str, options: FamilyOptions) -> FamilySpec:
-    """The family that a command line names.
+    """Return the family that a command line names.
 
     Args:
-        invocation: whose data folder is looked into.
+        invocation: the invocation whose data folder is searched.
         name: a built-in family, a folder or zip file of images, a family of the data folder, a Gymnasium id, or
             ``module:Class``.
-        options: what is said of it beside.
+        options: the options that describe the family.
 
     Raises:
-        CommandError: nothing has that name, or an option does not apply.
-        FamilySpecError: something in it has no meaning.
+        CommandError: the name is unknown, or an option does not apply to the family.
+        FamilySpecError: the name or an option is not valid.
     """
     from envs.default_families import TENSOR_FAMILIES
     from envs.few_shot.options import FEW_SHOT_ENTRIES
@@ -38,7 +38,7 @@ def declared_family(invocation: Invocation, name: str, options: FamilyOptions) -
         return _environments(name, options)
     known, is_place = _known_family(invocation, name), Path(name).expanduser().exists()
     if known is not None and not (is_place and options.of_any()):
-        refuse_options(name, options.of_any(), "it is known to the data folder as it is")
+        refuse_options(name, options.of_any(), "the data folder already defines this family")
         return known
     if is_place:
         return _few_shot_family(name, options)

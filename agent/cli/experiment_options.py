@@ -1,4 +1,4 @@
-"""What commands that learn in the foreground share: options, progress, a Ctrl-C that loses nothing."""
+"""Shared parts of `learnd learn` and `learnd compare`: options, progress, and a safe stop on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -26,26 +26,28 @@ if TYPE_CHECKING:
 
 NOTE_EVERY_S = 60.0
 MOST_TASKS_ALONG = 200
-"""Held-out tasks of a score along the way."""
+"""Largest number of held-out tasks of a score during the run."""
 
 LARGEST_SEED = 2**24 - 1
-"""Of a seed's 2⁴⁰ training tasks (``agent.experiments.trainable``) each has a number; these stay below 2⁶⁴."""
+"""A seed has 2⁴⁰ numbered training tasks (``agent.experiments.trainable``). This limit keeps the numbers below 2⁶⁴."""
 
 BudgetOption = Annotated[
-    str, typer.Option(metavar="TIME|UPDATES", help="60s, 5m: processor time of learning. 500u: updates.")
+    str, typer.Option(metavar="TIME|UPDATES", help="Processor time of learning (60s, 5m), or updates (500u).")
 ]
 SeedOption = Annotated[
-    int, typer.Option(min=0, max=LARGEST_SEED, help="Of the initial parameters and the training tasks.")
+    int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the initial parameters and the training tasks.")
 ]
-TasksOption = Annotated[int, typer.Option(min=2, help="Held-out tasks of the score at the end.")]
-PointsOption = Annotated[int, typer.Option(min=0, help="Scores along the way, at equal parts of the budget.")]
+TasksOption = Annotated[int, typer.Option(min=2, help="Number of held-out tasks of the final score.")]
+PointsOption = Annotated[
+    int, typer.Option(min=0, help="Number of scores during the run, at equal parts of the budget.")
+]
 
 
 def plan_of(budget: str, *, points: int, tasks: int, state: Path | None) -> Plan:
-    """The plan of a run.
+    """Return the plan of a run.
 
     Raises:
-        BudgetError: the budget cannot be read.
+        BudgetError: the budget is not valid.
     """
     from agent.experiments.budget import parse_budget
     from agent.experiments.run import Plan
@@ -55,10 +57,10 @@ def plan_of(budget: str, *, points: int, tasks: int, state: Path | None) -> Plan
 
 
 def open_for(invocation: Invocation, spec: FamilySpec) -> OpenFamily:
-    """Open a family, telling how many images are read where it has any.
+    """Open a family. While images are read, show their number.
 
     Raises:
-        EnvsError: it cannot be opened.
+        EnvsError: the family cannot be opened.
     """
     from agent.experiments.assignment import open_family
 
@@ -72,10 +74,10 @@ def open_for(invocation: Invocation, spec: FamilySpec) -> OpenFamily:
 
 
 def check_folder(file: Path | None, *, operation: str) -> None:
-    """Refuse a file whose folder is not there, or cannot be written to, before anything is learned.
+    """Check, before anything is learned, that an output file can be written in its folder.
 
     Raises:
-        CommandError: it is not there or cannot be written to.
+        CommandError: the folder does not exist or cannot be written to.
         OutputFileError: the file is a folder, a link, or something else that learnd does not write to.
     """
     if file is None:
@@ -85,7 +87,7 @@ def check_folder(file: Path | None, *, operation: str) -> None:
         return
     if not file.absolute().parent.is_dir():
         raise CommandError(
-            operation=operation, subject=str(file), found="its folder does not exist.", hint="Make it first."
+            operation=operation, subject=str(file), found="its folder does not exist.", hint="Create the folder first."
         )
     try:
         with TemporaryFile(dir=file.absolute().parent):
@@ -101,7 +103,7 @@ def check_folder(file: Path | None, *, operation: str) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch work with one thread inside the block, so that processor time means the same on every machine."""
+    """Limit torch to one thread inside the block, so that processor time has the same meaning on every machine."""
     from agent.devices import with_threads
 
     with with_threads(1):
@@ -110,9 +112,9 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def stopping() -> Iterator[Callable[[], bool]]:
-    """Give whether a signal (Ctrl-C, SIGTERM, a closed terminal) has asked to stop.
+    """Yield a function that returns whether a signal (Ctrl-C, SIGTERM, a closed terminal) requested a stop.
 
-    The first waits for the update under way, the second does not.
+    After the first signal, the current update is finished. A second signal has its usual effect at once.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -136,7 +138,7 @@ def stopping() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def cleaning_up() -> Iterator[None]:
-    """Let SIGTERM or a closed terminal end the block by an exception, so that what it began is ended and taken away."""
+    """Turn SIGTERM and SIGHUP (a closed terminal) into ``SystemExit`` inside the block, so that its clean-up runs."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -150,14 +152,14 @@ def cleaning_up() -> Iterator[None]:
 
 
 def _stop_signals() -> list[signal.Signals]:
-    """Return the signals that ask to stop; SIGINT and SIGHUP stay ignored where they were ignored at the start."""
+    """Return the signals that request a stop. SIGINT and SIGHUP are left out if the process ignores them."""
     may_be_ignored = (signal.SIGINT, signal.SIGHUP)
     return [signal.SIGTERM, *(n for n in may_be_ignored if signal.getsignal(n) is not signal.SIG_IGN)]
 
 
 @contextmanager
 def bars(invocation: Invocation, labels: Sequence[str]) -> Iterator[Callable[[str, Progress], None]]:
-    """A bar for each label on a terminal, a line a minute elsewhere."""
+    """Show a progress bar per label on a terminal; elsewhere print a line per label and minute."""
     width = max(map(len, labels))
     with invocation.progress() as progress:
         tasks = {label: progress.add_task(label.ljust(width), total=1.0) for label in labels}

@@ -1,4 +1,4 @@
-"""What command lines that declare a family share: their options, and what these say."""
+"""The options of commands that declare a family, and their parsing."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ VaryOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=VALUES",
-        help="What differs from task to task of an environment; may be repeated. VALUES: LOW:HIGH, log:LOW:HIGH, "
-        "int:LOW:HIGH, A|B|C, sum:X+Y, product:X*Y, frozen_lake_map:SIZE:P. NAME is an attribute; kwarg.NAME and "
-        "option.NAME vary those.",
+        help="Variation between the tasks of an environment; may be repeated. VALUES: LOW:HIGH, log:LOW:HIGH, "
+        "int:LOW:HIGH, A|B|C, sum:X+Y, product:X*Y, frozen_lake_map:SIZE:P. NAME is an attribute, kwarg.NAME a "
+        "keyword argument, option.NAME a reset option.",
     ),
 ]
 KwargOption = Annotated[
@@ -25,25 +25,27 @@ KwargOption = Annotated[
     typer.Option(metavar="KEY=VALUE", help="Keyword argument of the environment or family; may be repeated."),
 ]
 EpisodesOption = Annotated[
-    int | None, typer.Option(min=1, help="Episodes of a trial in an environment: 3, or 10 for a built-in family.")
+    int | None,
+    typer.Option(min=1, help="Episodes per trial of an environment; default: 3, or 10 for a built-in family."),
 ]
 MaxStepsOption = Annotated[
-    int | None, typer.Option(min=1, help="Steps after which an episode of an environment is cut off.")
+    int | None, typer.Option(min=1, help="Steps after which an episode of an environment is truncated.")
 ]
 FewShotOption = Annotated[
-    str | None, typer.Option("--few-shot", metavar="WAYSxSHOTS", help="Tasks of images by class: 5x1 unless given.")
+    str | None,
+    typer.Option("--few-shot", metavar="WAYSxSHOTS", help="Ways and shots of tasks of images by class; default: 5x1."),
 ]
 ShotsOption = Annotated[
-    int | None, typer.Option(min=1, help="Support examples of a few-shot task: a class, or a task of sinusoids.")
+    int | None, typer.Option(min=1, help="Support examples of a few-shot task: per class, or per task of sinusoids.")
 ]
 QueriesOption = Annotated[
-    int | None, typer.Option(min=1, help="Query examples of a few-shot task: a class, or a task of sinusoids.")
+    int | None, typer.Option(min=1, help="Query examples of a few-shot task: per class, or per task of sinusoids.")
 ]
 
 
 @dataclass(frozen=True)
 class FamilyOptions:
-    """What a command line says of a family beside its name; None and nothing where it says nothing."""
+    """The options of a command line that describe a family. Options that were not given are None or empty."""
 
     few_shot: str | None
     shots: int | None
@@ -54,15 +56,15 @@ class FamilyOptions:
     max_steps: int | None
 
     def of_few_shot(self) -> dict[str, Any]:
-        """The options given that only few-shot families have, by name."""
+        """Return the given options that apply to few-shot families only, by name."""
         return _given({"--few-shot": self.few_shot, "--shots": self.shots, "--queries": self.queries})
 
     def of_environments(self) -> dict[str, Any]:
-        """The options given that only families of environments have, by name."""
+        """Return the given options that apply to families of environments only, by name."""
         return _given({"--vary": self.vary, "--episodes": self.episodes, "--max-steps": self.max_steps})
 
     def of_any(self) -> dict[str, Any]:
-        """All options given, by name."""
+        """Return all given options, by name."""
         return {**self.of_few_shot(), **self.of_environments(), **_given({"--kwarg": self.kwarg})}
 
 
@@ -71,7 +73,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_kwargs(texts: Sequence[str]) -> dict[str, Any]:
-    """Read KEY=VALUE; VALUE is a word, a number, true, false, none, or a JSON list or object."""
+    """Parse KEY=VALUE texts. VALUE is a word, a number, true, false, none, or a JSON list or object."""
     return dict(_parse_kwarg(text) for text in texts)
 
 
@@ -88,15 +90,15 @@ def _parse_kwarg(text: str) -> tuple[str, Any]:
 
 
 def refuse_options(entry: str, options: Mapping[str, Any], why: str) -> None:
-    """Refuse options that were given and do not apply.
+    """Reject options that were given and do not apply to the family.
 
     Args:
         entry: the family's entry.
-        options: by name, with what was given; None and nothing where nothing was.
-        why: why they do not apply.
+        options: values of the options, by name; None or empty for an option that was not given.
+        why: the reason why they do not apply.
 
     Raises:
-        CommandError: at least one was given.
+        CommandError: at least one of the options was given.
     """
     given = [name for name, value in options.items() if value]
     if given:
@@ -104,15 +106,15 @@ def refuse_options(entry: str, options: Mapping[str, Any], why: str) -> None:
             operation="describing family",
             subject=entry,
             found=f"{', '.join(given)} does not apply: {why}.",
-            hint="Leave it out.",
+            hint="Omit it.",
         )
 
 
 def few_shot_kwargs(entry: str, options: FamilyOptions) -> dict[str, Any]:
-    """Keyword arguments of a few-shot family, with what the options say of its tasks laid over them.
+    """Return the keyword arguments of a few-shot family. The options take precedence over ``--kwarg``.
 
     Raises:
-        CommandError: ways are given of a regression.
+        CommandError: ``--few-shot`` was given for a regression family, whose tasks have no ways.
         FamilySpecError: ``--few-shot`` is not WAYSxSHOTS.
     """
     from envs.declaration import parse_few_shot
@@ -121,7 +123,7 @@ def few_shot_kwargs(entry: str, options: FamilyOptions) -> dict[str, Any]:
     said = parse_kwargs(options.kwarg)
     if options.few_shot is not None:
         if is_regression(entry):
-            why = "its tasks have no ways; --shots says how many points"
+            why = "its tasks have no ways; use --shots for the number of points"
             refuse_options(entry, {"--few-shot": options.few_shot}, why)
         said["ways"], said["shots"] = parse_few_shot(options.few_shot)
     given = {"shots": options.shots, "queries": options.queries}

@@ -1,4 +1,4 @@
-"""A family as `learnd env` answers with it: JSON values for machines, pages for people."""
+"""The answers of `learnd env` about a family: JSON values, and pages of text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def family_values(family: Family) -> dict[str, Any]:
-    """What is known of a family itself."""
+    """Return the JSON values of a family's record."""
     return {
         "name": family.name,
         "state": family.state,
@@ -33,7 +33,7 @@ def family_values(family: Family) -> dict[str, Any]:
 
 
 def admission_values(admission: Admission | None) -> dict[str, Any] | None:
-    """What trying it found; None where it was not tried."""
+    """Return the JSON values of an admission; None if the family was not tried."""
     if admission is None:
         return None
     return {
@@ -47,14 +47,14 @@ def admission_values(admission: Admission | None) -> dict[str, Any] | None:
 
 
 def adaptation_values(family: Family, points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
-    """How it adapts within a trial, by its newest evaluation: of a few-shot family, by number of shots."""
+    """Return the newest held-out returns by episode (for a few-shot family: by number of shots), and the lent score."""
     returns = _episode_returns(points)
     shots = {"shots": list(returns)} if is_few_shot_spec(family.spec) else {}
     return {"episode_returns": list(returns.values()), **shots, **_lent_values(points)}
 
 
 def run_values(runs: Sequence[JobRun]) -> dict[str, Any]:
-    """How the last runs of jobs for it went."""
+    """Return the JSON values of a family's last job runs."""
     return {
         "last_runs": [
             {"job": r.kind, "outcome": r.outcome, "started_at": r.started_at, "reason": r.reason, "error": r.error}
@@ -64,7 +64,7 @@ def run_values(runs: Sequence[JobRun]) -> dict[str, Any]:
 
 
 def _episode_returns(points: Sequence[StoredCurvePoint]) -> dict[int, float]:
-    """Held-out return by episode of the trial; of a few-shot family, by number of shots."""
+    """Return the held-out return by episode of the trial; for a few-shot family, by number of shots."""
     by_index = {
         int(point.point.label): point.point.value
         for point in points
@@ -74,7 +74,7 @@ def _episode_returns(points: Sequence[StoredCurvePoint]) -> dict[int, float]:
 
 
 def _lent_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
-    """What another family's learner scored on it before it was practised, where that was asked."""
+    """Return the score of another family's learner on this family before practice; empty if it was not measured."""
     lent = [stored.point for stored in points if stored.point.metric is CurveMetric.LENT_SCORE]
     if not lent:
         return {}
@@ -85,10 +85,10 @@ def _lent_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
 
 
 def show_added(out: PlainConsole, family: Family, admission: Admission | None) -> None:
-    """Say that a family was fed, and what trying it found."""
+    """Print that a family was added, and the result of trying it."""
     out.print(styled((family.name, "bold"), " is ", in_colour(str(family.state))))
     if admission is None:
-        out.print("the service tries it in a worker before it is practised")
+        out.print("the daemon tries it in a worker before it is practised")
         return
     is_few_shot = is_few_shot_spec(family.spec)
     out.print(f"{'inputs and targets' if is_few_shot else 'observations and actions'}: {_spaces_text(family)}")
@@ -120,7 +120,7 @@ def _reference_text(family: Family) -> str:
 
 
 def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> None:
-    """Show all that `learnd env show` answers with; ``values`` is its JSON."""
+    """Print the page of `learnd env show`. ``values`` is the command's JSON answer."""
     reason = f": {indented(family.state_reason)}" if family.state_reason else ""
     out.print(styled((family.name, "bold"), " · ", in_colour(str(family.state)), reason))
     if family.quarantined_until is not None:
@@ -144,9 +144,9 @@ def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> N
 
 
 def _show_declaration(out: PlainConsole, family: Family) -> None:
-    """What its tasks are, and how they differ."""
+    """Print how the family was declared: its entry, arguments and variations."""
     spec = family.spec
-    out.print(visible_line(f"{spec.get('entry')} ({spec.get('source')}), fed {moment(family.created_at)}"))
+    out.print(visible_line(f"{spec.get('entry')} ({spec.get('source')}), added {moment(family.created_at)}"))
     if spec.get("kwargs"):
         out.print(visible_line("made with " + ", ".join(f"{key}={value}" for key, value in spec["kwargs"].items())))
     if is_few_shot_spec(spec):

@@ -1,4 +1,4 @@
-"""``learnd few-shot``: telling images of new classes apart after one or a few examples, and learning to."""
+"""``learnd few-shot``: classifies images of new classes from a few examples, and trains policies for that."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from agent.policies.image_classifier import FewShotPolicy
     from agent.policies.image_classifier_training import MemberProgress
 
-Device = Annotated[DeviceChoice, typer.Option(help="Where it computes; auto: the GPU where there is one.")]
+Device = Annotated[DeviceChoice, typer.Option(help="Device to compute on; auto: the GPU if there is one.")]
 
-few_shot_app = typer.Typer(help="Tell images of new classes apart after a few examples.", no_args_is_help=True)
+few_shot_app = typer.Typer(help="Classify images of new classes from a few examples.", no_args_is_help=True)
 group(few_shot_app)
 
 
@@ -48,18 +48,18 @@ def predict(
     policy: Annotated[str, typer.Option(metavar="VERSION|FILE", help="A published version, or a safetensors file.")],
     support: Annotated[
         Path,
-        typer.Option(metavar="FOLDER", help="CLASS/IMAGE files, or one image per class named by its class."),
+        typer.Option(metavar="FOLDER", help="Known images: CLASS/IMAGE files, or one image per class, named after it."),
     ],
-    query: Annotated[Path, typer.Option(metavar="FOLDER", help="The images to be told apart.")],
+    query: Annotated[Path, typer.Option(metavar="FOLDER", help="Images to classify.")],
     family: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which of a published version's families of images.")
+        str | None, typer.Option(metavar="NAME", help="Family of images; needed if a published version has several.")
     ] = None,
     device: Device = DeviceChoice.AUTO,
 ) -> None:
-    """Say which class each query image belongs to, given a few images of each class.
+    """Predict the class of each query image, given a few images of each class.
 
-    The classes need not have been met before. Strokes may be dark on light or light on dark, anywhere on the sheet.
-    Every query is answered on its own: what else is in the folder does not matter.
+    The classes may be new to the policy. Strokes may be dark on light or light on dark, anywhere in the image. Each
+    query image is classified independently of the other query images.
     """
     from agent.devices import choose_device, computing_on, default_threads, with_threads
     from envs.few_shot.images.task_folders import are_blank, read_query_folder, read_support_folder
@@ -78,7 +78,7 @@ def predict(
     ]
     for prediction in predictions:
         if prediction["label"] is None:
-            invocation.note(f"{prediction['image']}: it shows nothing, so it is of no class.")
+            invocation.note(f"{prediction['image']}: the image is blank, so no class is predicted.")
     values = {"policy": policy, "classes": list(known.class_names), "predictions": predictions}
     invocation.answer(values, lambda out: _show_predictions(out, predictions))
 
@@ -94,7 +94,7 @@ def predict(
 def train(
     invocation: Invocation,
     *,
-    output: Annotated[Path, typer.Option(metavar="FILE", help="Where the safetensors file goes.")] = Path(
+    output: Annotated[Path, typer.Option(metavar="FILE", help="Safetensors file to write.")] = Path(
         "few-shot-policy.safetensors"
     ),
     data: Annotated[
@@ -105,20 +105,29 @@ def train(
         ),
     ] = None,
     hold_out: Annotated[
-        list[str] | None, typer.Option(metavar="ALPHABET", help="Not trained on; may be repeated.")
+        list[str] | None, typer.Option(metavar="ALPHABET", help="Alphabet to exclude from training; may be repeated.")
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0.01, help="Wall time that the updates may take.")] = MINUTES,
-    updates: Annotated[int | None, typer.Option(min=1, help="Updates of each member, where the time allows.")] = None,
-    members: Annotated[int, typer.Option(min=1, help="Networks whose answers are averaged.")] = MEMBERS,
+    minutes: Annotated[
+        float, typer.Option(min=0.01, help="Wall-clock limit of the updates, in minutes.")
+    ] = MINUTES,
+    updates: Annotated[
+        int | None, typer.Option(min=1, help="Updates of each network; --minutes may stop it earlier.")
+    ] = None,
+    members: Annotated[
+        int, typer.Option(min=1, help="Number of networks whose predictions are averaged.")
+    ] = MEMBERS,
     processes: Annotated[
-        int, typer.Option(min=1, help="They train a network together, a task each an update; each takes a core.")
+        int, typer.Option(min=1, help="Processes that train a network, one task each per update; each uses a core.")
     ] = PROCESSES,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed makes another policy.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the initial parameters and the tasks.")
+    ] = 0,
     device: Device = DeviceChoice.AUTO,
 ) -> None:
-    """Learn from alphabets to tell new characters apart, and write the policy to a file.
+    """Train a policy that classifies new characters, and write it to a file.
 
-    The file is written whole at the end. On a slow or busy machine fewer updates fit in the time.
+    The training data are alphabets of characters. The file is written atomically at the end. On a slow or busy
+    machine, fewer updates fit into the time limit.
     """
     from dataclasses import replace
 
@@ -147,7 +156,7 @@ def train(
 
 
 def _prediction(name: str, probabilities: dict[str, float], *, is_blank: bool) -> dict[str, Any]:
-    """What is answered of one image; an image that shows nothing tells no class from another."""
+    """Return the prediction for one image. A blank image gets no label and equal probabilities."""
     if is_blank:
         chance = 1.0 / len(probabilities)
         equal = dict.fromkeys(probabilities, chance)
@@ -167,7 +176,7 @@ def _load_policy(invocation: Invocation, policy: str, family: str | None, device
             operation="reading few-shot policy",
             subject=policy,
             found="there is no such file.",
-            hint="Name a safetensors file that `learnd few-shot train` wrote, or a published version by its number.",
+            hint="Name a safetensors file from `learnd few-shot train`, or the number of a published version.",
         )
     with invocation.reading() as store:
         chosen = find_version(store, policy, operation="reading few-shot policy")
@@ -182,14 +191,14 @@ def _usual_data() -> Path:
     raise CommandError(
         operation="training a few-shot policy on",
         subject=f"${OMNIGLOT_VARIABLE}" if place is None else str(place),
-        found=f"neither --data nor ${OMNIGLOT_VARIABLE} is given." if place is None else "there is nothing there.",
+        found=f"neither --data nor ${OMNIGLOT_VARIABLE} is given." if place is None else "it does not exist.",
         hint=OMNIGLOT_HINT,
     )
 
 
 @contextmanager
 def _progress(invocation: Invocation, members: int) -> Iterator[Callable[[MemberProgress], None]]:
-    """A bar for each member on a terminal, a line a minute elsewhere."""
+    """Show a progress bar per network on a terminal; elsewhere print a line per network and minute."""
     with invocation.progress() as progress:
         bars = [progress.add_task(f"member {member + 1}: reading images", total=None) for member in range(members)]
         noted = dict.fromkeys(range(members), time.monotonic())

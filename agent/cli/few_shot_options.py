@@ -1,4 +1,4 @@
-"""Few-shot families as `learnd env add` declares them, and how they are shown."""
+"""The declaration of few-shot families by `learnd env add`, and their presentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def is_few_shot_entry(entry: str, few_shot: str | None) -> bool:
-    """Whether ENTRY names few-shot tasks: a built-in family of them, or images by class."""
+    """Return whether ENTRY names few-shot tasks: a built-in few-shot family, or images by class."""
     from envs.default_families import TENSOR_FAMILIES
     from envs.few_shot.options import FEW_SHOT_ENTRIES
 
@@ -34,11 +34,11 @@ def declared_few_shot(
     learner: str | None,
     reference: float | None,
 ) -> FamilySpec:
-    """The few-shot family that the options declare.
+    """Return the few-shot family that the options declare.
 
     Raises:
-        CommandError: there is no such learner, or it cannot learn such tasks.
-        FamilySpecError: something in it has no meaning.
+        CommandError: the learner is unknown, or it cannot learn such tasks.
+        FamilySpecError: a part of the declaration is not valid.
     """
     from envs.declaration import few_shot_from_declaration
     from envs.few_shot.options import is_regression
@@ -64,22 +64,22 @@ def _check_learner(entry: str, learner: str) -> None:
             operation="choosing learner",
             subject=learner,
             found="it does not learn regression.",
-            hint=f"What does: {', '.join(sorted(able))}.",
+            hint=f"Learners of regression: {', '.join(sorted(able))}.",
         )
 
 
 def shapes_text(spaces: Mapping[str, Any]) -> str:
-    """What goes in and what comes out of a few-shot task: ``1×28×28 → 5 classes``."""
+    """Return the input and output shapes of a few-shot task as text: ``1×28×28 → 5 classes``."""
     shape = "×".join(str(size) for size in spaces["input_shape"])
     kind = "classes" if spaces["is_classification"] else "numbers"
     return f"{shape} → {spaces['output_size']} {kind if spaces['output_size'] != 1 else kind.removesuffix('s')}"
 
 
 def is_few_shot_spec(spec: Mapping[str, Any]) -> bool:
-    """Whether a family's stored description is of few-shot tasks."""
+    """Return whether a family's stored spec describes few-shot tasks."""
     return bool(spec.get("source") == "few_shot")
 
 
 def shots_text(labels: Sequence[int]) -> str:
-    """The numbers of shots that returns are shown for: ``0, 1, 5``."""
+    """Return the numbers of shots that returns are shown for, as text: ``0, 1, 5``."""
     return ", ".join(str(label) for label in labels)

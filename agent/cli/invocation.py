@@ -1,4 +1,4 @@
-"""What every command shares: the options before and after it, the store it works on, and how it answers and fails."""
+"""The shared parts of all commands: their common options, access to the store, answers and error reports."""
 
 from __future__ import annotations
 
@@ -37,13 +37,11 @@ NO_DATA = "no data yet: run learnd run"
 
 DataDirOption = Annotated[
     Path | None,
-    typer.Option(
-        "--data-dir", metavar="FOLDER", help="Data folder of the service.", rich_help_panel="For every command"
-    ),
+    typer.Option("--data-dir", metavar="FOLDER", help="Data folder of learnd.", rich_help_panel="For every command"),
 ]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="TOML file of settings.", rich_help_panel="For every command"),
+    typer.Option("--config", metavar="FILE", help="Settings file (TOML).", rich_help_panel="For every command"),
 ]
 JsonOption = Annotated[
     bool,
@@ -52,10 +50,10 @@ JsonOption = Annotated[
 
 
 class Invocation:
-    """One call of the command line: its shared options, its data folder, its answer.
+    """A call of the command line, with its shared options, data folder and answer.
 
     Args:
-        is_own_process: whether the process is there for this call alone, and ends with it.
+        is_own_process: whether the process was started for this call only, and exits with it.
     """
 
     def __init__(self, *, is_own_process: bool = False) -> None:
@@ -66,18 +64,18 @@ class Invocation:
         self.name = "learnd"
 
     def take_options(self, *, data_dir: Path | None, config: Path | None, is_json: bool) -> None:
-        """Take the shared options given at one level of the command; the innermost that is given counts."""
+        """Set the shared options given at one level of the command. Inner levels override outer levels."""
         self.data_dir = data_dir or self.data_dir
         self.config = config or self.config
         self.is_json = is_json or self.is_json
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings, from file, environment and options."""
+        """The settings from file, environment and options."""
         return self.load_settings({})
 
     def load_settings(self, overrides: dict[str, Any]) -> Settings:
-        """The settings with a command's own options laid over them."""
+        """Return the settings, overridden by a command's own options."""
         from agent.config.settings import load_settings
 
         shared = {} if self.data_dir is None else {"data_dir": self.data_dir}
@@ -92,7 +90,7 @@ class Invocation:
 
     @contextmanager
     def reading_if_any(self) -> Iterator[Store | None]:
-        """The store, to read; None while there is none.
+        """Yield the store, open for reading; None if there is no store yet.
 
         Raises:
             StoreLostError: the database is lost; other parts of a store are in the data folder.
@@ -109,7 +107,7 @@ class Invocation:
 
     @contextmanager
     def reading(self) -> Iterator[Store]:
-        """The store, to read.
+        """Yield the store, open for reading.
 
         Raises:
             CommandError: there is no store yet.
@@ -121,10 +119,10 @@ class Invocation:
 
     @contextmanager
     def writing(self, *, is_created: bool = False) -> Iterator[Store]:
-        """The store, to write what a person asked for.
+        """Yield the store, open for writing a user's request.
 
         Args:
-            is_created: make the data folder and the store where they are not.
+            is_created: create the data folder and the store if they do not exist.
 
         Raises:
             CommandError: there is no store yet.
@@ -145,7 +143,7 @@ class Invocation:
             give_to_owner(self.folder.path)
 
     def no_data_error(self) -> CommandError:
-        """The friendly refusal of a command that needs a store."""
+        """Return the error of a command that needs a store when there is none."""
         return CommandError(
             operation=self.name,
             subject=str(self.folder.path),
@@ -155,31 +153,31 @@ class Invocation:
 
     @cached_property
     def out(self) -> PlainConsole:
-        """Where the answer goes."""
+        """The console for answers, on stdout."""
         return PlainConsole()
 
     @cached_property
     def err(self) -> PlainConsole:
-        """Where notes, progress and errors go."""
+        """The console for notes, progress and errors, on stderr."""
         return PlainConsole(is_stderr=True)
 
     @property
     def is_progress_shown(self) -> bool:
-        """Whether somebody is watching a terminal."""
+        """Return whether progress is shown: stderr is a terminal, and the answer is not JSON."""
         return not self.is_json and sys.stderr.isatty()
 
     def note(self, text: str) -> None:
-        """Say something beside the answer; nothing in JSON mode."""
+        """Print a note on stderr, unless the answer is JSON."""
         if not self.is_json:
             self.err.print(text)
 
     def write(self, text: str) -> None:
-        """Write JSON to stdout, and all of it now."""
+        """Write JSON to stdout, and flush it."""
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
     def answer(self, values: Any, show: Callable[[PlainConsole], None]) -> None:
-        """Give the answer: ``values`` as JSON, or ``show`` for people."""
+        """Write the answer: ``values`` as JSON, or the text that ``show`` prints."""
         if self.is_json:
             self.write(to_json_text(values))
         else:
@@ -187,7 +185,7 @@ class Invocation:
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """Progress on stderr; silent in JSON mode and where nobody watches."""
+        """Yield a progress display on stderr. It is hidden in JSON mode and if stderr is not a terminal."""
         from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
         from agent.cli.progress import DescriptionColumn
@@ -198,11 +196,11 @@ class Invocation:
             yield progress
 
     def fail(self, error: BaseException) -> NoReturn:
-        """Report an error and end with exit status 1.
+        """Report an error, and exit with status 1.
 
-        Or with 2, where `run` cannot use its settings: a service manager need not try again.
+        The status is 2 if the settings of `run` are not valid, so that a service manager does not restart it.
         """
-        if error is stdout_fault():  # reported at the end of the process
+        if error is stdout_fault():  # It is reported at the end of the process.
             raise typer.Exit(1)
         report = error_report(error, command=self.name)
         if not self.is_json:
@@ -221,10 +219,10 @@ class Invocation:
 
 
 def find_family(store: Store, name: str, *, operation: str) -> Family:
-    """The family of that name.
+    """Return the family of that name.
 
     Raises:
-        CommandError: there is none; the nearest names are in its hint.
+        CommandError: there is no such family; the hint lists the most similar names.
     """
     families = {family.name: family for family in store.families.all()}
     if name not in families:
@@ -235,15 +233,16 @@ def find_family(store: Store, name: str, *, operation: str) -> Family:
 def command(
     app: typer.Typer, name: str, *, examples: Sequence[str], cls: type[TyperCommand] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a function as a command that takes the shared options too and reports its errors in one form.
+    """Register a function as a command that also takes the shared options and reports its errors in one form.
 
-    The function's first argument is the :class:`Invocation`; the others are declared as for typer.
+    The function's first argument is the :class:`Invocation`. The other arguments are declared as for typer. The
+    function's docstring is the help text of the command.
 
     Args:
-        app: the group it goes into.
-        name: the word that calls it.
+        app: the group of the command.
+        name: the name of the command.
         examples: command lines for its help.
-        cls: a command class of its own.
+        cls: a command class; None for the default.
     """
     epilog = "\n\n".join(("Examples:", *(f"  {escape(example)}" for example in examples)))
 
@@ -257,13 +256,13 @@ def command(
 
 
 def _unwrapped(text: str) -> str:
-    """A docstring with each paragraph on one line, for the terminal to wrap."""
+    """Return a docstring with each paragraph on one line, so that it wraps at the terminal's width."""
     paragraphs = inspect.cleandoc(text).split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def group(app: typer.Typer) -> None:
-    """Let a group of commands take the shared options between its name and the command's."""
+    """Let a group of commands take the shared options between the group's name and the command's name."""
 
     def take_options(invocation: Invocation) -> None:
         del invocation
@@ -272,7 +271,7 @@ def group(app: typer.Typer) -> None:
 
 
 def root_group(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a function as what a group runs before its command; it takes the shared options too."""
+    """Register a function that a group runs before its command. The function also takes the shared options."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         app.callback()(_with_shared_options(function))

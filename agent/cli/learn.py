@@ -1,4 +1,4 @@
-"""``learnd learn``: one learner on one family in the foreground, without daemon or store."""
+"""``learnd learn``: trains one learner on one family, without daemon or store."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _LEARNERS = " or ".join([", ".join(public_names()[:-1]), public_names()[-1]])
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to the command line."""
     command(app, "learn", examples=EXAMPLES)(learn)
 
 
@@ -68,7 +68,10 @@ def learn(
     ],
     family: Annotated[
         str,
-        typer.Option(metavar="FAMILY", help="Built in, a folder of images, one of the data folder's, a Gymnasium id."),
+        typer.Option(
+            metavar="FAMILY",
+            help="A built-in family, a folder of images, a family of the data folder, or a Gymnasium id.",
+        ),
     ],
     budget: BudgetOption,
     few_shot: FewShotOption = None,
@@ -80,28 +83,28 @@ def learn(
     max_steps: MaxStepsOption = None,
     given: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="SETTING=VALUE", help="A setting of the learner's; may be repeated."),
+        typer.Option("--set", metavar="SETTING=VALUE", help="Setting of the learner; may be repeated."),
     ] = None,
     seed: SeedOption = 0,
     tasks: TasksOption = 1000,
     points: PointsOption = 0,
     state: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keep the run here; go on with the one that is there.")
+        Path | None, typer.Option(metavar="FILE", help="Save the run in this file, and resume the run found there.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write what was learned here, as safetensors.")
+        Path | None, typer.Option(metavar="FILE", help="Write the learned parameters to this safetensors file.")
     ] = None,
 ) -> None:
-    """Let one learner learn one family for a budget, and score it on held-out tasks.
+    """Train one learner on one family for a budget, and score it on held-out tasks.
 
-    Neither daemon nor store is needed. With --state the run is kept once a minute, at the end and on Ctrl-C, and the
-    same command goes on with it, bit for bit as if it had not stopped.
+    Neither daemon nor store is needed. With --state, the run is saved once a minute, at the end and on Ctrl-C. The
+    same command resumes the run, and the result is bit-identical to an uninterrupted run.
     """
     from agent.experiments.assignment import assign
     from agent.experiments.run import LearningRun
 
-    check_folder(state, operation="keeping the run in")
-    check_folder(output, operation="writing what is learned to")
+    check_folder(state, operation="saving the run in")
+    check_folder(output, operation="writing the parameters to")
     plan = plan_of(budget, points=points, tasks=tasks, state=state)
     options = FamilyOptions(few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps)
     opened = open_for(invocation, declared_family(invocation, family, options))
@@ -166,13 +169,13 @@ def _show(out: PlainConsole, run: LearningRun, values: dict[str, Any]) -> None:
         for label, estimate in last.beside.items():
             table.add_row(label.replace("_", " "), estimate.text(measure), "")
     table.add_row("updates", f"{values['updates']:,}", f"of {ledger.planned_updates:,} planned")
-    table.add_row("CPU-seconds", f"{ledger.cpu_s:.1f}", f"budget {run.plan.budget}; scoring is not counted")
+    table.add_row("CPU-seconds", f"{ledger.cpu_s:.1f}", f"budget {run.plan.budget}, scoring not included")
     if values["updates"]:
         table.add_row("an outer step", f"{values['ms_per_update']:.3g} ms", f"{short_size(ledger.step_bytes)} at most")
     out.print(table)
     if run.is_interrupted:
         kept = (
-            f"the same command goes on from {run.plan.state}" if run.plan.state else "nothing is kept without --state"
+            f"the same command resumes from {run.plan.state}" if run.plan.state else "without --state, nothing is saved"
         )
         out.print(styled(("stopped", "yellow"), f" before the end: {kept}"))
     if values["output"] is not None:

@@ -1,4 +1,4 @@
-"""The command ``learnd``: every group of commands put together."""
+"""The command ``learnd``, assembled from the groups of commands."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from agent.output.visible_text import visible
 
 HELP = """A service that keeps learning: RL² over a stream of Gymnasium environments.
 
-Every command works on the data folder, with the daemon up or down, and answers with JSON where --json is given.
+Every command works on the data folder, whether or not the daemon runs. With --json, it answers with JSON.
 """
 
-HELP_HINT = "Add --help after the command to see what it takes."
+HELP_HINT = "Add --help after the command to see its arguments and options."
 
 
 @runtime_checkable
 class UsageFault(Protocol):
-    """What the parser of the command line raises: an unknown command or option, a missing or wrong argument."""
+    """A usage error of the command line: an unknown command or option, a missing or wrong argument."""
 
     exit_code: int
 
     def format_message(self) -> str:
-        """The fault in words."""
+        """Return the message of the error."""
         ...
 
 
 class RootGroup(TyperGroup):
-    """The whole command line; what it was given is shown in usage errors as visible text."""
+    """The root group of the command line. Usage errors quote the arguments as visible text."""
 
     def make_context(self, *arguments: Any, **extra: Any) -> Any:
         """Parse the options before the command."""
@@ -58,7 +58,7 @@ class RootGroup(TyperGroup):
 
 @contextmanager
 def _visible_faults() -> Iterator[None]:
-    """Let a usage error that is raised inside the block say what it says as visible text."""
+    """Escape control characters in the message of a usage error that is raised inside the block."""
     try:
         yield
     except Exception as error:
@@ -92,7 +92,7 @@ def learnd(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Take the options that stand before the command."""
+    """Take the options that are given before the command."""
     del invocation, _version
 
 
@@ -118,7 +118,7 @@ def main() -> None:
 
 
 def _answer_in_json() -> int:
-    """Run the command line so that a wrong one is told as JSON too, as every other error is; the exit status."""
+    """Run the command line, report usage errors as JSON like all other errors, and return the exit status."""
     try:
         status = app(prog_name="learnd", standalone_mode=False, obj=Invocation(is_own_process=True))
     except Exception as error:

@@ -1,4 +1,4 @@
-"""``learnd memory``: how much is remembered, and the way back to a backup of it."""
+"""``learnd memory``: shows the content of the episodic memory, lists backups, and restores one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agent.reports.recognition import Recognition
     from memory.files.backup_record import Backup
 
-memory_app = typer.Typer(help="See how much is remembered; see backups, and go back to one.", no_args_is_help=True)
+memory_app = typer.Typer(help="Show what is stored; list and restore backups.", no_args_is_help=True)
 group(memory_app)
 
 
@@ -32,7 +32,7 @@ group(memory_app)
     ),
 )
 def show_stats(invocation: Invocation) -> None:
-    """Show what episodic memory holds of every family, and what is on the disk."""
+    """Show the stored trials and episodes of every family, and the space on the disk."""
     with invocation.reading_if_any() as store:
         stats = None if store is None else store.stats.memory_stats()
     invocation.answer(_values(stats), lambda out: _show(out, stats))
@@ -64,10 +64,10 @@ def _show(out: PlainConsole, stats: MemoryStats | None) -> None:
     pieces = (
         ("on the disk", stats.size_bytes),
         ("database", stats.database_bytes),
-        ("of it free for reuse", stats.free_bytes),
+        ("free in the database", stats.free_bytes),
         ("write-ahead log", stats.wal_bytes),
         ("parameters", stats.parameters_bytes),
-        ("left on the file system", stats.disk_free_bytes),
+        ("free on the file system", stats.disk_free_bytes),
     )
     out.print(" · ".join(f"{name} {short_size(size)}" for name, size in pieces))
 
@@ -82,13 +82,14 @@ def _show(out: PlainConsole, stats: MemoryStats | None) -> None:
 )
 def recognise_family(
     invocation: Invocation,
-    family: Annotated[str, typer.Argument(metavar="FAMILY", help="Whose remembered trials are asked for.")],
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of each trial that are seen.")] = 60,
-    trials: Annotated[int, typer.Option("--trials", min=4, help="Newest trials of a family, at most.")] = 64,
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="Family whose trials are classified.")],
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Number of first steps to use of each trial.")] = 60,
+    trials: Annotated[int, typer.Option("--trials", min=4, help="Largest number of newest trials per family.")] = 64,
 ) -> None:
-    """Say which families of the same spaces a family's trials look like, from their first steps.
+    """Classify a family's trials by family, from their first steps, among the families of the same spaces.
 
-    Half of the trials are remembered and half are asked for, by prototypes and by matching attention.
+    The older half of each family's trials are the examples, the newer half are classified. The command uses two
+    classifiers: prototypes and matching attention.
     """
     from agent.reports.recognition import FEWEST_TRIALS, recognise
 
@@ -99,8 +100,8 @@ def recognise_family(
         raise CommandError(
             operation="recognising",
             subject=family,
-            found=f"it takes two admitted families of the same spaces with {FEWEST_TRIALS} trials remembered of each.",
-            hint="See `learnd memory stats`, and let it be practised.",
+            found=f"it needs two admitted families of the same spaces with {FEWEST_TRIALS} stored trials each.",
+            hint="See `learnd memory stats`, and run learnd until there are enough trials.",
         )
     invocation.answer(to_json_values(found), lambda out: _show_recognition(out, found))
 
@@ -127,9 +128,9 @@ def _show_recognition(out: PlainConsole, found: Recognition) -> None:
     ),
 )
 def show_backups(invocation: Invocation) -> None:
-    """Show the backups there are, newest first. `learnd schedule run-now backup` makes one.
+    """List the backups, newest first. `learnd schedule run-now backup` makes one.
 
-    The order is that in which they were made, whatever the clock said.
+    The order is the order in which the backups were made, even if the clock was wrong.
     """
     from memory.files.backup_record import listed_backups
 
@@ -165,11 +166,11 @@ def restore_backup(
         str, typer.Argument(metavar="BACKUP", help="`newest`, a name from `learnd memory backups`, or a folder.")
     ],
 ) -> None:
-    """Put a backup in the store's place, while learnd is stopped.
+    """Replace the store by a backup. learnd must be stopped.
 
-    The copy is verified before anything is touched. The present store is set aside, not removed. `newest` is the one
-    made last, whatever the clock said. Killed or out of room half-way, it leaves the old store or the new one in place:
-    run it again.
+    The copy is verified before the store is changed. The old store is moved to another folder, not deleted. `newest`
+    is the backup that was made last, even if the clock was wrong. If the command is killed or the disk is full, either
+    the old or the new store is in place: run the command again.
     """
     from memory.files.backup_record import read_backup
     from memory.files.backups import restore
@@ -193,10 +194,10 @@ def restore_backup(
 
 
 def _named_backup(invocation: Invocation, name: str) -> Path:
-    """Return the folder of the backup that was asked for.
+    """Return the folder of the named backup.
 
     Raises:
-        CommandError: there is none of that name.
+        CommandError: there is no backup of that name.
     """
     from memory.files.backup_record import newest_backup
     from memory.files.backups import finished_backups
@@ -208,7 +209,7 @@ def _named_backup(invocation: Invocation, name: str) -> Path:
         return backups[name]
     if Path(name).is_dir():
         return Path(name)
-    there = f"There is {', '.join(backups)}." if backups else f"There is none in {invocation.folder.backups_path}."
+    there = f"Known backups: {', '.join(backups)}." if backups else f"No backup is in {invocation.folder.backups_path}."
     raise CommandError(operation="restoring the backup", subject=name, found="there is no such backup.", hint=there)
 
 
@@ -226,13 +227,13 @@ def _show_backups(out: PlainConsole, backups: list[dict[str, Any]]) -> None:
         table.add_row(backup["name"], number, short_size(backup["size_bytes"]), _note(backup))
     out.print(table)
     if any(backup["is_from_future"] for backup in backups):
-        out.print("a time in the future: made under a clock that was ahead, or the clock is behind now")
+        out.print("a time in the future: the clock was ahead when the backup was made, or it is behind now")
 
 
 def _note(backup: dict[str, Any]) -> str:
     notes = ["from the future"] if backup["is_from_future"] else []
     if not backup["is_clean"]:
-        notes.append(f"{len(backup['damaged'])} things were damaged")
+        notes.append(f"{len(backup['damaged'])} damaged items")
     if backup["store_id"] is None:
         notes.append("of an unknown store")
     return ", ".join(notes)
@@ -241,6 +242,6 @@ def _note(backup: dict[str, Any]) -> str:
 def _show_restored(out: PlainConsole, backup: Path, aside: Path | None, damaged: list[str]) -> None:
     out.print(f"restored {backup}", soft_wrap=True)
     if aside is not None:
-        out.print(f"what was there is now {aside}", soft_wrap=True)
+        out.print(f"the old store is now {aside}", soft_wrap=True)
     for text in damaged:
         out.print(f"damaged when it was backed up: {text}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""How answers look: JSON with stable keys for machines, short numbers and tables for people."""
+"""The text form of answers: short numbers, sizes and times, tables, and colours of states."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ STATE_STYLES = {
 NOTHING = "–"
 
 Part = str | Text | tuple[str, str]
-"""A string in no style, a text in its own, or a string with its style."""
+"""A string without style, a text with its own style, or a pair of a string and its style."""
 
 CONTINUATION = "\n    "
-"""What further lines of a foreign message begin with, so that none looks like a line of the page."""
+"""Separator of the lines of a foreign message. The indent keeps them distinct from the lines of the page."""
 
 
 def new_table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
-    """An empty table; the columns named in ``right`` are aligned right."""
+    """Return an empty table. The columns named in ``right`` are aligned right."""
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
@@ -56,7 +56,7 @@ def new_table(*columns: str, right: tuple[str, ...] = (), title: str | None = No
 
 
 def styled(*parts: Part) -> Text:
-    """Join parts to one text; strings become visible text and are never read as markup."""
+    """Join parts to one text. Control characters of strings are escaped, and strings are never parsed as markup."""
     text = Text()
     for part in parts:
         if isinstance(part, Text):
@@ -74,7 +74,7 @@ def in_colour(state: str) -> Text:
 
 
 def last_line(message: str) -> str:
-    """Return the last line of a message that says something; empty where none does."""
+    """Return the last line of a message that is not blank; an empty string if all lines are blank."""
     return next((line for line in reversed(message.splitlines()) if line.strip()), "").strip()
 
 
@@ -84,7 +84,7 @@ def indented(message: str) -> str:
 
 
 def short_count(value: float | None) -> str:
-    """A count in at most five characters: 950, 12.3k, 4.56M."""
+    """Return a count in at most five characters: 950, 12.3k, 4.56M."""
     if value is None:
         return NOTHING
     for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -95,14 +95,14 @@ def short_count(value: float | None) -> str:
 
 
 def short_number(value: float | None, *, digits: int = 3) -> str:
-    """A measured number with ``digits`` significant digits."""
+    """Return a measured number with ``digits`` significant digits."""
     if value is None or not math.isfinite(value):
         return NOTHING
     return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
 
 
 def with_error(value: float | None, standard_error: float | None) -> str:
-    """A mean with its standard error, both at the precision that the error allows."""
+    """Return a mean with its standard error, both at the precision that the error allows."""
     if value is None or not math.isfinite(value):
         return NOTHING
     if not standard_error or not math.isfinite(standard_error):
@@ -112,7 +112,7 @@ def with_error(value: float | None, standard_error: float | None) -> str:
 
 
 def short_size(size_bytes: float | None) -> str:
-    """A size in KiB, MiB or GiB."""
+    """Return a size in B, KiB, MiB or GiB."""
     if size_bytes is None:
         return NOTHING
     size = float(size_bytes)
@@ -124,7 +124,7 @@ def short_size(size_bytes: float | None) -> str:
 
 
 def short_duration(seconds: float | None) -> str:
-    """A duration in its two largest units: 3.2 s, 4 min, 2 h 5 min, 3 d 4 h."""
+    """Return a duration in at most two units: 3.2 s, 4 min, 2 h 5 min, 3 d 4 h."""
     if seconds is None:
         return NOTHING
     if seconds < 10:
@@ -142,14 +142,14 @@ def short_duration(seconds: float | None) -> str:
 
 
 def moment(at: float | None) -> str:
-    """A time of day in local time, with the date."""
+    """Return a date and time of day in local time."""
     if at is None or not math.isfinite(at):
         return NOTHING
     return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def ago(at: float | None, *, now: float | None = None) -> str:
-    """How long ago something was, or in how long it is due."""
+    """Return the time since ``at``, or until ``at``: 60 s ago, in 60 s."""
     if at is None or not math.isfinite(at):
         return NOTHING
     seconds = (time.time() if now is None else now) - at

@@ -1,4 +1,4 @@
-"""``learnd policy``: the published versions of what was learned."""
+"""``learnd policy``: lists, scores, exports and rolls back published versions."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from agent.trainer.version_scores import VersionScore
     from memory.store import Store
 
-policy_app = typer.Typer(help="See, compare, take out and roll back what was published.", no_args_is_help=True)
+policy_app = typer.Typer(help="List, score, export and roll back published versions.", no_args_is_help=True)
 group(policy_app)
 
 VersionArgument = Annotated[
-    str | None, typer.Argument(metavar="[VERSION]", help="The one served now, if none is named.")
+    str | None, typer.Argument(metavar="[VERSION]", help="Number of a version; default: the version served now.")
 ]
 
 
@@ -51,7 +51,7 @@ VersionArgument = Annotated[
 )
 def list_versions(
     invocation: Invocation,
-    with_rejected: Annotated[bool, typer.Option("--all", help="Rejected candidates too.")] = False,
+    with_rejected: Annotated[bool, typer.Option("--all", help="Include rejected candidates.")] = False,
 ) -> None:
     """List the published versions, newest first."""
     with invocation.reading_if_any() as store:
@@ -73,7 +73,7 @@ def list_versions(
     ),
 )
 def show_version(invocation: Invocation, version: VersionArgument = None) -> None:
-    """Show one version: its scores on every family, its parent and where it came from."""
+    """Show one version: its parent, its scores on every family, and its provenance."""
     with invocation.reading() as store:
         chosen = find_version(store, version, operation="showing version")
     invocation.answer(_version_values(chosen), lambda out: _show_version(out, chosen))
@@ -90,11 +90,12 @@ def show_version(invocation: Invocation, version: VersionArgument = None) -> Non
 def roll_back(
     invocation: Invocation,
     version: Annotated[
-        str | None, typer.Argument(metavar="[VERSION]", help="The parent of the one served now, if none is named.")
+        str | None,
+        typer.Argument(metavar="[VERSION]", help="Version to serve; default: the parent of the current one."),
     ] = None,
-    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "rolled back by hand",
+    reason: Annotated[str, typer.Option(help="Reason to record.")] = "rolled back by hand",
 ) -> None:
-    """Serve an earlier version again; the one served now is kept and marked as rolled back."""
+    """Serve an earlier version again. The current version is kept and marked as rolled back."""
     with invocation.writing() as store:
         current = find_version(store, None, operation="rolling back")
         target = None if version is None else find_version(store, version, operation="rolling back to").version
@@ -121,13 +122,16 @@ def evaluate_version(
     invocation: Invocation,
     version: VersionArgument = None,
     families: Annotated[
-        list[str] | None, typer.Option("--family", metavar="NAME", help="Only this family; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--family", metavar="NAME", help="Family to score on; may be repeated. Default: all active families."
+        ),
     ] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Held-out trials per family.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Number of held-out trials per family.")] = None,
 ) -> None:
     """Score a version on held-out tasks of every family that is practised.
 
-    Nothing is recorded and the service is not disturbed, but it shares the machine's cores.
+    The command records nothing and does not disturb the daemon, but it uses the same processor cores.
     """
     with invocation.reading() as store:
         chosen = find_version(store, version, operation="scoring version")
@@ -135,7 +139,7 @@ def evaluate_version(
         scores = _score(invocation, store, chosen, names, trials)
     left_out = sorted(set(names) - {score.family for score in scores})
     if left_out:
-        invocation.note(f"left out, for the version does not know their spaces: {', '.join(left_out)}")
+        invocation.note(f"left out, because the version does not know their spaces: {', '.join(left_out)}")
     invocation.answer(
         {"version": chosen.version, "scores": scores, "left_out": left_out},
         lambda out: out.print(_evaluation_table(scores)),
@@ -149,12 +153,12 @@ def evaluate_version(
 )
 def export_version(
     invocation: Invocation,
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="Which version.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the safetensors file goes.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Number of the version.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Safetensors file to write.")],
 ) -> None:
-    """Copy a version's parameters to a safetensors file, verified, with its checksum beside it.
+    """Copy a version's parameters to a safetensors file, and write its checksum to FILE.sha256.
 
-    FILE.sha256 is in the form that `sha256sum --check` reads.
+    The parameters are verified first. `sha256sum --check FILE.sha256` verifies the copy.
     """
     with invocation.reading() as store:
         chosen = find_version(store, version, operation="exporting version")
@@ -178,17 +182,20 @@ def export_version(
 
 
 def _checksum_line(sha256: str, name: str) -> bytes:
-    """Return a line of ``sha256sum``'s; it escapes names with line breaks or backslashes, and says so at the start."""
+    """Return a line in the format of ``sha256sum``, which escapes line breaks and backslashes in file names.
+
+    A leading backslash marks a line with an escaped name.
+    """
     escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
     mark = "\\" if escaped != name else ""
     return os.fsencode(f"{mark}{sha256}  {escaped}\n")
 
 
 def find_version(store: Store, version: str | None, *, operation: str) -> Initialization:
-    """The published version of that number ("3", "v3"), or the one served now.
+    """Return the published version of that number ("3", "v3"); for None, the version served now.
 
     Raises:
-        CommandError: there is none; the hint lists those there are.
+        CommandError: there is no such version; the hint lists the published versions.
     """
     if version is None:
         current = store.initializations.current()
@@ -197,13 +204,13 @@ def find_version(store: Store, version: str | None, *, operation: str) -> Initia
                 operation=operation,
                 subject="current",
                 found="nothing is published yet.",
-                hint="The consolidate job publishes (`learnd schedule list` says when).",
+                hint="The consolidate job publishes versions; `learnd schedule list` shows when it is due.",
             )
         return current
     known = {str(found.version): found for found in store.initializations.all() if found.version is not None}
     number = version.lower().removeprefix("v")
     if number not in known:
-        listed = f"There is {', '.join(sorted(known, key=int))}." if known else "Nothing is published yet."
+        listed = f"Known versions: {', '.join(sorted(known, key=int))}." if known else "Nothing is published yet."
         raise CommandError(operation=operation, subject=version, found="there is no such version.", hint=listed)
     return store.initializations.get(known[number].version or 0)
 
@@ -235,7 +242,7 @@ def _families_to_score(store: Store, names: Sequence[str]) -> list[str]:
                 operation="scoring on family",
                 subject=name,
                 found=f"it is {family.state}: its spaces are not known yet.",
-                hint="It is tried when the daemon runs.",
+                hint="The daemon tries the family when it runs.",
             )
     return list(names) or [family.name for family in store.families.all() if family.state is FamilyState.ACTIVE]
 
@@ -296,7 +303,7 @@ def _show_version(out: PlainConsole, version: Initialization) -> None:
 
 
 def _few_shot_text(described: dict[str, Any]) -> str:
-    """A few-shot family's part of a version: ``prototypical, 5 ways, 1,240 updates, weights slow``."""
+    """Return a few-shot family's part of a version as text: ``prototypical, 5 ways, 1,240 updates, weights slow``."""
     meta = described["meta"]
     ways = f", {meta['shapes']['output_size']} ways" if meta["shapes"]["is_classification"] else ""
     return f"{meta['learner']}{ways}, {meta['num_updates']:,} updates, weights {described['origin']}"

@@ -1,4 +1,4 @@
-"""What stands beside a progress bar."""
+"""The description column of progress bars."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agent.output.visible_text import visible_line
 
 
 class DescriptionColumn(ProgressColumn):
-    """What a task does now, as one line of visible text: it may name a family or a file."""
+    """A column with a task's description as one line of visible text. A description may name a family or a file."""
 
     def render(self, task: Task) -> Text:
         """Return the task's description."""

@@ -1,4 +1,4 @@
-"""``learnd run``: the service itself, in the foreground."""
+"""``learnd run``: runs the daemon in the foreground."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agent.cli.invocation import Invocation, command
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to the command line."""
     examples = (
         "learnd run",
         "learnd run --data-dir /srv/learnd --listen 127.0.0.1:9464",
@@ -26,22 +26,22 @@ def run_service(
     invocation: Invocation,
     listen: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Address of /metrics, /healthz and /readyz.  [default: 127.0.0.1:9464]"),
+        typer.Option(metavar="HOST:PORT", help="Address of /metrics, /healthz and /readyz; default: 127.0.0.1:9464."),
     ] = None,
     for_s: Annotated[
-        str | None, typer.Option("--for", metavar="SECONDS", help='Stop by itself after so long, such as 90 or "10m".')
+        str | None, typer.Option("--for", metavar="SECONDS", help='Stop after this time, such as 90 or "10m".')
     ] = None,
     new: Annotated[
         bool,
-        typer.Option("--new", help="Set a lost or damaged store aside and begin a new one; refused for an intact one."),
+        typer.Option("--new", help="Move a lost or damaged store to another folder and create a new one."),
     ] = False,
 ) -> None:
-    """Run the service in the foreground until it is stopped (Ctrl-C, SIGTERM).
+    """Run the daemon in the foreground until it is stopped (Ctrl-C, SIGTERM).
 
-    On an empty data folder it begins with the embedded families. What it does is logged on stderr.
+    In an empty data folder, it starts with the built-in families. It writes its log to stderr.
 
-    Where learnd.db is missing or empty beside other parts of a store, it refuses to start: restore a backup, or insist
-    with --new.
+    It does not start if learnd.db is missing or empty but other parts of a store exist. Restore a backup, or use --new
+    to start with a new store. --new is rejected if the store is intact.
     """
     settings = invocation.load_settings({"service": {"listen": listen}})
     from agent.config.settings import check_time_zone
@@ -58,7 +58,7 @@ def run_service(
 
 
 def _end_process(exit_code: int) -> NoReturn:
-    """End the process at once: all is closed, and the interpreter's teardown takes a second on a busy machine."""
+    """Exit at once. Everything is closed, and the interpreter's teardown would take a second on a busy machine."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(exit_code)

@@ -1,4 +1,4 @@
-"""``learnd schedule``: what is due when, how the last runs went, and asking for a run now."""
+"""``learnd schedule``: shows due times and last runs of jobs, and requests a job."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from agent.config.units import format_duration
 from agent.job_requests import FOR_ONE_FAMILY, MAY_BE_FOR_ONE_FAMILY, RUN_JOB, payload_of
 from memory.records import JobKind, JobRun, JobSchedule, JobSummary
 
-schedule_app = typer.Typer(help="See what is due when, and ask for a job now.", no_args_is_help=True)
+schedule_app = typer.Typer(help="Show when jobs are due, and request a job.", no_args_is_help=True)
 group(schedule_app)
 
 OFF = "off"
-"""The trigger of a kind of job that only runs when it is asked for."""
+"""The trigger of a kind of job that runs on request only."""
 
 
 @command(
@@ -32,9 +32,9 @@ OFF = "off"
 )
 def list_schedule(
     invocation: Invocation,
-    runs: Annotated[int, typer.Option(min=0, help="How many of the last runs to show.")] = 10,
+    runs: Annotated[int, typer.Option(min=0, help="Number of last runs to show.")] = 10,
 ) -> None:
-    """List the jobs: when each is due, when it last ran and how that went."""
+    """List the jobs: when each is due, when it last ran, and the outcome of that run."""
     with invocation.reading_if_any() as store:
         schedule = [] if store is None else store.jobs.schedule()
         last = [] if store is None else store.jobs.runs(limit=runs)
@@ -59,11 +59,11 @@ def list_schedule(
 def run_now(
     invocation: Invocation,
     job: Annotated[str, typer.Argument(metavar="JOB", help=f"One of {', '.join(JobKind)}.")],
-    family: Annotated[str | None, typer.Option(metavar="NAME", help="For this family only.")] = None,
+    family: Annotated[str | None, typer.Option(metavar="NAME", help="Run the job for this family only.")] = None,
 ) -> None:
-    """Ask for a job as soon as the learner is free; with the daemon down, when it next starts."""
+    """Request a job. It runs as soon as the trainer is free or, if the daemon is stopped, after its next start."""
     if job not in set(JobKind):
-        raise unknown_name_error(operation="asking for job", subject=job, kind="job", known=list(JobKind))
+        raise unknown_name_error(operation="requesting job", subject=job, kind="job", known=list(JobKind))
     kind = JobKind(job)
     if family is not None and kind not in MAY_BE_FOR_ONE_FAMILY:
         raise typer.BadParameter(f"{kind} is for all families", param_hint="--family")
@@ -71,13 +71,13 @@ def run_now(
         raise typer.BadParameter(f"{kind} needs the family's name", param_hint="--family")
     with invocation.writing() as store:
         if family is not None:
-            find_family(store, family, operation=f"asking to {kind} family")
+            find_family(store, family, operation=f"requesting job {kind} for family")
         request_id = store.requests.add(RUN_JOB, payload_of(kind, family))
     pid = invocation.folder.holder_pid()
-    when = "as soon as the learner is free" if pid is not None else "when the daemon next starts"
+    when = "as soon as the trainer is free" if pid is not None else "after the next start of the daemon"
     invocation.answer(
         {"request_id": request_id, "job": kind, "family": family, "is_daemon_running": pid is not None},
-        lambda out: out.print(f"asked for {kind}: it runs {when}"),
+        lambda out: out.print(f"requested {kind}: it runs {when}"),
     )
 
 
@@ -93,7 +93,7 @@ def _job_values(job: JobSchedule, summary: JobSummary) -> dict[str, Any]:
 
 
 def due_at(job: JobSchedule) -> float | None:
-    """When a kind of job is due next; None where it is off."""
+    """Return the time at which a kind of job is due next; None if its trigger is off."""
     return None if job.trigger == OFF else job.next_due_at
 
 
@@ -112,7 +112,7 @@ def _run_values(run: JobRun) -> dict[str, Any]:
 
 
 def readable_trigger(trigger: str) -> str:
-    """A stored trigger as people write it: "every 4m", "cron 0 3 * * *"."""
+    """Return a stored trigger as text: "every 4m", "cron 0 3 * * *"."""
     kind, _, value = trigger.partition(":")
     if kind == "interval":
         return f"every {format_duration(float(value))}"

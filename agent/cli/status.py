@@ -1,4 +1,4 @@
-"""``learnd status``: what the service does now and where every family stands."""
+"""``learnd status``: shows the state of the daemon, the running jobs, and the state and scores of every family."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CLEAR_SCREEN = "\x1b[H\x1b[2J"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to the command line."""
     examples = (
         "learnd status",
         "learnd status --watch --every 5",
@@ -43,11 +43,11 @@ def register(app: typer.Typer) -> None:
 def status(
     invocation: Invocation,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh until interrupted.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often --watch refreshes.")] = 2.0,
+    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Time between refreshes of --watch.")] = 2.0,
 ) -> None:
-    """Show what the service does now and where every family stands.
+    """Show the state of the daemon, the running jobs, and the state and scores of every family.
 
-    Works with the daemon up or down.
+    The command works whether or not the daemon runs.
     """
     if not watch:
         report = status_report(invocation.folder)
@@ -59,7 +59,7 @@ def status(
 
 
 def families_table(families: Sequence[dict[str, Any]]) -> RenderableType:
-    """The table of families that people read."""
+    """Return a table of families with their states, counts and scores."""
     numbers = ("env steps", "trials", "episodes", "updates", "score", "trial return")
     table = new_table("family", "state", *numbers, "evaluated", right=numbers)
     for family in families:
@@ -78,7 +78,7 @@ def families_table(families: Sequence[dict[str, Any]]) -> RenderableType:
 
 
 def _page(report: dict[str, Any]) -> Group:
-    parts: list[RenderableType] = [_headline(report), *_learner_lines(report)]
+    parts: list[RenderableType] = [_headline(report), *_trainer_lines(report)]
     parts += [styled(("!", "red"), f" {indented(str(reason))}") for reason in report["health"]["reasons"]]
     parts += [_running_line(run) for run in report["running"]]
     if report["families"]:
@@ -111,12 +111,12 @@ def _headline(report: dict[str, Any]) -> Text:
     return styled("learnd ", state, facts, "\n", (visible_line(" · ".join(places)), "dim"))
 
 
-def _learner_lines(report: dict[str, Any]) -> list[Text]:
-    learner = report["learner"]
-    if not isinstance(learner, dict) or report["state"] == "stopped":
+def _trainer_lines(report: dict[str, Any]) -> list[Text]:
+    trainer = report["learner"]
+    if not isinstance(trainer, dict) or report["state"] == "stopped":
         return []
-    pid = f", pid {learner['pid']}" if learner.get("pid") is not None else ""
-    return [styled(f"learner {learner.get('state')}{pid}")]
+    pid = f", pid {trainer['pid']}" if trainer.get("pid") is not None else ""
+    return [styled(f"trainer {trainer.get('state')}{pid}")]
 
 
 def _running_line(run: dict[str, Any]) -> Text:
@@ -127,7 +127,7 @@ def _running_line(run: dict[str, Any]) -> Text:
 
 
 def _show_again(invocation: Invocation, report: dict[str, Any]) -> None:
-    """Replace what a terminal shows; one JSON line or one page after another elsewhere."""
+    """Redraw the page on a terminal; elsewhere, append a page or a JSON line."""
     if invocation.is_json:
         invocation.write(to_json_text(report, is_indented=False))
         return

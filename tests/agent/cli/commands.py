@@ -1,4 +1,4 @@
-"""Every command there is, found by walking the command line itself."""
+"""Enumeration of all commands, from the command line itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent.cli.main import app
 
 
 def every_command() -> dict[tuple[str, ...], Any]:
-    """The commands by the words that call them."""
+    """Return all commands by their words."""
     return dict(_walk((), typer.main.get_command(app)))
 
 

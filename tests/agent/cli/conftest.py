@@ -1,4 +1,4 @@
-"""Calling the command line within the test's process, on real data folders."""
+"""Fixtures that call the command line in the test's process, on real data folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.agent.cli.filled_store import fill
 
 
 class Learnd:
-    """The command line on one data folder."""
+    """A caller of the command line on one data folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -31,7 +31,7 @@ class Learnd:
         return result
 
     def json(self, *arguments: str, code: int = 0) -> Any:
-        """Run a command with --json and read its answer, which is all that stdout holds."""
+        """Run a command with --json, and return its answer. stdout must contain nothing else."""
         result = self(*arguments, "--json", code=code)
         return json.loads(result.stdout)
 
@@ -46,31 +46,31 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A filled data folder, written once; tests work on copies."""
+    """Return a filled data folder, which is written once. Tests work on copies."""
     return fill(tmp_path_factory.mktemp("template") / "learnd", rounds=10).path
 
 
 @pytest.fixture
 def filled(template: Path, tmp_path: Path) -> DataFolder:
-    """A data folder with six families that were practised and published."""
+    """Return a data folder with six families that were practised and published."""
     return DataFolder(Path(shutil.copytree(template, tmp_path / "learnd", ignore=shutil.ignore_patterns("*.lock"))))
 
 
 @pytest.fixture
 def learnd(filled: DataFolder) -> Learnd:
-    """The command line on the filled data folder."""
+    """Return the command line on the filled data folder."""
     return Learnd(filled.path)
 
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Learnd:
-    """The command line on a data folder that does not exist."""
+    """Return the command line on a data folder that does not exist."""
     return Learnd(tmp_path / "nothing")
 
 
 @pytest.fixture
 def call() -> Callable[..., Result]:
-    """The command line as it is, without a data folder."""
+    """Return a function that calls the command line without naming a data folder."""
 
     def run(*arguments: str) -> Result:
         return CliRunner().invoke(app, list(arguments))

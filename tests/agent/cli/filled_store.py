@@ -1,4 +1,4 @@
-"""A data folder as a service leaves it after some hours: six families, evaluations, versions, job runs."""
+"""A data folder like that of a daemon after some hours: six families, evaluations, versions, job runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STARTED_AT = 1_790_000_000.0
 
 @dataclass
 class TurnedClock:
-    """A clock that is turned by hand."""
+    """A clock that the test sets."""
 
     at: float = STARTED_AT
 
@@ -41,7 +41,7 @@ class TurnedClock:
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
-    """How a family of the story learned: its score rises from 0 towards ``top`` with rate ``rate``."""
+    """A family and its learning curve: its score rises from 0 towards ``top`` at rate ``rate``."""
 
     name: str
     entry: str
@@ -103,7 +103,7 @@ def a_trial(generator: np.random.Generator, *, episodes: int = 2, steps: int = 5
 
 
 def fill(path: Path, *, story: tuple[Learned, ...] = STORY, rounds: int = 20) -> DataFolder:
-    """Write the story into a new data folder; the last round ends at about the present of the store's clock."""
+    """Write the families and their history into a new data folder. The last round ends near the current time."""
     folder = DataFolder(path)
     folder.create()
     clock = TurnedClock()

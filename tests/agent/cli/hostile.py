@@ -1,4 +1,4 @@
-"""Text as a broken or hostile environment may raise it, and what a terminal must never get of it."""
+"""Text that a broken or hostile environment may raise, and the characters of it that must never reach a terminal."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ HOSTILE = f"{MARKUP} {CODES} größer → ✓{FORGED}"
 
 
 def hidden_characters(text: str) -> set[str]:
-    """The characters of a text that a terminal obeys or a reader does not see."""
+    """Return the characters of a text that control a terminal or are invisible."""
     return {character for character in text if unicodedata.category(character) in ESCAPED_CATEGORIES} - {"\n"}
 
 
 def fill_with_hostile_text(path: Path) -> DataFolder:
-    """Write a data folder whose families, runs, curves and versions hold hostile text wherever text is free."""
+    """Write a data folder with hostile text in every free text field of families, runs, curves and versions."""
     folder = fill(path, story=STORY[:4], rounds=10)
     with Store.open(folder) as store:
         store.families.set_state("bandits", FamilyState.REFUSED, reason=HOSTILE)

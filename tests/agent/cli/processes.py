@@ -1,4 +1,4 @@
-"""The command line within the test's process, as it is entered by a user, on streams of a chosen encoding."""
+"""Calls of the command line's entry point in the test's process, on streams of a chosen encoding."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from agent.cli import entry
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a command ended.
+    """The result of a command.
 
     Attributes:
-        code: its exit status.
-        stdout: what it wrote, as bytes.
-        stderr: the same.
+        code: exit status.
+        stdout: bytes written to stdout.
+        stderr: bytes written to stderr.
     """
 
     code: int
@@ -27,7 +27,7 @@ class Ended:
 
 
 def enter(*arguments: str, encoding: str) -> Ended:
-    """Call the entry of ``learnd`` with stdout and stderr that take only what an encoding has."""
+    """Call the entry point of ``learnd`` with stdout and stderr in the given encoding."""
     written = io.BytesIO(), io.BytesIO()
     out, err = (io.TextIOWrapper(stream, encoding=encoding, errors="strict") for stream in written)
     own = {"stdout": out, "__stdout__": out, "stderr": err, "__stderr__": err}
@@ -41,5 +41,5 @@ def enter(*arguments: str, encoding: str) -> Ended:
         sys.stderr.flush()
         code = ended.value.code or 0
         assert isinstance(code, int)
-        # Within the block: what the entry put in the streams' place closes the bytes when it goes.
+        # Read the bytes inside the block: the streams that the entry point installed close them when they are deleted.
         return Ended(code=code, stdout=written[0].getvalue(), stderr=written[1].getvalue())

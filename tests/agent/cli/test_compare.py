@@ -1,4 +1,4 @@
-"""``learnd compare``: learners side by side with equal budgets."""
+"""Tests of ``learnd compare``: several learners with equal budgets."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_run_of_its_own_scores_the_same(empty: Learnd) -> None:
     assert run["score"]["adapted"] == alone["score"]["adapted"]
 
 
-@pytest.mark.timeout(600)  # two interpreters load torch, which busy cores take minutes for
+@pytest.mark.timeout(600)  # Two interpreters load torch, which takes minutes on busy cores.
 def test_processes_side_by_side_come_to_the_same(empty: Learnd) -> None:
     words = (*SINUSOIDS, "--learners", "maml,versa", "--budget", "2u")
     one, two = empty.json(*words), empty.json(*words, "--jobs", "2")
@@ -55,7 +55,7 @@ def test_seeds_whose_tasks_cannot_be_numbered_are_refused(empty: Learnd) -> None
     words = (*SINUSOIDS, "--learners", "maml", "--budget", "1u")
     assert empty.json(*words, "--seed", "16777215")["runs"][0]["error"] is None
     error = empty.json(*words, "--seed", "16777215", "--seeds", "2", code=1)["error"]
-    assert "16,777,215 is the largest" in error["found"]
+    assert "the largest seed is 16,777,215" in error["found"]
     empty(*words, "--seed", "16777216", code=2)
 
 
@@ -64,7 +64,7 @@ def test_processes_end_with_the_one_that_began_them(tmp_path: Path) -> None:
     words = ("compare", "sinusoids", "--learners", "maml,reptile", "--budget", "1h", "--jobs", "2")
     with subprocess.Popen([sys.executable, "-m", "agent.cli", *words, "--state", str(tmp_path / "runs")]) as begun:
         workers: list[psutil.Process] = []
-        while len(workers) < 3 and begun.poll() is None:  # two that learn, and the tracker of their resources
+        while len(workers) < 3 and begun.poll() is None:  # Two training processes, and their resource tracker.
             workers = psutil.Process(begun.pid).children(recursive=True)
             time.sleep(0.1)
         begun.kill()

@@ -26,7 +26,7 @@ def point(value: float, env_steps: int = 1, label: str = "", at: float = 1.0) ->
 
 
 def ink(file: Path) -> np.ndarray:
-    """Where the picture is not white, by row and column."""
+    """Return whether each pixel of the picture is not white, by row and column."""
     pixels = image.imread(file)[:, :, :3]
     return (pixels < 0.98).any(axis=2)
 

@@ -23,7 +23,7 @@ from tests.agent.cli.conftest import Learnd
 
 @contextmanager
 def examined(folder: DataFolder, **overrides: Any) -> Iterator[CheckContext]:
-    """What the checks look at, on a store opened to read."""
+    """Yield a context for the checks, with a store that is open for reading."""
     settings = load_settings(None, {"data_dir": folder.path, **overrides})
     with Store.open(folder, is_reader=True) as store:
         yield CheckContext(settings=settings, folder=folder, store=store, tell=lambda _: None)
@@ -31,7 +31,7 @@ def examined(folder: DataFolder, **overrides: Any) -> Iterator[CheckContext]:
 
 @contextmanager
 def answering(status: int, text: bytes) -> Iterator[int]:
-    """A daemon's health page with that status; gives its port."""
+    """Serve a daemon's health page with the given status, and yield its port."""
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -257,7 +257,7 @@ def test_an_unreadable_folder_is_an_error_with_a_hint(learnd: Learnd) -> None:
         pytest.skip("root reads everything")
     learnd.folder.chmod(0)
     try:
-        assert "user that the service runs as" in learnd("status", code=1).stderr
+        assert "user that the daemon runs as" in learnd("status", code=1).stderr
     finally:
         learnd.folder.chmod(0o700)
 

@@ -1,4 +1,4 @@
-"""The quick way of `status --json` gives the same answer as the whole way, and only to that very question."""
+"""The fast path of `status --json` gives the same answer as the full command line, and handles no other arguments."""
 
 from __future__ import annotations
 

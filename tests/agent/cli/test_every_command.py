@@ -1,4 +1,4 @@
-"""What holds for all commands alike."""
+"""Tests that apply to every command."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ WITHOUT_STORE = {
     ("learn",),
     ("compare",),
 }
-"""Commands that make the data folder, or that need none."""
+"""Commands that create the data folder, or do not need one."""
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=IDS)

@@ -1,4 +1,4 @@
-"""``learnd few-shot``: a policy trained on made-up characters tells others apart."""
+"""Tests of ``learnd few-shot``: a policy trained on generated characters classifies other characters."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def policy_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
-    """Four classes: flat and by class in support, and their second drawings as queries."""
+    """Write images of four classes: support as a flat folder and by class, and another drawing of each as query."""
     glyphs = draw_glyphs(GlyphConfig(alphabets=1, characters=4, drawers=3, size=60))
     for number, found in enumerate(glyphs.classes):
         sheets = [Image.fromarray(255 - glyphs.images[found.start + drawing].numpy()) for drawing in range(3)]
@@ -142,7 +142,7 @@ def test_an_image_that_shows_nothing_is_of_no_class(learnd: Learnd, policy_file:
     assert set(blank["probabilities"].values()) == {0.25}
     assert None not in [found["label"] for found in others]
     words = ("--policy", str(policy_file), "--support", str(task / "flat"), "--query", str(task / "query"))
-    assert "item1.png: it shows nothing" in learnd("few-shot", "predict", *words).stderr
+    assert "item1.png: the image is blank" in learnd("few-shot", "predict", *words).stderr
     Image.new("L", (30, 30), 255).save(task / "flat" / "class7.png")
     error = ask(learnd, policy_file, task / "flat", task / "query", code=1)["error"]
     assert isinstance(error, dict)

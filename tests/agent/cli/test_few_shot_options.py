@@ -1,4 +1,4 @@
-"""Few-shot families are fed, shown and asked by command."""
+"""Tests of the commands that add, show and use few-shot families."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_what_does_not_go_together_is_refused(empty: Learnd, words: tuple[str, .
 
 
 def _publish(folder: DataFolder, *families: str) -> int:
-    """A version of the given families of images, and of one of waves."""
+    """Publish a version of the given families of images and of one family of sinusoids."""
     shapes = FewShotShapes(input_shape=(1, 20, 20), output_size=3, is_classification=True)
     config = PrototypicalConfig(embedding=EmbeddingConfig(channels=(8, 8)))
     tensors: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Every command on a store whose every free text is hostile, on terminals of several encodings."""
+"""Tests of every command on a store with hostile text in every free text field, on terminals of several encodings."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ READING = {
     ("status", f"--{HOSTILE}"): 2,
     ("--version",): 0,
 }
-"""Command lines by their exit status (of `doctor` it depends on the machine): all commands are among them."""
+"""Command lines and their exit status (that of `doctor` depends on the machine). They cover all commands."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def hostile_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hostile(hostile_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataFolder:
-    """A data folder full of hostile text, which the environment's variables name."""
+    """Return a data folder with hostile text, which the environment variables name."""
     path = shutil.copytree(hostile_template, tmp_path / "learnd", ignore=shutil.ignore_patterns("*.lock"))
     for name, value in {"LEARND_DATA_DIR": str(path), "LEARND_SERVICE__LISTEN": "127.0.0.1:0"}.items():
         monkeypatch.setenv(name, value)

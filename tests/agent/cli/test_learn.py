@@ -1,4 +1,4 @@
-"""``learnd learn``: a learner in the foreground learns, is kept, goes on, and is written out."""
+"""Tests of ``learnd learn``: a run learns, is saved, is resumed, and writes its parameters."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_ctrl_c_ends_with_130_and_a_state_that_goes_on(
 
     monkeypatch.setattr(LearningRun, "_learn_once", learn_and_be_interrupted)
     words = ("learn", "maml", *SINUSOIDS, "--budget", "5u", "--state", str(tmp_path / "state"))
-    assert "the same command goes on" in empty(*words, code=130).stdout.replace("\n", " ")
+    assert "the same command resumes" in empty(*words, code=130).stdout.replace("\n", " ")
     monkeypatch.undo()
     assert empty.json(*words)["updates"] == 5
 
@@ -283,7 +283,7 @@ def test_help_and_refusals_do_not_load_torch(call: Callable[..., Result]) -> Non
 
 
 def stop_after(updates: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a run be asked to stop once it has taken so many updates."""
+    """Request a stop of a run after the given number of updates."""
     real = LearningRun.__init__
 
     def begin(run: LearningRun, *arguments: Any, **named: Any) -> None:
@@ -297,5 +297,5 @@ def stop_after(updates: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def scores(answer: dict[str, Any]) -> list[Any]:
-    """The scores of a run, without the time they came at."""
+    """Return the scores of a run without their times."""
     return [{**point, "cpu_s": None} for point in (*answer["points"], answer["score"])]

@@ -1,4 +1,4 @@
-"""`learnd memory backups` and `learnd memory restore` on a real data folder."""
+"""Tests of `learnd memory backups` and `learnd memory restore` on a real data folder."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_damaged_backup_is_refused_and_nothing_touched(learnd: Learnd, filled:
     parameters = next((backup / "parameters").glob("*.safetensors"))
     content = bytearray(parameters.read_bytes())
     content[-1] ^= 1
-    parameters.unlink()  # it may be a link to another backup's
+    parameters.unlink()  # It may be a hard link to the file of another backup.
     parameters.write_bytes(bytes(content))
     before = filled.store_path.read_bytes()
     error = learnd.json("memory", "restore", "newest", code=1)["error"]

@@ -1,4 +1,4 @@
-"""Files that a person names for output, where somebody else has planted something in their place."""
+"""Tests of output files whose path another user has replaced by a link, a FIFO or another file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECRET = b"of somebody else"
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Path:
-    """A file that nobody has named for output."""
+    """Return a file that no command may write to."""
     path = tmp_path / "elsewhere" / "victim"
     path.parent.mkdir()
     path.write_bytes(SECRET)
@@ -119,7 +119,7 @@ def test_nothing_is_left_where_there_is_no_room(tmp_path: Path) -> None:
 
 
 def test_a_link_that_is_planted_while_it_is_written_is_never_written_through(victim: Path, tmp_path: Path) -> None:
-    """A race: each round the name is a link, a file, or nothing; whatever is refused, the victim stays as it is."""
+    """Race a thread that replaces the path by a link, a file or nothing; the victim must never change."""
     planted, is_over = tmp_path / "out", threading.Event()
 
     def plant() -> None:
@@ -162,10 +162,10 @@ FILES = (
     ("compare", "sinusoids", "--budget", "1u", "--png"),
     ("few-shot", "train", "--data", "missing", "--output"),
 )
-"""Every way to name a file for output; SUFFIX stands for the second file that it writes."""
+"""Every option and argument that names an output file. SUFFIX marks the second file that the command writes."""
 
 READ = {("--config",), ("--python",)}
-"""Options that name files which are read."""
+"""Options that name input files."""
 
 
 def test_every_option_that_names_a_file_for_output_is_among_those_tried() -> None:

@@ -25,7 +25,7 @@ class EpisodeScore:
 
 @dataclass(frozen=True, kw_only=True)
 class VersionScore:
-    """What the learner's scorer answers; the real one brings torch with it."""
+    """A score like that of the real scorer, whose module imports torch."""
 
     family: str
     num_trials: int = 7
@@ -40,7 +40,7 @@ class VersionScore:
 
 
 class FakeScorer:
-    """Takes what the learner's scorer takes, and scores every family but one 0.5."""
+    """A fake scorer with the signature of the real one, which gives every family except ``mdps`` the score 0.5."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, list[str], int | None]] = []
@@ -70,7 +70,7 @@ def test_a_version_is_shown_by_number_or_as_the_one_served(learnd: Learnd) -> No
 
 def test_an_unknown_version_lists_those_there_are(learnd: Learnd) -> None:
     error = learnd.json("policy", "show", "7", code=1)["error"]
-    assert error["hint"] == "There is 1, 2."
+    assert error["hint"] == "Known versions: 1, 2."
 
 
 def test_rolling_back_serves_the_parent_again(learnd: Learnd) -> None:
@@ -123,7 +123,7 @@ def test_scoring_what_is_not_there_is_refused(words: tuple[str, ...], learnd: Le
 def test_scoring_names_the_version_and_the_families_that_are_practised(
     learnd: Learnd, filled: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The scorer itself is the learner's and is tested there."""
+    """Check the arguments of the scorer only; the scorer has its own tests."""
     scorer = FakeScorer()
     module = ModuleType("agent.trainer.version_scores")
     module.score_version = scorer  # type: ignore[attr-defined]

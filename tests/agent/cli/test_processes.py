@@ -1,4 +1,4 @@
-"""The command line as processes of its own: what it loads, how it stops, how it shares the machine."""
+"""Tests of the command line in separate processes: its imports, its stop on signals, its use of processor cores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ print(json.dumps({"code": code, "loaded": [name for name in %r if name in sys.mo
 
 
 def _heed_ctrl_c() -> None:
-    """Undo what a shell does to what it starts in the background, which the tests may be: ignore SIGINT."""
+    """Restore the default handling of SIGINT, which shells ignore in background processes such as the tests."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -37,7 +37,7 @@ def learnd(folder: Path, *arguments: str, **settings: Any) -> subprocess.Popen[s
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_heed_ctrl_c,  # noqa: PLW1509  these tests have one thread
+        preexec_fn=_heed_ctrl_c,  # noqa: PLW1509  These tests have one thread.
         **settings,
     )
 

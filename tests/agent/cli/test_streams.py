@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or read by nobody, in processes of their own."""
+"""Tests of standard streams that are closed, full or without a reader, in separate processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLOSED = {">&-": "Bad file descriptor.", ">/dev/full": "No space left on device.
 def shell(
     folder: DataFolder, command: str, redirection: str = "", **variables: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run ``learnd`` by a shell, which closes and redirects; the exit status is that of ``learnd``."""
+    """Run ``learnd`` in a shell that closes and redirects streams. The exit status is that of ``learnd``."""
     return subprocess.run(
         ["bash", "-c", f"set -o pipefail; {sys.executable} -m agent.cli {command} {redirection}"],
         env={**os.environ, "LEARND_DATA_DIR": str(folder.path), **variables},
