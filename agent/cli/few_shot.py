@@ -107,15 +107,11 @@ def train(
     hold_out: Annotated[
         list[str] | None, typer.Option(metavar="ALPHABET", help="Alphabet to exclude from training; may be repeated.")
     ] = None,
-    minutes: Annotated[
-        float, typer.Option(min=0.01, help="Wall-clock limit of the updates, in minutes.")
-    ] = MINUTES,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Wall-clock limit of the updates, in minutes.")] = MINUTES,
     updates: Annotated[
         int | None, typer.Option(min=1, help="Updates of each network; --minutes may stop it earlier.")
     ] = None,
-    members: Annotated[
-        int, typer.Option(min=1, help="Number of networks whose predictions are averaged.")
-    ] = MEMBERS,
+    members: Annotated[int, typer.Option(min=1, help="Number of networks whose predictions are averaged.")] = MEMBERS,
     processes: Annotated[
         int, typer.Option(min=1, help="Processes that train a network, one task each per update; each uses a core.")
     ] = PROCESSES,
