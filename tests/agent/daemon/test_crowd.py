@@ -82,7 +82,7 @@ def test_an_upgrade_under_the_running_service_does_not_end_it(tmp_path: Path) ->
         until(lambda: service.metric("learnd_trials_total", family="pendulum"), "practice goes on")
         assert service.health() == (200, [])
         with service.store() as store:
-            status = until(store.daemon_status, "the status is written")
+            status = until(store.daemon_status.get, "the status is written")
             assert status["state"] == "running"
         for job in ("prune", "backup"):
             with service.store() as store:
