@@ -1,1 +1,1 @@
-"""The daemon: schedules, supervises and reports. It never trains and never loads torch."""
+"""The daemon process, which schedules, supervises and reports. It never trains and never loads torch."""

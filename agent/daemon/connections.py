@@ -1,7 +1,7 @@
-"""HTTP connections that are bounded in number and in time.
+"""HTTP connections with a limit on their number and on their time.
 
-uvicorn waits for ever for a request that is never sent, for a body that never ends and for a client that never reads
-its answer. Each such connection holds a file descriptor, and without descriptors the whole service ends.
+uvicorn sets no time limit on a request that is never sent, on a body that never ends, or on a client that never reads
+its response. Each such connection holds a file descriptor, and a service without free descriptors fails.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionLimits:
-    """What connections may use.
+    """The limits of all connections of a server.
 
     Attributes:
-        max_connections: open at once; a further one takes the place of one that waits for a request.
-        request_timeout_s: from the connection, or from a request's first byte, to the end of its header.
-        answer_timeout_s: from there until the rest of the request has arrived and its answer has been read.
+        max_connections: most open connections. A further connection replaces one that waits for a request.
+        request_timeout_s: time from the start of the connection, or from the first byte of a request, to the end of
+            the request's header.
+        answer_timeout_s: time from the end of the header until the rest of the request has arrived and the client has
+            read the response.
     """
 
     max_connections: int = 256
@@ -34,12 +36,12 @@ class ConnectionLimits:
 
 
 def bounded_by(limits: ConnectionLimits) -> type[BoundedConnection]:
-    """Return the protocol class whose connections are held to ``limits``; uvicorn makes one instance a connection."""
+    """Return a protocol class that enforces ``limits``; uvicorn creates one instance per connection."""
     return type("BoundedConnection", (BoundedConnection,), {"limits": limits})
 
 
 class BoundedConnection(H11Protocol):
-    """An HTTP/1.1 connection that is closed when it takes too long, or to make room for another."""
+    """An HTTP/1.1 connection that is closed at a time limit, or when a newer connection replaces it."""
 
     limits: ClassVar[ConnectionLimits] = ConnectionLimits()
 
@@ -47,77 +49,80 @@ class BoundedConnection(H11Protocol):
         super().__init__(*arguments, **named)
         self._timer: asyncio.TimerHandle | None = None
         self._waits_since = time.monotonic()
-        self._is_at_rest = False
-        """Whether it is kept alive between two requests."""
-        self._has_begun = False
-        """Whether something of the next request has arrived."""
+        self._is_kept_alive = False
+        """True if the connection is kept alive between two requests."""
+        self._has_request_begun = False
+        """True if at least one byte of the next request has arrived."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a new connection, in the place of another where there are too many."""
+        """Accept a new connection; at the limit, close a waiting one or refuse the new one with status 503."""
         super().connection_made(transport)
-        if not self._make_room():
+        if not self._close_one_if_full():
             transport.write(_BUSY)
             transport.close()
-        self._arm(self.limits.request_timeout_s)
+        self._start_timer(self.limits.request_timeout_s)
 
     def data_received(self, data: bytes) -> None:
-        """Take in what the client sent, within its time."""
-        if self._is_at_rest:
-            self._is_at_rest = False
-            self._arm(self.limits.request_timeout_s)
-        self._has_begun = True
+        """Handle received bytes and restart the timer of the phase that the connection is in."""
+        if self._is_kept_alive:
+            self._is_kept_alive = False
+            self._start_timer(self.limits.request_timeout_s)
+        self._has_request_begun = True
         before = self.cycle
         super().data_received(data)
         if self.cycle is not before:
-            self._arm(self.limits.answer_timeout_s)
+            self._start_timer(self.limits.answer_timeout_s)
 
     def on_response_complete(self) -> None:
-        """Wait for the next request; a body or an answer that is still under way stays under its time limit."""
+        """Wait for the next request. The time limit stays in force while a body or a response is incomplete."""
         super().on_response_complete()
         if self.is_waiting and self.conn.their_state is h11.IDLE and not self.transport.get_write_buffer_size():
-            self._disarm()
-            self._is_at_rest, self._has_begun, self._waits_since = True, False, time.monotonic()
+            self._stop_timer()
+            self._is_kept_alive, self._has_request_begun, self._waits_since = True, False, time.monotonic()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        self._disarm()
+        """Stop the timer of a closed connection."""
+        self._stop_timer()
         super().connection_lost(exc)
 
     @property
     def is_waiting(self) -> bool:
-        """Whether no request is being answered."""
+        """True if no request is being answered."""
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is None or cycle.response_complete
 
-    def _make_room(self) -> bool:
-        """Return whether this connection can stay, after closing one that waits: first those that were answered."""
+    def _close_one_if_full(self) -> bool:
+        """Close a waiting connection if there are too many, and return whether this connection can stay open.
+
+        Connections that have already received a response are closed first.
+        """
         others = [other for other in self.connections if other is not self and isinstance(other, BoundedConnection)]
         if len(others) < self.limits.max_connections:
             return True
         waiting = [other for other in others if other.is_waiting]
         if not waiting:
             return False
-        oldest = min(waiting, key=lambda other: (not other._is_at_rest, other._waits_since))  # noqa: SLF001
+        oldest = min(waiting, key=lambda other: (not other._is_kept_alive, other._waits_since))  # noqa: SLF001
         self.connections.discard(oldest)
         oldest.transport.abort()
         return True
 
-    def _arm(self, limit_s: float) -> None:
-        self._disarm()
+    def _start_timer(self, limit_s: float) -> None:
+        self._stop_timer()
         self._timer = self.loop.call_later(limit_s, self._time_out)
 
-    def _disarm(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _time_out(self) -> None:
-        """Close the connection: with an answer where a request is incomplete, else without."""
+        """Close the connection at its time limit. If a request is incomplete, send status 408 first."""
         self._timer = None
-        is_incomplete = self._has_begun and self.conn.our_state is h11.IDLE
+        is_incomplete = self._has_request_begun and self.conn.our_state is h11.IDLE
         if is_incomplete and not self.transport.is_closing() and not self.transport.get_write_buffer_size():
             self.transport.write(_TIMED_OUT)
             self.transport.close()
-            self._arm(self.limits.request_timeout_s)  # for a client that does not read the answer either
+            self._start_timer(self.limits.request_timeout_s)  # in case the client does not read the response
         else:
             self.transport.abort()

@@ -1,4 +1,4 @@
-"""The control process put together: store, learner, dispatcher, pages, service manager; started and stopped here."""
+"""The daemon process: it connects store, trainer, dispatcher, pages and service manager, and starts and stops them."""
 
 from __future__ import annotations
 
@@ -46,27 +46,27 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-LEARNER_GRACE_S = 6.5
-"""How long the learner may take to stop; it is killed then, so that the whole stop stays under 10 s."""
+TRAINER_GRACE_S = 6.5
+"""Time for the trainer to stop. It is then killed, so that the whole stop takes less than 10 s."""
 
 RECORDING_GRACE_S = 1.0
 CLOSING_GRACE_S = 0.5
 ORPHAN_GRACE_S = 5.0
 POLL_PERIOD_S = 1.0
 FOLDER_PERIOD_S = 0.5
-"""How often it is looked at whether the data folder and its files are still the ones that were opened."""
+"""Seconds between two checks that the data folder and its files are still those that were opened."""
 
 LOG_TRIES = 20
-"""How often moving a removed write-ahead log into the database is tried while another process reads."""
+"""Number of attempts to move a removed write-ahead log into the database while another process reads it."""
 
 STATUS_PERIOD_S = 10.0
 SUMMARY_PERIOD_S = 60.0
 MAX_SILENCE_S = 60.0
-"""Without progress of control's own loops for this long, the watchdog is no longer fed."""
+"""Time without progress of the daemon's own loops after which the watchdog is no longer notified."""
 
 
 class ExitCode(IntEnum):
-    """What the process ends with."""
+    """An exit status of ``learnd run``."""
 
     OK = 0
     FAILED = 1
@@ -74,7 +74,7 @@ class ExitCode(IntEnum):
     ADDRESS_IN_USE = 4
     STORE_UNUSABLE = 5
     HUNG_UP = 128 + signal.SIGHUP
-    """Its terminal was closed."""
+    """The terminal of the process was closed."""
 
 
 def run(
@@ -87,10 +87,10 @@ def run(
     """Run the service until a signal stops it, or for ``stop_after_s`` seconds; return the exit code.
 
     Args:
-        settings: all of them.
-        stop_after_s: stop by itself after so many seconds; None for never.
-        is_new: set a lost or damaged store aside and begin a new one.
-        learner_command: the learner's command line; None for the shipped one.
+        settings: all settings.
+        stop_after_s: seconds after which the service stops; None for no limit.
+        is_new: move a lost or damaged store aside and create a new one.
+        learner_command: the trainer's command line; None for ``python -m agent.trainer``.
     """
     configure_logs(settings, process="control")
     running_version()
@@ -99,18 +99,18 @@ def run(
     try:
         asyncio.run(_run_with_signals(daemon, stop_after_s))
     except FolderInUseError as error:
-        log.error("not started", error=str(error))  # noqa: TRY400 -- the message says it all
+        log.error("not started", error=str(error))  # noqa: TRY400 -- a traceback would add nothing
         return ExitCode.FOLDER_IN_USE
     except ListenError as error:
         log.error("not started", error=str(error))  # noqa: TRY400
         return ExitCode.ADDRESS_IN_USE
     except FolderLostError:
-        return ExitCode.STORE_UNUSABLE  # logged when it was noticed
+        return ExitCode.STORE_UNUSABLE  # logged when it was detected
     except MemoryStoreError as error:
         log.error("data folder cannot be used", error=str(error))  # noqa: TRY400
         return ExitCode.STORE_UNUSABLE
     except AgentError:
-        log.exception("control failed")
+        log.exception("daemon failed")
         return ExitCode.FAILED
     return ExitCode.HUNG_UP if daemon.is_hung_up else ExitCode.OK
 
@@ -118,28 +118,30 @@ def run(
 async def _run_with_signals(daemon: Daemon, stop_after_s: float | None) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, daemon.request_stop, signal.SIGTERM.name)
-    # What was ignored at the start stays ignored: nohup ignores SIGHUP, and a shell's background job SIGINT.
+    # Signals that are ignored at the start stay ignored: nohup ignores SIGHUP, and a shell ignores SIGINT in its
+    # background jobs.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         loop.add_signal_handler(signal.SIGINT, daemon.request_stop, signal.SIGINT.name)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        loop.add_signal_handler(signal.SIGHUP, daemon.hang_up, has_terminal())
+        loop.add_signal_handler(signal.SIGHUP, daemon.handle_hang_up, has_terminal())
     if stop_after_s is not None:
         loop.call_later(stop_after_s, daemon.request_stop, f"after {stop_after_s:g} s")
     await daemon.run()
 
 
 def learner_command_of(settings: Settings) -> list[str]:
-    """The command line of the learner; ``-P`` keeps a package called ``agent`` in the working folder out of it.
+    """Return the trainer's command line; ``-P`` prevents importing a package called ``agent`` from the working folder.
 
-    It carries the settings as they were read at the start: a file edited since counts from the next start on. So it
-    does the version: a learner of another one, installed since, refuses to work.
+    The command line carries the settings that the daemon read at its start, so later changes of the settings file have
+    no effect until the daemon restarts. It also carries the version: a trainer of another version, installed since the
+    start of the daemon, refuses to run.
     """
     program = [sys.executable, "-P", "-m", "agent.trainer", "--control-version", running_version()]
     return [*program, "--settings", json.dumps(settings.model_dump(mode="json"))]
 
 
 def has_terminal() -> bool:
-    """Return whether the process has a controlling terminal, which may be closed, and is not a service manager's."""
+    """Return whether the process has a controlling terminal and was not started by a service manager."""
     if os.environ.get("NOTIFY_SOCKET"):
         return False
     try:
@@ -150,14 +152,14 @@ def has_terminal() -> bool:
 
 
 class Daemon:
-    """The control process.
+    """The daemon process.
 
     Args:
-        settings: all of them.
-        learner_command: the learner's command line; None for ``python -m agent.trainer``.
+        settings: all settings.
+        learner_command: the trainer's command line; None for ``python -m agent.trainer``.
         clock: wall and monotonic time.
-        embedded_stream: the families fed to an empty data folder.
-        is_new: set a lost or damaged store aside and begin a new one.
+        embedded_stream: returns the families that are added to an empty data folder.
+        is_new: move a lost or damaged store aside and create a new one.
     """
 
     def __init__(
@@ -181,10 +183,10 @@ class Daemon:
         self._reader = StoreThread("store-reader", lambda: Store.open(self._folder, is_reader=True))
         self._supervisor = Supervisor(
             learner_command or learner_command_of(settings),
-            environment=_learner_environment(settings),
+            environment=_trainer_environment(settings),
             settings=settings.learner,
             clock=self._clock,
-            on_death=self._count_restart,
+            on_exit=self._count_restart,
             on_change=self._note_change,
             before_start=self._await_free_folder,
         )
@@ -212,15 +214,15 @@ class Daemon:
         self.address = ""
 
     def request_stop(self, reason: str) -> None:
-        """Begin to stop; a second call kills the learner at once."""
+        """Begin to stop; a second call kills the trainer at once."""
         if self._stop.is_set():
             self._supervisor.kill()
             return
         log.info("stopping", reason=reason)
         self._stop.set()
 
-    def hang_up(self, has_terminal: bool) -> None:  # noqa: FBT001 -- a signal handler's argument
-        """Stop where the terminal was closed; elsewhere only say that there is nothing to reload."""
+    def handle_hang_up(self, has_terminal: bool) -> None:  # noqa: FBT001 -- a signal handler's argument
+        """Stop if the terminal was closed; otherwise log that SIGHUP reloads nothing."""
         if not has_terminal:
             log.info("SIGHUP changes nothing: the settings are read at the start; restart the service to change them")
             return
@@ -228,11 +230,11 @@ class Daemon:
         self.request_stop(signal.SIGHUP.name)
 
     async def run(self) -> None:
-        """Serve until :meth:`request_stop`; everything is saved when this returns.
+        """Run until :meth:`request_stop`. Everything is saved when this returns.
 
         Raises:
             FolderInUseError: another daemon holds the data folder.
-            ListenError: the address cannot be listened on.
+            ListenError: the server cannot listen on the address.
             FolderLostError: the data folder, or a file in it, was removed or replaced while the daemon ran.
             MemoryStoreError: the store cannot be used.
         """
@@ -245,11 +247,11 @@ class Daemon:
             stack.callback(server.close)
             self.address = server.address
             if self._is_new:
-                self._begin_anew()
+                self._replace_store()
             await self._with_ballast(self._writer.open)
             await stack.enter_async_context(_closed(self._writer))
             self._folder_watch.require_unchanged()
-            await self._with_ballast(self._feed_embedded_stream)
+            await self._with_ballast(self._add_embedded_families)
             await self._with_ballast(self._dispatcher.restore)
             if self._has_used_ballast:
                 self._dispatcher.prune_soon()
@@ -264,24 +266,24 @@ class Daemon:
         self._folder.create()
         return self._folder.hold("control")
 
-    def _begin_anew(self) -> None:
+    def _replace_store(self) -> None:
         with self._folder.hold("learner"):
             aside = begin_anew(self._folder, clock=self._clock.wall)
         if aside is not None:
-            log.warning("the old store is set aside and a new one begins", set_aside=str(aside))
+            log.warning("the old store was moved aside, and a new one is created", set_aside=str(aside))
 
     async def _with_ballast(self, step: Callable[[], Awaitable[T]]) -> T:
-        """Do a step of the start; on a full disk, free the ballast and try once more.
+        """Run a step of the start. On a full disk, remove the ballast and try once more.
 
         Raises:
-            StoreFullError: the disk is full without the ballast too.
+            StoreFullError: the disk is full even without the ballast.
         """
         try:
             return await step()
         except StoreFullError as error:
             if not self._folder.release_ballast():
                 raise
-            log.warning("disk is full: the ballast makes room for the start", error=str(error))
+            log.warning("disk is full: the ballast was removed to make space for the start", error=str(error))
             self._has_used_ballast = True
             return await step()
 
@@ -289,7 +291,7 @@ class Daemon:
         service, limits = self._settings.service, ConnectionLimits()
         most = connections_within(raise_descriptor_limit(), most=limits.max_connections)
         return HttpServer(
-            new_app(self._answers()),
+            new_app(self._endpoints()),
             host=service.host,
             port=service.port,
             allowed_hosts=service.allowed_hosts,
@@ -297,7 +299,7 @@ class Daemon:
         )
 
     async def _serve(self, server: HttpServer) -> None:
-        """Run all loops until stop, then bring them to an end in order."""
+        """Run all tasks until the request to stop, then end them in order."""
         serving = asyncio.create_task(server.serve(), name="http")
         learner = asyncio.create_task(self._supervisor.run(), name="supervisor")
         lanes = [asyncio.create_task(self._dispatcher.lane(lane), name=f"lane-{lane}") for lane in Lane]
@@ -309,14 +311,14 @@ class Daemon:
                 ("folder-watch", self._watch_folder()),
                 ("report", self._report()),
                 ("summary", self._summarise()),
-                ("watchdog", self._feed_watchdog()),
+                ("watchdog", self._notify_watchdog()),
             )
         ]
         try:
             await self._become_ready(server, serving)
             await self._until_stop([serving, learner, *lanes, *background])
         finally:
-            await self._wind_down(server, learner=learner, lanes=lanes, background=background)
+            await self._shut_down(server, learner=learner, lanes=lanes, background=background)
             await serving
 
     async def _become_ready(self, server: HttpServer, serving: asyncio.Task[None]) -> None:
@@ -331,7 +333,11 @@ class Daemon:
         log.info("ready", url=f"http://{self.address}/", pid=os.getpid(), started_in_s=started_in_s)
 
     async def _until_stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """Wait for the stop; a loop that ends by itself is a fault that ends the service."""
+        """Wait for the request to stop, or until a task ends.
+
+        Raises:
+            AgentError: a task has ended before the request to stop.
+        """
         stop = asyncio.create_task(self._stop.wait())
         ended, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
         if stop in ended or self._stop.is_set():
@@ -340,10 +346,10 @@ class Daemon:
         stop.cancel()
         task = next(iter(ended))
         raise AgentError(
-            operation="running", subject=task.get_name(), found=f"it ended: {task.exception()!r}."
+            operation="running", subject=task.get_name(), found=f"it ended unexpectedly: {task.exception()!r}."
         ) from task.exception()
 
-    async def _wind_down(
+    async def _shut_down(
         self,
         server: HttpServer,
         *,
@@ -355,8 +361,8 @@ class Daemon:
         self._notifier.stopping()
         self._dispatcher.stop()
         self._changed.set()
-        # Without its folder the learner would commit into whatever stands there now.
-        await self._supervisor.stop(within_s=LEARNER_GRACE_S if self._folder_loss is None else 0.0)
+        # If the folder is lost, the trainer is killed at once: it would commit to whatever replaced the folder.
+        await self._supervisor.stop(within_s=TRAINER_GRACE_S if self._folder_loss is None else 0.0)
         await asyncio.wait([learner, *lanes], timeout=RECORDING_GRACE_S)
         for task in (learner, *lanes, *background):
             task.cancel()
@@ -371,28 +377,28 @@ class Daemon:
         server.stop()
         log.info("stopped")
 
-    async def _feed_embedded_stream(self) -> None:
+    async def _add_embedded_families(self) -> None:
         if not self._settings.stream.embedded_default:
             return
         specs = self._embedded_stream()
 
-        def feed(store: Store) -> int:
+        def add_all(store: Store) -> int:
             if store.families.all(with_removed=True):
                 return 0
             for spec in specs:
                 store.families.add(spec.name, spec.to_json())
             return len(specs)
 
-        if fed := await self._writer.call(feed):
-            log.info("empty data folder: the embedded families are fed", families=fed)
+        if num_added := await self._writer.call(add_all):
+            log.info("empty data folder: added the embedded families", families=num_added)
 
     async def _watch_folder(self) -> None:
-        """Stop the service when the data folder, or a file that it relies on, was removed or replaced."""
+        """Stop the service if the data folder, or a file that it needs, was removed or replaced."""
         while not self._is_folder_lost():
             await asyncio.sleep(FOLDER_PERIOD_S)
 
     def _is_folder_lost(self) -> bool:
-        """Whether the folder is lost; the first loss is logged and stops the service."""
+        """Return whether the folder is lost; the first loss is logged and stops the service."""
         try:
             self._folder_watch.require_unchanged()
         except FolderLostError as error:
@@ -401,7 +407,7 @@ class Daemon:
         return False
 
     def _require_folder(self) -> None:
-        """Check, in any thread, that a job may start.
+        """Raise if the folder is lost and no job may start; may be called in any thread.
 
         Raises:
             StoppingError: the folder is lost.
@@ -420,47 +426,48 @@ class Daemon:
             self._stop.set()
 
     async def _save_removed_log(self, loss: FolderLostError) -> None:
-        """Move a write-ahead log that was removed, but is still open here, into the database; log what is lost.
+        """Move a removed write-ahead log, which this process still has open, into the database; log what is lost.
 
-        Nothing may cut it short: a database with half of the log in it is damaged once the log is gone.
+        This must not be interrupted: the process has the only copy of the log, and a database that holds half of it is
+        damaged.
         """
         if loss.path != self._folder.wal_path:
             return
-        lost = "what was committed since the log was last moved into the database may be lost"
+        lost = "commits since the log was last moved into the database may be lost"
         try:
             for _ in range(LOG_TRIES):
                 if await self._writer.call(lambda store: store.move_log_into_database()):
-                    log.warning("removed write-ahead log was still open and is in the database: nothing is lost")
+                    log.warning("removed write-ahead log was moved into the database: nothing is lost")
                     return
                 await asyncio.sleep(0.1)
         except MemoryStoreError as error:
-            log.exception("removed write-ahead log is not saved", lost=lost, error=str(error))
+            log.exception("removed write-ahead log cannot be saved", lost=lost, error=str(error))
             return
-        log.error("removed write-ahead log is not saved: another process reads the store", lost=lost)
+        log.error("removed write-ahead log cannot be saved: another process reads the store", lost=lost)
 
     async def _await_free_folder(self) -> None:
-        """Wait until no other learner works on the folder; kill one that has outlived its daemon."""
+        """Wait until no other trainer uses the folder; kill one whose daemon has exited."""
         if self._is_folder_lost():
-            await asyncio.sleep(RECORDING_GRACE_S)  # until the supervisor is stopped, which starts no learner then
+            await asyncio.sleep(RECORDING_GRACE_S)  # the supervisor is stopped in this time, and starts no trainer then
             return
         deadline = self._clock.monotonic() + ORPHAN_GRACE_S
         while (pid := self._folder.holder_pid("learner")) is not None and not self._stop.is_set():
             if self._clock.monotonic() > deadline:
                 if self._folder.is_orphaned("learner"):
-                    log.warning("a learner of an earlier daemon is killed", pid=pid)
+                    log.warning("killing a trainer of an earlier daemon", pid=pid)
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         os.kill(pid, signal.SIGKILL)
                 else:
-                    log.warning("another learner works on the data folder; waiting for its end", pid=pid)
+                    log.warning("another trainer uses the data folder; waiting until it exits", pid=pid)
                 deadline += ORPHAN_GRACE_S
             await asyncio.sleep(0.1)
 
-    async def _count_restart(self, death: TrainerExit) -> None:
-        labels = {"reason": str(death.reason)}
+    async def _count_restart(self, trainer_exit: TrainerExit) -> None:
+        labels = {"reason": str(trainer_exit.reason)}
         try:
             await self._writer.call(lambda store: store.counters.add(LEARNER_RESTARTS, labels))
         except MemoryStoreError as error:
-            log.exception("a restart could not be counted", error=str(error))
+            log.exception("restart of the trainer could not be counted", error=str(error))
 
     def _note_change(self) -> None:
         self._changed.set()
@@ -472,7 +479,7 @@ class Daemon:
             await asyncio.sleep(POLL_PERIOD_S)
 
     async def _poll_once(self) -> None:
-        """Take a new snapshot of the store into memory."""
+        """Read a new snapshot of the store into memory."""
         before = self.snapshot
         try:
             self.snapshot = await self._reader.call(lambda store: read_snapshot(store, before))
@@ -484,7 +491,7 @@ class Daemon:
             self._read_error = str(error)
 
     def problems(self) -> list[Problem]:
-        """Why health is red now; empty when it is not."""
+        """Return the reasons for red health; an empty list means good health."""
         return problems(
             HealthInputs(
                 crash_loop=self._supervisor.crash_loop(),
@@ -498,12 +505,12 @@ class Daemon:
         )
 
     def summary(self) -> str:
-        """What the service does now, in one line for people."""
+        """Return the current activity of the service in one line for users."""
         running = [r.work for r in self._dispatcher.running.values()]
         if running:
             now = "; ".join(f"{work.kind} ({work.reason})" for work in running)
         elif self._supervisor.state in {TrainerState.STARTING, TrainerState.BACKING_OFF}:
-            now = f"learner {self._supervisor.state}"
+            now = f"trainer {self._supervisor.state}"
         else:
             now = "idle"
         if self.snapshot is None:
@@ -511,7 +518,7 @@ class Daemon:
         num_active = sum(family.state is FamilyState.ACTIVE for family in self.snapshot.families)
         return f"{now}; {num_active} active families; policy version {self.snapshot.policy_version}"
 
-    def _answers(self) -> Endpoints:
+    def _endpoints(self) -> Endpoints:
         return Endpoints(
             registry=new_registry(lambda: self.snapshot, version=running_version()),
             problems=self.problems,
@@ -520,9 +527,9 @@ class Daemon:
         )
 
     async def _report(self) -> None:
-        """Write the status row when something changed, at most twice a second, and now and then anyway."""
+        """Write the status row after each change, at most twice a second, and at least every ``STATUS_PERIOD_S``."""
         while True:
-            # Not wait_for: before Python 3.12 it loses a cancellation that comes as the event is set.
+            # wait_for is not used: before Python 3.12 it loses a cancellation that arrives when the event is set.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STATUS_PERIOD_S):
                     await self._changed.wait()
@@ -534,7 +541,7 @@ class Daemon:
                 log.warning("status could not be written", error=str(error))
                 if isinstance(error, StoreFullError):
                     self._dispatcher.use_ballast()
-            except Exception:  # what the status row is made of must not end the service
+            except Exception:  # an error in building the status row must not end the service
                 log.exception("status could not be written")
             await asyncio.sleep(0.5)
 
@@ -543,7 +550,7 @@ class Daemon:
         await self._writer.call(lambda store: store.daemon_status.set(status))
 
     def status(self) -> dict[str, Any]:
-        """The status row: what ``learnd status`` shows of the running daemon."""
+        """Return the status row, which ``learnd status`` shows while the daemon runs."""
         learner = self._supervisor
         return {
             "state": self.state,
@@ -573,7 +580,7 @@ class Daemon:
         }
 
     async def _summarise(self) -> None:
-        """Log once a minute where learning stands; single slices of practice are logged at debug only."""
+        """Log the progress of learning once a minute. Single slices of practice are logged at level debug only."""
         while True:
             await asyncio.sleep(SUMMARY_PERIOD_S)
             snapshot = self.snapshot
@@ -587,20 +594,20 @@ class Daemon:
                     reasons=[str(problem) for problem in self.problems()],
                 )
 
-    async def _feed_watchdog(self) -> None:
-        """Tell the service manager of progress, and only of progress."""
+    async def _notify_watchdog(self) -> None:
+        """Notify the watchdog of the service manager as long as there is progress."""
         period_s = self._notifier.watchdog_period_s
         while period_s is not None:
-            silence = self._silence()
-            if silence:
-                log.error("no progress; the watchdog is not fed", found=silence)
+            stalled = self._stalled_part()
+            if stalled:
+                log.error("no progress: the watchdog is not notified", found=stalled)
             else:
                 self._notifier.alive()
             await asyncio.sleep(period_s)
         await asyncio.Event().wait()
 
-    def _silence(self) -> str:
-        """What has not advanced for too long; empty when all is well."""
+    def _stalled_part(self) -> str:
+        """Return the name of a part that has made no progress for too long, with the time; empty if there is none."""
         now = self._clock.monotonic()
         learner = self._settings.learner
         limit_s = max(learner.stall_timeout_s, learner.start_timeout_s) + MAX_SILENCE_S
@@ -608,15 +615,15 @@ class Daemon:
             ("dispatcher", now - self._dispatcher.last_look_at, MAX_SILENCE_S),
             ("store reader", now - self._read_at, MAX_SILENCE_S),
             ("store writer", self._writer.busy_s, MAX_SILENCE_S),
-            ("learner", self._supervisor.stalled_s, limit_s),
+            ("trainer", self._supervisor.stalled_s, limit_s),
         ):
             if silent_s > allowed_s:
                 return f"{name}, for {silent_s:.0f} s"
         return ""
 
 
-def _learner_environment(settings: Settings) -> dict[str, str]:
-    """Control's environment, less what is between it and the service manager."""
+def _trainer_environment(settings: Settings) -> dict[str, str]:
+    """Return the trainer's environment: the daemon's own without the variables of the service manager."""
     private = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
     environment = {name: value for name, value in os.environ.items() if name not in private}
     return environment | {

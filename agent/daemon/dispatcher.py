@@ -1,7 +1,8 @@
-"""Runs jobs, one at a time per lane: the learner's in the learner process, control's own in a thread.
+"""The dispatcher, which runs jobs one at a time in each lane: in the trainer process, and in a thread of the daemon.
 
-Every run is a row: it is recorded before it starts and when it ends, with its reason, outcome and error. What a dead
-daemon left open is recorded as interrupted at the next start, and a request stays open until its run has ended.
+The store has a row for every run. It is written before the run starts and when it ends, with reason, outcome and error.
+Runs that a killed daemon left open are recorded as interrupted at the next start. A request stays open until its run
+has ended.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from agent.config.triggers import is_within
 from agent.daemon.family_choice import Candidate, Choice, choose
 from agent.daemon.health import Failures
 from agent.daemon.metrics import CONSOLIDATION_OUTCOMES, CONSOLIDATIONS, JOB_RUNS
-from agent.daemon.next_job import CONTROL_KINDS, DUE, ConsecutiveFailures, Work, next_work
+from agent.daemon.next_job import DAEMON_KINDS, DUE, ConsecutiveFailures, Work, next_work
 from agent.daemon.schedule import Entry, Schedule
 from agent.daemon.snapshot import Snapshot
 from agent.daemon.store_thread import StoreThread, in_daemon_thread
@@ -42,29 +43,29 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 NEVER = 253402214400.0
-"""What the store keeps as the due time of a job that is off: the last day of the year 9999."""
+"""Stored due time of a job that is off: the last day of the year 9999."""
 
 RETRY_S = 1.0
 MAX_REQUEST_TRIES = 3
-DEATHS_TO_SET_ASIDE = 5
-"""Deaths of the learner in a row, all in jobs of one family, after which the family is set aside."""
+EXITS_TO_SET_ASIDE = 5
+"""Number of trainer exits in a row in jobs of one family after which it is refused or quarantined."""
 
 
 class Lane(StrEnum):
-    """Where jobs run, one at a time each."""
+    """A place that runs one job at a time."""
 
-    LEARNER = "learner"
-    CONTROL = "control"
+    TRAINER = "learner"
+    DAEMON = "control"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """A job that runs now.
+    """A running job.
 
     Attributes:
-        work: what.
-        run_id: its row.
-        started_at: wall-clock time.
+        work: the job.
+        run_id: id of its row in the store.
+        started_at: its start, in seconds since the epoch.
     """
 
     work: Work
@@ -73,29 +74,29 @@ class Running:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Ending:
+class _Result:
     outcome: JobOutcome
     detail: dict[str, Any] = field(default_factory=dict)
     error: str = ""
-    is_death: bool = False
+    is_trainer_exit: bool = False
 
 
 class StoppingError(Exception):
-    """The daemon stops; the work at hand is given up."""
+    """An error: the daemon stops, and the current work is abandoned."""
 
 
 class Dispatcher:
-    """Decides and runs what comes next.
+    """A dispatcher that chooses jobs and runs them.
 
     Args:
-        settings: triggers, windows, limits.
-        folder: the data folder, for jobs that open a store of their own.
-        writer: the store to record in.
-        supervisor: the learner.
-        clock: wall time for due times, monotonic for waiting.
-        snapshot: the newest snapshot.
-        on_change: called whenever what runs changes.
-        before_job: called before each job; raises when no job may start.
+        settings: triggers, windows and limits.
+        folder: the data folder, for jobs that open their own store.
+        writer: the store that records runs.
+        supervisor: the supervisor of the trainer.
+        clock: wall time for due times, monotonic time for waiting.
+        snapshot: returns the newest snapshot.
+        on_change: called whenever a job starts or ends.
+        before_job: called before each job; it raises if no job may start.
     """
 
     def __init__(
@@ -125,8 +126,8 @@ class Dispatcher:
         self._request_tries: dict[int, int] = {}
         self._practised_at: dict[str, float] = {}
         self._is_practice_owed = False
-        self._setbacks = ConsecutiveFailures()
-        self._deaths: dict[str, int] = {}
+        self._cool_downs = ConsecutiveFailures()
+        self._exits_in_a_row: dict[str, int] = {}
         self._stopping = False
         self.failures = Failures()
         self.running: dict[Lane, Running] = {}
@@ -135,11 +136,11 @@ class Dispatcher:
         self.last_look_at = clock.monotonic()
 
     async def restore(self) -> None:
-        """Take up where the last daemon left off: open runs, schedule, waiting times."""
+        """Restore the state of the last daemon: open runs, due times and waiting times."""
         now = self._clock.wall()
         interrupted = await self._writer.call(lambda store: store.jobs.interrupt_running())
         if interrupted:
-            log.warning("runs left open by the last daemon are interrupted", count=interrupted)
+            log.warning("runs that the last daemon left open are recorded as interrupted", count=interrupted)
         await self._writer.call(_settle_consolidation_counters)
         await self._restore_schedule(now)
         last = await self._writer.call(lambda store: store.jobs.last_practised())
@@ -161,12 +162,12 @@ class Dispatcher:
         self._timers.arm(self._schedule.entries())
 
     def wake(self) -> None:
-        """Let both lanes decide again."""
+        """Make both lanes choose their next job again."""
         for event in self._wakes.values():
             event.set()
 
     async def watch(self) -> None:
-        """About once a second, and until cancelled: hear requests, keep the schedule straight, end quarantines."""
+        """About once a second, read requests, correct the schedule and end quarantines, until cancelled."""
         while True:
             try:
                 await self._look()
@@ -175,28 +176,32 @@ class Dispatcher:
             except MemoryStoreError as error:
                 self._note_write_error(error)
             except Exception as error:
-                # One row that cannot be read must not end the service; while it lasts, the watchdog is not fed.
+                # A row that cannot be read must not end the service. While the error lasts, ``last_look_at`` does not
+                # change, so the watchdog is not notified.
                 if repr(error) != self._look_error:
-                    log.exception("requests and due times could not be looked at; tried again")
+                    log.exception("requests and due times cannot be checked; retrying")
                 self._look_error = repr(error)
             await asyncio.sleep(RETRY_S)
 
     async def _look(self) -> None:
         now = self._clock.wall()
         for request in await self._writer.call(lambda store: store.requests.take()):
-            await self._hear(request)
+            await self._accept(request)
         corrected = self._schedule.correct(now)
         if corrected:
-            log.warning("clock was set back; due times are pulled in", jobs=[str(e.kind) for e in corrected])
+            log.warning(
+                "clock was set back; due times that lie too far ahead are corrected",
+                jobs=[str(e.kind) for e in corrected],
+            )
             await self._store_entries(corrected)
         for entry in self._schedule.overran(now):
-            log.warning("job overran: due again while it still runs", job=str(entry.kind))
+            log.warning("job overran: it is due again while it runs", job=str(entry.kind))
             await self._writer.call(_overrun_recorder(entry))
         await self._end_quarantines(now)
         self._timers.arm(self._schedule.entries())
         self.wake()
 
-    async def _hear(self, request: Request) -> None:
+    async def _accept(self, request: Request) -> None:
         try:
             kind, family = requested_job(request)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -204,7 +209,7 @@ class Dispatcher:
             log.warning("request refused", request=request.id, reason=str(error))
             await self._writer.call(lambda store: store.requests.finish(request.id, refusal))
             return
-        log.info("request heard", request=request.id, job=str(kind), family=family)
+        log.info("request accepted", request=request.id, job=str(kind), family=family)
         self._requested.append(Work(kind=kind, family=family, reason="requested", request_id=request.id))
 
     async def _end_quarantines(self, now: float) -> None:
@@ -213,11 +218,11 @@ class Dispatcher:
             until = family.quarantined_until
             if family.state is not FamilyState.QUARANTINED or until is None or now < until <= now + longest_s:
                 continue
-            log.info("quarantine is over", family=family.name)
-            await self._writer.call(_state_setter(family.name, FamilyState.ACTIVE, "tried again after quarantine"))
+            log.info("quarantine ended", family=family.name)
+            await self._writer.call(_state_setter(family.name, FamilyState.ACTIVE, "active again after quarantine"))
 
     async def lane(self, lane: Lane) -> None:
-        """Run the lane's jobs, one after another, until :meth:`stop`."""
+        """Run the jobs of a lane, one after another, until :meth:`stop`."""
         while not self._stopping:
             self._wakes[lane].clear()
             try:
@@ -232,21 +237,21 @@ class Dispatcher:
                 self._note_write_error(error)
                 await asyncio.sleep(RETRY_S)
             except Exception:
-                log.exception("a lane stumbled and goes on", lane=str(lane))
+                log.exception("unexpected error in a lane; it continues", lane=str(lane))
                 await asyncio.sleep(RETRY_S)
 
     def stop(self) -> None:
-        """Begin no further job."""
+        """Start no further jobs."""
         self._stopping = True
         self._timers.stop()
         self.wake()
 
     async def _next(self, lane: Lane) -> Work | None:
         now = self._clock.wall()
-        is_control = lane is Lane.CONTROL
-        requested = [work for work in self._requested if (work.kind in CONTROL_KINDS) == is_control]
-        due = [kind for kind in self._schedule.due(now) if (kind in CONTROL_KINDS) == is_control]
-        if is_control:
+        is_daemon = lane is Lane.DAEMON
+        requested = [work for work in self._requested if (work.kind in DAEMON_KINDS) == is_daemon]
+        due = [kind for kind in self._schedule.due(now) if (kind in DAEMON_KINDS) == is_daemon]
+        if is_daemon:
             return next_work(requested=requested, pending=[], due=due, choose=lambda: None)
         if self._supervisor.state is not TrainerState.IDLE:
             return None
@@ -255,7 +260,7 @@ class Dispatcher:
         pending = [
             family.name
             for family in families
-            if family.state is FamilyState.PENDING and self._setbacks.allows(JobKind.ADMIT, family.name, monotonic)
+            if family.state is FamilyState.PENDING and self._cool_downs.allows(JobKind.ADMIT, family.name, monotonic)
         ]
         may_practise = is_within(self._settings.practise.windows, now)
         return next_work(
@@ -272,7 +277,7 @@ class Dispatcher:
         candidates = []
         for family in families:
             name = family.name
-            if family.state is not FamilyState.ACTIVE or not self._setbacks.allows(JobKind.PRACTISE, name, monotonic):
+            if family.state is not FamilyState.ACTIVE or not self._cool_downs.allows(JobKind.PRACTISE, name, monotonic):
                 continue
             at = self._practised_at.get(name)
             candidates.append(
@@ -303,11 +308,11 @@ class Dispatcher:
                 )
             self.running[lane] = Running(work=work, run_id=run_id, started_at=now)
             self._on_change()
-            ending = await self._ending(lane, work, run_id)
+            result = await self._result_of(lane, work, run_id)
             await self._write(
-                lambda store: store.jobs.finish(run_id, ending.outcome, detail=ending.detail, error=ending.error)
+                lambda store: store.jobs.finish(run_id, result.outcome, detail=result.detail, error=result.error)
             )
-            await self._conclude(work, ending)
+            await self._conclude(work, result)
         finally:
             self.running.pop(lane, None)
             moved = self._schedule.finish(work.kind, self._clock.wall())
@@ -316,20 +321,22 @@ class Dispatcher:
             await self._store_entries([moved])
         self._timers.arm(self._schedule.entries())
 
-    async def _ending(self, lane: Lane, work: Work, run_id: int) -> _Ending:
-        if lane is Lane.CONTROL:
+    async def _result_of(self, lane: Lane, work: Work, run_id: int) -> _Result:
+        if lane is Lane.DAEMON:
             return await self._run_here(work)
         job = Job(run_id=run_id, kind=work.kind, family=work.family, reason=work.reason)
         try:
             finished: Finished = await self._supervisor.do(job)
         except TrainerExitedError as error:
-            return _Ending(outcome=JobOutcome.INTERRUPTED, error=str(error.death), is_death=not self._stopping)
-        return _Ending(outcome=finished.outcome, detail=finished.detail, error=finished.error)
+            return _Result(
+                outcome=JobOutcome.INTERRUPTED, error=str(error.trainer_exit), is_trainer_exit=not self._stopping
+            )
+        return _Result(outcome=finished.outcome, detail=finished.detail, error=finished.error)
 
-    async def _run_here(self, work: Work) -> _Ending:
-        """Run prune or backup in a thread with a store of its own."""
+    async def _run_here(self, work: Work) -> _Result:
+        """Run prune or backup in a thread that opens its own store."""
 
-        def tell(*_: object) -> None:
+        def raise_if_stopping(*_: object) -> None:
             if self._stopping:
                 raise StoppingError
 
@@ -337,62 +344,62 @@ class Dispatcher:
             self._before_job()
             with Store.open(self._folder, must_exist=True, clock=self._clock.wall) as store:
                 if work.kind is JobKind.PRUNE:
-                    report: Any = store.prune(prune_policy(self._settings.memory, store), progress=tell)
+                    report: Any = store.prune(prune_policy(self._settings.memory, store), progress=raise_if_stopping)
                 else:
-                    report = store.back_up(keep=self._settings.memory.keep_backups, progress=tell)
+                    report = store.back_up(keep=self._settings.memory.keep_backups, progress=raise_if_stopping)
                 for warning in report.warnings:
-                    log.warning("job warns", job=str(work.kind), warning=warning)
+                    log.warning("job reported a warning", job=str(work.kind), warning=warning)
                 values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(report), default=str))
                 return values
 
         try:
-            return _Ending(outcome=JobOutcome.SUCCEEDED, detail=await in_daemon_thread(str(work.kind), run))
+            return _Result(outcome=JobOutcome.SUCCEEDED, detail=await in_daemon_thread(str(work.kind), run))
         except StoppingError:
-            return _Ending(outcome=JobOutcome.INTERRUPTED, error="the daemon stopped")
+            return _Result(outcome=JobOutcome.INTERRUPTED, error="the daemon stopped")
         except Exception as error:
             log.exception("job failed", job=str(work.kind))
-            return _Ending(outcome=JobOutcome.FAILED, error=f"{type(error).__name__}: {error}")
+            return _Result(outcome=JobOutcome.FAILED, error=f"{type(error).__name__}: {error}")
 
-    async def _conclude(self, work: Work, ending: _Ending) -> None:
-        """Draw the consequences of a run that has ended and been recorded."""
-        self.failures.note(work.kind, ending.outcome, ending.error or str(ending.detail.get("found", "")))
-        if work.kind not in CONTROL_KINDS:
+    async def _conclude(self, work: Work, result: _Result) -> None:
+        """Update failures, counters, the family and the request after a run was recorded as ended."""
+        self.failures.note(work.kind, result.outcome, result.error or str(result.detail.get("found", "")))
+        if work.kind not in DAEMON_KINDS:
             self._is_practice_owed = work.reason == DUE
-        self._log_ending(work, ending)
-        if work.kind is JobKind.CONSOLIDATE and ending.detail.get("outcome") in CONSOLIDATION_OUTCOMES:
-            labels = {"outcome": ending.detail["outcome"]}
+        self._log_result(work, result)
+        if work.kind is JobKind.CONSOLIDATE and result.detail.get("outcome") in CONSOLIDATION_OUTCOMES:
+            labels = {"outcome": result.detail["outcome"]}
             await self._write(lambda store: store.counters.add(CONSOLIDATIONS, labels))
         if work.family is not None:
-            await self._conclude_family(work, work.family, ending)
+            await self._conclude_family(work, work.family, result)
         if work.request_id is not None:
-            await self._answer(work, work.request_id, ending)
+            await self._answer(work, work.request_id, result)
 
-    async def _conclude_family(self, work: Work, family: str, ending: _Ending) -> None:
+    async def _conclude_family(self, work: Work, family: str, result: _Result) -> None:
         now = self._clock.monotonic()
         if work.kind is JobKind.PRACTISE:
             self._practised_at[family] = now
-        if ending.outcome is JobOutcome.SUCCEEDED:
-            self._deaths.pop(family, None)
-            self._setbacks.forget(work.kind, family)
+        if result.outcome is JobOutcome.SUCCEEDED:
+            self._exits_in_a_row.pop(family, None)
+            self._cool_downs.forget(work.kind, family)
         elif not self._stopping:
-            self._setbacks.note_failure(work.kind, family, now)
-        if ending.is_death:
-            self._deaths[family] = self._deaths.get(family, 0) + 1
-            if self._deaths[family] >= DEATHS_TO_SET_ASIDE:
-                await self._set_aside(work.kind, family, ending.error)
-        if work.kind is JobKind.ADMIT and ending.outcome is JobOutcome.SUCCEEDED:
+            self._cool_downs.note_failure(work.kind, family, now)
+        if result.is_trainer_exit:
+            self._exits_in_a_row[family] = self._exits_in_a_row.get(family, 0) + 1
+            if self._exits_in_a_row[family] >= EXITS_TO_SET_ASIDE:
+                await self._set_aside(work.kind, family, result.error)
+        if work.kind is JobKind.ADMIT and result.outcome is JobOutcome.SUCCEEDED:
             await self._back_off_if_pending(family)
 
     async def _back_off_if_pending(self, family: str) -> None:
-        """An admission that succeeded and left its family pending would be repeated at once, for ever."""
+        """Make a family wait that is still pending after a successful admission, to prevent a tight loop."""
         families = await self._writer.call(lambda store: store.families.all())
         if any(f.name == family and f.state is FamilyState.PENDING for f in families):
-            self._setbacks.note_failure(JobKind.ADMIT, family, self._clock.monotonic())
+            self._cool_downs.note_failure(JobKind.ADMIT, family, self._clock.monotonic())
 
     async def _set_aside(self, kind: JobKind, family: str, error: str) -> None:
-        """Set aside a family in whose jobs the learner died again and again, so that the others can be practised."""
-        deaths = self._deaths.pop(family)
-        reason = f"the learner died {deaths} times in a row in jobs of this family, the last: {error}"
+        """Refuse or quarantine a family whose jobs made the trainer exit, so that others can be practised."""
+        num_exits = self._exits_in_a_row.pop(family)
+        reason = f"the trainer exited {num_exits} times in a row in jobs of this family; the last exit: {error}"
         log.error("family is set aside", family=family, reason=reason)
         if kind is JobKind.ADMIT:
             await self._write(_state_setter(family, FamilyState.REFUSED, reason))
@@ -400,22 +407,22 @@ class Dispatcher:
         until = self._clock.wall() + self._settings.workers.quarantine_max_s
         await self._write(_state_setter(family, FamilyState.QUARANTINED, reason, until=until))
 
-    async def _answer(self, work: Work, request_id: int, ending: _Ending) -> None:
-        """Close the request, unless its run was cut short and is worth another try."""
+    async def _answer(self, work: Work, request_id: int, result: _Result) -> None:
+        """Close the request, unless its run was interrupted and can be tried again."""
         tries = self._request_tries.get(request_id, 0) + 1
         self._request_tries[request_id] = tries
-        if ending.outcome is JobOutcome.INTERRUPTED and (self._stopping or tries < MAX_REQUEST_TRIES):
+        if result.outcome is JobOutcome.INTERRUPTED and (self._stopping or tries < MAX_REQUEST_TRIES):
             return
         self._requested.remove(work)
-        answer = f"{ending.outcome}: {ending.error}" if ending.error else str(ending.outcome)
+        answer = f"{result.outcome}: {result.error}" if result.error else str(result.outcome)
         await self._write(lambda store: store.requests.finish(request_id, answer))
 
-    def _log_ending(self, work: Work, ending: _Ending) -> None:
-        facts = {"job": str(work.kind), "outcome": str(ending.outcome), "reason": work.reason}
+    def _log_result(self, work: Work, result: _Result) -> None:
+        facts = {"job": str(work.kind), "outcome": str(result.outcome), "reason": work.reason}
         if work.family:
             facts["family"] = work.family
-        if ending.error:
-            log.warning("job ended", error=ending.error, **facts)
+        if result.error:
+            log.warning("job ended", error=result.error, **facts)
         elif work.kind is JobKind.PRACTISE:
             log.debug("job ended", **facts)
         else:
@@ -441,10 +448,10 @@ class Dispatcher:
         await self._write(write)
 
     async def _write(self, function: Callable[[Store], T]) -> T:
-        """``function(store)``, again and again while the store cannot be written.
+        """Run ``function(store)`` and return its result; retry as long as the store cannot be written.
 
         Raises:
-            StoppingError: the daemon stops before it could be.
+            StoppingError: the daemon stops before a write has succeeded.
         """
         while True:
             try:
@@ -468,9 +475,9 @@ class Dispatcher:
             self.use_ballast()
 
     def use_ballast(self) -> None:
-        """On a full disk, free the ballast, if there is one, and prune at once."""
+        """Free the ballast, if there is one, and prune at once; called on a full disk."""
         if self._folder.release_ballast():
-            log.warning("disk is full: the ballast makes room for prune")
+            log.warning("disk is full: the ballast was removed to make space for prune")
             self.prune_soon()
 
     def prune_soon(self) -> None:
@@ -480,7 +487,7 @@ class Dispatcher:
 
 
 def prune_policy(memory: MemorySettings, store: Store) -> PrunePolicy:
-    """What may be forgotten, so that the whole store stays within ``memory.max_size``."""
+    """Return the limits for prune that keep the size of the whole store within ``memory.max_size``."""
     stats = store.stats.memory_stats()
     episode_bytes = sum(family.size_bytes for family in stats.families)
     other_bytes = max(0, stats.size_bytes - stats.free_bytes - episode_bytes)
@@ -510,21 +517,21 @@ def _overrun_recorder(entry: Entry) -> Callable[[Store], int]:
     return lambda store: store.jobs.record_outcome(
         entry.kind,
         JobOutcome.OVERRAN,
-        reason="due again while it still ran",
+        reason="due again while it ran",
         next_due_at=_finite(entry.next_due_at),
     )
 
 
 def _state_setter(name: str, state: FamilyState, reason: str, *, until: float | None = None) -> Callable[[Store], None]:
     def set_state(store: Store) -> None:
-        with contextlib.suppress(FamilyNotFoundError):  # removed by a person meanwhile
+        with contextlib.suppress(FamilyNotFoundError):  # a user has removed it meanwhile
             store.families.set_state(name, state, reason=reason, quarantined_until=until)
 
     return set_state
 
 
 def _is_any_evaluated(store: Store) -> bool:
-    """Whether an active family has been evaluated, or there is none to evaluate."""
+    """Return whether an active family has been evaluated, or no family is active."""
     active = {family.name for family in store.families.all() if family.state is FamilyState.ACTIVE}
     return not active or any(
         p.family in active and p.point.metric is CurveMetric.EVAL_SCORE for p in store.curves.latest()
@@ -532,9 +539,9 @@ def _is_any_evaluated(store: Store) -> bool:
 
 
 def _settle_consolidation_counters(store: Store) -> None:
-    """Count the versions that were published or rejected by a daemon that died before it counted them.
+    """Count the published and rejected candidates that an earlier daemon did not count before it was killed.
 
-    Ids of initializations are never used twice, so the greatest says how many candidates there have been.
+    Ids of initializations are never reused, so the greatest id is the number of candidates so far.
     """
     rows = store.initializations.all()
     published = max((row.version or 0 for row in rows), default=0)

@@ -1,10 +1,13 @@
-"""Which family to practise next: by learning progress and by who has waited longest.
+"""The choice of the next family to practise, by learning progress and waiting time.
 
-Each family i has a weight w_i = FLOOR + PROGRESS · p_i + GAP · g_i, with p_i the absolute change of its evaluation
-score over its last few evaluations (absolute, so that a family that is being forgotten is practised too; cf. Graves et
-al. 2017, "Automated curriculum learning", arXiv:1704.03003) and g_i its distance to the reference. The family with the
-greatest w_i · (time waited) goes next: shares of practice follow the weights, and since every weight is at least FLOOR
-nobody starves. Families never practised go first, oldest first.
+Each family i has a weight w_i = FLOOR + PROGRESS · p_i + GAP · g_i:
+
+- p_i is the absolute change of the evaluation score over the newest evaluations (cf. Graves et al. 2017, "Automated
+  curriculum learning", arXiv:1704.03003). It is absolute so that a family whose score falls is practised too.
+- g_i is the distance of the score to the reference.
+
+The family with the greatest w_i · (time waited) is practised next, so shares of practice follow the weights. Every
+weight is at least FLOOR, so every family is practised. Families that were never practised come first, oldest first.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ FULL_PROGRESS = 0.1
 """Change of score (0 = random, 1 = reference) that counts as full progress."""
 
 NUM_EVALUATIONS = 6
-"""How many of the newest evaluations are looked at."""
+"""Number of newest evaluations that are used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,7 @@ class Candidate:
 
     Attributes:
         name: its name.
-        created_at: when it was fed.
+        created_at: when it was added, in seconds since the epoch.
         waited_s: seconds since it was last practised; None if it never was.
         scores: its newest evaluation scores, oldest first; only the last few count.
     """
@@ -43,14 +46,14 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Who is practised next, and why, for people."""
+    """The next family to practise, and the reason in words for users."""
 
     family: str
     reason: str
 
 
 def choose(candidates: Sequence[Candidate]) -> Choice | None:
-    """The family to practise next; None when there is none to choose from."""
+    """Return the family to practise next; None if there are no candidates."""
     new = [candidate for candidate in candidates if candidate.waited_s is None]
     if new:
         first = min(new, key=lambda candidate: (candidate.created_at, candidate.name))
@@ -63,7 +66,7 @@ def choose(candidates: Sequence[Candidate]) -> Choice | None:
 
 
 def weight(candidate: Candidate) -> float:
-    """w_i, from FLOOR to 1; a family that has not been evaluated twice has full progress."""
+    """Return w_i, from FLOOR to 1; a family with fewer than two evaluations has full progress."""
     scores = candidate.scores[-NUM_EVALUATIONS:]
     change = progress(scores)
     share = 1.0 if change is None else min(1.0, abs(change) / FULL_PROGRESS)
@@ -72,7 +75,7 @@ def weight(candidate: Candidate) -> float:
 
 
 def progress(scores: Sequence[float]) -> float | None:
-    """Change of the score: the mean of the later half less the mean of the earlier half; None below two scores."""
+    """Return the mean of the later half of the scores minus that of the earlier half; None below two scores."""
     half = len(scores) // 2
     if half == 0:
         return None
@@ -83,9 +86,9 @@ def _progress_in_words(candidate: Candidate) -> str:
     scores = candidate.scores[-NUM_EVALUATIONS:]
     change = progress(scores)
     if change is None:
-        return "not evaluated often enough to tell its progress"
+        return "too few evaluations to measure progress"
     if abs(change) < 0.005:
-        moved = f"score stood at {scores[-1]:.2f}"
+        moved = f"score stayed at {scores[-1]:.2f}"
     else:
         moved = f"score {'rose' if change > 0 else 'fell'} {abs(change):.2f} to {scores[-1]:.2f}"
     return f"{moved} over the last {len(scores)} evaluations"

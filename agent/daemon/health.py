@@ -1,4 +1,4 @@
-"""Whether the service is well, and if not, why, and what to do: the reasons behind /healthz."""
+"""Health of the service: the reasons that /healthz returns, each with a hint what to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAILURES_IN_A_ROW = 3
 
 
 class RedReason(StrEnum):
-    """Why health is red; each is explained in docs/operating.md."""
+    """A reason for red health; docs/operating.md explains each."""
 
     LEARNER_CRASH_LOOP = "learner_crash_loop"
     STORE_UNREADABLE = "store_unreadable"
@@ -30,11 +30,11 @@ class RedReason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One reason for red health.
+    """A problem that turns health red.
 
     Attributes:
-        reason: which.
-        found: what was seen.
+        reason: the kind of problem.
+        found: what was observed.
         hint: what to do about it.
     """
 
@@ -43,22 +43,22 @@ class Problem:
     hint: str
 
     def __str__(self) -> str:
-        """The problem as one line."""
+        """Return the problem as one line."""
         return f"{self.reason}: {self.found}. {self.hint}"
 
 
 @dataclass(kw_only=True)
 class HealthInputs:
-    """What health is judged by, as of now.
+    """The present values that determine health.
 
     Attributes:
-        crash_loop: the supervisor's words on a crash loop; None while there is none.
-        snapshot_age_s: since the store was last read.
-        read_error: what the last attempt to read the store met; empty if it succeeded.
-        write_error: what the last write met; empty if it succeeded.
-        disk_free_bytes: on the data folder's file system.
-        failures: per kind of job how often in a row it failed, with the newest error.
-        damage: what is known to be damaged in the store.
+        crash_loop: the supervisor's description of a crash loop; None if there is none.
+        snapshot_age_s: seconds since the store was last read.
+        read_error: error of the last attempt to read the store; empty if it succeeded.
+        write_error: error of the last write; empty if it succeeded.
+        disk_free_bytes: free bytes on the data folder's file system.
+        failures: for each kind of job that fails, the number of failures in a row and the newest error.
+        damage: known damage of the store.
     """
 
     crash_loop: str | None
@@ -70,49 +70,49 @@ class HealthInputs:
     damage: Sequence[Damage] = ()
 
 
-def problems(signs: HealthInputs) -> list[Problem]:
-    """Every reason for red health; empty when the service is well."""
-    return list(_problems(signs))
+def problems(inputs: HealthInputs) -> list[Problem]:
+    """Return every problem that turns health red; an empty list means good health."""
+    return list(_problems(inputs))
 
 
-def _problems(signs: HealthInputs) -> Iterable[Problem]:
-    if signs.crash_loop:
+def _problems(inputs: HealthInputs) -> Iterable[Problem]:
+    if inputs.crash_loop:
         yield Problem(
             reason=RedReason.LEARNER_CRASH_LOOP,
-            found=signs.crash_loop,
-            hint="See the log lines of process=learner before each death.",
+            found=inputs.crash_loop,
+            hint="See the log lines of process=learner before each exit.",
         )
-    if signs.snapshot_age_s > MAX_SNAPSHOT_AGE_S:
+    if inputs.snapshot_age_s > MAX_SNAPSHOT_AGE_S:
         yield Problem(
             reason=RedReason.STORE_UNREADABLE,
-            found=f"the store was last read {format_duration(round(signs.snapshot_age_s))} ago"
-            + (f" ({signs.read_error})" if signs.read_error else ""),
-            hint="Metrics are that old. Look at the disk, then run `learnd doctor`.",
+            found=f"the store was last read {format_duration(round(inputs.snapshot_age_s))} ago"
+            + (f" ({inputs.read_error})" if inputs.read_error else ""),
+            hint="The metrics are of the same age. Check the disk, then run `learnd doctor`.",
         )
-    if signs.write_error:
+    if inputs.write_error:
         yield Problem(
             reason=RedReason.STORE_UNWRITABLE,
-            found=signs.write_error,
-            hint="Nothing new is learned until writing works. Look at the disk and at who owns the folder.",
+            found=inputs.write_error,
+            hint="Nothing new is learned until a write succeeds. Check the disk and the owner of the data folder.",
         )
-    if signs.disk_free_bytes < MIN_DISK_FREE_BYTES:
+    if inputs.disk_free_bytes < MIN_DISK_FREE_BYTES:
         yield Problem(
             reason=RedReason.DISK_FULL,
-            found=f"{signs.disk_free_bytes // 2**20} MiB are left on the data folder's disk",
-            hint="Make room, or lower memory.max_size and run `learnd schedule run-now prune`.",
+            found=f"{inputs.disk_free_bytes // 2**20} MiB are free on the data folder's disk",
+            hint="Free disk space, or lower memory.max_size and run `learnd schedule run-now prune`.",
         )
-    for kind, (count, error) in signs.failures.items():
+    for kind, (count, error) in inputs.failures.items():
         if count >= FAILURES_IN_A_ROW:
             yield Problem(
                 reason=RedReason.JOB_FAILING,
-                found=f"{kind} failed {count} times in a row, the last: {error or 'no reason was given'}",
-                hint="`learnd schedule list` shows the runs; the log has more.",
+                found=f"{kind} failed {count} times in a row, the last: {error or 'no error was reported'}",
+                hint="`learnd schedule list` shows the runs; the log has the details.",
             )
-    yield from _damage_problems(signs.damage)
+    yield from _damage_problems(inputs.damage)
 
 
 def _damage_problems(damage: Sequence[Damage]) -> Iterable[Problem]:
-    """One reason for each thing the learner reported, and one for all damage that a check of the store found."""
+    """Yield a problem for each kind that the trainer reported, and one for all damage that store checks found."""
     for kind, reason in (
         (ProblemKind.CHECKPOINT_LOST, RedReason.CHECKPOINT_LOST),
         (ProblemKind.CHECKPOINT_FALLBACK, RedReason.CHECKPOINT_FALLBACK),
@@ -129,18 +129,18 @@ def _damage_problems(damage: Sequence[Damage]) -> Iterable[Problem]:
 
 
 class Failures:
-    """Counts per kind of job how often in a row it failed; a success starts anew."""
+    """A counter of failures in a row for each kind of job; a success resets it to 0."""
 
     def __init__(self) -> None:
         self._counts: dict[JobKind, tuple[int, str]] = {}
 
     def note(self, kind: JobKind, outcome: JobOutcome, error: str) -> None:
-        """Take in how a run ended; runs that were skipped say nothing."""
+        """Record the outcome of a run; skipped runs change nothing."""
         if outcome is JobOutcome.SUCCEEDED:
             self._counts.pop(kind, None)
         elif outcome is JobOutcome.FAILED:
             self._counts[kind] = (self._counts.get(kind, (0, ""))[0] + 1, error)
 
     def counts(self) -> Mapping[JobKind, tuple[int, str]]:
-        """Failures in a row and the newest error, per kind that fails."""
+        """Return the number of failures in a row and the newest error of each kind that fails."""
         return dict(self._counts)

@@ -1,4 +1,7 @@
-"""Which names the service answers to: a page of another site must not read it through a browser (DNS rebinding)."""
+"""The check of the Host header. It keeps pages of other sites from reading the service through a browser.
+
+The attack is called DNS rebinding: another site's name resolves to the address of this service.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ _HEADER = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+(?:%[\w.~-]+)?\]|[\w.-]+)(?::\d{
 
 
 def host_of(header: str) -> str | None:
-    """Return the host that a Host header names, without port, in lower case; None where it is none (RFC 9110, 7.2)."""
+    """Return the host of a Host header, without port, in lower case; None if it is invalid (RFC 9110, 7.2)."""
     match = _HEADER.fullmatch(header.strip())
     return match["host"].strip("[]").rstrip(".").lower() if match else None
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host's name or address is this machine's own."""
+    """Return whether a name or an address is a loopback one: ``localhost``, 127.0.0.0/8 or ::1."""
     if host == "localhost":
         return True
     try:
@@ -31,10 +34,10 @@ def is_loopback(host: str) -> bool:
 
 
 def answers_to_any(listen_host: str, allowed: Sequence[str]) -> bool:
-    """Return whether every Host header is taken: where it is asked for, or all interfaces are listened on.
+    """Return whether every Host header is accepted.
 
-    By which names others reach a machine that listens on all interfaces is not known to it, so they are only checked
-    where the settings name some.
+    This is so if ``allowed`` has ``*``, or if it is empty and the service listens on all interfaces. Such a service
+    does not know by which names clients reach the machine.
     """
     if ANY_HOST in allowed:
         return True
@@ -42,14 +45,14 @@ def answers_to_any(listen_host: str, allowed: Sequence[str]) -> bool:
 
 
 class HostCheck:
-    """Endpoints 400 to requests whose Host header names neither this machine, the listen address nor an allowed host.
+    """A middleware that answers 400 unless the Host header names this machine, the listen address or an allowed host.
 
-    A request without the header passes: only HTTP/1.0 can be without it, which no browser speaks.
+    A request without the header passes: only HTTP/1.0 allows that, and browsers do not use it.
 
     Args:
-        app: what answers the others.
-        listen_host: the host part of the address that is listened on.
-        allowed: further names or addresses; ``*`` allows every one.
+        app: the application that answers accepted requests.
+        listen_host: the host part of the listen address.
+        allowed: further names or addresses; ``*`` allows every name.
     """
 
     def __init__(self, app: ASGIApp, *, listen_host: str, allowed: Sequence[str]) -> None:
@@ -58,13 +61,13 @@ class HostCheck:
         self._hosts = frozenset(name.strip("[]").rstrip(".").lower() for name in (listen_host, *allowed) if name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
+        """Pass an accepted request to the application, or answer with status 400."""
         header = Headers(scope=scope).get("host") if scope["type"] == "http" else None
         if header is None or self._is_any or self._is_allowed(header):
             await self._app(scope, receive, send)
             return
         refusal = PlainTextResponse(
-            "The Host header names neither this machine nor a name of the setting service.allowed_hosts.\n",
+            "The Host header is neither a name of this machine nor listed in the setting service.allowed_hosts.\n",
             status_code=400,
         )
         await refusal(scope, receive, send)

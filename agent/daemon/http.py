@@ -1,4 +1,4 @@
-"""/metrics, /healthz, /readyz and an index page, in control's own event loop."""
+"""The HTTP server for /metrics, /healthz, /readyz and an index page, in the daemon's event loop."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from agent.errors import ListenError
 from agent.output.visible_text import visible
 
 BACKLOG = 128
-"""Connections that wait to be accepted; asyncio accepts as many at once, before any of them is counted."""
+"""Length of the accept queue. asyncio accepts as many connections at once before the limit counts any of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """What the pages are made of, asked at each request.
+    """The sources of the pages; each is read at every request.
 
     Attributes:
         registry: the metrics.
-        problems: why health is red; empty when it is not.
-        state: what the service does ("running").
-        summary: what it does now, in one line.
+        problems: returns the reasons for red health; empty if health is good.
+        state: returns the state of the service, such as "running".
+        summary: returns the current activity in one line.
     """
 
     registry: CollectorRegistry
@@ -43,66 +43,66 @@ class Endpoints:
     summary: Callable[[], str]
 
 
-def new_app(answers: Endpoints) -> Starlette:
-    """The pages."""
+def new_app(endpoints: Endpoints) -> Starlette:
+    """Return the application that serves the pages."""
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(answers.registry), headers={"content-type": content_type})
+        return Response(encode(endpoints.registry), headers={"content-type": content_type})
 
     async def healthz(_: Request) -> Response:
-        found = answers.problems()
+        found = endpoints.problems()
         reasons = [{"reason": p.reason, "found": visible(p.found), "hint": visible(p.hint)} for p in found]
         body = {"status": "red" if found else "ok", "reasons": reasons}
         return JSONResponse(body, status_code=503 if found else 200)
 
     async def readyz(_: Request) -> Response:
-        state = answers.state()
+        state = endpoints.state()
         return JSONResponse({"status": state}, status_code=200 if state == "running" else 503)
 
     async def index(_: Request) -> Response:
-        return HTMLResponse(_index_page(answers))
+        return HTMLResponse(_index_page(endpoints))
 
     pages = {"/": index, "/metrics": metrics, "/healthz": healthz, "/readyz": readyz}
     return Starlette(routes=[Route(path, page) for path, page in pages.items()])
 
 
-def _index_page(answers: Endpoints) -> str:
-    found = answers.problems()
+def _index_page(endpoints: Endpoints) -> str:
+    found = endpoints.problems()
     health = "".join(f"<li>{html.escape(visible(str(problem)))}</li>" for problem in found)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>learnd</title></head>
 <body><h1>learnd</h1>
-<p>{html.escape(answers.state())}: {html.escape(visible(answers.summary()))}</p>
+<p>{html.escape(endpoints.state())}: {html.escape(visible(endpoints.summary()))}</p>
 {f"<p>Health is red:</p><ul>{health}</ul>" if found else "<p>Health is good.</p>"}
-<ul><li><a href="/metrics">/metrics</a>: for Prometheus</li>
-<li><a href="/healthz">/healthz</a>: 200 when well, else 503 with the reasons</li>
-<li><a href="/readyz">/readyz</a>: 200 while it serves</li></ul>
+<ul><li><a href="/metrics">/metrics</a>: metrics for Prometheus</li>
+<li><a href="/healthz">/healthz</a>: 200 if health is good, else 503 with the reasons</li>
+<li><a href="/readyz">/readyz</a>: 200 while the service runs</li></ul>
 </body></html>
 """
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without hands on the process's signals, which the daemon handles."""
+    """A uvicorn server that installs no signal handlers; the daemon handles signals."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Install no signal handlers."""
         yield
 
 
 class HttpServer:
-    """The pages on an address.
+    """An HTTP server that listens on one address.
 
     Args:
-        app: the pages.
-        host: to listen on; empty for all interfaces.
-        port: to listen on; 0 for any free one.
-        allowed_hosts: what else than ``host`` and this machine's own names a Host header may name.
-        limits: what connections may use.
+        app: the application that serves the pages.
+        host: host to listen on; empty for all interfaces.
+        port: port to listen on; 0 for any free port.
+        allowed_hosts: values of the Host header that are accepted in addition to ``host`` and this machine's own names.
+        limits: the limits of connections.
 
     Raises:
-        ListenError: the address cannot be listened on.
+        ListenError: the server cannot listen on the address.
     """
 
     def __init__(
@@ -130,25 +130,25 @@ class HttpServer:
 
     @property
     def address(self) -> str:
-        """HOST:PORT that is listened on."""
+        """The listen address as HOST:PORT."""
         host, port = self._socket.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
     def is_serving(self) -> bool:
-        """Whether requests are answered."""
+        """True if requests are answered."""
         return self._server.started
 
     async def serve(self) -> None:
-        """Answer until :meth:`stop`."""
+        """Answer requests until :meth:`stop`."""
         await self._server.serve(sockets=[self._socket])
 
     def stop(self) -> None:
-        """Answer no more."""
+        """Stop answering requests."""
         self._server.should_exit = True
 
     def close(self) -> None:
-        """Give the address back."""
+        """Close the socket and free the address."""
         self._socket.close()
 
 
@@ -161,5 +161,5 @@ def _listening_socket(host: str, port: int) -> socket.socket:
             operation="listening on",
             subject=f"{host}:{port}",
             found=f"{error.strerror or error}.",
-            hint="Choose another with --listen or LEARND_SERVICE__LISTEN (port 0 takes any free one).",
+            hint="Choose another address with --listen or LEARND_SERVICE__LISTEN (port 0 takes any free port).",
         ) from error

@@ -1,7 +1,7 @@
-"""Prometheus metrics over the snapshot in memory: a scrape never touches the disk.
+"""Prometheus metrics of the newest snapshot, which is in memory: a scrape does not read the disk.
 
-Totals come from the store, so they go on over restarts. Labels are bounded: family, job, outcome, reason, state, part
-of the loss, and the episode's index.
+Totals come from the store, so restarts do not reset them. The number of label values is bounded: labels are family,
+job, outcome, reason, state, part of the loss, and index of the episode.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Samples = dict[tuple[str, ...], float]
 
 
 class SnapshotCollector(Collector):
-    """Turns the newest snapshot into metrics.
+    """A collector that converts the newest snapshot to metrics.
 
     Args:
-        read: the newest snapshot; None before the first.
+        read: returns the newest snapshot; None before the first.
         version: learnd's version.
     """
 
@@ -39,13 +39,13 @@ class SnapshotCollector(Collector):
         self._version = version
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: what there is to collect is known only once a snapshot is there."""
+        """Return no metrics: they are known only when a snapshot exists."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric of the newest snapshot."""
+        """Yield every metric of the newest snapshot."""
         labels = {"version": self._version, "python": platform.python_version()}
-        yield _gauge("learnd_build_info", "What runs; always 1.", tuple(labels), {tuple(labels.values()): 1})
+        yield _gauge("learnd_build_info", "Running versions; always 1.", tuple(labels), {tuple(labels.values()): 1})
         snapshot = self._read()
         if snapshot is None:
             return
@@ -57,7 +57,7 @@ class SnapshotCollector(Collector):
 
 
 def new_registry(read: Callable[[], Snapshot | None], *, version: str) -> CollectorRegistry:
-    """A registry of learnd's metrics and this process's own."""
+    """Return a registry with learnd's metrics and those of this process."""
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     registry.register(SnapshotCollector(read, version=version))
@@ -92,7 +92,7 @@ def _family_metrics(snapshot: Snapshot) -> Iterator[Metric]:
     counts: Samples = {(state,): 0.0 for state in FamilyState if state is not FamilyState.REMOVED}
     for family in snapshot.families:
         counts[(family.state,)] = counts.get((family.state,), 0.0) + 1
-    yield _gauge("learnd_families", "Families by where they stand.", ("state",), counts)
+    yield _gauge("learnd_families", "Families by state.", ("state",), counts)
 
 
 def _curve_metrics(snapshot: Snapshot) -> Iterator[Metric]:
@@ -101,7 +101,7 @@ def _curve_metrics(snapshot: Snapshot) -> Iterator[Metric]:
         ("learnd_trial_return", "Mean return of a practised trial.", CurveMetric.TRIAL_RETURN, None),
         ("learnd_episode_return", "Held-out return per episode of the trial.", CurveMetric.EPISODE_RETURN, "episode"),
         ("learnd_loss", "Loss of the newest update, by part.", CurveMetric.LOSS, "part"),
-        ("learnd_uncertainty", "How unsure a posterior is of held-out tasks.", CurveMetric.UNCERTAINTY, "shots"),
+        ("learnd_uncertainty", "Uncertainty of the posterior on held-out tasks.", CurveMetric.UNCERTAINTY, "shots"),
     ):
         samples: Samples = {
             (stored.family, *((stored.point.label,) if label else ())): stored.point.value
@@ -116,14 +116,14 @@ def _memory_metrics(snapshot: Snapshot) -> Iterator[Metric]:
     episodes: Samples = {(family.family,): float(family.episodes) for family in memory.families}
     yield _gauge("learnd_memory_episodes", "Episodes in episodic memory.", ("family",), episodes)
     size = float(memory.size_bytes)
-    yield _gauge("learnd_memory_size_bytes", "Store on disk: database, log and parameters.", (), {(): size})
-    yield _gauge("learnd_wal_size_bytes", "Write-ahead log on disk.", (), {(): float(memory.wal_bytes)})
+    yield _gauge("learnd_memory_size_bytes", "Size on disk of the database, log and parameters.", (), {(): size})
+    yield _gauge("learnd_wal_size_bytes", "Size on disk of the write-ahead log.", (), {(): float(memory.wal_bytes)})
     damage: Samples = {(str(kind),): 0.0 for kind in ProblemKind}
     for problem in snapshot.damage:
         damage[(str(problem.kind),)] += 1
-    yield _gauge("learnd_store_damage", "Known damage of the store that is not repaired.", ("kind",), damage)
+    yield _gauge("learnd_store_damage", "Known damages of the store that are not repaired.", ("kind",), damage)
     version = float(snapshot.policy_version)
-    yield _gauge("learnd_policy_version", "Version served now; 0 before the first.", (), {(): version})
+    yield _gauge("learnd_policy_version", "Current policy version; 0 before the first.", (), {(): version})
 
 
 def _job_metrics(snapshot: Snapshot) -> Iterator[Metric]:
@@ -135,7 +135,7 @@ def _job_metrics(snapshot: Snapshot) -> Iterator[Metric]:
             durations[(kind,)] = max(0.0, run.finished_at - run.started_at)
         if summary.last_success_at is not None:
             successes[(kind,)] = summary.last_success_at
-    yield _gauge("learnd_job_duration_seconds", "Duration of the job's newest run.", ("job",), durations)
+    yield _gauge("learnd_job_duration_seconds", "Duration of the newest run of the job.", ("job",), durations)
     yield _gauge("learnd_job_last_success_timestamp_seconds", "When the job last succeeded.", ("job",), successes)
 
 
@@ -144,28 +144,28 @@ def _counter_metrics(snapshot: Snapshot) -> Iterator[Metric]:
         (
             JOB_RUNS,
             "learnd_job_runs",
-            "Runs of jobs.",
+            "Runs of jobs by outcome.",
             ("job", "outcome"),
             [(str(kind), str(outcome)) for kind in JobKind for outcome in JobOutcome],
         ),
         (
             CONSOLIDATIONS,
             "learnd_consolidations",
-            "Rounds of consolidation: a candidate was published, rejected, or gained nothing.",
+            "Rounds of consolidation: a candidate was published, rejected, or no better than the version.",
             ("outcome",),
             [(outcome,) for outcome in CONSOLIDATION_OUTCOMES],
         ),
         (
             LEARNER_RESTARTS,
             "learnd_learner_restarts",
-            "Restarts of the learner.",
+            "Restarts of the trainer process.",
             ("reason",),
             [(str(reason),) for reason in RestartReason],
         ),
         (
             CHECKPOINT_FALLBACKS,
             "learnd_checkpoint_fallbacks",
-            "Starts of the learner from an older checkpoint than the live one, which was damaged.",
+            "Starts of the trainer from an older checkpoint because the newest was damaged.",
             (),
             [()],
         ),

@@ -1,4 +1,4 @@
-"""What to do next: pure decisions over what is asked for, pending, due and allowed."""
+"""The choice of the next job, by pure functions of requests, pending families and due jobs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from agent.daemon.family_choice import Choice
 from memory.records import JobKind
 
-CONTROL_KINDS = frozenset({JobKind.PRUNE, JobKind.BACKUP})
-"""Jobs that control runs itself, in a thread; they work with the learner down."""
+DAEMON_KINDS = frozenset({JobKind.PRUNE, JobKind.BACKUP})
+"""Jobs that the daemon runs in a thread of its own; they do not need the trainer."""
 
 FIRST_COOL_DOWN_S = 0.25
 MAX_COOL_DOWN_S = 60.0
@@ -20,10 +20,10 @@ class Work:
     """A job to be run.
 
     Attributes:
-        kind: what.
-        family: for whom; None for all.
-        reason: why now, for people.
-        request_id: the request it answers; None if nobody asked.
+        kind: the kind of job.
+        family: the family that the job is for; None for all.
+        reason: why the job runs now, in words for users.
+        request_id: id of the request for this job; None if there was no request.
     """
 
     kind: JobKind
@@ -43,22 +43,22 @@ def next_work(
     choose: Callable[[], Choice | None],
     is_practice_owed: bool = False,
 ) -> Work | None:
-    """The next job: what people asked for, else admissions, else what is due, else practice; None to idle.
+    """Return the next job: a request, else an admission, else a due job, else practice; None if there is none.
 
-    After a job that was due, practice goes before the next one: jobs that are always due, because a round of them takes
-    longer than their intervals, would otherwise keep everything from being practised.
+    After a due job, practice comes before the next due job. Otherwise jobs that are always due, because a round of them
+    takes longer than their intervals, would prevent all practice.
 
     Args:
         requested: open requests, oldest first.
         pending: families that wait for admission, oldest first.
         due: kinds that are due, longest overdue first.
-        choose: picks a family to practise; None when practising is not allowed now or there is nobody.
-        is_practice_owed: the last job was a due one.
+        choose: returns a family to practise; None if practice is not allowed now or no family can be practised.
+        is_practice_owed: True if the last job was a due job.
     """
     if requested:
         return requested[0]
     if pending:
-        return Work(kind=JobKind.ADMIT, family=pending[0], reason="fed")
+        return Work(kind=JobKind.ADMIT, family=pending[0], reason="added")
     if due and not is_practice_owed:
         return Work(kind=due[0], reason=DUE)
     choice = choose()
@@ -74,26 +74,27 @@ class _FailureStreak:
 
 
 class ConsecutiveFailures:
-    """Families whose jobs failed, set aside for a moment: 0.25 s, then doubled with each failure in a row.
+    """A record of families whose jobs failed. Each must wait 0.25 s, doubled with each further failure in a row.
 
-    It keeps a family that fails at once from being tried in a tight loop; strikes and quarantine are the learner's.
+    This prevents a tight loop of attempts with a family that fails at once. Strikes and quarantine are decided by the
+    trainer.
     """
 
     def __init__(self) -> None:
-        self._setbacks: dict[tuple[JobKind, str], _FailureStreak] = {}
+        self._streaks: dict[tuple[JobKind, str], _FailureStreak] = {}
 
     def note_failure(self, kind: JobKind, family: str, now: float) -> int:
-        """Count a failure at ``now`` (monotonic); return how many there were in a row."""
-        setback = self._setbacks.setdefault((kind, family), _FailureStreak(count=0, until=now))
-        setback.count += 1
-        setback.until = now + min(MAX_COOL_DOWN_S, FIRST_COOL_DOWN_S * 2.0 ** min(setback.count - 1, 16))
-        return setback.count
+        """Count a failure at ``now`` (monotonic seconds); return the number of failures in a row."""
+        streak = self._streaks.setdefault((kind, family), _FailureStreak(count=0, until=now))
+        streak.count += 1
+        streak.until = now + min(MAX_COOL_DOWN_S, FIRST_COOL_DOWN_S * 2.0 ** min(streak.count - 1, 16))
+        return streak.count
 
     def forget(self, kind: JobKind, family: str) -> None:
-        """Start anew after a success."""
-        self._setbacks.pop((kind, family), None)
+        """Reset the count after a success."""
+        self._streaks.pop((kind, family), None)
 
     def allows(self, kind: JobKind, family: str, now: float) -> bool:
-        """Whether the family may be tried at ``now`` (monotonic)."""
-        setback = self._setbacks.get((kind, family))
-        return setback is None or setback.until <= now
+        """Return whether the family may be tried at ``now`` (monotonic seconds)."""
+        streak = self._streaks.get((kind, family))
+        return streak is None or streak.until <= now

@@ -1,7 +1,7 @@
-"""Modules that the control process needs only in some of its jobs, loaded at its start.
+"""Modules that the daemon needs only in some of its jobs, imported at its start.
 
-An upgrade may replace or remove their files while the service runs. A module of another version than the rest, loaded
-hours later, would fail the job that needs it.
+An upgrade may replace or remove their files while the service runs. A job would fail if it imported a module hours
+later whose version differs from that of the modules already loaded.
 """
 
 from __future__ import annotations
@@ -22,6 +22,6 @@ LATE_MODULES = (
 
 
 def preload() -> None:
-    """Load them."""
+    """Import the modules."""
     for name in LATE_MODULES:
         importlib.import_module(name)

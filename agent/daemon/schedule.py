@@ -1,8 +1,11 @@
-"""When each kind of job is due: pure bookkeeping over rows that the store keeps.
+"""The due times of each kind of job, computed from rows that the store keeps.
 
-The truth is ``last_started_at`` and ``next_due_at`` per kind, so an interval goes on over restarts. Due times that pass
-while the daemon is down, or while the job cannot be started, are missed: they are counted, and the job runs once. Due
-times that pass while the job itself still runs are overruns: counted, and the next is one interval after its end.
+The rows hold ``last_started_at`` and ``next_due_at`` of each kind, so an interval continues after a restart.
+
+- Due times that pass while the daemon is down, or while the job cannot be started, are *missed*. They are counted, and
+  the job runs once.
+- Due times that pass while the job itself runs are *overruns*. They are counted, and the next due time is one interval
+  after the end of the run.
 """
 
 from __future__ import annotations
@@ -16,12 +19,13 @@ from memory.records import JobKind, JobSchedule
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """When one kind of job was and will be run.
+    """The due times of one kind of job, in seconds since the epoch.
 
     Attributes:
-        trigger: when it recurs.
-        last_started_at: of its last run; None if it never ran.
-        next_due_at: when it is due next; infinite when off.
+        kind: the kind of job.
+        trigger: the rule by which it recurs.
+        last_started_at: start of its last run; None if it never ran.
+        next_due_at: its next due time; infinite if it is off.
     """
 
     kind: JobKind
@@ -34,7 +38,7 @@ class Schedule:
     """The due times of the scheduled kinds.
 
     Args:
-        triggers: when each kind recurs, from the settings.
+        triggers: the rule by which each kind recurs, from the settings.
     """
 
     def __init__(self, triggers: Mapping[JobKind, Trigger]) -> None:
@@ -45,13 +49,13 @@ class Schedule:
     def restore(
         self, stored: Iterable[JobSchedule], *, now: float, at_once: Iterable[JobKind] = ()
     ) -> dict[JobKind, int]:
-        """Go on from the stored rows.
+        """Set the due times from the stored rows.
 
         A kind without a row is due one interval from now, or now if it is in ``at_once``. A changed trigger counts from
         the last start. Due times that passed while the daemon was down are missed.
 
         Returns:
-            how many due times each kind missed, where any.
+            The number of missed due times of each kind that missed any.
         """
         rows = {row.kind: row for row in stored}
         missed = {}
@@ -74,20 +78,20 @@ class Schedule:
         return missed
 
     def entry(self, kind: JobKind) -> Entry:
-        """The entry of ``kind``."""
+        """Return the entry of ``kind``."""
         return self._entries[kind]
 
     def entries(self) -> list[Entry]:
-        """All entries."""
+        """Return all entries."""
         return list(self._entries.values())
 
     def due(self, now: float) -> list[JobKind]:
-        """The kinds that are due and not running, longest overdue first."""
+        """Return the kinds that are due and not running, longest overdue first."""
         ready = [e for e in self._entries.values() if e.next_due_at <= now and e.kind not in self._running]
         return [entry.kind for entry in sorted(ready, key=lambda entry: entry.next_due_at)]
 
     def bring_forward(self, kind: JobKind, now: float) -> bool:
-        """Make ``kind`` due now, unless it is off; return whether that changed anything."""
+        """Make ``kind`` due now, unless it is off; return whether its due time changed."""
         entry = self._entries[kind]
         if entry.trigger.is_off or entry.next_due_at <= now:
             return False
@@ -95,10 +99,10 @@ class Schedule:
         return True
 
     def start(self, kind: JobKind, now: float) -> int:
-        """Note that ``kind`` starts and set its next due time.
+        """Record that ``kind`` starts, and set its next due time.
 
         Returns:
-            how many due times had passed beyond the one this run answers.
+            The number of missed due times: those that have passed, without the one that this run is for.
         """
         entry = self._entries[kind]
         num_missed = max(0, entry.trigger.num_due(entry.next_due_at, now) - 1)
@@ -107,7 +111,7 @@ class Schedule:
         return num_missed
 
     def overran(self, now: float) -> list[Entry]:
-        """The running kinds that have become due again, each moved to its next due time."""
+        """Move the running kinds that are due again to their next due times, and return their entries."""
         late = []
         for kind in self._running:
             entry = self._entries[kind]
@@ -118,7 +122,7 @@ class Schedule:
         return late
 
     def finish(self, kind: JobKind, now: float) -> Entry | None:
-        """Note that ``kind`` ended; return its entry if an overrun moved the next due time."""
+        """Record that ``kind`` ended; return its entry if an overrun moved the next due time."""
         if not self._running.pop(kind, False):
             return None
         entry = self._entries[kind]
@@ -126,7 +130,11 @@ class Schedule:
         return self._entries[kind]
 
     def correct(self, now: float) -> list[Entry]:
-        """Pull in due times that lie further off than their trigger allows: the clock was set back."""
+        """Move due times that lie too far ahead to the latest possible; this happens if the clock was set back.
+
+        Returns:
+            The entries that were moved.
+        """
         corrected = []
         for kind, entry in self._entries.items():
             latest = entry.trigger.latest_possible(now)
@@ -136,7 +144,7 @@ class Schedule:
         return corrected
 
     def next_due_at(self) -> float:
-        """The earliest due time of all; infinite when nothing is scheduled."""
+        """Return the earliest due time of all kinds; infinite if no job is scheduled."""
         return min((entry.next_due_at for entry in self._entries.values()), default=float("inf"))
 
 

@@ -1,4 +1,4 @@
-"""What metrics and decisions read: the store's state of about a second ago, in memory."""
+"""A copy of the store's state in memory, about a second old, for metrics and decisions."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from memory.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """The store at one moment.
+    """The state of the store at one moment.
 
     Attributes:
-        families: those not removed.
-        points: the newest point per family, metric and label.
-        scores: per active family its newest evaluation scores, oldest first.
+        families: the families that are not removed.
+        points: the newest curve point of each family, metric and label.
         counters: every counter of the store.
-        jobs: newest run and success per kind.
-        memory: what is remembered and its size.
-        policy_version: the version served now; 0 before the first.
-        data_version: changes whenever another connection commits.
-        damage: what is known to be damaged in the store.
+        jobs: the newest run and the newest success of each kind of job.
+        memory: contents and size of the episodic memory.
+        policy_version: number of the current version; 0 before the first.
+        data_version: a number that changes when another connection commits.
+        scores: the newest evaluation scores of each active family, oldest first.
+        damage: known damage of the store.
     """
 
     families: tuple[Family, ...]
@@ -50,11 +50,11 @@ class Snapshot:
 
 
 def read_snapshot(store: Store, before: Snapshot | None) -> Snapshot:
-    """The store's state now; ``before`` itself when nothing was committed since.
+    """Return the present state of the store, or ``before`` if nothing was committed since.
 
     Args:
         store: a reader.
-        before: the snapshot before this one, whose score curves are reused where no family was evaluated since.
+        before: the previous snapshot. Its scores are reused for families that were not evaluated since.
     """
     data_version = store.data_version()
     if before is not None and before.data_version == data_version:
@@ -75,7 +75,7 @@ def read_snapshot(store: Store, before: Snapshot | None) -> Snapshot:
 
 
 def _damaged_families(known: Iterable[Problem], families: Iterable[Family]) -> Iterator[Problem]:
-    """Give the families whose rows are damaged as problems, unless a check has found them already."""
+    """Yield a problem for each family whose row is damaged, unless a check has already reported it."""
     keys = {problem.key for problem in known}
     for family in families:
         key = f"families:{family.id}"
@@ -86,7 +86,7 @@ def _damaged_families(known: Iterable[Problem], families: Iterable[Family]) -> I
 def _scores(
     store: Store, families: tuple[Family, ...], points: tuple[StoredCurvePoint, ...], before: Snapshot | None
 ) -> dict[str, tuple[float, ...]]:
-    """The newest evaluation scores of each active family; a curve is read again only when it has a new point."""
+    """Return the newest evaluation scores of each active family; a curve is read only if it has a new point."""
     latest = _evaluated_at(points)
     known = _evaluated_at(before.points) if before else {}
     scores = {}

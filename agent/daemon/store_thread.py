@@ -1,4 +1,4 @@
-"""Blocking work beside the event loop, in daemon threads: none of it can keep the process from ending."""
+"""Blocking work outside the event loop, in daemon threads, which do not delay the exit of the process."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class StoreThread:
-    """A store that lives in a thread of its own, so that a slow disk never holds up the event loop.
+    """A store that is used in its own thread, so that a slow disk never blocks the event loop.
 
     Args:
-        name: of the thread.
-        open_store: opens the store, in that thread.
+        name: name of the thread.
+        open_store: opens the store; it is called in that thread.
     """
 
     def __init__(self, name: str, open_store: Callable[[], Store]) -> None:
@@ -32,12 +32,12 @@ class StoreThread:
 
     @property
     def busy_s(self) -> float:
-        """Seconds that the call in hand has taken so far; 0 when there is none."""
+        """Seconds since the current call started; 0 if no call runs."""
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
     async def open(self) -> None:
-        """Start the thread and open the store; after a failure, it may be tried again.
+        """Start the thread and open the store. After a failure this may be called again.
 
         Raises:
             MemoryStoreError: the store cannot be opened.
@@ -52,7 +52,7 @@ class StoreThread:
             raise
 
     async def call(self, function: Callable[[Store], T]) -> T:
-        """``function(store)``, run in the thread after the calls before it."""
+        """Run ``function(store)`` in the thread, after all earlier calls, and return its result."""
 
         def with_store() -> T:
             if self._store is None:
@@ -62,7 +62,7 @@ class StoreThread:
         return await self._run(with_store)
 
     async def close(self) -> None:
-        """Close the store after the calls before, and end the thread."""
+        """Close the store after all earlier calls, and end the thread."""
         if self._thread is None:
             return
         await self._run(self._close)
@@ -92,7 +92,7 @@ class StoreThread:
 
 
 async def in_daemon_thread(name: str, function: Callable[[], T]) -> T:
-    """``function()`` in a thread of its own that dies with the process."""
+    """Run ``function()`` in a new daemon thread and return its result."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
     threading.Thread(target=_settle, args=(loop, future, function), name=name, daemon=True).start()
@@ -100,11 +100,11 @@ async def in_daemon_thread(name: str, function: Callable[[], T]) -> T:
 
 
 def _settle(loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], function: Callable[[], T]) -> None:
-    """Run ``function`` here and settle ``future`` in its loop; a loop that has closed no longer wants to know."""
+    """Run ``function`` in this thread and pass its outcome to ``future``; do nothing if the loop has closed."""
     outcome: tuple[Callable[[Any], None], Any]
     try:
         outcome = future.set_result, function()
-    except BaseException as error:  # noqa: BLE001 -- carried over to the awaiting task
+    except BaseException as error:  # noqa: BLE001 -- raised in the awaiting task
         outcome = future.set_exception, error
 
     def settle() -> None:

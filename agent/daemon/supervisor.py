@@ -1,7 +1,8 @@
-"""Keeps one learner process alive: starts it, hands it jobs, kills it when it hangs, starts it again when it dies.
+"""Supervision of the trainer process: starts it, sends it jobs, kills it if it hangs, and restarts it after an exit.
 
-The heartbeat is the progress that the learning loop itself reports while a job runs; a thread that merely lives does
-not count. Restarts back off: the first is quick, each further one without a finished job between doubles the wait.
+The heartbeat is the progress that the learning loop itself reports while a job runs, so it stops if the loop hangs
+although other threads of the trainer run. Restarts back off: the wait doubles with each restart that follows the
+previous one without a finished job in between.
 """
 
 from __future__ import annotations
@@ -29,27 +30,27 @@ log = structlog.get_logger(__name__)
 
 WATCH_PERIOD_S = 0.25
 CLOSED_CHANNEL_GRACE_S = 5.0
-LAST_WORDS_LINES = 20
+NUM_LAST_LINES = 20
 
 
 class TrainerState(StrEnum):
-    """What the learner process is doing."""
+    """A state of the trainer process."""
 
     STARTING = "starting"
     IDLE = "idle"
     BUSY = "busy"
     BACKING_OFF = "backing_off"
-    """It died; the next start waits."""
+    """The trainer has exited, and the next start waits."""
 
     STOPPED = "stopped"
 
 
 class RestartReason(StrEnum):
-    """Why the learner was restarted; the bounded values of a metric's ``reason`` label."""
+    """A reason for a restart of the trainer. The values are those of the label ``reason`` of a metric."""
 
     EXITED = "exited"
     KILLED = "killed"
-    """By a signal that control did not send."""
+    """By a signal that the daemon did not send."""
 
     HUNG = "hung"
     START_FAILED = "start_failed"
@@ -57,42 +58,42 @@ class RestartReason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerExit:
-    """How a learner process ended.
+    """The exit of a trainer process.
 
     Attributes:
-        reason: which kind of end.
-        found: what was seen, for people ("signal 9 (SIGKILL)").
-        last_words: the last line it wrote.
+        reason: the kind of exit.
+        found: what was observed, in words for users ("signal 9 (SIGKILL)").
+        last_line: the last line that the process wrote.
     """
 
     reason: RestartReason
     found: str
-    last_words: str
+    last_line: str
 
     def __str__(self) -> str:
-        """The end as one line."""
-        return f"{self.reason}: {self.found}" + (f"; last words: {self.last_words}" if self.last_words else "")
+        """Return the exit as one line."""
+        return f"{self.reason}: {self.found}" + (f"; last line of output: {self.last_line}" if self.last_line else "")
 
 
 class TrainerExitedError(AgentError):
-    """The learner died while it had a job."""
+    """An error: the trainer exited while it had a job."""
 
-    def __init__(self, death: TrainerExit) -> None:
-        self.death = death
-        super().__init__(operation="running a job in", subject="the learner", found=str(death))
+    def __init__(self, trainer_exit: TrainerExit) -> None:
+        self.trainer_exit = trainer_exit
+        super().__init__(operation="running a job in", subject="the trainer", found=str(trainer_exit))
 
 
 class Supervisor:
-    """One learner process at a time.
+    """A supervisor of one trainer process at a time.
 
     Args:
-        command: the learner's command line; ``--channel-fd N`` is appended.
-        environment: its environment.
+        command: the trainer's command line; ``--channel-fd N`` is appended.
+        environment: the trainer's environment variables.
         settings: time-outs and back-off.
-        clock: for durations.
-        on_death: told of every death that is followed by a restart.
+        clock: the clock for durations.
+        on_exit: awaited after every exit that is followed by a restart.
         on_change: called whenever the state changes.
-        before_start: awaited before each start (another learner may still hold the folder).
+        before_start: awaited before each start, because another trainer may still hold the folder.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Supervisor:
         environment: Mapping[str, str],
         settings: LearnerSettings,
         clock: Clock,
-        on_death: Callable[[TrainerExit], Awaitable[None]],
+        on_exit: Callable[[TrainerExit], Awaitable[None]],
         on_change: Callable[[], None],
         before_start: Callable[[], Awaitable[None]],
     ) -> None:
@@ -110,7 +111,7 @@ class Supervisor:
         self._environment = dict(environment)
         self._settings = settings
         self._clock = clock
-        self._on_death = on_death
+        self._on_exit = on_exit
         self._on_change = on_change
         self._before_start = before_start
         self._stopping = asyncio.Event()
@@ -122,16 +123,16 @@ class Supervisor:
         self._progress: Progress | None = None
         self._kill: tuple[RestartReason, str] | None = None
         self._closed_at: float | None = None
-        self._words: deque[str] = deque(maxlen=LAST_WORDS_LINES)
-        self._deaths: deque[float] = deque()
-        self._barren = 0
-        self._last_death: TrainerExit | None = None
+        self._last_lines: deque[str] = deque(maxlen=NUM_LAST_LINES)
+        self._exit_times: deque[float] = deque()
+        self._exits_without_job = 0
+        self._last_exit: TrainerExit | None = None
         self.state = TrainerState.STOPPED
         self.ready: Ready | None = None
 
     @property
     def pid(self) -> int | None:
-        """The learner's pid; None while there is none."""
+        """Process id of the trainer; None if no trainer runs."""
         return self._process.pid if self._process else None
 
     @property
@@ -141,45 +142,45 @@ class Supervisor:
 
     @property
     def stalled_s(self) -> float:
-        """Seconds since the running job (or the start) last advanced; 0 while there is nothing to advance."""
+        """Seconds since the running job or the start last reported progress; 0 if neither is under way."""
         if self.state not in {TrainerState.STARTING, TrainerState.BUSY}:
             return 0.0
         return self._clock.monotonic() - self._advanced_at
 
     def crash_loop(self) -> str | None:
-        """Why health is red on the learner's account; None while it is not."""
+        """Return a description of the trainer's crash loop; None if there is none."""
         settings = self._settings
-        while self._deaths and self._deaths[0] < self._clock.monotonic() - settings.crash_loop_window_s:
-            self._deaths.popleft()
-        if max(len(self._deaths), self._barren) < settings.crash_loop_restarts:
+        while self._exit_times and self._exit_times[0] < self._clock.monotonic() - settings.crash_loop_window_s:
+            self._exit_times.popleft()
+        if max(len(self._exit_times), self._exits_without_job) < settings.crash_loop_restarts:
             return None
-        if len(self._deaths) >= settings.crash_loop_restarts:
-            often = f"{len(self._deaths)} times within {format_duration(settings.crash_loop_window_s)}"
+        if len(self._exit_times) >= settings.crash_loop_restarts:
+            often = f"{len(self._exit_times)} times within {format_duration(settings.crash_loop_window_s)}"
         else:
-            often = f"{self._barren} times without finishing a job"
-        return f"the learner died {often}; the last time {self._last_death}; it is started again and again"
+            often = f"{self._exits_without_job} times without finishing a job"
+        return f"the trainer exited {often}; the last exit was {self._last_exit}; restarts continue"
 
     async def run(self) -> None:
-        """Keep a learner alive until :meth:`stop`."""
+        """Run the trainer, and restart it after each exit, until :meth:`stop`."""
         while not self._stopping.is_set():
             await self._before_start()
             if self._stopping.is_set():
                 break
-            death = await self._live()
+            trainer_exit = await self._run_trainer()
             if self._stopping.is_set():
                 break
-            await self._handle_exit(death)
+            await self._handle_exit(trainer_exit)
         self._enter(TrainerState.STOPPED)
 
     async def do(self, job: Job) -> Finished:
-        """Hand ``job`` to an idle learner and wait for its end.
+        """Send ``job`` to the idle trainer and return its result.
 
         Raises:
-            TrainerExitedError: the learner died first.
+            TrainerExitedError: the trainer exited before the job had ended.
         """
         if self.state is not TrainerState.IDLE or self._writer is None:
             raise TrainerExitedError(
-                TrainerExit(reason=RestartReason.EXITED, found="it was gone before the job began", last_words="")
+                TrainerExit(reason=RestartReason.EXITED, found="it exited before the job began", last_line="")
             )
         self._job, self._progress = job, None
         self._answer = asyncio.get_running_loop().create_future()
@@ -191,36 +192,36 @@ class Supervisor:
         finally:
             self._job = self._answer = self._progress = None
             self._leave_job()
-        self._barren = 0
+        self._exits_without_job = 0
         return finished
 
     async def stop(self, *, within_s: float) -> None:
-        """Ask the learner to stop, and kill it if it does not within ``within_s`` seconds."""
+        """Send the trainer a stop message, and kill it if it has not exited after ``within_s`` seconds."""
         self._stopping.set()
         process = self._process
         if process is None or process.returncode is not None:
             return
         if self._writer is None or self.state is TrainerState.STARTING:
-            self.kill()  # it has nothing yet that could be lost
+            self.kill()  # it has done no work yet that could be lost
         else:
             self._writer.write(to_line(Stop()))
         try:
             async with asyncio.timeout(within_s):
                 await process.wait()
         except TimeoutError:
-            log.warning("learner did not stop and is killed", within_s=within_s, pid=process.pid)
+            log.warning("trainer did not stop; killing it", within_s=within_s, pid=process.pid)
             self.kill()
 
     def kill(self) -> None:
-        """Kill the learner and its process group."""
+        """Kill the trainer and its process group."""
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    async def _live(self) -> TrainerExit:
-        """One learner's life, from its start to its death."""
+    async def _run_trainer(self) -> TrainerExit:
+        """Start a trainer, wait until it exits, and return its exit."""
         self._kill = self.ready = self._closed_at = None
-        self._words.clear()
+        self._last_lines.clear()
         self._advanced_at = self._clock.monotonic()
         self._enter(TrainerState.STARTING)
         parent, child = socket.socketpair()
@@ -228,14 +229,14 @@ class Supervisor:
             process = await self._spawn(child)
         except OSError as error:
             parent.close()
-            return TrainerExit(reason=RestartReason.START_FAILED, found=str(error), last_words="")
+            return TrainerExit(reason=RestartReason.START_FAILED, found=str(error), last_line="")
         finally:
             child.close()
         self._process = process
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, process.pid, added_niceness(self._settings.nice))
         reader, self._writer = await asyncio.open_connection(sock=parent, limit=MAX_LINE_BYTES)
-        listening = [asyncio.create_task(self._listen(reader)), asyncio.create_task(self._forward_words(process))]
+        listening = [asyncio.create_task(self._listen(reader)), asyncio.create_task(self._forward_output(process))]
         watching = asyncio.create_task(self._watch())
         try:
             await process.wait()
@@ -244,11 +245,11 @@ class Supervisor:
             await _cancel([*listening, watching])
             self._writer.close()
             self._process = self._writer = None
-        death = self._death_of(process)
+        trainer_exit = self._exit_of(process)
         self._enter(TrainerState.STOPPED if self._stopping.is_set() else TrainerState.BACKING_OFF)
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(TrainerExitedError(death))
-        return death
+            self._answer.set_exception(TrainerExitedError(trainer_exit))
+        return trainer_exit
 
     async def _spawn(self, child: socket.socket) -> asyncio.subprocess.Process:
         descriptor = child.fileno()
@@ -266,23 +267,23 @@ class Supervisor:
         )
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
-        """Take in what the learner says until it closes its end."""
+        """Handle the trainer's messages until it closes its end of the channel."""
         try:
             while line := await reader.readline():
-                self._hear(parse_line(line))
-        except ConnectionError:  # a learner that dies with a job unread resets the connection
-            log.debug("learner's channel is reset", pid=self.pid)
+                self._handle_message(parse_line(line))
+        except ConnectionError:  # an exit of the trainer before it has read its job resets the connection
+            log.debug("trainer's channel was reset", pid=self.pid)
         except (ChannelError, ValueError) as error:
-            log.exception("learner's channel is broken", pid=self.pid)
+            log.exception("trainer's channel is broken", pid=self.pid)
             self._kill_for(RestartReason.HUNG, str(error))
             return
         self._closed_at = self._clock.monotonic()
 
-    def _hear(self, message: Message) -> None:
+    def _handle_message(self, message: Message) -> None:
         match message:
             case Ready():
                 self.ready = message
-                log.info("learner ready", pid=message.pid, device=message.device, learner_steps=message.learner_steps)
+                log.info("trainer ready", pid=message.pid, device=message.device, learner_steps=message.learner_steps)
                 self._enter(TrainerState.IDLE)
             case Progress():
                 if message != self._progress:
@@ -290,16 +291,18 @@ class Supervisor:
                 self._progress = message
             case Finished():
                 if self._job is None or self._answer is None or message.run_id != self._job.run_id:
-                    log.warning("learner finished a job it does not have", run_id=message.run_id)
+                    log.warning("trainer reported the end of a job that it does not run", run_id=message.run_id)
                 elif not self._answer.done():
                     self._answer.set_result(message)
             case Job() | Stop():
                 raise ChannelError(
-                    operation="hearing the learner", subject=str(message), found="it is control's to say, not its own"
+                    operation="reading a message of the trainer",
+                    subject=str(message),
+                    found="only the daemon sends it.",
                 )
 
-    async def _forward_words(self, process: asyncio.subprocess.Process) -> None:
-        """Pass on what the learner writes, and remember the last of it."""
+    async def _forward_output(self, process: asyncio.subprocess.Process) -> None:
+        """Write the trainer's output to stderr, and keep its last lines."""
         if process.stdout is None:
             return
         while True:
@@ -311,14 +314,14 @@ class Supervisor:
                 return
             forward_line(line)
             if line.strip():
-                self._words.append(line.decode(errors="replace").strip()[:500])
+                self._last_lines.append(line.decode(errors="replace").strip()[:500])
 
     async def _watch(self) -> None:
-        """Kill the learner when it does not start, or when its job does not advance."""
+        """Kill the trainer if its start takes too long or its job reports no progress."""
         while True:
             await asyncio.sleep(WATCH_PERIOD_S)
             if self._closed_at is not None and self._clock.monotonic() - self._closed_at > CLOSED_CHANNEL_GRACE_S:
-                self._kill_for(RestartReason.HUNG, "it closed its channel and lived on")
+                self._kill_for(RestartReason.HUNG, "it closed its channel but did not exit")
             elif self.state is TrainerState.STARTING and self.stalled_s > self._settings.start_timeout_s:
                 limit = format_duration(self._settings.start_timeout_s)
                 self._kill_for(RestartReason.START_FAILED, f"it was not ready after {limit}")
@@ -330,11 +333,11 @@ class Supervisor:
     def _kill_for(self, reason: RestartReason, found: str) -> None:
         if self._kill is None and not self._stopping.is_set():
             self._kill = (reason, found)
-            log.error("learner is killed", reason=str(reason), found=found, pid=self.pid)
+            log.error("killing the trainer", reason=str(reason), found=found, pid=self.pid)
         self.kill()
 
-    def _death_of(self, process: asyncio.subprocess.Process) -> TrainerExit:
-        words = self._words[-1] if self._words else ""
+    def _exit_of(self, process: asyncio.subprocess.Process) -> TrainerExit:
+        last_line = self._last_lines[-1] if self._last_lines else ""
         status = process.returncode or 0
         if self._kill is not None:
             reason, found = self._kill
@@ -344,27 +347,30 @@ class Supervisor:
             reason, found = RestartReason.START_FAILED, f"it exited with status {status} before it was ready"
         else:
             reason, found = RestartReason.EXITED, f"it exited with status {status}"
-        return TrainerExit(reason=reason, found=found, last_words=words)
+        return TrainerExit(reason=reason, found=found, last_line=last_line)
 
-    async def _handle_exit(self, death: TrainerExit) -> None:
-        """Count a death and wait out its back-off."""
-        self._deaths.append(self._clock.monotonic())
-        self._barren += 1
-        self._last_death = death
+    async def _handle_exit(self, trainer_exit: TrainerExit) -> None:
+        """Count an exit and wait for the back-off."""
+        self._exit_times.append(self._clock.monotonic())
+        self._exits_without_job += 1
+        self._last_exit = trainer_exit
         delay_s = self.back_off_s()
-        log.error("learner died", reason=str(death.reason), found=death.found, restart_in_s=delay_s)
+        log.error("trainer exited", reason=str(trainer_exit.reason), found=trainer_exit.found, restart_in_s=delay_s)
         self._on_change()
-        await self._on_death(death)
+        await self._on_exit(trainer_exit)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(delay_s):
                 await self._stopping.wait()
 
     def back_off_s(self) -> float:
-        """Seconds before the next start: doubled per death without a finished job; the longest in a crash loop."""
+        """Return the seconds before the next start.
+
+        They double with each exit without a finished job in between. In a crash loop they are ``restart_max_s``.
+        """
         settings = self._settings
-        if self._barren >= settings.crash_loop_restarts:
+        if self._exits_without_job >= settings.crash_loop_restarts:
             return settings.restart_max_s
-        return float(min(settings.restart_max_s, settings.restart_first_s * 2.0 ** max(0, self._barren - 1)))
+        return float(min(settings.restart_max_s, settings.restart_first_s * 2.0 ** max(0, self._exits_without_job - 1)))
 
     def _leave_job(self) -> None:
         if self.state is TrainerState.BUSY:
@@ -377,7 +383,7 @@ class Supervisor:
 
 
 def added_niceness(added: int) -> int:
-    """Return this process's niceness with ``added`` to it; 19 is the most that there is."""
+    """Return the sum of this process's niceness and ``added``, at most 19."""
     return min(19, os.getpriority(os.PRIO_PROCESS, 0) + added)
 
 

@@ -1,4 +1,4 @@
-"""What systemd is told: READY, STATUS, WATCHDOG (only while there is progress) and STOPPING."""
+"""Notifications to systemd: READY, STATUS, WATCHDOG (only while there is progress) and STOPPING."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agent.output.visible_text import visible_line
 
 
 class Notifier:
-    """Speaks sd_notify where a service manager listens, and to nobody elsewhere."""
+    """A sender of sd_notify messages; it does nothing if no service manager listens."""
 
     def __init__(self) -> None:
         self._systemd = sdnotify.SystemdNotifier() if os.environ.get("NOTIFY_SOCKET") else None
@@ -18,25 +18,25 @@ class Notifier:
 
     @property
     def watchdog_period_s(self) -> float | None:
-        """How often to report being alive: a third of what the manager allows; None when it does not ask."""
+        """Seconds between two watchdog notifications: a third of the manager's timeout; None without a watchdog."""
         asked_us = os.environ.get("WATCHDOG_USEC", "")
         is_ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         return int(asked_us) / 1e6 / 3 if asked_us.isdigit() and int(asked_us) and is_ours else None
 
     def ready(self) -> None:
-        """The service serves."""
+        """Report that the service answers requests."""
         self._send("READY=1")
 
     def alive(self) -> None:
-        """There was progress."""
+        """Report progress to the watchdog."""
         self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
-        """The service begins to stop."""
+        """Report that the service begins to stop."""
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
-        """What the service does now, in one line; repeated words are not sent again."""
+        """Report the current activity in one line; an unchanged text is not sent again."""
         if text != self._status:
             self._status = text
             self._send("STATUS=" + visible_line(text))

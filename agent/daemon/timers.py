@@ -1,4 +1,4 @@
-"""APScheduler as the timer: it wakes the dispatcher when something is due, and holds no truth."""
+"""Timers, by APScheduler: they wake the dispatcher at due times, which :mod:`agent.daemon.schedule` keeps."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from agent.daemon.schedule import Entry
 
 
 class Timers:
-    """One timer per scheduled kind.
+    """A timer for each scheduled kind of job.
 
     Args:
         wake: called in the event loop when a timer fires.
-        clock: the clock that due times are told by.
+        clock: the clock of the due times.
     """
 
     def __init__(self, *, wake: Callable[[], None], clock: Clock) -> None:
         self._wake = wake
         self._clock = clock
         self._armed: dict[str, float] = {}
-        self._scheduler = AsyncIOScheduler(timezone=UTC)  # without one it looks the local zone up, which can fail
+        self._scheduler = AsyncIOScheduler(timezone=UTC)  # the default, the local zone, may not be found
 
     def start(self) -> None:
-        """Begin to fire."""
+        """Start the timers."""
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Fire no more."""
+        """Stop the timers."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
     def arm(self, entries: Iterable[Entry]) -> None:
-        """Set the timers to the entries' due times; those already set so are left alone."""
+        """Set the timers to the entries' due times; timers that are already set to them do not change."""
         for entry in entries:
             if self._armed.get(entry.kind) == entry.next_due_at:
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class FakeClock:
-    """Both clocks, moved by hand; the wall clock can also be set."""
+    """A clock that tests advance by hand; its wall time can also be set."""
 
     def __init__(self, wall: float = 1_800_000_000.0) -> None:
         self.now = wall

@@ -1,8 +1,15 @@
-"""A learner that learns nothing: it speaks the channel's protocol and commits totals, points and families to the store.
+"""A fake trainer: it follows the protocol of the channel and commits totals, points and families, without learning.
 
-``--behaviour``: ``good``; ``crash`` exits with status 7 before it is ready; ``deaf`` never says ready; ``hang`` stops
-advancing in its first practise; ``stubborn`` ignores the call to stop; ``die_in NAME`` dies in any job of that family;
-``struck`` fails as a family's fault does: with what was found, and without an error.
+Values of ``--behaviour``:
+
+- ``good``: run every job.
+- ``crash``: exit with status 7 before it is ready.
+- ``deaf``: never send a ready message.
+- ``hang``: make no progress in the first practise job.
+- ``stubborn``: ignore the stop message.
+- ``die_in:NAME``: kill itself in any job of that family.
+- ``fail``: report every practise job as failed, with an error.
+- ``struck``: report every practise job as failed in the way of a family's fault: with a finding but no error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``learnd run`` with the fake learner: the real control process, to be started and killed by tests."""
+"""``learnd run`` with the fake trainer: the real daemon process, which tests start and kill."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agent.daemon.daemon import run
 
 
 class _Replaced:
-    """A finder before all others that refuses to load anything that an upgrade of learnd's packages would replace."""
+    """A first finder that refuses to load any module that an upgrade of learnd's packages would replace."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         del path, target
@@ -26,7 +26,7 @@ class _Replaced:
 
 
 def _upgrade_when_ready() -> None:
-    """Let the installed packages vanish once the service is ready, as an upgrade under it would."""
+    """Make the installed packages unavailable once the service is ready, as an upgrade would."""
     become_ready = daemon.Daemon._become_ready
 
     async def become_ready_and_vanish(self: Any, *arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""Raw HTTP connections for tests: what no well-behaved client does."""
+"""Raw HTTP connections for tests, for requests that a well-behaved client does not send."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def connect(url: str) -> socket.socket:
 
 
 def ask(url: str, request: bytes) -> bytes:
-    """Send a request as it stands, and return everything up to the end of the connection."""
+    """Send a request unchanged, and return everything up to the end of the connection."""
     with connect(url) as connection:
         connection.sendall(request)
         return read_to_end(connection)
 
 
 def read_to_end(connection: socket.socket) -> bytes:
-    """Return what arrives until the other side closes; a reset counts as the end."""
+    """Return the bytes that arrive until the other side closes or resets the connection."""
     received = b""
     try:
         while part := connection.recv(65536):
@@ -30,7 +30,7 @@ def read_to_end(connection: socket.socket) -> bytes:
 
 
 def read_until(connection: socket.socket, end: bytes) -> bytes:
-    """Return what arrives up to where it ends with ``end``, or the other side closes."""
+    """Return the bytes that arrive until they end with ``end`` or the other side closes the connection."""
     received = b""
     while not received.endswith(end) and (part := connection.recv(65536)):
         received += part

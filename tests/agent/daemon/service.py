@@ -1,4 +1,4 @@
-"""A running service for tests: real processes, real store, the fake learner."""
+"""A running service for tests: real processes, a real store and the fake trainer."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ restart_max_s = "200ms"
 
 
 def heed_signals() -> None:
-    """Undo what a shell does to what it starts in the background, which the tests may be: ignore signals."""
+    """Restore the default signal handlers: a shell that runs the tests in the background makes them ignore signals."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
 
 class Service:
-    """``learnd run`` with the fake learner in a process of its own."""
+    """A process with ``learnd run`` and the fake trainer."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Service:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A learner that hangs does not notice that control is gone.
+        # A fake trainer that hangs does not detect the exit of the daemon.
         children = psutil.Process(self.process.pid).children() if self.process.poll() is None else []
         for process in [self.process, *children]:
             with suppress(psutil.NoSuchProcess):
@@ -130,7 +130,7 @@ class Service:
         return Store.open(self.folder)
 
     def stop(self) -> float:
-        """Stop with SIGTERM; return the seconds it took."""
+        """Stop the service with SIGTERM; return the seconds until its exit."""
         began = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(timeout=20)
@@ -138,7 +138,7 @@ class Service:
 
 
 def until(found: Callable[[], T | None], what: str, *, within_s: float = 20.0) -> T:
-    """Wait until ``found()`` is something; return that."""
+    """Wait until ``found()`` is true; return its result."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         result = found()

@@ -1,4 +1,4 @@
-"""Connections are bounded in number and in time: real sockets, and time limits short enough for tests."""
+"""Tests of the limits of connections, with real sockets and short time limits."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _app() -> Starlette:
 
 @contextmanager
 def serving(limits: ConnectionLimits) -> Iterator[str]:
-    """Serve in a thread with an event loop of its own; give the address."""
+    """Run a server in a thread with its own event loop; yield its address."""
     server = HttpServer(_app(), host="127.0.0.1", port=0, limits=limits)
     url = f"http://{server.address}/"
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
@@ -104,7 +104,7 @@ def test_a_body_that_never_ends_is_cut_off() -> None:
 def test_an_answer_that_is_not_read_is_given_up(keep: bytes) -> None:
     with serving(QUICK) as url, connect(url) as connection:
         connection.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: " + keep + b"\r\n\r\n")
-        threading.Event().wait(1.5)  # longer than an answer may take to be read
+        threading.Event().wait(1.5)  # longer than the time limit for reading a response
         assert len(read_to_end(connection)) < LARGE
 
 
@@ -113,7 +113,7 @@ def test_a_connection_that_is_kept_alive_is_answered_again_and_again() -> None:
         for _ in range(3):
             connection.sendall(GET)
             assert b"200 OK" in read_until(connection, b"small")
-            threading.Event().wait(0.7)  # longer than a request may take to arrive
+            threading.Event().wait(0.7)  # longer than the time limit for a request
 
 
 def test_pipelined_requests_are_all_answered() -> None:

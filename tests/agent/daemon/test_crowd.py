@@ -49,7 +49,7 @@ def test_thousands_of_idle_connections_stop_neither_the_pages_nor_learning(tmp_p
 
 
 def _connected(url: str) -> socket.socket:
-    """Connect, waiting while the queue of connections is full."""
+    """Connect; wait as long as the queue of connections is full."""
     deadline = time.monotonic() + 20
     while True:
         try:

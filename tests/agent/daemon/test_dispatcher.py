@@ -1,4 +1,4 @@
-"""The dispatcher's watch goes on after an error that nobody expected."""
+"""The dispatcher's watch continues after an unexpected error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.agent.daemon.clocks import FakeClock
 
 
 class _Stumbling(Dispatcher):
-    """Cannot look three times, and then can."""
+    """A dispatcher whose first three checks fail."""
 
     looks = 0
 
@@ -60,5 +60,5 @@ def test_an_unexpected_error_does_not_end_the_watch_and_is_logged_once(
 
     with structlog.testing.capture_logs() as logged:
         stuck_at, looked_at = asyncio.run(watch())
-    assert [entry["event"] for entry in logged] == ["requests and due times could not be looked at; tried again"]
+    assert [entry["event"] for entry in logged] == ["requests and due times cannot be checked; retrying"]
     assert (stuck_at, looked_at) == (0.0, 10.0)

@@ -1,4 +1,4 @@
-"""Who is practised next: progress and waiting time, and nobody starves."""
+"""The choice of the next family: progress and waiting time count, and every family is practised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A start on a full disk: the ballast is used before the start is given up. A real small file system."""
+"""A start on a full disk removes the ballast before it fails. The tests use a real small file system."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOURLY = QUICK + "[stream]\nembedded_default = false\n"
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 32 MiB of its own."""
+    """Mount a file system of 32 MiB."""
     path = tmp_path / "disk"
     path.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0700", "learnd-test", str(path)]
@@ -32,7 +32,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def full(small_disk: Path, tmp_path: Path) -> DataFolder:
-    """A data folder with a closed store and its ballast, on a disk without a free byte."""
+    """Return a data folder with a closed store and its ballast, on a disk without a free byte."""
     folder = DataFolder(tmp_path / "data")
     folder.path.symlink_to(small_disk / "learnd")
     (small_disk / "learnd").mkdir(mode=0o700)
@@ -52,7 +52,7 @@ def test_a_start_on_a_full_disk_uses_the_ballast_and_prunes(full: DataFolder, mi
         shutil.rmtree(full.parameters_path)
     elif missing:
         (full.path / missing).unlink()
-    if missing == "learnd.db":  # a store that was never there
+    if missing == "learnd.db":  # as if there had never been a store
         (full.path / "store-id").unlink()
     fill_last_bytes(full.path.resolve().parent / "more")
     with Service(full.path, config=HOURLY) as service:

@@ -1,4 +1,4 @@
-"""Health: each reason for red, and what it says."""
+"""Health: each reason for red health, and its text."""
 
 from __future__ import annotations
 

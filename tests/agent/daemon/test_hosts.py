@@ -1,4 +1,4 @@
-"""The Host header: what names the service answers to."""
+"""The check of the Host header: accepted and refused names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agent.errors import SettingsError
 
 
 def _status(host: str | None, *, listen: str = "127.0.0.1", allowed: Sequence[str] = ()) -> int:
-    """Return the status that a request with this Host header gets; None sends none."""
+    """Return the status of a request with this Host header; None sends no header."""
     told: list[Message] = []
 
     async def page(scope: Scope, receive: Receive, send: Send) -> None:

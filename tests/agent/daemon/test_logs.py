@@ -1,4 +1,4 @@
-"""Log lines with text of environments, in both forms; lines of another process passed on."""
+"""Log lines with text of environments, in both formats, and forwarded lines of another process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _logging_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
-    """Return the lines that hostile text gives in a form of the log, on a stderr in latin-1."""
+    """Return the log lines of hostile text in one format, on a stderr with encoding latin-1."""
 
     def lines(log_format: str) -> list[str]:
         written = io.BytesIO()

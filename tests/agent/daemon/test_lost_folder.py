@@ -1,4 +1,4 @@
-"""A daemon stops when its data folder is lost, and none starts beside parts of a lost store. Real processes."""
+"""A daemon stops if its data folder is lost, and none starts on parts of a lost store. Real processes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def losses(service: Service) -> list[dict[str, Any]]:
 
 
 def ended(service: Service) -> int:
-    """Wait for the end of a service; return its exit status."""
+    """Wait until a service exits; return its exit status."""
     return service.process.wait(timeout=SEVERAL_LOOKS_S)
 
 
@@ -118,7 +118,7 @@ def test_health_names_the_loss_until_the_log_is_saved(tmp_path: Path) -> None:
     with Service(tmp_path / "data") as service:
         until(lambda: service.metric("learnd_trials_total", family="bandits"), "practice goes on")
         reader = StoreConnection(service.folder.store_path, is_reader=True)
-        with reader.snapshot():  # the log cannot be emptied while somebody reads
+        with reader.snapshot():  # the log cannot be emptied while a process reads it
             assert reader.value("SELECT count(*) FROM families") > 0
             service.folder.wal_path.unlink()
             until(lambda: losses(service), "the loss is noticed")
@@ -133,7 +133,7 @@ def test_health_names_the_loss_until_the_log_is_saved(tmp_path: Path) -> None:
 def test_a_second_daemon_does_not_start_or_kill_anything_after_the_lock_file_was_removed(tmp_path: Path) -> None:
     with Service(tmp_path / "data") as first:
         learner = first.learner_pid()
-        first.process.send_signal(signal.SIGSTOP)  # it cannot notice yet, as at the moment of the removal
+        first.process.send_signal(signal.SIGSTOP)  # so that it cannot detect the removal yet
         first.folder.lock_path("control").unlink()
         first.folder.lock_path("learner").unlink()
         second = Service(tmp_path / "data")
@@ -179,7 +179,7 @@ def test_a_learner_whose_daemon_lives_is_waited_for_and_not_killed(tmp_path: Pat
 
 @pytest.fixture
 def practised(tmp_path: Path) -> DataFolder:
-    """The data folder of a service that practised, made a backup and was stopped."""
+    """Return the data folder of a service that practised, made a backup and was stopped."""
     with Service(tmp_path / "data") as service:
         until(lambda: service.metric("learnd_trials_total", family="bandits"), "practice goes on")
         with service.store() as store:
@@ -190,7 +190,7 @@ def practised(tmp_path: Path) -> DataFolder:
 
 
 def refused(folder: DataFolder, *options: str) -> str:
-    """Start a service that must refuse with exit status 5; return its error."""
+    """Start a service that must exit with status 5; return its error."""
     service = Service(folder.path, options=options)
     assert service.process.wait(timeout=20) == 5, service.log_path.read_text()
     errors = [line["error"] for line in service.events() if line.get("event") == "data folder cannot be used"]

@@ -1,4 +1,4 @@
-"""The metrics: the names of record, bounded labels, and no disk in a scrape."""
+"""The metrics: their documented names, bounded labels, and scrapes that do not read the disk."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ LABELS = {
     "learnd_store_damage": {"kind"},
     "learnd_checkpoint_fallbacks_total": set(),
 }
-"""Every name of record with its labels; dashboards and alerts are written against them."""
+"""Every documented metric with its labels. Dashboards and alerts depend on them."""
 
 
 def lively_store(path: Path) -> Store:

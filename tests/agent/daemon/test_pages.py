@@ -1,4 +1,4 @@
-"""What the pages and systemd are told of text that environments wrote."""
+"""Text from environments on the pages and in notifications to systemd."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.agent.cli.hostile import HOSTILE, hidden_characters
 
 @pytest.fixture
 def get() -> Callable[[str], httpx.Response]:
-    """Ask for a page of a service that says hostile text wherever it says something."""
+    """Return a function that gets a page of a service whose every text is hostile."""
     problem = Problem(reason=next(iter(RedReason)), found=f"<b>{HOSTILE}", hint=HOSTILE)
     answers = Endpoints(
         registry=CollectorRegistry(), problems=lambda: [problem], state=lambda: "running", summary=lambda: HOSTILE

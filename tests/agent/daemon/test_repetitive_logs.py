@@ -1,4 +1,4 @@
-"""Logs of libraries that write a line for each connection at fault are bounded."""
+"""Logs of libraries that write a line for each failed connection are limited."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_message_passes_once_a_period_and_then_counts_those_held_back() -> Non
     now[0] = 61.0
     record = _record("accept failed: %s", "EMFILE")
     assert rare.filter(record)
-    assert record.getMessage() == "accept failed: EMFILE (and 999 more like it)"
+    assert record.getMessage() == "accept failed: EMFILE (999 similar messages were suppressed)"
 
 
 def test_a_filter_remembers_a_bounded_number_of_messages() -> None:

@@ -1,4 +1,4 @@
-"""The version is read once: an upgrade under a running process changes nothing in it."""
+"""The version is read once: an upgrade does not change it in a running process."""
 
 from __future__ import annotations
 

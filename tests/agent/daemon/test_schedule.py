@@ -1,4 +1,4 @@
-"""The schedule: long intervals over restarts, missed and overrun due times, clocks that are set back."""
+"""The schedule: long intervals after restarts, missed and overrun due times, clocks that are set back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def every(interval_s: float) -> dict[JobKind, Trigger]:
 
 
 def restored(store: Store, triggers: dict[JobKind, Trigger], clock: FakeClock) -> tuple[Schedule, dict[JobKind, int]]:
-    """A schedule as the daemon makes it at its start, with its entries written back."""
+    """Return a schedule as the daemon restores it at its start, and store its entries."""
     schedule = Schedule(triggers)
     missed = schedule.restore(store.jobs.schedule(), now=clock.wall())
     for entry in schedule.entries():

@@ -1,4 +1,4 @@
-"""The control process as a whole: real processes, real store, a fake learner."""
+"""The daemon as a whole: real processes, a real store and a fake trainer."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_a_family_that_kills_the_learner_is_set_aside_and_the_others_are_practis
             lambda: [f for f in store.families.all() if f.state is FamilyState.REFUSED], "it is refused", within_s=60
         )
         assert [family.name for family in refused] == ["cartpole"]
-        assert "died 5 times" in refused[0].state_reason
+        assert "exited 5 times" in refused[0].state_reason
 
 
 def test_a_family_whose_quarantine_is_over_is_active_again(tmp_path: Path) -> None:

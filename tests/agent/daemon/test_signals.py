@@ -1,4 +1,4 @@
-"""Signals: what was ignored at the start stays ignored, a closed terminal stops the service, nothing else does."""
+"""Signals: those ignored at the start stay ignored; SIGHUP stops the service only if its terminal was closed."""
 
 from __future__ import annotations
 

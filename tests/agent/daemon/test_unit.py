@@ -1,4 +1,4 @@
-"""The systemd unit: understood by systemd without a word, and little exposed."""
+"""The systemd unit: valid without warnings, and with a low exposure level."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reas
 
 
 def analyze(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run systemd-analyze on the unit, with a program that exists here in place of the installed one."""
+    """Run systemd-analyze on the unit, with /bin/true instead of the installed program."""
     unit = tmp_path / "learnd.service"
     unit.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text(), flags=re.MULTILINE))
     command = ["systemd-analyze", *arguments, str(unit)]
