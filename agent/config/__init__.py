@@ -1,1 +1,1 @@
-"""Settings, their units and triggers, and the default paths."""
+"""Settings, their units and triggers, and default paths."""

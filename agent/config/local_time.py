@@ -1,8 +1,8 @@
-"""The local time zone, by the same rules as the C library: one place for cron lines and windows of practice.
+"""The local time zone, by the same rules as the C library. Cron lines and windows of practice use it.
 
 ``TZ`` may be a zone of the time zone database ("Europe/Berlin"), a file (":/etc/localtime"), or a POSIX string
-("CET-1CEST,M3.5.0,M10.5.0/3"; POSIX.1-2017, Base Definitions, section 8.3). Without ``TZ``, ``/etc/localtime`` holds,
-and UTC where that is missing.
+("CET-1CEST,M3.5.0,M10.5.0/3"; POSIX.1-2017, Base Definitions, section 8.3). Without ``TZ`` the zone is
+that of ``/etc/localtime``, or UTC if the file is missing.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _POSIX = re.compile(rf"{_NAME}{_OFFSET}(?:{_NAME}(?:{_OFFSET})?(?:,{_RULE},{_RUL
 
 
 class SystemTime(tzinfo):
-    """The local time of the C library, which reads ``TZ`` and ``/etc/localtime`` by itself."""
+    """A time zone with the offsets of the C library, which reads ``TZ`` and ``/etc/localtime``."""
 
     def utcoffset(self, local: datetime | None) -> timedelta | None:
-        """Return local time minus UTC at the wall-clock time ``local``, whose ``fold`` tells two equal ones apart."""
+        """Return local time minus UTC at ``local``; its ``fold`` distinguishes two equal wall-clock times."""
         return None if local is None else _offset_at(local)
 
     def dst(self, local: datetime | None) -> timedelta | None:
-        """Return None: how much of the offset is summer time is not known."""
+        """Return None: the part of the offset that is summer time is unknown."""
         del local
         return None
 
@@ -42,7 +42,7 @@ class SystemTime(tzinfo):
         return None if local is None else local.replace(tzinfo=None).astimezone().tzname()
 
     def fromutc(self, utc: datetime) -> datetime:
-        """Return the wall-clock time of ``utc``, with ``fold`` set where it is the second of two equal ones."""
+        """Return the wall-clock time of ``utc``, with ``fold`` set if it is the second of two equal ones."""
         fixed = utc.replace(tzinfo=UTC).astimezone()
         local = fixed.replace(tzinfo=None, fold=0)
         is_second = _offset_at(local) != fixed.utcoffset()
@@ -54,18 +54,18 @@ def _offset_at(local: datetime) -> timedelta | None:
 
 
 def local_zone() -> tzinfo:
-    """Return the local time zone; UTC where ``TZ`` names none."""
+    """Return the local time zone; UTC if ``TZ`` is not a time zone."""
     return _zone_of(os.environ.get(VARIABLE)) or UTC
 
 
 def is_zone_known() -> bool:
-    """Return whether ``TZ`` is unset, or names a time zone."""
+    """Return whether ``TZ`` is unset or a time zone."""
     return _zone_of(os.environ.get(VARIABLE)) is not None
 
 
 @cache
 def _zone_of(text: str | None) -> tzinfo | None:
-    """Return the zone that a value of ``TZ`` names; None where it names none."""
+    """Return the time zone of a value of ``TZ``; None if it is not a time zone."""
     name = (text or "").removeprefix(":")
     if not name:
         return SystemTime()
@@ -74,5 +74,5 @@ def _zone_of(text: str | None) -> tzinfo | None:
             with Path(name).open("rb") as file:
                 return ZoneInfo.from_file(file, key=name)
         return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # what zoneinfo raises for unknown names, damaged files and folders
+    except (KeyError, ValueError, OSError):  # raised by zoneinfo for unknown names, damaged files and folders
         return SystemTime() if _POSIX.fullmatch(name) else None

@@ -1,4 +1,4 @@
-"""Where learnd looks for its data folder, its settings file and Omniglot when nobody names them. Loads in no time."""
+"""Default paths of the data folder, the settings file and Omniglot. The module loads quickly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OMNIGLOT_HINT = (
 
 
 def default_data_dir() -> Path:
-    """The data folder where none is named: systemd's, else the user's state folder."""
+    """Return the default data folder: the state folder of systemd, else that of the user."""
     if os.environ.get("STATE_DIRECTORY"):
         return Path(os.environ["STATE_DIRECTORY"].split(":")[0])
     state_home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
@@ -24,7 +24,10 @@ def default_data_dir() -> Path:
 
 
 def settings_file(named: Path | None = None) -> Path | None:
-    """The settings file: the one named, LEARND_CONFIG, or a learnd.toml in systemd's or the user's folder; or none."""
+    """Return the path of the settings file; None if there is none.
+
+    It is ``named``, else LEARND_CONFIG, else a learnd.toml in the configuration folder of systemd or of the user.
+    """
     named = named or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
     if named is not None:
         return named.expanduser().absolute()

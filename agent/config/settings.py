@@ -1,7 +1,11 @@
-"""The settings of the service: read once from options, variables, a TOML file and defaults, and validated once.
+"""The settings of the service, read and validated once.
 
-Precedence, highest first: options of the command line, ``LEARND_*`` variables (sections joined by two
-underscores: ``LEARND_LEARNER__DEVICE``), the TOML file, the defaults below.
+Sources, highest precedence first:
+
+1. options of the command line
+2. environment variables ``LEARND_*``, with two underscores after the section: ``LEARND_LEARNER__DEVICE``
+3. the TOML file
+4. the defaults below
 """
 
 from __future__ import annotations
@@ -110,7 +114,7 @@ RegressionLearner = Annotated[str, AfterValidator(_regression_learner)]
 
 
 class DeviceChoice(StrEnum):
-    """Where something computes."""
+    """A choice of the device for computations."""
 
     AUTO = "auto"
     CPU = "cpu"
@@ -122,22 +126,22 @@ class _Section(BaseModel):
 
 
 class ServiceSettings(_Section):
-    """Where the service is reached and how it logs."""
+    """The listen address and the log of the service."""
 
     listen: Annotated[str, AfterValidator(_checked_listen)] = Field(
         default="127.0.0.1:9464",
-        description="Address of /metrics, /healthz and /readyz; there is no access control on it.",
+        description="Listen address of /metrics, /healthz and /readyz; it has no access control.",
     )
     allowed_hosts: Annotated[tuple[AllowedHost, ...], BeforeValidator(_listed)] = Field(
         default=(),
-        description="Names and addresses, beside this machine's own and listen's, that requests may name as their Host;"
-        ' "*": any. Empty, with all interfaces listened on: any.',
+        description="Values of the Host header that are accepted in addition to this machine's names and the host of"
+        ' listen; "*" accepts any. If empty and the service listens on all interfaces, any is accepted.',
     )
     log_format: Literal["auto", "console", "json"] = Field(
-        default="auto", description="Form of the log on stderr; auto: console on a terminal, JSON lines elsewhere."
+        default="auto", description="Format of the log on stderr; auto: console on a terminal, else JSON lines."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least level that is logged."
+        default="info", description="Lowest level that is logged."
     )
 
     @property
@@ -152,97 +156,100 @@ class ServiceSettings(_Section):
 
 
 class PractiseSettings(_Section):
-    """How long and when families are practised."""
+    """Length of slices, and times of practice."""
 
     slice_s: Duration = Field(
-        default=3.0, description="Length of one slice of practice, committed whole; a kill loses at most one slice."
+        default=3.0,
+        description="Length of a slice of practice, which is committed as a whole; a kill loses at most one slice.",
     )
     windows: Annotated[tuple[PractiseWindow, ...], BeforeValidator(_listed)] = Field(
         default=(),
-        description='Local times in which practising is allowed, such as ["22:00-06:00"]; empty means always.',
+        description='Local times in which practice is allowed, such as ["22:00-06:00"]; empty: always.',
     )
 
 
 class JobsSettings(_Section):
-    """When each job is due: an interval, "cron: M H DAY MONTH WEEKDAY" (local time), or "off"."""
+    """The trigger of each job: an interval, "cron: M H DAY MONTH WEEKDAY" (local time), or "off"."""
 
     evaluate: JobTrigger = Field(
         default=Trigger(interval_s=90), description="Score every active family on held-out tasks."
     )
     consolidate: JobTrigger = Field(
         default=Trigger(interval_s=240),
-        description="Make a candidate initialization and publish it if no family falls.",
+        description="Make candidates, and publish the best if no family's score falls by more than the tolerance.",
     )
     checkpoint: JobTrigger = Field(
-        default=Trigger(interval_s=600), description="Verify the learner's checkpoint and keep it as a generation."
+        default=Trigger(interval_s=600), description="Verify the trainer's checkpoint and keep it as a generation."
     )
-    prune: JobTrigger = Field(default=Trigger(interval_s=3600), description="Hold the store within its limits.")
+    prune: JobTrigger = Field(
+        default=Trigger(interval_s=3600), description="Remove data that exceeds the limits of the store."
+    )
     backup: JobTrigger = Field(
-        default=Trigger(interval_s=86400), description="Copy the store and its parameters, verified."
+        default=Trigger(interval_s=86400), description="Copy the store and its parameter files, and verify the copy."
     )
 
 
 class LearnerSettings(_Section):
-    """The learner process and its supervision."""
+    """The trainer process and its supervision."""
 
     device: DeviceChoice = Field(
-        default=DeviceChoice.AUTO, description="Where it computes; auto: cuda if available, else cpu."
+        default=DeviceChoice.AUTO, description="Device of the trainer; auto: cuda if available, else cpu."
     )
-    threads: int = Field(
-        default=0, ge=0, description="Threads it computes with; 0 leaves one core to the workers, up to 4."
-    )
-    seed: int = Field(default=0, ge=0, description="Seed of a new learner; a restored one keeps its random states.")
+    threads: int = Field(default=0, ge=0, description="Number of torch threads; 0: all cores but one, at most 4.")
+    seed: int = Field(default=0, ge=0, description="Seed of a new store; an existing one keeps its random states.")
     nice: int = Field(
-        default=5, ge=0, le=19, description="Niceness of the learner and its workers, added to the service's own."
+        default=5, ge=0, le=19, description="Niceness of the trainer and its workers, added to the service's own."
     )
     start_timeout_s: Duration = Field(
-        default=120.0, description="Time from its start to its first word; then it is killed."
+        default=120.0, description="Time from the trainer's start until it is ready; then it is killed."
     )
     stall_timeout_s: Duration = Field(
-        default=120.0, description="Time for which a running job may show no progress; then the learner is killed."
+        default=120.0, description="Time that a running job may take without progress; then the trainer is killed."
     )
     restart_first_s: Duration = Field(
-        default=0.5, description="Back-off before the first restart; doubled with each in a row."
+        default=0.5, description="Back-off before the first restart; doubled with each further restart in a row."
     )
     restart_max_s: Duration = Field(default=60.0, description="Longest back-off between restarts.")
     crash_loop_restarts: Count = Field(
-        default=5, description="Restarts within crash_loop_window_s that turn health red."
+        default=5, description="Number of restarts within crash_loop_window_s that turns health red."
     )
-    crash_loop_window_s: Duration = Field(default=300.0, description="The stretch in which restarts are counted.")
+    crash_loop_window_s: Duration = Field(default=300.0, description="Time in which restarts are counted.")
 
 
 class MemorySettings(_Section):
-    """What is kept, and for how long."""
+    """Limits of the store."""
 
-    trials_per_step: int = Field(default=8, ge=0, description="Trials kept in episodic memory per slice of practice.")
-    max_size: Size = Field(default=4 * 2**30, description="Most bytes of the store; the oldest episodes go first.")
-    max_age: Duration = Field(default=90 * 86400.0, description="Greatest age of an episode.")
-    keep_checkpoints: Count = Field(default=5, description="Generations of the learner's checkpoint that are kept.")
+    trials_per_step: int = Field(default=8, ge=0, description="Trials stored in episodic memory per slice of practice.")
+    max_size: Size = Field(
+        default=4 * 2**30, description="Largest size of the store; the oldest episodes are removed first."
+    )
+    max_age: Duration = Field(default=90 * 86400.0, description="Age at which an episode is removed.")
+    keep_checkpoints: Count = Field(default=5, description="Generations of the trainer's checkpoint that are kept.")
     keep_backups: Count = Field(default=3, description="Backups that are kept.")
     keep_rejected: int = Field(default=20, ge=0, description="Rejected candidates whose parameters are kept.")
 
 
 class WorkersSettings(_Section):
-    """Limits of environment workers, and what happens to a family whose workers fail."""
+    """Limits of environment workers, and the quarantine of families whose workers fail."""
 
     memory_limit: Size = Field(
         default=2**30,
-        description="Memory that a worker and all it started may hold; beyond it the worker is stopped.",
+        description="Memory limit of a worker with all processes that it started; a worker above it is stopped.",
     )
     step_timeout_s: Duration = Field(
-        default=30.0, description="Time for one step or one reset of one copy of an environment."
+        default=30.0, description="Time limit of one step or one reset of one copy of an environment."
     )
     start_timeout_s: Duration = Field(
-        default=60.0, description="Time for a worker to start and make its first copy, and for each further copy."
+        default=60.0, description="Time limit for a worker to start and make its first copy, and for each further copy."
     )
-    max_strikes: Count = Field(default=5, description="Strikes in a row that quarantine a family.")
+    max_strikes: Count = Field(default=5, description="Number of strikes in a row that quarantines a family.")
     quarantine_first_s: Duration = Field(
-        default=60.0, description="Length of a first quarantine; doubled with each in a row."
+        default=60.0, description="Length of the first quarantine; doubled with each further one in a row."
     )
     quarantine_max_s: Duration = Field(default=3600.0, description="Longest quarantine.")
 
     def limits(self, *, nice: int = 0) -> WorkerLimits:
-        """The bounds of one worker; ``nice`` is added to the niceness of the process that starts it."""
+        """Return the limits of one worker; ``nice`` is added to the niceness of the process that starts it."""
         return WorkerLimits(
             memory_mib=max(1, self.memory_limit // 2**20),
             step_timeout_s=self.step_timeout_s,
@@ -252,7 +259,7 @@ class WorkersSettings(_Section):
 
 
 class EvaluationSettings(_Section):
-    """How families are scored on held-out tasks."""
+    """Numbers of held-out trials or tasks per evaluation."""
 
     trials_tensor: Count = Field(default=512, description="Held-out trials per evaluation of a tensor family.")
     trials_gymnasium: Count = Field(default=32, description="Held-out trials per evaluation of a Gymnasium family.")
@@ -260,7 +267,7 @@ class EvaluationSettings(_Section):
 
 
 class OuterStep(StrEnum):
-    """The meta-learner whose outer step makes slow weights of the published parameters and the learner's own."""
+    """A learner whose outer step computes slow weights from the published parameters and the trainer's own."""
 
     REPTILE = "reptile"
     MAML = "maml"
@@ -268,59 +275,62 @@ class OuterStep(StrEnum):
 
 
 class ConsolidationSettings(_Section):
-    """How candidates are made and what lets one be published."""
+    """The making of candidates, and the conditions for publishing one."""
 
     outer_step: OuterStep = Field(
-        default=OuterStep.REPTILE, description="Whose outer step makes the slow weights: reptile, maml or meta-sgd."
+        default=OuterStep.REPTILE,
+        description="Learner whose outer step computes the slow weights: reptile, maml or meta-sgd.",
     )
     rate: float = Field(
-        default=0.5, gt=0, le=1, description="Step of the slow weights towards the learner's: 1 copies them."
+        default=0.5, gt=0, le=1, description="Step of the slow weights towards the trainer's weights; 1 copies them."
     )
     outer_updates: Count = Field(default=8, description="Gradient steps in one outer step of maml or meta-sgd.")
     outer_limit_s: Duration = Field(
-        default=60.0, description="Time after which an outer step of maml or meta-sgd ends with the updates made."
+        default=60.0,
+        description="Time after which an outer step of maml or meta-sgd ends with the updates made so far.",
     )
     inner_updates: Count = Field(
-        default=1, description="Ordinary updates of each family before maml's gradient is taken."
+        default=1, description="Ordinary updates of each family before maml computes its gradient."
     )
-    maml_rate: float = Field(default=1e-3, gt=0, le=1, description="Adam's rate of maml's outer updates.")
+    maml_rate: float = Field(default=1e-3, gt=0, le=1, description="Learning rate of Adam in maml's outer updates.")
     meta_sgd_rate: float = Field(
-        default=0.1, gt=0, le=1, description="Adam's rate at which meta-sgd learns the rate of each tensor."
+        default=0.1, gt=0, le=1, description="Learning rate of Adam with which meta-sgd learns the rate of each tensor."
     )
     tolerance: float = Field(
         default=0.05,
         ge=0,
-        description="Most that a family's score may fall below the published version's, on the same tasks.",
+        description="Largest allowed fall of a family's score below that of the published version, on the same tasks.",
     )
-    trials_tensor: Count = Field(default=1024, description="Held-out trials per candidate of a tensor family.")
-    trials_gymnasium: Count = Field(default=64, description="Held-out trials per candidate of a Gymnasium family.")
-    trials_few_shot: Count = Field(default=128, description="Held-out tasks per candidate of a few-shot family.")
+    trials_tensor: Count = Field(default=1024, description="Held-out trials of a tensor family per candidate.")
+    trials_gymnasium: Count = Field(default=64, description="Held-out trials of a Gymnasium family per candidate.")
+    trials_few_shot: Count = Field(default=128, description="Held-out tasks of a few-shot family per candidate.")
 
 
 class FewShotSettings(_Section):
-    """How few-shot families are practised."""
+    """The practice of few-shot families."""
 
     learner: ClassificationLearner = Field(
         default="protonet",
-        description="Learner of a family of images that is fed without naming one.",
+        description="Learner of a family of images that is added without one.",
     )
     regression_learner: RegressionLearner = Field(
         default="maml",
-        description="Learner of a family of regressions that is fed without naming one.",
+        description="Learner of a family of regressions that is added without one.",
     )
     planned_updates: Count = Field(
-        default=20_000, description="Updates over which a few-shot learner's rate falls; then it stays where it is."
+        default=20_000,
+        description="Number of updates over which a few-shot learner's learning rate falls; it is constant after them.",
     )
 
 
 class StreamSettings(_Section):
-    """What is fed by itself."""
+    """The families that are added automatically."""
 
-    embedded_default: bool = Field(default=True, description="Feed the embedded families to an empty data folder.")
+    embedded_default: bool = Field(default=True, description="Add the embedded families to an empty data folder.")
 
 
 class Settings(BaseSettings):
-    """Every setting; ``Settings()`` is the defaults alone, :func:`load_settings` reads all sources."""
+    """A value for every setting. ``Settings()`` has the defaults only; :func:`load_settings` reads all sources."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -340,7 +350,7 @@ class Settings(BaseSettings):
     jobs: JobsSettings = JobsSettings()
     learner: LearnerSettings = LearnerSettings()
     rl2: dict[str, Any] = Field(
-        default_factory=dict, description="Overrides of RL² by name (fields of agent.learners.rl2.config.RL2Config)."
+        default_factory=dict, description="Values for RL² by name (fields of agent.learners.rl2.config.RL2Config)."
     )
     memory: MemorySettings = MemorySettings()
     workers: WorkersSettings = WorkersSettings()
@@ -353,7 +363,7 @@ class Settings(BaseSettings):
 
     @property
     def file(self) -> Path | None:
-        """The TOML file that was read; None if there was none."""
+        """Path of the TOML file that was read; None if there was none."""
         return self._file
 
     @model_validator(mode="after")
@@ -371,19 +381,19 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is passed in: :func:`load_settings` merges the sources and knows where each value came from."""
+        """Return only the passed values: :func:`load_settings` merges the sources, and knows that of each value."""
         return (init_settings,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SettingRow:
-    """One setting for people to read.
+    """A description of one setting for users.
 
     Attributes:
         key: dotted name.
-        value: as it would be written.
-        default: as it would be written.
-        description: what it does.
+        value: the value in its written form.
+        default: the default in its written form.
+        description: the effect of the setting.
     """
 
     key: str
@@ -393,15 +403,15 @@ class SettingRow:
 
 
 def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """The settings from all sources, validated.
+    """Load, merge and validate the settings from all sources.
 
     Args:
-        config: the TOML file; None looks at LEARND_CONFIG, $CONFIGURATION_DIRECTORY/learnd.toml and
+        config: the TOML file; None searches LEARND_CONFIG, $CONFIGURATION_DIRECTORY/learnd.toml and
             $XDG_CONFIG_HOME/learnd/learnd.toml.
         overrides: nested values from the command line, such as ``{"service": {"listen": "127.0.0.1:0"}}``.
 
     Raises:
-        SettingsError: a file cannot be read, or values cannot be used; every problem is listed.
+        SettingsError: the file cannot be read, or values are invalid. The error lists every problem.
     """
     file = settings_file(config)
     layers = {
@@ -431,10 +441,10 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
 
 
 def check_time_zone() -> None:
-    """Refuse a ``TZ`` that names no time zone: cron lines and windows of practice would hold in UTC unnoticed.
+    """Raise if ``TZ`` is not a time zone. Cron lines and windows of practice would otherwise silently be in UTC.
 
     Raises:
-        SettingsError: it names none.
+        SettingsError: ``TZ`` is not a time zone.
     """
     if not is_zone_known():
         value = repr(os.environ.get(VARIABLE))
@@ -443,7 +453,7 @@ def check_time_zone() -> None:
 
 
 def describe_settings(settings: Settings) -> list[SettingRow]:
-    """Every setting with its value, its default and what it does, in the order of the sections."""
+    """Return every setting with value, default and description, in the order of the sections."""
     defaults = Settings().model_dump(mode="json")
     values = settings.model_dump(mode="json")
     rows = []
@@ -456,7 +466,7 @@ def describe_settings(settings: Settings) -> list[SettingRow]:
 
 
 def setting_fields() -> Iterator[tuple[str, FieldInfo]]:
-    """Every setting's dotted key and field."""
+    """Yield the dotted key and the field of every setting."""
     for name, field in Settings.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, _Section):
@@ -481,7 +491,7 @@ def _read_file(file: Path) -> dict[str, Any]:
 
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` without options that were not given (None), nested sections included."""
+    """Return ``values`` without options that were not given (None), also in nested sections."""
     kept = {key: _without_none(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     return {key: value for key, value in kept.items() if value is not None and value != {}}
 
@@ -495,7 +505,10 @@ def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unknown_variables() -> Iterator[SettingsProblem]:
-    """Variables of the nested form whose section does not exist; others may be somebody else's."""
+    """Yield a problem for each variable ``LEARND_SECTION__KEY`` whose section does not exist.
+
+    Variables without two underscores are ignored, because they may belong to another program.
+    """
     for name in sorted(os.environ):
         if name.startswith(PREFIX) and "__" in name:
             section = name.removeprefix(PREFIX).split("__")[0].lower()
@@ -523,7 +536,7 @@ def _holds(values: Mapping[str, Any], names: list[str]) -> bool:
 
 
 def _allowed(details: ErrorDetails) -> str:
-    """What may stand where ``details`` found something else."""
+    """Return a description of the values that are allowed instead of the invalid one."""
     if details["type"] == "extra_forbidden":
         section = Settings.model_fields.get(str(details["loc"][0]))
         model = section.annotation if section else None
@@ -539,7 +552,11 @@ def _allowed(details: ErrorDetails) -> str:
 
 
 def _checked_rl2(overrides: dict[str, Any]) -> dict[str, Any]:
-    """The overrides of RL², with names and types as its own configuration has them."""
+    """Return the values for RL² with the types of ``RL2Config``.
+
+    Raises:
+        SettingsError: a name or a value is invalid.
+    """
     if not overrides:
         return {}
     names = [field.name for field in dataclasses.fields(RL2Config)]

@@ -1,4 +1,4 @@
-"""When things happen, as people write it: triggers of jobs and windows of practice."""
+"""Triggers of jobs and windows of practice, in the form that users write in the settings."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _WEEKDAY_PART = re.compile(r"(\d)(?:-(\d))?(?:/(\d+))?|\*/(\d+)")
 _WINDOW = re.compile(r"\s*(\d{1,2}):(\d{2})\s*[-\u2013]\s*(\d{1,2}):(\d{2})\s*")
 _MAX_COUNTED = 100_000
-"""Due times counted one by one at most: a cron job of every minute, ten weeks down."""
+"""Limit of due times counted one by one: those of a cron job of every minute in ten weeks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trigger:
-    """When a job is due: every so many seconds, at the times of a cron line (local time), or never.
+    """A rule for the due times of a job: an interval, a cron line in local time, or off.
 
     Attributes:
-        interval_s: seconds from one start to the next; None unless an interval.
-        cron: five fields; empty unless a cron line. Weekdays count from Sunday = 0, as in cron(5).
+        interval_s: seconds from one start to the next; None if the trigger is not an interval.
+        cron: the five fields of a cron line; empty if the trigger is not one. Weekdays count from Sunday = 0, as in
+            cron(5).
     """
 
     interval_s: float | None = None
@@ -35,11 +36,11 @@ class Trigger:
 
     @property
     def is_off(self) -> bool:
-        """Whether it never fires."""
+        """True if the job is never due."""
         return self.interval_s is None and not self.cron
 
     def next_after(self, at: float) -> float:
-        """The first due time after ``at`` (seconds since the epoch); infinite when off."""
+        """Return the first due time after ``at`` (seconds since the epoch); infinite if the trigger is off."""
         if self.interval_s is not None:
             return at + self.interval_s
         if not self.cron:
@@ -53,11 +54,11 @@ class Trigger:
         return float(fire.timestamp())
 
     def latest_possible(self, now: float) -> float:
-        """The latest that a next due time may lie, seen from ``now``; later ones come from a clock set back."""
+        """Return the latest possible next due time at ``now``. A later one means that the clock was set back."""
         return self.next_after(now)
 
     def num_due(self, first: float, now: float) -> int:
-        """How many due times lie in [first, now], ``first`` being one of them."""
+        """Return the number of due times in [first, now], where ``first`` is a due time."""
         if first > now or self.is_off:
             return 0
         if self.interval_s is not None:
@@ -68,26 +69,26 @@ class Trigger:
         return count
 
     def stored(self) -> str:
-        """The form the store keeps: "interval:60", "cron:0 3 * * *" or "off"."""
+        """Return the form that is stored: "interval:60", "cron:0 3 * * *" or "off"."""
         if self.interval_s is not None:
             return f"interval:{self.interval_s:g}"
         return f"cron:{self.cron}" if self.cron else "off"
 
     def __str__(self) -> str:
-        """The form people write in the settings."""
+        """Return the form that users write in the settings."""
         if self.interval_s is not None:
             return format_duration(self.interval_s)
         return f"cron: {self.cron}" if self.cron else "off"
 
 
 def parse_trigger(value: object) -> Trigger:
-    """The trigger in ``value``.
+    """Return the trigger that ``value`` describes.
 
     Args:
         value: "off", an interval (a number of seconds or a text such as "4m"), or "cron: 0 3 * * *".
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: the value is none of these.
     """
     if isinstance(value, Trigger):
         return value
@@ -110,15 +111,15 @@ def parse_trigger(value: object) -> Trigger:
 def cron_trigger(line: str, zone: tzinfo | None = None) -> CronTrigger:
     """Return the APScheduler trigger of a cron line of five fields.
 
-    APScheduler numbers weekdays from Monday = 0; cron(5) from Sunday = 0, which is what a line here means. Left to
-    itself APScheduler would look the local time zone up by tzlocal, which refuses zones that the C library knows.
+    APScheduler numbers weekdays from Monday = 0, cron(5) from Sunday = 0. The line is read as in cron(5). The time zone
+    is always passed to APScheduler: by default it uses tzlocal, which rejects zones that the C library knows.
 
     Args:
         line: the five fields.
-        zone: in which the fields hold; None is :func:`agent.config.local_time.local_zone`.
+        zone: time zone of the fields; None for :func:`agent.config.local_time.local_zone`.
 
     Raises:
-        ValueError: the line is not one.
+        ValueError: the line is not a valid cron line.
     """
     fields = line.split()
     if len(fields) != 5:
@@ -138,7 +139,7 @@ def cron_trigger(line: str, zone: tzinfo | None = None) -> CronTrigger:
 
 
 def _named_weekdays(weekdays: str) -> str:
-    """Cron's weekday field with names for numbers: "1-5" → "mon,tue,wed,thu,fri"."""
+    """Replace the numbers in cron's weekday field by names: "1-5" → "mon,tue,wed,thu,fri"."""
     parts = []
     for part in weekdays.split(","):
         match = _WEEKDAY_PART.fullmatch(part)
@@ -156,27 +157,27 @@ def _named_weekdays(weekdays: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """A daily stretch of local time, from ``start`` up to but without ``end``; past midnight where end < start."""
+    """A daily window of local time: start ≤ time < end. It extends past midnight if end < start."""
 
     start: time
     end: time
 
     def contains(self, at: time) -> bool:
-        """Whether the local time of day ``at`` lies in it."""
+        """Return whether the local time of day ``at`` lies in the window."""
         if self.start <= self.end:
             return self.start <= at < self.end
         return at >= self.start or at < self.end
 
     def __str__(self) -> str:
-        """The form people write in the settings."""
+        """Return the form that users write in the settings."""
         return f"{self.start:%H:%M}-{self.end:%H:%M}"
 
 
 def parse_window(value: object) -> Window:
-    """The window in ``value``, a text such as "22:00-06:00".
+    """Return the window that ``value`` describes, a text such as "22:00-06:00".
 
     Raises:
-        ValueError: it is not one, or is empty (start equals end).
+        ValueError: the value is not a window, or the window is empty (start equals end).
     """
     if isinstance(value, Window):
         return value
@@ -199,7 +200,7 @@ def _time_of_day(hour: int, minute: int) -> time:
 
 
 def is_within(windows: tuple[Window, ...], at: float) -> bool:
-    """Whether practising is allowed at ``at`` (seconds since the epoch): always, when there are no windows."""
+    """Return whether practice is allowed at ``at`` (seconds since the epoch); without windows it always is."""
     if not windows:
         return True
     local = datetime.fromtimestamp(at, local_zone()).time()

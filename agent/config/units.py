@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: "90s", "6h", "1GiB"."""
+"""Durations and sizes in the form that users write: "90s", "6h", "1GiB"."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ SIZE_FORM = 'a size such as "512MiB", "4GiB", or a number of bytes, 0 or more'
 
 
 def parse_duration(value: object) -> float:
-    """The seconds in ``value``.
+    """Return the seconds in ``value``.
 
     Args:
         value: a number of seconds, or a text such as "90s" or "1h30m".
 
     Raises:
-        ValueError: it is neither, negative, or not finite.
+        ValueError: the value is neither, or is negative or not finite.
     """
     if isinstance(value, bool):
-        raise ValueError(DURATION_FORM)  # noqa: TRY004 -- pydantic takes a ValueError
+        raise ValueError(DURATION_FORM)  # noqa: TRY004 -- pydantic expects a ValueError
     if isinstance(value, str):
         value = _duration_of_text(value)
     if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
@@ -51,13 +51,13 @@ def _duration_of_text(text: str) -> float:
 
 
 def parse_size(value: object) -> int:
-    """The bytes in ``value``.
+    """Return the bytes in ``value``.
 
     Args:
         value: a number of bytes, or a text such as "1GiB" (1024³) or "1GB" (1000³).
 
     Raises:
-        ValueError: it is neither, or negative.
+        ValueError: the value is neither, or is negative.
     """
     if isinstance(value, str):
         match = _SIZE.fullmatch(value)
@@ -70,7 +70,7 @@ def parse_size(value: object) -> int:
 
 
 def format_duration(seconds: float) -> str:
-    """``seconds`` as "90s", "5m", "6h" or "2d": the largest unit that divides it."""
+    """Return ``seconds`` in the largest unit that divides it: "90s", "5m", "6h" or "2d"."""
     if seconds == 0:
         return "0s"
     for unit in ("d", "h", "m"):
@@ -80,7 +80,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_size(size_bytes: int) -> str:
-    """``size_bytes`` as "1GiB" where it divides, else as plain bytes."""
+    """Return ``size_bytes`` in the largest unit that divides it, such as "1GiB", else as a plain number."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if size_bytes and size_bytes % _BYTES[unit.lower()] == 0:
             return f"{size_bytes // _BYTES[unit.lower()]}{unit}"

@@ -1,4 +1,4 @@
-"""Local time: every form of TZ that the C library takes, without tzlocal, and the same for cron lines and windows."""
+"""Local time: every form of TZ that the C library accepts, without tzlocal, for cron lines and windows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ZoneSetter = Callable[[str | None], None]
 
 @pytest.fixture
 def set_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[ZoneSetter]:
-    """Set ``TZ`` for this process, the C library included."""
+    """Return a function that sets ``TZ`` for this process, including the C library."""
 
     def set_to(value: str | None) -> None:
         if value is None:

@@ -1,4 +1,4 @@
-"""Settings: four sources in order, and errors that name key, value and what is allowed."""
+"""Settings: four sources in order, and errors with key, value and allowed values."""
 
 from __future__ import annotations
 
