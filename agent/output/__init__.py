@@ -1,1 +1,1 @@
-"""Text and files that learnd writes for users: encodings, foreign text, files that users name."""
+"""Output for users: encodings, text from other sources, and files that users name."""

@@ -1,13 +1,16 @@
-"""Files that a person names for output: written whole or not at all, and never through a link that others planted.
+"""Output files that users name. They are written completely or not at all, and never through a symbolic link.
+
+Another user may have created the link.
 
 =================================  ======================================================================
-the name stands for                what happens
+the path is                        action
 =================================  ======================================================================
-nothing, or a regular file         a temporary file in the same folder takes the name (a hard link is cut)
-a symbolic link                    refused: it may lead to a file of somebody else's choice
+unused, or a regular file          a temporary file in the same folder is renamed to it; a hard link is
+                                   replaced, and its other names keep the old content
+a symbolic link                    refused: another user may have chosen its target
 a folder, FIFO, socket, disk       refused
 a character device (/dev/null)     written to
-/dev/stdout, /dev/stderr,          written to: the process was given that descriptor, whatever it is
+/dev/stdout, /dev/stderr,          written to, whatever the type of that descriptor
 /dev/fd/N, /proc/self/fd/N
 =================================  ======================================================================
 """
@@ -34,18 +37,18 @@ KINDS = {
 
 
 class OutputFileError(AgentError):
-    """A file that cannot be written to, or must not be."""
+    """An error: a file cannot or must not be written."""
 
 
 def check_output_file(path: Path, *, operation: str = "writing") -> None:
-    """Refuse a name that stands for anything but a regular file, a character device, or nothing.
+    """Raise unless the path is unused, a regular file or a character device.
 
     Args:
         path: the file.
-        operation: what it is needed for, as a gerund.
+        operation: the purpose of the file, as a gerund, for the error message.
 
     Raises:
-        OutputFileError: the name stands for something else.
+        OutputFileError: the path is something else.
     """
     if _named_descriptor(path) is not None:
         return
@@ -56,27 +59,27 @@ def check_output_file(path: Path, *, operation: str = "writing") -> None:
     if stat.S_ISLNK(found.st_mode):
         hint = "learnd does not write through links: name the file itself, or remove the link."
     else:
-        hint = "Name a file in it." if stat.S_ISDIR(found.st_mode) else "Name another file."
+        hint = "Name a file in this folder." if stat.S_ISDIR(found.st_mode) else "Name another file."
     raise OutputFileError(operation=operation, subject=str(path), found=f"it is {kind}.", hint=hint)
 
 
 def is_device(path: Path) -> bool:
-    """Whether a name stands for a descriptor of this process or a character device, which no folder holds."""
+    """Return whether a path is a descriptor of this process or a character device."""
     found = _status_of(path)
     return _named_descriptor(path) is not None or (found is not None and stat.S_ISCHR(found.st_mode))
 
 
 def write_output_file(path: Path, content: bytes) -> None:
-    """Write a file so that its name stands for all of the content, or for what it stood for before.
+    """Write a file completely or not at all: if this fails, the path keeps its old content.
 
-    New files get the permissions that the umask leaves; a file of this user's that is replaced keeps its own.
+    New files get the permissions that the umask allows. A replaced file of this user keeps its permissions.
 
     Args:
         path: the file.
-        content: all of it.
+        content: its whole content.
 
     Raises:
-        OutputFileError: the name stands for a link, a folder or a pipe, or the file cannot be written.
+        OutputFileError: the path is a link, a folder or a pipe, or the file cannot be written.
     """
     check_output_file(path)
     try:
@@ -93,7 +96,7 @@ def write_output_file(path: Path, content: bytes) -> None:
 
 
 def _named_descriptor(path: Path) -> int | None:
-    """The number of the descriptor that a name such as /dev/stdout or /dev/fd/63 stands for."""
+    """Return the descriptor of a path such as /dev/stdout or /dev/fd/63; None for other paths."""
     name = str(path)
     for folder in DESCRIPTOR_FOLDERS:
         number = name.removeprefix(folder)
@@ -119,13 +122,13 @@ def _write_to_device(path: Path, content: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISCHR(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.ENXIO, "it was replaced while it was opened")
+        raise OSError(errno.ENXIO, "the file was replaced while it was being opened")
     os.set_blocking(descriptor, True)
     _write_all(descriptor, content)
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a temporary file in the same folder and give it the name; all names are taken within the open folder."""
+    """Write a temporary file in the same folder and rename it; all names are relative to the open folder."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     temporary = f".{path.name[:16]}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     try:
@@ -141,7 +144,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _write_new(name: str, content: bytes, *, folder: int, mode: int | None) -> None:
-    """Write a file that was not there; nothing is left of it where that fails or is interrupted."""
+    """Write a new file; remove it if this fails or is interrupted."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(name, flags, 0o666, dir_fd=folder)
     try:
@@ -158,7 +161,7 @@ def _write_new(name: str, content: bytes, *, folder: int, mode: int | None) -> N
 
 
 def _mode_of(name: str, *, folder: int) -> int | None:
-    """The permissions of a regular file of this user's; None where there is none, or it is another user's."""
+    """Return the permissions of a regular file of this user; None if it does not exist or is another user's."""
     try:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -168,7 +171,7 @@ def _mode_of(name: str, *, folder: int) -> int | None:
 
 
 def _fsync_folder(folder: int) -> None:
-    """Make the new name last, where the file system can."""
+    """Make the new name durable, if the file system supports it."""
     try:
         os.fsync(folder)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Records as JSON: what every `--json` answer is written with."""
+"""Conversion of records to JSON, for the output of every `--json` option."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any
 
 
 def to_json_values(value: Any) -> Any:
-    """Turn records into JSON values: enums become their values, not-a-number and infinity become null."""
+    """Convert records to JSON values: enums become their values, not-a-number and infinity become null."""
     if isinstance(value, Enum):
         return value.value
     if hasattr(type(value), "__dataclass_fields__"):
-        from dataclasses import asdict  # here, because it loads inspect: a tenth of what `learnd status --json` takes
+        from dataclasses import (
+            asdict,
+        )  # not at the top: it loads inspect, a tenth of the time of `learnd status --json`
 
         return to_json_values(asdict(value))
     if isinstance(value, Mapping):
@@ -30,5 +32,5 @@ def to_json_values(value: Any) -> Any:
 
 
 def to_json_text(value: Any, *, is_indented: bool = True) -> str:
-    """Return records as JSON text in ASCII: no encoding lacks a character of it, no terminal acts on it."""
+    """Return records as JSON text in ASCII, which every encoding has and which contains no control characters."""
     return json.dumps(to_json_values(value), indent=2 if is_indented else None, allow_nan=False)

@@ -1,9 +1,10 @@
-"""The standard streams of a process: they take every text, whatever their encoding and whether they are open or not.
+"""The standard streams of a process. They accept every text, whatever their encoding, even if they are closed.
 
 * Characters that an encoding lacks are replaced.
 * A standard stream that is closed is opened on /dev/null, so that no file of the service gets its number. Writing to a
-  closed stdout still fails, because an answer would be lost; writing to a closed stderr does nothing.
-* What stdout cannot take gives exit status 1 and one line on stderr, not a traceback. What stderr cannot take is lost.
+  closed stdout still fails, because the output would be lost. Writing to a closed stderr does nothing.
+* A failed write to stdout gives exit status 1 and one line on stderr, not a traceback. A failed write to stderr is
+  ignored.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ ExitCode = int | str | None
 
 
 class AnswerStream(io.TextIOWrapper):
-    """A stdout that remembers why it could not take something.
+    """A stdout that keeps the error of a failed write.
 
     Attributes:
-        fault: the last error of a write; None while all was written.
+        fault: the last error of a write; None if no write has failed.
     """
 
     fault: OSError | None = None
 
     def write(self, text: str) -> int:
-        """Write text; characters that the encoding lacks are replaced."""
+        """Write text; replace characters that the encoding lacks."""
         try:
             return super().write(text)
         except OSError as error:
@@ -36,7 +37,7 @@ class AnswerStream(io.TextIOWrapper):
             raise
 
     def flush(self) -> None:
-        """Write what is buffered."""
+        """Write the buffered text."""
         try:
             super().flush()
         except OSError as error:
@@ -45,24 +46,24 @@ class AnswerStream(io.TextIOWrapper):
 
 
 class NoteStream(io.TextIOWrapper):
-    """A stderr that loses what it cannot write: a note or a log line is no reason to end."""
+    """A stderr that ignores failed writes: a lost note or log line must not end the process."""
 
     def write(self, text: str) -> int:
-        """Write text, if that is possible."""
+        """Write text, if possible."""
         with contextlib.suppress(OSError):
             super().write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered, if that is possible."""
+        """Write the buffered text, if possible."""
         with contextlib.suppress(OSError):
             super().flush()
 
 
 def prepare_streams() -> None:
-    """Open the standard streams that are closed, and let all take every text; show tracebacks as visible text.
+    """Open closed standard streams, make all of them accept every text, and show tracebacks as visible text.
 
-    Streams that a program has put in the place of the process's own stay as they are.
+    Streams that a program has replaced are not changed.
     """
     _prepare_stdin()
     _prepare_stdout()
@@ -71,26 +72,26 @@ def prepare_streams() -> None:
 
 
 def stdout_fault() -> OSError | None:
-    """Return the error of the last write to stdout that failed; None while all was written."""
+    """Return the error of the last failed write to stdout; None if no write has failed."""
     fault: OSError | None = getattr(sys.stdout, "fault", None)
     return fault
 
 
 def finish_streams(code: ExitCode) -> ExitCode:
-    """Flush stdout and return the exit status: 1 instead of 0 where stdout could not take all."""
+    """Flush stdout and return the exit status: 1 instead of 0 if a write to stdout has failed."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     fault = stdout_fault()
     if fault is None:
         return code
     _drop_the_rest()
-    if fault.errno != errno.EPIPE:  # a reader that has gone away wants no more of it
+    if fault.errno != errno.EPIPE:  # EPIPE: the reader has closed the pipe on purpose
         sys.stderr.write(f"error: writing to stdout: {fault.strerror}.\n")
     return code or 1
 
 
 def show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Write a traceback to stderr as visible text: its message may come from an environment."""
+    """Write a traceback to stderr as visible text, because its message may come from an environment."""
     import traceback
 
     from agent.output.visible_text import visible
@@ -99,7 +100,7 @@ def show_exception(kind: type[BaseException], error: BaseException, trace: Trace
 
 
 def _prepare_stdin() -> None:
-    if sys.stdin is None:  # what Python found closed at its start
+    if sys.stdin is None:  # Python sets it to None if it is closed at the start
         _open_null(0, os.O_RDONLY)
         sys.stdin = os.fdopen(0, closefd=False, encoding="utf-8")
 
@@ -130,7 +131,7 @@ def _prepare_stderr() -> None:
 
 
 def _open_null(number: int, flags: int) -> None:
-    """Open /dev/null as descriptor ``number``, unless something has that number by now."""
+    """Open /dev/null as descriptor ``number``, unless that number is now in use."""
     try:
         os.fstat(number)
     except OSError:
@@ -145,7 +146,7 @@ def _redirect_to_null(number: int, flags: int) -> None:
 
 
 def _drop_the_rest() -> None:
-    """Let the interpreter flush at its end what stdout did not take, to nowhere."""
+    """Send the rest of stdout's buffer to /dev/null, so that the interpreter's flush at exit does not fail."""
     _redirect_to_null(1, os.O_WRONLY)
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()

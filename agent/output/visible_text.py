@@ -1,7 +1,7 @@
-r"""Text of foreign origin (environments, files, other processes) as text that no terminal acts on.
+r"""Conversion of text from environments, files and other processes to text that is safe on a terminal.
 
-A terminal obeys control characters, and a reader is misled by characters that reorder or hide text. Both are shown
-escaped, as Python writes them: ESC becomes ``\x1b``, U+202E becomes ``\u202e``.
+Terminals execute control characters, and some format characters reorder or hide text. Both are escaped as in Python:
+ESC becomes ``\x1b``, U+202E becomes ``\u202e``.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import unicodedata
 
 ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode's categories of controls (C0, C1), format characters (bidirectional, zero-width), lone surrogates, and line
-and paragraph separators."""
+"""Unicode categories of control characters (C0, C1), format characters (bidirectional, zero-width), lone surrogates,
+and line and paragraph separators."""
 
 
 def visible(text: str) -> str:
-    """Return text with its control and format characters escaped; line feeds and tabs stay."""
+    """Return text with control and format characters escaped; line feeds and tabs are kept."""
     return _escaped(text, kept="\n\t")
 
 
 def visible_line(text: str) -> str:
-    """Return text as one line: as :func:`visible`, with line feeds and tabs escaped too."""
+    """Return text as one line: like :func:`visible`, but line feeds and tabs are escaped too."""
     return _escaped(text, kept="")
 
 
