@@ -1,1 +1,1 @@
-"""The service: control process, learner process, learners, consolidation, metrics and command line."""
+"""The service: daemon, trainer, learners, policies, metrics and command line."""

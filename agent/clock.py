@@ -1,4 +1,4 @@
-"""Time, passed in: timestamps from the wall clock, durations from the monotonic clock."""
+"""Clocks, passed as arguments: timestamps are from the wall clock, durations from the monotonic clock."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """The two clocks that the service reads."""
+    """A pair of clocks: wall clock and monotonic clock."""
 
     def wall(self) -> float:
-        """Seconds since the epoch, UTC; may step either way."""
+        """Return seconds since the epoch, UTC. The wall clock may be set forward or back."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds since some instant; never goes back."""
+        """Return seconds since an arbitrary instant. The value never decreases."""
         ...
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """A pair of the machine's clocks."""
 
     def wall(self) -> float:
-        """Seconds since the epoch, UTC."""
+        """Return seconds since the epoch, UTC."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Seconds since boot."""
+        """Return seconds since boot."""
         return time.monotonic()

@@ -51,7 +51,7 @@ def computing_on(device: torch.device) -> Iterator[None]:
             operation="computing on",
             subject=describe_device(device),
             found=str(error).splitlines()[0],
-            hint="Free it, or take --device cpu.",
+            hint="Free the device's memory, or set --device cpu.",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The errors of the ``agent`` package: each says what was tried, what was found and what to do."""
+"""The errors of the ``agent`` package. Each gives operation, subject, finding and a hint what to do."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 
 class AgentError(Exception):
-    """Root of everything that ``agent`` raises.
+    """A base class of all errors of ``agent``.
 
     Args:
-        operation: what was being tried, as a gerund ("reading the settings").
-        subject: what it was tried on (a file, a key, an address).
-        found: what was found instead of what was expected.
-        hint: what to do about it, as a full sentence.
+        operation: the operation that failed, as a gerund ("reading the settings").
+        subject: the object of the operation (a file, a key, an address).
+        found: the finding that differs from the expected one.
+        hint: what the user can do, as a full sentence.
     """
 
     def __init__(self, *, operation: str, subject: str, found: str, hint: str = "") -> None:
@@ -26,13 +26,13 @@ class AgentError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class SettingsProblem:
-    """One setting that cannot be used.
+    """An invalid setting.
 
     Attributes:
-        key: its dotted name ("practise.slice_s"), or the file's path when the file itself is at fault.
-        value: what was found, as written.
-        allowed: what may stand there.
-        source: where it was found (an option, a variable, the settings file).
+        key: its dotted name ("practise.slice_s"), or the path of the file if the file itself is invalid.
+        value: the invalid value in its written form.
+        allowed: a description of the allowed values.
+        source: the source of the value (an option, a variable, the settings file).
     """
 
     key: str
@@ -41,13 +41,13 @@ class SettingsProblem:
     source: str
 
     def __str__(self) -> str:
-        """The problem as one line for people."""
+        """Return the problem as one line for users."""
         where = f" ({self.source})" if self.source else ""
-        return f"{self.key} = {self.value}{where}: allowed is {self.allowed}"
+        return f"{self.key} = {self.value}{where}; allowed: {self.allowed}"
 
 
 class SettingsError(AgentError):
-    """Settings that cannot be used; ``problems`` lists every one of them.
+    """An error: settings are invalid; ``problems`` lists every invalid setting.
 
     Args:
         subject: the settings file, or "environment and options".
@@ -65,8 +65,8 @@ class SettingsError(AgentError):
 
 
 class ListenError(AgentError):
-    """The address for metrics and health cannot be listened on."""
+    """An error: the server for metrics and health cannot listen on its address."""
 
 
 class ChannelError(AgentError):
-    """The learner said something on its channel that is not of the protocol."""
+    """An error: a message on the channel between daemon and trainer violates the protocol."""

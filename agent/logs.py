@@ -1,4 +1,4 @@
-"""Structured logs on stderr: one line per event, JSON for machines or columns for a terminal."""
+"""Structured logs on stderr: one line per event, as JSON or in columns for a terminal."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from agent.config.settings import Settings
 from agent.output.visible_text import visible, visible_line
 
 REPETITIVE = ("asyncio", "uvicorn.error")
-"""Loggers of libraries that write a line for each connection or request at fault, however many there are."""
+"""Loggers of libraries that write a line for each failed connection or request, without a limit."""
 
 MAX_MESSAGES = 100
 MAX_KEY_CHARS = 40
-"""A message is told by its beginning: some libraries fill its values in before they log it."""
+"""Messages with an equal beginning of this length count as equal, because some libraries log messages with values."""
 
 LogFormat = Literal["auto", "console", "json"]
 
 
 class OncePerPeriod(logging.Filter):
-    """Passes each message of a logger once a period, told by its text before its values are filled in.
+    """A filter that passes each message of a logger once a period. It compares messages without their values.
 
     Args:
-        period_s: between two lines of one message.
+        period_s: seconds between two lines with the same message.
         monotonic: the clock, in seconds.
     """
 
@@ -41,7 +41,7 @@ class OncePerPeriod(logging.Filter):
         self._num_held: dict[str, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record is to be written; its message then counts those held back since the last."""
+        """Return whether to write the record; add the number of suppressed records to its message."""
         kind = record.exc_info[0] if record.exc_info else None
         text = f"{str(record.msg)[:MAX_KEY_CHARS]} {kind}"
         now = self._monotonic()
@@ -54,24 +54,24 @@ class OncePerPeriod(logging.Filter):
             self._num_held.clear()
         self._passed_at[text] = now
         if num_held := self._num_held.pop(text, 0):
-            record.msg, record.args = f"{record.getMessage()} (and {num_held} more like it)", ()
+            record.msg, record.args = f"{record.getMessage()} ({num_held} similar messages were suppressed)", ()
         return True
 
 
 def resolved_format(log_format: LogFormat) -> Literal["console", "json"]:
-    """``log_format`` with "auto" decided: console where stderr is a terminal, JSON elsewhere."""
+    """Return ``log_format`` with "auto" resolved: console if stderr is a terminal, else JSON."""
     if log_format == "auto":
         return "console" if sys.stderr.isatty() else "json"
     return log_format
 
 
 def configure_logs(settings: Settings, *, process: str) -> None:
-    """Send every log line of this process to stderr in one form, those of libraries included.
+    """Send every log line of this process, including those of libraries, to stderr in one format.
 
     Args:
-        settings: its ``service`` section says the form and the least level; libraries are held to warnings
-            unless that is "debug".
-        process: named in each line: "control" or "learner".
+        settings: the section ``service`` has the format and the lowest level. Libraries log from level warning on,
+            unless the level is "debug".
+        process: value of the key ``process`` in each line: "control" (the daemon) or "learner" (the trainer).
     """
     level = logging.getLevelNamesMapping()[settings.service.log_level.upper()]
     shared: list[Any] = [
@@ -115,14 +115,14 @@ def configure_logs(settings: Settings, *, process: str) -> None:
 
 
 def forward_line(line: bytes) -> None:
-    """Write a line that another process printed to stderr, as visible text; a stderr that is full or gone loses it."""
+    """Write a line of another process's output to stderr as visible text; ignore a failed write."""
     with contextlib.suppress(OSError):
         sys.stderr.write(visible(line.decode(errors="replace")))
         sys.stderr.flush()
 
 
 class _Quoted:
-    """A string value of an event that holds characters not to be printed: the renderer writes its ``repr``."""
+    """A string value of an event with unprintable characters, which the renderer writes as its ``repr``."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -132,7 +132,7 @@ class _Quoted:
 
 
 def _visible_event(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-    """Make an event one line of visible text; the console's renderer writes strings without blanks as they are."""
+    """Make an event one line of visible text; the console renderer does not escape strings without blanks."""
     for key, value in event.items():
         if isinstance(value, str) and not value.isprintable():
             event[key] = visible_line(value) if key == "event" else _Quoted(value)
@@ -140,7 +140,7 @@ def _visible_event(_logger: Any, _method: str, event: structlog.types.EventDict)
 
 
 def _write_traceback(stream: TextIO, exc_info: Any) -> None:
-    """Write a traceback indented, so that no line of an environment's message looks like a line of the log."""
+    """Write a traceback with indentation, so that no line of an environment's message looks like a log line."""
     text = visible("".join(traceback.format_exception(*exc_info))).rstrip("\n")
     stream.write("    " + text.replace("\n", "\n    "))
 

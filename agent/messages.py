@@ -1,7 +1,7 @@
-"""What control and the learner say to each other: JSON lines over a socket pair.
+"""Messages between daemon and trainer: JSON lines over a socket pair.
 
-Control sends a :class:`Job` at a time, or :class:`Stop`. The learner answers with :class:`Ready`, :class:`Progress` and
-:class:`Finished`. A line is the message's fields and its ``type``, the class's name in lower case.
+The daemon sends one :class:`Job` at a time, or :class:`Stop`. The trainer sends :class:`Ready`, :class:`Progress` and
+:class:`Finished`. A line has the fields of the message and ``type``, the name of its class in lower case.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ MAX_LINE_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Work for the learner.
+    """A job for the trainer.
 
     Attributes:
-        run_id: its row in the store.
-        kind: what to do.
-        family: whom it is for; None for all.
-        reason: why now, for people.
+        run_id: id of its row in the store.
+        kind: the kind of job.
+        family: the family that the job is for; None for all.
+        reason: why the job runs now, in words for users.
     """
 
     run_id: int
@@ -36,12 +36,12 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Stop:
-    """The learner is to commit what is whole and end."""
+    """A request to the trainer to commit complete work and exit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """The learner has restored its state and takes jobs."""
+    """A report that the trainer has restored its state and accepts jobs."""
 
     pid: int
     device: str
@@ -50,7 +50,7 @@ class Ready:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """The learning loop has advanced to ``units`` of ``phase``."""
+    """A report that the learning loop has advanced to ``units`` of ``phase``."""
 
     run_id: int | None
     phase: str
@@ -59,7 +59,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A job has ended."""
+    """A report that a job has ended."""
 
     run_id: int
     outcome: JobOutcome
@@ -74,15 +74,15 @@ _READERS: dict[str, Callable[[Any], Any]] = {"kind": JobKind, "outcome": JobOutc
 
 
 def to_line(message: Message) -> bytes:
-    """A message as a line of the channel."""
+    """Return a message as a line of the channel."""
     return json.dumps({"type": type(message).__name__.lower(), **asdict(message)}).encode() + b"\n"
 
 
 def parse_line(line: bytes) -> Message:
-    """The message that :func:`to_line` wrote.
+    """Return the message of a line that :func:`to_line` wrote.
 
     Raises:
-        ChannelError: the line is not of the protocol.
+        ChannelError: the line violates the protocol.
     """
     try:
         values = json.loads(line)
@@ -91,7 +91,7 @@ def parse_line(line: bytes) -> Message:
         return kind(**read)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ChannelError(
-            operation="reading the channel between control and learner",
+            operation="reading the channel between daemon and trainer",
             subject=line[:200].decode(errors="replace").strip(),
             found=f"{type(error).__name__}: {error}",
         ) from error

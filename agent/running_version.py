@@ -1,4 +1,4 @@
-"""The version of learnd that this process runs, read once: the files on disk may be replaced under it."""
+"""The version of learnd that this process runs. It is read once, because an upgrade may replace the files on disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 @cache
 def running_version() -> str:
-    """Return the installed version at the first call, which each process makes at its start."""
+    """Return the version that was installed at the first call; each process calls this at its start."""
     try:
         return version("learnd")
     except PackageNotFoundError:

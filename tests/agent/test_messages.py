@@ -1,4 +1,4 @@
-"""The messages between control and learner."""
+"""The messages between daemon and trainer."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ def test_a_message_is_read_as_it_was_written(message: Message) -> None:
     ],
 )
 def test_a_line_that_is_not_of_the_protocol_is_refused_with_what_was_said(line: bytes) -> None:
-    with pytest.raises(ChannelError, match="channel between control and learner"):
+    with pytest.raises(ChannelError, match="channel between daemon and trainer"):
         parse_line(line)
