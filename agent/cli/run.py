@@ -45,7 +45,7 @@ def run_service(
     """
     settings = invocation.load_settings({"service": {"listen": listen}})
     from agent.config.settings import check_time_zone
-    from agent.daemon.daemon import run
+    from agent.daemon.entry_point import run
 
     check_time_zone()
     exit_code = run(settings, stop_after_s=_seconds(for_s), is_new=new)

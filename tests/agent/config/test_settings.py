@@ -9,7 +9,7 @@ import pytest
 
 from agent.config.settings import DeviceChoice, Settings, describe_settings, load_settings, setting_fields
 from agent.config.units import format_duration, format_size, parse_duration, parse_size
-from agent.daemon.daemon import learner_command_of
+from agent.daemon.trainer_command import trainer_command_of
 from agent.errors import SettingsError
 from tests.repository import ROOT
 
@@ -134,6 +134,6 @@ def test_quantities_are_written_as_they_are_read() -> None:
 @pytest.mark.parametrize("data_dir", ["/srv/learnd", "/srv/caf\udce9", "/srv/名前 [/red]"])
 def test_the_learner_is_handed_the_very_settings_whatever_the_data_folder_is_called(data_dir: str) -> None:
     settings = Settings(data_dir=Path(data_dir))
-    words = learner_command_of(settings)
+    words = trainer_command_of(settings)
     words[-1].encode("ascii")
     assert Settings(**json.loads(words[-1])) == settings

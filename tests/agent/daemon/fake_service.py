@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.config.settings import load_settings
 from agent.daemon import daemon
-from agent.daemon.daemon import run
+from agent.daemon.entry_point import run
 
 
 class _Replaced:
@@ -60,7 +60,7 @@ def main() -> None:
     )
     command = [sys.executable, "-m", "tests.agent.daemon.fake_learner", "--data-dir", str(arguments.data_dir)]
     command += ["--behaviour", arguments.behaviour, "--slice-s", arguments.slice_s]
-    sys.exit(run(settings, stop_after_s=arguments.for_s, is_new=arguments.new, learner_command=command))
+    sys.exit(run(settings, stop_after_s=arguments.for_s, is_new=arguments.new, trainer_command=command))
 
 
 if __name__ == "__main__":

@@ -218,7 +218,7 @@ def test_systemd_is_told_that_it_is_ready_alive_and_stopping(tmp_path: Path) -> 
 
 
 def test_control_never_loads_torch() -> None:
-    program = "import sys, agent.daemon.daemon; print({'torch', 'stable_baselines3'} & set(sys.modules))"
+    program = "import sys, agent.daemon.entry_point; print({'torch', 'stable_baselines3'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, text=True)
     assert found.stdout.strip() == "set()"
 

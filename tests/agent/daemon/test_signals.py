@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from agent.cli.experiment_options import cleaning_up, stopping
-from agent.daemon.daemon import has_terminal
+from agent.daemon.entry_point import has_terminal
 from agent.daemon.supervisor import added_niceness
 from tests.agent.daemon.service import ROOT, Service, heed_signals, until
 

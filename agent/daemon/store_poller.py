@@ -1,0 +1,66 @@
+"""The poller of the store, which keeps its newest snapshot in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable
+
+import structlog
+
+from agent.clock import Clock
+from agent.daemon.snapshot import Snapshot, read_snapshot
+from agent.daemon.store_thread import StoreThread
+from memory.errors import MemoryStoreError
+from memory.folder import DataFolder
+
+log = structlog.get_logger(__name__)
+
+POLL_PERIOD_S = 1.0
+
+
+class StorePoller:
+    """A poller that reads a snapshot of the store once a second.
+
+    Args:
+        reader: the thread with the store to read.
+        folder: the data folder.
+        clock: the clock for durations.
+
+    Attributes:
+        snapshot: the newest snapshot; None before the first.
+        disk_free_bytes: free bytes on the data folder's file system.
+        read_error: error of the last attempt to read; empty if it succeeded.
+    """
+
+    def __init__(self, reader: StoreThread, *, folder: DataFolder, clock: Clock) -> None:
+        self._reader = reader
+        self._folder = folder
+        self._clock = clock
+        self._read_at = clock.monotonic()
+        self.snapshot: Snapshot | None = None
+        self.disk_free_bytes = 2**63
+        self.read_error = ""
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the store was last read."""
+        return self._clock.monotonic() - self._read_at
+
+    async def poll(self, *, is_over: Callable[[], bool]) -> None:
+        """Read the store once a second until ``is_over()``."""
+        while not is_over():
+            await self.poll_once()
+            await asyncio.sleep(POLL_PERIOD_S)
+
+    async def poll_once(self) -> None:
+        """Read a new snapshot of the store into memory."""
+        before = self.snapshot
+        try:
+            self.snapshot = await self._reader.call(lambda store: read_snapshot(store, before))
+            self.disk_free_bytes = shutil.disk_usage(self._folder.path).free
+            self._read_at, self.read_error = self._clock.monotonic(), ""
+        except (MemoryStoreError, OSError) as error:
+            if not self.read_error:
+                log.exception("store cannot be read")
+            self.read_error = str(error)
