@@ -1,4 +1,4 @@
-"""Entry of the learner process; control starts it, people do not."""
+"""Entry point of the trainer process. The daemon starts it; users do not."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from agent.running_version import running_version
 
 PR_SET_PDEATHSIG = 1
 OTHER_VERSION = 6
-"""Exit status of a learner of another version than control's."""
+"""Exit status of a trainer whose version of learnd differs from the daemon's."""
 
 
 def main() -> None:
-    """Restore the learner's state and do jobs until control stops it.
+    """Restore the trainer's state and do jobs until the daemon stops the trainer.
 
-    When all is committed and reported, and the workers are gone, the process ends at once: on a busy machine the
-    interpreter's own teardown, with torch loaded, takes seconds in which nothing is saved.
+    When everything is committed and reported and the workers have exited, the process ends by ``os._exit``. The
+    interpreter's teardown saves nothing, and with torch loaded it takes seconds on a busy machine.
     """
     parser = argparse.ArgumentParser(prog="python -m agent.trainer", description=__doc__)
     parser.add_argument("--settings", required=True, help="all settings, as JSON")
     parser.add_argument("--channel-fd", type=int, required=True)
-    parser.add_argument("--control-version", default=running_version(), help="the version of learnd that control runs")
+    parser.add_argument("--control-version", default=running_version(), help="the daemon's version of learnd")
     arguments = parser.parse_args()
-    _follow_control()
+    _follow_daemon()
     _refuse_other_version(arguments.control_version)
 
     from agent.trainer.composition import run
@@ -41,16 +41,23 @@ def main() -> None:
 
 
 def _refuse_other_version(control_version: str) -> None:
-    """End before the store is opened and migrated where learnd was replaced on disk under a running control."""
+    """Exit if the installed version of learnd is not the version that the daemon runs.
+
+    This happens when learnd is upgraded on disk while the daemon runs. The trainer exits before it opens the store,
+    because opening would migrate the store.
+    """
     if control_version != running_version():
         sys.stderr.write(
-            f"learnd {running_version()} is installed now, and control runs {control_version}: restart the service.\n"
+            f"learnd {running_version()} is installed, but the daemon runs {control_version}: restart the service.\n"
         )
         sys.exit(OTHER_VERSION)
 
 
-def _follow_control() -> None:
-    """Die with control, and leave stopping to control: other signals may reach all processes of the service."""
+def _follow_daemon() -> None:
+    """Have the kernel kill this process when the daemon exits, and ignore the signals that stop the service.
+
+    Such a signal may reach all processes of the service. The daemon then stops the trainer through the channel.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""The learner's end of the channel to control: :mod:`agent.messages` over a socket that control made."""
+"""The trainer's end of the channel to the daemon: :mod:`agent.messages` over a socket that the daemon made."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ READ_SIZE_BYTES = 65536
 
 
 class ChannelClosedError(Exception):
-    """Control is gone; there is nobody left to work for."""
+    """The daemon has closed its end of the channel or has exited."""
 
 
 class Channel:
-    """Messages to and from control."""
+    """A channel for messages to and from the daemon."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -28,32 +28,32 @@ class Channel:
         self.is_stop_requested = False
 
     def next_job(self) -> Job | None:
-        """Wait for the next job; None once control has asked to stop.
+        """Wait for the next job and return it; return None when the daemon has requested a stop.
 
         Raises:
-            ChannelClosedError: control closed its end.
-            ChannelError: control said what is not of the protocol.
+            ChannelClosedError: the daemon closed its end.
+            ChannelError: the daemon sent a line that is not a message of the protocol.
         """
         while not self._jobs and not self.is_stop_requested:
             self._receive()
         return None if self.is_stop_requested else self._jobs.popleft()
 
     def poll(self) -> None:
-        """Take in what control has sent, without waiting.
+        """Receive the messages that the daemon has sent, without waiting.
 
         Raises:
-            ChannelClosedError: control closed its end.
-            ChannelError: control said what is not of the protocol.
+            ChannelClosedError: the daemon closed its end.
+            ChannelError: the daemon sent a line that is not a message of the protocol.
         """
         while select.select([self._connection], [], [], 0)[0]:
             self._receive()
 
     def send_ready(self, *, pid: int, device: str, learner_steps: int) -> None:
-        """Say that the state is restored and jobs can come."""
+        """Report that the state is restored and the trainer accepts jobs."""
         self._send(Ready(pid=pid, device=device, learner_steps=learner_steps))
 
     def send_progress(self, *, run_id: int | None, phase: str, units: int) -> None:
-        """Say that the learning loop has moved on to ``units`` units of work."""
+        """Report that the present job has done ``units`` units of work."""
         self._send(Progress(run_id=run_id, phase=phase, units=units))
 
     def send_finished(self, *, run_id: int, outcome: JobOutcome, detail: dict[str, Any], error: str) -> None:
@@ -61,7 +61,7 @@ class Channel:
         self._send(Finished(run_id=run_id, outcome=outcome, detail=detail, error=error))
 
     def close(self) -> None:
-        """Close this end; control reads the end of the stream."""
+        """Close this end; the daemon then reads the end of the stream."""
         self._connection.close()
 
     def _send(self, message: Message) -> None:

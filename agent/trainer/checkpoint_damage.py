@@ -1,4 +1,4 @@
-"""What the learner reports of damaged checkpoints: never without a sign in the store, which health and metrics show."""
+"""Records of damaged checkpoints in the store, so that health and metrics show every case."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ REPAIR = (
 
 
 class CheckpointLostError(CorruptFileError):
-    """No checkpoint is intact, so that learning on would mean random parameters under old totals."""
+    """No checkpoint is intact, so continuing would mean random parameters with the totals of the lost ones."""
 
 
 def note_fallback(store: Store, *, restored: int, committed: int) -> None:
-    """Record that the learner goes on from an older checkpoint than the last commit's.
+    """Record that the trainer continues from an older checkpoint than the one of the last commit.
 
     Args:
-        store: opened to write.
+        store: a store opened for writing.
         restored: learner steps of the checkpoint that was restored.
         committed: learner steps that have been committed.
     """
-    found = f"the checkpoint of learner step {committed} is damaged; going on from that of step {restored}"
+    found = f"the checkpoint of learner step {committed} is damaged; continuing from the checkpoint of step {restored}"
     problem = Problem(
         kind=ProblemKind.CHECKPOINT_FALLBACK, key=str(committed), subject="live checkpoint", found=found, hint=REPAIR
     )
@@ -38,7 +38,7 @@ def note_fallback(store: Store, *, restored: int, committed: int) -> None:
 
 
 def checkpoint_lost(store: Store, *, committed: int) -> CheckpointLostError:
-    """Record that no checkpoint is intact; return the error that keeps the learner from learning."""
+    """Record that no checkpoint is intact, and return the error that stops the trainer."""
     found = f"{committed} learner steps were committed and no checkpoint of them is intact; nothing is learned"
     store.damage.note(
         Problem(kind=ProblemKind.CHECKPOINT_LOST, key="", subject="checkpoints", found=found, hint=REPAIR)

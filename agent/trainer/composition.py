@@ -1,4 +1,4 @@
-"""The learner process put together: settings, device, store, session."""
+"""Construction of the trainer's objects: settings, device, store and session."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ log = structlog.get_logger(__name__)
 
 
 def run(*, settings: str, connection: socket.socket) -> None:
-    """Restore the state and do jobs until control stops the learner.
+    """Restore the state and do jobs until the daemon stops the trainer.
 
     Args:
-        settings: control's settings, as JSON.
-        connection: the channel to control.
+        settings: the daemon's settings, as JSON.
+        connection: the channel to the daemon.
 
     Raises:
-        FolderInUseError: another learner still works on this data folder.
-        MemoryStoreError: control's store is not there any more, or cannot be used.
+        FolderInUseError: another trainer still uses this data folder.
+        MemoryStoreError: the daemon's store no longer exists, or cannot be used.
         DeviceError: the settings name a GPU and there is none.
     """
     resolved = Settings(**json.loads(settings))
     configure_logs(resolved, process="learner")
     for entry in LEARNERS.values():
-        entry.load()  # now: the files may be replaced by an upgrade before a family first needs them
+        entry.load()  # Now, because an upgrade may replace the files before a family first needs them.
     device = choose_device(resolved.learner.device)
     torch.set_num_threads(resolved.learner.threads or default_threads())
     folder = DataFolder(resolved.data_dir)

@@ -1,7 +1,8 @@
-"""The family boundary: an error in a job belongs to one family, which gets a strike, or to the trainer itself.
+"""The family boundary: decides whether an error in a job is the fault of one family or of the trainer itself.
 
-Everything that a family's tasks or learner raise is turned into an :class:`EnvsError` of that family, so that the other
-families of the job go on. After too many strikes in a row the family is quarantined for a time.
+An error that a family's tasks or learner raise becomes an :class:`EnvsError` of that family, and the family gets a
+strike. The job continues with the other families. After too many strikes in a row the family is quarantined for a
+limited time.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from memory.records import Family, FamilyState
 log = structlog.get_logger(__name__)
 
 MAX_REASON_CHARS = 500
-"""Length of the reason that a person reads in the status; the log has the rest."""
+"""Maximum length of the reason that the status shows; the log has the whole text."""
 
 EXHAUSTED = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT})
-"""Errors of the operating system that say that the machine, not the family, has nothing left."""
+"""Errors of the operating system that mean that the machine has run out of a resource: not the family's fault."""
 
 
 class UnscoredError(Exception):
-    """A family that is known could not be played, so nothing can be said of a candidate this time."""
+    """A known family could not be scored, so this consolidation cannot decide on a candidate."""
 
 
 class UnexpectedFamilyError(EnvsError):
-    """A family's tasks or learner raised an error that is not an environment's: a bug, or data of an unknown form.
+    """An error of a family's tasks or learner that is not an ``EnvsError``: a bug, or data of an unknown form.
 
-    Its cause is the error that was raised.
+    Its ``__cause__`` is the error that was raised.
     """
 
 
@@ -56,12 +57,15 @@ TRAINER_ERRORS = (
     torch.OutOfMemoryError,
     torch.AcceleratorError,
 )
-"""Errors that have a meaning of their own, or that say that the trainer's process, store or device is at fault."""
+"""Errors that pass the family boundary: they have their own handlers, or mean that the trainer itself is at fault.
+
+A fault of the trainer is one of its process, store or device.
+"""
 
 
 @contextmanager
 def family_boundary(family: Family) -> Iterator[None]:
-    """Raise what the block raises as an :class:`EnvsError` of ``family``, unless it is the trainer's own error.
+    """Turn an error that the block raises into an :class:`EnvsError` of ``family``, except the trainer's own errors.
 
     Raises:
         UnexpectedFamilyError: the block raised an error that is neither an ``EnvsError`` nor the trainer's own.
@@ -83,10 +87,10 @@ def family_boundary(family: Family) -> Iterator[None]:
 
 @contextmanager
 def scoring_boundary(session: TrainerSession, family: Family) -> Iterator[None]:
-    """Record a fault of ``family`` in the block, and raise that it could not be scored.
+    """Record a fault of ``family`` that the block raises, and raise :class:`UnscoredError` instead.
 
     Raises:
-        UnscoredError: the family failed and has a strike, or it was removed meanwhile.
+        UnscoredError: the family failed and got a strike, or it was removed meanwhile.
     """
     try:
         with family_boundary(family):
@@ -99,21 +103,21 @@ def scoring_boundary(session: TrainerSession, family: Family) -> Iterator[None]:
 
 
 def record_fault(session: TrainerSession, family: Family, error: EnvsError) -> int:
-    """Close the family's worker, count the strike, and quarantine an active family when it has too many.
+    """Close the family's worker, count the strike, and quarantine an active family that has too many strikes.
 
-    Which reason an error counts as: :func:`fault_reason`. The store gets one line for people; the log gets the
-    worker's own words, or the traceback of an error that nobody expected.
+    :func:`fault_reason` decides which reason is recorded. The store gets one line for the user. The log gets the
+    worker's own report, or the traceback of an unexpected error.
 
     Returns:
-        the family's strikes in a row; 0 where it was removed meanwhile.
+        The family's strikes in a row; 0 if it was removed meanwhile.
     """
     _close_tasks(session, family)
-    reason, found = fault_reason(error), _for_people(error)
+    reason, found = fault_reason(error), _one_line(error)
     try:
         strikes = session.store.families.record_strike(family.name, reason=reason, detail=found)
         now = session.store.families.get(family.name)
     except FamilyNotFoundError:
-        log.info("a family was removed while it was worked on", family=family.name)
+        log.info("family was removed during the job", family=family.name)
         return 0
     log.warning(
         "family fault",
@@ -130,19 +134,21 @@ def record_fault(session: TrainerSession, family: Family, error: EnvsError) -> i
 
 
 def _close_tasks(session: TrainerSession, family: Family) -> None:
-    """Close the family's tasks; a fault of closing must not keep the strike from being recorded."""
+    """Close the family's tasks. Log an error in closing, because the strike must be recorded in any case."""
     try:
         with family_boundary(family):
             session.close_tasks(family.id)
     except EnvsError:
-        log.exception("a family's tasks could not be closed", family=family.name)
+        log.exception("tasks of a family could not be closed", family=family.name)
 
 
 def fault_reason(error: EnvsError) -> FaultReason:
     """Return the kind of fault that a family's error counts as.
 
-    A worker's error says its own. An unexpected error counts as raised. Any other is of the family's own making (its
-    module is gone, its spaces are no longer those of admission) and counts as a failure to start.
+    - A :class:`WorkerFaultError` has its own reason.
+    - An :class:`UnexpectedFamilyError` counts as raised.
+    - Any other error counts as a failure to start: the family's module no longer exists, or its spaces are no longer
+      those of admission.
     """
     if isinstance(error, UnexpectedFamilyError):
         return FaultReason.RAISED
@@ -150,12 +156,15 @@ def fault_reason(error: EnvsError) -> FaultReason:
 
 
 def user_message(error: EnvsError) -> str:
-    """What people are told of a family's error: a worker's says all itself, another also on what and what to do."""
+    """Return the user-facing text of an error.
+
+    The text of a worker fault is complete. For other errors return ``str(error)``, which adds subject and hint.
+    """
     return error.found if isinstance(error, WorkerFaultError) else str(error)
 
 
-def _for_people(error: EnvsError) -> str:
-    """Return what was found as one line of bounded length."""
+def _one_line(error: EnvsError) -> str:
+    """Return the user-facing text of an error as one line of at most ``MAX_REASON_CHARS``."""
     return " ".join(user_message(error).split())[:MAX_REASON_CHARS]
 
 
@@ -174,5 +183,5 @@ def _quarantine(session: TrainerSession, family: Family, strikes: int, *, reason
 
 
 def quarantine_s(strikes_beyond: int, *, first_s: float, longest_s: float) -> float:
-    """Seconds of quarantine: doubled with each further strike, up to the longest."""
+    """Return the length of a quarantine in seconds: it doubles with each further strike, up to ``longest_s``."""
     return float(min(longest_s, first_s * 2.0 ** min(strikes_beyond, 30)))

@@ -1,4 +1,4 @@
-"""The learner's heartbeat: beaten by the work itself as it advances, never by a thread beside it."""
+"""The trainer's heartbeat. Work sends it as it advances; no separate thread does, so it stops when the work hangs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ PERIOD_S = 0.5
 
 
 class JobInterruptedError(Exception):
-    """Control asked to stop while a job that can be given up was running."""
+    """The daemon requested a stop while a job that can be abandoned was running."""
 
 
 class Heartbeat:
-    """Counts units of work, tells control now and then, and hears its call to stop.
+    """A counter of units of work that reports to the daemon every ``PERIOD_S`` and receives its stop request.
 
     Args:
-        channel: the way to control.
+        channel: the connection to the daemon.
         monotonic: the clock, in seconds.
     """
 
@@ -31,19 +31,19 @@ class Heartbeat:
         self._phase = "idle"
 
     def begin(self, run_id: int, phase: str) -> None:
-        """Beat for a new job from now on."""
+        """Count the work of a new job from now on."""
         self._run_id, self._phase, self._units = run_id, phase, 0
 
     @property
     def is_stop_requested(self) -> bool:
-        """Whether control has asked to stop; heard at a beat."""
+        """Whether the daemon has requested a stop; requests are received at a beat."""
         return self._channel.is_stop_requested
 
     def beat(self, units: int = 1) -> None:
         """Count ``units`` more units of work.
 
         Raises:
-            ChannelClosedError: control is gone.
+            ChannelClosedError: the daemon has exited.
         """
         self._units += units
         now = self._monotonic()
@@ -54,11 +54,11 @@ class Heartbeat:
         self._channel.poll()
 
     def beat_or_give_up(self, units: int = 1) -> None:
-        """Count work of a job that loses nothing by being given up.
+        """Count ``units`` more units of a job that can be abandoned without loss.
 
         Raises:
-            JobInterruptedError: control has asked to stop.
-            ChannelClosedError: control is gone.
+            JobInterruptedError: the daemon has requested a stop.
+            ChannelClosedError: the daemon has exited.
         """
         self.beat(units)
         if self.is_stop_requested:

@@ -1,4 +1,4 @@
-"""The learner process: takes one job at a time from control, does it, and reports."""
+"""The trainer's main loop: receive one job at a time from the daemon, do it, and report the result."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ Result = tuple[JobOutcome, dict[str, Any]]
 
 
 class TrainerProcess:
-    """Does the jobs that control hands over, until control stops it or goes away.
+    """A loop that does the daemon's jobs until the daemon stops it or exits.
 
     Args:
-        session: the learner's state.
-        channel: the way to control.
+        session: the trainer's state.
+        channel: the connection to the daemon.
     """
 
     def __init__(self, session: TrainerSession, channel: Channel) -> None:
@@ -48,12 +48,12 @@ class TrainerProcess:
         }
 
     def run(self) -> None:
-        """Do jobs until there are no more."""
+        """Do jobs until the daemon requests a stop or exits."""
         try:
             while (job := self._channel.next_job()) is not None:
                 self._do(job)
         except ChannelClosedError:
-            log.warning("control is gone, stopping")
+            log.warning("the daemon has exited, stopping")
 
     def _do(self, job: Job) -> None:
         self._session.heartbeat.begin(job.run_id, str(job.kind))
@@ -88,15 +88,16 @@ class TrainerProcess:
                 detail = work(self._session, family, reason=job.reason)
         except DivergedError as diverged:
             nonsense = WorkerFaultError(subject=family.name, reason=FaultReason.NONSENSE, found=str(diverged))
-            return self._struck(family, nonsense)
+            return self._failed_by(family, nonsense)
         except EnvsError as fault:
             self._session.restore_last_commit()
-            return self._struck(family, fault)
+            return self._failed_by(family, fault)
         if family.strikes:
             self._session.store.families.clear_strikes(family.name)
         return JobOutcome.SUCCEEDED, detail
 
-    def _struck(self, family: Family, fault: EnvsError) -> Result:
+    def _failed_by(self, family: Family, fault: EnvsError) -> Result:
+        """Record a strike for the family and return the result of the failed job."""
         strikes = record_fault(self._session, family, fault)
         return JobOutcome.FAILED, {
             "fault": str(fault_reason(fault)),
@@ -123,5 +124,5 @@ class TrainerProcess:
 
 def _named(job: Job) -> str:
     if job.family is None:
-        raise ValueError(f"a job of kind {job.kind} needs a family, and none was named")
+        raise ValueError(f"a job of kind {job.kind} needs a family, but it names none")
     return job.family

@@ -1,4 +1,4 @@
-"""What the learner's jobs share: the store, the learner with its restored state, and the families' open tasks."""
+"""The state that the trainer's jobs share: the store, the learner with its restored state, and open tasks."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ log = structlog.get_logger(__name__)
 
 
 class IncompatibleCheckpointError(Exception):
-    """The settings ask for a policy of another shape than the one that was learned."""
+    """The settings describe a policy of another shape than the one in the checkpoint."""
 
 
 class TaskOpener(Protocol):
-    """How a family's tasks are opened; tests put fakes here."""
+    """A function that opens a family's tasks; tests pass fakes."""
 
     def __call__(
         self,
@@ -48,20 +48,20 @@ class TaskOpener(Protocol):
         limits: WorkerLimits,
         on_wait: Callable[[], None],
     ) -> TaskBatch:
-        """Open ``num_trials`` tasks side by side; ``on_wait`` is called while a worker is waited for."""
+        """Open ``num_trials`` tasks as one batch; call ``on_wait`` repeatedly while waiting for a worker."""
         ...
 
 
 class TrainerSession:
-    """The learner's state between two commits.
+    """The trainer's state between two commits.
 
     Args:
-        store: where everything is committed.
+        store: the store that receives every commit.
         settings: the daemon's settings.
-        device: the device that rolls out and updates.
-        heartbeat: beaten as work advances.
+        device: the device for rollouts and updates.
+        heartbeat: receives a beat as work advances.
         opener: opens a family's tasks.
-        clock: wall-clock time in seconds since the epoch.
+        clock: returns wall-clock time in seconds since the epoch.
     """
 
     def __init__(
@@ -96,10 +96,12 @@ class TrainerSession:
     # The state and its commits
 
     def _restored_learner(self) -> RL2Learner:
-        """Return the learner of the last commit; of an older one, with a sign, where that is damaged.
+        """Return the learner of the last commit.
+
+        If its checkpoint is damaged, record the damage and return the learner of an older checkpoint.
 
         Raises:
-            CheckpointLostError: something was learned, and no checkpoint is intact.
+            CheckpointLostError: learner steps were committed, and no checkpoint is intact.
         """
         num_steps = self.store.checkpoints.num_learner_steps()
         for checkpoint in self.store.checkpoints.restore_candidates():
@@ -116,11 +118,14 @@ class TrainerSession:
             raise checkpoint_lost(self.store, committed=num_steps)
         self.next_task = {}
         self.few_shot.restore({}, {})
-        log.info("no checkpoint to restore, starting anew", seed=self.settings.learner.seed)
+        log.info("no checkpoint to restore, starting with new parameters", seed=self.settings.learner.seed)
         return RL2Learner(self.config, device=self.device, seed=self.settings.learner.seed)
 
     def _begun_from(self, version: int) -> RL2Learner:
-        """Go on from a published version, as a person chose where every checkpoint was lost; the optimiser is new."""
+        """Return a learner with a published version's parameters and a new optimiser.
+
+        A user chooses this (``learnd doctor --repair --yes``) when every checkpoint is lost.
+        """
         initialization = self.store.initializations.get(version)
         learner = RL2Learner(self.config, device=self.device, seed=self.settings.learner.seed)
         self.next_task = {}
@@ -132,7 +137,7 @@ class TrainerSession:
         tensors = as_tensors(self.store.checkpoints.load_parameters(initialization.file))
         learner.load_initialization(without_parts(tensors))
         self.few_shot.restore(tensors, published_meta(initialization))
-        log.warning("every checkpoint was lost; going on from the published version", version=version)
+        log.warning("every checkpoint was lost; continuing from the published version", version=version)
         return learner
 
     def _learner_from(self, checkpoint: Checkpoint) -> RL2Learner:
@@ -144,8 +149,8 @@ class TrainerSession:
             self.few_shot.restore(tensors, checkpoint.meta.get("few_shot", {}))
         except (RuntimeError, KeyError) as error:
             raise IncompatibleCheckpointError(
-                f"restoring the learner: what was learned does not fit the settings; changed since: "
-                f"{self._changed_settings(checkpoint) or 'none'}. Set them back under [rl2], or take a new data folder."
+                f"restoring the learner: the checkpoint does not fit the settings; changed since it was written: "
+                f"{self._changed_settings(checkpoint) or 'none'}. Set them back under [rl2], or use a new data folder."
             ) from error
         self.next_task = dict(checkpoint.meta["next_task"])
         log.info("restored", learner_steps=checkpoint.learner_steps, sha256=checkpoint.file.sha256[:12])
@@ -157,13 +162,13 @@ class TrainerSession:
         return ", ".join(f"{name} {learned.get(name)} → {present.get(name)}" for name in changed)
 
     def restore_last_commit(self) -> None:
-        """Forget everything since the last commit."""
+        """Discard everything since the last commit."""
         for family_id in list(self._trainings):
             self._close_training(family_id)
         self.learner = self._restored_learner()
 
     def commit(self, step: LearnerStep) -> Checkpoint:
-        """Commit a learner step with the whole state that it led to, in one transaction."""
+        """Commit a learner step and the whole resulting state in one transaction."""
         meta = {
             "learner": self.learner.to_meta(),
             "few_shot": self.few_shot.to_meta(),
@@ -176,15 +181,15 @@ class TrainerSession:
     # Families
 
     def tasks_of(self, family: Family) -> TaskBatch:
-        """The family's tasks, opened when they are first wanted and kept open."""
+        """Return the family's tasks. They are opened at the first call and kept open."""
         if family.id not in self._open_tasks:
             self._open_tasks[family.id] = self._open(family)
         return self._open_tasks[family.id]
 
     def training_of(self, family: Family) -> FamilyTraining:
-        """The family's training by the learner as it stands, begun when it is first wanted and kept.
+        """Return the family's training by the present learner. It is begun at the first call and kept.
 
-        Recorded training has tasks of its own, for evaluation begins others among :meth:`tasks_of`.
+        Recorded training opens its own tasks, because evaluation begins other tasks in those of :meth:`tasks_of`.
         """
         if family.id not in self._trainings:
             name, tasks = learner_name(family), self.tasks_of(family)
@@ -197,7 +202,7 @@ class TrainerSession:
         return self._trainings[family.id]
 
     def _close_training(self, family_id: int) -> None:
-        """End what was recorded; tasks that evaluation shares stay open."""
+        """Close a family's training. Tasks that evaluation also uses stay open."""
         training = self._trainings.pop(family_id, None)
         if training is not None and training.tasks is not self._open_tasks.get(family_id):
             training.close()
@@ -213,7 +218,7 @@ class TrainerSession:
         )
 
     def close_tasks(self, family_id: int) -> None:
-        """Close a family's tasks, as after a fault."""
+        """Close a family's tasks and training, for example after a fault."""
         self._close_training(family_id)
         self.few_shot.close_tasks(family_id)
         tasks = self._open_tasks.pop(family_id, None)
@@ -221,7 +226,7 @@ class TrainerSession:
             tasks.close()
 
     def close_unwanted_tasks(self) -> None:
-        """Close the tasks of families that are no longer practised; forget few-shot learners of removed ones."""
+        """Close the tasks of families that are no longer active, and drop the few-shot learners of removed families."""
         families = self.store.families.all()
         wanted = {family.id for family in families if family.state is FamilyState.ACTIVE}
         for family_id in (set(self._open_tasks) | self.few_shot.open_families) - wanted:
@@ -229,50 +234,53 @@ class TrainerSession:
         self.few_shot.keep_only({learner_name(family) for family in families})
 
     def close(self) -> None:
-        """Close every worker, all at the same time: each may take a second to close its environments."""
+        """Close all workers in parallel, because each may need a second to close its environments."""
         for family_id in list(self._trainings):
             self._close_training(family_id)
         open_tasks, self._open_tasks = self._open_tasks, {}
         with ThreadPoolExecutor(max_workers=max(1, len(open_tasks))) as pool:
             closings = [pool.submit(tasks.close) for tasks in open_tasks.values()]
         for error in filter(None, (closing.exception() for closing in closings)):
-            log.error("a family's tasks could not be closed", exc_info=error)
+            log.error("tasks of a family could not be closed", exc_info=error)
 
 
 def learned_config(values: Mapping[str, Any]) -> RL2Config:
-    """RL²'s settings from JSON or TOML values, defaults for the rest."""
+    """Return RL²'s settings from JSON or TOML values, with defaults for missing ones."""
     return config_from_json(RL2Config, values)
 
 
 def held_out_trials(family: Family, section: EvaluationSettings | ConsolidationSettings) -> int:
-    """How many held-out trials (few-shot: tasks) a section of the settings asks for, for this family's source."""
+    """Return the number of held-out trials (few-shot: tasks) that a section of the settings has for the family."""
     if is_few_shot(family):
         return section.trials_few_shot
     return section.trials_tensor if is_tensor_native(family) else section.trials_gymnasium
 
 
 def is_tensor_native(family: Family) -> bool:
-    """Whether the family's tasks are stepped as tensors, and not by a worker."""
+    """Return whether the family's tasks are stepped as tensors in the trainer, not by a worker."""
     return FamilySource(family.spec["source"]) is FamilySource.TENSOR
 
 
 def published_meta(initialization: Initialization) -> dict[str, Any]:
-    """What the tensors of a version's few-shot families do not tell, by the families' names within it."""
+    """Return ``to_meta()`` of a version's few-shot learners, by the families' names within the version."""
     described = initialization.provenance.get("few_shot", {})
     return {values["name"]: values["meta"] for values in described.values()}
 
 
 def learner_name(family: Family) -> str:
-    """The family's name within the learner: never the same for two families, even of one name over time."""
+    """Return the family's name within checkpoints and versions.
+
+    It includes the id, so a family that is added again under an old name gets another one.
+    """
     return f"{family.name}@{family.id}"
 
 
 def spaces_of(family: Family) -> SpacePair:
-    """The spaces of an admitted family.
+    """Return the spaces of an admitted family.
 
     Raises:
         ValueError: the family is not admitted yet.
     """
     if family.spaces is None:
-        raise ValueError(f"family {family.name!r} has not been admitted, so its spaces are not known")
+        raise ValueError(f"family {family.name!r} has not been admitted, so its spaces are unknown")
     return SpacePair.from_json(family.spaces)

@@ -1,4 +1,4 @@
-"""The admit job: try a family that was fed, in a worker, before it is practised."""
+"""The admit job: try an added family in a worker before it is practised."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ log = structlog.get_logger(__name__)
 
 
 def admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str, Any]]:
-    """Learn a family's spaces and the return of random actions, or refuse it with the reason kept.
+    """Find out a family's spaces and the return of random actions and admit it, or refuse it and record the reason.
 
-    A refusal is an answer, not a failure of the job. An error that is not an environment's is also a refusal, and is
-    counted as a strike.
+    A refusal is a result, not a failure of the job. An error that is not an ``EnvsError`` also refuses the family, and
+    counts as a strike.
     """
     if family.state not in {FamilyState.PENDING, FamilyState.REFUSED}:
-        return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}, so it was admitted before"}
+        return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}: it is already admitted"}
     try:
         with family_boundary(family):
             spec = FamilySpec.from_json(family.spec)

@@ -1,20 +1,24 @@
-"""Outer steps: how slow weights are made of the published parameters φ and the learner's own, W (``fast``).
+"""Outer steps: compute slow weights from the published parameters φ and the learner's present parameters W (``fast``).
 
-The daemon's practice between two consolidations is the inner loop; what it led to, W - φ, is what every outer step
-here works with. The choice is ``consolidation.outer_step``; whatever is proposed is a candidate, which the gate judges.
+The daemon's practice between two consolidations is the inner loop. Every outer step uses its result, W - φ. The setting
+``consolidation.outer_step`` selects the outer step. Its result is a candidate, which the gate may still reject.
 
 - Reptile (Nichol et al. 2018, arXiv:1803.02999, eq. 1): φ ← φ + ε (W - φ), one rate ε for all parameters.
-- MAML, first order (Finn et al. 2017, arXiv:1703.03400, section 5.2): from Reptile's point θ, again and again
-  θ ← θ + β mean_i ∇J_i(U_k(θ)), U_k the k ordinary updates that adapt a copy of the learner to family i.
-  Departures: it starts from Reptile's point, or the practice since the last version would be thrown away; "tasks" are
-  families; the outer step is Adam's.
-- Meta-SGD (Li et al. 2017, arXiv:1707.09835, eq. 4 and algorithm 1): θ = φ + α ∘ (W - φ), the rates α learned by
-  ∂/∂α mean_i J_i(θ) = mean_i ∇J_i(θ) · (W - φ). Departures: one rate a tensor, and not one an entry, for a gradient of
-  a few hundred trials says too little of each; rates are held within [0, 1], so that θ lies between what has been
-  tried; the inner direction is that of the practice, and not of one gradient. The rates go on from version to version.
+- MAML, first order (Finn et al. 2017, arXiv:1703.03400, section 5.2): start at Reptile's point θ and repeat
+  θ ← θ + β mean_i ∇J_i(U_k(θ)), where U_k are the k ordinary updates that adapt a copy of the learner to family i.
+  Departures from the paper:
+  - It starts at Reptile's point, because otherwise the practice since the last version would be lost.
+  - The "tasks" of the paper are families.
+  - The outer step is Adam's.
+- Meta-SGD (Li et al. 2017, arXiv:1707.09835, eq. 4 and algorithm 1): θ = φ + α ∘ (W - φ), where the rates α are learned
+  by ∂/∂α mean_i J_i(θ) = mean_i ∇J_i(θ) · (W - φ). The rates are carried over from version to version.
+  Departures from the paper:
+  - There is one rate per tensor, not one per entry: a gradient of a few hundred trials is too noisy for single entries.
+  - Rates are clamped to [0, 1], so θ lies between φ and W.
+  - The inner direction is the result of practice, not one gradient.
 
-Everything is drawn from a generator of its own, seeded by how far practice has come, on training tasks that practice
-does not reach: a consolidation changes nothing of the learner, and the same state gives the same candidate.
+Outer steps use their own generator, seeded by the number of updates, and training tasks that practice does not reach.
+So a consolidation does not change the learner, and the same state gives the same candidate.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ from memory.records import Family
 log = structlog.get_logger(__name__)
 
 OUTER_TASKS = 1_000_000_000
-"""First training task of outer steps; practice counts up from 0."""
+"""Index of the first training task of outer steps; practice counts up from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +54,9 @@ class Proposal:
     """Parameters that an outer step proposes.
 
     Attributes:
-        origin: how they came about, for the record.
+        origin: a text on how they were computed, for the provenance.
         tensors: the parameters.
-        rates: Meta-SGD's rate of each tensor, for the next step to go on from; empty for the others.
+        rates: Meta-SGD's rate of each tensor, from which the next step continues; empty for the other outer steps.
     """
 
     origin: str
@@ -68,18 +72,20 @@ def slow_weights(
     fast: Mapping[str, Tensor],
     rates: Mapping[str, float],
 ) -> Proposal:
-    """What the chosen outer step proposes.
+    """Return the proposal of the outer step that the settings select.
+
+    If MAML or Meta-SGD gives parameters that are not finite, return Reptile's proposal.
 
     Args:
-        session: the learner's state, which is left as it is.
-        families: all that are known and can be asked.
+        session: the trainer's state, which is not changed.
+        families: all known families that can be scored.
         published: φ.
         fast: W.
-        rates: what Meta-SGD has learned up to the published version; empty at first.
+        rates: the rates of Meta-SGD as of the published version; empty at first.
 
     Raises:
-        JobInterruptedError: control has asked to stop.
-        UnscoredError: a family failed, and has a strike for it.
+        JobInterruptedError: the daemon has requested a stop.
+        UnscoredError: a family failed and got a strike.
     """
     rate = session.settings.consolidation.rate
     reptile = Proposal(origin=f"slow weights, rate {rate:g}", tensors=between(published, fast, rate=rate))
@@ -91,17 +97,17 @@ def slow_weights(
         proposal = meta_sgd(session, families, published=published, fast=fast, rates=rates)
     if all(bool(tensor.isfinite().all()) for tensor in proposal.tensors.values()):
         return proposal
-    log.error("an outer step gave parameters that are not finite; Reptile's stands in", origin=proposal.origin)
+    log.error("outer step gave parameters that are not finite; using Reptile's instead", origin=proposal.origin)
     return reptile
 
 
 def between(
     slow: Mapping[str, Tensor], fast: Mapping[str, Tensor], *, rate: float, rates: Mapping[str, float] | None = None
 ) -> dict[str, Tensor]:
-    """The step from ``slow`` towards ``fast``: φ + ε (W - φ).
+    """Return the step from ``slow`` towards ``fast``: φ + ε (W - φ).
 
-    Parameters that ``slow`` does not have (a pair of spaces met since) or has in another shape are taken from
-    ``fast``; so are those that are not floating point.
+    A parameter is copied from ``fast`` if ``slow`` does not have it (its pair of spaces is newer than the version), has
+    it in another shape, or if it is not floating point.
 
     Args:
         slow: φ.
@@ -116,7 +122,7 @@ def between(
 
 
 def maml(session: TrainerSession, families: Sequence[Family], *, start: Mapping[str, Tensor]) -> Proposal:
-    """First-order MAML from ``start``: where a few ordinary updates of any family lead furthest."""
+    """Run first-order MAML from ``start``: maximise the return after a few ordinary updates on any family."""
     section = session.settings.consolidation
     play = _Play(session)
     theta = {name: tensor.clone() for name, tensor in start.items()}
@@ -143,7 +149,7 @@ def meta_sgd(
     fast: Mapping[str, Tensor],
     rates: Mapping[str, float],
 ) -> Proposal:
-    """Meta-SGD's rates, a tensor each, learned where they lead: on fresh trials of every family."""
+    """Learn Meta-SGD's rates, one per tensor, on fresh trials of every family, and return φ + α ∘ (W - φ)."""
     section = session.settings.consolidation
     play = _Play(session)
     names = [n for n, _ in session.learner.policy.named_parameters() if _is_shared(n, published, fast)]
@@ -174,10 +180,10 @@ def meta_sgd(
 
 
 class _Play:
-    """Fresh training trials of the known families, by other parameters than the learner's.
+    """A source of fresh training trials and gradients of the known families, at any parameters.
 
     Args:
-        session: the learner's state, which is left as it is.
+        session: the trainer's state, which is not changed.
     """
 
     def __init__(self, session: TrainerSession) -> None:
@@ -187,14 +193,14 @@ class _Play:
         self._num_played: dict[str, int] = {}
 
     def gradient(self, family: Family, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """∇J of the family at these parameters."""
+        """Return ∇J of the family at these parameters."""
         policy = copy.deepcopy(self._session.learner.policy)
         policy.load_state_dict(tensors)
         with scoring_boundary(self._session, family):
             return self._gradient(family, policy)
 
     def adapted_gradient(self, family: Family, tensors: Mapping[str, Tensor], *, num_updates: int) -> dict[str, Tensor]:
-        """∇J of the family where this many ordinary updates lead from these parameters."""
+        """Return ∇J of the family at the result of ``num_updates`` ordinary updates from these parameters."""
         session = self._session
         learner = RL2Learner.from_tensors(
             session.config, session.learner.to_tensors(), session.learner.to_meta(), device=session.device
@@ -239,12 +245,12 @@ class _Play:
 
 
 def _is_shared(name: str, slow: Mapping[str, Tensor], fast: Mapping[str, Tensor]) -> bool:
-    """Whether both have the tensor, in the same shape, and can be mixed."""
+    """Return whether both have the tensor in the same shape and in floating point."""
     return name in slow and slow[name].shape == fast[name].shape and fast[name].is_floating_point()
 
 
 def _repeat(update: Callable[[], None], *, at_most: int, limit_s: float) -> int:
-    """Update until the number or the time is reached; the number made."""
+    """Repeat ``update`` until ``at_most`` updates or ``limit_s`` seconds are reached; return the number of updates."""
     began = time.monotonic()
     for made in range(1, at_most + 1):
         update()

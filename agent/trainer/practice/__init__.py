@@ -1,1 +1,1 @@
-"""How each kind of family is practised."""
+"""Practice, one module per kind of family."""

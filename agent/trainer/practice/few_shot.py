@@ -1,4 +1,4 @@
-"""The practise job of a few-shot family: outer steps of its own learner for a slice of time, committed as one step.
+"""The practise job of a few-shot family: outer steps of its learner for a slice of time, committed as one learner step.
 
 The totals of a few-shot family count examples as environment steps, tasks as trials and as episodes, and outer steps as
 meta-updates.
@@ -24,19 +24,19 @@ from envs.few_shot.tasks import FewShotBatch
 from memory.records import Family, FamilyTotals
 
 PROBED_TASKS = 16
-"""Tasks that are answered before they are learned from, at a slice's beginning: the return that is charted."""
+"""Number of training tasks that are scored at the start of a slice, before learning from them, for the return curve."""
 
 PROBED_AT_ONCE = 4
 PROBED_SHARE = 0.1
-"""Share of a slice after which no more tasks are answered: adapting takes some learners fifty steps a task."""
+"""Share of a slice after which no more tasks are scored, because some learners adapt in fifty steps per task."""
 
 NOT_LOSSES = frozenset({"accuracy"})
-"""What an update tells beside losses; the trial return is charted instead."""
+"""Metrics of an update that are not losses. They are not recorded; the trial return is recorded instead."""
 
 
 @dataclass
 class _Slice:
-    """What a slice of practice has done so far."""
+    """The totals of a slice of practice so far."""
 
     returns: Tensor
     examples: int = 0
@@ -58,13 +58,13 @@ class _Slice:
 
 
 def practise_few_shot(session: TrainerSession, family: Family, *, reason: str) -> dict[str, Any]:
-    """Practise one few-shot family for a slice of time and commit it.
+    """Practise one few-shot family for a slice of time and commit the slice.
 
-    Everything up to the commit is lost when the process is killed; nothing after it is.
+    If the process is killed before the commit, the slice is lost. After the commit nothing can be lost.
 
     Raises:
-        JobInterruptedError: control has asked to stop before the first update; nothing of the slice is kept.
-        EnvsError: the family's images cannot be read any more; nothing of the slice is kept.
+        JobInterruptedError: the daemon has requested a stop before the first update; the slice is discarded.
+        EnvsError: the family's images can no longer be read; the slice is discarded.
         DivergedError: an update diverged; the state is that of the last commit.
     """
     started_at, began = session.clock(), time.monotonic()
@@ -101,7 +101,7 @@ def practise_few_shot(session: TrainerSession, family: Family, *, reason: str) -
 
 
 def _probe(session: TrainerSession, family: Family, learner: FewShotLearner, first_task: int) -> Tensor:
-    """[n] returns of the training tasks that come next, before they are learned from."""
+    """Return the returns [n] on the next training tasks, before learning from them."""
     tasks, began = session.few_shot.tasks_of(family), time.monotonic()
     returns = []
     for offset in range(0, PROBED_TASKS, PROBED_AT_ONCE):
@@ -116,5 +116,5 @@ def _probe(session: TrainerSession, family: Family, learner: FewShotLearner, fir
 
 
 def is_finite(learner: FewShotLearner) -> bool:
-    """Whether every tensor that adapts is finite."""
+    """Return whether every tensor of the learner's initialization is finite."""
     return all(bool(tensor.isfinite().all()) for tensor in learner.initialization().values())

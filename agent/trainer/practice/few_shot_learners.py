@@ -1,7 +1,7 @@
-"""The few-shot learners of a session: one a family, built when it is first practised, restored with every checkpoint.
+"""The few-shot learners of a session: one per family, built at its first practice and restored with every checkpoint.
 
-What they are in a checkpoint and in a published version stands beside RL²'s own tensors, under
-``few_shot/FAMILY/TENSOR``; what the tensors do not tell is JSON beside them.
+In a checkpoint and in a published version their tensors are named ``few_shot/FAMILY/TENSOR``, in the same file as RL²'s
+tensors. The rest of their state is JSON in the metadata.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ log = structlog.get_logger(__name__)
 
 PREFIX = "few_shot/"
 VERSION_KEY = "few_shot_families"
-"""Where a version's file tells of its few-shot families, by their names."""
+"""Metadata key of a version file under which its few-shot families are described, by name."""
 
 LEFT_OF_RATE = 0.1
-"""Share of an outer rate that is left when the planned updates are over: a service goes on learning."""
+"""Share of an outer rate that remains after the planned updates, because a service continues to learn."""
 
 
 class FewShotLearners:
-    """Learners and tasks of the few-shot families.
+    """The learners and open tasks of the few-shot families.
 
     Args:
-        seed: of the learners' first parameters, with the family's name.
+        seed: decides, with the family's name, the initial parameters of its learner.
         planned_updates: updates over which a learner's rate falls.
-        device: where they learn.
-        heartbeat: beaten while images are read.
+        device: the device of the learners.
+        heartbeat: receives a beat while images are read.
     """
 
     def __init__(self, *, seed: int, planned_updates: int, device: torch.device, heartbeat: Heartbeat) -> None:
@@ -58,10 +58,10 @@ class FewShotLearners:
     # Families
 
     def tasks_of(self, family: Family) -> FewShotFamily:
-        """The family's tasks, opened when they are first wanted and kept open.
+        """Return the family's tasks. They are opened at the first call and kept open.
 
         Raises:
-            EnvsError: its images cannot be read any more, or its shapes are no longer those of admission.
+            EnvsError: the family's images can no longer be read, or its shapes are no longer those of admission.
         """
         if family.id not in self._tasks:
             tasks = open_few_shot(FamilySpec.from_json(family.spec), report=lambda _count: self._heartbeat.beat())
@@ -69,32 +69,32 @@ class FewShotLearners:
                 raise FamilySpecError(
                     operation="opening family",
                     subject=family.name,
-                    found=f"its tasks are {FewShotShapes.of(tasks)}, and it was admitted with {shapes_of(family)}.",
-                    hint="Remove it and add it anew.",
+                    found=f"its tasks are {FewShotShapes.of(tasks)}, but it was admitted with {shapes_of(family)}.",
+                    hint="Remove the family and add it again.",
                 )
             self._tasks[family.id] = tasks
         return self._tasks[family.id]
 
     def training_tasks_of(self, family: Family) -> FewShotFamily:
-        """The tasks it is practised on, by its learner's recipe."""
+        """Return the tasks on which the family is practised, by its learner's recipe."""
         return self.recipe_of(family).training_tasks(self.tasks_of(family))
 
     def close_tasks(self, family_id: int) -> None:
-        """Let go of a family's tasks."""
+        """Release a family's tasks."""
         self._tasks.pop(family_id, None)
 
     @property
     def open_families(self) -> set[int]:
-        """Ids of the families whose tasks are kept open."""
+        """The ids of the families whose tasks are open."""
         return set(self._tasks)
 
     # Learners
 
     def recipe_of(self, family: Family) -> Recipe:
-        """How the family's learner is trained.
+        """Return the recipe for training the family's learner.
 
         Raises:
-            FamilySpecError: no learner of that name learns such tasks.
+            FamilySpecError: there is no learner of that name, or it cannot learn such tasks.
         """
         try:
             return recipe_for(canonical_name(str(family.spec["learner"])), kind_of(self.tasks_of(family)))
@@ -103,18 +103,18 @@ class FewShotLearners:
                 operation="choosing a learner for",
                 subject=family.name,
                 found=str(error),
-                hint="Remove it and add it anew with another --learner.",
+                hint="Remove the family and add it again with another --learner.",
             ) from error
 
     def learner_of(self, family: Family, name: str) -> FewShotLearner:
-        """The family's learner, built when it is first wanted.
+        """Return the family's learner, built at the first call.
 
         Args:
             family: the family.
             name: its name within the checkpoint.
 
         Raises:
-            FamilySpecError: no learner of that name learns such tasks, or the one there is cannot take them.
+            FamilySpecError: there is no learner of that name, it cannot learn such tasks, or it fails on the first one.
         """
         if name not in self._learners:
             self._learners[name] = self._built(family, name)
@@ -122,7 +122,10 @@ class FewShotLearners:
         return self._learners[name]
 
     def _built(self, family: Family, name: str) -> FewShotLearner:
-        """A new learner that has answered one task: what it cannot take is the family's fault, and stops no other."""
+        """Build a learner and try it on one task.
+
+        A task that the learner cannot process is reported as a fault of this family, so other families continue.
+        """
         recipe = self.recipe_of(family)
         config = _with_a_floor(recipe.config(self._planned_updates))
         generator = torch.Generator().manual_seed(_seed_of(self._seed, name))
@@ -134,16 +137,16 @@ class FewShotLearners:
             raise FamilySpecError(
                 operation="building a learner for",
                 subject=family.name,
-                found=f"{recipe.learner} cannot take its tasks: {error}.",
-                hint="Remove it and add it anew with fewer examples or another --learner.",
+                found=f"{recipe.learner} fails on its tasks: {error}.",
+                hint="Remove the family and add it again with fewer examples or another --learner.",
             ) from error
         return learner
 
     def lender_to(self, family: Family, others: Iterable[Family]) -> Family | None:
-        """The most practised other family whose amortised head can classify this one's images; None if there is none.
+        """Return the most practised other family whose amortised head can classify this family's images, or None.
 
         Args:
-            family: a few-shot family that was admitted.
+            family: an admitted few-shot family.
             others: all families.
         """
         wanted = shapes_of(family)
@@ -161,13 +164,13 @@ class FewShotLearners:
         return max(lenders, key=lambda other: other.totals.meta_updates, default=None)
 
     def keep_only(self, names: set[str]) -> None:
-        """Forget the learners of families that are gone."""
+        """Drop the learners of all families except those in ``names``."""
         self._learners = {name: learner for name, learner in self._learners.items() if name in names}
 
     # State
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """The whole state of every learner."""
+        """Return the tensors of every learner's whole state."""
         return {
             key: tensor
             for name, learner in self._learners.items()
@@ -175,15 +178,15 @@ class FewShotLearners:
         }
 
     def to_meta(self) -> dict[str, Any]:
-        """What the tensors do not tell, as JSON values by family."""
+        """Return the rest of every learner's state, as JSON values by family name."""
         return {name: learner.to_meta() for name, learner in self._learners.items()}
 
     def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-        """Take the state that :meth:`to_tensors` and :meth:`to_meta` gave, or published initializations alone.
+        """Restore the state that :meth:`to_tensors` and :meth:`to_meta` returned, or published initializations alone.
 
         Raises:
             KeyError, RuntimeError, ValueError: the tensors do not fit.
-            UnknownLearnerError: a learner is of a name that is not there any more.
+            UnknownLearnerError: a learner's name no longer exists.
         """
         self._learners = {
             name: restore(part_of(tensors, name), described, device=self._device) for name, described in meta.items()
@@ -191,34 +194,34 @@ class FewShotLearners:
 
 
 def part_of(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """One family's tensors, by their own names."""
+    """Return the tensors of one few-shot family, without the prefix of their names."""
     start = f"{PREFIX}{name}/"
     return {part.removeprefix(start): tensor for part, tensor in tensors.items() if part.startswith(start)}
 
 
 def as_part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """A family's tensors by the names that they have among all."""
+    """Return a few-shot family's tensors with the prefix that names have in checkpoints and versions."""
     return {f"{PREFIX}{name}/{part}": tensor for part, tensor in tensors.items()}
 
 
 def without_parts(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that belong to no few-shot family: RL²'s own."""
+    """Return the tensors that belong to no few-shot family: those of RL²."""
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
 
 
 def is_few_shot(family: Family) -> bool:
-    """Return whether the family's tasks are few-shot tasks; never raise, because every job asks it of all families."""
+    """Return whether the family's tasks are few-shot tasks. Never raise, because every job checks all families."""
     return family.spec.get("source") == FamilySource.FEW_SHOT
 
 
 def shapes_of(family: Family) -> FewShotShapes:
-    """The shapes of an admitted few-shot family.
+    """Return the shapes of an admitted few-shot family.
 
     Raises:
         ValueError: the family is not admitted yet.
     """
     if family.spaces is None:
-        raise ValueError(f"family {family.name!r} has not been admitted, so its shapes are not known")
+        raise ValueError(f"family {family.name!r} has not been admitted, so its shapes are unknown")
     return FewShotShapes.from_json(family.spaces)
 
 
@@ -228,7 +231,7 @@ def _is_amortised(family: Family) -> bool:
 
 
 def _with_a_floor(config: Any) -> Any:
-    """The settings, with rates that do not fall to nothing."""
+    """Return the settings with an outer rate that falls to ``LEFT_OF_RATE`` of itself instead of 0."""
     names = {field.name for field in dataclasses.fields(config)}
     if "final_outer_lr_scale" not in names:
         return config

@@ -1,4 +1,4 @@
-"""The practise job: roll out and update for a slice of time, then commit it all as one learner step."""
+"""The practise job: roll out and update for a slice of time, then commit the slice as one learner step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from memory.records import Family, FamilyTotals
 
 @dataclass
 class _Slice:
-    """What a slice of practise has done so far."""
+    """The totals of a slice of practice so far."""
 
     env_steps: int = 0
     episodes: int = 0
@@ -45,13 +45,13 @@ class _Slice:
 
 
 def practise(session: TrainerSession, family: Family, *, reason: str) -> dict[str, Any]:
-    """Practise one family for a slice of time and commit it.
+    """Practise one family for a slice of time and commit the slice.
 
-    Everything up to the commit is lost when the process is killed; nothing after it is.
+    If the process is killed before the commit, the slice is lost. After the commit nothing can be lost.
 
     Raises:
-        JobInterruptedError: control has asked to stop before the first update; nothing of the slice is kept.
-        WorkerFaultError: the family's worker failed; nothing of the slice is kept.
+        JobInterruptedError: the daemon has requested a stop before the first update; the slice is discarded.
+        WorkerFaultError: the family's worker failed; the slice is discarded.
         DivergedError: the update diverged; the state is that of the last commit.
     """
     started_at, began = session.clock(), time.monotonic()
@@ -68,8 +68,8 @@ def practise(session: TrainerSession, family: Family, *, reason: str) -> dict[st
         except JobInterruptedError:
             if work.meta_updates == 0:
                 raise
-            break  # what is whole is committed; the trials under way are given up
-        played = tasks.describe_tasks(rows)  # now: a batch that is given up later has begun other tasks
+            break  # The finished batches are committed; the trials in progress are discarded.
+        played = tasks.describe_tasks(rows)  # Now: a later batch begins other tasks, even if it is abandoned.
         losses = training.learn(batch, num_epochs=num_epochs)
         session.next_task[name] = session.next_task.get(name, 0) + batch.num_trials
         refuse_divergence(session, name, losses, has_finite_parameters=session.learner.is_finite())

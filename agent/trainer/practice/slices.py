@@ -1,4 +1,4 @@
-"""What a slice of practice becomes: one learner step and its report, or nothing where an update diverged."""
+"""The end of a slice of practice: one learner step and its report, or a return to the last commit if it diverged."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, Learne
 
 
 class DivergedError(Exception):
-    """An update left a parameter or a loss that is not a finite number; the slice was thrown away."""
+    """An update gave a parameter or a metric that is not finite; the slice was discarded."""
 
 
 def refuse_divergence(
     session: TrainerSession, name: str, metrics: Mapping[str, float], *, has_finite_parameters: bool = True
 ) -> None:
-    """Go back to the last commit where an update gave a value that is not finite.
+    """Restore the last commit and raise if an update gave a value that is not finite.
 
     Args:
-        session: whose learner was updated.
+        session: the session whose learner was updated.
         name: the family's name within the checkpoint.
-        metrics: of the update.
-        has_finite_parameters: whether what was updated is still finite.
+        metrics: the metrics of the update.
+        has_finite_parameters: whether the updated parameters are finite.
 
     Raises:
-        DivergedError: it was not; the state is that of the last commit.
+        DivergedError: a value is not finite; the state is that of the last commit.
     """
     if has_finite_parameters and all(math.isfinite(value) for value in metrics.values()):
         return
@@ -49,16 +49,16 @@ def learner_step(
     started_at: float,
     reason: str,
 ) -> LearnerStep:
-    """The step that commits a slice, which ends now.
+    """Return the learner step that commits a slice that ends now.
 
     Args:
-        session: whose clock tells when.
-        family: what was practised.
-        practised: how much.
-        returns: of the trials played.
-        losses: each part's, update by update; their means are charted.
-        trials: what episodic memory keeps.
-        started_at: when the slice began, seconds since the epoch.
+        session: its clock gives the end time.
+        family: the practised family.
+        practised: the totals of the slice.
+        returns: the returns of the trials played.
+        losses: the values of each part of the loss, one per update; the curve gets their means.
+        trials: the trials that episodic memory stores.
+        started_at: start of the slice, in seconds since the epoch.
         reason: why the family was chosen.
     """
     points = [
@@ -82,7 +82,7 @@ def learner_step(
 
 
 def report_of(step: LearnerStep) -> dict[str, Any]:
-    """What a practise job tells control of the step that it committed."""
+    """Return the detail that a practise job reports to the daemon for a committed step."""
     return {
         "env_steps": step.practised.env_steps,
         "trials": step.practised.trials,

@@ -45,6 +45,4 @@ def test_a_learner_of_another_version_than_controls_ends_with_a_sentence_before_
         timeout=60,
     )
     assert ran.returncode == 6
-    assert ran.stderr == (
-        f"learnd {running_version()} is installed now, and control runs 0.0.0: restart the service.\n"
-    )
+    assert ran.stderr == f"learnd {running_version()} is installed, but the daemon runs 0.0.0: restart the service.\n"

@@ -1,4 +1,4 @@
-"""A learner session on a real store, with small families."""
+"""Fixtures: a trainer session on a real store, with small families."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SMALL = {
     "num_epochs": 4,
     "minibatch_steps": 160,
 }
-"""A policy small enough for tests, that learns three arms in forty updates."""
+"""Settings of a policy that is small enough for tests and learns three arms in forty updates."""
 
 BANDITS = FamilySpec(
     name="bandits",
@@ -47,7 +47,7 @@ BANDITS = FamilySpec(
 
 
 def settings_for(folder: Path, **sections: Any) -> Settings:
-    """Settings under which a slice is exactly one update."""
+    """Return settings under which a slice is exactly one update."""
     quick = {
         "practise": {"slice_s": 1e-6},
         "rl2": SMALL,
@@ -80,7 +80,7 @@ SessionMaker = Callable[..., TrainerSession]
 
 @pytest.fixture
 def open_session(folder: DataFolder) -> Iterator[SessionMaker]:
-    """Opens sessions on a store, each with a channel whose other end is read and forgotten."""
+    """Return a function that opens sessions on a store; a thread discards the messages of each session's channel."""
     with ExitStack() as stack:
 
         def make(

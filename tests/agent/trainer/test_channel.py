@@ -1,4 +1,4 @@
-"""The learner's end of the channel, and the heartbeat that goes over it."""
+"""Tests of the trainer's end of the channel and of the heartbeat that it carries."""
 
 from __future__ import annotations
 

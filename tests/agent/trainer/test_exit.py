@@ -1,4 +1,4 @@
-"""The learner process ends at once when all is committed and reported, and leaves nothing behind."""
+"""Test that the trainer process ends at once after the last commit and report, and leaves no process behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The family boundary: what one family raises ends no job for the others, and the trainer's own errors keep theirs."""
+"""Tests of the family boundary: an error of one family does not stop the others, and the trainer's own errors pass."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _session(
 
 
 def _practised(store: Store, open_session: SessionMaker) -> list[Family]:
-    """Return two families that a sound session has practised."""
+    """Return two families that a session without faults has practised."""
     families = [feed_bandits(store, "broken"), feed_bandits(store, "sound")]
     session = open_session(store)
     for family in families:
@@ -250,7 +250,7 @@ def test_an_unexpected_error_is_logged_once_with_its_traceback(store: Store, ope
 
 
 class _Unclosable:
-    """Tasks whose worker fails, and that cannot be closed."""
+    """Tasks whose worker fails and whose ``close`` raises."""
 
     def __init__(self, tasks: Any) -> None:
         self._tasks = tasks

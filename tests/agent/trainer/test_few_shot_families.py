@@ -1,4 +1,4 @@
-"""Few-shot families in the daemon: practised, evaluated, restored and published like any other."""
+"""Tests of few-shot families in the trainer: they are practised, evaluated, restored and published like any other."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 def test_a_restarted_service_goes_on_as_if_it_had_not_been_interrupted(
     tmp_path: Path, open_session: SessionMaker, learner: str
 ) -> None:
-    """Two few-shot families beside a policy's, each with its optimiser, random state and place among the tasks."""
+    """Check two few-shot families and an RL² family, each with optimiser, random state and next task."""
 
     def work(store: Store, *, is_interrupted: bool) -> TrainerSession:
         session = open_session(store, settings=small_settings(tmp_path))
@@ -152,7 +152,7 @@ def test_a_posterior_tells_how_unsure_it_is(session: TrainerSession) -> None:
 
 
 class _Solutions:
-    """A posterior of two solutions, known in advance."""
+    """A posterior over two known solutions."""
 
     def __init__(self, outputs: Tensor) -> None:
         self._outputs = outputs
@@ -250,7 +250,7 @@ def _published(store: Store, version: int) -> dict[str, Tensor]:
 
 
 def _forget(session: TrainerSession, family: Family) -> None:
-    """Make the learner's embedding worthless: every image looks the same to it."""
+    """Make the learner's embedding constant, so that it cannot distinguish images."""
     name = learner_name(family)
     tensors, meta = session.few_shot.to_tensors(), session.few_shot.to_meta()
     worthless = {key: torch.zeros_like(value) if "parameters." in key else value for key, value in tensors.items()}
@@ -351,7 +351,7 @@ def test_a_checkpoint_from_before_few_shot_families_is_restored(
 
 
 def test_scores_are_of_held_out_tasks_alone(session: TrainerSession) -> None:
-    """A family of which nothing can be told apart by its ink is at chance, however well the training tasks go."""
+    """Check that held-out scores cover whole batches of tasks and give the returns of the last episode."""
     family = feed_glyphs(session)
     learner = session.few_shot.learner_of(family, learner_name(family))
     returns = held_out_tasks(

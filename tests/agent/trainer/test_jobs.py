@@ -1,4 +1,4 @@
-"""The learner's jobs: faults cost strikes, evaluation changes nothing, consolidation never publishes a fall."""
+"""Tests of the trainer's jobs: faults cost strikes, evaluation changes nothing, no regression is published."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.agent.trainer.conftest import SessionMaker, feed_bandits, settings_fo
 
 
 class _Told:
-    """A channel that keeps what the process reports."""
+    """A channel that stores the reports of the process."""
 
     def __init__(self, jobs: list[Job]) -> None:
         self._jobs = jobs
@@ -190,7 +190,7 @@ def test_the_first_candidate_is_published_and_a_worse_one_is_rejected_with_its_s
 
     with torch.no_grad():
         for parameter in session.learner.policy.parameters():
-            parameter.zero_()  # forgets everything
+            parameter.zero_()  # The policy loses everything that it learned.
     outcome, detail = consolidate(session)
     assert (outcome, detail["outcome"], detail["version"]) == (JobOutcome.SUCCEEDED, "rejected", None)
     assert store.initializations.current().version == 1  # type: ignore[union-attr]
@@ -264,7 +264,7 @@ def test_a_slice_that_is_told_to_stop_commits_what_is_whole(store: Store, open_s
     def stop_in_the_third_batch(units: int = 1) -> None:
         nonlocal beats
         beats += units
-        if beats > 12:  # five steps a batch
+        if beats > 12:  # A batch has five steps.
             raise JobInterruptedError
 
     session.heartbeat.beat_or_give_up = stop_in_the_third_batch  # type: ignore[method-assign]
@@ -272,7 +272,7 @@ def test_a_slice_that_is_told_to_stop_commits_what_is_whole(store: Store, open_s
     assert store.families.get("bandits").totals.meta_updates == 2
     assert next(iter(session.next_task.values())) == 128
     kept = sorted(trial.task["index"] for trial in store.trials.of_family("bandits", limit=100))
-    assert kept == list(range(64, 64 + len(kept)))  # of the second batch, though the third had begun
+    assert kept == list(range(64, 64 + len(kept)))  # From the second batch, although the third had begun.
 
 
 def test_a_slice_told_to_stop_before_its_first_update_keeps_nothing(store: Store, open_session: SessionMaker) -> None:

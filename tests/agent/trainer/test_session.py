@@ -1,4 +1,4 @@
-"""One commit per slice: what is restored is what was committed, to the bit."""
+"""Tests of the session: one commit per slice, and a restored state equals the committed state bit for bit."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 def test_a_restarted_learner_goes_on_as_if_it_had_not_been_interrupted(
     tmp_path: Path, open_session: SessionMaker
 ) -> None:
-    """Parameters, optimiser, counters and random state, over a tensor-native and a worker-stepped family."""
+    """Compare parameters, optimiser, counters and random state for a tensor-native and a worker-stepped family."""
     with Store.open(DataFolder(tmp_path / "straight")) as straight_store:
         families = [feed_bandits(straight_store), _feed_cartpole(straight_store)]
         straight = open_session(straight_store)
@@ -164,7 +164,7 @@ def test_a_damaged_live_checkpoint_falls_back_to_a_kept_one_with_a_sign(
     assert all((restored.learner.to_tensors()[name].numpy() == array).all() for name, array in expected.items())
     (problem,) = store.damage.all()
     assert problem.kind is ProblemKind.CHECKPOINT_FALLBACK
-    assert "learner step 2 is damaged; going on from that of step 1" in problem.found
+    assert "learner step 2 is damaged; continuing from the checkpoint of step 1" in problem.found
     open_session(store)
     assert [(c.name, c.value) for c in store.counters.all() if c.name == CHECKPOINT_FALLBACKS] == [
         (CHECKPOINT_FALLBACKS, 1)
@@ -273,7 +273,7 @@ def test_the_spec_of_the_default_stream_survives_the_store(store: Store) -> None
 
 
 class _ClosingTogether:
-    """Tasks whose closing waits until others are being closed too."""
+    """Tasks whose ``close`` waits until two others are being closed too."""
 
     def __init__(self, tasks: Any, together: threading.Barrier) -> None:
         self._tasks, self._together = tasks, together

@@ -1,4 +1,4 @@
-"""Outer steps: Reptile's, MAML's and Meta-SGD's, each by hand, and none of them touches the learner."""
+"""Tests of outer steps: Reptile, MAML and Meta-SGD match computations by hand, and none changes the learner."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_metasgds_rates_rise_along_the_gradient_and_fall_against_it(
     family = _practised(store, session)
     published = session.learner.initialization()
     gradient = outer_steps._Play(session).gradient(family, published)
-    # So small a step that the same actions are drawn: another action is another trial, with a gradient of its own.
+    # The step is so small that the same actions are drawn: another action would give another trial and gradient.
     step = 1e-5
     fast: dict[str, Tensor] = dict(published)
     for name, part in gradient.items():

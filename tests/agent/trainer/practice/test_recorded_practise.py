@@ -1,4 +1,4 @@
-"""Practice that is recorded, as on a GPU: the same learning and tasks, and nothing kept of a lost slice."""
+"""Tests of recorded practice, as on a GPU: it equals eager practice, and a lost slice leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ NUM_SLICES = NUM_EAGER_RUNS + 3
 
 @pytest.fixture
 def recording(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if this were a GPU: what is recorded is run again by Python, in the same places."""
+    """Use recorded training on the CPU: Python repeats the recorded operations on the same tensors."""
     monkeypatch.setattr("agent.trainer.session.can_be_recorded", lambda _tasks: True)
 
 
 def _practised(session: TrainerSession, store: Store) -> tuple[dict[str, torch.Tensor], list[Any]]:
-    """Parameters, and the tasks of each slice's remembered trials, with an evaluation after every slice."""
+    """Practise, evaluating after each slice; return the parameters and the tasks of each slice's stored trials."""
     family, tasks = feed_bandits(store), []
     for _slice in range(NUM_SLICES):
         practise(session, family, reason="test")
@@ -69,7 +69,7 @@ def test_after_a_lost_slice_recorded_practice_goes_on_from_the_last_commit(
     for _slice in range(NUM_SLICES):
         practise(session, family, reason="test")
     committed = session.learner.to_tensors()
-    session.training_of(family).learn(session.training_of(family).play(10_000))  # a slice that is never committed
+    session.training_of(family).learn(session.training_of(family).play(10_000))  # This slice is never committed.
     session.restore_last_commit()
     restored = session.learner.to_tensors()
     assert [name for name in committed if not torch.equal(restored[name], committed[name])] == []
@@ -106,7 +106,7 @@ def test_what_was_recorded_of_a_family_ends_with_its_tasks(store: Store, open_se
 
 
 def _on_a_gpu(tasks: Any, **of_spec: Any) -> Any:
-    """The same tasks, for a function that only looks at what they are."""
+    """Return the tasks with attributes that claim a GPU, for a function that reads only attributes."""
     tasks.device, tasks.spec = torch.device("cuda"), replace(tasks.spec, **of_spec)
     return tasks
 
