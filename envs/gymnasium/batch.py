@@ -1,4 +1,4 @@
-"""Ordinary Gymnasium environments as a batch of tasks: drawn here, stepped in a worker.
+"""Plain Gymnasium environments as a batch of tasks: this module draws the tasks, and a worker steps them.
 
 Shapes: B trials, D observation width, n action width, P task parameters.
 """
@@ -28,17 +28,17 @@ ALIGNMENT = 64
 
 
 class WorkerTaskBatch:
-    """B tasks of a family in one worker process.
+    """A batch of B tasks of a family in one worker process.
 
-    ``step`` is ``step_begin`` and ``step_end``: a learner that has something else to do (another half of the batch,
-    another worker) does it between the two.
+    ``step`` calls ``step_begin`` and ``step_end``. A learner that can use the time in between, for example for another
+    half of the batch or for another worker, calls the two itself.
 
     Args:
         spec: the family.
         num_trials: B.
-        device: where observations and rewards are wanted.
-        limits: what the worker may use.
-        on_wait: called now and then while the worker is at work; what it raises ends the wait.
+        device: the device of the returned observations and rewards.
+        limits: memory and time limits of the worker.
+        on_wait: called repeatedly while the worker works; an exception from it ends the wait.
 
     Raises:
         FamilySpecError: the description does not fit the environment.
@@ -74,7 +74,7 @@ class WorkerTaskBatch:
             raise
 
     def begin(self, first_task: int, *, split: Split) -> Tensor:
-        """Begin tasks ``first_task … first_task + B - 1`` of a split, one a row."""
+        """Begin tasks ``first_task … first_task + B - 1`` of a split, one per row; return the first observations."""
         self._check_open()
         self._first_task, self._split = first_task, split
         self._tasks = draw_tasks(self.spec, split, first_task, self.num_trials)
@@ -86,10 +86,10 @@ class WorkerTaskBatch:
         return self._observation.clone().to(self.device)
 
     def begin_chosen(self, tasks: Sequence[Task]) -> Tensor:
-        """Begin tasks of the caller's choice in the first rows; rows beyond them must not be stepped.
+        """Begin given tasks in the first rows. The remaining rows must not be stepped.
 
-        Each row draws from a state of the global random generators of its own, so that a row's course depends on its
-        task and its actions alone, unless the environments share something else.
+        Each row has its own state of the global random generators. So a row depends only on its task and its actions,
+        unless the environments share something else.
 
         Args:
             tasks: k tasks, at most B.
@@ -108,10 +108,10 @@ class WorkerTaskBatch:
         return self._observation[: len(tasks)].clone().to(self.device)
 
     def undone_attributes(self) -> dict[str, tuple[str, str]]:
-        """Return the varied attributes that a reset put back; the tasks under way must be begun again afterwards.
+        """Return the varied attributes that a reset overwrote. Tasks must be begun again after this call.
 
         Returns:
-            name → the value that was drawn for a task, and the value that its environment holds now.
+            Name → the value drawn for a task, and the present value in its environment.
         """
         self._check_open()
         answer = self._process.ask({"type": "undone"})
@@ -123,10 +123,10 @@ class WorkerTaskBatch:
         return self.step_end()
 
     def step_begin(self, action: Tensor, active: Tensor) -> None:
-        """Send the actions off and return at once; :meth:`step_end` follows.
+        """Send the actions to the worker and return at once. A call of :meth:`step_end` must follow.
 
         Raises:
-            ValueError: an action is not finite, which is the policy's fault and not the environment's.
+            ValueError: an action is not finite. This is an error of the policy, not of the environment.
         """
         self._check_open()
         self._active.copy_(active)
@@ -142,7 +142,7 @@ class WorkerTaskBatch:
         self._process.step_begin()
 
     def step_end(self) -> Transition:
-        """Wait for the step that :meth:`step_begin` sent off."""
+        """Wait for the step that :meth:`step_begin` started, and return its result."""
         has_ends = self._process.step_end()
         observation = self._observation.clone().to(self.device)
         reward = self._reward.clone().to(self.device)
@@ -166,31 +166,32 @@ class WorkerTaskBatch:
         )
 
     def check(self) -> dict[str, Any]:
-        """Run Gymnasium's own checker in the worker.
+        """Run Gymnasium's environment checker in the worker.
 
         Returns:
-            ``warnings``: its complaints; ``failure``: what ended it, or None.
+            ``warnings``: the checker's warnings; ``failure``: the error that ended it, or None.
         """
         self._check_open()
         return self._process.ask({"type": "check"})
 
     def task_parameters(self) -> Tensor:
-        """What the variations drew, as numbers.
+        """Return the drawn values of the variations as numbers.
 
         Returns:
-            [B, P] float32; a choice is its index, a map one number a cell (1 for a hole); P is 0 without variations.
+            [B, P] float32. A choice gives its index. A map gives one number per cell (1 for a hole). P is 0 without
+            variations.
         """
         rows = [task_numbers(self.spec.variations, task) for task in self._tasks]
         return torch.tensor(rows, dtype=torch.float32, device=self.device).view(len(rows), -1)
 
     def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
-        """The tasks in the given rows as JSON values, for the record."""
+        """Return the tasks in the given rows as JSON values, for the stored trials."""
         return [
             {"split": self._split.value, "index": self._first_task + row, **self._tasks[row].to_json()} for row in rows
         ]
 
     def close(self) -> None:
-        """End the worker and release what it shared; safe to call twice."""
+        """End the worker and release the shared memory; safe to call twice."""
         if not self._is_closed:
             self._is_closed = True
             self._drop_arrays()
@@ -259,7 +260,7 @@ class WorkerTaskBatch:
 def draw_tasks(spec: FamilySpec, split: Split, first_task: int, num_tasks: int) -> list[Task]:
     """Draw tasks ``first_task … first_task + num_tasks - 1`` of a split.
 
-    A task is a function of what the environment is, of the split and of its index, not of the family's name.
+    A task depends on the environment (entry and keyword arguments), the split and the index, not on the family's name.
     """
     words = json.dumps([spec.entry, spec.kwargs, split.value], sort_keys=True, default=str).encode()
     key = int.from_bytes(hashlib.sha256(words).digest()[:8], "little")
@@ -267,18 +268,18 @@ def draw_tasks(spec: FamilySpec, split: Split, first_task: int, num_tasks: int) 
 
 
 def task_label(task: Task, split: Split, index: int) -> str:
-    """Return a task's name in messages: its split, its number and the values that were drawn for it."""
+    """Return a task's name for messages: its split, its index and its drawn values."""
     return f"{split.value.replace('_', '-')} task {index}{drawn_values(task)}"
 
 
 def drawn_values(task: Task) -> str:
-    """Return the values that were drawn for a task, in parentheses; nothing where there are none."""
+    """Return the drawn values of a task in parentheses; an empty text if there are none."""
     values = ", ".join(f"{name}={value}" for name, value in task.drawn().items())
     return f" ({values[:200]})" if values else ""
 
 
 def task_numbers(variations: tuple[Variation, ...], task: Task) -> list[float]:
-    """What was drawn for a task as a flat list of numbers."""
+    """Return the drawn values of a task as a flat list of numbers."""
     drawn = task.drawn()
     numbers: list[float] = []
     for variation in variations:
@@ -294,10 +295,10 @@ def task_numbers(variations: tuple[Variation, ...], task: Task) -> list[float]:
 
 
 def memory_layout(spaces: SpacePair, num_trials: int) -> tuple[dict[str, tuple[int, str, list[int]]], int]:
-    """Where each array lies in the shared memory.
+    """Return the layout of the arrays in the shared memory.
 
     Returns:
-        name → (offset in bytes, dtype, shape), and the size of it all in bytes.
+        Name → (offset in bytes, dtype, shape), and the total size in bytes.
     """
     action_dtype = "float32" if spaces.action.kind is ActionKind.CONTINUOUS else "int64"
     wanted = (

@@ -1,16 +1,16 @@
 """The program that a worker runs: B plain Gymnasium environments, stepped on request.
 
-Self-contained (standard library, numpy, gymnasium), so that any interpreter with those two packages can run it by its
-path, and a user's own packages called ``agent``, ``envs`` or ``memory`` do not collide with learnd's.
+It is self-contained (standard library, numpy, gymnasium), so that any interpreter with those two packages can run it by
+its path, and a user's own packages called ``agent``, ``envs`` or ``memory`` do not collide with learnd's.
 
-Requests come through a pipe: a line of JSON for what is rare (configure, open, begin, check), the byte ``s`` for a
-step. What a step takes and gives lies in shared memory:
+Requests arrive through a pipe: a line of JSON for rare requests (configure, open, begin, check), the byte ``s`` for a
+step. The inputs and results of a step are arrays in shared memory:
 action [B, n], active [B], observation [B, D], final_observation [B, D], reward [B], terminated [B], truncated [B],
-and progress [3], which says which copy of the environment is at work (:class:`Progress`).
+and progress [3], which tells which copy of the environment is at work (:class:`Progress`).
 
-``supervisor.py`` starts it and ends what it leaves behind.
+``supervisor.py`` starts this program and ends the processes that it leaves behind.
 
-A step resets an environment whose episode ended at once, with no step in between, and keeps its last observation apart.
+When an episode ends in a step, the same step resets the environment and stores the last observation separately.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# Before anything else is imported: this file's folder holds modules that a user's packages may be named like.
+# This comes before all other imports: this folder's modules must not hide a user's modules of the same names.
 if sys.path and sys.path[0] and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     del sys.path[0]
 
@@ -60,26 +60,30 @@ GENERATORS = (random.Random, np.random.Generator, np.random.RandomState)
 
 
 class NonsenseError(Exception):
-    """The environment returned something that its own spaces, or the Gymnasium interface, rule out."""
+    """The environment returned a value that its own spaces or the Gymnasium interface do not allow."""
 
 
 class UnsupportedError(Exception):
-    """A space, or a part of one, that no encoder or head exists for: (which, the space, a hint)."""
+    """A space, or a part of one, has no encoder or head. Arguments: (which, the space, a hint)."""
 
 
 class SpecError(Exception):
-    """The family's description does not fit the environment: (what was found, a hint)."""
+    """The family's description does not fit the environment. Arguments: (what was found, a hint)."""
 
 
 class EndOfRequestsError(Exception):
-    """The learner closed its end of the pipe."""
+    """The trainer closed its end of the pipe."""
 
 
 # --- spaces -----------------------------------------------------------------------------------------------------------
 
 
 def describe_observation(space: spaces.Space[Any]) -> dict[str, Any]:
-    """What a policy observes, in the words of ``envs.spaces.ObservationSpec``."""
+    """Return the description of an observation space, as JSON values of ``envs.spaces.ObservationSpec``.
+
+    Raises:
+        UnsupportedError: the space, or a part of it, is not supported.
+    """
     if isinstance(space, spaces.Discrete):
         if space.n > MAX_DISCRETE_OBSERVATIONS:
             hint = f"At most {MAX_DISCRETE_OBSERVATIONS} different observations are supported."
@@ -102,14 +106,14 @@ def describe_observation(space: spaces.Space[Any]) -> dict[str, Any]:
 
 
 def flat_size(space: spaces.Space[Any], path: tuple[Any, ...] = ()) -> int:
-    """D: one value a number of a Box or MultiBinary, one a choice of a Discrete or MultiDiscrete.
+    """Return D: one value per number of a Box or MultiBinary, one per choice of a Discrete or MultiDiscrete.
 
     Args:
         space: an observation space, or a part of one.
         path: the keys that lead to the part.
 
     Raises:
-        UnsupportedError: it is of another kind.
+        UnsupportedError: the space is of another kind.
     """
     if isinstance(space, (spaces.Box, spaces.MultiBinary)):
         return int(np.prod(space.shape, dtype=np.int64))
@@ -138,7 +142,7 @@ def supported_keys(space: spaces.Dict) -> list[str]:
 
 
 def without_parts_hint(space: spaces.Dict) -> str:
-    """Say how the parts of a Dict that are not supported are left out."""
+    """Return a hint on how to leave out the unsupported parts of a Dict; an empty text if no part is supported."""
     keys = supported_keys(space)
     if not keys:
         return ""
@@ -146,13 +150,17 @@ def without_parts_hint(space: spaces.Dict) -> str:
     if any(type(part).__module__.startswith("minigrid.") for part in space.spaces.values()):
         wrappers = f"minigrid.wrappers.ImgObsWrapper(env) or {wrappers}"
     return (
-        f" Leave it out by a wrapper, {wrappers}, in a function of yours that returns the wrapped environment, "
+        f" Leave it out with a wrapper, {wrappers}, in your own function that returns the wrapped environment, "
         "and name that function as module:function."
     )
 
 
 def describe_action(space: spaces.Space[Any]) -> dict[str, Any]:
-    """What a policy chooses, in the words of ``envs.spaces.ActionSpec``."""
+    """Return the description of an action space, as JSON values of ``envs.spaces.ActionSpec``.
+
+    Raises:
+        UnsupportedError: the space is not supported.
+    """
     if isinstance(space, spaces.Discrete):
         choices, start = [int(space.n)], [int(space.start)]
     elif isinstance(space, spaces.MultiDiscrete):
@@ -171,9 +179,9 @@ def describe_action(space: spaces.Space[Any]) -> dict[str, Any]:
 
 
 def shared_properties(space: spaces.Space[Any], name: str, *, with_bounds: bool) -> dict[str, Any]:
-    """Return what all tasks of a family must have in common in a space, by the name of each property.
+    """Return the properties of a space that must be equal in all tasks of a family, by name.
 
-    Bounds of observations are left out: nothing is computed from them.
+    The bounds of observations are left out, because nothing is computed from them.
     """
     found: dict[str, Any] = {f"the kind of {name}": type(space).__name__}
     if isinstance(space, spaces.Box):
@@ -202,7 +210,7 @@ def shared_properties(space: spaces.Space[Any], name: str, *, with_bounds: bool)
 
 
 def flattener(space: spaces.Space[Any], name: str = "observation") -> Callable[[Any, Any], None]:
-    """A function (observation, out [D] float32) that checks an observation and writes its values into ``out``."""
+    """Return a function (observation, out [D] float32) that checks an observation and writes its values to ``out``."""
     if isinstance(space, (spaces.Box, spaces.MultiBinary)):
         return _array_flattener(tuple(space.shape), name)
     if isinstance(space, spaces.Discrete):
@@ -220,7 +228,7 @@ def flattener(space: spaces.Space[Any], name: str = "observation") -> Callable[[
 
     def write(value: Any, out: Any) -> None:
         if not isinstance(value, container) or len(value) != len(parts):
-            raise NonsenseError(f"{name} should be a {container.__name__} of {len(parts)}, and it is {summary(value)}.")
+            raise NonsenseError(f"{name} should be a {container.__name__} of {len(parts)}, but it is {summary(value)}.")
         for key, where, write_part in parts:
             try:
                 inner = value[key]
@@ -239,11 +247,11 @@ def _array_flattener(shape: tuple[int, ...], name: str) -> Callable[[Any, Any], 
         try:
             array = np.asarray(value)
         except ValueError as error:
-            raise NonsenseError(f"{name} should be an array, and it is {summary(value)}.") from error
+            raise NonsenseError(f"{name} should be an array, but it is {summary(value)}.") from error
         if array.dtype.kind not in NUMBER_KINDS:
-            raise NonsenseError(f"{name} should be numbers, and it is {summary(value)}.")
+            raise NonsenseError(f"{name} should be numbers, but it is {summary(value)}.")
         if array.shape != shape:
-            raise NonsenseError(f"{name} should have shape {shape}, and it is {summary(value)}.")
+            raise NonsenseError(f"{name} should have shape {shape}, but it is {summary(value)}.")
         out[:] = array.ravel()
 
     return write
@@ -265,8 +273,8 @@ def _one_hots_flattener(space: spaces.MultiDiscrete, name: str) -> Callable[[Any
     def write(value: Any, out: Any) -> None:
         array = np.asarray(value)
         if array.shape != shape or array.dtype.kind not in "iu":
-            raise NonsenseError(f"{name} should be integers of shape {shape}, and it is {summary(value)}.")
-        # Unsigned 64-bit integers less signed ones would be floats.
+            raise NonsenseError(f"{name} should be integers of shape {shape}, but it is {summary(value)}.")
+        # Subtracting signed from unsigned 64-bit integers would give floats.
         index = array.ravel().astype(np.int64) - starts
         if (index < 0).any() or (index >= choices).any():
             raise NonsenseError(f"{name} is outside its space {space}: {summary(value)}.")
@@ -277,20 +285,24 @@ def _one_hots_flattener(space: spaces.MultiDiscrete, name: str) -> Callable[[Any
 
 
 def checked_index(value: Any, start: int, n: int, name: str) -> int:
-    """The index of a Discrete space's value."""
+    """Return the index of a Discrete space's value, counted from 0.
+
+    Raises:
+        NonsenseError: the value is not an integer of the space.
+    """
     is_scalar = isinstance(value, (int, np.integer)) or (
         isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iu"
     )
     if not is_scalar or isinstance(value, bool):
-        raise NonsenseError(f"{name} should be an integer, and it is {summary(value)}.")
+        raise NonsenseError(f"{name} should be an integer, but it is {summary(value)}.")
     index = int(value) - start
     if not 0 <= index < n:
-        raise NonsenseError(f"{name} should be {start} to {start + n - 1}, and it is {int(value)}.")
+        raise NonsenseError(f"{name} should be {start} to {start + n - 1}, but it is {int(value)}.")
     return index
 
 
 def summary(value: Any) -> str:
-    """A value in a few words: its type, shape and beginning."""
+    """Return a short description of a value: its type, its shape and the start of its repr."""
     kind = type(value).__name__
     if isinstance(value, np.ndarray):
         kind = f"ndarray of {value.dtype} with shape {value.shape}"
@@ -305,7 +317,7 @@ def summary(value: Any) -> str:
 
 
 class Stage(enum.IntEnum):
-    """What is being done to a copy of the environment; ``envs.gymnasium.process`` has the same numbers."""
+    """The present operation on a copy of the environment; ``envs.gymnasium.progress`` has the same numbers."""
 
     MAKING = 1
     RESETTING = 2
@@ -314,27 +326,27 @@ class Stage(enum.IntEnum):
 
 
 class Progress:
-    """Tells the learner which copy is at work, so that its time-outs count for one copy and not for all of them.
+    """A report of the copy that is at work, so that the trainer's time-outs limit one copy and not all of them.
 
     Attributes:
-        cells: [3] int64, shared: row, :class:`Stage`, and a number that grows with every copy made, reset or checked.
+        cells: [3] int64, shared: row, :class:`Stage`, and a counter that grows with every copy made, reset or checked.
     """
 
     def __init__(self, cells: Any) -> None:
         self.cells = cells
 
     def begin(self, stage: Stage, row: int) -> None:
-        """Note that a copy is begun on."""
+        """Report that an operation on a copy begins."""
         self.cells[0] = row
         self.cells[1] = stage
         self.cells[2] += 1
 
 
 class Maker:
-    """Makes the family's environments, without the wrappers whose work the host does itself.
+    """A factory of the family's environments, without the wrappers whose work the host does itself.
 
-    The time limit is counted by the host and the order of calls is its own, so neither wrapper costs a call per step.
-    Wrappers that an environment is registered with stay.
+    The host counts the time limit and keeps the order of calls, so the wrappers ``TimeLimit`` and ``OrderEnforcing`` do
+    not cost a call per step. The wrappers with which an environment is registered remain.
     """
 
     def __init__(self, configuration: dict[str, Any]) -> None:
@@ -346,27 +358,27 @@ class Maker:
         self._make = self._maker()
 
     def __call__(self, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-        """One environment, with the task's own keyword arguments on top of the family's."""
+        """Return a new environment; the task's keyword arguments override the family's."""
         env = self._make(**{**self._kwargs, **kwargs})
         if not isinstance(env, gymnasium.Env):
-            found = f"{self._entry!r} made a {type(env).__name__}, which is no gymnasium.Env."
+            found = f"{self._entry!r} made a {type(env).__name__}, which is not a gymnasium.Env."
             raise SpecError(found, _not_an_environment_hint(env))
         self._open_envs.append(env)
         return env
 
     def close(self, env: gymnasium.Env[Any, Any]) -> None:
-        """Close an environment that was made here."""
+        """Close an environment that this factory made."""
         self._open_envs = [other for other in self._open_envs if other is not env]
         env.close()
 
     def close_all(self) -> None:
-        """Close every environment that is open, whatever that raises: the process ends after it."""
+        """Close every open environment. Errors are ignored, because the process exits afterwards."""
         while self._open_envs:
             with contextlib.suppress(BaseException):
                 self._open_envs.pop(0).close()
 
     def take_registered(self, env: gymnasium.Env[Any, Any]) -> None:
-        """Note what is registered for an environment that a user's own function made."""
+        """Store the registered time limit and reward threshold of an environment that a user's function made."""
         if env.spec is not None:
             self.spec_limit = self.spec_limit or env.spec.max_episode_steps
             self.reward_threshold = self.reward_threshold or env.spec.reward_threshold
@@ -375,7 +387,7 @@ class Maker:
         module_name, separator, name = self._entry.partition(":")
         if separator and module_name.endswith(".py"):
             folder, _, file_name = module_name.rpartition("/")
-            found = f"{module_name!r} is a file, and a module is named without '.py'."
+            found = f"{module_name!r} is a file, but a module is named without '.py'."
             raise SpecError(found, f"Write {file_name.removesuffix('.py')}:{name} --path {folder or 'FOLDER'}.")
         if not separator:
             return self._from_id(self._entry)
@@ -394,7 +406,7 @@ class Maker:
         except gymnasium.error.Error as error:
             close = difflib.get_close_matches(env_id, gymnasium.registry, n=3)
             hint = f"Did you mean {', '.join(close)}?" if close else ""
-            hint += " An environment of another package is written module:id, one of your own module:Class."
+            hint += " Write module:id for an environment of another package, module:Class for your own."
             raise SpecError(f"Gymnasium knows no {env_id!r} ({error}).", hint.strip()) from error
         self.spec_limit = spec.max_episode_steps
         self.reward_threshold = spec.reward_threshold
@@ -408,9 +420,9 @@ class Maker:
 
 def _not_an_environment_hint(made: Any) -> str:
     if made is None:
-        return "A function that is named as module:function returns the environment that it makes."
+        return "A function that is named as module:function must return the environment that it makes."
     if isinstance(made, gymnasium.vector.VectorEnv):
-        return "Name a single environment: learnd steps several of it side by side."
+        return "Name a single environment: learnd itself makes and steps several copies."
     return "Environments of the old gym package must be ported to gymnasium."
 
 
@@ -418,12 +430,12 @@ def set_attributes(env: gymnasium.Env[Any, Any], attributes: dict[str, Any]) -> 
     """Set a task's values on the unwrapped environment."""
     unwrapped = env.unwrapped
     for name, value in attributes.items():
-        # A copy, since an environment may write into what it holds.
+        # A copy, because an environment may write into its attributes.
         setattr(unwrapped, name, value.copy() if isinstance(value, (np.ndarray, list)) else value)
 
 
 def fitting_attributes(env: gymnasium.Env[Any, Any], attributes: dict[str, Any]) -> dict[str, Any]:
-    """A task's values in the types that the environment holds them in.
+    """Return a task's values in the types of the environment's attributes.
 
     Raises:
         SpecError: the environment has no such attribute.
@@ -452,7 +464,7 @@ def _is_number(holder: Any, key: str) -> bool:
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Whether two values of an attribute are equal; floats, within rounding."""
+    """Return whether two values of an attribute are equal, floats within rounding."""
     try:
         if np.shape(one) != np.shape(other):
             return False
@@ -464,10 +476,10 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 class SharedGenerators:
-    """The random generators that copies of an environment may share, other than the global ones.
+    """The random generators, other than the global ones, that copies of an environment may share.
 
-    They are those of spaces that belong to a class, and those that are attributes of the classes or globals of the
-    modules that an environment comes from.
+    These are the generators of spaces that belong to a class, and those that are class attributes or module globals in
+    the environment's package.
 
     Args:
         envs: the copies.
@@ -491,21 +503,21 @@ class SharedGenerators:
         ]
 
     def originals(self) -> list[Any]:
-        """Return copies of the generators as they were found."""
+        """Return copies of the generators in the state in which they were found."""
         return [copy.deepcopy(original) for _, _, original in self._slots]
 
     def take(self, generators: list[Any]) -> None:
-        """Put generators in the places of those that were found."""
+        """Put the given generators in the places of the found ones."""
         for (holder, name, _), generator in zip(self._slots, generators, strict=True):
             setattr(holder, name, generator)
 
     def keep(self) -> list[Any]:
-        """Return the generators that are in these places now; a reset may have put new ones there."""
+        """Return the generators that are in these places now, because a reset may have put new ones there."""
         return [getattr(holder, name) for holder, name, _ in self._slots]
 
 
 def parts_of(space: Any) -> list[Any]:
-    """Return a space and the spaces that it is made of."""
+    """Return a space and all its parts, recursively."""
     inner = getattr(space, "spaces", ())
     return [
         space,
@@ -514,7 +526,7 @@ def parts_of(space: Any) -> list[Any]:
 
 
 def _holders_of(kind: type[Any]) -> list[Any]:
-    """Return the modules of a class's package, and the classes in them; none of Gymnasium's own."""
+    """Return the modules of a class's package and the classes in them; nothing for a class of Gymnasium or Python."""
     package = kind.__module__.partition(".")[0]
     if package in {"gymnasium", "builtins"}:
         return []
@@ -524,11 +536,11 @@ def _holders_of(kind: type[Any]) -> list[Any]:
 
 
 class OwnGenerators:
-    """A state of the random generators that copies share, global ones and others, that belongs to one row.
+    """One row's own state of all random generators that copies share, global ones and others.
 
     Args:
-        seed: what the global generators (``random``, ``numpy.random``, torch's) begin from.
-        shared: the other ones, which begin as they were found.
+        seed: seed of the global generators (``random``, ``numpy.random``, torch's).
+        shared: the other generators; they begin in the state in which they were found.
     """
 
     def __init__(self, seed: int, shared: SharedGenerators) -> None:
@@ -542,7 +554,7 @@ class OwnGenerators:
         self._keep()
 
     def during(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function, which draws from this state wherever it draws from shared generators."""
+        """Return a function that calls ``function`` with this state in the shared generators and stores it again."""
 
         def called(*args: Any, **kwargs: Any) -> Any:
             self._take()
@@ -569,7 +581,7 @@ class OwnGenerators:
 
 
 class Tasks:
-    """B tasks under way: their environments and the shared arrays they are stepped through."""
+    """A set of B running tasks: their environments and the shared arrays of actions and results."""
 
     def __init__(self, maker: Maker, env: gymnasium.Env[Any, Any], configuration: dict[str, Any]) -> None:
         self._maker = maker
@@ -590,7 +602,7 @@ class Tasks:
         self._row_lengths = frozenset({flat_size(env.observation_space)})
 
     def open(self, memory: mmap.mmap, num_tasks: int, layout: dict[str, list[Any]]) -> None:
-        """Lay the arrays over the shared memory and make the environments.
+        """Create the arrays over the shared memory.
 
         Args:
             memory: the shared memory.
@@ -609,15 +621,15 @@ class Tasks:
         self.has_ends = False
 
     def begin(self, tasks: list[dict[str, Any]], *, own_generators: bool = False) -> None:
-        """Reset every environment to its task, made anew where the task says what it is made with.
+        """Reset every environment to its task. If a task has keyword arguments, make new environments.
 
         Args:
-            tasks: at most B; rows beyond them have no task.
-            own_generators: give each row a state of its own of the random generators that copies share, so that what
-                one row draws does not change what another draws.
+            tasks: at most B tasks; the remaining rows have no task.
+            own_generators: give each row its own state of the random generators that copies share, so that drawing in
+                one row does not change the values drawn in another.
         """
         seeds = [task["seed"] for task in tasks]
-        # Environments that draw from the global generators replay too.
+        # With this, environments that draw from the global generators replay too.
         random.seed(seeds[0])
         np.random.seed(seeds[0])  # noqa: NPY002
         self._make_envs([task["kwargs"] for task in tasks])
@@ -649,7 +661,10 @@ class Tasks:
         self._check_finite(self._observation, "observation")
 
     def _are_vectors_apart(self, observations: list[Any]) -> bool:
-        """Whether rows can be copied together after all have stepped: vectors, no two in the same memory."""
+        """Return whether all rows can be copied in one call after all have stepped.
+
+        This needs vectors of which no two overlap in memory.
+        """
         space = self._observation_space
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
             return False
@@ -676,7 +691,11 @@ class Tasks:
         return shared_properties(env.action_space, "action", with_bounds=True)
 
     def _check_spaces(self, row: int) -> None:
-        """Refuse a task whose spaces are not those of the family's first task."""
+        """Raise if a task's spaces differ from those of the family's first task.
+
+        Raises:
+            SpecError: a property of a space differs.
+        """
         env = self._envs[row]
         for name, (first, admitted) in self._first_spaces.items():
             present = self._properties(env, name)
@@ -684,7 +703,7 @@ class Tasks:
                 continue
             differing = next(key for key in {**admitted, **present} if present.get(key) != admitted.get(key))
             found = (
-                f"{self._labels[row]} has the {name} space {getattr(env, f'{name}_space')}, and the first task "
+                f"{self._labels[row]} has the {name} space {getattr(env, f'{name}_space')}, but the first task "
                 f"has {first}: {differing} is {present.get(differing)}, and it was {admitted.get(differing)}."
             )
             hint = (
@@ -709,13 +728,13 @@ class Tasks:
         ):
             self._check_spaces(row)
         if not isinstance(answer, tuple) or len(answer) != 2:
-            raise NonsenseError(f"reset should return (observation, info), and it returned {summary(answer)}.")
+            raise NonsenseError(f"reset should return (observation, info), but it returned {summary(answer)}.")
         return answer[0]
 
     def undone(self) -> dict[str, list[str]]:
-        """Return the varied attributes that do not hold their task's value: the drawn value and the present one.
+        """Return the varied attributes whose value is not the task's: name → [drawn value, present value].
 
-        A value that the environment changes as soon as it is set, to a form of its own, is held.
+        A value that the environment converts to its own form when it is set counts as the task's value.
         """
         found: dict[str, list[str]] = {}
         for env, attributes in zip(self._envs, self._attributes, strict=False):
@@ -745,7 +764,10 @@ class Tasks:
         self._put_observations(observations)
 
     def _step_rows(self, clock: int, actions: list[Any]) -> tuple[list[Any], list[Any]]:
-        """The loop that everything waits for; what it gathers is checked and copied afterwards, all rows at once."""
+        """Step the active rows and return their observations and rewards.
+
+        The trainer waits for this loop, so results are checked and copied afterwards, for all rows at once.
+        """
         steps, ends_at, progress = self._steps, self._ends_at, self.progress.cells
         observations: list[Any] = []
         rewards: list[Any] = []
@@ -764,12 +786,12 @@ class Tasks:
             if answer is NOTHING_YET or (isinstance(answer, tuple) and len(answer) == 5):
                 raise
             hint = " (4 values are the old gym interface)" if isinstance(answer, tuple) and len(answer) == 4 else ""
-            found = f"step should return 5 values, and it returned {summary(answer)}{hint}."
+            found = f"step should return 5 values, but it returned {summary(answer)}{hint}."
             raise NonsenseError(found) from error
         return observations, rewards
 
     def _putter(self) -> Callable[[Any], None]:
-        """What copies each observation at once, for rows that cannot wait for the others."""
+        """Return a function that copies each row's observation immediately, for rows that cannot be copied together."""
         rows, put, out = iter(self._rows), self._put, self._observation
 
         def put_next(observation: Any) -> None:
@@ -797,7 +819,11 @@ class Tasks:
             self._check_finite(self._final_observation, "observation")
 
     def _join(self, observations: list[Any]) -> bool:
-        """Copy all rows' vectors in one call; False, with nothing lost, where they are not all vectors of numbers."""
+        """Copy all rows' vectors in one call.
+
+        Returns:
+            False if they are not all vectors of numbers of the right length; they must then be copied one by one.
+        """
         try:
             if not self._row_lengths.issuperset(map(len, observations)):
                 return False
@@ -810,17 +836,17 @@ class Tasks:
         return True
 
     def _actions(self) -> list[Any]:
-        """Actions in the environment's own form; copies, since an environment may keep what it is given."""
+        """Return the actions in the environment's own form, as copies, because an environment may keep its actions."""
         space = self._action_space
         if isinstance(space, spaces.Discrete):
             return self._action[:, 0].tolist()  # type: ignore[no-any-return]
         return list(self._action.astype(space.dtype).reshape(self._num_tasks, *(space.shape or ())))
 
     def _end_episode(self, row: int, observation: Any, terminated: Any, truncated: Any) -> Any:
-        """Note how the episode ended, if it did, and return what to act on next."""
+        """Record how the episode ended, if it did, and return the observation for the next action."""
         if terminated.__class__ not in FLAG_CLASSES or truncated.__class__ not in FLAG_CLASSES:
             name, flag = ("truncated", truncated) if isinstance(terminated, bool) else ("terminated", terminated)
-            raise NonsenseError(f"{name} should be True or False, and it is {summary(flag)}.")
+            raise NonsenseError(f"{name} should be True or False, but it is {summary(flag)}.")
         if not (terminated or truncated or self._ends_at[row] == self._clock):
             return observation
         self.has_ends = True
@@ -842,19 +868,23 @@ class Tasks:
     def _check_finite(values: Any, name: str) -> None:
         if not np.isfinite(values).all():
             found = summary(values[~np.isfinite(values)])
-            raise NonsenseError(f"{name} holds NaN or infinity, or a number beyond those of float32: {found}.")
+            raise NonsenseError(f"{name} holds NaN or infinity, or a number beyond the range of float32: {found}.")
 
 
 def checked_reward(reward: Any) -> float:
-    """A reward of an unusual class as a number."""
+    """Return a reward of an unusual class as a number.
+
+    Raises:
+        NonsenseError: it is not a number.
+    """
     array = np.asarray(reward)
     if array.ndim != 0 or array.dtype.kind not in NUMBER_KINDS:
-        raise NonsenseError(f"reward should be a number, and it is {summary(reward)}.")
+        raise NonsenseError(f"reward should be a number, but it is {summary(reward)}.")
     return float(array)
 
 
 def check_environment(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
-    """Run Gymnasium's own checker: its complaints, and the failure that ended it, if one did."""
+    """Run Gymnasium's environment checker; return its warnings and the failure that ended it, or None."""
     from gymnasium.utils.env_checker import check_env
 
     failure = None
@@ -869,18 +899,18 @@ def check_environment(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
     return {"warnings": list(dict.fromkeys(text[:500] for text in complaints))[:20], "failure": failure}
 
 
-# --- the conversation -------------------------------------------------------------------------------------------------
+# --- requests and answers ---------------------------------------------------------------------------------------------
 
 
 class Channel:
-    """The two pipes to the learner."""
+    """The two pipes to the trainer."""
 
     def __init__(self, request_fd: int, answer_fd: int) -> None:
         self._request_fd, self._answer_fd = request_fd, answer_fd
         self._waiting = b""
 
     def request(self) -> bytes:
-        """The next request: ``b"s"``, or a line of JSON."""
+        """Wait for the next request and return it: ``b"s"`` or a line of JSON."""
         if not self._waiting:
             self._waiting = self._read()
         if self._waiting[:1] == b"s":
@@ -898,7 +928,7 @@ class Channel:
         return received
 
     def stepped(self, *, has_ends: bool) -> None:
-        """Answer a step, and whether it ended an episode."""
+        """Report that a step is done, and whether it ended an episode."""
         os.write(self._answer_fd, b"e" if has_ends else b"s")
 
     def answer(self, values: dict[str, Any]) -> None:
@@ -909,14 +939,18 @@ class Channel:
 
 
 class Host:
-    """Endpoints requests until there are no more."""
+    """The handlers of the trainer's requests."""
 
     def __init__(self, channel: Channel, memory_fd: int) -> None:
         self._channel = channel
         self._memory_fd = memory_fd
 
     def serve(self) -> None:
-        """Answer every request; a step is the one that counts."""
+        """Answer requests until one fails or there are no more. Only the speed of steps matters.
+
+        Raises:
+            EndOfRequestsError: the trainer closed its end of the pipe.
+        """
         request, stepped = self._channel.request, self._channel.stepped
         while True:
             line = request()
@@ -929,7 +963,7 @@ class Host:
                 self._channel.answer(answer)
 
     def on_configure(self, configuration: dict[str, Any], first_task: dict[str, Any]) -> dict[str, Any]:
-        """Take the limits, make the first environment and describe its spaces."""
+        """Apply the limits, make the first environment and return a description of it."""
         limit_process(configuration)
         sys.path[:0] = configuration["import_paths"]
         os.chdir(configuration["working_folder"])
@@ -963,11 +997,11 @@ class Host:
         return {}
 
     def on_undone(self) -> dict[str, Any]:
-        """Say which varied attributes the last resets put back."""
+        """Return the varied attributes that the last resets overwrote."""
         return {"undone": self._tasks.undone()}
 
     def on_check(self) -> dict[str, Any]:
-        """Run Gymnasium's checker on an environment of its own."""
+        """Run Gymnasium's checker on a separate environment."""
         progress = self._tasks.progress
         progress.begin(Stage.MAKING, 0)
         env = self._maker(self._first_task["kwargs"])
@@ -978,7 +1012,7 @@ class Host:
         return checked
 
     def close(self) -> None:
-        """Close the environments and run the exit handlers, whatever that raises: the process ends after it."""
+        """Close the environments and run the exit handlers. Errors are ignored, because the process then exits."""
         maker = getattr(self, "_maker", None)
         if maker is not None:
             maker.close_all()
@@ -987,7 +1021,7 @@ class Host:
 
 
 def report_calls(env: gymnasium.Env[Any, Any], progress: Progress) -> None:
-    """Have each reset and step of an environment reported as progress."""
+    """Wrap an environment's ``reset`` and ``step`` so that each call is reported as progress."""
     for name in ("reset", "step"):
         method = getattr(env, name)
 
@@ -1001,9 +1035,9 @@ def report_calls(env: gymnasium.Env[Any, Any], progress: Progress) -> None:
 
 
 def limit_process(configuration: dict[str, Any]) -> None:
-    """Bound what this process may take."""
+    """Limit the memory, core dumps and priority of this process."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # The learner watches resident memory; this stops what grows faster than it looks.
+    # The trainer checks resident memory at intervals; this limit stops a worker that grows faster.
     bound = configuration["data_limit_bytes"]
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     resource.setrlimit(resource.RLIMIT_DATA, (bound if hard == resource.RLIM_INFINITY else min(bound, hard), hard))
@@ -1011,7 +1045,7 @@ def limit_process(configuration: dict[str, Any]) -> None:
 
 
 def in_words(error: BaseException) -> str:
-    """Return an error's class and message, and the worker's folder where a file may have been looked for in it."""
+    """Return an error's class and message. If it may concern a relative path, add the worker's working folder."""
     text = f"{type(error).__name__}: {error}"
     cause: BaseException | None = error
     while cause is not None:
@@ -1022,7 +1056,7 @@ def in_words(error: BaseException) -> str:
 
 
 def _is_relative(error: OSError) -> bool:
-    """Whether an error concerns a file, and neither its file name nor its message names an absolute path."""
+    """Return whether an error concerns a file, and neither its file name nor its message has an absolute path."""
     is_of_file = isinstance(error, (FileNotFoundError, NotADirectoryError, FileExistsError, PermissionError))
     if not is_of_file and (type(error) is not OSError or error.errno is not None):
         return False
@@ -1032,22 +1066,22 @@ def _is_relative(error: OSError) -> bool:
 
 
 def fault(reason: str, found: str, hint: str = "") -> dict[str, Any]:
-    """A failure as an answer, with the end of the traceback."""
+    """Return the answer that reports a failure, with the end of the traceback."""
     return {"fault": reason, "found": found[:2000], "hint": hint, "detail": traceback.format_exc()[-MAX_DETAIL:]}
 
 
 def _take_every_text() -> None:
-    """Let an environment print what the encoding of the locale lacks; its print is not a fault."""
+    """Let an environment print characters that the locale's encoding lacks: that must not be a fault."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def serve(host: Host, channel: Channel) -> int:
-    """Answer requests until there are no more or one fails, report the failure, and return the exit status.
+    """Answer requests until there are no more or one fails; report a failure, and return the exit status.
 
     Raises:
-        OSError: the learner is gone.
+        OSError: the trainer has exited.
     """
     try:
         host.serve()
@@ -1070,7 +1104,7 @@ def serve(host: Host, channel: Channel) -> int:
 
 
 def main() -> NoReturn:
-    """Serve the learner whose pipes and memory the arguments name."""
+    """Serve the trainer over the pipes and the memory whose descriptors are the arguments."""
     request_fd, answer_fd, memory_fd = (int(argument) for argument in sys.argv[1:4])
     for fd in (request_fd, answer_fd, memory_fd):
         os.set_inheritable(fd, False)  # noqa: FBT003
@@ -1081,7 +1115,7 @@ def main() -> NoReturn:
     status = 1
     with contextlib.suppress(OSError):
         status = serve(host, channel)
-    # The learner waits for a limited time; the threads of a user's environment do not keep the process.
+    # The trainer waits for a limited time, so this process does not wait for the threads of a user's environment.
     host.close()
     with contextlib.suppress(Exception):
         sys.stderr.flush()

@@ -1,8 +1,8 @@
-"""A worker as a process: started, asked, watched, and ended with everything it started.
+"""A worker process, seen from the process that starts it: start it, send requests, watch it, and end all it started.
 
-The learner talks to :mod:`envs.gymnasium.host` through two pipes and a piece of anonymous shared memory, all
-inherited, so that nothing has a name that could be left behind. :mod:`envs.gymnasium.supervisor` stands between the
-two processes and ends all descendants of the worker; the learner talks to it through a socket.
+The trainer exchanges messages with :mod:`envs.gymnasium.host` through two pipes and anonymous shared memory. The worker
+inherits all three, so there is no named file that could be left behind. The worker's parent process runs
+:mod:`envs.gymnasium.supervisor`, which ends all descendants of the worker; the trainer controls it through a socket.
 """
 
 from __future__ import annotations
@@ -35,44 +35,44 @@ HOST_PROGRAM = Path(__file__).with_name("host.py")
 SUPERVISOR_PROGRAM = Path(__file__).with_name("supervisor.py")
 MIB = 1 << 20
 DATA_LIMIT_SLACK = 1 << 30
-"""Address space beyond the resident limit: stacks and arenas that are mapped and never touched."""
+"""Address space allowed beyond the resident limit, for stacks and arenas that are mapped but never touched."""
 
 SETTLE_S = 0.5
-"""How long the answer to a request under way is waited for when the worker is closed."""
+"""When the worker is closed, time to wait for the answer to a pending request."""
 
 REACTION_S = 1.0
-"""How long a worker that is interrupted may take to show that it reacts."""
+"""Time in which an interrupted worker must answer or exit; otherwise it is killed."""
 
 REPORT_S = 2.0
-"""How long the supervisor may take to report how the worker ended."""
+"""Time to wait for the supervisor to report the worker's exit status."""
 
 SUPERVISOR_LIMIT_S = 15.0
-"""How long the supervisor is waited for; it may need longer for processes in uninterruptible sleep."""
+"""Time to wait for the supervisor to exit; processes in uninterruptible sleep may delay it further."""
 
 OVER_MEMORY_FACTOR = 1.5
-"""A worker that grows beyond this many times its limit while it closes its environments is killed at once."""
+"""A worker whose memory exceeds this multiple of its limit while it closes its environments is killed at once."""
 
 STEP_ANSWERS = {b"s": False, b"e": True}
-"""What answers a step: whether it ended an episode."""
+"""The two answers to a step → whether the step ended an episode."""
 
 PRIVATE_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
-"""What systemd gives the service, and a user's environment must not answer."""
+"""Variables that systemd sets for the service and that a user's environment must not see."""
 
 MARK_VARIABLE = "_LEARND_WORKER"
-"""Marks a worker and what it starts, so that it is found when the supervisor itself was killed."""
+"""Variable that marks a worker and its descendants, so that they are found if the supervisor itself is killed."""
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 
 
 class WorkerProcess:
-    """One running host program and its supervisor.
+    """A running host program with its supervisor.
 
-    It ends with the process that started it, however that ends.
+    Both exit when the process that started them exits or is killed.
 
     Args:
-        spec: the family whose environments it runs.
-        limits: what it may use.
-        on_wait: called now and then while an answer is waited for; what it raises ends the wait.
+        spec: the family whose environments the worker runs.
+        limits: memory and time limits of the worker.
+        on_wait: called repeatedly while waiting for an answer; an exception from it ends the wait.
     """
 
     def __init__(self, spec: FamilySpec, limits: WorkerLimits, *, on_wait: Callable[[], None] | None = None) -> None:
@@ -82,8 +82,8 @@ class WorkerProcess:
         self._deadline = AnswerDeadline(limits)
         self._slice_ms = 1000 * min(limits.watch_interval_s, limits.step_timeout_s / 4, limits.start_timeout_s / 4)
         self.is_closed = False
-        self._is_asked = False
-        self._last_words = b""
+        self._is_busy = False
+        self._late_answer = b""
         self._memory: mmap.mmap | None = None
         self._mark = secrets.token_hex(16)
         self._memory_fd = os.memfd_create("learnd-worker", os.MFD_CLOEXEC)
@@ -107,20 +107,20 @@ class WorkerProcess:
                 os.close(fd)
         self._pid = self._process.pid
         self._stderr = StderrTail(stderr_out)
-        # Endpoints come first among what poll returns, so none is lost when the worker ends after it.
+        # poll returns the answer pipe first, so an answer is not lost if the worker exits right after it.
         self._events = select.poll()
         self._events.register(self._answer_fd, select.POLLIN)
         self._events.register(self._control, select.POLLIN)
-        self._last_look = time.monotonic()
+        self._watched_at = time.monotonic()
         self._seen: list[ProcessState] = []
 
     @property
     def pid(self) -> int:
-        """The process id of the worker, which is also that of its process group and session."""
+        """The process id of the worker, which is also the id of its process group and session."""
         return self._pid
 
     def configure(self, configuration: dict[str, Any], first_task: dict[str, Any]) -> dict[str, Any]:
-        """Have the worker make its first environment and describe it."""
+        """Have the worker make its first environment, and return the worker's description of it."""
         values = {
             **configuration,
             "nice": self._limits.nice,
@@ -137,24 +137,24 @@ class WorkerProcess:
         return described
 
     def share_memory(self, size_bytes: int) -> mmap.mmap:
-        """The memory that both sides see, made as large as asked."""
+        """Resize the memory that is shared with the worker, and return it mapped."""
         os.ftruncate(self._memory_fd, size_bytes)
         self._memory = mmap.mmap(self._memory_fd, size_bytes)
         return self._memory
 
     def follow_progress(self, cells: NDArray[Any], num_copies: int) -> None:
-        """Count time-outs per copy from now on; see :meth:`envs.gymnasium.progress.AnswerDeadline.follow`."""
+        """Apply time-outs to each copy from now on; see :meth:`envs.gymnasium.progress.AnswerDeadline.follow`."""
         self._deadline.follow(cells, num_copies)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a request and wait for its answer.
+        """Send a request, wait for its answer and return it.
 
         Raises:
             WorkerFaultError: the worker failed; it is closed.
             FamilySpecError: the family's description does not fit its environment; the worker is closed.
             UnsupportedSpaceError: a space is not supported; the worker is closed.
         """
-        self._is_asked = True
+        self._is_busy = True
         self._send(json.dumps(request).encode() + b"\n")
         line = b""
         while not line.endswith(b"\n"):
@@ -165,73 +165,74 @@ class WorkerProcess:
         return answer
 
     def step_begin(self) -> None:
-        """Have the worker step what the shared memory says."""
-        self._is_asked = True
+        """Have the worker step the active rows with the actions in shared memory; do not wait."""
+        self._is_busy = True
         try:
             os.write(self._request_fd, b"s")
         except OSError:
             self._fail_ended()
 
     def step_end(self) -> bool:
-        """Wait for the step, and say whether it ended an episode.
+        """Wait for the step and return whether it ended an episode.
 
         Raises:
             WorkerFaultError: the worker failed; it is closed.
         """
         now = time.monotonic()
-        if now - self._last_look > self._limits.watch_interval_s:
+        if now - self._watched_at > self._limits.watch_interval_s:
             self._watch(now)
         answer = self._receive()
         if answer not in STEP_ANSWERS:
             while not answer.endswith(b"\n"):
                 answer += self._receive()
             self._fail(self._parsed(answer))
-        self._is_asked = False
+        self._is_busy = False
         return STEP_ANSWERS[answer]
 
     def _parsed(self, line: bytes) -> dict[str, Any]:
-        """An answer's JSON object; anything else, as from an environment that wrote into the pipe, is a fault."""
+        """Return an answer's JSON object. Anything else is a fault, for example an environment's output to the pipe."""
         answer = json_object(line)
         if answer is None:
-            self._fail_with(FaultReason.NONSENSE, f"it answered {line[:80]!r}, which is no answer.")
-        self._is_asked = False
+            self._fail_with(FaultReason.NONSENSE, f"it answered {line[:80]!r}, which is not a valid answer.")
+        self._is_busy = False
         return answer
 
     def close(self) -> None:
-        """End the worker and all it started, and release pipes and memory; safe to call twice."""
+        """End the worker and all its descendants, and release pipes and memory; safe to call twice."""
         if not self.is_closed:
             self._end(settle_s=SETTLE_S)
         self._close_memory()
 
     def _end(self, *, settle_s: float = 0.0) -> None:
-        """Have the worker close its environments, then end all of it.
+        """Have the worker close its environments, then end the worker and all its descendants.
 
-        A worker that is at work on a request is interrupted first, as by Ctrl-C; one that does not react is killed.
+        A worker that is working on a request is interrupted first, as by Ctrl-C. A worker that does not react is
+        killed.
 
         Args:
-            settle_s: time for the answer to a request under way, before the worker is interrupted.
+            settle_s: time to wait for the answer to a pending request before the worker is interrupted.
         """
         self.is_closed = True
         os.close(self._request_fd)
-        if not self._is_asked or self._hear(settle_s) or self._interrupt():
+        if not self._is_busy or self._answers_within(settle_s) or self._interrupt():
             self._await_worker_end()
         self._release()
 
     def _interrupt(self) -> bool:
-        """Interrupt the worker, and return whether it reacts."""
+        """Interrupt the worker and return whether it answers or exits in time."""
         with contextlib.suppress(OSError):
             self._control.send(b"i")
-        return self._hear(REACTION_S)
+        return self._answers_within(REACTION_S)
 
-    def _hear(self, timeout_s: float) -> bool:
-        """Return whether the worker answers, or ends, within the time."""
+    def _answers_within(self, timeout_s: float) -> bool:
+        """Return whether the worker answers or exits within the time; store the answer."""
         ready = self._events.poll(1000 * timeout_s)
         if ready and ready[0][0] == self._answer_fd:
-            self._last_words = os.read(self._answer_fd, 65536)
+            self._late_answer = os.read(self._answer_fd, 65536)
         return bool(ready)
 
     def _await_worker_end(self) -> None:
-        """Wait until the worker has closed its environments and ended, for a limited time and within its memory."""
+        """Wait until the worker has closed its environments and exited, or exceeds its limits of time or memory."""
         end = time.monotonic() + self._limits.close_timeout_s
         bound = OVER_MEMORY_FACTOR * self._limits.memory_mib * MIB
         while (left_s := end - time.monotonic()) > 0:
@@ -246,11 +247,11 @@ class WorkerProcess:
     def _release(self) -> None:
         with contextlib.suppress(OSError):
             self._control.send(b"k")
-        # A supervisor that takes longer goes on by itself: to kill it would set free what it is about to end.
+        # A slower supervisor is not killed: that would release the processes that it is about to end.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=SUPERVISOR_LIMIT_S)
         if self._process.returncode not in {0, None}:
-            # The supervisor was killed. What it would have ended is known from the last look, or by its mark.
+            # The supervisor was killed. Find the worker's processes from the last memory check and by their mark.
             kill_seen(self._seen)
             kill_marked(f"{MARK_VARIABLE}={self._mark}")
         self._stderr.close()
@@ -260,7 +261,7 @@ class WorkerProcess:
         self._close_memory()
 
     def _close_memory(self) -> None:
-        """Unmap the memory; while the caller has arrays over it, that is left to its next close."""
+        """Unmap the memory. While the caller has arrays over it, do nothing; a later close unmaps it."""
         self._deadline.forget()
         if self._memory is not None:
             with contextlib.suppress(BufferError):
@@ -293,19 +294,19 @@ class WorkerProcess:
         return variables
 
     def _send(self, line: bytes) -> None:
-        room = select.poll()
-        room.register(self._request_fd, select.POLLOUT)
+        writable = select.poll()
+        writable.register(self._request_fd, select.POLLOUT)
         self._deadline.start(time.monotonic())
         while line:
             try:
-                if room.poll(self._slice_ms):
+                if writable.poll(self._slice_ms):
                     line = line[os.write(self._request_fd, line) :]
             except BlockingIOError:
                 pass
             except OSError:
                 self._fail_ended()
             if line:
-                self._look()
+                self._check()
 
     def _receive(self) -> bytes:
         is_waiting = False
@@ -319,12 +320,12 @@ class WorkerProcess:
             if not is_waiting:
                 self._deadline.start(time.monotonic())
                 is_waiting = True
-            self._look()
+            self._check()
 
-    def _look(self) -> None:
-        """Look at a worker that is at work: its memory and its progress."""
+    def _check(self) -> None:
+        """Check the memory and the progress of a working worker."""
         now = time.monotonic()
-        if now - self._last_look > self._limits.watch_interval_s:
+        if now - self._watched_at > self._limits.watch_interval_s:
             self._watch(now)
         if self._on_wait is not None:
             self._on_wait()
@@ -332,16 +333,16 @@ class WorkerProcess:
             self._fail_with(FaultReason.HUNG, self._deadline.describe())
 
     def _watch(self, now: float) -> None:
-        self._last_look = now
+        self._watched_at = now
         resident = self._resident_bytes()
         if resident > self._limits.memory_mib * MIB:
             found = f"it holds {resident // MIB} MiB of memory and may hold {self._limits.memory_mib} MiB."
             self._fail_with(FaultReason.OVER_MEMORY, found)
 
     def _resident_bytes(self) -> int:
-        """Measure the worker and all it started, without its supervisor."""
+        """Return the resident memory of the worker and all its descendants, without its supervisor."""
         found = descendants(self._process.pid)
-        self._seen = found or self._seen  # none is found when the supervisor was killed
+        self._seen = found or self._seen  # None is found if the supervisor was killed.
         return sum(state.resident_bytes for state in found)
 
     def _fail(self, answer: dict[str, Any]) -> NoReturn:
@@ -355,16 +356,16 @@ class WorkerProcess:
         self._fail_with(FaultReason(answer["fault"]), found, detail)
 
     def _fail_ended(self) -> NoReturn:
-        """The worker's end of a pipe is closed: find out how it ended."""
+        """Raise the fault of a worker whose end of a pipe is closed, by its exit status."""
         status = self._status()
         if status is None:
             self._fail_with(FaultReason.EXITED, "it closed its pipe.")
         if status < 0:
-            self._fail_with(FaultReason.KILLED, f"it was ended by {_signal_name(-status)}.")
+            self._fail_with(FaultReason.KILLED, f"it was killed by {_signal_name(-status)}.")
         self._fail_with(FaultReason.EXITED, f"it exited with status {status}.")
 
     def _status(self) -> int | None:
-        """Return how the worker ended, as ``Popen.returncode`` has it; None while it lives."""
+        """Return the worker's exit status in the form of ``Popen.returncode``; None if it has not exited."""
         self._control.settimeout(REPORT_S)
         try:
             line = self._control.recv(64)
@@ -372,14 +373,14 @@ class WorkerProcess:
             return None
         finally:
             self._control.settimeout(None)
-        self._is_asked = False
+        self._is_busy = False
         return int(line) if line else self._process.wait()
 
     def _fail_with(self, reason: FaultReason, found: str, detail: str = "") -> NoReturn:
-        """Close the worker and raise; where it was interrupted, the traceback says at what."""
+        """Close the worker and raise. If it was interrupted, the detail includes its traceback."""
         if not self.is_closed:
             self._end()
-        interrupted = json_object(self._last_words) or {}
+        interrupted = json_object(self._late_answer) or {}
         parts = (detail, interrupted.get("detail", ""), self._stderr.text())
         raise WorkerFaultError(
             subject=self._spec.name, reason=reason, found=found, detail="\n".join(part for part in parts if part)
@@ -387,7 +388,7 @@ class WorkerProcess:
 
 
 def json_object(line: bytes) -> dict[str, Any] | None:
-    """Return a line's JSON object; None for anything else."""
+    """Return the JSON object in a line; None if the line is anything else."""
     try:
         values = json.loads(line)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Processes of this machine as ``/proc`` shows them: who descends from whom, and how much memory they hold."""
+"""Reading processes from ``/proc``: their descendants and their resident memory; killing them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MAX_SWEEPS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessState:
-    """One living process.
+    """The state of one running process.
 
     Attributes:
-        pid: its id.
-        started_at: start time in clock ticks since boot; with the id it names one process for good.
+        pid: process id.
+        started_at: start time in clock ticks since boot. Ids are reused, but id and start time identify one process.
         resident_bytes: resident memory.
     """
 
@@ -28,18 +28,18 @@ class ProcessState:
 
 
 def process_state(pid: int) -> ProcessState | None:
-    """Return the state of a process; None when it has ended and is gone."""
+    """Return the state of a process; None if it no longer exists."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
-    # The second field, the program's name in parentheses, may hold spaces and parentheses itself.
+    # The second field, the program's name in parentheses, may itself contain spaces and parentheses.
     fields = stat.rpartition(b")")[2].split()
     return ProcessState(pid=pid, started_at=int(fields[19]), resident_bytes=int(fields[21]) * mmap.PAGESIZE)
 
 
 def descendants(pid: int) -> list[ProcessState]:
-    """Return the state of every living descendant of a process."""
+    """Return the state of every running descendant of a process."""
     found, to_visit = [], _children(pid)
     while to_visit:
         visited = to_visit.pop()
@@ -51,7 +51,7 @@ def descendants(pid: int) -> list[ProcessState]:
 
 
 def kill_seen(seen: list[ProcessState]) -> None:
-    """Kill the processes of an earlier :func:`descendants` that are still the same."""
+    """Kill the processes that an earlier call of :func:`descendants` returned, unless their ids were reused."""
     for earlier in seen:
         now = process_state(earlier.pid)
         if now is not None and now.started_at == earlier.started_at:
@@ -59,7 +59,10 @@ def kill_seen(seen: list[ProcessState]) -> None:
 
 
 def kill_marked(mark: str) -> None:
-    """Kill every process of this user whose environment holds the variable ``mark``, until there is none left."""
+    """Kill every process of this user whose environment contains ``mark`` (NAME=VALUE), until none is left.
+
+    At most ``MAX_SWEEPS`` sweeps are made.
+    """
     for _ in range(MAX_SWEEPS):
         marked = [pid for pid in _all_processes() if mark.encode() in _environment_of(pid)]
         if not marked:
@@ -86,7 +89,7 @@ def _all_processes() -> list[int]:
 
 
 def _environment_of(pid: int) -> list[bytes]:
-    """Return a process's variables; none where it has ended (a zombie too) or belongs to another user."""
+    """Return a process's variables; an empty list if it has exited (a zombie too) or belongs to another user."""
     try:
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:

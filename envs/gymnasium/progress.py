@@ -1,4 +1,4 @@
-"""How long the answer of a worker is waited for: the time-out counts for one copy of the environment at a time."""
+"""Time-outs of a worker's answers. A time-out limits one copy of the environment at a time, not a whole request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from envs.limits import WorkerLimits
 
 
 class Stage(IntEnum):
-    """What a worker is doing to a copy; the numbers that ``envs.gymnasium.host`` writes."""
+    """The operation that a worker performs on a copy, with the numbers that ``envs.gymnasium.host`` writes."""
 
     MAKING = 1
     RESETTING = 2
@@ -28,10 +28,10 @@ DONE_TO_A_COPY = {
 
 
 class AnswerDeadline:
-    """The time-out of a request; it starts again whenever the worker begins on another copy or reset.
+    """The time-out of a request. It restarts whenever the worker begins another copy or another reset.
 
     Args:
-        limits: how long one copy may take.
+        limits: the longest time that one copy may take.
     """
 
     def __init__(self, limits: WorkerLimits) -> None:
@@ -45,7 +45,7 @@ class AnswerDeadline:
         """Read the worker's progress from now on.
 
         Args:
-            cells: [3] int64, shared with the worker: row, :class:`Stage`, and a number that grows.
+            cells: [3] int64, shared with the worker: row, :class:`Stage`, and a counter.
             num_copies: B.
         """
         self._cells, self._num_copies = cells, num_copies
@@ -55,12 +55,12 @@ class AnswerDeadline:
         self._cells = None
 
     def start(self, now: float) -> None:
-        """Begin to wait for an answer."""
+        """Start the time-out when waiting for an answer begins."""
         self._seen = self._read()
         self._ends_at = now + self.limit_s
 
     def has_passed(self, now: float) -> bool:
-        """Return whether the worker has been at the same copy for too long."""
+        """Return whether the worker has worked on the same copy for longer than the limit."""
         seen = self._read()
         if seen != self._seen:
             self._seen = seen
@@ -69,11 +69,11 @@ class AnswerDeadline:
 
     @property
     def limit_s(self) -> float:
-        """The longest time at the present copy, in seconds."""
+        """The longest time that the present copy may take, in seconds."""
         return self._limits.start_timeout_s if self._is_starting else self._limits.step_timeout_s
 
     def describe(self) -> str:
-        """Say which limit has passed, which setting moves it, and which copy was at work."""
+        """Return a message that names the exceeded limit, its setting, and the copy that was at work."""
         if not self._seen:
             limit, where = "for starting and making the first copy of the environment", ""
         else:
@@ -88,7 +88,7 @@ class AnswerDeadline:
         return not self._seen or self._seen[1] == Stage.MAKING
 
     def _read(self) -> list[int]:
-        """Return row, stage and count; nothing while the worker has not opened its copies."""
+        """Return row, stage and counter; an empty list while the worker has not opened its copies."""
         if self._cells is None:
             return []
         cells: list[int] = self._cells.tolist()

@@ -1,4 +1,4 @@
-"""The last of what a process writes to its stderr."""
+"""Reading the end of a process's stderr."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ MAX_STDERR = 16_000
 
 
 class StderrTail:
-    """Reads what a worker prints to stderr, so that it never blocks, and keeps the last of it."""
+    """A thread that reads a worker's stderr, so that the worker never blocks, and stores its last ``MAX_STDERR`` bytes.
+
+    Args:
+        fd: the reading end of the pipe; it is closed by :meth:`close`.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -20,11 +24,11 @@ class StderrTail:
         self._thread.start()
 
     def text(self) -> str:
-        """The last of what was printed."""
+        """Return the last ``MAX_STDERR`` bytes of stderr as text."""
         return self._tail.decode(errors="replace").strip()
 
     def close(self) -> None:
-        """Wait for the rest, which ends with the worker, and stop reading."""
+        """Read the rest, which ends when the worker has exited, and stop reading."""
         self._thread.join(timeout=0.3)
         self._is_closing = True
         self._thread.join()

@@ -1,14 +1,14 @@
-"""The parent process of a worker: it starts the host program, and ends every process that the worker leaves behind.
+"""The parent process of a worker: it starts the host program and ends every process that the worker leaves behind.
 
-Run as ``supervisor.py HOST_PROGRAM CONTROL_FD FD…`` by the family's interpreter. Self-contained
-(standard library), and small: it forks the worker before anything large is imported.
+The family's interpreter runs it as ``supervisor.py HOST_PROGRAM CONTROL_FD FD…``. It is self-contained (standard
+library only) and small: it forks the worker before anything large is imported.
 
-It is the child subreaper of the worker (``PR_SET_CHILD_SUBREAPER``): a process whose parent has ended becomes its
-child, whatever session, group or variables that process has. So every process that an environment starts is a
-descendant, and none is left when it has no child any more.
+The supervisor is the child subreaper of the worker (``PR_SET_CHILD_SUBREAPER``): a descendant whose parent has exited
+becomes the supervisor's child, whatever its session, group or variables. So every process that an environment starts
+remains a descendant, and when the supervisor has no child left, no descendant is left.
 
-The control socket carries one byte per command from the learner, ``i`` (interrupt the worker) or ``k`` (end everything
-now), and one line back, the status with which the worker ended. Its end of file means that the learner is gone.
+The control socket carries one byte per command from the trainer: ``i`` interrupts the worker, ``k`` ends everything
+now. It carries one line back: the worker's exit status. End of file on the socket means that the trainer has exited.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# Before anything else is imported: this folder's modules must not hide a user's modules of the same names.
+# This comes before all other imports: this folder's modules must not hide a user's modules of the same names.
 if sys.path and sys.path[0] and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     del sys.path[0]
 
@@ -32,26 +32,26 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 ORPHAN_GRACE_S = 2.0
-"""How long a worker whose learner is gone may close its environments."""
+"""Time in which a worker whose trainer has exited may close its environments."""
 
 TERMINATE_GRACE_S = 1.0
 """Time between SIGTERM and SIGKILL for the processes that a worker left behind."""
 
 KILL_LIMIT_S = 30.0
-"""After this long, processes that SIGKILL does not end (in the kernel's uninterruptible sleep) are given up."""
+"""Time after which the supervisor exits although SIGKILL has not ended some processes (in uninterruptible sleep)."""
 
 MAX_TERMINATED = 256
-"""With more descendants than this (a fork bomb) there is no SIGTERM and no grace."""
+"""With more descendants than this (a fork bomb) they are killed without SIGTERM and grace time."""
 
 MAX_STOP_ROUNDS = 100
 POLL_S = 0.05
 
 FAULT_SIGNALS = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP})
-"""Signals that report an error of this process itself, so they are not ignored."""
+"""Signals that report an error of this process itself; they are not ignored."""
 
 
 class Supervisor:
-    """One worker and all its descendants.
+    """A supervisor of one worker and all its descendants.
 
     Args:
         worker_pid: the process that runs the host program.
@@ -71,7 +71,7 @@ class Supervisor:
         self._events.register(self._wakeup_fd, select.POLLIN)
 
     def run(self) -> None:
-        """Wait for the end of the worker, of the learner, or for a command; then end all descendants."""
+        """Wait until the worker or the trainer exits or the trainer commands it; then end all descendants."""
         command = b"-"
         while command not in (b"k", b""):
             self._reap()
@@ -87,7 +87,7 @@ class Supervisor:
         self._end_descendants()
 
     def _wait(self, timeout_s: float | None) -> set[int]:
-        """Return the descriptors that can be read; a signal empties its pipe."""
+        """Return the readable descriptors. Bytes that signals wrote into the wake-up pipe are discarded."""
         timeout_ms = None if timeout_s is None else max(0.0, 1000 * timeout_s)
         ready = {fd for fd, _ in self._events.poll(timeout_ms)}
         if self._wakeup_fd in ready:
@@ -95,7 +95,7 @@ class Supervisor:
         return ready
 
     def _reap(self) -> None:
-        """Take the status of every child that has ended, and report the worker's."""
+        """Collect the status of every exited child, and report the worker's status to the trainer."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -111,7 +111,7 @@ class Supervisor:
                     os.write(self._control_fd, b"%d\n" % code)
 
     def _end_descendants(self) -> None:
-        """Terminate, then kill, until no child is left: then no descendant is left either."""
+        """Send SIGTERM, then SIGKILL, until no child is left; then no descendant is left either."""
         self._reap()
         found = descendants(os.getpid()) if self._has_children else []
         if len(found) <= MAX_TERMINATED:
@@ -124,7 +124,12 @@ class Supervisor:
             self._reap_until(time.monotonic() + POLL_S)
 
     def _reap_until(self, deadline: float, *, is_worker_enough: bool = False) -> None:
-        """Reap until no child is left (or the worker has ended, where that is enough), until the deadline at most."""
+        """Reap until no child is left, but at most until the deadline.
+
+        Args:
+            deadline: in seconds of the monotonic clock.
+            is_worker_enough: return when the worker has exited, even if other children are left.
+        """
         self._reap()
         while self._has_children and (left_s := deadline - time.monotonic()) > 0:
             if is_worker_enough and not self._is_worker_alive:
@@ -134,16 +139,16 @@ class Supervisor:
 
 
 def kill_stopped(root: int) -> None:
-    """Stop all descendants of a process, so that they start no more of them, and then kill them.
+    """Stop all descendants of a process, so that they cannot start further processes, and then kill them.
 
-    Each round reads only the processes that are new since the first, so that it overtakes a fork bomb.
+    Each round reads only processes that are newer than the first round, so that it is faster than a fork bomb.
     """
     stopped = set(descendants(root))
     for pid in stopped:
         kill(pid, signal.SIGSTOP)
-    strangers = set(running()) - stopped
+    others = set(running()) - stopped
     for _ in range(MAX_STOP_ROUNDS):
-        found = {pid for pid in running() - strangers - stopped if parent_of(pid) in stopped | {root}}
+        found = {pid for pid in running() - others - stopped if parent_of(pid) in stopped | {root}}
         for pid in found:
             kill(pid, signal.SIGSTOP)
         stopped |= found
@@ -154,13 +159,13 @@ def kill_stopped(root: int) -> None:
 
 
 def kill(pid: int, number: int) -> None:
-    """Send a signal to a process that may have ended or changed its user."""
+    """Send a signal to a process; ignore that it has exited or has changed its user."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
 
 
 def descendants(root: int) -> list[int]:
-    """Return the living processes below ``root``, zombies included, parents before their children."""
+    """Return the descendants of ``root``, including zombies, parents before their children."""
     children: dict[int, list[int]] = {}
     for pid in running():
         children.setdefault(parent_of(pid), []).append(pid)
@@ -173,22 +178,22 @@ def descendants(root: int) -> list[int]:
 
 
 def running() -> set[int]:
-    """Return all processes of this machine."""
-    return {int(name) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208  (a fork bomb is outrun by it)
+    """Return the ids of all processes of this machine."""
+    return {int(name) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208  (faster than a fork bomb)
 
 
 def parent_of(pid: int) -> int:
-    """Return the parent of a process; 0 when it is gone."""
+    """Return the id of a process's parent; 0 if the process no longer exists."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123
-            # The second field, the program's name in parentheses, may hold spaces and parentheses itself.
+            # The second field, the program's name in parentheses, may itself contain spaces and parentheses.
             return int(stat.read().rpartition(b")")[2].split()[1])
     except OSError:
         return 0
 
 
 def wake_up_on_signals() -> int:
-    """Ignore what could end this process early; return a descriptor that SIGCHLD and SIGTERM make readable."""
+    """Ignore signals that could end this process early; return a descriptor that SIGCHLD and SIGTERM make readable."""
     for number in signal.valid_signals() - FAULT_SIGNALS - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_IGN)
@@ -201,10 +206,10 @@ def wake_up_on_signals() -> int:
 
 
 def restore_signals() -> None:
-    """Give every signal the disposition that it has in a Python program started by a shell, and block none.
+    """Give every signal the disposition that it has in a Python program started by a shell, and unblock all signals.
 
-    A program that this process executes starts with the default disposition of every signal: Python ignores SIGPIPE and
-    SIGXFSZ, which would be inherited, so a handler that does nothing stands in for that.
+    Python ignores SIGPIPE and SIGXFSZ, and programs that this process executes would inherit that. So the two get a
+    handler that does nothing instead, and executed programs start with the default disposition of every signal.
     """
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         with contextlib.suppress(OSError, ValueError):
@@ -216,7 +221,10 @@ def restore_signals() -> None:
 
 
 def run_host(program: str, fds: list[str], *, supervisor_pid: int) -> NoReturn:
-    """Become the worker: a session of its own that dies with the supervisor, and the host program as ``__main__``."""
+    """Become the worker: run the host program as ``__main__`` in a new session.
+
+    The kernel kills the worker when the supervisor exits.
+    """
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != supervisor_pid:
         os._exit(1)
@@ -234,7 +242,7 @@ def prctl(option: int, value: int) -> None:
 
 
 def main() -> NoReturn:
-    """Start the worker that the arguments describe, and end with it."""
+    """Start the worker that the arguments describe, supervise it, and exit after it."""
     program, control_fd, fds = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
     parent_pid = os.getppid()
     restore_signals()
@@ -247,7 +255,7 @@ def main() -> NoReturn:
     for fd in fds:
         os.close(int(fd))
     supervisor = Supervisor(worker_pid=worker_pid, parent_pid=parent_pid, control_fd=control_fd)
-    # The signal of the learner's death only wakes this process up: it looks itself whether its parent has changed.
+    # The signal for the trainer's exit only wakes this process, which then checks whether its parent has changed.
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     supervisor.run()
     os._exit(0)

@@ -1,6 +1,6 @@
-"""Hold tasks of a worker against one another: are their spaces equal, are they kept apart, do they differ at all?
+"""Comparisons between tasks of a worker. They check that the tasks have equal spaces, are independent, and differ.
 
-Everything here is bounded by time. What cannot be compared is said and accuses nobody.
+Every comparison is limited in time. If tasks cannot be compared, the finding says so, and no fault is reported.
 
 Shapes: T steps, k rows, D observation width.
 """
@@ -24,36 +24,37 @@ SPACES_S = 0.5
 """Time after which no further tasks are begun to compare their spaces."""
 
 WORLD_S = 1.5
-"""Time in which copies are stepped alone and in turn, beside their resets."""
+"""Time for stepping copies alone and in turn, without their resets."""
 
 VARIATIONS_S = 1.5
-"""Time in which tasks are compared that differ in one variation, beside their first resets."""
+"""Time for comparing tasks that differ in one variation, without their first resets."""
 
 MOST_S = 6.0
-"""What is expected to take longer than this is not compared."""
+"""A comparison that is expected to take longer is not made."""
 
 MAX_TASKS = 256
 MAX_STEPS = 200
 MAX_ROUNDS = 8
 MAX_DRAWS = 64
 HELD_STEPS = 10
-"""Steps for which an action is held in every second round, since fresh random actions hardly move some environments."""
+"""Steps for which an action is repeated in every second round: new random actions at each step hardly move some
+environments."""
 
 Progress = Callable[[str, int], None]
-"""Called with what is being done and a number that grows."""
+"""A function that is called with the present activity and a growing number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorldFinding:
-    """What stepping a copy alone and in turn with another one found.
+    """The result of stepping a copy alone and in turn with another copy.
 
     Attributes:
-        is_compared: whether a copy could be compared: it replays, and there was time.
-        differing_step: the first step at which the copy went another way because another copy was stepped; None where
-            it never did.
-        depends_on_actions: whether it depended on the other copy's actions, as in a shared simulation; a shared counter
-            or setting does not.
-        is_slow: whether there was no time to compare.
+        is_compared: whether a copy could be compared: it replays, and there was enough time.
+        differing_step: the first step at which the copy's result changed because another copy was stepped; None if
+            there is no such step.
+        depends_on_actions: whether the change depends on the other copy's actions, as in a shared simulation; with a
+            shared counter or setting it does not.
+        is_slow: whether there was not enough time to compare.
     """
 
     is_compared: bool
@@ -64,14 +65,14 @@ class WorldFinding:
 
 @dataclass(kw_only=True)
 class VariationFindings:
-    """What comparing tasks that differ in one variation found.
+    """The result of comparing tasks that differ in one variation.
 
     Attributes:
-        is_compared: whether tasks could be compared: they replay, and there was time.
-        is_slow: whether there was no time to compare.
-        undone: attributes that a reset puts back: the drawn value, and the value after the reset.
-        without_effect: variations that changed no observation, reward or end.
-        num_steps: steps in which each of these was compared.
+        is_compared: whether tasks could be compared: they replay, and there was enough time.
+        is_slow: whether there was not enough time to compare.
+        undone: attributes that a reset overwrites → the drawn value, and the value after the reset.
+        without_effect: variations that changed no observation, reward or end of an episode.
+        num_steps: number of steps in which the tasks were compared.
     """
 
     is_compared: bool = True
@@ -82,10 +83,10 @@ class VariationFindings:
 
 
 def compare_spaces(tasks: WorkerTaskBatch, report: Progress) -> None:
-    """Begin many tasks of both splits, so that the worker compares their spaces.
+    """Begin many tasks of both splits, because the worker compares the spaces of each task that it begins.
 
     Raises:
-        FamilySpecError: a task has other spaces than the first one.
+        FamilySpecError: a task has other spaces than the first task.
     """
     if not tasks.spec.variations:
         return
@@ -99,10 +100,10 @@ def compare_spaces(tasks: WorkerTaskBatch, report: Progress) -> None:
 
 
 def compare_copies(tasks: WorkerTaskBatch, report: Progress) -> WorldFinding:
-    """Step one copy alone, and again with another copy stepped in turn.
+    """Step one copy alone, then step it again in turn with another copy, and compare the results.
 
-    A copy that goes another way though its seed and its actions are equal shares something with the other one: a global
-    simulation, class attributes, a module's globals. It is compared only as far as it replays when it is alone.
+    If the results differ although seed and actions are equal, the two copies share something: a global simulation,
+    class attributes, or a module's globals. Only the steps up to which the copy replays when it is alone are compared.
     """
     generator = torch.Generator().manual_seed(0)
     clock = _Clock(WORLD_S)
@@ -110,10 +111,10 @@ def compare_copies(tasks: WorkerTaskBatch, report: Progress) -> WorldFinding:
     for attempt, row in enumerate((0, 1)):
         target, *others = draw_tasks(tasks.spec, Split.TRAINING, MAX_DRAWS * attempt, MAX_DRAWS)
         other = next((task for task in others if task.drawn() != target.drawn()), others[0])
-        alone, company = [target, target], [other, other]
-        company[row] = target
+        alone, mixed = [target, target], [other, other]
+        mixed[row] = target
         actions = _action_rows(tasks.spaces.action, generator, num_rows=2)
-        found = _compare_copy(tasks, _CopyRun(alone, company, row, actions), clock)
+        found = _compare_copy(tasks, _CopyRun(alone, mixed, row, actions), clock)
         report("comparing copies", attempt + 1)
         if found.differing_step is not None:
             return found
@@ -127,10 +128,10 @@ def compare_copies(tasks: WorkerTaskBatch, report: Progress) -> WorldFinding:
 
 @dataclass(frozen=True)
 class _CopyRun:
-    """One comparison: a task alone, the same task in company, its row, and the actions of both rows."""
+    """The inputs of one comparison: a task alone, the same task with another one, its row, and both rows' actions."""
 
     alone: list[Task]
-    company: list[Task]
+    mixed: list[Task]
     row: int
     actions: list[Tensor]
 
@@ -138,32 +139,32 @@ class _CopyRun:
 def _compare_copy(tasks: WorkerTaskBatch, run: _CopyRun, clock: _Clock) -> WorldFinding:
     clock.lap()
     only = [row == run.row for row in range(2)]
-    # What four more runs cost follows from the first one, in which half of the rows are stepped.
+    # The first run steps half of the rows, so its time gives an estimate for the four or five further runs.
     alone = _play(tasks, run.alone, run.actions, only, longest_s=WORLD_S / 8)
     actions = run.actions[: len(alone) - 1]
     if 6 * clock.lap() > MOST_S:
         return WorldFinding(is_compared=False, is_slow=True)
     again = _play(tasks, run.alone, actions, only)
-    together = _play(tasks, run.company, actions, [True, True])
+    together = _play(tasks, run.mixed, actions, [True, True])
     num_replayed = _first_difference(alone, again, run.row, run.row)
     if num_replayed == 0:
         return WorldFinding(is_compared=False)
     differing = _first_difference(alone[:num_replayed], together, run.row, run.row)
     if differing == num_replayed:
         return WorldFinding(is_compared=True)
-    # Once more, so that noise that comes seldom is not taken for a neighbour's doing.
+    # Repeat both runs, so that rare noise is not mistaken for an effect of the other copy.
     once_more = _play(tasks, run.alone, actions, only)
-    in_company_again = _play(tasks, run.company, actions, [True, True])
+    mixed_again = _play(tasks, run.mixed, actions, [True, True])
     num_replayed = _first_difference(alone, once_more, run.row, run.row)
-    if num_replayed > differing == _first_difference(alone, in_company_again, run.row, run.row):
-        steered = _play(tasks, run.company, [_steered(action, run.row) for action in actions], [True, True])
+    if num_replayed > differing == _first_difference(alone, mixed_again, run.row, run.row):
+        steered = _play(tasks, run.mixed, [_steered(action, run.row) for action in actions], [True, True])
         depends = _first_difference(together, steered, run.row, run.row) < min(len(together), len(steered))
         return WorldFinding(is_compared=True, differing_step=differing, depends_on_actions=depends)
     return WorldFinding(is_compared=False)
 
 
 def compare_variations(tasks: WorkerTaskBatch, report: Progress) -> VariationFindings:
-    """Compare tasks of one seed that differ in one variation alone, under the same actions."""
+    """Compare tasks that have the same seed and the same actions and differ in one variation only."""
     spec = tasks.spec
     findings = VariationFindings()
     untold = [variation for variation in spec.variations if variation.distribution not in COMBINATIONS]
@@ -194,9 +195,9 @@ def compare_variations(tasks: WorkerTaskBatch, report: Progress) -> VariationFin
 
 
 def _pairs(spec: FamilySpec, variations: Sequence[Variation], *, first_task: int) -> tuple[Task, dict[str, Task]]:
-    """Return a task, and the same with another value of one variation, by the name of it.
+    """Return a task, and by the name of each variation the same task with another value of that variation.
 
-    A variation that takes one value alone has no other.
+    A variation that only ever takes one value is left out.
     """
     base, *donors = draw_tasks(spec, Split.TRAINING, first_task, MAX_DRAWS)
     pairs = {}
@@ -210,11 +211,11 @@ def _pairs(spec: FamilySpec, variations: Sequence[Variation], *, first_task: int
 
 
 class _Rows:
-    """Tasks under way side by side, under the same actions; each is compared with the one in row 0.
+    """A set of running tasks that take the same actions; each is compared with the task in row 0.
 
     Args:
-        tasks: where they are begun.
-        chosen: the tasks; the first two are one task, which tells whether it replays.
+        tasks: the batch in which the tasks are begun.
+        chosen: the tasks. The first two must be the same task, to check whether it replays.
     """
 
     def __init__(self, tasks: WorkerTaskBatch, chosen: list[Task]) -> None:
@@ -226,7 +227,12 @@ class _Rows:
         self.num_steps = 0
 
     def play_until_all_differ(self, actions: Sequence[Tensor], clock: _Clock) -> bool:
-        """Step until every task but the second went another way than the first; False where the second did too."""
+        """Step until every task except the second differs from the first, the actions are used, or time has run out.
+
+        Returns:
+            Whether tasks were compared: False if the second task, which equals the first, differed too, or if there was
+            no time for a step.
+        """
         for action in actions:
             if self.differing[0]:
                 return False
@@ -243,9 +249,9 @@ class _Rows:
 def _play(
     tasks: WorkerTaskBatch, chosen: list[Task], actions: Sequence[Tensor], active: list[bool], longest_s: float = 60.0
 ) -> list[Tensor]:
-    """Play tasks in the first rows, and return what was seen: the first observations and each step [k, 2 D + 3].
+    """Play tasks in the first rows and return their results [k, 2 D + 3]: the first observations, then each step.
 
-    After ``longest_s`` no further step is taken; one is taken in any case.
+    After ``longest_s`` no further step is taken, but at least one step is taken.
     """
     first = tasks.begin_chosen(chosen)
     seen = [torch.cat([first, torch.zeros(len(chosen), first.shape[1] + 3)], dim=1)]
@@ -259,19 +265,19 @@ def _play(
 
 
 def _seen(tasks: WorkerTaskBatch, action: Tensor, active: Tensor, num_rows: int) -> Tensor:
-    """Step, and return all that the first rows gave [k, 2 D + 3]."""
+    """Take a step and return the results of the first rows [k, 2 D + 3]."""
     transition = tasks.step(action, active)
     ends = torch.stack([transition.reward, transition.terminated.float(), transition.truncated.float()], dim=1)
     return torch.cat([transition.observation, transition.final_observation, ends], dim=1)[:num_rows]
 
 
 def _steered(action: Tensor, row: int) -> Tensor:
-    """The actions of two rows with the other row's replaced by the same row's, so that it acts in another way."""
+    """Return the actions of two rows, with the other row's action replaced by the action of ``row``."""
     return action[[row, row]]
 
 
 def _first_difference(one: list[Tensor], other: list[Tensor], row: int, other_row: int) -> int:
-    """The first place at which a row differs; where none does, the length that both have."""
+    """Return the index of the first result in which a row differs; without one, the length of the shorter list."""
     for place, (seen, compared) in enumerate(zip(one, other, strict=False)):
         if not torch.equal(seen[row], compared[other_row]):
             return place
@@ -285,7 +291,10 @@ def _mask(tasks: WorkerTaskBatch, active: list[bool]) -> Tensor:
 def _action_rows(
     action: ActionSpec, generator: torch.Generator, *, num_rows: int, is_held: bool = False
 ) -> list[Tensor]:
-    """Random actions of ``MAX_STEPS`` steps, [k] or [k, n] each; ``is_held`` repeats each for some steps."""
+    """Return random actions of ``MAX_STEPS`` steps, [k] or [k, n] each.
+
+    With ``is_held`` each action is repeated for ``HELD_STEPS`` steps.
+    """
     drawn = [random_actions(action, num_rows, generator) for _ in range(MAX_STEPS)]
     return [drawn[step - step % HELD_STEPS] for step in range(MAX_STEPS)] if is_held else drawn
 
@@ -294,7 +303,7 @@ class _Clock:
     """A budget of time.
 
     Args:
-        budget_s: the seconds there are.
+        budget_s: the budget in seconds.
     """
 
     def __init__(self, budget_s: float) -> None:
@@ -302,10 +311,10 @@ class _Clock:
         self._lap = time.monotonic()
 
     def left(self) -> float:
-        """Seconds that are left; negative once there are none."""
+        """Return the remaining seconds; negative after the end."""
         return self._end - time.monotonic()
 
     def lap(self) -> float:
-        """Seconds since the last call, or since the beginning."""
+        """Return the seconds since the last call, or since the start for the first call."""
         before, self._lap = self._lap, time.monotonic()
         return self._lap - before

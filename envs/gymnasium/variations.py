@@ -1,7 +1,7 @@
-"""Declared variations: what differs between the tasks of a family of ordinary Gymnasium environments.
+"""Declared variations: the quantities that differ between the tasks of a family of plain Gymnasium environments.
 
-A task is drawn here, in the learner's process, as plain JSON values; a worker only applies them. So a task can be
-written down, and the same task can be made again from its split and its index.
+The trainer draws a task as plain JSON values, and a worker only applies them. So a task can be stored, and the same
+task can be drawn again from its split and its index.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from envs.errors import FamilySpecError
 
 
 class VariationTarget(StrEnum):
-    """Where a drawn value goes."""
+    """The destination of a drawn value."""
 
     ATTRIBUTE = "attribute"
     """``setattr`` on the unwrapped environment before each reset."""
 
     KWARG = "kwarg"
-    """A keyword argument: the environment is made anew for each task."""
+    """A keyword argument: a new environment is made for each task."""
 
     RESET_OPTION = "reset_option"
     """An entry of ``options`` in every ``reset`` of the task."""
 
 
 class Distribution(StrEnum):
-    """How a value is drawn."""
+    """The distribution or formula of a value."""
 
     UNIFORM = "uniform"
     LOG_UNIFORM = "log_uniform"
@@ -43,12 +43,12 @@ class Distribution(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Variation:
-    """One quantity that differs from task to task.
+    """A quantity that differs from task to task.
 
     Attributes:
         name: the attribute, keyword argument or reset option that takes the value.
-        target: where the value goes.
-        distribution: how it is drawn, or computed from other drawn values (sum, product).
+        target: the destination of the value.
+        distribution: how the value is drawn, or computed from other drawn values (sum, product).
         low: lower bound (uniform, log-uniform, integer).
         high: upper bound, inclusive for integer.
         values: the choices (choice), or the names of the values to combine (sum, product).
@@ -70,7 +70,7 @@ class Variation:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Variation:
-        """The variation that :func:`dataclasses.asdict` wrote."""
+        """Return the variation that :func:`dataclasses.asdict` wrote."""
         return cls(
             **{
                 **values,
@@ -83,12 +83,12 @@ class Variation:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One task of a family of Gymnasium environments.
+    """A task of a family of Gymnasium environments.
 
     Attributes:
-        seed: seed of the task's first reset; later episodes go on with the environment's own generator.
+        seed: seed of the task's first reset; later episodes continue with the environment's own generator.
         attributes: values set on the unwrapped environment.
-        kwargs: keyword arguments that the environment is made with.
+        kwargs: keyword arguments for making the environment.
         reset_options: ``options`` of every reset.
     """
 
@@ -98,11 +98,11 @@ class Task:
     reset_options: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """The task as JSON values."""
+        """Return the task as JSON values."""
         return asdict(self)
 
     def drawn(self) -> dict[str, Any]:
-        """Return the drawn values by name, wherever they go."""
+        """Return the drawn values of all targets by name."""
         return {**self.attributes, **self.kwargs, **self.reset_options}
 
 
@@ -114,14 +114,14 @@ def _complaint(variation: Variation) -> str:
     if variation.distribution in ranged and not variation.low <= variation.high:
         return f"its low, {variation.low}, is above its high, {variation.high}."
     if variation.distribution is Distribution.LOG_UNIFORM and variation.low <= 0:
-        return f"a log-uniform range must be positive, and its low is {variation.low}."
+        return f"a log-uniform range must be positive, but its low is {variation.low}."
     if variation.distribution is Distribution.CHOICE and not variation.values:
         return "it has no values to choose from."
     return ""
 
 
 def draw_task(variations: tuple[Variation, ...], *, entropy: tuple[int, ...]) -> Task:
-    """Draw the task that ``entropy`` (family, split and index as integers) decides.
+    """Draw the task that ``entropy`` (family, split and index as integers) determines.
 
     Raises:
         FamilySpecError: a sum or product names a value that no earlier variation drew.
@@ -135,7 +135,7 @@ def draw_task(variations: tuple[Variation, ...], *, entropy: tuple[int, ...]) ->
 
 
 def vary_one(variations: tuple[Variation, ...], task: Task, name: str, value: Any) -> Task:
-    """Return the task with another value of one variation, and with what is computed from that value."""
+    """Return the task with another value of one variation; sums and products are computed again."""
     drawn = task.drawn() | {name: value}
     for variation in variations:
         if variation.distribution is Distribution.SUM:

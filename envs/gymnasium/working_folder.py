@@ -1,4 +1,4 @@
-"""The folder that a worker runs in: the same for a family whoever starts the worker, and wherever from."""
+"""The working folder of a worker. It depends on the family only, not on the process that starts the worker."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from envs.family import FamilySpec
 
 
 class WorkingFolder:
-    """The folder that a family's worker runs in, where relative paths start.
+    """The folder in which a family's worker runs, and from which relative paths start.
 
-    It is the first import path of the family that is a folder. A family without one gets a private, empty folder that
-    lasts as long as the worker.
+    It is the first of the family's import paths that is a folder. A family without such a path gets a private, empty
+    folder, which is removed when the worker is closed.
 
     Args:
         spec: the family.
@@ -27,7 +27,7 @@ class WorkingFolder:
         try:
             self._private = tempfile.TemporaryDirectory(prefix="learnd-worker-", ignore_cleanup_errors=True)
         except OSError:
-            # A full disk is not the environment's fault, and most environments need no file.
+            # A full disk is not the environment's fault, and most environments do not need files.
             return os.sep
         return self._private.name
 

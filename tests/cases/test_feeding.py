@@ -29,7 +29,7 @@ def test_an_environment_of_a_user_is_admitted(entry: str, learnd: Learnd, inputs
         ("spaces_envs:OldApi", "not a tuple of the form `(obs, info)`"),
         ("spaces_envs:NeedsArg", "missing 1 required positional argument: 'size'"),
         ("spaces_envs:vectorised", "Name a single environment"),
-        ("spaces_envs:nothing", "returns the environment that it makes"),
+        ("spaces_envs:nothing", "must return the environment that it makes"),
         ("my_env.py:MyEnv", "Write my_env:MyEnv"),
     ],
 )

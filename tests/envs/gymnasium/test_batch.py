@@ -1,4 +1,4 @@
-"""Ordinary environments stepped in a worker: what goes in, what comes out, and that it replays."""
+"""Tests of plain environments stepped in a worker: inputs, results and replay."""
 
 from __future__ import annotations
 
@@ -319,7 +319,7 @@ def test_an_unknown_id_is_refused_with_the_nearest() -> None:
 
 
 def test_what_is_no_gymnasium_environment_is_refused() -> None:
-    with pytest.raises(FamilySpecError, match="NotAnEnvironment, which is no gymnasium"):
+    with pytest.raises(FamilySpecError, match="NotAnEnvironment, which is not a gymnasium"):
         opened(broken("NotAnEnvironment"))
 
 

@@ -1,4 +1,4 @@
-"""A worker that fails costs its own family a strike, says why, and leaves nothing behind."""
+"""Tests of failing workers: the fault names the family and the reason, and no process is left behind."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ WHOLE = {
     "HangsUninterruptibly": (FaultReason.HUNG, "within 1 s"),
     "AllocatesTooMuch": (FaultReason.OVER_MEMORY, "memory it is allowed"),
     "ResetsWithoutInfo": (FaultReason.NONSENSE, r"reset should return \(observation, info\)"),
-    "IndexOutOfRange": (FaultReason.NONSENSE, "observation should be 0 to 3, and it is 4"),
+    "IndexOutOfRange": (FaultReason.NONSENSE, "observation should be 0 to 3, but it is 4"),
 }
 NONSENSE = {
     "nan observation": "observation holds NaN",
     "infinite observation": "observation holds NaN or infinity",
-    "observation beyond float32": "a number beyond those of float32",
+    "observation beyond float32": "a number beyond the range of float32",
     "shape": r"observation should have shape \(3,\)",
     "scalar observation": "observation should have shape",
     "text observation": "observation should be numbers",
@@ -65,7 +65,7 @@ def play(tasks: WorkerTaskBatch, steps: int) -> None:
 
 
 def fault_of(spec: FamilySpec, limits: WorkerLimits = QUICK, steps: int = 400) -> WorkerFaultError:
-    """Play until the family fails, and check that nothing of its worker is left."""
+    """Play until the family fails, and check that no process of its worker is left."""
     tasks = opened(spec, limits=limits)
     group = tasks.pid
     with pytest.raises(WorkerFaultError) as caught:
@@ -77,7 +77,7 @@ def fault_of(spec: FamilySpec, limits: WorkerLimits = QUICK, steps: int = 400) -
 
 
 def group_exists(group: int) -> bool:
-    """Whether a process of the group lives; what was killed may need a moment to go, where no one waits for it."""
+    """Return whether a process of the group still runs, and wait up to 2 s for killed processes to exit."""
     for _ in range(100):
         try:
             members = [p for p in psutil.process_iter() if os.getpgid(p.pid) == group]
@@ -109,7 +109,7 @@ def test_nonsense_is_named(kind: str) -> None:
 def test_nonsense_inside_a_composite_observation_is_named_by_its_part() -> None:
     tasks = opened(sound("ManySpaces", kwargs={"is_wrong": True}))
     tasks.begin(0, split=Split.TRAINING)
-    with pytest.raises(WorkerFaultError, match=r"observation\['index'\] should be 1 to 3, and it is 0") as caught:
+    with pytest.raises(WorkerFaultError, match=r"observation\['index'\] should be 1 to 3, but it is 0") as caught:
         tasks.step(torch.zeros(2, 2, dtype=torch.int64), all_active(2))
     assert caught.value.reason is FaultReason.NONSENSE
 

@@ -1,4 +1,4 @@
-"""A time-out counts for one copy of the environment, however many copies a request has, and its error says which."""
+"""Tests of time-outs: each limits one copy of the environment, not a whole request, and the error names the copy."""
 
 from __future__ import annotations
 

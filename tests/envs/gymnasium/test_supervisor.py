@@ -1,4 +1,4 @@
-"""No process of an environment outlives its worker, environments are closed, and signals have their defaults."""
+"""Tests of the supervisor: no process remains, environments are closed, and signals have their defaults."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OF_GLIBC = 0b11 << 31
 """Signals 32 and 33, which glibc ignores in every program that it starts by ``posix_spawn``."""
 
 CLOSING_FAILURES = ("raise", "sys.exit", "hang", "leak")
-"""Failures after which the worker still runs Python, so that it can close its environments."""
+"""Failures after which the worker still runs Python and can close its environments."""
 
 
 def launching(name: str, **kwargs: Any) -> FamilySpec:
@@ -166,7 +166,7 @@ def test_a_supervisor_killed_from_outside_leaves_no_process(kind: str, tmp_path:
     tasks.begin(0, split=Split.TRAINING)
     await_some_with(token)
     while not set(processes_with(token)) <= {state.pid for state in tasks._process._seen}:
-        tasks._process._watch(0.0)  # it may miss a process whose parent ends while it looks
+        tasks._process._watch(0.0)  # It may miss a process whose parent exits meanwhile.
     psutil.Process(tasks.pid).parent().kill()  # type: ignore[union-attr]
     with pytest.raises(WorkerFaultError, match="SIGKILL"):
         step(tasks, 1_000_000)

@@ -1,4 +1,4 @@
-"""Tasks are held against one another at admission: sound families pass without a word, broken ones are told of."""
+"""Tests of the comparison of tasks at admission: sound families give no finding, broken families give one."""
 
 from __future__ import annotations
 

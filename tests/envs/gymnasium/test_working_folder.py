@@ -1,4 +1,4 @@
-"""A worker runs in the same folder whoever starts it, and wherever from."""
+"""Tests of the working folder: it does not depend on the process or folder that starts the worker."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def folder_with_level(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder where the user stands; modules of this folder can be imported without a path."""
+    """Return the user's working folder; modules in this folder can be imported without a path."""
     monkeypatch.setenv("PYTHONPATH", str(FOLDER))
     folder = tmp_path / "elsewhere"
     folder.mkdir()
