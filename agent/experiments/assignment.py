@@ -1,4 +1,4 @@
-"""Which learners learn which families, and how one is assigned to the other."""
+"""Assigning learners to the families that they can learn."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from envs.registry import open_few_shot
 
 @dataclass(frozen=True, kw_only=True)
 class OpenFamily:
-    """A family that learners are assigned to.
+    """A family to which learners are assigned.
 
     Attributes:
-        spec: as it was declared.
-        few_shot: its tasks; None for a family of environments, which each learner opens for itself.
-        limits: bounds of its worker, where it has one.
+        spec: the family as declared.
+        few_shot: the family's few-shot tasks; None for a family of environments, which each learner opens itself.
+        limits: limits of the family's worker, if it has one.
     """
 
     spec: FamilySpec
@@ -30,14 +30,14 @@ class OpenFamily:
 
     @property
     def measure(self) -> Measure:
-        """What learners of it are scored by."""
+        """The measure by which learners of the family are scored."""
         if self.few_shot is None:
             return Measure.EPISODE_RETURN
         return Measure.ACCURACY if self.few_shot.is_classification else Measure.SQUARED_ERROR
 
     @property
     def learners(self) -> tuple[str, ...]:
-        """The learners that can learn it."""
+        """The names of the learners that can learn the family."""
         if self.few_shot is None:
             return tuple(acting_learners())
         from agent.learners.recipes import RECIPES, kind_of
@@ -49,12 +49,12 @@ def open_family(spec: FamilySpec, *, limits: WorkerLimits, report: Callable[[int
     """Open a family.
 
     Args:
-        spec: as it was declared.
-        limits: bounds of its worker, where it has one.
+        spec: the family as declared.
+        limits: limits of the family's worker, if it has one.
         report: called with the number of images read so far.
 
     Raises:
-        EnvsError: it cannot be opened.
+        EnvsError: the family cannot be opened.
     """
     is_few_shot = spec.source is FamilySource.FEW_SHOT
     return OpenFamily(spec=spec, few_shot=open_few_shot(spec, report=report) if is_few_shot else None, limits=limits)
@@ -64,13 +64,13 @@ def assign(learner: str, family: OpenFamily, *, given: Sequence[str] = (), seed:
     """Assign a learner to a family.
 
     Args:
-        learner: its name, or another that people know it by.
-        family: an open one.
-        given: settings laid over the recipe's, such as ``inner_lr=0.02``.
-        seed: of the initial parameters and of the training tasks.
+        learner: the learner's name or another known name of it.
+        family: an open family.
+        given: settings that override the recipe's, such as ``inner_lr=0.02``.
+        seed: seed of the initial parameters and of the training tasks.
 
     Raises:
-        ExperimentCaseError: there is no such learner, it has no such setting, or it cannot learn such a family.
+        ExperimentCaseError: there is no such learner, it has no such setting, or it cannot learn the family.
     """
     name = canonical_name(learner)
     known = names_where(lambda entry: entry.form_of is None)
@@ -78,15 +78,15 @@ def assign(learner: str, family: OpenFamily, *, given: Sequence[str] = (), seed:
         raise ExperimentCaseError(
             operation="choosing learner",
             subject=learner,
-            found="there is none of that name.",
-            hint=f"There are: {', '.join(known)}.",
+            found="there is no learner of that name.",
+            hint=f"The learners are: {', '.join(known)}.",
         )
     if name not in family.learners:
         raise ExperimentCaseError(
             operation=f"assigning {name} to",
             subject=family.spec.name,
             found=f"it cannot learn {_kind(family)}.",
-            hint=f"What can: {', '.join(family.learners)}.",
+            hint=f"Learners that can: {', '.join(family.learners)}.",
         )
     if family.few_shot is not None:
         return _to_few_shot(name, family.spec, family.few_shot, tuple(given), seed)
@@ -94,7 +94,7 @@ def assign(learner: str, family: OpenFamily, *, given: Sequence[str] = (), seed:
 
 
 def _kind(family: OpenFamily) -> str:
-    """A family's kind of tasks, for people."""
+    """Return the kind of a family's tasks as text."""
     if family.few_shot is None:
         return "environments to act in"
     from agent.learners.recipes import kind_of
@@ -111,7 +111,7 @@ def _to_environments(name: str, family: OpenFamily, given: tuple[str, ...], seed
         from agent.experiments.policy_gradient import PolicyCase
 
         acting = PolicyCase(name, spec=family.spec, limits=family.limits, given=given, seed=seed)
-    acting.describe()  # so that a wrong setting is refused before anything is begun
+    acting.describe()  # This raises for a wrong setting before anything is begun.
     return acting
 
 
@@ -123,5 +123,5 @@ def _to_few_shot(
 
     recipe = recipe_for(name, kind_of(family))
     assignment = FewShotCase(spec=spec, family=family, recipe=recipe, given=given, seed=seed)
-    assignment.describe()  # so that a wrong setting is refused before anything is begun
+    assignment.describe()  # This raises for a wrong setting before anything is begun.
     return assignment

@@ -1,4 +1,4 @@
-"""How long a learner may learn: so many seconds of processor time, or so many updates."""
+"""The budget of a run: seconds of processor time, or a number of updates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class BudgetError(AgentError):
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What a learner may spend; one of the two is None.
+    """A limit on a run in seconds or in updates; one of the two is None.
 
     Attributes:
         cpu_s: seconds of processor time for drawing tasks and learning from them; scoring is not counted.
@@ -31,26 +31,30 @@ class Budget:
     updates: int | None = None
 
     def fraction_spent(self, *, cpu_s: float, updates: int, planned_updates: int) -> float:
-        """The share that is spent, 0 to 1, by whichever of time and planned updates is further."""
+        """Return the share that is spent, 0 to 1: the larger of the shares of time and of planned updates."""
         by_time = 0.0 if self.cpu_s is None else cpu_s / self.cpu_s
         return min(1.0, max(by_time, updates / planned_updates))
 
     def planned_updates(self, seconds_per_update: float) -> int:
-        """The outer steps that it allows, at so many processor seconds each; at least one."""
+        """Return the number of outer steps that the budget allows, at least one.
+
+        Args:
+            seconds_per_update: processor seconds of an outer step.
+        """
         allowed = self.updates if self.cpu_s is None else int(self.cpu_s / seconds_per_update)
         return max(1, allowed or 1)
 
     def to_json(self) -> dict[str, Any]:
-        """The budget as JSON values."""
+        """Return the budget as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Budget:
-        """The budget that :meth:`to_json` wrote."""
+        """Return the budget that :meth:`to_json` wrote."""
         return cls(**values)
 
     def __str__(self) -> str:
-        """The budget as people write it."""
+        """Return the budget in the form that :func:`parse_budget` reads."""
         return f"{self.updates}u" if self.cpu_s is None else format_duration(self.cpu_s)
 
 
@@ -61,7 +65,7 @@ def parse_budget(text: str) -> Budget:
         text: a duration with its unit ("60s", "5m"), or a number of updates ("500u").
 
     Raises:
-        BudgetError: it is neither, or nothing.
+        BudgetError: the text is neither, or the budget is zero.
     """
     match = _UPDATES.fullmatch(text)
     if match is not None:
@@ -69,7 +73,7 @@ def parse_budget(text: str) -> Budget:
             raise _refusal(text, "it allows no update.")
         return Budget(updates=int(match[1]))
     if _is_bare_number(text):
-        raise _refusal(text, "it says neither seconds nor updates.")
+        raise _refusal(text, "it has no unit.")
     try:
         cpu_s = parse_duration(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Several learners on one family, each with the same budget, one after another or in processes of one thread each."""
+"""Comparing several learners on one family with equal budgets, one after another or in processes of one thread each."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from envs.limits import WorkerLimits
 
 POLL_S = 0.1
 TELL_EVERY_S = 0.1
-"""Reports of another process are thinned to one in so many seconds."""
+"""Minimum time between two progress reports of a process."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One learner with one seed.
+    """A learner with a seed.
 
     Attributes:
-        learner: its name.
-        seed: of the initial parameters and of the training tasks.
+        learner: the learner's name.
+        seed: seed of the initial parameters and of the training tasks.
     """
 
     learner: str
@@ -43,19 +43,19 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """What people read."""
+        """The entry's name in the output."""
         return f"{self.learner}, seed {self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of an entry.
+    """The result of an entry's run.
 
     Attributes:
-        entry: which.
+        entry: the entry.
         updates: outer steps taken.
-        ledger: what it spent and found; None where it failed.
-        error: why it failed, in the words of the error.
+        ledger: cost and scores of the run; None if it failed.
+        error: the text of the error if the run failed.
     """
 
     entry: Entry
@@ -66,12 +66,12 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What is compared, and how.
+    """A comparison: the family, the entries and their plan.
 
     Attributes:
         spec: the family.
-        limits: bounds of its worker, where it has one.
-        plan: budget and scores of each entry; its state is a folder with a file for each, or None.
+        limits: limits of the family's worker, if it has one.
+        plan: budget and scores of each entry. Its ``state`` is a folder with one file per entry, or None.
         entries: learners and seeds, in order.
     """
 
@@ -81,7 +81,7 @@ class Comparison:
     entries: tuple[Entry, ...]
 
     def plan_of(self, entry: Entry) -> Plan:
-        """The plan of one entry."""
+        """Return the plan of one entry."""
         folder = self.plan.state
         state = None if folder is None else folder / f"{entry.learner}-seed{entry.seed}.safetensors"
         return replace(self.plan, state=state)
@@ -93,17 +93,18 @@ Report = Callable[[Entry, Progress], None]
 def compare(
     comparison: Comparison, family: OpenFamily, *, jobs: int, report: Report, is_stopped: Callable[[], bool]
 ) -> list[Outcome]:
-    """Run every entry; one that fails does not stop the others.
+    """Run every entry. An entry that fails does not stop the others.
 
     Args:
-        comparison: what is compared.
-        family: its family, open.
-        jobs: processes side by side; with 1 all is done in this one.
-        report: told how far each entry is, from this thread.
-        is_stopped: asked often; a comparison that is stopped returns the entries as they stand.
+        comparison: family, entries and plan.
+        family: the open family of the comparison.
+        jobs: number of parallel processes; with 1 all entries run in this process.
+        report: called with the progress of each entry, from this thread.
+        is_stopped: called often; it returns whether the comparison must stop. A stopped comparison returns the outcomes
+            so far.
 
     Returns:
-        An outcome for each entry, in order.
+        An outcome for each entry that was begun, in order.
     """
     if comparison.plan.state is not None:
         comparison.plan.state.mkdir(parents=True, exist_ok=True)
@@ -134,19 +135,19 @@ def _carried_out(
             run.trainee.close()
 
 
-# Side by side
+# In parallel processes
 
 
 @dataclass(frozen=True)
 class _Wires:
-    """What a process is told and asked by."""
+    """The connections of a process of the pool: a queue for its reports, and the event that stops it."""
 
     reports: Queue[tuple[Entry, Progress]]
     stop: Event
 
 
 _WIRES: list[_Wires] = []
-"""This process's own; set once, when a process of the pool begins."""
+"""The connections of this process. They are set once, when a process of the pool begins."""
 
 
 def _side_by_side(
@@ -171,11 +172,13 @@ def _outcome_of(entry: Entry, future: Future[Outcome]) -> Outcome:
     try:
         return future.result()
     except BrokenProcessPool:
-        return Outcome(entry=entry, error="its process, or one beside it, was killed: there may be too little memory.")
+        return Outcome(
+            entry=entry, error="its process, or another one of the pool, was killed: there may be too little memory."
+        )
 
 
 def _follow(futures: Sequence[Future[Any]], wires: _Wires, *, report: Report, is_stopped: Callable[[], bool]) -> None:
-    """Pass on what the processes report until all entries are done, or until the comparison is stopped."""
+    """Forward the reports of the processes until all entries are done or the comparison is stopped."""
     while True:
         done = not wait(futures, timeout=POLL_S).not_done
         while not wires.reports.empty():
@@ -186,14 +189,14 @@ def _follow(futures: Sequence[Future[Any]], wires: _Wires, *, report: Report, is
 
 def _begin_process(wires: _Wires) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    for number in (signal.SIGINT, signal.SIGHUP):  # the process that began this one says when to stop
+    for number in (signal.SIGINT, signal.SIGHUP):  # The parent process decides when to stop.
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     _WIRES[:] = [wires]
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that began it is gone, however it went: nobody would be told what is learned."""
+    """Exit when the parent process has exited or was killed, because no process would receive the results."""
     parent = parent_process()
     if parent is not None:
         parent.join()

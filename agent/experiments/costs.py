@@ -1,4 +1,4 @@
-"""What learning costs: processor time, workers' included, and the memory that an outer step takes at its peak."""
+"""The cost of learning: processor time, including that of workers, and the peak memory of an outer step."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from envs.family import FamilySource, FamilySpec
 
 
 def processor_seconds() -> float:
-    """Processor time of this thread.
+    """Return the processor time of this thread in seconds.
 
-    Torch does all its work in it where it may use one thread, and what others do meanwhile (the progress that somebody
-    watches is drawn by one) is not learning.
+    With one torch thread, torch does all its work in this thread. The work of other threads is not learning; for
+    example, one of them draws the progress bar.
     """
     return time.thread_time()
 
 
 def processor_seconds_with_workers() -> float:
-    """Processor time of this thread and of the environment workers started by this process that are still alive."""
+    """Return the processor time, in seconds, of this thread and of this process's running environment workers."""
     total = time.thread_time()
     for child in psutil.Process().children(recursive=True):
         try:
@@ -37,14 +37,14 @@ def processor_seconds_with_workers() -> float:
 
 
 def processor_seconds_of(spec: FamilySpec) -> float:
-    """Processor time of what a family of environments is learned with: of its worker too, where it has one."""
+    """Return the processor time in seconds for learning a family, including its worker if it has one."""
     return processor_seconds() if spec.source is FamilySource.TENSOR else processor_seconds_with_workers()
 
 
 def peak_bytes(step: Callable[[], object]) -> int:
-    """The most bytes of tensors that a step holds at once, beside those that were there before.
+    """Return the largest number of bytes of tensors that a step holds at once, without tensors from before the step.
 
-    What an operation takes only while it runs (the workspace of a convolution) is not seen.
+    Memory that an operation uses only while it runs (the workspace of a convolution) is not counted.
     """
     watch = _LiveTensors()
     with watch:
@@ -53,7 +53,7 @@ def peak_bytes(step: Callable[[], object]) -> int:
 
 
 class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows the storages that operations make, from their making until they are freed."""
+    """A dispatch mode that counts the bytes of storages from their creation by an operation until they are freed."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -92,4 +92,4 @@ def _storages(values: Any) -> Iterator[UntypedStorage]:
 
 
 def _key(storage: UntypedStorage) -> int:
-    return int(storage._cdata)  # noqa: SLF001  the one name that stays while the storage lives
+    return int(storage._cdata)  # noqa: SLF001  the only id that is constant until the storage is freed

@@ -1,4 +1,4 @@
-"""A few-shot learner in the foreground.
+"""Few-shot learners without a daemon.
 
 Shapes: M tasks, N held-out tasks, Q query examples, O outputs.
 """
@@ -33,21 +33,21 @@ from envs.few_shot.tasks import FewShotBatch, FewShotFamily, FewShotShapes
 from memory.files.parameters import encode
 
 NUMBERS_AT_ONCE = 250_000
-"""Input numbers that are scored together, to bound memory."""
+"""Largest number of input values that are scored at once, to limit memory."""
 
 MOST_TASKS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
 class FewShotCase:
-    """A few-shot learner to be trained on a few-shot family.
+    """An assignment of a few-shot learner to a few-shot family.
 
     Attributes:
         spec: the family as declared.
-        family: it, opened: its held-out tasks score.
-        recipe: how the learner is trained unless told otherwise.
-        given: settings laid over the recipe's.
-        seed: of the initial parameters and of the training tasks.
+        family: the open family, whose held-out tasks give the scores.
+        recipe: the default training of the learner.
+        given: settings that override the recipe's.
+        seed: seed of the initial parameters and of the training tasks.
     """
 
     spec: FamilySpec
@@ -68,16 +68,16 @@ class FewShotCase:
 
     @cached_property
     def training(self) -> FewShotFamily:
-        """Where the training tasks come from, by the recipe."""
+        """The family that gives the training tasks, by the recipe."""
         return self.recipe.training_tasks(self.family)
 
     @cached_property
     def shapes(self) -> FewShotShapes:
-        """The shapes of its training tasks."""
+        """The shapes of the training tasks."""
         return FewShotShapes.of(self.training)
 
     def describe(self) -> dict[str, Any]:
-        """All that decides how a run goes."""
+        """Return everything that determines the course of a run."""
         return {
             "learner": self.learner,
             "family": family_as_learned(self.spec),
@@ -88,11 +88,11 @@ class FewShotCase:
         }
 
     def config(self, planned_updates: int) -> Any:
-        """The learner's settings, for a run of so many updates."""
+        """Return the learner's settings for a run of ``planned_updates`` updates."""
         return with_settings(self.recipe.config(planned_updates), self.given, learner=self.learner)
 
     def begin(self, planned_updates: int) -> TrainableFewShotLearner:
-        """A new trainee."""
+        """Return a new trainee."""
         generator = torch.Generator().manual_seed(self.seed)
         learner = build(self.learner, self.shapes, self.config(planned_updates), generator=generator)
         return TrainableFewShotLearner(self, learner, next_task=self.seed * TASKS_OF_A_SEED)
@@ -100,24 +100,24 @@ class FewShotCase:
     def go_on(
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], planned_updates: int
     ) -> TrainableFewShotLearner:
-        """The trainee that wrote these."""
+        """Return the trainee restored from the tensors and the meta values that it wrote."""
         config = config_to_json(self.config(planned_updates))
         return TrainableFewShotLearner(
             self, restore(tensors, {**meta["learner"], "config": config}), next_task=meta["next_task"]
         )
 
     def processor_seconds(self) -> float:
-        """All is done in this process."""
+        """Return the processor time of this thread in seconds, because a few-shot family has no worker."""
         return processor_seconds()
 
 
 class TrainableFewShotLearner:
-    """A few-shot learner being trained.
+    """A run of a few-shot learner.
 
     Args:
-        assignment: what it was given.
-        learner: as it stands.
-        next_task: the first training task that it has not seen.
+        assignment: learner, family, settings and seed.
+        learner: the learner in its present state.
+        next_task: index of the next training task.
     """
 
     def __init__(self, assignment: FewShotCase, learner: FewShotLearner, *, next_task: int) -> None:
@@ -127,7 +127,7 @@ class TrainableFewShotLearner:
 
     @property
     def num_updates(self) -> int:
-        """Outer steps taken."""
+        """The number of outer steps taken."""
         return self.learner.num_updates
 
     def update(self) -> dict[str, float]:
@@ -138,7 +138,7 @@ class TrainableFewShotLearner:
         return self.learner.update(batch)
 
     def score(self, num_tasks: int, *, progress: Callable[[int], None]) -> HeldOutScores:
-        """Scores on the first held-out tasks."""
+        """Return the scores on the first held-out tasks."""
         initial = without_adaptation(self.learner)
         adapted, unadapted, size = [], [], _tasks_at_once(self.assignment.family)
         for first in range(0, num_tasks, size):
@@ -157,18 +157,18 @@ class TrainableFewShotLearner:
         return (outputs - batch.query_y).square().mean((1, 2))
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """The whole state."""
+        """Return the tensors of the whole state."""
         return self.learner.to_tensors()
 
     def to_meta(self) -> dict[str, Any]:
-        """What the tensors do not tell."""
+        """Return the rest of the state as JSON values."""
         return {"learner": self.learner.to_meta(), "next_task": self.next_task}
 
     def export(self, provenance: Mapping[str, Any]) -> bytes:
-        """The initialization: of image families as a policy that `learnd few-shot predict` asks.
+        """Return the initialization; for image families, in the form that `learnd few-shot predict` loads.
 
-        It looks at images as they are, in one view: it answers as it was scored, save that each query is answered on
-        its own where the learner was scored on a task's queries together.
+        The exported policy uses one view of each image, as in scoring. It differs from scoring in one point: each query
+        is classified separately, while the learner was scored on all queries of a task together.
         """
         family = self.assignment.family
         if isinstance(family, ImageFamily):
@@ -180,7 +180,7 @@ class TrainableFewShotLearner:
         return encode(tensors, metadata=header)
 
     def close(self) -> None:
-        """A few-shot family holds nothing to be released."""
+        """Do nothing, because a few-shot family has no resources to release."""
 
 
 def _tasks_at_once(family: FewShotFamily) -> int:

@@ -13,7 +13,7 @@ ConfigT = TypeVar("ConfigT")
 
 
 def with_settings(config: ConfigT, given: Sequence[str], *, learner: str) -> ConfigT:
-    """Return settings with the given ones laid over them.
+    """Return settings with the given ones changed.
 
     Args:
         config: a learner's settings.
@@ -21,7 +21,7 @@ def with_settings(config: ConfigT, given: Sequence[str], *, learner: str) -> Con
         learner: the learner's name, for errors.
 
     Raises:
-        ExperimentCaseError: a setting is unknown, or its value is none that it can have.
+        ExperimentCaseError: a setting is unknown, or its value is not valid for it.
     """
     present = dict(_flat(config_to_json(config)))
     for text in given:

@@ -1,4 +1,4 @@
-"""Learners that adapt policies by policy gradient, in the foreground.
+"""Learners that adapt policies by policy gradient, without a daemon.
 
 Shapes: M tasks, N held-out tasks.
 """
@@ -40,14 +40,14 @@ SCORING_SEED = 20_170_303
 
 @dataclass(frozen=True)
 class PolicyCase:
-    """A learner that adapts policies, to be trained on one family of environments.
+    """An assignment of a learner that adapts policies to one family of environments.
 
     Attributes:
-        learner: the name by which it is chosen: a key of ``acting_learners()``.
+        learner: the learner's name: a key of ``acting_learners()``.
         spec: the family as declared.
-        limits: bounds of its worker, where it has one.
-        given: settings laid over the learner's own.
-        seed: of the initial parameters, the actions and the training tasks.
+        limits: limits of the family's worker, if it has one.
+        given: settings that override the learner's defaults.
+        seed: seed of the initial parameters, the actions and the training tasks.
     """
 
     learner: str
@@ -64,7 +64,7 @@ class PolicyCase:
         return acting_learners()[self.learner]
 
     def describe(self) -> dict[str, Any]:
-        """All that decides how a run goes."""
+        """Return everything that determines the course of a run."""
         return {
             "learner": self.learner,
             "family": family_as_learned(self.spec),
@@ -74,12 +74,12 @@ class PolicyCase:
         }
 
     def config(self, planned_updates: int) -> Any:
-        """The settings, for a run of so many updates."""
+        """Return the settings for a run of ``planned_updates`` updates."""
         config_class = self.entry.load_config()
         return with_settings(config_class(decay_updates=planned_updates), self.given, learner=self.learner)
 
     def open_tasks(self, num_tasks: int) -> TaskBatch:
-        """M tasks: of a tensor family each in as many rows as a round has episodes, else in one."""
+        """Open M tasks. A task of a tensor family has as many rows as a round has episodes, any other task has one."""
         is_tensor_native = self.spec.source is FamilySource.TENSOR
         rows = self.config(1).round.num_episodes if is_tensor_native else 1
         return open_tasks(
@@ -87,7 +87,7 @@ class PolicyCase:
         )
 
     def begin(self, planned_updates: int) -> TrainablePolicyLearner:
-        """A new trainee."""
+        """Return a new trainee."""
         tasks = self.open_tasks(TASKS_PER_UPDATE)
         generator = torch.Generator().manual_seed(self.seed)
         config = self.config(planned_updates)
@@ -97,24 +97,24 @@ class PolicyCase:
     def go_on(
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], planned_updates: int
     ) -> TrainablePolicyLearner:
-        """The trainee that wrote these."""
+        """Return the trainee restored from the tensors and the meta values that it wrote."""
         config = config_to_json(self.config(planned_updates))
         learner = restore_policy_learner(tensors, {**meta["learner"], "config": config})
         return TrainablePolicyLearner(self, learner, self.open_tasks(TASKS_PER_UPDATE), next_task=meta["next_task"])
 
     def processor_seconds(self) -> float:
-        """Of this process, and of the family's worker where it has one."""
+        """Return the processor time in seconds of this thread and of the family's worker, if it has one."""
         return processor_seconds_of(self.spec)
 
 
 class TrainablePolicyLearner:
-    """A learner of policies being trained.
+    """A run of a learner that adapts policies.
 
     Args:
-        assignment: what it was given.
-        learner: as it stands.
-        tasks: what it practises on; closed with the trainee.
-        next_task: the first training task that it has not played.
+        assignment: learner, family, settings and seed.
+        learner: the learner in its present state.
+        tasks: the batch of training tasks; it is closed with the trainee.
+        next_task: index of the next training task.
     """
 
     def __init__(self, assignment: PolicyCase, learner: PolicyLearner, tasks: TaskBatch, *, next_task: int) -> None:
@@ -125,7 +125,7 @@ class TrainablePolicyLearner:
 
     @property
     def num_updates(self) -> int:
-        """Outer steps taken."""
+        """The number of outer steps taken."""
         return self.learner.num_updates
 
     def update(self) -> dict[str, float]:
@@ -135,7 +135,7 @@ class TrainablePolicyLearner:
         return {"return": metrics["return"], **metrics}
 
     def score(self, num_tasks: int, *, progress: Callable[[int], None]) -> HeldOutScores:
-        """The return of an episode after the learner's own number of rounds in each held-out task, and before any."""
+        """Return the mean episode return in each held-out task, before and after ``steps_to_adapt`` rounds."""
         generator = torch.Generator().manual_seed(SCORING_SEED)
         adapted, unadapted = [], []
         tasks = self.assignment.open_tasks(TASKS_AT_ONCE)
@@ -163,15 +163,15 @@ class TrainablePolicyLearner:
         return before, episodes.mean_return
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """The whole state."""
+        """Return the tensors of the whole state."""
         return self.learner.to_tensors()
 
     def to_meta(self) -> dict[str, Any]:
-        """What the tensors do not tell."""
+        """Return the rest of the state as JSON values."""
         return {"learner": self.learner.to_meta(), "next_task": self.next_task}
 
     def export(self, provenance: Mapping[str, Any]) -> bytes:
-        """The initialization, as ``restore_policy_learner`` takes it."""
+        """Return the initialization in the form that ``restore_policy_learner`` accepts."""
         meta = {**self.learner.to_meta(), "provenance": dict(provenance)}
         tensors = as_arrays(self.learner.initialization())
         header = {"learner": self.assignment.entry.name, "learnd": version("learnd")}

@@ -1,4 +1,4 @@
-"""RL² in the foreground, by the daemon's own engine and settings.
+"""RL² without a daemon, with the daemon's training code and default settings.
 
 Shapes: N held-out tasks.
 """
@@ -35,13 +35,13 @@ from memory.files.parameters import encode
 
 @dataclass(frozen=True)
 class RL2Assignment:
-    """RL² to be trained on one family of environments.
+    """An assignment of RL² to one family of environments.
 
     Attributes:
         spec: the family as declared.
-        limits: bounds of its worker, where it has one.
-        given: settings laid over the daemon's defaults.
-        seed: of the initial parameters, the actions and the minibatches.
+        limits: limits of the family's worker, if it has one.
+        given: settings that override the daemon's defaults.
+        seed: seed of the initial parameters, the actions and the minibatches.
     """
 
     spec: FamilySpec
@@ -54,11 +54,11 @@ class RL2Assignment:
 
     @property
     def is_tensor_native(self) -> bool:
-        """Whether tasks are stepped as tensors, and not by a worker."""
+        """Whether tasks are stepped as tensors, not by a worker."""
         return self.spec.source is FamilySource.TENSOR
 
     def describe(self) -> dict[str, Any]:
-        """All that decides how a run goes."""
+        """Return everything that determines the course of a run."""
         return {
             "learner": self.learner,
             "family": family_as_learned(self.spec),
@@ -67,32 +67,32 @@ class RL2Assignment:
         }
 
     def config(self, planned_updates: int) -> RL2Config:
-        """The settings, for a run of so many updates."""
+        """Return the settings for a run of ``planned_updates`` updates."""
         settings: RL2Config = with_settings(RL2Config(anneal_updates=planned_updates), self.given, learner=self.learner)
         return settings
 
     def begin(self, planned_updates: int) -> RL2Trainee:
-        """A new trainee."""
+        """Return a new trainee."""
         learner = RL2Learner(self.config(planned_updates), device="cpu", seed=self.seed)
         return RL2Trainee(self, learner, next_task=self.seed * TASKS_OF_A_SEED)
 
     def go_on(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], planned_updates: int) -> RL2Trainee:
-        """The trainee that wrote these."""
+        """Return the trainee restored from the tensors and the meta values that it wrote."""
         learner = RL2Learner.from_tensors(self.config(planned_updates), tensors, meta["learner"], device="cpu")
         return RL2Trainee(self, learner, next_task=meta["next_task"])
 
     def processor_seconds(self) -> float:
-        """Of this process, and of the family's worker where it has one."""
+        """Return the processor time in seconds of this thread and of the family's worker, if it has one."""
         return processor_seconds_of(self.spec)
 
 
 class RL2Trainee:
-    """RL² being trained on one family.
+    """A run of RL² on one family.
 
     Args:
-        assignment: what it was given.
-        learner: as it stands.
-        next_task: the first training task that it has not played.
+        assignment: family, settings and seed.
+        learner: the learner in its present state.
+        next_task: index of the next training task.
     """
 
     def __init__(self, assignment: RL2Assignment, learner: RL2Learner, *, next_task: int) -> None:
@@ -104,7 +104,7 @@ class RL2Trainee:
 
     @property
     def num_updates(self) -> int:
-        """Updates so far."""
+        """The number of updates so far."""
         return self.learner.num_updates(self.assignment.spec.name)
 
     def update(self) -> dict[str, float]:
@@ -116,7 +116,7 @@ class RL2Trainee:
         return {"trial return": float(trial_returns(trials).mean()), **metrics}
 
     def score(self, num_tasks: int, *, progress: Callable[[int], None]) -> HeldOutScores:
-        """One trial in each of the first held-out tasks: the return of its last episode, and of its first."""
+        """Play one trial in each of the first held-out tasks; the scores are the returns of last and first episodes."""
         size = self._training.tasks.num_trials
         episodes, trials = [], []
         for first in range(0, num_tasks, size):
@@ -130,15 +130,15 @@ class RL2Trainee:
         return HeldOutScores(adapted=each[-1], unadapted=each[0], beside={"trial_return": torch.cat(trials)})
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """The whole state."""
+        """Return the tensors of the whole state."""
         return self.learner.to_tensors()
 
     def to_meta(self) -> dict[str, Any]:
-        """What the tensors do not tell."""
+        """Return the rest of the state as JSON values."""
         return {"learner": self.learner.to_meta(), "next_task": self.next_task}
 
     def export(self, provenance: Mapping[str, Any]) -> bytes:
-        """The policy, as `agent.policies.acting.load_policy` loads it."""
+        """Return the policy in the form that `agent.policies.acting.load_policy` loads."""
         spec = self.assignment.spec
         family = {"spaces": self._training.tasks.spaces.to_json(), "episodes_per_trial": spec.episodes_per_trial}
         header = {

@@ -1,8 +1,8 @@
-"""One run: a trainee learns until its budget is spent, is scored along the way, and can go on where it was broken off.
+"""One run: a trainee learns until its budget is spent, is scored along the way, and can continue after a stop.
 
-What a budget in seconds allows is measured on a trainee that is thrown away, and fixed when the run begins: rates that
-fall do so over so many updates. A run ends with the last planned update, or when the seconds are spent, whichever is
-first. Neither measuring nor scoring nor writing counts; drawing tasks and learning from them does.
+The number of updates that a budget in seconds allows is measured on a temporary trainee and fixed when the run begins,
+because falling rates need the number of planned updates. A run ends with the last planned update or when the seconds
+are spent, whichever is first. Only drawing tasks and learning from them counts, not measuring, scoring or writing.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ SAVE_EVERY_S = 60.0
 FEWEST_TIMED_UPDATES = 3
 MOST_TIMED_UPDATES = 100
 TIMED_S = 0.5
-"""Processor time that measuring an update takes at least, unless it is reached by the most updates first."""
+"""Minimum processor time for measuring an update, unless ``MOST_TIMED_UPDATES`` is reached first."""
 
 
 class TrainingDivergedError(AgentError):
-    """An update whose loss, or another of its metrics, is not a finite number."""
+    """The loss, or another metric, of an update is not a finite number."""
 
 
 class StoppedError(Exception):
-    """The run was asked to stop while it scored."""
+    """The run was stopped while it was scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +44,8 @@ class Point:
     Attributes:
         updates: outer steps taken.
         cpu_s: processor seconds spent on them.
-        adapted: after adaptation.
-        unadapted: before it; None where there is no answer before it.
+        adapted: score after adaptation.
+        unadapted: score before adaptation; None if the learner has no answer before it.
         beside: other measures, by name.
     """
 
@@ -57,7 +57,7 @@ class Point:
 
     @classmethod
     def of(cls, scores: HeldOutScores, *, updates: int, cpu_s: float) -> Point:
-        """The point that these scores make."""
+        """Return the point for these scores."""
         return cls(
             updates=updates,
             cpu_s=cpu_s,
@@ -68,7 +68,7 @@ class Point:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Point:
-        """The point that ``asdict`` told of."""
+        """Return the point that ``asdict`` wrote."""
         unadapted = values["unadapted"]
         return cls(
             updates=values["updates"],
@@ -81,14 +81,15 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How a run goes, beside what the assignment says.
+    """The plan of a run: everything that the assignment does not determine.
 
     Attributes:
-        budget: when it ends.
-        num_points: scores are taken at the start and after each of so many equal parts of the budget; 0: at the end.
-        tasks_along: held-out tasks of the scores along the way.
-        tasks_at_end: held-out tasks of the score at the end.
-        state: the file it is kept in; None keeps nothing.
+        budget: the budget, which determines the end of the run.
+        num_points: the budget is divided into this many equal parts, with a score at the start of each; the score at
+            the end comes in addition.
+        tasks_along: number of held-out tasks for the scores along the way.
+        tasks_at_end: number of held-out tasks for the score at the end.
+        state: the file for the run's state; None to write none.
     """
 
     budget: Budget
@@ -100,12 +101,12 @@ class Plan:
 
 @dataclass(kw_only=True)
 class UsageTotals:
-    """What a run has spent and found so far.
+    """The cost and the scores of a run so far.
 
     Attributes:
-        budget: that it was planned for.
-        planned_updates: outer steps until its end.
-        step_bytes: the most bytes of tensors that an outer step held at once.
+        budget: the budget for which the run was planned.
+        planned_updates: outer steps at the end of the run.
+        step_bytes: the largest number of bytes of tensors that an outer step held at once.
         cpu_s: processor seconds of drawing tasks and learning from them.
         points: scores along the way.
         last: the score at the end; None until it is reached.
@@ -120,7 +121,7 @@ class UsageTotals:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> UsageTotals:
-        """The ledger that ``asdict`` told of."""
+        """Return the totals that ``asdict`` wrote."""
         return cls(
             budget=Budget.from_json(values["budget"]),
             planned_updates=values["planned_updates"],
@@ -133,14 +134,14 @@ class UsageTotals:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        doing: what it does now, in a few words.
+        doing: the present activity in a few words.
         fraction: share of the budget that is spent.
         updates: outer steps taken.
         cpu_s: processor seconds spent.
-        watched: name and value of the metric to watch, of the last outer step; None before the first.
+        watched: name and value of the first metric of the last outer step; None before the first step.
     """
 
     doing: str
@@ -154,16 +155,17 @@ Report = Callable[[Progress], None]
 
 
 class LearningRun:
-    """A run under way.
+    """A run in progress.
 
     Args:
-        assignment: learner, family, settings, seed.
-        plan: budget, scores, state file; a state that is there is gone on from.
-        report: told how far it is, often.
-        is_stopped: asked between updates; a run that is stopped keeps its state and can be gone on with.
+        assignment: learner, family, settings and seed.
+        plan: budget, scores and state file. The run continues from an existing state file.
+        report: called often with the progress.
+        is_stopped: called between updates; it returns whether the run must stop. The state of a stopped run is saved,
+            and the run can continue from it.
 
     Raises:
-        StateFileError: the state is of another run, or damaged.
+        StateFileError: the state belongs to another run, or is damaged.
     """
 
     def __init__(
@@ -190,14 +192,14 @@ class LearningRun:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether it was stopped before its last score."""
+        """Whether the run was stopped before its last score."""
         return self.ledger.last is None
 
     def finish(self) -> None:
-        """Learn until the budget is spent, or until the run is stopped; then keep the state.
+        """Learn until the budget is spent or the run is stopped; then save the state.
 
         Raises:
-            TrainingDivergedError: a metric is not finite; the state is that of the last save.
+            TrainingDivergedError: a metric is not finite; the state file is that of the last save.
             StateFileError: another run has written the state file meanwhile.
         """
         try:
@@ -208,10 +210,10 @@ class LearningRun:
             if not self._is_stopped():
                 self._score_at_end()
         except StoppedError:
-            pass  # scoring changes nothing: the state is that of the last update
+            pass  # Scoring does not change the trainee: the state is that of the last update.
         self._save()
 
-    # Beginning and going on
+    # Beginning and continuing
 
     def _begun(self) -> tuple[TrainableLearner, UsageTotals]:
         self._report(Progress(doing="measuring an update", fraction=0.0, updates=0, cpu_s=0.0))
@@ -225,10 +227,10 @@ class LearningRun:
         asked = json.loads(json.dumps(self.assignment.describe()))
         if description["assignment"] != asked:
             raise StateFileError(
-                operation="going on from state",
+                operation="continuing from state",
                 subject=str(path),
-                found=f"it is of another run: {_differences(description['assignment'], asked)}.",
-                hint="Name another file, or ask for what it was begun with.",
+                found=f"it belongs to another run: {_differences(description['assignment'], asked)}.",
+                hint="Name another file, or use the learner, family, settings and seed with which the run was begun.",
             )
         ledger = UsageTotals.from_json(description["ledger"])
         if self.plan.budget != ledger.budget:
@@ -238,13 +240,13 @@ class LearningRun:
         return self.assignment.go_on(tensors, description["trainee"], ledger.planned_updates), ledger
 
     def _replan(self, ledger: UsageTotals, updates: int) -> None:
-        """Plan anew for another budget than the run was begun with; what it has spent counts."""
+        """Plan the run for a budget other than the one in its state; what the run has spent counts."""
         budget = self.plan.budget
         seconds = ledger.cpu_s / updates if updates else ledger.cpu_s
         ledger.planned_updates = max(updates, budget.planned_updates(seconds or 1.0))
         ledger.budget, ledger.last = budget, None
 
-    # Learning, scoring, keeping
+    # Learning, scoring, saving
 
     def _learn_once(self) -> None:
         began = self.assignment.processor_seconds()
@@ -259,7 +261,7 @@ class LearningRun:
                     hint="Try a smaller rate with --set.",
                 )
         self._watched = next(iter(metrics.items()))
-        self._tell("learning")
+        self._report_progress("learning")
 
     def _score_if_due(self) -> None:
         due = len(self.ledger.points) / self.plan.num_points if self.plan.num_points else 1.0
@@ -272,7 +274,7 @@ class LearningRun:
 
     def _scored(self, num_tasks: int) -> Point:
         def progress(scored: int) -> None:
-            self._tell(f"scored {scored} of {num_tasks} held-out tasks")
+            self._report_progress(f"scored {scored} of {num_tasks} held-out tasks")
             if self._is_stopped():
                 raise StoppedError
 
@@ -285,7 +287,7 @@ class LearningRun:
             cpu_s=ledger.cpu_s, updates=self.trainee.num_updates, planned_updates=ledger.planned_updates
         )
 
-    def _tell(self, doing: str) -> None:
+    def _report_progress(self, doing: str) -> None:
         updates, cpu_s = self.trainee.num_updates, self.ledger.cpu_s
         self._report(
             Progress(doing=doing, fraction=self._fraction(), updates=updates, cpu_s=cpu_s, watched=self._watched)
@@ -314,15 +316,15 @@ class LearningRun:
                 operation="keeping the run in",
                 subject=str(path),
                 found="another run has written it since this one began.",
-                hint="Run one at a time with a state file; the same command goes on from what the other has learned.",
+                hint="Use a state file in one run at a time. The same command continues from the other run's state.",
             )
 
 
 def _cost_of_update(assignment: ExperimentCase, *, is_timed: bool) -> tuple[float, int]:
-    """Processor seconds of an update, and the bytes it holds at its peak, of a trainee that is thrown away.
+    """Return the processor seconds and the peak bytes of an update, measured on a temporary trainee.
 
     Raises:
-        ExperimentCaseError: its settings and the family's tasks do not go together.
+        ExperimentCaseError: the update fails: the settings and the family's tasks do not fit together.
     """
     try:
         return _measured(assignment, is_timed=is_timed)
@@ -349,7 +351,7 @@ def _measured(assignment: ExperimentCase, *, is_timed: bool) -> tuple[float, int
 
 
 def _timed(update: Callable[[], object], clock: Callable[[], float]) -> float:
-    """Processor seconds of one of several updates."""
+    """Return the processor seconds of an update, the mean of several."""
     began, count, spent = clock(), 0, 0.0
     while count < FEWEST_TIMED_UPDATES or (spent < TIMED_S and count < MOST_TIMED_UPDATES):
         update()
@@ -358,7 +360,7 @@ def _timed(update: Callable[[], object], clock: Callable[[], float]) -> float:
 
 
 def _differences(found: dict[str, Any], asked: dict[str, Any]) -> str:
-    """What a state has and what is asked for, where they differ."""
+    """Return the values that differ between a state and the present assignment as text."""
     first, second = dict(_flat(found)), dict(_flat(asked))
     names = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
     return ", ".join(f"{name} {json.dumps(first.get(name))} and not {json.dumps(second.get(name))}" for name in names)

@@ -1,4 +1,4 @@
-"""What learners are scored by on held-out tasks, and how a score is told. Loads without torch.
+"""Measures and scores of learners on held-out tasks, and their form as text. Imports without torch.
 
 Shapes: N held-out tasks.
 """
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 
 
 class Measure(StrEnum):
-    """What a learner is scored by on held-out tasks."""
+    """The measure by which learners are scored on held-out tasks."""
 
     ACCURACY = "accuracy"
-    """Share of queries told right, after the support set was shown."""
+    """Share of correctly classified queries, after adaptation to the support set."""
 
     SQUARED_ERROR = "squared_error"
-    """Mean squared error on the queries, after the support set was shown; smaller is better."""
+    """Mean squared error on the queries, after adaptation to the support set; smaller is better."""
 
     EPISODE_RETURN = "episode_return"
     """Return of one episode, after the learner has adapted to the task."""
 
     @property
     def is_larger_better(self) -> bool:
-        """Whether more is better."""
+        """Whether larger values are better."""
         return self is not Measure.SQUARED_ERROR
 
     @property
     def label(self) -> str:
-        """What people call it."""
+        """The measure's name in tables and plots."""
         return _LABELS[self]
 
     @property
     def scale(self) -> float:
-        """What a value is multiplied by for people: accuracies are told in percent."""
+        """The factor from values to printed values: accuracies are printed in percent."""
         return 100.0 if self is Measure.ACCURACY else 1.0
 
 
@@ -53,11 +53,11 @@ _LABELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutScores:
-    """Scores on N held-out tasks, the same ones for every learner of a family.
+    """A learner's scores on N held-out tasks, which are the same tasks for every learner of a family.
 
     Attributes:
-        adapted: [N] after adaptation.
-        unadapted: [N] before it; None where a learner has no answer before it has seen a support set.
+        adapted: [N] scores after adaptation.
+        unadapted: [N] scores before adaptation; None if the learner has no answer before it has seen a support set.
         beside: [N] other measures of the same tasks, by name.
     """
 
@@ -71,9 +71,9 @@ class Estimate:
     """A mean over held-out tasks.
 
     Attributes:
-        mean: of one value a task.
-        half_width: half the width of its 95% interval, by the normal approximation.
-        num_tasks: how many tasks.
+        mean: mean of one value per task.
+        half_width: half the width of the mean's 95% interval, by the normal approximation.
+        num_tasks: number of tasks.
     """
 
     mean: float
@@ -82,13 +82,13 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Float[Tensor, " N"]) -> Estimate:
-        """The estimate from one value a task."""
+        """Return the estimate from one value per task."""
         num_tasks = len(values)
         spread = float(values.std()) / math.sqrt(num_tasks) if num_tasks > 1 else 0.0
         return cls(mean=float(values.mean()), half_width=1.96 * spread, num_tasks=num_tasks)
 
     def text(self, measure: Measure) -> str:
-        """The mean ± half the interval's width in the measure's unit, to two digits of the latter."""
+        """Return the mean ± half the interval's width in the measure's unit, rounded to two digits of the width."""
         mean, half_width = measure.scale * self.mean, measure.scale * self.half_width
         decimals = 2 if half_width <= 0 else max(0, min(5, 1 - math.floor(math.log10(half_width))))
         return f"{mean:.{decimals}f} ± {half_width:.{decimals}f}"

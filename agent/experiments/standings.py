@@ -1,4 +1,4 @@
-"""What a comparison came to: each learner's runs drawn together, the best learner first. Loads without torch."""
+"""The results of a comparison: the runs of each learner combined, the best learner first. Imports without torch."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Moment:
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """One learner's runs, one a seed.
+    """The combined runs of one learner, one per seed.
 
     Attributes:
-        learner: its name.
-        ledgers: of the runs that did not fail.
-        updates: outer steps that each of these took.
-        errors: why others failed.
+        learner: the learner's name.
+        ledgers: the totals of the runs that did not fail.
+        updates: the outer steps of each of these runs.
+        errors: the errors of the runs that failed.
     """
 
     learner: str
@@ -51,13 +51,13 @@ class Standing:
 
     @property
     def last(self) -> Moment | None:
-        """The score at the end; None while no run has come to it."""
+        """The score at the end; None if no run has reached it."""
         reached = [ledger.last for ledger in self.ledgers if ledger.last is not None]
         return _moment(reached) if reached else None
 
     @property
     def unadapted(self) -> Estimate | None:
-        """The score before adaptation at the end; None where there is none."""
+        """The score before adaptation at the end; None if there is none."""
         found = [ledger.last.unadapted for ledger in self.ledgers if ledger.last and ledger.last.unadapted]
         return _mean(found) if found else None
 
@@ -68,17 +68,17 @@ class Standing:
 
     @property
     def bytes_per_update(self) -> int:
-        """The most bytes of tensors that an outer step held at once."""
+        """The largest number of bytes of tensors that an outer step held at once."""
         return max(ledger.step_bytes for ledger in self.ledgers)
 
     def curve(self) -> list[Moment]:
-        """The scores along the way and at the end, as far as all runs have come."""
+        """Return the scores along the way and at the end, up to the last point that all runs have reached."""
         curves = [_points(ledger) for ledger in self.ledgers]
         return [_moment(points) for points in zip(*curves, strict=False)]
 
 
 def standings(outcomes: Sequence[Outcome], measure: Measure) -> list[Standing]:
-    """Each learner's runs drawn together: the best first, then those without a score at the end."""
+    """Combine the runs of each learner: the best learner first, those without a score at the end last."""
     learners = dict.fromkeys(outcome.entry.learner for outcome in outcomes)
     found = [_standing(name, [one for one in outcomes if one.entry.learner == name]) for name in learners]
     sign = -1.0 if measure.is_larger_better else 1.0

@@ -1,6 +1,6 @@
-"""A run's state in one safetensors file, written so that the name stands for all of it, with a checksum of its content.
+"""A run's state in one safetensors file, which is replaced atomically and includes a checksum of its content.
 
-The checksum is over names, types, shapes and values, so a flipped bit anywhere is found before anything is restored.
+The checksum covers names, types, shapes and values, so a flipped bit anywhere is found before anything is restored.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ FORMAT = 1
 
 
 class StateFileError(AgentError):
-    """A state file that cannot be gone on from, or that another run has written."""
+    """A state file from which the run cannot continue, or that another run has written."""
 
 
 def mark_of(path: Path) -> tuple[int, int] | None:
-    """What tells a state that was written from any other in its place; None where there is none."""
+    """Return (inode, mtime_ns) of a state file, to detect that another run has replaced it; None without a file."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -36,11 +36,11 @@ def mark_of(path: Path) -> tuple[int, int] | None:
 
 
 def write_state(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-    """Write a state; the file is replaced whole or not at all.
+    """Write a state. The file is replaced completely or not at all.
 
     Args:
         path: the file.
-        tensors: of the trainee.
+        tensors: the trainee's tensors.
         description: JSON values.
     """
     arrays = as_arrays(tensors)
@@ -50,28 +50,30 @@ def write_state(path: Path, tensors: Mapping[str, Tensor], description: Mapping[
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the description that :func:`write_state` wrote.
+    """Return the tensors and the description that :func:`write_state` wrote.
 
     Raises:
-        StateFileError: it is no such file, or it is damaged.
-        OutputFileError: the name stands for a link or a pipe: the state could not be written there again.
-        OSError: it cannot be read.
+        StateFileError: the file is not a run's state, or it is damaged.
+        OutputFileError: the path is a link or a pipe, so the state could not be written there again.
+        OSError: the file cannot be read.
     """
-    check_output_file(path, operation="going on from state")
+    check_output_file(path, operation="continuing from state")
     content = path.read_bytes()
     try:
         arrays, header = decode(content)
     except ValueError as error:
         raise _refusal(path, f"it is not a safetensors file: {error}.", "Name another file, or remove it.") from error
     if DESCRIPTION_KEY not in header:
-        raise _refusal(path, "it is not the state of a run.", "`learnd learn --state FILE` writes one: name another.")
+        raise _refusal(path, "it is not the state of a run.", "Name a file that `learnd learn --state FILE` wrote.")
     if header.get(CHECKSUM_KEY) != content_checksum(arrays, description=header[DESCRIPTION_KEY]):
-        raise _refusal(path, "its content does not match its checksum.", "Remove it, and the run begins anew.")
+        raise _refusal(path, "its content does not match its checksum.", "Remove it to begin the run again.")
     description = json.loads(header[DESCRIPTION_KEY])
     if description["format"] != FORMAT:
-        raise _refusal(path, f"its format is {description['format']}.", f"This learnd goes on from format {FORMAT}.")
+        raise _refusal(
+            path, f"its format is {description['format']}.", f"This version of learnd reads format {FORMAT}."
+        )
     return as_tensors(arrays), description
 
 
 def _refusal(path: Path, found: str, hint: str) -> StateFileError:
-    return StateFileError(operation="going on from state", subject=str(path), found=found, hint=hint)
+    return StateFileError(operation="continuing from state", subject=str(path), found=found, hint=hint)

@@ -1,4 +1,4 @@
-"""What learns in the foreground, whatever its algorithm: an assignment is carried out by a trainee."""
+"""Protocols for learning without a daemon: an assignment (learner, family, settings, seed) and its trainee."""
 
 from __future__ import annotations
 
@@ -12,69 +12,69 @@ from agent.experiments.scores import HeldOutScores, Measure
 from envs.family import FamilySpec
 
 TASKS_OF_A_SEED = 1 << 40
-"""Training tasks that one seed may draw before it meets those of the next."""
+"""Number of training tasks that belong to one seed; the tasks of the next seed follow."""
 
 
 class ExperimentCaseError(AgentError):
-    """A learner and a family that do not go together, or settings that the learner has not."""
+    """A learner that cannot learn the family, or settings that the learner does not have."""
 
 
 def family_as_learned(spec: FamilySpec) -> dict[str, Any]:
-    """What of a family decides how a run goes: all but the learner that a daemon would practise it with."""
+    """Return the part of a family that determines the course of a run: all but the learner that a daemon would use."""
     return {name: value for name, value in spec.to_json().items() if name != "learner"}
 
 
 class TrainableLearner(Protocol):
-    """A learner being trained on one family.
+    """A learner in training on one family.
 
-    Restored from :meth:`to_tensors` and :meth:`to_meta` it goes on bit for bit as if it had not stopped.
+    A trainee restored from :meth:`to_tensors` and :meth:`to_meta` continues bit for bit as if it had not stopped.
     """
 
     @property
     def num_updates(self) -> int:
-        """Outer steps taken."""
+        """The number of outer steps taken."""
         ...
 
     def update(self) -> dict[str, float]:
         """Draw training tasks and take one outer step.
 
         Returns:
-            Named metrics; the first is the one that people watch.
+            Named metrics; the first is shown as progress.
         """
         ...
 
     def score(self, num_tasks: int, *, progress: Callable[[int], None]) -> HeldOutScores:
-        """Adapt to each of the first held-out tasks, at least ``num_tasks``; the learner is left as it was.
+        """Adapt to each of the first held-out tasks, at least ``num_tasks``, without changing the learner.
 
         Args:
             num_tasks: N.
-            progress: told how many tasks are scored; may raise, which abandons the scoring.
+            progress: called with the number of tasks scored so far; it may raise to abandon the scoring.
         """
         ...
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """The whole state."""
+        """Return the tensors of the whole state."""
         ...
 
     def to_meta(self) -> dict[str, Any]:
-        """What the tensors do not tell, as JSON values."""
+        """Return the rest of the state as JSON values."""
         ...
 
     def export(self, provenance: Mapping[str, Any]) -> bytes:
-        """What was learned, as the content of a safetensors file that others can load.
+        """Return the learned initialization as the content of a safetensors file for other programs.
 
         Args:
-            provenance: JSON values: how it was made.
+            provenance: JSON values on the origin of the initialization.
         """
         ...
 
     def close(self) -> None:
-        """Release what the family's tasks hold."""
+        """Release the resources of the family's tasks."""
         ...
 
 
 class ExperimentCase(Protocol):
-    """A learner, a family, settings and a seed: all that decides how a run goes, beside its budget."""
+    """An assignment: learner, family, settings and seed. With the budget they determine the course of a run."""
 
     @property
     def learner(self) -> str:
@@ -83,25 +83,28 @@ class ExperimentCase(Protocol):
 
     @property
     def measure(self) -> Measure:
-        """What it is scored by."""
+        """The measure by which the learner is scored."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """All that decides how a run goes, as JSON values: a run may only be gone on with by its equal."""
+        """Return everything that determines the course of a run, as JSON values.
+
+        A run can continue only with an assignment whose description is equal.
+        """
         ...
 
     def config(self, planned_updates: int) -> Any:
-        """The learner's settings for a run of so many updates, a dataclass."""
+        """Return the learner's settings for a run of ``planned_updates`` updates, a dataclass."""
         ...
 
     def begin(self, planned_updates: int) -> TrainableLearner:
-        """A new trainee, whose rates fall over so many updates."""
+        """Return a new trainee, whose rates fall over ``planned_updates`` updates."""
         ...
 
     def go_on(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], planned_updates: int) -> TrainableLearner:
-        """The trainee that wrote these; with another plan than it had, its rates go on by the new one."""
+        """Return the trainee restored from its tensors and meta values; its rates follow ``planned_updates``."""
         ...
 
     def processor_seconds(self) -> float:
-        """The clock its budget is measured by."""
+        """Return the time of the clock that measures the budget, in processor seconds."""
         ...

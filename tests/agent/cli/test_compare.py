@@ -129,7 +129,7 @@ def test_what_cannot_be_compared_is_refused(empty: Learnd, tmp_path: Path) -> No
         return str(empty.json("compare", *words, "--budget", "1u", code=1)["error"]["found"])
 
     assert "cannot learn few-shot tasks of regression" in refusal("sinusoids", "--learners", "maml,matching")
-    assert "none of that name" in refusal("sinusoids", "--learners", "maml,,reptile")
+    assert "no learner of that name" in refusal("sinusoids", "--learners", "maml,,reptile")
     assert "no family of that name" in refusal("waves")
     (tmp_path / "file").touch()
     assert "it is a file" in refusal("sinusoids", "--state", str(tmp_path / "file"))

@@ -1,1 +1,1 @@
-"""Tests of learning in the foreground."""
+"""Tests of training and comparing learners without a daemon."""

@@ -1,4 +1,4 @@
-"""Budgets as people write them."""
+"""Tests of reading budgets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What learning costs, measured."""
+"""Tests of measuring the cost of learning."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_what_a_backward_pass_needs_is_seen() -> None:
 
 
 def spin(seconds: float) -> None:
-    """Keep a processor busy for so much of this thread's time."""
+    """Keep a processor busy for the given processor time of this thread."""
     until = time.thread_time() + seconds
     while time.thread_time() < until:
         pass

@@ -1,4 +1,4 @@
-"""A run's bookkeeping, on a trainee whose every update takes a second of a clock of the test's own."""
+"""Tests of a run's totals and state, with a trainee whose updates each take one second of a fake clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agent.experiments.state_file import StateFileError
 
 
 class Clerk:
-    """An assignment that is its own trainee: each update takes ``seconds``, each score an hour."""
+    """An assignment that is its own trainee: each update takes ``seconds``, and each score takes an hour."""
 
     learner = "clerk"
     measure = Measure.ACCURACY
@@ -68,7 +68,7 @@ class Clerk:
         return b""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing, because nothing is open."""
 
 
 def carry_out(clerk: Clerk, plan: Plan, *, is_stopped: Callable[[], bool] = lambda: False) -> LearningRun:
