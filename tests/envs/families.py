@@ -1,4 +1,4 @@
-"""Families of the environments in this folder, and what plays them."""
+"""Families of the environments in ``environments/``, and what opens them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from envs.family import FamilySource, FamilySpec
 from envs.gymnasium.batch import WorkerTaskBatch
 from envs.limits import WorkerLimits
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "environments"
 LIMITS = WorkerLimits(memory_mib=400, step_timeout_s=30.0, start_timeout_s=30.0, nice=0)
 
 

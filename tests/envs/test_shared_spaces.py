@@ -11,7 +11,7 @@ from envs.admission import probe
 from envs.errors import FamilySpecError
 from envs.family import FamilySpec, Split
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
-from tests.envs.environments_of_own_spaces import ACTIONS, OBSERVATIONS
+from tests.envs.environments.environments_of_own_spaces import ACTIONS, OBSERVATIONS
 from tests.envs.families import LIMITS, all_active, family, opened
 
 

@@ -20,7 +20,7 @@ from envs.gymnasium.variations import Distribution, Variation, VariationTarget
 from envs.registry import default_stream, open_tasks
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, SpacePair
 from envs.task_batch import Transition
-from tests.envs.families import LIMITS, all_active, broken, family, opened, sound
+from tests.envs.families import FOLDER, LIMITS, all_active, broken, family, opened, sound
 
 
 @contextmanager
@@ -342,7 +342,7 @@ def test_a_user_s_package_named_like_ours_is_the_one_that_is_imported(name: str,
         f"from {name}.family import LENGTH\nfrom sound_environments import Counter\n\n"
         "class Maze(Counter):\n    def __init__(self):\n        super().__init__(LENGTH)\n"
     )
-    folder = str(Path(__file__).parent)
+    folder = str(FOLDER)
     with playing(family(f"{name}.maze:Maze", import_paths=(str(tmp_path), folder))) as tasks:
         tasks.begin(0, split=Split.TRAINING)
         ended = [bool(tasks.step(zeros(tasks), all_active(2)).terminated.all()) for _ in range(6)]

@@ -20,8 +20,8 @@ from envs.errors import EnvsError, FaultReason, UnsupportedSpaceError, WorkerFau
 from envs.family import FamilySpec, Split
 from envs.gymnasium.batch import WorkerTaskBatch
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
+from tests.envs.environments.launching_environments import SHELL_PROGRAMS
 from tests.envs.families import LIMITS, all_active, family, opened
-from tests.envs.launching_environments import SHELL_PROGRAMS
 from tests.envs.processes_left import await_none_with, await_some_with, new_token, processes_with
 from tests.repository import ROOT
 
