@@ -1,1 +1,1 @@
-"""What is remembered: trials, learner steps, initializations, jobs and curves; the only package with SQL."""
+"""The store: trials, learner steps, initializations, jobs and curves. This is the only package with SQL."""

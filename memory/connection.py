@@ -1,4 +1,4 @@
-"""One connection to the store: short transactions, bounded reads, errors that say what happened."""
+"""A connection to the store, with short transactions, bounded reads and translated errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 
 BUSY_TIMEOUT_S = 10.0
 READ_LIMIT_S = 5.0
-"""A reader's transaction is cut short after this: a pinned snapshot keeps the WAL from being reset."""
+"""Time limit of a reader's transaction: the write-ahead log cannot be reset while a reader has a snapshot open."""
 
 JOURNAL_SIZE_LIMIT_BYTES = 16 << 20
 _WAL_TIMEOUT_MS = 200
@@ -26,16 +26,16 @@ _OPERATIONS_PER_DEADLINE_CHECK = 20_000
 
 
 class StoreConnection:
-    """A connection that hands out transactions.
+    """A connection to the database, with transactions and snapshots.
 
-    It may be used from several threads; a transaction or read holds it until it ends.
+    Several threads may use it; a transaction or read locks it until the transaction or read ends.
 
     Args:
         path: the database file.
-        is_reader: never write; every read is bounded by ``read_limit_s``.
-        must_exist: do not make a missing database file; a reader never does.
+        is_reader: never write, and bound every read by ``read_limit_s``.
+        must_exist: do not create a missing database file. A reader never creates one.
         clock: wall clock, seconds since the epoch.
-        read_limit_s: bound of one read in seconds; None for none (checks that read everything).
+        read_limit_s: time limit of one read in seconds; None for no limit (for checks that read everything).
     """
 
     def __init__(
@@ -63,36 +63,39 @@ class StoreConnection:
         return time.monotonic() > self._deadline
 
     def is_in_transaction(self) -> bool:
-        """Whether a transaction or snapshot is open."""
+        """Return whether a transaction or snapshot is open."""
         return self.raw.in_transaction
 
     def close(self) -> None:
-        """Close the connection; the last one to close moves the WAL into the database."""
+        """Close the connection. The last connection that closes moves the WAL into the database."""
         with self._lock, translated("closing the store", self.path):
             self.raw.close()
 
     @contextmanager
     def transaction(self, operation: str, *, is_durable: bool = True) -> Iterator[None]:
-        """Write all of the block or nothing of it; inside another transaction, become part of that one.
+        """Run the block as one transaction, or as a part of the transaction that is already open.
 
         Args:
-            operation: what is being done, as a gerund, for errors.
-            is_durable: whether the commit must survive a power cut once the block has been left.
+            operation: the operation, as a gerund, for errors.
+            is_durable: whether the commit must survive a power cut after the end of the block.
 
         Raises:
-            StoreFullError: no room; nothing was recorded.
-            StoreBusyError: the write lock was not had in time; nothing was recorded.
+            StoreFullError: the disk is full; nothing was recorded.
+            StoreBusyError: the write lock was not acquired in time; nothing was recorded.
+            MemoryStoreError: the connection is a reader.
         """
         if self.is_reader:
-            raise MemoryStoreError(operation=operation, subject=str(self.path), found="this store was opened to read.")
+            raise MemoryStoreError(
+                operation=operation, subject=str(self.path), found="this store was opened for reading only."
+            )
         with self._lock:
             if self.is_in_transaction():
                 yield
                 return
             with translated(operation, self.path):
                 self._set_durable(is_durable=is_durable)
-                # IMMEDIATE: a deferred transaction that reads before it writes can fail with SQLITE_BUSY_SNAPSHOT,
-                # which no busy time-out waits for.
+                # IMMEDIATE, because a deferred transaction that reads before it writes can fail with
+                # SQLITE_BUSY_SNAPSHOT, to which the busy time-out does not apply.
                 self.raw.execute("BEGIN IMMEDIATE")
                 try:
                     yield
@@ -105,10 +108,10 @@ class StoreConnection:
     def _set_durable(self, *, is_durable: bool) -> None:
         """Choose whether commits wait for the disk.
 
-        FULL for whatever is acknowledged. In WAL mode NORMAL survives kill -9 but not a power cut: the database would
-        wake at an older commit whose checkpoint file has been removed since, because the removal of a superseded
-        file relies on the commit that superseded it. NORMAL is for rows that only mirror a running process
-        (the daemon's status); a later FULL commit makes them durable too, for the WAL is synced as a whole.
+        FULL is for all data that is acknowledged. In WAL mode NORMAL survives kill -9 but not a power cut. After a
+        power cut the database would be at an older commit whose checkpoint file has already been removed, because a
+        superseded file is removed after the commit that superseded it. NORMAL is for rows that only mirror a running
+        process (the daemon's status). A later FULL commit makes them durable too, since it syncs the whole WAL.
         """
         if is_durable != self._is_durable:
             self.raw.execute("PRAGMA synchronous = " + ("FULL" if is_durable else "NORMAL"))
@@ -116,7 +119,7 @@ class StoreConnection:
 
     @contextmanager
     def snapshot(self, operation: str = "reading the store") -> Iterator[None]:
-        """Let all reads of the block see one state of the store; inside a transaction, that transaction's."""
+        """Run all reads of the block on one state of the store; inside a transaction, on that transaction's state."""
         with self._lock:
             if self.is_in_transaction():
                 yield
@@ -136,9 +139,9 @@ class StoreConnection:
             self._deadline = time.monotonic() + self._read_limit_s
 
     def truncate_wal(self) -> bool:
-        """Move the write-ahead log into the database and empty it; return whether it could be done at once.
+        """Move the write-ahead log into the database and empty it; return whether this succeeded.
 
-        It waits for readers only briefly: the next prune, or the learner's next commits, will do it.
+        The call waits for readers only briefly: otherwise the next prune, or the trainer's next commits, empty the log.
         """
         with self._lock, translated("emptying the write-ahead log", self.path):
             self.raw.execute(f"PRAGMA busy_timeout = {_WAL_TIMEOUT_MS}")
@@ -148,7 +151,7 @@ class StoreConnection:
                 self.raw.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
-        """Return all rows of a query; the query is over when this returns, so it pins nothing."""
+        """Return all rows of a query. The query has ended when this returns, so it keeps no snapshot open."""
         with self._lock, translated("reading the store", self.path):
             is_alone = not self.is_in_transaction()
             if is_alone:
@@ -170,11 +173,11 @@ class StoreConnection:
         return None if found is None else found[0]
 
     def execute(self, sql: str, parameters: Parameters = ()) -> int:
-        """Write with one statement inside a transaction; return how many rows it changed."""
+        """Execute a writing statement inside a transaction; return the number of rows it changed."""
         return self._in_transaction(sql, parameters).rowcount
 
     def insert(self, sql: str, parameters: Parameters = ()) -> int:
-        """Insert one row inside a transaction; return its id."""
+        """Execute an INSERT of one row inside a transaction; return the row's id."""
         row_id = self._in_transaction(sql, parameters).lastrowid
         return 0 if row_id is None else row_id
 
@@ -205,7 +208,7 @@ def _connect(path: Path, *, is_reader: bool, must_exist: bool) -> sqlite3.Connec
         connection.execute("PRAGMA query_only = ON")
         return connection
     if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
-        # Takes effect on a new database only: lets prune give pages back to the disk bit by bit.
+        # This takes effect on a new database only. It lets prune free pages in small steps.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -215,7 +218,7 @@ def _connect(path: Path, *, is_reader: bool, must_exist: bool) -> sqlite3.Connec
 
 
 def _without_surrogates(parameters: Parameters) -> Parameters:
-    """Return parameters with lone surrogates escaped: text of an environment or a file name that is not UTF-8."""
+    """Return parameters with lone surrogates escaped. Text of an environment, or a file name, may not be UTF-8."""
     if isinstance(parameters, Mapping):
         return {name: _encodable(value) for name, value in parameters.items()}
     return [_encodable(value) for value in parameters]
@@ -226,7 +229,7 @@ def _encodable(value: Any) -> Any:
 
 
 def _decoded(raw: bytes) -> str:
-    """Return the text of a column; a damaged byte must not make the whole query fail, and is found by its checksum."""
+    """Return the text of a column. A damaged byte is replaced, so that the query succeeds; a checksum detects it."""
     return raw.decode("utf-8", "replace")
 
 
@@ -239,7 +242,7 @@ def from_json(text: str) -> Any:
     """Return the value of a JSON column.
 
     Raises:
-        CorruptFileError: it is not JSON.
+        CorruptFileError: the text is not JSON.
     """
     try:
         return json.loads(text)

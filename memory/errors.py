@@ -1,4 +1,4 @@
-"""The errors of the ``memory`` package: each says what was tried, what was found and what to do."""
+"""The errors of the ``memory`` package. Each names the operation, its subject, the finding and the action to take."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 
 class MemoryStoreError(Exception):
-    """Root of everything that ``memory`` raises.
+    """The base class of all errors of ``memory``.
 
     Args:
-        operation: what was being tried, as a gerund ("opening the store").
-        subject: what it was tried on (a path, a family's name, a version).
-        found: what was found instead of what was expected.
-        hint: what to do about it, as a full sentence.
-        is_recoverable: whether trying again later can succeed without a person.
+        operation: the failed operation, as a gerund ("opening the store").
+        subject: the object of the operation (a path, a family's name, a version).
+        found: the finding that made the operation fail.
+        hint: the action to take, as a full sentence.
+        is_recoverable: whether a later attempt can succeed without a person's help.
     """
 
     def __init__(
@@ -31,10 +31,10 @@ class MemoryStoreError(Exception):
 
 
 class FolderInUseError(MemoryStoreError):
-    """Another process holds the data folder.
+    """An error for a data folder that another process holds.
 
     Args:
-        pid: the process that holds it; None when it could not be told.
+        pid: the process that holds it; None if it is unknown.
     """
 
     def __init__(self, *, operation: str, subject: str, found: str, hint: str = "", pid: int | None = None) -> None:
@@ -43,19 +43,19 @@ class FolderInUseError(MemoryStoreError):
 
 
 class StoreMissingError(MemoryStoreError):
-    """There is no store in the data folder yet."""
+    """An error for a data folder that has no store yet."""
 
 
 class StoreLostError(MemoryStoreError):
-    """The database is missing or empty, but other parts of a store are in the data folder."""
+    """An error for a missing or empty database in a data folder that has other parts of a store."""
 
 
 class ForeignStoreError(MemoryStoreError):
-    """The database and the data folder belong to different stores."""
+    """An error for a database and a data folder that belong to different stores."""
 
 
 class FolderLostError(MemoryStoreError):
-    """The data folder, or a file in it that a running process relies on, was removed or replaced.
+    """An error for a data folder, or a file in it, that was removed or replaced while a process uses it.
 
     Args:
         path: the folder or file.
@@ -67,36 +67,36 @@ class FolderLostError(MemoryStoreError):
 
 
 class UnknownSchemaError(MemoryStoreError):
-    """The store was written by a newer learnd, or is another program's."""
+    """An error for a store that another version of learnd or another program wrote."""
 
 
 class CorruptFileError(MemoryStoreError):
-    """A parameter file or an episode does not match its checksum."""
+    """An error for a database, row, episode or parameter file that is damaged or does not match its checksum."""
 
 
 class FamilyNotFoundError(MemoryStoreError):
-    """No family of that name is in the store."""
+    """An error for a family name that the store does not contain."""
 
 
 class FamilyExistsError(MemoryStoreError):
-    """A family of that name is already in the store."""
+    """An error for a family name that the store already contains."""
 
 
 class VersionNotFoundError(MemoryStoreError):
-    """No initialization of that version is in the store."""
+    """An error for a version that the store does not contain, or that cannot be rolled back to."""
 
 
 class TrialNotFoundError(MemoryStoreError):
-    """No trial of that id is in the store: it was never there, or has been pruned."""
+    """An error for a trial id that the store does not contain: it was never recorded, or was pruned."""
 
 
 class ParentChangedError(MemoryStoreError):
-    """The version that a candidate was scored against is no longer the current one."""
+    """An error for a candidate whose parent is no longer the current version."""
 
 
 class StoreBusyError(MemoryStoreError):
-    """Another process held the store's write lock for longer than the time-out."""
+    """An error for a lock that was not acquired within the time-out, or a read that exceeded its time limit."""
 
 
 class StoreFullError(MemoryStoreError):
-    """The disk has no room for the write; nothing of it was recorded."""
+    """An error for a write that did not fit on the disk; nothing of the write was recorded."""

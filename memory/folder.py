@@ -1,4 +1,4 @@
-"""The data folder: the paths in it, who may use it, and which process holds it in which role."""
+"""The data folder: its paths, the check of its permissions, and the locks by which processes hold it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from memory.processes import flock_holder, has_open, parent_of
 from memory.sqlite_library import FULL_HINT, is_out_of_room
 
 BALLAST_BYTES = 8 << 20
-"""Freed when the disk is full, so that deleting (which writes too) becomes possible; see ``release_ballast``."""
+"""Size of the file that is removed on a full disk, because deletions need to write too; see ``release_ballast``."""
 
 # struct flock on Linux: l_type, l_whence, (padding), l_start, l_len, l_pid, (padding).
 _FLOCK = struct.Struct("hh4xqqi4x")
 
 
 class DataFolder:
-    """The folder that holds all of one learnd's state.
+    """A folder with the complete state of one installation of learnd.
 
     Args:
-        path: the folder; ``create`` makes it.
+        path: the folder, which need not exist; ``create`` makes it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,15 +38,15 @@ class DataFolder:
 
     @property
     def wal_path(self) -> Path:
-        """Where SQLite keeps the write-ahead log of the database; beside the target of a symbolic link."""
+        """The path of the database's write-ahead log. For a symbolic link it is in the folder of the link's target."""
         path = self.store_path.resolve() if self.store_path.is_symlink() else self.store_path
         return path.with_name(f"{path.name}-wal")
 
     def create(self) -> None:
-        """Make the folder (mode 0700) with its sub-folders and ballast; does nothing where they are.
+        """Make the folder (mode 0700), its sub-folders and its ballast file, unless they exist.
 
         Raises:
-            StoreFullError: the disk has no room for them.
+            StoreFullError: the disk has no space for them.
             MemoryStoreError: the folder cannot be made or written to, or other users may write to it.
         """
         try:
@@ -61,12 +61,12 @@ class DataFolder:
         self.restore_ballast()
 
     def require_private(self) -> None:
-        """Check that no other user may write to the folder: whoever may, decides which code the service runs.
+        """Check that no other user may write to the folder, since a user who may can make the service run any code.
 
         Root may use the folder of any user, because the command line is run as root on the folder of a service.
 
         Raises:
-            MemoryStoreError: other users may write to it, it is another user's, or it is not there.
+            MemoryStoreError: other users may write to the folder, another user owns it, or it does not exist.
         """
         try:
             found = self.path.stat()
@@ -77,7 +77,7 @@ class DataFolder:
                 operation="using the data folder",
                 subject=str(self.path),
                 found=f"other users may write to it (mode {stat.S_IMODE(found.st_mode):04o}).",
-                hint=f"Close it: chmod 700 {self.path}",
+                hint=f"Remove the permission: chmod 700 {self.path}",
             )
         if found.st_uid != os.geteuid() != 0:
             raise MemoryStoreError(
@@ -101,9 +101,12 @@ class DataFolder:
         )
 
     def restore_ballast(self) -> bool:
-        """Write the ballast file if it is missing and there is room for twice its size; return whether it is there.
+        """Write the ballast file if it is missing and the disk has space for twice its size.
 
-        It is written out in full: a sparse file would hold no room.
+        All bytes are written, because a sparse file would reserve no space.
+
+        Returns:
+            Whether the file exists now.
         """
         if self.ballast_path.exists():
             return True
@@ -122,7 +125,7 @@ class DataFolder:
         return True
 
     def release_ballast(self) -> bool:
-        """Remove the ballast file so that a full disk has room for deletions; return whether there was one."""
+        """Remove the ballast file, so that a full disk has space for deletions; return whether there was one."""
         try:
             self.ballast_path.unlink()
         except FileNotFoundError:
@@ -130,22 +133,22 @@ class DataFolder:
         return True
 
     def hold(self, name: str = "control") -> HeldFolder:
-        """Hold the folder in the role ``name`` until the result is closed or the process dies.
+        """Hold the folder in the role ``name`` until the result is closed or the process exits.
 
-        Two locks are taken: one on the role's lock file, which records the pid, and one on a directory. The second
-        cannot be removed separately from what it protects, so removing a lock file lets no second holder in.
+        Two locks are taken: one on the role's lock file, which records the pid, and one on a directory. The directory
+        cannot be removed without its content, so a second process cannot hold the role after a lock file was removed.
 
         Args:
-            name: the role; one holder per role.
+            name: the role; a role has at most one holder.
 
         Raises:
-            FolderInUseError: another living process holds it; the message has its pid.
-            StoreFullError: the disk has no room for the lock file.
+            FolderInUseError: another running process holds the role; the message has its pid.
+            StoreFullError: the disk has no space for the lock file.
             MemoryStoreError: the lock file cannot be written.
         """
         descriptors: list[int] = []
         try:
-            # First, so that a refused process does not make the lock file of the one that holds the folder.
+            # The directory is locked first, so that a refused process never creates a lock file that the holder lacks.
             descriptors.append(self._lock_directory(name))
             descriptors.append(self._lock_file(name))
         except BlockingIOError as error:
@@ -164,15 +167,15 @@ class DataFolder:
             os.close(descriptor)
             raise
         except OSError:
-            # Some file systems cannot lock a directory (NFS): the lock file alone counts there.
+            # Some file systems cannot lock a directory (NFS). There the lock file is the only lock.
             return descriptor
         return descriptor
 
     def _lock_file(self, name: str) -> int:
         descriptor = os.open(self.lock_path(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            # A lock of the open file description, not of the process: it ends with the descriptor, and F_OFD_GETLK
-            # asks who holds it without taking it, so that a look never makes a start fail.
+            # The lock belongs to the open file description, not to the process, so it ends with the descriptor.
+            # F_OFD_GETLK finds the holder without taking the lock, so a query never makes a start fail.
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n{os.getppid()}\n".encode(), 0)
@@ -194,14 +197,14 @@ class DataFolder:
         )
 
     def holder_pid(self, name: str = "control") -> int | None:
-        """Return the pid of the living process that holds the role ``name``; None when nobody does."""
+        """Return the pid of the running process that holds the role ``name``; None if there is none."""
         holder = self._holder(name)
         return holder[0] if holder else flock_holder(self._locked_directory(name))
 
     def is_orphaned(self, name: str) -> bool:
         """Return whether the process that holds a role has outlived the process that started it.
 
-        The pid in the lock file alone proves nothing, because a pid is used again and differs between containers.
+        The pid in the lock file alone proves nothing, because pids are reused and differ between containers.
         For this reason the process must have the lock file open.
         """
         holder = self._holder(name)
@@ -217,8 +220,8 @@ class DataFolder:
         except OSError:
             return None
         try:
-            asked = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
-            lock_type = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked))[0]
+            query = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
+            lock_type = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, query))[0]
             if lock_type == fcntl.F_UNLCK:
                 return None
             lines = os.pread(descriptor, 64, 0).decode("ascii", errors="replace").split()
@@ -232,7 +235,7 @@ class DataFolder:
         return self.path / f"{name}.lock"
 
     def _locked_directory(self, name: str) -> Path:
-        """Return the directory that a role locks: the folder itself, and another one for the learner beside it."""
+        """Return the directory that a role locks: the data folder for the daemon, ``parameters`` for the trainer."""
         return self.path if name == "control" else self.parameters_path
 
 
@@ -251,7 +254,7 @@ class HeldFolder:
         self._directory = directory
 
     def close(self) -> None:
-        """Let go of the folder; safe to call again."""
+        """Release the role. Calling this again has no effect."""
         if self._lock_file is not None:
             os.ftruncate(self._lock_file, 0)
             _close_all([self._lock_file, self._directory])

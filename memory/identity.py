@@ -1,6 +1,6 @@
-"""The identity of a store: a UUID in the database and in the file ``store-id`` beside it.
+"""The identity of a store: a UUID in the database and in the file ``store-id`` of the data folder.
 
-The two copies tell whether a database, a folder of parameter files and a backup belong together.
+The two copies show whether a database, a folder of parameter files and a backup belong together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def new_identity() -> str:
 
 
 def identity_of_database(connection: StoreConnection) -> str | None:
-    """Return the UUID recorded in a database; None for a store written before stores had one."""
+    """Return the UUID recorded in a database; None for a store that was written before stores had UUIDs."""
     if connection.value("SELECT 1 FROM sqlite_master WHERE name = 'store_identity'") is None:
         return None
     value = connection.value("SELECT uuid FROM store_identity WHERE id = 1")
@@ -47,8 +47,8 @@ def write_identity(path: Path, identity: str) -> None:
     """Write the file ``store-id`` of a data folder or a backup durably.
 
     Raises:
-        StoreFullError: no room; an earlier file is unchanged.
-        MemoryStoreError: it cannot be written.
+        StoreFullError: the disk is full; an earlier file is unchanged.
+        MemoryStoreError: the file cannot be written.
     """
     from memory.files.parameters import write_durably
 
@@ -61,12 +61,12 @@ def require_same_identity(folder: DataFolder, connection: StoreConnection, *, is
     Args:
         folder: the data folder.
         connection: a connection to its database.
-        is_written: write a missing ``store-id``. The backups of a store from before there were UUIDs then get the
-            same UUID.
+        is_written: write a missing ``store-id``. Backups that were made before stores had UUIDs then get the same
+            UUID.
 
     Raises:
         ForeignStoreError: the UUIDs differ.
-        StoreFullError: no room for a missing ``store-id``.
+        StoreFullError: the disk has no space for a missing ``store-id``.
     """
     recorded = identity_of_database(connection)
     if recorded is None:
@@ -77,7 +77,7 @@ def require_same_identity(folder: DataFolder, connection: StoreConnection, *, is
     if found is not None:
         raise foreign_store_error(folder, recorded=recorded, found=found, operation="opening the store")
     if is_written:
-        # Last, so that a kill in between repeats the whole of it.
+        # The file is written last, so that the whole step is repeated if the process is killed in between.
         adopt_legacy_backups(folder, recorded)
         write_identity(folder.path, recorded)
 
@@ -90,18 +90,18 @@ def foreign_store_error(
         operation=operation,
         subject=str(folder.store_path),
         found=f"the database has the UUID {recorded}, the file {FILE_NAME} of the data folder has {found or 'none'}.",
-        hint="The database is another store's. Put back the learnd.db of this folder, or restore a backup of it:"
+        hint="The database belongs to another store. Put back the learnd.db of this folder, or restore a backup of it:"
         " `learnd memory restore newest` (docs/store.md).",
     )
 
 
 def adopt_legacy_backups(folder: DataFolder, identity: str) -> None:
-    """Give a UUID to every finished backup that was made before stores had one.
+    """Give a UUID to every finished backup that was made before stores had UUIDs.
 
-    A backup that cannot be read or written is left alone.
+    A backup that cannot be read or written is skipped.
 
     Raises:
-        StoreFullError: no room.
+        StoreFullError: the disk is full.
     """
     for path in folder.backups_path.glob("[0-9]*Z"):
         try:

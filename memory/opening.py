@@ -1,4 +1,4 @@
-"""Opening a store to write to it, and beginning a new one in the place of a lost one."""
+"""Opening of a store for writing, and creation of a new store in place of a lost one."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from memory.schema import is_initialised, migrate
 def open_writer(
     folder: DataFolder, *, must_exist: bool = False, clock: Callable[[], float] = time.time
 ) -> StoreConnection:
-    """Open a connection that writes, with the newest schema, to the store of a data folder.
+    """Open a connection for writing to the store of a data folder, and migrate the store to the newest schema.
 
     Args:
         folder: the data folder.
-        must_exist: never make the folder, the database or its tables.
+        must_exist: do not create the folder, the database or its tables.
         clock: wall clock, seconds since the epoch.
 
     Raises:
@@ -47,7 +47,7 @@ def open_writer(
         ForeignStoreError: the database belongs to another store than the data folder.
         UnknownSchemaError: another version of learnd wrote it.
         CorruptFileError: the database is damaged.
-        StoreFullError: the disk has no room for what opening writes.
+        StoreFullError: the disk has no space for the files that opening writes.
         MemoryStoreError: the folder cannot be used.
     """
     require_not_lost(folder)
@@ -61,13 +61,13 @@ def open_writer(
 
 
 def begin_anew(folder: DataFolder, *, clock: Callable[[], float] = time.time) -> Path | None:
-    """Set what is left of a lost store aside and begin a new store; the caller holds the data folder.
+    """Move the remains of a lost store into a folder and create a new store. The caller must hold the data folder.
 
-    Backups and earlier ``replaced-*`` folders stay where they are. They keep the UUID of the old store, so that the
-    new store never removes them.
+    Backups and earlier ``replaced-*`` folders are not moved. They keep the UUID of the old store, so that the new store
+    never removes them.
 
     Returns:
-        The folder that holds what was set aside; None if there was nothing.
+        The folder with the remains of the old store; None if there were none.
 
     Raises:
         MemoryStoreError: the store is intact; nothing was changed.
@@ -97,11 +97,11 @@ def _opened(folder: DataFolder, *, must_exist: bool, is_new: bool, clock: Callab
 
 
 def _require_initialised_or_new(folder: DataFolder, connection: StoreConnection, *, must_exist: bool) -> None:
-    """Check that the database has the tables of a store, or may be given them.
+    """Check that the database has the tables of a store, or that they may be created.
 
     Raises:
-        StoreLostError: it has none, and other parts of a store are present.
-        StoreMissingError: it has none, and must have them.
+        StoreLostError: the database has no tables, and other parts of a store are present.
+        StoreMissingError: the database has no tables, and ``must_exist`` is set.
     """
     if is_initialised(connection):
         return
@@ -120,10 +120,10 @@ def _missing(folder: DataFolder) -> StoreMissingError:
 
 
 def _require_not_intact(folder: DataFolder, clock: Callable[[], float]) -> None:
-    """Check that the store of a data folder is missing, lost, damaged, or another store's.
+    """Check that the store of a data folder is missing, lost, damaged, or belongs to another data folder.
 
     Raises:
-        MemoryStoreError: it is intact, or it cannot be told what it is.
+        MemoryStoreError: the store is intact, or its state cannot be determined.
     """
     try:
         connection = open_reader(folder.store_path, clock=clock)
@@ -138,8 +138,8 @@ def _require_not_intact(folder: DataFolder, clock: Callable[[], float]) -> None:
     raise MemoryStoreError(
         operation="beginning a new store",
         subject=str(folder.path),
-        found="the store that is there is intact.",
-        hint="Start without --new to go on with it, or name another folder with --data-dir.",
+        found="the folder has an intact store.",
+        hint="Start without --new to use that store, or name another folder with --data-dir.",
     )
 
 
@@ -155,7 +155,7 @@ def _set_aside(folder: DataFolder) -> Path | None:
     aside = folder.path / f"replaced-{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime())}-{secrets.token_hex(2)}"
     try:
         aside.mkdir(mode=0o700)
-        # The UUID goes last: as long as it stands there, a start after a kill refuses to begin a store.
+        # The UUID is moved last: while it is present, a start after a kill refuses to create a store.
         for path in sorted(present, key=lambda path: path.name == FILE_NAME):
             path.rename(aside / path.name)
         fsync_folder(aside)

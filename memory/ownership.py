@@ -1,4 +1,4 @@
-"""Who owns the files of a data folder: all of them belong to the folder's owner, whoever ran the command."""
+"""Ownership of the files of a data folder. All files belong to the folder's owner, even if root ran the command."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 
 def paths_in(folder: Path) -> Iterator[Path]:
-    """Return everything in a folder, at any depth; links are not followed."""
+    """Yield all files and folders in a folder, at any depth; links are not followed."""
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
             yield Path(place) / name
 
 
 def foreign_paths(folder: Path) -> list[Path]:
-    """Return everything in a folder that does not belong to the folder's owner."""
+    """Return all files and folders in a folder that do not belong to the folder's owner."""
     owner = folder.stat().st_uid
     found = []
     for path in paths_in(folder):
@@ -27,9 +27,9 @@ def foreign_paths(folder: Path) -> list[Path]:
 
 
 def give_to_owner(folder: Path) -> int:
-    """Give what root made in a folder to the folder's owner; return how many files and folders that were.
+    """Give root's files and folders in a folder to the folder's owner; return how many were given.
 
-    It does nothing for other users than root, and in a folder that is root's own.
+    Nothing is done if the process does not run as root, or if root owns the folder.
     """
     if os.geteuid() != 0 or not folder.is_dir():
         return 0

@@ -1,4 +1,4 @@
-"""What ``/proc`` says of other processes: their parents, their open files, their locks."""
+"""Queries of ``/proc`` about other processes: their parents, open files and locks."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ PROC = Path("/proc")
 
 
 def parent_of(pid: int) -> int | None:
-    """Return the pid of a process's parent; None for a process that has ended."""
+    """Return the pid of a process's parent; None for a process that has exited."""
     try:
         text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    # "pid (name) state parent …"; the name itself may hold parentheses.
+    # The format is "pid (name) state parent …"; the name may contain parentheses.
     return int(text.rpartition(")")[2].split()[1])
 
 
 def has_open(pid: int, path: Path) -> bool:
-    """Return whether a process has a file open; False also where that cannot be seen."""
+    """Return whether a process has a file open; False also if this process may not see its open files."""
     try:
         wanted = path.stat()
         links = list((PROC / str(pid) / "fd").iterdir())
@@ -36,10 +36,10 @@ def _is_same(link: Path, wanted: os.stat_result) -> bool:
 
 
 def flock_holder(path: Path) -> int | None:
-    """Return the pid of the process that holds an exclusive ``flock`` of a file or directory; None for nobody.
+    """Return the pid of the process that holds an exclusive ``flock`` of a file or directory; None if there is none.
 
-    A line of ``/proc/locks`` is "1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF". Where the file system reports
-    another device number there than by ``stat`` (btrfs), nothing is found.
+    A line of ``/proc/locks`` is "1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF". On a file system whose device number
+    there differs from that of ``stat`` (btrfs), no holder is found.
     """
     try:
         found = path.stat()

@@ -1,4 +1,4 @@
-"""Opening a store to read it: it must be there, and this learnd must understand it."""
+"""Opening of a store for reading. The store must exist and have the schema of this version of learnd."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from memory.schema import is_initialised, require_present
 
 
 def open_reader(path: Path, *, clock: Callable[[], float] = time.time) -> StoreConnection:
-    """Open a connection that writes nothing, whose every read is bounded.
+    """Open a connection that writes nothing and has a time limit for every read.
 
     Args:
         path: the database file, in its data folder.
@@ -44,15 +44,15 @@ def open_reader(path: Path, *, clock: Callable[[], float] = time.time) -> StoreC
 def require_new(folder: DataFolder, connection: StoreConnection) -> None:
     """Check that a database without tables is a new one.
 
-    Its log does not count as a part of a store here: SQLite has read it, and found no table in it.
+    The database's log does not count as a part of a store here, because SQLite has read it and found no table in it.
 
     Raises:
         StoreLostError: other parts of a store are present.
     """
     parts = remains_of(folder)
-    # Asked again, because another process may have made the tables meanwhile.
+    # Checked again, because another process may have created the tables in the meantime.
     if parts and not is_initialised(connection):
-        raise lost(folder, f"the database has no tables, but parts of a store are there: {', '.join(parts)}.")
+        raise lost(folder, f"the database has no tables, but parts of a store are present: {', '.join(parts)}.")
 
 
 def _missing(path: Path) -> StoreMissingError:

@@ -1,4 +1,4 @@
-"""The rows of the store as values: what goes in and what comes out.
+"""The rows of the store as frozen values, which its tables accept and return.
 
 Timestamps are seconds since the epoch, UTC. Shapes: T steps, D observation width.
 """
@@ -11,35 +11,35 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-if TYPE_CHECKING:  # numpy takes 80 ms to import, which a reader of states and totals need not pay
+if TYPE_CHECKING:  # Importing numpy takes 80 ms; a reader of states and totals does not need it.
     import numpy as np
     from numpy.typing import NDArray
 
 Progress = Callable[[str, int], None]
-"""Called by long work with what it is doing ("episodes") and how many of them it has gone through."""
+"""A callback of long work: the kind of items that it processes ("episodes") and the number processed so far."""
 
 
 class FamilyState(StrEnum):
-    """Where a family stands."""
+    """A state of a family."""
 
     PENDING = "pending"
-    """Fed, not yet admitted: its environment has not been tried."""
+    """Added, but not yet admitted: its environment has not been tried."""
 
     ACTIVE = "active"
     PAUSED = "paused"
-    """Set aside by a person."""
+    """Paused by a person."""
 
     QUARANTINED = "quarantined"
-    """Set aside for a while after repeated strikes; tried again at ``quarantined_until``."""
+    """Not practised for a while after repeated strikes; tried again at ``quarantined_until``."""
 
     REFUSED = "refused"
-    """Failed admission; ``state_reason`` says why."""
+    """Failed admission; ``state_reason`` gives the reason."""
 
     REMOVED = "removed"
 
 
 class JobKind(StrEnum):
-    """Kinds of scheduled work; the bounded values of a metric's ``job`` label."""
+    """A kind of scheduled work; these are the only values of a metric's ``job`` label."""
 
     ADMIT = "admit"
     PRACTISE = "practise"
@@ -51,29 +51,29 @@ class JobKind(StrEnum):
 
 
 class JobOutcome(StrEnum):
-    """How a job's run ended; the bounded values of a metric's ``outcome`` label."""
+    """An outcome of a job's run; these are the only values of a metric's ``outcome`` label."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     SKIPPED = "skipped"
-    """There was nothing to do."""
+    """The job had nothing to do."""
 
     MISSED = "missed"
-    """It was due while the daemon was down or could not start it."""
+    """The job was due while the daemon was down or could not start it."""
 
     OVERRAN = "overran"
-    """It was due again while its last run was still going on."""
+    """The job was due again while its last run was still in progress."""
 
     INTERRUPTED = "interrupted"
-    """The daemon stopped or the learner died during the run."""
+    """The daemon stopped or the trainer exited during the run."""
 
 
 NOT_RUN = frozenset({JobOutcome.MISSED, JobOutcome.OVERRAN})
-"""Outcomes of runs that never began, and have no duration."""
+"""Outcomes of runs that never started; such a run has no duration."""
 
 
 class InitializationState(StrEnum):
-    """Where an initialization stands."""
+    """A state of an initialization."""
 
     PUBLISHED = "published"
     REJECTED = "rejected"
@@ -81,7 +81,7 @@ class InitializationState(StrEnum):
 
 
 class CurveMetric(StrEnum):
-    """What a point of a learning curve measures."""
+    """A quantity that a point of a learning curve measures."""
 
     EVAL_SCORE = "eval_score"
     EVAL_RETURN = "eval_return"
@@ -89,23 +89,23 @@ class CurveMetric(StrEnum):
     EPISODE_RETURN = "episode_return"
     """Held-out return of one episode of the trial; the label is the episode's index from 0.
 
-    Of a few-shot family: held-out return after so many shots; the label is their number.
+    For a few-shot family: the held-out return after a number of shots; the label is that number.
     """
 
     LENT_SCORE = "lent_score"
     """Held-out score of another family's learner on a family that was never practised; the label is that family."""
 
     UNCERTAINTY = "uncertainty"
-    """How far the solutions that a few-shot learner's posterior holds possible differ on held-out tasks: predictive
-    entropy in nats (classification) or a standard deviation (regression); the label is the number of shots."""
+    """Uncertainty of a few-shot learner's posterior on held-out tasks: the predictive entropy in nats (classification)
+    or a standard deviation (regression); the label is the number of shots."""
 
     LOSS = "loss"
-    """The label is the part of the loss."""
+    """A part of the loss; the label names the part."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyTotals:
-    """What a family has been practised, since it was fed."""
+    """The amounts that a family has been practised since it was added."""
 
     env_steps: int = 0
     episodes: int = 0
@@ -115,21 +115,21 @@ class FamilyTotals:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """A family as the store knows it.
+    """A family, as recorded in the store.
 
     Attributes:
         name: unique among families that are not removed.
-        state: where it stands.
-        state_reason: why, for people.
+        state: its state.
+        state_reason: the reason for the state, as text for people.
         spec: ``FamilySpec.to_json()``.
         spaces: ``SpacePair.to_json()``; None until admitted.
         random_return: measured or declared mean trial return of random actions; None until admitted.
         reference_return: trial return of score 1; None until known.
         strikes: consecutive faults of its workers since the last success.
-        quarantined_until: when it is tried again; None unless quarantined.
-        totals: what it has been practised.
-        created_at: when it was fed.
-        is_damaged: its row does not match its checksum; it is shown as refused, and its spec as empty.
+        quarantined_until: time at which it is tried again; None unless quarantined.
+        totals: the amounts that it has been practised.
+        created_at: time at which it was added.
+        is_damaged: whether its row does not match its checksum. Such a family has the state refused and an empty spec.
     """
 
     id: int
@@ -149,13 +149,13 @@ class Family:
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeRecord:
-    """One episode of a trial, whole.
+    """A complete episode of a trial.
 
     Attributes:
-        observations: [T + 1, D] float32, the true final observation last.
-        actions: [T, ...] as the policy gave them.
+        observations: [T + 1, D] float32; the last row is the true final observation.
+        actions: [T, ...] in the form that the policy returned.
         rewards: [T] float32.
-        is_terminated: ended in a terminal state (else truncated).
+        is_terminated: whether the episode ended in a terminal state; otherwise it was truncated.
     """
 
     observations: NDArray[np.float32]
@@ -166,11 +166,11 @@ class EpisodeRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """One trial, whole: consecutive episodes in one task.
+    """A complete trial: consecutive episodes in one task.
 
     Attributes:
         task: the task as JSON values.
-        episodes: in order.
+        episodes: the episodes in order.
     """
 
     task: dict[str, Any]
@@ -179,13 +179,13 @@ class TrialRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint:
-    """One point of a learning curve.
+    """A point of a learning curve.
 
     Attributes:
-        metric: what is measured.
-        label: which episode or which part of the loss; empty otherwise.
+        metric: the measured quantity.
+        label: the episode, the part of the loss, or another label that the metric defines; empty otherwise.
         value: the mean.
-        standard_error: of the mean; None where it is not a mean over trials.
+        standard_error: standard error of the mean; None if the value is not a mean over trials.
     """
 
     metric: CurveMetric
@@ -196,12 +196,12 @@ class CurvePoint:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredCurvePoint:
-    """A curve point with its place on the axes.
+    """A curve point with its position on the axes.
 
     Attributes:
-        env_steps: the family's environment steps by then.
-        meta_updates: the family's meta-updates by then.
-        at: when it was measured.
+        env_steps: the family's environment steps at the time of the measurement.
+        meta_updates: the family's meta-updates at the time of the measurement.
+        at: time of the measurement.
     """
 
     family: str
@@ -213,15 +213,15 @@ class StoredCurvePoint:
 
 @dataclass(frozen=True, kw_only=True)
 class LearnerStep:
-    """What one slice of practise did, to be committed whole or not at all.
+    """The results of one slice of practice, committed in one transaction.
 
     Attributes:
-        family: its name.
-        practised: what to add to the family's totals.
-        trials: the trials kept in episodic memory (a sample; the totals count all).
+        family: name of the family.
+        practised: the amounts to add to the family's totals.
+        trials: the trials to keep in episodic memory. They are a sample; the totals count all trials.
         points: curve points at the totals after this step.
         started_at, finished_at: wall-clock times.
-        detail: JSON values for the record (settings, seed, reason of choice).
+        detail: JSON values for the record (settings, seed, reason for the choice of the family).
     """
 
     family: str
@@ -235,11 +235,11 @@ class LearnerStep:
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterFile:
-    """A safetensors file in the data folder, named by its content.
+    """A safetensors file in the data folder, named by the digest of its content.
 
     Attributes:
-        sha256: hex digest of the whole file, and its name.
-        size_bytes: its size.
+        sha256: hex digest of the whole file, which is also the file's name.
+        size_bytes: size of the file.
     """
 
     sha256: str
@@ -248,12 +248,12 @@ class ParameterFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A learner's whole state at a commit: parameters, optimiser, counters, random states.
+    """The complete state of a learner at a commit: parameters, optimiser, counters, random states.
 
     Attributes:
-        file: the tensors.
-        meta: everything else, as JSON values.
-        learner_steps: learner steps committed by then.
+        file: the file with the tensors.
+        meta: the rest of the state, as JSON values.
+        learner_steps: number of learner steps committed up to this checkpoint.
     """
 
     file: ParameterFile
@@ -264,7 +264,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyScore:
-    """A candidate's held-out score on one family, beside the published version's on the same tasks."""
+    """A candidate's held-out score on one family, with the published version's score on the same tasks."""
 
     family: str
     score: float
@@ -275,15 +275,15 @@ class FamilyScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Initialization:
-    """Immutable, versioned learned parameters with their parent and provenance.
+    """An immutable set of learned parameters with its version, parent and provenance.
 
     Attributes:
-        version: counts from 1 over published versions; None when the candidate was rejected.
-        parent: the version it was to replace; None for the first.
-        is_current: whether it is the one served now.
+        version: number of the version, counted from 1 over published versions; None for a rejected candidate.
+        parent: the version that the candidate was meant to replace; None for the first.
+        is_current: whether this is the version that is served now.
         provenance: JSON values: learner, settings, family totals at the time, learnd's version.
-        reason: why it was published or rejected, for people.
-        is_damaged: its row does not match its checksum; scores and provenance are shown as empty.
+        reason: the reason for publishing or rejecting it, as text for people.
+        is_damaged: whether its row does not match its checksum; scores and provenance are then empty.
     """
 
     id: int
@@ -301,12 +301,12 @@ class Initialization:
 
 @dataclass(frozen=True, kw_only=True)
 class JobSchedule:
-    """When a kind of job is due: the truth that APScheduler's timers are set from.
+    """A schedule of one kind of job. APScheduler's timers are set from it.
 
     Attributes:
         trigger: "interval:SECONDS" or "cron:EXPRESSION" (five fields, local time).
-        last_started_at: of its last run; None if it never ran.
-        next_due_at: when it is due next.
+        last_started_at: start of the last run; None if the job never ran.
+        next_due_at: time at which the job is due next.
     """
 
     kind: JobKind
@@ -317,14 +317,14 @@ class JobSchedule:
 
 @dataclass(frozen=True, kw_only=True)
 class JobRun:
-    """One run of a job.
+    """A run of a job.
 
     Attributes:
-        family: the family it was for; None for jobs over all.
-        reason: why it ran ("due", "requested", or the reason of the family's choice).
-        outcome: None while it runs.
+        family: the family that the run was for; None for jobs that cover all families.
+        reason: the reason for the run: "due", "requested", or the reason for the choice of the family.
+        outcome: the outcome; None while the job runs.
         detail: JSON values that the job reported.
-        error: what went wrong, for people; empty otherwise.
+        error: description of the error, as text for people; empty if there was none.
     """
 
     id: int
@@ -340,7 +340,7 @@ class JobRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Something a person asked the daemon to do, as a row."""
+    """A person's request to the daemon, stored as a row."""
 
     id: int
     kind: str
@@ -350,11 +350,11 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class RequestStatus:
-    """What became of a request.
+    """A request with its answer.
 
     Attributes:
-        outcome: in words, for people; None while it is open.
-        finished_at: when it was answered; None while it is open.
+        outcome: the answer, as text for people; None while the request is open.
+        finished_at: time of the answer; None while the request is open.
     """
 
     request: Request
@@ -364,11 +364,11 @@ class RequestStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class JobSummary:
-    """What metrics and ``status`` show of a kind of job.
+    """A summary of one kind of job, for metrics and ``status``.
 
     Attributes:
         last_run: the newest run that has ended; None if there is none.
-        last_success_at: when the newest successful run ended; None if there is none.
+        last_success_at: time at which the newest successful run ended; None if there is none.
     """
 
     kind: JobKind
@@ -378,7 +378,7 @@ class JobSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Who was chosen for practise, and why."""
+    """A choice of a family for practice, with its reason."""
 
     family: str
     reason: str
@@ -387,7 +387,7 @@ class Choice:
 
 
 class CounterValue(NamedTuple):
-    """A counter's value under one set of labels."""
+    """A value of a counter for one set of labels."""
 
     name: str
     labels: dict[str, str]
@@ -396,14 +396,14 @@ class CounterValue(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredTrial:
-    """A trial in episodic memory, without its episodes; ``Store.load_trial(id)`` has them.
+    """A trial in episodic memory without its episodes, which ``Store.trials.load(id)`` returns.
 
     Attributes:
         task: the task as JSON values.
         num_steps: environment steps over all its episodes.
         trial_return: sum of all its rewards.
-        size_bytes: what its episodes take, compressed.
-        learner_step: the learner step that recorded it.
+        size_bytes: compressed size of its episodes.
+        learner_step: number of the learner step that recorded it.
     """
 
     id: int
@@ -419,11 +419,13 @@ class StoredTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyMemory:
-    """What episodic memory holds of a family.
+    """The size of a family's part of episodic memory.
 
     Attributes:
-        size_bytes: of its episodes, compressed.
-        oldest_at, newest_at: when its oldest and newest trial were recorded; None when there is none.
+        trials: number of its trials.
+        episodes: number of their episodes.
+        size_bytes: compressed size of its episodes.
+        oldest_at, newest_at: times at which its oldest and newest trials were recorded; None if it has no trial.
     """
 
     family: str
@@ -436,15 +438,15 @@ class FamilyMemory:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryStats:
-    """How much is remembered, and what it takes on the disk.
+    """The size of episodic memory, and the space that the store takes on the disk.
 
     Attributes:
-        families: one entry per family that is not removed, by name.
-        database_bytes: the size of the database file.
-        free_bytes: the part of it that is free for reuse.
-        wal_bytes: the size of the write-ahead log beside it.
-        parameters_bytes: of all parameter files.
-        disk_free_bytes: left on the file system.
+        families: one entry per family that is not removed, in the order in which they were added.
+        database_bytes: size of the database file.
+        free_bytes: the part of the database file that is free for reuse.
+        wal_bytes: size of the database's write-ahead log.
+        parameters_bytes: size of all parameter files.
+        disk_free_bytes: free space of the file system.
     """
 
     families: tuple[FamilyMemory, ...]
@@ -456,34 +458,36 @@ class MemoryStats:
 
     @property
     def trials(self) -> int:
-        """Trials remembered, over all families."""
+        """The number of trials in episodic memory, over all families."""
         return sum(family.trials for family in self.families)
 
     @property
     def episodes(self) -> int:
-        """Episodes remembered, over all families."""
+        """The number of episodes in episodic memory, over all families."""
         return sum(family.episodes for family in self.families)
 
     @property
     def size_bytes(self) -> int:
-        """Bytes on the disk: database, write-ahead log and parameter files."""
+        """The number of bytes on the disk: database, write-ahead log and parameter files."""
         return self.database_bytes + self.wal_bytes + self.parameters_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrunePolicy:
-    """What prune may forget.
+    """The limits that a prune enforces.
 
     Attributes:
-        max_episode_bytes: episodes beyond this many compressed bytes, over all families, go, oldest first.
-        max_episode_age_s: trials older than this go; None keeps them whatever their age.
-        min_trials_per_family: the newest trials of each family that neither rule may take.
-        max_job_runs_per_kind: newest job runs kept of each kind (and always the newest of each family).
-        max_learner_steps: newest learner steps kept one by one; older ones are folded into one sum per family.
-        max_curve_points: points kept of each curve; of the older half every second goes until it fits.
-        max_rejected: newest rejected initializations kept.
-        max_finished_requests: newest answered requests kept.
-        orphan_age_s: parameter files that nothing refers to go after this; it lets a writer finish.
+        max_episode_bytes: limit of the compressed size of all episodes, over all families. Trials beyond it are
+            removed, oldest first.
+        max_episode_age_s: trials older than this are removed; None keeps trials of any age.
+        min_trials_per_family: number of newest trials of each family that neither rule removes.
+        max_job_runs_per_kind: number of newest job runs kept per kind. The newest run of each family is always kept.
+        max_learner_steps: number of newest learner steps kept as rows; older ones are folded into one sum per family.
+        max_curve_points: number of points kept per curve. Every second point of the older half is removed until the
+            curve fits.
+        max_rejected: number of newest rejected initializations kept.
+        max_finished_requests: number of newest answered requests kept.
+        orphan_age_s: age at which a parameter file without a reference is removed. It gives a writer time to finish.
     """
 
     max_episode_bytes: int = 2 << 30
@@ -499,14 +503,14 @@ class PrunePolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class PruneReport:
-    """What a prune removed.
+    """A report of a prune: the numbers of removed items.
 
     Attributes:
-        freed_bytes: given back to the disk: parameter files, and the shrinking of the database.
-        released_ballast: the disk was full and the ballast file had to make room.
-        trials_of_uncertain_age: trials that are too old by the wall clock but not by the time that the store counted:
-            the clock jumped or the service was stopped for long. They were kept.
-        warnings: what a person should look at, as full sentences.
+        freed_bytes: bytes freed on the disk: removed parameter files, and the shrinking of the database.
+        released_ballast: whether the disk was full, so that the ballast file was removed first.
+        trials_of_uncertain_age: number of trials that are too old by the wall clock but not by the time that the store
+            counted, because the clock jumped or the service was stopped for long. They were kept.
+        warnings: findings that need a person's attention, as full sentences.
     """
 
     trials: int = 0
@@ -525,7 +529,7 @@ class PruneReport:
 
 
 class ProblemKind(StrEnum):
-    """Kinds of damage to a store; the bounded values of a metric's ``kind`` label."""
+    """A kind of damage to a store; these are the only values of a metric's ``kind`` label."""
 
     DATABASE = "database"
     """The structure of the database: pages, indexes, references between rows."""
@@ -536,35 +540,35 @@ class ProblemKind(StrEnum):
     """A row does not match its checksum."""
 
     TOTALS = "totals"
-    """A total differs from the sum of the records behind it."""
+    """A total differs from the sum of its records."""
 
     CHECKPOINT_FALLBACK = "checkpoint_fallback"
-    """The learner went on from an older checkpoint, because the live one was damaged."""
+    """The trainer continued from an older checkpoint, because the live one was damaged."""
 
     CHECKPOINT_LOST = "checkpoint_lost"
-    """No checkpoint is intact: the learner does not learn."""
+    """No checkpoint is intact, so the trainer does not train."""
 
 
 CHECKPOINT_FALLBACKS = "checkpoint_fallbacks"
-"""The counter of starts from an older checkpoint than the live one."""
+"""The name of the counter of starts from a checkpoint older than the live one."""
 
 BEGIN_FROM_VERSION = "begin_from_version"
-"""The key of a checkpoint's meta that names the published version to begin from, where every checkpoint was lost."""
+"""The key of a checkpoint's meta that names the published version to start from after every checkpoint was lost."""
 
 LEARNER_KINDS = frozenset({ProblemKind.CHECKPOINT_FALLBACK, ProblemKind.CHECKPOINT_LOST})
-"""Kinds that the learner reports at its start; a check of the store does not find them."""
+"""Kinds that the trainer reports when it starts; a check of the store does not find them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Something wrong with the store.
+    """A problem of the store.
 
     Attributes:
-        subject: what it is about (a file, a trial, a family).
-        found: what is wrong with it.
-        hint: what to do about it.
-        kind: which kind of damage.
-        key: a trial's id, a file's sha256, or ``TABLE:ID`` of a row; empty where it is about none of these.
+        subject: the damaged thing (a file, a trial, a family).
+        found: description of the damage.
+        hint: the action that a person can take.
+        kind: kind of the damage.
+        key: a trial's id, a file's sha256, or ``TABLE:ID`` of a row; empty if the problem concerns none of these.
     """
 
     subject: str
@@ -576,17 +580,18 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class BackupReport:
-    """A backup that has been made and verified.
+    """A report of a backup that was made and verified.
 
     Attributes:
-        path: its folder; it has the layout of a data folder.
-        sequence: its number; backups are ordered by it, whatever the clock said.
-        size_bytes: of the database and all parameter files in it.
-        new_bytes: of those, what this backup added (parameter files are shared with the backup before it).
-        removed: older backups that made room, by name.
-        damaged: what was damaged in the store and is not in the backup as it should be.
-        mended: parameter files of the store that were damaged and have been replaced from an older backup, by sha256.
-        warnings: what a person should look at, as full sentences.
+        path: folder of the backup; it has the layout of a data folder.
+        sequence: number of the backup. Backups are ordered by it, because a clock can be wrong.
+        size_bytes: size of the database and all parameter files in the backup.
+        new_bytes: the part of ``size_bytes`` that this backup added; it shares other parameter files with the backup
+            before it.
+        removed: names of the older backups that were removed.
+        damaged: parts of the store that were damaged. The backup lacks them or holds them in a repaired form.
+        mended: sha256 of the store's parameter files that were damaged and were replaced from an older backup.
+        warnings: findings that need a person's attention, as full sentences.
     """
 
     path: Path

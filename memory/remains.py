@@ -1,4 +1,4 @@
-"""What is left of a store whose database is missing or empty: the signs that a store is lost and not new."""
+"""Detection of a lost store: the database is missing or empty, but the data folder has other parts of a store."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ REPLACED_GLOB = "replaced-*"
 def require_not_lost(folder: DataFolder) -> None:
     """Check that a missing or empty database means a new store. Only file names and sizes are read.
 
-    SQLite deletes a write-ahead log that stands beside an empty database. For this reason the check must be made
-    before SQLite opens the file.
+    SQLite deletes the write-ahead log of an empty database. For this reason the check must be made before SQLite opens
+    the file.
 
     Raises:
         StoreLostError: the database is missing or empty and other parts of a store are present, or the database is
             not a file.
     """
-    if found := _what_stands_there_instead(folder.store_path):
+    if found := _unexpected_content(folder.store_path):
         raise lost(folder, found)
     if not is_blank(folder.store_path):
         return
-    parts = [*_log_beside(folder), *remains_of(folder)]
-    # Asked again, because another process may have made the store meanwhile. It makes the database first.
+    parts = [*_log_part(folder), *remains_of(folder)]
+    # Checked again, because another process may have created a store in the meantime. It creates the database first.
     if parts and is_blank(folder.store_path):
         state = "empty" if folder.store_path.exists() else "missing"
-        raise lost(folder, f"the database is {state}, but parts of a store are there: {', '.join(parts)}.")
+        raise lost(folder, f"the database is {state}, but parts of a store are present: {', '.join(parts)}.")
 
 
 def lost(folder: DataFolder, found: str) -> StoreLostError:
@@ -48,7 +48,7 @@ def lost(folder: DataFolder, found: str) -> StoreLostError:
 
 
 def is_blank(path: Path) -> bool:
-    """Return whether a database file is missing or is empty to SQLite, which takes one byte for none."""
+    """Return whether a database file is missing or empty. SQLite treats a file of one byte as empty."""
     try:
         return path.stat().st_size <= 1
     except (FileNotFoundError, NotADirectoryError):
@@ -56,7 +56,7 @@ def is_blank(path: Path) -> bool:
 
 
 def remains_of(folder: DataFolder) -> list[str]:
-    """Return what a data folder holds of a store besides the database and its log, in words; empty for a new one."""
+    """Return descriptions of the parts of a store in a data folder, without the database and its log."""
     return list(_remains_of(folder))
 
 
@@ -72,13 +72,13 @@ def _remains_of(folder: DataFolder) -> Iterator[str]:
     yield from sorted(path.name for path in folder.path.glob(REPLACED_GLOB))
 
 
-def _log_beside(folder: DataFolder) -> Iterator[str]:
+def _log_part(folder: DataFolder) -> Iterator[str]:
     if not is_blank(folder.wal_path):
         yield f"{folder.wal_path.name} ({folder.wal_path.stat().st_size} bytes; part of the database, keep it)"
 
 
-def _what_stands_there_instead(path: Path) -> str:
-    """Return what is in the place of the database file; empty for a regular file or nothing."""
+def _unexpected_content(path: Path) -> str:
+    """Return a description of a database path that is not a file; empty for a regular file or a missing one."""
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):

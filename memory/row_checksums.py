@@ -1,12 +1,14 @@
-"""Checksums of rows: the columns that the learner restores from, or that say what is served, are verified when loaded.
+"""Checksums of rows. They cover the columns that a trainer is restored from, and those that define the served version.
 
-SQLite's own check does not notice a changed byte of a value. Each covered row holds the BLAKE2b-128 of its columns.
-Columns that change with every commit (states, strikes, totals) are not covered: totals are checked against records.
+SQLite's own check does not detect a changed byte of a value. Each covered row has the BLAKE2b-128 of its covered
+columns, which is verified when the row is loaded. Columns that change with every commit (states, strikes, totals) are
+not covered; a check of the store compares totals with the records instead.
 """
 
 from __future__ import annotations
 
-# hashlib's own blake2b, without OpenSSL, which takes a quarter of the time of `learnd status --json` to load.
+# Import hashlib's implementation directly. Importing hashlib loads OpenSSL, which takes a quarter of the time of
+# `learnd status --json`.
 from _blake2 import blake2b
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -19,16 +21,16 @@ COVERED: Mapping[str, tuple[str, ...]] = {
     "initializations": ("version", "parent", "sha256", "scores", "provenance", "reason"),
     "trials": ("family_id", "learner_step", "task", "num_episodes", "num_steps", "trial_return", "size_bytes"),
 }
-"""The covered columns by table."""
+"""The covered columns of each table."""
 
 _SIZE_BYTES = 16
 
 
 def checksum_of(values: Iterable[Any]) -> bytes:
-    """Return the BLAKE2b-128 of column values, their types included.
+    """Return the BLAKE2b-128 of column values, including their types.
 
     Args:
-        values: what SQLite returned: None, int, float, str or bytes.
+        values: values that SQLite returned: None, int, float, str or bytes.
     """
     digest = blake2b(digest_size=_SIZE_BYTES)
     for value in values:
@@ -50,18 +52,18 @@ def _encoded(value: Any) -> tuple[bytes, bytes]:
 
 
 def row_checksum(table: str, row: Row) -> bytes:
-    """Return the checksum of a row's covered columns as they are now."""
+    """Return the checksum of a row's covered columns, computed from their present values."""
     return checksum_of(row[column] for column in COVERED[table])
 
 
 def is_intact(table: str, row: Row) -> bool:
-    """Return whether a row with its covered columns and ``checksum`` is what was written."""
+    """Return whether a row matches its checksum. The row must have its covered columns and ``checksum``."""
     held = row["checksum"]
     return isinstance(held, bytes) and held == row_checksum(table, row)
 
 
 def seal(connection: StoreConnection, table: str, row_id: int) -> None:
-    """Record the checksum of a row as it was just written, inside the caller's transaction."""
+    """Record the checksum of a row that was just written, inside the caller's transaction."""
     row = connection.row(f"SELECT {', '.join(COVERED[table])} FROM {table} WHERE id = ?", (row_id,))  # noqa: S608
     if row is not None:
         connection.execute(f"UPDATE {table} SET checksum = ? WHERE id = ?", (row_checksum(table, row), row_id))  # noqa: S608

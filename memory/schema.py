@@ -1,6 +1,6 @@
-"""The tables of the store, as append-only migrations; each is applied in one transaction with its record.
+"""The tables of the store, as append-only migrations. Each is applied in one transaction with its record.
 
-Never change a migration that has been released: add one. What each table means: ``docs/store.md``.
+Never change a migration that has been released; add a new one. ``docs/store.md`` describes the tables.
 """
 
 from __future__ import annotations
@@ -230,25 +230,25 @@ CREATE TABLE damage (
 
 
 def _execute_all(db: Database, script: str) -> None:
-    """Run statements one by one: ``executescript`` would commit the open transaction first."""
+    """Execute statements one by one, because ``executescript`` would first commit the open transaction."""
     for statement in script.split(";"):
         if statement.strip():
             db.execute(statement)
 
 
 def create_first_tables(db: Database) -> None:
-    """Make the tables of the first release."""
+    """Create the tables of the first release."""
     _execute_all(db, _FIRST)
 
 
 def add_store_identity(db: Database) -> None:
-    """Give the store the UUID that tells its backups and parameter files from another store's."""
+    """Give the store a UUID, which distinguishes its backups and parameter files from those of other stores."""
     _execute_all(db, _IDENTITY)
     db.execute("INSERT INTO store_identity (id, uuid) VALUES (1, ?)", (new_identity(),))
 
 
 def add_row_checksums(db: Database) -> None:
-    """Give the rows that are restored or served from a checksum; present rows are taken as they are."""
+    """Add checksums to the covered tables. The checksum of an existing row is computed from its present values."""
     for table, columns in COVERED.items():
         db.execute(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")
         found = db.execute(f"SELECT id, {', '.join(columns)} FROM {table}").fetchall()  # noqa: S608
@@ -257,7 +257,7 @@ def add_row_checksums(db: Database) -> None:
 
 
 def add_store_clock(db: Database) -> None:
-    """Count the time that passes for the store; the past is counted from the trials there are."""
+    """Add the store's clock. Its initial value is computed from the times of the stored trials."""
     _execute_all(db, _CLOCK)
     counted_s, last_at = 0.0, None
     for row_id, at in db.execute("SELECT id, recorded_at FROM trials ORDER BY id").fetchall():
@@ -268,21 +268,21 @@ def add_store_clock(db: Database) -> None:
 
 
 def add_damage(db: Database) -> None:
-    """Let damage that was noticed be recorded until it is repaired."""
+    """Add the table of known damage."""
     _execute_all(db, _DAMAGE)
 
 
 MIGRATIONS = (create_first_tables, add_store_identity, add_row_checksums, add_store_clock, add_damage)
-"""In order; a migration's name is its record in the store, so neither may change once released."""
+"""The migrations in order. A migration's name is its record in the store, so names and order never change."""
 
 KNOWN = tuple(migration.__name__ for migration in MIGRATIONS)
 
 
 def migrate(connection: StoreConnection) -> None:
-    """Bring the store to the newest schema, one transaction a migration.
+    """Migrate the store to the newest schema, with one transaction per migration.
 
     Raises:
-        UnknownSchemaError: a newer learnd has written the store, or another program.
+        UnknownSchemaError: a newer learnd or another program wrote the store.
     """
     if len(_known_applied(connection)) == len(KNOWN):
         return
@@ -295,7 +295,8 @@ def migrate(connection: StoreConnection) -> None:
         steps()(migration)
     db = sqlite_utils.Database(connection.raw, execute_plugins=False)
     for position, name in enumerate(KNOWN):
-        # What is pending is asked again inside each transaction: another process may be migrating the same store.
+        # The applied migrations are read again inside each transaction, because another process may be migrating the
+        # same store.
         with connection.transaction(f"migrating the store ({name})"):
             applied = _known_applied(connection)
             if name not in applied:
@@ -306,17 +307,17 @@ def is_initialised(connection: StoreConnection) -> bool:
     """Return whether the database has the tables of a store.
 
     Raises:
-        UnknownSchemaError: a newer learnd has written the store, or another program.
+        UnknownSchemaError: a newer learnd or another program wrote the store.
     """
     return bool(_known_applied(connection))
 
 
 def require_present(connection: StoreConnection) -> None:
-    """Check that a reader can understand the store, which it may not migrate.
+    """Check that the store has the schema of this learnd. A reader needs this, because it cannot migrate the store.
 
     Raises:
-        StoreMissingError: there are no tables yet.
-        UnknownSchemaError: the store is newer, or older, than this learnd, or another program's.
+        StoreMissingError: the database has no tables yet.
+        UnknownSchemaError: a newer or older learnd or another program wrote the store.
     """
     applied = _known_applied(connection)
     if not applied:
@@ -339,8 +340,8 @@ def require_tables(connection: StoreConnection) -> None:
     """Check that a database is a store of this learnd or of an older one.
 
     Raises:
-        StoreMissingError: there are no tables in it.
-        UnknownSchemaError: a newer learnd has written it, or another program.
+        StoreMissingError: the database has no tables.
+        UnknownSchemaError: a newer learnd or another program wrote the database.
     """
     if not _known_applied(connection):
         raise StoreMissingError(
@@ -352,7 +353,11 @@ def require_tables(connection: StoreConnection) -> None:
 
 
 def _known_applied(connection: StoreConnection) -> list[str]:
-    """The migrations that the store has had, all of them known here; none in a new one."""
+    """Return the names of the migrations applied to the store; an empty list for a new database.
+
+    Raises:
+        UnknownSchemaError: a newer learnd or another program wrote the store.
+    """
     applied = _applied(connection)
     if unknown := [name for name in applied if name not in KNOWN]:
         raise UnknownSchemaError(
@@ -372,9 +377,10 @@ def _known_applied(connection: StoreConnection) -> list[str]:
 
 
 def _foreign_tables(connection: StoreConnection) -> list[str]:
-    """The tables of a database that was never migrated by anyone; none in a new one, nor in learnd's own.
+    """Return the tables of a database without a record of migrations. A new database and learnd's own give none.
 
-    One statement, so that another process that makes the first tables meanwhile is seen with all of them or none.
+    One statement reads the tables and looks for the record, so that the tables of a process that creates a store at
+    the same time are never taken for those of another program.
     """
     rows = connection.rows(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 7) != 'sqlite_'"

@@ -1,10 +1,11 @@
-"""The one SQLite library of the process, and what its errors mean here.
+"""The only SQLite library of the process, and the translation of its errors.
 
-Two SQLite libraries in one process drop each other's POSIX locks on the same file, a documented road to corruption.
-``sqlite_utils`` takes ``pysqlite3`` where it is installed, and so does this module; nothing else in the project may
+Two SQLite libraries in one process drop each other's POSIX locks on the same file, a documented cause of corruption.
+``sqlite_utils`` uses ``pysqlite3`` if it is installed, and this module uses it too. No other module of the project may
 import ``sqlite3``. ``pysqlite3`` also bundles a SQLite without the WAL-reset bug of 3.7.0 to 3.51.2.
-It is imported here rather than through ``sqlite_utils`` because that takes 70 ms, which a reader (``learnd status``)
-should not pay; a writer, which migrates with ``sqlite_utils``, checks that the two agree.
+
+This module imports ``pysqlite3`` directly, because importing ``sqlite_utils`` takes 70 ms, which would slow readers
+(``learnd status``). A writer migrates with ``sqlite_utils`` and checks that both use the same library.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = ["is_out_of_room", "require_one_library", "sqlite3", "translated"]
 
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FULL_NAMES = frozenset({"SQLITE_FULL"})
-# On a full disk SQLite reports these where the write that failed was not one it takes for "full".
+# SQLite may also report these on a full disk, depending on the write that failed.
 _MAYBE_FULL_NAMES = frozenset(
     {"SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMMAP", "SQLITE_IOERR_FSYNC", "SQLITE_CANTOPEN"}
 )
@@ -42,7 +43,7 @@ def require_one_library() -> None:
     """Check that ``sqlite_utils`` uses the same SQLite library as this module.
 
     Raises:
-        MemoryStoreError: it does not.
+        MemoryStoreError: ``sqlite_utils`` uses another library.
     """
     theirs = importlib.import_module("sqlite_utils.utils").sqlite3.__name__
     if theirs != "pysqlite3":
@@ -55,12 +56,12 @@ def require_one_library() -> None:
 
 
 def is_out_of_room(error: OSError) -> bool:
-    """Whether a failed write means that the disk, the quota or the file-size limit has no room."""
+    """Return whether a write failed because the disk is full or a quota or file-size limit is reached."""
     return error.errno in _FULL_ERRNOS
 
 
 def _has_no_room(path: Path) -> bool:
-    """Whether a small file beside ``path`` cannot be written for want of room: a full disk, or a quota used up."""
+    """Return whether the disk or quota is too full for a small file in the folder of ``path``; a file is written."""
     import tempfile
 
     try:
@@ -73,17 +74,17 @@ def _has_no_room(path: Path) -> bool:
 
 @contextmanager
 def translated(operation: str, path: Path) -> Iterator[None]:
-    """Turn SQLite's errors inside the block into the package's own.
+    """Translate SQLite's errors inside the block into the package's own.
 
     Args:
-        operation: what is being tried, as a gerund.
+        operation: the operation, as a gerund.
         path: the database file.
 
     Raises:
-        StoreFullError: the disk has no room.
-        StoreBusyError: the lock was not had within the time-out, or a read ran past its bound.
-        CorruptFileError: the file is not a database, or a damaged one.
-        MemoryStoreError: anything else that SQLite could not do.
+        StoreFullError: the disk is full.
+        StoreBusyError: the lock was not acquired within the time-out, or a read exceeded its time limit.
+        CorruptFileError: the file is not a database, or is a damaged one.
+        MemoryStoreError: SQLite reported any other error.
     """
     try:
         yield
@@ -93,7 +94,7 @@ def translated(operation: str, path: Path) -> Iterator[None]:
 
 def _meaning(error: sqlite3.Error, *, operation: str, path: Path) -> MemoryStoreError:
     name = str(getattr(error, "sqlite_errorname", ""))
-    if not name and "disk is full" in str(error):  # backup() leaves the name out
+    if not name and "disk is full" in str(error):  # Errors of backup() have no name.
         name = "SQLITE_FULL"
     found = f"{error} ({name})." if name else f"{error}."
     subject = str(path)
@@ -103,7 +104,7 @@ def _meaning(error: sqlite3.Error, *, operation: str, path: Path) -> MemoryStore
         hint = "Another process is writing; try again."
         return StoreBusyError(operation=operation, subject=subject, found=found, hint=hint, is_recoverable=True)
     if name == "SQLITE_INTERRUPT":
-        found = "the read ran past its time bound and was cut short."
+        found = "the read exceeded its time limit and was interrupted."
         return StoreBusyError(operation=operation, subject=subject, found=found, is_recoverable=True)
     if name in _CORRUPT_NAMES:
         hint = "Stop learnd and restore a backup: `learnd memory restore newest` (docs/store.md)."

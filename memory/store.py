@@ -1,4 +1,4 @@
-"""The store: its tables over one connection, and the work that covers all of them."""
+"""The store: its tables on one connection, and the operations that cover all tables."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """The episodic memory and everything else that learnd persists; :meth:`open` creates one.
+    """A store: the episodic memory and all other data that learnd persists. Use :meth:`open` to get one.
 
-    A store may be used from several threads; calls wait for each other. Long work (prune, back up, check) lets other
-    calls pass in between. After a fork, open another store.
+    Several threads may use a store; their calls wait for each other. Long operations (prune, back up, check) let other
+    calls run in between. A process that was forked must open a store of its own.
 
     Args:
         folder: the data folder.
-        connection: an open connection to its database, whose schema is current.
+        connection: an open connection to the folder's database, whose schema is current.
 
     Attributes:
         folder: the data folder.
         families, trials, curves, checkpoints, learner_steps, initializations, damage, jobs, requests, daemon_status,
             counters: the tables.
-        overview: what ``learnd status`` reads.
+        overview: the values that ``learnd status`` shows.
         stats: sizes of the episodic memory.
     """
 
@@ -87,22 +87,23 @@ class Store:
     ) -> Store:
         """Open the store of a data folder.
 
-        A writer makes the folder and the database where nothing of a store is, and brings the schema up to date. A
-        reader works with the daemon up or down, writes nothing, and each of its reads is bounded.
+        A writer creates the folder and the database if there is no part of a store, and migrates the schema to the
+        newest version. A reader works whether the daemon runs or not, writes nothing, and has a time limit for each
+        read.
 
         Args:
             folder: the data folder.
             is_reader: never write.
-            must_exist: never make a store; a reader never does.
+            must_exist: do not create a store. A reader never creates one.
             clock: wall clock, seconds since the epoch.
 
         Raises:
-            StoreMissingError: there is no store, and it is not to be made.
+            StoreMissingError: there is no store, and it must not be created.
             StoreLostError: the database is missing or empty, but other parts of a store are in the folder.
             ForeignStoreError: a writer found that the database belongs to another store than the folder.
             UnknownSchemaError: another version of learnd wrote it.
             CorruptFileError: the database is damaged.
-            StoreFullError: the disk has no room for what opening writes.
+            StoreFullError: the disk has no space for the files that opening writes.
             MemoryStoreError: the folder cannot be used.
         """
         if is_reader:
@@ -111,11 +112,11 @@ class Store:
 
     @property
     def is_reader(self) -> bool:
-        """Whether it was opened to read only."""
+        """Whether the store was opened for reading only."""
         return self._connection.is_reader
 
     def identity(self) -> str | None:
-        """Return the UUID in the database; None for a store written before stores had one."""
+        """Return the UUID in the database; None for a store that was written before stores had UUIDs."""
         return identity_of_database(self._connection)
 
     def move_log_into_database(self) -> bool:
@@ -123,19 +124,19 @@ class Store:
         return self._connection.truncate_wal()
 
     def data_version(self) -> int:
-        """Return a number that changes when another connection has committed since the last call."""
+        """Return a number that changes whenever another connection commits."""
         return int(self._connection.value("PRAGMA data_version"))
 
-    # Modules of upkeep are imported when they are needed: commands that only read do not wait for them.
+    # The modules of upkeep are imported when they are used, so that commands that only read start faster.
 
     def prune(self, policy: PrunePolicy, *, progress: Progress | None = None) -> PruneReport:
-        """Hold the store within its limits (:meth:`memory.upkeep.pruning.Pruning.prune`)."""
+        """Remove data beyond the limits of a policy (:meth:`memory.upkeep.pruning.Pruning.prune`)."""
         from memory.upkeep.pruning import Pruning
 
         return Pruning(self._connection, self.folder, self._parameters).prune(policy, progress=progress)
 
     def back_up(self, *, keep: int, progress: Progress | None = None) -> BackupReport:
-        """Copy the store and its parameters, verified (:meth:`memory.files.backups.Backups.back_up`)."""
+        """Make a verified backup of the store and its parameters (:meth:`memory.files.backups.Backups.back_up`)."""
         return self._backups().back_up(keep=keep, progress=progress)
 
     def backups(self) -> list[Path]:
@@ -148,10 +149,10 @@ class Store:
         return Backups(self._connection, self.folder, self._parameters)
 
     def check(self, *, progress: Progress | None = None) -> list[Problem]:
-        """Read everything and return what is wrong; writes nothing.
+        """Read the whole store and return its problems; write nothing.
 
         Args:
-            progress: called with what is being checked and how much of it has been.
+            progress: called with the kind of items being checked and the number checked so far.
         """
         from memory.upkeep.checking import IntegrityCheck
 
@@ -162,7 +163,7 @@ class Store:
             connection.close()
 
     def close(self) -> None:
-        """Close the connection; safe to call again."""
+        """Close the connection. Calling this again has no effect."""
         self._connection.close()
 
     def __enter__(self) -> Store:

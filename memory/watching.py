@@ -1,4 +1,4 @@
-"""Watching the files that a running daemon relies on: whether they are still the ones it opened."""
+"""Detection of removed or replaced files that a running daemon has open."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LOG = "It is part of the database; never remove it."
 class FolderWatch:
     """The identity, (device, inode), of a data folder and of the files in it that a daemon holds open.
 
-    A file that is not there at the start counts from the moment it is first seen. Files are looked at by name only:
-    closing a descriptor of the database would drop the locks that SQLite holds in this process.
+    A file that does not exist at the start is watched from the moment it is first seen. Files are never opened, only
+    examined by name: closing a descriptor of the database would drop the locks that SQLite holds in this process.
 
     Args:
-        folder: the data folder, held, with its store open.
+        folder: the data folder. This process holds it and has its store open.
     """
 
     def __init__(self, folder: DataFolder) -> None:
@@ -39,24 +39,24 @@ class FolderWatch:
         self._known: dict[Path, tuple[int, int]] = {}
 
     def require_unchanged(self) -> None:
-        """Check that every file is the one that was there before.
+        """Check that every file is the one that was seen before.
 
         Raises:
-            FolderLostError: one was removed, replaced or emptied.
+            FolderLostError: a file was removed, replaced or emptied.
         """
         for path, hint in self._hints.items():
             if found := self._change_of(path):
                 raise FolderLostError(operation="watching the data folder", path=path, found=found, hint=hint)
 
     def _change_of(self, path: Path) -> str:
-        """Return what became of a file; empty while it is the one that is known."""
+        """Return a description of a file's change; empty if the file is the known one."""
         known = self._known.get(path)
         try:
             stats = path.stat()
         except (FileNotFoundError, NotADirectoryError):
             return "" if known is None else "it was removed while learnd ran."
         except OSError:
-            return ""  # a disk that does not answer says nothing about the file; reading the store reports it
+            return ""  # A failing disk is no evidence of a change; reading the store reports the failure.
         present = (stats.st_dev, stats.st_ino)
         if self._known.setdefault(path, present) != present:
             return "it was replaced by another while learnd ran."

@@ -1,1 +1,1 @@
-"""Files of the store: parameters, episodes, backups."""
+"""The files of the store: parameters, episodes and backups."""

@@ -1,4 +1,4 @@
-"""What a backup says of itself: the file ``backup.json`` in it, and the list of the backups of a data folder."""
+"""The record ``backup.json`` of a backup, and the list of the backups of a data folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from memory.records import Problem, ProblemKind
 
 RECORD_NAME = "backup.json"
 FUTURE_TOLERANCE_S = 300.0
-"""A backup whose time is farther ahead than this was made under a clock that was ahead."""
+"""A backup whose time is farther in the future than this was made while the clock was ahead."""
 
 _NAME_FORMAT = "%Y-%m-%dT%H-%M-%S.%fZ"
 
@@ -28,11 +28,12 @@ class Backup:
     """A finished backup.
 
     Attributes:
-        path: its folder.
-        sequence: its number, by which backups are ordered; None for one made before backups had numbers.
-        made_at: when it was made by the clock of then, in seconds since the epoch; None if its name does not say.
-        is_clean: whether nothing was damaged when it was made.
-        damaged: what was damaged when it was made, and is not in it as it should be.
+        path: folder of the backup.
+        sequence: number of the backup, by which backups are ordered; None if it was made before backups had numbers.
+        made_at: time at which it was made, by the clock of that time, in seconds since the epoch; None if unknown.
+        is_clean: whether the store had no damage when the backup was made.
+        damaged: parts of the store that were damaged when the backup was made. The backup lacks them or holds them in a
+            repaired form.
     """
 
     path: Path
@@ -42,16 +43,16 @@ class Backup:
     damaged: tuple[Problem, ...]
 
     def store_id(self) -> str | None:
-        """Return the UUID of the store that it is of: its ``store-id``, else its database's; None if unknown."""
+        """Return the UUID of the backup's store, from ``store-id`` or else from the database; None if unknown."""
         return identity_of_folder(self.path) or _identity_in(DataFolder(self.path))
 
     def is_from_future(self, now: float) -> bool:
-        """Return whether it says that it was made later than now."""
+        """Return whether the recorded time of the backup is later than the present."""
         return self.made_at is not None and self.made_at > now + FUTURE_TOLERANCE_S
 
 
 def name_at(at: float) -> str:
-    """Return the name of a backup made at a time, in seconds since the epoch."""
+    """Return the name of a backup that is made at the given time, in seconds since the epoch."""
     return datetime.fromtimestamp(at, UTC).strftime(_NAME_FORMAT)
 
 
@@ -68,7 +69,7 @@ def write_record(backup: DataFolder, *, sequence: int, made_at: float, damaged: 
 
 
 def read_backup(path: Path) -> Backup:
-    """Return what a backup's folder says of itself.
+    """Read a backup's folder name and ``backup.json``.
 
     A ``backup.json`` that cannot be read gives a backup without a number that is not clean.
     """
@@ -92,18 +93,19 @@ def read_backup(path: Path) -> Backup:
 
 
 def listed_backups(folder: DataFolder) -> list[Backup]:
-    """Return the finished backups of a data folder, newest first; its store itself may be damaged or gone.
+    """Return the finished backups of a data folder, newest first. The store itself may be damaged or missing.
 
-    Backups are ordered by their numbers. Those without one come after all others, by name.
+    Backups are ordered by their numbers. Backups without a number come after all others, ordered by name.
     """
     found = [read_backup(path) for path in folder.backups_path.glob("[0-9]*Z") if path.is_dir()]
     return sorted(found, key=lambda b: (b.sequence is not None, b.sequence or 0, b.path.name), reverse=True)
 
 
 def newest_backup(folder: DataFolder) -> Backup | None:
-    """Return the newest backup of the folder's own store; of any store, where the folder does not say which is its own.
+    """Return the newest backup of the folder's own store.
 
-    Backups of an unknown store come after the folder's own; those of another store are never chosen.
+    Without a backup of the own store, the newest backup of an unknown store is returned. A backup of another store is
+    never returned, unless the UUID of the folder's own store is unknown: then the newest of all backups is returned.
     """
     backups = listed_backups(folder)
     own = identity_of_folder(folder.path) or _identity_in(folder)

@@ -1,4 +1,4 @@
-"""Backups: the database and every parameter file it refers to, verified before it has a name."""
+"""Backups: the database and every parameter file that it refers to. A backup gets its name after it was verified."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = ["Backups", "finished_backups", "restore"]
 
 @dataclass(kw_only=True)
 class _CopiedFiles:
-    """The parameter files of a backup under way.
+    """The parameter files of a backup that is being made.
 
     Attributes:
-        present: those that are in the backup.
-        new_bytes: bytes that were written, not shared with an older backup.
-        damaged: files of the store that are damaged, and of which no backup has an intact copy.
-        mended: files of the store that were replaced from an older backup, by sha256.
+        present: the files that are in the backup.
+        new_bytes: size of the files that were written rather than shared with an older backup.
+        damaged: damaged files of the store of which no backup has an intact copy.
+        mended: sha256 of the files of the store that were replaced from an older backup.
     """
 
     present: list[ParameterFile] = field(default_factory=list)
@@ -46,7 +46,7 @@ class _CopiedFiles:
 class Backups:
     """The backups of a store: folders with the layout of a data folder, named by their time in UTC.
 
-    Their order is that of the numbers in their ``backup.json``, for a clock can be wrong.
+    They are ordered by the numbers in their ``backup.json``, because a clock can be wrong.
     """
 
     def __init__(self, connection: StoreConnection, folder: DataFolder, parameters: ParameterFolder) -> None:
@@ -55,24 +55,27 @@ class Backups:
         self._parameters = parameters
 
     def back_up(self, *, keep: int, progress: Progress | None = None) -> BackupReport:
-        """Make a backup, verify it, and only then give it its name; drop the oldest beyond ``keep``.
+        """Make a backup, verify it, give it its name, and remove the oldest backups beyond ``keep``.
 
-        The database is copied from one snapshot while others write. Parameter files never change, so a file that
-        the backup before has, and that still matches its checksum, is shared with it (a hard link).
+        The database is copied from one snapshot while other processes write. Parameter files never change, so a file
+        of the previous backup that matches its checksum is shared with it by a hard link.
 
-        What is damaged does not keep the rest from being backed up. Damaged trials are left out. A damaged parameter
-        file is taken from an older backup, and is left out where none has it. The report and ``backup.json`` name
-        what was damaged.
+        Damage of the store does not prevent the backup:
 
-        Only backups of this store count and are removed: never the one just made, never the newest clean one.
+        - Damaged trials are left out.
+        - A damaged parameter file is taken from an older backup. It is left out if no backup has it.
+        - The report and ``backup.json`` list the damage.
+
+        Only backups of this store are counted and removed. The backup just made and the newest clean backup are never
+        removed.
 
         Args:
-            keep: how many backups to keep, at least 1.
-            progress: called with what is being done and how far it is.
+            keep: number of backups to keep, at least 1.
+            progress: called with the kind of items being processed and the number processed so far.
 
         Raises:
-            CorruptFileError: the structure of the database is damaged; no backup was left, older ones stay.
-            StoreFullError: no room; no backup was left, older ones stay.
+            CorruptFileError: the structure of the database is damaged. No backup was made; older ones are unchanged.
+            StoreFullError: the disk is full. No backup was made; older ones are unchanged.
             ValueError: ``keep`` is below 1.
         """
         if keep < 1:
@@ -86,7 +89,7 @@ class Backups:
         unfinished = DataFolder(path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp"))
         try:
             unfinished.parameters_path.mkdir(mode=0o700, parents=True)
-            # From the snapshot to the last file's copy, the learner may not remove a file that it supersedes.
+            # From the snapshot to the copy of the last file, the trainer must not remove superseded files.
             with self._parameters.kept_still():
                 self._copy_database(unfinished.store_path, tell)
                 files = self._copy_files(unfinished, before, tell)
@@ -121,14 +124,14 @@ class Backups:
         return finished_backups(self._folder)
 
     def _free_path(self) -> tuple[Path, float]:
-        """Return where the backup will be and when it was made; a set clock must not give a name a second time."""
+        """Return the backup's path and time. A clock that was set back must not produce the same name twice."""
         at = self._connection.clock()
         while (path := self._folder.backups_path / name_at(at)).exists():
             at += 1e-6
         return path, at
 
     def _identify(self, backup: DataFolder) -> str | None:
-        """Write the store's UUID into a backup's folder; return it."""
+        """Write the store's UUID into a backup's folder and return the UUID; None if the database has no UUID."""
         copied = StoreConnection(backup.store_path, is_reader=True, read_limit_s=None)
         try:
             store_id = identity_of_database(copied)
@@ -152,11 +155,11 @@ class Backups:
         warnings = []
         if future:
             names = ", ".join(future)
-            warnings.append(f"backups from the future, made under a clock that was ahead or is behind now: {names}.")
+            warnings.append(f"backups from the future (the clock was ahead then, or is behind now): {names}.")
         if damaged:
             found = "; ".join(f"{problem.subject}: {problem.found}" for problem in damaged[:5])
             warnings.append(
-                f"the store is damaged and was backed up without what is damaged ({len(damaged)}): {found}"
+                f"the store is damaged and was backed up without the damaged parts ({len(damaged)}): {found}"
                 " Stop learnd and run `learnd doctor --repair`."
             )
         if mended:
@@ -170,7 +173,7 @@ class Backups:
     def _copy_database(self, target_path: Path, tell: Progress) -> None:
         source = StoreConnection(self._folder.store_path, is_reader=True, read_limit_s=None)
         try:
-            # Inside a snapshot the copy is of one state and never has to begin again when the learner commits.
+            # In a snapshot the copy is of one state, and does not have to restart when the trainer commits.
             with source.snapshot("backing up the store"):
                 source.rows("SELECT count(*) FROM sqlite_master")
                 copy_database(source, target_path, tell)
@@ -178,7 +181,7 @@ class Backups:
             source.close()
 
     def _copy_files(self, target: DataFolder, before: list[Backup], tell: Progress) -> _CopiedFiles:
-        """Bring every parameter file that the copied database refers to."""
+        """Copy or link every parameter file that the copied database refers to."""
         copied = StoreConnection(target.store_path, is_reader=True, read_limit_s=None)
         try:
             found = copied.rows("SELECT sha256, size_bytes FROM parameter_files")
@@ -206,12 +209,12 @@ class Backups:
 
 
 def finished_backups(folder: DataFolder) -> list[Path]:
-    """Return the backups of a data folder, newest first; its store itself may be damaged or gone."""
+    """Return the folders of the finished backups of a data folder, newest first."""
     return [backup.path for backup in listed_backups(folder)]
 
 
 def _shared(held: Path, file: ParameterFile, path: Path) -> bool:
-    """Link a file of the backup before into this one, if it is there and sound."""
+    """Link a file of the previous backup into this one if it is intact; return whether this was done."""
     if not held.exists() or sha256_of(held.read_bytes()) != file.sha256:
         return False
     try:
@@ -222,16 +225,16 @@ def _shared(held: Path, file: ParameterFile, path: Path) -> bool:
 
 
 def _verified(backup: DataFolder, files: _CopiedFiles, tell: Progress) -> list[Problem]:
-    """Check a copy as `learnd doctor` would, and mend what can be mended in it; return what was damaged.
+    """Check a copy like `learnd doctor`, and repair it as far as possible; return the problems.
 
     Raises:
-        CorruptFileError: the structure of the database is damaged, and building its indexes anew did not help.
+        CorruptFileError: the structure of the database is damaged, and rebuilding its indexes did not help.
     """
     known = {problem.key for problem in files.damaged}
     problems = [problem for problem in _problems(backup, tell) if problem.key not in known]
     if not problems:
         return []
-    _mend(backup, problems)
+    _repair_copy(backup, problems)
     again = [problem for problem in _problems(backup, tell) if problem.key not in known]
     broken = [problem for problem in again if problem.kind is ProblemKind.DATABASE]
     if broken:
@@ -252,8 +255,8 @@ def _problems(backup: DataFolder, tell: Progress) -> list[Problem]:
         connection.close()
 
 
-def _mend(backup: DataFolder, problems: list[Problem]) -> None:
-    """Build damaged indexes anew and leave damaged trials out, in the copy alone."""
+def _repair_copy(backup: DataFolder, problems: list[Problem]) -> None:
+    """Rebuild damaged indexes and remove damaged trials, in the copy only."""
     connection = StoreConnection(backup.store_path, is_reader=False)
     try:
         if any(problem.kind is ProblemKind.DATABASE for problem in problems):

@@ -1,4 +1,4 @@
-"""Copying a database as one plain file, by SQLite's backup API: what is in its write-ahead log comes along."""
+"""Copy of a database and its write-ahead log into one plain file, by SQLite's backup API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PAGES_AT_ONCE = 2_000
 
 
 def copy_database(source: StoreConnection, target_path: Path, tell: Progress) -> None:
-    """Copy a database, its write-ahead log included, into one plain file by SQLite's backup API."""
+    """Copy a database, including its write-ahead log, into one plain file."""
     target = sqlite3.connect(target_path, isolation_level=None)
     try:
         with translated("copying the database", target_path):
@@ -21,7 +21,7 @@ def copy_database(source: StoreConnection, target_path: Path, tell: Progress) ->
                 pages=_PAGES_AT_ONCE,
                 progress=lambda _status, remaining, total: tell("database pages", total - remaining),
             )
-            # One plain file: no WAL beside it that a copy could forget.
+            # The copy must be one plain file, without a WAL that could be forgotten when it is copied.
             target.execute("PRAGMA journal_mode = DELETE")
     finally:
         target.close()

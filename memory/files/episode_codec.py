@@ -1,4 +1,4 @@
-"""Episodes as bytes: a fixed layout, compressed, with a checksum; nothing in it can execute on load.
+"""Encoding of episodes as bytes: a fixed, compressed layout with a checksum. Loading it cannot execute code.
 
 The layout, before compression, all numbers little-endian:
 
@@ -8,14 +8,14 @@ The layout, before compression, all numbers little-endian:
     5       3     zero
     8       ...   three arrays: observations, actions, rewards; each is
                     1 byte   length of the type's name
-                    n bytes  the type's name as numpy writes it ("<f4", "|u1"), ASCII
+                    n bytes  numpy's name of the type ("<f4", "|u1"), ASCII
                     1 byte   number of dimensions d
                     4·d      the dimensions, unsigned
                     ...      the elements in C order, their bytes transposed: first byte 0 of every element,
                              then byte 1 of every element, and so on (neighbouring floats share their high bytes,
                              so that the compressed form is smaller)
 
-The whole is one zstd frame that states its size. The checksum is BLAKE2b-128 of the frame.
+The layout is compressed as one zstd frame that records its content size. The checksum is BLAKE2b-128 of the frame.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def pack_episode(episode: EpisodeRecord) -> bytes:
     """Return an episode as one zstd frame.
 
     Raises:
-        ValueError: an array is not of booleans, integers or floats.
+        ValueError: the elements of an array are not booleans, integers or floats.
     """
     import zstandard
 
@@ -62,7 +62,7 @@ def unpack_episode(frame: bytes) -> EpisodeRecord:
     """Return the episode of a zstd frame; the inverse of ``pack_episode``.
 
     Raises:
-        ValueError: the bytes are not of this layout.
+        ValueError: the bytes do not have this layout.
     """
     import zstandard
 
@@ -81,7 +81,7 @@ def unpack_episode(frame: bytes) -> EpisodeRecord:
     except (struct.error, TypeError, SyntaxError, UnicodeDecodeError) as error:
         raise ValueError(f"damaged episode: {error}") from error
     if offset != len(content):
-        raise ValueError(f"{len(content) - offset} bytes too many in the episode")
+        raise ValueError(f"damaged episode: {len(content) - offset} bytes after its last array")
     observations, actions, rewards = arrays
     return EpisodeRecord(
         observations=observations, actions=actions, rewards=rewards, is_terminated=bool(content[4] & _TERMINATED)

@@ -1,4 +1,4 @@
-"""Intact copies of parameter files: a file of the same sha256, in a backup or in what a restore set aside."""
+"""Search for intact copies of parameter files: files of the same sha256 in backups and set-aside stores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def intact_copy(folder: DataFolder, sha256: str) -> bytes | None:
-    """Return a file's content from the first backup or set-aside store that has it intact; None if none has."""
+    """Return a file's content from the first backup or set-aside store that has an intact copy; None without one."""
     for path in _copies(folder, sha256):
         try:
             content = path.read_bytes()
@@ -32,15 +32,18 @@ def _copies(folder: DataFolder, sha256: str) -> Iterator[Path]:
 
 
 def read_or_mend(parameters: ParameterFolder, folder: DataFolder, file: ParameterFile) -> tuple[bytes, bool]:
-    """Return a file's content and whether it had to be replaced by an intact copy from a backup.
+    """Read a file, and replace it by an intact copy from a backup if it is damaged.
 
     Args:
-        parameters: where the file belongs.
-        folder: the data folder, whose backups are looked through.
-        file: which file.
+        parameters: the folder of the file.
+        folder: the data folder, whose backups are searched.
+        file: the file.
+
+    Returns:
+        The file's content, and whether the file was replaced.
 
     Raises:
-        CorruptFileError: it is missing or damaged, and there is no intact copy.
+        CorruptFileError: the file is missing or damaged, and there is no intact copy.
     """
     try:
         return parameters.read(file), False

@@ -1,4 +1,4 @@
-"""Parameter files: safetensors named by their sha256, written so that a name never stands for half a file."""
+"""Parameter files: safetensors files named by their sha256. A file gets its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -23,32 +23,35 @@ SUFFIX = ".safetensors"
 
 
 class ParameterFolder:
-    """The parameter files of one data folder.
+    """The parameter files of a data folder.
 
-    Two duties meet here: writers put a file down and only then commit the row that refers to it, and removers take
-    files away that no row refers to. A lock keeps the second from seeing the gap of the first.
+    A writer first writes a file and then commits the row that refers to it. A remover removes files without a
+    reference. A lock prevents the removal of files between these two steps of a writer.
 
     Args:
-        path: the folder of the files.
+        path: folder of the files.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def file_path(self, sha256: str) -> Path:
-        """Return where the file of that content is."""
+        """Return the path of the file with that sha256."""
         return self.path / f"{sha256}{SUFFIX}"
 
     @contextmanager
     def kept_still(self) -> Iterator[None]:
-        """While inside, nobody removes parameter files: from writing one to the commit that refers to it."""
+        """Prevent the removal of parameter files inside the block: from writing a file to the commit of its row."""
         with self._lock_file() as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             yield
 
     @contextmanager
     def removable(self) -> Iterator[bool]:
-        """Whether files may be removed inside the block; False at once when somebody keeps them still."""
+        """Yield whether files may be removed inside the block: False if a process is inside :meth:`kept_still`.
+
+        The call does not wait.
+        """
         with self._lock_file() as descriptor:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -66,12 +69,12 @@ class ParameterFolder:
             os.close(descriptor)
 
     def write(self, tensors: Mapping[str, NDArray[Any]], *, metadata: Mapping[str, str] | None = None) -> ParameterFile:
-        """Write tensors to a file named by its sha256 and make it last: temporary file, fsync, rename, fsync.
+        """Write tensors durably to a file named by its sha256: temporary file, fsync, rename, fsync.
 
-        Equal tensors and metadata give the same file, byte for byte, in every process.
+        Equal tensors and metadata give the same bytes in every process.
 
         Raises:
-            StoreFullError: no room; no file was left.
+            StoreFullError: the disk is full; no file was left behind.
         """
         content = encode(tensors, metadata=metadata)
         sha256 = sha256_of(content)
@@ -81,10 +84,10 @@ class ParameterFolder:
         return ParameterFile(sha256=sha256, size_bytes=len(content))
 
     def read(self, file: ParameterFile) -> bytes:
-        """Return a file's bytes, checked against its name.
+        """Return a file's bytes after a check against its sha256.
 
         Raises:
-            CorruptFileError: it is missing or its content does not match its checksum.
+            CorruptFileError: the file is missing or its content does not match its checksum.
         """
         path = self.file_path(file.sha256)
         try:
@@ -99,10 +102,10 @@ class ParameterFolder:
         return content
 
     def load(self, file: ParameterFile) -> dict[str, NDArray[Any]]:
-        """Return a file's tensors, after its checksum has been verified.
+        """Verify a file's checksum and return its tensors.
 
         Raises:
-            CorruptFileError: it is missing, damaged, or not safetensors.
+            CorruptFileError: the file is missing, damaged, or not a safetensors file.
         """
         content = self.read(file)
         try:
@@ -112,11 +115,11 @@ class ParameterFolder:
         return tensors
 
     def remove(self, sha256: str) -> int:
-        """Remove a file that no row refers to; return the bytes freed."""
+        """Remove a file that no row refers to; return the number of freed bytes."""
         return _remove(self.file_path(sha256))
 
     def listed(self) -> dict[str, os.stat_result]:
-        """Return the files that are there, by sha256."""
+        """Return the file status of each parameter file in the folder, by sha256."""
         found = {}
         for path in self.path.glob(f"*{SUFFIX}"):
             try:
@@ -126,11 +129,11 @@ class ParameterFolder:
         return found
 
     def remove_unfinished(self, *, older_than: float, newer_than: float = math.inf) -> tuple[int, int]:
-        """Remove temporary files that a killed writer left behind; return their number and bytes.
+        """Remove temporary files that a killed writer left behind; return their number and total size in bytes.
 
         Args:
-            older_than: those last written before this time go.
-            newer_than: so do those written after this time, which a clock that was ahead has given.
+            older_than: files last written before this time are removed.
+            newer_than: files last written after this time are removed too; the clock was ahead when they were written.
         """
         freed = [
             _remove(path)
@@ -140,23 +143,24 @@ class ParameterFolder:
         return len(freed), sum(freed)
 
     def size_bytes(self) -> int:
-        """Return how many bytes all parameter files take."""
+        """Return the total size of all parameter files."""
         return sum(stats.st_size for stats in self.listed().values())
 
 
 def sha256_of(content: bytes) -> str:
-    """The content's sha256 in hexadecimal."""
-    import hashlib  # here, because it loads OpenSSL: a quarter of the time that `learnd status --json` takes
+    """Return the content's sha256 in hexadecimal."""
+    import hashlib  # Not at the top: it loads OpenSSL, which takes a quarter of the time of `learnd status --json`.
 
     return hashlib.sha256(content).hexdigest()
 
 
 def content_checksum(tensors: Mapping[str, NDArray[Any]], *, description: str = "") -> str:
-    """The sha256 of a description and of names, types, shapes and values, whatever the layout in memory.
+    """Return the sha256 of a description and of the tensors' names, types, shapes and values.
 
-    For files whose own sha256 is written down nowhere: any flipped bit of what they hold is found.
+    The result does not depend on the layout in memory. It detects a changed bit in the content of a file whose own
+    sha256 is recorded nowhere.
     """
-    import hashlib  # here, as in sha256_of
+    import hashlib  # Not at the top, as in sha256_of.
 
     digest = hashlib.sha256(description.encode())
     for name in sorted(tensors):
@@ -167,9 +171,9 @@ def content_checksum(tensors: Mapping[str, NDArray[Any]], *, description: str = 
 
 
 def encode(tensors: Mapping[str, NDArray[Any]], *, metadata: Mapping[str, str] | None = None) -> bytes:
-    """Return tensors as safetensors bytes that depend on nothing but their content.
+    """Return tensors as safetensors bytes that depend only on the tensors and the metadata.
 
-    The library writes the metadata in hash order, which differs from process to process: the header is put in order.
+    The library writes the metadata in hash order, which differs between processes, so the header is sorted here.
     """
     import numpy as np
     from safetensors.numpy import save
@@ -186,10 +190,10 @@ def encode(tensors: Mapping[str, NDArray[Any]], *, metadata: Mapping[str, str] |
 
 
 def decode(content: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """The tensors of a safetensors file's content, and its metadata.
+    """Return the tensors and the metadata of a safetensors file's content.
 
     Raises:
-        ValueError: it is no such file.
+        ValueError: the content is not a safetensors file.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -203,16 +207,16 @@ def decode(content: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
 
 
 def _header_of(content: bytes) -> tuple[dict[str, Any], int]:
-    """A safetensors file's header, and where it ends."""
+    """Return a safetensors file's header and the offset of its end."""
     (length,) = struct.unpack_from("<Q", content)
     return json.loads(content[8 : 8 + length]), 8 + length
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file so that its name stands for all of it or is not there, even after a power cut.
+    """Write a file durably: even after a power cut the file is either complete or unchanged.
 
     Raises:
-        StoreFullError: no room; nothing was left behind.
+        StoreFullError: the disk is full; no temporary file was left behind.
         MemoryStoreError: the folder cannot be written to.
     """
     temporary = path.parent / f".{path.name[:16]}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
@@ -234,7 +238,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def fsync_folder(path: Path) -> None:
-    """Make the names in a folder last."""
+    """Make the names in a folder durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -256,5 +260,5 @@ def _corrupt(path: Path, found: str) -> CorruptFileError:
         operation="reading the parameters",
         subject=str(path),
         found=found,
-        hint="An older one can take its place: a kept checkpoint, `learnd policy rollback`, or a backup.",
+        hint="An older file can replace it: a kept checkpoint, `learnd policy rollback`, or a backup.",
     )

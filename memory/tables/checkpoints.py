@@ -1,4 +1,4 @@
-"""Checkpoints: the learner's whole state at its last commit, and verified generations of it."""
+"""Checkpoints: the learner's complete state at its last commit, and verified older generations of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SELECT = "SELECT checkpoints.*, parameter_files.size_bytes FROM checkpoints JOI
 
 
 class CheckpointTable:
-    """The checkpoints of a store: one live, replaced by every learner step, and kept generations."""
+    """The checkpoints of a store: one live checkpoint, which every learner step replaces, and kept generations."""
 
     def __init__(self, connection: StoreConnection, folder: DataFolder, parameters: ParameterFolder) -> None:
         self._connection = connection
@@ -28,17 +28,21 @@ class CheckpointTable:
         """Return the checkpoint of the last committed learner step; None before the first.
 
         Raises:
-            CorruptFileError: its row is damaged.
+            CorruptFileError: the checkpoint's row is damaged.
         """
         row = self._connection.row(f"{_SELECT} WHERE is_live = 1")
         return None if row is None else _checkpoint(row)
 
     def num_learner_steps(self) -> int:
-        """Return how many learner steps have ever been committed, whatever has become of their checkpoints."""
+        """Return the number of learner steps committed so far, including steps whose checkpoints were removed."""
         return int(self._connection.value("SELECT seq FROM sqlite_sequence WHERE name = 'learner_steps'") or 0)
 
     def set_live(self, file: ParameterFile, meta: str, *, learner_steps: int, at: float) -> list[str]:
-        """Point at a new live checkpoint inside the caller's transaction; return the files nothing needs now."""
+        """Replace the live checkpoint inside the caller's transaction.
+
+        Returns:
+            The sha256 of each file that no row refers to any more.
+        """
         superseded = self._connection.rows("SELECT sha256 FROM checkpoints WHERE is_live = 1")
         record_file(self._connection, file)
         self._connection.execute("DELETE FROM checkpoints WHERE is_live = 1")
@@ -50,16 +54,16 @@ class CheckpointTable:
         return forget_unreferenced(self._connection, among=[row["sha256"] for row in superseded])
 
     def keep_live(self, *, keep: int) -> Checkpoint | None:
-        """Keep the live checkpoint as a generation, after its file has been read back and verified.
+        """Verify the file of the live checkpoint, and keep the checkpoint as a generation.
 
         Args:
-            keep: how many generations to keep, at least 1; older ones are dropped.
+            keep: number of generations to keep, at least 1; older ones are removed.
 
         Returns:
-            The generation; None when there is no checkpoint yet.
+            The generation; None if there is no checkpoint yet.
 
         Raises:
-            CorruptFileError: the live file is missing or damaged; the generations stay as they are.
+            CorruptFileError: the live file is missing or damaged; the generations are unchanged.
             ValueError: ``keep`` is below 1.
         """
         if keep < 1:
@@ -87,7 +91,8 @@ class CheckpointTable:
         )
         if held is not None and is_intact("checkpoints", held):
             return _checkpoint(held)
-        # The learner may have moved on since the file was read; the lock on the folder kept the file itself.
+        # The trainer may have committed another step since the file was read. The folder's lock prevented the removal
+        # of the file.
         record_file(self._connection, live.file)
         row_id = self._connection.insert(
             "INSERT INTO checkpoints (is_live, sha256, meta, learner_steps, created_at) VALUES (0, ?, ?, ?, ?)",
@@ -102,28 +107,31 @@ class CheckpointTable:
         return [_checkpoint(row) for row in found if is_intact("checkpoints", row)]
 
     def restore_candidates(self) -> list[Checkpoint]:
-        """Return what a learner may start from, best first: the live checkpoint, then generations, newest first.
+        """Return the checkpoints that a trainer may start from: the live one first, then generations, newest first.
 
-        Rows that do not match their checksum are left out. The first candidate is the live checkpoint if it has as
-        many learner steps as :meth:`num_learner_steps`.
+        Rows that do not match their checksum are left out. The first candidate is the live checkpoint if its number of
+        learner steps equals :meth:`num_learner_steps`.
         """
         found = self._connection.rows(f"{_SELECT} ORDER BY is_live DESC, learner_steps DESC, id DESC")
         return [_checkpoint(row) for row in found if is_intact("checkpoints", row)]
 
     def load_parameters(self, file: ParameterFile) -> dict[str, Any]:
-        """Return a file's tensors (numpy arrays), after its checksum has been verified.
+        """Verify a file's checksum and return its tensors (numpy arrays).
 
-        A store opened to write replaces a damaged file by an intact copy of the same content from a backup.
+        A store that is open for writing replaces a damaged file by an intact copy of the same content from a backup.
 
         Raises:
-            CorruptFileError: it is missing or damaged, and no backup has an intact copy.
+            CorruptFileError: the file is missing or damaged, and no backup has an intact copy.
         """
         if not self._connection.is_reader:
             read_or_mend(self._parameters, self._folder, file)
         return self._parameters.load(file)
 
     def remove_files(self, superseded: list[str]) -> None:
-        """Remove files that the committed store no longer refers to; leaves them to prune when others are at work."""
+        """Remove files that the committed store no longer refers to.
+
+        If another process holds the folder's lock, the files are left for prune to remove.
+        """
         if not superseded:
             return
         with self._parameters.removable() as is_free:
@@ -138,7 +146,7 @@ def _checkpoint(row: Row) -> Checkpoint:
             operation="reading the checkpoint of learner step",
             subject=str(row["learner_steps"]),
             found="its row does not match its checksum.",
-            hint="The learner goes on from an older checkpoint; see `learnd status`.",
+            hint="The trainer continues from an older checkpoint; see `learnd status`.",
         )
     return Checkpoint(
         file=ParameterFile(sha256=row["sha256"], size_bytes=row["size_bytes"]),

@@ -1,4 +1,4 @@
-"""Counters with bounded labels that go on where they were after a restart."""
+"""Persistent counters with bounded labels. After a restart they continue from their stored values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class CounterTable:
         self._connection = connection
 
     def add(self, name: str, labels: dict[str, str], amount: float = 1) -> None:
-        """Add to a counter, which begins at 0.
+        """Add an amount to a counter, which starts at 0.
 
         Raises:
             ValueError: the amount is negative or not finite.
@@ -30,7 +30,7 @@ class CounterTable:
             )
 
     def forget_family(self, name: str) -> None:
-        """Delete the counters that carry a family's name as a label, as a removed family leaves them."""
+        """Delete the counters that have a family's name as a label; a removed family leaves such counters behind."""
         with self._connection.transaction("forgetting a family's counters"):
             for row in self._connection.rows("SELECT name, labels FROM counters"):
                 if json.loads(row["labels"]).get("family") == name:
@@ -39,6 +39,6 @@ class CounterTable:
                     )
 
     def all(self) -> list[CounterValue]:
-        """Return every counter's value, by name and labels."""
+        """Return the values of all counters, sorted by name and labels."""
         found = self._connection.rows("SELECT name, labels, value FROM counters ORDER BY name, labels")
         return [CounterValue(row["name"], json.loads(row["labels"]), row["value"]) for row in found]

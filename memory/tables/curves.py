@@ -1,4 +1,4 @@
-"""Learning curves: every point, and the newest of each series beside them for whoever scrapes."""
+"""Learning curves. One table has all points; a second one has the newest point of each series, for scrapes."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class CurveTable:
         self._families = families
 
     def commit_evaluation(self, family: str, points: Sequence[CurvePoint]) -> None:
-        """Record what an evaluation measured, at the family's present totals.
+        """Record the points of an evaluation at the family's present totals.
 
         Raises:
-            FamilyNotFoundError: there is none of that name.
+            FamilyNotFoundError: there is no family of that name.
         """
         with self._connection.transaction("recording an evaluation"):
             self.add(self._families.get(family), points, at=self._connection.clock())
 
     def add(self, family: Family, points: Sequence[CurvePoint], *, at: float) -> None:
-        """Record points inside the caller's transaction, at the totals that ``family`` carries."""
+        """Record points inside the caller's transaction, at the totals in ``family``."""
         for point in points:
             values = (
                 family.id,
@@ -55,13 +55,14 @@ class CurveTable:
         """Return a curve's points, oldest first.
 
         Args:
-            family: its name.
-            metric: what is measured.
-            label: only that label; None takes all.
-            limit: at most this many, the newest; None takes all that are kept (prune bounds them).
+            family: name of the family.
+            metric: the measured quantity.
+            label: return only points with this label; None returns points with any label.
+            limit: largest number of points; the newest are returned. None returns all stored points, whose number prune
+                bounds.
 
         Raises:
-            FamilyNotFoundError: there is none of that name.
+            FamilyNotFoundError: there is no family of that name.
         """
         with self._connection.snapshot():
             family_id = self._families.get(family).id
@@ -83,7 +84,10 @@ class CurveTable:
 
 
 def _or_null(value: float | None) -> float | None:
-    """SQLite has no NaN: it stores NULL, which is read back as NaN where a value is required."""
+    """Return a value for a column; None for NaN, which SQLite cannot store.
+
+    A NULL is read back as NaN where a value is required.
+    """
     return None if value is None or math.isnan(value) else float(value)
 
 

@@ -1,4 +1,4 @@
-"""What the daemon says of itself: one row, so that it can be read with the daemon up or down."""
+"""The daemon's status: one row that can be read whether the daemon runs or not."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from memory.connection import StoreConnection, from_json, to_json
 
 
 class DaemonStatusTable:
-    """What the daemon last said of itself."""
+    """The last status that the daemon wrote."""
 
     def __init__(self, connection: StoreConnection) -> None:
         self._connection = connection
 
     def set(self, status: dict[str, Any]) -> None:
-        """Replace what the daemon says of itself.
+        """Replace the status.
 
-        The commit does not wait for the disk: after a power cut there is no daemon for the row to be true of.
+        The commit does not wait for the disk: a power cut also ends the daemon, so the status is then out of date.
         """
         with self._connection.transaction("writing the daemon's status", is_durable=False):
             self._connection.execute(
@@ -26,7 +26,7 @@ class DaemonStatusTable:
             )
 
     def get(self) -> dict[str, Any] | None:
-        """Return what the daemon last said of itself, with ``written_at``; None if it never did."""
+        """Return the last status with its time ``written_at``; None if no status was ever written."""
         row = self._connection.row("SELECT status, written_at FROM daemon_status WHERE id = 1")
         if row is None:
             return None

@@ -1,4 +1,4 @@
-"""Damage that is known: recorded by backups and by the learner, shown by health and metrics until it is repaired."""
+"""Known damage: recorded by backups and by the trainer, shown by health and metrics until it is repaired."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class DamageTable:
         self._connection = connection
 
     def all(self) -> list[Problem]:
-        """Return what is known to be damaged, in the order it was noticed."""
+        """Return the known problems in the order in which they were recorded."""
         found = self._connection.rows("SELECT kind, key, subject, found, hint FROM damage ORDER BY id")
         return [
             Problem(
@@ -29,7 +29,7 @@ class DamageTable:
         ]
 
     def note(self, problem: Problem) -> bool:
-        """Record one problem; return whether it was not known yet."""
+        """Record a problem; return whether it is new."""
         with self._connection.transaction("recording damage"):
             return self._insert(problem)
 
@@ -43,11 +43,11 @@ class DamageTable:
         )
 
     def replace(self, problems: Iterable[Problem], *, with_learner_kinds: bool = False) -> None:
-        """Let a check of the whole store replace what is known.
+        """Replace the known problems by those that a check of the whole store found.
 
         Args:
-            problems: what the check found.
-            with_learner_kinds: forget what the learner reported too.
+            problems: the problems that the check found.
+            with_learner_kinds: also remove the problems that the trainer reported.
         """
         kept = frozenset() if with_learner_kinds else LEARNER_KINDS
         wanted = list(problems)

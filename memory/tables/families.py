@@ -1,4 +1,4 @@
-"""The families of a store: what is fed, where each stands, what each has been practised."""
+"""The families of a store: their descriptions, states and totals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SELECT_PRESENT = "SELECT * FROM families WHERE name = ? AND state <> 'removed'"
 class FamilyTable:
     """The families of a store.
 
-    A removed family keeps its row and its history under its id; its name is free for another, which starts anew.
+    A removed family keeps its row and its history under its id. Its name is free for a new family without history.
     """
 
     def __init__(self, connection: StoreConnection, counters: CounterTable) -> None:
@@ -25,15 +25,15 @@ class FamilyTable:
         self._counters = counters
 
     def add(self, name: str, spec: dict[str, Any], *, state: FamilyState = FamilyState.PENDING) -> Family:
-        """Feed a family.
+        """Add a family.
 
         Args:
-            name: unique among families that are not removed.
+            name: a name that is unique among families that are not removed.
             spec: ``FamilySpec.to_json()``.
-            state: where it stands at first.
+            state: initial state.
 
         Raises:
-            FamilyExistsError: a family of that name is there.
+            FamilyExistsError: the store has a family of that name.
         """
         with self._connection.transaction("adding a family"):
             if self._connection.row(_SELECT_PRESENT, (name,)):
@@ -43,7 +43,7 @@ class FamilyTable:
                     found="there is one of that name.",
                     hint=f"Choose another name, or `learnd env remove {name}` first.",
                 )
-            # A removed family of this name may have left some; the new one begins with none.
+            # A removed family of this name may have left counters; the new family starts without any.
             self._counters.forget_family(name)
             row_id = self._connection.insert(
                 "INSERT INTO families (name, state, spec, created_at) VALUES (?, ?, ?, ?)",
@@ -53,7 +53,7 @@ class FamilyTable:
             return self.get(name)
 
     def all(self, *, with_removed: bool = False) -> list[Family]:
-        """Return the families, in the order they were fed."""
+        """Return the families in the order in which they were added."""
         found = self._connection.rows(
             "SELECT * FROM families WHERE ? OR state <> 'removed' ORDER BY id", (with_removed,)
         )
@@ -63,7 +63,7 @@ class FamilyTable:
         """Return the family of that name that is not removed.
 
         Raises:
-            FamilyNotFoundError: there is none.
+            FamilyNotFoundError: there is no such family.
         """
         row = self._connection.row(_SELECT_PRESENT, (name,))
         if row is None:
@@ -78,16 +78,16 @@ class FamilyTable:
     def set_state(
         self, name: str, state: FamilyState, *, reason: str = "", quarantined_until: float | None = None
     ) -> Family:
-        """Set where a family stands; ``REMOVED`` frees its name.
+        """Set a family's state; ``REMOVED`` frees its name.
 
         Args:
-            name: its name.
-            state: where it stands from now on.
-            reason: why, for people.
-            quarantined_until: when a quarantined family is tried again.
+            name: name of the family.
+            state: the new state.
+            reason: the reason for the state, as text for people.
+            quarantined_until: time at which a quarantined family is tried again.
 
         Raises:
-            FamilyNotFoundError: there is none of that name.
+            FamilyNotFoundError: there is no family of that name.
             ValueError: ``quarantined_until`` is given for another state, or missing for ``QUARANTINED``.
         """
         if (state == FamilyState.QUARANTINED) != (quarantined_until is not None):
@@ -109,18 +109,18 @@ class FamilyTable:
         reference_return: float | None,
         spec: dict[str, Any] | None = None,
     ) -> Family:
-        """Record that a family's environment has been tried and make it active.
+        """Record that a family passed admission, and make it active.
 
         Args:
-            name: its name.
+            name: name of the family.
             spaces: ``SpacePair.to_json()``.
             random_return: mean trial return of random actions.
             reference_return: trial return of score 1; None until known.
-            spec: replaces the family's spec; None keeps it.
+            spec: the new spec of the family; None keeps the old one.
 
         Raises:
-            FamilyNotFoundError: there is none of that name.
-            CorruptFileError: its row is damaged.
+            FamilyNotFoundError: there is no family of that name.
+            CorruptFileError: the family's row is damaged.
         """
         with self._connection.transaction("admitting a family"):
             family = self._intact(name)
@@ -140,7 +140,12 @@ class FamilyTable:
             return self.get(name)
 
     def _intact(self, name: str) -> Family:
-        """Return a family whose row may be written again: sealing a damaged one would hide the damage."""
+        """Return a family whose row may be written again. A new checksum for a damaged row would hide the damage.
+
+        Raises:
+            FamilyNotFoundError: there is no family of that name.
+            CorruptFileError: the family's row is damaged.
+        """
         family = self.get(name)
         if family.is_damaged:
             raise CorruptFileError(
@@ -149,11 +154,11 @@ class FamilyTable:
         return family
 
     def raise_reference(self, name: str, reference_return: float) -> None:
-        """Set the trial return of score 1, where it is higher than before; it never falls.
+        """Set the trial return of score 1 if the new value is higher; the value never falls.
 
         Raises:
-            FamilyNotFoundError: there is none of that name.
-            CorruptFileError: its row is damaged.
+            FamilyNotFoundError: there is no family of that name.
+            CorruptFileError: the family's row is damaged.
         """
         with self._connection.transaction("raising a family's reference return"):
             family = self._intact(name)
@@ -164,15 +169,15 @@ class FamilyTable:
             seal(self._connection, "families", family.id)
 
     def record_strike(self, name: str, *, reason: str, detail: str) -> int:
-        """Count a fault of a family's worker; return its consecutive strikes.
+        """Count a fault of a family's worker; return the number of consecutive strikes.
 
         Args:
-            name: its name.
-            reason: the kind of fault, a bounded value; the counter ``worker_restarts`` has it as a label.
-            detail: what was seen, for people; becomes the family's ``state_reason``.
+            name: name of the family.
+            reason: kind of the fault, one of a fixed set of values. The counter ``worker_restarts`` has it as a label.
+            detail: description of the fault, as text for people; it becomes the family's ``state_reason``.
 
         Raises:
-            FamilyNotFoundError: there is none of that name.
+            FamilyNotFoundError: there is no family of that name.
         """
         with self._connection.transaction("recording a strike"):
             family = self.get(name)
@@ -184,10 +189,10 @@ class FamilyTable:
             return family.strikes + 1
 
     def clear_strikes(self, name: str) -> None:
-        """Forget a family's strikes after a success.
+        """Reset a family's strikes to 0 after a success.
 
         Raises:
-            FamilyNotFoundError: there is none of that name.
+            FamilyNotFoundError: there is no family of that name.
         """
         family = self.get(name)
         if family.strikes == 0:
@@ -201,7 +206,7 @@ class FamilyTable:
 
 
 def _family(row: Row) -> Family:
-    """Return a row as a family; a damaged one is shown as refused, so that the others go on."""
+    """Return the family of a row. A damaged row gives a refused family, so other families can still be practised."""
     is_damaged = not is_intact("families", row) or row["state"] not in list(FamilyState)
     is_removed = row["state"] == FamilyState.REMOVED
     state = FamilyState.REFUSED if is_damaged and not is_removed else FamilyState(row["state"])

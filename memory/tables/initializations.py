@@ -41,19 +41,20 @@ class InitializationTable:
         reason: str,
         parent: int | None,
     ) -> Initialization:
-        """Publish a candidate as the next version; it becomes the current one.
+        """Publish a candidate as the next version and make it the current one.
 
         Args:
             tensors: the parameters.
-            metadata: texts for the file's own header, for whoever loads it without a store.
-            scores: of the candidate beside its parent, per family.
+            metadata: text values for the file's own header, for programs that load the file without a store.
+            scores: scores of the candidate and its parent, per family.
             provenance: learner, settings, family totals, learnd's version.
-            reason: why it passed, for people.
+            reason: the reason for publishing it, as text for people.
             parent: the version that it was scored against; None for the first.
 
         Raises:
-            ParentChangedError: another version is current by now (a rollback, say): score it again.
-            StoreFullError: no room; nothing was recorded.
+            ParentChangedError: another version has become current, for example by a rollback; the candidate must be
+                scored again.
+            StoreFullError: the disk is full; nothing was recorded.
         """
         with self._parameters.kept_still():
             file = self._parameters.write(tensors, metadata=metadata)
@@ -73,7 +74,7 @@ class InitializationTable:
                 operation="publishing a candidate with parent",
                 subject=str(parent),
                 found=f"version {current} is current now.",
-                hint="Score the candidate against that one.",
+                hint="Score the candidate against that version.",
                 is_recoverable=True,
             )
 
@@ -87,7 +88,7 @@ class InitializationTable:
         reason: str,
         parent: int | None,
     ) -> Initialization:
-        """Keep a candidate that was not published, with its scores and the reason; arguments as for ``publish``."""
+        """Record a candidate that was not published. The arguments are those of :meth:`publish`."""
         with self._parameters.kept_still():
             file = self._parameters.write(tensors, metadata=metadata)
             with self._connection.transaction("rejecting a candidate"):
@@ -131,15 +132,15 @@ class InitializationTable:
         return [_initialization(row) for row in self._connection.rows(f"{_SELECT} ORDER BY id DESC")]
 
     def current_version(self) -> int | None:
-        """Return the number of the version that is served now; None before the first."""
+        """Return the number of the version that is served now; None before the first version."""
         version = self._connection.value("SELECT version FROM initializations WHERE is_current = 1")
         return None if version is None else int(version)
 
     def current(self) -> Initialization | None:
-        """Return the version that is served now; None before the first.
+        """Return the version that is served now; None before the first version.
 
         Raises:
-            CorruptFileError: its row is damaged.
+            CorruptFileError: the version's row is damaged.
         """
         row = self._connection.row(f"{_SELECT} WHERE is_current = 1")
         return None if row is None else _intact(row)
@@ -148,8 +149,8 @@ class InitializationTable:
         """Return a version.
 
         Raises:
-            VersionNotFoundError: there is none of that number.
-            CorruptFileError: its row is damaged.
+            VersionNotFoundError: there is no version of that number.
+            CorruptFileError: the version's row is damaged.
         """
         row = self._connection.row(f"{_SELECT} WHERE version = ?", (version,))
         if row is None:
@@ -157,14 +158,15 @@ class InitializationTable:
         return _intact(row)
 
     def roll_back(self, *, to: int | None = None, reason: str) -> Initialization:
-        """Make an earlier version the current one; the one that was becomes ``ROLLED_BACK``.
+        """Make another version the current one, and mark the present one as ``ROLLED_BACK``.
 
         Args:
-            to: the version to go to; None takes the current one's parent.
-            reason: why, for people; kept in the table ``rollbacks``.
+            to: the version that becomes current; None takes the parent of the current version.
+            reason: the reason, as text for people; stored in the table ``rollbacks``.
 
         Raises:
-            VersionNotFoundError: there is no such version, nothing to roll back, or it is current already.
+            VersionNotFoundError: there is no such version, there is nothing to roll back, or the version is already
+                current.
             CorruptFileError: the version's file is missing or damaged; nothing was changed.
         """
         with self._connection.transaction("rolling back an initialization"):

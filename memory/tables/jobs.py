@@ -1,4 +1,4 @@
-"""Jobs: when each kind is due, and how every run of it went."""
+"""Jobs: the schedule of each kind, and a record of every run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from memory.errors import MemoryStoreError
 from memory.records import NOT_RUN, Choice, JobKind, JobOutcome, JobRun, JobSchedule, JobSummary
 from memory.tables.counters import CounterTable
 
-# One look into the index per family rather than one per run.
+# This takes one index lookup per family instead of one per run.
 _LAST_STARTS = """
 WITH RECURSIVE names(family) AS (
     SELECT min(family) FROM job_runs WHERE kind = :kind
@@ -31,12 +31,12 @@ class JobTable:
         self._counters = counters
 
     def set_schedule(self, kind: JobKind, trigger: str, *, next_due_at: float) -> None:
-        """Set when a kind of job is due; its last start stays as it was.
+        """Set the schedule of a kind of job; the time of its last start is unchanged.
 
         Args:
             kind: the kind of job.
             trigger: "interval:SECONDS" or "cron:EXPRESSION".
-            next_due_at: when it is due next.
+            next_due_at: time at which the job is due next.
         """
         with self._connection.transaction("setting the schedule"):
             self._connection.execute(
@@ -46,7 +46,7 @@ class JobTable:
             )
 
     def schedule(self) -> list[JobSchedule]:
-        """Return when each kind of job is due, the soonest first."""
+        """Return the schedule of each kind of job, sorted by the time at which it is due."""
         found = self._connection.rows("SELECT * FROM job_schedule ORDER BY next_due_at, kind")
         return [
             JobSchedule(
@@ -59,13 +59,13 @@ class JobTable:
         ]
 
     def start(self, kind: JobKind, *, family: str | None = None, reason: str, next_due_at: float | None = None) -> int:
-        """Record that a job starts, and move its schedule in the same transaction; return the run's id.
+        """Record the start of a job and update its schedule in the same transaction; return the run's id.
 
         Args:
             kind: the kind of job.
-            family: the family it is for; None for jobs over all.
-            reason: why it runs.
-            next_due_at: when its kind is due next; None leaves that as it is.
+            family: the family that the job is for; None for jobs that cover all families.
+            reason: the reason for the run.
+            next_due_at: time at which this kind of job is due next; None leaves the time unchanged.
         """
         now = self._connection.clock()
         with self._connection.transaction("starting a job"):
@@ -81,7 +81,9 @@ class JobTable:
     def finish(
         self, run_id: int, outcome: JobOutcome, *, detail: dict[str, Any] | None = None, error: str = ""
     ) -> None:
-        """Record how a run ended, and count it in ``job_runs{job, outcome}``; the first ending stands.
+        """Record the outcome of a run, and count it in ``job_runs{job, outcome}``.
+
+        If the run already has an outcome, nothing changes.
 
         Raises:
             MemoryStoreError: there is no such run.
@@ -110,7 +112,7 @@ class JobTable:
         next_due_at: float | None = None,
         error: str = "",
     ) -> int:
-        """Record an outcome without a run of its own (missed, overran, skipped); return the record's id."""
+        """Record an outcome that has no run (missed, overran, skipped); return the record's id."""
         now = self._connection.clock()
         with self._connection.transaction("recording a job's outcome"):
             self._connection.execute(
@@ -124,11 +126,11 @@ class JobTable:
             )
 
     def interrupt_running(self) -> int:
-        """End the runs that a dead daemon left open as interrupted; return how many there were."""
+        """Mark the runs that an earlier daemon did not finish as interrupted; return their number."""
         with self._connection.transaction("interrupting the runs left open"):
             open_runs = self._connection.rows("SELECT id FROM job_runs WHERE outcome IS NULL")
             for row in open_runs:
-                self.finish(row["id"], JobOutcome.INTERRUPTED, error="The daemon stopped or died during the run.")
+                self.finish(row["id"], JobOutcome.INTERRUPTED, error="The daemon stopped or was killed during the run.")
         return len(open_runs)
 
     def _count(self, kind: JobKind, outcome: JobOutcome) -> None:
@@ -145,9 +147,9 @@ class JobTable:
         return [_job_run(row) for row in found]
 
     def summaries(self) -> list[JobSummary]:
-        """Return the newest ended run and the newest success of every kind.
+        """Return the newest ended run and the newest successful run of every kind.
 
-        What was missed or overran did not run, and has no duration.
+        Records of missed and overrun jobs are left out: such a job did not run and has no duration.
         """
         with self._connection.snapshot():
             return [self._summary(kind) for kind in JobKind]
@@ -168,9 +170,9 @@ class JobTable:
         )
 
     def choice_history(self, *, limit: int = 200) -> list[Choice]:
-        """Return who was chosen for practise and why, newest first."""
+        """Return the choices of families for practice, newest first."""
         found = self._connection.rows(
-            # The plus keeps SQLite from the index by family, which would mean sorting all runs.
+            # The plus stops SQLite from using the index by family, with which it would have to sort all runs.
             "SELECT * FROM job_runs WHERE kind = ? AND +family IS NOT NULL ORDER BY id DESC LIMIT ?",
             (JobKind.PRACTISE, limit),
         )
@@ -185,7 +187,7 @@ class JobTable:
         ]
 
     def last_practised(self) -> dict[str, float]:
-        """Return when each family that was ever practised last started to be, by name."""
+        """Return the start of each practised family's last practice run, by family name."""
         found = self._connection.rows(_LAST_STARTS, {"kind": JobKind.PRACTISE})
         return {row["family"]: row["at"] for row in found}
 

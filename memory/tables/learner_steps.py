@@ -1,4 +1,4 @@
-"""A learner's commit: what it practised, what it remembers and where it stands, whole or not at all."""
+"""Learner steps: each commits its practice, trials, curve points and checkpoint in one transaction."""
 
 from __future__ import annotations
 
@@ -44,25 +44,25 @@ class LearnerStepTable:
         checkpoint_tensors: Mapping[str, NDArray[Any]],
         checkpoint_meta: dict[str, Any],
     ) -> Checkpoint:
-        """Acknowledge a slice of practise: when this returns, it survives kill -9 and a power cut.
+        """Commit a slice of practice. After this returns, the slice survives kill -9 and a power cut.
 
-        The checkpoint's file is written first; then one transaction records the step, its trials, its curve points,
-        the family's totals and the pointer to the file. A process killed in between leaves a file that nothing
-        refers to, which prune removes.
+        The checkpoint's file is written first. Then one transaction records the step, its trials, its curve points,
+        the family's totals and the reference to the file. A process that is killed in between leaves a file without a
+        reference, which prune removes.
 
         Args:
-            step: what was practised.
-            checkpoint_tensors: the learner's parameters and optimiser state after it.
-            checkpoint_meta: everything else it needs to go on identically, as JSON values.
+            step: results of the slice.
+            checkpoint_tensors: the learner's parameters and optimiser state after the slice.
+            checkpoint_meta: the rest of the state that the learner needs to continue identically, as JSON values.
 
         Returns:
-            The checkpoint, with the number of learner steps committed by now.
+            The checkpoint, with the number of learner steps committed so far.
 
         Raises:
-            FamilyNotFoundError: the family has been removed meanwhile; nothing was recorded.
-            StoreFullError: no room; nothing was recorded.
-            StoreBusyError: the write lock was not had in time; nothing was recorded.
-            ValueError: a trial holds what episodic memory cannot; nothing was recorded.
+            FamilyNotFoundError: the family was removed in the meantime; nothing was recorded.
+            StoreFullError: the disk is full; nothing was recorded.
+            StoreBusyError: the write lock was not acquired in time; nothing was recorded.
+            ValueError: a trial contains an array that episodic memory cannot store; nothing was recorded.
         """
         packed = [pack_trial(trial) for trial in step.trials]
         meta = to_json(checkpoint_meta)
@@ -79,7 +79,7 @@ class LearnerStepTable:
         return Checkpoint(file=file, meta=checkpoint_meta, learner_steps=number, created_at=at)
 
     def _add_step(self, family: Family, step: LearnerStep) -> int:
-        """Record the step; return its number, which counts all learner steps of the store from 1 without a gap."""
+        """Record the step; return its number. Learner steps are numbered from 1 over the whole store, without gaps."""
         return self._connection.insert(
             "INSERT INTO learner_steps (family_id, env_steps, episodes, trials, meta_updates, started_at,"
             " finished_at, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -96,7 +96,7 @@ class LearnerStepTable:
         )
 
     def _add_to_totals(self, family: Family, practised: FamilyTotals) -> Family:
-        """Add to the family's totals; return the family as it is then."""
+        """Add amounts to the family's totals; return the family with the new totals."""
         totals = FamilyTotals(
             env_steps=family.totals.env_steps + practised.env_steps,
             episodes=family.totals.episodes + practised.episodes,

@@ -1,4 +1,4 @@
-"""What the status shows, as plain values.
+"""The values that ``learnd status`` shows, as plain dictionaries.
 
 Scripts poll this, so it does not import ``memory.records``, which takes longer to import than the query takes to run.
 """
@@ -31,16 +31,16 @@ SELECT id AS run_id, kind AS job, family, reason, started_at FROM job_runs WHERE
 
 
 class Overview:
-    """Where the service and its families stand."""
+    """An overview of the service and its families."""
 
     def __init__(self, connection: StoreConnection) -> None:
         self._connection = connection
 
     def overview(self) -> dict[str, Any]:
-        """Return all of it, as of one moment.
+        """Return the overview, read in one snapshot.
 
         Returns:
-            ``daemon``: what the daemon last said of itself, or None; ``policy_version``: None before the first;
+            ``daemon``: the daemon's last status, or None; ``policy_version``: None before the first version;
             ``learner_steps``; ``running``: the runs of jobs that have not ended, newest first; ``families``:
             :meth:`family_reports`.
         """
@@ -54,17 +54,17 @@ class Overview:
             }
 
     def family_reports(self, *, with_removed: bool = False) -> list[dict[str, Any]]:
-        """Return where each family stands, in the order they were fed, with the newest of its scores and returns."""
+        """Return each family's state, totals and newest score and return, in the order in which they were added."""
         return [dict(row) for row in self._connection.rows(_FAMILIES, (with_removed,))]
 
 
 def read_overview(folder: DataFolder) -> dict[str, Any]:
-    """The overview of a data folder's store.
+    """Return the overview of a data folder's store.
 
     Raises:
-        StoreMissingError: there is none.
-        UnknownSchemaError: another version of learnd wrote it.
-        MemoryStoreError: it cannot be read.
+        StoreMissingError: there is no store.
+        UnknownSchemaError: another version of learnd wrote the store.
+        MemoryStoreError: the store cannot be read.
     """
     connection = open_reader(folder.store_path)
     try:

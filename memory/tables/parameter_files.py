@@ -1,4 +1,4 @@
-"""The rows of parameter files: which content the store refers to, and which it no longer does."""
+"""The rows of parameter files: the files that the store refers to, and those that it no longer refers to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DELETE_UNREFERENCED = "DELETE " + _UNREFERENCED + " AND sha256 = ?"
 
 
 def record_file(connection: StoreConnection, file: ParameterFile) -> None:
-    """Record a file inside the caller's transaction, before the row that refers to it."""
+    """Record a file inside the caller's transaction. The row that refers to the file must be inserted afterwards."""
     connection.execute(
         "INSERT INTO parameter_files (sha256, size_bytes, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
         (file.sha256, file.size_bytes, connection.clock()),
@@ -25,11 +25,11 @@ def record_file(connection: StoreConnection, file: ParameterFile) -> None:
 
 
 def forget_unreferenced(connection: StoreConnection, *, among: Sequence[str] | None = None) -> list[str]:
-    """Forget the files that no row refers to, inside the caller's transaction; return their checksums.
+    """Delete the rows of files without a reference, inside the caller's transaction; return the files' checksums.
 
     Args:
-        connection: with a transaction open.
-        among: only these, where the caller knows which have lost a reference; None looks at all.
+        connection: a connection with an open transaction.
+        among: checksums of the files that may have lost a reference; None examines all files.
     """
     if among is None:
         found = connection.rows(_SELECT_UNREFERENCED)
@@ -38,5 +38,5 @@ def forget_unreferenced(connection: StoreConnection, *, among: Sequence[str] | N
 
 
 def is_recorded(connection: StoreConnection, sha256: str) -> bool:
-    """Whether the store refers to that content."""
+    """Return whether the store has a row for the file of that checksum."""
     return connection.row("SELECT 1 FROM parameter_files WHERE sha256 = ?", (sha256,)) is not None

@@ -1,4 +1,4 @@
-"""What people ask of the daemon: rows, so that it may be down."""
+"""Requests to the daemon. They are rows, so a person can add one while the daemon is down."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RequestTable:
         self._taken: set[int] = set()
 
     def add(self, kind: str, payload: dict[str, Any]) -> int:
-        """Record what a person asks of the daemon; return the request's id."""
+        """Record a person's request to the daemon; return the request's id."""
         with self._connection.transaction("recording a request"):
             return self._connection.insert(
                 "INSERT INTO requests (kind, payload, created_at) VALUES (?, ?, ?)",
@@ -25,10 +25,10 @@ class RequestTable:
             )
 
     def take(self) -> list[Request]:
-        """Return the open requests, oldest first, that this store object has not returned yet.
+        """Return the open requests that this object has not returned yet, oldest first.
 
-        Nothing is written: a request stays open until it is answered, so that a daemon that dies with one in hand
-        takes it again when it is back.
+        Nothing is written: a request stays open until it is answered. A daemon that is killed before it answers a
+        request therefore takes the request again after its restart.
         """
         found = self._connection.rows("SELECT * FROM requests WHERE finished_at IS NULL ORDER BY id")
         fresh = [_request(row) for row in found if row["id"] not in self._taken]
@@ -36,7 +36,7 @@ class RequestTable:
         return fresh
 
     def finish(self, request_id: int, outcome: str) -> None:
-        """Answer a request; the first answer stands.
+        """Record the answer to a request. If the request already has an answer, nothing changes.
 
         Raises:
             MemoryStoreError: there is no such request.
@@ -49,7 +49,7 @@ class RequestTable:
             )
 
     def status(self, request_id: int) -> RequestStatus:
-        """Return a request with its answer, if it has one.
+        """Return a request, with its answer if there is one.
 
         Raises:
             MemoryStoreError: there is no such request.

@@ -1,4 +1,4 @@
-"""How much is remembered: sums kept with every commit, so that asking costs the same after a year."""
+"""Sizes of episodic memory. Every commit updates the sums, so a query stays fast when the store grows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Statistics:
         self._folder = folder
 
     def memory_stats(self) -> MemoryStats:
-        """Return how much is remembered per family, and what all of it takes on the disk."""
+        """Return the size of episodic memory per family, and the space that the store takes on the disk."""
         with self._connection.snapshot():
             families = tuple(_family_memory(row) for row in self._connection.rows(_PER_FAMILY))
             page_bytes = int(self._connection.value("PRAGMA page_size"))
@@ -43,7 +43,7 @@ class Statistics:
 
 
 def wal_path(store_path: Path) -> Path:
-    """Return where SQLite keeps the write-ahead log of a database."""
+    """Return the path of a database's write-ahead log."""
     return store_path.with_name(store_path.name + "-wal")
 
 

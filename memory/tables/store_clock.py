@@ -1,8 +1,8 @@
-"""The store's clock: how much time the store has counted, whatever the wall clock said.
+"""The store's clock: a count of elapsed time that does not follow jumps of the wall clock.
 
-The age of an episode is the time counted since it was recorded. Each commit of the learner and each prune adds what has
-passed on the wall clock since the one before. A step backwards, or forwards by more than ``MAX_COUNTED_GAP_S``, adds
-nothing: it is a clock that was set, or a long stop.
+The age of an episode is the time counted since it was recorded. Each commit of the trainer and each prune adds the time
+that the wall clock has advanced since the previous one. A step backwards, or forwards by more than
+``MAX_COUNTED_GAP_S``, adds nothing: it means that the clock was set, or that learnd was stopped for long.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from __future__ import annotations
 from memory.connection import StoreConnection
 
 MAX_COUNTED_GAP_S = 86_400.0
-"""The longest step of the wall clock that counts as time that passed."""
+"""The longest step of the wall clock that counts as elapsed time."""
 
 
 def counted(gap_s: float) -> float:
-    """Return how much of a step of the wall clock counts as time that passed."""
+    """Return the part of a step of the wall clock that counts as elapsed time: all of it or nothing."""
     return gap_s if 0.0 <= gap_s <= MAX_COUNTED_GAP_S else 0.0
 
 
 def advance(connection: StoreConnection, at: float) -> float:
-    """Count the time since the last call, inside the caller's transaction; return the time counted in all.
+    """Count the time since the last call, inside the caller's transaction; return the total counted time.
 
     Args:
-        connection: with a transaction open.
-        at: the wall clock now, in seconds since the epoch.
+        connection: a connection with an open transaction.
+        at: present time of the wall clock, in seconds since the epoch.
     """
     row = connection.row("SELECT counted_s, last_at FROM store_clock WHERE id = 1")
     counted_s = 0.0 if row is None else float(row["counted_s"])

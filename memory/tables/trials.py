@@ -21,7 +21,7 @@ _OLDEST_FIRST = _OF_FAMILY + "ASC LIMIT ?"
 
 @dataclass(frozen=True, kw_only=True)
 class PackedTrial:
-    """A trial ready to be inserted: compressing takes longer than writing, and needs no write lock."""
+    """A compressed trial. Compression takes longer than writing, so it is done before the write lock is taken."""
 
     task: str
     num_steps: int
@@ -30,7 +30,7 @@ class PackedTrial:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all its episodes, compressed."""
+        """The compressed size of all its episodes."""
         return sum(len(frame) for frame in self.frames)
 
 
@@ -38,7 +38,7 @@ def pack_trial(trial: TrialRecord) -> PackedTrial:
     """Compress a trial's episodes.
 
     Raises:
-        ValueError: an episode holds what the layout cannot.
+        ValueError: an episode contains an array that the layout cannot hold.
     """
     return PackedTrial(
         task=to_json(trial.task),
@@ -92,10 +92,10 @@ class TrialTable:
         )
 
     def of_family(self, family: str, *, limit: int, newest_first: bool = True) -> list[StoredTrial]:
-        """Return what is remembered of a family, without the episodes.
+        """Return the trials of a family, without their episodes.
 
         Raises:
-            FamilyNotFoundError: there is none of that name.
+            FamilyNotFoundError: there is no family of that name.
         """
         with self._connection.snapshot():
             family_id = self._families.get(family).id
@@ -103,10 +103,10 @@ class TrialTable:
         return [_stored_trial(row) for row in found]
 
     def load(self, trial_id: int) -> TrialRecord:
-        """Return a trial with its episodes, each verified against its checksum.
+        """Return a trial with its episodes. The checksum of each episode is verified.
 
         Raises:
-            TrialNotFoundError: there is none of that id (prune may have taken it).
+            TrialNotFoundError: there is no trial of that id (prune may have removed it).
             CorruptFileError: an episode is missing or damaged.
         """
         with self._connection.snapshot():
@@ -124,7 +124,7 @@ class TrialTable:
         if not is_intact("trials", trial):
             raise _corrupt(trial_id, "its row does not match its checksum.")
         if len(found) != trial["num_episodes"]:
-            raise _corrupt(trial_id, f"{len(found)} of {trial['num_episodes']} episodes are there.")
+            raise _corrupt(trial_id, f"{len(found)} of {trial['num_episodes']} episodes are present.")
         task: dict[str, Any] = from_json(trial["task"])
         return TrialRecord(task=task, episodes=tuple(read_episode(trial_id, row) for row in found))
 

@@ -1,1 +1,1 @@
-"""Care of a store: prune, check, repair, restore."""
+"""The maintenance of a store: prune, check, repair and restore."""

@@ -1,4 +1,4 @@
-"""Check: reads everything, and says of each thing that is wrong what it is and what to do."""
+"""Check of a whole store. Each problem comes with a description and a hint."""
 
 from __future__ import annotations
 
@@ -48,14 +48,16 @@ WHERE trials.num_episodes <> coalesce(present.episodes, 0) ORDER BY trials.id
 """
 _EPISODES_AT_ONCE = 100
 _ROWS_AT_ONCE = 1_000
-_REPAIR = "Stop learnd and run `learnd doctor --repair`; where that does not help, restore a backup (docs/store.md)."
+_REPAIR = "Stop learnd and run `learnd doctor --repair`; if that does not help, restore a backup (docs/store.md)."
 
 
 class IntegrityCheck:
-    """Checks of a store, for ``learnd doctor``; they write nothing and hold no read open for long.
+    """A check of a store, for ``learnd doctor``. It writes nothing, and none of its reads lasts long.
 
     Args:
-        connection: a connection of its own, without a bound on its reads.
+        connection: a separate connection to the store, without a time limit for reads.
+        folder: the data folder.
+        parameters: the parameter files of the store.
     """
 
     def __init__(self, connection: StoreConnection, folder: DataFolder, parameters: ParameterFolder) -> None:
@@ -64,7 +66,11 @@ class IntegrityCheck:
         self._parameters = parameters
 
     def check(self, *, progress: Progress | None = None) -> list[Problem]:
-        """Return what is wrong: database, references, sums, every parameter file and every episode."""
+        """Return the problems of the database, its references, totals and rows, the parameter files and the episodes.
+
+        Args:
+            progress: called with the kind of items being checked and the number checked so far.
+        """
         tell = progress or (lambda _what, _count: None)
         tell("database", 0)
         problems = list(self._database())
@@ -79,7 +85,7 @@ class IntegrityCheck:
         return problems
 
     def is_structure_sound(self) -> bool:
-        """Return whether pages and indexes are sound, without reading what the rows hold."""
+        """Return whether pages and indexes are intact. The content of the rows is not checked."""
         return not list(self._database())
 
     def _database(self) -> Iterator[Problem]:
@@ -102,22 +108,22 @@ class IntegrityCheck:
             )
 
     def _sums(self) -> Iterator[Problem]:
-        """Totals equal the sum of the learner steps; what is said to be kept equals what is."""
+        """Yield the totals that differ from the sum of the learner steps, and the counts that differ from the rows."""
         for row in self._connection.rows(_SUMS):
             pairs = [(name, row[name], row[f"stepped_{name}"]) for name in _TOTALS]
             pairs += [(name, row[name], row[f"found_{name}"]) for name in _KEPT]
-            for name, said, summed in pairs:
-                if said != summed:
+            for name, recorded, summed in pairs:
+                if recorded != summed:
                     yield Problem(
                         subject=f"family {row['name']}",
-                        found=f"{name} is {said}, its records sum to {summed}",
+                        found=f"{name} is {recorded}, its records sum to {summed}",
                         hint=_REPAIR,
                         kind=ProblemKind.TOTALS,
                         key=f"{row['id']}:{name}",
                     )
 
     def _rows(self, tell: Progress) -> Iterator[Problem]:
-        """Rows with a checksum are what was written; a store of an older schema has no such column."""
+        """Yield the rows that do not match their checksum. A store of an older schema has no checksums."""
         for table in COVERED:
             if not any(column["name"] == "checksum" for column in self._connection.rows(f"PRAGMA table_info({table})")):
                 continue
@@ -135,7 +141,7 @@ class IntegrityCheck:
         for row in self._connection.rows(_INCOMPLETE_TRIALS):
             yield Problem(
                 subject=f"trial {row['id']}",
-                found=f"{row['episodes']} of {row['num_episodes']} episodes are there.",
+                found=f"{row['episodes']} of {row['num_episodes']} episodes are present.",
                 hint=_REPAIR,
                 kind=ProblemKind.TRIAL,
                 key=str(row["id"]),
@@ -147,7 +153,7 @@ class IntegrityCheck:
             try:
                 self._parameters.read(file)
             except CorruptFileError as error:
-                # The learner may have replaced it since the list was read.
+                # The trainer may have replaced the file since the list was read.
                 if self._connection.row("SELECT 1 FROM parameter_files WHERE sha256 = ?", (file.sha256,)):
                     yield file_problem(file.sha256, error)
             tell("parameter files", number)
@@ -178,7 +184,7 @@ class IntegrityCheck:
 
 
 def file_problem(sha256: str, error: CorruptFileError) -> Problem:
-    """Return a damaged parameter file as a problem."""
+    """Return the problem of a damaged parameter file."""
     return Problem(subject=error.subject, found=error.found, hint=_REPAIR, kind=ProblemKind.PARAMETER_FILE, key=sha256)
 
 

@@ -1,4 +1,4 @@
-"""Small repairs of a database, each in one transaction: for backups around damage, and for repairs."""
+"""Small repairs of a database, each in one transaction. Backups of damaged stores and ``repair`` use them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from memory.records import Problem, ProblemKind
 
 
 def damaged_trials(problems: Iterable[Problem]) -> list[int]:
-    """Return the ids of the trials that problems are about, in order, each once."""
+    """Return the ids of the trials that problems concern, sorted and without duplicates."""
     return sorted({int(problem.key) for problem in problems if problem.kind is ProblemKind.TRIAL})
 
 
 def drop_trials(connection: StoreConnection, trial_ids: Iterable[int]) -> int:
-    """Delete trials with their episodes and correct what families are said to keep; return the number of episodes.
+    """Delete trials with their episodes, and episodes without a trial, and correct the families' counts.
 
-    Episodes without a trial go too.
+    Returns:
+        The number of deleted episodes.
     """
     episodes = 0
     with connection.transaction("dropping damaged trials"):
@@ -29,7 +30,11 @@ def drop_trials(connection: StoreConnection, trial_ids: Iterable[int]) -> int:
 
 
 def recount_kept(connection: StoreConnection) -> int:
-    """Set what families are said to keep to what is there; return how many families had to be corrected."""
+    """Set the families' counts of kept trials, episodes and bytes to the counts of the rows.
+
+    Returns:
+        The number of families whose counts were wrong.
+    """
     with connection.transaction("counting what is kept"):
         return connection.execute(
             "UPDATE families SET kept_trials = counted.trials, kept_episodes = counted.episodes,"
@@ -46,6 +51,6 @@ def recount_kept(connection: StoreConnection) -> int:
 
 
 def rebuild_indexes(connection: StoreConnection) -> None:
-    """Build every index anew from the rows."""
+    """Rebuild every index from the rows."""
     with connection.transaction("rebuilding the indexes"):
         connection.execute("REINDEX")

@@ -1,4 +1,4 @@
-"""Prune: forgets what the policy allows, in small transactions, and works on a full disk."""
+"""Prune: removal of data beyond the limits of a policy, in small transactions. It works on a full disk too."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class _Series:
 
 
 class Pruning:
-    """The care of a store's size.
+    """A prune of a store.
 
-    Every step is a short transaction of its own, so that the learner's commits pass in between, and a prune that is
-    killed has done part of its work and left nothing half done.
+    Every step is a separate short transaction. The trainer can therefore commit in between, and every step of a killed
+    prune is either complete or not done at all.
     """
 
     def __init__(self, connection: StoreConnection, folder: DataFolder, parameters: ParameterFolder) -> None:
@@ -56,13 +56,18 @@ class Pruning:
         self._parameters = parameters
 
     def prune(self, policy: PrunePolicy, *, progress: Progress | None = None) -> PruneReport:
-        """Forget what the policy allows: see ``PrunePolicy``; never a live reference, a total or a published version.
+        """Remove data beyond the limits of a policy.
 
-        On a full disk, where even deleting fails, the ballast file makes room; it is put back at the end.
+        Totals, published versions and the files that rows refer to are never removed. On a full disk even deletions
+        fail; the ballast file is then removed first, and written again at the end.
+
+        Args:
+            policy: the limits.
+            progress: called with the kind of items being removed and the number removed so far.
 
         Raises:
-            StoreFullError: the disk is full even without the ballast.
-            ForeignStoreError: the parameter files are not this store's; nothing was removed.
+            StoreFullError: the disk is full even without the ballast file.
+            ForeignStoreError: the parameter files belong to another store; nothing was removed.
         """
         started = time.monotonic()
         tell = progress or (lambda _what, _count: None)
@@ -109,14 +114,14 @@ class Pruning:
         )
 
     def _settle_interrupted_restore(self) -> None:
-        """Clear what a killed restore left behind, unless another process holds the folder and may be restoring."""
-        from memory.upkeep.restoring import settle_interrupted_restore
+        """Clean up after a killed restore, unless another process holds the folder and may be restoring."""
+        from memory.upkeep.interrupted_restore import settle_interrupted_restore
 
         if self._folder.holder_pid() in {None, os.getpid()}:
             settle_interrupted_restore(self._folder)
 
     def _prune_trials(self, policy: PrunePolicy, counted_s: float, tell: Progress) -> tuple[int, int]:
-        """Forget trials, oldest first, until size and age are as the policy wants; return trials and episodes."""
+        """Remove trials, oldest first, until size and age meet the policy; return numbers of trials and episodes."""
         trials = episodes = 0
         while batch := self._trials_to_forget(policy, counted_s):
             with self._connection.transaction("pruning trials"):
@@ -127,9 +132,9 @@ class Pruning:
         return trials, episodes
 
     def _trials_to_forget(self, policy: PrunePolicy, counted_s: float) -> list[int]:
-        """Return the next trials to forget: unprotected, oldest first, beyond the age or the size allowed.
+        """Return the ids of the next trials to remove: unprotected ones beyond the allowed age or size, oldest first.
 
-        A trial's age is the time that the store has counted since it was recorded, not the wall clock's.
+        A trial's age is the time that the store has counted since the trial was recorded, not that of the wall clock.
         """
         max_age_s = policy.max_episode_age_s
         oldest_allowed = -1.0 if max_age_s is None else counted_s - max_age_s
@@ -148,7 +153,7 @@ class Pruning:
         return chosen
 
     def _trials_of_uncertain_age(self, policy: PrunePolicy, counted_s: float) -> int:
-        """Count the trials that the wall clock says are too old, or of the future, and the store's clock does not."""
+        """Count the trials that are too old or in the future by the wall clock, but not old by the store's clock."""
         if policy.max_episode_age_s is None:
             return 0
         now = self._connection.clock()
@@ -186,7 +191,7 @@ class Pruning:
         return int(trial["num_episodes"])
 
     def _prune_job_runs(self, policy: PrunePolicy, tell: Progress) -> int:
-        """Forget old ended runs, but the newest of each kind and family, and the newest success of each kind."""
+        """Remove old ended runs, except the newest of each kind and family and the newest success of each kind."""
         removed = 0
         for row in self._connection.rows("SELECT DISTINCT kind FROM job_runs"):
             first_kept = self._connection.value(
@@ -208,7 +213,7 @@ class Pruning:
         return removed
 
     def _fold_learner_steps(self, policy: PrunePolicy, tell: Progress) -> int:
-        """Replace old learner steps by their sums per family, so that totals still equal what is recorded."""
+        """Replace old learner steps by their sums per family, so that totals still equal the sum of the records."""
         newest = self._connection.value("SELECT max(id) FROM learner_steps") or 0
         first_kept = newest - policy.max_learner_steps + 1
         folded = 0
@@ -234,7 +239,7 @@ class Pruning:
             tell("learner steps", folded)
 
     def _thin_curves(self, policy: PrunePolicy, tell: Progress) -> int:
-        """Drop every second point of the older half of each curve that is too long."""
+        """Remove every second point of the older half of each curve that is too long."""
         found = self._connection.rows(
             "SELECT family_id, metric, label, count(*) AS count FROM curve_points"
             " GROUP BY family_id, metric, label HAVING count > ?",
@@ -278,7 +283,7 @@ class Pruning:
             )
 
     def _in_batches(self, what: str, sql: str, parameters: tuple[object, ...], tell: Progress) -> int:
-        """Run a deletion whose last parameter is the size of a batch until it finds nothing."""
+        """Run a deletion repeatedly until it finds no rows; its last parameter is the batch size."""
         total = 0
         while True:
             with self._connection.transaction(f"pruning {what}"):
@@ -289,7 +294,7 @@ class Pruning:
             tell(what, total)
 
     def _prune_files(self, policy: PrunePolicy, tell: Progress) -> tuple[int, int]:
-        """Remove parameter files that no row refers to, and unfinished ones; return their number and bytes."""
+        """Remove parameter files without a reference and unfinished files; return their number and size in bytes."""
         with self._parameters.removable() as is_free:
             if not is_free:
                 return 0, 0
@@ -297,7 +302,7 @@ class Pruning:
             with self._connection.transaction("forgetting parameter files"):
                 forgotten = forget_unreferenced(self._connection)
                 recorded = {row["sha256"] for row in self._connection.rows("SELECT sha256 FROM parameter_files")}
-            # A time in the future is one that a clock which was ahead gave: the file is as good as old.
+            # A time in the future means that the clock was ahead when the file was written. Such a file counts as old.
             oldest, newest = time.time() - policy.orphan_age_s, time.time() + max(0.0, policy.orphan_age_s)
             removed, freed = self._parameters.remove_unfinished(older_than=oldest, newer_than=newest)
             for sha256, stats in self._parameters.listed().items():
@@ -308,7 +313,7 @@ class Pruning:
         return removed, freed
 
     def _require_own_files(self) -> None:
-        """Check that the parameter files belong to this database, which does not refer to another store's.
+        """Check that the parameter files belong to this database, which has no references to another store's files.
 
         Raises:
             ForeignStoreError: the data folder has another UUID than the database, or none.
@@ -316,13 +321,13 @@ class Pruning:
         recorded, found = identity_of_database(self._connection), identity_of_folder(self._folder.path)
         if recorded is None or recorded != found:
             raise foreign_store_error(
-                self._folder, recorded=recorded, found=found, operation="removing parameter files beside"
+                self._folder, recorded=recorded, found=found, operation="removing parameter files of"
             )
 
     def _shrink(self, tell: Progress) -> None:
-        """Give free pages back to the disk bit by bit, then move the WAL into the database."""
+        """Return free pages to the file system in small steps, then move the WAL into the database."""
         while (free := int(self._connection.value("PRAGMA freelist_count"))) > _VACUUM_PAGES:
-            # A quarter stays for what comes next: shrinking only to grow again is work for nothing.
+            # A quarter of the pages stays free, so that the next commits do not have to grow the file again.
             if free * 4 <= int(self._connection.value("PRAGMA page_count")):
                 break
             with self._connection.transaction("shrinking the database"):

@@ -1,7 +1,8 @@
-"""Repair: mend what can be mended of a damaged store, and say what was done; for ``learnd doctor --repair``.
+"""Repair of a damaged store, for ``learnd doctor --repair``.
 
-Nothing is made up. A file or row is replaced only by a copy that has the checksum on record. What has no such copy is
-dropped where the store is whole without it (trials, kept generations, rejected candidates), and named where it is not.
+No data is invented. A file or row is replaced only by a copy that has the recorded checksum. Without such a copy, a
+part that the store does not need (a trial, a kept generation, a rejected candidate) is removed. Any other damaged part
+is reported as a remaining problem.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ from memory.tables.checkpoints import CheckpointTable
 from memory.tables.damage import DamageTable
 from memory.tables.parameter_files import forget_unreferenced
 from memory.upkeep.checking import IntegrityCheck
+from memory.upkeep.interrupted_restore import settle_interrupted_restore
 from memory.upkeep.mending import damaged_trials, drop_trials, rebuild_indexes, recount_kept
-from memory.upkeep.restoring import settle_interrupted_restore
 
 
 @dataclass(frozen=True, kw_only=True)
 class RepairReport:
-    """What a repair did and what it could not do.
+    """A report of a repair.
 
     Attributes:
-        actions: what was done, one sentence each.
-        needs_consent: what would be done to the live checkpoint and what is lost by it; empty if nothing is needed,
-            or if it was allowed and done.
-        remaining: what is still wrong.
+        actions: descriptions of what was done, one sentence each.
+        needs_consent: description of a necessary change of the live checkpoint and of the resulting loss; empty if no
+            change is needed, or if the change was allowed and done.
+        remaining: the problems that remain.
     """
 
     actions: tuple[str, ...]
@@ -52,12 +53,12 @@ class RepairReport:
 
 
 def repair(folder: DataFolder, *, may_roll_back: bool, progress: Progress | None = None) -> RepairReport:
-    """Mend a data folder's store while nobody works on it.
+    """Repair a data folder's store. No other process may use the folder.
 
     Args:
         folder: the data folder.
-        may_roll_back: let an older checkpoint take the place of a live one that is lost.
-        progress: called with what is being checked and how much of it has been.
+        may_roll_back: whether an older checkpoint may replace a lost live checkpoint.
+        progress: called with the kind of items being checked and the number checked so far.
 
     Raises:
         FolderInUseError: learnd runs on the folder.
@@ -68,7 +69,7 @@ def repair(folder: DataFolder, *, may_roll_back: bool, progress: Progress | None
             operation="repairing the store",
             subject=str(folder.store_path),
             found="there is none.",
-            hint="`learnd memory restore newest` puts a backup in its place.",
+            hint="`learnd memory restore newest` restores a backup.",
         )
     try:
         with folder.hold("control"), folder.hold("learner"):
@@ -86,12 +87,12 @@ def repair(folder: DataFolder, *, may_roll_back: bool, progress: Progress | None
 
 
 class _Repair:
-    """One repair, with the list of what it has done.
+    """A repair, with the list of its actions.
 
     Args:
         connection: a connection that may write; the caller holds the data folder.
         folder: the data folder.
-        tell: told how far a check is.
+        tell: called with the progress of checks.
     """
 
     def __init__(self, connection: StoreConnection, folder: DataFolder, tell: Progress) -> None:
@@ -103,7 +104,7 @@ class _Repair:
         self._actions: list[str] = []
 
     def run(self, *, may_roll_back: bool) -> RepairReport:
-        """Do all of it, check again, and record what remains."""
+        """Repair the store, check it again, and record the remaining problems."""
         known = DamageTable(self._connection).all()
         problems = self._check()
         if any(problem.kind is ProblemKind.DATABASE for problem in problems):
@@ -111,9 +112,9 @@ class _Repair:
             problems = self._check()
         needs_consent = ""
         if not any(problem.kind is ProblemKind.DATABASE for problem in problems):
-            self._mend_rows(problems)
+            self._repair_rows(problems)
             self._drop_trials(problems)
-            self._mend_files(problems)
+            self._repair_files(problems)
             needs_consent = self._settle_checkpoint(may_roll_back=may_roll_back)
             problems = self._check()
         self._acknowledge(known, problems, needs_consent)
@@ -127,24 +128,24 @@ class _Repair:
             rebuild_indexes(self._connection)
         except CorruptFileError:
             return
-        self._actions.append("built every index of the database anew")
+        self._actions.append("rebuilt every index of the database")
 
-    def _mend_rows(self, problems: list[Problem]) -> None:
+    def _repair_rows(self, problems: list[Problem]) -> None:
         for problem in problems:
             if problem.kind is not ProblemKind.ROW:
                 continue
             table, _, row_id = problem.key.partition(":")
-            if table not in COVERED or not self._mend_row(table, int(row_id)):
+            if table not in COVERED or not self._repair_row(table, int(row_id)):
                 self._drop_row(table, row_id)
 
-    def _mend_row(self, table: str, row_id: int) -> bool:
-        """Take a row's columns from a backup whose row has the checksum on record."""
+    def _repair_row(self, table: str, row_id: int) -> bool:
+        """Replace a row's columns by those of a backup whose row has the recorded checksum; return whether one has."""
         held = self._connection.value(f"SELECT checksum FROM {table} WHERE id = ?", (row_id,))  # noqa: S608
         for backup in listed_backups(self._folder):
             path = DataFolder(backup.path).store_path
             if path.exists() and (values := _row_of(path, table, row_id, held)) is not None:
                 columns = ", ".join(f"{column} = ?" for column in COVERED[table])
-                with self._connection.transaction("mending a row"):
+                with self._connection.transaction("repairing a row"):
                     self._connection.execute(f"UPDATE {table} SET {columns} WHERE id = ?", (*values, row_id))  # noqa: S608
                     seal(self._connection, table, row_id)
                 self._actions.append(f"took row {row_id} of {table} from the backup {backup.path.name}")
@@ -152,7 +153,7 @@ class _Repair:
         return False
 
     def _drop_row(self, table: str, row_id: str) -> None:
-        """Drop a damaged row that the store is whole without; others stay, and are named as remaining."""
+        """Delete a damaged row if the store does not need it. Other rows stay and are reported as problems."""
         condition = {"checkpoints": "is_live = 0", "initializations": "version IS NULL"}.get(table)
         if condition is None:
             return
@@ -168,9 +169,9 @@ class _Repair:
         if trials or episodes:
             self._actions.append(f"dropped {len(trials)} damaged trials with their {episodes} episodes")
         elif recount_kept(self._connection):
-            self._actions.append("corrected what families are said to keep")
+            self._actions.append("corrected the families' counts of kept trials and episodes")
 
-    def _mend_files(self, problems: list[Problem]) -> None:
+    def _repair_files(self, problems: list[Problem]) -> None:
         for sha256 in [problem.key for problem in problems if problem.kind is ProblemKind.PARAMETER_FILE]:
             size_bytes = self._connection.value("SELECT size_bytes FROM parameter_files WHERE sha256 = ?", (sha256,))
             if size_bytes is None:
@@ -183,7 +184,7 @@ class _Repair:
                 self._actions.append(f"took the parameter file {sha256[:12]}… from a backup")
 
     def _drop_references(self, sha256: str) -> None:
-        """Drop kept generations and rejected candidates whose file is lost."""
+        """Delete kept generations and rejected candidates whose file is lost."""
         with self._connection.transaction("dropping what refers to a lost file"):
             generations = self._connection.execute(
                 "DELETE FROM checkpoints WHERE is_live = 0 AND sha256 = ?", (sha256,)
@@ -198,22 +199,24 @@ class _Repair:
             self._actions.append(f"dropped {rejected} rejected candidates, whose file is lost")
 
     def _settle_checkpoint(self, *, may_roll_back: bool) -> str:
-        """Let an older checkpoint take the place of a lost live one, if allowed; return what would need consent."""
+        """Replace a lost live checkpoint by an older one, if allowed.
+
+        Returns:
+            A description of the change that needs consent; empty if none does.
+        """
         committed = self._checkpoints.num_learner_steps()
         if committed == 0 or self._is_live_intact(committed):
             return ""
         candidate = self._newest_intact()
         if candidate is not None:
-            plan = (
-                f"the parameters of learner step {candidate.learner_steps} take the place of those of step {committed}"
-            )
+            plan = f"the parameters of learner step {candidate.learner_steps} replace those of step {committed}"
         else:
             candidate = self._published(committed)
             if candidate is None:
                 return ""
             plan = (
-                f"no checkpoint is intact: the published version {candidate.meta[BEGIN_FROM_VERSION]} takes the place"
-                " of the checkpoint. What was learned since, and of families that it does not know, is lost"
+                f"no checkpoint is intact: the published version {candidate.meta[BEGIN_FROM_VERSION]} replaces the"
+                " checkpoint. What was learned after that version, and about families that it does not know, is lost"
             )
         if not may_roll_back:
             return f"{plan}; totals and curves stay as they are"
@@ -229,7 +232,7 @@ class _Repair:
         return next((kept for kept in self._checkpoints.kept() if self._is_readable(kept.file)), None)
 
     def _published(self, committed: int) -> Checkpoint | None:
-        """Return a checkpoint that stands for the published version; None if there is none, or its file is lost."""
+        """Return a checkpoint of the published version; None if there is no version or its file is lost."""
         row = self._connection.row(
             "SELECT version, sha256, size_bytes FROM initializations JOIN parameter_files USING (sha256)"
             " WHERE is_current = 1"
@@ -257,7 +260,7 @@ class _Repair:
         self._checkpoints.remove_files(superseded)
 
     def _acknowledge(self, known: list[Problem], remaining: list[Problem], needs_consent: str) -> None:
-        """Record what remains; what the learner reported is settled unless its checkpoint still needs consent."""
+        """Record the remaining problems. Problems that the trainer reported are removed if it can train again."""
         is_learnable = not needs_consent and (
             self._checkpoints.num_learner_steps() == 0 or bool(self._checkpoints.restore_candidates())
         )

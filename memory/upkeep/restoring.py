@@ -1,9 +1,13 @@
-"""Restore: put a backup in the place of a data folder's store, so that a kill at any moment leaves a whole store.
+"""Restore of a backup as a data folder's store. A kill at any moment leaves a complete store.
 
-The new database is copied to a temporary name, brought to this schema, and verified. Its parameter files are added to
-those that are there. The old store is linked into a folder of its own. One rename then changes the store. Until that
-rename the old store is in place and whole; from it on the new one is. What a killed restore left behind is cleared by
-the next restore or prune (:func:`settle_interrupted_restore`).
+The steps are:
+
+1. Copy the new database to a temporary name, migrate it to this schema and verify it.
+2. Add its parameter files to those of the folder.
+3. Link the old store into a separate folder.
+4. Replace the database by one rename. Before the rename the complete old store is in place, after it the new one.
+
+The next restore or prune cleans up after a killed restore (:mod:`memory.upkeep.interrupted_restore`).
 """
 
 from __future__ import annotations
@@ -32,15 +36,20 @@ from memory.schema import migrate, require_tables
 from memory.sqlite_library import FULL_HINT, is_out_of_room
 from memory.tables.damage import DamageTable
 from memory.upkeep.checking import IntegrityCheck, file_problem
+from memory.upkeep.interrupted_restore import (
+    ASIDE,
+    NEW_DATABASE,
+    NEW_IDENTITY,
+    log_paths,
+    name_set_aside_folder,
+    settle_interrupted_restore,
+)
 
-_NEW_DATABASE = ".restore-{}.db.tmp"
-_NEW_IDENTITY = ".restore-{}.id.tmp"
-_ASIDE = ".replaced-{}.tmp"
 _SETTLE_TIMEOUT_S = 15.0
 
 
 class RestoreStep(StrEnum):
-    """What a restore has just done; tests interrupt it after each of these."""
+    """A completed step of a restore; tests interrupt a restore after each step."""
 
     HELD = "held"
     DATABASE_COPIED = "database_copied"
@@ -56,16 +65,16 @@ class RestoreStep(StrEnum):
 
 @dataclass(kw_only=True)
 class _Restore:
-    """A restore under way: where its parts are, and what has to go if it fails.
+    """A restore in progress: the paths of its parts, and the files to remove if it fails.
 
     Attributes:
         folder: the data folder.
-        backup: what is restored, as a data folder.
-        reached: told of each step that is done.
-        tell: told how far a step is.
-        token: makes the temporary names unique.
-        added: parameter files that were added to the folder, by sha256.
-        old_files: parameter files that were there before, by sha256.
+        backup: the backup, which has the layout of a data folder.
+        reached: called after each step.
+        tell: called with the progress of a step.
+        token: a random text that makes the temporary names unique.
+        added: sha256 of the parameter files that were added to the folder.
+        old_files: sha256 of the parameter files that were in the folder before.
         is_swapped: whether the new database is in place.
     """
 
@@ -80,11 +89,11 @@ class _Restore:
 
     @property
     def database_path(self) -> Path:
-        return self.folder.path / _NEW_DATABASE.format(self.token)
+        return self.folder.path / NEW_DATABASE.format(self.token)
 
     @property
     def identity_path(self) -> Path:
-        return self.folder.path / _NEW_IDENTITY.format(self.token)
+        return self.folder.path / NEW_IDENTITY.format(self.token)
 
 
 def restore(
@@ -94,24 +103,24 @@ def restore(
     progress: Progress | None = None,
     reached: Callable[[RestoreStep], None] | None = None,
 ) -> Path | None:
-    """Put a backup in the place of a data folder's store; what was there is set aside, not removed.
+    """Replace a data folder's store by a backup. The old store is moved into another folder, not removed.
 
-    As root it leaves every file to the owner of the data folder.
+    If the process runs as root, all files are given to the owner of the data folder.
 
     Args:
-        folder: the data folder; nobody may hold it.
-        backup_path: a folder that ``back_up`` made, here or copied from elsewhere; or a data folder, whose write-ahead
-            log is restored too.
-        progress: called with what is being done and how far it is.
+        folder: the data folder, which no process may hold.
+        backup_path: a folder that ``back_up`` made, in this data folder or copied from elsewhere; or a data folder,
+            whose write-ahead log is restored too.
+        progress: called with the kind of items being processed and the number processed so far.
         reached: called after each step.
 
     Returns:
-        Where the replaced database is now; None if there was none.
+        The path of the replaced database; None if there was no database.
 
     Raises:
         FolderInUseError: learnd runs on the folder.
         CorruptFileError: the backup does not pass the check; nothing was changed.
-        StoreFullError: no room; nothing was changed.
+        StoreFullError: the disk is full; nothing was changed.
     """
     backup = DataFolder(backup_path)
     if not backup.store_path.exists():
@@ -181,7 +190,7 @@ def _replace(under_way: _Restore) -> Path | None:
         _swap(under_way)
     if aside is None:
         return None
-    named = _named_aside(aside)
+    named = name_set_aside_folder(aside)
     _remove_superseded(under_way, parameters)
     reached(RestoreStep.NAMED)
     return named / folder.store_path.name
@@ -200,7 +209,7 @@ def _copy_files(under_way: _Restore, into: ParameterFolder) -> None:
     """Add the parameter files that the copy refers to.
 
     Raises:
-        CorruptFileError: a file of the backup is damaged, and its ``backup.json`` does not say so.
+        CorruptFileError: a file of the backup is damaged, and its ``backup.json`` does not list the file as damaged.
     """
     source = ParameterFolder(under_way.backup.parameters_path)
     known = {problem.key for problem in read_backup(under_way.backup.path).damaged}
@@ -223,10 +232,10 @@ def _copy_files(under_way: _Restore, into: ParameterFolder) -> None:
 
 
 def _verify(under_way: _Restore, parameters: ParameterFolder) -> str:
-    """Bring the copy to this schema and check all of it; return its store's UUID.
+    """Migrate the copy to this schema and check all of it; return its store's UUID.
 
     Raises:
-        CorruptFileError: something is damaged that the backup does not name as damaged.
+        CorruptFileError: the check found a problem that the backup does not list as damaged.
     """
     known = {(problem.kind, problem.key) for problem in read_backup(under_way.backup.path).damaged}
     copy = StoreConnection(under_way.database_path, is_reader=False)
@@ -245,7 +254,7 @@ def _verify(under_way: _Restore, parameters: ParameterFolder) -> str:
 
 
 def _bring_up_to_date(copy: StoreConnection, backup: DataFolder) -> None:
-    """Migrate a copy; one from before stores had a UUID gets that of the backup's ``store-id``, if there is one."""
+    """Migrate a copy. A copy without a UUID gets the UUID of the backup's ``store-id``, if there is one."""
     had_identity = identity_of_database(copy) is not None
     migrate(copy)
     store_id = identity_of_folder(backup.path)
@@ -264,9 +273,9 @@ def _damaged(backup: DataFolder, problems: list[Problem]) -> CorruptFileError:
 
 
 def _empty_log(folder: DataFolder) -> None:
-    """Move the old store's write-ahead log into its database; a database that cannot be opened keeps its log.
+    """Move the old store's write-ahead log into its database. A database that cannot be opened keeps its log.
 
-    An empty database is not opened: SQLite would delete its log.
+    An empty database is not opened, because SQLite would delete its log.
     """
     path = folder.store_path
     if not path.exists() or path.stat().st_size == 0:
@@ -282,8 +291,8 @@ def _empty_log(folder: DataFolder) -> None:
                 raise StoreBusyError(
                     operation="restoring the backup",
                     subject=str(path),
-                    found="another program reads the store and does not end.",
-                    hint="End it, then run the same command again.",
+                    found="another program reads the store and does not finish.",
+                    hint="Stop that program, then run the same command again.",
                     is_recoverable=True,
                 )
             time.sleep(0.1)
@@ -294,19 +303,15 @@ def _empty_log(folder: DataFolder) -> None:
             connection.close()
 
 
-def _log_paths(folder: DataFolder) -> list[Path]:
-    return [folder.path / f"{folder.store_path.name}{suffix}" for suffix in ("-wal", "-shm")]
-
-
 def _link_old(under_way: _Restore, parameters: ParameterFolder) -> Path | None:
-    """Link the old store into a folder of its own; return that folder, None if there is no old database or log."""
+    """Link the old store into a separate folder; return the folder, or None if there is no old database or log."""
     folder = under_way.folder
-    log_path = _log_paths(folder)[0]
+    log_path = log_paths(folder)[0]
     has_log = log_path.exists() and log_path.stat().st_size > 0
     if not folder.store_path.exists() and not has_log:
         return None
     now = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
-    aside = DataFolder(folder.path / _ASIDE.format(f"{now}-{under_way.token}"))
+    aside = DataFolder(folder.path / ASIDE.format(f"{now}-{under_way.token}"))
     aside.parameters_path.mkdir(mode=0o700, parents=True)
     for path in (folder.store_path, *([log_path] if has_log else []), folder.path / FILE_NAME):
         if path.exists():
@@ -323,7 +328,7 @@ def _link_old(under_way: _Restore, parameters: ParameterFolder) -> Path | None:
 
 
 def _link(path: Path, target: Path) -> None:
-    """Give a file a second name; copy it where the file system has no hard links."""
+    """Link a file; copy it if the file system has no hard links."""
     try:
         os.link(path, target)
     except OSError as error:
@@ -333,12 +338,12 @@ def _link(path: Path, target: Path) -> None:
 
 
 def _swap(under_way: _Restore) -> None:
-    """Put the new database in place by one rename, and the UUID after it.
+    """Put the new database in place by one rename, then the file with its UUID.
 
-    A missing ``store-id`` is written by the next start from the database, whichever database that is.
+    If the process is killed in between, the next start writes the missing ``store-id`` from the database in place.
     """
     folder = under_way.folder
-    for path in _log_paths(folder):
+    for path in log_paths(folder):
         path.unlink(missing_ok=True)
     identity = under_way.identity_path.read_text(encoding="ascii").strip()
     if identity_of_folder(folder.path) != identity:
@@ -354,16 +359,8 @@ def _swap(under_way: _Restore) -> None:
     under_way.reached(RestoreStep.IDENTIFIED)
 
 
-def _named_aside(aside: Path) -> Path:
-    """Give what was set aside its name; return it."""
-    named = aside.with_name(aside.name.removeprefix(".").removesuffix(".tmp"))
-    aside.rename(named)
-    fsync_folder(aside.parent)
-    return named
-
-
 def _remove_superseded(under_way: _Restore, parameters: ParameterFolder) -> None:
-    """Remove the old store's parameter files that the new one does not refer to; they are in the set-aside folder."""
+    """Remove the old store's parameter files that the new store does not need; the set-aside folder has them."""
     connection = StoreConnection(under_way.folder.store_path, is_reader=True)
     try:
         wanted = {row["sha256"] for row in connection.rows("SELECT sha256 FROM parameter_files")}
@@ -374,7 +371,7 @@ def _remove_superseded(under_way: _Restore, parameters: ParameterFolder) -> None
 
 
 def _undo(under_way: _Restore) -> None:
-    """Remove what a restore that failed before its rename has made; the old store is in place."""
+    """Remove the files of a restore that failed before its rename; the old store is in place."""
     parameters = ParameterFolder(under_way.folder.parameters_path)
     with contextlib.suppress(OSError):
         for sha256 in under_way.added:
@@ -382,33 +379,6 @@ def _undo(under_way: _Restore) -> None:
                 parameters.remove(sha256)
     with contextlib.suppress(OSError):
         settle_interrupted_restore(under_way.folder)
-
-
-def settle_interrupted_restore(folder: DataFolder) -> None:
-    """Clear what a killed restore left behind; the caller holds the data folder.
-
-    Where the old store is still in place, its log and ``store-id`` are put back and the links to it are removed. Where
-    the new one is, the set-aside folder gets its name: it is the only place of the old store.
-    """
-    for name in (_NEW_DATABASE, _NEW_IDENTITY):
-        for path in folder.path.glob(f"{name.format('*')}*"):
-            path.unlink(missing_ok=True)
-    for aside in folder.path.glob(_ASIDE.format("*")):
-        if _is_replaced(folder, aside):
-            _named_aside(aside)
-            continue
-        for path in (aside / _log_paths(folder)[0].name, aside / FILE_NAME):
-            if path.exists() and not (folder.path / path.name).exists():
-                os.link(path, folder.path / path.name)
-        shutil.rmtree(aside)
-
-
-def _is_replaced(folder: DataFolder, aside: Path) -> bool:
-    """Return whether the database that was set aside is no longer the store's."""
-    old = aside / folder.store_path.name
-    if not folder.store_path.exists():
-        return old.exists()
-    return not old.exists() or not old.samefile(folder.store_path)
 
 
 def _fsync(path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Tests of the store: real SQLite, real processes, real kills."""
+"""Tests of the store with real SQLite, real processes and real kills."""

@@ -1,4 +1,4 @@
-"""What the tests of the store put into it."""
+"""Values and helper functions for the tests of the store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from memory.store import Store
 
 
 class Clock:
-    """A wall clock that only moves when told to."""
+    """A wall clock that advances only when a test sets it."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self.now = now
@@ -112,7 +112,7 @@ def same_episode(one: EpisodeRecord, other: EpisodeRecord) -> bool:
 
 
 def downgrade(folder: DataFolder) -> None:
-    """Make a closed store one that the first release wrote."""
+    """Downgrade a closed store to the schema of the first release."""
     database = sqlite3.connect(folder.store_path)
     for table in ("families", "checkpoints", "initializations", "trials"):
         database.execute(f"ALTER TABLE {table} DROP COLUMN checksum")

@@ -22,7 +22,7 @@ FRUGAL = PrunePolicy(max_episode_bytes=200_000, min_trials_per_family=2)
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 40 MiB of its own."""
+    """Yield a folder on a separate file system of 40 MiB."""
     path = tmp_path / "disk"
     path.mkdir()
     mounted = subprocess.run(
@@ -35,7 +35,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill_up(store: Store) -> int:
-    """Commit until the disk is full; return the learner steps acknowledged."""
+    """Commit until the disk is full; return the number of acknowledged learner steps."""
     for number in range(10_000):
         try:
             store.learner_steps.commit(make_step(trials=8, steps=1000, seed=number), make_tensors(number + 1), {})
@@ -111,7 +111,7 @@ def test_publication_and_backup_on_a_full_disk_leave_nothing_behind(small_disk: 
 
 
 def request_without_end(store: Store) -> None:
-    """Write small rows until one is refused: a log that is there may be written over again, for a while."""
+    """Write small rows until one is refused. An existing log can be overwritten, so the first rows may succeed."""
     for _ in range(10_000):
         store.requests.add("nudge", {"text": "x" * 2000})
 
@@ -137,7 +137,7 @@ def test_a_file_beyond_the_size_limit_is_refused_and_leaves_nothing(tmp_path: Pa
 
 
 def write_beyond_the_limit(path: Path) -> None:
-    """Run in a process of its own: a limit on file sizes cannot be lifted again."""
+    """Write beyond the limit on file sizes. This runs in a separate process, since such a limit cannot be removed."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
     try:

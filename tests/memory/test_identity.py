@@ -1,4 +1,4 @@
-"""The UUID of a store: in the database, beside it, and in its backups."""
+"""Tests of a store's UUID in the database, the data folder and the backups."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.memory.upkeep.test_pruning import only
 
 
 def make_legacy(folder: DataFolder) -> list[Path]:
-    """Turn a store with two backups into what learnd made before stores had a UUID; return the backups."""
+    """Downgrade a store with two backups to the format from before stores had UUIDs; return the backups."""
     with Store.open(folder) as store:
         add_active_family(store)
         store.learner_steps.commit(make_step(), make_tensors(), {})

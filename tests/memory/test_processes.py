@@ -17,7 +17,7 @@ PRACTISED = make_step().practised
 
 
 class Writer:
-    """A process that commits; knows what it has acknowledged."""
+    """A process that commits, and a record of its acknowledgements."""
 
     def __init__(self, folder: DataFolder, family: str, *, count: int | None = None) -> None:
         command = [sys.executable, "-m", "tests.memory.writer", str(folder.path), family]
@@ -32,13 +32,13 @@ class Writer:
         assert self._process.stdout.readline() == "ready\n", self._process.communicate()[1]
 
     def kill(self) -> dict[str, list[int]]:
-        """Kill it, and return what it had acknowledged."""
+        """Kill the process, and return its acknowledgements."""
         self._process.kill()
         return self.acknowledged()
 
     def acknowledged(self) -> dict[str, list[int]]:
-        """Wait for its end; return the numbers it said, by kind."""
-        # Not communicate(): it would pass over the lines that came with "ready" into the buffer.
+        """Wait for the end of the process; return the acknowledged numbers by kind."""
+        # Not communicate(): it would skip lines that are already in the buffer because they arrived with "ready".
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         with self._process.stdout as out, self._process.stderr as err:
@@ -63,14 +63,14 @@ def times(totals: FamilyTotals, steps: int) -> FamilyTotals:
 
 
 def assert_sound(folder: DataFolder, acknowledged: dict[str, list[int]]) -> int:
-    """Check that everything acknowledged is there and whole; return the learner steps committed."""
+    """Check that everything acknowledged is present and intact; return the number of committed learner steps."""
     with Store.open(folder, is_reader=True) as reader:
         assert reader.check() == []
         checkpoint = reader.checkpoints.live()
         committed = 0 if checkpoint is None else checkpoint.learner_steps
         assert committed >= max(acknowledged["step"], default=0)
         if checkpoint is not None:
-            # The checkpoint's tensors are those of its own step: the pointer never runs ahead of or behind them.
+            # The checkpoint's tensors belong to its own step: the row never refers to an older or newer file.
             tensors = reader.checkpoints.load_parameters(checkpoint.file)
             assert (tensors["core.weight"] == committed).all()
             assert checkpoint.meta == {"steps": committed}
@@ -91,7 +91,7 @@ def kill_often(folder: DataFolder, *, kills: int, seed: int) -> None:
             writer = Writer(folder, "cartpole")
             until = time.monotonic() + rng.uniform(0.0, 0.6)
             while time.monotonic() < until:
-                # Control works beside it, and takes away whatever nothing refers to, however young.
+                # The daemon runs at the same time, and removes files without a reference, whatever their age.
                 control.prune(PrunePolicy(orphan_age_s=-1.0, max_learner_steps=20, max_episode_bytes=200_000))
                 control.daemon_status.set({"kill": kill})
                 time.sleep(rng.uniform(0.0, 0.03))

@@ -39,7 +39,7 @@ def fill(folder: DataFolder) -> None:
 
 @pytest.fixture
 def killed_writer(folder: DataFolder) -> None:
-    """A store whose writer was killed: its write-ahead log is left behind, the database file lags."""
+    """Leave a store whose writer was killed: it has a write-ahead log, and the database file is older."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.memory.writer", str(folder.path), "cartpole"], stdout=subprocess.PIPE, text=True
     )
@@ -83,7 +83,7 @@ def test_a_reader_changes_neither_the_database_nor_the_parameters(folder: DataFo
 
 def test_a_reader_that_is_asked_to_write_refuses(folder: DataFolder) -> None:
     fill(folder)
-    with Store.open(folder, is_reader=True) as reader, pytest.raises(MemoryStoreError, match="opened to read"):
+    with Store.open(folder, is_reader=True) as reader, pytest.raises(MemoryStoreError, match="opened for reading only"):
         reader.counters.add("x", {})
 
 
@@ -98,9 +98,9 @@ def test_a_read_that_runs_too_long_is_cut_short(folder: DataFolder) -> None:
     connection = StoreConnection(folder.store_path, is_reader=True, read_limit_s=0.2)
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
     started = time.monotonic()
-    with pytest.raises(StoreBusyError, match="time bound"):
+    with pytest.raises(StoreBusyError, match="time limit"):
         connection.rows(endless)
-    with connection.snapshot(), pytest.raises(StoreBusyError, match="time bound"):
+    with connection.snapshot(), pytest.raises(StoreBusyError, match="time limit"):
         connection.rows(endless)
     assert time.monotonic() - started < 5
     assert connection.value("SELECT count(*) FROM families") == 1

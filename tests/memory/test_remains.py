@@ -1,4 +1,4 @@
-"""A store whose database is missing, empty or damaged is refused, and never taken for a new one."""
+"""Tests that a store with a missing, empty or damaged database is refused and never treated as a new one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.memory.making import add_active_family, make_step, make_tensors, publ
 
 @pytest.fixture
 def filled(folder: DataFolder) -> DataFolder:
-    """A data folder with a parameter file, a backup and a closed store."""
+    """Return a data folder with a parameter file, a backup and a closed store."""
     with Store.open(folder) as store:
         add_active_family(store)
         store.learner_steps.commit(make_step(), make_tensors(), {})
@@ -72,7 +72,7 @@ def is_empty_log(path: Path) -> bool:
 
 
 def contents(path: Path) -> dict[str, bytes | None]:
-    """The files and folders below a path, without what a refused start may add."""
+    """Return the files and folders below a path, except those that a refused start may add."""
     return {
         str(found.relative_to(path)): found.read_bytes() if found.is_file() else None
         for found in path.rglob("*")

@@ -1,4 +1,4 @@
-"""Rows that the learner restores from, or that say what is served, are verified when they are loaded."""
+"""Tests that the rows for restoring a trainer or serving a version are verified when they are loaded."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def add_colour_and_fail(db: Database) -> None:
 
 
 def test_the_released_migrations_have_not_been_changed() -> None:
-    # A store in the field has run these: add another instead, and its name here.
+    # Released stores have run these migrations. Never change one: add a new migration, and its name here.
     assert schema.KNOWN == (
         "create_first_tables",
         "add_store_identity",

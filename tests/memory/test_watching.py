@@ -1,4 +1,4 @@
-"""A daemon notices that its data folder, or a file that it relies on, was removed or replaced."""
+"""Tests that a daemon detects the removal or replacement of its data folder or of a file in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ("", "control.lock", "learner.lock", "learnd.db", "learnd.db-wal", "lear
 
 @pytest.fixture
 def watch(store: Store, folder: DataFolder) -> Iterator[FolderWatch]:
-    """A watch of a folder that is held in both roles, with its store open."""
+    """Yield a watch of a folder that is held in both roles, with its store open."""
     add_active_family(store)
     with folder.hold("control"), folder.hold("learner"):
         watch = FolderWatch(folder)

@@ -1,6 +1,6 @@
-"""A learner's stand-in in a process of its own: commits, and says so after each acknowledgement.
+"""A replacement for a trainer in a separate process. It commits, and prints a line after each acknowledgement.
 
-Run as ``python -m tests.memory.writer DATA_DIR FAMILY [COUNT]``. Each line on stdout is an acknowledgement:
+Run it as ``python -m tests.memory.writer DATA_DIR FAMILY [COUNT]``. Each line on stdout is an acknowledgement:
 ``step N`` after a learner step, ``version N`` after a publication, ``request N`` after a request.
 """
 

@@ -289,7 +289,7 @@ def test_repair_asks_before_it_rolls_the_checkpoint_back(learnd: Learnd, filled:
     answer = learnd("doctor", "--repair", code=1).stdout
     assert "not done without --yes" in answer
     assert "learnd doctor --repair --yes" in answer
-    assert "takes the place" in learnd("doctor", "--repair", "--yes").stdout
+    assert "replaces the checkpoint" in learnd("doctor", "--repair", "--yes").stdout
 
 
 def test_repair_is_refused_while_the_service_runs(learnd: Learnd, filled: DataFolder) -> None:

@@ -232,7 +232,7 @@ def test_a_start_beside_a_lost_database_ends_and_the_backup_leads_back(
 
 
 def test_new_begins_a_store_in_the_place_of_a_lost_one_and_is_refused_for_an_intact_one(practised: DataFolder) -> None:
-    assert "the store that is there is intact" in refused(practised, "--new")
+    assert "the folder has an intact store" in refused(practised, "--new")
     assert list(practised.path.glob("replaced-*")) == []
     practised.store_path.unlink()
     backups = names_in(practised.backups_path)

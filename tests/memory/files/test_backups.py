@@ -69,7 +69,7 @@ def test_a_damaged_file_of_the_backup_before_is_not_shared(store: Store, clock: 
 
 
 def damage_file(folder: DataFolder, sha256: str) -> Path:
-    """Flip a bit of a parameter file in a data folder; it gets an inode of its own, as a failing disk would not."""
+    """Flip a bit of a parameter file in a data folder, in a new inode, so that hard links to it are unchanged."""
     path = folder.parameters_path / f"{sha256}.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -231,7 +231,7 @@ def test_a_backup_whose_record_cannot_be_read_is_not_taken_for_a_clean_one(store
 
 
 def forget_identity(folder: DataFolder) -> None:
-    """Make a database one that was written before stores had an identity."""
+    """Downgrade a database to the schema from before stores had an identity."""
     database = sqlite3.connect(folder.store_path)
     database.execute("DROP TABLE store_identity")
     database.commit()
@@ -239,7 +239,7 @@ def forget_identity(folder: DataFolder) -> None:
 
 
 def break_index(store: Store, folder: DataFolder) -> None:
-    """Overwrite what an index holds, as a damaged page would; the rows stay whole."""
+    """Overwrite the entries of an index, like a damaged page; the rows stay intact."""
     root = store._connection.value("SELECT rootpage FROM sqlite_master WHERE name = 'trials_of_family'")
     size = store._connection.value("PRAGMA page_size")
     store.close()

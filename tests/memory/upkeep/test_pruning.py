@@ -92,7 +92,7 @@ BY_AGE = {"max_episode_age_s": 30 * DAY_S, "min_trials_per_family": 1}
 
 
 def practise_days(store: Store, clock: Clock, days: int) -> None:
-    """Commit one step of two trials a day."""
+    """Commit one step of two trials per day."""
     for day in range(days):
         store.learner_steps.commit(make_step(seed=day), make_tensors(day), {})
         clock.now += DAY_S

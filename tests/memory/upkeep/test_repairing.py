@@ -1,4 +1,4 @@
-"""Repair: what it mends, what it drops, and what it leaves until a person says yes."""
+"""Tests of repair: damage that it fixes, parts that it removes, and changes that need a person's consent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.memory.test_row_checksums import change
 
 @pytest.fixture
 def filled(folder: DataFolder, clock: Clock) -> Store:
-    """A store with a live checkpoint, a kept generation that is older, and a published version."""
+    """Return a store with a live checkpoint, an older kept generation and a published version."""
     store = Store.open(folder, clock=clock)
     add_active_family(store)
     for seed in range(2):
@@ -83,7 +83,7 @@ def test_a_damaged_index_is_built_anew(filled: Store, folder: DataFolder) -> Non
     break_index(filled, folder)
     assert problems_of(folder) != []
     report = repair(folder, may_roll_back=False)
-    assert report.actions == ("built every index of the database anew",)
+    assert report.actions == ("rebuilt every index of the database",)
     assert problems_of(folder) == []
 
 
@@ -146,7 +146,7 @@ def test_a_lost_live_checkpoint_gives_way_to_an_older_one_only_by_consent(filled
     damage_file(folder, live_file(filled))
     filled.close()
     asked = repair(folder, may_roll_back=False)
-    assert "learner step 2 take the place of those of step 3" in asked.needs_consent
+    assert "learner step 2 replace those of step 3" in asked.needs_consent
     assert [problem.kind for problem in asked.remaining] == [ProblemKind.PARAMETER_FILE]
     done = repair(folder, may_roll_back=True)
     assert (done.needs_consent, done.remaining) == ("", ())

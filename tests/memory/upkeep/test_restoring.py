@@ -1,4 +1,4 @@
-"""Restore: killed or out of room at any step, it leaves a whole store, and the next one succeeds."""
+"""Tests that a restore that is killed or fills the disk at any step leaves a complete store, and can be repeated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from memory.ownership import foreign_paths
 from memory.records import JobKind, JobOutcome
 from memory.sqlite_library import sqlite3
 from memory.store import Store
-from memory.upkeep.restoring import RestoreStep, settle_interrupted_restore
+from memory.upkeep.interrupted_restore import settle_interrupted_restore
+from memory.upkeep.restoring import RestoreStep
 from tests.memory.files.test_backups import damage_episode
 from tests.memory.making import add_active_family, downgrade, make_step, make_tensors, publish_next
 
@@ -36,7 +37,7 @@ def fill(store: Store, *, steps: int, seed: int = 0) -> None:
 
 @pytest.fixture
 def backup(folder: DataFolder) -> Path:
-    """A backup of three learner steps in a data folder that has made five."""
+    """Return a backup after three learner steps, in a data folder whose store has five."""
     with Store.open(folder) as store:
         fill(store, steps=BACKED_UP_STEPS)
         publish_next(store)
@@ -47,14 +48,14 @@ def backup(folder: DataFolder) -> Path:
 
 @pytest.fixture
 def foreign_backup(tmp_path: Path) -> Path:
-    """A backup of three learner steps of another store."""
+    """Return a backup of another store, after three learner steps."""
     with Store.open(DataFolder(tmp_path / "other")) as store:
         fill(store, steps=BACKED_UP_STEPS, seed=90)
         return store.back_up(keep=1).path
 
 
 def steps_of(folder: DataFolder) -> int:
-    """The learner steps of a store that starts and passes the check."""
+    """Return the number of learner steps of a store that opens and passes the check."""
     with Store.open(folder) as store:
         assert store.check() == []
         checkpoint = store.checkpoints.live()
@@ -174,7 +175,7 @@ def test_prune_leaves_a_restore_of_another_process_alone(folder: DataFolder, bac
 
 
 def kill_while_it_writes(folder: DataFolder, *, steps: int) -> None:
-    """Leave a data folder as a service that is killed does: what was committed last is in the write-ahead log."""
+    """Leave a data folder like a killed service, with the last commits in the write-ahead log only."""
     child = os.fork()
     if child == 0:
         try:
