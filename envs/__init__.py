@@ -1,1 +1,1 @@
-"""What can be practised: task families, their variations, and the workers that step them."""
+"""Task families, their variations, and the workers that step them."""

@@ -1,4 +1,4 @@
-"""Trying a family before it is practised: does it run, what are its spaces, what do random actions earn?
+"""Admission of a family before practice: check that it runs, read its spaces and measure the random return.
 
 Shapes: B trials.
 """
@@ -39,14 +39,14 @@ _TARGET_NAMES = {
     VariationTarget.RESET_OPTION: "reset option",
 }
 KEEP_APART = (
-    "Many copies run in one process: keep what an environment changes in its instance, not in its class, its module or "
-    "one simulation."
+    "Many copies run in one process: keep the state of an environment in its instance, not in its class, its module or "
+    "one shared simulation."
 )
 ENOUGH_S = 3.0
-"""After this long no further batch of trials is begun."""
+"""After this time no further batch of trials is started."""
 
 MAX_S = 30.0
-"""After this long the batch under way is cut off; what has ended by then is what is known."""
+"""After this time the running batch is stopped; only trials and episodes that have ended are counted."""
 
 TOLERATED = (
     "share an object",
@@ -57,30 +57,30 @@ TOLERATED = (
     "super().reset",
     "Range exceeds valid bounds",
 )
-"""Words of the checker's failures that are warnings here.
+"""Words of those failures of the checker that learnd reports as warnings.
 
-A worker copies what it is given, so shared arrays do no harm; and tasks that do not replay exactly can be practised.
-The checker cannot draw from a Box with bounds such as ±1e308; learnd takes such a dimension as unbounded.
+A worker copies its observations, so shared arrays do no harm. Tasks that do not replay exactly can be practised. The
+checker cannot draw from a Box with bounds such as ±1e308; learnd treats such a dimension as unbounded.
 """
 
 MATTERS_OF_STYLE = ("infinity. This is probably", "symmetric and normalized", "overflow encountered")
-"""Words of the checker's warnings that people are spared: Gymnasium's own environments earn them; they do no harm."""
+"""Words of those warnings of the checker that are not shown. Gymnasium's own environments cause them too."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Admission:
-    """What trying a family found.
+    """The results of the admission of a family.
 
     Attributes:
-        spaces: what is observed and chosen, or the shapes of a few-shot family's tasks.
-        random_return: mean trial return of uniformly random actions (of a few-shot task: chance), or what the family
-            declares.
-        random_standard_error: standard error of ``random_return``; 0 when it was declared.
-        reference_return: trial return that counts as score 1; None when nothing says.
-        reference_source: where ``reference_return`` comes from.
-        warnings: what may be wrong, for people to read.
-        steps_per_s: environment steps per second of all copies side by side, with random actions; of a
-            few-shot family, examples drawn per second.
+        spaces: observation and action spaces, or the shapes of a few-shot family's tasks.
+        random_return: the declared random return, or the mean trial return of uniformly random actions; for a few-shot
+            family, the return of chance.
+        random_standard_error: standard error of ``random_return``; 0 if it was declared.
+        reference_return: trial return that counts as score 1; None if it is unknown.
+        reference_source: source of ``reference_return``.
+        warnings: possible problems, as text for people.
+        steps_per_s: environment steps per second of all copies together, with random actions; for a few-shot family,
+            examples drawn per second.
     """
 
     spaces: SpacePair | FewShotShapes
@@ -94,7 +94,7 @@ class Admission:
 
 @dataclass
 class _Tally:
-    """What random play gave so far."""
+    """The returns of random play so far."""
 
     trial_returns: list[float] = field(default_factory=list)
     episode_returns: list[float] = field(default_factory=list)
@@ -108,20 +108,20 @@ def probe(
     num_copies: int = NUM_TRIALS,
     progress: Progress | None = None,
 ) -> Admission:
-    """Open a family, check it and play it at random for a few seconds.
+    """Open a family, check it and play it with random actions for a few seconds.
 
     Args:
         spec: the family.
-        limits: what its worker may use: the same as when it is practised.
-        num_copies: how many copies of an environment its worker holds: as many as when it is practised.
-        progress: called as the work advances; what it raises ends the probe.
+        limits: limits of its worker, which should be those of practice.
+        num_copies: number of copies of the environment in its worker, which should be that of practice.
+        progress: called regularly with the phase and the number of units done. It may raise to end the probe.
 
     Raises:
-        FamilySpecError: its description does not fit its environment, no episode ends, or its reference return is not
-            above what random actions earn; of a few-shot family, its images do not suffice.
-        UnsupportedSpaceError: no encoder or head exists for one of its spaces.
-        EnvsError: Gymnasium's checker refuses it, or its images cannot be read.
-        WorkerFaultError: it failed while it was tried.
+        FamilySpecError: the description does not fit the environment, no episode ends, or the reference return is not
+            above the random return; for a few-shot family, there are too few images.
+        UnsupportedSpaceError: no encoder or head exists for one of the family's spaces.
+        EnvsError: Gymnasium's checker rejects the environment, or the images cannot be read.
+        WorkerFaultError: the worker failed during the probe.
     """
     report = progress or _say_nothing
     if spec.source is FamilySource.FEW_SHOT:
@@ -153,9 +153,9 @@ def probe(
 
 
 def _probe_few_shot(spec: FamilySpec, report: Progress) -> Admission:
-    """Open a few-shot family and draw tasks of both splits; its score 0 is chance, its score 1 an answer without fault.
+    """Open a few-shot family and draw tasks of both splits.
 
-    ``steps_per_s`` counts examples.
+    Score 0 is chance, score 1 is a perfect answer. ``steps_per_s`` counts examples.
     """
     options = options_of(spec)
     family = open_few_shot(spec, report=lambda count: report("reading images", count))
@@ -167,9 +167,9 @@ def _probe_few_shot(spec: FamilySpec, report: Progress) -> Admission:
     chance = chance_of(family)
     random_return = chance.mean if spec.random_return is None else spec.random_return
     if isinstance(options, SinusoidOptions):
-        reference, source = -(options.noise_std**2), "no error but the noise of the targets: minus its variance"
+        reference, source = -(options.noise_std**2), "no error except the targets' noise: minus its variance"
     else:
-        reference, source = 1.0, "every query right"
+        reference, source = 1.0, "every query correct"
     if spec.reference_return is not None:
         _check_reference(spec, spec.reference_return, random_return)
         reference, source = spec.reference_return, spec.reference_source or "declared"
@@ -200,33 +200,33 @@ def _check(spec: FamilySpec, tasks: TaskBatch) -> list[str]:
         raise EnvsError(
             operation="admitting family",
             subject=spec.name,
-            found=f"Gymnasium's checker refuses {spec.entry!r}: {failure}",
-            hint="Mend the environment: gymnasium.utils.env_checker.check_env shows the same.",
+            found=f"Gymnasium's checker rejects {spec.entry!r}: {failure}",
+            hint="Fix the environment: gymnasium.utils.env_checker.check_env shows the same error.",
         )
     if tasks.max_episode_steps is None:
-        warnings.append("No limit of steps is known; set max_episode_steps unless every episode ends by itself.")
+        warnings.append("The environment has no step limit; set max_episode_steps unless every episode terminates.")
     return warnings
 
 
 def compare_tasks(tasks: WorkerTaskBatch, report: Progress) -> list[str]:
-    """Hold tasks against one another; what is found and does no harm is returned as warnings.
+    """Compare tasks with each other; return harmless findings as warnings.
 
     Raises:
-        FamilySpecError: tasks have different spaces, or a reset puts back a varied attribute and nothing differs.
-        EnvsError: environments in one process share a world.
+        FamilySpecError: tasks have different spaces, or a reset undoes a varied attribute, so that the tasks are equal.
+        EnvsError: environments in one process share a simulated world.
     """
     compare_spaces(tasks, report)
     world = compare_copies(tasks, report)
     found = (
-        f"under the same seed and the same actions one copy goes another way, from its step {world.differing_step} on, "
-        "when another copy is stepped in turn"
+        f"with the same seed and the same actions one copy behaves differently, from its step {world.differing_step} "
+        "on, if another copy is stepped in between"
     )
     if world.depends_on_actions:
         raise EnvsError(
             operation="admitting family",
             subject=tasks.spec.name,
-            found=f"copies of {tasks.spec.entry!r} in one process share a world: {found}, and how depends on the "
-            "actions of that one.",
+            found=f"copies of {tasks.spec.entry!r} in one process share a world: {found}, and the difference depends "
+            "on the actions of the other copy.",
             hint=f"{KEEP_APART} In PyBullet, connect a client for each environment. A simulator with one world per "
             "process needs a process for each environment.",
         )
@@ -242,14 +242,14 @@ def _variation_warnings(spec: FamilySpec, findings: VariationFindings) -> list[s
     without_effect = {variation.name for variation in findings.without_effect} if findings.is_compared else set()
     warnings = []
     for name, (drawn, present) in findings.undone.items():
-        found = f"a reset changes the varied attribute {name!r}: {drawn} was drawn for a task, and it is {present} then"
+        found = f"a reset changes the varied attribute {name!r} from {drawn}, which was drawn for a task, to {present}"
         if name in without_effect:
             raise FamilySpecError(
                 operation="admitting family",
                 subject=spec.name,
-                found=f"{found}. Tasks that differ in it alone are all alike.",
-                hint=f"Let its reset leave {name!r} as it is, or vary a keyword argument (kwarg.NAME) or a reset "
-                "option (option.NAME) that it reads.",
+                found=f"{found}. Tasks that differ only in this attribute are equal.",
+                hint=f"Change the environment so that reset keeps {name!r}, or vary a keyword argument (kwarg.NAME) or "
+                "a reset option (option.NAME) that reset reads.",
             )
         warnings.append(f"{found[0].upper()}{found[1:]}.")
     if findings.is_compared:
@@ -262,10 +262,10 @@ def _variation_warnings(spec: FamilySpec, findings: VariationFindings) -> list[s
 def _without_effect(variation: Variation, num_steps: int) -> str:
     found = (
         f"Varying the {_TARGET_NAMES[variation.target]} {variation.name!r} changed nothing: tasks of one seed that "
-        f"differ in it alone gave the same observations and rewards in {num_steps} steps of random actions."
+        f"differ only in this value gave the same observations and rewards in {num_steps} steps of random actions."
     )
     if variation.target is VariationTarget.RESET_OPTION:
-        return f"{found} It is likely that no reset reads an option of that name."
+        return f"{found} Probably reset reads no option of that name."
     return f"{found} It may still matter in states that random actions do not reach."
 
 
@@ -280,7 +280,7 @@ def _play_at_random(tasks: TaskBatch, report: Progress) -> tuple[_Tally, float]:
     batches = 0
     while len(tally.trial_returns) < MAX_TRIALS and time.monotonic() - start < ENOUGH_S:
         tasks.begin(batches * tasks.num_trials, split=Split.TRAINING)
-        # The time that copies took to be made and reset does not count: their own limits bound it.
+        # The time for making and resetting the copies does not count here; it has limits of its own.
         is_whole = _play_batch(tasks, generator, tally, deadline=time.monotonic() + MAX_S, report=report)
         batches += 1
         if not is_whole:
@@ -291,7 +291,7 @@ def _play_at_random(tasks: TaskBatch, report: Progress) -> tuple[_Tally, float]:
 def _play_batch(
     tasks: TaskBatch, generator: torch.Generator, tally: _Tally, *, deadline: float, report: Progress
 ) -> bool:
-    """Play one batch of trials to its end; False when the time was over first."""
+    """Play one batch of trials to its end; return False if the deadline passed first."""
     trial_return = torch.zeros(tasks.num_trials, dtype=torch.float64)
     episode_return = torch.zeros(tasks.num_trials, dtype=torch.float64)
     episodes = torch.zeros(tasks.num_trials, dtype=torch.int64)
@@ -319,14 +319,14 @@ def _random_return(spec: FamilySpec, tally: _Tally, warnings: list[str]) -> tupl
         raise FamilySpecError(
             operation="admitting family",
             subject=spec.name,
-            found=f"no episode ended within {tally.num_steps} steps of random actions, played for {MAX_S:g} s.",
+            found=f"no episode ended within {tally.num_steps} steps of random actions, in {MAX_S:g} s.",
             hint="Set max_episode_steps, so that episodes end.",
         )
     if spec.random_return is not None:
         return spec.random_return, 0.0
     if tally.trial_returns:
         return _mean_and_error(tally.trial_returns)
-    warnings.append("It is slow: the random return is estimated from single episodes.")
+    warnings.append("The environment is slow: the random return is estimated from single episodes.")
     mean, error = _mean_and_error(tally.episode_returns)
     return mean * spec.episodes_per_trial, error * spec.episodes_per_trial
 
@@ -348,11 +348,11 @@ def _reference(
     reference = tasks.reward_threshold * spec.episodes_per_trial
     if reference <= random_return:
         warnings.append(
-            f"The registered reward threshold, {tasks.reward_threshold:g} an episode, is no higher than what random "
-            "actions earn, so it is no reference; the best evaluation so far will be."
+            f"The registered reward threshold, {tasks.reward_threshold:g} per episode, is not above the return of "
+            "random actions, so it is not used as reference; the best evaluation so far is used instead."
         )
         return None, ""
-    return reference, f"Gymnasium's reward threshold for {spec.entry}, {tasks.reward_threshold:g} an episode"
+    return reference, f"Gymnasium's reward threshold for {spec.entry}, {tasks.reward_threshold:g} per episode"
 
 
 def _check_reference(spec: FamilySpec, reference_return: float, random_return: float) -> None:
@@ -360,7 +360,7 @@ def _check_reference(spec: FamilySpec, reference_return: float, random_return: f
         raise FamilySpecError(
             operation="admitting family",
             subject=spec.name,
-            found=f"its reference return, {reference_return:g}, is not above what random actions earn in a "
+            found=f"its reference return, {reference_return:g}, is not above the return of random actions in a "
             f"trial, {random_return:g}.",
             hint="A reference return is the sum over all episodes of a trial; declare a higher one, or none.",
         )

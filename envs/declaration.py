@@ -1,4 +1,4 @@
-"""Families as people write them on a command line: ``CartPole-v1 --vary length=0.3:1.2``."""
+"""Parsing of families that are declared on a command line: ``CartPole-v1 --vary length=0.3:1.2``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def parse_variation(text: str) -> Variation:
             ``A|B|C``, ``sum:X+Y``, ``product:X*Y`` or ``frozen_lake_map[:SIZE[:P]]``.
 
     Raises:
-        FamilySpecError: the text has no such form, or its range is empty.
+        FamilySpecError: the text has none of these forms, or its range is empty.
     """
     path, separator, value = (part.strip() for part in text.partition("="))
     if not separator or not path or not value:
@@ -60,18 +60,18 @@ def parse_variation(text: str) -> Variation:
     distribution = RANGES.get(kind, Distribution.UNIFORM)
     bounds = rest if kind in RANGES else [kind, *rest]
     if len(bounds) != 2:
-        _refuse(text, f"{value!r} is no range and no choice.")
+        _refuse(text, f"{value!r} is neither a range nor a choice.")
     low, high = (_number(text, bound) for bound in bounds)
     if distribution is Distribution.INTEGER and not (low.is_integer() and high.is_integer()):
-        _refuse(text, f"{value!r} is no range of whole numbers.")
+        _refuse(text, f"{value!r} is not a range of whole numbers.")
     return Variation(name=name, target=target, distribution=distribution, low=low, high=high)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Read one keyword argument, ``NAME=VALUE``; numbers, true, false and none are read as such.
+    """Read one keyword argument, ``NAME=VALUE``. Numbers, true, false and none are converted; other values are text.
 
     Raises:
-        FamilySpecError: the text has no such form.
+        FamilySpecError: the text does not have this form.
     """
     name, separator, value = (part.strip() for part in text.partition("="))
     if not separator or not name.isidentifier():
@@ -82,17 +82,17 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def default_name(entry: str) -> str:
-    """A family's name made from its entry: ``ale_py:ALE/Pong-v5`` → ``pong``, ``maze.envs:BigMaze`` → ``bigmaze``."""
+    """Return a family's name made from its entry: ``ale_py:ALE/Pong-v5`` → ``pong``, ``maze.envs:Maze`` → ``maze``."""
     last = re.split(r"[:/]", entry)[-1].rpartition(".")[2] if ":" in entry else entry.rpartition("/")[2]
     plain = re.sub(r"-v\d+$", "", last).lower()
     return re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-_")[:48] or "family"
 
 
 def parse_few_shot(text: str) -> tuple[int, int]:
-    """Read ``5x1``: the ways and the shots of few-shot tasks.
+    """Read the ways and the shots of few-shot tasks, written as ``5x1``.
 
     Raises:
-        FamilySpecError: the text has no such form.
+        FamilySpecError: the text does not have this form.
     """
     match = FEW_SHOT_FORM.fullmatch(text.strip())
     if match is None:
@@ -110,17 +110,17 @@ def few_shot_from_declaration(
     kwargs: dict[str, Any] | None = None,
     reference_return: float | None = None,
 ) -> FamilySpec:
-    """Put a few-shot family together from what a person wrote.
+    """Return the description of a few-shot family from its declaration.
 
     Args:
         entry: one of ``FEW_SHOT_ENTRIES``, or a folder or zip file of images by class.
         learner: name of the learner that practises it.
         name: the family's name; None makes one from the entry.
-        kwargs: what ``envs.few_shot.options`` lists for the entry.
+        kwargs: the options that ``envs.few_shot.options`` lists for the entry.
         reference_return: return that counts as score 1.
 
     Raises:
-        FamilySpecError: something in it has no meaning, and which.
+        FamilySpecError: a part of the declaration is invalid; the error names it.
     """
     is_built_in = entry in FEW_SHOT_ENTRIES
     place = Path(entry)
@@ -151,7 +151,7 @@ def family_from_declaration(
     python: str | None = None,
     import_paths: Sequence[str] = (),
 ) -> FamilySpec:
-    """Put a family together from what a person wrote.
+    """Return the description of a family from its declaration.
 
     Args:
         entry: a built-in tensor family's name, a Gymnasium id (``CartPole-v1``, ``module:Id-v0``) or ``module:Class``.
@@ -162,10 +162,10 @@ def family_from_declaration(
         max_episode_steps: steps after which an episode is truncated.
         reference_return: trial return that counts as score 1.
         python: another interpreter for the family's workers.
-        import_paths: folders put on the workers' import path.
+        import_paths: folders to add to the workers' import path.
 
     Raises:
-        FamilySpecError: something in it has no meaning, and which.
+        FamilySpecError: a part of the declaration is invalid; the error names it.
     """
     if not entry.strip():
         raise FamilySpecError(
@@ -223,11 +223,11 @@ def _check_names(entry: str, variations: tuple[Variation, ...], *, is_tensor: bo
 def _target(text: str, path: str) -> tuple[VariationTarget, str]:
     prefix, separator, name = path.rpartition(".")
     if not name.isidentifier():
-        _refuse(text, f"{name!r} is no name.")
+        _refuse(text, f"{name!r} is not a name.")
     if not separator:
         return VariationTarget.ATTRIBUTE, name
     if prefix not in TARGETS:
-        _refuse(text, f"{prefix!r} is none of {', '.join(TARGETS)}.")
+        _refuse(text, f"{prefix!r} is not one of {', '.join(TARGETS)}.")
     return TARGETS[prefix], name
 
 
@@ -235,7 +235,7 @@ def _number(text: str, word: str) -> float:
     try:
         return float(word)
     except ValueError:
-        _refuse(text, f"{word!r} is no number.")
+        _refuse(text, f"{word!r} is not a number.")
 
 
 def _scalar(word: str) -> Any:

@@ -1,4 +1,4 @@
-"""The families that an empty store is given; descriptions only, so that control reads them without torch."""
+"""Descriptions of the families that are added to an empty store. The daemon reads them without importing torch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ TABULAR_MDPS = "tabular_mdps"
 VARIED_CARTPOLE = "varied_cartpole"
 NAVIGATION = "navigation"
 TENSOR_FAMILIES = (BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE, NAVIGATION)
-"""What ``entry`` may be for a tensor-native family."""
+"""The values of ``entry`` for tensor-native families."""
 
 
 def default_stream() -> list[FamilySpec]:
-    """The families an empty store is given: six, in two kinds of action space, that need nothing but pip packages."""
+    """Return the six families that are added to an empty store.
+
+    They have two kinds of action space and need only pip packages.
+    """
     return [_bandits(), _mdps(), _cartpole(), _acrobot(), _frozenlake(), _pendulum()]
 
 
@@ -55,19 +58,19 @@ def _cartpole() -> FamilySpec:
             Variation(name="masscart", low=0.5, high=2.0),
             Variation(name="force_mag", low=5.0, high=15.0),
             Variation(name="gravity", low=7.0, high=13.0),
-            # CartPole computes these two once, from the masses and the length it was made with.
+            # CartPole computes these two attributes only once, from the masses and the length at construction.
             Variation(name="total_mass", distribution=Distribution.SUM, values=("masspole", "masscart")),
             Variation(name="polemass_length", distribution=Distribution.PRODUCT, values=("masspole", "length")),
         ),
         episodes_per_trial=3,
         max_episode_steps=200,
         reference_return=600.0,
-        reference_source="the most there is: 3 episodes of 200 steps, 1 a step",
+        reference_source="the maximum: 3 episodes of 200 steps with reward 1",
     )
 
 
 def _acrobot() -> FamilySpec:
-    # Stronger than the original's 1, with which random actions almost never reach the height in 300 steps.
+    # The original torque is 1. With it random actions almost never reach the height in 300 steps.
     torques = tuple([-torque, 0.0, torque] for torque in (1.5, 2.0, 2.5, 3.0))
     return FamilySpec(
         name="acrobot",
@@ -103,7 +106,7 @@ def _frozenlake() -> FamilySpec:
                 options={"size": 4, "p": 0.8},
             ),
         ),
-        # The map is not observed: without slipping, what an episode finds out about it serves every later one.
+        # The map is not observed. Without slipping, knowledge of the map from one episode helps in every later one.
         episodes_per_trial=8,
         max_episode_steps=30,
         reference_return=7.0,

@@ -1,4 +1,4 @@
-"""The errors of the ``envs`` package: each says what was tried, what was found and what to do."""
+"""The errors of the ``envs`` package. Each names the operation, its subject, the finding and the action to take."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from enum import StrEnum
 
 
 class EnvsError(Exception):
-    """Root of everything that ``envs`` raises.
+    """The base class of all errors of ``envs``.
 
     Args:
-        operation: what was being tried, as a gerund ("reading the family file").
-        subject: what it was tried on (a family's name, an environment's id).
-        found: what was found instead of what was expected.
-        hint: what to do about it, as a full sentence.
+        operation: the failed operation, as a gerund ("reading the family file").
+        subject: the object of the operation (a family's name, an environment's id).
+        found: the finding that made the operation fail.
+        hint: the action to take, as a full sentence.
     """
 
     def __init__(self, *, operation: str, subject: str, found: str, hint: str = "") -> None:
@@ -24,15 +24,15 @@ class EnvsError(Exception):
 
 
 class UnsupportedSpaceError(EnvsError):
-    """An observation or action space that no encoder or head exists for."""
+    """An error for an observation or action space for which no encoder or head exists."""
 
 
 class FamilySpecError(EnvsError):
-    """A family's description that contradicts itself or names something unknown."""
+    """An error for a family's description that is inconsistent or names something unknown."""
 
 
 class FaultReason(StrEnum):
-    """Why a worker failed its family; the bounded values of a metric's ``reason`` label."""
+    """A kind of worker fault; these are the only values of a metric's ``reason`` label."""
 
     RAISED = "raised"
     EXITED = "exited"
@@ -44,11 +44,11 @@ class FaultReason(StrEnum):
 
 
 class WorkerFaultError(EnvsError):
-    """A worker, or the user's environment in it, failed: the family gets a strike.
+    """An error for a failed worker or environment. The family gets a strike.
 
     Args:
-        reason: the kind of failure.
-        detail: the worker's own words (the last lines of its traceback or stderr), for the log.
+        reason: the kind of fault.
+        detail: the last lines of the worker's traceback or stderr, for the log.
     """
 
     def __init__(self, *, subject: str, reason: FaultReason, found: str, detail: str = "") -> None:

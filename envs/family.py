@@ -1,4 +1,4 @@
-"""Task families as they are declared: what to practise, how its tasks vary, and what its scores are measured by."""
+"""Descriptions of task families: the environment, the variations of its tasks, and the scale of its scores."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ FAMILY_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 
 
 class FamilySource(StrEnum):
-    """Where a family's tasks are stepped."""
+    """A kind of source of a family's tasks."""
 
     TENSOR = "tensor"
-    """Side by side as tensors on the learner's device; ``entry`` names a built-in tensor family."""
+    """Tasks that are stepped as tensors on the trainer's device; ``entry`` names a built-in tensor family."""
 
     GYMNASIUM = "gymnasium"
-    """One by one in a worker process; ``entry`` is an environment id or ``module:Class``."""
+    """Tasks that are stepped one by one in a worker process; ``entry`` is an environment id or ``module:Class``."""
 
     FEW_SHOT = "few_shot"
-    """Supervised tasks of a support and a query set; ``entry`` is a folder or zip file of images, or built in."""
+    """Supervised tasks with a support and a query set; ``entry`` is a folder or zip file of images, or built in."""
 
 
 class Split(StrEnum):
-    """Which tasks of a family: the two never share a task's seed."""
+    """A split of a family's tasks. The two splits never share a task's seed."""
 
     TRAINING = "training"
     HELD_OUT = "held_out"
@@ -38,18 +38,19 @@ class FamilySpec:
     """A distribution over tasks that share observation and action spaces.
 
     Attributes:
-        name: lower-case name, unique in a store; a label of every metric.
-        source: where the tasks are stepped.
+        name: lower-case name, unique in a store; metrics have it as a label.
+        source: the source of the tasks.
         entry: a built-in family's name, a Gymnasium id, ``module:Class``, or a folder or zip file of images.
-        kwargs: keyword arguments for the environment or family (``envs.few_shot.options`` has a few-shot family's).
-        variations: what differs from task to task beside the seed.
+        kwargs: keyword arguments for the environment or family (``envs.few_shot.options`` lists those of few-shot
+            families).
+        variations: the differences between tasks, in addition to the seed.
         episodes_per_trial: episodes in one trial.
         max_episode_steps: steps after which an episode is truncated; None keeps the environment's own limit.
         random_return: mean trial return of uniformly random actions (score 0); None until measured.
         reference_return: trial return that counts as score 1; None takes the best evaluation so far.
-        reference_source: where ``reference_return`` comes from, for people to read.
+        reference_source: source of ``reference_return``, as text for people.
         python: interpreter that runs the family's workers; None for learnd's own.
-        import_paths: folders put on the worker's import path, for ``module:Class`` entries.
+        import_paths: folders to add to the worker's import path, for ``module:Class`` entries.
         learner: the learner that practises it: "rl2", or a name of ``agent.learners.registry`` for few-shot tasks.
     """
 
@@ -84,12 +85,12 @@ class FamilySpec:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """The description as JSON values."""
+        """Return the description as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> FamilySpec:
-        """The description that :meth:`to_json` wrote."""
+        """Return the description from the values that :meth:`to_json` returned."""
         spec = cls(**{**values, "source": FamilySource(values["source"]), "variations": ()})
         return replace(
             spec,

@@ -1,4 +1,4 @@
-"""What a worker may use before its family is struck."""
+"""The limits of a worker; a worker that exceeds one of them causes a strike of its family."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerLimits:
-    """The bounds of one environment worker.
+    """The limits of one environment worker.
 
     Attributes:
-        memory_mib: resident memory of the worker and all processes that it started; above it the worker is killed.
+        memory_mib: resident memory of the worker and all processes that it started; a worker that exceeds it is killed.
         step_timeout_s: longest wait for one step or one reset of one copy of the environment.
         start_timeout_s: longest wait for the interpreter to start, import and make the first copy, and for making each
             further copy.
-        close_timeout_s: time in which the worker closes all copies, after a fault too; then it is killed.
-        nice: added to the niceness that the worker inherits from the process that starts it.
-        watch_interval_s: time between two measurements of resident memory, and between two looks at the progress.
+        close_timeout_s: time for the worker to close all copies, also after a fault; the worker is killed afterwards.
+        nice: increment of the niceness that the worker inherits from the process that starts it.
+        watch_interval_s: time between two measurements of resident memory, and between two checks of the progress.
     """
 
     memory_mib: int = 2048

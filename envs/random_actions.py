@@ -12,10 +12,10 @@ from envs.spaces import ActionKind, ActionSpec
 
 
 def random_actions(action: ActionSpec, num_trials: int, generator: torch.Generator) -> Tensor:
-    """Uniformly random policy actions.
+    """Draw uniformly random policy actions.
 
     Returns:
-        [B] int64, [B, n] int64 or [B, n] float32 in [-1, 1], by kind.
+        [B] int64 (discrete), [B, n] int64 (multi-discrete) or [B, n] float32 in [-1, 1] (continuous).
     """
     match action.kind:
         case ActionKind.DISCRETE:

@@ -1,4 +1,4 @@
-"""The families that come with learnd, and the one way a family's tasks are opened."""
+"""The built-in families of learnd, and the functions that open a family's tasks."""
 
 from __future__ import annotations
 
@@ -42,17 +42,18 @@ def open_tasks(
 
     Args:
         spec: the family.
-        spaces: the spaces it was admitted with, which it must still have; None takes what it has.
+        spaces: the spaces with which the family was admitted, and which it must still have; None accepts any spaces.
         num_trials: B.
-        device: where observations and rewards are wanted.
-        limits: bounds of the worker; None takes the defaults.
-        rows_per_task: R: instead of B tasks, B/R are opened, each in R rows whose noise differs (tensor families).
-        on_wait: called now and then while a worker is waited for; what it raises ends the wait.
+        device: device of the observations and rewards.
+        limits: limits of the worker; None takes the defaults.
+        rows_per_task: R. B/R tasks are opened instead of B, each in R rows with different noise. Only tensor families
+            accept more than 1.
+        on_wait: called regularly while the function waits for a worker. It may raise to end the wait.
 
     Raises:
-        FamilySpecError: the entry names no tensor family, the spaces are no longer those of admission, or a task of a
-            worker is wanted in several rows.
-        UnsupportedSpaceError: no encoder or head exists for one of its spaces.
+        FamilySpecError: the entry names no tensor family, the spaces differ from those of admission, or
+            ``rows_per_task`` is above 1 for a family with a worker.
+        UnsupportedSpaceError: no encoder or head exists for one of the family's spaces.
         WorkerFaultError: the worker did not start.
     """
     if spec.source is FamilySource.TENSOR:
@@ -61,8 +62,8 @@ def open_tasks(
         raise FamilySpecError(
             operation="opening family",
             subject=spec.name,
-            found=f"{rows_per_task} rows a task are wanted of a family that is stepped by a worker.",
-            hint="A worker's rows are tasks of their own; play the episodes of a task one after another.",
+            found=f"{rows_per_task} rows per task are not possible for a family that is stepped by a worker.",
+            hint="Each row of a worker is a separate task; play the episodes of a task one after another.",
         )
     else:
         from envs.gymnasium.batch import WorkerTaskBatch
@@ -78,7 +79,7 @@ def open_tasks(
             operation="opening family",
             subject=spec.name,
             found=f"its spaces are {found.key}, and it was admitted with {spaces.key}.",
-            hint="Remove it and add it anew, so that it is admitted with its new spaces.",
+            hint="Remove the family and add it again, so that it is admitted with its new spaces.",
         )
     return tasks
 
@@ -88,14 +89,14 @@ def _open_tensor_tasks(
 ) -> TaskBatch:
     if num_trials % rows_per_task:
         raise ValueError(
-            f"opening {spec.name!r}: {num_trials} rows are no whole number of tasks of {rows_per_task} rows."
+            f"opening {spec.name!r}: {num_trials} rows are not a multiple of {rows_per_task} rows per task."
         )
     family = _tensor_family(spec)
     return family(spec, num_trials=num_trials, device=device, rows_per_task=rows_per_task)
 
 
 def _tensor_family(spec: FamilySpec) -> Callable[..., TaskBatch]:
-    """The class that steps a tensor-native family; loaded only here, with torch."""
+    """Return the class that steps a tensor-native family. It is imported only here, because it imports torch."""
     if spec.entry == BERNOULLI_BANDITS:
         from envs.tensor.bandits import BernoulliBandits
 
@@ -115,8 +116,8 @@ def _tensor_family(spec: FamilySpec) -> Callable[..., TaskBatch]:
     raise FamilySpecError(
         operation="opening family",
         subject=spec.name,
-        found=f"{spec.entry!r} is no tensor-native family.",
-        hint=f"There are: {', '.join(TENSOR_FAMILIES)}.",
+        found=f"{spec.entry!r} is not a tensor-native family.",
+        hint=f"The tensor-native families are: {', '.join(TENSOR_FAMILIES)}.",
     )
 
 
@@ -128,8 +129,8 @@ def open_few_shot(spec: FamilySpec, *, report: Callable[[int], None] | None = No
         report: called with the number of images read so far.
 
     Raises:
-        FamilySpecError: its keyword arguments have no meaning, or its images do not suffice for them.
-        ImageReadError: its folder, or an image in it, cannot be read.
+        FamilySpecError: the keyword arguments are invalid, or there are too few images for them.
+        ImageReadError: the folder, or an image in it, cannot be read.
     """
     from envs.few_shot.opening import open_few_shot as opened
 

@@ -1,8 +1,9 @@
-"""Observation and action spaces in the form that policies are built from.
+"""Descriptions of observation and action spaces, from which policies are built.
 
-Every observation is carried as a float32 vector of D numbers: a discrete one holds its index (D = 1), anything
-else is flattened. Every action is an int64 index (discrete), an int64 vector (multi-discrete) or a float32 vector
-in [-1, 1] per dimension (continuous) that :meth:`ActionSpec.to_environment` scales to the environment's own bounds.
+Every observation is a float32 vector of D numbers: the index of a discrete observation (D = 1), or the flattened values
+of any other observation. Every action is an int64 index (discrete), an int64 vector (multi-discrete) or a float32
+vector in [-1, 1] per dimension (continuous), which :meth:`ActionSpec.to_environment` scales to the environment's own
+bounds.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 FLOAT32_MAX = np.finfo(np.float32).max
-"""A bound that is not below it stands for no bound."""
+"""A bound whose absolute value is not below this means that there is no bound."""
 
 
 class ObservationKind(StrEnum):
-    """How an observation vector is to be read."""
+    """A kind of observation vector."""
 
     DISCRETE = "discrete"
     VECTOR = "vector"
 
 
 class ActionKind(StrEnum):
-    """How an action is chosen."""
+    """A kind of action."""
 
     DISCRETE = "discrete"
     MULTI_DISCRETE = "multi_discrete"
@@ -38,7 +39,7 @@ class ActionKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ObservationSpec:
-    """What a policy observes.
+    """A description of an observation space.
 
     Attributes:
         kind: discrete (an index) or vector.
@@ -50,13 +51,13 @@ class ObservationSpec:
 
     @property
     def width(self) -> int:
-        """D, the number of float32 values an observation is carried in."""
+        """D, the number of float32 values of an observation."""
         return 1 if self.kind is ObservationKind.DISCRETE else self.size
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActionSpec:
-    """What a policy chooses.
+    """A description of an action space.
 
     Attributes:
         kind: discrete, multi-discrete or continuous.
@@ -74,18 +75,19 @@ class ActionSpec:
 
     @property
     def width(self) -> int:
-        """The number of values an action is carried in (1 when discrete)."""
+        """The number of values of an action (1 if discrete)."""
         return len(self.low) if self.kind is ActionKind.CONTINUOUS else len(self.choices)
 
     def to_environment(self, action: NDArray[Any]) -> NDArray[Any]:
-        """Turn policy actions into the environment's own numbers.
+        """Convert policy actions to the environment's own numbers.
 
-        A dimension is scaled, so that [-1, 1] spans the bounds, where float32 holds both bounds and their difference.
-        Any other dimension is unbounded, and the number goes through as it is. Where all of [-1, 1] lies on the wrong
-        side of its one bound, the number is shifted to begin at that bound, since all actions would be equal otherwise.
+        - A dimension is scaled, so that [-1, 1] spans its bounds, if float32 can hold both bounds and their difference.
+        - Any other dimension counts as unbounded, and its number is not scaled.
+        - If all of [-1, 1] is outside the only bound of an unbounded dimension, the number is shifted to start at that
+          bound. Otherwise all actions would be clipped to the same value.
 
         Args:
-            action: [..., width] policy actions: indices, or floats of which [-1, 1] spans the bounds.
+            action: [..., width] policy actions: indices, or floats in [-1, 1].
 
         Returns:
             [..., width] in the environment's units: indices shifted by ``start``, or floats clipped to the bounds.
@@ -99,7 +101,7 @@ class ActionSpec:
 
     @cached_property
     def _scaling(self) -> _Scaling:
-        """How actions become the environment's numbers, computed once."""
+        """The constants of the conversion to the environment's numbers, computed once."""
         lowest, highest = _inner_float32(self.low, toward=np.inf), _inner_float32(self.high, toward=-np.inf)
         with np.errstate(over="ignore", invalid="ignore"):
             span = highest - lowest
@@ -118,13 +120,13 @@ class ActionSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class _Scaling:
-    """The constants that turn a continuous action into the environment's numbers.
+    """The constants that convert a continuous action to the environment's numbers.
 
     Attributes:
-        low: [n] what -1 becomes where a dimension is scaled; 0 elsewhere.
-        span: [n] upper less lower bound where a dimension is scaled; 0 elsewhere.
+        low: [n] lower bound of a scaled dimension, to which -1 is mapped; 0 for other dimensions.
+        span: [n] upper bound minus lower bound of a scaled dimension; 0 for other dimensions.
         is_scaled: [n] whether float32 can hold both bounds and their difference.
-        shift: [n] what is added where a dimension is not scaled.
+        shift: [n] number to add to the action of a dimension that is not scaled.
         lowest: [n] the smallest float32 within the bounds.
         highest: [n] the largest float32 within the bounds.
     """
@@ -138,7 +140,7 @@ class _Scaling:
 
 
 def _inner_float32(bounds: tuple[float, ...], *, toward: float) -> NDArray[np.float32]:
-    """Return bounds as float32 values; one that float32 cannot hold is rounded ``toward`` the inside."""
+    """Return bounds as float32 values; a bound that float32 cannot hold is rounded ``toward`` the inside."""
     exact = np.asarray(bounds, np.float64)
     with np.errstate(over="ignore"):
         rounded = exact.astype(np.float32)
@@ -148,26 +150,26 @@ def _inner_float32(bounds: tuple[float, ...], *, toward: float) -> NDArray[np.fl
 
 @dataclass(frozen=True, kw_only=True)
 class SpacePair:
-    """An observation and an action space: what decides which encoder and heads a family uses."""
+    """An observation and an action space. The pair determines the encoder and heads that a family uses."""
 
     observation: ObservationSpec
     action: ActionSpec
 
     @cached_property
     def key(self) -> str:
-        """A short name that is equal exactly when the pair is equal, fit for a parameter's name."""
+        """A short name that identifies the pair and can be a part of a parameter's name."""
         digest = hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:8]
         observation = f"{self.observation.kind[0]}{self.observation.size}"
         action = f"{self.action.kind[0]}{'x'.join(map(str, self.action.choices)) or self.action.width}"
         return f"{observation}_{action}_{digest}"
 
     def to_json(self) -> dict[str, Any]:
-        """The pair as JSON values."""
+        """Return the pair as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> SpacePair:
-        """The pair that :meth:`to_json` wrote."""
+        """Return the pair from the values that :meth:`to_json` returned."""
         observation, action = values["observation"], values["action"]
         return cls(
             observation=ObservationSpec(kind=ObservationKind(observation["kind"]), size=observation["size"]),

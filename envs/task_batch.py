@@ -1,4 +1,4 @@
-"""The one way tasks are stepped: B tasks of a family side by side, as tensors or through a worker.
+"""The interface for stepping B tasks of a family together, as tensors or in a worker.
 
 Shapes: B trials, D observation width.
 """
@@ -19,17 +19,17 @@ from envs.spaces import SpacePair
 @register_node(namespace="")
 @dataclass(frozen=True, kw_only=True)
 class Transition:
-    """What one step of B tasks gave.
+    """The results of one step of B tasks.
 
-    An episode that ends is followed at once by the reset of the same task, so ``observation`` is always what to act
-    on next; there is no dummy step. ``final_observation`` is the true last observation where an episode ended.
+    When an episode ends, the same task is reset within the step, so there is no dummy step: ``observation`` is always
+    the input for the next action. ``final_observation`` is the true last observation of an episode that ended.
 
     Attributes:
-        observation: [B, D] float32, what to act on next.
+        observation: [B, D] float32, the input for the next action.
         reward: [B] float32.
         terminated: [B] bool, the episode ended in a terminal state.
         truncated: [B] bool, the episode was cut off by a time limit (never both).
-        final_observation: [B, D] float32, equal to ``observation`` where no episode ended.
+        final_observation: [B, D] float32, equal to ``observation`` in rows where no episode ended.
     """
 
     observation: Tensor
@@ -41,14 +41,14 @@ class Transition:
 
 @runtime_checkable
 class TaskBatch(Protocol):
-    """B tasks of one family, one a row.
+    """A batch of B tasks of one family, one per row.
 
     Attributes:
         spec: the family.
-        spaces: its spaces.
+        spaces: the family's spaces.
         num_trials: B.
-        device: where its tensors live.
-        may_truncate: whether an episode of it can be cut off: where none can, none is looked for.
+        device: device of the tensors.
+        may_truncate: whether an episode can be truncated. If not, callers need not look for truncated episodes.
     """
 
     spec: FamilySpec
@@ -59,13 +59,13 @@ class TaskBatch(Protocol):
 
     @property
     def max_episode_steps(self) -> int | None:
-        """Most steps of an episode; None where that is not known."""
+        """The largest number of steps of an episode; None if it is unknown."""
         ...
 
     def begin(self, first_task: int, *, split: Split) -> Tensor:
-        """Begin tasks ``first_task … first_task + B - 1`` of a split, one a row.
+        """Begin tasks ``first_task … first_task + B - 1`` of a split, one per row.
 
-        The same arguments begin the same tasks, which then answer the same actions in the same way.
+        The same arguments begin the same tasks, which respond to the same actions in the same way.
 
         Returns:
             [B, D] float32 first observations.
@@ -77,19 +77,20 @@ class TaskBatch(Protocol):
 
         Args:
             action: [B] int64 (discrete), [B, n] int64 (multi-discrete) or [B, n] float32 in [-1, 1] (continuous).
-            active: [B] bool; rows whose trial is over are not stepped and repeat their last observation, reward 0.
+            active: [B] bool, whether the row's trial is running. Other rows are not stepped; they repeat their last
+                observation with reward 0.
 
         Raises:
-            WorkerFaultError: the family's worker failed; the trials under way are lost.
+            WorkerFaultError: the family's worker failed; the running trials are lost.
         """
         ...
 
     def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
-        """The tasks in the given rows as JSON values, for the record."""
+        """Return the tasks in the given rows as JSON values, for the record."""
         ...
 
     def task_parameters(self) -> Tensor:
-        """What makes each task what it is, as numbers: for baselines and critics, never for a policy.
+        """Return the parameters of each task as numbers, for baselines and critics but never for a policy.
 
         Returns:
             [B, P] float32; P may be 0.
@@ -97,17 +98,17 @@ class TaskBatch(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the worker or the tensors; safe to call twice."""
+        """Release the worker or the tensors. Calling this again has no effect."""
         ...
 
 
 @runtime_checkable
 class RepeatedTaskBatch(TaskBatch, Protocol):
-    """A task batch in which R rows in succession are one task with noise of their own: B/R tasks."""
+    """A task batch of B/R tasks. R successive rows are the same task, with different noise."""
 
     rows_per_task: int
 
 
 def rows_per_task(tasks: TaskBatch) -> int:
-    """R; 1 where every row is a task of its own."""
+    """Return R, the number of rows per task; 1 if every row is a separate task."""
     return tasks.rows_per_task if isinstance(tasks, RepeatedTaskBatch) else 1

@@ -18,4 +18,4 @@ def test_copies_that_share_a_world_are_refused(learnd: Learnd, inputs: Callable[
     said = " ".join(added.stdout.split())
     assert added.returncode == 1, said
     assert "in one process share a world" in said
-    assert "keep what an environment changes in its instance" in said
+    assert "keep the state of an environment in its instance" in said

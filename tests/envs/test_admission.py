@@ -80,12 +80,12 @@ def test_an_environment_that_does_not_replay_is_admitted_with_a_warning() -> Non
 
 
 def test_a_reference_no_higher_than_random_is_refused() -> None:
-    with pytest.raises(FamilySpecError, match="not above what random actions earn"):
+    with pytest.raises(FamilySpecError, match="not above the return of random actions"):
         probe(sound("Counter", reference_return=30.0), limits=LIMITS)
 
 
 def test_what_gymnasium_s_checker_refuses_is_refused() -> None:
-    with pytest.raises(EnvsError, match="checker refuses"):
+    with pytest.raises(EnvsError, match="checker rejects"):
         probe(broken("OutOfBounds"), limits=LIMITS)
 
 

@@ -84,7 +84,7 @@ def test_a_regression_is_admitted_between_the_best_constant_and_its_noise() -> N
 def test_a_declared_reference_is_taken_and_must_be_above_chance() -> None:
     admission = probe(declared("sinusoids", reference_return=-0.5))
     assert (admission.reference_return, admission.reference_source) == (-0.5, "declared")
-    with pytest.raises(FamilySpecError, match="not above what random actions earn"):
+    with pytest.raises(FamilySpecError, match="not above the return of random actions"):
         probe(declared("sinusoids", reference_return=-50.0))
 
 

@@ -119,7 +119,7 @@ def test_variations_that_change_something_pass_without_a_word(spec: FamilySpec) 
 
 
 def test_an_attribute_that_a_reset_puts_back_is_refused_with_both_values() -> None:
-    with pytest.raises(FamilySpecError, match=r"varied attribute 'put_back': [\d.]+ was drawn .* and it is 1\.0 then"):
+    with pytest.raises(FamilySpecError, match=r"varied attribute 'put_back' from [\d.]+, which was drawn .*, to 1\.0"):
         told(blown("put_back=2:3"))
 
 
