@@ -1,0 +1,92 @@
+"""The rows of the store as frozen values, which its tables accept and return.
+
+Timestamps are seconds since the epoch, UTC.
+"""
+
+from memory.records.families import (
+    Family,
+    FamilyState,
+    FamilyTotals,
+)
+from memory.records.jobs import (
+    NOT_RUN,
+    Choice,
+    CounterValue,
+    JobKind,
+    JobOutcome,
+    JobRun,
+    JobSchedule,
+    JobSummary,
+    Request,
+    RequestStatus,
+)
+from memory.records.learning import (
+    CurveMetric,
+    CurvePoint,
+    LearnerStep,
+    StoredCurvePoint,
+)
+from memory.records.parameters import (
+    Checkpoint,
+    FamilyScore,
+    Initialization,
+    InitializationState,
+    ParameterFile,
+)
+from memory.records.trials import (
+    EpisodeRecord,
+    FamilyMemory,
+    MemoryStats,
+    StoredTrial,
+    TrialRecord,
+)
+from memory.records.upkeep import (
+    BEGIN_FROM_VERSION,
+    CHECKPOINT_FALLBACKS,
+    LEARNER_KINDS,
+    BackupReport,
+    Problem,
+    ProblemKind,
+    Progress,
+    PrunePolicy,
+    PruneReport,
+)
+
+__all__ = [
+    "BEGIN_FROM_VERSION",
+    "CHECKPOINT_FALLBACKS",
+    "LEARNER_KINDS",
+    "NOT_RUN",
+    "BackupReport",
+    "Checkpoint",
+    "Choice",
+    "CounterValue",
+    "CurveMetric",
+    "CurvePoint",
+    "EpisodeRecord",
+    "Family",
+    "FamilyMemory",
+    "FamilyScore",
+    "FamilyState",
+    "FamilyTotals",
+    "Initialization",
+    "InitializationState",
+    "JobKind",
+    "JobOutcome",
+    "JobRun",
+    "JobSchedule",
+    "JobSummary",
+    "LearnerStep",
+    "MemoryStats",
+    "ParameterFile",
+    "Problem",
+    "ProblemKind",
+    "Progress",
+    "PrunePolicy",
+    "PruneReport",
+    "Request",
+    "RequestStatus",
+    "StoredCurvePoint",
+    "StoredTrial",
+    "TrialRecord",
+]

@@ -1,0 +1,89 @@
+"""Learning curves and learner steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from memory.records.families import FamilyTotals
+from memory.records.trials import TrialRecord
+
+
+class CurveMetric(StrEnum):
+    """A quantity that a point of a learning curve measures."""
+
+    EVAL_SCORE = "eval_score"
+    EVAL_RETURN = "eval_return"
+    TRIAL_RETURN = "trial_return"
+    EPISODE_RETURN = "episode_return"
+    """Held-out return of one episode of the trial; the label is the episode's index from 0.
+
+    For a few-shot family: the held-out return after a number of shots; the label is that number.
+    """
+
+    LENT_SCORE = "lent_score"
+    """Held-out score of another family's learner on a family that was never practised; the label is that family."""
+
+    UNCERTAINTY = "uncertainty"
+    """Uncertainty of a few-shot learner's posterior on held-out tasks: the predictive entropy in nats (classification)
+    or a standard deviation (regression); the label is the number of shots."""
+
+    LOSS = "loss"
+    """A part of the loss; the label names the part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """A point of a learning curve.
+
+    Attributes:
+        metric: the measured quantity.
+        label: the episode, the part of the loss, or another label that the metric defines; empty otherwise.
+        value: the mean.
+        standard_error: standard error of the mean; None if the value is not a mean over trials.
+    """
+
+    metric: CurveMetric
+    value: float
+    label: str = ""
+    standard_error: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredCurvePoint:
+    """A curve point with its position on the axes.
+
+    Attributes:
+        env_steps: the family's environment steps at the time of the measurement.
+        meta_updates: the family's meta-updates at the time of the measurement.
+        at: time of the measurement.
+    """
+
+    family: str
+    point: CurvePoint
+    env_steps: int
+    meta_updates: int
+    at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerStep:
+    """The results of one slice of practice, committed in one transaction.
+
+    Attributes:
+        family: name of the family.
+        practised: the amounts to add to the family's totals.
+        trials: the trials to keep in episodic memory. They are a sample; the totals count all trials.
+        points: curve points at the totals after this step.
+        started_at, finished_at: wall-clock times.
+        detail: JSON values for the record (settings, seed, reason for the choice of the family).
+    """
+
+    family: str
+    practised: FamilyTotals
+    trials: tuple[TrialRecord, ...]
+    points: tuple[CurvePoint, ...]
+    started_at: float
+    finished_at: float
+    detail: dict[str, Any] = field(default_factory=dict)
