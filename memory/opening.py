@@ -50,14 +50,25 @@ def open_writer(
         StoreFullError: the disk has no space for the files that opening writes.
         MemoryStoreError: the folder cannot be used.
     """
-    require_not_lost(folder)
     if must_exist:
-        if is_blank(folder.store_path):
-            raise _missing(folder)
+        require_store(folder)
         folder.require_private()
     else:
+        require_not_lost(folder)
         folder.create()
     return _opened(folder, must_exist=must_exist, is_new=False, clock=clock)
+
+
+def require_store(folder: DataFolder) -> None:
+    """Check that a data folder has a database. Only file names and sizes are read.
+
+    Raises:
+        StoreLostError: the database is lost, and other parts of a store are present.
+        StoreMissingError: there is no store.
+    """
+    require_not_lost(folder)
+    if is_blank(folder.store_path):
+        raise _missing(folder)
 
 
 def begin_anew(folder: DataFolder, *, clock: Callable[[], float] = time.time) -> Path | None:

@@ -16,6 +16,7 @@ from memory.files.backup_record import listed_backups
 from memory.files.intact_copies import read_or_mend
 from memory.files.parameters import ParameterFolder
 from memory.folder import DataFolder
+from memory.opening import open_writer, require_store
 from memory.ownership import give_to_owner
 from memory.records import (
     BEGIN_FROM_VERSION,
@@ -27,7 +28,6 @@ from memory.records import (
     Progress,
 )
 from memory.row_checksums import COVERED, row_checksum, seal
-from memory.schema import migrate
 from memory.tables.checkpoints import CheckpointTable
 from memory.tables.damage import DamageTable
 from memory.tables.parameter_files import forget_unreferenced
@@ -62,8 +62,12 @@ def repair(folder: DataFolder, *, may_roll_back: bool, progress: Progress | None
 
     Raises:
         FolderInUseError: learnd runs on the folder.
-        MemoryStoreError: there is no store, or it cannot be opened.
+        StoreLostError: the database is lost, and other parts of a store are present.
+        StoreMissingError: there is no store.
+        ForeignStoreError: the database belongs to another store than the data folder.
+        MemoryStoreError: the store cannot be opened.
     """
+<<<<<<< HEAD
     if not folder.store_path.exists():
         raise MemoryStoreError(
             operation="repairing the store",
@@ -71,12 +75,15 @@ def repair(folder: DataFolder, *, may_roll_back: bool, progress: Progress | None
             found="there is none.",
             hint="`learnd memory restore newest` restores a backup.",
         )
+=======
+    require_store(folder)
+>>>>>>> 4cd8131 (repair: refuse a lost database and another store's)
     try:
         with folder.hold("control"), folder.hold("learner"):
             settle_interrupted_restore(folder)
-            connection = StoreConnection(folder.store_path, is_reader=False)
+            # Opened as the service opens it: repair begins no store and touches none of another UUID.
+            connection = open_writer(folder, must_exist=True)
             try:
-                migrate(connection)
                 return _Repair(connection, folder, progress or (lambda _what, _count: None)).run(
                     may_roll_back=may_roll_back
                 )

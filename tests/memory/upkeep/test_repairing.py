@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memory.errors import FolderInUseError, MemoryStoreError
+from memory.errors import FolderInUseError, ForeignStoreError, MemoryStoreError, StoreLostError, StoreMissingError
 from memory.folder import DataFolder
 from memory.records import BEGIN_FROM_VERSION, Problem, ProblemKind
 from memory.store import Store
@@ -204,7 +204,7 @@ def test_nothing_is_repaired_under_a_running_daemon(filled: Store, folder: DataF
 
 def test_a_folder_without_a_store_is_not_repaired(folder: DataFolder) -> None:
     folder.create()
-    with pytest.raises(MemoryStoreError, match="there is none"):
+    with pytest.raises(StoreMissingError, match="there is none"):
         repair(folder, may_roll_back=False)
     assert not folder.store_path.exists()
 
@@ -219,3 +219,31 @@ def test_a_damaged_published_file_is_mended_when_it_is_loaded_to_write(filled: S
     assert path.read_bytes() == damaged
     assert filled.checkpoints.load_parameters(file)
     assert filled.check() == []
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1])
+def test_a_lost_database_is_refused_and_its_log_and_backups_are_left_alone(
+    filled: Store, folder: DataFolder, num_bytes: int
+) -> None:
+    filled.back_up(keep=1)
+    filled.close()
+    folder.store_path.write_bytes(b"x" * num_bytes)
+    folder.wal_path.write_bytes(b"log")
+    before = sorted(path.name for path in folder.path.rglob("*"))
+    with pytest.raises(StoreLostError, match="memory restore newest"):
+        repair(folder, may_roll_back=True)
+    assert folder.store_path.stat().st_size == num_bytes
+    assert folder.wal_path.read_bytes() == b"log"
+    assert sorted(path.name for path in folder.path.rglob("*")) == before
+
+
+def test_the_database_of_another_store_is_refused_without_a_byte_changed(
+    filled: Store, folder: DataFolder, tmp_path: Path
+) -> None:
+    filled.close()
+    Store.open(DataFolder(tmp_path / "other")).close()
+    folder.store_path.write_bytes((tmp_path / "other" / "learnd.db").read_bytes())
+    before = folder.store_path.read_bytes()
+    with pytest.raises(ForeignStoreError):
+        repair(folder, may_roll_back=True)
+    assert folder.store_path.read_bytes() == before
