@@ -36,11 +36,22 @@ def identity_of_folder(path: Path) -> str | None:
 
     Args:
         path: the data folder or the backup's folder.
+
+    Raises:
+        MemoryStoreError: the file is there and cannot be read, or is a folder.
     """
     try:
         return str(uuid.UUID((path / FILE_NAME).read_text(encoding="ascii").strip()))
     except (FileNotFoundError, ValueError):
         return None
+    except OSError as error:
+        raise MemoryStoreError(
+            operation="reading the UUID of a store",
+            subject=str(path / FILE_NAME),
+            found=f"{error.strerror or error}.",
+            hint="It must be a file that the owner of the data folder can read. Where it is not, move it away:"
+            " the next start writes it from the database.",
+        ) from error
 
 
 def write_identity(path: Path, identity: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from memory.errors import ForeignStoreError
+from memory.errors import ForeignStoreError, MemoryStoreError
 from memory.folder import DataFolder
 from memory.identity import identity_of_folder, write_identity
 from memory.sqlite_library import sqlite3
@@ -103,3 +103,12 @@ def test_prune_removes_no_parameter_file_of_another_store(
     write_identity(folder.path, own)
     store.prune(only(orphan_age_s=0.0))
     assert not orphan.exists()
+
+
+def test_a_folder_in_the_place_of_the_uuid_is_reported_as_an_error_of_the_store(folder: DataFolder) -> None:
+    Store.open(folder).close()
+    (folder.path / "store-id").unlink()
+    (folder.path / "store-id").mkdir()
+    with pytest.raises(MemoryStoreError, match="Is a directory") as refused:
+        Store.open(folder)
+    assert refused.value.subject.endswith("store-id")
