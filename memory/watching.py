@@ -37,6 +37,7 @@ class FolderWatch:
             folder.parameters_path / ".lock": _START_AGAIN,
         }
         self._known: dict[Path, tuple[int, int]] = {}
+        self._store_ids: set[str | None] = set()
 
     def require_unchanged(self) -> None:
         """Check that every file is the one that was seen before.
@@ -47,6 +48,26 @@ class FolderWatch:
         for path, hint in self._hints.items():
             if found := self._change_of(path):
                 raise FolderLostError(operation="watching the data folder", path=path, found=found, hint=hint)
+
+    def require_same_store(self, store_id: str | None) -> None:
+        """Check that the database still has the UUID that it had at the first call.
+
+        A database that is overwritten in place (``cp``) keeps its inode.
+
+        Args:
+            store_id: the UUID that was read from the database just now.
+
+        Raises:
+            FolderLostError: it is another store's.
+        """
+        self._store_ids.add(store_id)
+        if len(self._store_ids) > 1:
+            raise FolderLostError(
+                operation="watching the data folder",
+                path=self.folder.store_path,
+                found=f"it was overwritten while learnd ran: now it has the UUID {store_id}.",
+                hint=_RESTORE,
+            )
 
     def _change_of(self, path: Path) -> str:
         """Return a description of a file's change; empty if the file is the known one."""

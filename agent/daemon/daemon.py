@@ -76,7 +76,9 @@ class Daemon:
         self._guard = FolderGuard(self._folder, clock=self._clock, on_loss=self._stop.set)
         self._writer = StoreThread("store-writer", lambda: Store.open(self._folder, clock=self._clock.wall))
         self._reader = StoreThread("store-reader", lambda: Store.open(self._folder, is_reader=True))
-        self._poller = StorePoller(self._reader, folder=self._folder, clock=self._clock)
+        self._poller = StorePoller(
+            self._reader, folder=self._folder, clock=self._clock, on_identity=self._guard.require_same_store
+        )
         self._supervisor = Supervisor(
             trainer_command or trainer_command_of(settings),
             environment=trainer_environment(settings),

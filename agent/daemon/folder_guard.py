@@ -75,6 +75,17 @@ class FolderGuard:
             return True
         return False
 
+    def require_same_store(self, identity: str | None) -> None:
+        """Note the loss of the folder if its database is now that of another store.
+
+        Args:
+            identity: the UUID that was just read from the database.
+        """
+        try:
+            self._watch.require_same_store(identity)
+        except FolderLostError as error:
+            self._note_loss(error)
+
     def require_folder(self) -> None:
         """Raise if the folder is lost and no job may start; may be called in any thread.
 

@@ -13,6 +13,7 @@ from agent.daemon.snapshot import Snapshot, read_snapshot
 from agent.daemon.store_thread import StoreThread
 from memory.errors import MemoryStoreError
 from memory.folder import DataFolder
+from memory.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +27,7 @@ class StorePoller:
         reader: the thread with the store to read.
         folder: the data folder.
         clock: the clock for durations.
+        on_identity: called with the UUID of the database at each reading.
 
     Attributes:
         snapshot: the newest snapshot; None before the first.
@@ -33,10 +35,13 @@ class StorePoller:
         read_error: error of the last attempt to read; empty if it succeeded.
     """
 
-    def __init__(self, reader: StoreThread, *, folder: DataFolder, clock: Clock) -> None:
+    def __init__(
+        self, reader: StoreThread, *, folder: DataFolder, clock: Clock, on_identity: Callable[[str | None], None]
+    ) -> None:
         self._reader = reader
         self._folder = folder
         self._clock = clock
+        self._on_identity = on_identity
         self._read_at = clock.monotonic()
         self.snapshot: Snapshot | None = None
         self.disk_free_bytes = 2**63
@@ -57,6 +62,7 @@ class StorePoller:
         """Read a new snapshot of the store into memory."""
         before = self.snapshot
         try:
+            self._on_identity(await self._reader.call(Store.identity))
             self.snapshot = await self._reader.call(lambda store: read_snapshot(store, before))
             self.disk_free_bytes = shutil.disk_usage(self._folder.path).free
             self._read_at, self.read_error = self._clock.monotonic(), ""

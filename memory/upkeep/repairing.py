@@ -67,17 +67,7 @@ def repair(folder: DataFolder, *, may_roll_back: bool, progress: Progress | None
         ForeignStoreError: the database belongs to another store than the data folder.
         MemoryStoreError: the store cannot be opened.
     """
-<<<<<<< HEAD
-    if not folder.store_path.exists():
-        raise MemoryStoreError(
-            operation="repairing the store",
-            subject=str(folder.store_path),
-            found="there is none.",
-            hint="`learnd memory restore newest` restores a backup.",
-        )
-=======
     require_store(folder)
->>>>>>> 4cd8131 (repair: refuse a lost database and another store's)
     try:
         with folder.hold("control"), folder.hold("learner"):
             settle_interrupted_restore(folder)

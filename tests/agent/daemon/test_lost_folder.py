@@ -103,6 +103,18 @@ def test_it_stops_with_the_reason_and_makes_nothing_anew(
             assert [entry.name for entry in path.iterdir() if entry.name not in {"ballast"}] == []
 
 
+def test_it_stops_when_the_database_is_overwritten_in_place_with_that_of_another_store(tmp_path: Path) -> None:
+    with Service(tmp_path / "data") as service:
+        service.stop()
+    Store.open(DataFolder(tmp_path / "other")).close()
+    with Service(tmp_path / "data", config=BUSY) as service:
+        service.learner_pid()
+        shutil.copyfile(tmp_path / "other" / "learnd.db", service.folder.store_path)
+        assert ended(service) == 5
+        (loss,) = losses(service)
+        assert "it was overwritten" in loss["error"]
+
+
 def test_what_was_acknowledged_survives_a_removed_log(tmp_path: Path) -> None:
     with Service(tmp_path / "data") as service:
         trials = until(lambda: service.metric("learnd_trials_total", family="bandits"), "practice goes on")
