@@ -132,10 +132,11 @@ def show_backups(invocation: Invocation) -> None:
 
     The order is the order in which the backups were made, even if the clock was wrong.
     """
-    from memory.files.backup_record import listed_backups
+    from memory.files.backup_record import listed_backups, store_id_of
 
     backups = [_backup_values(backup) for backup in listed_backups(invocation.folder)]
-    invocation.answer({"backups": backups}, lambda out: _show_backups(out, backups))
+    own = store_id_of(invocation.folder)
+    invocation.answer({"backups": backups}, lambda out: _show_backups(out, backups, own))
 
 
 def _backup_values(backup: Backup) -> dict[str, Any]:
@@ -209,33 +210,39 @@ def _named_backup(invocation: Invocation, name: str) -> Path:
         return backups[name]
     if Path(name).is_dir():
         return Path(name)
-    there = f"Known backups: {', '.join(backups)}." if backups else f"No backup is in {invocation.folder.backups_path}."
-    raise CommandError(operation="restoring the backup", subject=name, found="there is no such backup.", hint=there)
+    hint = f"Known backups: {', '.join(backups)}." if backups else f"No backup is in {invocation.folder.backups_path}."
+    found = "there is no such backup."
+    if name == "newest" and backups:
+        found = "every backup in this folder is of another store than the one that is here."
+        hint = f"To restore one of them all the same, name it. {hint}"
+    raise CommandError(operation="restoring the backup", subject=name, found=found, hint=hint)
 
 
 def _size_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _show_backups(out: PlainConsole, backups: list[dict[str, Any]]) -> None:
+def _show_backups(out: PlainConsole, backups: list[dict[str, Any]], own_store_id: str | None) -> None:
     if not backups:
         out.print("no backup yet (`learnd schedule run-now backup` makes one)")
         return
     table = new_table("backup", "number", "size", "note", right=("number", "size"))
     for backup in backups:
         number = "" if backup["sequence"] is None else str(backup["sequence"])
-        table.add_row(backup["name"], number, short_size(backup["size_bytes"]), _note(backup))
+        table.add_row(backup["name"], number, short_size(backup["size_bytes"]), _note(backup, own_store_id))
     out.print(table)
     if any(backup["is_from_future"] for backup in backups):
         out.print("a time in the future: the clock was ahead when the backup was made, or it is behind now")
 
 
-def _note(backup: dict[str, Any]) -> str:
+def _note(backup: dict[str, Any], own_store_id: str | None) -> str:
     notes = ["from the future"] if backup["is_from_future"] else []
     if not backup["is_clean"]:
         notes.append(f"{len(backup['damaged'])} damaged items")
     if backup["store_id"] is None:
         notes.append("of an unknown store")
+    elif own_store_id not in {None, backup["store_id"]}:
+        notes.append("of another store")
     return ", ".join(notes)
 
 

@@ -44,7 +44,7 @@ class Backup:
 
     def store_id(self) -> str | None:
         """Return the UUID of the backup's store, from ``store-id`` or else from the database; None if unknown."""
-        return identity_of_folder(self.path) or _identity_in(DataFolder(self.path))
+        return store_id_of(DataFolder(self.path))
 
     def is_from_future(self, now: float) -> bool:
         """Return whether the recorded time of the backup is later than the present."""
@@ -108,7 +108,7 @@ def newest_backup(folder: DataFolder) -> Backup | None:
     never returned, unless the UUID of the folder's own store is unknown: then the newest of all backups is returned.
     """
     backups = listed_backups(folder)
-    own = identity_of_folder(folder.path) or _identity_in(folder)
+    own = store_id_of(folder)
     if own is None:
         return next(iter(backups), None)
     of_store = [(backup, backup.store_id()) for backup in backups]
@@ -116,6 +116,11 @@ def newest_backup(folder: DataFolder) -> Backup | None:
         (backup for wanted in (own, None) for backup, store_id in of_store if store_id == wanted),
         None,
     )
+
+
+def store_id_of(folder: DataFolder) -> str | None:
+    """Return the UUID of a folder's store: that in ``store-id``, else its database's; None if neither can be read."""
+    return identity_of_folder(folder.path) or _identity_in(folder)
 
 
 def _identity_in(folder: DataFolder) -> str | None:

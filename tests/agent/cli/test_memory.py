@@ -86,6 +86,17 @@ def test_newest_is_never_a_backup_of_another_store(learnd: Learnd, filled: DataF
     assert learnd.json("memory", "restore", "newest")["backup"] == str(own)
 
 
+def test_backups_of_another_store_are_said_to_be_that(learnd: Learnd, filled: DataFolder, tmp_path: Path) -> None:
+    with Store.open(DataFolder(tmp_path / "other")) as other:
+        foreign = other.back_up(keep=9).path.rename(filled.backups_path / "2099-01-01T00-00-00.000000Z")
+    error = learnd.json("memory", "restore", "newest", code=1)["error"]
+    assert "another store" in error["found"]
+    assert foreign.name in error["hint"]
+    assert "of another store" in learnd("memory", "backups").stdout
+    assert learnd.json("memory", "restore", foreign.name)["backup"] == str(foreign)
+    assert "of another store" not in learnd("memory", "backups").stdout
+
+
 def test_a_backup_that_is_not_clean_says_so_and_is_restored(learnd: Learnd, filled: DataFolder) -> None:
     _damage_an_episode(filled)
     backup = _back_up(filled)
