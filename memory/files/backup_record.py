@@ -88,7 +88,7 @@ def read_backup(path: Path) -> Backup:
         )
     except FileNotFoundError:
         return Backup(path=path, sequence=None, made_at=at, is_clean=True, damaged=())
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return Backup(path=path, sequence=None, made_at=at, is_clean=False, damaged=())
 
 

@@ -223,9 +223,14 @@ def test_the_identity_of_a_backup_without_the_file_is_its_databases(store: Store
     assert read_backup(made).store_id() == written
 
 
-def test_a_backup_whose_record_cannot_be_read_is_not_taken_for_a_clean_one(store: Store) -> None:
+@pytest.mark.parametrize(
+    "record",
+    ["{", '{"sequence": Infinity, "made_at": 1, "damaged": []}', "[" * 100_000],
+    ids=["cut", "endless", "deep"],
+)
+def test_a_backup_whose_record_cannot_be_read_is_not_taken_for_a_clean_one(store: Store, record: str) -> None:
     made = store.back_up(keep=1).path
-    (made / "backup.json").write_text("{")
+    (made / "backup.json").write_text(record)
     backup = read_backup(made)
     assert (backup.sequence, backup.is_clean) == (None, False)
 
