@@ -40,6 +40,7 @@ from agent.learners.protocol import FewShotLearner
 from agent.learners.recipes import IMAGES, Recipe
 from agent.policies.image_classifier import FewShotPolicy, best_matches
 from agent.policies.image_classifier_training import FewShotRecipe, train_policy
+from agent.policies.published_classifiers import few_shot_from_bytes, load_few_shot
 from envs.family import Split
 from envs.few_shot.images.classes import ImageClasses, read_image_folder
 from envs.few_shot.images.folder import ImageFamily, ImageTaskConfig
@@ -284,7 +285,7 @@ def _policy_without(names: list[str], place: Path, arguments: argparse.Namespace
     """Return the named policy that was not trained on these alphabets, or train one."""
     device = choose_device(arguments.device)
     for path in arguments.policy or []:
-        policy = FewShotPolicy.load(path, device=device)
+        policy = load_few_shot(path, device=device)
         if not set(names) & set(policy.provenance["groups"]):
             return _with_views(policy, arguments.views)
     recipe = FewShotRecipe(
@@ -295,7 +296,7 @@ def _policy_without(names: list[str], place: Path, arguments: argparse.Namespace
     )
     policy = train_policy([place], recipe, hold_out=names, seed=arguments.seed, device=device)
     # Trained members are on the CPU. Loading the policy from its bytes moves them to the device.
-    return _with_views(FewShotPolicy.from_bytes(policy.to_bytes(), subject="policy", device=device), arguments.views)
+    return _with_views(few_shot_from_bytes(policy.to_bytes(), subject="policy", device=device), arguments.views)
 
 
 def _with_views(policy: FewShotPolicy, count: int | None) -> FewShotPolicy:

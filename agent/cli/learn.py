@@ -37,9 +37,7 @@ from agent.cli.invocation import Invocation, command
 from agent.cli.output import short_size, styled
 from agent.learners.config_json import config_to_json
 from agent.learners.registry import public_names
-from agent.output.files import write_output_file
 from agent.output.json_values import to_json_values
-from memory.files.parameters import sha256_of
 
 if TYPE_CHECKING:
     from agent.experiments.run import LearningRun
@@ -146,10 +144,12 @@ def _values(run: LearningRun) -> dict[str, Any]:
 
 
 def _export(run: LearningRun, file: Path, values: dict[str, Any]) -> dict[str, Any]:
+    from agent.policies.version_file import write_version_file
+
     told = ("family", "seed", "budget", "updates", "cpu_s", "measure", "score")
     content = run.trainee.export({name: to_json_values(values[name]) for name in told})
-    write_output_file(file, content)
-    return {"file": str(file.absolute()), "sha256": sha256_of(content), "size_bytes": len(content)}
+    sha256 = write_version_file(file, content)
+    return {"file": str(file.absolute()), "sha256": sha256, "size_bytes": len(content)}
 
 
 def _show(out: PlainConsole, run: LearningRun, values: dict[str, Any]) -> None:

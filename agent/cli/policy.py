@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,7 +23,6 @@ from agent.cli.output import (
     styled,
     with_error,
 )
-from agent.output.files import check_output_file, is_device, write_output_file
 from agent.output.visible_text import visible_line
 from memory.files.parameters import ParameterFolder
 from memory.records import FamilyScore, FamilyState, Initialization
@@ -160,15 +158,12 @@ def export_version(
 
     The parameters are verified first. `sha256sum --check FILE.sha256` verifies the copy.
     """
+    from agent.policies.version_file import write_version_file
+
     with invocation.reading() as store:
         chosen = find_version(store, version, operation="exporting version")
     content = ParameterFolder(invocation.folder.parameters_path).read(chosen.file)
-    checksum_file = file.with_name(f"{file.name}.sha256")
-    if not is_device(file):
-        check_output_file(checksum_file, operation="exporting version")
-    write_output_file(file, content)
-    if not is_device(file):
-        write_output_file(checksum_file, _checksum_line(chosen.file.sha256, file.name))
+    write_version_file(file, content, has_checksum_file=True)
     values = {
         "version": chosen.version,
         "file": str(file.absolute()),
@@ -179,16 +174,6 @@ def export_version(
     invocation.answer(
         values, lambda out: out.print(f"version {chosen.version}: {file} ({size})\nsha256 {chosen.file.sha256}")
     )
-
-
-def _checksum_line(sha256: str, name: str) -> bytes:
-    """Return a line in the format of ``sha256sum``, which escapes line breaks and backslashes in file names.
-
-    A leading backslash marks a line with an escaped name.
-    """
-    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-    mark = "\\" if escaped != name else ""
-    return os.fsencode(f"{mark}{sha256}  {escaped}\n")
 
 
 def find_version(store: Store, version: str | None, *, operation: str) -> Initialization:

@@ -5,11 +5,9 @@ Shapes: M tasks, N held-out tasks, Q query examples, O outputs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -24,13 +22,14 @@ from agent.learners.config_json import config_to_json
 from agent.learners.factory import build, restore
 from agent.learners.protocol import FewShotLearner
 from agent.learners.recipes import Recipe
-from agent.learners.state import as_arrays
 from agent.learners.unadapted import without_adaptation
-from agent.policies.image_classifier import FewShotPolicy, ViewConfig
+from agent.policies.image_classifier import FewShotPolicy
+from agent.policies.version_file import encode_version
+from agent.policies.version_header import FewShotMember, KnownFewShotFamily, VersionHeader
+from agent.policies.views import ViewConfig
 from envs.family import FamilySpec, Split
 from envs.few_shot.images.folder import ImageFamily
 from envs.few_shot.tasks import FewShotBatch, FewShotFamily, FewShotShapes
-from memory.files.parameters import encode
 
 NUMBERS_AT_ONCE = 250_000
 """Largest number of input values that are scored at once, to limit memory."""
@@ -173,11 +172,14 @@ class TrainableFewShotLearner:
         family = self.assignment.family
         if isinstance(family, ImageFamily):
             views, extent = ViewConfig(count=1, orientations=1), family.ink_extent
-            return FewShotPolicy([self.learner], views=views, ink_extent=extent, provenance=provenance).to_bytes()
-        meta = {**self.learner.to_meta(), "provenance": dict(provenance)}
-        tensors = as_arrays(self.learner.initialization())
-        header = {"learner": self.assignment.learner, "learnd": version("learnd"), "few_shot": json.dumps(meta)}
-        return encode(tensors, metadata=header)
+            policy = FewShotPolicy([self.learner], views=views, ink_extent=extent, provenance=provenance)
+            return policy.to_bytes(family=self.assignment.spec.name)
+        member = FewShotMember(prefix="", meta=self.learner.to_meta())
+        known = KnownFewShotFamily(members=(member,), provenance=provenance)
+        header = VersionHeader(
+            learner=self.assignment.learner, few_shot_families={self.assignment.spec.name: known}, provenance=provenance
+        )
+        return encode_version(header, self.learner.initialization())
 
     def close(self) -> None:
         """Do nothing, because a few-shot family has no resources to release."""

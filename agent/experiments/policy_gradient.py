@@ -5,10 +5,8 @@ Shapes: M tasks, N held-out tasks.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -22,16 +20,16 @@ from agent.experiments.trainable import TASKS_OF_A_SEED, family_as_learned
 from agent.learners.config_json import config_to_json
 from agent.learners.factory import build_policy_learner, restore_policy_learner
 from agent.learners.policy_gradient.episodes import Play
-from agent.learners.policy_gradient.loops import adapt_to
+from agent.learners.policy_gradient.loops import adapt_to, episodes_to_adapt
 from agent.learners.policy_gradient.policy import AdaptedPolicies
 from agent.learners.policy_gradient.protocol import PolicyLearner
 from agent.learners.registry import LearnerEntry, acting_learners
-from agent.learners.state import as_arrays
+from agent.policies.version_file import encode_version
+from agent.policies.version_header import KnownFamily, VersionHeader
 from envs.family import FamilySource, FamilySpec, Split
 from envs.limits import WorkerLimits
 from envs.registry import open_tasks
 from envs.task_batch import TaskBatch
-from memory.files.parameters import encode
 
 TASKS_PER_UPDATE = 20
 TASKS_AT_ONCE = 20
@@ -171,11 +169,16 @@ class TrainablePolicyLearner:
         return {"learner": self.learner.to_meta(), "next_task": self.next_task}
 
     def export(self, provenance: Mapping[str, Any]) -> bytes:
-        """Return the initialization in the form that ``restore_policy_learner`` accepts."""
-        meta = {**self.learner.to_meta(), "provenance": dict(provenance)}
-        tensors = as_arrays(self.learner.initialization())
-        header = {"learner": self.assignment.entry.name, "learnd": version("learnd")}
-        return encode(tensors, metadata={**header, "policy_learner": json.dumps(meta)})
+        """Return the version file of the initialization, which `agent.policies.acting.load_policy` loads."""
+        episodes = episodes_to_adapt(self.learner.config)
+        known = KnownFamily(spaces=self.learner.spaces, episodes_per_trial=episodes)
+        header = VersionHeader(
+            learner=self.assignment.entry.name,
+            config=self.learner.to_meta()["config"],
+            families={self.assignment.spec.name: known},
+            provenance=provenance,
+        )
+        return encode_version(header, self.learner.initialization())
 
     def close(self) -> None:
         """Release the tasks."""

@@ -5,10 +5,8 @@ Shapes: N held-out tasks.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -25,12 +23,12 @@ from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.training import EagerTraining
 from agent.learners.rl2.trials import trial_returns
-from agent.learners.state import as_arrays
+from agent.policies.version_file import encode_version
+from agent.policies.version_header import KnownFamily, VersionHeader
 from envs.family import FamilySource, FamilySpec
 from envs.limits import WorkerLimits
 from envs.registry import open_tasks
 from envs.task_batch import TaskBatch
-from memory.files.parameters import encode
 
 
 @dataclass(frozen=True)
@@ -138,18 +136,15 @@ class RL2Trainee:
         return {"learner": self.learner.to_meta(), "next_task": self.next_task}
 
     def export(self, provenance: Mapping[str, Any]) -> bytes:
-        """Return the policy in the form that `agent.policies.acting.load_policy` loads."""
-        spec = self.assignment.spec
-        family = {"spaces": self._training.tasks.spaces.to_json(), "episodes_per_trial": spec.episodes_per_trial}
-        header = {
-            "learner": RL2,
-            "learnd": version("learnd"),
-            "config": json.dumps(config_to_json(self.learner.config)),
-            "families": json.dumps({spec.name: family}),
-            "provenance": json.dumps(provenance),
-        }
-        tensors = as_arrays(self.learner.initialization())
-        return encode(tensors, metadata=header)
+        """Return the version file of the policy, which `agent.policies.acting.load_policy` loads."""
+        spec, spaces = self.assignment.spec, self._training.tasks.spaces
+        header = VersionHeader(
+            learner=RL2,
+            config=config_to_json(self.learner.config),
+            families={spec.name: KnownFamily(spaces=spaces, episodes_per_trial=spec.episodes_per_trial)},
+            provenance=provenance,
+        )
+        return encode_version(header, self.learner.initialization())
 
     def close(self) -> None:
         """End the worker."""

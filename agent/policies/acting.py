@@ -1,4 +1,4 @@
-"""Acting with a published initialization: load the file and begin a trial in a task; the policy adapts as it acts.
+"""Acting with a version file: load it and begin a trial in a task; the policy adapts as it acts.
 
     policy = load_policy("cartpole.safetensors")
     trial = policy.begin_trial(env)
@@ -15,53 +15,65 @@ The file is self-contained: no store and no daemon are needed.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
 
-from agent.errors import AgentError
 from agent.learners.config_json import config_from_json
 from agent.learners.registry import RL2
 from agent.learners.rl2.config import RL2Config
-from agent.learners.rl2.policy import RL2Policy, policy_from_initialization
+from agent.learners.rl2.policy import policy_from_initialization
+from agent.policies.recurrent_acting import RecurrentPolicy
+from agent.policies.version_file import PolicyFileError, VersionFile, read_version_file, refusal, understanding
+from agent.policies.version_header import KnownFamily
 from envs.gymnasium.host import checked_index, describe_action, describe_observation, flattener
 from envs.spaces import ActionKind, ObservationKind, SpacePair
 
 
-class PolicyFileError(AgentError):
-    """An error: a file is not an initialization, or its policy does not know the environment's spaces."""
+class Actor(Protocol):
+    """A policy in one trial: actions and outcomes as tensors of one row, in the policy's own units."""
+
+    def act(self, observation: Float[Tensor, "1 D"]) -> Shaped[Tensor, "1 ..."]:
+        """Choose an action."""
+        ...
+
+    def observe(
+        self,
+        *,
+        reward: Float[Tensor, "1"],
+        final_observation: Float[Tensor, "1 D"],
+        terminated: Bool[Tensor, "1"],
+        truncated: Bool[Tensor, "1"],
+    ) -> None:
+        """Record the outcome of the last action."""
+        ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class KnownFamily:
-    """A family on which an initialization was learned.
+class ActingPolicy(Protocol):
+    """A policy that begins trials."""
 
-    Attributes:
-        spaces: its pair of spaces.
-        episodes_per_trial: number of episodes in one task in training.
-    """
-
-    spaces: SpacePair
-    episodes_per_trial: int
+    def begin(self, spaces: SpacePair, *, episodes_per_trial: int, seed: int, is_greedy: bool) -> Actor:
+        """Begin a trial in a task of these spaces."""
+        ...
 
 
 class LoadedPolicy:
-    """A published policy, loaded from a file.
+    """A policy, loaded from a version file.
 
     Args:
         policy: the policy.
         families: the families on which it was learned, by name.
     """
 
-    def __init__(self, policy: RL2Policy, families: dict[str, KnownFamily]) -> None:
+    def __init__(self, policy: ActingPolicy, families: Mapping[str, KnownFamily]) -> None:
         self._policy = policy
-        self.families = families
+        self.families = dict(families)
 
     def begin_trial(
         self,
@@ -76,9 +88,10 @@ class LoadedPolicy:
         Args:
             env: the task, or another environment with the same spaces.
             episodes_per_trial: planned number of episodes; None takes the number used in training. If more are played,
-                the policy's input describes each additional episode as the last one.
+                the input of an RL² policy describes each additional episode as the last one. A policy that adapts by
+                gradient takes its steps after the same episodes whatever the number.
             seed: seed of the actions drawn.
-            is_greedy: always take the most likely action.
+            is_greedy: always take the most likely action; a policy that adapts by gradient does so after its last step.
 
         Raises:
             PolicyFileError: the policy was not trained in these spaces.
@@ -88,71 +101,46 @@ class LoadedPolicy:
             "action": describe_action(env.action_space),
         }
         spaces = SpacePair.from_json(found)
-        known = [family for family in self.families.values() if family.spaces == spaces]
+        known = [family for family in self.families.values() if _are_equal(family.spaces, spaces)]
         if not known:
             raise PolicyFileError(
                 operation="beginning a trial in",
                 subject=str(env),
                 found=f"nothing was learned in its spaces ({spaces.key}).",
-                hint=f"This initialization knows: {self._listed()}.",
+                hint=f"This policy knows: {self._listed()}.",
             )
-        return Trial(
-            self._policy,
-            env,
-            spaces,
-            episodes_per_trial=episodes_per_trial or known[0].episodes_per_trial,
-            seed=seed,
-            is_greedy=is_greedy,
-        )
+        planned = episodes_per_trial or known[0].episodes_per_trial
+        actor = self._policy.begin(known[0].spaces, episodes_per_trial=planned, seed=seed, is_greedy=is_greedy)
+        return Trial(actor, env, known[0].spaces, episodes_per_trial=planned)
 
     def _listed(self) -> str:
         return ", ".join(f"{name} ({family.spaces.key})" for name, family in self.families.items()) or "nothing"
 
 
 class Trial:
-    """A trial: consecutive episodes in one task, over which the hidden state and the in-trial memory are kept.
+    """A trial: consecutive episodes in one task, over which what the policy has adapted is kept.
 
     :meth:`LoadedPolicy.begin_trial` creates it.
     """
 
-    def __init__(
-        self,
-        policy: RL2Policy,
-        env: gym.Env[Any, Any],
-        spaces: SpacePair,
-        *,
-        episodes_per_trial: int,
-        seed: int,
-        is_greedy: bool,
-    ) -> None:
+    def __init__(self, actor: Actor, env: gym.Env[Any, Any], spaces: SpacePair, *, episodes_per_trial: int) -> None:
         self.episodes_per_trial = episodes_per_trial
-        self._policy, self._spaces, self._is_greedy = policy, spaces, is_greedy
+        self._actor, self._spaces = actor, spaces
         self._observation_space = env.observation_space
-        self._generator = torch.Generator().manual_seed(seed)
-        self._active = torch.ones(1, dtype=torch.bool)
-        self._state = policy.begin(
-            spaces, num_trials=1, episodes_per_trial=episodes_per_trial, device=torch.device("cpu")
-        )
-        self._acted_on: torch.Tensor | None = None
+        self._is_waiting = False
 
-    @torch.no_grad()
     def act(self, observation: Any) -> Any:
         """Choose an action at an observation, in the environment's own format.
 
         Raises:
             RuntimeError: the outcome of the last action was not passed to :meth:`observe`.
         """
-        if self._acted_on is not None:
+        if self._is_waiting:
             raise RuntimeError("tell the trial what its last action led to (observe) before it acts again")
-        self._acted_on = self._vector(observation)
-        inputs = self._policy.look(self._spaces, self._state, self._acted_on)
-        output = self._policy.step(self._spaces, inputs, self._state.hidden, self._state.constants)
-        distribution = output.distribution
-        self._action = distribution.mode() if self._is_greedy else distribution.sample(self._generator)
-        self._hidden = output.hidden
-        return self._in_environment(self._action)
+        action = self._actor.act(self._vector(observation))
+        self._is_waiting = True
+        return self._in_environment(action)
 
-    @torch.no_grad()
     def observe(self, observation: Any, reward: float, *, terminated: bool, truncated: bool) -> None:
         """Record the outcome of the last action.
 
@@ -165,27 +153,17 @@ class Trial:
         Raises:
             RuntimeError: there was no action before.
         """
-        if self._acted_on is None:
+        if not self._is_waiting:
             raise RuntimeError("there is no action whose outcome could be told: act first")
-        is_terminated = torch.tensor([bool(terminated)])
-        is_truncated = torch.tensor([bool(truncated and not terminated)])
-        self._policy.take(
-            self._spaces,
-            self._state,
-            hidden=self._hidden,
-            observation=self._acted_on,
-            action=self._action,
+        self._actor.observe(
             reward=torch.tensor([float(reward)]),
             final_observation=self._vector(observation),
-            terminated=is_terminated,
-            active=self._active,
+            terminated=torch.tensor([bool(terminated)]),
+            truncated=torch.tensor([bool(truncated and not terminated)]),
         )
-        self._policy.end_episodes(self._state, terminated=is_terminated, truncated=is_truncated, active=self._active)
-        # After the last planned episode, the policy's input always says that one episode is left.
-        self._state.episode_index.clamp_(max=self.episodes_per_trial)
-        self._acted_on = None
+        self._is_waiting = False
 
-    def _vector(self, observation: Any) -> torch.Tensor:
+    def _vector(self, observation: Any) -> Float[Tensor, "1 D"]:
         values = np.zeros((1, self._spaces.observation.width), dtype=np.float32)
         space = self._observation_space
         if self._spaces.observation.kind is ObservationKind.DISCRETE and isinstance(space, gym.spaces.Discrete):
@@ -194,39 +172,51 @@ class Trial:
             flattener(space)(observation, values[0])
         return torch.from_numpy(values)
 
-    def _in_environment(self, action: torch.Tensor) -> Any:
+    def _in_environment(self, action: Shaped[Tensor, "1 ..."]) -> Any:
         values = self._spaces.action.to_environment(action[0].numpy())
         return int(values.item()) if self._spaces.action.kind is ActionKind.DISCRETE else values
 
 
 def load_policy(path: Path | str) -> LoadedPolicy:
-    """Load a published initialization (written by `learnd policy export VERSION FILE`, or a file of the store).
+    """Load a policy that acts, after verifying the file.
+
+    `learnd policy export` and, of families of environments, `learnd learn --output` write such files; a file of the
+    store is one too.
 
     Raises:
-        PolicyFileError: the file cannot be read or is not an initialization.
+        PolicyFileError: the file cannot be read, is damaged, or contains no policy that acts.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-    except (OSError, SafetensorError) as error:
-        raise PolicyFileError(
-            operation="loading the policy",
-            subject=str(path),
-            found=f"{error}.",
-            hint="Export one: learnd policy export.",
-        ) from error
-    if metadata.get("learner") != RL2:
-        raise PolicyFileError(
-            operation="loading the policy",
-            subject=str(path),
-            found=f"its header names the learner {metadata.get('learner')!r}, not 'rl2'.",
-            hint="Only what `learnd policy export` writes can act.",
+    file = read_version_file(path)
+    with understanding(str(path)):
+        policy = _acting_policy(file)
+    if policy is None:
+        raise refusal(
+            str(path),
+            f"its learner {file.header.learner!r} does not act in environments.",
+            f"The learner that acts is {RL2!r}.",
         )
-    families = {
-        name: KnownFamily(spaces=SpacePair.from_json(family["spaces"]), episodes_per_trial=family["episodes_per_trial"])
-        for name, family in json.loads(metadata["families"]).items()
-    }
-    config = config_from_json(RL2Config, json.loads(metadata["config"]))
-    policy = policy_from_initialization(config, tensors, [family.spaces for family in families.values()])
-    return LoadedPolicy(policy.eval(), families)
+    return LoadedPolicy(policy, file.header.families)
+
+
+def _acting_policy(file: VersionFile) -> ActingPolicy | None:
+    """Return the policy in a file; None if its learner does not act."""
+    header, tensors = file.header, file.tensors
+    families = list(header.families.values())
+    if header.config is None:
+        return None
+    if header.learner == RL2:
+        config = config_from_json(RL2Config, header.config)
+        return RecurrentPolicy(policy_from_initialization(config, tensors, [family.spaces for family in families]))
+    return None
+
+
+def _are_equal(known: SpacePair, found: SpacePair) -> bool:
+    """Return whether two pairs are equal, with bounds of actions compared as float32, the precision of most spaces."""
+    return _with_float32_bounds(known) == _with_float32_bounds(found)
+
+
+def _with_float32_bounds(spaces: SpacePair) -> SpacePair:
+    values = spaces.to_json()
+    with np.errstate(over="ignore"):
+        bounds = {name: np.asarray(values["action"][name], np.float32).tolist() for name in ("low", "high")}
+    return SpacePair.from_json({**values, "action": {**values["action"], **bounds}})

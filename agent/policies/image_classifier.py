@@ -20,10 +20,8 @@ image as read, P as embedded; W is V or O.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +30,20 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from agent.devices import DEVICE_FAULTS
 from agent.errors import AgentError
-from agent.learners.factory import restore
 from agent.learners.protocol import ComparingPredictor, FewShotLearner, Predictor, TransductivePredictor
 from agent.learners.registry import LEARNERS, names_where
-from agent.learners.state import as_arrays, as_tensors, under_prefix
-from agent.output.files import write_output_file
+from agent.learners.state import with_prefix
+from agent.policies.version_file import encode_version, write_version_file
+from agent.policies.version_header import FewShotMember, ImageInput, KnownFewShotFamily, VersionHeader
+from agent.policies.views import ViewConfig
 from envs.few_shot.images.classes import ink_extents
-from envs.few_shot.images.warps import WarpConfig, apply_warp, draw_warp, scaled, smooth_for
+from envs.few_shot.images.warps import apply_warp, draw_warp, scaled, smooth_for
 from envs.few_shot.tasks import num_ways_of
-from memory.files.parameters import content_checksum, decode, encode, sha256_of
 
-METADATA_KEY = "few_shot_policy"
-CHECKSUM_KEY = "few_shot_sha256"
-FORMAT = 2
-"""The format of written files. Format 1 used another common form of images (as large as on their sheets)."""
+UNNAMED_FAMILY = "images"
+"""The family's name in the file of a policy that was trained on images without a name."""
+
 QUERIES_AT_ONCE = 64
 
 USUAL_EXTENTS = (0.85, 1.18)
@@ -59,40 +55,6 @@ Within the limits images are not rescaled. Outside, all images are brought to th
 
 class FewShotPolicyError(AgentError):
     """An error: a few-shot policy, or its input, cannot be used."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ViewConfig:
-    """The views that a policy takes of a task; the first view always shows the images unchanged.
-
-    Attributes:
-        count: V.
-        orientations: number of ways in which successive views turn and mirror images; as many as the members learned
-            with.
-        warp: the deformation of images from the second round of orientations on.
-        seed: seed of the deformations.
-        is_aligned: compare all views of an orientation with one another instead of each view with itself. This applies
-            to learners that compare features; others use each view alone.
-
-    Raises:
-        ValueError: there is no view, or aligned views do not contain every orientation equally often.
-    """
-
-    count: int = 16
-    orientations: int = 8
-    warp: WarpConfig = field(
-        default_factory=lambda: WarpConfig(rotation_degrees=12.0, log_scale=0.16, shear=0.16, shift=0.04, bend=0.025)
-    )
-    seed: int = 5
-    is_aligned: bool = False
-
-    def __post_init__(self) -> None:
-        if min(self.count, self.orientations) < 1:
-            raise ValueError(f"{self.count} views in {self.orientations} orientations: there is at least one of each.")
-        if self.is_aligned and self.count % self.orientations:
-            raise ValueError(
-                f"aligning {self.count} views: they do not show each of {self.orientations} orientations equally often."
-            )
 
 
 class FewShotPolicy:
@@ -167,86 +129,24 @@ class FewShotPolicy:
         return torch.stack(seen)
 
     def save(self, path: Path) -> str:
-        """Write the policy to a safetensors file, durably; return the file's sha256."""
-        content = self.to_bytes()
-        write_output_file(path, content)
-        return sha256_of(content)
+        """Write the policy to a version file, durably; return the file's sha256."""
+        return write_version_file(path, self.to_bytes())
 
-    def to_bytes(self) -> bytes:
-        """Return the policy as the content of a safetensors file; equal policies give equal bytes."""
-        tensors = as_arrays(
-            {
-                f"members.{number}.{name}": tensor
-                for number, member in enumerate(self.members)
-                for name, tensor in member.initialization().items()
-            }
-        )
-        described = {
-            "format": FORMAT,
-            "members": [member.to_meta() for member in self.members],
-            "views": asdict(self.views),
-            "ink_extent": self.ink_extent,
-            "provenance": self.provenance,
-        }
-        return encode(
-            tensors,
-            metadata={
-                METADATA_KEY: json.dumps(described, sort_keys=True, ensure_ascii=False),
-                CHECKSUM_KEY: content_checksum(tensors),
-            },
-        )
-
-    @classmethod
-    def load(cls, path: Path, *, device: torch.device | str = "cpu") -> FewShotPolicy:
-        """Read a policy from a file.
+    def to_bytes(self, *, family: str = UNNAMED_FAMILY) -> bytes:
+        """Return the policy as the content of a version file; equal policies give equal bytes.
 
         Args:
-            path: path of the file.
-            device: device of its members.
-
-        Raises:
-            FewShotPolicyError: the file contains no few-shot policy, or it is damaged.
-            OSError: it cannot be read.
+            family: the name of the family on which it was trained.
         """
-        return cls.from_bytes(path.read_bytes(), subject=str(path), device=device)
-
-    @classmethod
-    def from_bytes(cls, content: bytes, *, subject: str, device: torch.device | str = "cpu") -> FewShotPolicy:
-        """Read the policy that :meth:`to_bytes` wrote.
-
-        Args:
-            content: content of the file.
-            subject: the name of the file in error messages.
-            device: device of its members.
-
-        Raises:
-            FewShotPolicyError: the file contains no few-shot policy, or it is damaged.
-        """
-        tensors, metadata = read_tensors(content, subject)
-        if METADATA_KEY not in metadata:
-            raise refusal(subject, "it holds no few-shot policy.", "`learnd few-shot train` writes one.")
-        if metadata.get(CHECKSUM_KEY) != content_checksum(as_arrays(tensors)):
-            raise refusal(subject, "its tensors do not match their checksum.", "Take another copy: it is damaged.")
-        with understanding(subject):
-            return cls._from_description(json.loads(metadata[METADATA_KEY]), tensors, subject=subject, device=device)
-
-    @classmethod
-    def _from_description(
-        cls, described: Mapping[str, Any], tensors: Mapping[str, Tensor], *, subject: str, device: torch.device | str
-    ) -> FewShotPolicy:
-        if described["format"] != FORMAT:
-            raise refusal(subject, f"its format is {described['format']}.", f"This learnd reads format {FORMAT}.")
-        members = []
-        for number, meta in enumerate(described["members"]):
-            members.append(restore(under_prefix(f"members.{number}", tensors), meta, device=device))
-        warp = WarpConfig(**described["views"]["warp"])
-        return cls(
-            members,
-            views=ViewConfig(**{**described["views"], "warp": warp}),
-            ink_extent=described["ink_extent"],
-            provenance=described["provenance"],
-            device=device,
-        )
+        tensors: dict[str, Tensor] = {}
+        stored = []
+        for number, member in enumerate(self.members):
+            stored.append(FewShotMember(prefix=f"members.{number}.", meta=member.to_meta()))
+            tensors |= with_prefix(f"members.{number}", member.initialization())
+        images = ImageInput(views=self.views, ink_extent=self.ink_extent)
+        described = KnownFewShotFamily(members=tuple(stored), images=images, provenance=self.provenance)
+        header = VersionHeader(learner=stored[0].meta["learner"], few_shot_families={family: described})
+        return encode_version(header, tensors)
 
     def _check_ways(self, num_ways: int) -> None:
         for member in self.members:
@@ -322,37 +222,3 @@ def best_matches(
         logits = predictor.side_by_side(own).logits(features[own].flatten(0, 1).unsqueeze(0))
         best.append(logits.view(rounds, features.shape[1], rounds, -1).amax((0, 2)))
     return torch.stack(best)
-
-
-def read_tensors(content: bytes, subject: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors and the header's metadata of a safetensors file.
-
-    Raises:
-        FewShotPolicyError: it is not a safetensors file.
-    """
-    try:
-        arrays, metadata = decode(content)
-    except ValueError as error:
-        raise refusal(subject, f"it is not a safetensors file: {error}.", "Name a file or a version.") from error
-    return as_tensors(arrays), metadata
-
-
-@contextmanager
-def understanding(subject: str) -> Iterator[None]:
-    """Convert exceptions from a malformed description to an error about the file.
-
-    Raises:
-        FewShotPolicyError: the description cannot be read.
-    """
-    try:
-        yield
-    except DEVICE_FAULTS:  # not caused by the description
-        raise
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        found = f"what it says of itself cannot be read ({type(error).__name__}: {error})."
-        raise refusal(subject, found, "Take another copy: it is damaged, or of another learnd.") from error
-
-
-def refusal(subject: str, found: str, hint: str) -> FewShotPolicyError:
-    """Return the error for a file or version that contains no usable policy."""
-    return FewShotPolicyError(operation="reading few-shot policy", subject=subject, found=found, hint=hint)

@@ -33,8 +33,9 @@ from agent.learners.embedding.embeddings import EmbeddingConfig, EmbeddingKind
 from agent.learners.embedding.prototypical import Distance, PrototypicalConfig, PrototypicalLearner
 from agent.learners.embedding.training import TrainingConfig
 from agent.learners.team import Team, joined
-from agent.policies.image_classifier import FewShotPolicy, ViewConfig
+from agent.policies.image_classifier import FewShotPolicy
 from agent.policies.image_classifier_defaults import MEMBERS, MINUTES, PROCESSES
+from agent.policies.views import ViewConfig
 from envs.family import Split
 from envs.few_shot.images.classes import ImageClasses, read_image_folder
 from envs.few_shot.images.folder import ImageFamily, ImageTaskConfig, check_classes

@@ -1,4 +1,4 @@
-"""The few-shot families of a published version, loaded as policies.
+"""The few-shot families in a version file, loaded as learners or as image classifiers.
 
     policy = load_few_shot("version-3.safetensors", family="glyphs")
     adapted = policy.adapt(images, labels)
@@ -9,82 +9,98 @@ The file is self-contained: no store and no daemon are needed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from agent.learners.factory import restore
-from agent.policies.image_classifier import FewShotPolicy, ViewConfig, read_tensors, refusal, understanding
-from agent.trainer.practice.few_shot_learners import VERSION_KEY, part_of
-
-VIEWS_AN_ORIENTATION = 2
-"""Each training orientation is viewed twice: unchanged, and mildly warped."""
+from agent.learners.family_parts import starting_with
+from agent.learners.protocol import FewShotLearner
+from agent.policies.image_classifier import FewShotPolicy
+from agent.policies.version_file import VersionFile, decode_version, read_version_file, refusal, understanding
+from agent.policies.version_header import ImageInput, KnownFewShotFamily
 
 
 def load_few_shot(path: Path | str, family: str | None = None, *, device: torch.device | str = "cpu") -> FewShotPolicy:
-    """Load a few-shot policy, written by `learnd few-shot train` or exported from a version (`learnd policy export`).
+    """Load an image classifier from a version file.
+
+    `learnd few-shot train`, `learnd learn --output` and `learnd policy export` write such files.
 
     Args:
-        path: the safetensors file.
-        family: the family to load from a version; None if the version has only one family of images.
+        path: the file.
+        family: the family to load; None if the file has only one family of images.
         device: device of its members.
 
     Raises:
-        FewShotPolicyError: the file contains none, or several and no family is named.
-        OSError: it cannot be read.
+        PolicyFileError: the file cannot be read, is damaged, or contains no such family, or several and none is named.
     """
-    return few_shot_from_bytes(Path(path).read_bytes(), subject=str(path), family=family, device=device)
+    return _classifier(read_version_file(path), subject=str(path), family=family, device=device)
 
 
 def few_shot_from_bytes(
     content: bytes, *, subject: str, family: str | None = None, device: torch.device | str = "cpu"
 ) -> FewShotPolicy:
-    """Return the few-shot policy in a file's content.
+    """Return the image classifier in a version file's content.
 
     Args:
         content: content of the file.
         subject: the name of the file in error messages.
-        family: the family to load from a version; None if the version has only one family of images.
+        family: the family to load; None if the file has only one family of images.
         device: device of its members.
 
     Raises:
-        FewShotPolicyError: the content has none, or several and no family is named.
+        PolicyFileError: the content is damaged, or has no such family, or several and none is named.
     """
-    tensors, metadata = read_tensors(content, subject)
-    if VERSION_KEY not in metadata:
-        if family is not None:
-            raise refusal(subject, "it is no published version, so it has no families.", "Leave --family out.")
-        return FewShotPolicy.from_bytes(content, subject=subject, device=device)
+    return _classifier(decode_version(content, subject=subject), subject=subject, family=family, device=device)
+
+
+def few_shot_learners(
+    file: VersionFile, family: str, *, device: torch.device | str = "cpu"
+) -> tuple[FewShotLearner, ...]:
+    """Restore the learners of one few-shot family, of images or not.
+
+    Args:
+        file: the version file.
+        family: the family's name: a key of ``file.header.few_shot_families``.
+        device: device of the learners.
+
+    Raises:
+        KeyError: the file has no few-shot family of that name.
+    """
+    return tuple(
+        restore(starting_with(member.prefix, file.tensors), member.meta, device=device)
+        for member in file.header.few_shot_families[family].members
+    )
+
+
+def _classifier(file: VersionFile, *, subject: str, family: str | None, device: torch.device | str) -> FewShotPolicy:
+    name, images = _chosen(file.header.few_shot_families, family, subject)
     with understanding(subject):
-        families = json.loads(metadata[VERSION_KEY])
-        return _policy_of(families[_chosen(families, family, subject)], tensors, device)
+        return FewShotPolicy(
+            few_shot_learners(file, name, device=device),
+            views=images.views,
+            ink_extent=images.ink_extent,
+            provenance=file.header.few_shot_families[name].provenance,
+            device=device,
+        )
 
 
-def _chosen(families: Mapping[str, Any], asked: str | None, subject: str) -> str:
-    of_images = [name for name, described in families.items() if "ink_extent" in described]
+def _chosen(families: Mapping[str, KnownFewShotFamily], asked: str | None, subject: str) -> tuple[str, ImageInput]:
+    """Return the name of the family to load, and how it takes images.
+
+    Raises:
+        PolicyFileError: there is no family of images of that name, or not exactly one and none is asked for.
+    """
+    if not families:
+        hint = "`learnd few-shot train` writes one, and a version has one when a few-shot family was practised."
+        raise refusal(subject, "it holds no few-shot policy.", hint)
+    of_images = {name: known.images for name, known in families.items() if known.images is not None}
     listed = f"It has {', '.join(of_images)}." if of_images else "Its few-shot families are regressions."
     if asked is not None and asked not in of_images:
         raise refusal(subject, f"it has no family of images named {asked!r}.", listed)
-    if asked is not None:
-        return asked
-    if len(of_images) != 1:
+    if asked is None and len(of_images) != 1:
         found = "it has several families of images." if of_images else "it has no family of images."
         raise refusal(subject, found, f"{listed} Name one with --family." if of_images else listed)
-    return of_images[0]
-
-
-def _policy_of(
-    described: Mapping[str, Any], tensors: Mapping[str, Tensor], device: torch.device | str
-) -> FewShotPolicy:
-    orientations = int(described["orientations"])
-    return FewShotPolicy(
-        [restore(part_of(tensors, described["name"]), described["meta"], device=device)],
-        views=ViewConfig(count=VIEWS_AN_ORIENTATION * orientations, orientations=orientations),
-        ink_extent=float(described["ink_extent"]),
-        provenance={"entry": described["entry"], "kwargs": described["kwargs"], "origin": described["origin"]},
-        device=device,
-    )
+    name = next(iter(of_images)) if asked is None else asked
+    return name, of_images[name]

@@ -12,13 +12,14 @@ import torch
 
 from agent.config.settings import ConsolidationSettings, EvaluationSettings, Settings
 from agent.learners.config_json import config_from_json, config_to_json
+from agent.learners.family_parts import without_parts
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.training import EagerTraining, FamilyTraining, RecordedTraining, can_be_recorded
 from agent.learners.state import as_arrays, as_tensors
 from agent.trainer.checkpoint_damage import checkpoint_lost, note_fallback
 from agent.trainer.heartbeat import Heartbeat
-from agent.trainer.practice.few_shot_learners import FewShotLearners, is_few_shot, without_parts
+from agent.trainer.practice.few_shot_learners import FewShotLearners, is_few_shot
 from envs.family import FamilySource, FamilySpec
 from envs.limits import WorkerLimits
 from envs.registry import open_tasks

@@ -14,10 +14,11 @@ from agent.config.settings import Settings
 from agent.learners.evaluation.few_shot import held_out_tasks
 from agent.learners.evaluation.trials import EVALUATION_TASKS, HeldOutReturns, Scale, held_out_returns, standard_error
 from agent.learners.factory import restore
+from agent.learners.family_parts import part_of
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.policy import RL2Policy, policy_from_initialization
 from agent.learners.state import as_tensors
-from agent.trainer.practice.few_shot_learners import is_few_shot, part_of
+from agent.trainer.practice.few_shot_learners import is_few_shot
 from agent.trainer.score_scale import known_scale
 from agent.trainer.session import (
     held_out_trials,

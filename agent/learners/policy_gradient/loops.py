@@ -100,6 +100,11 @@ class AdaptingLearner(Protocol):
         ...
 
 
+def episodes_to_adapt(config: InnerConfig) -> int:
+    """Return the number of episodes of adapting to a task: a round per inner step, and one of the adapted policy."""
+    return (config.steps_to_adapt + 1) * config.round.num_episodes
+
+
 def adapt(
     learner: AdaptingLearner,
     tasks: TaskBatch,

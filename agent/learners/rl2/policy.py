@@ -86,11 +86,24 @@ class RL2Policy(nn.Module):
 
     @torch.no_grad()
     def begin(
-        self, spaces: SpacePair, *, num_trials: int, episodes_per_trial: int, device: torch.device
+        self,
+        spaces: SpacePair,
+        *,
+        num_trials: int,
+        episodes_per_trial: int,
+        device: torch.device,
+        constants: PairConstants | None = None,
     ) -> PolicyState:
         """Create the state of trials that are about to begin: zero hidden state, empty in-trial memory.
 
         The state is valid while parameters and scales do not change.
+
+        Args:
+            spaces: the trials' pair of spaces.
+            num_trials: B.
+            episodes_per_trial: E.
+            device: device of the state.
+            constants: the derived constants of the pair; None computes them.
         """
         is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
         return PolicyState(
@@ -113,7 +126,7 @@ class RL2Policy(nn.Module):
             episode_index=torch.zeros(num_trials, dtype=torch.int64, device=device),
             episodes_per_trial=episodes_per_trial,
             episodes_left=episodes_left(episodes_per_trial, device),
-            constants=self.pair(spaces).constants(),
+            constants=self.pair(spaces).constants() if constants is None else constants,
         )
 
     def look(self, spaces: SpacePair, state: PolicyState, observation: Float[Tensor, "B D"]) -> PolicyInput:

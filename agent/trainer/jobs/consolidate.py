@@ -8,7 +8,6 @@ between is worse than either end. Few-shot families have parameters of their own
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,14 +18,16 @@ from torch import Tensor
 
 from agent.learners.config_json import config_to_json
 from agent.learners.evaluation.trials import GATE_TASKS, HeldOutReturns, held_out_returns
+from agent.learners.family_parts import without_parts
 from agent.learners.registry import RL2
 from agent.learners.rl2.policy import IncompatibleParametersError, RL2Policy, policy_from_initialization
 from agent.learners.state import as_arrays, as_tensors
+from agent.policies.version_header import KnownFamily, KnownFewShotFamily, VersionHeader, header_to_metadata
 from agent.running_version import running_version
 from agent.trainer.faults import UnscoredError, scoring_boundary
 from agent.trainer.jobs.outer_steps import Proposal, slow_weights
 from agent.trainer.practice.few_shot_candidates import Chosen, choose_few_shot
-from agent.trainer.practice.few_shot_learners import VERSION_KEY, is_few_shot, shapes_of, without_parts
+from agent.trainer.practice.few_shot_learners import is_few_shot, shapes_of
 from agent.trainer.score_scale import has_declared_reference, known_scale, scale_of
 from agent.trainer.session import TrainerSession, held_out_trials, spaces_of
 from memory.errors import CorruptFileError
@@ -339,9 +340,10 @@ def _write(
 ) -> Initialization:
     few_shot = {part.family: part.described for part in field.chosen}
     write = session.store.initializations.publish if is_accepted else session.store.initializations.reject
+    tensors = as_arrays(best.tensors)
     written = write(
-        as_arrays(best.tensors),
-        metadata=_metadata(session, few_shot),
+        tensors,
+        metadata=header_to_metadata(_header(session, few_shot), tensors),
         scores=best.scores,
         provenance={
             "learner": RL2,
@@ -375,23 +377,24 @@ def _can_be_scored(session: TrainerSession, family: Family) -> bool:
     return family.state in KNOWN and not is_broken_aside
 
 
-def _metadata(session: TrainerSession, few_shot: dict[str, Any]) -> dict[str, str]:
-    """What whoever loads the file needs to act by it: the settings, and each family's spaces and trial.
+def _header(session: TrainerSession, few_shot: Mapping[str, Any]) -> VersionHeader:
+    """Return the header of the version's file: RL²'s settings, and the families on which it can act or predict.
 
-    Of few-shot families: each one's learner, and where its tensors stand.
+    Args:
+        session: the session.
+        few_shot: descriptions of the few-shot families' learners, by family.
     """
     families = {
-        family.name: {"spaces": family.spaces, "episodes_per_trial": family.spec["episodes_per_trial"]}
+        family.name: KnownFamily(spaces=spaces_of(family), episodes_per_trial=family.spec["episodes_per_trial"])
         for family in session.store.families.all()
         if family.spaces is not None and not is_few_shot(family) and session.learner.policy.knows(spaces_of(family))
     }
-    return {
-        "learner": RL2,
-        "learnd": running_version(),
-        "config": json.dumps(config_to_json(session.config)),
-        "families": json.dumps(families),
-        **({VERSION_KEY: json.dumps(few_shot)} if few_shot else {}),
-    }
+    return VersionHeader(
+        learner=RL2,
+        config=config_to_json(session.config),
+        families=families,
+        few_shot_families={name: KnownFewShotFamily.of_chosen(described) for name, described in few_shot.items()},
+    )
 
 
 def _reason(best: Candidate, *, tolerance: float, best_scores: Mapping[str, float]) -> str:

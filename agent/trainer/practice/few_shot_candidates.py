@@ -17,9 +17,10 @@ from torch import Tensor
 from agent.learners.evaluation.few_shot import held_out_tasks
 from agent.learners.evaluation.trials import GATE_TASKS, HeldOutReturns
 from agent.learners.factory import restore
+from agent.learners.family_parts import as_part, part_of
 from agent.trainer.faults import scoring_boundary
 from agent.trainer.jobs.outer_steps import between
-from agent.trainer.practice.few_shot_learners import as_part, is_few_shot, part_of
+from agent.trainer.practice.few_shot_learners import is_few_shot
 from agent.trainer.score_scale import scale_of
 from agent.trainer.session import TrainerSession, held_out_trials, learner_name
 from envs.few_shot.images.folder import ImageFamily

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from agent.errors import AgentError
 from agent.learners.factory import build, restore
+from agent.learners.family_parts import as_part, part_of
 from agent.learners.protocol import FewShotLearner
 from agent.learners.recipes import Recipe, kind_of, recipe_for
 from agent.learners.registry import LEARNERS, canonical_name
@@ -28,10 +29,6 @@ from envs.registry import open_few_shot
 from memory.records import Family
 
 log = structlog.get_logger(__name__)
-
-PREFIX = "few_shot/"
-VERSION_KEY = "few_shot_families"
-"""Metadata key of a version file under which its few-shot families are described, by name."""
 
 LEFT_OF_RATE = 0.1
 """Share of an outer rate that remains after the planned updates, because a service continues to learn."""
@@ -191,22 +188,6 @@ class FewShotLearners:
         self._learners = {
             name: restore(part_of(tensors, name), described, device=self._device) for name, described in meta.items()
         }
-
-
-def part_of(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Return the tensors of one few-shot family, without the prefix of their names."""
-    start = f"{PREFIX}{name}/"
-    return {part.removeprefix(start): tensor for part, tensor in tensors.items() if part.startswith(start)}
-
-
-def as_part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Return a few-shot family's tensors with the prefix that names have in checkpoints and versions."""
-    return {f"{PREFIX}{name}/{part}": tensor for part, tensor in tensors.items()}
-
-
-def without_parts(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors that belong to no few-shot family: those of RL²."""
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
 
 
 def is_few_shot(family: Family) -> bool:

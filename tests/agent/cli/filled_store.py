@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from agent.policies.version_header import VersionHeader, header_to_metadata
 from envs.family import FamilySource, FamilySpec
 from envs.gymnasium.variations import Variation
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
@@ -192,9 +193,10 @@ def _consolidate(store: Store, story: tuple[Learned, ...], number: int, clock: T
         for learned in story
     ]
     give = store.initializations.reject if number == 14 else store.initializations.publish
+    tensors = {"w": np.full(8, number, np.float32)}
     give(
-        {"w": np.full(8, number, np.float32)},
-        metadata={"learner": "rl2"},
+        tensors,
+        metadata=header_to_metadata(VersionHeader(learner="rl2", config={}), tensors),
         scores=scores,
         provenance={"learner": "rl2", "round": number},
         reason="no family fell" if number != 14 else "cartpole fell by 0.08",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ import torch
 from agent.cli.few_shot_options import shapes_text
 from agent.learners.embedding.embeddings import EmbeddingConfig
 from agent.learners.embedding.prototypical import PrototypicalConfig, PrototypicalLearner
-from agent.trainer.practice.few_shot_learners import VERSION_KEY, as_part
+from agent.learners.family_parts import as_part
+from agent.policies.version_header import KnownFewShotFamily, VersionHeader, header_to_metadata
 from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.tasks import FewShotShapes
 from memory.folder import DataFolder
@@ -115,7 +115,8 @@ def _publish(folder: DataFolder, *families: str) -> int:
         }
 
     with Store.open(folder) as store:
-        metadata = {"learner": "rl2", VERSION_KEY: json.dumps(described)}
+        known = {name: KnownFewShotFamily.of_chosen(values) for name, values in described.items()}
+        metadata = header_to_metadata(VersionHeader(learner="rl2", few_shot_families=known), tensors)
         provenance = {"learner": "rl2", "few_shot": described}
         version = store.initializations.publish(
             tensors, metadata=metadata, scores=(), provenance=provenance, reason="test", parent=2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -11,13 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file
 from typer.testing import Result
 
 from agent.experiments.run import LearningRun
-from agent.learners.factory import restore
-from agent.policies.image_classifier import FewShotPolicy
+from agent.policies.published_classifiers import few_shot_learners, load_few_shot
+from agent.policies.version_file import read_version_file
 from envs.few_shot.images.classes import ink_extents, read_image_folder
 from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
 from tests.agent.cli.conftest import Learnd
@@ -251,7 +249,7 @@ def test_what_was_learned_of_images_answers_for_other_images(empty: Learnd, tmp_
     words = ("--family", str(tmp_path / "images"), "--few-shot", "3x1", "--queries", "1", "--kwarg", "size=16")
     answer = empty.json("learn", "protonet", *words, *NARROW_EMBEDDING, "--budget", "2u", "--output", str(output))
     assert answer["output"]["size_bytes"] == output.stat().st_size
-    made = FewShotPolicy.load(output)
+    made = load_few_shot(output)
     assert made.provenance["updates"] == 2
     sheets = read_image_folder(tmp_path / "images")
     assert made.ink_extent == pytest.approx(float(ink_extents(sheets.images).median()), rel=0.1)
@@ -263,9 +261,9 @@ def test_what_was_learned_of_images_answers_for_other_images(empty: Learnd, tmp_
 def test_what_was_learned_of_sinusoids_can_be_restored(empty: Learnd, tmp_path: Path) -> None:
     output = tmp_path / "waves.safetensors"
     empty("learn", "maml", *SINUSOIDS, "--budget", "2u", "--output", str(output))
-    with safe_open(output, framework="pt") as file:
-        meta = json.loads(file.metadata()["few_shot"])
-    learner = restore(load_file(output), meta)
+    file = read_version_file(output)
+    (learner,) = few_shot_learners(file, "sinusoids")
+    assert file.header.provenance["updates"] == 2
     assert (learner.num_updates, learner.shapes.output_size) == (2, 1)
 
 

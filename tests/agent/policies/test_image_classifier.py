@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,8 @@ from agent.learners.gradient.platipus import PlatipusConfig
 from agent.learners.gradient.reptile import ReptileConfig
 from agent.learners.protocol import FewShotLearner
 from agent.policies.image_classifier import (
-    CHECKSUM_KEY,
-    METADATA_KEY,
     FewShotPolicy,
     FewShotPolicyError,
-    ViewConfig,
-    read_tensors,
 )
 from agent.policies.image_classifier_training import (
     FewShotRecipe,
@@ -36,15 +31,16 @@ from agent.policies.image_classifier_training import (
     train_policy,
     updates_in_time,
 )
-from agent.policies.published_classifiers import few_shot_from_bytes
-from agent.trainer.practice.few_shot_learners import VERSION_KEY
+from agent.policies.published_classifiers import few_shot_from_bytes, load_few_shot
+from agent.policies.version_file import PolicyFileError, encode_version
+from agent.policies.version_header import VersionHeader
+from agent.policies.views import ViewConfig
 from envs.few_shot.images.classes import ImageClasses, ImageReadError
 from envs.few_shot.images.folder import ImageFamily, ImageTaskConfig
 from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.images.strokes import StrokeConfig
 from envs.few_shot.images.warps import WarpConfig
 from envs.few_shot.tasks import FewShotShapes
-from memory.files.parameters import content_checksum, encode
 from tests.agent.learners.image_folders import write_images
 
 GLYPHS = GlyphConfig(alphabets=3, characters=6, drawers=4, size=40)
@@ -201,40 +197,18 @@ def test_it_reads_back_what_it_wrote_and_writes_the_same_again(tmp_path: Path) -
     support, labels, queries = one_task()
     policy = FewShotPolicy([member(0), member(1)], ink_extent=0.61, provenance={"seed": 3})
     policy.save(tmp_path / "policy.safetensors")
-    found = FewShotPolicy.load(tmp_path / "policy.safetensors")
+    found = load_few_shot(tmp_path / "policy.safetensors")
     assert torch.equal(found.adapt(support, labels).scores(queries), policy.adapt(support, labels).scores(queries))
     assert (found.ink_extent, found.provenance, found.views) == (0.61, {"seed": 3}, policy.views)
     assert found.to_bytes() == policy.to_bytes()
 
 
-def test_a_file_from_before_aligned_views_and_task_statistics_is_read_as_it_was_meant(tmp_path: Path) -> None:
-    support, labels, queries = one_task()
-    policy = FewShotPolicy([member()])
-    tensors, metadata = read_tensors(policy.to_bytes(), "policy")
-    described = json.loads(metadata[METADATA_KEY])
-    del described["views"]["is_aligned"], described["members"][0]["config"]["statistics_prior"]
-    (tmp_path / "old.safetensors").write_bytes(
-        encode(
-            {name: tensor.numpy() for name, tensor in tensors.items()},
-            metadata={**metadata, METADATA_KEY: json.dumps(described)},
-        )
-    )
-    found = FewShotPolicy.load(tmp_path / "old.safetensors")
-    assert found.views == policy.views
-    assert torch.equal(found.adapt(support, labels).scores(queries), policy.adapt(support, labels).scores(queries))
-
-
-def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
-    policy = FewShotPolicy([member()])
-    content = bytearray(policy.to_bytes())
-    content[-5] ^= 1
-    with pytest.raises(FewShotPolicyError, match="checksum"):
-        FewShotPolicy.from_bytes(bytes(content), subject="bent")
-    with pytest.raises(FewShotPolicyError, match="not a safetensors file"):
-        FewShotPolicy.from_bytes(b"nonsense", subject="nonsense")
-    foreign = encode({"weight": torch.zeros(2).numpy()}, metadata={"learner": "rl2"})
-    with pytest.raises(FewShotPolicyError, match="no few-shot policy"):
-        FewShotPolicy.from_bytes(foreign, subject="foreign")
+def test_a_foreign_file_is_refused() -> None:
+    with pytest.raises(PolicyFileError, match="not a safetensors file"):
+        few_shot_from_bytes(b"nonsense", subject="nonsense")
+    header = VersionHeader(learner="rl2", config={})
+    with pytest.raises(PolicyFileError, match="no few-shot policy"):
+        few_shot_from_bytes(encode_version(header, {"weight": torch.zeros(2)}), subject="foreign")
 
 
 def test_a_device_that_is_full_is_not_called_a_damaged_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,24 +216,9 @@ def test_a_device_that_is_full_is_not_called_a_damaged_file(monkeypatch: pytest.
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     content = FewShotPolicy([member()]).to_bytes()
-    monkeypatch.setattr("agent.policies.image_classifier.restore", restore_nothing)
+    monkeypatch.setattr("agent.policies.published_classifiers.restore", restore_nothing)
     with pytest.raises(torch.OutOfMemoryError):
-        FewShotPolicy.from_bytes(content, subject="whole")
-
-
-@pytest.mark.parametrize("said", ["{oops", "[]", "{}", '{"format": 2}'])
-def test_a_file_that_does_not_say_what_it_is_is_refused(said: str) -> None:
-    tensors = {"members.0.weight": torch.zeros(2).numpy()}
-    header = {METADATA_KEY: said, CHECKSUM_KEY: content_checksum(tensors)}
-    with pytest.raises(FewShotPolicyError, match="what it says of itself"):
-        FewShotPolicy.from_bytes(encode(tensors, metadata=header), subject="odd")
-
-
-@pytest.mark.parametrize("said", ["{oops", "[]", '{"glyphs": {"ink_extent": 0.5}}'])
-def test_a_version_that_does_not_say_what_its_families_are_is_refused(said: str) -> None:
-    content = encode({"weight": torch.zeros(2).numpy()}, metadata={"learner": "rl2", VERSION_KEY: said})
-    with pytest.raises(FewShotPolicyError, match="what it says of itself"):
-        few_shot_from_bytes(content, subject="odd")
+        few_shot_from_bytes(content, subject="whole")
 
 
 def test_members_of_different_sizes_are_refused() -> None:

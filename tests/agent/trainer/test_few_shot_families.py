@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from agent.learners.embedding.embeddings import EmbeddingConfig
 from agent.learners.embedding.prototypical import PrototypicalConfig
 from agent.learners.evaluation.few_shot import held_out_tasks, uncertainty_of
+from agent.learners.family_parts import PREFIX, part_of
 from agent.learners.recipes import IMAGES
+from agent.policies.published_classifiers import few_shot_learners
+from agent.policies.version_file import read_version_file
 from agent.trainer.checkpoint_damage import CheckpointLostError
 from agent.trainer.jobs.admit import admit
 from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.jobs.evaluate import evaluate
 from agent.trainer.practice.few_shot import practise_few_shot
-from agent.trainer.practice.few_shot_learners import PREFIX, VERSION_KEY, part_of
 from agent.trainer.practice.rl2 import practise
 from agent.trainer.practice.slices import DivergedError
 from agent.trainer.session import TrainerSession, learner_name
@@ -195,14 +195,17 @@ def test_a_version_tells_whoever_loads_it_what_it_holds(store: Store, session: T
     practise(session, feed_bandits(store), reason="test")
     consolidate(session)
     file = store.initializations.get(1).file
-    with safe_open(store.folder.parameters_path / f"{file.sha256}.safetensors", framework="pt") as opened:
-        metadata = opened.metadata()
-        names = set(opened.keys())
-    described = json.loads(metadata[VERSION_KEY])["glyphs"]
-    assert set(json.loads(metadata["families"])) == {"bandits"}
-    assert (described["name"], described["meta"]["learner"]) == (learner_name(family), "prototypical")
-    assert 0.2 < described["ink_extent"] < 0.9
+    opened = read_version_file(store.folder.parameters_path / f"{file.sha256}.safetensors")
+    names = set(opened.tensors)
+    known = opened.header.few_shot_families["glyphs"]
+    assert set(opened.header.families) == {"bandits"}
+    assert [member.meta["learner"] for member in known.members] == ["prototypical"]
+    assert known.images is not None
+    assert 0.2 < known.images.ink_extent < 0.9
     assert any(name.startswith(f"{PREFIX}{learner_name(family)}/parameters.") for name in names)
+    assert set(few_shot_learners(opened, "glyphs")[0].initialization()) == set(
+        part_of(opened.tensors, learner_name(family))
+    )
     assert not any("optimizer" in name for name in names)
 
 

@@ -31,8 +31,10 @@ from agent.learners.rl2.minibatch import Minibatch
 from agent.learners.rl2.policy import policy_from_initialization
 from agent.learners.rl2.rollout import Rollout, collect_trials
 from agent.learners.rl2.training import RecordedTraining
-from agent.policies.image_classifier import FewShotPolicy, ViewConfig
+from agent.policies.image_classifier import FewShotPolicy
 from agent.policies.image_classifier_training import FewShotRecipe, MemberProgress, train_member
+from agent.policies.published_classifiers import few_shot_from_bytes
+from agent.policies.views import ViewConfig
 from envs.default_families import TENSOR_FAMILIES
 from envs.family import Split
 from envs.few_shot.images.folder import ImageFamily, ImageTaskConfig
@@ -153,7 +155,7 @@ def test_a_few_shot_policy_answers_alike(distance: Distance) -> None:
     member = PrototypicalLearner(shapes, config, generator=generator())
     content = FewShotPolicy([member], views=ViewConfig(count=16, is_aligned=True)).to_bytes()
     scores = [
-        FewShotPolicy.from_bytes(content, subject="it", device=device)
+        few_shot_from_bytes(content, subject="it", device=device)
         .adapt(glyphs.images[starts], torch.arange(6))
         .scores(glyphs.images[starts + 1])
         for device in ("cpu", DEVICE)
