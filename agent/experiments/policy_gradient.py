@@ -20,8 +20,7 @@ from agent.experiments.trainable import TASKS_OF_A_SEED, family_as_learned
 from agent.learners.config_json import config_to_json
 from agent.learners.factory import build_policy_learner, restore_policy_learner
 from agent.learners.policy_gradient.episodes import Play
-from agent.learners.policy_gradient.loops import adapt_to, episodes_to_adapt
-from agent.learners.policy_gradient.policy import AdaptedPolicies
+from agent.learners.policy_gradient.loops import episodes_to_adapt, returns_of_adapting
 from agent.learners.policy_gradient.protocol import PolicyLearner
 from agent.learners.registry import LearnerEntry, acting_learners
 from agent.policies.version_file import encode_version
@@ -150,15 +149,9 @@ class TrainablePolicyLearner:
     def _returns(
         self, tasks: TaskBatch, first_task: int, generator: torch.Generator
     ) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
-        config = self.assignment.config(1)
-        play = Play(tasks, first_task=first_task, split=Split.HELD_OUT, num_episodes=config.round.num_episodes)
-        policies = AdaptedPolicies.unadapted(self.learner.policy)
-        episodes = play.round(policies.policy, policies.parameters, generator=generator)
-        before = episodes.mean_return
-        for _ in range(config.steps_to_adapt):
-            policies = adapt_to(self.learner, episodes, policies)
-            episodes = play.round(policies.policy, policies.parameters, generator=generator)
-        return before, episodes.mean_return
+        num_episodes = self.assignment.config(1).round.num_episodes
+        play = Play(tasks, first_task=first_task, split=Split.HELD_OUT, num_episodes=num_episodes)
+        return returns_of_adapting(self.learner, play, generator=generator)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return the tensors of the whole state."""

@@ -10,7 +10,8 @@
             trial.observe(observation, reward, terminated=terminated, truncated=truncated)
             is_over = terminated or truncated
 
-The file is self-contained: no store and no daemon are needed.
+Every learner of environments acts so: RL² adapts at every step, and policies that adapt by gradient take a step after
+each round of episodes. The file is self-contained: no store and no daemon are needed.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from agent.learners.config_json import config_from_json
+from agent.learners.factory import POLICY_LEARNERS, restore_policy_learner
 from agent.learners.registry import RL2
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.policy import policy_from_initialization
+from agent.policies.gradient_acting import GradientPolicy
 from agent.policies.recurrent_acting import RecurrentPolicy
 from agent.policies.version_file import PolicyFileError, VersionFile, read_version_file, refusal, understanding
 from agent.policies.version_header import KnownFamily
@@ -193,7 +196,7 @@ def load_policy(path: Path | str) -> LoadedPolicy:
         raise refusal(
             str(path),
             f"its learner {file.header.learner!r} does not act in environments.",
-            f"The learner that acts is {RL2!r}.",
+            f"Learners that act are {', '.join((RL2, *POLICY_LEARNERS))}.",
         )
     return LoadedPolicy(policy, file.header.families)
 
@@ -207,6 +210,10 @@ def _acting_policy(file: VersionFile) -> ActingPolicy | None:
     if header.learner == RL2:
         config = config_from_json(RL2Config, header.config)
         return RecurrentPolicy(policy_from_initialization(config, tensors, [family.spaces for family in families]))
+    if header.learner in POLICY_LEARNERS:
+        # Adapting does not depend on the number of updates taken.
+        meta = {"spaces": families[0].spaces.to_json(), "config": header.config, "num_updates": 0}
+        return GradientPolicy(restore_policy_learner(tensors, {"learner": header.learner, **meta}))
     return None
 
 

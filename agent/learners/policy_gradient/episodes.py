@@ -91,7 +91,7 @@ class Play:
         num_ended = torch.zeros(self.tasks.num_trials, dtype=torch.int64, device=self.tasks.device)
         episode_step = torch.zeros_like(num_ended)
         active = torch.ones_like(num_ended, dtype=torch.bool)
-        record = _Record()
+        record = RoundRecord()
         while active.any():
             encoded = self._by_task(policy.encode(self._observation))
             distribution = policy.distribution(parameters, encoded)
@@ -117,15 +117,17 @@ class Play:
         return values.view(self.num_tasks, self.num_rows, *values.shape[1:])
 
 
-class _Record:
+class RoundRecord:
     """The steps of a round, collected one by one."""
 
     def __init__(self) -> None:
         self._steps: dict[str, list[Tensor]] = {}
 
     def add(self, **values: Tensor) -> None:
+        """Add a step: the fields of :class:`EpisodeBatch` without T."""
         for name, value in values.items():
             self._steps.setdefault(name, []).append(value)
 
     def batch(self) -> EpisodeBatch:
+        """Return the round."""
         return EpisodeBatch(**{name: torch.stack(values, dim=2) for name, values in self._steps.items()})

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from agent.learners.gradient.functional import decay_rates, take_step
@@ -151,6 +152,25 @@ def adapt_to(
         max_norm=learner.config.max_inner_norm,
     )
     return AdaptedPolicies(policy=learner.policy, parameters=adapted)
+
+
+def returns_of_adapting(
+    learner: AdaptingLearner, play: Play, *, generator: torch.Generator
+) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
+    """Return the mean return of an episode in each task's first round, and after the learner's own number of steps.
+
+    Args:
+        learner: the learner; it stays bit for bit the same.
+        play: M tasks.
+        generator: source of the actions' noise.
+    """
+    policies = AdaptedPolicies.unadapted(learner.policy)
+    episodes = play.round(policies.policy, policies.parameters, generator=generator)
+    before = episodes.mean_return
+    for _ in range(learner.config.steps_to_adapt):
+        policies = adapt_to(learner, episodes, policies)
+        episodes = play.round(policies.policy, policies.parameters, generator=generator)
+    return before, episodes.mean_return
 
 
 def play_training_tasks(

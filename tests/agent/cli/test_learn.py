@@ -87,11 +87,20 @@ def test_rl2_learns_a_family_of_environments(empty: Learnd, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("learner", ["maml", "reptile", "meta-sgd"])
-def test_policies_are_adapted_by_gradient_where_there_is_something_to_act_in(empty: Learnd, learner: str) -> None:
+def test_policies_are_adapted_by_gradient_where_there_is_something_to_act_in(
+    empty: Learnd, tmp_path: Path, learner: str
+) -> None:
+    output = tmp_path / "policy.safetensors"
     small = ("--max-steps", "4", "--set", "round.num_episodes=2", "--set", "policy.hidden_sizes=[4]")
-    answer = empty.json("learn", learner, "--family", "navigation", *small, "--budget", "1u", "--tasks", "20")
+    answer = empty.json(
+        "learn", learner, "--family", "navigation", *small, "--budget", "1u", "--tasks", "20", "--output", str(output)
+    )
     assert (answer["learner"], answer["measure"]) == (learner, "episode_return")
     assert answer["score"]["adapted"] != answer["score"]["unadapted"]
+
+    from agent.policies.acting import load_policy
+
+    assert list(load_policy(output).families) == ["navigation"]
 
 
 def test_it_learns_gymnasium_tasks_in_a_worker_whose_time_counts(empty: Learnd) -> None:

@@ -48,6 +48,11 @@ def test_a_policy_of_rl2_acts(path: Path) -> None:
     assert header.provenance["updates"] == 1
 
 
+def test_a_policy_that_adapts_by_gradient_acts(path: Path) -> None:
+    policy = load_policy(write(path, GRADIENT))
+    assert {name: known.episodes_per_trial for name, known in policy.families.items()} == {"navigation": (3 + 1) * 2}
+
+
 def test_a_few_shot_learner_of_regressions_is_restored(path: Path) -> None:
     file = read_version_file(write(path, WAVES))
     (learner,) = few_shot_learners(file, "sinusoids")
