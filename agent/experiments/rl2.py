@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from agent.experiments.costs import processor_seconds_of
@@ -115,17 +114,16 @@ class RL2Trainee:
 
     def score(self, num_tasks: int, *, progress: Callable[[int], None]) -> HeldOutScores:
         """Play one trial in each of the first held-out tasks; the scores are the returns of last and first episodes."""
-        size = self._training.tasks.num_trials
-        episodes, trials = [], []
-        for first in range(0, num_tasks, size):
-            returns = held_out_returns(
-                self.learner.policy, self._training.tasks, first_task=EVALUATION_TASKS + first, num_trials=size
-            )
-            episodes.append(returns.episodes)
-            trials.append(returns.trials)
-            progress(min(first + size, num_tasks))
-        each = torch.cat(episodes, dim=1)
-        return HeldOutScores(adapted=each[-1], unadapted=each[0], beside={"trial_return": torch.cat(trials)})
+        returns = held_out_returns(
+            self.learner.policy,
+            self._training.tasks,
+            first_task=EVALUATION_TASKS,
+            num_trials=num_tasks,
+            trials_progress=lambda finished: progress(min(finished, num_tasks)),
+        )
+        return HeldOutScores(
+            adapted=returns.episodes[-1], unadapted=returns.episodes[0], beside={"trial_return": returns.trials}
+        )
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return the tensors of the whole state."""

@@ -75,11 +75,21 @@ def held_out_returns(
     first_task: int,
     num_trials: int,
     progress: Callable[[int], None] | None = None,
+    trials_progress: Callable[[int], None] | None = None,
 ) -> HeldOutReturns:
     """Play one trial in each of at least ``num_trials`` held-out tasks.
 
     The number is rounded up to whole batches of ``tasks``. Actions are sampled from a generator of fixed seed, so
-    that the same policy gets the same returns.
+    that the same policy gets the same returns. Every scorer calls this once for all trials: a call per batch would give
+    each batch the same action noise.
+
+    Args:
+        policy: the policy.
+        tasks: held-out tasks, played in batches.
+        first_task: index of the first task.
+        num_trials: N, before rounding.
+        progress: called with the number of environment steps of the current batch so far.
+        trials_progress: called after each batch with the number of finished trials.
     """
     generator = torch.Generator(device=tasks.device).manual_seed(SCORING_SEED)
     trials, episodes = [], []
@@ -89,6 +99,8 @@ def held_out_returns(
         )
         trials.append(trial_returns(batch))
         episodes.append(episode_returns(batch))
+        if trials_progress is not None:
+            trials_progress(offset + tasks.num_trials)
     return HeldOutReturns(trials=torch.cat(trials).cpu(), episodes=torch.cat(episodes, dim=1).cpu())
 
 
