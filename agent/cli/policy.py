@@ -233,7 +233,8 @@ def _families_to_score(store: Store, names: Sequence[str]) -> list[str]:
 
 
 def _mean_score(version: Initialization) -> float | None:
-    scores = [score.score for score in version.scores]
+    """Mean score over the families that have one."""
+    scores = [score.score for score in version.scores if score.score is not None]
     return sum(scores) / len(scores) if scores else None
 
 
@@ -295,12 +296,15 @@ def _few_shot_text(described: dict[str, Any]) -> str:
 
 
 def _scores_table(scores: Sequence[FamilyScore]) -> Any:
-    table = new_table("family", "score", "replaced version", "trials", right=("score", "replaced version", "trials"))
+    numbers = ("score", "replaced version", "trial return", "its trial return", "trials")
+    table = new_table("family", *numbers, right=numbers)
     for score in scores:
         table.add_row(
             score.family,
             with_error(score.score, score.standard_error),
             short_number(score.published_score),
+            with_error(score.mean_return, score.return_standard_error),
+            short_number(score.published_return),
             str(score.num_trials),
         )
     return table

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from agent.config.settings import Settings
 from agent.learners.evaluation.few_shot import held_out_tasks
-from agent.learners.evaluation.trials import EVALUATION_TASKS, HeldOutReturns, Scale, held_out_returns, standard_error
+from agent.learners.evaluation.trials import EVALUATION_TASKS, HeldOutReturns, held_out_returns, standard_error
 from agent.learners.factory import restore
 from agent.learners.family_parts import part_of
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.policy import RL2Policy, policy_from_initialization
 from agent.learners.state import as_tensors
 from agent.trainer.practice.few_shot_learners import is_few_shot
-from agent.trainer.score_scale import known_scale
+from agent.trainer.score_scale import scale_of
 from agent.trainer.session import (
     held_out_trials,
     is_tensor_native,
@@ -52,8 +52,8 @@ class VersionScore:
     Attributes:
         family: name of the family.
         num_trials: number of held-out trials.
-        score: 0 for random actions, 1 for the reference return.
-        standard_error: standard error of the score.
+        score: 0 for random actions, 1 for the reference return; None without a reference.
+        standard_error: standard error of the score; None without a score.
         mean_return: mean trial return.
         return_standard_error: standard error of the mean trial return.
         episodes: mean return by episode of the trial, which shows the effect of adaptation.
@@ -61,8 +61,8 @@ class VersionScore:
 
     family: str
     num_trials: int
-    score: float
-    standard_error: float
+    score: float | None
+    standard_error: float | None
     mean_return: float
     return_standard_error: float
     episodes: tuple[EpisodeScore, ...]
@@ -160,12 +160,12 @@ def _answer(
 
 
 def _version_score(family: Family, returns: HeldOutReturns) -> VersionScore:
-    scale = known_scale(family) or Scale(random_return=family.random_return or 0.0, reference_return=returns.mean)
+    scale = scale_of(family)
     return VersionScore(
         family=family.name,
         num_trials=len(returns.trials),
-        score=scale.score(returns.mean),
-        standard_error=scale.error(returns.standard_error),
+        score=None if scale is None else scale.score(returns.mean),
+        standard_error=None if scale is None else scale.error(returns.standard_error),
         mean_return=returns.mean,
         return_standard_error=returns.standard_error,
         episodes=tuple(

@@ -47,7 +47,7 @@ class Family:
         spec: ``FamilySpec.to_json()``.
         spaces: ``SpacePair.to_json()``; None until admitted.
         random_return: measured or declared mean trial return of random actions; None until admitted.
-        reference_return: trial return of score 1; None until known.
+        reference_return: trial return of score 1, which never moves; None for a family without a scale.
         strikes: consecutive faults of its workers since the last success.
         quarantined_until: time at which it is tried again; None unless quarantined.
         totals: the amounts that it has been practised.

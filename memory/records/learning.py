@@ -14,7 +14,11 @@ class CurveMetric(StrEnum):
     """A quantity that a point of a learning curve measures."""
 
     EVAL_SCORE = "eval_score"
+    """Held-out score; only of a family with a scale."""
+
     EVAL_RETURN = "eval_return"
+    """Held-out mean trial return; of every family."""
+
     TRIAL_RETURN = "trial_return"
     EPISODE_RETURN = "episode_return"
     """Held-out return of one episode of the trial; the label is the episode's index from 0.

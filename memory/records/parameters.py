@@ -46,13 +46,31 @@ class InitializationState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyScore:
-    """A candidate's held-out score on one family, with the published version's score on the same tasks."""
+    """A candidate's held-out returns on one family, with the published version's on the same tasks.
+
+    Attributes:
+        family: name of the family.
+        score: score on the family's scale; None without a scale.
+        standard_error: standard error of the score; None without a scale.
+        published_score: score of the published version; None without a scale, or if that version does not know the
+            family.
+        num_trials: number of held-out trials.
+        mean_return: mean trial return; None in versions that were stored before returns were.
+        return_standard_error: standard error of ``mean_return``.
+        published_return: mean trial return of the published version; None if it does not know the family.
+        difference_standard_error: standard error of ``mean_return`` − ``published_return``, paired by task if both were
+            played.
+    """
 
     family: str
-    score: float
-    standard_error: float
+    score: float | None
+    standard_error: float | None
     published_score: float | None
     num_trials: int
+    mean_return: float | None = None
+    return_standard_error: float | None = None
+    published_return: float | None = None
+    difference_standard_error: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,7 +115,7 @@ class FamilyTable:
             name: name of the family.
             spaces: ``SpacePair.to_json()``.
             random_return: mean trial return of random actions.
-            reference_return: trial return of score 1; None until known.
+            reference_return: trial return of score 1; None leaves the family without a scale.
             spec: the new spec of the family; None keeps the old one.
 
         Raises:
@@ -152,21 +152,6 @@ class FamilyTable:
                 operation="changing family", subject=name, found=f"{family.state_reason}.", hint=DAMAGED_HINT
             )
         return family
-
-    def raise_reference(self, name: str, reference_return: float) -> None:
-        """Set the trial return of score 1 if the new value is higher; the value never falls.
-
-        Raises:
-            FamilyNotFoundError: there is no family of that name.
-            CorruptFileError: the family's row is damaged.
-        """
-        with self._connection.transaction("raising a family's reference return"):
-            family = self._intact(name)
-            self._connection.execute(
-                "UPDATE families SET reference_return = ? WHERE id = ? AND coalesce(reference_return, -9e999) < ?",
-                (reference_return, family.id, reference_return),
-            )
-            seal(self._connection, "families", family.id)
 
     def record_strike(self, name: str, *, reason: str, detail: str) -> int:
         """Count a fault of a family's worker; return the number of consecutive strikes.

@@ -98,8 +98,6 @@ def test_a_damaged_family_is_set_aside_and_the_others_go_on(filled: Store) -> No
     assert states == {"cartpole": (FamilyState.ACTIVE, False), "acrobot": (FamilyState.REFUSED, True)}
     with pytest.raises(CorruptFileError):
         filled.families.admit("acrobot", spaces={}, random_return=0.0, reference_return=None)
-    with pytest.raises(CorruptFileError):
-        filled.families.raise_reference("acrobot", 5.0)
     assert filled.families.all()[1].is_damaged
 
 
@@ -109,7 +107,7 @@ def test_a_state_that_there_is_not_is_damage_and_no_failure(filled: Store) -> No
 
 
 def test_what_changes_a_family_seals_it_again(filled: Store) -> None:
-    filled.families.raise_reference("cartpole", 300.0)
+    filled.families.admit("cartpole", spaces={}, random_return=20.0, reference_return=300.0)
     filled.families.set_state("cartpole", FamilyState.PAUSED, reason="by hand")
     filled.families.record_strike("cartpole", reason="crashed", detail="")
     assert filled.check() == []

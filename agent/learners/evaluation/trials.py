@@ -111,28 +111,31 @@ class Scale:
     random_return: float
     reference_return: float
 
+    def __post_init__(self) -> None:
+        if self.reference_return <= self.random_return:
+            raise ValueError(f"the reference, {self.reference_return:g}, is not above random, {self.random_return:g}")
+
     @property
     def span(self) -> float:
-        """How much return a score of 1 is above one of 0."""
+        """How much return a score of 1 is above one of 0; positive."""
         return self.reference_return - self.random_return
 
     def score(self, trial_return: float) -> float:
-        """The score of a trial return; 0 where the reference is no better than random actions."""
+        """Return the score of a trial return."""
         return self.error(trial_return - self.random_return)
 
     def error(self, return_error: float) -> float:
-        """What a difference of trial returns, as a standard error is, makes in the score."""
-        return return_error / self.span if self.span > 0 else 0.0
+        """Return what a difference of trial returns, such as a standard error, makes in the score."""
+        return return_error / self.span
 
 
-def evaluation_points(returns: HeldOutReturns, scale: Scale) -> tuple[CurvePoint, ...]:
-    """Curve points of one evaluation: score, trial return, the return of each episode of the trial, uncertainty."""
+def evaluation_points(returns: HeldOutReturns, scale: Scale | None) -> tuple[CurvePoint, ...]:
+    """Return the curve points of one evaluation.
+
+    These are the trial return, the score where there is a scale, the return of each episode of the trial, uncertainty.
+    """
     return (
-        CurvePoint(
-            metric=CurveMetric.EVAL_SCORE,
-            value=scale.score(returns.mean),
-            standard_error=scale.error(returns.standard_error),
-        ),
+        *(() if scale is None else (_score_point(returns, scale),)),
         CurvePoint(metric=CurveMetric.EVAL_RETURN, value=returns.mean, standard_error=returns.standard_error),
         *(
             CurvePoint(
@@ -153,6 +156,14 @@ def evaluation_points(returns: HeldOutReturns, scale: Scale) -> tuple[CurvePoint
             )
             for label, values in zip(returns.labels[1:], returns.uncertainty, strict=False)
         ),
+    )
+
+
+def _score_point(returns: HeldOutReturns, scale: Scale) -> CurvePoint:
+    return CurvePoint(
+        metric=CurveMetric.EVAL_SCORE,
+        value=scale.score(returns.mean),
+        standard_error=scale.error(returns.standard_error),
     )
 
 

@@ -8,7 +8,6 @@ between is worse than either end. Few-shot families have parameters of their own
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,71 +24,21 @@ from agent.learners.state import as_arrays, as_tensors
 from agent.policies.version_header import KnownFamily, KnownFewShotFamily, VersionHeader, header_to_metadata
 from agent.running_version import running_version
 from agent.trainer.faults import UnscoredError, scoring_boundary
+from agent.trainer.gate import Candidate, Comparison, KnownReturn, Yardstick, compare, yardstick_of
 from agent.trainer.jobs.outer_steps import Proposal, slow_weights
 from agent.trainer.practice.few_shot_candidates import Chosen, choose_few_shot
 from agent.trainer.practice.few_shot_learners import is_few_shot, shapes_of
-from agent.trainer.score_scale import has_declared_reference, known_scale, scale_of
+from agent.trainer.score_scale import scale_of
 from agent.trainer.session import TrainerSession, held_out_trials, spaces_of
 from memory.errors import CorruptFileError
-from memory.records import Family, FamilyScore, FamilyState, Initialization, InitializationState, JobOutcome
+from memory.records import Family, FamilyState, Initialization, InitializationState, JobOutcome
 
 log = structlog.get_logger(__name__)
 
 UNCHANGED = "unchanged"
 """Outcome of a consolidation that neither published nor rejected anything."""
 
-LEAST_GAIN = 0.002
-"""Gain of the mean score below which a candidate is not worth a version of its own."""
-
 KNOWN = (FamilyState.ACTIVE, FamilyState.PAUSED)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """Parameters that may be published.
-
-    Attributes:
-        origin: how they came about, for the record.
-        tensors: the parameters.
-        scores: on every family that could be scored.
-    """
-
-    origin: str
-    tensors: dict[str, Tensor]
-    scores: tuple[FamilyScore, ...]
-
-    @property
-    def mean_score(self) -> float:
-        """Mean score over families."""
-        return sum(score.score for score in self.scores) / len(self.scores)
-
-    @property
-    def gain(self) -> float:
-        """What the mean score gains over the published version, on the families that both know."""
-        gains = [s.score - s.published_score for s in self.scores if s.published_score is not None]
-        return sum(gains) / len(gains) if gains else 0.0
-
-    @property
-    def is_worth_a_version(self) -> bool:
-        """Whether it gains something, or knows a family that the published version does not."""
-        return self.gain >= LEAST_GAIN or any(s.published_score is None for s in self.scores)
-
-    def fallen(self, tolerance: float, best: Mapping[str, float]) -> list[FamilyScore]:
-        """The families that fall too far.
-
-        Either below the published version by more than the tolerance, or below the best version there ever was by
-        more than twice the tolerance: many small falls must not add up to a large one.
-
-        Args:
-            tolerance: most that a score may fall.
-            best: each family's best score over the published versions.
-        """
-        return [
-            s
-            for s in self.scores
-            if (s.published_score is not None and s.score < s.published_score - tolerance)
-            or s.score < best.get(s.family, s.score) - 2 * tolerance
-        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +60,8 @@ def consolidate(session: TrainerSession) -> tuple[JobOutcome, dict[str, Any]]:
     """Publish what was learned since the last version if something was gained and no family falls.
 
     Returns:
-        how it went, and what to report: outcome (published, rejected or unchanged), version, scores by family, reason.
+        how it went, and what to report: outcome (published, rejected or unchanged), version, reason, and by family
+        scores (None without a scale) and returns.
 
     Raises:
         JobInterruptedError: control has asked to stop.
@@ -120,26 +70,26 @@ def consolidate(session: TrainerSession) -> tuple[JobOutcome, dict[str, Any]]:
     families = [f for f in session.store.families.all() if f.totals.meta_updates > 0 and _can_be_scored(session, f)]
     if not families:
         return JobOutcome.SKIPPED, {"reason": "no family has been practised yet"}
-    best_scores = _best_scores(session, families)
+    best_returns = _best_returns(session, families)
     try:
         _check_shapes(session, families)
-        field = _field(session, families, current, best_scores)
+        field = _field(session, families, current, best_returns)
     except UnscoredError as unscored:
         return JobOutcome.SKIPPED, {"reason": str(unscored)}
-    scored = [candidate for candidate in field.candidates if candidate.scores]
+    scored = [candidate for candidate in field.candidates if candidate.comparisons]
     if not scored:
         return JobOutcome.SKIPPED, {"reason": "no family could be scored"}
     if session.store.initializations.current() != current:
         return JobOutcome.SKIPPED, {"reason": "another version was made current meanwhile"}
     tolerance = session.settings.consolidation.tolerance
-    accepted = [candidate for candidate in scored if not candidate.fallen(tolerance, best_scores)]
-    best = max(accepted or scored, key=lambda candidate: candidate.mean_score)
-    scores = {score.family: round(score.score, 4) for score in best.scores}
+    accepted = [candidate for candidate in scored if not candidate.fallen(tolerance, best_returns)]
+    best = max(accepted or scored, key=lambda candidate: candidate.mean_value)
+    measured = _measured(best)
     if accepted and current is not None and not best.is_worth_a_version:
-        reason = f"{best.origin}: mean score {best.mean_score:.3f}, a gain of {best.gain:+.4f} is not worth a version"
+        reason = f"{_described(best)}, a gain of {best.gain:+.4f} is not worth a version"
         log.info("consolidated", outcome=UNCHANGED, reason=reason)
-        return JobOutcome.SUCCEEDED, {"outcome": UNCHANGED, "version": None, "reason": reason, "scores": scores}
-    reason = _reason(best, tolerance=tolerance, best_scores=best_scores)
+        return JobOutcome.SUCCEEDED, {"outcome": UNCHANGED, "version": None, "reason": reason, **measured}
+    reason = _reason(best, tolerance=tolerance, best_returns=best_returns)
     if not_scored := _not_scored(session):
         reason += f"; not scored: {', '.join(not_scored)}"
     written = _write(session, best, field, current=current, is_accepted=bool(accepted), reason=reason)
@@ -147,7 +97,15 @@ def consolidate(session: TrainerSession) -> tuple[JobOutcome, dict[str, Any]]:
         "outcome": str(written.state),
         "version": written.version,
         "reason": written.reason,
-        "scores": scores,
+        **measured,
+    }
+
+
+def _measured(best: Candidate) -> dict[str, dict[str, float | None]]:
+    """The best candidate's scores and returns by family, for the report of the job."""
+    return {
+        "scores": {c.family: None if c.score is None else round(c.score, 4) for c in best.comparisons},
+        "returns": {c.family: c.mean for c in best.comparisons},
     }
 
 
@@ -163,7 +121,10 @@ def _check_shapes(session: TrainerSession, families: list[Family]) -> None:
 
 
 def _field(
-    session: TrainerSession, families: list[Family], current: Initialization | None, best_scores: Mapping[str, float]
+    session: TrainerSession,
+    families: list[Family],
+    current: Initialization | None,
+    best_returns: Mapping[str, KnownReturn],
 ) -> _Field:
     """Score every candidate on every family.
 
@@ -178,13 +139,17 @@ def _field(
     )
     baseline = _baseline(session, played, current, published)
     proposals = _proposals(session, played, current, published)
-    candidates = [_score(session, played, proposal, baseline=baseline, chosen=chosen) for proposal in proposals]
+    returns = [_returns(session, played, proposal.tensors) for proposal in proposals]
+    yardsticks = _yardsticks(played, baseline, returns)
+    candidates = [
+        _candidate(proposal, found, yardsticks, chosen) for proposal, found in zip(proposals, returns, strict=True)
+    ]
     tolerance = session.settings.consolidation.tolerance
     if _can_stand_still(session, current, published, chosen) and all(
-        c.fallen(tolerance, best_scores) for c in candidates
+        c.fallen(tolerance, best_returns) for c in candidates
     ):
         before = Proposal(origin="published policy", tensors=without_parts(published or {}))
-        candidates.append(_score(session, played, before, baseline=baseline, chosen=chosen))
+        candidates.append(_candidate(before, _returns(session, played, before.tensors), yardsticks, chosen))
     return _Field(candidates=candidates, chosen=chosen, outer_rates=proposals[0].rates)
 
 
@@ -197,16 +162,13 @@ def _can_stand_still(
     """Whether the published policy could be published again for the sake of few-shot families."""
     if current is None or published is None or current.provenance.get("config") != config_to_json(session.config):
         return False
-    return any(part.score is not None for part in chosen)
+    return any(part.comparison is not None for part in chosen)
 
 
-def _best_scores(session: TrainerSession, families: list[Family]) -> dict[str, float]:
-    """Each family's best score over the published versions, as they were scored on the same tasks and scale.
-
-    A family without a declared reference is left out: its scale moves with its own best evaluation.
-    """
-    known = {f.name: f for f in families if has_declared_reference(f)}
-    best: dict[str, float] = {}
+def _best_returns(session: TrainerSession, families: list[Family]) -> dict[str, KnownReturn]:
+    """Return each family's best return over the published versions, which played the same tasks."""
+    known = {family.name: family for family in families}
+    best: dict[str, KnownReturn] = {}
     for initialization in session.store.initializations.all():
         if initialization.state is not InitializationState.PUBLISHED:
             continue
@@ -214,8 +176,11 @@ def _best_scores(session: TrainerSession, families: list[Family]) -> dict[str, f
             family = known.get(score.family)
             if family is None or initialization.created_at < family.created_at:
                 continue
-            if score.num_trials >= held_out_trials(family, session.settings.consolidation):
-                best[score.family] = max(score.score, best.get(score.family, -math.inf))
+            stored = KnownReturn.stored(score, scale_of(family))
+            if stored is None or score.num_trials < held_out_trials(family, session.settings.consolidation):
+                continue
+            if family.name not in best or stored.mean > best[family.name].mean:
+                best[family.name] = stored
     return best
 
 
@@ -250,21 +215,23 @@ def _baseline(
     families: list[Family],
     current: Initialization | None,
     published: dict[str, Tensor] | None,
-) -> dict[str, float]:
-    """Mean trial return of the published version by family: played now, or as it was stored where it cannot be."""
+) -> dict[str, KnownReturn]:
+    """Return of the published version by family: played now, or as it was stored where it cannot be."""
     if current is None:
         return {}
     if published is not None:
         try:
-            return {name: returns.mean for name, returns in _returns(session, families, published).items()}
+            returns = _returns(session, families, published)
+            return {name: KnownReturn.played(played) for name, played in returns.items()}
         except IncompatibleParametersError:
             log.exception("the published version is of another shape; its stored scores stand for it")
-    stored = {score.family: score.score for score in current.scores}
-    return {
-        f.name: scale.random_return + stored[f.name] * scale.span
+    scores = {score.family: score for score in current.scores}
+    stored = {
+        f.name: KnownReturn.stored(scores[f.name], scale_of(f))
         for f in families
-        if f.name in stored and f.created_at <= current.created_at and (scale := known_scale(f)) is not None
+        if f.name in scores and f.created_at <= current.created_at
     }
+    return {name: known for name, known in stored.items() if known is not None}
 
 
 def _policy(session: TrainerSession, families: list[Family], tensors: dict[str, Tensor]) -> RL2Policy:
@@ -295,38 +262,31 @@ def _returns(session: TrainerSession, families: list[Family], tensors: dict[str,
     return returns
 
 
-def _score(
-    session: TrainerSession,
-    families: list[Family],
+def _yardsticks(
+    families: list[Family], baseline: Mapping[str, KnownReturn], returns: Sequence[Mapping[str, HeldOutReturns]]
+) -> dict[str, Yardstick]:
+    """Fix what all candidates are compared with, by family that any of them knows."""
+    yardsticks = {}
+    for family in families:
+        first = next((found[family.name] for found in returns if family.name in found), None)
+        if first is not None:
+            yardsticks[family.name] = yardstick_of(family, published=baseline.get(family.name), first=first)
+    return yardsticks
+
+
+def _candidate(
     proposal: Proposal,
-    *,
-    baseline: Mapping[str, float],
+    returns: Mapping[str, HeldOutReturns],
+    yardsticks: Mapping[str, Yardstick],
     chosen: Sequence[Chosen],
 ) -> Candidate:
-    """A proposal scored on the families that are played, with the few-shot families' part beside it."""
-    returns = _returns(session, families, proposal.tensors)
-    scores = []
-    for family in families:
-        if family.name not in returns:
-            continue
-        scored = returns[family.name]
-        with scoring_boundary(session, family):
-            scale = scale_of(session, family, best_return=scored.mean)
-        before = baseline.get(family.name)
-        scores.append(
-            FamilyScore(
-                family=family.name,
-                score=scale.score(scored.mean),
-                standard_error=scale.error(scored.standard_error),
-                published_score=None if before is None else scale.score(before),
-                num_trials=len(scored.trials),
-            )
-        )
+    """Compare a proposal on the families that were played, and add the few-shot families' part."""
+    played = [compare(found, yardsticks[name]) for name, found in returns.items() if name in yardsticks]
+    answered = [part.comparison for part in chosen if part.comparison is not None]
     tensors = dict(proposal.tensors)
     for part in chosen:
         tensors |= part.tensors
-    answered = (part.score for part in chosen if part.score is not None)
-    return Candidate(origin=proposal.origin, tensors=tensors, scores=(*scores, *answered))
+    return Candidate(origin=proposal.origin, tensors=tensors, comparisons=(*played, *answered))
 
 
 def _write(
@@ -344,7 +304,7 @@ def _write(
     written = write(
         tensors,
         metadata=header_to_metadata(_header(session, few_shot), tensors),
-        scores=best.scores,
+        scores=[comparison.to_record() for comparison in best.comparisons],
         provenance={
             "learner": RL2,
             "learnd": running_version(),
@@ -397,13 +357,29 @@ def _header(session: TrainerSession, few_shot: Mapping[str, Any]) -> VersionHead
     )
 
 
-def _reason(best: Candidate, *, tolerance: float, best_scores: Mapping[str, float]) -> str:
-    fallen = best.fallen(tolerance, best_scores)
+def _described(best: Candidate) -> str:
+    """Where a candidate comes from, with its mean score where any family has a scale."""
+    return best.origin if best.mean_score is None else f"{best.origin}: mean score {best.mean_score:.3f}"
+
+
+def _reason(best: Candidate, *, tolerance: float, best_returns: Mapping[str, KnownReturn]) -> str:
+    fallen = best.fallen(tolerance, best_returns)
     if fallen:
-        listed = ", ".join(
-            f"{s.family} {s.published_score if s.published_score is not None else best_scores[s.family]:.3f}"
-            f" → {s.score:.3f} (best {best_scores.get(s.family, s.score):.3f})"
-            for s in fallen
-        )
+        listed = ", ".join(_fall(comparison, best_returns.get(comparison.family)) for comparison in fallen)
         return f"{best.origin}: falls by more than {tolerance:g} on {listed}"
-    return f"{best.origin}: mean score {best.mean_score:.3f}, no family falls by more than {tolerance:g}"
+    return f"{_described(best)}, no family falls by more than {tolerance:g}"
+
+
+def _fall(comparison: Comparison, best: KnownReturn | None) -> str:
+    """A fall in words: as scores where the family has a scale, else as returns."""
+    scale = comparison.yardstick.scale
+
+    def text(value: float) -> str:
+        return f"{value:.4g}" if scale is None else f"{scale.score(value):.3f}"
+
+    before = comparison.yardstick.published or best
+    return (
+        f"{comparison.family}{' (return)' if scale is None else ''}"
+        f"{'' if before is None else f' {text(before.mean)} →'} {text(comparison.mean)}"
+        f"{'' if best is None else f' (best {text(best.mean)})'}"
+    )

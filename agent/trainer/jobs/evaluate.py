@@ -10,7 +10,6 @@ from agent.learners.evaluation.few_shot import held_out_tasks
 from agent.learners.evaluation.trials import (
     EVALUATION_TASKS,
     HeldOutReturns,
-    Scale,
     evaluation_points,
     held_out_returns,
 )
@@ -26,38 +25,42 @@ log = structlog.get_logger(__name__)
 
 
 def evaluate(session: TrainerSession, families: list[Family]) -> dict[str, Any]:
-    """Score each family's practised policy on the held-out tasks, and add the points to its curves.
+    """Play each family's practised policy on the held-out tasks, and add the points to its curves.
 
     A family that fails, whatever it raises, is given a strike and left out; the others are scored all the same.
 
     Returns:
-        ``scores`` by family, and ``faults`` by family where any failed.
+        ``returns`` by family, ``scores`` by family (None where it has no scale), and ``faults`` by family where any
+        failed.
 
     Raises:
         JobInterruptedError: control has asked to stop.
     """
-    scores: dict[str, float] = {}
+    returns: dict[str, float] = {}
+    scores: dict[str, float | None] = {}
     faults: dict[str, str] = {}
     for family in families:
         try:
             with family_boundary(family):
-                scores[family.name] = _evaluate_one(session, family)
+                returns[family.name] = _evaluate_one(session, family)
+                scale = scale_of(family)
+                scores[family.name] = None if scale is None else scale.score(returns[family.name])
         except EnvsError as fault:
             record_fault(session, family, fault)
             faults[family.name] = user_message(fault)
         except FamilyNotFoundError:
             log.info("a family was removed while it was evaluated", family=family.name)
-    return {"scores": scores} | ({"faults": faults} if faults else {})
+    return {"returns": returns, "scores": scores} | ({"faults": faults} if faults else {})
 
 
 def _evaluate_one(session: TrainerSession, family: Family) -> float:
+    """Return the mean trial return, after its points are stored."""
     if not is_few_shot(family) and learner_name(family) not in session.learner.families:
         session.learner.add_family(learner_name(family), spaces_of(family))
     returns = _few_shot_returns(session, family) if is_few_shot(family) else _trial_returns(session, family)
-    scale = scale_of(session, family, best_return=returns.mean)
-    points = evaluation_points(returns, scale)
-    session.store.curves.commit_evaluation(family.name, (*points, *_lent_score_if_any(session, family, scale)))
-    return next(point.value for point in points if point.metric is CurveMetric.EVAL_SCORE)
+    points = evaluation_points(returns, scale_of(family))
+    session.store.curves.commit_evaluation(family.name, (*points, *_lent_score_if_any(session, family)))
+    return returns.mean
 
 
 def _trial_returns(session: TrainerSession, family: Family) -> HeldOutReturns:
@@ -82,23 +85,24 @@ def _few_shot_returns(session: TrainerSession, family: Family) -> HeldOutReturns
     )
 
 
-def _lent_score_if_any(session: TrainerSession, family: Family, scale: Scale) -> tuple[CurvePoint, ...]:
+def _lent_score_if_any(session: TrainerSession, family: Family) -> tuple[CurvePoint, ...]:
     """Return the lent score, or nothing where the lender fails: that costs the borrower neither score nor strike."""
     try:
         with family_boundary(family):
-            return _lent_score(session, family, scale)
+            return _lent_score(session, family)
     except EnvsError:
         log.exception("another family's learner could not score this family", family=family.name)
         return ()
 
 
-def _lent_score(session: TrainerSession, family: Family, scale: Scale) -> tuple[CurvePoint, ...]:
+def _lent_score(session: TrainerSession, family: Family) -> tuple[CurvePoint, ...]:
     """What another family's amortised head makes of one that was never practised, once: a classifier at no cost.
 
     VERSA's head is inferred from the support set by a network (Gordon et al. 2019, arXiv:1805.09921), so it needs no
     practice on new classes, and takes any number of them.
     """
-    if not is_few_shot(family) or family.totals.meta_updates > 0:
+    scale = scale_of(family)
+    if scale is None or not is_few_shot(family) or family.totals.meta_updates > 0:
         return ()
     if session.store.curves.points(family.name, CurveMetric.LENT_SCORE):
         return ()

@@ -19,12 +19,13 @@ from agent.learners.evaluation.trials import GATE_TASKS, HeldOutReturns
 from agent.learners.factory import restore
 from agent.learners.family_parts import as_part, part_of
 from agent.trainer.faults import scoring_boundary
+from agent.trainer.gate import Comparison, KnownReturn, compare, yardstick_of
 from agent.trainer.jobs.outer_steps import between
 from agent.trainer.practice.few_shot_learners import is_few_shot
 from agent.trainer.score_scale import scale_of
 from agent.trainer.session import TrainerSession, held_out_trials, learner_name
 from envs.few_shot.images.folder import ImageFamily
-from memory.records import Family, FamilyScore, Initialization
+from memory.records import Family, Initialization
 
 log = structlog.get_logger(__name__)
 
@@ -37,13 +38,13 @@ class Chosen:
         family: its name.
         tensors: its initialization, by the names that they have among all.
         described: what whoever loads the file must know of it, as JSON values.
-        score: on the gate's tasks; None where the family could not be asked and what was published is kept.
+        comparison: on the gate's tasks; None where the family could not be asked and what was published is kept.
     """
 
     family: str
     tensors: dict[str, Tensor]
     described: dict[str, Any]
-    score: FamilyScore | None
+    comparison: Comparison | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,24 +92,26 @@ def _choose(
         proposed = _proposals(session, family, published, described)
         returns = [_returns(session, family, proposal) for proposal in proposed]
         best = max(range(len(proposed)), key=lambda index: returns[index].mean)
-        scale = scale_of(session, family, best_return=returns[best].mean)
         described_now = _describe(session, family, proposed[best])
-    stored = {} if current is None or described is None else {s.family: s.score for s in current.scores}
-    before = scale.score(returns[0].mean) if proposed[0].origin == "published" else stored.get(family.name)
+    if proposed[0].origin == "published":
+        before: KnownReturn | None = KnownReturn.played(returns[0])
+    else:
+        before = None if current is None or described is None else _stored_return(family, current)
+    yardstick = yardstick_of(family, published=before, first=returns[0])
     name = learner_name(family)
     log.info("few-shot family chosen", family=family.name, origin=proposed[best].origin, mean=returns[best].mean)
     return Chosen(
         family=family.name,
         tensors=as_part(proposed[best].tensors, name),
         described=described_now,
-        score=FamilyScore(
-            family=family.name,
-            score=scale.score(returns[best].mean),
-            standard_error=scale.error(returns[best].standard_error),
-            published_score=before,
-            num_trials=len(returns[best].trials),
-        ),
+        comparison=compare(returns[best], yardstick),
     )
+
+
+def _stored_return(family: Family, current: Initialization) -> KnownReturn | None:
+    """The return stored with the version served now; None where it was not scored on the family."""
+    found = next((score for score in current.scores if score.family == family.name), None)
+    return None if found is None else KnownReturn.stored(found, scale_of(family))
 
 
 def _proposals(
@@ -170,7 +173,12 @@ def _kept(
         return []
     known = {family.name: learner_name(family) for family in session.store.families.all() if is_few_shot(family)}
     return [
-        Chosen(family=name, tensors=as_part(part_of(published, known[name]), known[name]), described=values, score=None)
+        Chosen(
+            family=name,
+            tensors=as_part(part_of(published, known[name]), known[name]),
+            described=values,
+            comparison=None,
+        )
         for name, values in described.items()
         if name not in asked and known.get(name) == values["name"]
     ]

@@ -243,6 +243,7 @@ def test_a_policy_that_falls_keeps_no_few_shot_family_from_being_published(
     assert store.initializations.get(2).provenance["origin"] == "published policy"
     scores = {score.family: score for score in store.initializations.get(2).scores}
     assert scores["bandits"].score == pytest.approx(scores["bandits"].published_score)
+    assert scores["bandits"].mean_return == pytest.approx(scores["bandits"].published_return)
     assert scores["glyphs"].published_score is None
     assert not [i for i in store.initializations.all() if i.state is InitializationState.REJECTED]
 

@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from agent.learners.evaluation.trials import HeldOutReturns
 from agent.learners.rl2.policy import IncompatibleParametersError
 from agent.messages import Job
 from agent.trainer.faults import quarantine_s, record_fault
+from agent.trainer.gate import Comparison, Yardstick, compare
 from agent.trainer.heartbeat import JobInterruptedError
-from agent.trainer.jobs.consolidate import Candidate, _best_scores, consolidate
+from agent.trainer.jobs.consolidate import _best_returns, consolidate
 from agent.trainer.jobs.evaluate import evaluate
 from agent.trainer.jobs.outer_steps import between
 from agent.trainer.practice.rl2 import practise
@@ -23,9 +25,9 @@ from agent.trainer.version_scores import score_version
 from envs.errors import FamilySpecError, FaultReason, WorkerFaultError
 from envs.registry import open_tasks
 from envs.task_batch import Transition
-from memory.records import CurveMetric, FamilyScore, FamilyState, InitializationState, JobKind, JobOutcome
+from memory.records import CurveMetric, Family, FamilyState, InitializationState, JobKind, JobOutcome
 from memory.store import Store
-from tests.agent.trainer.conftest import SessionMaker, feed_bandits, settings_for
+from tests.agent.trainer.conftest import BANDITS, SessionMaker, bandit_spaces, feed_bandits, settings_for
 
 
 class _Told:
@@ -160,17 +162,82 @@ def test_evaluation_is_repeatable_and_changes_nothing_of_the_learner(store: Stor
     assert [point.point.label for point in points[:5]] == ["0", "1", "2", "3", "4"]
 
 
-def test_without_a_reference_the_best_evaluation_becomes_it(store: Store, open_session: SessionMaker) -> None:
-    family = feed_bandits(store, "unknown")
-    spec = {**family.spec, "reference_return": None, "reference_source": ""}
-    store.families.set_state("unknown", FamilyState.REMOVED)
-    store.families.add("unknown", spec)
-    family = store.families.admit("unknown", spaces=family.spaces or {}, random_return=0.5, reference_return=None)
-    assert evaluate(open_session(store), [family])["scores"] == {"unknown": 1.0}
-    assert (
-        store.families.get("unknown").reference_return
-        == store.curves.points("unknown", CurveMetric.EVAL_RETURN)[0].point.value
-    )
+def feed_without_reference(store: Store, name: str = "unscaled") -> Family:
+    """Feed bandits whose reference return nobody knows."""
+    spec = BANDITS.to_json() | {"name": name, "reference_return": None, "reference_source": ""}
+    store.families.add(name, spec)
+    return store.families.admit(name, spaces=bandit_spaces(3).to_json(), random_return=2.5, reference_return=None)
+
+
+def test_without_a_reference_evaluations_are_stored_as_returns_and_no_reference_appears(
+    store: Store, open_session: SessionMaker
+) -> None:
+    family = feed_without_reference(store)
+    session = open_session(store)
+    reports = []
+    for _ in range(5):
+        practise(session, store.families.get(family.name), reason="test")
+        reports.append(evaluate(session, [store.families.get(family.name)]))
+    returns = [point.point.value for point in store.curves.points(family.name, CurveMetric.EVAL_RETURN)]
+    assert returns == [report["returns"][family.name] for report in reports]
+    assert len(set(returns)) > 1
+    assert [report["scores"] for report in reports] == [{family.name: None}] * 5
+    assert store.curves.points(family.name, CurveMetric.EVAL_SCORE) == []
+    assert store.families.get(family.name) == replace(family, totals=store.families.get(family.name).totals)
+
+
+def test_with_a_reference_score_and_return_are_on_its_scale(store: Store, open_session: SessionMaker) -> None:
+    report = evaluate(open_session(store), [feed_bandits(store)])
+    (score,) = store.curves.points("bandits", CurveMetric.EVAL_SCORE)
+    (returned,) = store.curves.points("bandits", CurveMetric.EVAL_RETURN)
+    assert report == {"returns": {"bandits": returned.point.value}, "scores": {"bandits": score.point.value}}
+    assert score.point.value == pytest.approx((returned.point.value - 2.5) / (3.5 - 2.5))
+
+
+def test_candidates_of_one_consolidation_are_on_one_scale(
+    store: Store, open_session: SessionMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = feed_without_reference(store)
+    session = open_session(store)
+    for _ in range(2):
+        practise(session, store.families.get(family.name), reason="test")
+    consolidate(session)
+    for _ in range(30):
+        practise(session, store.families.get(family.name), reason="test")
+    compared: list[Comparison] = []
+
+    def keep(returns: HeldOutReturns, yardstick: Yardstick) -> Comparison:
+        compared.append(compare(returns, yardstick))
+        return compared[-1]
+
+    monkeypatch.setattr("agent.trainer.jobs.consolidate.compare", keep)
+    _, detail = consolidate(session)
+    assert len(compared) == 2
+    assert compared[0].mean != compared[1].mean
+    assert compared[0].yardstick is compared[1].yardstick
+    assert store.families.get(family.name).reference_return is None
+    assert detail["version"] == 2
+    (score,) = store.initializations.get(2).scores
+    (before,) = store.initializations.get(1).scores
+    assert (score.score, score.published_score) == (None, None)
+    assert score.published_return == pytest.approx(before.mean_return)
+    assert score.mean_return == pytest.approx(detail["returns"][family.name])
+    assert detail["scores"] == {family.name: None}
+
+
+def test_without_a_reference_a_version_that_forgets_is_rejected(store: Store, open_session: SessionMaker) -> None:
+    family = feed_without_reference(store)
+    copies = {"trials_tensor": 256, "trials_gymnasium": 4, "rate": 1.0}
+    session = open_session(store, settings=settings_for(store.folder.path, consolidation=copies))
+    for _ in range(30):
+        practise(session, store.families.get(family.name), reason="test")
+    consolidate(session)
+    with torch.no_grad():
+        for parameter in session.learner.policy.parameters():
+            parameter.zero_()
+    _, detail = consolidate(session)
+    assert (detail["outcome"], detail["version"]) == ("rejected", None)
+    assert f"falls by more than 0.05 on {family.name} (return)" in detail["reason"]
 
 
 def _train(session: TrainerSession, store: Store, updates: int) -> None:
@@ -196,6 +263,7 @@ def test_the_first_candidate_is_published_and_a_worse_one_is_rejected_with_its_s
     assert store.initializations.current().version == 1  # type: ignore[union-attr]
     rejected = next(i for i in store.initializations.all() if i.state is InitializationState.REJECTED)
     (score,) = rejected.scores
+    assert score.score is not None
     assert score.published_score is not None
     assert score.score < score.published_score - session.settings.consolidation.tolerance
     assert "bandits" in rejected.reason
@@ -235,25 +303,6 @@ def test_a_candidate_that_gains_nothing_is_not_worth_a_version(store: Store, ope
     _, detail = consolidate(session)
     assert detail["outcome"] == "unchanged"
     assert len(store.initializations.all()) == 1
-
-
-def _candidate(score: float, published: float | None) -> Candidate:
-    scored = FamilyScore(family="bandits", score=score, standard_error=0.0, published_score=published, num_trials=64)
-    return Candidate(origin="test", tensors={}, scores=(scored,))
-
-
-@pytest.mark.parametrize(
-    ("score", "published", "best", "falls"),
-    [
-        (0.90, 0.94, 0.94, False),
-        (0.88, 0.94, 0.94, True),
-        (0.88, None, 0.90, False),
-        (0.85, 0.86, 0.97, True),
-        (0.88, 0.86, 0.97, False),
-    ],
-)
-def test_small_falls_may_not_add_up(score: float, published: float | None, best: float, falls: bool) -> None:
-    assert bool(_candidate(score, published).fallen(0.05, {"bandits": best})) is falls
 
 
 def test_a_slice_that_is_told_to_stop_commits_what_is_whole(store: Store, open_session: SessionMaker) -> None:
@@ -382,15 +431,15 @@ def test_a_family_removed_while_it_is_worked_on_keeps_no_other_from_it(
     assert evaluate(open_session(store), families)["scores"].keys() == {"sound"}
 
 
-def test_a_name_used_again_does_not_inherit_the_best_score(store: Store, open_session: SessionMaker) -> None:
+def test_a_name_used_again_does_not_inherit_the_best_return(store: Store, open_session: SessionMaker) -> None:
     feed_bandits(store)
     session = open_session(store)
     _train(session, store, 30)
     consolidate(session)
-    assert _best_scores(session, store.families.all()).keys() == {"bandits"}
+    assert _best_returns(session, store.families.all()).keys() == {"bandits"}
     store.families.set_state("bandits", FamilyState.REMOVED)
     feed_bandits(store)
-    assert _best_scores(session, store.families.all()) == {}
+    assert _best_returns(session, store.families.all()) == {}
 
 
 def test_a_slice_that_diverges_is_a_strike_for_nonsense(store: Store, open_session: SessionMaker) -> None:

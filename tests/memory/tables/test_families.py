@@ -95,13 +95,6 @@ def test_clearing_no_strikes_writes_nothing(store: Store, folder: DataFolder) ->
         assert reader.data_version() == before
 
 
-def test_the_reference_return_only_rises(store: Store) -> None:
-    add_active_family(store)
-    for measured, expected in ((-5.0, -5.0), (3.0, 3.0), (1.0, 3.0)):
-        store.families.raise_reference("cartpole", measured)
-        assert store.families.get("cartpole").reference_return == expected
-
-
 @pytest.mark.parametrize("call", ["clear_strikes", "get"])
 def test_an_unknown_family_is_named_in_the_error(store: Store, call: str) -> None:
     with pytest.raises(FamilyNotFoundError, match=r"lunar.*learnd env list"):

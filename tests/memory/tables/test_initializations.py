@@ -6,6 +6,7 @@ import pytest
 from memory.errors import CorruptFileError, ParentChangedError, VersionNotFoundError
 from memory.folder import DataFolder
 from memory.records import InitializationState
+from memory.row_checksums import seal
 from memory.store import Store
 from tests.memory.making import Clock, make_score, make_tensors, publish_next
 
@@ -105,3 +106,13 @@ def test_the_same_parameters_may_be_published_again(store: Store) -> None:
     publish_next(store, 2.0)
     publish_next(store, 1.0)
     assert store.initializations.get(1).file == store.initializations.get(3).file
+
+
+def test_a_version_stored_with_scores_alone_still_loads(store: Store) -> None:
+    publish_next(store)
+    old = '[{"family":"cartpole","score":0.5,"standard_error":0.01,"published_score":null,"num_trials":64}]'
+    with store._connection.transaction("writing what an older learnd wrote"):
+        store._connection.execute("UPDATE initializations SET scores = ?", (old,))
+        seal(store._connection, "initializations", 1)
+    (score,) = store.initializations.get(1).scores
+    assert (score.score, score.mean_return, score.published_return) == (0.5, None, None)
