@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memory.connection import StoreConnection
+from memory.connection import StoreConnection, from_json
 from memory.errors import StoreMissingError, UnknownSchemaError
 from memory.identity import new_identity
 from memory.row_checksums import COVERED, checksum_of
@@ -272,7 +272,38 @@ def add_damage(db: Database) -> None:
     _execute_all(db, _DAMAGE)
 
 
-MIGRATIONS = (create_first_tables, add_store_identity, add_row_checksums, add_store_clock, add_damage)
+def clear_measured_references(db: Database) -> None:
+    """Clear references that were the best evaluation so far, with the scores that they gave.
+
+    Such a reference rose with every better evaluation, so scores of different times were on different scales. The
+    returns behind those scores stay. A damaged row is left as it is: a new checksum would hide the damage.
+    """
+    columns = COVERED["families"]
+    found = db.execute(f"SELECT id, checksum, {', '.join(columns)} FROM families").fetchall()  # noqa: S608
+    for row_id, checksum, *values in found:
+        row = dict(zip(columns, values, strict=True))
+        if row["reference_return"] is None or checksum != checksum_of(values):
+            continue
+        spec = from_json(row["spec"])
+        if spec.get("reference_return") is not None or spec.get("reference_source"):
+            continue
+        row["reference_return"] = None
+        db.execute(
+            "UPDATE families SET reference_return = NULL, checksum = ? WHERE id = ?",
+            (checksum_of(row.values()), row_id),
+        )
+        for table in ("curve_points", "latest_points"):
+            db.execute(f"DELETE FROM {table} WHERE family_id = ? AND metric = 'eval_score'", (row_id,))  # noqa: S608
+
+
+MIGRATIONS = (
+    create_first_tables,
+    add_store_identity,
+    add_row_checksums,
+    add_store_clock,
+    add_damage,
+    clear_measured_references,
+)
 """The migrations in order. A migration's name is its record in the store, so names and order never change."""
 
 KNOWN = tuple(migration.__name__ for migration in MIGRATIONS)

@@ -11,7 +11,7 @@ from memory import schema
 from memory.connection import StoreConnection
 from memory.errors import MemoryStoreError, StoreMissingError, UnknownSchemaError
 from memory.folder import DataFolder
-from memory.records import FamilyTotals
+from memory.records import CurveMetric, CurvePoint, FamilyTotals
 from memory.sqlite_library import require_one_library, sqlite3
 from memory.store import Store
 from tests.memory.making import add_active_family, make_step, make_tensors
@@ -47,6 +47,7 @@ def test_the_released_migrations_have_not_been_changed() -> None:
         "add_row_checksums",
         "add_store_clock",
         "add_damage",
+        "clear_measured_references",
     )
 
 
@@ -72,6 +73,46 @@ def test_an_older_store_is_migrated_and_keeps_what_it_holds(
     db = Database(folder.store_path)
     assert [row["colour"] for row in db["families"].rows] == ["grey"]
     db.close()
+
+
+def before_references_were_cleared(folder: DataFolder) -> None:
+    """Make a closed store one in which the best evaluation so far was the reference."""
+    connection = sqlite3.connect(folder.store_path)
+    connection.execute("DELETE FROM _sqlite_migrations WHERE name = 'clear_measured_references'")
+    connection.commit()
+    connection.close()
+
+
+def test_references_that_were_the_best_evaluation_are_cleared_with_their_scores(folder: DataFolder) -> None:
+    specs: dict[str, dict[str, object]] = {
+        "measured": {"reference_return": None, "reference_source": ""},
+        "declared": {"reference_return": 500.0, "reference_source": "declared"},
+        "registered": {"reference_return": None, "reference_source": "Gymnasium's reward threshold"},
+        "damaged": {"reference_return": None, "reference_source": ""},
+    }
+    points = [CurvePoint(metric=metric, value=0.5) for metric in (CurveMetric.EVAL_SCORE, CurveMetric.EVAL_RETURN)]
+    with Store.open(folder) as store:
+        for name, spec in specs.items():
+            store.families.add(name, {"name": name} | spec)
+            store.families.admit(name, spaces={}, random_return=20.0, reference_return=500.0)
+            store.curves.commit_evaluation(name, points)
+        with store._connection.transaction("damaging a row"):
+            store._connection.execute("UPDATE families SET random_return = 21 WHERE name = 'damaged'")
+    before_references_were_cleared(folder)
+    with Store.open(folder) as store:
+        families = {family.name: family for family in store.families.all()}
+        assert {name: family.reference_return for name, family in families.items()} == {
+            "measured": None,
+            "declared": 500.0,
+            "registered": 500.0,
+            "damaged": 500.0,
+        }
+        assert [name for name, family in families.items() if family.is_damaged] == ["damaged"]
+        assert store.curves.points("measured", CurveMetric.EVAL_SCORE) == []
+        kept = {(point.family, point.point.metric) for point in store.curves.latest()}
+        every = {(name, metric) for name in specs for metric in (CurveMetric.EVAL_SCORE, CurveMetric.EVAL_RETURN)}
+        assert kept == every - {("measured", CurveMetric.EVAL_SCORE)}
+        assert [point.point.value for point in store.curves.points("measured", CurveMetric.EVAL_RETURN)] == [0.5]
 
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
