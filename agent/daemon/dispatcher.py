@@ -273,7 +273,7 @@ class Dispatcher:
 
     def _choose(self, families: Iterable[Family], monotonic: float) -> Choice | None:
         snapshot = self._snapshot()
-        scores = snapshot.scores if snapshot else {}
+        returns = snapshot.returns if snapshot else {}
         candidates = []
         for family in families:
             name = family.name
@@ -285,7 +285,9 @@ class Dispatcher:
                     name=name,
                     created_at=family.created_at,
                     waited_s=None if at is None or family.totals.meta_updates == 0 else monotonic - at,
-                    scores=scores.get(name, ()),
+                    returns=returns.get(name, ()),
+                    random_return=family.random_return or 0.0,
+                    reference_return=family.reference_return,
                 )
             )
         return choose(candidates)
@@ -534,7 +536,7 @@ def _is_any_evaluated(store: Store) -> bool:
     """Return whether an active family has been evaluated, or no family is active."""
     active = {family.name for family in store.families.all() if family.state is FamilyState.ACTIVE}
     return not active or any(
-        p.family in active and p.point.metric is CurveMetric.EVAL_SCORE for p in store.curves.latest()
+        p.family in active and p.point.metric is CurveMetric.EVAL_RETURN for p in store.curves.latest()
     )
 
 

@@ -2,12 +2,16 @@
 
 Each family i has a weight w_i = FLOOR + PROGRESS · p_i + GAP · g_i:
 
-- p_i is the absolute change of the evaluation score over the newest evaluations (cf. Graves et al. 2017, "Automated
-  curriculum learning", arXiv:1704.03003). It is absolute so that a family whose score falls is practised too.
-- g_i is the distance of the score to the reference.
+- p_i is the absolute change of the evaluation value over the newest evaluations (cf. Graves et al. 2017, "Automated
+  curriculum learning", arXiv:1704.03003). It is absolute so that a family whose value falls is practised too.
+- g_i is the distance of the value to 1.
 
 The family with the greatest w_i · (time waited) is practised next, so shares of practice follow the weights. Every
 weight is at least FLOOR, so every family is practised. Families that were never practised come first, oldest first.
+
+The value of an evaluation is its score. For a family without a reference it is (return − random return) / span, with
+the span between the highest and the lowest of its newest returns and the random return. That value is used for this
+choice only and is not stored.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ FLOOR = 0.2
 PROGRESS = 0.5
 GAP = 0.3
 FULL_PROGRESS = 0.1
-"""Change of score (0 = random, 1 = reference) that counts as full progress."""
+"""Change of value that counts as full progress."""
 
 NUM_EVALUATIONS = 6
 """Number of newest evaluations that are used."""
@@ -35,13 +39,33 @@ class Candidate:
         name: its name.
         created_at: when it was added, in seconds since the epoch.
         waited_s: seconds since it was last practised; None if it never was.
-        scores: its newest evaluation scores, oldest first; only the last few count.
+        returns: its newest held-out returns, oldest first; only the last few count.
+        random_return: mean trial return of random actions.
+        reference_return: trial return of score 1; None where the family has no scale.
     """
 
     name: str
     created_at: float
     waited_s: float | None
-    scores: tuple[float, ...] = ()
+    returns: tuple[float, ...] = ()
+    random_return: float = 0.0
+    reference_return: float | None = None
+
+    @property
+    def has_scale(self) -> bool:
+        """Whether its evaluations have scores."""
+        return self.reference_return is not None and self.reference_return > self.random_return
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The value of each of the newest evaluations, oldest first; 0 is random actions."""
+        returns = self.returns[-NUM_EVALUATIONS:]
+        seen = (*returns, self.random_return)
+        if self.reference_return is not None and self.has_scale:
+            span = self.reference_return - self.random_return
+        else:
+            span = max(seen) - min(seen)
+        return tuple((value - self.random_return) / span if span > 0 else 0.0 for value in returns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,28 +91,32 @@ def choose(candidates: Sequence[Candidate]) -> Choice | None:
 
 def weight(candidate: Candidate) -> float:
     """Return w_i, from FLOOR to 1; a family with fewer than two evaluations has full progress."""
-    scores = candidate.scores[-NUM_EVALUATIONS:]
-    change = progress(scores)
+    values = candidate.values
+    change = progress(values)
     share = 1.0 if change is None else min(1.0, abs(change) / FULL_PROGRESS)
-    gap = 1.0 if not scores else min(1.0, max(0.0, 1.0 - scores[-1]))
+    gap = 1.0 if not values else min(1.0, max(0.0, 1.0 - values[-1]))
     return FLOOR + PROGRESS * share + GAP * gap
 
 
-def progress(scores: Sequence[float]) -> float | None:
-    """Return the mean of the later half of the scores minus that of the earlier half; None below two scores."""
-    half = len(scores) // 2
+def progress(values: Sequence[float]) -> float | None:
+    """Return the mean of the later half of the values minus that of the earlier half; None below two values."""
+    half = len(values) // 2
     if half == 0:
         return None
-    return sum(scores[-half:]) / half - sum(scores[:half]) / half
+    return sum(values[-half:]) / half - sum(values[:half]) / half
 
 
 def _progress_in_words(candidate: Candidate) -> str:
-    scores = candidate.scores[-NUM_EVALUATIONS:]
-    change = progress(scores)
+    change = progress(candidate.values)
     if change is None:
         return "too few evaluations to measure progress"
-    if abs(change) < 0.005:
-        moved = f"score stayed at {scores[-1]:.2f}"
+    if candidate.has_scale:
+        name, shown, moved = "score", f"{candidate.values[-1]:.2f}", f"{abs(change):.2f}"
     else:
-        moved = f"score {'rose' if change > 0 else 'fell'} {abs(change):.2f} to {scores[-1]:.2f}"
-    return f"{moved} over the last {len(scores)} evaluations"
+        returns = candidate.returns[-NUM_EVALUATIONS:]
+        name, shown, moved = "return", f"{returns[-1]:.4g}", f"{abs(progress(returns) or 0.0):.3g}"
+    if abs(change) < 0.005:
+        text = f"{name} stayed at {shown}"
+    else:
+        text = f"{name} {'rose' if change > 0 else 'fell'} {moved} to {shown}"
+    return f"{text} over the last {len(candidate.values)} evaluations"

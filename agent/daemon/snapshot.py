@@ -29,12 +29,12 @@ class Snapshot:
     Attributes:
         families: the families that are not removed.
         points: the newest curve point of each family, metric and label.
+        returns: the newest held-out returns of each active family, oldest first.
         counters: every counter of the store.
         jobs: the newest run and the newest success of each kind of job.
         memory: contents and size of the episodic memory.
         policy_version: number of the current version; 0 before the first.
         data_version: a number that changes when another connection commits.
-        scores: the newest evaluation scores of each active family, oldest first.
         damage: known damage of the store.
     """
 
@@ -45,8 +45,12 @@ class Snapshot:
     memory: MemoryStats
     policy_version: int
     data_version: int
-    scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    returns: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     damage: tuple[Problem, ...] = ()
+
+    def newest(self, metric: CurveMetric) -> dict[str, float]:
+        """Return each family's newest value of a metric that has one series a family."""
+        return {stored.family: stored.point.value for stored in self.points if stored.point.metric is metric}
 
 
 def read_snapshot(store: Store, before: Snapshot | None) -> Snapshot:
@@ -54,7 +58,7 @@ def read_snapshot(store: Store, before: Snapshot | None) -> Snapshot:
 
     Args:
         store: a reader.
-        before: the previous snapshot. Its scores are reused for families that were not evaluated since.
+        before: the previous snapshot. Its returns are reused for families that were not evaluated since.
     """
     data_version = store.data_version()
     if before is not None and before.data_version == data_version:
@@ -69,7 +73,7 @@ def read_snapshot(store: Store, before: Snapshot | None) -> Snapshot:
         memory=store.stats.memory_stats(),
         policy_version=store.initializations.current_version() or 0,
         data_version=data_version,
-        scores=_scores(store, families, points, before),
+        returns=_returns(store, families, points, before),
         damage=(*store.damage.all(), *_damaged_families(store.damage.all(), families)),
     )
 
@@ -83,24 +87,24 @@ def _damaged_families(known: Iterable[Problem], families: Iterable[Family]) -> I
             yield Problem(subject=f"family {family.name}", found=family.state_reason, kind=ProblemKind.ROW, key=key)
 
 
-def _scores(
+def _returns(
     store: Store, families: tuple[Family, ...], points: tuple[StoredCurvePoint, ...], before: Snapshot | None
 ) -> dict[str, tuple[float, ...]]:
-    """Return the newest evaluation scores of each active family; a curve is read only if it has a new point."""
+    """Return the newest held-out returns of each active family; a curve is read only if it has a new point."""
     latest = _evaluated_at(points)
     known = _evaluated_at(before.points) if before else {}
-    scores = {}
+    returns = {}
     for family in families:
         name = family.name
         if family.state is not FamilyState.ACTIVE or name not in latest:
             continue
-        if before is not None and known.get(name) == latest[name] and name in before.scores:
-            scores[name] = before.scores[name]
+        if before is not None and known.get(name) == latest[name] and name in before.returns:
+            returns[name] = before.returns[name]
             continue
-        curve = store.curves.points(name, CurveMetric.EVAL_SCORE, limit=NUM_EVALUATIONS)
-        scores[name] = tuple(p.point.value for p in curve if math.isfinite(p.point.value))
-    return scores
+        curve = store.curves.points(name, CurveMetric.EVAL_RETURN, limit=NUM_EVALUATIONS)
+        returns[name] = tuple(p.point.value for p in curve if math.isfinite(p.point.value))
+    return returns
 
 
 def _evaluated_at(points: tuple[StoredCurvePoint, ...]) -> dict[str, tuple[float, int]]:
-    return {p.family: (p.at, p.env_steps) for p in points if p.point.metric is CurveMetric.EVAL_SCORE}
+    return {p.family: (p.at, p.env_steps) for p in points if p.point.metric is CurveMetric.EVAL_RETURN}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from agent.daemon.supervisor import Supervisor, TrainerState
 from agent.daemon.systemd import Notifier
 from agent.running_version import running_version
 from memory.errors import MemoryStoreError, StoreFullError
-from memory.records import FamilyState
+from memory.records import CurveMetric, FamilyState
 
 log = structlog.get_logger(__name__)
 
@@ -174,7 +175,13 @@ class StatusReport:
                     "learning",
                     env_steps=sum(family.totals.env_steps for family in snapshot.families),
                     meta_updates=sum(family.totals.meta_updates for family in snapshot.families),
-                    scores={name: round(scores[-1], 3) for name, scores in snapshot.scores.items() if scores},
+                    scores=_rounded(snapshot.newest(CurveMetric.EVAL_SCORE)),
+                    returns=_rounded(snapshot.newest(CurveMetric.EVAL_RETURN)),
                     policy_version=snapshot.policy_version,
                     reasons=[str(problem) for problem in self.problems()],
                 )
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    """Return values rounded for a line of the log."""
+    return {name: round(value, 3) for name, value in values.items()}

@@ -33,6 +33,7 @@ NAMES_TO_KEEP = {
     "learnd_trials_total",
     "learnd_meta_updates_total",
     "learnd_eval_score",
+    "learnd_eval_return",
     "learnd_trial_return",
     "learnd_episode_return",
     "learnd_loss",

@@ -30,6 +30,8 @@ from memory.folder import DataFolder
 from memory.records import CurveMetric, CurvePoint, FamilyState, FamilyTotals, LearnerStep
 from memory.store import Store
 
+MEASURED = (CurveMetric.EVAL_SCORE, CurveMetric.EVAL_RETURN)
+
 
 class FakeLearner:
     def __init__(self, arguments: argparse.Namespace) -> None:
@@ -71,7 +73,8 @@ class FakeLearner:
         elif job["kind"] == "evaluate":
             for family in store.families.all():
                 if family.state is FamilyState.ACTIVE:
-                    store.curves.commit_evaluation(family.name, [CurvePoint(metric=CurveMetric.EVAL_SCORE, value=0.5)])
+                    points = [CurvePoint(metric=metric, value=0.5) for metric in MEASURED]
+                    store.curves.commit_evaluation(family.name, points)
         if self.behaviour[0] == "struck" and error:
             detail, error = {"fault": "raised", "strikes": 1, "found": f"found: {error}"}, ""
         self.send({"type": "finished", "run_id": job["run_id"], "outcome": outcome, "detail": detail, "error": error})

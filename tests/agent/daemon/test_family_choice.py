@@ -15,12 +15,20 @@ scores = st.lists(st.floats(-2, 3), max_size=8).map(tuple)
 
 
 def candidate(name: str, *, waited_s: float | None = 10.0, scores: tuple[float, ...] = ()) -> Candidate:
-    return Candidate(name=name, created_at=0.0, waited_s=waited_s, scores=scores)
+    return Candidate(name=name, created_at=0.0, waited_s=waited_s, returns=scores, reference_return=1.0)
+
+
+def unscaled(name: str, *returns: float, waited_s: float = 10.0) -> Candidate:
+    """A family whose random actions earn −1200 and whose reference is not known."""
+    return Candidate(name=name, created_at=0.0, waited_s=waited_s, returns=returns, random_return=-1200.0)
 
 
 @given(curves=st.lists(scores, min_size=1, max_size=12), slice_s=st.floats(0.5, 10))
 def test_nobody_starves_whatever_the_scores(curves: list[tuple[float, ...]], slice_s: float) -> None:
-    families = [candidate(f"f{i}", waited_s=0.0, scores=curve) for i, curve in enumerate(curves)]
+    families = [
+        replace(candidate(f"f{i}", waited_s=0.0, scores=curve), reference_return=1.0 if i % 2 else None)
+        for i, curve in enumerate(curves)
+    ]
     last = dict.fromkeys((f.name for f in families), 0)
     bound = len(families) * (1 / FLOOR + 1) + 2
     for turn in range(1, 200):
@@ -35,6 +43,7 @@ def test_nobody_starves_whatever_the_scores(curves: list[tuple[float, ...]], sli
 def test_weights_lie_between_the_floor_and_one(curves: list[tuple[float, ...]]) -> None:
     for curve in curves:
         assert FLOOR <= weight(candidate("a", scores=curve)) <= 1 + 1e-9
+        assert FLOOR <= weight(unscaled("a", *curve)) <= 1 + 1e-9
 
 
 def test_the_family_that_progresses_goes_before_the_one_that_stands_still_after_equal_waits() -> None:
@@ -57,6 +66,22 @@ def test_of_two_that_stand_still_the_one_further_from_its_reference_goes_first()
     chosen = choose([near, far])
     assert chosen is not None
     assert chosen.family == "far"
+
+
+def test_without_a_reference_values_are_between_random_actions_and_the_best_return_seen() -> None:
+    assert unscaled("pendulum", -1200.0, -900.0, -600.0).values == (0.0, 0.5, 1.0)
+    assert unscaled("pendulum", -1500.0, -600.0).values == (-1 / 3, 2 / 3)
+    assert unscaled("pendulum", -1200.0, -1200.0).values == (0.0, 0.0)
+
+
+def test_without_a_reference_a_rising_return_goes_before_one_that_stands_still() -> None:
+    rising, still = unscaled("rising", -1200.0, -1100.0, -800.0, -700.0), unscaled("still", -700, -700, -700, -700)
+    chosen = choose([still, rising])
+    assert chosen is not None
+    assert chosen.reason == "rising: return rose 400 to -700 over the last 4 evaluations; waited 10s"
+    assert choose([still]) == Choice(
+        family="still", reason="still: return stood at -700 over the last 4 evaluations; waited 10s"
+    )
 
 
 def test_families_never_practised_go_first_and_the_oldest_of_them_before_the_others() -> None:

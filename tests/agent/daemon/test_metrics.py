@@ -31,6 +31,7 @@ LABELS = {
     "learnd_trials_total": {"family"},
     "learnd_meta_updates_total": {"family"},
     "learnd_eval_score": {"family"},
+    "learnd_eval_return": {"family"},
     "learnd_trial_return": {"family"},
     "learnd_episode_return": {"family", "episode"},
     "learnd_loss": {"family", "part"},
@@ -60,6 +61,7 @@ def lively_store(path: Path) -> Store:
         "bandits",
         [
             CurvePoint(metric=CurveMetric.EVAL_SCORE, value=0.25),
+            CurvePoint(metric=CurveMetric.EVAL_RETURN, value=1.25),
             CurvePoint(metric=CurveMetric.TRIAL_RETURN, value=2.5),
             CurvePoint(metric=CurveMetric.EPISODE_RETURN, label="1", value=0.5),
             CurvePoint(metric=CurveMetric.LOSS, label="value", value=float("nan")),
@@ -85,9 +87,22 @@ def test_the_metric_names_and_labels_are_exactly_those_of_record(tmp_path: Path)
     assert found == LABELS
     assert "process_resident_memory_bytes" in text
     assert 'learnd_eval_score{family="bandits"} 0.25' in text
+    assert 'learnd_eval_return{family="bandits"} 1.25' in text
     assert 'learnd_worker_restarts_total{family="bandits",reason="hung"} 1.0' in text
     assert 'learnd_job_runs_total{job="evaluate",outcome="succeeded"} 1.0' in text
     assert 'learnd_families{state="active"} 1.0' in text
+
+
+def test_a_family_without_a_reference_has_a_return_and_no_score(tmp_path: Path) -> None:
+    with lively_store(tmp_path) as store:
+        store.families.add("pendulum", {})
+        store.families.admit("pendulum", spaces={}, random_return=-1200.0, reference_return=None)
+        store.curves.commit_evaluation("pendulum", [CurvePoint(metric=CurveMetric.EVAL_RETURN, value=-900.0)])
+        snapshot = read_snapshot(store, None)
+    assert snapshot.returns["pendulum"] == (-900.0,)
+    text = generate_latest(new_registry(lambda: snapshot, version="1")).decode()
+    assert 'learnd_eval_return{family="pendulum"} -900.0' in text
+    assert 'learnd_eval_score{family="pendulum"}' not in text
 
 
 def test_known_damage_is_counted_by_its_kind(tmp_path: Path) -> None:
@@ -132,9 +147,9 @@ def test_a_snapshot_is_reused_until_somebody_commits(tmp_path: Path) -> None:
     with lively_store(tmp_path) as writer, Store.open(DataFolder(tmp_path), is_reader=True) as reader:
         first = read_snapshot(reader, None)
         assert read_snapshot(reader, first) is first
-        assert first.scores == {"bandits": (0.25,)}
-        writer.curves.commit_evaluation("bandits", [CurvePoint(metric=CurveMetric.EVAL_SCORE, value=0.5)])
+        assert first.returns == {"bandits": (1.25,)}
+        writer.curves.commit_evaluation("bandits", [CurvePoint(metric=CurveMetric.EVAL_RETURN, value=0.5)])
         second = read_snapshot(reader, first)
-        assert second.scores == {"bandits": (0.25, 0.5)}
+        assert second.returns == {"bandits": (1.25, 0.5)}
         writer.families.set_state("bandits", FamilyState.PAUSED)
-        assert read_snapshot(reader, second).scores == {}
+        assert read_snapshot(reader, second).returns == {}
