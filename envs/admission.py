@@ -349,7 +349,7 @@ def _reference(
     if reference <= random_return:
         warnings.append(
             f"The registered reward threshold, {tasks.reward_threshold:g} per episode, is not above the return of "
-            "random actions, so it is not used as reference; the best evaluation so far is used instead."
+            "random actions, so it is not used as reference; the family has returns and no scores."
         )
         return None, ""
     return reference, f"Gymnasium's reward threshold for {spec.entry}, {tasks.reward_threshold:g} per episode"

@@ -47,7 +47,7 @@ class FamilySpec:
         episodes_per_trial: episodes in one trial.
         max_episode_steps: steps after which an episode is truncated; None keeps the environment's own limit.
         random_return: mean trial return of uniformly random actions (score 0); None until measured.
-        reference_return: trial return that counts as score 1; None takes the best evaluation so far.
+        reference_return: trial return that counts as score 1; None takes the registered threshold, if any.
         reference_source: source of ``reference_return``, as text for people.
         python: interpreter that runs the family's workers; None for learnd's own.
         import_paths: folders to add to the worker's import path, for ``module:Class`` entries.

@@ -74,8 +74,9 @@ def show_curves(
 ) -> None:
     """Show learning curves in the terminal, or write them as a PNG or CSV file.
 
-    A score of 0 is the return of random actions; a score of 1 is the family's reference return. The PNG also shows the
-    held-out return by episode of the trial, at the first and at the latest evaluation.
+    A score of 0 is the return of random actions; a score of 1 is the family's reference return. A family without a
+    reference has no score; its held-out return is shown. The PNG also shows the held-out return by episode of the
+    trial, at the first and at the latest evaluation.
     """
     check_folder(png, operation="drawing curves")
     if numbers not in {None, STDOUT}:
@@ -88,22 +89,23 @@ def show_curves(
         curves = [read_curves(store, family, metric) for family in chosen]
     answer: dict[str, Any] = {"metric": metric, "families": [_curve_values(family) for family in curves]}
     if png is not None:
-        draw_png(curves, png, metric=metric, axis=axis, title=f"learnd · {moment(_latest_at(curves))}")
+        draw_png(curves, png, axis=axis, title=f"learnd · {moment(_latest_at(curves))}")
         answer["png"] = str(png.absolute())
         invocation.note(f"drawn: {png}")
     if numbers is not None and not (invocation.is_json and numbers == STDOUT):
-        _write_csv(curves, metric, numbers)
+        _write_csv(curves, numbers)
         answer["csv"] = None if numbers == STDOUT else str(Path(numbers).absolute())
     if invocation.is_json:
         invocation.answer(answer, lambda _: None)
     elif png is None and numbers is None:
-        _print_plots(invocation, curves, metric, axis)
+        _print_plots(invocation, curves, axis)
 
 
 def read_curves(store: Store, family: Family, metric: CurveMetric) -> FamilyCurves:
-    """Return the points and labels to draw for a family, oldest points first."""
+    """Return the points and labels to draw, oldest first; for a family without a reference, returns instead of scores."""
+    shown = _evaluated_metric(family) if metric is CurveMetric.EVAL_SCORE else metric
     points = sorted(
-        store.curves.points(family.name, metric), key=lambda point: (_label_order(point), point.at, point.env_steps)
+        store.curves.points(family.name, shown), key=lambda point: (_label_order(point), point.at, point.env_steps)
     )
     episodes = sorted(
         store.curves.points(family.name, CurveMetric.EPISODE_RETURN), key=lambda p: (p.at, _label_order(p))
@@ -113,7 +115,8 @@ def read_curves(store: Store, family: Family, metric: CurveMetric) -> FamilyCurv
     is_episodic = family.random_return is not None
     return FamilyCurves(
         family=family.name,
-        subtitle=_subtitle(family, store.curves.points(family.name, CurveMetric.EVAL_SCORE)),
+        metric=shown,
+        subtitle=_subtitle(family, store.curves.points(family.name, _evaluated_metric(family))),
         lines={label: list(line) for label, line in groupby(points, key=lambda point: point.point.label)},
         first_episodes=evaluations[0] if evaluations else (),
         latest_episodes=evaluations[-1] if evaluations else (),
@@ -128,12 +131,17 @@ def _label_order(point: StoredCurvePoint) -> tuple[int, str]:
     return (int(label), "") if label.isdigit() else (-1, label)
 
 
-def _subtitle(family: Family, scores: Sequence[StoredCurvePoint]) -> str:
+def _evaluated_metric(family: Family) -> CurveMetric:
+    return CurveMetric.EVAL_SCORE if family.has_scale else CurveMetric.EVAL_RETURN
+
+
+def _subtitle(family: Family, evaluations: Sequence[StoredCurvePoint]) -> str:
     pieces = [str(family.state), f"{short_count(family.totals.env_steps)} steps"]
     pieces.append(f"{short_count(family.totals.meta_updates)} updates")
-    if scores:
-        latest = max(scores, key=lambda point: point.at).point
-        pieces.append(f"score {with_error(latest.value, latest.standard_error)}")
+    if evaluations:
+        latest = max(evaluations, key=lambda point: point.at).point
+        name = "score" if family.has_scale else "held-out return"
+        pieces.append(f"{name} {with_error(latest.value, latest.standard_error)}")
     return " · ".join(pieces)
 
 
@@ -150,6 +158,7 @@ def _latest_at(curves: Sequence[FamilyCurves]) -> float | None:
 def _curve_values(curves: FamilyCurves) -> dict[str, Any]:
     return {
         "name": curves.family,
+        "metric": curves.metric,
         "points": [_point_values(point) for line in curves.lines.values() for point in line],
         "first_episodes": [_point_values(point) for point in curves.first_episodes],
         "latest_episodes": [_point_values(point) for point in curves.latest_episodes],
@@ -167,26 +176,26 @@ def _point_values(point: StoredCurvePoint) -> dict[str, Any]:
     }
 
 
-def _write_csv(curves: Sequence[FamilyCurves], metric: CurveMetric, target: str) -> None:
+def _write_csv(curves: Sequence[FamilyCurves], target: str) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for family in curves:
         for line in family.lines.values():
-            writer.writerows({"family": family.family, "metric": metric.value, **_point_values(p)} for p in line)
+            writer.writerows({"family": family.family, "metric": family.metric.value, **_point_values(p)} for p in line)
     if target == STDOUT:
         sys.stdout.write(text.getvalue())
     else:
         write_output_file(Path(target), text.getvalue().encode())
 
 
-def _print_plots(invocation: Invocation, curves: Sequence[FamilyCurves], metric: CurveMetric, axis: XAxis) -> None:
+def _print_plots(invocation: Invocation, curves: Sequence[FamilyCurves], axis: XAxis) -> None:
     out = invocation.out
     if not curves:
         out.print("no family yet")
         return
     style = TerminalStyle(is_coloured=out.is_terminal, is_unicode=out.is_unicode)
-    text = terminal_plots(curves, metric=metric, axis=axis, width=out.width, style=style)
+    text = terminal_plots(curves, axis=axis, width=out.width, style=style)
     out.file.write(text + "\n")
 
 

@@ -94,7 +94,7 @@ def show_added(out: PlainConsole, family: Family, admission: Admission | None) -
     out.print(f"{'inputs and targets' if is_few_shot else 'observations and actions'}: {_spaces_text(family)}")
     by_chance = "return of a task by chance" if is_few_shot else "return of a trial with random actions"
     out.print(f"{by_chance}: {short_number(admission.random_return)}")
-    out.print(f"return that scores 1: {_reference_text(family)}")
+    out.print(_reference_text(family))
     out.print(f"{short_number(admission.steps_per_s)} {'examples' if is_few_shot else 'steps'} a second")
     if is_few_shot:
         out.print(f"practised by {family.spec['learner']}")
@@ -113,10 +113,11 @@ def _spaces_text(family: Family) -> str:
 
 
 def _reference_text(family: Family) -> str:
-    if family.reference_return is None:
-        return "the best evaluation so far"
+    """The return of score 1 and where it comes from."""
+    if not family.has_scale:
+        return "no return is declared to score 1, so returns are shown and no scores"
     source = family.spec.get("reference_source") or ""
-    return f"{short_number(family.reference_return)}" + (f" ({source})" if source else "")
+    return f"return that scores 1: {short_number(family.reference_return)}" + (f" ({source})" if source else "")
 
 
 def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> None:
@@ -127,7 +128,7 @@ def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> N
         out.print(f"tried again {ago(family.quarantined_until)}")
     _show_declaration(out, family)
     random_return = short_number(family.random_return) if family.random_return is not None else NOTHING
-    out.print(f"random return {random_return}, return that scores 1: {_reference_text(family)}")
+    out.print(f"random return {random_return}, {_reference_text(family)}")
     out.print(families_table([dict(values)]))
     if values["episode_returns"]:
         returns = " → ".join(short_number(value) for value in values["episode_returns"])

@@ -59,10 +59,13 @@ def status(
 
 
 def families_table(families: Sequence[dict[str, Any]]) -> RenderableType:
-    """Return a table of families with their states, counts and scores."""
-    numbers = ("env steps", "trials", "episodes", "updates", "score", "trial return")
+    """Return a table of families with their states and counts, and held-out returns where a family has no score."""
+    has_returns = any(f["eval_score"] is None and f["eval_return"] is not None for f in families)
+    held_out = ("held-out return",) if has_returns else ()
+    numbers = ("env steps", "trials", "episodes", "updates", "score", *held_out, "trial return")
     table = new_table("family", "state", *numbers, "evaluated", right=numbers)
     for family in families:
+        returned = with_error(family["eval_return"], family["eval_return_standard_error"])
         table.add_row(
             family["name"],
             in_colour(str(family["state"])),
@@ -71,6 +74,7 @@ def families_table(families: Sequence[dict[str, Any]]) -> RenderableType:
             short_count(family["episodes"]),
             short_count(family["meta_updates"]),
             with_error(family["eval_score"], family["eval_score_standard_error"]),
+            *([returned] if has_returns else []),
             with_error(family["trial_return"], None),
             ago(family["evaluated_at"]),
         )

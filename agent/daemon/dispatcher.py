@@ -287,7 +287,7 @@ class Dispatcher:
                     waited_s=None if at is None or family.totals.meta_updates == 0 else monotonic - at,
                     returns=returns.get(name, ()),
                     random_return=family.random_return or 0.0,
-                    reference_return=family.reference_return,
+                    reference_return=family.reference_return if family.has_scale else None,
                 )
             )
         return choose(candidates)

@@ -54,14 +54,14 @@ class Candidate:
     @property
     def has_scale(self) -> bool:
         """Whether its evaluations have scores."""
-        return self.reference_return is not None and self.reference_return > self.random_return
+        return self.reference_return is not None
 
     @property
     def values(self) -> tuple[float, ...]:
         """The value of each of the newest evaluations, oldest first; 0 is random actions."""
         returns = self.returns[-NUM_EVALUATIONS:]
         seen = (*returns, self.random_return)
-        if self.reference_return is not None and self.has_scale:
+        if self.reference_return is not None:
             span = self.reference_return - self.random_return
         else:
             span = max(seen) - min(seen)

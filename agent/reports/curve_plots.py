@@ -1,8 +1,8 @@
 """Plots of learning curves, in the terminal and as a PNG file.
 
 There is one small plot per family. A score of 0 is the return of random actions, a score of 1 is the family's reference
-return. A second plot, in the PNG only, shows the held-out return by episode of the trial: a rising line shows a policy
-that adapts while it acts.
+return. For a family without a reference, the held-out return is drawn. A second plot, in the PNG only, shows the
+held-out return by episode of the trial: a rising line shows a policy that adapts while it acts.
 """
 
 from __future__ import annotations
@@ -100,8 +100,9 @@ class FamilyCurves:
 
     Attributes:
         family: name of the family.
+        metric: the metric of the curve; for a family without a scale, returns instead of scores.
         subtitle: a short description of the family's state.
-        lines: points of the chosen metric by label (empty label: one line), oldest first.
+        lines: points of the metric by label (empty label: one line), oldest first.
         first_episodes: held-out return by episode of the trial, at the first evaluation.
         latest_episodes: the same, at the latest evaluation.
         is_by_shots: whether the family is a few-shot family, whose returns are by number of shots instead of episode.
@@ -110,6 +111,7 @@ class FamilyCurves:
     """
 
     family: str
+    metric: CurveMetric = CurveMetric.EVAL_SCORE
     subtitle: str = ""
     lines: Mapping[str, Sequence[StoredCurvePoint]] = field(default_factory=dict)
     first_episodes: Sequence[StoredCurvePoint] = ()
@@ -133,7 +135,6 @@ def draw_png(
     curves: Sequence[FamilyCurves],
     file: Path,
     *,
-    metric: CurveMetric = CurveMetric.EVAL_SCORE,
     axis: XAxis = XAxis.ENV_STEPS,
     title: str = "",
 ) -> None:
@@ -142,14 +143,13 @@ def draw_png(
     Args:
         curves: the curves to draw, one card per family, in order.
         file: the PNG file, which is written atomically.
-        metric: the metric of the curves.
         axis: the horizontal axis.
         title: title above all cards.
     """
     from matplotlib import rc_context
 
     with rc_context(page_style()):
-        save_png(_page(curves, metric=metric, axis=axis, title=title), file)
+        save_png(_page(curves, axis=axis, title=title), file)
 
 
 def save_png(figure: Figure, file: Path) -> None:
@@ -190,7 +190,7 @@ def page_style() -> Any:
     }
 
 
-def _page(curves: Sequence[FamilyCurves], *, metric: CurveMetric, axis: XAxis, title: str) -> Figure:
+def _page(curves: Sequence[FamilyCurves], *, axis: XAxis, title: str) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -204,41 +204,40 @@ def _page(curves: Sequence[FamilyCurves], *, metric: CurveMetric, axis: XAxis, t
     cells = figure.add_gridspec(num_rows + 1, num_columns, height_ratios=heights, hspace=0, wspace=0)
     left = HEADING_LEFT_IN / width
     figure.text(left, 1 - 0.2 / height, visible_line(title or "learnd"), fontsize=15, fontweight="bold", va="top")
-    figure.text(left, 1 - 0.55 / height, _caption(metric), fontsize=8.5, color=FAINT, va="top")
+    figure.text(left, 1 - 0.55 / height, _caption(curves), fontsize=8.5, color=FAINT, va="top")
     for index, family in enumerate(curves):
         card = figure.add_subfigure(cells[1 + index // num_columns, index % num_columns])
-        _draw_card(card, family, metric=metric, axis=axis)
+        _draw_card(card, family, axis=axis)
     return figure
 
 
-def _caption(metric: CurveMetric) -> str:
-    scale = "score 0: random, 1: reference. " if metric is CurveMetric.EVAL_SCORE else ""
+def _caption(curves: Sequence[FamilyCurves]) -> str:
+    has_scores = any(family.metric is CurveMetric.EVAL_SCORE for family in curves)
+    scale = "score 0: random, 1: reference. " if has_scores else ""
     return f"{scale}Bands and bars: one standard error. Right: held-out return by episode or shots."
 
 
-def _draw_card(card: SubFigure, family: FamilyCurves, *, metric: CurveMetric, axis: XAxis) -> None:
+def _draw_card(card: SubFigure, family: FamilyCurves, *, axis: XAxis) -> None:
     left = HEADING_LEFT_IN / CARD_SIZE_IN[0]
     card.text(left, 0.96, visible_line(family.family), fontsize=11.5, fontweight="bold", va="top")
     card.text(left, 0.872, visible_line(family.subtitle), fontsize=8.5, color=FAINT, va="top")
     panels = card.add_gridspec(
         1, 2, width_ratios=[1.9, 1.0], left=0.105, right=0.965, bottom=0.19, top=0.76, wspace=0.34
     )
-    _draw_curve(card.add_subplot(panels[0]), family, metric=metric, axis=axis)
+    _draw_curve(card.add_subplot(panels[0]), family, axis=axis)
     _draw_adaptation(card.add_subplot(panels[1]), family)
 
 
-def _draw_curve(axes: Axes, family: FamilyCurves, *, metric: CurveMetric, axis: XAxis) -> None:
-    axes.set_ylabel(METRIC_LABELS[metric])
+def _draw_curve(axes: Axes, family: FamilyCurves, *, axis: XAxis) -> None:
+    axes.set_ylabel(METRIC_LABELS[family.metric])
     lines = drawable(family.lines)
     if not lines:
         _draw_placeholder(axes, "not measured yet")
         return
     _label_x(axes, axis)
     for index, (label, points) in enumerate(lines.items()):
-        _draw_line(
-            axes, points, axis=axis, colour=line_colour(index, len(lines)), label=_line_label(family, metric, label)
-        )
-    if metric is CurveMetric.EVAL_SCORE:
+        _draw_line(axes, points, axis=axis, colour=line_colour(index, len(lines)), label=_line_label(family, label))
+    if family.metric is CurveMetric.EVAL_SCORE:
         _mark_score_scale(axes, highest=max(point.point.value for points in lines.values() for point in points))
     if axis is XAxis.ENV_STEPS:
         furthest = max(point.env_steps for points in lines.values() for point in points)
@@ -402,10 +401,10 @@ def line_colour(index: int, num_lines: int) -> Any:
     return colormaps["viridis"](0.85 * index / (num_lines - 1))
 
 
-def _line_label(family: FamilyCurves, metric: CurveMetric, label: str) -> str:
-    if label.isdigit() and (family.is_by_shots or metric is CurveMetric.UNCERTAINTY):
+def _line_label(family: FamilyCurves, label: str) -> str:
+    if label.isdigit() and (family.is_by_shots or family.metric is CurveMetric.UNCERTAINTY):
         return f"{label} shots"
-    if metric is CurveMetric.EPISODE_RETURN and label.isdigit():
+    if family.metric is CurveMetric.EPISODE_RETURN and label.isdigit():
         return f"episode {int(label) + 1}"
     return visible_line(label)
 
@@ -413,7 +412,6 @@ def _line_label(family: FamilyCurves, metric: CurveMetric, label: str) -> str:
 def terminal_plots(
     curves: Sequence[FamilyCurves],
     *,
-    metric: CurveMetric = CurveMetric.EVAL_SCORE,
     axis: XAxis = XAxis.ENV_STEPS,
     width: int = 80,
     style: TerminalStyle = FULL_STYLE,
@@ -422,7 +420,6 @@ def terminal_plots(
 
     Args:
         curves: the curves to draw.
-        metric: the metric of the curves.
         axis: the horizontal axis.
         width: number of columns of the terminal.
         style: capabilities of the terminal.
@@ -432,7 +429,7 @@ def terminal_plots(
     """
     num_columns = max(1, min(len(curves), width // TERMINAL_PANEL_MIN_WIDTH, 3))
     panel_width = min(width // num_columns, 100) - 1
-    panels = [_terminal_panel(family, metric=metric, axis=axis, width=panel_width, style=style) for family in curves]
+    panels = [_terminal_panel(family, axis=axis, width=panel_width, style=style) for family in curves]
     rows = []
     for start in range(0, len(panels), num_columns):
         row = panels[start : start + num_columns]
@@ -440,16 +437,14 @@ def terminal_plots(
     return "\n".join(rows)
 
 
-def _terminal_panel(
-    family: FamilyCurves, *, metric: CurveMetric, axis: XAxis, width: int, style: TerminalStyle
-) -> list[str]:
-    heading = f"{visible_line(family.family)}: {METRIC_LABELS[metric]}"[:width].ljust(width)
+def _terminal_panel(family: FamilyCurves, *, axis: XAxis, width: int, style: TerminalStyle) -> list[str]:
+    heading = f"{visible_line(family.family)}: {METRIC_LABELS[family.metric]}"[:width].ljust(width)
     subtitle = visible_line(family.subtitle)[:width].ljust(width)
     lines = drawable(family.lines)
     if not lines:
         body = ["not measured yet".center(width), *[" " * width] * (TERMINAL_PANEL_HEIGHT - 1)]
     else:
-        body = _plotext_lines(family, lines, metric=metric, axis=axis, width=width, style=style)
+        body = _plotext_lines(family, lines, axis=axis, width=width, style=style)
     return [heading, subtitle, *body, " " * width]
 
 
@@ -457,7 +452,6 @@ def _plotext_lines(
     family: FamilyCurves,
     lines: Mapping[str, Sequence[StoredCurvePoint]],
     *,
-    metric: CurveMetric,
     axis: XAxis,
     width: int,
     style: TerminalStyle,
@@ -471,11 +465,11 @@ def _plotext_lines(
     figure.plot_size(width, TERMINAL_PANEL_HEIGHT)
     for label, points in lines.items():
         signal = figure.signal(x_values(points, axis), [p.point.value for p in points], marker=style.marker).lines()
-        figure.draw(signal.label(_line_label(family, metric, label)) if len(lines) > 1 else signal)
+        figure.draw(signal.label(_line_label(family, label)) if len(lines) > 1 else signal)
     ticks = _spread([x for points in lines.values() for x in x_values(points, axis)])
     figure.ruler("x").ticks(ticks, [_terminal_tick(axis)(tick) for tick in ticks])
-    low, high = _value_range([p.point.value for points in lines.values() for p in points], metric)
-    heights = [low, 0.5, high] if metric is CurveMetric.EVAL_SCORE else _spread([low, high])
+    low, high = _value_range([p.point.value for points in lines.values() for p in points], family.metric)
+    heights = [low, 0.5, high] if family.metric is CurveMetric.EVAL_SCORE else _spread([low, high])
     figure.ruler("y").lim(low, high)
     figure.ruler("y").ticks(heights, [f"{height:.3g}".rjust(TICK_WIDTH) for height in heights])
     return style.finish(figure.build().string()).rstrip("\n").split("\n")

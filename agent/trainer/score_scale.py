@@ -12,7 +12,6 @@ def scale_of(family: Family) -> Scale | None:
     The reference is declared, or registered with the environment, and never moves with what is learned. Without
     one, returns are stored, shown and compared as they are.
     """
-    random_return = family.random_return or 0.0
-    if family.reference_return is None or family.reference_return <= random_return:
+    if family.reference_return is None or not family.has_scale:
         return None
-    return Scale(random_return=random_return, reference_return=family.reference_return)
+    return Scale(random_return=family.random_return or 0.0, reference_return=family.reference_return)

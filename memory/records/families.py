@@ -68,3 +68,8 @@ class Family:
     totals: FamilyTotals
     created_at: float
     is_damaged: bool = False
+
+    @property
+    def has_scale(self) -> bool:
+        """Whether its returns have scores: its reference is known and above the return of random actions."""
+        return self.reference_return is not None and self.reference_return > (self.random_return or 0.0)

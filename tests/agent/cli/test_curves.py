@@ -15,6 +15,7 @@ from memory.records import CurveMetric, CurvePoint, StoredCurvePoint
 from memory.store import Store
 from tests.agent.cli.conftest import Learnd
 from tests.agent.cli.hostile import hidden_characters
+from tests.agent.cli.unscaled import RETURNS, add_unscaled
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CSV_OF_TWO = ("curves", "cartpole", "mdps", "--csv")
@@ -153,13 +154,18 @@ def test_ticks_are_short(value: float, text: str) -> None:
 
 def test_a_few_shot_family_is_drawn_by_shots(tmp_path: Path) -> None:
     episodes = [point(0.2, label="0"), point(0.7, label="1"), point(0.9, label="5")]
-    family = FamilyCurves(family="glyphs", lines={"5": episodes}, latest_episodes=episodes, is_by_shots=True)
-    draw_png([family], tmp_path / "shots.png", metric=CurveMetric.EPISODE_RETURN)
+    family = FamilyCurves(
+        family="glyphs",
+        metric=CurveMetric.EPISODE_RETURN,
+        lines={"5": episodes},
+        latest_episodes=episodes,
+        is_by_shots=True,
+    )
+    draw_png([family], tmp_path / "shots.png")
     assert (tmp_path / "shots.png").stat().st_size > 10_000
     lines = {"1": [point(0.1), point(0.2, 10)], "5": [point(0.3), point(0.4, 10)]}
     text = terminal_plots(
-        [FamilyCurves(family="glyphs", lines=lines, is_by_shots=True)],
-        metric=CurveMetric.UNCERTAINTY,
+        [FamilyCurves(family="glyphs", metric=CurveMetric.UNCERTAINTY, lines=lines, is_by_shots=True)],
         width=80,
         style=TerminalStyle(is_coloured=False),
     )
@@ -176,14 +182,29 @@ def test_a_score_far_below_random_does_not_flatten_the_rest() -> None:
 def test_names_in_a_picture_are_no_formulas_and_no_codes(tmp_path: Path) -> None:
     foreign = "$\\frac{$ \x1b[31m \udc80 _x 名前"
     lines = {foreign: [point(0.5)], "$a_b$": [point(0.7)]}
-    family = FamilyCurves(family=foreign, subtitle=foreign, lines=lines)
-    draw_png([family], tmp_path / "curves.png", metric=CurveMetric.LOSS, title=foreign)
+    family = FamilyCurves(family=foreign, metric=CurveMetric.LOSS, subtitle=foreign, lines=lines)
+    draw_png([family], tmp_path / "curves.png", title=foreign)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_names_in_the_terminal_are_no_codes() -> None:
     foreign = "name \x1b[31m\n\u202e"
-    family = FamilyCurves(family=foreign, subtitle=foreign, lines={foreign: [point(0.5)], "b": [point(0.7)]})
-    text = terminal_plots([family], style=TerminalStyle(is_coloured=False), metric=CurveMetric.LOSS)
+    lines = {foreign: [point(0.5)], "b": [point(0.7)]}
+    family = FamilyCurves(family=foreign, metric=CurveMetric.LOSS, subtitle=foreign, lines=lines)
+    text = terminal_plots([family], style=TerminalStyle(is_coloured=False))
     assert r"name \x1b[31m\n\u202e: loss" in text
     assert not hidden_characters(text)
+
+
+def test_a_family_without_a_reference_shows_its_returns(learnd: Learnd, filled: DataFolder, tmp_path: Path) -> None:
+    add_unscaled(filled)
+    unscaled, scaled = learnd.json("curves", "arm", "cartpole")["families"]
+    assert [point["value"] for point in unscaled["points"]] == list(RETURNS)
+    assert (unscaled["metric"], scaled["metric"]) == ("eval_return", "eval_score")
+    page = learnd("curves", "arm").stdout
+    assert "arm: held-out trial return" in page
+    assert "held-out return -640 ± 31" in page
+    rows = list(csv.DictReader(io.StringIO(learnd("curves", "arm", "--csv").stdout)))
+    assert [(row["metric"], float(row["value"])) for row in rows] == [("eval_return", value) for value in RETURNS]
+    learnd("curves", "arm", "--png", str(tmp_path / "arm.png"))
+    assert ink(tmp_path / "arm.png").mean() > 0.005

@@ -8,8 +8,10 @@ from memory.folder import DataFolder
 from memory.records import JobKind
 from memory.store import Store
 from tests.agent.cli.conftest import Learnd
+from tests.agent.cli.unscaled import add_unscaled
 
-FAMILY_KEYS = {"name", "state", "env_steps", "trials", "episodes", "meta_updates", "eval_score", "trial_return"}
+RETURN_KEYS = {"eval_score", "eval_return", "trial_return"}
+FAMILY_KEYS = {"name", "state", "env_steps", "trials", "episodes", "meta_updates"} | RETURN_KEYS
 
 
 def test_status_has_the_promised_keys(learnd: Learnd) -> None:
@@ -69,6 +71,21 @@ def test_people_see_every_family(learnd: Learnd) -> None:
     page = learnd("status").stdout
     for name in ("bandits", "mdps", "cartpole", "acrobot", "frozenlake", "pendulum", "stopped"):
         assert name in page
+
+
+def test_a_family_without_a_reference_shows_its_return(
+    learnd: Learnd, filled: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "held-out" not in learnd("status").stdout
+    add_unscaled(filled)
+    (unscaled,) = [family for family in learnd.json("status")["families"] if family["name"] == "arm"]
+    assert (unscaled["eval_score"], unscaled["eval_score_standard_error"]) == (None, None)
+    assert (unscaled["eval_return"], unscaled["eval_return_standard_error"]) == (-640.0, 31.0)
+    assert "-640 ± 31" in learnd("status").stdout
+    page = learnd("env", "show", "arm").stdout
+    assert "no return is declared to score 1, so returns are shown and no scores" in page
+    assert "-640 ± 31" in page
 
 
 def test_a_refused_family_says_why(learnd: Learnd, filled: DataFolder) -> None:

@@ -15,7 +15,8 @@ from tests.memory.making import Clock, add_active_family, make_step, make_tensor
 def _evaluate(store: Store, value: float, family: str = "cartpole") -> None:
     point = CurvePoint(metric=CurveMetric.EVAL_SCORE, value=value, standard_error=0.1)
     of_an_episode = CurvePoint(metric=CurveMetric.EVAL_SCORE, label="1", value=-1.0)
-    store.curves.commit_evaluation(family, [point, of_an_episode])
+    returned = CurvePoint(metric=CurveMetric.EVAL_RETURN, value=-700.0, standard_error=25.0)
+    store.curves.commit_evaluation(family, [point, of_an_episode, returned])
 
 
 def test_an_empty_store_has_an_overview_with_nothing_in_it(store: Store, folder: DataFolder) -> None:
@@ -52,6 +53,8 @@ def test_an_overview_says_what_the_rooms_say(store: Store, folder: DataFolder, c
         "meta_updates": family.totals.meta_updates,
         "eval_score": 0.75,
         "eval_score_standard_error": 0.1,
+        "eval_return": -700.0,
+        "eval_return_standard_error": 25.0,
         "trial_return": 2.0,
         "evaluated_at": clock.now,
         "strikes": 0,
@@ -64,6 +67,13 @@ def test_a_score_that_is_not_a_number_is_none(store: Store) -> None:
     add_active_family(store)
     _evaluate(store, math.nan)
     assert store.overview.family_reports()[0]["eval_score"] is None
+
+
+def test_a_family_without_a_scale_has_a_return_and_no_score(store: Store, clock: Clock) -> None:
+    add_active_family(store)
+    store.curves.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.EVAL_RETURN, value=-700.0)])
+    [report] = store.overview.family_reports()
+    assert (report["eval_score"], report["eval_return"], report["evaluated_at"]) == (None, -700.0, clock.now)
 
 
 def test_a_removed_family_keeps_its_own_score_and_lends_it_to_no_namesake(store: Store) -> None:
