@@ -102,7 +102,7 @@ def show_curves(
 
 
 def read_curves(store: Store, family: Family, metric: CurveMetric) -> FamilyCurves:
-    """Return the points and labels to draw, oldest first; for a family without a reference, returns instead of scores."""
+    """Return the points and labels to draw, oldest first; without a reference, returns in place of scores."""
     shown = _evaluated_metric(family) if metric is CurveMetric.EVAL_SCORE else metric
     points = sorted(
         store.curves.points(family.name, shown), key=lambda point: (_label_order(point), point.at, point.env_steps)

@@ -296,7 +296,7 @@ def _few_shot_text(described: dict[str, Any]) -> str:
 
 
 def _scores_table(scores: Sequence[FamilyScore]) -> Any:
-    numbers = ("score", "replaced version", "trial return", "its trial return", "trials")
+    numbers = ("score", "parent's score", "trial return", "parent's return", "trials")
     table = new_table("family", *numbers, right=numbers)
     for score in scores:
         table.add_row(

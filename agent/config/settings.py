@@ -299,7 +299,8 @@ class ConsolidationSettings(_Section):
     tolerance: float = Field(
         default=0.05,
         ge=0,
-        description="Largest allowed fall of a family's score below that of the published version, on the same tasks.",
+        description="Largest allowed fall of a family's score below that of the published version, on the same tasks; "
+        "without a reference, this share of what the published version earns above random actions.",
     )
     trials_tensor: Count = Field(default=1024, description="Held-out trials of a tensor family per candidate.")
     trials_gymnasium: Count = Field(default=64, description="Held-out trials of a Gymnasium family per candidate.")

@@ -7,10 +7,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from memory.folder import DataFolder
+from memory.records import FamilyScore
 from memory.store import Store
 from tests.agent.cli.conftest import Learnd
 from tests.agent.cli.filled_store import pause
@@ -65,7 +67,31 @@ def test_a_version_is_shown_by_number_or_as_the_one_served(learnd: Learnd) -> No
     assert learnd.json("policy", "show")["version"] == 2
     assert learnd.json("policy", "show", "1")["version"] == 1
     assert learnd.json("policy", "show", "v1")["provenance"]["round"] == 4
-    assert "replaced version" in learnd("policy", "show").stdout
+    assert "parent's return" in learnd("policy", "show").stdout
+
+
+def test_a_version_of_families_without_a_reference_is_shown_by_returns(learnd: Learnd, filled: DataFolder) -> None:
+    score = FamilyScore(
+        family="arm",
+        score=None,
+        standard_error=None,
+        published_score=None,
+        num_trials=64,
+        mean_return=-640.0,
+        return_standard_error=31.0,
+        published_return=-905.0,
+        difference_standard_error=22.0,
+    )
+    with Store.open(filled) as store:
+        tensors = {"w": np.zeros(8, np.float32)}
+        store.initializations.publish(tensors, scores=[score], provenance={}, reason="no family fell", parent=2)
+    shown = learnd.json("policy", "show")
+    assert (shown["version"], shown["mean_score"]) == (3, None)
+    assert shown["scores"][0]["mean_return"] == -640.0
+    page = learnd("policy", "show").stdout
+    assert "-640 ± 31" in page
+    assert "-905" in page
+    assert learnd("policy", "list").exit_code == 0
 
 
 def test_an_unknown_version_lists_those_there_are(learnd: Learnd) -> None:

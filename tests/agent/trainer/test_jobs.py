@@ -225,6 +225,21 @@ def test_candidates_of_one_consolidation_are_on_one_scale(
     assert detail["scores"] == {family.name: None}
 
 
+def test_a_version_is_evaluated_by_returns_where_there_is_no_reference(
+    store: Store, open_session: SessionMaker
+) -> None:
+    family = feed_without_reference(store)
+    session = open_session(store)
+    practise(session, family, reason="test")
+    consolidate(session)
+    (scored,) = score_version(
+        store, session.settings, version=1, families=[family.name], trials=64, progress=lambda _: None
+    )
+    assert (scored.score, scored.standard_error) == (None, None)
+    assert 0.0 < scored.mean_return < 5.0
+    assert scored.return_standard_error > 0.0
+
+
 def test_without_a_reference_a_version_that_forgets_is_rejected(store: Store, open_session: SessionMaker) -> None:
     family = feed_without_reference(store)
     copies = {"trials_tensor": 256, "trials_gymnasium": 4, "rate": 1.0}
