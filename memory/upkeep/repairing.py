@@ -68,6 +68,7 @@ def repair(folder: DataFolder, *, may_roll_back: bool, progress: Progress | None
         MemoryStoreError: the store cannot be opened.
     """
     require_store(folder)
+    folder.create()  # `parameters/` may be missing, and its files be in a backup
     try:
         with folder.hold("control"), folder.hold("learner"):
             settle_interrupted_restore(folder)

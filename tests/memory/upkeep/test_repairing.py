@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -247,3 +248,12 @@ def test_the_database_of_another_store_is_refused_without_a_byte_changed(
     with pytest.raises(ForeignStoreError):
         repair(folder, may_roll_back=True)
     assert folder.store_path.read_bytes() == before
+
+
+def test_a_missing_folder_of_parameter_files_is_filled_from_a_backup(filled: Store, folder: DataFolder) -> None:
+    filled.back_up(keep=1)
+    filled.close()
+    shutil.rmtree(folder.parameters_path)
+    report = repair(folder, may_roll_back=False)
+    assert report.remaining == ()
+    assert problems_of(folder) == []
