@@ -130,6 +130,13 @@ def restore(
             found="there is no learnd.db in it.",
             hint="Name one of the folders in backups/.",
         )
+    if folder.store_path.is_dir():
+        raise MemoryStoreError(
+            operation="restoring the backup",
+            subject=str(folder.store_path),
+            found="it is a folder, not a database.",
+            hint="Move it away, then run the same command again.",
+        )
     folder.create()
     try:
         with folder.hold("control"), folder.hold("learner"):

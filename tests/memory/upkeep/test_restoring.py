@@ -354,3 +354,13 @@ def test_the_jobs_of_a_restored_store_go_on(folder: DataFolder, backup: Path) ->
         run = store.jobs.start(JobKind.BACKUP, reason="due")
         store.jobs.finish(run, JobOutcome.SUCCEEDED)
         assert store.back_up(keep=1).sequence == 2
+
+
+def test_a_folder_in_the_place_of_the_database_is_named_with_the_way_out(folder: DataFolder, backup: Path) -> None:
+    folder.store_path.rename(folder.path / "kept.db")
+    folder.store_path.mkdir()
+    with pytest.raises(MemoryStoreError, match="Move it away"):
+        restore(folder, backup)
+    folder.store_path.rmdir()
+    assert restore(folder, backup) is None
+    assert steps_of(folder) == BACKED_UP_STEPS
