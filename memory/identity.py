@@ -42,7 +42,7 @@ def identity_of_folder(path: Path) -> str | None:
     """
     try:
         return str(uuid.UUID((path / FILE_NAME).read_text(encoding="ascii").strip()))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     except OSError as error:
         raise MemoryStoreError(

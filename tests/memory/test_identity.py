@@ -112,3 +112,8 @@ def test_a_folder_in_the_place_of_the_uuid_is_reported_as_an_error_of_the_store(
     with pytest.raises(MemoryStoreError, match="Is a directory") as refused:
         Store.open(folder)
     assert refused.value.subject.endswith("store-id")
+
+
+def test_a_file_in_the_place_of_the_folder_has_no_uuid(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    assert identity_of_folder(tmp_path / "data") is None
