@@ -35,7 +35,7 @@ def with_settings(config: ConfigT, given: Sequence[str], *, learner: str) -> Con
         try:
             config = config_from_json(type(config), values)
         except ConfigValueError as error:
-            found = f"{written!r} is none that {name} can have: {error.problem}."
+            found = f"{written!r} is not a valid value of {name}: {error.problem}."
             _refuse(learner, text, found, f"It is {json.dumps(present[name])} unless set.", cause=error)
     return config
 
