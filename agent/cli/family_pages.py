@@ -113,7 +113,7 @@ def _spaces_text(family: Family) -> str:
 
 
 def _reference_text(family: Family) -> str:
-    """The return of score 1 and where it comes from."""
+    """Describe the return of score 1 and its source."""
     if not family.has_scale:
         return "no return is declared to score 1, so returns are shown and no scores"
     source = family.spec.get("reference_source") or ""

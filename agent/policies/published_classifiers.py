@@ -90,7 +90,7 @@ def _chosen(families: Mapping[str, KnownFewShotFamily], asked: str | None, subje
     """Return the name of the family to load, and how it takes images.
 
     Raises:
-        PolicyFileError: there is no family of images of that name, or not exactly one and none is asked for.
+        PolicyFileError: there is no family of images of that name; or no name is given and there is not exactly one.
     """
     if not families:
         hint = "`learnd few-shot train` writes one, and a version has one when a few-shot family was practised."

@@ -1,6 +1,6 @@
 """Version files: published or exported parameters in one safetensors file, with a header that says how to use them.
 
-This is the only reader and the only writer. A reader verifies, whoever calls it:
+This module has the only reader and the only writer. The reader always verifies:
 
 - the checksum in the header, which covers the header and the tensors; files before format 3 have none;
 - ``FILE.sha256``, as ``learnd policy export`` writes it, where that file exists;

@@ -83,7 +83,7 @@ class FewShotMember:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageInput:
-    """How an image classifier takes its images.
+    """The preparation of the images of an image classifier.
 
     Attributes:
         views: the views of each image.

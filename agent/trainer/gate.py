@@ -43,12 +43,12 @@ class KnownReturn:
 
     @classmethod
     def played(cls, returns: HeldOutReturns) -> KnownReturn:
-        """The return of a version that has just played the gate's tasks."""
+        """Return the known return of a version that has just played the gate's tasks."""
         return cls(mean=returns.mean, standard_error=returns.standard_error, trials=returns.trials)
 
     @classmethod
     def stored(cls, score: FamilyScore, scale: Scale | None) -> KnownReturn | None:
-        """The return that was stored with a version; None where neither a return nor a score on a scale was."""
+        """Return the return stored with a version; None if neither a return nor a score on a scale was stored."""
         if score.mean_return is not None:
             return cls(mean=score.mean_return, standard_error=score.return_standard_error or 0.0)
         if score.score is None or scale is None:
@@ -59,7 +59,7 @@ class KnownReturn:
 
 @dataclass(frozen=True, kw_only=True)
 class Yardstick:
-    """What one consolidation compares returns on one family with, the same for all candidates.
+    """The reference of one consolidation for returns on one family; it is the same for all candidates.
 
     Attributes:
         family: its name.
@@ -77,7 +77,7 @@ class Yardstick:
 
 
 def yardstick_of(family: Family, *, published: KnownReturn | None, first: HeldOutReturns) -> Yardstick:
-    """Fix what returns on a family are compared with.
+    """Return the yardstick of a family.
 
     Without a scale the unit is at least one standard error, because it would be 0 where nothing is learned yet.
 
@@ -124,7 +124,7 @@ class Comparison:
 
     @property
     def value(self) -> float:
-        """How far the return is above random actions, in units of the family; with a scale, this is the score."""
+        """The return above random actions, in units of the family; with a scale, this is the score."""
         return (self.mean - self.yardstick.random_return) / self.yardstick.unit
 
     @property
@@ -174,7 +174,7 @@ class Comparison:
         return self.yardstick.scale is not None or abs(difference) > NOISE_ERRORS * error
 
     def to_record(self) -> FamilyScore:
-        """Return what is stored with the version."""
+        """Return the record that is stored with the version."""
         scale, published = self.yardstick.scale, self.yardstick.published
         return FamilyScore(
             family=self.family,
@@ -201,7 +201,7 @@ def compare(returns: HeldOutReturns, yardstick: Yardstick) -> Comparison:
 
 
 def _difference_error(returns: HeldOutReturns, published: KnownReturn | None) -> float | None:
-    """Standard error of the mean difference: paired by task where both were played on the same ones."""
+    """Return the standard error of the mean difference, paired by task if both played the same tasks."""
     if published is None:
         return None
     if published.trials is not None and len(published.trials) == len(returns.trials):
@@ -214,7 +214,7 @@ class Candidate:
     """Parameters that may be published.
 
     Attributes:
-        origin: how they came about, for the record.
+        origin: how the parameters were made.
         tensors: the parameters.
         comparisons: on every family that could be played.
     """

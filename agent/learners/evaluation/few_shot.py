@@ -77,7 +77,7 @@ def held_out_tasks(
 def _at_every_shot(
     learner: FewShotLearner, batch: FewShotBatch, shot_counts: tuple[int, ...], *, is_uncertainty_asked: bool
 ) -> tuple[Float[Tensor, "E N"], Float[Tensor, "U N"]]:
-    """Returns and uncertainty by number of shots; U is 0 where the learner draws no solutions."""
+    """Return returns and uncertainty by number of shots; U is 0 if the learner draws no solutions."""
     is_classification = learner.shapes.is_classification
     returns, uncertainty = [], []
     for num_shots in shot_counts:
@@ -91,7 +91,7 @@ def _at_every_shot(
 
 
 def uncertainty_of(predict: SamplingPredictor, query_x: Tensor, *, is_classification: bool) -> Float[Tensor, " N"]:
-    """How far the solutions that a posterior holds possible differ on a task's queries; the mean over its queries.
+    """Return the spread of a posterior's solutions on the queries of each task, averaged over the queries.
 
     Classification: the entropy of the mean of the solutions' probabilities, in nats: 0 when all agree and are sure,
     log of the ways when nothing is known. Regression: the standard deviation over solutions, in units of the target.

@@ -38,7 +38,7 @@ class HeldOutReturns:
         episodes: [E, N] return of each episode of each trial; of few-shot tasks, after so many shots each.
         labels: what each of the E is called: an episode's index, or a number of shots; empty counts from 0.
         uncertainty: [U, N] of few-shot tasks, how far the solutions held possible differ after each number of shots;
-            U is 0 where nothing tells, else E - 1, for nothing is asked before the first shot.
+            U is 0 for learners without a posterior, else E - 1, because nothing is predicted before the first shot.
     """
 
     trials: Float[Tensor, " N"]
@@ -63,7 +63,7 @@ class HeldOutReturns:
 
 
 def standard_error(values: Tensor) -> float:
-    """Standard error of the mean of [N] values; 0 for a single one."""
+    """Return the standard error of the mean of [N] values; 0 for a single value."""
     num_values = values.shape[-1]
     return float(values.std(dim=-1)) / math.sqrt(num_values) if num_values > 1 else 0.0
 
@@ -117,7 +117,7 @@ class Scale:
 
     @property
     def span(self) -> float:
-        """How much return a score of 1 is above one of 0; positive."""
+        """The return of score 1 minus the return of score 0; positive."""
         return self.reference_return - self.random_return
 
     def score(self, trial_return: float) -> float:
@@ -168,5 +168,5 @@ def _score_point(returns: HeldOutReturns, scale: Scale) -> CurvePoint:
 
 
 def is_charted(index: int, *, num_episodes: int) -> bool:
-    """Whether an episode of the trial has a curve of its own: the first ten, then the last (bounded labels)."""
+    """Return whether an episode of the trial has a separate curve: the first ten and the last, to bound the labels."""
     return index < 10 or index == num_episodes - 1

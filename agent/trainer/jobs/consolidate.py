@@ -1,9 +1,13 @@
-"""The consolidate job: a candidate from recent learning, scored on every family known, published without regression.
+"""The consolidate job: propose candidates, compare them on every known family, and publish without regression.
 
-The candidate's slow weights come of an outer step from the published parameters towards the learner's fast ones
-(:mod:`agent.trainer.jobs.outer_steps`). The fast weights themselves are the second candidate, for when a point
-between is worse than either end. Few-shot families have parameters of their own and are decided one by one
-(:mod:`agent.trainer.practice.few_shot_candidates`); every candidate holds what was chosen of them.
+There are two candidates:
+
+- slow weights, from an outer step that moves the published parameters towards the learner's
+  (:mod:`agent.trainer.jobs.outer_steps`);
+- the learner's own (fast) weights, because a point between two parameter sets can be worse than either.
+
+The parameters of few-shot families are independent of each other, so each family is decided separately
+(:mod:`agent.trainer.practice.few_shot_candidates`). Every candidate contains the winners.
 """
 
 from __future__ import annotations
@@ -43,12 +47,12 @@ KNOWN = (FamilyState.ACTIVE, FamilyState.PAUSED)
 
 @dataclass(frozen=True, kw_only=True)
 class _Field:
-    """All that one consolidation chooses from.
+    """The candidates of one consolidation.
 
     Attributes:
-        candidates: scored on every family.
-        chosen: the few-shot families' part of each of them.
-        outer_rates: Meta-SGD's rates, for the next step to go on from.
+        candidates: the candidates, compared on every family.
+        chosen: the parameters of the few-shot families, which are part of every candidate.
+        outer_rates: Meta-SGD's rates, from which the next outer step starts.
     """
 
     candidates: list[Candidate]
@@ -60,11 +64,11 @@ def consolidate(session: TrainerSession) -> tuple[JobOutcome, dict[str, Any]]:
     """Publish what was learned since the last version if something was gained and no family falls.
 
     Returns:
-        how it went, and what to report: outcome (published, rejected or unchanged), version, reason, and by family
-        scores (None without a scale) and returns.
+        the outcome of the job and its report: outcome (published, rejected or unchanged), version, reason, and by
+        family scores (None without a scale) and returns.
 
     Raises:
-        JobInterruptedError: control has asked to stop.
+        JobInterruptedError: the daemon requested a stop.
     """
     current = session.store.initializations.current()
     families = [f for f in session.store.families.all() if f.totals.meta_updates > 0 and _can_be_scored(session, f)]
@@ -102,7 +106,7 @@ def consolidate(session: TrainerSession) -> tuple[JobOutcome, dict[str, Any]]:
 
 
 def _measured(best: Candidate) -> dict[str, dict[str, float | None]]:
-    """The best candidate's scores and returns by family, for the report of the job."""
+    """Return the best candidate's scores and returns by family, for the report of the job."""
     return {
         "scores": {c.family: None if c.score is None else round(c.score, 4) for c in best.comparisons},
         "returns": {c.family: c.mean for c in best.comparisons},
@@ -110,7 +114,7 @@ def _measured(best: Candidate) -> dict[str, dict[str, float | None]]:
 
 
 def _check_shapes(session: TrainerSession, families: list[Family]) -> None:
-    """Read what the store holds of each family's shapes: the policy is built for all families at once.
+    """Check that the stored shapes of every family can be read, because one policy is built for all families.
 
     Raises:
         UnscoredError: a family's row cannot be read, and the family has a strike.
@@ -130,7 +134,7 @@ def _field(
 
     Raises:
         UnscoredError: a family could not be scored.
-        JobInterruptedError: control has asked to stop.
+        JobInterruptedError: the daemon requested a stop.
     """
     played = [family for family in families if not is_few_shot(family)]
     published = _load(session, current)
@@ -159,7 +163,7 @@ def _can_stand_still(
     published: dict[str, Tensor] | None,
     chosen: Sequence[Chosen],
 ) -> bool:
-    """Whether the published policy could be published again for the sake of few-shot families."""
+    """Return whether the published policy can be published again with new parameters of few-shot families."""
     if current is None or published is None or current.provenance.get("config") != config_to_json(session.config):
         return False
     return any(part.comparison is not None for part in chosen)
@@ -190,7 +194,7 @@ def _proposals(
     current: Initialization | None,
     published: dict[str, Tensor] | None,
 ) -> list[Proposal]:
-    """What may be published: the outer step's parameters where there is something to step from, and the learner's."""
+    """Return the proposals: the outer step's parameters if there is a published version, and the learner's own."""
     fast = session.learner.initialization()
     own = Proposal(origin="fast weights", tensors=fast)
     if current is None or published is None or not families:
@@ -200,13 +204,13 @@ def _proposals(
 
 
 def _load(session: TrainerSession, current: Initialization | None) -> dict[str, Tensor] | None:
-    """The published parameters; None where there are none, or none that can be used."""
+    """Return the published parameters; None if there are none or the file is damaged."""
     if current is None:
         return None
     try:
         return as_tensors(session.store.checkpoints.load_parameters(current.file), device=session.device)
     except CorruptFileError:
-        log.exception("the published file is damaged; its stored scores stand for it", version=current.version)
+        log.exception("published file is damaged: using its stored returns", version=current.version)
         return None
 
 
@@ -216,7 +220,7 @@ def _baseline(
     current: Initialization | None,
     published: dict[str, Tensor] | None,
 ) -> dict[str, KnownReturn]:
-    """Return of the published version by family: played now, or as it was stored where it cannot be."""
+    """Return the published version's return by family: from play, or the stored one if it cannot be played."""
     if current is None:
         return {}
     if published is not None:
@@ -224,7 +228,7 @@ def _baseline(
             returns = _returns(session, families, published)
             return {name: KnownReturn.played(played) for name, played in returns.items()}
         except IncompatibleParametersError:
-            log.exception("the published version is of another shape; its stored scores stand for it")
+            log.exception("the published version is of another shape; using its stored returns")
     scores = {score.family: score for score in current.scores}
     stored = {
         f.name: KnownReturn.stored(scores[f.name], scale_of(f))
@@ -240,11 +244,11 @@ def _policy(session: TrainerSession, families: list[Family], tensors: dict[str, 
 
 
 def _returns(session: TrainerSession, families: list[Family], tensors: dict[str, Tensor]) -> dict[str, HeldOutReturns]:
-    """Held-out returns by family, without those that the parameters do not know.
+    """Return held-out returns by family, for the families whose spaces the parameters know.
 
     Raises:
-        UnscoredError: a family failed. It has a strike, and with enough of them it is quarantined and no longer asked.
-        IncompatibleParametersError: the parameters are of another shape.
+        UnscoredError: a family failed. It gets a strike; with enough strikes it is quarantined and not scored.
+        IncompatibleParametersError: the parameters have another shape.
     """
     policy = _policy(session, families, tensors)
     returns: dict[str, HeldOutReturns] = {}
@@ -265,7 +269,7 @@ def _returns(session: TrainerSession, families: list[Family], tensors: dict[str,
 def _yardsticks(
     families: list[Family], baseline: Mapping[str, KnownReturn], returns: Sequence[Mapping[str, HeldOutReturns]]
 ) -> dict[str, Yardstick]:
-    """Fix what all candidates are compared with, by family that any of them knows."""
+    """Return the yardstick of each family that any candidate knows; it is the same for all candidates."""
     yardsticks = {}
     for family in families:
         first = next((found[family.name] for found in returns if family.name in found), None)
@@ -323,7 +327,7 @@ def _write(
 
 
 def _not_scored(session: TrainerSession) -> dict[str, str]:
-    """Families that were learned but stood where they could not be asked, and why."""
+    """Return the practised families that cannot be scored, with the reasons."""
     return {
         family.name: f"{family.state}: {family.state_reason}"
         for family in session.store.families.all()
@@ -332,7 +336,10 @@ def _not_scored(session: TrainerSession) -> dict[str, str]:
 
 
 def _can_be_scored(session: TrainerSession, family: Family) -> bool:
-    """Whether the family is scored: not while it is quarantined, nor paused with as many strikes as would do that."""
+    """Return whether the family can be scored.
+
+    Quarantined families cannot, nor can paused families that have reached ``max_strikes``.
+    """
     is_broken_aside = family.state is FamilyState.PAUSED and family.strikes >= session.settings.workers.max_strikes
     return family.state in KNOWN and not is_broken_aside
 
@@ -358,7 +365,7 @@ def _header(session: TrainerSession, few_shot: Mapping[str, Any]) -> VersionHead
 
 
 def _described(best: Candidate) -> str:
-    """Where a candidate comes from, with its mean score where any family has a scale."""
+    """Describe the origin of a candidate, with its mean score if any family has a scale."""
     return best.origin if best.mean_score is None else f"{best.origin}: mean score {best.mean_score:.3f}"
 
 
@@ -371,7 +378,7 @@ def _reason(best: Candidate, *, tolerance: float, best_returns: Mapping[str, Kno
 
 
 def _fall(comparison: Comparison, best: KnownReturn | None) -> str:
-    """A fall in words: as scores where the family has a scale, else as returns."""
+    """Describe a fall, by scores if the family has a scale, else by returns."""
     scale = comparison.yardstick.scale
 
     def text(value: float) -> str:

@@ -34,7 +34,7 @@ def evaluate(session: TrainerSession, families: list[Family]) -> dict[str, Any]:
         failed.
 
     Raises:
-        JobInterruptedError: control has asked to stop.
+        JobInterruptedError: the daemon requested a stop.
     """
     returns: dict[str, float] = {}
     scores: dict[str, float | None] = {}
@@ -86,7 +86,7 @@ def _few_shot_returns(session: TrainerSession, family: Family) -> HeldOutReturns
 
 
 def _lent_score_if_any(session: TrainerSession, family: Family) -> tuple[CurvePoint, ...]:
-    """Return the lent score, or nothing where the lender fails: that costs the borrower neither score nor strike."""
+    """Return the lent score, or nothing if the lender fails, which is no fault of this family."""
     try:
         with family_boundary(family):
             return _lent_score(session, family)
@@ -96,7 +96,7 @@ def _lent_score_if_any(session: TrainerSession, family: Family) -> tuple[CurvePo
 
 
 def _lent_score(session: TrainerSession, family: Family) -> tuple[CurvePoint, ...]:
-    """What another family's amortised head makes of one that was never practised, once: a classifier at no cost.
+    """Return the score of another family's amortised head on a family that was never practised; computed once.
 
     VERSA's head is inferred from the support set by a network (Gordon et al. 2019, arXiv:1805.09921), so it needs no
     practice on new classes, and takes any number of them.
@@ -126,5 +126,5 @@ def _lent_score(session: TrainerSession, family: Family) -> tuple[CurvePoint, ..
 
 
 def families_to_evaluate(session: TrainerSession) -> list[Family]:
-    """Every family being practised."""
+    """Return the active families."""
     return [family for family in session.store.families.all() if family.state is FamilyState.ACTIVE]

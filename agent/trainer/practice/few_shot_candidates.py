@@ -1,8 +1,8 @@
-"""What a version holds of few-shot families: of each, the best initialization there is.
+"""Candidates of few-shot families: a version contains the best initialization of each family.
 
-Every few-shot family has parameters of its own, which no other family reads. So each is decided for itself, on held-out
-tasks of the gate: the published initialization stays unless the learner's own (``fast``), or Reptile's step towards it
-(``slow``), answers them better. A family can then not fall, and keeps no other from being published.
+Every few-shot family has its own parameters, which no other family uses, so each is decided separately on the held-out
+tasks of the gate. The published initialization stays unless the learner's own (``fast``) or Reptile's step towards it
+(``slow``) has a higher return. No few-shot family can therefore fall or prevent another family from being published.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ class Chosen:
     """One few-shot family's part of a version.
 
     Attributes:
-        family: its name.
-        tensors: its initialization, by the names that they have among all.
-        described: what whoever loads the file must know of it, as JSON values.
-        comparison: on the gate's tasks; None where the family could not be asked and what was published is kept.
+        family: name of the family.
+        tensors: its initialization, by the names of the tensors in the version file.
+        described: description for the reader of the version file, as JSON values.
+        comparison: comparison on the gate's tasks; None if the family could not be scored and its published
+            initialization is kept.
     """
 
     family: str
@@ -49,7 +50,7 @@ class Chosen:
 
 @dataclass(frozen=True, kw_only=True)
 class _Proposed:
-    """An initialization of one family: its tensors by their own names, and what they do not tell."""
+    """A proposed initialization of one family: its tensors by their own names, and the learner's meta values."""
 
     origin: str
     tensors: Mapping[str, Tensor]
@@ -63,17 +64,17 @@ def choose_few_shot(
     current: Initialization | None,
     published: Mapping[str, Tensor] | None,
 ) -> list[Chosen]:
-    """The best initialization of each family that can be asked, and what was published of the others.
+    """Return the best initialization of each family that can be scored, and the published one of the others.
 
     Args:
-        session: the learner's state, which is left as it is.
-        families: the few-shot families that have been practised and can be asked.
-        current: the version served now.
-        published: its tensors; None where it has none that can be used.
+        session: the trainer session, which is not changed.
+        families: the few-shot families that have been practised and can be scored.
+        current: the current version.
+        published: the tensors of the current version; None if they cannot be used.
 
     Raises:
         UnscoredError: a family failed, and has a strike for it.
-        JobInterruptedError: control has asked to stop.
+        JobInterruptedError: the daemon requested a stop.
     """
     described = {} if current is None else current.provenance.get("few_shot", {})
     chosen = [_choose(session, family, current, published, described.get(family.name)) for family in families]
@@ -109,7 +110,7 @@ def _choose(
 
 
 def _stored_return(family: Family, current: Initialization) -> KnownReturn | None:
-    """The return stored with the version served now; None where it was not scored on the family."""
+    """Return the return stored with the current version; None if it was not scored on the family."""
     found = next((score for score in current.scores if score.family == family.name), None)
     return None if found is None else KnownReturn.stored(found, scale_of(family))
 
@@ -120,7 +121,7 @@ def _proposals(
     published: Mapping[str, Tensor] | None,
     described: dict[str, Any] | None,
 ) -> list[_Proposed]:
-    """What there is to choose from, the published initialization first: equal ones leave it where it is."""
+    """Return the proposals; the published initialization is first so that ties keep it."""
     name = learner_name(family)
     learner = session.few_shot.learner_of(family, name)
     fast = _Proposed(origin="fast", tensors=learner.initialization(), meta=learner.to_meta())
@@ -168,7 +169,7 @@ def _kept(
     published: Mapping[str, Tensor] | None,
     described: Mapping[str, dict[str, Any]],
 ) -> list[Chosen]:
-    """What was published of families that are known but cannot be asked now."""
+    """Return the published initializations of known families that cannot be scored now."""
     if published is None:
         return []
     known = {family.name: learner_name(family) for family in session.store.families.all() if is_few_shot(family)}

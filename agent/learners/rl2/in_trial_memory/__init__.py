@@ -1,1 +1,1 @@
-"""What the current trial has seen, read at each step."""
+"""The in-trial memory: a record of the current trial that the policy reads at each step."""
