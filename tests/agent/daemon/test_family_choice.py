@@ -80,7 +80,7 @@ def test_without_a_reference_a_rising_return_goes_before_one_that_stands_still()
     assert chosen is not None
     assert chosen.reason == "rising: return rose 400 to -700 over the last 4 evaluations; waited 10s"
     assert choose([still]) == Choice(
-        family="still", reason="still: return stood at -700 over the last 4 evaluations; waited 10s"
+        family="still", reason="still: return stayed at -700 over the last 4 evaluations; waited 10s"
     )
 
 

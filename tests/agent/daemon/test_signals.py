@@ -83,7 +83,7 @@ def test_a_service_whose_terminal_is_closed_stops_with_everything_recorded_and_e
 
 def test_the_learner_leaves_every_stop_signal_to_control() -> None:
     program = (
-        "import signal; from agent.trainer.__main__ import _follow_control; _follow_control();"
+        "import signal; from agent.trainer.__main__ import _follow_daemon; _follow_daemon();"
         "print([signal.getsignal(n) == signal.SIG_IGN for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)])"
     )
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -95,11 +95,11 @@ def test_given_settings_are_laid_over_the_others() -> None:
         ("network=3", "no such setting", "network.hidden_sizes"),
         (
             "inner_lr=fast",
-            "'fast' is none that inner_lr can have: it should be a valid number",
+            "'fast' is not a valid value of inner_lr: it should be a valid number",
             "It is 0.01 unless set",
         ),
-        ("inner_lr=null", "none that inner_lr can have", "0.01"),
-        ("is_first_order=1", "none that is_first_order can have: it should be a valid boolean", "false"),
+        ("inner_lr=null", "not a valid value of inner_lr", "0.01"),
+        ("is_first_order=1", "not a valid value of is_first_order: it should be a valid boolean", "false"),
     ],
 )
 def test_a_given_setting_that_cannot_be_is_refused_with_what_it_may_be(text: str, found: str, hint: str) -> None:
