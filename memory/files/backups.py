@@ -146,7 +146,10 @@ class Backups:
         newest_clean = next((backup for backup in own if backup.is_clean), None)
         old = [backup for backup in own[keep:] if backup != newest_clean]
         for backup in old:
-            shutil.rmtree(backup.path)
+            # A removal that is killed half-way must not leave a folder that looks like a backup.
+            removed = backup.path.with_name(f".{backup.path.name}.{secrets.token_hex(4)}.tmp")
+            backup.path.rename(removed)
+            shutil.rmtree(removed)
         return tuple(backup.path.name for backup in old)
 
     def _warnings(self, damaged: tuple[Problem, ...], mended: list[str]) -> list[str]:

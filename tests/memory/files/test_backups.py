@@ -57,6 +57,28 @@ def test_only_the_newest_backups_are_kept_and_share_unchanged_files(store: Store
     assert (reports[3].path / "parameters" / f"{version}.safetensors").stat().st_nlink == 2
 
 
+def test_a_removal_that_ends_half_way_leaves_nothing_that_looks_like_a_backup(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+    first = store.back_up(keep=1)
+
+    def end_half_way(path: Path, *, ignore_errors: bool = False) -> None:
+        (path / "learnd.db").unlink()
+        raise KeyboardInterrupt
+
+    clock.now += 3600
+    with monkeypatch.context() as patched:
+        patched.setattr("memory.files.backups.shutil.rmtree", end_half_way)
+        with pytest.raises(KeyboardInterrupt):
+            store.back_up(keep=1)
+    assert first.path not in store.backups()
+    assert all((path / "learnd.db").exists() for path in store.backups())
+    clock.now += 3600
+    last = store.back_up(keep=1)
+    assert list(last.path.parent.iterdir()) == [last.path]
+
+
 def test_a_damaged_file_of_the_backup_before_is_not_shared(store: Store, clock: Clock) -> None:
     fill(store)
     first = store.back_up(keep=2)
