@@ -45,7 +45,7 @@ class Config:
 
 
 class Step(NamedTuple):
-    """What one step of B tasks gave. An episode that ended is followed at once by the same task's reset."""
+    """The result of one step of B tasks. When an episode ends, the same task is reset in the same step."""
 
     observation: Tensor  # [B] int64, what to act on next
     reward: Tensor  # [B]
@@ -112,7 +112,7 @@ FAMILIES: dict[str, type[Tasks]] = {"bandits": Bandits, "mdps": TabularMdps}
 
 
 class InTrialMemory:
-    """What each trial has seen, summed by observation and action; empty when a trial begins.
+    """The in-trial memory: sums of each trial by observation and action; empty when a trial begins.
 
     A read gives F features of every action: what it gave here, and what planning says of it; or, in families of one
     observation, where there is nothing to plan, how much is left to find out about it.

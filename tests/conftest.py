@@ -1,4 +1,4 @@
-"""What every test shares: checked shapes, one thread a process, and nothing read of the machine's own settings."""
+"""Set-up of all tests: shapes are checked, each process has one thread, and settings of the machine are ignored."""
 
 from __future__ import annotations
 

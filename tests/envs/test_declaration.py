@@ -1,4 +1,4 @@
-"""What people write about families is read, or refused with what would be right."""
+"""Declarations of families are read, or refused with the allowed form."""
 
 from __future__ import annotations
 

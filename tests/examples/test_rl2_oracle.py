@@ -53,7 +53,7 @@ RENAMED = {
 
 CRITIC_SCALES = ("mean", "spread", "mean_square", "advantage_square", "num_updates")
 SCALES = (*CRITIC_SCALES, "reward_square", "num_steps")
-"""What the agent of the example keeps apart from its parameters."""
+"""State of the example's agent that is not a parameter."""
 
 
 def bandits() -> TaskBatch:

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """What a reader of the store saw at one moment."""
+    """The values that a reader of the store saw at one moment."""
 
     totals: dict[str, dict[str, int]]
     trial_ids: dict[str, set[int]]

@@ -83,7 +83,7 @@ class OuterConfig(Protocol):
 
 @runtime_checkable
 class AdaptingLearner(Protocol):
-    """What of a learner its inner steps depend on: the policy π_θ, the rates α and settings."""
+    """The part of a learner that its inner steps use: the policy π_θ, the rates α and the settings."""
 
     @property
     def policy(self) -> TaskPolicy:

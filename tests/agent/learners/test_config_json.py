@@ -22,7 +22,7 @@ from agent.learners.registry import LEARNERS
 from agent.learners.rl2.config import RL2Config
 
 STORED: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("stored_configs.json").read_text())
-"""What checkpoints and version files held in November 2026, one example of each learner."""
+"""Settings as checkpoints and version files held them in November 2026, one example of each learner."""
 
 REMOVED = {"num_predictive_samples"}
 """Settings that are no longer there."""

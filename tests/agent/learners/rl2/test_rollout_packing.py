@@ -33,7 +33,7 @@ def play_scripted(learner: RL2Learner, spaces: SpacePair) -> TrialBatch:
 
 @pytest.fixture
 def unpacked(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What plays trials without packing any."""
+    """A rollout that packs no trials."""
 
     def play(learner: RL2Learner, spaces: SpacePair) -> TrialBatch:
         with monkeypatch.context() as patch:

@@ -23,7 +23,7 @@ BANDWIDTH, DISCOUNT = 0.5, 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What one step of B trials wrote."""
+    """The values that one step of B trials wrote."""
 
     observation: Tensor
     action: Tensor
