@@ -204,7 +204,7 @@ def _check(spec: FamilySpec, tasks: TaskBatch) -> list[str]:
             hint="Fix the environment: gymnasium.utils.env_checker.check_env shows the same error.",
         )
     if tasks.max_episode_steps is None:
-        warnings.append("The environment has no step limit; set max_episode_steps unless every episode terminates.")
+        warnings.append("The environment has no step limit. Set one (--max-steps) unless every episode ends by itself.")
     return warnings
 
 
@@ -320,7 +320,7 @@ def _random_return(spec: FamilySpec, tally: _Tally, warnings: list[str]) -> tupl
             operation="admitting family",
             subject=spec.name,
             found=f"no episode ended within {tally.num_steps} steps of random actions, in {MAX_S:g} s.",
-            hint="Set max_episode_steps, so that episodes end.",
+            hint="Set a step limit (--max-steps), so that episodes end.",
         )
     if spec.random_return is not None:
         return spec.random_return, 0.0

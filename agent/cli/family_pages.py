@@ -115,7 +115,7 @@ def _spaces_text(family: Family) -> str:
 def _reference_text(family: Family) -> str:
     """Describe the return of score 1 and its source."""
     if not family.has_scale:
-        return "no return is declared to score 1, so returns are shown and no scores"
+        return "no reference (a return that scores 1) is declared, so returns are shown instead of scores"
     source = family.spec.get("reference_source") or ""
     return f"return that scores 1: {short_number(family.reference_return)}" + (f" ({source})" if source else "")
 

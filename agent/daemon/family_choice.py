@@ -118,5 +118,5 @@ def _progress_in_words(candidate: Candidate) -> str:
     if abs(change) < 0.005:
         text = f"{name} stayed at {shown}"
     else:
-        text = f"{name} {'rose' if change > 0 else 'fell'} {moved} to {shown}"
+        text = f"{name} {'rose' if change > 0 else 'fell'} by {moved} to {shown}"
     return f"{text} over the last {len(candidate.values)} evaluations"

@@ -44,6 +44,12 @@ class ServiceState:
     address: str = ""
 
 
+def state_of_learning(num_active: int, version: int) -> str:
+    """Return in words how many families are active and which version is served; version 0 means none yet."""
+    families = "1 active family" if num_active == 1 else f"{num_active} active families"
+    return f"{families}; policy version {version}" if version else f"{families}; no policy published yet"
+
+
 class StatusReport:
     """A reporter of the daemon's present state to the store, the service manager, the pages and the log.
 
@@ -109,7 +115,7 @@ class StatusReport:
         if snapshot is None:
             return now
         num_active = sum(family.state is FamilyState.ACTIVE for family in snapshot.families)
-        return f"{now}; {num_active} active families; policy version {snapshot.policy_version}"
+        return f"{now}; {state_of_learning(num_active, snapshot.policy_version)}"
 
     async def report(self) -> None:
         """Write the status row after each change, at most twice a second, and at least every ``STATUS_PERIOD_S``."""

@@ -70,7 +70,7 @@ def test_without_threshold_or_declaration_there_is_no_reference() -> None:
     assert admission.reference_return is None
     assert admission.random_return == 3 * (1 + 2 + 3 + 4)
     assert admission.random_standard_error == 0
-    assert any("max_episode_steps" in warning for warning in admission.warnings)
+    assert any("--max-steps" in warning for warning in admission.warnings)
     assert any("share an object" in warning for warning in admission.warnings)
 
 
@@ -117,7 +117,7 @@ def test_a_huge_range_of_actions_is_admitted_and_measured_as_unbounded(bound: st
 
 def test_a_family_whose_episodes_never_end_is_refused_with_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(envs.admission, "MAX_S", 0.5)
-    with pytest.raises(FamilySpecError, match=r"no episode ended.*Set max_episode_steps"):
+    with pytest.raises(FamilySpecError, match=r"no episode ended.*Set a step limit \(--max-steps\)"):
         probe(broken("Endless"), limits=LIMITS)
 
 

@@ -84,7 +84,7 @@ def test_a_family_without_a_reference_shows_its_return(
     assert (unscaled["eval_return"], unscaled["eval_return_standard_error"]) == (-640.0, 31.0)
     assert "-640 ± 31" in learnd("status").stdout
     page = learnd("env", "show", "arm").stdout
-    assert "no return is declared to score 1, so returns are shown and no scores" in page
+    assert "no reference (a return that scores 1) is declared, so returns are shown instead of scores" in page
     assert "-640 ± 31" in page
 
 
