@@ -80,7 +80,9 @@ def add_family(
     max_steps: MaxStepsOption = None,
     reference: Annotated[
         float | None,
-        typer.Option(help="Trial return of score 1; default: Gymnasium's threshold, else no scores."),
+        typer.Option(
+            help="Return of a trial that scores 1; default: Gymnasium's threshold × episodes, else no scores."
+        ),
     ] = None,
     python: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Python interpreter that has the environment's packages.")

@@ -37,7 +37,12 @@ NO_DATA = "no data yet: run learnd run"
 
 DataDirOption = Annotated[
     Path | None,
-    typer.Option("--data-dir", metavar="FOLDER", help="Data folder of learnd.", rich_help_panel="For every command"),
+    typer.Option(
+        "--data-dir",
+        metavar="FOLDER",
+        help="Data folder of learnd; default: $LEARND_DATA_DIR, the settings, or ~/.local/state/learnd.",
+        rich_help_panel="For every command",
+    ),
 ]
 ConfigOption = Annotated[
     Path | None,
