@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,7 +61,10 @@ def check_settings(
         Path | None, typer.Argument(metavar="[FILE]", help="File to check; default: the settings file in force.")
     ] = None,
 ) -> None:
-    """Check a settings file together with the LEARND_* variables. The exit status is 1 if they are not valid."""
+    """Check a settings file together with the LEARND_* variables. The exit status is 1 if they are not valid.
+
+    Settings that were removed in this release have no effect and are listed as warnings.
+    """
     from agent.config.settings import check_time_zone
 
     invocation.config = file or invocation.config
@@ -73,10 +77,14 @@ def check_settings(
         _answer_problems(invocation, error)
         raise typer.Exit(1) from error
     checked = str(settings.file) if settings.file else None
-    invocation.answer(
-        {"file": checked, "is_usable": True, "problems": []},
-        lambda out: out.print(styled(("ok", "green"), f" {checked or 'no settings file: variables and defaults'}")),
-    )
+    warnings = [asdict(ignored) for ignored in settings.ignored]
+
+    def show(out: PlainConsole) -> None:
+        for ignored in settings.ignored:
+            out.print(styled(("warning", "yellow"), f" {ignored}"))
+        out.print(styled(("ok", "green"), f" {checked or 'no settings file: variables and defaults'}"))
+
+    invocation.answer({"file": checked, "is_usable": True, "problems": [], "warnings": warnings}, show)
 
 
 def _answer_problems(invocation: Invocation, error: SettingsError) -> None:

@@ -17,6 +17,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -45,6 +46,7 @@ from pydantic_settings import (
 
 from agent.config.local_time import VARIABLE, ZONE_FORM, is_zone_known
 from agent.config.paths import default_data_dir, settings_file
+from agent.config.removed_settings import IgnoredValue, split_removed
 from agent.config.triggers import Trigger, Window, parse_trigger, parse_window
 from agent.config.units import DURATION_FORM, format_duration, format_size, parse_duration, parse_size
 from agent.errors import SettingsError, SettingsProblem
@@ -361,11 +363,17 @@ class Settings(BaseSettings):
     stream: StreamSettings = StreamSettings()
 
     _file: Path | None = PrivateAttr(None)
+    _ignored: tuple[IgnoredValue, ...] = PrivateAttr(())
 
     @property
     def file(self) -> Path | None:
         """Path of the TOML file that was read; None if there was none."""
         return self._file
+
+    @property
+    def ignored(self) -> tuple[IgnoredValue, ...]:
+        """The values of removed settings that were read. They have no effect."""
+        return self._ignored
 
     @model_validator(mode="after")
     def _data_dir_is_absolute(self) -> Self:
@@ -421,8 +429,11 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
         str(file): _read_file(file) if file else {},
     }
     merged: dict[str, Any] = {}
-    for values in reversed(layers.values()):
-        merged = _merged(merged, values)
+    ignored: list[IgnoredValue] = []
+    for layer, values in reversed(layers.items()):
+        kept, of_layer = split_removed(values, source=partial(_source, layer))
+        merged = _merged(merged, kept)
+        ignored += of_layer
     subject = str(file) if file else "environment and options"
     problems = list(_unknown_variables())
     rl2: dict[str, Any] = {}
@@ -437,7 +448,7 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     if problems:
         raise SettingsError(subject=subject, problems=problems)
     settings = settings.model_copy(update={"rl2": rl2})
-    settings._file = file  # noqa: SLF001 -- set once here, read through the property
+    settings._file, settings._ignored = file, tuple(ignored)  # noqa: SLF001 -- set once here, read as properties
     return settings
 
 
@@ -521,10 +532,14 @@ def _unknown_variables() -> Iterator[SettingsProblem]:
 def _problem(details: ErrorDetails, layers: Mapping[str, Mapping[str, Any]]) -> SettingsProblem:
     names = [str(part) for part in details["loc"]]
     key = ".".join(names)
-    source = next((name for name, values in layers.items() if _holds(values, names)), "")
-    if source == "variable":
-        source = f"variable {PREFIX}{'__'.join(names[:2]).upper()}"
+    layer = next((name for name, values in layers.items() if _holds(values, names)), "")
+    source = _source(layer, names)
     return SettingsProblem(key=key, value=repr(details["input"]), allowed=_allowed(details), source=source)
+
+
+def _source(layer: str, names: Sequence[str]) -> str:
+    """Return the source of a value in its written form. A variable is named."""
+    return f"variable {PREFIX}{'__'.join(names[:2]).upper()}" if layer == "variable" else layer
 
 
 def _holds(values: Mapping[str, Any], names: list[str]) -> bool:

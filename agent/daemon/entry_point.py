@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import asdict
 from enum import IntEnum
 from pathlib import Path
 
@@ -50,6 +51,8 @@ def run(
         trainer_command: the trainer's command line; None for ``python -m agent.trainer``.
     """
     configure_logs(settings, process="control")
+    for ignored in settings.ignored:
+        log.warning("removed setting has no effect", **asdict(ignored))
     running_version()
     preload()
     daemon = Daemon(settings, trainer_command=trainer_command, is_new=is_new)

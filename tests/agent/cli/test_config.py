@@ -34,7 +34,8 @@ def test_variables_count_too(empty: Learnd, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_good_file_is_ok(empty: Learnd, file: Path) -> None:
-    assert empty.json("config", "check", str(file)) == {"file": str(file), "is_usable": True, "problems": []}
+    answer = {"file": str(file), "is_usable": True, "problems": [], "warnings": []}
+    assert empty.json("config", "check", str(file)) == answer
     assert "ok" in empty("config", "check", str(file)).stdout
 
 
