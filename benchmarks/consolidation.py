@@ -1,13 +1,12 @@
-"""The published versions of each outer step, while the focus of practice moves from family to family.
+"""What consolidation publishes, and what is forgotten, while the focus of practice moves from family to family.
 
 Three tensor families are practised one after another, in two rounds, each in its own window: bandits, CartPole with
 varied physics, tabular MDPs. They share the recurrent core. The learner, store, consolidation and gate are those of the
-daemon, with one consolidation at the end of every window. Every arm gets the same CPU-seconds: the time of the outer
-step and of the gate is deducted from practice. Held-out tasks score the published version after every consolidation;
-this time is not charged.
+daemon, with one consolidation at the end of every window. The time of the gate is deducted from practice. Held-out
+tasks score the published version after every consolidation; this time is not charged.
 
-Arms: ``fast`` publishes the learner's own weights (Reptile's rate 1); the others are ``consolidation.outer_step``.
-``ungated`` is what ``fast`` would have published without a gate: the learner's own weights at that time.
+``gated`` are the versions that consolidation published. ``ungated`` is what it would have published without a gate: the
+learner's own weights at that time.
 
 Definitions (Wołczyk et al. 2021, arXiv:2105.10919, section 4), with p_i(t) the published score of family i, in [0, 1]:
 
@@ -64,13 +63,6 @@ TOLERANCE = 0.15
 """About the resolution of so few held-out trials; the daemon uses more trials and a smaller tolerance."""
 NUM_BOOTSTRAPS = 10_000
 
-ARMS: dict[str, dict[str, Any]] = {
-    "fast": {"rate": 1.0},
-    "reptile": {"outer_step": "reptile"},
-    "maml": {"outer_step": "maml", "outer_updates": 2, "outer_limit_s": 1e6},
-    "meta-sgd": {"outer_step": "meta-sgd", "outer_updates": 4, "outer_limit_s": 1e6},
-}
-
 FAMILIES = (
     FamilySpec(
         name="bandits",
@@ -107,12 +99,12 @@ FAMILIES = (
 
 @dataclass
 class Course:
-    """The results of one arm with one seed.
+    """The results of one seed.
 
     Attributes:
         windows: the family practised before each consolidation.
         scores: by family, the published version's score after each consolidation; 0 before the family was practised.
-        ungated: the scores of the learner's own weights, in the arm ``fast``.
+        ungated: the scores of the learner's own weights.
         outcomes: the result of each consolidation: origin of the published version, or why there is none.
         practised: learner updates by family.
         cpu_s: CPU-seconds charged.
@@ -127,7 +119,6 @@ class Course:
 
 
 def run_course(
-    section: dict[str, Any],
     families: Sequence[FamilySpec],
     *,
     seed: int,
@@ -139,7 +130,7 @@ def run_course(
     course = Course(scores={f.name: [] for f in families}, ungated={f.name: [] for f in families})
     num_windows = rounds * len(families)
     bar = progress.add_task("windows", total=num_windows)
-    with tempfile.TemporaryDirectory() as folder, learner_session(Path(folder), section, seed=seed) as session:
+    with tempfile.TemporaryDirectory() as folder, learner_session(Path(folder), seed=seed) as session:
         known = [feed(session.store, spec) for spec in families]
         for window in range(num_windows):
             family = known[window % len(known)]
@@ -169,22 +160,22 @@ def feed(store: Store, spec: FamilySpec) -> Family:
     )
 
 
-def settings_for(folder: Path, section: dict[str, Any], *, seed: int) -> Settings:
-    """Return the daemon's settings of one arm, with its store in the folder."""
+def settings_for(folder: Path, *, seed: int) -> Settings:
+    """Return the daemon's settings, with its store in the folder."""
     sections: dict[str, Any] = {
         "learner": {"seed": seed},
         "rl2": {"num_trials_tensor": 64},
         "practise": {"slice_s": 0.25},
         "memory": {"trials_per_step": 0},
-        "consolidation": {"trials_tensor": GATE_TRIALS, "tolerance": TOLERANCE, **section},
+        "consolidation": {"trials_tensor": GATE_TRIALS, "tolerance": TOLERANCE},
     }
     return Settings(data_dir=folder / "store", **sections)
 
 
 @contextmanager
-def learner_session(folder: Path, section: dict[str, Any], *, seed: int) -> Iterator[TrainerSession]:
+def learner_session(folder: Path, *, seed: int) -> Iterator[TrainerSession]:
     """Open the daemon's learner on an empty store, with a channel whose messages are read and discarded."""
-    settings = settings_for(folder, section, seed=seed)
+    settings = settings_for(folder, seed=seed)
     control, learner = socket.socketpair()
     reader = threading.Thread(target=_forget, args=(control,), daemon=True)
     reader.start()
@@ -215,8 +206,7 @@ def _score(session: TrainerSession, families: Sequence[Family], course: Course) 
         published = policy_from_initialization(session.config, tensors, spaces)
     for family in families:
         course.scores[family.name].append(held_out_score(session, family, published))
-        if session.settings.consolidation.rate == 1.0:
-            course.ungated[family.name].append(held_out_score(session, family, session.learner.policy))
+        course.ungated[family.name].append(held_out_score(session, family, session.learner.policy))
 
 
 def held_out_score(session: TrainerSession, family: Family, policy: RL2Policy | None) -> float:
@@ -248,7 +238,6 @@ def measures(course: Course, single: dict[str, Course], *, is_ungated: bool = Fa
         "F": float(np.mean(forgetting)),
         "FT": float(np.mean(transfer)),
         "published": float(sum(outcome.startswith("published") for outcome in course.outcomes)),
-        "slow": float(sum(outcome.startswith("published: slow") for outcome in course.outcomes)),
     }
 
 
@@ -262,20 +251,19 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 def _show(table: dict[str, list[dict[str, float]]]) -> None:
     names = list(next(iter(table.values()))[0])
     print(f"{'':10}" + "".join(f"{name:>24}" for name in names))
-    for arm, rows in table.items():
+    for way, rows in table.items():
         cells = []
         for name in names:
             values = [row[name] for row in rows]
             low, high = interval(values)
             cells.append(f"{np.mean(values):8.3f} [{low:.3f}, {high:.3f}]")
-        print(f"{arm:10}" + "".join(f"{cell:>24}" for cell in cells))
+        print(f"{way:10}" + "".join(f"{cell:>24}" for cell in cells))
 
 
 def main() -> None:
     """Run the missing courses and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--window-s", type=float, default=6.0, help="CPU-seconds of a window")
     parser.add_argument("--rounds", type=int, default=NUM_ROUNDS)
     parser.add_argument("--folder", type=Path, default=Path("benchmarks/results"), help="courses that are done")
@@ -290,27 +278,23 @@ def main() -> None:
 
 
 def _table(options: argparse.Namespace, progress: Progress) -> dict[str, list[dict[str, float]]]:
-    """Return the figures by arm and seed."""
+    """Return the figures with and without the gate, by seed."""
     table: dict[str, list[dict[str, float]]] = {}
-    bar = progress.add_task("courses", total=len(options.seeds) * (len(options.arms) + len(FAMILIES)))
+    bar = progress.add_task("courses", total=len(options.seeds) * (1 + len(FAMILIES)))
 
-    def course(label: str, arm: str, families: Sequence[FamilySpec], seed: int, rounds: int) -> Course:
+    def course(label: str, families: Sequence[FamilySpec], seed: int, rounds: int) -> Course:
         path = options.folder / f"consolidation-{label}-w{options.window_s:g}-seed{seed}.json"
-        measure = partial(
-            run_course, ARMS[arm], families, seed=seed, rounds=rounds, window_s=options.window_s, progress=progress
-        )
-        settings = settings_for(Path(), ARMS[arm], seed=seed).model_dump(mode="json", exclude={"data_dir"})
+        measure = partial(run_course, families, seed=seed, rounds=rounds, window_s=options.window_s, progress=progress)
+        settings = settings_for(Path(), seed=seed).model_dump(mode="json", exclude={"data_dir"})
         done = kept_or_measured(path, Course, measure, settings=settings)
         progress.advance(bar)
         return done
 
     for seed in options.seeds:
-        single = {spec.name: course(f"single-{spec.name}", "fast", [spec], seed, 1) for spec in FAMILIES}
-        for arm in options.arms:
-            done = course(f"{arm}-r{options.rounds}", arm, FAMILIES, seed, options.rounds)
-            table.setdefault(arm, []).append(measures(done, single))
-            if arm == "fast":
-                table.setdefault("ungated", []).append(measures(done, single, is_ungated=True))
+        single = {spec.name: course(f"single-{spec.name}", [spec], seed, 1) for spec in FAMILIES}
+        done = course(f"all-r{options.rounds}", FAMILIES, seed, options.rounds)
+        table.setdefault("gated", []).append(measures(done, single))
+        table.setdefault("ungated", []).append(measures(done, single, is_ungated=True))
     return table
 
 

@@ -6,7 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-REMOVED_SETTINGS: dict[str, str] = {}
+_OUTER_STEPS = "consolidation makes no slow weights any more; the learner's own scored better (docs/lab/outer-steps.md)"
+
+REMOVED_SETTINGS: dict[str, str] = {
+    "consolidation.outer_step": _OUTER_STEPS,
+    "consolidation.rate": _OUTER_STEPS,
+    "consolidation.outer_updates": _OUTER_STEPS,
+    "consolidation.outer_limit_s": _OUTER_STEPS,
+    "consolidation.inner_updates": _OUTER_STEPS,
+    "consolidation.maml_rate": _OUTER_STEPS,
+    "consolidation.meta_sgd_rate": _OUTER_STEPS,
+}
 """The reason of each removal, by dotted name. Files, variables and options of the command line use this table alike."""
 
 

@@ -268,36 +268,9 @@ class EvaluationSettings(_Section):
     trials_few_shot: Count = Field(default=64, description="Held-out tasks per evaluation of a few-shot family.")
 
 
-class OuterStep(StrEnum):
-    """A learner whose outer step computes slow weights from the published parameters and the trainer's own."""
-
-    REPTILE = "reptile"
-    MAML = "maml"
-    META_SGD = "meta-sgd"
-
-
 class ConsolidationSettings(_Section):
-    """The making of candidates, and the conditions for publishing one."""
+    """The conditions for publishing a candidate."""
 
-    outer_step: OuterStep = Field(
-        default=OuterStep.REPTILE,
-        description="Learner whose outer step computes the slow weights: reptile, maml or meta-sgd.",
-    )
-    rate: float = Field(
-        default=0.5, gt=0, le=1, description="Step of the slow weights towards the trainer's weights; 1 copies them."
-    )
-    outer_updates: Count = Field(default=8, description="Gradient steps in one outer step of maml or meta-sgd.")
-    outer_limit_s: Duration = Field(
-        default=60.0,
-        description="Time after which an outer step of maml or meta-sgd ends with the updates made so far.",
-    )
-    inner_updates: Count = Field(
-        default=1, description="Ordinary updates of each family before maml computes its gradient."
-    )
-    maml_rate: float = Field(default=1e-3, gt=0, le=1, description="Learning rate of Adam in maml's outer updates.")
-    meta_sgd_rate: float = Field(
-        default=0.1, gt=0, le=1, description="Learning rate of Adam with which meta-sgd learns the rate of each tensor."
-    )
     tolerance: float = Field(
         default=0.05,
         ge=0,

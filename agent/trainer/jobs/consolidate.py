@@ -1,10 +1,7 @@
-"""The consolidate job: propose candidates, compare them on every known family, and publish without regression.
+"""The consolidate job: compare candidates on every known family, and publish without regression.
 
-There are two candidates:
-
-- slow weights, from an outer step that moves the published parameters towards the learner's
-  (:mod:`agent.trainer.jobs.outer_steps`);
-- the learner's own (fast) weights, because a point between two parameter sets can be worse than either.
+The candidate is the learner's own parameters. If a family falls with them and few-shot families have gained, the
+published policy is a candidate too.
 
 The parameters of few-shot families are independent of each other, so each family is decided separately
 (:mod:`agent.trainer.practice.few_shot_candidates`). Every candidate contains the winners.
@@ -29,7 +26,6 @@ from agent.policies.version_header import KnownFamily, KnownFewShotFamily, Versi
 from agent.running_version import running_version
 from agent.trainer.faults import UnscoredError, scoring_boundary
 from agent.trainer.gate import Candidate, Comparison, KnownReturn, Yardstick, compare, yardstick_of
-from agent.trainer.jobs.outer_steps import Proposal, slow_weights
 from agent.trainer.practice.few_shot_candidates import Chosen, choose_few_shot
 from agent.trainer.practice.few_shot_learners import is_few_shot, shapes_of
 from agent.trainer.score_scale import scale_of
@@ -52,12 +48,10 @@ class _Field:
     Attributes:
         candidates: the candidates, compared on every family.
         chosen: the parameters of the few-shot families, which are part of every candidate.
-        outer_rates: Meta-SGD's rates, from which the next outer step starts.
     """
 
     candidates: list[Candidate]
     chosen: list[Chosen]
-    outer_rates: dict[str, float]
 
 
 def consolidate(session: TrainerSession) -> tuple[JobOutcome, dict[str, Any]]:
@@ -142,19 +136,16 @@ def _field(
         session, [family for family in families if is_few_shot(family)], current=current, published=published
     )
     baseline = _baseline(session, played, current, published)
-    proposals = _proposals(session, played, current, published)
-    returns = [_returns(session, played, proposal.tensors) for proposal in proposals]
+    own = session.learner.initialization()
+    returns = _returns(session, played, own)
     yardsticks = _yardsticks(played, baseline, returns)
-    candidates = [
-        _candidate(proposal, found, yardsticks, chosen) for proposal, found in zip(proposals, returns, strict=True)
-    ]
+    candidates = [_candidate("fast weights", own, returns, yardsticks, chosen)]
     tolerance = session.settings.consolidation.tolerance
-    if _can_stand_still(session, current, published, chosen) and all(
-        c.fallen(tolerance, best_returns) for c in candidates
-    ):
-        before = Proposal(origin="published policy", tensors=without_parts(published or {}))
-        candidates.append(_candidate(before, _returns(session, played, before.tensors), yardsticks, chosen))
-    return _Field(candidates=candidates, chosen=chosen, outer_rates=proposals[0].rates)
+    if _can_stand_still(session, current, published, chosen) and candidates[0].fallen(tolerance, best_returns):
+        before = without_parts(published or {})
+        found = _returns(session, played, before)
+        candidates.append(_candidate("published policy", before, found, yardsticks, chosen))
+    return _Field(candidates=candidates, chosen=chosen)
 
 
 def _can_stand_still(
@@ -186,21 +177,6 @@ def _best_returns(session: TrainerSession, families: list[Family]) -> dict[str, 
             if family.name not in best or stored.mean > best[family.name].mean:
                 best[family.name] = stored
     return best
-
-
-def _proposals(
-    session: TrainerSession,
-    families: list[Family],
-    current: Initialization | None,
-    published: dict[str, Tensor] | None,
-) -> list[Proposal]:
-    """Return the proposals: the outer step's parameters if there is a published version, and the learner's own."""
-    fast = session.learner.initialization()
-    own = Proposal(origin="fast weights", tensors=fast)
-    if current is None or published is None or not families:
-        return [own]
-    rates = current.provenance.get("outer_rates", {})
-    return [slow_weights(session, families, published=published, fast=fast, rates=rates), own]
 
 
 def _load(session: TrainerSession, current: Initialization | None) -> dict[str, Tensor] | None:
@@ -267,30 +243,30 @@ def _returns(session: TrainerSession, families: list[Family], tensors: dict[str,
 
 
 def _yardsticks(
-    families: list[Family], baseline: Mapping[str, KnownReturn], returns: Sequence[Mapping[str, HeldOutReturns]]
+    families: list[Family], baseline: Mapping[str, KnownReturn], returns: Mapping[str, HeldOutReturns]
 ) -> dict[str, Yardstick]:
-    """Return the yardstick of each family that any candidate knows; it is the same for all candidates."""
-    yardsticks = {}
-    for family in families:
-        first = next((found[family.name] for found in returns if family.name in found), None)
-        if first is not None:
-            yardsticks[family.name] = yardstick_of(family, published=baseline.get(family.name), first=first)
-    return yardsticks
+    """Return the yardstick of each family that the learner knows; it is the same for all candidates."""
+    return {
+        family.name: yardstick_of(family, published=baseline.get(family.name), first=returns[family.name])
+        for family in families
+        if family.name in returns
+    }
 
 
 def _candidate(
-    proposal: Proposal,
+    origin: str,
+    own: Mapping[str, Tensor],
     returns: Mapping[str, HeldOutReturns],
     yardsticks: Mapping[str, Yardstick],
     chosen: Sequence[Chosen],
 ) -> Candidate:
-    """Compare a proposal on the families that were played, and add the few-shot families' part."""
+    """Compare parameters on the families that were played, and add the few-shot families' part."""
     played = [compare(found, yardsticks[name]) for name, found in returns.items() if name in yardsticks]
     answered = [part.comparison for part in chosen if part.comparison is not None]
-    tensors = dict(proposal.tensors)
+    tensors = dict(own)
     for part in chosen:
         tensors |= part.tensors
-    return Candidate(origin=proposal.origin, tensors=tensors, comparisons=(*played, *answered))
+    return Candidate(origin=origin, tensors=tensors, comparisons=(*played, *answered))
 
 
 def _write(
@@ -316,7 +292,6 @@ def _write(
             "config": config_to_json(session.learner.config),
             "not_scored": _not_scored(session),
             "env_steps": {f.name: f.totals.env_steps for f in session.store.families.all()},
-            **({"outer_rates": field.outer_rates} if field.outer_rates else {}),
             **({"few_shot": few_shot} if few_shot else {}),
         },
         reason=reason,

@@ -1,8 +1,9 @@
 """Candidates of few-shot families: a version contains the best initialization of each family.
 
 Every few-shot family has its own parameters, which no other family uses, so each is decided separately on the held-out
-tasks of the gate. The published initialization stays unless the learner's own (``fast``) or Reptile's step towards it
-(``slow``) has a higher return. No few-shot family can therefore fall or prevent another family from being published.
+tasks of the gate. The published initialization stays unless another has a higher return: the learner's own (``fast``),
+or the point halfway towards it (``slow``, :func:`slow_weights`). No few-shot family can therefore fall or prevent
+another family from being published.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from agent.learners.factory import restore
 from agent.learners.family_parts import as_part, part_of
 from agent.trainer.faults import scoring_boundary
 from agent.trainer.gate import Comparison, KnownReturn, compare, yardstick_of
-from agent.trainer.jobs.outer_steps import between
 from agent.trainer.practice.few_shot_learners import is_few_shot
 from agent.trainer.score_scale import scale_of
 from agent.trainer.session import TrainerSession, held_out_trials, learner_name
@@ -28,6 +28,9 @@ from envs.few_shot.images.folder import ImageFamily
 from memory.records import Family, Initialization
 
 log = structlog.get_logger(__name__)
+
+SLOW_STEP = 0.5
+"""ε of the slow weights: halfway from the published initialization to the learner's. No other value was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +134,27 @@ def _proposals(
     stays = _Proposed(origin="published", tensors=before, meta=described["meta"])
     if any(described["meta"][key] != fast.meta[key] for key in ("learner", "shapes", "config")):
         return [stays, fast]
-    rate = session.settings.consolidation.rate
-    slow = _Proposed(origin="slow", tensors=between(before, fast.tensors, rate=rate), meta=fast.meta)
+    slow = _Proposed(origin="slow", tensors=slow_weights(before, fast.tensors), meta=fast.meta)
     return [stays, slow, fast]
+
+
+def slow_weights(published: Mapping[str, Tensor], fast: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the outer step of Reptile: φ + ε (W - φ) (Nichol et al. 2018, arXiv:1803.02999, eq. 1).
+
+    A tensor is that of W if it is not floating point, or if φ lacks it or has it in another shape.
+
+    Args:
+        published: φ.
+        fast: W.
+    """
+
+    def has_step(name: str, value: Tensor) -> bool:
+        return name in published and published[name].shape == value.shape and value.is_floating_point()
+
+    return {
+        name: published[name].lerp(value, SLOW_STEP) if has_step(name, value) else value.clone()
+        for name, value in fast.items()
+    }
 
 
 def _returns(session: TrainerSession, family: Family, proposed: _Proposed) -> HeldOutReturns:

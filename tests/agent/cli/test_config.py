@@ -52,6 +52,19 @@ def test_a_bad_file_names_key_value_and_what_is_allowed(empty: Learnd, tmp_path:
     assert "jobs.evaluate" in empty("config", "check", str(path), code=1).stderr
 
 
+def test_check_accepts_a_removed_setting_with_a_warning(empty: Learnd, tmp_path: Path) -> None:
+    path = tmp_path / "old.toml"
+    path.write_text('[consolidation]\nouter_step = "maml"\n')
+    answer = empty.json("config", "check", str(path))
+    assert (answer["is_usable"], answer["problems"]) == (True, [])
+    (warning,) = answer["warnings"]
+    assert (warning["key"], warning["value"], warning["source"]) == ("consolidation.outer_step", "'maml'", str(path))
+    assert "docs/lab/outer-steps.md" in warning["reason"]
+    shown = " ".join(empty("config", "check", str(path)).stdout.split())
+    assert "warning consolidation.outer_step = 'maml'" in shown
+    assert "has no effect" in shown
+
+
 def test_a_missing_file_is_said_so(empty: Learnd, tmp_path: Path) -> None:
     assert "no such file" in empty("config", "check", str(tmp_path / "none.toml"), code=1).stderr
 
