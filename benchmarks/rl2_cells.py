@@ -24,6 +24,7 @@ from agent.learners.config_json import config_from_json, config_to_json
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.policy import RL2Policy
+from agent.learners.rl2.removed_settings import without_constants
 from agent.learners.rl2.rollout import collect_trials
 from agent.learners.rl2.training import EagerTraining
 from agent.learners.rl2.trials import num_env_steps, trial_returns
@@ -201,7 +202,7 @@ def _load(path: Path, config: RL2Config) -> Run | None:
     if not Path(f"{path}.json").exists():
         return None
     state = json.loads(Path(f"{path}.json").read_text())
-    if state["config"] != config_to_json(config):
+    if without_constants(state["config"]) != config_to_json(config):
         raise SystemExit(f"{path}.json is a run with other settings: give --fresh, or another --label or --folder")
     learner = RL2Learner.from_tensors(config, load_file(f"{path}.safetensors"), state["meta"], device="cpu")
     return Run(

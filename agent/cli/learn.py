@@ -99,6 +99,7 @@ def learn(
     same command resumes the run, and the result is bit-identical to an uninterrupted run.
     """
     from agent.experiments.assignment import assign
+    from agent.experiments.given_settings import ignored_among
     from agent.experiments.run import LearningRun
 
     check_folder(state, operation="saving the run in")
@@ -108,6 +109,8 @@ def learn(
     opened = open_for(invocation, declared_family(invocation, family, options))
     assignment = assign(learner, opened, given=given or (), seed=seed)
     name = assignment.learner
+    for ignored in ignored_among(given or (), learner=name):
+        invocation.note(f"warning: {ignored}")
     with one_thread(), stopping() as is_stopped, bars(invocation, [name]) as tell:
         run = LearningRun(assignment, plan, report=lambda state: tell(name, state), is_stopped=is_stopped)
         try:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agent.learners.rl2.removed_settings import REMOVED as REMOVED_RL2
+
 _OUTER_STEPS = "consolidation makes no slow weights any more; the learner's own scored better (docs/lab/outer-steps.md)"
 
 REMOVED_SETTINGS: dict[str, str] = {
@@ -16,6 +18,7 @@ REMOVED_SETTINGS: dict[str, str] = {
     "consolidation.inner_updates": _OUTER_STEPS,
     "consolidation.maml_rate": _OUTER_STEPS,
     "consolidation.meta_sgd_rate": _OUTER_STEPS,
+    **{f"rl2.{name}": setting.reason for name, setting in REMOVED_RL2.items()},
 }
 """The reason of each removal, by dotted name. Files, variables and options of the command line use this table alike."""
 

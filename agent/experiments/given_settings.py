@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
+from agent.config.removed_settings import REMOVED_SETTINGS, IgnoredValue, split_removed
 from agent.experiments.trainable import ExperimentCaseError
 from agent.learners.config_json import ConfigValueError, config_from_json, config_to_json
 
@@ -13,7 +14,7 @@ ConfigT = TypeVar("ConfigT")
 
 
 def with_settings(config: ConfigT, given: Sequence[str], *, learner: str) -> ConfigT:
-    """Return settings with the given ones changed.
+    """Return settings with the given ones changed. Removed settings have no effect (:func:`ignored_among`).
 
     Args:
         config: a learner's settings.
@@ -28,6 +29,8 @@ def with_settings(config: ConfigT, given: Sequence[str], *, learner: str) -> Con
         name, separator, written = (part.strip() for part in text.partition("="))
         if not separator:
             _refuse(learner, text, "it has no NAME=VALUE.", "Write inner_lr=0.02.")
+        if f"{learner}.{name}" in REMOVED_SETTINGS:
+            continue
         if name not in present:
             _refuse(learner, name, "there is no such setting.", f"There are: {', '.join(present)}.")
         values = config_to_json(config)
@@ -38,6 +41,18 @@ def with_settings(config: ConfigT, given: Sequence[str], *, learner: str) -> Con
             found = f"{written!r} is not a valid value of {name}: {error.problem}."
             _refuse(learner, text, found, f"It is {json.dumps(present[name])} unless set.", cause=error)
     return config
+
+
+def ignored_among(given: Sequence[str], *, learner: str) -> list[IgnoredValue]:
+    """Return those of the given settings that were removed.
+
+    Args:
+        given: texts such as ``inner_lr=0.02``.
+        learner: the learner's name.
+    """
+    parts = [text.partition("=") for text in given]
+    values = {learner: {name.strip(): _read(written.strip()) for name, _, written in parts}}
+    return split_removed(values, source=lambda _: "--set")[1]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -21,6 +21,8 @@ from agent.experiments.costs import peak_bytes
 from agent.experiments.scores import Estimate, HeldOutScores
 from agent.experiments.state_file import StateFileError, mark_of, read_state, write_state
 from agent.experiments.trainable import ExperimentCase, ExperimentCaseError, TrainableLearner
+from agent.learners.registry import RL2
+from agent.learners.rl2.removed_settings import without_constants
 
 SAVE_EVERY_S = 60.0
 FEWEST_TIMED_UPDATES = 3
@@ -225,11 +227,14 @@ class LearningRun:
     def _resumed(self, path: Path) -> tuple[TrainableLearner, UsageTotals]:
         tensors, description = read_state(path)
         asked = json.loads(json.dumps(self.assignment.describe()))
-        if description["assignment"] != asked:
+        kept = description["assignment"]
+        if kept.get("learner") == RL2:
+            kept = {**kept, "settings": without_constants(kept["settings"])}
+        if kept != asked:
             raise StateFileError(
                 operation="continuing from state",
                 subject=str(path),
-                found=f"it belongs to another run: {_differences(description['assignment'], asked)}.",
+                found=f"it belongs to another run: {_differences(kept, asked)}.",
                 hint="Name another file, or use the learner, family, settings and seed with which the run was begun.",
             )
         ledger = UsageTotals.from_json(description["ledger"])

@@ -26,11 +26,10 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from agent.learners.config_json import config_from_json
 from agent.learners.factory import POLICY_LEARNERS, restore_policy_learner
 from agent.learners.registry import RL2
-from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.policy import policy_from_initialization
+from agent.learners.rl2.removed_settings import RemovedSettingError, stored_config
 from agent.policies.gradient_acting import GradientPolicy
 from agent.policies.recurrent_acting import RecurrentPolicy
 from agent.policies.version_file import PolicyFileError, VersionFile, read_version_file, refusal, understanding
@@ -190,8 +189,11 @@ def load_policy(path: Path | str) -> LoadedPolicy:
         PolicyFileError: the file cannot be read, is damaged, or contains no policy that acts.
     """
     file = read_version_file(path)
-    with understanding(str(path)):
-        policy = _acting_policy(file)
+    try:
+        with understanding(str(path)):
+            policy = _acting_policy(file)
+    except RemovedSettingError as error:
+        raise refusal(str(path), error.found, error.hint) from error
     if policy is None:
         raise refusal(
             str(path),
@@ -208,7 +210,7 @@ def _acting_policy(file: VersionFile) -> ActingPolicy | None:
     if header.config is None:
         return None
     if header.learner == RL2:
-        config = config_from_json(RL2Config, header.config)
+        config = stored_config(header.config)
         return RecurrentPolicy(policy_from_initialization(config, tensors, [family.spaces for family in families]))
     if header.learner in POLICY_LEARNERS:
         # Adapting does not depend on the number of updates taken.

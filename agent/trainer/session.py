@@ -15,6 +15,7 @@ from agent.learners.config_json import config_from_json, config_to_json
 from agent.learners.family_parts import without_parts
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.removed_settings import REMOVED, RemovedSettingError, check_stored, without_constants
 from agent.learners.rl2.training import EagerTraining, FamilyTraining, RecordedTraining, can_be_recorded
 from agent.learners.state import as_arrays, as_tensors
 from agent.trainer.checkpoint_damage import checkpoint_lost, note_fallback
@@ -128,6 +129,7 @@ class TrainerSession:
         A user chooses this (``learnd doctor --repair --yes``) when every checkpoint is lost.
         """
         initialization = self.store.initializations.get(version)
+        _check_removed(initialization.provenance.get("config", {}))
         learner = RL2Learner(self.config, device=self.device, seed=self.settings.learner.seed)
         self.next_task = {}
         for family in self.store.families.all():
@@ -144,6 +146,7 @@ class TrainerSession:
     def _learner_from(self, checkpoint: Checkpoint) -> RL2Learner:
         if (version := checkpoint.meta.get(BEGIN_FROM_VERSION)) is not None:
             return self._begun_from(version)
+        _check_removed(checkpoint.meta.get("config", {}))
         tensors = as_tensors(self.store.checkpoints.load_parameters(checkpoint.file))
         try:
             learner = RL2Learner.from_tensors(self.config, tensors, checkpoint.meta["learner"], device=self.device)
@@ -158,7 +161,7 @@ class TrainerSession:
         return learner
 
     def _changed_settings(self, checkpoint: Checkpoint) -> str:
-        learned, present = checkpoint.meta["config"], config_to_json(self.config)
+        learned, present = without_constants(checkpoint.meta["config"]), config_to_json(self.config)
         changed = sorted(name for name in learned.keys() | present.keys() if learned.get(name) != present.get(name))
         return ", ".join(f"{name} {learned.get(name)} → {present.get(name)}" for name in changed)
 
@@ -243,6 +246,23 @@ class TrainerSession:
             closings = [pool.submit(tasks.close) for tasks in open_tasks.values()]
         for error in filter(None, (closing.exception() for closing in closings)):
             log.error("tasks of a family could not be closed", exc_info=error)
+
+
+def _check_removed(values: Mapping[str, Any]) -> None:
+    """Check that a learner with these stored settings can continue, and log the settings that no longer have an effect.
+
+    Raises:
+        IncompatibleCheckpointError: its policy learned with a setting that was removed, and cannot act without it.
+    """
+    try:
+        check_stored(values)
+    except RemovedSettingError as error:
+        raise IncompatibleCheckpointError(
+            f"restoring the learner: {error.found} {error.hint} To go on with this release, use a new data folder "
+            f"(data_dir); this one stays as it is."
+        ) from error
+    for name in without_constants(values).keys() & REMOVED.keys():
+        log.warning("learner was trained with a removed setting", setting=f"rl2.{name}", reason=REMOVED[name].reason)
 
 
 def learned_config(values: Mapping[str, Any]) -> RL2Config:

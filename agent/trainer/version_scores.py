@@ -17,13 +17,13 @@ from agent.learners.factory import restore
 from agent.learners.family_parts import part_of
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.policy import RL2Policy, policy_from_initialization
+from agent.learners.rl2.removed_settings import stored_config
 from agent.learners.state import as_tensors
 from agent.trainer.practice.few_shot_learners import is_few_shot
 from agent.trainer.score_scale import scale_of
 from agent.trainer.session import (
     held_out_trials,
     is_tensor_native,
-    learned_config,
     learner_name,
     spaces_of,
 )
@@ -90,9 +90,10 @@ def score_version(
     Raises:
         WorkerFaultError: a family's worker failed.
         EnvsError: a few-shot family's images cannot be read.
+        RemovedSettingError: the version's policy cannot act, because it learned with a setting that was removed.
     """
     initialization = store.initializations.get(version)
-    config = learned_config(initialization.provenance["config"])
+    config = stored_config(initialization.provenance["config"])
     tensors = as_tensors(store.checkpoints.load_parameters(initialization.file))
     known = [store.families.get(name) for name in families]
     played = [spaces_of(family) for family in known if not is_few_shot(family)]

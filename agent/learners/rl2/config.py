@@ -4,17 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from enum import StrEnum
 from typing import Any
-
-
-class MemoryReader(StrEnum):
-    """A way to read in-trial steps that have vector observations."""
-
-    KERNEL = "kernel"
-    MATCHING = "matching"
-    PROTOTYPES = "prototypes"
-
 
 _MAY_BE_ZERO = frozenset({"gae_lambda", "entropy_coefficient", "final_learning_rate_scale", "curriculum_start"})
 
@@ -32,13 +22,9 @@ class RL2Config:
         scorer_size: P, width of the scorer that all actions share.
         critic_size: width of the critic's hidden layer.
         reads: whether the policy reads its in-trial memory; if False, the policy is the paper's agent.
-        memory_reader: how a similarity memory weighs steps: ``kernel`` (Gaussian), ``matching`` (softmax of cosines) or
-            ``prototypes`` (the mean observation of each slot's better and worse steps).
         memory_size: number of a trial's most recent steps that a similarity memory (vector observations) holds.
-        learned_keys: whether a similarity memory learns its keys, by gradients through every read; the keys of
-            ``prototypes`` are always fixed.
+        learned_keys: whether a similarity memory learns its keys, by gradients through every read.
         memory_key_size: width of a similarity memory's keys; wider observations are projected to it at random.
-        memory_bandwidth: width of the similarity kernel, in standard deviations of an observation.
         look_ahead_discounts: discounts at which an exact-match memory plans over the steps it holds; each adds features
             to the read.
         transition_prior: pseudo-count of a transition that was not observed; it leads to the trial's average next
@@ -79,11 +65,9 @@ class RL2Config:
     scorer_size: int = 32
     critic_size: int = 64
     reads: bool = True
-    memory_reader: MemoryReader = MemoryReader.KERNEL
     memory_size: int = 256
     learned_keys: bool = False
     memory_key_size: int = 16
-    memory_bandwidth: float = 0.5
     look_ahead_discounts: tuple[float, ...] = (0.5, 0.8, 0.95)
     transition_prior: float = 1.0
     max_table_size: int = 1 << 16
@@ -113,7 +97,7 @@ class RL2Config:
     def __post_init__(self) -> None:
         for setting in fields(self):
             value = getattr(self, setting.name)
-            if setting.name in _MAY_BE_ZERO or value is None or isinstance(value, bool | MemoryReader):
+            if setting.name in _MAY_BE_ZERO or value is None or isinstance(value, bool):
                 continue
             if not all(number > 0 for number in (value if isinstance(value, tuple) else (value,))):
                 raise ValueError(f"{setting.name} must be more than 0, not {value}")

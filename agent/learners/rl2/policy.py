@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from agent.learners.distributions import ActionDistribution, slots_of
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.core import GRUCore
-from agent.learners.rl2.in_trial_memory.protocol import empty_memory, likeness_of
+from agent.learners.rl2.in_trial_memory.protocol import empty_memory
 from agent.learners.rl2.in_trial_memory.ring import HeldTrials
 from agent.learners.rl2.in_trial_memory.similarity import read_trials
 from agent.learners.rl2.packing import Stretches
@@ -146,7 +146,6 @@ class RL2Policy(nn.Module):
             held,
             stretches,
             num_steps=self.config.memory_size,
-            likeness=likeness_of(self.config),
         )
 
     def step(

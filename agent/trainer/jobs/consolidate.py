@@ -16,11 +16,13 @@ from typing import Any
 import structlog
 from torch import Tensor
 
-from agent.learners.config_json import config_to_json
+from agent.learners.config_json import ConfigValueError, config_to_json
 from agent.learners.evaluation.trials import GATE_TASKS, HeldOutReturns, held_out_returns
 from agent.learners.family_parts import without_parts
 from agent.learners.registry import RL2
+from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.policy import IncompatibleParametersError, RL2Policy, policy_from_initialization
+from agent.learners.rl2.removed_settings import RemovedSettingError, stored_config
 from agent.learners.state import as_arrays, as_tensors
 from agent.policies.version_header import KnownFamily, KnownFewShotFamily, VersionHeader, header_to_metadata
 from agent.running_version import running_version
@@ -155,9 +157,17 @@ def _can_stand_still(
     chosen: Sequence[Chosen],
 ) -> bool:
     """Return whether the published policy can be published again with new parameters of few-shot families."""
-    if current is None or published is None or current.provenance.get("config") != config_to_json(session.config):
+    if current is None or published is None or not _has_config(current, session.config):
         return False
     return any(part.comparison is not None for part in chosen)
+
+
+def _has_config(version: Initialization, config: RL2Config) -> bool:
+    """Return whether a version's policy learned with these settings."""
+    try:
+        return stored_config(version.provenance["config"]) == config
+    except (ConfigValueError, KeyError, RemovedSettingError):
+        return False
 
 
 def _best_returns(session: TrainerSession, families: list[Family]) -> dict[str, KnownReturn]:

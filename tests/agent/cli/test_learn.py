@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from typer.testing import Result
 
 from agent.experiments.run import LearningRun
+from agent.learners.config_json import config_to_json
+from agent.learners.rl2.removed_settings import REMOVED
 from agent.policies.published_classifiers import few_shot_learners, load_few_shot
 from agent.policies.version_file import read_version_file
 from envs.few_shot.images.classes import ink_extents, read_image_folder
@@ -108,6 +110,29 @@ def test_it_learns_gymnasium_tasks_in_a_worker_whose_time_counts(empty: Learnd) 
     small = ("--set", "hidden_size=8", "--set", "input_size=8", "--set", "num_trials_gymnasium=2", "--tasks", "2")
     answer = empty.json("learn", "rl2", *words, *small, "--budget", "1u")
     assert 1.0 <= answer["score"]["adapted"]["mean"] <= 5.0
+
+
+def test_a_removed_setting_is_accepted_with_a_warning(empty: Learnd) -> None:
+    words = ("learn", "rl2", "--family", "bernoulli_bandits", "--episodes", "2", *RL2, "--budget", "1u")
+    result = empty(*words, "--set", "memory_reader=matching")
+    shown = " ".join(result.stderr.split())
+    assert "warning: rl2.memory_reader = 'matching' (--set) has no effect" in shown
+
+
+def test_a_run_that_an_earlier_release_saved_with_the_constants_continues(
+    empty: Learnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("learn", "rl2", "--family", "bernoulli_bandits", "--episodes", "2", *RL2, "--state", str(tmp_path / "s"))
+    earlier = {name: setting.constant for name, setting in REMOVED.items()}
+    with monkeypatch.context() as patch:
+        patch.setattr("agent.experiments.rl2.config_to_json", lambda config: config_to_json(config) | earlier)
+        empty.json(*words, "--budget", "1u")
+    assert empty.json(*words, "--budget", "2u")["is_resumed"]
+    with monkeypatch.context() as patch:
+        earlier["memory_reader"] = "matching"
+        patch.setattr("agent.experiments.rl2.config_to_json", lambda config: config_to_json(config) | earlier)
+        empty.json(*words, "--budget", "1u", "--state", str(tmp_path / "other"))
+    assert "memory_reader" in empty(*words, "--budget", "2u", "--state", str(tmp_path / "other"), code=1).stderr
 
 
 def test_a_budget_of_seconds_is_not_overrun_by_more_than_an_update(empty: Learnd) -> None:

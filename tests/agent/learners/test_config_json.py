@@ -20,11 +20,12 @@ from agent.learners.gradient.reptile import InnerOptimizer, ReptileConfig
 from agent.learners.policy_gradient.maml import MAMLPolicyConfig
 from agent.learners.registry import LEARNERS
 from agent.learners.rl2.config import RL2Config
+from agent.learners.rl2.removed_settings import REMOVED as REMOVED_RL2
 
 STORED: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("stored_configs.json").read_text())
 """Settings as checkpoints and version files held them in November 2026, one example of each learner."""
 
-REMOVED = {"num_predictive_samples"}
+REMOVED = {"num_predictive_samples", *REMOVED_RL2}
 """Settings that are no longer there."""
 
 

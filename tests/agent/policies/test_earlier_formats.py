@@ -48,6 +48,13 @@ def test_a_policy_of_rl2_acts(path: Path) -> None:
     assert header.provenance["updates"] == 1
 
 
+def test_a_policy_that_learned_with_a_removed_setting_is_refused_with_the_release_that_has_it(path: Path) -> None:
+    config = json.loads(RECORDED[RL2]["metadata"]["config"])
+    write(path, RL2, config=json.dumps({**config, "memory_reader": "prototypes"}))
+    with pytest.raises(PolicyFileError, match=r"memory_reader = 'prototypes'.*learnd 0\.1\.0"):
+        load_policy(path)
+
+
 def test_a_policy_that_adapts_by_gradient_acts(path: Path) -> None:
     policy = load_policy(write(path, GRADIENT))
     assert {name: known.episodes_per_trial for name, known in policy.families.items()} == {"navigation": (3 + 1) * 2}

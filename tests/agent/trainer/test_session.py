@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from agent.learners.config_json import config_to_json
+from agent.learners.rl2.removed_settings import REMOVED
 from agent.trainer.checkpoint_damage import CheckpointLostError
 from agent.trainer.practice.rl2 import practise
 from agent.trainer.practice.slices import DivergedError
@@ -249,6 +251,37 @@ def test_settings_that_no_longer_fit_what_was_learned_are_named(
     practise(session, feed_bandits(store), reason="test")
     with pytest.raises(IncompatibleCheckpointError, match="hidden_size 16 → 24"):
         open_session(store, settings=settings_for(folder.path, rl2={**session.settings.rl2, "hidden_size": 24}))
+
+
+def _stored_with(monkeypatch: pytest.MonkeyPatch, **removed: Any) -> None:
+    """Commit settings as a release did that had the removed ones."""
+    monkeypatch.setattr("agent.trainer.session.config_to_json", lambda config: config_to_json(config) | removed)
+
+
+def test_a_checkpoint_with_the_constants_as_settings_continues_as_one_without_them(
+    store: Store, open_session: SessionMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, family = open_session(store), feed_bandits(store)
+    with monkeypatch.context() as patch:
+        _stored_with(patch, **{name: setting.constant for name, setting in REMOVED.items()})
+        practise(session, family, reason="test")
+    restored = open_session(store)
+    assert restored.learner_steps == 1
+    for either in (session, restored):
+        training = either.training_of(family)
+        training.learn(training.play(64), num_epochs=2)
+    _assert_same(_state(session), _state(restored))
+
+
+def test_a_checkpoint_of_a_removed_reader_is_refused_with_what_to_do(
+    store: Store, open_session: SessionMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_session(store)
+    with monkeypatch.context() as patch:
+        _stored_with(patch, memory_reader="matching")
+        practise(session, feed_bandits(store), reason="test")
+    with pytest.raises(IncompatibleCheckpointError, match=r"'matching'.*learnd 0\.1\.0.*new data folder"):
+        open_session(store)
 
 
 def test_a_family_fed_again_under_an_old_name_begins_anew(store: Store, open_session: SessionMaker) -> None:

@@ -9,16 +9,13 @@ values of neural episodic control (Pritzel et al. 2017, arXiv:1703.01988). Keys 
 action, the reward, what followed and the return to go. Reads are computed once in the rollout and stored with the
 trial. Only if keys are learned does an update compute the reads again.
 
-Three memories implement one protocol:
+Two memories implement one protocol:
 
 - :class:`agent.learners.rl2.in_trial_memory.table.TableMemory`, for discrete observations: only equal observations
   match, so the memory holds sums by observation and action. O(1) a step. It also stores where each action led, and
   plans over these transitions.
 - :class:`agent.learners.rl2.in_trial_memory.similarity.SimilarityMemory`, for vectors: the last M steps, weighted by
-  a Gaussian kernel of the distance between keys, or by matching attention. O(M) a step, whatever the length of the
-  trial.
-- :class:`agent.learners.rl2.in_trial_memory.prototypes.PrototypeMemory`, for vectors: the last M steps, read by two
-  prototypes per slot.
+  a Gaussian kernel of the distance between keys. O(M) a step, whatever the length of the trial.
 
 Shapes: B trials, S observations, D observation width, K slots (a choice of a discrete dimension, or a continuous
 dimension), W action width, F features of a read, G discounts, M remembered steps, Q key width.
@@ -33,11 +30,10 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from agent.learners.distributions import num_slots
-from agent.learners.rl2.config import MemoryReader, RL2Config
+from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory import similarity as similarity_memory
 from agent.learners.rl2.in_trial_memory.keys import Keys
-from agent.learners.rl2.in_trial_memory.prototypes import PrototypeMemory
-from agent.learners.rl2.in_trial_memory.similarity import Likeness, SimilarityMemory
+from agent.learners.rl2.in_trial_memory.similarity import SimilarityMemory
 from agent.learners.rl2.in_trial_memory.table import TableMemory
 from envs.spaces import ActionKind, ObservationKind, SpacePair
 
@@ -103,23 +99,12 @@ def read_size(spaces: SpacePair, config: RL2Config) -> int:
         return 0
     if has_table(spaces, config):
         return TableMemory.num_features(len(look_aheads(spaces, config)))
-    is_by_prototypes = config.memory_reader is MemoryReader.PROTOTYPES
-    return PrototypeMemory.NUM_FEATURES if is_by_prototypes else similarity_memory.NUM_FEATURES
+    return similarity_memory.NUM_FEATURES
 
 
 def has_learned_keys(spaces: SpacePair, config: RL2Config) -> bool:
-    """Return whether the pair's memory matches observations by learned keys. Prototypes always have fixed keys."""
-    return (
-        config.reads
-        and config.learned_keys
-        and config.memory_reader is not MemoryReader.PROTOTYPES
-        and spaces.observation.kind is ObservationKind.VECTOR
-    )
-
-
-def likeness_of(config: RL2Config) -> Likeness:
-    """Return the rule by which a similarity memory weighs steps."""
-    return Likeness(bandwidth=config.memory_bandwidth, is_matching=config.memory_reader is MemoryReader.MATCHING)
+    """Return whether the pair's memory matches observations by learned keys."""
+    return config.reads and config.learned_keys and spaces.observation.kind is ObservationKind.VECTOR
 
 
 def empty_memory(
@@ -153,20 +138,10 @@ def empty_memory(
             prior=config.transition_prior,
             device=device,
         )
-    if config.memory_reader is MemoryReader.PROTOTYPES:
-        return PrototypeMemory(
-            num_trials,
-            spaces.action,
-            keys=keys,
-            num_steps=config.memory_size,
-            bandwidth=config.memory_bandwidth,
-            device=device,
-        )
     return SimilarityMemory(
         num_trials,
         spaces.action,
         keys=keys,
         num_steps=config.memory_size,
-        likeness=likeness_of(config),
         device=device,
     )

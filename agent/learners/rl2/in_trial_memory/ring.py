@@ -66,11 +66,6 @@ class HeldSteps:
         return self._filled == 0
 
     @property
-    def keys(self) -> Float[Tensor, "B Q M"]:
-        """Keys of the steps written so far."""
-        return self._keys[:, :-1, : self._filled]
-
-    @property
     def keys_and_squares(self) -> Float[Tensor, "B Q1 M"]:
         """Keys of the steps written so far, followed by the square of each key's norm as the last row (Q1 = Q + 1)."""
         return self._keys[:, :, : self._filled]
@@ -136,21 +131,14 @@ class HeldSteps:
         live[:, here] = weight
         self.returns.addcmul_(live, reward.unsqueeze(-1))
 
-    def settle(self, ended: Bool[Tensor, " B"]) -> bool:
-        """Fix the returns to go of the episodes that ended with the last step.
-
-        Returns:
-            False if it is known that no episode ended.
-        """
+    def settle(self, ended: Bool[Tensor, " B"]) -> None:
+        """Fix the returns to go of the episodes that ended with the last step."""
         if ended.device.type != "cpu":
             # On an accelerator, finding out which episodes ended costs more than updating every row.
             self._settle(slice(None), ended)
         elif ended.any():
             rows = ended.nonzero().squeeze(1)
             self._settle(rows, ended[rows])
-        else:
-            return False
-        return True
 
     def _settle(self, rows: Tensor | slice, ended: Bool[Tensor, " R"]) -> None:
         """Fix the returns to go of the given trials whose episode ended."""

@@ -11,8 +11,6 @@ features of a read; ``*N`` any leading dimensions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
@@ -27,55 +25,11 @@ from envs.spaces import ActionKind, ActionSpec
 NUM_FEATURES = 5
 """F, the number of features of a read."""
 
+BANDWIDTH = 0.5
+"""h, the width of the kernel in standard deviations of an observation. No measurement used another width."""
+
 BLOCK_STEPS = 64
 """C: whole trials are read in blocks of this many steps; a block needs the M steps before it and its own steps."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Likeness:
-    """A rule that gives held steps weights w at an observation, computed from keys.
-
-    Two kinds of weights, with h the bandwidth, k the key of the observation and k_i the key of held step i:
-
-    - Gaussian kernel: w_i = exp(-|k - k_i|² / (2 Q h²)).
-    - Matching attention (Vinyals et al. 2016, eq. 2): w_i = exp(c_i / h²) / Σ_j exp(c_j / h²), with c_i the cosine of k
-      and k_i.
-
-    For keys of norm √Q the two differ only by the normalising sum over steps. Departure: the paper has no temperature
-    h², because it learns its keys.
-
-    Attributes:
-        bandwidth: h, in the observations' units.
-        is_matching: whether steps are weighted by matching attention instead of the kernel.
-    """
-
-    bandwidth: float
-    is_matching: bool = False
-
-    def weights(
-        self, key: Float[Tensor, "B C Q"], keys_and_squares: Float[Tensor, "B Q1 M"], is_held: Shaped[Tensor, "..."]
-    ) -> Float[Tensor, "B C M"]:
-        """Return w, computed from |k - k_i|² = |k|² - 2 k·k_i + |k_i|² or from the same products.
-
-        Both ways avoid a tensor of shape [B, Q, M].
-
-        Args:
-            key: keys of the observations.
-            keys_and_squares: keys of the held steps, followed by the squares of their norms as the last row
-                (Q1 = Q + 1).
-            is_held: [B or 1, C or 1, M] more than 0 where there is a step. The kernel ignores it: entries without a
-                step must contribute nothing through their values.
-        """
-        square = key.square().sum(-1, keepdim=True)
-        if not self.is_matching:
-            inverse_width = 1.0 / (2.0 * key.shape[-1] * self.bandwidth**2)
-            scaled = torch.cat([key * -2.0, torch.ones_like(square)], dim=-1).mul_(-inverse_width)
-            return torch.bmm(scaled, keys_and_squares).sub_(square * inverse_width).exp_()
-        products = torch.bmm(key, keys_and_squares[:, :-1])
-        norms = (square * keys_and_squares[:, -1:]).clamp_(min=1e-24).sqrt_()
-        cosines = products.div(norms) * (1.0 / self.bandwidth**2)
-        attention = cosines.masked_fill(is_held <= 0, -torch.inf).softmax(-1)
-        return torch.where(is_held > 0, attention, 0.0)
 
 
 class SimilarityMemory:
@@ -101,14 +55,13 @@ class SimilarityMemory:
     - log(1 + n finished)
     - usual return to go here
 
-    The counts n are sums of w. Under matching attention w sums to 1, so n is a share.
+    The counts n are sums of w.
 
     Args:
         num_trials: B.
         action: the action space.
         keys: the mapping from observations to keys.
         num_steps: M.
-        likeness: the rule that weighs steps.
         discount: discount of returns to go.
         device: device of the tensors.
     """
@@ -120,13 +73,11 @@ class SimilarityMemory:
         *,
         keys: Keys,
         num_steps: int,
-        likeness: Likeness,
         discount: float = RETURN_DISCOUNT,
         device: torch.device | str = "cpu",
     ) -> None:
         self._steps = HeldSteps(num_trials, action, keys=keys, num_steps=num_steps, discount=discount, device=device)
         self._num_slots = num_slots(action)
-        self._likeness = likeness
 
     def read(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B K F"]:
         """Return similarity-weighted statistics of the held steps."""
@@ -135,7 +86,7 @@ class SimilarityMemory:
             return observation.new_zeros(len(observation), self._num_slots, NUM_FEATURES)
         values = steps.values
         key = steps.key(observation).unsqueeze(1)
-        weights = self._likeness.weights(key, steps.keys_and_squares, values[:, :1])
+        weights = kernel_weights(key, steps.keys_and_squares)
         weighted = values[:, :4] * weights
         local = weighted.sum(-1)
         rate = steps.return_rate()
@@ -171,7 +122,7 @@ class SimilarityMemory:
 
 
 def read_trials(
-    keys: Float[Tensor, "T B Q"], held: HeldTrials, stretches: Stretches, *, num_steps: int, likeness: Likeness
+    keys: Float[Tensor, "T B Q"], held: HeldTrials, stretches: Stretches, *, num_steps: int
 ) -> Float[Tensor, "N K F"]:
     """Return every read of whole trials, with gradients to the keys.
 
@@ -182,7 +133,6 @@ def read_trials(
         held: the data of each step that the memory holds.
         stretches: the layout of the steps that are read at (:mod:`agent.learners.rl2.packing`).
         num_steps: M.
-        likeness: the rule that weighs steps.
     """
     with_squares = torch.cat([keys, keys.square().sum(-1, keepdim=True)], dim=-1)
     sums: list[Tensor] = []
@@ -191,7 +141,7 @@ def read_trials(
     for length, width in stretches:
         for first in range(start, start + length, BLOCK_STEPS):
             rows = slice(first, min(first + BLOCK_STEPS, start + length))
-            of_block = _sums_of_block(with_squares, held, rows, width, num_steps=num_steps, likeness=likeness)
+            of_block = _sums_of_block(with_squares, held, rows, width, num_steps=num_steps)
             sums.append(of_block.transpose(0, 1).flatten(0, 1))
             rates.append(held.return_rate[rows, :width].flatten())
         start += length
@@ -210,7 +160,6 @@ def _sums_of_block(
     width: int,
     *,
     num_steps: int,
-    likeness: Likeness,
 ) -> Float[Tensor, "W C E"]:
     """Return the sums from which reads are computed, for the first W trials at the steps ``rows``.
 
@@ -229,7 +178,7 @@ def _sums_of_block(
     # 1 where the step's episode ended before now. Stored as numbers because a Boolean tensor would be converted anyway.
     is_finished = (now.to(reward.dtype) - end.unsqueeze(1)).clamp_(0.0, 1.0).mul_(is_held)
     query, keys = with_squares[rows, :width, :-1].transpose(0, 1), with_squares[oldest:newest, :width].permute(1, 2, 0)
-    weights = likeness.weights(query, keys, is_held + (now == 0))
+    weights = kernel_weights(query, keys)
     weights_held, weights_finished = weights * is_held, weights * is_finished
     returned = torch.stack([torch.ones_like(to_go), to_go], dim=-1)
     if held.action.kind is ActionKind.CONTINUOUS:
@@ -292,3 +241,20 @@ def _continuous_read(
     of_place = [num_held.log1p(), totals[..., 0].log1p(), symlog(usual)]
     shared = [values.unsqueeze(-1).expand_as(mean_action) for values in of_place]
     return torch.stack([mean_action, better_action - mean_action, *shared], dim=-1)
+
+
+def kernel_weights(key: Float[Tensor, "B C Q"], keys_and_squares: Float[Tensor, "B Q1 M"]) -> Float[Tensor, "B C M"]:
+    """Return the weights of held steps at observations: w_i = exp(-|k - k_i|² / (2 Q h²)), a Gaussian kernel.
+
+    h is ``BANDWIDTH``, k the key of the observation and k_i the key of held step i. The distance is computed as
+    |k|² - 2 k·k_i + |k_i|², which avoids a tensor of shape [B, Q, M]. Entries without a step have weights too, so their
+    values must contribute nothing.
+
+    Args:
+        key: keys of the observations.
+        keys_and_squares: keys of the held steps, followed by the squares of their norms as the last row (Q1 = Q + 1).
+    """
+    square = key.square().sum(-1, keepdim=True)
+    inverse_width = 1.0 / (2.0 * key.shape[-1] * BANDWIDTH**2)
+    scaled = torch.cat([key * -2.0, torch.ones_like(square)], dim=-1).mul_(-inverse_width)
+    return torch.bmm(scaled, keys_and_squares).sub_(square * inverse_width).exp_()

@@ -14,14 +14,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from agent.learners.rl2 import cuda_graphs as capture
-from agent.learners.rl2.config import MemoryReader, RL2Config
+from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.cuda_graphs import NUM_EAGER_RUNS, CapturedMinibatchStep, CapturedRollout, CaptureSpace
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.minibatch import Minibatch
 from agent.learners.rl2.rollout import Rollout, collect_trials
 from agent.learners.rl2.training import EagerTraining, RecordedTraining
 from agent.learners.rl2.trials import TrialBatch
-from envs.default_families import BERNOULLI_BANDITS, NAVIGATION, TABULAR_MDPS, TENSOR_FAMILIES, VARIED_CARTPOLE
+from envs.default_families import BERNOULLI_BANDITS, TABULAR_MDPS, TENSOR_FAMILIES, VARIED_CARTPOLE
 from envs.family import FamilySource, FamilySpec, Split
 from envs.registry import open_tasks
 from envs.spaces import SpacePair
@@ -66,12 +66,6 @@ def spec_of(entry: str) -> FamilySpec:
 @pytest.mark.parametrize("reads", [True, False], ids=["reading", "not_reading"])
 def test_no_step_of_a_tensor_familys_rollout_asks_the_device_for_a_number(entry: str, reads: bool) -> None:
     play_without_numbers(entry, RL2Config(hidden_size=8, input_size=8, reads=reads))
-
-
-@pytest.mark.parametrize("reader", MemoryReader)
-@pytest.mark.parametrize("entry", [VARIED_CARTPOLE, NAVIGATION])
-def test_no_reader_of_the_memory_asks_the_device_for_a_number(entry: str, reader: MemoryReader) -> None:
-    play_without_numbers(entry, RL2Config(hidden_size=8, input_size=8, memory_reader=reader))
 
 
 def play_without_numbers(entry: str, config: RL2Config) -> None:

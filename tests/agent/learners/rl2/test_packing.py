@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from agent.learners.rl2.config import MemoryReader
 from agent.learners.rl2.packing import MIN_TRIALS, NARROWING, lay_out, stretches_of
 from envs.spaces import SpacePair
 from tests.agent.learners.rl2.scripted_tasks import ALL_SPACES, VECTOR
@@ -59,9 +58,9 @@ def test_unrolling_stretches_is_unrolling(spaces: SpacePair) -> None:
         torch.testing.assert_close(getattr(found, name)[is_valid], of_all[is_valid], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("reader", [MemoryReader.KERNEL, None])
-def test_an_update_in_stretches_is_the_update(reader: MemoryReader | None) -> None:
-    settings = {"reads": reader is not None, "max_minibatches": 2, "minibatch_steps": 1}
+@pytest.mark.parametrize("reads", [True, False])
+def test_an_update_in_stretches_is_the_update(reads: bool) -> None:
+    settings = {"reads": reads, "max_minibatches": 2, "minibatch_steps": 1}
     narrow, padded = learner_for(VECTOR, **settings), learner_for(VECTOR, **settings)
     trials = play_scripted(narrow, VECTOR)
     assert trials.num_trials == NUM_TRIALS

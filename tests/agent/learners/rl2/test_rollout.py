@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from agent.learners.rl2.config import MemoryReader, RL2Config
+from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.rollout import collect_trials
 from agent.learners.rl2.trials import (
@@ -111,10 +111,9 @@ def test_the_look_at_a_cut_episodes_last_observation_disturbs_nothing() -> None:
     assert torch.equal(batches[0].reward, batches[1].reward)
 
 
-@pytest.mark.parametrize("reader", MemoryReader)
 @pytest.mark.parametrize("spaces", ALL_SPACES.values(), ids=ALL_SPACES.keys())
-def test_a_cut_is_judged_as_if_its_episode_went_on(spaces: SpacePair, reader: MemoryReader) -> None:
-    learner = learner_for(spaces, memory_reader=reader)
+def test_a_cut_is_judged_as_if_its_episode_went_on(spaces: SpacePair) -> None:
+    learner = learner_for(spaces)
     cut, whole = ([[2, -3, 4]], [[2, 5, 4]])
     trials = []
     for lengths in (cut, whole):

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from agent.learners.rl2 import rollout
-from agent.learners.rl2.config import MemoryReader
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.rollout import MIN_PACKED_ROWS, collect_trials
 from agent.learners.rl2.trials import TrialBatch, to_records
@@ -44,10 +43,9 @@ def unpacked(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("spaces", ALL_SPACES.values(), ids=ALL_SPACES.keys())
-@pytest.mark.parametrize("reader", [*MemoryReader, None])
-def test_packed_trials_are_the_trials(spaces: SpacePair, reader: MemoryReader | None, unpacked: Any) -> None:
-    settings = {"reads": False} if reader is None else {"memory_reader": reader}
-    learner = learner_for(spaces, **settings)
+@pytest.mark.parametrize("reads", [True, False], ids=["reading", "not_reading"])
+def test_packed_trials_are_the_trials(spaces: SpacePair, reads: bool, unpacked: Any) -> None:
+    learner = learner_for(spaces, reads=reads)
     packed, plain = play_scripted(learner, spaces), unpacked(learner, spaces)
     valid = plain.is_valid
     for name in ("is_valid", "terminated", "truncated", "end", "cut"):

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from agent.learners.rl2.config import MemoryReader
 from agent.learners.rl2.in_trial_memory.keys import KeyEmbedding, Keys
 from agent.learners.rl2.in_trial_memory.ring import held_trials
-from agent.learners.rl2.in_trial_memory.similarity import Likeness, SimilarityMemory, read_trials
+from agent.learners.rl2.in_trial_memory.similarity import SimilarityMemory, read_trials
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.packing import Stretches, lay_out, stretches_of
 from agent.learners.rl2.policy_state import PolicyInput
@@ -21,7 +20,6 @@ from tests.agent.learners.rl2.scripted_tasks import CONTINUOUS, DISCRETE, VECTOR
 from tests.agent.learners.rl2.test_rollout import learner_for, play
 
 VECTORS = {"vector": VECTOR, "multi_discrete": WIDE, "continuous": CONTINUOUS}
-READERS = [MemoryReader.KERNEL, MemoryReader.MATCHING]
 LENGTHS = [[30, -12, 25], [1, 1, 1], [-14, 9, -3], [2, 40, -1]]
 
 
@@ -39,11 +37,10 @@ def by_length(lengths: torch.Tensor) -> tuple[torch.Tensor, Stretches]:
     return rows, stretches_of(lengths[rows].tolist())
 
 
-@pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("spaces", VECTORS.values(), ids=VECTORS.keys())
 @pytest.mark.parametrize("memory_size", [11, 256], ids=["overwritten", "all_held"])
-def test_an_update_reads_what_the_rollout_read(spaces: SpacePair, reader: MemoryReader, memory_size: int) -> None:
-    learner = learner_with_keys(spaces, memory_reader=reader, memory_size=memory_size)
+def test_an_update_reads_what_the_rollout_read(spaces: SpacePair, memory_size: int) -> None:
+    learner = learner_with_keys(spaces, memory_size=memory_size)
     trials = play(learner, spaces, LENGTHS * 8)
     held = learner._held(trials)
     assert held is not None
@@ -64,9 +61,8 @@ def test_an_update_reads_what_the_rollout_read(spaces: SpacePair, reader: Memory
         torch.testing.assert_close(log_prob[is_valid], expected[is_valid], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("is_matching", [False, True], ids=["kernel", "matching"])
 @pytest.mark.parametrize("spaces", VECTORS.values(), ids=VECTORS.keys())
-def test_gradients_to_the_keys_are_those_of_finite_differences(spaces: SpacePair, is_matching: bool) -> None:
+def test_gradients_to_the_keys_are_those_of_finite_differences(spaces: SpacePair) -> None:
     generator = torch.Generator().manual_seed(2)
     num_steps, num_trials = 9, 3
     chosen: torch.Tensor
@@ -88,8 +84,7 @@ def test_gradients_to_the_keys_are_those_of_finite_differences(spaces: SpacePair
     keys = torch.randn(num_steps, num_trials, 4, generator=generator, dtype=torch.float64, requires_grad=True)
 
     def reads(of_keys: torch.Tensor) -> torch.Tensor:
-        likeness = Likeness(bandwidth=0.8, is_matching=is_matching)
-        return read_trials(of_keys, held, ((5, 3), (4, 2)), num_steps=6, likeness=likeness)
+        return read_trials(of_keys, held, ((5, 3), (4, 2)), num_steps=6)
 
     assert torch.autograd.gradcheck(reads, (keys,), atol=1e-6)
     assert float(torch.autograd.grad(reads(keys).sum(), keys)[0].abs().max()) > 1e-3
@@ -100,7 +95,7 @@ def test_equal_observations_weigh_as_one_step_whatever_was_learned() -> None:
     embedding = KeyEmbedding(3, 3, generator=generator)
     torch.nn.init.normal_(embedding.leave, std=3.0, generator=generator)
     keys = Keys(projection=torch.eye(3), embedding=embedding)
-    memory = SimilarityMemory(1, VECTOR.action, keys=keys, num_steps=4, likeness=Likeness(bandwidth=0.5))
+    memory = SimilarityMemory(1, VECTOR.action, keys=keys, num_steps=4)
     met, nothing = torch.tensor([[0.3, -2.0, 1.0]]), torch.zeros(1, dtype=torch.bool)
     with torch.no_grad():
         memory.write(
@@ -114,10 +109,9 @@ def test_equal_observations_weigh_as_one_step_whatever_was_learned() -> None:
         assert memory.read(met)[0, 1, 1].item() == pytest.approx(math.log(2), rel=1e-4)
 
 
-@pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("spaces", VECTORS.values(), ids=VECTORS.keys())
-def test_an_update_moves_the_keys(spaces: SpacePair, reader: MemoryReader) -> None:
-    learner = learner_for(spaces, learned_keys=True, memory_reader=reader)
+def test_an_update_moves_the_keys(spaces: SpacePair) -> None:
+    learner = learner_for(spaces, learned_keys=True)
     embedding = learner.policy.pair(spaces).key_embedding
     assert embedding is not None
     assert (embedding.leave == 0).all(), "keys begin as the fixed ones"
@@ -131,7 +125,6 @@ def test_an_update_moves_the_keys(spaces: SpacePair, reader: MemoryReader) -> No
 def test_keys_are_learned_of_vectors_that_are_read_step_by_step_alone() -> None:
     for spaces, settings in (
         (DISCRETE, {}),
-        (VECTOR, {"memory_reader": MemoryReader.PROTOTYPES}),
         (VECTOR, {"reads": False}),
         (VECTOR, {"learned_keys": False}),
     ):

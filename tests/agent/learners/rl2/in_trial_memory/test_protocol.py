@@ -9,7 +9,7 @@ import torch
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory.keys import Keys
 from agent.learners.rl2.in_trial_memory.protocol import empty_memory, read_size
-from agent.learners.rl2.in_trial_memory.similarity import Likeness, SimilarityMemory
+from agent.learners.rl2.in_trial_memory.similarity import SimilarityMemory
 from agent.learners.rl2.in_trial_memory.table import TableMemory
 from envs.spaces import ActionKind, ActionSpec, SpacePair
 from tests.agent.learners.rl2.scripted_tasks import ALL_SPACES, CONTINUOUS, DISCRETE, VECTOR, WIDE
@@ -123,12 +123,9 @@ def test_planning_on_a_known_chain_reaches_the_values_of_value_iteration() -> No
     assert abs(float(read(memory, [0])[0, 4]) - 0.5 * 8 / 3) < 0.01
 
 
-def similarity(
-    spaces: SpacePair = VECTOR, *, bandwidth: float = 0.5, is_matching: bool = False, **settings: Any
-) -> SimilarityMemory:
-    likeness = Likeness(bandwidth=bandwidth, is_matching=is_matching)
+def similarity(spaces: SpacePair = VECTOR, **settings: Any) -> SimilarityMemory:
     keys = Keys(projection=torch.eye(spaces.observation.width))
-    return SimilarityMemory(1, spaces.action, keys=keys, likeness=likeness, **{"num_steps": 8, **settings})
+    return SimilarityMemory(1, spaces.action, keys=keys, **{"num_steps": 8, **settings})
 
 
 def test_similar_observations_are_read_and_distant_ones_are_not() -> None:

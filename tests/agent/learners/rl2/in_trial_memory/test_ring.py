@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from agent.learners.distributions import num_slots, slots_of
-from agent.learners.rl2.config import MemoryReader, RL2Config
+from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory.keys import Keys
 from agent.learners.rl2.in_trial_memory.protocol import InTrialMemory, empty_memory
-from agent.learners.rl2.in_trial_memory.similarity import Likeness, SimilarityMemory
+from agent.learners.rl2.in_trial_memory.similarity import BANDWIDTH, SimilarityMemory
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, SpacePair
 from tests.agent.learners.rl2.scripted_tasks import ALL_SPACES, CONTINUOUS, DISCRETE, VECTOR, WIDE
 
 NUM_TRIALS = 5
-BANDWIDTH, DISCOUNT = 0.5, 0.9
+DISCOUNT = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,17 +87,13 @@ def returns_to_go(steps: list[Step], row: int) -> list[float | None]:
     return found
 
 
-def read_by_definition(steps: list[Step], row: int, query: Tensor, action: ActionSpec, reader: MemoryReader) -> Tensor:
+def read_by_definition(steps: list[Step], row: int, query: Tensor, action: ActionSpec) -> Tensor:
     """[K, F] of one trial, from the steps that it took and the memory still holds."""
     goes_on = [bool(step.active[row]) for step in steps]
     to_go = [value for value, taken in zip(returns_to_go(steps, row), goes_on, strict=True) if taken]
     taken = [step for step, is_taken in zip(steps, goes_on, strict=True) if is_taken]
     keys = torch.stack([step.observation[row] for step in taken]).double()
-    if reader is MemoryReader.KERNEL:
-        weights = torch.exp(-(keys - query).square().sum(-1) / (2 * len(query) * BANDWIDTH**2))
-    else:
-        cosines = torch.cosine_similarity(keys, query.unsqueeze(0), dim=-1)
-        weights = (cosines / BANDWIDTH**2).softmax(-1)
+    weights = torch.exp(-(keys - query).square().sum(-1) / (2 * len(query) * BANDWIDTH**2))
     finished = torch.tensor([value is not None for value in to_go], dtype=torch.float64)
     returns = torch.tensor([value or 0.0 for value in to_go], dtype=torch.float64)
     usual = (weights * finished * returns).sum() / (weights * finished).sum().clamp(min=1e-3)
@@ -128,17 +124,15 @@ def read_by_definition(steps: list[Step], row: int, query: Tensor, action: Actio
     return torch.stack(features)
 
 
-@pytest.mark.parametrize("reader", [MemoryReader.KERNEL, MemoryReader.MATCHING])
 @pytest.mark.parametrize("spaces", [VECTOR, WIDE, CONTINUOUS], ids=["vector", "multi_discrete", "continuous"])
 @pytest.mark.parametrize("num_steps", [7, 20, 29], ids=["filling", "full", "overwritten"])
-def test_a_read_is_what_its_definition_says(spaces: SpacePair, reader: MemoryReader, num_steps: int) -> None:
+def test_a_read_is_what_its_definition_says(spaces: SpacePair, num_steps: int) -> None:
     width, held = spaces.observation.width, 20
     memory = SimilarityMemory(
         NUM_TRIALS,
         spaces.action,
         keys=Keys(projection=torch.eye(width)),
         num_steps=held,
-        likeness=Likeness(bandwidth=BANDWIDTH, is_matching=reader is MemoryReader.MATCHING),
         discount=DISCOUNT,
     )
     steps = steps_of(spaces, num_steps)
@@ -149,24 +143,24 @@ def test_a_read_is_what_its_definition_says(spaces: SpacePair, reader: MemoryRea
     assert found.isfinite().all()
     for row in range(NUM_TRIALS - 1):
         # What was overwritten is forgotten, and nothing else: its returns to go were told by later steps alone.
-        expected = read_by_definition(steps[-held:], row, query[row].double(), spaces.action, reader)
+        expected = read_by_definition(steps[-held:], row, query[row].double(), spaces.action)
         torch.testing.assert_close(found[row].double(), expected, rtol=2e-4, atol=2e-4)
 
 
 def test_an_observation_met_before_weighs_as_one_step_however_far_from_the_mean_it_lies() -> None:
-    keys, likeness = Keys(projection=torch.eye(3)), Likeness(bandwidth=BANDWIDTH)
-    memory = SimilarityMemory(NUM_TRIALS, VECTOR.action, keys=keys, num_steps=4, likeness=likeness)
+    keys = Keys(projection=torch.eye(3))
+    memory = SimilarityMemory(NUM_TRIALS, VECTOR.action, keys=keys, num_steps=4)
     step = steps_of(VECTOR, 3)[0]
     far = torch.full((NUM_TRIALS, 3), 5.0)
     add(memory, step, observation=far, action=torch.ones(NUM_TRIALS, dtype=torch.int64))
     torch.testing.assert_close(memory.read(far)[:, 1, 1], torch.full((NUM_TRIALS,), math.log(2)), rtol=1e-4, atol=0)
 
 
-def memory_for(spaces: SpacePair, reader: MemoryReader) -> InTrialMemory:
+def memory_for(spaces: SpacePair) -> InTrialMemory:
     width = spaces.observation.width
     memory = empty_memory(
         spaces,
-        RL2Config(memory_size=12, memory_reader=reader),
+        RL2Config(memory_size=12),
         num_trials=NUM_TRIALS,
         episodes_per_trial=9,
         keys=Keys(projection=torch.eye(width)),
@@ -176,11 +170,10 @@ def memory_for(spaces: SpacePair, reader: MemoryReader) -> InTrialMemory:
     return memory
 
 
-@pytest.mark.parametrize("reader", MemoryReader)
 @pytest.mark.parametrize("spaces", ALL_SPACES.values(), ids=ALL_SPACES.keys())
-def test_a_memory_of_some_trials_goes_on_as_the_memory_of_all(spaces: SpacePair, reader: MemoryReader) -> None:
+def test_a_memory_of_some_trials_goes_on_as_the_memory_of_all(spaces: SpacePair) -> None:
     steps = steps_of(spaces, 24)
-    whole, part = memory_for(spaces, reader), memory_for(spaces, reader)
+    whole, part = memory_for(spaces), memory_for(spaces)
     kept = torch.arange(NUM_TRIALS)
     for index, step in enumerate(steps):
         if index in {5, 15}:
@@ -195,7 +188,7 @@ def test_a_memory_of_some_trials_goes_on_as_the_memory_of_all(spaces: SpacePair,
 
 def test_planning_goes_on_in_a_memory_of_some_trials() -> None:
     assert len(RL2Config().look_ahead_discounts) > 0
-    steps, part = steps_of(DISCRETE, 10), memory_for(DISCRETE, MemoryReader.KERNEL)
+    steps, part = steps_of(DISCRETE, 10), memory_for(DISCRETE)
     for step in steps:
         add(part, step)
     before = part.read(steps[0].observation)
