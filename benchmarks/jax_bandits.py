@@ -90,6 +90,7 @@ class Peer:
         # Imported here only, because the interpreter that trains may not have learnd.
         from agent.learners.rl2.advantages import BATCH_WEIGHT
         from agent.learners.rl2.config import RL2Config
+        from agent.learners.rl2.learner import ADAM_EPSILON, CLIP, SCALE_RATE, VALUE_COEFFICIENT
 
         config = RL2Config()
         of_config = {field.name for field in fields(RL2Config)} & {field.name for field in fields(cls)}
@@ -97,6 +98,10 @@ class Peer:
             "hidden_size": hidden_size,
             "discount": config.discount_for(float(num_pulls)),
             "gae_lambda": config.gae_lambda_for(float(num_pulls)),
+            "clip": CLIP,
+            "value_coefficient": VALUE_COEFFICIENT,
+            "adam_epsilon": ADAM_EPSILON,
+            "scale_rate": SCALE_RATE,
         }
         return cls(
             num_pulls=num_pulls,

@@ -7,7 +7,7 @@ both take one update: every minibatch of every epoch. Initial parameters and the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pytest
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from agent.learners.rl2.advantages import trial_advantages
 from agent.learners.rl2.config import RL2Config
-from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.in_trial_memory.table import TRANSITION_PRIOR
+from agent.learners.rl2.learner import CLIP, SCALE_RATE, VALUE_COEFFICIENT, RL2Learner
 from agent.learners.rl2.rollout import collect_trials
 from agent.learners.rl2.trials import TrialBatch
 from envs.default_families import BERNOULLI_BANDITS, TABULAR_MDPS
@@ -111,7 +112,8 @@ class RecordedTasks:
 
 def engine_in_training(spaces: SpacePair) -> RL2Learner:
     """A learner of which no parameter and no scale is as it began: there many are 0 or 1 and would not be missed."""
-    settings = asdict(CONFIG)
+    known = {field.name for field in fields(RL2Config)}
+    settings = {name: value for name, value in asdict(CONFIG).items() if name in known}
     settings |= {"input_size": CONFIG.hidden_size, "critic_size": CONFIG.hidden_size}
     learner = RL2Learner(RL2Config(**settings), device="cpu", seed=3)
     learner.add_family(NAME, spaces)
@@ -232,7 +234,14 @@ def compare_trials(found: Differences, learner: RL2Learner, trials: TrialBatch, 
 
 def test_the_examples_settings_are_the_engines_defaults() -> None:
     engine = RL2Config()
-    assert {name: getattr(engine, name) for name in asdict(CONFIG)} == asdict(example.Config())
+    constants = {
+        "transition_prior": TRANSITION_PRIOR,
+        "clip": CLIP,
+        "value_coefficient": VALUE_COEFFICIENT,
+        "scale_rate": SCALE_RATE,
+    }
+    defaults = asdict(engine) | constants
+    assert {name: defaults[name] for name in asdict(CONFIG)} == asdict(example.Config())
     assert engine.input_size == engine.critic_size == engine.hidden_size
 
 

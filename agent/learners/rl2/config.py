@@ -6,7 +6,11 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
-_MAY_BE_ZERO = frozenset({"gae_lambda", "entropy_coefficient", "final_learning_rate_scale", "curriculum_start"})
+FINAL_LEARNING_RATE_SCALE = 0.1
+"""The learning rate after ``anneal_updates``, as a share of ``learning_rate``: a family that is always practised keeps
+learning. No measurement used another share."""
+
+_MAY_BE_ZERO = frozenset({"gae_lambda", "entropy_coefficient", "curriculum_start"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,18 +28,14 @@ class RL2Config:
         reads: whether the policy reads its in-trial memory; if False, the policy is the paper's agent.
         memory_size: number of a trial's most recent steps that a similarity memory (vector observations) holds.
         learned_keys: whether a similarity memory learns its keys, by gradients through every read.
-        memory_key_size: width of a similarity memory's keys; wider observations are projected to it at random.
         look_ahead_discounts: discounts at which an exact-match memory plans over the steps it holds; each adds features
             to the read.
-        transition_prior: pseudo-count of a transition that was not observed; it leads to the trial's average next
-            state.
         max_table_size: largest number of entries per trial of an exact-match memory; larger spaces use a similarity
             memory.
         num_trials_tensor: B for tensor-native families.
         num_trials_gymnasium: B for families that a worker steps.
         discount: γ; None derives max(.99, 1 - .2/T) from the trial's length T in steps.
         gae_lambda: λ of generalised advantage estimation; None derives it from the trial's length.
-        clip: ε, the largest distance of a probability ratio from 1 that PPO rewards.
         num_epochs: passes over each trial batch.
         num_epochs_gymnasium: passes over each trial batch of a family that a worker steps; more, because its steps cost
             more than passes.
@@ -44,7 +44,6 @@ class RL2Config:
             many steps of several.
         max_minibatches: largest number of minibatches per epoch.
         learning_rate: α, Adam's rate at the start of a family's training.
-        final_learning_rate_scale: the rate after ``anneal_updates``, as a share of ``learning_rate``.
         anneal_updates: updates of a family over which its rate and entropy bonus fall linearly.
         curriculum_episodes: least number of episodes in a family's first trials; the number grows to the family's own
             by a constant factor per update.
@@ -54,10 +53,7 @@ class RL2Config:
         core_learning_rate_scale: learning rate of the recurrent core, which all families share, as a share of
             ``learning_rate``.
         entropy_coefficient: weight of the entropy bonus at the start of a family's training; it falls to 0.
-        value_coefficient: weight of the critic's loss.
         max_gradient_norm: norm to which a minibatch's gradient is clipped.
-        adam_epsilon: Adam's ε.
-        scale_rate: update rate of the running scales of values and advantages.
     """
 
     hidden_size: int = 64
@@ -67,32 +63,25 @@ class RL2Config:
     reads: bool = True
     memory_size: int = 256
     learned_keys: bool = False
-    memory_key_size: int = 16
     look_ahead_discounts: tuple[float, ...] = (0.5, 0.8, 0.95)
-    transition_prior: float = 1.0
     max_table_size: int = 1 << 16
     num_trials_tensor: int = 256
     num_trials_gymnasium: int = 32
     discount: float | None = None
     gae_lambda: float | None = None
-    clip: float = 0.2
     num_epochs: int = 2
     num_epochs_gymnasium: int = 4
     minibatch_steps: int = 1536
     min_minibatch_trials: int = 8
     max_minibatches: int = 16
     learning_rate: float = 5e-3
-    final_learning_rate_scale: float = 0.1
     anneal_updates: int = 1000
     curriculum_episodes: int = 10
     curriculum_steps: int = 30
     curriculum_start: float = 1.0
     core_learning_rate_scale: float = 0.5
     entropy_coefficient: float = 0.01
-    value_coefficient: float = 0.5
     max_gradient_norm: float = 0.5
-    adam_epsilon: float = 1e-5
-    scale_rate: float = 0.05
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -146,7 +135,7 @@ class RL2Config:
 
     def learning_rate_at(self, num_updates: int) -> float:
         """Return Adam's rate after ``num_updates`` of a family."""
-        floor = self.final_learning_rate_scale
+        floor = FINAL_LEARNING_RATE_SCALE
         return self.learning_rate * (floor + (1.0 - floor) * self.anneal(num_updates))
 
     @classmethod

@@ -29,6 +29,18 @@ from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.trials import TrialBatch, critic_inputs, num_env_steps, num_episodes
 from envs.spaces import ObservationKind, SpacePair
 
+CLIP = 0.2
+"""ε, the largest distance of a probability ratio from 1 that PPO rewards: the value of the PPO paper (section 6.1)."""
+
+VALUE_COEFFICIENT = 0.5
+"""Weight of the critic's loss: the usual value for a critic that shares the policy's features. It was never varied."""
+
+ADAM_EPSILON = 1e-5
+"""Adam's ε: the usual value of PPO; 1e-8 makes large steps of small gradients. It was never varied."""
+
+SCALE_RATE = 0.05
+"""Update rate of the running scales of values and advantages: a mean over about 20 updates. It was never varied."""
+
 
 @dataclass
 class _Family:
@@ -66,7 +78,7 @@ class RL2Learner:
         self._families: dict[str, _Family] = {}
         self._optimizer = torch.optim.Adam(
             [self._group(self._core_parameters(), scale=config.core_learning_rate_scale)],
-            eps=config.adam_epsilon,
+            eps=ADAM_EPSILON,
             fused=True,
             capturable=self.device.type == "cuda",
         )
@@ -96,7 +108,7 @@ class RL2Learner:
         critic = PopArtCritic(
             self.config.hidden_size + self.config.input_size,
             self.config.critic_size,
-            rate=self.config.scale_rate,
+            rate=SCALE_RATE,
             generator=self._initial,
         ).to(self.device)
         self.critics[name] = critic
@@ -238,12 +250,12 @@ class RL2Learner:
         log_ratio = (log_prob - targets.log_prob) * is_valid
         ratio = log_ratio.exp()
         advantage = targets.advantage
-        clipped = ratio.clamp(1.0 - self.config.clip, 1.0 + self.config.clip)
+        clipped = ratio.clamp(1.0 - CLIP, 1.0 + CLIP)
         policy_loss = -(torch.minimum(ratio * advantage, clipped * advantage) * share).sum()
         error = self._critic(name)(output.features) - targets.normalised_return
         value_loss = 0.5 * (error * error * share).sum()
         mean_entropy = (entropy * share).sum()
-        loss = policy_loss + self.config.value_coefficient * value_loss - minibatch.entropy_coefficient * mean_entropy
+        loss = policy_loss + VALUE_COEFFICIENT * value_loss - minibatch.entropy_coefficient * mean_entropy
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         touched = [p for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -251,7 +263,7 @@ class RL2Learner:
         self._optimizer.step()
         with torch.no_grad():
             kl = ((ratio - 1.0 - log_ratio) * share).sum()
-            clip_fraction = (((ratio - 1.0).abs() > self.config.clip) * share).sum()
+            clip_fraction = (((ratio - 1.0).abs() > CLIP) * share).sum()
             return torch.stack([policy_loss, value_loss, mean_entropy, kl, clip_fraction, gradient_norm])
 
     def forget_gradients(self) -> None:

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from agent.learners.distributions import MAX_LOG_STD, MIN_LOG_STD, ActionDistribution, num_slots
 from agent.learners.rl2.config import RL2Config
-from agent.learners.rl2.in_trial_memory.keys import KeyEmbedding, Keys
+from agent.learners.rl2.in_trial_memory.keys import KEY_SIZE, KeyEmbedding, Keys
 from agent.learners.rl2.in_trial_memory.protocol import has_learned_keys, read_size
 from agent.learners.rl2.layers import linear, table
 from agent.learners.rl2.normalisation import Normaliser
@@ -68,7 +68,7 @@ class PairModule(nn.Module):
             self.log_std = nn.Parameter(torch.full((slots,), -0.5))
         self.observation_scale = Normaliser(0 if is_discrete else width)
         self.reward_scale = Normaliser(1)
-        key_size = width if is_discrete else min(width, config.memory_key_size)
+        key_size = width if is_discrete else min(width, KEY_SIZE)
         projection = torch.eye(width) if key_size == width else torch.empty(width, key_size)
         if key_size != width:
             projection.normal_(std=width**-0.5, generator=generator)

@@ -49,6 +49,13 @@ REMOVED = {
         is_of_policy=True,
     ),
     "memory_bandwidth": _never_varied(0.5, is_of_policy=True),
+    "memory_key_size": _never_varied(16, is_of_policy=True),
+    "transition_prior": _never_varied(1.0, is_of_policy=True),
+    "clip": _never_varied(0.2, is_of_policy=False),
+    "final_learning_rate_scale": _never_varied(0.1, is_of_policy=False),
+    "value_coefficient": _never_varied(0.5, is_of_policy=False),
+    "adam_epsilon": _never_varied(1e-5, is_of_policy=False),
+    "scale_rate": _never_varied(0.05, is_of_policy=False),
 }
 """The removed settings by name."""
 

@@ -19,6 +19,10 @@ from torch.nn import functional
 
 from agent.learners.rl2.layers import linear
 
+KEY_SIZE = 16
+"""Largest Q: wider observations are projected to it at random, which bounds the work of a read. No measurement used
+another width."""
+
 HIDDEN_SIZE = 32
 """The number of rows of U."""
 

@@ -135,7 +135,6 @@ def empty_memory(
             spaces.action,
             episodes_per_trial=episodes_per_trial,
             discounts=look_aheads(spaces, config),
-            prior=config.transition_prior,
             device=device,
         )
     return SimilarityMemory(

@@ -19,6 +19,9 @@ MIN_REACH = 1e-4
 MAX_RELATIVE = 20.0
 """Bound of features that are measured in units of a reach."""
 
+TRANSITION_PRIOR = 1.0
+"""c, the pseudo-count of a transition that was not observed: it counts as one. No measurement used another value."""
+
 
 class TableMemory:
     """A memory that matches discrete observations exactly.
@@ -66,7 +69,7 @@ class TableMemory:
         *,
         episodes_per_trial: int = 1,
         discounts: tuple[float, ...] = (),
-        prior: float = 1.0,
+        prior: float = TRANSITION_PRIOR,
         device: torch.device | str = "cpu",
     ) -> None:
         self._action, self._episodes_per_trial = action, episodes_per_trial

@@ -39,6 +39,6 @@ def test_trials_grow_from_thirty_steps_to_all_and_never_past() -> None:
 
 
 def test_the_learning_rate_falls_to_its_floor_and_stays_there() -> None:
-    config = RL2Config(anneal_updates=10, learning_rate=1.0, final_learning_rate_scale=0.1)
+    config = RL2Config(anneal_updates=10, learning_rate=1.0)
     assert config.learning_rate_at(0) == 1.0
     assert config.learning_rate_at(10) == config.learning_rate_at(1000) == pytest.approx(0.1)
