@@ -33,7 +33,6 @@ class DataFolder:
         self.store_path = path / "learnd.db"
         self.parameters_path = path / "parameters"
         self.backups_path = path / "backups"
-        self.logs_path = path / "logs"
         self.ballast_path = path / "ballast"
 
     @property
@@ -52,7 +51,7 @@ class DataFolder:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.require_private()
-            for folder in (self.parameters_path, self.backups_path, self.logs_path):
+            for folder in (self.parameters_path, self.backups_path):
                 folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise self._not_usable(error) from error

@@ -10,7 +10,6 @@ from memory.records.families import (
 )
 from memory.records.jobs import (
     NOT_RUN,
-    Choice,
     CounterValue,
     JobKind,
     JobOutcome,
@@ -59,7 +58,6 @@ __all__ = [
     "NOT_RUN",
     "BackupReport",
     "Checkpoint",
-    "Choice",
     "CounterValue",
     "CurveMetric",
     "CurvePoint",

@@ -95,16 +95,6 @@ class JobSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """A choice of a family for practice, with its reason."""
-
-    family: str
-    reason: str
-    started_at: float
-    outcome: JobOutcome | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Request:
     """A person's request to the daemon, stored as a row."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from memory.connection import Row, StoreConnection, from_json, to_json
 from memory.errors import MemoryStoreError
-from memory.records import NOT_RUN, Choice, JobKind, JobOutcome, JobRun, JobSchedule, JobSummary
+from memory.records import NOT_RUN, JobKind, JobOutcome, JobRun, JobSchedule, JobSummary
 from memory.tables.counters import CounterTable
 
 # This takes one index lookup per family instead of one per run.
@@ -168,23 +168,6 @@ class JobTable:
         return self._connection.row(
             "SELECT * FROM job_runs WHERE kind = ? AND outcome = ? ORDER BY id DESC LIMIT 1", (kind, outcome)
         )
-
-    def choice_history(self, *, limit: int = 200) -> list[Choice]:
-        """Return the choices of families for practice, newest first."""
-        found = self._connection.rows(
-            # The plus stops SQLite from using the index by family, with which it would have to sort all runs.
-            "SELECT * FROM job_runs WHERE kind = ? AND +family IS NOT NULL ORDER BY id DESC LIMIT ?",
-            (JobKind.PRACTISE, limit),
-        )
-        return [
-            Choice(
-                family=row["family"],
-                reason=row["reason"],
-                started_at=row["started_at"],
-                outcome=None if row["outcome"] is None else JobOutcome(row["outcome"]),
-            )
-            for row in found
-        ]
 
     def last_practised(self) -> dict[str, float]:
         """Return the start of each practised family's last practice run, by family name."""

@@ -84,10 +84,6 @@ class IntegrityCheck:
         problems += self._episodes(tell)
         return problems
 
-    def is_structure_sound(self) -> bool:
-        """Return whether pages and indexes are intact. The content of the rows is not checked."""
-        return not list(self._database())
-
     def _database(self) -> Iterator[Problem]:
         try:
             found = [str(row[0]) for row in self._connection.rows("PRAGMA integrity_check(20)")]

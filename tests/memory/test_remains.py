@@ -201,7 +201,7 @@ def test_a_folder_without_any_part_of_a_store_is_a_new_one(
     if lose is not None:
         folder.store_path.touch()
         lose(folder)
-    (folder.logs_path / "tool.log").write_text("x")
+    (folder.path / "tool.log").write_text("x")
     with pytest.raises(StoreMissingError):
         Store.open(folder, is_reader=True)
     with Store.open(folder) as store:
