@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.family import FamilySpec
-from envs.gymnasium.variations import Task, draw_task
+from envs.gymnasium.task_drawing import Task, draw_task
 from envs.registry import default_stream
 
 MOVES = ((0, -1), (1, 0), (0, 1), (-1, 0))

@@ -18,7 +18,8 @@ from torch import Tensor
 from envs.errors import EnvsError
 from envs.family import FamilySpec, Split
 from envs.gymnasium.process import WorkerProcess
-from envs.gymnasium.variations import Distribution, Task, Variation, draw_task
+from envs.gymnasium.task_drawing import Task, draw_task
+from envs.gymnasium.variations import Distribution, Variation
 from envs.gymnasium.working_folder import WorkingFolder
 from envs.limits import WorkerLimits
 from envs.spaces import ActionKind, SpacePair

@@ -10,7 +10,8 @@ import pytest
 from envs.declaration import default_name, family_from_declaration, parse_setting, parse_variation
 from envs.errors import FamilySpecError
 from envs.family import FamilySource, FamilySpec
-from envs.gymnasium.variations import Distribution, Variation, VariationTarget, draw_task
+from envs.gymnasium.task_drawing import draw_task
+from envs.gymnasium.variations import Distribution, Variation, VariationTarget
 from envs.registry import default_stream
 
 
