@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from envs.errors import FamilySpecError
 from envs.gymnasium.variations import Variation
+from envs.json_fields import (
+    ARRAY,
+    COUNT,
+    NULL,
+    NUMBER,
+    OBJECT,
+    TEXT,
+    FieldTypes,
+    checked_fields,
+    require_texts,
+    unreadable,
+)
 
 FAMILY_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 
@@ -84,16 +96,47 @@ class FamilySpec:
                 hint="A trial has at least 1 episode.",
             )
 
+    @property
+    def is_few_shot(self) -> bool:
+        """Whether the tasks are supervised tasks with a support and a query set."""
+        return self.source is FamilySource.FEW_SHOT
+
     def to_json(self) -> dict[str, Any]:
         """Return the description as JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> FamilySpec:
-        """Return the description from the values that :meth:`to_json` returned."""
-        spec = cls(**{**values, "source": FamilySource(values["source"]), "variations": ()})
-        return replace(
-            spec,
-            variations=tuple(Variation.from_json(v) for v in values["variations"]),
-            import_paths=tuple(values["import_paths"]),
-        )
+    def from_json(cls, values: object) -> FamilySpec:
+        """Return the description from the values that :meth:`to_json` returned.
+
+        Fields that an older version did not write have their defaults.
+
+        Raises:
+            FamilySpecError: the values are damaged, or a newer version wrote them.
+        """
+        fields = checked_fields(values, FIELD_TYPES, required=("name", "source", "entry"), subject="spec")
+        if fields["source"] not in list(FamilySource):
+            raise unreadable("spec", f"this version of learnd does not know its source, {fields['source']!r}.")
+        import_paths = fields.get("import_paths", ())
+        require_texts(import_paths, name="import_paths", subject="spec")
+        variations = tuple(Variation.from_json(variation) for variation in fields.get("variations", ()))
+        source, paths = FamilySource(fields["source"]), tuple(import_paths)
+        return cls(**{**fields, "source": source, "variations": variations, "import_paths": paths})
+
+
+FIELD_TYPES: FieldTypes = {
+    "name": TEXT,
+    "source": TEXT,
+    "entry": TEXT,
+    "kwargs": OBJECT,
+    "variations": ARRAY,
+    "episodes_per_trial": COUNT,
+    "max_episode_steps": (*COUNT, NULL),
+    "random_return": (*NUMBER, NULL),
+    "reference_return": (*NUMBER, NULL),
+    "reference_source": TEXT,
+    "python": (*TEXT, NULL),
+    "import_paths": ARRAY,
+    "learner": TEXT,
+}
+"""The JSON types of the fields of a :class:`FamilySpec`."""

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from envs.errors import FamilySpecError
+from envs.json_fields import ARRAY, NUMBER, OBJECT, TEXT, FieldTypes, checked_fields, unreadable
 
 
 class VariationTarget(StrEnum):
@@ -66,17 +67,36 @@ class Variation:
             raise FamilySpecError(operation="declaring variation", subject=self.name, found=complaint)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Variation:
-        """Return the variation that :func:`dataclasses.asdict` wrote."""
+    def from_json(cls, values: object) -> Variation:
+        """Return the variation that :func:`dataclasses.asdict` wrote.
+
+        Raises:
+            FamilySpecError: the values are damaged, or a newer version wrote them.
+        """
+        fields = checked_fields(values, FIELD_TYPES, required=("name", "target", "distribution"), subject="variation")
+        for name, known in (("target", list(VariationTarget)), ("distribution", list(Distribution))):
+            if fields[name] not in known:
+                raise unreadable("variation", f"this version of learnd does not know its {name}, {fields[name]!r}.")
         return cls(
             **{
-                **values,
-                "target": VariationTarget(values["target"]),
-                "distribution": Distribution(values["distribution"]),
-                "values": tuple(values["values"]),
+                **fields,
+                "target": VariationTarget(fields["target"]),
+                "distribution": Distribution(fields["distribution"]),
+                "values": tuple(fields.get("values", ())),
             }
         )
 
+
+FIELD_TYPES: FieldTypes = {
+    "name": TEXT,
+    "target": TEXT,
+    "distribution": TEXT,
+    "low": NUMBER,
+    "high": NUMBER,
+    "values": ARRAY,
+    "options": OBJECT,
+}
+"""The JSON types of the fields of a :class:`Variation`."""
 
 COMBINATIONS = frozenset({Distribution.SUM, Distribution.PRODUCT})
 
