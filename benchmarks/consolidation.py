@@ -151,7 +151,7 @@ def run_course(
 def feed(store: Store, spec: FamilySpec) -> Family:
     """Declare and admit a family."""
     tasks = open_tasks(spec, None, num_trials=1, device="cpu")
-    store.families.add(spec.name, spec.to_json())
+    store.families.add(spec)
     return store.families.admit(
         spec.name,
         spaces=tasks.spaces.to_json(),

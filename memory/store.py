@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from memory.connection import StoreConnection
 from memory.files.parameters import ParameterFolder
@@ -126,6 +126,21 @@ class Store:
     def data_version(self) -> int:
         """Return a number that changes whenever another connection commits."""
         return int(self._connection.value("PRAGMA data_version"))
+
+    def family_reports(self, *, with_removed: bool = False) -> list[dict[str, Any]]:
+        """Return the reports of :meth:`Overview.family_reports`, where a family with an unreadable spec is refused."""
+        with self._connection.snapshot():
+            reports = self.overview.family_reports(with_removed=with_removed)
+            families = self.families.all(with_removed=with_removed)
+        return [
+            {
+                **report,
+                "state": str(family.state),
+                "state_reason": family.state_reason,
+                "quarantined_until": family.quarantined_until,
+            }
+            for report, family in zip(reports, families, strict=True)
+        ]
 
     # The modules of upkeep are imported when they are used, so that commands that only read start faster.
 

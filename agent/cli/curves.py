@@ -14,12 +14,11 @@ import typer
 from typer.core import TyperCommand
 
 from agent.cli.experiment_options import check_folder
-from agent.cli.few_shot_options import is_few_shot_spec
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family
 from agent.cli.output import moment, short_count, with_error
 from agent.output.files import check_output_file, write_output_file
 from agent.reports.curve_plots import FamilyCurves, TerminalStyle, XAxis, draw_png, terminal_plots
-from memory.records import CurveMetric, Family, StoredCurvePoint
+from memory.records import CurveMetric, Family, StoredCurvePoint, UnreadableSpec
 
 if TYPE_CHECKING:
     from memory.store import Store
@@ -111,8 +110,6 @@ def read_curves(store: Store, family: Family, metric: CurveMetric) -> FamilyCurv
         store.curves.points(family.name, CurveMetric.EPISODE_RETURN), key=lambda p: (p.at, _label_order(p))
     )
     evaluations = [list(evaluation) for _, evaluation in groupby(episodes, key=lambda point: point.at)]
-    num_episodes = max(1, int(family.spec.get("episodes_per_trial", 1)))
-    is_episodic = family.random_return is not None
     return FamilyCurves(
         family=family.name,
         metric=shown,
@@ -120,9 +117,16 @@ def read_curves(store: Store, family: Family, metric: CurveMetric) -> FamilyCurv
         lines={label: list(line) for label, line in groupby(points, key=lambda point: point.point.label)},
         first_episodes=evaluations[0] if evaluations else (),
         latest_episodes=evaluations[-1] if evaluations else (),
-        is_by_shots=is_few_shot_spec(family.spec),
-        random_episode_return=(family.random_return or 0.0) / num_episodes if is_episodic else None,
+        is_by_shots=family.is_few_shot,
+        random_episode_return=_random_episode_return(family),
     )
+
+
+def _random_episode_return(family: Family) -> float | None:
+    """Return the mean return of random actions in one episode; None if it is not known."""
+    if family.random_return is None or isinstance(family.spec, UnreadableSpec):
+        return None
+    return family.random_return / family.spec.episodes_per_trial
 
 
 def _label_order(point: StoredCurvePoint) -> tuple[int, str]:

@@ -23,7 +23,7 @@ from agent.cli.output import short_duration, short_size
 from agent.daemon.health import FAILURES_IN_A_ROW
 from memory.errors import MemoryStoreError
 from memory.ownership import foreign_paths, paths_in
-from memory.records import FamilyState, JobOutcome, ProblemKind
+from memory.records import FamilyState, JobOutcome, ProblemKind, UnreadableSpec
 
 if TYPE_CHECKING:
     from agent.config.settings import Settings
@@ -390,11 +390,12 @@ def families(context: CheckContext) -> Iterator[Finding]:
     known = context.store.families.all()
     troubled = [family for family in known if family.state in {FamilyState.REFUSED, FamilyState.QUARANTINED}]
     for family in troubled:
+        usual = f"See learnd env show {family.name}; when it is fixed: learnd env resume {family.name}."
         yield Finding(
             check="families",
             verdict=Verdict.WARN,
             found=f"{family.name} is {family.state}: {family.state_reason or 'no reason was given'}",
-            hint=f"See learnd env show {family.name}; when it is fixed: learnd env resume {family.name}.",
+            hint=family.spec.hint if isinstance(family.spec, UnreadableSpec) else usual,
         )
     if not troubled:
         num_active = sum(family.state is FamilyState.ACTIVE for family in known)

@@ -138,7 +138,7 @@ def list_families(
 ) -> None:
     """List the families with their states, counts and scores."""
     with invocation.reading_if_any() as store:
-        reports = [] if store is None else store.overview.family_reports(with_removed=with_removed)
+        reports = [] if store is None else store.family_reports(with_removed=with_removed)
     if store is None:
         invocation.answer({"families": []}, lambda out: out.print(NO_DATA))
         return
@@ -155,7 +155,7 @@ def list_families(
 def show_family(invocation: Invocation, name: NameArgument) -> None:
     """Show one family: its declaration, variations, spaces, scores and last job runs."""
     with invocation.reading() as store:
-        reports = {report["name"]: report for report in store.overview.family_reports()}
+        reports = {report["name"]: report for report in store.family_reports()}
         family = find_family(store, name, operation="showing family")
         points = [point for point in store.curves.latest() if point.family == name]
         # Runs are stored by family name, and a removed family may have had the same name.
@@ -187,6 +187,7 @@ def resume_family(invocation: Invocation, name: NameArgument) -> None:
     """Practise a paused or quarantined family again, or try a refused family again."""
     with invocation.writing() as store:
         family = find_family(store, name, operation="resuming family")
+        family.require_spec()
         target = FamilyState.PENDING if family.spaces is None else FamilyState.ACTIVE
         if family.strikes:
             store.families.clear_strikes(name)
@@ -285,7 +286,7 @@ def _record(store: Store, spec: FamilySpec, admission: Admission | None) -> Fami
 
     A family that was tried becomes active at once, and its spec records the source of the reference return.
     """
-    family = store.families.add(spec.name, spec.to_json())
+    family = store.families.add(spec)
     if admission is None:
         return family
     return store.families.admit(
@@ -293,7 +294,7 @@ def _record(store: Store, spec: FamilySpec, admission: Admission | None) -> Fami
         spaces=admission.spaces.to_json(),
         random_return=admission.random_return,
         reference_return=admission.reference_return,
-        spec=replace(spec, reference_source=admission.reference_source).to_json(),
+        spec=replace(spec, reference_source=admission.reference_source),
     )
 
 

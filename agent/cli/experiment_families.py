@@ -73,11 +73,9 @@ def _environments(name: str, options: FamilyOptions) -> FamilySpec:
 
 
 def _known_family(invocation: Invocation, name: str) -> FamilySpec | None:
-    from envs.family import FamilySpec
-
     with invocation.reading_if_any() as store:
         families = {} if store is None else {family.name: family for family in store.families.all()}
-    return FamilySpec.from_json(families[name].spec) if name in families else None
+    return families[name].require_spec() if name in families else None
 
 
 def _known_names(invocation: Invocation) -> list[str]:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.console import PlainConsole
-from agent.cli.few_shot_options import is_few_shot_spec, shapes_text, shots_text
+from agent.cli.few_shot_options import shapes_text, shots_text
 from agent.cli.output import NOTHING, ago, in_colour, indented, moment, short_number, styled, with_error
 from agent.cli.status import families_table
 from agent.output.visible_text import visible_line
-from memory.records import CurveMetric, Family, JobRun, StoredCurvePoint
+from envs.gymnasium.variations import Distribution, Variation
+from memory.records import CurveMetric, Family, JobRun, StoredCurvePoint, UnreadableSpec
 
 if TYPE_CHECKING:
     from envs.admission import Admission
@@ -22,7 +23,7 @@ def family_values(family: Family) -> dict[str, Any]:
         "name": family.name,
         "state": family.state,
         "state_reason": family.state_reason,
-        "spec": family.spec,
+        "spec": family.spec.to_json(),
         "spaces": family.spaces,
         "random_return": family.random_return,
         "reference_return": family.reference_return,
@@ -49,7 +50,7 @@ def admission_values(admission: Admission | None) -> dict[str, Any] | None:
 def adaptation_values(family: Family, points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
     """Return the newest held-out returns by episode (for a few-shot family: by number of shots), and the lent score."""
     returns = _episode_returns(points)
-    shots = {"shots": list(returns)} if is_few_shot_spec(family.spec) else {}
+    shots = {"shots": list(returns)} if family.is_few_shot else {}
     return {"episode_returns": list(returns.values()), **shots, **_lent_values(points)}
 
 
@@ -90,14 +91,14 @@ def show_added(out: PlainConsole, family: Family, admission: Admission | None) -
     if admission is None:
         out.print("the daemon tries it in a worker before it is practised")
         return
-    is_few_shot = is_few_shot_spec(family.spec)
+    is_few_shot = family.is_few_shot
     out.print(f"{'inputs and targets' if is_few_shot else 'observations and actions'}: {_spaces_text(family)}")
     by_chance = "return of a task by chance" if is_few_shot else "return of a trial with random actions"
     out.print(f"{by_chance}: {short_number(admission.random_return)}")
     out.print(_reference_text(family))
     out.print(f"{short_number(admission.steps_per_s)} {'examples' if is_few_shot else 'steps'} a second")
     if is_few_shot:
-        out.print(f"practised by {family.spec['learner']}")
+        out.print(f"practised by {family.require_spec().learner}")
     for warning in admission.warnings:
         out.print(styled(("!", "yellow"), f" {indented(warning)}"))
 
@@ -105,7 +106,7 @@ def show_added(out: PlainConsole, family: Family, admission: Admission | None) -
 def _spaces_text(family: Family) -> str:
     if family.spaces is None:
         return "not known yet"
-    if is_few_shot_spec(family.spec):
+    if family.is_few_shot:
         return shapes_text(family.spaces)
     observation, action = family.spaces["observation"], family.spaces["action"]
     choices = "×".join(str(choice) for choice in action["choices"]) or f"{len(action['low'])} numbers"
@@ -116,7 +117,7 @@ def _reference_text(family: Family) -> str:
     """Describe the return of score 1 and its source."""
     if not family.has_scale:
         return "no reference (a return that scores 1) is declared, so returns are shown instead of scores"
-    source = family.spec.get("reference_source") or ""
+    source = "" if isinstance(family.spec, UnreadableSpec) else family.spec.reference_source
     return f"return that scores 1: {short_number(family.reference_return)}" + (f" ({source})" if source else "")
 
 
@@ -147,26 +148,29 @@ def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> N
 def _show_declaration(out: PlainConsole, family: Family) -> None:
     """Print how the family was declared: its entry, arguments and variations."""
     spec = family.spec
-    out.print(visible_line(f"{spec.get('entry')} ({spec.get('source')}), added {moment(family.created_at)}"))
-    if spec.get("kwargs"):
-        out.print(visible_line("made with " + ", ".join(f"{key}={value}" for key, value in spec["kwargs"].items())))
-    if is_few_shot_spec(spec):
-        out.print(f"few-shot tasks, practised by {spec.get('learner')}")
+    if isinstance(spec, UnreadableSpec):
+        out.print(f"added {moment(family.created_at)}. {spec.hint}")
+        return
+    out.print(visible_line(f"{spec.entry} ({spec.source}), added {moment(family.created_at)}"))
+    if spec.kwargs:
+        out.print(visible_line("made with " + ", ".join(f"{key}={value}" for key, value in spec.kwargs.items())))
+    if spec.is_few_shot:
+        out.print(f"few-shot tasks, practised by {spec.learner}")
         out.print(f"inputs and targets: {_spaces_text(family)}")
     else:
-        limit = f", at most {spec['max_episode_steps']} steps each" if spec.get("max_episode_steps") else ""
-        out.print(f"a trial is {spec.get('episodes_per_trial')} episodes{limit}")
-        for variation in spec.get("variations", []):
+        limit = f", at most {spec.max_episode_steps} steps each" if spec.max_episode_steps else ""
+        out.print(f"a trial is {spec.episodes_per_trial} episodes{limit}")
+        for variation in spec.variations:
             out.print(f"varies {_variation_text(variation)}")
         out.print(f"observations and actions: {_spaces_text(family)}")
 
 
-def _variation_text(variation: Mapping[str, Any]) -> str:
-    kind = variation["distribution"]
-    if kind in {"uniform", "log_uniform", "integer"}:
-        drawn = f"{kind} {variation['low']:g} to {variation['high']:g}"
-    elif kind == "frozen_lake_map":
+def _variation_text(variation: Variation) -> str:
+    kind = variation.distribution
+    if kind in {Distribution.UNIFORM, Distribution.LOG_UNIFORM, Distribution.INTEGER}:
+        drawn = f"{kind} {variation.low:g} to {variation.high:g}"
+    elif kind is Distribution.FROZEN_LAKE_MAP:
         drawn = "a new map per task"
     else:
-        drawn = f"{kind} of {', '.join(str(value) for value in variation['values'])}"
-    return f"{variation['name']} ({variation['target']}): {drawn}"
+        drawn = f"{kind} of {', '.join(str(value) for value in variation.values)}"
+    return f"{variation.name} ({variation.target}): {drawn}"

@@ -75,11 +75,6 @@ def shapes_text(spaces: Mapping[str, Any]) -> str:
     return f"{shape} → {spaces['output_size']} {kind if spaces['output_size'] != 1 else kind.removesuffix('s')}"
 
 
-def is_few_shot_spec(spec: Mapping[str, Any]) -> bool:
-    """Return whether a family's stored spec describes few-shot tasks."""
-    return bool(spec.get("source") == "few_shot")
-
-
 def shots_text(labels: Sequence[int]) -> str:
     """Return the numbers of shots that returns are shown for, as text: ``0, 1, 5``."""
     return ", ".join(str(label) for label in labels)

@@ -80,7 +80,7 @@ async def add_embedded_families(writer: StoreThread, specs: Sequence[FamilySpec]
         if store.families.all(with_removed=True):
             return 0
         for spec in specs:
-            store.families.add(spec.name, spec.to_json())
+            store.families.add(spec)
         return len(specs)
 
     if num_added := await writer.call(add_all):

@@ -213,7 +213,7 @@ class TrainerSession:
 
     def _open(self, family: Family) -> TaskBatch:
         return self._opener(
-            FamilySpec.from_json(family.spec),
+            family.require_spec(),
             spaces_of(family),
             num_trials=self.config.num_trials_for(is_tensor_native=is_tensor_native(family)),
             device=self.device,
@@ -279,7 +279,7 @@ def held_out_trials(family: Family, section: EvaluationSettings | ConsolidationS
 
 def is_tensor_native(family: Family) -> bool:
     """Return whether the family's tasks are stepped as tensors in the trainer, not by a worker."""
-    return FamilySource(family.spec["source"]) is FamilySource.TENSOR
+    return family.require_spec().source is FamilySource.TENSOR
 
 
 def published_meta(initialization: Initialization) -> dict[str, Any]:

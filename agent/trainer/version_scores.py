@@ -27,7 +27,6 @@ from agent.trainer.session import (
     learner_name,
     spaces_of,
 )
-from envs.family import FamilySpec
 from envs.registry import open_few_shot, open_tasks
 from memory.records import Family, Initialization
 from memory.store import Store
@@ -126,7 +125,7 @@ def _play(
     progress: Callable[[int], None],
 ) -> HeldOutReturns:
     tasks = open_tasks(
-        FamilySpec.from_json(family.spec),
+        family.require_spec(),
         spaces_of(family),
         num_trials=min(num_trials, config.num_trials_for(is_tensor_native=is_tensor_native(family))),
         device="cpu",
@@ -152,7 +151,7 @@ def _answer(
         return None
     return held_out_tasks(
         restore(part_of(tensors, described["name"]), described["meta"]),
-        open_few_shot(FamilySpec.from_json(family.spec)),
+        open_few_shot(family.require_spec()),
         first_task=EVALUATION_TASKS,
         num_tasks=num_tasks,
         chance=family.random_return or 0.0,

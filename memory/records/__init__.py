@@ -7,6 +7,7 @@ from memory.records.families import (
     Family,
     FamilyState,
     FamilyTotals,
+    UnreadableSpec,
 )
 from memory.records.jobs import (
     NOT_RUN,
@@ -87,4 +88,5 @@ __all__ = [
     "StoredCurvePoint",
     "StoredTrial",
     "TrialRecord",
+    "UnreadableSpec",
 ]

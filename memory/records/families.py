@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from envs.errors import FamilySpecError
+from envs.family import FamilySpec
 
 
 class FamilyState(StrEnum):
@@ -37,6 +41,25 @@ class FamilyTotals:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnreadableSpec:
+    """A stored spec that cannot be read: its row is damaged, or another version of learnd wrote it.
+
+    Attributes:
+        reason: the reason, as text for people.
+        hint: the action to take, as a full sentence.
+        values: the stored JSON object, to be shown; empty if the row is damaged.
+    """
+
+    reason: str
+    hint: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stored JSON object."""
+        return dict(self.values)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """A family, as recorded in the store.
 
@@ -44,22 +67,23 @@ class Family:
         name: unique among families that are not removed.
         state: its state.
         state_reason: the reason for the state, as text for people.
-        spec: ``FamilySpec.to_json()``.
-        spaces: ``SpacePair.to_json()``; None until admitted.
+        spec: its description. A family with an unreadable spec has the state refused (unless it is removed), with the
+            reason, and no spaces.
+        spaces: ``SpacePair.to_json()``, or ``FewShotShapes.to_json()`` of few-shot tasks; None until admitted.
         random_return: measured or declared mean trial return of random actions; None until admitted.
         reference_return: trial return of score 1, which never moves; None for a family without a scale.
         strikes: consecutive faults of its workers since the last success.
         quarantined_until: time at which it is tried again; None unless quarantined.
         totals: the amounts that it has been practised.
         created_at: time at which it was added.
-        is_damaged: whether its row does not match its checksum. Such a family has the state refused and an empty spec.
+        is_damaged: whether its row does not match its checksum. Its spec is then unreadable.
     """
 
     id: int
     name: str
     state: FamilyState
     state_reason: str
-    spec: dict[str, Any]
+    spec: FamilySpec | UnreadableSpec
     spaces: dict[str, Any] | None
     random_return: float | None
     reference_return: float | None
@@ -73,3 +97,20 @@ class Family:
     def has_scale(self) -> bool:
         """Whether its returns have scores: its reference is known and above the return of random actions."""
         return self.reference_return is not None and self.reference_return > (self.random_return or 0.0)
+
+    @property
+    def is_few_shot(self) -> bool:
+        """Whether its tasks are few-shot tasks; False if its spec is unreadable."""
+        return isinstance(self.spec, FamilySpec) and self.spec.is_few_shot
+
+    def require_spec(self) -> FamilySpec:
+        """Return the spec.
+
+        Raises:
+            FamilySpecError: the spec is unreadable.
+        """
+        if isinstance(self.spec, UnreadableSpec):
+            raise FamilySpecError(
+                operation="reading family", subject=self.name, found=f"{self.spec.reason}.", hint=self.spec.hint
+            )
+        return self.spec

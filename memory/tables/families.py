@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from envs.errors import FamilySpecError
+from envs.family import FamilySpec
 from memory.connection import Row, StoreConnection, from_json, to_json
 from memory.errors import CorruptFileError, FamilyExistsError, FamilyNotFoundError
-from memory.records import Family, FamilyState, FamilyTotals
+from memory.records import Family, FamilyState, FamilyTotals, UnreadableSpec
 from memory.row_checksums import is_intact, seal
 from memory.tables.counters import CounterTable
 
 DAMAGED_HINT = "Stop learnd and run `learnd doctor --repair`."
+UNREADABLE_HINT = "Use the version of learnd that wrote it, or remove the family and add it again."
+DAMAGED = "its row in the store does not match its checksum"
 _SELECT_PRESENT = "SELECT * FROM families WHERE name = ? AND state <> 'removed'"
 
 
@@ -24,17 +28,17 @@ class FamilyTable:
         self._connection = connection
         self._counters = counters
 
-    def add(self, name: str, spec: dict[str, Any], *, state: FamilyState = FamilyState.PENDING) -> Family:
+    def add(self, spec: FamilySpec, *, state: FamilyState = FamilyState.PENDING) -> Family:
         """Add a family.
 
         Args:
-            name: a name that is unique among families that are not removed.
-            spec: ``FamilySpec.to_json()``.
+            spec: its description; the name must be unique among families that are not removed.
             state: initial state.
 
         Raises:
             FamilyExistsError: the store has a family of that name.
         """
+        name = spec.name
         with self._connection.transaction("adding a family"):
             if self._connection.row(_SELECT_PRESENT, (name,)):
                 raise FamilyExistsError(
@@ -47,7 +51,7 @@ class FamilyTable:
             self._counters.forget_family(name)
             row_id = self._connection.insert(
                 "INSERT INTO families (name, state, spec, created_at) VALUES (?, ?, ?, ?)",
-                (name, state, to_json(spec), self._connection.clock()),
+                (name, state, to_json(spec.to_json()), self._connection.clock()),
             )
             seal(self._connection, "families", row_id)
             return self.get(name)
@@ -107,13 +111,13 @@ class FamilyTable:
         spaces: dict[str, Any],
         random_return: float,
         reference_return: float | None,
-        spec: dict[str, Any] | None = None,
+        spec: FamilySpec | None = None,
     ) -> Family:
         """Record that a family passed admission, and make it active.
 
         Args:
             name: name of the family.
-            spaces: ``SpacePair.to_json()``.
+            spaces: ``SpacePair.to_json()`` or ``FewShotShapes.to_json()``.
             random_return: mean trial return of random actions.
             reference_return: trial return of score 1; None leaves the family without a scale.
             spec: the new spec of the family; None keeps the old one.
@@ -126,13 +130,13 @@ class FamilyTable:
             family = self._intact(name)
             self._connection.execute(
                 "UPDATE families SET state = ?, state_reason = '', quarantined_until = NULL, strikes = 0,"
-                " spaces = ?, random_return = ?, reference_return = ?, spec = ? WHERE id = ?",
+                " spaces = ?, random_return = ?, reference_return = ?, spec = coalesce(?, spec) WHERE id = ?",
                 (
                     FamilyState.ACTIVE,
                     to_json(spaces),
                     random_return,
                     reference_return,
-                    to_json(family.spec if spec is None else spec),
+                    None if spec is None else to_json(spec.to_json()),
                     family.id,
                 ),
             )
@@ -191,21 +195,26 @@ class FamilyTable:
 
 
 def _family(row: Row) -> Family:
-    """Return the family of a row. A damaged row gives a refused family, so other families can still be practised."""
+    """Return the family of a row.
+
+    A family with an unreadable spec is refused in this version, so other families can still be practised. The state in
+    its row is kept.
+    """
     is_damaged = not is_intact("families", row) or row["state"] not in list(FamilyState)
-    is_removed = row["state"] == FamilyState.REMOVED
-    state = FamilyState.REFUSED if is_damaged and not is_removed else FamilyState(row["state"])
+    spec = UnreadableSpec(reason=DAMAGED, hint=DAMAGED_HINT) if is_damaged else _spec(row["spec"])
+    is_unreadable = isinstance(spec, UnreadableSpec)
+    is_refused = is_unreadable and row["state"] != FamilyState.REMOVED
     return Family(
         id=row["id"],
         name=row["name"],
-        state=state,
-        state_reason="its row in the store does not match its checksum" if is_damaged else row["state_reason"],
-        spec={} if is_damaged else from_json(row["spec"]),
-        spaces=None if is_damaged or row["spaces"] is None else from_json(row["spaces"]),
+        state=FamilyState.REFUSED if is_refused else FamilyState(row["state"]),
+        state_reason=spec.reason if isinstance(spec, UnreadableSpec) else row["state_reason"],
+        spec=spec,
+        spaces=None if is_unreadable or row["spaces"] is None else from_json(row["spaces"]),
         random_return=row["random_return"],
         reference_return=row["reference_return"],
         strikes=row["strikes"],
-        quarantined_until=row["quarantined_until"],
+        quarantined_until=None if is_refused else row["quarantined_until"],
         totals=FamilyTotals(
             env_steps=row["env_steps"],
             episodes=row["episodes"],
@@ -215,3 +224,17 @@ def _family(row: Row) -> Family:
         created_at=row["created_at"],
         is_damaged=is_damaged,
     )
+
+
+def _spec(text: str) -> FamilySpec | UnreadableSpec:
+    """Return the spec of a column. A column that cannot be read is a value, so that it makes no command fail."""
+    try:
+        values = from_json(text)
+    except CorruptFileError:
+        return UnreadableSpec(reason="its spec cannot be read: it is not JSON", hint=UNREADABLE_HINT)
+    try:
+        return FamilySpec.from_json(values)
+    except FamilySpecError as error:
+        reason = f"its spec cannot be read: {error.found.removesuffix('.')}"
+        shown = values if isinstance(values, dict) else {}
+        return UnreadableSpec(reason=reason, hint=UNREADABLE_HINT, values=shown)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.family import FamilySource, FamilySpec
 from memory.folder import DataFolder
 from memory.records import (
     CurveMetric,
@@ -17,6 +18,7 @@ from memory.records import (
     LearnerStep,
     TrialRecord,
 )
+from memory.row_checksums import seal
 from memory.sqlite_library import sqlite3
 from memory.store import Store
 
@@ -74,8 +76,21 @@ def make_score(family: str = "cartpole", score: float = 0.5) -> FamilyScore:
     return FamilyScore(family=family, score=score, standard_error=0.01, published_score=None, num_trials=64)
 
 
+def make_spec(name: str = "cartpole", **changed: Any) -> FamilySpec:
+    """Return the spec of a family that no test opens."""
+    return FamilySpec(**{"name": name, "source": FamilySource.GYMNASIUM, "entry": "CartPole-v1", **changed})
+
+
+def rewrite_spec(store: Store, name: str, text: str) -> None:
+    """Replace a family's spec by other text, with a matching checksum: another version of learnd may write so."""
+    connection, family = store._connection, store.families.get(name)
+    with connection.transaction("rewriting a spec"):
+        connection.execute("UPDATE families SET spec = ? WHERE id = ?", (text, family.id))
+        seal(connection, "families", family.id)
+
+
 def add_active_family(store: Store, name: str = "cartpole") -> None:
-    store.families.add(name, {"name": name})
+    store.families.add(make_spec(name))
     store.families.admit(name, spaces={"observation": "box"}, random_return=20.0, reference_return=None)
 
 

@@ -14,7 +14,7 @@ from memory.folder import DataFolder
 from memory.records import CurveMetric, CurvePoint, FamilyTotals
 from memory.sqlite_library import require_one_library, sqlite3
 from memory.store import Store
-from tests.memory.making import add_active_family, make_step, make_tensors
+from tests.memory.making import add_active_family, make_spec, make_step, make_tensors
 
 
 def applied(folder: DataFolder) -> list[str]:
@@ -84,7 +84,7 @@ def before_references_were_cleared(folder: DataFolder) -> None:
 
 
 def test_references_that_were_the_best_evaluation_are_cleared_with_their_scores(folder: DataFolder) -> None:
-    specs: dict[str, dict[str, object]] = {
+    references: dict[str, dict[str, object]] = {
         "measured": {"reference_return": None, "reference_source": ""},
         "declared": {"reference_return": 500.0, "reference_source": "declared"},
         "registered": {"reference_return": None, "reference_source": "Gymnasium's reward threshold"},
@@ -92,8 +92,8 @@ def test_references_that_were_the_best_evaluation_are_cleared_with_their_scores(
     }
     points = [CurvePoint(metric=metric, value=0.5) for metric in (CurveMetric.EVAL_SCORE, CurveMetric.EVAL_RETURN)]
     with Store.open(folder) as store:
-        for name, spec in specs.items():
-            store.families.add(name, {"name": name} | spec)
+        for name, reference in references.items():
+            store.families.add(make_spec(name, **reference))
             store.families.admit(name, spaces={}, random_return=20.0, reference_return=500.0)
             store.curves.commit_evaluation(name, points)
         with store._connection.transaction("damaging a row"):
@@ -110,7 +110,7 @@ def test_references_that_were_the_best_evaluation_are_cleared_with_their_scores(
         assert [name for name, family in families.items() if family.is_damaged] == ["damaged"]
         assert store.curves.points("measured", CurveMetric.EVAL_SCORE) == []
         kept = {(point.family, point.point.metric) for point in store.curves.latest()}
-        every = {(name, metric) for name in specs for metric in (CurveMetric.EVAL_SCORE, CurveMetric.EVAL_RETURN)}
+        every = {(name, metric) for name in references for metric in (CurveMetric.EVAL_SCORE, CurveMetric.EVAL_RETURN)}
         assert kept == every - {("measured", CurveMetric.EVAL_SCORE)}
         assert [point.point.value for point in store.curves.points("measured", CurveMetric.EVAL_RETURN)] == [0.5]
 

@@ -11,7 +11,6 @@ from agent.trainer.faults import UnexpectedFamilyError, family_boundary, record_
 from agent.trainer.session import TrainerSession
 from envs.admission import probe
 from envs.errors import EnvsError
-from envs.family import FamilySpec
 from memory.records import Family, FamilyState, JobOutcome
 
 log = structlog.get_logger(__name__)
@@ -27,7 +26,7 @@ def admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str
         return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}: it is already admitted"}
     try:
         with family_boundary(family):
-            spec = FamilySpec.from_json(family.spec)
+            spec = family.require_spec()
             admission = probe(
                 spec,
                 limits=session.settings.workers.limits(),
@@ -45,7 +44,7 @@ def admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str
         spaces=admission.spaces.to_json(),
         random_return=admission.random_return,
         reference_return=admission.reference_return,
-        spec=replace(spec, reference_source=admission.reference_source).to_json(),
+        spec=replace(spec, reference_source=admission.reference_source),
     )
     log.info("family admitted", family=family.name, random_return=admission.random_return, warnings=admission.warnings)
     return JobOutcome.SUCCEEDED, {"state": str(FamilyState.ACTIVE), "warnings": admission.warnings}

@@ -337,7 +337,7 @@ def _header(session: TrainerSession, few_shot: Mapping[str, Any]) -> VersionHead
         few_shot: descriptions of the few-shot families' learners, by family.
     """
     families = {
-        family.name: KnownFamily(spaces=spaces_of(family), episodes_per_trial=family.spec["episodes_per_trial"])
+        family.name: KnownFamily(spaces=spaces_of(family), episodes_per_trial=family.require_spec().episodes_per_trial)
         for family in session.store.families.all()
         if family.spaces is not None and not is_few_shot(family) and session.learner.policy.knows(spaces_of(family))
     }

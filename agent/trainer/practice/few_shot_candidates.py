@@ -21,7 +21,6 @@ from agent.learners.factory import restore
 from agent.learners.family_parts import as_part, part_of
 from agent.trainer.faults import scoring_boundary
 from agent.trainer.gate import Comparison, KnownReturn, compare, yardstick_of
-from agent.trainer.practice.few_shot_learners import is_few_shot
 from agent.trainer.score_scale import scale_of
 from agent.trainer.session import TrainerSession, held_out_trials, learner_name
 from envs.few_shot.images.folder import ImageFamily
@@ -172,12 +171,12 @@ def _returns(session: TrainerSession, family: Family, proposed: _Proposed) -> He
 
 def _describe(session: TrainerSession, family: Family, proposed: _Proposed) -> dict[str, Any]:
     tasks = session.few_shot.tasks_of(family)
-    values = {
+    values: dict[str, Any] = {
         "name": learner_name(family),
         "meta": proposed.meta,
         "origin": proposed.origin,
-        "entry": family.spec["entry"],
-        "kwargs": family.spec["kwargs"],
+        "entry": family.require_spec().entry,
+        "kwargs": family.require_spec().kwargs,
     }
     if isinstance(tasks, ImageFamily):
         values |= {"ink_extent": tasks.ink_extent, "orientations": tasks.config.orientations}
@@ -193,7 +192,7 @@ def _kept(
     """Return the published initializations of known families that cannot be scored now."""
     if published is None:
         return []
-    known = {family.name: learner_name(family) for family in session.store.families.all() if is_few_shot(family)}
+    known = {family.name: learner_name(family) for family in session.store.families.all() if family.is_few_shot}
     return [
         Chosen(
             family=name,

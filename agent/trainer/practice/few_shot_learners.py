@@ -23,7 +23,7 @@ from agent.learners.recipes import Recipe, kind_of, recipe_for
 from agent.learners.registry import LEARNERS, canonical_name
 from agent.trainer.heartbeat import Heartbeat
 from envs.errors import FamilySpecError
-from envs.family import FamilySource, FamilySpec, Split
+from envs.family import Split
 from envs.few_shot.tasks import FewShotFamily, FewShotShapes
 from envs.registry import open_few_shot
 from memory.records import Family
@@ -61,7 +61,7 @@ class FewShotLearners:
             EnvsError: the family's images can no longer be read, or its shapes are no longer those of admission.
         """
         if family.id not in self._tasks:
-            tasks = open_few_shot(FamilySpec.from_json(family.spec), report=lambda _count: self._heartbeat.beat())
+            tasks = open_few_shot(family.require_spec(), report=lambda _count: self._heartbeat.beat())
             if FewShotShapes.of(tasks) != shapes_of(family):
                 raise FamilySpecError(
                     operation="opening family",
@@ -94,7 +94,7 @@ class FewShotLearners:
             FamilySpecError: there is no learner of that name, or it cannot learn such tasks.
         """
         try:
-            return recipe_for(canonical_name(str(family.spec["learner"])), kind_of(self.tasks_of(family)))
+            return recipe_for(canonical_name(family.require_spec().learner), kind_of(self.tasks_of(family)))
         except AgentError as error:
             raise FamilySpecError(
                 operation="choosing a learner for",
@@ -192,7 +192,7 @@ class FewShotLearners:
 
 def is_few_shot(family: Family) -> bool:
     """Return whether the family's tasks are few-shot tasks. Never raise, because every job checks all families."""
-    return family.spec.get("source") == FamilySource.FEW_SHOT
+    return family.is_few_shot
 
 
 def shapes_of(family: Family) -> FewShotShapes:
@@ -207,7 +207,7 @@ def shapes_of(family: Family) -> FewShotShapes:
 
 
 def _is_amortised(family: Family) -> bool:
-    entry = LEARNERS.get(canonical_name(str(family.spec["learner"])))
+    entry = LEARNERS.get(canonical_name(family.require_spec().learner))
     return entry is not None and entry.is_amortised
 
 

@@ -111,7 +111,7 @@ def fill(path: Path, *, story: tuple[Learned, ...] = STORY, rounds: int = 20) ->
     generator = np.random.default_rng(7)
     with Store.open(folder, clock=clock) as store:
         for learned in story:
-            store.families.add(learned.name, spec_of(learned.name, learned.entry, episodes=learned.episodes).to_json())
+            store.families.add(spec_of(learned.name, learned.entry, episodes=learned.episodes))
             store.families.admit(
                 learned.name,
                 spaces=spaces().to_json(),

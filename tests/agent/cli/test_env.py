@@ -51,13 +51,13 @@ def test_what_was_declared_is_in_the_store(learnd: Learnd, filled: DataFolder, t
         *("--reference", "12.5", "--path", str(tmp_path), "--python", sys.executable),
     )
     with Store.open(filled, is_reader=True) as store:
-        spec = store.families.get("maze").spec
-    assert spec["entry"] == "my_envs:Maze"
-    assert spec["kwargs"] == {"walls": [1, 2], "fast": True}
-    assert [variation["name"] for variation in spec["variations"]] == ["size", "mode"]
-    assert (spec["episodes_per_trial"], spec["max_episode_steps"], spec["reference_return"]) == (5, 40, 12.5)
-    assert spec["import_paths"] == [str(tmp_path)]
-    assert spec["python"] == sys.executable
+        spec = store.families.get("maze").require_spec()
+    assert spec.entry == "my_envs:Maze"
+    assert spec.kwargs == {"walls": [1, 2], "fast": True}
+    assert [variation.name for variation in spec.variations] == ["size", "mode"]
+    assert (spec.episodes_per_trial, spec.max_episode_steps, spec.reference_return) == (5, 40, 12.5)
+    assert spec.import_paths == (str(tmp_path),)
+    assert spec.python == sys.executable
 
 
 def test_feeding_a_family_makes_the_data_folder(empty: Learnd) -> None:

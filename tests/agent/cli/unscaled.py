@@ -14,7 +14,7 @@ def add_unscaled(folder: DataFolder, name: str = "arm") -> None:
     """Add a family without a reference, evaluated five times."""
     with Store.open(folder) as store:
         spaces = store.families.get("pendulum").spaces or {}
-        store.families.add(name, spec_of(name).to_json())
+        store.families.add(spec_of(name))
         store.families.admit(name, spaces=spaces, random_return=-1200.0, reference_return=None)
         for value in RETURNS:
             point = CurvePoint(metric=CurveMetric.EVAL_RETURN, value=value, standard_error=31.0)

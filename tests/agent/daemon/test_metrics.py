@@ -22,6 +22,7 @@ from memory.records import (
     ProblemKind,
 )
 from memory.store import Store
+from tests.memory.making import make_spec
 from tests.repository import ROOT
 
 LABELS = {
@@ -55,7 +56,7 @@ LABELS = {
 
 def lively_store(path: Path) -> Store:
     store = Store.open(DataFolder(path))
-    store.families.add("bandits", {})
+    store.families.add(make_spec("bandits"))
     store.families.admit("bandits", spaces={}, random_return=0.0, reference_return=1.0)
     store.curves.commit_evaluation(
         "bandits",
@@ -95,7 +96,7 @@ def test_the_metric_names_and_labels_are_exactly_those_of_record(tmp_path: Path)
 
 def test_a_family_without_a_reference_has_a_return_and_no_score(tmp_path: Path) -> None:
     with lively_store(tmp_path) as store:
-        store.families.add("pendulum", {})
+        store.families.add(make_spec("pendulum"))
         store.families.admit("pendulum", spaces={}, random_return=-1200.0, reference_return=None)
         store.curves.commit_evaluation("pendulum", [CurvePoint(metric=CurveMetric.EVAL_RETURN, value=-900.0)])
         snapshot = read_snapshot(store, None)

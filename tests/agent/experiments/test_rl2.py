@@ -41,7 +41,7 @@ def test_the_same_file_gets_the_same_returns_in_the_foreground_and_in_a_store(tm
     assert told == [8, 16, NUM_TASKS]
 
     with Store.open(DataFolder(tmp_path)) as store:
-        store.families.add(BANDITS.name, BANDITS.to_json())
+        store.families.add(BANDITS)
         store.families.admit(BANDITS.name, spaces=bandit_spaces(3).to_json(), random_return=2.5, reference_return=3.5)
         arrays = as_arrays(file.tensors)
         store.initializations.publish(

@@ -48,7 +48,7 @@ def pushed(*, push: float, seed: int, bias: float = 0.5, steps: int = 40) -> Tri
 
 def remember(store: Store, name: str, trials: list[TrialRecord]) -> None:
     spec = FamilySpec(name=name, source=FamilySource.GYMNASIUM, entry="CartPole-v1", episodes_per_trial=1)
-    store.families.add(name, spec.to_json())
+    store.families.add(spec)
     store.families.admit(name, spaces=VECTOR.to_json(), random_return=0.0, reference_return=1.0)
     step = LearnerStep(
         family=name,

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def settings_for(folder: Path, **sections: Any) -> Settings:
 
 
 def feed_bandits(store: Store, name: str = "bandits") -> Family:
-    store.families.add(name, BANDITS.to_json() | {"name": name})
+    store.families.add(replace(BANDITS, name=name))
     return store.families.admit(
         name, spaces=bandit_spaces(3).to_json(), random_return=2.5, reference_return=BANDITS.reference_return
     )

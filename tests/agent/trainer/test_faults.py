@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,6 +33,7 @@ from memory.records import CurveMetric, Family, FamilyState, JobKind, JobOutcome
 from memory.store import Store
 from tests.agent.trainer.conftest import BANDITS, SessionMaker, feed_bandits
 from tests.agent.trainer.test_jobs import _run
+from tests.memory.making import rewrite_spec
 
 Raiser = Callable[[], BaseException]
 
@@ -136,8 +139,8 @@ def test_whatever_one_family_raises_the_others_are_evaluated(
 
 
 def test_a_row_of_a_family_that_cannot_be_read_stops_no_other_family(store: Store, open_session: SessionMaker) -> None:
-    store.families.add("torn", {"name": "torn", "source": "nowhere"})
-    store.families.admit("torn", spaces={"observation": 1}, random_return=0.0, reference_return=1.0)
+    feed_bandits(store, "torn")
+    rewrite_spec(store, "torn", '{"name": "torn", "source": "nowhere"}')
     families = [store.families.get("torn"), feed_bandits(store)]
     assert evaluate(open_session(store), families)["scores"].keys() == {"bandits"}
     assert store.families.get("torn").strikes == 1
@@ -205,12 +208,23 @@ def test_consolidation_goes_on_without_a_family_that_its_errors_put_in_quarantin
 def test_an_unexpected_error_at_admission_refuses_the_family_with_the_reason(
     store: Store, open_session: SessionMaker
 ) -> None:
-    store.families.add("torn", BANDITS.to_json() | {"name": "torn", "source": "nowhere"})
+    store.families.add(replace(BANDITS, name="torn", kwargs={"num_arms": "three"}))
     outcome, detail = admit(open_session(store), store.families.get("torn"))
     assert (outcome, detail["state"]) == (JobOutcome.SUCCEEDED, "refused")
     family = store.families.get("torn")
     assert (family.state, family.strikes) == (FamilyState.REFUSED, 1)
-    assert "nowhere" in family.state_reason
+    assert "'three'" in family.state_reason
+
+
+def test_an_unreadable_spec_at_admission_refuses_the_family_without_a_strike(
+    store: Store, open_session: SessionMaker
+) -> None:
+    store.families.add(replace(BANDITS, name="torn"))
+    rewrite_spec(store, "torn", json.dumps(BANDITS.to_json() | {"name": "torn", "source": "nowhere"}))
+    outcome, detail = admit(open_session(store), store.families.get("torn"))
+    assert (outcome, detail["state"]) == (JobOutcome.SUCCEEDED, "refused")
+    assert "does not know its source, 'nowhere'" in detail["reason"]
+    assert store.families.get("torn").strikes == 0
 
 
 def test_a_job_in_which_the_only_family_fails_does_not_report_success(store: Store, open_session: SessionMaker) -> None:

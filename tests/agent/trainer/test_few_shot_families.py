@@ -46,7 +46,7 @@ def small_settings(folder: Path, **sections: Any) -> Any:
 
 def feed(session: TrainerSession, entry: str, learner: str, *, name: str | None = None, **kwargs: Any) -> Family:
     spec = few_shot_from_declaration(entry, learner=learner, name=name, kwargs=kwargs)
-    family = session.store.families.add(spec.name, spec.to_json())
+    family = session.store.families.add(spec)
     outcome, detail = admit(session, family)
     assert (outcome, detail.get("state")) == (JobOutcome.SUCCEEDED, "active"), detail
     return session.store.families.get(spec.name)
@@ -302,7 +302,7 @@ def test_a_folder_that_goes_away_costs_its_own_family_a_strike(
 
 def test_a_family_that_does_not_suffice_is_refused_with_the_reason(store: Store, session: TrainerSession) -> None:
     spec = few_shot_from_declaration("glyphs", learner="protonet", kwargs={**GLYPHS, "ways": 25})
-    family = store.families.add(spec.name, spec.to_json())
+    family = store.families.add(spec)
     assert admit(session, family)[1]["state"] == "refused"
     assert "24 classes, and a task has 25 ways" in store.families.get("glyphs").state_reason
 

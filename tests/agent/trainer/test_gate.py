@@ -12,13 +12,14 @@ from agent.learners.evaluation.trials import HeldOutReturns, Scale
 from agent.trainer.gate import Candidate, Comparison, KnownReturn, Yardstick, compare, yardstick_of
 from agent.trainer.score_scale import scale_of
 from memory.records import Family, FamilyScore, FamilyState, FamilyTotals
+from tests.memory.making import make_spec
 
 FAMILY = Family(
     id=1,
     name="pendulum",
     state=FamilyState.ACTIVE,
     state_reason="",
-    spec={},
+    spec=make_spec("pendulum"),
     spaces={},
     random_return=-1000.0,
     reference_return=None,

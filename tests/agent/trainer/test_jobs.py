@@ -163,8 +163,7 @@ def test_evaluation_is_repeatable_and_changes_nothing_of_the_learner(store: Stor
 
 def feed_without_reference(store: Store, name: str = "unscaled") -> Family:
     """Feed bandits whose reference return nobody knows."""
-    spec = BANDITS.to_json() | {"name": name, "reference_return": None, "reference_source": ""}
-    store.families.add(name, spec)
+    store.families.add(replace(BANDITS, name=name, reference_return=None, reference_source=""))
     return store.families.admit(name, spaces=bandit_spaces(3).to_json(), random_return=2.5, reference_return=None)
 
 

@@ -18,7 +18,7 @@ from agent.trainer.practice.rl2 import practise
 from agent.trainer.practice.slices import DivergedError
 from agent.trainer.session import IncompatibleCheckpointError, TrainerSession
 from envs.admission import probe
-from envs.family import FamilySource, FamilySpec
+from envs.family import FamilySource
 from envs.limits import WorkerLimits
 from envs.registry import default_stream, open_tasks
 from memory.folder import DataFolder
@@ -32,7 +32,7 @@ def _feed_cartpole(store: Store) -> Family:
     spec = replace(
         next(spec for spec in default_stream() if spec.name == "cartpole"), max_episode_steps=20, random_return=60.0
     )
-    store.families.add(spec.name, spec.to_json())
+    store.families.add(spec)
     admission = probe(spec, limits=WorkerLimits())
     return store.families.admit(
         spec.name,
@@ -297,12 +297,10 @@ def test_a_family_fed_again_under_an_old_name_begins_anew(store: Store, open_ses
 
 def test_the_spec_of_the_default_stream_survives_the_store(store: Store) -> None:
     for spec in default_stream():
-        store.families.add(spec.name, spec.to_json())
-        assert FamilySpec.from_json(store.families.get(spec.name).spec) == spec
-    assert {FamilySource(family.spec["source"]) for family in store.families.all()} == set(FamilySource) & {
-        FamilySource.TENSOR,
-        FamilySource.GYMNASIUM,
-    }
+        store.families.add(spec)
+        assert store.families.get(spec.name).spec == spec
+    sources = {family.require_spec().source for family in store.families.all()}
+    assert sources == {FamilySource.TENSOR, FamilySource.GYMNASIUM}
 
 
 class _ClosingTogether:

@@ -1,38 +1,42 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from envs.errors import FamilySpecError
 from memory.errors import FamilyExistsError, FamilyNotFoundError
 from memory.folder import DataFolder
 from memory.records import FamilyState, FamilyTotals, JobKind, JobOutcome
 from memory.store import Store
-from tests.memory.making import Clock, add_active_family, make_step, make_tensors
+from tests.memory.making import Clock, add_active_family, make_spec, make_step, make_tensors, rewrite_spec
 
 
 def test_a_fed_family_is_pending_until_it_is_admitted(store: Store, clock: Clock) -> None:
-    fed = store.families.add("cartpole", {"entry": "CartPole-v1"})
+    fed = store.families.add(make_spec())
     assert (fed.state, fed.spaces, fed.random_return) == (FamilyState.PENDING, None, None)
     assert fed.created_at == clock.now
     admitted = store.families.admit("cartpole", spaces={"o": 1}, random_return=20.0, reference_return=None)
     assert admitted.state is FamilyState.ACTIVE
     assert (admitted.spaces, admitted.random_return, admitted.reference_return) == ({"o": 1}, 20.0, None)
-    assert admitted.spec == {"entry": "CartPole-v1"}
+    assert admitted.spec == make_spec()
 
 
 def test_admission_may_replace_the_spec(store: Store) -> None:
-    store.families.add("cartpole", {"entry": "a"})
-    admitted = store.families.admit("cartpole", spaces={}, random_return=0.0, reference_return=1.0, spec={"entry": "b"})
-    assert admitted.spec == {"entry": "b"}
+    store.families.add(make_spec())
+    measured = make_spec(reference_source="Gymnasium's reward threshold")
+    admitted = store.families.admit("cartpole", spaces={}, random_return=0.0, reference_return=1.0, spec=measured)
+    assert admitted.spec == measured
 
 
 def test_a_name_is_taken_until_its_family_is_removed(store: Store) -> None:
-    store.families.add("cartpole", {})
+    store.families.add(make_spec("cartpole"))
     with pytest.raises(FamilyExistsError, match="cartpole"):
-        store.families.add("cartpole", {})
+        store.families.add(make_spec("cartpole"))
     store.families.set_state("cartpole", FamilyState.REMOVED, reason="asked")
     with pytest.raises(FamilyNotFoundError):
         store.families.get("cartpole")
-    store.families.add("cartpole", {})
+    store.families.add(make_spec("cartpole"))
 
 
 def test_a_name_used_again_starts_anew(store: Store) -> None:
@@ -52,7 +56,7 @@ def test_a_name_used_again_inherits_no_counter_and_other_families_keep_theirs(st
         store.families.record_strike(name, reason="hung", detail="")
     store.counters.add("job_runs", {"job": "practise"})
     store.families.set_state("cartpole", FamilyState.REMOVED)
-    store.families.add("cartpole", {})
+    store.families.add(make_spec("cartpole"))
     assert store.families.get("cartpole").strikes == 0
     assert {tuple(counter.labels.values()) for counter in store.counters.all()} == {("pendulum", "hung"), ("practise",)}
     store.families.record_strike("cartpole", reason="hung", detail="")
@@ -61,7 +65,7 @@ def test_a_name_used_again_inherits_no_counter_and_other_families_keep_theirs(st
 
 def test_families_come_in_the_order_they_were_fed(store: Store) -> None:
     for name in ("b", "a", "c"):
-        store.families.add(name, {})
+        store.families.add(make_spec(name))
     assert [family.name for family in store.families.all()] == ["b", "a", "c"]
 
 
@@ -120,3 +124,78 @@ def test_text_that_is_not_utf8_is_kept_escaped(store: Store) -> None:
     run = store.jobs.start(JobKind.PRACTISE, family="cartpole", reason=reason)
     store.jobs.finish(run, JobOutcome.FAILED, detail={"found": reason}, error=reason)
     assert store.jobs.runs(limit=1)[0].error == r"a file named caf\udce9"
+
+
+OTHER = {"name": "cartpole", "source": "gymnasium", "entry": "CartPole-v1"}
+UNREADABLE = {
+    "a source of a newer version": (json.dumps(OTHER | {"source": "quantum"}), "does not know its source, 'quantum'"),
+    "a field of a newer version": (json.dumps(OTHER | {"curriculum": 1}), "does not know its curriculum"),
+    "a missing field": ('{"name": "cartpole"}', "it has no entry, source"),
+    "another type": (json.dumps(OTHER | {"episodes_per_trial": "3"}), "its episodes_per_trial is '3'"),
+    "no object": ("[]", "it is an array"),
+    "no JSON": ('{"name":', "it is not JSON"),
+}
+
+
+@pytest.mark.parametrize(("text", "found"), UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_a_family_with_an_unreadable_spec_is_refused_with_the_reason_and_the_others_are_read(
+    store: Store, text: str, found: str
+) -> None:
+    add_active_family(store)
+    add_active_family(store, "pendulum")
+    rewrite_spec(store, "cartpole", text)
+    unreadable, sound = store.families.all()
+    assert (unreadable.state, unreadable.is_damaged, unreadable.spaces) == (FamilyState.REFUSED, False, None)
+    assert unreadable.state_reason.startswith("its spec cannot be read: ")
+    assert found in unreadable.state_reason
+    assert (sound.state, sound.spec) == (FamilyState.ACTIVE, make_spec("pendulum"))
+    assert store.families.get("cartpole") == unreadable
+    with pytest.raises(FamilySpecError, match=r"reading family 'cartpole'.*remove the family and add it again"):
+        unreadable.require_spec()
+
+
+def test_an_unreadable_spec_shows_the_stored_object(store: Store) -> None:
+    add_active_family(store)
+    rewrite_spec(store, "cartpole", '{"name": "cartpole", "from": "the future"}')
+    assert store.families.get("cartpole").spec.to_json() == {"name": "cartpole", "from": "the future"}
+
+
+def test_a_family_with_an_unreadable_spec_keeps_its_row_and_can_be_removed(store: Store) -> None:
+    add_active_family(store)
+    store.families.set_state("cartpole", FamilyState.PAUSED, reason="by hand")
+    rewrite_spec(store, "cartpole", json.dumps(OTHER | {"curriculum": 1}))
+    assert store.families.get("cartpole").state is FamilyState.REFUSED
+    rewrite_spec(store, "cartpole", json.dumps(OTHER))
+    assert (store.families.get("cartpole").state, store.families.get("cartpole").state_reason) == ("paused", "by hand")
+    rewrite_spec(store, "cartpole", "{}")
+    assert store.families.set_state("cartpole", FamilyState.REMOVED).state is FamilyState.REMOVED
+    assert store.families.add(make_spec()).state is FamilyState.PENDING
+
+
+def test_admission_without_a_new_spec_leaves_the_stored_text_as_it_is(store: Store) -> None:
+    text = json.dumps(OTHER, indent=2)
+    store.families.add(make_spec())
+    rewrite_spec(store, "cartpole", text)
+    store.families.admit("cartpole", spaces={}, random_return=0.0, reference_return=None)
+    assert store._connection.value("SELECT spec FROM families") == text
+    assert not store.families.get("cartpole").is_damaged
+
+
+def test_a_spec_is_stored_as_the_json_of_its_fields_in_order(store: Store) -> None:
+    store.families.add(make_spec(kwargs={"sutton": True}, reference_return=500, import_paths=("/envs",)))
+    assert store._connection.value("SELECT spec FROM families") == (
+        '{"name":"cartpole","source":"gymnasium","entry":"CartPole-v1","kwargs":{"sutton":true},"variations":[],'
+        '"episodes_per_trial":3,"max_episode_steps":null,"random_return":null,"reference_return":500,'
+        '"reference_source":"","python":null,"import_paths":["/envs"],"learner":"rl2"}'
+    )
+
+
+def test_reports_show_a_family_with_an_unreadable_spec_as_refused(store: Store) -> None:
+    add_active_family(store, "gone")
+    store.families.set_state("gone", FamilyState.REMOVED)
+    for name in ("cartpole", "pendulum"):
+        add_active_family(store, name)
+    rewrite_spec(store, "cartpole", "{}")
+    shown = {report["name"]: report["state"] for report in store.family_reports(with_removed=True)}
+    assert shown == {"gone": "removed", "cartpole": "refused", "pendulum": "active"}
+    assert store.family_reports()[1] == store.overview.family_reports()[1]
