@@ -192,7 +192,7 @@ def _kept(
     """Return the published initializations of known families that cannot be scored now."""
     if published is None:
         return []
-    known = {family.name: learner_name(family) for family in session.store.families.all() if family.is_few_shot}
+    known = {family.name: learner_name(family) for family in session.store.families.all()}
     return [
         Chosen(
             family=name,
