@@ -22,7 +22,7 @@ from memory.records import (
     ProblemKind,
 )
 from memory.store import Store
-from tests.memory.making import make_spec
+from tests.memory.making import make_spec, rewrite_spec
 from tests.repository import ROOT
 
 LABELS = {
@@ -124,6 +124,15 @@ def test_a_damaged_family_row_is_known_damage_at_once(tmp_path: Path) -> None:
             store._connection.execute("UPDATE families SET spec = '{\"x\":1}'")
         (problem,) = read_snapshot(store, None).damage
     assert (problem.kind, problem.subject) == (ProblemKind.ROW, "family bandits")
+
+
+def test_a_family_with_an_unreadable_spec_is_refused_and_no_damage(tmp_path: Path) -> None:
+    with lively_store(tmp_path) as store:
+        rewrite_spec(store, "bandits", '{"name": "bandits", "source": "quantum"}')
+        snapshot = read_snapshot(store, None)
+    assert snapshot.damage == ()
+    text = generate_latest(new_registry(lambda: snapshot, version="1")).decode()
+    assert 'learnd_families{state="refused"} 1.0' in text
 
 
 def test_every_metric_stands_in_the_manual() -> None:
