@@ -21,6 +21,7 @@ from envs.json_fields import (
     require_texts,
     unreadable,
 )
+from envs.kinds import FamilyKind
 
 FAMILY_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 
@@ -36,6 +37,11 @@ class FamilySource(StrEnum):
 
     FEW_SHOT = "few_shot"
     """Supervised tasks with a support and a query set; ``entry`` is a folder or zip file of images, or built in."""
+
+    @property
+    def kind(self) -> FamilyKind:
+        """The kind of the families with this source."""
+        return FamilyKind.FEW_SHOT if self is FamilySource.FEW_SHOT else FamilyKind.ENVIRONMENTS
 
 
 class Split(StrEnum):

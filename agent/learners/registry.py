@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.errors import AgentError
+from envs.kinds import FamilyKind
 
 
 class UnknownLearnerError(AgentError):
@@ -54,9 +55,9 @@ class LearnerEntry:
         return self.form_of or next(iter(self.aliases), self.name)
 
     @property
-    def is_few_shot(self) -> bool:
-        """Whether it learns few-shot tasks."""
-        return self.does_classification or self.does_regression
+    def kind(self) -> FamilyKind:
+        """The kind of the families that it learns."""
+        return FamilyKind.FEW_SHOT if self.does_classification or self.does_regression else FamilyKind.ENVIRONMENTS
 
     def load(self) -> tuple[Any, Any]:
         """Import and return the learner's class and its settings' class."""
@@ -226,7 +227,7 @@ def public_names(entries: Iterable[LearnerEntry] = _ENTRIES) -> tuple[str, ...]:
 
 def few_shot_learners() -> tuple[LearnerEntry, ...]:
     """Return the learners of few-shot tasks."""
-    return tuple(entry for entry in _ENTRIES if entry.is_few_shot)
+    return tuple(entry for entry in _ENTRIES if entry.kind is FamilyKind.FEW_SHOT)
 
 
 def acting_learners() -> dict[str, LearnerEntry]:
