@@ -44,10 +44,11 @@ from agent.learners.evaluation.trials import EVALUATION_TASKS, Scale, held_out_r
 from agent.learners.rl2.policy import RL2Policy, policy_from_initialization
 from agent.learners.state import as_tensors
 from agent.trainer.channel import Channel
+from agent.trainer.families import spaces_of
 from agent.trainer.heartbeat import Heartbeat
 from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.practice.rl2 import practise
-from agent.trainer.session import TrainerSession, spaces_of
+from agent.trainer.session import TrainerSession
 from benchmarks.kept_runs import kept_or_measured
 from envs.default_families import BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE
 from envs.family import FamilySource, FamilySpec

@@ -10,17 +10,18 @@ import structlog
 
 from agent.messages import Job
 from agent.trainer.channel import Channel, ChannelClosedError
+from agent.trainer.families import family_kind
 from agent.trainer.faults import family_boundary, fault_reason, record_fault, user_message
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.jobs.admit import admit
 from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.jobs.evaluate import evaluate, families_to_evaluate
 from agent.trainer.practice.few_shot import practise_few_shot
-from agent.trainer.practice.few_shot_learners import is_few_shot
 from agent.trainer.practice.rl2 import practise
 from agent.trainer.practice.slices import DivergedError
 from agent.trainer.session import TrainerSession
 from envs.errors import EnvsError, FaultReason, WorkerFaultError
+from envs.kinds import FamilyKind
 from memory.records import Family, FamilyState, JobKind, JobOutcome
 
 log = structlog.get_logger(__name__)
@@ -84,7 +85,7 @@ class TrainerProcess:
             return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}"}
         try:
             with family_boundary(family):
-                work = practise_few_shot if is_few_shot(family) else practise
+                work = practise_few_shot if family_kind(family) is FamilyKind.FEW_SHOT else practise
                 detail = work(self._session, family, reason=job.reason)
         except DivergedError as diverged:
             nonsense = WorkerFaultError(subject=family.name, reason=FaultReason.NONSENSE, found=str(diverged))

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import structlog
 import torch
 
-from agent.config.settings import ConsolidationSettings, EvaluationSettings, Settings
+from agent.config.settings import Settings
 from agent.learners.config_json import config_from_json, config_to_json
 from agent.learners.family_parts import without_parts
 from agent.learners.rl2.config import RL2Config
@@ -19,9 +19,11 @@ from agent.learners.rl2.removed_settings import REMOVED, RemovedSettingError, ch
 from agent.learners.rl2.training import EagerTraining, FamilyTraining, RecordedTraining, can_be_recorded
 from agent.learners.state import as_arrays, as_tensors
 from agent.trainer.checkpoint_damage import checkpoint_lost, note_fallback
+from agent.trainer.families import family_kind, is_tensor_native, learner_name, spaces_of
 from agent.trainer.heartbeat import Heartbeat
-from agent.trainer.practice.few_shot_learners import FewShotLearners, is_few_shot
-from envs.family import FamilySource, FamilySpec
+from agent.trainer.practice.few_shot_learners import FewShotLearners
+from envs.family import FamilySpec
+from envs.kinds import FamilyKind
 from envs.limits import WorkerLimits
 from envs.registry import open_tasks
 from envs.spaces import SpacePair
@@ -134,7 +136,7 @@ class TrainerSession:
         self.next_task = {}
         for family in self.store.families.all():
             if family.spaces is not None and family.totals.meta_updates > 0:
-                if not is_few_shot(family):
+                if family_kind(family) is not FamilyKind.FEW_SHOT:
                     learner.add_family(learner_name(family), spaces_of(family))
                 self.next_task[learner_name(family)] = family.totals.trials
         tensors = as_tensors(self.store.checkpoints.load_parameters(initialization.file))
@@ -270,38 +272,7 @@ def learned_config(values: Mapping[str, Any]) -> RL2Config:
     return config_from_json(RL2Config, values)
 
 
-def held_out_trials(family: Family, section: EvaluationSettings | ConsolidationSettings) -> int:
-    """Return the number of held-out trials (few-shot: tasks) that a section of the settings has for the family."""
-    if is_few_shot(family):
-        return section.trials_few_shot
-    return section.trials_tensor if is_tensor_native(family) else section.trials_gymnasium
-
-
-def is_tensor_native(family: Family) -> bool:
-    """Return whether the family's tasks are stepped as tensors in the trainer, not by a worker."""
-    return family.require_spec().source is FamilySource.TENSOR
-
-
 def published_meta(initialization: Initialization) -> dict[str, Any]:
     """Return ``to_meta()`` of a version's few-shot learners, by the families' names within the version."""
     described = initialization.provenance.get("few_shot", {})
     return {values["name"]: values["meta"] for values in described.values()}
-
-
-def learner_name(family: Family) -> str:
-    """Return the family's name within checkpoints and versions.
-
-    It includes the id, so a family that is added again under an old name gets another one.
-    """
-    return f"{family.name}@{family.id}"
-
-
-def spaces_of(family: Family) -> SpacePair:
-    """Return the spaces of an admitted family.
-
-    Raises:
-        ValueError: the family is not admitted yet.
-    """
-    if family.spaces is None:
-        raise ValueError(f"family {family.name!r} has not been admitted, so its spaces are unknown")
-    return SpacePair.from_json(family.spaces)

@@ -19,14 +19,9 @@ from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.policy import RL2Policy, policy_from_initialization
 from agent.learners.rl2.removed_settings import stored_config
 from agent.learners.state import as_tensors
-from agent.trainer.practice.few_shot_learners import is_few_shot
+from agent.trainer.families import family_kind, held_out_trials, is_tensor_native, learner_name, spaces_of
 from agent.trainer.score_scale import scale_of
-from agent.trainer.session import (
-    held_out_trials,
-    is_tensor_native,
-    learner_name,
-    spaces_of,
-)
+from envs.kinds import FamilyKind
 from envs.registry import open_few_shot, open_tasks
 from memory.records import Family, Initialization
 from memory.store import Store
@@ -95,16 +90,20 @@ def score_version(
     config = stored_config(initialization.provenance["config"])
     tensors = as_tensors(store.checkpoints.load_parameters(initialization.file))
     known = [store.families.get(name) for name in families]
-    played = [spaces_of(family) for family in known if not is_few_shot(family)]
+    played = [spaces_of(family) for family in known if family_kind(family) is not FamilyKind.FEW_SHOT]
     policy = policy_from_initialization(config, tensors, played)
     scores = []
     for family in known:
         num_trials = trials or held_out_trials(family, settings.consolidation)
 
-        def tell(count: int, name: str = family.name, unit: str = "tasks" if is_few_shot(family) else "steps") -> None:
+        def tell(
+            count: int,
+            name: str = family.name,
+            unit: str = "tasks" if family_kind(family) is FamilyKind.FEW_SHOT else "steps",
+        ) -> None:
             progress(f"{name}, {count} {unit}")
 
-        if is_few_shot(family):
+        if family_kind(family) is FamilyKind.FEW_SHOT:
             returns = _answer(family, initialization, tensors, num_tasks=num_trials, progress=tell)
         elif policy.knows(spaces_of(family)):
             returns = _play(policy, config, family, settings, num_trials=num_trials, progress=tell)

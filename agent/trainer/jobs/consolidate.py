@@ -26,12 +26,13 @@ from agent.learners.rl2.removed_settings import RemovedSettingError, stored_conf
 from agent.learners.state import as_arrays, as_tensors
 from agent.policies.version_header import KnownFamily, KnownFewShotFamily, VersionHeader, header_to_metadata
 from agent.running_version import running_version
+from agent.trainer.families import family_kind, held_out_trials, shapes_of, spaces_of
 from agent.trainer.faults import UnscoredError, scoring_boundary
 from agent.trainer.gate import Candidate, Comparison, KnownReturn, Yardstick, compare, yardstick_of
 from agent.trainer.practice.few_shot_candidates import Chosen, choose_few_shot
-from agent.trainer.practice.few_shot_learners import is_few_shot, shapes_of
 from agent.trainer.score_scale import scale_of
-from agent.trainer.session import TrainerSession, held_out_trials, spaces_of
+from agent.trainer.session import TrainerSession
+from envs.kinds import FamilyKind
 from memory.errors import CorruptFileError
 from memory.records import Family, FamilyState, Initialization, InitializationState, JobOutcome
 
@@ -117,7 +118,7 @@ def _check_shapes(session: TrainerSession, families: list[Family]) -> None:
     """
     for family in families:
         with scoring_boundary(session, family):
-            shapes_of(family) if is_few_shot(family) else spaces_of(family)
+            shapes_of(family) if family_kind(family) is FamilyKind.FEW_SHOT else spaces_of(family)
 
 
 def _field(
@@ -132,10 +133,13 @@ def _field(
         UnscoredError: a family could not be scored.
         JobInterruptedError: the daemon requested a stop.
     """
-    played = [family for family in families if not is_few_shot(family)]
+    played = [family for family in families if family_kind(family) is not FamilyKind.FEW_SHOT]
     published = _load(session, current)
     chosen = choose_few_shot(
-        session, [family for family in families if is_few_shot(family)], current=current, published=published
+        session,
+        [family for family in families if family_kind(family) is FamilyKind.FEW_SHOT],
+        current=current,
+        published=published,
     )
     baseline = _baseline(session, played, current, published)
     own = session.learner.initialization()
@@ -339,7 +343,9 @@ def _header(session: TrainerSession, few_shot: Mapping[str, Any]) -> VersionHead
     families = {
         family.name: KnownFamily(spaces=spaces_of(family), episodes_per_trial=family.require_spec().episodes_per_trial)
         for family in session.store.families.all()
-        if family.spaces is not None and not is_few_shot(family) and session.learner.policy.knows(spaces_of(family))
+        if family.spaces is not None
+        and family_kind(family) is not FamilyKind.FEW_SHOT
+        and session.learner.policy.knows(spaces_of(family))
     }
     return VersionHeader(
         learner=RL2,

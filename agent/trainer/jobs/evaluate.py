@@ -13,11 +13,12 @@ from agent.learners.evaluation.trials import (
     evaluation_points,
     held_out_returns,
 )
+from agent.trainer.families import family_kind, held_out_trials, learner_name, spaces_of
 from agent.trainer.faults import family_boundary, record_fault, user_message
-from agent.trainer.practice.few_shot_learners import is_few_shot
 from agent.trainer.score_scale import scale_of
-from agent.trainer.session import TrainerSession, held_out_trials, learner_name, spaces_of
+from agent.trainer.session import TrainerSession
 from envs.errors import EnvsError
+from envs.kinds import FamilyKind
 from memory.errors import FamilyNotFoundError
 from memory.records import CurveMetric, CurvePoint, Family, FamilyState
 
@@ -55,9 +56,13 @@ def evaluate(session: TrainerSession, families: list[Family]) -> dict[str, Any]:
 
 def _evaluate_one(session: TrainerSession, family: Family) -> float:
     """Return the mean trial return, after its points are stored."""
-    if not is_few_shot(family) and learner_name(family) not in session.learner.families:
+    if family_kind(family) is not FamilyKind.FEW_SHOT and learner_name(family) not in session.learner.families:
         session.learner.add_family(learner_name(family), spaces_of(family))
-    returns = _few_shot_returns(session, family) if is_few_shot(family) else _trial_returns(session, family)
+    returns = (
+        _few_shot_returns(session, family)
+        if family_kind(family) is FamilyKind.FEW_SHOT
+        else _trial_returns(session, family)
+    )
     points = evaluation_points(returns, scale_of(family))
     session.store.curves.commit_evaluation(family.name, (*points, *_lent_score_if_any(session, family)))
     return returns.mean
@@ -102,7 +107,7 @@ def _lent_score(session: TrainerSession, family: Family) -> tuple[CurvePoint, ..
     practice on new classes, and takes any number of them.
     """
     scale = scale_of(family)
-    if scale is None or not is_few_shot(family) or family.totals.meta_updates > 0:
+    if scale is None or family_kind(family) is not FamilyKind.FEW_SHOT or family.totals.meta_updates > 0:
         return ()
     if session.store.curves.points(family.name, CurveMetric.LENT_SCORE):
         return ()

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from agent.learners.evaluation.few_shot import adapted_returns
 from agent.learners.protocol import FewShotLearner
+from agent.trainer.families import learner_name
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.practice.slices import learner_step, refuse_divergence, report_of
-from agent.trainer.session import TrainerSession, learner_name
+from agent.trainer.session import TrainerSession
 from envs.family import Split
 from envs.few_shot.tasks import FewShotBatch
 from memory.records import Family, FamilyTotals

@@ -19,10 +19,11 @@ from agent.learners.evaluation.few_shot import held_out_tasks
 from agent.learners.evaluation.trials import GATE_TASKS, HeldOutReturns
 from agent.learners.factory import restore
 from agent.learners.family_parts import as_part, part_of
+from agent.trainer.families import held_out_trials, learner_name
 from agent.trainer.faults import scoring_boundary
 from agent.trainer.gate import Comparison, KnownReturn, compare, yardstick_of
 from agent.trainer.score_scale import scale_of
-from agent.trainer.session import TrainerSession, held_out_trials, learner_name
+from agent.trainer.session import TrainerSession
 from envs.few_shot.images.folder import ImageFamily
 from memory.records import Family, Initialization
 

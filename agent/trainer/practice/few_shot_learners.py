@@ -21,10 +21,12 @@ from agent.learners.family_parts import as_part, part_of
 from agent.learners.protocol import FewShotLearner
 from agent.learners.recipes import Recipe, kind_of, recipe_for
 from agent.learners.registry import LEARNERS, canonical_name
+from agent.trainer.families import of_kind, shapes_of
 from agent.trainer.heartbeat import Heartbeat
 from envs.errors import FamilySpecError
 from envs.family import Split
 from envs.few_shot.tasks import FewShotFamily, FewShotShapes
+from envs.kinds import FamilyKind
 from envs.registry import open_few_shot
 from memory.records import Family
 
@@ -149,10 +151,9 @@ class FewShotLearners:
         wanted = shapes_of(family)
         lenders = [
             other
-            for other in others
+            for other in of_kind(FamilyKind.FEW_SHOT, others)
             if other.id != family.id
             and other.totals.meta_updates > 0
-            and is_few_shot(other)
             and _is_amortised(other)
             and (shapes := shapes_of(other)).is_classification
             and wanted.is_classification
@@ -188,22 +189,6 @@ class FewShotLearners:
         self._learners = {
             name: restore(part_of(tensors, name), described, device=self._device) for name, described in meta.items()
         }
-
-
-def is_few_shot(family: Family) -> bool:
-    """Return whether the family's tasks are few-shot tasks. Never raise, because every job checks all families."""
-    return family.is_few_shot
-
-
-def shapes_of(family: Family) -> FewShotShapes:
-    """Return the shapes of an admitted few-shot family.
-
-    Raises:
-        ValueError: the family is not admitted yet.
-    """
-    if family.spaces is None:
-        raise ValueError(f"family {family.name!r} has not been admitted, so its shapes are unknown")
-    return FewShotShapes.from_json(family.spaces)
 
 
 def _is_amortised(family: Family) -> bool:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from agent.learners.rl2.trials import TrialBatch, num_env_steps, num_episodes, to_records, trial_returns
+from agent.trainer.families import is_tensor_native, learner_name
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.practice.slices import learner_step, refuse_divergence, report_of
-from agent.trainer.session import TrainerSession, is_tensor_native, learner_name
+from agent.trainer.session import TrainerSession
 from memory.records import Family, FamilyTotals
 
 

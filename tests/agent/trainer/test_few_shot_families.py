@@ -18,13 +18,14 @@ from agent.learners.recipes import IMAGES
 from agent.policies.published_classifiers import few_shot_learners
 from agent.policies.version_file import read_version_file
 from agent.trainer.checkpoint_damage import CheckpointLostError
+from agent.trainer.families import learner_name
 from agent.trainer.jobs.admit import admit
 from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.jobs.evaluate import evaluate
 from agent.trainer.practice.few_shot import practise_few_shot
 from agent.trainer.practice.rl2 import practise
 from agent.trainer.practice.slices import DivergedError
-from agent.trainer.session import TrainerSession, learner_name
+from agent.trainer.session import TrainerSession
 from agent.trainer.version_scores import score_version
 from envs.declaration import few_shot_from_declaration
 from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs

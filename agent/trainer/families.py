@@ -1,0 +1,69 @@
+"""What the trainer derives from a family's row: its kind, its name within files, its spaces and numbers of trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agent.config.settings import ConsolidationSettings, EvaluationSettings
+from envs.family import FamilySource
+from envs.few_shot.tasks import FewShotShapes
+from envs.kinds import FamilyKind
+from envs.spaces import SpacePair
+from memory.records import Family, UnreadableSpec
+
+
+def family_kind(family: Family) -> FamilyKind:
+    """Return the kind of a family. Never raise, because every job asks it of every family.
+
+    A row whose spec cannot be read counts as environments; it raises in the family's own boundary when it is used.
+    """
+    return FamilyKind.ENVIRONMENTS if isinstance(family.spec, UnreadableSpec) else family.spec.source.kind
+
+
+def of_kind(kind: FamilyKind, families: Iterable[Family]) -> list[Family]:
+    """Return the families of one kind."""
+    return [family for family in families if family_kind(family) is kind]
+
+
+def is_tensor_native(family: Family) -> bool:
+    """Return whether the family's tasks are stepped as tensors in the trainer, not by a worker."""
+    return family.require_spec().source is FamilySource.TENSOR
+
+
+def held_out_trials(family: Family, section: EvaluationSettings | ConsolidationSettings) -> int:
+    """Return the number of held-out trials (few-shot: tasks) that a section of the settings has for the family."""
+    return {
+        FamilySource.TENSOR: section.trials_tensor,
+        FamilySource.GYMNASIUM: section.trials_gymnasium,
+        FamilySource.FEW_SHOT: section.trials_few_shot,
+    }[family.require_spec().source]
+
+
+def learner_name(family: Family) -> str:
+    """Return the family's name within checkpoints and versions.
+
+    It includes the id, so a family that is added again under an old name gets another one.
+    """
+    return f"{family.name}@{family.id}"
+
+
+def spaces_of(family: Family) -> SpacePair:
+    """Return the spaces of an admitted family of environments.
+
+    Raises:
+        ValueError: the family is not admitted yet.
+    """
+    if family.spaces is None:
+        raise ValueError(f"family {family.name!r} has not been admitted, so its spaces are unknown")
+    return SpacePair.from_json(family.spaces)
+
+
+def shapes_of(family: Family) -> FewShotShapes:
+    """Return the shapes of an admitted few-shot family.
+
+    Raises:
+        ValueError: the family is not admitted yet.
+    """
+    if family.spaces is None:
+        raise ValueError(f"family {family.name!r} has not been admitted, so its shapes are unknown")
+    return FewShotShapes.from_json(family.spaces)
