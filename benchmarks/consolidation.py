@@ -47,7 +47,6 @@ from agent.trainer.channel import Channel
 from agent.trainer.families import spaces_of
 from agent.trainer.heartbeat import Heartbeat
 from agent.trainer.jobs.consolidate import consolidate
-from agent.trainer.practice.rl2 import practise
 from agent.trainer.session import TrainerSession
 from benchmarks.kept_runs import kept_or_measured
 from envs.default_families import BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE
@@ -137,7 +136,8 @@ def run_course(
             family = known[window % len(known)]
             began, charged = time.process_time(), course.cpu_s
             while charged + time.process_time() - began < (window + 1) * window_s:
-                practise(session, session.store.families.get(family.name), reason="benchmark")
+                practised = session.store.families.get(family.name)
+                session.practice_of(practised).practise(practised, reason="benchmark")
             _, detail = consolidate(session)
             course.cpu_s = charged + time.process_time() - began
             course.windows.append(family.name)
@@ -214,7 +214,7 @@ def held_out_score(session: TrainerSession, family: Family, policy: RL2Policy | 
     """Return a policy's score on the evaluation tasks, within [0, 1]; 0 if it does not know the family."""
     if policy is None or not policy.knows(spaces_of(family)):
         return 0.0
-    tasks = session.tasks_of(family)
+    tasks = session.environments.tasks_of(family)
     returns = held_out_returns(policy, tasks, first_task=EVALUATION_TASKS, num_trials=EVALUATION_TRIALS)
     scale = Scale(random_return=family.random_return or 0.0, reference_return=family.reference_return or 1.0)
     return min(1.0, max(0.0, scale.score(returns.mean)))

@@ -1,4 +1,4 @@
-"""Records of damaged checkpoints in the store, so that health and metrics show every case."""
+"""Checkpoints that cannot be used: their errors, and records in the store that health and metrics show."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ REPAIR = (
     "Stop learnd, then run `learnd doctor --repair` (it acknowledges this too), or restore a backup: "
     "`learnd memory restore newest`."
 )
+
+
+class IncompatibleCheckpointError(Exception):
+    """The settings describe a policy of another shape than the one in the checkpoint."""
 
 
 class CheckpointLostError(CorruptFileError):
@@ -37,7 +41,7 @@ def note_fallback(store: Store, *, restored: int, committed: int) -> None:
     log.warning("live checkpoint is damaged; an older one was restored", learner_steps=restored, committed=committed)
 
 
-def checkpoint_lost(store: Store, *, committed: int) -> CheckpointLostError:
+def record_checkpoint_loss(store: Store, *, committed: int) -> CheckpointLostError:
     """Record that no checkpoint is intact, and return the error that stops the trainer."""
     found = f"{committed} learner steps were committed and no checkpoint of them is intact; nothing is learned"
     store.damage.note(

@@ -8,21 +8,23 @@ limited time.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
 import torch
 
+from agent.config.settings import WorkersSettings
 from agent.errors import ChannelError
 from agent.learners.rl2.policy import IncompatibleParametersError
 from agent.trainer.channel import ChannelClosedError
+from agent.trainer.checkpoint_damage import IncompatibleCheckpointError
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.practice.slices import DivergedError
-from agent.trainer.session import IncompatibleCheckpointError, TrainerSession
 from envs.errors import EnvsError, FaultReason, WorkerFaultError
 from memory.errors import FamilyNotFoundError, MemoryStoreError
 from memory.records import Family, FamilyState
+from memory.tables.families import FamilyTable
 
 log = structlog.get_logger(__name__)
 
@@ -85,61 +87,96 @@ def family_boundary(family: Family) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def scoring_boundary(session: TrainerSession, family: Family) -> Iterator[None]:
-    """Record a fault of ``family`` that the block raises, and raise :class:`UnscoredError` instead.
+class FamilyFaults:
+    """Records the faults of families: it closes a family's tasks, counts its strikes and quarantines it.
 
-    Raises:
-        UnscoredError: the family failed and got a strike, or it was removed meanwhile.
+    Args:
+        families: the families of the store.
+        close_tasks: closes the tasks of the family with an id.
+        limits: the number of strikes that leads to a quarantine, and how long a quarantine is.
+        clock: returns wall-clock time in seconds since the epoch.
     """
-    try:
-        with family_boundary(family):
-            yield
-    except EnvsError as fault:
-        record_fault(session, family, fault)
-        raise UnscoredError(f"{family.name} could not be scored: {fault.found}") from fault
-    except FamilyNotFoundError as error:
-        raise UnscoredError(f"{family.name} was removed while it was scored") from error
 
+    def __init__(
+        self,
+        *,
+        families: FamilyTable,
+        close_tasks: Callable[[int], None],
+        limits: WorkersSettings,
+        clock: Callable[[], float],
+    ) -> None:
+        self._families = families
+        self._close_tasks = close_tasks
+        self._limits = limits
+        self._clock = clock
 
-def record_fault(session: TrainerSession, family: Family, error: EnvsError) -> int:
-    """Close the family's worker, count the strike, and quarantine an active family that has too many strikes.
+    @contextmanager
+    def scoring(self, family: Family) -> Iterator[None]:
+        """Record a fault of ``family`` that the block raises, and raise :class:`UnscoredError` instead.
 
-    :func:`fault_reason` decides which reason is recorded. The store gets one line for the user. The log gets the
-    worker's own report, or the traceback of an unexpected error.
+        Raises:
+            UnscoredError: the family failed and got a strike, or it was removed meanwhile.
+        """
+        try:
+            with family_boundary(family):
+                yield
+        except EnvsError as fault:
+            self.record(family, fault)
+            raise UnscoredError(f"{family.name} could not be scored: {fault.found}") from fault
+        except FamilyNotFoundError as error:
+            raise UnscoredError(f"{family.name} was removed while it was scored") from error
 
-    Returns:
-        The family's strikes in a row; 0 if it was removed meanwhile.
-    """
-    _close_tasks(session, family)
-    reason, found = fault_reason(error), _one_line(error)
-    try:
-        strikes = session.store.families.record_strike(family.name, reason=reason, detail=found)
-        now = session.store.families.get(family.name)
-    except FamilyNotFoundError:
-        log.info("family was removed during the job", family=family.name)
-        return 0
-    log.warning(
-        "family fault",
-        family=family.name,
-        reason=str(reason),
-        found=error.found,
-        detail=error.detail[-2000:] if isinstance(error, WorkerFaultError) else "",
-        strikes=strikes,
-        exc_info=error.__cause__ if isinstance(error, UnexpectedFamilyError) else None,
-    )
-    if now.state is FamilyState.ACTIVE and strikes >= session.settings.workers.max_strikes:
-        _quarantine(session, now, strikes, reason=reason, found=found)
-    return strikes
+    def record(self, family: Family, error: EnvsError) -> int:
+        """Close the family's worker, count the strike, and quarantine an active family that has too many strikes.
 
+        :func:`fault_reason` decides which reason is recorded. The store gets one line for the user. The log gets the
+        worker's own report, or the traceback of an unexpected error.
 
-def _close_tasks(session: TrainerSession, family: Family) -> None:
-    """Close the family's tasks. Log an error in closing, because the strike must be recorded in any case."""
-    try:
-        with family_boundary(family):
-            session.close_tasks(family.id)
-    except EnvsError:
-        log.exception("tasks of a family could not be closed", family=family.name)
+        Returns:
+            The family's strikes in a row; 0 if it was removed meanwhile.
+        """
+        self._close(family)
+        reason, found = fault_reason(error), _one_line(error)
+        try:
+            strikes = self._families.record_strike(family.name, reason=reason, detail=found)
+            now = self._families.get(family.name)
+        except FamilyNotFoundError:
+            log.info("family was removed during the job", family=family.name)
+            return 0
+        log.warning(
+            "family fault",
+            family=family.name,
+            reason=str(reason),
+            found=error.found,
+            detail=error.detail[-2000:] if isinstance(error, WorkerFaultError) else "",
+            strikes=strikes,
+            exc_info=error.__cause__ if isinstance(error, UnexpectedFamilyError) else None,
+        )
+        if now.state is FamilyState.ACTIVE and strikes >= self._limits.max_strikes:
+            self._quarantine(now, strikes, reason=reason, found=found)
+        return strikes
+
+    def _close(self, family: Family) -> None:
+        """Close the family's tasks. Log an error in closing, because the strike must be recorded in any case."""
+        try:
+            with family_boundary(family):
+                self._close_tasks(family.id)
+        except EnvsError:
+            log.exception("tasks of a family could not be closed", family=family.name)
+
+    def _quarantine(self, family: Family, strikes: int, *, reason: FaultReason, found: str) -> None:
+        pause_s = quarantine_s(
+            strikes - self._limits.max_strikes,
+            first_s=self._limits.quarantine_first_s,
+            longest_s=self._limits.quarantine_max_s,
+        )
+        self._families.set_state(
+            family.name,
+            FamilyState.QUARANTINED,
+            reason=f"{strikes} faults in a row, the last: {reason}: {found}",
+            quarantined_until=self._clock() + pause_s,
+        )
+        log.error("family quarantined", family=family.name, seconds=pause_s, strikes=strikes)
 
 
 def fault_reason(error: EnvsError) -> FaultReason:
@@ -166,20 +203,6 @@ def user_message(error: EnvsError) -> str:
 def _one_line(error: EnvsError) -> str:
     """Return the user-facing text of an error as one line of at most ``MAX_REASON_CHARS``."""
     return " ".join(user_message(error).split())[:MAX_REASON_CHARS]
-
-
-def _quarantine(session: TrainerSession, family: Family, strikes: int, *, reason: FaultReason, found: str) -> None:
-    limits = session.settings.workers
-    pause_s = quarantine_s(
-        strikes - limits.max_strikes, first_s=limits.quarantine_first_s, longest_s=limits.quarantine_max_s
-    )
-    session.store.families.set_state(
-        family.name,
-        FamilyState.QUARANTINED,
-        reason=f"{strikes} faults in a row, the last: {reason}: {found}",
-        quarantined_until=session.clock() + pause_s,
-    )
-    log.error("family quarantined", family=family.name, seconds=pause_s, strikes=strikes)
 
 
 def quarantine_s(strikes_beyond: int, *, first_s: float, longest_s: float) -> float:

@@ -11,8 +11,9 @@ before any candidate is compared:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -210,18 +211,46 @@ def _difference_error(returns: HeldOutReturns, published: KnownReturn | None) ->
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """Parameters that may be published.
+class Part:
+    """The part of a candidate that one kind of family proposes.
 
     Attributes:
-        origin: how the parameters were made.
-        tensors: the parameters.
-        comparisons: on every family that could be played.
+        origin: how the parameters were made; empty if the provenance says it for each family.
+        tensors: the parameters, by their names in the version file.
+        comparisons: on every family of the kind that could be scored.
+        provenance: what a version with this part records about it, as JSON values.
     """
 
     origin: str
     tensors: dict[str, Tensor]
     comparisons: tuple[Comparison, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """Parameters that may be published.
+
+    Attributes:
+        parts: one for each kind of family.
+    """
+
+    parts: tuple[Part, ...]
+
+    @property
+    def origin(self) -> str:
+        """How the parameters were made."""
+        return ", ".join(part.origin for part in self.parts if part.origin)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The parameters."""
+        return {name: tensor for part in self.parts for name, tensor in part.tensors.items()}
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """The comparisons on every family that could be scored."""
+        return tuple(comparison for part in self.parts for comparison in part.comparisons)
 
     @property
     def mean_value(self) -> float:
@@ -245,11 +274,24 @@ class Candidate:
         """Whether it gains something, or knows a family that the published version does not."""
         return self.gain >= LEAST_GAIN or any(c.yardstick.published is None for c in self.comparisons)
 
-    def fallen(self, tolerance: float, best: Mapping[str, KnownReturn]) -> list[Comparison]:
-        """Return the families that fall too far.
 
-        Args:
-            tolerance: most that a family may fall, in its units.
-            best: each family's best return over the published versions.
-        """
-        return [c for c in self.comparisons if c.falls(tolerance, best.get(c.family))]
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """The condition for publishing: no family falls too far.
+
+    Attributes:
+        tolerance: most that a family may fall, in its units.
+        best: each family's best return over the published versions.
+    """
+
+    tolerance: float
+    best: Mapping[str, KnownReturn]
+
+    def fallen(self, candidate: Candidate) -> list[Comparison]:
+        """Return the families that fall too far."""
+        return [c for c in candidate.comparisons if c.falls(self.tolerance, self.best.get(c.family))]
+
+    def choose(self, candidates: Sequence[Candidate]) -> Candidate:
+        """Return the candidate with the highest mean value among those that pass, or among all if none passes."""
+        passed = [candidate for candidate in candidates if not self.fallen(candidate)]
+        return max(passed or candidates, key=lambda candidate: candidate.mean_value)

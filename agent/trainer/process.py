@@ -10,19 +10,13 @@ import structlog
 
 from agent.messages import Job
 from agent.trainer.channel import Channel, ChannelClosedError
-from agent.trainer.families import family_kind
-from agent.trainer.faults import family_boundary, fault_reason, record_fault, user_message
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.jobs.admit import admit
 from agent.trainer.jobs.consolidate import consolidate
-from agent.trainer.jobs.evaluate import evaluate, families_to_evaluate
-from agent.trainer.practice.few_shot import practise_few_shot
-from agent.trainer.practice.rl2 import practise
-from agent.trainer.practice.slices import DivergedError
+from agent.trainer.jobs.evaluate import evaluate
+from agent.trainer.jobs.practise import practise
 from agent.trainer.session import TrainerSession
-from envs.errors import EnvsError, FaultReason, WorkerFaultError
-from envs.kinds import FamilyKind
-from memory.records import Family, FamilyState, JobKind, JobOutcome
+from memory.records import FamilyState, JobKind, JobOutcome
 
 log = structlog.get_logger(__name__)
 
@@ -79,36 +73,15 @@ class TrainerProcess:
         return admit(self._session, self._session.store.families.get(_named(job)))
 
     def _practise(self, job: Job) -> Result:
-        family = self._session.store.families.get(_named(job))
-        self._session.close_unwanted_tasks()
-        if family.state is not FamilyState.ACTIVE:
-            return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}"}
-        try:
-            with family_boundary(family):
-                work = practise_few_shot if family_kind(family) is FamilyKind.FEW_SHOT else practise
-                detail = work(self._session, family, reason=job.reason)
-        except DivergedError as diverged:
-            nonsense = WorkerFaultError(subject=family.name, reason=FaultReason.NONSENSE, found=str(diverged))
-            return self._failed_by(family, nonsense)
-        except EnvsError as fault:
-            self._session.restore_last_commit()
-            return self._failed_by(family, fault)
-        if family.strikes:
-            self._session.store.families.clear_strikes(family.name)
-        return JobOutcome.SUCCEEDED, detail
-
-    def _failed_by(self, family: Family, fault: EnvsError) -> Result:
-        """Record a strike for the family and return the result of the failed job."""
-        strikes = record_fault(self._session, family, fault)
-        return JobOutcome.FAILED, {
-            "fault": str(fault_reason(fault)),
-            "strikes": strikes,
-            "found": user_message(fault),
-        }
+        return practise(self._session, self._session.store.families.get(_named(job)), reason=job.reason)
 
     def _evaluate(self, job: Job) -> Result:
         store = self._session.store
-        families = [store.families.get(job.family)] if job.family else families_to_evaluate(self._session)
+        families = (
+            [store.families.get(job.family)]
+            if job.family
+            else [family for family in store.families.all() if family.state is FamilyState.ACTIVE]
+        )
         if not families:
             return JobOutcome.SKIPPED, {"reason": "no family is active"}
         report = evaluate(self._session, families)

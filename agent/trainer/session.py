@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 import torch
@@ -16,48 +15,27 @@ from agent.learners.family_parts import without_parts
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.removed_settings import REMOVED, RemovedSettingError, check_stored, without_constants
-from agent.learners.rl2.training import EagerTraining, FamilyTraining, RecordedTraining, can_be_recorded
 from agent.learners.state import as_arrays, as_tensors
-from agent.trainer.checkpoint_damage import checkpoint_lost, note_fallback
-from agent.trainer.families import family_kind, is_tensor_native, learner_name, spaces_of
+from agent.trainer.checkpoint_damage import IncompatibleCheckpointError, note_fallback, record_checkpoint_loss
+from agent.trainer.families import family_kind, learner_name, of_kind, spaces_of
+from agent.trainer.faults import FamilyFaults
 from agent.trainer.heartbeat import Heartbeat
+from agent.trainer.practice.few_shot_candidates import published_meta
 from agent.trainer.practice.few_shot_learners import FewShotLearners
-from envs.family import FamilySpec
+from agent.trainer.practice.open_environments import OpenEnvironments, TaskOpener
+from agent.trainer.practice.protocol import Practice
+from agent.trainer.practice.registry import build_practices
 from envs.kinds import FamilyKind
-from envs.limits import WorkerLimits
 from envs.registry import open_tasks
-from envs.spaces import SpacePair
-from envs.task_batch import TaskBatch
 from memory.errors import CorruptFileError
-from memory.records import BEGIN_FROM_VERSION, Checkpoint, Family, FamilyState, Initialization, LearnerStep
+from memory.records import BEGIN_FROM_VERSION, Checkpoint, Family, FamilyState, LearnerStep
 from memory.store import Store
 
 log = structlog.get_logger(__name__)
 
 
-class IncompatibleCheckpointError(Exception):
-    """The settings describe a policy of another shape than the one in the checkpoint."""
-
-
-class TaskOpener(Protocol):
-    """A function that opens a family's tasks; tests pass fakes."""
-
-    def __call__(
-        self,
-        spec: FamilySpec,
-        spaces: SpacePair,
-        *,
-        num_trials: int,
-        device: torch.device,
-        limits: WorkerLimits,
-        on_wait: Callable[[], None],
-    ) -> TaskBatch:
-        """Open ``num_trials`` tasks as one batch; call ``on_wait`` repeatedly while waiting for a worker."""
-        ...
-
-
 class TrainerSession:
-    """The trainer's state between two commits.
+    """The trainer's state between two commits, from which each practice gets what it needs.
 
     Args:
         store: the store that receives every commit.
@@ -84,70 +62,100 @@ class TrainerSession:
         self.heartbeat = heartbeat
         self.clock = clock
         self.config = learned_config(settings.rl2)
-        self._opener = opener
-        self._open_tasks: dict[int, TaskBatch] = {}
-        self._trainings: dict[int, FamilyTraining] = {}
-        self.next_task: dict[str, int] = {}
+        self.environments = OpenEnvironments(
+            opener=opener,
+            config=self.config,
+            device=device,
+            limits=settings.workers.limits(),
+            on_wait=heartbeat.beat,
+        )
         self.few_shot = FewShotLearners(
             seed=settings.learner.seed,
             planned_updates=settings.few_shot.planned_updates,
             device=device,
             heartbeat=heartbeat,
         )
+        self.faults = FamilyFaults(
+            families=store.families, close_tasks=self.close_tasks, limits=settings.workers, clock=clock
+        )
         self.learner_steps = 0
-        self.learner = self._restored_learner()
+        self.learner: RL2Learner
+        self.next_task: dict[str, int]
+        self.practices: dict[FamilyKind, Practice]
+        self._restore()
+
+    def practice_of(self, family: Family) -> Practice:
+        """Return the practice of the family's kind, with the learners of the last restored commit."""
+        return self.practices[family_kind(family)]
 
     # The state and its commits
 
-    def _restored_learner(self) -> RL2Learner:
-        """Return the learner of the last commit.
+    def restore_last_commit(self) -> None:
+        """Discard everything since the last commit."""
+        self.environments.close_trainings()
+        self._restore()
 
-        If its checkpoint is damaged, record the damage and return the learner of an older checkpoint.
+    def _restore(self) -> None:
+        """Restore the state of the last commit and build the practices with it.
+
+        If its checkpoint is damaged, record the damage and restore an older checkpoint. Without any commit, begin with
+        new parameters.
 
         Raises:
             CheckpointLostError: learner steps were committed, and no checkpoint is intact.
+            IncompatibleCheckpointError: the settings describe a policy of another shape.
         """
         num_steps = self.store.checkpoints.num_learner_steps()
+        if not self._restore_newest_intact(num_steps):
+            if num_steps > 0:
+                raise record_checkpoint_loss(self.store, committed=num_steps)
+            self._begin()
+        self.practices = build_practices(self)
+
+    def _restore_newest_intact(self, num_steps: int) -> bool:
+        """Restore the newest checkpoint that is intact; return whether there is one."""
         for checkpoint in self.store.checkpoints.restore_candidates():
             try:
-                learner = self._learner_from(checkpoint)
+                self._restore_checkpoint(checkpoint)
             except CorruptFileError:
                 log.exception("checkpoint is corrupt, trying an older one", sha256=checkpoint.file.sha256)
                 continue
             if checkpoint.learner_steps < num_steps:
                 note_fallback(self.store, restored=checkpoint.learner_steps, committed=num_steps)
             self.learner_steps = checkpoint.learner_steps
-            return learner
-        if num_steps > 0:
-            raise checkpoint_lost(self.store, committed=num_steps)
+            return True
+        return False
+
+    def _begin(self) -> None:
+        """Begin with new parameters."""
+        self.learner = RL2Learner(self.config, device=self.device, seed=self.settings.learner.seed)
         self.next_task = {}
         self.few_shot.restore({}, {})
         log.info("no checkpoint to restore, starting with new parameters", seed=self.settings.learner.seed)
-        return RL2Learner(self.config, device=self.device, seed=self.settings.learner.seed)
 
-    def _begun_from(self, version: int) -> RL2Learner:
-        """Return a learner with a published version's parameters and a new optimiser.
+    def _begin_from_version(self, version: int) -> None:
+        """Begin with a published version's parameters and a new optimiser.
 
         A user chooses this (``learnd doctor --repair --yes``) when every checkpoint is lost.
         """
         initialization = self.store.initializations.get(version)
         _check_removed(initialization.provenance.get("config", {}))
         learner = RL2Learner(self.config, device=self.device, seed=self.settings.learner.seed)
-        self.next_task = {}
-        for family in self.store.families.all():
-            if family.spaces is not None and family.totals.meta_updates > 0:
-                if family_kind(family) is not FamilyKind.FEW_SHOT:
-                    learner.add_family(learner_name(family), spaces_of(family))
-                self.next_task[learner_name(family)] = family.totals.trials
+        families = self.store.families.all()
+        practised = [f for f in families if f.spaces is not None and f.totals.meta_updates > 0]
+        for family in of_kind(FamilyKind.ENVIRONMENTS, practised):
+            learner.add_family(learner_name(family), spaces_of(family))
         tensors = as_tensors(self.store.checkpoints.load_parameters(initialization.file))
         learner.load_initialization(without_parts(tensors))
         self.few_shot.restore(tensors, published_meta(initialization))
+        self.learner = learner
+        self.next_task = {learner_name(family): family.totals.trials for family in practised}
         log.warning("every checkpoint was lost; continuing from the published version", version=version)
-        return learner
 
-    def _learner_from(self, checkpoint: Checkpoint) -> RL2Learner:
+    def _restore_checkpoint(self, checkpoint: Checkpoint) -> None:
         if (version := checkpoint.meta.get(BEGIN_FROM_VERSION)) is not None:
-            return self._begun_from(version)
+            self._begin_from_version(version)
+            return
         _check_removed(checkpoint.meta.get("config", {}))
         tensors = as_tensors(self.store.checkpoints.load_parameters(checkpoint.file))
         try:
@@ -158,20 +166,14 @@ class TrainerSession:
                 f"restoring the learner: the checkpoint does not fit the settings; changed since it was written: "
                 f"{self._changed_settings(checkpoint) or 'none'}. Set them back under [rl2], or use a new data folder."
             ) from error
+        self.learner = learner
         self.next_task = dict(checkpoint.meta["next_task"])
         log.info("restored", learner_steps=checkpoint.learner_steps, sha256=checkpoint.file.sha256[:12])
-        return learner
 
     def _changed_settings(self, checkpoint: Checkpoint) -> str:
         learned, present = without_constants(checkpoint.meta["config"]), config_to_json(self.config)
         changed = sorted(name for name in learned.keys() | present.keys() if learned.get(name) != present.get(name))
         return ", ".join(f"{name} {learned.get(name)} → {present.get(name)}" for name in changed)
-
-    def restore_last_commit(self) -> None:
-        """Discard everything since the last commit."""
-        for family_id in list(self._trainings):
-            self._close_training(family_id)
-        self.learner = self._restored_learner()
 
     def commit(self, step: LearnerStep) -> Checkpoint:
         """Commit a learner step and the whole resulting state in one transaction."""
@@ -184,70 +186,24 @@ class TrainerSession:
         tensors = self.learner.to_tensors() | self.few_shot.to_tensors()
         return self.store.learner_steps.commit(step, as_arrays(tensors), meta)
 
-    # Families
-
-    def tasks_of(self, family: Family) -> TaskBatch:
-        """Return the family's tasks. They are opened at the first call and kept open."""
-        if family.id not in self._open_tasks:
-            self._open_tasks[family.id] = self._open(family)
-        return self._open_tasks[family.id]
-
-    def training_of(self, family: Family) -> FamilyTraining:
-        """Return the family's training by the present learner. It is begun at the first call and kept.
-
-        Recorded training opens its own tasks, because evaluation begins other tasks in those of :meth:`tasks_of`.
-        """
-        if family.id not in self._trainings:
-            name, tasks = learner_name(family), self.tasks_of(family)
-            self.learner.add_family(name, spaces_of(family))
-            self._trainings[family.id] = (
-                RecordedTraining(self.learner, name, self._open(family))
-                if can_be_recorded(tasks)
-                else EagerTraining(self.learner, name, tasks)
-            )
-        return self._trainings[family.id]
-
-    def _close_training(self, family_id: int) -> None:
-        """Close a family's training. Tasks that evaluation also uses stay open."""
-        training = self._trainings.pop(family_id, None)
-        if training is not None and training.tasks is not self._open_tasks.get(family_id):
-            training.close()
-
-    def _open(self, family: Family) -> TaskBatch:
-        return self._opener(
-            family.require_spec(),
-            spaces_of(family),
-            num_trials=self.config.num_trials_for(is_tensor_native=is_tensor_native(family)),
-            device=self.device,
-            limits=self.settings.workers.limits(),
-            on_wait=self.heartbeat.beat,
-        )
+    # Open tasks
 
     def close_tasks(self, family_id: int) -> None:
         """Close a family's tasks and training, for example after a fault."""
-        self._close_training(family_id)
         self.few_shot.close_tasks(family_id)
-        tasks = self._open_tasks.pop(family_id, None)
-        if tasks is not None:
-            tasks.close()
+        self.environments.close_tasks(family_id)
 
     def close_unwanted_tasks(self) -> None:
         """Close the tasks of families that are no longer active, and drop the few-shot learners of removed families."""
         families = self.store.families.all()
         wanted = {family.id for family in families if family.state is FamilyState.ACTIVE}
-        for family_id in (set(self._open_tasks) | self.few_shot.open_families) - wanted:
+        for family_id in (self.environments.open_families | self.few_shot.open_families) - wanted:
             self.close_tasks(family_id)
         self.few_shot.keep_only({learner_name(family) for family in families})
 
     def close(self) -> None:
-        """Close all workers in parallel, because each may need a second to close its environments."""
-        for family_id in list(self._trainings):
-            self._close_training(family_id)
-        open_tasks, self._open_tasks = self._open_tasks, {}
-        with ThreadPoolExecutor(max_workers=max(1, len(open_tasks))) as pool:
-            closings = [pool.submit(tasks.close) for tasks in open_tasks.values()]
-        for error in filter(None, (closing.exception() for closing in closings)):
-            log.error("tasks of a family could not be closed", exc_info=error)
+        """Close all workers."""
+        self.environments.close()
 
 
 def _check_removed(values: Mapping[str, Any]) -> None:
@@ -270,9 +226,3 @@ def _check_removed(values: Mapping[str, Any]) -> None:
 def learned_config(values: Mapping[str, Any]) -> RL2Config:
     """Return RL²'s settings from JSON or TOML values, with defaults for missing ones."""
     return config_from_json(RL2Config, values)
-
-
-def published_meta(initialization: Initialization) -> dict[str, Any]:
-    """Return ``to_meta()`` of a version's few-shot learners, by the families' names within the version."""
-    described = initialization.provenance.get("few_shot", {})
-    return {values["name"]: values["meta"] for values in described.values()}

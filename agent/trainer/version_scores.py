@@ -8,22 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from agent.config.settings import Settings
-from agent.learners.evaluation.few_shot import held_out_tasks
-from agent.learners.evaluation.trials import EVALUATION_TASKS, HeldOutReturns, held_out_returns, standard_error
-from agent.learners.factory import restore
-from agent.learners.family_parts import part_of
-from agent.learners.rl2.config import RL2Config
-from agent.learners.rl2.policy import RL2Policy, policy_from_initialization
+from agent.learners.evaluation.trials import HeldOutReturns, standard_error
 from agent.learners.rl2.removed_settings import stored_config
 from agent.learners.state import as_tensors
-from agent.trainer.families import family_kind, held_out_trials, is_tensor_native, learner_name, spaces_of
+from agent.trainer.families import family_kind, held_out_trials
+from agent.trainer.practice.registry import published_returns
 from agent.trainer.score_scale import scale_of
-from envs.kinds import FamilyKind
-from envs.registry import open_few_shot, open_tasks
-from memory.records import Family, Initialization
+from memory.records import Family
 from memory.store import Store
 
 
@@ -87,75 +79,26 @@ def score_version(
         RemovedSettingError: the version's policy cannot act, because it learned with a setting that was removed.
     """
     initialization = store.initializations.get(version)
-    config = stored_config(initialization.provenance["config"])
-    tensors = as_tensors(store.checkpoints.load_parameters(initialization.file))
     known = [store.families.get(name) for name in families]
-    played = [spaces_of(family) for family in known if family_kind(family) is not FamilyKind.FEW_SHOT]
-    policy = policy_from_initialization(config, tensors, played)
+    published = published_returns(
+        initialization,
+        as_tensors(store.checkpoints.load_parameters(initialization.file)),
+        known,
+        config=stored_config(initialization.provenance["config"]),
+        limits=settings.workers.limits(),
+    )
     scores = []
     for family in known:
-        num_trials = trials or held_out_trials(family, settings.consolidation)
+        part = published[family_kind(family)]
 
-        def tell(
-            count: int,
-            name: str = family.name,
-            unit: str = "tasks" if family_kind(family) is FamilyKind.FEW_SHOT else "steps",
-        ) -> None:
+        def tell(count: int, name: str = family.name, unit: str = part.unit) -> None:
             progress(f"{name}, {count} {unit}")
 
-        if family_kind(family) is FamilyKind.FEW_SHOT:
-            returns = _answer(family, initialization, tensors, num_tasks=num_trials, progress=tell)
-        elif policy.knows(spaces_of(family)):
-            returns = _play(policy, config, family, settings, num_trials=num_trials, progress=tell)
-        else:
-            returns = None
+        num_trials = trials or held_out_trials(family, settings.consolidation)
+        returns = part.returns(family, num_trials=num_trials, progress=tell)
         if returns is not None:
             scores.append(_version_score(family, returns))
     return scores
-
-
-def _play(
-    policy: RL2Policy,
-    config: RL2Config,
-    family: Family,
-    settings: Settings,
-    *,
-    num_trials: int,
-    progress: Callable[[int], None],
-) -> HeldOutReturns:
-    tasks = open_tasks(
-        family.require_spec(),
-        spaces_of(family),
-        num_trials=min(num_trials, config.num_trials_for(is_tensor_native=is_tensor_native(family))),
-        device="cpu",
-        limits=settings.workers.limits(),
-    )
-    try:
-        return held_out_returns(policy, tasks, first_task=EVALUATION_TASKS, num_trials=num_trials, progress=progress)
-    finally:
-        tasks.close()
-
-
-def _answer(
-    family: Family,
-    initialization: Initialization,
-    tensors: dict[str, Tensor],
-    *,
-    num_tasks: int,
-    progress: Callable[[int], None],
-) -> HeldOutReturns | None:
-    """Return a few-shot family's held-out returns; None if the version does not know the family."""
-    described = initialization.provenance.get("few_shot", {}).get(family.name)
-    if described is None or described["name"] != learner_name(family):
-        return None
-    return held_out_tasks(
-        restore(part_of(tensors, described["name"]), described["meta"]),
-        open_few_shot(family.require_spec()),
-        first_task=EVALUATION_TASKS,
-        num_tasks=num_tasks,
-        chance=family.random_return or 0.0,
-        progress=progress,
-    )
 
 
 def _version_score(family: Family, returns: HeldOutReturns) -> VersionScore:

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from agent.trainer.faults import UnexpectedFamilyError, family_boundary, record_fault
+from agent.trainer.faults import UnexpectedFamilyError, family_boundary
 from agent.trainer.session import TrainerSession
 from envs.admission import probe
 from envs.errors import EnvsError
@@ -35,7 +35,7 @@ def admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str
             )
     except EnvsError as refusal:
         if isinstance(refusal, UnexpectedFamilyError):
-            record_fault(session, family, refusal)
+            session.faults.record(family, refusal)
         session.store.families.set_state(family.name, FamilyState.REFUSED, reason=str(refusal))
         log.warning("family refused", family=family.name, reason=str(refusal))
         return JobOutcome.SUCCEEDED, {"state": str(FamilyState.REFUSED), "reason": str(refusal)}

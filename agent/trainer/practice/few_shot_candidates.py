@@ -8,22 +8,26 @@ another family from being published.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
+import torch
 from torch import Tensor
 
+from agent.config.settings import ConsolidationSettings
 from agent.learners.evaluation.few_shot import held_out_tasks
 from agent.learners.evaluation.trials import GATE_TASKS, HeldOutReturns
 from agent.learners.factory import restore
 from agent.learners.family_parts import as_part, part_of
 from agent.trainer.families import held_out_trials, learner_name
-from agent.trainer.faults import scoring_boundary
-from agent.trainer.gate import Comparison, KnownReturn, compare, yardstick_of
-from agent.trainer.score_scale import scale_of
-from agent.trainer.session import TrainerSession
+from agent.trainer.faults import FamilyFaults
+from agent.trainer.gate import Comparison, KnownReturn, Part, compare, yardstick_of
+from agent.trainer.heartbeat import Heartbeat
+from agent.trainer.known_returns import stored_return
+from agent.trainer.practice.few_shot_learners import FewShotLearners
+from agent.trainer.practice.protocol import PublishedVersion
 from envs.few_shot.images.folder import ImageFamily
 from memory.records import Family, Initialization
 
@@ -32,10 +36,13 @@ log = structlog.get_logger(__name__)
 SLOW_STEP = 0.5
 """ε of the slow weights: halfway from the published initialization to the learner's. No other value was measured."""
 
+PROVENANCE = "few_shot"
+"""Key of a version's provenance with the descriptions of its few-shot families, by their names."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Chosen:
-    """One few-shot family's part of a version.
+class _Chosen:
+    """One few-shot family's share of a part.
 
     Attributes:
         family: name of the family.
@@ -48,7 +55,7 @@ class Chosen:
     family: str
     tensors: dict[str, Tensor]
     described: dict[str, Any]
-    comparison: Comparison | None
+    comparison: Comparison | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,82 +67,107 @@ class _Proposed:
     meta: dict[str, Any]
 
 
-def choose_few_shot(
-    session: TrainerSession,
-    families: list[Family],
-    *,
-    current: Initialization | None,
-    published: Mapping[str, Tensor] | None,
-) -> list[Chosen]:
-    """Return the best initialization of each family that can be scored, and the published one of the others.
+@dataclass(frozen=True, kw_only=True)
+class FewShotCandidates:
+    """The proposals of few-shot families, and the choice between them.
 
-    Args:
-        session: the trainer session, which is not changed.
-        families: the few-shot families that have been practised and can be scored.
-        current: the current version.
-        published: the tensors of the current version; None if they cannot be used.
-
-    Raises:
-        UnscoredError: a family failed, and has a strike for it.
-        JobInterruptedError: the daemon requested a stop.
+    Attributes:
+        learners: the learners and open tasks of the families; no learner is changed.
+        faults: records the faults of families that cannot be scored.
+        settings: the number of held-out tasks.
+        device: the device of the learners.
+        heartbeat: receives a beat after each batch of tasks.
     """
-    described = {} if current is None else current.provenance.get("few_shot", {})
-    chosen = [_choose(session, family, current, published, described.get(family.name)) for family in families]
-    asked = {family.name for family in families}
-    return chosen + _kept(session, asked, published, described)
 
+    learners: FewShotLearners
+    faults: FamilyFaults
+    settings: ConsolidationSettings
+    device: torch.device
+    heartbeat: Heartbeat
 
-def _choose(
-    session: TrainerSession,
-    family: Family,
-    current: Initialization | None,
-    published: Mapping[str, Tensor] | None,
-    described: dict[str, Any] | None,
-) -> Chosen:
-    with scoring_boundary(session, family):
-        proposed = _proposals(session, family, published, described)
-        returns = [_returns(session, family, proposal) for proposal in proposed]
-        best = max(range(len(proposed)), key=lambda index: returns[index].mean)
-        described_now = _describe(session, family, proposed[best])
-    if proposed[0].origin == "published":
-        before: KnownReturn | None = KnownReturn.played(returns[0])
-    else:
-        before = None if current is None or described is None else _stored_return(family, current)
-    yardstick = yardstick_of(family, published=before, first=returns[0])
-    name = learner_name(family)
-    log.info("few-shot family chosen", family=family.name, origin=proposed[best].origin, mean=returns[best].mean)
-    return Chosen(
-        family=family.name,
-        tensors=as_part(proposed[best].tensors, name),
-        described=described_now,
-        comparison=compare(returns[best], yardstick),
-    )
+    def best(self, families: Sequence[Family], *, base: PublishedVersion | None, known: Iterable[Family]) -> Part:
+        """Return the best initialization of each family that can be scored, and the published one of the others.
 
+        Args:
+            families: the few-shot families that have been practised and can be scored.
+            base: the published version.
+            known: all families of the store.
 
-def _stored_return(family: Family, current: Initialization) -> KnownReturn | None:
-    """Return the return stored with the current version; None if it was not scored on the family."""
-    found = next((score for score in current.scores if score.family == family.name), None)
-    return None if found is None else KnownReturn.stored(found, scale_of(family))
+        Raises:
+            UnscoredError: a family failed, and has a strike for it.
+            JobInterruptedError: the daemon requested a stop.
+        """
+        chosen = [self._choose(family, base) for family in families]
+        chosen += _kept({family.name for family in families}, base, known)
+        described = {share.family: share.described for share in chosen}
+        return Part(
+            origin="",
+            tensors={name: tensor for share in chosen for name, tensor in share.tensors.items()},
+            comparisons=tuple(share.comparison for share in chosen if share.comparison is not None),
+            provenance={PROVENANCE: described} if described else {},
+        )
 
+    def _choose(self, family: Family, base: PublishedVersion | None) -> _Chosen:
+        with self.faults.scoring(family):
+            proposed = self._proposals(family, base)
+            returns = [self._returns(family, proposal) for proposal in proposed]
+            best = max(range(len(proposed)), key=lambda index: returns[index].mean)
+            described = self._describe(family, proposed[best])
+        before: KnownReturn | None = None
+        if proposed[0].origin == "published":
+            before = KnownReturn.played(returns[0])
+        elif base is not None and family.name in described_in(base.initialization):
+            before = stored_return(base.initialization, family)
+        yardstick = yardstick_of(family, published=before, first=returns[0])
+        log.info("few-shot family chosen", family=family.name, origin=proposed[best].origin, mean=returns[best].mean)
+        return _Chosen(
+            family=family.name,
+            tensors=as_part(proposed[best].tensors, learner_name(family)),
+            described=described,
+            comparison=compare(returns[best], yardstick),
+        )
 
-def _proposals(
-    session: TrainerSession,
-    family: Family,
-    published: Mapping[str, Tensor] | None,
-    described: dict[str, Any] | None,
-) -> list[_Proposed]:
-    """Return the proposals; the published initialization is first so that ties keep it."""
-    name = learner_name(family)
-    learner = session.few_shot.learner_of(family, name)
-    fast = _Proposed(origin="fast", tensors=learner.initialization(), meta=learner.to_meta())
-    if published is None or described is None or described["name"] != name:
-        return [fast]
-    before = part_of(published, name)
-    stays = _Proposed(origin="published", tensors=before, meta=described["meta"])
-    if any(described["meta"][key] != fast.meta[key] for key in ("learner", "shapes", "config")):
-        return [stays, fast]
-    slow = _Proposed(origin="slow", tensors=slow_weights(before, fast.tensors), meta=fast.meta)
-    return [stays, slow, fast]
+    def _proposals(self, family: Family, base: PublishedVersion | None) -> list[_Proposed]:
+        """Return the proposals; the published initialization is first so that ties keep it."""
+        name = learner_name(family)
+        learner = self.learners.learner_of(family, name)
+        fast = _Proposed(origin="fast", tensors=learner.initialization(), meta=learner.to_meta())
+        if base is None or base.tensors is None:
+            return [fast]
+        described = described_in(base.initialization).get(family.name)
+        if described is None or described["name"] != name:
+            return [fast]
+        before = part_of(base.tensors, name)
+        stays = _Proposed(origin="published", tensors=before, meta=described["meta"])
+        if any(described["meta"][key] != fast.meta[key] for key in ("learner", "shapes", "config")):
+            return [stays, fast]
+        tensors = slow_weights(before, fast.tensors)
+        return [stays, _Proposed(origin="slow", tensors=tensors, meta=fast.meta), fast]
+
+    def _returns(self, family: Family, proposed: _Proposed) -> HeldOutReturns:
+        return held_out_tasks(
+            restore(proposed.tensors, proposed.meta, device=self.device),
+            self.learners.tasks_of(family),
+            first_task=GATE_TASKS,
+            num_tasks=held_out_trials(family, self.settings),
+            chance=family.random_return or 0.0,
+            device=self.device,
+            is_brief=True,
+            progress=lambda _tasks: self.heartbeat.beat_or_give_up(),
+        )
+
+    def _describe(self, family: Family, proposed: _Proposed) -> dict[str, Any]:
+        tasks = self.learners.tasks_of(family)
+        values: dict[str, Any] = {
+            "name": learner_name(family),
+            "meta": proposed.meta,
+            "origin": proposed.origin,
+            "entry": family.require_spec().entry,
+            "kwargs": family.require_spec().kwargs,
+        }
+        if isinstance(tasks, ImageFamily):
+            values |= {"ink_extent": tasks.ink_extent, "orientations": tasks.config.orientations}
+        return values
 
 
 def slow_weights(published: Mapping[str, Tensor], fast: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -157,50 +189,28 @@ def slow_weights(published: Mapping[str, Tensor], fast: Mapping[str, Tensor]) ->
     }
 
 
-def _returns(session: TrainerSession, family: Family, proposed: _Proposed) -> HeldOutReturns:
-    return held_out_tasks(
-        restore(proposed.tensors, proposed.meta, device=session.device),
-        session.few_shot.tasks_of(family),
-        first_task=GATE_TASKS,
-        num_tasks=held_out_trials(family, session.settings.consolidation),
-        chance=family.random_return or 0.0,
-        device=session.device,
-        is_brief=True,
-        progress=lambda _tasks: session.heartbeat.beat_or_give_up(),
-    )
+def described_in(version: Initialization) -> dict[str, dict[str, Any]]:
+    """Return the descriptions of a version's few-shot families, by their names."""
+    described: dict[str, dict[str, Any]] = version.provenance.get(PROVENANCE, {})
+    return described
 
 
-def _describe(session: TrainerSession, family: Family, proposed: _Proposed) -> dict[str, Any]:
-    tasks = session.few_shot.tasks_of(family)
-    values: dict[str, Any] = {
-        "name": learner_name(family),
-        "meta": proposed.meta,
-        "origin": proposed.origin,
-        "entry": family.require_spec().entry,
-        "kwargs": family.require_spec().kwargs,
-    }
-    if isinstance(tasks, ImageFamily):
-        values |= {"ink_extent": tasks.ink_extent, "orientations": tasks.config.orientations}
-    return values
+def published_meta(version: Initialization) -> dict[str, Any]:
+    """Return ``to_meta()`` of a version's few-shot learners, by the families' names within the version."""
+    return {values["name"]: values["meta"] for values in described_in(version).values()}
 
 
-def _kept(
-    session: TrainerSession,
-    asked: set[str],
-    published: Mapping[str, Tensor] | None,
-    described: Mapping[str, dict[str, Any]],
-) -> list[Chosen]:
+def _kept(scored: set[str], base: PublishedVersion | None, families: Iterable[Family]) -> list[_Chosen]:
     """Return the published initializations of known families that cannot be scored now."""
-    if published is None:
+    if base is None or base.tensors is None:
         return []
-    known = {family.name: learner_name(family) for family in session.store.families.all()}
+    known = {family.name: learner_name(family) for family in families}
     return [
-        Chosen(
+        _Chosen(
             family=name,
-            tensors=as_part(part_of(published, known[name]), known[name]),
+            tensors=as_part(part_of(base.tensors, known[name]), known[name]),
             described=values,
-            comparison=None,
         )
-        for name, values in described.items()
-        if name not in asked and known.get(name) == values["name"]
+        for name, values in described_in(base.initialization).items()
+        if name not in scored and known.get(name) == values["name"]
     ]

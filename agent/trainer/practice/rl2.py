@@ -1,26 +1,45 @@
-"""The practise job: roll out and update for a slice of time, then commit the slice as one learner step."""
+"""The practice of families of environments: one RL² policy plays trials of all of them and learns from them."""
 
 from __future__ import annotations
 
-import time
+import dataclasses
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from agent.config.settings import Settings
+from agent.learners.evaluation.trials import EVALUATION_TASKS, GATE_TASKS, HeldOutReturns, held_out_returns
+from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.policy import policy_from_initialization
+from agent.learners.rl2.training import FamilyTraining
 from agent.learners.rl2.trials import TrialBatch, num_env_steps, num_episodes, to_records, trial_returns
-from agent.trainer.families import is_tensor_native, learner_name
+from agent.policies.version_header import KnownFamily, VersionHeader
+from agent.trainer.families import held_out_trials, is_tensor_native, learner_name, of_kind, spaces_of
+from agent.trainer.faults import FamilyFaults
+from agent.trainer.gate import Part
 from agent.trainer.heartbeat import JobInterruptedError
-from agent.trainer.practice.slices import learner_step, refuse_divergence, report_of
-from agent.trainer.session import TrainerSession
-from memory.records import Family, FamilyTotals
+from agent.trainer.practice.open_environments import OpenEnvironments
+from agent.trainer.practice.protocol import Evaluation, Proposals, PublishedVersion
+from agent.trainer.practice.rl2_candidates import propose_policies
+from agent.trainer.practice.slices import Slices
+from envs.kinds import FamilyKind
+from memory.records import Family, FamilyTotals, TrialRecord
+from memory.tables.families import FamilyTable
 
 
 @dataclass
 class _Slice:
-    """The totals of a slice of practice so far."""
+    """The totals of a slice of practice so far, and its last trial batch.
+
+    Attributes:
+        batch: the last batch from which was learned.
+        rows: the trials of that batch that episodic memory stores.
+        tasks: descriptions of the tasks of those trials.
+    """
 
     env_steps: int = 0
     episodes: int = 0
@@ -28,8 +47,14 @@ class _Slice:
     meta_updates: int = 0
     returns: list[Tensor] = field(default_factory=list)
     losses: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    batch: TrialBatch | None = None
+    rows: list[int] = field(default_factory=list)
+    tasks: list[dict[str, Any]] = field(default_factory=list)
 
-    def take(self, batch: TrialBatch, losses: dict[str, float]) -> None:
+    def take(
+        self, batch: TrialBatch, losses: dict[str, float], *, rows: list[int], tasks: list[dict[str, Any]]
+    ) -> None:
+        self.batch, self.rows, self.tasks = batch, rows, tasks
         self.env_steps += num_env_steps(batch)
         self.episodes += num_episodes(batch)
         self.trials += batch.num_trials
@@ -38,6 +63,10 @@ class _Slice:
         for part, value in losses.items():
             self.losses[part].append(value)
 
+    def records(self) -> tuple[TrialRecord, ...]:
+        """Return the trials that episodic memory stores."""
+        return () if self.batch is None else tuple(to_records(self.batch, rows=self.rows, tasks=self.tasks))
+
     @property
     def totals(self) -> FamilyTotals:
         return FamilyTotals(
@@ -45,48 +74,130 @@ class _Slice:
         )
 
 
-def practise(session: TrainerSession, family: Family, *, reason: str) -> dict[str, Any]:
-    """Practise one family for a slice of time and commit the slice.
+@dataclass(frozen=True, kw_only=True)
+class RL2Practice:
+    """The practice of families of environments by one RL² learner.
 
-    If the process is killed before the commit, the slice is lost. After the commit nothing can be lost.
-
-    Raises:
-        JobInterruptedError: the daemon has requested a stop before the first update; the slice is discarded.
-        WorkerFaultError: the family's worker failed; the slice is discarded.
-        DivergedError: the update diverged; the state is that of the last commit.
+    Attributes:
+        learner: the learner of the last restored commit.
+        environments: the open tasks.
+        slices: the length, the counters, the heartbeat and the commit of slices.
+        faults: records the faults of families that cannot be scored.
+        families: the families of the store.
+        settings: the numbers of held-out trials and of stored trials.
     """
-    started_at, began = session.clock(), time.monotonic()
-    name, training = learner_name(family), session.training_of(family)
-    tasks = training.tasks
-    num_epochs = session.config.num_epochs_for(is_tensor_native=is_tensor_native(family))
-    rows = list(range(min(session.settings.memory.trials_per_step, tasks.num_trials)))
-    work = _Slice()
-    while True:
-        try:
-            batch = training.play(
-                session.next_task.get(name, 0), progress=lambda _steps: session.heartbeat.beat_or_give_up()
-            )
-        except JobInterruptedError:
-            if work.meta_updates == 0:
-                raise
-            break  # The finished batches are committed; the trials in progress are discarded.
+
+    learner: RL2Learner
+    environments: OpenEnvironments
+    slices: Slices
+    faults: FamilyFaults
+    families: FamilyTable
+    settings: Settings
+
+    def check(self, family: Family) -> None:
+        """Check that the family's stored spaces can be read."""
+        spaces_of(family)
+
+    # Practice
+
+    def practise(self, family: Family, *, reason: str) -> dict[str, Any]:
+        """Roll out and update for a slice of time, and commit the slice."""
+        start = self.slices.begin()
+        training = self.environments.begin_training(family, self.learner)
+        work = _Slice()
+        while True:
+            try:
+                self._update_once(family, training, work)
+            except JobInterruptedError:
+                if work.meta_updates == 0:
+                    raise
+                break  # The finished batches are committed; the trials in progress are discarded.
+            self.slices.heartbeat.beat()
+            if start.passed_s >= self.slices.length_s or self.slices.heartbeat.is_stop_requested:
+                break
+        return self.slices.commit_slice(
+            family,
+            practised=work.totals,
+            returns=torch.cat(work.returns),
+            losses=work.losses,
+            trials=work.records(),
+            started_at=start.started_at,
+            reason=reason,
+        )
+
+    def _update_once(self, family: Family, training: FamilyTraining, work: _Slice) -> None:
+        """Play one trial batch, learn from it and add it to the slice."""
+        name, tasks = learner_name(family), training.tasks
+        first_task = self.slices.next_task.get(name, 0)
+        batch = training.play(first_task, progress=lambda _steps: self.slices.heartbeat.beat_or_give_up())
+        rows = list(range(min(self.settings.memory.trials_per_step, tasks.num_trials)))
         played = tasks.describe_tasks(rows)  # Now: a later batch begins other tasks, even if it is abandoned.
+        num_epochs = self.learner.config.num_epochs_for(is_tensor_native=is_tensor_native(family))
         losses = training.learn(batch, num_epochs=num_epochs)
-        session.next_task[name] = session.next_task.get(name, 0) + batch.num_trials
-        refuse_divergence(session, name, losses, has_finite_parameters=session.learner.is_finite())
-        work.take(batch, losses)
-        session.heartbeat.beat()
-        if time.monotonic() - began >= session.settings.practise.slice_s or session.heartbeat.is_stop_requested:
-            break
-    step = learner_step(
-        session,
-        family,
-        practised=work.totals,
-        returns=torch.cat(work.returns),
-        losses=work.losses,
-        trials=tuple(to_records(batch, rows=rows, tasks=played)),
-        started_at=started_at,
-        reason=reason,
-    )
-    session.commit(step)
-    return report_of(step)
+        self.slices.next_task[name] = first_task + batch.num_trials
+        self.slices.refuse_divergence(name, losses, has_finite_parameters=self.learner.is_finite())
+        work.take(batch, losses, rows=rows, tasks=played)
+
+    # Scores
+
+    def evaluate(self, family: Family) -> Evaluation:
+        """Play the policy on the held-out tasks of evaluations."""
+        self.learner.add_family(learner_name(family), spaces_of(family))
+        returns = held_out_returns(
+            self.learner.policy,
+            self.environments.tasks_of(family),
+            first_task=EVALUATION_TASKS,
+            num_trials=held_out_trials(family, self.settings.evaluation),
+            progress=lambda _steps: self.slices.heartbeat.beat_or_give_up(),
+        )
+        return Evaluation(returns=returns)
+
+    def _gate_returns(self, families: Sequence[Family], tensors: Mapping[str, Tensor]) -> dict[str, HeldOutReturns]:
+        """Return returns on the gate's tasks by family, for the families whose spaces the parameters know.
+
+        Raises:
+            UnscoredError: a family failed. It gets a strike; with enough strikes it is quarantined and not scored.
+            IncompatibleParametersError: the parameters have another shape.
+        """
+        spaces = [spaces_of(family) for family in families]
+        policy = policy_from_initialization(self.learner.config, tensors, spaces, device=self.learner.device)
+        returns: dict[str, HeldOutReturns] = {}
+        for family in families:
+            if not policy.knows(spaces_of(family)):
+                continue
+            with self.faults.scoring(family):
+                returns[family.name] = held_out_returns(
+                    policy,
+                    self.environments.tasks_of(family),
+                    first_task=GATE_TASKS,
+                    num_trials=held_out_trials(family, self.settings.consolidation),
+                    progress=lambda _steps: self.slices.heartbeat.beat_or_give_up(),
+                )
+        return returns
+
+    # Versions
+
+    def propose(self, families: Sequence[Family], *, base: PublishedVersion | None) -> Proposals:
+        """Propose the learner's own parameters."""
+        return propose_policies(
+            families,
+            learner=self.learner,
+            base=base,
+            score=lambda tensors: self._gate_returns(families, tensors),
+        )
+
+    def export(self, part: Part, header: VersionHeader) -> VersionHeader:  # noqa: ARG002
+        """Add the families on which the part's policy can act."""
+        known = {
+            family.name: KnownFamily(
+                spaces=spaces_of(family), episodes_per_trial=family.require_spec().episodes_per_trial
+            )
+            for family in of_kind(FamilyKind.ENVIRONMENTS, self.families.all())
+            if family.spaces is not None and self.learner.policy.knows(spaces_of(family))
+        }
+        return dataclasses.replace(header, families=known)
+
+
+def _known_family(family: Family) -> KnownFamily:
+    """Return the entry of a family in a version's header."""
+    return KnownFamily(spaces=spaces_of(family), episodes_per_trial=family.require_spec().episodes_per_trial)

@@ -1,16 +1,18 @@
-"""The end of a slice of practice: one learner step and its report, or a return to the last commit if it diverged."""
+"""Slices of practice: a slice of time ends in one learner step, or in a return to the last commit if it diverged."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from agent.learners.evaluation.trials import standard_error
-from agent.trainer.session import TrainerSession
+from agent.trainer.heartbeat import Heartbeat
 from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, LearnerStep, TrialRecord
 
 
@@ -18,71 +20,111 @@ class DivergedError(Exception):
     """An update gave a parameter or a metric that is not finite; the slice was discarded."""
 
 
-def refuse_divergence(
-    session: TrainerSession, name: str, metrics: Mapping[str, float], *, has_finite_parameters: bool = True
-) -> None:
-    """Restore the last commit and raise if an update gave a value that is not finite.
+@dataclass(frozen=True, kw_only=True)
+class SliceTime:
+    """The start of a slice.
 
-    Args:
-        session: the session whose learner was updated.
-        name: the family's name within the checkpoint.
-        metrics: the metrics of the update.
-        has_finite_parameters: whether the updated parameters are finite.
-
-    Raises:
-        DivergedError: a value is not finite; the state is that of the last commit.
+    Attributes:
+        started_at: seconds since the epoch.
+        began: reading of the monotonic clock, in seconds.
     """
-    if has_finite_parameters and all(math.isfinite(value) for value in metrics.values()):
-        return
-    session.restore_last_commit()
-    raise DivergedError(f"an update of {name} gave a value that is not finite: {metrics}; restored the last commit")
+
+    started_at: float
+    began: float
+
+    @property
+    def passed_s(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.began
 
 
-def learner_step(
-    session: TrainerSession,
-    family: Family,
-    *,
-    practised: FamilyTotals,
-    returns: Float[Tensor, " N"],
-    losses: Mapping[str, Sequence[float]],
-    trials: tuple[TrialRecord, ...] = (),
-    started_at: float,
-    reason: str,
-) -> LearnerStep:
-    """Return the learner step that commits a slice that ends now.
+@dataclass(frozen=True, kw_only=True)
+class Slices:
+    """What the slices of every kind of family have in common: their length, their counters and their end.
 
-    Args:
-        session: its clock gives the end time.
-        family: the practised family.
-        practised: the totals of the slice.
-        returns: the returns of the trials played.
-        losses: the values of each part of the loss, one per update; the curve gets their means.
-        trials: the trials that episodic memory stores.
-        started_at: start of the slice, in seconds since the epoch.
-        reason: why the family was chosen.
+    Attributes:
+        length_s: length of a slice in seconds.
+        heartbeat: receives a beat as work advances.
+        clock: returns wall-clock time in seconds since the epoch.
+        next_task: index of the next training task, by the families' names within the checkpoint.
+        commit: commits a learner step with the whole state of the session.
+        restore: discards everything since the last commit.
     """
-    points = [
-        CurvePoint(
-            metric=CurveMetric.TRIAL_RETURN, value=float(returns.mean()), standard_error=standard_error(returns)
-        ),
-        *(
-            CurvePoint(metric=CurveMetric.LOSS, label=part, value=sum(values) / len(values))
-            for part, values in losses.items()
-        ),
-    ]
-    return LearnerStep(
-        family=family.name,
-        practised=practised,
-        trials=trials,
-        points=tuple(points),
-        started_at=started_at,
-        finished_at=session.clock(),
-        detail={"reason": reason},
+
+    length_s: float
+    heartbeat: Heartbeat
+    clock: Callable[[], float]
+    next_task: dict[str, int]
+    commit: Callable[[LearnerStep], object]
+    restore: Callable[[], None]
+
+    def begin(self) -> SliceTime:
+        """Return the start of a slice that begins now."""
+        return SliceTime(started_at=self.clock(), began=time.monotonic())
+
+    def refuse_divergence(self, name: str, metrics: Mapping[str, float], *, has_finite_parameters: bool = True) -> None:
+        """Restore the last commit and raise if an update gave a value that is not finite.
+
+        Args:
+            name: the family's name within the checkpoint.
+            metrics: the metrics of the update.
+            has_finite_parameters: whether the updated parameters are finite.
+
+        Raises:
+            DivergedError: a value is not finite; the state is that of the last commit.
+        """
+        if has_finite_parameters and all(math.isfinite(value) for value in metrics.values()):
+            return
+        self.restore()
+        raise DivergedError(f"an update of {name} gave a value that is not finite: {metrics}; restored the last commit")
+
+    def commit_slice(
+        self,
+        family: Family,
+        *,
+        practised: FamilyTotals,
+        returns: Float[Tensor, " N"],
+        losses: Mapping[str, Sequence[float]],
+        trials: tuple[TrialRecord, ...] = (),
+        started_at: float,
+        reason: str,
+    ) -> dict[str, Any]:
+        """Commit a slice that ends now as one learner step, and return the report of the practise job.
+
+        Args:
+            family: the practised family.
+            practised: the totals of the slice.
+            returns: the returns of the trials played.
+            losses: the values of each part of the loss, one per update; the curve gets their means.
+            trials: the trials that episodic memory stores.
+            started_at: start of the slice, in seconds since the epoch.
+            reason: why the family was chosen.
+        """
+        step = LearnerStep(
+            family=family.name,
+            practised=practised,
+            trials=trials,
+            points=_points(returns, losses),
+            started_at=started_at,
+            finished_at=self.clock(),
+            detail={"reason": reason},
+        )
+        self.commit(step)
+        return _report(step)
+
+
+def _points(returns: Float[Tensor, " N"], losses: Mapping[str, Sequence[float]]) -> tuple[CurvePoint, ...]:
+    trial_return = CurvePoint(
+        metric=CurveMetric.TRIAL_RETURN, value=float(returns.mean()), standard_error=standard_error(returns)
+    )
+    means = {part: sum(values) / len(values) for part, values in losses.items()}
+    return (
+        trial_return,
+        *(CurvePoint(metric=CurveMetric.LOSS, label=part, value=mean) for part, mean in means.items()),
     )
 
 
-def report_of(step: LearnerStep) -> dict[str, Any]:
-    """Return the detail that a practise job reports to the daemon for a committed step."""
+def _report(step: LearnerStep) -> dict[str, Any]:
     return {
         "env_steps": step.practised.env_steps,
         "trials": step.practised.trials,

@@ -14,10 +14,9 @@ from agent.learners.rl2.policy_state import PairConstants
 from agent.policies.acting import LoadedPolicy, load_policy
 from agent.policies.version_file import PolicyFileError
 from agent.trainer.jobs.consolidate import consolidate
-from agent.trainer.practice.rl2 import practise
 from memory.folder import DataFolder
 from memory.store import Store
-from tests.agent.trainer.conftest import SessionMaker, feed_bandits
+from tests.agent.trainer.conftest import SessionMaker, feed_bandits, practise
 
 
 class OneArmPays(gym.Env[np.int64, np.int64]):

@@ -65,6 +65,11 @@ def feed_bandits(store: Store, name: str = "bandits") -> Family:
     )
 
 
+def practise(session: TrainerSession, family: Family, *, reason: str) -> dict[str, Any]:
+    """Practise a family for one slice, without the boundary of the practise job."""
+    return session.practice_of(family).practise(family, reason=reason)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> DataFolder:
     return DataFolder(tmp_path / "store")

@@ -14,24 +14,23 @@ import torch
 
 from agent.errors import ChannelError
 from agent.trainer.channel import ChannelClosedError
+from agent.trainer.checkpoint_damage import IncompatibleCheckpointError
 from agent.trainer.faults import (
     MAX_REASON_CHARS,
     UnexpectedFamilyError,
     family_boundary,
-    record_fault,
 )
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.jobs.admit import admit
 from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.jobs.evaluate import evaluate
-from agent.trainer.practice.rl2 import practise
-from agent.trainer.session import IncompatibleCheckpointError, TrainerSession
+from agent.trainer.session import TrainerSession
 from envs.errors import FaultReason, WorkerFaultError
 from envs.registry import open_tasks
 from memory.errors import StoreBusyError, StoreFullError
 from memory.records import CurveMetric, Family, FamilyState, JobKind, JobOutcome
 from memory.store import Store
-from tests.agent.trainer.conftest import BANDITS, SessionMaker, feed_bandits
+from tests.agent.trainer.conftest import BANDITS, SessionMaker, feed_bandits, practise
 from tests.agent.trainer.test_jobs import _run
 from tests.memory.making import rewrite_spec
 
@@ -245,7 +244,7 @@ def test_the_reason_for_people_is_one_short_line_and_the_log_has_the_traceback(
         subject="bandits", reason=FaultReason.RAISED, found="ValueError: no\n" + "x" * 5000, detail=traceback
     )
     with structlog.testing.capture_logs() as logged:
-        record_fault(session, family, fault)
+        session.faults.record(family, fault)
     reason = store.families.get("bandits").state_reason
     assert reason.startswith("raised: ValueError: no xxx")
     assert len(reason) <= MAX_REASON_CHARS + len("raised: ")

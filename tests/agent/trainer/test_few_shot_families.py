@@ -22,8 +22,6 @@ from agent.trainer.families import learner_name
 from agent.trainer.jobs.admit import admit
 from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.jobs.evaluate import evaluate
-from agent.trainer.practice.few_shot import practise_few_shot
-from agent.trainer.practice.rl2 import practise
 from agent.trainer.practice.slices import DivergedError
 from agent.trainer.session import TrainerSession
 from agent.trainer.version_scores import score_version
@@ -34,7 +32,7 @@ from memory.records import CurveMetric, Family, FamilyState, InitializationState
 from memory.store import Store
 from memory.upkeep.repairing import repair
 from tests.agent.learners.image_folders import write_images
-from tests.agent.trainer.conftest import SessionMaker, feed_bandits, settings_for
+from tests.agent.trainer.conftest import SessionMaker, feed_bandits, practise, settings_for
 from tests.agent.trainer.test_jobs import _run
 
 GLYPHS = {"ways": 3, "queries": 2, "alphabets": 4, "characters": 6, "drawers": 4, "size": 16}
@@ -85,7 +83,7 @@ def test_a_restarted_service_goes_on_as_if_it_had_not_been_interrupted(
             if turn == 2 and is_interrupted:
                 session = open_session(store, settings=small_settings(tmp_path))
             for family in families:
-                (practise if family.name == "bandits" else practise_few_shot)(session, family, reason="test")
+                practise(session, family, reason="test")
         return session
 
     with Store.open(DataFolder(tmp_path / "straight")) as store:
@@ -101,7 +99,7 @@ def test_a_restarted_service_goes_on_as_if_it_had_not_been_interrupted(
 
 def test_a_slice_counts_examples_tasks_and_updates(session: TrainerSession) -> None:
     family = feed(session, "sinusoids", "maml", shots=5, queries=10)
-    detail = practise_few_shot(session, family, reason="test")
+    detail = practise(session, family, reason="test")
     totals = session.store.families.get(family.name).totals
     assert (totals.env_steps, totals.episodes, totals.trials, totals.meta_updates) == (25 * 15, 25, 25, 1)
     assert session.next_task[learner_name(family)] == 25
@@ -124,7 +122,7 @@ def test_an_evaluation_shows_what_each_shot_brings(session: TrainerSession) -> N
 
 def test_an_evaluation_is_repeatable_and_changes_nothing(session: TrainerSession) -> None:
     family = feed_glyphs(session, "versa")
-    practise_few_shot(session, family, reason="test")
+    practise(session, family, reason="test")
     before = state(session)
     assert evaluate(session, [family]) == evaluate(session, [family])
     assert_same(before, state(session))
@@ -179,7 +177,7 @@ def test_uncertainty_is_entropy_in_nats_or_a_standard_deviation() -> None:
 def test_a_version_scores_what_was_practised(store: Store, session: TrainerSession) -> None:
     family = feed_glyphs(session)
     for _ in range(2):
-        practise_few_shot(session, family, reason="test")
+        practise(session, family, reason="test")
     trained = evaluate(session, [family])["scores"]["glyphs"]
     outcome, detail = consolidate(session)
     assert (outcome, detail["outcome"], detail["version"]) == (JobOutcome.SUCCEEDED, "published", 1)
@@ -192,7 +190,7 @@ def test_a_version_scores_what_was_practised(store: Store, session: TrainerSessi
 
 def test_a_version_tells_whoever_loads_it_what_it_holds(store: Store, session: TrainerSession) -> None:
     family = feed_glyphs(session)
-    practise_few_shot(session, family, reason="test")
+    practise(session, family, reason="test")
     practise(session, feed_bandits(store), reason="test")
     consolidate(session)
     file = store.initializations.get(1).file
@@ -215,7 +213,7 @@ def test_a_few_shot_family_cannot_fall_and_keeps_no_other_from_being_published(
 ) -> None:
     family = feed_glyphs(session)
     for _ in range(2):
-        practise_few_shot(session, family, reason="test")
+        practise(session, family, reason="test")
     consolidate(session)
     before = part_of(_published(store, 1), learner_name(family))
     _forget(session, family)
@@ -238,7 +236,7 @@ def test_a_policy_that_falls_keeps_no_few_shot_family_from_being_published(
         for parameter in session.learner.policy.parameters():
             parameter.zero_()
     family = feed_glyphs(session)
-    practise_few_shot(session, family, reason="test")
+    practise(session, family, reason="test")
     _, detail = consolidate(session)
     assert (detail["outcome"], detail["version"]) == ("published", 2)
     assert store.initializations.get(2).provenance["origin"] == "published policy"
@@ -264,13 +262,13 @@ def _forget(session: TrainerSession, family: Family) -> None:
 
 def test_an_update_that_diverges_is_thrown_away(session: TrainerSession) -> None:
     family = feed(session, "sinusoids", "maml", shots=5)
-    practise_few_shot(session, family, reason="test")
+    practise(session, family, reason="test")
     committed = state(session)
     learner: Any = session.few_shot.learner_of(family, learner_name(family))
     with torch.no_grad():
         next(iter(learner.network.parameters())).fill_(float("nan"))
     with pytest.raises(DivergedError, match="restored the last commit"):
-        practise_few_shot(session, family, reason="test")
+        practise(session, family, reason="test")
     assert_same(committed, state(session))
 
 
@@ -329,7 +327,7 @@ def test_with_every_checkpoint_lost_a_repair_lets_it_go_on_from_the_published_ve
     store: Store, folder: DataFolder, session: TrainerSession, open_session: SessionMaker
 ) -> None:
     family = feed_glyphs(session)
-    practise_few_shot(session, family, reason="test")
+    practise(session, family, reason="test")
     consolidate(session)
     live = store.checkpoints.live()
     assert live is not None
@@ -340,7 +338,7 @@ def test_with_every_checkpoint_lost_a_repair_lets_it_go_on_from_the_published_ve
     restored = open_session(store, settings=session.settings)
     learner = restored.few_shot.learner_of(family, learner_name(family))
     assert_same(learner.initialization(), part_of(_published(store, 1), learner_name(family)))
-    practise_few_shot(restored, family, reason="test")
+    practise(restored, family, reason="test")
     assert store.families.get("glyphs").totals.meta_updates == 2
 
 
@@ -370,8 +368,8 @@ def test_scores_are_of_held_out_tasks_alone(session: TrainerSession) -> None:
 def test_a_family_never_met_is_classified_at_once_by_another_ones_amortised_head(session: TrainerSession) -> None:
     lender = feed_glyphs(session, "versa")
     waves = feed(session, "sinusoids", "versa", shots=5)
-    practise_few_shot(session, lender, reason="test")
-    practise_few_shot(session, waves, reason="test")
+    practise(session, lender, reason="test")
+    practise(session, waves, reason="test")
     new = feed_glyphs(session, "maml", name="new", ways=4, seed=9)
     evaluate(session, [new, lender])
     (point,) = session.store.curves.points("new", CurveMetric.LENT_SCORE)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from agent.learners.evaluation.trials import HeldOutReturns, Scale
-from agent.trainer.gate import Candidate, Comparison, KnownReturn, Yardstick, compare, yardstick_of
+from agent.trainer.gate import Candidate, Comparison, Gate, KnownReturn, Part, Yardstick, compare, yardstick_of
 from agent.trainer.score_scale import scale_of
 from memory.records import Family, FamilyScore, FamilyState, FamilyTotals
 from tests.memory.making import make_spec
@@ -42,7 +42,7 @@ def compared(family: Family, candidate: HeldOutReturns, published: HeldOutReturn
 
 
 def candidate(*comparisons: Comparison) -> Candidate:
-    return Candidate(origin="test", tensors={}, comparisons=comparisons)
+    return Candidate(parts=(Part(origin="test", tensors={}, comparisons=comparisons),))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_small_falls_may_not_add_up(score: float, published: float | None, best:
     known = None if published is None else KnownReturn(mean=published)
     yardstick = Yardstick(family="bandits", scale=scale, random_return=0.0, unit=scale.span, published=known)
     comparison = compare(returns(score, score), yardstick)
-    assert bool(candidate(comparison).fallen(0.05, {"bandits": KnownReturn(mean=best)})) is falls
+    assert bool(Gate(tolerance=0.05, best={"bandits": KnownReturn(mean=best)}).fallen(candidate(comparison))) is falls
 
 
 def test_without_a_scale_small_falls_may_not_add_up_either() -> None:

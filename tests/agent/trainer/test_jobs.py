@@ -12,12 +12,12 @@ from torch import Tensor
 from agent.learners.evaluation.trials import HeldOutReturns
 from agent.learners.rl2.policy import IncompatibleParametersError
 from agent.messages import Job
-from agent.trainer.faults import quarantine_s, record_fault
-from agent.trainer.gate import Comparison, Yardstick, compare
+from agent.trainer.faults import quarantine_s
+from agent.trainer.gate import Comparison, KnownReturn, Yardstick, compare
 from agent.trainer.heartbeat import JobInterruptedError
-from agent.trainer.jobs.consolidate import _best_returns, consolidate
+from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.jobs.evaluate import evaluate
-from agent.trainer.practice.rl2 import practise
+from agent.trainer.known_returns import best_returns
 from agent.trainer.process import TrainerProcess
 from agent.trainer.session import TrainerSession
 from agent.trainer.version_scores import score_version
@@ -26,7 +26,7 @@ from envs.registry import open_tasks
 from envs.task_batch import Transition
 from memory.records import CurveMetric, Family, FamilyState, InitializationState, JobKind, JobOutcome
 from memory.store import Store
-from tests.agent.trainer.conftest import BANDITS, SessionMaker, bandit_spaces, feed_bandits, settings_for
+from tests.agent.trainer.conftest import BANDITS, SessionMaker, bandit_spaces, feed_bandits, practise, settings_for
 
 
 class _Told:
@@ -192,7 +192,7 @@ def test_with_a_reference_score_and_return_are_on_its_scale(store: Store, open_s
     assert score.point.value == pytest.approx((returned.point.value - 2.5) / (3.5 - 2.5))
 
 
-def test_without_a_reference_a_candidate_is_compared_by_its_returns(
+def test_without_a_reference_candidates_are_compared_by_returns_on_one_scale(
     store: Store, open_session: SessionMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     family = feed_without_reference(store)
@@ -208,10 +208,12 @@ def test_without_a_reference_a_candidate_is_compared_by_its_returns(
         compared.append(compare(returns, yardstick))
         return compared[-1]
 
-    monkeypatch.setattr("agent.trainer.jobs.consolidate.compare", keep)
+    monkeypatch.setattr("agent.trainer.practice.rl2_candidates.compare", keep)
     _, detail = consolidate(session)
-    (comparison,) = compared
-    assert comparison.yardstick.scale is None
+    own, published = compared
+    assert own.mean != published.mean
+    assert own.yardstick is published.yardstick
+    assert own.yardstick.scale is None
     assert store.families.get(family.name).reference_return is None
     assert detail["version"] == 2
     (score,) = store.initializations.get(2).scores
@@ -404,7 +406,7 @@ def test_a_pause_outlives_strikes(store: Store, open_session: SessionMaker) -> N
     session = open_session(store)
     fault = WorkerFaultError(subject="bandits", reason=FaultReason.HUNG, found="no answer")
     for _ in range(session.settings.workers.max_strikes + 1):
-        record_fault(session, family, fault)
+        session.faults.record(family, fault)
     assert store.families.get("bandits").state is FamilyState.PAUSED
 
 
@@ -438,10 +440,14 @@ def test_a_name_used_again_does_not_inherit_the_best_return(store: Store, open_s
     session = open_session(store)
     _train(session, store, 30)
     consolidate(session)
-    assert _best_returns(session, store.families.all()).keys() == {"bandits"}
+
+    def best() -> dict[str, KnownReturn]:
+        return best_returns(store.initializations.all(), store.families.all(), session.settings.consolidation)
+
+    assert best().keys() == {"bandits"}
     store.families.set_state("bandits", FamilyState.REMOVED)
     feed_bandits(store)
-    assert _best_returns(session, store.families.all()) == {}
+    assert best() == {}
 
 
 def test_a_slice_that_diverges_is_a_strike_for_nonsense(store: Store, open_session: SessionMaker) -> None:

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from agent.learners.config_json import config_to_json
 from agent.learners.rl2.removed_settings import REMOVED
-from agent.trainer.checkpoint_damage import CheckpointLostError
-from agent.trainer.practice.rl2 import practise
+from agent.trainer.checkpoint_damage import CheckpointLostError, IncompatibleCheckpointError
 from agent.trainer.practice.slices import DivergedError
-from agent.trainer.session import IncompatibleCheckpointError, TrainerSession
+from agent.trainer.session import TrainerSession
 from envs.admission import probe
 from envs.family import FamilySource
 from envs.limits import WorkerLimits
@@ -25,7 +24,7 @@ from memory.folder import DataFolder
 from memory.records import CHECKPOINT_FALLBACKS, Checkpoint, CurveMetric, Family, ProblemKind
 from memory.store import Store
 from memory.upkeep.repairing import repair
-from tests.agent.trainer.conftest import SessionMaker, feed_bandits, settings_for
+from tests.agent.trainer.conftest import SessionMaker, feed_bandits, practise, settings_for
 
 
 def _feed_cartpole(store: Store) -> Family:
@@ -104,7 +103,7 @@ def test_an_uncommitted_slice_leaves_nothing_behind(store: Store, open_session: 
     session = open_session(store)
     practise(session, family, reason="test")
     committed = _state(session)
-    session.commit = _fail  # type: ignore[method-assign, assignment]
+    store.learner_steps.commit = _fail  # type: ignore[method-assign, assignment]
     with pytest.raises(OSError, match="no room"):
         practise(session, family, reason="test")
     session.restore_last_commit()
@@ -268,7 +267,7 @@ def test_a_checkpoint_with_the_constants_as_settings_continues_as_one_without_th
     restored = open_session(store)
     assert restored.learner_steps == 1
     for either in (session, restored):
-        training = either.training_of(family)
+        training = either.environments.begin_training(family, either.learner)
         training.learn(training.play(64), num_epochs=2)
     _assert_same(_state(session), _state(restored))
 
@@ -322,7 +321,7 @@ def test_the_tasks_of_all_families_are_closed_at_the_same_time(store: Store, ope
     families = [feed_bandits(store, name) for name in ("one", "two", "three")]
     session = open_session(store, opener=lambda *a, **n: _ClosingTogether(open_tasks(*a, **n), together))
     for family in families:
-        session.tasks_of(family)
+        session.environments.tasks_of(family)
     session.close()
     assert not together.broken
     session.close()

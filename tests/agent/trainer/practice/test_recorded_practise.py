@@ -13,14 +13,13 @@ from agent.learners.rl2.cuda_graphs import NUM_EAGER_RUNS
 from agent.learners.rl2.training import EagerTraining, RecordedTraining, can_be_recorded
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.jobs.evaluate import evaluate
-from agent.trainer.practice.rl2 import practise
 from agent.trainer.session import TrainerSession
 from envs.family import FamilySource
 from envs.registry import open_tasks
 from memory.folder import DataFolder
 from memory.store import Store
 from tests.agent.learners.rl2.scripted_tasks import VECTOR, ScriptedTasks
-from tests.agent.trainer.conftest import BANDITS, SessionMaker, feed_bandits
+from tests.agent.trainer.conftest import BANDITS, SessionMaker, feed_bandits, practise
 
 NUM_SLICES = NUM_EAGER_RUNS + 3
 
@@ -28,7 +27,7 @@ NUM_SLICES = NUM_EAGER_RUNS + 3
 @pytest.fixture
 def recording(monkeypatch: pytest.MonkeyPatch) -> None:
     """Use recorded training on the CPU: Python repeats the recorded operations on the same tensors."""
-    monkeypatch.setattr("agent.trainer.session.can_be_recorded", lambda _tasks: True)
+    monkeypatch.setattr("agent.trainer.practice.open_environments.can_be_recorded", lambda _tasks: True)
 
 
 def _practised(session: TrainerSession, store: Store) -> tuple[dict[str, torch.Tensor], list[Any]]:
@@ -47,11 +46,13 @@ def test_recorded_practice_is_practice(
 ) -> None:
     found = []
     for is_recorded in (False, True):
-        monkeypatch.setattr("agent.trainer.session.can_be_recorded", lambda _tasks, flag=is_recorded: flag)
+        monkeypatch.setattr(
+            "agent.trainer.practice.open_environments.can_be_recorded", lambda _tasks, flag=is_recorded: flag
+        )
         with Store.open(DataFolder(tmp_path / str(is_recorded))) as store:
             session = open_session(store)
             found.append(_practised(session, store))
-            training = session.training_of(store.families.get("bandits"))
+            training = session.environments.begin_training(store.families.get("bandits"), session.learner)
             assert isinstance(training, RecordedTraining if is_recorded else EagerTraining)
     (expected, expected_tasks), (given, given_tasks) = found
     assert given_tasks == expected_tasks
@@ -69,7 +70,9 @@ def test_after_a_lost_slice_recorded_practice_goes_on_from_the_last_commit(
     for _slice in range(NUM_SLICES):
         practise(session, family, reason="test")
     committed = session.learner.to_tensors()
-    session.training_of(family).learn(session.training_of(family).play(10_000))  # This slice is never committed.
+    session.environments.begin_training(family, session.learner).learn(
+        session.environments.begin_training(family, session.learner).play(10_000)
+    )  # This slice is never committed.
     session.restore_last_commit()
     restored = session.learner.to_tensors()
     assert [name for name in committed if not torch.equal(restored[name], committed[name])] == []
@@ -82,7 +85,8 @@ def test_after_a_lost_slice_recorded_practice_goes_on_from_the_last_commit(
 @pytest.mark.usefixtures("recording")
 def test_trials_that_are_given_up_leave_those_before_as_they_were(store: Store, open_session: SessionMaker) -> None:
     family = feed_bandits(store)
-    training = open_session(store).training_of(family)
+    session = open_session(store)
+    training = session.environments.begin_training(family, session.learner)
     for _run in range(NUM_EAGER_RUNS + 1):
         trials = training.play(0)
     actions = trials.action.clone()
@@ -100,9 +104,9 @@ def test_what_was_recorded_of_a_family_ends_with_its_tasks(store: Store, open_se
     family = feed_bandits(store)
     session = open_session(store)
     practise(session, family, reason="test")
-    training = session.training_of(family)
+    training = session.environments.begin_training(family, session.learner)
     session.close_tasks(family.id)
-    assert session.training_of(family) is not training
+    assert session.environments.begin_training(family, session.learner) is not training
 
 
 def _on_a_gpu(tasks: Any, **of_spec: Any) -> Any:

@@ -1,0 +1,134 @@
+"""The open tasks of families of environments, and the trainings that use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import structlog
+import torch
+
+from agent.learners.rl2.config import RL2Config
+from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.training import EagerTraining, FamilyTraining, RecordedTraining, can_be_recorded
+from agent.trainer.families import is_tensor_native, learner_name, spaces_of
+from envs.family import FamilySpec
+from envs.limits import WorkerLimits
+from envs.spaces import SpacePair
+from envs.task_batch import TaskBatch
+from memory.records import Family
+
+log = structlog.get_logger(__name__)
+
+
+class TaskOpener(Protocol):
+    """A function that opens a family's tasks; tests pass fakes."""
+
+    def __call__(
+        self,
+        spec: FamilySpec,
+        spaces: SpacePair,
+        *,
+        num_trials: int,
+        device: torch.device,
+        limits: WorkerLimits,
+        on_wait: Callable[[], None],
+    ) -> TaskBatch:
+        """Open ``num_trials`` tasks as one batch; call ``on_wait`` repeatedly while waiting for a worker."""
+        ...
+
+
+class OpenEnvironments:
+    """The tasks of families of environments, opened at their first use and kept open, and their trainings.
+
+    Args:
+        opener: opens a family's tasks.
+        config: RL²'s settings, which have the numbers of trials that are played side by side.
+        device: the device of rollouts and updates.
+        limits: the limits of workers.
+        on_wait: called repeatedly while a worker is awaited.
+    """
+
+    def __init__(
+        self,
+        *,
+        opener: TaskOpener,
+        config: RL2Config,
+        device: torch.device,
+        limits: WorkerLimits,
+        on_wait: Callable[[], None],
+    ) -> None:
+        self._opener = opener
+        self._config = config
+        self._device = device
+        self._limits = limits
+        self._on_wait = on_wait
+        self._tasks: dict[int, TaskBatch] = {}
+        self._trainings: dict[int, FamilyTraining] = {}
+
+    @property
+    def open_families(self) -> set[int]:
+        """The ids of the families whose tasks are open."""
+        return set(self._tasks)
+
+    def tasks_of(self, family: Family) -> TaskBatch:
+        """Return the family's tasks. They are opened at the first call and kept open."""
+        if family.id not in self._tasks:
+            self._tasks[family.id] = self._open(family)
+        return self._tasks[family.id]
+
+    def begin_training(self, family: Family, learner: RL2Learner) -> FamilyTraining:
+        """Add the family to the learner and return its training, which is kept until it is closed.
+
+        Recorded training opens its own tasks, because evaluation begins other tasks in those of :meth:`tasks_of`.
+
+        Args:
+            family: an admitted family.
+            learner: the learner to train; trainings by an earlier learner must have been closed.
+        """
+        if family.id not in self._trainings:
+            name, tasks = learner_name(family), self.tasks_of(family)
+            learner.add_family(name, spaces_of(family))
+            self._trainings[family.id] = (
+                RecordedTraining(learner, name, self._open(family))
+                if can_be_recorded(tasks)
+                else EagerTraining(learner, name, tasks)
+            )
+        return self._trainings[family.id]
+
+    def close_trainings(self) -> None:
+        """Close all trainings, because their learner is replaced; tasks that evaluation also uses stay open."""
+        for family_id in list(self._trainings):
+            self._close_training(family_id)
+
+    def close_tasks(self, family_id: int) -> None:
+        """Close a family's tasks and its training."""
+        self._close_training(family_id)
+        tasks = self._tasks.pop(family_id, None)
+        if tasks is not None:
+            tasks.close()
+
+    def close(self) -> None:
+        """Close all workers in parallel, because each may need a second to close its environments."""
+        self.close_trainings()
+        open_tasks, self._tasks = self._tasks, {}
+        with ThreadPoolExecutor(max_workers=max(1, len(open_tasks))) as pool:
+            closings = [pool.submit(tasks.close) for tasks in open_tasks.values()]
+        for error in filter(None, (closing.exception() for closing in closings)):
+            log.error("tasks of a family could not be closed", exc_info=error)
+
+    def _close_training(self, family_id: int) -> None:
+        training = self._trainings.pop(family_id, None)
+        if training is not None and training.tasks is not self._tasks.get(family_id):
+            training.close()
+
+    def _open(self, family: Family) -> TaskBatch:
+        return self._opener(
+            family.require_spec(),
+            spaces_of(family),
+            num_trials=self._config.num_trials_for(is_tensor_native=is_tensor_native(family)),
+            device=self._device,
+            limits=self._limits,
+            on_wait=self._on_wait,
+        )
