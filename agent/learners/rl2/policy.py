@@ -235,6 +235,11 @@ class RL2Policy(nn.Module):
         )
 
 
+def covers(tensors: Mapping[str, Tensor], pair: SpacePair) -> bool:
+    """Return whether published parameters have those of a pair of spaces, so that a policy can act in it."""
+    return any(name.startswith(f"pairs.{pair.key}.") for name in tensors)
+
+
 def policy_from_initialization(
     config: RL2Config,
     tensors: Mapping[str, Tensor],
@@ -258,7 +263,7 @@ def policy_from_initialization(
     generator = torch.Generator().manual_seed(0)
     policy = RL2Policy(config, generator=generator)
     for pair in spaces:
-        if any(name.startswith(f"pairs.{pair.key}.") for name in tensors):
+        if covers(tensors, pair):
             policy.add_pair(pair, generator=generator)
     wanted = policy.state_dict()
     try:

@@ -14,7 +14,7 @@ from torch import Tensor
 from agent.config.settings import Settings
 from agent.learners.evaluation.trials import EVALUATION_TASKS, GATE_TASKS, HeldOutReturns, held_out_returns
 from agent.learners.rl2.learner import RL2Learner
-from agent.learners.rl2.policy import policy_from_initialization
+from agent.learners.rl2.policy import covers, policy_from_initialization
 from agent.learners.rl2.training import FamilyTraining
 from agent.learners.rl2.trials import TrialBatch, num_env_steps, num_episodes, to_records, trial_returns
 from agent.policies.version_header import KnownFamily, VersionHeader
@@ -186,14 +186,14 @@ class RL2Practice:
             score=lambda tensors: self._gate_returns(families, tensors),
         )
 
-    def export(self, part: Part, header: VersionHeader) -> VersionHeader:  # noqa: ARG002
+    def export(self, part: Part, header: VersionHeader) -> VersionHeader:
         """Add the families on which the part's policy can act."""
         known = {
             family.name: KnownFamily(
                 spaces=spaces_of(family), episodes_per_trial=family.require_spec().episodes_per_trial
             )
             for family in of_kind(FamilyKind.ENVIRONMENTS, self.families.all())
-            if family.spaces is not None and self.learner.policy.knows(spaces_of(family))
+            if family.spaces is not None and covers(part.tensors, spaces_of(family))
         }
         return dataclasses.replace(header, families=known)
 
