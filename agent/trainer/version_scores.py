@@ -13,9 +13,12 @@ from agent.learners.evaluation.trials import HeldOutReturns, standard_error
 from agent.learners.rl2.removed_settings import stored_config
 from agent.learners.state import as_tensors
 from agent.trainer.families import family_kind, held_out_trials
+from agent.trainer.practice.published import PublishedReturns
 from agent.trainer.practice.registry import published_returns
 from agent.trainer.score_scale import scale_of
-from memory.records import Family
+from envs.kinds import FamilyKind
+from envs.limits import WorkerLimits
+from memory.records import Family, Initialization
 from memory.store import Store
 
 
@@ -80,13 +83,7 @@ def score_version(
     """
     initialization = store.initializations.get(version)
     known = [store.families.get(name) for name in families]
-    published = published_returns(
-        initialization,
-        as_tensors(store.checkpoints.load_parameters(initialization.file)),
-        known,
-        config=stored_config(initialization.provenance["config"]),
-        limits=settings.workers.limits(),
-    )
+    published = _load_published(store, initialization, known, limits=settings.workers.limits())
     scores = []
     for family in known:
         part = published[family_kind(family)]
@@ -99,6 +96,15 @@ def score_version(
         if returns is not None:
             scores.append(_version_score(family, returns))
     return scores
+
+
+def _load_published(
+    store: Store, initialization: Initialization, families: Sequence[Family], *, limits: WorkerLimits
+) -> dict[FamilyKind, PublishedReturns]:
+    """Load a version and return, for each kind of family, what scores it."""
+    tensors = as_tensors(store.checkpoints.load_parameters(initialization.file))
+    config = stored_config(initialization.provenance["config"])
+    return published_returns(initialization, tensors, families, config=config, limits=limits)
 
 
 def _version_score(family: Family, returns: HeldOutReturns) -> VersionScore:
