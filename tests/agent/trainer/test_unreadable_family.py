@@ -7,15 +7,14 @@ import json
 import pytest
 
 from agent.learners.family_parts import part_of
+from agent.trainer.families import learner_name
 from agent.trainer.jobs.consolidate import consolidate
-from agent.trainer.practice.few_shot import practise_few_shot
-from agent.trainer.practice.rl2 import practise
-from agent.trainer.session import TrainerSession, learner_name
+from agent.trainer.session import TrainerSession
 from envs.family import FamilySpec
 from memory.folder import DataFolder
 from memory.records import Family, FamilyState, JobKind, JobOutcome
 from memory.store import Store
-from tests.agent.trainer.conftest import BANDITS, SessionMaker, feed_bandits
+from tests.agent.trainer.conftest import BANDITS, SessionMaker, feed_bandits, practise
 from tests.agent.trainer.test_few_shot_families import (
     _published,
     assert_same,
@@ -70,7 +69,7 @@ def test_a_new_version_keeps_the_published_part_of_a_few_shot_family(
     few_shot_session: TrainerSession,
 ) -> None:
     family = feed_glyphs(few_shot_session)
-    practise_few_shot(few_shot_session, family, reason="test")
+    practise(few_shot_session, family, reason="test")
     consolidate(few_shot_session)
     before = part_of(_published(store, 1), learner_name(family))
     _make_unreadable(store, family)
@@ -88,7 +87,7 @@ def test_its_few_shot_learner_survives_a_restart_of_the_trainer(
     open_session: SessionMaker,
 ) -> None:
     family = feed_glyphs(few_shot_session)
-    practise_few_shot(few_shot_session, family, reason="test")
+    practise(few_shot_session, family, reason="test")
     _make_unreadable(store, family)
     feed_bandits(store)
     restarted = open_session(store, settings=small_settings(folder.path))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from agent.learners.family_parts import part_of
@@ -28,14 +30,13 @@ def _published(session: TrainerSession) -> PublishedVersion:
 
 
 def _feed_five_arms(store: Store) -> Family:
-    spec = BANDITS.to_json() | {"name": "five-arms", "kwargs": {"num_arms": 5}}
-    store.families.add("five-arms", spec)
+    store.families.add(replace(BANDITS, name="five-arms", kwargs={"num_arms": 5}))
     return store.families.admit(
         "five-arms", spaces=bandit_spaces(5).to_json(), random_return=2.5, reference_return=BANDITS.reference_return
     )
 
 
-def test_environments_propose_slow_and_fast_weights_and_the_published_policy_as_a_last_resort(
+def test_environments_propose_the_learners_parameters_and_the_published_policy_as_a_last_resort(
     store: Store, open_session: SessionMaker
 ) -> None:
     family = feed_bandits(store)
@@ -45,7 +46,7 @@ def test_environments_propose_slow_and_fast_weights_and_the_published_policy_as_
     practise(session, family, reason="test")
     base = _published(session)
     proposals = session.practice_of(family).propose([family], base=base)
-    assert [part.origin for part in proposals.parts] == ["slow weights, rate 0.5", "fast weights"]
+    assert [part.origin for part in proposals.parts] == ["fast weights"]
     assert proposals.unchanged is not None
     assert base.tensors is not None
     assert all(torch.equal(proposals.unchanged.tensors[name], tensor) for name, tensor in base.tensors.items())
