@@ -65,7 +65,7 @@ def check_settings(
 
     Settings that were removed in this release have no effect and are listed as warnings.
     """
-    from agent.config.settings import check_time_zone
+    from agent.config.local_time import check_time_zone
 
     invocation.config = file or invocation.config
     try:

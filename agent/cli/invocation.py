@@ -81,7 +81,7 @@ class Invocation:
 
     def load_settings(self, overrides: dict[str, Any]) -> Settings:
         """Return the settings, overridden by a command's own options."""
-        from agent.config.settings import load_settings
+        from agent.config.loading import load_settings
 
         shared = {} if self.data_dir is None else {"data_dir": self.data_dir}
         return load_settings(self.config, {**shared, **overrides})

@@ -44,7 +44,7 @@ def run_service(
     to start with a new store. --new is rejected if the store is intact.
     """
     settings = invocation.load_settings({"service": {"listen": listen}})
-    from agent.config.settings import check_time_zone
+    from agent.config.local_time import check_time_zone
     from agent.daemon.entry_point import run
 
     check_time_zone()

@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from agent.errors import SettingsError, SettingsProblem
+
 VARIABLE = "TZ"
 ZONE_FORM = 'a time zone such as "Europe/Berlin", a file such as ":/etc/localtime", or a POSIX string such as "UTC-3"'
 
@@ -61,6 +63,18 @@ def local_zone() -> tzinfo:
 def is_zone_known() -> bool:
     """Return whether ``TZ`` is unset or a time zone."""
     return _zone_of(os.environ.get(VARIABLE)) is not None
+
+
+def check_time_zone() -> None:
+    """Raise if ``TZ`` is not a time zone. Cron lines and windows of practice would otherwise silently be in UTC.
+
+    Raises:
+        SettingsError: ``TZ`` is not a time zone.
+    """
+    if not is_zone_known():
+        value = repr(os.environ.get(VARIABLE))
+        problem = SettingsProblem(key=VARIABLE, value=value, allowed=ZONE_FORM, source=f"variable {VARIABLE}")
+        raise SettingsError(subject="environment and options", problems=[problem])
 
 
 @cache

@@ -14,7 +14,7 @@ import pytest
 
 from agent.cli import doctor_checks as checks
 from agent.cli.doctor_checks import CheckContext, Verdict
-from agent.config.settings import load_settings
+from agent.config.loading import load_settings
 from memory.folder import DataFolder
 from memory.records import FamilyState, JobKind, JobOutcome
 from memory.store import Store

@@ -10,8 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agent.config.local_time import SystemTime, is_zone_known, local_zone
-from agent.config.settings import check_time_zone
+from agent.config.local_time import SystemTime, check_time_zone, is_zone_known, local_zone
 from agent.config.triggers import Window, is_within, parse_trigger, parse_window
 from agent.errors import SettingsError
 

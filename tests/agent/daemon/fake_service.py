@@ -10,7 +10,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-from agent.config.settings import load_settings
+from agent.config.loading import load_settings
 from agent.daemon import daemon
 from agent.daemon.entry_point import run
 

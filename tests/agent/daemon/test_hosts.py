@@ -9,7 +9,8 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from agent.config.settings import Settings, load_settings
+from agent.config.loading import load_settings
+from agent.config.settings import Settings
 from agent.daemon.hosts import HostCheck, host_of
 from agent.errors import SettingsError
 
