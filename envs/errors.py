@@ -31,6 +31,10 @@ class FamilySpecError(EnvsError):
     """An error for a family's description that is inconsistent or names something unknown."""
 
 
+class ImageReadError(EnvsError):
+    """An error for an image, or a folder of images, that cannot be read."""
+
+
 class FaultReason(StrEnum):
     """A kind of worker fault; these are the only values of a metric's ``reason`` label."""
 

@@ -37,7 +37,7 @@ from agent.learners.state import with_prefix
 from agent.policies.version_file import encode_version, write_version_file
 from agent.policies.version_header import FewShotMember, ImageInput, KnownFewShotFamily, VersionHeader
 from agent.policies.views import ViewConfig
-from envs.few_shot.images.classes import ink_extents
+from envs.few_shot.images.common_form import ink_extents
 from envs.few_shot.images.warps import apply_warp, draw_warp, scaled, smooth_for
 from envs.few_shot.tasks import num_ways_of
 

@@ -13,14 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.few_shot.images.classes import (
-    SOURCE_SIZE,
-    ImageReadError,
-    image_files_under,
-    image_folders_under,
-    natural_order,
-    read_image,
-)
+from envs.errors import ImageReadError
+from envs.few_shot.images.common_form import SOURCE_SIZE, read_image
+from envs.few_shot.images.image_files import image_files_under, image_folders_under, natural_order
 
 
 @dataclass(frozen=True, kw_only=True)

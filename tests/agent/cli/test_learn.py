@@ -18,7 +18,8 @@ from agent.learners.config_json import config_to_json
 from agent.learners.rl2.removed_settings import REMOVED
 from agent.policies.published_classifiers import few_shot_learners, load_few_shot
 from agent.policies.version_file import read_version_file
-from envs.few_shot.images.classes import ink_extents, read_image_folder
+from envs.few_shot.images.classes import read_image_folder
+from envs.few_shot.images.common_form import ink_extents
 from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
 from tests.agent.cli.conftest import Learnd
 from tests.agent.learners.image_folders import write_images

@@ -35,7 +35,8 @@ from agent.policies.published_classifiers import few_shot_from_bytes, load_few_s
 from agent.policies.version_file import PolicyFileError, encode_version
 from agent.policies.version_header import VersionHeader
 from agent.policies.views import ViewConfig
-from envs.few_shot.images.classes import ImageClasses, ImageReadError
+from envs.errors import ImageReadError
+from envs.few_shot.images.classes import ImageClasses
 from envs.few_shot.images.folder import ImageFamily, ImageTaskConfig
 from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.images.strokes import StrokeConfig

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from envs.declaration import few_shot_from_declaration, parse_few_shot
-from envs.errors import EnvsError, FamilySpecError
+from envs.errors import EnvsError, FamilySpecError, ImageReadError
 from envs.family import FamilySource, FamilySpec, Split
-from envs.few_shot.images.classes import ImageReadError, read_image
+from envs.few_shot.images.common_form import read_image
 from envs.few_shot.images.folder import ImageFamily
 from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.opening import split_classes

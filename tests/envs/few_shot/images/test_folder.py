@@ -9,18 +9,13 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from envs.errors import FamilySpecError
+from envs.errors import FamilySpecError, ImageReadError
 from envs.family import Split
-from envs.few_shot.images.classes import (
-    ImageClasses,
-    ImageReadError,
-    ink_extents,
-    natural_order,
-    read_image,
-    read_image_folder,
-)
+from envs.few_shot.images.classes import ImageClasses, read_image_folder
+from envs.few_shot.images.common_form import ink_extents, read_image
 from envs.few_shot.images.folder import ImageFamily, ImageTaskConfig
 from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
+from envs.few_shot.images.image_files import natural_order
 from envs.few_shot.images.warps import ORIENTATIONS, WarpConfig, apply_warp, draw_warp, scaled, smooth_for
 from tests.agent.learners.image_folders import glyph_family
 
