@@ -43,7 +43,7 @@ from agent.learners.policy_gradient.meta_sgd import MetaSGDPolicyConfig
 from agent.learners.policy_gradient.policy import AdaptedPolicies
 from agent.learners.policy_gradient.protocol import PolicyLearner
 from agent.learners.policy_gradient.reptile import ReptilePolicyConfig
-from agent.reports.curve_plots import CYCLE, FAINT
+from agent.reports.plot_style import CYCLE, FAINT
 from benchmarks.kept_runs import kept_or_measured
 from envs.declaration import family_from_declaration
 from envs.default_families import NAVIGATION, VARIED_CARTPOLE

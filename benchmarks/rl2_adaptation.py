@@ -37,7 +37,7 @@ from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.rollout import collect_trials
 from agent.learners.rl2.training import EagerTraining
 from agent.learners.rl2.trials import episode_returns, num_env_steps
-from agent.reports.curve_plots import CYCLE
+from agent.reports.plot_style import CYCLE
 from benchmarks.disguised_mdps import DisguisedMdps
 from benchmarks.kept_runs import kept_or_measured
 from envs.declaration import family_from_declaration

@@ -41,7 +41,7 @@ from agent.cli.invocation import Invocation, command
 from agent.cli.output import NOTHING, indented, new_table, short_number, short_size, styled
 from agent.experiments.comparison_plots import ComparisonPicture, draw_comparison, terminal_comparison
 from agent.experiments.standings import Standing, standings
-from agent.reports.curve_plots import TerminalStyle
+from agent.reports.terminal_plots import TerminalStyle
 
 if TYPE_CHECKING:
     from agent.experiments.assignment import OpenFamily

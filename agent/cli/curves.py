@@ -17,7 +17,9 @@ from agent.cli.experiment_options import check_folder
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family
 from agent.cli.output import moment, short_count, with_error
 from agent.output.files import check_output_file, write_output_file
-from agent.reports.curve_plots import FamilyCurves, TerminalStyle, XAxis, draw_png, terminal_plots
+from agent.reports.curve_plots import draw_png
+from agent.reports.family_curves import FamilyCurves, XAxis
+from agent.reports.terminal_plots import TerminalStyle, terminal_plots
 from memory.records import CurveMetric, Family, StoredCurvePoint, UnreadableSpec
 
 if TYPE_CHECKING:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from agent.experiments.scores import Measure
 from agent.output.visible_text import visible, visible_line
-from agent.reports.curve_plots import FAINT, TICK_WIDTH, TerminalStyle, line_colour, page_style, save_png, short_tick
+from agent.reports.family_curves import short_tick
+from agent.reports.plot_style import FAINT, line_colour, page_style, save_png
+from agent.reports.terminal_plots import TICK_WIDTH, TerminalStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,34 +1,36 @@
-"""Plots of learning curves, in the terminal and as a PNG file.
+"""Plots of learning curves as a PNG file.
 
 There is one small plot per family. A score of 0 is the return of random actions, a score of 1 is the family's reference
-return. For a family without a reference, the held-out return is drawn. A second plot, in the PNG only, shows the
-held-out return by episode of the trial: a rising line shows a policy that adapts while it acts.
+return. For a family without a reference, the held-out return is drawn. A second plot shows the held-out return by
+episode of the trial: a rising line shows a policy that adapts while it acts.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.output.files import write_output_file
 from agent.output.visible_text import visible_line
+from agent.reports.family_curves import (
+    LOWEST_SCORE_SHOWN,
+    METRIC_LABELS,
+    FamilyCurves,
+    XAxis,
+    drawable,
+    line_label,
+    short_tick,
+    x_values,
+)
+from agent.reports.plot_style import FAINT, VERMILION, line_colour, page_style, save_png
 from memory.records import CurveMetric, StoredCurvePoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-# The palette of Okabe & Ito is distinguishable with any colour vision, and dark enough for a white page.
-BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
-CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
-INK, FAINT, GRID = "#333333", "#8C8C8C", "#E6E6E6"
 
 LEVEL_STYLE: Any = {"color": FAINT, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 1}
 
@@ -37,98 +39,9 @@ HEADING_HEIGHT_IN = 0.85
 HEADING_LEFT_IN = 0.29
 MAX_MARKED_POINTS = 40
 FEWEST_STEPS_SHOWN = 1000
-LOWEST_SCORE_SHOWN = -1.0
-"""Lower scores are outside the plot: in an untrained regression, a step of adaptation can cause very large errors."""
 
 FIRST_MARGIN = 4.0
 """Margin around the latest evaluation within which the first is shown, in units of the latest evaluation's range."""
-
-TERMINAL_PANEL_HEIGHT = 11
-TERMINAL_PANEL_MIN_WIDTH = 56
-TICK_WIDTH = 8
-ASCII_FRAME = str.maketrans("─│┌┐└┘├┤┬┴┼", "-|+++++++++")
-
-METRIC_LABELS = {
-    CurveMetric.EVAL_SCORE: "score",
-    CurveMetric.EVAL_RETURN: "held-out trial return",
-    CurveMetric.TRIAL_RETURN: "trial return in practice",
-    CurveMetric.EPISODE_RETURN: "held-out episode return",
-    CurveMetric.LOSS: "loss",
-    CurveMetric.LENT_SCORE: "score by another family's learner",
-    CurveMetric.UNCERTAINTY: "uncertainty about held-out tasks",
-}
-
-
-class XAxis(StrEnum):
-    """The horizontal axis of a curve."""
-
-    ENV_STEPS = "env_steps"
-    TIME = "time"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TerminalStyle:
-    """The capabilities of a terminal.
-
-    Attributes:
-        is_coloured: whether it shows colours.
-        is_unicode: whether its encoding has every character; otherwise plots are drawn in ASCII.
-    """
-
-    is_coloured: bool = True
-    is_unicode: bool = True
-
-    @property
-    def marker(self) -> str:
-        """The marker that lines are drawn with."""
-        return "braille" if self.is_unicode else "*"
-
-    def finish(self, text: str) -> str:
-        """Return plotext's drawing without the colours and characters that the terminal cannot show."""
-        import plotext
-
-        plain: str = text if self.is_coloured else plotext.uncolorize(text)
-        return plain if self.is_unicode else plain.translate(ASCII_FRAME)
-
-
-FULL_STYLE = TerminalStyle()
-
-
-@dataclass(frozen=True, kw_only=True)
-class FamilyCurves:
-    """The curves of one family.
-
-    Attributes:
-        family: name of the family.
-        metric: the metric of the curve; for a family without a scale, returns instead of scores.
-        subtitle: a short description of the family's state.
-        lines: points of the metric by label (empty label: one line), oldest first.
-        first_episodes: held-out return by episode of the trial, at the first evaluation.
-        latest_episodes: the same, at the latest evaluation.
-        is_by_shots: whether the family is a few-shot family, whose returns are by number of shots instead of episode.
-            The labels of the points are the numbers of shots.
-        random_episode_return: mean return of an episode with random actions; None if unknown.
-    """
-
-    family: str
-    metric: CurveMetric = CurveMetric.EVAL_SCORE
-    subtitle: str = ""
-    lines: Mapping[str, Sequence[StoredCurvePoint]] = field(default_factory=dict)
-    first_episodes: Sequence[StoredCurvePoint] = ()
-    latest_episodes: Sequence[StoredCurvePoint] = ()
-    is_by_shots: bool = False
-    random_episode_return: float | None = None
-
-
-def x_values(points: Sequence[StoredCurvePoint], axis: XAxis) -> list[float]:
-    """Return the positions of the points on the axis: environment steps, or seconds since the epoch."""
-    return [point.at if axis is XAxis.TIME else float(point.env_steps) for point in points]
-
-
-def drawable(lines: Mapping[str, Sequence[StoredCurvePoint]]) -> dict[str, list[StoredCurvePoint]]:
-    """Return the lines without non-finite points. Lines without a finite point are left out."""
-    finite = {label: [p for p in points if math.isfinite(p.point.value)] for label, points in lines.items()}
-    return {label: points for label, points in finite.items() if points}
 
 
 def draw_png(
@@ -150,44 +63,6 @@ def draw_png(
 
     with rc_context(page_style()):
         save_png(_page(curves, axis=axis, title=title), file)
-
-
-def save_png(figure: Figure, file: Path) -> None:
-    """Write a figure to a PNG file atomically."""
-    drawn = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # Matplotlib draws a box.
-        figure.savefig(drawn, format="png", dpi=130, facecolor="white")
-    write_output_file(file, drawn.getvalue())
-
-
-def page_style() -> Any:
-    """Return Matplotlib's settings for every page of curves. They disable formulas in text."""
-    return {
-        "text.parse_math": False,
-        "text.usetex": False,
-        "font.family": "DejaVu Sans",
-        "font.size": 9,
-        "text.color": INK,
-        "axes.edgecolor": "#BFBFBF",
-        "axes.labelcolor": INK,
-        "axes.linewidth": 0.8,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": GRID,
-        "grid.linewidth": 0.8,
-        "xtick.color": FAINT,
-        "ytick.color": FAINT,
-        "xtick.labelcolor": INK,
-        "ytick.labelcolor": INK,
-        "xtick.labelsize": 8,
-        "ytick.labelsize": 8,
-        "legend.frameon": False,
-        "legend.fontsize": 8,
-        "lines.solid_capstyle": "round",
-    }
 
 
 def _page(curves: Sequence[FamilyCurves], *, axis: XAxis, title: str) -> Figure:
@@ -236,7 +111,7 @@ def _draw_curve(axes: Axes, family: FamilyCurves, *, axis: XAxis) -> None:
         return
     _label_x(axes, axis)
     for index, (label, points) in enumerate(lines.items()):
-        _draw_line(axes, points, axis=axis, colour=line_colour(index, len(lines)), label=_line_label(family, label))
+        _draw_line(axes, points, axis=axis, colour=line_colour(index, len(lines)), label=line_label(family, label))
     if family.metric is CurveMetric.EVAL_SCORE:
         _mark_score_scale(axes, highest=max(point.point.value for points in lines.values() for point in points))
     if axis is XAxis.ENV_STEPS:
@@ -378,119 +253,7 @@ def _label_x(axes: Axes, axis: XAxis) -> None:
     axes.set_xlabel("environment steps")
 
 
-def short_tick(value: float) -> str:
-    """Return a tick's number in few characters: 500, 25k, 1.5M."""
-    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= factor:
-            return f"{value / factor:g}{suffix}"
-    return f"{value:g}"
-
-
 def _draw_placeholder(axes: Axes, text: str) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=FAINT)
-
-
-def line_colour(index: int, num_lines: int) -> Any:
-    """Return the colour of line ``index`` of ``num_lines``."""
-    if num_lines <= len(CYCLE):
-        return CYCLE[index]
-    from matplotlib import colormaps
-
-    return colormaps["viridis"](0.85 * index / (num_lines - 1))
-
-
-def _line_label(family: FamilyCurves, label: str) -> str:
-    if label.isdigit() and (family.is_by_shots or family.metric is CurveMetric.UNCERTAINTY):
-        return f"{label} shots"
-    if family.metric is CurveMetric.EPISODE_RETURN and label.isdigit():
-        return f"episode {int(label) + 1}"
-    return visible_line(label)
-
-
-def terminal_plots(
-    curves: Sequence[FamilyCurves],
-    *,
-    axis: XAxis = XAxis.ENV_STEPS,
-    width: int = 80,
-    style: TerminalStyle = FULL_STYLE,
-) -> str:
-    """Draw one panel per family with characters, with as many panels per row as fit.
-
-    Args:
-        curves: the curves to draw.
-        axis: the horizontal axis.
-        width: number of columns of the terminal.
-        style: capabilities of the terminal.
-
-    Returns:
-        The lines to print.
-    """
-    num_columns = max(1, min(len(curves), width // TERMINAL_PANEL_MIN_WIDTH, 3))
-    panel_width = min(width // num_columns, 100) - 1
-    panels = [_terminal_panel(family, axis=axis, width=panel_width, style=style) for family in curves]
-    rows = []
-    for start in range(0, len(panels), num_columns):
-        row = panels[start : start + num_columns]
-        rows += ["  ".join(line).rstrip() for line in zip(*row, strict=True)]
-    return "\n".join(rows)
-
-
-def _terminal_panel(family: FamilyCurves, *, axis: XAxis, width: int, style: TerminalStyle) -> list[str]:
-    heading = f"{visible_line(family.family)}: {METRIC_LABELS[family.metric]}"[:width].ljust(width)
-    subtitle = visible_line(family.subtitle)[:width].ljust(width)
-    lines = drawable(family.lines)
-    if not lines:
-        body = ["not measured yet".center(width), *[" " * width] * (TERMINAL_PANEL_HEIGHT - 1)]
-    else:
-        body = _plotext_lines(family, lines, axis=axis, width=width, style=style)
-    return [heading, subtitle, *body, " " * width]
-
-
-def _plotext_lines(
-    family: FamilyCurves,
-    lines: Mapping[str, Sequence[StoredCurvePoint]],
-    *,
-    axis: XAxis,
-    width: int,
-    style: TerminalStyle,
-) -> list[str]:
-    import plotext
-
-    figure = plotext.figure
-    plotext.terminal.limit(width=False, height=False)
-    figure.clear()
-    figure.theme("default" if style.is_coloured else "colorless")
-    figure.plot_size(width, TERMINAL_PANEL_HEIGHT)
-    for label, points in lines.items():
-        signal = figure.signal(x_values(points, axis), [p.point.value for p in points], marker=style.marker).lines()
-        figure.draw(signal.label(_line_label(family, label)) if len(lines) > 1 else signal)
-    ticks = _spread([x for points in lines.values() for x in x_values(points, axis)])
-    figure.ruler("x").ticks(ticks, [_terminal_tick(axis)(tick) for tick in ticks])
-    low, high = _value_range([p.point.value for points in lines.values() for p in points], family.metric)
-    heights = [low, 0.5, high] if family.metric is CurveMetric.EVAL_SCORE else _spread([low, high])
-    figure.ruler("y").lim(low, high)
-    figure.ruler("y").ticks(heights, [f"{height:.3g}".rjust(TICK_WIDTH) for height in heights])
-    return style.finish(figure.build().string()).rstrip("\n").split("\n")
-
-
-def _value_range(values: Sequence[float], metric: CurveMetric) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    if metric is CurveMetric.EVAL_SCORE:
-        low = 0.0 if low > -0.05 else max(math.floor(low * 10) / 10, LOWEST_SCORE_SHOWN)
-        high = max(math.ceil(high * 10) / 10, 1.0)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
-
-
-def _spread(values: Sequence[float], num_ticks: int = 3) -> list[float]:
-    low, high = min(values), max(values)
-    if high == low:
-        return [low]
-    return [low + (high - low) * index / (num_ticks - 1) for index in range(num_ticks)]
-
-
-def _terminal_tick(axis: XAxis) -> Callable[[float], str]:
-    if axis is XAxis.TIME:
-        return lambda at: datetime.fromtimestamp(at).astimezone().strftime("%d %H:%M")
-    return lambda steps: short_tick(float(f"{steps:.3g}"))

@@ -9,7 +9,9 @@ import pytest
 from matplotlib import image
 
 from agent.cli.curves import COLUMNS, read_curves
-from agent.reports.curve_plots import FamilyCurves, TerminalStyle, XAxis, draw_png, drawable, short_tick, terminal_plots
+from agent.reports.curve_plots import draw_png
+from agent.reports.family_curves import FamilyCurves, XAxis, drawable, short_tick
+from agent.reports.terminal_plots import TerminalStyle, terminal_plots
 from memory.folder import DataFolder
 from memory.records import CurveMetric, CurvePoint, StoredCurvePoint
 from memory.store import Store

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from agent.output.files import OutputFileError, check_output_file, write_output_file
-from agent.reports.curve_plots import FamilyCurves, draw_png
+from agent.reports.curve_plots import draw_png
+from agent.reports.family_curves import FamilyCurves
 from tests.agent.cli.commands import every_command
 from tests.agent.cli.conftest import Learnd
 
