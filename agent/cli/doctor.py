@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agent.cli.console import PlainConsole
-from agent.cli.doctor_checks import CHECKS, CheckContext, Finding, Verdict
+from agent.cli.doctor_checks import CHECKS
+from agent.cli.doctor_findings import CheckContext, Finding, Verdict
 from agent.cli.errors import CommandError
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import STATE_STYLES, indented, styled

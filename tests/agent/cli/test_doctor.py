@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from agent.cli import doctor_checks as checks
-from agent.cli.doctor_checks import CheckContext, Verdict
+from agent.cli import doctor_service, doctor_storage
+from agent.cli.doctor_findings import CheckContext, Finding, Verdict
 from agent.config.loading import load_settings
 from memory.folder import DataFolder
 from memory.records import FamilyState, JobKind, JobOutcome
@@ -53,7 +53,7 @@ def answering(status: int, text: bytes) -> Iterator[int]:
         server.server_close()
 
 
-def verdicts(findings: Iterator[checks.Finding]) -> dict[str, Verdict]:
+def verdicts(findings: Iterator[Finding]) -> dict[str, Verdict]:
     return {finding.check: finding.verdict for finding in findings}
 
 
@@ -104,13 +104,13 @@ def test_an_address_that_another_program_has_fails(filled: DataFolder) -> None:
         taken.listen(1)
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         with examined(filled, service={"listen": listen}) as context:
-            (finding,) = checks.address(context)
+            (finding,) = doctor_service.address(context)
     assert (finding.verdict, finding.found) == (Verdict.FAIL, f"{listen}: it is in use")
 
 
 def test_an_open_address_is_warned_of(filled: DataFolder) -> None:
     with examined(filled, service={"listen": "0.0.0.0:0"}) as context:
-        assert [finding.verdict for finding in checks.address(context)] == [Verdict.WARN, Verdict.OK]
+        assert [finding.verdict for finding in doctor_service.address(context)] == [Verdict.WARN, Verdict.OK]
 
 
 @pytest.mark.parametrize(("status", "verdict"), [(200, Verdict.OK), (503, Verdict.FAIL)])
@@ -119,7 +119,7 @@ def test_a_daemon_is_asked_for_its_health(filled: DataFolder, status: int, verdi
         with Store.open(filled) as store:
             store.daemon_status.set({"state": "running", "pid": os.getpid(), "listen": f"127.0.0.1:{port}"})
         with examined(filled) as context:
-            (finding,) = checks.address(context)
+            (finding,) = doctor_service.address(context)
     assert finding.verdict is verdict
     assert ("learner_crash_loop" in finding.found) == (status == 503)
 
@@ -129,13 +129,13 @@ def test_a_daemon_that_does_not_answer_fails(filled: DataFolder) -> None:
         freed.bind(("127.0.0.1", 0))
         listen = f"127.0.0.1:{freed.getsockname()[1]}"
     with filled.hold(), examined(filled, service={"listen": listen}) as context:
-        (finding,) = checks.address(context)
+        (finding,) = doctor_service.address(context)
     assert finding.verdict is Verdict.FAIL
 
 
 def test_a_learner_without_a_daemon_is_warned_of(filled: DataFolder) -> None:
     with filled.hold("learner"), examined(filled) as context:
-        (finding,) = checks.locks(context)
+        (finding,) = doctor_service.locks(context)
     assert finding.verdict is Verdict.WARN
     assert str(os.getpid()) in finding.found
 
@@ -144,15 +144,15 @@ def test_unfinished_files_are_warned_of_once_they_are_old(filled: DataFolder) ->
     partial = filled.parameters_path / ".abc.1.ff.tmp"
     partial.write_bytes(b"half")
     with examined(filled) as context:
-        assert verdicts(checks.leftovers(context)) == {"leftovers": Verdict.OK}
+        assert verdicts(doctor_storage.leftovers(context)) == {"leftovers": Verdict.OK}
         os.utime(partial, (time.time() - 7200,) * 2)
-        assert verdicts(checks.leftovers(context)) == {"leftovers": Verdict.WARN}
+        assert verdicts(doctor_storage.leftovers(context)) == {"leftovers": Verdict.WARN}
 
 
 def test_a_folder_that_others_can_enter_is_warned_of(filled: DataFolder) -> None:
     filled.path.chmod(0o755)
     with examined(filled) as context:
-        (finding,) = checks.data_folder(context)
+        (finding,) = doctor_storage.data_folder(context)
     assert finding.verdict is Verdict.WARN
     assert finding.hint == f"chmod 700 {filled.path}"
 
@@ -161,7 +161,7 @@ def test_a_folder_that_others_can_enter_is_warned_of(filled: DataFolder) -> None
 def test_a_folder_that_others_can_write_to_fails(filled: DataFolder, mode: int) -> None:
     with examined(filled) as context:
         filled.path.chmod(mode)
-        (finding,) = checks.data_folder(context)
+        (finding,) = doctor_storage.data_folder(context)
     assert finding.verdict is Verdict.FAIL
     assert finding.hint == f"chmod 700 {filled.path}"
 
@@ -173,11 +173,11 @@ def test_a_folder_that_others_can_write_to_fails(filled: DataFolder, mode: int) 
 def test_a_database_of_another_store_fails(filled: DataFolder, content: str | None, verdict: Verdict) -> None:
     path = filled.path / "store-id"
     with examined(filled) as context:
-        assert verdicts(checks.store_identity(context)) == {"store identity": Verdict.OK}
+        assert verdicts(doctor_storage.store_identity(context)) == {"store identity": Verdict.OK}
         path.unlink()
         if content is not None:
             path.write_text(content)
-        (finding,) = checks.store_identity(context)
+        (finding,) = doctor_storage.store_identity(context)
     assert finding.verdict is verdict
     assert ("learnd memory restore" in finding.hint) == (verdict is Verdict.FAIL)
 
@@ -186,7 +186,7 @@ def test_a_database_of_another_store_fails(filled: DataFolder, content: str | No
 def test_a_removed_lock_file_of_a_running_process_fails(filled: DataFolder, role: str) -> None:
     with filled.hold(role), examined(filled) as context:
         filled.lock_path(role).unlink()
-        (finding,) = checks.locks(context)
+        (finding,) = doctor_service.locks(context)
     assert finding.verdict is Verdict.FAIL
     assert f"{role}.lock" in finding.found
 
@@ -215,7 +215,7 @@ def test_a_job_that_fails_again_and_again_fails(filled: DataFolder) -> None:
             run = store.jobs.start(JobKind.EVALUATE, reason="due")
             store.jobs.finish(run, JobOutcome.FAILED, error="Traceback\nValueError: no")
     with examined(filled) as context:
-        (finding,) = checks.schedule(context)
+        (finding,) = doctor_service.schedule(context)
     assert finding.verdict is Verdict.FAIL
     assert "ValueError: no" in finding.found
 
@@ -225,9 +225,9 @@ def test_a_job_in_arrears_is_warned_of_only_while_the_daemon_runs(filled: DataFo
         store.jobs.set_schedule(JobKind.EVALUATE, "interval:60", next_due_at=time.time() - 7200)
         store.jobs.set_schedule(JobKind.BACKUP, "cron:0 3 * * *", next_due_at=time.time() + 60)
     with examined(filled) as context:
-        assert verdicts(checks.schedule(context)) == {"schedule": Verdict.OK}
+        assert verdicts(doctor_service.schedule(context)) == {"schedule": Verdict.OK}
         with filled.hold():
-            (finding,) = checks.schedule(context)
+            (finding,) = doctor_service.schedule(context)
     assert finding.found.startswith("evaluate was due 2 h ago")
 
 
@@ -235,21 +235,21 @@ def test_runs_left_open_by_a_dead_daemon_are_warned_of(filled: DataFolder) -> No
     with Store.open(filled) as store:
         store.jobs.start(JobKind.EVALUATE, reason="due")
     with examined(filled) as context:
-        assert verdicts(checks.schedule(context)) == {"schedule": Verdict.WARN}
+        assert verdicts(doctor_service.schedule(context)) == {"schedule": Verdict.WARN}
 
 
 def test_a_family_set_aside_is_warned_of_with_its_reason(filled: DataFolder) -> None:
     with Store.open(filled) as store:
         store.families.set_state("acrobot", FamilyState.REFUSED, reason="no such module")
     with examined(filled) as context:
-        (finding,) = checks.families(context)
+        (finding,) = doctor_service.families(context)
     assert finding.verdict is Verdict.WARN
     assert "no such module" in finding.found
 
 
 def test_a_store_beyond_its_limit_is_warned_of(filled: DataFolder) -> None:
     with examined(filled, memory={"max_size": "1KiB"}) as context:
-        assert verdicts(checks.store_size(context))["size"] is Verdict.WARN
+        assert verdicts(doctor_storage.store_size(context))["size"] is Verdict.WARN
 
 
 def test_an_unreadable_folder_is_an_error_with_a_hint(learnd: Learnd) -> None:
@@ -310,7 +310,7 @@ def test_a_file_of_another_owner_fails_with_the_command_that_mends_it(filled: Da
         path.touch(mode=0o600)
     os.chown(path, 4321, 1234)
     with examined(filled) as context:
-        (finding,) = checks.ownership(context)
+        (finding,) = doctor_storage.ownership(context)
     assert finding.verdict is Verdict.FAIL
     assert name in finding.found
     assert finding.hint.endswith(f"chown -R 0:0 {filled.path}")
@@ -322,9 +322,9 @@ def test_a_file_that_its_owner_cannot_write_fails(filled: DataFolder, name: str,
     if not path.exists():
         path.touch()
     with examined(filled) as context:
-        assert verdicts(checks.ownership(context)) == {"ownership": Verdict.OK}
+        assert verdicts(doctor_storage.ownership(context)) == {"ownership": Verdict.OK}
         path.chmod(mode)
-        (finding,) = checks.ownership(context)
+        (finding,) = doctor_storage.ownership(context)
         path.chmod(0o700)
     assert finding.verdict is Verdict.FAIL
     assert finding.hint.startswith("chmod")
@@ -334,7 +334,7 @@ def test_backups_from_the_future_are_warned_of(filled: DataFolder) -> None:
     with Store.open(filled, clock=lambda: 4e9) as store:
         store.back_up(keep=2)
     with examined(filled) as context:
-        (finding,) = checks.backups(context)
+        (finding,) = doctor_storage.backups(context)
     assert finding.verdict is Verdict.WARN
     assert "from the future" in finding.found
 
@@ -343,13 +343,13 @@ def test_a_newest_backup_that_is_not_clean_is_warned_of(filled: DataFolder) -> N
     with Store.open(filled) as store:
         store.back_up(keep=2)
     with examined(filled) as context:
-        assert verdicts(checks.backups(context)) == {"backups": Verdict.OK}
+        assert verdicts(doctor_storage.backups(context)) == {"backups": Verdict.OK}
     damage_an_episode(filled)
     with Store.open(filled) as store:
         store.back_up(keep=2)
     with examined(filled) as context:
-        (finding,) = checks.backups(context)
-        assert [found.verdict for found in checks.known_damage(context)] == [Verdict.WARN]
+        (finding,) = doctor_storage.backups(context)
+        assert [found.verdict for found in doctor_storage.known_damage(context)] == [Verdict.WARN]
     assert finding.verdict is Verdict.WARN
 
 
@@ -359,4 +359,4 @@ def test_a_command_that_root_runs_leaves_its_files_to_the_owner(learnd: Learnd, 
         os.chown(path, 4321, 1234)
     learnd("env", "pause", "cartpole")
     with examined(filled) as context:
-        assert verdicts(checks.ownership(context)) == {"ownership": Verdict.OK}
+        assert verdicts(doctor_storage.ownership(context)) == {"ownership": Verdict.OK}

@@ -1,0 +1,156 @@
+"""The checks of ``learnd doctor`` of the running service: its locks, address, jobs and families."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from agent.cli.doctor_findings import CheckContext, Finding, Verdict
+from agent.cli.output import short_duration
+from agent.daemon.health import FAILURES_IN_A_ROW
+from memory.records import FamilyState, JobOutcome, UnreadableSpec
+
+if TYPE_CHECKING:
+    from memory.store import Store
+
+OVERDUE_S = 600.0
+
+
+def locks(context: CheckContext) -> Iterator[Finding]:
+    """Check which processes hold the locks of the data folder."""
+    folder = context.folder
+    daemon, trainer = folder.holder_pid(), folder.holder_pid("learner")
+    held = [name for name, pid in (("control", daemon), ("learner", trainer)) if pid is not None]
+    if removed := [name for name in held if not folder.lock_path(name).exists()]:
+        found = f"{', '.join(f'{name}.lock' for name in removed)} of a running process was removed"
+        hint = "The daemon stops on its own; then start it again."
+        yield Finding(check="lock", verdict=Verdict.FAIL, found=found, hint=hint)
+    elif daemon is None and trainer is not None:
+        found = f"a trainer (pid {trainer}) runs without a daemon"
+        hint = f"It should have exited with its daemon; stop it: kill {trainer}"
+        yield Finding(check="lock", verdict=Verdict.WARN, found=found, hint=hint)
+    elif daemon is None:
+        yield Finding(check="lock", verdict=Verdict.OK, found="no daemon holds the data folder")
+    else:
+        yield Finding(check="lock", verdict=Verdict.OK, found=f"the daemon, pid {daemon}, holds the data folder")
+
+
+def address(context: CheckContext) -> Iterator[Finding]:
+    """Check that the daemon answers on its address or, if it is stopped, that the address is free."""
+    if context.folder.holder_pid() is not None:
+        status = context.store.daemon_status.get() if context.store is not None else None
+        yield _answering(str((status or {}).get("listen") or context.settings.service.listen))
+        return
+    listen = context.settings.service.listen
+    if not _is_loopback(context.settings.service.host):
+        found, hint = f"{listen} is reachable from outside", "The address has no access control: use 127.0.0.1."
+        yield Finding(check="address", verdict=Verdict.WARN, found=found, hint=hint)
+    problem = _bind_problem(context.settings.service.host, context.settings.service.port)
+    if problem is None:
+        yield Finding(check="address", verdict=Verdict.OK, found=f"{listen} is free")
+    else:
+        hint = "Choose another address with --listen."
+        yield Finding(check="address", verdict=Verdict.FAIL, found=f"{listen}: {problem}", hint=hint)
+
+
+def schedule(context: CheckContext) -> Iterator[Finding]:
+    """Check that jobs run when they are due, and that they succeed."""
+    store = context.store
+    if store is None:
+        return
+    is_running = context.folder.holder_pid() is not None
+    problems = list(_schedule_problems(store, is_running=is_running))
+    yield from problems
+    if not problems:
+        yield Finding(
+            check="schedule", verdict=Verdict.OK, found=f"{len(store.jobs.schedule())} kinds of job, none overdue"
+        )
+
+
+def families(context: CheckContext) -> Iterator[Finding]:
+    """Check that no family is refused or quarantined."""
+    if context.store is None:
+        return
+    known = context.store.families.all()
+    troubled = [family for family in known if family.state in {FamilyState.REFUSED, FamilyState.QUARANTINED}]
+    for family in troubled:
+        usual = f"See learnd env show {family.name}; when it is fixed: learnd env resume {family.name}."
+        yield Finding(
+            check="families",
+            verdict=Verdict.WARN,
+            found=f"{family.name} is {family.state}: {family.state_reason or 'no reason was given'}",
+            hint=family.spec.hint if isinstance(family.spec, UnreadableSpec) else usual,
+        )
+    if not troubled:
+        num_active = sum(family.state is FamilyState.ACTIVE for family in known)
+        yield Finding(
+            check="families", verdict=Verdict.OK, found=f"{num_active} of {len(known)} families are practised"
+        )
+
+
+def _schedule_problems(store: Store, *, is_running: bool) -> Iterator[Finding]:
+    now = time.time()
+    for job in store.jobs.schedule():
+        if is_running and job.next_due_at < now - OVERDUE_S:
+            found = f"{job.kind} was due {short_duration(now - job.next_due_at)} ago"
+            hint = "Is the trainer busy or stuck? See learnd status and the log."
+            yield Finding(check="schedule", verdict=Verdict.WARN, found=found, hint=hint)
+        last = [run for run in store.jobs.runs(kind=job.kind, limit=FAILURES_IN_A_ROW) if run.outcome is not None]
+        if len(last) == FAILURES_IN_A_ROW and all(run.outcome is JobOutcome.FAILED for run in last):
+            found = f"{job.kind} failed {FAILURES_IN_A_ROW} times in a row: {_last_line(last[0].error)}"
+            hint = "See learnd schedule list --runs 50 and the log."
+            yield Finding(check="schedule", verdict=Verdict.FAIL, found=found, hint=hint)
+    num_open = sum(run.outcome is None for run in store.jobs.runs(limit=200))
+    if num_open and not is_running:
+        found = f"{num_open} runs were not finished, because the daemon was killed"
+        hint = "The daemon closes them at its next start."
+        yield Finding(check="schedule", verdict=Verdict.WARN, found=found, hint=hint)
+
+
+def _answering(listen: str) -> Finding:
+    import http.client
+
+    host, _, port = listen.rpartition(":")
+    target = _reachable_host(host.strip("[]"))
+    connection = http.client.HTTPConnection(target, int(port), timeout=5)
+    try:
+        connection.request("GET", "/healthz")
+        response = connection.getresponse()
+        text = response.read(2000).decode(errors="replace").strip()
+    except (OSError, http.client.HTTPException) as error:
+        found, hint = f"the daemon does not answer on {listen}: {error}", "See its log; it may be starting."
+        return Finding(check="address", verdict=Verdict.FAIL, found=found, hint=hint)
+    finally:
+        connection.close()
+    if response.status == http.client.OK:
+        return Finding(check="address", verdict=Verdict.OK, found=f"the daemon answers on {listen} and is healthy")
+    found = f"the daemon answers on {listen} and is not healthy: {text}"
+    return Finding(check="address", verdict=Verdict.FAIL, found=found, hint="See learnd status and the log.")
+
+
+def _bind_problem(host: str, port: int) -> str | None:
+    """Return the reason why an address cannot be listened on; None if it can be."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((host, port))
+            tried.listen(1)
+        except OSError as error:
+            return "it is in use" if error.errno == errno.EADDRINUSE else str(error.strerror or error)
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _reachable_host(host: str) -> str:
+    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- compared, not bound
+
+
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1] if text.strip() else "no reason was given"
