@@ -15,10 +15,11 @@ from agent.clock import Clock, SystemClock
 from agent.config.settings import Settings
 from agent.daemon.connections import ConnectionLimits
 from agent.daemon.descriptors import connections_within, raise_descriptor_limit
-from agent.daemon.dispatcher import Dispatcher, Lane
+from agent.daemon.dispatcher import Dispatcher
 from agent.daemon.folder_guard import FolderGuard
 from agent.daemon.http import Endpoints, HttpServer, new_app
 from agent.daemon.metrics import LEARNER_RESTARTS, new_registry
+from agent.daemon.runs import Lane
 from agent.daemon.startup import BallastRetry, add_embedded_families, hold_folder, replace_store
 from agent.daemon.status_report import ServiceState, StatusReport
 from agent.daemon.store_poller import StorePoller

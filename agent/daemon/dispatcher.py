@@ -8,34 +8,40 @@ has ended.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, TypeVar
 
 import structlog
 
 from agent.clock import Clock
-from agent.config.settings import MemorySettings, Settings
+from agent.config.settings import Settings
 from agent.config.triggers import is_within
+from agent.daemon.daemon_jobs import prune_policy
 from agent.daemon.family_choice import Candidate, Choice, choose
 from agent.daemon.health import Failures
 from agent.daemon.metrics import CONSOLIDATION_OUTCOMES, CONSOLIDATIONS, JOB_RUNS
 from agent.daemon.next_job import DAEMON_KINDS, DUE, ConsecutiveFailures, Work, next_work
+from agent.daemon.runs import Lane, Running, RunResult, StoppingError
 from agent.daemon.schedule import Entry, Schedule
 from agent.daemon.snapshot import Snapshot
 from agent.daemon.store_thread import StoreThread, in_daemon_thread
+from agent.daemon.store_updates import (
+    finite,
+    is_any_evaluated,
+    overrun_recorder,
+    settle_consolidation_counters,
+    state_setter,
+)
 from agent.daemon.supervisor import Supervisor, TrainerExitedError, TrainerState
 from agent.daemon.timers import Timers
 from agent.job_requests import requested_job
 from agent.messages import Finished, Job
-from memory.errors import FamilyNotFoundError, MemoryStoreError, StoreFullError
+from memory.errors import MemoryStoreError, StoreFullError
 from memory.folder import DataFolder
-from memory.records import CurveMetric, Family, FamilyState, JobKind, JobOutcome, PrunePolicy, Request
+from memory.records import Family, FamilyState, JobKind, JobOutcome, Request
 from memory.store import Store
 
 log = structlog.get_logger(__name__)
@@ -49,40 +55,6 @@ RETRY_S = 1.0
 MAX_REQUEST_TRIES = 3
 EXITS_TO_SET_ASIDE = 5
 """Number of trainer exits in a row in jobs of one family after which it is refused or quarantined."""
-
-
-class Lane(StrEnum):
-    """A place that runs one job at a time."""
-
-    TRAINER = "learner"
-    DAEMON = "control"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Running:
-    """A running job.
-
-    Attributes:
-        work: the job.
-        run_id: id of its row in the store.
-        started_at: its start, in seconds since the epoch.
-    """
-
-    work: Work
-    run_id: int
-    started_at: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Result:
-    outcome: JobOutcome
-    detail: dict[str, Any] = field(default_factory=dict)
-    error: str = ""
-    is_trainer_exit: bool = False
-
-
-class StoppingError(Exception):
-    """An error: the daemon stops, and the current work is abandoned."""
 
 
 class Dispatcher:
@@ -141,7 +113,7 @@ class Dispatcher:
         interrupted = await self._writer.call(lambda store: store.jobs.interrupt_running())
         if interrupted:
             log.warning("runs that the last daemon left open are recorded as interrupted", count=interrupted)
-        await self._writer.call(_settle_consolidation_counters)
+        await self._writer.call(settle_consolidation_counters)
         await self._restore_schedule(now)
         last = await self._writer.call(lambda store: store.jobs.last_practised())
         monotonic = self._clock.monotonic()
@@ -150,7 +122,7 @@ class Dispatcher:
     async def _restore_schedule(self, now: float) -> None:
         stored = await self._writer.call(lambda store: store.jobs.schedule())
         missed = self._schedule.restore(stored, now=now, at_once=[JobKind.EVALUATE])
-        if not await self._writer.call(_is_any_evaluated):
+        if not await self._writer.call(is_any_evaluated):
             self._schedule.bring_forward(JobKind.EVALUATE, now)
         known = {row.kind for row in stored}
         await self._store_entries(
@@ -196,7 +168,7 @@ class Dispatcher:
             await self._store_entries(corrected)
         for entry in self._schedule.overran(now):
             log.warning("job overran: it is due again while it runs", job=str(entry.kind))
-            await self._writer.call(_overrun_recorder(entry))
+            await self._writer.call(overrun_recorder(entry))
         await self._end_quarantines(now)
         self._timers.arm(self._schedule.entries())
         self.wake()
@@ -219,7 +191,7 @@ class Dispatcher:
             if family.state is not FamilyState.QUARANTINED or until is None or now < until <= now + longest_s:
                 continue
             log.info("quarantine ended", family=family.name)
-            await self._writer.call(_state_setter(family.name, FamilyState.ACTIVE, "active again after quarantine"))
+            await self._writer.call(state_setter(family.name, FamilyState.ACTIVE, "active again after quarantine"))
 
     async def lane(self, lane: Lane) -> None:
         """Run the jobs of a lane, one after another, until :meth:`stop`."""
@@ -301,7 +273,7 @@ class Dispatcher:
         try:
             run_id = await self._write(
                 lambda store: store.jobs.start(
-                    work.kind, family=work.family, reason=work.reason, next_due_at=_finite(due)
+                    work.kind, family=work.family, reason=work.reason, next_due_at=finite(due)
                 )
             )
             if num_missed:
@@ -323,19 +295,19 @@ class Dispatcher:
             await self._store_entries([moved])
         self._timers.arm(self._schedule.entries())
 
-    async def _result_of(self, lane: Lane, work: Work, run_id: int) -> _Result:
+    async def _result_of(self, lane: Lane, work: Work, run_id: int) -> RunResult:
         if lane is Lane.DAEMON:
             return await self._run_here(work)
         job = Job(run_id=run_id, kind=work.kind, family=work.family, reason=work.reason)
         try:
             finished: Finished = await self._supervisor.do(job)
         except TrainerExitedError as error:
-            return _Result(
+            return RunResult(
                 outcome=JobOutcome.INTERRUPTED, error=str(error.trainer_exit), is_trainer_exit=not self._stopping
             )
-        return _Result(outcome=finished.outcome, detail=finished.detail, error=finished.error)
+        return RunResult(outcome=finished.outcome, detail=finished.detail, error=finished.error)
 
-    async def _run_here(self, work: Work) -> _Result:
+    async def _run_here(self, work: Work) -> RunResult:
         """Run prune or backup in a thread that opens its own store."""
 
         def raise_if_stopping(*_: object) -> None:
@@ -355,14 +327,14 @@ class Dispatcher:
                 return values
 
         try:
-            return _Result(outcome=JobOutcome.SUCCEEDED, detail=await in_daemon_thread(str(work.kind), run))
+            return RunResult(outcome=JobOutcome.SUCCEEDED, detail=await in_daemon_thread(str(work.kind), run))
         except StoppingError:
-            return _Result(outcome=JobOutcome.INTERRUPTED, error="the daemon stopped")
+            return RunResult(outcome=JobOutcome.INTERRUPTED, error="the daemon stopped")
         except Exception as error:
             log.exception("job failed", job=str(work.kind))
-            return _Result(outcome=JobOutcome.FAILED, error=f"{type(error).__name__}: {error}")
+            return RunResult(outcome=JobOutcome.FAILED, error=f"{type(error).__name__}: {error}")
 
-    async def _conclude(self, work: Work, result: _Result) -> None:
+    async def _conclude(self, work: Work, result: RunResult) -> None:
         """Update failures, counters, the family and the request after a run was recorded as ended."""
         self.failures.note(work.kind, result.outcome, result.error or str(result.detail.get("found", "")))
         if work.kind not in DAEMON_KINDS:
@@ -376,7 +348,7 @@ class Dispatcher:
         if work.request_id is not None:
             await self._answer(work, work.request_id, result)
 
-    async def _conclude_family(self, work: Work, family: str, result: _Result) -> None:
+    async def _conclude_family(self, work: Work, family: str, result: RunResult) -> None:
         now = self._clock.monotonic()
         if work.kind is JobKind.PRACTISE:
             self._practised_at[family] = now
@@ -404,12 +376,12 @@ class Dispatcher:
         reason = f"the trainer exited {num_exits} times in a row in jobs of this family; the last exit: {error}"
         log.error("family is set aside", family=family, reason=reason)
         if kind is JobKind.ADMIT:
-            await self._write(_state_setter(family, FamilyState.REFUSED, reason))
+            await self._write(state_setter(family, FamilyState.REFUSED, reason))
             return
         until = self._clock.wall() + self._settings.workers.quarantine_max_s
-        await self._write(_state_setter(family, FamilyState.QUARANTINED, reason, until=until))
+        await self._write(state_setter(family, FamilyState.QUARANTINED, reason, until=until))
 
-    async def _answer(self, work: Work, request_id: int, result: _Result) -> None:
+    async def _answer(self, work: Work, request_id: int, result: RunResult) -> None:
         """Close the request, unless its run was interrupted and can be tried again."""
         tries = self._request_tries.get(request_id, 0) + 1
         self._request_tries[request_id] = tries
@@ -419,7 +391,7 @@ class Dispatcher:
         answer = f"{result.outcome}: {result.error}" if result.error else str(result.outcome)
         await self._write(lambda store: store.requests.finish(request_id, answer))
 
-    def _log_result(self, work: Work, result: _Result) -> None:
+    def _log_result(self, work: Work, result: RunResult) -> None:
         facts = {"job": str(work.kind), "outcome": str(result.outcome), "reason": work.reason}
         if work.family:
             facts["family"] = work.family
@@ -488,18 +460,6 @@ class Dispatcher:
         self.wake()
 
 
-def prune_policy(memory: MemorySettings, store: Store) -> PrunePolicy:
-    """Return the limits for prune that keep the size of the whole store within ``memory.max_size``."""
-    stats = store.stats.memory_stats()
-    episode_bytes = sum(family.size_bytes for family in stats.families)
-    other_bytes = max(0, stats.size_bytes - stats.free_bytes - episode_bytes)
-    return PrunePolicy(
-        max_episode_bytes=max(0, memory.max_size - other_bytes),
-        max_episode_age_s=memory.max_age,
-        max_rejected=memory.keep_rejected,
-    )
-
-
 def _triggers(settings: Settings) -> dict[JobKind, Any]:
     jobs = settings.jobs
     return {
@@ -509,46 +469,3 @@ def _triggers(settings: Settings) -> dict[JobKind, Any]:
         JobKind.PRUNE: jobs.prune,
         JobKind.BACKUP: jobs.backup,
     }
-
-
-def _finite(due: float | None) -> float | None:
-    return None if due is None or math.isinf(due) else due
-
-
-def _overrun_recorder(entry: Entry) -> Callable[[Store], int]:
-    return lambda store: store.jobs.record_outcome(
-        entry.kind,
-        JobOutcome.OVERRAN,
-        reason="due again while it ran",
-        next_due_at=_finite(entry.next_due_at),
-    )
-
-
-def _state_setter(name: str, state: FamilyState, reason: str, *, until: float | None = None) -> Callable[[Store], None]:
-    def set_state(store: Store) -> None:
-        with contextlib.suppress(FamilyNotFoundError):  # a user has removed it meanwhile
-            store.families.set_state(name, state, reason=reason, quarantined_until=until)
-
-    return set_state
-
-
-def _is_any_evaluated(store: Store) -> bool:
-    """Return whether an active family has been evaluated, or no family is active."""
-    active = {family.name for family in store.families.all() if family.state is FamilyState.ACTIVE}
-    return not active or any(
-        p.family in active and p.point.metric is CurveMetric.EVAL_RETURN for p in store.curves.latest()
-    )
-
-
-def _settle_consolidation_counters(store: Store) -> None:
-    """Count the published and rejected candidates that an earlier daemon did not count before it was killed.
-
-    Ids of initializations are never reused, so the greatest id is the number of candidates so far.
-    """
-    rows = store.initializations.all()
-    published = max((row.version or 0 for row in rows), default=0)
-    rejected = max((row.id for row in rows), default=0) - published
-    counted = {c.labels["outcome"]: c.value for c in store.counters.all() if c.name == CONSOLIDATIONS}
-    for outcome, total in (("published", published), ("rejected", rejected)):
-        if total > counted.get(outcome, 0):
-            store.counters.add(CONSOLIDATIONS, {"outcome": outcome}, total - counted.get(outcome, 0))
