@@ -2,9 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
 from agent.config.settings import MemorySettings
-from memory.records import PrunePolicy
+from memory.records import BackupReport, JobKind, PrunePolicy, PruneReport
 from memory.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+def run_daemon_job(
+    kind: JobKind, store: Store, memory: MemorySettings, *, progress: Callable[[], None]
+) -> dict[str, Any]:
+    """Run prune or backup, log its warnings and return its report as JSON values.
+
+    Args:
+        kind: prune or backup.
+        store: the store, open for writing.
+        memory: the limits of the store.
+        progress: called repeatedly; an exception from it ends the job.
+    """
+    report: PruneReport | BackupReport
+    if kind is JobKind.PRUNE:
+        report = store.prune(prune_policy(memory, store), progress=lambda *_: progress())
+    else:
+        report = store.back_up(keep=memory.keep_backups, progress=lambda *_: progress())
+    for warning in report.warnings:
+        log.warning("job reported a warning", job=str(kind), warning=warning)
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(report), default=str))
+    return values
 
 
 def prune_policy(memory: MemorySettings, store: Store) -> PrunePolicy:

@@ -8,22 +8,21 @@ has ended.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import json
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
 from agent.clock import Clock
 from agent.config.settings import Settings
 from agent.config.triggers import is_within
-from agent.daemon.daemon_jobs import prune_policy
+from agent.daemon.daemon_jobs import run_daemon_job
 from agent.daemon.family_choice import Candidate, Choice, choose
 from agent.daemon.health import Failures
 from agent.daemon.metrics import CONSOLIDATION_OUTCOMES, CONSOLIDATIONS, JOB_RUNS
 from agent.daemon.next_job import DAEMON_KINDS, DUE, ConsecutiveFailures, Work, next_work
+from agent.daemon.retrying_writer import RETRY_S, RetryingWriter
 from agent.daemon.runs import Lane, Running, RunResult, StoppingError
 from agent.daemon.schedule import Entry, Schedule
 from agent.daemon.snapshot import Snapshot
@@ -39,19 +38,16 @@ from agent.daemon.supervisor import Supervisor, TrainerExitedError, TrainerState
 from agent.daemon.timers import Timers
 from agent.job_requests import requested_job
 from agent.messages import Finished, Job
-from memory.errors import MemoryStoreError, StoreFullError
+from memory.errors import MemoryStoreError
 from memory.folder import DataFolder
 from memory.records import Family, FamilyState, JobKind, JobOutcome, Request
 from memory.store import Store
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
-
 NEVER = 253402214400.0
 """Stored due time of a job that is off: the last day of the year 9999."""
 
-RETRY_S = 1.0
 MAX_REQUEST_TRIES = 3
 EXITS_TO_SET_ASIDE = 5
 """Number of trainer exits in a row in jobs of one family after which it is refused or quarantined."""
@@ -85,7 +81,6 @@ class Dispatcher:
     ) -> None:
         self._settings = settings
         self._folder = folder
-        self._writer = writer
         self._supervisor = supervisor
         self._clock = clock
         self._snapshot = snapshot
@@ -101,28 +96,28 @@ class Dispatcher:
         self._cool_downs = ConsecutiveFailures()
         self._exits_in_a_row: dict[str, int] = {}
         self._stopping = False
+        self._store = RetryingWriter(writer, is_stopping=lambda: self._stopping, on_full=self.use_ballast)
         self.failures = Failures()
         self.running: dict[Lane, Running] = {}
-        self.write_error = ""
         self._look_error = ""
         self.last_look_at = clock.monotonic()
 
     async def restore(self) -> None:
         """Restore the state of the last daemon: open runs, due times and waiting times."""
         now = self._clock.wall()
-        interrupted = await self._writer.call(lambda store: store.jobs.interrupt_running())
+        interrupted = await self._store.call(lambda store: store.jobs.interrupt_running())
         if interrupted:
             log.warning("runs that the last daemon left open are recorded as interrupted", count=interrupted)
-        await self._writer.call(settle_consolidation_counters)
+        await self._store.call(settle_consolidation_counters)
         await self._restore_schedule(now)
-        last = await self._writer.call(lambda store: store.jobs.last_practised())
+        last = await self._store.call(lambda store: store.jobs.last_practised())
         monotonic = self._clock.monotonic()
         self._practised_at = {name: monotonic - max(0.0, now - at) for name, at in last.items()}
 
     async def _restore_schedule(self, now: float) -> None:
-        stored = await self._writer.call(lambda store: store.jobs.schedule())
+        stored = await self._store.call(lambda store: store.jobs.schedule())
         missed = self._schedule.restore(stored, now=now, at_once=[JobKind.EVALUATE])
-        if not await self._writer.call(is_any_evaluated):
+        if not await self._store.call(is_any_evaluated):
             self._schedule.bring_forward(JobKind.EVALUATE, now)
         known = {row.kind for row in stored}
         await self._store_entries(
@@ -146,7 +141,7 @@ class Dispatcher:
                 self.last_look_at = self._clock.monotonic()
                 self._look_error = ""
             except MemoryStoreError as error:
-                self._note_write_error(error)
+                self._store.note(error)
             except Exception as error:
                 # A row that cannot be read must not end the service. While the error lasts, ``last_look_at`` does not
                 # change, so the watchdog is not notified.
@@ -157,7 +152,7 @@ class Dispatcher:
 
     async def _look(self) -> None:
         now = self._clock.wall()
-        for request in await self._writer.call(lambda store: store.requests.take()):
+        for request in await self._store.call(lambda store: store.requests.take()):
             await self._accept(request)
         corrected = self._schedule.correct(now)
         if corrected:
@@ -168,7 +163,7 @@ class Dispatcher:
             await self._store_entries(corrected)
         for entry in self._schedule.overran(now):
             log.warning("job overran: it is due again while it runs", job=str(entry.kind))
-            await self._writer.call(overrun_recorder(entry))
+            await self._store.call(overrun_recorder(entry))
         await self._end_quarantines(now)
         self._timers.arm(self._schedule.entries())
         self.wake()
@@ -179,19 +174,19 @@ class Dispatcher:
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             refusal = f"refused: {error}"
             log.warning("request refused", request=request.id, reason=str(error))
-            await self._writer.call(lambda store: store.requests.finish(request.id, refusal))
+            await self._store.call(lambda store: store.requests.finish(request.id, refusal))
             return
         log.info("request accepted", request=request.id, job=str(kind), family=family)
         self._requested.append(Work(kind=kind, family=family, reason="requested", request_id=request.id))
 
     async def _end_quarantines(self, now: float) -> None:
         longest_s = self._settings.workers.quarantine_max_s
-        for family in await self._writer.call(lambda store: store.families.all()):
+        for family in await self._store.call(lambda store: store.families.all()):
             until = family.quarantined_until
             if family.state is not FamilyState.QUARANTINED or until is None or now < until <= now + longest_s:
                 continue
             log.info("quarantine ended", family=family.name)
-            await self._writer.call(state_setter(family.name, FamilyState.ACTIVE, "active again after quarantine"))
+            await self._store.call(state_setter(family.name, FamilyState.ACTIVE, "active again after quarantine"))
 
     async def lane(self, lane: Lane) -> None:
         """Run the jobs of a lane, one after another, until :meth:`stop`."""
@@ -206,7 +201,7 @@ class Dispatcher:
             except StoppingError:
                 return
             except MemoryStoreError as error:
-                self._note_write_error(error)
+                self._store.note(error)
                 await asyncio.sleep(RETRY_S)
             except Exception:
                 log.exception("unexpected error in a lane; it continues", lane=str(lane))
@@ -227,7 +222,7 @@ class Dispatcher:
             return next_work(requested=requested, pending=[], due=due, choose=lambda: None)
         if self._supervisor.state is not TrainerState.IDLE:
             return None
-        families = await self._writer.call(lambda store: store.families.all())
+        families = await self._store.call(lambda store: store.families.all())
         monotonic = self._clock.monotonic()
         pending = [
             family.name
@@ -271,7 +266,7 @@ class Dispatcher:
         num_missed = self._schedule.start(work.kind, now) if is_scheduled else 0
         due = self._schedule.entry(work.kind).next_due_at if is_scheduled else None
         try:
-            run_id = await self._write(
+            run_id = await self._store.write(
                 lambda store: store.jobs.start(
                     work.kind, family=work.family, reason=work.reason, next_due_at=finite(due)
                 )
@@ -283,7 +278,7 @@ class Dispatcher:
             self.running[lane] = Running(work=work, run_id=run_id, started_at=now)
             self._on_change()
             result = await self._result_of(lane, work, run_id)
-            await self._write(
+            await self._store.write(
                 lambda store: store.jobs.finish(run_id, result.outcome, detail=result.detail, error=result.error)
             )
             await self._conclude(work, result)
@@ -308,23 +303,14 @@ class Dispatcher:
         return RunResult(outcome=finished.outcome, detail=finished.detail, error=finished.error)
 
     async def _run_here(self, work: Work) -> RunResult:
-        """Run prune or backup in a thread that opens its own store."""
-
-        def raise_if_stopping(*_: object) -> None:
+        def raise_if_stopping() -> None:
             if self._stopping:
                 raise StoppingError
 
         def run() -> dict[str, Any]:
             self._before_job()
             with Store.open(self._folder, must_exist=True, clock=self._clock.wall) as store:
-                if work.kind is JobKind.PRUNE:
-                    report: Any = store.prune(prune_policy(self._settings.memory, store), progress=raise_if_stopping)
-                else:
-                    report = store.back_up(keep=self._settings.memory.keep_backups, progress=raise_if_stopping)
-                for warning in report.warnings:
-                    log.warning("job reported a warning", job=str(work.kind), warning=warning)
-                values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(report), default=str))
-                return values
+                return run_daemon_job(work.kind, store, self._settings.memory, progress=raise_if_stopping)
 
         try:
             return RunResult(outcome=JobOutcome.SUCCEEDED, detail=await in_daemon_thread(str(work.kind), run))
@@ -342,7 +328,7 @@ class Dispatcher:
         self._log_result(work, result)
         if work.kind is JobKind.CONSOLIDATE and result.detail.get("outcome") in CONSOLIDATION_OUTCOMES:
             labels = {"outcome": result.detail["outcome"]}
-            await self._write(lambda store: store.counters.add(CONSOLIDATIONS, labels))
+            await self._store.write(lambda store: store.counters.add(CONSOLIDATIONS, labels))
         if work.family is not None:
             await self._conclude_family(work, work.family, result)
         if work.request_id is not None:
@@ -366,7 +352,7 @@ class Dispatcher:
 
     async def _back_off_if_pending(self, family: str) -> None:
         """Make a family wait that is still pending after a successful admission, to prevent a tight loop."""
-        families = await self._writer.call(lambda store: store.families.all())
+        families = await self._store.call(lambda store: store.families.all())
         if any(f.name == family and f.state is FamilyState.PENDING for f in families):
             self._cool_downs.note_failure(JobKind.ADMIT, family, self._clock.monotonic())
 
@@ -376,10 +362,10 @@ class Dispatcher:
         reason = f"the trainer exited {num_exits} times in a row in jobs of this family; the last exit: {error}"
         log.error("family is set aside", family=family, reason=reason)
         if kind is JobKind.ADMIT:
-            await self._write(state_setter(family, FamilyState.REFUSED, reason))
+            await self._store.write(state_setter(family, FamilyState.REFUSED, reason))
             return
         until = self._clock.wall() + self._settings.workers.quarantine_max_s
-        await self._write(state_setter(family, FamilyState.QUARANTINED, reason, until=until))
+        await self._store.write(state_setter(family, FamilyState.QUARANTINED, reason, until=until))
 
     async def _answer(self, work: Work, request_id: int, result: RunResult) -> None:
         """Close the request, unless its run was interrupted and can be tried again."""
@@ -389,7 +375,7 @@ class Dispatcher:
             return
         self._requested.remove(work)
         answer = f"{result.outcome}: {result.error}" if result.error else str(result.outcome)
-        await self._write(lambda store: store.requests.finish(request_id, answer))
+        await self._store.write(lambda store: store.requests.finish(request_id, answer))
 
     def _log_result(self, work: Work, result: RunResult) -> None:
         facts = {"job": str(work.kind), "outcome": str(result.outcome), "reason": work.reason}
@@ -410,7 +396,7 @@ class Dispatcher:
             if count > 1:
                 store.counters.add(JOB_RUNS, {"job": str(kind), "outcome": str(JobOutcome.MISSED)}, count - 1)
 
-        await self._write(record)
+        await self._store.write(record)
 
     async def _store_entries(self, entries: Iterable[Entry]) -> None:
         rows = [(entry.kind, entry.trigger.stored(), min(entry.next_due_at, NEVER)) for entry in entries]
@@ -419,34 +405,12 @@ class Dispatcher:
             for kind, trigger, due in rows:
                 store.jobs.set_schedule(kind, trigger, next_due_at=due)
 
-        await self._write(write)
+        await self._store.write(write)
 
-    async def _write(self, function: Callable[[Store], T]) -> T:
-        """Run ``function(store)`` and return its result; retry as long as the store cannot be written.
-
-        Raises:
-            StoppingError: the daemon stops before a write has succeeded.
-        """
-        while True:
-            try:
-                result = await self._writer.call(function)
-            except MemoryStoreError as error:
-                if not (error.is_recoverable or isinstance(error, StoreFullError)):
-                    raise
-                self._note_write_error(error)
-                if self._stopping:
-                    raise StoppingError from error
-                await asyncio.sleep(RETRY_S)
-            else:
-                self.write_error = ""
-                return result
-
-    def _note_write_error(self, error: MemoryStoreError) -> None:
-        if str(error) != self.write_error:
-            log.error("store cannot be written", error=str(error))
-            self.write_error = str(error)
-        if isinstance(error, StoreFullError):
-            self.use_ballast()
+    @property
+    def write_error(self) -> str:
+        """The error of the last write; empty if it succeeded."""
+        return self._store.error
 
     def use_ballast(self) -> None:
         """Free the ballast, if there is one, and prune at once; called on a full disk."""
