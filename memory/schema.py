@@ -1,5 +1,7 @@
 """The tables of the store, as append-only migrations. Each is applied in one transaction with its record.
 
+This file may exceed 400 lines: migrations are read in their order, and none is ever removed.
+
 Never change a migration that has been released; add a new one. ``docs/store.md`` describes the tables.
 """
 

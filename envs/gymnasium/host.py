@@ -1,7 +1,8 @@
 """The program that a worker runs: B plain Gymnasium environments, stepped on request.
 
 It is self-contained (standard library, numpy, gymnasium), so that any interpreter with those two packages can run it by
-its path, and a user's own packages called ``agent``, ``envs`` or ``memory`` do not collide with learnd's.
+its path, and a user's own packages called ``agent``, ``envs`` or ``memory`` do not collide with learnd's. This is why
+it is one file of more than 400 lines.
 
 Requests arrive through a pipe: a line of JSON for rare requests (configure, open, begin, check), the byte ``s`` for a
 step. The inputs and results of a step are arrays in shared memory:

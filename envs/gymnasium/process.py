@@ -16,23 +16,20 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from numpy.typing import NDArray
 
 from envs.errors import FamilySpecError, FaultReason, UnsupportedSpaceError, WorkerFaultError
 from envs.family import FamilySpec
+from envs.gymnasium.host_start import MARK_VARIABLE, interpreter, start_host
 from envs.gymnasium.process_tree import ProcessState, descendants, kill_marked, kill_seen
 from envs.gymnasium.progress import AnswerDeadline
 from envs.gymnasium.stderr_tail import StderrTail
 from envs.limits import WorkerLimits
 
-HOST_PROGRAM = Path(__file__).with_name("host.py")
-SUPERVISOR_PROGRAM = Path(__file__).with_name("supervisor.py")
 MIB = 1 << 20
 DATA_LIMIT_SLACK = 1 << 30
 """Address space allowed beyond the resident limit, for stacks and arenas that are mapped but never touched."""
@@ -54,14 +51,6 @@ OVER_MEMORY_FACTOR = 1.5
 
 STEP_ANSWERS = {b"s": False, b"e": True}
 """The two answers to a step → whether the step ended an episode."""
-
-PRIVATE_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
-"""Variables that systemd sets for the service and that a user's environment must not see."""
-
-MARK_VARIABLE = "_LEARND_WORKER"
-"""Variable that marks a worker and its descendants, so that they are found if the supervisor itself is killed."""
-
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 
 
 class WorkerProcess:
@@ -93,13 +82,14 @@ class WorkerProcess:
         self._control, control_in = socket.socketpair()
         os.set_blocking(self._request_fd, False)
         try:
-            self._process = self._start(control_in.fileno(), (request_out, answer_in, self._memory_fd), stderr_in)
+            fds = (request_out, answer_in, self._memory_fd)
+            self._process = start_host(spec, self._mark, control_fd=control_in.fileno(), fds=fds, stderr_fd=stderr_in)
         except OSError as error:
             for fd in (self._memory_fd, self._request_fd, self._answer_fd, stderr_out):
                 os.close(fd)
             self._control.close()
             self.is_closed = True
-            found = f"the interpreter {self._interpreter()!r} could not be started: {error}."
+            found = f"the interpreter {interpreter(spec)!r} could not be started: {error}."
             raise WorkerFaultError(subject=spec.name, reason=FaultReason.START_FAILED, found=found) from error
         finally:
             control_in.close()
@@ -266,32 +256,6 @@ class WorkerProcess:
         if self._memory is not None:
             with contextlib.suppress(BufferError):
                 self._memory.close()
-
-    def _start(self, control_fd: int, fds: tuple[int, int, int], stderr_fd: int) -> subprocess.Popen[bytes]:
-        arguments = [str(SUPERVISOR_PROGRAM), str(HOST_PROGRAM), str(control_fd), *map(str, fds)]
-        return subprocess.Popen(
-            [self._interpreter(), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr_fd,
-            pass_fds=(control_fd, *fds),
-            start_new_session=True,
-            env=self._variables(),
-        )
-
-    def _interpreter(self) -> str:
-        return self._spec.python or sys.executable
-
-    def _variables(self) -> dict[str, str]:
-        variables = {name: value for name, value in os.environ.items() if name not in PRIVATE_VARIABLES}
-        if self._spec.python is not None:
-            for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
-                variables.pop(name, None)
-        variables |= ONE_THREAD
-        variables.setdefault("SDL_VIDEODRIVER", "dummy")
-        variables["PYTHONHASHSEED"] = "0"
-        variables[MARK_VARIABLE] = self._mark
-        return variables
 
     def _send(self, line: bytes) -> None:
         writable = select.poll()
