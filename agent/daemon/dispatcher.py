@@ -19,9 +19,10 @@ from agent.config.settings import Settings
 from agent.config.triggers import is_within
 from agent.daemon.daemon_jobs import run_daemon_job
 from agent.daemon.family_choice import Candidate, Choice, choose
+from agent.daemon.family_failures import FamilyFailures
 from agent.daemon.health import Failures
 from agent.daemon.metrics import CONSOLIDATION_OUTCOMES, CONSOLIDATIONS, JOB_RUNS
-from agent.daemon.next_job import DAEMON_KINDS, DUE, ConsecutiveFailures, Work, next_work
+from agent.daemon.next_job import DAEMON_KINDS, DUE, Work, next_work
 from agent.daemon.retrying_writer import RETRY_S, RetryingWriter
 from agent.daemon.runs import Lane, Running, RunResult, StoppingError
 from agent.daemon.schedule import Entry, Schedule
@@ -32,7 +33,6 @@ from agent.daemon.store_updates import (
     is_any_evaluated,
     overrun_recorder,
     settle_consolidation_counters,
-    state_setter,
 )
 from agent.daemon.supervisor import Supervisor, TrainerExitedError, TrainerState
 from agent.daemon.timers import Timers
@@ -49,8 +49,6 @@ NEVER = 253402214400.0
 """Stored due time of a job that is off: the last day of the year 9999."""
 
 MAX_REQUEST_TRIES = 3
-EXITS_TO_SET_ASIDE = 5
-"""Number of trainer exits in a row in jobs of one family after which it is refused or quarantined."""
 
 
 class Dispatcher:
@@ -93,10 +91,9 @@ class Dispatcher:
         self._request_tries: dict[int, int] = {}
         self._practised_at: dict[str, float] = {}
         self._is_practice_owed = False
-        self._cool_downs = ConsecutiveFailures()
-        self._exits_in_a_row: dict[str, int] = {}
         self._stopping = False
         self._store = RetryingWriter(writer, is_stopping=lambda: self._stopping, on_full=self.use_ballast)
+        self._family_failures = FamilyFailures(settings.workers, self._store, clock)
         self.failures = Failures()
         self.running: dict[Lane, Running] = {}
         self._look_error = ""
@@ -164,7 +161,7 @@ class Dispatcher:
         for entry in self._schedule.overran(now):
             log.warning("job overran: it is due again while it runs", job=str(entry.kind))
             await self._store.call(overrun_recorder(entry))
-        await self._end_quarantines(now)
+        await self._family_failures.end_quarantines(now)
         self._timers.arm(self._schedule.entries())
         self.wake()
 
@@ -178,15 +175,6 @@ class Dispatcher:
             return
         log.info("request accepted", request=request.id, job=str(kind), family=family)
         self._requested.append(Work(kind=kind, family=family, reason="requested", request_id=request.id))
-
-    async def _end_quarantines(self, now: float) -> None:
-        longest_s = self._settings.workers.quarantine_max_s
-        for family in await self._store.call(lambda store: store.families.all()):
-            until = family.quarantined_until
-            if family.state is not FamilyState.QUARANTINED or until is None or now < until <= now + longest_s:
-                continue
-            log.info("quarantine ended", family=family.name)
-            await self._store.call(state_setter(family.name, FamilyState.ACTIVE, "active again after quarantine"))
 
     async def lane(self, lane: Lane) -> None:
         """Run the jobs of a lane, one after another, until :meth:`stop`."""
@@ -227,7 +215,7 @@ class Dispatcher:
         pending = [
             family.name
             for family in families
-            if family.state is FamilyState.PENDING and self._cool_downs.allows(JobKind.ADMIT, family.name, monotonic)
+            if family.state is FamilyState.PENDING and self._family_failures.allows(JobKind.ADMIT, family.name)
         ]
         may_practise = is_within(self._settings.practise.windows, now)
         return next_work(
@@ -244,7 +232,7 @@ class Dispatcher:
         candidates = []
         for family in families:
             name = family.name
-            if family.state is not FamilyState.ACTIVE or not self._cool_downs.allows(JobKind.PRACTISE, name, monotonic):
+            if family.state is not FamilyState.ACTIVE or not self._family_failures.allows(JobKind.PRACTISE, name):
                 continue
             at = self._practised_at.get(name)
             candidates.append(
@@ -330,42 +318,11 @@ class Dispatcher:
             labels = {"outcome": result.detail["outcome"]}
             await self._store.write(lambda store: store.counters.add(CONSOLIDATIONS, labels))
         if work.family is not None:
-            await self._conclude_family(work, work.family, result)
+            if work.kind is JobKind.PRACTISE:
+                self._practised_at[work.family] = self._clock.monotonic()
+            await self._family_failures.note(work, work.family, result, is_stopping=self._stopping)
         if work.request_id is not None:
             await self._answer(work, work.request_id, result)
-
-    async def _conclude_family(self, work: Work, family: str, result: RunResult) -> None:
-        now = self._clock.monotonic()
-        if work.kind is JobKind.PRACTISE:
-            self._practised_at[family] = now
-        if result.outcome is JobOutcome.SUCCEEDED:
-            self._exits_in_a_row.pop(family, None)
-            self._cool_downs.forget(work.kind, family)
-        elif not self._stopping:
-            self._cool_downs.note_failure(work.kind, family, now)
-        if result.is_trainer_exit:
-            self._exits_in_a_row[family] = self._exits_in_a_row.get(family, 0) + 1
-            if self._exits_in_a_row[family] >= EXITS_TO_SET_ASIDE:
-                await self._set_aside(work.kind, family, result.error)
-        if work.kind is JobKind.ADMIT and result.outcome is JobOutcome.SUCCEEDED:
-            await self._back_off_if_pending(family)
-
-    async def _back_off_if_pending(self, family: str) -> None:
-        """Make a family wait that is still pending after a successful admission, to prevent a tight loop."""
-        families = await self._store.call(lambda store: store.families.all())
-        if any(f.name == family and f.state is FamilyState.PENDING for f in families):
-            self._cool_downs.note_failure(JobKind.ADMIT, family, self._clock.monotonic())
-
-    async def _set_aside(self, kind: JobKind, family: str, error: str) -> None:
-        """Refuse or quarantine a family whose jobs made the trainer exit, so that others can be practised."""
-        num_exits = self._exits_in_a_row.pop(family)
-        reason = f"the trainer exited {num_exits} times in a row in jobs of this family; the last exit: {error}"
-        log.error("family is set aside", family=family, reason=reason)
-        if kind is JobKind.ADMIT:
-            await self._store.write(state_setter(family, FamilyState.REFUSED, reason))
-            return
-        until = self._clock.wall() + self._settings.workers.quarantine_max_s
-        await self._store.write(state_setter(family, FamilyState.QUARANTINED, reason, until=until))
 
     async def _answer(self, work: Work, request_id: int, result: RunResult) -> None:
         """Close the request, unless its run was interrupted and can be tried again."""
