@@ -63,8 +63,17 @@ A worker copies its observations, so shared arrays do no harm. Tasks that do not
 checker cannot draw from a Box with bounds such as ±1e308; learnd treats such a dimension as unbounded.
 """
 
-MATTERS_OF_STYLE = ("infinity. This is probably", "symmetric and normalized", "overflow encountered")
-"""Words of those warnings of the checker that are not shown. Gymnasium's own environments cause them too."""
+ADVICE = (
+    "infinity. This is probably",
+    "symmetric and normalized",
+    "overflow encountered",
+    "is different from the unwrapped version",
+)
+"""Words of those warnings of the checker that are not shown, because they are not about a fault of the environment.
+
+Gymnasium's own environments cause the first three too. The last one advises to check an environment without its
+wrappers, but learnd practises it with them.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +201,7 @@ def _check(spec: FamilySpec, tasks: TaskBatch) -> list[str]:
     if not isinstance(tasks, WorkerTaskBatch):
         return []
     checked = tasks.check()
-    warnings = [text for text in checked["warnings"] if not any(words in text for words in MATTERS_OF_STYLE)]
+    warnings = [text for text in checked["warnings"] if not any(words in text for words in ADVICE)]
     failure: str | None = checked["failure"]
     if failure is not None and any(words in failure for words in TOLERATED):
         warnings.append(f"Gymnasium's checker stopped at: {failure}")

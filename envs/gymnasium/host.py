@@ -57,6 +57,10 @@ REWARD_CLASSES = frozenset({float, int, bool, np.float64, np.float32, np.int64, 
 FLAG_CLASSES = frozenset({bool, np.bool_})
 NUMBER_KINDS = "biuf"
 NOTHING_YET = object()
+CHECKER_PREFIX = "\x1b[33mWARN: "
+"""The start of each warning of Gymnasium's checker."""
+
+DEPRECATIONS = (DeprecationWarning, PendingDeprecationWarning)
 GENERATORS = (random.Random, np.random.Generator, np.random.RandomState)
 
 
@@ -885,7 +889,10 @@ def checked_reward(reward: Any) -> float:
 
 
 def check_environment(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
-    """Run Gymnasium's environment checker; return its warnings and the failure that ended it, or None."""
+    """Run Gymnasium's environment checker; return its warnings and the failure that ended it, or None.
+
+    Warnings of other packages about their own deprecation are left out: they are no faults of the environment.
+    """
     from gymnasium.utils.env_checker import check_env
 
     failure = None
@@ -896,7 +903,11 @@ def check_environment(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
             check_env(env, skip_render_check=True, skip_close_check=True)
         except Exception as error:  # noqa: BLE001  (the checker asserts, and runs a user's code)
             failure = in_words(error)[:1000]
-    complaints = [str(warning.message).replace("\x1b[33mWARN: ", "").replace("\x1b[0m", "") for warning in caught]
+    complaints = [
+        str(warning.message).replace(CHECKER_PREFIX, "").replace("\x1b[0m", "")
+        for warning in caught
+        if str(warning.message).startswith(CHECKER_PREFIX) or not issubclass(warning.category, DEPRECATIONS)
+    ]
     return {"warnings": list(dict.fromkeys(text[:500] for text in complaints))[:20], "failure": failure}
 
 

@@ -79,6 +79,19 @@ def test_an_environment_that_does_not_replay_is_admitted_with_a_warning() -> Non
     assert any("determin" in warning.lower() for warning in admission.warnings)
 
 
+def test_advice_about_wrappers_is_no_warning_about_the_environment() -> None:
+    assert probe(sound("wrapped_pendulum"), limits=LIMITS).warnings == []
+
+
+def test_a_fault_of_the_environment_in_a_wrapper_is_the_only_warning() -> None:
+    [warning] = probe(sound("wrapped_array_reward", max_episode_steps=10), limits=LIMITS).warnings
+    assert "reward returned by `step()` must be" in warning
+
+
+def test_a_deprecation_in_a_library_is_no_warning_about_the_environment() -> None:
+    assert probe(sound("wrapped_aged_library", max_episode_steps=10), limits=LIMITS).warnings == []
+
+
 def test_a_reference_no_higher_than_random_is_refused() -> None:
     with pytest.raises(FamilySpecError, match="not above the return of random actions"):
         probe(sound("Counter", reference_return=30.0), limits=LIMITS)

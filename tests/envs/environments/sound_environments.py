@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.wrappers import TimeLimit
 
 MODULE_GENERATOR = random.Random(0)
 
@@ -266,3 +268,37 @@ def short_mountain_car() -> gymnasium.Env[Any, Any]:
     return gymnasium.wrappers.RescaleObservation(
         gymnasium.make("MountainCar-v0", max_episode_steps=7), np.float32(-1), np.float32(1)
     )
+
+
+class ArrayReward(Counter):
+    """Gives rewards as arrays of no dimension, which Gymnasium's interface does not allow."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, *rest = super().step(action)
+        return (observation, np.array(reward), *rest)
+
+    def observe(self, action: Any) -> Any:
+        return super().observe(action).copy()
+
+
+class AgedLibrary(Counter):
+    """Observes through a library that is deprecated."""
+
+    def observe(self, action: Any) -> Any:
+        warnings.warn("old_library is deprecated; use new_library", DeprecationWarning, stacklevel=1)
+        return super().observe(action).copy()
+
+
+def wrapped_pendulum() -> gymnasium.Env[Any, Any]:
+    """Return an environment with all wrappers of ``gymnasium.make``, the passive checker among them."""
+    return gymnasium.make("Pendulum-v1")
+
+
+def wrapped_array_reward() -> gymnasium.Env[Any, Any]:
+    """Return an environment with a fault in a wrapper."""
+    return TimeLimit(ArrayReward(), 10)
+
+
+def wrapped_aged_library() -> gymnasium.Env[Any, Any]:
+    """Return an environment with a deprecated library in a wrapper."""
+    return TimeLimit(AgedLibrary(), 10)
