@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerLimits:
-    """The limits of one environment worker.
+    """The limits of one environment worker. The defaults are those of the settings in the section ``workers``.
 
     Attributes:
         memory_mib: resident memory of the worker and all processes that it started; a worker that exceeds it is killed.
@@ -19,9 +19,9 @@ class WorkerLimits:
         watch_interval_s: time between two measurements of resident memory, and between two checks of the progress.
     """
 
-    memory_mib: int = 2048
-    step_timeout_s: float = 10.0
+    memory_mib: int = 1024
+    step_timeout_s: float = 30.0
     start_timeout_s: float = 60.0
     close_timeout_s: float = 3.0
-    nice: int = 5
+    nice: int = 0
     watch_interval_s: float = 0.5

@@ -40,6 +40,7 @@ from agent.cli.family_options import (
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import NOTHING, indented, new_table, short_number, short_size, styled
 from agent.experiments.comparison_plots import ComparisonPicture, draw_comparison, terminal_comparison
+from agent.experiments.plan_defaults import FINAL_TASKS
 from agent.experiments.standings import Standing, standings
 from agent.reports.terminal_plots import TerminalStyle
 
@@ -77,7 +78,7 @@ def compare(
     max_steps: MaxStepsOption = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each learner, with consecutive seeds from --seed.")] = 1,
     seed: SeedOption = 0,
-    tasks: TasksOption = 1000,
+    tasks: TasksOption = FINAL_TASKS,
     points: PointsOption = 8,
     jobs: Annotated[int, typer.Option(min=1, help="Number of processes that run at once, each with one thread.")] = 1,
     state: Annotated[

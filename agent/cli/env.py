@@ -47,9 +47,6 @@ if TYPE_CHECKING:
 env_app = typer.Typer(help="Add, list, pause and remove families of tasks.", no_args_is_help=True)
 group(env_app)
 
-PROBE_NICE = 5
-"""Added to the niceness of the worker that tries a family, because a daemon may be training on the same machine."""
-
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The family's name.")]
 
 
@@ -258,7 +255,7 @@ def _declared(
 
 
 def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
-    """Try the family. An environment runs in a worker process.
+    """Try the family. An environment runs in a worker process, with the priority of the trainer's workers.
 
     Raises:
         EnvsError: the family cannot be practised; the error gives the reason.
@@ -266,7 +263,8 @@ def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
     from agent.learners.rl2.config import RL2Config
     from envs.admission import probe
 
-    config = config_from_json(RL2Config, invocation.settings.rl2)
+    settings = invocation.settings
+    config = config_from_json(RL2Config, settings.rl2)
     with invocation.progress() as progress:
         task = progress.add_task(f"trying {spec.name}", total=None)
 
@@ -275,7 +273,7 @@ def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
 
         return probe(
             spec,
-            limits=invocation.settings.workers.limits(nice=PROBE_NICE),
+            limits=settings.workers.limits(nice=settings.learner.nice),
             num_copies=config.num_trials_for(is_tensor_native=False),
             progress=tell,
         )

@@ -17,6 +17,7 @@ import typer
 
 from agent.cli.errors import CommandError
 from agent.cli.invocation import Invocation
+from agent.experiments.plan_defaults import TASKS_ALONG
 from agent.output.files import check_output_file, is_device
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from envs.family import FamilySpec
 
 NOTE_EVERY_S = 60.0
-MOST_TASKS_ALONG = 200
-"""Largest number of held-out tasks of a score during the run."""
 
 LARGEST_SEED = 2**24 - 1
 """A seed has 2⁴⁰ numbered training tasks (``agent.experiments.trainable``). This limit keeps the numbers below 2⁶⁴."""
@@ -52,7 +51,7 @@ def plan_of(budget: str, *, points: int, tasks: int, state: Path | None) -> Plan
     from agent.experiments.budget import parse_budget
     from agent.experiments.run import Plan
 
-    along = min(tasks, MOST_TASKS_ALONG)
+    along = min(tasks, TASKS_ALONG)
     return Plan(budget=parse_budget(budget), num_points=points, tasks_along=along, tasks_at_end=tasks, state=state)
 
 

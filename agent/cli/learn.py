@@ -35,6 +35,7 @@ from agent.cli.family_options import (
 )
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import short_size, styled
+from agent.experiments.plan_defaults import FINAL_TASKS
 from agent.learners.config_json import config_to_json
 from agent.learners.registry import public_names
 from agent.output.json_values import to_json_values
@@ -84,7 +85,7 @@ def learn(
         typer.Option("--set", metavar="SETTING=VALUE", help="Setting of the learner; may be repeated."),
     ] = None,
     seed: SeedOption = 0,
-    tasks: TasksOption = 1000,
+    tasks: TasksOption = FINAL_TASKS,
     points: PointsOption = 0,
     state: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Save the run in this file, and resume the run found there.")

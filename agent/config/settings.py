@@ -154,14 +154,16 @@ class WorkersSettings(Section):
     """Limits of environment workers, and the quarantine of families whose workers fail."""
 
     memory_limit: Size = Field(
-        default=2**30,
+        default=WorkerLimits.memory_mib * 2**20,
         description="Memory limit of a worker with all processes that it started; a worker above it is stopped.",
     )
     step_timeout_s: Duration = Field(
-        default=30.0, description="Time limit of one step or one reset of one copy of an environment."
+        default=WorkerLimits.step_timeout_s,
+        description="Time limit of one step or one reset of one copy of an environment.",
     )
     start_timeout_s: Duration = Field(
-        default=60.0, description="Time limit for a worker to start and make its first copy, and for each further copy."
+        default=WorkerLimits.start_timeout_s,
+        description="Time limit for a worker to start and make its first copy, and for each further copy.",
     )
     max_strikes: Count = Field(default=5, description="Number of strikes in a row that quarantines a family.")
     quarantine_first_s: Duration = Field(
@@ -169,7 +171,7 @@ class WorkersSettings(Section):
     )
     quarantine_max_s: Duration = Field(default=3600.0, description="Longest quarantine.")
 
-    def limits(self, *, nice: int = 0) -> WorkerLimits:
+    def limits(self, *, nice: int = WorkerLimits.nice) -> WorkerLimits:
         """Return the limits of one worker; ``nice`` is added to the niceness of the process that starts it."""
         return WorkerLimits(
             memory_mib=max(1, self.memory_limit // 2**20),

@@ -18,6 +18,7 @@ from typing import Any
 from agent.errors import AgentError
 from agent.experiments.budget import Budget
 from agent.experiments.costs import peak_bytes
+from agent.experiments.plan_defaults import FINAL_TASKS, TASKS_ALONG
 from agent.experiments.scores import Estimate, HeldOutScores
 from agent.experiments.state_file import StateFileError, mark_of, read_state, write_state
 from agent.experiments.trainable import ExperimentCase, ExperimentCaseError, TrainableLearner
@@ -96,8 +97,8 @@ class Plan:
 
     budget: Budget
     num_points: int = 0
-    tasks_along: int = 200
-    tasks_at_end: int = 1000
+    tasks_along: int = TASKS_ALONG
+    tasks_at_end: int = FINAL_TASKS
     state: Path | None = None
 
 

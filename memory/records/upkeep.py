@@ -13,7 +13,7 @@ Progress = Callable[[str, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class PrunePolicy:
-    """The limits that a prune enforces.
+    """The limits that a prune enforces. Those without a default come from the settings in the section ``memory``.
 
     Attributes:
         max_episode_bytes: limit of the compressed size of all episodes, over all families. Trials beyond it are
@@ -29,13 +29,13 @@ class PrunePolicy:
         orphan_age_s: age at which a parameter file without a reference is removed. It gives a writer time to finish.
     """
 
-    max_episode_bytes: int = 2 << 30
-    max_episode_age_s: float | None = None
+    max_episode_bytes: int
+    max_episode_age_s: float | None
+    max_rejected: int
     min_trials_per_family: int = 256
     max_job_runs_per_kind: int = 2_000
     max_learner_steps: int = 20_000
     max_curve_points: int = 5_000
-    max_rejected: int = 10
     max_finished_requests: int = 1_000
     orphan_age_s: float = 3_600.0
 

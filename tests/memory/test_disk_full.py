@@ -17,7 +17,7 @@ from memory.store import Store
 from tests.memory.making import add_active_family, make_step, make_tensors, publish_next
 
 DISK_BYTES = 40 << 20
-FRUGAL = PrunePolicy(max_episode_bytes=200_000, min_trials_per_family=2)
+FRUGAL = PrunePolicy(max_episode_bytes=200_000, max_episode_age_s=None, max_rejected=10, min_trials_per_family=2)
 
 
 @pytest.fixture

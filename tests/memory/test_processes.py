@@ -14,6 +14,9 @@ from memory.store import Store
 from tests.memory.making import make_step
 
 PRACTISED = make_step().practised
+FRUGAL = PrunePolicy(
+    max_episode_bytes=200_000, max_episode_age_s=None, max_rejected=10, max_learner_steps=20, orphan_age_s=-1.0
+)
 
 
 class Writer:
@@ -92,7 +95,7 @@ def kill_often(folder: DataFolder, *, kills: int, seed: int) -> None:
             until = time.monotonic() + rng.uniform(0.0, 0.6)
             while time.monotonic() < until:
                 # The daemon runs at the same time, and removes files without a reference, whatever their age.
-                control.prune(PrunePolicy(orphan_age_s=-1.0, max_learner_steps=20, max_episode_bytes=200_000))
+                control.prune(FRUGAL)
                 control.daemon_status.set({"kill": kill})
                 time.sleep(rng.uniform(0.0, 0.03))
             for kind, numbers in writer.kill().items():

@@ -80,7 +80,7 @@ def test_ordinary_work_changes_nothing_that_is_watched(watch: FolderWatch, store
     folder = watch.folder
     for number in range(3):
         store.learner_steps.commit(make_step(seed=number), make_tensors(number), {})
-        store.prune(PrunePolicy(max_episode_bytes=0))
+        store.prune(PrunePolicy(max_episode_bytes=0, max_episode_age_s=None, max_rejected=10))
         clock.now += 60
         store.back_up(keep=1)
         store.move_log_into_database()

@@ -139,3 +139,12 @@ def test_the_learner_is_handed_the_very_settings_whatever_the_data_folder_is_cal
     words = trainer_command_of(settings)
     words[-1].encode("ascii")
     assert Settings(**json.loads(words[-1])) == settings
+
+
+def test_the_manual_has_the_default_of_every_setting() -> None:
+    manual = (ROOT / "docs" / "operating.md").read_text()
+    for row in describe_settings(Settings()):
+        if row.key == "data_dir":
+            continue
+        line = next(line for line in manual.splitlines() if line.startswith(f"| `{row.key}` |"))
+        assert f"| `{json.dumps(row.default)}` |" in line, row.key

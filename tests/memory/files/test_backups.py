@@ -150,7 +150,7 @@ def test_damage_is_known_until_a_backup_no_longer_finds_it(store: Store) -> None
     damage_episode(store)
     store.back_up(keep=1)
     assert [problem.kind for problem in store.damage.all()] == [ProblemKind.TRIAL]
-    store.prune(PrunePolicy(max_episode_bytes=0, min_trials_per_family=1))
+    store.prune(PrunePolicy(max_episode_bytes=0, max_episode_age_s=None, max_rejected=10, min_trials_per_family=1))
     store.back_up(keep=1)
     assert store.damage.all() == []
 

@@ -21,6 +21,7 @@ from tests.memory.making import Clock, add_active_family, downgrade, make_score,
 
 NOTHING = PrunePolicy(
     max_episode_bytes=1 << 40,
+    max_episode_age_s=None,
     max_job_runs_per_kind=10**6,
     max_learner_steps=10**6,
     max_curve_points=10**6,

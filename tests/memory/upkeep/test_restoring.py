@@ -148,7 +148,7 @@ def test_prune_names_what_a_killed_restore_set_aside(folder: DataFolder, backup:
     restore_in_a_child_that_is_killed(folder, backup, RestoreStep.SWAPPED)
     assert list(folder.path.glob("replaced-*")) == []
     with Store.open(folder) as store:
-        store.prune(PrunePolicy())
+        store.prune(PrunePolicy(max_episode_bytes=2 << 30, max_episode_age_s=None, max_rejected=10))
     (aside,) = folder.path.glob("replaced-*")
     assert steps_of(DataFolder(aside)) == PRESENT_STEPS
 
@@ -165,12 +165,12 @@ def test_prune_leaves_a_restore_of_another_process_alone(folder: DataFolder, bac
             os._exit(0)
         os.waitpid(child, os.WUNTRACED)
         try:
-            store.prune(PrunePolicy())
+            store.prune(PrunePolicy(max_episode_bytes=2 << 30, max_episode_age_s=None, max_rejected=10))
             assert len(leftovers(folder)) == 1
         finally:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-        store.prune(PrunePolicy())
+        store.prune(PrunePolicy(max_episode_bytes=2 << 30, max_episode_age_s=None, max_rejected=10))
     assert leftovers(folder) == []
 
 
