@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from agent.learners.config_json import config_to_json
+from agent.learners.config_json import ConfigT, config_from_json, config_to_json
+from envs.few_shot.tasks import FewShotShapes
+from envs.spaces import SpacePair
 
 RANDOM_STATE = "random_state"
 
@@ -37,6 +39,26 @@ def learner_meta(name: str, config: Any, num_updates: int, **subject: JsonValue)
     """
     described = {key: value.to_json() for key, value in subject.items()}
     return {"learner": name, **described, "config": config_to_json(config), "num_updates": num_updates}
+
+
+def shapes_and_config(meta: Mapping[str, Any], config: type[ConfigT]) -> tuple[FewShotShapes, ConfigT]:
+    """Return the shapes and the settings that :func:`learner_meta` wrote.
+
+    Args:
+        meta: the part of a learner's state that is not tensors.
+        config: the class of its settings.
+    """
+    return FewShotShapes.from_json(meta["shapes"]), config_from_json(config, meta["config"])
+
+
+def spaces_and_config(meta: Mapping[str, Any], config: type[ConfigT]) -> tuple[SpacePair, ConfigT]:
+    """Return the spaces and the settings that :func:`learner_meta` wrote.
+
+    Args:
+        meta: the part of a learner's state that is not tensors.
+        config: the class of its settings.
+    """
+    return SpacePair.from_json(meta["spaces"]), config_from_json(config, meta["config"])
 
 
 def as_arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:

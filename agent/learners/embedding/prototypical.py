@@ -36,12 +36,11 @@ import torch.nn.functional as F  # noqa: N812 (torch's convention)
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from agent.learners.config_json import config_from_json
 from agent.learners.embedding.embeddings import Embedding, EmbeddingConfig
 from agent.learners.embedding.every_support import in_class_order, share_supports
 from agent.learners.embedding.tolerant_distance import tolerant_distances
 from agent.learners.embedding.training import Training, TrainingConfig
-from agent.learners.state import learner_meta
+from agent.learners.state import learner_meta, shapes_and_config
 from agent.learners.team import Team
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes, num_ways_of
 
@@ -216,12 +215,7 @@ class PrototypicalLearner:
         cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
     ) -> PrototypicalLearner:
         """Restore a learner from :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta`."""
-        learner = cls(
-            FewShotShapes.from_json(meta["shapes"]),
-            config_from_json(PrototypicalConfig, meta["config"]),
-            generator=torch.Generator(),
-            device=device,
-        )
+        learner = cls(*shapes_and_config(meta, PrototypicalConfig), generator=torch.Generator(), device=device)
         learner._training.load_tensors(tensors, num_updates=int(meta["num_updates"]))
         return learner
 

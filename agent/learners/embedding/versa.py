@@ -39,11 +39,10 @@ import torch.nn.functional as F  # noqa: N812 (torch's convention)
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
-from agent.learners.config_json import config_from_json
 from agent.learners.embedding.embeddings import Embedding, EmbeddingConfig
 from agent.learners.embedding.every_support import in_class_order, share_supports
 from agent.learners.embedding.training import Training, TrainingConfig
-from agent.learners.state import RANDOM_STATE, learner_meta
+from agent.learners.state import RANDOM_STATE, learner_meta, shapes_and_config
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes, num_ways_of
 
 START_LOG_VARIANCE = -5.0
@@ -255,8 +254,7 @@ class VersaLearner:
         cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
     ) -> VersaLearner:
         """Restore a learner from :meth:`to_tensors` (or :meth:`initialization`) and :meth:`to_meta`."""
-        shapes, config = FewShotShapes.from_json(meta["shapes"]), config_from_json(VersaConfig, meta["config"])
-        learner = cls(shapes, config, generator=torch.Generator(), device=device)
+        learner = cls(*shapes_and_config(meta, VersaConfig), generator=torch.Generator(), device=device)
         learner._training.load_tensors(tensors, num_updates=int(meta["num_updates"]))
         if RANDOM_STATE in tensors:
             learner._generator.set_state(tensors[RANDOM_STATE])

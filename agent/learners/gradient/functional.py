@@ -219,6 +219,46 @@ def linear_decay(start: float, *, final_scale: float, decay_updates: int | None,
     return start * (1.0 - (1.0 - final_scale) * min(1.0, num_updates / decay_updates))
 
 
+@runtime_checkable
+class OuterStepConfig(Protocol):
+    """The settings of an outer step by Adam."""
+
+    @property
+    def final_outer_lr_scale(self) -> float:
+        """The rates after ``decay_updates``, as a share of their initial values."""
+        ...
+
+    @property
+    def decay_updates(self) -> int | None:
+        """The updates over which the rates fall; None keeps them constant."""
+        ...
+
+    @property
+    def max_gradient_norm(self) -> float | None:
+        """The norm to which the outer gradient is clipped; None does not clip."""
+        ...
+
+
+def take_outer_step(
+    optimizer: torch.optim.Optimizer, loss: Tensor, *, config: OuterStepConfig, num_updates: int
+) -> None:
+    """Take one step down the gradient of a loss, at the rates of this update.
+
+    Args:
+        optimizer: the optimiser of everything that is learned.
+        loss: a scalar.
+        config: settings of the step.
+        num_updates: updates taken so far, from which the rates follow.
+    """
+    decay_rates(
+        optimizer,
+        final_scale=config.final_outer_lr_scale,
+        decay_updates=config.decay_updates,
+        num_updates=num_updates,
+    )
+    take_step(optimizer, loss, max_norm=config.max_gradient_norm)
+
+
 def decay_rates(
     optimizer: torch.optim.Optimizer, *, final_scale: float, decay_updates: int | None, num_updates: int
 ) -> None:
@@ -247,3 +287,8 @@ def take_step(optimizer: torch.optim.Optimizer, loss: Tensor, *, max_norm: float
 def accuracy(outputs: Float[Tensor, "M Q N"], targets: Shaped[Tensor, "M Q"]) -> float:
     """Return the share of queries whose largest output is that of the target class."""
     return (outputs.argmax(2) == targets).float().mean().item()
+
+
+def accuracy_metric(outputs: Tensor, targets: Tensor, *, is_classification: bool) -> dict[str, float]:
+    """Return the accuracy as a metric; a regression has none."""
+    return {"accuracy": accuracy(outputs, targets)} if is_classification else {}

@@ -25,14 +25,12 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from agent.learners.config_json import config_from_json
 from agent.learners.gradient.functional import (
     AdaptedNetwork,
-    accuracy,
+    accuracy_metric,
     adapt_by_gradient,
-    decay_rates,
     stacked,
-    take_step,
+    take_outer_step,
     task_loss,
 )
 from agent.learners.gradient.networks import NetworkConfig, build_network
@@ -40,6 +38,7 @@ from agent.learners.state import (
     learner_meta,
     load_state,
     optimizer_to_tensors,
+    shapes_and_config,
     with_prefix,
 )
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes
@@ -104,20 +103,11 @@ class MAML:
 
     def update(self, batch: FewShotBatch) -> dict[str, float]:
         """Take one outer step (algorithm 2, lines 3 to 10)."""
-        config = self.config
-        decay_rates(
-            self._optimizer,
-            final_scale=config.final_outer_lr_scale,
-            decay_updates=config.decay_updates,
-            num_updates=self.num_updates,
-        )
         loss, outputs = self.outer_loss(batch)
-        take_step(self._optimizer, loss, max_norm=config.max_gradient_norm)
+        take_outer_step(self._optimizer, loss, config=self.config, num_updates=self.num_updates)
         self.num_updates += 1
-        metrics = {"loss": loss.item()}
-        if self.shapes.is_classification:
-            metrics["accuracy"] = accuracy(outputs, batch.query_y)
-        return metrics
+        is_classification = self.shapes.is_classification
+        return {"loss": loss.item(), **accuracy_metric(outputs, batch.query_y, is_classification=is_classification)}
 
     def outer_loss(self, batch: FewShotBatch) -> tuple[Float[Tensor, ""], Float[Tensor, "M Q O"]]:
         """Return (1/M) Σ_m L(φ_m; query_m), differentiable in θ, and the adapted outputs on the queries."""
@@ -160,12 +150,8 @@ class MAML:
         cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
     ) -> MAML:
         """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
-        learner = cls(
-            FewShotShapes.from_json(meta["shapes"]),
-            config_from_json(MAMLConfig, meta["config"]),
-            generator=torch.Generator().manual_seed(0),
-            device=device,
-        )
+        generator = torch.Generator().manual_seed(0)
+        learner = cls(*shapes_and_config(meta, MAMLConfig), generator=generator, device=device)
         load_state(tensors, learner.network.named_parameters(), optimizer=learner._optimizer)
         learner.num_updates = int(meta["num_updates"])
         return learner

@@ -32,16 +32,14 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from agent.learners.config_json import config_from_json
 from agent.learners.gradient.functional import (
     AdaptedNetwork,
     Parameters,
     TaskLoss,
-    accuracy,
+    accuracy_metric,
     adapt_by_gradient,
-    decay_rates,
     stacked,
-    take_step,
+    take_outer_step,
     task_loss,
 )
 from agent.learners.gradient.networks import NetworkConfig, TaskNetwork, build_network
@@ -50,6 +48,7 @@ from agent.learners.state import (
     learner_meta,
     load_state,
     optimizer_to_tensors,
+    shapes_and_config,
     with_prefix,
 )
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes
@@ -169,25 +168,17 @@ class Platipus:
     def update(self, batch: FewShotBatch) -> dict[str, float]:
         """Take one outer step (algorithm 1)."""
         config = self.config
-        decay_rates(
-            self._optimizer,
-            final_scale=config.final_outer_lr_scale,
-            decay_updates=config.decay_updates,
-            num_updates=self.num_updates,
-        )
         likelihood, divergence, outputs = self.outer_loss(batch, self._generator)
         # Per query, so that the rate does not depend on the number of queries.
         loss = likelihood + config.kl_weight * divergence / batch.query_y.shape[1]
-        take_step(self._optimizer, loss, max_norm=config.max_gradient_norm)
+        take_outer_step(self._optimizer, loss, config=config, num_updates=self.num_updates)
         self.num_updates += 1
-        metrics = {
+        return {
             "loss": loss.item(),
             "negative_log_likelihood": likelihood.item(),
             "divergence": divergence.item(),
+            **accuracy_metric(outputs, batch.query_y, is_classification=self.shapes.is_classification),
         }
-        if self.shapes.is_classification:
-            metrics["accuracy"] = accuracy(outputs, batch.query_y)
-        return metrics
 
     def outer_loss(
         self, batch: FewShotBatch, generator: torch.Generator
@@ -273,12 +264,8 @@ class Platipus:
         cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
     ) -> Platipus:
         """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
-        learner = cls(
-            FewShotShapes.from_json(meta["shapes"]),
-            config_from_json(PlatipusConfig, meta["config"]),
-            generator=torch.Generator().manual_seed(0),
-            device=device,
-        )
+        generator = torch.Generator().manual_seed(0)
+        learner = cls(*shapes_and_config(meta, PlatipusConfig), generator=generator, device=device)
         load_state(tensors, learner._named_learned(), optimizer=learner._optimizer, generator=learner._generator)
         learner.num_updates = int(meta["num_updates"])
         return learner

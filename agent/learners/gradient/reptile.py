@@ -28,7 +28,6 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from agent.learners.config_json import config_from_json
 from agent.learners.gradient.functional import (
     AdaptedNetwork,
     Parameters,
@@ -39,7 +38,7 @@ from agent.learners.gradient.functional import (
     task_loss,
 )
 from agent.learners.gradient.networks import NetworkConfig, build_network
-from agent.learners.state import RANDOM_STATE, learner_meta, load_state, under_prefix, with_prefix
+from agent.learners.state import RANDOM_STATE, learner_meta, load_state, shapes_and_config, under_prefix, with_prefix
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes
 
 ADAM_BETA2 = 0.999
@@ -218,12 +217,8 @@ class Reptile:
         cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, device: torch.device | str = "cpu"
     ) -> Reptile:
         """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
-        learner = cls(
-            FewShotShapes.from_json(meta["shapes"]),
-            config_from_json(ReptileConfig, meta["config"]),
-            generator=torch.Generator().manual_seed(0),
-            device=device,
-        )
+        generator = torch.Generator().manual_seed(0)
+        learner = cls(*shapes_and_config(meta, ReptileConfig), generator=generator, device=device)
         load_state(tensors, learner.network.named_parameters(), generator=learner._generator)
         learner._moments |= {name: v.clone() for name, v in under_prefix("inner_moments", tensors).items()}
         learner.num_updates = int(meta["num_updates"])

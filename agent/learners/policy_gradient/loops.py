@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agent.learners.gradient.functional import decay_rates, take_step
+from agent.learners.gradient.functional import OuterStepConfig, take_outer_step
 from agent.learners.policy_gradient.adaptation import (
     Adaptation,
     Experience,
@@ -57,27 +57,12 @@ class InnerConfig(Protocol):
 
 
 @runtime_checkable
-class OuterConfig(Protocol):
-    """The settings of outer steps by Adam."""
-
-    @property
-    def final_outer_lr_scale(self) -> float:
-        """The rates after ``decay_updates``, as a share of their initial values."""
-        ...
-
-    @property
-    def decay_updates(self) -> int | None:
-        """The updates over which the rates fall; None keeps them constant."""
-        ...
+class OuterConfig(OuterStepConfig, Protocol):
+    """The settings of several outer steps by Adam on the rounds of one update."""
 
     @property
     def num_outer_steps(self) -> int:
         """The number of steps on the rounds of one update."""
-        ...
-
-    @property
-    def max_gradient_norm(self) -> float | None:
-        """The norm to which the outer gradient is clipped; None does not clip."""
         ...
 
 
@@ -204,16 +189,10 @@ def take_outer_steps(
         config: settings of the steps.
         num_updates: updates taken so far, from which the rates follow.
     """
-    decay_rates(
-        optimizer,
-        final_scale=config.final_outer_lr_scale,
-        decay_updates=config.decay_updates,
-        num_updates=num_updates,
-    )
     loss = torch.zeros(())
     for _ in range(config.num_outer_steps):
         loss = loss_of()
-        take_step(optimizer, loss, max_norm=config.max_gradient_norm)
+        take_outer_step(optimizer, loss, config=config, num_updates=num_updates)
     return loss.item()
 
 

@@ -30,7 +30,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agent.learners.config_json import config_from_json
 from agent.learners.policy_gradient.adaptation import (
     Experience,
     RoundConfig,
@@ -45,6 +44,7 @@ from agent.learners.state import (
     learner_meta,
     load_state,
     optimizer_to_tensors,
+    spaces_and_config,
     with_prefix,
 )
 from envs.spaces import SpacePair
@@ -184,11 +184,7 @@ class MAMLPolicy:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> MAMLPolicy:
         """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
-        learner = cls(
-            SpacePair.from_json(meta["spaces"]),
-            config_from_json(MAMLPolicyConfig, meta["config"]),
-            generator=torch.Generator().manual_seed(0),
-        )
+        learner = cls(*spaces_and_config(meta, MAMLPolicyConfig), generator=torch.Generator().manual_seed(0))
         load_state(
             tensors, learner.policy.named_parameters(), optimizer=learner._optimizer, generator=learner._generator
         )

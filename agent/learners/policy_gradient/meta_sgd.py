@@ -26,7 +26,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from agent.learners.config_json import config_from_json
 from agent.learners.gradient.functional import uniform_like
 from agent.learners.policy_gradient.adaptation import (
     Experience,
@@ -42,6 +41,7 @@ from agent.learners.state import (
     learner_meta,
     load_state,
     optimizer_to_tensors,
+    spaces_and_config,
     with_prefix,
 )
 from envs.spaces import SpacePair
@@ -180,11 +180,7 @@ class MetaSGDPolicy:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> MetaSGDPolicy:
         """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
-        learner = cls(
-            SpacePair.from_json(meta["spaces"]),
-            config_from_json(MetaSGDPolicyConfig, meta["config"]),
-            generator=torch.Generator().manual_seed(0),
-        )
+        learner = cls(*spaces_and_config(meta, MetaSGDPolicyConfig), generator=torch.Generator().manual_seed(0))
         load_state(tensors, learner._named_learned(), optimizer=learner._optimizer, generator=learner._generator)
         learner.num_updates = int(meta["num_updates"])
         return learner

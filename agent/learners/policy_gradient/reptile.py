@@ -22,7 +22,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agent.learners.config_json import config_from_json
 from agent.learners.gradient.functional import linear_decay
 from agent.learners.policy_gradient.adaptation import (
     RoundConfig,
@@ -30,7 +29,7 @@ from agent.learners.policy_gradient.adaptation import (
 )
 from agent.learners.policy_gradient.loops import play_training_tasks
 from agent.learners.policy_gradient.policy import PolicyConfig, TaskPolicy
-from agent.learners.state import RANDOM_STATE, learner_meta, load_state, with_prefix
+from agent.learners.state import RANDOM_STATE, learner_meta, load_state, spaces_and_config, with_prefix
 from envs.spaces import SpacePair
 from envs.task_batch import TaskBatch
 
@@ -128,11 +127,7 @@ class ReptilePolicy:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> ReptilePolicy:
         """Restore the learner that :meth:`to_tensors` and :meth:`to_meta` saved."""
-        learner = cls(
-            SpacePair.from_json(meta["spaces"]),
-            config_from_json(ReptilePolicyConfig, meta["config"]),
-            generator=torch.Generator().manual_seed(0),
-        )
+        learner = cls(*spaces_and_config(meta, ReptilePolicyConfig), generator=torch.Generator().manual_seed(0))
         load_state(tensors, learner.policy.named_parameters(), generator=learner._generator)
         learner.num_updates = int(meta["num_updates"])
         return learner
