@@ -25,6 +25,9 @@ from memory.upkeep.restoring import restore
 
 __all__ = ["Backups", "finished_backups", "restore"]
 
+UNFINISHED = ".*.tmp"
+"""Pattern of the names of folders that are not backups: unfinished ones, and those being removed."""
+
 
 @dataclass(kw_only=True)
 class _CopiedFiles:
@@ -86,13 +89,9 @@ class Backups:
         before = listed_backups(self._folder)
         sequence = 1 + max((backup.sequence or 0 for backup in before), default=0)
         path, made_at = self._free_path()
-        unfinished = DataFolder(path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp"))
+        unfinished = DataFolder(_unfinished_path(path))
         try:
-            unfinished.parameters_path.mkdir(mode=0o700, parents=True)
-            # From the snapshot to the copy of the last file, the trainer must not remove superseded files.
-            with self._parameters.kept_still():
-                self._copy_database(unfinished.store_path, tell)
-                files = self._copy_files(unfinished, before, tell)
+            files = self._copy(unfinished, before, tell)
             damaged = (*files.damaged, *_verified(unfinished, files, tell))
             store_id = self._identify(unfinished)
             write_record(unfinished, sequence=sequence, made_at=made_at, damaged=damaged)
@@ -118,6 +117,14 @@ class Backups:
             mended=tuple(files.mended),
             warnings=tuple(self._warnings(damaged, files.mended)),
         )
+
+    def _copy(self, target: DataFolder, before: list[Backup], tell: Progress) -> _CopiedFiles:
+        """Copy the database and its parameter files into a new folder."""
+        target.parameters_path.mkdir(mode=0o700, parents=True)
+        # From the snapshot to the copy of the last file, the trainer must not remove superseded files.
+        with self._parameters.kept_still():
+            self._copy_database(target.store_path, tell)
+            return self._copy_files(target, before, tell)
 
     def backups(self) -> list[Path]:
         """Return the finished backups, newest first."""
@@ -147,7 +154,7 @@ class Backups:
         old = [backup for backup in own[keep:] if backup != newest_clean]
         for backup in old:
             # A removal that is killed half-way must not leave a folder that looks like a backup.
-            removed = backup.path.with_name(f".{backup.path.name}.{secrets.token_hex(4)}.tmp")
+            removed = _unfinished_path(backup.path)
             backup.path.rename(removed)
             shutil.rmtree(removed)
         return tuple(backup.path.name for backup in old)
@@ -170,7 +177,7 @@ class Backups:
         return warnings
 
     def _remove_unfinished(self) -> None:
-        for path in self._folder.backups_path.glob(".*.tmp"):
+        for path in self._folder.backups_path.glob(UNFINISHED):
             shutil.rmtree(path, ignore_errors=True)
 
     def _copy_database(self, target_path: Path, tell: Progress) -> None:
@@ -214,6 +221,11 @@ class Backups:
 def finished_backups(folder: DataFolder) -> list[Path]:
     """Return the folders of the finished backups of a data folder, newest first."""
     return [backup.path for backup in listed_backups(folder)]
+
+
+def _unfinished_path(path: Path) -> Path:
+    """Return a new path beside a backup's, whose name matches ``UNFINISHED``."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def _shared(held: Path, file: ParameterFile, path: Path) -> bool:
