@@ -81,27 +81,14 @@ def configure_logs(settings: Settings, *, process: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _process_namer(process),
     ]
-    is_console = resolved_format(settings.service.log_format) == "console"
-    renderer: Any = structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), pad_event_to=32, exception_formatter=_write_traceback
-    )
-    final: list[Any] = (
-        [_visible_event, renderer]
-        if is_console
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    )
+    final = _final_processors(is_console=resolved_format(settings.service.log_format) == "console")
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(level if level <= logging.DEBUG else max(level, logging.WARNING))
-    for package in ("agent", "envs", "memory"):
-        logging.getLogger(package).setLevel(level)
-    for library in REPETITIVE:
-        logging.getLogger(library).filters = [OncePerPeriod()]
+    logging.getLogger().handlers = [handler]
+    _set_levels(level)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -112,6 +99,25 @@ def configure_logs(settings: Settings, *, process: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _final_processors(*, is_console: bool) -> list[Any]:
+    """Return the processors that turn an event into a line."""
+    if not is_console:
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    renderer: Any = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), pad_event_to=32, exception_formatter=_write_traceback
+    )
+    return [_visible_event, renderer]
+
+
+def _set_levels(level: int) -> None:
+    """Set the lowest level of learnd's own packages, and a higher one of libraries."""
+    logging.getLogger().setLevel(level if level <= logging.DEBUG else max(level, logging.WARNING))
+    for package in ("agent", "envs", "memory"):
+        logging.getLogger(package).setLevel(level)
+    for library in REPETITIVE:
+        logging.getLogger(library).filters = [OncePerPeriod()]
 
 
 def forward_line(line: bytes) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import torch
@@ -140,14 +141,11 @@ def probe(
     tasks = open_tasks(
         spec, None, num_trials=num_trials, device="cpu", limits=limits, on_wait=lambda: report("waiting", 0)
     )
-    try:
+    with closing(tasks):
         warnings = _check(spec, tasks)
         report("checking", 0)
-        if isinstance(tasks, WorkerTaskBatch):
-            warnings += compare_tasks(tasks, report)
+        warnings += compare_tasks(tasks, report) if isinstance(tasks, WorkerTaskBatch) else []
         tally, steps_per_s = _play_at_random(tasks, report)
-    finally:
-        tasks.close()
     random_return, standard_error = _random_return(spec, tally, warnings)
     reference_return, source = _reference(spec, tasks, random_return, warnings)
     return Admission(

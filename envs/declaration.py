@@ -167,20 +167,11 @@ def family_from_declaration(
     Raises:
         FamilySpecError: a part of the declaration is invalid; the error names it.
     """
-    if not entry.strip():
-        raise FamilySpecError(
-            operation="describing family", subject=entry, found="it names no environment.", hint="Write CartPole-v1."
-        )
+    _check_entry(entry)
     is_tensor = entry in TENSOR_FAMILIES
     read = tuple(parse_variation(varied) if isinstance(varied, str) else varied for varied in variations)
     _check_names(entry, read, is_tensor=is_tensor)
-    if max_episode_steps is not None and max_episode_steps < 1:
-        raise FamilySpecError(
-            operation="describing family",
-            subject=entry,
-            found=f"max_episode_steps is {max_episode_steps}.",
-            hint="An episode has at least 1 step.",
-        )
+    _check_max_steps(entry, max_episode_steps)
     return FamilySpec(
         name=name if name is not None else default_name(entry),
         source=FamilySource.TENSOR if is_tensor else FamilySource.GYMNASIUM,
@@ -194,6 +185,23 @@ def family_from_declaration(
         python=python,
         import_paths=tuple(import_paths),
     )
+
+
+def _check_entry(entry: str) -> None:
+    if not entry.strip():
+        raise FamilySpecError(
+            operation="describing family", subject=entry, found="it names no environment.", hint="Write CartPole-v1."
+        )
+
+
+def _check_max_steps(entry: str, max_episode_steps: int | None) -> None:
+    if max_episode_steps is not None and max_episode_steps < 1:
+        raise FamilySpecError(
+            operation="describing family",
+            subject=entry,
+            found=f"max_episode_steps is {max_episode_steps}.",
+            hint="An episode has at least 1 step.",
+        )
 
 
 def _check_names(entry: str, variations: tuple[Variation, ...], *, is_tensor: bool) -> None:

@@ -58,30 +58,30 @@ def open_tasks(
     """
     if spec.source is FamilySource.TENSOR:
         tasks = _open_tensor_tasks(spec, num_trials=num_trials, device=device, rows_per_task=rows_per_task)
-    elif rows_per_task > 1:
+    else:
+        _require_one_row(spec, rows_per_task)
+        from envs.gymnasium.batch import WorkerTaskBatch
+
+        tasks = WorkerTaskBatch(spec, num_trials=num_trials, device=device, limits=limits, on_wait=on_wait)
+    if spaces is not None and tasks.spaces != spaces:
+        tasks.close()
+        raise FamilySpecError(
+            operation="opening family",
+            subject=spec.name,
+            found=f"its spaces are {tasks.spaces.key}, and it was admitted with {spaces.key}.",
+            hint="Remove the family and add it again, so that it is admitted with its new spaces.",
+        )
+    return tasks
+
+
+def _require_one_row(spec: FamilySpec, rows_per_task: int) -> None:
+    if rows_per_task > 1:
         raise FamilySpecError(
             operation="opening family",
             subject=spec.name,
             found=f"{rows_per_task} rows per task are not possible for a family that is stepped by a worker.",
             hint="Each row of a worker is a separate task; play the episodes of a task one after another.",
         )
-    else:
-        from envs.gymnasium.batch import WorkerTaskBatch
-        from envs.limits import WorkerLimits
-
-        tasks = WorkerTaskBatch(
-            spec, num_trials=num_trials, device=device, limits=limits or WorkerLimits(), on_wait=on_wait
-        )
-    if spaces is not None and tasks.spaces != spaces:
-        found = tasks.spaces
-        tasks.close()
-        raise FamilySpecError(
-            operation="opening family",
-            subject=spec.name,
-            found=f"its spaces are {found.key}, and it was admitted with {spaces.key}.",
-            hint="Remove the family and add it again, so that it is admitted with its new spaces.",
-        )
-    return tasks
 
 
 def _open_tensor_tasks(

@@ -52,7 +52,7 @@ def doctor(
     `--repair` deletes damaged trials, restores damaged files and rows from backups that have them intact, and rebuilds
     damaged indexes. It replaces a lost live checkpoint by an older one only with `--yes`.
     """
-    findings = [_settings_finding(invocation)]
+    settings_finding = _settings_finding(invocation)
     if may_roll_back and not is_repairing:
         raise CommandError(
             operation=invocation.name,
@@ -61,6 +61,17 @@ def doctor(
             hint="Give both options, or neither.",
         )
     report = _repaired(invocation, may_roll_back=may_roll_back) if is_repairing else None
+    findings = [settings_finding, *_all_findings(invocation)]
+    worst = max((finding.verdict for finding in findings), key=list(Verdict).index)
+    values = {"verdict": worst, "checks": findings, **({} if report is None else {"repair": report})}
+    invocation.answer(values, lambda out: _show(out, findings, report))
+    if worst is Verdict.FAIL:
+        raise typer.Exit(1)
+
+
+def _all_findings(invocation: Invocation) -> list[Finding]:
+    """Open the store, make every check and return the findings."""
+    findings: list[Finding] = []
     with invocation.progress() as progress, ExitStack() as opened:
         task = progress.add_task("checking", total=len(CHECKS))
         context = CheckContext(
@@ -73,11 +84,7 @@ def doctor(
             progress.update(task, description=f"checking {name}")
             findings += _findings_of(name, check, context)
             progress.advance(task)
-    worst = max((finding.verdict for finding in findings), key=list(Verdict).index)
-    values = {"verdict": worst, "checks": findings, **({} if report is None else {"repair": report})}
-    invocation.answer(values, lambda out: _show(out, findings, report))
-    if worst is Verdict.FAIL:
-        raise typer.Exit(1)
+    return findings
 
 
 def _repaired(invocation: Invocation, *, may_roll_back: bool) -> RepairReport:

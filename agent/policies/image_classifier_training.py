@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -241,16 +241,23 @@ def train_policy(
             "data": [str(path) for path in data],
             "hold_out": list(hold_out),
             "device": str(device),
+            "seed": seed,
+            "folder": folder,
         }
-        requests = [
-            json.dumps({**asked, "seed": seed, "member": member, "place": place, "folder": folder})
-            for member in range(recipe.members)
-            for place in range(recipe.processes)
-        ]
+        requests = _requests(asked, recipe)
         with ExitStack() as running:
             _follow([running.enter_context(_training_process(request)) for request in requests], recipe, report)
         members = [_load_member(Path(folder) / f"{member}.safetensors") for member in range(recipe.members)]
     return policy_of(members, classes, recipe, seed=seed, device=device)
+
+
+def _requests(asked: Mapping[str, Any], recipe: FewShotRecipe) -> list[str]:
+    """Return a request, as JSON, for each process of each member."""
+    return [
+        json.dumps({**asked, "member": member, "place": place})
+        for member in range(recipe.members)
+        for place in range(recipe.processes)
+    ]
 
 
 @contextmanager

@@ -96,6 +96,28 @@ class _Restore:
         return self.folder.path / NEW_IDENTITY.format(self.token)
 
 
+def _require_databases(folder: DataFolder, backup: DataFolder) -> None:
+    """Raise if the backup has no database, or if a folder is in the place of the database to replace.
+
+    Raises:
+        MemoryStoreError: one of the two.
+    """
+    if not backup.store_path.exists():
+        raise MemoryStoreError(
+            operation="restoring the backup",
+            subject=str(backup.path),
+            found="there is no learnd.db in it.",
+            hint="Name one of the folders in backups/.",
+        )
+    if folder.store_path.is_dir():
+        raise MemoryStoreError(
+            operation="restoring the backup",
+            subject=str(folder.store_path),
+            found="it is a folder, not a database.",
+            hint="Move it away, then run the same command again.",
+        )
+
+
 def restore(
     folder: DataFolder,
     backup_path: Path,
@@ -123,20 +145,7 @@ def restore(
         StoreFullError: the disk is full; nothing was changed.
     """
     backup = DataFolder(backup_path)
-    if not backup.store_path.exists():
-        raise MemoryStoreError(
-            operation="restoring the backup",
-            subject=str(backup_path),
-            found="there is no learnd.db in it.",
-            hint="Name one of the folders in backups/.",
-        )
-    if folder.store_path.is_dir():
-        raise MemoryStoreError(
-            operation="restoring the backup",
-            subject=str(folder.store_path),
-            found="it is a folder, not a database.",
-            hint="Move it away, then run the same command again.",
-        )
+    _require_databases(folder, backup)
     folder.create()
     try:
         with folder.hold("control"), folder.hold("learner"):

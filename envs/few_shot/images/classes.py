@@ -123,14 +123,18 @@ def read_image_folder(
                 num_read += 1
                 if report is not None:
                     report(num_read)
-    if not found:
+    _refuse_none(paths, len(found))
+    return gather_classes((group, name, list(images.values())) for (group, name), images in found.items())
+
+
+def _refuse_none(paths: Sequence[Path], num_classes: int) -> None:
+    if num_classes == 0:
         raise ImageReadError(
             operation="reading images of",
             subject=", ".join(map(str, paths)),
             found="there is no image in a folder of its class.",
             hint="Lay them out as CLASS/IMAGE or ALPHABET/CLASS/IMAGE.",
         )
-    return gather_classes((group, name, list(images.values())) for (group, name), images in found.items())
 
 
 def _refuse_too_many(paths: Sequence[Path], most_images: int) -> None:
