@@ -137,7 +137,8 @@ def test_a_family_whose_episodes_never_end_is_refused_with_what_to_set(monkeypat
 def test_progress_is_told() -> None:
     told: list[tuple[str, int]] = []
     probe(sound("Counter"), limits=LIMITS, progress=lambda phase, units: told.append((phase, units)))
-    assert [phase for phase, _ in told][:2] == ["opening", "checking"]
+    phases = [phase for phase, _ in told if phase != "waiting"]  # reported while the worker is slow
+    assert phases[:2] == ["opening", "checking"]
     units = [units for phase, units in told if phase == "playing at random"]
     assert units == sorted(units)
     assert len(units) > 3
