@@ -97,11 +97,6 @@ class _Restore:
 
 
 def _require_databases(folder: DataFolder, backup: DataFolder) -> None:
-    """Raise if the backup has no database, or if a folder is in the place of the database to replace.
-
-    Raises:
-        MemoryStoreError: one of the two.
-    """
     if not backup.store_path.exists():
         raise MemoryStoreError(
             operation="restoring the backup",

@@ -67,6 +67,11 @@ class OuterConfig(OuterStepConfig, Protocol):
 
 
 @runtime_checkable
+class InnerAndOuterConfig(InnerConfig, OuterConfig, Protocol):
+    """The settings of a learner with inner steps and outer steps by Adam."""
+
+
+@runtime_checkable
 class AdaptingLearner(Protocol):
     """The part of a learner that its inner steps use: the policy π_θ, the rates α and the settings."""
 
@@ -83,6 +88,22 @@ class AdaptingLearner(Protocol):
     @property
     def config(self) -> InnerConfig:
         """The settings."""
+        ...
+
+
+@runtime_checkable
+class OuterLearner(AdaptingLearner, Protocol):
+    """The part of a learner that its outer steps use."""
+
+    num_updates: int
+
+    @property
+    def config(self) -> InnerAndOuterConfig:
+        """The settings."""
+        ...
+
+    def outer_loss(self, rounds: list[Experience]) -> Float[Tensor, ""]:
+        """Return the loss of the rounds of one update, differentiable in everything that is learned."""
         ...
 
 
@@ -174,6 +195,34 @@ def play_training_tasks(
     play = Play(tasks, first_task=first_task, split=Split.TRAINING, num_episodes=config.round.num_episodes)
     generator = generator_on(tasks.device, source)
     return _played(learner, play, num_steps=config.num_inner_steps, has_last_round=has_last_round, generator=generator)
+
+
+def update_on_tasks(
+    learner: OuterLearner,
+    tasks: TaskBatch,
+    *,
+    first_task: int,
+    optimizer: torch.optim.Optimizer,
+    source: torch.Generator,
+) -> dict[str, float]:
+    """Play the rounds of one update, take the outer steps on them, count the update and return its metrics.
+
+    Args:
+        learner: the learner, which is changed.
+        tasks: M training tasks.
+        first_task: index of the first of them.
+        optimizer: the optimiser of everything that is learned.
+        source: the CPU generator that seeds the actions' noise.
+    """
+    played = play_training_tasks(learner, tasks, first_task=first_task, has_last_round=True, source=source)
+    loss = take_outer_steps(
+        optimizer,
+        lambda: learner.outer_loss(played.rounds),
+        config=learner.config,
+        num_updates=learner.num_updates,
+    )
+    learner.num_updates += 1
+    return {"loss": loss, "return": played.mean_returns[0], "adapted_return": played.mean_returns[-1]}
 
 
 def take_outer_steps(

@@ -34,7 +34,7 @@ from agent.learners.policy_gradient.adaptation import (
     inner_step,
     outer_loss,
 )
-from agent.learners.policy_gradient.loops import play_training_tasks, take_outer_steps
+from agent.learners.policy_gradient.loops import update_on_tasks
 from agent.learners.policy_gradient.policy import PolicyConfig, TaskPolicy
 from agent.learners.state import (
     RANDOM_STATE,
@@ -132,19 +132,7 @@ class MetaSGDPolicy:
 
     def update(self, tasks: TaskBatch, *, first_task: int) -> dict[str, float]:
         """Play rounds of episodes and take ``num_outer_steps`` steps on them (algorithm 2)."""
-        played = play_training_tasks(self, tasks, first_task=first_task, has_last_round=True, source=self._generator)
-        loss = take_outer_steps(
-            self._optimizer,
-            lambda: self.outer_loss(played.rounds),
-            config=self.config,
-            num_updates=self.num_updates,
-        )
-        self.num_updates += 1
-        return {
-            "loss": loss,
-            "return": played.mean_returns[0],
-            "adapted_return": played.mean_returns[-1],
-        }
+        return update_on_tasks(self, tasks, first_task=first_task, optimizer=self._optimizer, source=self._generator)
 
     def outer_loss(self, rounds: list[Experience]) -> Float[Tensor, ""]:
         """Return -(1/M) Σ_m J(φ_m; D'_m), clipped, plus the divergences; differentiable in θ and α.
