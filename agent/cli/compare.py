@@ -38,10 +38,11 @@ from agent.cli.family_options import (
     VaryOption,
 )
 from agent.cli.invocation import Invocation, command
-from agent.cli.output import NOTHING, indented, new_table, short_number, short_size, styled
+from agent.cli.output import indented, new_table, styled
 from agent.experiments.comparison_plots import ComparisonPicture, draw_comparison, terminal_comparison
 from agent.experiments.plan_defaults import FINAL_TASKS
 from agent.experiments.standings import Standing, standings
+from agent.output.quantities import NOTHING, short_number, short_size
 from agent.reports.terminal_plots import TerminalStyle
 
 if TYPE_CHECKING:

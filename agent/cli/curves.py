@@ -15,8 +15,8 @@ from typer.core import TyperCommand
 
 from agent.cli.experiment_options import check_folder
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family
-from agent.cli.output import moment, short_count, with_error
 from agent.output.files import check_output_file, write_output_file
+from agent.output.quantities import moment, short_count, with_error
 from agent.reports.curve_plots import draw_png
 from agent.reports.family_curves import FamilyCurves, XAxis
 from agent.reports.terminal_plots import TerminalStyle, terminal_plots

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from agent.cli.doctor_findings import CheckContext, Finding, Verdict
-from agent.cli.output import short_duration
 from agent.daemon.health import FAILURES_IN_A_ROW
+from agent.output.quantities import short_duration
 from memory.records import FamilyState, JobOutcome, UnreadableSpec
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.cli.doctor_findings import CheckContext, Finding, Verdict
-from agent.cli.output import short_size
+from agent.output.quantities import short_size
 from memory.ownership import foreign_paths, paths_in
 from memory.records import ProblemKind
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from agent.cli.console import PlainConsole
 from agent.cli.few_shot_options import shapes_text, shots_text
-from agent.cli.output import NOTHING, ago, in_colour, indented, moment, short_number, styled, with_error
+from agent.cli.output import in_colour, indented, styled
 from agent.cli.status import families_table
+from agent.output.quantities import NOTHING, ago, moment, short_number, with_error
 from agent.output.visible_text import visible_line
 from envs.gymnasium.variations import Distribution, Variation
 from memory.records import CurveMetric, Family, JobRun, StoredCurvePoint, UnreadableSpec

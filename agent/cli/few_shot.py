@@ -15,10 +15,11 @@ from agent.cli.console import PlainConsole
 from agent.cli.errors import CommandError
 from agent.cli.experiment_options import LARGEST_SEED, NOTE_EVERY_S, check_folder, cleaning_up
 from agent.cli.invocation import Invocation, command, group
-from agent.cli.output import NOTHING, new_table, short_duration, short_size
+from agent.cli.output import new_table
 from agent.cli.policy import find_version
 from agent.config.paths import OMNIGLOT_HINT, OMNIGLOT_VARIABLE, omniglot_folder
 from agent.config.settings import DeviceChoice
+from agent.output.quantities import NOTHING, short_duration, short_size
 from agent.policies.image_classifier_defaults import MEMBERS, MINUTES, PROCESSES
 from memory.files.parameters import ParameterFolder
 

@@ -34,11 +34,12 @@ from agent.cli.family_options import (
     VaryOption,
 )
 from agent.cli.invocation import Invocation, command
-from agent.cli.output import short_size, styled
+from agent.cli.output import styled
 from agent.experiments.plan_defaults import FINAL_TASKS
 from agent.learners.config_json import config_to_json
 from agent.learners.registry import public_names
 from agent.output.json_values import to_json_values
+from agent.output.quantities import short_size
 
 if TYPE_CHECKING:
     from agent.experiments.run import LearningRun

@@ -11,8 +11,9 @@ import typer
 from agent.cli.console import PlainConsole
 from agent.cli.errors import CommandError
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
-from agent.cli.output import ago, new_table, short_count, short_size
+from agent.cli.output import new_table
 from agent.output.json_values import to_json_values
+from agent.output.quantities import ago, short_count, short_size
 from memory.records import MemoryStats
 
 if TYPE_CHECKING:

@@ -11,18 +11,8 @@ import typer
 from agent.cli.console import PlainConsole
 from agent.cli.errors import CommandError
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
-from agent.cli.output import (
-    NOTHING,
-    ago,
-    in_colour,
-    indented,
-    moment,
-    new_table,
-    short_number,
-    short_size,
-    styled,
-    with_error,
-)
+from agent.cli.output import in_colour, indented, new_table, styled
+from agent.output.quantities import NOTHING, ago, moment, short_number, short_size, with_error
 from agent.output.visible_text import visible_line
 from memory.files.parameters import ParameterFolder
 from memory.records import FamilyScore, FamilyState, Initialization

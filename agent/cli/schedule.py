@@ -10,9 +10,10 @@ import typer
 from agent.cli.console import PlainConsole
 from agent.cli.errors import unknown_name_error
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
-from agent.cli.output import NOTHING, ago, in_colour, last_line, new_table, short_duration
+from agent.cli.output import in_colour, last_line, new_table
 from agent.config.units import format_duration
 from agent.job_requests import FOR_ONE_FAMILY, MAY_BE_FOR_ONE_FAMILY, RUN_JOB, payload_of
+from agent.output.quantities import NOTHING, ago, short_duration
 from memory.records import JobKind, JobRun, JobSchedule, JobSummary
 
 schedule_app = typer.Typer(help="Show when jobs are due, and request a job.", no_args_is_help=True)

@@ -12,18 +12,9 @@ from rich.text import Text
 
 from agent.cli.console import PlainConsole
 from agent.cli.invocation import NO_DATA, Invocation, command
-from agent.cli.output import (
-    ago,
-    in_colour,
-    indented,
-    moment,
-    new_table,
-    short_count,
-    short_duration,
-    styled,
-    with_error,
-)
+from agent.cli.output import in_colour, indented, new_table, styled
 from agent.output.json_values import to_json_text
+from agent.output.quantities import ago, moment, short_count, short_duration, with_error
 from agent.output.visible_text import visible_line
 from agent.reports.status import status_report
 
