@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.experiments.scores import Measure
+from agent.output.quantities import short_count
 from agent.output.visible_text import visible, visible_line
-from agent.reports.family_curves import short_tick
 from agent.reports.plot_style import FAINT, line_colour, page_style, save_png
 from agent.reports.terminal_plots import TICK_WIDTH, TerminalStyle
 
@@ -131,7 +131,7 @@ def _tick(axes: Axes, picture: ComparisonPicture, lines: dict[str, list[Moment]]
     furthest = max(picture.place(moments[-1]) for moments in lines.values())
     axes.set_xlim(0, furthest or 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_tick(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
     if picture.is_logarithmic:
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_minor_locator(NullLocator())

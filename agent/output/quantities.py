@@ -6,18 +6,18 @@ import math
 import time
 from datetime import datetime
 
+import humanize
+
 NOTHING = "–"
+HOUR_S = 3600.0
+DAY_S = 24 * HOUR_S
 
 
 def short_count(value: float | None) -> str:
     """Return a count in at most five characters: 950, 12.3k, 4.56M."""
     if value is None:
         return NOTHING
-    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= factor:
-            scaled = value / factor
-            return f"{scaled:.3g}{suffix}" if scaled < 999.5 else f"{scaled:.0f}{suffix}"
-    return f"{value:g}"
+    return f"{value:g}" if abs(value) < 1000 else humanize.metric(value).replace(" ", "")
 
 
 def short_number(value: float | None, *, digits: int = 3) -> str:
@@ -38,33 +38,18 @@ def with_error(value: float | None, standard_error: float | None) -> str:
 
 
 def short_size(size_bytes: float | None) -> str:
-    """Return a size in B, KiB, MiB or GiB."""
-    if size_bytes is None:
-        return NOTHING
-    size = float(size_bytes)
-    for unit in ("B", "KiB", "MiB"):
-        if abs(size) < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
+    """Return a size in IEC units: 950 Bytes, 1.5 KiB, 5.0 GiB."""
+    return NOTHING if size_bytes is None else humanize.naturalsize(size_bytes, binary=True)
 
 
 def short_duration(seconds: float | None) -> str:
-    """Return a duration in at most two units: 3.2 s, 4 min, 2 h 5 min, 3 d 4 h."""
+    """Return a duration in its two largest units: 3.2 seconds, 2 hours and 5 minutes, 3 days and 4 hours."""
     if seconds is None:
         return NOTHING
     if seconds < 10:
-        return f"{max(seconds, 0.0):.1f} s"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
+        return humanize.precisedelta(max(seconds, 0.0), format="%.1f")
+    smallest = "seconds" if seconds < HOUR_S else "minutes" if seconds < DAY_S else "hours"
+    return humanize.precisedelta(seconds, minimum_unit=smallest, suppress=("months", "years"), format="%.0f")
 
 
 def moment(at: float | None) -> str:
@@ -75,8 +60,11 @@ def moment(at: float | None) -> str:
 
 
 def ago(at: float | None, *, now: float | None = None) -> str:
-    """Return the time since ``at``, or until ``at``: 60 s ago, in 60 s."""
+    """Return the time since ``at``, or until ``at``, in its largest unit: 2 hours ago, 3 minutes from now."""
     if at is None or not math.isfinite(at):
         return NOTHING
     seconds = (time.time() if now is None else now) - at
-    return f"{short_duration(seconds)} ago" if seconds >= 0 else f"in {short_duration(-seconds)}"
+    try:
+        return humanize.naturaltime(seconds, future=seconds < 0)
+    except OverflowError:  # a damaged row
+        return NOTHING

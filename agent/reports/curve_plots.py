@@ -21,7 +21,6 @@ from agent.reports.family_curves import (
     XAxis,
     drawable,
     line_label,
-    short_tick,
     x_values,
 )
 from agent.reports.plot_style import FAINT, VERMILION, line_colour, page_style, save_png
@@ -246,10 +245,10 @@ def _label_x(axes: Axes, axis: XAxis) -> None:
         axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=local))  # type: ignore[no-untyped-call]
         axes.set_xlabel("time")
         return
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_tick(value)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("environment steps")
 
 

@@ -68,14 +68,6 @@ def drawable(lines: Mapping[str, Sequence[StoredCurvePoint]]) -> dict[str, list[
     return {label: points for label, points in finite.items() if points}
 
 
-def short_tick(value: float) -> str:
-    """Return a tick's number in few characters: 500, 25k, 1.5M."""
-    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= factor:
-            return f"{value / factor:g}{suffix}"
-    return f"{value:g}"
-
-
 def line_label(family: FamilyCurves, label: str) -> str:
     """Return the label of a line for users: the number of shots, the episode counted from 1, or the label itself."""
     if label.isdigit() and (family.is_by_shots or family.metric is CurveMetric.UNCERTAINTY):

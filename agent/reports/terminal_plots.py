@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from agent.output.quantities import short_count
 from agent.output.visible_text import visible_line
 from agent.reports.family_curves import (
     LOWEST_SCORE_SHOWN,
@@ -15,7 +16,6 @@ from agent.reports.family_curves import (
     XAxis,
     drawable,
     line_label,
-    short_tick,
     x_values,
 )
 from memory.records import CurveMetric, StoredCurvePoint
@@ -138,4 +138,4 @@ def _spread(values: Sequence[float], num_ticks: int = 3) -> list[float]:
 def _terminal_tick(axis: XAxis) -> Callable[[float], str]:
     if axis is XAxis.TIME:
         return lambda at: datetime.fromtimestamp(at).astimezone().strftime("%d %H:%M")
-    return lambda steps: short_tick(float(f"{steps:.3g}"))
+    return short_count

@@ -10,7 +10,7 @@ from matplotlib import image
 
 from agent.cli.curves import COLUMNS, read_curves
 from agent.reports.curve_plots import draw_png
-from agent.reports.family_curves import FamilyCurves, XAxis, drawable, short_tick
+from agent.reports.family_curves import FamilyCurves, XAxis, drawable
 from agent.reports.terminal_plots import TerminalStyle, terminal_plots
 from memory.folder import DataFolder
 from memory.records import CurveMetric, CurvePoint, StoredCurvePoint
@@ -147,11 +147,6 @@ def test_a_narrow_terminal_has_one_panel_in_a_row() -> None:
     assert max(len(line) for line in narrow) <= 70
     wide = terminal_plots(families, width=160, style=TerminalStyle(is_coloured=False)).splitlines()
     assert len(wide) < len(narrow)
-
-
-@pytest.mark.parametrize(("value", "text"), [(0, "0"), (500, "500"), (25_000, "25k"), (1_500_000, "1.5M")])
-def test_ticks_are_short(value: float, text: str) -> None:
-    assert short_tick(value) == text
 
 
 def test_a_few_shot_family_is_drawn_by_shots(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from agent.output.quantities import ago, short_count, short_duration, short_numb
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (950, "950"), (12_345, "12.3k"), (999_999, "1000k"), (4_560_000, "4.56M"), (None, "–")],
+    [(0, "0"), (950, "950"), (12_345, "12.3k"), (999_999, "1.00M"), (4_560_000, "4.56M"), (None, "–")],
 )
 def test_counts_are_short(value: float | None, text: str) -> None:
     assert short_count(value) == text
@@ -30,18 +30,34 @@ def test_a_mean_is_as_precise_as_its_error(value: float, error: float | None, te
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(3.21, "3.2 s"), (70, "70 s"), (240, "4 min"), (7500, "2 h 5 min"), (7200, "2 h"), (273_600, "3 d 4 h")],
+    [
+        (-0.1, "0 seconds"),
+        (3.21, "3.2 seconds"),
+        (70, "1 minute and 10 seconds"),
+        (3599.6, "1 hour"),
+        (7500, "2 hours and 5 minutes"),
+        (7200, "2 hours"),
+        (273_600, "3 days and 4 hours"),
+        (68 * 86_400, "68 days"),
+        (None, "–"),
+    ],
 )
-def test_durations_have_two_units(seconds: float, text: str) -> None:
+def test_durations_have_two_units(seconds: float | None, text: str) -> None:
     assert short_duration(seconds) == text
 
 
-@pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (1536, "1.5 KiB"), (5 * 2**30, "5.0 GiB"), (None, "–")])
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 Bytes"), (1536, "1.5 KiB"), (5 * 2**30, "5.0 GiB"), (3 * 2**40, "3.0 TiB"), (None, "–")]
+)
 def test_sizes_are_binary(size: int | None, text: str) -> None:
     assert short_size(size) == text
 
 
 def test_what_is_to_come_is_said_so() -> None:
-    assert ago(100.0, now=160.0) == "60 s ago"
-    assert ago(160.0, now=100.0) == "in 60 s"
+    assert ago(100.0, now=160.0) == "a minute ago"
+    assert ago(160.0, now=100.0) == "a minute from now"
     assert ago(None) == "–"
+
+
+def test_a_time_beyond_the_calendar_is_no_error() -> None:
+    assert ago(1e300) == "–"
