@@ -6,10 +6,8 @@ import math
 import re
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_BYTES = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
-_BYTES |= {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _DURATION_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
+_SIZE = re.compile(r"\s*\d+(?:\.\d+)?\s*(?:b|[kmgt]i?b)?\s*", re.IGNORECASE)
 
 DURATION_FORM = 'a duration such as "90s", "5m", "6h", "1h30m", "7d", or a number of seconds, 0 or more'
 SIZE_FORM = 'a size such as "512MiB", "4GiB", or a number of bytes, 0 or more'
@@ -59,14 +57,15 @@ def parse_size(value: object) -> int:
     Raises:
         ValueError: the value is neither, or is negative.
     """
-    if isinstance(value, str):
-        match = _SIZE.fullmatch(value)
-        if match is None or match[2].lower() not in _BYTES:
-            raise ValueError(SIZE_FORM)
-        return int(float(match[1]) * _BYTES[match[2].lower()])
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    from pydantic import ByteSize, TypeAdapter, ValidationError  # slow, and only settings contain sizes
+
+    # ByteSize ignores what follows a size ("1,5GiB" is 1 byte) and accepts bits, floats and booleans.
+    if not (_SIZE.fullmatch(value) if isinstance(value, str) else type(value) is int):
         raise ValueError(SIZE_FORM)
-    return value
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(value))
+    except ValidationError:
+        raise ValueError(SIZE_FORM) from None
 
 
 def format_duration(seconds: float) -> str:
@@ -81,7 +80,7 @@ def format_duration(seconds: float) -> str:
 
 def format_size(size_bytes: int) -> str:
     """Return ``size_bytes`` in the largest unit that divides it, such as "1GiB", else as a plain number."""
-    for unit in ("TiB", "GiB", "MiB", "KiB"):
-        if size_bytes and size_bytes % _BYTES[unit.lower()] == 0:
-            return f"{size_bytes // _BYTES[unit.lower()]}{unit}"
+    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if size_bytes and size_bytes % 1024**power == 0:
+            return f"{size_bytes // 1024**power}{unit}"
     return str(size_bytes)

@@ -130,7 +130,38 @@ def test_what_is_no_duration_is_refused(text: object) -> None:
 def test_quantities_are_written_as_they_are_read() -> None:
     assert [format_duration(s) for s in (0, 0.5, 90, 300, 86400)] == ["0s", "0.5s", "90s", "5m", "1d"]
     assert [format_size(b) for b in (0, 100, 2**20, 2**32)] == ["0", "100", "1MiB", "4GiB"]
-    assert [parse_size(t) for t in ("1KiB", "1kB", "2 MiB", 7)] == [1024, 1000, 2**21, 7]
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("1KiB", 1024),
+        ("1kB", 1000),
+        ("2 MiB", 2**21),
+        ("2 gib", 2**31),
+        (" 1.5GiB ", 3 * 2**29),
+        ("1TB", 10**12),
+        ("1TiB", 2**40),
+        ("7 B", 7),
+        ("7", 7),
+        ("0", 0),
+        ("0.3KiB", 307),
+        (7, 7),
+        (2**70, 2**70),
+    ],
+)
+def test_sizes_are_read(text: object, size_bytes: int) -> None:
+    assert parse_size(text) == size_bytes
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "abc", "512M", "1k", "1bit", "1PiB", "1,5GiB", "1.MiB", ".5MiB", "4GiB a day", "-1", "1e3", "9" * 400 + "TiB",
+     -1, 1.5, 2.0, True, None],
+)  # fmt: skip
+def test_what_is_no_size_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="a size"):
+        parse_size(text)
 
 
 @pytest.mark.parametrize("data_dir", ["/srv/learnd", "/srv/caf\udce9", "/srv/名前 [/red]"])
