@@ -1,4 +1,8 @@
-"""Default paths of the data folder, the settings file and Omniglot. The module loads quickly."""
+"""Default paths of the data folder, the settings file and Omniglot. The module loads quickly.
+
+Why not platformdirs: it ignores XDG variables that are not absolute ("~/state"), so the data folder of such a user
+would move; and it adds 6 ms to the 50 ms of processor time of `status --json` (platformdirs 4.14).
+"""
 
 from __future__ import annotations
 
