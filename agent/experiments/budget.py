@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from agent.config.units import format_duration, parse_duration
 from agent.errors import AgentError
@@ -43,15 +42,6 @@ class Budget:
         """
         allowed = self.updates if self.cpu_s is None else int(self.cpu_s / seconds_per_update)
         return max(1, allowed or 1)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the budget as JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Budget:
-        """Return the budget that :meth:`to_json` wrote."""
-        return cls(**values)
 
     def __str__(self) -> str:
         """Return the budget in the form that :func:`parse_budget` reads."""

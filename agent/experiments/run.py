@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from agent.experiments.state_file import StateFileError, mark_of, read_state, wr
 from agent.experiments.trainable import ExperimentCase, ExperimentCaseError, TrainableLearner
 from agent.learners.registry import RL2
 from agent.learners.rl2.removed_settings import without_constants
+from agent.output.typed_json import dataclass_from_json, dataclass_to_json
 
 SAVE_EVERY_S = 60.0
 FEWEST_TIMED_UPDATES = 3
@@ -69,18 +70,6 @@ class Point:
             beside={name: Estimate.of(values) for name, values in scores.beside.items()},
         )
 
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Point:
-        """Return the point that ``asdict`` wrote."""
-        unadapted = values["unadapted"]
-        return cls(
-            updates=values["updates"],
-            cpu_s=values["cpu_s"],
-            adapted=Estimate(**values["adapted"]),
-            unadapted=None if unadapted is None else Estimate(**unadapted),
-            beside={name: Estimate(**estimate) for name, estimate in values["beside"].items()},
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -121,18 +110,6 @@ class UsageTotals:
     cpu_s: float = 0.0
     points: list[Point] = field(default_factory=list)
     last: Point | None = None
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> UsageTotals:
-        """Return the totals that ``asdict`` wrote."""
-        return cls(
-            budget=Budget.from_json(values["budget"]),
-            planned_updates=values["planned_updates"],
-            step_bytes=values["step_bytes"],
-            cpu_s=values["cpu_s"],
-            points=[Point.from_json(point) for point in values["points"]],
-            last=None if values["last"] is None else Point.from_json(values["last"]),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +215,7 @@ class LearningRun:
                 found=f"it belongs to another run: {_differences(kept, asked)}.",
                 hint="Name another file, or use the learner, family, settings and seed with which the run was begun.",
             )
-        ledger = UsageTotals.from_json(description["ledger"])
+        ledger = dataclass_from_json(UsageTotals, description["ledger"])
         if self.plan.budget != ledger.budget:
             self._replan(ledger, description["updates"])
         if ledger.last is not None and ledger.last.adapted.num_tasks < self.plan.tasks_at_end:
@@ -309,7 +286,7 @@ class LearningRun:
                 "assignment": self.assignment.describe(),
                 "updates": self.trainee.num_updates,
                 "trainee": self.trainee.to_meta(),
-                "ledger": asdict(self.ledger),
+                "ledger": dataclass_to_json(self.ledger),
             }
             self._refuse_anothers_state(self.plan.state)
             write_state(self.plan.state, self.trainee.to_tensors(), description)

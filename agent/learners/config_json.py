@@ -1,14 +1,13 @@
-"""Learners' settings as JSON values: one writer and one reader for every settings class, by the types of its fields."""
+"""Learners' settings as JSON values, with errors that name the setting."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Hashable, Mapping
-from functools import cache
-from typing import Any, TypeVar, cast
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import to_jsonable_python
+from pydantic import ValidationError
+
+from agent.output.typed_json import dataclass_from_json, dataclass_to_json
 
 ConfigT = TypeVar("ConfigT")
 
@@ -29,15 +28,13 @@ class ConfigValueError(ValueError):
 
 def config_to_json(config: Any) -> dict[str, Any]:
     """Return a dataclass of settings as JSON values: enums become their values, tuples lists."""
-    values: dict[str, Any] = to_jsonable_python(config)
-    return values
+    return dataclass_to_json(config)
 
 
 def config_from_json(kind: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     """Return the settings that :func:`config_to_json` wrote.
 
-    Missing settings take their defaults, and unknown ones are ignored: files outlive changes of the settings. Values
-    of another type are refused, except that a whole number may stand for a float.
+    Missing settings take their defaults, and unknown ones are ignored.
 
     Args:
         kind: the class of the settings.
@@ -47,16 +44,9 @@ def config_from_json(kind: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
         ConfigValueError: a value does not fit its setting.
     """
     try:
-        # Only JSON text is checked strictly and still read into tuples, enums and nested dataclasses.
-        config: ConfigT = _adapter(cast("Hashable", kind)).validate_json(json.dumps(values), strict=True)
+        return dataclass_from_json(kind, values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         setting = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
         problem = first["msg"].removeprefix("Value error, ").replace("Input should be", "it should be")
         raise ConfigValueError(setting, problem) from error
-    return config
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)

@@ -23,6 +23,7 @@ from agent.learners.factory import restore_policy_learner
 from agent.learners.policy_gradient.loops import episodes_to_adapt
 from agent.learners.registry import RL2
 from agent.learners.state import as_tensors
+from agent.output.typed_json import dataclass_from_json
 from agent.policies.version_header import FewShotMember, ImageInput, KnownFamily, KnownFewShotFamily, VersionHeader
 from memory.files.parameters import content_checksum
 
@@ -76,7 +77,7 @@ def _of_classifier(described: Mapping[str, Any], *, subject: str) -> VersionHead
     )
     family = KnownFewShotFamily(
         members=members,
-        images=ImageInput.from_json(described),
+        images=dataclass_from_json(ImageInput, described),
         provenance=described["provenance"],
     )
     return VersionHeader(
@@ -119,7 +120,7 @@ def _of_rl2(metadata: Mapping[str, str]) -> VersionHeader:
     return VersionHeader(
         learner=metadata["learner"],
         config=json.loads(metadata["config"]),
-        families={name: KnownFamily.from_json(values) for name, values in families.items()},
+        families={name: dataclass_from_json(KnownFamily, values) for name, values in families.items()},
         few_shot_families={name: KnownFewShotFamily.of_chosen(values) for name, values in few_shot.items()},
         provenance=json.loads(metadata.get("provenance", "{}")),
         learnd=metadata["learnd"],

@@ -25,6 +25,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from agent.learners.family_parts import part_prefix
+from agent.output.typed_json import dataclass_from_json, dataclass_to_json
 from agent.policies.views import ViewConfig, views_of_training
 from agent.running_version import running_version
 from envs.spaces import SpacePair
@@ -49,15 +50,6 @@ class KnownFamily:
     spaces: SpacePair
     episodes_per_trial: int
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the family as JSON values."""
-        return {"spaces": self.spaces.to_json(), "episodes_per_trial": self.episodes_per_trial}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> KnownFamily:
-        """Return the family that :meth:`to_json` wrote."""
-        return cls(spaces=SpacePair.from_json(values["spaces"]), episodes_per_trial=int(values["episodes_per_trial"]))
-
 
 @dataclass(frozen=True, kw_only=True)
 class FewShotMember:
@@ -71,15 +63,6 @@ class FewShotMember:
     prefix: str
     meta: Mapping[str, Any]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the member as JSON values."""
-        return {"prefix": self.prefix, "meta": dict(self.meta)}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> FewShotMember:
-        """Return the member that :meth:`to_json` wrote."""
-        return cls(prefix=str(values["prefix"]), meta=dict(values["meta"]))
-
 
 @dataclass(frozen=True, kw_only=True)
 class ImageInput:
@@ -92,15 +75,6 @@ class ImageInput:
 
     views: ViewConfig
     ink_extent: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {"views": self.views.to_json(), "ink_extent": self.ink_extent}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> ImageInput:
-        """Return the settings that :meth:`to_json` wrote."""
-        return cls(views=ViewConfig.from_json(values["views"]), ink_extent=float(values["ink_extent"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,23 +90,6 @@ class KnownFewShotFamily:
     members: tuple[FewShotMember, ...]
     images: ImageInput | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the family as JSON values."""
-        return {
-            "members": [member.to_json() for member in self.members],
-            "images": None if self.images is None else self.images.to_json(),
-            "provenance": dict(self.provenance),
-        }
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> KnownFewShotFamily:
-        """Return the family that :meth:`to_json` wrote."""
-        return cls(
-            members=tuple(FewShotMember.from_json(member) for member in values["members"]),
-            images=None if values["images"] is None else ImageInput.from_json(values["images"]),
-            provenance=dict(values["provenance"]),
-        )
 
     @classmethod
     def of_chosen(cls, described: Mapping[str, Any]) -> KnownFewShotFamily:
@@ -181,8 +138,10 @@ def header_to_metadata(header: VersionHeader, arrays: Mapping[str, NDArray[Any]]
         "learner": header.learner,
         "learnd": header.learnd,
         "config": _as_text(header.config),
-        "families": _as_text({name: family.to_json() for name, family in header.families.items()}),
-        "few_shot_families": _as_text({name: family.to_json() for name, family in header.few_shot_families.items()}),
+        "families": _as_text({name: dataclass_to_json(family) for name, family in header.families.items()}),
+        "few_shot_families": _as_text(
+            {name: dataclass_to_json(family) for name, family in header.few_shot_families.items()}
+        ),
         "provenance": _as_text(header.provenance),
     }
     return {**metadata, CHECKSUM_KEY: checksum_of(metadata, arrays)}
@@ -199,8 +158,10 @@ def header_from_metadata(metadata: Mapping[str, str]) -> VersionHeader:
     return VersionHeader(
         learner=metadata["learner"],
         config=json.loads(metadata["config"]),
-        families={name: KnownFamily.from_json(values) for name, values in families.items()},
-        few_shot_families={name: KnownFewShotFamily.from_json(values) for name, values in few_shot_families.items()},
+        families={name: dataclass_from_json(KnownFamily, values) for name, values in families.items()},
+        few_shot_families={
+            name: dataclass_from_json(KnownFewShotFamily, values) for name, values in few_shot_families.items()
+        },
         provenance=json.loads(metadata["provenance"]),
         learnd=metadata["learnd"],
         format=int(metadata[FORMAT_KEY]),
@@ -212,6 +173,10 @@ def checksum_of(metadata: Mapping[str, str], arrays: Mapping[str, NDArray[Any]])
     """Return the sha256 of all metadata but the checksum itself, and of all tensors."""
     described = {name: value for name, value in metadata.items() if name != CHECKSUM_KEY}
     return content_checksum(arrays, description=_as_text(described))
+
+
+def _families_as_text(families: Mapping[str, KnownFamily] | Mapping[str, KnownFewShotFamily]) -> str:
+    return _as_text({name: dataclass_to_json(family) for name, family in families.items()})
 
 
 def _as_text(values: Any) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from envs.few_shot.images.warps import WarpConfig
 
@@ -44,15 +42,6 @@ class ViewConfig:
             raise ValueError(
                 f"aligning {self.count} views: they do not show each of {self.orientations} orientations equally often."
             )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the views as JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> ViewConfig:
-        """Return the views that :meth:`to_json` wrote."""
-        return cls(**{**values, "warp": WarpConfig(**values["warp"])})
 
 
 def views_of_training(orientations: int) -> ViewConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.experiments.budget import Budget, BudgetError, parse_budget
+from agent.output.typed_json import dataclass_from_json, dataclass_to_json
 
 
 @pytest.mark.parametrize(
@@ -18,7 +19,7 @@ from agent.experiments.budget import Budget, BudgetError, parse_budget
 )
 def test_a_budget_is_time_or_updates(text: str, budget: Budget) -> None:
     assert parse_budget(text) == budget
-    assert Budget.from_json(budget.to_json()) == budget
+    assert dataclass_from_json(Budget, dataclass_to_json(budget)) == budget
     assert parse_budget(str(budget)) == budget
 
 
