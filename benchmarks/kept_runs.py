@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from pydantic_core import to_jsonable_python
+
 
 class Record(Protocol):
     """A dataclass."""
@@ -34,7 +36,7 @@ def kept_or_measured(
     """
     if path is not None and path.exists():
         kept = json.loads(path.read_text())
-        if kept.get("settings") != json.loads(json.dumps(settings)):
+        if kept.get("settings") != to_jsonable_python(settings):
             raise SystemExit(f"{path} is a run with other settings: give another --folder, or remove it")
         return kind(**kept["run"])
     run = measure()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable
 from typing import Any
 
 import structlog
 
 from agent.config.settings import MemorySettings
+from agent.output.typed_json import dataclass_to_json
 from memory.records import BackupReport, JobKind, PrunePolicy, PruneReport
 from memory.store import Store
 
@@ -34,8 +33,7 @@ def run_daemon_job(
         report = store.back_up(keep=memory.keep_backups, progress=lambda *_: progress())
     for warning in report.warnings:
         log.warning("job reported a warning", job=str(kind), warning=warning)
-    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(report), default=str))
-    return values
+    return dataclass_to_json(report)
 
 
 def prune_policy(memory: MemorySettings, store: Store) -> PrunePolicy:

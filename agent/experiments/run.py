@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from agent.errors import AgentError
 from agent.experiments.budget import Budget
 from agent.experiments.costs import peak_bytes
@@ -204,7 +206,7 @@ class LearningRun:
 
     def _resumed(self, path: Path) -> tuple[TrainableLearner, UsageTotals]:
         tensors, description = read_state(path)
-        asked = json.loads(json.dumps(self.assignment.describe()))
+        asked = to_jsonable_python(self.assignment.describe())
         kept = description["assignment"]
         if kept.get("learner") == RL2:
             kept = {**kept, "settings": without_constants(kept["settings"])}

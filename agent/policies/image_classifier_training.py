@@ -196,7 +196,7 @@ def policy_of(
 ) -> FewShotPolicy:
     """Build a policy from trained members. They learned on the device and are now on the CPU."""
     provenance: dict[str, Any] = {
-        "recipe": json.loads(json.dumps(asdict(recipe))),
+        "recipe": config_to_json(recipe),
         "seed": seed,
         "device": describe_device(torch.device(device)),
         "updates": [member.num_updates for member in members],
