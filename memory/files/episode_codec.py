@@ -16,6 +16,9 @@ The layout, before compression, all numbers little-endian:
                              so that the compressed form is smaller)
 
 The layout is compressed as one zstd frame that records its content size. The checksum is BLAKE2b-128 of the frame.
+
+Why not safetensors in the frame: 8 to 10% more bytes for 200 to 500 steps, 2.6 times the bytes for 10 bandit pulls,
+equal time to write and 5 to 13 µs less to read an episode (safetensors 0.8, zstd level 3, 2026-11-28).
 """
 
 from __future__ import annotations
