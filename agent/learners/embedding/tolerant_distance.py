@@ -84,8 +84,8 @@ def _blocks(displaced: Float[Tensor, "P D N C"], num_left: int) -> Iterator[slic
 class _NearestDistances(torch.autograd.Function):
     """The minimum over δ of |u_p - v_{p+δ}|² for every place, from [P, Q, C] and [P, D, N, C] to [P, N, Q].
 
-    Measured against plain torch operations: .17 CPU-seconds an update with gradients, against .36 (120 images of 192
-    maps of 6 × 6, all pairs; ``docs/algorithms/prototypical-networks.md``, no torch version is recorded).
+    Measured against plain operations of torch 2.13, with gradients, one CPU core: 100 to 106 ms against 116 to 150 (120
+    images of 192 maps of 6 × 6, all pairs). Plain operations also store [P, D, N, Q], here 19 MB.
     """
 
     @staticmethod

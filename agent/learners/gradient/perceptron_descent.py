@@ -6,8 +6,8 @@ A step is θ' = θ - α ∇L(θ). The outer gradient θ̄' propagates back throu
 
 The product Hv is computed without H, by differentiating the computation of the gradient along v (Pearlmutter 1994,
 "Fast exact multiplication by the Hessian"). This takes one forward and one backward pass of tangents. Autograd would
-compute the same products one recorded operation at a time; with hand-written passes an outer step takes about half the
-time.
+compute the same products one recorded operation at a time; with hand-written passes an outer step takes about two
+thirds of the time.
 
 Shapes: M tasks, S examples; layer l has inputs h_l [M, S, in], weights W_l [M, in, out] and slopes δ_l [M, S, out].
 """
@@ -55,8 +55,8 @@ class _Problem(NamedTuple):
 class _Descent(torch.autograd.Function):
     """Gradient descent as an autograd function: θ after some steps, from θ.
 
-    Measured with MAML on sinusoids against a loop over tasks in plain PyTorch: 351 outer steps a CPU-second against
-    22.6 (5 inner steps, 25 tasks, one core, torch 2.13; ``docs/lab/benchmarks.md``).
+    Measured against autograd of torch 2.13 over the same stacked tasks (``create_graph=True``), with outer gradients:
+    2.6 to 2.9 ms against 4.2 to 4.4 (25 tasks, 10 examples, 5 steps, widths 1-40-40-1, one CPU core).
     """
 
     @staticmethod
