@@ -228,7 +228,7 @@ def test_a_job_in_arrears_is_warned_of_only_while_the_daemon_runs(filled: DataFo
         assert verdicts(doctor_service.schedule(context)) == {"schedule": Verdict.OK}
         with filled.hold():
             (finding,) = doctor_service.schedule(context)
-    assert finding.found.startswith("evaluate was due 2 h ago")
+    assert finding.found.startswith("evaluate was due 2 hours ago")
 
 
 def test_runs_left_open_by_a_dead_daemon_are_warned_of(filled: DataFolder) -> None:
