@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from agent.cli import doctor_checks
-from agent.cli.doctor_checks import Verdict
+from agent.cli import doctor_service
+from agent.cli.doctor_findings import Verdict
 from memory.folder import DataFolder
 from memory.store import Store
 from tests.agent.cli.conftest import Learnd
@@ -59,7 +59,7 @@ def test_its_curve_is_shown(learnd: Learnd) -> None:
 
 def test_doctor_warns_of_it(filled: DataFolder) -> None:
     with examined(filled) as context:
-        [finding] = doctor_checks.families(context)
+        [finding] = doctor_service.families(context)
     assert finding.verdict is Verdict.WARN
     assert "cartpole is refused: its spec cannot be read" in finding.found
     assert "remove the family and add it again" in finding.hint

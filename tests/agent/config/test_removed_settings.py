@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.config.loading import load_settings
 from agent.config.removed_settings import REMOVED_SETTINGS, IgnoredValue, split_removed
-from agent.config.settings import ConsolidationSettings, Settings, load_settings, setting_fields
+from agent.config.settings import ConsolidationSettings, Settings, setting_fields
 
 
 @pytest.fixture(autouse=True)
