@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -24,6 +24,7 @@ def family_as_learned(spec: FamilySpec) -> dict[str, Any]:
     return {name: value for name, value in spec.to_json().items() if name != "learner"}
 
 
+@runtime_checkable
 class TrainableLearner(Protocol):
     """A learner in training on one family.
 
@@ -73,6 +74,7 @@ class TrainableLearner(Protocol):
         ...
 
 
+@runtime_checkable
 class ExperimentCase(Protocol):
     """An assignment: learner, family, settings and seed. With the budget they determine the course of a run."""
 

@@ -80,6 +80,7 @@ class ComparingPredictor(Predictor, Protocol):
         ...
 
 
+@runtime_checkable
 class FewShotLearner(Protocol):
     """A meta-learner of few-shot tasks.
 

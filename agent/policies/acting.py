@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -38,6 +38,7 @@ from envs.gymnasium.host import checked_index, describe_action, describe_observa
 from envs.spaces import ActionKind, ObservationKind, SpacePair
 
 
+@runtime_checkable
 class Actor(Protocol):
     """A policy in one trial: actions and outcomes as tensors of one row, in the policy's own units."""
 
@@ -57,6 +58,7 @@ class Actor(Protocol):
         ...
 
 
+@runtime_checkable
 class ActingPolicy(Protocol):
     """A policy that begins trials."""
 

@@ -7,7 +7,7 @@ A task's support set has S = N · K examples in classification and S = K in regr
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -87,6 +87,7 @@ def num_ways_of(labels: Tensor) -> int:
     return int(labels.max()) + 1
 
 
+@runtime_checkable
 class FewShotFamily(Protocol):
     """A distribution over few-shot tasks of one shape."""
 

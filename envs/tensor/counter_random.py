@@ -40,14 +40,14 @@ def stream_key(entry: str, kwargs: dict[str, Any], split: Split, purpose: str) -
     return int.from_bytes(hashlib.sha256(words).digest()[:8], "little")
 
 
-def task_seeds(key: int, first_task: int | Tensor, num_tasks: int, device: torch.device) -> Int64[Tensor, "B"]:
+def task_seeds(key: int, first_task: int | Tensor, num_tasks: int, device: torch.device) -> Int64[Tensor, "M"]:
     """Return one seed per task: ``mix(key + task · γ)``.
 
     Args:
         key: the stream's key.
         first_task: index of the first task; a tensor [] on the device if it must not be a constant of a captured
             program.
-        num_tasks: B.
+        num_tasks: M.
         device: device of the seeds.
     """
     tasks = torch.arange(num_tasks, dtype=torch.int64, device=device) + first_task

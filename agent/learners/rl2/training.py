@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from agent.learners.rl2.cuda_graphs import CapturedMinibatchStep, CapturedRollout, CaptureSpace
 from agent.learners.rl2.learner import RL2Learner
@@ -24,6 +24,7 @@ MAX_RECORDED_STEPS = 1024
 """Largest T of trials that are recorded. A rollout step adds about a hundred operations to a recording."""
 
 
+@runtime_checkable
 class FamilyTraining(Protocol):
     """An object that plays a family's training tasks and learns from the trials.
 
