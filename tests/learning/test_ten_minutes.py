@@ -1,4 +1,4 @@
-"""What a stranger sees ten minutes after `make run`: `make learn`."""
+"""The state of a fresh service ten minutes after `make run`; run with `make learn`."""
 
 from __future__ import annotations
 

@@ -16,11 +16,22 @@ from memory.records import (
     FamilyScore,
     FamilyTotals,
     LearnerStep,
+    PrunePolicy,
     TrialRecord,
 )
 from memory.row_checksums import seal
 from memory.sqlite_library import sqlite3
 from memory.store import Store
+
+PRUNE_NOTHING = PrunePolicy(
+    max_episode_bytes=1 << 40,
+    max_episode_age_s=None,
+    max_job_runs_per_kind=10**6,
+    max_learner_steps=10**6,
+    max_curve_points=10**6,
+    max_rejected=10**6,
+    max_finished_requests=10**6,
+)
 
 
 class Clock:
@@ -138,3 +149,7 @@ def downgrade(folder: DataFolder) -> None:
     database.commit()
     database.close()
     (folder.path / "store-id").unlink(missing_ok=True)
+
+
+def prune_only(**changes: float | None) -> PrunePolicy:
+    return PrunePolicy(**{**PRUNE_NOTHING.__dict__, **changes})

@@ -14,6 +14,7 @@ from memory.files.parameters import write_durably
 from memory.folder import BALLAST_BYTES, DataFolder
 from memory.records import PrunePolicy
 from memory.store import Store
+from tests.memory.damage import fill_last_bytes
 from tests.memory.making import add_active_family, make_step, make_tensors, publish_next
 
 DISK_BYTES = 40 << 20
@@ -114,16 +115,6 @@ def request_without_end(store: Store) -> None:
     """Write small rows until one is refused. An existing log can be overwritten, so the first rows may succeed."""
     for _ in range(10_000):
         store.requests.add("nudge", {"text": "x" * 2000})
-
-
-def fill_last_bytes(path: Path) -> None:
-    with path.open("wb", buffering=0) as stream:
-        for size in (1 << 20, 4096, 1):
-            try:
-                while stream.write(bytes(size)) == size:
-                    pass
-            except OSError:
-                continue
 
 
 def test_a_file_beyond_the_size_limit_is_refused_and_leaves_nothing(tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ from memory.folder import DataFolder
 from memory.identity import identity_of_folder, write_identity
 from memory.sqlite_library import sqlite3
 from memory.store import Store
-from tests.memory.making import add_active_family, make_step, make_tensors
-from tests.memory.upkeep.test_pruning import only
+from tests.memory.making import add_active_family, make_step, make_tensors, prune_only
 
 
 def make_legacy(folder: DataFolder) -> list[Path]:
@@ -98,10 +97,10 @@ def test_prune_removes_no_parameter_file_of_another_store(
     else:
         write_identity(folder.path, identity)
     with pytest.raises(ForeignStoreError):
-        store.prune(only(orphan_age_s=0.0))
+        store.prune(prune_only(orphan_age_s=0.0))
     assert orphan.exists()
     write_identity(folder.path, own)
-    store.prune(only(orphan_age_s=0.0))
+    store.prune(prune_only(orphan_age_s=0.0))
     assert not orphan.exists()
 
 

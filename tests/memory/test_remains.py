@@ -296,8 +296,8 @@ def test_a_published_version_survives_prune_by_the_store_that_was_begun_anew(fil
     remove(filled)
     aside = begin_anew(filled)
     assert aside is not None
-    from tests.memory.upkeep.test_pruning import only
+    from tests.memory.making import prune_only
 
     with Store.open(filled) as store:
-        store.prune(only(orphan_age_s=-1.0))
+        store.prune(prune_only(orphan_age_s=-1.0))
     assert names_in(aside / "parameters") == files

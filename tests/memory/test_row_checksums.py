@@ -9,6 +9,7 @@ from memory.folder import DataFolder
 from memory.records import FamilyState, ProblemKind
 from memory.row_checksums import checksum_of
 from memory.store import Store
+from tests.memory.damage import change_value
 from tests.memory.making import add_active_family, downgrade, make_step, make_tensors, publish_next
 
 CHANGED = {
@@ -44,17 +45,12 @@ def filled(store: Store) -> Store:
     return store
 
 
-def change(store: Store, table: str, column: str, value: str) -> None:
-    with store._connection.transaction("damaging a row"):
-        store._connection.execute(f"UPDATE {table} SET {column} = {value} WHERE id = (SELECT max(id) FROM {table})")
-
-
 @pytest.mark.parametrize(
     ("table", "column", "value"),
     [(table, column, value) for table, columns in CHANGED.items() for column, value in columns.items()],
 )
 def test_a_changed_value_is_found_by_the_check(filled: Store, table: str, column: str, value: str) -> None:
-    change(filled, table, column, value)
+    change_value(filled, table, column, value)
     problems = [p for p in filled.check() if p.kind in {ProblemKind.ROW, ProblemKind.TRIAL}]
     assert [problem.found for problem in problems] == ["its row does not match its checksum."]
     assert all(problem.hint for problem in problems)
@@ -62,7 +58,7 @@ def test_a_changed_value_is_found_by_the_check(filled: Store, table: str, column
 
 def test_a_flipped_bit_of_a_checkpoints_meta_is_not_loaded(filled: Store) -> None:
     assert filled.checkpoints.live() is not None
-    change(filled, "checkpoints", "meta", "'{\"seed\":3}'")
+    change_value(filled, "checkpoints", "meta", "'{\"seed\":3}'")
     with pytest.raises(CorruptFileError, match="does not match its checksum"):
         filled.checkpoints.live()
     assert filled.checkpoints.restore_candidates() == []
@@ -73,15 +69,15 @@ def test_a_flipped_bit_of_a_checkpoints_meta_is_not_loaded(filled: Store) -> Non
 @pytest.mark.parametrize("value", ["CAST(x'7b2273656564ff' AS TEXT)", "'{\"seed'", "x'00ff'", "NULL"])
 def test_bytes_that_are_no_text_or_no_json_are_damage_and_no_failure(filled: Store, value: str) -> None:
     if value != "NULL":
-        change(filled, "checkpoints", "meta", value)
+        change_value(filled, "checkpoints", "meta", value)
         assert filled.checkpoints.restore_candidates() == []
-    change(filled, "families", "spaces", value)
+    change_value(filled, "families", "spaces", value)
     assert filled.families.all()[0].is_damaged
 
 
 def test_a_damaged_version_is_named_and_the_others_stay(filled: Store) -> None:
     publish_next(filled, 2.0)
-    change(filled, "initializations", "scores", "'[]'")
+    change_value(filled, "initializations", "scores", "'[]'")
     with pytest.raises(CorruptFileError, match="version"):
         filled.initializations.get(2)
     with pytest.raises(CorruptFileError):
@@ -93,7 +89,7 @@ def test_a_damaged_version_is_named_and_the_others_stay(filled: Store) -> None:
 
 def test_a_damaged_family_is_set_aside_and_the_others_go_on(filled: Store) -> None:
     add_active_family(filled, "acrobot")
-    change(filled, "families", "spec", '\'{"name":"acrobov"}\'')
+    change_value(filled, "families", "spec", '\'{"name":"acrobov"}\'')
     states = {family.name: (family.state, family.is_damaged) for family in filled.families.all()}
     assert states == {"cartpole": (FamilyState.ACTIVE, False), "acrobot": (FamilyState.REFUSED, True)}
     with pytest.raises(CorruptFileError):
@@ -102,7 +98,7 @@ def test_a_damaged_family_is_set_aside_and_the_others_go_on(filled: Store) -> No
 
 
 def test_a_state_that_there_is_not_is_damage_and_no_failure(filled: Store) -> None:
-    change(filled, "families", "state", "'activd'")
+    change_value(filled, "families", "state", "'activd'")
     assert filled.families.get("cartpole").state is FamilyState.REFUSED
 
 
@@ -115,7 +111,7 @@ def test_what_changes_a_family_seals_it_again(filled: Store) -> None:
 
 
 def test_a_trial_whose_task_was_changed_is_not_loaded(filled: Store) -> None:
-    change(filled, "trials", "task", '\'{"seed":21,"gravity":9.9}\'')
+    change_value(filled, "trials", "task", '\'{"seed":21,"gravity":9.9}\'')
     with pytest.raises(CorruptFileError, match="row"):
         filled.trials.load(6)
 
@@ -138,6 +134,6 @@ def test_a_damaged_column_that_is_read_as_json_is_said_to_be_damaged(filled: Sto
     from memory.records import JobKind, JobOutcome
 
     filled.jobs.finish(filled.jobs.start(JobKind.PRUNE, reason="due"), JobOutcome.SUCCEEDED)
-    change(filled, "job_runs", "detail", "'{\"'")
+    change_value(filled, "job_runs", "detail", "'{\"'")
     with pytest.raises(CorruptFileError, match="JSON"):
         filled.jobs.runs()

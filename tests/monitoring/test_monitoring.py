@@ -56,7 +56,7 @@ promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool
 
 @pytest.fixture
 def exposed(filled: DataFolder) -> dict[str, set[str]]:
-    """What the daemon's registry exposes of a filled store: the labels of every series name."""
+    """Return the labels of every series name that the daemon's registry exposes for a filled store."""
     with Store.open(filled) as store:
         store.counters.add("worker_restarts", {"family": "cartpole", "reason": "killed"})
         store.curves.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.UNCERTAINTY, label="5", value=0.7)])

@@ -106,11 +106,11 @@ def test_policies_are_adapted_by_gradient_where_there_is_something_to_act_in(
     assert list(load_policy(output).families) == ["navigation"]
 
 
-def test_it_learns_gymnasium_tasks_in_a_worker_whose_time_counts(empty: Learnd) -> None:
+def test_it_learns_gymnasium_tasks_in_a_worker(empty: Learnd) -> None:
     words = ("--family", "CartPole-v1", "--vary", "length=0.3:1.2", "--episodes", "1", "--max-steps", "5")
     small = ("--set", "hidden_size=8", "--set", "input_size=8", "--set", "num_trials_gymnasium=2", "--tasks", "2")
     answer = empty.json("learn", "rl2", *words, *small, "--budget", "1u")
-    assert 1.0 <= answer["score"]["adapted"]["mean"] <= 5.0
+    assert answer["score"]["adapted"]["mean"] == 5.0, "no pole falls within five steps"
 
 
 def test_a_removed_setting_is_accepted_with_a_warning(empty: Learnd) -> None:

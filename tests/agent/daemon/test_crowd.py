@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.agent.daemon.daemon_process import DaemonProcess, until
 from tests.agent.daemon.http_client import ask, connect
-from tests.agent.daemon.service import Service, until
 
 NUM_IDLE = 2000
 MAX_LOG_BYTES = 200_000
@@ -31,7 +31,7 @@ def _many_descriptors() -> Iterator[None]:
 @pytest.mark.usefixtures("_many_descriptors")
 @pytest.mark.parametrize("limit", ["", "ulimit -n 1024; ", "ulimit -n 128; "])
 def test_thousands_of_idle_connections_stop_neither_the_pages_nor_learning(tmp_path: Path, limit: str) -> None:
-    with Service(tmp_path / "data", shell_prefix=limit) as service, contextlib.ExitStack() as stack:
+    with DaemonProcess(tmp_path / "data", shell_prefix=limit) as service, contextlib.ExitStack() as stack:
         learner = service.learner_pid()
         idle = [stack.enter_context(_connected(service.url)) for _ in range(NUM_IDLE)]
         for connection in idle[::3]:
@@ -61,7 +61,7 @@ def _connected(url: str) -> socket.socket:
 
 
 def test_requests_that_are_no_http_write_a_bounded_log(tmp_path: Path) -> None:
-    with Service(tmp_path / "data") as service:
+    with DaemonProcess(tmp_path / "data") as service:
         before = service.log_path.stat().st_size
         for _ in range(300):
             assert b"400" in ask(service.url, b"\x16\x03\x01\r\n\r\n")
@@ -71,14 +71,14 @@ def test_requests_that_are_no_http_write_a_bounded_log(tmp_path: Path) -> None:
 
 
 def test_a_page_of_another_site_cannot_read_the_service_through_a_browser(tmp_path: Path) -> None:
-    with Service(tmp_path / "data") as service:
+    with DaemonProcess(tmp_path / "data") as service:
         for path in (b"/metrics", b"/healthz", b"/readyz", b"/", b"/nothing"):
             request = b"GET " + path + b" HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
             assert ask(service.url, request).startswith(b"HTTP/1.1 400")
 
 
 def test_an_upgrade_under_the_running_service_does_not_end_it(tmp_path: Path) -> None:
-    with Service(tmp_path / "data", behaviour="good", is_upgraded=True) as service:
+    with DaemonProcess(tmp_path / "data", behaviour="good", is_upgraded=True) as service:
         until(lambda: service.metric("learnd_trials_total", family="pendulum"), "practice goes on")
         assert service.health() == (200, [])
         with service.store() as store:
@@ -89,5 +89,5 @@ def test_an_upgrade_under_the_running_service_does_not_end_it(tmp_path: Path) ->
                 request = store.requests.add("run_job", {"job": job, "family": None})
                 outcome = until(lambda request=request: store.requests.status(request).outcome, f"{job} has run")
                 assert outcome == "succeeded"
-        assert service.stop() < 10
+        service.stop()
         assert service.process.returncode == 0

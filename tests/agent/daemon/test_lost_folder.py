@@ -18,7 +18,7 @@ from memory.connection import StoreConnection
 from memory.folder import DataFolder
 from memory.records import JobKind
 from memory.store import Store
-from tests.agent.daemon.service import QUICK, ROOT, Service, until
+from tests.agent.daemon.daemon_process import QUICK, ROOT, DaemonProcess, until
 
 BUSY = QUICK + '[jobs]\nprune = "1s"\nbackup = "1s"\n'
 SEVERAL_LOOKS_S = 10.0
@@ -53,11 +53,11 @@ def names_in(path: Path) -> set[str]:
     return {found.name for found in path.iterdir()}
 
 
-def losses(service: Service) -> list[dict[str, Any]]:
+def losses(service: DaemonProcess) -> list[dict[str, Any]]:
     return [line for line in service.events() if line.get("event") == "data folder is lost: stopping"]
 
 
-def ended(service: Service) -> int:
+def ended(service: DaemonProcess) -> int:
     """Wait until a service exits; return its exit status."""
     return service.process.wait(timeout=SEVERAL_LOOKS_S)
 
@@ -87,7 +87,7 @@ MORE_CHANGES: list[tuple[str, Callable[[Path], None], str]] = [
 def test_it_stops_with_the_reason_and_makes_nothing_anew(
     tmp_path: Path, name: str, change: Callable[[Path], None], found: str
 ) -> None:
-    with Service(tmp_path / "data", config=BUSY) as service:
+    with DaemonProcess(tmp_path / "data", config=BUSY) as service:
         learner = service.learner_pid()
         until(lambda: service.metric("learnd_trials_total", family="bandits"), "practice goes on")
         path = tmp_path / "data" / name
@@ -104,10 +104,10 @@ def test_it_stops_with_the_reason_and_makes_nothing_anew(
 
 
 def test_it_stops_when_the_database_is_overwritten_in_place_with_that_of_another_store(tmp_path: Path) -> None:
-    with Service(tmp_path / "data") as service:
+    with DaemonProcess(tmp_path / "data") as service:
         service.stop()
     Store.open(DataFolder(tmp_path / "other")).close()
-    with Service(tmp_path / "data", config=BUSY) as service:
+    with DaemonProcess(tmp_path / "data", config=BUSY) as service:
         service.learner_pid()
         shutil.copyfile(tmp_path / "other" / "learnd.db", service.folder.store_path)
         assert ended(service) == 5
@@ -116,7 +116,7 @@ def test_it_stops_when_the_database_is_overwritten_in_place_with_that_of_another
 
 
 def test_what_was_acknowledged_survives_a_removed_log(tmp_path: Path) -> None:
-    with Service(tmp_path / "data") as service:
+    with DaemonProcess(tmp_path / "data") as service:
         trials = until(lambda: service.metric("learnd_trials_total", family="bandits"), "practice goes on")
         service.folder.wal_path.unlink()
         assert ended(service) == 5
@@ -127,7 +127,7 @@ def test_what_was_acknowledged_survives_a_removed_log(tmp_path: Path) -> None:
 
 
 def test_health_names_the_loss_until_the_log_is_saved(tmp_path: Path) -> None:
-    with Service(tmp_path / "data") as service:
+    with DaemonProcess(tmp_path / "data") as service:
         until(lambda: service.metric("learnd_trials_total", family="bandits"), "practice goes on")
         reader = StoreConnection(service.folder.store_path, is_reader=True)
         with reader.snapshot():  # the log cannot be emptied while a process reads it
@@ -143,18 +143,18 @@ def test_health_names_the_loss_until_the_log_is_saved(tmp_path: Path) -> None:
 
 
 def test_a_second_daemon_does_not_start_or_kill_anything_after_the_lock_file_was_removed(tmp_path: Path) -> None:
-    with Service(tmp_path / "data") as first:
+    with DaemonProcess(tmp_path / "data") as first:
         learner = first.learner_pid()
         first.process.send_signal(signal.SIGSTOP)  # so that it cannot detect the removal yet
         first.folder.lock_path("control").unlink()
         first.folder.lock_path("learner").unlink()
-        second = Service(tmp_path / "data")
+        second = DaemonProcess(tmp_path / "data")
         assert second.process.wait(timeout=SEVERAL_LOOKS_S) == 3
         assert any(f"process {first.process.pid} holds it" in line.get("error", "") for line in second.events())
         assert Path(f"/proc/{learner}").exists()
         first.process.send_signal(signal.SIGCONT)
         assert ended(first) == 5
-    with Service(tmp_path / "data") as third:
+    with DaemonProcess(tmp_path / "data") as third:
         until(lambda: third.metric("learnd_trials_total", family="bandits"), "practice goes on")
 
 
@@ -177,7 +177,7 @@ def test_a_learner_whose_daemon_lives_is_waited_for_and_not_killed(tmp_path: Pat
     Store.open(folder).close()
     holder = holder_of_the_learner_role(folder)
     try:
-        with Service(folder.path) as service:
+        with DaemonProcess(folder.path) as service:
             waits = "another learner works on the data folder; waiting for its end"
             until(lambda: any(line.get("event") == waits for line in service.events()), "it waits")
             assert holder.poll() is None
@@ -192,7 +192,7 @@ def test_a_learner_whose_daemon_lives_is_waited_for_and_not_killed(tmp_path: Pat
 @pytest.fixture
 def practised(tmp_path: Path) -> DataFolder:
     """Return the data folder of a service that practised, made a backup and was stopped."""
-    with Service(tmp_path / "data") as service:
+    with DaemonProcess(tmp_path / "data") as service:
         until(lambda: service.metric("learnd_trials_total", family="bandits"), "practice goes on")
         with service.store() as store:
             request = store.requests.add("run_job", {"job": JobKind.BACKUP.value, "family": None})
@@ -203,7 +203,7 @@ def practised(tmp_path: Path) -> DataFolder:
 
 def refused(folder: DataFolder, *options: str) -> str:
     """Start a service that must exit with status 5; return its error."""
-    service = Service(folder.path, options=options)
+    service = DaemonProcess(folder.path, options=options)
     assert service.process.wait(timeout=20) == 5, service.log_path.read_text()
     errors = [line["error"] for line in service.events() if line.get("event") == "data folder cannot be used"]
     return str(errors[-1])
@@ -239,7 +239,7 @@ def test_a_start_beside_a_lost_database_ends_and_the_backup_leads_back(
     assert "learnd memory restore newest" in store["hint"]
     restored = cli(practised, "memory", "restore", "newest")
     assert restored.returncode == 0, restored.stderr
-    with Service(practised.path) as service:
+    with DaemonProcess(practised.path) as service:
         assert service.metric("learnd_trials_total", family="bandits") > 0
 
 
@@ -248,7 +248,7 @@ def test_new_begins_a_store_in_the_place_of_a_lost_one_and_is_refused_for_an_int
     assert list(practised.path.glob("replaced-*")) == []
     practised.store_path.unlink()
     backups = names_in(practised.backups_path)
-    with Service(practised.path, options=["--new"], config=QUICK + '[jobs]\nbackup = "1s"\n') as service:
+    with DaemonProcess(practised.path, options=["--new"], config=QUICK + '[jobs]\nbackup = "1s"\n') as service:
         (aside,) = practised.path.glob("replaced-*")
         assert any(str(aside) in line.get("set_aside", "") for line in service.events())
         assert (aside / "parameters").is_dir()

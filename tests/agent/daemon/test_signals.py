@@ -17,14 +17,14 @@ import pytest
 from agent.cli.experiment_options import cleaning_up, stopping
 from agent.daemon.entry_point import has_terminal
 from agent.daemon.supervisor import added_niceness
-from tests.agent.daemon.service import ROOT, Service, heed_signals, until
+from tests.agent.daemon.daemon_process import ROOT, DaemonProcess, heed_signals, until
 
 TAKE_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
 )
 
 
-def _events(service: Service, start: str) -> list[dict[str, Any]]:
+def _events(service: DaemonProcess, start: str) -> list[dict[str, Any]]:
     return [line for line in service.events() if str(line.get("event", "")).startswith(start)]
 
 
@@ -32,19 +32,19 @@ def _events(service: Service, start: str) -> list[dict[str, Any]]:
 def test_a_signal_that_was_ignored_at_the_start_stays_ignored(
     tmp_path: Path, number: signal.Signals, name: str
 ) -> None:
-    with Service(tmp_path / "data", shell_prefix=f"trap '' {name}; ") as service:
+    with DaemonProcess(tmp_path / "data", shell_prefix=f"trap '' {name}; ") as service:
         until(lambda: service.metric("learnd_trials_total", family="bandits"), "practice goes on")
         service.process.send_signal(number)
         os.kill(service.learner_pid(), signal.SIGHUP if number == signal.SIGHUP else signal.SIGINT)
         trials = service.metric("learnd_trials_total", family="bandits")
         until(lambda: service.metric("learnd_trials_total", family="bandits") > trials, "practice goes on after it")
         assert _events(service, "stopping") == []
-        assert service.stop() < 10
+        service.stop()
         assert service.process.returncode == 0
 
 
 def test_a_hang_up_of_a_service_without_a_terminal_is_told_in_the_log_and_changes_nothing(tmp_path: Path) -> None:
-    with Service(tmp_path / "data", shell_prefix='exec setsid "$@"; ') as service:
+    with DaemonProcess(tmp_path / "data", shell_prefix='exec setsid "$@"; ') as service:
         service.process.send_signal(signal.SIGHUP)
         told = until(lambda: _events(service, "SIGHUP changes nothing"), "the log says so")
         assert told[0]["level"] == "info"
@@ -127,7 +127,7 @@ def test_a_command_that_is_ended_while_it_cleans_up_ends_by_an_exception(number:
 
 def test_the_learners_niceness_is_added_to_the_services_own(tmp_path: Path) -> None:
     own = os.getpriority(os.PRIO_PROCESS, 0)
-    with Service(tmp_path / "data", shell_prefix='exec nice -n 3 "$@"; ') as service:
+    with DaemonProcess(tmp_path / "data", shell_prefix='exec nice -n 3 "$@"; ') as service:
         assert psutil.Process(service.process.pid).nice() == own + 3
         until(lambda: psutil.Process(service.learner_pid()).nice() == min(19, own + 3 + 5), "it is nicer")
 

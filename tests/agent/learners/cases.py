@@ -1,13 +1,21 @@
-"""What the tests of the gradient-based learners share: small tasks, small networks, finite differences."""
+"""Small tasks, small networks and finite differences for the tests of the gradient-based learners."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from agent.learners import factory
+from agent.learners.gradient.maml import MAMLConfig
+from agent.learners.gradient.meta_sgd import MetaSGDConfig
 from agent.learners.gradient.networks import NetworkConfig
+from agent.learners.gradient.platipus import PlatipusConfig
+from agent.learners.gradient.reptile import InnerOptimizer, ReptileConfig
+from agent.learners.protocol import FewShotLearner
 from envs.family import Split
 from envs.few_shot.sinusoids import Sinusoids
 from envs.few_shot.tasks import FewShotBatch, FewShotShapes
@@ -16,6 +24,20 @@ SHAPES = FewShotShapes(input_shape=(1,), output_size=1, is_classification=False)
 LINE = NetworkConfig(hidden_sizes=())
 SMALL = NetworkConfig(hidden_sizes=(16, 16))
 TINY = NetworkConfig(hidden_sizes=(3, 3))
+BLOBS = FewShotShapes(input_shape=(2,), output_size=3, is_classification=True)
+MAML = MAMLConfig(inner_lr=0.05, num_inner_steps=3, outer_lr=1e-2, network=SMALL)
+REPTILE = ReptileConfig(inner_optimizer=InnerOptimizer.SGD, inner_lr=0.02, outer_lr=0.5, network=SMALL)
+CASES: dict[str, tuple[str, Any]] = {
+    "maml": ("maml", MAML),
+    "maml of first order": ("maml", replace(MAML, is_first_order=True)),
+    "reptile": ("reptile", REPTILE),
+    "reptile with adam": ("reptile", replace(REPTILE, inner_optimizer=InnerOptimizer.ADAM, inner_lr=0.02)),
+    "meta-sgd": ("meta-sgd", MetaSGDConfig(outer_lr=1e-2, network=SMALL)),
+    "platipus": (
+        "platipus",
+        PlatipusConfig(inner_lr=0.05, num_inner_steps=3, outer_lr=1e-2, initial_std=0.02, network=SMALL),
+    ),
+}
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -97,3 +119,12 @@ def assert_gradient_is_finite_difference(
     for name, parameter in named.items():
         expected = finite_differences(value, parameter)
         torch.testing.assert_close(gradient[name], expected, rtol=1e-5, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def build(case: str, shapes: FewShotShapes = SHAPES) -> FewShotLearner:
+    name, config = CASES[case]
+    return factory.build(name, shapes, config, generator=generator())
+
+
+def assert_same_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    torch.testing.assert_close(first, second, rtol=0, atol=0)

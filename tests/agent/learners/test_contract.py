@@ -1,9 +1,8 @@
-"""What every gradient-based few-shot learner owes, whichever it is."""
+"""Properties of every gradient-based few-shot learner."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import safetensors.torch
@@ -11,43 +10,26 @@ import torch
 
 from agent.learners import factory
 from agent.learners.config_json import config_from_json, config_to_json
-from agent.learners.gradient.maml import MAMLConfig
-from agent.learners.gradient.meta_sgd import MetaSGDConfig
-from agent.learners.gradient.platipus import PlatipusConfig
-from agent.learners.gradient.reptile import InnerOptimizer, ReptileConfig
-from agent.learners.protocol import FewShotLearner, Predictor, SamplingPredictor
+from agent.learners.protocol import Predictor, SamplingPredictor
 from agent.learners.registry import UnknownLearnerError
-from envs.few_shot.tasks import FewShotBatch, FewShotShapes
-from tests.agent.learners.cases import SHAPES, SMALL, blobs, generator, offsets, sinusoids
+from envs.few_shot.tasks import FewShotBatch
+from tests.agent.learners.cases import (
+    BLOBS,
+    CASES,
+    SHAPES,
+    assert_same_tensors,
+    blobs,
+    build,
+    generator,
+    offsets,
+    sinusoids,
+)
 
-BLOBS = FewShotShapes(input_shape=(2,), output_size=3, is_classification=True)
-MAML = MAMLConfig(inner_lr=0.05, num_inner_steps=3, outer_lr=1e-2, network=SMALL)
-REPTILE = ReptileConfig(inner_optimizer=InnerOptimizer.SGD, inner_lr=0.02, outer_lr=0.5, network=SMALL)
-CASES: dict[str, tuple[str, Any]] = {
-    "maml": ("maml", MAML),
-    "maml of first order": ("maml", replace(MAML, is_first_order=True)),
-    "reptile": ("reptile", REPTILE),
-    "reptile with adam": ("reptile", replace(REPTILE, inner_optimizer=InnerOptimizer.ADAM, inner_lr=0.02)),
-    "meta-sgd": ("meta-sgd", MetaSGDConfig(outer_lr=1e-2, network=SMALL)),
-    "platipus": (
-        "platipus",
-        PlatipusConfig(inner_lr=0.05, num_inner_steps=3, outer_lr=1e-2, initial_std=0.02, network=SMALL),
-    ),
-}
 every_learner = pytest.mark.parametrize("case", list(CASES))
-
-
-def build(case: str, shapes: FewShotShapes = SHAPES) -> FewShotLearner:
-    name, config = CASES[case]
-    return factory.build(name, shapes, config, generator=generator())
 
 
 def squared_error(predict: Predictor, batch: FewShotBatch) -> float:
     return (predict(batch.query_x) - batch.query_y).square().mean().item()
-
-
-def assert_same_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
-    torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
 @every_learner

@@ -11,8 +11,7 @@ from agent.learners.embedding.prototypical import PrototypicalConfig
 from agent.learners.embedding.versa import VersaConfig
 from agent.learners.gradient.maml import MAML
 from agent.learners.unadapted import without_adaptation
-from tests.agent.learners.cases import SHAPES, generator, sinusoids
-from tests.agent.learners.test_contract import BLOBS, CASES, assert_same_tensors, build
+from tests.agent.learners.cases import BLOBS, CASES, SHAPES, assert_same_tensors, build, generator, sinusoids
 
 
 @pytest.mark.parametrize("case", list(CASES))

@@ -31,7 +31,7 @@ from memory.errors import StoreBusyError, StoreFullError
 from memory.records import CurveMetric, Family, FamilyState, JobKind, JobOutcome
 from memory.store import Store
 from tests.agent.trainer.conftest import BANDITS, SessionMaker, feed_bandits, practise
-from tests.agent.trainer.test_jobs import _run
+from tests.agent.trainer.running import run_jobs
 from tests.memory.making import rewrite_spec
 
 Raiser = Callable[[], BaseException]
@@ -153,7 +153,7 @@ def test_the_trainers_own_error_costs_no_family_a_strike(
     with pytest.raises(type(error())):
         evaluate(session, families)
     assert [store.families.get(name).strikes for name in ("broken", "sound")] == [0, 0]
-    (report,) = _run(session, JobKind.PRACTISE, family="broken")
+    (report,) = run_jobs(session, JobKind.PRACTISE, family="broken")
     assert report["outcome"] is JobOutcome.FAILED
     assert store.families.get("broken").strikes == 0
 
@@ -163,7 +163,7 @@ def test_an_unexpected_error_in_practice_is_a_strike_and_the_state_is_that_of_th
 ) -> None:
     session, _ = _session(store, open_session, lambda: KeyError("gone"))
     before = session.learner.to_tensors()
-    (report,) = _run(session, JobKind.PRACTISE, family="broken")
+    (report,) = run_jobs(session, JobKind.PRACTISE, family="broken")
     assert (report["outcome"], report["detail"]["fault"], report["detail"]["strikes"]) == (
         JobOutcome.FAILED,
         "raised",
@@ -176,7 +176,7 @@ def test_an_unexpected_error_in_practice_is_a_strike_and_the_state_is_that_of_th
 
 def test_unexpected_errors_in_a_row_quarantine_the_family(store: Store, open_session: SessionMaker) -> None:
     session, _ = _session(store, open_session, lambda: KeyError("gone"))
-    _run(session, *[JobKind.PRACTISE] * 5, family="broken")
+    run_jobs(session, *[JobKind.PRACTISE] * 5, family="broken")
     assert store.families.get("broken").state is FamilyState.QUARANTINED
     assert "KeyError: 'gone'" in store.families.get("broken").state_reason
 
@@ -228,7 +228,7 @@ def test_an_unreadable_spec_at_admission_refuses_the_family_without_a_strike(
 
 def test_a_job_in_which_the_only_family_fails_does_not_report_success(store: Store, open_session: SessionMaker) -> None:
     session, _ = _session(store, open_session, lambda: KeyError("gone"))
-    asked, all_families = (_run(session, JobKind.EVALUATE, family=name)[0] for name in ("broken", None))
+    asked, all_families = (run_jobs(session, JobKind.EVALUATE, family=name)[0] for name in ("broken", None))
     assert (asked["outcome"], all_families["outcome"]) == (JobOutcome.FAILED, JobOutcome.SUCCEEDED)
     assert "KeyError: 'gone'" in asked["detail"]["found"]
     assert all_families["detail"]["scores"].keys() == {"sound"}

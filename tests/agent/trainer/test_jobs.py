@@ -7,64 +7,24 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from agent.learners.evaluation.trials import HeldOutReturns
 from agent.learners.rl2.policy import IncompatibleParametersError
-from agent.messages import Job
 from agent.trainer.faults import quarantine_s
 from agent.trainer.gate import Comparison, KnownReturn, Yardstick, compare
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.jobs.evaluate import evaluate
 from agent.trainer.known_returns import best_returns
-from agent.trainer.process import TrainerProcess
 from agent.trainer.session import TrainerSession
 from agent.trainer.version_scores import score_version
 from envs.errors import FamilySpecError, FaultReason, WorkerFaultError
 from envs.registry import open_tasks
-from envs.task_batch import Transition
+from memory.folder import DataFolder
 from memory.records import CurveMetric, Family, FamilyState, InitializationState, JobKind, JobOutcome
 from memory.store import Store
 from tests.agent.trainer.conftest import BANDITS, SessionMaker, bandit_spaces, feed_bandits, practise, settings_for
-
-
-class _Told:
-    """A channel that stores the reports of the process."""
-
-    def __init__(self, jobs: list[Job]) -> None:
-        self._jobs = jobs
-        self.finished: list[dict[str, Any]] = []
-
-    def next_job(self) -> Job | None:
-        return self._jobs.pop(0) if self._jobs else None
-
-    def send_finished(self, **report: Any) -> None:
-        self.finished.append(report)
-
-
-def _run(session: TrainerSession, *kinds: JobKind, family: str | None = "bandits") -> list[dict[str, Any]]:
-    jobs = [Job(run_id=index, kind=kind, family=family, reason="test") for index, kind in enumerate(kinds)]
-    channel = _Told(jobs)
-    TrainerProcess(session, channel).run()  # type: ignore[arg-type]
-    return channel.finished
-
-
-class _FailingTasks:
-    """Tasks of the real family whose worker fails at the third step."""
-
-    def __init__(self, tasks: Any) -> None:
-        self._tasks, self._steps = tasks, 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tasks, name)
-
-    def step(self, action: Tensor, active: Tensor) -> Transition:
-        self._steps += 1
-        if self._steps == 3:
-            raise WorkerFaultError(subject="bandits", reason=FaultReason.KILLED, found="killed by signal 9")
-        transition: Transition = self._tasks.step(action, active)
-        return transition
+from tests.agent.trainer.running import FailingTasks, open_failing, run_jobs
 
 
 def test_a_worker_fault_costs_a_strike_and_leaves_the_learner_as_it_was(
@@ -75,28 +35,28 @@ def test_a_worker_fault_costs_a_strike_and_leaves_the_learner_as_it_was(
 
     def open_failing(*arguments: Any, **named: Any) -> Any:
         tasks = open_tasks(*arguments, **named)
-        return _FailingTasks(tasks) if failing else tasks
+        return FailingTasks(tasks) if failing else tasks
 
     session = open_session(store, opener=open_failing)
     before = session.learner.to_tensors()
-    (report,) = _run(session, JobKind.PRACTISE)
+    (report,) = run_jobs(session, JobKind.PRACTISE)
     assert (report["outcome"], report["detail"]["fault"]) == (JobOutcome.FAILED, "killed")
     assert store.families.get("bandits").strikes == 1
     assert session.learner.to_tensors().keys() == before.keys()
     assert all(torch.equal(tensor, session.learner.to_tensors()[name]) for name, tensor in before.items())
 
     failing = False
-    (report,) = _run(session, JobKind.PRACTISE)
+    (report,) = run_jobs(session, JobKind.PRACTISE)
     assert report["outcome"] is JobOutcome.SUCCEEDED
     assert store.families.get("bandits").strikes == 0
 
 
 def test_strikes_in_a_row_quarantine_a_family_for_longer_each_time(store: Store, open_session: SessionMaker) -> None:
     feed_bandits(store)
-    session = open_session(store, opener=lambda *a, **n: _FailingTasks(open_tasks(*a, **n)), clock=lambda: 1000.0)
-    _run(session, *[JobKind.PRACTISE] * 4)
+    session = open_session(store, opener=lambda *a, **n: FailingTasks(open_tasks(*a, **n)), clock=lambda: 1000.0)
+    run_jobs(session, *[JobKind.PRACTISE] * 4)
     assert store.families.get("bandits").state is FamilyState.ACTIVE
-    _run(session, JobKind.PRACTISE)
+    run_jobs(session, JobKind.PRACTISE)
     family = store.families.get("bandits")
     assert (family.state, family.quarantined_until) == (FamilyState.QUARANTINED, 1060.0)
     assert "killed by signal 9" in family.state_reason
@@ -108,7 +68,7 @@ def test_one_familys_fault_does_not_keep_another_from_being_evaluated(store: Sto
 
     def open_some(spec: Any, *arguments: Any, **named: Any) -> Any:
         tasks = open_tasks(spec, *arguments, **named)
-        return _FailingTasks(tasks) if spec.name == "broken" else tasks
+        return FailingTasks(tasks) if spec.name == "broken" else tasks
 
     assert evaluate(open_session(store, opener=open_some), families)["scores"].keys() == {"sound"}
 
@@ -116,10 +76,10 @@ def test_one_familys_fault_does_not_keep_another_from_being_evaluated(store: Sto
 def test_a_job_that_raises_is_reported_and_the_next_one_runs(store: Store, open_session: SessionMaker) -> None:
     feed_bandits(store)
     session = open_session(store)
-    reports = _run(session, JobKind.PRACTISE, JobKind.EVALUATE, family="nobody")
+    reports = run_jobs(session, JobKind.PRACTISE, JobKind.EVALUATE, family="nobody")
     assert [report["outcome"] for report in reports] == [JobOutcome.FAILED] * 2
     assert "nobody" in reports[0]["error"]
-    assert _run(session, JobKind.PRACTISE)[0]["outcome"] is JobOutcome.SUCCEEDED
+    assert run_jobs(session, JobKind.PRACTISE)[0]["outcome"] is JobOutcome.SUCCEEDED
 
 
 @pytest.mark.parametrize("state", [FamilyState.ACTIVE, FamilyState.PAUSED])
@@ -128,19 +88,19 @@ def test_admitting_a_family_again_leaves_it_as_it_stands(
 ) -> None:
     feed_bandits(store)
     store.families.set_state("bandits", state)
-    assert _run(open_session(store), JobKind.ADMIT)[0]["outcome"] is JobOutcome.SKIPPED
+    assert run_jobs(open_session(store), JobKind.ADMIT)[0]["outcome"] is JobOutcome.SKIPPED
     assert store.families.get("bandits").state is state
 
 
 def test_a_paused_family_is_not_practised(store: Store, open_session: SessionMaker) -> None:
     feed_bandits(store)
     store.families.set_state("bandits", FamilyState.PAUSED)
-    assert _run(open_session(store), JobKind.PRACTISE)[0]["outcome"] is JobOutcome.SKIPPED
+    assert run_jobs(open_session(store), JobKind.PRACTISE)[0]["outcome"] is JobOutcome.SKIPPED
 
 
 def test_checkpoint_skips_until_something_is_learned(store: Store, open_session: SessionMaker) -> None:
     feed_bandits(store)
-    reports = _run(open_session(store), JobKind.CHECKPOINT, JobKind.PRACTISE, JobKind.CHECKPOINT)
+    reports = run_jobs(open_session(store), JobKind.CHECKPOINT, JobKind.PRACTISE, JobKind.CHECKPOINT)
     assert [report["outcome"] for report in reports] == [
         JobOutcome.SKIPPED,
         JobOutcome.SUCCEEDED,
@@ -372,15 +332,10 @@ def test_a_damaged_current_version_is_stood_for_by_its_stored_scores(
     assert score.published_score == pytest.approx(current.scores[0].score)
 
 
-def _open_failing(spec: Any, *arguments: Any, **named: Any) -> Any:
-    tasks = open_tasks(spec, *arguments, **named)
-    return _FailingTasks(tasks) if spec.name == "broken" else tasks
-
-
 def test_nothing_is_published_past_a_family_that_could_not_be_scored(store: Store, open_session: SessionMaker) -> None:
     for name in ("sound", "broken"):
         practise(open_session(store), feed_bandits(store, name), reason="test")
-    outcome, detail = consolidate(open_session(store, opener=_open_failing))
+    outcome, detail = consolidate(open_session(store, opener=open_failing))
     assert outcome is JobOutcome.SKIPPED
     assert "broken could not be scored" in detail["reason"]
     assert store.initializations.all() == []
@@ -391,7 +346,7 @@ def test_a_family_that_fails_for_long_is_left_out_of_the_gate_and_named(
 ) -> None:
     for name in ("sound", "broken"):
         practise(open_session(store), feed_bandits(store, name), reason="test")
-    session = open_session(store, opener=_open_failing)
+    session = open_session(store, opener=open_failing)
     for _ in range(session.settings.workers.max_strikes):
         assert consolidate(session)[0] is JobOutcome.SKIPPED
     assert store.families.get("broken").state is FamilyState.QUARANTINED
@@ -422,7 +377,7 @@ def test_a_family_whose_spaces_changed_costs_itself_a_strike_and_the_others_noth
 
     session = open_session(store, opener=open_changed)
     assert evaluate(session, families)["scores"].keys() == {"sound"}
-    (report,) = _run(session, JobKind.PRACTISE, family="changed")
+    (report,) = run_jobs(session, JobKind.PRACTISE, family="changed")
     assert (report["outcome"], report["detail"]["fault"]) == (JobOutcome.FAILED, "start_failed")
     assert store.families.get("changed").strikes == 2
 
@@ -453,10 +408,10 @@ def test_a_name_used_again_does_not_inherit_the_best_return(store: Store, open_s
 def test_a_slice_that_diverges_is_a_strike_for_nonsense(store: Store, open_session: SessionMaker) -> None:
     feed_bandits(store)
     session = open_session(store)
-    _run(session, JobKind.PRACTISE)
+    run_jobs(session, JobKind.PRACTISE)
     with torch.no_grad():
         next(session.learner.critics.parameters()).fill_(float("nan"))
-    (report,) = _run(session, JobKind.PRACTISE)
+    (report,) = run_jobs(session, JobKind.PRACTISE)
     assert (report["outcome"], report["detail"]["fault"]) == (JobOutcome.FAILED, "nonsense")
     assert store.families.get("bandits").strikes == 1
     assert session.learner.is_finite()

@@ -15,13 +15,13 @@ from memory.folder import DataFolder
 from memory.records import Family, FamilyState, JobKind, JobOutcome
 from memory.store import Store
 from tests.agent.trainer.conftest import BANDITS, SessionMaker, feed_bandits, practise
+from tests.agent.trainer.running import run_jobs
 from tests.agent.trainer.test_few_shot_families import (
     _published,
     assert_same,
     feed_glyphs,
     small_settings,
 )
-from tests.agent.trainer.test_jobs import _run
 from tests.memory.making import rewrite_spec
 
 
@@ -41,11 +41,11 @@ def test_the_trainer_starts_and_every_job_works_on_the_other_families(store: Sto
     _make_unreadable(store, torn)
     feed_bandits(store)
     session = open_session(store)
-    practised, evaluated, consolidated = _run(session, JobKind.PRACTISE, JobKind.EVALUATE, JobKind.CONSOLIDATE)
+    practised, evaluated, consolidated = run_jobs(session, JobKind.PRACTISE, JobKind.EVALUATE, JobKind.CONSOLIDATE)
     assert (practised["outcome"], evaluated["outcome"]) == (JobOutcome.SUCCEEDED, JobOutcome.SUCCEEDED)
     assert consolidated["detail"]["outcome"] == "published"
     assert consolidated["detail"]["scores"].keys() == {"bandits"}
-    (skipped,) = _run(session, JobKind.PRACTISE, family="torn")
+    (skipped,) = run_jobs(session, JobKind.PRACTISE, family="torn")
     assert (skipped["outcome"], skipped["detail"]["reason"]) == (JobOutcome.SKIPPED, "torn is refused")
     assert store.families.get("torn").strikes == 0
 
@@ -58,7 +58,7 @@ def test_it_is_practised_from_where_it_was_when_its_spec_can_be_read_again(
     _make_unreadable(store, family)
     open_session(store)
     rewrite_spec(store, family.name, json.dumps(BANDITS.to_json()))
-    (report,) = _run(open_session(store), JobKind.PRACTISE)
+    (report,) = run_jobs(open_session(store), JobKind.PRACTISE)
     assert report["outcome"] is JobOutcome.SUCCEEDED
     assert store.families.get("bandits").state is FamilyState.ACTIVE
     assert store.families.get("bandits").totals.meta_updates == 2
@@ -91,5 +91,5 @@ def test_its_few_shot_learner_survives_a_restart_of_the_trainer(
     _make_unreadable(store, family)
     feed_bandits(store)
     restarted = open_session(store, settings=small_settings(folder.path))
-    _run(restarted, JobKind.PRACTISE)
+    run_jobs(restarted, JobKind.PRACTISE)
     assert_same(few_shot_session.few_shot.to_tensors(), restarted.few_shot.to_tensors())

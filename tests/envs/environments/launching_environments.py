@@ -25,7 +25,7 @@ SHELL_PROGRAMS = {
     "stopped": "/bin/sleep {token} & sleep 0.2; kill -STOP $! $$",
     "many": "for i in 1 2 3 4 5 6 7 8; do setsid env -i /bin/sleep {token} & done",
 }
-"""What a launcher may start: each leaves at least one process whose last argument is the token."""
+"""Programs that a launcher may start. Each leaves at least one process whose last argument is the token."""
 
 
 def launch(kind: str, token: str) -> subprocess.Popen[bytes]:

@@ -1,4 +1,4 @@
-"""What few-shot tasks return, and what chance does."""
+"""Returns of few-shot tasks, and the return of chance."""
 
 from __future__ import annotations
 

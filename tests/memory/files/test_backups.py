@@ -11,6 +11,7 @@ from memory.folder import DataFolder
 from memory.records import ProblemKind, PrunePolicy
 from memory.sqlite_library import sqlite3
 from memory.store import Store
+from tests.memory.damage import break_index, damage_episode, damage_file
 from tests.memory.making import Clock, add_active_family, make_step, make_tensors, publish_next
 
 
@@ -88,21 +89,6 @@ def test_a_damaged_file_of_the_backup_before_is_not_shared(store: Store, clock: 
     second = store.back_up(keep=2)
     with Store.open(DataFolder(second.path), is_reader=True) as copy:
         assert copy.check() == []
-
-
-def damage_file(folder: DataFolder, sha256: str) -> Path:
-    """Flip a bit of a parameter file in a data folder, in a new inode, so that hard links to it are unchanged."""
-    path = folder.parameters_path / f"{sha256}.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.unlink()
-    path.write_bytes(bytes(content))
-    return path
-
-
-def damage_episode(store: Store, episode_id: int = 2) -> None:
-    with store._connection.transaction("damaging an episode"):
-        store._connection.execute("UPDATE episodes SET payload = zeroblob(length(payload)) WHERE id = ?", (episode_id,))
 
 
 def test_a_damaged_version_is_left_out_named_and_does_not_keep_the_rest_from_being_backed_up(
@@ -263,19 +249,6 @@ def forget_identity(folder: DataFolder) -> None:
     database.execute("DROP TABLE store_identity")
     database.commit()
     database.close()
-
-
-def break_index(store: Store, folder: DataFolder) -> None:
-    """Overwrite the entries of an index, like a damaged page; the rows stay intact."""
-    root = store._connection.value("SELECT rootpage FROM sqlite_master WHERE name = 'trials_of_family'")
-    size = store._connection.value("PRAGMA page_size")
-    store.close()
-    with folder.store_path.open("r+b") as stream:
-        stream.seek((root - 1) * size)
-        page = bytearray(stream.read(size))
-        page[3:5] = b"\x00\x00"  # no entry is left in the index
-        stream.seek((root - 1) * size)
-        stream.write(page)
 
 
 def test_a_restored_backup_goes_on_from_where_it_was(folder: DataFolder, clock: Clock) -> None:

@@ -13,25 +13,20 @@ from memory.records import (
     FamilyTotals,
     JobKind,
     JobOutcome,
-    PrunePolicy,
     PruneReport,
 )
 from memory.store import Store
-from tests.memory.making import Clock, add_active_family, downgrade, make_score, make_step, make_tensors, publish_next
-
-NOTHING = PrunePolicy(
-    max_episode_bytes=1 << 40,
-    max_episode_age_s=None,
-    max_job_runs_per_kind=10**6,
-    max_learner_steps=10**6,
-    max_curve_points=10**6,
-    max_rejected=10**6,
-    max_finished_requests=10**6,
+from tests.memory.making import (
+    PRUNE_NOTHING,
+    Clock,
+    add_active_family,
+    downgrade,
+    make_score,
+    make_step,
+    make_tensors,
+    prune_only,
+    publish_next,
 )
-
-
-def only(**changes: float | None) -> PrunePolicy:
-    return PrunePolicy(**{**NOTHING.__dict__, **changes})
 
 
 def fill(store: Store, *families: str, steps: int = 5, trials: int = 4) -> None:
@@ -51,7 +46,7 @@ def test_a_generous_policy_removes_nothing(store: Store) -> None:
     store.jobs.start(JobKind.PRUNE, family=None, reason="due")
     publish_next(store)
     before = (kept(store, "cartpole"), store.families.all(), store.jobs.runs())
-    report = store.prune(NOTHING)
+    report = store.prune(PRUNE_NOTHING)
     assert report == PruneReport(freed_bytes=report.freed_bytes, duration_s=report.duration_s)
     assert (kept(store, "cartpole"), store.families.all(), store.jobs.runs()) == before
 
@@ -60,7 +55,7 @@ def test_the_oldest_trials_go_until_the_size_fits(store: Store) -> None:
     fill(store, "a", "b")
     before = store.stats.memory_stats()
     target = sum(family.size_bytes for family in before.families) // 2
-    report = store.prune(only(max_episode_bytes=target, min_trials_per_family=1))
+    report = store.prune(prune_only(max_episode_bytes=target, min_trials_per_family=1))
     after = store.stats.memory_stats()
     assert sum(family.size_bytes for family in after.families) <= target
     assert report.trials == before.trials - after.trials > 0
@@ -73,7 +68,7 @@ def test_the_oldest_trials_go_until_the_size_fits(store: Store) -> None:
 def test_every_family_keeps_its_newest_trials_whatever_the_size(store: Store) -> None:
     fill(store, "quiet", steps=1, trials=2)
     fill(store, "busy", steps=8)
-    store.prune(only(max_episode_bytes=0, max_episode_age_s=0.0, min_trials_per_family=3))
+    store.prune(prune_only(max_episode_bytes=0, max_episode_age_s=0.0, min_trials_per_family=3))
     assert kept(store, "quiet") == [1, 2]
     assert kept(store, "busy") == [32, 33, 34]
 
@@ -82,7 +77,7 @@ def test_old_trials_go_by_age_and_young_ones_stay(store: Store, clock: Clock) ->
     fill(store, "cartpole", steps=2)
     clock.now += 1000
     store.learner_steps.commit(make_step(trials=2), make_tensors(), {})
-    report = store.prune(only(max_episode_age_s=500.0, min_trials_per_family=1))
+    report = store.prune(prune_only(max_episode_age_s=500.0, min_trials_per_family=1))
     assert report.trials == 8
     assert kept(store, "cartpole") == [9, 10]
 
@@ -103,7 +98,7 @@ def test_a_clock_that_jumped_ahead_removes_nothing_and_is_said(store: Store, clo
     add_active_family(store)
     practise_days(store, clock, 5)
     clock.now += 26 * YEAR_S
-    report = store.prune(only(**BY_AGE))
+    report = store.prune(prune_only(**BY_AGE))
     assert (report.trials, report.trials_of_uncertain_age) == (0, 10)
     assert "clock" in report.warnings[0]
 
@@ -113,7 +108,7 @@ def test_practice_under_a_clock_that_is_ahead_does_not_make_older_trials_old(sto
     practise_days(store, clock, 5)
     clock.now += 26 * YEAR_S
     practise_days(store, clock, 5)
-    report = store.prune(only(**BY_AGE))
+    report = store.prune(prune_only(**BY_AGE))
     assert (report.trials, report.trials_of_uncertain_age) == (0, 10)
 
 
@@ -122,9 +117,9 @@ def test_trials_of_a_clock_that_was_ahead_age_once_it_is_right_again(store: Stor
     clock.now += 26 * YEAR_S
     practise_days(store, clock, 3)
     clock.now -= 26 * YEAR_S
-    assert store.prune(only(**BY_AGE)).trials_of_uncertain_age == 6
+    assert store.prune(prune_only(**BY_AGE)).trials_of_uncertain_age == 6
     practise_days(store, clock, 40)
-    report = store.prune(only(**BY_AGE))
+    report = store.prune(prune_only(**BY_AGE))
     assert kept(store, "cartpole")[0] > 6
     assert report.trials > 6
     assert (report.trials_of_uncertain_age, report.warnings) == (0, ())
@@ -138,13 +133,13 @@ def test_many_jumps_back_and_forth_make_nothing_old(store: Store, clock: Clock) 
         store.learner_steps.commit(make_step(trials=1), make_tensors(), {})
         clock.now -= 26 * YEAR_S
         store.learner_steps.commit(make_step(trials=1), make_tensors(), {})
-    assert store.prune(only(**BY_AGE)).trials == 0
+    assert store.prune(prune_only(**BY_AGE)).trials == 0
 
 
 def test_a_clock_that_is_ahead_leaves_the_limit_of_size_in_force(store: Store, clock: Clock) -> None:
     fill(store, "cartpole")
     clock.now += 26 * YEAR_S
-    report = store.prune(only(max_episode_bytes=0, **BY_AGE))
+    report = store.prune(prune_only(max_episode_bytes=0, **BY_AGE))
     assert kept(store, "cartpole") == [20]
     assert report.trials == 19
 
@@ -159,8 +154,8 @@ def test_the_age_of_an_older_stores_trials_is_counted_from_their_times(
     store.close()
     downgrade(folder)
     with Store.open(folder, clock=clock) as migrated:
-        assert migrated.prune(only(max_episode_age_s=30 * DAY_S, min_trials_per_family=1)).trials == 0
-        assert migrated.prune(only(max_episode_age_s=3 * DAY_S, min_trials_per_family=1)).trials == 14
+        assert migrated.prune(prune_only(max_episode_age_s=30 * DAY_S, min_trials_per_family=1)).trials == 0
+        assert migrated.prune(prune_only(max_episode_age_s=3 * DAY_S, min_trials_per_family=1)).trials == 14
 
 
 def test_an_orphan_of_a_clock_that_was_ahead_goes(store: Store, folder: DataFolder) -> None:
@@ -168,19 +163,19 @@ def test_an_orphan_of_a_clock_that_was_ahead_goes(store: Store, folder: DataFold
     orphan = folder.parameters_path / ("0" * 64 + ".safetensors")
     orphan.write_bytes(b"x")
     os.utime(orphan, (time.time() + YEAR_S, time.time() + YEAR_S))
-    assert store.prune(NOTHING).parameter_files == 1
+    assert store.prune(PRUNE_NOTHING).parameter_files == 1
 
 
 def test_a_removed_family_protects_nothing(store: Store) -> None:
     fill(store, "cartpole")
     store.families.set_state("cartpole", FamilyState.REMOVED)
-    assert store.prune(only(max_episode_bytes=0, min_trials_per_family=100)).trials == 20
+    assert store.prune(prune_only(max_episode_bytes=0, min_trials_per_family=100)).trials == 20
 
 
 def test_totals_and_curves_do_not_change_when_trials_go(store: Store) -> None:
     fill(store, "cartpole")
     before = (store.families.get("cartpole").totals, store.curves.points("cartpole", CurveMetric.TRIAL_RETURN))
-    store.prune(only(max_episode_bytes=0, min_trials_per_family=0))
+    store.prune(prune_only(max_episode_bytes=0, min_trials_per_family=0))
     assert (store.families.get("cartpole").totals, store.curves.points("cartpole", CurveMetric.TRIAL_RETURN)) == before
     assert store.stats.memory_stats().trials == 0
 
@@ -189,7 +184,7 @@ def test_old_learner_steps_are_folded_into_sums(store: Store, folder: DataFolder
     fill(store, "a", "b", steps=6)
     totals = FamilyTotals(env_steps=960, episodes=48, trials=24, meta_updates=6)
     for newest, folded in ((7, 5), (2, 5), (2, 0)):
-        assert store.prune(only(max_learner_steps=newest)).learner_steps_folded == folded
+        assert store.prune(prune_only(max_learner_steps=newest)).learner_steps_folded == folded
         assert [family.totals for family in store.families.all()] == [totals, totals]
         assert store.check() == []
     assert store.learner_steps.commit(make_step("a"), make_tensors(), {}).learner_steps == 13
@@ -208,7 +203,7 @@ def test_job_runs_go_but_the_newest_of_each_family_and_the_last_success_stay(sto
     for _ in range(5):
         store.jobs.record_outcome(JobKind.BACKUP, JobOutcome.OVERRAN, reason="")
     before = store.jobs.summaries()
-    report = store.prune(only(max_job_runs_per_kind=3))
+    report = store.prune(prune_only(max_job_runs_per_kind=3))
     assert [run.family for run in store.jobs.runs(kind=JobKind.PRACTISE)] == ["b", "b", "b", "a", "paused"]
     assert [run.id for run in store.jobs.runs(kind=JobKind.BACKUP)] == [18, 17, 16, still_open]
     assert report.job_runs == 9
@@ -221,14 +216,14 @@ def test_a_long_curve_is_thinned_from_its_older_half(store: Store) -> None:
     for value in range(100):
         store.curves.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.EVAL_SCORE, value=float(value))])
     store.curves.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.LOSS, value=1.0)])
-    report = store.prune(only(max_curve_points=40))
+    report = store.prune(prune_only(max_curve_points=40))
     values = [point.point.value for point in store.curves.points("cartpole", CurveMetric.EVAL_SCORE)]
     assert len(values) == 100 - report.curve_points <= 40
     assert values[0] == 0.0
     assert values[-10:] == [float(value) for value in range(90, 100)]
     assert values == sorted(values)
     assert len(store.curves.points("cartpole", CurveMetric.LOSS)) == 1
-    assert store.prune(only(max_curve_points=40)).curve_points == 0
+    assert store.prune(prune_only(max_curve_points=40)).curve_points == 0
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2, 3])
@@ -236,7 +231,7 @@ def test_thinning_ends_whatever_the_limit(store: Store, limit: int) -> None:
     add_active_family(store)
     for value in range(9):
         store.curves.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.EVAL_SCORE, value=float(value))])
-    store.prune(only(max_curve_points=limit))
+    store.prune(prune_only(max_curve_points=limit))
     assert store.curves.points("cartpole", CurveMetric.EVAL_SCORE)[-1].point.value == 8.0
 
 
@@ -248,7 +243,7 @@ def test_published_versions_checkpoints_and_recent_rejects_stay(store: Store, fo
         store.initializations.reject(
             make_tensors(20.0 + number), scores=[make_score()], provenance={}, reason=str(number), parent=3
         )
-    report = store.prune(only(max_rejected=2))
+    report = store.prune(prune_only(max_rejected=2))
     assert (report.rejected_initializations, report.parameter_files) == (3, 3)
     assert [entry.reason for entry in store.initializations.all() if entry.version is None] == ["4", "3"]
     for version in versions:
@@ -263,10 +258,10 @@ def test_files_of_killed_commits_go_when_they_are_old_enough(store: Store, folde
     unfinished = folder.parameters_path / ".0000.1.abc.tmp"
     for path in (orphan, unfinished):
         path.write_bytes(b"x" * 1000)
-    assert store.prune(NOTHING).parameter_files == 0
+    assert store.prune(PRUNE_NOTHING).parameter_files == 0
     for path in (orphan, unfinished):
         os.utime(path, (time.time() - 7200, time.time() - 7200))
-    report = store.prune(NOTHING)
+    report = store.prune(PRUNE_NOTHING)
     assert report.parameter_files == 2
     assert report.freed_bytes >= 2000
     assert not orphan.exists()
@@ -280,9 +275,9 @@ def test_no_parameter_file_goes_while_a_commit_is_under_way(store: Store, folder
     from memory.files.parameters import ParameterFolder
 
     with ParameterFolder(folder.parameters_path).kept_still():
-        store.prune(only(orphan_age_s=-1.0))
+        store.prune(prune_only(orphan_age_s=-1.0))
         assert orphan.exists()
-    store.prune(only(orphan_age_s=-1.0))
+    store.prune(prune_only(orphan_age_s=-1.0))
     assert not orphan.exists()
 
 
@@ -290,7 +285,7 @@ def test_answered_requests_go_and_open_ones_stay(store: Store) -> None:
     ids = [store.requests.add("nudge", {}) for _ in range(6)]
     for request_id in ids[1:]:
         store.requests.finish(request_id, "ok")
-    assert store.prune(only(max_finished_requests=2)).requests == 3
+    assert store.prune(prune_only(max_finished_requests=2)).requests == 3
     assert [request.id for request in store.requests.take()] == ids[:1]
 
 
@@ -298,9 +293,9 @@ def test_room_is_given_back_to_the_disk(store: Store) -> None:
     add_active_family(store)
     for seed in range(12):
         store.learner_steps.commit(make_step(seed=seed, trials=8, steps=6000), make_tensors(), {})
-    store.prune(NOTHING)
+    store.prune(PRUNE_NOTHING)
     before = store.stats.memory_stats()
-    report = store.prune(only(max_episode_bytes=0, min_trials_per_family=2))
+    report = store.prune(prune_only(max_episode_bytes=0, min_trials_per_family=2))
     after = store.stats.memory_stats()
     assert after.database_bytes < before.database_bytes / 2
     assert report.freed_bytes >= before.database_bytes - after.database_bytes
@@ -312,6 +307,7 @@ def test_prune_tells_how_far_it_is(store: Store) -> None:
     fill(store, "cartpole")
     told: list[tuple[str, int]] = []
     store.prune(
-        only(max_episode_bytes=0, min_trials_per_family=0), progress=lambda what, count: told.append((what, count))
+        prune_only(max_episode_bytes=0, min_trials_per_family=0),
+        progress=lambda what, count: told.append((what, count)),
     )
     assert ("trials", 20) in told

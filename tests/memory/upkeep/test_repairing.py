@@ -12,9 +12,8 @@ from memory.folder import DataFolder
 from memory.records import BEGIN_FROM_VERSION, Problem, ProblemKind
 from memory.store import Store
 from memory.upkeep.repairing import repair
-from tests.memory.files.test_backups import break_index, damage_episode, damage_file
+from tests.memory.damage import break_index, change_value, damage_episode, damage_file
 from tests.memory.making import Clock, add_active_family, make_step, make_tensors, publish_next
-from tests.memory.test_row_checksums import change
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def test_a_sound_store_is_left_as_it_is(filled: Store, folder: DataFolder) -> No
 
 def test_damaged_trials_are_dropped_and_counted(filled: Store, folder: DataFolder) -> None:
     damage_episode(filled, 2)
-    change(filled, "trials", "task", "'{}'")
+    change_value(filled, "trials", "task", "'{}'")
     filled.back_up(keep=1)
     totals = filled.families.get("cartpole").totals
     filled.close()
@@ -109,7 +108,7 @@ def test_a_damaged_file_is_taken_from_a_backup(filled: Store, folder: DataFolder
 def test_a_damaged_row_is_taken_from_a_backup(filled: Store, folder: DataFolder, table: str, column: str) -> None:
     filled.back_up(keep=1)
     before = (filled.families.all(), filled.initializations.all(), filled.checkpoints.restore_candidates())
-    change(filled, table, column, "'{}'")
+    change_value(filled, table, column, "'{}'")
     filled.close()
     report = repair(folder, may_roll_back=False)
     assert len(report.actions) == 1
@@ -121,7 +120,7 @@ def test_a_damaged_row_is_taken_from_a_backup(filled: Store, folder: DataFolder,
 
 def test_what_no_backup_has_intact_is_named_as_remaining(filled: Store, folder: DataFolder) -> None:
     damage_file(folder, filled.initializations.get(1).file.sha256)
-    change(filled, "families", "spec", "'{}'")
+    change_value(filled, "families", "spec", "'{}'")
     filled.close()
     report = repair(folder, may_roll_back=True)
     assert {problem.kind for problem in report.remaining} == {ProblemKind.PARAMETER_FILE, ProblemKind.ROW}

@@ -22,7 +22,7 @@ from memory.sqlite_library import sqlite3
 from memory.store import Store
 from memory.upkeep.interrupted_restore import settle_interrupted_restore
 from memory.upkeep.restoring import RestoreStep
-from tests.memory.files.test_backups import damage_episode
+from tests.memory.damage import damage_episode
 from tests.memory.making import add_active_family, downgrade, make_step, make_tensors, publish_next
 
 BACKED_UP_STEPS, PRESENT_STEPS = 3, 5

@@ -1,4 +1,4 @@
-"""What the tests of the learners of policies share: small families, small policies, experience made by hand."""
+"""Small families, small policies and hand-made experience for the tests of policy-gradient learners."""
 
 from __future__ import annotations
 

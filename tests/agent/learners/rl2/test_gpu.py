@@ -42,9 +42,8 @@ from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.tasks import FewShotShapes
 from envs.registry import open_tasks
 from envs.spaces import SpacePair
-from tests.agent.learners.cases import blobs, generator
-from tests.agent.learners.rl2.test_device import GROWING, NUM_TRIALS, assert_same_training, played_on, spec_of
-from tests.agent.learners.test_contract import BLOBS, CASES
+from tests.agent.learners.cases import BLOBS, CASES, blobs, generator
+from tests.agent.learners.rl2.device_training import GROWING, NUM_TRIALS, assert_same_training, played_on, spec_of
 
 DEVICE = "cuda"
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]

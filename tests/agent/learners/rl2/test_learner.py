@@ -17,8 +17,8 @@ from agent.learners.rl2.trials import TrialBatch, num_env_steps, trial_returns
 from envs.family import FamilySource, FamilySpec, Split
 from envs.registry import open_tasks
 from envs.spaces import SpacePair
+from tests.agent.learners.rl2.playing import LENGTHS, learner_for, play
 from tests.agent.learners.rl2.scripted_tasks import ALL_SPACES, CONTINUOUS, DISCRETE, VECTOR, ScriptedTasks
-from tests.agent.learners.rl2.test_rollout import LENGTHS, learner_for, play
 
 SMALL = {
     "hidden_size": 16,

@@ -9,8 +9,8 @@ from agent.learners.rl2.in_trial_memory.ring import held_trials
 from agent.learners.rl2.minibatch import Minibatch, Targets, padding_for, select_minibatch
 from agent.learners.rl2.trees import tensors_of
 from envs.spaces import SpacePair
+from tests.agent.learners.rl2.playing import LENGTHS, learner_for, play
 from tests.agent.learners.rl2.scripted_tasks import VECTOR
-from tests.agent.learners.rl2.test_rollout import LENGTHS, learner_for, play
 
 
 def minibatch_of(spaces: SpacePair, rows: list[int], *, num_steps: int) -> Minibatch:

@@ -7,9 +7,8 @@ import torch
 
 from agent.learners.rl2.packing import MIN_TRIALS, NARROWING, lay_out, stretches_of
 from envs.spaces import SpacePair
+from tests.agent.learners.rl2.playing import NUM_PACKED_TRIALS, learner_for, play_scripted
 from tests.agent.learners.rl2.scripted_tasks import ALL_SPACES, VECTOR
-from tests.agent.learners.rl2.test_rollout import learner_for
-from tests.agent.learners.rl2.test_rollout_packing import NUM_TRIALS, play_scripted
 
 UNLIKE = sorted((1 + (trial * trial) % 97 for trial in range(64)), reverse=True)
 
@@ -63,7 +62,7 @@ def test_an_update_in_stretches_is_the_update(reads: bool) -> None:
     settings = {"reads": reads, "max_minibatches": 2, "minibatch_steps": 1}
     narrow, padded = learner_for(VECTOR, **settings), learner_for(VECTOR, **settings)
     trials = play_scripted(narrow, VECTOR)
-    assert trials.num_trials == NUM_TRIALS
+    assert trials.num_trials == NUM_PACKED_TRIALS
     play_scripted(padded, VECTOR)  # so that both have drawn as much
     losses = narrow.update("scripted", trials)
     padded_losses = padded.update("scripted", trials, minibatch_step=padded.minibatch_step)

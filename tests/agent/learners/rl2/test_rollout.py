@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 
-from agent.learners.rl2.config import RL2Config
-from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.rollout import collect_trials
 from agent.learners.rl2.trials import (
-    TrialBatch,
     episode_returns,
     num_env_steps,
     num_episodes,
@@ -18,34 +13,8 @@ from agent.learners.rl2.trials import (
 )
 from envs.family import Split
 from envs.spaces import SpacePair
+from tests.agent.learners.rl2.playing import LENGTHS, learner_for, play
 from tests.agent.learners.rl2.scripted_tasks import ALL_SPACES, DISCRETE, VECTOR, ScriptedTasks
-
-LENGTHS = [[3, -2, 4], [1, 1, 1], [-5, 6, -3], [2, 2, -1]]
-
-
-def learner_for(spaces: SpacePair, **settings: object) -> RL2Learner:
-    learner = RL2Learner(RL2Config(**{"hidden_size": 16, "input_size": 12, **settings}), device="cpu", seed=3)
-    learner.add_family("scripted", spaces)
-    return learner
-
-
-def play(
-    learner: RL2Learner,
-    spaces: SpacePair,
-    lengths: list[list[int]] = LENGTHS,
-    *,
-    first_task: int = 0,
-    split: Split = Split.TRAINING,
-    **asked: Any,
-) -> TrialBatch:
-    return collect_trials(
-        learner.policy,
-        ScriptedTasks(spaces, lengths),
-        first_task=first_task,
-        split=split,
-        generator=learner.generator,
-        **asked,
-    )
 
 
 @pytest.mark.parametrize("spaces", ALL_SPACES.values(), ids=ALL_SPACES.keys())

@@ -9,25 +9,14 @@ import torch
 
 from agent.learners.rl2 import rollout
 from agent.learners.rl2.learner import RL2Learner
-from agent.learners.rl2.rollout import MIN_PACKED_ROWS, collect_trials
+from agent.learners.rl2.rollout import collect_trials
 from agent.learners.rl2.trials import TrialBatch, to_records
 from envs.default_families import VARIED_CARTPOLE
 from envs.family import FamilySource, FamilySpec, Split
 from envs.registry import open_tasks
 from envs.spaces import SpacePair
+from tests.agent.learners.rl2.playing import NUM_PACKED_TRIALS, PACKED_LENGTHS, learner_for, play_scripted
 from tests.agent.learners.rl2.scripted_tasks import ALL_SPACES, VECTOR, ScriptedTasks
-from tests.agent.learners.rl2.test_rollout import learner_for
-
-NUM_TRIALS = 3 * MIN_PACKED_ROWS
-SCRIPT = [[1 + trial % 7, (-1) ** trial * (1 + trial // 4), 2 + (trial * 5) % 11] for trial in range(NUM_TRIALS)]
-"""Trials of 4 to 29 steps in an order that is not that of their length; every second one has an episode cut off."""
-
-
-def play_scripted(learner: RL2Learner, spaces: SpacePair) -> TrialBatch:
-    learner.generator.manual_seed(5)
-    return collect_trials(
-        learner.policy, ScriptedTasks(spaces, SCRIPT), first_task=0, split=Split.TRAINING, generator=learner.generator
-    )
 
 
 @pytest.fixture
@@ -87,11 +76,11 @@ def test_the_policy_decides_for_few_rows_whose_trial_is_over() -> None:
 
 
 def test_records_of_packed_trials_are_of_their_own_rows() -> None:
-    learner, tasks = learner_for(VECTOR), ScriptedTasks(VECTOR, SCRIPT)
+    learner, tasks = learner_for(VECTOR), ScriptedTasks(VECTOR, PACKED_LENGTHS)
     trials = collect_trials(learner.policy, tasks, first_task=0, split=Split.TRAINING, generator=learner.generator)
-    rows = [0, 41, NUM_TRIALS - 1]
+    rows = [0, 41, NUM_PACKED_TRIALS - 1]
     for row, record in zip(rows, to_records(trials, rows=rows, tasks=tasks.describe_tasks(rows)), strict=True):
-        assert [len(episode.rewards) for episode in record.episodes] == [abs(length) for length in SCRIPT[row]]
+        assert [len(episode.rewards) for episode in record.episodes] == [abs(length) for length in PACKED_LENGTHS[row]]
 
 
 def test_packed_cartpoles_are_balanced_and_learned_from() -> None:
@@ -102,7 +91,7 @@ def test_packed_cartpoles_are_balanced_and_learned_from() -> None:
         episodes_per_trial=2,
         max_episode_steps=40,
     )
-    tasks = open_tasks(spec, None, num_trials=NUM_TRIALS, device="cpu")
+    tasks = open_tasks(spec, None, num_trials=NUM_PACKED_TRIALS, device="cpu")
     learner = learner_for(tasks.spaces)
     learner.add_family("cartpole", tasks.spaces)
     trials = collect_trials(learner.policy, tasks, first_task=0, split=Split.TRAINING, generator=learner.generator)

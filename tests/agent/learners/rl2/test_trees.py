@@ -7,8 +7,8 @@ import torch
 from agent.learners.rl2.policy_state import PolicyInput
 from agent.learners.rl2.steps import Steps
 from agent.learners.rl2.trees import join_tensors, map_tensors, select_rows, select_trials, tensors_of
+from tests.agent.learners.rl2.playing import LENGTHS, learner_for, play
 from tests.agent.learners.rl2.scripted_tasks import DISCRETE
-from tests.agent.learners.rl2.test_rollout import LENGTHS, learner_for, play
 
 
 def inputs_of(read: torch.Tensor | None) -> PolicyInput:

@@ -16,8 +16,8 @@ from agent.learners.rl2.packing import Stretches, lay_out, stretches_of
 from agent.learners.rl2.policy_state import PolicyInput
 from agent.learners.rl2.trees import map_tensors, select_trials
 from envs.spaces import SpacePair
+from tests.agent.learners.rl2.playing import learner_for, play
 from tests.agent.learners.rl2.scripted_tasks import CONTINUOUS, DISCRETE, VECTOR, WIDE
-from tests.agent.learners.rl2.test_rollout import learner_for, play
 
 VECTORS = {"vector": VECTOR, "multi_discrete": WIDE, "continuous": CONTINUOUS}
 LENGTHS = [[30, -12, 25], [1, 1, 1], [-14, 9, -3], [2, 40, -1]]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -9,28 +8,10 @@ import torch
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory.keys import Keys
 from agent.learners.rl2.in_trial_memory.protocol import empty_memory, read_size
-from agent.learners.rl2.in_trial_memory.similarity import SimilarityMemory
 from agent.learners.rl2.in_trial_memory.table import TableMemory
 from envs.spaces import ActionKind, ActionSpec, SpacePair
+from tests.agent.learners.rl2.in_trial_memory.steps import read, similarity, write
 from tests.agent.learners.rl2.scripted_tasks import ALL_SPACES, CONTINUOUS, DISCRETE, VECTOR, WIDE
-
-
-def write(memory: Any, observation: Any, action: Any, reward: float, following: Any, **ends: Any) -> None:
-    none = torch.zeros(1, dtype=torch.bool)
-    active = ~none & ends.get("active", True)
-    memory.write(
-        observation=torch.tensor([observation]).float(),
-        action=torch.tensor([action]),
-        reward=torch.tensor([reward]),
-        next_observation=torch.tensor([following]).float(),
-        terminated=none | ends.get("terminated", False),
-        active=active,
-    )
-    memory.end_episodes((none | ends.get("terminated", False) | ends.get("truncated", False)) & active)
-
-
-def read(memory: Any, observation: Any) -> torch.Tensor:
-    return memory.read(torch.tensor([observation]).float())[0]
 
 
 def test_an_exact_match_reads_the_statistics_of_each_action_by_hand() -> None:
@@ -121,11 +102,6 @@ def test_planning_on_a_known_chain_reaches_the_values_of_value_iteration() -> No
         write(memory, [1], 1, -4.0, [1])
     # V(0) = 1 + V(1)/2 and V(1) = 2 + V(0)/2, so V(0) = 8/3; it is read as (1 - γ) V.
     assert abs(float(read(memory, [0])[0, 4]) - 0.5 * 8 / 3) < 0.01
-
-
-def similarity(spaces: SpacePair = VECTOR, **settings: Any) -> SimilarityMemory:
-    keys = Keys(projection=torch.eye(spaces.observation.width))
-    return SimilarityMemory(1, spaces.action, keys=keys, **{"num_steps": 8, **settings})
 
 
 def test_similar_observations_are_read_and_distant_ones_are_not() -> None:

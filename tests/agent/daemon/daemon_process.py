@@ -38,7 +38,7 @@ def heed_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-class Service:
+class DaemonProcess:
     """A process with ``learnd run`` and the fake trainer."""
 
     def __init__(
@@ -70,7 +70,7 @@ class Service:
             )  # fmt: skip
         self.url = ""
 
-    def __enter__(self) -> Service:
+    def __enter__(self) -> DaemonProcess:
         self.url = until(self._ready_url, "the service is ready")
         return self
 
@@ -129,12 +129,10 @@ class Service:
     def store(self) -> Store:
         return Store.open(self.folder)
 
-    def stop(self) -> float:
-        """Stop the service with SIGTERM; return the seconds until its exit."""
-        began = time.monotonic()
+    def stop(self) -> None:
+        """Stop the service with SIGTERM and wait for its exit."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(timeout=20)
-        return time.monotonic() - began
 
 
 def until(found: Callable[[], T | None], what: str, *, within_s: float = 20.0) -> T:
