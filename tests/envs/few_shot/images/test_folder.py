@@ -16,7 +16,6 @@ from envs.few_shot.images.common_form import ink_extents, read_image
 from envs.few_shot.images.folder import ImageFamily, ImageTaskConfig
 from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.images.image_files import natural_order
-from envs.few_shot.images.warps import ORIENTATIONS, WarpConfig, apply_warp, draw_warp, scaled, smooth_for
 from tests.agent.learners.image_folders import glyph_family
 
 SMALL = GlyphConfig(alphabets=4, characters=8, drawers=6, size=42)
@@ -264,63 +263,6 @@ def test_too_few_classes_or_images_are_refused() -> None:
         ImageFamily(ImageTaskConfig(ways=3, shots=2), training=classes)
     with pytest.raises(FamilySpecError, match="held-out"):
         ImageFamily(ImageTaskConfig(ways=3), training=classes).sample(1, split=Split.HELD_OUT, first_task=0)
-
-
-def test_the_eight_orientations_are_those_of_numpy() -> None:
-    image = torch.arange(49, dtype=torch.uint8).view(1, 7, 7)
-    orientations = np.arange(len(ORIENTATIONS))
-    turned = draw_warp(None, orientations, generator=np.random.default_rng(0))
-    seen = {tuple(v.tolist()) for v in apply_warp(image.expand(8, 7, 7), turned, size=7).flatten(1).mul(255).round()}
-    array = image[0].numpy()
-    expected = {tuple(np.rot90(a, k).ravel().tolist()) for a in (array, array.T) for k in range(4)}
-    assert seen == expected
-
-
-def test_an_unwarped_image_of_the_same_size_stays_as_it_is() -> None:
-    images = glyphs().images[:5]
-    upright = draw_warp(None, np.zeros(5, np.int64), generator=np.random.default_rng(0))
-    assert torch.equal(apply_warp(images, upright, size=42).mul(255).round().to(torch.uint8)[:, 0], images)
-
-
-def test_smoothing_then_thinning_is_the_mean_of_each_square() -> None:
-    images = torch.randint(0, 256, (2, 105, 105), dtype=torch.uint8)
-    upright = draw_warp(None, np.zeros(2, np.int64), generator=np.random.default_rng(0))
-    small = apply_warp(smooth_for(images, 35), upright, size=35)
-    means = torch.nn.functional.avg_pool2d(images.float().unsqueeze(1) / 255, 3)
-    torch.testing.assert_close(small, means, atol=0.003, rtol=0)
-
-
-def test_seeing_twice_as_far_halves_the_ink() -> None:
-    images = glyphs(GlyphConfig(alphabets=1, characters=4, drawers=2, size=84)).images
-    upright = draw_warp(None, np.zeros(1, np.int64), generator=np.random.default_rng(0))
-    half = apply_warp(images, scaled(upright, 2.0, num_images=len(images)), size=84)
-    extents = ink_extents((half[:, 0] * 255).to(torch.uint8))
-    torch.testing.assert_close(extents, ink_extents(images) / 2, atol=0.03, rtol=0)
-
-
-def test_warps_deform_but_keep_the_ink_on_the_sheet() -> None:
-    images = glyphs().images
-    warp = draw_warp(WarpConfig(), np.zeros(len(images), np.int64), generator=np.random.default_rng(0))
-    warped = apply_warp(images, warp, size=42)
-    ratio = warped.mean() / (images.float().mean() / 255)
-    assert 0.75 < float(ratio) < 1.25
-    assert not torch.equal(warped[:, 0], images.float() / 255)
-
-
-def test_drawings_of_a_glyph_are_alike_and_glyphs_differ() -> None:
-    images = glyphs().images.view(32, 6, -1).float()
-    images = torch.nn.functional.avg_pool2d(images.view(-1, 1, 42, 42), 6).view(32, 6, -1)
-    centres = images.mean(1)
-    within = (images - centres.unsqueeze(1)).square().sum(2).mean()
-    between = torch.cdist(centres, centres).square().sum() / (32 * 31)
-    assert within < between / 2
-
-
-def test_the_same_seed_draws_the_same_glyphs() -> None:
-    assert torch.equal(glyphs().images, glyphs().images)
-    assert not torch.equal(
-        glyphs().images, glyphs(GlyphConfig(alphabets=4, characters=8, drawers=6, size=42, seed=1)).images
-    )
 
 
 def write_archive(path: Path, form: str, *, extra: tuple[str, ...] = (), folders: bool = False) -> Path:
