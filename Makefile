@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint cases learn soak bench few-shot-policy lock clean
@@ -33,9 +34,10 @@ run: $(STAMP)     ## Start the service on the embedded default.
 	@echo
 	@$(BIN)/learnd run $(ARGS)
 
-# Files are not split over processes: some share a live service.
-test: $(STAMP)    ## Run the default test suite, in as many processes as there are cores.
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+# One process more than there are cores, because many tests wait for other processes. A group (`xdist_group`) shares a
+# live service; groups start first, and all other tests go to whichever process is free.
+test: $(STAMP)    ## Run the default test suite in parallel (TEST_PROCESSES=N sets the number of processes).
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup $(ARGS)
 
 lint: $(STAMP)    ## Run the static checks: ruff, mypy, import-linter.
 	$(BIN)/ruff check .

@@ -124,6 +124,10 @@ class Service:
             for sample in family.samples
         }
 
+    def metric(self, name: str, **labels: str) -> float:
+        """Return one sample of /metrics, 0 where it is missing. Polling this is cheaper than a command of the CLI."""
+        return self.metrics().get((name, tuple(sorted(labels.items()))), 0.0)
+
     def learnd(self, *arguments: str) -> Any:
         """Run a command of the CLI on the data folder; returns its --json answer."""
         answer = subprocess.run(

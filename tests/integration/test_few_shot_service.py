@@ -11,12 +11,13 @@ from PIL import Image
 from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
 from tests.service import Service, running
 
+UPDATES = "learnd_meta_updates_total"
 SMALL = """
 [practise]
 slice_s = 0.5
 [jobs]
-evaluate = "10s"
-consolidate = "15s"
+evaluate = "5s"
+consolidate = "8s"
 [stream]
 embedded_default = false
 [evaluation]
@@ -27,7 +28,7 @@ trials_few_shot = 32
 GLYPHS = ("--kwarg", "alphabets=6", "--kwarg", "characters=8", "--kwarg", "drawers=6", "--kwarg", "size=16")
 NUM_CLASSES = 6
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("few-shot service")]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         service.learnd("env", "add", "glyphs", "--few-shot", "5x1", "--queries", "3", *GLYPHS)
         service.learnd("env", "add", "sinusoids", "--shots", "5", "--learner", "versa", "--no-check")
         service.wait_for(
-            lambda: all(family["meta_updates"] > 0 for family in service.status()["families"]),
+            lambda: all(service.metric(UPDATES, family=name) > 0 for name in ("glyphs", "sinusoids")),
             timeout_s=180,
             what="to have practised both families",
         )
@@ -59,7 +60,7 @@ def task(tmp_path: Path) -> Path:
 
 def test_it_is_evaluated_above_chance_and_shown_like_any_other(service: Service) -> None:
     service.wait_for(
-        lambda: (service.family("glyphs")["eval_score"] or 0.0) > 0.4, timeout_s=180, what="to tell glyphs apart"
+        lambda: service.metric("learnd_eval_score", family="glyphs") > 0.4, timeout_s=180, what="to tell glyphs apart"
     )
     shown = service.learnd("env", "show", "glyphs")
     assert shown["shots"] == [0, 1]
@@ -76,7 +77,7 @@ def test_it_is_evaluated_above_chance_and_shown_like_any_other(service: Service)
 
 
 def test_a_version_is_published_that_few_shot_predict_asks(service: Service, task: Path) -> None:
-    service.wait_for(lambda: bool(service.status()["policy_version"]), timeout_s=180, what="to publish a version")
+    service.wait_for(lambda: service.metric("learnd_policy_version") > 0, timeout_s=180, what="to publish a version")
     version = str(service.status()["policy_version"])
     scores = {score["family"]: score for score in service.learnd("policy", "show", version)["scores"]}
     assert "glyphs" in scores
@@ -97,7 +98,7 @@ def test_kill_minus_9_loses_no_totals_and_a_start_goes_on(service: Service) -> N
         for total in ("env_steps", "episodes", "trials", "meta_updates"):
             assert after[name][total] >= family[total]
     service.wait_for(
-        lambda: service.family("glyphs")["meta_updates"] > before["glyphs"]["meta_updates"],
+        lambda: service.metric(UPDATES, family="glyphs") > after["glyphs"]["meta_updates"],
         timeout_s=120,
         what="to go on learning",
     )

@@ -11,12 +11,14 @@ import pytest
 from agent.policies.acting import load_policy
 from tests.service import Service, running
 
+UPDATES = "learnd_meta_updates_total"
+STEPS = "learnd_env_steps_total"
 SMALL = """
 [practise]
 slice_s = 0.3
 [jobs]
-evaluate = "15s"
-consolidate = "10s"
+evaluate = "1m"
+consolidate = "5s"
 [rl2]
 hidden_size = 16
 input_size = 16
@@ -32,18 +34,22 @@ trials_tensor = 64
 trials_gymnasium = 2
 """
 
-pytestmark = pytest.mark.timeout(300)
+EMBEDDED = {"bandits", "mdps", "cartpole", "acrobot", "frozenlake", "pendulum"}
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("service")]
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with running(tmp_path_factory.mktemp("service") / "store", config=SMALL) as service:
-        service.wait_for(
-            lambda: all(family["meta_updates"] > 0 for family in service.status()["families"]),
-            timeout_s=180,
-            what="to have practised every family",
-        )
+        service.wait_for(lambda: practised(service) >= EMBEDDED, timeout_s=180, what="to have practised every family")
         yield service
+
+
+def practised(service: Service) -> set[str]:
+    """Return the names of the families that have been practised."""
+    updates = {labels: value for (name, labels), value in service.metrics().items() if name == UPDATES}
+    return {dict(labels)["family"] for labels, value in updates.items() if value > 0}
 
 
 @pytest.fixture
@@ -56,7 +62,7 @@ def long_poles(service: Service) -> Iterator[str]:
 
 def test_the_embedded_families_are_active_and_have_discrete_and_continuous_actions(service: Service) -> None:
     families = {family["name"]: family for family in service.status()["families"]}
-    assert families.keys() >= {"bandits", "mdps", "cartpole", "acrobot", "frozenlake", "pendulum"}
+    assert families.keys() >= EMBEDDED
     assert {family["state"] for family in families.values()} == {"active"}
     kinds = {name: service.learnd("env", "show", name)["spaces"]["action"]["kind"] for name in ("mdps", "pendulum")}
     assert kinds == {"mdps": "discrete", "pendulum": "continuous"}
@@ -81,13 +87,11 @@ def test_health_and_readiness_answer(service: Service) -> None:
 
 
 def test_a_family_added_while_the_service_runs_is_practised(service: Service, long_poles: str) -> None:
-    service.wait_for(
-        lambda: service.family(long_poles)["meta_updates"] > 0, timeout_s=120, what="to practise the new family"
-    )
+    service.wait_for(lambda: long_poles in practised(service), timeout_s=120, what="to practise the new family")
 
 
 def test_a_published_version_can_be_exported_loaded_and_scored(service: Service, tmp_path: Path) -> None:
-    service.wait_for(lambda: bool(service.status()["policy_version"]), timeout_s=120, what="to publish a version")
+    service.wait_for(lambda: service.metric("learnd_policy_version") > 0, timeout_s=120, what="to publish a version")
     file = tmp_path / "policy.safetensors"
     service.learnd("policy", "export", str(service.status()["policy_version"]), str(file))
     assert "bandits" in load_policy(file).families
@@ -98,7 +102,7 @@ def test_a_published_version_can_be_exported_loaded_and_scored(service: Service,
 
 
 def test_a_version_is_rolled_back_to_its_parent(service: Service) -> None:
-    service.wait_for(lambda: (service.status()["policy_version"] or 0) > 1, timeout_s=180, what="to publish twice")
+    service.wait_for(lambda: service.metric("learnd_policy_version") > 1, timeout_s=180, what="to publish twice")
     answer = service.learnd("policy", "rollback")
     assert answer["current"]["version"] < answer["rolled_back"]
     versions = {version["version"]: version for version in service.learnd("policy", "list", "--all")["versions"]}
@@ -108,20 +112,18 @@ def test_a_version_is_rolled_back_to_its_parent(service: Service) -> None:
 
 def test_a_killed_learner_comes_back_by_itself(service: Service) -> None:
     service.wait_for(lambda: service.learner() is not None, timeout_s=60, what="to have a learner")
-    before = service.family("bandits")["env_steps"]
-    learner = service.learner()
+    learner, counted = service.learner(), num_restarts(service)
     assert learner is not None
     learner.send_signal(signal.SIGKILL)
+    service.wait_for(lambda: num_restarts(service) > counted, timeout_s=30, what="to count the restart")
+    before = service.metric(STEPS, family="bandits")
     service.wait_for(
-        lambda: any(
-            name == "learnd_learner_restarts_total" and value > 0 for (name, _), value in service.metrics().items()
-        ),
-        timeout_s=30,
-        what="to count the restart",
+        lambda: service.metric(STEPS, family="bandits") > before, timeout_s=120, what="to learn again after the kill"
     )
-    service.wait_for(
-        lambda: service.family("bandits")["env_steps"] > before, timeout_s=120, what="to learn again after the kill"
-    )
+
+
+def num_restarts(service: Service) -> float:
+    return sum(value for (name, _), value in service.metrics().items() if name == "learnd_learner_restarts_total")
 
 
 def test_kill_minus_9_of_everything_loses_no_totals_and_a_start_goes_on(service: Service) -> None:
@@ -133,7 +135,7 @@ def test_kill_minus_9_of_everything_loses_no_totals_and_a_start_goes_on(service:
         for total in ("env_steps", "episodes", "trials", "meta_updates"):
             assert after[name][total] >= family[total]
     service.wait_for(
-        lambda: service.family("bandits")["env_steps"] > before["bandits"]["env_steps"],
+        lambda: service.metric(STEPS, family="bandits") > after["bandits"]["env_steps"],
         timeout_s=120,
         what="to go on learning",
     )

@@ -376,7 +376,7 @@ def test_a_family_never_met_is_classified_at_once_by_another_ones_amortised_head
     (point,) = session.store.curves.points("new", CurveMetric.LENT_SCORE)
     assert (point.point.label, point.meta_updates) == ("glyphs", 0)
     expected = held_out_tasks(
-        session.few_shot.learner_of(lender, "versa"),
+        session.few_shot.learner_of(lender, learner_name(lender)),
         session.few_shot.tasks_of(new),
         first_task=EVALUATION_TASKS,
         num_tasks=FEW_TASKS["trials_few_shot"],

@@ -26,6 +26,9 @@ from memory.store import Store
 from tests.agent.trainer.conftest import BANDITS, SessionMaker, bandit_spaces, feed_bandits, practise, settings_for
 from tests.agent.trainer.running import FailingTasks, open_failing, run_jobs
 
+UPDATES_TO_LEARN = 12
+"""Enough for the mean return on three arms to rise by more than the gate tolerates."""
+
 
 def test_a_worker_fault_costs_a_strike_and_leaves_the_learner_as_it_was(
     store: Store, open_session: SessionMaker
@@ -160,7 +163,7 @@ def test_without_a_reference_candidates_are_compared_by_returns_on_one_scale(
     for _ in range(2):
         practise(session, store.families.get(family.name), reason="test")
     consolidate(session)
-    for _ in range(30):
+    for _ in range(UPDATES_TO_LEARN):
         practise(session, store.families.get(family.name), reason="test")
     compared: list[Comparison] = []
 
@@ -202,7 +205,7 @@ def test_a_version_is_evaluated_by_returns_where_there_is_no_reference(
 def test_without_a_reference_a_version_that_forgets_is_rejected(store: Store, open_session: SessionMaker) -> None:
     family = feed_without_reference(store)
     session = open_session(store)
-    for _ in range(30):
+    for _ in range(UPDATES_TO_LEARN):
         practise(session, store.families.get(family.name), reason="test")
     consolidate(session)
     with torch.no_grad():
@@ -223,7 +226,7 @@ def test_the_first_candidate_is_published_and_a_worse_one_is_rejected_with_its_s
 ) -> None:
     feed_bandits(store)
     session = open_session(store)
-    _train(session, store, 30)
+    _train(session, store, UPDATES_TO_LEARN)
     outcome, detail = consolidate(session)
     assert (outcome, detail["outcome"], detail["version"]) == (JobOutcome.SUCCEEDED, "published", 1)
 
@@ -246,7 +249,7 @@ def test_a_new_version_names_its_parent_and_can_be_rolled_back(store: Store, ope
     session = open_session(store)
     _train(session, store, 1)
     consolidate(session)
-    _train(session, store, 30)
+    _train(session, store, UPDATES_TO_LEARN)
     _, detail = consolidate(session)
     assert detail["version"] == 2
     assert store.initializations.get(2).parent == 1
@@ -325,7 +328,7 @@ def test_a_damaged_current_version_is_stood_for_by_its_stored_scores(
     path = folder.parameters_path / f"{current.file.sha256}.safetensors"
     path.chmod(0o600)
     path.write_bytes(path.read_bytes()[:-1] + b"\xff")
-    _train(session, store, 30)
+    _train(session, store, UPDATES_TO_LEARN)
     outcome, detail = consolidate(session)
     assert (outcome, detail["version"]) == (JobOutcome.SUCCEEDED, 2)
     (score,) = store.initializations.get(2).scores
@@ -393,7 +396,7 @@ def test_a_family_removed_while_it_is_worked_on_keeps_no_other_from_it(
 def test_a_name_used_again_does_not_inherit_the_best_return(store: Store, open_session: SessionMaker) -> None:
     feed_bandits(store)
     session = open_session(store)
-    _train(session, store, 30)
+    _train(session, store, UPDATES_TO_LEARN)
     consolidate(session)
 
     def best() -> dict[str, KnownReturn]:
