@@ -32,7 +32,7 @@ def test_it_becomes_ready_and_adds_the_embedded_families_to_an_empty_folder(tmp_
 
 
 def test_a_removed_setting_is_logged_as_a_warning_and_the_service_runs(tmp_path: Path) -> None:
-    with Service(tmp_path / "data", config=QUICK + "[consolidation]\nrate = 0.9\n") as service:
+    with DaemonProcess(tmp_path / "data", config=QUICK + "[consolidation]\nrate = 0.9\n") as service:
         assert service.get("readyz")[0] == 200
         (warning,) = (line for line in service.events() if line["event"] == "removed setting has no effect")
         assert (warning["level"], warning["key"], warning["value"]) == ("warning", "consolidation.rate", "0.9")

@@ -17,7 +17,7 @@ from agent.experiments.comparison_plots import (
 )
 from agent.experiments.scores import Measure
 from agent.experiments.standings import standings
-from agent.reports.curve_plots import TerminalStyle
+from agent.reports.terminal_plots import TerminalStyle
 from tests.agent.experiments.outcomes import outcome, point
 
 

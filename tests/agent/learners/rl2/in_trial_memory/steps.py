@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from agent.learners.rl2.in_trial_memory.keys import Keys
-from agent.learners.rl2.in_trial_memory.similarity import Likeness, SimilarityMemory
+from agent.learners.rl2.in_trial_memory.similarity import SimilarityMemory
 from envs.spaces import SpacePair
 from tests.agent.learners.rl2.scripted_tasks import VECTOR
 
@@ -30,9 +30,6 @@ def read(memory: Any, observation: Any) -> torch.Tensor:
     return memory.read(torch.tensor([observation]).float())[0]
 
 
-def similarity(
-    spaces: SpacePair = VECTOR, *, bandwidth: float = 0.5, is_matching: bool = False, **settings: Any
-) -> SimilarityMemory:
-    likeness = Likeness(bandwidth=bandwidth, is_matching=is_matching)
+def similarity(spaces: SpacePair = VECTOR, **settings: Any) -> SimilarityMemory:
     keys = Keys(projection=torch.eye(spaces.observation.width))
-    return SimilarityMemory(1, spaces.action, keys=keys, likeness=likeness, **{"num_steps": 8, **settings})
+    return SimilarityMemory(1, spaces.action, keys=keys, **{"num_steps": 8, **settings})
