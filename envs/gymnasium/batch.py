@@ -77,7 +77,7 @@ class WorkerTaskBatch:
     def begin(self, first_task: int, *, split: Split) -> Tensor:
         """Begin tasks ``first_task … first_task + B - 1`` of a split, one per row; return the first observations."""
         self._check_open()
-        self._first_task, self._split = first_task, split
+        self._places = [(split, first_task + row) for row in range(self.num_trials)]
         self._tasks = draw_tasks(self.spec, split, first_task, self.num_trials)
         tasks = [
             {**task.to_json(), "label": task_label(task, split, first_task + row)}
@@ -99,7 +99,7 @@ class WorkerTaskBatch:
             [k, D] float32 first observations.
         """
         self._check_open()
-        self._first_task, self._split, self._tasks = 0, Split.TRAINING, list(tasks)
+        self._places, self._tasks = [(Split.TRAINING, row) for row in range(len(tasks))], list(tasks)
         request = {
             "type": "begin",
             "own_generators": True,
@@ -107,6 +107,21 @@ class WorkerTaskBatch:
         }
         self._process.ask(request)
         return self._observation[: len(tasks)].clone().to(self.device)
+
+    def begin_row(self, row: int, index: int, *, split: Split) -> Tensor:
+        """Begin task ``index`` of a split in one row, while the other rows go on with theirs.
+
+        For learners to which each episode is a new task. All rows must have begun before, by :meth:`begin`.
+
+        Returns:
+            [D] float32 first observation of the row.
+        """
+        self._check_open()
+        [task] = draw_tasks(self.spec, split, index, 1)
+        request = {"type": "begin_row", "row": row, "task": {**task.to_json(), "label": task_label(task, split, index)}}
+        self._process.ask(request)
+        self._tasks[row], self._places[row] = task, (split, index)
+        return self._observation[row].clone().to(self.device)
 
     def undone_attributes(self) -> dict[str, tuple[str, str]]:
         """Return the varied attributes that a reset overwrote. Tasks must be begun again after this call.
@@ -187,9 +202,8 @@ class WorkerTaskBatch:
 
     def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
         """Return the tasks in the given rows as JSON values, for the stored trials."""
-        return [
-            {"split": self._split.value, "index": self._first_task + row, **self._tasks[row].to_json()} for row in rows
-        ]
+        placed = [(*self._places[row], self._tasks[row]) for row in rows]
+        return [{"split": split.value, "index": index, **task.to_json()} for split, index, task in placed]
 
     def close(self) -> None:
         """End the worker and release the shared memory; safe to call twice."""

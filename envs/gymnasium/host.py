@@ -665,6 +665,29 @@ class Tasks:
         self._is_joinable = self._are_vectors_apart(first)
         self._check_finite(self._observation, "observation")
 
+    def begin_row(self, row: int, task: dict[str, Any]) -> None:
+        """Begin another task in one row, while the other rows go on.
+
+        The global random generators keep their states, because the other rows draw from them too.
+
+        Args:
+            row: a row in which a task was begun before.
+            task: the new task. If it has keyword arguments, the row gets a new environment.
+        """
+        if task["kwargs"]:
+            self.progress.begin(Stage.RESETTING, row)
+            self._maker.close(self._envs[row])
+            self.progress.begin(Stage.MAKING, row)
+            self._envs[row] = self._maker(task["kwargs"])
+            self._is_joinable = False  # the observations of the new environment may overlap with those of another
+        env = self._envs[row]
+        self._steps[row], self._resets[row] = env.step, env.reset
+        self._options[row], self._labels[row] = task["reset_options"] or None, task["label"]
+        self._attributes[row] = fitting_attributes(env, task["attributes"])
+        self._ends_at[row] = None if self.limit is None else self._clock + self.limit
+        self._put(row, self._reset(row, task["seed"]), self._observation)
+        self._check_finite(self._observation, "observation")
+
     def _are_vectors_apart(self, observations: list[Any]) -> bool:
         """Return whether all rows can be copied in one call after all have stepped.
 
@@ -1006,6 +1029,11 @@ class Host:
     def on_begin(self, tasks: list[dict[str, Any]], *, own_generators: bool = False) -> dict[str, Any]:
         """Begin tasks."""
         self._tasks.begin(tasks, own_generators=own_generators)
+        return {}
+
+    def on_begin_row(self, row: int, task: dict[str, Any]) -> dict[str, Any]:
+        """Begin another task in one row."""
+        self._tasks.begin_row(row, task)
         return {}
 
     def on_undone(self) -> dict[str, Any]:
