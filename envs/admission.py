@@ -28,6 +28,7 @@ from envs.gymnasium.task_checks import (
 from envs.gymnasium.variations import Variation, VariationTarget
 from envs.limits import WorkerLimits
 from envs.random_actions import random_actions
+from envs.reference import ReferenceRule
 from envs.registry import open_few_shot, open_tasks
 from envs.spaces import SpacePair
 from envs.task_batch import TaskBatch
@@ -350,13 +351,15 @@ def _reference(
     if spec.reference_return is not None:
         _check_reference(spec, spec.reference_return, random_return)
         return spec.reference_return, spec.reference_source or "declared"
+    if spec.reference_rule is not ReferenceRule.THRESHOLD:
+        return None, ""
     if spec.source is FamilySource.TENSOR or not isinstance(tasks, WorkerTaskBatch) or tasks.reward_threshold is None:
         return None, ""
     reference = tasks.reward_threshold * spec.episodes_per_trial
     if reference <= random_return:
         warnings.append(
             f"The registered reward threshold, {tasks.reward_threshold:g} per episode, is not above the return of "
-            "random actions, so it is not used as reference; the family has returns and no scores."
+            "random actions, so it is not used as reference."
         )
         return None, ""
     return reference, f"Gymnasium's reward threshold for {spec.entry}, {tasks.reward_threshold:g} per episode"

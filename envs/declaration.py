@@ -12,6 +12,7 @@ from envs.errors import FamilySpecError
 from envs.family import FamilySource, FamilySpec
 from envs.few_shot.options import FEW_SHOT_ENTRIES, read_options
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
+from envs.reference import ReferenceRule
 
 VARIATION_FORMS = (
     "Write NAME=LOW:HIGH (uniform), NAME=log:LOW:HIGH, NAME=int:LOW:HIGH, NAME=A|B|C (one of), NAME=sum:X+Y, "
@@ -148,6 +149,8 @@ def family_from_declaration(
     episodes_per_trial: int | None = None,
     max_episode_steps: int | None = None,
     reference_return: float | None = None,
+    reference_rule: ReferenceRule = ReferenceRule.THRESHOLD,
+    reference_steps: int = 0,
     python: str | None = None,
     import_paths: Sequence[str] = (),
 ) -> FamilySpec:
@@ -161,6 +164,8 @@ def family_from_declaration(
         episodes_per_trial: episodes in a trial; None takes 3, or 10 for a tensor family.
         max_episode_steps: steps after which an episode is truncated.
         reference_return: trial return that counts as score 1.
+        reference_rule: rule for the reference if no return is given.
+        reference_steps: environment steps of training for a measured reference; ignored if a return is given.
         python: another interpreter for the family's workers.
         import_paths: folders to add to the workers' import path.
 
@@ -182,6 +187,8 @@ def family_from_declaration(
         max_episode_steps=max_episode_steps,
         reference_return=reference_return,
         reference_source="declared" if reference_return is not None else "",
+        reference_rule=reference_rule,
+        reference_steps=0 if reference_return is not None or is_tensor else reference_steps,
         python=python,
         import_paths=tuple(import_paths),
     )

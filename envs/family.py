@@ -22,6 +22,7 @@ from envs.json_fields import (
     unreadable,
 )
 from envs.kinds import FamilyKind
+from envs.reference import MeasuredReference, ReferenceRule
 
 FAMILY_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 
@@ -65,8 +66,11 @@ class FamilySpec:
         episodes_per_trial: episodes in one trial.
         max_episode_steps: steps after which an episode is truncated; None keeps the environment's own limit.
         random_return: mean trial return of uniformly random actions (score 0); None until measured.
-        reference_return: trial return that counts as score 1; None takes the registered threshold, if any.
+        reference_return: trial return that counts as score 1; None follows ``reference_rule``.
         reference_source: source of ``reference_return``, as text for people.
+        reference_rule: rule for the reference where no return is declared.
+        reference_steps: environment steps of training for a measured reference; 0 for no measurement.
+        measured_reference: the measurement that gave the reference; None if it was not measured.
         python: interpreter that runs the family's workers; None for learnd's own.
         import_paths: folders to add to the worker's import path, for ``module:Class`` entries.
         learner: the learner that practises it: "rl2", or a name of ``agent.learners.registry`` for few-shot tasks.
@@ -82,6 +86,9 @@ class FamilySpec:
     random_return: float | None = None
     reference_return: float | None = None
     reference_source: str = ""
+    reference_rule: ReferenceRule = ReferenceRule.THRESHOLD
+    reference_steps: int = 0
+    measured_reference: MeasuredReference | None = None
     python: str | None = None
     import_paths: tuple[str, ...] = ()
     learner: str = "rl2"
@@ -126,8 +133,17 @@ class FamilySpec:
         import_paths = fields.get("import_paths", ())
         require_texts(import_paths, name="import_paths", subject="spec")
         variations = tuple(Variation.from_json(variation) for variation in fields.get("variations", ()))
-        source, paths = FamilySource(fields["source"]), tuple(import_paths)
-        return cls(**{**fields, "source": source, "variations": variations, "import_paths": paths})
+        rule, measured = fields.get("reference_rule", ReferenceRule.THRESHOLD), fields.get("measured_reference")
+        if rule not in list(ReferenceRule):
+            raise unreadable("spec", f"this version of learnd does not know its reference_rule, {rule!r}.")
+        typed = {
+            "source": FamilySource(fields["source"]),
+            "variations": variations,
+            "import_paths": tuple(import_paths),
+            "reference_rule": ReferenceRule(rule),
+            "measured_reference": None if measured is None else MeasuredReference.from_json(measured),
+        }
+        return cls(**{**fields, **typed})
 
 
 FIELD_TYPES: FieldTypes = {
@@ -141,6 +157,9 @@ FIELD_TYPES: FieldTypes = {
     "random_return": (*NUMBER, NULL),
     "reference_return": (*NUMBER, NULL),
     "reference_source": TEXT,
+    "reference_rule": TEXT,
+    "reference_steps": COUNT,
+    "measured_reference": (*OBJECT, NULL),
     "python": (*TEXT, NULL),
     "import_paths": ARRAY,
     "learner": TEXT,

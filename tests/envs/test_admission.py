@@ -17,6 +17,7 @@ from envs.errors import EnvsError, FamilySpecError, FaultReason, UnsupportedSpac
 from envs.family import FamilySource, FamilySpec, Split
 from envs.gymnasium.batch import draw_tasks
 from envs.random_actions import random_actions
+from envs.reference import ReferenceRule
 from envs.registry import default_stream, open_tasks
 from envs.spaces import ActionKind, ActionSpec
 from tests.envs.families import LIMITS, broken, family, sound
@@ -63,6 +64,12 @@ def test_the_registered_threshold_is_the_reference_where_none_is_declared() -> N
     assert "475" in admission.reference_source
     assert admission.random_return == pytest.approx(2 * 22, abs=8)
     assert admission.random_standard_error > 0
+
+
+@pytest.mark.parametrize("rule", [ReferenceRule.PPO, ReferenceRule.NONE])
+def test_a_registered_threshold_is_not_used_if_the_reference_is_measured_or_not_wanted(rule: ReferenceRule) -> None:
+    admission = probe(family("CartPole-v1", episodes_per_trial=2, reference_rule=rule), limits=LIMITS)
+    assert (admission.reference_return, admission.reference_source) == (None, "")
 
 
 def test_without_threshold_or_declaration_there_is_no_reference() -> None:

@@ -370,3 +370,43 @@ def test_a_closed_batch_says_that_it_is_closed() -> None:
     tasks.close()
     with pytest.raises(EnvsError, match="its worker is closed"):
         tasks.begin(0, split=Split.TRAINING)
+
+
+def test_a_task_begun_in_one_row_is_the_task_of_its_index_and_leaves_the_other_rows_as_they_are() -> None:
+    length = Variation(name="length", target=VariationTarget.KWARG, distribution=Distribution.INTEGER, low=3, high=9)
+    with playing(sound("Counter", variations=(length,)), 2) as tasks:
+        tasks.begin(0, split=Split.TRAINING)
+        for _ in range(2):
+            tasks.step(zeros(tasks), all_active(2))
+        assert tasks.begin_row(1, 17, split=Split.TRAINING).tolist() == [0, 0, 0]
+        places = tasks.describe_tasks([0, 1])
+        assert [place["index"] for place in places] == [0, 17]
+        [drawn] = draw_tasks(tasks.spec, Split.TRAINING, 17, 1)
+        assert places[1]["kwargs"] == drawn.to_json()["kwargs"]
+        observation = tasks.step(zeros(tasks), all_active(2)).observation
+        assert observation[:, 1].tolist() == [3 if places[0]["kwargs"]["length"] > 3 else 0, 1]
+
+
+def test_the_step_limit_of_a_task_begun_in_one_row_counts_from_its_beginning() -> None:
+    with playing(sound("Counter", kwargs={"length": 100}, max_episode_steps=4)) as tasks:
+        tasks.begin(0, split=Split.TRAINING)
+        for _ in range(3):
+            tasks.step(zeros(tasks), all_active(2))
+        tasks.begin_row(1, 2, split=Split.TRAINING)
+        ends = [tasks.step(zeros(tasks), all_active(2)).truncated.tolist() for _ in range(4)]
+        assert ends == [[True, False], [False, False], [False, False], [False, True]]
+
+
+def test_a_varied_attribute_of_a_task_begun_in_one_row_is_set_in_that_row_only() -> None:
+    length = Variation(
+        name="length", target=VariationTarget.ATTRIBUTE, distribution=Distribution.INTEGER, low=2, high=50
+    )
+    with playing(sound("Counter", variations=(length,)), 2) as tasks:
+        tasks.begin(0, split=Split.TRAINING)
+        tasks.begin_row(1, 9, split=Split.TRAINING)
+        lengths = [place["attributes"]["length"] for place in tasks.describe_tasks([0, 1])]
+        ended_at = [0, 0]
+        for step in range(1, max(lengths) + 1):
+            ended = tasks.step(zeros(tasks), all_active(2)).terminated.tolist()
+            ended_at = [at or step * has_ended for at, has_ended in zip(ended_at, ended, strict=True)]
+        assert ended_at == lengths

@@ -1,0 +1,82 @@
+"""The reference return of a family, which scores 1: the rule by which it is found, and a measured one's provenance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from envs.json_fields import COUNT, NUMBER, TEXT, FieldTypes, checked_fields
+
+
+class ReferenceRule(StrEnum):
+    """A rule for the reference of a family for which no return is declared."""
+
+    THRESHOLD = "threshold"
+    """The reward threshold that is registered with Gymnasium; without one, a measurement if steps are given for it."""
+
+    PPO = "ppo"
+    """A measurement, also if a threshold is registered."""
+
+    NONE = "none"
+    """No reference: the family has returns and no scores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredReference:
+    """A reference return that a trained agent earned on held-out tasks, with its provenance.
+
+    Attributes:
+        mean_return: mean trial return on the held-out tasks.
+        standard_error: standard error of ``mean_return``.
+        agent: the algorithm ("PPO").
+        library: the library and its version.
+        steps: environment steps of training.
+        seed: seed of the agent.
+        first_task: index of the first held-out task.
+        num_tasks: number of held-out tasks, one trial each.
+        duration_s: duration of training and evaluation.
+        measured_at: time of the measurement, in seconds since the epoch.
+    """
+
+    mean_return: float
+    standard_error: float
+    agent: str
+    library: str
+    steps: int
+    seed: int
+    first_task: int
+    num_tasks: int
+    duration_s: float
+    measured_at: float
+
+    @classmethod
+    def from_json(cls, values: object) -> MeasuredReference:
+        """Return the measurement from the values of ``dataclasses.asdict``.
+
+        Raises:
+            FamilySpecError: the values are damaged, or a newer version wrote them.
+        """
+        return cls(**checked_fields(values, FIELD_TYPES, required=FIELD_TYPES, subject="measured reference"))
+
+    @property
+    def source(self) -> str:
+        """The source of the reference, as text for people."""
+        return (
+            f"{self.agent} of {self.library} after {self.steps} steps, seed {self.seed}, on {self.num_tasks} held-out "
+            f"tasks: {self.mean_return:.4g} ± {self.standard_error:.2g}"
+        )
+
+
+FIELD_TYPES: FieldTypes = {
+    "mean_return": NUMBER,
+    "standard_error": NUMBER,
+    "agent": TEXT,
+    "library": TEXT,
+    "steps": COUNT,
+    "seed": COUNT,
+    "first_task": COUNT,
+    "num_tasks": COUNT,
+    "duration_s": NUMBER,
+    "measured_at": NUMBER,
+}
+"""The JSON types of the fields of a :class:`MeasuredReference`."""
