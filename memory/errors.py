@@ -82,6 +82,10 @@ class FamilyExistsError(MemoryStoreError):
     """An error for a family name that the store already contains."""
 
 
+class ReferenceExistsError(MemoryStoreError):
+    """An error for a reference return that a family already has; it is written once."""
+
+
 class VersionNotFoundError(MemoryStoreError):
     """An error for a version that the store does not contain, or that cannot be rolled back to."""
 

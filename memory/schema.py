@@ -298,6 +298,14 @@ def clear_measured_references(db: Database) -> None:
             db.execute(f"DELETE FROM {table} WHERE family_id = ? AND metric = 'eval_score'", (row_id,))  # noqa: S608
 
 
+def add_measured_references(db: Database) -> None:
+    """Change no table: mark a store whose specs and job runs an older learnd cannot read.
+
+    Specs have the rule and the provenance of the reference return from here on, and job runs have the kind `reference`.
+    """
+    del db
+
+
 MIGRATIONS = (
     create_first_tables,
     add_store_identity,
@@ -305,6 +313,7 @@ MIGRATIONS = (
     add_store_clock,
     add_damage,
     clear_measured_references,
+    add_measured_references,
 )
 """The migrations in order. A migration's name is its record in the store, so names and order never change."""
 

@@ -24,6 +24,7 @@ from memory.tables.initializations import InitializationTable
 from memory.tables.jobs import JobTable
 from memory.tables.learner_steps import LearnerStepTable
 from memory.tables.overview import Overview
+from memory.tables.references import ReferenceTable
 from memory.tables.requests import RequestTable
 from memory.tables.stats import Statistics
 from memory.tables.trials import TrialTable
@@ -45,8 +46,8 @@ class Store:
 
     Attributes:
         folder: the data folder.
-        families, trials, curves, checkpoints, learner_steps, initializations, damage, jobs, requests, daemon_status,
-            counters: the tables.
+        families, references, trials, curves, checkpoints, learner_steps, initializations, damage, jobs, requests,
+            daemon_status, counters: the tables.
         overview: the values that ``learnd status`` shows.
         stats: sizes of the episodic memory.
     """
@@ -57,6 +58,7 @@ class Store:
         self._parameters = parameters = ParameterFolder(folder.parameters_path)
         self.counters = CounterTable(connection)
         self.families = FamilyTable(connection, self.counters)
+        self.references = ReferenceTable(connection, self.families)
         self.trials = TrialTable(connection, self.families)
         self.curves = CurveTable(connection, self.families)
         self.checkpoints = CheckpointTable(connection, folder, parameters)

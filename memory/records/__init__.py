@@ -12,6 +12,7 @@ from memory.records.families import (
 from memory.records.jobs import (
     NOT_RUN,
     CounterValue,
+    FailureStreak,
     JobKind,
     JobOutcome,
     JobRun,
@@ -63,6 +64,7 @@ __all__ = [
     "CurveMetric",
     "CurvePoint",
     "EpisodeRecord",
+    "FailureStreak",
     "Family",
     "FamilyMemory",
     "FamilyScore",

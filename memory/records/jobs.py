@@ -17,6 +17,7 @@ class JobKind(StrEnum):
     CHECKPOINT = "checkpoint"
     PRUNE = "prune"
     BACKUP = "backup"
+    REFERENCE = "reference"
 
 
 class JobOutcome(StrEnum):
@@ -65,7 +66,7 @@ class JobRun:
         family: the family that the run was for; None for jobs that cover all families.
         reason: the reason for the run: "due", "requested", or the reason for the choice of the family.
         outcome: the outcome; None while the job runs.
-        detail: JSON values that the job reported.
+        detail: JSON values that the job reported: while it runs, its progress if it reports any.
         error: description of the error, as text for people; empty if there was none.
     """
 
@@ -78,6 +79,21 @@ class JobRun:
     finished_at: float | None
     detail: dict[str, Any]
     error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureStreak:
+    """A number of runs of one kind and family that failed one after another; interrupted runs are left out.
+
+    Attributes:
+        count: number of failures, at least 1.
+        error: error of the newest.
+        ended_at: end of the newest.
+    """
+
+    count: int
+    error: str
+    ended_at: float
 
 
 @dataclass(frozen=True, kw_only=True)

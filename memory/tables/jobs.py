@@ -102,6 +102,13 @@ class JobTable:
             )
             self._count(JobKind(row["kind"]), outcome)
 
+    def report(self, run_id: int, progress: dict[str, Any]) -> None:
+        """Record the progress of a run as its detail, unless it has ended. After a power cut it may be lost."""
+        with self._connection.transaction("recording a job's progress", is_durable=False):
+            self._connection.execute(
+                "UPDATE job_runs SET detail = ? WHERE id = ? AND outcome IS NULL", (to_json(progress), run_id)
+            )
+
     def record_outcome(
         self,
         kind: JobKind,

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from memory.connection import from_json
 from memory.readers import open_reader
 from memory.tables.daemon_status import DaemonStatusTable
+from memory.tables.reference_failures import reference_failures
 
 if TYPE_CHECKING:
-    from memory.connection import StoreConnection
+    from memory.connection import Row, StoreConnection
     from memory.folder import DataFolder
 
 _FAMILIES = """
@@ -29,7 +31,8 @@ LEFT JOIN latest_points AS trial
 WHERE ? OR state <> 'removed' ORDER BY families.id
 """
 _RUNNING = """
-SELECT id AS run_id, kind AS job, family, reason, started_at FROM job_runs WHERE outcome IS NULL ORDER BY id DESC
+SELECT id AS run_id, kind AS job, family, reason, started_at, detail
+FROM job_runs WHERE outcome IS NULL ORDER BY id DESC
 """
 
 
@@ -44,21 +47,35 @@ class Overview:
 
         Returns:
             ``daemon``: the daemon's last status, or None; ``policy_version``: None before the first version;
-            ``learner_steps``; ``running``: the runs of jobs that have not ended, newest first; ``families``:
-            :meth:`family_reports`.
+            ``learner_steps``; ``running``: the runs of jobs that have not ended, newest first, each with its
+            ``progress``; ``families``: :meth:`family_reports`.
         """
         with self._connection.snapshot():
             return {
                 "daemon": DaemonStatusTable(self._connection).get(),
                 "policy_version": self._connection.value("SELECT version FROM initializations WHERE is_current = 1"),
                 "learner_steps": self._connection.value("SELECT learner_steps FROM checkpoints WHERE is_live = 1") or 0,
-                "running": [dict(row) for row in self._connection.rows(_RUNNING)],
+                "running": [_running(row) for row in self._connection.rows(_RUNNING)],
                 "families": self.family_reports(),
             }
 
     def family_reports(self, *, with_removed: bool = False) -> list[dict[str, Any]]:
-        """Return each family's state, totals and newest score and return, in the order in which they were added."""
-        return [dict(row) for row in self._connection.rows(_FAMILIES, (with_removed,))]
+        """Return each family's state, totals and newest score and return, in the order in which they were added.
+
+        ``reference_failure`` has the failures of the measurement of its reference; None if there are none.
+        """
+        failures = reference_failures(self._connection)
+        found = self._connection.rows(_FAMILIES, (with_removed,))
+        return [
+            {**dict(row), "reference_failure": failures.get(row["name"]) if row["state"] != "removed" else None}
+            for row in found
+        ]
+
+
+def _running(row: Row) -> dict[str, Any]:
+    values = dict(row)
+    values["progress"] = from_json(values.pop("detail")) or None
+    return values
 
 
 def read_overview(folder: DataFolder) -> dict[str, Any]:

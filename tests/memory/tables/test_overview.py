@@ -59,6 +59,7 @@ def test_an_overview_says_what_the_rooms_say(store: Store, folder: DataFolder, c
         "evaluated_at": clock.now,
         "strikes": 0,
         "quarantined_until": None,
+        "reference_failure": None,
     }
     assert store.overview.family_reports() == [report]
 
