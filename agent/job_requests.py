@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 RUN_JOB = "run_job"
 """Kind of the request."""
 
-FOR_ONE_FAMILY = frozenset({JobKind.ADMIT, JobKind.PRACTISE})
+FOR_ONE_FAMILY = frozenset({JobKind.ADMIT, JobKind.PRACTISE, JobKind.REFERENCE})
 MAY_BE_FOR_ONE_FAMILY = FOR_ONE_FAMILY | {JobKind.EVALUATE}
 
 

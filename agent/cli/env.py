@@ -27,6 +27,7 @@ from agent.cli.family_pages import (
     adaptation_values,
     admission_values,
     family_values,
+    reference_values,
     run_values,
     show_added,
     show_page,
@@ -34,6 +35,7 @@ from agent.cli.family_pages import (
 from agent.cli.few_shot_options import declared_few_shot, is_few_shot_entry
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
 from agent.cli.output import in_colour, styled
+from agent.cli.reference_option import ReferenceChoice, ReferenceOption, parse_reference, refuse_measurement
 from agent.cli.status import families_table
 from agent.learners.config_json import config_from_json
 from agent.learners.registry import RL2
@@ -56,6 +58,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The family's 
     examples=(
         "learnd env add CartPole-v1 --vary length=0.25:1.0 --vary gravity=7:13",
         "learnd env add FrozenLake-v1 --kwarg is_slippery=false --episodes 8",
+        "learnd env add Pendulum-v1 --reference ppo:200000",
         "learnd env add my_envs:Maze --path ./src --name maze --python ./venv/bin/python",
         "learnd env add ./images --few-shot 5x1 --learner protonet",
         "learnd env add sinusoids --shots 5",
@@ -75,12 +78,7 @@ def add_family(
     kwarg: KwargOption = None,
     episodes: EpisodesOption = None,
     max_steps: MaxStepsOption = None,
-    reference: Annotated[
-        float | None,
-        typer.Option(
-            help="Return of a trial that scores 1; default: Gymnasium's threshold × episodes, else no scores."
-        ),
-    ] = None,
+    reference: ReferenceOption = None,
     python: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Python interpreter that has the environment's packages.")
     ] = None,
@@ -102,15 +100,22 @@ def add_family(
     The command first tries the family; an environment runs in its own worker process. A running daemon starts to
     practise the family without a restart. With --no-check, the family is added at once and the daemon tries it.
     """
+    from agent.reference_requests import unmeasurable
+    from envs.family import FamilySource
+
     options = FamilyOptions(few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps)
+    choice = parse_reference(reference, invocation.settings.reference)
     if is_few_shot_entry(entry, few_shot):
         given = {**options.of_environments(), "--python": python, "--path": path}
         refuse_options(entry, given, "its tasks are few-shot tasks, not environments")
-        spec = declared_few_shot(invocation.settings, entry, options, name=name, learner=learner, reference=reference)
+        refuse_measurement(entry, choice, why=unmeasurable(FamilySource.FEW_SHOT))
+        declared = choice.declared
+        spec = declared_few_shot(invocation.settings, entry, options, name=name, learner=learner, reference=declared)
     else:
         given = {**options.of_few_shot(), "--learner": None if learner == RL2 else learner}
         refuse_options(entry, given, "its tasks are environments, which RL² practises")
-        spec = _declared(entry, options, name=name, reference=reference, python=python, paths=path or [])
+        spec = _declared(entry, options, name=name, choice=choice, python=python, paths=path or [])
+        refuse_measurement(entry, choice, why=unmeasurable(spec.source))
     _refuse_taken_name(invocation, spec.name)
     admission = _probe(invocation, spec) if check else None
     with invocation.writing(is_created=True) as store:
@@ -157,7 +162,9 @@ def show_family(invocation: Invocation, name: NameArgument) -> None:
         points = [point for point in store.curves.latest() if point.family == name]
         # Runs are stored by family name, and a removed family may have had the same name.
         runs = [r for r in store.jobs.runs(limit=200) if r.family == name and r.started_at >= family.created_at][:5]
+        failures = store.references.failures().get(name)
     values = {**family_values(family), **reports[name], **adaptation_values(family, points), **run_values(runs)}
+    values["reference"] = reference_values(family, failures)
     invocation.answer(values, lambda out: show_page(out, family, values))
 
 
@@ -230,7 +237,7 @@ def _declared(
     options: FamilyOptions,
     *,
     name: str | None,
-    reference: float | None,
+    choice: ReferenceChoice,
     python: Path | None,
     paths: Sequence[Path],
 ) -> FamilySpec:
@@ -248,7 +255,9 @@ def _declared(
         kwargs=parse_kwargs(options.kwarg),
         episodes_per_trial=options.episodes,
         max_episode_steps=options.max_steps,
-        reference_return=reference,
+        reference_return=choice.declared,
+        reference_rule=choice.rule,
+        reference_steps=choice.steps,
         python=None if python is None else str(python.absolute()),
         import_paths=[str(path.resolve()) for path in paths],
     )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.console import PlainConsole
 from agent.cli.few_shot_options import shapes_text, shots_text
-from agent.cli.output import in_colour, indented, styled
+from agent.cli.output import in_colour, indented, progress_text, styled
+from agent.cli.reference_option import failure_text, reference_text
 from agent.cli.status import families_table
 from agent.output.quantities import NOTHING, ago, moment, short_number, with_error
 from agent.output.visible_text import visible_line
 from envs.gymnasium.variations import Distribution, Variation
-from memory.records import CurveMetric, Family, JobRun, StoredCurvePoint, UnreadableSpec
+from memory.records import CurveMetric, FailureStreak, Family, JobRun, StoredCurvePoint, UnreadableSpec
 
 if TYPE_CHECKING:
     from envs.admission import Admission
@@ -59,9 +61,32 @@ def run_values(runs: Sequence[JobRun]) -> dict[str, Any]:
     """Return the JSON values of a family's last job runs."""
     return {
         "last_runs": [
-            {"job": r.kind, "outcome": r.outcome, "started_at": r.started_at, "reason": r.reason, "error": r.error}
+            {
+                "job": r.kind,
+                "outcome": r.outcome,
+                "started_at": r.started_at,
+                "reason": r.reason,
+                "error": r.error,
+                "progress": (r.detail or None) if r.outcome is None else None,
+            }
             for r in runs
         ]
+    }
+
+
+def reference_values(family: Family, failures: FailureStreak | None) -> dict[str, Any]:
+    """Return the JSON values of a family's reference: its source, and the state of its measurement."""
+    from agent.reference_requests import is_to_be_measured, retry_at
+
+    spec = None if isinstance(family.spec, UnreadableSpec) else family.spec
+    measured = None if spec is None else spec.measured_reference
+    return {
+        "return": family.reference_return,
+        "source": None if spec is None else spec.reference_source or None,
+        "is_to_be_measured": is_to_be_measured(family),
+        "steps": None if spec is None else spec.reference_steps or None,
+        "measured": None if measured is None else asdict(measured),
+        "failure": None if failures is None else {**asdict(failures), "retry_at": retry_at(failures)},
     }
 
 
@@ -96,7 +121,7 @@ def show_added(out: PlainConsole, family: Family, admission: Admission | None) -
     out.print(f"{'inputs and targets' if is_few_shot else 'observations and actions'}: {_spaces_text(family)}")
     by_chance = "return of a task by chance" if is_few_shot else "return of a trial with random actions"
     out.print(f"{by_chance}: {short_number(admission.random_return)}")
-    out.print(_reference_text(family))
+    out.print(reference_text(family))
     out.print(f"{short_number(admission.steps_per_s)} {'examples' if is_few_shot else 'steps'} a second")
     if is_few_shot:
         out.print(f"practised by {family.require_spec().learner}")
@@ -114,14 +139,6 @@ def _spaces_text(family: Family) -> str:
     return f"{observation['kind']} {observation['size']} → {action['kind']} {choices}"
 
 
-def _reference_text(family: Family) -> str:
-    """Describe the return of score 1 and its source."""
-    if not family.has_scale:
-        return "no reference (a return that scores 1) is declared, so returns are shown instead of scores"
-    source = "" if isinstance(family.spec, UnreadableSpec) else family.spec.reference_source
-    return f"return that scores 1: {short_number(family.reference_return)}" + (f" ({source})" if source else "")
-
-
 def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> None:
     """Print the page of `learnd env show`. ``values`` is the command's JSON answer."""
     reason = f": {indented(family.state_reason)}" if family.state_reason else ""
@@ -130,7 +147,9 @@ def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> N
         out.print(f"tried again {ago(family.quarantined_until)}")
     _show_declaration(out, family)
     random_return = short_number(family.random_return) if family.random_return is not None else NOTHING
-    out.print(f"random return {random_return}, {_reference_text(family)}")
+    out.print(f"random return {random_return}, {reference_text(family)}")
+    if failure := values["reference"]["failure"]:
+        out.print(styled(("!", "yellow"), f" {failure_text(failure)}"))
     out.print(families_table([dict(values)]))
     if values["episode_returns"]:
         returns = " → ".join(short_number(value) for value in values["episode_returns"])
@@ -142,7 +161,7 @@ def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> N
         out.print(visible_line(f"before any practice, by the learner of {lent['family']}: score {score}"))
     for run in values["last_runs"]:
         outcome = in_colour(str(run["outcome"])) if run["outcome"] is not None else "running"
-        said = indented(run["error"] or run["reason"])
+        said = indented(run["error"] or run["reason"]) + progress_text(run["progress"] or {})
         out.print(styled(f"{ago(run['started_at'])}: {run['job']} ", outcome, f" {said}"))
 
 

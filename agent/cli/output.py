@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from agent.output.quantities import short_count
 from agent.output.visible_text import visible
 
 STATE_STYLES = {
@@ -75,3 +79,10 @@ def last_line(message: str) -> str:
 def indented(message: str) -> str:
     """Return a message of several lines with all but the first indented."""
     return message.strip().replace("\n", CONTINUATION)
+
+
+def progress_text(detail: Mapping[str, Any]) -> str:
+    """Return the progress of a running measurement as text: ", 40k of 100k steps"; empty for other jobs."""
+    if "steps_done" not in detail:
+        return ""
+    return f", {short_count(detail['steps_done'])} of {short_count(detail['steps'])} steps ({detail['phase']})"

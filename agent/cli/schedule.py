@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from agent.cli.console import PlainConsole
-from agent.cli.errors import unknown_name_error
+from agent.cli.errors import CommandError, unknown_name_error
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
-from agent.cli.output import in_colour, last_line, new_table
+from agent.cli.output import in_colour, last_line, new_table, progress_text
 from agent.config.units import format_duration
 from agent.job_requests import FOR_ONE_FAMILY, MAY_BE_FOR_ONE_FAMILY, RUN_JOB, payload_of
 from agent.output.quantities import NOTHING, ago, short_duration
-from memory.records import JobKind, JobRun, JobSchedule, JobSummary
+from memory.records import Family, JobKind, JobRun, JobSchedule, JobSummary
 
 schedule_app = typer.Typer(help="Show when jobs are due, and request a job.", no_args_is_help=True)
 group(schedule_app)
@@ -72,7 +72,8 @@ def run_now(
         raise typer.BadParameter(f"{kind} needs the family's name", param_hint="--family")
     with invocation.writing() as store:
         if family is not None:
-            find_family(store, family, operation=f"requesting job {kind} for family")
+            found = find_family(store, family, operation=f"requesting job {kind} for family")
+            _refuse_vain_measurement(kind, found)
         request_id = store.requests.add(RUN_JOB, payload_of(kind, family))
     pid = invocation.folder.holder_pid()
     when = "as soon as the trainer is free" if pid is not None else "after the next start of the daemon"
@@ -80,6 +81,21 @@ def run_now(
         {"request_id": request_id, "job": kind, "family": family, "is_daemon_running": pid is not None},
         lambda out: out.print(f"requested {kind}: it runs {when}"),
     )
+
+
+def _refuse_vain_measurement(kind: JobKind, family: Family) -> None:
+    """Raise if the job would measure the reference of a family that cannot have one measured.
+
+    Raises:
+        CommandError: the reason.
+    """
+    from agent.reference_requests import obstacle
+
+    why = obstacle(family) if kind is JobKind.REFERENCE else ""
+    if why:
+        raise CommandError(
+            operation="requesting the measurement of the reference of", subject=family.name, found=f"{why}."
+        )
 
 
 def _job_values(job: JobSchedule, summary: JobSummary) -> dict[str, Any]:
@@ -154,6 +170,11 @@ def _runs_table(runs: Sequence[JobRun]) -> Any:
             in_colour(str(run.outcome)) if run.outcome is not None else "running",
             ago(run.started_at),
             short_duration(took),
-            last_line(run.error) if run.error else run.reason,
+            last_line(run.error) if run.error else run.reason + _progress(run),
         )
     return table
+
+
+def _progress(run: JobRun) -> str:
+    """Return the progress of a run that has not ended, as text; empty if it reports none."""
+    return progress_text(run.detail) if run.outcome is None else ""

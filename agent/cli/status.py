@@ -12,7 +12,7 @@ from rich.text import Text
 
 from agent.cli.console import PlainConsole
 from agent.cli.invocation import NO_DATA, Invocation, command
-from agent.cli.output import in_colour, indented, new_table, styled
+from agent.cli.output import in_colour, indented, new_table, progress_text, styled
 from agent.output.json_values import to_json_text
 from agent.output.quantities import ago, moment, short_count, short_duration, with_error
 from agent.output.visible_text import visible_line
@@ -83,6 +83,7 @@ def _page(report: dict[str, Any]) -> Group:
             for family in report["families"]
             if family["state_reason"] and family["state"] in {"refused", "quarantined"}
         ]
+        parts += [_failure_line(family) for family in report["families"] if family["reference_failure"]]
     elif report["state"] == "stopped":
         parts.append(NO_DATA)
     else:
@@ -118,7 +119,13 @@ def _running_line(run: dict[str, Any]) -> Text:
     family = f" {run['family']}" if run["family"] else ""
     reason = f" ({indented(run['reason'])})" if run["reason"] else ""
     took = short_duration(time.time() - run["started_at"])
-    return styled(f"now: {run['job']}", (family, "bold"), f"{reason} for {took}")
+    return styled(f"now: {run['job']}", (family, "bold"), f"{reason} for {took}{progress_text(run['progress'] or {})}")
+
+
+def _failure_line(family: dict[str, Any]) -> Text:
+    failure = family["reference_failure"]
+    found = f"its reference could not be measured ({failure['count']} failed): {indented(failure['error'])}"
+    return styled(("!", "yellow"), f" {family['name']}: {found}")
 
 
 def _show_again(invocation: Invocation, report: dict[str, Any]) -> None:

@@ -220,6 +220,17 @@ class FewShotSettings(Section):
     )
 
 
+class ReferenceSettings(Section):
+    """The measurement of reference returns, which score 1, of families that have none."""
+
+    default: Literal["ppo", "none"] = Field(
+        default="ppo",
+        description="What `env add` does without --reference if no reward threshold is registered: ppo measures the"
+        " reference with a PPO agent in the background, none leaves the family without scores.",
+    )
+    steps: Count = Field(default=100_000, description="Environment steps of training for a measured reference.")
+
+
 class StreamSettings(Section):
     """The families that are added automatically."""
 
@@ -257,6 +268,7 @@ class Settings(BaseSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     consolidation: ConsolidationSettings = ConsolidationSettings()
     few_shot: FewShotSettings = FewShotSettings()
+    reference: ReferenceSettings = ReferenceSettings()
     stream: StreamSettings = StreamSettings()
 
     _file: Path | None = PrivateAttr(None)

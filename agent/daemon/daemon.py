@@ -54,6 +54,7 @@ class Daemon:
     Args:
         settings: all settings.
         trainer_command: the trainer's command line; None for ``python -m agent.trainer``.
+        reference_command: the command line that measures references; None for ``python -m agent.reference``.
         clock: wall and monotonic time.
         embedded_stream: returns the families that are added to an empty data folder.
         is_new: move a lost or damaged store aside and create a new one.
@@ -64,6 +65,7 @@ class Daemon:
         settings: Settings,
         *,
         trainer_command: Sequence[str] | None = None,
+        reference_command: Sequence[str] | None = None,
         clock: Clock | None = None,
         embedded_stream: Callable[[], Sequence[FamilySpec]] = default_stream,
         is_new: bool = False,
@@ -98,6 +100,7 @@ class Daemon:
             snapshot=lambda: self._poller.snapshot,
             on_change=self._note_change,
             before_job=self._guard.require_folder,
+            reference_command=reference_command,
         )
         self._notifier = Notifier()
         self._watchdog = Watchdog(

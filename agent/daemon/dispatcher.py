@@ -1,4 +1,4 @@
-"""The dispatcher, which runs jobs one at a time in each lane: in the trainer process, and in a thread of the daemon.
+"""The dispatcher, which runs jobs one at a time in each lane: trainer, thread of the daemon, process for references.
 
 The store has a row for every run. It is written before the run starts and when it ends, with reason, outcome and error.
 Runs that a killed daemon left open are recorded as interrupted at the next start. A request stays open until its run
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -22,9 +22,10 @@ from agent.daemon.family_choice import Candidate, Choice, choose
 from agent.daemon.family_failures import FamilyFailures
 from agent.daemon.health import Failures
 from agent.daemon.metrics import CONSOLIDATION_OUTCOMES, CONSOLIDATIONS, JOB_RUNS
-from agent.daemon.next_job import DAEMON_KINDS, DUE, Work, next_work
+from agent.daemon.next_job import DUE, Work, next_work
+from agent.daemon.reference_lane import ReferenceLane
 from agent.daemon.retrying_writer import RETRY_S, RetryingWriter
-from agent.daemon.runs import Lane, Running, RunResult, StoppingError
+from agent.daemon.runs import Lane, Running, RunResult, StoppingError, lane_of
 from agent.daemon.schedule import Entry, Schedule
 from agent.daemon.snapshot import Snapshot
 from agent.daemon.store_thread import StoreThread, in_daemon_thread
@@ -63,6 +64,7 @@ class Dispatcher:
         snapshot: returns the newest snapshot.
         on_change: called whenever a job starts or ends.
         before_job: called before each job; it raises if no job may start.
+        reference_command: command line of the process that measures references; None for the default.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Dispatcher:
         snapshot: Callable[[], Snapshot | None],
         on_change: Callable[[], None],
         before_job: Callable[[], None] = lambda: None,
+        reference_command: Sequence[str] | None = None,
     ) -> None:
         self._settings = settings
         self._folder = folder
@@ -86,6 +89,7 @@ class Dispatcher:
         self._before_job = before_job
         self._schedule = Schedule(_triggers(settings))
         self._timers = Timers(wake=self.wake, clock=clock)
+        self._references = ReferenceLane(settings, writer=writer, clock=clock, command=reference_command)
         self._wakes = {lane: asyncio.Event() for lane in Lane}
         self._requested: list[Work] = []
         self._request_tries: dict[int, int] = {}
@@ -198,15 +202,17 @@ class Dispatcher:
     def stop(self) -> None:
         """Start no further jobs."""
         self._stopping = True
+        self._references.stop()
         self._timers.stop()
         self.wake()
 
     async def _next(self, lane: Lane) -> Work | None:
         now = self._clock.wall()
-        is_daemon = lane is Lane.DAEMON
-        requested = [work for work in self._requested if (work.kind in DAEMON_KINDS) == is_daemon]
-        due = [kind for kind in self._schedule.due(now) if (kind in DAEMON_KINDS) == is_daemon]
-        if is_daemon:
+        requested = [work for work in self._requested if lane_of(work.kind) is lane]
+        due = [kind for kind in self._schedule.due(now) if lane_of(kind) is lane]
+        if lane is Lane.REFERENCE:
+            return await self._references.next_work(requested)
+        if lane is Lane.DAEMON:
             return next_work(requested=requested, pending=[], due=due, choose=lambda: None)
         if self._supervisor.state is not TrainerState.IDLE:
             return None
@@ -281,6 +287,9 @@ class Dispatcher:
     async def _result_of(self, lane: Lane, work: Work, run_id: int) -> RunResult:
         if lane is Lane.DAEMON:
             return await self._run_here(work)
+        if lane is Lane.REFERENCE:
+            measured = await self._references.run(work.family or "", run_id, self._store.write)
+            return RunResult(outcome=measured.outcome, detail=measured.detail, error=measured.error)
         job = Job(run_id=run_id, kind=work.kind, family=work.family, reason=work.reason)
         try:
             finished: Finished = await self._supervisor.do(job)
@@ -310,14 +319,15 @@ class Dispatcher:
 
     async def _conclude(self, work: Work, result: RunResult) -> None:
         """Update failures, counters, the family and the request after a run was recorded as ended."""
-        self.failures.note(work.kind, result.outcome, result.error or str(result.detail.get("found", "")))
-        if work.kind not in DAEMON_KINDS:
+        if work.kind is not JobKind.REFERENCE:  # it fails because of its family, so health stays as it is
+            self.failures.note(work.kind, result.outcome, result.error or str(result.detail.get("found", "")))
+        if lane_of(work.kind) is Lane.TRAINER:
             self._is_practice_owed = work.reason == DUE
         self._log_result(work, result)
         if work.kind is JobKind.CONSOLIDATE and result.detail.get("outcome") in CONSOLIDATION_OUTCOMES:
             labels = {"outcome": result.detail["outcome"]}
             await self._store.write(lambda store: store.counters.add(CONSOLIDATIONS, labels))
-        if work.family is not None:
+        if work.family is not None and lane_of(work.kind) is Lane.TRAINER:
             if work.kind is JobKind.PRACTISE:
                 self._practised_at[work.family] = self._clock.monotonic()
             await self._family_failures.note(work, work.family, result, is_stopping=self._stopping)

@@ -41,6 +41,7 @@ def run(
     stop_after_s: float | None = None,
     is_new: bool = False,
     trainer_command: Sequence[str] | None = None,
+    reference_command: Sequence[str] | None = None,
 ) -> int:
     """Run the service until a signal stops it, or for ``stop_after_s`` seconds; return the exit code.
 
@@ -49,13 +50,14 @@ def run(
         stop_after_s: seconds after which the service stops; None for no limit.
         is_new: move a lost or damaged store aside and create a new one.
         trainer_command: the trainer's command line; None for ``python -m agent.trainer``.
+        reference_command: the command line that measures references; None for ``python -m agent.reference``.
     """
     configure_logs(settings, process="control")
     for ignored in settings.ignored:
         log.warning("removed setting has no effect", **asdict(ignored))
     running_version()
     preload()
-    daemon = Daemon(settings, trainer_command=trainer_command, is_new=is_new)
+    daemon = Daemon(settings, trainer_command=trainer_command, reference_command=reference_command, is_new=is_new)
     try:
         asyncio.run(_run_with_signals(daemon, stop_after_s))
     except FolderInUseError as error:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from agent.daemon.next_job import Work
-from memory.records import JobOutcome
+from agent.daemon.next_job import DAEMON_KINDS, Work
+from memory.records import JobKind, JobOutcome
 
 
 class Lane(StrEnum):
@@ -15,6 +15,14 @@ class Lane(StrEnum):
 
     TRAINER = "learner"
     DAEMON = "control"
+    REFERENCE = "reference"
+
+
+def lane_of(kind: JobKind) -> Lane:
+    """Return the lane that runs a kind of job."""
+    if kind is JobKind.REFERENCE:
+        return Lane.REFERENCE
+    return Lane.DAEMON if kind in DAEMON_KINDS else Lane.TRAINER
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The command line and the environment of the trainer process."""
+"""The command line and the environment of the processes that the daemon starts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from agent.running_version import running_version
 
 
 def trainer_command_of(settings: Settings) -> list[str]:
-    """Return the trainer's command line; ``-P`` prevents importing a package called ``agent`` from the working folder.
+    """Return the trainer's command line."""
+    return process_command_of("agent.trainer", settings)
 
-    The command line carries the settings that the daemon read at its start, so later changes of the settings file have
-    no effect until the daemon restarts. It also carries the version: a trainer of another version, installed since the
-    start of the daemon, refuses to run.
+
+def process_command_of(package: str, settings: Settings) -> list[str]:
+    """Return the command line of a package that the daemon runs as a process of its own.
+
+    - ``-P`` prevents importing a package called ``agent`` from the working folder.
+    - The command line carries the settings that the daemon read at its start, so later changes of the settings file
+      have no effect until the daemon restarts.
+    - It also carries the version: a process of another version, installed since the start of the daemon, refuses to
+      run.
     """
-    program = [sys.executable, "-P", "-m", "agent.trainer", "--control-version", running_version()]
+    program = [sys.executable, "-P", "-m", package, "--control-version", running_version()]
     return [*program, "--settings", json.dumps(settings.model_dump(mode="json"))]
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from envs.family import FamilySpec
 from memory.connection import StoreConnection, to_json
 from memory.errors import CorruptFileError, FamilyNotFoundError, ReferenceExistsError
 from memory.records import FailureStreak, Family, FamilyState
@@ -35,7 +34,7 @@ class ReferenceTable:
         """Return the failures in a row of each family whose reference could not be measured, by the family's name."""
         return {name: FailureStreak(**values) for name, values in reference_failures(self._connection).items()}
 
-    def record(self, family: Family, reference_return: float | None, *, spec: dict[str, Any]) -> Family:
+    def record(self, family: Family, reference_return: float | None, *, spec: FamilySpec) -> Family:
         """Record a family's measurement, and convert its held-out returns so far to scores, in one transaction.
 
         Args:
@@ -56,7 +55,7 @@ class ReferenceTable:
                 raise ValueError(f"the reference {reference_return:g} is not above the random return {random_return:g}")
             self._connection.execute(
                 "UPDATE families SET reference_return = ?, spec = ? WHERE id = ?",
-                (reference_return, to_json(spec), family.id),
+                (reference_return, to_json(spec.to_json()), family.id),
             )
             seal(self._connection, "families", family.id)
             if reference_return is not None:

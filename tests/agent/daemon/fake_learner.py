@@ -67,13 +67,15 @@ class FakeLearner:
         detail: dict[str, Any] = {}
         outcome, error = "succeeded", ""
         if job["kind"] == "admit":
-            store.families.admit(job["family"], spaces={}, random_return=0.0, reference_return=1.0)
+            reference = None if store.families.get(job["family"]).spec.get("reference_steps") else 1.0
+            store.families.admit(job["family"], spaces={}, random_return=0.0, reference_return=reference)
         elif job["kind"] == "practise":
             outcome, error = self.practise(store, job)
         elif job["kind"] == "evaluate":
             for family in store.families.all():
                 if family.state is FamilyState.ACTIVE:
-                    points = [CurvePoint(metric=metric, value=0.5) for metric in MEASURED]
+                    measured = MEASURED if family.has_scale else (CurveMetric.EVAL_RETURN,)
+                    points = [CurvePoint(metric=metric, value=0.5) for metric in measured]
                     store.curves.commit_evaluation(family.name, points)
         if self.behaviour[0] == "struck" and error:
             detail, error = {"fault": "raised", "strikes": 1, "found": f"found: {error}"}, ""

@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--listen", default="127.0.0.1:0")
     parser.add_argument("--behaviour", default="good")
     parser.add_argument("--slice-s", default="0.1")
+    parser.add_argument("--reference-behaviour", default="good")
     parser.add_argument("--for", dest="for_s", type=float)
     parser.add_argument("--new", action="store_true")
     parser.add_argument("--upgraded", action="store_true")
@@ -60,7 +61,15 @@ def main() -> None:
     )
     command = [sys.executable, "-m", "tests.agent.daemon.fake_learner", "--data-dir", str(arguments.data_dir)]
     command += ["--behaviour", arguments.behaviour, "--slice-s", arguments.slice_s]
-    sys.exit(run(settings, stop_after_s=arguments.for_s, is_new=arguments.new, trainer_command=command))
+    reference = [
+        sys.executable,
+        "-m",
+        "tests.agent.daemon.fake_reference",
+        "--behaviour",
+        arguments.reference_behaviour,
+    ]
+    commands = {"trainer_command": command, "reference_command": reference}
+    sys.exit(run(settings, stop_after_s=arguments.for_s, is_new=arguments.new, **commands))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,131 @@
+"""The option ``--reference`` of `learnd env add`, and texts about the reference of a family."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agent.cli.errors import CommandError
+from agent.cli.output import indented
+from agent.output.quantities import ago, short_count, short_number
+from envs.reference import ReferenceRule
+from memory.records import Family, FamilyState, UnreadableSpec
+
+if TYPE_CHECKING:
+    from agent.config.settings import ReferenceSettings
+
+FORM = "a number, ppo, ppo:STEPS or none"
+_PPO = re.compile(r"ppo(?::(?P<steps>\d{1,12}))?")
+
+ReferenceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reference",
+        metavar="RETURN|ppo[:STEPS]|none",
+        help="Trial return of score 1; or ppo: measure it in the background with a PPO agent; or none: no scores. "
+        "Default: Gymnasium's threshold, else the setting `reference.default`.",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceChoice:
+    """The user's choice of a family's reference.
+
+    Attributes:
+        declared: the trial return that scores 1; None if none was declared.
+        rule: the rule where no return is declared.
+        steps: environment steps of training for a measured reference; 0 for no measurement.
+    """
+
+    declared: float | None = None
+    rule: ReferenceRule = ReferenceRule.THRESHOLD
+    steps: int = 0
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether the user asked for a measurement."""
+        return self.rule is ReferenceRule.PPO
+
+
+def parse_reference(text: str | None, settings: ReferenceSettings) -> ReferenceChoice:
+    """Return the choice that the value of ``--reference`` describes; None takes the settings.
+
+    Raises:
+        BadParameter: the text is not a return, ``ppo[:STEPS]`` or ``none``.
+    """
+    if text is None:
+        return ReferenceChoice(steps=settings.steps if settings.default == "ppo" else 0)
+    word = text.strip().lower()
+    if word == "none":
+        return ReferenceChoice(rule=ReferenceRule.NONE)
+    if match := _PPO.fullmatch(word):
+        steps = settings.steps if match["steps"] is None else int(match["steps"])
+        if steps < 1:
+            raise typer.BadParameter(f"{text!r} trains for no step; write ppo:100000", param_hint="--reference")
+        return ReferenceChoice(rule=ReferenceRule.PPO, steps=steps)
+    try:
+        declared = float(word)
+    except ValueError:
+        declared = math.nan
+    if not math.isfinite(declared):
+        raise typer.BadParameter(f"{text!r} is not {FORM}", param_hint="--reference")
+    return ReferenceChoice(declared=declared)
+
+
+def refuse_measurement(entry: str, choice: ReferenceChoice, *, why: str) -> None:
+    """Reject a measurement that the user asked for and that is not possible.
+
+    Args:
+        entry: the family's entry.
+        choice: the user's choice.
+        why: why it is not possible; empty if it is.
+
+    Raises:
+        CommandError: the user asked for a measurement.
+    """
+    if why and choice.is_asked_for:
+        raise CommandError(
+            operation="describing family",
+            subject=entry,
+            found=f"its reference cannot be measured: {why}.",
+            hint="Omit --reference ppo, or declare a return: --reference RETURN.",
+        )
+
+
+def reference_text(family: Family) -> str:
+    """Describe the return of score 1 and its source, or why there is none."""
+    from agent.reference_requests import is_to_be_measured
+
+    spec = family.spec
+    if isinstance(spec, UnreadableSpec):
+        return "its reference is not known, because its spec cannot be read"
+    if family.has_scale:
+        source = spec.reference_source
+        return f"return that scores 1: {short_number(family.reference_return)}" + (f" ({source})" if source else "")
+    if measured := spec.measured_reference:
+        earned = f"{short_number(measured.mean_return)} ± {short_number(measured.standard_error)}"
+        return (
+            f"{measured.agent} of {measured.library} earned {earned} after {measured.steps} steps, which is "
+            "not reliably above the return of random actions, so returns are shown and no scores"
+        )
+    if is_to_be_measured(family):
+        waits = " once the family is active" if family.state is not FamilyState.ACTIVE else ""
+        steps = short_count(spec.reference_steps)
+        how = f"{steps} steps of PPO in the background{waits}"
+        return f"return that scores 1: not measured yet ({how}); until then, returns are shown and no scores"
+    return "no reference (a return that scores 1) is declared, so returns are shown instead of scores"
+
+
+def failure_text(failure: Mapping[str, Any]) -> str:
+    """Describe the failures of a family's measurement and the next attempt."""
+    times = f"{failure['count']} times in a row" if failure["count"] > 1 else "once"
+    return (
+        f"the reference could not be measured, {times}: {indented(failure['error'])} "
+        f"(next attempt: {ago(failure['retry_at'])})"
+    )

@@ -1,0 +1,188 @@
+"""The measurement of a reference return: train a PPO agent on a family's training tasks, score it on held-out tasks.
+
+The agent is that of stable-baselines3 with its default settings, except that it steps 8 environments of 256 steps per
+update in place of one of 2048, and that observations and rewards are normalised, as its documentation recommends for
+PPO. It has no memory, so it learns one compromise for all tasks if they differ in what is not observed.
+
+Shapes: B environments, N held-out tasks.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecNormalize
+
+from agent.learners.evaluation.trials import EVALUATION_TASKS
+from agent.reference.vec_env import TrainingTasks, actions_of, observations_of
+from envs.family import FamilySpec, Split
+from envs.gymnasium.batch import WorkerTaskBatch
+from envs.limits import WorkerLimits
+from envs.reference import MeasuredReference
+from envs.spaces import ObservationKind, SpacePair
+
+NUM_ENVIRONMENTS = 8
+STEPS_PER_UPDATE = 256
+"""Steps of each environment per update: with 8 environments, the 2048 steps of stable-baselines3's default."""
+
+TRAINING, EVALUATION = "training", "evaluating"
+
+Report = Callable[[str, int], None]
+"""Takes the phase, and the number of environment steps of training so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """A measurement to be made.
+
+    Attributes:
+        spec: the family.
+        spaces: the spaces with which it was admitted.
+        num_steps: environment steps of training; rounded up to whole updates.
+        num_held_out: N, the held-out tasks that an evaluation plays.
+        seed: seed of the agent.
+        limits: limits of the worker.
+    """
+
+    spec: FamilySpec
+    spaces: SpacePair
+    num_steps: int
+    num_held_out: int
+    seed: int
+    limits: WorkerLimits
+
+
+def measure(measurement: Measurement, *, report: Report, clock: Callable[[], float] = time.time) -> MeasuredReference:
+    """Train the agent and return its mean return on the held-out tasks, with the provenance.
+
+    Args:
+        measurement: what to measure.
+        report: called regularly; it may raise to end the measurement.
+        clock: wall clock, for the time of the measurement.
+
+    Raises:
+        FamilySpecError: the environment does not fit its description any more.
+        WorkerFaultError: the worker failed.
+    """
+    began = time.monotonic()
+    num_steps = 0
+
+    def count(steps: int) -> None:
+        nonlocal num_steps
+        num_steps += steps
+        report(TRAINING, num_steps)
+
+    tasks = _open(measurement, on_wait=lambda: report(TRAINING, num_steps))
+    try:
+        agent, normaliser = _train(measurement, TrainingTasks(tasks, on_step=count))
+        returns = held_out_returns(
+            agent,
+            normaliser,
+            tasks,
+            num_tasks=measurement.num_held_out,
+            progress=lambda: report(EVALUATION, num_steps),
+        )
+    finally:
+        tasks.close()
+    mean, error = mean_and_error(returns)
+    return MeasuredReference(
+        mean_return=mean,
+        standard_error=error,
+        agent="PPO",
+        library=f"stable-baselines3 {version('stable-baselines3')}",
+        steps=num_steps,
+        seed=measurement.seed,
+        first_task=EVALUATION_TASKS,
+        num_tasks=len(returns),
+        duration_s=round(time.monotonic() - began, 3),
+        measured_at=clock(),
+    )
+
+
+def _open(measurement: Measurement, *, on_wait: Callable[[], None]) -> WorkerTaskBatch:
+    """Open the tasks of the family in a worker, and check that they have the spaces of admission."""
+    from envs.registry import open_tasks
+
+    tasks = open_tasks(
+        measurement.spec,
+        measurement.spaces,
+        num_trials=NUM_ENVIRONMENTS,
+        device="cpu",
+        limits=measurement.limits,
+        on_wait=on_wait,
+    )
+    if not isinstance(tasks, WorkerTaskBatch):
+        raise TypeError(f"{measurement.spec.name} is not stepped by a worker")
+    return tasks
+
+
+def _train(measurement: Measurement, environments: TrainingTasks) -> tuple[PPO, VecNormalize]:
+    is_index = measurement.spaces.observation.kind is ObservationKind.DISCRETE
+    normaliser = VecNormalize(environments, norm_obs=not is_index)
+    agent = PPO("MlpPolicy", normaliser, n_steps=STEPS_PER_UPDATE, seed=measurement.seed, device="cpu", verbose=0)
+    agent.learn(measurement.num_steps)
+    return agent, normaliser
+
+
+def held_out_returns(
+    agent: Any,
+    normaliser: VecNormalize,
+    tasks: WorkerTaskBatch,
+    *,
+    num_tasks: int,
+    progress: Callable[[], None] = lambda: None,
+) -> list[float]:
+    """Return the return of one trial in each of the N held-out tasks of evaluations.
+
+    The agent takes its most probable action, as ``evaluate_policy`` of stable-baselines3 does.
+
+    Args:
+        agent: has ``predict(observations, deterministic=True)``.
+        normaliser: normalises observations as in training.
+        tasks: the family's tasks.
+        num_tasks: N.
+        progress: called at each step.
+    """
+    returns: list[float] = []
+    while len(returns) < num_tasks:
+        first = tasks.begin(EVALUATION_TASKS + len(returns), split=Split.HELD_OUT)
+        returns += _play_trials(agent, normaliser, tasks, first, progress).tolist()
+    return returns[:num_tasks]
+
+
+def _play_trials(
+    agent: Any,
+    normaliser: VecNormalize,
+    tasks: WorkerTaskBatch,
+    observation: torch.Tensor,
+    progress: Callable[[], None],
+) -> torch.Tensor:
+    """Play one trial in each row; return the [B] sums of rewards over all its episodes."""
+    trial_return = torch.zeros(tasks.num_trials, dtype=torch.float64)
+    episodes = torch.zeros(tasks.num_trials, dtype=torch.int64)
+    active = torch.ones(tasks.num_trials, dtype=torch.bool)
+    while active.any():
+        seen = normaliser.normalize_obs(observations_of(observation, tasks.spaces.observation))
+        action, _ = agent.predict(seen, deterministic=True)
+        transition = tasks.step(actions_of(action, tasks.spaces.action), active)
+        trial_return += transition.reward
+        episodes += transition.terminated | transition.truncated
+        active = episodes < tasks.spec.episodes_per_trial
+        observation = transition.observation
+        progress()
+    return trial_return
+
+
+def mean_and_error(returns: list[float]) -> tuple[float, float]:
+    """Return the mean of N returns and its standard error; the error is 0 for a single value."""
+    values = np.asarray(returns, np.float64)
+    error = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return float(values.mean()), error

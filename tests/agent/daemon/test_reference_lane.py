@@ -1,0 +1,214 @@
+"""The lane of measured references: real daemon, real store, and a fake measuring process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+
+from agent.job_requests import RUN_JOB, payload_of
+from envs.family import FamilySource, FamilySpec
+from envs.reference import ReferenceRule
+from memory.folder import DataFolder
+from memory.records import Family, FamilyState, JobKind, JobOutcome, JobRun
+from memory.store import Store
+from tests.agent.daemon.service import QUICK, Service, until
+
+CONFIG = QUICK + "[stream]\nembedded_default = false\n"
+NAME = "arm"
+
+
+def arm(name: str = NAME, *, steps: int = 100, rule: ReferenceRule = ReferenceRule.THRESHOLD) -> FamilySpec:
+    return FamilySpec(
+        name=name, source=FamilySource.GYMNASIUM, entry="arms:Arm", reference_rule=rule, reference_steps=steps
+    )
+
+
+def add(folder: Path, spec: FamilySpec | None = None) -> None:
+    with Store.open(DataFolder(folder)) as store:
+        spec = spec or arm()
+        store.families.add(spec.name, spec.to_json())
+
+
+def service(folder: Path, behaviour: str) -> Service:
+    return Service(folder, config=CONFIG, options=("--reference-behaviour", behaviour))
+
+
+def family(folder: Path) -> Family:
+    with Store.open(DataFolder(folder), is_reader=True) as store:
+        return store.families.get(NAME)
+
+
+def runs(folder: Path) -> list[JobRun]:
+    """Return the measurements, oldest first."""
+    with Store.open(DataFolder(folder), is_reader=True) as store:
+        return store.jobs.runs(kind=JobKind.REFERENCE)[::-1]
+
+
+def outcomes(folder: Path) -> list[JobOutcome | None]:
+    return [run.outcome for run in runs(folder)]
+
+
+def measuring(running: Service) -> psutil.Process | None:
+    for child in psutil.Process(running.process.pid).children():
+        if "tests.agent.daemon.fake_reference" in child.cmdline():
+            return child
+    return None
+
+
+def set_state(folder: Path, state: FamilyState) -> None:
+    with Store.open(DataFolder(folder)) as store:
+        store.families.set_state(NAME, state)
+
+
+def test_a_measured_return_becomes_the_reference_once_and_gives_scores(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    add(folder)
+    with service(folder, "good") as running:
+        until(lambda: family(folder).reference_return, "the reference is measured")
+        until(lambda: running.metric("learnd_eval_score", family=NAME) == 0.25, "the score is in the metrics")
+        assert running.metric("learnd_eval_return", family=NAME) == 0.5
+        assert running.metric("learnd_job_runs_total", job="reference", outcome="succeeded") == 1
+    found = family(folder)
+    measured = FamilySpec.from_json(found.spec).measured_reference
+    assert measured is not None
+    assert (found.reference_return, measured.mean_return, measured.steps) == (2.0, 2.0, 100)
+    assert "PPO of fake 1.0" in found.spec["reference_source"]
+    with service(folder, "good") as running:
+        until(lambda: running.metric("learnd_meta_updates_total", family=NAME) > 0, "it practises after a restart")
+        assert outcomes(folder) == [JobOutcome.SUCCEEDED]
+
+
+def test_a_return_that_is_not_above_random_actions_gives_no_reference_and_is_not_measured_again(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    add(folder)
+    with service(folder, "poor") as running:
+        until(lambda: outcomes(folder) == [JobOutcome.SUCCEEDED], "the measurement ended")
+        steps = running.metric("learnd_env_steps_total", family=NAME)
+        until(lambda: running.metric("learnd_env_steps_total", family=NAME) > steps, "practice goes on")
+        assert outcomes(folder) == [JobOutcome.SUCCEEDED]
+    assert family(folder).reference_return is None
+    assert family(folder).spec["measured_reference"]["mean_return"] == 0.0
+
+
+def test_a_failed_measurement_is_counted_waits_and_shows_its_reason_and_health_stays_good(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    add(folder)
+    with service(folder, "fail") as running:
+        until(lambda: JobOutcome.FAILED in outcomes(folder), "the measurement failed")
+        until(lambda: running.metric("learnd_meta_updates_total", family=NAME) > 0, "the family is practised")
+        assert running.metric("learnd_job_runs_total", job="reference", outcome="failed") == 1
+        assert running.health() == (200, [])
+        with running.store() as store:
+            failure = store.references.failures()[NAME]
+            assert (failure.count, "the dog ate it" in failure.error) == (1, True)
+            [report] = store.overview.family_reports()
+            assert report["reference_failure"]["count"] == 1
+            store.requests.add(RUN_JOB, payload_of(JobKind.REFERENCE, NAME))
+        until(lambda: outcomes(folder) == [JobOutcome.FAILED] * 2, "a request does not wait for the next attempt")
+    assert family(folder).strikes == 0
+
+
+def test_a_process_that_exits_without_a_result_has_failed_with_its_last_line(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    add(folder)
+    with service(folder, "exit"):
+        until(lambda: JobOutcome.FAILED in outcomes(folder), "the measurement failed")
+    assert "exit status 7" in runs(folder)[0].error
+    assert "no such library" in runs(folder)[0].error
+
+
+def test_a_killed_measuring_process_has_failed_and_practice_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    add(folder)
+    with service(folder, "endless") as running:
+        child = until(lambda: measuring(running), "a measurement runs")
+        until(lambda: running.metric("learnd_meta_updates_total", family=NAME) > 0, "the family is practised meanwhile")
+        child.kill()
+        until(lambda: JobOutcome.FAILED in outcomes(folder), "the measurement failed")
+        assert "SIGKILL" in runs(folder)[0].error
+        updates = running.metric("learnd_meta_updates_total", family=NAME)
+        until(lambda: running.metric("learnd_meta_updates_total", family=NAME) > updates, "practice goes on")
+
+
+def test_a_measurement_survives_a_kill_of_the_trainer(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    add(folder)
+    with service(folder, "endless") as running:
+        child = until(lambda: measuring(running), "a measurement runs")
+        os.kill(running.learner_pid(), signal.SIGKILL)
+        until(lambda: running.metric("learnd_learner_restarts_total", reason="killed") == 1, "the restart is counted")
+        updates = running.metric("learnd_meta_updates_total", family=NAME)
+        until(lambda: running.metric("learnd_meta_updates_total", family=NAME) > updates, "practice goes on")
+        assert measuring(running) == child
+
+
+def test_a_measurement_runs_again_after_a_kill_of_the_daemon_without_waiting(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    add(folder)
+    with service(folder, "endless") as running:
+        until(lambda: measuring(running), "a measurement runs")
+    with service(folder, "good"):
+        until(lambda: family(folder).reference_return, "it is measured after the restart")
+    assert outcomes(folder) == [JobOutcome.INTERRUPTED, JobOutcome.SUCCEEDED]
+
+
+def test_a_stop_of_the_daemon_ends_the_measurement_and_is_no_failure(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    add(folder)
+    with service(folder, "endless") as running:
+        child = until(lambda: measuring(running), "a measurement runs")
+        running.stop()
+        assert not child.is_running()
+    assert outcomes(folder) == [JobOutcome.INTERRUPTED]
+
+
+def test_pausing_the_family_ends_its_measurement_and_resuming_begins_it_again(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    add(folder)
+    with service(folder, "endless") as running:
+        child = until(lambda: measuring(running), "a measurement runs")
+        set_state(folder, FamilyState.PAUSED)
+        until(lambda: outcomes(folder) == [JobOutcome.INTERRUPTED], "the measurement ended")
+        assert not child.is_running()
+        assert runs(folder)[0].error == "it is paused"
+        set_state(folder, FamilyState.ACTIVE)
+        until(lambda: measuring(running), "it is measured again")
+
+
+def test_removing_the_family_ends_its_measurement(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    add(folder)
+    with service(folder, "endless") as running:
+        child = until(lambda: measuring(running), "a measurement runs")
+        set_state(folder, FamilyState.REMOVED)
+        until(lambda: outcomes(folder) == [JobOutcome.INTERRUPTED], "the measurement ended")
+        assert not child.is_running()
+        assert runs(folder)[0].error == "the family was removed"
+
+
+def test_progress_is_in_the_running_job_of_the_overview(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    add(folder, arm(steps=300))
+    with service(folder, "endless") as running:
+
+        def progress() -> dict[str, object] | None:
+            with running.store() as store:
+                jobs = store.overview.overview()["running"]
+            return next((job["progress"] for job in jobs if job["job"] == "reference" and job["progress"]), None)
+
+        until(lambda: (progress() or {}).get("steps_done") == 150, "the progress is recorded")
+        assert progress() == {"phase": "training", "steps_done": 150, "steps": 300}
+
+
+def test_a_family_without_the_wish_is_not_measured(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    add(folder, arm(rule=ReferenceRule.NONE))
+    with service(folder, "good") as running:
+        until(lambda: running.metric("learnd_meta_updates_total", family=NAME) > 0, "the family is practised")
+        assert outcomes(folder) == []
+        with running.store() as store:
+            store.requests.add(RUN_JOB, payload_of(JobKind.REFERENCE, NAME))
+        until(lambda: family(folder).reference_return == 2.0, "a request measures it")
