@@ -102,13 +102,16 @@ def add_family(
     """
     from agent.reference_requests import unmeasurable
     from envs.family import FamilySource
+    from envs.reference import ReferenceRule
 
     options = FamilyOptions(few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps)
     choice = parse_reference(reference, invocation.settings.reference)
     if is_few_shot_entry(entry, few_shot):
         given = {**options.of_environments(), "--python": python, "--path": path}
         refuse_options(entry, given, "its tasks are few-shot tasks, not environments")
-        refuse_measurement(entry, choice, why=unmeasurable(FamilySource.FEW_SHOT))
+        why = unmeasurable(FamilySource.FEW_SHOT)
+        refuse_measurement(entry, choice, why=why)
+        refuse_options(entry, {"--reference none": choice.rule is ReferenceRule.NONE}, why)
         declared = choice.declared
         spec = declared_few_shot(invocation.settings, entry, options, name=name, learner=learner, reference=declared)
     else:

@@ -229,6 +229,12 @@ class ReferenceSettings(Section):
         " reference with a PPO agent in the background, none leaves the family without scores.",
     )
     steps: Count = Field(default=100_000, description="Environment steps of training for a measured reference.")
+    nice: int = Field(
+        default=19,
+        ge=0,
+        le=19,
+        description="Niceness of the measuring process and its worker, added to the service's own.",
+    )
 
 
 class StreamSettings(Section):

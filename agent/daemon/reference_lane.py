@@ -59,7 +59,8 @@ class ReferenceLane:
         self._settings = settings
         self._writer = writer
         self._clock = clock
-        self._command = command or process_command_of("agent.reference", settings)
+        nice = str(settings.reference.nice)
+        self._command = command or [*process_command_of("agent.reference", settings), "--nice", nice]
         self._reported_at = 0.0
         self._process: ReferenceProcess | None = None
 

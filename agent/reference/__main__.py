@@ -15,7 +15,6 @@ import sys
 
 from agent.running_version import running_version
 
-NICENESS = 19
 OTHER_VERSION = 3
 PR_SET_PDEATHSIG = 1
 
@@ -24,11 +23,12 @@ def main() -> None:
     """Measure the reference return that the daemon requests, and report it."""
     parser = argparse.ArgumentParser(prog="python -m agent.reference", description=__doc__)
     parser.add_argument("--settings", required=True, help="all settings, as JSON")
+    parser.add_argument("--nice", type=int, required=True, help="niceness, added to that of the daemon")
     parser.add_argument("--channel-fd", type=int, required=True)
     parser.add_argument("--control-version", default=running_version(), help="the daemon's version of learnd")
     arguments = parser.parse_args()
     _follow_daemon()
-    lower_priority()
+    lower_priority(arguments.nice)
     if arguments.control_version != running_version():
         found = f"learnd {running_version()} is installed, but the daemon runs {arguments.control_version}"
         sys.stderr.write(f"{found}: restart the service.\n")
@@ -49,13 +49,13 @@ def _follow_daemon() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def lower_priority() -> None:
-    """Take the lowest niceness, and the scheduling class of batch work where the system allows it.
+def lower_priority(niceness: int) -> None:
+    """Add to the niceness, and take the scheduling class of batch work where the system allows it.
 
     SCHED_IDLE is not used: on a machine whose cores are all busy, an idle process gets so little time that its worker
     would exceed its time limits.
     """
-    os.nice(NICENESS)
+    os.nice(niceness)
     with contextlib.suppress(OSError, AttributeError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 

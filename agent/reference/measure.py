@@ -23,6 +23,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from agent.learners.evaluation.trials import EVALUATION_TASKS
 from agent.reference.vec_env import TrainingTasks, actions_of, observations_of
+from envs.errors import FamilySpecError
 from envs.family import FamilySpec, Split
 from envs.gymnasium.batch import WorkerTaskBatch
 from envs.limits import WorkerLimits
@@ -32,6 +33,9 @@ from envs.spaces import ObservationKind, SpacePair
 NUM_ENVIRONMENTS = 8
 STEPS_PER_UPDATE = 256
 """Steps of each environment per update: with 8 environments, the 2048 steps of stable-baselines3's default."""
+
+MAX_TRIAL_STEPS = 200_000
+"""Steps after which a held-out trial counts as one that never ends, as that of an agent that never falls may be."""
 
 TRAINING, EVALUATION = "training", "evaluating"
 
@@ -165,11 +169,24 @@ def _play_trials(
     observation: torch.Tensor,
     progress: Callable[[], None],
 ) -> torch.Tensor:
-    """Play one trial in each row; return the [B] sums of rewards over all its episodes."""
+    """Play one trial in each row; return the [B] sums of rewards over all its episodes.
+
+    Raises:
+        FamilySpecError: a trial does not end.
+    """
     trial_return = torch.zeros(tasks.num_trials, dtype=torch.float64)
     episodes = torch.zeros(tasks.num_trials, dtype=torch.int64)
     active = torch.ones(tasks.num_trials, dtype=torch.bool)
+    num_steps = 0
     while active.any():
+        num_steps += 1
+        if num_steps > MAX_TRIAL_STEPS:
+            raise FamilySpecError(
+                operation="measuring the reference of family",
+                subject=tasks.spec.name,
+                found=f"a held-out trial of the agent did not end within {MAX_TRIAL_STEPS} steps.",
+                hint="Add the family with --max-steps, so that its episodes end.",
+            )
         seen = normaliser.normalize_obs(observations_of(observation, tasks.spaces.observation))
         action, _ = agent.predict(seen, deterministic=True)
         transition = tasks.step(actions_of(action, tasks.spaces.action), active)

@@ -14,7 +14,7 @@ from agent.trainer.session import TrainerSession
 from envs.errors import EnvsError
 from memory.errors import FamilyNotFoundError
 from memory.records import Family
-from memory.tables.curves import CurveTable
+from memory.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -37,8 +37,8 @@ def evaluate(session: TrainerSession, families: list[Family]) -> dict[str, Any]:
     for family in families:
         try:
             with family_boundary(family):
-                returns[family.name] = _evaluate_one(family, session.practice_of(family), session.store.curves)
-                scale = scale_of(family)
+                returns[family.name] = _evaluate_one(family, session.practice_of(family), session.store)
+                scale = scale_of(session.store.families.get(family.name))
                 scores[family.name] = None if scale is None else scale.score(returns[family.name])
         except EnvsError as fault:
             session.faults.record(family, fault)
@@ -48,9 +48,10 @@ def evaluate(session: TrainerSession, families: list[Family]) -> dict[str, Any]:
     return {"returns": returns, "scores": scores} | ({"faults": faults} if faults else {})
 
 
-def _evaluate_one(family: Family, practice: Practice, curves: CurveTable) -> float:
+def _evaluate_one(family: Family, practice: Practice, store: Store) -> float:
     """Store the points of an evaluation and return the mean trial return."""
     evaluation = practice.evaluate(family)
-    points = evaluation_points(evaluation.returns, scale_of(family))
-    curves.commit_evaluation(family.name, (*points, *evaluation.more_points))
+    # The family is read again, because its reference may have been measured while its tasks were played.
+    points = evaluation_points(evaluation.returns, scale_of(store.families.get(family.name)))
+    store.curves.commit_evaluation(family.name, (*points, *evaluation.more_points))
     return evaluation.returns.mean

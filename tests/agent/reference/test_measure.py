@@ -13,9 +13,11 @@ import pytest
 from agent.config.settings import Settings
 from agent.messages import Finished, Progress, parse_line
 from agent.reference import composition
+from agent.reference import measure as module
 from agent.reference.composition import measurement_of
 from agent.reference.measure import EVALUATION, TRAINING, Measurement, held_out_returns, mean_and_error, measure
 from agent.reference_requests import ReferenceRequest
+from envs.errors import FamilySpecError
 from envs.family import FamilySpec
 from envs.spaces import SpacePair
 from memory.records import JobOutcome
@@ -86,6 +88,17 @@ def test_held_out_returns_sum_over_the_episodes_of_a_trial_in_the_tasks_of_an_ev
     finally:
         tasks.close()
     assert begun == [(0, "held_out"), (2, "held_out"), (4, "held_out")]
+
+
+def test_a_trial_that_does_not_end_is_a_fault_of_the_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_TRIAL_STEPS", 50)
+    tasks = opened(sound("Counter", kwargs={"length": 100}), 2)
+    agent: Any = Ahead(1)
+    try:
+        with pytest.raises(FamilySpecError, match="did not end within 50 steps.*--max-steps"):
+            held_out_returns(agent, agent, tasks, num_tasks=2)
+    finally:
+        tasks.close()
 
 
 def test_the_standard_error_is_that_of_the_mean() -> None:
