@@ -22,7 +22,7 @@ from memory.records import JobOutcome
 log = structlog.get_logger(__name__)
 
 CHECK_PERIOD_S = 1.0
-STALL_TIMEOUT_S = 600.0
+STALL_TIMEOUT_S = 1800.0
 """Time without progress after which the process is killed. It is long, because the process has the lowest priority."""
 
 Check = Callable[[Progress | None], Awaitable[str]]

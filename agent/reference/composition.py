@@ -6,7 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import structlog
@@ -25,6 +25,9 @@ from envs.spaces import SpacePair
 from memory.records import JobOutcome
 
 log = structlog.get_logger(__name__)
+
+PATIENCE = 10.0
+"""Factor on the time limits of the worker: at the lowest priority, a step on a busy machine takes that much longer."""
 
 PERIOD_S = 0.5
 """Time between two reports of progress."""
@@ -48,6 +51,7 @@ def run(*, settings: str, connection: socket.socket) -> None:
 def measurement_of(request: ReferenceRequest, settings: Settings) -> Measurement:
     """Return the measurement that a request describes. Its held-out tasks are those of an evaluation."""
     rows = config_from_json(RL2Config, settings.rl2).num_trials_for(is_tensor_native=False)
+    limits = settings.workers.limits()
     num_batches = -(-settings.evaluation.trials_gymnasium // rows)
     return Measurement(
         spec=FamilySpec.from_json(request.spec),
@@ -55,7 +59,11 @@ def measurement_of(request: ReferenceRequest, settings: Settings) -> Measurement
         num_steps=request.steps,
         num_held_out=num_batches * rows,
         seed=settings.learner.seed,
-        limits=settings.workers.limits(),
+        limits=replace(
+            limits,
+            step_timeout_s=PATIENCE * limits.step_timeout_s,
+            start_timeout_s=PATIENCE * limits.start_timeout_s,
+        ),
     )
 
 

@@ -95,7 +95,7 @@ def test_a_trial_that_does_not_end_is_a_fault_of_the_family(monkeypatch: pytest.
     tasks = opened(sound("Counter", kwargs={"length": 100}), 2)
     agent: Any = Ahead(1)
     try:
-        with pytest.raises(FamilySpecError, match="did not end within 50 steps.*--max-steps"):
+        with pytest.raises(FamilySpecError, match="did not end within 50 steps"):
             held_out_returns(agent, agent, tasks, num_tasks=2)
     finally:
         tasks.close()
@@ -110,6 +110,13 @@ def test_the_held_out_tasks_are_as_many_as_an_evaluation_plays() -> None:
     request = request_for(sound("Counter"))
     settings = Settings(rl2={"num_trials_gymnasium": 20}, evaluation={"trials_gymnasium": 32})
     assert measurement_of(request, settings).num_held_out == 40
+
+
+def test_the_worker_has_more_time_than_one_of_practice_because_its_priority_is_lower() -> None:
+    settings = Settings(workers={"step_timeout_s": "3s", "start_timeout_s": "4s"})
+    limits = measurement_of(request_for(sound("Counter")), settings).limits
+    assert (limits.step_timeout_s, limits.start_timeout_s) == (30.0, 40.0)
+    assert limits.memory_mib == settings.workers.limits().memory_mib
 
 
 def answers(request: ReferenceRequest) -> list[Any]:
