@@ -9,8 +9,8 @@ from memory.records import Family
 def scale_of(family: Family) -> Scale | None:
     """Return the family's scale; None where it has no reference return above the return of random actions.
 
-    The reference is declared, or registered with the environment, and never moves with what is learned. Without
-    one, returns are stored, shown and compared as they are.
+    The reference is declared, registered with the environment, or measured once (:mod:`agent.reference`), and never
+    moves with what is learned. Without one, returns are stored, shown and compared as they are.
     """
     if family.reference_return is None or not family.has_scale:
         return None
