@@ -76,7 +76,8 @@ def run_now(
             _refuse_vain_measurement(kind, found)
         request_id = store.requests.add(RUN_JOB, payload_of(kind, family))
     pid = invocation.folder.holder_pid()
-    when = "as soon as the trainer is free" if pid is not None else "after the next start of the daemon"
+    place = "no other measurement runs" if kind is JobKind.REFERENCE else "the trainer is free"
+    when = f"as soon as {place}" if pid is not None else "after the next start of the daemon"
     invocation.answer(
         {"request_id": request_id, "job": kind, "family": family, "is_daemon_running": pid is not None},
         lambda out: out.print(f"requested {kind}: it runs {when}"),

@@ -96,8 +96,9 @@ class ReferenceLane:
                 finished = await self._recorded(family, finished, write)
         except (FamilyNotFoundError, ReferenceExistsError) as error:
             return _ended(run_id, JobOutcome.SKIPPED, reason=str(error))
-        except MemoryStoreError:
-            raise
+        except MemoryStoreError as error:
+            log.warning("reference could not be recorded", family=name, error=str(error))
+            return _ended(run_id, JobOutcome.FAILED, error=str(error))
         except Exception as error:
             log.exception("measurement of a reference failed", family=name)
             return _ended(run_id, JobOutcome.FAILED, error=f"{type(error).__name__}: {error}")
