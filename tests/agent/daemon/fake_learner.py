@@ -67,7 +67,7 @@ class FakeLearner:
         detail: dict[str, Any] = {}
         outcome, error = "succeeded", ""
         if job["kind"] == "admit":
-            reference = None if store.families.get(job["family"]).spec.get("reference_steps") else 1.0
+            reference = None if store.families.get(job["family"]).require_spec().reference_steps else 1.0
             store.families.admit(job["family"], spaces={}, random_return=0.0, reference_return=reference)
         elif job["kind"] == "practise":
             outcome, error = self.practise(store, job)

@@ -14,7 +14,7 @@ from envs.reference import ReferenceRule
 from memory.folder import DataFolder
 from memory.records import Family, FamilyState, JobKind, JobOutcome, JobRun
 from memory.store import Store
-from tests.agent.daemon.service import QUICK, Service, until
+from tests.agent.daemon.daemon_process import QUICK, DaemonProcess, until
 
 CONFIG = QUICK + "[stream]\nembedded_default = false\n"
 NAME = "arm"
@@ -29,11 +29,11 @@ def arm(name: str = NAME, *, steps: int = 100, rule: ReferenceRule = ReferenceRu
 def add(folder: Path, spec: FamilySpec | None = None) -> None:
     with Store.open(DataFolder(folder)) as store:
         spec = spec or arm()
-        store.families.add(spec.name, spec.to_json())
+        store.families.add(spec)
 
 
-def service(folder: Path, behaviour: str) -> Service:
-    return Service(folder, config=CONFIG, options=("--reference-behaviour", behaviour))
+def service(folder: Path, behaviour: str) -> DaemonProcess:
+    return DaemonProcess(folder, config=CONFIG, options=("--reference-behaviour", behaviour))
 
 
 def family(folder: Path) -> Family:
@@ -51,7 +51,7 @@ def outcomes(folder: Path) -> list[JobOutcome | None]:
     return [run.outcome for run in runs(folder)]
 
 
-def measuring(running: Service) -> psutil.Process | None:
+def measuring(running: DaemonProcess) -> psutil.Process | None:
     for child in psutil.Process(running.process.pid).children():
         if "tests.agent.daemon.fake_reference" in child.cmdline():
             return child
@@ -72,10 +72,10 @@ def test_a_measured_return_becomes_the_reference_once_and_gives_scores(tmp_path:
         assert running.metric("learnd_eval_return", family=NAME) == 0.5
         assert running.metric("learnd_job_runs_total", job="reference", outcome="succeeded") == 1
     found = family(folder)
-    measured = FamilySpec.from_json(found.spec).measured_reference
+    measured = found.require_spec().measured_reference
     assert measured is not None
     assert (found.reference_return, measured.mean_return, measured.steps) == (2.0, 2.0, 100)
-    assert "PPO of fake 1.0" in found.spec["reference_source"]
+    assert "PPO of fake 1.0" in found.require_spec().reference_source
     with service(folder, "good") as running:
         until(lambda: running.metric("learnd_meta_updates_total", family=NAME) > 0, "it practises after a restart")
         assert outcomes(folder) == [JobOutcome.SUCCEEDED]
@@ -90,7 +90,9 @@ def test_a_return_that_is_not_above_random_actions_gives_no_reference_and_is_not
         until(lambda: running.metric("learnd_env_steps_total", family=NAME) > steps, "practice goes on")
         assert outcomes(folder) == [JobOutcome.SUCCEEDED]
     assert family(folder).reference_return is None
-    assert family(folder).spec["measured_reference"]["mean_return"] == 0.0
+    measured = family(folder).require_spec().measured_reference
+    assert measured is not None
+    assert measured.mean_return == 0.0
 
 
 def test_a_failed_measurement_is_counted_waits_and_shows_its_reason_and_health_stays_good(tmp_path: Path) -> None:

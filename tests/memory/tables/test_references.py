@@ -2,11 +2,25 @@ from __future__ import annotations
 
 import pytest
 
+from envs.reference import MeasuredReference
 from memory.errors import CorruptFileError, FamilyNotFoundError, MemoryStoreError, ReferenceExistsError
 from memory.folder import DataFolder
 from memory.records import CurveMetric, CurvePoint, FamilyState, JobKind, JobOutcome
 from memory.store import Store
-from tests.memory.making import Clock, add_active_family
+from tests.memory.making import Clock, add_active_family, make_spec
+
+MEASURED = MeasuredReference(
+    mean_return=10.0,
+    standard_error=8.0,
+    agent="PPO",
+    library="fake 1.0",
+    steps=100,
+    seed=0,
+    first_task=0,
+    num_tasks=32,
+    duration_s=1.5,
+    measured_at=1_700_000_000.0,
+)
 
 
 def evaluate(store: Store, *values: float) -> None:
@@ -26,28 +40,32 @@ def test_a_recorded_reference_is_kept_with_the_spec_and_survives_reopening(folde
     with Store.open(folder) as store:
         add_active_family(store)
         recorded = store.references.record(
-            store.families.get("cartpole"), 100.0, spec={"name": "cartpole", "by": "PPO"}
+            store.families.get("cartpole"), 100.0, spec=make_spec(reference_source="PPO")
         )
         assert (recorded.reference_return, recorded.has_scale) == (100.0, True)
     with Store.open(folder) as store:
         found = store.families.get("cartpole")
-        assert (found.reference_return, found.spec["by"], found.is_damaged) == (100.0, "PPO", False)
+        assert (found.reference_return, found.require_spec().reference_source, found.is_damaged) == (
+            100.0,
+            "PPO",
+            False,
+        )
         assert store.check() == []
 
 
 def test_a_reference_is_written_once(store: Store) -> None:
     add_active_family(store)
     before = store.families.get("cartpole")
-    store.references.record(before, 100.0, spec={})
+    store.references.record(before, 100.0, spec=make_spec())
     with pytest.raises(ReferenceExistsError, match="never moves"):
-        store.references.record(before, 200.0, spec={})
+        store.references.record(before, 200.0, spec=make_spec())
     assert store.families.get("cartpole").reference_return == 100.0
 
 
 def test_the_returns_so_far_become_scores(store: Store) -> None:
     add_active_family(store)
     evaluate(store, 20.0, 60.0, 140.0)
-    store.references.record(store.families.get("cartpole"), 100.0, spec={})
+    store.references.record(store.families.get("cartpole"), 100.0, spec=make_spec())
     scores = store.curves.points("cartpole", CurveMetric.EVAL_SCORE)
     assert [(point.point.value, point.point.standard_error) for point in scores] == [(0.0, 0.1), (0.5, 0.1), (1.5, 0.1)]
     assert [point.point.value for point in store.curves.points("cartpole", CurveMetric.EVAL_RETURN)] == [20, 60, 140]
@@ -58,9 +76,9 @@ def test_the_returns_so_far_become_scores(store: Store) -> None:
 def test_a_measurement_without_a_reference_records_its_spec_only(store: Store) -> None:
     add_active_family(store)
     evaluate(store, 20.0)
-    store.references.record(store.families.get("cartpole"), None, spec={"measured_reference": {}})
+    store.references.record(store.families.get("cartpole"), None, spec=make_spec(measured_reference=MEASURED))
     found = store.families.get("cartpole")
-    assert (found.reference_return, found.spec) == (None, {"measured_reference": {}})
+    assert (found.reference_return, found.spec) == (None, make_spec(measured_reference=MEASURED))
     assert store.curves.points("cartpole", CurveMetric.EVAL_SCORE) == []
 
 
@@ -68,7 +86,7 @@ def test_a_reference_that_is_not_above_the_random_return_is_refused(store: Store
     add_active_family(store)
     for reference in (20.0, float("nan")):
         with pytest.raises(ValueError, match="not above"):
-            store.references.record(store.families.get("cartpole"), reference, spec={})
+            store.references.record(store.families.get("cartpole"), reference, spec=make_spec())
     assert store.families.get("cartpole").reference_return is None
 
 
@@ -77,10 +95,10 @@ def test_a_family_that_was_removed_meanwhile_gets_no_reference_nor_does_its_succ
     before = store.families.get("cartpole")
     store.families.set_state("cartpole", FamilyState.REMOVED)
     with pytest.raises(FamilyNotFoundError):
-        store.references.record(before, 100.0, spec={})
+        store.references.record(before, 100.0, spec=make_spec())
     add_active_family(store)
     with pytest.raises(FamilyNotFoundError, match="removed"):
-        store.references.record(before, 100.0, spec={})
+        store.references.record(before, 100.0, spec=make_spec())
     assert store.families.get("cartpole").reference_return is None
 
 
@@ -89,7 +107,7 @@ def test_a_damaged_row_is_not_given_a_reference(store: Store) -> None:
     with store._connection.transaction("damaging a row"):
         store._connection.execute("UPDATE families SET random_return = 21")
     with pytest.raises(CorruptFileError):
-        store.references.record(store.families.get("cartpole"), 100.0, spec={})
+        store.references.record(store.families.get("cartpole"), 100.0, spec=make_spec())
 
 
 def test_failures_are_counted_since_the_last_run_that_did_not_fail(store: Store, clock: Clock) -> None:
@@ -123,4 +141,4 @@ def test_a_reader_records_no_reference(folder: DataFolder) -> None:
     with Store.open(folder) as store:
         add_active_family(store)
     with Store.open(folder, is_reader=True) as reader, pytest.raises(MemoryStoreError, match="reading only"):
-        reader.references.record(reader.families.get("cartpole"), 100.0, spec={})
+        reader.references.record(reader.families.get("cartpole"), 100.0, spec=make_spec())
