@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from tests.shape_checks import install
 
@@ -13,3 +14,7 @@ install(["agent", "envs", "memory"])
 
 for name in [name for name in os.environ if name.startswith("LEARND_")]:
     del os.environ[name]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell without job control starts its background processes so, and tests of Ctrl-C need the signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
