@@ -204,7 +204,7 @@ class Agent(nn.Module):
                 nn.init.zeros_(parameter)
         self.config, self.num_updates, self.num_steps = config, 0, 0
         self.reward_square, self.advantage_square, self.mean_square = torch.ones(3).unbind()
-        self.mean, self.spread = torch.zeros(()), torch.ones(())  # μ, σ
+        self.mean, self.spread, self.reward_range = torch.zeros(()), torch.ones(()), torch.zeros(2)  # μ, σ
 
     def forward(self, inputs: Sequence[Tensor], hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits [T, B, K], normalised values [T, B] and the last hidden state [1, B, H]."""
@@ -314,8 +314,7 @@ def minibatches(lengths: Tensor, config: Config, generator: Generator) -> Iterat
     num_minibatches = max(1, min(round(int(lengths.sum()) / config.minibatch_steps), most))
     order = torch.randperm(len(lengths), generator=generator)
     parts = order[lengths[order].argsort(stable=True, descending=True)].tensor_split(num_minibatches)
-    for index in torch.randperm(num_minibatches, generator=generator).tolist():
-        yield parts[index]
+    yield from (parts[index] for index in torch.randperm(num_minibatches, generator=generator).tolist())
 
 
 def make_optimizer(agent: Agent) -> Adam:
@@ -332,14 +331,17 @@ def update(agent: Agent, optimizer: Adam, trials: Trials, *, time_left: float, g
     trial_steps = float(lengths.float().mean())
     # Exploring pays until the trial's end, and a critic hardly sees it (the paper has γ .99, λ .3).
     discount, gae_lambda = max(0.99, 1 - 0.2 / trial_steps), min(0.95, 1 - 1 / trial_steps)
+    # What the critic says of where an episode was cut off is never corrected, so it could raise itself without end.
+    agent.reward_range = torch.stack(torch.stack([*agent.reward_range, *trials.reward.aminmax()]).aminmax())
+    low, high = (extreme / (1 - discount) for extreme in agent.reward_range)
+    trials = trials._replace(final_value=trials.final_value.clamp(low, high))
     advantage = trial_advantages(trials, discount=discount, gae_lambda=gae_lambda)
     returns = advantage + trials.value
     agent.follow(trials.reward[is_valid], returns[is_valid], advantage[is_valid])
     target = (returns - agent.mean) / agent.spread
-    # Subtract what is usual at each step of a trial: a critic that lags would make all that was done there likelier.
-    # The batch's mean counts for 8 trials in it, because few trials may be left at a late step.
-    overall = advantage.sum() / is_valid.sum()
-    usual = (advantage.sum(1, keepdim=True) + 8 * overall) / (is_valid.sum(1, keepdim=True) + 8)
+    # Subtract a step's usual advantage (the mean counts for 8 trials): a critic that lags makes all actions likelier.
+    usual = advantage.sum(1, keepdim=True) + 8 * advantage.sum() / is_valid.sum()
+    usual = usual / (is_valid.sum(1, keepdim=True) + 8)
     advantage = (advantage - usual) / agent.advantage_square.sqrt()
     for group in optimizer.param_groups:  # time_left: share of the training to come
         group["lr"] = config.learning_rate * (0.1 + 0.9 * time_left) * group["scale"]
@@ -391,8 +393,7 @@ def main() -> None:
         held_out = family(4096, Generator().manual_seed(-1))
         returns = play(agent, held_out, num_episodes=family.num_episodes, choose=choose).reward.sum(0)
         print(f"  {name:22}{returns.mean():7.2f} ± {returns.std() / 64:.2f}")
-    for name, known in family.known:
-        print(f"  {name:22}{known:7.2f}")
+    print(*(f"  {name:22}{known:7.2f}" for name, known in family.known), sep="\n")
 
 
 if __name__ == "__main__":

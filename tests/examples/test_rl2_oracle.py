@@ -53,7 +53,7 @@ RENAMED = {
 """Parameters that the example has by another name."""
 
 CRITIC_SCALES = ("mean", "spread", "mean_square", "advantage_square", "num_updates")
-SCALES = (*CRITIC_SCALES, "reward_square", "num_steps")
+SCALES = (*CRITIC_SCALES, "reward_square", "reward_range", "num_steps")
 """State of the example's agent that is not a parameter."""
 
 
@@ -139,12 +139,15 @@ def engine_state(learner: RL2Learner, spaces: SpacePair) -> dict[str, Tensor]:
     state["score.weight"] = state["score.weight"].unsqueeze(0)
     scale, critic = learner.policy.pair(spaces).reward_scale, learner._critic(NAME)
     state |= {"reward_square": scale.variance[0].clone(), "num_steps": scale.count.clone()}
+    state["reward_range"] = torch.stack([critic.lowest_reward, critic.highest_reward])
     return state | {name: getattr(critic, name).clone() for name in CRITIC_SCALES}
 
 
 def example_state(agent: example.Agent) -> dict[str, Tensor]:
     state = {name: parameter.detach().clone() for name, parameter in agent.named_parameters()}
-    return state | {name: torch.as_tensor(getattr(agent, name), dtype=torch.float32) for name in SCALES}
+    state["reward_range"] = torch.stack(list(agent.reward_range))
+    scales = (name for name in SCALES if name not in state)
+    return state | {name: torch.as_tensor(getattr(agent, name), dtype=torch.float32) for name in scales}
 
 
 def agent_like(state: dict[str, Tensor], tasks: RecordedTasks, config: example.Config) -> example.Agent:

@@ -180,18 +180,20 @@ class RL2Learner:
     @torch.no_grad()
     def _targets(self, critic: PopArtCritic, trials: TrialBatch) -> tuple[Targets, Float[Tensor, ""]]:
         """Compute advantages and returns of a trial batch, and update the family's scales."""
+        trial_steps = float(trials.lengths.float().mean())
+        discount = self.config.discount_for(trial_steps)
+        critic.follow_rewards(trials.reward[trials.is_valid], discount)
         features, cut, cut_features = critic_inputs(trials)
         value = critic.value(features)
         final_value = torch.zeros_like(value)
-        final_value.view(-1).index_copy_(0, cut, critic.value(cut_features))
-        trial_steps = float(trials.lengths.float().mean())
+        final_value.view(-1).index_copy_(0, cut, critic.bounded(critic.value(cut_features), discount))
         advantage = trial_advantages(
             reward=trials.reward,
             value=value,
             final_value=final_value,
             truncated=trials.truncated,
             is_valid=trials.is_valid,
-            discount=self.config.discount_for(trial_steps),
+            discount=discount,
             gae_lambda=self.config.gae_lambda_for(trial_steps),
         )
         returns = advantage + value
@@ -346,7 +348,7 @@ class RL2Learner:
             restored.num_updates = family["num_updates"]
             restored.episode_steps = family.get("episode_steps", 1.0)
         learner.policy.load_state_dict(_under("policy/", tensors))
-        learner.critics.load_state_dict(_under("critics/", tensors))
+        learner.critics.load_state_dict(_reward_bounds(learner.critics) | _under("critics/", tensors))
         for name, parameter in learner._named_parameters():
             parts = _under(f"optimizer/{name}/", tensors)
             if parts:
@@ -378,6 +380,12 @@ class RL2Learner:
         for prefix, module in (("policy", self.policy), ("critics", self.critics)):
             for name, parameter in module.named_parameters():
                 yield f"{prefix}.{name}", parameter
+
+
+def _reward_bounds(critics: nn.ModuleDict) -> dict[str, Tensor]:
+    """Return the range of rewards of new critics, which checkpoints of learnd 0.1.0 lack."""
+    state = critics.state_dict()
+    return {name: tensor for name, tensor in state.items() if name.endswith(("lowest_reward", "highest_reward"))}
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -19,6 +19,12 @@ MAX_MAGNITUDE = 1e9
 MAX_OUTLIER = 100.0
 """Values further from the mean than this many standard deviations are clipped to that distance."""
 
+IMPOSSIBLE = 10.0
+"""A critic's mean beyond this many times the largest possible value is left from a divergence."""
+
+MIN_DISCOUNTING = 1e-6
+"""Lower bound of 1 - γ where it is divided by."""
+
 MAX_COUNT = 1e7
 """Upper bound of the row count, so that a scale still follows new rows."""
 
@@ -98,6 +104,8 @@ class PopArtCritic(nn.Module):
     mean_square: Tensor
     advantage_square: Tensor
     num_updates: Tensor
+    lowest_reward: Tensor
+    highest_reward: Tensor
 
     def __init__(self, num_features: int, size: int, *, rate: float, generator: torch.Generator) -> None:
         super().__init__()
@@ -108,6 +116,8 @@ class PopArtCritic(nn.Module):
         self.register_buffer("mean_square", torch.ones(()))
         self.register_buffer("advantage_square", torch.ones(()))
         self.register_buffer("num_updates", torch.zeros(()))
+        self.register_buffer("lowest_reward", torch.zeros(()))
+        self.register_buffer("highest_reward", torch.zeros(()))
 
     @property
     def advantage_size(self) -> Float[Tensor, ""]:
@@ -131,6 +141,37 @@ class PopArtCritic(nn.Module):
     def normalise(self, returns: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
         """Convert returns to normalised units."""
         return (returns - self.mean) / self.spread
+
+    @torch.no_grad()
+    def follow_rewards(self, rewards: Float[Tensor, " R"], discount: float) -> None:
+        """Take these rewards into account in :meth:`bounded`, and begin again if no rewards explain the scale.
+
+        A scale far beyond every possible return is left from a divergence. It would need thousands of updates to fall.
+        """
+        self.lowest_reward.copy_(torch.minimum(self.lowest_reward, rewards.min()))
+        self.highest_reward.copy_(torch.maximum(self.highest_reward, rewards.max()))
+        low, high = self._bounds(discount)
+        is_impossible = self.mean.abs() > IMPOSSIBLE * torch.maximum(-low, high).clamp(min=1.0)
+        self.num_updates.masked_fill_(is_impossible, 0.0)
+        self.mean.masked_fill_(is_impossible, 0.0)
+        for ones in (self.mean_square, self.advantage_square):
+            ones.masked_fill_(is_impossible, 1.0)
+        for parameter in self.last.parameters():
+            parameter.masked_fill_(is_impossible, 0.0)
+
+    def bounded(self, value: Float[Tensor, "*N"], discount: float) -> Float[Tensor, "*N"]:
+        """Limit values to what the lowest and the highest reward so far would give if they were earned for ever.
+
+        Values of final observations need it. The critic is never trained there, and a value that it overestimates by
+        more than 1/γ would raise itself through the values that are bootstrapped from it, without end.
+        """
+        low, high = self._bounds(discount)
+        return torch.minimum(torch.maximum(value, low), high)
+
+    def _bounds(self, discount: float) -> tuple[Tensor, Tensor]:
+        """Return the lowest and the highest value that is possible; an episode may also end, so 0 is."""
+        horizon = 1.0 / max(1.0 - discount, MIN_DISCOUNTING)
+        return self.lowest_reward * horizon, self.highest_reward * horizon
 
     @torch.no_grad()
     def follow(self, returns: Float[Tensor, " R"], advantages: Float[Tensor, " R"]) -> None:

@@ -76,7 +76,9 @@ class Slices:
         if has_finite_parameters and all(math.isfinite(value) for value in metrics.values()):
             return
         self.restore()
-        raise DivergedError(f"an update of {name} gave a value that is not finite: {metrics}; restored the last commit")
+        found = ", ".join(f"{part} {value:g}" for part, value in metrics.items() if not math.isfinite(value))
+        found = found or "a parameter or a running scale"
+        raise DivergedError(f"an update of {name} gave values that are not finite ({found}); restored the last commit")
 
     def commit_slice(
         self,

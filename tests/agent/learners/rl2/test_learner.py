@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -223,3 +224,40 @@ def test_a_two_armed_bandit_is_learned_in_seconds() -> None:
     held_out = collect_trials(learner.policy, many, first_task=0, split=Split.HELD_OUT, generator=learner.generator)
     # Random pulls give 3.0, and playing optimally 3.508; the standard error is .03.
     assert float(trial_returns(held_out).mean()) > 3.25
+
+
+def test_a_critic_that_overestimates_final_observations_does_not_raise_itself_without_end() -> None:
+    """Truncated episodes alone: only the critic says what follows, and it says 5% more at final observations."""
+    lengths = [[-4, -4]] * 4
+    learner = learner_for(VECTOR)
+    critic = learner._critic("scripted")
+    evaluate, bounded = critic.value, critic.bounded
+    critic.bounded = lambda value, discount: bounded(value * 1.05 + 0.1, discount)  # type: ignore[method-assign]
+    for first_task in range(60):
+        learner.update("scripted", play(learner, VECTOR, lengths, first_task=first_task))
+    discount = learner.config.discount_for(8.0)
+    assert float(critic.mean) <= float(critic.highest_reward) / (1.0 - discount) + 1.0
+    assert evaluate(torch.zeros(1, 28)).isfinite().all()
+
+
+def test_a_learner_whose_critic_had_diverged_learns_again() -> None:
+    learner = learner_for(VECTOR)
+    critic = learner._critic("scripted")
+    with torch.no_grad():
+        critic.mean.fill_(1.8e17)
+        critic.mean_square.fill_(7e34)
+        critic.advantage_square.fill_(4e32)
+    metrics = learner.update("scripted", play(learner, VECTOR, [[-4, -4]] * 4))
+    assert learner.is_finite()
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert abs(float(critic.mean)) < 1e4
+
+
+def test_a_checkpoint_without_ranges_of_rewards_continues_with_empty_ones() -> None:
+    learner = learner_for(VECTOR)
+    play_and_learn = learner.update("scripted", play(learner, VECTOR))
+    assert play_and_learn
+    former = {name: tensor for name, tensor in learner.to_tensors().items() if not name.endswith("est_reward")}
+    restored = RL2Learner.from_tensors(learner.config, former, learner.to_meta(), device="cpu")
+    assert float(restored._critic("scripted").highest_reward) == 0.0
+    assert torch.equal(restored._critic("scripted").mean, learner._critic("scripted").mean)

@@ -54,3 +54,26 @@ def test_a_first_batch_of_wild_values_leaves_a_scale_finite() -> None:
     scale.update(torch.full((4, 2), 3e38))
     assert torch.isfinite(scale.variance).all()
     assert torch.isfinite(scale.mean).all()
+
+
+def test_values_are_limited_to_what_the_rewards_so_far_would_give_for_ever() -> None:
+    critic = PopArtCritic(3, 4, rate=0.05, generator=torch.Generator().manual_seed(0))
+    critic.follow_rewards(torch.tensor([0.5, -2.0]), discount=0.75)
+    critic.follow_rewards(torch.tensor([0.0, 0.1]), discount=0.75)
+    assert critic.bounded(torch.tensor([-9.0, 1.0, 9.0]), discount=0.75).tolist() == [-8.0, 1.0, 2.0]
+
+
+def test_no_reward_so_far_means_that_no_value_is_known() -> None:
+    critic = PopArtCritic(3, 4, rate=0.05, generator=torch.Generator().manual_seed(0))
+    critic.follow_rewards(torch.zeros(5), discount=0.99)
+    assert critic.bounded(torch.tensor([-9.0, 9.0]), discount=0.99).tolist() == [0.0, 0.0]
+
+
+def test_a_scale_that_no_reward_explains_begins_again_and_another_stays() -> None:
+    for mean, is_kept in ((100.0, True), (1.8e17, False)):
+        critic = PopArtCritic(3, 4, rate=0.05, generator=torch.Generator().manual_seed(0))
+        critic.mean.fill_(mean)
+        critic.mean_square.fill_(mean**2 + 1.0)
+        critic.num_updates.fill_(668.0)
+        critic.follow_rewards(torch.tensor([1.0, 0.0]), discount=0.99)
+        assert (float(critic.mean), float(critic.num_updates)) == ((mean, 668.0) if is_kept else (0.0, 0.0))
