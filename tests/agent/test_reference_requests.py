@@ -41,7 +41,7 @@ def family(spec: FamilySpec = SPEC, **settings: Any) -> Family:
         "name": spec.name,
         "state": FamilyState.ACTIVE,
         "state_reason": "",
-        "spec": spec.to_json(),
+        "spec": spec,
         "spaces": {},
         "random_return": 0.0,
         "reference_return": None,
@@ -65,7 +65,7 @@ def test_an_active_family_with_steps_and_no_reference_is_measured() -> None:
         family(replace(SPEC, reference_rule=ReferenceRule.NONE)),
         family(replace(SPEC, measured_reference=MEASURED)),
         family(reference_return=5.0),
-        replace(family(), spec={"name": "of an older learnd"}),
+        family(spec=FamilySpec(name="arm", source=FamilySource.GYMNASIUM, entry="arms:Arm")),
     ],
 )
 def test_a_family_with_a_reference_a_measurement_or_no_wish_is_not_measured(other: Family) -> None:

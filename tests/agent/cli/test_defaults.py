@@ -18,6 +18,9 @@ from envs.limits import WorkerLimits
 PLAN = Plan(budget=Budget(updates=1))
 RECIPE = FewShotRecipe()
 
+OTHER_MEANING = {("memory recognise", "steps")}
+"""Options that have the name of a setting by chance: `reference.steps` are those of a measurement."""
+
 
 def options() -> Iterator[tuple[str, Any]]:
     """Yield the words of each command with each of its options."""
@@ -59,7 +62,7 @@ def test_an_option_with_the_name_of_a_setting_has_the_setting_s_default() -> Non
             values.setdefault(name, []).append(getattr(section, name))
     checked = 0
     for command, parameter in options():
-        if parameter.name in values:
+        if parameter.name in values and (command, parameter.name) not in OTHER_MEANING:
             assert parameter.default is None or parameter.default in values[parameter.name], (command, parameter.name)
             checked += 1
     assert checked > 1

@@ -10,7 +10,6 @@ import typer
 
 from agent.cli.reference_option import ReferenceChoice, parse_reference
 from agent.config.settings import ReferenceSettings
-from envs.family import FamilySpec
 from envs.reference import ReferenceRule
 from memory.folder import DataFolder
 from memory.records import JobKind, JobOutcome
@@ -93,10 +92,10 @@ def test_tensor_families_are_not_measured_by_default(learnd: Learnd) -> None:
 def measure(folder: DataFolder, reference: float | None) -> None:
     with Store.open(folder) as store:
         family = store.families.get("arm")
-        spec = replace(FamilySpec.from_json(family.spec), measured_reference=MEASURED)
+        spec = replace(family.require_spec(), measured_reference=MEASURED)
         if reference is not None:
             spec = replace(spec, reference_source=MEASURED.source)
-        store.references.record(family, reference, spec=spec.to_json())
+        store.references.record(family, reference, spec=spec)
 
 
 def test_the_page_of_a_measured_family_has_the_provenance_and_scores(learnd: Learnd, filled: DataFolder) -> None:
@@ -132,7 +131,7 @@ def test_a_failed_measurement_is_shown_with_reason_and_next_attempt(learnd: Lear
         store.jobs.finish(run_id, JobOutcome.FAILED, error="reset raised ValueError")
     assert "arm: its reference could not be measured (1 failed): reset raised ValueError" in learnd("status").stdout
     text = " ".join(learnd("env", "show", "arm").stdout.split())
-    assert "the reference could not be measured, once: reset raised ValueError (next attempt: in " in text
+    assert "the reference could not be measured, once: reset raised ValueError (next attempt: " in text
     failure = learnd.json("env", "show", "arm")["reference"]["failure"]
     assert failure["retry_at"] == failure["ended_at"] + 60
 
@@ -142,11 +141,11 @@ def test_a_running_measurement_shows_its_steps_in_every_list(learnd: Learnd, fil
     with Store.open(filled) as store:
         run_id = store.jobs.start(JobKind.REFERENCE, family="arm", reason="no reference is known")
         store.jobs.report(run_id, {"phase": "training", "steps_done": 40_000, "steps": 100_000})
-    assert "40k of 100k steps (training)" in " ".join(learnd("env", "show", "arm").stdout.split())
-    assert "40k of 100k steps" in learnd("schedule", "list", "--runs", "1").stdout
+    assert "40.0k of 100k steps (training)" in " ".join(learnd("env", "show", "arm").stdout.split())
+    assert "40.0k of 100k steps" in learnd("schedule", "list", "--runs", "1").stdout
     with filled.hold():
         status = learnd.json("status")
-        assert "40k of 100k steps (training)" in learnd("status").stdout
+        assert "40.0k of 100k steps (training)" in learnd("status").stdout
     [running] = [run for run in status["running"] if run["job"] == "reference"]
     assert running["progress"] == {"phase": "training", "steps_done": 40_000, "steps": 100_000}
 

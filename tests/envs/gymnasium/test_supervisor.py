@@ -86,11 +86,11 @@ def test_what_is_started_at_the_end_is_ended_too(name: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("fails", FAILURES)
 def test_no_process_is_left_after_a_fault(fails: str, tmp_path: Path) -> None:
-    token = new_token()
+    token, before = new_token(), set(psutil.Process().children(recursive=True))
     fault = fault_of(launching("Launches", kind="daemon", token=token, folder=str(tmp_path), fails=fails))
     assert fault.reason is FAILURES[fails]
     assert processes_with(token) == []
-    assert psutil.Process().children(recursive=True) == []
+    assert set(psutil.Process().children(recursive=True)) <= before
 
 
 @pytest.mark.parametrize("fails", CLOSING_FAILURES)
