@@ -196,12 +196,12 @@ class Agent(nn.Module):
         self.critic, self.critic_last = nn.Linear(2 * h, h), nn.Linear(h, 1)
         # Orthogonal (Saxe et al. 2014, arXiv:1312.6120), and small where actions are scored, so that the first policy
         # is all but uniform (Andrychowicz et al. 2021, arXiv:2006.05990, section 3.2).
-        gains = {"head.weight": 0.01, "score.weight": 0.01, "critic.weight": 2**0.5, "critic_last.weight": 0.1}
+        gains = {"score.weight": 0.01, "critic.weight": 2**0.5, "critic_last.weight": 0.1}
         for name, parameter in self.named_parameters():
-            if parameter.ndim == 2:
-                nn.init.orthogonal_(parameter, gains.get(name, 1.0))
-            elif "bias" in name:
+            if "bias" in name or name.startswith(("encode_observation", "encode_action", "head")):  # adds to the rest
                 nn.init.zeros_(parameter)
+            elif parameter.ndim == 2:
+                nn.init.orthogonal_(parameter, gains.get(name, 1.0))
         self.config, self.num_updates, self.num_steps = config, 0, 0
         self.reward_square, self.advantage_square, self.mean_square = torch.ones(3).unbind()
         self.mean, self.spread, self.reward_range = torch.zeros(()), torch.ones(()), torch.zeros(2)  # μ, σ

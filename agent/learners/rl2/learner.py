@@ -19,14 +19,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from agent.learners.family_parts import starting_with
 from agent.learners.rl2.advantages import about_usual, trial_advantages
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory.ring import HeldTrials, held_trials
-from agent.learners.rl2.minibatch import Minibatch, MinibatchStep, Targets, select_minibatch
+from agent.learners.rl2.minibatch import Minibatch, MinibatchStep, Targets, draw_minibatches, select_minibatch
 from agent.learners.rl2.normalisation import PopArtCritic
 from agent.learners.rl2.packing import stretches_of
 from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.trials import TrialBatch, critic_inputs, num_env_steps, num_episodes
+from agent.learners.rl2.warm_start import WarmStart, add_spaces, possible_starts, with_spaces
 from envs.spaces import ObservationKind, SpacePair
 
 CLIP = 0.2
@@ -50,9 +52,11 @@ class _Family:
         spaces: the family's pair of spaces.
         num_updates: updates so far.
         episode_steps: mean steps of an episode in the last trial batch; 1 before the first batch.
+        start: what the policy began with in the family's spaces.
     """
 
     spaces: SpacePair
+    start: WarmStart = WarmStart.FRESH
     num_updates: int = 0
     episode_steps: float = 1.0
 
@@ -92,17 +96,36 @@ class RL2Learner:
         """Return the number of updates of a family."""
         return self._families[name].num_updates
 
-    def add_family(self, name: str, spaces: SpacePair) -> None:
+    def practised_spaces(self) -> tuple[SpacePair, ...]:
+        """Return the spaces of the families that were practised, the most practised family first."""
+        practised = sorted(self._families.values(), key=lambda family: -family.num_updates)
+        return tuple(dict.fromkeys(family.spaces for family in practised if family.num_updates > 0))
+
+    def possible_starts(self, spaces: SpacePair) -> tuple[WarmStart, ...]:
+        """Return the ways in which the policy can begin in these spaces."""
+        return possible_starts(self.policy, spaces, self.practised_spaces())
+
+    def policy_with(self, spaces: SpacePair, start: WarmStart) -> RL2Policy:
+        """Return the policy as it would be after :meth:`add_family` with this start; change nothing."""
+        practised = self.practised_spaces()
+        return with_spaces(self.policy, spaces, start=start, practised=practised, generator=self._initial)
+
+    def start_of(self, name: str) -> WarmStart:
+        """Return what the policy began with in a family's spaces."""
+        return self._families[name].start
+
+    def add_family(self, name: str, spaces: SpacePair, *, start: WarmStart = WarmStart.FRESH) -> None:
         """Prepare the learner for a family, unless this was already done.
 
         Args:
             name: unique among the families ever added, without a full stop.
             spaces: the family's spaces.
+            start: what the policy begins with if the spaces are new to it.
         """
         if name in self._families:
             return
-        is_new_pair = not self.policy.knows(spaces)
-        self.policy.add_pair(spaces, generator=self._initial)
+        practised, is_new_pair = self.practised_spaces(), not self.policy.knows(spaces)
+        add_spaces(self.policy, spaces, start=start, practised=practised, generator=self._initial)
         if is_new_pair:
             self._add_to_optimizer(self.policy.pair(spaces))
         critic = PopArtCritic(
@@ -113,7 +136,7 @@ class RL2Learner:
         ).to(self.device)
         self.critics[name] = critic
         self._add_to_optimizer(critic)
-        self._families[name] = _Family(spaces)
+        self._families[name] = _Family(spaces, start)
 
     # Learning
 
@@ -158,7 +181,7 @@ class RL2Learner:
         sums = torch.zeros(6, device=self.device)
         num_minibatches = 0
         for _epoch in range(num_epochs or self.config.num_epochs):
-            for rows, num_steps in self._minibatches(lengths):
+            for rows, num_steps in draw_minibatches(lengths, self.config, generator=self.generator):
                 stretches = stretches_of(lengths[rows].tolist()) if may_narrow else ((num_steps, len(rows)),)
                 minibatch = select_minibatch(
                     steps, targets, held, rows=rows, stretches=stretches, entropy_coefficient=entropy_coefficient
@@ -219,23 +242,6 @@ class RL2Learner:
             ended=trials.terminated | trials.truncated,
             num_steps=self.config.memory_size,
         )
-
-    def _minibatches(self, lengths: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """Yield rows of whole trials of similar length, longest first, in random order, each with its largest length.
-
-        Lengths and order are fetched from the device together, not one minibatch at a time.
-        """
-        num_trials = len(lengths)
-        wanted = round(int(lengths.sum()) / self.config.minibatch_steps)
-        most = min(self.config.max_minibatches, num_trials // self.config.min_minibatch_trials)
-        num_minibatches = max(1, min(wanted, most))
-        order = torch.randperm(num_trials, generator=self.generator, device=self.device)
-        by_length = order[lengths[order].argsort(stable=True, descending=True)]
-        chunks = by_length.tensor_split(num_minibatches)
-        turn = torch.randperm(num_minibatches, generator=self.generator, device=self.device)
-        longest = lengths[torch.stack([chunk[0] for chunk in chunks])]
-        turns, steps = torch.stack([turn, longest]).tolist()
-        return ((chunks[index], steps[index]) for index in turns)
 
     def minibatch_step(self, name: str, spaces: SpacePair, minibatch: Minibatch) -> Tensor:
         """Take one optimiser step and return the parts of the losses, in the order of ``names`` in :meth:`update`.
@@ -326,6 +332,7 @@ class RL2Learner:
                     "spaces": family.spaces.to_json(),
                     "num_updates": family.num_updates,
                     "episode_steps": family.episode_steps,
+                    "start": str(family.start),
                 }
                 for name, family in self._families.items()
             ],
@@ -343,14 +350,16 @@ class RL2Learner:
         """
         learner = cls(config, device=device, seed=meta["seed"])
         for family in meta["families"]:
-            learner.add_family(family["name"], SpacePair.from_json(family["spaces"]))
+            spaces = SpacePair.from_json(family["spaces"])
+            start = WarmStart(family.get("start", WarmStart.FRESH))
+            learner.add_family(family["name"], spaces, start=start)
             restored = learner._families[family["name"]]
             restored.num_updates = family["num_updates"]
             restored.episode_steps = family.get("episode_steps", 1.0)
-        learner.policy.load_state_dict(_under("policy/", tensors))
-        learner.critics.load_state_dict(_reward_bounds(learner.critics) | _under("critics/", tensors))
+        learner.policy.load_state_dict(starting_with("policy/", tensors))
+        learner.critics.load_state_dict(_reward_bounds(learner.critics) | starting_with("critics/", tensors))
         for name, parameter in learner._named_parameters():
-            parts = _under(f"optimizer/{name}/", tensors)
+            parts = starting_with(f"optimizer/{name}/", tensors)
             if parts:
                 learner._optimizer.state[parameter] = {
                     part: value.clone().to(learner.device) for part, value in parts.items()
@@ -386,7 +395,3 @@ def _reward_bounds(critics: nn.ModuleDict) -> dict[str, Tensor]:
     """Return the range of rewards of new critics, which checkpoints of learnd 0.1.0 lack."""
     state = critics.state_dict()
     return {name: tensor for name, tensor in state.items() if name.endswith(("lowest_reward", "highest_reward"))}
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -5,7 +5,7 @@ Shapes: T steps, B trials, R trials of a minibatch, N steps of its stretches.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -13,6 +13,7 @@ from jaxtyping import Int64
 from optree.dataclasses import register_node
 from torch import Tensor
 
+from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory.ring import HeldTrials
 from agent.learners.rl2.packing import Stretches, lay_out
 from agent.learners.rl2.steps import Steps
@@ -61,6 +62,31 @@ MinibatchStep = Callable[[str, SpacePair, Minibatch], Tensor]
 """A function that takes one optimiser step for a family: :meth:`agent.learners.rl2.learner.RL2Learner.minibatch_step`
 or a
 replacement."""
+
+
+def draw_minibatches(
+    lengths: Int64[Tensor, " B"], config: RL2Config, *, generator: torch.Generator
+) -> Iterator[tuple[Int64[Tensor, " R"], int]]:
+    """Return rows of whole trials of similar length, longest first, in random order, each with its largest length.
+
+    Lengths and order are fetched from the device together, not one minibatch at a time.
+
+    Args:
+        lengths: steps of each trial of the batch.
+        config: the settings.
+        generator: source of the order.
+    """
+    num_trials = len(lengths)
+    wanted = round(int(lengths.sum()) / config.minibatch_steps)
+    most = min(config.max_minibatches, num_trials // config.min_minibatch_trials)
+    num_minibatches = max(1, min(wanted, most))
+    order = torch.randperm(num_trials, generator=generator, device=lengths.device)
+    by_length = order[lengths[order].argsort(stable=True, descending=True)]
+    chunks = by_length.tensor_split(num_minibatches)
+    turn = torch.randperm(num_minibatches, generator=generator, device=lengths.device)
+    longest = lengths[torch.stack([chunk[0] for chunk in chunks])]
+    turns, steps = torch.stack([turn, longest]).tolist()
+    return ((chunks[index], steps[index]) for index in turns)
 
 
 def select_minibatch(

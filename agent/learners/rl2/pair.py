@@ -20,7 +20,7 @@ from torch.nn import functional
 from agent.learners.distributions import MAX_LOG_STD, MIN_LOG_STD, ActionDistribution, num_slots
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory.keys import KEY_SIZE, KeyEmbedding, Keys
-from agent.learners.rl2.in_trial_memory.protocol import has_learned_keys, read_size
+from agent.learners.rl2.in_trial_memory.protocol import has_learned_keys, has_table, read_size
 from agent.learners.rl2.layers import linear, table
 from agent.learners.rl2.normalisation import Normaliser
 from agent.learners.rl2.policy_state import NUM_CONTEXT, PairConstants, PolicyInput
@@ -32,6 +32,9 @@ MAX_OBSERVATION = 5.0
 
 MAX_REWARD = 10.0
 """Bound of a reward in the policy and its memory, in units of the running scale. The critic uses unbounded rewards."""
+
+SIZE_FREE = frozenset({"encode_context", "embed_read", "encode_pooled", "score_read", "score_context", "score"})
+"""Names of the parts that depend on no number of actions, observations or inputs: they fit every size."""
 
 
 class PairModule(nn.Module):
@@ -64,6 +67,7 @@ class PairModule(nn.Module):
             self.score_context = linear(config.hidden_size + config.input_size, config.scorer_size, generator=generator)
             score = linear(config.scorer_size, 1, generator=generator, gain=0.01)
             self.score = nn.Parameter(score.weight.detach().flatten())
+            self._begin_as_residual(has_exact_reads=has_table(spaces, config))
         if is_continuous:
             self.log_std = nn.Parameter(torch.full((slots,), -0.5))
         self.observation_scale = Normaliser(0 if is_discrete else width)
@@ -76,6 +80,23 @@ class PairModule(nn.Module):
         self.key_embedding: KeyEmbedding | None = None
         if has_learned_keys(spaces, config):
             self.key_embedding = KeyEmbedding(width, key_size, generator=generator)
+
+    @torch.no_grad()
+    def _begin_as_residual(self, *, has_exact_reads: bool) -> None:
+        """Set to 0 what only adds to the parts that depend on no size, so that copies of these act alone at first.
+
+        Vectors keep their input layer, because the policy sees observations only through it.
+        """
+        added = [self.encode_action, self.head, *([self.encode_observation] if has_exact_reads else [])]
+        for parameter in nn.ModuleList(added).parameters():
+            parameter.zero_()
+
+    @torch.no_grad()
+    def copy_size_free(self, source: PairModule) -> None:
+        """Copy the parts that depend on no number of actions, observations or inputs."""
+        for name, parameter in self.named_parameters():
+            if name.partition(".")[0] in SIZE_FREE:
+                parameter.copy_(source.get_parameter(name))
 
     @property
     def keys(self) -> Keys:

@@ -23,6 +23,7 @@ dimension), W action width, F features of a read, G discounts, M remembered step
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -100,6 +101,26 @@ def read_size(spaces: SpacePair, config: RL2Config) -> int:
     if has_table(spaces, config):
         return TableMemory.num_features(len(look_aheads(spaces, config)))
     return similarity_memory.NUM_FEATURES
+
+
+class ReadMeaning(StrEnum):
+    """The meaning of a read's features. Parts that take in reads can be copied between spaces of equal meaning."""
+
+    NOTHING = "nothing"
+    STATISTICS = "statistics"
+    PLANS = "plans"
+    SIMILAR_CHOICES = "similar_choices"
+    SIMILAR_VALUES = "similar_values"
+
+
+def read_meaning(spaces: SpacePair, config: RL2Config) -> ReadMeaning:
+    """Return the meaning of the pair's reads."""
+    if not config.reads:
+        return ReadMeaning.NOTHING
+    if has_table(spaces, config):
+        return ReadMeaning.PLANS if look_aheads(spaces, config) else ReadMeaning.STATISTICS
+    is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
+    return ReadMeaning.SIMILAR_VALUES if is_continuous else ReadMeaning.SIMILAR_CHOICES
 
 
 def has_learned_keys(spaces: SpacePair, config: RL2Config) -> bool:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from agent.learners.rl2.advantages import about_usual
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
-from agent.learners.rl2.minibatch import Minibatch
+from agent.learners.rl2.minibatch import Minibatch, draw_minibatches
 from agent.learners.rl2.policy import policy_from_initialization
 from agent.learners.rl2.rollout import collect_trials
 from agent.learners.rl2.trials import TrialBatch, num_env_steps, trial_returns
@@ -171,7 +171,7 @@ def test_a_minibatch_has_advantages_about_the_usual_in_units_of_their_size(monke
 def test_minibatches_are_whole_trials_and_every_trial_is_in_one() -> None:
     learner = learner_for(VECTOR, minibatch_steps=5, min_minibatch_trials=1)
     lengths = torch.tensor([9, 3, 14, 5, 5, 9])
-    minibatches = list(learner._minibatches(lengths))
+    minibatches = list(draw_minibatches(lengths, learner.config, generator=learner.generator))
     assert sorted(torch.cat([rows for rows, _ in minibatches]).tolist()) == [0, 1, 2, 3, 4, 5]
     assert [num_steps for _, num_steps in minibatches] == [int(lengths[rows].max()) for rows, _ in minibatches]
 
