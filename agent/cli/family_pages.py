@@ -36,6 +36,14 @@ def family_values(family: Family) -> dict[str, Any]:
     }
 
 
+STARTS = {
+    "fresh": "with new parameters",
+    "copied": "with the scorer that another number of actions or observations taught",
+    "nearest": "with a copy of the parts of a family of equal sizes",
+}
+"""What a policy began with (``agent.learners.rl2.warm_start``), in words."""
+
+
 def admission_values(admission: Admission | None) -> dict[str, Any] | None:
     """Return the JSON values of an admission; None if the family was not tried."""
     if admission is None:
@@ -51,10 +59,10 @@ def admission_values(admission: Admission | None) -> dict[str, Any] | None:
 
 
 def adaptation_values(family: Family, points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
-    """Return the newest held-out returns by episode (for a few-shot family: by number of shots), and the lent score."""
+    """Return the newest held-out returns by episode (few-shot: by number of shots), and scores before practice."""
     returns = _episode_returns(points)
     shots = {"shots": list(returns)} if family.is_few_shot else {}
-    return {"episode_returns": list(returns.values()), **shots, **_lent_values(points)}
+    return {"episode_returns": list(returns.values()), **shots, **_zero_shot_values(points), **_lent_values(points)}
 
 
 def run_values(runs: Sequence[JobRun]) -> dict[str, Any]:
@@ -98,6 +106,17 @@ def _episode_returns(points: Sequence[StoredCurvePoint]) -> dict[int, float]:
         if point.point.metric is CurveMetric.EPISODE_RETURN and point.point.label.isdigit()
     }
     return dict(sorted(by_index.items()))
+
+
+def _zero_shot_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
+    """Return what the family's policy began with and its score and return before practice; empty if not measured."""
+    newest = {stored.point.metric: stored.point for stored in points}
+    returned, score = newest.get(CurveMetric.ZERO_SHOT_RETURN), newest.get(CurveMetric.ZERO_SHOT_SCORE)
+    if returned is None:
+        return {}
+    values = {"start": returned.label, "return": returned.value, "return_standard_error": returned.standard_error}
+    scored = (None, None) if score is None else (score.value, score.standard_error)
+    return {"zero_shot": values | {"score": scored[0], "standard_error": scored[1]}}
 
 
 def _lent_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
@@ -155,6 +174,8 @@ def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> N
         returns = " → ".join(short_number(value) for value in values["episode_returns"])
         shots = f"after {shots_text(values['shots'])} shots" if "shots" in values else "by episode of the trial"
         out.print(f"held-out return {shots}: {returns}")
+    if "zero_shot" in values:
+        out.print(_zero_shot_text(values["zero_shot"]))
     if "lent_score" in values:
         lent = values["lent_score"]
         score = with_error(lent["score"], lent["standard_error"])
@@ -163,6 +184,15 @@ def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> N
         outcome = in_colour(str(run["outcome"])) if run["outcome"] is not None else "running"
         said = indented(run["error"] or run["reason"]) + progress_text(run["progress"] or {})
         out.print(styled(f"{ago(run['started_at'])}: {run['job']} ", outcome, f" {said}"))
+
+
+def _zero_shot_text(values: Mapping[str, Any]) -> str:
+    """Describe the score before practice, or the return where there is no scale, and what the policy began with."""
+    if values["score"] is None:
+        shown = f"return {with_error(values['return'], values['return_standard_error'])}"
+    else:
+        shown = f"score {with_error(values['score'], values['standard_error'])}"
+    return f"before any practice: {shown} ({STARTS.get(values['start'], values['start'])})"
 
 
 def _show_declaration(out: PlainConsole, family: Family) -> None:

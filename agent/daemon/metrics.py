@@ -99,6 +99,7 @@ def _curve_metrics(snapshot: Snapshot) -> Iterator[Metric]:
     for name, text, metric, label in (
         ("learnd_eval_score", "Held-out score: 0 = random, 1 = reference.", CurveMetric.EVAL_SCORE, None),
         ("learnd_eval_return", "Held-out mean return of a trial.", CurveMetric.EVAL_RETURN, None),
+        ("learnd_zero_shot_score", "Held-out score before the first practice.", CurveMetric.ZERO_SHOT_SCORE, "start"),
         ("learnd_trial_return", "Mean return of a practised trial.", CurveMetric.TRIAL_RETURN, None),
         ("learnd_episode_return", "Held-out return per episode of the trial.", CurveMetric.EPISODE_RETURN, "episode"),
         ("learnd_loss", "Loss of the newest update, by part.", CurveMetric.LOSS, "part"),

@@ -19,6 +19,8 @@ METRIC_LABELS = {
     CurveMetric.TRIAL_RETURN: "trial return in practice",
     CurveMetric.EPISODE_RETURN: "held-out episode return",
     CurveMetric.LOSS: "loss",
+    CurveMetric.ZERO_SHOT_SCORE: "score before the first practice",
+    CurveMetric.ZERO_SHOT_RETURN: "trial return before the first practice",
     CurveMetric.LENT_SCORE: "score by another family's learner",
     CurveMetric.UNCERTAINTY: "uncertainty about held-out tasks",
 }

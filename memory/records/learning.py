@@ -26,6 +26,13 @@ class CurveMetric(StrEnum):
     For a few-shot family: the held-out return after a number of shots; the label is that number.
     """
 
+    ZERO_SHOT_SCORE = "zero_shot_score"
+    """Held-out score before the first practice; the label is what the policy began with. Only of a family with a scale.
+    """
+
+    ZERO_SHOT_RETURN = "zero_shot_return"
+    """Held-out mean trial return before the first practice; the label is what the policy began with."""
+
     LENT_SCORE = "lent_score"
     """Held-out score of another family's learner on a family that was never practised; the label is that family."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from agent.trainer.faults import UnexpectedFamilyError, family_boundary
+from agent.trainer.jobs.evaluate import score_before_practice
 from agent.trainer.session import TrainerSession
 from envs.admission import probe
 from envs.errors import EnvsError
@@ -18,6 +19,9 @@ log = structlog.get_logger(__name__)
 
 def admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str, Any]]:
     """Find out a family's spaces and the return of random actions and admit it, or refuse it and record the reason.
+
+    An admitted family that begins with what others have learned is scored at once, before its first practice. A fault
+    while it is scored is a strike.
 
     A refusal is a result, not a failure of the job. An error that is not an ``EnvsError`` also refuses the family, and
     counts as a strike.
@@ -47,4 +51,10 @@ def admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str
         spec=replace(spec, reference_source=admission.reference_source),
     )
     log.info("family admitted", family=family.name, random_return=admission.random_return, warnings=admission.warnings)
+    admitted = session.store.families.get(family.name)
+    try:
+        with family_boundary(admitted):
+            score_before_practice(session, admitted)
+    except EnvsError as fault:
+        session.faults.record(admitted, fault)
     return JobOutcome.SUCCEEDED, {"state": str(FamilyState.ACTIVE), "warnings": admission.warnings}

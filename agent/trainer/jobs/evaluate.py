@@ -13,7 +13,7 @@ from agent.trainer.score_scale import scale_of
 from agent.trainer.session import TrainerSession
 from envs.errors import EnvsError
 from memory.errors import FamilyNotFoundError
-from memory.records import Family
+from memory.records import CurveMetric, Family
 from memory.store import Store
 
 log = structlog.get_logger(__name__)
@@ -46,6 +46,20 @@ def evaluate(session: TrainerSession, families: list[Family]) -> dict[str, Any]:
         except FamilyNotFoundError:
             log.info("a family was removed while it was evaluated", family=family.name)
     return {"returns": returns, "scores": scores} | ({"faults": faults} if faults else {})
+
+
+def score_before_practice(session: TrainerSession, family: Family) -> None:
+    """Score a family that begins with what others have learned once, before its first practice.
+
+    Raises:
+        JobInterruptedError: the daemon requested a stop.
+        EnvsError: the family failed.
+    """
+    practice = session.practice_of(family)
+    if family.totals.meta_updates > 0 or not practice.carries_over:
+        return
+    if not session.store.curves.points(family.name, CurveMetric.ZERO_SHOT_RETURN, limit=1):
+        _evaluate_one(family, practice, session.store)
 
 
 def _evaluate_one(family: Family, practice: Practice, store: Store) -> float:

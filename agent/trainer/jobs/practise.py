@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent.trainer.faults import family_boundary, fault_reason, user_message
+from agent.trainer.jobs.evaluate import score_before_practice
 from agent.trainer.practice.slices import DivergedError
 from agent.trainer.session import TrainerSession
 from envs.errors import EnvsError, FaultReason, WorkerFaultError
@@ -29,6 +30,7 @@ def practise(session: TrainerSession, family: Family, *, reason: str) -> tuple[J
         return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}"}
     try:
         with family_boundary(family):
+            score_before_practice(session, family)  # a family that the command line admitted was not scored yet
             detail = session.practice_of(family).practise(family, reason=reason)
     except DivergedError as diverged:
         fault = WorkerFaultError(subject=family.name, reason=FaultReason.NONSENSE, found=str(diverged))

@@ -93,6 +93,8 @@ class FewShotPractice:
     settings: Settings
     device: torch.device
 
+    carries_over = False
+
     def check(self, family: Family) -> None:
         """Check that the family's stored shapes can be read."""
         shapes_of(family)

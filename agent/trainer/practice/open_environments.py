@@ -79,17 +79,17 @@ class OpenEnvironments:
         return self._tasks[family.id]
 
     def begin_training(self, family: Family, learner: RL2Learner) -> FamilyTraining:
-        """Add the family to the learner and return its training, which is kept until it is closed.
+        """Return the family's training, which is kept until it is closed.
 
         Recorded training opens its own tasks, because evaluation begins other tasks in those of :meth:`tasks_of`.
 
         Args:
             family: an admitted family.
-            learner: the learner to train; trainings by an earlier learner must have been closed.
+            learner: the learner to train, to which the family was added; trainings by an earlier learner must have been
+                closed.
         """
         if family.id not in self._trainings:
             name, tasks = learner_name(family), self.tasks_of(family)
-            learner.add_family(name, spaces_of(family))
             self._trainings[family.id] = (
                 RecordedTraining(learner, name, self._open(family))
                 if can_be_recorded(tasks)

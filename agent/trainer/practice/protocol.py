@@ -64,6 +64,11 @@ class Practice(Protocol):
     A practice works with the learners of the last restored commit. The session makes another one when it restores.
     """
 
+    @property
+    def carries_over(self) -> bool:
+        """Whether a family of this kind begins with what others have learned, so that it is scored before practice."""
+        ...
+
     def check(self, family: Family) -> None:
         """Check that the family's stored spaces or shapes can be read.
 

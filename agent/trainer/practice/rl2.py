@@ -17,6 +17,7 @@ from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.policy import covers, policy_from_initialization
 from agent.learners.rl2.training import FamilyTraining
 from agent.learners.rl2.trials import TrialBatch, num_env_steps, num_episodes, to_records, trial_returns
+from agent.learners.rl2.warm_start import WarmStart
 from agent.policies.version_header import KnownFamily, VersionHeader
 from agent.trainer.families import held_out_trials, is_tensor_native, learner_name, of_kind, spaces_of
 from agent.trainer.faults import FamilyFaults
@@ -26,8 +27,10 @@ from agent.trainer.practice.open_environments import OpenEnvironments
 from agent.trainer.practice.protocol import Evaluation, Proposals, PublishedVersion
 from agent.trainer.practice.rl2_candidates import propose_policies
 from agent.trainer.practice.slices import Slices
+from agent.trainer.practice.start_choice import choose_start
+from agent.trainer.score_scale import scale_of
 from envs.kinds import FamilyKind
-from memory.records import Family, FamilyTotals, TrialRecord
+from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, TrialRecord
 from memory.tables.families import FamilyTable
 
 
@@ -94,6 +97,8 @@ class RL2Practice:
     families: FamilyTable
     settings: Settings
 
+    carries_over = True
+
     def check(self, family: Family) -> None:
         """Check that the family's stored spaces can be read."""
         spaces_of(family)
@@ -103,6 +108,7 @@ class RL2Practice:
     def practise(self, family: Family, *, reason: str) -> dict[str, Any]:
         """Roll out and update for a slice of time, and commit the slice."""
         start = self.slices.begin()
+        self._add(family)
         training = self.environments.begin_training(family, self.learner)
         work = _Slice()
         while True:
@@ -141,8 +147,11 @@ class RL2Practice:
     # Scores
 
     def evaluate(self, family: Family) -> Evaluation:
-        """Play the policy on the held-out tasks of evaluations."""
-        self.learner.add_family(learner_name(family), spaces_of(family))
+        """Play the policy on the held-out tasks of evaluations.
+
+        The result for a family that was never practised is also its zero-shot score.
+        """
+        self._add(family)
         returns = held_out_returns(
             self.learner.policy,
             self.environments.tasks_of(family),
@@ -150,7 +159,17 @@ class RL2Practice:
             num_trials=held_out_trials(family, self.settings.evaluation),
             progress=lambda _steps: self.slices.heartbeat.beat_or_give_up(),
         )
-        return Evaluation(returns=returns)
+        if family.totals.meta_updates > 0:
+            return Evaluation(returns=returns)
+        start = self.learner.start_of(learner_name(family))
+        return Evaluation(returns=returns, more_points=_zero_shot_points(family, returns, start))
+
+    def _add(self, family: Family) -> None:
+        """Add the family to the learner, with the best start for its spaces, unless it is known."""
+        if learner_name(family) not in self.learner.families:
+            tasks = self.environments.tasks_of(family)
+            start = choose_start(self.learner, tasks, progress=lambda _steps: self.slices.heartbeat.beat_or_give_up())
+            self.learner.add_family(learner_name(family), spaces_of(family), start=start)
 
     def _gate_returns(self, families: Sequence[Family], tensors: Mapping[str, Tensor]) -> dict[str, HeldOutReturns]:
         """Return returns on the gate's tasks by family, for the families whose spaces the parameters know.
@@ -198,6 +217,18 @@ class RL2Practice:
         return dataclasses.replace(header, families=known)
 
 
-def _known_family(family: Family) -> KnownFamily:
-    """Return the entry of a family in a version's header."""
-    return KnownFamily(spaces=spaces_of(family), episodes_per_trial=family.require_spec().episodes_per_trial)
+def _zero_shot_points(family: Family, returns: HeldOutReturns, start: WarmStart) -> tuple[CurvePoint, ...]:
+    """Return the points of an evaluation before the first practice; the label is what the policy began with."""
+    scale, error = scale_of(family), returns.standard_error
+    trial_return = CurvePoint(
+        metric=CurveMetric.ZERO_SHOT_RETURN, label=str(start), value=returns.mean, standard_error=error
+    )
+    if scale is None:
+        return (trial_return,)
+    score = CurvePoint(
+        metric=CurveMetric.ZERO_SHOT_SCORE,
+        label=str(start),
+        value=scale.score(returns.mean),
+        standard_error=scale.error(error),
+    )
+    return (trial_return, score)

@@ -33,6 +33,7 @@ LABELS = {
     "learnd_meta_updates_total": {"family"},
     "learnd_eval_score": {"family"},
     "learnd_eval_return": {"family"},
+    "learnd_zero_shot_score": {"family", "start"},
     "learnd_trial_return": {"family"},
     "learnd_episode_return": {"family", "episode"},
     "learnd_loss": {"family", "part"},
@@ -63,6 +64,7 @@ def lively_store(path: Path) -> Store:
         [
             CurvePoint(metric=CurveMetric.EVAL_SCORE, value=0.25),
             CurvePoint(metric=CurveMetric.EVAL_RETURN, value=1.25),
+            CurvePoint(metric=CurveMetric.ZERO_SHOT_SCORE, label="copied", value=0.125),
             CurvePoint(metric=CurveMetric.TRIAL_RETURN, value=2.5),
             CurvePoint(metric=CurveMetric.EPISODE_RETURN, label="1", value=0.5),
             CurvePoint(metric=CurveMetric.LOSS, label="value", value=float("nan")),
@@ -89,6 +91,7 @@ def test_the_metric_names_and_labels_are_exactly_those_of_record(tmp_path: Path)
     assert "process_resident_memory_bytes" in text
     assert 'learnd_eval_score{family="bandits"} 0.25' in text
     assert 'learnd_eval_return{family="bandits"} 1.25' in text
+    assert 'learnd_zero_shot_score{family="bandits",start="copied"} 0.125' in text
     assert 'learnd_worker_restarts_total{family="bandits",reason="hung"} 1.0' in text
     assert 'learnd_job_runs_total{job="evaluate",outcome="succeeded"} 1.0' in text
     assert 'learnd_families{state="active"} 1.0' in text

@@ -11,6 +11,7 @@ import torch
 
 from agent.learners.rl2.cuda_graphs import NUM_EAGER_RUNS
 from agent.learners.rl2.training import EagerTraining, RecordedTraining, can_be_recorded
+from agent.trainer.families import learner_name, spaces_of
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.jobs.evaluate import evaluate
 from agent.trainer.session import TrainerSession
@@ -86,6 +87,7 @@ def test_after_a_lost_slice_recorded_practice_goes_on_from_the_last_commit(
 def test_trials_that_are_given_up_leave_those_before_as_they_were(store: Store, open_session: SessionMaker) -> None:
     family = feed_bandits(store)
     session = open_session(store)
+    session.learner.add_family(learner_name(family), spaces_of(family))
     training = session.environments.begin_training(family, session.learner)
     for _run in range(NUM_EAGER_RUNS + 1):
         trials = training.play(0)

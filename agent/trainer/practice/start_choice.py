@@ -1,0 +1,71 @@
+"""The choice of what a policy begins with in spaces that are new to it, by a short test on training tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import structlog
+import torch
+from torch import Tensor
+
+from agent.learners.evaluation.trials import standard_error
+from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.rollout import collect_trials
+from agent.learners.rl2.trials import trial_returns
+from agent.learners.rl2.warm_start import WarmStart
+from envs.family import Split
+from envs.task_batch import TaskBatch
+
+log = structlog.get_logger(__name__)
+
+TEST_TASKS = 2_000_000
+"""First training task of the test. Practice counts its tasks from 0 and is far from it for long."""
+
+TEST_SEED = 20_180_529
+
+MIN_DIFFERENCE = 2.0
+"""A copy must be better than new parameters by this many standard errors of the difference."""
+
+
+def choose_start(learner: RL2Learner, tasks: TaskBatch, *, progress: Callable[[int], None]) -> WarmStart:
+    """Return the best start for the spaces of these tasks; change nothing of the learner.
+
+    Every possible start plays one trial in each of the same training tasks. If no copy is better than new parameters by
+    more than noise explains, the family begins with new ones.
+
+    Args:
+        learner: the learner that will practise the tasks.
+        tasks: the family's tasks, of which one batch is played for each start.
+        progress: called with the number of environment steps of the current batch so far.
+    """
+    starts = learner.possible_starts(tasks.spaces)
+    if len(starts) == 1:
+        return starts[0]
+    returns = {start: _test_returns(learner, start, tasks, progress=progress) for start in starts}
+    best = max(starts, key=lambda start: float(returns[start].mean()))
+    chosen = best if _is_better(returns[best], returns[WarmStart.FRESH]) else WarmStart.FRESH
+    means = {str(start): round(float(found.mean()), 4) for start, found in returns.items()}
+    log.info("start of new spaces chosen", spaces=tasks.spaces.key, start=str(chosen), returns=means)
+    return chosen
+
+
+def _test_returns(
+    learner: RL2Learner, start: WarmStart, tasks: TaskBatch, *, progress: Callable[[int], None]
+) -> Tensor:
+    """Return the returns of one batch of trials with a start."""
+    trials = collect_trials(
+        learner.policy_with(tasks.spaces, start),
+        tasks,
+        first_task=TEST_TASKS,
+        split=Split.TRAINING,
+        generator=torch.Generator(device=tasks.device).manual_seed(TEST_SEED),
+        progress=progress,
+    )
+    return trial_returns(trials).cpu()
+
+
+def _is_better(returns: Tensor, others: Tensor) -> bool:
+    """Return whether the mean is higher by more than noise explains. The tasks are the same, the actions are not."""
+    error = math.hypot(standard_error(returns), standard_error(others))
+    return float(returns.mean() - others.mean()) > MIN_DIFFERENCE * error

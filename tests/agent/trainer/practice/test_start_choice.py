@@ -1,0 +1,86 @@
+"""Tests of the score before the first practice, and of what a policy begins with in new spaces."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from agent.learners.rl2.warm_start import WarmStart
+from agent.trainer.families import learner_name
+from agent.trainer.jobs.evaluate import evaluate
+from agent.trainer.practice.start_choice import choose_start
+from agent.trainer.session import TrainerSession
+from envs.tensor.bandits import bandit_spaces
+from memory.records import CurveMetric, Family, JobKind
+from memory.store import Store
+from tests.agent.trainer.conftest import BANDITS, SessionMaker, feed_bandits, practise
+from tests.agent.trainer.running import run_jobs
+
+UPDATES = 40
+
+
+def _feed(store: Store, *, num_arms: int) -> Family:
+    name = f"arms-{num_arms}"
+    store.families.add(replace(BANDITS, name=name, kwargs={"num_arms": num_arms}))
+    return store.families.admit(
+        name, spaces=bandit_spaces(num_arms).to_json(), random_return=2.5, reference_return=BANDITS.reference_return
+    )
+
+
+def _choose(session: TrainerSession, family: Family) -> WarmStart:
+    return choose_start(session.learner, session.environments.tasks_of(family), progress=lambda _steps: None)
+
+
+def test_an_added_family_is_scored_before_its_first_practice(store: Store, open_session: SessionMaker) -> None:
+    store.families.add(BANDITS)
+    (report,) = run_jobs(open_session(store), JobKind.ADMIT)
+    family = store.families.get("bandits")
+    (score,) = store.curves.points("bandits", CurveMetric.ZERO_SHOT_SCORE)
+    assert (score.env_steps, score.point.label) == (0, "fresh")
+    assert report["detail"]["state"] == "active"
+    assert [point.env_steps for point in store.curves.points("bandits", CurveMetric.EVAL_SCORE)] == [0]
+    assert family.totals.meta_updates == 0
+
+
+def test_a_family_that_the_command_line_admitted_is_scored_before_its_first_practice(
+    store: Store, open_session: SessionMaker
+) -> None:
+    feed_bandits(store)
+    session = open_session(store)
+    run_jobs(session, JobKind.PRACTISE, JobKind.PRACTISE)
+    (score,) = store.curves.points("bandits", CurveMetric.ZERO_SHOT_SCORE)
+    assert score.env_steps == 0
+    assert store.families.get("bandits").totals.meta_updates == 2
+
+
+def test_a_score_after_practice_is_not_zero_shot(store: Store, open_session: SessionMaker) -> None:
+    session, family = open_session(store), feed_bandits(store)
+    practise(session, family, reason="test")
+    evaluate(session, [store.families.get("bandits")])
+    assert store.curves.points("bandits", CurveMetric.ZERO_SHOT_RETURN) == []
+
+
+def test_what_three_arms_taught_is_better_than_nothing_on_five(store: Store, open_session: SessionMaker) -> None:
+    session, family = open_session(store), feed_bandits(store)
+    for _ in range(UPDATES):
+        practise(session, store.families.get(family.name), reason="test")
+    other = _feed(store, num_arms=5)
+    evaluate(session, [other])
+    (score,) = store.curves.points(other.name, CurveMetric.ZERO_SHOT_SCORE)
+    assert score.point.label == "copied"
+    assert score.point.value > 0.3
+
+
+def test_parts_that_do_harm_are_not_copied(store: Store, open_session: SessionMaker) -> None:
+    session, family = open_session(store), feed_bandits(store)
+    for _ in range(UPDATES):
+        practise(session, store.families.get(family.name), reason="test")
+    with torch.no_grad():
+        session.learner.policy.pair(bandit_spaces(3)).score.neg_()  # the worst arm is the best to it
+    other = _feed(store, num_arms=5)
+    assert _choose(session, other) is WarmStart.FRESH
+    practise(session, other, reason="test")
+    assert session.learner.start_of(learner_name(other)) is WarmStart.FRESH
+    restored = open_session(store)
+    assert restored.learner.start_of(learner_name(other)) is WarmStart.FRESH
