@@ -111,6 +111,17 @@ def baseline_returns(cell: Cell, options: argparse.Namespace) -> dict[str, Retur
     return returns
 
 
+def gittins_returns(cell: Cell, *, num_pulls: int, num_tasks: int) -> Returns:
+    """Return the returns of the finite-horizon Gittins policy on the first held-out tasks."""
+    tasks = open_tasks(cell.spec, None, num_trials=min(BATCH, num_tasks), device="cpu")
+    policy = bandits.gittins(GittinsIndices(num_pulls, progress=show_indices))
+    played = [
+        bandits.play(tasks, policy, first_task=first, split=Split.HELD_OUT, seed=first)
+        for first in batches(num_tasks, tasks.num_trials)
+    ]
+    return np.concatenate(played)[:num_tasks]
+
+
 def show_indices(share: float) -> None:
     """Print the progress of the index table."""
     print(f"\rGittins indices {share:.0%}   ", end="", flush=True)

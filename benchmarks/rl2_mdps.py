@@ -18,7 +18,7 @@ from envs.tensor.tabular_mdps import TabularMdps
 
 TARGETS = {10: 160.0, 25: 449.0, 50: 945.0, 75: 1455.0, 100: 1975.0}
 UPDATES = {10: 120, 25: 120, 50: 120, 75: 120, 100: 120}
-HORIZON = 10
+NUM_STATES, NUM_ACTIONS, HORIZON = 10, 5, 10
 OPSRL_DRAWS = 10
 TUNING_TASKS = 512
 BATCH = 512
@@ -33,19 +33,23 @@ def main() -> None:
     run_cell(cell, options, baselines=lambda: baseline_returns(cell, options.tasks), ceiling="known MDP")
 
 
-def mdp_cell(num_episodes: int) -> Cell:
-    """Return the cell of n episodes."""
+def mdp_cell(
+    num_episodes: int, *, num_states: int = NUM_STATES, num_actions: int = NUM_ACTIONS, horizon: int = HORIZON
+) -> Cell:
+    """Return the cell of n episodes; cells of other sizes than the paper's have them in their name."""
+    sizes = (num_states, num_actions, horizon)
+    suffix = "" if sizes == (NUM_STATES, NUM_ACTIONS, HORIZON) else f"-s{num_states}-a{num_actions}-h{horizon}"
     spec = FamilySpec(
-        name=f"mdps-n{num_episodes}",
+        name=f"mdps-n{num_episodes}{suffix}",
         source=FamilySource.TENSOR,
         entry=TABULAR_MDPS,
-        kwargs={"num_states": 10, "num_actions": 5, "horizon": HORIZON},
+        kwargs={"num_states": num_states, "num_actions": num_actions, "horizon": horizon},
         episodes_per_trial=num_episodes,
     )
     return Cell(
         name=spec.name,
         spec=spec,
-        episode_steps=HORIZON,
+        episode_steps=horizon,
         num_updates=UPDATES.get(num_episodes, 200),
         target=TARGETS.get(num_episodes, float("nan")),
     )
@@ -53,13 +57,13 @@ def mdp_cell(num_episodes: int) -> Cell:
 
 def baseline_returns(cell: Cell, num_tasks: int) -> dict[str, Returns]:
     """Return every baseline's returns on held-out tasks; ε, the bonus and the width are chosen on training tasks."""
-    tasks = TabularMdps(cell.spec, num_trials=BATCH, device="cpu")
+    tasks = TabularMdps(cell.spec, num_trials=min(BATCH, num_tasks), device="cpu")
 
     def play(policy: mdps.MdpPolicy, *, split: Split, num_tasks: int, epsilon: float = 0.0) -> Returns:
         return np.concatenate(
             [
                 mdps.play(tasks, policy, first_task=first, split=split, seed=first, epsilon=epsilon).double().numpy()
-                for first in batches(num_tasks, BATCH)
+                for first in batches(num_tasks, tasks.num_trials)
             ]
         )[:num_tasks]
 
