@@ -110,6 +110,8 @@ class _Tally:
     trial_returns: list[float] = field(default_factory=list)
     episode_returns: list[float] = field(default_factory=list)
     num_steps: int = 0
+    is_truncated: bool = False
+    """Whether an episode was truncated, so that the environment limits its episodes."""
 
 
 def probe(
@@ -147,6 +149,8 @@ def probe(
         report("checking", 0)
         warnings += compare_tasks(tasks, report) if isinstance(tasks, WorkerTaskBatch) else []
         tally, steps_per_s = _play_at_random(tasks, report)
+    if tasks.max_episode_steps is None and not tally.is_truncated:
+        warnings.append("The environment has no step limit. Set one (--max-steps) unless every episode ends by itself.")
     random_return, standard_error = _random_return(spec, tally, warnings)
     reference_return, source = _reference(spec, tasks, random_return, warnings)
     return Admission(
@@ -211,8 +215,6 @@ def _check(spec: FamilySpec, tasks: TaskBatch) -> list[str]:
             found=f"Gymnasium's checker rejects {spec.entry!r}: {failure}",
             hint="Fix the environment: gymnasium.utils.env_checker.check_env shows the same error.",
         )
-    if tasks.max_episode_steps is None:
-        warnings.append("The environment has no step limit. Set one (--max-steps) unless every episode ends by itself.")
     return warnings
 
 
@@ -310,6 +312,7 @@ def _play_batch(
         trial_return += transition.reward
         episode_return += transition.reward
         has_ended = transition.terminated | transition.truncated
+        tally.is_truncated |= bool((transition.truncated & active).any())
         if has_ended.any():
             tally.episode_returns += episode_return[has_ended].tolist()
             episode_return[has_ended] = 0.0

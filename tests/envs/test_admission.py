@@ -141,6 +141,12 @@ def test_a_family_whose_episodes_never_end_is_refused_with_what_to_set(monkeypat
         probe(broken("Endless"), limits=LIMITS)
 
 
+@pytest.mark.parametrize(("ends_by", "is_warned"), [("terminated", True), ("truncated", False)])
+def test_a_missing_step_limit_is_said_unless_the_environment_truncates(ends_by: str, is_warned: bool) -> None:
+    admission = probe(sound("Counter", kwargs={"ends_by": ends_by}), limits=LIMITS)
+    assert any("no step limit" in warning for warning in admission.warnings) is is_warned
+
+
 def test_progress_is_told() -> None:
     told: list[tuple[str, int]] = []
     probe(sound("Counter"), limits=LIMITS, progress=lambda phase, units: told.append((phase, units)))
