@@ -125,7 +125,7 @@ def add_family(
         family = _record(store, spec, admission)
     invocation.answer(
         {"family": family_values(family), "admission": admission_values(admission)},
-        lambda out: show_added(out, family, admission),
+        lambda out: show_added(out, family, admission, is_daemon_running=invocation.folder.holder_pid() is not None),
     )
 
 

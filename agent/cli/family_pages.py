@@ -14,6 +14,7 @@ from agent.cli.status import families_table
 from agent.output.quantities import NOTHING, ago, moment, short_number, with_error
 from agent.output.visible_text import visible_line
 from envs.gymnasium.variations import Distribution, Variation
+from envs.space_text import spaces_text
 from memory.records import CurveMetric, FailureStreak, Family, JobRun, StoredCurvePoint, UnreadableSpec
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def run_values(runs: Sequence[JobRun]) -> dict[str, Any]:
                 "outcome": r.outcome,
                 "started_at": r.started_at,
                 "reason": r.reason,
-                "error": r.error,
+                "error": r.problem,
                 "progress": (r.detail or None) if r.outcome is None else None,
             }
             for r in runs
@@ -130,8 +131,14 @@ def _lent_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
     }
 
 
-def show_added(out: PlainConsole, family: Family, admission: Admission | None) -> None:
-    """Print that a family was added, and the result of trying it."""
+def show_added(out: PlainConsole, family: Family, admission: Admission | None, *, is_daemon_running: bool) -> None:
+    """Print that a family was added, the result of trying it, and what starts practice if no daemon runs."""
+    _show_admission(out, family, admission)
+    if not is_daemon_running:
+        out.print("no daemon is running on this data folder: learnd run starts practice")
+
+
+def _show_admission(out: PlainConsole, family: Family, admission: Admission | None) -> None:
     out.print(styled((family.name, "bold"), " is ", in_colour(str(family.state))))
     if admission is None:
         out.print("the daemon tries it in a worker before it is practised")
@@ -153,9 +160,7 @@ def _spaces_text(family: Family) -> str:
         return "not known yet"
     if family.is_few_shot:
         return shapes_text(family.spaces)
-    observation, action = family.spaces["observation"], family.spaces["action"]
-    choices = "×".join(str(choice) for choice in action["choices"]) or f"{len(action['low'])} numbers"
-    return f"{observation['kind']} {observation['size']} → {action['kind']} {choices}"
+    return spaces_text(family.spaces)
 
 
 def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> None:

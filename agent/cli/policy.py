@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -124,14 +124,25 @@ def evaluate_version(
     with invocation.reading() as store:
         chosen = find_version(store, version, operation="scoring version")
         names = _families_to_score(store, families or [])
-        scores = _score(invocation, store, chosen, names, trials)
-    left_out = sorted(set(names) - {score.family for score in scores})
+        faults: dict[str, str] = {}
+        scores = _score(invocation, store, chosen, names, trials, faults=faults)
+    left_out = sorted(set(names) - {score.family for score in scores} - faults.keys())
     if left_out:
         invocation.note(f"left out, because the version does not know their spaces: {', '.join(left_out)}")
     invocation.answer(
-        {"version": chosen.version, "scores": scores, "left_out": left_out},
-        lambda out: out.print(_evaluation_table(scores)),
+        {"version": chosen.version, "scores": scores, "left_out": left_out, "faults": faults},
+        lambda out: _show_evaluation(out, scores, faults),
     )
+    if faults:
+        raise typer.Exit(1)
+
+
+def _show_evaluation(out: PlainConsole, scores: Sequence[VersionScore], faults: Mapping[str, str]) -> None:
+    """Print the scores, and the families that could not be scored with the reason."""
+    if scores:
+        out.print(_evaluation_table(scores))
+    for name, found in faults.items():
+        out.print(styled((name, "bold"), " could not be scored: ", indented(found)))
 
 
 @command(
@@ -191,9 +202,15 @@ def find_version(store: Store, version: str | None, *, operation: str) -> Initia
 
 
 def _score(
-    invocation: Invocation, store: Store, version: Initialization, families: Sequence[str], trials: int | None
+    invocation: Invocation,
+    store: Store,
+    version: Initialization,
+    families: Sequence[str],
+    trials: int | None,
+    *,
+    faults: dict[str, str],
 ) -> list[VersionScore]:
-    """Score a version in this process."""
+    """Score a version in this process. Families that fail are added to ``faults`` with the reason."""
     from agent.trainer.version_scores import score_version
 
     with invocation.progress() as progress:
@@ -206,6 +223,7 @@ def _score(
             families=families,
             trials=trials,
             progress=lambda what: progress.update(task, description=f"{heading}: {what}"),
+            on_fault=lambda family, fault: faults.update({family.name: fault.found}),
         )
 
 
@@ -273,9 +291,16 @@ def _show_version(out: PlainConsole, version: Initialization) -> None:
         out.print(_scores_table(version.scores))
     for key, value in version.provenance.items():
         if key != "few_shot":
-            out.print(visible_line(f"{key}: {value}"))
+            out.print(visible_line(f"{key}: {_value_text(value)}"))
     for family, described in version.provenance.get("few_shot", {}).items():
         out.print(f"few-shot {family}: {_few_shot_text(described)}")
+
+
+def _value_text(value: Any) -> str:
+    """Return a value of a version's provenance as text: an object as its entries."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return ", ".join(f"{name} {inner}" for name, inner in value.items()) or "nothing"
 
 
 def _few_shot_text(described: dict[str, Any]) -> str:

@@ -45,7 +45,7 @@ def list_schedule(
             "jobs": [_job_values(job, summaries[job.kind]) for job in schedule],
             "runs": [_run_values(run) for run in last],
         },
-        lambda out: _show(out, schedule, summaries, last),
+        lambda out: out.print(NO_DATA) if store is None else _show(out, schedule, summaries, last),
     )
 
 
@@ -141,7 +141,7 @@ def _show(
     out: PlainConsole, schedule: Sequence[JobSchedule], summaries: Mapping[JobKind, JobSummary], runs: Sequence[JobRun]
 ) -> None:
     if not schedule and not runs:
-        out.print(NO_DATA)
+        out.print("no job has run yet: the daemon writes the schedule at its first start (learnd run)")
         return
     jobs = new_table("job", "trigger", "last run", "outcome", "last success", "due")
     for job in schedule:
@@ -161,7 +161,17 @@ def _show(
 
 
 def _runs_table(runs: Sequence[JobRun]) -> Any:
-    table = new_table("run", "job", "family", "outcome", "started", "took", "reason", right=("run",), title="last runs")
+    table = new_table(
+        "run",
+        "job",
+        "family",
+        "outcome",
+        "started",
+        "took",
+        "reason",
+        right=("run",),
+        title="last runs: why, or what went wrong",
+    )
     for run in runs:
         took = None if run.finished_at is None else run.finished_at - run.started_at
         table.add_row(
@@ -171,7 +181,7 @@ def _runs_table(runs: Sequence[JobRun]) -> Any:
             in_colour(str(run.outcome)) if run.outcome is not None else "running",
             ago(run.started_at),
             short_duration(took),
-            last_line(run.error) if run.error else run.reason + _progress(run),
+            last_line(run.problem) if run.problem else run.reason + _progress(run),
         )
     return table
 

@@ -35,6 +35,7 @@ from agent.policies.recurrent_acting import RecurrentPolicy
 from agent.policies.version_file import PolicyFileError, VersionFile, read_version_file, refusal, understanding
 from agent.policies.version_header import KnownFamily
 from envs.gymnasium.host import checked_index, describe_action, describe_observation, flattener
+from envs.space_text import spaces_text
 from envs.spaces import ActionKind, ObservationKind, SpacePair
 
 
@@ -110,7 +111,7 @@ class LoadedPolicy:
             raise PolicyFileError(
                 operation="beginning a trial in",
                 subject=str(env),
-                found=f"nothing was learned in its spaces ({spaces.key}).",
+                found=f"nothing was learned in its spaces ({spaces_text(found)}).",
                 hint=f"This policy knows: {self._listed()}.",
             )
         planned = episodes_per_trial or known[0].episodes_per_trial
@@ -118,7 +119,10 @@ class LoadedPolicy:
         return Trial(actor, env, known[0].spaces, episodes_per_trial=planned)
 
     def _listed(self) -> str:
-        return ", ".join(f"{name} ({family.spaces.key})" for name, family in self.families.items()) or "nothing"
+        return (
+            ", ".join(f"{name} ({spaces_text(family.spaces.to_json())})" for name, family in self.families.items())
+            or "nothing"
+        )
 
 
 class Trial:

@@ -16,6 +16,7 @@ from agent.trainer.families import family_kind, held_out_trials
 from agent.trainer.practice.published import PublishedReturns
 from agent.trainer.practice.registry import published_returns
 from agent.trainer.score_scale import scale_of
+from envs.errors import EnvsError
 from envs.kinds import FamilyKind
 from envs.limits import WorkerLimits
 from memory.records import Family, Initialization
@@ -65,6 +66,7 @@ def score_version(
     families: Sequence[str],
     trials: int | None,
     progress: Callable[[str], None],
+    on_fault: Callable[[Family, EnvsError], None] | None = None,
 ) -> list[VersionScore]:
     """Score a published version on held-out tasks, in this process.
 
@@ -75,10 +77,10 @@ def score_version(
         families: names of admitted families; families that the version does not know are left out.
         trials: held-out trials per family, rounded up to whole batches; None for the number in the settings.
         progress: called with a description of what is being scored.
+        on_fault: called with a family that failed; the others are scored all the same. None raises instead.
 
     Raises:
-        WorkerFaultError: a family's worker failed.
-        EnvsError: a few-shot family's images cannot be read.
+        EnvsError: a family's worker failed, or its images cannot be read, and ``on_fault`` is None.
         RemovedSettingError: the version's policy cannot act, because it learned with a setting that was removed.
     """
     initialization = store.initializations.get(version)
@@ -92,7 +94,13 @@ def score_version(
             progress(f"{name}, {count} {unit}")
 
         num_trials = trials or held_out_trials(family, settings.consolidation)
-        returns = part.returns(family, num_trials=num_trials, progress=tell)
+        try:
+            returns = part.returns(family, num_trials=num_trials, progress=tell)
+        except EnvsError as fault:
+            if on_fault is None:
+                raise
+            on_fault(family, fault)
+            continue
         if returns is not None:
             scores.append(_version_score(family, returns))
     return scores

@@ -80,6 +80,11 @@ class JobRun:
     detail: dict[str, Any]
     error: str
 
+    @property
+    def problem(self) -> str:
+        """What went wrong, as text for people; empty if nothing did. A fault of a family is in the job's report."""
+        return self.error or (str(self.detail.get("found", "")) if self.outcome is JobOutcome.FAILED else "")
+
 
 @dataclass(frozen=True, kw_only=True)
 class FailureStreak:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from envs.errors import EnvsError
 from memory.folder import DataFolder
 from memory.records import FamilyScore
 from memory.store import Store
@@ -48,8 +49,19 @@ class FakeScorer:
         self.asked: list[tuple[int, list[str], int | None]] = []
 
     def __call__(
-        self, _store: Store, _settings: Any, *, version: int, families: list[str], trials: int | None, progress: Any
+        self,
+        store: Store,
+        _settings: Any,
+        *,
+        version: int,
+        families: list[str],
+        trials: int | None,
+        progress: Any,
+        on_fault: Any,
     ) -> list[VersionScore]:
+        if "acrobot" in families and trials == 8:
+            on_fault(store.families.get("acrobot"), EnvsError(operation="stepping", subject="acrobot", found="it fell"))
+            families = [name for name in families if name != "acrobot"]
         self.asked.append((version, families, trials))
         progress("cartpole, 3 steps")
         return [VersionScore(family=name) for name in families if name != "mdps"]
@@ -164,6 +176,18 @@ def test_scoring_names_the_version_and_the_families_that_are_practised(
     assert [episode["mean_return"] for episode in bandits["episodes"]] == [80.0, 220.0]
     assert "0.500 ± 0.010" in learnd("policy", "eval", "--family", "pendulum").stdout
     assert scorer.asked[-1] == (2, ["pendulum"], None)
+
+
+def test_scoring_goes_on_after_a_family_that_fails_and_says_so(learnd: Learnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("agent.trainer.version_scores")
+    module.score_version = FakeScorer()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "agent.trainer.version_scores", module)
+    answer = learnd.json("policy", "eval", "1", "--trials", "8", code=1)
+    assert answer["faults"] == {"acrobot": "it fell"}
+    assert answer["left_out"] == ["mdps"]
+    assert "bandits" in {score["family"] for score in answer["scores"]}
+    page = learnd("policy", "eval", "1", "--trials", "8", code=1).stdout
+    assert "acrobot could not be scored: it fell" in page
 
 
 def test_a_version_whose_row_is_damaged_is_not_exported(learnd: Learnd, filled: DataFolder, tmp_path: Path) -> None:

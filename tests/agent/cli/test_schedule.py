@@ -7,7 +7,7 @@ import pytest
 from agent.cli.schedule import readable_trigger
 from agent.job_requests import requested_job
 from memory.folder import DataFolder
-from memory.records import JobKind, Request
+from memory.records import JobKind, JobOutcome, Request
 from memory.store import Store
 from tests.agent.cli.conftest import Learnd
 
@@ -21,6 +21,21 @@ def test_jobs_and_their_last_runs_are_listed(learnd: Learnd) -> None:
     page = learnd("schedule", "list").stdout
     assert "every 1m" in page
     assert "cron 0 3 * * *" in page
+
+
+def test_before_the_first_start_of_the_daemon_there_is_no_schedule(empty: Learnd) -> None:
+    assert "no data yet" in empty("schedule", "list").stdout
+    empty("env", "add", "bernoulli_bandits", "--no-check")
+    assert "no job has run yet" in empty("schedule", "list").stdout
+
+
+def test_a_failed_run_shows_what_went_wrong(learnd: Learnd, filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        run_id = store.jobs.start(JobKind.PRACTISE, family="cartpole", reason="waited 3s")
+        store.jobs.finish(run_id, JobOutcome.FAILED, detail={"fault": "raised", "found": "the pole fell"})
+    assert "the pole fell" in learnd("schedule", "list", "--runs", "1").stdout
+    assert "the pole fell" in learnd("env", "show", "cartpole").stdout
+    assert learnd.json("env", "show", "cartpole")["last_runs"][0]["error"] == "the pole fell"
 
 
 def test_a_job_that_is_off_is_never_due(learnd: Learnd, filled: DataFolder) -> None:

@@ -1,0 +1,25 @@
+"""The description of spaces for people. Nothing here loads numpy, so that the command line can use it without delay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def spaces_text(values: Mapping[str, Any]) -> str:
+    """Return a pair of spaces as text, such as "4 numbers → 2 choices".
+
+    Args:
+        values: ``SpacePair.to_json()``.
+    """
+    observation, action = values["observation"], values["action"]
+    size = observation["size"]
+    observed = f"one of {size} observations" if observation["kind"] == "discrete" else _counted(size, "number")
+    if not action["choices"]:
+        return f"{observed} → {_counted(len(action['low']), 'number')}"
+    choices = " × ".join(str(count) for count in action["choices"])
+    return f"{observed} → {choices} choices"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+
+from envs.space_text import spaces_text
+from envs.spaces import SpacePair
+from envs.tensor.bandits import bandit_spaces
+from envs.tensor.tabular_mdps import mdp_spaces
+from tests.agent.learners.rl2.scripted_tasks import CONTINUOUS, VECTOR, WIDE
+
+
+@pytest.mark.parametrize(
+    ("spaces", "text"),
+    [
+        (VECTOR, "3 numbers → 2 choices"),
+        (CONTINUOUS, "3 numbers → 2 numbers"),
+        (mdp_spaces(10, 5), "one of 10 observations → 5 choices"),
+        (bandit_spaces(3), "one of 1 observations → 3 choices"),
+    ],
+)
+def test_spaces_are_described_in_words(spaces: SpacePair, text: str) -> None:
+    assert spaces_text(spaces.to_json()) == text
+
+
+def test_several_choices_are_multiplied() -> None:
+    choices = " × ".join(str(count) for count in WIDE.action.choices)
+    assert spaces_text(WIDE.to_json()).endswith(f"→ {choices} choices")
