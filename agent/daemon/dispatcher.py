@@ -288,8 +288,7 @@ class Dispatcher:
         if lane is Lane.DAEMON:
             return await self._run_here(work)
         if lane is Lane.REFERENCE:
-            measured = await self._references.run(work.family or "", run_id, self._store.write)
-            return RunResult(outcome=measured.outcome, detail=measured.detail, error=measured.error)
+            return RunResult.of(await self._references.run(work.family or "", run_id, self._store.write))
         job = Job(run_id=run_id, kind=work.kind, family=work.family, reason=work.reason)
         try:
             finished: Finished = await self._supervisor.do(job)
@@ -297,7 +296,7 @@ class Dispatcher:
             return RunResult(
                 outcome=JobOutcome.INTERRUPTED, error=str(error.trainer_exit), is_trainer_exit=not self._stopping
             )
-        return RunResult(outcome=finished.outcome, detail=finished.detail, error=finished.error)
+        return RunResult.of(finished)
 
     async def _run_here(self, work: Work) -> RunResult:
         def raise_if_stopping() -> None:

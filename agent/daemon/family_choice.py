@@ -53,7 +53,7 @@ class Candidate:
 
     @property
     def has_scale(self) -> bool:
-        """Whether its evaluations have scores."""
+        """Return whether its evaluations have scores."""
         return self.reference_return is not None
 
     @property

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -13,8 +10,8 @@ import structlog
 
 from agent.clock import Clock
 from agent.config.units import format_duration
+from agent.daemon.child_process import cancel_tasks, forward_output, kill_group, signal_text, spawn_with_channel
 from agent.errors import ChannelError
-from agent.logs import forward_line
 from agent.messages import MAX_LINE_BYTES, Finished, Progress, parse_line
 from agent.reference_requests import ReferenceRequest
 from memory.records import JobOutcome
@@ -50,7 +47,10 @@ class ReferenceProcess:
         self._abandoned = ""
 
     def abandon(self, reason: str) -> None:
-        """End the measurement: kill the process and its group. The supervisor beside its worker ends the worker."""
+        """End the measurement by killing the process and its group.
+
+        The supervisor process of its worker then ends the worker.
+        """
         self._abandoned = self._abandoned or reason
         self._kill()
 
@@ -63,7 +63,7 @@ class ReferenceProcess:
         """
         parent, child = socket.socketpair()
         try:
-            process = await self._spawn(child)
+            process = await spawn_with_channel(self._command, child, self._environment)
         except OSError as error:
             parent.close()
             return _ended(request, JobOutcome.FAILED, f"the process could not be started: {error}")
@@ -71,7 +71,10 @@ class ReferenceProcess:
             child.close()
         self._process = process
         reader, writer = await asyncio.open_connection(sock=parent, limit=MAX_LINE_BYTES)
-        listening = [asyncio.create_task(self._listen(reader)), asyncio.create_task(self._forward_output(process))]
+        listening = [
+            asyncio.create_task(self._listen(reader)),
+            asyncio.create_task(forward_output(process, self._keep)),
+        ]
         try:
             writer.write(request.to_line())
             stalled = await self._until_exit(process, check)
@@ -79,9 +82,7 @@ class ReferenceProcess:
         finally:
             self._kill()
             await process.wait()
-            for task in listening:
-                task.cancel()
-            await asyncio.gather(*listening, return_exceptions=True)
+            await cancel_tasks(listening)
             writer.close()
         if self._abandoned:
             return _ended(request, JobOutcome.INTERRUPTED, self._abandoned)
@@ -102,24 +103,10 @@ class ReferenceProcess:
         return ""
 
     def _kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        kill_group(self._process)
 
-    async def _spawn(self, child: socket.socket) -> asyncio.subprocess.Process:
-        descriptor = child.fileno()
-        return await asyncio.create_subprocess_exec(
-            *self._command,
-            "--channel-fd",
-            str(descriptor),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            pass_fds=(descriptor,),
-            env=self._environment,
-            process_group=0,
-            limit=2**20,
-        )
+    def _keep(self, line: str) -> None:
+        self._last_line = line
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """Keep the newest progress and the result that the process sends."""
@@ -131,25 +118,13 @@ class ReferenceProcess:
                     case Finished() as finished:
                         self._finished = finished
                     case other:
-                        log.warning("a message that only others send", found=str(other)[:200])
+                        log.warning("measuring process sent an unexpected message", found=str(other)[:200])
         except (ConnectionError, ChannelError, ValueError):
             log.exception("the channel of the process that measures a reference is broken")
 
-    async def _forward_output(self, process: asyncio.subprocess.Process) -> None:
-        """Write the output of the process to stderr, and keep its last line."""
-        while process.stdout is not None:
-            try:
-                line = await process.stdout.readline()
-            except ValueError:  # a line beyond the limit
-                continue
-            if not line:
-                return
-            forward_line(line)
-            self._last_line = line.decode(errors="replace").strip()[:500] or self._last_line
-
     def _exit_of(self, process: asyncio.subprocess.Process) -> str:
         status = process.returncode or 0
-        how = f"signal {-status} ({signal.Signals(-status).name})" if status < 0 else f"exit status {status}"
+        how = signal_text(status) if status < 0 else f"exit status {status}"
         last_line = f"; last line of output: {self._last_line}" if self._last_line else ""
         return f"the measuring process ended by {how} without a result{last_line}"
 

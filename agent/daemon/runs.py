@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from agent.daemon.next_job import DAEMON_KINDS, Work
+from agent.messages import Finished
 from memory.records import JobKind, JobOutcome
 
 
@@ -55,6 +56,11 @@ class RunResult:
     detail: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     is_trainer_exit: bool = False
+
+    @classmethod
+    def of(cls, finished: Finished) -> RunResult:
+        """Return the result that a process reported."""
+        return cls(outcome=finished.outcome, detail=finished.detail, error=finished.error)
 
 
 class StoppingError(Exception):

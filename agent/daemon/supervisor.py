@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,8 +21,8 @@ import structlog
 from agent.clock import Clock
 from agent.config.settings import LearnerSettings
 from agent.config.units import format_duration
+from agent.daemon.child_process import cancel_tasks, forward_output, kill_group, signal_text, spawn_with_channel
 from agent.errors import AgentError, ChannelError
-from agent.logs import forward_line
 from agent.messages import MAX_LINE_BYTES, Finished, Job, Message, Progress, Ready, Stop, parse_line, to_line
 
 log = structlog.get_logger(__name__)
@@ -214,9 +213,7 @@ class Supervisor:
 
     def kill(self) -> None:
         """Kill the trainer and its process group."""
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        kill_group(self._process)
 
     async def _run_trainer(self) -> TrainerExit:
         """Start a trainer, wait until it exits, and return its exit."""
@@ -226,7 +223,7 @@ class Supervisor:
         self._enter(TrainerState.STARTING)
         parent, child = socket.socketpair()
         try:
-            process = await self._spawn(child)
+            process = await spawn_with_channel(self._command, child, self._environment)
         except OSError as error:
             parent.close()
             return TrainerExit(reason=RestartReason.START_FAILED, found=str(error), last_line="")
@@ -236,13 +233,16 @@ class Supervisor:
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, process.pid, added_niceness(self._settings.nice))
         reader, self._writer = await asyncio.open_connection(sock=parent, limit=MAX_LINE_BYTES)
-        listening = [asyncio.create_task(self._listen(reader)), asyncio.create_task(self._forward_output(process))]
+        listening = [
+            asyncio.create_task(self._listen(reader)),
+            asyncio.create_task(forward_output(process, self._last_lines.append)),
+        ]
         watching = asyncio.create_task(self._watch())
         try:
             await process.wait()
             await asyncio.wait(listening, timeout=0.5)
         finally:
-            await _cancel([*listening, watching])
+            await cancel_tasks([*listening, watching])
             self._writer.close()
             self._process = self._writer = None
         trainer_exit = self._exit_of(process)
@@ -250,21 +250,6 @@ class Supervisor:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(TrainerExitedError(trainer_exit))
         return trainer_exit
-
-    async def _spawn(self, child: socket.socket) -> asyncio.subprocess.Process:
-        descriptor = child.fileno()
-        return await asyncio.create_subprocess_exec(
-            *self._command,
-            "--channel-fd",
-            str(descriptor),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            pass_fds=(descriptor,),
-            env=self._environment,
-            process_group=0,
-            limit=2**20,
-        )
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """Handle the trainer's messages until it closes its end of the channel."""
@@ -301,21 +286,6 @@ class Supervisor:
                     found="only the daemon sends it.",
                 )
 
-    async def _forward_output(self, process: asyncio.subprocess.Process) -> None:
-        """Write the trainer's output to stderr, and keep its last lines."""
-        if process.stdout is None:
-            return
-        while True:
-            try:
-                line = await process.stdout.readline()
-            except ValueError:
-                continue
-            if not line:
-                return
-            forward_line(line)
-            if line.strip():
-                self._last_lines.append(line.decode(errors="replace").strip()[:500])
-
     async def _watch(self) -> None:
         """Kill the trainer if its start takes too long or its job reports no progress."""
         while True:
@@ -342,7 +312,7 @@ class Supervisor:
         if self._kill is not None:
             reason, found = self._kill
         elif status < 0:
-            reason, found = RestartReason.KILLED, f"signal {-status} ({signal.Signals(-status).name})"
+            reason, found = RestartReason.KILLED, signal_text(status)
         elif self.ready is None:
             reason, found = RestartReason.START_FAILED, f"it exited with status {status} before it was ready"
         else:
@@ -385,9 +355,3 @@ class Supervisor:
 def added_niceness(added: int) -> int:
     """Return the sum of this process's niceness and ``added``, at most 19."""
     return min(19, os.getpriority(os.PRIO_PROCESS, 0) + added)
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
