@@ -109,11 +109,6 @@ class FamilySpec:
                 hint="A trial has at least 1 episode.",
             )
 
-    @property
-    def is_few_shot(self) -> bool:
-        """Whether the tasks are supervised tasks with a support and a query set."""
-        return self.source is FamilySource.FEW_SHOT
-
     def to_json(self) -> dict[str, Any]:
         """Return the description as JSON values."""
         return asdict(self)

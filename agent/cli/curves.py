@@ -20,6 +20,7 @@ from agent.output.quantities import moment, short_count, with_error
 from agent.reports.curve_plots import draw_png
 from agent.reports.family_curves import FamilyCurves, XAxis
 from agent.reports.terminal_plots import TerminalStyle, terminal_plots
+from envs.kinds import FamilyKind
 from memory.records import CurveMetric, Family, StoredCurvePoint, UnreadableSpec
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def read_curves(store: Store, family: Family, metric: CurveMetric) -> FamilyCurv
         lines={label: list(line) for label, line in groupby(points, key=lambda point: point.point.label)},
         first_episodes=evaluations[0] if evaluations else (),
         latest_episodes=evaluations[-1] if evaluations else (),
-        is_by_shots=family.is_few_shot,
+        is_by_shots=family.kind is FamilyKind.FEW_SHOT,
         random_episode_return=_random_episode_return(family),
     )
 

@@ -14,6 +14,7 @@ from agent.cli.status import families_table
 from agent.output.quantities import NOTHING, ago, moment, short_number, with_error
 from agent.output.visible_text import visible_line
 from envs.gymnasium.variations import Distribution, Variation
+from envs.kinds import FamilyKind
 from envs.space_text import spaces_text
 from memory.records import CurveMetric, FailureStreak, Family, JobRun, StoredCurvePoint, UnreadableSpec
 
@@ -42,7 +43,7 @@ STARTS = {
     "copied": "with the scorer that another number of actions or observations taught",
     "nearest": "with a copy of the parts of a family of equal sizes",
 }
-"""What a policy began with (``agent.learners.rl2.warm_start``), in words."""
+"""The ways in which a policy can begin (``agent.learners.rl2.warm_start``), in words."""
 
 
 def admission_values(admission: Admission | None) -> dict[str, Any] | None:
@@ -62,7 +63,7 @@ def admission_values(admission: Admission | None) -> dict[str, Any] | None:
 def adaptation_values(family: Family, points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
     """Return the newest held-out returns by episode (few-shot: by number of shots), and scores before practice."""
     returns = _episode_returns(points)
-    shots = {"shots": list(returns)} if family.is_few_shot else {}
+    shots = {"shots": list(returns)} if family.kind is FamilyKind.FEW_SHOT else {}
     return {"episode_returns": list(returns.values()), **shots, **_zero_shot_values(points), **_lent_values(points)}
 
 
@@ -143,7 +144,7 @@ def _show_admission(out: PlainConsole, family: Family, admission: Admission | No
     if admission is None:
         out.print("the daemon tries it in a worker before it is practised")
         return
-    is_few_shot = family.is_few_shot
+    is_few_shot = family.kind is FamilyKind.FEW_SHOT
     out.print(f"{'inputs and targets' if is_few_shot else 'observations and actions'}: {_spaces_text(family)}")
     by_chance = "return of a task by chance" if is_few_shot else "return of a trial with random actions"
     out.print(f"{by_chance}: {short_number(admission.random_return)}")
@@ -158,7 +159,7 @@ def _show_admission(out: PlainConsole, family: Family, admission: Admission | No
 def _spaces_text(family: Family) -> str:
     if family.spaces is None:
         return "not known yet"
-    if family.is_few_shot:
+    if family.kind is FamilyKind.FEW_SHOT:
         return shapes_text(family.spaces)
     return spaces_text(family.spaces)
 
@@ -209,7 +210,7 @@ def _show_declaration(out: PlainConsole, family: Family) -> None:
     out.print(visible_line(f"{spec.entry} ({spec.source}), added {moment(family.created_at)}"))
     if spec.kwargs:
         out.print(visible_line("made with " + ", ".join(f"{key}={value}" for key, value in spec.kwargs.items())))
-    if spec.is_few_shot:
+    if spec.source.kind is FamilyKind.FEW_SHOT:
         out.print(f"few-shot tasks, practised by {spec.learner}")
         out.print(f"inputs and targets: {_spaces_text(family)}")
     else:

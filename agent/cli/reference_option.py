@@ -49,7 +49,7 @@ class ReferenceChoice:
 
     @property
     def is_asked_for(self) -> bool:
-        """Whether the user asked for a measurement."""
+        """Return whether the user asked for a measurement."""
         return self.rule is ReferenceRule.PPO
 
 

@@ -1,4 +1,4 @@
-"""What the trainer derives from a family's row: its kind, its name within files, its spaces and numbers of trials."""
+"""Values that the trainer derives from a family's row: its name within files, its spaces and numbers of trials."""
 
 from __future__ import annotations
 
@@ -9,20 +9,12 @@ from envs.family import FamilySource
 from envs.few_shot.tasks import FewShotShapes
 from envs.kinds import FamilyKind
 from envs.spaces import SpacePair
-from memory.records import Family, UnreadableSpec
-
-
-def family_kind(family: Family) -> FamilyKind:
-    """Return the kind of a family. Never raise, because every job asks it of every family.
-
-    A row whose spec cannot be read counts as environments; it raises in the family's own boundary when it is used.
-    """
-    return FamilyKind.ENVIRONMENTS if isinstance(family.spec, UnreadableSpec) else family.spec.source.kind
+from memory.records import Family
 
 
 def of_kind(kind: FamilyKind, families: Iterable[Family]) -> list[Family]:
     """Return the families of one kind."""
-    return [family for family in families if family_kind(family) is kind]
+    return [family for family in families if family.kind is kind]
 
 
 def is_tensor_native(family: Family) -> bool:

@@ -17,7 +17,7 @@ from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.removed_settings import REMOVED, RemovedSettingError, check_stored, without_constants
 from agent.learners.state import as_arrays, as_tensors
 from agent.trainer.checkpoint_damage import IncompatibleCheckpointError, note_fallback, record_checkpoint_loss
-from agent.trainer.families import family_kind, learner_name, of_kind, spaces_of
+from agent.trainer.families import learner_name, of_kind, spaces_of
 from agent.trainer.faults import FamilyFaults
 from agent.trainer.heartbeat import Heartbeat
 from agent.trainer.practice.few_shot_candidates import published_meta
@@ -86,7 +86,7 @@ class TrainerSession:
 
     def practice_of(self, family: Family) -> Practice:
         """Return the practice of the family's kind, with the learners of the last restored commit."""
-        return self.practices[family_kind(family)]
+        return self.practices[family.kind]
 
     # The state and its commits
 

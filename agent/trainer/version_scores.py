@@ -12,7 +12,7 @@ from agent.config.settings import Settings
 from agent.learners.evaluation.trials import HeldOutReturns, standard_error
 from agent.learners.rl2.removed_settings import stored_config
 from agent.learners.state import as_tensors
-from agent.trainer.families import family_kind, held_out_trials
+from agent.trainer.families import held_out_trials
 from agent.trainer.practice.published import PublishedReturns
 from agent.trainer.practice.registry import published_returns
 from agent.trainer.score_scale import scale_of
@@ -88,7 +88,7 @@ def score_version(
     published = _load_published(store, initialization, known, limits=settings.workers.limits())
     scores = []
     for family in known:
-        part = published[family_kind(family)]
+        part = published[family.kind]
 
         def tell(count: int, name: str = family.name, unit: str = part.unit) -> None:
             progress(f"{name}, {count} {unit}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from envs.errors import FamilySpecError
 from envs.family import FamilySpec
+from envs.kinds import FamilyKind
 
 
 class FamilyState(StrEnum):
@@ -96,13 +97,16 @@ class Family:
 
     @property
     def has_scale(self) -> bool:
-        """Whether its returns have scores: its reference is known and above the return of random actions."""
+        """Return whether its returns have scores: its reference is known and above the return of random actions."""
         return self.reference_return is not None and self.reference_return > (self.random_return or 0.0)
 
     @property
-    def is_few_shot(self) -> bool:
-        """Whether its tasks are few-shot tasks; False if its spec is unreadable."""
-        return isinstance(self.spec, FamilySpec) and self.spec.is_few_shot
+    def kind(self) -> FamilyKind:
+        """Return the kind of its tasks. Never raise, because every job asks it of every family.
+
+        A family whose spec cannot be read counts as environments; it raises where its spec is required.
+        """
+        return FamilyKind.ENVIRONMENTS if isinstance(self.spec, UnreadableSpec) else self.spec.source.kind
 
     def require_spec(self) -> FamilySpec:
         """Return the spec.

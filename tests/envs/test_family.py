@@ -15,6 +15,7 @@ from envs.errors import FamilySpecError
 from envs.family import FamilySource, FamilySpec
 from envs.gymnasium import variations
 from envs.gymnasium.variations import Distribution, Variation
+from envs.kinds import FamilyKind
 
 VARIED = FamilySpec(
     name="pole",
@@ -89,8 +90,8 @@ def test_each_field_has_a_known_json_type() -> None:
 
 
 def test_only_the_source_few_shot_has_few_shot_tasks() -> None:
-    assert few_shot_from_declaration("glyphs", learner="protonet").is_few_shot
-    assert not VARIED.is_few_shot
+    assert few_shot_from_declaration("glyphs", learner="protonet").source.kind is FamilyKind.FEW_SHOT
+    assert VARIED.source.kind is FamilyKind.ENVIRONMENTS
 
 
 def test_a_choice_keeps_its_values() -> None:

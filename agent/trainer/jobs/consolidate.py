@@ -19,7 +19,7 @@ from agent.learners.registry import RL2
 from agent.learners.state import as_arrays, as_tensors
 from agent.policies.version_header import VersionHeader, header_to_metadata
 from agent.running_version import running_version
-from agent.trainer.families import family_kind, of_kind
+from agent.trainer.families import of_kind
 from agent.trainer.faults import FamilyFaults, UnscoredError
 from agent.trainer.gate import Candidate, Gate
 from agent.trainer.gate_reasons import describe, explain
@@ -110,7 +110,7 @@ def _check(families: Iterable[Family], practices: Practices, faults: FamilyFault
     """
     for family in families:
         with faults.scoring(family):
-            practices[family_kind(family)].check(family)
+            practices[family.kind].check(family)
 
 
 def _published_version(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from agent.policies.version_header import VersionHeader
-from agent.trainer.families import family_kind, held_out_trials, learner_name
+from agent.trainer.families import held_out_trials, learner_name
 from agent.trainer.faults import UnscoredError
 from agent.trainer.gate import Part
 from agent.trainer.heartbeat import JobInterruptedError
@@ -79,8 +79,8 @@ def test_every_kind_has_a_practice_and_a_case_here(store: Store, open_session: S
 
 
 def test_a_family_is_practised_by_the_practice_of_its_kind(case: Case) -> None:
-    assert case.practice is case.session.practices[family_kind(case.family)]
-    assert family_kind(case.family) in {kind for kind, _ in FEEDERS.values()}
+    assert case.practice is case.session.practices[case.family.kind]
+    assert case.family.kind in {kind for kind, _ in FEEDERS.values()}
 
 
 def test_a_slice_is_committed_with_its_totals_its_curves_and_the_next_task(case: Case) -> None:
