@@ -17,22 +17,11 @@ from agent.reference_requests import (
     retry_at,
 )
 from envs.family import FamilySource, FamilySpec
-from envs.reference import MeasuredReference, ReferenceRule
+from envs.reference import ReferenceRule
 from memory.records import FailureStreak, Family, FamilyState, FamilyTotals
+from tests.memory.making import MEASURED
 
 SPEC = FamilySpec(name="arm", source=FamilySource.GYMNASIUM, entry="arms:Arm", reference_steps=1000)
-MEASURED = MeasuredReference(
-    mean_return=10.0,
-    standard_error=1.0,
-    agent="PPO",
-    library="stable-baselines3 2.9.2",
-    steps=1024,
-    seed=0,
-    first_task=0,
-    num_tasks=32,
-    duration_s=3.0,
-    measured_at=1_700_000_000.0,
-)
 
 
 def family(spec: FamilySpec = SPEC, **settings: Any) -> Family:

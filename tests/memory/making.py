@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.family import FamilySource, FamilySpec
+from envs.reference import MeasuredReference
 from memory.folder import DataFolder
 from memory.records import (
     CurveMetric,
@@ -22,6 +23,20 @@ from memory.records import (
 from memory.row_checksums import seal
 from memory.sqlite_library import sqlite3
 from memory.store import Store
+
+MEASURED = MeasuredReference(
+    mean_return=10.0,
+    standard_error=1.0,
+    agent="PPO",
+    library="stable-baselines3 2.9.2",
+    steps=1024,
+    seed=0,
+    first_task=0,
+    num_tasks=32,
+    duration_s=3.0,
+    measured_at=1_700_000_000.0,
+)
+"""A measurement of a reference whose return is 10 ± 1."""
 
 PRUNE_NOTHING = PrunePolicy(
     max_episode_bytes=1 << 40,

@@ -2,25 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from envs.reference import MeasuredReference
 from memory.errors import CorruptFileError, FamilyNotFoundError, MemoryStoreError, ReferenceExistsError
 from memory.folder import DataFolder
 from memory.records import CurveMetric, CurvePoint, FamilyState, JobKind, JobOutcome
 from memory.store import Store
-from tests.memory.making import Clock, add_active_family, make_spec
-
-MEASURED = MeasuredReference(
-    mean_return=10.0,
-    standard_error=8.0,
-    agent="PPO",
-    library="fake 1.0",
-    steps=100,
-    seed=0,
-    first_task=0,
-    num_tasks=32,
-    duration_s=1.5,
-    measured_at=1_700_000_000.0,
-)
+from tests.memory.making import MEASURED, Clock, add_active_family, make_spec
 
 
 def evaluate(store: Store, *values: float) -> None:
