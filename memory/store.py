@@ -114,7 +114,7 @@ class Store:
 
     @property
     def is_reader(self) -> bool:
-        """Whether the store was opened for reading only."""
+        """Return whether the store was opened for reading only."""
         return self._connection.is_reader
 
     def identity(self) -> str | None:

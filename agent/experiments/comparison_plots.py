@@ -75,7 +75,7 @@ class ComparisonPicture:
 
     @property
     def is_logarithmic(self) -> bool:
-        """Whether the scale is logarithmic: the errors span so much that a linear scale would hide the small ones."""
+        """Return whether the scale is logarithmic, because a linear one would hide the small errors."""
         means = [moment.score.mean for moments in self.lines().values() for moment in moments]
         is_error = self.measure is Measure.SQUARED_ERROR
         return is_error and bool(means) and min(means) > 0 and max(means) > RANGE_TO_LOG * min(means)

@@ -51,7 +51,7 @@ class RL2Assignment:
 
     @property
     def is_tensor_native(self) -> bool:
-        """Whether tasks are stepped as tensors, not by a worker."""
+        """Return whether tasks are stepped as tensors, not by a worker."""
         return self.spec.source is FamilySource.TENSOR
 
     def describe(self) -> dict[str, Any]:

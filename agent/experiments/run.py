@@ -167,14 +167,14 @@ class LearningRun:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the budget is spent."""
+        """Return whether the budget is spent."""
         seconds = self.plan.budget.cpu_s
         is_out_of_time = seconds is not None and self.ledger.cpu_s >= seconds
         return is_out_of_time or self.trainee.num_updates >= self.ledger.planned_updates
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether the run was stopped before its last score."""
+        """Return whether the run was stopped before its last score."""
         return self.ledger.last is None
 
     def finish(self) -> None:

@@ -30,7 +30,7 @@ class Measure(StrEnum):
 
     @property
     def is_larger_better(self) -> bool:
-        """Whether larger values are better."""
+        """Return whether larger values are better."""
         return self is not Measure.SQUARED_ERROR
 
     @property

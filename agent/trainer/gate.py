@@ -239,7 +239,7 @@ class Candidate:
 
     @property
     def origin(self) -> str:
-        """How the parameters were made."""
+        """Return the origin of the parameters."""
         return ", ".join(part.origin for part in self.parts if part.origin)
 
     @property
@@ -271,7 +271,7 @@ class Candidate:
 
     @property
     def is_worth_a_version(self) -> bool:
-        """Whether it gains something, or knows a family that the published version does not."""
+        """Return whether it gains something, or knows a family that the published version does not."""
         return self.gain >= LEAST_GAIN or any(c.yardstick.published is None for c in self.comparisons)
 
 

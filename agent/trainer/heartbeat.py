@@ -36,7 +36,7 @@ class Heartbeat:
 
     @property
     def is_stop_requested(self) -> bool:
-        """Whether the daemon has requested a stop; requests are received at a beat."""
+        """Return whether the daemon has requested a stop; requests are received at a beat."""
         return self._channel.is_stop_requested
 
     def beat(self, units: int = 1) -> None:

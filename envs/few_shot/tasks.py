@@ -118,7 +118,7 @@ class FewShotFamily(Protocol):
 
     @property
     def is_classification(self) -> bool:
-        """Whether targets are class indices."""
+        """Return whether targets are class indices."""
         ...
 
     def sample(

@@ -82,7 +82,7 @@ class JobRun:
 
     @property
     def problem(self) -> str:
-        """What went wrong, as text for people; empty if nothing did. A fault of a family is in the job's report."""
+        """Return what went wrong, as text for people; empty if nothing did. A family's fault is in the report."""
         return self.error or (str(self.detail.get("found", "")) if self.outcome is JobOutcome.FAILED else "")
 
 

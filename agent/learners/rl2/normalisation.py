@@ -144,9 +144,9 @@ class PopArtCritic(nn.Module):
 
     @torch.no_grad()
     def follow_rewards(self, rewards: Float[Tensor, " R"], discount: float) -> None:
-        """Take these rewards into account in :meth:`bounded`, and begin again if no rewards explain the scale.
+        """Widen the range of rewards that :meth:`bounded` uses, and reset the scale if it is far beyond all returns.
 
-        A scale far beyond every possible return is left from a divergence. It would need thousands of updates to fall.
+        Such a scale is left from a divergence. It would need thousands of updates to fall by itself.
         """
         self.lowest_reward.copy_(torch.minimum(self.lowest_reward, rewards.min()))
         self.highest_reward.copy_(torch.maximum(self.highest_reward, rewards.max()))
@@ -154,8 +154,8 @@ class PopArtCritic(nn.Module):
         is_impossible = self.mean.abs() > IMPOSSIBLE * torch.maximum(-low, high).clamp(min=1.0)
         self.num_updates.masked_fill_(is_impossible, 0.0)
         self.mean.masked_fill_(is_impossible, 0.0)
-        for ones in (self.mean_square, self.advantage_square):
-            ones.masked_fill_(is_impossible, 1.0)
+        for square in (self.mean_square, self.advantage_square):
+            square.masked_fill_(is_impossible, 1.0)
         for parameter in self.last.parameters():
             parameter.masked_fill_(is_impossible, 0.0)
 
@@ -169,7 +169,7 @@ class PopArtCritic(nn.Module):
         return torch.minimum(torch.maximum(value, low), high)
 
     def _bounds(self, discount: float) -> tuple[Tensor, Tensor]:
-        """Return the lowest and the highest value that is possible; an episode may also end, so 0 is."""
+        """Return the lowest and the highest possible value. An episode may end at once, so 0 is always possible."""
         horizon = 1.0 / max(1.0 - discount, MIN_DISCOUNTING)
         return self.lowest_reward * horizon, self.highest_reward * horizon
 

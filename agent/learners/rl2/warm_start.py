@@ -14,7 +14,7 @@ from envs.spaces import SpacePair
 
 
 class WarmStart(StrEnum):
-    """What a policy begins with in new spaces. The recurrent core is always the one that all families share."""
+    """A way to begin in new spaces. The recurrent core is always the one that all families share."""
 
     FRESH = "fresh"
     """New parameters."""
@@ -36,8 +36,8 @@ def possible_starts(policy: RL2Policy, spaces: SpacePair, practised: Sequence[Sp
     """
     if policy.knows(spaces):
         return (WarmStart.FRESH,)
-    donors = {start: donor_of(policy, spaces, start, practised) for start in WarmStart}
-    return tuple(start for start in WarmStart if start is WarmStart.FRESH or donors[start] is not None)
+    copies = (WarmStart.COPIED, WarmStart.NEAREST)
+    return (WarmStart.FRESH, *(start for start in copies if donor_of(policy, spaces, start, practised) is not None))
 
 
 def donor_of(

@@ -46,7 +46,7 @@ class PublishedVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class Proposals:
-    """What one kind of family proposes for the next version.
+    """The proposals of one kind of family for the next version.
 
     Attributes:
         parts: the alternatives, scored; at least one. Every candidate has exactly one of them.
@@ -66,7 +66,10 @@ class Practice(Protocol):
 
     @property
     def carries_over(self) -> bool:
-        """Whether a family of this kind begins with what others have learned, so that it is scored before practice."""
+        """Return whether a family of this kind begins with what others have learned.
+
+        Such a family is scored before its first practice.
+        """
         ...
 
     def check(self, family: Family) -> None:

@@ -26,7 +26,7 @@ class PublishedReturns(Protocol):
 
     @property
     def unit(self) -> str:
-        """What is counted while a family is scored, as a plural noun."""
+        """Return the noun of what is counted while a family is scored, in the plural."""
         ...
 
     def returns(self, family: Family, *, num_trials: int, progress: Callable[[int], None]) -> HeldOutReturns | None:

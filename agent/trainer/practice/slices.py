@@ -40,7 +40,7 @@ class SliceTime:
 
 @dataclass(frozen=True, kw_only=True)
 class Slices:
-    """What the slices of every kind of family have in common: their length, their counters and their end.
+    """The length, the counters and the end of slices, which are the same for every kind of family.
 
     Attributes:
         length_s: length of a slice in seconds.

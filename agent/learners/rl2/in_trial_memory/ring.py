@@ -62,7 +62,7 @@ class HeldSteps:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no step has been written yet."""
+        """Return whether no step has been written yet."""
         return self._filled == 0
 
     @property
