@@ -56,3 +56,28 @@ def test_systemd_never_gives_up_starting_the_service_but_for_settings_that_canno
 def test_the_service_may_open_as_many_files_as_it_asks_for() -> None:
     settings = dict(re.findall(r"^([A-Za-z]+)=(.*)$", UNIT.read_text(), flags=re.MULTILINE))
     assert int(settings["LimitNOFILE"]) == WANTED_DESCRIPTORS
+
+
+def test_the_guide_names_the_folders_of_the_unit() -> None:
+    settings = dict(re.findall(r"^([A-Za-z]+)=(.*)$", UNIT.read_text(), flags=re.MULTILINE))
+    assert settings["DynamicUser"] == "yes", "systemd keeps the state of a dynamic user in /var/lib/private"
+    guide = (ROOT / "systemd" / "README.md").read_text()
+    remove = guide.partition("## Remove\n")[2].partition("\n## ")[0]
+    program = settings["ExecStart"].partition("/bin/")[0]
+    expected = (
+        f"/var/lib/private/{settings['StateDirectory']}",
+        f"/var/lib/{settings['StateDirectory']}",
+        f"/etc/{settings['ConfigurationDirectory']}",
+        f"sudo rm -r {program}\n",
+        f"sudo rm /etc/systemd/system/{UNIT.name}\n",
+    )
+    assert [text for text in expected if text not in remove] == []
+
+
+def test_an_upgrade_installs_what_the_installation_installed() -> None:
+    guide = (ROOT / "systemd" / "README.md").read_text()
+    install, upgrade = (guide.partition(f"## {name}\n")[2].partition("\n## ")[0] for name in ("Install", "Upgrade"))
+    commands = re.findall(r"^sudo (?:install|/opt/learnd/bin/pip) .*$", install, flags=re.MULTILINE)
+    assert len(commands) == 5
+    installed = upgrade.replace("--force-reinstall ", "")
+    assert [command for command in commands if command not in installed] == []
