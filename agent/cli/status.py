@@ -55,6 +55,7 @@ def families_table(families: Sequence[dict[str, Any]]) -> RenderableType:
     held_out = ("held-out return",) if has_returns else ()
     numbers = ("env steps", "trials", "episodes", "updates", "score", *held_out, "trial return")
     table = new_table("family", "state", *numbers, "evaluated", right=numbers)
+    table.caption, table.caption_justify = _legend(has_returns=has_returns), "left"
     for family in families:
         returned = with_error(family["eval_return"], family["eval_return_standard_error"])
         table.add_row(
@@ -70,6 +71,14 @@ def families_table(families: Sequence[dict[str, Any]]) -> RenderableType:
             ago(family["evaluated_at"]),
         )
     return table
+
+
+def _legend(*, has_returns: bool) -> str:
+    evaluated = "score, held-out return" if has_returns else "score"
+    return (
+        "trial return: in the newest slice of practice"
+        f" · {evaluated}: in the newest evaluation, on tasks never trained on"
+    )
 
 
 def _page(report: dict[str, Any]) -> Group:

@@ -73,6 +73,17 @@ def test_people_see_every_family(learnd: Learnd) -> None:
         assert name in page
 
 
+def test_the_page_says_where_its_returns_come_from(
+    learnd: Learnd, filled: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    practice = "trial return: in the newest slice of practice"
+    evaluation = "in the newest evaluation, on tasks never trained on"
+    assert f"{practice} · score: {evaluation}" in learnd("status").stdout
+    add_unscaled(filled)
+    assert f"{practice} · score, held-out return: {evaluation}" in learnd("status").stdout
+
+
 def test_a_family_without_a_reference_shows_its_return(
     learnd: Learnd, filled: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
