@@ -115,7 +115,9 @@ def evaluate_version(
             "--family", metavar="NAME", help="Family to score on; may be repeated. Default: all active families."
         ),
     ] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Number of held-out trials per family.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Held-out trials per family, rounded up to whole batches.")
+    ] = None,
 ) -> None:
     """Score a version on held-out tasks of every family that is practised.
 

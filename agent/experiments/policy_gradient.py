@@ -144,7 +144,7 @@ class TrainablePolicyLearner:
                 progress(min(first + TASKS_AT_ONCE, num_tasks))
         finally:
             tasks.close()
-        return HeldOutScores(adapted=torch.cat(adapted), unadapted=torch.cat(unadapted))
+        return HeldOutScores(adapted=torch.cat(adapted)[:num_tasks], unadapted=torch.cat(unadapted)[:num_tasks])
 
     def _returns(
         self, tasks: TaskBatch, first_task: int, generator: torch.Generator

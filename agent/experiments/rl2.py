@@ -113,7 +113,10 @@ class RL2Trainee:
         return {"trial return": float(trial_returns(trials).mean()), **metrics}
 
     def score(self, num_tasks: int, *, progress: Callable[[int], None]) -> HeldOutScores:
-        """Play one trial in each of the first held-out tasks; the scores are the returns of last and first episodes."""
+        """Play one trial in each of the first held-out tasks; the scores are the returns of last and first episodes.
+
+        The tasks are played in whole batches; what the last batch has beyond ``num_tasks`` does not count.
+        """
         returns = held_out_returns(
             self.learner.policy,
             self._training.tasks,
@@ -122,7 +125,9 @@ class RL2Trainee:
             trials_progress=lambda finished: progress(min(finished, num_tasks)),
         )
         return HeldOutScores(
-            adapted=returns.episodes[-1], unadapted=returns.episodes[0], beside={"trial_return": returns.trials}
+            adapted=returns.episodes[-1, :num_tasks],
+            unadapted=returns.episodes[0, :num_tasks],
+            beside={"trial_return": returns.trials[:num_tasks]},
         )
 
     def to_tensors(self) -> dict[str, Tensor]:

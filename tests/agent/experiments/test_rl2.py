@@ -28,7 +28,7 @@ BANDITS = FamilySpec(
     reference_source="test",
 )
 SMALL = ("hidden_size=8", "input_size=8", "scorer_size=4", "num_trials_tensor=8")
-NUM_TASKS = 20
+NUM_TASKS = 24
 
 
 def test_the_same_file_gets_the_same_returns_in_the_foreground_and_in_a_store(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_the_same_file_gets_the_same_returns_in_the_foreground_and_in_a_store(tm
     foreground = trainee.score(NUM_TASKS, progress=told.append)
     file = decode_version(trainee.export({}), subject="exported")
     trainee.close()
-    assert told == [8, 16, NUM_TASKS]
+    assert told == [8, 16, 24]
 
     with Store.open(DataFolder(tmp_path)) as store:
         store.families.add(BANDITS)
@@ -65,3 +65,16 @@ def test_the_same_file_gets_the_same_returns_in_the_foreground_and_in_a_store(tm
     assert foreground.unadapted is not None
     means = float(foreground.unadapted.mean()), float(foreground.adapted.mean())
     assert (stored.episodes[0].mean_return, stored.episodes[-1].mean_return) == pytest.approx(means)
+
+
+def test_as_many_tasks_are_scored_as_were_asked_for_and_they_are_the_first_ones() -> None:
+    trainee = RL2Assignment(BANDITS, WorkerLimits(), given=SMALL).begin(2)
+    some = trainee.score(10, progress=lambda _: None)
+    whole = trainee.score(16, progress=lambda _: None)
+    trainee.close()
+    assert whole.unadapted is not None
+    assert some.unadapted is not None
+    assert len(whole.adapted) == 16, "two batches of 8"
+    assert some.adapted.tolist() == whole.adapted[:10].tolist()
+    assert some.unadapted.tolist() == whole.unadapted[:10].tolist()
+    assert some.beside["trial_return"].tolist() == whole.beside["trial_return"][:10].tolist()
