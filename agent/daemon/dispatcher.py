@@ -318,8 +318,7 @@ class Dispatcher:
 
     async def _conclude(self, work: Work, result: RunResult) -> None:
         """Update failures, counters, the family and the request after a run was recorded as ended."""
-        if work.kind is not JobKind.REFERENCE:  # it fails because of its family, so health stays as it is
-            self.failures.note(work.kind, result.outcome, result.error or str(result.detail.get("found", "")))
+        self.failures.note(work.kind, result)
         if lane_of(work.kind) is Lane.TRAINER:
             self._is_practice_owed = work.reason == DUE
         self._log_result(work, result)

@@ -57,6 +57,15 @@ class RunResult:
     error: str = ""
     is_trainer_exit: bool = False
 
+    @property
+    def is_family_fault(self) -> bool:
+        """Whether the run failed only because of faults of families, which are recorded as their strikes.
+
+        The practise job reports ``fault``, the evaluate job ``faults`` by family.
+        """
+        is_failure = self.outcome is JobOutcome.FAILED and not self.error
+        return is_failure and not self.detail.keys().isdisjoint({"fault", "faults"})
+
     @classmethod
     def of(cls, finished: Finished) -> RunResult:
         """Return the result that a process reported."""
