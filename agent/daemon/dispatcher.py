@@ -23,6 +23,7 @@ from agent.daemon.family_failures import FamilyFailures
 from agent.daemon.health import Failures
 from agent.daemon.metrics import CONSOLIDATION_OUTCOMES, CONSOLIDATIONS, JOB_RUNS
 from agent.daemon.next_job import DUE, Work, next_work
+from agent.daemon.open_requests import OpenRequests
 from agent.daemon.reference_lane import ReferenceLane
 from agent.daemon.retrying_writer import RETRY_S, RetryingWriter
 from agent.daemon.runs import Lane, Running, RunResult, StoppingError, lane_of
@@ -37,19 +38,16 @@ from agent.daemon.store_updates import (
 )
 from agent.daemon.supervisor import Supervisor, TrainerExitedError, TrainerState
 from agent.daemon.timers import Timers
-from agent.job_requests import requested_job
 from agent.messages import Finished, Job
 from memory.errors import MemoryStoreError
 from memory.folder import DataFolder
-from memory.records import Family, FamilyState, JobKind, JobOutcome, Request
+from memory.records import Family, FamilyState, JobKind, JobOutcome
 from memory.store import Store
 
 log = structlog.get_logger(__name__)
 
 NEVER = 253402214400.0
 """Stored due time of a job that is off: the last day of the year 9999."""
-
-MAX_REQUEST_TRIES = 3
 
 
 class Dispatcher:
@@ -91,12 +89,11 @@ class Dispatcher:
         self._timers = Timers(wake=self.wake, clock=clock)
         self._references = ReferenceLane(settings, writer=writer, clock=clock, command=reference_command)
         self._wakes = {lane: asyncio.Event() for lane in Lane}
-        self._requested: list[Work] = []
-        self._request_tries: dict[int, int] = {}
         self._practised_at: dict[str, float] = {}
         self._is_practice_owed = False
         self._stopping = False
         self._store = RetryingWriter(writer, is_stopping=lambda: self._stopping, on_full=self.use_ballast)
+        self._requests = OpenRequests(self._store)
         self._family_failures = FamilyFailures(settings.workers, self._store, clock)
         self.failures = Failures()
         self.running: dict[Lane, Running] = {}
@@ -153,8 +150,7 @@ class Dispatcher:
 
     async def _look(self) -> None:
         now = self._clock.wall()
-        for request in await self._store.call(lambda store: store.requests.take()):
-            await self._accept(request)
+        await self._requests.take()
         corrected = self._schedule.correct(now)
         if corrected:
             log.warning(
@@ -168,17 +164,6 @@ class Dispatcher:
         await self._family_failures.end_quarantines(now)
         self._timers.arm(self._schedule.entries())
         self.wake()
-
-    async def _accept(self, request: Request) -> None:
-        try:
-            kind, family = requested_job(request)
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            refusal = f"refused: {error}"
-            log.warning("request refused", request=request.id, reason=str(error))
-            await self._store.call(lambda store: store.requests.finish(request.id, refusal))
-            return
-        log.info("request accepted", request=request.id, job=str(kind), family=family)
-        self._requested.append(Work(kind=kind, family=family, reason="requested", request_id=request.id))
 
     async def lane(self, lane: Lane) -> None:
         """Run the jobs of a lane, one after another, until :meth:`stop`."""
@@ -208,7 +193,7 @@ class Dispatcher:
 
     async def _next(self, lane: Lane) -> Work | None:
         now = self._clock.wall()
-        requested = [work for work in self._requested if lane_of(work.kind) is lane]
+        requested = [work for work in self._requests.work if lane_of(work.kind) is lane]
         due = [kind for kind in self._schedule.due(now) if lane_of(kind) is lane]
         if lane is Lane.REFERENCE:
             return await self._references.next_work(requested)
@@ -329,18 +314,7 @@ class Dispatcher:
             if work.kind is JobKind.PRACTISE:
                 self._practised_at[work.family] = self._clock.monotonic()
             await self._family_failures.note(work, work.family, result, is_stopping=self._stopping)
-        if work.request_id is not None:
-            await self._answer(work, work.request_id, result)
-
-    async def _answer(self, work: Work, request_id: int, result: RunResult) -> None:
-        """Close the request, unless its run was interrupted and can be tried again."""
-        tries = self._request_tries.get(request_id, 0) + 1
-        self._request_tries[request_id] = tries
-        if result.outcome is JobOutcome.INTERRUPTED and (self._stopping or tries < MAX_REQUEST_TRIES):
-            return
-        self._requested.remove(work)
-        answer = f"{result.outcome}: {result.error}" if result.error else str(result.outcome)
-        await self._store.write(lambda store: store.requests.finish(request_id, answer))
+        await self._requests.answer(work, result, is_stopping=self._stopping)
 
     def _log_result(self, work: Work, result: RunResult) -> None:
         facts = {"job": str(work.kind), "outcome": str(result.outcome), "reason": work.reason}
