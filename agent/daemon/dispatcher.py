@@ -21,7 +21,7 @@ from agent.daemon.daemon_jobs import run_daemon_job
 from agent.daemon.family_choice import Candidate, Choice, choose
 from agent.daemon.family_failures import FamilyFailures
 from agent.daemon.health import Failures
-from agent.daemon.metrics import CONSOLIDATION_OUTCOMES, CONSOLIDATIONS, JOB_RUNS
+from agent.daemon.metrics import CONSOLIDATION_OUTCOMES, CONSOLIDATIONS
 from agent.daemon.next_job import DUE, Work, next_work
 from agent.daemon.open_requests import OpenRequests
 from agent.daemon.reference_lane import ReferenceLane
@@ -33,7 +33,9 @@ from agent.daemon.store_thread import StoreThread, in_daemon_thread
 from agent.daemon.store_updates import (
     finite,
     is_any_evaluated,
+    missed_recorder,
     overrun_recorder,
+    schedule_writer,
     settle_consolidation_counters,
 )
 from agent.daemon.supervisor import Supervisor, TrainerExitedError, TrainerState
@@ -45,9 +47,6 @@ from memory.records import Family, FamilyState, JobKind, JobOutcome
 from memory.store import Store
 
 log = structlog.get_logger(__name__)
-
-NEVER = 253402214400.0
-"""Stored due time of a job that is off: the last day of the year 9999."""
 
 
 class Dispatcher:
@@ -329,22 +328,10 @@ class Dispatcher:
 
     async def _count_missed(self, kind: JobKind, count: int, reason: str) -> None:
         log.warning("due times were missed; the job runs once", job=str(kind), missed=count, reason=reason)
-
-        def record(store: Store) -> None:
-            store.jobs.record_outcome(kind, JobOutcome.MISSED, reason=reason)
-            if count > 1:
-                store.counters.add(JOB_RUNS, {"job": str(kind), "outcome": str(JobOutcome.MISSED)}, count - 1)
-
-        await self._store.write(record)
+        await self._store.write(missed_recorder(kind, count, reason))
 
     async def _store_entries(self, entries: Iterable[Entry]) -> None:
-        rows = [(entry.kind, entry.trigger.stored(), min(entry.next_due_at, NEVER)) for entry in entries]
-
-        def write(store: Store) -> None:
-            for kind, trigger, due in rows:
-                store.jobs.set_schedule(kind, trigger, next_due_at=due)
-
-        await self._store.write(write)
+        await self._store.write(schedule_writer(entries))
 
     @property
     def write_error(self) -> str:

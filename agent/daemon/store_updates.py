@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from agent.daemon.metrics import CONSOLIDATIONS
+from agent.daemon.metrics import CONSOLIDATIONS, JOB_RUNS
 from agent.daemon.schedule import Entry
 from memory.errors import FamilyNotFoundError
-from memory.records import CurveMetric, FamilyState, JobOutcome
+from memory.records import CurveMetric, FamilyState, JobKind, JobOutcome
 from memory.store import Store
+
+NEVER = 253402214400.0
+"""Stored due time of a job that is off: the last day of the year 9999."""
 
 
 def finite(due: float | None) -> float | None:
@@ -26,6 +29,28 @@ def overrun_recorder(entry: Entry) -> Callable[[Store], int]:
         reason="due again while it ran",
         next_due_at=finite(entry.next_due_at),
     )
+
+
+def missed_recorder(kind: JobKind, count: int, reason: str) -> Callable[[Store], None]:
+    """Return a function that records that ``count`` due times of a job passed before it could start."""
+
+    def record(store: Store) -> None:
+        store.jobs.record_outcome(kind, JobOutcome.MISSED, reason=reason)
+        if count > 1:
+            store.counters.add(JOB_RUNS, {"job": str(kind), "outcome": str(JobOutcome.MISSED)}, count - 1)
+
+    return record
+
+
+def schedule_writer(entries: Iterable[Entry]) -> Callable[[Store], None]:
+    """Return a function that stores the present triggers and due times of the entries."""
+    rows = [(entry.kind, entry.trigger.stored(), min(entry.next_due_at, NEVER)) for entry in entries]
+
+    def write(store: Store) -> None:
+        for kind, trigger, due in rows:
+            store.jobs.set_schedule(kind, trigger, next_due_at=due)
+
+    return write
 
 
 def state_setter(name: str, state: FamilyState, reason: str, *, until: float | None = None) -> Callable[[Store], None]:
