@@ -30,12 +30,14 @@ class ReferenceRequest:
         spec: ``FamilySpec.to_json()``.
         spaces: ``SpacePair.to_json()``.
         steps: environment steps of training.
+        checkpoint: path of the file that keeps the state of training.
     """
 
     run_id: int
     spec: dict[str, Any]
     spaces: dict[str, Any]
     steps: int
+    checkpoint: str
 
     def to_line(self) -> bytes:
         """Return the request as a line."""

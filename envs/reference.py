@@ -34,8 +34,9 @@ class MeasuredReference:
         seed: seed of the agent.
         first_task: index of the first held-out task.
         num_tasks: number of held-out tasks, one trial each.
-        duration_s: duration of training and evaluation.
+        duration_s: duration of training and evaluation, without interruptions.
         measured_at: time of the measurement, in seconds since the epoch.
+        num_resumed: number of times that training went on from a checkpoint after an interruption.
     """
 
     mean_return: float
@@ -48,6 +49,7 @@ class MeasuredReference:
     num_tasks: int
     duration_s: float
     measured_at: float
+    num_resumed: int = 0
 
     @classmethod
     def from_json(cls, values: object) -> MeasuredReference:
@@ -56,14 +58,15 @@ class MeasuredReference:
         Raises:
             FamilySpecError: the values are damaged, or a newer version wrote them.
         """
-        return cls(**checked_fields(values, FIELD_TYPES, required=FIELD_TYPES, subject="measured reference"))
+        return cls(**checked_fields(values, FIELD_TYPES, required=REQUIRED, subject="measured reference"))
 
     @property
     def source(self) -> str:
         """The source of the reference, as text for people."""
+        interruptions = f" (interrupted and resumed: {self.num_resumed})" if self.num_resumed else ""
         return (
-            f"{self.agent} of {self.library} after {self.steps} steps, seed {self.seed}, on {self.num_tasks} held-out "
-            f"tasks: {self.mean_return:.4g} ± {self.standard_error:.2g}"
+            f"{self.agent} of {self.library} after {self.steps} steps{interruptions}, seed {self.seed}, "
+            f"on {self.num_tasks} held-out tasks: {self.mean_return:.4g} ± {self.standard_error:.2g}"
         )
 
 
@@ -78,5 +81,9 @@ FIELD_TYPES: FieldTypes = {
     "num_tasks": COUNT,
     "duration_s": NUMBER,
     "measured_at": NUMBER,
+    "num_resumed": COUNT,
 }
 """The JSON types of the fields of a :class:`MeasuredReference`."""
+
+REQUIRED = FIELD_TYPES.keys() - {"num_resumed"}
+"""The fields that every stored measurement has; those of earlier versions were never resumed."""

@@ -34,6 +34,7 @@ class DataFolder:
         self.parameters_path = path / "parameters"
         self.backups_path = path / "backups"
         self.ballast_path = path / "ballast"
+        self.measurements_path = path / "measurements"
 
     @property
     def wal_path(self) -> Path:

@@ -86,7 +86,7 @@ class Dispatcher:
         self._before_job = before_job
         self._schedule = Schedule(_triggers(settings))
         self._timers = Timers(wake=self.wake, clock=clock)
-        self._references = ReferenceLane(settings, writer=writer, clock=clock, command=reference_command)
+        self._references = ReferenceLane(settings, folder=folder, writer=writer, clock=clock, command=reference_command)
         self._wakes = {lane: asyncio.Event() for lane in Lane}
         self._practised_at: dict[str, float] = {}
         self._is_practice_owed = False

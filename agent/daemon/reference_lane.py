@@ -1,8 +1,9 @@
 """The lane of measured references: which family is measured next, and what is recorded of a measurement.
 
-A measurement that is interrupted (the daemon stops or is killed, the family is paused) begins again from its start. One
-that fails waits before the next attempt: a minute, doubled with each further failure, up to six hours. The runs in the
-store are the only state, so nothing is lost when the daemon is killed.
+A measurement that is interrupted (the daemon stops or is killed, the family is paused) goes on later from the
+checkpoint that the measuring process keeps in the data folder. One that fails begins again from its start, and waits
+before the next attempt: a minute, doubled with each further failure, up to six hours. The runs in the store and the
+checkpoints are the only state, so nothing else is lost when the daemon is killed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import structlog
 from agent.clock import Clock
 from agent.config.settings import Settings
 from agent.config.triggers import is_within
+from agent.daemon.measurement_checkpoints import MeasurementCheckpoints
 from agent.daemon.next_job import Work
 from agent.daemon.reference_process import ReferenceProcess
 from agent.daemon.store_thread import StoreThread
@@ -24,6 +26,7 @@ from agent.messages import Finished, Progress
 from agent.reference_requests import ReferenceRequest, is_to_be_measured, is_waiting, obstacle, reference_of
 from envs.reference import MeasuredReference
 from memory.errors import FamilyNotFoundError, MemoryStoreError, ReferenceExistsError
+from memory.folder import DataFolder
 from memory.records import Family, JobKind, JobOutcome
 from memory.store import Store
 
@@ -48,15 +51,23 @@ class ReferenceLane:
 
     Args:
         settings: windows of practice, steps of a measurement, and what the process needs.
+        folder: the data folder, which has the checkpoints.
         writer: the store.
         clock: wall time for attempts, monotonic time for waiting.
         command: the command line of the measuring process; None for ``python -m agent.reference``.
     """
 
     def __init__(
-        self, settings: Settings, *, writer: StoreThread, clock: Clock, command: Sequence[str] | None = None
+        self,
+        settings: Settings,
+        *,
+        folder: DataFolder,
+        writer: StoreThread,
+        clock: Clock,
+        command: Sequence[str] | None = None,
     ) -> None:
         self._settings = settings
+        self._checkpoints = MeasurementCheckpoints(folder.measurements_path)
         self._writer = writer
         self._clock = clock
         nice = str(settings.reference.nice)
@@ -94,6 +105,8 @@ class ReferenceLane:
             finished = await self._measured(family, run_id)
             if finished.outcome is JobOutcome.SUCCEEDED:
                 finished = await self._recorded(family, finished, write)
+            if finished.outcome is not JobOutcome.INTERRUPTED:
+                self._checkpoints.remove(family)
         except (FamilyNotFoundError, ReferenceExistsError) as error:
             return _ended(run_id, JobOutcome.SKIPPED, reason=str(error))
         except MemoryStoreError as error:
@@ -106,11 +119,13 @@ class ReferenceLane:
 
     async def _measured(self, family: Family, run_id: int) -> Finished:
         """Run the measuring process to its end."""
+        checkpoint = await self._writer.call(lambda store: self._checkpoints.prepare(family, store.families.all()))
         request = ReferenceRequest(
             run_id=run_id,
             spec=family.require_spec().to_json(),
             spaces=family.spaces or {},
             steps=family.require_spec().reference_steps or self._settings.reference.steps,
+            checkpoint=str(checkpoint),
         )
         environment = trainer_environment(self._settings)
         self._process = ReferenceProcess(self._command, environment=environment, clock=self._clock)

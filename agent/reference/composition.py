@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -17,11 +18,14 @@ from agent.learners.config_json import config_from_json
 from agent.learners.rl2.config import RL2Config
 from agent.logs import configure_logs
 from agent.messages import Finished, Progress, to_line
-from agent.reference.measure import Measurement, measure
+from agent.reference.checkpoint import CheckpointFile
+from agent.reference.measure import Measurement, library, measure
 from agent.reference_requests import ReferenceRequest
+from agent.running_version import running_version
 from envs.errors import EnvsError, WorkerFaultError
 from envs.family import FamilySpec
 from envs.spaces import SpacePair
+from memory.files.parameters import sha256_of
 from memory.records import JobOutcome
 
 log = structlog.get_logger(__name__)
@@ -67,11 +71,20 @@ def measurement_of(request: ReferenceRequest, settings: Settings) -> Measurement
     )
 
 
+def checkpoint_of(request: ReferenceRequest, measurement: Measurement) -> CheckpointFile:
+    """Return the checkpoint of a request. Only the same family, seed and versions go on from what it holds."""
+    determining = [request.spec, request.spaces, measurement.seed, library(), running_version()]
+    return CheckpointFile(
+        Path(request.checkpoint), identity=sha256_of(json.dumps(determining, sort_keys=True).encode())
+    )
+
+
 def _finished(request: ReferenceRequest, measurement: Measurement, connection: socket.socket) -> Finished:
     """Measure, and return the message with the result or with the fault of the family."""
     name = measurement.spec.name
     try:
-        measured = measure(measurement, report=_reporter(request.run_id, connection))
+        report = _reporter(request.run_id, connection)
+        measured = measure(measurement, report=report, checkpoint=checkpoint_of(request, measurement))
     except EnvsError as fault:
         if isinstance(fault, WorkerFaultError):
             log.warning("family fault", family=name, reason=str(fault.reason), detail=fault.detail[-2000:])

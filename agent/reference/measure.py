@@ -1,9 +1,5 @@
 """The measurement of a reference return: train a PPO agent on a family's training tasks, score it on held-out tasks.
 
-The agent is that of stable-baselines3 with its default settings, except that it steps 8 environments of 256 steps per
-update in place of one of 2048, and that observations and rewards are normalised, as its documentation recommends for
-PPO. It has no memory, so it learns one compromise for all tasks if they differ in what is not observed.
-
 Shapes: B environments, N held-out tasks.
 """
 
@@ -18,21 +14,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecNormalize
 
 from agent.learners.evaluation.trials import EVALUATION_TASKS
-from agent.reference.vec_env import TrainingTasks, actions_of, observations_of
+from agent.reference.checkpoint import CheckpointFile
+from agent.reference.training import NUM_ENVIRONMENTS, Training
+from agent.reference.vec_env import actions_of, observations_of
 from envs.errors import FamilySpecError
 from envs.family import FamilySpec, Split
 from envs.gymnasium.batch import WorkerTaskBatch
 from envs.limits import WorkerLimits
 from envs.reference import MeasuredReference
-from envs.spaces import ObservationKind, SpacePair
-
-NUM_ENVIRONMENTS = 8
-STEPS_PER_UPDATE = 256
-"""Steps of each environment per update: with 8 environments, the 2048 steps of stable-baselines3's default."""
+from envs.spaces import SpacePair
 
 MAX_TRIAL_STEPS = 200_000
 """Steps after which a held-out trial counts as one that never ends, as that of an agent that never falls may be."""
@@ -64,35 +57,40 @@ class Measurement:
     limits: WorkerLimits
 
 
-def measure(measurement: Measurement, *, report: Report, clock: Callable[[], float] = time.time) -> MeasuredReference:
+def measure(
+    measurement: Measurement,
+    *,
+    report: Report,
+    checkpoint: CheckpointFile | None = None,
+    clock: Callable[[], float] = time.time,
+) -> MeasuredReference:
     """Train the agent and return its mean return on the held-out tasks, with the provenance.
 
     Args:
         measurement: what to measure.
         report: called regularly; it may raise to end the measurement.
+        checkpoint: keeps the state of training; training goes on from the state that it holds.
         clock: wall clock, for the time of the measurement.
 
     Raises:
         FamilySpecError: the environment does not fit its description any more.
         WorkerFaultError: the worker failed.
     """
-    began = time.monotonic()
-    num_steps = 0
-
-    def count(steps: int) -> None:
-        nonlocal num_steps
-        num_steps += steps
-        report(TRAINING, num_steps)
-
-    tasks = _open(measurement, on_wait=lambda: report(TRAINING, num_steps))
+    training = Training(
+        num_steps=measurement.num_steps,
+        seed=measurement.seed,
+        report=lambda num_steps: report(TRAINING, num_steps),
+        checkpoint=checkpoint,
+    )
+    tasks = _open(measurement, on_wait=lambda: report(TRAINING, training.steps_done))
     try:
-        agent, normaliser = _train(measurement, TrainingTasks(tasks, on_step=count))
+        agent, normaliser = training.run(tasks)
         returns = held_out_returns(
             agent,
             normaliser,
             tasks,
             num_tasks=measurement.num_held_out,
-            progress=lambda: report(EVALUATION, num_steps),
+            progress=lambda: report(EVALUATION, training.steps_done),
         )
     finally:
         tasks.close()
@@ -101,14 +99,20 @@ def measure(measurement: Measurement, *, report: Report, clock: Callable[[], flo
         mean_return=mean,
         standard_error=error,
         agent="PPO",
-        library=f"stable-baselines3 {version('stable-baselines3')}",
-        steps=num_steps,
+        library=library(),
+        steps=training.steps_done,
         seed=measurement.seed,
         first_task=EVALUATION_TASKS,
         num_tasks=len(returns),
-        duration_s=round(time.monotonic() - began, 3),
+        duration_s=round(training.duration_s, 3),
         measured_at=clock(),
+        num_resumed=training.num_resumed,
     )
+
+
+def library() -> str:
+    """Return the name and the version of the library that trains the agent."""
+    return f"stable-baselines3 {version('stable-baselines3')}"
 
 
 def _open(measurement: Measurement, *, on_wait: Callable[[], None]) -> WorkerTaskBatch:
@@ -126,14 +130,6 @@ def _open(measurement: Measurement, *, on_wait: Callable[[], None]) -> WorkerTas
     if not isinstance(tasks, WorkerTaskBatch):
         raise TypeError(f"{measurement.spec.name} is not stepped by a worker")
     return tasks
-
-
-def _train(measurement: Measurement, environments: TrainingTasks) -> tuple[PPO, VecNormalize]:
-    is_index = measurement.spaces.observation.kind is ObservationKind.DISCRETE
-    normaliser = VecNormalize(environments, norm_obs=not is_index)
-    agent = PPO("MlpPolicy", normaliser, n_steps=STEPS_PER_UPDATE, seed=measurement.seed, device="cpu", verbose=0)
-    agent.learn(measurement.num_steps)
-    return agent, normaliser
 
 
 def held_out_returns(

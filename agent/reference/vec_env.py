@@ -57,17 +57,23 @@ class TrainingTasks(VecEnv):
     Args:
         tasks: the tasks, open in a worker.
         on_step: called after each step with the number of environment steps, B.
+        first_task: index of the first training task.
     """
 
-    def __init__(self, tasks: WorkerTaskBatch, *, on_step: Callable[[int], None]) -> None:
+    def __init__(self, tasks: WorkerTaskBatch, *, on_step: Callable[[int], None], first_task: int = 0) -> None:
         self._tasks = tasks
         self._spaces: SpacePair = tasks.spaces
         self._on_step = on_step
-        self._next_task = 0
+        self._next_task = first_task
         self._active = torch.ones(tasks.num_trials, dtype=torch.bool)
         super().__init__(
             tasks.num_trials, observation_space(self._spaces.observation), action_space(self._spaces.action)
         )
+
+    @property
+    def next_task(self) -> int:
+        """The index of the next training task."""
+        return self._next_task
 
     def reset(self) -> NDArray[Any]:
         """Begin B new training tasks and return their first observations."""

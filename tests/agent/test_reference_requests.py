@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from agent.reference_requests import (
     retry_at,
 )
 from envs.family import FamilySource, FamilySpec
-from envs.reference import ReferenceRule
+from envs.reference import MeasuredReference, ReferenceRule
 from memory.records import FailureStreak, Family, FamilyState, FamilyTotals
 from tests.memory.making import MEASURED
 
@@ -88,13 +88,20 @@ def test_a_return_within_two_standard_errors_of_random_actions_is_no_reference()
 
 
 def test_a_request_survives_the_channel() -> None:
-    request = ReferenceRequest(run_id=3, spec={"name": "arm"}, spaces={"a": 1}, steps=5)
+    request = ReferenceRequest(run_id=3, spec={"name": "arm"}, spaces={"a": 1}, steps=5, checkpoint="/tmp/1")
     assert ReferenceRequest.from_line(request.to_line()) == request
 
 
 def test_a_spec_keeps_its_rule_and_its_measurement() -> None:
     spec = replace(SPEC, reference_rule=ReferenceRule.PPO, measured_reference=MEASURED)
     assert FamilySpec.from_json(spec.to_json()) == spec
+
+
+def test_a_measurement_without_the_number_of_interruptions_is_read_as_one_that_had_none() -> None:
+    values = asdict(MEASURED)
+    del values["num_resumed"]
+    assert MeasuredReference.from_json(values) == MEASURED
+    assert MEASURED.num_resumed == 0
 
 
 def test_a_spec_of_an_older_learnd_is_read_and_not_measured() -> None:

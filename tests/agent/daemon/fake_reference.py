@@ -7,6 +7,8 @@ Values of ``--reference-behaviour``:
 - ``fail``: report a fault of the environment.
 - ``exit``: write a line and exit with status 7.
 - ``endless``: report progress until it is killed.
+
+All of them first add a line to the checkpoint. The return's ``num_resumed`` is the number of lines that were there.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ import json
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 
-def measured(mean: float, request: dict[str, Any]) -> dict[str, Any]:
+def measured(mean: float, request: dict[str, Any], *, num_resumed: int) -> dict[str, Any]:
     return {
         "mean_return": mean,
         "standard_error": 0.1,
@@ -31,6 +34,7 @@ def measured(mean: float, request: dict[str, Any]) -> dict[str, Any]:
         "num_tasks": 32,
         "duration_s": 0.5,
         "measured_at": time.time(),
+        "num_resumed": num_resumed,
     }
 
 
@@ -45,6 +49,10 @@ def main() -> None:
     def send(kind: str, **values: Any) -> None:
         channel.sendall(json.dumps({"type": kind, "run_id": request["run_id"], **values}).encode() + b"\n")
 
+    with Path(request["checkpoint"]).open("a+") as checkpoint:
+        checkpoint.seek(0)
+        num_resumed = len(checkpoint.readlines())
+        checkpoint.write("begun\n")
     send("progress", phase="training", units=request["steps"] // 2)
     if arguments.behaviour == "exit":
         sys.stderr.write("no such library: fake\n")
@@ -56,7 +64,9 @@ def main() -> None:
         send("finished", outcome="failed", detail={}, error="reset raised ValueError: the dog ate it")
         return
     mean = 0.0 if arguments.behaviour == "poor" else 2.0
-    send("finished", outcome="succeeded", detail={"measured": measured(mean, request)}, error="")
+    send(
+        "finished", outcome="succeeded", detail={"measured": measured(mean, request, num_resumed=num_resumed)}, error=""
+    )
 
 
 if __name__ == "__main__":

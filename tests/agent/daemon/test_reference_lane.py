@@ -157,6 +157,47 @@ def test_a_measurement_runs_again_after_a_kill_of_the_daemon_without_waiting(tmp
     assert outcomes(folder) == [JobOutcome.INTERRUPTED, JobOutcome.SUCCEEDED]
 
 
+def num_resumed(folder: Path) -> int:
+    """Return how often the measured reference went on from its checkpoint."""
+    measured = family(folder).require_spec().measured_reference
+    assert measured is not None
+    return measured.num_resumed
+
+
+def test_a_measurement_goes_on_from_its_checkpoint_after_a_restart_of_the_daemon(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    add(folder)
+    checkpoints = DataFolder(folder).measurements_path
+    with service(folder, "endless"):
+        until(lambda: checkpoints.exists() and list(checkpoints.iterdir()), "a measurement runs")
+    with service(folder, "good"):
+        until(lambda: family(folder).reference_return, "it is measured after the restart")
+        until(lambda: not list(checkpoints.iterdir()), "its checkpoint is removed")
+    assert num_resumed(folder) == 1
+
+
+def test_a_measurement_goes_on_from_its_checkpoint_after_a_pause_of_the_family(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    add(folder)
+    checkpoints = DataFolder(folder).measurements_path
+    with service(folder, "endless"):
+        until(lambda: checkpoints.exists() and list(checkpoints.iterdir()), "a measurement runs")
+        set_state(folder, FamilyState.PAUSED)
+        until(lambda: outcomes(folder) == [JobOutcome.INTERRUPTED], "the measurement ended")
+    with service(folder, "good"):
+        set_state(folder, FamilyState.ACTIVE)
+        until(lambda: family(folder).reference_return, "it is measured")
+    assert num_resumed(folder) == 1
+
+
+def test_a_failed_measurement_begins_again_from_its_start(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    add(folder)
+    with service(folder, "fail"):
+        until(lambda: JobOutcome.FAILED in outcomes(folder), "the measurement failed")
+        until(lambda: not list(DataFolder(folder).measurements_path.iterdir()), "its checkpoint is removed")
+
+
 def test_a_stop_of_the_daemon_ends_the_measurement_and_is_no_failure(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     add(folder)
@@ -167,7 +208,7 @@ def test_a_stop_of_the_daemon_ends_the_measurement_and_is_no_failure(tmp_path: P
     assert outcomes(folder) == [JobOutcome.INTERRUPTED]
 
 
-def test_pausing_the_family_ends_its_measurement_and_resuming_begins_it_again(tmp_path: Path) -> None:
+def test_pausing_the_family_ends_its_measurement_and_resuming_continues_it(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     add(folder)
     with service(folder, "endless") as running:

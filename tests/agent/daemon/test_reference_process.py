@@ -17,7 +17,7 @@ from memory.records import JobOutcome
 from tests.agent.daemon.clocks import FakeClock
 from tests.repository import ROOT
 
-REQUEST = ReferenceRequest(run_id=3, spec={}, spaces={}, steps=100)
+REQUEST = ReferenceRequest(run_id=3, spec={}, spaces={}, steps=100, checkpoint=os.devnull)
 SILENT = (sys.executable, "-c", "import time; time.sleep(600)")
 ENDLESS = (sys.executable, "-m", "tests.agent.daemon.fake_reference", "--behaviour", "endless")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,8 @@ from agent.config.settings import Settings
 from agent.messages import Finished, Progress, parse_line
 from agent.reference import composition
 from agent.reference import measure as module
-from agent.reference.composition import measurement_of
+from agent.reference.checkpoint import SavedTraining
+from agent.reference.composition import checkpoint_of, measurement_of
 from agent.reference.measure import EVALUATION, TRAINING, Measurement, held_out_returns, mean_and_error, measure
 from agent.reference_requests import ReferenceRequest
 from envs.errors import FamilySpecError
@@ -30,8 +33,13 @@ def spaces_of(spec: FamilySpec) -> SpacePair:
     return tasks.spaces
 
 
-def request_for(spec: FamilySpec, steps: int = 10) -> ReferenceRequest:
-    return ReferenceRequest(run_id=7, spec=spec.to_json(), spaces=spaces_of(spec).to_json(), steps=steps)
+NOWHERE = "/nonexistent/1.safetensors"
+"""A checkpoint that cannot be written."""
+
+
+def request_for(spec: FamilySpec, steps: int = 10, *, checkpoint: str = NOWHERE) -> ReferenceRequest:
+    spaces = spaces_of(spec).to_json()
+    return ReferenceRequest(run_id=7, spec=spec.to_json(), spaces=spaces, steps=steps, checkpoint=checkpoint)
 
 
 class Ahead:
@@ -142,10 +150,23 @@ def test_the_process_reports_progress_and_its_result(monkeypatch: pytest.MonkeyP
     assert all(isinstance(message, Progress) and message.run_id == 7 for message in progress)
 
 
+def test_only_the_same_family_and_seed_go_on_from_a_checkpoint(tmp_path: Path) -> None:
+    saved = SavedTraining(tensors={}, num_steps=1, next_task=2, duration_s=3.0, num_resumed=0)
+    path = str(tmp_path / "1.safetensors")
+    request, other = (request_for(sound(entry), checkpoint=path) for entry in ("Counter", "BoxActions"))
+    settings = Settings()
+    checkpoint_of(request, measurement_of(request, settings)).write(saved)
+    longer = replace(request, run_id=8, steps=20)
+    assert checkpoint_of(longer, measurement_of(longer, settings)).read() is not None
+    assert checkpoint_of(other, measurement_of(other, settings)).read() is None
+    seeded = Settings(learner={"seed": 1})
+    assert checkpoint_of(request, measurement_of(request, seeded)).read() is None
+
+
 def test_a_fault_of_the_environment_is_a_failure_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(composition, "configure_logs", lambda *_, **__: None)
     spec = broken("Raises")
-    request = ReferenceRequest(run_id=7, spec=spec.to_json(), spaces=spaces_of(spec).to_json(), steps=10)
+    request = request_for(spec)
     finished = answers(request)[-1]
     assert finished.outcome is JobOutcome.FAILED
     assert finished.error
