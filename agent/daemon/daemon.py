@@ -82,17 +82,28 @@ class Daemon:
         self._poller = StorePoller(
             self._reader, folder=self._folder, clock=self._clock, on_identity=self._guard.require_same_store
         )
-        self._supervisor = Supervisor(
-            trainer_command or trainer_command_of(settings),
-            environment=trainer_environment(settings),
-            settings=settings.learner,
+        self._supervisor = self._new_supervisor(trainer_command)
+        self._dispatcher = self._new_dispatcher(reference_command)
+        self._notifier = Notifier()
+        self._watchdog = self._new_watchdog()
+        self._service = ServiceState(started_at=self._clock.wall())
+        self._report = self._new_report()
+        self.is_hung_up = False
+
+    def _new_supervisor(self, trainer_command: Sequence[str] | None) -> Supervisor:
+        return Supervisor(
+            trainer_command or trainer_command_of(self._settings),
+            environment=trainer_environment(self._settings),
+            settings=self._settings.learner,
             clock=self._clock,
             on_exit=self._count_restart,
             on_change=self._note_change,
             before_start=lambda: self._guard.wait_for_free_folder(self._stop),
         )
-        self._dispatcher = Dispatcher(
-            settings=settings,
+
+    def _new_dispatcher(self, reference_command: Sequence[str] | None) -> Dispatcher:
+        return Dispatcher(
+            settings=self._settings,
             folder=self._folder,
             writer=self._writer,
             supervisor=self._supervisor,
@@ -102,18 +113,20 @@ class Daemon:
             before_job=self._guard.require_folder,
             reference_command=reference_command,
         )
-        self._notifier = Notifier()
-        self._watchdog = Watchdog(
+
+    def _new_watchdog(self) -> Watchdog:
+        return Watchdog(
             self._notifier,
-            settings=settings.learner,
+            settings=self._settings.learner,
             clock=self._clock,
             dispatcher=self._dispatcher,
             poller=self._poller,
             writer=self._writer,
             supervisor=self._supervisor,
         )
-        self._service = ServiceState(started_at=self._clock.wall())
-        self._report = StatusReport(
+
+    def _new_report(self) -> StatusReport:
+        return StatusReport(
             self._service,
             clock=self._clock,
             writer=self._writer,
@@ -123,7 +136,6 @@ class Daemon:
             poller=self._poller,
             guard=self._guard,
         )
-        self.is_hung_up = False
 
     def request_stop(self, reason: str) -> None:
         """Begin to stop; a second call kills the trainer at once."""
