@@ -4,9 +4,11 @@ The layout, before compression, all numbers little-endian:
 
     offset  size  content
     0       4     b"LEP1"
-    4       1     flags: bit 0 set when the episode was terminated, clear when truncated
+    4       1     flags: bit 0 set when the episode was terminated, clear when truncated;
+                  bit 1 set when there is a fourth array
     5       3     zero
-    8       ...   three arrays: observations, actions, rewards; each is
+    8       ...   three or four arrays: observations, actions, rewards, decisions (the parameters of the
+                  distributions that the actions were drawn from, float16); each is
                     1 byte   length of the type's name
                     n bytes  numpy's name of the type ("<f4", "|u1"), ASCII
                     1 byte   number of dimensions d
@@ -14,6 +16,8 @@ The layout, before compression, all numbers little-endian:
                     ...      the elements in C order, their bytes transposed: first byte 0 of every element,
                              then byte 1 of every element, and so on (neighbouring floats share their high bytes,
                              so that the compressed form is smaller)
+
+Episodes that were written before there were decisions have bit 1 clear and three arrays.
 
 The layout is compressed as one zstd frame that records its content size. The checksum is BLAKE2b-128 of the frame.
 
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
 _MAGIC = b"LEP1"
 _TERMINATED = 0x01
+_HAS_DECISIONS = 0x02
 _COMPRESSION_LEVEL = 3
 _KINDS = frozenset("biuf")
 _MAX_EPISODE_BYTES = 1 << 30
@@ -54,9 +59,13 @@ def pack_episode(episode: EpisodeRecord) -> bytes:
     """
     import zstandard
 
+    arrays = [episode.observations, episode.actions, episode.rewards]
     flags = _TERMINATED if episode.is_terminated else 0
+    if episode.decisions is not None:
+        arrays.append(episode.decisions)
+        flags |= _HAS_DECISIONS
     parts = [_MAGIC, struct.pack("<B3x", flags)]
-    for array in (episode.observations, episode.actions, episode.rewards):
+    for array in arrays:
         parts.extend(_pack_array(array))
     return zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(b"".join(parts))
 
@@ -78,16 +87,20 @@ def unpack_episode(frame: bytes) -> EpisodeRecord:
     offset = 8
     arrays = []
     try:
-        for _ in range(3):
+        for _ in range(4 if content[4] & _HAS_DECISIONS else 3):
             array, offset = _unpack_array(content, offset)
             arrays.append(array)
     except (struct.error, TypeError, SyntaxError, UnicodeDecodeError) as error:
         raise ValueError(f"damaged episode: {error}") from error
     if offset != len(content):
         raise ValueError(f"damaged episode: {len(content) - offset} bytes after its last array")
-    observations, actions, rewards = arrays
+    observations, actions, rewards, *rest = arrays
     return EpisodeRecord(
-        observations=observations, actions=actions, rewards=rewards, is_terminated=bool(content[4] & _TERMINATED)
+        observations=observations,
+        actions=actions,
+        rewards=rewards,
+        is_terminated=bool(content[4] & _TERMINATED),
+        decisions=rest[0] if rest else None,
     )
 
 

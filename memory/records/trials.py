@@ -1,6 +1,6 @@
 """Trials and episodes, and the size of episodic memory.
 
-Shapes: T steps, D observation width.
+Shapes: T steps, D observation width, F parameters of an action distribution.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ class EpisodeRecord:
         actions: [T, ...] in the form that the policy returned.
         rewards: [T] float32.
         is_terminated: whether the episode ended in a terminal state; otherwise it was truncated.
+        decisions: [T, F] parameters of the distribution that each action was drawn from: the logits of the choices; for
+            continuous actions the means, then the logarithms of the standard deviations. None if they were not stored.
     """
 
     observations: NDArray[np.float32]
     actions: NDArray[Any]
     rewards: NDArray[np.float32]
     is_terminated: bool
+    decisions: NDArray[np.float16] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,13 +59,14 @@ class Clock:
         return self.now
 
 
-def make_episode(*, steps: int = 20, seed: int = 0) -> EpisodeRecord:
+def make_episode(*, steps: int = 20, seed: int = 0, has_decisions: bool = False) -> EpisodeRecord:
     rng = np.random.default_rng(seed)
     return EpisodeRecord(
         observations=rng.normal(size=(steps + 1, 4)).astype(np.float32),
         actions=rng.integers(0, 2, size=steps),
         rewards=rng.normal(size=steps).astype(np.float32),
         is_terminated=bool(seed % 2),
+        decisions=rng.normal(size=(steps, 2)).astype(np.float16) if has_decisions else None,
     )
 
 
@@ -141,12 +142,16 @@ def same_trial(one: TrialRecord, other: TrialRecord) -> bool:
 
 
 def same_episode(one: EpisodeRecord, other: EpisodeRecord) -> bool:
-    pairs = (
+    if one.is_terminated != other.is_terminated or (one.decisions is None) != (other.decisions is None):
+        return False
+    pairs = [
         (one.observations, other.observations),
         (one.actions, other.actions),
         (one.rewards, other.rewards),
-    )
-    return one.is_terminated == other.is_terminated and all(
+    ]
+    if one.decisions is not None and other.decisions is not None:
+        pairs.append((one.decisions, other.decisions))
+    return all(
         left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
         for left, right in pairs
     )
