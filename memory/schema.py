@@ -230,6 +230,15 @@ CREATE TABLE damage (
 );
 """
 
+_REHEARSAL = """
+CREATE TABLE rehearsal_trials (
+    family_id INTEGER NOT NULL REFERENCES families(id),
+    slot INTEGER NOT NULL,
+    trial_id INTEGER NOT NULL UNIQUE REFERENCES trials(id) ON DELETE CASCADE,
+    PRIMARY KEY (family_id, slot)
+);
+"""
+
 
 def _execute_all(db: Database, script: str) -> None:
     """Execute statements one by one, because ``executescript`` would first commit the open transaction."""
@@ -306,6 +315,14 @@ def add_measured_references(db: Database) -> None:
     del db
 
 
+def add_rehearsal_trials(db: Database) -> None:
+    """Add the reservoirs of rehearsal, which begin empty.
+
+    Episodes may have the parameters of their action distributions from here on, which an older learnd cannot read.
+    """
+    _execute_all(db, _REHEARSAL)
+
+
 MIGRATIONS = (
     create_first_tables,
     add_store_identity,
@@ -314,6 +331,7 @@ MIGRATIONS = (
     add_damage,
     clear_measured_references,
     add_measured_references,
+    add_rehearsal_trials,
 )
 """The migrations in order. A migration's name is its record in the store, so names and order never change."""
 

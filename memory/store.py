@@ -25,6 +25,7 @@ from memory.tables.jobs import JobTable
 from memory.tables.learner_steps import LearnerStepTable
 from memory.tables.overview import Overview
 from memory.tables.references import ReferenceTable
+from memory.tables.rehearsal import RehearsalTable
 from memory.tables.requests import RequestTable
 from memory.tables.stats import Statistics
 from memory.tables.trials import TrialTable
@@ -46,8 +47,8 @@ class Store:
 
     Attributes:
         folder: the data folder.
-        families, references, trials, curves, checkpoints, learner_steps, initializations, damage, jobs, requests,
-            daemon_status, counters: the tables.
+        families, references, trials, rehearsal, curves, checkpoints, learner_steps, initializations, damage, jobs,
+            requests, daemon_status, counters: the tables.
         overview: the values that ``learnd status`` shows.
         stats: sizes of the episodic memory.
     """
@@ -59,7 +60,9 @@ class Store:
         self.counters = CounterTable(connection)
         self.families = FamilyTable(connection, self.counters)
         self.references = ReferenceTable(connection, self.families)
+        self.damage = DamageTable(connection)
         self.trials = TrialTable(connection, self.families)
+        self.rehearsal = RehearsalTable(connection, self.damage)
         self.curves = CurveTable(connection, self.families)
         self.checkpoints = CheckpointTable(connection, folder, parameters)
         self.learner_steps = LearnerStepTable(
@@ -71,7 +74,6 @@ class Store:
             checkpoints=self.checkpoints,
         )
         self.initializations = InitializationTable(connection, folder, parameters)
-        self.damage = DamageTable(connection)
         self.jobs = JobTable(connection, self.counters)
         self.requests = RequestTable(connection)
         self.daemon_status = DaemonStatusTable(connection)

@@ -34,6 +34,10 @@ from memory.records.parameters import (
     InitializationState,
     ParameterFile,
 )
+from memory.records.rehearsal import (
+    NUM_SLOTS,
+    RehearsalTrial,
+)
 from memory.records.trials import (
     EpisodeRecord,
     FamilyMemory,
@@ -58,6 +62,7 @@ __all__ = [
     "CHECKPOINT_FALLBACKS",
     "LEARNER_KINDS",
     "NOT_RUN",
+    "NUM_SLOTS",
     "BackupReport",
     "Checkpoint",
     "CounterValue",
@@ -85,6 +90,7 @@ __all__ = [
     "Progress",
     "PrunePolicy",
     "PruneReport",
+    "RehearsalTrial",
     "Request",
     "RequestStatus",
     "StoredCurvePoint",

@@ -40,10 +40,13 @@ class TrialRecord:
     Attributes:
         task: the task as JSON values.
         episodes: the episodes in order.
+        rehearsal_slot: the slot of the family's rehearsal reservoir that the trial takes when it is committed, below
+            ``NUM_SLOTS``; None for a trial that is only stored. A trial that is loaded has None.
     """
 
     task: dict[str, Any]
     episodes: tuple[EpisodeRecord, ...]
+    rehearsal_slot: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

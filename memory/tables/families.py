@@ -11,6 +11,7 @@ from memory.errors import CorruptFileError, FamilyExistsError, FamilyNotFoundErr
 from memory.records import Family, FamilyState, FamilyTotals, UnreadableSpec
 from memory.row_checksums import is_intact, seal
 from memory.tables.counters import CounterTable
+from memory.tables.rehearsal_slots import free_slots
 
 DAMAGED_HINT = "Stop learnd and run `learnd doctor --repair`."
 UNREADABLE_HINT = "Use the version of learnd that wrote it, or remove the family and add it again."
@@ -82,7 +83,7 @@ class FamilyTable:
     def set_state(
         self, name: str, state: FamilyState, *, reason: str = "", quarantined_until: float | None = None
     ) -> Family:
-        """Set a family's state; ``REMOVED`` frees its name.
+        """Set a family's state; ``REMOVED`` frees its name and empties its rehearsal reservoir.
 
         Args:
             name: name of the family.
@@ -102,6 +103,8 @@ class FamilyTable:
                 "UPDATE families SET state = ?, state_reason = ?, quarantined_until = ? WHERE id = ?",
                 (state, reason, quarantined_until, family.id),
             )
+            if state is FamilyState.REMOVED:
+                free_slots(self._connection, family.id)
             return _family(self._connection.rows("SELECT * FROM families WHERE id = ?", (family.id,))[0])
 
     def admit(

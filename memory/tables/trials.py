@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from memory.files.episode_codec import checksum, pack_episode, unpack_episode
 from memory.records import EpisodeRecord, StoredTrial, TrialRecord
 from memory.row_checksums import is_intact, seal
 from memory.tables.families import FamilyTable
+from memory.tables.rehearsal_slots import require_slot, take_slot
 from memory.tables.store_clock import advance
 
 _OF_FAMILY = "SELECT *, ? AS family FROM trials WHERE family_id = ? ORDER BY id "
@@ -27,6 +29,7 @@ class PackedTrial:
     num_steps: int
     trial_return: float
     frames: tuple[bytes, ...]
+    rehearsal_slot: int | None
 
     @property
     def size_bytes(self) -> int:
@@ -38,13 +41,15 @@ def pack_trial(trial: TrialRecord) -> PackedTrial:
     """Compress a trial's episodes.
 
     Raises:
-        ValueError: an episode contains an array that the layout cannot hold.
+        ValueError: an episode contains an array that the layout cannot hold, or no reservoir has the trial's slot.
     """
+    require_slot(trial.rehearsal_slot)
     return PackedTrial(
         task=to_json(trial.task),
         num_steps=sum(len(episode.rewards) for episode in trial.episodes),
         trial_return=float(sum(float(episode.rewards.sum(dtype="float64")) for episode in trial.episodes)),
         frames=tuple(pack_episode(episode) for episode in trial.episodes),
+        rehearsal_slot=trial.rehearsal_slot,
     )
 
 
@@ -56,7 +61,7 @@ class TrialTable:
         self._families = families
 
     def add(self, family_id: int, trials: list[PackedTrial], *, learner_step: int, at: float) -> None:
-        """Record packed trials inside the caller's transaction."""
+        """Record packed trials, and the slots that they take, inside the caller's transaction."""
         counted_s = advance(self._connection, at)
         for trial in trials:
             trial_id = self._connection.insert(
@@ -80,6 +85,8 @@ class TrialTable:
                     "INSERT INTO episodes (trial_id, number, checksum, payload) VALUES (?, ?, ?, ?)",
                     (trial_id, number, checksum(frame), frame),
                 )
+            if trial.rehearsal_slot is not None:
+                take_slot(self._connection, family_id=family_id, slot=trial.rehearsal_slot, trial_id=trial_id)
         self._connection.execute(
             "UPDATE families SET kept_trials = kept_trials + ?, kept_episodes = kept_episodes + ?,"
             " kept_bytes = kept_bytes + ? WHERE id = ?",
@@ -121,12 +128,23 @@ class TrialTable:
                 found="there is none of that id.",
                 hint="It was pruned, or never recorded.",
             )
-        if not is_intact("trials", trial):
-            raise _corrupt(trial_id, "its row does not match its checksum.")
-        if len(found) != trial["num_episodes"]:
-            raise _corrupt(trial_id, f"{len(found)} of {trial['num_episodes']} episodes are present.")
-        task: dict[str, Any] = from_json(trial["task"])
-        return TrialRecord(task=task, episodes=tuple(read_episode(trial_id, row) for row in found))
+        return verified_trial(trial, found)
+
+
+def verified_trial(trial: Row, episodes: Sequence[Row]) -> TrialRecord:
+    """Return the trial of a row of ``trials`` and its rows of ``episodes``, in the order of their numbers.
+
+    Raises:
+        CorruptFileError: the row does not match its checksum, or an episode is missing or damaged. Its ``subject`` is
+            the trial's id.
+    """
+    trial_id = trial["id"]
+    if not is_intact("trials", trial):
+        raise _corrupt(trial_id, "its row does not match its checksum.")
+    if len(episodes) != trial["num_episodes"]:
+        raise _corrupt(trial_id, f"{len(episodes)} of {trial['num_episodes']} episodes are present.")
+    task: dict[str, Any] = from_json(trial["task"])
+    return TrialRecord(task=task, episodes=tuple(read_episode(trial_id, row) for row in episodes))
 
 
 def read_episode(trial_id: int, row: Row) -> EpisodeRecord:

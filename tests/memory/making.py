@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -92,6 +94,23 @@ def make_step(family: str = "cartpole", *, trials: int = 2, seed: int = 0, steps
     )
 
 
+def make_rehearsal_step(family: str = "cartpole", *, slots: Sequence[int | None], seed: int = 0) -> LearnerStep:
+    """Return a step with one trial per slot, each with the decisions of its episodes."""
+    step = make_step(family, trials=len(slots), seed=seed)
+    trials = tuple(
+        replace(with_decisions(trial), rehearsal_slot=slot) for trial, slot in zip(step.trials, slots, strict=True)
+    )
+    return replace(step, trials=trials)
+
+
+def with_decisions(trial: TrialRecord) -> TrialRecord:
+    def decided(episode: EpisodeRecord) -> EpisodeRecord:
+        scores = np.stack([episode.rewards, -episode.rewards], axis=1).astype(np.float16)
+        return replace(episode, decisions=scores)
+
+    return replace(trial, episodes=tuple(decided(episode) for episode in trial.episodes))
+
+
 def make_tensors(fill: float = 0.0, *, size: int = 64) -> dict[str, NDArray[Any]]:
     return {
         "core.weight": np.full((size, 3), fill, dtype=np.float32),
@@ -163,7 +182,7 @@ def downgrade(folder: DataFolder) -> None:
     for table in ("families", "checkpoints", "initializations", "trials"):
         database.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
     database.execute("ALTER TABLE trials DROP COLUMN counted_s")
-    for table in ("store_identity", "store_clock", "damage"):
+    for table in ("store_identity", "store_clock", "damage", "rehearsal_trials"):
         database.execute(f"DROP TABLE {table}")
     database.execute("DELETE FROM _sqlite_migrations WHERE name <> 'create_first_tables'")
     database.commit()

@@ -49,6 +49,7 @@ def test_the_released_migrations_have_not_been_changed() -> None:
         "add_damage",
         "clear_measured_references",
         "add_measured_references",
+        "add_rehearsal_trials",
     )
 
 

@@ -1,0 +1,29 @@
+"""Changes of the reservoirs of rehearsal, inside the transactions of the tables that make them."""
+
+from __future__ import annotations
+
+from memory.connection import StoreConnection
+from memory.records import NUM_SLOTS
+
+
+def require_slot(slot: int | None) -> None:
+    """Check that a slot is one of a reservoir, or None.
+
+    Raises:
+        ValueError: no reservoir has this slot.
+    """
+    if slot is not None and not 0 <= slot < NUM_SLOTS:
+        raise ValueError(f"a rehearsal reservoir has the slots 0 to {NUM_SLOTS - 1}, not {slot}")
+
+
+def take_slot(connection: StoreConnection, *, family_id: int, slot: int, trial_id: int) -> None:
+    """Put a trial into a slot. The trial that had the slot becomes one that prune may remove."""
+    connection.execute(
+        "INSERT OR REPLACE INTO rehearsal_trials (family_id, slot, trial_id) VALUES (?, ?, ?)",
+        (family_id, slot, trial_id),
+    )
+
+
+def free_slots(connection: StoreConnection, family_id: int) -> int:
+    """Empty a family's reservoir; return the number of trials that were in it. Prune may then remove them."""
+    return connection.execute("DELETE FROM rehearsal_trials WHERE family_id = ?", (family_id,))
