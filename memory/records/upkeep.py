@@ -19,7 +19,8 @@ class PrunePolicy:
         max_episode_bytes: limit of the compressed size of all episodes, over all families. Trials beyond it are
             removed, oldest first.
         max_episode_age_s: trials older than this are removed; None keeps trials of any age.
-        min_trials_per_family: number of newest trials of each family that neither rule removes.
+        min_trials_per_family: number of newest trials of each family that neither rule removes. Neither rule removes
+            the trials in a reservoir of rehearsal, at most ``NUM_SLOTS`` per family.
         max_job_runs_per_kind: number of newest job runs kept per kind. The newest run of each family is always kept.
         max_learner_steps: number of newest learner steps kept as rows; older ones are folded into one sum per family.
         max_curve_points: number of points kept per curve. Every second point of the older half is removed until the
@@ -49,6 +50,7 @@ class PruneReport:
         released_ballast: whether the disk was full, so that the ballast file was removed first.
         trials_of_uncertain_age: number of trials that are too old by the wall clock but not by the time that the store
             counted, because the clock jumped or the service was stopped for long. They were kept.
+        trials_kept_for_rehearsal: number of trials in the reservoirs of rehearsal, which no limit removes.
         warnings: findings that need a person's attention, as full sentences.
     """
 
@@ -63,6 +65,7 @@ class PruneReport:
     freed_bytes: int = 0
     released_ballast: bool = False
     trials_of_uncertain_age: int = 0
+    trials_kept_for_rehearsal: int = 0
     warnings: tuple[str, ...] = ()
     duration_s: float = 0.0
 

@@ -28,6 +28,7 @@ WITH bounds AS MATERIALIZED (
 SELECT trials.id, trials.size_bytes, trials.counted_s
 FROM trials CROSS JOIN bounds ON bounds.family_id = trials.family_id
 WHERE trials.id < bounds.first_protected
+    AND NOT EXISTS (SELECT 1 FROM rehearsal_trials WHERE rehearsal_trials.trial_id = trials.id)
 ORDER BY trials.id LIMIT :batch
 """
 _BATCH = 500
@@ -97,6 +98,7 @@ class Pruning:
             trials=trials,
             episodes=episodes,
             trials_of_uncertain_age=uncertain,
+            trials_kept_for_rehearsal=int(self._connection.value("SELECT count(*) FROM rehearsal_trials")),
             warnings=self._warnings(uncertain),
             job_runs=self._prune_job_runs(policy, tell),
             learner_steps_folded=self._fold_learner_steps(policy, tell),
@@ -121,7 +123,10 @@ class Pruning:
             settle_interrupted_restore(self._folder)
 
     def _prune_trials(self, policy: PrunePolicy, counted_s: float, tell: Progress) -> tuple[int, int]:
-        """Remove trials, oldest first, until size and age meet the policy; return numbers of trials and episodes."""
+        """Remove trials, oldest first, until size and age meet the policy; return numbers of trials and episodes.
+
+        The trials in the reservoirs of rehearsal stay.
+        """
         trials = episodes = 0
         while batch := self._trials_to_forget(policy, counted_s):
             with self._connection.transaction("pruning trials"):

@@ -21,6 +21,7 @@ from tests.memory.making import (
     Clock,
     add_active_family,
     downgrade,
+    make_rehearsal_step,
     make_score,
     make_step,
     make_tensors,
@@ -170,6 +171,63 @@ def test_a_removed_family_protects_nothing(store: Store) -> None:
     fill(store, "cartpole")
     store.families.set_state("cartpole", FamilyState.REMOVED)
     assert store.prune(prune_only(max_episode_bytes=0, min_trials_per_family=100)).trials == 20
+
+
+def rehearsed(store: Store, family: str) -> list[int]:
+    return [trial.trial_id for trial in store.rehearsal.trials(store.families.get(family).id)]
+
+
+def test_trials_for_rehearsal_stay_whatever_their_size_and_age(store: Store, clock: Clock) -> None:
+    add_active_family(store)
+    store.learner_steps.commit(make_rehearsal_step(slots=(None, 3, None, 0)), make_tensors(), {})
+    store.families.set_state("cartpole", FamilyState.PAUSED)
+    clock.now += 1000
+    fill(store, "busy")
+    report = store.prune(prune_only(max_episode_bytes=0, max_episode_age_s=500.0, min_trials_per_family=1))
+    assert kept(store, "cartpole") == [2, 4]
+    assert rehearsed(store, "cartpole") == [4, 2]
+    assert kept(store, "busy") == [24]
+    assert (report.trials, report.trials_kept_for_rehearsal) == (21, 2)
+    assert store.check() == []
+
+
+def test_other_trials_go_first_and_the_newest_stay_besides_those_for_rehearsal(store: Store) -> None:
+    add_active_family(store)
+    store.learner_steps.commit(make_rehearsal_step(slots=(0, 1, None, None)), make_tensors(), {})
+    store.learner_steps.commit(make_rehearsal_step(slots=(None, None, None, 2), seed=1), make_tensors(1), {})
+    sizes = {trial.id: trial.size_bytes for trial in store.trials.of_family("cartpole", limit=9)}
+    store.prune(prune_only(max_episode_bytes=sum(sizes.values()) - 1, min_trials_per_family=2))
+    assert kept(store, "cartpole") == [1, 2, 4, 5, 6, 7, 8]
+    store.prune(prune_only(max_episode_bytes=0, min_trials_per_family=2))
+    assert kept(store, "cartpole") == [1, 2, 7, 8]
+
+
+def test_a_trial_that_lost_its_slot_may_go(store: Store) -> None:
+    add_active_family(store)
+    for seed in range(3):
+        store.learner_steps.commit(make_rehearsal_step(slots=(0, 1 + seed), seed=seed), make_tensors(seed), {})
+    assert store.prune(prune_only(max_episode_bytes=0, min_trials_per_family=0)).trials == 2
+    assert kept(store, "cartpole") == [2, 4, 5, 6]
+
+
+def test_the_trials_for_rehearsal_of_a_removed_family_go(store: Store) -> None:
+    add_active_family(store)
+    store.learner_steps.commit(make_rehearsal_step(slots=(0, 1, None)), make_tensors(), {})
+    store.families.set_state("cartpole", FamilyState.REMOVED)
+    report = store.prune(prune_only(max_episode_bytes=0))
+    assert (report.trials, report.trials_kept_for_rehearsal) == (3, 0)
+    assert store.check() == []
+
+
+def test_more_trials_for_rehearsal_than_prune_reads_at_once_do_not_stop_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memory.upkeep.pruning._BATCH", 3)
+    add_active_family(store)
+    store.learner_steps.commit(make_rehearsal_step(slots=range(8)), make_tensors(), {})
+    fill(store, "busy", steps=2)
+    assert store.prune(prune_only(max_episode_bytes=0, min_trials_per_family=1)).trials == 7
+    assert len(kept(store, "cartpole")) == 8
 
 
 def test_totals_and_curves_do_not_change_when_trials_go(store: Store) -> None:
