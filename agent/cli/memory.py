@@ -33,7 +33,10 @@ group(memory_app)
     ),
 )
 def show_stats(invocation: Invocation) -> None:
-    """Show the stored trials and episodes of every family, and the space on the disk."""
+    """Show the stored trials and episodes of every family, and the space on the disk.
+
+    The trials for rehearsal are a bounded number per family that prune does not remove.
+    """
     with invocation.reading_if_any() as store:
         stats = None if store is None else store.stats.memory_stats()
     invocation.answer(_values(stats), lambda out: _show(out, stats))
@@ -50,12 +53,13 @@ def _show(out: PlainConsole, stats: MemoryStats | None) -> None:
     if stats is None:
         out.print(NO_DATA)
         return
-    numbers = ("trials", "episodes", "size")
+    numbers = ("trials", "rehearsal", "episodes", "size")
     table = new_table("family", *numbers, "oldest", "newest", right=numbers)
     for family in stats.families:
         table.add_row(
             family.family,
             short_count(family.trials),
+            short_count(family.rehearsal_trials),
             short_count(family.episodes),
             short_size(family.size_bytes),
             ago(family.oldest_at),

@@ -80,6 +80,7 @@ class FamilyMemory:
         trials: number of its trials.
         episodes: number of their episodes.
         size_bytes: compressed size of its episodes.
+        rehearsal_trials: number of its trials that are in its rehearsal reservoir.
         oldest_at, newest_at: times at which its oldest and newest trials were recorded; None if it has no trial.
     """
 
@@ -87,6 +88,7 @@ class FamilyMemory:
     trials: int
     episodes: int
     size_bytes: int
+    rehearsal_trials: int
     oldest_at: float | None
     newest_at: float | None
 

@@ -11,6 +11,7 @@ from memory.records import FamilyMemory, MemoryStats
 
 _PER_FAMILY = """
 SELECT name, kept_trials, kept_episodes, kept_bytes,
+       (SELECT count(*) FROM rehearsal_trials WHERE family_id = families.id) AS rehearsal_trials,
        (SELECT recorded_at FROM trials WHERE family_id = families.id ORDER BY trials.id LIMIT 1) AS oldest_at,
        (SELECT recorded_at FROM trials WHERE family_id = families.id ORDER BY trials.id DESC LIMIT 1) AS newest_at
 FROM families WHERE state <> 'removed' ORDER BY id
@@ -60,6 +61,7 @@ def _family_memory(row: Row) -> FamilyMemory:
         trials=row["kept_trials"],
         episodes=row["kept_episodes"],
         size_bytes=row["kept_bytes"],
+        rehearsal_trials=row["rehearsal_trials"],
         oldest_at=row["oldest_at"],
         newest_at=row["newest_at"],
     )

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from memory.folder import DataFolder
+from memory.records import FamilyTotals, LearnerStep
 from memory.store import Store
 from tests.agent.cli.conftest import Learnd
+from tests.agent.cli.filled_store import a_trial
 
 
 def _back_up(folder: DataFolder) -> Path:
@@ -25,6 +30,25 @@ def test_restoring_the_newest_backup_brings_back_what_was_lost(learnd: Learnd, f
 
     assert Path(answer["set_aside"]).read_bytes() == b"spilt coffee"
     assert learnd.json("env", "list")["families"] == families
+
+
+def test_stats_say_how_many_trials_of_each_family_are_for_rehearsal(learnd: Learnd, filled: DataFolder) -> None:
+    trials = tuple(replace(a_trial(np.random.default_rng(slot)), rehearsal_slot=slot) for slot in (3, 9))
+    step = LearnerStep(
+        family="cartpole",
+        practised=FamilyTotals(trials=2),
+        trials=trials,
+        points=(),
+        started_at=0.0,
+        finished_at=1.0,
+    )
+    with Store.open(filled) as store:
+        store.learner_steps.commit(step, {"weight": np.zeros(3, np.float32)}, {})
+    families = learnd.json("memory", "stats")["families"]
+    assert {family["family"]: family["rehearsal_trials"] for family in families} == {
+        family["family"]: 2 if family["family"] == "cartpole" else 0 for family in families
+    }
+    assert "rehearsal" in learnd("memory", "stats").output
 
 
 def test_a_backup_carried_elsewhere_is_restored_by_its_path(learnd: Learnd, filled: DataFolder, tmp_path: Path) -> None:

@@ -9,7 +9,15 @@ from memory.errors import CorruptFileError, FamilyNotFoundError, TrialNotFoundEr
 from memory.folder import DataFolder
 from memory.records import CurveMetric, CurvePoint, FamilyState, FamilyTotals, LearnerStep
 from memory.store import Store
-from tests.memory.making import Clock, add_active_family, make_step, make_tensors, make_trial, same_trial
+from tests.memory.making import (
+    Clock,
+    add_active_family,
+    make_rehearsal_step,
+    make_step,
+    make_tensors,
+    make_trial,
+    same_trial,
+)
 
 
 def files_in(folder: DataFolder) -> set[str]:
@@ -175,6 +183,11 @@ def test_memory_stats_count_what_is_kept(store: Store) -> None:
     assert stats.families[0].oldest_at is not None
     assert stats.families[1].oldest_at is None
     assert (stats.trials, stats.episodes) == (3, 6)
+    assert [family.rehearsal_trials for family in stats.families] == [0, 0]
+    store.learner_steps.commit(make_rehearsal_step(slots=(None, 4, 7)), make_tensors(size=1000), {})
+    store.learner_steps.commit(make_rehearsal_step(slots=(7,)), make_tensors(size=1000), {})
+    stats = store.stats.memory_stats()
+    assert [(family.trials, family.rehearsal_trials) for family in stats.families] == [(7, 2), (0, 0)]
     assert stats.parameters_bytes > 12_000
     assert stats.database_bytes + stats.wal_bytes > 0
     assert stats.disk_free_bytes > 0
