@@ -8,7 +8,7 @@ from memory.connection import StoreConnection
 from memory.errors import CorruptFileError
 from memory.files.parameters import ParameterFolder
 from memory.folder import DataFolder
-from memory.records import ParameterFile, Problem, ProblemKind, Progress
+from memory.records import NUM_SLOTS, ParameterFile, Problem, ProblemKind, Progress
 from memory.row_checksums import COVERED, is_intact
 from memory.tables.trials import read_episode
 
@@ -46,6 +46,13 @@ LEFT JOIN (SELECT trial_id, count(*) AS episodes FROM episodes GROUP BY trial_id
     ON present.trial_id = trials.id
 WHERE trials.num_episodes <> coalesce(present.episodes, 0) ORDER BY trials.id
 """
+_MISPLACED_SLOTS = """
+SELECT rehearsal_trials.rowid AS row_id, families.name, slot, trial_id, trials.family_id <> families.id AS is_foreign
+FROM rehearsal_trials
+JOIN families ON families.id = rehearsal_trials.family_id
+JOIN trials ON trials.id = rehearsal_trials.trial_id
+WHERE is_foreign OR NOT slot BETWEEN 0 AND ? OR families.state = 'removed' ORDER BY rehearsal_trials.rowid
+"""
 _EPISODES_AT_ONCE = 100
 _ROWS_AT_ONCE = 1_000
 _REPAIR = "Stop learnd and run `learnd doctor --repair`; if that does not help, restore a backup (docs/store.md)."
@@ -79,6 +86,7 @@ class IntegrityCheck:
         problems += self._references()
         problems += self._sums()
         problems += self._rows(tell)
+        problems += self._reservoirs()
         problems += self._files(tell)
         problems += self._incomplete_trials()
         problems += self._episodes(tell)
@@ -132,6 +140,18 @@ class IntegrityCheck:
                 last = batch[-1]["id"]
                 number += len(batch)
                 tell(f"rows of {table}", number)
+
+    def _reservoirs(self) -> Iterator[Problem]:
+        """Yield the rows of reservoirs that no commit writes. They have no checksum, only references to other rows."""
+        for row in self._connection.rows(_MISPLACED_SLOTS, (NUM_SLOTS - 1,)):
+            owner = "another family" if row["is_foreign"] else "the family"
+            yield Problem(
+                subject=f"slot {row['slot']} of the rehearsal reservoir of {row['name']}",
+                found=f"trial {row['trial_id']} of {owner} cannot be in it.",
+                hint=_REPAIR,
+                kind=ProblemKind.ROW,
+                key=f"rehearsal_trials:{row['row_id']}",
+            )
 
     def _incomplete_trials(self) -> Iterator[Problem]:
         for row in self._connection.rows(_INCOMPLETE_TRIALS):

@@ -16,6 +16,8 @@ def damaged_trials(problems: Iterable[Problem]) -> list[int]:
 def drop_trials(connection: StoreConnection, trial_ids: Iterable[int]) -> int:
     """Delete trials with their episodes, and episodes without a trial, and correct the families' counts.
 
+    The slots of rehearsal reservoirs that the trials had are deleted with them.
+
     Returns:
         The number of deleted episodes.
     """

@@ -1,8 +1,8 @@
 """Repair of a damaged store, for ``learnd doctor --repair``.
 
 No data is invented. A file or row is replaced only by a copy that has the recorded checksum. Without such a copy, a
-part that the store does not need (a trial, a kept generation, a rejected candidate) is removed. Any other damaged part
-is reported as a remaining problem.
+part that the store does not need (a trial, a kept generation, a rejected candidate, the slot of a trial for rehearsal)
+is removed. Any other damaged part is reported as a remaining problem.
 """
 
 from __future__ import annotations
@@ -34,6 +34,13 @@ from memory.tables.parameter_files import forget_unreferenced
 from memory.upkeep.checking import IntegrityCheck
 from memory.upkeep.interrupted_restore import settle_interrupted_restore
 from memory.upkeep.mending import damaged_trials, drop_trials, rebuild_indexes, recount_kept
+
+_DISPENSABLE = {
+    "checkpoints": ("is_live = 0", "kept generation of the checkpoint"),
+    "initializations": ("version IS NULL", "rejected candidate"),
+    "rehearsal_trials": ("true", "slot of a rehearsal reservoir"),
+}
+"""The rows that the store does not need, by table: a condition in SQL, and what such a row is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,13 +159,13 @@ class _Repair:
 
     def _drop_row(self, table: str, row_id: str) -> None:
         """Delete a damaged row if the store does not need it. Other rows stay and are reported as problems."""
-        condition = {"checkpoints": "is_live = 0", "initializations": "version IS NULL"}.get(table)
-        if condition is None:
+        if table not in _DISPENSABLE:
             return
+        condition, what = _DISPENSABLE[table]
+        delete = f"DELETE FROM {table} WHERE rowid = ? AND {condition}"  # noqa: S608
         with self._connection.transaction("dropping a damaged row"):
-            if self._connection.execute(f"DELETE FROM {table} WHERE id = ? AND {condition}", (row_id,)):  # noqa: S608
+            if self._connection.execute(delete, (row_id,)):
                 forget_unreferenced(self._connection)
-                what = "kept generation of the checkpoint" if table == "checkpoints" else "rejected candidate"
                 self._actions.append(f"dropped a {what}, whose row was damaged")
 
     def _drop_trials(self, problems: list[Problem]) -> None:

@@ -4,8 +4,9 @@ import pytest
 
 from memory.errors import CorruptFileError
 from memory.folder import DataFolder
+from memory.records import ProblemKind
 from memory.store import Store
-from tests.memory.making import add_active_family, make_step, make_tensors, publish_next
+from tests.memory.making import add_active_family, make_rehearsal_step, make_step, make_tensors, publish_next
 
 
 @pytest.fixture
@@ -76,6 +77,26 @@ def test_totals_that_do_not_match_the_learner_steps_are_found(filled: Store) -> 
     change(filled, "UPDATE families SET env_steps = env_steps + 1")
     (problem,) = filled.check()
     assert (problem.subject, problem.found) == ("family cartpole", "env_steps is 481, its records sum to 480")
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        ("UPDATE rehearsal_trials SET trial_id = 1 WHERE slot = 3", "trial 1 of another family"),
+        ("UPDATE rehearsal_trials SET slot = 64 WHERE slot = 3", "trial 7 of the family"),
+        ("UPDATE rehearsal_trials SET slot = -1 WHERE slot = 3", "trial 7 of the family"),
+        ("UPDATE families SET state = 'removed' WHERE name = 'acrobot'", "trial 7 of the family"),
+    ],
+)
+def test_a_slot_of_a_reservoir_that_no_commit_writes_is_found(filled: Store, damage: str, found: str) -> None:
+    add_active_family(filled, "acrobot")
+    filled.learner_steps.commit(make_rehearsal_step("acrobot", slots=(3, None)), make_tensors(9), {})
+    assert filled.check() == []
+    change(filled, damage)
+    (problem,) = filled.check()
+    assert "rehearsal reservoir of acrobot" in problem.subject
+    assert problem.found.startswith(found)
+    assert (problem.kind, problem.key) == (ProblemKind.ROW, "rehearsal_trials:1")
 
 
 def test_a_damaged_database_is_found(filled: Store, folder: DataFolder) -> None:

@@ -13,7 +13,14 @@ from memory.records import BEGIN_FROM_VERSION, Problem, ProblemKind
 from memory.store import Store
 from memory.upkeep.repairing import repair
 from tests.memory.damage import break_index, change_value, damage_episode, damage_file
-from tests.memory.making import Clock, add_active_family, make_step, make_tensors, publish_next
+from tests.memory.making import (
+    Clock,
+    add_active_family,
+    make_rehearsal_step,
+    make_step,
+    make_tensors,
+    publish_next,
+)
 
 
 @pytest.fixture
@@ -68,6 +75,27 @@ def test_damaged_trials_are_dropped_and_counted(filled: Store, folder: DataFolde
         assert store.families.get("cartpole").totals == totals
         assert store.damage.all() == []
         assert store.back_up(keep=1).damaged == ()
+
+
+@pytest.mark.parametrize("damage", ["trial_id = 4096", "trial_id = 1", "slot = 4096"])
+def test_a_damaged_slot_of_a_reservoir_is_dropped_and_the_others_stay(
+    filled: Store, folder: DataFolder, damage: str
+) -> None:
+    add_active_family(filled, "acrobot")
+    filled.learner_steps.commit(make_rehearsal_step("acrobot", slots=(3, 5)), make_tensors(9), {})
+    family = filled.families.get("acrobot")
+    filled._connection.raw.execute("PRAGMA foreign_keys = OFF")
+    with filled._connection.transaction("damaging a row"):
+        filled._connection.execute(f"UPDATE rehearsal_trials SET {damage} WHERE slot = 3")
+    filled.close()
+    (problem,) = problems_of(folder)
+    assert problem.kind is ProblemKind.ROW
+    report = repair(folder, may_roll_back=False)
+    assert report.actions == ("dropped a slot of a rehearsal reservoir, whose row was damaged",)
+    assert report.remaining == ()
+    with Store.open(folder) as store:
+        assert [trial.slot for trial in store.rehearsal.trials(family.id)] == [5]
+        assert len(store.trials.of_family("acrobot", limit=9)) == 2
 
 
 def test_a_missing_episode_and_wrong_sums_are_mended(filled: Store, folder: DataFolder) -> None:
