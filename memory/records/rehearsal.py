@@ -9,8 +9,8 @@ from memory.records.trials import TrialRecord
 NUM_SLOTS = 64
 """The number of slots of a family's reservoir, and so the largest number of its trials that no limit of prune removes.
 
-The reservoir takes 64 times the compressed size of the family's trials: 0.3 MB for bandits of 10 arms and 100 pulls,
-0.7 MB for CartPole trials of 3 × 200 steps.
+A reservoir takes at most 64 times the compressed size of the family's largest trial: 0.5 MB for bandits of 10 arms and
+100 pulls, 0.7 MB for CartPole trials of 3 × 200 steps.
 """
 
 

@@ -14,7 +14,14 @@ from memory.folder import DataFolder
 from memory.records import CurveMetric, CurvePoint, FamilyTotals
 from memory.sqlite_library import require_one_library, sqlite3
 from memory.store import Store
-from tests.memory.making import add_active_family, make_spec, make_step, make_tensors
+from tests.memory.making import (
+    add_active_family,
+    make_rehearsal_step,
+    make_spec,
+    make_step,
+    make_tensors,
+    same_trial,
+)
 
 
 def applied(folder: DataFolder) -> list[str]:
@@ -115,6 +122,33 @@ def test_references_that_were_the_best_evaluation_are_cleared_with_their_scores(
         every = {(name, metric) for name in references for metric in (CurveMetric.EVAL_SCORE, CurveMetric.EVAL_RETURN)}
         assert kept == every - {("measured", CurveMetric.EVAL_SCORE)}
         assert [point.point.value for point in store.curves.points("measured", CurveMetric.EVAL_RETURN)] == [0.5]
+
+
+def before_rehearsal(folder: DataFolder) -> None:
+    """Make a closed store one without reservoirs of rehearsal."""
+    connection = sqlite3.connect(folder.store_path)
+    connection.execute("DROP TABLE rehearsal_trials")
+    connection.execute("DELETE FROM _sqlite_migrations WHERE name = 'add_rehearsal_trials'")
+    connection.commit()
+    connection.close()
+
+
+def test_a_store_from_before_rehearsal_keeps_its_trials_and_gets_empty_reservoirs(folder: DataFolder) -> None:
+    step = make_step()
+    with Store.open(folder) as store:
+        add_active_family(store)
+        store.learner_steps.commit(step, make_tensors(), {})
+    before_rehearsal(folder)
+    with pytest.raises(UnknownSchemaError, match="lacks add_rehearsal_trials"):
+        Store.open(folder, is_reader=True)
+    with Store.open(folder) as store:
+        family_id = store.families.get("cartpole").id
+        assert (store.check(), store.rehearsal.trials(family_id)) == ([], [])
+        assert same_trial(store.trials.load(1), step.trials[0])
+        assert all(episode.decisions is None for episode in store.trials.load(1).episodes)
+        store.learner_steps.commit(make_rehearsal_step(slots=(3,)), make_tensors(), {})
+        assert [trial.trial_id for trial in store.rehearsal.trials(family_id)] == [3]
+        assert store.check() == []
 
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,19 @@ from memory.errors import CorruptFileError, FolderInUseError, MemoryStoreError
 from memory.files.backup_record import newest_backup, read_backup
 from memory.files.backups import restore
 from memory.folder import DataFolder
-from memory.records import ProblemKind, PrunePolicy
+from memory.records import FamilyState, ProblemKind, PrunePolicy
 from memory.sqlite_library import sqlite3
 from memory.store import Store
 from tests.memory.damage import break_index, damage_episode, damage_file
-from tests.memory.making import Clock, add_active_family, make_step, make_tensors, publish_next
+from tests.memory.making import (
+    Clock,
+    add_active_family,
+    make_rehearsal_step,
+    make_step,
+    make_tensors,
+    publish_next,
+    same_trial,
+)
 
 
 def fill(store: Store, *, steps: int = 3) -> None:
@@ -129,6 +137,38 @@ def test_a_damaged_episode_is_left_out_and_the_copy_is_whole(store: Store) -> No
         assert copy.check() == []
         assert [trial.id for trial in copy.trials.of_family("cartpole", limit=9)] == [6, 5, 4, 3, 2]
         assert copy.families.get("cartpole").totals == store.families.get("cartpole").totals
+
+
+def rehearsed(store: Store) -> dict[int, int]:
+    """Return the id of the trial in each slot of the reservoir of cartpole."""
+    return {trial.slot: trial.trial_id for trial in store.rehearsal.trials(store.families.get("cartpole").id)}
+
+
+def test_trials_for_rehearsal_are_backed_up_and_restored(folder: DataFolder) -> None:
+    with Store.open(folder) as store:
+        fill(store, steps=1)
+        step = make_rehearsal_step(slots=(4, None, 0))
+        store.learner_steps.commit(step, make_tensors(5), {})
+        report = store.back_up(keep=1)
+        store.learner_steps.commit(make_rehearsal_step(slots=(4,), seed=1), make_tensors(6), {})
+        store.families.set_state("cartpole", FamilyState.REMOVED)
+    restore(folder, report.path)
+    with Store.open(folder) as store:
+        assert rehearsed(store) == {0: 5, 4: 3}
+        assert same_trial(store.rehearsal.trials(store.families.get("cartpole").id)[1].trial, step.trials[0])
+        assert store.check() == []
+
+
+def test_a_damaged_trial_for_rehearsal_is_left_out_of_the_backup_with_its_slot(store: Store) -> None:
+    fill(store, steps=0)
+    store.learner_steps.commit(make_rehearsal_step(slots=(4, None, 0)), make_tensors(5), {})
+    damage_episode(store)
+    report = store.back_up(keep=1)
+    assert [problem.subject for problem in report.damaged] == ["trial 1"]
+    with Store.open(DataFolder(report.path), is_reader=True) as copy:
+        assert copy._connection.value("SELECT count(*) FROM rehearsal_trials") == 1
+        assert rehearsed(copy) == {0: 3}
+        assert copy.check() == []
 
 
 def test_damage_is_known_until_a_backup_no_longer_finds_it(store: Store) -> None:
