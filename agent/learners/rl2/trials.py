@@ -1,7 +1,7 @@
 """Trial batches: B parallel trials as time-major tensors. A rollout produces them and an update consumes them.
 
 Shapes: T steps, B trials, E episodes of a trial, D observation width, W action width, Y critic features, N ends of
-episodes, C truncated steps.
+episodes, C truncated steps, F parameters of an action distribution.
 """
 
 from __future__ import annotations
@@ -116,7 +116,14 @@ def is_trial_end(is_valid: Bool[Tensor, "T B"]) -> Bool[Tensor, "T B"]:
     return is_valid & ~after
 
 
-def to_records(trials: TrialBatch, *, rows: Sequence[int], tasks: Sequence[dict[str, Any]]) -> list[TrialRecord]:
+def to_records(
+    trials: TrialBatch,
+    *,
+    rows: Sequence[int],
+    tasks: Sequence[dict[str, Any]],
+    decisions: Float[Tensor, "T B F"] | None = None,
+    slots: Sequence[int | None] | None = None,
+) -> list[TrialRecord]:
     """Convert trials to the records that the episodic memory stores.
 
     Args:
@@ -124,17 +131,24 @@ def to_records(trials: TrialBatch, *, rows: Sequence[int], tasks: Sequence[dict[
         rows: indices of the trials to convert.
         tasks: the tasks of those trials as JSON values, in the same order
             (:meth:`envs.task_batch.TaskBatch.describe_tasks`).
+        decisions: parameters of the distribution that each action was drawn from (:class:`EpisodeRecord`); None leaves
+            them out. They are stored as float16.
+        slots: the slots of the rehearsal reservoir that those trials take, in the same order; None for no slots.
     """
-    return [TrialRecord(task=task, episodes=_episodes(trials, row)) for row, task in zip(rows, tasks, strict=True)]
+    return [
+        TrialRecord(task=task, episodes=_episodes(trials, row, decisions), rehearsal_slot=slot)
+        for row, task, slot in zip(rows, tasks, slots or [None] * len(rows), strict=True)
+    ]
 
 
-def _episodes(trials: TrialBatch, row: int) -> tuple[EpisodeRecord, ...]:
+def _episodes(trials: TrialBatch, row: int, decisions: Tensor | None) -> tuple[EpisodeRecord, ...]:
     of_row = trials.end % trials.num_trials == row
     ends = torch.div(trials.end[of_row], trials.num_trials, rounding_mode="floor").tolist()
     finals = trials.final_observation[of_row]
     observations, actions, rewards, terminated = (
         values[:, row].cpu() for values in (trials.observation, trials.action, trials.reward, trials.terminated)
     )
+    decided = None if decisions is None else decisions[:, row].to(torch.float16).cpu()
     starts = [0, *(end + 1 for end in ends[:-1])]
     return tuple(
         EpisodeRecord(
@@ -142,6 +156,7 @@ def _episodes(trials: TrialBatch, row: int) -> tuple[EpisodeRecord, ...]:
             actions=actions[start : end + 1].numpy().copy(),
             rewards=rewards[start : end + 1].numpy().copy(),
             is_terminated=bool(terminated[end]),
+            decisions=None if decided is None else decided[start : end + 1].numpy().copy(),
         )
         for start, end, final in zip(starts, ends, finals, strict=True)
     )

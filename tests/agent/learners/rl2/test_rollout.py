@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -149,6 +150,28 @@ def test_records_hold_each_episode_with_its_true_last_observation(spaces: SpaceP
     of_row = (trials.end % 4 == 0).nonzero().squeeze(1)
     assert torch.equal(torch.from_numpy(first.observations[-1]), trials.final_observation[of_row[0]])
     assert torch.equal(torch.from_numpy(second.actions), trials.action[3:5, 0])
+
+
+def test_records_have_the_decisions_of_their_own_steps_and_the_slots_of_their_trials() -> None:
+    trials, tasks = play(learner_for(DISCRETE), DISCRETE), ScriptedTasks(DISCRETE, LENGTHS).describe_tasks([2, 0])
+    decisions = torch.arange(2.0 * trials.reward.numel()).reshape(*trials.reward.shape, 2)
+    records = to_records(trials, rows=[2, 0], tasks=tasks, decisions=decisions, slots=[None, 7])
+    assert [record.rehearsal_slot for record in records] == [None, 7]
+    for record, row in zip(records, (2, 0), strict=True):
+        start = 0
+        for episode in record.episodes:
+            end = start + len(episode.rewards)
+            assert episode.decisions is not None
+            assert episode.decisions.dtype == np.float16
+            assert episode.decisions.tolist() == decisions[start:end, row].tolist()
+            start = end
+
+
+def test_records_without_decisions_or_slots_have_none() -> None:
+    trials, tasks = play(learner_for(DISCRETE), DISCRETE), ScriptedTasks(DISCRETE, LENGTHS).describe_tasks([2, 0])
+    for record in to_records(trials, rows=[2, 0], tasks=tasks):
+        assert record.rehearsal_slot is None
+        assert all(episode.decisions is None for episode in record.episodes)
 
 
 def test_progress_may_abandon_the_trials() -> None:
