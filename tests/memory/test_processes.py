@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from memory.folder import DataFolder
-from memory.records import FamilyTotals, PrunePolicy
+from memory.records import NUM_SLOTS, FamilyTotals, PrunePolicy
 from memory.store import Store
 from tests.memory.making import make_step
 
@@ -65,6 +65,12 @@ def times(totals: FamilyTotals, steps: int) -> FamilyTotals:
     )
 
 
+def steps_by_slot(store: Store) -> dict[int, int]:
+    """Return the learner step that recorded the trial in each slot of the family's reservoir."""
+    (family_id,) = store.rehearsal.family_ids()
+    return {trial.slot: trial.learner_step for trial in store.rehearsal.trials(family_id)}
+
+
 def assert_sound(folder: DataFolder, acknowledged: dict[str, list[int]]) -> int:
     """Check that everything acknowledged is present and intact; return the number of committed learner steps."""
     with Store.open(folder, is_reader=True) as reader:
@@ -77,6 +83,7 @@ def assert_sound(folder: DataFolder, acknowledged: dict[str, list[int]]) -> int:
             tensors = reader.checkpoints.load_parameters(checkpoint.file)
             assert (tensors["core.weight"] == committed).all()
             assert checkpoint.meta == {"steps": committed}
+            assert steps_by_slot(reader) == {(step - 1) % NUM_SLOTS: step for step in range(1, committed + 1)}
         assert sum(family.totals.env_steps for family in reader.families.all()) == PRACTISED.env_steps * committed
         versions = {entry.version for entry in reader.initializations.all()}
         assert versions >= set(acknowledged["version"])
