@@ -78,6 +78,18 @@ class InTrialMemory(Protocol):
         """Keep only these trials, in this order."""
         ...
 
+    def select(self, rows: Shaped[Tensor, " R"]) -> InTrialMemory:
+        """Return a copy that holds the steps of these trials, in this order; writing to it changes nothing else."""
+        ...
+
+    def begin_again(self, episodes_per_trial: int) -> None:
+        """Begin another trial in each of the tasks. The steps of the earlier trials are still held.
+
+        Args:
+            episodes_per_trial: E of the trials that begin.
+        """
+        ...
+
 
 def has_table(spaces: SpacePair, config: RL2Config) -> bool:
     """Return whether the pair's observations are matched exactly."""

@@ -107,6 +107,30 @@ class HeldSteps:
             held.index_select(0, rows) for held in (self._keys, self._values, self._actions, self._returns, self._live)
         )
 
+    def begin_again(self) -> None:
+        """Begin another trial in each of the tasks. Returns to go of unfinished episodes stay unknown.
+
+        Trials end at different steps, which leaves places without a step. They become the oldest, so that new steps
+        replace them before they replace a step of an earlier trial.
+        """
+        if self.is_empty:
+            return
+        self._live.zero_()
+        newest_last = torch.arange(self._filled, device=self._live.device).roll(-(self._position % self._filled))
+        is_held = self._values[:, 0, newest_last]
+        order = newest_last[is_held.argsort(dim=1, stable=True)]
+
+        def ordered(values: Tensor) -> Tensor:
+            index = order if values.ndim == 2 else order.unsqueeze(1).expand(-1, values.shape[1], -1)
+            result = torch.zeros_like(values)
+            result[..., : self._filled] = values.gather(-1, index)
+            return result
+
+        self._keys, self._values, self._actions, self._returns, self._live = (
+            ordered(held) for held in (self._keys, self._values, self._actions, self._returns, self._live)
+        )
+        self._position = self._filled % self._num_steps
+
     def write(
         self,
         *,

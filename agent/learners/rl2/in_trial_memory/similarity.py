@@ -11,6 +11,8 @@ features of a read; ``*N`` any leading dimensions.
 
 from __future__ import annotations
 
+from copy import copy
+
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
@@ -102,6 +104,17 @@ class SimilarityMemory:
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:
         """Keep only these trials, in this order."""
         self._steps.keep(rows)
+
+    def select(self, rows: Shaped[Tensor, " R"]) -> SimilarityMemory:
+        """Return a copy that holds these trials, in this order."""
+        selected = copy(self)
+        selected._steps = copy(self._steps)  # noqa: SLF001
+        selected.keep(rows)
+        return selected
+
+    def begin_again(self, episodes_per_trial: int) -> None:  # noqa: ARG002 (reads do not depend on it)
+        """Begin another trial in each of the tasks."""
+        self._steps.begin_again()
 
     def write(
         self,

@@ -6,6 +6,8 @@ action led, and plans over these transitions. Shapes: see :mod:`agent.learners.r
 
 from __future__ import annotations
 
+from copy import copy
+
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
@@ -86,6 +88,8 @@ class TableMemory:
         """
         self._met = torch.zeros(rows, 1, device=device)
         self._num_episodes = torch.zeros(num_trials, 1, device=device)
+        self._earlier_episodes: Tensor | None = None
+        """[B, 1] the episodes of earlier trials (:meth:`begin_again`); None for none."""
         self._prior = prior
         # Filled on the device: the start of a trial copies nothing from the host, so that it can be captured in a CUDA
         # graph.
@@ -126,7 +130,7 @@ class TableMemory:
         share = (num_tried + 1.0).reciprocal_()
         variance = (squares + usual[:, 2]) * share - ((rewards + usual[:, 1]) * share).square_()
         pace = (self._met.index_select(0, rows) + 1.0) / (self._num_episodes + 1.0)
-        num_left = pace * (self._episodes_per_trial - self._num_episodes).clamp_(min=1.0)
+        num_left = pace * (self._episodes_per_trial - self._num_own_episodes()).clamp_(min=1.0)
         width = ((num_left * share).log1p_() * share).sqrt_()
         mean, reach = rewards * share, width * variance.clamp_(min=0.0).sqrt_()
         choices = list(self._action.choices)
@@ -165,6 +169,17 @@ class TableMemory:
         """Count the episodes that ended."""
         self._num_episodes += ended.unsqueeze(-1)
 
+    def begin_again(self, episodes_per_trial: int) -> None:
+        """Begin another trial in each of the tasks: all episodes so far are those of earlier trials."""
+        self._episodes_per_trial = episodes_per_trial
+        self._earlier_episodes = self._num_episodes.clone()
+
+    def select(self, rows: Shaped[Tensor, " R"]) -> TableMemory:
+        """Return a copy that holds these trials, in this order."""
+        selected = copy(self)
+        selected.keep(rows)
+        return selected
+
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:
         """Keep only these trials, in this order."""
         num_trials = len(self._first_row)
@@ -176,10 +191,16 @@ class TableMemory:
         self._first_row = self._first_row[: len(rows)]
         self._sums, self._met = kept(self._sums), kept(self._met)
         self._trial_sums, self._num_episodes = kept(self._trial_sums), kept(self._num_episodes)
+        if self._earlier_episodes is not None:
+            self._earlier_episodes = kept(self._earlier_episodes)
         if len(self._discounts):
             self._moves, self._arrivals = kept(self._moves), kept(self._arrivals)
             self._values, self._action_values = kept(self._values), kept(self._action_values)
             self._num_moves = kept(self._num_moves)
+
+    def _num_own_episodes(self) -> Float[Tensor, "B 1"]:
+        """Return the number of finished episodes of the present trials."""
+        return self._num_episodes if self._earlier_episodes is None else self._num_episodes - self._earlier_episodes
 
     def _plan(self) -> None:
         """Run one sweep of value iteration over the mean model of every trial."""
