@@ -9,7 +9,8 @@ BERNOULLI_BANDITS = "bernoulli_bandits"
 TABULAR_MDPS = "tabular_mdps"
 VARIED_CARTPOLE = "varied_cartpole"
 NAVIGATION = "navigation"
-TENSOR_FAMILIES = (BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE, NAVIGATION)
+RECURRING_BANDITS = "recurring_bandits"
+TENSOR_FAMILIES = (BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE, NAVIGATION, RECURRING_BANDITS)
 """The values of ``entry`` for tensor-native families."""
 
 

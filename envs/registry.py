@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from envs.default_families import (
     BERNOULLI_BANDITS,
     NAVIGATION,
+    RECURRING_BANDITS,
     TABULAR_MDPS,
     TENSOR_FAMILIES,
     VARIED_CARTPOLE,
@@ -113,6 +114,10 @@ def _tensor_family(spec: FamilySpec) -> Callable[..., TaskBatch]:
         from envs.tensor.navigation import Navigation
 
         return Navigation
+    if spec.entry == RECURRING_BANDITS:
+        from envs.tensor.recurring_bandits import RecurringBandits
+
+        return RecurringBandits
     raise FamilySpecError(
         operation="opening family",
         subject=spec.name,

@@ -112,3 +112,23 @@ class RepeatedTaskBatch(TaskBatch, Protocol):
 def rows_per_task(tasks: TaskBatch) -> int:
     """Return R, the number of rows per task; 1 if every row is a separate task."""
     return tasks.rows_per_task if isinstance(tasks, RepeatedTaskBatch) else 1
+
+
+@runtime_checkable
+class RecurringTaskBatch(TaskBatch, Protocol):
+    """A task batch that draws new noise for each exposure of a task, so that a trial can be played again."""
+
+    def begin_again(self, first_task: int, *, split: Split, exposure: int) -> Tensor:
+        """Begin tasks as :meth:`begin` does, with noise that depends on the exposure; exposure 0 is that of ``begin``.
+
+        Returns:
+            [B, D] float32 first observations.
+        """
+        ...
+
+
+def begin_exposure(tasks: TaskBatch, first_task: int, *, split: Split, exposure: int) -> Tensor:
+    """Begin B tasks that were played ``exposure`` times before; where noise cannot be redrawn, it repeats."""
+    if exposure and isinstance(tasks, RecurringTaskBatch):
+        return tasks.begin_again(first_task, split=split, exposure=exposure)
+    return tasks.begin(first_task, split=split)

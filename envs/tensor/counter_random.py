@@ -23,6 +23,8 @@ from envs.family import Split
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15
 ROW_GAMMA = 0xD1342543DE82EF95
 """Distance between the streams of one task's rows: another odd number, so streams do not meet within their length."""
+EXPOSURE_GAMMA = 0xAEF17502108EF2D9
+"""Distance between the streams of one task's exposures: an odd number."""
 CACHED_HASHES = 1 << 15
 """Number of hashes computed at once on a CPU: 256 KiB."""
 
@@ -50,8 +52,17 @@ def task_seeds(key: int, first_task: int | Tensor, num_tasks: int, device: torch
         num_tasks: M.
         device: device of the seeds.
     """
-    tasks = torch.arange(num_tasks, dtype=torch.int64, device=device) + first_task
+    return seeds_of(key, torch.arange(num_tasks, dtype=torch.int64, device=device) + first_task)
+
+
+def seeds_of(key: int, tasks: Int64[Tensor, "M"]) -> Int64[Tensor, "M"]:
+    """Return the seeds of the tasks with these indices."""
     return _mix(tasks * _signed(GOLDEN_GAMMA) + _signed(key))
+
+
+def exposure_seeds(seeds: Int64[Tensor, "M"], exposures: Int64[Tensor, "M"]) -> Int64[Tensor, "M"]:
+    """Return the seeds of tasks that were played ``exposures`` times before; those of 0 are the tasks' own."""
+    return seeds + exposures * _signed(EXPOSURE_GAMMA)
 
 
 def noise_seeds(seeds: Int64[Tensor, "M"], rows_per_task: int) -> Int64[Tensor, "B"]:
