@@ -26,7 +26,7 @@ from agent.learners.rl2.in_trial_memory.ring import HeldTrials, held_trials
 from agent.learners.rl2.minibatch import Minibatch, MinibatchStep, Targets, draw_minibatches, select_minibatch
 from agent.learners.rl2.normalisation import PopArtCritic
 from agent.learners.rl2.packing import stretches_of
-from agent.learners.rl2.policy import RL2Policy
+from agent.learners.rl2.policy import RL2Policy, with_initial_recall
 from agent.learners.rl2.trials import TrialBatch, critic_inputs, num_env_steps, num_episodes
 from agent.learners.rl2.warm_start import WarmStart, add_spaces, possible_starts, with_spaces
 from envs.spaces import ObservationKind, SpacePair
@@ -184,7 +184,13 @@ class RL2Learner:
             for rows, num_steps in draw_minibatches(lengths, self.config, generator=self.generator):
                 stretches = stretches_of(lengths[rows].tolist()) if may_narrow else ((num_steps, len(rows)),)
                 minibatch = select_minibatch(
-                    steps, targets, held, rows=rows, stretches=stretches, entropy_coefficient=entropy_coefficient
+                    steps,
+                    targets,
+                    held,
+                    rows=rows,
+                    stretches=stretches,
+                    entropy_coefficient=entropy_coefficient,
+                    left=trials.left,
                 )
                 sums += take_step(name, trials.spaces, minibatch)
                 num_minibatches += 1
@@ -253,7 +259,7 @@ class RL2Learner:
         share = is_valid.to(torch.float32) / is_valid.sum()
         if held is not None:
             inputs = replace(inputs, read=self.policy.read_again(spaces, held, minibatch.stretches))
-        output = self.policy.unroll_stretches(spaces, inputs, minibatch.stretches)
+        output = self.policy.unroll_stretches(spaces, inputs, minibatch.stretches, left=minibatch.left)
         log_prob, entropy = output.distribution.log_prob_and_entropy(steps.action)
         log_ratio = (log_prob - targets.log_prob) * is_valid
         ratio = log_ratio.exp()
@@ -356,7 +362,7 @@ class RL2Learner:
             restored = learner._families[family["name"]]
             restored.num_updates = family["num_updates"]
             restored.episode_steps = family.get("episode_steps", 1.0)
-        learner.policy.load_state_dict(starting_with("policy/", tensors))
+        learner.policy.load_state_dict(with_initial_recall(learner.policy, starting_with("policy/", tensors)))
         learner.critics.load_state_dict(_reward_bounds(learner.critics) | starting_with("critics/", tensors))
         for name, parameter in learner._named_parameters():
             parts = starting_with(f"optimizer/{name}/", tensors)
@@ -374,6 +380,7 @@ class RL2Learner:
     def _core_parameters(self) -> Iterator[nn.Parameter]:
         yield from self.policy.core.parameters()
         yield from self.policy.core_norm.parameters()
+        yield from self.policy.recall.parameters()
 
     def _add_to_optimizer(self, module: nn.Module) -> None:
         self._optimizer.add_param_group(self._group(module.parameters(), scale=1.0))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from optree.dataclasses import register_node
 from torch import Tensor
 
@@ -49,6 +49,7 @@ class Minibatch:
         held: [T, R] the steps of the trials as an in-trial memory would hold them, longest trial first, if reads are
             recomputed; else None.
         entropy_coefficient: [].
+        left: [R, H] the hidden states that earlier trials of the tasks left; None for trials that began empty.
     """
 
     stretches: Stretches = field(metadata=STATIC)
@@ -56,6 +57,7 @@ class Minibatch:
     targets: Targets
     held: HeldTrials | None
     entropy_coefficient: Tensor
+    left: Tensor | None = None
 
 
 MinibatchStep = Callable[[str, SpacePair, Minibatch], Tensor]
@@ -97,6 +99,7 @@ def select_minibatch(
     rows: Int64[Tensor, " R"],
     stretches: Stretches,
     entropy_coefficient: Tensor,
+    left: Float[Tensor, "B H"] | None = None,
 ) -> Minibatch:
     """Select some trials of a batch, longest first, and lay them out in stretches."""
     num_steps = sum(length for length, _width in stretches)
@@ -106,6 +109,7 @@ def select_minibatch(
         targets=lay_out(targets, rows, stretches),
         held=select_trials(held, rows, num_steps),
         entropy_coefficient=entropy_coefficient,
+        left=None if left is None else left.index_select(0, rows),
     )
 
 

@@ -139,8 +139,20 @@ class PairModule(nn.Module):
         constants = constants or self.constants()
         return (reward * constants.reward_rate).clamp_(-MAX_REWARD, MAX_REWARD)
 
-    def encode(self, inputs: PolicyInput, constants: PairConstants | None = None) -> Float[Tensor, "*N X"]:
-        """Return x: one matrix product for all inputs of linear layers, and look-ups for the others."""
+    def encode(
+        self,
+        inputs: PolicyInput,
+        constants: PairConstants | None = None,
+        *,
+        recall: Float[Tensor, "*N X"] | None = None,
+    ) -> Float[Tensor, "*N X"]:
+        """Return x: one matrix product for all inputs of linear layers, and look-ups for the others.
+
+        Args:
+            inputs: the inputs.
+            constants: the derived constants; None computes them.
+            recall: the term of what was reinstated; None for trials that began empty.
+        """
         constants = constants or self.constants()
         values = [inputs.context]
         if self.spaces.observation.kind is ObservationKind.VECTOR:
@@ -153,7 +165,7 @@ class PairModule(nn.Module):
         if self.spaces.observation.kind is ObservationKind.DISCRETE and self.spaces.observation.size > 1:
             encoded = encoded + self.encode_observation(inputs.observation[..., 0].long())
         encoded = torch.addcmul(encoded, self._encode_action(inputs.previous_action), inputs.context[..., 3:4])
-        return functional.relu(encoded)
+        return functional.relu(encoded if recall is None else encoded + recall)
 
     def decide(
         self,

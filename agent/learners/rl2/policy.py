@@ -13,7 +13,7 @@ slots, F features of a read, X core input, H hidden.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -29,6 +29,7 @@ from agent.learners.rl2.in_trial_memory.similarity import read_trials
 from agent.learners.rl2.packing import Stretches
 from agent.learners.rl2.pair import PairModule
 from agent.learners.rl2.policy_state import PairConstants, PolicyInput, PolicyState, episodes_left
+from agent.learners.rl2.reinstatement import RecallGate, Reinstated
 from envs.spaces import ActionKind, SpacePair
 
 
@@ -64,6 +65,7 @@ class RL2Policy(nn.Module):
         self.config = config
         self.core = GRUCore(config.input_size, config.hidden_size, generator=generator)
         self.core_norm = nn.LayerNorm(config.hidden_size)
+        self.recall = RecallGate(config)
         self.pairs = nn.ModuleDict()
 
     def add_pair(self, spaces: SpacePair, *, generator: torch.Generator) -> None:
@@ -93,6 +95,7 @@ class RL2Policy(nn.Module):
         episodes_per_trial: int,
         device: torch.device,
         constants: PairConstants | None = None,
+        reinstated: Reinstated | None = None,
     ) -> PolicyState:
         """Create the state of trials that are about to begin: zero hidden state, empty in-trial memory.
 
@@ -104,10 +107,12 @@ class RL2Policy(nn.Module):
             episodes_per_trial: E.
             device: device of the state.
             constants: the derived constants of the pair; None computes them.
+            reinstated: what memory holds of the tasks; None begins empty. It is not changed.
         """
         is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
+        hidden = torch.zeros(num_trials, self.config.hidden_size, device=device)
         return PolicyState(
-            hidden=torch.zeros(num_trials, self.config.hidden_size, device=device),
+            hidden=hidden if reinstated is None else self.recall.hidden(reinstated.features, reinstated.hidden),
             memory=empty_memory(
                 spaces,
                 self.config,
@@ -127,16 +132,21 @@ class RL2Policy(nn.Module):
             episodes_per_trial=episodes_per_trial,
             episodes_left=episodes_left(episodes_per_trial, device),
             constants=self.pair(spaces).constants() if constants is None else constants,
+            recalled_memory=None if reinstated is None else reinstated.begin_memory(episodes_per_trial),
+            recall=None if reinstated is None else reinstated.features,
         )
 
     def look(self, spaces: SpacePair, state: PolicyState, observation: Float[Tensor, "B D"]) -> PolicyInput:
         """Return the policy's inputs at an observation. The state is not changed."""
         pair = self.pair(spaces)
+        reads = [memory.read(pair.observe(observation, state.constants)) for memory in state.memories]
         return PolicyInput(
             observation=observation,
             previous_action=state.previous_action,
             context=state.context(pair.scale_reward(state.previous_reward, state.constants)),
-            read=None if state.memory is None else state.memory.read(pair.observe(observation, state.constants)),
+            read=reads[0] if reads else None,
+            recalled=reads[1] if len(reads) > 1 else None,
+            recall=state.recall,
         )
 
     def read_again(self, spaces: SpacePair, held: HeldTrials, stretches: Stretches) -> Float[Tensor, "N K F"]:
@@ -156,22 +166,45 @@ class RL2Policy(nn.Module):
         constants: PairConstants | None = None,
     ) -> PolicyOutput:
         """Compute one decision of every trial. The state is not changed; the caller stores the new hidden state."""
-        pair = self.pair(spaces)
-        encoded = pair.encode(inputs, constants)
+        pair, inputs = self.pair(spaces), self._with_recall(inputs)
+        encoded = pair.encode(inputs, constants, recall=self._recall_term(inputs))
         return self._output(pair, inputs, encoded, self.core.step(encoded, hidden))
 
-    def unroll(self, spaces: SpacePair, inputs: PolicyInput) -> PolicyOutput:
-        """Compute every decision of whole trials, [T, B]. The numbers equal those of T calls of ``step``."""
-        pair = self.pair(spaces)
-        encoded = pair.encode(inputs)
-        initial = encoded.new_zeros(encoded.shape[1], self.config.hidden_size)
-        return self._output(pair, inputs, encoded, self.core(encoded, initial))
+    def unroll(
+        self, spaces: SpacePair, inputs: PolicyInput, *, left: Float[Tensor, "B H"] | None = None
+    ) -> PolicyOutput:
+        """Compute every decision of whole trials, [T, B]. The numbers equal those of T calls of ``step``.
 
-    def unroll_stretches(self, spaces: SpacePair, inputs: PolicyInput, stretches: Stretches) -> PolicyOutput:
-        """Compute every decision of trials that are laid out in stretches (:mod:`agent.learners.rl2.packing`): [N]."""
-        pair = self.pair(spaces)
-        encoded = pair.encode(inputs)
-        hidden = encoded.new_zeros(stretches[0][1], self.config.hidden_size)
+        Args:
+            spaces: the trials' pair of spaces.
+            inputs: the inputs of the decisions.
+            left: the hidden states that earlier trials of the tasks left; None if the trials began empty.
+        """
+        pair, inputs = self.pair(spaces), self._with_recall(inputs)
+        encoded = pair.encode(inputs, recall=self._recall_term(inputs))
+        hidden = self._first_hidden(encoded.shape[1], None if inputs.recall is None else inputs.recall[0], left)
+        return self._output(pair, inputs, encoded, self.core(encoded, hidden))
+
+    def unroll_stretches(
+        self,
+        spaces: SpacePair,
+        inputs: PolicyInput,
+        stretches: Stretches,
+        *,
+        left: Float[Tensor, "B H"] | None = None,
+    ) -> PolicyOutput:
+        """Compute every decision of trials that are laid out in stretches (:mod:`agent.learners.rl2.packing`): [N].
+
+        Args:
+            spaces: the trials' pair of spaces.
+            inputs: the inputs of the decisions.
+            stretches: the layout.
+            left: see :meth:`unroll`.
+        """
+        pair, inputs = self.pair(spaces), self._with_recall(inputs)
+        encoded = pair.encode(inputs, recall=self._recall_term(inputs))
+        num_trials = stretches[0][1]
+        hidden = self._first_hidden(num_trials, None if inputs.recall is None else inputs.recall[:num_trials], left)
         if len(stretches) == 1:
             walked = self.core(encoded.view(*stretches[0], -1), hidden)
             return self._output(pair, inputs, encoded, walked.flatten(0, 1))
@@ -205,8 +238,8 @@ class RL2Policy(nn.Module):
         state.previous_terminated = state.previous_truncated = torch.zeros_like(terminated)
         state.episode_step = state.episode_step + 1.0
         state.num_steps += 1
-        if state.memory is not None:
-            state.memory.write(
+        for memory in state.memories:
+            memory.write(
                 observation=pair.observe(observation, state.constants),
                 action=action,
                 reward=pair.scale_reward(reward, state.constants),
@@ -221,11 +254,26 @@ class RL2Policy(nn.Module):
     ) -> None:
         """Start the next episode where one ended. Hidden state and in-trial memory are kept."""
         ended = (terminated | truncated) & active
-        if state.memory is not None:
-            state.memory.end_episodes(ended)
+        for memory in state.memories:
+            memory.end_episodes(ended)
         state.previous_terminated, state.previous_truncated = terminated, truncated
         state.episode_step = state.episode_step.masked_fill(ended, 0.0)
         state.episode_index = state.episode_index + ended
+
+    def _first_hidden(self, num_trials: int, recall: Tensor | None, left: Tensor | None) -> Float[Tensor, "B H"]:
+        """Return h_0 of B trials: 0 if they began empty."""
+        if recall is None or left is None:
+            return self.core.weight_hidden.new_zeros(num_trials, self.config.hidden_size)
+        return self.recall.hidden(recall, left)
+
+    def _with_recall(self, inputs: PolicyInput) -> PolicyInput:
+        """Return the inputs with the read that the recall gate mixes; unchanged for trials that began empty."""
+        if inputs.recall is None or inputs.read is None or inputs.recalled is None:
+            return inputs
+        return replace(inputs, read=self.recall.read(inputs.recall, inputs.read, inputs.recalled))
+
+    def _recall_term(self, inputs: PolicyInput) -> Float[Tensor, "*N X"] | None:
+        return None if inputs.recall is None else self.recall.encode(inputs.recall)
 
     def _output(self, pair: PairModule, inputs: PolicyInput, encoded: Tensor, hidden: Tensor) -> PolicyOutput:
         normalised = self.core_norm(hidden)
@@ -238,6 +286,11 @@ class RL2Policy(nn.Module):
 def covers(tensors: Mapping[str, Tensor], pair: SpacePair) -> bool:
     """Return whether published parameters have those of a pair of spaces, so that a policy can act in it."""
     return any(name.startswith(f"pairs.{pair.key}.") for name in tensors)
+
+
+def with_initial_recall(policy: RL2Policy, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a policy's tensors with the parameters of a new recall gate, which learnd 0.1.0 did not write."""
+    return {f"recall.{name}": tensor for name, tensor in policy.recall.state_dict().items()} | dict(tensors)
 
 
 def policy_from_initialization(
@@ -266,8 +319,9 @@ def policy_from_initialization(
         if covers(tensors, pair):
             policy.add_pair(pair, generator=generator)
     wanted = policy.state_dict()
+    found = {name: tensor for name, tensor in tensors.items() if name in wanted}
     try:
-        policy.load_state_dict({name: tensor for name, tensor in tensors.items() if name in wanted})
+        policy.load_state_dict(with_initial_recall(policy, found))
     except RuntimeError as error:
         raise IncompatibleParametersError(
             f"making a policy of published parameters: they do not fit; another version of learnd wrote them, or "

@@ -34,12 +34,18 @@ class PolicyInput:
         previous_action: [*N, W] slots of the previous action (int64), or its values if continuous.
         context: [*N, C] previous reward, previous ends, and the time.
         read: [*N, K, F] the read of the in-trial memory; None for a policy without memory.
+        recalled: [*N, K, F] the read of the in-trial memory that begins with the steps of earlier trials; None if the
+            trials begin empty.
+        recall: [*N, Q] the features of what was reinstated (:mod:`agent.learners.rl2.reinstatement`); None if the
+            trials begin empty.
     """
 
     observation: Tensor
     previous_action: Tensor
     context: Tensor
     read: Tensor | None
+    recalled: Tensor | None = None
+    recall: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +87,8 @@ class PolicyState:
             the logarithm of their number, one over their number, and their share of all episodes.
         constants: derived constants of the pair of spaces.
         num_steps: steps taken.
+        recalled_memory: an in-trial memory that begins with the steps of earlier trials; None if trials begin empty.
+        recall: [B, Q] the features of what was reinstated; None if trials begin empty.
     """
 
     hidden: Tensor
@@ -95,6 +103,13 @@ class PolicyState:
     episodes_left: Tensor
     constants: PairConstants
     num_steps: int = 0
+    recalled_memory: InTrialMemory | None = None
+    recall: Tensor | None = None
+
+    @property
+    def memories(self) -> tuple[InTrialMemory, ...]:
+        """The in-trial memories, to which every step is written."""
+        return tuple(memory for memory in (self.memory, self.recalled_memory) if memory is not None)
 
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:
         """Keep only these trials, in this order."""
@@ -103,8 +118,10 @@ class PolicyState:
             "episode_step", "episode_index",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name).index_select(0, rows))
-        if self.memory is not None:
-            self.memory.keep(rows)
+        if self.recall is not None:
+            self.recall = self.recall.index_select(0, rows)
+        for memory in self.memories:
+            memory.keep(rows)
 
     def context(self, reward: Float[Tensor, " B"]) -> Float[Tensor, "B C"]:
         """Return the context features of the next decision.

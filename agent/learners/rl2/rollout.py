@@ -20,18 +20,20 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
+from jaxtyping import Float
 from optree.dataclasses import register_node
 from torch import Tensor
 
 from agent.learners.distributions import ActionDistribution, action_noise
 from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.policy_state import PolicyInput
+from agent.learners.rl2.reinstatement import Reinstated
 from agent.learners.rl2.steps import RecordedSteps, RecordedStretch, Steps, join_stretches
 from agent.learners.rl2.trees import STATIC, join_tensors, select_rows
 from agent.learners.rl2.trials import TrialBatch
 from envs.family import Split
 from envs.spaces import SpacePair
-from envs.task_batch import TaskBatch, Transition
+from envs.task_batch import TaskBatch, Transition, begin_exposure
 
 DEVICE_CHECK_STEPS = 16
 """On an accelerator, steps between two checks whether every trial has ended. Each check waits for the device."""
@@ -84,8 +86,26 @@ def collect_trials(
         is_greedy=is_greedy,
         num_episodes=num_episodes,
     )
+    return play_out(policy, rollout, progress=progress)
+
+
+@torch.no_grad()
+def play_out(
+    policy: RL2Policy, rollout: Rollout, *, may_pack: bool = True, progress: Callable[[int], None] | None = None
+) -> TrialBatch:
+    """Take steps until every trial has ended.
+
+    Args:
+        policy: the policy of the rollout.
+        rollout: a rollout that has just begun.
+        may_pack: whether the rows of finished trials may be dropped.
+        progress: see :func:`collect_trials`.
+
+    Raises:
+        WorkerFaultError: the family's worker failed.
+    """
     check_steps = 1 if rollout.active.device.type == "cpu" else DEVICE_CHECK_STEPS
-    num_env_steps, num_active = 0, tasks.num_trials
+    num_env_steps, num_active = 0, len(rollout.active)
     while True:
         rollout.step()
         if rollout.num_steps % check_steps == 0 or rollout.num_steps == rollout.most_steps:
@@ -95,7 +115,7 @@ def collect_trials(
                 progress(num_env_steps)
             if num_active == 0:
                 return sort_out(policy, rollout.played())
-            if rollout.active.device.type == "cpu":
+            if may_pack and rollout.active.device.type == "cpu":
                 rollout.pack(num_active)
 
 
@@ -111,6 +131,7 @@ class Played:
         log_std: [K] of continuous distributions; None otherwise.
         final: the policy's inputs at true final observations and the hidden states that belong to them: [T·B], or [C]
             if only truncated episodes were stored; None if nothing is truncated.
+        left: [B, H] the hidden states that earlier trials of the tasks left; None for trials that began empty.
     """
 
     spaces: SpacePair = field(metadata=STATIC)
@@ -118,6 +139,7 @@ class Played:
     recorded: RecordedSteps
     log_std: Tensor | None
     final: tuple[PolicyInput, Tensor] | None
+    left: Tensor | None = None
 
 
 @torch.no_grad()
@@ -140,6 +162,7 @@ def sort_out(policy: RL2Policy, played: Played) -> TrialBatch:
         features=recorded.features,
         cut=cut,
         cut_features=None if cut is None else _cut_features(policy, played, cut),
+        left=played.left,
     )
 
 
@@ -162,10 +185,12 @@ def num_planned_episodes(tasks: TaskBatch, num_episodes: int | None) -> int:
 class Rollout:
     """A rollout of B trials in progress. A step fetches nothing from an accelerator, so that it can be captured.
 
-    The arguments are those of :func:`collect_trials`, with two differences:
+    The arguments are those of :func:`collect_trials`, with these differences:
 
     - ``first_task`` may be a tensor [] on the device, for families that accept one.
     - ``may_ask=False`` prevents fetching data from the device on a CPU too.
+    - ``reinstated`` is what the trials begin with; None begins empty.
+    - ``exposure`` counts the earlier trials of these tasks; families that can draw new noise for it do.
     """
 
     def __init__(
@@ -179,17 +204,25 @@ class Rollout:
         is_greedy: bool = False,
         num_episodes: int | None = None,
         may_ask: bool = True,
+        reinstated: Reinstated | None = None,
+        exposure: int = 0,
     ) -> None:
         self._policy, self._tasks, self._spaces = policy, tasks, tasks.spaces
         self._generator, self._is_greedy = generator, is_greedy
         episodes_per_trial = num_planned_episodes(tasks, num_episodes)
         # Only families that accept a tensor are given one.
-        self._observation = tasks.begin(cast("int", first_task), split=split)
+        self._observation = begin_exposure(tasks, cast("int", first_task), split=split, exposure=exposure)
         device = self._observation.device
         self._may_ask = may_ask and device.type == "cpu"
         self._state = policy.begin(
-            self._spaces, num_trials=tasks.num_trials, episodes_per_trial=episodes_per_trial, device=device
+            self._spaces,
+            num_trials=tasks.num_trials,
+            episodes_per_trial=episodes_per_trial,
+            device=device,
+            reinstated=reinstated,
         )
+        self._left = None if reinstated is None else reinstated.hidden
+        self._hidden = self._state.hidden
         self.active = torch.ones(tasks.num_trials, dtype=torch.bool, device=device)
         """[B] whether the trial is still running."""
         limit = tasks.max_episode_steps
@@ -230,6 +263,8 @@ class Rollout:
             )
         )
         self._log_std = output.distribution.log_std
+        if self._rows is None:
+            self._hidden = torch.where(active.unsqueeze(1), output.hidden, self._hidden)
         policy.take(
             spaces,
             state,
@@ -278,7 +313,23 @@ class Rollout:
             recorded=replace(recorded, steps=steps),
             log_std=self._log_std,
             final=join_tensors(torch.cat, self._final) if self._final else None,
+            left=self._left,
         )
+
+    def left_behind(self, features: Float[Tensor, "B Q"]) -> Reinstated:
+        """Return what the finished trials leave to later trials of their tasks.
+
+        Args:
+            features: the features with which it is recalled.
+
+        Raises:
+            RuntimeError: rows were dropped (:meth:`pack`).
+        """
+        if self._rows is not None:
+            raise RuntimeError("a rollout that dropped rows of finished trials no longer has their memory")
+        state = self._state
+        memory = state.memory if state.recalled_memory is None else state.recalled_memory
+        return Reinstated(memory=memory, hidden=self._hidden, features=features)
 
     def _packed(self, values: Tensor) -> Tensor:
         """Select the packed rows: [R] of [B]."""

@@ -38,6 +38,7 @@ class TrialBatch(Steps):
         cut: [C] flat index of the truncated steps; None for held-out trials.
         cut_features: [C, Y] inputs of a critic at the true final observations of the truncated episodes; None for
             held-out trials.
+        left: [B, H] the hidden states that earlier trials of the tasks left; None for trials that began empty.
     """
 
     spaces: SpacePair = field(metadata=STATIC)
@@ -48,6 +49,7 @@ class TrialBatch(Steps):
     features: Tensor | None = None
     cut: Tensor | None = None
     cut_features: Tensor | None = None
+    left: Tensor | None = None
 
     @property
     def steps(self) -> Steps:

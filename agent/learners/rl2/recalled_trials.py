@@ -1,0 +1,162 @@
+"""Reinstatement from stored trials: the policy is run over their steps again, with the stored actions.
+
+The in-trial memory and the hidden state are functions of the steps, so a store of trials is all that reinstatement
+needs. They are computed under the present parameters, whatever version of the policy played the trials.
+
+Shapes: T steps, B rows, D observation width, H hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from optree.dataclasses import register_node
+from torch import Tensor
+
+from agent.learners.rl2.policy import RL2Policy
+from agent.learners.rl2.policy_state import PolicyState
+from agent.learners.rl2.reinstatement import Reinstated, recall_features
+from agent.learners.rl2.trees import join_tensors, map_tensors
+from envs.spaces import SpacePair
+from memory.records import TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecalledTrials:
+    """The trials that a memory returns for one task.
+
+    Attributes:
+        trials: the trials, oldest first; empty if nothing is recalled.
+        likeness: the probability that they are of the same task.
+        age: time since the last of them, in trials of the family.
+    """
+
+    trials: tuple[TrialRecord, ...] = ()
+    likeness: float = 1.0
+    age: float = 0.0
+
+
+@register_node(namespace="")
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    """The stored steps of B rows, [T, B]; rows without a step are not active."""
+
+    observation: Tensor
+    action: Tensor
+    reward: Tensor
+    final_observation: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    active: Tensor
+
+
+@torch.no_grad()
+def reinstate(
+    policy: RL2Policy,
+    spaces: SpacePair,
+    recalled: Sequence[RecalledTrials],
+    *,
+    device: torch.device | None = None,
+) -> Reinstated | None:
+    """Return what B trials begin with, one row for each element of ``recalled``; None if nothing was recalled.
+
+    A row's first recalled trial begins empty, each further one with what those before it left.
+
+    Args:
+        policy: a policy that knows the spaces.
+        spaces: the pair of spaces of all trials.
+        recalled: the trials recalled for each row.
+        device: device of the policy; None for the CPU.
+    """
+    num_rounds = max((len(row.trials) for row in recalled), default=0)
+    left: Reinstated | None = None
+    device = device or torch.device("cpu")
+    for number in range(num_rounds):
+        # The last trials of all rows are run together, so that rows with fewer trials begin later.
+        indices = [number - num_rounds + len(row.trials) for row in recalled]
+        trials = [row.trials[i] if i >= 0 else None for row, i in zip(recalled, indices, strict=True)]
+        counts = torch.tensor([max(0, index + 1) for index in indices], dtype=torch.float32)
+        features = recall_features(likeness=torch.ones_like(counts), num_exposures=counts, age=torch.zeros_like(counts))
+        left = _run_again(policy, spaces, trials, left, features=features.to(device))
+    if left is None:
+        return None
+    likeness, age, counts = torch.tensor([[row.likeness, row.age, len(row.trials)] for row in recalled]).unbind(1)
+    features = recall_features(likeness=likeness, num_exposures=counts, age=age)
+    return Reinstated(memory=left.memory, hidden=left.hidden, features=features.to(device))
+
+
+def _run_again(
+    policy: RL2Policy,
+    spaces: SpacePair,
+    trials: Sequence[TrialRecord | None],
+    left: Reinstated | None,
+    *,
+    features: Tensor,
+) -> Reinstated:
+    """Run the policy over one trial of each row and return what it leaves, recalled with these features."""
+    steps = map_tensors(lambda values: values.to(features.device), _steps_of(trials))
+    state = policy.begin(
+        spaces,
+        num_trials=len(trials),
+        episodes_per_trial=max(len(trial.episodes) for trial in trials if trial is not None),
+        device=features.device,
+        reinstated=left,
+    )
+    for index in range(len(steps.reward)):
+        _step_again(policy, spaces, state, map_tensors(lambda values, at=index: values[at], steps))
+    memory = state.memories[-1] if state.memories else None
+    return Reinstated(memory=memory, hidden=state.hidden, features=features)
+
+
+def _step_again(policy: RL2Policy, spaces: SpacePair, state: PolicyState, step: _Step) -> None:
+    inputs = policy.look(spaces, state, step.observation)
+    output = policy.step(spaces, inputs, state.hidden, state.constants)
+    policy.take(
+        spaces,
+        state,
+        hidden=torch.where(step.active.unsqueeze(1), output.hidden, state.hidden),
+        observation=step.observation,
+        action=step.action,
+        reward=step.reward,
+        final_observation=step.final_observation,
+        terminated=step.terminated,
+        active=step.active,
+    )
+    policy.end_episodes(state, terminated=step.terminated, truncated=step.truncated, active=step.active)
+
+
+def _steps_of(trials: Sequence[TrialRecord | None]) -> _Step:
+    """Return the steps of one trial of each row, padded at the end."""
+    of_rows = [_steps_of_trial(trial) for trial in trials if trial is not None]
+    longest = max(len(steps.reward) for steps in of_rows)
+    none = map_tensors(lambda values: torch.zeros_like(values[:1]).expand(longest, *values.shape[1:]), of_rows[0])
+    found = iter(of_rows)
+    rows = [none if trial is None else map_tensors(lambda v: _padded(v, longest), next(found)) for trial in trials]
+    return join_tensors(lambda parts: torch.stack(parts, dim=1), rows)
+
+
+def _steps_of_trial(trial: TrialRecord) -> _Step:
+    """Return the steps of a stored trial, [T]."""
+    episodes = trial.episodes
+    ends = np.cumsum([len(episode.rewards) for episode in episodes]) - 1
+    reward = torch.from_numpy(np.concatenate([episode.rewards for episode in episodes]))
+    terminated, truncated = (torch.zeros(len(reward), dtype=torch.bool) for _ in range(2))
+    for end, episode in zip(ends.tolist(), episodes, strict=True):
+        (terminated if episode.is_terminated else truncated)[end] = True
+    return _Step(
+        observation=torch.from_numpy(np.concatenate([episode.observations[:-1] for episode in episodes])),
+        action=torch.from_numpy(np.concatenate([episode.actions for episode in episodes])),
+        reward=reward,
+        final_observation=torch.from_numpy(np.concatenate([episode.observations[1:] for episode in episodes])),
+        terminated=terminated,
+        truncated=truncated,
+        active=torch.ones(len(reward), dtype=torch.bool),
+    )
+
+
+def _padded(values: Tensor, num_steps: int) -> Tensor:
+    """Return values [T, …] with zeros after them, [``num_steps``, …]."""
+    return torch.cat([values, values.new_zeros(num_steps - len(values), *values.shape[1:])])
