@@ -32,6 +32,7 @@ from agent.learners.rl2.policy import policy_from_initialization
 from agent.learners.rl2.removed_settings import RemovedSettingError, stored_config
 from agent.policies.gradient_acting import GradientPolicy
 from agent.policies.recurrent_acting import RecurrentPolicy
+from agent.policies.trial_memory import TrialMemory
 from agent.policies.version_file import PolicyFileError, VersionFile, read_version_file, refusal, understanding
 from agent.policies.version_header import KnownFamily
 from envs.gymnasium.host import checked_index, describe_action, describe_observation, flattener
@@ -185,11 +186,16 @@ class Trial:
         return int(values.item()) if self._spaces.action.kind is ActionKind.DISCRETE else values
 
 
-def load_policy(path: Path | str) -> LoadedPolicy:
+def load_policy(path: Path | str, *, memory: TrialMemory | None = None) -> LoadedPolicy:
     """Load a policy that acts, after verifying the file.
 
     `learnd policy export` and, of families of environments, `learnd learn --output` write such files; a file of the
     store is one too.
+
+    Args:
+        path: the file.
+        memory: a memory of trials for an RL² policy: a trial begins with what it holds of the task, and is stored in it
+            after its last planned episode. None begins every trial empty. Policies that adapt by gradient ignore it.
 
     Raises:
         PolicyFileError: the file cannot be read, is damaged, or contains no policy that acts.
@@ -197,7 +203,7 @@ def load_policy(path: Path | str) -> LoadedPolicy:
     file = read_version_file(path)
     try:
         with understanding(str(path)):
-            policy = _acting_policy(file)
+            policy = _acting_policy(file, memory)
     except RemovedSettingError as error:
         raise refusal(str(path), error.found, error.hint) from error
     if policy is None:
@@ -209,7 +215,7 @@ def load_policy(path: Path | str) -> LoadedPolicy:
     return LoadedPolicy(policy, file.header.families)
 
 
-def _acting_policy(file: VersionFile) -> ActingPolicy | None:
+def _acting_policy(file: VersionFile, memory: TrialMemory | None) -> ActingPolicy | None:
     """Return the policy in a file; None if its learner does not act."""
     header, tensors = file.header, file.tensors
     families = list(header.families.values())
@@ -217,7 +223,8 @@ def _acting_policy(file: VersionFile) -> ActingPolicy | None:
         return None
     if header.learner == RL2:
         config = stored_config(header.config)
-        return RecurrentPolicy(policy_from_initialization(config, tensors, [family.spaces for family in families]))
+        policy = policy_from_initialization(config, tensors, [family.spaces for family in families])
+        return RecurrentPolicy(policy, memory)
     if header.learner in POLICY_LEARNERS:
         # Adapting does not depend on the number of updates taken.
         meta = {"spaces": families[0].spaces.to_json(), "config": header.config, "num_updates": 0}

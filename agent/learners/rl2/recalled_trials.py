@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from optree.dataclasses import register_node
 from torch import Tensor
 
 from agent.learners.rl2.policy import RL2Policy
-from agent.learners.rl2.policy_state import PolicyState
+from agent.learners.rl2.policy_state import PairConstants, PolicyState
 from agent.learners.rl2.reinstatement import Reinstated, recall_features
 from agent.learners.rl2.trees import join_tensors, map_tensors
 from envs.spaces import SpacePair
@@ -59,6 +60,7 @@ def reinstate(
     spaces: SpacePair,
     recalled: Sequence[RecalledTrials],
     *,
+    constants: PairConstants | None = None,
     device: torch.device | None = None,
 ) -> Reinstated | None:
     """Return what B trials begin with, one row for each element of ``recalled``; None if nothing was recalled.
@@ -69,6 +71,7 @@ def reinstate(
         policy: a policy that knows the spaces.
         spaces: the pair of spaces of all trials.
         recalled: the trials recalled for each row.
+        constants: the derived constants of the pair; None computes them.
         device: device of the policy; None for the CPU.
     """
     num_rounds = max((len(row.trials) for row in recalled), default=0)
@@ -80,7 +83,15 @@ def reinstate(
         trials = [row.trials[i] if i >= 0 else None for row, i in zip(recalled, indices, strict=True)]
         counts = torch.tensor([max(0, index + 1) for index in indices], dtype=torch.float32)
         features = recall_features(likeness=torch.ones_like(counts), num_exposures=counts, age=torch.zeros_like(counts))
-        left = _run_again(policy, spaces, trials, left, features=features.to(device))
+        state = policy.begin(
+            spaces,
+            num_trials=len(recalled),
+            episodes_per_trial=max(len(trial.episodes) for trial in trials if trial is not None),
+            device=device,
+            constants=constants,
+            reinstated=left,
+        )
+        left = _run_again(policy, spaces, state, trials, features=features.to(device))
     if left is None:
         return None
     likeness, age, counts = torch.tensor([[row.likeness, row.age, len(row.trials)] for row in recalled]).unbind(1)
@@ -91,22 +102,15 @@ def reinstate(
 def _run_again(
     policy: RL2Policy,
     spaces: SpacePair,
+    state: PolicyState,
     trials: Sequence[TrialRecord | None],
-    left: Reinstated | None,
     *,
     features: Tensor,
 ) -> Reinstated:
     """Run the policy over one trial of each row and return what it leaves, recalled with these features."""
     steps = map_tensors(lambda values: values.to(features.device), _steps_of(trials))
-    state = policy.begin(
-        spaces,
-        num_trials=len(trials),
-        episodes_per_trial=max(len(trial.episodes) for trial in trials if trial is not None),
-        device=features.device,
-        reinstated=left,
-    )
     for index in range(len(steps.reward)):
-        _step_again(policy, spaces, state, map_tensors(lambda values, at=index: values[at], steps))
+        _step_again(policy, spaces, state, map_tensors(itemgetter(index), steps))
     memory = state.memories[-1] if state.memories else None
     return Reinstated(memory=memory, hidden=state.hidden, features=features)
 
@@ -130,11 +134,18 @@ def _step_again(policy: RL2Policy, spaces: SpacePair, state: PolicyState, step: 
 
 def _steps_of(trials: Sequence[TrialRecord | None]) -> _Step:
     """Return the steps of one trial of each row, padded at the end."""
-    of_rows = [_steps_of_trial(trial) for trial in trials if trial is not None]
+    found = [None if trial is None else _steps_of_trial(trial) for trial in trials]
+    of_rows = [steps for steps in found if steps is not None]
     longest = max(len(steps.reward) for steps in of_rows)
-    none = map_tensors(lambda values: torch.zeros_like(values[:1]).expand(longest, *values.shape[1:]), of_rows[0])
-    found = iter(of_rows)
-    rows = [none if trial is None else map_tensors(lambda v: _padded(v, longest), next(found)) for trial in trials]
+
+    def padded(values: Tensor) -> Tensor:
+        return torch.cat([values, values.new_zeros(longest - len(values), *values.shape[1:])])
+
+    def without_steps(values: Tensor) -> Tensor:
+        return values.new_zeros(longest, *values.shape[1:])
+
+    nothing = map_tensors(without_steps, of_rows[0])
+    rows = [nothing if steps is None else map_tensors(padded, steps) for steps in found]
     return join_tensors(lambda parts: torch.stack(parts, dim=1), rows)
 
 
@@ -155,8 +166,3 @@ def _steps_of_trial(trial: TrialRecord) -> _Step:
         truncated=truncated,
         active=torch.ones(len(reward), dtype=torch.bool),
     )
-
-
-def _padded(values: Tensor, num_steps: int) -> Tensor:
-    """Return values [T, …] with zeros after them, [``num_steps``, …]."""
-    return torch.cat([values, values.new_zeros(num_steps - len(values), *values.shape[1:])])

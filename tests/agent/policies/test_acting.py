@@ -12,6 +12,7 @@ import pytest
 from agent.learners.rl2.pair import PairModule
 from agent.learners.rl2.policy_state import PairConstants
 from agent.policies.acting import LoadedPolicy, load_policy
+from agent.policies.trial_memory import ExactTrialMemory
 from agent.policies.version_file import PolicyFileError
 from agent.trainer.jobs.consolidate import consolidate
 from memory.folder import DataFolder
@@ -112,6 +113,51 @@ def test_more_episodes_may_be_played_than_a_trial_has(published: Path) -> None:
     for _ in range(2 + 4):
         observation, reward, terminated, truncated, _ = env.step(trial.act(env.reset()[0]))
         trial.observe(observation, reward, terminated=terminated, truncated=truncated)
+
+
+def test_a_trial_begins_with_what_a_memory_holds_of_the_task(learned: Path) -> None:
+    first_pulls = {}
+    for memory in (None, ExactTrialMemory()):
+        policy, env = load_policy(learned, memory=memory), OneArmPays(2)
+        _play_trial(policy, env, seed=0)
+        returns = [_play_trial(policy, env, seed=1 + number)[0] for number in range(30)]
+        first_pulls[memory is None] = sum(returns) / len(returns)
+    assert first_pulls[False] > first_pulls[True] + 0.3
+
+
+def test_a_memory_of_other_tasks_leaves_an_empty_start(learned: Path) -> None:
+    memory = ExactTrialMemory()
+    policy = load_policy(learned, memory=memory)
+    _play_trial(policy, OneArmPays(2), seed=0)
+    [family] = policy.families.values()
+    assert len(memory.recall(family.spaces, np.zeros(1, np.float32)).trials) == 1
+    assert memory.recall(family.spaces, np.ones(1, np.float32)).trials == ()
+    other, none = ExactTrialMemory(), None
+    actions = [_play_trial(load_policy(learned, memory=held), OneArmPays(1), seed=5) for held in (other, none)]
+    assert actions[0] == actions[1]
+
+
+def test_a_memory_is_given_the_planned_episodes_of_a_trial_once(learned: Path) -> None:
+    memory = ExactTrialMemory()
+    env = OneArmPays(1)
+    policy = load_policy(learned, memory=memory)
+    trial = policy.begin_trial(env, episodes_per_trial=2)
+    for number in range(4):
+        observation, reward, terminated, truncated, _ = env.step(trial.act(env.reset()[0]))
+        trial.observe(observation, reward, terminated=terminated, truncated=truncated)
+        [family] = policy.families.values()
+        found = memory.recall(family.spaces, np.zeros(1, np.float32)).trials
+        assert [len(stored.episodes) for stored in found] == ([2] if number else [])
+
+
+def _play_trial(policy: LoadedPolicy, env: gym.Env[Any, Any], *, seed: int) -> list[float]:
+    trial = policy.begin_trial(env, seed=seed)
+    rewards = []
+    for _ in range(trial.episodes_per_trial):
+        observation, reward, terminated, truncated, _ = env.step(trial.act(env.reset()[0]))
+        trial.observe(observation, float(reward), terminated=terminated, truncated=truncated)
+        rewards.append(float(reward))
+    return rewards
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all"])
