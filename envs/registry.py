@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from envs.default_families import (
     BERNOULLI_BANDITS,
+    DARK_ROOMS,
     NAVIGATION,
     RECURRING_BANDITS,
     TABULAR_MDPS,
@@ -118,6 +119,10 @@ def _tensor_family(spec: FamilySpec) -> Callable[..., TaskBatch]:
         from envs.tensor.recurring_bandits import RecurringBandits
 
         return RecurringBandits
+    if spec.entry == DARK_ROOMS:
+        from envs.tensor.dark_rooms import DarkRooms
+
+        return DarkRooms
     raise FamilySpecError(
         operation="opening family",
         subject=spec.name,

@@ -116,7 +116,10 @@ def rows_per_task(tasks: TaskBatch) -> int:
 
 @runtime_checkable
 class RecurringTaskBatch(TaskBatch, Protocol):
-    """A task batch that draws new noise for each exposure of a task, so that a trial can be played again."""
+    """A task batch of a family whose tasks recur: they are practised several times, with the memory of earlier trials.
+
+    Each exposure of a task has noise of its own, if the family has any.
+    """
 
     def begin_again(self, first_task: int, *, split: Split, exposure: int) -> Tensor:
         """Begin tasks as :meth:`begin` does, with noise that depends on the exposure; exposure 0 is that of ``begin``.

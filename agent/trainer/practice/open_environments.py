@@ -11,12 +11,13 @@ import torch
 
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.recurring_training import RecurringTraining
 from agent.learners.rl2.training import EagerTraining, FamilyTraining, RecordedTraining, can_be_recorded
 from agent.trainer.families import is_tensor_native, learner_name, spaces_of
 from envs.family import FamilySpec
 from envs.limits import WorkerLimits
 from envs.spaces import SpacePair
-from envs.task_batch import TaskBatch
+from envs.task_batch import RecurringTaskBatch, TaskBatch
 from memory.records import Family
 
 log = structlog.get_logger(__name__)
@@ -82,6 +83,7 @@ class OpenEnvironments:
         """Return the family's training, which is kept until it is closed.
 
         Recorded training opens its own tasks, because evaluation begins other tasks in those of :meth:`tasks_of`.
+        Training on tasks that recur begins a round with each call, so that a resumed trainer continues identically.
 
         Args:
             family: an admitted family.
@@ -89,13 +91,11 @@ class OpenEnvironments:
                 closed.
         """
         if family.id not in self._trainings:
-            name, tasks = learner_name(family), self.tasks_of(family)
-            self._trainings[family.id] = (
-                RecordedTraining(learner, name, self._open(family))
-                if can_be_recorded(tasks)
-                else EagerTraining(learner, name, tasks)
-            )
-        return self._trainings[family.id]
+            self._trainings[family.id] = self._new_training(family, learner)
+        training = self._trainings[family.id]
+        if isinstance(training, RecurringTraining):
+            training.begin_round()
+        return training
 
     def close_trainings(self) -> None:
         """Close all trainings, because their learner is replaced; tasks that evaluation also uses stay open."""
@@ -122,6 +122,14 @@ class OpenEnvironments:
         training = self._trainings.pop(family_id, None)
         if training is not None and training.tasks is not self._tasks.get(family_id):
             training.close()
+
+    def _new_training(self, family: Family, learner: RL2Learner) -> FamilyTraining:
+        name, tasks = learner_name(family), self.tasks_of(family)
+        if isinstance(tasks, RecurringTaskBatch):
+            return RecurringTraining(learner, name, tasks)
+        if can_be_recorded(tasks):
+            return RecordedTraining(learner, name, self._open(family))
+        return EagerTraining(learner, name, tasks)
 
     def _open(self, family: Family) -> TaskBatch:
         return self._opener(
