@@ -26,7 +26,7 @@ from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.removed_settings import without_constants
 from agent.learners.rl2.rollout import collect_trials
-from agent.learners.rl2.training import EagerTraining
+from agent.learners.rl2.training import EagerTraining, FamilyTraining
 from agent.learners.rl2.trials import num_env_steps, trial_returns
 from benchmarks.rl2_ablations import ABLATIONS
 from envs.family import FamilySpec, Split
@@ -126,8 +126,17 @@ def run_name(cell: Cell, options: argparse.Namespace) -> str:
     return f"{cell.name}{'-paper' if options.paper else ''}{options.label}{left_out}"
 
 
-def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:
-    """Train a cell to its end, resuming an interrupted run of the same name."""
+def train(
+    cell: Cell, options: argparse.Namespace, *, seed: int, begin: Callable[..., FamilyTraining] = EagerTraining
+) -> Run:
+    """Train a cell to its end, resuming an interrupted run of the same name.
+
+    Args:
+        cell: the cell.
+        options: the options of :func:`arguments`.
+        seed: seed of the run.
+        begin: returns the training, given the learner, the family's name and the tasks.
+    """
     config = config_for(cell, options)
     path = options.folder / f"{run_name(cell, options)}-seed{seed}"
     tasks = open_tasks(cell.spec, None, num_trials=1, device="cpu")
@@ -137,7 +146,7 @@ def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:
         run.learner.add_family(cell.name, tasks.spaces)
     for part in options.without:
         ABLATIONS[part].change(run.learner)
-    training = EagerTraining(run.learner, cell.name, tasks)
+    training = begin(run.learner, cell.name, tasks)
     num_updates = options.updates or cell.num_updates
     saved_at, shown_at = time.monotonic(), 0.0
     while run.updates < num_updates:
@@ -147,7 +156,7 @@ def train(cell: Cell, options: argparse.Namespace, *, seed: int) -> Run:
         if training.tasks.num_trials != num_trials:
             training.close()
             tasks = open_tasks(cell.spec, None, num_trials=num_trials, device="cpu")
-            training = EagerTraining(run.learner, cell.name, tasks)
+            training = begin(run.learner, cell.name, tasks)
         trials = training.play(run.next_task)
         training.learn(trials)
         run.next_task += num_trials
