@@ -1,283 +1,92 @@
-"""Tasks that recur: bandits with a barcode (Ritter et al. 2018), with the memory on and off.
+"""Tasks that recur, with and without the memory of their earlier trials.
 
-Run: ``python -m benchmarks.recurrence --seeds 0 1 2``. An interrupted run continues where it stopped. A policy is
-trained on tasks that are played 1, 2, 4 or 8 times. It then plays held-out epochs of C contexts, each R times, in
-shuffled order; every finished trial is stored, and every trial begins with what :class:`ExactTrialMemory` returns for
-its barcode: stored trials, from which the start is computed. ``off`` plays the same tasks with empty starts.
-``deceived`` begins every trial with the memory of another context of the epoch as if it were the task's own, and
-``doubted`` with the same memory and a likeness of .05.
+Run: ``python -m benchmarks.recurrence --seeds 0 1 2``. An interrupted run continues where it stopped. Policies are
+trained on tasks that are played several times, and scored on held-out ones: bandits with a barcode
+(:mod:`benchmarks.recurring_bandits`) and dark rooms (:mod:`benchmarks.dark_rooms`).
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from agent.learners.rl2.policy import RL2Policy
-from agent.learners.rl2.recalled_trials import RecalledTrials, reinstate
 from agent.learners.rl2.recurring_training import RecurringTraining
-from agent.learners.rl2.rollout import Rollout, play_out
-from agent.learners.rl2.trials import to_records, trial_returns
-from agent.policies.trial_memory import ExactTrialMemory
+from benchmarks import dark_rooms, recurring_bandits
+from benchmarks.dark_rooms import DarkRoomScore
 from benchmarks.kept_runs import kept_or_measured
-from benchmarks.rl2_cells import Cell, arguments, train
-from envs.default_families import RECURRING_BANDITS
-from envs.family import FamilySource, FamilySpec, Split
-from envs.tensor.recurring_bandits import RecurringBandits
+from benchmarks.recurring_bandits import EPOCHS, Recurrence, WrongMemory
+from benchmarks.rl2_cells import Run, arguments, train
 
-NUM_PULLS = 10
-NUM_EXPOSURES = 10
-UPDATES = 500
-EPOCHS = {10: 128, 100: 16, 1000: 2}
-"""By number of contexts: epochs that are played."""
-
-NUM_DECEIVED = 4_096
-"""Tasks that are played with another task's memory, and with an empty start."""
-
-DECEIVED_AFTER = 2
-"""Exposures in the memory of another task."""
-
-DOUBT = 0.05
-"""The likeness with which a doubted memory is recalled."""
-
-CEILINGS = (4.44, 8.16, 8.85, 9.0)
-"""Computed returns of exposures 1, 2, 3, and 4 and later of ten contexts; without a memory 4.44 (anchors)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recurrence:
-    """The result of one seed and one number of contexts.
-
-    Attributes:
-        seed: seed of the policy's training.
-        contexts: C.
-        on: mean return by exposure.
-        off: mean return by exposure, with empty starts.
-        standard_error: of the mean of exposure 2, which varies most among recalled trials.
-        cpu_s: CPU-seconds of the scoring.
-    """
-
-    seed: int
-    contexts: int
-    on: list[float]
-    off: list[float]
-    standard_error: float
-    cpu_s: float
-
-    @property
-    def mean_on(self) -> float:
-        """The mean of all exposures."""
-        return float(np.mean(self.on))
-
-
-@dataclass(frozen=True, kw_only=True)
-class WrongMemory:
-    """Returns with another task's memory.
-
-    Attributes:
-        seed: seed of the policy's training.
-        empty: mean return of empty starts.
-        deceived: mean return with another task's memory at likeness 1.
-        doubted: mean return with another task's memory at a low likeness.
-        deceived_error, doubted_error: standard errors of the differences from the empty start.
-    """
-
-    seed: int
-    empty: float
-    deceived: float
-    doubted: float
-    deceived_error: float
-    doubted_error: float
+ROOM_UPDATES = 500
+PROBLEMS = ("bandits", "rooms")
 
 
 def main() -> None:
     """Train, score and print."""
     parser = arguments(__doc__)
-    parser.add_argument("--contexts", type=int, nargs="+", default=sorted(EPOCHS))
-    parser.add_argument("--epochs", type=int, help="epochs of each number of contexts; default: by contexts")
+    parser.add_argument("--problem", choices=PROBLEMS, nargs="+", default=list(PROBLEMS))
+    parser.add_argument("--contexts", type=int, nargs="+", default=sorted(EPOCHS), help="bandits: contexts of an epoch")
+    parser.add_argument("--epochs", type=int, help="bandits: epochs of each number of contexts; default: by contexts")
+    parser.add_argument("--splits", type=int, nargs="*", default=[], help="rooms: random splits beside the published")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    recurrences: list[Recurrence] = []
-    wrong: list[WrongMemory] = []
+    results: list[Any] = []
     for seed in options.seeds:
-        run = train(bandit_cell(NUM_EXPOSURES), options, seed=seed, begin=RecurringTraining)
-        policy, trained = run.learner.policy, {"updates": run.updates, "label": options.label}
-        for contexts in options.contexts:
-            epochs = options.epochs or EPOCHS.get(contexts, 16)
-            recurrences.append(
-                kept_or_measured(
-                    options.folder / f"recurrence{options.label}-c{contexts}-seed{seed}.json",
-                    Recurrence,
-                    lambda policy=policy, seed=seed, contexts=contexts, epochs=epochs: score(  # type: ignore[misc]
-                        policy, seed=seed, contexts=contexts, epochs=epochs
-                    ),
-                    settings={**trained, "contexts": contexts, "epochs": epochs},
-                )
-            )
-            _show(recurrences[-1])
-        wrong.append(
-            kept_or_measured(
-                options.folder / f"recurrence{options.label}-wrong-seed{seed}.json",
-                WrongMemory,
-                lambda policy=policy, seed=seed: score_wrong_memory(policy, seed=seed),  # type: ignore[misc]
-                settings=trained,
-            )
-        )
-        _show_wrong(wrong[-1])
+        if "bandits" in options.problem:
+            results += _bandits(options, seed)
+        if "rooms" in options.problem:
+            results += [_rooms(options, seed, split) for split in (None, *options.splits)]
     path = options.folder / f"recurrence{options.label}.json"
-    path.write_text(json.dumps([vars(result) for result in (*recurrences, *wrong)], indent=1))
+    path.write_text(json.dumps([{"problem": type(result).__name__, **vars(result)} for result in results], indent=1))
     print(f"written to {path}")
 
 
-def bandit_cell(contexts: int) -> Cell:
-    """Return the cell of the paper's bandits."""
-    spec = FamilySpec(
-        name=f"recurring-bandits-c{contexts}",
-        source=FamilySource.TENSOR,
-        entry=RECURRING_BANDITS,
-        kwargs={"num_contexts": contexts},
-        episodes_per_trial=NUM_PULLS,
-    )
-    return Cell(name=spec.name, spec=spec, episode_steps=1, num_updates=UPDATES, target=8.35)
+def _bandits(options: argparse.Namespace, seed: int) -> list[Recurrence | WrongMemory]:
+    """Train on bandits and score every number of contexts."""
+    cell = recurring_bandits.bandit_cell(recurring_bandits.NUM_EXPOSURES)
+    run = train(cell, options, seed=seed, begin=RecurringTraining)
+    policy, results = run.learner.policy, list[Recurrence | WrongMemory]()
+    for contexts in options.contexts:
+        epochs = options.epochs or EPOCHS.get(contexts, 16)
+        measure = partial(recurring_bandits.score, policy, seed=seed, contexts=contexts, epochs=epochs)
+        path = options.folder / f"recurrence{options.label}-c{contexts}-seed{seed}.json"
+        settings = {**_settings(run), "contexts": contexts, "epochs": epochs}
+        found = kept_or_measured(path, Recurrence, measure, settings=settings)
+        recurring_bandits.show(found)
+        results.append(found)
+    path = options.folder / f"recurrence{options.label}-wrong-seed{seed}.json"
+    measure_wrong = partial(recurring_bandits.score_wrong_memory, policy, seed=seed)
+    wrong = kept_or_measured(path, WrongMemory, measure_wrong, settings=_settings(run))
+    recurring_bandits.show_wrong(wrong)
+    return [*results, wrong]
 
 
-class GivenTasks(RecurringBandits):
-    """Bandits that begin given tasks, whatever is asked for."""
-
-    def __init__(self, spec: FamilySpec, tasks: Tensor, exposures: Tensor) -> None:
-        super().__init__(spec, num_trials=len(tasks), device="cpu")
-        self._given = tasks, exposures
-
-    def begin_again(self, first_task: int, *, split: Split, exposure: int) -> Tensor:
-        """Begin the given tasks."""
-        del first_task, exposure
-        return self.begin_tasks(*self._given, split=split)
-
-
-def score(policy: RL2Policy, *, seed: int, contexts: int, epochs: int) -> Recurrence:
-    """Play epochs of contexts that recur in shuffled order."""
-    began = time.process_time()
-    returns = {is_on: _play_epochs(policy, contexts=contexts, epochs=epochs, is_on=is_on) for is_on in (True, False)}
-    second = returns[True][1]
-    return Recurrence(
+def _rooms(options: argparse.Namespace, seed: int, split: int | None) -> DarkRoomScore:
+    """Train on the training goals of a split and score all goals."""
+    cell = dark_rooms.dark_room_cell(split, num_updates=ROOM_UPDATES)
+    run = train(cell, options, seed=seed, begin=partial(RecurringTraining, exposures=dark_rooms.EXPOSURES))
+    measure = partial(
+        dark_rooms.score,
+        run.learner.policy,
+        cell,
         seed=seed,
-        contexts=contexts,
-        on=[float(values.mean()) for values in returns[True]],
-        off=[float(values.mean()) for values in returns[False]],
-        standard_error=float(second.std(ddof=1) / np.sqrt(len(second))),
-        cpu_s=round(time.process_time() - began, 1),
+        split=split,
+        env_steps=run.env_steps,
+        train_cpu_s=run.cpu_s,
     )
+    path = options.folder / f"recurrence{options.label}-{cell.name}-seed{seed}.json"
+    found = kept_or_measured(path, DarkRoomScore, measure, settings=_settings(run))
+    dark_rooms.show(found)
+    return found
 
 
-def _play_epochs(policy: RL2Policy, *, contexts: int, epochs: int, is_on: bool) -> NDArray[np.float64]:
-    """Return [R, epochs · C] returns by exposure."""
-    spec, generator = bandit_cell(contexts).spec, torch.Generator().manual_seed(1)
-    orders = [np.random.default_rng(epoch).permutation(contexts * NUM_EXPOSURES) % contexts for epoch in range(epochs)]
-    memories = [ExactTrialMemory() for _ in range(epochs)]
-    counts = np.zeros((epochs, contexts), np.int64)
-    returns: list[list[float]] = [[] for _ in range(NUM_EXPOSURES)]
-    for rows in _blocks(orders):
-        exposures = [int(counts[row]) for row in rows]
-        given = torch.tensor([epoch * contexts + context for epoch, context in rows])
-        tasks = GivenTasks(spec, given, torch.tensor(exposures))
-        observations = tasks.begin(0, split=Split.HELD_OUT).numpy()
-        recalled = [memories[row[0]].recall(tasks.spaces, seen) for row, seen in zip(rows, observations, strict=True)]
-        found, records = _play(policy, tasks, recalled if is_on else [], generator)
-        for row, exposure, value, record in zip(rows, exposures, found, records, strict=True):
-            returns[exposure].append(value)
-            memories[row[0]].store(tasks.spaces, record)
-            counts[row] += 1
-    return np.array(returns)
-
-
-def _blocks(orders: Sequence[NDArray[np.int64]]) -> Iterator[list[tuple[int, int]]]:
-    """Yield blocks of (epoch, context) that may be played side by side: no context is twice in one of them.
-
-    Trials of different contexts do not depend on each other, so the order of trials is that of ``orders``.
-    """
-    position = [0] * len(orders)
-    while any(start < len(order) for start, order in zip(position, orders, strict=True)):
-        block: list[tuple[int, int]] = []
-        for epoch, order in enumerate(orders):
-            met: set[int] = set()
-            while position[epoch] < len(order) and (context := int(order[position[epoch]])) not in met:
-                met.add(context)
-                block.append((epoch, context))
-                position[epoch] += 1
-        yield block
-
-
-def _play(
-    policy: RL2Policy, tasks: RecurringBandits, recalled: Sequence[RecalledTrials], generator: torch.Generator
-) -> tuple[list[float], list[Any]]:
-    """Play one trial in each row, beginning with what was recalled; return the returns and the trials' records."""
-    rollout = Rollout(
-        policy,
-        tasks,
-        first_task=0,
-        split=Split.HELD_OUT,
-        generator=generator,
-        reinstated=reinstate(policy, tasks.spaces, recalled),
-    )
-    trials = play_out(policy, rollout, may_pack=False)
-    rows = list(range(tasks.num_trials))
-    return trial_returns(trials).tolist(), to_records(trials, rows=rows, tasks=tasks.describe_tasks(rows))
-
-
-def score_wrong_memory(policy: RL2Policy, *, seed: int) -> WrongMemory:
-    """Play tasks with the memory of another task of the epoch, and with empty starts."""
-    spec = bandit_cell(NUM_EXPOSURES).spec
-    given = torch.arange(NUM_DECEIVED)
-
-    def play(recalled: Sequence[RecalledTrials], exposure: int) -> tuple[NDArray[np.float64], list[Any]]:
-        tasks = GivenTasks(spec, given, torch.full_like(given, exposure))
-        returns, records = _play(policy, tasks, recalled, torch.Generator().manual_seed(exposure))
-        return np.array(returns), records
-
-    recalled = [RecalledTrials() for _ in given]
-    for exposure in range(DECEIVED_AFTER):
-        _, records = play(recalled, exposure)
-        recalled = [replace(own, trials=(*own.trials, new)) for own, new in zip(recalled, records, strict=True)]
-    others = [recalled[index - 1] for index in range(len(recalled))]
-    empty, _ = play([], DECEIVED_AFTER)
-    deceived, _ = play(others, DECEIVED_AFTER)
-    doubted, _ = play([replace(other, likeness=DOUBT) for other in others], DECEIVED_AFTER)
-
-    def error(values: NDArray[np.float64]) -> float:
-        return float((values - empty).std(ddof=1) / np.sqrt(len(empty)))
-
-    return WrongMemory(
-        seed=seed,
-        empty=float(empty.mean()),
-        deceived=float(deceived.mean()),
-        doubted=float(doubted.mean()),
-        deceived_error=error(deceived),
-        doubted_error=error(doubted),
-    )
-
-
-def _show(result: Recurrence) -> None:
-    by_exposure = " ".join(f"{value:.2f}" for value in result.on)
-    print(
-        f"\rseed {result.seed}, {result.contexts} contexts: {by_exposure}, mean {result.mean_on:.3f} "
-        f"(exposure 2 ± {result.standard_error:.3f}); off {np.mean(result.off):.3f}; {result.cpu_s:.0f} CPU-s"
-    )
-
-
-def _show_wrong(result: WrongMemory) -> None:
-    print(
-        f"seed {result.seed}, another task's memory: empty {result.empty:.3f}, deceived {result.deceived:.3f} "
-        f"({result.deceived / result.empty - 1.0:+.1%} ± {result.deceived_error / result.empty:.1%}), doubted "
-        f"{result.doubted:.3f} ({result.doubted / result.empty - 1.0:+.1%} ± {result.doubted_error / result.empty:.1%})"
-    )
+def _settings(run: Run) -> dict[str, Any]:
+    """Return what a stored result depends on."""
+    return {"updates": run.updates}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ Shapes: B trials, Q features of a recall.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,12 +25,12 @@ from envs.family import Split
 from envs.task_batch import TaskBatch
 
 NUM_EXPOSURES = (1, 2, 4, 8)
-"""The possible numbers of trial batches of a round; equally frequent."""
+"""The usual numbers of trial batches of a round."""
 
-UNCERTAIN_SHARE = 0.5
+UNCERTAIN_SHARE = 0.75
 """Share of the rounds of several trials whose last trials have an uncertain recall."""
 
-DECEIVED_SHARE = 0.25
+DECEIVED_SHARE = 0.5
 """Share of the rows of an uncertain recall that have likeness 1 although every second memory is another task's."""
 
 
@@ -60,10 +60,14 @@ class RecurringTraining:
         learner: the learner to train.
         name: the family's name, as added to the learner.
         tasks: the family's tasks.
+        exposures: the possible numbers of trial batches of a round; equally frequent.
     """
 
-    def __init__(self, learner: RL2Learner, name: str, tasks: TaskBatch) -> None:
+    def __init__(
+        self, learner: RL2Learner, name: str, tasks: TaskBatch, *, exposures: Sequence[int] = NUM_EXPOSURES
+    ) -> None:
         self._learner, self._name, self.tasks = learner, name, tasks
+        self._exposures = tuple(exposures)
         self._round: _Round | None = None
 
     def play(self, first_task: int, *, progress: Callable[[int], None] | None = None) -> TrialBatch:
@@ -103,7 +107,7 @@ class RecurringTraining:
         draws = torch.rand(2, generator=self._learner.generator, device=self._learner.device).tolist()
         return _Round(
             first_task=first_task,
-            num_exposures=NUM_EXPOSURES[int(draws[0] * len(NUM_EXPOSURES))],
+            num_exposures=self._exposures[int(draws[0] * len(self._exposures))],
             is_uncertain=draws[1] < UNCERTAIN_SHARE,
         )
 
