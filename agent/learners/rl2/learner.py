@@ -11,7 +11,7 @@ Shapes: T steps, B trials.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -26,7 +26,7 @@ from agent.learners.rl2.in_trial_memory.ring import HeldTrials, held_trials
 from agent.learners.rl2.minibatch import Minibatch, MinibatchStep, Targets, draw_minibatches, select_minibatch
 from agent.learners.rl2.normalisation import PopArtCritic
 from agent.learners.rl2.packing import stretches_of
-from agent.learners.rl2.policy import RL2Policy, with_initial_recall
+from agent.learners.rl2.policy import RL2Policy, with_added_parameters
 from agent.learners.rl2.trials import TrialBatch, critic_inputs, num_env_steps, num_episodes
 from agent.learners.rl2.warm_start import WarmStart, add_spaces, possible_starts, with_spaces
 from envs.spaces import ObservationKind, SpacePair
@@ -110,6 +110,10 @@ class RL2Learner:
         practised = self.practised_spaces()
         return with_spaces(self.policy, spaces, start=start, practised=practised, generator=self._initial)
 
+    def spaces_of(self, name: str) -> SpacePair:
+        """Return a family's spaces."""
+        return self._families[name].spaces
+
     def start_of(self, name: str) -> WarmStart:
         """Return what the policy began with in a family's spaces."""
         return self._families[name].start
@@ -152,6 +156,7 @@ class RL2Learner:
         *,
         num_epochs: int | None = None,
         minibatch_step: MinibatchStep | None = None,
+        after_minibatch: Callable[[], None] | None = None,
     ) -> dict[str, float]:
         """Improve the policy on one family with one trial batch.
 
@@ -160,6 +165,7 @@ class RL2Learner:
             trials: training trials played by the current policy.
             num_epochs: passes over the trials; None takes the setting.
             minibatch_step: the function that takes optimiser steps; None takes the learner's own.
+            after_minibatch: called after each minibatch; it may take optimiser steps of its own.
 
         Returns:
             policy, value, entropy, kl (an estimate of KL(old ‖ new)), clip_fraction, gradient_norm, explained_variance
@@ -171,7 +177,7 @@ class RL2Learner:
         family, critic = self._families[name], self._critic(name)
         targets, explained_variance = self._targets(critic, trials)
         steps, held = trials.steps, self._held(trials)
-        self._set_learning_rate(self.config.learning_rate_at(family.num_updates))
+        self.set_learning_rate(self.config.learning_rate_at(family.num_updates))
         entropy = self.config.entropy_coefficient * self.config.anneal(family.num_updates)
         entropy_coefficient = torch.full((), entropy, device=self.device)
         take_step = minibatch_step or self.minibatch_step
@@ -194,6 +200,8 @@ class RL2Learner:
                 )
                 sums += take_step(name, trials.spaces, minibatch)
                 num_minibatches += 1
+                if after_minibatch is not None:
+                    after_minibatch()
         self._follow_inputs(trials)
         family.num_updates += 1
         family.episode_steps = num_env_steps(trials) / max(1, num_episodes(trials))
@@ -270,21 +278,27 @@ class RL2Learner:
         value_loss = 0.5 * (error * error * share).sum()
         mean_entropy = (entropy * share).sum()
         loss = policy_loss + VALUE_COEFFICIENT * value_loss - minibatch.entropy_coefficient * mean_entropy
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        touched = [p for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
-        gradient_norm = nn.utils.clip_grad_norm_(touched, self.config.max_gradient_norm, foreach=True)
-        self._optimizer.step()
+        gradient_norm = self.descend(loss)
         with torch.no_grad():
             kl = ((ratio - 1.0 - log_ratio) * share).sum()
             clip_fraction = (((ratio - 1.0).abs() > CLIP) * share).sum()
             return torch.stack([policy_loss, value_loss, mean_entropy, kl, clip_fraction, gradient_norm])
 
+    def descend(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """Take one optimiser step down a loss and return the norm of its gradient before clipping."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        touched = [p for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradient_norm = nn.utils.clip_grad_norm_(touched, self.config.max_gradient_norm, foreach=True)
+        self._optimizer.step()
+        return gradient_norm
+
     def forget_gradients(self) -> None:
         """Release the gradients of the last step and their memory."""
         self._optimizer.zero_grad(set_to_none=True)
 
-    def _set_learning_rate(self, rate: float) -> None:
+    def set_learning_rate(self, rate: float) -> None:
+        """Set Adam's rate of the next optimiser steps. An update sets it by itself."""
         for group in self._optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate * group["scale"])
@@ -362,7 +376,7 @@ class RL2Learner:
             restored = learner._families[family["name"]]
             restored.num_updates = family["num_updates"]
             restored.episode_steps = family.get("episode_steps", 1.0)
-        learner.policy.load_state_dict(with_initial_recall(learner.policy, starting_with("policy/", tensors)))
+        learner.policy.load_state_dict(with_added_parameters(learner.policy, starting_with("policy/", tensors)))
         learner.critics.load_state_dict(_reward_bounds(learner.critics) | starting_with("critics/", tensors))
         for name, parameter in learner._named_parameters():
             parts = starting_with(f"optimizer/{name}/", tensors)

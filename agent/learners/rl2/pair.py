@@ -33,8 +33,26 @@ MAX_OBSERVATION = 5.0
 MAX_REWARD = 10.0
 """Bound of a reward in the policy and its memory, in units of the running scale. The critic uses unbounded rewards."""
 
+MAX_CHANGES = 256
+"""Largest number of changes by action; with more, the policy does not get them."""
+
+CHANGE_SCALE = 4.0
+"""Changes of one step are small in units of the running standard deviation; this brings them to about 1."""
+
+ENCODE_CHANGE = "encode_change"
+"""Name of the weights of changes by action; they begin at 0."""
+
 SIZE_FREE = frozenset({"encode_context", "embed_read", "encode_pooled", "score_read", "score_context", "score"})
 """Names of the parts that depend on no number of actions, observations or inputs: they fit every size."""
+
+
+def num_changes(spaces: SpacePair) -> int:
+    """Return J, the number of changes of the observation by slot; 0 where they are not computed."""
+    if spaces.observation.kind is not ObservationKind.VECTOR:
+        return 0
+    slots = num_slots(spaces.action) + (spaces.action.kind is ActionKind.CONTINUOUS)
+    count = slots * spaces.observation.width
+    return count if count <= MAX_CHANGES else 0
 
 
 class PairModule(nn.Module):
@@ -57,6 +75,8 @@ class PairModule(nn.Module):
         encode_action = linear if is_continuous else table
         self.encode_observation = encode_observation(spaces.observation.size, config.input_size, generator=generator)
         self.encode_action = encode_action(slots, config.input_size, generator=generator)
+        self.num_changes = num_changes(spaces)
+        self.encode_change = nn.Parameter(torch.zeros(config.input_size, self.num_changes))
         self.encode_context = linear(NUM_CONTEXT, config.input_size, generator=generator)
         self.head = linear(config.hidden_size, slots, generator=generator, gain=0.01)
         if self.has_reads:
@@ -105,7 +125,7 @@ class PairModule(nn.Module):
 
     def constants(self) -> PairConstants:
         """Return the derived constants, with weights in the order in which :meth:`encode` joins its inputs."""
-        layers = [self.encode_context]
+        layers: list[nn.Linear] = [self.encode_context]
         if self.spaces.observation.kind is ObservationKind.VECTOR:
             layers.append(cast("nn.Linear", self.encode_observation))
         if self.has_reads:
@@ -114,7 +134,7 @@ class PairModule(nn.Module):
         # place.
         biases: list[Tensor] = [layer.bias for layer in layers]
         return PairConstants(
-            weight=torch.cat([layer.weight for layer in layers], dim=1),
+            weight=torch.cat([self.encode_change, *(layer.weight for layer in layers)], dim=1),
             bias=reduce(torch.add, biases),
             observation_mean=self.observation_scale.mean,
             observation_rate=self.observation_scale.spread.reciprocal(),
@@ -130,6 +150,38 @@ class PairModule(nn.Module):
         constants = constants or self.constants()
         centred = observation - constants.observation_mean
         return centred.mul_(constants.observation_rate).clamp_(-MAX_OBSERVATION, MAX_OBSERVATION)
+
+    def changes(
+        self,
+        observation: Float[Tensor, "*N D"],
+        *,
+        previous: Float[Tensor, "*N D"],
+        action: Tensor,
+        is_within_episode: Tensor,
+        constants: PairConstants | None = None,
+    ) -> Float[Tensor, "*N J"] | None:
+        """Return the change of the observation by the previous action: the outer product of its slots and the change.
+
+        It is 0 at the first step of an episode.
+
+        Args:
+            observation: the observation, in the environment's units.
+            previous: the one before.
+            action: [*N, W] slots of the action between them, or its values if continuous.
+            is_within_episode: [*N] whether both belong to the same episode.
+            constants: the derived constants of the pair; None computes them.
+        """
+        if not self.num_changes:
+            return None
+        rate = (constants or self.constants()).observation_rate
+        change = ((observation - previous) * rate).mul_(CHANGE_SCALE).clamp_(-MAX_OBSERVATION, MAX_OBSERVATION)
+        change = change * is_within_episode.unsqueeze(-1)
+        if self.spaces.action.kind is ActionKind.CONTINUOUS:
+            taken = torch.cat([action.clamp(-1.0, 1.0), torch.ones_like(action[..., :1])], dim=-1)
+        else:
+            shape = (*action.shape[:-1], num_slots(self.spaces.action))
+            taken = torch.zeros(shape, device=action.device).scatter_(-1, action, 1.0)
+        return (taken.unsqueeze(-1) * change.unsqueeze(-2)).flatten(-2)
 
     def scale_reward(self, reward: Float[Tensor, "*N"], constants: PairConstants | None = None) -> Float[Tensor, "*N"]:
         """Return rewards in units of their running root mean square, bounded.
@@ -154,7 +206,7 @@ class PairModule(nn.Module):
             recall: the term of what was reinstated; None for trials that began empty.
         """
         constants = constants or self.constants()
-        values = [inputs.context]
+        values = [inputs.context] if inputs.change is None else [inputs.change, inputs.context]
         if self.spaces.observation.kind is ObservationKind.VECTOR:
             values.append(self.observe(inputs.observation, constants))
         if inputs.read is not None:

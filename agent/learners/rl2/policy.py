@@ -27,7 +27,7 @@ from agent.learners.rl2.in_trial_memory.protocol import empty_memory
 from agent.learners.rl2.in_trial_memory.ring import HeldTrials
 from agent.learners.rl2.in_trial_memory.similarity import read_trials
 from agent.learners.rl2.packing import Stretches
-from agent.learners.rl2.pair import PairModule
+from agent.learners.rl2.pair import ENCODE_CHANGE, PairModule
 from agent.learners.rl2.policy_state import PairConstants, PolicyInput, PolicyState, episodes_left
 from agent.learners.rl2.reinstatement import RecallGate, Reinstated
 from envs.spaces import ActionKind, SpacePair
@@ -121,6 +121,7 @@ class RL2Policy(nn.Module):
                 keys=self.pair(spaces).keys,
                 device=device,
             ),
+            previous_observation=torch.zeros(num_trials, spaces.observation.width, device=device),
             previous_action=torch.zeros(
                 num_trials, spaces.action.width, dtype=torch.float32 if is_continuous else torch.int64, device=device
             ),
@@ -143,6 +144,13 @@ class RL2Policy(nn.Module):
         return PolicyInput(
             observation=observation,
             previous_action=state.previous_action,
+            change=pair.changes(
+                observation,
+                previous=state.previous_observation,
+                action=state.previous_action,
+                is_within_episode=state.is_within_episode,
+                constants=state.constants,
+            ),
             context=state.context(pair.scale_reward(state.previous_reward, state.constants)),
             read=reads[0] if reads else None,
             recalled=reads[1] if len(reads) > 1 else None,
@@ -233,6 +241,7 @@ class RL2Policy(nn.Module):
         pair = self.pair(spaces)
         is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
         state.hidden = hidden
+        state.previous_observation = observation
         state.previous_action = action if is_continuous else slots_of(spaces.action, action)
         state.previous_reward = reward
         state.previous_terminated = state.previous_truncated = torch.zeros_like(terminated)
@@ -288,9 +297,17 @@ def covers(tensors: Mapping[str, Tensor], pair: SpacePair) -> bool:
     return any(name.startswith(f"pairs.{pair.key}.") for name in tensors)
 
 
-def with_initial_recall(policy: RL2Policy, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a policy's tensors with the parameters of a new recall gate, which learnd 0.1.0 did not write."""
-    return {f"recall.{name}": tensor for name, tensor in policy.recall.state_dict().items()} | dict(tensors)
+def with_added_parameters(policy: RL2Policy, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a policy's tensors with the new parameters that learnd 0.1.0 did not write.
+
+    They are those of the recall gate and the weights of changes by action; a policy acts as before with them.
+    """
+    new = {
+        name: tensor
+        for name, tensor in policy.state_dict().items()
+        if name.startswith("recall.") or name.endswith(ENCODE_CHANGE)
+    }
+    return new | dict(tensors)
 
 
 def policy_from_initialization(
@@ -321,7 +338,7 @@ def policy_from_initialization(
     wanted = policy.state_dict()
     found = {name: tensor for name, tensor in tensors.items() if name in wanted}
     try:
-        policy.load_state_dict(with_initial_recall(policy, found))
+        policy.load_state_dict(with_added_parameters(policy, found))
     except RuntimeError as error:
         raise IncompatibleParametersError(
             f"making a policy of published parameters: they do not fit; another version of learnd wrote them, or "

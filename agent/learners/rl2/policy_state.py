@@ -38,6 +38,8 @@ class PolicyInput:
             trials begin empty.
         recall: [*N, Q] the features of what was reinstated (:mod:`agent.learners.rl2.reinstatement`); None if the
             trials begin empty.
+        change: [*N, J] what the previous action changed in the observation, by slot; None where it is not computed
+            (:meth:`agent.learners.rl2.pair.PairModule.changes`).
     """
 
     observation: Tensor
@@ -46,6 +48,7 @@ class PolicyInput:
     read: Tensor | None
     recalled: Tensor | None = None
     recall: Tensor | None = None
+    change: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,7 @@ class PolicyState:
     Attributes:
         hidden: [B, H].
         memory: the in-trial memory.
+        previous_observation: [B, D] in the environment's units.
         previous_action: [B, W] slots, or values if continuous.
         previous_reward: [B] in the environment's units.
         previous_terminated: [B] whether the previous step ended its episode in a terminal state.
@@ -93,6 +97,7 @@ class PolicyState:
 
     hidden: Tensor
     memory: InTrialMemory | None
+    previous_observation: Tensor
     previous_action: Tensor
     previous_reward: Tensor
     previous_terminated: Tensor
@@ -114,8 +119,8 @@ class PolicyState:
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:
         """Keep only these trials, in this order."""
         for name in (
-            "hidden", "previous_action", "previous_reward", "previous_terminated", "previous_truncated",
-            "episode_step", "episode_index",
+            "hidden", "previous_observation", "previous_action", "previous_reward", "previous_terminated",
+            "previous_truncated", "episode_step", "episode_index",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name).index_select(0, rows))
         if self.recall is not None:
@@ -123,24 +128,60 @@ class PolicyState:
         for memory in self.memories:
             memory.keep(rows)
 
-    def context(self, reward: Float[Tensor, " B"]) -> Float[Tensor, "B C"]:
-        """Return the context features of the next decision.
+    @property
+    def is_within_episode(self) -> Tensor:
+        """[B] whether the previous step belongs to the same episode."""
+        if self.num_steps == 0:
+            return torch.zeros_like(self.previous_terminated)
+        return ~(self.previous_terminated | self.previous_truncated)
 
-        They are the previous reward (symlog), whether it ended an episode and how, whether there was a previous step,
-        two features of the step within the episode, and the features of the remaining episodes.
+    def context(self, reward: Float[Tensor, " B"]) -> Float[Tensor, "B C"]:
+        """Return the context features of the next decision (:func:`context_features`).
 
         Args:
             reward: the previous reward in units of the pair's scale.
         """
-        of_step = [
-            symlog(reward),
-            self.previous_terminated.to(self.hidden.dtype),
-            self.previous_truncated.to(self.hidden.dtype),
-            torch.full_like(self.episode_step, float(self.num_steps > 0)),
-            self.episode_step.log1p().mul_(0.25),
-            (self.episode_step + 1.0).reciprocal_(),
-        ]
-        return torch.cat([torch.stack(of_step, dim=-1), self.episodes_left.index_select(0, self.episode_index)], dim=-1)
+        return context_features(
+            previous_reward=reward,
+            previous_terminated=self.previous_terminated.to(self.hidden.dtype),
+            previous_truncated=self.previous_truncated.to(self.hidden.dtype),
+            has_previous=torch.full_like(self.episode_step, float(self.num_steps > 0)),
+            episode_step=self.episode_step,
+            left=self.episodes_left.index_select(0, self.episode_index),
+        )
+
+
+def context_features(
+    *,
+    previous_reward: Float[Tensor, "*N"],
+    previous_terminated: Float[Tensor, "*N"],
+    previous_truncated: Float[Tensor, "*N"],
+    has_previous: Float[Tensor, "*N"],
+    episode_step: Float[Tensor, "*N"],
+    left: Float[Tensor, "*N 3"],
+) -> Float[Tensor, "*N C"]:
+    """Return the context features of decisions.
+
+    They are the previous reward (symlog), whether it ended an episode and how, whether there was a previous step, two
+    features of the step within the episode, and the features of the remaining episodes.
+
+    Args:
+        previous_reward: the previous reward in units of the pair's scale.
+        previous_terminated: 1 if the previous step ended its episode in a terminal state, else 0.
+        previous_truncated: 1 if the previous step's episode was truncated, else 0.
+        has_previous: 1 after the first step of the trial, else 0.
+        episode_step: steps taken in the current episode.
+        left: features of the remaining episodes (:func:`episodes_left`).
+    """
+    of_step = [
+        symlog(previous_reward),
+        previous_terminated,
+        previous_truncated,
+        has_previous,
+        episode_step.log1p().mul_(0.25),
+        (episode_step + 1.0).reciprocal_(),
+    ]
+    return torch.cat([torch.stack(of_step, dim=-1), left], dim=-1)
 
 
 def episodes_left(episodes_per_trial: int, device: torch.device) -> Float[Tensor, "E1 3"]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from agent.learners.rl2.pair import CHANGE_SCALE, MAX_OBSERVATION
 from agent.learners.rl2.rollout import collect_trials
 from agent.learners.rl2.trials import (
     episode_returns,
@@ -112,10 +113,33 @@ def test_a_cut_is_judged_by_its_true_last_observation_and_the_hidden_state_after
         previous_action=trials.action[2].unsqueeze(-1),
         context=context,
         read=None,
+        change=pair.changes(
+            trials.final_observation[:1],
+            previous=trials.observation[2],
+            action=trials.action[2].unsqueeze(-1),
+            is_within_episode=torch.tensor([True]),
+        ),
     )
     expected = learner.policy.step(VECTOR, inputs, hidden).features
     assert pair.reward_scale.spread.item() == 1.0
     torch.testing.assert_close(trials.cut_features, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_the_previous_action_changed_is_an_input_of_the_next_step_of_the_episode() -> None:
+    learner = learner_for(VECTOR)
+    trials = play(learner, VECTOR, [[2, -2, 1]])
+    assert trials.inputs.change is not None
+    num_actions = sum(VECTOR.action.choices)
+    by_action = trials.inputs.change[:, 0].view(len(trials.reward), num_actions, -1)
+    change = (trials.observation[1:, 0] - trials.observation[:-1, 0]) * CHANGE_SCALE
+    for step, (action, is_new_episode) in enumerate(
+        zip(trials.action[:-1, 0].tolist(), [False, True, False, True], strict=True), start=1
+    ):
+        expected = torch.zeros_like(by_action[step])
+        if not is_new_episode:
+            expected[action] = change[step - 1].clamp(-MAX_OBSERVATION, MAX_OBSERVATION)
+        torch.testing.assert_close(by_action[step], expected)
+    assert not by_action[0].any()
 
 
 def test_the_previous_action_reward_and_end_are_inputs_of_the_next_step() -> None:
