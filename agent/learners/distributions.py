@@ -109,6 +109,32 @@ class ActionDistribution:
             entropy_sum = entropy_sum - (log_probs.exp() * log_probs).sum(0)
         return torch.as_tensor(log_prob), torch.as_tensor(entropy_sum)
 
+    def parameters(self) -> Float[Tensor, "*N F"]:
+        """Return the parameters as one tensor: logits, or means followed by log standard deviations."""
+        if self.log_std is None:
+            return self.scores
+        return torch.cat([self.scores, self.log_std.expand_as(self.scores)], dim=-1)
+
+    @classmethod
+    def of_parameters(cls, action: ActionSpec, parameters: Float[Tensor, "*N F"]) -> ActionDistribution:
+        """Return the distribution of the tensor that :meth:`parameters` returned."""
+        if action.kind is not ActionKind.CONTINUOUS:
+            return cls(action=action, scores=parameters)
+        scores, log_std = parameters.chunk(2, dim=-1)
+        return cls(action=action, scores=scores, log_std=log_std)
+
+    def divergence_to(self, other: ActionDistribution) -> Float[Tensor, "*N"]:
+        """Return KL(self ‖ other), summed over dimensions."""
+        if self.log_std is not None and other.log_std is not None:
+            distance = (self.scores - other.scores) * (-other.log_std).exp()
+            ratio = self.log_std - other.log_std
+            return (0.5 * (distance.square() + (2.0 * ratio).exp() - 1.0) - ratio).sum(-1)
+        total: Tensor | float = 0.0
+        for own, others in zip(self._choices_first(), other._choices_first(), strict=True):
+            own_log, other_log = own.log_softmax(0), others.log_softmax(0)
+            total = total + (own_log.exp() * (own_log - other_log)).sum(0)
+        return torch.as_tensor(total)
+
     def _choices_first(self) -> list[Float[Tensor, "K *N"]]:
         """Return the scores of each dimension, choices first, so that operations over choices vectorise over rows."""
         scores = self.scores.movedim(-1, 0).contiguous()

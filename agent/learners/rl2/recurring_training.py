@@ -91,9 +91,15 @@ class RecurringTraining:
         self._round = current
         return trials
 
-    def learn(self, trials: TrialBatch, *, num_epochs: int | None = None) -> dict[str, float]:
+    def learn(
+        self,
+        trials: TrialBatch,
+        *,
+        num_epochs: int | None = None,
+        after_minibatch: Callable[[], None] | None = None,
+    ) -> dict[str, float]:
         """Run one update."""
-        return self._learner.update(self._name, trials, num_epochs=num_epochs)
+        return self._learner.update(self._name, trials, num_epochs=num_epochs, after_minibatch=after_minibatch)
 
     def begin_round(self) -> None:
         """Begin a round with the next trials, so that what follows depends on no trials before."""

@@ -157,6 +157,7 @@ def sort_out(policy: RL2Policy, played: Played) -> TrialBatch:
         spaces=played.spaces,
         episodes_per_trial=played.episodes_per_trial,
         log_prob=distribution.log_prob(steps.action),
+        decisions=distribution.parameters(),
         end=end,
         final_observation=recorded.final_observation.flatten(0, 1).index_select(0, end),
         features=recorded.features,

@@ -46,7 +46,13 @@ class FamilyTraining(Protocol):
         """
         ...
 
-    def learn(self, trials: TrialBatch, *, num_epochs: int | None = None) -> dict[str, float]:
+    def learn(
+        self,
+        trials: TrialBatch,
+        *,
+        num_epochs: int | None = None,
+        after_minibatch: Callable[[], None] | None = None,
+    ) -> dict[str, float]:
         """Improve the policy by these trials: :meth:`agent.learners.rl2.learner.RL2Learner.update`."""
         ...
 
@@ -79,9 +85,15 @@ class EagerTraining:
             progress=progress,
         )
 
-    def learn(self, trials: TrialBatch, *, num_epochs: int | None = None) -> dict[str, float]:
+    def learn(
+        self,
+        trials: TrialBatch,
+        *,
+        num_epochs: int | None = None,
+        after_minibatch: Callable[[], None] | None = None,
+    ) -> dict[str, float]:
         """Run one update."""
-        return self._learner.update(self._name, trials, num_epochs=num_epochs)
+        return self._learner.update(self._name, trials, num_epochs=num_epochs, after_minibatch=after_minibatch)
 
     def close(self) -> None:
         """Release the tasks."""
@@ -130,9 +142,21 @@ class RecordedTraining:
             progress(0)
         return self._recorded().rollout.collect(first_task)
 
-    def learn(self, trials: TrialBatch, *, num_epochs: int | None = None) -> dict[str, float]:
+    def learn(
+        self,
+        trials: TrialBatch,
+        *,
+        num_epochs: int | None = None,
+        after_minibatch: Callable[[], None] | None = None,
+    ) -> dict[str, float]:
         """Run one update."""
-        return self._learner.update(self._name, trials, num_epochs=num_epochs, minibatch_step=self._recorded().step)
+        return self._learner.update(
+            self._name,
+            trials,
+            num_epochs=num_epochs,
+            minibatch_step=self._recorded().step,
+            after_minibatch=after_minibatch,
+        )
 
     def close(self) -> None:
         """Release the tasks and the recordings."""

@@ -32,6 +32,8 @@ class TrialBatch(Steps):
         spaces: the family's pair of spaces.
         episodes_per_trial: E.
         log_prob: [T, B] log π(a | ·) when the action was drawn.
+        decisions: [T, B, F] parameters of the distribution that each action was drawn from
+            (:meth:`agent.learners.distributions.ActionDistribution.parameters`).
         end: [N] flat index t·B + b of the steps that ended an episode, ascending.
         final_observation: [N, D] true final observations of those episodes.
         features: [T, B, Y] inputs of a critic; None for held-out trials, which are never used for learning.
@@ -44,6 +46,7 @@ class TrialBatch(Steps):
     spaces: SpacePair = field(metadata=STATIC)
     episodes_per_trial: int = field(metadata=STATIC)
     log_prob: Tensor
+    decisions: Tensor
     end: Tensor
     final_observation: Tensor
     features: Tensor | None = None

@@ -1,0 +1,233 @@
+"""Rehearsal: the policy is held to the action distributions that it had when it played stored trials of other families.
+
+L = mean over steps of KL(π_then(· | x_t, h_t) ‖ π(· | x_t, h_t)),  over whole stored trials, h_t unrolled from h_0 = 0
+
+This is the behaviour cloning of CLEAR (Rolnick et al. 2019, arXiv:1811.11682, section 3) for the actor alone.
+Departures: whole trials, and steps in proportion to what is being lost, which trials that are never trained on measure.
+The policy is told neither families nor boundaries between them.
+
+A step of rehearsal is an optimiser step of its own after a minibatch of practice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.policy import RL2Policy
+from agent.learners.rl2.rehearsal.lessons import Lesson, divergences, join_lessons, lesson_of
+from agent.learners.rl2.rehearsal.past_trials import past_trials
+from agent.learners.rl2.rehearsal.reservoir import Reservoir
+from memory.records import TrialRecord
+
+MEASURED_FAMILIES = 4
+"""Families that are measured at the start of a slice, those first that were not measured for the longest time."""
+
+MEASURED_TRIALS = 8
+"""Held-back trials by which a family is measured: those in the last slots."""
+
+REHEARSED_FAMILIES = 8
+"""Families that are rehearsed in a slice at most, those first that lose most."""
+
+TRIALS_PER_SLICE = 16
+"""Trials of each rehearsed family that are replayed at the start of a slice."""
+
+TRIALS_PER_STEP = 12
+"""Trials of a step of rehearsal at most, of all families together."""
+
+TOLERANCE = 0.004
+"""KL in nats below which a family is not rehearsed."""
+
+FULL_RATE = 0.05
+"""KL in nats, summed over the rehearsed families, at which every minibatch is followed by a step of rehearsal."""
+
+FOLLOWING = 0.2
+"""Rate at which a family's KL follows that of the steps of rehearsal within a slice."""
+
+
+class RehearsalSlice:
+    """The rehearsal of other families during one slice of practice.
+
+    Args:
+        learner: the learner.
+        lessons: one for each pair of spaces.
+        losses: the measured KL of each family of the lessons, by name.
+    """
+
+    def __init__(self, learner: RL2Learner, lessons: Sequence[Lesson], losses: Mapping[str, float]) -> None:
+        self._learner, self._lessons, self._names = learner, lessons, tuple(losses)
+        self._losses = torch.tensor(list(losses.values()))
+        self._due = 0.0
+        self.num_steps = 0
+        self.spent_s = 0.0
+        """Seconds that the steps of rehearsal took."""
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """The KL of each rehearsed family, as the steps of rehearsal found it."""
+        return dict(zip(self._names, self._losses.tolist(), strict=True))
+
+    def is_losing(self, names: Iterable[str]) -> bool:
+        """Return whether one of these families still diverges by more than the tolerance."""
+        losses = self.losses
+        return any(losses.get(name, 0.0) > TOLERANCE for name in names)
+
+    def after_minibatch(self) -> None:
+        """Take a step of rehearsal if one is due: after each minibatch, or more rarely if little is being lost."""
+        if not self._lessons:
+            return
+        self._due += min(1.0, float(self._losses.sum()) / FULL_RATE)
+        began = time.monotonic()
+        if self._due >= 1.0:
+            self._due -= 1.0
+            self.step()
+            self.spent_s += time.monotonic() - began
+
+    def step(self) -> None:
+        """Take a step of rehearsal. Families are drawn in proportion to what is being lost of them."""
+        lesson = self._drawn_lesson()
+        chances = self._chances(lesson)
+        num_trials = min(TRIALS_PER_STEP, int((chances > 0).sum()))
+        trials = self._draw(chances, num_trials)
+        sums, steps = divergences(
+            self._learner.policy, lesson, trials.to(lesson.is_valid.device), num_families=len(self._names)
+        )
+        self._learner.descend(sums.sum() / steps.sum())
+        self.num_steps += 1
+        found = (sums.detach() / steps.clamp(min=1.0)).cpu()
+        self._losses = torch.where(steps.cpu() > 0, torch.lerp(self._losses, found, FOLLOWING), self._losses)
+
+    def _drawn_lesson(self) -> Lesson:
+        if len(self._lessons) == 1:
+            return self._lessons[0]
+        weights = torch.stack([self._chances(lesson).sum() for lesson in self._lessons])
+        return self._lessons[int(self._draw(weights, 1))]
+
+    def _chances(self, lesson: Lesson) -> Tensor:
+        """Return a weight for each trial, so that each family's trials together weigh what is being lost of it."""
+        family = lesson.family_of_trial.cpu()
+        return (self._losses / torch.bincount(family, minlength=len(self._losses)).clamp(min=1))[family].clamp(min=1e-9)
+
+    def _draw(self, weights: Tensor, count: int) -> Tensor:
+        generator = self._learner.generator
+        return torch.multinomial(weights.to(generator.device), count, generator=generator).cpu()
+
+
+class Rehearsal:
+    """The rehearsal of all families that a learner has practised.
+
+    Args:
+        learner: the learner.
+        load: returns the reservoir of a family that is not loaded yet; it may be empty.
+        losses: the last measured KL of each family, the one first that was not measured for the longest time.
+    """
+
+    def __init__(
+        self,
+        learner: RL2Learner,
+        *,
+        load: Callable[[str], Reservoir] | None = None,
+        losses: Mapping[str, float] | None = None,
+    ) -> None:
+        self._learner = learner
+        self._load = load or (lambda name: Reservoir(spaces=learner.spaces_of(name)))
+        self._reservoirs: dict[str, Reservoir] = {}
+        self.losses = dict(losses or {})
+
+    def reservoir(self, name: str) -> Reservoir:
+        """Return the reservoir of a family that was added to the learner."""
+        if name not in self._reservoirs:
+            self._reservoirs[name] = self._load(name)
+        return self._reservoirs[name]
+
+    def next_slots(self, name: str, count: int) -> list[int]:
+        """Return the slots that a family's next trials take."""
+        return self.reservoir(name).next_slots(count)
+
+    def add(self, name: str, trials: Iterable[TrialRecord]) -> None:
+        """Put trials into a family's reservoir. What was learned of the family counts as kept from here on."""
+        self.reservoir(name).add(trials)
+        self.losses.setdefault(name, 0.0)
+
+    def keep_only(self, names: Iterable[str]) -> None:
+        """Drop the reservoirs of all other families."""
+        wanted = set(names)
+        self._reservoirs = {name: found for name, found in self._reservoirs.items() if name in wanted}
+        self.losses = {name: loss for name, loss in self.losses.items() if name in wanted}
+
+    def begin(self, practised: str) -> RehearsalSlice:
+        """Measure what is being lost of other families, and prepare their rehearsal.
+
+        Args:
+            practised: the family that is practised in the slice.
+        """
+        began = time.monotonic()
+        others = [name for name in self.losses if name != practised and self.reservoir(name).usable(held_back=False)]
+        for name in others[:MEASURED_FAMILIES]:
+            del self.losses[name]  # Measured families move to the end of the order.
+            self.losses[name] = self.measure(name)
+        losing = sorted((name for name in others if self.losses[name] > TOLERANCE), key=lambda name: -self.losses[name])
+        rehearsed = self.prepare(losing[:REHEARSED_FAMILIES])
+        rehearsed.spent_s = time.monotonic() - began
+        return rehearsed
+
+    def begin_repair(self, names: Sequence[str]) -> RehearsalSlice:
+        """Measure every family, and prepare the rehearsal of the given ones and of those that lose most."""
+        usable = [name for name in self.losses if self.reservoir(name).usable(held_back=False)]
+        for name in usable:
+            self.losses[name] = self.measure(name)
+        repaired = [name for name in names if name in usable]
+        others = sorted((name for name in usable if name not in repaired), key=lambda name: -self.losses[name])
+        return self.prepare([*repaired, *others][: max(REHEARSED_FAMILIES, len(repaired))])
+
+    def nothing(self) -> RehearsalSlice:
+        """Return the rehearsal of no family."""
+        return self.prepare(())
+
+    def prepare(self, names: Sequence[str]) -> RehearsalSlice:
+        """Prepare the rehearsal of some families."""
+        lessons: dict[str, Lesson] = {}
+        for index, name in enumerate(names):
+            lesson = self._lesson(name, index=index)
+            key = lesson.spaces.key
+            lessons[key] = join_lessons(lessons[key], lesson) if key in lessons else lesson
+        return RehearsalSlice(self._learner, list(lessons.values()), {name: self.losses[name] for name in names})
+
+    def end(self, rehearsed: RehearsalSlice) -> None:
+        """Record what the steps of a slice found."""
+        self.losses |= rehearsed.losses
+
+    @torch.no_grad()
+    def measure(self, name: str, *, policy: RL2Policy | None = None) -> float:
+        """Return the KL of a family in nats per step, on trials that are held back; 0 without any.
+
+        Args:
+            name: the family.
+            policy: the policy to measure; None measures the learner's.
+        """
+        reservoir, policy = self.reservoir(name), policy or self._learner.policy
+        held_back = reservoir.usable(held_back=True)[-MEASURED_TRIALS:]
+        if not held_back:
+            return 0.0
+        past = past_trials(held_back, reservoir.spaces, device=self._learner.device)
+        lesson = lesson_of(policy, past, family=0)
+        trials = torch.arange(past.num_trials, device=self._learner.device)
+        sums, steps = divergences(policy, lesson, trials, num_families=1)
+        return float(sums / steps)
+
+    def _lesson(self, name: str, *, index: int) -> Lesson:
+        reservoir = self.reservoir(name)
+        usable = reservoir.usable(held_back=False)
+        order = torch.randperm(len(usable), generator=self._learner.generator, device=self._learner.device)
+        drawn = [usable[position] for position in order[:TRIALS_PER_SLICE].tolist()]
+        trials = past_trials(drawn, reservoir.spaces, device=self._learner.device)
+        return lesson_of(self._learner.policy, trials, family=index)
+
+    def to_meta(self) -> dict[str, Any]:
+        """Return the state that is not in the reservoirs, as JSON values."""
+        return {"losses": list(self.losses.items())}

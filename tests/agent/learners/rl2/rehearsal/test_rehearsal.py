@@ -1,0 +1,195 @@
+"""Rehearsal keeps what was learned of other families, and costs nothing where nothing is lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+
+from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.rehearsal.rehearsal import FOLLOWING, FULL_RATE, MEASURED_FAMILIES, TOLERANCE, Rehearsal
+from agent.learners.rl2.rehearsal.reservoir import HELD_BACK_EVERY, Reservoir, is_held_back
+from agent.learners.rl2.trials import to_records
+from envs.spaces import ActionKind, ActionSpec, SpacePair
+from memory.records import NUM_SLOTS
+from tests.agent.learners.rl2.playing import learner_for, play
+from tests.agent.learners.rl2.scripted_tasks import DISCRETE, VECTOR
+
+OTHER = replace(VECTOR, action=ActionSpec(kind=ActionKind.DISCRETE, choices=(4,), start=(0,)))
+
+
+def remember(rehearsal: Rehearsal, learner: RL2Learner, name: str, spaces: SpacePair, *, times: int = 2) -> None:
+    """Put trials of the present policy into a family's reservoir."""
+    for first_task in range(times):
+        trials = play(learner, spaces, first_task=100 + first_task)
+        records = to_records(
+            trials,
+            rows=range(4),
+            tasks=[{}] * 4,
+            decisions=trials.decisions,
+            slots=rehearsal.next_slots(name, 4),
+        )
+        rehearsal.add(name, records)
+
+
+def lose(learner: RL2Learner, spaces: SpacePair) -> None:
+    """Change what the policy does in these spaces."""
+    with torch.no_grad():
+        learner.policy.pair(spaces).head.bias[0] += 1.5
+
+
+def test_steps_of_rehearsal_bring_back_what_was_lost() -> None:
+    learner = learner_for(VECTOR)
+    rehearsal = Rehearsal(learner)
+    remember(rehearsal, learner, "scripted", VECTOR)
+    lose(learner, VECTOR)
+    lost = rehearsal.measure("scripted")
+    assert lost > 10 * TOLERANCE
+    learner.add_family("another", VECTOR)
+    rehearsed = rehearsal.begin("another")
+    for _ in range(200):
+        rehearsed.step()
+    assert rehearsal.measure("scripted") < lost / 10
+
+
+def test_nothing_is_rehearsed_where_nothing_is_lost() -> None:
+    learner = learner_for(VECTOR)
+    rehearsal = Rehearsal(learner)
+    remember(rehearsal, learner, "scripted", VECTOR)
+    before = {name: tensor.clone() for name, tensor in learner.policy.state_dict().items()}
+    rehearsed = rehearsal.begin("another")
+    for _ in range(20):
+        rehearsed.after_minibatch()
+    assert rehearsed.num_steps == 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in learner.policy.state_dict().items())
+
+
+def test_the_practised_family_is_not_rehearsed() -> None:
+    learner = learner_for(VECTOR)
+    rehearsal = Rehearsal(learner)
+    remember(rehearsal, learner, "scripted", VECTOR)
+    lose(learner, VECTOR)
+    assert rehearsal.begin("scripted").losses == {}
+
+
+def test_families_of_other_spaces_are_rehearsed_together() -> None:
+    learner = learner_for(VECTOR)
+    learner.add_family("other", OTHER)
+    learner.add_family("indices", DISCRETE)
+    rehearsal = Rehearsal(learner)
+    for name, spaces in (("scripted", VECTOR), ("other", OTHER), ("indices", DISCRETE)):
+        remember(rehearsal, learner, name, spaces)
+        lose(learner, spaces)
+    lost = {name: rehearsal.measure(name) for name in ("scripted", "other", "indices")}
+    rehearsed = rehearsal.begin("practised")
+    assert rehearsed.losses.keys() == lost.keys()
+    for _ in range(300):
+        rehearsed.step()
+    assert all(rehearsal.measure(name) < loss / 3 for name, loss in lost.items())
+
+
+def test_two_families_of_the_same_spaces_share_a_lesson_and_keep_their_own_losses() -> None:
+    learner = learner_for(VECTOR)
+    learner.add_family("twin", VECTOR)
+    rehearsal = Rehearsal(learner)
+    remember(rehearsal, learner, "scripted", VECTOR)
+    lose(learner, VECTOR)
+    remember(rehearsal, learner, "twin", VECTOR)
+    rehearsal.losses = dict.fromkeys(("scripted", "twin"), 1.0)
+    rehearsed = rehearsal.prepare(("scripted", "twin"))
+    rehearsed.step()
+    assert rehearsed.losses["twin"] == pytest.approx(1.0 - FOLLOWING, abs=1e-4)
+    assert rehearsed.losses["scripted"] > 1.0 - FOLLOWING + 0.01
+
+
+def test_each_family_is_measured_in_turn() -> None:
+    learner = learner_for(VECTOR)
+    names = [f"family {index}" for index in range(2 * MEASURED_FAMILIES)]
+    rehearsal = Rehearsal(learner)
+    for name in names:
+        learner.add_family(name, VECTOR)
+        remember(rehearsal, learner, name, VECTOR, times=1)
+    lose(learner, VECTOR)
+    rehearsal.begin("practised")
+    assert [name for name in names if rehearsal.losses[name] > 0] == names[:MEASURED_FAMILIES]
+    rehearsal.begin("practised")
+    assert all(rehearsal.losses[name] > 0 for name in names)
+
+
+@pytest.mark.parametrize("num_trials", [1, 3, NUM_SLOTS + 5])
+def test_a_reservoir_replaces_its_oldest_trials(num_trials: int) -> None:
+    learner = learner_for(VECTOR)
+    trials = play(learner, VECTOR)
+    [record] = to_records(trials, rows=[0], tasks=[{}], decisions=trials.decisions)
+    reservoir = Reservoir(spaces=VECTOR)
+    for number in range(num_trials):
+        [slot] = reservoir.next_slots(1)
+        reservoir.add([replace(record, task={"number": number}, rehearsal_slot=slot)])
+    newest = set(range(max(0, num_trials - NUM_SLOTS), num_trials))
+    assert {trial.task["number"] for trial in reservoir.trials.values()} == newest
+
+
+def test_trials_that_measure_are_never_trained_on() -> None:
+    learner = learner_for(VECTOR)
+    rehearsal = Rehearsal(learner)
+    remember(rehearsal, learner, "scripted", VECTOR, times=5)
+    reservoir = rehearsal.reservoir("scripted")
+    trained, held_back = (reservoir.usable(held_back=part) for part in (False, True))
+    assert len(held_back) == 20 // HELD_BACK_EVERY
+    assert len(trained) + len(held_back) == 20
+    assert {id(trial) for trial in trained}.isdisjoint(id(trial) for trial in held_back)
+    assert {slot for slot, trial in reservoir.trials.items() if is_held_back(slot)} == {3, 7, 11, 15, 19}
+
+
+def test_a_trial_without_decisions_is_not_rehearsed() -> None:
+    learner = learner_for(VECTOR)
+    trials = play(learner, VECTOR)
+    rehearsal = Rehearsal(learner)
+    rehearsal.add("scripted", to_records(trials, rows=range(4), tasks=[{}] * 4, slots=[0, 1, 2, 3]))
+    assert rehearsal.begin("another").losses == {}
+    assert rehearsal.measure("scripted") == 0.0
+
+
+def test_only_the_longest_trials_of_a_growing_curriculum_are_rehearsed() -> None:
+    learner = learner_for(VECTOR)
+    rehearsal = Rehearsal(learner)
+    for episodes in (1, 2, 3):
+        trials = play(learner, VECTOR, num_episodes=episodes)
+        slots = rehearsal.next_slots("scripted", 4)
+        rehearsal.add(
+            "scripted", to_records(trials, rows=range(4), tasks=[{}] * 4, decisions=trials.decisions, slots=slots)
+        )
+    usable = rehearsal.reservoir("scripted").usable(held_back=False)
+    assert [len(trial.episodes) for trial in usable] == [3, 3, 3]
+
+
+def test_rehearsal_depends_on_the_learners_generator_alone() -> None:
+    results = []
+    for _ in range(2):
+        learner = learner_for(VECTOR)
+        rehearsal = Rehearsal(learner)
+        remember(rehearsal, learner, "scripted", VECTOR)
+        lose(learner, VECTOR)
+        rehearsed = rehearsal.begin("another")
+        for _ in range(5):
+            rehearsed.after_minibatch()
+        results.append(learner.to_tensors())
+    first, second = results
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_rate_below_one_spreads_the_steps_over_the_minibatches() -> None:
+    learner = learner_for(VECTOR)
+    rehearsal = Rehearsal(learner)
+    remember(rehearsal, learner, "scripted", VECTOR)
+    rehearsal.losses = {"scripted": 0.26 * FULL_RATE}
+    rehearsed = rehearsal.prepare(["scripted"])
+    counts = []
+    for _ in range(8):
+        rehearsed._losses.fill_(0.26 * FULL_RATE)
+        rehearsed.after_minibatch()
+        counts.append(rehearsed.num_steps)
+    assert counts[-1] == 2
+    assert all(later - earlier in {0, 1} for earlier, later in pairwise(counts))
