@@ -87,6 +87,10 @@ class PractiseSettings(Section):
         default=(),
         description='Local times in which practice is allowed, such as ["22:00-06:00"]; empty: always.',
     )
+    rehearsal: bool = Field(
+        default=True,
+        description="Train on stored trials of other families during practice, so that they are not forgotten.",
+    )
 
 
 class JobsSettings(Section):

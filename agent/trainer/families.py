@@ -39,6 +39,11 @@ def learner_name(family: Family) -> str:
     return f"{family.name}@{family.id}"
 
 
+def family_id(learner_name: str) -> int:
+    """Return the id of the family that has this name within checkpoints and versions."""
+    return int(learner_name.rpartition("@")[2])
+
+
 def spaces_of(family: Family) -> SpacePair:
     """Return the spaces of an admitted family of environments.
 

@@ -210,6 +210,30 @@ def _difference_error(returns: HeldOutReturns, published: KnownReturn | None) ->
     return float((returns.standard_error**2 + published.standard_error**2) ** 0.5)
 
 
+LEAST_LOSS = 0.05
+"""KL in nats per step that a family which cannot be played may lose on its stored trials."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTrialsLoss:
+    """What a candidate has lost of a family that cannot be played, on the family's stored trials.
+
+    Attributes:
+        family: its name.
+        divergence: KL of the candidate, in nats per step.
+        published: KL of the published version; None if it does not know the family.
+    """
+
+    family: str
+    divergence: float
+    published: float | None
+
+    @property
+    def is_beyond(self) -> bool:
+        """Return whether it has lost more than is allowed, and more than twice what the published version has lost."""
+        return self.divergence > max(LEAST_LOSS, 2.0 * (self.published or 0.0))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Part:
     """The part of a candidate that one kind of family proposes.
@@ -218,12 +242,14 @@ class Part:
         origin: how the parameters were made; empty if the provenance says it for each family.
         tensors: the parameters, by their names in the version file.
         comparisons: on every family of the kind that could be scored.
+        losses: on every family of the kind that cannot be played and has stored trials.
         provenance: what a version with this part records about it, as JSON values.
     """
 
     origin: str
     tensors: dict[str, Tensor]
     comparisons: tuple[Comparison, ...]
+    losses: tuple[StoredTrialsLoss, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
@@ -251,6 +277,11 @@ class Candidate:
     def comparisons(self) -> tuple[Comparison, ...]:
         """The comparisons on every family that could be scored."""
         return tuple(comparison for part in self.parts for comparison in part.comparisons)
+
+    @property
+    def losses(self) -> tuple[StoredTrialsLoss, ...]:
+        """What was lost of the families that cannot be played."""
+        return tuple(loss for part in self.parts for loss in part.losses)
 
     @property
     def mean_value(self) -> float:
@@ -291,7 +322,19 @@ class Gate:
         """Return the families that fall too far."""
         return [c for c in candidate.comparisons if c.falls(self.tolerance, self.best.get(c.family))]
 
+    def lost(self, candidate: Candidate) -> list[StoredTrialsLoss]:
+        """Return the families that cannot be played and of which too much is lost."""
+        return [loss for loss in candidate.losses if loss.is_beyond]
+
+    def passes(self, candidate: Candidate) -> bool:
+        """Return whether the candidate may be published."""
+        return not self.fallen(candidate) and not self.lost(candidate)
+
+    def failing(self, candidate: Candidate) -> list[str]:
+        """Return the names of the families for which the candidate may not be published."""
+        return [*(c.family for c in self.fallen(candidate)), *(loss.family for loss in self.lost(candidate))]
+
     def choose(self, candidates: Sequence[Candidate]) -> Candidate:
         """Return the candidate with the highest mean value among those that pass, or among all if none passes."""
-        passed = [candidate for candidate in candidates if not self.fallen(candidate)]
+        passed = [candidate for candidate in candidates if self.passes(candidate)]
         return max(passed or candidates, key=lambda candidate: candidate.mean_value)

@@ -14,10 +14,16 @@ def describe(candidate: Candidate) -> str:
 
 def explain(candidate: Candidate, gate: Gate) -> str:
     """Say why the gate lets a candidate pass, or which families fall."""
-    fallen = gate.fallen(candidate)
+    fallen, lost = gate.fallen(candidate), gate.lost(candidate)
+    reasons = []
     if fallen:
         listed = ", ".join(_fall(comparison, gate.best.get(comparison.family)) for comparison in fallen)
-        return f"{candidate.origin}: falls by more than {gate.tolerance:g} on {listed}"
+        reasons.append(f"falls by more than {gate.tolerance:g} on {listed}")
+    if lost:
+        listed = ", ".join(f"{loss.family} (KL {loss.divergence:.3f})" for loss in lost)
+        reasons.append(f"acts differently in stored trials of {listed}, which cannot be played")
+    if reasons:
+        return f"{candidate.origin}: {'; '.join(reasons)}"
     return f"{describe(candidate)}, no family falls by more than {gate.tolerance:g}"
 
 

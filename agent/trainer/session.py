@@ -14,6 +14,7 @@ from agent.learners.config_json import config_from_json, config_to_json
 from agent.learners.family_parts import without_parts
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.rehearsal.rehearsal import Rehearsal
 from agent.learners.rl2.removed_settings import REMOVED, RemovedSettingError, check_stored, without_constants
 from agent.learners.state import as_arrays, as_tensors
 from agent.trainer.checkpoint_damage import IncompatibleCheckpointError, note_fallback, record_checkpoint_loss
@@ -25,6 +26,7 @@ from agent.trainer.practice.few_shot_learners import FewShotLearners
 from agent.trainer.practice.open_environments import OpenEnvironments, TaskOpener
 from agent.trainer.practice.protocol import Practice
 from agent.trainer.practice.registry import build_practices
+from agent.trainer.practice.stored_rehearsal import restored_rehearsal
 from envs.kinds import FamilyKind
 from envs.registry import open_tasks
 from memory.errors import CorruptFileError
@@ -80,6 +82,7 @@ class TrainerSession:
         )
         self.learner_steps = 0
         self.learner: RL2Learner
+        self.rehearsal: Rehearsal
         self.next_task: dict[str, int]
         self.practices: dict[FamilyKind, Practice]
         self._restore()
@@ -112,6 +115,11 @@ class TrainerSession:
             self._begin()
         self.practices = build_practices(self)
 
+    def _restore_rehearsal(self, meta: Mapping[str, Any]) -> None:
+        """Restore the rehearsal of the restored learner."""
+        families = of_kind(FamilyKind.ENVIRONMENTS, self.store.families.all())
+        self.rehearsal = restored_rehearsal(self.learner, families, self.store.rehearsal, meta)
+
     def _restore_newest_intact(self, num_steps: int) -> bool:
         """Restore the newest checkpoint that is intact; return whether there is one."""
         for checkpoint in self.store.checkpoints.restore_candidates():
@@ -131,6 +139,7 @@ class TrainerSession:
         self.learner = RL2Learner(self.config, device=self.device, seed=self.settings.learner.seed)
         self.next_task = {}
         self.few_shot.restore({}, {})
+        self._restore_rehearsal({})
         log.info("no checkpoint to restore, starting with new parameters", seed=self.settings.learner.seed)
 
     def _begin_from_version(self, version: int) -> None:
@@ -149,6 +158,7 @@ class TrainerSession:
         learner.load_initialization(without_parts(tensors))
         self.few_shot.restore(tensors, published_meta(initialization))
         self.learner = learner
+        self._restore_rehearsal({})
         self.next_task = {learner_name(family): family.totals.trials for family in practised}
         log.warning("every checkpoint was lost; continuing from the published version", version=version)
 
@@ -167,6 +177,7 @@ class TrainerSession:
                 f"{self._changed_settings(checkpoint) or 'none'}. Set them back under [rl2], or use a new data folder."
             ) from error
         self.learner = learner
+        self._restore_rehearsal(checkpoint.meta.get("rehearsal", {}))
         self.next_task = dict(checkpoint.meta["next_task"])
         log.info("restored", learner_steps=checkpoint.learner_steps, sha256=checkpoint.file.sha256[:12])
 
@@ -180,6 +191,7 @@ class TrainerSession:
         meta = {
             "learner": self.learner.to_meta(),
             "few_shot": self.few_shot.to_meta(),
+            "rehearsal": self.rehearsal.to_meta(),
             "config": config_to_json(self.config),
             "next_task": self.next_task,
         }
@@ -199,7 +211,9 @@ class TrainerSession:
         wanted = {family.id for family in families if family.state is FamilyState.ACTIVE}
         for family_id in (self.environments.open_families | self.few_shot.open_families) - wanted:
             self.close_tasks(family_id)
-        self.few_shot.keep_only({learner_name(family) for family in families})
+        names = {learner_name(family) for family in families}
+        self.few_shot.keep_only(names)
+        self.rehearsal.keep_only(names)
 
     def close(self) -> None:
         """Close all workers."""

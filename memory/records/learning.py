@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -39,6 +40,13 @@ class CurveMetric(StrEnum):
     UNCERTAINTY = "uncertainty"
     """Uncertainty of a few-shot learner's posterior on held-out tasks: the predictive entropy in nats (classification)
     or a standard deviation (regression); the label is the number of shots."""
+
+    REHEARSAL_KL = "rehearsal_kl"
+    """KL in nats per step of the present policy from the one that played the family's stored trials: what is being lost
+    of the family while others are practised."""
+
+    REHEARSAL_SHARE = "rehearsal_share"
+    """Share of a slice's time that rehearsal of other families took; of the practised family."""
 
     LOSS = "loss"
     """A part of the loss; the label names the part."""
@@ -87,6 +95,7 @@ class LearnerStep:
         practised: the amounts to add to the family's totals.
         trials: the trials to keep in episodic memory. They are a sample; the totals count all trials.
         points: curve points at the totals after this step.
+        points_of_others: curve points of other families, by their names. Families that were removed are left out.
         started_at, finished_at: wall-clock times.
         detail: JSON values for the record (settings, seed, reason for the choice of the family).
     """
@@ -98,3 +107,4 @@ class LearnerStep:
     started_at: float
     finished_at: float
     detail: dict[str, Any] = field(default_factory=dict)
+    points_of_others: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)

@@ -74,9 +74,15 @@ class LearnerStepTable:
                 number = self._add_step(family, step)
                 self._trials.add(family.id, packed, learner_step=number, at=at)
                 self._curves.add(self._add_to_totals(family, step.practised), step.points, at=at)
+                self._add_points_of_others(step, at=at)
                 superseded = self._checkpoints.set_live(file, meta, learner_steps=number, at=at)
         self._checkpoints.remove_files(superseded)
         return Checkpoint(file=file, meta=checkpoint_meta, learner_steps=number, created_at=at)
+
+    def _add_points_of_others(self, step: LearnerStep, *, at: float) -> None:
+        if step.points_of_others:
+            for family in self._families.all():
+                self._curves.add(family, step.points_of_others.get(family.name, ()), at=at)
 
     def _add_step(self, family: Family, step: LearnerStep) -> int:
         """Record the step; return its number. Learner steps are numbered from 1 over the whole store, without gaps."""

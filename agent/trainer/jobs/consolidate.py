@@ -33,6 +33,9 @@ from memory.tables.checkpoints import CheckpointTable
 
 log = structlog.get_logger(__name__)
 
+REPAIRS = 2
+"""Times that a candidate which falls on a family is repaired by rehearsal and scored again."""
+
 UNCHANGED = "unchanged"
 """Outcome of a consolidation that neither published nor rejected anything."""
 
@@ -58,7 +61,7 @@ def consolidate(session: TrainerSession) -> tuple[JobOutcome, dict[str, Any]]:
     try:
         _check(known.scored, session.practices, session.faults)
         base = _published_version(current, store.checkpoints, device=session.device)
-        candidates = _candidates(_propose(known.scored, session.practices, base), gate)
+        candidates = _repaired_candidates(known, session.practices, base, gate)
     except UnscoredError as unscored:
         return JobOutcome.SKIPPED, {"reason": str(unscored)}
     if not candidates:
@@ -78,10 +81,12 @@ class _KnownFamilies:
 
     Attributes:
         scored: those that can be scored.
-        not_scored: the reasons why the others cannot be, by their names.
+        unplayable: the others, which are judged on their stored trials.
+        not_scored: the reasons why the others cannot be scored, by their names.
     """
 
     scored: list[Family]
+    unplayable: list[Family]
     not_scored: dict[str, str]
 
 
@@ -90,7 +95,7 @@ def _known_families(families: Iterable[Family], *, max_strikes: int) -> _KnownFa
 
     Quarantined families cannot be scored, nor can paused families that have reached ``max_strikes``.
     """
-    scored, not_scored = [], {}
+    scored, unplayable, not_scored = [], [], {}
     for family in families:
         if family.totals.meta_updates == 0:
             continue
@@ -98,8 +103,9 @@ def _known_families(families: Iterable[Family], *, max_strikes: int) -> _KnownFa
         if family.state in {FamilyState.ACTIVE, FamilyState.PAUSED} and not is_broken:
             scored.append(family)
         else:
+            unplayable.append(family)
             not_scored[family.name] = f"{family.state}: {family.state_reason}"
-    return _KnownFamilies(scored=scored, not_scored=not_scored)
+    return _KnownFamilies(scored=scored, unplayable=unplayable, not_scored=not_scored)
 
 
 def _check(families: Iterable[Family], practices: Practices, faults: FamilyFaults) -> None:
@@ -127,14 +133,43 @@ def _published_version(
     return PublishedVersion(initialization=current, tensors=tensors)
 
 
-def _propose(families: list[Family], practices: Practices, base: PublishedVersion | None) -> list[Proposals]:
+def _propose(known: _KnownFamilies, practices: Practices, base: PublishedVersion | None) -> list[Proposals]:
     """Return the scored proposals of every kind, also of a kind without families: a version keeps its part.
 
     Raises:
         UnscoredError: a family could not be scored.
         JobInterruptedError: the daemon requested a stop.
     """
-    return [practice.propose(of_kind(kind, families), base=base) for kind, practice in practices.items()]
+    return [
+        practice.propose(of_kind(kind, known.scored), unplayable=of_kind(kind, known.unplayable), base=base)
+        for kind, practice in practices.items()
+    ]
+
+
+def _repaired_candidates(
+    known: _KnownFamilies, practices: Practices, base: PublishedVersion | None, gate: Gate
+) -> list[Candidate]:
+    """Return the candidates. While none of them passes, repair the learners and score again, a bounded number of times.
+
+    Raises:
+        UnscoredError: a family could not be scored.
+        JobInterruptedError: the daemon requested a stop.
+    """
+    candidates = _candidates(_propose(known, practices, base), gate)
+    for _repair in range(REPAIRS):
+        if not candidates or not (names := gate.failing(gate.choose(candidates))):
+            break
+        log.info("a candidate falls: repairing by rehearsal", families=sorted(names))
+        failing = [family for family in (*known.scored, *known.unplayable) if family.name in names]
+        repaired = [
+            practice.repair(of_failing)
+            for kind, practice in practices.items()
+            if (of_failing := of_kind(kind, failing))
+        ]
+        if not any(repaired):
+            break
+        candidates = _candidates(_propose(known, practices, base), gate)
+    return candidates
 
 
 def _candidates(proposals: Sequence[Proposals], gate: Gate) -> list[Candidate]:
@@ -143,7 +178,7 @@ def _candidates(proposals: Sequence[Proposals], gate: Gate) -> list[Candidate]:
     If all of them fall, a kind may stay unchanged, so that what is new of the other kinds is published.
     """
     candidates = [Candidate(parts=parts) for parts in product(*(proposed.parts for proposed in proposals))]
-    if all(gate.fallen(candidate) for candidate in candidates):
+    if not any(gate.passes(candidate) for candidate in candidates):
         candidates += [candidate for proposed in proposals for candidate in _with_unchanged(proposed, proposals)]
     return [candidate for candidate in candidates if candidate.comparisons]
 
@@ -174,7 +209,7 @@ def _publish_best(
     A candidate that does not pass is recorded as rejected.
     """
     best = gate.choose(candidates)
-    is_accepted = not gate.fallen(best)
+    is_accepted = gate.passes(best)
     if is_accepted and current is not None and not best.is_worth_a_version:
         reason = f"{describe(best)}, a gain of {best.gain:+.4f} is not worth a version"
         log.info("consolidated", outcome=UNCHANGED, reason=reason)
@@ -211,6 +246,7 @@ def _write(
             "origin": best.origin,
             "config": config,
             "not_scored": dict(not_scored),
+            "stored_trials": {loss.family: loss.divergence for loss in best.losses},
             "env_steps": {f.name: f.totals.env_steps for f in session.store.families.all()},
             **{key: value for part in best.parts for key, value in part.provenance.items()},
         },

@@ -205,8 +205,11 @@ class FewShotPractice:
 
     # Versions
 
-    def propose(self, families: Sequence[Family], *, base: PublishedVersion | None) -> Proposals:
+    def propose(
+        self, families: Sequence[Family], *, base: PublishedVersion | None, unplayable: Sequence[Family] = ()
+    ) -> Proposals:
         """Propose one part, which has the best initialization of each family."""
+        del unplayable  # Their learners are not practised meanwhile, so that nothing of them can be lost.
         candidates = FewShotCandidates(
             learners=self.learners,
             faults=self.faults,
@@ -215,6 +218,11 @@ class FewShotPractice:
             heartbeat=self.slices.heartbeat,
         )
         return Proposals(parts=(candidates.best(families, base=base, known=self.store.families.all()),))
+
+    def repair(self, families: Sequence[Family]) -> bool:
+        """Change nothing: what one few-shot family learns cannot harm another, because each has its own learner."""
+        del families
+        return False
 
     def export(self, part: Part, header: VersionHeader) -> VersionHeader:
         """Add the families of which the part has an initialization."""

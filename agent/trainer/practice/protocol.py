@@ -105,16 +105,33 @@ class Practice(Protocol):
         """
         ...
 
-    def propose(self, families: Sequence[Family], *, base: PublishedVersion | None) -> Proposals:
+    def propose(
+        self, families: Sequence[Family], *, base: PublishedVersion | None, unplayable: Sequence[Family] = ()
+    ) -> Proposals:
         """Propose parts for the next version, scored on the gate's held-out tasks; change no learner.
 
         Args:
             families: the families of this kind that have been practised and can be scored; there may be none.
             base: the published version; None before the first.
+            unplayable: the practised families of this kind that cannot be scored; stored trials may judge them.
 
         Raises:
             UnscoredError: a family failed, and has a strike for it.
             JobInterruptedError: the daemon has requested a stop.
+        """
+        ...
+
+    def repair(self, families: Sequence[Family]) -> bool:
+        """Bring back what was lost of families by training on their stored trials, within a bound, and commit it.
+
+        Args:
+            families: families of this kind on which a candidate falls.
+
+        Returns:
+            whether the learner changed.
+
+        Raises:
+            JobInterruptedError: the daemon has requested a stop; nothing was changed.
         """
         ...
 

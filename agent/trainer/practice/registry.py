@@ -35,6 +35,7 @@ def build_practices(session: TrainerSession) -> dict[FamilyKind, Practice]:
     return {
         FamilyKind.ENVIRONMENTS: RL2Practice(
             learner=session.learner,
+            rehearsal=session.rehearsal,
             environments=session.environments,
             slices=slices,
             faults=session.faults,

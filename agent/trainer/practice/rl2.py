@@ -15,6 +15,7 @@ from agent.config.settings import Settings
 from agent.learners.evaluation.trials import EVALUATION_TASKS, GATE_TASKS, HeldOutReturns, held_out_returns
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.policy import covers, policy_from_initialization
+from agent.learners.rl2.rehearsal.rehearsal import Rehearsal, RehearsalSlice
 from agent.learners.rl2.training import FamilyTraining
 from agent.learners.rl2.trials import TrialBatch, num_env_steps, num_episodes, to_records, trial_returns
 from agent.learners.rl2.warm_start import WarmStart
@@ -28,10 +29,17 @@ from agent.trainer.practice.protocol import Evaluation, Proposals, PublishedVers
 from agent.trainer.practice.rl2_candidates import propose_policies
 from agent.trainer.practice.slices import Slices
 from agent.trainer.practice.start_choice import choose_start
+from agent.trainer.practice.stored_rehearsal import loss_points
 from agent.trainer.score_scale import scale_of
 from envs.kinds import FamilyKind
 from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, TrialRecord
 from memory.tables.families import FamilyTable
+
+REPAIR_SLICES = 4
+"""A repair takes at most as long as this many slices."""
+
+REPAIR_RATE = 0.3
+"""Adam's rate in a repair, as a share of the rate at the start of a family's training."""
 
 
 @dataclass
@@ -66,9 +74,18 @@ class _Slice:
         for part, value in losses.items():
             self.losses[part].append(value)
 
-    def records(self) -> tuple[TrialRecord, ...]:
-        """Return the trials that episodic memory stores."""
-        return () if self.batch is None else tuple(to_records(self.batch, rows=self.rows, tasks=self.tasks))
+    def records(self, slots: Sequence[int]) -> tuple[TrialRecord, ...]:
+        """Return the trials that episodic memory stores, with the slots of the family's reservoir that they take.
+
+        Trials that began with the memory of earlier ones take none, because they cannot be replayed by themselves.
+        """
+        if self.batch is None:
+            return ()
+        if self.batch.left is not None:
+            return tuple(to_records(self.batch, rows=self.rows, tasks=self.tasks))
+        return tuple(
+            to_records(self.batch, rows=self.rows, tasks=self.tasks, decisions=self.batch.decisions, slots=slots)
+        )
 
     @property
     def totals(self) -> FamilyTotals:
@@ -83,6 +100,7 @@ class RL2Practice:
 
     Attributes:
         learner: the learner of the last restored commit.
+        rehearsal: the rehearsal of the learner's families.
         environments: the open tasks.
         slices: the length, the counters, the heartbeat and the commit of slices.
         faults: records the faults of families that cannot be scored.
@@ -91,6 +109,7 @@ class RL2Practice:
     """
 
     learner: RL2Learner
+    rehearsal: Rehearsal
     environments: OpenEnvironments
     slices: Slices
     faults: FamilyFaults
@@ -111,9 +130,10 @@ class RL2Practice:
         self._add(family)
         training = self.environments.begin_training(family, self.learner)
         work = _Slice()
+        rehearsed = self._begin_rehearsal(family)
         while True:
             try:
-                self._update_once(family, training, work)
+                self._update_once(family, training, work, rehearsed)
             except JobInterruptedError:
                 if work.meta_updates == 0:
                     raise
@@ -121,17 +141,28 @@ class RL2Practice:
             self.slices.heartbeat.beat()
             if start.passed_s >= self.slices.length_s or self.slices.heartbeat.is_stop_requested:
                 break
+        name = learner_name(family)
+        trials = work.records(self.rehearsal.next_slots(name, len(work.rows)))
+        self.rehearsal.end(rehearsed)
+        self.rehearsal.add(name, trials)
         return self.slices.commit_slice(
             family,
             practised=work.totals,
             returns=torch.cat(work.returns),
             losses=work.losses,
-            trials=work.records(),
+            trials=trials,
+            points=(_share_point(rehearsed, start.passed_s),),
+            points_of_others=loss_points(self.rehearsal, self.families.all()),
             started_at=start.started_at,
             reason=reason,
         )
 
-    def _update_once(self, family: Family, training: FamilyTraining, work: _Slice) -> None:
+    def _begin_rehearsal(self, family: Family) -> RehearsalSlice:
+        """Return the rehearsal of other families while this one is practised; an empty one if it is switched off."""
+        name = learner_name(family)
+        return self.rehearsal.begin(name) if self.settings.practise.rehearsal else self.rehearsal.nothing()
+
+    def _update_once(self, family: Family, training: FamilyTraining, work: _Slice, rehearsed: RehearsalSlice) -> None:
         """Play one trial batch, learn from it and add it to the slice."""
         name, tasks = learner_name(family), training.tasks
         first_task = self.slices.next_task.get(name, 0)
@@ -139,7 +170,7 @@ class RL2Practice:
         rows = list(range(min(self.settings.memory.trials_per_step, tasks.num_trials)))
         played = tasks.describe_tasks(rows)  # Now: a later batch begins other tasks, even if it is abandoned.
         num_epochs = self.learner.config.num_epochs_for(is_tensor_native=is_tensor_native(family))
-        losses = training.learn(batch, num_epochs=num_epochs)
+        losses = training.learn(batch, num_epochs=num_epochs, after_minibatch=rehearsed.after_minibatch)
         self.slices.next_task[name] = first_task + batch.num_trials
         self.slices.refuse_divergence(name, losses, has_finite_parameters=self.learner.is_finite())
         work.take(batch, losses, rows=rows, tasks=played)
@@ -196,14 +227,44 @@ class RL2Practice:
 
     # Versions
 
-    def propose(self, families: Sequence[Family], *, base: PublishedVersion | None) -> Proposals:
+    def propose(
+        self, families: Sequence[Family], *, base: PublishedVersion | None, unplayable: Sequence[Family] = ()
+    ) -> Proposals:
         """Propose the learner's own parameters."""
         return propose_policies(
             families,
             learner=self.learner,
             base=base,
             score=lambda tensors: self._gate_returns(families, tensors),
+            losses=lambda tensors: self._stored_trials_losses(unplayable, tensors),
         )
+
+    def _stored_trials_losses(self, families: Sequence[Family], tensors: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return the KL of parameters on stored trials by family, for the families that have any."""
+        judged = [family for family in families if learner_name(family) in self.rehearsal.losses]
+        spaces = [spaces_of(family) for family in judged]
+        policy = policy_from_initialization(self.learner.config, tensors, spaces, device=self.learner.device)
+        return {
+            family.name: self.rehearsal.measure(learner_name(family), policy=policy)
+            for family in judged
+            if policy.knows(spaces_of(family))
+        }
+
+    def repair(self, families: Sequence[Family]) -> bool:
+        """Rehearse families on which a candidate falls, together with those that lose most, and commit the result."""
+        start = self.slices.begin()
+        names = [learner_name(family) for family in families]
+        rehearsed = self.rehearsal.begin_repair(names)
+        self.learner.set_learning_rate(REPAIR_RATE * self.learner.config.learning_rate)
+        while rehearsed.is_losing(names) and start.passed_s < REPAIR_SLICES * self.slices.length_s:
+            self.slices.heartbeat.beat_or_give_up()
+            rehearsed.step()
+        if rehearsed.num_steps == 0:
+            return False
+        self.rehearsal.end(rehearsed)
+        self.slices.refuse_divergence(names[0], rehearsed.losses, has_finite_parameters=self.learner.is_finite())
+        self.slices.commit_repair(families[0], started_at=start.started_at)
+        return True
 
     def export(self, part: Part, header: VersionHeader) -> VersionHeader:
         """Add the families on which the part's policy can act."""
@@ -215,6 +276,11 @@ class RL2Practice:
             if family.spaces is not None and covers(part.tensors, spaces_of(family))
         }
         return dataclasses.replace(header, families=known)
+
+
+def _share_point(rehearsed: RehearsalSlice, slice_s: float) -> CurvePoint:
+    """Return the share of a slice's time that rehearsal took."""
+    return CurvePoint(metric=CurveMetric.REHEARSAL_SHARE, value=rehearsed.spent_s / max(slice_s, 1e-9))
 
 
 def _zero_shot_points(family: Family, returns: HeldOutReturns, start: WarmStart) -> tuple[CurvePoint, ...]:

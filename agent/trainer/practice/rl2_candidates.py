@@ -14,7 +14,7 @@ from agent.learners.family_parts import without_parts
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.policy import IncompatibleParametersError
 from agent.learners.rl2.removed_settings import RemovedSettingError, stored_config
-from agent.trainer.gate import KnownReturn, Part, Yardstick, compare, yardstick_of
+from agent.trainer.gate import KnownReturn, Part, StoredTrialsLoss, Yardstick, compare, yardstick_of
 from agent.trainer.known_returns import stored_return
 from agent.trainer.practice.protocol import Proposals, PublishedVersion
 from memory.records import Family
@@ -25,12 +25,17 @@ Score = Callable[[Mapping[str, Tensor]], dict[str, HeldOutReturns]]
 """A function that returns the returns of parameters on the gate's tasks, for the families that they know."""
 
 
+Losses = Callable[[Mapping[str, Tensor]], dict[str, float]]
+"""A function that returns the KL of parameters on stored trials, for the families that cannot be played."""
+
+
 def propose_policies(
     families: Sequence[Family],
     *,
     learner: RL2Learner,
     base: PublishedVersion | None,
     score: Score,
+    losses: Losses,
 ) -> Proposals:
     """Return the learner's parameters and the published policy, compared on the same tasks with the same yardsticks.
 
@@ -39,6 +44,7 @@ def propose_policies(
         learner: the learner; it is not changed.
         base: the published version.
         score: returns the returns of parameters on ``families``.
+        losses: returns what parameters have lost of the families that cannot be played.
 
     Raises:
         UnscoredError: a family failed, and has a strike for it.
@@ -47,11 +53,17 @@ def propose_policies(
     before = _published_returns(families, base, score)
     own = learner.initialization()
     returns = score(own)
+    lost = {} if base is None or base.tensors is None or before.played is None else losses(base.tensors)
     yardsticks = _yardsticks(families, before.known, returns)
 
     def part(origin: str, tensors: Mapping[str, Tensor], found: Mapping[str, HeldOutReturns]) -> Part:
         comparisons = (compare(played, yardsticks[name]) for name, played in found.items() if name in yardsticks)
-        return Part(origin=origin, tensors=dict(tensors), comparisons=tuple(comparisons))
+        return Part(
+            origin=origin,
+            tensors=dict(tensors),
+            comparisons=tuple(comparisons),
+            losses=_compared(losses(tensors), lost),
+        )
 
     unchanged = None
     if before.played is not None and base is not None and base.tensors is not None and _has_config(base, learner):
@@ -65,6 +77,13 @@ def _has_config(base: PublishedVersion, learner: RL2Learner) -> bool:
         return stored_config(base.initialization.provenance["config"]) == learner.config
     except (ConfigValueError, KeyError, RemovedSettingError):
         return False
+
+
+def _compared(own: Mapping[str, float], published: Mapping[str, float]) -> tuple[StoredTrialsLoss, ...]:
+    return tuple(
+        StoredTrialsLoss(family=name, divergence=divergence, published=published.get(name))
+        for name, divergence in own.items()
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

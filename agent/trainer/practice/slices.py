@@ -88,6 +88,8 @@ class Slices:
         returns: Float[Tensor, " N"],
         losses: Mapping[str, Sequence[float]],
         trials: tuple[TrialRecord, ...] = (),
+        points: tuple[CurvePoint, ...] = (),
+        points_of_others: Mapping[str, tuple[CurvePoint, ...]] | None = None,
         started_at: float,
         reason: str,
     ) -> dict[str, Any]:
@@ -99,6 +101,8 @@ class Slices:
             returns: the returns of the trials played.
             losses: the values of each part of the loss, one per update; the curve gets their means.
             trials: the trials that episodic memory stores.
+            points: further curve points of the family.
+            points_of_others: curve points of other families, by their names.
             started_at: start of the slice, in seconds since the epoch.
             reason: why the family was chosen.
         """
@@ -106,13 +110,35 @@ class Slices:
             family=family.name,
             practised=practised,
             trials=trials,
-            points=_points(returns, losses),
+            points=(*_points(returns, losses), *points),
+            points_of_others=points_of_others or {},
             started_at=started_at,
             finished_at=self.clock(),
             detail={"reason": reason},
         )
         self.commit(step)
         return _report(step)
+
+    def commit_repair(self, family: Family, *, started_at: float) -> None:
+        """Commit a learner that was repaired by rehearsal, as a learner step without practice.
+
+        Args:
+            family: the family on which a candidate fell.
+            started_at: start of the repair, in seconds since the epoch.
+        """
+        nothing = FamilyTotals(env_steps=0, episodes=0, trials=0, meta_updates=0)
+        detail = {"reason": "repaired by rehearsal before publishing"}
+        self.commit(
+            LearnerStep(
+                family=family.name,
+                practised=nothing,
+                trials=(),
+                points=(),
+                started_at=started_at,
+                finished_at=self.clock(),
+                detail=detail,
+            )
+        )
 
 
 def _points(returns: Float[Tensor, " N"], losses: Mapping[str, Sequence[float]]) -> tuple[CurvePoint, ...]:

@@ -1,0 +1,49 @@
+"""Rehearsal from the store: reservoirs are read from it when they are first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.rehearsal.rehearsal import Rehearsal
+from agent.learners.rl2.rehearsal.reservoir import Reservoir
+from agent.trainer.families import family_id, learner_name
+from memory.records import CurveMetric, CurvePoint, Family
+from memory.tables.rehearsal import RehearsalTable
+
+
+def restored_rehearsal(
+    learner: RL2Learner, families: Iterable[Family], reservoirs: RehearsalTable, meta: Mapping[str, Any]
+) -> Rehearsal:
+    """Return the rehearsal of all families that the learner knows and that have a reservoir.
+
+    Args:
+        learner: the restored learner.
+        families: the families that are not removed.
+        reservoirs: the reservoirs of the store.
+        meta: what :meth:`Rehearsal.to_meta` returned; empty in checkpoints of learnd 0.1.0.
+    """
+
+    def load(name: str) -> Reservoir:
+        reservoir = Reservoir(spaces=learner.spaces_of(name))
+        found = sorted(reservoirs.trials(family_id(name)), key=lambda trial: trial.trial_id)
+        reservoir.put({trial.slot: trial.trial for trial in found})
+        return reservoir
+
+    stored = set(reservoirs.family_ids())
+    known = [name for name in learner.families if family_id(name) in stored]
+    measured = {name: loss for name, loss in meta.get("losses", ()) if name in known}
+    unmeasured = {name: 0.0 for name in known if name not in measured}
+    rehearsal = Rehearsal(learner, load=load, losses=unmeasured | measured)
+    rehearsal.keep_only(learner_name(family) for family in families)
+    return rehearsal
+
+
+def loss_points(rehearsal: Rehearsal, families: Iterable[Family]) -> dict[str, tuple[CurvePoint, ...]]:
+    """Return a curve point with the last measured KL of each family, by the families' names."""
+    return {
+        family.name: (CurvePoint(metric=CurveMetric.REHEARSAL_KL, value=rehearsal.losses[learner_name(family)]),)
+        for family in families
+        if learner_name(family) in rehearsal.losses
+    }
