@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 
@@ -18,6 +17,7 @@ from agent.learners.rl2.training import EagerTraining
 from agent.learners.rl2.trials import TrialBatch, num_env_steps
 from agent.trainer.practice.start_choice import choose_start
 from benchmarks.continual_measures import CurvePoint
+from benchmarks.continual_rehearsal import PlainUpdates, RehearsedUpdates, Updates
 from benchmarks.continual_scores import Scorer
 from benchmarks.continual_sequences import SequenceFamily
 from envs.family import FamilySource
@@ -25,29 +25,6 @@ from envs.family import FamilySource
 PIECE_S = 3.0
 """CPU-seconds of a piece of a window, after which trials are kept for rehearsal: the length of the daemon's slices."""
 SCORES_PER_WINDOW = 10
-REHEARSAL_MODULE = "agent.learners.rl2.rehearsal"
-
-
-class Rehearsal(Protocol):
-    """Training on stored trials of families that are not being practised."""
-
-    def begin(self, name: str) -> object:
-        """Prepare for practice of a family until the next call."""
-        ...
-
-    def keep(self, name: str, trials: TrialBatch) -> object:
-        """Store some of a family's trials."""
-        ...
-
-
-class RehearsingLearner(Protocol):
-    """A learner whose update rehearses as well."""
-
-    def update(
-        self, name: str, trials: TrialBatch, *, num_epochs: int | None, rehearsal: Rehearsal
-    ) -> dict[str, float]:
-        """Improve the policy on one family, and keep it on the others."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,17 +96,17 @@ class Course:
 
 
 @dataclass(kw_only=True)
-class _State:
+class RunState:
     """What a run continues from.
 
     Attributes:
         learner: the learner.
-        rehearsal: its rehearsal; None without.
+        updates: its updates, with what they store.
         next_task: index of the first training task not played yet, by family.
     """
 
     learner: RL2Learner
-    rehearsal: Rehearsal | None
+    updates: Updates
     next_task: dict[str, int] = field(default_factory=dict)
 
 
@@ -170,9 +147,9 @@ class Run:
         self._state_path.unlink(missing_ok=True)
         return course
 
-    def _practise(self, index: int, state: _State, scorer: Scorer) -> Window:
+    def _practise(self, index: int, state: RunState, scorer: Scorer) -> Window:
         family, so_far = self.families[index], self.families[: index + 1]
-        practice = _WindowPractice(so_far if self.arm.resimulates else [family], state)
+        practice = WindowPractice(so_far if self.arm.resimulates else [family], state)
         window = practice.window
         try:
             for part in range(SCORES_PER_WINDOW + 1):
@@ -193,9 +170,11 @@ class Run:
         print(f", mean of all {sum(window.scores.values()) / len(window.scores):.3f}{' ' * 20}" if is_all else " " * 40)
         return window
 
-    def _new_state(self) -> _State:
+    def _new_state(self) -> RunState:
         learner = RL2Learner(self.config, device="cpu", seed=self.seed)
-        return _State(learner=learner, rehearsal=_rehearsal(learner, self.rehearsal) if self.arm.rehearses else None)
+        rehearses = self.arm.rehearses
+        updates = RehearsedUpdates(learner, self.rehearsal) if rehearses else PlainUpdates(learner)
+        return RunState(learner=learner, updates=updates)
 
     # Files
 
@@ -214,7 +193,7 @@ class Run:
     def _course_path(self) -> Path:
         return self.path.with_name(self.path.name + ".json")
 
-    def _kept(self) -> tuple[Course, _State | None]:
+    def _kept(self) -> tuple[Course, RunState | None]:
         """Return the finished windows, and the state after them unless all are finished."""
         if self._state_path.exists():
             saved = torch.load(self._state_path, weights_only=False)
@@ -230,7 +209,7 @@ class Run:
         if settings != self._settings:
             raise SystemExit(f"{path} is a run with other settings: give another --folder, or remove it")
 
-    def _keep(self, course: Course, state: _State) -> None:
+    def _keep(self, course: Course, state: RunState) -> None:
         """Write the finished windows, and with them the state while windows are missing, each in one piece."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_name(self.path.name + ".tmp")
@@ -242,16 +221,7 @@ class Run:
         unfinished.replace(self._course_path)
 
 
-def _rehearsal(learner: RL2Learner, settings: Mapping[str, Any]) -> Rehearsal:
-    """Return the rehearsal of a learner."""
-    try:
-        module = importlib.import_module(REHEARSAL_MODULE)
-    except ModuleNotFoundError as error:
-        raise SystemExit(f"this version of learnd has no {REHEARSAL_MODULE}: leave the arm out") from error
-    return cast("Rehearsal", module.Rehearsal(learner, **settings))
-
-
-class _WindowPractice:
+class WindowPractice:
     """The practice of one window. With several families, the one with the least time so far is always next.
 
     Args:
@@ -259,7 +229,7 @@ class _WindowPractice:
         state: the learner and what belongs to it.
     """
 
-    def __init__(self, families: Sequence[SequenceFamily], state: _State) -> None:
+    def __init__(self, families: Sequence[SequenceFamily], state: RunState) -> None:
         self.window = Window(family=families[-1].name)
         self.env_steps = 0
         self._state = state
@@ -292,20 +262,16 @@ class _WindowPractice:
         }
 
     def _update(self, name: str) -> TrialBatch:
-        training, learner, rehearsal = self._trainings[name], self._state.learner, self._state.rehearsal
-        began = time.process_time()
-        if rehearsal is not None and self._piece_s == 0.0:
-            rehearsal.begin(name)
+        training, learner, updates = self._trainings[name], self._state.learner, self._state.updates
+        if self._piece_s == 0.0:
+            began = time.process_time()
+            updates.begin(name)
             self.window.keep_s += time.process_time() - began
         first_task = self._state.next_task.get(name, 0)
         trials = training.play(first_task)
         is_tensor_native = training.tasks.spec.source is FamilySource.TENSOR
         num_epochs = learner.config.num_epochs_for(is_tensor_native=is_tensor_native)
-        if rehearsal is None:
-            metrics = learner.update(name, trials, num_epochs=num_epochs)
-        else:
-            rehearsing = cast("RehearsingLearner", learner)
-            metrics = rehearsing.update(name, trials, num_epochs=num_epochs, rehearsal=rehearsal)
+        metrics = updates.update(name, trials, num_epochs=num_epochs)
         self._state.next_task[name] = first_task + trials.num_trials
         self.window.updates[name] = self.window.updates.get(name, 0) + 1
         if name == self.window.family:
@@ -314,11 +280,10 @@ class _WindowPractice:
         return trials
 
     def _end_piece(self, name: str, trials: TrialBatch) -> None:
+        began = time.process_time()
+        self._state.updates.keep(name, trials)
+        self.window.keep_s += time.process_time() - began
         self._piece_s = 0.0
-        if self._state.rehearsal is not None:
-            began = time.process_time()
-            self._state.rehearsal.keep(name, trials)
-            self.window.keep_s += time.process_time() - began
 
     def _opened(self, family: SequenceFamily) -> EagerTraining:
         """Open a family's tasks, and add it to the learner as admission does; this takes no time of the window."""

@@ -11,7 +11,9 @@ from typing_extensions import override
 
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
-from benchmarks.continual_runs import ARMS, Run
+from agent.learners.rl2.trials import TrialBatch
+from benchmarks.continual_rehearsal import PlainUpdates
+from benchmarks.continual_runs import ARMS, Run, RunState, WindowPractice
 from benchmarks.continual_scores import Scorer
 from benchmarks.continual_sequences import SequenceFamily, plasticity
 
@@ -91,3 +93,36 @@ def test_re_simulation_practises_all_families_so_far_in_a_window(tmp_path: Path)
     windows = run(tmp_path, arm="re-simulation", window_s=0.3).course(Scorer(tmp_path)).windows
     practised = [set(window["updates"]) for window in windows]
     assert practised == [{family.name for family in FAMILIES[:number]} for number in (1, 2, 3)]
+
+
+class RecordingUpdates(PlainUpdates):
+    """Updates that note the calls they get."""
+
+    def __init__(self, learner: RL2Learner) -> None:
+        super().__init__(learner)
+        self.calls: list[str] = []
+
+    @override
+    def begin(self, name: str) -> None:
+        self.calls.append("begin")
+
+    @override
+    def update(self, name: str, trials: TrialBatch, *, num_epochs: int) -> dict[str, float]:
+        self.calls.append("update")
+        return super().update(name, trials, num_epochs=num_epochs)
+
+    @override
+    def keep(self, name: str, trials: TrialBatch) -> None:
+        self.calls.append("keep")
+
+
+def test_a_window_that_is_shorter_than_a_piece_is_one_piece_whose_trials_are_kept(tmp_path: Path) -> None:
+    learner = RL2Learner(run(tmp_path).config, device="cpu", seed=0)
+    updates = RecordingUpdates(learner)
+    practice = WindowPractice(FAMILIES[:1], RunState(learner=learner, updates=updates))
+    practice.until(0.05, is_end=False)
+    practice.until(0.1, is_end=True)
+    practice.close()
+    assert updates.calls[0] == "begin"
+    assert updates.calls[-1] == "keep"
+    assert set(updates.calls[1:-1]) == {"update"}
