@@ -6,6 +6,7 @@ Sequences (``benchmarks.continual_sequences``):
 - ``ten``: six CartPoles that share their spaces and contradict one another, and four embedded families between them.
 - ``cartpoles``: the six CartPoles alone.
 - ``gridworlds``: 50 gridworlds on one pair of spaces; walls, goals and the meanings of actions differ.
+- ``minatar``, ``minatar-reversed``: five games of MinAtar on one pair of spaces (``pip install --no-deps minatar``).
 - ``plasticity``: 200 small families; the steps that the last 20 take are compared with a fresh learner's.
 
 Arms: ``fine-tuning`` practises each family in its window; ``rehearsal`` also trains on stored trials of earlier ones;
@@ -61,12 +62,13 @@ class Measured:
 
     def rows(self, arm: str, families: Sequence[SequenceFamily]) -> list[FamilyScores]:
         """Return what an arm's runs measured of some families, over seeds."""
-        last = self.sequence.families[-1].name
+        first, last = self.sequence.families[0].name, self.sequence.families[-1].name
         return [
             FamilyScores(
                 curve=course.curve(family.name),
                 final=course.matrix[-1][family.name],
                 alone=self.alone[family.name][index] if family.name in self.alone else (),
+                is_first=family.name == first,
                 is_last=family.name == last,
             )
             for family in families
@@ -174,9 +176,9 @@ def _file_name(label: str) -> str:
 
 def _show(name: str, measured: Measured) -> None:
     families = measured.sequence.families
-    console = Console(width=110)
+    console = Console(width=150)
     table = Table(title=f"{name}: {len(families)} families, 90% bootstrap intervals over families and seeds")
-    names = ("P", "F", "FT", "P / single")
+    names = ("P", "P / single", "F", "FT", "FT by steps")
     for column in ("arm", *names, "worst F_i"):
         table.add_column(column, justify="left" if column == "arm" else "right")
     for arm in measured.courses:

@@ -5,7 +5,10 @@ p_i(t) in [0, 1] is the score of family i at time t, and family i is practised i
 - Performance: p_i(T), averaged over families to P.
 - Forgetting: F_i = p_i(end of its own window) - p_i(T). The last family's is 0 and is left out of the mean.
 - Forward transfer: FT_i = (AUC_i - AUC_i^single) / (1 - AUC_i^single), where AUC is the mean of p_i over its own window
-  and single is the family learned alone from scratch for the same time.
+  and single is the family learned alone from scratch for the same time. The first family's is 0 but for noise, because
+  it is learned from scratch as well; it is left out of the mean.
+- FT by steps: the same with means over equally many environment steps. It does not depend on the speed of the machine,
+  nor on the time that rehearsal takes.
 
 Departure: theirs averages p over the last five evaluations of few episodes; here one evaluation plays many tasks.
 """
@@ -48,12 +51,14 @@ class FamilyScores:
         curve: the scores in its own window, from before practice to its end.
         final: p_i(T).
         alone: the curve of the family learned alone; empty if it was not.
+        is_first: whether its window was the first.
         is_last: whether its window was the last.
     """
 
     curve: Sequence[CurvePoint]
     final: float
     alone: Sequence[CurvePoint] = field(default=())
+    is_first: bool = False
     is_last: bool = False
 
     @property
@@ -64,17 +69,30 @@ class FamilyScores:
     @property
     def forward_transfer(self) -> float:
         """FT_i."""
-        single = area(self.alone)
-        return (area(self.curve) - single) / max(LEAST_ROOM, 1.0 - single)
+        return _transfer(area(self.curve), area(self.alone))
+
+    @property
+    def forward_transfer_by_steps(self) -> float:
+        """FT_i over the environment steps that both curves have."""
+        steps = min(self.curve[-1].env_steps, self.alone[-1].env_steps)
+        return _transfer(area_by_steps(self.curve, steps), area_by_steps(self.alone, steps))
 
 
 def area(curve: Sequence[CurvePoint]) -> float:
     """Return the mean score over the time of a curve, by the trapezoidal rule."""
     times = np.array([point.elapsed_s for point in curve])
     scores = np.array([point.score for point in curve])
-    if times[-1] == times[0]:
-        return float(scores[-1])
     return float(np.trapezoid(scores, times) / (times[-1] - times[0]))
+
+
+def area_by_steps(curve: Sequence[CurvePoint], num_steps: int) -> float:
+    """Return the mean score over the first environment steps of a curve, by the trapezoidal rule."""
+    steps = np.array([point.env_steps for point in curve], dtype=np.float64)
+    scores = np.array([point.score for point in curve])
+    is_within = steps < num_steps
+    steps_within = np.append(steps[is_within], num_steps)
+    scores_within = np.append(scores[is_within], np.interp(num_steps, steps, scores))
+    return float(np.trapezoid(scores_within, steps_within) / num_steps)
 
 
 def steps_to(curve: Sequence[CurvePoint], score: float) -> float | None:
@@ -107,8 +125,10 @@ def figures(rows: Sequence[FamilyScores]) -> dict[str, Figure]:
     found = {"P": _figure([row.final for row in rows])}
     if earlier:
         found["F"] = _figure([row.forgetting for row in earlier])
+    if later := [row for row in alone if not row.is_first]:
+        found["FT"] = _figure([row.forward_transfer for row in later])
+        found["FT by steps"] = _figure([row.forward_transfer_by_steps for row in later])
     if alone:
-        found["FT"] = _figure([row.forward_transfer for row in alone])
         finals, singles = [row.final for row in alone], [row.alone[-1].score for row in alone]
         found["P / single"] = ratio(finals, singles)
     return found
@@ -163,6 +183,10 @@ def plasticity(rows: Sequence[FamilyScores]) -> Plasticity:
         num_reached=num_reached,
         num_families=len(rows),
     )
+
+
+def _transfer(own: float, single: float) -> float:
+    return (own - single) / max(LEAST_ROOM, 1.0 - single)
 
 
 def _figure(values: Sequence[float]) -> Figure:

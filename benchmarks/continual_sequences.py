@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks.changed_meanings import ChangedMeaning, Meaning
 from benchmarks.gridworlds import EPISODES_PER_TRIAL, MAX_EPISODE_STEPS, Gridworld, Gridworlds
+from benchmarks.minatar_games import GAMES
 from envs.default_families import VARIED_CARTPOLE, default_stream
 from envs.family import FamilySource, FamilySpec
 from envs.registry import open_tasks
@@ -18,10 +20,14 @@ from envs.task_batch import TaskBatch
 SCORED_STEPS = 100_000
 """About the number of steps that one score plays, in ``MIN_SCORED_TASKS`` to ``MAX_SCORED_TASKS`` tasks."""
 MIN_SCORED_TASKS, MAX_SCORED_TASKS = 128, 4096
-CARTPOLE_TRIALS = 64
-"""Parallel trials of CartPole: trials of 600 steps in batches of 256 learn from too few batches in a minute."""
+SMALL_BATCH = 64
+"""Parallel trials of CartPole and gridworlds: with 256 long trials at once, a window has too few updates. A gridworld
+is learned in 8 CPU-seconds with 64, and to .36 in 10 with 256."""
 NUM_GRIDWORLDS = 50
 NUM_PLASTICITY_FAMILIES = 200
+MINATAR_STEPS = 500
+MINATAR_REFERENCES = {"breakout": 5.0, "asterix": 5.0, "space_invaders": 30.0, "freeway": 10.0, "seaquest": 5.0}
+"""Returns of score 1: round numbers that set the scale of the scores, and no claim about the games."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +124,24 @@ def plasticity() -> Sequence:
     return Sequence(families=families, window_s=5.0, all_every=20, num_alone=20)
 
 
+def minatar() -> Sequence:
+    """Return five games of MinAtar on one pair of spaces."""
+    return Sequence(families=tuple(_minatar(game) for game in GAMES), window_s=300.0)
+
+
+def minatar_reversed() -> Sequence:
+    """Return the games of :func:`minatar` in reverse order."""
+    return replace(minatar(), families=minatar().families[::-1])
+
+
 SEQUENCES: dict[str, Callable[[], Sequence]] = {
     "pair": pair,
     "ten": ten,
     "cartpoles": cartpoles,
     "gridworlds": gridworlds,
     "plasticity": plasticity,
+    "minatar": minatar,
+    "minatar-reversed": minatar_reversed,
 }
 
 
@@ -140,7 +158,7 @@ def _cartpole(name: str, meaning: Meaning) -> SequenceFamily:
         open=partial(_open_changed, spec, meaning, name),
         reference_return=600.0,
         trial_steps=600,
-        num_trials=CARTPOLE_TRIALS,
+        num_trials=SMALL_BATCH,
     )
 
 
@@ -175,7 +193,22 @@ def _gridworld(seed: int) -> SequenceFamily:
         open=lambda num_trials: Gridworlds(world, name=name, num_trials=num_trials),
         reference_return=world.best_return,
         trial_steps=EPISODES_PER_TRIAL * MAX_EPISODE_STEPS,
+        num_trials=SMALL_BATCH,
     )
+
+
+def _minatar(game: str) -> SequenceFamily:
+    spec = FamilySpec(
+        name=game,
+        source=FamilySource.GYMNASIUM,
+        entry="benchmarks.minatar_games:MinAtarGame",
+        kwargs={"game": game},
+        episodes_per_trial=1,
+        max_episode_steps=MINATAR_STEPS,
+        reference_return=MINATAR_REFERENCES[game],
+        import_paths=(str(Path(__file__).parent.parent),),
+    )
+    return _embedded(spec)
 
 
 def _embedded(spec: FamilySpec) -> SequenceFamily:

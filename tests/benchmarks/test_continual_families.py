@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks.changed_meanings import ChangedMeaning, Meaning
 from benchmarks.continual_sequences import CARTPOLES, SEQUENCES
 from benchmarks.gridworlds import EPISODES_PER_TRIAL, MAX_EPISODE_STEPS, MOVES, Gridworld, Gridworlds
+from benchmarks.minatar_games import GAMES, MinAtarGame
 from envs.family import FamilySource, FamilySpec, Split
 from envs.registry import open_tasks
 from envs.task_batch import TaskBatch
@@ -92,3 +94,15 @@ def test_gridworlds_differ_in_walls_goals_or_the_meanings_of_actions() -> None:
 def test_the_families_of_a_sequence_have_different_names(name: str) -> None:
     names = [family.name for family in SEQUENCES[name]().families]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_a_game_of_minatar_repeats_itself_from_the_same_seed(game: str) -> None:
+    pytest.importorskip("minatar", reason="an extra of one benchmark")
+    seen = []
+    for env in (MinAtarGame(game), MinAtarGame(game)):
+        observation, _ = env.reset(seed=7)
+        steps = [env.step(np.int64(action % 6)) for action in range(40)]
+        assert all(env.observation_space.contains(found) for found in (observation, *(step[0] for step in steps)))
+        seen.append(np.stack([observation, *(step[0] for step in steps)]))
+    np.testing.assert_array_equal(seen[0], seen[1])

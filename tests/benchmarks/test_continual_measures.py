@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.continual_measures import CurvePoint, FamilyScores, area, figures, plasticity, ratio, steps_to
+from benchmarks.continual_measures import (
+    CurvePoint,
+    FamilyScores,
+    area,
+    area_by_steps,
+    figures,
+    plasticity,
+    ratio,
+    steps_to,
+)
 
 
 def curve(*scores: float, seconds: float = 10.0, steps: int = 1000) -> list[CurvePoint]:
@@ -26,6 +35,20 @@ def test_the_area_weighs_points_by_the_time_between_them() -> None:
     assert area(points) == pytest.approx(0.1)
 
 
+def test_the_area_by_steps_ends_within_a_curve_at_an_interpolated_score() -> None:
+    points = curve(0.0, 1.0, 1.0, steps=200)
+    assert area_by_steps(points, 200) == pytest.approx(0.75)
+    assert area_by_steps(points, 50) == pytest.approx(0.25)
+
+
+def test_forward_transfer_by_steps_does_not_depend_on_the_time_that_steps_took() -> None:
+    alone = curve(0.0, 1.0, 1.0, seconds=10.0, steps=200)
+    slow = curve(0.0, 1.0, seconds=10.0, steps=100)
+    scores = FamilyScores(curve=slow, final=1.0, alone=alone)
+    assert scores.forward_transfer == pytest.approx((0.5 - 0.75) / 0.25)
+    assert scores.forward_transfer_by_steps == pytest.approx(0.0)
+
+
 def test_forgetting_is_the_end_of_the_own_window_minus_the_end_of_the_sequence() -> None:
     assert FamilyScores(curve=curve(0.0, 0.5, 0.9), final=0.2).forgetting == pytest.approx(0.7)
 
@@ -40,13 +63,13 @@ def test_forward_transfer_is_the_share_of_the_room_that_learning_alone_leaves() 
 
 def test_the_figures_of_two_families_are_those_computed_by_hand() -> None:
     rows = [
-        FamilyScores(curve=curve(0.0, 0.8), final=0.2, alone=curve(0.0, 0.8)),
+        FamilyScores(curve=curve(0.0, 0.8), final=0.2, alone=curve(0.0, 0.8), is_first=True),
         FamilyScores(curve=curve(0.5, 1.0), final=1.0, alone=curve(0.0, 1.0), is_last=True),
     ]
     found = figures(rows)
     assert found["P"].mean == pytest.approx(0.6)
     assert found["F"].mean == pytest.approx(0.6), "the last family is left out"
-    assert found["FT"].mean == pytest.approx((0.0 + 0.5) / 2)
+    assert found["FT"].mean == pytest.approx(0.5), "the first family is left out"
     assert found["P / single"].mean == pytest.approx(1.2 / 1.8)
 
 
