@@ -40,6 +40,7 @@ from agent.learners.config_json import config_from_json, config_to_json
 from agent.learners.rl2.config import RL2Config
 from benchmarks import continual_plots
 from benchmarks.continual_measures import CurvePoint, FamilyScores, figures, plasticity
+from benchmarks.continual_rehearsal import set_constants
 from benchmarks.continual_runs import ARMS, Course, Run
 from benchmarks.continual_scores import Scorer
 from benchmarks.continual_sequences import SEQUENCES, SequenceFamily
@@ -82,6 +83,7 @@ def main() -> None:
     torch.set_num_threads(1)
     settings = _settings(options.set, known=[field.name for field in fields(RL2Config)])
     options.config = config_from_json(RL2Config, {**config_to_json(RL2Config()), **settings})
+    set_constants(_settings(options.rehearsal))
     for name in options.sequence:
         scorer = Scorer(options.folder)
         try:
@@ -131,14 +133,13 @@ def _settings(given: Sequence[str], *, known: Sequence[str] | None = None) -> di
 
 def _measure(name: str, options: argparse.Namespace, scorer: Scorer) -> Measured:
     sequence = SEQUENCES[name]()
-    alone = sequence.families_alone
     sequence = replace(sequence, families=sequence.families[: options.families])
     courses = {
         arm: [_run(name, sequence, arm, seed, options).course(scorer) for seed in options.seeds]
         for arm in options.arms or sequence.arms
     }
     singles: dict[str, list[list[CurvePoint]]] = {}
-    for family in [] if options.no_single else [family for family in sequence.families if family in alone]:
+    for family in () if options.no_single else sequence.families_alone:
         runs = [_run("single", replace(sequence, families=(family,)), "fine-tuning", seed, options)
                 for seed in options.seeds]  # fmt: skip
         singles[family.name] = [run.course(scorer).curve(family.name) for run in runs]

@@ -39,7 +39,7 @@ def draw(
     from matplotlib.figure import Figure
 
     with rc_context(page_style()):
-        figure = Figure(figsize=(4.6 * len(courses), 7.2), layout="constrained")
+        figure = Figure(figsize=(4.6 * max(2, len(courses)), 7.2), layout="constrained")
         parts = figure.subfigures(2, 1, squeeze=False, height_ratios=(3, 2))[:, 0]
         _draw_maps(parts[0], families, courses)
         _draw_curves(parts[1].subplots(), families, courses, alone)
@@ -84,7 +84,11 @@ def _draw_curves(
             for run in runs:
                 panel.plot(*_placed(run.curve(name), index), color=colour, linewidth=1.2, label=label)
                 label = None
-    panel.set(xlabel="window", ylabel="score of the window's family", xlim=(0, len(families)), ylim=(-0.02, 1.02))
+    if len(families) <= MAX_NAMED:
+        panel.set_xticks(range(len(families) + 1))
+    panel.set(
+        xlabel="finished windows", ylabel="score of the window's family", xlim=(0, len(families)), ylim=(-0.02, 1.02)
+    )
     panel.legend(loc="lower right")
 
 

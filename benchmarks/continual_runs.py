@@ -118,7 +118,7 @@ class Run:
         families: the families in their order.
         arm: the way to practise.
         config: the learner's settings.
-        rehearsal: keyword arguments of rehearsal.
+        rehearsal: constants of rehearsal that have other values; they are set by the caller.
         seed: seed of the learner.
         window_s: CPU-seconds of a window.
         all_every: all families so far are scored after every so many windows, and after the last.
@@ -173,7 +173,7 @@ class Run:
     def _new_state(self) -> RunState:
         learner = RL2Learner(self.config, device="cpu", seed=self.seed)
         rehearses = self.arm.rehearses
-        updates = RehearsedUpdates(learner, self.rehearsal) if rehearses else PlainUpdates(learner)
+        updates = RehearsedUpdates(learner) if rehearses else PlainUpdates(learner)
         return RunState(learner=learner, updates=updates)
 
     # Files
