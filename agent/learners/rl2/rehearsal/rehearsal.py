@@ -29,13 +29,16 @@ MEASURED_FAMILIES = 4
 """Families that are measured at the start of a slice, those first that were not measured for the longest time."""
 
 MEASURED_TRIALS = 8
-"""Held-back trials by which a family is measured: those in the last slots."""
+"""Held-back trials by which a family is measured, the newest."""
 
 REHEARSED_FAMILIES = 8
 """Families that are rehearsed in a slice at most, those first that lose most."""
 
 TRIALS_PER_SLICE = 16
 """Trials of each rehearsed family that are replayed at the start of a slice."""
+
+NEWEST_TRIALS = 24
+"""The trials of a reservoir that are rehearsed: in older ones the policy of a family in practice was not so good yet."""
 
 TRIALS_PER_STEP = 12
 """Trials of a step of rehearsal at most, of all families together."""
@@ -222,7 +225,7 @@ class Rehearsal:
 
     def _lesson(self, name: str, *, index: int) -> Lesson:
         reservoir = self.reservoir(name)
-        usable = reservoir.usable(held_back=False)
+        usable = reservoir.usable(held_back=False)[-NEWEST_TRIALS:]
         order = torch.randperm(len(usable), generator=self._learner.generator, device=self._learner.device)
         drawn = [usable[position] for position in order[:TRIALS_PER_SLICE].tolist()]
         trials = past_trials(drawn, reservoir.spaces, device=self._learner.device)

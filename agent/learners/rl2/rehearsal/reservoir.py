@@ -42,14 +42,14 @@ class Reservoir:
             self.next_slot = (slot + 1) % NUM_SLOTS
 
     def usable(self, *, held_back: bool) -> Sequence[TrialRecord]:
-        """Return the trials of one part, ordered by slot: those with as many episodes as the longest have.
+        """Return the trials of one part, the oldest first: those with as many episodes as the longest have.
 
         Args:
             held_back: whether to return the trials that measure, or those that are trained on.
         """
         trials = [
             trial
-            for slot, trial in sorted(self.trials.items())
+            for slot, trial in sorted(self.trials.items(), key=lambda item: (item[0] - self.next_slot) % NUM_SLOTS)
             if is_held_back(slot) is held_back and has_decisions(trial)
         ]
         most = max((len(trial.episodes) for trial in trials), default=0)
