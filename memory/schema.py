@@ -323,6 +323,25 @@ def add_rehearsal_trials(db: Database) -> None:
     _execute_all(db, _REHEARSAL)
 
 
+_STEPS_AT = "(SELECT id FROM learner_steps WHERE finished_at <= at ORDER BY finished_at DESC, id DESC LIMIT 1)"
+"""The number of learner steps that had ended at the time of a point; NULL if none of the kept ones had."""
+
+
+def number_curve_points(db: Database) -> None:
+    """Add to each curve point the number of learner steps that the store had then, a time axis common to all families.
+
+    The number of an existing point follows from its time. It stays NULL for points that are older than the oldest
+    learner step that prune has not folded.
+    """
+    is_folded = db.execute("SELECT 1 FROM folded_steps LIMIT 1").fetchone() is not None
+    number = _STEPS_AT if is_folded else f"coalesce({_STEPS_AT}, 0)"
+    db.execute("CREATE INDEX learner_steps_by_time ON learner_steps(finished_at, id)")
+    for table in ("curve_points", "latest_points"):
+        db.execute(f"ALTER TABLE {table} ADD COLUMN learner_steps INTEGER")
+        db.execute(f"UPDATE {table} SET learner_steps = {number}")  # noqa: S608
+    db.execute("DROP INDEX learner_steps_by_time")
+
+
 MIGRATIONS = (
     create_first_tables,
     add_store_identity,
@@ -332,6 +351,7 @@ MIGRATIONS = (
     clear_measured_references,
     add_measured_references,
     add_rehearsal_trials,
+    number_curve_points,
 )
 """The migrations in order. A migration's name is its record in the store, so names and order never change."""
 

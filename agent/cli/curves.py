@@ -26,7 +26,7 @@ from memory.records import CurveMetric, Family, StoredCurvePoint, UnreadableSpec
 if TYPE_CHECKING:
     from memory.store import Store
 
-COLUMNS = ("family", "metric", "label", "env_steps", "meta_updates", "at", "value", "standard_error")
+COLUMNS = ("family", "metric", "label", "env_steps", "meta_updates", "at", "value", "standard_error", "learner_steps")
 STDOUT = "-"
 
 
@@ -180,6 +180,7 @@ def _point_values(point: StoredCurvePoint) -> dict[str, Any]:
         "at": point.at,
         "value": point.point.value,
         "standard_error": point.point.standard_error,
+        "learner_steps": point.learner_steps,
     }
 
 

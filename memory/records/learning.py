@@ -77,6 +77,8 @@ class StoredCurvePoint:
         env_steps: the family's environment steps at the time of the measurement.
         meta_updates: the family's meta-updates at the time of the measurement.
         at: time of the measurement.
+        learner_steps: number of learner steps of the store at the time of the measurement: a time axis common to all
+            families. None if it is not known, for a point that an older learnd recorded.
     """
 
     family: str
@@ -84,6 +86,7 @@ class StoredCurvePoint:
     env_steps: int
     meta_updates: int
     at: float
+    learner_steps: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,10 @@ from memory.connection import Row, StoreConnection
 from memory.records import CurveMetric, CurvePoint, Family, StoredCurvePoint
 from memory.tables.families import FamilyTable
 
+# A learner step is recorded before its points, so it counts for them.
 _INSERT = (
-    "INTO %s (family_id, metric, label, value, standard_error, env_steps, meta_updates, at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INTO %s (family_id, metric, label, value, standard_error, env_steps, meta_updates, at, learner_steps)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, coalesce((SELECT max(id) FROM learner_steps), 0))"
 )
 _INSERT_POINT = "INSERT " + _INSERT % "curve_points"
 _REPLACE_LATEST = "INSERT OR REPLACE " + _INSERT % "latest_points"
@@ -104,4 +105,5 @@ def _stored_point(row: Row) -> StoredCurvePoint:
         env_steps=row["env_steps"],
         meta_updates=row["meta_updates"],
         at=row["at"],
+        learner_steps=row["learner_steps"],
     )

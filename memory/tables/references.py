@@ -12,13 +12,17 @@ from memory.tables.reference_failures import reference_failures
 
 # The points are inserted in the order of the returns that they are computed from, because curves are read by id.
 _SCORES = """
-INSERT INTO curve_points (family_id, metric, label, value, standard_error, env_steps, meta_updates, at)
-SELECT family_id, 'eval_score', label, (value - :random) / :span, standard_error / :span, env_steps, meta_updates, at
+INSERT INTO curve_points
+    (family_id, metric, label, value, standard_error, env_steps, meta_updates, at, learner_steps)
+SELECT family_id, 'eval_score', label, (value - :random) / :span, standard_error / :span, env_steps, meta_updates, at,
+    learner_steps
 FROM curve_points WHERE family_id = :family AND metric = 'eval_return' ORDER BY id
 """
 _LATEST_SCORES = """
-INSERT OR REPLACE INTO latest_points (family_id, metric, label, value, standard_error, env_steps, meta_updates, at)
-SELECT family_id, 'eval_score', label, (value - :random) / :span, standard_error / :span, env_steps, meta_updates, at
+INSERT OR REPLACE INTO latest_points
+    (family_id, metric, label, value, standard_error, env_steps, meta_updates, at, learner_steps)
+SELECT family_id, 'eval_score', label, (value - :random) / :span, standard_error / :span, env_steps, meta_updates, at,
+    learner_steps
 FROM latest_points WHERE family_id = :family AND metric = 'eval_return'
 """
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from sqlite_utils import Database
@@ -15,6 +16,8 @@ from memory.records import CurveMetric, CurvePoint, FamilyTotals
 from memory.sqlite_library import require_one_library, sqlite3
 from memory.store import Store
 from tests.memory.making import (
+    PRUNE_NOTHING,
+    Clock,
     add_active_family,
     make_rehearsal_step,
     make_spec,
@@ -57,6 +60,7 @@ def test_the_released_migrations_have_not_been_changed() -> None:
         "clear_measured_references",
         "add_measured_references",
         "add_rehearsal_trials",
+        "number_curve_points",
     )
 
 
@@ -148,6 +152,52 @@ def test_a_store_from_before_rehearsal_keeps_its_trials_and_gets_empty_reservoir
         assert all(episode.decisions is None for episode in store.trials.load(1).episodes)
         store.learner_steps.commit(make_rehearsal_step(slots=(3,)), make_tensors(), {})
         assert [trial.trial_id for trial in store.rehearsal.trials(family_id)] == [3]
+        assert store.check() == []
+
+
+def before_curve_points_were_numbered(folder: DataFolder) -> None:
+    """Make a closed store one whose curve points have no number of learner steps."""
+    connection = sqlite3.connect(folder.store_path)
+    for table in ("curve_points", "latest_points"):
+        connection.execute(f"ALTER TABLE {table} DROP COLUMN learner_steps")
+    connection.execute("DELETE FROM _sqlite_migrations WHERE name = 'number_curve_points'")
+    connection.commit()
+    connection.close()
+
+
+def practise_and_evaluate(store: Store, clock: Clock, *families: str) -> None:
+    """Commit one learner step of each family, and evaluate both families after each."""
+    for family in families:
+        clock.now += 10
+        step = replace(make_step(family), started_at=clock.now - 3, finished_at=clock.now)
+        store.learner_steps.commit(step, make_tensors(), {})
+        for evaluated in ("cartpole", "acrobot"):
+            store.curves.commit_evaluation(evaluated, [CurvePoint(metric=CurveMetric.EVAL_RETURN, value=0.5)])
+
+
+def numbers(store: Store, family: str, metric: CurveMetric) -> list[int | None]:
+    return [point.learner_steps for point in store.curves.points(family, metric)]
+
+
+@pytest.mark.parametrize(("num_kept", "expected"), [(10, [0, 1, 2, 3]), (2, [None, None, 2, 3])])
+def test_points_of_an_older_store_are_numbered_by_their_times(
+    folder: DataFolder, num_kept: int, expected: list[int | None]
+) -> None:
+    clock = Clock()
+    with Store.open(folder, clock=clock) as store:
+        add_active_family(store)
+        add_active_family(store, "acrobot")
+        store.curves.commit_evaluation("acrobot", [CurvePoint(metric=CurveMetric.EVAL_RETURN, value=0.5)])
+        practise_and_evaluate(store, clock, "cartpole", "acrobot", "cartpole")
+        assert numbers(store, "acrobot", CurveMetric.EVAL_RETURN) == [0, 1, 2, 3]
+        store.prune(replace(PRUNE_NOTHING, max_learner_steps=num_kept))
+    before_curve_points_were_numbered(folder)
+    with Store.open(folder, clock=clock) as store:
+        assert numbers(store, "acrobot", CurveMetric.EVAL_RETURN) == expected
+        assert numbers(store, "cartpole", CurveMetric.TRIAL_RETURN) == [expected[1], expected[3]]
+        assert {point.learner_steps for point in store.curves.latest()} == {2, 3}
+        practise_and_evaluate(store, clock, "acrobot")
+        assert numbers(store, "acrobot", CurveMetric.EVAL_RETURN) == [*expected, 4]
         assert store.check() == []
 
 

@@ -134,6 +134,20 @@ def test_curve_points_stand_at_the_totals_after_their_step(store: Store) -> None
     ]
 
 
+def test_points_of_all_families_have_the_number_of_learner_steps_of_the_store(store: Store) -> None:
+    add_active_family(store)
+    add_active_family(store, "acrobot")
+    evaluation = [CurvePoint(metric=CurveMetric.EVAL_RETURN, value=0.5)]
+    store.curves.commit_evaluation("acrobot", evaluation)
+    for family in ("cartpole", "acrobot", "cartpole"):
+        store.learner_steps.commit(make_step(family), make_tensors(), {})
+        store.curves.commit_evaluation("acrobot", evaluation)
+    practised = store.curves.points("cartpole", CurveMetric.TRIAL_RETURN)
+    assert [point.learner_steps for point in practised] == [1, 3]
+    evaluated = store.curves.points("acrobot", CurveMetric.EVAL_RETURN)
+    assert [point.learner_steps for point in evaluated] == [0, 1, 2, 3]
+
+
 def test_an_evaluation_stands_at_the_present_totals(store: Store) -> None:
     add_active_family(store)
     store.learner_steps.commit(make_step(), make_tensors(), {})

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from memory.errors import CorruptFileError, FamilyNotFoundError, MemoryStoreError, ReferenceExistsError
 from memory.folder import DataFolder
 from memory.records import CurveMetric, CurvePoint, FamilyState, JobKind, JobOutcome
 from memory.store import Store
-from tests.memory.making import MEASURED, Clock, add_active_family, make_spec
+from tests.memory.making import MEASURED, Clock, add_active_family, make_spec, make_step, make_tensors
 
 
 def evaluate(store: Store, *values: float) -> None:
@@ -50,11 +52,15 @@ def test_a_reference_is_written_once(store: Store) -> None:
 
 def test_the_returns_so_far_become_scores(store: Store) -> None:
     add_active_family(store)
-    evaluate(store, 20.0, 60.0, 140.0)
+    evaluate(store, 20.0)
+    store.learner_steps.commit(replace(make_step(), points=()), make_tensors(), {})
+    evaluate(store, 60.0, 140.0)
     store.references.record(store.families.get("cartpole"), 100.0, spec=make_spec())
     scores = store.curves.points("cartpole", CurveMetric.EVAL_SCORE)
     assert [(point.point.value, point.point.standard_error) for point in scores] == [(0.0, 0.1), (0.5, 0.1), (1.5, 0.1)]
     assert [point.point.value for point in store.curves.points("cartpole", CurveMetric.EVAL_RETURN)] == [20, 60, 140]
+    returns = store.curves.points("cartpole", CurveMetric.EVAL_RETURN)
+    assert [point.learner_steps for point in scores] == [point.learner_steps for point in returns] == [0, 1, 1]
     latest = {point.point.metric: point.point.value for point in store.curves.latest()}
     assert latest == {CurveMetric.EVAL_RETURN: 140.0, CurveMetric.EVAL_SCORE: 1.5}
 
