@@ -186,11 +186,16 @@ class WorkersSettings(Section):
 
 
 class EvaluationSettings(Section):
-    """Numbers of held-out trials or tasks per evaluation."""
+    """Numbers of held-out trials or tasks per evaluation, and the evaluation of paused families."""
 
     trials_tensor: Count = Field(default=512, description="Held-out trials per evaluation of a tensor family.")
     trials_gymnasium: Count = Field(default=32, description="Held-out trials per evaluation of a Gymnasium family.")
     trials_few_shot: Count = Field(default=64, description="Held-out tasks per evaluation of a few-shot family.")
+    paused_every: JobTrigger = Field(
+        default=Trigger(interval_s=3600),
+        description="When the evaluate job also scores a paused family, to measure what is forgotten: this long after"
+        " its last evaluation, and once after its last practice; written like the triggers of jobs.",
+    )
 
 
 class ConsolidationSettings(Section):

@@ -9,7 +9,7 @@ from envs.family import FamilySource
 from envs.few_shot.tasks import FewShotShapes
 from envs.kinds import FamilyKind
 from envs.spaces import SpacePair
-from memory.records import Family
+from memory.records import Family, FamilyState
 
 
 def of_kind(kind: FamilyKind, families: Iterable[Family]) -> list[Family]:
@@ -20,6 +20,15 @@ def of_kind(kind: FamilyKind, families: Iterable[Family]) -> list[Family]:
 def is_tensor_native(family: Family) -> bool:
     """Return whether the family's tasks are stepped as tensors in the trainer, not by a worker."""
     return family.require_spec().source is FamilySource.TENSOR
+
+
+def can_be_played(family: Family, *, max_strikes: int) -> bool:
+    """Return whether a practised family can be scored: it is active, or paused with fewer than ``max_strikes``.
+
+    A paused family is not quarantined, so its strikes tell whether its environment is broken.
+    """
+    is_paused_sound = family.state is FamilyState.PAUSED and family.strikes < max_strikes
+    return family.totals.meta_updates > 0 and (family.state is FamilyState.ACTIVE or is_paused_sound)
 
 
 def held_out_trials(family: Family, section: EvaluationSettings | ConsolidationSettings) -> int:

@@ -13,10 +13,10 @@ from agent.trainer.channel import Channel, ChannelClosedError
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.jobs.admit import admit
 from agent.trainer.jobs.consolidate import consolidate
-from agent.trainer.jobs.evaluate import evaluate
+from agent.trainer.jobs.evaluate import evaluate, families_due
 from agent.trainer.jobs.practise import practise
 from agent.trainer.session import TrainerSession
-from memory.records import FamilyState, JobKind, JobOutcome
+from memory.records import JobKind, JobOutcome
 
 log = structlog.get_logger(__name__)
 
@@ -77,13 +77,9 @@ class TrainerProcess:
 
     def _evaluate(self, job: Job) -> Result:
         store = self._session.store
-        families = (
-            [store.families.get(job.family)]
-            if job.family
-            else [family for family in store.families.all() if family.state is FamilyState.ACTIVE]
-        )
+        families = [store.families.get(job.family)] if job.family else families_due(self._session)
         if not families:
-            return JobOutcome.SKIPPED, {"reason": "no family is active"}
+            return JobOutcome.SKIPPED, {"reason": "no family is active, and no paused one is due"}
         report = evaluate(self._session, families)
         if report["scores"] or not report.get("faults"):
             return JobOutcome.SUCCEEDED, report

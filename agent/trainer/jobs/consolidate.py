@@ -19,7 +19,7 @@ from agent.learners.registry import RL2
 from agent.learners.state import as_arrays, as_tensors
 from agent.policies.version_header import VersionHeader, header_to_metadata
 from agent.running_version import running_version
-from agent.trainer.families import of_kind
+from agent.trainer.families import can_be_played, of_kind
 from agent.trainer.faults import FamilyFaults, UnscoredError
 from agent.trainer.gate import Candidate, Gate
 from agent.trainer.gate_reasons import describe, explain
@@ -28,7 +28,7 @@ from agent.trainer.practice.protocol import Practice, Proposals, PublishedVersio
 from agent.trainer.session import TrainerSession
 from envs.kinds import FamilyKind
 from memory.errors import CorruptFileError
-from memory.records import Family, FamilyState, Initialization, JobOutcome
+from memory.records import Family, Initialization, JobOutcome
 from memory.tables.checkpoints import CheckpointTable
 
 log = structlog.get_logger(__name__)
@@ -99,8 +99,7 @@ def _known_families(families: Iterable[Family], *, max_strikes: int) -> _KnownFa
     for family in families:
         if family.totals.meta_updates == 0:
             continue
-        is_broken = family.state is FamilyState.PAUSED and family.strikes >= max_strikes
-        if family.state in {FamilyState.ACTIVE, FamilyState.PAUSED} and not is_broken:
+        if can_be_played(family, max_strikes=max_strikes):
             scored.append(family)
         else:
             unplayable.append(family)

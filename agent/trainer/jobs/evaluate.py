@@ -2,27 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
 
+from agent.config.triggers import Trigger
 from agent.learners.evaluation.trials import evaluation_points
+from agent.trainer.families import can_be_played
 from agent.trainer.faults import family_boundary, user_message
 from agent.trainer.practice.protocol import Practice
 from agent.trainer.score_scale import scale_of
 from agent.trainer.session import TrainerSession
 from envs.errors import EnvsError
 from memory.errors import FamilyNotFoundError
-from memory.records import CurveMetric, Family
+from memory.records import CurveMetric, Family, FamilyState, StoredCurvePoint
 from memory.store import Store
 
 log = structlog.get_logger(__name__)
 
 
+def families_due(session: TrainerSession) -> list[Family]:
+    """Return the families that an evaluation scores: every active one, and the paused ones that are due.
+
+    A paused family shows what the practice of others does to what it had learned.
+    """
+    settings, now = session.settings, session.clock()
+
+    def is_due(family: Family) -> bool:
+        if family.state is FamilyState.ACTIVE:
+            return True
+        if not can_be_played(family, max_strikes=settings.workers.max_strikes):
+            return False
+        newest = session.store.curves.points(family.name, CurveMetric.EVAL_RETURN, limit=1)
+        return is_due_while_paused(family, newest, trigger=settings.evaluation.paused_every, now=now)
+
+    return [family for family in session.store.families.all() if is_due(family)]
+
+
+def is_due_while_paused(family: Family, newest: list[StoredCurvePoint], *, trigger: Trigger, now: float) -> bool:
+    """Return whether a paused family is due to be scored.
+
+    It is due if it was practised after its last evaluation, or if the trigger's next time after that evaluation has
+    passed. A last evaluation in the future means that the clock was set back; the family is then due.
+
+    Args:
+        family: the paused family.
+        newest: the last point of its held-out return, if there is one.
+        trigger: the setting ``evaluation.paused_every``.
+        now: seconds since the epoch.
+    """
+    if trigger.is_off:
+        return False
+    if not newest or newest[0].meta_updates < family.totals.meta_updates:
+        return True
+    return newest[0].at > now or trigger.next_after(newest[0].at) <= now
+
+
 def evaluate(session: TrainerSession, families: list[Family]) -> dict[str, Any]:
     """Score each family on the held-out tasks, and add the points to its curves.
 
-    A family that fails, whatever it raises, is given a strike and left out; the others are scored all the same.
+    A family that fails, whatever it raises, is given a strike and left out; the others are scored all the same. The
+    tasks of a family that is not active are closed afterwards, so that no worker of it stays.
 
     Returns:
         ``returns`` by family, ``scores`` by family (None where it has no scale), and ``faults`` by family where any
@@ -36,7 +78,7 @@ def evaluate(session: TrainerSession, families: list[Family]) -> dict[str, Any]:
     faults: dict[str, str] = {}
     for family in families:
         try:
-            with family_boundary(family):
+            with family_boundary(family), _closed_unless_active(session, family):
                 returns[family.name] = _evaluate_one(family, session.practice_of(family), session.store)
                 scale = scale_of(session.store.families.get(family.name))
                 scores[family.name] = None if scale is None else scale.score(returns[family.name])
@@ -46,6 +88,16 @@ def evaluate(session: TrainerSession, families: list[Family]) -> dict[str, Any]:
         except FamilyNotFoundError:
             log.info("a family was removed while it was evaluated", family=family.name)
     return {"returns": returns, "scores": scores} | ({"faults": faults} if faults else {})
+
+
+@contextmanager
+def _closed_unless_active(session: TrainerSession, family: Family) -> Iterator[None]:
+    """Close the family's tasks after the block if the family is not active."""
+    try:
+        yield
+    finally:
+        if family.state is not FamilyState.ACTIVE:
+            session.close_tasks(family.id)
 
 
 def score_before_practice(session: TrainerSession, family: Family) -> None:
