@@ -34,6 +34,15 @@ class CurveMetric(StrEnum):
     ZERO_SHOT_RETURN = "zero_shot_return"
     """Held-out mean trial return before the first practice; the label is what the policy began with."""
 
+    PERFORMANCE = "performance"
+    """Mean score of a family's last evaluations (``agent.reports.continual``).
+
+    Of a family without a scale, in units of what it had reached above random actions.
+    """
+
+    FORGETTING = "forgetting"
+    """Score that a family had reached minus its ``PERFORMANCE``, in the same units."""
+
     LENT_SCORE = "lent_score"
     """Held-out score of another family's learner on a family that was never practised; the label is that family."""
 

@@ -27,6 +27,10 @@ FROM latest_points WHERE family_id = :family AND metric = 'eval_return'
 """
 
 
+_OTHER_UNITS = "DELETE FROM %s WHERE family_id = :family AND metric IN ('performance', 'forgetting')"
+"""They were in units of what the family had reached. The next evaluation computes them from its returns as scores."""
+
+
 class ReferenceTable:
     """The measured reference returns of a store's families. A reference is a part of its family's row."""
 
@@ -40,6 +44,8 @@ class ReferenceTable:
 
     def record(self, family: Family, reference_return: float | None, *, spec: FamilySpec) -> Family:
         """Record a family's measurement, and convert its held-out returns so far to scores, in one transaction.
+
+        Measures of performance and forgetting in other units are removed.
 
         Args:
             family: the family that was measured, as it was read before.
@@ -66,6 +72,8 @@ class ReferenceTable:
                 scale = {"family": family.id, "random": random_return, "span": reference_return - random_return}
                 self._connection.execute(_SCORES, scale)
                 self._connection.execute(_LATEST_SCORES, scale)
+                for table in ("curve_points", "latest_points"):
+                    self._connection.execute(_OTHER_UNITS % table, {"family": family.id})
             return self._families.get(family.name)
 
     def _present(self, family: Family) -> Family:

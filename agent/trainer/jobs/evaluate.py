@@ -10,6 +10,7 @@ import structlog
 
 from agent.config.triggers import Trigger
 from agent.learners.evaluation.trials import evaluation_points
+from agent.reports.continual import measure_points, measures_of
 from agent.trainer.families import can_be_played
 from agent.trainer.faults import family_boundary, user_message
 from agent.trainer.practice.protocol import Practice
@@ -120,4 +121,12 @@ def _evaluate_one(family: Family, practice: Practice, store: Store) -> float:
     # The family is read again, because its reference may have been measured while its tasks were played.
     points = evaluation_points(evaluation.returns, scale_of(store.families.get(family.name)))
     store.curves.commit_evaluation(family.name, (*points, *evaluation.more_points))
+    _measure(family.name, store)
     return evaluation.returns.mean
+
+
+def _measure(name: str, store: Store) -> None:
+    """Store the points of the continual-learning measures that follow from a family's evaluations."""
+    points = measure_points(measures_of(store, store.families.get(name)))
+    if points:
+        store.curves.commit_evaluation(name, points)

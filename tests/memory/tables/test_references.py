@@ -134,3 +134,13 @@ def test_a_reader_records_no_reference(folder: DataFolder) -> None:
         add_active_family(store)
     with Store.open(folder, is_reader=True) as reader, pytest.raises(MemoryStoreError, match="reading only"):
         reader.references.record(reader.families.get("cartpole"), 100.0, spec=make_spec())
+
+
+def test_measures_in_units_of_what_was_reached_end_with_the_reference(store: Store) -> None:
+    add_active_family(store)
+    evaluate(store, 60.0)
+    measures = (CurveMetric.PERFORMANCE, CurveMetric.FORGETTING)
+    store.curves.commit_evaluation("cartpole", [CurvePoint(metric=metric, value=1.0) for metric in measures])
+    store.references.record(store.families.get("cartpole"), 100.0, spec=make_spec())
+    assert [store.curves.points("cartpole", metric) for metric in measures] == [[], []]
+    assert {p.point.metric for p in store.curves.latest()} == {CurveMetric.EVAL_RETURN, CurveMetric.EVAL_SCORE}

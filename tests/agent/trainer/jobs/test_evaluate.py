@@ -174,3 +174,32 @@ def test_a_paused_family_whose_environment_is_broken_is_left_out_after_as_many_s
         assert report["outcome"] is JobOutcome.FAILED
     assert due(session) == []
     assert store.families.get("broken").state is FamilyState.PAUSED
+
+
+def measured(store: Store, metric: CurveMetric) -> list[float]:
+    return [point.point.value for point in store.curves.points("bandits", metric)]
+
+
+def test_an_evaluation_stores_performance_and_forgetting(
+    open_paused: Callable[..., TrainerSession], clock: Clock
+) -> None:
+    session = open_paused()
+    store, (score,) = session.store, measured(session.store, CurveMetric.EVAL_SCORE)
+    assert measured(store, CurveMetric.PERFORMANCE) == [pytest.approx(score)]
+    assert measured(store, CurveMetric.FORGETTING) == [pytest.approx(0.0)]
+    practise(session, feed_bandits(store, "others"), reason="test")
+    with torch.no_grad():
+        for parameter in session.learner.policy.parameters():
+            parameter.zero_()  # The policy loses everything that it learned.
+    evaluate(session, [store.families.get("bandits")])
+    _, lost = measured(store, CurveMetric.EVAL_SCORE)
+    assert lost != score
+    assert measured(store, CurveMetric.PERFORMANCE)[-1] == pytest.approx(lost)
+    assert measured(store, CurveMetric.FORGETTING)[-1] == pytest.approx(max(score, lost) - lost)
+
+
+def test_a_family_that_was_never_practised_has_forgotten_nothing_that_could_be_measured(
+    store: Store, open_session: SessionMaker
+) -> None:
+    evaluate(open_session(store), [feed_bandits(store)])
+    assert store.curves.points("bandits", CurveMetric.FORGETTING) == []
