@@ -21,6 +21,8 @@ METRIC_LABELS = {
     CurveMetric.LOSS: "loss",
     CurveMetric.ZERO_SHOT_SCORE: "score before the first practice",
     CurveMetric.ZERO_SHOT_RETURN: "trial return before the first practice",
+    CurveMetric.FRESH_RETURN: "trial return of new parameters",
+    CurveMetric.FORWARD_TRANSFER: "forward transfer",
     CurveMetric.PERFORMANCE: "mean score of the last evaluations",
     CurveMetric.FORGETTING: "forgetting",
     CurveMetric.LENT_SCORE: "score by another family's learner",

@@ -34,6 +34,12 @@ class CurveMetric(StrEnum):
     ZERO_SHOT_RETURN = "zero_shot_return"
     """Held-out mean trial return before the first practice; the label is what the policy began with."""
 
+    FRESH_RETURN = "fresh_return"
+    """Held-out mean trial return of a policy that learned nothing; measured once, before the first practice."""
+
+    FORWARD_TRANSFER = "forward_transfer"
+    """Score before the first practice minus that of a policy that learned nothing. Only of a family with a scale."""
+
     PERFORMANCE = "performance"
     """Mean score of a family's last evaluations (``agent.reports.continual``).
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from envs.family import FamilySpec
 from memory.connection import StoreConnection, to_json
 from memory.errors import CorruptFileError, FamilyNotFoundError, ReferenceExistsError
@@ -10,23 +12,37 @@ from memory.row_checksums import seal
 from memory.tables.families import DAMAGED_HINT, FamilyTable
 from memory.tables.reference_failures import reference_failures
 
+_SCORES_OF_RETURNS = {"eval_return": "eval_score", "zero_shot_return": "zero_shot_score"}
+"""The metrics of returns that become scores."""
+
 # The points are inserted in the order of the returns that they are computed from, because curves are read by id.
 _SCORES = """
 INSERT INTO curve_points
     (family_id, metric, label, value, standard_error, env_steps, meta_updates, at, learner_steps)
-SELECT family_id, 'eval_score', label, (value - :random) / :span, standard_error / :span, env_steps, meta_updates, at,
+SELECT family_id, :score, label, (value - :random) / :span, standard_error / :span, env_steps, meta_updates, at,
     learner_steps
-FROM curve_points WHERE family_id = :family AND metric = 'eval_return' ORDER BY id
+FROM curve_points WHERE family_id = :family AND metric = :returned ORDER BY id
 """
 _LATEST_SCORES = """
 INSERT OR REPLACE INTO latest_points
     (family_id, metric, label, value, standard_error, env_steps, meta_updates, at, learner_steps)
-SELECT family_id, 'eval_score', label, (value - :random) / :span, standard_error / :span, env_steps, meta_updates, at,
+SELECT family_id, :score, label, (value - :random) / :span, standard_error / :span, env_steps, meta_updates, at,
     learner_steps
-FROM latest_points WHERE family_id = :family AND metric = 'eval_return'
+FROM latest_points WHERE family_id = :family AND metric = :returned
 """
-
-
+_TRANSFER = """
+SELECT zero_shot.value - fresh.value AS difference, zero_shot.standard_error AS error,
+    fresh.standard_error AS fresh_error, zero_shot.env_steps, zero_shot.meta_updates, zero_shot.at,
+    zero_shot.learner_steps
+FROM latest_points AS zero_shot JOIN latest_points AS fresh USING (family_id)
+WHERE family_id = ? AND zero_shot.metric = 'zero_shot_return' AND fresh.metric = 'fresh_return'
+ORDER BY zero_shot.at DESC LIMIT 1
+"""
+_INSERT_TRANSFER = """
+INSERT OR REPLACE INTO %s
+    (family_id, metric, label, value, standard_error, env_steps, meta_updates, at, learner_steps)
+VALUES (?, 'forward_transfer', '', ?, ?, ?, ?, ?, ?)
+"""
 _OTHER_UNITS = "DELETE FROM %s WHERE family_id = :family AND metric IN ('performance', 'forgetting')"
 """They were in units of what the family had reached. The next evaluation computes them from its returns as scores."""
 
@@ -69,12 +85,23 @@ class ReferenceTable:
             )
             seal(self._connection, "families", family.id)
             if reference_return is not None:
-                scale = {"family": family.id, "random": random_return, "span": reference_return - random_return}
-                self._connection.execute(_SCORES, scale)
-                self._connection.execute(_LATEST_SCORES, scale)
-                for table in ("curve_points", "latest_points"):
-                    self._connection.execute(_OTHER_UNITS % table, {"family": family.id})
+                self._score(family.id, random_return, span=reference_return - random_return)
             return self._families.get(family.name)
+
+    def _score(self, family_id: int, random_return: float, *, span: float) -> None:
+        """Add the scores of the family's returns and its forward transfer, and remove measures in other units."""
+        for returned, score in _SCORES_OF_RETURNS.items():
+            values = {"family": family_id, "random": random_return, "span": span, "returned": returned, "score": score}
+            self._connection.execute(_SCORES, values)
+            self._connection.execute(_LATEST_SCORES, values)
+        transfer = self._connection.row(_TRANSFER, (family_id,))
+        for table in ("curve_points", "latest_points"):
+            self._connection.execute(_OTHER_UNITS % table, {"family": family_id})
+            if transfer is not None and transfer["difference"] is not None:
+                error = math.hypot(transfer["error"] or 0.0, transfer["fresh_error"] or 0.0)
+                position = (transfer[name] for name in ("env_steps", "meta_updates", "at", "learner_steps"))
+                point = (family_id, transfer["difference"] / span, error / span, *position)
+                self._connection.execute(_INSERT_TRANSFER % table, point)
 
     def _present(self, family: Family) -> Family:
         """Return the family as it is now, if its reference may be written."""

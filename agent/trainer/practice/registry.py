@@ -40,6 +40,7 @@ def build_practices(session: TrainerSession) -> dict[FamilyKind, Practice]:
             slices=slices,
             faults=session.faults,
             families=session.store.families,
+            curves=session.store.curves,
             settings=session.settings,
         ),
         FamilyKind.FEW_SHOT: FewShotPractice(

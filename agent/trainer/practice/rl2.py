@@ -14,7 +14,7 @@ from torch import Tensor
 from agent.config.settings import Settings
 from agent.learners.evaluation.trials import EVALUATION_TASKS, GATE_TASKS, HeldOutReturns, held_out_returns
 from agent.learners.rl2.learner import RL2Learner
-from agent.learners.rl2.policy import covers, policy_from_initialization
+from agent.learners.rl2.policy import RL2Policy, covers, policy_from_initialization
 from agent.learners.rl2.rehearsal.rehearsal import Rehearsal, RehearsalSlice
 from agent.learners.rl2.training import FamilyTraining
 from agent.learners.rl2.trials import TrialBatch, num_env_steps, num_episodes, to_records, trial_returns
@@ -24,6 +24,7 @@ from agent.trainer.families import held_out_trials, is_tensor_native, learner_na
 from agent.trainer.faults import FamilyFaults
 from agent.trainer.gate import Part
 from agent.trainer.heartbeat import JobInterruptedError
+from agent.trainer.practice.forward_transfer import fresh_point, fresh_policy, transfer_point
 from agent.trainer.practice.open_environments import OpenEnvironments
 from agent.trainer.practice.protocol import Evaluation, Proposals, PublishedVersion
 from agent.trainer.practice.rl2_candidates import propose_policies
@@ -33,6 +34,7 @@ from agent.trainer.practice.stored_rehearsal import loss_points
 from agent.trainer.score_scale import scale_of
 from envs.kinds import FamilyKind
 from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, TrialRecord
+from memory.tables.curves import CurveTable
 from memory.tables.families import FamilyTable
 
 REPAIR_SLICES = 4
@@ -105,6 +107,7 @@ class RL2Practice:
         slices: the length, the counters, the heartbeat and the commit of slices.
         faults: records the faults of families that cannot be scored.
         families: the families of the store.
+        curves: their curves, which have the returns of policies that learned nothing.
         settings: the numbers of held-out trials and of stored trials.
     """
 
@@ -114,6 +117,7 @@ class RL2Practice:
     slices: Slices
     faults: FamilyFaults
     families: FamilyTable
+    curves: CurveTable
     settings: Settings
 
     carries_over = True
@@ -180,20 +184,42 @@ class RL2Practice:
     def evaluate(self, family: Family) -> Evaluation:
         """Play the policy on the held-out tasks of evaluations.
 
-        The result for a family that was never practised is also its zero-shot score.
+        The result for a family that was never practised is also its zero-shot score, from which its forward transfer
+        follows.
         """
         self._add(family)
-        returns = held_out_returns(
-            self.learner.policy,
+        returns = self._evaluation_returns(family, self.learner.policy)
+        if family.totals.meta_updates > 0:
+            return Evaluation(returns=returns)
+        start = self.learner.start_of(learner_name(family))
+        zero_shot = _zero_shot_points(family, returns, start)
+        return Evaluation(returns=returns, more_points=(*zero_shot, *self._transfer_points(family, returns)))
+
+    def _evaluation_returns(self, family: Family, policy: RL2Policy) -> HeldOutReturns:
+        return held_out_returns(
+            policy,
             self.environments.tasks_of(family),
             first_task=EVALUATION_TASKS,
             num_trials=held_out_trials(family, self.settings.evaluation),
             progress=lambda _steps: self.slices.heartbeat.beat_or_give_up(),
         )
-        if family.totals.meta_updates > 0:
-            return Evaluation(returns=returns)
-        start = self.learner.start_of(learner_name(family))
-        return Evaluation(returns=returns, more_points=_zero_shot_points(family, returns, start))
+
+    def _transfer_points(self, family: Family, returns: HeldOutReturns) -> tuple[CurvePoint, ...]:
+        """Return the forward transfer, and the return of a policy that learned nothing unless that is stored.
+
+        Before any family was practised there is nothing to transfer.
+        """
+        if not self.learner.practised_spaces():
+            return ()
+        stored = self.curves.points(family.name, CurveMetric.FRESH_RETURN, limit=1)
+        if stored:
+            fresh = stored[0].point
+        else:
+            policy = fresh_policy(self.learner.config, spaces_of(family), device=self.learner.device)
+            fresh = fresh_point(self._evaluation_returns(family, policy))
+        scale = scale_of(family)
+        transfer = () if scale is None else (transfer_point(returns, fresh, scale),)
+        return transfer if stored else (fresh, *transfer)
 
     def _add(self, family: Family) -> None:
         """Add the family to the learner, with the best start for its spaces, unless it is known."""

@@ -144,3 +144,27 @@ def test_measures_in_units_of_what_was_reached_end_with_the_reference(store: Sto
     store.references.record(store.families.get("cartpole"), 100.0, spec=make_spec())
     assert [store.curves.points("cartpole", metric) for metric in measures] == [[], []]
     assert {p.point.metric for p in store.curves.latest()} == {CurveMetric.EVAL_RETURN, CurveMetric.EVAL_SCORE}
+
+
+def test_the_score_and_the_transfer_before_practice_follow_from_the_reference(store: Store) -> None:
+    add_active_family(store)
+    before_practice = [
+        CurvePoint(metric=CurveMetric.ZERO_SHOT_RETURN, label="copied", value=60.0, standard_error=8.0),
+        CurvePoint(metric=CurveMetric.FRESH_RETURN, value=28.0, standard_error=6.0),
+    ]
+    store.curves.commit_evaluation("cartpole", before_practice)
+    store.learner_steps.commit(replace(make_step(), points=()), make_tensors(), {})
+    store.references.record(store.families.get("cartpole"), 100.0, spec=make_spec())
+    (score,) = store.curves.points("cartpole", CurveMetric.ZERO_SHOT_SCORE)
+    assert (score.point.label, score.point.value, score.point.standard_error) == ("copied", 0.5, 0.1)
+    (transfer,) = store.curves.points("cartpole", CurveMetric.FORWARD_TRANSFER)
+    assert (transfer.point.value, transfer.point.standard_error) == (pytest.approx(0.4), pytest.approx(0.125))
+    assert (transfer.env_steps, transfer.learner_steps, transfer.at) == (0, 0, score.at)
+    assert transfer in store.curves.latest()
+
+
+def test_without_a_score_before_practice_a_reference_gives_no_transfer(store: Store) -> None:
+    add_active_family(store)
+    evaluate(store, 60.0)
+    store.references.record(store.families.get("cartpole"), 100.0, spec=make_spec())
+    assert store.curves.points("cartpole", CurveMetric.FORWARD_TRANSFER) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from agent.learners.rl2.warm_start import WarmStart
@@ -70,6 +71,48 @@ def test_what_three_arms_taught_is_better_than_nothing_on_five(store: Store, ope
     (score,) = store.curves.points(other.name, CurveMetric.ZERO_SHOT_SCORE)
     assert score.point.label == "copied"
     assert score.point.value > 0.3
+
+
+def test_what_three_arms_taught_is_a_forward_transfer_to_five(store: Store, open_session: SessionMaker) -> None:
+    session, family = open_session(store), feed_bandits(store)
+    for _ in range(UPDATES):
+        practise(session, store.families.get(family.name), reason="test")
+    other = _feed(store, num_arms=5)
+    evaluate(session, [other])
+    (fresh,), (transfer,) = (
+        store.curves.points(other.name, metric) for metric in (CurveMetric.FRESH_RETURN, CurveMetric.FORWARD_TRANSFER)
+    )
+    (score,) = store.curves.points(other.name, CurveMetric.ZERO_SHOT_SCORE)
+    assert fresh.point.value == pytest.approx(2.5, abs=0.4)  # new parameters act at random
+    assert transfer.point.value == pytest.approx(score.point.value - (fresh.point.value - 2.5) / (3.5 - 2.5))
+    assert transfer.point.value > 0.0
+    assert transfer.point.standard_error is not None
+
+    session.learner.policy.pair(bandit_spaces(5)).score.data.neg_()  # a family may wait, and others practise meanwhile
+    evaluate(session, [other])
+    assert len(store.curves.points(other.name, CurveMetric.FRESH_RETURN)) == 1
+    _, later = store.curves.points(other.name, CurveMetric.FORWARD_TRANSFER)
+    assert later.point.value < transfer.point.value
+
+
+def test_there_is_no_forward_transfer_before_anything_was_practised(store: Store, open_session: SessionMaker) -> None:
+    evaluate(open_session(store), [feed_bandits(store)])
+    assert len(store.curves.points("bandits", CurveMetric.ZERO_SHOT_RETURN)) == 1
+    for metric in (CurveMetric.FRESH_RETURN, CurveMetric.FORWARD_TRANSFER):
+        assert store.curves.points("bandits", metric) == []
+
+
+def test_in_spaces_that_others_practise_the_transfer_is_that_of_their_parameters(
+    store: Store, open_session: SessionMaker
+) -> None:
+    session, family = open_session(store), feed_bandits(store)
+    for _ in range(UPDATES):
+        practise(session, store.families.get(family.name), reason="test")
+    evaluate(session, [feed_bandits(store, "again")])
+    (score,) = store.curves.points("again", CurveMetric.ZERO_SHOT_SCORE)
+    (transfer,) = store.curves.points("again", CurveMetric.FORWARD_TRANSFER)
+    assert score.point.label == "fresh"
+    assert transfer.point.value > 0.0
 
 
 def test_parts_that_do_harm_are_not_copied(store: Store, open_session: SessionMaker) -> None:
