@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator
+from statistics import fmean
 
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from agent.daemon.snapshot import Snapshot
 from agent.daemon.supervisor import RestartReason
+from agent.reports.continual import average_performance
 from memory.records import CHECKPOINT_FALLBACKS, CurveMetric, FamilyState, JobKind, JobOutcome, ProblemKind
 
 LEARNER_RESTARTS = "learner_restarts"
@@ -100,6 +102,14 @@ def _curve_metrics(snapshot: Snapshot) -> Iterator[Metric]:
         ("learnd_eval_score", "Held-out score: 0 = random, 1 = reference.", CurveMetric.EVAL_SCORE, None),
         ("learnd_eval_return", "Held-out mean return of a trial.", CurveMetric.EVAL_RETURN, None),
         ("learnd_zero_shot_score", "Held-out score before the first practice.", CurveMetric.ZERO_SHOT_SCORE, "start"),
+        ("learnd_forgetting", "Score that was reached minus the last scores.", CurveMetric.FORGETTING, None),
+        (
+            "learnd_forward_transfer",
+            "Score before the first practice minus that of new parameters.",
+            CurveMetric.FORWARD_TRANSFER,
+            None,
+        ),
+        ("learnd_rehearsal_kl", "KL of the policy to what rehearsal preserves.", CurveMetric.REHEARSAL_KL, None),
         ("learnd_trial_return", "Mean return of a practised trial.", CurveMetric.TRIAL_RETURN, None),
         ("learnd_episode_return", "Held-out return per episode of the trial.", CurveMetric.EPISODE_RETURN, "episode"),
         ("learnd_loss", "Loss of the newest update, by part.", CurveMetric.LOSS, "part"),
@@ -111,6 +121,22 @@ def _curve_metrics(snapshot: Snapshot) -> Iterator[Metric]:
             if stored.point.metric is metric
         }
         yield _gauge(name, text, ("family", *((label,) if label else ())), samples)
+    for name, text, value in (
+        (
+            "learnd_average_performance",
+            "Mean of the last scores over the families with a reference.",
+            average_performance(snapshot.families, snapshot.points),
+        ),
+        ("learnd_rehearsal_share", "Share of the time of practice spent on rehearsal.", _rehearsal_share(snapshot)),
+    ):
+        yield _gauge(name, text, (), {} if value is None else {(): value})
+
+
+def _rehearsal_share(snapshot: Snapshot) -> float | None:
+    """Return the mean share over the newest slice of each active family; None if nothing was recorded."""
+    active = {family.name for family in snapshot.families if family.state is FamilyState.ACTIVE}
+    shares = [share for name, share in snapshot.newest(CurveMetric.REHEARSAL_SHARE).items() if name in active]
+    return fmean(shares) if shares else None
 
 
 def _memory_metrics(snapshot: Snapshot) -> Iterator[Metric]:

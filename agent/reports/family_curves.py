@@ -25,6 +25,8 @@ METRIC_LABELS = {
     CurveMetric.FORWARD_TRANSFER: "forward transfer",
     CurveMetric.PERFORMANCE: "mean score of the last evaluations",
     CurveMetric.FORGETTING: "forgetting",
+    CurveMetric.REHEARSAL_KL: "KL of rehearsal",
+    CurveMetric.REHEARSAL_SHARE: "share of rehearsal",
     CurveMetric.LENT_SCORE: "score by another family's learner",
     CurveMetric.UNCERTAINTY: "uncertainty about held-out tasks",
 }

@@ -34,6 +34,11 @@ NAMES_TO_KEEP = {
     "learnd_meta_updates_total",
     "learnd_eval_score",
     "learnd_eval_return",
+    "learnd_forgetting",
+    "learnd_forward_transfer",
+    "learnd_average_performance",
+    "learnd_rehearsal_kl",
+    "learnd_rehearsal_share",
     "learnd_trial_return",
     "learnd_episode_return",
     "learnd_loss",
@@ -51,6 +56,14 @@ NAMES_TO_KEEP = {
     "learnd_families",
 }
 
+MEASURES = (
+    CurveMetric.FORGETTING,
+    CurveMetric.PERFORMANCE,
+    CurveMetric.FORWARD_TRANSFER,
+    CurveMetric.REHEARSAL_KL,
+    CurveMetric.REHEARSAL_SHARE,
+)
+
 promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 
 
@@ -59,6 +72,7 @@ def exposed(filled: DataFolder) -> dict[str, set[str]]:
     """Return the labels of every series name that the daemon's registry exposes for a filled store."""
     with Store.open(filled) as store:
         store.counters.add("worker_restarts", {"family": "cartpole", "reason": "killed"})
+        store.curves.commit_evaluation("cartpole", [CurvePoint(metric=metric, value=0.5) for metric in MEASURES])
         store.curves.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.UNCERTAINTY, label="5", value=0.7)])
     with Store.open(filled, is_reader=True) as store:
         snapshot = read_snapshot(store, None)

@@ -34,6 +34,11 @@ LABELS = {
     "learnd_eval_score": {"family"},
     "learnd_eval_return": {"family"},
     "learnd_zero_shot_score": {"family", "start"},
+    "learnd_forgetting": {"family"},
+    "learnd_forward_transfer": {"family"},
+    "learnd_average_performance": set(),
+    "learnd_rehearsal_kl": {"family"},
+    "learnd_rehearsal_share": set(),
     "learnd_trial_return": {"family"},
     "learnd_episode_return": {"family", "episode"},
     "learnd_loss": {"family", "part"},
@@ -65,6 +70,11 @@ def lively_store(path: Path) -> Store:
             CurvePoint(metric=CurveMetric.EVAL_SCORE, value=0.25),
             CurvePoint(metric=CurveMetric.EVAL_RETURN, value=1.25),
             CurvePoint(metric=CurveMetric.ZERO_SHOT_SCORE, label="copied", value=0.125),
+            CurvePoint(metric=CurveMetric.FORGETTING, value=0.0625),
+            CurvePoint(metric=CurveMetric.PERFORMANCE, value=0.1875),
+            CurvePoint(metric=CurveMetric.FORWARD_TRANSFER, value=-0.125),
+            CurvePoint(metric=CurveMetric.REHEARSAL_KL, value=0.375),
+            CurvePoint(metric=CurveMetric.REHEARSAL_SHARE, value=0.25),
             CurvePoint(metric=CurveMetric.TRIAL_RETURN, value=2.5),
             CurvePoint(metric=CurveMetric.EPISODE_RETURN, label="1", value=0.5),
             CurvePoint(metric=CurveMetric.LOSS, label="value", value=float("nan")),
@@ -92,6 +102,11 @@ def test_the_metric_names_and_labels_are_exactly_those_of_record(tmp_path: Path)
     assert 'learnd_eval_score{family="bandits"} 0.25' in text
     assert 'learnd_eval_return{family="bandits"} 1.25' in text
     assert 'learnd_zero_shot_score{family="bandits",start="copied"} 0.125' in text
+    assert 'learnd_forgetting{family="bandits"} 0.0625' in text
+    assert 'learnd_forward_transfer{family="bandits"} -0.125' in text
+    assert "learnd_average_performance 0.1875" in text
+    assert 'learnd_rehearsal_kl{family="bandits"} 0.375' in text
+    assert "learnd_rehearsal_share 0.25" in text
     assert 'learnd_worker_restarts_total{family="bandits",reason="hung"} 1.0' in text
     assert 'learnd_job_runs_total{job="evaluate",outcome="succeeded"} 1.0' in text
     assert 'learnd_families{state="active"} 1.0' in text
@@ -107,6 +122,28 @@ def test_a_family_without_a_reference_has_a_return_and_no_score(tmp_path: Path) 
     text = generate_latest(new_registry(lambda: snapshot, version="1")).decode()
     assert 'learnd_eval_return{family="pendulum"} -900.0' in text
     assert 'learnd_eval_score{family="pendulum"}' not in text
+
+
+def test_the_average_performance_counts_paused_families_and_the_share_of_rehearsal_does_not(tmp_path: Path) -> None:
+    with lively_store(tmp_path) as store:
+        store.families.add(make_spec("mdps"))
+        store.families.admit("mdps", spaces={}, random_return=0.0, reference_return=1.0)
+        store.curves.commit_evaluation(
+            "mdps",
+            [
+                CurvePoint(metric=CurveMetric.PERFORMANCE, value=0.8125),
+                CurvePoint(metric=CurveMetric.REHEARSAL_SHARE, value=0.75),
+            ],
+        )
+        both = read_snapshot(store, None)
+        store.families.set_state("mdps", FamilyState.PAUSED)
+        paused = read_snapshot(store, None)
+    with_both = generate_latest(new_registry(lambda: both, version="1")).decode()
+    with_one = generate_latest(new_registry(lambda: paused, version="1")).decode()
+    assert "learnd_average_performance 0.5\n" in with_both
+    assert "learnd_average_performance 0.5\n" in with_one
+    assert "learnd_rehearsal_share 0.5\n" in with_both
+    assert "learnd_rehearsal_share 0.25\n" in with_one
 
 
 def test_known_damage_is_counted_by_its_kind(tmp_path: Path) -> None:
