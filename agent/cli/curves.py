@@ -14,7 +14,8 @@ import typer
 from typer.core import TyperCommand
 
 from agent.cli.experiment_options import check_folder
-from agent.cli.invocation import NO_DATA, Invocation, command, find_family
+from agent.cli.invocation import NO_DATA, Invocation, command
+from agent.cli.score_matrix import chosen_families, refuse_other_options, show_matrix
 from agent.output.files import check_output_file, write_output_file
 from agent.output.quantities import moment, short_count, with_error
 from agent.reports.curve_plots import draw_png
@@ -54,6 +55,7 @@ def register(app: typer.Typer) -> None:
         "learnd curves",
         "learnd curves cartpole --metric trial_return --over time",
         "learnd curves --png curves.png",
+        "learnd curves --matrix -o matrix.png",
         "learnd curves --csv points.csv",
     )
     command(app, "curves", cls=CurvesCommand, examples=examples)(show_curves)
@@ -66,9 +68,18 @@ def show_curves(
         list[str] | None, typer.Argument(metavar="[FAMILY]...", help="Families to show; default: all.")
     ] = None,
     metric: Annotated[CurveMetric, typer.Option(help="Metric to show.")] = CurveMetric.EVAL_SCORE,
-    axis: Annotated[XAxis, typer.Option("--over", help="Horizontal axis.")] = XAxis.ENV_STEPS,
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="Show the scores of all families over time as a heat map.")
+    ] = False,
+    axis: Annotated[
+        XAxis | None,
+        typer.Option("--over", help="Horizontal axis; default: env_steps, with --matrix learner_steps."),
+    ] = None,
     png: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the curves and the adaptation within a trial to a PNG.")
+        Path | None,
+        typer.Option(
+            "--png", "-o", metavar="FILE", help="Draw the curves and the adaptation within a trial, or the heat map."
+        ),
     ] = None,
     numbers: Annotated[
         str | None, typer.Option("--csv", metavar="[FILE]", help="Write the points as CSV; without FILE, to stdout.")
@@ -81,13 +92,18 @@ def show_curves(
     trial, at the first and at the latest evaluation.
     """
     check_folder(png, operation="drawing curves")
+    if matrix:
+        refuse_other_options(metric=metric, axis=axis, is_csv=numbers is not None)
+        show_matrix(invocation, families or [], axis=axis or XAxis.LEARNER_STEPS, png=png)
+        return
+    axis = axis or XAxis.ENV_STEPS
     if numbers not in {None, STDOUT}:
         check_output_file(Path(str(numbers)), operation="writing points")
     with invocation.reading_if_any() as store:
         if store is None:
             _answer_without_store(invocation, metric, families or [])
             return
-        chosen = _chosen(store, families or [])
+        chosen = chosen_families(store, families or [])
         curves = [read_curves(store, family, metric) for family in chosen]
     answer: dict[str, Any] = {"metric": metric, "families": [_curve_values(family) for family in curves]}
     if png is not None:
@@ -150,12 +166,6 @@ def _subtitle(family: Family, evaluations: Sequence[StoredCurvePoint]) -> str:
         name = "score" if family.has_scale else "held-out return"
         pieces.append(f"{name} {with_error(latest.value, latest.standard_error)}")
     return " · ".join(pieces)
-
-
-def _chosen(store: Store, names: Sequence[str]) -> list[Family]:
-    if names:
-        return [find_family(store, name, operation="showing curves of") for name in names]
-    return store.families.all()
 
 
 def _latest_at(curves: Sequence[FamilyCurves]) -> float | None:

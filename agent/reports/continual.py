@@ -91,41 +91,36 @@ class ScoreScale:
         return (trial_return - self.random_return) / self.span
 
 
-def score_scale(family: Family, *, reached: float) -> ScoreScale | None:
-    """Return the scale of a family's scores; None if it reached no more and no less than random actions.
+def score_scale(family: Family, found: Retention | None) -> ScoreScale | None:
+    """Return the scale of a family's scores; None if it has none.
+
+    A family without a reference has a scale once it has reached more or less than random actions.
 
     Args:
         family: the family.
-        reached: the trial return that it had reached, which is the unit if the family has no reference.
+        found: what it had reached, which is the unit if the family has no reference.
     """
     random_return = family.random_return or 0.0
     if family.has_scale and family.reference_return is not None:
         span, unit = family.reference_return - random_return, ScoreUnit.REFERENCE
     else:
-        span, unit = abs(reached - random_return), ScoreUnit.REACHED
+        span, unit = 0.0 if found is None else abs(found.reached - random_return), ScoreUnit.REACHED
     return ScoreScale(unit=unit, random_return=random_return, span=span) if span > 0 else None
 
 
-def measures_of(store: Store, family: Family) -> Measures | None:
-    """Return a family's measures from the store (:func:`measure`)."""
-    evaluations = store.curves.points(family.name, CurveMetric.EVAL_RETURN)
-    practised = store.curves.points(family.name, CurveMetric.TRIAL_RETURN, limit=1)
-    return measure(family, evaluations, last_step=practised[0].learner_steps if practised else None)
-
-
-def measure(family: Family, evaluations: Sequence[StoredCurvePoint], *, last_step: int | None) -> Measures | None:
-    """Return a family's measures; None if it was not evaluated since its first practice, or has no scale of any kind.
-
-    Args:
-        family: the family.
-        evaluations: the curve of its held-out return, oldest first.
-        last_step: the learner step of its last practice; None if it is not known.
-    """
-    found = retention(family, evaluations, last_step=last_step)
-    scale = None if found is None else score_scale(family, reached=found.reached)
+def measure(family: Family, found: Retention | None) -> Measures | None:
+    """Return a family's measures; None if it was not evaluated since its first practice, or has no scale."""
+    scale = score_scale(family, found)
     if found is None or scale is None:
         return None
     return Measures(unit=scale.unit, reached=scale.score(found.reached), performance=scale.score(found.now))
+
+
+def retention_of(store: Store, family: Family) -> Retention | None:
+    """Return what a family of the store had reached and what it gets now (:func:`retention`)."""
+    evaluations = store.curves.points(family.name, CurveMetric.EVAL_RETURN)
+    practised = store.curves.points(family.name, CurveMetric.TRIAL_RETURN, limit=1)
+    return retention(family, evaluations, last_step=practised[0].learner_steps if practised else None)
 
 
 def retention(family: Family, evaluations: Sequence[StoredCurvePoint], *, last_step: int | None) -> Retention | None:

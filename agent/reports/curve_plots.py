@@ -104,11 +104,11 @@ def _draw_card(card: SubFigure, family: FamilyCurves, *, axis: XAxis) -> None:
 
 def _draw_curve(axes: Axes, family: FamilyCurves, *, axis: XAxis) -> None:
     axes.set_ylabel(METRIC_LABELS[family.metric])
-    lines = drawable(family.lines)
+    lines = drawable(family.lines, axis)
     if not lines:
         _draw_placeholder(axes, "not measured yet")
         return
-    _label_x(axes, axis)
+    label_x(axes, axis)
     for index, (label, points) in enumerate(lines.items()):
         _draw_line(axes, points, axis=axis, colour=line_colour(index, len(lines)), label=line_label(family, label))
     if family.metric is CurveMetric.EVAL_SCORE:
@@ -235,7 +235,8 @@ def _tick_episodes(axes: Axes, family: FamilyCurves) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
 
 
-def _label_x(axes: Axes, axis: XAxis) -> None:
+def label_x(axes: Axes, axis: XAxis) -> None:
+    """Set the ticks and the label of a horizontal axis."""
     if axis is XAxis.TIME:
         from matplotlib import dates
 
@@ -249,7 +250,7 @@ def _label_x(axes: Axes, axis: XAxis) -> None:
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.set_xlabel("environment steps")
+    axes.set_xlabel("slices of practice, all families" if axis is XAxis.LEARNER_STEPS else "environment steps")
 
 
 def _draw_placeholder(axes: Axes, text: str) -> None:

@@ -37,6 +37,8 @@ class XAxis(StrEnum):
 
     ENV_STEPS = "env_steps"
     TIME = "time"
+    LEARNER_STEPS = "learner_steps"
+    """The slices of practice that the whole service had committed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +67,29 @@ class FamilyCurves:
     random_episode_return: float | None = None
 
 
+def position(point: StoredCurvePoint, axis: XAxis) -> float | None:
+    """Return the position of a point on the axis; None if it is not known. Times are seconds since the epoch."""
+    if axis is XAxis.TIME:
+        return point.at
+    if axis is XAxis.LEARNER_STEPS:
+        return None if point.learner_steps is None else float(point.learner_steps)
+    return float(point.env_steps)
+
+
 def x_values(points: Sequence[StoredCurvePoint], axis: XAxis) -> list[float]:
-    """Return the positions of the points on the axis: environment steps, or seconds since the epoch."""
-    return [point.at if axis is XAxis.TIME else float(point.env_steps) for point in points]
+    """Return the positions of the points on the axis. Points without a position are left out."""
+    return [x for point in points if (x := position(point, axis)) is not None]
 
 
-def drawable(lines: Mapping[str, Sequence[StoredCurvePoint]]) -> dict[str, list[StoredCurvePoint]]:
-    """Return the lines without non-finite points. Lines without a finite point are left out."""
-    finite = {label: [p for p in points if math.isfinite(p.point.value)] for label, points in lines.items()}
+def drawable(
+    lines: Mapping[str, Sequence[StoredCurvePoint]], axis: XAxis = XAxis.ENV_STEPS
+) -> dict[str, list[StoredCurvePoint]]:
+    """Return the lines without points that are not finite or have no position on the axis. Empty lines are left out."""
+
+    def is_drawable(point: StoredCurvePoint) -> bool:
+        return math.isfinite(point.point.value) and position(point, axis) is not None
+
+    finite = {label: [point for point in points if is_drawable(point)] for label, points in lines.items()}
     return {label: points for label, points in finite.items() if points}
 
 

@@ -85,7 +85,7 @@ def terminal_plots(
 def _terminal_panel(family: FamilyCurves, *, axis: XAxis, width: int, style: TerminalStyle) -> list[str]:
     heading = f"{visible_line(family.family)}: {METRIC_LABELS[family.metric]}"[:width].ljust(width)
     subtitle = visible_line(family.subtitle)[:width].ljust(width)
-    lines = drawable(family.lines)
+    lines = drawable(family.lines, axis)
     if not lines:
         body = ["not measured yet".center(width), *[" " * width] * (TERMINAL_PANEL_HEIGHT - 1)]
     else:

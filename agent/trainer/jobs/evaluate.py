@@ -10,7 +10,7 @@ import structlog
 
 from agent.config.triggers import Trigger
 from agent.learners.evaluation.trials import evaluation_points
-from agent.reports.continual import measure_points, measures_of
+from agent.reports.continual import measure, measure_points, retention_of
 from agent.trainer.families import can_be_played
 from agent.trainer.faults import family_boundary, user_message
 from agent.trainer.practice.protocol import Practice
@@ -127,6 +127,7 @@ def _evaluate_one(family: Family, practice: Practice, store: Store) -> float:
 
 def _measure(name: str, store: Store) -> None:
     """Store the points of the continual-learning measures that follow from a family's evaluations."""
-    points = measure_points(measures_of(store, store.families.get(name)))
+    family = store.families.get(name)
+    points = measure_points(measure(family, retention_of(store, family)))
     if points:
         store.curves.commit_evaluation(name, points)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib import image
 
 from agent.cli.curves import COLUMNS, read_curves
 from agent.reports.curve_plots import draw_png
-from agent.reports.family_curves import FamilyCurves, XAxis, drawable
+from agent.reports.family_curves import FamilyCurves, XAxis, drawable, x_values
 from agent.reports.terminal_plots import TerminalStyle, terminal_plots
 from memory.folder import DataFolder
 from memory.records import CurveMetric, CurvePoint, StoredCurvePoint
@@ -132,6 +133,15 @@ def test_episode_indices_are_in_the_order_of_numbers(filled: DataFolder) -> None
 def test_points_that_are_not_finite_are_not_drawn() -> None:
     lines = {"": [point(float("nan")), point(0.5)], "gone": [point(float("inf"))]}
     assert [[p.point.value for p in line] for line in drawable(lines).values()] == [[0.5]]
+
+
+def test_points_without_a_number_of_learner_steps_are_not_drawn_over_them() -> None:
+    lines = {"": [point(0.5), replace(point(0.75), learner_steps=7)], "older": [point(0.25)]}
+    drawn = drawable(lines, XAxis.LEARNER_STEPS)
+    assert {label: x_values(line, XAxis.LEARNER_STEPS) for label, line in drawn.items()} == {"": [7.0]}
+    family = FamilyCurves(family="f", lines=lines)
+    text = terminal_plots([family], axis=XAxis.LEARNER_STEPS, style=TerminalStyle(is_coloured=False))
+    assert "not measured" not in text
 
 
 def test_a_single_point_is_drawn_in_the_terminal() -> None:

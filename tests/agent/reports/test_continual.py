@@ -64,6 +64,10 @@ def in_practice(*values: float) -> list[StoredCurvePoint]:
     return curve(*((value, first + index, first + index) for index, value in enumerate(values)))
 
 
+def measured(of: Family, evaluations: list[StoredCurvePoint], *, last_step: int | None) -> Measures | None:
+    return measure(of, retention(of, evaluations, last_step=last_step))
+
+
 LEARNED: Sequence[float] = (150.0, 180.0, 198.0, 199.0, 200.0, 201.0, 202.0)
 
 
@@ -79,14 +83,14 @@ def test_a_family_in_practice_keeps_what_its_last_five_evaluations_show() -> Non
 
 
 def test_a_family_at_its_best_has_forgotten_nothing() -> None:
-    found = measure(family(), in_practice(*LEARNED), last_step=100)
+    found = measured(family(), in_practice(*LEARNED), last_step=100)
     assert found == Measures(unit=ScoreUnit.REFERENCE, reached=1.0, performance=1.0)
     assert found.forgetting == 0.0
 
 
 def test_after_the_last_practice_only_later_evaluations_count_as_now() -> None:
     points = [*in_practice(*LEARNED), *curve((140.0, 100, 130), (130.0, 100, 160))]
-    found = measure(family(FamilyState.PAUSED), points, last_step=100)
+    found = measured(family(FamilyState.PAUSED), points, last_step=100)
     assert found is not None
     assert found.performance == pytest.approx(0.35)
     assert found.forgetting == pytest.approx(1.02 - 0.35)
@@ -101,7 +105,7 @@ def test_of_many_evaluations_after_the_last_practice_the_last_five_count() -> No
 
 def test_a_high_mean_after_the_last_practice_is_not_what_was_reached() -> None:
     later = curve(*((250.0, 100, 130 + index) for index in range(6)))
-    found = measure(family(FamilyState.PAUSED), [*in_practice(*[200.0] * 6), *later], last_step=100)
+    found = measured(family(FamilyState.PAUSED), [*in_practice(*[200.0] * 6), *later], last_step=100)
     assert found is not None
     assert found.performance == 1.5
     # The first evaluation after the end of practice is the nearest to that end, so it counts as reached.
@@ -116,7 +120,7 @@ def test_a_short_practice_that_rose_to_the_end_counts_by_its_end() -> None:
 
 def test_a_gain_after_the_last_practice_is_a_negative_forgetting() -> None:
     points = [*in_practice(150.0, 150.0), *curve((150.0, 100, 101), (180.0, 100, 130))]
-    found = measure(family(FamilyState.PAUSED), points, last_step=100)
+    found = measured(family(FamilyState.PAUSED), points, last_step=100)
     assert found is not None
     assert found.forgetting == pytest.approx(0.5 - 0.65)
 
@@ -142,20 +146,20 @@ def test_evaluations_that_are_not_finite_do_not_count() -> None:
 def test_without_a_reference_the_unit_is_what_was_reached() -> None:
     unscaled = family(FamilyState.PAUSED, reference=None)
     points = [*in_practice(*[140.0] * 5), *curve((140.0, 100, 101), (110.0, 100, 150))]
-    found = measure(unscaled, points, last_step=100)
+    found = measured(unscaled, points, last_step=100)
     assert found is not None
     assert (found.unit, found.reached) == (ScoreUnit.REACHED, 1.0)
     assert found.forgetting == pytest.approx(1.0 - 25 / 40)
 
 
 def test_without_a_reference_a_family_below_random_counts_from_there() -> None:
-    found = measure(family(reference=None), in_practice(*[90.0] * 5, *[80.0] * 5), last_step=100)
+    found = measured(family(reference=None), in_practice(*[90.0] * 5, *[80.0] * 5), last_step=100)
     assert found is not None
     assert (found.reached, found.performance, found.forgetting) == (-1.0, -2.0, 1.0)
 
 
 def test_without_a_reference_a_family_that_reached_the_return_of_random_actions_has_no_unit() -> None:
-    assert measure(family(reference=None), in_practice(RANDOM), last_step=100) is None
+    assert measured(family(reference=None), in_practice(RANDOM), last_step=100) is None
 
 
 def test_the_average_performance_is_over_the_families_that_have_a_reference() -> None:
