@@ -11,7 +11,7 @@ from agent.cli.few_shot_options import shapes_text, shots_text
 from agent.cli.output import in_colour, indented, progress_text, styled
 from agent.cli.reference_option import failure_text, reference_text
 from agent.cli.status import families_table
-from agent.output.quantities import NOTHING, ago, moment, short_number, with_error
+from agent.output.quantities import NOTHING, ago, moment, short_number, short_score, with_error
 from agent.output.visible_text import visible_line
 from envs.gymnasium.variations import Distribution, Variation
 from envs.kinds import FamilyKind
@@ -61,10 +61,10 @@ def admission_values(admission: Admission | None) -> dict[str, Any] | None:
 
 
 def adaptation_values(family: Family, points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
-    """Return the newest held-out returns by episode (few-shot: by number of shots), and scores before practice."""
+    """Return the newest held-out returns by episode (few-shot: by number of shots), and what was before practice."""
     returns = _episode_returns(points)
     shots = {"shots": list(returns)} if family.kind is FamilyKind.FEW_SHOT else {}
-    return {"episode_returns": list(returns.values()), **shots, **_zero_shot_values(points), **_lent_values(points)}
+    return {"episode_returns": list(returns.values()), **shots, **_before_practice(points)}
 
 
 def run_values(runs: Sequence[JobRun]) -> dict[str, Any]:
@@ -110,6 +110,11 @@ def _episode_returns(points: Sequence[StoredCurvePoint]) -> dict[int, float]:
     return dict(sorted(by_index.items()))
 
 
+def _before_practice(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
+    """Return the scores before the first practice, and the forward transfer, as far as they were measured."""
+    return {**_zero_shot_values(points), **_transfer_values(points), **_lent_values(points)}
+
+
 def _zero_shot_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
     """Return what the family's policy began with and its score and return before practice; empty if not measured."""
     newest = {stored.point.metric: stored.point for stored in points}
@@ -119,6 +124,17 @@ def _zero_shot_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
     values = {"start": returned.label, "return": returned.value, "return_standard_error": returned.standard_error}
     scored = (None, None) if score is None else (score.value, score.standard_error)
     return {"zero_shot": values | {"score": scored[0], "standard_error": scored[1]}}
+
+
+def _transfer_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
+    """Return the forward transfer and the return of new parameters; empty if not measured."""
+    newest = {stored.point.metric: stored.point for stored in points}
+    fresh, transfer = newest.get(CurveMetric.FRESH_RETURN), newest.get(CurveMetric.FORWARD_TRANSFER)
+    if fresh is None:
+        return {}
+    scored = (None, None) if transfer is None else (transfer.value, transfer.standard_error)
+    values = {"fresh_return": fresh.value, "fresh_return_standard_error": fresh.standard_error}
+    return {"forward_transfer": {"score": scored[0], "standard_error": scored[1], **values}}
 
 
 def _lent_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
@@ -182,6 +198,10 @@ def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> N
         out.print(f"held-out return {shots}: {returns}")
     if "zero_shot" in values:
         out.print(_zero_shot_text(values["zero_shot"]))
+    if "forward_transfer" in values:
+        out.print(_transfer_text(values["forward_transfer"]))
+    if values["forgetting"] is not None:
+        out.print(_forgetting_text(family, values))
     if "lent_score" in values:
         lent = values["lent_score"]
         score = with_error(lent["score"], lent["standard_error"])
@@ -199,6 +219,25 @@ def _zero_shot_text(values: Mapping[str, Any]) -> str:
     else:
         shown = f"score {with_error(values['score'], values['standard_error'])}"
     return f"before any practice: {shown} ({STARTS.get(values['start'], values['start'])})"
+
+
+def _transfer_text(values: Mapping[str, Any]) -> str:
+    """Describe the forward transfer, or the return of new parameters where there is no scale."""
+    if values["score"] is None:
+        fresh = with_error(values["fresh_return"], values["fresh_return_standard_error"])
+        return f"before any practice, with new parameters in all parts: return {fresh}"
+    score = with_error(values["score"], values["standard_error"])
+    return f"forward transfer: {score} (the score before practice minus that of new parameters in all parts)"
+
+
+def _forgetting_text(family: Family, values: Mapping[str, Any]) -> str:
+    """Describe what the family had reached, what is left and what is forgotten."""
+    performance, forgetting = values["performance"], values["forgetting"]
+    reached, unit = performance + forgetting, "" if family.has_scale else ", in units of what it had reached"
+    return (
+        f"forgetting: {short_score(forgetting)} (it had reached {short_score(reached)} and gets "
+        f"{short_score(performance)}{unit})"
+    )
 
 
 def _show_declaration(out: PlainConsole, family: Family) -> None:

@@ -14,11 +14,14 @@ from agent.cli.console import PlainConsole
 from agent.cli.invocation import NO_DATA, Invocation, command
 from agent.cli.output import in_colour, indented, new_table, progress_text, styled
 from agent.output.json_values import to_json_text
-from agent.output.quantities import ago, moment, short_count, short_duration, with_error
+from agent.output.quantities import ago, moment, short_count, short_duration, short_score, with_error
 from agent.output.visible_text import visible_line
 from agent.reports.status import status_report
 
 CLEAR_SCREEN = "\x1b[H\x1b[2J"
+
+LEAST_FORGETTING_SHOWN = 0.005
+"""The column is absent while all forgetting, or gain, is smaller."""
 
 
 def register(app: typer.Typer) -> None:
@@ -50,10 +53,15 @@ def status(
 
 
 def families_table(families: Sequence[dict[str, Any]]) -> RenderableType:
-    """Return a table of families with their states and counts, and held-out returns where a family has no score."""
+    """Return a table of families with their states and counts.
+
+    It has held-out returns if a family has no score, and forgetting if a family has forgotten something.
+    """
+    has_forgetting = any(abs(f["forgetting"] or 0.0) >= LEAST_FORGETTING_SHOWN for f in families)
     has_returns = any(f["eval_score"] is None and f["eval_return"] is not None for f in families)
     held_out = ("held-out return",) if has_returns else ()
-    numbers = ("env steps", "trials", "episodes", "updates", "score", *held_out, "trial return")
+    forgetting = ("forgetting",) if has_forgetting else ()
+    numbers = ("env steps", "trials", "episodes", "updates", "score", *held_out, *forgetting, "trial return")
     table = new_table("family", "state", *numbers, "evaluated", right=numbers)
     table.caption, table.caption_justify = _legend(has_returns=has_returns), "left"
     for family in families:
@@ -67,6 +75,7 @@ def families_table(families: Sequence[dict[str, Any]]) -> RenderableType:
             short_count(family["meta_updates"]),
             with_error(family["eval_score"], family["eval_score_standard_error"]),
             *([returned] if has_returns else []),
+            *([short_score(family["forgetting"])] if has_forgetting else []),
             with_error(family["trial_return"], None),
             ago(family["evaluated_at"]),
         )

@@ -27,6 +27,13 @@ def short_number(value: float | None, *, digits: int = 3) -> str:
     return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
 
 
+def short_score(value: float | None) -> str:
+    """Return a score with two decimals."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return f"{round(value, 2) + 0.0:.2f}"  # adding 0 turns -0 into 0
+
+
 def with_error(value: float | None, standard_error: float | None) -> str:
     """Return a mean with its standard error, both at the precision that the error allows."""
     if value is None or not math.isfinite(value):

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from rich.text import Text
 
-from agent.output.quantities import moment, short_count
+from agent.output.quantities import moment, short_count, short_score
 from agent.output.visible_text import visible_line
 from agent.reports.continual import ScoreUnit
 from agent.reports.family_curves import XAxis
@@ -33,9 +33,9 @@ def row_numbers(row: MatrixRow) -> tuple[str, str, str]:
     """Return performance, forgetting and forward transfer as texts, in the order of ``COLUMNS``; empty if unknown."""
     measures = row.measures
     return (
-        _number(None if measures is None else measures.performance),
-        _number(None if measures is None else measures.forgetting),
-        _number(row.forward_transfer),
+        "" if measures is None else short_score(measures.performance),
+        "" if measures is None else short_score(measures.forgetting),
+        "" if row.forward_transfer is None else short_score(row.forward_transfer),
     )
 
 
@@ -116,9 +116,3 @@ def _ticks(matrix: ScoreMatrix, num_cells: int) -> str:
     edges = _edges(matrix, num_cells)
     last = shown(edges[-1]) + ("" if matrix.axis is XAxis.TIME else " slices")
     return shown(edges[0]) + last.rjust(num_cells - len(shown(edges[0])))
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.2f}".replace("-0.00", "0.00")

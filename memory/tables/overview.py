@@ -20,12 +20,17 @@ _FAMILIES = """
 SELECT name, state, state_reason, families.env_steps, trials, episodes, families.meta_updates,
        score.value AS eval_score, score.standard_error AS eval_score_standard_error,
        held_out.value AS eval_return, held_out.standard_error AS eval_return_standard_error,
+       performance.value AS performance, forgetting.value AS forgetting,
        trial.value AS trial_return, coalesce(held_out.at, score.at) AS evaluated_at, strikes, quarantined_until
 FROM families
 LEFT JOIN latest_points AS score
     ON score.family_id = families.id AND score.metric = 'eval_score' AND score.label = ''
 LEFT JOIN latest_points AS held_out
     ON held_out.family_id = families.id AND held_out.metric = 'eval_return' AND held_out.label = ''
+LEFT JOIN latest_points AS performance
+    ON performance.family_id = families.id AND performance.metric = 'performance' AND performance.label = ''
+LEFT JOIN latest_points AS forgetting
+    ON forgetting.family_id = families.id AND forgetting.metric = 'forgetting' AND forgetting.label = ''
 LEFT JOIN latest_points AS trial
     ON trial.family_id = families.id AND trial.metric = 'trial_return' AND trial.label = ''
 WHERE ? OR state <> 'removed' ORDER BY families.id

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from memory.folder import DataFolder
-from memory.records import FamilyState
+from memory.records import CurveMetric, CurvePoint, FamilyState
 from memory.store import Store
 from tests.agent.cli.conftest import Learnd
+from tests.agent.cli.unscaled import add_unscaled
 
 BROKEN = """
 import gymnasium
@@ -133,3 +134,48 @@ def test_a_name_used_again_shows_no_run_of_the_earlier_family(learnd: Learnd) ->
 
 def test_people_are_asked_nothing_without_a_terminal(learnd: Learnd, call: Callable[..., object]) -> None:
     assert "removed" in learnd("env", "remove", "acrobot").stdout
+
+
+def test_show_tells_what_was_forgotten_and_what_was_transferred(learnd: Learnd, filled: DataFolder) -> None:
+    assert "forgetting" not in learnd("env", "show", "cartpole").stdout
+    with Store.open(filled) as store:
+        store.curves.commit_evaluation(
+            "cartpole",
+            [
+                CurvePoint(metric=CurveMetric.PERFORMANCE, value=0.25),
+                CurvePoint(metric=CurveMetric.FORGETTING, value=0.625),
+                CurvePoint(metric=CurveMetric.FRESH_RETURN, value=60.0, standard_error=2.5),
+                CurvePoint(metric=CurveMetric.FORWARD_TRANSFER, value=0.125, standard_error=0.05),
+            ],
+        )
+    answer = learnd.json("env", "show", "cartpole")
+    assert (answer["performance"], answer["forgetting"]) == (0.25, 0.625)
+    assert answer["forward_transfer"] == {
+        "score": 0.125,
+        "standard_error": 0.05,
+        "fresh_return": 60.0,
+        "fresh_return_standard_error": 2.5,
+    }
+    page = learnd("env", "show", "cartpole").stdout
+    assert "forgetting: 0.62 (it had reached 0.88 and gets 0.25)" in page
+    assert "forward transfer: 0.125 ± 0.050" in page
+
+
+def test_show_tells_the_return_of_new_parameters_where_there_is_no_reference(
+    learnd: Learnd, filled: DataFolder
+) -> None:
+    add_unscaled(filled)
+    with Store.open(filled) as store:
+        store.curves.commit_evaluation(
+            "arm",
+            [
+                CurvePoint(metric=CurveMetric.PERFORMANCE, value=0.75),
+                CurvePoint(metric=CurveMetric.FORGETTING, value=0.25),
+                CurvePoint(metric=CurveMetric.FRESH_RETURN, value=-1190.0, standard_error=20.0),
+            ],
+        )
+    answer = learnd.json("env", "show", "arm")
+    assert (answer["forward_transfer"]["score"], answer["forward_transfer"]["fresh_return"]) == (None, -1190.0)
+    page = learnd("env", "show", "arm").stdout
+    assert "with new parameters in all parts: return -1190 ± 20" in page
+    assert "(it had reached 1.00 and gets 0.75, in units of what it had reached)" in page

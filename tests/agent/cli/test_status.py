@@ -5,7 +5,7 @@ import os
 import pytest
 
 from memory.folder import DataFolder
-from memory.records import JobKind
+from memory.records import CurveMetric, CurvePoint, JobKind
 from memory.store import Store
 from tests.agent.cli.conftest import Learnd
 from tests.agent.cli.unscaled import add_unscaled
@@ -110,3 +110,25 @@ def test_a_refused_family_says_why(learnd: Learnd, filled: DataFolder) -> None:
 @pytest.mark.parametrize("every", ["0", "-1"])
 def test_watching_needs_a_period(learnd: Learnd, every: str) -> None:
     learnd("status", "--watch", "--every", every, code=2)
+
+
+def measured(folder: DataFolder, name: str, **measures: float) -> None:
+    with Store.open(folder) as store:
+        points = [CurvePoint(metric=CurveMetric(metric), value=value) for metric, value in measures.items()]
+        store.curves.commit_evaluation(name, points)
+
+
+def test_what_a_family_lost_is_a_column_once_it_has_lost_something(
+    learnd: Learnd, filled: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    measured(filled, "cartpole", performance=0.8, forgetting=-0.004)
+    assert "forgetting" not in learnd("status").stdout
+    measured(filled, "cartpole", performance=0.25, forgetting=0.625)
+    header, cartpole = (
+        next(line for line in learnd("status").stdout.splitlines() if text in line) for text in ("updates", "cartpole")
+    )
+    assert header.index("forgetting") < cartpole.index("0.62") + 4 <= header.index("forgetting") + len("forgetting")
+    report = next(family for family in learnd.json("status")["families"] if family["name"] == "cartpole")
+    assert (report["performance"], report["forgetting"]) == (0.25, 0.625)
+    assert learnd.json("status")["families"][0]["forgetting"] is None

@@ -4,7 +4,15 @@ import math
 
 import pytest
 
-from agent.output.quantities import ago, short_count, short_duration, short_number, short_size, with_error
+from agent.output.quantities import (
+    ago,
+    short_count,
+    short_duration,
+    short_number,
+    short_score,
+    short_size,
+    with_error,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +59,13 @@ def test_durations_have_two_units(seconds: float | None, text: str) -> None:
 )
 def test_sizes_are_binary(size: int | None, text: str) -> None:
     assert short_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.625, "0.62"), (-0.004, "0.00"), (-10.0, "-10.00"), (None, "–"), (math.nan, "–")]
+)
+def test_scores_have_two_decimals_and_no_negative_zero(value: float | None, text: str) -> None:
+    assert short_score(value) == text
 
 
 def test_what_is_to_come_is_said_so() -> None:

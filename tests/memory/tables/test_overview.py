@@ -16,7 +16,11 @@ def _evaluate(store: Store, value: float, family: str = "cartpole") -> None:
     point = CurvePoint(metric=CurveMetric.EVAL_SCORE, value=value, standard_error=0.1)
     of_an_episode = CurvePoint(metric=CurveMetric.EVAL_SCORE, label="1", value=-1.0)
     returned = CurvePoint(metric=CurveMetric.EVAL_RETURN, value=-700.0, standard_error=25.0)
-    store.curves.commit_evaluation(family, [point, of_an_episode, returned])
+    measures = [
+        CurvePoint(metric=CurveMetric.PERFORMANCE, value=0.5),
+        CurvePoint(metric=CurveMetric.FORGETTING, value=0.25),
+    ]
+    store.curves.commit_evaluation(family, [point, of_an_episode, returned, *measures])
 
 
 def test_an_empty_store_has_an_overview_with_nothing_in_it(store: Store, folder: DataFolder) -> None:
@@ -55,6 +59,8 @@ def test_an_overview_says_what_the_rooms_say(store: Store, folder: DataFolder, c
         "eval_score_standard_error": 0.1,
         "eval_return": -700.0,
         "eval_return_standard_error": 25.0,
+        "performance": 0.5,
+        "forgetting": 0.25,
         "trial_return": 2.0,
         "evaluated_at": clock.now,
         "strikes": 0,
