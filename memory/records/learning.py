@@ -49,13 +49,6 @@ class CurveMetric(StrEnum):
     FORGETTING = "forgetting"
     """Score that a family had reached minus its ``PERFORMANCE``, in the same units."""
 
-    REHEARSAL_KL = "rehearsal_kl"
-    """KL divergence, in nats per step, between the present policy and the one that rehearsal preserves, on stored
-    trials of the family."""
-
-    REHEARSAL_SHARE = "rehearsal_share"
-    """Share of the time of the family's slice of practice that was spent on rehearsal of others."""
-
     LENT_SCORE = "lent_score"
     """Held-out score of another family's learner on a family that was never practised; the label is that family."""
 
