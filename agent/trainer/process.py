@@ -64,7 +64,7 @@ class TrainerProcess:
         except Exception as failure:
             outcome, error = JobOutcome.FAILED, f"{type(failure).__name__}: {failure}"
             log.exception("job failed", job=str(job.kind), family=job.family)
-            if job.kind is JobKind.PRACTISE:
+            if job.kind in {JobKind.PRACTISE, JobKind.CONSOLIDATE}:  # both change the learner
                 self._session.restore_last_commit()
         log.debug("job", job=str(job.kind), family=job.family, outcome=str(outcome), s=time.monotonic() - began)
         self._channel.send_finished(run_id=job.run_id, outcome=outcome, detail=detail, error=error)

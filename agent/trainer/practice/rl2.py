@@ -267,13 +267,17 @@ class RL2Practice:
 
     def _stored_trials_losses(self, families: Sequence[Family], tensors: Mapping[str, Tensor]) -> dict[str, float]:
         """Return the KL of parameters on stored trials by family, for the families that have any."""
-        judged = [family for family in families if learner_name(family) in self.rehearsal.losses]
-        spaces = [spaces_of(family) for family in judged]
-        policy = policy_from_initialization(self.learner.config, tensors, spaces, device=self.learner.device)
+        judged = {family.name: learner_name(family) for family in families}
+        spaces = {
+            name: self.learner.spaces_of(known) for name, known in judged.items() if known in self.rehearsal.losses
+        }
+        policy = policy_from_initialization(
+            self.learner.config, tensors, list(spaces.values()), device=self.learner.device
+        )
         return {
-            family.name: self.rehearsal.measure(learner_name(family), policy=policy)
-            for family in judged
-            if policy.knows(spaces_of(family))
+            name: self.rehearsal.measure(judged[name], policy=policy)
+            for name, pair in spaces.items()
+            if policy.knows(pair)
         }
 
     def repair(self, families: Sequence[Family]) -> bool:
