@@ -38,7 +38,7 @@ TRIALS_PER_SLICE = 16
 """Trials of each rehearsed family that are replayed at the start of a slice."""
 
 NEWEST_TRIALS = 24
-"""The trials of a reservoir that are rehearsed: in older ones the policy of a family in practice was not so good yet."""
+"""Trials of a reservoir that are rehearsed: older ones were played by a policy that was not so good yet."""
 
 TRIALS_PER_STEP = 12
 """Trials of a step of rehearsal at most, of all families together."""
