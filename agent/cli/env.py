@@ -272,12 +272,13 @@ def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
     Raises:
         EnvsError: the family cannot be practised; the error gives the reason.
     """
+    from agent.devices import default_threads, with_threads
     from agent.learners.rl2.config import RL2Config
     from envs.admission import probe
 
     settings = invocation.settings
     config = config_from_json(RL2Config, settings.rl2)
-    with invocation.progress() as progress:
+    with invocation.progress() as progress, with_threads(default_threads()):
         task = progress.add_task(f"trying {spec.name}", total=None)
 
         def tell(phase: str, count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,7 @@ from agent.cli.output import in_colour, indented, new_table, styled
 from agent.output.quantities import NOTHING, ago, moment, short_number, short_size, with_error
 from agent.output.visible_text import visible_line
 from memory.files.parameters import ParameterFolder
-from memory.records import FamilyScore, FamilyState, Initialization
+from memory.records import Family, FamilyScore, FamilyState, Initialization
 
 if TYPE_CHECKING:
     from agent.trainer.version_scores import VersionScore
@@ -212,11 +213,20 @@ def _score(
     *,
     faults: dict[str, str],
 ) -> list[VersionScore]:
-    """Score a version in this process. Families that fail are added to ``faults`` with the reason."""
+    """Score a version in this process. Families that fail are added to ``faults`` with the reason.
+
+    Without a terminal a line per family shows the progress.
+    """
+    from agent.devices import default_threads, with_threads
     from agent.trainer.version_scores import score_version
 
-    with invocation.progress() as progress:
-        heading = f"scoring version {version.version}"
+    heading = f"scoring version {version.version}"
+
+    def note(family: Family) -> None:
+        if not sys.stderr.isatty():
+            invocation.note(f"{heading}: {family.name}")
+
+    with invocation.progress() as progress, with_threads(default_threads()):
         task = progress.add_task(heading, total=None)
         return score_version(
             store,
@@ -225,6 +235,7 @@ def _score(
             families=families,
             trials=trials,
             progress=lambda what: progress.update(task, description=f"{heading}: {what}"),
+            on_family=note,
             on_fault=lambda family, fault: faults.update({family.name: fault.found}),
         )
 

@@ -66,6 +66,7 @@ def score_version(
     families: Sequence[str],
     trials: int | None,
     progress: Callable[[str], None],
+    on_family: Callable[[Family], None] | None = None,
     on_fault: Callable[[Family, EnvsError], None] | None = None,
 ) -> list[VersionScore]:
     """Score a published version on held-out tasks, in this process.
@@ -77,6 +78,7 @@ def score_version(
         families: names of admitted families; families that the version does not know are left out.
         trials: held-out trials per family, rounded up to whole batches; None for the number in the settings.
         progress: called with a description of what is being scored.
+        on_family: called with each family before it is scored.
         on_fault: called with a family that failed; the others are scored all the same. None raises instead.
 
     Raises:
@@ -89,6 +91,8 @@ def score_version(
     scores = []
     for family in known:
         part = published[family.kind]
+        if on_family is not None:
+            on_family(family)
 
         def tell(count: int, name: str = family.name, unit: str = part.unit) -> None:
             progress(f"{name}, {count} {unit}")

@@ -5,7 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from agent.devices import default_threads, with_threads
+from envs.errors import EnvsError
 from memory.folder import DataFolder
 from memory.records import CurveMetric, CurvePoint, FamilyState
 from memory.store import Store
@@ -79,6 +82,19 @@ def test_a_family_that_cannot_be_stepped_is_not_recorded(empty: Learnd, tmp_path
     answer = empty.json("env", "add", "broken_envs:Broken", "--path", str(tmp_path), code=1)
     assert "not plugged in" in str(answer["error"])
     assert not empty.folder.exists()
+
+
+def test_a_family_is_tried_with_the_default_number_of_threads(empty: Learnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    num_threads: list[int] = []
+
+    def probe(*_: object, **__: object) -> None:
+        num_threads.append(torch.get_num_threads())
+        raise EnvsError(operation="trying", subject="bandits", found="this test needs no more")
+
+    monkeypatch.setattr("envs.admission.probe", probe)
+    with with_threads(7):
+        empty("env", "add", "bernoulli_bandits", code=1)
+    assert num_threads == [default_threads()]
 
 
 def test_a_taken_name_is_refused_before_anything_is_tried(learnd: Learnd) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
+from agent.devices import default_threads, with_threads
 from envs.errors import EnvsError
 from memory.folder import DataFolder
 from memory.records import FamilyScore
@@ -47,6 +49,7 @@ class FakeScorer:
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, list[str], int | None]] = []
+        self.num_threads = 0
 
     def __call__(
         self,
@@ -57,12 +60,16 @@ class FakeScorer:
         families: list[str],
         trials: int | None,
         progress: Any,
+        on_family: Any,
         on_fault: Any,
     ) -> list[VersionScore]:
+        self.num_threads = torch.get_num_threads()
         if "acrobot" in families and trials == 8:
             on_fault(store.families.get("acrobot"), EnvsError(operation="stepping", subject="acrobot", found="it fell"))
             families = [name for name in families if name != "acrobot"]
         self.asked.append((version, families, trials))
+        for name in families:
+            on_family(store.families.get(name))
         progress("cartpole, 3 steps")
         return [VersionScore(family=name) for name in families if name != "mdps"]
 
@@ -158,14 +165,38 @@ def test_scoring_what_is_not_there_is_refused(words: tuple[str, ...], learnd: Le
     assert "error" in learnd.json("policy", *words, code=1)
 
 
+def use(scorer: FakeScorer, monkeypatch: pytest.MonkeyPatch) -> FakeScorer:
+    """Put a fake scorer in the place of the real one."""
+    module = ModuleType("agent.trainer.version_scores")
+    module.score_version = scorer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "agent.trainer.version_scores", module)
+    return scorer
+
+
+def test_scoring_leaves_a_core_free_and_restores_the_number_of_threads(
+    learnd: Learnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = use(FakeScorer(), monkeypatch)
+    with with_threads(7):
+        learnd("policy", "eval")
+        assert torch.get_num_threads() == 7
+    assert scorer.num_threads == default_threads()
+
+
+def test_scoring_prints_a_line_per_family_on_stderr_without_a_terminal(
+    learnd: Learnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(FakeScorer(), monkeypatch)
+    words = ("policy", "eval", "1", "--family", "cartpole", "--family", "bandits")
+    assert learnd(*words).stderr.splitlines() == ["scoring version 1: cartpole", "scoring version 1: bandits"]
+    assert learnd(*words, "--json").stderr == ""
+
+
 def test_scoring_names_the_version_and_the_families_that_are_practised(
     learnd: Learnd, filled: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Check the arguments of the scorer only; the scorer has its own tests."""
-    scorer = FakeScorer()
-    module = ModuleType("agent.trainer.version_scores")
-    module.score_version = scorer  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "agent.trainer.version_scores", module)
+    scorer = use(FakeScorer(), monkeypatch)
     pause(filled, "pendulum")
     answer = learnd.json("policy", "eval", "1", "--trials", "7")
     assert scorer.asked == [(1, ["bandits", "mdps", "cartpole", "acrobot", "frozenlake"], 7)]
@@ -179,9 +210,7 @@ def test_scoring_names_the_version_and_the_families_that_are_practised(
 
 
 def test_scoring_goes_on_after_a_family_that_fails_and_says_so(learnd: Learnd, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = ModuleType("agent.trainer.version_scores")
-    module.score_version = FakeScorer()  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "agent.trainer.version_scores", module)
+    use(FakeScorer(), monkeypatch)
     answer = learnd.json("policy", "eval", "1", "--trials", "8", code=1)
     assert answer["faults"] == {"acrobot": "it fell"}
     assert answer["left_out"] == ["mdps"]
