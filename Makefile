@@ -23,15 +23,21 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $(STAMP)
 
-run: $(STAMP)     ## Start the service on the embedded default.
-	@echo
-	@echo "  learnd starts; Ctrl-C stops it, and it goes on where it was. Where to look:"
-	@echo
-	@echo "    http://127.0.0.1:9464/        metrics and health"
-	@echo "    $(BIN)/learnd status          what it does, how each family stands   (--watch)"
-	@echo "    $(BIN)/learnd curves          learning curves, after a minute or two (--png FILE)"
-	@echo "    $(BIN)/learnd config show     settings, and the data folder"
-	@echo
+# The folder that ARGS or the environment names, as an option for the commands that go with the service.
+DATA_DIR_OPTION := $$(printf '%s' "$$ARGS" | grep -oE -e "--data-dir[= ](\"[^\"]*\"|'[^']*'|[^ ]+)" || \
+	printf '%s' "$${LEARND_DATA_DIR:+--data-dir $$LEARND_DATA_DIR}")
+
+run: $(STAMP)     ## Start the service on the embedded default (ARGS="--data-dir FOLDER --listen HOST:PORT").
+	@option="$(DATA_DIR_OPTION)"; option="$${option:+ $$option}"; \
+	echo; \
+	echo "  learnd starts; Ctrl-C stops it, and it goes on where it was. In another terminal:"; \
+	echo; \
+	echo "    $(BIN)/learnd status$$option    what it does, how each family stands   (--watch)"; \
+	echo "    $(BIN)/learnd curves$$option    learning curves, after a minute or two (--png FILE)"; \
+	echo "    $(BIN)/learnd config show$$option    settings, and the data folder"; \
+	echo; \
+	echo "  Metrics and health are at the url of the log line \"ready\", by default http://127.0.0.1:9464/."; \
+	echo
 	@$(BIN)/learnd run $(ARGS)
 
 # One process more than there are cores, because many tests wait for other processes. A group (`xdist_group`) shares a
