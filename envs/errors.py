@@ -58,4 +58,5 @@ class WorkerFaultError(EnvsError):
     def __init__(self, *, subject: str, reason: FaultReason, found: str, detail: str = "") -> None:
         self.reason = reason
         self.detail = detail
-        super().__init__(operation="stepping family", subject=subject, found=found)
+        operation = "starting family" if reason is FaultReason.START_FAILED else "stepping family"
+        super().__init__(operation=operation, subject=subject, found=found)

@@ -38,6 +38,7 @@ import math
 import mmap
 import os
 import random
+import re
 import resource
 import traceback
 import warnings
@@ -57,6 +58,7 @@ REWARD_CLASSES = frozenset({float, int, bool, np.float64, np.float32, np.int64, 
 FLAG_CLASSES = frozenset({bool, np.bool_})
 NUMBER_KINDS = "biuf"
 NOTHING_YET = object()
+VERSION_OF_AN_ID = re.compile(r"-v\d+$")
 CHECKER_PREFIX = "\x1b[33mWARN: "
 """The start of each warning of Gymnasium's checker."""
 
@@ -70,6 +72,10 @@ class NonsenseError(Exception):
 
 class UnsupportedError(Exception):
     """A space, or a part of one, has no encoder or head. Arguments: (which, the space, a hint)."""
+
+
+class StartError(Exception):
+    """An error for a module that cannot be found. It may be installed or mounted later, so the fault is a strike."""
 
 
 class SpecError(Exception):
@@ -357,6 +363,7 @@ class Maker:
     def __init__(self, configuration: dict[str, Any]) -> None:
         self._entry: str = configuration["entry"]
         self._kwargs: dict[str, Any] = configuration["kwargs"]
+        self._folders: list[str] = configuration["import_paths"]
         self.spec_limit: int | None = None
         self.reward_threshold: float | None = None
         self._open_envs: list[gymnasium.Env[Any, Any]] = []
@@ -396,14 +403,31 @@ class Maker:
             raise SpecError(found, f"Write {file_name.removesuffix('.py')}:{name} --path {folder or 'FOLDER'}.")
         if not separator:
             return self._from_id(self._entry)
-        module = importlib.import_module(module_name)
-        target: Any = module
+        target: Any = import_user_module(module_name, self._folders)
         try:
             for part in name.split("."):
                 target = getattr(target, part)
-        except AttributeError:
-            return self._from_id(name)
+        except AttributeError as error:
+            return self._from_id_or_misspelt(name, module_name, target, error)
         return target  # type: ignore[no-any-return]
+
+    def _from_id_or_misspelt(
+        self, name: str, module_name: str, holder: Any, error: AttributeError
+    ) -> Callable[..., Any]:
+        """Return what makes the id that a module registered, as in ``ale_py:ALE/Breakout-v5``.
+
+        Raises:
+            SpecError: there is no such id. A name that does not look like an id is a misspelt class or function.
+        """
+        try:
+            return self._from_id(name)
+        except SpecError:
+            if "/" in name or VERSION_OF_AN_ID.search(name):
+                raise
+        public = [key for key, value in vars(holder).items() if callable(value) and not key.startswith("_")]
+        close = difflib.get_close_matches(name.rpartition(".")[2], public, n=3)
+        hint = f"Did you mean {', '.join(close)}?" if close else f"It has: {', '.join(public)[:300] or 'none'}."
+        raise SpecError(f"module {module_name} has no class or function {name!r}.", hint) from error
 
     def _from_id(self, env_id: str) -> Callable[..., Any]:
         try:
@@ -421,6 +445,39 @@ class Maker:
             return gymnasium.make(spec, max_episode_steps=-1, disable_env_checker=True, **kwargs)
 
         return make
+
+
+def import_user_module(name: str, folders: list[str]) -> Any:
+    """Import a module by its name.
+
+    Raises:
+        StartError: there is no such module in the folders or among the installed packages.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # The module was found, and imports another one that was not.
+        faults = [fault for fault in map(folder_fault, folders) if fault]
+        if faults:
+            raise StartError(f"no module {error.name!r} was found: {'; '.join(faults)}.") from error
+        places = f"in {', '.join(folders)} or " if folders else ""
+        hint = "" if folders else " (--path FOLDER names a folder of your own)"
+        found = f"there is no module {error.name!r} {places}among the packages of {sys.executable}{hint}."
+        raise StartError(found) from error
+
+
+def folder_fault(folder: str) -> str:
+    """Return why nothing can be imported from a folder; empty if it can be read."""
+    try:
+        os.scandir(folder).close()
+    except FileNotFoundError:
+        return f"the folder {folder} does not exist"
+    except NotADirectoryError:
+        return f"{folder} is not a folder"
+    except OSError as error:
+        return f"the folder {folder} cannot be read: {error.strerror}"
+    return ""
 
 
 def _not_an_environment_hint(made: Any) -> str:
@@ -1134,6 +1191,8 @@ def serve(host: Host, channel: Channel) -> int:
         channel.answer({"fault": "unsupported", "found": f"the {which} {space[:500]} is not supported.", "hint": hint})
     except SpecError as error:
         channel.answer(fault("spec", *error.args))
+    except StartError as error:
+        channel.answer(fault("raised", str(error)))
     except MemoryError as error:
         channel.answer(fault("over_memory", f"it ran out of the memory it is allowed ({str(error) or 'MemoryError'})."))
     except SystemExit as error:

@@ -318,6 +318,18 @@ def test_an_unknown_id_is_refused_with_the_nearest() -> None:
         opened(family("CartPol-v1"))
 
 
+@pytest.mark.parametrize("name", ["Countr", "Counter.Inner"])
+def test_a_misspelt_class_is_refused_with_what_its_module_has(name: str) -> None:
+    with pytest.raises(FamilySpecError, match=f"module sound_environments has no class or function '{name}'") as caught:
+        opened(sound(name))
+    assert "Counter" in caught.value.hint if name == "Countr" else caught.value.hint.startswith("It has: ")
+
+
+def test_an_unknown_id_of_a_users_module_is_refused_as_an_id() -> None:
+    with pytest.raises(FamilySpecError, match=r"knows no 'Countr-v1'"):
+        opened(sound("Countr-v1"))
+
+
 def test_what_is_no_gymnasium_environment_is_refused() -> None:
     with pytest.raises(FamilySpecError, match="NotAnEnvironment, which is not a gymnasium"):
         opened(broken("NotAnEnvironment"))

@@ -132,7 +132,6 @@ def test_the_traceback_and_what_was_printed_are_kept() -> None:
     [
         (broken("RaisesWhileMaking"), "blueprint.xml"),
         (broken("HangsWhileMaking"), "did not answer within"),
-        (family("no_such_module:Maze"), "No module named 'no_such_module'"),
         (sound("Counter", python="/no/such/python"), "could not be started"),
         (sound("Counter", python="/bin/true"), "exited with status 0"),
     ],
@@ -141,6 +140,30 @@ def test_what_does_not_start_says_so(spec: FamilySpec, words: str) -> None:
     with pytest.raises(WorkerFaultError, match=words) as caught:
         opened(spec, limits=replace(QUICK, start_timeout_s=3.0))
     assert caught.value.reason is FaultReason.START_FAILED
+    assert caught.value.operation == "starting family"
+
+
+@pytest.mark.parametrize(
+    ("entry", "folders", "words"),
+    [
+        ("no_such_module:Maze", (str(ROOT),), f"there is no module 'no_such_module' in {ROOT} or among"),
+        ("no_such.inner:Maze", (), "there is no module 'no_such' among the packages of .*--path FOLDER"),
+        ("no_such:Maze", ("/no/such",), "no module 'no_such' was found: the folder /no/such does not exist."),
+        ("no_such:Maze", (__file__,), "no module 'no_such' was found: .*/test_process.py is not a folder."),
+    ],
+)
+def test_a_missing_module_is_named_with_the_folders_that_were_searched(
+    entry: str, folders: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(WorkerFaultError, match=words) as caught:
+        opened(family(entry, import_paths=folders))
+    assert caught.value.reason is FaultReason.START_FAILED
+
+
+def test_a_module_that_imports_a_missing_module_is_told_apart_from_a_missing_module(tmp_path: Path) -> None:
+    (tmp_path / "half.py").write_text("import half_is_missing\n")
+    with pytest.raises(WorkerFaultError, match="No module named 'half_is_missing'"):
+        opened(family("half:Maze", import_paths=(str(tmp_path),)))
 
 
 def test_a_worker_killed_from_outside_is_reported_as_killed() -> None:
