@@ -112,6 +112,8 @@ def _page(report: dict[str, Any]) -> Group:
 def _headline(report: dict[str, Any]) -> Text:
     version = report["policy_version"]
     pieces = []
+    if report["has_ended_in_order"] is False:
+        pieces.append(f"without an orderly end, last seen {ago(report['last_seen_at'])}; start it again: learnd run")
     if report["pid"] is not None:
         pieces.append(f"pid {report['pid']}")
     if report["since"] is not None:
@@ -121,7 +123,8 @@ def _headline(report: dict[str, Any]) -> Text:
     pieces.append(f"policy version {version}" if version is not None else "no policy published yet")
     places = [report["data_dir"], *([f"http://{report['listen']}/metrics"] if report["listen"] else [])]
     state = in_colour(report["state"])
-    facts = visible_line("".join(f" · {piece}" for piece in pieces))
+    separator = " " if report["has_ended_in_order"] is False else " · "
+    facts = visible_line(separator + " · ".join(pieces))
     return styled("learnd ", state, facts, "\n", (visible_line(" · ".join(places)), "dim"))
 
 

@@ -51,4 +51,5 @@ def _service_status(folder: DataFolder, row: dict[str, Any] | None) -> dict[str,
         "health": {"is_healthy": pid is not None and not known.get("reasons"), "reasons": known.get("reasons", [])},
         "data_dir": str(folder.path),
         "last_seen_at": written.get("written_at"),
+        "has_ended_in_order": None if pid is not None or not row else written.get("state") == "stopped",
     }

@@ -39,6 +39,25 @@ def test_without_a_daemon_the_state_is_stopped_whatever_the_row_says(learnd: Lea
     assert status["health"] == {"is_healthy": False, "reasons": []}
 
 
+@pytest.mark.parametrize(("state", "is_orderly"), [("running", False), ("stopping", False), ("stopped", True)])
+def test_a_stopped_service_says_whether_it_ended_in_order(
+    state: str, is_orderly: bool, learnd: Learnd, filled: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with Store.open(filled) as store:
+        store.daemon_status.set({"state": state, "pid": 4242, "started_at": 1.0})
+    assert learnd.json("status")["has_ended_in_order"] is is_orderly
+    page = learnd("status").stdout
+    assert ("learnd stopped without an orderly end, last seen" in page) is not is_orderly
+    assert ("start it again: learnd run" in page) is not is_orderly
+
+
+def test_a_service_that_never_ran_or_runs_has_no_end(learnd: Learnd, empty: Learnd, filled: DataFolder) -> None:
+    assert empty.json("status")["has_ended_in_order"] is None
+    with filled.hold():
+        assert learnd.json("status")["has_ended_in_order"] is None
+
+
 def test_with_a_daemon_its_row_is_believed(learnd: Learnd, filled: DataFolder) -> None:
     with Store.open(filled) as store, filled.hold():
         row = {"state": "running", "pid": os.getpid(), "started_at": 1.5, "device": "cpu", "listen": "127.0.0.1:9"}
