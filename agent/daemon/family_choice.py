@@ -81,12 +81,12 @@ def choose(candidates: Sequence[Candidate]) -> Choice | None:
     new = [candidate for candidate in candidates if candidate.waited_s is None]
     if new:
         first = min(new, key=lambda candidate: (candidate.created_at, candidate.name))
-        return Choice(family=first.name, reason=f"{first.name}: never practised yet")
+        return Choice(family=first.name, reason="never practised yet")
     if not candidates:
         return None
     chosen = max(candidates, key=lambda candidate: (weight(candidate) * (candidate.waited_s or 0.0), candidate.name))
     waited = format_duration(round(chosen.waited_s or 0.0))
-    return Choice(family=chosen.name, reason=f"{chosen.name}: {_progress_in_words(chosen)}; waited {waited}")
+    return Choice(family=chosen.name, reason=f"{_progress_in_words(chosen)}; waited {waited}")
 
 
 def weight(candidate: Candidate) -> float:
