@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 policy_app = typer.Typer(help="List, score, export and roll back published versions.", no_args_is_help=True)
 group(policy_app)
 
+WEIGHTS = {
+    "fast": "current weights",
+    "slow": "weights halfway from the published ones to the current ones",
+    "published": "published weights",
+}
+"""The origins of a few-shot family's weights (``agent.trainer.practice.few_shot_candidates``), in words."""
+
 VersionArgument = Annotated[
     str | None, typer.Argument(metavar="[VERSION]", help="Number of a version; default: the version served now.")
 ]
@@ -317,10 +324,10 @@ def _value_text(value: Any) -> str:
 
 
 def _few_shot_text(described: dict[str, Any]) -> str:
-    """Return a few-shot family's part of a version as text: ``prototypical, 5 ways, 1,240 updates, weights slow``."""
-    meta = described["meta"]
+    """Return a few-shot family's part of a version as text: ``protonet, 5 ways, 1,240 updates, current weights``."""
+    meta, origin = described["meta"], described["origin"]
     ways = f", {meta['shapes']['output_size']} ways" if meta["shapes"]["is_classification"] else ""
-    return f"{meta['learner']}{ways}, {meta['num_updates']:,} updates, weights {described['origin']}"
+    return f"{meta['learner']}{ways}, {meta['num_updates']:,} updates, {WEIGHTS.get(origin, origin)}"
 
 
 def _scores_table(scores: Sequence[FamilyScore]) -> Any:

@@ -68,7 +68,7 @@ def propose_policies(
     unchanged = None
     if before.played is not None and base is not None and base.tensors is not None and _has_config(base, learner):
         unchanged = part("published policy", without_parts(base.tensors), before.played)
-    return Proposals(parts=(part("fast weights", own, returns),), unchanged=unchanged)
+    return Proposals(parts=(part("current weights", own, returns),), unchanged=unchanged)
 
 
 def _has_config(base: PublishedVersion, learner: RL2Learner) -> bool:

@@ -143,7 +143,7 @@ def test_a_published_version_answers_with_its_family_of_images(
     learnd: Learnd, filled: DataFolder, images: Path, tmp_path: Path
 ) -> None:
     version = _publish(filled, "glyphs")
-    assert "few-shot glyphs: prototypical, 3 ways, 0 updates, weights fast" in learnd("policy", "show").stdout
+    assert "few-shot glyphs: prototypical, 3 ways, 0 updates, current weights" in learnd("policy", "show").stdout
     by_number = ask(learnd, str(version), images)
     assert len(by_number["predictions"]) == 4
     assert set(by_number["predictions"][0]["probabilities"]) == {f"character{n:02d}" for n in range(4)}

@@ -46,7 +46,7 @@ def test_environments_propose_the_learners_parameters_and_the_published_policy_a
     practise(session, family, reason="test")
     base = _published(session)
     proposals = session.practice_of(family).propose([family], base=base)
-    assert [part.origin for part in proposals.parts] == ["fast weights"]
+    assert [part.origin for part in proposals.parts] == ["current weights"]
     assert proposals.unchanged is not None
     assert base.tensors is not None
     assert all(torch.equal(proposals.unchanged.tensors[name], tensor) for name, tensor in base.tensors.items())
