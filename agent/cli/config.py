@@ -1,4 +1,4 @@
-"""``learnd config``: shows the settings in force, and checks settings files."""
+"""``learnd config``: shows the settings, and checks settings files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ def show_settings(
         bool, typer.Option("--changed", help="Show only settings that differ from their default.")
     ] = False,
 ) -> None:
-    """Show every setting in force. Values come from options, LEARND_* variables, the settings file and defaults."""
+    """Show every setting as `learnd run` would have it if it were started now.
+
+    Values come from options, LEARND_* variables, the settings file and defaults. Options that a running service was
+    given, such as --listen, are not shown.
+    """
     from agent.config.settings import describe_settings
 
     settings = invocation.settings
@@ -58,7 +62,10 @@ def show_settings(
 def check_settings(
     invocation: Invocation,
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="File to check; default: the settings file in force.")
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]", help="File to check; default: the settings file that `learnd run` would read."
+        ),
     ] = None,
 ) -> None:
     """Check a settings file together with the LEARND_* variables. The exit status is 1 if they are not valid.
