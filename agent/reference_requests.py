@@ -63,7 +63,7 @@ def unmeasurable(source: FamilySource) -> str:
 def obstacle(family: Family) -> str:
     """Return why a family's reference cannot be measured now; empty if it can."""
     if family.reference_return is not None:
-        return f"it has the reference {family.reference_return:g}, which never moves"
+        return f"it has the reference {family.reference_return:g}, which never changes"
     if family.state is not FamilyState.ACTIVE or family.spaces is None:
         return f"it is {family.state}"
     if isinstance(family.spec, UnreadableSpec):

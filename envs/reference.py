@@ -65,7 +65,7 @@ class MeasuredReference:
         """The source of the reference, as text for people."""
         interruptions = f" (interrupted and resumed: {self.num_resumed})" if self.num_resumed else ""
         return (
-            f"{self.agent} of {self.library} after {self.steps} steps{interruptions}, seed {self.seed}, "
+            f"{self.agent} of {self.library} after {self.steps:,} steps{interruptions}, seed {self.seed}, "
             f"on {self.num_tasks} held-out tasks: {self.mean_return:.4g} ± {self.standard_error:.2g}"
         )
 

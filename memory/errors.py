@@ -86,6 +86,10 @@ class ReferenceExistsError(MemoryStoreError):
     """An error for a reference return that a family already has; it is written once."""
 
 
+ANOTHER_REFERENCE_HINT = "For another one, add the family under another name with --reference."
+"""The hint for a family that has a reference already."""
+
+
 class VersionNotFoundError(MemoryStoreError):
     """An error for a version that the store does not contain, or that cannot be rolled back to."""
 

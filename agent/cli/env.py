@@ -35,7 +35,14 @@ from agent.cli.family_pages import (
 from agent.cli.few_shot_options import declared_few_shot, is_few_shot_entry
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
 from agent.cli.output import in_colour, styled
-from agent.cli.reference_option import ReferenceChoice, ReferenceOption, parse_reference, refuse_measurement
+from agent.cli.reference_option import (
+    ReferenceChoice,
+    ReferenceOption,
+    parse_reference,
+    parse_return,
+    reference_text,
+    refuse_measurement,
+)
 from agent.cli.status import families_table
 from agent.learners.config_json import config_from_json
 from agent.learners.registry import RL2
@@ -223,6 +230,47 @@ def remove_family(
     _answer_state(invocation, family)
 
 
+@command(
+    env_app,
+    "reference",
+    examples=("learnd env reference pendulum --return -300",),
+)
+def declare_reference(
+    invocation: Invocation,
+    name: NameArgument,
+    reference: Annotated[
+        str, typer.Option("--return", metavar="RETURN", help="Return of a whole trial that scores 1.")
+    ],
+) -> None:
+    """Declare the reference of a family that has none, and give its held-out returns so far their scores.
+
+    A reference is final. A measurement of it that runs or waits is not needed any more.
+    """
+    declared = parse_return(reference, option="--return")
+    operation = "declaring the reference of"
+    with invocation.writing() as store:
+        family = find_family(store, name, operation=operation)
+        if family.random_return is None:
+            raise CommandError(
+                operation=operation,
+                subject=name,
+                found=f"it is {family.state}, and the return of random actions is not known yet.",
+                hint="Run the command again when the family has been admitted.",
+            )
+        if family.reference_return is None and declared <= family.random_return:
+            raise CommandError(
+                operation=operation,
+                subject=name,
+                found=f"{declared:g} is not above {family.random_return:g}, the return of random actions.",
+                hint="Name a return that a good policy reaches in a whole trial.",
+            )
+        spec = replace(family.require_spec(), reference_return=declared, reference_source="declared")
+        family = store.references.record(family, declared, spec=spec)
+    invocation.answer(
+        {"family": family_values(family)}, lambda out: out.print(f"{family.name}: {reference_text(family)}")
+    )
+
+
 def _refuse_taken_name(invocation: Invocation, name: str) -> None:
     with invocation.reading_if_any() as store:
         taken = set() if store is None else {family.name for family in store.families.all()}
@@ -231,7 +279,8 @@ def _refuse_taken_name(invocation: Invocation, name: str) -> None:
             operation="adding family",
             subject=name,
             found="a family of that name already exists.",
-            hint="Choose another name with --name, or remove the existing family first.",
+            hint="Choose another name with --name, or run "
+            f"`learnd env remove {name}` first: the new family then starts from zero.",
         )
 
 

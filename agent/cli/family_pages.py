@@ -39,9 +39,9 @@ def family_values(family: Family) -> dict[str, Any]:
 
 
 STARTS = {
-    "fresh": "with new parameters",
-    "copied": "with the scorer that another number of actions or observations taught",
-    "nearest": "with a copy of the parts of a family of equal sizes",
+    "fresh": "new parameters",
+    "copied": "a copy of the parts that depend on no number of actions or observations",
+    "nearest": "a copy of the parts of a family of equal sizes",
 }
 """The ways in which a policy can begin (``agent.learners.rl2.warm_start``), in words."""
 
@@ -215,10 +215,12 @@ def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> N
 def _zero_shot_text(values: Mapping[str, Any]) -> str:
     """Describe the score before practice, or the return where there is no scale, and what the policy began with."""
     if values["score"] is None:
-        shown = f"return {with_error(values['return'], values['return_standard_error'])}"
+        name, shown = "return", with_error(values["return"], values["return_standard_error"])
     else:
-        shown = f"score {with_error(values['score'], values['standard_error'])}"
-    return f"before any practice: {shown} ({STARTS.get(values['start'], values['start'])})"
+        name, shown = "score", with_error(values["score"], values["standard_error"])
+    start = values["start"]
+    meaning = f" ({STARTS[start]})" if start in STARTS else ""
+    return f"zero-shot {name} (before any practice): {shown}, start {start}{meaning}"
 
 
 def _transfer_text(values: Mapping[str, Any]) -> str:

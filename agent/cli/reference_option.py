@@ -12,7 +12,7 @@ import typer
 
 from agent.cli.errors import CommandError
 from agent.cli.output import indented
-from agent.output.quantities import ago, short_count, short_number
+from agent.output.quantities import ago, short_count, short_number, with_error
 from envs.reference import ReferenceRule
 from memory.records import Family, FamilyState, UnreadableSpec
 
@@ -78,6 +78,21 @@ def parse_reference(text: str | None, settings: ReferenceSettings) -> ReferenceC
     return ReferenceChoice(declared=declared)
 
 
+def parse_return(text: str, *, option: str) -> float:
+    """Return a finite return.
+
+    Raises:
+        BadParameter: the text is not a finite number.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{text!r} is not a number", param_hint=option)
+    return value
+
+
 def refuse_measurement(entry: str, choice: ReferenceChoice, *, why: str) -> None:
     """Reject a measurement that the user asked for and that is not possible.
 
@@ -109,17 +124,31 @@ def reference_text(family: Family) -> str:
         source = spec.reference_source
         return f"return that scores 1: {short_number(family.reference_return)}" + (f" ({source})" if source else "")
     if measured := spec.measured_reference:
-        earned = f"{short_number(measured.mean_return)} ± {short_number(measured.standard_error)}"
+        earned = with_error(measured.mean_return, measured.standard_error)
         return (
-            f"{measured.agent} of {measured.library} earned {earned} after {measured.steps} steps, which is "
-            "not reliably above the return of random actions, so returns are shown and no scores"
+            f"{measured.agent} of {measured.library} earned {earned} after {short_count(measured.steps)} steps, which "
+            "is not reliably above the return of random actions, so returns are shown and no scores. "
+            + declaring(family.name)
         )
     if is_to_be_measured(family):
         waits = " once the family is active" if family.state is not FamilyState.ACTIVE else ""
         steps = short_count(spec.reference_steps)
         how = f"{steps} steps of PPO in the background{waits}"
-        return f"return that scores 1: not measured yet ({how}); until then, returns are shown and no scores"
-    return "no reference (a return that scores 1) is declared, so returns are shown instead of scores"
+        text = f"return that scores 1: not measured yet ({how}); until then, returns are shown and no scores"
+        varied = ", ".join(variation.name for variation in spec.variations)
+        return f"{text}. {without_memory(varied)} {declaring(family.name)}" if varied else text
+    absent = "no reference (a return that scores 1) is declared, so returns are shown instead of scores"
+    return f"{absent}. {declaring(family.name)}"
+
+
+def declaring(name: str) -> str:
+    """Say how the reference of a family without one is declared."""
+    return f"To declare one: learnd env reference {name} --return RETURN."
+
+
+def without_memory(varied: str) -> str:
+    """Say when a measurement is of little use: the agent has no memory, so it cannot find out what varies."""
+    return f"PPO has no memory: if the observations do not show {varied}, its return is a low reference or none."
 
 
 def failure_text(failure: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from agent.cli.output import in_colour, last_line, new_table, progress_text
 from agent.config.units import format_duration
 from agent.job_requests import FOR_ONE_FAMILY, MAY_BE_FOR_ONE_FAMILY, RUN_JOB, payload_of
 from agent.output.quantities import NOTHING, ago, short_duration
+from memory.errors import ANOTHER_REFERENCE_HINT
 from memory.records import Family, JobKind, JobRun, JobSchedule, JobSummary
 
 schedule_app = typer.Typer(help="Show when jobs are due, and request a job.", no_args_is_help=True)
@@ -95,7 +96,10 @@ def _refuse_vain_measurement(kind: JobKind, family: Family) -> None:
     why = obstacle(family) if kind is JobKind.REFERENCE else ""
     if why:
         raise CommandError(
-            operation="requesting the measurement of the reference of", subject=family.name, found=f"{why}."
+            operation="requesting the measurement of the reference of",
+            subject=family.name,
+            found=f"{why}.",
+            hint="" if family.reference_return is None else ANOTHER_REFERENCE_HINT,
         )
 
 

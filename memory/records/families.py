@@ -72,7 +72,7 @@ class Family:
             reason, and no spaces.
         spaces: ``SpacePair.to_json()``, or ``FewShotShapes.to_json()`` of few-shot tasks; None until admitted.
         random_return: measured or declared mean trial return of random actions; None until admitted.
-        reference_return: trial return of score 1, which never moves once it is declared, registered or measured; None
+        reference_return: trial return of score 1, which never changes once it is declared, registered or measured; None
             for a family without a scale.
         strikes: consecutive faults of its workers since the last success.
         quarantined_until: time at which it is tried again; None unless quarantined.

@@ -6,7 +6,7 @@ import math
 
 from envs.family import FamilySpec
 from memory.connection import StoreConnection, to_json
-from memory.errors import CorruptFileError, FamilyNotFoundError, ReferenceExistsError
+from memory.errors import ANOTHER_REFERENCE_HINT, CorruptFileError, FamilyNotFoundError, ReferenceExistsError
 from memory.records import FailureStreak, Family, FamilyState
 from memory.row_checksums import seal
 from memory.tables.families import DAMAGED_HINT, FamilyTable
@@ -71,7 +71,7 @@ class ReferenceTable:
 
         Raises:
             FamilyNotFoundError: the family was removed meanwhile.
-            ReferenceExistsError: the family has a reference, which never moves.
+            ReferenceExistsError: the family has a reference, which never changes.
             CorruptFileError: the family's row is damaged.
             ValueError: the reference is not above the return of random actions.
         """
@@ -123,6 +123,7 @@ class ReferenceTable:
             raise ReferenceExistsError(
                 operation="recording a reference return",
                 subject=family.name,
-                found=f"it has the reference {present.reference_return:g}, which never moves.",
+                found=f"it has the reference {present.reference_return:g}, which never changes.",
+                hint=ANOTHER_REFERENCE_HINT,
             )
         return present

@@ -62,7 +62,7 @@ def test_a_family_with_a_reference_a_measurement_or_no_wish_is_not_measured(othe
 
 
 def test_what_prevents_a_measurement_is_said() -> None:
-    assert "never moves" in obstacle(family(reference_return=5.0))
+    assert "never changes" in obstacle(family(reference_return=5.0))
     assert obstacle(family(state=FamilyState.PAUSED)) == "it is paused"
     assert obstacle(family(spaces=None, state=FamilyState.PENDING)) == "it is pending"
     assert "scale is fixed" in obstacle(family(replace(SPEC, source=FamilySource.FEW_SHOT)))

@@ -102,7 +102,7 @@ def test_the_page_of_a_measured_family_has_the_provenance_and_scores(learnd: Lea
     add_unscaled(filled)
     measure(filled, -200.0)
     text = " ".join(learnd("env", "show", "arm").stdout.split())
-    assert "return that scores 1: -200 (PPO of stable-baselines3 2.9.2 after 1024 steps" in text
+    assert "return that scores 1: -200 (PPO of stable-baselines3 2.9.2 after 1,024 steps" in text
     values = learnd.json("env", "show", "arm")
     assert values["reference"]["measured"] == asdict(MEASURED)
     assert values["eval_score"] == pytest.approx(0.56)
@@ -154,5 +154,49 @@ def test_a_measurement_can_be_requested_where_it_is_possible(learnd: Learnd, fil
     add_unscaled(filled)
     assert learnd.json("schedule", "run-now", "reference", "--family", "arm")["job"] == "reference"
     refused = learnd.json("schedule", "run-now", "reference", "--family", "cartpole", code=1)["error"]
-    assert "never moves" in refused["found"]
+    assert "which never changes" in refused["found"]
+    assert refused["hint"] == "For another one, add the family under another name with --reference."
     learnd("schedule", "run-now", "reference", code=2)
+
+
+def test_the_page_says_how_a_reference_that_cannot_be_measured_is_declared(learnd: Learnd, filled: DataFolder) -> None:
+    add_unscaled(filled)
+    assert "learnd env reference arm --return RETURN" in " ".join(learnd("env", "show", "arm").stdout.split())
+    measure(filled, None)
+    text = " ".join(learnd("env", "show", "arm").stdout.split())
+    assert "PPO of stable-baselines3 2.9.2 earned" in text
+    assert "after 1.02k steps" in text
+    assert "learnd env reference arm --return RETURN" in text
+
+
+def test_a_family_that_varies_says_that_ppo_has_no_memory(learnd: Learnd) -> None:
+    learnd("env", "add", "Pendulum-v1", "--name", "heavy", "--vary", "m=0.5:2", "--no-check")
+    text = " ".join(learnd("env", "show", "heavy").stdout.split())
+    assert "PPO has no memory: if the observations do not show m, its return is a low reference or none." in text
+
+
+def test_a_declared_reference_gives_the_returns_so_far_their_scores(learnd: Learnd, filled: DataFolder) -> None:
+    add_unscaled(filled)
+    measure(filled, None)
+    answer = learnd.json("env", "reference", "arm", "--return", "-200")["family"]
+    assert (answer["reference_return"], answer["spec"]["reference_source"]) == (-200.0, "declared")
+    values = learnd.json("env", "show", "arm")
+    assert values["eval_score"] == pytest.approx(0.56)
+    assert values["reference"]["is_to_be_measured"] is False
+    again = learnd.json("env", "reference", "arm", "--return", "-100", code=1)["error"]
+    assert again["hint"] == "For another one, add the family under another name with --reference."
+
+
+@pytest.mark.parametrize(("value", "words"), [("-1200", "is not above -1200"), ("-1300", "return of random actions")])
+def test_a_reference_that_random_actions_reach_is_refused(
+    value: str, words: str, learnd: Learnd, filled: DataFolder
+) -> None:
+    add_unscaled(filled)
+    assert words in learnd.json("env", "reference", "arm", "--return", value, code=1)["error"]["found"]
+
+
+def test_a_reference_of_a_family_that_was_not_tried_is_refused(learnd: Learnd) -> None:
+    added(learnd)
+    error = learnd.json("env", "reference", "counter", "--return", "5", code=1)["error"]
+    assert "the return of random actions is not known yet" in error["found"]
+    learnd("env", "reference", "counter", "--return", "much", code=2)
