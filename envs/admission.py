@@ -179,7 +179,7 @@ def _probe_few_shot(spec: FamilySpec, report: Progress) -> Admission:
     chance = chance_of(family)
     random_return = chance.mean if spec.random_return is None else spec.random_return
     if isinstance(options, SinusoidOptions):
-        reference, source = -(options.noise_std**2), "no error except the targets' noise: minus its variance"
+        reference, source = -(options.noise_std**2), "no error but the noise of the targets"
     else:
         reference, source = 1.0, "every query correct"
     if spec.reference_return is not None:

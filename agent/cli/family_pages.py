@@ -162,14 +162,22 @@ def _show_admission(out: PlainConsole, family: Family, admission: Admission | No
         return
     is_few_shot = family.kind is FamilyKind.FEW_SHOT
     out.print(f"{'inputs and targets' if is_few_shot else 'observations and actions'}: {_spaces_text(family)}")
-    by_chance = "return of a task by chance" if is_few_shot else "return of a trial with random actions"
-    out.print(f"{by_chance}: {short_number(admission.random_return)}")
+    out.print(f"{_zero_text(family)}: {short_number(admission.random_return)}")
     out.print(reference_text(family))
     out.print(f"{short_number(admission.steps_per_s)} {'examples' if is_few_shot else 'steps'} a second")
     if is_few_shot:
         out.print(f"practised by {family.require_spec().learner}")
     for warning in admission.warnings:
         out.print(styled(("!", "yellow"), f" {indented(warning)}"))
+
+
+def _zero_text(family: Family) -> str:
+    """Say what earns the return of score 0."""
+    if family.kind is not FamilyKind.FEW_SHOT:
+        return "return of a trial with random actions"
+    if family.spaces is not None and family.spaces["is_classification"]:
+        return "return of a task by chance, as a share of right answers"
+    return "return of a task with the best constant answer, as minus the mean squared error"
 
 
 def _spaces_text(family: Family) -> str:
@@ -187,8 +195,8 @@ def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> N
     if family.quarantined_until is not None:
         out.print(f"tried again {ago(family.quarantined_until)}")
     _show_declaration(out, family)
-    random_return = short_number(family.random_return) if family.random_return is not None else NOTHING
-    out.print(f"random return {random_return}, {reference_text(family)}")
+    out.print(f"{_zero_text(family)}: {short_number(family.random_return)}")
+    out.print(reference_text(family))
     if failure := values["reference"]["failure"]:
         out.print(styled(("!", "yellow"), f" {failure_text(failure)}"))
     out.print(families_table([dict(values)]))

@@ -69,8 +69,11 @@ def _check_learner(entry: str, learner: str) -> None:
 
 
 def shapes_text(spaces: Mapping[str, Any]) -> str:
-    """Return the input and output shapes of a few-shot task as text: ``1×28×28 → 5 classes``."""
-    shape = "×".join(str(size) for size in spaces["input_shape"])
+    """Return a few-shot task's shapes of input and output as text: ``1×28×28 → 5 classes``, ``1 number → 1 number``."""
+    sizes = spaces["input_shape"]
+    shape = "×".join(str(size) for size in sizes)
+    if len(sizes) == 1:
+        shape += " number" if sizes[0] == 1 else " numbers"
     kind = "classes" if spaces["is_classification"] else "numbers"
     return f"{shape} → {spaces['output_size']} {kind if spaces['output_size'] != 1 else kind.removesuffix('s')}"
 

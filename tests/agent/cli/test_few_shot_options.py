@@ -66,7 +66,7 @@ def test_what_was_fed_is_shown_in_its_own_words(empty: Learnd) -> None:
 
 def test_shapes_are_told_shortly() -> None:
     regression = FewShotShapes(input_shape=(1,), output_size=1, is_classification=False)
-    assert shapes_text(regression.to_json()) == "1 → 1 number"
+    assert shapes_text(regression.to_json()) == "1 number → 1 number"
 
 
 @pytest.mark.parametrize(
@@ -166,3 +166,10 @@ def test_of_several_families_one_has_to_be_named(learnd: Learnd, filled: DataFol
 def test_a_version_without_images_says_so(learnd: Learnd, filled: DataFolder, images: Path) -> None:
     assert "no family of images" in ask(learnd, str(_publish(filled)), images, code=1)["error"]["found"]
     assert "no few-shot policy" in ask(learnd, "1", images, code=1)["error"]["found"]
+
+
+def test_the_answer_for_regressions_says_what_a_return_is(empty: Learnd) -> None:
+    page = empty("env", "add", "sinusoids", "--shots", "5").stdout
+    assert "inputs and targets: 1 number → 1 number" in page
+    assert "return of a task with the best constant answer, as minus the mean squared error: -4" in page
+    assert "return that scores 1: 0 (no error but the noise of the targets)" in page
