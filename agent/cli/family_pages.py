@@ -11,7 +11,7 @@ from agent.cli.few_shot_options import shapes_text, shots_text
 from agent.cli.output import in_colour, indented, progress_text, styled
 from agent.cli.reference_option import failure_text, reference_text
 from agent.cli.status import families_table
-from agent.output.quantities import NOTHING, ago, moment, short_number, short_score, with_error
+from agent.output.quantities import ago, moment, short_number, short_score, with_error
 from agent.output.visible_text import visible_line
 from envs.gymnasium.variations import Distribution, Variation
 from envs.kinds import FamilyKind
