@@ -28,6 +28,7 @@ ON_EMPTY = {
     ("env", "pause", "cartpole"): 1,
     ("env", "resume", "cartpole"): 1,
     ("env", "remove", "cartpole"): 1,
+    ("env", "reference", "cartpole", "--return", "600"): 1,
     ("policy", "list"): 0,
     ("policy", "show"): 1,
     ("policy", "rollback"): 1,

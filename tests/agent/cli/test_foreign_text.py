@@ -37,6 +37,7 @@ READING = {
     ("env", "resume", "bandits"): 0,
     ("env", "remove", "bandits", "--yes"): 0,
     ("env", "show", HOSTILE): 1,
+    ("env", "reference", HOSTILE, "--return", "1"): 1,
     ("schedule", "run-now", HOSTILE): 1,
     ("policy", "show", HOSTILE): 1,
     ("policy", "eval", HOSTILE): 1,
