@@ -153,7 +153,9 @@ class Run:
         window = practice.window
         try:
             for part in range(SCORES_PER_WINDOW + 1):
-                practice.until(self.window_s * part / SCORES_PER_WINDOW, is_end=part == SCORES_PER_WINDOW)
+                practice.until(self.window_s * part / SCORES_PER_WINDOW)
+                if part == SCORES_PER_WINDOW:
+                    practice.end_piece()
                 if window.curve and window.curve[-1].elapsed_s == window.cpu_s:
                     continue  # One update took more than a part of the window.
                 score = scorer.score(state.learner, family)
@@ -237,20 +239,31 @@ class WindowPractice:
         self._used_s = dict.fromkeys(reversed(self._trainings), 0.0)
         self._metrics: list[dict[str, float]] = []
         self._piece_s = 0.0
+        self._last: tuple[str, TrialBatch] | None = None
 
-    def until(self, elapsed_s: float, *, is_end: bool) -> None:
-        """Practise until this many CPU-seconds of the window have passed, which may be its end."""
+    def until(self, elapsed_s: float) -> None:
+        """Practise until this many CPU-seconds of the window have passed."""
         while self.window.cpu_s < elapsed_s:
             began = time.process_time()
             name = min(self._used_s, key=lambda name: self._used_s[name])
-            trials = self._update(name)
-            self._piece_s += time.process_time() - began
-            is_over = is_end and self.window.cpu_s + time.process_time() - began >= elapsed_s
-            if self._piece_s >= PIECE_S or is_over:
-                self._end_piece(name, trials)
+            self._last = (name, self._update(name))
             used_s = time.process_time() - began
             self.window.cpu_s += used_s
             self._used_s[name] += used_s
+            self._piece_s += used_s
+            if self._piece_s >= PIECE_S:
+                self.end_piece()
+
+    def end_piece(self) -> None:
+        """Store trials of the piece that ends, unless it has not begun."""
+        if self._last is None:
+            return
+        began = time.process_time()
+        self._state.updates.keep(*self._last)
+        used_s = time.process_time() - began
+        self.window.cpu_s += used_s
+        self.window.keep_s += used_s
+        self._last, self._piece_s = None, 0.0
 
     def close(self) -> None:
         """Release the tasks and complete the figures of the window."""
@@ -263,7 +276,7 @@ class WindowPractice:
 
     def _update(self, name: str) -> TrialBatch:
         training, learner, updates = self._trainings[name], self._state.learner, self._state.updates
-        if self._piece_s == 0.0:
+        if self._last is None:
             began = time.process_time()
             updates.begin(name)
             self.window.keep_s += time.process_time() - began
@@ -278,12 +291,6 @@ class WindowPractice:
             self._metrics.append(metrics)
             self.env_steps += num_env_steps(trials)
         return trials
-
-    def _end_piece(self, name: str, trials: TrialBatch) -> None:
-        began = time.process_time()
-        self._state.updates.keep(name, trials)
-        self.window.keep_s += time.process_time() - began
-        self._piece_s = 0.0
 
     def _opened(self, family: SequenceFamily) -> EagerTraining:
         """Open a family's tasks, and add it to the learner as admission does; this takes no time of the window."""

@@ -12,7 +12,7 @@ from typing_extensions import override
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.trials import TrialBatch
-from benchmarks.continual_rehearsal import PlainUpdates
+from benchmarks.continual_rehearsal import PlainUpdates, RehearsedUpdates
 from benchmarks.continual_runs import ARMS, Run, RunState, WindowPractice
 from benchmarks.continual_scores import Scorer
 from benchmarks.continual_sequences import SequenceFamily, plasticity
@@ -120,9 +120,21 @@ def test_a_window_that_is_shorter_than_a_piece_is_one_piece_whose_trials_are_kep
     learner = RL2Learner(run(tmp_path).config, device="cpu", seed=0)
     updates = RecordingUpdates(learner)
     practice = WindowPractice(FAMILIES[:1], RunState(learner=learner, updates=updates))
-    practice.until(0.05, is_end=False)
-    practice.until(0.1, is_end=True)
+    practice.until(0.05)
+    practice.until(0.1)
+    practice.end_piece()
     practice.close()
     assert updates.calls[0] == "begin"
     assert updates.calls[-1] == "keep"
     assert set(updates.calls[1:-1]) == {"update"}
+
+
+def test_an_interrupted_run_with_rehearsal_continues_with_the_trials_that_it_stored(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, FAMILIES[:2], arm="rehearsal").course(StoppingScorer(tmp_path, at=FAMILIES[1].name))
+    _, state = run(tmp_path, FAMILIES[:2], arm="rehearsal")._kept()
+    assert state is not None
+    assert isinstance(state.updates, RehearsedUpdates)
+    assert state.updates.num_stored(FAMILIES[0].name) > 0
+    windows = run(tmp_path, FAMILIES[:2], arm="rehearsal").course(Scorer(tmp_path)).windows
+    assert 0.0 <= windows[1]["metrics"]["rehearsal_share_of_update"] < 1.0
