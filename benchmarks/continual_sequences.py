@@ -26,8 +26,9 @@ is learned in 8 CPU-seconds with 64, and to .36 in 10 with 256."""
 NUM_GRIDWORLDS = 50
 NUM_PLASTICITY_FAMILIES = 200
 MINATAR_STEPS = 500
-MINATAR_REFERENCES = {"breakout": 5.0, "asterix": 5.0, "space_invaders": 30.0, "freeway": 10.0, "seaquest": 5.0}
-"""Returns of score 1: round numbers that set the scale of the scores, and no claim about the games."""
+MINATAR_REFERENCES = {"breakout": 20.0, "asterix": 20.0, "space_invaders": 60.0, "freeway": 15.0, "seaquest": 20.0}
+"""Returns of score 1: round numbers that set the scale of the scores, and no claim about the games. Breakout reaches 5
+in 4 CPU-seconds, and an agent of Freeway crosses at most 18 times in 500 steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
