@@ -130,6 +130,7 @@ def _episodes(
             is_greedy=is_greedy,
             reinstated=left,
             exposure=number,
+            leaves_behind=True,
         )
         trials = play_out(policy, rollout, may_pack=False)
         episodes.append((float(trial_returns(trials).mean()), trials))

@@ -84,6 +84,7 @@ class RecurringTraining:
             num_episodes=self._learner.num_episodes(self._name, self.tasks.spec.episodes_per_trial),
             reinstated=self._recalled(current),
             exposure=current.num_played,
+            leaves_behind=True,
         )
         trials = play_out(self._learner.policy, rollout, may_pack=False, progress=progress)
         current.num_played += 1

@@ -192,6 +192,7 @@ class Rollout:
     - ``may_ask=False`` prevents fetching data from the device on a CPU too.
     - ``reinstated`` is what the trials begin with; None begins empty.
     - ``exposure`` counts the earlier trials of these tasks; families that can draw new noise for it do.
+    - ``leaves_behind`` keeps what :meth:`left_behind` returns.
     """
 
     def __init__(
@@ -207,6 +208,7 @@ class Rollout:
         may_ask: bool = True,
         reinstated: Reinstated | None = None,
         exposure: int = 0,
+        leaves_behind: bool = False,
     ) -> None:
         self._policy, self._tasks, self._spaces = policy, tasks, tasks.spaces
         self._generator, self._is_greedy = generator, is_greedy
@@ -223,7 +225,7 @@ class Rollout:
             reinstated=reinstated,
         )
         self._left = None if reinstated is None else reinstated.hidden
-        self._hidden = self._state.hidden
+        self._hidden = self._state.hidden if leaves_behind else None
         self.active = torch.ones(tasks.num_trials, dtype=torch.bool, device=device)
         """[B] whether the trial is still running."""
         limit = tasks.max_episode_steps
@@ -264,7 +266,7 @@ class Rollout:
             )
         )
         self._log_std = output.distribution.log_std
-        if self._rows is None:
+        if self._hidden is not None and self._rows is None:
             self._hidden = torch.where(active.unsqueeze(1), output.hidden, self._hidden)
         policy.take(
             spaces,
@@ -324,10 +326,10 @@ class Rollout:
             features: the features with which it is recalled.
 
         Raises:
-            RuntimeError: rows were dropped (:meth:`pack`).
+            RuntimeError: the rollout does not keep it, or rows were dropped (:meth:`pack`).
         """
-        if self._rows is not None:
-            raise RuntimeError("a rollout that dropped rows of finished trials no longer has their memory")
+        if self._hidden is None or self._rows is not None:
+            raise RuntimeError("what trials leave behind needs leaves_behind=True and rollouts that drop no rows")
         state = self._state
         memory = state.memory if state.recalled_memory is None else state.recalled_memory
         return Reinstated(memory=memory, hidden=self._hidden, features=features)

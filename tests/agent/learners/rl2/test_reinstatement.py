@@ -15,7 +15,7 @@ from agent.learners.rl2.trials import TrialBatch, to_records
 from envs.family import Split
 from envs.spaces import SpacePair
 from memory.records import TrialRecord
-from tests.agent.learners.rl2.playing import LENGTHS, learner_for, play
+from tests.agent.learners.rl2.playing import LENGTHS, PACKED_LENGTHS, learner_for, play
 from tests.agent.learners.rl2.scripted_tasks import ALL_SPACES, VECTOR, ScriptedTasks
 
 each_space = pytest.mark.parametrize("spaces", ALL_SPACES.values(), ids=ALL_SPACES.keys())
@@ -37,6 +37,7 @@ def play_again(
         split=Split.TRAINING,
         generator=learner.generator,
         reinstated=reinstated,
+        leaves_behind=True,
     )
     trials = play_out(learner.policy, rollout, may_pack=False)
     return trials, rollout.left_behind(features_of(exposure))
@@ -188,3 +189,18 @@ def test_parameters_from_before_the_recall_gate_open_with_a_new_one() -> None:
 
 def play_and_learn(learner: RL2Learner) -> None:
     learner.update("scripted", play(learner, VECTOR))
+
+
+def test_a_rollout_that_drops_rows_does_not_say_what_its_trials_left() -> None:
+    learner = learner_for(VECTOR)
+    rollout = Rollout(
+        learner.policy,
+        ScriptedTasks(VECTOR, PACKED_LENGTHS),
+        first_task=0,
+        split=Split.TRAINING,
+        generator=learner.generator,
+        leaves_behind=True,
+    )
+    play_out(learner.policy, rollout)
+    with pytest.raises(RuntimeError, match="drop no rows"):
+        rollout.left_behind(features_of(1))
