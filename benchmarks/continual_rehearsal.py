@@ -97,9 +97,9 @@ class RehearsedUpdates:
         """Return the number of stored trials of a family."""
         return len(self._rehearsal.reservoir(name).trials)
 
-    def _rehearse(self) -> None:
+    def _rehearse(self, num_env_steps: int) -> None:
         began = time.process_time()
-        self._piece.after_minibatch()
+        self._piece.after_minibatch(num_env_steps)
         self._rehearsed_s += time.process_time() - began
 
     def _empty_reservoir(self, name: str) -> Reservoir:

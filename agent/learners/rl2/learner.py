@@ -156,7 +156,7 @@ class RL2Learner:
         *,
         num_epochs: int | None = None,
         minibatch_step: MinibatchStep | None = None,
-        after_minibatch: Callable[[], None] | None = None,
+        after_minibatch: Callable[[int], None] | None = None,
     ) -> dict[str, float]:
         """Improve the policy on one family with one trial batch.
 
@@ -165,7 +165,8 @@ class RL2Learner:
             trials: training trials played by the current policy.
             num_epochs: passes over the trials; None takes the setting.
             minibatch_step: the function that takes optimiser steps; None takes the learner's own.
-            after_minibatch: called after each minibatch; it may take optimiser steps of its own.
+            after_minibatch: called after each minibatch with its number of steps; it may take optimiser steps of its
+                own.
 
         Returns:
             policy, value, entropy, kl (an estimate of KL(old ‖ new)), clip_fraction, gradient_norm, explained_variance
@@ -201,7 +202,7 @@ class RL2Learner:
                 sums += take_step(name, trials.spaces, minibatch)
                 num_minibatches += 1
                 if after_minibatch is not None:
-                    after_minibatch()
+                    after_minibatch(sum(length * width for length, width in stretches))
         self._follow_inputs(trials)
         family.num_updates += 1
         family.episode_steps = num_env_steps(trials) / max(1, num_episodes(trials))

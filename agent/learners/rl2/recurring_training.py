@@ -97,7 +97,7 @@ class RecurringTraining:
         trials: TrialBatch,
         *,
         num_epochs: int | None = None,
-        after_minibatch: Callable[[], None] | None = None,
+        after_minibatch: Callable[[int], None] | None = None,
     ) -> dict[str, float]:
         """Run one update."""
         return self._learner.update(self._name, trials, num_epochs=num_epochs, after_minibatch=after_minibatch)

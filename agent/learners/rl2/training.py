@@ -51,7 +51,7 @@ class FamilyTraining(Protocol):
         trials: TrialBatch,
         *,
         num_epochs: int | None = None,
-        after_minibatch: Callable[[], None] | None = None,
+        after_minibatch: Callable[[int], None] | None = None,
     ) -> dict[str, float]:
         """Improve the policy by these trials: :meth:`agent.learners.rl2.learner.RL2Learner.update`."""
         ...
@@ -90,7 +90,7 @@ class EagerTraining:
         trials: TrialBatch,
         *,
         num_epochs: int | None = None,
-        after_minibatch: Callable[[], None] | None = None,
+        after_minibatch: Callable[[int], None] | None = None,
     ) -> dict[str, float]:
         """Run one update."""
         return self._learner.update(self._name, trials, num_epochs=num_epochs, after_minibatch=after_minibatch)
@@ -147,7 +147,7 @@ class RecordedTraining:
         trials: TrialBatch,
         *,
         num_epochs: int | None = None,
-        after_minibatch: Callable[[], None] | None = None,
+        after_minibatch: Callable[[int], None] | None = None,
     ) -> dict[str, float]:
         """Run one update."""
         return self._learner.update(

@@ -30,7 +30,7 @@ from agent.trainer.practice.protocol import Evaluation, Proposals, PublishedVers
 from agent.trainer.practice.rl2_candidates import propose_policies
 from agent.trainer.practice.slices import Slices
 from agent.trainer.practice.start_choice import choose_start
-from agent.trainer.practice.stored_rehearsal import loss_points
+from agent.trainer.practice.stored_rehearsal import loss_points, names_in_practice
 from agent.trainer.score_scale import scale_of
 from envs.kinds import FamilyKind
 from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, TrialRecord
@@ -163,8 +163,9 @@ class RL2Practice:
 
     def _begin_rehearsal(self, family: Family) -> RehearsalSlice:
         """Return the rehearsal of other families while this one is practised; an empty one if it is switched off."""
-        name = learner_name(family)
-        return self.rehearsal.begin(name) if self.settings.practise.rehearsal else self.rehearsal.nothing()
+        if not self.settings.practise.rehearsal:
+            return self.rehearsal.nothing()
+        return self.rehearsal.begin(learner_name(family), in_practice=names_in_practice(self.families.all()))
 
     def _update_once(self, family: Family, training: FamilyTraining, work: _Slice, rehearsed: RehearsalSlice) -> None:
         """Play one trial batch, learn from it and add it to the slice."""

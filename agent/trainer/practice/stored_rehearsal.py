@@ -9,8 +9,11 @@ from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.rehearsal.rehearsal import Rehearsal
 from agent.learners.rl2.rehearsal.reservoir import Reservoir
 from agent.trainer.families import family_id, learner_name
-from memory.records import CurveMetric, CurvePoint, Family
+from memory.records import CurveMetric, CurvePoint, Family, FamilyState
 from memory.tables.rehearsal import RehearsalTable
+
+MOST_IN_TURN = 20
+"""Number of active families up to which each counts as being in practice."""
 
 
 def restored_rehearsal(
@@ -38,6 +41,15 @@ def restored_rehearsal(
     rehearsal = Rehearsal(learner, load=load, losses=unmeasured | measured)
     rehearsal.keep_only(learner_name(family) for family in families)
     return rehearsal
+
+
+def names_in_practice(families: Iterable[Family]) -> set[str]:
+    """Return the names, within checkpoints, of the families that are practised in turn.
+
+    If many families are active, each one waits long for its turn, and none counts as being in practice.
+    """
+    active = {learner_name(family) for family in families if family.state is FamilyState.ACTIVE}
+    return active if len(active) <= MOST_IN_TURN else set()
 
 
 def loss_points(rehearsal: Rehearsal, families: Iterable[Family]) -> dict[str, tuple[CurvePoint, ...]]:

@@ -12,7 +12,7 @@ A step of rehearsal is an optimiser step of its own after a minibatch of practic
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from agent.learners.rl2.rehearsal.past_trials import past_trials
 from agent.learners.rl2.rehearsal.reservoir import Reservoir
 from memory.records import TrialRecord
 
-MEASURED_FAMILIES = 4
+MEASURED_FAMILIES = 3
 """Families that are measured at the start of a slice, those first that were not measured for the longest time."""
 
 MEASURED_TRIALS = 8
@@ -44,10 +44,13 @@ TRIALS_PER_STEP = 12
 """Trials of a step of rehearsal at most, of all families together."""
 
 TOLERANCE = 0.004
-"""KL in nats below which a family is not rehearsed."""
+"""Weighted KL in nats below which a family is not rehearsed."""
 
-FULL_RATE = 0.05
-"""KL in nats, summed over the rehearsed families, at which every minibatch is followed by a step of rehearsal."""
+FULL_LOSS = 0.05
+"""Weighted KL in nats, summed over the rehearsed families, from which as many steps are rehearsed as practised."""
+
+WEIGHT_IN_PRACTICE = 0.1
+"""Weight of what is being lost of a family that is itself practised now and then: it learns again by itself."""
 
 FOLLOWING = 0.2
 """Rate at which a family's KL follows that of the steps of rehearsal within a slice."""
@@ -60,12 +63,21 @@ class RehearsalSlice:
         learner: the learner.
         lessons: one for each pair of spaces.
         losses: the measured KL of each family of the lessons, by name.
+        weights: how much the KL of each of these families counts, in the same order.
     """
 
-    def __init__(self, learner: RL2Learner, lessons: Sequence[Lesson], losses: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        learner: RL2Learner,
+        lessons: Sequence[Lesson],
+        losses: Mapping[str, float],
+        *,
+        weights: Sequence[float],
+    ) -> None:
         self._learner, self._lessons, self._names = learner, lessons, tuple(losses)
-        self._losses = torch.tensor(list(losses.values()))
-        self._due = 0.0
+        self._losses, self._weights = torch.tensor(list(losses.values())), torch.tensor(weights)
+        self._credit = 0.0
+        """Environment steps that may be rehearsed."""
         self.num_steps = 0
         self.spent_s = 0.0
         """Seconds that the steps of rehearsal took."""
@@ -80,19 +92,29 @@ class RehearsalSlice:
         losses = self.losses
         return any(losses.get(name, 0.0) > TOLERANCE for name in names)
 
-    def after_minibatch(self) -> None:
-        """Take a step of rehearsal if one is due: after each minibatch, or more rarely if little is being lost."""
+    def after_minibatch(self, num_env_steps: int) -> None:
+        """Take a step of rehearsal if one is due.
+
+        Args:
+            num_env_steps: environment steps of the minibatch. At most as many are rehearsed; fewer if little is lost.
+        """
         if not self._lessons:
             return
-        self._due += min(1.0, float(self._losses.sum()) / FULL_RATE)
-        began = time.monotonic()
-        if self._due >= 1.0:
-            self._due -= 1.0
-            self.step()
+        self._credit += num_env_steps * min(1.0, float(self._weighted.sum()) / FULL_LOSS)
+        if self._credit > 0.0:
+            began = time.monotonic()
+            self._credit -= self.step()
             self.spent_s += time.monotonic() - began
 
-    def step(self) -> None:
-        """Take a step of rehearsal. Families are drawn in proportion to what is being lost of them."""
+    @property
+    def _weighted(self) -> Tensor:
+        return self._losses * self._weights
+
+    def step(self) -> float:
+        """Take a step of rehearsal, and return its number of environment steps.
+
+        Families are drawn in proportion to what is being lost of them.
+        """
         lesson = self._drawn_lesson()
         chances = self._chances(lesson)
         num_trials = min(TRIALS_PER_STEP, int((chances > 0).sum()))
@@ -103,7 +125,9 @@ class RehearsalSlice:
         self._learner.descend(sums.sum() / steps.sum())
         self.num_steps += 1
         found = (sums.detach() / steps.clamp(min=1.0)).cpu()
-        self._losses = torch.where(steps.cpu() > 0, torch.lerp(self._losses, found, FOLLOWING), self._losses)
+        steps = steps.cpu()
+        self._losses = torch.where(steps > 0, torch.lerp(self._losses, found, FOLLOWING), self._losses)
+        return float(steps.sum())
 
     def _drawn_lesson(self) -> Lesson:
         if len(self._lessons) == 1:
@@ -114,7 +138,8 @@ class RehearsalSlice:
     def _chances(self, lesson: Lesson) -> Tensor:
         """Return a weight for each trial, so that each family's trials together weigh what is being lost of it."""
         family = lesson.family_of_trial.cpu()
-        return (self._losses / torch.bincount(family, minlength=len(self._losses)).clamp(min=1))[family].clamp(min=1e-9)
+        num_trials = torch.bincount(family, minlength=len(self._losses)).clamp(min=1)
+        return (self._weighted / num_trials)[family].clamp(min=1e-9)
 
     def _draw(self, weights: Tensor, count: int) -> Tensor:
         generator = self._learner.generator
@@ -163,19 +188,21 @@ class Rehearsal:
         self._reservoirs = {name: found for name, found in self._reservoirs.items() if name in wanted}
         self.losses = {name: loss for name, loss in self.losses.items() if name in wanted}
 
-    def begin(self, practised: str) -> RehearsalSlice:
+    def begin(self, practised: str, *, in_practice: Collection[str] = ()) -> RehearsalSlice:
         """Measure what is being lost of other families, and prepare their rehearsal.
 
         Args:
             practised: the family that is practised in the slice.
+            in_practice: families that are themselves practised now and then.
         """
         began = time.monotonic()
         others = [name for name in self.losses if name != practised and self.reservoir(name).usable(held_back=False)]
         for name in others[:MEASURED_FAMILIES]:
             del self.losses[name]  # Measured families move to the end of the order.
             self.losses[name] = self.measure(name)
-        losing = sorted((name for name in others if self.losses[name] > TOLERANCE), key=lambda name: -self.losses[name])
-        rehearsed = self.prepare(losing[:REHEARSED_FAMILIES])
+        weighted = {name: self.losses[name] * (WEIGHT_IN_PRACTICE if name in in_practice else 1.0) for name in others}
+        losing = sorted((name for name in others if weighted[name] > TOLERANCE), key=lambda name: -weighted[name])
+        rehearsed = self.prepare(losing[:REHEARSED_FAMILIES], in_practice=in_practice)
         rehearsed.spent_s = time.monotonic() - began
         return rehearsed
 
@@ -192,14 +219,19 @@ class Rehearsal:
         """Return the rehearsal of no family."""
         return self.prepare(())
 
-    def prepare(self, names: Sequence[str]) -> RehearsalSlice:
+    def prepare(self, names: Sequence[str], *, in_practice: Collection[str] = ()) -> RehearsalSlice:
         """Prepare the rehearsal of some families."""
         lessons: dict[str, Lesson] = {}
         for index, name in enumerate(names):
             lesson = self._lesson(name, index=index)
             key = lesson.spaces.key
             lessons[key] = join_lessons(lessons[key], lesson) if key in lessons else lesson
-        return RehearsalSlice(self._learner, list(lessons.values()), {name: self.losses[name] for name in names})
+        return RehearsalSlice(
+            self._learner,
+            list(lessons.values()),
+            {name: self.losses[name] for name in names},
+            weights=[WEIGHT_IN_PRACTICE if name in in_practice else 1.0 for name in names],
+        )
 
     def end(self, rehearsed: RehearsalSlice) -> None:
         """Record what the steps of a slice found."""

@@ -54,7 +54,7 @@ def test_a_restarted_trainer_rehearses_as_if_it_had_not_been_interrupted(
     for one, part in ((again, rehearsed), (session, same)):
         one.learner.set_learning_rate(1e-3)
         for _ in range(3):
-            part.after_minibatch()
+            part.after_minibatch(1000)
     before, after = session.learner.to_tensors(), again.learner.to_tensors()
     assert [name for name in before if not torch.equal(before[name], after[name])] == []
 

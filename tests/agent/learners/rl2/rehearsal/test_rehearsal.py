@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 import torch
 
 from agent.learners.rl2.learner import RL2Learner
-from agent.learners.rl2.rehearsal.rehearsal import FOLLOWING, FULL_RATE, MEASURED_FAMILIES, TOLERANCE, Rehearsal
+from agent.learners.rl2.rehearsal.rehearsal import FOLLOWING, FULL_LOSS, MEASURED_FAMILIES, TOLERANCE, Rehearsal
 from agent.learners.rl2.rehearsal.reservoir import HELD_BACK_EVERY, Reservoir, is_held_back
 from agent.learners.rl2.trials import to_records
 from envs.spaces import ActionKind, ActionSpec, SpacePair
-from memory.records import NUM_SLOTS
+from memory.records import NUM_SLOTS, EpisodeRecord
 from tests.agent.learners.rl2.playing import learner_for, play
 from tests.agent.learners.rl2.scripted_tasks import DISCRETE, VECTOR
 
@@ -61,7 +60,7 @@ def test_nothing_is_rehearsed_where_nothing_is_lost() -> None:
     before = {name: tensor.clone() for name, tensor in learner.policy.state_dict().items()}
     rehearsed = rehearsal.begin("another")
     for _ in range(20):
-        rehearsed.after_minibatch()
+        rehearsed.after_minibatch(100)
     assert rehearsed.num_steps == 0
     assert all(torch.equal(tensor, before[name]) for name, tensor in learner.policy.state_dict().items())
 
@@ -174,22 +173,41 @@ def test_rehearsal_depends_on_the_learners_generator_alone() -> None:
         lose(learner, VECTOR)
         rehearsed = rehearsal.begin("another")
         for _ in range(5):
-            rehearsed.after_minibatch()
+            rehearsed.after_minibatch(100)
         results.append(learner.to_tensors())
     first, second = results
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_rate_below_one_spreads_the_steps_over_the_minibatches() -> None:
+@pytest.mark.parametrize("share", [0.25, 1.0, 4.0])
+def test_at_most_as_many_steps_are_rehearsed_as_practised_and_fewer_if_less_is_lost(share: float) -> None:
     learner = learner_for(VECTOR)
     rehearsal = Rehearsal(learner)
     remember(rehearsal, learner, "scripted", VECTOR)
-    rehearsal.losses = {"scripted": 0.26 * FULL_RATE}
+    rehearsal.losses = {"scripted": 1.0}
     rehearsed = rehearsal.prepare(["scripted"])
-    counts = []
-    for _ in range(8):
-        rehearsed._losses.fill_(0.26 * FULL_RATE)
-        rehearsed.after_minibatch()
-        counts.append(rehearsed.num_steps)
-    assert counts[-1] == 2
-    assert all(later - earlier in {0, 1} for earlier, later in pairwise(counts))
+    steps_of_all = sum(len(episode.rewards) for episode in _episodes(rehearsal, "scripted"))
+    for _ in range(100):
+        rehearsed._losses.fill_(share * FULL_LOSS)
+        rehearsed.after_minibatch(10)
+    practised = 100 * 10 * min(1.0, share)
+    assert practised <= rehearsed.num_steps * steps_of_all < practised + 2 * steps_of_all
+
+
+def test_what_is_lost_of_a_family_in_practice_counts_less() -> None:
+    learner = learner_for(VECTOR)
+    rehearsal = Rehearsal(learner)
+    remember(rehearsal, learner, "scripted", VECTOR)
+    lose(learner, VECTOR)
+    at_rest, in_practice = (rehearsal.begin("another", in_practice=names) for names in ((), ("scripted",)))
+    for rehearsed in (at_rest, in_practice):
+        rehearsed._losses.fill_(FULL_LOSS)
+        for _ in range(20):
+            rehearsed._losses.fill_(FULL_LOSS)
+            rehearsed.after_minibatch(10)
+    assert 0 < in_practice.num_steps < at_rest.num_steps
+
+
+def _episodes(rehearsal: Rehearsal, name: str) -> list[EpisodeRecord]:
+    """Return the episodes of the trials that are trained on."""
+    return [episode for trial in rehearsal.reservoir(name).usable(held_back=False) for episode in trial.episodes]
