@@ -196,3 +196,24 @@ def test_show_tells_the_return_of_new_parameters_where_there_is_no_reference(
     page = learnd("env", "show", "arm").stdout
     assert "with new parameters in all parts: return -1190 ± 20" in page
     assert "(it had reached 1.00 and gets 0.75, in units of what it had reached)" in page
+
+
+def test_show_calls_the_score_before_practice_zero_shot_and_says_what_the_policy_began_with(
+    learnd: Learnd, filled: DataFolder
+) -> None:
+    with Store.open(filled) as store:
+        points = [
+            CurvePoint(metric=metric, label="fresh", value=value, standard_error=error)
+            for metric, value, error in (
+                (CurveMetric.ZERO_SHOT_RETURN, -12.8, 1.0),
+                (CurveMetric.ZERO_SHOT_SCORE, 0.031, 0.002),
+            )
+        ]
+        store.curves.commit_evaluation("cartpole", points[:1])
+        page = " ".join(learnd("env", "show", "cartpole").stdout.split())
+        assert "zero-shot return (before any practice): -12.8 ± 1" in page
+        assert "start fresh (new parameters)" in page
+        store.curves.commit_evaluation("cartpole", points)
+    page = " ".join(learnd("env", "show", "cartpole").stdout.split())
+    assert "zero-shot score (before any practice): 0.0310 ± 0.0020, start fresh (new parameters)" in page
+    assert learnd.json("env", "show", "cartpole")["zero_shot"]["start"] == "fresh"
