@@ -109,7 +109,7 @@ class GivenTasks(RecurringBandits):
         super().__init__(spec, num_trials=len(tasks), device="cpu")
         self._given = tasks, exposures
 
-    def begin_again(self, first_task: int, *, split: Split, exposure: int) -> Tensor:
+    def begin_again(self, first_task: int | Tensor, *, split: Split, exposure: int) -> Tensor:
         """Begin the given tasks."""
         del first_task, exposure
         return self.begin_tasks(*self._given, split=split)

@@ -56,13 +56,13 @@ class RecurringBandits:
         self.device = torch.device(device)
         self._never = torch.zeros(num_trials, dtype=torch.bool, device=self.device)
 
-    def begin(self, first_task: int, *, split: Split) -> Float[Tensor, "B W"]:
+    def begin(self, first_task: int | Tensor, *, split: Split) -> Float[Tensor, "B W"]:
         """Begin tasks ``first_task … first_task + B/R - 1`` of a split, R rows each."""
         return self.begin_again(first_task, split=split, exposure=0)
 
-    def begin_again(self, first_task: int, *, split: Split, exposure: int) -> Float[Tensor, "B W"]:
+    def begin_again(self, first_task: int | Tensor, *, split: Split, exposure: int) -> Float[Tensor, "B W"]:
         """Begin tasks as :meth:`begin` does, with outcomes of their own for each exposure."""
-        tasks = torch.arange(first_task, first_task + self.num_trials // self.rows_per_task, device=self.device)
+        tasks = first_task + torch.arange(self.num_trials // self.rows_per_task, device=self.device)
         return self.begin_tasks(
             tasks.repeat_interleave(self.rows_per_task), torch.full_like(self._never, exposure).long(), split=split
         )
@@ -119,8 +119,7 @@ class RecurringBandits:
 
     def _barcodes(self, key: int, tasks: Int64[Tensor, "B"]) -> Float[Tensor, "B W"]:
         """Return the barcodes: those of an epoch are the first C of a permutation of all numbers of W bits."""
-        epochs, row = torch.unique(tasks // self.num_contexts, return_inverse=True)
-        order = uniform(seeds_of(key, epochs), 0, 2**self.num_bits).argsort(dim=1, stable=True)
-        number = order[row, tasks % self.num_contexts]
+        order = uniform(seeds_of(key, tasks // self.num_contexts), 0, 2**self.num_bits).argsort(dim=1, stable=True)
+        number = order.gather(1, (tasks % self.num_contexts).unsqueeze(1)).squeeze(1)
         bits = torch.arange(self.num_bits, device=self.device)
         return ((number.unsqueeze(1) >> bits) & 1).to(torch.float32)
