@@ -15,6 +15,9 @@ from memory.tables.rehearsal import RehearsalTable
 MOST_IN_TURN = 20
 """Number of active families up to which each counts as being in practice."""
 
+MAX_LOADED = 32
+"""Reservoirs that are kept loaded: about a megabyte each."""
+
 
 def restored_rehearsal(
     learner: RL2Learner, families: Iterable[Family], reservoirs: RehearsalTable, meta: Mapping[str, Any]
@@ -38,7 +41,7 @@ def restored_rehearsal(
     known = [name for name in learner.families if family_id(name) in stored]
     measured = {name: loss for name, loss in meta.get("losses", ()) if name in known}
     unmeasured = {name: 0.0 for name in known if name not in measured}
-    rehearsal = Rehearsal(learner, load=load, losses=unmeasured | measured)
+    rehearsal = Rehearsal(learner, load=load, max_loaded=MAX_LOADED, losses=unmeasured | measured)
     rehearsal.keep_only(learner_name(family) for family in families)
     return rehearsal
 

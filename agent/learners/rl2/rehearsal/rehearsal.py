@@ -151,7 +151,8 @@ class Rehearsal:
 
     Args:
         learner: the learner.
-        load: returns the reservoir of a family that is not loaded yet; it may be empty.
+        load: returns the reservoir of a family that is not loaded; it may be empty.
+        max_loaded: reservoirs that are kept loaded, those that were used last; None keeps all.
         losses: the last measured KL of each family, the one first that was not measured for the longest time.
     """
 
@@ -160,18 +161,22 @@ class Rehearsal:
         learner: RL2Learner,
         *,
         load: Callable[[str], Reservoir] | None = None,
+        max_loaded: int | None = None,
         losses: Mapping[str, float] | None = None,
     ) -> None:
         self._learner = learner
         self._load = load or (lambda name: Reservoir(spaces=learner.spaces_of(name)))
+        self._max_loaded = max_loaded
         self._reservoirs: dict[str, Reservoir] = {}
         self.losses = dict(losses or {})
 
     def reservoir(self, name: str) -> Reservoir:
         """Return the reservoir of a family that was added to the learner."""
-        if name not in self._reservoirs:
-            self._reservoirs[name] = self._load(name)
-        return self._reservoirs[name]
+        found = self._reservoirs.pop(name, None) or self._load(name)
+        self._reservoirs[name] = found  # The one used last is the last one.
+        if self._max_loaded is not None and len(self._reservoirs) > self._max_loaded:
+            del self._reservoirs[next(iter(self._reservoirs))]
+        return found
 
     def next_slots(self, name: str, count: int) -> list[int]:
         """Return the slots that a family's next trials take."""

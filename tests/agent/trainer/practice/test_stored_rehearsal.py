@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 
 from agent.learners.rl2.rehearsal.rehearsal import TOLERANCE
@@ -164,3 +165,17 @@ def test_a_candidate_that_forgets_a_family_that_cannot_be_played_is_repaired(
     _outcome, report = consolidate(session)
     assert session.rehearsal.measure(name) < lost / 5
     assert report["outcome"] != "rejected", report["reason"]
+
+
+def test_a_reservoir_that_is_not_loaded_any_more_is_read_again(
+    store: Store, open_session: SessionMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.trainer.practice.stored_rehearsal.MAX_LOADED", 1)
+    session = open_session(store)
+    families = [feed_bandits(store, name) for name in ("first", "second", "third")]
+    for _ in range(2):
+        for family in families:
+            practise(session, family, reason="test")
+    for family in families:
+        assert sorted(session.rehearsal.reservoir(learner_name(family)).trials) == list(range(16))
+        assert session.rehearsal.next_slots(learner_name(family), 1) == [16]
