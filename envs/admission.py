@@ -17,6 +17,7 @@ from envs.family import FamilySource, FamilySpec, Split
 from envs.few_shot.options import SinusoidOptions, options_of
 from envs.few_shot.returns import chance_of
 from envs.few_shot.tasks import FewShotShapes
+from envs.gymnasium.automatic_variations import complete
 from envs.gymnasium.batch import WorkerTaskBatch
 from envs.gymnasium.task_checks import (
     Progress,
@@ -39,6 +40,7 @@ _TARGET_NAMES = {
     VariationTarget.ATTRIBUTE: "attribute",
     VariationTarget.KWARG: "keyword argument",
     VariationTarget.RESET_OPTION: "reset option",
+    VariationTarget.INTERFACE: "interface's",
 }
 KEEP_APART = (
     "Many copies run in one process: keep the state of an environment in its instance, not in its class, its module or "
@@ -83,6 +85,7 @@ class Admission:
     """The results of the admission of a family.
 
     Attributes:
+        spec: the family; its automatic variations are complete.
         spaces: observation and action spaces, or the shapes of a few-shot family's tasks.
         random_return: the declared random return, or the mean trial return of uniformly random actions; for a few-shot
             family, the return of chance.
@@ -94,6 +97,7 @@ class Admission:
             examples drawn per second.
     """
 
+    spec: FamilySpec
     spaces: SpacePair | FewShotShapes
     random_return: float
     random_standard_error: float
@@ -140,6 +144,7 @@ def probe(
     if spec.source is FamilySource.FEW_SHOT:
         return _probe_few_shot(spec, report)
     report("opening", 0)
+    spec = complete(spec, limits=limits, on_wait=lambda: report("waiting", 0))
     num_trials = NUM_TRIALS if spec.source is FamilySource.TENSOR else num_copies
     tasks = open_tasks(
         spec, None, num_trials=num_trials, device="cpu", limits=limits, on_wait=lambda: report("waiting", 0)
@@ -154,6 +159,7 @@ def probe(
     random_return, standard_error = _random_return(spec, tally, warnings)
     reference_return, source = _reference(spec, tasks, random_return, warnings)
     return Admission(
+        spec=spec,
         spaces=tasks.spaces,
         random_return=random_return,
         random_standard_error=standard_error,
@@ -186,6 +192,7 @@ def _probe_few_shot(spec: FamilySpec, report: Progress) -> Admission:
         _check_reference(spec, spec.reference_return, random_return)
         reference, source = spec.reference_return, spec.reference_source or "declared"
     return Admission(
+        spec=spec,
         spaces=FewShotShapes.of(family),
         random_return=random_return,
         random_standard_error=chance.standard_error if spec.random_return is None else 0.0,

@@ -11,14 +11,26 @@ from envs.default_families import TENSOR_FAMILIES
 from envs.errors import FamilySpecError
 from envs.family import FamilySource, FamilySpec
 from envs.few_shot.options import FEW_SHOT_ENTRIES, read_options
-from envs.gymnasium.variations import Distribution, Variation, VariationTarget
+from envs.gymnasium.variations import Distribution, Variation, VariationTarget, is_open
 from envs.reference import ReferenceRule
 
 VARIATION_FORMS = (
     "Write NAME=LOW:HIGH (uniform), NAME=log:LOW:HIGH, NAME=int:LOW:HIGH, NAME=A|B|C (one of), NAME=sum:X+Y, "
     "NAME=product:X*Y or NAME=frozen_lake_map:SIZE:P; kwarg.NAME and option.NAME vary a keyword argument or a reset "
-    "option."
+    "option. Variations that fit any environment: auto, actions, observations[=permute|scale|flip], sticky[=LARGEST], "
+    "rewards[=delay:STEPS], numbers[=FACTOR]."
 )
+AUTOMATIC = {
+    "auto": ("", 1.25),
+    "actions": ("", 1.0),
+    "observations": ("permute", 2.0),
+    "sticky": ("", 0.25),
+    "rewards": ("delay", 3.0),
+    "numbers": ("", 1.25),
+}
+"""The variations that are completed from the environment: name → default form, and default amount."""
+LONGEST_DELAY = 100
+LARGEST_FACTOR = 10.0
 FEW_SHOT_FORM = re.compile(r"(?P<ways>\d{1,4})[x×](?P<shots>\d{1,4})", re.IGNORECASE)
 TARGETS = {
     "attribute": VariationTarget.ATTRIBUTE,
@@ -34,12 +46,15 @@ def parse_variation(text: str) -> Variation:
 
     Args:
         text: ``[attribute.|kwarg.|option.]NAME=`` and then ``LOW:HIGH`` (uniform), ``log:LOW:HIGH``, ``int:LOW:HIGH``,
-            ``A|B|C``, ``sum:X+Y``, ``product:X*Y`` or ``frozen_lake_map[:SIZE[:P]]``.
+            ``A|B|C``, ``sum:X+Y``, ``product:X*Y`` or ``frozen_lake_map[:SIZE[:P]]``; or one of ``AUTOMATIC``.
 
     Raises:
         FamilySpecError: the text has none of these forms, or its range is empty.
     """
     path, separator, value = (part.strip() for part in text.partition("="))
+    automatic = _automatic(text, path, value)
+    if automatic is not None:
+        return automatic
     if not separator or not path or not value:
         _refuse(text, "it has no NAME=VALUES.")
     target, name = _target(text, path)
@@ -66,6 +81,44 @@ def parse_variation(text: str) -> Variation:
     if distribution is Distribution.INTEGER and not (low.is_integer() and high.is_integer()):
         _refuse(text, f"{value!r} is not a range of whole numbers.")
     return Variation(name=name, target=target, distribution=distribution, low=low, high=high)
+
+
+def _automatic(text: str, name: str, value: str) -> Variation | None:
+    """Return the automatic variation that a text names; None if it has another form.
+
+    The forms are such that a name of an attribute with values (``sticky=0.1:0.3``) keeps its meaning.
+    """
+    if name not in AUTOMATIC or (value and name in {"auto", "actions"}):
+        return None
+    form, amount = AUTOMATIC[name]
+    kind, _, rest = value.partition(":")
+    if name == "observations" and kind in {"permute", "scale", "flip"} and (kind == "scale" or not rest):
+        form, number = kind, rest
+    elif name == "rewards" and kind == "delay":
+        number = rest
+    elif name in {"sticky", "numbers"} and re.fullmatch(r"[\d.]+", value):
+        number = value
+    elif value:
+        return None
+    else:
+        number = ""
+    amount = _number(text, number) if number else amount
+    if (complaint := _amount_complaint(name, form, amount)) is not None:
+        _refuse(text, complaint)
+    target, options = VariationTarget.INTERFACE, {"form": form, "amount": amount}
+    return Variation(name=name, target=target, distribution=Distribution.AUTO, options=options)
+
+
+def _amount_complaint(name: str, form: str, amount: float) -> str | None:
+    """Return what is wrong with the amount of an automatic variation."""
+    if name == "sticky":
+        return None if 0 < amount < 1 else f"its largest probability, {amount:g}, is not between 0 and 1."
+    if name == "rewards":
+        is_whole = amount.is_integer() and 1 <= amount <= LONGEST_DELAY
+        return None if is_whole else f"its delay, {amount:g}, is not a whole number from 1 to {LONGEST_DELAY}."
+    if name == "numbers" or form == "scale":
+        return None if 1 < amount <= LARGEST_FACTOR else f"its factor, {amount:g}, is not between 1 and 10."
+    return None
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -177,6 +230,7 @@ def family_from_declaration(
     read = tuple(parse_variation(varied) if isinstance(varied, str) else varied for varied in variations)
     _check_names(entry, read, is_tensor=is_tensor)
     _check_max_steps(entry, max_episode_steps)
+    _check_episodes(entry, read, episodes_per_trial)
     return FamilySpec(
         name=name if name is not None else default_name(entry),
         source=FamilySource.TENSOR if is_tensor else FamilySource.GYMNASIUM,
@@ -211,8 +265,23 @@ def _check_max_steps(entry: str, max_episode_steps: int | None) -> None:
         )
 
 
+def _check_episodes(entry: str, variations: tuple[Variation, ...], episodes_per_trial: int | None) -> None:
+    if episodes_per_trial == 1 and is_open(variations):
+        raise FamilySpecError(
+            operation="describing family",
+            subject=entry,
+            found="a trial of 1 episode is too short for variations that are found out by trying.",
+            hint="Give --episodes 2 or more.",
+        )
+
+
 def _check_names(entry: str, variations: tuple[Variation, ...], *, is_tensor: bool) -> None:
-    names = [variation.name for variation in variations]
+    names = [
+        f"{variation.name} {variation.options.get('form', '')}".strip()
+        if variation.distribution is Distribution.AUTO
+        else variation.name
+        for variation in variations
+    ]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise FamilySpecError(

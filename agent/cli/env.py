@@ -64,6 +64,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The family's 
     "add",
     examples=(
         "learnd env add CartPole-v1 --vary length=0.25:1.0 --vary gravity=7:13",
+        "learnd env add Acrobot-v1 --vary auto",
         "learnd env add FrozenLake-v1 --kwarg is_slippery=false --episodes 8",
         "learnd env add Pendulum-v1 --reference ppo:200000",
         "learnd env add my_envs:Maze --path ./src --name maze --python ./venv/bin/python",
@@ -354,7 +355,7 @@ def _record(store: Store, spec: FamilySpec, admission: Admission | None) -> Fami
         spaces=admission.spaces.to_json(),
         random_return=admission.random_return,
         reference_return=admission.reference_return,
-        spec=replace(spec, reference_source=admission.reference_source),
+        spec=replace(admission.spec, reference_source=admission.reference_source),
     )
 
 

@@ -17,7 +17,8 @@ VaryOption = Annotated[
         metavar="NAME=VALUES",
         help="Variation between the tasks of an environment; may be repeated. VALUES: LOW:HIGH, log:LOW:HIGH, "
         "int:LOW:HIGH, A|B|C, sum:X+Y, product:X*Y, frozen_lake_map:SIZE:P. NAME is an attribute, kwarg.NAME a "
-        "keyword argument, option.NAME a reset option.",
+        "keyword argument, option.NAME a reset option. auto, actions, observations, sticky, rewards and numbers "
+        "fit any environment.",
     ),
 ]
 KwargOption = Annotated[

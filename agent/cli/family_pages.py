@@ -271,11 +271,20 @@ def _show_declaration(out: PlainConsole, family: Family) -> None:
 
 
 def _variation_text(variation: Variation) -> str:
-    kind = variation.distribution
-    if kind in {Distribution.UNIFORM, Distribution.LOG_UNIFORM, Distribution.INTEGER}:
-        drawn = f"{kind} {variation.low:g} to {variation.high:g}"
-    elif kind is Distribution.FROZEN_LAKE_MAP:
-        drawn = "a new map per task"
-    else:
-        drawn = f"{kind} of {', '.join(str(value) for value in variation.values)}"
+    kind, options = variation.distribution, variation.options
+    match kind:
+        case Distribution.UNIFORM | Distribution.LOG_UNIFORM | Distribution.INTEGER:
+            drawn = f"{kind} {variation.low:g} to {variation.high:g}"
+        case Distribution.FROZEN_LAKE_MAP:
+            drawn = "a new map per task"
+        case Distribution.PERMUTATIONS:
+            drawn = f"a permutation of {' and of '.join(map(str, options['sizes']))}"
+        case Distribution.SIGNS:
+            drawn = f"{options['size']} signs"
+        case Distribution.FACTORS:
+            drawn = f"{options['size']} factors, log-uniform {variation.low:g} to {variation.high:g}"
+        case Distribution.AUTO:
+            drawn = "what fits the environment, completed at admission"
+        case _:
+            drawn = f"{kind} of {', '.join(str(value) for value in variation.values)}"
     return f"{variation.name} ({variation.target}): {drawn}"

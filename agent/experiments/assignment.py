@@ -10,6 +10,7 @@ from agent.experiments.trainable import ExperimentCase, ExperimentCaseError
 from agent.learners.registry import RL2, acting_learners, canonical_name, names_where
 from envs.family import FamilySource, FamilySpec
 from envs.few_shot.tasks import FewShotFamily
+from envs.gymnasium.automatic_variations import complete
 from envs.limits import WorkerLimits
 from envs.registry import open_few_shot
 
@@ -46,7 +47,7 @@ class OpenFamily:
 
 
 def open_family(spec: FamilySpec, *, limits: WorkerLimits, report: Callable[[int], None] | None = None) -> OpenFamily:
-    """Open a family.
+    """Open a family, and complete its automatic variations.
 
     Args:
         spec: the family as declared.
@@ -57,6 +58,7 @@ def open_family(spec: FamilySpec, *, limits: WorkerLimits, report: Callable[[int
         EnvsError: the family cannot be opened.
     """
     is_few_shot = spec.source is FamilySource.FEW_SHOT
+    spec = complete(spec, limits=limits)
     return OpenFamily(spec=spec, few_shot=open_few_shot(spec, report=report) if is_few_shot else None, limits=limits)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from envs.errors import EnvsError
 from envs.family import FamilySpec, Split
+from envs.gymnasium.interface import Interface
 from envs.gymnasium.process import WorkerProcess
 from envs.gymnasium.task_drawing import Task, draw_task
 from envs.gymnasium.variations import Distribution, Variation
@@ -84,7 +85,8 @@ class WorkerTaskBatch:
             for row, task in enumerate(self._tasks)
         ]
         self._process.ask({"type": "begin", "tasks": tasks})
-        return self._observation.clone().to(self.device)
+        self._interface.begin(self._tasks)
+        return self._seen(self._observation)
 
     def begin_chosen(self, tasks: Sequence[Task]) -> Tensor:
         """Begin given tasks in the first rows. The remaining rows must not be stepped.
@@ -106,7 +108,8 @@ class WorkerTaskBatch:
             "tasks": [{**task.to_json(), "label": f"a task{drawn_values(task)}"} for task in tasks],
         }
         self._process.ask(request)
-        return self._observation[: len(tasks)].clone().to(self.device)
+        self._interface.begin(self._tasks)
+        return self._seen(self._observation[: len(tasks)])
 
     def begin_row(self, row: int, index: int, *, split: Split) -> Tensor:
         """Begin task ``index`` of a split in one row, while the other rows go on with theirs.
@@ -121,7 +124,8 @@ class WorkerTaskBatch:
         request = {"type": "begin_row", "row": row, "task": {**task.to_json(), "label": task_label(task, split, index)}}
         self._process.ask(request)
         self._tasks[row], self._places[row] = task, (split, index)
-        return self._observation[row].clone().to(self.device)
+        self._interface.begin_row(row, task)
+        return self._seen(self._observation)[row]
 
     def undone_attributes(self) -> dict[str, tuple[str, str]]:
         """Return the varied attributes that a reset overwrote. Tasks must be begun again after this call.
@@ -146,6 +150,8 @@ class WorkerTaskBatch:
         """
         self._check_open()
         self._active.copy_(active)
+        if self._interface.has_changes:
+            action = self._interface.change_actions(action.cpu(), self._active)
         if self.spaces.action.kind is ActionKind.CONTINUOUS:
             values = action.cpu().numpy()
             if not np.isfinite(values).all():
@@ -160,9 +166,9 @@ class WorkerTaskBatch:
     def step_end(self) -> Transition:
         """Wait for the step that :meth:`step_begin` started, and return its result."""
         has_ends = self._process.step_end()
-        observation = self._observation.clone().to(self.device)
-        reward = self._reward.clone().to(self.device)
+        observation = self._seen(self._observation)
         if not has_ends:
+            reward = self._interface.finish_step(self._reward.clone(), None, self._active).to(self.device)
             return Transition(
                 observation=observation,
                 reward=reward,
@@ -171,14 +177,15 @@ class WorkerTaskBatch:
                 final_observation=observation,
             )
         terminated, truncated = self._terminated.clone(), self._truncated.clone()
-        has_ended = (terminated | truncated).unsqueeze(1)
-        final_observation = torch.where(has_ended, self._final_observation, self._observation)
+        has_ended = terminated | truncated
+        reward = self._interface.finish_step(self._reward.clone(), has_ended, self._active).to(self.device)
+        final_observation = torch.where(has_ended.unsqueeze(1), self._final_observation, self._observation)
         return Transition(
             observation=observation,
             reward=reward,
             terminated=terminated.to(self.device),
             truncated=truncated.to(self.device),
-            final_observation=final_observation.to(self.device),
+            final_observation=self._seen(final_observation),
         )
 
     def check(self) -> dict[str, Any]:
@@ -189,6 +196,19 @@ class WorkerTaskBatch:
         """
         self._check_open()
         return self._process.ask({"type": "check"})
+
+    def effective_numbers(self, factor: float) -> dict[str, Any]:
+        """Return the numbers among the environment's attributes that change its dynamics.
+
+        The worker plays the same random actions from the same seed with each number divided and multiplied by the
+        factor.
+
+        Returns:
+            ``numbers``: name → value; ``is_replayed``: whether the environment replays, without which nothing can be
+            said; ``is_whole``: whether there was enough time for all numbers.
+        """
+        self._check_open()
+        return self._process.ask({"type": "numbers", "factor": factor})
 
     def task_parameters(self) -> Tensor:
         """Return the drawn values of the variations as numbers.
@@ -231,6 +251,7 @@ class WorkerTaskBatch:
         self.spaces = SpacePair.from_json(described["spaces"])
         self.max_episode_steps: int | None = described["max_episode_steps"]
         self.reward_threshold: float | None = described["reward_threshold"]
+        self._interface = Interface(self.spec.variations, self.spaces, num_trials=self.num_trials)
         layout, size_bytes = memory_layout(self.spaces, self.num_trials)
         memory = self._process.share_memory(size_bytes)
         arrays: dict[str, NDArray[Any]] = {
@@ -241,6 +262,10 @@ class WorkerTaskBatch:
         request = {"type": "open", "num_tasks": self.num_trials, "size": size_bytes, "layout": layout}
         self._process.ask(request)
         self._process.follow_progress(arrays["progress"], self.num_trials)
+
+    def _seen(self, observation: Tensor) -> Tensor:
+        """Return the policy's copy of the environments' observations."""
+        return self._interface.change_observations(observation.clone()).to(self.device)
 
     def _take_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
         self._action_array = arrays["action"]
@@ -279,7 +304,10 @@ def draw_tasks(spec: FamilySpec, split: Split, first_task: int, num_tasks: int) 
     """
     words = json.dumps([spec.entry, spec.kwargs, split.value], sort_keys=True, default=str).encode()
     key = int.from_bytes(hashlib.sha256(words).digest()[:8], "little")
-    return [draw_task(spec.variations, entropy=(key, index)) for index in range(first_task, first_task + num_tasks)]
+    return [
+        draw_task(spec.variations, entropy=(key, index), is_held_out=split is Split.HELD_OUT)
+        for index in range(first_task, first_task + num_tasks)
+    ]
 
 
 def task_label(task: Task, split: Split, index: int) -> str:
@@ -302,6 +330,10 @@ def task_numbers(variations: tuple[Variation, ...], task: Task) -> list[float]:
         match variation.distribution:
             case Distribution.CHOICE:
                 numbers.append(float(variation.values.index(value)))
+            case Distribution.PERMUTATIONS:
+                numbers += [float(place) for order in value for place in order]
+            case Distribution.SIGNS | Distribution.FACTORS:
+                numbers += [float(number) for number in value]
             case Distribution.FROZEN_LAKE_MAP:
                 numbers += [float(cell == "H") for row in value for cell in row]
             case _:

@@ -7,13 +7,17 @@ task can be drawn again from its split and its index.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from envs.errors import FamilySpecError
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
+
+NUM_SIDES = 4
+"""One combination of permutations, signs and delays in this many is held out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,34 +29,113 @@ class Task:
         attributes: values set on the unwrapped environment.
         kwargs: keyword arguments for making the environment.
         reset_options: ``options`` of every reset.
+        interface: what is changed between policy and environment, by :class:`InterfaceChange`.
     """
 
     seed: int
     attributes: dict[str, Any]
     kwargs: dict[str, Any]
     reset_options: dict[str, Any]
+    interface: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the task as JSON values."""
-        return asdict(self)
+        """Return the task as JSON values; without ``interface`` if nothing is changed there."""
+        values = asdict(self)
+        return values if self.interface else {name: value for name, value in values.items() if name != "interface"}
 
     def drawn(self) -> dict[str, Any]:
         """Return the drawn values of all targets by name."""
-        return {**self.attributes, **self.kwargs, **self.reset_options}
+        return {**self.attributes, **self.kwargs, **self.reset_options, **self.interface}
 
 
-def draw_task(variations: tuple[Variation, ...], *, entropy: tuple[int, ...]) -> Task:
+def draw_task(variations: tuple[Variation, ...], *, entropy: tuple[int, ...], is_held_out: bool | None = None) -> Task:
     """Draw the task that ``entropy`` (family, split and index as integers) determines.
 
+    Args:
+        variations: the family's variations.
+        entropy: the source of the values.
+        is_held_out: the side of :func:`is_on_held_out_side` on which permutations, signs and delays must be; None for
+            either.
+
     Raises:
-        FamilySpecError: a sum or product names a value that no earlier variation drew.
+        FamilySpecError: a sum or product names a value that no earlier variation drew, or a variation is not complete.
     """
     generator = np.random.default_rng(np.random.SeedSequence(entropy))
     seed = int(generator.integers(2**31 - 1))
     drawn: dict[str, Any] = {}
     for variation in variations:
-        drawn[variation.name] = _draw(variation, drawn, generator)
-    return _task(seed, variations, drawn)
+        if variation.target is not VariationTarget.INTERFACE:
+            drawn[variation.name] = _draw(variation, drawn, generator)
+    interface = tuple(variation for variation in variations if variation.target is VariationTarget.INTERFACE)
+    return _task(seed, variations, drawn | _draw_interface(interface, generator, is_held_out=is_held_out))
+
+
+def is_on_held_out_side(variations: Sequence[Variation], drawn: Mapping[str, Any]) -> bool:
+    """Return whether held-out tasks have this combination of permutations, signs and delays.
+
+    The ranks of the values are added. Held-out tasks have the sums that leave 3 when divided by 4, and training tasks
+    have the other sums. The unchanged environment, whose sum is 0, belongs to training.
+
+    Args:
+        variations: variations of the interface.
+        drawn: their values by name.
+    """
+    return sum(_rank(variation, drawn[variation.name]) for variation in variations) % NUM_SIDES == NUM_SIDES - 1
+
+
+def has_sides(variations: Sequence[Variation]) -> bool:
+    """Return whether the variations of the interface have enough combinations for two sides."""
+    return sum(_num_values(variation) - 1 for variation in variations) >= NUM_SIDES - 1
+
+
+def _draw_interface(
+    variations: tuple[Variation, ...], generator: np.random.Generator, *, is_held_out: bool | None
+) -> dict[str, Any]:
+    """Draw the values of the interface, repeatedly until they are on the given side."""
+    is_free = is_held_out is None or not has_sides(variations)
+    while True:
+        drawn = {variation.name: _draw_change(variation, generator) for variation in variations}
+        if is_free or is_on_held_out_side(variations, drawn) is is_held_out:
+            return drawn
+
+
+def _num_values(variation: Variation) -> int:
+    """Return the number of values that are told apart: permutations, signs and whole numbers; 1 for others."""
+    match variation.distribution:
+        case Distribution.PERMUTATIONS:
+            return math.prod(math.factorial(size) for size in variation.options["sizes"])
+        case Distribution.SIGNS:
+            return 1 << int(variation.options["size"])
+        case Distribution.INTEGER:
+            return int(variation.high) - int(variation.low) + 1
+        case _:
+            return 1
+
+
+def _rank(variation: Variation, value: Any) -> int:
+    """Return the number of a value among the values of its variation, counted from 0, the unchanged value."""
+    match variation.distribution:
+        case Distribution.PERMUTATIONS:
+            ranks = 0
+            for order in value:
+                ranks = ranks * math.factorial(len(order)) + _lexicographic_rank(order)
+            return ranks
+        case Distribution.SIGNS:
+            return sum(1 << place for place, sign in enumerate(value) if sign < 0)
+        case Distribution.INTEGER:
+            return int(value) - int(variation.low)
+        case _:
+            return 0
+
+
+def _lexicographic_rank(order: Sequence[int]) -> int:
+    """Return the number of a permutation in lexicographic order; the identity has 0."""
+    rank, left = 0, sorted(order)
+    for place, number in enumerate(order):
+        position = left.index(number)
+        rank += position * math.factorial(len(order) - 1 - place)
+        del left[position]
+    return rank
 
 
 def vary_one(variations: tuple[Variation, ...], task: Task, name: str, value: Any) -> Task:
@@ -75,6 +158,7 @@ def _task(seed: int, variations: tuple[Variation, ...], drawn: dict[str, Any]) -
         attributes=by_target[VariationTarget.ATTRIBUTE],
         kwargs=by_target[VariationTarget.KWARG],
         reset_options=by_target[VariationTarget.RESET_OPTION],
+        interface=by_target[VariationTarget.INTERFACE],
     )
 
 
@@ -94,6 +178,28 @@ def _draw(variation: Variation, drawn: dict[str, Any], generator: np.random.Gene
             return sum(_operands(variation, drawn))
         case Distribution.PRODUCT:
             return math.prod(_operands(variation, drawn))
+        case _:
+            raise FamilySpecError(
+                operation="drawing variation",
+                subject=variation.name,
+                found=f"{variation.distribution} values are those of the interface, or of a declaration that was not "
+                "completed from the environment.",
+                hint="Admit the family first: learnd env add completes it.",
+            )
+
+
+def _draw_change(variation: Variation, generator: np.random.Generator) -> Any:
+    """Draw the value of a variation of the interface."""
+    match variation.distribution:
+        case Distribution.PERMUTATIONS:
+            return [generator.permutation(size).tolist() for size in variation.options["sizes"]]
+        case Distribution.SIGNS:
+            return [1 - 2 * sign for sign in generator.integers(2, size=variation.options["size"]).tolist()]
+        case Distribution.FACTORS:
+            low, high = math.log(variation.low), math.log(variation.high)
+            return np.exp(generator.uniform(low, high, size=variation.options["size"])).tolist()
+        case _:
+            return _draw(variation, {}, generator)
 
 
 def _operands(variation: Variation, drawn: dict[str, Any]) -> list[float]:

@@ -26,6 +26,34 @@ class VariationTarget(StrEnum):
     RESET_OPTION = "reset_option"
     """An entry of ``options`` in every ``reset`` of the task."""
 
+    INTERFACE = "interface"
+    """What learnd changes between policy and environment; ``name`` is an :class:`InterfaceChange`."""
+
+
+class InterfaceChange(StrEnum):
+    """A change of what passes between policy and environment. The environment itself stays as it is."""
+
+    ACTIONS = "actions"
+    """A permutation of the choices of each action dimension, or of the dimensions of continuous actions."""
+
+    ACTION_SIGNS = "action_signs"
+    """A sign for each dimension of continuous actions."""
+
+    OBSERVATIONS = "observations"
+    """A permutation of the values of a vector, or of the numbers of a discrete observation."""
+
+    OBSERVATION_SCALES = "observation_scales"
+    """A factor for each value of a vector."""
+
+    OBSERVATION_SIGNS = "observation_signs"
+    """A sign for each value of a vector."""
+
+    STICKY_ACTIONS = "sticky_actions"
+    """The probability that a step repeats the previous action of its episode (Machado et al. 2018, section 5)."""
+
+    REWARD_DELAY = "reward_delay"
+    """The number of steps by which rewards are late. The end of an episode pays what is outstanding."""
+
 
 class Distribution(StrEnum):
     """The distribution or formula of a value."""
@@ -37,6 +65,11 @@ class Distribution(StrEnum):
     FROZEN_LAKE_MAP = "frozen_lake_map"
     SUM = "sum"
     PRODUCT = "product"
+    PERMUTATIONS = "permutations"
+    SIGNS = "signs"
+    FACTORS = "factors"
+    AUTO = "auto"
+    """Not known before the environment is open; :mod:`envs.gymnasium.automatic_variations` completes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +80,11 @@ class Variation:
         name: the attribute, keyword argument or reset option that takes the value.
         target: the destination of the value.
         distribution: how the value is drawn, or computed from other drawn values (sum, product).
-        low: lower bound (uniform, log-uniform, integer).
+        low: lower bound (uniform, log-uniform, integer, factors).
         high: upper bound, inclusive for integer.
         values: the choices (choice), or the names of the values to combine (sum, product).
-        options: settings of a map generator (``size``, ``p``).
+        options: settings of a map generator (``size``, ``p``); the lengths of permutations (``sizes``); the number of
+            signs or factors (``size``); the request of an automatic variation (``form``, ``amount``).
     """
 
     name: str
@@ -99,13 +133,19 @@ FIELD_TYPES: FieldTypes = {
 """The JSON types of the fields of a :class:`Variation`."""
 
 COMBINATIONS = frozenset({Distribution.SUM, Distribution.PRODUCT})
+"""Distributions whose values are computed from values that earlier variations drew."""
+
+
+def is_open(variations: tuple[Variation, ...]) -> bool:
+    """Return whether one of the variations must still be completed from the environment."""
+    return any(variation.distribution is Distribution.AUTO for variation in variations)
 
 
 def _complaint(variation: Variation) -> str:
-    ranged = {Distribution.UNIFORM, Distribution.LOG_UNIFORM, Distribution.INTEGER}
+    ranged = {Distribution.UNIFORM, Distribution.LOG_UNIFORM, Distribution.INTEGER, Distribution.FACTORS}
     if variation.distribution in ranged and not variation.low <= variation.high:
         return f"its low, {variation.low}, is above its high, {variation.high}."
-    if variation.distribution is Distribution.LOG_UNIFORM and variation.low <= 0:
+    if variation.distribution in {Distribution.LOG_UNIFORM, Distribution.FACTORS} and variation.low <= 0:
         return f"a log-uniform range must be positive, but its low is {variation.low}."
     if variation.distribution is Distribution.CHOICE and not variation.values:
         return "it has no values to choose from."

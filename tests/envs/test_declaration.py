@@ -133,6 +133,54 @@ def test_a_family_that_contradicts_itself_is_refused(settings: dict[str, object]
         family_from_declaration(**settings)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("text", "form", "amount"),
+    [
+        ("auto", "", 1.25),
+        ("actions", "", 1.0),
+        ("observations", "permute", 2.0),
+        ("observations=flip", "flip", 2.0),
+        ("observations=scale:3", "scale", 3.0),
+        ("sticky", "", 0.25),
+        ("sticky=0.1", "", 0.1),
+        ("rewards=delay:5", "delay", 5.0),
+        ("numbers=1.5", "", 1.5),
+    ],
+)
+def test_a_variation_that_fits_any_environment_is_read(text: str, form: str, amount: float) -> None:
+    variation = parse_variation(text)
+    assert variation.distribution is Distribution.AUTO
+    assert variation.name == text.partition("=")[0]
+    assert variation.options == {"form": form, "amount": amount}
+    assert Variation.from_json(FamilySpec.from_json(_json_with(variation)).to_json()["variations"][0]) == variation
+
+
+def _json_with(variation: Variation) -> dict[str, object]:
+    return family_from_declaration("CartPole-v1", variations=[variation]).to_json()
+
+
+@pytest.mark.parametrize("text", ["sticky=0.1:0.3", "actions=1|2", "numbers=int:1:3", "observations=log:1:3"])
+def test_an_attribute_whose_name_is_also_that_of_an_automatic_variation_can_still_be_varied(text: str) -> None:
+    assert parse_variation(text).target is VariationTarget.ATTRIBUTE
+
+
+@pytest.mark.parametrize(
+    "text", ["sticky=1.5", "rewards=delay:0.5", "rewards=delay:1000", "numbers=0.5", "observations=scale:x", "auto=3"]
+)
+def test_an_automatic_variation_with_a_wrong_amount_is_refused(text: str) -> None:
+    with pytest.raises(FamilySpecError):
+        parse_variation(text)
+
+
+def test_automatic_variations_need_two_episodes_and_may_be_combined() -> None:
+    with pytest.raises(FamilySpecError, match="too short"):
+        family_from_declaration("CartPole-v1", variations=["auto"], episodes_per_trial=1)
+    both = family_from_declaration("CartPole-v1", variations=["observations", "observations=scale"])
+    assert len(both.variations) == 2
+    with pytest.raises(FamilySpecError, match="more than once"):
+        family_from_declaration("CartPole-v1", variations=["sticky", "sticky=0.5"])
+
+
 def test_a_setting_is_read() -> None:
     assert parse_setting("is_slippery=false") == ("is_slippery", False)
     assert parse_setting("size = 5") == ("size", 5)

@@ -30,9 +30,8 @@ def admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str
         return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}: it is already admitted"}
     try:
         with family_boundary(family):
-            spec = family.require_spec()
             admission = probe(
-                spec,
+                family.require_spec(),
                 limits=session.settings.workers.limits(),
                 num_copies=session.config.num_trials_for(is_tensor_native=False),
                 progress=lambda *_: session.heartbeat.beat_or_give_up(),
@@ -48,7 +47,7 @@ def admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str
         spaces=admission.spaces.to_json(),
         random_return=admission.random_return,
         reference_return=admission.reference_return,
-        spec=replace(spec, reference_source=admission.reference_source),
+        spec=replace(admission.spec, reference_source=admission.reference_source),
     )
     log.info("family admitted", family=family.name, random_return=admission.random_return, warnings=admission.warnings)
     admitted = session.store.families.get(family.name)

@@ -77,6 +77,22 @@ def test_a_checked_family_is_active_with_what_random_actions_earn(empty: Learnd)
     assert answer["admission"]["steps_per_s"] > 0
 
 
+def test_automatic_variations_are_completed_shown_and_stored(empty: Learnd) -> None:
+    settings = ("--max-steps", "30", "--vary", "actions", "--vary", "rewards=delay:2", "--vary", "gravity=8:9")
+    answer = empty.json("env", "add", "CartPole-v1", *settings)
+    varied = {variation["name"]: variation for variation in answer["family"]["spec"]["variations"]}
+    assert varied.keys() == {"actions", "reward_delay", "gravity"}
+    assert varied["actions"]["options"] == {"sizes": [2]}
+    page = empty("env", "show", "cartpole").stdout
+    assert "varies actions (interface): a permutation of 2" in page
+    assert "varies reward_delay (interface): integer 0 to 2" in page
+
+
+def test_automatic_variations_of_a_family_that_was_not_checked_are_shown_as_such(empty: Learnd) -> None:
+    empty("env", "add", "CartPole-v1", "--vary", "auto", "--no-check")
+    assert "varies auto (interface): what fits the environment" in empty("env", "show", "cartpole").stdout
+
+
 def test_a_family_that_cannot_be_stepped_is_not_recorded(empty: Learnd, tmp_path: Path) -> None:
     (tmp_path / "broken_envs.py").write_text(BROKEN)
     answer = empty.json("env", "add", "broken_envs:Broken", "--path", str(tmp_path), code=1)

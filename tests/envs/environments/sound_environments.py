@@ -302,3 +302,39 @@ def wrapped_array_reward() -> gymnasium.Env[Any, Any]:
 def wrapped_aged_library() -> gymnasium.Env[Any, Any]:
     """Return an environment with a deprecated library in a wrapper."""
     return TimeLimit(AgedLibrary(), 10)
+
+
+class ManyNumbers(gymnasium.Env[Any, Any]):
+    """Has float attributes of every kind: with and without an effect, overwritten by a reset, changed by play."""
+
+    observation_space: spaces.Space[Any] = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    action_space: spaces.Space[Any] = spaces.Discrete(2)
+    of_the_class = 2.0
+    fixed = property(lambda self: 3.0)
+
+    def __init__(self) -> None:
+        self.push = -1.5
+        self.unused = 4.0
+        self.zero = 0.0
+        self.whole = 2
+        self.overwritten = 1.0
+        self.brittle = 7.0
+        self._private = 1.0
+        self.place = 0.5
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.overwritten = 1.0
+        self.place = 0.5
+        self.num_steps = 0
+        return self.observe(), {}
+
+    def step(self, action: Any) -> Any:
+        if self.brittle != 7.0:
+            raise ValueError("brittle must be 7")
+        self.num_steps += 1
+        self.place += self.push * self.overwritten + self.of_the_class * action + self._private + self.zero + self.whole
+        return self.observe(), 0.0, False, self.num_steps >= 30, {}
+
+    def observe(self) -> Any:
+        return np.array([self.place], np.float32)
