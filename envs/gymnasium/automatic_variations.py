@@ -94,10 +94,15 @@ class _Environment:
         return self._numbers(amount) or self._refuse(asked, self._without_numbers())
 
     def _all_that_fit(self, factor: float) -> list[Variation]:
+        """Return the variations of ``--vary auto``.
+
+        Vectors are scaled and not permuted, because a policy needs far more practice to find out the order of their
+        values (``docs/lab/variations.md``).
+        """
+        is_index = self.spaces.observation.kind is ObservationKind.DISCRETE
         return [
             *self._actions(),
-            *self._observations("scale", AUTO_SCALE),
-            *self._observations("permute", 1.0),
+            *self._observations("permute" if is_index else "scale", AUTO_SCALE),
             _sticky(AUTO_STICKINESS),
             _delay(AUTO_DELAY),
             *self._numbers(factor),

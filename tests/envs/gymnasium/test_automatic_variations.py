@@ -25,12 +25,12 @@ def variations_of(entry: str, *variations: str) -> dict[str, Variation]:
     return {variation.name: variation for variation in completed(entry, *variations).variations}
 
 
-def test_auto_takes_everything_that_fits_a_vector_and_discrete_actions() -> None:
+def test_auto_takes_what_fits_a_vector_and_discrete_actions() -> None:
     spec = completed("CartPole-v1", "auto")
     found = {variation.name: variation for variation in spec.variations}
     assert not is_open(spec.variations)
     assert found["actions"].options == {"sizes": [2]}
-    assert found["observations"].options == {"sizes": [4]}
+    assert "observations" not in found, "permuting a vector takes far more practice"
     assert (found["observation_scales"].low, found["observation_scales"].high) == (0.5, 2.0)
     assert found["sticky_actions"].high == 0.25
     assert found["reward_delay"].high == 3.0
