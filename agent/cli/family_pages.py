@@ -287,4 +287,5 @@ def _variation_text(variation: Variation) -> str:
             drawn = "what fits the environment, completed at admission"
         case _:
             drawn = f"{kind} of {', '.join(str(value) for value in variation.values)}"
-    return f"{variation.name} ({variation.target}): {drawn}"
+    share = f", in {options['share']:.0%} of the tasks" if "share" in options else ""
+    return f"{variation.name} ({variation.target}): {drawn}{share}"

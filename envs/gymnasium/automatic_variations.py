@@ -97,14 +97,18 @@ class _Environment:
         """Return the variations of ``--vary auto``.
 
         Vectors are scaled and not permuted, because a policy needs far more practice to find out the order of their
-        values (``docs/lab/variations.md``).
+        values. Each change of the interface is made in a share of the tasks, so that tasks with few changes lead to
+        those with many (``docs/lab/variations.md``).
         """
         is_index = self.spaces.observation.kind is ObservationKind.DISCRETE
-        return [
+        changes = [
             *self._actions(),
             *self._observations("permute" if is_index else "scale", AUTO_SCALE),
             _sticky(AUTO_STICKINESS),
             _delay(AUTO_DELAY),
+        ]
+        return [
+            *(replace(change, options={**change.options, "share": AUTO_SHARE}) for change in changes),
             *self._numbers(factor),
         ]
 
@@ -147,6 +151,9 @@ class _Environment:
             hint="Leave it out, or write --vary auto, which takes what fits.",
         )
 
+
+AUTO_SHARE = 0.5
+"""Share of the tasks in which ``--vary auto`` makes each change of the interface."""
 
 AUTO_SCALE = 2.0
 """Largest factor of a value of an observation under ``--vary auto``."""

@@ -94,7 +94,7 @@ def _draw_interface(
     """Draw the values of the interface, repeatedly until they are on the given side."""
     is_free = is_held_out is None or not has_sides(variations)
     while True:
-        drawn = {variation.name: _draw_change(variation, generator) for variation in variations}
+        drawn = {variation.name: _draw_change_if_due(variation, generator) for variation in variations}
         if is_free or is_on_held_out_side(variations, drawn) is is_held_out:
             return drawn
 
@@ -186,6 +186,25 @@ def _draw(variation: Variation, drawn: dict[str, Any], generator: np.random.Gene
                 "completed from the environment.",
                 hint="Admit the family first: learnd env add completes it.",
             )
+
+
+def _draw_change_if_due(variation: Variation, generator: np.random.Generator) -> Any:
+    """Draw the value of a variation of the interface; the unchanged value in all but its share of the tasks."""
+    drawn, share = _draw_change(variation, generator), variation.options.get("share")
+    return drawn if share is None or generator.random() < share else _unchanged(variation)
+
+
+def _unchanged(variation: Variation) -> Any:
+    """Return the value of a variation of the interface that changes nothing."""
+    match variation.distribution:
+        case Distribution.PERMUTATIONS:
+            return [list(range(size)) for size in variation.options["sizes"]]
+        case Distribution.SIGNS:
+            return [1] * variation.options["size"]
+        case Distribution.FACTORS:
+            return [1.0] * variation.options["size"]
+        case _:
+            return 0
 
 
 def _draw_change(variation: Variation, generator: np.random.Generator) -> Any:

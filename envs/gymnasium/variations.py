@@ -84,7 +84,8 @@ class Variation:
         high: upper bound, inclusive for integer.
         values: the choices (choice), or the names of the values to combine (sum, product).
         options: settings of a map generator (``size``, ``p``); the lengths of permutations (``sizes``); the number of
-            signs or factors (``size``); the request of an automatic variation (``form``, ``amount``).
+            signs or factors (``size``); the share of the tasks in which the interface is changed (``share``; all
+            without it); the request of an automatic variation (``form``, ``amount``).
     """
 
     name: str

@@ -29,7 +29,7 @@ def test_auto_takes_what_fits_a_vector_and_discrete_actions() -> None:
     spec = completed("CartPole-v1", "auto")
     found = {variation.name: variation for variation in spec.variations}
     assert not is_open(spec.variations)
-    assert found["actions"].options == {"sizes": [2]}
+    assert found["actions"].options == {"sizes": [2], "share": 0.5}
     assert "observations" not in found, "permuting a vector takes far more practice"
     assert (found["observation_scales"].low, found["observation_scales"].high) == (0.5, 2.0)
     assert found["sticky_actions"].high == 0.25
@@ -41,14 +41,18 @@ def test_auto_takes_what_fits_a_vector_and_discrete_actions() -> None:
 
 def test_auto_mirrors_continuous_actions_and_leaves_the_order_of_a_single_one() -> None:
     found = variations_of("Pendulum-v1", "auto")
-    assert found["action_signs"].options == {"size": 1}
+    assert found["action_signs"].options == {"size": 1, "share": 0.5}
     assert "actions" not in found
 
 
 def test_auto_permutes_an_index_and_does_not_scale_it() -> None:
     found = variations_of("FrozenLake-v1", "auto")
-    assert found["observations"].options == {"sizes": [16]}
+    assert found["observations"].options == {"sizes": [16], "share": 0.5}
     assert "observation_scales" not in found
+
+
+def test_a_variation_that_is_asked_for_by_name_is_made_in_every_task() -> None:
+    assert variations_of("CartPole-v1", "actions")["actions"].options == {"sizes": [2]}
 
 
 def test_completing_again_finds_the_same() -> None:

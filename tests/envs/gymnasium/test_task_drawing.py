@@ -86,6 +86,30 @@ def test_factors_are_within_their_bounds() -> None:
     assert 1.9 < max(factors) <= 2.0
 
 
+def test_a_share_of_the_tasks_is_changed_and_the_others_are_not() -> None:
+    shared = [
+        change(
+            variation.name,
+            variation.distribution,
+            low=variation.low,
+            high=variation.high,
+            options={**variation.options, "share": 0.25},
+        )  # type: ignore[arg-type]
+        for variation in (SCALES, change(InterfaceChange.STICKY_ACTIONS, Distribution.UNIFORM, high=0.5))
+    ]
+    tasks = draw_tasks(family(*shared), Split.TRAINING, 0, 400)
+    for name, unchanged in (("observation_scales", [1.0, 1.0, 1.0]), ("sticky_actions", 0)):
+        share = sum(task.interface[name] != unchanged for task in tasks) / len(tasks)
+        assert 0.18 < share < 0.32
+
+
+def test_held_out_tasks_of_a_share_have_other_combinations_too() -> None:
+    half = change(InterfaceChange.ACTIONS, Distribution.PERMUTATIONS, options={"sizes": [3], "share": 0.5})
+    training, held_out = (combinations(family(half, DELAY), split) for split in Split)
+    assert held_out
+    assert not training & held_out
+
+
 def test_a_variation_that_was_not_completed_cannot_be_drawn() -> None:
     with pytest.raises(FamilySpecError, match="not completed"):
         draw_task((change(InterfaceChange.ACTIONS, Distribution.AUTO),), entropy=(1,))
