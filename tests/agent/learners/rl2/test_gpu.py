@@ -29,8 +29,10 @@ from agent.learners.rl2.cuda_graphs import NUM_EAGER_RUNS, CapturedRollout, Capt
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.minibatch import Minibatch
 from agent.learners.rl2.policy import policy_from_initialization
+from agent.learners.rl2.rehearsal.rehearsal import Rehearsal
 from agent.learners.rl2.rollout import Rollout, collect_trials
 from agent.learners.rl2.training import RecordedTraining
+from agent.learners.rl2.trials import to_records
 from agent.policies.image_classifier import FewShotPolicy
 from agent.policies.image_classifier_training import FewShotRecipe, MemberProgress, train_member
 from agent.policies.published_classifiers import few_shot_from_bytes
@@ -253,3 +255,29 @@ def test_recorded_training_gives_its_memory_back_at_once() -> None:
         assert recorded_bytes() == before
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("entry", TENSOR_FAMILIES)
+def test_rehearsal_between_recorded_steps_brings_back_what_was_lost(entry: str) -> None:
+    learner = learner_on(DEVICE)
+    tasks = open_tasks(spec_of(entry), None, num_trials=NUM_TRIALS, device=DEVICE)
+    learner.add_family("family", tasks.spaces)
+    learner.add_family("other", tasks.spaces)
+    training, rehearsal = RecordedTraining(learner, "family", tasks), Rehearsal(learner)
+    for run in range(NUM_EAGER_RUNS + 2):
+        training.learn(training.play(run * NUM_TRIALS))
+    trials = training.play(0)
+    rows = range(NUM_TRIALS)
+    records = to_records(trials, rows=rows, tasks=[{}] * NUM_TRIALS, decisions=trials.decisions, slots=list(rows))
+    rehearsal.add("other", records)
+    with torch.no_grad():
+        learner.policy.pair(tasks.spaces).get_parameter("head.bias")[0] += 2.0
+    lost = rehearsal.measure("other")
+    rehearsed = rehearsal.begin("family")
+    for run in range(4):
+        training.learn(training.play(run * NUM_TRIALS), after_minibatch=rehearsed.after_minibatch)
+    assert rehearsed.num_steps > 0
+    for _ in range(100):
+        rehearsed.step()
+    assert rehearsal.measure("other") < lost / 2
+    training.close()
