@@ -156,7 +156,7 @@ class RL2Practice:
             losses=work.losses,
             trials=trials,
             points=(_share_point(rehearsed, start.passed_s),),
-            points_of_others=loss_points(self.rehearsal, self.families.all()),
+            points_of_others=loss_points(self.rehearsal, rehearsed, self.families.all()),
             started_at=start.started_at,
             reason=reason,
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agent.learners.rl2.learner import RL2Learner
-from agent.learners.rl2.rehearsal.rehearsal import Rehearsal
+from agent.learners.rl2.rehearsal.rehearsal import Rehearsal, RehearsalSlice
 from agent.learners.rl2.rehearsal.reservoir import Reservoir
 from agent.trainer.families import family_id, learner_name
 from memory.records import CurveMetric, CurvePoint, Family, FamilyState
@@ -55,10 +55,13 @@ def names_in_practice(families: Iterable[Family]) -> set[str]:
     return active if len(active) <= MOST_IN_TURN else set()
 
 
-def loss_points(rehearsal: Rehearsal, families: Iterable[Family]) -> dict[str, tuple[CurvePoint, ...]]:
-    """Return a curve point with the last measured KL of each family, by the families' names."""
+def loss_points(
+    rehearsal: Rehearsal, rehearsed: RehearsalSlice, families: Iterable[Family]
+) -> dict[str, tuple[CurvePoint, ...]]:
+    """Return a curve point with the KL of each family that was measured or rehearsed in a slice, by their names."""
+    met = {*rehearsed.measured, *rehearsed.losses}
     return {
         family.name: (CurvePoint(metric=CurveMetric.REHEARSAL_KL, value=rehearsal.losses[learner_name(family)]),)
         for family in families
-        if learner_name(family) in rehearsal.losses
+        if learner_name(family) in met
     }

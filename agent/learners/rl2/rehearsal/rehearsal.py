@@ -79,6 +79,8 @@ class RehearsalSlice:
         self._credit = 0.0
         """Environment steps that may be rehearsed."""
         self.num_steps = 0
+        self.measured: tuple[str, ...] = ()
+        """The families that were measured at the start of the slice."""
         self.spent_s = 0.0
         """Seconds that the steps of rehearsal took."""
 
@@ -202,13 +204,14 @@ class Rehearsal:
         """
         began = time.monotonic()
         others = [name for name in self.losses if name != practised and self.reservoir(name).usable(held_back=False)]
-        for name in others[:MEASURED_FAMILIES]:
+        measured = tuple(others[:MEASURED_FAMILIES])
+        for name in measured:
             del self.losses[name]  # Measured families move to the end of the order.
             self.losses[name] = self.measure(name)
         weighted = {name: self.losses[name] * (WEIGHT_IN_PRACTICE if name in in_practice else 1.0) for name in others}
         losing = sorted((name for name in others if weighted[name] > TOLERANCE), key=lambda name: -weighted[name])
         rehearsed = self.prepare(losing[:REHEARSED_FAMILIES], in_practice=in_practice)
-        rehearsed.spent_s = time.monotonic() - began
+        rehearsed.measured, rehearsed.spent_s = measured, time.monotonic() - began
         return rehearsed
 
     def begin_repair(self, names: Sequence[str]) -> RehearsalSlice:

@@ -68,6 +68,7 @@ def test_what_is_lost_of_the_other_families_is_a_curve(store: Store, open_sessio
     practise(session, second, reason="test")
     [lost] = store.curves.points("first", CurveMetric.REHEARSAL_KL, limit=1)
     assert lost.point.value > TOLERANCE
+    assert store.curves.points("second", CurveMetric.REHEARSAL_KL) == []
     assert store.curves.points("first", CurveMetric.REHEARSAL_SHARE, limit=1)
     [share] = store.curves.points("second", CurveMetric.REHEARSAL_SHARE, limit=1)
     assert 0.0 < share.point.value < 1.0
