@@ -30,7 +30,9 @@ NUM_EPISODES = 10
 MET_AFTER = 4
 """Stored episodes of a met room."""
 
-ROWS_PER_GOAL = 10
+NUM_ROWS = 80
+"""Rooms that are scored side by side: each of the 20 held-out goals four times."""
+
 DOUBT = 0.05
 
 
@@ -79,11 +81,18 @@ def dark_room_cell(split: int | None, *, num_updates: int) -> Cell:
 
 
 def score(
-    policy: RL2Policy, cell: Cell, *, seed: int, split: int | None, env_steps: int, train_cpu_s: float
+    policy: RL2Policy,
+    cell: Cell,
+    *,
+    seed: int,
+    split: int | None,
+    env_steps: int,
+    train_cpu_s: float,
+    num_rows: int = NUM_ROWS,
 ) -> DarkRoomScore:
-    """Play the episodes of held-out, training and met rooms."""
+    """Play the episodes of held-out, training and met rooms, ``num_rows`` rooms side by side."""
     began = time.process_time()
-    tasks = open_tasks(cell.spec, None, num_trials=20 * ROWS_PER_GOAL, device="cpu")
+    tasks = open_tasks(cell.spec, None, num_trials=num_rows, device="cpu")
     held_out = _episodes(policy, tasks, split=Split.HELD_OUT)
     stored = [_records(tasks, trials) for _, trials in held_out[:MET_AFTER]]
     recalled = [RecalledTrials(trials=tuple(row)) for row in zip(*stored, strict=True)]

@@ -11,12 +11,12 @@ from agent.learners.rl2.trials import TrialBatch
 from envs.family import FamilySource, FamilySpec
 from envs.registry import open_tasks
 
-SPEC = FamilySpec(name="recurring", source=FamilySource.TENSOR, entry="recurring_bandits", episodes_per_trial=10)
+SPEC = FamilySpec(name="recurring", source=FamilySource.TENSOR, entry="recurring_bandits", episodes_per_trial=2)
 
 
 def training_of(seed: int = 0) -> RecurringTraining:
     learner = RL2Learner(RL2Config(hidden_size=8, input_size=8), device="cpu", seed=seed)
-    tasks = open_tasks(SPEC, None, num_trials=16, device="cpu")
+    tasks = open_tasks(SPEC, None, num_trials=8, device="cpu")
     learner.add_family(SPEC.name, tasks.spaces)
     return RecurringTraining(learner, SPEC.name, tasks)
 
@@ -33,7 +33,7 @@ def rounds_of(batches: list[TrialBatch]) -> list[list[TrialBatch]]:
 
 def test_rounds_play_the_same_tasks_once_or_several_times() -> None:
     training = training_of()
-    rounds = rounds_of([training.play(16 * number) for number in range(60)])[:-1]
+    rounds = rounds_of([training.play(16 * number) for number in range(40)])[:-1]
     assert {len(batches) for batches in rounds} == set(NUM_EXPOSURES)
     for batches in rounds:
         assert all(torch.equal(batch.observation[0], batches[0].observation[0]) for batch in batches)
@@ -43,14 +43,14 @@ def test_rounds_play_the_same_tasks_once_or_several_times() -> None:
 
 def test_a_recall_counts_the_exposures_and_is_uncertain_only_in_last_trials() -> None:
     training = training_of()
-    rounds = rounds_of([training.play(16 * number) for number in range(80)])[:-1]
+    rounds = rounds_of([training.play(16 * number) for number in range(50)])[:-1]
     uncertain = 0
     for batches in rounds:
         for number, batch in enumerate(batches[1:], start=1):
             assert batch.inputs.recall is not None
             is_met, likeness, exposures, _age = batch.inputs.recall[0].unbind(-1)
             assert is_met.all()
-            torch.testing.assert_close(exposures, torch.full((16,), float(number)).log1p() * 0.5)
+            torch.testing.assert_close(exposures, torch.full((8,), float(number)).log1p() * 0.5)
             is_uncertain = bool((likeness < 1.0).any())
             assert not is_uncertain or number == len(batches) - 1
             uncertain += is_uncertain
