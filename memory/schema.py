@@ -239,6 +239,17 @@ CREATE TABLE rehearsal_trials (
 );
 """
 
+_CONTEXT_KEYS = """
+CREATE TABLE context_keys (
+    trial_id INTEGER PRIMARY KEY REFERENCES trials(id) ON DELETE CASCADE,
+    family_id INTEGER NOT NULL REFERENCES families(id),
+    digest BLOB NOT NULL,
+    embedding BLOB,
+    generation INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX context_keys_of_family ON context_keys(family_id, trial_id);
+"""
+
 
 def _execute_all(db: Database, script: str) -> None:
     """Execute statements one by one, because ``executescript`` would first commit the open transaction."""
@@ -342,6 +353,11 @@ def number_curve_points(db: Database) -> None:
     db.execute("DROP INDEX learner_steps_by_time")
 
 
+def add_context_keys(db: Database) -> None:
+    """Add the table of context keys. It is empty at first: the keys of earlier trials are computed from the trials."""
+    _execute_all(db, _CONTEXT_KEYS)
+
+
 MIGRATIONS = (
     create_first_tables,
     add_store_identity,
@@ -352,6 +368,7 @@ MIGRATIONS = (
     add_measured_references,
     add_rehearsal_trials,
     number_curve_points,
+    add_context_keys,
 )
 """The migrations in order. A migration's name is its record in the store, so names and order never change."""
 

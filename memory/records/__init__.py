@@ -3,6 +3,13 @@
 Timestamps are seconds since the epoch, UTC.
 """
 
+from memory.records.contexts import (
+    DIGEST_BYTES,
+    MAX_EMBEDDING,
+    NO_GENERATION,
+    ContextKey,
+    StoredContextKey,
+)
 from memory.records.families import (
     Family,
     FamilyState,
@@ -60,11 +67,15 @@ from memory.records.upkeep import (
 __all__ = [
     "BEGIN_FROM_VERSION",
     "CHECKPOINT_FALLBACKS",
+    "DIGEST_BYTES",
     "LEARNER_KINDS",
+    "MAX_EMBEDDING",
     "NOT_RUN",
+    "NO_GENERATION",
     "NUM_SLOTS",
     "BackupReport",
     "Checkpoint",
+    "ContextKey",
     "CounterValue",
     "CurveMetric",
     "CurvePoint",
@@ -93,6 +104,7 @@ __all__ = [
     "RehearsalTrial",
     "Request",
     "RequestStatus",
+    "StoredContextKey",
     "StoredCurvePoint",
     "StoredTrial",
     "TrialRecord",

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from memory.records.contexts import ContextKey
+
 if TYPE_CHECKING:  # Importing numpy takes 80 ms; a reader of states and totals does not need it.
     import numpy as np
     from numpy.typing import NDArray
@@ -42,11 +44,13 @@ class TrialRecord:
         episodes: the episodes in order.
         rehearsal_slot: the slot of the family's rehearsal reservoir that the trial takes when it is committed, below
             ``NUM_SLOTS``; None for a trial that is only stored. A trial that is loaded has None.
+        context: the keys by which later trials of the same task find this one; None if they are not known yet.
     """
 
     task: dict[str, Any]
     episodes: tuple[EpisodeRecord, ...]
     rehearsal_slot: int | None = None
+    context: ContextKey | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

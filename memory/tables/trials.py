@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from memory.connection import Row, StoreConnection, from_json, to_json
 from memory.errors import CorruptFileError, TrialNotFoundError
 from memory.files.episode_codec import checksum, pack_episode, unpack_episode
-from memory.records import EpisodeRecord, StoredTrial, TrialRecord
+from memory.records import ContextKey, EpisodeRecord, StoredTrial, TrialRecord
 from memory.row_checksums import is_intact, seal
+from memory.tables.context_keys import ContextKeyTable
 from memory.tables.families import FamilyTable
 from memory.tables.rehearsal_slots import require_slot, take_slot
 from memory.tables.store_clock import advance
@@ -30,6 +31,7 @@ class PackedTrial:
     trial_return: float
     frames: tuple[bytes, ...]
     rehearsal_slot: int | None
+    context: ContextKey | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -50,15 +52,17 @@ def pack_trial(trial: TrialRecord) -> PackedTrial:
         trial_return=float(sum(float(episode.rewards.sum(dtype="float64")) for episode in trial.episodes)),
         frames=tuple(pack_episode(episode) for episode in trial.episodes),
         rehearsal_slot=trial.rehearsal_slot,
+        context=trial.context,
     )
 
 
 class TrialTable:
     """The trials of a store."""
 
-    def __init__(self, connection: StoreConnection, families: FamilyTable) -> None:
+    def __init__(self, connection: StoreConnection, families: FamilyTable, contexts: ContextKeyTable) -> None:
         self._connection = connection
         self._families = families
+        self._contexts = contexts
 
     def add(self, family_id: int, trials: list[PackedTrial], *, learner_step: int, at: float) -> None:
         """Record packed trials, and the slots that they take, inside the caller's transaction."""
@@ -87,6 +91,8 @@ class TrialTable:
                 )
             if trial.rehearsal_slot is not None:
                 take_slot(self._connection, family_id=family_id, slot=trial.rehearsal_slot, trial_id=trial_id)
+            if trial.context is not None:
+                self._contexts.add(trial_id, trial.context)
         self._connection.execute(
             "UPDATE families SET kept_trials = kept_trials + ?, kept_episodes = kept_episodes + ?,"
             " kept_bytes = kept_bytes + ? WHERE id = ?",
@@ -128,7 +134,7 @@ class TrialTable:
                 found="there is none of that id.",
                 hint="It was pruned, or never recorded.",
             )
-        return verified_trial(trial, found)
+        return replace(verified_trial(trial, found), context=self._contexts.get(trial_id))
 
 
 def verified_trial(trial: Row, episodes: Sequence[Row]) -> TrialRecord:

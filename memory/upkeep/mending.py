@@ -14,7 +14,7 @@ def damaged_trials(problems: Iterable[Problem]) -> list[int]:
 
 
 def drop_trials(connection: StoreConnection, trial_ids: Iterable[int]) -> int:
-    """Delete trials with their episodes, and episodes without a trial, and correct the families' counts.
+    """Delete trials with their episodes and keys, and those without a trial, and correct the families' counts.
 
     The slots of rehearsal reservoirs that the trials had are deleted with them.
 
@@ -25,8 +25,10 @@ def drop_trials(connection: StoreConnection, trial_ids: Iterable[int]) -> int:
     with connection.transaction("dropping damaged trials"):
         for trial_id in trial_ids:
             episodes += connection.execute("DELETE FROM episodes WHERE trial_id = ?", (trial_id,))
+            connection.execute("DELETE FROM context_keys WHERE trial_id = ?", (trial_id,))
             connection.execute("DELETE FROM trials WHERE id = ?", (trial_id,))
         episodes += connection.execute("DELETE FROM episodes WHERE trial_id NOT IN (SELECT id FROM trials)")
+        connection.execute("DELETE FROM context_keys WHERE trial_id NOT IN (SELECT id FROM trials)")
         recount_kept(connection)
     return episodes
 

@@ -186,7 +186,8 @@ class Pruning:
         trial = self._connection.row("SELECT * FROM trials WHERE id = ?", (trial_id,))
         if trial is None:
             return 0
-        self._connection.execute("DELETE FROM episodes WHERE trial_id = ?", (trial_id,))
+        for table in ("episodes", "context_keys"):
+            self._connection.execute(f"DELETE FROM {table} WHERE trial_id = ?", (trial_id,))  # noqa: S608
         self._connection.execute("DELETE FROM trials WHERE id = ?", (trial_id,))
         self._connection.execute(
             "UPDATE families SET kept_trials = kept_trials - 1, kept_episodes = kept_episodes - ?,"

@@ -9,7 +9,7 @@ import pytest
 
 from memory.errors import FolderInUseError, ForeignStoreError, MemoryStoreError, StoreLostError, StoreMissingError
 from memory.folder import DataFolder
-from memory.records import BEGIN_FROM_VERSION, Problem, ProblemKind
+from memory.records import BEGIN_FROM_VERSION, ContextKey, Problem, ProblemKind
 from memory.store import Store
 from memory.upkeep.repairing import repair
 from tests.memory.damage import break_index, change_value, damage_episode, damage_file
@@ -30,6 +30,7 @@ def filled(folder: DataFolder, clock: Clock) -> Store:
     add_active_family(store)
     for seed in range(2):
         store.learner_steps.commit(make_step(seed=seed), make_tensors(seed), {"seed": seed})
+    store.contexts.put({trial_id: ContextKey(digest=bytes(16)) for trial_id in range(1, 5)})
     store.checkpoints.keep_live(keep=3)
     store.learner_steps.commit(make_step(seed=2), make_tensors(2), {"seed": 2})
     publish_next(store, 50.0)
@@ -71,6 +72,7 @@ def test_damaged_trials_are_dropped_and_counted(filled: Store, folder: DataFolde
     assert report.remaining == ()
     with Store.open(folder) as store:
         assert [trial.id for trial in store.trials.of_family("cartpole", limit=9)] == [5, 4, 3, 2]
+        assert [stored.trial_id for stored in store.contexts.of_family("cartpole")] == [2, 3, 4]
         assert (store.stats.memory_stats().trials, store.stats.memory_stats().episodes) == (4, 8)
         assert store.families.get("cartpole").totals == totals
         assert store.damage.all() == []
