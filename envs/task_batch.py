@@ -135,3 +135,17 @@ def begin_exposure(tasks: TaskBatch, first_task: int, *, split: Split, exposure:
     if exposure and isinstance(tasks, RecurringTaskBatch):
         return tasks.begin_again(first_task, split=split, exposure=exposure)
     return tasks.begin(first_task, split=split)
+
+
+@runtime_checkable
+class ContextTaskBatch(TaskBatch, Protocol):
+    """A task batch whose environments may say which task they play (``info["context"]`` of a reset)."""
+
+    def context_digests(self, rows: list[int]) -> list[bytes | None]:
+        """Return a digest for each of the given rows: equal for equal contexts, None for a task without one."""
+        ...
+
+
+def given_contexts(tasks: TaskBatch, rows: list[int]) -> list[bytes | None]:
+    """Return the digests of the contexts that the environments give; None for each row without one."""
+    return tasks.context_digests(rows) if isinstance(tasks, ContextTaskBatch) else [None] * len(rows)

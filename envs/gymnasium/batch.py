@@ -66,6 +66,7 @@ class WorkerTaskBatch:
         self.may_truncate = True
         self.device = torch.device(device)
         self._tasks: list[Task] = []
+        self._contexts: list[bytes | None] = []
         self._is_closed = False
         self._folder = WorkingFolder(spec)
         try:
@@ -88,7 +89,7 @@ class WorkerTaskBatch:
             {**task.to_json(), "label": task_label(task, split, first_task + row)}
             for row, task in enumerate(self._tasks)
         ]
-        self._process.ask({"type": "begin", "tasks": tasks})
+        self._take_contexts(self._process.ask({"type": "begin", "tasks": tasks}))
         self._interface.begin(self._tasks)
         return self._seen(self._observation)
 
@@ -111,7 +112,7 @@ class WorkerTaskBatch:
             "own_generators": True,
             "tasks": [{**task.to_json(), "label": f"a task{drawn_values(task)}"} for task in tasks],
         }
-        self._process.ask(request)
+        self._take_contexts(self._process.ask(request))
         self._interface.begin(self._tasks)
         return self._seen(self._observation[: len(tasks)])
 
@@ -126,7 +127,8 @@ class WorkerTaskBatch:
         self._check_open()
         [task] = draw_tasks(self.spec, split, index, 1)
         request = {"type": "begin_row", "row": row, "task": {**task.to_json(), "label": task_label(task, split, index)}}
-        self._process.ask(request)
+        answer = self._process.ask(request)
+        self._contexts[row] = _digest(answer["context"])
         self._tasks[row], self._places[row] = task, (split, index)
         self._interface.begin_row(row, task)
         return self._seen(self._observation)[row]
@@ -229,6 +231,13 @@ class WorkerTaskBatch:
         placed = [(*self._places[row], self._tasks[row]) for row in rows]
         return [{"split": split.value, "index": index, **task.to_json()} for split, index, task in placed]
 
+    def context_digests(self, rows: list[int]) -> list[bytes | None]:
+        """Return the digests of ``info["context"]`` of the tasks in the given rows, as their first reset gave it."""
+        return [self._contexts[row] for row in rows]
+
+    def _take_contexts(self, answer: dict[str, Any]) -> None:
+        self._contexts = [_digest(text) for text in answer.get("contexts") or [None] * len(self._tasks)]
+
     def close(self) -> None:
         """End the worker and release the shared memory; safe to call twice."""
         if not self._is_closed:
@@ -300,6 +309,10 @@ class WorkerTaskBatch:
                 found="its worker is closed.",
                 hint="Open its tasks again.",
             )
+
+
+def _digest(text: str | None) -> bytes | None:
+    return None if text is None else bytes.fromhex(text)
 
 
 def draw_tasks(spec: FamilySpec, split: Split, first_task: int, num_tasks: int) -> list[Task]:

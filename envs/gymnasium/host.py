@@ -30,6 +30,7 @@ import difflib
 import enum
 import faulthandler
 import functools
+import hashlib
 import importlib
 import io
 import itertools
@@ -56,6 +57,8 @@ MAX_JOINT_OBSERVATIONS = 64
 """Observations of several choices are one index if there are at most this many different ones."""
 MAX_ACTION_CHOICES = 4096
 MAX_DETAIL = 16_000
+MAX_CONTEXT_BYTES = 256
+"""Largest size of an ``info["context"]`` that identifies a task."""
 
 REWARD_CLASSES = frozenset({float, int, bool, np.float64, np.float32, np.int64, np.int32, np.bool_})
 FLAG_CLASSES = frozenset({bool, np.bool_})
@@ -710,6 +713,36 @@ class OwnGenerators:
         self._others = self._shared.keep()
 
 
+def context_digest(info: Any) -> str | None:
+    """Return the digest of the ``info["context"]`` of a reset, as hexadecimal digits; None if it identifies no task.
+
+    A context is a text, a number, or an array, list or tuple of numbers, of at most ``MAX_CONTEXT_BYTES`` bytes. Equal
+    numbers of different types have equal digests if both are integers or booleans, or if both are floats.
+    """
+    context = info.get("context") if isinstance(info, dict) else None
+    content = None
+    if isinstance(context, str):
+        text = context.encode(errors="surrogatepass")
+        content = b"text" + text if len(text) <= MAX_CONTEXT_BYTES else None
+    elif isinstance(context, (bool, int, float, np.generic, np.ndarray)) or (
+        isinstance(context, (list, tuple)) and len(context) <= MAX_CONTEXT_BYTES
+    ):
+        content = _numbers_of_context(context)
+    return None if content is None else hashlib.blake2b(content, digest_size=16, person=b"context").hexdigest()
+
+
+def _numbers_of_context(context: Any) -> bytes | None:
+    """Return the numbers of a context as bytes; None if it holds something else or too much."""
+    try:
+        array = np.asarray(context)
+        if array.dtype.kind not in NUMBER_KINDS or array.nbytes > MAX_CONTEXT_BYTES:
+            return None
+        wide = array.astype("<f8" if array.dtype.kind == "f" else "<i8")
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return wide.dtype.str.encode() + repr(array.shape).encode() + (wide + 0).tobytes()  # -0.0 becomes 0.0
+
+
 class Tasks:
     """A set of B running tasks: their environments and the shared arrays of actions and results."""
 
@@ -775,6 +808,7 @@ class Tasks:
             self._steps = [own.during(step) for own, step in zip(generators, self._steps, strict=True)]
             self._resets = [own.during(reset) for own, reset in zip(generators, self._resets, strict=True)]
         self._options = [task["reset_options"] or None for task in tasks]
+        self.contexts: list[str | None] = [None] * len(tasks)
         self._labels = [task.get("label", f"the task in row {row}") for row, task in enumerate(tasks)]
         self._checked_spaces: list[tuple[Any, Any]] = [(None, None)] * len(tasks)
         self._attributes = [fitting_attributes(env, task["attributes"]) for env, task in zip(begun, tasks, strict=True)]
@@ -884,6 +918,8 @@ class Tasks:
             self._check_spaces(row)
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise NonsenseError(f"reset should return (observation, info), but it returned {summary(answer)}.")
+        if seed is not None:
+            self.contexts[row] = context_digest(answer[1])
         return answer[0]
 
     def undone(self) -> dict[str, list[str]]:
@@ -1271,14 +1307,15 @@ class Host:
         return {}
 
     def on_begin(self, tasks: list[dict[str, Any]], *, own_generators: bool = False) -> dict[str, Any]:
-        """Begin tasks."""
+        """Begin tasks; answer with the digests of their contexts, if any task has one."""
         self._tasks.begin(tasks, own_generators=own_generators)
-        return {}
+        contexts = self._tasks.contexts
+        return {"contexts": contexts} if any(contexts) else {}
 
     def on_begin_row(self, row: int, task: dict[str, Any]) -> dict[str, Any]:
         """Begin another task in one row."""
         self._tasks.begin_row(row, task)
-        return {}
+        return {"context": self._tasks.contexts[row]}
 
     def on_undone(self) -> dict[str, Any]:
         """Return the varied attributes that the last resets overwrote."""

@@ -18,7 +18,8 @@ from torch import Tensor
 from agent.learners.rl2.steps import Steps
 from agent.learners.rl2.trees import STATIC
 from envs.spaces import SpacePair
-from memory.records import EpisodeRecord, TrialRecord
+from memory.records import ContextKey, EpisodeRecord, TrialRecord
+from memory.retrieval.digests import context_digests
 
 
 @register_node(namespace="")
@@ -128,8 +129,11 @@ def to_records(
     tasks: Sequence[dict[str, Any]],
     decisions: Float[Tensor, "T B F"] | None = None,
     slots: Sequence[int | None] | None = None,
+    contexts: Sequence[bytes | None] | None = None,
 ) -> list[TrialRecord]:
     """Convert trials to the records that the episodic memory stores.
+
+    Each record has the digest by which later trials of its task find it, and no embedding yet.
 
     Args:
         trials: the batch.
@@ -139,10 +143,19 @@ def to_records(
         decisions: parameters of the distribution that each action was drawn from (:class:`EpisodeRecord`); None leaves
             them out. They are stored as float16.
         slots: the slots of the rehearsal reservoir that those trials take, in the same order; None for no slots.
+        contexts: the digests of their contexts, in the same order (:func:`envs.task_batch.given_contexts`); None if no
+            environment gives one.
     """
+    first = trials.observation[0].cpu().numpy()[list(rows)]
+    digests = context_digests(first, contexts)
     return [
-        TrialRecord(task=task, episodes=_episodes(trials, row, decisions), rehearsal_slot=slot)
-        for row, task, slot in zip(rows, tasks, slots or [None] * len(rows), strict=True)
+        TrialRecord(
+            task=task,
+            episodes=_episodes(trials, row, decisions),
+            rehearsal_slot=slot,
+            context=ContextKey(digest=digest),
+        )
+        for row, task, slot, digest in zip(rows, tasks, slots or [None] * len(rows), digests, strict=True)
     ]
 
 

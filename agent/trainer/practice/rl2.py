@@ -33,6 +33,7 @@ from agent.trainer.practice.start_choice import choose_start
 from agent.trainer.practice.stored_rehearsal import loss_points, names_in_practice
 from agent.trainer.score_scale import scale_of
 from envs.kinds import FamilyKind
+from envs.task_batch import given_contexts
 from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, TrialRecord
 from memory.tables.curves import CurveTable
 from memory.tables.families import FamilyTable
@@ -52,6 +53,7 @@ class _Slice:
         batch: the last batch from which was learned.
         rows: the trials of that batch that episodic memory stores.
         tasks: descriptions of the tasks of those trials.
+        contexts: digests of the contexts that their environments gave.
     """
 
     env_steps: int = 0
@@ -63,11 +65,18 @@ class _Slice:
     batch: TrialBatch | None = None
     rows: list[int] = field(default_factory=list)
     tasks: list[dict[str, Any]] = field(default_factory=list)
+    contexts: list[bytes | None] = field(default_factory=list)
 
     def take(
-        self, batch: TrialBatch, losses: dict[str, float], *, rows: list[int], tasks: list[dict[str, Any]]
+        self,
+        batch: TrialBatch,
+        losses: dict[str, float],
+        *,
+        rows: list[int],
+        tasks: list[dict[str, Any]],
+        contexts: list[bytes | None],
     ) -> None:
-        self.batch, self.rows, self.tasks = batch, rows, tasks
+        self.batch, self.rows, self.tasks, self.contexts = batch, rows, tasks, contexts
         self.env_steps += num_env_steps(batch)
         self.episodes += num_episodes(batch)
         self.trials += batch.num_trials
@@ -83,10 +92,16 @@ class _Slice:
         """
         if self.batch is None:
             return ()
-        if self.batch.left is not None:
-            return tuple(to_records(self.batch, rows=self.rows, tasks=self.tasks))
+        is_replayable = self.batch.left is None
         return tuple(
-            to_records(self.batch, rows=self.rows, tasks=self.tasks, decisions=self.batch.decisions, slots=slots)
+            to_records(
+                self.batch,
+                rows=self.rows,
+                tasks=self.tasks,
+                decisions=self.batch.decisions if is_replayable else None,
+                slots=slots if is_replayable else None,
+                contexts=self.contexts,
+            )
         )
 
     @property
@@ -174,11 +189,12 @@ class RL2Practice:
         batch = training.play(first_task, progress=lambda _steps: self.slices.heartbeat.beat_or_give_up())
         rows = list(range(min(self.settings.memory.trials_per_step, tasks.num_trials)))
         played = tasks.describe_tasks(rows)  # Now: a later batch begins other tasks, even if it is abandoned.
+        contexts = given_contexts(tasks, rows)
         num_epochs = self.learner.config.num_epochs_for(is_tensor_native=is_tensor_native(family))
         losses = training.learn(batch, num_epochs=num_epochs, after_minibatch=rehearsed.after_minibatch)
         self.slices.next_task[name] = first_task + batch.num_trials
         self.slices.refuse_divergence(name, losses, has_finite_parameters=self.learner.is_finite())
-        work.take(batch, losses, rows=rows, tasks=played)
+        work.take(batch, losses, rows=rows, tasks=played, contexts=contexts)
 
     # Scores
 

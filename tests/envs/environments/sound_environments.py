@@ -46,6 +46,18 @@ class Counter(gymnasium.Env[Any, Any]):
         return self.kept
 
 
+class OfContext(Counter):
+    """Says which task it plays in ``info["context"]`` of every reset; every second seed has none."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        observation, info = super().reset(seed=seed, options=options)
+        self.first_seed = self.first_seed if seed is None else seed
+        named = {"context": f"task {self.first_seed % 97}, episode {self.episode}"} if self.first_seed % 2 else {}
+        return observation, {**info, **named}
+
+    first_seed = 0
+
+
 class SharedArray(Counter):
     """All environments of the process observe through one array."""
 

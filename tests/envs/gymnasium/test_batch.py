@@ -16,10 +16,11 @@ import torch
 from envs.errors import EnvsError, FamilySpecError, UnsupportedSpaceError
 from envs.family import FamilySource, FamilySpec, Split
 from envs.gymnasium.batch import WorkerTaskBatch, draw_tasks
+from envs.gymnasium.host import context_digest
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
 from envs.registry import default_stream, open_tasks
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
-from envs.task_batch import Transition
+from envs.task_batch import Transition, given_contexts
 from tests.envs.families import FOLDER, LIMITS, all_active, broken, family, opened, sound
 
 
@@ -449,3 +450,68 @@ def test_a_varied_attribute_of_a_task_begun_in_one_row_is_set_in_that_row_only()
             ended = tasks.step(zeros(tasks), all_active(2)).terminated.tolist()
             ended_at = [at or step * has_ended for at, has_ended in zip(ended_at, ended, strict=True)]
         assert ended_at == lengths
+
+
+def test_the_context_that_an_environment_gives_at_the_first_reset_of_a_task_has_a_digest() -> None:
+    spec = sound("OfContext")
+    seeds = [task.seed for task in draw_tasks(spec, Split.TRAINING, 0, 9)]
+    with playing(spec, 8) as tasks:
+        rows = list(range(8))
+        tasks.begin(0, split=Split.TRAINING)
+        first = given_contexts(tasks, rows)
+        assert [digest is not None for digest in first] == [bool(seed % 2) for seed in seeds[:8]]
+        assert all(digest is None or len(digest) == 16 for digest in first)
+        for _ in range(6):
+            tasks.step(zeros(tasks), all_active(8))
+        assert given_contexts(tasks, rows) == first, "later episodes of a trial do not change it"
+        row = next(row for row in rows if first[row] is None)
+        odd = next(index for index in range(9) if seeds[index] % 2)
+        tasks.begin_row(row, odd, split=Split.TRAINING)
+        assert given_contexts(tasks, [row]) == [first[odd]]
+        tasks.begin(0, split=Split.TRAINING)
+        assert given_contexts(tasks, rows) == first
+
+
+def test_environments_that_give_no_context_have_none() -> None:
+    with playing(sound("Counter"), 2) as tasks:
+        tasks.begin(0, split=Split.TRAINING)
+        assert given_contexts(tasks, [1, 0]) == [None, None]
+
+
+def digest_of(context: Any) -> str | None:
+    return context_digest({"context": context})
+
+
+def test_equal_contexts_have_equal_digests_and_others_do_not() -> None:
+    contexts = ["a", "b", "", 0, 1, 2.0, 2.5, [1], [1, 2], [[1], [2]], [1.0, 2.0], [0.0, -1.0], np.arange(3)]
+    digests = [digest_of(context) for context in contexts]
+    assert None not in digests
+    assert len(set(digests)) == len(contexts)
+    assert digest_of((1, 2)) == digest_of(np.array([1, 2], np.uint8)) == digest_of([1, 2])
+    assert digest_of(np.float32(2.5)) == digest_of(2.5)
+    assert digest_of([0.0, -1.0]) == digest_of(np.array([-0.0, -1.0]))
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        None,
+        {"a": 1},
+        object(),
+        "x" * 257,
+        [1, "a"],
+        [[1], [1, 2]],
+        np.zeros(65),
+        [0] * 300,
+        1 << 90,
+        b"bytes",
+    ],
+    ids=["none", "dict", "object", "long text", "mixed", "ragged", "long array", "long list", "huge number", "bytes"],
+)
+def test_a_context_that_is_too_long_or_no_number_or_text_identifies_no_task(context: Any) -> None:
+    assert digest_of(context) is None
+
+
+@pytest.mark.parametrize("info", [None, {}, [], "context"])
+def test_an_info_without_a_context_identifies_no_task(info: Any) -> None:
+    assert context_digest(info) is None

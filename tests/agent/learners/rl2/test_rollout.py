@@ -15,6 +15,7 @@ from agent.learners.rl2.trials import (
 )
 from envs.family import Split
 from envs.spaces import SpacePair
+from memory.retrieval.digests import observation_digests
 from tests.agent.learners.rl2.playing import LENGTHS, learner_for, play
 from tests.agent.learners.rl2.scripted_tasks import ALL_SPACES, DISCRETE, VECTOR, ScriptedTasks
 
@@ -196,6 +197,17 @@ def test_records_without_decisions_or_slots_have_none() -> None:
     for record in to_records(trials, rows=[2, 0], tasks=tasks):
         assert record.rehearsal_slot is None
         assert all(episode.decisions is None for episode in record.episodes)
+
+
+def test_records_have_the_digest_of_the_given_context_or_of_the_first_observation() -> None:
+    tasks, learner = ScriptedTasks(VECTOR, LENGTHS), learner_for(VECTOR)
+    trials = collect_trials(learner.policy, tasks, first_task=0, split=Split.TRAINING, generator=learner.generator)
+    given = b"given by the env"
+    records = to_records(trials, rows=[2, 0], tasks=tasks.describe_tasks([2, 0]), contexts=[None, given])
+    [seen] = observation_digests(trials.observation[0, 2:3].numpy())
+    assert [record.context and record.context.digest for record in records] == [seen, given]
+    assert records[0].context is not None
+    assert records[0].context.embedding is None
 
 
 def test_progress_may_abandon_the_trials() -> None:
