@@ -248,6 +248,20 @@ CREATE TABLE context_keys (
     generation INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX context_keys_of_family ON context_keys(family_id, trial_id);
+
+CREATE TABLE context_encoders (
+    family_id INTEGER PRIMARY KEY REFERENCES families(id),
+    generation INTEGER NOT NULL,
+    trials_seen INTEGER NOT NULL,
+    parameters BLOB NOT NULL,
+    checksum BLOB NOT NULL
+);
+
+CREATE TABLE imported_trials (
+    trial_id INTEGER PRIMARY KEY REFERENCES trials(id) ON DELETE CASCADE,
+    store TEXT NOT NULL,
+    imported_at REAL NOT NULL
+);
 """
 
 
@@ -354,7 +368,10 @@ def number_curve_points(db: Database) -> None:
 
 
 def add_context_keys(db: Database) -> None:
-    """Add the table of context keys. It is empty at first: the keys of earlier trials are computed from the trials."""
+    """Add context keys, their encoders, and the marks of imported trials.
+
+    The tables are empty at first: the keys of earlier trials are computed from the trials.
+    """
     _execute_all(db, _CONTEXT_KEYS)
 
 

@@ -15,6 +15,7 @@ from memory.identity import identity_of_database
 from memory.opening import open_writer
 from memory.readers import open_reader
 from memory.tables.checkpoints import CheckpointTable
+from memory.tables.context_encoders import ContextEncoderTable
 from memory.tables.context_keys import ContextKeyTable
 from memory.tables.counters import CounterTable
 from memory.tables.curves import CurveTable
@@ -48,8 +49,8 @@ class Store:
 
     Attributes:
         folder: the data folder.
-        families, references, trials, rehearsal, contexts, curves, checkpoints, learner_steps, initializations, damage,
-            jobs, requests, daemon_status, counters: the tables.
+        families, references, trials, rehearsal, contexts, encoders, curves, checkpoints, learner_steps,
+            initializations, damage, jobs, requests, daemon_status, counters: the tables.
         overview: the values that ``learnd status`` shows.
         stats: sizes of the episodic memory.
     """
@@ -63,6 +64,7 @@ class Store:
         self.references = ReferenceTable(connection, self.families)
         self.damage = DamageTable(connection)
         self.contexts = ContextKeyTable(connection, self.families)
+        self.encoders = ContextEncoderTable(connection, self.families)
         self.trials = TrialTable(connection, self.families, self.contexts)
         self.rehearsal = RehearsalTable(connection, self.damage)
         self.curves = CurveTable(connection, self.families)

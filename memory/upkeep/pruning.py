@@ -93,6 +93,7 @@ class Pruning:
         with self._connection.transaction("counting the time"):
             counted_s = advance(self._connection, self._connection.clock())
         trials, episodes = self._prune_trials(policy, counted_s, tell)
+        self._prune_encoders()
         uncertain = self._trials_of_uncertain_age(policy, counted_s)
         report = PruneReport(
             trials=trials,
@@ -195,6 +196,13 @@ class Pruning:
             (trial["num_episodes"], trial["size_bytes"], trial["family_id"]),
         )
         return int(trial["num_episodes"])
+
+    def _prune_encoders(self) -> None:
+        """Remove the context encoders of removed families."""
+        with self._connection.transaction("pruning context encoders"):
+            self._connection.execute(
+                "DELETE FROM context_encoders WHERE family_id IN (SELECT id FROM families WHERE state = 'removed')"
+            )
 
     def _prune_job_runs(self, policy: PrunePolicy, tell: Progress) -> int:
         """Remove old ended runs, except the newest of each kind and family and the newest success of each kind."""

@@ -184,7 +184,15 @@ def downgrade(folder: DataFolder) -> None:
     database.execute("ALTER TABLE trials DROP COLUMN counted_s")
     for table in ("curve_points", "latest_points"):
         database.execute(f"ALTER TABLE {table} DROP COLUMN learner_steps")
-    for table in ("store_identity", "store_clock", "damage", "rehearsal_trials", "context_keys"):
+    for table in (
+        "store_identity",
+        "store_clock",
+        "damage",
+        "rehearsal_trials",
+        "context_keys",
+        "context_encoders",
+        "imported_trials",
+    ):
         database.execute(f"DROP TABLE {table}")
     database.execute("DELETE FROM _sqlite_migrations WHERE name <> 'create_first_tables'")
     database.commit()

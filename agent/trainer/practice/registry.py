@@ -17,6 +17,7 @@ from agent.trainer.practice.slices import Slices
 from envs.kinds import FamilyKind
 from envs.limits import WorkerLimits
 from memory.records import Family, Initialization
+from memory.retrieval.key_upkeep import KeyUpkeep
 
 if TYPE_CHECKING:
     from agent.trainer.session import TrainerSession
@@ -41,6 +42,7 @@ def build_practices(session: TrainerSession) -> dict[FamilyKind, Practice]:
             faults=session.faults,
             families=session.store.families,
             curves=session.store.curves,
+            context_keys=KeyUpkeep.of(session.store),
             settings=session.settings,
         ),
         FamilyKind.FEW_SHOT: FewShotPractice(

@@ -35,6 +35,7 @@ from agent.trainer.score_scale import scale_of
 from envs.kinds import FamilyKind
 from envs.task_batch import given_contexts
 from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, TrialRecord
+from memory.retrieval.key_upkeep import KeyUpkeep
 from memory.tables.curves import CurveTable
 from memory.tables.families import FamilyTable
 
@@ -123,6 +124,7 @@ class RL2Practice:
         faults: records the faults of families that cannot be scored.
         families: the families of the store.
         curves: their curves, which have the returns of policies that learned nothing.
+        context_keys: computes the context keys of stored trials.
         settings: the numbers of held-out trials and of stored trials.
     """
 
@@ -133,6 +135,7 @@ class RL2Practice:
     faults: FamilyFaults
     families: FamilyTable
     curves: CurveTable
+    context_keys: KeyUpkeep
     settings: Settings
 
     carries_over = True
@@ -164,7 +167,7 @@ class RL2Practice:
         trials = work.records(self.rehearsal.next_slots(name, len(work.rows)))
         self.rehearsal.end(rehearsed)
         self.rehearsal.add(name, trials)
-        return self.slices.commit_slice(
+        report = self.slices.commit_slice(
             family,
             practised=work.totals,
             returns=torch.cat(work.returns),
@@ -175,6 +178,8 @@ class RL2Practice:
             started_at=start.started_at,
             reason=reason,
         )
+        self.context_keys.refresh(family)
+        return report
 
     def _begin_rehearsal(self, family: Family) -> RehearsalSlice:
         """Return the rehearsal of other families while this one is practised; an empty one if it is switched off."""

@@ -1,0 +1,129 @@
+"""Upkeep of the context keys: encoders are fitted as families grow, and embeddings are computed in small portions."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from envs.kinds import FamilyKind
+from envs.spaces import SpacePair
+from memory.errors import CorruptFileError, MemoryStoreError, TrialNotFoundError
+from memory.records import ContextKey, Family, TrialRecord
+from memory.retrieval.digests import observation_digests
+from memory.retrieval.encoding import EncoderParameters, TaskEncoder, first_steps, fit_encoder
+from memory.tables.context_encoders import ContextEncoderTable
+from memory.tables.context_keys import ContextKeyTable
+from memory.tables.trials import TrialTable
+
+if TYPE_CHECKING:
+    from memory.store import Store
+
+log = logging.getLogger(__name__)
+
+NUM_STEPS = 32
+"""k: the number of first steps of a trial that its embedding summarises."""
+
+TRIALS_AT_ONCE = 64
+"""Largest number of embeddings that one call computes: about 30 ms."""
+
+_FEWEST_TRIALS = 4
+_MOST_FITTED_TRIALS = 512
+_GROWTH = 4
+"""An encoder is fitted again when the family's total of trials has grown by this factor, so that the number of
+generations grows with its logarithm."""
+
+
+class KeyUpkeep:
+    """The upkeep of the context keys of a store's families of environments.
+
+    Args:
+        contexts, encoders, trials: the tables.
+    """
+
+    def __init__(self, contexts: ContextKeyTable, encoders: ContextEncoderTable, trials: TrialTable) -> None:
+        self._contexts = contexts
+        self._encoders = encoders
+        self._trials = trials
+        self._known: dict[int, TaskEncoder] = {}
+
+    @classmethod
+    def of(cls, store: Store) -> KeyUpkeep:
+        """Return the upkeep of a store's context keys."""
+        return cls(store.contexts, store.encoders, store.trials)
+
+    def refresh(self, family: Family, *, limit: int = TRIALS_AT_ONCE) -> int:
+        """Compute missing and outdated keys of a family, newest trials first; return their number.
+
+        An error of the store is logged: the next call computes what is missing.
+
+        Args:
+            family: the family, with its present totals.
+            limit: largest number of keys to compute; more remain for the next call.
+        """
+        try:
+            encoder = self._grown(family)
+            if encoder is None:
+                return 0
+            trial_ids = self._contexts.outdated(family.name, generation=encoder.generation, limit=limit)
+            found = {trial_id: trial for trial_id in trial_ids if (trial := self._load(trial_id)) is not None}
+            return self._contexts.put(keys_of(encoder, found)) if found else 0
+        except MemoryStoreError as error:
+            log.warning("context keys of %s could not be computed: %s", family.name, error)
+            return 0
+
+    def encoder(self, family: Family) -> TaskEncoder | None:
+        """Return a family's present encoder; None before it has enough trials, and for few-shot families.
+
+        Raises:
+            FamilyNotFoundError: the family was removed.
+        """
+        stored = self._encoders.get(family.name)
+        if family.spaces is None or stored is None or not stored.parameters:
+            return None
+        known = self._known.get(family.id)
+        if known is None or known.generation != stored.generation:
+            names = [part.name for part in fields(EncoderParameters)]
+            parameters = EncoderParameters(**{name: stored.parameters[name] for name in names})
+            known = TaskEncoder(SpacePair.from_json(family.spaces), parameters, generation=stored.generation)
+            self._known[family.id] = known
+        return known
+
+    def _grown(self, family: Family) -> TaskEncoder | None:
+        """Return a family's encoder, after fitting it if the family has grown enough."""
+        if family.spaces is None or family.kind is not FamilyKind.ENVIRONMENTS:
+            return None
+        stored = self._encoders.get(family.name)
+        is_present = stored is not None and bool(stored.parameters)
+        if stored is None or not is_present or family.totals.trials >= _GROWTH * stored.trials_seen:
+            self._fit(family, SpacePair.from_json(family.spaces))
+        return self.encoder(family)
+
+    def _fit(self, family: Family, spaces: SpacePair) -> None:
+        """Fit a family's encoder to its newest trials, if there are enough."""
+        rows = self._trials.of_family(family.name, limit=_MOST_FITTED_TRIALS)
+        trials = [trial for row in rows if (trial := self._load(row.id)) is not None]
+        if len(trials) >= _FEWEST_TRIALS:
+            parameters = fit_encoder(spaces, trials)
+            self._encoders.put(family.name, vars(parameters), trials_seen=max(family.totals.trials, len(trials)))
+
+    def _load(self, trial_id: int) -> TrialRecord | None:
+        """Return a trial; None if it is damaged or was pruned."""
+        try:
+            return self._trials.load(trial_id)
+        except (CorruptFileError, TrialNotFoundError) as error:
+            log.info("a trial has no context key: %s", error)
+            return None
+
+
+def keys_of(encoder: TaskEncoder, trials: dict[int, TrialRecord]) -> dict[int, ContextKey]:
+    """Return the keys of trials, by id. A digest that a trial has is kept; others are of its first observation."""
+    embeddings = encoder.embed(first_steps(list(trials.values()), num_steps=NUM_STEPS))
+    keys = {}
+    for (trial_id, trial), embedding in zip(trials.items(), embeddings, strict=True):
+        if trial.context is not None:
+            digest = trial.context.digest
+        else:
+            [digest] = observation_digests(trial.episodes[0].observations[:1])
+        keys[trial_id] = ContextKey(digest=digest, embedding=embedding, generation=encoder.generation)
+    return keys
