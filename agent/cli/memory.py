@@ -18,6 +18,7 @@ from memory.records import MemoryStats
 
 if TYPE_CHECKING:
     from agent.reports.recognition import Recognition
+    from agent.reports.task_recognition import TaskRecognition
     from memory.files.backup_record import Backup
 
 memory_app = typer.Typer(help="Show what is stored; list and restore backups.", no_args_is_help=True)
@@ -91,24 +92,61 @@ def recognise_family(
     steps: Annotated[int, typer.Option("--steps", min=1, help="Number of first steps to use of each trial.")] = 60,
     trials: Annotated[int, typer.Option("--trials", min=4, help="Largest number of newest trials per family.")] = 64,
 ) -> None:
-    """Classify a family's trials by family, from their first steps, among the families of the same spaces.
+    """Classify a family's trials by family among the families of the same spaces, and recognise its tasks.
 
     The older half of each family's trials are the examples, the newer half are classified. The command uses two
-    classifiers: prototypes and matching attention.
+    classifiers: prototypes and matching attention. Within the family, each trial is matched with earlier ones, which
+    gives a calibrated probability that its task was met before.
     """
     from agent.reports.recognition import FEWEST_TRIALS, recognise
+    from agent.reports.task_recognition import recognise_tasks
 
     with invocation.reading() as store:
         find_family(store, family, operation=invocation.name)
         found = recognise(store, family, num_steps=steps, num_trials=trials)
-    if found is None:
+        tasks = recognise_tasks(store, family)
+    if found is None and (tasks is None or tasks.num_repeated == 0):
         raise CommandError(
             operation="recognising",
             subject=family,
-            found=f"it needs two admitted families of the same spaces with {FEWEST_TRIALS} stored trials each.",
+            found=f"it needs two admitted families of the same spaces with {FEWEST_TRIALS} stored trials each, or one "
+            "family in which tasks recur.",
             hint="See `learnd memory stats`, and run learnd until there are enough trials.",
         )
-    invocation.answer(to_json_values(found), lambda out: _show_recognition(out, found))
+
+    def show(out: PlainConsole) -> None:
+        if found is not None:
+            _show_recognition(out, found)
+        if tasks is not None:
+            _show_tasks(out, tasks)
+
+    families = _NO_FAMILIES | {"family": family} if found is None else to_json_values(found)
+    invocation.answer({**families, "tasks": to_json_values(tasks)}, show)
+
+
+_NO_FAMILIES: dict[str, Any] = {
+    "resemblances": [],
+    "accuracy_by_prototypes": None,
+    "accuracy_by_matching": None,
+    "num_trials": 0,
+}
+"""The values of an answer about a family without another of its spaces."""
+
+
+def _show_tasks(out: PlainConsole, tasks: TaskRecognition) -> None:
+    out.print(
+        f"of {tasks.num_trials} trials of the family, {tasks.num_repeated} are of a task that another of them has"
+    )
+    if tasks.num_repeated == 0:
+        return
+    table = new_table(
+        "task known or new", "right", "Brier", "calibration error", right=("right", "Brier", "calibration error")
+    )
+    for name, test in (("at the start", tasks.at_start), (f"after {tasks.num_steps} steps", tasks.after_steps)):
+        table.add_row(name, f"{test.accuracy:.0%}", f"{test.brier:.3f}", f"{test.calibration_error:.3f}")
+    out.print(table)
+    newest = ", ".join(f"{trial.trial_id}: {trial.probability:.0%}" for trial in tasks.newest)
+    out.print(f"probability that the task of the newest trials was met before: {newest}", soft_wrap=True)
 
 
 def _show_recognition(out: PlainConsole, found: Recognition) -> None:
