@@ -108,3 +108,7 @@ class StoreBusyError(MemoryStoreError):
 
 class StoreFullError(MemoryStoreError):
     """An error for a write that did not fit on the disk; nothing of the write was recorded."""
+
+
+class ArchiveError(MemoryStoreError):
+    """An error for an archive of trials that is damaged, or that does not fit the store."""

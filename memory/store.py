@@ -22,6 +22,7 @@ from memory.tables.curves import CurveTable
 from memory.tables.daemon_status import DaemonStatusTable
 from memory.tables.damage import DamageTable
 from memory.tables.families import FamilyTable
+from memory.tables.imported_trials import ImportedTrialTable
 from memory.tables.initializations import InitializationTable
 from memory.tables.jobs import JobTable
 from memory.tables.learner_steps import LearnerStepTable
@@ -49,7 +50,7 @@ class Store:
 
     Attributes:
         folder: the data folder.
-        families, references, trials, rehearsal, contexts, encoders, curves, checkpoints, learner_steps,
+        families, references, trials, rehearsal, contexts, encoders, imported, curves, checkpoints, learner_steps,
             initializations, damage, jobs, requests, daemon_status, counters: the tables.
         overview: the values that ``learnd status`` shows.
         stats: sizes of the episodic memory.
@@ -67,6 +68,7 @@ class Store:
         self.encoders = ContextEncoderTable(connection, self.families)
         self.trials = TrialTable(connection, self.families, self.contexts)
         self.rehearsal = RehearsalTable(connection, self.damage)
+        self.imported = ImportedTrialTable(connection, self.families, self.trials)
         self.curves = CurveTable(connection, self.families)
         self.checkpoints = CheckpointTable(connection, folder, parameters)
         self.learner_steps = LearnerStepTable(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from memory.tables.store_clock import advance
 _OF_FAMILY = "SELECT *, ? AS family FROM trials WHERE family_id = ? ORDER BY id "
 _NEWEST_FIRST = _OF_FAMILY + "DESC LIMIT ?"
 _OLDEST_FIRST = _OF_FAMILY + "ASC LIMIT ?"
+_ALL = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class PackedTrial:
     num_steps: int
     trial_return: float
     frames: tuple[bytes, ...]
-    rehearsal_slot: int | None
+    rehearsal_slot: int | None = None
     context: ContextKey | None = None
 
     @property
@@ -56,6 +57,22 @@ def pack_trial(trial: TrialRecord) -> PackedTrial:
     )
 
 
+def repacked_trial(task: str, frames: tuple[bytes, ...], context: ContextKey | None) -> PackedTrial:
+    """Return a packed trial of frames that were packed before.
+
+    Raises:
+        ValueError: a frame is no episode.
+    """
+    episodes = [unpack_episode(frame) for frame in frames]
+    return PackedTrial(
+        task=task,
+        num_steps=sum(len(episode.rewards) for episode in episodes),
+        trial_return=float(sum(float(episode.rewards.sum(dtype="float64")) for episode in episodes)),
+        frames=frames,
+        context=context,
+    )
+
+
 class TrialTable:
     """The trials of a store."""
 
@@ -64,9 +81,10 @@ class TrialTable:
         self._families = families
         self._contexts = contexts
 
-    def add(self, family_id: int, trials: list[PackedTrial], *, learner_step: int, at: float) -> None:
-        """Record packed trials, and the slots that they take, inside the caller's transaction."""
+    def add(self, family_id: int, trials: list[PackedTrial], *, learner_step: int, at: float) -> list[int]:
+        """Record packed trials, and the slots that they take, inside the caller's transaction; return their ids."""
         counted_s = advance(self._connection, at)
+        trial_ids = []
         for trial in trials:
             trial_id = self._connection.insert(
                 "INSERT INTO trials (family_id, learner_step, task, num_episodes, num_steps, trial_return,"
@@ -84,6 +102,7 @@ class TrialTable:
                 ),
             )
             seal(self._connection, "trials", trial_id)
+            trial_ids.append(trial_id)
             for number, frame in enumerate(trial.frames):
                 self._connection.execute(
                     "INSERT INTO episodes (trial_id, number, checksum, payload) VALUES (?, ?, ?, ?)",
@@ -103,6 +122,7 @@ class TrialTable:
                 family_id,
             ),
         )
+        return trial_ids
 
     def of_family(self, family: str, *, limit: int, newest_first: bool = True) -> list[StoredTrial]:
         """Return the trials of a family, without their episodes.
@@ -114,6 +134,39 @@ class TrialTable:
             family_id = self._families.get(family).id
             found = self._connection.rows(_NEWEST_FIRST if newest_first else _OLDEST_FIRST, (family, family_id, limit))
         return [_stored_trial(row) for row in found]
+
+    def load_packed(self, trial_id: int) -> PackedTrial:
+        """Return a trial with its episodes as they are stored. Their checksums are verified.
+
+        Raises:
+            TrialNotFoundError: there is no trial of that id.
+            CorruptFileError: the row or an episode is damaged.
+        """
+        with self._connection.snapshot():
+            trial = self.load(trial_id)
+            row = self._connection.rows("SELECT * FROM trials WHERE id = ?", (trial_id,))[0]
+            found = self._connection.rows("SELECT * FROM episodes WHERE trial_id = ? ORDER BY number", (trial_id,))
+        return PackedTrial(
+            task=row["task"],
+            num_steps=row["num_steps"],
+            trial_return=math.nan if row["trial_return"] is None else row["trial_return"],
+            frames=tuple(episode["payload"] for episode in found),
+            context=trial.context,
+        )
+
+    def contents(self, family: str) -> Iterator[tuple[str, list[bytes]]]:
+        """Yield the task of each trial of a family, as JSON text, with the checksums of its episodes.
+
+        Raises:
+            FamilyNotFoundError: there is no family of that name.
+        """
+        for stored in self.of_family(family, limit=_ALL, newest_first=False):
+            row = self._connection.row("SELECT task FROM trials WHERE id = ?", (stored.id,))
+            found = self._connection.rows(
+                "SELECT checksum FROM episodes WHERE trial_id = ? ORDER BY number", (stored.id,)
+            )
+            if row is not None:
+                yield row["task"], [bytes(episode["checksum"]) for episode in found]
 
     def load(self, trial_id: int) -> TrialRecord:
         """Return a trial with its episodes. The checksum of each episode is verified.

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from memory.connection import StoreConnection
 from memory.records import Problem, ProblemKind
 
+_OF_TRIALS = ("context_keys", "imported_trials")
+"""Tables whose rows belong to a trial, besides its episodes."""
+
 
 def damaged_trials(problems: Iterable[Problem]) -> list[int]:
     """Return the ids of the trials that problems concern, sorted and without duplicates."""
@@ -25,10 +28,12 @@ def drop_trials(connection: StoreConnection, trial_ids: Iterable[int]) -> int:
     with connection.transaction("dropping damaged trials"):
         for trial_id in trial_ids:
             episodes += connection.execute("DELETE FROM episodes WHERE trial_id = ?", (trial_id,))
-            connection.execute("DELETE FROM context_keys WHERE trial_id = ?", (trial_id,))
+            for table in _OF_TRIALS:
+                connection.execute(f"DELETE FROM {table} WHERE trial_id = ?", (trial_id,))  # noqa: S608
             connection.execute("DELETE FROM trials WHERE id = ?", (trial_id,))
         episodes += connection.execute("DELETE FROM episodes WHERE trial_id NOT IN (SELECT id FROM trials)")
-        connection.execute("DELETE FROM context_keys WHERE trial_id NOT IN (SELECT id FROM trials)")
+        for table in _OF_TRIALS:
+            connection.execute(f"DELETE FROM {table} WHERE trial_id NOT IN (SELECT id FROM trials)")  # noqa: S608
         recount_kept(connection)
     return episodes
 

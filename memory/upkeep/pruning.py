@@ -187,7 +187,7 @@ class Pruning:
         trial = self._connection.row("SELECT * FROM trials WHERE id = ?", (trial_id,))
         if trial is None:
             return 0
-        for table in ("episodes", "context_keys"):
+        for table in ("episodes", "context_keys", "imported_trials"):
             self._connection.execute(f"DELETE FROM {table} WHERE trial_id = ?", (trial_id,))  # noqa: S608
         self._connection.execute("DELETE FROM trials WHERE id = ?", (trial_id,))
         self._connection.execute(

@@ -37,6 +37,8 @@ ON_EMPTY = {
     ("memory", "stats"): 0,
     ("memory", "recognise", "cartpole"): 1,
     ("memory", "backups"): 0,
+    ("memory", "export", "out.learnd"): 1,
+    ("memory", "import", "in.learnd"): 1,
     ("schedule", "list"): 0,
     ("schedule", "run-now", "evaluate"): 1,
     ("config", "show"): 0,

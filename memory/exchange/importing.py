@@ -1,0 +1,163 @@
+"""Import of an archive of trials. The whole file is checked before the first trial is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from envs.kinds import FamilyKind
+from envs.spaces import ActionKind, SpacePair
+from memory.connection import from_json
+from memory.errors import ArchiveError, CorruptFileError, FamilyNotFoundError
+from memory.exchange.archive import ArchivedFamily, ArchivedTrial, ArchiveReader, content_digest
+from memory.files.episode_codec import unpack_episode
+from memory.records import ContextKey, EpisodeRecord, Progress
+from memory.store import Store
+from memory.tables.imported_trials import AfterImport
+from memory.tables.trials import PackedTrial, repacked_trial
+
+_TRIALS_AT_ONCE = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportReport:
+    """What an import did.
+
+    Attributes:
+        imported: number of new trials by family.
+        already_present: number of trials by family that the store had.
+        store: UUID of the store that wrote the archive.
+    """
+
+    imported: dict[str, int]
+    already_present: dict[str, int]
+    store: str
+
+
+def import_trials(
+    store: Store, path: Path, *, after: AfterImport | None = None, progress: Progress | None = None
+) -> ImportReport:
+    """Record the trials of an archive that the store does not have.
+
+    A killed import leaves the trials that it recorded so far; another import adds the others.
+
+    Args:
+        store: a store that contains the families of the archive, with equal spaces.
+        path: the archive.
+        after: called inside the transaction of each portion; see :data:`memory.tables.imported_trials.AfterImport`.
+        progress: called with "checked" or "imported", and the number of trials so far.
+
+    Raises:
+        ArchiveError: the file cannot be read, is damaged, or has a family that the store does not have with equal
+            spaces. Nothing was recorded.
+        StoreFullError: the disk is full.
+        StoreBusyError: the write lock was not acquired in time.
+    """
+    tell = progress or (lambda _what, _count: None)
+    with _reading(path) as reader:
+        spaces = {family.name: _common_spaces(store, path, family) for family in reader.header.families}
+        for number, trial in enumerate(reader.trials(), start=1):
+            _check_trial(path, trial, spaces)
+            tell("checked", number)
+    counts = _Counts(imported=dict.fromkeys(spaces, 0), already_present=dict.fromkeys(spaces, 0))
+    known = {(name, content_digest(*content)) for name in spaces for content in store.trials.contents(name)}
+    with _reading(path) as reader:
+        for family, portion in _portions(reader, known, counts):
+            store.imported.add(family, portion, store=reader.header.store, after=after)
+            counts.imported[family] += len(portion)
+            tell("imported", sum(counts.imported.values()))
+        return ImportReport(imported=counts.imported, already_present=counts.already_present, store=reader.header.store)
+
+
+@dataclass
+class _Counts:
+    """Numbers of trials by family."""
+
+    imported: dict[str, int] = field(default_factory=dict)
+    already_present: dict[str, int] = field(default_factory=dict)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[ArchiveReader]:
+    try:
+        with path.open("rb") as stream:
+            yield ArchiveReader(path, stream)
+    except OSError as error:
+        found = f"{error.strerror or error}."
+        raise ArchiveError(operation="reading", subject=str(path), found=found) from error
+
+
+def _common_spaces(store: Store, path: Path, archived: ArchivedFamily) -> SpacePair:
+    """Return the spaces that a family has in the archive and in the store."""
+    try:
+        family = store.families.get(archived.name)
+    except FamilyNotFoundError as error:
+        raise _foreign(
+            path,
+            f"it has trials of the family {archived.name!r}, which this store does not have.",
+            "Add the family first (`learnd env add`), or export the others alone (--family NAME).",
+        ) from error
+    if family.kind is not FamilyKind.ENVIRONMENTS or family.spaces is None:
+        hint = "`learnd env show` has the state of the family; import again when it was admitted."
+        raise _foreign(path, f"the family {archived.name!r} is not an admitted family of environments here.", hint)
+    if family.spaces != archived.spaces:
+        found = f"the family {archived.name!r} has other spaces here than in the archive."
+        raise _foreign(path, found, "Trials can only be imported into a family of the same spaces.")
+    return SpacePair.from_json(family.spaces)
+
+
+def _check_trial(path: Path, trial: ArchivedTrial, spaces: dict[str, SpacePair]) -> None:
+    """Check that a trial can be stored and rehearsed.
+
+    Raises:
+        ArchiveError: it is of no family of the header, or an episode does not fit the spaces.
+    """
+    pair = spaces.get(trial.family)
+    if pair is None:
+        raise _foreign(path, f"a trial is of the family {trial.family!r}, which its header does not have.", "")
+    try:
+        is_task = isinstance(from_json(trial.task), dict)
+        episodes = [unpack_episode(frame) for frame in trial.frames]
+    except (CorruptFileError, ValueError) as error:
+        raise _foreign(path, f"a trial of {trial.family!r} cannot be read: {error}.", "Export it again.") from error
+    if not is_task or not episodes or not all(_fits(episode, pair) for episode in episodes):
+        raise _foreign(path, f"a trial of {trial.family!r} does not fit the spaces of its family.", "Export it again.")
+
+
+def _fits(episode: EpisodeRecord, spaces: SpacePair) -> bool:
+    num_steps = len(episode.rewards)
+    if num_steps == 0 or episode.observations.shape != (num_steps + 1, spaces.observation.width):
+        return False
+    actions = episode.actions.reshape(num_steps, -1) if len(episode.actions) == num_steps else episode.actions
+    if actions.shape != (num_steps, spaces.action.width):
+        return False
+    if spaces.action.kind is ActionKind.CONTINUOUS:
+        return actions.dtype.kind == "f"
+    return actions.dtype.kind in "iu" and bool(((actions >= 0) & (actions < spaces.action.choices)).all())
+
+
+def _portions(
+    reader: ArchiveReader, known: set[tuple[str, bytes]], counts: _Counts
+) -> Iterator[tuple[str, list[PackedTrial]]]:
+    """Yield new trials in portions of one family each."""
+    family, portion = "", list[PackedTrial]()
+    for trial in reader.trials():
+        if portion and (trial.family != family or len(portion) == _TRIALS_AT_ONCE):
+            yield family, portion
+            portion = []
+        family = trial.family
+        if (family, trial.content) in known:
+            counts.already_present[family] += 1
+            continue
+        known.add((family, trial.content))
+        context = None if trial.digest is None else ContextKey(digest=trial.digest)
+        portion.append(repacked_trial(trial.task, trial.frames, context))
+    if portion:
+        yield family, portion
+
+
+def _foreign(path: Path, found: str, hint: str) -> ArchiveError:
+    hint = f"{hint} Nothing of it was imported.".strip()
+    return ArchiveError(operation="importing", subject=str(path), found=found, hint=hint)
