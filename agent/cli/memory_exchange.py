@@ -13,6 +13,7 @@ from agent.cli.invocation import Invocation, command, find_family
 from agent.output.files import check_output_file, is_device
 from agent.output.json_values import to_json_values
 from agent.output.quantities import short_size
+from memory.exchange.archive import ArchiveForm
 
 if TYPE_CHECKING:
     from memory.exchange.exporting import ExportReport
@@ -23,6 +24,7 @@ def register(app: typer.Typer) -> None:
     exports = (
         "learnd memory export trials.learnd",
         "learnd memory export trials.learnd --family bandits --family cartpole",
+        "learnd memory export datasets --format minari",
     )
     imports = (
         "learnd memory import trials.learnd",
@@ -38,17 +40,22 @@ def export_memory(
     family: Annotated[
         list[str] | None, typer.Option("--family", metavar="NAME", help="Family to export; may be repeated.")
     ] = None,
+    form: Annotated[ArchiveForm, typer.Option("--format", help="`learnd`: one file; `minari`: a folder.")] = (
+        ArchiveForm.LEARND
+    ),
 ) -> None:
     """Write the stored trials of families to one file, with their tasks and context keys.
 
-    The default is all admitted families of environments. Every part of the file has a checksum.
+    The default is all admitted families of environments. Every part of the file has a checksum. `--format minari`
+    writes a new folder with one Minari data set per family instead; it needs `pip install "learnd[minari]"`.
     """
     from memory.exchange.exporting import export_trials
 
     with invocation.reading() as store:
         for name in family or ():
             find_family(store, name, operation=invocation.name)
-        check_output_file(file)
+        if form is ArchiveForm.LEARND:
+            check_output_file(file)
         if is_device(file):
             hint = "Name a file in a folder."
             raise CommandError(operation="exporting trials", subject=str(file), found="it is a device.", hint=hint)
@@ -59,6 +66,7 @@ def export_memory(
                 file,
                 names=family or (),
                 now=time.time(),
+                form=form,
                 progress=lambda what, count: progress.update(bar, description=f"exporting {what}: {count}"),
             )
     values = {"file": str(file.absolute()), **to_json_values(report)}
@@ -67,7 +75,7 @@ def export_memory(
 
 def import_memory(
     invocation: Invocation,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="File that `learnd memory export` wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File or folder that `learnd memory export` wrote.")],
 ) -> None:
     """Add the trials of a file that the store does not have yet. learnd may run.
 

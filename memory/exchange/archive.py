@@ -11,11 +11,12 @@ cannot execute code.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
+from _blake2 import blake2b  # not hashlib, which loads OpenSSL
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,6 +27,16 @@ MAGIC = b"LTR1"
 _HEAD = struct.Struct("<I16s")
 _MOST_RECORD_BYTES = 1 << 30
 _MOST_JSON_BYTES = 1 << 28
+
+
+class ArchiveForm(StrEnum):
+    """A form of an archive."""
+
+    LEARND = "learnd"
+    """One file of this format."""
+
+    MINARI = "minari"
+    """A folder of Minari data sets (:mod:`memory.exchange.minari_format`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +99,7 @@ class ArchivedTrial:
 
 def content_digest(task: str, checksums: list[bytes]) -> bytes:
     """Return the digest of a trial with this task, as JSON text, and episodes with these checksums."""
-    return hashlib.blake2b(task.encode("utf-8", "surrogatepass") + b"\0" + b"".join(checksums), digest_size=16).digest()
+    return blake2b(task.encode("utf-8", "surrogatepass") + b"\0" + b"".join(checksums), digest_size=16).digest()
 
 
 class ArchiveWriter:
@@ -101,7 +112,7 @@ class ArchiveWriter:
 
     def __init__(self, stream: BinaryIO, header: ArchiveHeader) -> None:
         self._stream = stream
-        self._checksums = hashlib.blake2b(digest_size=16)
+        self._checksums = blake2b(digest_size=16)
         self._num_trials = 0
         stream.write(MAGIC)
         families = [vars(family) for family in header.families]
@@ -154,7 +165,7 @@ class ArchiveReader:
     def __init__(self, path: Path, stream: BinaryIO) -> None:
         self._path = path
         self._stream = stream
-        self._checksums = hashlib.blake2b(digest_size=16)
+        self._checksums = blake2b(digest_size=16)
         if stream.read(len(MAGIC)) != MAGIC:
             raise self._error("it is no archive of trials.", "`learnd memory export FILE` writes one.")
         self.header = self._header(self._json())

@@ -11,7 +11,8 @@ from envs.kinds import FamilyKind
 from envs.spaces import ActionKind, SpacePair
 from memory.connection import from_json
 from memory.errors import ArchiveError, CorruptFileError, FamilyNotFoundError
-from memory.exchange.archive import ArchivedFamily, ArchivedTrial, ArchiveReader, content_digest
+from memory.exchange.archive import ArchivedFamily, ArchivedTrial, ArchiveHeader, ArchiveReader, content_digest
+from memory.exchange.minari_format import read_header, read_trials, require_minari
 from memory.files.episode_codec import unpack_episode
 from memory.records import ContextKey, EpisodeRecord, Progress
 from memory.store import Store
@@ -56,19 +57,19 @@ def import_trials(
         StoreBusyError: the write lock was not acquired in time.
     """
     tell = progress or (lambda _what, _count: None)
-    with _reading(path) as reader:
-        spaces = {family.name: _common_spaces(store, path, family) for family in reader.header.families}
-        for number, trial in enumerate(reader.trials(), start=1):
+    with _reading(path) as (header, trials):
+        spaces = {family.name: _common_spaces(store, path, family) for family in header.families}
+        for number, trial in enumerate(trials, start=1):
             _check_trial(path, trial, spaces)
             tell("checked", number)
     counts = _Counts(imported=dict.fromkeys(spaces, 0), already_present=dict.fromkeys(spaces, 0))
     known = {(name, content_digest(*content)) for name in spaces for content in store.trials.contents(name)}
-    with _reading(path) as reader:
-        for family, portion in _portions(reader, known, counts):
-            store.imported.add(family, portion, store=reader.header.store, after=after)
+    with _reading(path) as (header, trials):
+        for family, portion in _portions(trials, known, counts):
+            store.imported.add(family, portion, store=header.store, after=after)
             counts.imported[family] += len(portion)
             tell("imported", sum(counts.imported.values()))
-        return ImportReport(imported=counts.imported, already_present=counts.already_present, store=reader.header.store)
+    return ImportReport(imported=counts.imported, already_present=counts.already_present, store=header.store)
 
 
 @dataclass
@@ -80,10 +81,17 @@ class _Counts:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[ArchiveReader]:
+def _reading(path: Path) -> Iterator[tuple[ArchiveHeader, Iterator[ArchivedTrial]]]:
+    """Open an archive: a file, or a folder of Minari data sets."""
+    if path.is_dir():
+        require_minari()
+        header = read_header(path)
+        yield header, read_trials(path, header)
+        return
     try:
         with path.open("rb") as stream:
-            yield ArchiveReader(path, stream)
+            reader = ArchiveReader(path, stream)
+            yield reader.header, reader.trials()
     except OSError as error:
         found = f"{error.strerror or error}."
         raise ArchiveError(operation="reading", subject=str(path), found=found) from error
@@ -139,11 +147,11 @@ def _fits(episode: EpisodeRecord, spaces: SpacePair) -> bool:
 
 
 def _portions(
-    reader: ArchiveReader, known: set[tuple[str, bytes]], counts: _Counts
+    trials: Iterator[ArchivedTrial], known: set[tuple[str, bytes]], counts: _Counts
 ) -> Iterator[tuple[str, list[PackedTrial]]]:
     """Yield new trials in portions of one family each."""
     family, portion = "", list[PackedTrial]()
-    for trial in reader.trials():
+    for trial in trials:
         if portion and (trial.family != family or len(portion) == _TRIALS_AT_ONCE):
             yield family, portion
             portion = []
