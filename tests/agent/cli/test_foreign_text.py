@@ -44,6 +44,8 @@ READING = {
     ("policy", "export", "1", f"missing/{HOSTILE}"): 1,
     ("policy", "rollback", "--reason", HOSTILE): 0,
     ("memory", "recognise", HOSTILE): 1,
+    ("memory", "export", HOSTILE): 1,
+    ("memory", "import", HOSTILE): 1,
     ("memory", "restore", HOSTILE): 1,
     ("config", "check", f"missing/{HOSTILE}"): 1,
     ("env", "add", HOSTILE): 1,
