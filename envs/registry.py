@@ -45,7 +45,6 @@ def open_tasks(
     Args:
         spec: the family.
         spaces: the spaces with which the family was admitted, and which it must still have; None accepts any spaces.
-            They also say how observations are encoded.
         num_trials: B.
         device: device of the observations and rewards.
         limits: limits of the worker; None takes the defaults.
@@ -65,9 +64,7 @@ def open_tasks(
         _require_one_row(spec, rows_per_task)
         from envs.gymnasium.batch import WorkerTaskBatch
 
-        tasks = WorkerTaskBatch(
-            spec, num_trials=num_trials, device=device, spaces=spaces, limits=limits, on_wait=on_wait
-        )
+        tasks = WorkerTaskBatch(spec, num_trials=num_trials, device=device, limits=limits, on_wait=on_wait)
     if spaces is not None and tasks.spaces != spaces:
         tasks.close()
         raise FamilySpecError(

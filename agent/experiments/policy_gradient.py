@@ -28,7 +28,6 @@ from agent.policies.version_header import KnownFamily, VersionHeader
 from envs.family import FamilySource, FamilySpec, Split
 from envs.limits import WorkerLimits
 from envs.registry import open_tasks
-from envs.spaces import SpacePair
 from envs.task_batch import TaskBatch
 
 TASKS_PER_UPDATE = 20
@@ -76,17 +75,12 @@ class PolicyCase:
         config_class = self.entry.load_config()
         return with_settings(config_class(decay_updates=planned_updates), self.given, learner=self.learner)
 
-    def open_tasks(self, num_tasks: int, spaces: SpacePair | None = None) -> TaskBatch:
-        """Open M tasks. A task of a tensor family has as many rows as a round has episodes, any other task has one.
-
-        Args:
-            num_tasks: M.
-            spaces: the spaces in which the learner began; None for a new learner.
-        """
+    def open_tasks(self, num_tasks: int) -> TaskBatch:
+        """Open M tasks. A task of a tensor family has as many rows as a round has episodes, any other task has one."""
         is_tensor_native = self.spec.source is FamilySource.TENSOR
         rows = self.config(1).round.num_episodes if is_tensor_native else 1
         return open_tasks(
-            self.spec, spaces, num_trials=num_tasks * rows, device="cpu", limits=self.limits, rows_per_task=rows
+            self.spec, None, num_trials=num_tasks * rows, device="cpu", limits=self.limits, rows_per_task=rows
         )
 
     def begin(self, planned_updates: int) -> TrainablePolicyLearner:
@@ -103,8 +97,7 @@ class PolicyCase:
         """Return the trainee restored from the tensors and the meta values that it wrote."""
         config = config_to_json(self.config(planned_updates))
         learner = restore_policy_learner(tensors, {**meta["learner"], "config": config})
-        tasks = self.open_tasks(TASKS_PER_UPDATE, learner.spaces)
-        return TrainablePolicyLearner(self, learner, tasks, next_task=meta["next_task"])
+        return TrainablePolicyLearner(self, learner, self.open_tasks(TASKS_PER_UPDATE), next_task=meta["next_task"])
 
     def processor_seconds(self) -> float:
         """Return the processor time in seconds of this thread and of the family's worker, if it has one."""
@@ -142,7 +135,7 @@ class TrainablePolicyLearner:
         """Return the mean episode return in each held-out task, before and after ``steps_to_adapt`` rounds."""
         generator = torch.Generator().manual_seed(SCORING_SEED)
         adapted, unadapted = [], []
-        tasks = self.assignment.open_tasks(TASKS_AT_ONCE, self.learner.spaces)
+        tasks = self.assignment.open_tasks(TASKS_AT_ONCE)
         try:
             for first in range(0, num_tasks, TASKS_AT_ONCE):
                 before, after = self._returns(tasks, first, generator)

@@ -27,7 +27,6 @@ from agent.policies.version_header import KnownFamily, VersionHeader
 from envs.family import FamilySource, FamilySpec
 from envs.limits import WorkerLimits
 from envs.registry import open_tasks
-from envs.spaces import SpacePair
 from envs.task_batch import TaskBatch
 
 
@@ -97,11 +96,8 @@ class RL2Trainee:
         self.assignment = assignment
         self.learner = learner
         self.next_task = next_task
-        name = assignment.spec.name
-        known = {family["name"]: family["spaces"] for family in learner.to_meta()["families"]}
-        begun_in = SpacePair.from_json(known[name]) if name in known else None
-        self._training = EagerTraining(learner, name, self._open_tasks(begun_in))
-        learner.add_family(name, self._training.tasks.spaces)
+        self._training = EagerTraining(learner, assignment.spec.name, self._open_tasks())
+        learner.add_family(assignment.spec.name, self._training.tasks.spaces)
 
     @property
     def num_updates(self) -> int:
@@ -157,7 +153,7 @@ class RL2Trainee:
         """End the worker."""
         self._training.close()
 
-    def _open_tasks(self, spaces: SpacePair | None) -> TaskBatch:
+    def _open_tasks(self) -> TaskBatch:
         assignment = self.assignment
         num_trials = self.learner.config.num_trials_for(is_tensor_native=assignment.is_tensor_native)
-        return open_tasks(assignment.spec, spaces, num_trials=num_trials, device="cpu", limits=assignment.limits)
+        return open_tasks(assignment.spec, None, num_trials=num_trials, device="cpu", limits=assignment.limits)

@@ -35,7 +35,7 @@ from agent.policies.recurrent_acting import RecurrentPolicy
 from agent.policies.trial_memory import TrialMemory
 from agent.policies.version_file import PolicyFileError, VersionFile, read_version_file, refusal, understanding
 from agent.policies.version_header import KnownFamily
-from envs.gymnasium.host import describe_action, describe_observation, flattener, index_reader
+from envs.gymnasium.host import checked_index, describe_action, describe_observation, flattener
 from envs.space_text import spaces_text
 from envs.spaces import ActionKind, ObservationKind, SpacePair
 
@@ -102,17 +102,12 @@ class LoadedPolicy:
         Raises:
             PolicyFileError: the policy was not trained in these spaces.
         """
-        found, flat = (
-            {
-                "observation": describe_observation(env.observation_space, is_flat=is_flat),
-                "action": describe_action(env.action_space),
-            }
-            for is_flat in (False, True)
-        )
-        possible = [SpacePair.from_json(spaces) for spaces in (found, flat)]
-        known = [
-            family for spaces in possible for family in self.families.values() if _are_equal(family.spaces, spaces)
-        ]
+        found = {
+            "observation": describe_observation(env.observation_space),
+            "action": describe_action(env.action_space),
+        }
+        spaces = SpacePair.from_json(found)
+        known = [family for family in self.families.values() if _are_equal(family.spaces, spaces)]
         if not known:
             raise PolicyFileError(
                 operation="beginning a trial in",
@@ -140,9 +135,7 @@ class Trial:
     def __init__(self, actor: Actor, env: gym.Env[Any, Any], spaces: SpacePair, *, episodes_per_trial: int) -> None:
         self.episodes_per_trial = episodes_per_trial
         self._actor, self._spaces = actor, spaces
-        is_index = spaces.observation.kind is ObservationKind.DISCRETE
-        self._index = index_reader(env.observation_space) if is_index else None
-        self._write = flattener(env.observation_space)
+        self._observation_space = env.observation_space
         self._is_waiting = False
 
     def act(self, observation: Any) -> Any:
@@ -181,10 +174,11 @@ class Trial:
 
     def _vector(self, observation: Any) -> Float[Tensor, "1 D"]:
         values = np.zeros((1, self._spaces.observation.width), dtype=np.float32)
-        if self._index is not None:
-            values[0, 0] = self._index(observation)
+        space = self._observation_space
+        if self._spaces.observation.kind is ObservationKind.DISCRETE and isinstance(space, gym.spaces.Discrete):
+            values[0, 0] = checked_index(observation, int(space.start), int(space.n), "observation")
         else:
-            self._write(observation, values[0])
+            flattener(space)(observation, values[0])
         return torch.from_numpy(values)
 
     def _in_environment(self, action: Shaped[Tensor, "1 ..."]) -> Any:

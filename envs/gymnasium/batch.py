@@ -23,7 +23,7 @@ from envs.gymnasium.task_drawing import Task, draw_task
 from envs.gymnasium.variations import Distribution, Variation
 from envs.gymnasium.working_folder import WorkingFolder
 from envs.limits import WorkerLimits
-from envs.spaces import ActionKind, ObservationKind, SpacePair
+from envs.spaces import ActionKind, SpacePair
 from envs.task_batch import Transition
 
 ALIGNMENT = 64
@@ -39,8 +39,6 @@ class WorkerTaskBatch:
         spec: the family.
         num_trials: B.
         device: the device of the returned observations and rewards.
-        spaces: the spaces with which the family was admitted, which say how observations are encoded; None for the
-            encoding of new families.
         limits: memory and time limits of the worker.
         on_wait: called repeatedly while the worker works; an exception from it ends the wait.
 
@@ -56,12 +54,10 @@ class WorkerTaskBatch:
         *,
         num_trials: int,
         device: torch.device | str,
-        spaces: SpacePair | None = None,
         limits: WorkerLimits | None = None,
         on_wait: Callable[[], None] | None = None,
     ) -> None:
         self.spec = spec
-        self._is_flat = spaces is not None and spaces.observation.kind is ObservationKind.VECTOR
         self.num_trials = num_trials
         self.may_truncate = True
         self.device = torch.device(device)
@@ -259,7 +255,6 @@ class WorkerTaskBatch:
             "import_paths": list(self.spec.import_paths),
             "working_folder": self._folder.path,
             "max_episode_steps": self.spec.max_episode_steps,
-            "is_flat": self._is_flat,
         }
         described = self._process.configure(configuration, first_task.to_json())
         self.spaces = SpacePair.from_json(described["spaces"])

@@ -44,7 +44,7 @@ import resource
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import gymnasium
@@ -53,8 +53,6 @@ from gymnasium import spaces
 
 MAX_OBSERVATION_SIZE = 4096
 MAX_DISCRETE_OBSERVATIONS = 65536
-MAX_JOINT_OBSERVATIONS = 64
-"""Observations of several choices are one index if there are at most this many different ones."""
 MAX_ACTION_CHOICES = 4096
 MAX_DETAIL = 16_000
 MAX_CONTEXT_BYTES = 256
@@ -95,16 +93,8 @@ class EndOfRequestsError(Exception):
 # --- spaces -----------------------------------------------------------------------------------------------------------
 
 
-def describe_observation(space: spaces.Space[Any], *, is_flat: bool = False) -> dict[str, Any]:
+def describe_observation(space: spaces.Space[Any]) -> dict[str, Any]:
     """Return the description of an observation space, as JSON values of ``envs.spaces.ObservationSpec``.
-
-    A space of several choices (MultiDiscrete, MultiBinary, Dict and Tuple of these) with few different observations is
-    described as one index.
-
-    Args:
-        space: the observation space.
-        is_flat: describe every space but Discrete as a vector, as a family was admitted before there were joint
-            indices.
 
     Raises:
         UnsupportedError: the space, or a part of it, is not supported.
@@ -114,9 +104,6 @@ def describe_observation(space: spaces.Space[Any], *, is_flat: bool = False) -> 
             hint = f"At most {MAX_DISCRETE_OBSERVATIONS} different observations are supported."
             raise UnsupportedError("observation space", repr(space), hint)
         return {"kind": "discrete", "size": int(space.n)}
-    joint = None if is_flat else joint_size(space)
-    if joint is not None and 1 < joint <= MAX_JOINT_OBSERVATIONS:
-        return {"kind": "discrete", "size": joint}
     try:
         size = flat_size(space)
     except UnsupportedError as error:
@@ -131,60 +118,6 @@ def describe_observation(space: spaces.Space[Any], *, is_flat: bool = False) -> 
         )
         raise UnsupportedError("observation space", repr(space), hint)
     return {"kind": "vector", "size": size}
-
-
-def joint_size(space: spaces.Space[Any]) -> int | None:
-    """Return the number of different observations of a space of choices; None for other spaces."""
-    if isinstance(space, spaces.Discrete):
-        return int(space.n)
-    if isinstance(space, spaces.MultiDiscrete):
-        return math.prod(int(n) for n in space.nvec.ravel())
-    if isinstance(space, spaces.MultiBinary):
-        return 1 << int(np.prod(space.shape, dtype=np.int64))
-    if isinstance(space, (spaces.Dict, spaces.Tuple)):
-        inner = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
-        sizes = [joint_size(part) for part in inner]
-        return None if None in sizes else math.prod(size for size in sizes if size is not None)
-    return None
-
-
-def index_reader(space: spaces.Space[Any]) -> Callable[[Any], int]:
-    """Return a function that checks an observation of a space of choices and returns its number, counted from 0.
-
-    The parts of an observation are the digits of the number, the first part being the most significant.
-    """
-    if isinstance(space, spaces.Discrete):
-        start, n = int(space.start), int(space.n)
-        return lambda value: checked_index(value, start, n, "observation")
-    write, values, weights = flattener(space), np.zeros(flat_size(space), np.float32), _digit_weights(space)
-
-    def read(value: Any) -> int:
-        write(value, values)
-        return int(values @ weights)
-
-    return read
-
-
-def _digit_weights(space: spaces.Space[Any]) -> Any:
-    """Return [D]: what each value of a flattened observation of choices adds to its number."""
-    choices = list(_choices(space))
-    place = np.concatenate([np.cumprod([n for n, _ in choices][:0:-1])[::-1], [1]])
-    digits = [np.arange(n) if is_one_hot else np.ones(1, np.int64) for n, is_one_hot in choices]
-    return np.concatenate([digit * weight for digit, weight in zip(digits, place, strict=True)])
-
-
-def _choices(space: spaces.Space[Any]) -> Iterator[tuple[int, bool]]:
-    """Yield each choice of a space: its number of values, and whether it is flattened to one value for each."""
-    if isinstance(space, spaces.Discrete):
-        yield int(space.n), True
-    elif isinstance(space, spaces.MultiDiscrete):
-        yield from ((int(n), True) for n in space.nvec.ravel())
-    elif isinstance(space, spaces.MultiBinary):
-        yield from ((2, False) for _ in range(int(np.prod(space.shape, dtype=np.int64))))
-    else:
-        inner = space.spaces  # type: ignore[attr-defined]
-        for part in inner.values() if isinstance(space, spaces.Dict) else inner:
-            yield from _choices(part)
 
 
 def flat_size(space: spaces.Space[Any], path: tuple[Any, ...] = ()) -> int:
@@ -760,10 +693,8 @@ class Tasks:
             "observation": (str(env.observation_space), self._properties(env, "observation")),
             "action": (str(env.action_space), self._properties(env, "action")),
         }
-        described = describe_observation(env.observation_space, is_flat=configuration.get("is_flat", False))
-        self._is_index = described["kind"] == "discrete"
-        self._index = index_reader(env.observation_space) if self._is_index else None
-        self._write = flattener(env.observation_space)
+        self._is_index = isinstance(env.observation_space, spaces.Discrete)
+        self._write = None if self._is_index else flattener(env.observation_space)
         self._row_lengths = frozenset({flat_size(env.observation_space)})
 
     def open(self, memory: mmap.mmap, num_tasks: int, layout: dict[str, list[Any]]) -> None:
@@ -1049,8 +980,9 @@ class Tasks:
         return self._reset(row, None)
 
     def _put(self, row: int, observation: Any, out: Any) -> None:
-        if self._index is not None:
-            out[row, 0] = self._index(observation)
+        if self._write is None:
+            space: Any = self._observation_space
+            out[row, 0] = checked_index(observation, int(space.start), int(space.n), "observation")
         else:
             self._write(observation, out[row])
 
@@ -1288,7 +1220,7 @@ class Host:
         env = self._maker(first_task["kwargs"])
         self._maker.take_registered(env)
         described = {
-            "observation": describe_observation(env.observation_space, is_flat=configuration.get("is_flat", False)),
+            "observation": describe_observation(env.observation_space),
             "action": describe_action(env.action_space),
         }
         fitting_attributes(env, first_task["attributes"])

@@ -8,18 +8,15 @@ import pytest
 
 from agent.config.settings import Settings
 from agent.experiments.rl2 import RL2Assignment
-from agent.learners.rl2.learner import RL2Learner
 from agent.learners.state import as_arrays
 from agent.policies.version_file import decode_version
 from agent.policies.version_header import header_to_metadata
 from agent.trainer.version_scores import score_version
 from envs.family import FamilySource, FamilySpec
 from envs.limits import WorkerLimits
-from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
 from envs.tensor.bandits import bandit_spaces
 from memory.folder import DataFolder
 from memory.store import Store
-from tests.envs.families import LIMITS, sound
 
 BANDITS = FamilySpec(
     name="bandits",

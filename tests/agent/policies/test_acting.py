@@ -8,20 +8,16 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
 
 from agent.learners.rl2.pair import PairModule
 from agent.learners.rl2.policy_state import PairConstants
 from agent.policies.acting import LoadedPolicy, load_policy
 from agent.policies.trial_memory import ExactTrialMemory
 from agent.policies.version_file import PolicyFileError
-from agent.policies.version_header import KnownFamily
 from agent.trainer.jobs.consolidate import consolidate
-from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
 from memory.folder import DataFolder
 from memory.store import Store
 from tests.agent.trainer.conftest import SessionMaker, feed_bandits, practise
-from tests.envs.environments.sound_environments import Choices
 
 
 class OneArmPays(gym.Env[np.int64, np.int64]):
@@ -170,36 +166,3 @@ def test_a_file_that_is_no_initialization_is_refused(tmp_path: Path, content: by
     path.write_bytes(content)
     with pytest.raises(PolicyFileError, match=r"policy\.safetensors"):
         load_policy(path)
-
-
-class NotesWhatItSees:
-    """A policy that takes action 0 and keeps what it observed."""
-
-    def __init__(self) -> None:
-        self.seen: list[list[float]] = []
-
-    def begin(self, spaces: SpacePair, *, episodes_per_trial: int, seed: int, is_greedy: bool) -> NotesWhatItSees:
-        return self
-
-    def act(self, observation: torch.Tensor) -> torch.Tensor:
-        self.seen.append(observation[0].tolist())
-        return torch.zeros(1, dtype=torch.int64)
-
-    def observe(self, **_: torch.Tensor) -> None:
-        """Do nothing."""
-
-
-@pytest.mark.parametrize(
-    ("kind", "size", "expected"),
-    [(ObservationKind.DISCRETE, 12, [1 * 4 + 3]), (ObservationKind.VECTOR, 7, [0, 1, 0, 0, 0, 0, 1])],
-)
-def test_choices_are_observed_in_the_encoding_in_which_the_policy_learned(
-    kind: ObservationKind, size: int, expected: list[float]
-) -> None:
-    action = ActionSpec(kind=ActionKind.DISCRETE, choices=(2,), start=(0,))
-    spaces = SpacePair(observation=ObservationSpec(kind=kind, size=size), action=action)
-    policy = NotesWhatItSees()
-    loaded = LoadedPolicy(policy, {"a": KnownFamily(spaces=spaces, episodes_per_trial=2)})
-    trial = loaded.begin_trial(Choices())
-    trial.act(np.array([6, 3]))
-    assert policy.seen == [expected]

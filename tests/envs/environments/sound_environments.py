@@ -204,47 +204,6 @@ class ManySpaces(gymnasium.Env[Any, Any]):
         }
 
 
-class Choices(gymnasium.Env[Any, Any]):
-    """Observes each combination of choices once, in the order of their numbers."""
-
-    action_space: spaces.Space[Any] = spaces.Discrete(2)
-
-    def __init__(self, kind: str = "choices") -> None:
-        self.kind = kind
-        bits, pair = spaces.MultiBinary(2), spaces.MultiDiscrete([3, 4], start=[5, 0])
-        self.observation_space = {
-            "choices": pair,
-            "bits": spaces.MultiBinary((2, 2)),
-            "tuple": spaces.Tuple((spaces.Discrete(3, start=1), bits)),
-            "dict": spaces.Dict({"a": bits, "b": spaces.Discrete(2), "c": spaces.Tuple((spaces.Discrete(2),))}),
-            "many": spaces.MultiDiscrete([13, 5]),
-        }[kind]
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        super().reset(seed=seed)
-        self.number = 0
-        return self.observe(), {}
-
-    def step(self, action: Any) -> Any:
-        self.number += 1
-        return self.observe(), 0.0, False, False, {}
-
-    def observe(self) -> Any:
-        n = self.number
-        bits = np.array([n // 2 % 2, n % 2], np.int8)
-        match self.kind:
-            case "choices":
-                return np.array([5 + n // 4 % 3, n % 4])
-            case "bits":
-                return np.array([[n // 8 % 2, n // 4 % 2], bits], np.int8)
-            case "tuple":
-                return (1 + n // 4 % 3, bits)
-            case "dict":
-                return {"a": np.array([n // 8 % 2, n // 4 % 2], np.int8), "b": n // 2 % 2, "c": (n % 2,)}
-            case _:
-                return np.array([n // 5 % 13, n % 5])
-
-
 class BoxActions(Counter):
     """Rewards the sum of what it is given; checks that it lies within its space."""
 
