@@ -19,10 +19,8 @@ from envs.gymnasium.batch import WorkerTaskBatch, draw_tasks
 from envs.gymnasium.host import context_digest
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
 from envs.registry import default_stream, open_tasks
-from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
-from envs.task_batch import Transition, given_contexts
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, SpacePair
-from envs.task_batch import Transition
+from envs.task_batch import Transition, given_contexts
 from tests.envs.families import FOLDER, LIMITS, all_active, broken, family, opened, sound
 
 
