@@ -124,7 +124,7 @@ class RL2Learner:
         Args:
             name: unique among the families ever added, without a full stop.
             spaces: the family's spaces.
-            start: what the policy begins with if the spaces are new to it.
+            start: what the policy begins with in the spaces: one of :meth:`possible_starts`.
         """
         if name in self._families:
             return

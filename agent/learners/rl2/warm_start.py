@@ -1,4 +1,4 @@
-"""The ways in which a policy can begin in spaces that are new to it."""
+"""The ways in which a policy can begin in the spaces of a new family."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from envs.spaces import SpacePair
 
 
 class WarmStart(StrEnum):
-    """A way to begin in new spaces. The recurrent core is always the one that all families share."""
+    """A way to begin in the spaces of a new family. The recurrent core is always the one that all families share."""
 
     FRESH = "fresh"
     """New parameters."""
@@ -25,9 +25,12 @@ class WarmStart(StrEnum):
     NEAREST = "nearest"
     """A copy of all parts, from the most practised spaces of equal sizes."""
 
+    SHARED = "shared"
+    """The parameters that families of equal spaces share. Only the family's critic is new."""
+
 
 def possible_starts(policy: RL2Policy, spaces: SpacePair, practised: Sequence[SpacePair]) -> tuple[WarmStart, ...]:
-    """Return the ways to begin that differ from each other. There is one if the policy knows the spaces.
+    """Return the ways to begin that differ from each other. If the policy knows the spaces, there is only ``SHARED``.
 
     Args:
         policy: the policy.
@@ -35,7 +38,7 @@ def possible_starts(policy: RL2Policy, spaces: SpacePair, practised: Sequence[Sp
         practised: the spaces of families that were practised, the most practised first.
     """
     if policy.knows(spaces):
-        return (WarmStart.FRESH,)
+        return (WarmStart.SHARED,)
     copies = (WarmStart.COPIED, WarmStart.NEAREST)
     return (WarmStart.FRESH, *(start for start in copies if donor_of(policy, spaces, start, practised) is not None))
 
@@ -64,9 +67,15 @@ def add_spaces(
     practised: Sequence[SpacePair],
     generator: torch.Generator,
 ) -> None:
-    """Add spaces to a policy in one of the ways of :class:`WarmStart`, unless it knows them."""
+    """Add spaces to a policy in one of the ways of :class:`WarmStart`, unless it knows them.
+
+    Raises:
+        ValueError: the start is ``SHARED``, and the policy does not know the spaces.
+    """
     if policy.knows(spaces):
         return
+    if start is WarmStart.SHARED:
+        raise ValueError(f"no family of equal spaces shares its parameters: {spaces.key}")
     policy.add_pair(spaces, generator=generator)
     donor = donor_of(policy, spaces, start, practised)
     if donor is None:

@@ -1,4 +1,4 @@
-"""The choice of what a policy begins with in spaces that are new to it, by a short test on training tasks."""
+"""The choice of what a policy begins with in the spaces of a new family, by a short test on training tasks."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ MIN_DIFFERENCE = 2.0
 def choose_start(learner: RL2Learner, tasks: TaskBatch, *, progress: Callable[[int], None]) -> WarmStart:
     """Return the best start for the spaces of these tasks; change nothing of the learner.
 
-    Every possible start plays one trial in each of the same training tasks. If no copy is better than new parameters by
-    more than noise explains, the family begins with new ones.
+    If the policy knows the spaces, the start is ``SHARED`` and nothing is played. Otherwise every possible start plays
+    one trial in each of the same training tasks. If no copy is better than new parameters by more than noise explains,
+    the family begins with new ones.
 
     Args:
         learner: the learner that will practise the tasks.

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from agent.cli.family_pages import STARTS
 from agent.devices import default_threads, with_threads
+from agent.learners.rl2.warm_start import WarmStart
 from envs.errors import EnvsError
 from memory.folder import DataFolder
 from memory.records import CurveMetric, CurvePoint, FamilyState
@@ -233,3 +235,7 @@ def test_show_calls_the_score_before_practice_zero_shot_and_says_what_the_policy
     page = " ".join(learnd("env", "show", "cartpole").stdout.split())
     assert "zero-shot score (before any practice): 0.0310 ± 0.0020, start fresh (new parameters)" in page
     assert learnd.json("env", "show", "cartpole")["zero_shot"]["start"] == "fresh"
+
+
+def test_every_start_of_a_policy_has_a_description() -> None:
+    assert list(STARTS) == [str(start) for start in WarmStart]

@@ -111,7 +111,8 @@ def test_in_spaces_that_others_practise_the_transfer_is_that_of_their_parameters
     evaluate(session, [feed_bandits(store, "again")])
     (score,) = store.curves.points("again", CurveMetric.ZERO_SHOT_SCORE)
     (transfer,) = store.curves.points("again", CurveMetric.FORWARD_TRANSFER)
-    assert score.point.label == "fresh"
+    assert score.point.label == "shared"
+    assert session.learner.start_of(learner_name(store.families.get("again"))) is WarmStart.SHARED
     assert transfer.point.value > 0.0
 
 
