@@ -1,4 +1,4 @@
-"""Parsing of families that are declared on a command line: ``CartPole-v1 --vary length=0.3:1.2``."""
+"""Parsing of families that are declared on a command line: ``CartPole-v1 --vary gravity=5:20``."""
 
 from __future__ import annotations
 

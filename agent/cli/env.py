@@ -63,7 +63,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The family's 
     env_app,
     "add",
     examples=(
-        "learnd env add CartPole-v1 --vary length=0.25:1.0 --vary gravity=7:13",
+        "learnd env add CartPole-v1 --vary force_mag=5:15 --vary gravity=7:13",
         "learnd env add Acrobot-v1 --vary auto",
         "learnd env add FrozenLake-v1 --kwarg is_slippery=false --episodes 8",
         "learnd env add Pendulum-v1 --reference ppo:200000",

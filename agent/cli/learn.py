@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "learnd learn maml --family sinusoids --budget 60s",
     "learnd learn protonet --family ./images --few-shot 5x1 --budget 10m --state run.state --output made.safetensors",
-    "learnd learn rl2 --family CartPole-v1 --vary length=0.25:1.0 --budget 500u --set num_epochs_gymnasium=2",
+    "learnd learn rl2 --family CartPole-v1 --vary gravity=5:20 --budget 500u --set num_epochs_gymnasium=2",
 )
 
 
