@@ -71,7 +71,7 @@ def list_versions(
 def show_version(invocation: Invocation, version: VersionArgument = None) -> None:
     """Show one version: its parent, its scores on every family, and its provenance."""
     with invocation.reading() as store:
-        chosen = find_version(store, version, operation="showing version")
+        chosen = find_version(store, version, operation="showing")
     invocation.answer(_version_values(chosen), lambda out: _show_version(out, chosen))
 
 
@@ -132,7 +132,7 @@ def evaluate_version(
     The command records nothing and does not disturb the daemon, but it uses the same processor cores.
     """
     with invocation.reading() as store:
-        chosen = find_version(store, version, operation="scoring version")
+        chosen = find_version(store, version, operation="scoring")
         names = _families_to_score(store, families or [])
         faults: dict[str, str] = {}
         scores = _score(invocation, store, chosen, names, trials, faults=faults)
@@ -172,7 +172,7 @@ def export_version(
     from agent.policies.version_file import write_version_file
 
     with invocation.reading() as store:
-        chosen = find_version(store, version, operation="exporting version")
+        chosen = find_version(store, version, operation="exporting")
     content = ParameterFolder(invocation.folder.parameters_path).read(chosen.file)
     write_version_file(file, content, has_checksum_file=True)
     values = {
@@ -190,6 +190,11 @@ def export_version(
 def find_version(store: Store, version: str | None, *, operation: str) -> Initialization:
     """Return the published version of that number ("3", "v3"); for None, the version served now.
 
+    Args:
+        store: the store.
+        version: the number, as the user wrote it.
+        operation: what the command does with a version, as a gerund ("showing").
+
     Raises:
         CommandError: there is no such version; the hint lists the published versions.
     """
@@ -198,7 +203,7 @@ def find_version(store: Store, version: str | None, *, operation: str) -> Initia
         if current is None:
             raise CommandError(
                 operation=operation,
-                subject="current",
+                subject="the version served now",
                 found="nothing is published yet.",
                 hint="The consolidate job publishes versions; `learnd schedule list` shows when it is due.",
             )
@@ -207,7 +212,9 @@ def find_version(store: Store, version: str | None, *, operation: str) -> Initia
     number = version.lower().removeprefix("v")
     if number not in known:
         listed = f"Known versions: {', '.join(sorted(known, key=int))}." if known else "Nothing is published yet."
-        raise CommandError(operation=operation, subject=version, found="there is no such version.", hint=listed)
+        raise CommandError(
+            operation=f"{operation} version", subject=version, found="there is no such version.", hint=listed
+        )
     return store.initializations.get(known[number].version or 0)
 
 

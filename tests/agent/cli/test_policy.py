@@ -115,7 +115,24 @@ def test_a_version_of_families_without_a_reference_is_shown_by_returns(learnd: L
 
 def test_an_unknown_version_lists_those_there_are(learnd: Learnd) -> None:
     error = learnd.json("policy", "show", "7", code=1)["error"]
+    assert (error["operation"], error["subject"]) == ("showing version", "7")
     assert error["hint"] == "Known versions: 1, 2."
+
+
+@pytest.mark.parametrize(
+    ("word", "operation"), [("show", "showing"), ("eval", "scoring"), ("rollback", "rolling back")]
+)
+def test_before_the_first_version_there_is_none_served(tmp_path: Path, word: str, operation: str) -> None:
+    Store.open(DataFolder(tmp_path / "new")).close()
+    answer = " ".join(Learnd(tmp_path / "new")("policy", word, code=1).stderr.split())
+    assert f"{operation} the version served now: nothing is published yet." in answer
+
+
+def test_a_version_cannot_be_exported_before_the_first_is_published(tmp_path: Path) -> None:
+    Store.open(DataFolder(tmp_path / "new")).close()
+    result = Learnd(tmp_path / "new")("policy", "export", "1", str(tmp_path / "file"), code=1)
+    answer = " ".join(result.stderr.split())
+    assert "exporting version 1: there is no such version. Nothing is published yet." in answer
 
 
 def test_rolling_back_serves_the_parent_again(learnd: Learnd) -> None:
