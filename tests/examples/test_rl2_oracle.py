@@ -130,12 +130,17 @@ def engine_in_training(spaces: SpacePair) -> RL2Learner:
     return learner
 
 
+UNUSED = ("recall.", "encode_change")
+"""Beginnings of names of parameters that only trials with a recall, or with vector observations, use."""
+
+
 def engine_state(learner: RL2Learner, spaces: SpacePair) -> dict[str, Tensor]:
     """Return the engine's parameters and scales by the example's names."""
     state: dict[str, Tensor] = {}
     for full_name, parameter in learner._named_parameters():
         name = full_name.removeprefix("policy.").removeprefix(f"pairs.{spaces.key}.").removeprefix(f"critics.{NAME}.")
-        state[RENAMED.get(name, name)] = parameter.detach().clone()
+        if not name.startswith(UNUSED):
+            state[RENAMED.get(name, name)] = parameter.detach().clone()
     state["score.weight"] = state["score.weight"].unsqueeze(0)
     scale, critic = learner.policy.pair(spaces).reward_scale, learner._critic(NAME)
     state |= {"reward_square": scale.variance[0].clone(), "num_steps": scale.count.clone()}

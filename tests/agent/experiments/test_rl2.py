@@ -78,22 +78,3 @@ def test_as_many_tasks_are_scored_as_were_asked_for_and_they_are_the_first_ones(
     assert some.adapted.tolist() == whole.adapted[:10].tolist()
     assert some.unadapted.tolist() == whole.unadapted[:10].tolist()
     assert some.beside["trial_return"].tolist() == whole.beside["trial_return"][:10].tolist()
-
-
-def test_a_run_that_began_with_vectors_of_choices_goes_on_with_them() -> None:
-    case = RL2Assignment(sound("Choices", max_episode_steps=3), LIMITS, given=(*SMALL, "num_trials_gymnasium=2"))
-    spaces = SpacePair(
-        observation=ObservationSpec(kind=ObservationKind.VECTOR, size=7),
-        action=ActionSpec(kind=ActionKind.DISCRETE, choices=(2,), start=(0,)),
-    )
-    begun = RL2Learner(case.config(2), device="cpu", seed=0)
-    begun.add_family(case.spec.name, spaces)
-    meta = {"learner": begun.to_meta(), "next_task": 0}
-    trainee = case.go_on(begun.to_tensors(), meta, 2)
-    try:
-        trainee.update()
-        assert [SpacePair.from_json(family["spaces"]) for family in trainee.to_meta()["learner"]["families"]] == [
-            spaces
-        ]
-    finally:
-        trainee.close()
