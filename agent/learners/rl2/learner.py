@@ -20,14 +20,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from agent.learners.family_parts import starting_with
-from agent.learners.rl2.advantages import about_usual, trial_advantages
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory.ring import HeldTrials, held_trials
-from agent.learners.rl2.minibatch import Minibatch, MinibatchStep, Targets, draw_minibatches, select_minibatch
+from agent.learners.rl2.minibatch import Minibatch, MinibatchStep, draw_minibatches, select_minibatch
 from agent.learners.rl2.normalisation import PopArtCritic
 from agent.learners.rl2.packing import stretches_of
 from agent.learners.rl2.policy import RL2Policy, with_added_parameters
-from agent.learners.rl2.trials import TrialBatch, critic_inputs, num_env_steps, num_episodes
+from agent.learners.rl2.targets import update_targets
+from agent.learners.rl2.trials import TrialBatch, num_env_steps, num_episodes
 from agent.learners.rl2.warm_start import WarmStart, add_spaces, possible_starts, with_spaces
 from envs.spaces import ObservationKind, SpacePair
 
@@ -176,7 +176,7 @@ class RL2Learner:
             ValueError: the trials are held out.
         """
         family, critic = self._families[name], self._critic(name)
-        targets, explained_variance = self._targets(critic, trials)
+        targets, explained_variance = update_targets(critic, trials, self.config)
         steps, held = trials.steps, self._held(trials)
         self.set_learning_rate(self.config.learning_rate_at(family.num_updates))
         entropy = self.config.entropy_coefficient * self.config.anneal(family.num_updates)
@@ -214,34 +214,6 @@ class RL2Learner:
         """Return whether every parameter and every running scale is finite."""
         state = (*self.policy.state_dict().values(), *self.critics.state_dict().values())
         return bool(torch.stack([values.detach().sum() for values in state]).isfinite().all())
-
-    @torch.no_grad()
-    def _targets(self, critic: PopArtCritic, trials: TrialBatch) -> tuple[Targets, Float[Tensor, ""]]:
-        """Compute advantages and returns of a trial batch, and update the family's scales."""
-        trial_steps = float(trials.lengths.float().mean())
-        discount = self.config.discount_for(trial_steps)
-        critic.follow_rewards(trials.reward[trials.is_valid], discount)
-        features, cut, cut_features = critic_inputs(trials)
-        value = critic.value(features)
-        final_value = torch.zeros_like(value)
-        final_value.view(-1).index_copy_(0, cut, critic.bounded(critic.value(cut_features), discount))
-        advantage = trial_advantages(
-            reward=trials.reward,
-            value=value,
-            final_value=final_value,
-            truncated=trials.truncated,
-            is_valid=trials.is_valid,
-            discount=discount,
-            gae_lambda=self.config.gae_lambda_for(trial_steps),
-        )
-        returns = advantage + value
-        valid_returns, valid_advantage = returns[trials.is_valid], advantage[trials.is_valid]
-        explained = 1.0 - valid_advantage.var(correction=0) / valid_returns.var(correction=0).clamp(min=1e-8)
-        critic.follow(valid_returns, valid_advantage)
-        # The scale includes the critic's lag (it is not centred), so steps are small while the lag is large.
-        advantage = about_usual(advantage, trials.is_valid) / critic.advantage_size
-        targets = Targets(log_prob=trials.log_prob, advantage=advantage, normalised_return=critic.normalise(returns))
-        return targets, explained
 
     @torch.no_grad()
     def _held(self, trials: TrialBatch) -> HeldTrials | None:

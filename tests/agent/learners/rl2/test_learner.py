@@ -155,7 +155,7 @@ def test_a_minibatch_has_advantages_about_the_usual_in_units_of_their_size(monke
     trials = play(learner, VECTOR)
     valid = trials.is_valid
     advantage = torch.randn(valid.shape, generator=torch.Generator().manual_seed(0)).add(5.0).masked_fill(~valid, 0.0)
-    monkeypatch.setattr("agent.learners.rl2.learner.trial_advantages", lambda **_: advantage)
+    monkeypatch.setattr("agent.learners.rl2.targets.trial_advantages", lambda **_: advantage)
     seen: list[Minibatch] = []
 
     def step(name: str, spaces: SpacePair, minibatch: Minibatch) -> torch.Tensor:
