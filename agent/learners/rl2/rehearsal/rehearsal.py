@@ -49,7 +49,7 @@ TOLERANCE = 0.004
 FULL_LOSS = 0.05
 """Weighted KL in nats, summed over the rehearsed families, from which as many steps are rehearsed as practised."""
 
-WEIGHT_IN_PRACTICE = 0.1
+WEIGHT_IN_PRACTICE = 0.05
 """Weight of what is being lost of a family that is itself practised now and then: it learns again by itself."""
 
 FOLLOWING = 0.2
