@@ -109,7 +109,9 @@ def test_it_stops_when_the_database_is_overwritten_in_place_with_that_of_another
     Store.open(DataFolder(tmp_path / "other")).close()
     with DaemonProcess(tmp_path / "data", config=BUSY) as service:
         service.learner_pid()
-        shutil.copyfile(tmp_path / "other" / "learnd.db", service.folder.store_path)
+        with service.folder.store_path.open("r+b") as database:  # a copy would empty it first, which is another loss
+            database.write((tmp_path / "other" / "learnd.db").read_bytes())
+            database.truncate()
         assert ended(service) == 5
         (loss,) = losses(service)
         assert "it was overwritten" in loss["error"]
