@@ -18,7 +18,7 @@ from envs.task_batch import TaskBatch, Transition
 
 @dataclass(frozen=True, kw_only=True)
 class Meaning:
-    """What the numbers of a family mean in terms of the family it was made from.
+    """The meanings of a family's numbers in terms of the family it was made from.
 
     Attributes:
         actions: action i of the policy is action ``actions[i]`` of the original; empty changes nothing.

@@ -45,7 +45,7 @@ class CurvePoint:
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyScores:
-    """What one run measured of one family.
+    """The measurements of one family in one run.
 
     Attributes:
         curve: the scores in its own window, from before practice to its end.

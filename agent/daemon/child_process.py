@@ -1,4 +1,4 @@
-"""What the daemon does alike with the processes that it starts: the trainer, and the measurement of a reference."""
+"""Start, read and kill the processes of the daemon: the trainer, and the measurement of a reference."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class RunResult:
 
     @property
     def is_family_fault(self) -> bool:
-        """Whether the run failed only because of faults of families, which are recorded as their strikes.
+        """Return whether the run failed only through faults of families, which are recorded as their strikes.
 
         The practise job reports ``fault``, the evaluate job ``faults`` by family.
         """

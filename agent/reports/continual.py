@@ -1,4 +1,4 @@
-"""What a family keeps of what it had learned, from its evaluations: performance and forgetting.
+"""Compute performance and forgetting of a family from its evaluations.
 
 Definitions (Continual World, Wołczyk et al. 2021, arXiv:2105.10919, section 3), with p_i(t) the score of family i at
 time t, averaged over ``WINDOW`` evaluations:
@@ -40,7 +40,7 @@ class ScoreUnit(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """What a family had reached, and what it gets now, as mean held-out trial returns.
+    """The mean held-out trial returns that a family had reached and that it gets now.
 
     Attributes:
         reached: the highest mean of ``WINDOW`` evaluations in a row until the end of its last practice.

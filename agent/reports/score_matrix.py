@@ -39,7 +39,7 @@ class MatrixCell:
 
     @property
     def is_below_random(self) -> bool:
-        """Whether the score is lower than that of random actions, by more than noise around it."""
+        """Return whether the score is lower than that of random actions by more than noise."""
         return self.score < -NOISE
 
 
@@ -94,7 +94,7 @@ class ScoreMatrix:
 
     @property
     def has_other_units(self) -> bool:
-        """Whether a family is measured in units of what it had reached."""
+        """Return whether a family is measured in units of what it had reached."""
         return any(row.unit is ScoreUnit.REACHED for row in self.rows)
 
 

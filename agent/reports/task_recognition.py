@@ -42,7 +42,7 @@ class RecognisedTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRecognition:
-    """How well a family's tasks are recognised.
+    """The measured recognition of a family's tasks.
 
     Attributes:
         num_trials: number of trials that were matched, each with those before it.

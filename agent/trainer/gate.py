@@ -216,7 +216,7 @@ LEAST_LOSS = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class StoredTrialsLoss:
-    """What a candidate has lost of a family that cannot be played, on the family's stored trials.
+    """The loss of a candidate on the stored trials of a family that cannot be played.
 
     Attributes:
         family: its name.
@@ -280,7 +280,7 @@ class Candidate:
 
     @property
     def losses(self) -> tuple[StoredTrialsLoss, ...]:
-        """What was lost of the families that cannot be played."""
+        """Return what was lost of the families that cannot be played."""
         return tuple(loss for part in self.parts for loss in part.losses)
 
     @property

@@ -37,7 +37,7 @@ CLOSED = -4.0
 
 @dataclass(frozen=True, kw_only=True)
 class Reinstated:
-    """What B trials begin with: what earlier trials of their tasks left behind.
+    """The start of B trials: what earlier trials of their tasks left behind.
 
     Attributes:
         memory: the in-trial memory after the last earlier trial; None for a policy that reads no memory.
