@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
-import numpy as np
 import torch
-from optree.dataclasses import register_node
 from torch import Tensor
 
 from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.policy_state import PairConstants, PolicyState
 from agent.learners.rl2.reinstatement import Reinstated, recall_features
+from agent.learners.rl2.stored_steps import StoredSteps, steps_of_trial
 from agent.learners.rl2.trees import join_tensors, map_tensors
 from envs.spaces import SpacePair
 from memory.records import TrialRecord
@@ -38,20 +37,6 @@ class RecalledTrials:
     trials: tuple[TrialRecord, ...] = ()
     likeness: float = 1.0
     age: float = 0.0
-
-
-@register_node(namespace="")
-@dataclass(frozen=True, kw_only=True)
-class _Step:
-    """The stored steps of B rows, [T, B]; rows without a step are not active."""
-
-    observation: Tensor
-    action: Tensor
-    reward: Tensor
-    final_observation: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    active: Tensor
 
 
 @torch.no_grad()
@@ -115,26 +100,26 @@ def _run_again(
     return Reinstated(memory=memory, hidden=state.hidden, features=features)
 
 
-def _step_again(policy: RL2Policy, spaces: SpacePair, state: PolicyState, step: _Step) -> None:
+def _step_again(policy: RL2Policy, spaces: SpacePair, state: PolicyState, step: StoredSteps) -> None:
     inputs = policy.look(spaces, state, step.observation)
     output = policy.step(spaces, inputs, state.hidden, state.constants)
     policy.take(
         spaces,
         state,
-        hidden=torch.where(step.active.unsqueeze(1), output.hidden, state.hidden),
+        hidden=torch.where(step.is_valid.unsqueeze(1), output.hidden, state.hidden),
         observation=step.observation,
         action=step.action,
         reward=step.reward,
-        final_observation=step.final_observation,
+        final_observation=step.next_observation,
         terminated=step.terminated,
-        active=step.active,
+        active=step.is_valid,
     )
-    policy.end_episodes(state, terminated=step.terminated, truncated=step.truncated, active=step.active)
+    policy.end_episodes(state, terminated=step.terminated, truncated=step.truncated, active=step.is_valid)
 
 
-def _steps_of(trials: Sequence[TrialRecord | None]) -> _Step:
+def _steps_of(trials: Sequence[TrialRecord | None]) -> StoredSteps:
     """Return the steps of one trial of each row, padded at the end."""
-    found = [None if trial is None else _steps_of_trial(trial) for trial in trials]
+    found = [None if trial is None else steps_of_trial(trial) for trial in trials]
     of_rows = [steps for steps in found if steps is not None]
     longest = max(len(steps.reward) for steps in of_rows)
 
@@ -147,22 +132,3 @@ def _steps_of(trials: Sequence[TrialRecord | None]) -> _Step:
     nothing = map_tensors(without_steps, of_rows[0])
     rows = [nothing if steps is None else map_tensors(padded, steps) for steps in found]
     return join_tensors(lambda parts: torch.stack(parts, dim=1), rows)
-
-
-def _steps_of_trial(trial: TrialRecord) -> _Step:
-    """Return the steps of a stored trial, [T]."""
-    episodes = trial.episodes
-    ends = np.cumsum([len(episode.rewards) for episode in episodes]) - 1
-    reward = torch.from_numpy(np.concatenate([episode.rewards for episode in episodes]))
-    terminated, truncated = (torch.zeros(len(reward), dtype=torch.bool) for _ in range(2))
-    for end, episode in zip(ends.tolist(), episodes, strict=True):
-        (terminated if episode.is_terminated else truncated)[end] = True
-    return _Step(
-        observation=torch.from_numpy(np.concatenate([episode.observations[:-1] for episode in episodes])),
-        action=torch.from_numpy(np.concatenate([episode.actions for episode in episodes])),
-        reward=reward,
-        final_observation=torch.from_numpy(np.concatenate([episode.observations[1:] for episode in episodes])),
-        terminated=terminated,
-        truncated=truncated,
-        active=torch.ones(len(reward), dtype=torch.bool),
-    )

@@ -28,14 +28,14 @@ def replayed_inputs(policy: RL2Policy, trials: PastTrials) -> PolicyInput:
     They equal the inputs of a rollout in which the same things happen.
     """
     pair = policy.pair(trials.spaces)
-    reward = pair.scale_reward(trials.reward)
+    reward, previous_action = pair.scale_reward(trials.reward), _previous(_taken(trials))
     return PolicyInput(
         observation=trials.observation,
-        previous_action=_previous(_taken(trials)),
+        previous_action=previous_action,
         change=pair.changes(
             trials.observation,
             previous=_previous(trials.observation),
-            action=_previous(_taken(trials)),
+            action=previous_action,
             is_within_episode=_is_within_episode(trials),
         ),
         context=_context(trials, reward),
@@ -61,17 +61,17 @@ def _taken(trials: PastTrials) -> Tensor:
 
 
 def _context(trials: PastTrials, reward: Float[Tensor, "T B"]) -> Float[Tensor, "T B C"]:
-    ended = trials.terminated | trials.truncated
+    begins = _previous((trials.terminated | trials.truncated).to(torch.int64))
     has_previous = torch.ones_like(reward)
     has_previous[0] = 0.0
-    index = _previous(ended.to(torch.int64)).cumsum(0).clamp_(max=trials.episodes_per_trial)
+    index = begins.cumsum(0).clamp_(max=trials.episodes_per_trial)
     left = episodes_left(trials.episodes_per_trial, reward.device)
     return context_features(
         previous_reward=_previous(reward),
         previous_terminated=_previous(trials.terminated.to(reward.dtype)),
         previous_truncated=_previous(trials.truncated.to(reward.dtype)),
         has_previous=has_previous,
-        episode_step=_episode_steps(_previous(ended.to(torch.int64))).to(reward.dtype),
+        episode_step=_episode_steps(begins).to(reward.dtype),
         left=left[index],
     )
 
