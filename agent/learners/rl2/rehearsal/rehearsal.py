@@ -119,8 +119,7 @@ class RehearsalSlice:
         """
         lesson = self._drawn_lesson()
         chances = self._chances(lesson)
-        num_trials = min(TRIALS_PER_STEP, int((chances > 0).sum()))
-        trials = self._draw(chances, num_trials)
+        trials = self._draw(chances, min(TRIALS_PER_STEP, len(chances)))
         sums, steps = divergences(
             self._learner.policy, lesson, trials.to(lesson.is_valid.device), num_families=len(self._names)
         )
@@ -203,12 +202,12 @@ class Rehearsal:
             in_practice: families that are themselves practised now and then.
         """
         began = time.monotonic()
-        others = [name for name in self.losses if name != practised and self.reservoir(name).usable(held_back=False)]
+        others = [name for name in self.losses if name != practised]
         measured = tuple(others[:MEASURED_FAMILIES])
         for name in measured:
             del self.losses[name]  # Measured families move to the end of the order.
             self.losses[name] = self.measure(name)
-        weighted = {name: self.losses[name] * (WEIGHT_IN_PRACTICE if name in in_practice else 1.0) for name in others}
+        weighted = {name: self.losses[name] * _weight(name, in_practice) for name in others}
         losing = sorted((name for name in others if weighted[name] > TOLERANCE), key=lambda name: -weighted[name])
         rehearsed = self.prepare(losing[:REHEARSED_FAMILIES], in_practice=in_practice)
         rehearsed.measured, rehearsed.spent_s = measured, time.monotonic() - began
@@ -216,11 +215,10 @@ class Rehearsal:
 
     def begin_repair(self, names: Sequence[str]) -> RehearsalSlice:
         """Measure every family, and prepare the rehearsal of the given ones and of those that lose most."""
-        usable = [name for name in self.losses if self.reservoir(name).usable(held_back=False)]
-        for name in usable:
+        for name in self.losses:
             self.losses[name] = self.measure(name)
-        repaired = [name for name in names if name in usable]
-        others = sorted((name for name in usable if name not in repaired), key=lambda name: -self.losses[name])
+        repaired = [name for name in names if name in self.losses]
+        others = sorted((name for name in self.losses if name not in repaired), key=lambda name: -self.losses[name])
         return self.prepare([*repaired, *others][: max(REHEARSED_FAMILIES, len(repaired))])
 
     def nothing(self) -> RehearsalSlice:
@@ -228,7 +226,8 @@ class Rehearsal:
         return self.prepare(())
 
     def prepare(self, names: Sequence[str], *, in_practice: Collection[str] = ()) -> RehearsalSlice:
-        """Prepare the rehearsal of some families."""
+        """Prepare the rehearsal of some families; those without usable trials are left out."""
+        names = [name for name in names if self.reservoir(name).usable(held_back=False)]
         lessons: dict[str, Lesson] = {}
         for index, name in enumerate(names):
             lesson = self._lesson(name, index=index)
@@ -238,7 +237,7 @@ class Rehearsal:
             self._learner,
             list(lessons.values()),
             {name: self.losses[name] for name in names},
-            weights=[WEIGHT_IN_PRACTICE if name in in_practice else 1.0 for name in names],
+            weights=[_weight(name, in_practice) for name in names],
         )
 
     def end(self, rehearsed: RehearsalSlice) -> None:
@@ -274,3 +273,8 @@ class Rehearsal:
     def to_meta(self) -> dict[str, Any]:
         """Return the state that is not in the reservoirs, as JSON values."""
         return {"losses": list(self.losses.items())}
+
+
+def _weight(name: str, in_practice: Collection[str]) -> float:
+    """Return how much what is being lost of a family counts."""
+    return WEIGHT_IN_PRACTICE if name in in_practice else 1.0

@@ -117,6 +117,19 @@ def test_each_family_is_measured_in_turn() -> None:
     assert all(rehearsal.losses[name] > 0 for name in names)
 
 
+def test_a_slice_loads_the_reservoirs_that_it_measures_alone() -> None:
+    learner = learner_for(VECTOR)
+    names = [f"family {index}" for index in range(3 * MEASURED_FAMILIES)]
+    loaded: list[str] = []
+
+    def load(name: str) -> Reservoir:
+        loaded.append(name)
+        return Reservoir(spaces=VECTOR)
+
+    Rehearsal(learner, load=load, losses=dict.fromkeys(names, 0.0)).begin("practised")
+    assert loaded == names[:MEASURED_FAMILIES]
+
+
 @pytest.mark.parametrize("num_trials", [1, 3, NUM_SLOTS + 5])
 def test_a_reservoir_replaces_its_oldest_trials(num_trials: int) -> None:
     learner = learner_for(VECTOR)
