@@ -55,10 +55,10 @@ cases: $(STAMP)   ## Run the small inputs that once gave a wrong outcome (CASES=
 	CASES="$(CASES)" $(BIN)/python -m pytest -m slow --timeout 600 tests/cases $(ARGS)
 
 learn: $(STAMP)   ## Run the learning tests and the ten-minute check of a fresh service.
-	$(BIN)/python -m pytest -m slow tests/learning tests/learners $(ARGS)
+	$(BIN)/python -m pytest -m slow tests/learning tests/agent/learners $(ARGS)
 
 soak: $(STAMP)    ## Run the crash and memory soak against a live service (about 40 minutes).
-	$(BIN)/python -m pytest -m slow tests/soak tests/memory tests/envs $(ARGS)
+	$(BIN)/python -m pytest -m slow tests/soak tests/integration tests/memory tests/envs tests/agent/daemon tests/agent/cli $(ARGS)
 
 bench: $(STAMP)   ## Run the benchmarks.
 	$(BIN)/python -m benchmarks $(ARGS)
