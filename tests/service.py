@@ -92,7 +92,7 @@ class Service:
         return next((p for p in self.processes()[1:] if "agent.trainer" in _command_line(p)), None)
 
     def workers(self) -> list[psutil.Process]:
-        return [p for p in self.processes()[1:] if "gymnasium/host.py" in _command_line(p)]
+        return [p for p in self.processes()[1:] if "gymnasium/host/__main__.py" in _command_line(p)]
 
     def resident_bytes(self) -> int:
         total = 0

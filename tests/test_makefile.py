@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -68,3 +69,20 @@ def test_the_service_is_given_the_options(tmp_path: Path) -> None:
 def test_the_address_is_said_to_be_the_default(tmp_path: Path) -> None:
     text = "\n".join(make_run(tmp_path, "ARGS=--listen :9500"))
     assert "by default http://127.0.0.1:9464/" in text
+
+
+def paths_of_slow_targets() -> list[Path]:
+    """Return the paths that the targets of slow tests give to pytest."""
+    recipes = re.findall(r"-m pytest -m slow(.*)", (ROOT / "Makefile").read_text())
+    return [ROOT / word for recipe in recipes for word in recipe.split() if word.startswith("tests/")]
+
+
+def test_the_targets_of_slow_tests_name_paths_that_exist() -> None:
+    assert [path for path in paths_of_slow_targets() if not path.exists()] == []
+
+
+def test_every_slow_test_belongs_to_a_target() -> None:
+    slow = [path for path in (ROOT / "tests").rglob("test_*.py") if re.search(r"mark\.slow\b", path.read_text())]
+    folders = paths_of_slow_targets()
+    assert len(slow) > 10
+    assert [path for path in slow if path != Path(__file__) and not any(map(path.is_relative_to, folders))] == []

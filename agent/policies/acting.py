@@ -35,7 +35,7 @@ from agent.policies.recurrent_acting import RecurrentPolicy
 from agent.policies.trial_memory import TrialMemory
 from agent.policies.version_file import PolicyFileError, VersionFile, read_version_file, refusal, understanding
 from agent.policies.version_header import KnownFamily
-from envs.gymnasium.host import checked_index, describe_action, describe_observation, flattener
+from envs.gymnasium.host.spaces import checked_index, describe_action, describe_observation, flattener
 from envs.space_text import spaces_text
 from envs.spaces import ActionKind, ObservationKind, SpacePair
 

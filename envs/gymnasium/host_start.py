@@ -9,7 +9,7 @@ from pathlib import Path
 
 from envs.family import FamilySpec
 
-HOST_PROGRAM = Path(__file__).with_name("host.py")
+HOST_PROGRAM = Path(__file__).with_name("host") / "__main__.py"
 SUPERVISOR_PROGRAM = Path(__file__).with_name("supervisor.py")
 
 PRIVATE_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")

@@ -13,9 +13,9 @@ import torch
 
 from envs.errors import FaultReason, WorkerFaultError
 from envs.family import Split
-from envs.gymnasium import host as worker_host
 from envs.gymnasium import progress as worker_progress
 from envs.gymnasium.batch import WorkerTaskBatch
+from envs.gymnasium.host.progress import Stage as StageOfHost
 from envs.gymnasium.progress import AnswerDeadline, Stage
 from envs.limits import WorkerLimits
 from tests.envs.families import LIMITS, all_active, family
@@ -40,7 +40,7 @@ def begin_and_step(tasks: WorkerTaskBatch) -> None:
 
 
 def test_host_and_learner_number_the_stages_alike() -> None:
-    assert {stage.name: stage.value for stage in worker_host.Stage} == {stage.name: stage.value for stage in Stage}
+    assert {stage.name: stage.value for stage in StageOfHost} == {stage.name: stage.value for stage in Stage}
     assert worker_progress.DONE_TO_A_COPY.keys() == set(Stage)
 
 

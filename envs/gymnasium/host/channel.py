@@ -1,0 +1,45 @@
+"""The pipes to the trainer."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from .faults import EndOfRequestsError
+
+
+class Channel:
+    """The two pipes to the trainer."""
+
+    def __init__(self, request_fd: int, answer_fd: int) -> None:
+        self._request_fd, self._answer_fd = request_fd, answer_fd
+        self._waiting = b""
+
+    def request(self) -> bytes:
+        """Wait for the next request and return it: ``b"s"`` or a line of JSON."""
+        if not self._waiting:
+            self._waiting = self._read()
+        if self._waiting[:1] == b"s":
+            self._waiting = self._waiting[1:]
+            return b"s"
+        while b"\n" not in self._waiting:
+            self._waiting += self._read()
+        line, _, self._waiting = self._waiting.partition(b"\n")
+        return line
+
+    def _read(self) -> bytes:
+        received = os.read(self._request_fd, 65536)
+        if not received:
+            raise EndOfRequestsError
+        return received
+
+    def stepped(self, *, has_ends: bool) -> None:
+        """Report that a step is done, and whether it ended an episode."""
+        os.write(self._answer_fd, b"e" if has_ends else b"s")
+
+    def answer(self, values: dict[str, Any]) -> None:
+        """Answer with a line of JSON."""
+        line = json.dumps(values).encode() + b"\n"
+        while line:
+            line = line[os.write(self._answer_fd, line) :]

@@ -1,0 +1,153 @@
+"""Making environments from what a user names: an id, a class or a function."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+
+from .faults import SpecError, StartError
+
+VERSION_OF_AN_ID = re.compile(r"-v\d+$")
+
+
+class Maker:
+    """A factory of the family's environments, without the wrappers whose work the host does itself.
+
+    The host counts the time limit and keeps the order of calls, so the wrappers ``TimeLimit`` and ``OrderEnforcing`` do
+    not cost a call per step. The wrappers with which an environment is registered remain.
+    """
+
+    def __init__(self, configuration: dict[str, Any]) -> None:
+        self._entry: str = configuration["entry"]
+        self._kwargs: dict[str, Any] = configuration["kwargs"]
+        self._folders: list[str] = configuration["import_paths"]
+        self.spec_limit: int | None = None
+        self.reward_threshold: float | None = None
+        self._open_envs: list[gymnasium.Env[Any, Any]] = []
+        self._make = self._maker()
+
+    def __call__(self, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+        """Return a new environment; the task's keyword arguments override the family's."""
+        env = self._make(**{**self._kwargs, **kwargs})
+        if not isinstance(env, gymnasium.Env):
+            found = f"{self._entry!r} made a {type(env).__name__}, which is not a gymnasium.Env."
+            raise SpecError(found, _not_an_environment_hint(env))
+        self._open_envs.append(env)
+        return env
+
+    def close(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Close an environment that this factory made."""
+        self._open_envs = [other for other in self._open_envs if other is not env]
+        env.close()
+
+    def close_all(self) -> None:
+        """Close every open environment. Errors are ignored, because the process exits afterwards."""
+        while self._open_envs:
+            with contextlib.suppress(BaseException):
+                self._open_envs.pop(0).close()
+
+    def take_registered(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Store the registered time limit and reward threshold of an environment that a user's function made."""
+        if env.spec is not None:
+            self.spec_limit = self.spec_limit or env.spec.max_episode_steps
+            self.reward_threshold = self.reward_threshold or env.spec.reward_threshold
+
+    def _maker(self) -> Callable[..., Any]:
+        module_name, separator, name = self._entry.partition(":")
+        if separator and module_name.endswith(".py"):
+            folder, _, file_name = module_name.rpartition("/")
+            found = f"{module_name!r} is a file, but a module is named without '.py'."
+            raise SpecError(found, f"Write {file_name.removesuffix('.py')}:{name} --path {folder or 'FOLDER'}.")
+        if not separator:
+            return self._from_id(self._entry)
+        target: Any = import_user_module(module_name, self._folders)
+        try:
+            for part in name.split("."):
+                target = getattr(target, part)
+        except AttributeError as error:
+            return self._from_id_or_misspelt(name, module_name, target, error)
+        return target  # type: ignore[no-any-return]
+
+    def _from_id_or_misspelt(
+        self, name: str, module_name: str, holder: Any, error: AttributeError
+    ) -> Callable[..., Any]:
+        """Return what makes the id that a module registered, as in ``ale_py:ALE/Breakout-v5``.
+
+        Raises:
+            SpecError: there is no such id. A name that does not look like an id is a misspelt class or function.
+        """
+        try:
+            return self._from_id(name)
+        except SpecError:
+            if "/" in name or VERSION_OF_AN_ID.search(name):
+                raise
+        public = [key for key, value in vars(holder).items() if callable(value) and not key.startswith("_")]
+        close = difflib.get_close_matches(name.rpartition(".")[2], public, n=3)
+        hint = f"Did you mean {', '.join(close)}?" if close else f"It has: {', '.join(public)[:300] or 'none'}."
+        raise SpecError(f"module {module_name} has no class or function {name!r}.", hint) from error
+
+    def _from_id(self, env_id: str) -> Callable[..., Any]:
+        try:
+            spec = gymnasium.spec(env_id)
+        except gymnasium.error.Error as error:
+            close = difflib.get_close_matches(env_id, gymnasium.registry, n=3)
+            hint = f"Did you mean {', '.join(close)}?" if close else ""
+            hint += " Write module:id for an environment of another package, module:Class for your own."
+            raise SpecError(f"Gymnasium knows no {env_id!r} ({error}).", hint.strip()) from error
+        self.spec_limit = spec.max_episode_steps
+        self.reward_threshold = spec.reward_threshold
+        spec.order_enforce = False
+
+        def make(**kwargs: Any) -> gymnasium.Env[Any, Any]:
+            return gymnasium.make(spec, max_episode_steps=-1, disable_env_checker=True, **kwargs)
+
+        return make
+
+
+def import_user_module(name: str, folders: list[str]) -> Any:
+    """Import a module by its name.
+
+    Raises:
+        StartError: there is no such module in the folders or among the installed packages.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # The module was found, and imports another one that was not.
+        faults = [fault for fault in map(folder_fault, folders) if fault]
+        if faults:
+            raise StartError(f"no module {error.name!r} was found: {'; '.join(faults)}.") from error
+        places = f"in {', '.join(folders)} or " if folders else ""
+        hint = "" if folders else " (--path FOLDER names a folder of your own)"
+        found = f"there is no module {error.name!r} {places}among the packages of {sys.executable}{hint}."
+        raise StartError(found) from error
+
+
+def folder_fault(folder: str) -> str:
+    """Return why nothing can be imported from a folder; empty if it can be read."""
+    try:
+        os.scandir(folder).close()
+    except FileNotFoundError:
+        return f"the folder {folder} does not exist"
+    except NotADirectoryError:
+        return f"{folder} is not a folder"
+    except OSError as error:
+        return f"the folder {folder} cannot be read: {error.strerror}"
+    return ""
+
+
+def _not_an_environment_hint(made: Any) -> str:
+    if made is None:
+        return "A function that is named as module:function must return the environment that it makes."
+    if isinstance(made, gymnasium.vector.VectorEnv):
+        return "Name a single environment: learnd itself makes and steps several copies."
+    return "Environments of the old gym package must be ported to gymnasium."

@@ -1,0 +1,136 @@
+"""The search for numbers among an environment's attributes that change what it does."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from .attributes import is_same
+from .spaces import flat_size, flattener
+
+MAX_NUMBERS = 32
+
+NUMBER_STEPS = 100
+
+HELD_STEPS = 10
+
+NUMBERS_S = 20.0
+"""Time after which no further number is tried."""
+
+
+def effective_numbers(
+    make: Callable[[], gymnasium.Env[Any, Any]], close: Callable[[gymnasium.Env[Any, Any]], None], factor: float
+) -> dict[str, Any]:
+    """Return the numbers among an environment's attributes that change what it does.
+
+    These are the public float attributes that are neither 0 nor changed by play, that a reset keeps, and whose division
+    or multiplication by the factor changes an observation, a reward or an end under the same seed and actions.
+
+    Args:
+        make: makes a copy of the environment.
+        close: closes a copy.
+        factor: above 1.
+    """
+    end = time.monotonic() + NUMBERS_S
+    env = make()
+    before = float_attributes(env)
+    plain = _trace(env, None)
+    after = float_attributes(env)
+    is_replayed = _trace(env, None) == plain
+    close(env)
+    candidates = [name for name, value in before.items() if after.get(name) == value][:MAX_NUMBERS]
+    numbers: dict[str, float] = {}
+    is_whole = len(before) <= MAX_NUMBERS
+    for name in candidates if is_replayed else ():
+        if time.monotonic() > end:
+            is_whole = False
+            break
+        scaled = (before[name] / factor, before[name] * factor)
+        if all(_is_effective(make, close, plain, name, value) for value in scaled):
+            numbers[name] = before[name]
+    return {"numbers": numbers, "is_replayed": is_replayed, "is_whole": is_whole}
+
+
+def float_attributes(env: gymnasium.Env[Any, Any]) -> dict[str, float]:
+    """Return the public attributes of the unwrapped environment that are finite floats other than 0, by name."""
+    found = {}
+    for name in dir(env.unwrapped):
+        if name.startswith("_"):
+            continue
+        with contextlib.suppress(Exception):  # a property of a user's class may do anything
+            value = getattr(env.unwrapped, name)
+            if isinstance(value, (float, np.floating)) and math.isfinite(value) and value != 0.0:
+                found[name] = float(value)
+    return found
+
+
+def _is_effective(
+    make: Callable[[], gymnasium.Env[Any, Any]],
+    close: Callable[[gymnasium.Env[Any, Any]], None],
+    plain: list[Any],
+    name: str,
+    value: float,
+) -> bool:
+    """Return whether the environment still runs with another number, keeps it, and does something else than before."""
+    env = make()
+    try:
+        changed = _trace(env, (name, value))
+        return changed != plain and is_same(getattr(env.unwrapped, name), value)
+    except Exception:  # noqa: BLE001  (a user's environment may do anything with a number that it does not expect)
+        return False
+    finally:
+        close(env)
+
+
+def _trace(env: gymnasium.Env[Any, Any], changed: tuple[str, float] | None) -> list[Any]:
+    """Return the results of the same random actions from the same seed, with one attribute changed.
+
+    In every second block of ``HELD_STEPS`` steps the action stays the same: actions that change at each step hardly
+    move some environments.
+
+    Raises:
+        ValueError: an observation or a reward is not finite.
+    """
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    read, actions = _observation_reader(env.observation_space), copy.deepcopy(env.action_space)
+    actions.seed(0)
+    results: list[Any] = []
+    is_over, action = True, None
+    for step in range(NUMBER_STEPS):
+        if is_over:
+            if changed is not None:
+                setattr(env.unwrapped, *changed)
+            results.append(read(env.reset(seed=None if step else 0)[0]))
+        if step % HELD_STEPS == 0 or (step // HELD_STEPS) % 2 == 0:
+            action = actions.sample()
+        observation, reward, terminated, truncated, _ = env.step(action)
+        if not math.isfinite(reward):
+            raise ValueError("the reward is not finite")
+        is_over = bool(terminated or truncated)
+        results.append((read(observation), float(reward), bool(terminated), bool(truncated)))
+    return results
+
+
+def _observation_reader(space: spaces.Space[Any]) -> Callable[[Any], bytes]:
+    """Return a function that returns an observation's numbers as bytes, or raises if one is not finite."""
+    if isinstance(space, spaces.Discrete):
+        return lambda observation: repr(int(observation)).encode()
+    write, values = flattener(space), np.zeros(flat_size(space), np.float32)
+
+    def read(observation: Any) -> bytes:
+        write(observation, values)
+        if not np.isfinite(values).all():
+            raise ValueError("an observation is not finite")
+        return values.tobytes()
+
+    return read

@@ -1,0 +1,190 @@
+"""Handlers of the trainer's requests."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import faulthandler
+import io
+import json
+import mmap
+import os
+import resource
+import sys
+from typing import Any, NoReturn
+
+import gymnasium
+
+from .attributes import fitting_attributes, set_attributes
+from .channel import Channel
+from .checks import check_environment
+from .faults import EndOfRequestsError, NonsenseError, SpecError, StartError, UnsupportedError, fault, in_words
+from .making import Maker
+from .numbers import effective_numbers
+from .progress import Stage, report_calls
+from .spaces import describe_action, describe_observation
+from .tasks import Tasks
+
+
+class Host:
+    """The handlers of the trainer's requests."""
+
+    def __init__(self, channel: Channel, memory_fd: int) -> None:
+        self._channel = channel
+        self._memory_fd = memory_fd
+
+    def serve(self) -> None:
+        """Answer requests until one fails or there are no more. Only the speed of steps matters.
+
+        Raises:
+            EndOfRequestsError: the trainer closed its end of the pipe.
+        """
+        request, stepped = self._channel.request, self._channel.stepped
+        while True:
+            line = request()
+            if line == b"s":
+                self._tasks.step()
+                stepped(has_ends=self._tasks.has_ends)
+            else:
+                values = json.loads(line)
+                answer = getattr(self, f"on_{values.pop('type')}")(**values)
+                self._channel.answer(answer)
+
+    def on_configure(self, configuration: dict[str, Any], first_task: dict[str, Any]) -> dict[str, Any]:
+        """Apply the limits, make the first environment and return a description of it."""
+        limit_process(configuration)
+        sys.path[:0] = configuration["import_paths"]
+        os.chdir(configuration["working_folder"])
+        self._maker = Maker(configuration)
+        self._configuration = configuration
+        self._first_task = first_task
+        env = self._maker(first_task["kwargs"])
+        self._maker.take_registered(env)
+        described = {
+            "observation": describe_observation(env.observation_space),
+            "action": describe_action(env.action_space),
+        }
+        fitting_attributes(env, first_task["attributes"])
+        self._tasks = Tasks(self._maker, env, configuration)
+        return {
+            "spaces": described,
+            "pid": os.getpid(),
+            "max_episode_steps": self._tasks.limit,
+            "reward_threshold": self._maker.reward_threshold,
+        }
+
+    def on_open(self, num_tasks: int, size: int, layout: dict[str, list[Any]]) -> dict[str, Any]:
+        """Map the shared memory."""
+        self._tasks.open(mmap.mmap(self._memory_fd, size), num_tasks, layout)
+        os.close(self._memory_fd)
+        return {}
+
+    def on_begin(self, tasks: list[dict[str, Any]], *, own_generators: bool = False) -> dict[str, Any]:
+        """Begin tasks; answer with the digests of their contexts, if any task has one."""
+        self._tasks.begin(tasks, own_generators=own_generators)
+        contexts = self._tasks.contexts
+        return {"contexts": contexts} if any(contexts) else {}
+
+    def on_begin_row(self, row: int, task: dict[str, Any]) -> dict[str, Any]:
+        """Begin another task in one row."""
+        self._tasks.begin_row(row, task)
+        return {"context": self._tasks.contexts[row]}
+
+    def on_undone(self) -> dict[str, Any]:
+        """Return the varied attributes that the last resets overwrote."""
+        return {"undone": self._tasks.undone()}
+
+    def on_check(self) -> dict[str, Any]:
+        """Run Gymnasium's checker on a separate environment."""
+        progress = self._tasks.progress
+        progress.begin(Stage.MAKING, 0)
+        env = self._maker(self._first_task["kwargs"])
+        set_attributes(env, fitting_attributes(env, self._first_task["attributes"]))
+        report_calls(env, progress)
+        checked = check_environment(env)
+        self._maker.close(env)
+        return checked
+
+    def on_numbers(self, factor: float) -> dict[str, Any]:
+        """Return the numbers among the environment's attributes that change what it does."""
+        progress = self._tasks.progress
+
+        def make() -> gymnasium.Env[Any, Any]:
+            progress.begin(Stage.MAKING, 0)
+            env = self._maker(self._first_task["kwargs"])
+            report_calls(env, progress)
+            return env
+
+        return effective_numbers(make, self._maker.close, factor)
+
+    def close(self) -> None:
+        """Close the environments and run the exit handlers. Errors are ignored, because the process then exits."""
+        maker = getattr(self, "_maker", None)
+        if maker is not None:
+            maker.close_all()
+        with contextlib.suppress(BaseException):
+            atexit._run_exitfuncs()  # noqa: SLF001  (the only way to run them without waiting for threads)
+
+
+def limit_process(configuration: dict[str, Any]) -> None:
+    """Limit the memory, core dumps and priority of this process."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # The trainer checks resident memory at intervals; this limit stops a worker that grows faster.
+    bound = configuration["data_limit_bytes"]
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (bound if hard == resource.RLIM_INFINITY else min(bound, hard), hard))
+    os.nice(configuration["nice"])
+
+
+def _take_every_text() -> None:
+    """Let an environment print characters that the locale's encoding lacks: that must not be a fault."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def serve(host: Host, channel: Channel) -> int:
+    """Answer requests until there are no more or one fails; report a failure, and return the exit status.
+
+    Raises:
+        OSError: the trainer has exited.
+    """
+    try:
+        host.serve()
+    except EndOfRequestsError:
+        return 0
+    except NonsenseError as error:
+        channel.answer(fault("nonsense", str(error)))
+    except UnsupportedError as error:
+        which, space, hint = error.args
+        channel.answer({"fault": "unsupported", "found": f"the {which} {space[:500]} is not supported.", "hint": hint})
+    except SpecError as error:
+        channel.answer(fault("spec", *error.args))
+    except StartError as error:
+        channel.answer(fault("raised", str(error)))
+    except MemoryError as error:
+        channel.answer(fault("over_memory", f"it ran out of the memory it is allowed ({str(error) or 'MemoryError'})."))
+    except SystemExit as error:
+        channel.answer(fault("exited", f"it called sys.exit({error.code!r})."))
+    except BaseException as error:  # noqa: BLE001  (the worker's boundary: everything is reported and ends the process)
+        channel.answer(fault("raised", in_words(error)))
+    return 1
+
+
+def main() -> NoReturn:
+    """Serve the trainer over the pipes and the memory whose descriptors are the arguments."""
+    request_fd, answer_fd, memory_fd = (int(argument) for argument in sys.argv[1:4])
+    for fd in (request_fd, answer_fd, memory_fd):
+        os.set_inheritable(fd, False)  # noqa: FBT003
+    _take_every_text()
+    faulthandler.enable()
+    channel = Channel(request_fd, answer_fd)
+    host = Host(channel, memory_fd)
+    status = 1
+    with contextlib.suppress(OSError):
+        status = serve(host, channel)
+    # The trainer waits for a limited time, so this process does not wait for the threads of a user's environment.
+    host.close()
+    with contextlib.suppress(Exception):
+        sys.stderr.flush()
+    os._exit(status)
