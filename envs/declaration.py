@@ -31,6 +31,12 @@ AUTOMATIC = {
 """The variations that are completed from the environment: name → default form, and default amount."""
 LONGEST_DELAY = 100
 LARGEST_FACTOR = 10.0
+EPISODES_OF_A_FIXED_ENVIRONMENT = 1
+EPISODES_OF_A_VARIED_ENVIRONMENT = 3
+EPISODES_OF_A_TENSOR_FAMILY = 10
+"""Numbers of episodes in a trial, if none is declared. Where nothing varies but the seed, an episode has nothing to
+find out that helps the next one, and longer trials only mean fewer of them."""
+
 FEW_SHOT_FORM = re.compile(r"(?P<ways>\d{1,4})[x×](?P<shots>\d{1,4})", re.IGNORECASE)
 TARGETS = {
     "attribute": VariationTarget.ATTRIBUTE,
@@ -214,7 +220,7 @@ def family_from_declaration(
         name: the family's name; None makes one from the entry.
         variations: variations, or text that :func:`parse_variation` reads.
         kwargs: keyword arguments of the environment.
-        episodes_per_trial: episodes in a trial; None takes 3, or 10 for a tensor family.
+        episodes_per_trial: episodes in a trial; None takes the number of :func:`default_episodes`.
         max_episode_steps: steps after which an episode is truncated.
         reference_return: trial return that counts as score 1.
         reference_rule: rule for the reference if no return is given.
@@ -237,7 +243,9 @@ def family_from_declaration(
         entry=entry,
         kwargs=dict(kwargs or {}),
         variations=read,
-        episodes_per_trial=episodes_per_trial if episodes_per_trial is not None else 10 if is_tensor else 3,
+        episodes_per_trial=default_episodes(is_tensor=is_tensor, is_varied=bool(read))
+        if episodes_per_trial is None
+        else episodes_per_trial,
         max_episode_steps=max_episode_steps,
         reference_return=reference_return,
         reference_source="declared" if reference_return is not None else "",
@@ -246,6 +254,18 @@ def family_from_declaration(
         python=python,
         import_paths=tuple(import_paths),
     )
+
+
+def default_episodes(*, is_tensor: bool, is_varied: bool) -> int:
+    """Return the number of episodes in a trial of a family that declares none.
+
+    Args:
+        is_tensor: whether the family is a tensor family.
+        is_varied: whether a variation is declared.
+    """
+    if is_tensor:
+        return EPISODES_OF_A_TENSOR_FAMILY
+    return EPISODES_OF_A_VARIED_ENVIRONMENT if is_varied else EPISODES_OF_A_FIXED_ENVIRONMENT
 
 
 def _check_entry(entry: str) -> None:

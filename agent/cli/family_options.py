@@ -27,7 +27,10 @@ KwargOption = Annotated[
 ]
 EpisodesOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Episodes per trial of an environment; default: 3, or 10 for a built-in family."),
+    typer.Option(
+        min=1,
+        help="Episodes per trial of an environment; default: 3 with --vary, 1 without, 10 for a built-in family.",
+    ),
 ]
 MaxStepsOption = Annotated[
     int | None, typer.Option(min=1, help="Steps after which an episode of an environment is truncated.")

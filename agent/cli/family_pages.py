@@ -13,6 +13,7 @@ from agent.cli.reference_option import failure_text, reference_text
 from agent.cli.status import families_table
 from agent.output.quantities import ago, moment, short_number, short_score, with_error
 from agent.output.visible_text import visible_line
+from envs.family import FamilySource
 from envs.gymnasium.variations import Distribution, Variation
 from envs.kinds import FamilyKind
 from envs.space_text import spaces_text
@@ -38,6 +39,10 @@ def family_values(family: Family) -> dict[str, Any]:
     }
 
 
+ONE_EPISODE = (
+    "a trial is 1 episode, because nothing varies but the seed; if the seed decides what an episode has to find out "
+    "(a goal, a map), add it with --episodes 3"
+)
 STARTS = {
     "fresh": "new parameters",
     "copied": "a copy of the parts that depend on no number of actions or observations",
@@ -152,8 +157,18 @@ def _lent_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
 def show_added(out: PlainConsole, family: Family, admission: Admission | None, *, is_daemon_running: bool) -> None:
     """Print that a family was added, the result of trying it, and what starts practice if no daemon runs."""
     _show_admission(out, family, admission)
+    if admission is not None and is_fixed(family):
+        out.print(ONE_EPISODE)
     if not is_daemon_running:
         out.print("no daemon is running on this data folder: learnd run starts practice")
+
+
+def is_fixed(family: Family) -> bool:
+    """Return whether a family is an environment of which nothing varies but the seed, in trials of one episode."""
+    spec = family.spec
+    if isinstance(spec, UnreadableSpec) or spec.source is not FamilySource.GYMNASIUM:
+        return False
+    return not spec.variations and spec.episodes_per_trial == 1
 
 
 def _show_admission(out: PlainConsole, family: Family, admission: Admission | None) -> None:
@@ -265,7 +280,7 @@ def _show_declaration(out: PlainConsole, family: Family) -> None:
         out.print(f"inputs and targets: {_spaces_text(family)}")
     else:
         limit = f", at most {spec.max_episode_steps} steps each" if spec.max_episode_steps else ""
-        out.print(f"a trial is {spec.episodes_per_trial} episodes{limit}")
+        out.print(f"a trial is {spec.episodes_per_trial} episode{'' if spec.episodes_per_trial == 1 else 's'}{limit}")
         for variation in spec.variations:
             out.print(f"varies {_variation_text(variation)}")
         out.print(f"observations and actions: {_spaces_text(family)}")

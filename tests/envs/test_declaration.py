@@ -116,6 +116,13 @@ def test_a_family_is_put_together() -> None:
     assert tensor.episodes_per_trial == 10
 
 
+@pytest.mark.parametrize(("variations", "episodes"), [((), 1), (("length=0.3:1.2",), 3), (("auto",), 3)])
+def test_a_trial_has_several_episodes_only_where_more_than_the_seed_varies(
+    variations: tuple[str, ...], episodes: int
+) -> None:
+    assert family_from_declaration("CartPole-v1", variations=variations).episodes_per_trial == episodes
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

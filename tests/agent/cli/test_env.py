@@ -79,6 +79,14 @@ def test_a_checked_family_is_active_with_what_random_actions_earn(empty: Learnd)
     assert answer["admission"]["steps_per_s"] > 0
 
 
+def test_a_trial_of_one_episode_is_explained_where_nothing_varies(empty: Learnd) -> None:
+    fixed = empty("env", "add", "CartPole-v1", "--max-steps", "20").stdout
+    assert "a trial is 1 episode, because nothing varies but the seed" in " ".join(fixed.split())
+    assert "a trial is 1 episode, at most 20 steps each" in empty("env", "show", "cartpole").stdout
+    varied = empty("env", "add", "CartPole-v1", "--name", "varied", "--max-steps", "20", "--vary", "length=0.4:0.6")
+    assert "because nothing varies" not in varied.stdout
+
+
 def test_automatic_variations_are_completed_shown_and_stored(empty: Learnd) -> None:
     settings = ("--max-steps", "30", "--vary", "actions", "--vary", "rewards=delay:2", "--vary", "gravity=8:9")
     answer = empty.json("env", "add", "CartPole-v1", *settings)
