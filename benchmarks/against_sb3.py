@@ -1,6 +1,7 @@
 """Return of learnd beside PPO of stable-baselines3 for equal processor time, on fixed environments.
 
-    python -m benchmarks.against_sb3 [PROBLEM …] [--seconds 150] [--seeds 0 1 2] [--folder DIR] [--json FILE]
+    python -m benchmarks.against_sb3 [PROBLEM …] [--seconds 150] [--seeds 0 1 2] [--learners learnd ppo]
+        [--set SETTING=VALUE …] [--folder DIR] [--json FILE]
 
 learnd learns each problem with its default settings, as ``learnd learn rl2 --family ENTRY --budget SECONDS`` does. PPO
 has the settings of :mod:`benchmarks.sb3_problems`. Both get the same processor seconds, with those of the environments;
@@ -86,13 +87,13 @@ def family(name: str, problem: Problem) -> FamilySpec:
     return family_from_declaration(problem.entry, name=name, import_paths=[root] if problem.make is not None else [])
 
 
-def measure_learnd(name: str, problem: Problem, *, seconds: float, seed: int) -> Run:
-    """Train RL² with its default settings."""
+def measure_learnd(name: str, problem: Problem, *, seconds: float, seed: int, given: Sequence[str]) -> Run:
+    """Train RL² with its default settings, but for those that are given."""
     spec = family(name, problem)
     plan = Plan(
         budget=Budget(cpu_s=seconds), num_points=NUM_POINTS, tasks_along=EPISODES_ALONG, tasks_at_end=EPISODES_AT_END
     )
-    case = RL2Assignment(spec, WorkerLimits(), seed=seed)
+    case = RL2Assignment(spec, WorkerLimits(), given=tuple(given), seed=seed)
     run = LearningRun(case, plan, report=lambda _: None, is_stopped=lambda: False)
     run.finish()
     trainee, last = run.trainee, run.ledger.last
@@ -199,18 +200,21 @@ def measure_ppo(problem: Problem, *, seconds: float, seed: int) -> Run:
     )
 
 
-def finished_run(name: str, learner: str, *, seconds: float, seed: int, folder: Path | None) -> Run:
+def finished_run(name: str, learner: str, *, seed: int, options: argparse.Namespace) -> Run:
     """Return a run that an earlier call finished, or measure and store a new one."""
-    problem = PROBLEMS[name]
+    problem, seconds, given = PROBLEMS[name], options.seconds, options.set if learner == "learnd" else []
 
     def measure() -> Run:
         if learner == "ppo":
             return measure_ppo(problem, seconds=seconds, seed=seed)
-        return measure_learnd(name, problem, seconds=seconds, seed=seed)
+        return measure_learnd(name, problem, seconds=seconds, seed=seed, given=given)
 
-    path = folder / f"{name}-{learner}-seed{seed}.json" if folder else None
-    run = kept_or_measured(path, Run, measure, settings={"seconds": seconds, "seed": seed})
-    print(f"{name}, {learner}, seed {seed}: {run.best:.2f} after {run.cpu_s[-1]:.0f} CPU-s", flush=True)
+    path = options.folder / f"{name}-{learner}-seed{seed}.json" if options.folder else None
+    run = kept_or_measured(path, Run, measure, settings={"seconds": seconds, "seed": seed, "set": given})
+    print(
+        f"{name}, {learner}, seed {seed}: {run.best:.2f} after {run.cpu_s[-1]:.0f} CPU-s, {run.updates} updates",
+        flush=True,
+    )
     return run
 
 
@@ -226,6 +230,8 @@ def show(measured: dict[str, dict[str, list[Run]]], *, seconds: float, seeds: Se
     for column in ("problem", "learnd", "PPO", "learnd by seed", "PPO by seed", "CPU-s to PPO's"):
         table.add_column(column, justify="left" if column == "problem" else "right")
     for name, by_learner in measured.items():
+        if len(by_learner) < len(LEARNERS):
+            continue
         cells = [f"{statistics.fmean(run.best for run in by_learner[learner]):.2f}" for learner in LEARNERS]
         cells += [" ".join(f"{run.best:.1f}" for run in by_learner[learner]) for learner in LEARNERS]
         times = [time_to(own, ppo.along[-1]) for own, ppo in zip(*(by_learner[each] for each in LEARNERS), strict=True)]
@@ -239,6 +245,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("problem", nargs="*", help=f"any of {', '.join(PROBLEMS)}; all without")
     parser.add_argument("--seconds", type=float, default=150.0, help="processor seconds of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--learners", nargs="+", choices=LEARNERS, default=LEARNERS)
+    parser.add_argument("--set", nargs="+", default=[], metavar="SETTING=VALUE", help="settings of RL²")
     parser.add_argument("--folder", type=Path, help="finished runs are kept here and not repeated")
     parser.add_argument("--json", type=Path, help="write the runs here")
     given = parser.parse_args()
@@ -254,11 +262,8 @@ def main() -> None:
     measured: dict[str, dict[str, list[Run]]] = {}
     for name in given.problem or PROBLEMS:
         measured[name] = {
-            learner: [
-                finished_run(name, learner, seconds=given.seconds, seed=seed, folder=given.folder)
-                for seed in given.seeds
-            ]
-            for learner in LEARNERS
+            learner: [finished_run(name, learner, seed=seed, options=given) for seed in given.seeds]
+            for learner in given.learners
         }
     show(measured, seconds=given.seconds, seeds=given.seeds)
     if given.json is not None:
