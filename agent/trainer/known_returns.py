@@ -12,7 +12,12 @@ from memory.records import Family, Initialization, InitializationState
 
 
 def stored_return(version: Initialization, family: Family) -> KnownReturn | None:
-    """Return the return stored with a version; None if the version was not scored on a family of that name."""
+    """Return the return stored with a version; None if the version was not scored on the family.
+
+    What an earlier family of the same name earned does not count.
+    """
+    if version.created_at < family.created_at:
+        return None
     found = next((score for score in version.scores if score.family == family.name), None)
     return None if found is None else KnownReturn.stored(found, scale_of(family))
 
@@ -34,10 +39,8 @@ def best_returns(
             continue
         for score in version.scores:
             family = known.get(score.family)
-            if family is None or version.created_at < family.created_at:
-                continue
-            stored = KnownReturn.stored(score, scale_of(family))
-            if stored is None or score.num_trials < held_out_trials(family, section):
+            stored = None if family is None else stored_return(version, family)
+            if family is None or stored is None or score.num_trials < held_out_trials(family, section):
                 continue
             if family.name not in best or stored.mean > best[family.name].mean:
                 best[family.name] = stored

@@ -106,7 +106,7 @@ def _published_returns(families: Sequence[Family], base: PublishedVersion | None
         except IncompatibleParametersError:
             log.exception("the published version is of another shape; using its stored returns")
     version = base.initialization
-    stored = {f.name: stored_return(version, f) for f in families if f.created_at <= version.created_at}
+    stored = {f.name: stored_return(version, f) for f in families}
     return _PublishedReturns(known={name: known for name, known in stored.items() if known is not None})
 
 

@@ -15,7 +15,7 @@ from agent.trainer.gate import Comparison, KnownReturn, Yardstick, compare
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.jobs.evaluate import evaluate
-from agent.trainer.known_returns import best_returns
+from agent.trainer.known_returns import best_returns, stored_return
 from agent.trainer.session import TrainerSession
 from agent.trainer.version_scores import score_version
 from envs.errors import FamilySpecError, FaultReason, WorkerFaultError
@@ -393,7 +393,7 @@ def test_a_family_removed_while_it_is_worked_on_keeps_no_other_from_it(
     assert evaluate(open_session(store), families)["scores"].keys() == {"sound"}
 
 
-def test_a_name_used_again_does_not_inherit_the_best_return(store: Store, open_session: SessionMaker) -> None:
+def test_a_name_used_again_inherits_no_return(store: Store, open_session: SessionMaker) -> None:
     feed_bandits(store)
     session = open_session(store)
     _train(session, store, UPDATES_TO_LEARN)
@@ -402,10 +402,13 @@ def test_a_name_used_again_does_not_inherit_the_best_return(store: Store, open_s
     def best() -> dict[str, KnownReturn]:
         return best_returns(store.initializations.all(), store.families.all(), session.settings.consolidation)
 
+    version = store.initializations.all()[0]
     assert best().keys() == {"bandits"}
+    assert stored_return(version, store.families.get("bandits")) is not None
     store.families.set_state("bandits", FamilyState.REMOVED)
     feed_bandits(store)
     assert best() == {}
+    assert stored_return(version, store.families.get("bandits")) is None
 
 
 def test_a_slice_that_diverges_is_a_strike_for_nonsense(store: Store, open_session: SessionMaker) -> None:
