@@ -102,19 +102,6 @@ def bandit_cell(contexts: int) -> Cell:
     return Cell(name=spec.name, spec=spec, episode_steps=1, num_updates=UPDATES, target=8.35)
 
 
-class GivenTasks(RecurringBandits):
-    """Bandits that begin given tasks, whatever is asked for."""
-
-    def __init__(self, spec: FamilySpec, tasks: Tensor, exposures: Tensor) -> None:
-        super().__init__(spec, num_trials=len(tasks), device="cpu")
-        self._given = tasks, exposures
-
-    def begin_again(self, first_task: int | Tensor, *, split: Split, exposure: int) -> Tensor:
-        """Begin the given tasks."""
-        del first_task, exposure
-        return self.begin_tasks(*self._given, split=split)
-
-
 def score(policy: RL2Policy, *, seed: int, contexts: int, epochs: int) -> Recurrence:
     """Play epochs of contexts that recur in shuffled order."""
     began = time.process_time()
@@ -140,10 +127,10 @@ def _play_epochs(policy: RL2Policy, *, contexts: int, epochs: int, is_on: bool) 
     for rows in _blocks(orders):
         exposures = [int(counts[row]) for row in rows]
         given = torch.tensor([epoch * contexts + context for epoch, context in rows])
-        tasks = GivenTasks(spec, given, torch.tensor(exposures))
-        observations = tasks.begin(0, split=Split.HELD_OUT).numpy()
+        tasks, counted = RecurringBandits(spec, num_trials=len(rows), device="cpu"), torch.tensor(exposures)
+        observations = tasks.begin_tasks(given, counted, split=Split.HELD_OUT).numpy()
         recalled = [memories[row[0]].recall(tasks.spaces, seen) for row, seen in zip(rows, observations, strict=True)]
-        found, records = _play(policy, tasks, recalled if is_on else [], generator)
+        found, records = _play(policy, tasks, (given, counted), recalled if is_on else [], generator)
         for row, exposure, value, record in zip(rows, exposures, found, records, strict=True):
             returns[exposure].append(value)
             memories[row[0]].store(tasks.spaces, record)
@@ -169,13 +156,26 @@ def _blocks(orders: Sequence[NDArray[np.int64]]) -> Iterator[list[tuple[int, int
 
 
 def _play(
-    policy: RL2Policy, tasks: RecurringBandits, recalled: Sequence[RecalledTrials], generator: torch.Generator
+    policy: RL2Policy,
+    tasks: RecurringBandits,
+    given: tuple[Tensor, Tensor],
+    recalled: Sequence[RecalledTrials],
+    generator: torch.Generator,
 ) -> tuple[list[float], list[Any]]:
-    """Play one trial in each row, beginning with what was recalled; return the returns and the trials' records."""
+    """Play one trial in each row, beginning with what was recalled; return the returns and the trials' records.
+
+    Args:
+        policy: the policy.
+        tasks: B rows.
+        given: [B] the tasks to play, and their exposures.
+        recalled: what each row begins with; none for empty starts.
+        generator: source of the actions' noise.
+    """
     rollout = Rollout(
         policy,
         tasks,
-        first_task=0,
+        first_task=given[0],
+        exposure=given[1],
         split=Split.HELD_OUT,
         generator=generator,
         reinstated=reinstate(policy, tasks.spaces, recalled),
@@ -191,8 +191,9 @@ def score_wrong_memory(policy: RL2Policy, *, seed: int) -> WrongMemory:
     given = torch.arange(NUM_DECEIVED)
 
     def play(recalled: Sequence[RecalledTrials], exposure: int) -> tuple[NDArray[np.float64], list[Any]]:
-        tasks = GivenTasks(spec, given, torch.full_like(given, exposure))
-        returns, records = _play(policy, tasks, recalled, torch.Generator().manual_seed(exposure))
+        tasks, counted = RecurringBandits(spec, num_trials=len(given), device="cpu"), torch.full_like(given, exposure)
+        generator = torch.Generator().manual_seed(exposure)
+        returns, records = _play(policy, tasks, (given, counted), recalled, generator)
         return np.array(returns), records
 
     recalled = [RecalledTrials() for _ in given]

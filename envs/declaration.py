@@ -212,6 +212,7 @@ def family_from_declaration(
     reference_steps: int = 0,
     python: str | None = None,
     import_paths: Sequence[str] = (),
+    recurring: int = 0,
 ) -> FamilySpec:
     """Return the description of a family from its declaration.
 
@@ -227,6 +228,7 @@ def family_from_declaration(
         reference_steps: environment steps of training for a measured reference; ignored if a return is given.
         python: another interpreter for the family's workers.
         import_paths: folders to add to the workers' import path.
+        recurring: number of training tasks that recur; 0 for tasks that are all new.
 
     Raises:
         FamilySpecError: a part of the declaration is invalid; the error names it.
@@ -253,6 +255,7 @@ def family_from_declaration(
         reference_steps=0 if reference_return is not None or is_tensor else reference_steps,
         python=python,
         import_paths=tuple(import_paths),
+        recurring=recurring,
     )
 
 

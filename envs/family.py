@@ -74,6 +74,8 @@ class FamilySpec:
         python: interpreter that runs the family's workers; None for learnd's own.
         import_paths: folders to add to the worker's import path, for ``module:Class`` entries.
         learner: the learner that practises it: "rl2", or a name of ``agent.learners.registry`` for few-shot tasks.
+        recurring: size of the pool of training tasks that recur, for Gymnasium environments; 0 for tasks that are all
+            new. Held-out tasks are always new.
     """
 
     name: str
@@ -92,6 +94,7 @@ class FamilySpec:
     python: str | None = None
     import_paths: tuple[str, ...] = ()
     learner: str = "rl2"
+    recurring: int = 0
 
     def __post_init__(self) -> None:
         if not FAMILY_NAME.fullmatch(self.name):
@@ -107,6 +110,13 @@ class FamilySpec:
                 subject=self.name,
                 found=f"episodes_per_trial is {self.episodes_per_trial}.",
                 hint="A trial has at least 1 episode.",
+            )
+        if self.recurring < 0 or (self.recurring and self.source is not FamilySource.GYMNASIUM):
+            raise FamilySpecError(
+                operation="describing family",
+                subject=self.name,
+                found=f"recurring is {self.recurring} for a family of source {self.source}.",
+                hint="A Gymnasium environment may have 1 or more tasks that recur; other families leave it out.",
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -158,5 +168,6 @@ FIELD_TYPES: FieldTypes = {
     "python": (*TEXT, NULL),
     "import_paths": ARRAY,
     "learner": TEXT,
+    "recurring": COUNT,
 }
 """The JSON types of the fields of a :class:`FamilySpec`."""

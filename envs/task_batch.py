@@ -6,9 +6,10 @@ Shapes: B trials, D observation width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
 
 import torch
+from jaxtyping import Float
 from optree.dataclasses import register_node
 from torch import Tensor
 
@@ -116,13 +117,23 @@ def rows_per_task(tasks: TaskBatch) -> int:
 
 @runtime_checkable
 class RecurringTaskBatch(TaskBatch, Protocol):
-    """A task batch of a family whose tasks recur: they are practised several times, with the memory of earlier trials.
+    """A task batch that can begin any task of its family in any row, and each task several times.
 
-    Each exposure of a task has noise of its own, if the family has any.
+    Attributes:
+        recurs: whether the tasks of the family recur: they are practised several times, with the memory of earlier
+            trials.
     """
 
-    def begin_again(self, first_task: int, *, split: Split, exposure: int) -> Tensor:
-        """Begin tasks as :meth:`begin` does, with noise that depends on the exposure; exposure 0 is that of ``begin``.
+    recurs: bool
+
+    def begin_tasks(self, tasks: Tensor, exposures: Tensor, *, split: Split) -> Tensor:
+        """Begin one given task in each row.
+
+        Args:
+            tasks: [B] int64 their indices in the split.
+            exposures: [B] int64 how often each was begun before. Each exposure of a task has noise of its own, if the
+                family has any; exposure 0 has that of :meth:`begin`.
+            split: training or held-out tasks.
 
         Returns:
             [B, D] float32 first observations.
@@ -130,11 +141,28 @@ class RecurringTaskBatch(TaskBatch, Protocol):
         ...
 
 
-def begin_exposure(tasks: TaskBatch, first_task: int, *, split: Split, exposure: int) -> Tensor:
-    """Begin B tasks that were played ``exposure`` times before; where noise cannot be redrawn, it repeats."""
-    if exposure and isinstance(tasks, RecurringTaskBatch):
-        return tasks.begin_again(first_task, split=split, exposure=exposure)
-    return tasks.begin(first_task, split=split)
+def recurs(tasks: TaskBatch) -> TypeGuard[RecurringTaskBatch]:
+    """Return whether the tasks of the family recur."""
+    return isinstance(tasks, RecurringTaskBatch) and tasks.recurs
+
+
+def begin_exposure(
+    tasks: TaskBatch, first_task: int | Tensor, *, split: Split, exposure: int | Tensor = 0
+) -> Float[Tensor, "B D"]:
+    """Begin B tasks that were played ``exposure`` times before; where noise cannot be redrawn, it repeats.
+
+    Args:
+        tasks: a batch of the family.
+        first_task: index of the first task. For tasks that recur also [B] int64, the index of each row's task.
+        split: training or held-out tasks.
+        exposure: a number, or [B] int64 numbers.
+    """
+    is_given = isinstance(first_task, Tensor) and first_task.dim() == 1
+    if not recurs(tasks) or not (is_given or isinstance(exposure, Tensor) or exposure):
+        return tasks.begin(cast("int", first_task), split=split)  # Only families that accept a tensor are given one.
+    rows = torch.arange(tasks.num_trials, device=tasks.device)
+    indices = first_task if is_given else first_task + rows // rows_per_task(tasks)
+    return tasks.begin_tasks(cast("Tensor", indices), torch.zeros_like(rows) + exposure, split=split)
 
 
 @runtime_checkable

@@ -18,6 +18,7 @@ from agent.cli.family_options import (
     KwargOption,
     MaxStepsOption,
     QueriesOption,
+    RecurringOption,
     ShotsOption,
     VaryOption,
     parse_kwargs,
@@ -66,6 +67,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The family's 
         "learnd env add CartPole-v1 --vary force_mag=5:15 --vary gravity=7:13",
         "learnd env add Acrobot-v1 --vary auto",
         "learnd env add FrozenLake-v1 --kwarg is_slippery=false --episodes 8",
+        "learnd env add FrozenLake-v1 --vary kwarg.desc=frozen_lake_map:4:0.8 --recurring 100",
         "learnd env add Pendulum-v1 --reference ppo:200000",
         "learnd env add my_envs:Maze --path ./src --name maze --python ./venv/bin/python",
         "learnd env add ./images --few-shot 5x1 --learner protonet",
@@ -86,6 +88,7 @@ def add_family(
     kwarg: KwargOption = None,
     episodes: EpisodesOption = None,
     max_steps: MaxStepsOption = None,
+    recurring: RecurringOption = 0,
     reference: ReferenceOption = None,
     python: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Python interpreter that has the environment's packages.")
@@ -115,7 +118,7 @@ def add_family(
     options = FamilyOptions(few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps)
     choice = parse_reference(reference, invocation.settings.reference)
     if is_few_shot_entry(entry, few_shot):
-        given = {**options.of_environments(), "--python": python, "--path": path}
+        given = {**options.of_environments(), "--recurring": recurring, "--python": python, "--path": path}
         refuse_options(entry, given, "its tasks are few-shot tasks, not environments")
         why = unmeasurable(FamilySource.FEW_SHOT)
         refuse_measurement(entry, choice, why=why)
@@ -125,7 +128,7 @@ def add_family(
     else:
         given = {**options.of_few_shot(), "--learner": None if learner == RL2 else learner}
         refuse_options(entry, given, "its tasks are environments, which RL² practises")
-        spec = _declared(entry, options, name=name, choice=choice, python=python, paths=path or [])
+        spec = _declared(entry, options, name=name, choice=choice, python=python, paths=path or [], recurring=recurring)
         refuse_measurement(entry, choice, why=unmeasurable(spec.source))
     _refuse_taken_name(invocation, spec.name)
     admission = _probe(invocation, spec) if check else None
@@ -293,6 +296,7 @@ def _declared(
     choice: ReferenceChoice,
     python: Path | None,
     paths: Sequence[Path],
+    recurring: int,
 ) -> FamilySpec:
     """Return the family of environments that the options declare.
 
@@ -313,6 +317,7 @@ def _declared(
         reference_steps=choice.steps,
         python=None if python is None else str(python.absolute()),
         import_paths=[str(path.resolve()) for path in paths],
+        recurring=recurring,
     )
 
 

@@ -35,6 +35,15 @@ EpisodesOption = Annotated[
 MaxStepsOption = Annotated[
     int | None, typer.Option(min=1, help="Steps after which an episode of an environment is truncated.")
 ]
+RecurringOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Practise N tasks of an environment that come back, with the memory of earlier trials; 0: all tasks are "
+        "new.",
+    ),
+]
 FewShotOption = Annotated[
     str | None,
     typer.Option("--few-shot", metavar="WAYSxSHOTS", help="Ways and shots of tasks of images by class; default: 5x1."),

@@ -281,6 +281,8 @@ def _show_declaration(out: PlainConsole, family: Family) -> None:
     else:
         limit = f", at most {spec.max_episode_steps} steps each" if spec.max_episode_steps else ""
         out.print(f"a trial is {spec.episodes_per_trial} episode{'' if spec.episodes_per_trial == 1 else 's'}{limit}")
+        if spec.recurring:
+            out.print(f"{spec.recurring} training tasks recur; held-out tasks are all new")
         for variation in spec.variations:
             out.print(f"varies {_variation_text(variation)}")
         out.print(f"observations and actions: {_spaces_text(family)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ class WorkerTaskBatch:
         self.spec = spec
         self.num_trials = num_trials
         self.may_truncate = True
+        self.recurs = spec.recurring > 0
         self.device = torch.device(device)
         self._tasks: list[Task] = []
         self._contexts: list[bytes | None] = []
@@ -78,14 +80,20 @@ class WorkerTaskBatch:
 
     def begin(self, first_task: int, *, split: Split) -> Tensor:
         """Begin tasks ``first_task … first_task + B - 1`` of a split, one per row; return the first observations."""
+        rows = torch.arange(self.num_trials)
+        return self.begin_tasks(first_task + rows, torch.zeros_like(rows), split=split)
+
+    def begin_tasks(self, tasks: Tensor, exposures: Tensor, *, split: Split) -> Tensor:
+        """Begin one given task in each row; see :class:`envs.task_batch.RecurringTaskBatch`."""
         self._check_open()
-        self._places = [(split, first_task + row) for row in range(self.num_trials)]
-        self._tasks = draw_tasks(self.spec, split, first_task, self.num_trials)
-        tasks = [
-            {**task.to_json(), "label": task_label(task, split, first_task + row)}
-            for row, task in enumerate(self._tasks)
+        numbers = list(zip(tasks.tolist(), exposures.tolist(), strict=True))
+        self._tasks = [draw_one(self.spec, split, index, exposure=exposure) for index, exposure in numbers]
+        self._places = [(split, number_in_pool(self.spec, split, index)) for index, _ in numbers]
+        described = [
+            {**task.to_json(), "label": task_label(task, *place)}
+            for task, place in zip(self._tasks, self._places, strict=True)
         ]
-        self._take_contexts(self._process.ask({"type": "begin", "tasks": tasks}))
+        self._take_contexts(self._process.ask({"type": "begin", "tasks": described}))
         self._interface.begin(self._tasks)
         return self._seen(self._observation)
 
@@ -121,11 +129,11 @@ class WorkerTaskBatch:
             [D] float32 first observation of the row.
         """
         self._check_open()
-        [task] = draw_tasks(self.spec, split, index, 1)
-        request = {"type": "begin_row", "row": row, "task": {**task.to_json(), "label": task_label(task, split, index)}}
+        task, place = draw_one(self.spec, split, index), (split, number_in_pool(self.spec, split, index))
+        request = {"type": "begin_row", "row": row, "task": {**task.to_json(), "label": task_label(task, *place)}}
         answer = self._process.ask(request)
         self._contexts[row] = _digest(answer["context"])
-        self._tasks[row], self._places[row] = task, (split, index)
+        self._tasks[row], self._places[row] = task, place
         self._interface.begin_row(row, task)
         return self._seen(self._observation)[row]
 
@@ -311,16 +319,36 @@ def _digest(text: str | None) -> bytes | None:
 
 
 def draw_tasks(spec: FamilySpec, split: Split, first_task: int, num_tasks: int) -> list[Task]:
-    """Draw tasks ``first_task … first_task + num_tasks - 1`` of a split.
+    """Draw tasks ``first_task … first_task + num_tasks - 1`` of a split."""
+    return [draw_one(spec, split, index) for index in range(first_task, first_task + num_tasks)]
+
+
+def draw_one(spec: FamilySpec, split: Split, index: int, *, exposure: int = 0) -> Task:
+    """Draw a task of a split.
 
     A task depends on the environment (entry and keyword arguments), the split and the index, not on the family's name.
+    The training tasks of a family whose tasks recur are those of its pool, in turn. Their values come back, and each
+    time the seed is another one, so that the noise differs. Without variations the seed itself is what comes back.
+
+    Args:
+        spec: the family.
+        split: training or held-out tasks.
+        index: index of the task.
+        exposure: number of times that it was begun before.
     """
     words = json.dumps([spec.entry, spec.kwargs, split.value], sort_keys=True, default=str).encode()
     key = int.from_bytes(hashlib.sha256(words).digest()[:8], "little")
-    return [
-        draw_task(spec.variations, entropy=(key, index), is_held_out=split is Split.HELD_OUT)
-        for index in range(first_task, first_task + num_tasks)
-    ]
+    number = number_in_pool(spec, split, index)
+    task = draw_task(spec.variations, entropy=(key, number), is_held_out=split is Split.HELD_OUT)
+    if (number == index and exposure == 0) or not spec.variations:
+        return task
+    seed = np.random.default_rng(np.random.SeedSequence((key, index, exposure))).integers(2**31 - 1)
+    return replace(task, seed=int(seed))
+
+
+def number_in_pool(spec: FamilySpec, split: Split, index: int) -> int:
+    """Return the number of a task: its index, or its place in the pool of training tasks that recur."""
+    return index % spec.recurring if spec.recurring and split is Split.TRAINING else index
 
 
 def task_label(task: Task, split: Split, index: int) -> str:

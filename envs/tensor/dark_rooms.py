@@ -19,7 +19,7 @@ from torch import Tensor
 from envs.family import FamilySpec, Split
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
 from envs.task_batch import Transition
-from envs.tensor.counter_random import stream_key, task_seeds, uniform
+from envs.tensor.counter_random import seeds_of, stream_key, uniform
 
 MAX_EPISODE_STEPS = 100
 """The published length for rooms of 10 × 10, used if the family sets none."""
@@ -45,6 +45,8 @@ class DarkRooms:
             actions.
     """
 
+    recurs = True
+
     def __init__(
         self, spec: FamilySpec, *, num_trials: int, device: torch.device | str, rows_per_task: int = 1
     ) -> None:
@@ -67,23 +69,25 @@ class DarkRooms:
 
         The goals of training tasks are drawn; those of held-out tasks are all held-out goals in turn.
         """
-        num_tasks, goals = self.num_trials // self.rows_per_task, self._goals[split]
+        tasks = first_task + torch.arange(self.num_trials, device=self.device) // self.rows_per_task
+        return self.begin_tasks(tasks, torch.zeros_like(tasks), split=split)
+
+    def begin_tasks(
+        self, tasks: Int64[Tensor, "B"], exposures: Int64[Tensor, "B"], *, split: Split
+    ) -> Float[Tensor, "B 1"]:
+        """Begin one given task in each row. A room has no noise, so every exposure is the same."""
+        del exposures
+        goals = self._goals[split]
         if split is Split.TRAINING:
             key = stream_key(self.spec.entry, self.spec.kwargs, split, "tasks")
-            drawn = uniform(task_seeds(key, first_task, num_tasks, self.device), 0, 1)[:, 0]
-            index = (drawn * len(goals)).long()
+            index = (uniform(seeds_of(key, tasks), 0, 1)[:, 0] * len(goals)).long()
         else:
-            index = (torch.arange(num_tasks, device=self.device) + first_task) % len(goals)
-        self._first_task, self._split = first_task, split
-        self._goal = goals[index].repeat_interleave(self.rows_per_task)
+            index = tasks % len(goals)
+        self._tasks, self._split = tasks, split
+        self._goal = goals[index]
         self._cell = torch.zeros(self.num_trials, 2, dtype=torch.int64, device=self.device)
         self._episode_step = torch.zeros(self.num_trials, dtype=torch.int64, device=self.device)
         return self._observe(self._cell)
-
-    def begin_again(self, first_task: int, *, split: Split, exposure: int) -> Float[Tensor, "B 1"]:
-        """Begin the tasks: a room has no noise, so every exposure is the same."""
-        del exposure
-        return self.begin(first_task, split=split)
 
     def step(self, action: Int64[Tensor, "B"], active: Bool[Tensor, "B"]) -> Transition:
         """Move in every active row."""
@@ -113,7 +117,7 @@ class DarkRooms:
         return [
             {
                 "split": self._split.value,
-                "index": int(self._first_task) + row // self.rows_per_task,
+                "index": int(self._tasks[row]),
                 "goal": list(divmod(goal, self.size)),
             }
             for row, goal in zip(rows, goals, strict=True)

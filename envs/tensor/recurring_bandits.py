@@ -39,6 +39,8 @@ class RecurringBandits:
         rows_per_task: R consecutive rows are the same task with independent outcomes.
     """
 
+    recurs = True
+
     def __init__(
         self, spec: FamilySpec, *, num_trials: int, device: torch.device | str, rows_per_task: int = 1
     ) -> None:
@@ -58,14 +60,8 @@ class RecurringBandits:
 
     def begin(self, first_task: int | Tensor, *, split: Split) -> Float[Tensor, "B W"]:
         """Begin tasks ``first_task … first_task + B/R - 1`` of a split, R rows each."""
-        return self.begin_again(first_task, split=split, exposure=0)
-
-    def begin_again(self, first_task: int | Tensor, *, split: Split, exposure: int) -> Float[Tensor, "B W"]:
-        """Begin tasks as :meth:`begin` does, with outcomes of their own for each exposure."""
-        tasks = first_task + torch.arange(self.num_trials // self.rows_per_task, device=self.device)
-        return self.begin_tasks(
-            tasks.repeat_interleave(self.rows_per_task), torch.full_like(self._never, exposure).long(), split=split
-        )
+        tasks = first_task + torch.arange(self.num_trials, device=self.device) // self.rows_per_task
+        return self.begin_tasks(tasks, torch.zeros_like(tasks), split=split)
 
     def begin_tasks(
         self, tasks: Int64[Tensor, "B"], exposures: Int64[Tensor, "B"], *, split: Split
@@ -110,7 +106,12 @@ class RecurringBandits:
     def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
         """Return the tasks in the given rows as JSON values, for the stored trials."""
         return [
-            {"split": self._split.value, "index": int(self._tasks[row]), "best_arm": int(self._arms[row].argmax())}
+            {
+                "split": self._split.value,
+                "index": int(self._tasks[row]),
+                "best_arm": int(self._arms[row].argmax()),
+                "barcode": self._observation[row].int().tolist(),
+            }
             for row in rows
         ]
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -188,10 +187,12 @@ class Rollout:
 
     The arguments are those of :func:`collect_trials`, with these differences:
 
-    - ``first_task`` may be a tensor [] on the device, for families that accept one.
+    - ``first_task`` may be a tensor [] on the device, for families that accept one; or [B], the task of each row, for
+      families whose tasks recur.
     - ``may_ask=False`` prevents fetching data from the device on a CPU too.
     - ``reinstated`` is what the trials begin with; None begins empty.
-    - ``exposure`` counts the earlier trials of these tasks; families that can draw new noise for it do.
+    - ``exposure``, a number or [B], counts the earlier trials of these tasks; families that can draw new noise for it
+      do.
     - ``leaves_behind`` keeps what :meth:`left_behind` returns.
     """
 
@@ -207,14 +208,13 @@ class Rollout:
         num_episodes: int | None = None,
         may_ask: bool = True,
         reinstated: Reinstated | None = None,
-        exposure: int = 0,
+        exposure: int | Tensor = 0,
         leaves_behind: bool = False,
     ) -> None:
         self._policy, self._tasks, self._spaces = policy, tasks, tasks.spaces
         self._generator, self._is_greedy = generator, is_greedy
         episodes_per_trial = num_planned_episodes(tasks, num_episodes)
-        # Only families that accept a tensor are given one.
-        self._observation = begin_exposure(tasks, cast("int", first_task), split=split, exposure=exposure)
+        self._observation = begin_exposure(tasks, first_task, split=split, exposure=exposure)
         device = self._observation.device
         self._may_ask = may_ask and device.type == "cpu"
         self._state = policy.begin(

@@ -17,7 +17,7 @@ from agent.trainer.families import is_tensor_native, learner_name, spaces_of
 from envs.family import FamilySpec
 from envs.limits import WorkerLimits
 from envs.spaces import SpacePair
-from envs.task_batch import RecurringTaskBatch, TaskBatch
+from envs.task_batch import TaskBatch, recurs
 from memory.records import Family
 
 log = structlog.get_logger(__name__)
@@ -125,7 +125,7 @@ class OpenEnvironments:
 
     def _new_training(self, family: Family, learner: RL2Learner) -> FamilyTraining:
         name, tasks = learner_name(family), self.tasks_of(family)
-        if isinstance(tasks, RecurringTaskBatch):
+        if recurs(tasks):
             return RecurringTraining(learner, name, tasks)
         if can_be_recorded(tasks):
             return RecordedTraining(learner, name, self._open(family))

@@ -33,7 +33,7 @@ from agent.trainer.practice.start_choice import choose_start
 from agent.trainer.practice.stored_rehearsal import loss_points, names_in_practice
 from agent.trainer.score_scale import scale_of
 from envs.kinds import FamilyKind
-from envs.task_batch import given_contexts
+from envs.task_batch import TaskBatch, given_contexts, recurs
 from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, TrialRecord
 from memory.retrieval.key_upkeep import KeyUpkeep
 from memory.tables.curves import CurveTable
@@ -192,7 +192,7 @@ class RL2Practice:
         name, tasks = learner_name(family), training.tasks
         first_task = self.slices.next_task.get(name, 0)
         batch = training.play(first_task, progress=lambda _steps: self.slices.heartbeat.beat_or_give_up())
-        rows = list(range(min(self.settings.memory.trials_per_step, tasks.num_trials)))
+        rows = self._stored_rows(tasks)
         played = tasks.describe_tasks(rows)  # Now: a later batch begins other tasks, even if it is abandoned.
         contexts = given_contexts(tasks, rows)
         num_epochs = self.learner.config.num_epochs_for(is_tensor_native=is_tensor_native(family))
@@ -200,6 +200,15 @@ class RL2Practice:
         self.slices.next_task[name] = first_task + batch.num_trials
         self.slices.refuse_divergence(name, losses, has_finite_parameters=self.learner.is_finite())
         work.take(batch, losses, rows=rows, tasks=played, contexts=contexts)
+
+    def _stored_rows(self, tasks: TaskBatch) -> list[int]:
+        """Return the rows whose trials are stored: drawn if tasks recur, so that all tasks of a pool are stored."""
+        num_stored = min(self.settings.memory.trials_per_step, tasks.num_trials)
+        if not recurs(tasks):
+            return list(range(num_stored))
+        order = torch.randperm(tasks.num_trials, generator=self.learner.generator, device=self.learner.device)
+        drawn: list[int] = order[:num_stored].tolist()
+        return drawn
 
     # Scores
 

@@ -66,6 +66,21 @@ def test_what_was_declared_is_in_the_store(learnd: Learnd, filled: DataFolder, t
     assert spec.python == sys.executable
 
 
+def test_a_pool_of_tasks_that_recur_is_declared_and_shown(learnd: Learnd, filled: DataFolder) -> None:
+    added = learnd.json("env", "add", "CartPole-v1", "--name", "poles", "--recurring", "100", "--no-check")
+    assert added["family"]["spec"]["recurring"] == 100
+    assert "100 training tasks recur" in learnd("env", "show", "poles").stdout
+    assert "recur" not in learnd("env", "show", "bandits").stdout
+    with Store.open(filled, is_reader=True) as store:
+        assert store.families.get("poles").require_spec().recurring == 100
+
+
+def test_only_environments_have_a_pool_of_tasks_that_recur(learnd: Learnd, filled: DataFolder) -> None:
+    for entry in ("bernoulli_bandits", "sinusoids"):
+        answer = learnd("env", "add", entry, "--name", "more", "--recurring", "5", "--no-check", code=1)
+        assert "recurring" in answer.stderr
+
+
 def test_feeding_a_family_makes_the_data_folder(empty: Learnd) -> None:
     empty("env", "add", "CartPole-v1", "--no-check")
     assert [family["name"] for family in empty.json("env", "list")["families"]] == ["cartpole"]

@@ -20,7 +20,7 @@ from envs.gymnasium.host.contexts import context_digest
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
 from envs.registry import default_stream, open_tasks
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, SpacePair
-from envs.task_batch import Transition, given_contexts
+from envs.task_batch import Transition, begin_exposure, given_contexts, recurs
 from tests.envs.families import FOLDER, LIMITS, all_active, broken, family, opened, sound
 
 
@@ -443,6 +443,61 @@ def test_the_context_that_an_environment_gives_at_the_first_reset_of_a_task_has_
         assert given_contexts(tasks, [row]) == [first[odd]]
         tasks.begin(0, split=Split.TRAINING)
         assert given_contexts(tasks, rows) == first
+
+
+MAPS = Variation(
+    name="desc",
+    target=VariationTarget.KWARG,
+    distribution=Distribution.FROZEN_LAKE_MAP,
+    options={"size": 4, "p": 0.8},
+)
+
+
+def lakes(recurring: int, *variations: Variation) -> FamilySpec:
+    return FamilySpec(
+        name="lakes",
+        source=FamilySource.GYMNASIUM,
+        entry="FrozenLake-v1",
+        variations=variations,
+        recurring=recurring,
+        max_episode_steps=30,
+    )
+
+
+def test_training_tasks_of_a_pool_come_back_with_their_values_and_new_noise() -> None:
+    pool, again = (draw_tasks(lakes(3, MAPS), Split.TRAINING, first, 3) for first in (0, 3))
+    assert [task.drawn() for task in pool] == [task.drawn() for task in again]
+    assert len({str(task.drawn()) for task in pool}) == 3
+    assert len({task.seed for task in (*pool, *again)}) == 6
+    unpooled = lakes(0, MAPS)
+    assert pool == draw_tasks(unpooled, Split.TRAINING, 0, 3)
+    assert draw_tasks(lakes(3, MAPS), Split.HELD_OUT, 0, 9) == draw_tasks(unpooled, Split.HELD_OUT, 0, 9)
+
+
+def test_the_seed_is_what_comes_back_where_nothing_is_varied() -> None:
+    assert draw_tasks(lakes(2), Split.TRAINING, 0, 2) == draw_tasks(lakes(2), Split.TRAINING, 2, 2)
+
+
+def test_tasks_that_recur_begin_again_in_any_row() -> None:
+    with playing(lakes(3, MAPS), 3) as tasks:
+        assert recurs(tasks)
+        begin_exposure(tasks, 3, split=Split.TRAINING)
+        first = tasks.describe_tasks([0, 1, 2])
+        assert [task["index"] for task in first] == [0, 1, 2]
+        begin_exposure(tasks, torch.tensor([5, 0, 5]), split=Split.TRAINING, exposure=1)
+        again = tasks.describe_tasks([0, 1, 2])
+        assert [task["index"] for task in again] == [2, 0, 2]
+        assert [task["kwargs"] for task in again] == [first[index]["kwargs"] for index in (2, 0, 2)]
+        assert again[0]["seed"] != first[2]["seed"]
+
+
+def test_an_exposure_of_tasks_that_do_not_recur_is_the_same_again() -> None:
+    with playing(lakes(0, MAPS), 2) as tasks:
+        assert not recurs(tasks)
+        begin_exposure(tasks, 0, split=Split.TRAINING)
+        first = tasks.describe_tasks([0, 1])
+        begin_exposure(tasks, 0, split=Split.TRAINING, exposure=1)
+        assert tasks.describe_tasks([0, 1]) == first
 
 
 def test_environments_that_give_no_context_have_none() -> None:

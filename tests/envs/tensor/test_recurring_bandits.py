@@ -28,7 +28,7 @@ def opened(num_trials: int, *, rows_per_task: int = 1, **kwargs: int) -> Recurri
 
 
 def pulled(tasks: RecurringBandits, *, exposure: int, arm: int = 0, num_pulls: int = 10) -> torch.Tensor:
-    tasks.begin_again(0, split=Split.TRAINING, exposure=exposure)
+    begin_exposure(tasks, 0, split=Split.TRAINING, exposure=exposure)
     action, active = torch.full((tasks.num_trials,), arm), torch.ones(tasks.num_trials, dtype=torch.bool)
     return torch.stack([tasks.step(action, active).reward for _ in range(num_pulls)])
 

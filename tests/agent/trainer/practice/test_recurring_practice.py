@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
 from agent.learners.rl2.recurring_training import RecurringTraining
 from agent.trainer.session import TrainerSession
 from envs.family import FamilySource, FamilySpec
+from envs.gymnasium.variations import Distribution, Variation, VariationTarget
 from envs.registry import open_tasks
 from memory.folder import DataFolder
 from memory.records import Family
 from memory.store import Store
-from tests.agent.trainer.conftest import SessionMaker, practise
+from tests.agent.trainer.conftest import SessionMaker, practise, settings_for
 
 RECURRING = FamilySpec(
     name="recurring",
@@ -40,6 +43,51 @@ def test_a_family_that_draws_new_noise_is_practised_as_recurring(store: Store, o
     training = session.environments.begin_training(family, session.learner)
     assert isinstance(training, RecurringTraining)
     assert session.learner.num_updates(session.learner.families[0]) == 3
+
+
+LAKES = FamilySpec(
+    name="lakes",
+    source=FamilySource.GYMNASIUM,
+    entry="FrozenLake-v1",
+    variations=(
+        Variation(
+            name="desc",
+            target=VariationTarget.KWARG,
+            distribution=Distribution.FROZEN_LAKE_MAP,
+            options={"size": 4, "p": 0.8},
+        ),
+    ),
+    episodes_per_trial=2,
+    max_episode_steps=8,
+    reference_return=2.0,
+)
+
+
+def feed_lakes(store: Store, *, recurring: int) -> Family:
+    spec = replace(LAKES, recurring=recurring)
+    tasks = open_tasks(spec, None, num_trials=1, device="cpu")
+    tasks.close()
+    store.families.add(spec)
+    return store.families.admit("lakes", spaces=tasks.spaces.to_json(), random_return=0.1, reference_return=2.0)
+
+
+@pytest.mark.parametrize("recurring", [0, 6])
+def test_environments_are_practised_as_recurring_if_that_is_declared(
+    store: Store, open_session: SessionMaker, recurring: int
+) -> None:
+    session, family = open_session(store), feed_lakes(store, recurring=recurring)
+    practise(session, family, reason="test")
+    training = session.environments.begin_training(family, session.learner)
+    assert isinstance(training, RecurringTraining) is bool(recurring)
+
+
+def test_trials_of_every_task_that_recurs_are_stored(folder: DataFolder, open_session: SessionMaker) -> None:
+    settings = settings_for(folder.path, memory={"trials_per_step": 1})
+    with Store.open(folder) as store:
+        session, family = open_session(store, settings=settings), feed_lakes(store, recurring=4)
+        for _slice in range(20):
+            practise(session, family, reason="test")
+        assert {row.task["index"] for row in store.trials.of_family("lakes", limit=100)} == {0, 1, 2, 3}
 
 
 def test_practice_of_recurring_tasks_resumes_identically(
