@@ -36,7 +36,8 @@ from agent.learners.rl2.trials import TrialBatch, critic_inputs, num_env_steps
 from benchmarks.kept_runs import kept_or_measured
 from envs.default_families import default_stream
 from envs.family import FamilySource, FamilySpec, Split
-from envs.gymnasium.batch import WorkerTaskBatch, draw_tasks, task_label
+from envs.gymnasium.batch import WorkerTaskBatch
+from envs.gymnasium.task_drawing import draw_tasks, task_label
 from envs.limits import WorkerLimits
 
 CAPACITY = 512

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from envs.default_families import TENSOR_FAMILIES
+from envs.default_families import RECURRING_TENSOR_FAMILIES, TENSOR_FAMILIES
 from envs.errors import FamilySpecError
 from envs.family import FamilySource, FamilySpec
 from envs.few_shot.options import FEW_SHOT_ENTRIES, read_options
@@ -239,6 +239,7 @@ def family_from_declaration(
     _check_names(entry, read, is_tensor=is_tensor)
     _check_max_steps(entry, max_episode_steps)
     _check_episodes(entry, read, episodes_per_trial)
+    _check_recurring(entry, recurring)
     return FamilySpec(
         name=name if name is not None else default_name(entry),
         source=FamilySource.TENSOR if is_tensor else FamilySource.GYMNASIUM,
@@ -295,6 +296,16 @@ def _check_episodes(entry: str, variations: tuple[Variation, ...], episodes_per_
             subject=entry,
             found="a trial of 1 episode is too short for variations that are found out by trying.",
             hint="Give --episodes 2 or more.",
+        )
+
+
+def _check_recurring(entry: str, recurring: int) -> None:
+    if recurring and entry in TENSOR_FAMILIES and entry not in RECURRING_TENSOR_FAMILIES:
+        raise FamilySpecError(
+            operation="describing family",
+            subject=entry,
+            found="the tasks of this tensor family do not recur.",
+            hint=f"Leave --recurring out, or choose {' or '.join(RECURRING_TENSOR_FAMILIES)}.",
         )
 
 

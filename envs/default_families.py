@@ -14,6 +14,9 @@ DARK_ROOMS = "dark_rooms"
 TENSOR_FAMILIES = (BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE, NAVIGATION, RECURRING_BANDITS, DARK_ROOMS)
 """The values of ``entry`` for tensor-native families."""
 
+RECURRING_TENSOR_FAMILIES = (RECURRING_BANDITS, DARK_ROOMS)
+"""Those whose tasks recur."""
+
 
 def default_stream() -> list[FamilySpec]:
     """Return the six families that are added to an empty store.

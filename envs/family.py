@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from envs.errors import FamilySpecError
 from envs.gymnasium.variations import Variation
@@ -74,8 +74,8 @@ class FamilySpec:
         python: interpreter that runs the family's workers; None for learnd's own.
         import_paths: folders to add to the worker's import path, for ``module:Class`` entries.
         learner: the learner that practises it: "rl2", or a name of ``agent.learners.registry`` for few-shot tasks.
-        recurring: size of the pool of training tasks that recur, for Gymnasium environments; 0 for tasks that are all
-            new. Held-out tasks are always new.
+        recurring: size of the pool of training tasks that recur, of environments; 0 for tasks that are all new.
+            Held-out tasks are always new.
     """
 
     name: str
@@ -111,12 +111,12 @@ class FamilySpec:
                 found=f"episodes_per_trial is {self.episodes_per_trial}.",
                 hint="A trial has at least 1 episode.",
             )
-        if self.recurring < 0 or (self.recurring and self.source is not FamilySource.GYMNASIUM):
+        if self.recurring < 0:
             raise FamilySpecError(
                 operation="describing family",
                 subject=self.name,
-                found=f"recurring is {self.recurring} for a family of source {self.source}.",
-                hint="A Gymnasium environment may have 1 or more tasks that recur; other families leave it out.",
+                found=f"recurring is {self.recurring}.",
+                hint="It is a number of tasks, or 0.",
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -149,6 +149,27 @@ class FamilySpec:
             "measured_reference": None if measured is None else MeasuredReference.from_json(measured),
         }
         return cls(**{**fields, **typed})
+
+
+LAP = 16
+"""Exposures that one time through the pool of tasks counts as; practice plays a task at most 8 times in a row."""
+
+_Numbers = TypeVar("_Numbers")
+
+
+def in_pool(spec: FamilySpec, split: Split, tasks: _Numbers, exposures: _Numbers) -> tuple[_Numbers, _Numbers]:
+    """Return the numbers of tasks in the family's pool, and how often they were begun before.
+
+    Args:
+        spec: the family. Without tasks that recur, the numbers are the indices.
+        split: training or held-out tasks; held-out tasks do not recur.
+        tasks: an index or a tensor of indices.
+        exposures: how often the tasks of these indices were begun before.
+    """
+    if not spec.recurring or split is not Split.TRAINING:
+        return tasks, exposures
+    numbers: Any = tasks
+    return numbers % spec.recurring, exposures + numbers // spec.recurring * LAP
 
 
 FIELD_TYPES: FieldTypes = {

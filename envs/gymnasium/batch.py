@@ -5,10 +5,7 @@ Shapes: B trials, D observation width, n action width, P task parameters.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.errors import EnvsError
-from envs.family import FamilySpec, Split
+from envs.family import FamilySpec, Split, in_pool
 from envs.gymnasium.interface import Interface
 from envs.gymnasium.process import WorkerProcess
-from envs.gymnasium.task_drawing import Task, draw_task
+from envs.gymnasium.task_drawing import Task, draw_one, drawn_values, task_label
 from envs.gymnasium.variations import Distribution, Variation
 from envs.gymnasium.working_folder import WorkingFolder
 from envs.limits import WorkerLimits
@@ -88,7 +85,7 @@ class WorkerTaskBatch:
         self._check_open()
         numbers = list(zip(tasks.tolist(), exposures.tolist(), strict=True))
         self._tasks = [draw_one(self.spec, split, index, exposure=exposure) for index, exposure in numbers]
-        self._places = [(split, number_in_pool(self.spec, split, index)) for index, _ in numbers]
+        self._places = [(split, in_pool(self.spec, split, index, 0)[0]) for index, _ in numbers]
         described = [
             {**task.to_json(), "label": task_label(task, *place)}
             for task, place in zip(self._tasks, self._places, strict=True)
@@ -129,7 +126,7 @@ class WorkerTaskBatch:
             [D] float32 first observation of the row.
         """
         self._check_open()
-        task, place = draw_one(self.spec, split, index), (split, number_in_pool(self.spec, split, index))
+        task, place = draw_one(self.spec, split, index), (split, in_pool(self.spec, split, index, 0)[0])
         request = {"type": "begin_row", "row": row, "task": {**task.to_json(), "label": task_label(task, *place)}}
         answer = self._process.ask(request)
         self._contexts[row] = _digest(answer["context"])
@@ -256,7 +253,7 @@ class WorkerTaskBatch:
         return self._process.pid
 
     def _open(self) -> None:
-        [first_task] = draw_tasks(self.spec, Split.TRAINING, 0, 1)
+        first_task = draw_one(self.spec, Split.TRAINING, 0)
         configuration = {
             "entry": self.spec.entry,
             "kwargs": self.spec.kwargs,
@@ -316,50 +313,6 @@ class WorkerTaskBatch:
 
 def _digest(text: str | None) -> bytes | None:
     return None if text is None else bytes.fromhex(text)
-
-
-def draw_tasks(spec: FamilySpec, split: Split, first_task: int, num_tasks: int) -> list[Task]:
-    """Draw tasks ``first_task … first_task + num_tasks - 1`` of a split."""
-    return [draw_one(spec, split, index) for index in range(first_task, first_task + num_tasks)]
-
-
-def draw_one(spec: FamilySpec, split: Split, index: int, *, exposure: int = 0) -> Task:
-    """Draw a task of a split.
-
-    A task depends on the environment (entry and keyword arguments), the split and the index, not on the family's name.
-    The training tasks of a family whose tasks recur are those of its pool, in turn. Their values come back, and each
-    time the seed is another one, so that the noise differs. Without variations the seed itself is what comes back.
-
-    Args:
-        spec: the family.
-        split: training or held-out tasks.
-        index: index of the task.
-        exposure: number of times that it was begun before.
-    """
-    words = json.dumps([spec.entry, spec.kwargs, split.value], sort_keys=True, default=str).encode()
-    key = int.from_bytes(hashlib.sha256(words).digest()[:8], "little")
-    number = number_in_pool(spec, split, index)
-    task = draw_task(spec.variations, entropy=(key, number), is_held_out=split is Split.HELD_OUT)
-    if (number == index and exposure == 0) or not spec.variations:
-        return task
-    seed = np.random.default_rng(np.random.SeedSequence((key, index, exposure))).integers(2**31 - 1)
-    return replace(task, seed=int(seed))
-
-
-def number_in_pool(spec: FamilySpec, split: Split, index: int) -> int:
-    """Return the number of a task: its index, or its place in the pool of training tasks that recur."""
-    return index % spec.recurring if spec.recurring and split is Split.TRAINING else index
-
-
-def task_label(task: Task, split: Split, index: int) -> str:
-    """Return a task's name for messages: its split, its index and its drawn values."""
-    return f"{split.value.replace('_', '-')} task {index}{drawn_values(task)}"
-
-
-def drawn_values(task: Task) -> str:
-    """Return the drawn values of a task in parentheses; an empty text if there are none."""
-    values = ", ".join(f"{name}={value}" for name, value in task.drawn().items())
-    return f" ({values[:200]})" if values else ""
 
 
 def task_numbers(variations: tuple[Variation, ...], task: Task) -> list[float]:

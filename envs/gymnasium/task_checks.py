@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from envs.family import FamilySpec, Split
-from envs.gymnasium.batch import WorkerTaskBatch, draw_tasks
-from envs.gymnasium.task_drawing import Task, vary_one
+from envs.gymnasium.batch import WorkerTaskBatch
+from envs.gymnasium.task_drawing import Task, draw_tasks, vary_one
 from envs.gymnasium.variations import COMBINATIONS, Variation
 from envs.random_actions import random_actions
 from envs.spaces import ActionSpec

@@ -6,14 +6,17 @@ task can be drawn again from its split and its index.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from envs.errors import FamilySpecError
+from envs.family import FamilySpec, Split, in_pool
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
 
 NUM_SIDES = 4
@@ -46,6 +49,45 @@ class Task:
     def drawn(self) -> dict[str, Any]:
         """Return the drawn values of all targets by name."""
         return {**self.attributes, **self.kwargs, **self.reset_options, **self.interface}
+
+
+def draw_tasks(spec: FamilySpec, split: Split, first_task: int, num_tasks: int) -> list[Task]:
+    """Draw tasks ``first_task … first_task + num_tasks - 1`` of a split."""
+    return [draw_one(spec, split, index) for index in range(first_task, first_task + num_tasks)]
+
+
+def draw_one(spec: FamilySpec, split: Split, index: int, *, exposure: int = 0) -> Task:
+    """Draw a task of a split.
+
+    A task depends on the environment (entry and keyword arguments), the split and the index, not on the family's name.
+    The training tasks of a family whose tasks recur are those of its pool, in turn. Their values come back, and each
+    time the seed is another one, so that the noise differs. Without variations the seed itself is what comes back.
+
+    Args:
+        spec: the family.
+        split: training or held-out tasks.
+        index: index of the task.
+        exposure: number of times that it was begun before.
+    """
+    words = json.dumps([spec.entry, spec.kwargs, split.value], sort_keys=True, default=str).encode()
+    key = int.from_bytes(hashlib.sha256(words).digest()[:8], "little")
+    number, exposure = in_pool(spec, split, index, exposure)
+    task = draw_task(spec.variations, entropy=(key, number), is_held_out=split is Split.HELD_OUT)
+    if exposure == 0 or not spec.variations:
+        return task
+    seed = np.random.default_rng(np.random.SeedSequence((key, number, exposure))).integers(2**31 - 1)
+    return replace(task, seed=int(seed))
+
+
+def task_label(task: Task, split: Split, index: int) -> str:
+    """Return a task's name for messages: its split, its index and its drawn values."""
+    return f"{split.value.replace('_', '-')} task {index}{drawn_values(task)}"
+
+
+def drawn_values(task: Task) -> str:
+    """Return the drawn values of a task in parentheses; an empty text if there are none."""
+    values = ", ".join(f"{name}={value}" for name, value in task.drawn().items())
+    return f" ({values[:200]})" if values else ""
 
 
 def draw_task(variations: tuple[Variation, ...], *, entropy: tuple[int, ...], is_held_out: bool | None = None) -> Task:

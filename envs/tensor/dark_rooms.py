@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from envs.family import FamilySpec, Split
+from envs.family import FamilySpec, Split, in_pool
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
 from envs.task_batch import Transition
 from envs.tensor.counter_random import seeds_of, stream_key, uniform
@@ -76,7 +76,7 @@ class DarkRooms:
         self, tasks: Int64[Tensor, "B"], exposures: Int64[Tensor, "B"], *, split: Split
     ) -> Float[Tensor, "B 1"]:
         """Begin one given task in each row. A room has no noise, so every exposure is the same."""
-        del exposures
+        tasks, _ = in_pool(self.spec, split, tasks, exposures)
         goals = self._goals[split]
         if split is Split.TRAINING:
             key = stream_key(self.spec.entry, self.spec.kwargs, split, "tasks")

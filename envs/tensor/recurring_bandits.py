@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from envs.family import FamilySpec, Split
+from envs.family import FamilySpec, Split, in_pool
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
 from envs.task_batch import Transition
 from envs.tensor.counter_random import exposure_seeds, noise_seeds, seeds_of, stream_key, uniform
@@ -73,6 +73,7 @@ class RecurringBandits:
             exposures: how often each was played before; outcomes depend on it.
             split: training or held-out tasks.
         """
+        tasks, exposures = in_pool(self.spec, split, tasks, exposures)
         self._tasks, self._split = tasks, split
         arms, codes, noise = (
             stream_key(self.spec.entry, self.spec.kwargs, split, purpose) for purpose in ("tasks", "codes", "noise")

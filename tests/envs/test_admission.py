@@ -15,7 +15,7 @@ import envs.admission
 from envs.admission import probe
 from envs.errors import EnvsError, FamilySpecError, FaultReason, UnsupportedSpaceError, WorkerFaultError
 from envs.family import FamilySource, FamilySpec, Split
-from envs.gymnasium.batch import draw_tasks
+from envs.gymnasium.task_drawing import draw_tasks
 from envs.random_actions import random_actions
 from envs.reference import ReferenceRule
 from envs.registry import default_stream, open_tasks

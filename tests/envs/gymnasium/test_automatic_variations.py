@@ -11,7 +11,8 @@ from envs.declaration import family_from_declaration
 from envs.errors import FamilySpecError
 from envs.family import FamilySpec, Split
 from envs.gymnasium.automatic_variations import complete
-from envs.gymnasium.batch import WorkerTaskBatch, draw_tasks
+from envs.gymnasium.batch import WorkerTaskBatch
+from envs.gymnasium.task_drawing import draw_tasks
 from envs.gymnasium.variations import Distribution, Variation, is_open
 from tests.envs.families import FOLDER, LIMITS, all_active, opened
 

@@ -15,8 +15,9 @@ import torch
 
 from envs.errors import EnvsError, FamilySpecError, UnsupportedSpaceError
 from envs.family import FamilySource, FamilySpec, Split
-from envs.gymnasium.batch import WorkerTaskBatch, draw_tasks
+from envs.gymnasium.batch import WorkerTaskBatch
 from envs.gymnasium.host.contexts import context_digest
+from envs.gymnasium.task_drawing import draw_tasks
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
 from envs.registry import default_stream, open_tasks
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, SpacePair

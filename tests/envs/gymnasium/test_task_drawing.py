@@ -11,8 +11,7 @@ import pytest
 
 from envs.errors import FamilySpecError
 from envs.family import FamilySource, FamilySpec, Split
-from envs.gymnasium.batch import draw_tasks
-from envs.gymnasium.task_drawing import draw_task, has_sides, is_on_held_out_side
+from envs.gymnasium.task_drawing import draw_task, draw_tasks, has_sides, is_on_held_out_side
 from envs.gymnasium.variations import Distribution, InterfaceChange, Variation, VariationTarget
 
 
@@ -70,7 +69,8 @@ def test_changes_of_the_interface_leave_the_other_values_of_a_task_as_they_were(
 def test_a_task_is_the_same_in_another_process() -> None:
     spec = family(FOUR_ACTIONS, SCALES, DELAY)
     program = (
-        "import json, sys; from envs.family import FamilySpec, Split; from envs.gymnasium.batch import draw_tasks;"
+        "import json, sys; from envs.family import FamilySpec, Split;"
+        "from envs.gymnasium.task_drawing import draw_tasks;"
         "spec = FamilySpec.from_json(json.loads(sys.argv[1]));"
         "print(json.dumps([task.to_json() for task in draw_tasks(spec, Split.HELD_OUT, 5, 3)]))"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from envs.family import FamilySource, FamilySpec, Split
@@ -64,6 +66,18 @@ def test_a_task_recurs_with_its_barcode_and_its_arms_but_new_outcomes() -> None:
     assert torch.equal(arms, tasks.task_parameters())
     assert not torch.equal(pulled(tasks, exposure=0), pulled(tasks, exposure=3))
     assert torch.equal(pulled(tasks, exposure=3), pulled(tasks, exposure=3))
+
+
+def test_tasks_of_a_pool_come_back_with_new_outcomes() -> None:
+    pooled = open_tasks(replace(spec(), recurring=50), None, num_trials=100, device="cpu")
+    codes = pooled.begin(0, split=Split.TRAINING)
+    assert torch.equal(codes[:50], codes[50:])
+    assert [task["index"] for task in pooled.describe_tasks([49, 50])] == [49, 0]
+    action = torch.zeros(100, dtype=torch.int64)
+    rewards = torch.stack([pooled.step(action, action == 0).reward for _ in range(10)])
+    assert not torch.equal(rewards[:, :50], rewards[:, 50:])
+    assert torch.equal(codes[:50], opened(50).begin(0, split=Split.TRAINING))
+    assert len(pooled.begin(0, split=Split.HELD_OUT).unique(dim=0)) > 50, "held-out tasks are all new"
 
 
 def test_rows_may_begin_any_task() -> None:
