@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from agent.learners.rl2.policy import RL2Policy
-from agent.learners.rl2.recalled_trials import RecalledTrials, reinstate
+from agent.learners.rl2.recalled_trials import reinstate
 from agent.learners.rl2.reinstatement import Reinstated, recall_features
 from agent.learners.rl2.rollout import Rollout, play_out
 from agent.learners.rl2.trials import TrialBatch, to_records, trial_returns
@@ -24,6 +24,7 @@ from envs.family import FamilySource, FamilySpec, Split
 from envs.registry import open_tasks
 from envs.task_batch import TaskBatch
 from memory.records import TrialRecord
+from memory.retrieval.recall import RecalledTrials
 
 EXPOSURES = (1, 2, 4)
 NUM_EPISODES = 10

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agent.learners.rl2.policy import RL2Policy
-from agent.learners.rl2.recalled_trials import RecalledTrials, reinstate
+from agent.learners.rl2.recalled_trials import reinstate
 from agent.learners.rl2.rollout import Rollout, play_out
 from agent.learners.rl2.trials import to_records, trial_returns
 from agent.policies.trial_memory import ExactTrialMemory
@@ -27,6 +27,7 @@ from benchmarks.rl2_cells import Cell
 from envs.default_families import RECURRING_BANDITS
 from envs.family import FamilySource, FamilySpec, Split
 from envs.tensor.recurring_bandits import RecurringBandits
+from memory.retrieval.recall import RecalledTrials
 
 NUM_PULLS = 10
 NUM_EXPOSURES = 10

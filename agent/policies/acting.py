@@ -32,9 +32,10 @@ from agent.learners.rl2.policy import policy_from_initialization
 from agent.learners.rl2.removed_settings import RemovedSettingError, stored_config
 from agent.policies.gradient_acting import GradientPolicy
 from agent.policies.recurrent_acting import RecurrentPolicy
-from agent.policies.trial_memory import TrialMemory
+from agent.policies.trial_memory import TrialMemory, trial_memory
 from agent.policies.version_file import PolicyFileError, VersionFile, read_version_file, refusal, understanding
 from agent.policies.version_header import KnownFamily
+from envs.gymnasium.host.contexts import context_digest
 from envs.gymnasium.host.spaces import checked_index, describe_action, describe_observation, flattener
 from envs.space_text import spaces_text
 from envs.spaces import ActionKind, ObservationKind, SpacePair
@@ -64,7 +65,15 @@ class Actor(Protocol):
 class ActingPolicy(Protocol):
     """A policy that begins trials."""
 
-    def begin(self, spaces: SpacePair, *, episodes_per_trial: int, seed: int, is_greedy: bool) -> Actor:
+    def begin(
+        self,
+        spaces: SpacePair,
+        *,
+        episodes_per_trial: int,
+        seed: int,
+        is_greedy: bool,
+        context: bytes | None = None,
+    ) -> Actor:
         """Begin a trial in a task of these spaces."""
         ...
 
@@ -88,6 +97,7 @@ class LoadedPolicy:
         episodes_per_trial: int | None = None,
         seed: int = 0,
         is_greedy: bool = False,
+        context: Any = None,
     ) -> Trial:
         """Begin a trial in one task. Later episodes use the experience of earlier ones.
 
@@ -98,6 +108,8 @@ class LoadedPolicy:
                 gradient takes its steps after the same episodes whatever the number.
             seed: seed of the actions drawn.
             is_greedy: always take the most likely action; a policy that adapts by gradient does so after its last step.
+            context: ``info["context"]`` of the task's first reset, by which a memory of trials finds the task; None
+                without one.
 
         Raises:
             PolicyFileError: the policy was not trained in these spaces.
@@ -116,7 +128,14 @@ class LoadedPolicy:
                 hint=f"This policy knows: {self._listed()}.",
             )
         planned = episodes_per_trial or known[0].episodes_per_trial
-        actor = self._policy.begin(known[0].spaces, episodes_per_trial=planned, seed=seed, is_greedy=is_greedy)
+        digest = context_digest({"context": context})
+        actor = self._policy.begin(
+            known[0].spaces,
+            episodes_per_trial=planned,
+            seed=seed,
+            is_greedy=is_greedy,
+            context=None if digest is None else bytes.fromhex(digest),
+        )
         return Trial(actor, env, known[0].spaces, episodes_per_trial=planned)
 
     def _listed(self) -> str:
@@ -186,7 +205,7 @@ class Trial:
         return int(values.item()) if self._spaces.action.kind is ActionKind.DISCRETE else values
 
 
-def load_policy(path: Path | str, *, memory: TrialMemory | None = None) -> LoadedPolicy:
+def load_policy(path: Path | str, *, memory: TrialMemory | Path | str | None = None) -> LoadedPolicy:
     """Load a policy that acts, after verifying the file.
 
     `learnd policy export` and, of families of environments, `learnd learn --output` write such files; a file of the
@@ -194,16 +213,19 @@ def load_policy(path: Path | str, *, memory: TrialMemory | None = None) -> Loade
 
     Args:
         path: the file.
-        memory: a memory of trials for an RL² policy: a trial begins with what it holds of the task, and is stored in it
-            after its last planned episode. None begins every trial empty. Policies that adapt by gradient ignore it.
+        memory: a memory of trials for an RL² policy, or the path of an archive that `learnd memory export` wrote: a
+            trial begins with what it holds of the task, and is stored in it after its last planned episode (an archive
+            is not changed). None begins every trial empty. Policies that adapt by gradient ignore it.
 
     Raises:
+        ArchiveError: the archive cannot be read or is damaged.
         PolicyFileError: the file cannot be read, is damaged, or contains no policy that acts.
     """
     file = read_version_file(path)
+    held = None if memory is None else trial_memory(memory)
     try:
         with understanding(str(path)):
-            policy = _acting_policy(file, memory)
+            policy = _acting_policy(file, held)
     except RemovedSettingError as error:
         raise refusal(str(path), error.found, error.hint) from error
     if policy is None:

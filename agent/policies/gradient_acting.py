@@ -26,12 +26,22 @@ class GradientPolicy:
     def __init__(self, learner: PolicyLearner) -> None:
         self._learner = learner
 
-    def begin(self, spaces: SpacePair, *, episodes_per_trial: int, seed: int, is_greedy: bool) -> GradientActor:
+    def begin(
+        self,
+        spaces: SpacePair,
+        *,
+        episodes_per_trial: int,
+        seed: int,
+        is_greedy: bool,
+        context: bytes | None = None,
+    ) -> GradientActor:
         """Begin a trial in a task.
 
-        The learner's own settings decide when it adapts, whatever the planned number of episodes.
+        The learner's own settings decide when it adapts, whatever the planned number of episodes. It has no memory of
+        trials, so the context is not used.
         """
-        del spaces, episodes_per_trial  # the learner has one pair of spaces, and its input holds no number of episodes
+        # The learner has one pair of spaces, and its input holds no number of episodes.
+        del spaces, episodes_per_trial, context
         return GradientActor(self._learner, generator=torch.Generator().manual_seed(seed), is_greedy=is_greedy)
 
 

@@ -13,10 +13,13 @@ from torch import Tensor
 
 from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.policy_state import PairConstants, PolicyState
-from agent.learners.rl2.recalled_trials import reinstate
+from agent.learners.rl2.recalled_trials import reinstate, run_again
+from agent.learners.rl2.stored_steps import steps_of_trial
+from agent.learners.rl2.trees import map_tensors
 from agent.policies.trial_memory import TrialMemory
 from envs.spaces import SpacePair
 from memory.records import EpisodeRecord, TrialRecord
+from memory.retrieval.recall import RecalledTrials
 
 
 class RecurrentPolicy:
@@ -31,7 +34,15 @@ class RecurrentPolicy:
         self._policy, self._memory = policy.eval(), memory
         self._constants: dict[str, PairConstants] = {}
 
-    def begin(self, spaces: SpacePair, *, episodes_per_trial: int, seed: int, is_greedy: bool) -> RecurrentActor:
+    def begin(
+        self,
+        spaces: SpacePair,
+        *,
+        episodes_per_trial: int,
+        seed: int,
+        is_greedy: bool,
+        context: bytes | None = None,
+    ) -> RecurrentActor:
         """Begin a trial in a task of these spaces."""
         if spaces.key not in self._constants:
             with torch.no_grad():
@@ -44,6 +55,7 @@ class RecurrentPolicy:
             generator=torch.Generator().manual_seed(seed),
             is_greedy=is_greedy,
             memory=self._memory,
+            context=context,
         )
 
 
@@ -59,6 +71,7 @@ class RecurrentActor:
         is_greedy: always take the most likely action.
         memory: the memory that is asked at the first observation, and stores the trial after its planned episodes;
             None begins empty.
+        context: the digest of the task's ``info["context"]``, by which the memory finds it; None without one.
     """
 
     def __init__(
@@ -71,8 +84,9 @@ class RecurrentActor:
         generator: torch.Generator,
         is_greedy: bool,
         memory: TrialMemory | None = None,
+        context: bytes | None = None,
     ) -> None:
-        self._policy, self._spaces, self._is_greedy = policy, spaces, is_greedy
+        self._policy, self._spaces, self._is_greedy, self._context = policy, spaces, is_greedy, context
         self._episodes_per_trial = episodes_per_trial
         self._generator = generator
         self._active = torch.ones(1, dtype=torch.bool)
@@ -80,6 +94,7 @@ class RecurrentActor:
         self._state: PolicyState | None = None
         self._episodes: list[EpisodeRecord] = []
         self._steps: list[_Step] = []
+        self._num_steps = 0
 
     @torch.no_grad()
     def act(self, observation: Float[Tensor, "1 D"]) -> Shaped[Tensor, "1 ..."]:
@@ -121,38 +136,58 @@ class RecurrentActor:
         state.episode_index.clamp_(max=self._episodes_per_trial)
         if self._memory is not None and len(self._episodes) < self._episodes_per_trial:
             self._steps.append(_Step(self._observation, self._action, reward))
+            self._num_steps += 1
             if bool(terminated | truncated):
                 self._end_episode(self._memory, final_observation, is_terminated=bool(terminated))
+            if self._num_steps == self._memory.asked_again_after and len(self._episodes) < self._episodes_per_trial:
+                self._ask_again(self._memory, final_observation)
 
     def _begin(self, observation: Float[Tensor, "1 D"]) -> PolicyState:
         """Create the state of the trial: empty, or with what the memory holds of the task."""
-        recalled = None
-        if self._memory is not None:
-            found = self._memory.recall(self._spaces, observation[0].numpy())
-            recalled = reinstate(self._policy, self._spaces, [found], constants=self._constants)
+        self._first_observation = observation[0].numpy()
+        if self._memory is None:
+            return self._begin_with(RecalledTrials())
+        return self._begin_with(self._memory.recall(self._spaces, self._first_observation, context=self._context))
+
+    def _begin_with(self, recalled: RecalledTrials) -> PolicyState:
         return self._policy.begin(
             self._spaces,
             num_trials=1,
             episodes_per_trial=self._episodes_per_trial,
             device=torch.device("cpu"),
             constants=self._constants,
-            reinstated=recalled,
+            reinstated=reinstate(self._policy, self._spaces, [recalled], constants=self._constants),
         )
+
+    def _ask_again(self, memory: TrialMemory, next_observation: Float[Tensor, "1 D"]) -> None:
+        """Ask the memory with the steps so far, and go on as if the trial had begun with what it now recalls."""
+        is_amid_episode = bool(self._steps)
+        unfinished = (self._episode(next_observation, is_terminated=False),) if is_amid_episode else ()
+        begun = TrialRecord(task={}, episodes=(*self._episodes, *unfinished))
+        recalled = memory.recall(self._spaces, self._first_observation, context=self._context, begun=begun)
+        steps = steps_of_trial(begun)
+        if is_amid_episode:
+            steps.truncated[-1] = False
+        self._state = self._begin_with(recalled)
+        run_again(self._policy, self._spaces, self._state, map_tensors(lambda values: values.unsqueeze(1), steps))
 
     def _end_episode(self, memory: TrialMemory, final_observation: Tensor, *, is_terminated: bool) -> None:
         """Record the episode; store the trial after its last planned episode."""
-        observations = [*(step.observation for step in self._steps), final_observation]
-        self._episodes.append(
-            EpisodeRecord(
-                observations=torch.cat(observations).numpy(),
-                actions=torch.cat([step.action for step in self._steps]).numpy(),
-                rewards=torch.cat([step.reward for step in self._steps]).numpy(),
-                is_terminated=is_terminated,
-            )
-        )
+        self._episodes.append(self._episode(final_observation, is_terminated=is_terminated))
         self._steps = []
         if len(self._episodes) == self._episodes_per_trial:
-            memory.store(self._spaces, TrialRecord(task={}, episodes=tuple(self._episodes)))
+            trial = TrialRecord(task={}, episodes=tuple(self._episodes))
+            memory.store(self._spaces, trial, context=self._context)
+
+    def _episode(self, final_observation: Tensor, *, is_terminated: bool) -> EpisodeRecord:
+        """Return the record of the steps of the present episode."""
+        observations = [*(step.observation for step in self._steps), final_observation]
+        return EpisodeRecord(
+            observations=torch.cat(observations).numpy(),
+            actions=torch.cat([step.action for step in self._steps]).numpy(),
+            rewards=torch.cat([step.reward for step in self._steps]).numpy(),
+            is_terminated=is_terminated,
+        )
 
 
 class _Step(NamedTuple):

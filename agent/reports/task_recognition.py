@@ -14,8 +14,8 @@ from memory.retrieval.calibration import (
     match_with_the_past,
     task_identity,
 )
-from memory.retrieval.encoding import EMBEDDING_WIDTH, TaskEncoder, fit_encoder
-from memory.retrieval.key_upkeep import NUM_STEPS, KeyUpkeep, keys_of
+from memory.retrieval.encoding import EMBEDDING_WIDTH, NUM_STEPS, TaskEncoder, fit_encoder
+from memory.retrieval.key_upkeep import KeyUpkeep, keys_of
 from memory.store import Store
 
 FEWEST_TRIALS = 16

@@ -57,14 +57,14 @@ def import_trials(
         StoreBusyError: the write lock was not acquired in time.
     """
     tell = progress or (lambda _what, _count: None)
-    with _reading(path) as (header, trials):
+    with reading_archive(path) as (header, trials):
         spaces = {family.name: _common_spaces(store, path, family) for family in header.families}
         for number, trial in enumerate(trials, start=1):
             _check_trial(path, trial, spaces)
             tell("checked", number)
     counts = _Counts(imported=dict.fromkeys(spaces, 0), already_present=dict.fromkeys(spaces, 0))
     known = {(name, content_digest(*content)) for name in spaces for content in store.trials.contents(name)}
-    with _reading(path) as (header, trials):
+    with reading_archive(path) as (header, trials):
         for family, portion in _portions(trials, known, counts):
             store.imported.add(family, portion, store=header.store, after=after)
             counts.imported[family] += len(portion)
@@ -81,7 +81,7 @@ class _Counts:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[tuple[ArchiveHeader, Iterator[ArchivedTrial]]]:
+def reading_archive(path: Path) -> Iterator[tuple[ArchiveHeader, Iterator[ArchivedTrial]]]:
     """Open an archive: a file, or a folder of Minari data sets."""
     if path.is_dir():
         require_minari()

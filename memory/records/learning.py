@@ -34,6 +34,12 @@ class CurveMetric(StrEnum):
     ZERO_SHOT_RETURN = "zero_shot_return"
     """Held-out mean trial return before the first practice; the label is what the policy began with."""
 
+    MET_RETURN = "met_return"
+    """Return of the first episode in training tasks that were met before; of a family whose tasks recur.
+
+    The label is ``memory`` if trials begin with what the store holds of their tasks, and ``empty`` if they begin empty.
+    """
+
     FRESH_RETURN = "fresh_return"
     """Held-out mean trial return of a policy that learned nothing; measured once, before the first practice."""
 

@@ -30,6 +30,9 @@ from memory.retrieval.index import Floats
 from memory.retrieval.random_signs import SIGNS, random_signs
 
 EMBEDDING_WIDTH = SIGNS
+NUM_STEPS = 32
+"""k: the number of first steps of a trial that its embedding summarises."""
+
 RIDGE = 1.0
 """Penalty of the regression, in steps; also the number of visits at which a mean has half its weight."""
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import fields
+from dataclasses import fields, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
+from envs.family import Split
 from envs.kinds import FamilyKind
 from envs.spaces import SpacePair
 from memory.errors import CorruptFileError, MemoryStoreError, TrialNotFoundError
-from memory.records import ContextKey, Family, TrialRecord
+from memory.records import NO_GENERATION, ContextKey, Family, StoredContextKey, TrialRecord
 from memory.retrieval.digests import observation_digests
-from memory.retrieval.encoding import EncoderParameters, TaskEncoder, first_steps, fit_encoder
+from memory.retrieval.encoding import NUM_STEPS, EncoderParameters, TaskEncoder, first_steps, fit_encoder
+from memory.retrieval.recall import RecallableTrial, TaskRecall, stored_task
 from memory.tables.context_encoders import ContextEncoderTable
 from memory.tables.context_keys import ContextKeyTable
 from memory.tables.trials import TrialTable
@@ -21,11 +24,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NUM_STEPS = 32
-"""k: the number of first steps of a trial that its embedding summarises."""
-
 TRIALS_AT_ONCE = 64
 """Largest number of embeddings that one call computes: about 30 ms."""
+
+MOST_RECALLED = 4_096
+"""Newest trials of a family that are searched for the task of another trial."""
 
 _FEWEST_TRIALS = 4
 _MOST_FITTED_TRIALS = 512
@@ -89,6 +92,40 @@ class KeyUpkeep:
             self._known[family.id] = known
         return known
 
+    def recall(self, family: Family) -> TaskRecall:
+        """Return a family's newest trials, ``MOST_RECALLED`` at most, for recall. Later trials are not among them.
+
+        Args:
+            family: an admitted family of environments.
+
+        Raises:
+            FamilyNotFoundError: the family was removed.
+        """
+        encoder = self.encoder(family)
+        rows = {row.id: row for row in self._trials.of_family(family.name, limit=MOST_RECALLED)}
+        keys = self._contexts.of_family(family.name, after=min(rows, default=1) - 1, limit=2 * MOST_RECALLED)
+        trials = [
+            RecallableTrial(
+                trial_id=stored.trial_id,
+                task=stored_task(family.name, rows[stored.trial_id].task, stored.key.digest),
+                key=_of_generation(stored, NO_GENERATION if encoder is None else encoder.generation),
+            )
+            for stored in keys
+            if stored.trial_id in rows
+        ]
+        spaces = SpacePair.from_json(family.spaces or {})
+        return TaskRecall(spaces, trials, encoder=encoder, load=cache(self._trials.load))
+
+    def met_tasks(self, family: Family) -> list[int]:
+        """Return the indices of the training tasks of a family's newest trials, the newest first.
+
+        Raises:
+            FamilyNotFoundError: the family was removed.
+        """
+        rows = self._trials.of_family(family.name, limit=MOST_RECALLED)
+        indices = [row.task["index"] for row in rows if row.task.get("split") == Split.TRAINING and "index" in row.task]
+        return list(dict.fromkeys(indices))
+
     def _grown(self, family: Family) -> TaskEncoder | None:
         """Return a family's encoder, after fitting it if the family has grown enough."""
         if family.spaces is None or family.kind is not FamilyKind.ENVIRONMENTS:
@@ -116,14 +153,32 @@ class KeyUpkeep:
             return None
 
 
-def keys_of(encoder: TaskEncoder, trials: dict[int, TrialRecord]) -> dict[int, ContextKey]:
-    """Return the keys of trials, by id. A digest that a trial has is kept; others are of its first observation."""
+def _of_generation(stored: StoredContextKey, generation: int) -> ContextKey:
+    """Return a key, without its embedding if that is of another generation."""
+    if stored.key.generation == generation:
+        return stored.key
+    return replace(stored.key, embedding=None, generation=NO_GENERATION)
+
+
+def keys_of(encoder: TaskEncoder | None, trials: dict[int, TrialRecord]) -> dict[int, ContextKey]:
+    """Return the keys of trials, by id. A digest that a trial has is kept; others are of its first observation.
+
+    Args:
+        encoder: what embeds the first steps; None gives keys without embeddings.
+        trials: id → trial.
+    """
+    digests = {trial_id: _digest(trial) for trial_id, trial in trials.items()}
+    if encoder is None:
+        return {trial_id: ContextKey(digest=digest) for trial_id, digest in digests.items()}
     embeddings = encoder.embed(first_steps(list(trials.values()), num_steps=NUM_STEPS))
-    keys = {}
-    for (trial_id, trial), embedding in zip(trials.items(), embeddings, strict=True):
-        if trial.context is not None:
-            digest = trial.context.digest
-        else:
-            [digest] = observation_digests(trial.episodes[0].observations[:1])
-        keys[trial_id] = ContextKey(digest=digest, embedding=embedding, generation=encoder.generation)
-    return keys
+    return {
+        trial_id: ContextKey(digest=digest, embedding=embedding, generation=encoder.generation)
+        for (trial_id, digest), embedding in zip(digests.items(), embeddings, strict=True)
+    }
+
+
+def _digest(trial: TrialRecord) -> bytes:
+    if trial.context is not None:
+        return trial.context.digest
+    [digest] = observation_digests(trial.episodes[0].observations[:1])
+    return digest

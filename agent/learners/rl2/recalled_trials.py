@@ -9,7 +9,6 @@ Shapes: T steps, B rows, D observation width, H hidden.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 
 import torch
@@ -22,21 +21,7 @@ from agent.learners.rl2.stored_steps import StoredSteps, steps_of_trial
 from agent.learners.rl2.trees import join_tensors, map_tensors
 from envs.spaces import SpacePair
 from memory.records import TrialRecord
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecalledTrials:
-    """The trials that a memory returns for one task.
-
-    Attributes:
-        trials: the trials, oldest first; empty if nothing is recalled.
-        likeness: the probability that they are of the same task.
-        age: time since the last of them, in trials of the family.
-    """
-
-    trials: tuple[TrialRecord, ...] = ()
-    likeness: float = 1.0
-    age: float = 0.0
+from memory.retrieval.recall import RecalledTrials
 
 
 @torch.no_grad()
@@ -76,7 +61,9 @@ def reinstate(
             constants=constants,
             reinstated=left,
         )
-        left = _run_again(policy, spaces, state, trials, features=features.to(device))
+        run_again(policy, spaces, state, _steps_of(trials))
+        memory = state.memories[-1] if state.memories else None
+        left = Reinstated(memory=memory, hidden=state.hidden, features=features.to(device))
     if left is None:
         return None
     likeness, age, counts = torch.tensor([[row.likeness, row.age, len(row.trials)] for row in recalled]).unbind(1)
@@ -84,20 +71,12 @@ def reinstate(
     return Reinstated(memory=left.memory, hidden=left.hidden, features=features.to(device))
 
 
-def _run_again(
-    policy: RL2Policy,
-    spaces: SpacePair,
-    state: PolicyState,
-    trials: Sequence[TrialRecord | None],
-    *,
-    features: Tensor,
-) -> Reinstated:
-    """Run the policy over one trial of each row and return what it leaves, recalled with these features."""
-    steps = map_tensors(lambda values: values.to(features.device), _steps_of(trials))
+@torch.no_grad()
+def run_again(policy: RL2Policy, spaces: SpacePair, state: PolicyState, steps: StoredSteps) -> None:
+    """Run the policy over [T, B] steps again, with their actions, from the state of trials that begin."""
+    steps = map_tensors(lambda values: values.to(state.hidden.device), steps)
     for index in range(len(steps.reward)):
         _step_again(policy, spaces, state, map_tensors(itemgetter(index), steps))
-    memory = state.memories[-1] if state.memories else None
-    return Reinstated(memory=memory, hidden=state.hidden, features=features)
 
 
 def _step_again(policy: RL2Policy, spaces: SpacePair, state: PolicyState, step: StoredSteps) -> None:

@@ -8,14 +8,22 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 
 from agent.learners.rl2.pair import PairModule
 from agent.learners.rl2.policy_state import PairConstants
 from agent.policies.acting import LoadedPolicy, load_policy
-from agent.policies.trial_memory import ExactTrialMemory
+from agent.policies.recurrent_acting import RecurrentActor, RecurrentPolicy
+from agent.policies.trial_memory import ExactTrialMemory, StoredTrialMemory
 from agent.policies.version_file import PolicyFileError
 from agent.trainer.jobs.consolidate import consolidate
+from envs.gymnasium.host import context_digest
+from envs.spaces import SpacePair
+from memory.exchange.exporting import export_trials
 from memory.folder import DataFolder
+from memory.records import TrialRecord
+from memory.retrieval.recall import RecalledTrials
 from memory.store import Store
 from tests.agent.trainer.conftest import SessionMaker, feed_bandits, practise
 
@@ -148,6 +156,110 @@ def test_a_memory_is_given_the_planned_episodes_of_a_trial_once(learned: Path) -
         [family] = policy.families.values()
         found = memory.recall(family.spaces, np.zeros(1, np.float32)).trials
         assert [len(stored.episodes) for stored in found] == ([2] if number else [])
+
+
+class AskedAgain(ExactTrialMemory):
+    """A memory that recalls nothing at the start of a trial, and asked again, what it holds."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.asked_again_after = steps
+        self.begun: list[TrialRecord] = []
+
+    def recall(
+        self,
+        spaces: SpacePair,
+        first_observation: NDArray[np.float32],
+        *,
+        context: bytes | None = None,
+        begun: TrialRecord | None = None,
+    ) -> RecalledTrials:
+        if begun is None:
+            return RecalledTrials()
+        self.begun.append(begun)
+        return super().recall(spaces, first_observation, context=context)
+
+
+def test_a_trial_whose_memory_is_asked_again_goes_on_as_if_it_had_begun_with_the_recall(learned: Path) -> None:
+    plain, asked = ExactTrialMemory(), AskedAgain(steps=2)
+    [family] = load_policy(learned).families.values()
+    [stored] = _stored_trials(load_policy(learned, memory=plain), plain)
+    asked.store(family.spaces, stored)
+    states = []
+    for memory in (plain, asked):
+        policy = load_policy(learned, memory=memory)
+        actor = policy._policy.begin(family.spaces, episodes_per_trial=5, seed=0, is_greedy=False)
+        assert isinstance(actor, RecurrentActor)
+        for reward in (0.0, 1.0, 1.0):
+            actor.act(torch.zeros(1, 1))
+            actor._action = torch.tensor([1])  # the same steps, whatever was chosen
+            actor.observe(
+                reward=torch.tensor([reward]),
+                final_observation=torch.zeros(1, 1),
+                terminated=torch.tensor([True]),
+                truncated=torch.tensor([False]),
+            )
+        states.append(actor._state)
+    [begun] = asked.begun
+    assert [float(episode.rewards[0]) for episode in begun.episodes] == [0.0, 1.0]
+    one, other = states
+    assert one is not None
+    assert other is not None
+    torch.testing.assert_close(one.hidden, other.hidden)
+    assert int(one.episode_index) == int(other.episode_index) == 3
+    for left, right in zip(one.memories, other.memories, strict=True):
+        read = [memory.read(torch.zeros(1, 1)) for memory in (left, right)]
+        torch.testing.assert_close(*read)
+
+
+def _stored_trials(policy: LoadedPolicy, memory: ExactTrialMemory) -> tuple[TrialRecord, ...]:
+    _play_trial(policy, OneArmPays(2), seed=0)
+    [family] = policy.families.values()
+    return memory.recall(family.spaces, np.zeros(1, np.float32)).trials
+
+
+def test_a_memory_that_is_asked_again_amid_an_episode_gets_its_steps_so_far(learned: Path) -> None:
+    memory = AskedAgain(steps=1)
+    [family] = load_policy(learned).families.values()
+    actor = load_policy(learned, memory=memory)._policy.begin(
+        family.spaces, episodes_per_trial=5, seed=0, is_greedy=False
+    )
+    assert isinstance(actor, RecurrentActor)
+    actor.act(torch.zeros(1, 1))
+    never = torch.tensor([False])
+    actor.observe(reward=torch.ones(1), final_observation=torch.zeros(1, 1), terminated=never, truncated=never)
+    assert actor._state is not None
+    assert int(actor._state.episode_index) == 0
+    assert bool(actor._state.is_within_episode)
+    [begun] = memory.begun
+    assert [len(episode.rewards) for episode in begun.episodes] == [1]
+
+
+def test_a_trial_recalls_by_the_context_that_it_is_given(learned: Path) -> None:
+    memory = ExactTrialMemory()
+    policy = load_policy(learned, memory=memory)
+    trial = policy.begin_trial(OneArmPays(1), context="the first machine")
+    for _ in range(trial.episodes_per_trial):
+        trial.act(0)
+        trial.observe(0, 1.0, terminated=True, truncated=False)
+    [family] = policy.families.values()
+    digest = context_digest({"context": "the first machine"})
+    assert digest is not None
+    first = np.zeros(1, np.float32)
+    assert len(memory.recall(family.spaces, first, context=bytes.fromhex(digest)).trials) == 1
+    assert memory.recall(family.spaces, first).trials == ()
+
+
+def test_a_policy_recalls_from_an_exported_archive(learned: Path, store: Store, tmp_path: Path) -> None:
+    archive = tmp_path / "trials.learnd"
+    export_trials(store, archive, now=1.0)
+    policy = load_policy(learned, memory=archive)
+    assert isinstance(policy._policy, RecurrentPolicy)
+    memory = policy._policy._memory
+    assert isinstance(memory, StoredTrialMemory)
+    [family] = policy.families.values()
+    assert memory.recall(family.spaces, np.zeros(1, np.float32)).trials
+    _play_trial(policy, OneArmPays(1), seed=0)
 
 
 def _play_trial(policy: LoadedPolicy, env: gym.Env[Any, Any], *, seed: int) -> list[float]:

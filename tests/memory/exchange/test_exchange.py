@@ -14,8 +14,10 @@ from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec
 from memory.errors import ArchiveError, CorruptFileError, FamilyNotFoundError, MemoryStoreError
 from memory.exchange.exporting import export_trials
 from memory.exchange.importing import import_trials
+from memory.exchange.recalling import recall_of_archive
 from memory.folder import DataFolder
 from memory.records import ContextKey, EpisodeRecord, TrialRecord
+from memory.retrieval.recall import MAX_TRIALS_OF_A_TASK
 from memory.store import Store
 from tests.memory.damage import damage_episode
 from tests.memory.making import make_spec, make_step, make_tensors, prune_only, same_trial
@@ -206,3 +208,20 @@ def test_prune_removes_the_marks_with_their_trials(other: Store, archive: Path) 
     assert (other.imported.trial_ids("a"), other.imported.trial_ids("b")) == ([3], [9])
     assert other._connection.value("SELECT count(*) FROM imported_trials") == 2
     assert other.check() == []
+
+
+def test_trials_of_an_archive_are_recalled_by_their_context(store: Store, archive: Path) -> None:
+    [recall] = recall_of_archive(archive)
+    assert (recall.spaces, len(recall)) == (SPACES, 9)
+    found = recall.find(np.zeros(4, np.float32), context=KEY.digest)
+    archived = [*trials_of(store, "a"), *trials_of(store, "b")][-MAX_TRIALS_OF_A_TASK:]
+    assert all(same_trial(one, other) for one, other in zip(found.trials, archived, strict=True))
+    assert recall.find(np.zeros(4, np.float32), context=b"x" * 16).trials == ()
+
+
+def test_a_damaged_archive_recalls_nothing(archive: Path) -> None:
+    content = bytearray(archive.read_bytes())
+    content[-100] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(ArchiveError, match="damaged"):
+        recall_of_archive(archive)

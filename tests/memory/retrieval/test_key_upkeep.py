@@ -121,3 +121,23 @@ def test_embeddings_are_the_same_whatever_portions_they_are_computed_in(store: S
         assert before is not None
         assert after is not None
         np.testing.assert_allclose(before.embedding, after.embedding, atol=1e-6)
+
+
+def test_the_newest_trials_of_a_family_are_recalled_with_embeddings_of_the_present_generation(store: Store) -> None:
+    upkeep, context = KeyUpkeep.of(store), b"c" * 16
+    commit(store, seed=0)
+    upkeep.refresh(commit(store, seed=1, context=ContextKey(digest=context)))
+    family = store.families.get("cartpole")
+    recall = upkeep.recall(family)
+    assert len(recall) == 8
+    found = recall.find(np.zeros(4, np.float32), context=context)
+    assert {trial.context and trial.context.digest for trial in found.trials} == {context}
+    assert recall.find(np.zeros(4, np.float32), context=b"d" * 16, begun=store.trials.load(1)).trials
+
+
+def test_the_training_tasks_that_were_met_are_listed_newest_first(store: Store) -> None:
+    tasks = [{"split": "training", "index": 3}, {"split": "held_out", "index": 9}, {"split": "training", "index": 4}]
+    step = make_step(seed=0, trials=4)
+    trials = [replace(trial, task=task) for trial, task in zip(step.trials, [*tasks, tasks[0]], strict=True)]
+    store.learner_steps.commit(replace(step, trials=tuple(trials)), make_tensors(0), {})
+    assert KeyUpkeep.of(store).met_tasks(store.families.get("cartpole")) == [3, 4]

@@ -8,13 +8,14 @@ from torch import Tensor
 
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.policy import policy_from_initialization
-from agent.learners.rl2.recalled_trials import RecalledTrials, reinstate
+from agent.learners.rl2.recalled_trials import reinstate
 from agent.learners.rl2.reinstatement import NUM_RECALL, Reinstated, recall_features
 from agent.learners.rl2.rollout import Rollout, play_out
 from agent.learners.rl2.trials import TrialBatch, to_records
 from envs.family import Split
 from envs.spaces import SpacePair
 from memory.records import TrialRecord
+from memory.retrieval.recall import RecalledTrials
 from tests.agent.learners.rl2.playing import LENGTHS, PACKED_LENGTHS, learner_for, play
 from tests.agent.learners.rl2.scripted_tasks import ALL_SPACES, VECTOR, ScriptedTasks
 

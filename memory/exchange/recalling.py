@@ -1,0 +1,74 @@
+"""Recall from an archive of trials, without a store."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from envs.spaces import SpacePair
+from memory.connection import from_json
+from memory.errors import ArchiveError
+from memory.exchange.archive import ArchivedTrial
+from memory.exchange.importing import reading_archive
+from memory.files.episode_codec import unpack_episode
+from memory.records import NO_GENERATION, ContextKey, TrialRecord
+from memory.retrieval.encoding import TaskEncoder, fit_encoder
+from memory.retrieval.key_upkeep import TRIALS_AT_ONCE, keys_of
+from memory.retrieval.recall import MOST_FITTED, RecallableTrial, TaskRecall, stored_task
+
+FEWEST_EMBEDDED = 4
+"""With fewer trials, tasks are found by digests alone."""
+
+
+def recall_of_archive(path: Path) -> list[TaskRecall]:
+    """Return the trials of an archive for recall, one object for each pair of spaces.
+
+    Args:
+        path: a file that `learnd memory export` wrote, or a folder of Minari data sets.
+
+    Raises:
+        ArchiveError: the file cannot be read or is damaged.
+    """
+    with reading_archive(path) as (header, archived):
+        spaces = {family.name: SpacePair.from_json(family.spaces) for family in header.families}
+        trials: dict[SpacePair, list[ArchivedTrial]] = defaultdict(list)
+        for trial in archived:
+            if trial.family not in spaces:
+                found = f"a trial is of the family {trial.family!r}, which its header does not have."
+                raise ArchiveError(operation="reading", subject=str(path), found=found)
+            trials[spaces[trial.family]].append(trial)
+    return [_recall(pair, of_pair) for pair, of_pair in trials.items()]
+
+
+def _recall(spaces: SpacePair, archived: Sequence[ArchivedTrial]) -> TaskRecall:
+    """Return the trials of one pair of spaces, of which the episodes are kept compressed."""
+
+    def load(trial_id: int) -> TrialRecord:
+        return _record(archived[trial_id])
+
+    encoder = None
+    if len(archived) >= FEWEST_EMBEDDED:
+        newest = [_record(trial) for trial in archived[-MOST_FITTED:]]
+        encoder = TaskEncoder(spaces, fit_encoder(spaces, newest), generation=NO_GENERATION + 1)
+    keys: dict[int, ContextKey] = {}
+    for start in range(0, len(archived), TRIALS_AT_ONCE):
+        portion = range(start, min(start + TRIALS_AT_ONCE, len(archived)))
+        keys |= keys_of(encoder, {trial_id: load(trial_id) for trial_id in portion})
+    trials = [
+        RecallableTrial(
+            trial_id=trial_id,
+            task=stored_task(trial.family, from_json(trial.task), keys[trial_id].digest),
+            key=keys[trial_id],
+        )
+        for trial_id, trial in enumerate(archived)
+    ]
+    return TaskRecall(spaces, trials, encoder=encoder, load=load)
+
+
+def _record(trial: ArchivedTrial) -> TrialRecord:
+    return TrialRecord(
+        task=from_json(trial.task),
+        episodes=tuple(unpack_episode(frame) for frame in trial.frames),
+        context=None if trial.digest is None else ContextKey(digest=trial.digest),
+    )

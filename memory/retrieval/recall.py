@@ -1,0 +1,191 @@
+"""Recall: the stored trials of the task in which another trial is played, and how likely it is the same task.
+
+A trial's task is found by its digest (``info["context"]``, or else the exact first observation), and by the embedding
+of its first steps once it has some. A logistic regression, fitted on the stored trials themselves, gives the
+probability that the best match is of the same task (:mod:`memory.retrieval.calibration`). Recalled are the trials of
+that match's task.
+
+Shapes: D observation width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.spaces import SpacePair
+from memory.errors import CorruptFileError, TrialNotFoundError
+from memory.records import ContextKey, StoredContextKey, TrialRecord
+from memory.retrieval.calibration import NUM_MATCHES, Calibration, fit_calibration, match_with_the_past
+from memory.retrieval.digests import context_digests
+from memory.retrieval.encoding import EMBEDDING_WIDTH, NUM_STEPS, TaskEncoder, first_steps
+from memory.retrieval.index import ContextIndex, Floats
+
+MAX_TRIALS_OF_A_TASK = 8
+"""Trials of one task that are recalled, the newest: as many as training recalls."""
+
+MOST_FITTED = 512
+"""Newest trials on which the probabilities are fitted."""
+
+FEWEST_FITTED = 16
+"""With fewer matches among the stored trials, the probabilities are ``UNFITTED``."""
+
+UNFITTED = Calibration(weights=np.array([-3.0, 6.0, -1.0, 0.0, 0.0, 0.0]))
+""".95 for the only trial with an equal digest, .73 for one of eight, .05 for a neighbour."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecalledTrials:
+    """The trials that a memory returns for one task.
+
+    Attributes:
+        trials: the trials, oldest first; empty if nothing is recalled.
+        likeness: the probability that they are of the same task.
+        age: time since the last of them, in trials of the family.
+    """
+
+    trials: tuple[TrialRecord, ...] = ()
+    likeness: float = 1.0
+    age: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecallableTrial:
+    """A stored trial by which its task is found.
+
+    Attributes:
+        trial_id: id of the trial; later trials have greater ones.
+        task: a text that is equal for trials of the same task (:func:`stored_task`).
+        key: its context key, with an embedding of the present encoder or none.
+    """
+
+    trial_id: int
+    task: str
+    key: ContextKey
+
+
+def stored_task(family: str, task: Mapping[str, Any], digest: bytes) -> str:
+    """Return a text that is equal for stored trials of the same task.
+
+    It is the task's place among the tasks of the family, or else the digest.
+    """
+    if "index" in task:
+        return json.dumps([family, task.get("split"), task["index"]])
+    return digest.hex()
+
+
+class TaskRecall:
+    """The stored trials of one pair of spaces, for recall.
+
+    Args:
+        spaces: the pair of spaces.
+        trials: the trials, oldest first.
+        encoder: what embeds the first steps of a trial; None recalls by digests alone.
+        load: returns a trial by its id.
+    """
+
+    def __init__(
+        self,
+        spaces: SpacePair,
+        trials: Sequence[RecallableTrial],
+        *,
+        encoder: TaskEncoder | None,
+        load: Callable[[int], TrialRecord],
+    ) -> None:
+        self.spaces = spaces
+        self._encoder, self._load = encoder, load
+        self._index = ContextIndex(EMBEDDING_WIDTH)
+        self._task_of: dict[int, str] = {}
+        self._of_task: dict[str, list[int]] = defaultdict(list)
+        self._added: dict[int, TrialRecord] = {}
+        for trial in trials:
+            self._task_of[trial.trial_id] = trial.task
+            self._of_task[trial.task].append(trial.trial_id)
+        if trials:
+            embeddings = np.stack([_embedding_or_nan(trial.key) for trial in trials])
+            self._index.add([trial.trial_id for trial in trials], [trial.key.digest for trial in trials], embeddings)
+        self._at_start, self._after_steps = _calibrations(trials[-MOST_FITTED:])
+
+    def __len__(self) -> int:
+        """Return the number of trials."""
+        return len(self._task_of)
+
+    @property
+    def tasks(self) -> dict[str, list[int]]:
+        """The ids of the trials of each task, oldest first."""
+        return dict(self._of_task)
+
+    def find(
+        self, first_observation: NDArray[np.float32], *, context: bytes | None = None, begun: TrialRecord | None = None
+    ) -> RecalledTrials:
+        """Return the trials of the task of a trial; without trials if none was found.
+
+        Args:
+            first_observation: [D] in the environment's units; the index of a discrete one.
+            context: the digest of its ``info["context"]``; None without one.
+            begun: the trial so far, if it has taken steps.
+        """
+        [digest] = context_digests(np.asarray(first_observation, np.float32)[None], [context])
+        embedding = None if begun is None else self._embed(begun)
+        matches = self._index.find(digest, embedding, NUM_MATCHES)
+        if len(matches.trial_ids) == 0:
+            return RecalledTrials()
+        ids = self._of_task[self._task_of[int(matches.trial_ids[0])]][-MAX_TRIALS_OF_A_TASK:]
+        calibration = self._at_start if embedding is None else self._after_steps
+        return RecalledTrials(
+            trials=tuple(trial for trial_id in ids if (trial := self._loaded(trial_id)) is not None),
+            likeness=calibration.probability(matches),
+            age=float(np.count_nonzero(self._index.trial_ids > ids[-1])),
+        )
+
+    def add(self, trial: TrialRecord, *, context: bytes | None = None) -> None:
+        """Add a trial that has ended. It is kept here alone.
+
+        Args:
+            trial: the trial.
+            context: the digest of its ``info["context"]``; None without one.
+        """
+        trial_id = max(self._task_of, default=0) + 1
+        [digest] = context_digests(trial.episodes[0].observations[:1], [context])
+        task, embedding = stored_task("", trial.task, digest), self._embed(trial)
+        self._added[trial_id] = trial
+        self._task_of[trial_id] = task
+        self._of_task[task].append(trial_id)
+        self._index.add([trial_id], [digest], None if embedding is None else embedding[None])
+
+    def _embed(self, trial: TrialRecord) -> Floats | None:
+        if self._encoder is None:
+            return None
+        embedding: Floats = self._encoder.embed(first_steps([trial], num_steps=NUM_STEPS))[0]
+        return embedding
+
+    def _loaded(self, trial_id: int) -> TrialRecord | None:
+        """Return a trial; None if it is damaged or was pruned in the meantime."""
+        try:
+            return self._added.get(trial_id) or self._load(trial_id)
+        except (CorruptFileError, TrialNotFoundError):
+            return None
+
+
+def _calibrations(trials: Sequence[RecallableTrial]) -> tuple[Calibration, Calibration]:
+    """Return the calibrations at a trial's start, by digests alone, and after its first steps."""
+    keys = [StoredContextKey(trial_id=trial.trial_id, key=trial.key) for trial in trials]
+    tasks = [trial.task for trial in trials]
+    found = []
+    for with_embeddings in (False, True):
+        past = match_with_the_past(keys, tasks, width=EMBEDDING_WIDTH, with_embeddings=with_embeddings)
+        num_matched = sum(len(matches.trial_ids) > 0 for matches in past.matches)
+        found.append(fit_calibration(past) if num_matched >= FEWEST_FITTED else UNFITTED)
+    return found[0], found[1]
+
+
+def _embedding_or_nan(key: ContextKey) -> Floats:
+    if key.embedding is None or len(key.embedding) != EMBEDDING_WIDTH:
+        return np.full(EMBEDDING_WIDTH, np.nan, np.float32)
+    return key.embedding
