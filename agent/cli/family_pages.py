@@ -70,7 +70,7 @@ def adaptation_values(family: Family, points: Sequence[StoredCurvePoint]) -> dic
     """Return the newest held-out returns by episode (few-shot: by number of shots), and what was before practice."""
     returns = _episode_returns(points)
     shots = {"shots": list(returns)} if family.kind is FamilyKind.FEW_SHOT else {}
-    return {"episode_returns": list(returns.values()), **shots, **_before_practice(points)}
+    return {"episode_returns": list(returns.values()), **shots, **_met_values(points), **_before_practice(points)}
 
 
 def run_values(runs: Sequence[JobRun]) -> dict[str, Any]:
@@ -114,6 +114,13 @@ def _episode_returns(points: Sequence[StoredCurvePoint]) -> dict[int, float]:
         if point.point.metric is CurveMetric.EPISODE_RETURN and point.point.label.isdigit()
     }
     return dict(sorted(by_index.items()))
+
+
+def _met_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
+    """Return the returns of the first episode in tasks that were met; empty if not measured."""
+    met = {stored.point.label: stored.point for stored in points if stored.point.metric is CurveMetric.MET_RETURN}
+    returns = {label: {"return": point.value, "standard_error": point.standard_error} for label, point in met.items()}
+    return {"met_tasks": returns} if returns else {}
 
 
 def _before_practice(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
@@ -220,6 +227,8 @@ def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> N
         returns = " → ".join(short_number(value) for value in values["episode_returns"])
         shots = f"after {shots_text(values['shots'])} shots" if "shots" in values else "by episode of the trial"
         out.print(f"held-out return {shots}: {returns}")
+    if "met_tasks" in values:
+        out.print(_met_text(values["met_tasks"]))
     if "zero_shot" in values:
         out.print(_zero_shot_text(values["zero_shot"]))
     if "forward_transfer" in values:
@@ -234,6 +243,14 @@ def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> N
         outcome = in_colour(str(run["outcome"])) if run["outcome"] is not None else "running"
         said = indented(run["error"] or run["reason"]) + progress_text(run["progress"] or {})
         out.print(styled(f"{ago(run['started_at'])}: {run['job']} ", outcome, f" {said}"))
+
+
+def _met_text(values: Mapping[str, Any]) -> str:
+    """Describe the return of the first episode in tasks that were met."""
+    memory, empty = (
+        with_error(values[label]["return"], values[label]["standard_error"]) for label in ("memory", "empty")
+    )
+    return f"first episode in tasks that were met: return {memory} with the memory, {empty} without"
 
 
 def _zero_shot_text(values: Mapping[str, Any]) -> str:

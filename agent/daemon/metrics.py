@@ -102,6 +102,7 @@ def _curve_metrics(snapshot: Snapshot) -> Iterator[Metric]:
         ("learnd_eval_score", "Held-out score: 0 = random, 1 = reference.", CurveMetric.EVAL_SCORE, None),
         ("learnd_eval_return", "Held-out mean return of a trial.", CurveMetric.EVAL_RETURN, None),
         ("learnd_zero_shot_score", "Held-out score before the first practice.", CurveMetric.ZERO_SHOT_SCORE, "start"),
+        ("learnd_met_return", "Return of the first episode in met tasks.", CurveMetric.MET_RETURN, "start"),
         ("learnd_forgetting", "Score that was reached minus the last scores.", CurveMetric.FORGETTING, None),
         (
             "learnd_forward_transfer",

@@ -21,6 +21,7 @@ METRIC_LABELS = {
     CurveMetric.LOSS: "loss",
     CurveMetric.ZERO_SHOT_SCORE: "score before the first practice",
     CurveMetric.ZERO_SHOT_RETURN: "trial return before the first practice",
+    CurveMetric.MET_RETURN: "first episode's return in met tasks",
     CurveMetric.FRESH_RETURN: "trial return of new parameters",
     CurveMetric.FORWARD_TRANSFER: "forward transfer",
     CurveMetric.PERFORMANCE: "mean score of the last evaluations",

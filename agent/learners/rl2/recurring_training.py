@@ -102,6 +102,11 @@ class RecurringTraining:
         """Run one update."""
         return self._learner.update(self._name, trials, num_epochs=num_epochs, after_minibatch=after_minibatch)
 
+    @property
+    def is_amid_round(self) -> bool:
+        """Whether the tasks of the last trials are to be played again."""
+        return self._round is not None and self._round.num_played < self._round.num_exposures
+
     def begin_round(self) -> None:
         """Begin a round with the next trials, so that what follows depends on no trials before."""
         self._round = None

@@ -15,6 +15,7 @@ from agent.config.settings import Settings
 from agent.learners.evaluation.trials import EVALUATION_TASKS, GATE_TASKS, HeldOutReturns, held_out_returns
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.policy import RL2Policy, covers, policy_from_initialization
+from agent.learners.rl2.recurring_training import RecurringTraining
 from agent.learners.rl2.rehearsal.rehearsal import Rehearsal, RehearsalSlice
 from agent.learners.rl2.training import FamilyTraining
 from agent.learners.rl2.trials import TrialBatch, num_env_steps, num_episodes, to_records, trial_returns
@@ -25,10 +26,11 @@ from agent.trainer.faults import FamilyFaults
 from agent.trainer.gate import Part
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.practice.forward_transfer import fresh_point, fresh_policy, transfer_point
+from agent.trainer.practice.met_tasks import met_points
 from agent.trainer.practice.open_environments import OpenEnvironments
 from agent.trainer.practice.protocol import Evaluation, Proposals, PublishedVersion
 from agent.trainer.practice.rl2_candidates import propose_policies
-from agent.trainer.practice.slices import Slices
+from agent.trainer.practice.slices import Slices, SliceTime
 from agent.trainer.practice.start_choice import choose_start
 from agent.trainer.practice.stored_rehearsal import loss_points, names_in_practice
 from agent.trainer.score_scale import scale_of
@@ -44,6 +46,10 @@ REPAIR_SLICES = 4
 
 REPAIR_RATE = 0.3
 """Adam's rate in a repair, as a share of the rate at the start of a family's training."""
+
+
+ROUND_SLICES = 2.0
+"""A slice lasts at most this many times its length to finish a round of tasks that recur."""
 
 
 @dataclass
@@ -161,7 +167,7 @@ class RL2Practice:
                     raise
                 break  # The finished batches are committed; the trials in progress are discarded.
             self.slices.heartbeat.beat()
-            if start.passed_s >= self.slices.length_s or self.slices.heartbeat.is_stop_requested:
+            if self._is_over(start, training) or self.slices.heartbeat.is_stop_requested:
                 break
         name = learner_name(family)
         trials = work.records(self.rehearsal.next_slots(name, len(work.rows)))
@@ -180,6 +186,11 @@ class RL2Practice:
         )
         self.context_keys.refresh(family)
         return report
+
+    def _is_over(self, start: SliceTime, training: FamilyTraining) -> bool:
+        """Return whether a slice's time has passed. Tasks that recur get more time to finish their round."""
+        is_amid_round = isinstance(training, RecurringTraining) and training.is_amid_round
+        return start.passed_s >= self.slices.length_s * (ROUND_SLICES if is_amid_round else 1.0)
 
     def _begin_rehearsal(self, family: Family) -> RehearsalSlice:
         """Return the rehearsal of other families while this one is practised; an empty one if it is switched off."""
@@ -221,7 +232,7 @@ class RL2Practice:
         self._add(family)
         returns = self._evaluation_returns(family, self.learner.policy)
         if family.totals.meta_updates > 0:
-            return Evaluation(returns=returns)
+            return Evaluation(returns=returns, more_points=self._met_points(family))
         start = self.learner.start_of(learner_name(family))
         zero_shot = _zero_shot_points(family, returns, start)
         return Evaluation(returns=returns, more_points=(*zero_shot, *self._transfer_points(family, returns)))
@@ -232,6 +243,19 @@ class RL2Practice:
             self.environments.tasks_of(family),
             first_task=EVALUATION_TASKS,
             num_trials=held_out_trials(family, self.settings.evaluation),
+            progress=lambda _steps: self.slices.heartbeat.beat_or_give_up(),
+        )
+
+    def _met_points(self, family: Family) -> tuple[CurvePoint, ...]:
+        """Return the returns in tasks that were met, with the memory and without; nothing if tasks do not recur."""
+        tasks = self.environments.tasks_of(family)
+        if not recurs(tasks):
+            return ()
+        return met_points(
+            self.learner.policy,
+            tasks,
+            self.context_keys.recall(family),
+            self.context_keys.met_tasks(family),
             progress=lambda _steps: self.slices.heartbeat.beat_or_give_up(),
         )
 

@@ -75,7 +75,24 @@ def test_a_pool_of_tasks_that_recur_is_declared_and_shown(learnd: Learnd, filled
         assert store.families.get("poles").require_spec().recurring == 100
 
 
-def test_only_environments_have_a_pool_of_tasks_that_recur(learnd: Learnd, filled: DataFolder) -> None:
+def test_the_return_in_met_tasks_is_shown(learnd: Learnd, filled: DataFolder) -> None:
+    assert "met_tasks" not in learnd.json("env", "show", "bandits")
+    with Store.open(filled) as store:
+        points = [
+            CurvePoint(metric=CurveMetric.MET_RETURN, label=label, value=value, standard_error=0.125)
+            for label, value in (("memory", 0.75), ("empty", 0.25))
+        ]
+        store.curves.commit_evaluation("bandits", points)
+    shown = learnd.json("env", "show", "bandits")["met_tasks"]
+    assert shown == {
+        "memory": {"return": 0.75, "standard_error": 0.125},
+        "empty": {"return": 0.25, "standard_error": 0.125},
+    }
+    text = learnd("env", "show", "bandits").stdout
+    assert "first episode in tasks that were met: return 0.75" in text.replace("\n", " ")
+
+
+def test_families_that_have_no_tasks_that_recur_refuse_a_pool(learnd: Learnd, filled: DataFolder) -> None:
     for entry in ("bernoulli_bandits", "sinusoids"):
         answer = learnd("env", "add", entry, "--name", "more", "--recurring", "5", "--no-check", code=1)
         assert "recurring" in answer.stderr

@@ -10,12 +10,15 @@ import pytest
 import torch
 
 from agent.learners.rl2.recurring_training import RecurringTraining
+from agent.trainer.jobs.evaluate import evaluate
 from agent.trainer.session import TrainerSession
-from envs.family import FamilySource, FamilySpec
+from envs.family import FamilySource, FamilySpec, Split
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
 from envs.registry import open_tasks
+from envs.task_batch import recurs
 from memory.folder import DataFolder
-from memory.records import Family
+from memory.records import CurveMetric, Family
+from memory.retrieval.key_upkeep import KeyUpkeep
 from memory.store import Store
 from tests.agent.trainer.conftest import SessionMaker, practise, settings_for
 
@@ -30,9 +33,9 @@ RECURRING = FamilySpec(
 )
 
 
-def feed_recurring(store: Store) -> Family:
+def feed_recurring(store: Store, *, recurring: int = 0) -> Family:
     spaces = open_tasks(RECURRING, None, num_trials=1, device="cpu").spaces
-    store.families.add(RECURRING)
+    store.families.add(replace(RECURRING, recurring=recurring))
     return store.families.admit("recurring", spaces=spaces.to_json(), random_return=1.5, reference_return=3.0)
 
 
@@ -88,6 +91,41 @@ def test_trials_of_every_task_that_recurs_are_stored(folder: DataFolder, open_se
         for _slice in range(20):
             practise(session, family, reason="test")
         assert {row.task["index"] for row in store.trials.of_family("lakes", limit=100)} == {0, 1, 2, 3}
+
+
+def test_an_evaluation_plays_tasks_that_were_met_with_the_memory_and_without(
+    store: Store, open_session: SessionMaker
+) -> None:
+    session, family = open_session(store), feed_lakes(store, recurring=3)
+    practise(session, family, reason="test")
+    evaluate(session, [store.families.get("lakes")])
+    points = {point.point.label: point.point for point in store.curves.points("lakes", CurveMetric.MET_RETURN)}
+    assert points.keys() == {"memory", "empty"}
+    assert all(0.0 <= point.value <= 1.0 for point in points.values())
+
+
+def test_tasks_that_do_not_recur_have_no_return_of_met_tasks(store: Store, open_session: SessionMaker) -> None:
+    session, family = open_session(store), feed_lakes(store, recurring=0)
+    practise(session, family, reason="test")
+    evaluate(session, [store.families.get("lakes")])
+    assert store.curves.points("lakes", CurveMetric.MET_RETURN) == []
+
+
+def test_the_store_recalls_the_trials_of_the_task_that_is_played(store: Store, open_session: SessionMaker) -> None:
+    session, family = open_session(store), feed_recurring(store, recurring=8)
+    for _slice in range(4):
+        practise(session, family, reason="test")
+    upkeep = KeyUpkeep.of(store)
+    recall, met = upkeep.recall(family), upkeep.met_tasks(family)
+    tasks = session.environments.tasks_of(family)
+    assert recurs(tasks)
+    assert sorted(met) == list(range(8))
+    given = torch.tensor(met * (tasks.num_trials // 8))
+    first = tasks.begin_tasks(given, torch.zeros_like(given), split=Split.TRAINING).numpy()
+    for number, observation in zip(met, first, strict=False):
+        found = recall.find(observation)
+        assert {trial.task["index"] for trial in found.trials} == {number}
+        assert found.likeness > 0.9
 
 
 def test_practice_of_recurring_tasks_resumes_identically(
