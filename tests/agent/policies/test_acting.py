@@ -18,7 +18,7 @@ from agent.policies.recurrent_acting import RecurrentActor, RecurrentPolicy
 from agent.policies.trial_memory import ExactTrialMemory, StoredTrialMemory
 from agent.policies.version_file import PolicyFileError
 from agent.trainer.jobs.consolidate import consolidate
-from envs.gymnasium.host import context_digest
+from envs.gymnasium.host.contexts import context_digest
 from envs.spaces import SpacePair
 from memory.exchange.exporting import export_trials
 from memory.folder import DataFolder
