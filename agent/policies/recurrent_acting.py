@@ -5,6 +5,7 @@ With a memory of trials, a trial begins with what the memory holds of its task, 
 
 from __future__ import annotations
 
+import operator
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,9 @@ from agent.policies.trial_memory import TrialMemory
 from envs.spaces import SpacePair
 from memory.records import EpisodeRecord, TrialRecord
 from memory.retrieval.recall import RecalledTrials
+
+LIKENESS_STEP = 0.1
+"""A change of the likeness that is worth computing the state of a trial again."""
 
 
 class RecurrentPolicy:
@@ -137,9 +141,12 @@ class RecurrentActor:
         if self._memory is not None and len(self._episodes) < self._episodes_per_trial:
             self._steps.append(_Step(self._observation, self._action, reward))
             self._num_steps += 1
-            if bool(terminated | truncated):
+            has_ended = bool(terminated | truncated)
+            if has_ended:
                 self._end_episode(self._memory, final_observation, is_terminated=bool(terminated))
-            if self._num_steps == self._memory.asked_again_after and len(self._episodes) < self._episodes_per_trial:
+            if len(self._episodes) < self._episodes_per_trial and self._memory.is_asked_again(
+                self._spaces, self._num_steps, has_ended=has_ended
+            ):
                 self._ask_again(self._memory, final_observation)
 
     def _begin(self, observation: Float[Tensor, "1 D"]) -> PolicyState:
@@ -150,6 +157,7 @@ class RecurrentActor:
         return self._begin_with(self._memory.recall(self._spaces, self._first_observation, context=self._context))
 
     def _begin_with(self, recalled: RecalledTrials) -> PolicyState:
+        self._recalled = recalled
         return self._policy.begin(
             self._spaces,
             num_trials=1,
@@ -165,6 +173,8 @@ class RecurrentActor:
         unfinished = (self._episode(next_observation, is_terminated=False),) if is_amid_episode else ()
         begun = TrialRecord(task={}, episodes=(*self._episodes, *unfinished))
         recalled = memory.recall(self._spaces, self._first_observation, context=self._context, begun=begun)
+        if _are_alike(recalled, self._recalled):
+            return
         steps = steps_of_trial(begun)
         if is_amid_episode:
             steps.truncated[-1] = False
@@ -188,6 +198,12 @@ class RecurrentActor:
             rewards=torch.cat([step.reward for step in self._steps]).numpy(),
             is_terminated=is_terminated,
         )
+
+
+def _are_alike(one: RecalledTrials, other: RecalledTrials) -> bool:
+    """Return whether two recalls are of the same trials with nearly the same likeness."""
+    are_same = len(one.trials) == len(other.trials) and all(map(operator.is_, one.trials, other.trials))
+    return are_same and abs(one.likeness - other.likeness) < LIKENESS_STEP
 
 
 class _Step(NamedTuple):

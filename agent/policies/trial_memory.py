@@ -22,19 +22,27 @@ from numpy.typing import NDArray
 
 from envs.spaces import SpacePair
 from memory.records import TrialRecord
+from memory.retrieval.dynamics import has_countable_steps
 from memory.retrieval.encoding import NUM_STEPS
 from memory.retrieval.recall import MAX_TRIALS_OF_A_TASK, RecalledTrials, TaskRecall
+
+COUNTED_AFTER = (8, 16, 32)
+"""Numbers of steps after which tasks are recognised again, besides the ends of episodes, if steps can be counted."""
 
 
 @runtime_checkable
 class TrialMemory(Protocol):
-    """A memory of trials that is asked for those of a task by what identifies it.
+    """A memory of trials that is asked for those of a task by what identifies it."""
 
-    Attributes:
-        asked_again_after: the number of steps of a trial after which the memory is asked again; 0 for never.
-    """
+    def is_asked_again(self, spaces: SpacePair, num_steps: int, *, has_ended: bool) -> bool:
+        """Return whether the memory is asked again after so many steps of a trial.
 
-    asked_again_after: int
+        Args:
+            spaces: the task's spaces.
+            num_steps: the steps that were taken.
+            has_ended: whether the last of them ended an episode.
+        """
+        ...
 
     def recall(
         self,
@@ -73,11 +81,14 @@ class ExactTrialMemory:
     Tasks with equal first observations are not told apart: their recall has likeness 1 although it may be wrong.
     """
 
-    asked_again_after = 0
-
     def __init__(self) -> None:
         self._tasks: dict[tuple[str, bytes], _OfTask] = defaultdict(_OfTask)
         self._num_stored: dict[str, int] = defaultdict(int)
+
+    def is_asked_again(self, spaces: SpacePair, num_steps: int, *, has_ended: bool) -> bool:
+        """Return False: steps say nothing of what is recalled."""
+        del spaces, num_steps, has_ended
+        return False
 
     def recall(
         self,
@@ -106,17 +117,23 @@ class ExactTrialMemory:
 class StoredTrialMemory:
     """A memory of stored trials: those of a store, or of an archive.
 
-    A task is recognised by its context, by its first observation or, after ``NUM_STEPS`` steps, by what its first steps
-    were like, each with a calibrated probability. Trials that are stored in it are added to this object alone.
+    A task is recognised by its context or its first observation, and by its first ``NUM_STEPS`` steps. Trials that are
+    stored in it are added to this object alone.
 
     Args:
         recalls: the stored trials of each pair of spaces.
     """
 
-    asked_again_after = NUM_STEPS
-
     def __init__(self, recalls: Iterable[TaskRecall]) -> None:
         self._recalls = {recall.spaces.key: recall for recall in recalls}
+
+    def is_asked_again(self, spaces: SpacePair, num_steps: int, *, has_ended: bool) -> bool:
+        """Return whether so many steps of a trial tell more of its task than the steps before."""
+        if spaces.key not in self._recalls:
+            return False
+        if has_countable_steps(spaces):
+            return num_steps <= NUM_STEPS and (has_ended or num_steps in COUNTED_AFTER)
+        return num_steps == NUM_STEPS
 
     def recall(
         self,

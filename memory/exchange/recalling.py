@@ -12,13 +12,9 @@ from memory.errors import ArchiveError
 from memory.exchange.archive import ArchivedTrial
 from memory.exchange.importing import reading_archive
 from memory.files.episode_codec import unpack_episode
-from memory.records import NO_GENERATION, ContextKey, TrialRecord
-from memory.retrieval.encoding import TaskEncoder, fit_encoder
-from memory.retrieval.key_upkeep import TRIALS_AT_ONCE, keys_of
-from memory.retrieval.recall import MOST_FITTED, RecallableTrial, TaskRecall, stored_task
-
-FEWEST_EMBEDDED = 4
-"""With fewer trials, tasks are found by digests alone."""
+from memory.records import ContextKey, TrialRecord
+from memory.retrieval.key_upkeep import recall_among
+from memory.retrieval.recall import TaskRecall
 
 
 def recall_of_archive(path: Path) -> list[TaskRecall]:
@@ -43,27 +39,7 @@ def recall_of_archive(path: Path) -> list[TaskRecall]:
 
 def _recall(spaces: SpacePair, archived: Sequence[ArchivedTrial]) -> TaskRecall:
     """Return the trials of one pair of spaces, of which the episodes are kept compressed."""
-
-    def load(trial_id: int) -> TrialRecord:
-        return _record(archived[trial_id])
-
-    encoder = None
-    if len(archived) >= FEWEST_EMBEDDED:
-        newest = [_record(trial) for trial in archived[-MOST_FITTED:]]
-        encoder = TaskEncoder(spaces, fit_encoder(spaces, newest), generation=NO_GENERATION + 1)
-    keys: dict[int, ContextKey] = {}
-    for start in range(0, len(archived), TRIALS_AT_ONCE):
-        portion = range(start, min(start + TRIALS_AT_ONCE, len(archived)))
-        keys |= keys_of(encoder, {trial_id: load(trial_id) for trial_id in portion})
-    trials = [
-        RecallableTrial(
-            trial_id=trial_id,
-            task=stored_task(trial.family, from_json(trial.task), keys[trial_id].digest),
-            key=keys[trial_id],
-        )
-        for trial_id, trial in enumerate(archived)
-    ]
-    return TaskRecall(spaces, trials, encoder=encoder, load=load)
+    return recall_among(spaces, [trial.family for trial in archived], lambda number: _record(archived[number]))
 
 
 def _record(trial: ArchivedTrial) -> TrialRecord:

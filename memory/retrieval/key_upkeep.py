@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from functools import cache
 from typing import TYPE_CHECKING
 
 from envs.family import Split
@@ -114,7 +114,7 @@ class KeyUpkeep:
             if stored.trial_id in rows
         ]
         spaces = SpacePair.from_json(family.spaces or {})
-        return TaskRecall(spaces, trials, encoder=encoder, load=cache(self._trials.load))
+        return TaskRecall(spaces, trials, encoder=encoder, load=self._trials.load)
 
     def met_tasks(self, family: Family) -> list[int]:
         """Return the indices of the training tasks of a family's newest trials, the newest first.
@@ -151,6 +151,31 @@ class KeyUpkeep:
         except (CorruptFileError, TrialNotFoundError) as error:
             log.info("a trial has no context key: %s", error)
             return None
+
+
+def recall_among(spaces: SpacePair, families: Sequence[str], load: Callable[[int], TrialRecord]) -> TaskRecall:
+    """Return trials that are in no store for recall, with an encoder that is fitted to them.
+
+    Args:
+        spaces: the pair of spaces of the trials.
+        families: [N] the families of the trials 0 to N - 1, oldest first.
+        load: returns a trial by its number.
+    """
+    numbers, encoder = range(len(families)), None
+    if len(families) >= _FEWEST_TRIALS:
+        newest = [load(number) for number in numbers[-_MOST_FITTED_TRIALS:]]
+        encoder = TaskEncoder(spaces, fit_encoder(spaces, newest), generation=NO_GENERATION + 1)
+    trials: list[RecallableTrial] = []
+    for start in numbers[::TRIALS_AT_ONCE]:
+        portion = {number: load(number) for number in numbers[start : start + TRIALS_AT_ONCE]}
+        keys = keys_of(encoder, portion)
+        trials += [
+            RecallableTrial(
+                trial_id=number, task=stored_task(families[number], trial.task, keys[number].digest), key=keys[number]
+            )
+            for number, trial in portion.items()
+        ]
+    return TaskRecall(spaces, trials, encoder=encoder, load=load)
 
 
 def _of_generation(stored: StoredContextKey, generation: int) -> ContextKey:

@@ -1,9 +1,14 @@
 """Recall: the stored trials of the task in which another trial is played, and how likely it is the same task.
 
-A trial's task is found by its digest (``info["context"]``, or else the exact first observation), and by the embedding
-of its first steps once it has some. A logistic regression, fitted on the stored trials themselves, gives the
-probability that the best match is of the same task (:mod:`memory.retrieval.calibration`). Recalled are the trials of
-that match's task.
+A trial's task is found by its digest (``info["context"]``, or else the exact first observation). A logistic
+regression, fitted on the stored trials themselves, gives the probability that the best match is of the same task
+(:mod:`memory.retrieval.calibration`). Once the trial has steps, they are taken into account:
+
+- observations and actions that are indices: the probability of the steps in each task
+  (:mod:`memory.retrieval.dynamics`)
+- others: the embedding of the first ``NUM_STEPS`` steps, with a regression of its own
+
+Recalled are the trials of the best match's task.
 
 Shapes: D observation width.
 """
@@ -14,6 +19,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +30,7 @@ from memory.errors import CorruptFileError, TrialNotFoundError
 from memory.records import ContextKey, StoredContextKey, TrialRecord
 from memory.retrieval.calibration import NUM_MATCHES, Calibration, fit_calibration, match_with_the_past
 from memory.retrieval.digests import context_digests
+from memory.retrieval.dynamics import TaskDynamics, has_countable_steps
 from memory.retrieval.encoding import EMBEDDING_WIDTH, NUM_STEPS, TaskEncoder, first_steps
 from memory.retrieval.index import ContextIndex, Floats
 
@@ -32,6 +39,12 @@ MAX_TRIALS_OF_A_TASK = 8
 
 MOST_FITTED = 512
 """Newest trials on which the probabilities are fitted."""
+
+LEAST_LIKENESS = 0.05
+"""Trials that are less likely of the same task are not recalled."""
+
+MOST_LOADED = 1_024
+"""Trials that are kept after they were loaded."""
 
 FEWEST_FITTED = 16
 """With fewer matches among the stored trials, the probabilities are ``UNFITTED``."""
@@ -99,7 +112,7 @@ class TaskRecall:
         load: Callable[[int], TrialRecord],
     ) -> None:
         self.spaces = spaces
-        self._encoder, self._load = encoder, load
+        self._encoder, self._load = encoder, lru_cache(MOST_LOADED)(load)
         self._index = ContextIndex(EMBEDDING_WIDTH)
         self._task_of: dict[int, str] = {}
         self._of_task: dict[str, list[int]] = defaultdict(list)
@@ -132,15 +145,39 @@ class TaskRecall:
             begun: the trial so far, if it has taken steps.
         """
         [digest] = context_digests(np.asarray(first_observation, np.float32)[None], [context])
+        if begun is not None and has_countable_steps(self.spaces):
+            return self._find_by_steps(digest, begun)
         embedding = None if begun is None else self._embed(begun)
         matches = self._index.find(digest, embedding, NUM_MATCHES)
         if len(matches.trial_ids) == 0:
-            return RecalledTrials()
-        ids = self._of_task[self._task_of[int(matches.trial_ids[0])]][-MAX_TRIALS_OF_A_TASK:]
+            return RecalledTrials(likeness=0.0)
         calibration = self._at_start if embedding is None else self._after_steps
+        return self._recalled(self._task_of[int(matches.trial_ids[0])], calibration.probability(matches))
+
+    def _find_by_steps(self, digest: bytes, begun: TrialRecord) -> RecalledTrials:
+        """Return the trials of the task in which steps are most likely, of those with a digest."""
+        tasks = [self._task_of[int(trial_id)] for trial_id in self._index.exact(digest)]
+        if not tasks:
+            return RecalledTrials(likeness=0.0)
+        return self._recalled(*self._dynamics.most_likely(tasks, begun))
+
+    @cached_property
+    def _dynamics(self) -> TaskDynamics:
+        """The outcomes of all trials, read when a trial with steps is first asked for."""
+        dynamics = TaskDynamics()
+        for trial_id, task in self._task_of.items():
+            trial = self._loaded(trial_id)
+            if trial is not None:
+                dynamics.add(task, trial)
+        return dynamics
+
+    def _recalled(self, task: str, likeness: float) -> RecalledTrials:
+        if likeness < LEAST_LIKENESS:
+            return RecalledTrials(likeness=likeness)
+        ids = self._of_task[task][-MAX_TRIALS_OF_A_TASK:]
         return RecalledTrials(
             trials=tuple(trial for trial_id in ids if (trial := self._loaded(trial_id)) is not None),
-            likeness=calibration.probability(matches),
+            likeness=likeness,
             age=float(np.count_nonzero(self._index.trial_ids > ids[-1])),
         )
 
@@ -158,6 +195,7 @@ class TaskRecall:
         self._task_of[trial_id] = task
         self._of_task[task].append(trial_id)
         self._index.add([trial_id], [digest], None if embedding is None else embedding[None])
+        self.__dict__.pop("_dynamics", None)  # counted again when it is needed
 
     def _embed(self, trial: TrialRecord) -> Floats | None:
         if self._encoder is None:

@@ -163,8 +163,11 @@ class AskedAgain(ExactTrialMemory):
 
     def __init__(self, steps: int) -> None:
         super().__init__()
-        self.asked_again_after = steps
+        self._asked_after = steps
         self.begun: list[TrialRecord] = []
+
+    def is_asked_again(self, spaces: SpacePair, num_steps: int, *, has_ended: bool) -> bool:
+        return num_steps == self._asked_after
 
     def recall(
         self,
@@ -258,8 +261,11 @@ def test_a_policy_recalls_from_an_exported_archive(learned: Path, store: Store, 
     memory = policy._policy._memory
     assert isinstance(memory, StoredTrialMemory)
     [family] = policy.families.values()
-    assert memory.recall(family.spaces, np.zeros(1, np.float32)).trials
+    num_stored = store.stats.memory_stats().trials
+    assert len(memory._recalls[family.spaces.key]) == num_stored > 0
     _play_trial(policy, OneArmPays(1), seed=0)
+    assert len(memory._recalls[family.spaces.key]) == num_stored + 1
+    assert store.stats.memory_stats().trials == num_stored
 
 
 def _play_trial(policy: LoadedPolicy, env: gym.Env[Any, Any], *, seed: int) -> list[float]:

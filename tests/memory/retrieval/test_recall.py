@@ -11,9 +11,8 @@ from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec
 from memory.errors import TrialNotFoundError
 from memory.records import ContextKey, EpisodeRecord, TrialRecord
 from memory.retrieval.digests import context_digests
-from memory.retrieval.encoding import TaskEncoder, fit_encoder
-from memory.retrieval.key_upkeep import keys_of
-from memory.retrieval.recall import MAX_TRIALS_OF_A_TASK, RecallableTrial, TaskRecall, stored_task
+from memory.retrieval.key_upkeep import recall_among
+from memory.retrieval.recall import MAX_TRIALS_OF_A_TASK, TaskRecall
 
 SPACES = SpacePair(
     observation=ObservationSpec(kind=ObservationKind.DISCRETE, size=8),
@@ -39,24 +38,15 @@ def play(task: int, *, seed: int, first: int = 0, named: bool = True, num_steps:
 
 
 def recall_of(trials: list[TrialRecord], *, contexts: list[bytes | None] | None = None) -> TaskRecall:
-    encoder = TaskEncoder(SPACES, fit_encoder(SPACES, trials), generation=1)
     digests = context_digests(np.stack([trial.episodes[0].observations[0] for trial in trials]), contexts)
-    numbered = {
-        number: replace(trial, context=ContextKey(digest=digest))
-        for number, (trial, digest) in enumerate(zip(trials, digests, strict=True), start=1)
-    }
-    keys = keys_of(encoder, numbered)
-    stored = [
-        RecallableTrial(trial_id=number, task=stored_task("f", trial.task, keys[number].digest), key=keys[number])
-        for number, trial in numbered.items()
-    ]
+    keyed = [replace(trial, context=ContextKey(digest=digest)) for trial, digest in zip(trials, digests, strict=True)]
 
-    def load(trial_id: int) -> TrialRecord:
-        if trial_id not in numbered:
-            raise TrialNotFoundError(operation="loading trial", subject=str(trial_id), found="it was pruned.")
-        return numbered[trial_id]
+    def load(number: int) -> TrialRecord:
+        if number >= len(keyed):
+            raise TrialNotFoundError(operation="loading trial", subject=str(number), found="it was pruned.")
+        return keyed[number]
 
-    return TaskRecall(SPACES, stored, encoder=encoder, load=load)
+    return recall_among(SPACES, ["f"] * len(keyed), load)
 
 
 def start(trial: TrialRecord) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
@@ -95,7 +85,7 @@ def test_a_first_observation_of_its_own_recalls_the_task() -> None:
 def test_a_first_observation_of_all_tasks_is_doubted_until_the_first_steps_tell_which_it_is() -> None:
     trials = [play(number % 6, seed=number) for number in range(90)]
     recall = recall_of(trials)
-    assert recall.find(start(trials[0])).likeness < 0.4
+    assert recall.find(start(trials[0])).likeness < 0.3
     for task in range(6):
         found = recall.find(start(trials[0]), begun=play(task, seed=500 + task))
         assert tasks_of(found.trials) == {task}
