@@ -2,7 +2,8 @@
 
 Run: ``python -m benchmarks.recurrence --seeds 0 1 2``. An interrupted run continues where it stopped. Policies are
 trained on tasks that are played several times, and scored on held-out ones: bandits with a barcode
-(:mod:`benchmarks.recurring_bandits`) and dark rooms (:mod:`benchmarks.dark_rooms`).
+(:mod:`benchmarks.recurring_bandits`) and dark rooms (:mod:`benchmarks.dark_rooms`). In FrozenLake
+(:mod:`benchmarks.frozen_lakes`) the maps of a pool come back.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from typing import Any
 import torch
 
 from agent.learners.rl2.recurring_training import RecurringTraining
-from benchmarks import dark_rooms, recurring_bandits
+from benchmarks import dark_rooms, frozen_lakes, recurring_bandits
 from benchmarks.dark_rooms import DarkRoomScore
+from benchmarks.frozen_lakes import LakeScore
 from benchmarks.kept_runs import kept_or_measured
 from benchmarks.recurring_bandits import EPOCHS, Recurrence, WrongMemory
 from benchmarks.rl2_cells import Run, arguments, train
 
 ROOM_UPDATES = 500
-PROBLEMS = ("bandits", "rooms")
+PROBLEMS = ("bandits", "rooms", "frozenlake")
 
 
 def main() -> None:
@@ -40,6 +42,8 @@ def main() -> None:
             results += _bandits(options, seed)
         if "rooms" in options.problem:
             results += [_rooms(options, seed, split) for split in (None, *options.splits)]
+        if "frozenlake" in options.problem:
+            results.append(_lakes(options, seed))
     path = options.folder / f"recurrence{options.label}.json"
     path.write_text(json.dumps([{"problem": type(result).__name__, **vars(result)} for result in results], indent=1))
     print(f"written to {path}")
@@ -81,6 +85,19 @@ def _rooms(options: argparse.Namespace, seed: int, split: int | None) -> DarkRoo
     path = options.folder / f"recurrence{options.label}-{cell.name}-seed{seed}.json"
     found = kept_or_measured(path, DarkRoomScore, measure, settings=_settings(run))
     dark_rooms.show(found)
+    return found
+
+
+def _lakes(options: argparse.Namespace, seed: int) -> LakeScore:
+    """Train on maps that recur and score them all."""
+    cell = frozen_lakes.lake_cell()
+    run = train(cell, options, seed=seed, begin=RecurringTraining)
+    measure = partial(
+        frozen_lakes.score, run.learner.policy, cell, seed=seed, env_steps=run.env_steps, train_cpu_s=run.cpu_s
+    )
+    path = options.folder / f"recurrence{options.label}-{cell.name}-seed{seed}.json"
+    found = kept_or_measured(path, LakeScore, measure, settings=_settings(run))
+    frozen_lakes.show(found)
     return found
 
 
