@@ -39,6 +39,7 @@ NAMES_TO_KEEP = {
     "learnd_average_performance",
     "learnd_rehearsal_kl",
     "learnd_rehearsal_share",
+    "learnd_met_return",
     "learnd_trial_return",
     "learnd_episode_return",
     "learnd_loss",
@@ -73,7 +74,9 @@ def exposed(filled: DataFolder) -> dict[str, set[str]]:
     with Store.open(filled) as store:
         store.counters.add("worker_restarts", {"family": "cartpole", "reason": "killed"})
         store.curves.commit_evaluation("cartpole", [CurvePoint(metric=metric, value=0.5) for metric in MEASURES])
-        store.curves.commit_evaluation("cartpole", [CurvePoint(metric=CurveMetric.UNCERTAINTY, label="5", value=0.7)])
+        labelled = ((CurveMetric.UNCERTAINTY, "5"), (CurveMetric.MET_RETURN, "memory"))
+        points = [CurvePoint(metric=metric, label=label, value=0.7) for metric, label in labelled]
+        store.curves.commit_evaluation("cartpole", points)
     with Store.open(filled, is_reader=True) as store:
         snapshot = read_snapshot(store, None)
     text = generate_latest(new_registry(lambda: snapshot, version="0")).decode()
