@@ -149,6 +149,7 @@ def probe(
     tasks = open_tasks(
         spec, None, num_trials=num_trials, device="cpu", limits=limits, on_wait=lambda: report("waiting", 0)
     )
+    spec = tasks.spec  # its entry names the class if it was declared as the only one of a file
     with closing(tasks):
         warnings = _check(spec, tasks)
         report("checking", 0)

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from envs.default_families import RECURRING_TENSOR_FAMILIES, TENSOR_FAMILIES
+from envs.entries import ONLY_CLASS, file_entry, is_python_file
 from envs.errors import FamilySpecError
 from envs.family import FamilySource, FamilySpec
 from envs.few_shot.options import FEW_SHOT_ENTRIES, read_options
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget, is_open
+from envs.gymnasium.wrappers import EnvWrapper, declared_wrappers, from_modules
 from envs.reference import ReferenceRule
 
 VARIATION_FORMS = (
@@ -143,6 +145,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 def default_name(entry: str) -> str:
     """Return a family's name made from its entry: ``ale_py:ALE/Pong-v5`` → ``pong``, ``maze.envs:Maze`` → ``maze``."""
+    entry = entry.removesuffix(f":{ONLY_CLASS}")
     last = re.split(r"[:/]", entry)[-1].rpartition(".")[2] if ":" in entry else entry.rpartition("/")[2]
     plain = re.sub(r"-v\d+$", "", last).lower()
     return re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-_")[:48] or "family"
@@ -205,6 +208,8 @@ def family_from_declaration(
     name: str | None = None,
     variations: Sequence[Variation | str] = (),
     kwargs: dict[str, Any] | None = None,
+    wrappers: Sequence[EnvWrapper | str] = (),
+    preset: str | None = None,
     episodes_per_trial: int | None = None,
     max_episode_steps: int | None = None,
     reference_return: float | None = None,
@@ -213,14 +218,18 @@ def family_from_declaration(
     python: str | None = None,
     import_paths: Sequence[str] = (),
     recurring: int = 0,
+    folder: Path | None = None,
 ) -> FamilySpec:
     """Return the description of a family from its declaration.
 
     Args:
-        entry: a built-in tensor family's name, a Gymnasium id (``CartPole-v1``, ``module:Id-v0``) or ``module:Class``.
+        entry: a built-in tensor family's name, a Gymnasium id (``CartPole-v1``, ``module:Id-v0``), ``module:Class``, or
+            a Python file (``maze.py:Maze``, or ``maze.py`` for its only environment class).
         name: the family's name; None makes one from the entry.
         variations: variations, or text that :func:`parse_variation` reads.
         kwargs: keyword arguments of the environment.
+        wrappers: wrappers, or text that :func:`envs.gymnasium.wrappers.parse_wrapper` reads; applied in their order.
+        preset: a name of ``envs.gymnasium.wrappers.PRESETS``, whose wrappers come before the others.
         episodes_per_trial: episodes in a trial; None takes the number of :func:`default_episodes`.
         max_episode_steps: steps after which an episode is truncated.
         reference_return: trial return that counts as score 1.
@@ -229,12 +238,20 @@ def family_from_declaration(
         python: another interpreter for the family's workers.
         import_paths: folders to add to the workers' import path.
         recurring: number of training tasks that recur; 0 for tasks that are all new.
+        folder: the folder from which the relative path of a file starts; None for the working folder.
 
     Raises:
         FamilySpecError: a part of the declaration is invalid; the error names it.
     """
     _check_entry(entry)
     is_tensor = entry in TENSOR_FAMILIES
+    paths = list(import_paths)
+    if is_python_file(entry):
+        named = file_entry(entry, folder=folder)
+        name = name if name is not None else default_name(named.default_name)
+        entry, paths = named.entry, [named.import_path, *(path for path in paths if path != named.import_path)]
+    wrapped = declared_wrappers(entry, wrappers, preset, kwargs or {}, is_tensor=is_tensor)
+    wrapped, paths = from_modules(wrapped, paths, folder=folder)
     read = tuple(parse_variation(varied) if isinstance(varied, str) else varied for varied in variations)
     _check_names(entry, read, is_tensor=is_tensor)
     _check_max_steps(entry, max_episode_steps)
@@ -244,7 +261,8 @@ def family_from_declaration(
         name=name if name is not None else default_name(entry),
         source=FamilySource.TENSOR if is_tensor else FamilySource.GYMNASIUM,
         entry=entry,
-        kwargs=dict(kwargs or {}),
+        kwargs=dict(wrapped.kwargs),
+        wrappers=wrapped.wrappers,
         variations=read,
         episodes_per_trial=default_episodes(is_tensor=is_tensor, is_varied=bool(read))
         if episodes_per_trial is None
@@ -255,7 +273,7 @@ def family_from_declaration(
         reference_rule=reference_rule,
         reference_steps=0 if reference_return is not None or is_tensor else reference_steps,
         python=python,
-        import_paths=tuple(import_paths),
+        import_paths=tuple(paths),
         recurring=recurring,
     )
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from envs.errors import FamilySpecError
 from envs.gymnasium.variations import Variation
+from envs.gymnasium.wrappers import EnvWrapper
 from envs.json_fields import (
     ARRAY,
     COUNT,
@@ -63,6 +64,7 @@ class FamilySpec:
         kwargs: keyword arguments for the environment or family (``envs.few_shot.options`` lists those of few-shot
             families).
         variations: the differences between tasks, in addition to the seed.
+        wrappers: the wrappers that the worker applies to each copy of the environment, in their order.
         episodes_per_trial: episodes in one trial.
         max_episode_steps: steps after which an episode is truncated; None keeps the environment's own limit.
         random_return: mean trial return of uniformly random actions (score 0); None until measured.
@@ -95,6 +97,7 @@ class FamilySpec:
     import_paths: tuple[str, ...] = ()
     learner: str = "rl2"
     recurring: int = 0
+    wrappers: tuple[EnvWrapper, ...] = ()
 
     def __post_init__(self) -> None:
         if not FAMILY_NAME.fullmatch(self.name):
@@ -120,8 +123,12 @@ class FamilySpec:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the description as JSON values."""
-        return asdict(self)
+        """Return the description as JSON values. What is added to the description is left out where it says nothing."""
+        values = asdict(self)
+        for added in ("wrappers", "recurring"):
+            if not values[added]:
+                del values[added]
+        return values
 
     @classmethod
     def from_json(cls, values: object) -> FamilySpec:
@@ -144,6 +151,7 @@ class FamilySpec:
         typed = {
             "source": FamilySource(fields["source"]),
             "variations": variations,
+            "wrappers": tuple(EnvWrapper.from_json(wrapper) for wrapper in fields.get("wrappers", ())),
             "import_paths": tuple(import_paths),
             "reference_rule": ReferenceRule(rule),
             "measured_reference": None if measured is None else MeasuredReference.from_json(measured),
@@ -190,5 +198,6 @@ FIELD_TYPES: FieldTypes = {
     "import_paths": ARRAY,
     "learner": TEXT,
     "recurring": COUNT,
+    "wrappers": ARRAY,
 }
 """The JSON types of the fields of a :class:`FamilySpec`."""

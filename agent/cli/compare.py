@@ -33,9 +33,13 @@ from agent.cli.family_options import (
     FewShotOption,
     KwargOption,
     MaxStepsOption,
+    PathOption,
+    PresetOption,
+    PythonOption,
     QueriesOption,
     ShotsOption,
     VaryOption,
+    WrapOption,
 )
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import indented, new_table, styled
@@ -77,6 +81,10 @@ def compare(
     kwarg: KwargOption = None,
     episodes: EpisodesOption = None,
     max_steps: MaxStepsOption = None,
+    python: PythonOption = None,
+    path: PathOption = None,
+    wrap: WrapOption = None,
+    preset: PresetOption = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each learner, with consecutive seeds from --seed.")] = 1,
     seed: SeedOption = 0,
     tasks: TasksOption = FINAL_TASKS,
@@ -98,7 +106,9 @@ def compare(
     _check_state(state)
     _check_seeds(seed, seeds)
     plan = plan_of(budget, points=points, tasks=tasks, state=state)
-    options = FamilyOptions(few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps)
+    options = FamilyOptions(
+        few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps, wrap or (), preset, python, path or ()
+    )
     opened = open_for(invocation, declared_family(invocation, family, options))
     comparison = _comparison(opened, learners, plan, range(seed, seed + seeds))
     labels = [entry.label for entry in comparison.entries]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,11 +15,15 @@ from agent.cli.family_options import (
     FewShotOption,
     KwargOption,
     MaxStepsOption,
+    PathOption,
+    PresetOption,
+    PythonOption,
     QueriesOption,
     RecurringOption,
     ShotsOption,
     VaryOption,
-    parse_kwargs,
+    WrapOption,
+    declared_environments,
     refuse_options,
 )
 from agent.cli.family_pages import (
@@ -37,7 +39,6 @@ from agent.cli.few_shot_options import declared_few_shot, is_few_shot_entry
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
 from agent.cli.output import in_colour, styled
 from agent.cli.reference_option import (
-    ReferenceChoice,
     ReferenceOption,
     parse_reference,
     parse_return,
@@ -69,7 +70,9 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The family's 
         "learnd env add FrozenLake-v1 --kwarg is_slippery=false --episodes 8",
         "learnd env add FrozenLake-v1 --vary kwarg.desc=frozen_lake_map:4:0.8 --recurring 100",
         "learnd env add Pendulum-v1 --reference ppo:200000",
-        "learnd env add my_envs:Maze --path ./src --name maze --python ./venv/bin/python",
+        "learnd env add ./my_env.py",
+        "learnd env add my_envs:Maze --path ./src --name maze --python ./venv",
+        "learnd env add ALE/Pong-v5 --preset atari",
         "learnd env add ./images --few-shot 5x1 --learner protonet",
         "learnd env add sinusoids --shots 5",
     ),
@@ -80,7 +83,8 @@ def add_family(
     entry: Annotated[
         str,
         typer.Argument(
-            metavar="ENTRY", help="A Gymnasium id, module:Class, a built-in family, or a folder of CLASS/IMAGE."
+            metavar="ENTRY",
+            help="A Gymnasium id, FILE.py, FILE.py:Class, module:Class, a built-in family, or a folder of CLASS/IMAGE.",
         ),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the family; default: derived from ENTRY.")] = None,
@@ -90,13 +94,10 @@ def add_family(
     max_steps: MaxStepsOption = None,
     recurring: RecurringOption = 0,
     reference: ReferenceOption = None,
-    python: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Python interpreter that has the environment's packages.")
-    ] = None,
-    path: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FOLDER", help="Folder to import from; may be repeated. The worker runs in the first."),
-    ] = None,
+    python: PythonOption = None,
+    path: PathOption = None,
+    wrap: WrapOption = None,
+    preset: PresetOption = None,
     few_shot: FewShotOption = None,
     shots: ShotsOption = None,
     queries: QueriesOption = None,
@@ -115,11 +116,23 @@ def add_family(
     from envs.family import FamilySource
     from envs.reference import ReferenceRule
 
-    options = FamilyOptions(few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps)
+    options = FamilyOptions(
+        few_shot,
+        shots,
+        queries,
+        vary or (),
+        kwarg or (),
+        episodes,
+        max_steps,
+        wrap or (),
+        preset,
+        python,
+        path or (),
+        recurring,
+    )
     choice = parse_reference(reference, invocation.settings.reference)
     if is_few_shot_entry(entry, few_shot):
-        given = {**options.of_environments(), "--recurring": recurring, "--python": python, "--path": path}
-        refuse_options(entry, given, "its tasks are few-shot tasks, not environments")
+        refuse_options(entry, options.of_environments(), "its tasks are few-shot tasks, not environments")
         why = unmeasurable(FamilySource.FEW_SHOT)
         refuse_measurement(entry, choice, why=why)
         refuse_options(entry, {"--reference none": choice.rule is ReferenceRule.NONE}, why)
@@ -128,7 +141,14 @@ def add_family(
     else:
         given = {**options.of_few_shot(), "--learner": None if learner == RL2 else learner}
         refuse_options(entry, given, "its tasks are environments, which RL² practises")
-        spec = _declared(entry, options, name=name, choice=choice, python=python, paths=path or [], recurring=recurring)
+        spec = declared_environments(
+            entry,
+            options,
+            name=name,
+            reference_return=choice.declared,
+            reference_rule=choice.rule,
+            reference_steps=choice.steps,
+        )
         refuse_measurement(entry, choice, why=unmeasurable(spec.source))
     _refuse_taken_name(invocation, spec.name)
     admission = _probe(invocation, spec) if check else None
@@ -286,39 +306,6 @@ def _refuse_taken_name(invocation: Invocation, name: str) -> None:
             hint="Choose another name with --name, or run "
             f"`learnd env remove {name}` first: the new family then starts from zero.",
         )
-
-
-def _declared(
-    entry: str,
-    options: FamilyOptions,
-    *,
-    name: str | None,
-    choice: ReferenceChoice,
-    python: Path | None,
-    paths: Sequence[Path],
-    recurring: int,
-) -> FamilySpec:
-    """Return the family of environments that the options declare.
-
-    Raises:
-        FamilySpecError: the declaration contradicts itself or names something unknown.
-    """
-    from envs.declaration import family_from_declaration
-
-    return family_from_declaration(
-        entry,
-        name=name,
-        variations=options.vary,
-        kwargs=parse_kwargs(options.kwarg),
-        episodes_per_trial=options.episodes,
-        max_episode_steps=options.max_steps,
-        reference_return=choice.declared,
-        reference_rule=choice.rule,
-        reference_steps=choice.steps,
-        python=None if python is None else str(python.absolute()),
-        import_paths=[str(path.resolve()) for path in paths],
-        recurring=recurring,
-    )
 
 
 def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:

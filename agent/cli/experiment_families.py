@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.errors import unknown_name_error
-from agent.cli.family_options import FamilyOptions, few_shot_kwargs, parse_kwargs, refuse_options
+from agent.cli.family_options import FamilyOptions, declared_environments, few_shot_kwargs, refuse_options
 from agent.cli.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ def declared_family(invocation: Invocation, name: str, options: FamilyOptions) -
 
     Args:
         invocation: the invocation whose data folder is searched.
-        name: a built-in family, a folder or zip file of images, a family of the data folder, a Gymnasium id, or
-            ``module:Class``.
+        name: a built-in family, a folder or zip file of images, a family of the data folder, a Gymnasium id,
+            ``module:Class`` or a Python file.
         options: the options that describe the family.
 
     Raises:
@@ -30,11 +30,12 @@ def declared_family(invocation: Invocation, name: str, options: FamilyOptions) -
         FamilySpecError: the name or an option is not valid.
     """
     from envs.default_families import TENSOR_FAMILIES
+    from envs.entries import is_python_file
     from envs.few_shot.options import FEW_SHOT_ENTRIES
 
     if name in FEW_SHOT_ENTRIES:
         return _few_shot_family(name, options)
-    if name in TENSOR_FAMILIES:
+    if name in TENSOR_FAMILIES or is_python_file(name):
         return _environments(name, options)
     known, is_place = _known_family(invocation, name), Path(name).expanduser().exists()
     if known is not None and not (is_place and options.of_any()):
@@ -60,16 +61,8 @@ def _few_shot_family(name: str, options: FamilyOptions) -> FamilySpec:
 
 
 def _environments(name: str, options: FamilyOptions) -> FamilySpec:
-    from envs.declaration import family_from_declaration
-
     refuse_options(name, options.of_few_shot(), "its tasks are environments, not few-shot tasks")
-    return family_from_declaration(
-        name,
-        variations=list(options.vary),
-        kwargs=parse_kwargs(options.kwarg),
-        episodes_per_trial=options.episodes,
-        max_episode_steps=options.max_steps,
-    )
+    return declared_environments(name, options)
 
 
 def _known_family(invocation: Invocation, name: str) -> FamilySpec | None:

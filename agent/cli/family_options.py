@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agent.cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from envs.family import FamilySpec
 
 VaryOption = Annotated[
     list[str] | None,
@@ -44,6 +48,29 @@ RecurringOption = Annotated[
         "new.",
     ),
 ]
+WrapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WRAPPER[:JSON]",
+        help="Wrapper of the environment: a name in gymnasium.wrappers, module:Wrapper or FILE.py:Wrapper, with its "
+        "keyword arguments as JSON. May be repeated; the first is applied first.",
+    ),
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Standard preprocessing, applied before --wrap: atari."),
+]
+PythonOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PYTHON",
+        help="Virtual environment folder, or Python interpreter, that has the environment's packages.",
+    ),
+]
+PathOption = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FOLDER", help="Folder to import from; may be repeated. The worker runs in the first."),
+]
 FewShotOption = Annotated[
     str | None,
     typer.Option("--few-shot", metavar="WAYSxSHOTS", help="Ways and shots of tasks of images by class; default: 5x1."),
@@ -67,6 +94,11 @@ class FamilyOptions:
     kwarg: Sequence[str]
     episodes: int | None
     max_steps: int | None
+    wrap: Sequence[str] = ()
+    preset: str | None = None
+    python: Path | None = None
+    path: Sequence[Path] = ()
+    recurring: int = 0
 
     def of_few_shot(self) -> dict[str, Any]:
         """Return the given options that apply to few-shot families only, by name."""
@@ -74,7 +106,18 @@ class FamilyOptions:
 
     def of_environments(self) -> dict[str, Any]:
         """Return the given options that apply to families of environments only, by name."""
-        return _given({"--vary": self.vary, "--episodes": self.episodes, "--max-steps": self.max_steps})
+        return _given(
+            {
+                "--vary": self.vary,
+                "--episodes": self.episodes,
+                "--max-steps": self.max_steps,
+                "--wrap": self.wrap,
+                "--preset": self.preset,
+                "--python": self.python,
+                "--path": self.path,
+                "--recurring": self.recurring,
+            }
+        )
 
     def of_any(self) -> dict[str, Any]:
         """Return all given options, by name."""
@@ -121,6 +164,35 @@ def refuse_options(entry: str, options: Mapping[str, Any], why: str) -> None:
             found=f"{', '.join(given)} does not apply: {why}.",
             hint="Omit it.",
         )
+
+
+def declared_environments(entry: str, options: FamilyOptions, **more: Any) -> FamilySpec:
+    """Return the family of environments that an entry and the options declare.
+
+    Args:
+        entry: the family's entry.
+        options: the options.
+        **more: further arguments of ``envs.declaration.family_from_declaration``.
+
+    Raises:
+        FamilySpecError: the declaration contradicts itself or names something unknown.
+    """
+    from envs.declaration import family_from_declaration
+    from envs.entries import interpreter_of
+
+    return family_from_declaration(
+        entry,
+        variations=options.vary,
+        kwargs=parse_kwargs(options.kwarg),
+        wrappers=options.wrap,
+        preset=options.preset,
+        episodes_per_trial=options.episodes,
+        max_episode_steps=options.max_steps,
+        python=None if options.python is None else str(interpreter_of(options.python)),
+        import_paths=[str(path.resolve()) for path in options.path],
+        recurring=options.recurring,
+        **more,
+    )
 
 
 def few_shot_kwargs(entry: str, options: FamilyOptions) -> dict[str, Any]:

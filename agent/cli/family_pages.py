@@ -292,6 +292,8 @@ def _show_declaration(out: PlainConsole, family: Family) -> None:
     out.print(visible_line(f"{spec.entry} ({spec.source}), added {moment(family.created_at)}"))
     if spec.kwargs:
         out.print(visible_line("made with " + ", ".join(f"{key}={value}" for key, value in spec.kwargs.items())))
+    if spec.wrappers:
+        out.print(visible_line(f"wrapped in {', then '.join(map(str, spec.wrappers))}"))
     if spec.source.kind is FamilyKind.FEW_SHOT:
         out.print(f"few-shot tasks, practised by {spec.learner}")
         out.print(f"inputs and targets: {_spaces_text(family)}")

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 def is_few_shot_entry(entry: str, few_shot: str | None) -> bool:
     """Return whether ENTRY names few-shot tasks: a built-in few-shot family, or images by class."""
     from envs.default_families import TENSOR_FAMILIES
+    from envs.entries import is_python_file
     from envs.few_shot.options import FEW_SHOT_ENTRIES
 
     if few_shot is not None or entry in FEW_SHOT_ENTRIES:
         return True
-    return entry not in TENSOR_FAMILIES and Path(entry).expanduser().exists()
+    return entry not in TENSOR_FAMILIES and not is_python_file(entry) and Path(entry).expanduser().exists()
 
 
 def declared_few_shot(

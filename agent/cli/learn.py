@@ -29,9 +29,13 @@ from agent.cli.family_options import (
     FewShotOption,
     KwargOption,
     MaxStepsOption,
+    PathOption,
+    PresetOption,
+    PythonOption,
     QueriesOption,
     ShotsOption,
     VaryOption,
+    WrapOption,
 )
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import styled
@@ -48,6 +52,7 @@ EXAMPLES = (
     "learnd learn maml --family sinusoids --budget 60s",
     "learnd learn protonet --family ./images --few-shot 5x1 --budget 10m --state run.state --output made.safetensors",
     "learnd learn rl2 --family CartPole-v1 --vary gravity=5:20 --budget 500u --set num_epochs_gymnasium=2",
+    "learnd learn rl2 --family ./my_env.py:MyEnv --wrap FlattenObservation --budget 60s",
 )
 
 
@@ -70,7 +75,8 @@ def learn(
         str,
         typer.Option(
             metavar="FAMILY",
-            help="A built-in family, a folder of images, a family of the data folder, or a Gymnasium id.",
+            help="A built-in family, a folder of images, a family of the data folder, or an environment as for "
+            "`learnd env add`.",
         ),
     ],
     budget: BudgetOption,
@@ -81,6 +87,10 @@ def learn(
     kwarg: KwargOption = None,
     episodes: EpisodesOption = None,
     max_steps: MaxStepsOption = None,
+    python: PythonOption = None,
+    path: PathOption = None,
+    wrap: WrapOption = None,
+    preset: PresetOption = None,
     given: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="SETTING=VALUE", help="Setting of the learner; may be repeated."),
@@ -107,7 +117,9 @@ def learn(
     check_folder(state, operation="saving the run in")
     check_folder(output, operation="writing the parameters to")
     plan = plan_of(budget, points=points, tasks=tasks, state=state)
-    options = FamilyOptions(few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps)
+    options = FamilyOptions(
+        few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps, wrap or (), preset, python, path or ()
+    )
     opened = open_for(invocation, declared_family(invocation, family, options))
     assignment = assign(learner, opened, given=given or (), seed=seed)
     name = assignment.learner

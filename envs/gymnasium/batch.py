@@ -6,6 +6,7 @@ Shapes: B trials, D observation width, n action width, P task parameters.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -257,11 +258,14 @@ class WorkerTaskBatch:
         configuration = {
             "entry": self.spec.entry,
             "kwargs": self.spec.kwargs,
+            "wrappers": [wrapper.to_json() for wrapper in self.spec.wrappers],
             "import_paths": list(self.spec.import_paths),
             "working_folder": self._folder.path,
             "max_episode_steps": self.spec.max_episode_steps,
         }
         described = self._process.configure(configuration, first_task.to_json())
+        # ``module:*`` is the name of the only class from here on.
+        self.spec = replace(self.spec, entry=described["entry"])
         self.spaces = SpacePair.from_json(described["spaces"])
         self.max_episode_steps: int | None = described["max_episode_steps"]
         self.reward_threshold: float | None = described["reward_threshold"]

@@ -1,10 +1,12 @@
-"""Making environments from what a user names: an id, a class or a function."""
+"""Making environments from what a user names: an id, a class or a function, and the wrappers around it."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
 import importlib
+import importlib.util
+import inspect
 import os
 import re
 import sys
@@ -14,6 +16,11 @@ from typing import Any
 import gymnasium
 
 from .faults import SpecError, StartError
+from .providers import installed_providers, well_known_provider
+from .wrapping import Wrapping
+
+ONLY_CLASS = "*"
+"""The name after ``module:`` that stands for the only environment class of the module (``envs.entries``)."""
 
 VERSION_OF_AN_ID = re.compile(r"-v\d+$")
 
@@ -26,20 +33,22 @@ class Maker:
     """
 
     def __init__(self, configuration: dict[str, Any]) -> None:
-        self._entry: str = configuration["entry"]
+        self.entry: str = configuration["entry"]
         self._kwargs: dict[str, Any] = configuration["kwargs"]
         self._folders: list[str] = configuration["import_paths"]
         self.spec_limit: int | None = None
         self.reward_threshold: float | None = None
         self._open_envs: list[gymnasium.Env[Any, Any]] = []
         self._make = self._maker()
+        self._wrap = Wrapping(configuration.get("wrappers", ()), lambda name: import_user_module(name, self._folders))
 
     def __call__(self, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-        """Return a new environment; the task's keyword arguments override the family's."""
+        """Return a new environment in its wrappers; the task's keyword arguments override the family's."""
         env = self._make(**{**self._kwargs, **kwargs})
         if not isinstance(env, gymnasium.Env):
-            found = f"{self._entry!r} made a {type(env).__name__}, which is not a gymnasium.Env."
+            found = f"{self.entry!r} made a {type(env).__name__}, which is not a gymnasium.Env."
             raise SpecError(found, _not_an_environment_hint(env))
+        env = self._wrap(env)
         self._open_envs.append(env)
         return env
 
@@ -61,14 +70,17 @@ class Maker:
             self.reward_threshold = self.reward_threshold or env.spec.reward_threshold
 
     def _maker(self) -> Callable[..., Any]:
-        module_name, separator, name = self._entry.partition(":")
+        module_name, separator, name = self.entry.partition(":")
         if separator and module_name.endswith(".py"):
             folder, _, file_name = module_name.rpartition("/")
             found = f"{module_name!r} is a file, but a module is named without '.py'."
             raise SpecError(found, f"Write {file_name.removesuffix('.py')}:{name} --path {folder or 'FOLDER'}.")
         if not separator:
-            return self._from_id(self._entry)
+            return self._from_id(self.entry)
         target: Any = import_user_module(module_name, self._folders)
+        if name == ONLY_CLASS:
+            name = only_class(target)
+            self.entry = f"{module_name}:{name}"
         try:
             for part in name.split("."):
                 target = getattr(target, part)
@@ -96,12 +108,9 @@ class Maker:
 
     def _from_id(self, env_id: str) -> Callable[..., Any]:
         try:
-            spec = gymnasium.spec(env_id)
+            spec = registered_spec(env_id)
         except gymnasium.error.Error as error:
-            close = difflib.get_close_matches(env_id, gymnasium.registry, n=3)
-            hint = f"Did you mean {', '.join(close)}?" if close else ""
-            hint += " Write module:id for an environment of another package, module:Class for your own."
-            raise SpecError(f"Gymnasium knows no {env_id!r} ({error}).", hint.strip()) from error
+            raise SpecError(f"Gymnasium knows no {env_id!r} ({error}).", _unknown_id_hint(env_id)) from error
         self.spec_limit = spec.max_episode_steps
         self.reward_threshold = spec.reward_threshold
         spec.order_enforce = False
@@ -110,6 +119,70 @@ class Maker:
             return gymnasium.make(spec, max_episode_steps=-1, disable_env_checker=True, **kwargs)
 
         return make
+
+
+def registered_spec(env_id: str) -> Any:
+    """Return what is registered under an id. If nothing is, import the well-known package that registers such ids.
+
+    Raises:
+        gymnasium.error.Error: nothing is registered under the id.
+    """
+    try:
+        return gymnasium.spec(env_id)
+    except gymnasium.error.Error:
+        provider = well_known_provider(env_id)
+        if provider is None or not _is_installed(provider.module):
+            raise
+    importlib.import_module(provider.module)
+    return gymnasium.spec(env_id)
+
+
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module.partition(".")[0]) is not None
+
+
+def _unknown_id_hint(env_id: str) -> str:
+    """Say which package provides an id, or which ids are similar."""
+    provider = well_known_provider(env_id)
+    if provider is not None and not _is_installed(provider.module):
+        return (
+            f"The package {provider.package} provides it: {sys.executable} -m pip install {provider.package}, "
+            f"then add {env_id} or {provider.module}:{env_id}."
+        )
+    if providers := [] if provider else installed_providers(env_id):
+        written = " or ".join(f"{module}:{env_id}" for module in providers[:3])
+        return f"An installed package seems to provide it when it is imported: write {written}."
+    close = difflib.get_close_matches(env_id, gymnasium.registry, n=3)
+    hint = f"Did you mean {', '.join(close)}? " if close else ""
+    return f"{hint}Write module:id for an environment of another package, module:Class or FILE.py:Class for your own."
+
+
+def only_class(module: Any) -> str:
+    """Return the name of the only environment class that a module defines.
+
+    Private classes, wrappers and abstract classes do not count, nor do classes that the module imports.
+
+    Raises:
+        SpecError: there is none, or several.
+    """
+    names: list[str] = [
+        name
+        for name, value in vars(module).items()
+        if inspect.isclass(value)
+        and issubclass(value, gymnasium.Env)
+        and not issubclass(value, gymnasium.Wrapper)
+        and value.__module__ == module.__name__
+        and not inspect.isabstract(value)
+        and not name.startswith("_")
+    ]
+    if len(names) == 1:
+        return names[0]
+    file_name = os.path.basename(getattr(module, "__file__", None) or module.__name__)  # noqa: PTH119
+    if names:
+        found = f"{file_name} has {len(names)} environment classes: {', '.join(names)}."
+        raise SpecError(found, f"Write {' or '.join(f'{file_name}:{name}' for name in names[:5])}.")
+    found = f"{file_name} has no environment class of its own (a public subclass of gymnasium.Env)."
+    raise SpecError(found, f"Name a function that returns an environment: {file_name}:FUNCTION.")
 
 
 def import_user_module(name: str, folders: list[str]) -> Any:

@@ -67,6 +67,7 @@ class Host:
         fitting_attributes(env, first_task["attributes"])
         self._tasks = Tasks(self._maker, env, configuration)
         return {
+            "entry": self._maker.entry,
             "spaces": described,
             "pid": os.getpid(),
             "max_episode_steps": self._tasks.limit,

@@ -98,6 +98,48 @@ def test_families_that_have_no_tasks_that_recur_refuse_a_pool(learnd: Learnd, fi
         assert "recurring" in answer.stderr
 
 
+OWN_FILE = """
+import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv
+
+class Pole(CartPoleEnv):
+    pass
+
+class Lifted(gymnasium.ObservationWrapper):
+    def observation(self, observation):
+        return observation
+"""
+
+
+def test_a_python_file_is_an_entry_and_its_only_class_and_its_wrappers_are_shown(empty: Learnd, tmp_path: Path) -> None:
+    file = tmp_path / "own_pole.py"
+    file.write_text(OWN_FILE)
+    wrap = ("--wrap", f"{file}:Lifted", "--wrap", 'FrameStackObservation:{"size": 2}')
+    refused = empty.json("env", "add", str(file), "--max-steps", "20", "--episodes", "1", *wrap, code=1)
+    assert "FrameStackObservation cannot be applied" in refused["error"]["found"]
+    answer = empty.json(
+        "env", "add", str(file), "--max-steps", "20", "--episodes", "1", *wrap[:2], "--python", sys.prefix
+    )
+    spec = answer["family"]["spec"]
+    assert (answer["family"]["name"], answer["family"]["state"]) == ("own_pole", "active")
+    assert (spec["entry"], spec["import_paths"]) == ("own_pole:Pole", [str(tmp_path)])
+    assert spec["wrappers"] == [{"name": "own_pole:Lifted", "kwargs": {}}]
+    assert Path(spec["python"]).parent == Path(sys.prefix) / "bin"
+    assert "wrapped in own_pole:Lifted()" in empty("env", "show", "own_pole").stdout
+
+
+def test_a_preset_is_shown_as_the_wrappers_that_it_stands_for(empty: Learnd) -> None:
+    empty("env", "add", "ALE/Pong-v5", "--preset", "atari", "--no-check")
+    shown = " ".join(empty("env", "show", "pong").stdout.split())
+    assert "wrapped in AtariPreprocessing(noop_max=0, frame_skip=4" in shown
+    assert "then FrameStackObservation(stack_size=4)" in shown
+
+
+def test_options_of_environments_do_not_apply_to_few_shot_tasks(empty: Learnd) -> None:
+    answer = empty.json("env", "add", "sinusoids", "--wrap", "FlattenObservation", "--preset", "atari", code=1)
+    assert "--wrap, --preset does not apply" in answer["error"]["found"]
+
+
 def test_feeding_a_family_makes_the_data_folder(empty: Learnd) -> None:
     empty("env", "add", "CartPole-v1", "--no-check")
     assert [family["name"] for family in empty.json("env", "list")["families"]] == ["cartpole"]

@@ -336,3 +336,14 @@ def stop_after(updates: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def scores(answer: dict[str, Any]) -> list[Any]:
     """Return the scores of a run without their times."""
     return [{**point, "cpu_s": None} for point in (*answer["points"], answer["score"])]
+
+
+def test_a_python_file_with_a_wrapper_is_learned_without_the_service(empty: Learnd, tmp_path: Path) -> None:
+    (tmp_path / "own_pole.py").write_text(
+        "from gymnasium.envs.classic_control import CartPoleEnv\n\nclass Pole(CartPoleEnv):\n    pass\n"
+    )
+    file = str(tmp_path / "own_pole.py")
+    options = ("--wrap", 'FrameStackObservation:{"stack_size": 2}', "--max-steps", "10", "--episodes", "1")
+    answer = empty.json("learn", "rl2", "--family", file, *options, "--budget", "1u", "--tasks", "2")
+    assert answer["family"]["name"] == "own_pole"
+    assert answer["family"]["wrappers"] == [{"name": "FrameStackObservation", "kwargs": {"stack_size": 2}}]

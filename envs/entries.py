@@ -1,0 +1,104 @@
+"""Entries that name files: a Python file with an environment, and a virtual environment's interpreter.
+
+A worker imports modules by name. So ``./mazes/maze.py:Maze`` becomes the entry ``maze:Maze`` with the import path
+``./mazes``, and a file in a package becomes ``package.maze:Maze`` with the folder above the package.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from envs.errors import FamilySpecError
+
+ONLY_CLASS = "*"
+"""The name after ``module:`` that stands for the only environment class of the module."""
+
+TAKEN_NAMES = frozenset(sys.stdlib_module_names) | {"gymnasium", "numpy"}
+"""Names of modules that a worker has imported before a user's file, so that the file would not be imported."""
+
+_FILE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>[^:/]*))?")
+_INTERPRETERS = ("bin/python", "bin/python3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """What a Python file as entry stands for.
+
+    Attributes:
+        entry: ``module:Class``; ``module:*`` for the only environment class.
+        import_path: the folder from which the worker imports the module.
+        default_name: the text from which the name of a family is made.
+    """
+
+    entry: str
+    import_path: str
+    default_name: str
+
+
+def is_python_file(entry: str) -> bool:
+    """Return whether an entry names a Python file: ``maze.py``, ``./mazes/maze.py:Maze``."""
+    return _FILE.fullmatch(entry) is not None
+
+
+def file_entry(entry: str, *, folder: Path | None = None) -> FileEntry:
+    """Return what a Python file as entry stands for.
+
+    Args:
+        entry: ``FILE.py`` or ``FILE.py:Class``.
+        folder: the folder from which a relative path starts; None for the working folder.
+
+    Raises:
+        FamilySpecError: there is no such file, or it cannot be imported by its name.
+    """
+    match = _FILE.fullmatch(entry)
+    if match is None:
+        _refuse(entry, "it is not a Python file.", "Write my_env.py:MyEnv.")
+    path = Path(match["file"]).expanduser()
+    path = Path(os.path.normpath((folder or Path.cwd()) / path))
+    if not path.is_file():
+        found = "it is a folder." if path.is_dir() else f"there is no file {path}."
+        _refuse(entry, found, "Write the path of a Python file, from the folder in which you are.")
+    above = path.parent
+    parts = [path.stem]
+    while (above / "__init__.py").is_file() and above != above.parent:
+        parts.insert(0, above.name)
+        above = above.parent
+    if not all(part.isidentifier() for part in parts):
+        name = next(part for part in parts if not part.isidentifier())
+        _refuse(entry, f"{name!r} cannot be imported as a module.", "Rename it to letters, digits and underscores.")
+    if parts[0] in TAKEN_NAMES:
+        _refuse(entry, f"a module {parts[0]!r} exists already, and hides it.", "Rename the file.")
+    name = match["name"] or ONLY_CLASS
+    default = path.stem if name == ONLY_CLASS else name.rpartition(".")[2]
+    return FileEntry(entry=f"{'.'.join(parts)}:{name}", import_path=str(above), default_name=default)
+
+
+def interpreter_of(path: Path) -> Path:
+    """Return the interpreter that a path names: the interpreter itself, or that of a virtual environment's folder.
+
+    A symbolic link is not followed, because a virtual environment is found by the link's place.
+
+    Raises:
+        FamilySpecError: there is no interpreter.
+    """
+    absolute = path.expanduser().absolute()
+    candidates = [absolute / name for name in _INTERPRETERS] if absolute.is_dir() else [absolute]
+    for candidate in candidates:
+        if candidate.is_file() and os.access(candidate, os.X_OK):
+            return candidate
+    if absolute.is_dir():
+        found, hint = f"it has no {_INTERPRETERS[0]}.", "Name the folder of a virtual environment, or its interpreter."
+    elif absolute.exists():
+        found, hint = "it is not a program that can be run.", "Name a Python interpreter."
+    else:
+        found, hint = "there is no such file.", "Name a Python interpreter or the folder of a virtual environment."
+    raise FamilySpecError(operation="looking for the interpreter", subject=str(path), found=found, hint=hint)
+
+
+def _refuse(entry: str, found: str, hint: str) -> NoReturn:
+    raise FamilySpecError(operation="describing family", subject=entry, found=found, hint=hint)

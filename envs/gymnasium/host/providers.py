@@ -1,0 +1,75 @@
+"""The packages that register an environment's id when they are imported."""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+from typing import NamedTuple
+
+MAX_FILES = 300
+"""The largest number of files of one package that are searched."""
+
+MAX_FILE_BYTES = 400_000
+
+
+class Provider(NamedTuple):
+    """A package that registers ids.
+
+    Attributes:
+        module: the module whose import registers them.
+        package: the name under which pip installs it.
+    """
+
+    module: str
+    package: str
+
+
+WELL_KNOWN = (
+    (r"ALE/", Provider("ale_py", "ale-py")),
+    (r"MinAtar/", Provider("minatar.gym", "MinAtar")),
+    (r"(MiniGrid|BabyAI)-", Provider("minigrid", "minigrid")),
+    (r"MiniWorld-", Provider("miniworld", "miniworld")),
+    (r"(highway|merge|roundabout|parking|intersection|racetrack|exit|two-way|u-turn|lane-keeping)-", Provider(
+        "highway_env", "highway-env"
+    )),
+    (r"(Fetch|HandReach|HandManipulate|AdroitHand|AntMaze|PointMaze|FrankaKitchen)", Provider(
+        "gymnasium_robotics", "gymnasium-robotics"
+    )),
+    (r"popgym-", Provider("popgym", "popgym")),
+    (r"Panda\w+-", Provider("panda_gym", "panda-gym")),
+    (r"FlappyBird-", Provider("flappy_bird_gymnasium", "flappy-bird-gymnasium")),
+    (r"Meta-World/", Provider("metaworld", "metaworld")),
+    (r"MiniHack-", Provider("minihack", "minihack")),
+    (r"NetHack", Provider("nle", "nle")),
+)  # fmt: skip
+"""Beginnings of ids, as patterns, and what provides them."""
+
+
+def well_known_provider(env_id: str) -> Provider | None:
+    """Return the well-known package that registers an id; None if there is none."""
+    return next((provider for pattern, provider in WELL_KNOWN if re.match(pattern, env_id)), None)
+
+
+def installed_providers(env_id: str) -> list[str]:
+    """Return the modules of installed packages whose source contains an id's name.
+
+    Only packages whose metadata name gymnasium are searched, and their code is not executed.
+    """
+    name = re.sub(r"-v\d+$", "", env_id)
+    return sorted({module for found in metadata.distributions() if (module := _module_with(found, name.encode()))})
+
+
+def _module_with(distribution: metadata.Distribution, name: bytes) -> str:
+    """Return the top-level module of a package that contains a name as text; empty if it does not."""
+    if not any(re.match(r"gym(nasium)?\b", required) for required in distribution.requires or ()):
+        return ""
+    sources = [file for file in distribution.files or () if file.suffix == ".py" and not file.parts[0].startswith(".")]
+    quoted = (b'"' + name, b"'" + name)
+    for file in sources[:MAX_FILES]:
+        try:
+            text = file.read_binary() if (file.size or 0) <= MAX_FILE_BYTES else b""
+        except OSError:
+            continue
+        if any(text_of_name in text for text_of_name in quoted):
+            return file.parts[0].removesuffix(".py")
+    return ""

@@ -1,0 +1,118 @@
+"""What a worker makes of an entry, and the hint that it gives where it finds nothing."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from envs.errors import FamilySpecError
+from envs.gymnasium.host import making, providers
+from envs.gymnasium.host.providers import installed_providers, well_known_provider
+from tests.envs.families import family, opened
+
+ONE = """
+import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv
+
+class _Base(gymnasium.Env):
+    pass
+
+class Shown(gymnasium.Wrapper):
+    pass
+
+class Pole(CartPoleEnv):
+    pass
+"""
+TWO = ONE + "\nclass Cart(Pole):\n    pass\n"
+
+
+def opened_from(text: str, folder: Path, entry: str = "poles:*") -> Any:
+    (folder / "poles.py").write_text(text)
+    return closing(opened(family(entry, import_paths=(str(folder),)), 1))
+
+
+def test_the_only_environment_class_of_a_file_is_taken_and_its_name_is_kept(tmp_path: Path) -> None:
+    with opened_from(ONE, tmp_path) as tasks:
+        assert tasks.spec.entry == "poles:Pole"
+        assert tasks.spaces.observation.width == 4
+
+
+def test_several_environment_classes_of_a_file_are_listed(tmp_path: Path) -> None:
+    with pytest.raises(FamilySpecError, match=r"2 environment classes: Pole, Cart.*Write poles.py:Pole or poles.py:Ca"):
+        opened_from(TWO, tmp_path)
+
+
+def test_a_file_without_an_environment_class_says_what_counts(tmp_path: Path) -> None:
+    with pytest.raises(FamilySpecError, match=r"no environment class of its own.*poles.py:FUNCTION"):
+        opened_from("import gymnasium\nfrom gymnasium import Env\n", tmp_path)
+
+
+def test_an_id_whose_well_known_package_is_installed_is_made_without_naming_the_package() -> None:
+    pytest.importorskip("ale_py")
+    entry = "ALE/Pong-v5"
+    with closing(opened(family(entry, kwargs={"obs_type": "ram"}, import_paths=()), 1)) as tasks:
+        assert tasks.spec.entry == entry
+        assert tasks.spaces.observation.width == 128
+
+
+def test_an_id_whose_well_known_package_is_missing_names_the_package_and_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(making, "_is_installed", lambda module: False)
+    hint = making._unknown_id_hint("ALE/Pong-v5")
+    assert "pip install ale-py" in hint
+    assert "ale_py:ALE/Pong-v5" in hint
+
+
+@pytest.mark.parametrize(
+    ("env_id", "package"),
+    [
+        ("ALE/Breakout-v5", "ale-py"),
+        ("MinAtar/Breakout-v1", "MinAtar"),
+        ("MiniGrid-DoorKey-5x5-v0", "minigrid"),
+        ("highway-fast-v0", "highway-env"),
+        ("FetchReach-v4", "gymnasium-robotics"),
+        ("popgym-RepeatFirstEasy-v0", "popgym"),
+    ],
+)
+def test_well_known_ids_have_a_package(env_id: str, package: str) -> None:
+    provider = well_known_provider(env_id)
+    assert provider is not None
+    assert provider.package == package
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Ant-v5", "Maze-v0"])
+def test_other_ids_have_none(env_id: str) -> None:
+    assert well_known_provider(env_id) is None
+
+
+class _File:
+    """A file of an installed package."""
+
+    suffix, size = ".py", 100
+
+    def __init__(self, module: str, text: str) -> None:
+        self.parts, self._text = (module, "registration.py"), text
+
+    def read_binary(self) -> bytes:
+        return self._text.encode()
+
+
+def test_an_installed_package_that_names_an_id_is_found_by_its_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = 'register(id="Warehouse-v2")'
+    packages = [
+        SimpleNamespace(requires=["gymnasium>=1.0"], files=[_File("rware", text)]),
+        SimpleNamespace(requires=["gymnasium"], files=[_File("other", "nothing of the kind")]),
+        SimpleNamespace(requires=["numpy"], files=[_File("unrelated", text)]),
+    ]
+    monkeypatch.setattr(providers.metadata, "distributions", lambda: packages)
+    assert installed_providers("Warehouse-v2") == ["rware"]
+    assert "write rware:Warehouse-v2" in making._unknown_id_hint("Warehouse-v2")
+
+
+def test_a_misspelt_id_still_gets_the_nearest_ones() -> None:
+    assert "Did you mean CartPole-v1" in making._unknown_id_hint("CartPoll-v1")
