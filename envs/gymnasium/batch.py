@@ -16,6 +16,7 @@ from torch import Tensor
 
 from envs.errors import EnvsError
 from envs.family import FamilySpec, Split, in_pool
+from envs.gymnasium.frames import Frame, decoded
 from envs.gymnasium.interface import Interface
 from envs.gymnasium.process import WorkerProcess
 from envs.gymnasium.task_drawing import Task, draw_one, drawn_values, task_label
@@ -40,6 +41,7 @@ class WorkerTaskBatch:
         device: the device of the returned observations and rewards.
         limits: memory and time limits of the worker.
         on_wait: called repeatedly while the worker works; an exception from it ends the wait.
+        render_mode: ``rgb_array`` or ``ansi`` to draw a frame after each reset and step; None draws nothing.
 
     Raises:
         FamilySpecError: the description does not fit the environment.
@@ -55,8 +57,10 @@ class WorkerTaskBatch:
         device: torch.device | str,
         limits: WorkerLimits | None = None,
         on_wait: Callable[[], None] | None = None,
+        render_mode: str | None = None,
     ) -> None:
         self.spec = spec
+        self._render_mode = render_mode
         self.num_trials = num_trials
         self.may_truncate = True
         self.recurs = spec.recurring > 0
@@ -196,6 +200,16 @@ class WorkerTaskBatch:
             final_observation=self._seen(final_observation),
         )
 
+    @property
+    def is_drawing(self) -> bool:
+        """Return whether the worker draws frames."""
+        return self._render_mode is not None
+
+    def frames(self) -> list[Frame]:
+        """Return the frames that were drawn since the last call."""
+        self._check_open()
+        return [decoded(frame) for frame in self._process.ask({"type": "frames"})["frames"]]
+
     def check(self) -> dict[str, Any]:
         """Run Gymnasium's environment checker in the worker.
 
@@ -262,6 +276,7 @@ class WorkerTaskBatch:
             "import_paths": list(self.spec.import_paths),
             "working_folder": self._folder.path,
             "max_episode_steps": self.spec.max_episode_steps,
+            "render_mode": self._render_mode,
         }
         described = self._process.configure(configuration, first_task.to_json())
         # ``module:*`` is the name of the only class from here on.
@@ -269,6 +284,7 @@ class WorkerTaskBatch:
         self.spaces = SpacePair.from_json(described["spaces"])
         self.max_episode_steps: int | None = described["max_episode_steps"]
         self.reward_threshold: float | None = described["reward_threshold"]
+        self.frames_per_s: float = described["frames_per_s"]
         self._interface = Interface(self.spec.variations, self.spaces, num_trials=self.num_trials)
         layout, size_bytes = memory_layout(self.spaces, self.num_trials)
         memory = self._process.share_memory(size_bytes)

@@ -17,6 +17,7 @@ import gymnasium
 
 from .faults import SpecError, StartError
 from .providers import installed_providers, well_known_provider
+from .rendering import Rendering
 from .wrapping import Wrapping
 
 ONLY_CLASS = "*"
@@ -39,16 +40,17 @@ class Maker:
         self.spec_limit: int | None = None
         self.reward_threshold: float | None = None
         self._open_envs: list[gymnasium.Env[Any, Any]] = []
+        self.rendering = Rendering(configuration.get("render_mode"))
         self._make = self._maker()
         self._wrap = Wrapping(configuration.get("wrappers", ()), lambda name: import_user_module(name, self._folders))
 
     def __call__(self, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
         """Return a new environment in its wrappers; the task's keyword arguments override the family's."""
-        env = self._make(**{**self._kwargs, **kwargs})
+        env = self._make(**{**self._kwargs, **kwargs, **self.rendering.kwargs})
         if not isinstance(env, gymnasium.Env):
             found = f"{self.entry!r} made a {type(env).__name__}, which is not a gymnasium.Env."
             raise SpecError(found, _not_an_environment_hint(env))
-        env = self._wrap(env)
+        env = self.rendering.kept(self._wrap(env))
         self._open_envs.append(env)
         return env
 

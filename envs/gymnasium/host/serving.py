@@ -72,6 +72,7 @@ class Host:
             "pid": os.getpid(),
             "max_episode_steps": self._tasks.limit,
             "reward_threshold": self._maker.reward_threshold,
+            "frames_per_s": self._maker.rendering.frames_per_s,
         }
 
     def on_open(self, num_tasks: int, size: int, layout: dict[str, list[Any]]) -> dict[str, Any]:
@@ -90,6 +91,10 @@ class Host:
         """Begin another task in one row."""
         self._tasks.begin_row(row, task)
         return {"context": self._tasks.contexts[row]}
+
+    def on_frames(self) -> dict[str, Any]:
+        """Return the frames that were drawn since the last call."""
+        return {"frames": self._maker.rendering.take()}
 
     def on_undone(self) -> dict[str, Any]:
         """Return the varied attributes that the last resets overwrote."""

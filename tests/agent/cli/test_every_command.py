@@ -33,6 +33,7 @@ ON_EMPTY = {
     ("policy", "show"): 1,
     ("policy", "rollback"): 1,
     ("policy", "eval"): 1,
+    ("policy", "watch", "cartpole"): 1,
     ("policy", "export", "1", "out.safetensors"): 1,
     ("memory", "stats"): 0,
     ("memory", "recognise", "cartpole"): 1,
