@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,6 +21,57 @@ class ReferenceRule(StrEnum):
 
     NONE = "none"
     """No reference: the family has returns and no scores."""
+
+
+REFERENCE_FORM = "a number, ppo, ppo:STEPS or none"
+_PPO = re.compile(r"ppo(?::(?P<steps>\d{1,12}))?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceChoice:
+    """The user's choice of a family's reference.
+
+    Attributes:
+        declared: the trial return that scores 1; None if none was declared.
+        rule: the rule where no return is declared.
+        steps: environment steps of training for a measured reference; 0 for no measurement.
+    """
+
+    declared: float | None = None
+    rule: ReferenceRule = ReferenceRule.THRESHOLD
+    steps: int = 0
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Return whether the user asked for a measurement."""
+        return self.rule is ReferenceRule.PPO
+
+
+def read_reference(text: str, *, steps: int) -> ReferenceChoice:
+    """Return the choice that a text describes: a return, ``ppo``, ``ppo:STEPS`` or ``none``.
+
+    Args:
+        text: the text.
+        steps: the steps of ``ppo`` without a number.
+
+    Raises:
+        ValueError: the text has none of these forms; the message says so.
+    """
+    word = text.strip().lower()
+    if word == "none":
+        return ReferenceChoice(rule=ReferenceRule.NONE)
+    if match := _PPO.fullmatch(word):
+        given = steps if match["steps"] is None else int(match["steps"])
+        if given < 1:
+            raise ValueError(f"{text!r} trains for no step; write ppo:100000")
+        return ReferenceChoice(rule=ReferenceRule.PPO, steps=given)
+    try:
+        declared = float(word)
+    except ValueError:
+        declared = math.nan
+    if not math.isfinite(declared):
+        raise ValueError(f"{text!r} is not {REFERENCE_FORM}")
+    return ReferenceChoice(declared=declared)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -264,6 +264,15 @@ CREATE TABLE imported_trials (
 );
 """
 
+_FAMILY_FILES = """
+CREATE TABLE family_files (
+    path TEXT PRIMARY KEY,
+    family_id INTEGER NOT NULL REFERENCES families(id),
+    declaration TEXT NOT NULL,
+    is_gone INTEGER NOT NULL
+);
+"""
+
 
 def _execute_all(db: Database, script: str) -> None:
     """Execute statements one by one, because ``executescript`` would first commit the open transaction."""
@@ -375,6 +384,14 @@ def add_context_keys(db: Database) -> None:
     _execute_all(db, _CONTEXT_KEYS)
 
 
+def add_family_files(db: Database) -> None:
+    """Add the record of the files from which families are declared.
+
+    Specs may have wrappers from here on, which an older learnd cannot read.
+    """
+    _execute_all(db, _FAMILY_FILES)
+
+
 MIGRATIONS = (
     create_first_tables,
     add_store_identity,
@@ -386,6 +403,7 @@ MIGRATIONS = (
     add_rehearsal_trials,
     number_curve_points,
     add_context_keys,
+    add_family_files,
 )
 """The migrations in order. A migration's name is its record in the store, so names and order never change."""
 

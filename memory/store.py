@@ -22,6 +22,7 @@ from memory.tables.curves import CurveTable
 from memory.tables.daemon_status import DaemonStatusTable
 from memory.tables.damage import DamageTable
 from memory.tables.families import FamilyTable
+from memory.tables.family_files import FamilyFileTable
 from memory.tables.imported_trials import ImportedTrialTable
 from memory.tables.initializations import InitializationTable
 from memory.tables.jobs import JobTable
@@ -62,6 +63,7 @@ class Store:
         self._parameters = parameters = ParameterFolder(folder.parameters_path)
         self.counters = CounterTable(connection)
         self.families = FamilyTable(connection, self.counters)
+        self.family_files = FamilyFileTable(connection)
         self.references = ReferenceTable(connection, self.families)
         self.damage = DamageTable(connection)
         self.contexts = ContextKeyTable(connection, self.families)

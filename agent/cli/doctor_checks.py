@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.cli.doctor_findings import Check
 from agent.cli.doctor_installation import device, python_version, sqlite_library
-from agent.cli.doctor_service import address, families, locks, schedule
+from agent.cli.doctor_service import address, families, family_files, locks, schedule
 from agent.cli.doctor_storage import (
     backups,
     data_folder,
@@ -30,6 +30,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("device", device),
     ("schedule", schedule),
     ("families", families),
+    ("family files", family_files),
     ("size", store_size),
     ("backups", backups),
     ("known damage", known_damage),

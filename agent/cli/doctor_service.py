@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from agent.cli.doctor_findings import CheckContext, Finding, Verdict
 from agent.daemon.health import FAILURES_IN_A_ROW
 from agent.output.quantities import short_duration
+from envs.errors import FamilySpecError
 from memory.records import FamilyState, JobOutcome, UnreadableSpec
 
 if TYPE_CHECKING:
@@ -89,6 +90,27 @@ def families(context: CheckContext) -> Iterator[Finding]:
         yield Finding(
             check="families", verdict=Verdict.OK, found=f"{num_active} of {len(known)} families are practised"
         )
+
+
+def family_files(context: CheckContext) -> Iterator[Finding]:
+    """Check that every file in the watched folders declares a family."""
+    from agent.family_files import declared_in, family_files, watched_folders
+
+    files = [path for folder in watched_folders(context.settings) for path in family_files(folder)]
+    problems: dict[str, str] = {}
+    for path in files:
+        try:
+            declared_in(path, context.settings)
+        except FamilySpecError as error:
+            problems[str(path)] = f"{error.found} {error.hint}".strip()
+    if context.store is not None and context.folder.holder_pid() is not None:
+        reported = (context.store.daemon_status.get() or {}).get("family_files", [])
+        problems |= {problem["file"]: problem["found"] for problem in reported if problem["file"] not in problems}
+    for file, found in problems.items():
+        hint = "When the file is right, the daemon takes it over by itself."
+        yield Finding(check="family files", verdict=Verdict.WARN, found=f"{file}: {found}", hint=hint)
+    if not problems:
+        yield Finding(check="family files", verdict=Verdict.OK, found=f"{len(files)} in the watched folders")
 
 
 def _schedule_problems(store: Store, *, is_running: bool) -> Iterator[Finding]:

@@ -23,8 +23,6 @@ from agent.cli.family_options import (
     ShotsOption,
     VaryOption,
     WrapOption,
-    declared_environments,
-    refuse_options,
 )
 from agent.cli.family_pages import (
     adaptation_values,
@@ -35,19 +33,16 @@ from agent.cli.family_pages import (
     show_added,
     show_page,
 )
-from agent.cli.few_shot_options import declared_few_shot, is_few_shot_entry
+from agent.cli.family_to_add import family_to_add
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
 from agent.cli.output import in_colour, styled
 from agent.cli.reference_option import (
     ReferenceOption,
-    parse_reference,
     parse_return,
     reference_text,
-    refuse_measurement,
 )
 from agent.cli.status import families_table
 from agent.learners.config_json import config_from_json
-from agent.learners.registry import RL2
 from memory.records import Family, FamilyState
 
 if TYPE_CHECKING:
@@ -73,6 +68,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The family's 
         "learnd env add ./my_env.py",
         "learnd env add my_envs:Maze --path ./src --name maze --python ./venv",
         "learnd env add ALE/Pong-v5 --preset atari",
+        "learnd env add maze.toml",
         "learnd env add ./images --few-shot 5x1 --learner protonet",
         "learnd env add sinusoids --shots 5",
     ),
@@ -84,7 +80,8 @@ def add_family(
         str,
         typer.Argument(
             metavar="ENTRY",
-            help="A Gymnasium id, FILE.py, FILE.py:Class, module:Class, a built-in family, or a folder of CLASS/IMAGE.",
+            help="A Gymnasium id, FILE.py, FILE.py:Class, module:Class, a built-in family, a folder of CLASS/IMAGE, or "
+            "a family file (FILE.toml).",
         ),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the family; default: derived from ENTRY.")] = None,
@@ -112,10 +109,6 @@ def add_family(
     The command first tries the family; an environment runs in its own worker process. A running daemon starts to
     practise the family without a restart. With --no-check, the family is added at once and the daemon tries it.
     """
-    from agent.reference_requests import unmeasurable
-    from envs.family import FamilySource
-    from envs.reference import ReferenceRule
-
     options = FamilyOptions(
         few_shot,
         shots,
@@ -130,26 +123,7 @@ def add_family(
         path or (),
         recurring,
     )
-    choice = parse_reference(reference, invocation.settings.reference)
-    if is_few_shot_entry(entry, few_shot):
-        refuse_options(entry, options.of_environments(), "its tasks are few-shot tasks, not environments")
-        why = unmeasurable(FamilySource.FEW_SHOT)
-        refuse_measurement(entry, choice, why=why)
-        refuse_options(entry, {"--reference none": choice.rule is ReferenceRule.NONE}, why)
-        declared = choice.declared
-        spec = declared_few_shot(invocation.settings, entry, options, name=name, learner=learner, reference=declared)
-    else:
-        given = {**options.of_few_shot(), "--learner": None if learner == RL2 else learner}
-        refuse_options(entry, given, "its tasks are environments, which RL² practises")
-        spec = declared_environments(
-            entry,
-            options,
-            name=name,
-            reference_return=choice.declared,
-            reference_rule=choice.rule,
-            reference_steps=choice.steps,
-        )
-        refuse_measurement(entry, choice, why=unmeasurable(spec.source))
+    spec = family_to_add(invocation, entry, options, name=name, learner=learner, reference=reference)
     _refuse_taken_name(invocation, spec.name)
     admission = _probe(invocation, spec) if check else None
     with invocation.writing(is_created=True) as store:
@@ -200,6 +174,27 @@ def show_family(invocation: Invocation, name: NameArgument) -> None:
     values = {**family_values(family), **reports[name], **adaptation_values(family, points), **run_values(runs)}
     values["reference"] = reference_values(family, failures)
     invocation.answer(values, lambda out: show_page(out, family, values))
+
+
+@command(
+    env_app,
+    "export",
+    examples=("learnd env export cartpole > cartpole.toml",),
+)
+def export_family(invocation: Invocation, name: NameArgument) -> None:
+    """Print a family as a family file, which `learnd env add FILE.toml` and the folder env.d take.
+
+    The file has the declaration, without what was learned or measured.
+    """
+    from envs.family_file import family_file_text
+
+    with invocation.reading() as store:
+        spec = find_family(store, name, operation="exporting family").require_spec()
+    text = family_file_text(spec)
+    if invocation.is_json:
+        invocation.answer({"family": name, "toml": text}, lambda _: None)
+    else:
+        invocation.out.file.write(text)
 
 
 @command(

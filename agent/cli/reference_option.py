@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,14 +11,11 @@ import typer
 from agent.cli.errors import CommandError
 from agent.cli.output import indented
 from agent.output.quantities import ago, short_count, short_number, with_error
-from envs.reference import ReferenceRule
+from envs.reference import ReferenceChoice, read_reference
 from memory.records import Family, FamilyState, UnreadableSpec
 
 if TYPE_CHECKING:
     from agent.config.settings import ReferenceSettings
-
-FORM = "a number, ppo, ppo:STEPS or none"
-_PPO = re.compile(r"ppo(?::(?P<steps>\d{1,12}))?")
 
 ReferenceOption = Annotated[
     str | None,
@@ -33,26 +28,6 @@ ReferenceOption = Annotated[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReferenceChoice:
-    """The user's choice of a family's reference.
-
-    Attributes:
-        declared: the trial return that scores 1; None if none was declared.
-        rule: the rule where no return is declared.
-        steps: environment steps of training for a measured reference; 0 for no measurement.
-    """
-
-    declared: float | None = None
-    rule: ReferenceRule = ReferenceRule.THRESHOLD
-    steps: int = 0
-
-    @property
-    def is_asked_for(self) -> bool:
-        """Return whether the user asked for a measurement."""
-        return self.rule is ReferenceRule.PPO
-
-
 def parse_reference(text: str | None, settings: ReferenceSettings) -> ReferenceChoice:
     """Return the choice that the value of ``--reference`` describes; None takes the settings.
 
@@ -61,21 +36,10 @@ def parse_reference(text: str | None, settings: ReferenceSettings) -> ReferenceC
     """
     if text is None:
         return ReferenceChoice(steps=settings.steps if settings.default == "ppo" else 0)
-    word = text.strip().lower()
-    if word == "none":
-        return ReferenceChoice(rule=ReferenceRule.NONE)
-    if match := _PPO.fullmatch(word):
-        steps = settings.steps if match["steps"] is None else int(match["steps"])
-        if steps < 1:
-            raise typer.BadParameter(f"{text!r} trains for no step; write ppo:100000", param_hint="--reference")
-        return ReferenceChoice(rule=ReferenceRule.PPO, steps=steps)
     try:
-        declared = float(word)
-    except ValueError:
-        declared = math.nan
-    if not math.isfinite(declared):
-        raise typer.BadParameter(f"{text!r} is not {FORM}", param_hint="--reference")
-    return ReferenceChoice(declared=declared)
+        return read_reference(text, steps=settings.steps)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--reference") from error
 
 
 def parse_return(text: str, *, option: str) -> float:

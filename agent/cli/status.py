@@ -93,6 +93,10 @@ def _legend(*, has_returns: bool) -> str:
 def _page(report: dict[str, Any]) -> Group:
     parts: list[RenderableType] = [_headline(report), *_trainer_lines(report)]
     parts += [styled(("!", "red"), f" {indented(str(reason))}") for reason in report["health"]["reasons"]]
+    parts += [
+        styled(("!", "yellow"), f" {problem['file']}: {indented(str(problem['found']))}")
+        for problem in report["family_files"]
+    ]
     parts += [_running_line(run) for run in report["running"]]
     if report["families"]:
         parts.append(families_table(report["families"]))

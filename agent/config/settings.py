@@ -250,6 +250,10 @@ class StreamSettings(Section):
     """The families that are added automatically."""
 
     embedded_default: bool = Field(default=True, description="Add the embedded families to an empty data folder.")
+    folder: Path | None = Field(
+        default=None,
+        description="A folder of family files (TOML) that is watched in addition to env.d in the data folder.",
+    )
 
 
 class Settings(BaseSettings):

@@ -16,6 +16,7 @@ from agent.config.settings import Settings
 from agent.daemon.connections import ConnectionLimits
 from agent.daemon.descriptors import connections_within, raise_descriptor_limit
 from agent.daemon.dispatcher import Dispatcher
+from agent.daemon.family_folders import FamilyFolders
 from agent.daemon.folder_guard import FolderGuard
 from agent.daemon.http import Endpoints, HttpServer, new_app
 from agent.daemon.metrics import LEARNER_RESTARTS, new_registry
@@ -84,6 +85,7 @@ class Daemon:
         )
         self._supervisor = self._new_supervisor(trainer_command)
         self._dispatcher = self._new_dispatcher(reference_command)
+        self._family_folders = FamilyFolders(settings, self._writer)
         self._notifier = Notifier()
         self._watchdog = self._new_watchdog()
         self._service = ServiceState(started_at=self._clock.wall())
@@ -135,6 +137,7 @@ class Daemon:
             dispatcher=self._dispatcher,
             poller=self._poller,
             guard=self._guard,
+            family_folders=self._family_folders,
         )
 
     def request_stop(self, reason: str) -> None:
@@ -215,6 +218,7 @@ class Daemon:
             for name, loop in (
                 ("watch", self._dispatcher.watch()),
                 ("poll", self._poller.poll(is_over=self._guard.is_lost)),
+                ("family-files", self._family_folders.watch()),
                 ("folder-watch", self._guard.watch()),
                 ("report", self._report.report()),
                 ("summary", self._report.log_learning()),

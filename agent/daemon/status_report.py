@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import structlog
 
 from agent.clock import Clock
 from agent.daemon.dispatcher import Dispatcher
+from agent.daemon.family_folders import FamilyFolders
 from agent.daemon.folder_guard import FolderGuard
 from agent.daemon.health import HealthInputs, Problem, problems
 from agent.daemon.store_poller import StorePoller
@@ -58,7 +60,7 @@ class StatusReport:
         clock: the clock of the status row.
         writer: the store to write the status row to.
         notifier: the service manager.
-        supervisor, dispatcher, poller, guard: the parts whose state is reported.
+        supervisor, dispatcher, poller, guard, family_folders: the parts whose state is reported.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class StatusReport:
         dispatcher: Dispatcher,
         poller: StorePoller,
         guard: FolderGuard,
+        family_folders: FamilyFolders,
     ) -> None:
         self._service = service
         self._clock = clock
@@ -81,6 +84,7 @@ class StatusReport:
         self._dispatcher = dispatcher
         self._poller = poller
         self._guard = guard
+        self._family_folders = family_folders
         self._changed = asyncio.Event()
 
     def note_change(self) -> None:
@@ -169,6 +173,7 @@ class StatusReport:
                 for running in self._dispatcher.running.values()
             ],
             "reasons": [str(problem) for problem in self.problems()],
+            "family_files": [dataclasses.asdict(problem) for problem in self._family_folders.problems],
         }
 
     async def log_learning(self) -> None:

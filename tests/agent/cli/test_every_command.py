@@ -25,6 +25,7 @@ ON_EMPTY = {
     ("doctor",): 0,
     ("env", "list"): 0,
     ("env", "show", "cartpole"): 1,
+    ("env", "export", "cartpole"): 1,
     ("env", "pause", "cartpole"): 1,
     ("env", "resume", "cartpole"): 1,
     ("env", "remove", "cartpole"): 1,

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import typer
 
-from agent.cli.reference_option import ReferenceChoice, parse_reference
+from agent.cli.reference_option import parse_reference
 from agent.config.settings import ReferenceSettings
-from envs.reference import ReferenceRule
+from envs.reference import ReferenceChoice, ReferenceRule
 from memory.folder import DataFolder
 from memory.records import JobKind, JobOutcome
 from memory.store import Store

@@ -1,0 +1,245 @@
+"""The watch of the folders of family files: a family is added, changed or paused as its file is.
+
+=====================  ==================================================================================
+a file                 its family
+=====================  ==================================================================================
+appears                is added and admitted; a family that was paused because the file was gone is resumed
+changes                is removed, and what the file declares now is added under the name and admitted
+goes                   is paused
+cannot be used         stays as it is; the file is reported
+=====================  ==================================================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from agent.config.settings import Settings
+from agent.daemon.store_thread import StoreThread, in_daemon_thread
+from agent.family_files import declared_in, family_files, watched_folders
+from envs.errors import FamilySpecError
+from envs.family import FamilySpec
+from envs.family_file import declaration_of
+from memory.errors import MemoryStoreError
+from memory.records import Family, FamilyState, UnreadableSpec
+from memory.records.family_files import FamilyFile
+from memory.store import Store
+
+log = structlog.get_logger(__name__)
+
+PERIOD_S = 1.0
+
+RETRY_LOOKS = 10
+"""Files that could not be used are tried again after so many looks: the name that one needs may be free now."""
+
+GONE = "its family file is gone"
+"""Reason of a pause that the return of the file ends."""
+
+Signature = tuple[int, int, int]
+"""Inode, size and time of modification: a file with an equal signature is not read again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileProblem:
+    """A family file that cannot be used.
+
+    Attributes:
+        file: its path.
+        found: the reason, with the line.
+    """
+
+    file: str
+    found: str
+
+
+class FamilyFolders:
+    """A watch of the folders of family files.
+
+    Args:
+        settings: the settings, which name the folders.
+        writer: the store to which families are added.
+
+    Attributes:
+        problems: the files that cannot be used.
+    """
+
+    def __init__(self, settings: Settings, writer: StoreThread) -> None:
+        self._settings = settings
+        self._folders = watched_folders(settings)
+        self._writer = writer
+        self._seen: dict[Path, Signature] = {}
+        self._done: dict[Path, Signature] | None = None
+        self._num_looks = 0
+        self._error = ""
+        self.problems: tuple[FileProblem, ...] = ()
+
+    async def watch(self) -> None:
+        """Look at the folders once a second, until cancelled. A file is read when it has not changed for a second."""
+        while True:
+            await self.look()
+            await asyncio.sleep(PERIOD_S)
+
+    async def look(self) -> None:
+        """Look at the folders once, and take over what has changed since the last look and stayed the same."""
+        try:
+            found = await in_daemon_thread("family-files", lambda: _signatures(self._folders))
+            is_settled, self._seen = found == self._seen, found
+            self._num_looks += 1
+            is_retry = bool(self.problems) and self._num_looks % RETRY_LOOKS == 0
+            if not is_settled or (found == self._done and not is_retry):
+                return
+            declared = await in_daemon_thread("family-files", lambda: _declared(found, self._settings))
+            problems = await self._writer.call(lambda store: synchronise(store, declared))
+        except (MemoryStoreError, OSError) as error:
+            self._note(str(error))
+            return
+        except Exception as error:
+            # An error in taking over a file must not end the service.
+            if repr(error) != self._error:
+                log.exception("family files cannot be taken over; retrying")
+            self._error = repr(error)
+            return
+        self._note("")
+        self._report(problems)
+        self._done = found
+
+    def _report(self, problems: Sequence[FileProblem]) -> None:
+        for problem in problems:
+            if problem not in self.problems:
+                log.warning("family file cannot be used", file=problem.file, error=problem.found)
+        self.problems = tuple(problems)
+
+    def _note(self, error: str) -> None:
+        if error and error != self._error:
+            log.warning("family files cannot be taken over; retrying", error=error)
+        self._error = error
+
+
+Declared = Mapping[str, FamilySpec | FileProblem]
+"""Path of each file → what it declares, or why it cannot be used."""
+
+
+def synchronise(store: Store, declared: Declared) -> list[FileProblem]:
+    """Make the families of a store as their files declare them; return the files that cannot be used.
+
+    Args:
+        store: the store.
+        declared: every file of the folders.
+    """
+    for record in store.family_files.all():
+        if record.path not in declared and not record.is_gone:
+            _pause(store, record)
+    problems = []
+    for path, spec in declared.items():
+        problem = spec if isinstance(spec, FileProblem) else _take_over(store, path, spec)
+        if problem is not None:
+            problems.append(problem)
+    return problems
+
+
+def _pause(store: Store, record: FamilyFile) -> None:
+    family = _families(store).get(record.family_id)
+    if family is not None and family.state is not FamilyState.PAUSED:
+        store.families.set_state(family.name, FamilyState.PAUSED, reason=GONE)
+        log.info("family is paused: its file is gone", family=family.name, file=record.path)
+    store.family_files.mark_gone(record.path)
+
+
+def _take_over(store: Store, path: str, spec: FamilySpec) -> FileProblem | None:
+    """Make one family as its file declares it; return why this is not possible."""
+    families = _families(store)
+    record = next((record for record in store.family_files.all() if record.path == path), None)
+    own = None if record is None else families.get(record.family_id)
+    is_same = record is not None and dict(record.declaration) == _stored(spec)
+    if record is not None and is_same and (own is not None or not record.is_gone):
+        # A family that was removed by hand while its file was there stays removed until the file changes.
+        if record.is_gone:
+            _resume(store, own)
+            store.family_files.record(path, family_id=record.family_id, declaration=spec.to_json())
+        return None
+    named = next((family for family in families.values() if family.name == spec.name), None)
+    if named is not None and (own is None or named.id != own.id):
+        if (problem := _adopt(store, path, spec, named)) is not None:
+            return problem
+        if own is not None:
+            store.families.set_state(own.name, FamilyState.REMOVED, reason="its family file names another family now")
+        return None
+    if own is not None:
+        store.families.set_state(own.name, FamilyState.REMOVED, reason="its family file was changed")
+    added = store.families.add(spec)
+    store.family_files.record(path, family_id=added.id, declaration=spec.to_json())
+    event = "family of a new file is added" if own is None else "family of a changed file is added again"
+    log.info(event, family=spec.name, file=path)
+    return None
+
+
+def _adopt(store: Store, path: str, spec: FamilySpec, named: Family) -> FileProblem | None:
+    """Let a file declare a family that exists already; return why this is not possible.
+
+    Both must be equal, as for a file that `learnd env export` wrote or that was renamed, and no other file may declare
+    the family.
+    """
+    other = next((r for r in store.family_files.all() if r.family_id == named.id and r.path != path), None)
+    if other is not None and not other.is_gone:
+        return FileProblem(file=path, found=f"{other.path} declares a family of the same name, {spec.name}.")
+    is_same = not isinstance(named.spec, UnreadableSpec) and declaration_of(named.spec) == declaration_of(spec)
+    was_same = other is not None and dict(other.declaration) == _stored(spec)
+    if not (is_same or was_same):
+        found = (
+            f"a family named {spec.name} exists that was added otherwise. Choose another name in the file, or remove "
+            f"it: learnd env remove {spec.name}."
+        )
+        return FileProblem(file=path, found=found)
+    if other is not None:
+        _resume(store, named)
+        store.family_files.forget(other.path)
+    store.family_files.record(path, family_id=named.id, declaration=spec.to_json())
+    return None
+
+
+def _resume(store: Store, family: Family | None) -> None:
+    """Resume a family that was paused because its file was gone."""
+    if family is not None and family.state is FamilyState.PAUSED and family.state_reason == GONE:
+        store.families.set_state(family.name, FamilyState.PENDING if family.spaces is None else FamilyState.ACTIVE)
+
+
+def _families(store: Store) -> dict[int, Family]:
+    return {family.id: family for family in store.families.all()}
+
+
+def _stored(spec: FamilySpec) -> object:
+    """Return a spec as the store returns its JSON values."""
+    return json.loads(json.dumps(spec.to_json()))
+
+
+def _signatures(folders: Sequence[Path]) -> dict[Path, Signature]:
+    """Return the signature of every file in the folders. A file that vanishes meanwhile is left out."""
+    found = {}
+    for path in (path for folder in folders for path in family_files(folder)):
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            continue
+        found[path] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return found
+
+
+def _declared(found: Mapping[Path, Signature], settings: Settings) -> dict[str, FamilySpec | FileProblem]:
+    declared: dict[str, FamilySpec | FileProblem] = {}
+    for path in found:
+        try:
+            declared[str(path)] = declared_in(path, settings)
+        except FamilySpecError as error:
+            hint = f" {error.hint}" if error.hint else ""
+            declared[str(path)] = FileProblem(file=str(path), found=f"{error.found}{hint}")
+        except Exception as error:
+            # The file is foreign input, and an error in reading it must not keep the others from being read.
+            log.exception("family file cannot be read", file=str(path))
+            declared[str(path)] = FileProblem(file=str(path), found=f"{type(error).__name__}: {error}")
+    return declared

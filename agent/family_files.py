@@ -1,0 +1,86 @@
+"""Family files with the settings of this service: where they are, and the families that they declare.
+
+:mod:`envs.family_file` describes their form.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.learners.registry import canonical_name, few_shot_learners, public_names
+from envs.errors import FamilySpecError
+from envs.family import FamilySource, FamilySpec
+from envs.family_file import FileDefaults, read_family_file
+from envs.few_shot.options import is_regression
+
+if TYPE_CHECKING:
+    from agent.config.settings import Settings
+
+DROP_IN_FOLDER = "env.d"
+"""Name of the watched folder in the data folder."""
+
+MOST_BYTES = 1 << 20
+
+
+def watched_folders(settings: Settings) -> tuple[Path, ...]:
+    """Return the folders whose family files the daemon watches; they need not exist."""
+    named = () if settings.stream.folder is None else (settings.stream.folder.expanduser().absolute(),)
+    return (settings.data_dir / DROP_IN_FOLDER, *named)
+
+
+def family_files(folder: Path) -> list[Path]:
+    """Return the family files of a folder, sorted; an empty list if it does not exist.
+
+    Hidden files and files with another ending than .toml are left out.
+    """
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix == ".toml" and not path.name.startswith("."))
+
+
+def declared_in(path: Path, settings: Settings) -> FamilySpec:
+    """Return the family that a file declares.
+
+    Raises:
+        FamilySpecError: the file cannot be read, or declares no valid family; the error has the line.
+    """
+    spec = read_family_file(_text_of(path), path=path, defaults=_defaults(settings))
+    if spec.source is FamilySource.FEW_SHOT:
+        _check_learner(path, spec)
+    return spec
+
+
+def _text_of(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, f"{error.strerror or error}.") from error
+    if len(content) > MOST_BYTES:
+        raise _unreadable(path, f"it has {len(content)} bytes, and a family file has at most {MOST_BYTES}.")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _unreadable(path, f"line {line}: it is not UTF-8.") from error
+
+
+def _defaults(settings: Settings) -> FileDefaults:
+    reference, few_shot = settings.reference, settings.few_shot
+    return FileDefaults(
+        reference_steps=reference.steps if reference.default == "ppo" else 0,
+        ppo_steps=reference.steps,
+        classification_learner=few_shot.learner,
+        regression_learner=few_shot.regression_learner,
+    )
+
+
+def _check_learner(path: Path, spec: FamilySpec) -> None:
+    able = [entry for entry in few_shot_learners() if entry.does_regression or not is_regression(spec.entry)]
+    if canonical_name(spec.learner) not in {entry.name for entry in able}:
+        listed = ", ".join(sorted(public_names(able)))
+        raise _unreadable(path, f"no learner {spec.learner!r} learns such tasks. Learners that do: {listed}.")
+
+
+def _unreadable(path: Path, found: str) -> FamilySpecError:
+    return FamilySpecError(operation="reading family file", subject=str(path), found=found)

@@ -1,0 +1,24 @@
+"""Files that declare families."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyFile:
+    """A file that declared a family.
+
+    Attributes:
+        path: its absolute path.
+        family_id: id of the family.
+        declaration: the spec that it declared, as JSON values. The family's own spec may have been completed since.
+        is_gone: whether the file does not exist any more, so that its family was paused.
+    """
+
+    path: str
+    family_id: int
+    declaration: Mapping[str, Any]
+    is_gone: bool

@@ -1,0 +1,293 @@
+"""Families follow the files in the watched folders: they are added, changed, paused and resumed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.config.settings import Settings, StreamSettings
+from agent.daemon.family_folders import GONE, FamilyFolders
+from agent.daemon.store_thread import StoreThread
+from envs.declaration import family_from_declaration
+from envs.family import FamilySpec
+from envs.family_file import family_file_text
+from memory.folder import DataFolder
+from memory.records import Family, FamilyState
+from memory.store import Store
+from tests.agent.daemon.daemon_process import QUICK, DaemonProcess, until
+
+POLE = 'entry = "CartPole-v1"\n'
+LAKE = 'entry = "FrozenLake-v1"\n'
+
+
+class Watched:
+    """A data folder with watched folders, which a test looks at as the daemon does."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = DataFolder(root / "data")
+        self.files = self.folder.path / "env.d"
+        self.other_files = root / "elsewhere"
+        self.store = Store.open(self.folder)
+        self.settings = Settings(data_dir=self.folder.path, stream=StreamSettings(folder=self.other_files))
+        self.files.mkdir()
+        self.other_files.mkdir()
+        self._writer = StoreThread("writer", lambda: Store.open(self.folder))
+        self.folders = FamilyFolders(self.settings, self._writer)
+
+    def look(self, times: int = 2) -> list[str]:
+        """Look as often as the daemon needs to take a change over, and return what cannot be used."""
+
+        async def run() -> None:
+            await self._writer.open()
+            for _ in range(times):
+                await self.folders.look()
+            await self._writer.close()
+
+        asyncio.run(run())
+        return [problem.found for problem in self.folders.problems]
+
+    def restart(self) -> None:
+        """Begin with a daemon that has seen nothing."""
+        self.folders = FamilyFolders(self.settings, self._writer)
+
+    def family(self, name: str = "pole") -> Family:
+        return self.store.families.get(name)
+
+    def admit(self, name: str = "pole") -> Family:
+        return self.store.families.admit(name, spaces={"any": 1}, random_return=1.0, reference_return=None)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    made = Watched(tmp_path)
+    yield made
+    made.store.close()
+
+
+def test_a_file_that_appears_adds_its_family_to_be_admitted(watched: Watched) -> None:
+    assert watched.look() == []
+    (watched.files / "pole.toml").write_text(POLE)
+    (watched.other_files / "lake.toml").write_text(LAKE)
+    assert watched.look() == []
+    assert [(family.name, family.state) for family in watched.store.families.all()] == [
+        ("pole", FamilyState.PENDING),
+        ("lake", FamilyState.PENDING),
+    ]
+
+
+def test_a_file_that_is_being_written_is_not_read_yet(watched: Watched) -> None:
+    (watched.files / "pole.toml").write_text("entry =")
+    assert watched.look(1) == []
+    (watched.files / "pole.toml").write_text(POLE)
+    assert watched.look(1) == []
+    assert watched.store.families.all() == []
+    assert watched.look(1) == []
+    assert watched.family().state is FamilyState.PENDING
+
+
+@pytest.mark.parametrize("name", [".pole.toml", "pole.toml~", "pole.txt"])
+def test_hidden_and_other_files_are_left_out(name: str, watched: Watched) -> None:
+    (watched.files / name).write_text("nonsense")
+    assert watched.look() == []
+    assert watched.store.families.all() == []
+
+
+def test_a_changed_file_gives_its_name_to_a_new_family_with_a_history_of_its_own(watched: Watched) -> None:
+    file = watched.files / "pole.toml"
+    file.write_text(POLE)
+    watched.look()
+    first = watched.admit()
+    file.write_text(POLE + "episodes = 7\n")
+    watched.look()
+    second = watched.family()
+    assert (second.state, second.require_spec().episodes_per_trial) == (FamilyState.PENDING, 7)
+    assert second.id != first.id
+    [removed] = [family for family in watched.store.families.all(with_removed=True) if family.id == first.id]
+    assert (removed.state, removed.state_reason) == (FamilyState.REMOVED, "its family file was changed")
+
+
+def test_a_comment_in_a_file_changes_nothing(watched: Watched) -> None:
+    file = watched.files / "pole.toml"
+    file.write_text(POLE)
+    watched.look()
+    admitted = watched.admit()
+    file.write_text("# the pole\n" + POLE)
+    watched.look()
+    assert watched.family() == admitted
+
+
+def test_a_file_that_goes_pauses_its_family_and_its_return_resumes_it(watched: Watched) -> None:
+    file = watched.files / "pole.toml"
+    file.write_text(POLE)
+    watched.look()
+    admitted = watched.admit()
+    file.unlink()
+    watched.look()
+    assert (watched.family().state, watched.family().state_reason) == (FamilyState.PAUSED, GONE)
+    file.write_text(POLE)
+    watched.look()
+    assert (watched.family().state, watched.family().id) == (FamilyState.ACTIVE, admitted.id)
+
+
+def test_a_family_that_a_person_paused_stays_paused(watched: Watched) -> None:
+    file = watched.files / "pole.toml"
+    file.write_text(POLE)
+    watched.look()
+    watched.store.families.set_state("pole", FamilyState.PAUSED, reason="by hand")
+    file.unlink()
+    watched.look()
+    file.write_text(POLE)
+    watched.look()
+    assert (watched.family().state, watched.family().state_reason) == (FamilyState.PAUSED, "by hand")
+
+
+def test_a_renamed_file_keeps_its_family(watched: Watched) -> None:
+    (watched.files / "a.toml").write_text(POLE + 'name = "pole"\n')
+    watched.look()
+    admitted = watched.admit()
+    (watched.files / "a.toml").rename(watched.files / "b.toml")
+    assert watched.look() == []
+    assert (watched.family().id, watched.family().state) == (admitted.id, FamilyState.ACTIVE)
+    assert [record.path for record in watched.store.family_files.all()] == [str(watched.files / "b.toml")]
+
+
+def test_what_happened_while_the_daemon_was_down_is_noticed(watched: Watched) -> None:
+    file = watched.files / "pole.toml"
+    file.write_text(POLE)
+    watched.look()
+    watched.admit()
+    watched.restart()
+    watched.look()
+    assert watched.family().state is FamilyState.ACTIVE, "nothing happened"
+    file.unlink()
+    watched.restart()
+    watched.look()
+    assert watched.family().state is FamilyState.PAUSED
+
+
+def test_a_family_that_was_removed_by_hand_stays_removed_until_its_file_changes(watched: Watched) -> None:
+    file = watched.files / "pole.toml"
+    file.write_text(POLE)
+    watched.look()
+    watched.store.families.set_state("pole", FamilyState.REMOVED)
+    watched.restart()
+    watched.look()
+    assert watched.store.families.all() == []
+    file.write_text(POLE + "episodes = 2\n")
+    watched.look()
+    assert watched.family().state is FamilyState.PENDING
+
+
+def test_a_removed_family_comes_again_with_a_file_that_went_and_came(watched: Watched) -> None:
+    file = watched.files / "pole.toml"
+    file.write_text(POLE)
+    watched.look()
+    file.unlink()
+    watched.look()
+    watched.store.families.set_state("pole", FamilyState.REMOVED)
+    file.write_text(POLE)
+    watched.look()
+    assert watched.family().state is FamilyState.PENDING
+
+
+def test_a_broken_file_is_reported_with_its_line_and_stops_no_other(watched: Watched) -> None:
+    (watched.files / "bad.toml").write_text(POLE + "episodes = many\n")
+    (watched.files / "binary.toml").write_bytes(b"\xff\xfe")
+    (watched.files / "folder.toml").mkdir()
+    (watched.files / "pole.toml").write_text(POLE)
+    problems = watched.look()
+    assert problems[0].startswith("line 2: it is not TOML")
+    assert problems[1].startswith("line 1: it is not UTF-8")
+    assert problems[2].startswith("Is a directory")
+    assert watched.family().state is FamilyState.PENDING
+
+
+def test_a_file_that_breaks_leaves_its_family_as_it_is_and_a_mended_one_is_not_reported(watched: Watched) -> None:
+    file = watched.files / "pole.toml"
+    file.write_text(POLE)
+    watched.look()
+    admitted = watched.admit()
+    file.write_text(POLE + "episods = 3\n")
+    assert "'episods' is not a key" in watched.look()[0]
+    assert watched.family() == admitted
+    file.write_text(POLE)
+    assert watched.look() == []
+    assert watched.family() == admitted
+
+
+def test_a_name_that_another_family_has_is_reported_until_it_is_free(watched: Watched) -> None:
+    (watched.other_files / "lake.toml").write_text(LAKE)
+    watched.look()
+    (watched.files / "pole.toml").write_text(POLE + 'name = "lake"\n')
+    (watched.files / "same.toml").write_text(LAKE + 'name = "lake"\n')
+    assert all("lake" in problem for problem in watched.look())
+    assert len(watched.folders.problems) == 2
+    (watched.files / "same.toml").unlink()
+    watched.store.families.set_state("lake", FamilyState.REMOVED)
+    (watched.other_files / "lake.toml").unlink()
+    assert watched.look() == []
+    assert watched.family("lake").require_spec().entry == "CartPole-v1"
+
+
+def test_a_name_that_becomes_free_by_a_command_is_taken_without_a_change_of_the_file(watched: Watched) -> None:
+    (watched.files / "pole.toml").write_text(POLE)
+    watched.store.families.add(watched_spec("Acrobot-v1"))
+    assert "added otherwise" in watched.look()[0]
+    watched.store.families.set_state("pole", FamilyState.REMOVED)
+    assert watched.look(10) == []
+    assert watched.family().require_spec().entry == "CartPole-v1"
+
+
+def watched_spec(entry: str) -> FamilySpec:
+    return family_from_declaration(entry, name="pole")
+
+
+def test_an_exported_family_is_taken_over_by_its_file_as_it_is(watched: Watched) -> None:
+    watched.store.families.add(watched_spec("CartPole-v1"))
+    admitted = watched.admit()
+    file = watched.files / "exported.toml"
+    file.write_text(family_file_text(admitted.require_spec()))
+    assert watched.look() == []
+    assert watched.family() == admitted
+    file.unlink()
+    watched.look()
+    assert watched.family().state is FamilyState.PAUSED
+
+
+def test_nothing_is_read_or_written_while_nothing_changes(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    (watched.files / "pole.toml").write_text(POLE)
+    watched.look()
+    version = watched.store.data_version()
+    monkeypatch.setattr("agent.daemon.family_folders.declared_in", _refuse)
+    assert watched.look(5) == []
+    assert watched.store.data_version() == version
+
+
+def _refuse(*_: object) -> None:
+    raise AssertionError("a file was read again")
+
+
+def test_a_running_daemon_takes_files_over_and_reports_a_broken_one(tmp_path: Path) -> None:
+    quiet = QUICK + "[stream]\nembedded_default = false\n"
+    with DaemonProcess(tmp_path / "data", config=quiet) as service:
+        files = tmp_path / "data" / "env.d"
+        files.mkdir()
+        (files / "pole.toml").write_text(POLE)
+        (files / "bad.toml").write_text("entry = 3")
+        with service.store() as store:
+            until(_state_is(store, "pole", FamilyState.ACTIVE), "the family of the file is admitted")
+            problems = until(
+                lambda: (store.daemon_status.get() or {}).get("family_files"), "the broken file is in the status"
+            )
+            assert problems[0]["found"].startswith("line 1: entry is 3")
+            (files / "pole.toml").unlink()
+            until(_state_is(store, "pole", FamilyState.PAUSED), "the family is paused")
+        warned = [event for event in service.events() if event["event"] == "family file cannot be used"]
+        assert len(warned) == 1
+
+
+def _state_is(store: Store, name: str, state: FamilyState) -> Callable[[], bool]:
+    return lambda: any(family.name == name and family.state is state for family in store.families.all())
