@@ -1,7 +1,8 @@
 """Messages between daemon and trainer: JSON lines over a socket pair.
 
-The daemon sends one :class:`Job` at a time, or :class:`Stop`. The trainer sends :class:`Ready`, :class:`Progress` and
-:class:`Finished`. A line has the fields of the message and ``type``, the name of its class in lower case.
+The daemon sends one :class:`Job` at a time, :class:`CloseUnwanted` or :class:`Stop`. The trainer sends
+:class:`Ready`, :class:`Progress` and :class:`Finished`. A line has the fields of the message and ``type``, the name of
+its class in lower case.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ class Stop:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CloseUnwanted:
+    """A request to the trainer to end the workers of families that were removed or paused."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ready:
     """A report that the trainer has restored its state and accepts jobs."""
 
@@ -67,9 +73,11 @@ class Finished:
     error: str
 
 
-Message = Job | Stop | Ready | Progress | Finished
+Message = Job | Stop | CloseUnwanted | Ready | Progress | Finished
 
-_BY_TYPE: dict[str, type[Message]] = {kind.__name__.lower(): kind for kind in (Job, Stop, Ready, Progress, Finished)}
+_BY_TYPE: dict[str, type[Message]] = {
+    kind.__name__.lower(): kind for kind in (Job, Stop, CloseUnwanted, Ready, Progress, Finished)
+}
 _READERS: dict[str, Callable[[Any], Any]] = {"kind": JobKind, "outcome": JobOutcome}
 
 

@@ -80,10 +80,14 @@ class Daemon:
         self._guard = FolderGuard(self._folder, clock=self._clock, on_loss=self._stop.set)
         self._writer = StoreThread("store-writer", lambda: Store.open(self._folder, clock=self._clock.wall))
         self._reader = StoreThread("store-reader", lambda: Store.open(self._folder, is_reader=True))
-        self._poller = StorePoller(
-            self._reader, folder=self._folder, clock=self._clock, on_identity=self._guard.require_same_store
-        )
         self._supervisor = self._new_supervisor(trainer_command)
+        self._poller = StorePoller(
+            self._reader,
+            folder=self._folder,
+            clock=self._clock,
+            on_identity=self._guard.require_same_store,
+            on_unwanted=self._supervisor.close_unwanted,
+        )
         self._dispatcher = self._new_dispatcher(reference_command)
         self._family_folders = FamilyFolders(settings, self._writer)
         self._notifier = Notifier()

@@ -13,6 +13,7 @@ from agent.daemon.snapshot import Snapshot, read_snapshot
 from agent.daemon.store_thread import StoreThread
 from memory.errors import MemoryStoreError
 from memory.folder import DataFolder
+from memory.records import FamilyState
 from memory.store import Store
 
 log = structlog.get_logger(__name__)
@@ -28,6 +29,7 @@ class StorePoller:
         folder: the data folder.
         clock: the clock for durations.
         on_identity: called with the UUID of the database at each reading.
+        on_unwanted: called when a family was removed or paused since the last reading.
 
     Attributes:
         snapshot: the newest snapshot; None before the first.
@@ -36,12 +38,19 @@ class StorePoller:
     """
 
     def __init__(
-        self, reader: StoreThread, *, folder: DataFolder, clock: Clock, on_identity: Callable[[str | None], None]
+        self,
+        reader: StoreThread,
+        *,
+        folder: DataFolder,
+        clock: Clock,
+        on_identity: Callable[[str | None], None],
+        on_unwanted: Callable[[], None] = lambda: None,
     ) -> None:
         self._reader = reader
         self._folder = folder
         self._clock = clock
         self._on_identity = on_identity
+        self._on_unwanted = on_unwanted
         self._read_at = clock.monotonic()
         self.snapshot: Snapshot | None = None
         self.disk_free_bytes = 2**63
@@ -65,8 +74,16 @@ class StorePoller:
             self._on_identity(await self._reader.call(Store.identity))
             self.snapshot = await self._reader.call(lambda store: read_snapshot(store, before))
             self.disk_free_bytes = shutil.disk_usage(self._folder.path).free
+            if _practised(before) - _practised(self.snapshot):
+                self._on_unwanted()
             self._read_at, self.read_error = self._clock.monotonic(), ""
         except (MemoryStoreError, OSError) as error:
             if not self.read_error:
                 log.exception("store cannot be read")
             self.read_error = str(error)
+
+
+def _practised(snapshot: Snapshot | None) -> set[int]:
+    """Return the ids of the families that have or may get a worker."""
+    families = () if snapshot is None else snapshot.families
+    return {family.id for family in families if family.state in {FamilyState.ACTIVE, FamilyState.PENDING}}

@@ -23,7 +23,18 @@ from agent.config.settings import LearnerSettings
 from agent.config.units import format_duration
 from agent.daemon.child_process import cancel_tasks, forward_output, kill_group, signal_text, spawn_with_channel
 from agent.errors import AgentError, ChannelError
-from agent.messages import MAX_LINE_BYTES, Finished, Job, Message, Progress, Ready, Stop, parse_line, to_line
+from agent.messages import (
+    MAX_LINE_BYTES,
+    CloseUnwanted,
+    Finished,
+    Job,
+    Message,
+    Progress,
+    Ready,
+    Stop,
+    parse_line,
+    to_line,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -193,6 +204,11 @@ class Supervisor:
             self._leave_job()
         self._exits_without_job = 0
         return finished
+
+    def close_unwanted(self) -> None:
+        """Request the trainer to end the workers of families that were removed or paused; do nothing without one."""
+        if self._writer is not None and self.state in {TrainerState.IDLE, TrainerState.BUSY}:
+            self._writer.write(to_line(CloseUnwanted()))
 
     async def stop(self, *, within_s: float) -> None:
         """Send the trainer a stop message, and kill it if it has not exited after ``within_s`` seconds."""

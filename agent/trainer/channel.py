@@ -5,9 +5,10 @@ from __future__ import annotations
 import select
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-from agent.messages import Finished, Job, Message, Progress, Ready, Stop, parse_line, to_line
+from agent.messages import CloseUnwanted, Finished, Job, Message, Progress, Ready, Stop, parse_line, to_line
 from memory.records import JobOutcome
 
 READ_SIZE_BYTES = 65536
@@ -18,7 +19,11 @@ class ChannelClosedError(Exception):
 
 
 class Channel:
-    """A channel for messages to and from the daemon."""
+    """A channel for messages to and from the daemon.
+
+    Attributes:
+        on_close_request: called when the daemon requests to close unwanted workers while a job is awaited.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -26,6 +31,8 @@ class Channel:
         self._unread = b""
         self._jobs: deque[Job] = deque()
         self.is_stop_requested = False
+        self._is_close_requested = False
+        self.on_close_request: Callable[[], None] = lambda: None
 
     def next_job(self) -> Job | None:
         """Wait for the next job and return it; return None when the daemon has requested a stop.
@@ -36,6 +43,8 @@ class Channel:
         """
         while not self._jobs and not self.is_stop_requested:
             self._receive()
+            if self.take_close_request():
+                self.on_close_request()
         return None if self.is_stop_requested else self._jobs.popleft()
 
     def poll(self) -> None:
@@ -47,6 +56,11 @@ class Channel:
         """
         while select.select([self._connection], [], [], 0)[0]:
             self._receive()
+
+    def take_close_request(self) -> bool:
+        """Return whether the daemon has requested to close unwanted workers since the last call."""
+        is_requested, self._is_close_requested = self._is_close_requested, False
+        return is_requested
 
     def send_ready(self, *, pid: int, device: str, learner_steps: int) -> None:
         """Report that the state is restored and the trainer accepts jobs."""
@@ -82,5 +96,7 @@ class Channel:
             match parse_line(line):
                 case Job() as job:
                     self._jobs.append(job)
+                case CloseUnwanted():
+                    self._is_close_requested = True
                 case Stop():
                     self.is_stop_requested = True

@@ -46,6 +46,10 @@ class UnexpectedFamilyError(EnvsError):
     """
 
 
+class FamilyRemovedError(EnvsError):
+    """An error that ends work on a family because it was removed. It is no fault of the family."""
+
+
 TRAINER_ERRORS = (
     MemoryStoreError,
     JobInterruptedError,
@@ -138,6 +142,7 @@ class FamilyFaults:
         self._close(family)
         reason, found = fault_reason(error), _one_line(error)
         try:
+            self._families.require(family)
             strikes = self._families.record_strike(family.name, reason=reason, detail=found)
             now = self._families.get(family.name)
         except FamilyNotFoundError:

@@ -20,6 +20,10 @@ class Heartbeat:
     Args:
         channel: the connection to the daemon.
         monotonic: the clock, in seconds.
+
+    Attributes:
+        on_close_request: called at a beat after the daemon has requested to close what is not wanted any more; an
+            exception from it ends the work.
     """
 
     def __init__(self, channel: Channel, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -29,6 +33,7 @@ class Heartbeat:
         self._units = 0
         self._run_id: int | None = None
         self._phase = "idle"
+        self.on_close_request: Callable[[], None] = lambda: None
 
     def begin(self, run_id: int, phase: str) -> None:
         """Count the work of a new job from now on."""
@@ -52,6 +57,8 @@ class Heartbeat:
         self._sent_at = now
         self._channel.send_progress(run_id=self._run_id, phase=self._phase, units=self._units)
         self._channel.poll()
+        if self._channel.take_close_request():
+            self.on_close_request()
 
     def beat_or_give_up(self, units: int = 1) -> None:
         """Count ``units`` more units of a job that can be abandoned without loss.

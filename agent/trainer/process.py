@@ -34,6 +34,7 @@ class TrainerProcess:
     def __init__(self, session: TrainerSession, channel: Channel) -> None:
         self._session = session
         self._channel = channel
+        channel.on_close_request = session.close_unwanted_tasks
         self._jobs: dict[JobKind, Callable[[Job], Result]] = {
             JobKind.ADMIT: self._admit,
             JobKind.PRACTISE: self._practise,

@@ -19,7 +19,7 @@ from agent.learners.rl2.removed_settings import REMOVED, RemovedSettingError, ch
 from agent.learners.state import as_arrays, as_tensors
 from agent.trainer.checkpoint_damage import IncompatibleCheckpointError, note_fallback, record_checkpoint_loss
 from agent.trainer.families import learner_name, of_kind, spaces_of
-from agent.trainer.faults import FamilyFaults
+from agent.trainer.faults import FamilyFaults, FamilyRemovedError
 from agent.trainer.heartbeat import Heartbeat
 from agent.trainer.practice.few_shot_candidates import published_meta
 from agent.trainer.practice.few_shot_learners import FewShotLearners
@@ -69,8 +69,10 @@ class TrainerSession:
             config=self.config,
             device=device,
             limits=settings.workers.limits(),
-            on_wait=heartbeat.beat,
+            on_wait=self._wait_for,
         )
+        self._awaited: Family | None = None
+        heartbeat.on_close_request = self._close_removed_tasks
         self.few_shot = FewShotLearners(
             seed=settings.learner.seed,
             planned_updates=settings.few_shot.planned_updates,
@@ -214,6 +216,48 @@ class TrainerSession:
         names = {learner_name(family) for family in families}
         self.few_shot.keep_only(names)
         self.rehearsal.keep_only(names)
+
+    def beat_for(self, family: Family) -> None:
+        """Send a beat while a family is tried, in a job that can be abandoned without loss.
+
+        Raises:
+            FamilyRemovedError: the family was removed.
+            JobInterruptedError: the daemon has requested a stop.
+        """
+        self._wait_for(family)
+        self.heartbeat.beat_or_give_up(0)
+
+    def _wait_for(self, family: Family) -> None:
+        """Send a beat while a worker of a family is awaited.
+
+        Raises:
+            FamilyRemovedError: the family was removed, so that its worker is not awaited any longer.
+        """
+        self._awaited = family
+        try:
+            self.heartbeat.beat()
+        finally:
+            self._awaited = None
+
+    def _close_removed_tasks(self) -> None:
+        """Close the tasks of removed families during a job, so that a removal does not wait for the job's end.
+
+        The next step in closed tasks raises an ``EnvsError``. Tasks in the middle of a step are not closed here: the
+        wait for the step ends with an error, and the job closes them.
+
+        Raises:
+            FamilyRemovedError: the family whose worker is awaited was removed.
+        """
+        present = {family.id for family in self.store.families.all()}
+        awaited = self._awaited
+        for family_id in self.environments.open_families - present - ({awaited.id} if awaited else set()):
+            self.close_tasks(family_id)
+        if awaited is not None and awaited.id not in present:
+            raise FamilyRemovedError(operation="working on family", subject=awaited.name, found="it was removed.")
+
+    def is_removed(self, family: Family) -> bool:
+        """Return whether a family was removed since its row was read."""
+        return all(present.id != family.id for present in self.store.families.all())
 
     def close(self) -> None:
         """Close all workers."""

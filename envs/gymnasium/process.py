@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from envs.errors import FamilySpecError, FaultReason, UnsupportedSpaceError, WorkerFaultError
 from envs.family import FamilySpec
 from envs.gymnasium.host_start import MARK_VARIABLE, interpreter, start_host
+from envs.gymnasium.named_memory import NamedMemory
 from envs.gymnasium.process_tree import ProcessState, descendants, kill_marked, kill_seen
 from envs.gymnasium.progress import AnswerDeadline
 from envs.gymnasium.stderr_tail import StderrTail
@@ -48,6 +49,9 @@ SUPERVISOR_LIMIT_S = 15.0
 
 OVER_MEMORY_FACTOR = 1.5
 """A worker whose memory exceeds this multiple of its limit while it closes its environments is killed at once."""
+
+MAKING_REQUESTS = frozenset({"configure", "begin", "begin_row"})
+"""The requests that make or reset environments, which then may have made named shared memory."""
 
 STEP_ANSWERS = {b"s": False, b"e": True}
 """The two answers to a step → whether the step ended an episode."""
@@ -74,6 +78,7 @@ class WorkerProcess:
         self._is_busy = False
         self._late_answer = b""
         self._memory: mmap.mmap | None = None
+        self._named_memory = NamedMemory()
         self._mark = secrets.token_hex(16)
         self._memory_fd = os.memfd_create("learnd-worker", os.MFD_CLOEXEC)
         request_out, self._request_fd = os.pipe2(os.O_CLOEXEC)
@@ -152,6 +157,8 @@ class WorkerProcess:
         answer = self._parsed(line)
         if "fault" in answer:
             self._fail(answer)
+        if request["type"] in MAKING_REQUESTS:
+            self._note_named_memory()
         return answer
 
     def step_begin(self) -> None:
@@ -203,6 +210,7 @@ class WorkerProcess:
             settle_s: time to wait for the answer to a pending request before the worker is interrupted.
         """
         self.is_closed = True
+        self._note_named_memory()
         os.close(self._request_fd)
         if not self._is_busy or self._answers_within(settle_s) or self._interrupt():
             self._await_worker_end()
@@ -244,6 +252,7 @@ class WorkerProcess:
             # The supervisor was killed. Find the worker's processes from the last memory check and by their mark.
             kill_seen(self._seen)
             kill_marked(f"{MARK_VARIABLE}={self._mark}")
+        self._named_memory.remove()
         self._stderr.close()
         self._control.close()
         os.close(self._answer_fd)
@@ -307,7 +316,12 @@ class WorkerProcess:
         """Return the resident memory of the worker and all its descendants, without its supervisor."""
         found = descendants(self._process.pid)
         self._seen = found or self._seen  # None is found if the supervisor was killed.
+        self._named_memory.note(state.pid for state in found)
         return sum(state.resident_bytes for state in found)
+
+    def _note_named_memory(self) -> None:
+        """Note which named shared memory the worker uses, because this cannot be found out once it has ended."""
+        self._named_memory.note(state.pid for state in descendants(self._process.pid))
 
     def _fail(self, answer: dict[str, Any]) -> NoReturn:
         found, hint, detail = answer["found"], answer.get("hint", ""), answer.get("detail", "")

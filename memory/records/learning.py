@@ -116,6 +116,8 @@ class LearnerStep:
 
     Attributes:
         family: name of the family.
+        family_id: id that the family must have to be recorded; None accepts any. Another family may have the name of
+            a removed one.
         practised: the amounts to add to the family's totals.
         trials: the trials to keep in episodic memory. They are a sample; the totals count all trials.
         points: curve points at the totals after this step.
@@ -130,5 +132,6 @@ class LearnerStep:
     points: tuple[CurvePoint, ...]
     started_at: float
     finished_at: float
+    family_id: int | None = None
     detail: dict[str, Any] = field(default_factory=dict)
     points_of_others: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)

@@ -80,6 +80,21 @@ class FamilyTable:
             )
         return _family(row)
 
+    def require(self, family: Family) -> Family:
+        """Return the present row of a family. Another family that took the name of a removed one does not count.
+
+        Raises:
+            FamilyNotFoundError: the family was removed.
+        """
+        present = self.get(family.name)
+        if present.id != family.id:
+            raise FamilyNotFoundError(
+                operation="looking up family",
+                subject=family.name,
+                found="it was removed, and another family has its name now.",
+            )
+        return present
+
     def set_state(
         self, name: str, state: FamilyState, *, reason: str = "", quarantined_until: float | None = None
     ) -> Family:
@@ -115,6 +130,7 @@ class FamilyTable:
         random_return: float,
         reference_return: float | None,
         spec: FamilySpec | None = None,
+        family_id: int | None = None,
     ) -> Family:
         """Record that a family passed admission, and make it active.
 
@@ -124,13 +140,18 @@ class FamilyTable:
             random_return: mean trial return of random actions.
             reference_return: trial return of score 1; None leaves the family without a scale.
             spec: the new spec of the family; None keeps the old one.
+            family_id: id that the family must have; None accepts any.
 
         Raises:
-            FamilyNotFoundError: there is no family of that name.
+            FamilyNotFoundError: there is no family of that name and id.
             CorruptFileError: the family's row is damaged.
         """
         with self._connection.transaction("admitting a family"):
             family = self._intact(name)
+            if family_id not in {None, family.id}:
+                raise FamilyNotFoundError(
+                    operation="admitting family", subject=name, found="another family has its name now."
+                )
             self._connection.execute(
                 "UPDATE families SET state = ?, state_reason = '', quarantined_until = NULL, strikes = 0,"
                 " spaces = ?, random_return = ?, reference_return = ?, spec = coalesce(?, spec) WHERE id = ?",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from memory.connection import StoreConnection, to_json
+from memory.errors import FamilyNotFoundError
 from memory.files.parameters import ParameterFolder
 from memory.records import Checkpoint, Family, FamilyTotals, LearnerStep
 from memory.tables.checkpoints import CheckpointTable
@@ -59,7 +60,8 @@ class LearnerStepTable:
             The checkpoint, with the number of learner steps committed so far.
 
         Raises:
-            FamilyNotFoundError: the family was removed in the meantime; nothing was recorded.
+            FamilyNotFoundError: the family was removed in the meantime; nothing was recorded. Another family that has
+                its name now does not count.
             StoreFullError: the disk is full; nothing was recorded.
             StoreBusyError: the write lock was not acquired in time; nothing was recorded.
             ValueError: a trial contains an array that episodic memory cannot store; nothing was recorded.
@@ -71,6 +73,12 @@ class LearnerStepTable:
             with self._connection.transaction("committing a learner step"):
                 at = self._connection.clock()
                 family = self._families.get(step.family)
+                if step.family_id not in {None, family.id}:
+                    raise FamilyNotFoundError(
+                        operation="committing a learner step",
+                        subject=step.family,
+                        found="the practised family was removed, and another family has its name now.",
+                    )
                 number = self._add_step(family, step)
                 self._trials.add(family.id, packed, learner_step=number, at=at)
                 self._curves.add(self._add_to_totals(family, step.practised), step.points, at=at)

@@ -7,11 +7,12 @@ from typing import Any
 
 import structlog
 
-from agent.trainer.faults import UnexpectedFamilyError, family_boundary
+from agent.trainer.faults import FamilyRemovedError, UnexpectedFamilyError, family_boundary
 from agent.trainer.jobs.evaluate import score_before_practice
 from agent.trainer.session import TrainerSession
 from envs.admission import probe
 from envs.errors import EnvsError
+from memory.errors import FamilyNotFoundError
 from memory.records import Family, FamilyState, JobOutcome
 
 log = structlog.get_logger(__name__)
@@ -26,6 +27,13 @@ def admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str
     A refusal is a result, not a failure of the job. An error that is not an ``EnvsError`` also refuses the family, and
     counts as a strike.
     """
+    try:
+        return _admit(session, family)
+    except (FamilyNotFoundError, FamilyRemovedError):
+        return JobOutcome.SKIPPED, {"reason": f"{family.name} was removed"}
+
+
+def _admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str, Any]]:
     if family.state not in {FamilyState.PENDING, FamilyState.REFUSED}:
         return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}: it is already admitted"}
     try:
@@ -34,16 +42,20 @@ def admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str
                 family.require_spec(),
                 limits=session.settings.workers.limits(),
                 num_copies=session.config.num_trials_for(is_tensor_native=False),
-                progress=lambda *_: session.heartbeat.beat_or_give_up(),
+                progress=lambda *_: session.beat_for(family),
             )
+    except FamilyRemovedError:
+        raise
     except EnvsError as refusal:
         if isinstance(refusal, UnexpectedFamilyError):
             session.faults.record(family, refusal)
+        session.store.families.require(family)
         session.store.families.set_state(family.name, FamilyState.REFUSED, reason=str(refusal))
         log.warning("family refused", family=family.name, reason=str(refusal))
         return JobOutcome.SUCCEEDED, {"state": str(FamilyState.REFUSED), "reason": str(refusal)}
     session.store.families.admit(
         family.name,
+        family_id=family.id,
         spaces=admission.spaces.to_json(),
         random_return=admission.random_return,
         reference_return=admission.reference_return,

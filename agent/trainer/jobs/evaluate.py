@@ -119,7 +119,7 @@ def _evaluate_one(family: Family, practice: Practice, store: Store) -> float:
     """Store the points of an evaluation and return the mean trial return."""
     evaluation = practice.evaluate(family)
     # The family is read again, because its reference may have been measured while its tasks were played.
-    points = evaluation_points(evaluation.returns, scale_of(store.families.get(family.name)))
+    points = evaluation_points(evaluation.returns, scale_of(store.families.require(family)))
     store.curves.commit_evaluation(family.name, (*points, *evaluation.more_points))
     _measure(family.name, store)
     return evaluation.returns.mean

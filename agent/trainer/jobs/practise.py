@@ -9,6 +9,7 @@ from agent.trainer.jobs.evaluate import score_before_practice
 from agent.trainer.practice.slices import DivergedError
 from agent.trainer.session import TrainerSession
 from envs.errors import EnvsError, FaultReason, WorkerFaultError
+from memory.errors import FamilyNotFoundError
 from memory.records import Family, FamilyState, JobOutcome
 
 
@@ -37,7 +38,14 @@ def practise(session: TrainerSession, family: Family, *, reason: str) -> tuple[J
         return _record_failure(session, family, fault)
     except EnvsError as fault:
         session.restore_last_commit()
+        if session.is_removed(family):
+            session.close_tasks(family.id)
+            return JobOutcome.SKIPPED, {"reason": f"{family.name} was removed"}
         return _record_failure(session, family, fault)
+    except FamilyNotFoundError:
+        session.restore_last_commit()
+        session.close_tasks(family.id)
+        return JobOutcome.SKIPPED, {"reason": f"{family.name} was removed"}
     if family.strikes:
         session.store.families.clear_strikes(family.name)
     return JobOutcome.SUCCEEDED, detail

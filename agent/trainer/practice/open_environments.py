@@ -48,7 +48,7 @@ class OpenEnvironments:
         config: RL²'s settings, which have the numbers of trials that are played side by side.
         device: the device of rollouts and updates.
         limits: the limits of workers.
-        on_wait: called repeatedly while a worker is awaited.
+        on_wait: called with the family repeatedly while its worker is awaited.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class OpenEnvironments:
         config: RL2Config,
         device: torch.device,
         limits: WorkerLimits,
-        on_wait: Callable[[], None],
+        on_wait: Callable[[Family], None],
     ) -> None:
         self._opener = opener
         self._config = config
@@ -138,5 +138,5 @@ class OpenEnvironments:
             num_trials=self._config.num_trials_for(is_tensor_native=is_tensor_native(family)),
             device=self._device,
             limits=self._limits,
-            on_wait=self._on_wait,
+            on_wait=lambda: self._on_wait(family),
         )

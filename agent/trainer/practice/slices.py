@@ -108,6 +108,7 @@ class Slices:
         """
         step = LearnerStep(
             family=family.name,
+            family_id=family.id,
             practised=practised,
             trials=trials,
             points=(*_points(returns, losses), *points),
@@ -131,6 +132,7 @@ class Slices:
         self.commit(
             LearnerStep(
                 family=family.name,
+                family_id=family.id,
                 practised=nothing,
                 trials=(),
                 points=(),

@@ -56,7 +56,8 @@ class FakeLearner:
                     while self.behaviour[0] == "stubborn":
                         time.sleep(60)
                     return
-                self.do(store, message)
+                if message["type"] == "job":
+                    self.do(store, message)
 
     def send(self, message: dict[str, Any]) -> None:
         self.channel.sendall(json.dumps(message).encode() + b"\n")

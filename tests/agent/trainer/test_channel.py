@@ -94,3 +94,16 @@ def test_a_job_that_can_be_given_up_is_given_up_on_stop(ends: tuple[socket.socke
     with pytest.raises(JobInterruptedError):
         heartbeat.beat_or_give_up()
     assert heartbeat.is_stop_requested
+
+
+def test_a_request_to_close_is_passed_on_between_jobs_and_at_a_beat(ends: tuple[socket.socket, Channel]) -> None:
+    control, channel = ends
+    requests: list[str] = []
+    channel.on_close_request = lambda: requests.append("idle")
+    control.sendall(_line({"type": "closeunwanted"}) + _line(JOB))
+    assert channel.next_job() is not None
+    heartbeat = Heartbeat(channel)
+    heartbeat.on_close_request = lambda: requests.append("beat")
+    control.sendall(_line({"type": "closeunwanted"}))
+    heartbeat.beat()
+    assert requests == ["idle", "beat"]
