@@ -40,7 +40,18 @@ T = TypeVar("T")
 
 _AT_LINE = re.compile(r"\(at line (?P<line>\d+), column \d+\)")
 _ENVIRONMENT_KEYS = frozenset(
-    {"vary", "wrap", "preset", "episodes", "max_steps", "python", "path", "reference_steps", "random_return"}
+    {
+        "vary",
+        "wrap",
+        "preset",
+        "episodes",
+        "max_steps",
+        "recurring",
+        "python",
+        "path",
+        "reference_steps",
+        "random_return",
+    }
 )
 _FEW_SHOT_KEYS = frozenset({"few_shot", "shots", "queries", "learner"})
 
@@ -54,6 +65,7 @@ KEY_TYPES: Mapping[str, tuple[str, tuple[type, ...]]] = {
     "preset": ("a text", (str,)),
     "episodes": ("a whole number", (int,)),
     "max_steps": ("a whole number", (int,)),
+    "recurring": ("a whole number", (int,)),
     "reference": ("a number or a text", (int, float, str)),
     "reference_steps": ("a whole number", (int,)),
     "random_return": ("a number", (int, float)),
@@ -254,6 +266,7 @@ def _environments(values: Mapping[str, Any], source: _Source, choice: ReferenceC
             preset=values.get("preset"),
             episodes_per_trial=values.get("episodes"),
             max_episode_steps=values.get("max_steps"),
+            recurring=values.get("recurring", 0),
             reference_return=choice.declared,
             reference_rule=choice.rule,
             reference_steps=choice.steps,
@@ -322,6 +335,8 @@ def _environment_values(spec: FamilySpec) -> dict[str, Any]:
     values: dict[str, Any] = {"episodes": spec.episodes_per_trial}
     if spec.max_episode_steps is not None:
         values["max_steps"] = spec.max_episode_steps
+    if spec.recurring:
+        values["recurring"] = spec.recurring
     if spec.random_return is not None:
         values["random_return"] = spec.random_return
     if spec.python is not None:
