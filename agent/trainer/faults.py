@@ -31,6 +31,12 @@ log = structlog.get_logger(__name__)
 MAX_REASON_CHARS = 500
 """Maximum length of the reason that the status shows; the log has the whole text."""
 
+MAX_REFUSAL_CHARS = 2000
+"""Maximum length of the reason of a refusal, which ends with what to do."""
+
+MAX_DETAIL_CHARS = 2000
+"""Maximum length of a worker's own report in the log."""
+
 EXHAUSTED = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT})
 """Errors of the operating system that mean that the machine has run out of a resource: not the family's fault."""
 
@@ -153,7 +159,7 @@ class FamilyFaults:
             family=family.name,
             reason=str(reason),
             found=error.found,
-            detail=error.detail[-2000:] if isinstance(error, WorkerFaultError) else "",
+            detail=fault_detail(error),
             strikes=strikes,
             exc_info=error.__cause__ if isinstance(error, UnexpectedFamilyError) else None,
         )
@@ -203,6 +209,16 @@ def user_message(error: EnvsError) -> str:
     The text of a worker fault is complete. For other errors return ``str(error)``, which adds subject and hint.
     """
     return error.found if isinstance(error, WorkerFaultError) else str(error)
+
+
+def fault_detail(error: EnvsError) -> str:
+    """Return the end of a worker's traceback and stderr, which belong into the log; empty for other errors."""
+    return error.detail[-MAX_DETAIL_CHARS:] if isinstance(error, WorkerFaultError) else ""
+
+
+def refusal_reason(error: EnvsError) -> str:
+    """Return why a family is refused, with the hint, as one line of at most ``MAX_REFUSAL_CHARS``."""
+    return " ".join(str(error).split())[:MAX_REFUSAL_CHARS]
 
 
 def _one_line(error: EnvsError) -> str:

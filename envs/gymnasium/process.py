@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from envs.errors import FamilySpecError, FaultReason, UnsupportedSpaceError, WorkerFaultError
 from envs.family import FamilySpec
 from envs.gymnasium.host_start import MARK_VARIABLE, interpreter, start_host
+from envs.gymnasium.last_words import last_words
 from envs.gymnasium.named_memory import NamedMemory
 from envs.gymnasium.process_tree import ProcessState, descendants, kill_marked, kill_seen
 from envs.gymnasium.progress import AnswerDeadline
@@ -52,6 +53,8 @@ OVER_MEMORY_FACTOR = 1.5
 
 MAKING_REQUESTS = frozenset({"configure", "begin", "begin_row"})
 """The requests that make or reset environments, which then may have made named shared memory."""
+SILENT_DEATHS = frozenset({FaultReason.EXITED, FaultReason.KILLED})
+"""Reasons of faults that a worker cannot report itself, unless it called ``sys.exit``."""
 
 STEP_ANSWERS = {b"s": False, b"e": True}
 """The two answers to a step → whether the step ended an episode."""
@@ -355,11 +358,19 @@ class WorkerProcess:
         return int(line) if line else self._process.wait()
 
     def _fail_with(self, reason: FaultReason, found: str, detail: str = "") -> NoReturn:
-        """Close the worker and raise. If it was interrupted, the detail includes its traceback."""
+        """Close the worker and raise. If it was interrupted, name the place and include its traceback in the detail.
+
+        The message of a worker that died without an answer ends with its last words.
+        """
         if not self.is_closed:
             self._end()
         interrupted = json_object(self._late_answer) or {}
-        parts = (detail, interrupted.get("detail", ""), self._stderr.text())
+        stderr = self._stderr.text()
+        if interrupted.get("place"):
+            found = f"{found} It was in {interrupted['place']}."
+        elif reason in SILENT_DEATHS and not detail and (words := last_words(stderr)):
+            found = f"{found} Its last words: {words}"
+        parts = (detail, interrupted.get("detail", ""), stderr)
         raise WorkerFaultError(
             subject=self._spec.name, reason=reason, found=found, detail="\n".join(part for part in parts if part)
         )

@@ -7,7 +7,13 @@ from typing import Any
 
 import structlog
 
-from agent.trainer.faults import FamilyRemovedError, UnexpectedFamilyError, family_boundary
+from agent.trainer.faults import (
+    FamilyRemovedError,
+    UnexpectedFamilyError,
+    family_boundary,
+    fault_detail,
+    refusal_reason,
+)
 from agent.trainer.jobs.evaluate import score_before_practice
 from agent.trainer.session import TrainerSession
 from envs.admission import probe
@@ -50,9 +56,10 @@ def _admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[st
         if isinstance(refusal, UnexpectedFamilyError):
             session.faults.record(family, refusal)
         session.store.families.require(family)
-        session.store.families.set_state(family.name, FamilyState.REFUSED, reason=str(refusal))
-        log.warning("family refused", family=family.name, reason=str(refusal))
-        return JobOutcome.SUCCEEDED, {"state": str(FamilyState.REFUSED), "reason": str(refusal)}
+        reason = refusal_reason(refusal)
+        session.store.families.set_state(family.name, FamilyState.REFUSED, reason=reason)
+        log.warning("family refused", family=family.name, reason=reason, detail=fault_detail(refusal))
+        return JobOutcome.SUCCEEDED, {"state": str(FamilyState.REFUSED), "reason": reason}
     session.store.families.admit(
         family.name,
         family_id=family.id,

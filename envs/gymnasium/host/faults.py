@@ -32,13 +32,21 @@ class EndOfRequestsError(Exception):
 
 def in_words(error: BaseException) -> str:
     """Return an error's class and message. If it may concern a relative path, add the worker's working folder."""
-    text = f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {_without_traceback(str(error))}".rstrip(": ")
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and _is_relative(cause):
             return f"{text} (relative paths start in the worker's folder, {Path.cwd()})"
         cause = cause.__cause__ or cause.__context__
     return text
+
+
+def _without_traceback(message: str) -> str:
+    """Return a message without the traceback of another process in it, but with the traceback's last line."""
+    before, separator, after = message.partition("Traceback (most recent call last):")
+    if not separator:
+        return message
+    return " ".join([*before.split(), after.strip().rpartition("\n")[2].strip("'\" ")])
 
 
 def _is_relative(error: OSError) -> bool:
@@ -51,6 +59,14 @@ def _is_relative(error: OSError) -> bool:
     return not any(word.strip("'\"`(").startswith("/") for word in str(error).split())
 
 
-def fault(reason: str, found: str, hint: str = "") -> dict[str, Any]:
-    """Return the answer that reports a failure, with the end of the traceback."""
-    return {"fault": reason, "found": found[:2000], "hint": hint, "detail": traceback.format_exc()[-MAX_DETAIL:]}
+def fault(reason: str, found: str, hint: str = "", place: str = "") -> dict[str, Any]:
+    """Return the answer that reports a failure, with the end of the traceback.
+
+    Args:
+        reason: the value of ``envs.errors.FaultReason``, or ``spec``.
+        found: what was found.
+        hint: what to do.
+        place: the call, the file and the line of a user's code that was running.
+    """
+    detail = traceback.format_exc()[-MAX_DETAIL:]
+    return {"fault": reason, "found": found[:2000], "hint": hint, "detail": detail, "place": place}

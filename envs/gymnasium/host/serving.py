@@ -18,9 +18,10 @@ import gymnasium
 from .attributes import fitting_attributes, set_attributes
 from .channel import Channel
 from .checks import check_environment
-from .faults import EndOfRequestsError, NonsenseError, SpecError, StartError, UnsupportedError, fault, in_words
+from .faults import EndOfRequestsError, NonsenseError, SpecError, StartError, UnsupportedError, fault
 from .making import Maker
 from .numbers import effective_numbers
+from .places import raised_text, running_code
 from .progress import Stage, report_calls
 from .spaces import describe_action, describe_observation
 from .tasks import Tasks
@@ -83,7 +84,10 @@ class Host:
 
     def on_begin(self, tasks: list[dict[str, Any]], *, own_generators: bool = False) -> dict[str, Any]:
         """Begin tasks; answer with the digests of their contexts, if any task has one."""
-        self._tasks.begin(tasks, own_generators=own_generators)
+        try:
+            self._tasks.begin(tasks, own_generators=own_generators)
+        except NonsenseError as error:
+            raise NonsenseError(f"{error} It came from reset.") from error
         contexts = self._tasks.contexts
         return {"contexts": contexts} if any(contexts) else {}
 
@@ -171,9 +175,9 @@ def serve(host: Host, channel: Channel) -> int:
     except MemoryError as error:
         channel.answer(fault("over_memory", f"it ran out of the memory it is allowed ({str(error) or 'MemoryError'})."))
     except SystemExit as error:
-        channel.answer(fault("exited", f"it called sys.exit({error.code!r})."))
+        channel.answer(fault("exited", f"it called sys.exit({error.code!r}) in {running_code(error)}."))
     except BaseException as error:  # noqa: BLE001  (the worker's boundary: everything is reported and ends the process)
-        channel.answer(fault("raised", in_words(error)))
+        channel.answer(fault("raised", raised_text(error), place=running_code(error)))
     return 1
 
 

@@ -18,6 +18,7 @@ from .contexts import context_digest
 from .faults import NonsenseError, SpecError
 from .generators import NOTHING_YET, OwnGenerators, SharedGenerators
 from .making import Maker
+from .places import value_place
 from .progress import Progress, Stage
 from .spaces import NUMBER_KINDS, checked_index, flat_size, flattener, shared_properties, summary
 
@@ -336,11 +337,18 @@ class Tasks:
         else:
             self._write(observation, out[row])
 
-    @staticmethod
-    def _check_finite(values: Any, name: str) -> None:
-        if not np.isfinite(values).all():
-            found = summary(values[~np.isfinite(values)])
-            raise NonsenseError(f"{name} holds NaN or infinity, or a number beyond the range of float32: {found}.")
+    def _check_finite(self, values: Any, name: str) -> None:
+        """Raise if a number of any copy is not finite; name the first one, [B] or [B, D]."""
+        faulty = ~np.isfinite(values)
+        if not faulty.any():
+            return
+        row, *position = (int(index) for index in np.argwhere(faulty)[0])
+        place = value_place(self._observation_space, position[0], name) if position else name
+        others = f" ({int(faulty[row].sum())} of its {values.shape[1]} numbers are not finite)" if position else ""
+        raise NonsenseError(
+            f"{name} holds NaN or infinity, or a number beyond the range of float32: {place} of copy {row + 1} "
+            f"is {float(values[(row, *position)])}{others}."
+        )
 
 
 def checked_reward(reward: Any) -> float:

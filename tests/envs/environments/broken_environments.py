@@ -46,6 +46,14 @@ class Raises(Calm):
         raise ValueError("the tower fell over")
 
 
+class RaisesWithATraceback(Calm):
+    """Raises what another process of its own raised, with its traceback."""
+
+    def misbehave(self, result: tuple[Any, ...]) -> Any:
+        remote = 'Traceback (most recent call last):\n  File "wheel.py", line 3\nValueError: the wheel came off\n'
+        raise RuntimeError(f"the simulator failed:\n{remote}")
+
+
 class Prints(Calm):
     """Prints what few encodings have."""
 

@@ -184,8 +184,10 @@ class ManySpaces(gymnasium.Env[Any, Any]):
     )
     action_space: spaces.Space[Any] = spaces.MultiDiscrete([2, 4])
 
-    def __init__(self, *, is_wrong: bool = False) -> None:
+    def __init__(self, *, is_wrong: bool = False, nan_after: int | None = None) -> None:
         self.is_wrong = is_wrong
+        self.nan_after = nan_after
+        self.num_observed = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)
@@ -197,8 +199,10 @@ class ManySpaces(gymnasium.Env[Any, Any]):
         return self.observe(is_wrong=self.is_wrong), float(action[0] * 10 + action[1]), False, False, {}
 
     def observe(self, *, is_wrong: bool = False) -> Any:
+        is_nan = self.nan_after is not None and self.num_observed >= self.nan_after
+        self.num_observed += 1
         return {
-            "box": np.array([[0.5, -0.5], [0.25, 1.0]]),
+            "box": np.array([[0.5, -0.5], [np.nan if is_nan else 0.25, 1.0]]),
             "index": np.int64(0 if is_wrong else 2),
             "pair": (np.array([1, 0], np.int8), np.array([1, 2])),
         }

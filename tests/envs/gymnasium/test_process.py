@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -252,3 +253,56 @@ def test_what_an_environment_prints_is_no_fault_in_any_encoding(encoding: str, m
     tasks = opened(broken("Prints"))
     play(tasks, 3)
     tasks.close()
+
+
+# What a message says
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (broken("Raises"), r"step raised ValueError: the tower fell over \(broken_environments.py, line \d+\)$"),
+        (broken("RaisesWhileResetting"), r"reset raised ValueError: .* \(broken_environments.py, line \d+\)$"),
+        (broken("Segfaults"), r"Segmentation fault at .*broken_environments.py, line \d+, in misbehave$"),
+        (broken("Hangs"), r"It was in step \(broken_environments.py, line \d+\)\.$"),
+        (broken("CallsSysExit"), r"sys.exit\(3\) in step \(broken_environments.py, line \d+\)\.$"),
+    ],
+    ids=lambda part: getattr(part, "entry", None),
+)
+def test_a_fault_names_the_call_and_the_line_of_the_user_s_code(spec: FamilySpec, words: str) -> None:
+    with pytest.raises(WorkerFaultError) as caught:
+        raise fault_of(spec)
+    assert re.search(words, caught.value.found), caught.value.found
+
+
+def test_an_error_while_making_is_told_with_its_line() -> None:
+    with pytest.raises(WorkerFaultError, match=r"making it raised FileNotFoundError: .*broken_environments.py, line"):
+        opened(broken("RaisesWhileMaking"))
+
+
+def test_an_error_in_another_process_of_the_user_is_told_without_its_traceback() -> None:
+    found = fault_of(broken("RaisesWithATraceback")).found
+    assert "Traceback" not in found
+    assert "ValueError: the wheel came off" in found
+
+
+def test_the_index_that_holds_nan_is_named() -> None:
+    assert (
+        "observation[1] of copy 1 is nan (1 of its 3 numbers"
+        in fault_of(broken("Returns", kwargs={"kind": "nan observation"})).found
+    )
+
+
+def test_the_part_that_holds_nan_is_named_with_its_index() -> None:
+    tasks = opened(sound("ManySpaces", kwargs={"nan_after": 1}))
+    tasks.begin(0, split=Split.TRAINING)
+    with pytest.raises(WorkerFaultError, match=r"observation\['box'\]\[1, 0\] of copy 1 is nan"):
+        tasks.step(torch.zeros(2, 2, dtype=torch.int64), all_active(2))
+
+
+def test_an_interpreter_without_gymnasium_is_told_by_the_worker_s_last_words(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    with pytest.raises(
+        WorkerFaultError, match=r"Its last words: ModuleNotFoundError: No module named '(gymnasium|numpy)'"
+    ):
+        opened(sound("Counter", python=str(tmp_path / "venv" / "bin" / "python")))

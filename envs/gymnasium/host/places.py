@@ -1,0 +1,108 @@
+"""Texts that say where something is: a value within an observation, and a line of a user's code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from .faults import in_words
+from .spaces import flat_size
+
+HOST_FOLDER = str(Path(__file__).resolve().parent) + os.sep
+
+LIBRARIES = frozenset({"gymnasium", "numpy", "scipy", "torch", "importlib", "runpy"})
+"""Packages whose lines are not shown as a user's code."""
+
+CALLS = ("reset", "step", "close")
+
+
+def value_place(space: spaces.Space[Any], position: int, name: str = "observation") -> str:
+    """Return the place of a value within an observation, such as ``observation['image'][0, 3]``.
+
+    Args:
+        space: the observation space.
+        position: the position of the value in the flattened observation.
+        name: the name of the observation.
+    """
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        keys: list[Any] = list(space.spaces) if isinstance(space, spaces.Dict) else list(range(len(space.spaces)))
+        for key in keys:
+            part = space[key]
+            size = flat_size(part)
+            if position < size:
+                return value_place(part, position, f"{name}[{key!r}]")
+            position -= size
+    shape = getattr(space, "shape", None)
+    if isinstance(space, (spaces.Box, spaces.MultiBinary)) and shape and position < np.prod(shape):
+        return f"{name}[{index_text(np.unravel_index(position, shape))}]"
+    return f"{name}[{position}]"
+
+
+def index_text(index: Any) -> str:
+    """Return an index of an array as text, such as ``0, 3``."""
+    return ", ".join(str(int(number)) for number in index)
+
+
+def failed_call(error: BaseException) -> str:
+    """Return the call of a user's code that raised an error: reset, step, close, importing or making."""
+    names = [(frame.filename, frame.name) for frame in traceback.extract_tb(error.__traceback__)]
+    called = next((name for file, name in names if not file.startswith(HOST_FOLDER) and name in CALLS), None)
+    if called is not None:
+        return called
+    return "importing the module" if any(name == "import_user_module" for _, name in names) else "making it"
+
+
+def running_code(error: BaseException) -> str:
+    """Return the call and the line of a user's code that an error interrupted, such as ``step (maze.py, line 4)``."""
+    place = code_place(error)
+    return failed_call(error) + (f" ({place})" if place else "")
+
+
+def raised_text(error: BaseException) -> str:
+    """Return which call raised an error, the error, and the line of a user's code."""
+    place = code_place(error)
+    return f"{failed_call(error)} raised {in_words(error)}" + (f" ({place})" if place else "")
+
+
+def code_place(error: BaseException) -> str:
+    """Return the file and line of a user's code at which an error was raised; empty if no such code took part."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_shown(frame.filename)]
+    if not frames:
+        return ""
+    return f"{_short_path(frames[-1].filename)}, line {frames[-1].lineno}"
+
+
+def _is_shown(file: str) -> bool:
+    if file.startswith((HOST_FOLDER, "<")):
+        return False
+    path = Path(file)
+    for folder in _installed_folders():
+        if path.is_relative_to(folder):
+            return path.relative_to(folder).parts[0] not in LIBRARIES
+    return not any(path.is_relative_to(folder) for folder in _standard_folders())
+
+
+def _installed_folders() -> list[Path]:
+    """Return the folders of installed packages."""
+    return [Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")] + [
+        Path(folder) for folder in sys.path if folder.endswith(("site-packages", "dist-packages"))
+    ]
+
+
+def _standard_folders() -> list[Path]:
+    return [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
+
+
+def _short_path(file: str) -> str:
+    """Return a file's path relative to the longest folder of the import path that holds it."""
+    path = Path(file)
+    folders = [Path(folder) for folder in sys.path if folder and path.is_relative_to(folder)]
+    deepest = max(folders, key=lambda folder: len(folder.parts), default=None)
+    return file if deepest is None else str(path.relative_to(deepest))
