@@ -219,6 +219,21 @@ class WorkerTaskBatch:
         self._check_open()
         return self._process.ask({"type": "check"})
 
+    def check_contract(self, *, max_steps: int, max_s: float) -> dict[str, Any]:
+        """Check one task against the contract of an environment in the worker.
+
+        Args:
+            max_steps: number of steps of one run.
+            max_s: time after which the first run takes no further step; the other runs take as many steps.
+
+        Returns:
+            ``findings``: a list of ``kind``, ``call``, ``found``, ``count``; ``is_replayed``: whether a seed and
+            actions determine what happens, None if unknown; ``has_mask``: whether actions are masked; ``times``:
+            seconds of ``make_s``, ``reset_s``, ``slowest_reset_s``, ``step_s``, ``step_cpu_s``.
+        """
+        self._check_open()
+        return self._process.ask({"type": "contract", "max_steps": max_steps, "max_s": max_s})
+
     def effective_numbers(self, factor: float) -> dict[str, Any]:
         """Return the numbers among the environment's attributes that change its dynamics.
 

@@ -8,30 +8,20 @@ Shapes: T steps, k rows, D observation width.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from envs.effort import Effort
 from envs.family import FamilySpec, Split
 from envs.gymnasium.batch import WorkerTaskBatch
 from envs.gymnasium.task_drawing import Task, draw_tasks, vary_one
 from envs.gymnasium.variations import COMBINATIONS, Variation
 from envs.random_actions import random_actions
+from envs.random_play import Progress
 from envs.spaces import ActionSpec
-
-SPACES_S = 0.5
-"""Time after which no further tasks are begun to compare their spaces."""
-
-WORLD_S = 1.5
-"""Time for stepping copies alone and in turn, without their resets."""
-
-VARIATIONS_S = 1.5
-"""Time for comparing tasks that differ in one variation, without their first resets."""
-
-MOST_S = 6.0
-"""A comparison that is expected to take longer is not made."""
 
 MAX_TASKS = 256
 MAX_STEPS = 200
@@ -40,9 +30,6 @@ MAX_DRAWS = 64
 HELD_STEPS = 10
 """Steps for which an action is repeated in every second round: new random actions at each step hardly move some
 environments."""
-
-Progress = Callable[[str, int], None]
-"""A function that is called with the present activity and a growing number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +70,7 @@ class VariationFindings:
     num_steps: int = 0
 
 
-def compare_spaces(tasks: WorkerTaskBatch, report: Progress) -> None:
+def compare_spaces(tasks: WorkerTaskBatch, effort: Effort, report: Progress) -> None:
     """Begin many tasks of both splits, because the worker compares the spaces of each task that it begins.
 
     Raises:
@@ -91,7 +78,7 @@ def compare_spaces(tasks: WorkerTaskBatch, report: Progress) -> None:
     """
     if not tasks.spec.variations:
         return
-    end, begun, count = time.monotonic() + SPACES_S, 0, 1
+    end, begun, count = time.monotonic() + effort.spaces_s, 0, 1
     while begun < MAX_TASKS and time.monotonic() < end:
         for split in Split:
             tasks.begin_chosen(draw_tasks(tasks.spec, split, begun, count))
@@ -100,14 +87,14 @@ def compare_spaces(tasks: WorkerTaskBatch, report: Progress) -> None:
         report("comparing spaces", begun)
 
 
-def compare_copies(tasks: WorkerTaskBatch, report: Progress) -> WorldFinding:
+def compare_copies(tasks: WorkerTaskBatch, effort: Effort, report: Progress) -> WorldFinding:
     """Step one copy alone, then step it again in turn with another copy, and compare the results.
 
     If the results differ although seed and actions are equal, the two copies share something: a global simulation,
     class attributes, or a module's globals. Only the steps up to which the copy replays when it is alone are compared.
     """
     generator = torch.Generator().manual_seed(0)
-    clock = _Clock(WORLD_S)
+    clock = _Clock(effort.world_s)
     finding = WorldFinding(is_compared=False, is_slow=True)
     for attempt, row in enumerate((0, 1)):
         target, *others = draw_tasks(tasks.spec, Split.TRAINING, MAX_DRAWS * attempt, MAX_DRAWS)
@@ -115,7 +102,7 @@ def compare_copies(tasks: WorkerTaskBatch, report: Progress) -> WorldFinding:
         alone, mixed = [target, target], [other, other]
         mixed[row] = target
         actions = _action_rows(tasks.spaces.action, generator, num_rows=2)
-        found = _compare_copy(tasks, _CopyRun(alone, mixed, row, actions), clock)
+        found = _compare_copy(tasks, _CopyRun(alone, mixed, row, actions), effort, clock)
         report("comparing copies", attempt + 1)
         if found.differing_step is not None:
             return found
@@ -137,13 +124,13 @@ class _CopyRun:
     actions: list[Tensor]
 
 
-def _compare_copy(tasks: WorkerTaskBatch, run: _CopyRun, clock: _Clock) -> WorldFinding:
+def _compare_copy(tasks: WorkerTaskBatch, run: _CopyRun, effort: Effort, clock: _Clock) -> WorldFinding:
     clock.lap()
     only = [row == run.row for row in range(2)]
     # The first run steps half of the rows, so its time gives an estimate for the four or five further runs.
-    alone = _play(tasks, run.alone, run.actions, only, longest_s=WORLD_S / 8)
+    alone = _play(tasks, run.alone, run.actions, only, longest_s=effort.world_s / 8)
     actions = run.actions[: len(alone) - 1]
-    if 6 * clock.lap() > MOST_S:
+    if 6 * clock.lap() > effort.most_s:
         return WorldFinding(is_compared=False, is_slow=True)
     again = _play(tasks, run.alone, actions, only)
     together = _play(tasks, run.mixed, actions, [True, True])
@@ -164,20 +151,20 @@ def _compare_copy(tasks: WorkerTaskBatch, run: _CopyRun, clock: _Clock) -> World
     return WorldFinding(is_compared=False)
 
 
-def compare_variations(tasks: WorkerTaskBatch, report: Progress) -> VariationFindings:
+def compare_variations(tasks: WorkerTaskBatch, effort: Effort, report: Progress) -> VariationFindings:
     """Compare tasks that have the same seed and the same actions and differ in one variation only."""
     spec = tasks.spec
     findings = VariationFindings()
     untold = [variation for variation in spec.variations if variation.distribution not in COMBINATIONS]
     compared: set[str] = set()
-    clock = _Clock(VARIATIONS_S)
+    clock = _Clock(effort.variations_s)
     base, pairs = _pairs(spec, untold[: tasks.num_trials - 2], first_task=0)
     tasks.begin_chosen([base, *pairs.values()])
     findings.undone = tasks.undone_attributes()
-    if 3 * clock.lap() > MOST_S:
+    if 3 * clock.lap() > effort.most_s:
         findings.is_compared, findings.is_slow = False, True
         return findings
-    generator, clock = torch.Generator().manual_seed(0), _Clock(VARIATIONS_S)
+    generator, clock = torch.Generator().manual_seed(0), _Clock(effort.variations_s)
     for attempt in range(MAX_ROUNDS):
         base, pairs = _pairs(spec, untold[: tasks.num_trials - 2], first_task=MAX_DRAWS * attempt)
         actions = _action_rows(tasks.spaces.action, generator, num_rows=1, is_held=attempt % 2 == 1)

@@ -13,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 
 import envs.admission
 from envs.admission import probe
+from envs.effort import Effort
 from envs.errors import EnvsError, FamilySpecError, FaultReason, UnsupportedSpaceError, WorkerFaultError
 from envs.family import FamilySource, FamilySpec, Split
 from envs.gymnasium.task_drawing import draw_tasks
@@ -25,7 +26,7 @@ from tests.envs.families import LIMITS, broken, family, sound
 
 @pytest.fixture(autouse=True)
 def shorter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(envs.admission, "ENOUGH_S", 0.3)
+    monkeypatch.setattr(envs.admission, "QUICK", Effort(enough_s=0.3))
 
 
 @pytest.mark.parametrize("spec", default_stream(), ids=lambda spec: spec.name)
@@ -77,13 +78,12 @@ def test_without_threshold_or_declaration_there_is_no_reference() -> None:
     assert admission.reference_return is None
     assert admission.random_return == 3 * (1 + 2 + 3 + 4)
     assert admission.random_standard_error == 0
-    assert any("--max-steps" in warning for warning in admission.warnings)
     assert any("share an object" in warning for warning in admission.warnings)
 
 
 def test_an_environment_that_does_not_replay_is_admitted_with_a_warning() -> None:
     admission = probe(sound("GlobalNoise"), limits=LIMITS)
-    assert any("determin" in warning.lower() for warning in admission.warnings)
+    assert any("depend on the global random generators (random, numpy.random)" in text for text in admission.warnings)
 
 
 def test_advice_about_wrappers_is_no_warning_about_the_environment() -> None:
@@ -92,7 +92,7 @@ def test_advice_about_wrappers_is_no_warning_about_the_environment() -> None:
 
 def test_a_fault_of_the_environment_in_a_wrapper_is_the_only_warning() -> None:
     [warning] = probe(sound("wrapped_array_reward", max_episode_steps=10), limits=LIMITS).warnings
-    assert "reward returned by `step()` must be" in warning
+    assert warning.startswith("step: reward should be a float, but it is ndarray")
 
 
 def test_a_deprecation_in_a_library_is_no_warning_about_the_environment() -> None:
@@ -106,7 +106,12 @@ def test_a_reference_no_higher_than_random_is_refused() -> None:
 
 def test_what_gymnasium_s_checker_refuses_is_refused() -> None:
     with pytest.raises(EnvsError, match="checker rejects"):
-        probe(broken("OutOfBounds"), limits=LIMITS)
+        probe(broken("NoMetadata"), limits=LIMITS)
+
+
+def test_an_observation_outside_its_bounds_is_a_warning_with_index_value_and_bounds() -> None:
+    [warning] = [text for text in probe(broken("OutOfBounds"), limits=LIMITS).warnings if "bounds" in text]
+    assert warning.startswith("reset: observation[0] is 1000.0, and its bounds are -100.0 to 100.0 (3 of its 3 numbers")
 
 
 @pytest.mark.parametrize(
@@ -135,16 +140,34 @@ def test_a_huge_range_of_actions_is_admitted_and_measured_as_unbounded(bound: st
     assert admission.random_standard_error > 0
 
 
-def test_a_family_whose_episodes_never_end_is_refused_with_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(envs.admission, "MAX_S", 0.5)
+def test_a_family_whose_episodes_never_end_is_refused_with_what_to_set() -> None:
+    effort = Effort(longest_s=0.5, endless_s=0.5, contract_s=0.2)
     with pytest.raises(FamilySpecError, match=r"no episode ended.*Set a step limit \(--max-steps\)"):
-        probe(broken("Endless"), limits=LIMITS)
+        probe(broken("Endless"), limits=LIMITS, effort=effort)
 
 
-@pytest.mark.parametrize(("ends_by", "is_warned"), [("terminated", True), ("truncated", False)])
-def test_a_missing_step_limit_is_said_unless_the_environment_truncates(ends_by: str, is_warned: bool) -> None:
-    admission = probe(sound("Counter", kwargs={"ends_by": ends_by}), limits=LIMITS)
-    assert any("no step limit" in warning for warning in admission.warnings) is is_warned
+def test_a_missing_step_limit_is_said_only_if_an_episode_did_not_end() -> None:
+    effort = Effort(enough_s=0.1, longest_s=0.5, contract_s=0.2)
+    assert not any("limit of steps" in text for text in probe(sound("Counter"), limits=LIMITS, effort=effort).warnings)
+    spec = broken("EndsAtTimes", episodes_per_trial=1)
+    assert any("No limit of steps is known" in text for text in probe(spec, limits=LIMITS, effort=effort).warnings)
+
+
+def test_a_first_episode_that_ends_late_is_waited_for_if_a_step_limit_is_known() -> None:
+    effort = Effort(enough_s=0.1, longest_s=0.2, endless_s=0.2, contract_s=0.1)
+    spec = broken("Endless", max_episode_steps=400, episodes_per_trial=1)
+    admission = probe(spec, limits=LIMITS, num_copies=2, effort=effort)
+    assert admission.report["episodes"]["longest"] == 400
+
+
+def test_admission_measures_episodes_rewards_and_times() -> None:
+    report = probe(sound("Counter"), limits=LIMITS).report
+    assert report["is_replayed"] is True
+    assert report["num_copies"] == 16
+    episodes, rewards = report["episodes"], report["rewards"]
+    assert (episodes["shortest"], episodes["longest"], episodes["num_truncated"]) == (4, 4, 0)
+    assert (rewards["lowest"], rewards["highest"], rewards["mean_return"]) == (1.0, 4.0, 10.0)
+    assert report["one_copy"].keys() == {"make_s", "reset_s", "slowest_reset_s", "step_s", "step_cpu_s"}
 
 
 def test_progress_is_told() -> None:
@@ -176,8 +199,8 @@ def test_a_tensor_family_that_is_not_there_is_refused_with_those_that_are() -> N
 def test_a_family_is_tried_with_as_many_copies_as_it_is_practised_with(num_copies: int, tmp_path: Path) -> None:
     spec = family("launching_environments:Recorded", kwargs={"folder": str(tmp_path)})
     probe(spec, limits=LIMITS, num_copies=num_copies)
-    # The checker has one of its own.
-    assert len(list(tmp_path.glob("closed-*"))) == num_copies + 1
+    # The check of the contract and Gymnasium's checker have one each of their own.
+    assert len(list(tmp_path.glob("closed-*"))) == num_copies + 2
 
 
 def test_a_family_whose_copies_are_slow_together_is_admitted(tmp_path: Path) -> None:

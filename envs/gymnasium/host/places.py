@@ -67,8 +67,13 @@ def running_code(error: BaseException) -> str:
 
 def raised_text(error: BaseException) -> str:
     """Return which call raised an error, the error, and the line of a user's code."""
+    return f"{failed_call(error)} raised {error_text(error)}"
+
+
+def error_text(error: BaseException) -> str:
+    """Return an error with the line of a user's code that raised it."""
     place = code_place(error)
-    return f"{failed_call(error)} raised {in_words(error)}" + (f" ({place})" if place else "")
+    return in_words(error) + (f" ({place})" if place else "")
 
 
 def code_place(error: BaseException) -> str:

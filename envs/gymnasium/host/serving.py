@@ -18,6 +18,7 @@ import gymnasium
 from .attributes import fitting_attributes, set_attributes
 from .channel import Channel
 from .checks import check_environment
+from .contract import ContractCheck
 from .faults import EndOfRequestsError, NonsenseError, SpecError, StartError, UnsupportedError, fault
 from .making import Maker
 from .numbers import effective_numbers
@@ -112,8 +113,22 @@ class Host:
         set_attributes(env, fitting_attributes(env, self._first_task["attributes"]))
         report_calls(env, progress)
         checked = check_environment(env)
-        self._maker.close(env)
+        with contextlib.suppress(Exception):  # the check of the contract tells of it
+            self._maker.close(env)
         return checked
+
+    def on_contract(self, max_steps: int, max_s: float) -> dict[str, Any]:
+        """Check one task against the contract of an environment, with copies of its own."""
+        check = ContractCheck(
+            lambda: self._maker(self._first_task["kwargs"]),
+            self._maker.close,
+            task=self._first_task,
+            limit=self._tasks.limit,
+            progress=self._tasks.progress,
+            max_steps=max_steps,
+            max_s=max_s,
+        )
+        return check.check()
 
     def on_numbers(self, factor: float) -> dict[str, Any]:
         """Return the numbers among the environment's attributes that change what it does."""

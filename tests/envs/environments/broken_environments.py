@@ -208,8 +208,30 @@ class ResetsWithoutInfo(Calm):
         return np.zeros(3, np.float32)
 
 
+class EndsAtTimes(Calm):
+    """Ends one episode of the first copy, and no other episode."""
+
+    copies = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        EndsAtTimes.copies += 1
+        self.number = self.copies
+
+    def step(self, action: Any) -> Any:
+        time.sleep(0.001)
+        self.episode_steps += 1
+        return np.zeros(3, np.float32), 0.0, self.number == 1 and self.episode_steps >= 5, False, {}
+
+
+class NoMetadata(Calm):
+    """Passes every check of learnd's own, and Gymnasium's checker refuses it."""
+
+    metadata = None
+
+
 class OutOfBounds(Calm):
-    """Passes every check of the worker's, and Gymnasium's checker refuses it."""
+    """Begins far outside of the bounds of its observations."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         _, info = super().reset(seed=seed)

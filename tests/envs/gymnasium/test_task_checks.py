@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import envs.admission
 import envs.gymnasium.task_checks
-from envs.admission import compare_tasks, probe
+from envs.admission import probe
 from envs.declaration import family_from_declaration
+from envs.effort import Effort
 from envs.errors import EnvsError, FamilySpecError
 from envs.family import FamilySpec
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
+from envs.task_findings import compare_tasks
 from tests.envs.families import FOLDER, LIMITS, broken, opened, sound
+
+SHORT = Effort(enough_s=0.05, spaces_s=0.05)
 
 
 @pytest.fixture(autouse=True)
 def shorter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(envs.admission, "ENOUGH_S", 0.05)
-    monkeypatch.setattr(envs.gymnasium.task_checks, "SPACES_S", 0.05)
+    monkeypatch.setattr(envs.admission, "QUICK", SHORT)
     monkeypatch.setattr(envs.gymnasium.task_checks, "MAX_ROUNDS", 3)
 
 
-def told(spec: FamilySpec) -> list[str]:
+def told(spec: FamilySpec, effort: Effort = SHORT) -> list[str]:
     tasks = opened(spec, 8)
     try:
-        return compare_tasks(tasks, lambda phase, units: None)
+        found = compare_tasks(tasks, effort, lambda phase, units: None)
     finally:
         tasks.close()
+    refusals = [finding for finding in found if finding.is_refusal]
+    if refusals:
+        raise refusals[0].to_error(spec.name)
+    return [finding.text() for finding in found]
 
 
 def varied(entry: str, *variations: str, **settings: Any) -> FamilySpec:
@@ -82,9 +90,8 @@ def test_what_does_not_replay_is_not_compared_and_that_is_said() -> None:
     ]
 
 
-def test_what_is_too_slow_is_not_compared_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(envs.gymnasium.task_checks, "MOST_S", 0.0)
-    assert told(varied("CartPole-v1", "option.unread=1:2")) == [
+def test_what_is_too_slow_is_not_compared_and_that_is_said() -> None:
+    assert told(varied("CartPole-v1", "option.unread=1:2"), replace(SHORT, most_s=0.0)) == [
         "Not checked whether its copies share a world: it is too slow to compare tasks.",
         "Not checked whether its variations change anything: it is too slow to compare tasks.",
     ]
