@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from envs.effort import Effort
+from envs.errors import EnvsError
 from envs.examination import NUM_TRIALS, Examination, check_reference, examine
 from envs.family import FamilySource, FamilySpec, Split
 from envs.few_shot.options import SinusoidOptions, options_of
@@ -88,8 +89,17 @@ def probe(
         return _probe_few_shot(spec, report)
     found = examine(spec, limits=limits, num_copies=num_copies, effort=effort or QUICK, report=report)
     if found.refusals:
-        raise found.refusals[0].to_error(spec.name)
+        raise _refusal_of(found)
     return admission_of(found)
+
+
+def _refusal_of(found: Examination) -> EnvsError:
+    """Return the error of the first refusal; its hint says how many others there are."""
+    first, *others = found.refusals
+    if others and first.error is None:
+        more = f"learnd env check {found.spec.entry} names {len(others)} further fault{'s' if len(others) > 1 else ''}."
+        first = replace(first, hint=f"{first.hint} {more}".strip())
+    return first.to_error(found.spec.name)
 
 
 def admission_of(found: Examination) -> Admission:

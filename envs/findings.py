@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from envs.errors import EnvsError, FamilySpecError
+from envs.errors import EnvsError, FamilySpecError, WorkerFaultError
 
 
 class Severity(StrEnum):
@@ -155,9 +155,11 @@ class Finding:
         return f"{self.call}: {self.found}" if self.call else f"{self.found[:1].upper()}{self.found[1:]}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the finding as JSON values."""
+        """Return the finding as JSON values; ``detail`` is the end of a worker's traceback and stderr."""
         named = {"kind": self.kind, "severity": self.severity, "call": self.call}
-        return {**{key: str(value) for key, value in named.items()}, "found": self.found, "hint": self.hint}
+        detail = self.error.detail if isinstance(self.error, WorkerFaultError) else ""
+        texts = {"found": self.found, "hint": self.hint, "detail": detail}
+        return {**{key: str(value) for key, value in named.items()}, **texts}
 
     def to_error(self, family: str) -> EnvsError:
         """Return the error with which the family is refused."""

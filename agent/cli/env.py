@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.errors import CommandError
+from agent.cli.family_declaration import declared_spec, trying
 from agent.cli.family_options import (
     EpisodesOption,
-    FamilyOptions,
     FewShotOption,
     KwargOption,
     MaxStepsOption,
@@ -33,7 +33,6 @@ from agent.cli.family_pages import (
     show_added,
     show_page,
 )
-from agent.cli.family_to_add import family_to_add
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
 from agent.cli.output import in_colour, styled
 from agent.cli.reference_option import (
@@ -42,7 +41,6 @@ from agent.cli.reference_option import (
     reference_text,
 )
 from agent.cli.status import families_table
-from agent.learners.config_json import config_from_json
 from memory.records import Family, FamilyState
 
 if TYPE_CHECKING:
@@ -109,21 +107,25 @@ def add_family(
     The command first tries the family; an environment runs in its own worker process. A running daemon starts to
     practise the family without a restart. With --no-check, the family is added at once and the daemon tries it.
     """
-    options = FamilyOptions(
-        few_shot,
-        shots,
-        queries,
-        vary or (),
-        kwarg or (),
-        episodes,
-        max_steps,
-        wrap or (),
-        preset,
-        python,
-        path or (),
-        recurring,
+    spec = declared_spec(
+        invocation,
+        entry=entry,
+        name=name,
+        vary=vary,
+        kwarg=kwarg,
+        episodes=episodes,
+        max_steps=max_steps,
+        reference=reference,
+        python=python,
+        path=path,
+        wrap=wrap,
+        preset=preset,
+        recurring=recurring,
+        few_shot=few_shot,
+        shots=shots,
+        queries=queries,
+        learner=learner,
     )
-    spec = family_to_add(invocation, entry, options, name=name, learner=learner, reference=reference)
     _refuse_taken_name(invocation, spec.name)
     admission = _probe(invocation, spec) if check else None
     with invocation.writing(is_created=True) as store:
@@ -309,24 +311,10 @@ def _probe(invocation: Invocation, spec: FamilySpec) -> Admission:
     Raises:
         EnvsError: the family cannot be practised; the error gives the reason.
     """
-    from agent.devices import default_threads, with_threads
-    from agent.learners.rl2.config import RL2Config
     from envs.admission import probe
 
-    settings = invocation.settings
-    config = config_from_json(RL2Config, settings.rl2)
-    with invocation.progress() as progress, with_threads(default_threads()):
-        task = progress.add_task(f"trying {spec.name}", total=None)
-
-        def tell(phase: str, count: int) -> None:
-            progress.update(task, description=f"trying {spec.name}: {phase} {count or ''}")
-
-        return probe(
-            spec,
-            limits=settings.workers.limits(nice=settings.learner.nice),
-            num_copies=config.num_trials_for(is_tensor_native=False),
-            progress=tell,
-        )
+    with trying(invocation, spec.name) as (worker, tell):
+        return probe(spec, progress=tell, **worker)
 
 
 def _record(store: Store, spec: FamilySpec, admission: Admission | None) -> Family:

@@ -63,6 +63,8 @@ def admission_values(admission: Admission | None) -> dict[str, Any] | None:
         "reference_source": admission.reference_source,
         "steps_per_s": admission.steps_per_s,
         "warnings": admission.warnings,
+        "findings": [found.to_json() for found in admission.findings],
+        "measured": admission.report,
     }
 
 

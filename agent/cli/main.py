@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 import typer
 from typer.core import TyperGroup
 
-from agent.cli import compare, curves, doctor, learn, memory_exchange, policy_watch, status
+from agent.cli import compare, curves, doctor, env_check, learn, memory_exchange, policy_watch, status
 from agent.cli import run as service
 from agent.cli.config import config_app
 from agent.cli.env import env_app
@@ -99,6 +99,7 @@ def learnd(
 service.register(app)
 status.register(app)
 doctor.register(app)
+env_check.register(env_app)
 app.add_typer(env_app, name="env")
 curves.register(app)
 policy_watch.register(policy_app)

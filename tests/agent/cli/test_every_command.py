@@ -51,6 +51,7 @@ ON_EMPTY = {
 WITHOUT_STORE = {
     ("run",),
     ("env", "add"),
+    ("env", "check"),
     ("memory", "restore"),
     ("few-shot", "predict"),
     ("few-shot", "train"),

@@ -208,6 +208,21 @@ class ResetsWithoutInfo(Calm):
         return np.zeros(3, np.float32)
 
 
+class EndsLate(Calm):
+    """Ends an episode after some seconds, however many steps they hold."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self.begun = time.monotonic()
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> Any:
+        return np.zeros(3, np.float32), 0.0, time.monotonic() - self.begun > self.seconds, False, {}
+
+
 class EndsAtTimes(Calm):
     """Ends one episode of the first copy, and no other episode."""
 

@@ -250,3 +250,13 @@ class TruncatedAtOnce(Walk):
     def step(self, action: Any) -> Any:
         observation, reward, *_ = super().step(action)
         return observation, reward, False, True, {}
+
+
+class ManyFaults(Walk):
+    """Has numbers of another dtype, outside of their bounds and not finite, and no info."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        return super().reset(seed=seed)[0], None
+
+    def observe(self) -> Any:
+        return np.array([1000.0, np.inf])
