@@ -33,6 +33,7 @@ ADVICE = (
     "is different from the unwrapped version",
     "within the observation space",
     "Environment truncates after 1 step",
+    "The `reset` method does not provide",
 )
 """Words of those warnings and failures of the checker that are not shown, because they are not about a fault.
 
@@ -40,6 +41,7 @@ ADVICE = (
 - The fourth advises to check an environment without its wrappers, but learnd practises it with them.
 - Observations are compared with their space by the check of the contract, which also accepts ``uint64``.
 - Episodes of one step can be practised.
+- The arguments of ``reset`` are checked by the check of the contract, which also accepts ``**named``.
 """
 
 TOLD_BY = {

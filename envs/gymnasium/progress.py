@@ -23,7 +23,7 @@ DONE_TO_A_COPY = {
     Stage.MAKING: "was being made",
     Stage.RESETTING: "was being reset",
     Stage.STEPPING: "was being stepped",
-    Stage.CHECKING: "was being reset or stepped by Gymnasium's checker",
+    Stage.CHECKING: "was being checked",
 }
 
 

@@ -26,11 +26,11 @@ def test_an_environment_of_a_user_is_admitted(entry: str, learnd: Learnd, inputs
     [
         ("spaces_envs:DictTextObs", "part 'mission' of the observation space"),
         ("spaces_envs:NoSeedKw", "does not provide a `seed`"),
-        ("spaces_envs:OldApi", "not a tuple of the form `(obs, info)`"),
+        ("spaces_envs:OldApi", "does not provide a `seed` and `options` keyword argument"),
         ("spaces_envs:NeedsArg", "missing 1 required positional argument: 'size'"),
         ("spaces_envs:vectorised", "Name a single environment"),
         ("spaces_envs:nothing", "must return the environment that it makes"),
-        ("my_env.py:MyEnv", "Write my_env:MyEnv"),
+        ("my_env.py:MyEnv", "there is no file"),
     ],
 )
 def test_what_cannot_be_practised_is_refused_with_its_reason(

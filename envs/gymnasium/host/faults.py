@@ -32,13 +32,28 @@ class EndOfRequestsError(Exception):
 
 def in_words(error: BaseException) -> str:
     """Return an error's class and message. If it may concern a relative path, add the worker's working folder."""
-    text = f"{type(error).__name__}: {_without_traceback(str(error))}".rstrip(": ")
+    text = f"{type(error).__name__}: {_without_traceback(_message_of(error))}".rstrip(": ")
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and _is_relative(cause):
-            return f"{text} (relative paths start in the worker's folder, {Path.cwd()})"
+            return f"{text} (relative paths start in the worker's folder, {_working_folder()})"
         cause = cause.__cause__ or cause.__context__
     return text
+
+
+def _working_folder() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return "which was deleted"
+
+
+def _message_of(error: BaseException) -> str:
+    """Return an error's message; a user's own error may fail to have one."""
+    try:
+        return str(error)
+    except Exception as fault:  # noqa: BLE001  (a user's own __str__ may do anything)
+        return f"(its text cannot be read: {type(fault).__name__})"
 
 
 def _without_traceback(message: str) -> str:
@@ -56,7 +71,7 @@ def _is_relative(error: OSError) -> bool:
         return False
     if isinstance(error.filename, (str, bytes)):
         return not Path(os.fsdecode(error.filename)).is_absolute()
-    return not any(word.strip("'\"`(").startswith("/") for word in str(error).split())
+    return not any(word.strip("'\"`(").startswith("/") for word in _message_of(error).split())
 
 
 def fault(reason: str, found: str, hint: str = "", place: str = "") -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Hostile environments, one a file, against the real worker."""
