@@ -199,7 +199,7 @@ def _take_random_return(found: Examination, play: RandomPlay) -> None:
     if play.trial_returns:
         found.random_return, found.random_standard_error = _mean_and_error(play.trial_returns)
         return
-    text = "The environment is slow: the random return is estimated from single episodes."
+    text = "Not every trial ended in time: the random return is estimated from single episodes."
     found.findings.append(finding(FindingKind.FEW_EPISODES, text))
     mean, error = _mean_and_error(play.episode_returns)
     episodes = found.spec.episodes_per_trial

@@ -209,9 +209,10 @@ class ContractCheck:
 
     def _explain_difference(self) -> None:
         """Note why two runs of one copy with the same seed and the same actions differ."""
-        first = self._run_new(SEED)
-        if self._run_new(SEED) != first:
-            found = "with the same seed and the same actions, two new copies behave differently."
+        first, second = self._run_new(SEED), self._run_new(SEED)
+        if second != first:
+            where = difference_text(first, second)
+            found = f"with the same seed and the same actions, two new copies behave differently, {where}."
             self._findings.note("seed_ignored", "reset", found)
         elif self._run_new(OTHER_SEED) == first:
             found = "a new copy behaves alike for every seed, and a second reset with one seed gives another result."
@@ -254,6 +255,13 @@ class ContractCheck:
                 result, episode_steps = (*result, begun), 0
             seen.append(result)
         return seen, [name for name, state in global_states().items() if not same(state, before.get(name))]
+
+
+def difference_text(one: list[Any], other: list[Any]) -> str:
+    """Return where two runs begin to differ; the first entry is the first observation, each further one a step."""
+    pairs = enumerate(zip(one, other, strict=False))
+    place = next((place for place, (left, right) in pairs if left != right), min(len(one), len(other)))
+    return "from the first observation on" if place == 0 else f"from step {place} on"
 
 
 class Times:

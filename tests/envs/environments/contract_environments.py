@@ -52,6 +52,17 @@ class SeedIgnoredByItsOwnGenerator(Walk):
         return float(self.generator.uniform(-1, 1))
 
 
+class UnseededLater(Walk):
+    """Follows its seed in the first episode only: a reset without a seed makes a new generator."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self.generator = np.random.default_rng(seed)
+        return super().reset(seed=seed)
+
+    def draw(self) -> float:
+        return float(self.generator.uniform(-1, 1))
+
+
 class KeepsItsPlace(Walk):
     """Begins each episode where the last one ended."""
 

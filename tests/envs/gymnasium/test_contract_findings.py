@@ -16,7 +16,7 @@ from tests.envs.families import broken, family, opened, sound
 EFFORT = Effort(contract_steps=60, contract_s=60.0)
 
 FAULTS: dict[str, tuple[FindingKind, str, str]] = {
-    "SeedIgnored": (FindingKind.SEED_IGNORED, "reset", "two new copies behave differently"),
+    "SeedIgnored": (FindingKind.SEED_IGNORED, "reset", "two new copies behave differently, from the first obs"),
     "SeedIgnoredByItsOwnGenerator": (FindingKind.SEED_IGNORED, "reset", "a new copy behaves alike for every seed"),
     "KeepsItsPlace": (FindingKind.RESET_KEEPS_STATE, "reset", "something of the steps before remains"),
     "DrawsFromGlobals": (FindingKind.GLOBAL_RANDOM, "step", "global random generators (random)"),
@@ -116,6 +116,12 @@ def test_an_error_of_every_action_is_a_fault_and_not_one_of_the_edges() -> None:
 def test_an_error_that_comes_after_some_steps_is_a_fault_and_not_one_of_the_edges() -> None:
     with pytest.raises(WorkerFaultError, match="step raised ValueError: the tower fell over"):
         contract_of(broken("Raises", kwargs={"calm_steps": 1}))
+
+
+def test_a_seed_that_only_the_first_episode_follows_is_told_with_the_step() -> None:
+    [found] = contract_of(of_contract("UnseededLater")).findings
+    assert found.kind is FindingKind.SEED_IGNORED
+    assert "two new copies behave differently, from step 15 on" in found.found
 
 
 def test_the_times_of_one_copy_are_measured() -> None:
