@@ -173,7 +173,10 @@ def _play_findings(play: RandomPlay, *, has_step_limit: bool) -> list[Finding]:
     if not lengths:
         text = f"no episode ended within {play.num_steps} steps of random actions, in {play.seconds:.0f} s."
         hint = "" if has_step_limit else "Set a step limit (--max-steps), so that episodes end."
-        hint = hint or "Set a smaller step limit (--max-steps), or give the check more time (--max-time)."
+        hint = (
+            hint
+            or "Set a smaller step limit (--max-steps), or look at the environment with learnd env check --max-time 1h."
+        )
         return [finding(FindingKind.NO_END, text, hint=hint)]
     if not play.is_whole and not has_step_limit and not play.num_truncated:
         text = "No limit of steps is known, and an episode did not end."

@@ -41,7 +41,7 @@ class RandomPlay:
         lowest_reward: the lowest reward of a step.
         highest_reward: the highest reward of a step.
         is_whole: whether every trial that was begun was played to its end.
-        seconds: the duration.
+        seconds: the time for beginning and stepping the tasks.
     """
 
     trial_returns: list[float] = field(default_factory=list)
@@ -90,9 +90,11 @@ def play_at_random(tasks: TaskBatch, effort: Effort, *, has_step_limit: bool, re
     patience_s = max(effort.patience_s if has_step_limit else effort.endless_s, effort.longest_s)
     batches = 0
     while len(play.trial_returns) < MAX_TRIALS and time.monotonic() - start < effort.enough_s and play.is_whole:
+        begun = time.monotonic()
         tasks.begin(batches * tasks.num_trials, split=Split.TRAINING)
-        # The time for making and resetting the copies does not count here; it has limits of its own.
         batch = _Batch(tasks, play, generator)
+        play.seconds += time.monotonic() - begun
+        # The time for making and resetting the copies does not count here; it has limits of its own.
         begun = time.monotonic()
         while batch.step(report):
             passed = time.monotonic() - begun
@@ -100,7 +102,6 @@ def play_at_random(tasks: TaskBatch, effort: Effort, *, has_step_limit: bool, re
                 play.is_whole = False
                 break
         batches += 1
-    play.seconds = time.monotonic() - start
     return play
 
 
@@ -119,7 +120,10 @@ class _Batch:
     def step(self, report: Progress) -> bool:
         """Take a step in every active row; return False when all trials have ended."""
         tasks, play, active = self._tasks, self._play, self._active
-        transition = tasks.step(random_actions(tasks.spaces.action, tasks.num_trials, self._generator), active)
+        action = random_actions(tasks.spaces.action, tasks.num_trials, self._generator)
+        begun = time.monotonic()
+        transition = tasks.step(action, active)
+        play.seconds += time.monotonic() - begun
         rewards = transition.reward[active]
         play.num_steps += int(active.sum())
         play.lowest_reward = min(play.lowest_reward, float(rewards.min()))

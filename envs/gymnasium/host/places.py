@@ -20,7 +20,10 @@ HOST_FOLDER = str(Path(__file__).resolve().parent) + os.sep
 LIBRARIES = frozenset({"gymnasium", "numpy", "scipy", "torch", "importlib", "runpy"})
 """Packages whose lines are not shown as a user's code."""
 
-CALLS = ("reset", "step", "close")
+MAKING = "making it"
+
+CALLS = {"reset": "reset", "step": "step", "close": "close", "__init__": MAKING}
+"""The functions of a user's class that the worker calls, with their names in messages."""
 
 
 def value_place(space: spaces.Space[Any], position: int, name: str = "observation") -> str:
@@ -52,11 +55,11 @@ def index_text(index: Any) -> str:
 
 def failed_call(error: BaseException) -> str:
     """Return the call of a user's code that raised an error: reset, step, close, importing or making."""
-    names = [(frame.filename, frame.name) for frame in traceback.extract_tb(error.__traceback__)]
-    called = next((name for file, name in names if not file.startswith(HOST_FOLDER) and name in CALLS), None)
-    if called is not None:
-        return called
-    return "importing the module" if any(name == "import_user_module" for _, name in names) else "making it"
+    frames = traceback.extract_tb(error.__traceback__)
+    if any(frame.name == "import_user_module" and frame.filename.startswith(HOST_FOLDER) for frame in frames):
+        return "importing the module"
+    names = (frame.name for frame in frames if not frame.filename.startswith(HOST_FOLDER))
+    return next((CALLS[name] for name in names if name in CALLS), MAKING)
 
 
 def running_code(error: BaseException) -> str:

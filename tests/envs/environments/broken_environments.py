@@ -73,6 +73,12 @@ class RaisesWhileResetting(Calm):
         raise ValueError("no tower to build")
 
 
+class ResetsWhileMaking(RaisesWhileResetting):
+    def __init__(self) -> None:
+        super().__init__()
+        self.reset()
+
+
 class RaisesWhileMaking(Calm):
     def __init__(self) -> None:
         raise FileNotFoundError("blueprint.xml")

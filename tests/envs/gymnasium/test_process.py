@@ -280,6 +280,25 @@ def test_an_error_while_making_is_told_with_its_line() -> None:
         opened(broken("RaisesWhileMaking"))
 
 
+def test_an_error_of_a_reset_while_making_is_told_as_one_of_making() -> None:
+    with pytest.raises(WorkerFaultError, match=r"making it raised ValueError: no tower to build"):
+        opened(broken("ResetsWhileMaking"))
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import half_is_missing\n", r"importing the module raised ModuleNotFoundError: .* \(half.py, line 1\)"),
+        ("x = 1\nx.y()\n", r"importing the module raised AttributeError: .* \(half.py, line 2\)"),
+        ("def broken(:\n", r"importing the module raised SyntaxError: .*\(half.py, line 1\)"),
+    ],
+)
+def test_an_error_of_a_module_is_told_with_its_line(code: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "half.py").write_text(code)
+    with pytest.raises(WorkerFaultError, match=words):
+        opened(family("half:Maze", import_paths=(str(tmp_path),)))
+
+
 def test_an_error_in_another_process_of_the_user_is_told_without_its_traceback() -> None:
     found = fault_of(broken("RaisesWithATraceback")).found
     assert "Traceback" not in found

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,77 +17,15 @@ from envs.effort import Effort
 from envs.errors import WorkerFaultError
 from envs.examination import examine
 from envs.family import FamilySource, FamilySpec, Split
-from envs.findings import FindingKind
 from envs.gymnasium.batch import WorkerTaskBatch
 from envs.limits import WorkerLimits
 from tests.envs.families import all_active
+from tests.envs.hostile.expected import ENVIRONMENTS, EXPECTED, KNOWN_TO_STAY, Expected, copied, family_of
 from tests.envs.hostile.leftovers import SHARED_MEMORY, await_no_process, count, processes_of, shared_memory_of
 
-ENVIRONMENTS = Path(__file__).with_name("environments")
 SHORT = Effort(contract_steps=20, contract_s=20.0, spaces_s=0.05, enough_s=0.05)
 LIMITS = WorkerLimits(memory_mib=700, step_timeout_s=20.0, start_timeout_s=60.0, watch_interval_s=0.1)
 NUM_COPIES = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Expected:
-    """What a hostile environment must give.
-
-    Attributes:
-        kind: the kind of its first refusal; None if it is admitted.
-        words: a part of what was found, of any finding; "" for no finding.
-        step_timeout_s: the time-out of a step, small for what hangs.
-        start_timeout_s: the time-out of making a copy.
-    """
-
-    kind: FindingKind | None = FindingKind.FAULT
-    words: str = ""
-    step_timeout_s: float = 20.0
-    start_timeout_s: float = 60.0
-
-
-HANGS = 2.0
-EXPECTED = {
-    "seed_ignored": Expected(kind=None, words="two new copies behave differently"),
-    "nan_at_an_index": Expected(kind=FindingKind.NOT_FINITE, words="observation[1] is nan"),
-    "wrong_dtype": Expected(kind=None, words="observation has dtype float64"),
-    "hang_in_step": Expected(words="It was in step (hang_in_step.py, line", step_timeout_s=HANGS),
-    "hang_in_reset": Expected(words="It was in reset (hang_in_reset.py, line", step_timeout_s=HANGS),
-    "hang_in_close": Expected(words="It was in close (hang_in_close.py, line", step_timeout_s=HANGS),
-    "hang_in_init": Expected(words="workers.start_timeout_s", start_timeout_s=6.0),
-    "hang_and_ignore_signals": Expected(words="did not answer within 2 s", step_timeout_s=HANGS),
-    "stops_itself": Expected(words="did not answer within 2 s", step_timeout_s=HANGS),
-    "segfault": Expected(words="Segmentation fault at"),
-    "forks_many_processes": Expected(kind=None),
-    "forks_and_goes_on": Expected(step_timeout_s=HANGS),
-    "exits": Expected(words="exited with status 3"),
-    "raises_system_exit": Expected(words="sys.exit('no more') in step (raises_system_exit.py, line"),
-    "raises_keyboard_interrupt": Expected(words="step raised KeyboardInterrupt (raises_keyboard_interrupt.py, line"),
-    "raises_an_error_without_text": Expected(words="step raised MuteError"),
-    "recurses": Expected(words="step raised RecursionError"),
-    "prints_megabytes": Expected(kind=None),
-    "leaves_processes": Expected(kind=None),
-    "leaves_threads": Expected(kind=None),
-    "leaves_shared_memory": Expected(kind=None),
-    "leaves_untracked_shared_memory": Expected(kind=None),
-    "leaves_files": Expected(kind=None),
-    "deletes_its_folder": Expected(words="step raised FileNotFoundError: [Errno 2] No such file or directory"),
-    "closes_descriptors": Expected(),
-    "closes_standard_streams": Expected(kind=None),
-    "writes_into_descriptors": Expected(step_timeout_s=HANGS),
-    "returns_enormous_observations": Expected(kind=FindingKind.MALFORMED_OBSERVATION, words="shape (268435456,)"),
-    "declares_enormous_observations": Expected(
-        kind=FindingKind.UNSUPPORTED_SPACE, words="MultiBinary(4294967296) is not supported"
-    ),
-    "takes_memory": Expected(words="memory"),
-    "changes_its_space": Expected(kind=FindingKind.SPACE_CHANGED, words="from Discrete(2) to Discrete(3)"),
-    "sabotages_modules": Expected(step_timeout_s=HANGS),
-    "kills_its_supervisor": Expected(words="killed"),
-    "lies_about_itself": Expected(kind=FindingKind.CHECKER_REJECTS, words="RuntimeError: no"),
-}
-
-KNOWN_TO_STAY = {"leaves_untracked_shared_memory": "a worker has no /dev/shm of its own"}
-"""Environments that leave shared memory, and why."""
 
 
 @pytest.fixture
@@ -102,15 +40,6 @@ def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     yield token
     for path in shared_memory_of(token):
         path.unlink()
-
-
-def family_of(name: str, folder: Path) -> FamilySpec:
-    """Return the family of a hostile environment, whose code is a copy that it may delete."""
-    code = folder / "code"
-    code.mkdir()
-    for file in ("calm.py", f"{name}.py"):
-        shutil.copy(ENVIRONMENTS / file, code / file)
-    return FamilySpec(name="hostile", source=FamilySource.GYMNASIUM, entry=f"{name}:Hostile", import_paths=(str(code),))
 
 
 def limits_of(expected: Expected) -> WorkerLimits:
@@ -172,9 +101,7 @@ def test_a_family_whose_folder_was_deleted_does_not_start_and_says_so(token: str
 
 
 def test_a_sound_environment_is_admitted_by_the_same_check(token: str, tmp_path: Path) -> None:
-    code = tmp_path / "code"
-    code.mkdir()
-    shutil.copy(ENVIRONMENTS / "calm.py", code / "calm.py")
+    code = copied("calm", tmp_path)
     spec = FamilySpec(name="calm", source=FamilySource.GYMNASIUM, entry="calm:Calm", import_paths=(str(code),))
     found = examine(spec, limits=LIMITS, num_copies=NUM_COPIES, effort=SHORT, report=lambda phase, units: None)
     assert found.findings == []

@@ -9,4 +9,4 @@ from calm import Calm
 
 class Hostile(Calm):
     def misbehave(self) -> None:
-        os.closerange(3, 256)
+        os.closerange(3, 1024)

@@ -10,6 +10,6 @@ from calm import Calm
 
 class Hostile(Calm):
     def misbehave(self) -> None:
-        for descriptor in range(3, 64):
+        for descriptor in range(3, 1024):
             with contextlib.suppress(OSError):
                 os.write(descriptor, b"boo\n")
