@@ -15,6 +15,7 @@ from envs.few_shot.returns import chance_of
 from envs.few_shot.tasks import FewShotShapes
 from envs.findings import Finding, Severity
 from envs.limits import WorkerLimits
+from envs.pace import UNKNOWN_PACE, Pace
 from envs.random_play import Progress
 from envs.registry import open_few_shot
 from envs.spaces import SpacePair
@@ -41,6 +42,7 @@ class Admission:
         report: what was measured, as JSON values.
         steps_per_s: environment steps per second of all copies together, with random actions; for a few-shot family,
             examples drawn per second.
+        pace: the usual speed of its environment, as far as a worker found it.
     """
 
     spec: FamilySpec
@@ -52,6 +54,7 @@ class Admission:
     findings: list[Finding]
     report: dict[str, Any]
     steps_per_s: float
+    pace: Pace = UNKNOWN_PACE
 
     @property
     def warnings(self) -> list[str]:
@@ -120,6 +123,7 @@ def admission_of(found: Examination) -> Admission:
         findings=found.findings,
         report=found.report(),
         steps_per_s=found.play.num_steps / found.play.seconds,
+        pace=replace(found.pace, steps_per_s=found.play.num_steps / found.play.seconds),
     )
 
 

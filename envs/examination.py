@@ -18,6 +18,7 @@ from envs.gymnasium.automatic_variations import complete
 from envs.gymnasium.batch import WorkerTaskBatch
 from envs.gymnasium.contract_findings import check_contract
 from envs.limits import WorkerLimits
+from envs.pace import UNKNOWN_PACE, Pace
 from envs.random_play import Progress, RandomPlay, play_at_random
 from envs.reference import ReferenceRule
 from envs.registry import open_tasks
@@ -48,6 +49,7 @@ class Examination:
         random_standard_error: standard error of ``random_return``; 0 if it was declared.
         reference_return: trial return that counts as score 1; None if it is unknown.
         reference_source: source of ``reference_return``.
+        pace: the usual speed of the environment, as far as its worker found it.
     """
 
     spec: FamilySpec
@@ -62,6 +64,7 @@ class Examination:
     random_standard_error: float = 0.0
     reference_return: float | None = None
     reference_source: str = ""
+    pace: Pace = UNKNOWN_PACE
 
     @property
     def refusals(self) -> list[Finding]:
@@ -111,6 +114,8 @@ def examine(
                 if not found.refusals:
                     found.findings.append(refusal(error, _kind_of(error)))
                 break
+        if isinstance(tasks, WorkerTaskBatch):
+            found.pace = tasks.pace
     return found
 
 

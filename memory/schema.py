@@ -392,6 +392,11 @@ def add_family_files(db: Database) -> None:
     _execute_all(db, _FAMILY_FILES)
 
 
+def add_pace(db: Database) -> None:
+    """Add the usual speed of each family's environment, which is unknown for families that were admitted before."""
+    db.execute("ALTER TABLE families ADD COLUMN pace TEXT")
+
+
 MIGRATIONS = (
     create_first_tables,
     add_store_identity,
@@ -404,6 +409,7 @@ MIGRATIONS = (
     number_curve_points,
     add_context_keys,
     add_family_files,
+    add_pace,
 )
 """The migrations in order. A migration's name is its record in the store, so names and order never change."""
 

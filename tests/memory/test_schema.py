@@ -63,6 +63,7 @@ def test_the_released_migrations_have_not_been_changed() -> None:
         "number_curve_points",
         "add_context_keys",
         "add_family_files",
+        "add_pace",
     )
 
 
