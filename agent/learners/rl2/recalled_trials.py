@@ -8,7 +8,7 @@ Shapes: T steps, B rows, D observation width, H hidden.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 
 import torch
@@ -32,6 +32,7 @@ def reinstate(
     *,
     constants: PairConstants | None = None,
     device: torch.device | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Reinstated | None:
     """Return what B trials begin with, one row for each element of ``recalled``; None if nothing was recalled.
 
@@ -43,6 +44,7 @@ def reinstate(
         recalled: the trials recalled for each row.
         constants: the derived constants of the pair; None computes them.
         device: device of the policy; None for the CPU.
+        progress: called with the number of recalled trials of each row that were run again; may raise to give up.
     """
     num_rounds = max((len(row.trials) for row in recalled), default=0)
     left: Reinstated | None = None
@@ -64,6 +66,8 @@ def reinstate(
         run_again(policy, spaces, state, _steps_of(trials))
         memory = state.memories[-1] if state.memories else None
         left = Reinstated(memory=memory, hidden=state.hidden, features=features.to(device))
+        if progress is not None:
+            progress(number + 1)
     if left is None:
         return None
     likeness, age, counts = torch.tensor([[row.likeness, row.age, len(row.trials)] for row in recalled]).unbind(1)

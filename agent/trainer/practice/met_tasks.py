@@ -71,7 +71,7 @@ def met_points(
             standard_error=standard_error(returns),
         )
 
-    start = reinstate(policy, tasks.spaces, recalled, device=tasks.device)
+    start = reinstate(policy, tasks.spaces, recalled, device=tasks.device, progress=progress)
     return (point(WITH_MEMORY, start), point(EMPTY, None))
 
 
