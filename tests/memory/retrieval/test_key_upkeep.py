@@ -132,7 +132,9 @@ def test_the_newest_trials_of_a_family_are_recalled_with_embeddings_of_the_prese
     assert len(recall) == 8
     found = recall.find(np.zeros(4, np.float32), context=context)
     assert {trial.context and trial.context.digest for trial in found.trials} == {context}
-    assert recall.find(np.zeros(4, np.float32), context=b"d" * 16, begun=store.trials.load(1)).trials
+    unknown = {"first_observation": np.zeros(4, np.float32), "context": b"d" * 16}
+    assert recall.find(**unknown).likeness == 0
+    assert recall.find(**unknown, begun=store.trials.load(1)).likeness > 0
 
 
 def test_the_training_tasks_that_were_met_are_listed_newest_first(store: Store) -> None:
