@@ -20,7 +20,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from .actions import allowed, edge_actions, random_action, random_actions
+from .check_actions import allowed, edge_actions, random_action, random_actions
 from .attributes import fitting_attributes, set_attributes
 from .inspection import BrokenResultError, Findings, Inspector
 from .places import error_text
