@@ -20,8 +20,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from .check_actions import allowed, edge_actions, random_action, random_actions
 from .attributes import fitting_attributes, set_attributes
+from .check_actions import allowed, edge_actions, random_action, random_actions
 from .inspection import BrokenResultError, Findings, Inspector
 from .places import error_text
 from .progress import Progress, Stage
