@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+LEAST_S = 1.0
+"""Time that is left for random actions in any case."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,13 @@ class Effort:
     patience_s: float = 300.0
     endless_s: float = 30.0
     is_thorough: bool = False
+
+    def after(self, spent_s: float) -> Effort:
+        """Return what is left of a thorough effort for the play of random actions; other efforts stay as they are."""
+        if not self.is_thorough:
+            return self
+        left_s = max(LEAST_S, self.patience_s - spent_s)
+        return replace(self, patience_s=left_s, endless_s=left_s, longest_s=min(self.longest_s, left_s))
 
 
 def thorough(max_time_s: float) -> Effort:

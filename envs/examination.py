@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,7 +98,7 @@ def examine(
         effort: the limits of time.
         report: called regularly with the phase and the number of units done. It may raise to end the examination.
     """
-    found = Examination(spec=spec)
+    found, begun = Examination(spec=spec), time.monotonic()
     try:
         tasks = _opened(found, limits=limits, num_copies=num_copies, report=report)
     except EnvsError as error:
@@ -108,7 +109,7 @@ def examine(
             if found.refusals and not effort.is_thorough:
                 break
             try:
-                part(found, tasks, effort, report)
+                part(found, tasks, effort.after(time.monotonic() - begun), report)
             except EnvsError as error:
                 # A worker that ends after a refusal was told of probably ends because of the same fault.
                 if not found.refusals:
