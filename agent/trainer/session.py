@@ -70,6 +70,7 @@ class TrainerSession:
             device=device,
             limits=settings.workers.limits(),
             on_wait=self._wait_for,
+            before_open=self._require_present,
         )
         self._awaited: Family | None = None
         heartbeat.on_close_request = self._close_removed_tasks
@@ -254,6 +255,15 @@ class TrainerSession:
             self.close_tasks(family_id)
         if awaited is not None and awaited.id not in present:
             raise FamilyRemovedError(operation="working on family", subject=awaited.name, found="it was removed.")
+
+    def _require_present(self, family: Family) -> None:
+        """Check that a family was not removed: nothing would end a worker that is started for it afterwards.
+
+        Raises:
+            FamilyRemovedError: it was removed.
+        """
+        if self.is_removed(family):
+            raise FamilyRemovedError(operation="working on family", subject=family.name, found="it was removed.")
 
     def is_removed(self, family: Family) -> bool:
         """Return whether a family was removed since its row was read."""

@@ -51,6 +51,7 @@ class OpenEnvironments:
         device: the device of rollouts and updates.
         limits: the limits of workers.
         on_wait: called with the family repeatedly while its worker is awaited.
+        before_open: called with a family before its tasks are opened; it raises if they must not be.
     """
 
     def __init__(
@@ -61,7 +62,9 @@ class OpenEnvironments:
         device: torch.device,
         limits: WorkerLimits,
         on_wait: Callable[[Family], None],
+        before_open: Callable[[Family], None] = lambda _: None,
     ) -> None:
+        self._before_open = before_open
         self._opener = opener
         self._config = config
         self._device = device
@@ -157,6 +160,7 @@ class OpenEnvironments:
         return EagerTraining(learner, name, tasks)
 
     def _open(self, family: Family) -> TaskBatch:
+        self._before_open(family)
         return self._opener(
             family.require_spec(),
             spaces_of(family),

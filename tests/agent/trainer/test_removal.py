@@ -86,6 +86,14 @@ def test_the_wait_for_a_step_of_a_removed_family_ends_with_an_error(store: Store
     assert session.environments.open_families == {pole.id}, "the wait closes nothing that it is in the middle of"
 
 
+def test_no_worker_is_started_for_a_removed_family(store: Store, open_session: SessionMaker) -> None:
+    session, pole = open_session(store), add_pole(store)
+    remove(store, "pole")
+    with pytest.raises(FamilyRemovedError):
+        session.environments.tasks_of(pole)
+    assert session.environments.open_families == set()
+
+
 def test_a_slice_of_a_family_that_is_removed_meanwhile_is_skipped(store: Store, open_session: SessionMaker) -> None:
     class RemovedMeanwhile:
         def __init__(self, tasks: Any) -> None:
@@ -112,6 +120,7 @@ def test_practice_of_a_removed_family_is_not_recorded_for_the_next_of_its_name(
     store: Store, open_session: SessionMaker
 ) -> None:
     session, bandits = open_session(store), feed_bandits(store)
+    practise(session, bandits, reason="test")
     remove(store, "bandits")
     feed_bandits(store)
     with pytest.raises(FamilyNotFoundError):
