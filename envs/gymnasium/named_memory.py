@@ -2,6 +2,8 @@
 
 A name counts as the worker's own if it did not exist when the worker was started, and a process of the worker has it
 mapped or open. It is not removed while a process outside of the worker uses it.
+
+The worker's supervisor loads this module by its path, so it needs the standard library only.
 """
 
 from __future__ import annotations

@@ -26,7 +26,6 @@ from envs.errors import FamilySpecError, FaultReason, UnsupportedSpaceError, Wor
 from envs.family import FamilySpec
 from envs.gymnasium.host_start import MARK_VARIABLE, interpreter, start_host
 from envs.gymnasium.last_words import last_words
-from envs.gymnasium.named_memory import NamedMemory
 from envs.gymnasium.process_tree import ProcessState, descendants, kill_marked, kill_seen
 from envs.gymnasium.progress import AnswerDeadline
 from envs.gymnasium.stderr_tail import StderrTail
@@ -82,7 +81,6 @@ class WorkerProcess:
         self._is_busy = False
         self._late_answer = b""
         self._memory: mmap.mmap | None = None
-        self._named_memory = NamedMemory()
         self._mark = secrets.token_hex(16)
         self._memory_fd = os.memfd_create("learnd-worker", os.MFD_CLOEXEC)
         request_out, self._request_fd = os.pipe2(os.O_CLOEXEC)
@@ -219,7 +217,6 @@ class WorkerProcess:
             settle_s: time to wait for the answer to a pending request before the worker is interrupted.
         """
         self.is_closed = True
-        self._note_named_memory()
         os.close(self._request_fd)
         if not self._is_busy or self._answers_within(settle_s) or self._interrupt():
             self._await_worker_end()
@@ -261,7 +258,6 @@ class WorkerProcess:
             # The supervisor was killed. Find the worker's processes from the last memory check and by their mark.
             kill_seen(self._seen)
             kill_marked(f"{MARK_VARIABLE}={self._mark}")
-        self._named_memory.remove()
         self._stderr.close()
         self._control.close()
         os.close(self._answer_fd)
@@ -328,12 +324,12 @@ class WorkerProcess:
         """Return the resident memory of the worker and all its descendants, without its supervisor."""
         found = descendants(self._process.pid)
         self._seen = found or self._seen  # None is found if the supervisor was killed.
-        self._named_memory.note(state.pid for state in found)
         return sum(state.resident_bytes for state in found)
 
     def _note_named_memory(self) -> None:
-        """Note which named shared memory the worker uses, because this cannot be found out once it has ended."""
-        self._named_memory.note(state.pid for state in descendants(self._process.pid))
+        """Have the supervisor note the worker's named shared memory, which cannot be found out once it has crashed."""
+        with contextlib.suppress(OSError):
+            self._control.send(b"n")
 
     def _fail(self, answer: dict[str, Any]) -> NoReturn:
         found, hint, detail = answer["found"], answer.get("hint", ""), answer.get("detail", "")

@@ -7,8 +7,9 @@ The supervisor is the child subreaper of the worker (``PR_SET_CHILD_SUBREAPER``)
 becomes the supervisor's child, whatever its session, group or variables. So every process that an environment starts
 remains a descendant, and when the supervisor has no child left, no descendant is left.
 
-The control socket carries one byte per command from the trainer: ``i`` interrupts the worker, ``k`` ends everything
-now. It carries one line back: the worker's exit status. End of file on the socket means that the trainer has exited.
+The control socket carries one byte per command from the trainer: ``i`` interrupts the worker, ``n`` notes the named
+shared memory that it uses (:mod:`envs.gymnasium.named_memory`), ``k`` ends everything now. It carries one line back:
+the worker's exit status. End of file on the socket means that the trainer has exited.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import os
 import select
 import signal
 import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -46,6 +47,9 @@ MAX_TERMINATED = 256
 MAX_STOP_ROUNDS = 100
 POLL_S = 0.05
 
+NOTE_S = 2.0
+"""Time between two looks at the named shared memory that the worker uses."""
+
 FAULT_SIGNALS = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP})
 """Signals that report an error of this process itself; they are not ignored."""
 
@@ -57,9 +61,11 @@ class Supervisor:
         worker_pid: the process that runs the host program.
         parent_pid: the parent of this process.
         control_fd: the control socket.
+        memory: the named shared memory of the worker, which is removed at the end.
     """
 
-    def __init__(self, *, worker_pid: int, parent_pid: int, control_fd: int) -> None:
+    def __init__(self, *, worker_pid: int, parent_pid: int, control_fd: int, memory: Any) -> None:
+        self._memory = memory
         self._worker_pid = worker_pid
         self._parent_pid = parent_pid
         self._control_fd = control_fd
@@ -77,14 +83,22 @@ class Supervisor:
             self._reap()
             if not self._is_worker_alive or os.getppid() != self._parent_pid:
                 break
-            ready = self._wait(None)
+            ready = self._wait(NOTE_S)
             command = os.read(self._control_fd, 1) if self._control_fd in ready else b"-"
             if command == b"i":
                 kill(self._worker_pid, signal.SIGINT)
+            elif command == b"n" or not ready:
+                self._note_memory()
+        self._note_memory()
         self._events.unregister(self._control_fd)
         if command != b"k":
             self._reap_until(time.monotonic() + ORPHAN_GRACE_S, is_worker_enough=True)
         self._end_descendants()
+        self._memory.remove()
+
+    def _note_memory(self) -> None:
+        """Note the named shared memory of the worker and of what it started, up to a limit (a fork bomb)."""
+        self._memory.note(descendants(os.getpid())[:MAX_TERMINATED])
 
     def _wait(self, timeout_s: float | None) -> set[int]:
         """Return the readable descriptors. Bytes that signals wrote into the wake-up pipe are discarded."""
@@ -236,6 +250,13 @@ def run_host(program: str, fds: list[str], *, supervisor_pid: int) -> NoReturn:
     os._exit(0)
 
 
+def named_memory() -> Any:
+    """Return what notes and removes the worker's named shared memory. Its module is loaded by its path."""
+    import runpy
+
+    return runpy.run_path(str(Path(__file__).with_name("named_memory.py")))["NamedMemory"]()
+
+
 def prctl(option: int, value: int) -> None:
     """Set an attribute of this process."""
     ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
@@ -245,6 +266,7 @@ def main() -> NoReturn:
     """Start the worker that the arguments describe, supervise it, and exit after it."""
     program, control_fd, fds = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
     parent_pid = os.getppid()
+    memory = named_memory()
     restore_signals()
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     supervisor_pid = os.getpid()
@@ -254,7 +276,7 @@ def main() -> NoReturn:
         run_host(program, fds, supervisor_pid=supervisor_pid)
     for fd in fds:
         os.close(int(fd))
-    supervisor = Supervisor(worker_pid=worker_pid, parent_pid=parent_pid, control_fd=control_fd)
+    supervisor = Supervisor(worker_pid=worker_pid, parent_pid=parent_pid, control_fd=control_fd, memory=memory)
     # The signal for the trainer's exit only wakes this process, which then checks whether its parent has changed.
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     supervisor.run()

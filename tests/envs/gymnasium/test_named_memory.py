@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from multiprocessing import shared_memory
@@ -16,6 +19,7 @@ from envs.errors import WorkerFaultError
 from envs.family import FamilySpec, Split
 from envs.gymnasium.named_memory import FOLDER
 from tests.envs.families import all_active, family, opened
+from tests.repository import ROOT
 
 MAKES_MEMORY = """
 import os
@@ -75,6 +79,27 @@ def test_memory_is_removed_when_the_worker_is_killed_while_it_waits(tmp_path: Pa
         tasks.begin(0, split=Split.TRAINING)
         os.kill(tasks.pid, signal.SIGKILL)
         psutil.wait_procs([psutil.Process(tasks.pid)], timeout=10)
+    assert not (FOLDER / OWN).exists()
+
+
+def test_memory_is_removed_when_the_process_that_started_the_worker_is_killed(tmp_path: Path) -> None:
+    making(tmp_path)
+    program = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from envs.family import Split\n"
+        "from tests.envs.families import opened\n"
+        "from tests.envs.gymnasium.test_named_memory import making\n"
+        f"tasks = opened(making(Path({str(tmp_path)!r}), name={OWN!r}), 1)\n"
+        "tasks.begin(0, split=Split.TRAINING)\n"
+        "print(tasks.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    worker = int(killed.stdout)
+    deadline = time.monotonic() + 20
+    while ((FOLDER / OWN).exists() or psutil.pid_exists(worker)) and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert not (FOLDER / OWN).exists()
 
 
