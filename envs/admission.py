@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -28,6 +28,7 @@ from envs.gymnasium.task_checks import (
 )
 from envs.gymnasium.variations import Variation, VariationTarget
 from envs.limits import WorkerLimits
+from envs.pace import UNKNOWN_PACE, Pace
 from envs.random_actions import random_actions
 from envs.reference import ReferenceRule
 from envs.registry import open_few_shot, open_tasks
@@ -95,6 +96,7 @@ class Admission:
         warnings: possible problems, as text for people.
         steps_per_s: environment steps per second of all copies together, with random actions; for a few-shot family,
             examples drawn per second.
+        pace: the usual speed of its environment, as far as a worker found it.
     """
 
     spec: FamilySpec
@@ -105,6 +107,7 @@ class Admission:
     reference_source: str
     warnings: list[str]
     steps_per_s: float
+    pace: Pace = UNKNOWN_PACE
 
 
 @dataclass
@@ -167,6 +170,7 @@ def probe(
         reference_source=source,
         warnings=warnings,
         steps_per_s=steps_per_s,
+        pace=replace(tasks.pace, steps_per_s=steps_per_s) if isinstance(tasks, WorkerTaskBatch) else UNKNOWN_PACE,
     )
 
 

@@ -375,6 +375,11 @@ def add_context_keys(db: Database) -> None:
     _execute_all(db, _CONTEXT_KEYS)
 
 
+def add_pace(db: Database) -> None:
+    """Add the usual speed of each family's environment, which is unknown for families that were admitted before."""
+    db.execute("ALTER TABLE families ADD COLUMN pace TEXT")
+
+
 MIGRATIONS = (
     create_first_tables,
     add_store_identity,
@@ -386,6 +391,7 @@ MIGRATIONS = (
     add_rehearsal_trials,
     number_curve_points,
     add_context_keys,
+    add_pace,
 )
 """The migrations in order. A migration's name is its record in the store, so names and order never change."""
 

@@ -163,7 +163,8 @@ class WorkersSettings(Section):
     )
     step_timeout_s: Duration = Field(
         default=WorkerLimits.step_timeout_s,
-        description="Time limit of one step or one reset of one copy of an environment.",
+        description="Time limit of one step or one reset of one copy of an environment; once its usual speed is known,"
+        " the limit follows that.",
     )
     start_timeout_s: Duration = Field(
         default=WorkerLimits.start_timeout_s,

@@ -23,6 +23,7 @@ from envs.gymnasium.task_drawing import Task, draw_task
 from envs.gymnasium.variations import Distribution, Variation
 from envs.gymnasium.working_folder import WorkingFolder
 from envs.limits import WorkerLimits
+from envs.pace import Pace
 from envs.spaces import ActionKind, SpacePair
 from envs.task_batch import Transition
 
@@ -241,6 +242,11 @@ class WorkerTaskBatch:
             self._drop_arrays()
             self._process.close()
             self._folder.close()
+
+    @property
+    def pace(self) -> Pace:
+        """The usual speed of the environment, as far as it is known."""
+        return self._process.pace
 
     @property
     def pid(self) -> int:

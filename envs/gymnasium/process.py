@@ -29,6 +29,7 @@ from envs.gymnasium.process_tree import ProcessState, descendants, kill_marked, 
 from envs.gymnasium.progress import AnswerDeadline
 from envs.gymnasium.stderr_tail import StderrTail
 from envs.limits import WorkerLimits
+from envs.pace import Pace
 
 MIB = 1 << 20
 DATA_LIMIT_SLACK = 1 << 30
@@ -135,6 +136,11 @@ class WorkerProcess:
     def follow_progress(self, cells: NDArray[Any], num_copies: int) -> None:
         """Apply time-outs to each copy from now on; see :meth:`envs.gymnasium.progress.AnswerDeadline.follow`."""
         self._deadline.follow(cells, num_copies)
+
+    @property
+    def pace(self) -> Pace:
+        """The usual speed of the environment, as far as it is known."""
+        return self._deadline.pace
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Send a request, wait for its answer and return it.
@@ -280,6 +286,9 @@ class WorkerProcess:
                 answer = os.read(self._answer_fd, 65536) if ready[0][0] == self._answer_fd else b""
                 if not answer:
                     self._fail_ended()
+                if is_waiting:
+                    self._deadline.end()
+                self._deadline.num_answers += 1
                 return answer
             if not is_waiting:
                 self._deadline.start(time.monotonic())

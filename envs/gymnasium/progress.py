@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import IntEnum
 from typing import Any
 
 from numpy.typing import NDArray
 
 from envs.limits import WorkerLimits
+from envs.pace import KNOWN_AFTER, Pace, limit_s
 
 
 class Stage(IntEnum):
@@ -30,8 +32,12 @@ DONE_TO_A_COPY = {
 class AnswerDeadline:
     """The time-out of a request. It restarts whenever the worker begins another copy or another reset.
 
+    It follows the usual speed of the environment (:mod:`envs.pace`): that of an earlier worker, and that of this worker
+    after :data:`envs.pace.KNOWN_AFTER` answers. A step is timed only while it is waited for, so a quick one costs
+    nothing and has no duration.
+
     Args:
-        limits: the longest time that one copy may take.
+        limits: the longest time that one copy may take, and the usual speed as far as it is known.
     """
 
     def __init__(self, limits: WorkerLimits) -> None:
@@ -39,7 +45,11 @@ class AnswerDeadline:
         self._cells: NDArray[Any] | None = None
         self._num_copies = 1
         self._seen: list[int] = []
-        self._ends_at = 0.0
+        self._seen_at = 0.0
+        self._unchanged_s = 0.0
+        self._longest_s = {Stage.RESETTING: 0.0, Stage.STEPPING: 0.0}
+        self.num_answers = 0
+        """The number of requests that the worker has answered."""
 
     def follow(self, cells: NDArray[Any], num_copies: int) -> None:
         """Read the worker's progress from now on.
@@ -56,21 +66,39 @@ class AnswerDeadline:
 
     def start(self, now: float) -> None:
         """Start the time-out when waiting for an answer begins."""
-        self._seen = self._read()
-        self._ends_at = now + self.limit_s
+        self._look(self._read(), now)
 
     def has_passed(self, now: float) -> bool:
         """Return whether the worker has worked on the same copy for longer than the limit."""
         seen = self._read()
         if seen != self._seen:
-            self._seen = seen
-            self._ends_at = now + self.limit_s
-        return now >= self._ends_at
+            self._note_end()
+            self._look(seen, now)
+        self._unchanged_s = now - self._seen_at
+        return now >= self._seen_at + self.limit_s
+
+    def end(self) -> None:
+        """End the time-out, because the worker has answered."""
+        self._note_end()
+        self._unchanged_s = 0.0
 
     @property
     def limit_s(self) -> float:
         """The longest time that the present copy may take, in seconds."""
-        return self._limits.start_timeout_s if self._is_starting else self._limits.step_timeout_s
+        if self._is_starting:
+            return self._limits.start_timeout_s
+        return limit_s(self._usual_s(), timeout_s=self._limits.step_timeout_s)
+
+    @property
+    def pace(self) -> Pace:
+        """The usual speed of the environment: that of this worker if enough is known of it, else of an earlier one."""
+        if self.num_answers < KNOWN_AFTER:
+            return self._limits.pace
+        return replace(
+            self._limits.pace,
+            longest_step_s=self._longest_s[Stage.STEPPING],
+            longest_reset_s=self._longest_s[Stage.RESETTING],
+        )
 
     def describe(self) -> str:
         """Return a message that names the exceeded limit, its setting, and the copy that was at work."""
@@ -81,11 +109,37 @@ class AnswerDeadline:
             limit = "for making one copy of the environment" if self._is_starting else "for one step or reset of a copy"
             where = f": copy {row + 1} of {self._num_copies} {DONE_TO_A_COPY[stage]}"
         setting = "start_timeout_s" if self._is_starting else "step_timeout_s"
-        return f"it did not answer within {self.limit_s:g} s, the limit {limit} (workers.{setting}){where}."
+        limit += f" (workers.{setting}{self._adapted()})"
+        return f"it did not answer within {self.limit_s:g} s, the limit {limit}{where}."
+
+    def _adapted(self) -> str:
+        """Return why the limit is not that of the setting, as text; empty if it is."""
+        longest_s = None if self._is_starting else self._usual_s()
+        if longest_s is None or self.limit_s == self._limits.step_timeout_s:
+            return ""
+        usual = f"at most {longest_s:.1f} s" if longest_s > 0 else "less than a second"
+        return f", adapted because it usually takes {usual}"
 
     @property
     def _is_starting(self) -> bool:
         return not self._seen or self._seen[1] == Stage.MAKING
+
+    def _usual_s(self) -> float | None:
+        """Return the longest time that the present operation was observed to take; None if too little was observed."""
+        stage = self._seen[1] if self._seen else None
+        if stage not in self._longest_s:
+            return None
+        usual_s = self.pace.longest_step_s if stage == Stage.STEPPING else self.pace.longest_reset_s
+        return None if usual_s is None else max(self._longest_s[Stage(stage)], usual_s)
+
+    def _look(self, seen: list[int], now: float) -> None:
+        """Time the operation that the worker performs now."""
+        self._seen, self._seen_at, self._unchanged_s = seen, now, 0.0
+
+    def _note_end(self) -> None:
+        """Note how long the operation took at least that was under way at the last look and has ended since."""
+        if self._seen and (stage := self._seen[1]) in self._longest_s:
+            self._longest_s[Stage(stage)] = max(self._longest_s[Stage(stage)], self._unchanged_s)
 
     def _read(self) -> list[int]:
         """Return row, stage and counter; an empty list while the worker has not opened its copies."""

@@ -10,6 +10,7 @@ from typing import Any
 from envs.errors import FamilySpecError
 from envs.family import FamilySpec
 from envs.kinds import FamilyKind
+from envs.pace import Pace
 
 
 class FamilyState(StrEnum):
@@ -78,6 +79,7 @@ class Family:
         quarantined_until: time at which it is tried again; None unless quarantined.
         totals: the amounts that it has been practised.
         created_at: time at which it was added.
+        pace: the usual speed of its environment, as its workers found it; None if it is not known.
         is_damaged: whether its row does not match its checksum. Its spec is then unreadable.
     """
 
@@ -93,6 +95,7 @@ class Family:
     quarantined_until: float | None
     totals: FamilyTotals
     created_at: float
+    pace: Pace | None = None
     is_damaged: bool = False
 
     @property

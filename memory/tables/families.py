@@ -6,6 +6,7 @@ from typing import Any
 
 from envs.errors import FamilySpecError
 from envs.family import FamilySpec
+from envs.pace import Pace
 from memory.connection import Row, StoreConnection, from_json, to_json
 from memory.errors import CorruptFileError, FamilyExistsError, FamilyNotFoundError
 from memory.records import Family, FamilyState, FamilyTotals, UnreadableSpec
@@ -146,6 +147,16 @@ class FamilyTable:
             seal(self._connection, "families", family.id)
             return self.get(name)
 
+    def record_pace(self, name: str, pace: Pace) -> None:
+        """Record the usual speed of a family's environment.
+
+        Raises:
+            FamilyNotFoundError: there is no family of that name.
+        """
+        with self._connection.transaction("recording the speed of a family"):
+            family = self.get(name)
+            self._connection.execute("UPDATE families SET pace = ? WHERE id = ?", (to_json(pace.to_json()), family.id))
+
     def _intact(self, name: str) -> Family:
         """Return a family whose row may be written again. A new checksum for a damaged row would hide the damage.
 
@@ -225,8 +236,20 @@ def _family(row: Row) -> Family:
             meta_updates=row["meta_updates"],
         ),
         created_at=row["created_at"],
+        pace=_pace(row["pace"]),
         is_damaged=is_damaged,
     )
+
+
+def _pace(text: str | None) -> Pace | None:
+    """Return the pace of a column; None if it is not known or cannot be read, because it will be measured again."""
+    if text is None:
+        return None
+    try:
+        values = from_json(text)
+    except CorruptFileError:
+        return None
+    return Pace.from_json(values) if isinstance(values, dict) else None
 
 
 def _spec(text: str) -> FamilySpec | UnreadableSpec:

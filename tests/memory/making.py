@@ -182,6 +182,7 @@ def downgrade(folder: DataFolder) -> None:
     for table in ("families", "checkpoints", "initializations", "trials"):
         database.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
     database.execute("ALTER TABLE trials DROP COLUMN counted_s")
+    database.execute("ALTER TABLE families DROP COLUMN pace")
     for table in ("curve_points", "latest_points"):
         database.execute(f"ALTER TABLE {table} DROP COLUMN learner_steps")
     for table in (

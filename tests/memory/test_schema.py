@@ -62,6 +62,7 @@ def test_the_released_migrations_have_not_been_changed() -> None:
         "add_rehearsal_trials",
         "number_curve_points",
         "add_context_keys",
+        "add_pace",
     )
 
 

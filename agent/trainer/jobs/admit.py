@@ -49,6 +49,7 @@ def admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str
         reference_return=admission.reference_return,
         spec=replace(admission.spec, reference_source=admission.reference_source),
     )
+    session.store.families.record_pace(family.name, admission.pace)
     log.info("family admitted", family=family.name, random_return=admission.random_return, warnings=admission.warnings)
     admitted = session.store.families.get(family.name)
     try:

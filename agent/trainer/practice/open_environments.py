@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -16,6 +17,7 @@ from agent.learners.rl2.training import EagerTraining, FamilyTraining, RecordedT
 from agent.trainer.families import is_tensor_native, learner_name, spaces_of
 from envs.family import FamilySpec
 from envs.limits import WorkerLimits
+from envs.pace import UNKNOWN_PACE, Pace
 from envs.spaces import SpacePair
 from envs.task_batch import RecurringTaskBatch, TaskBatch
 from memory.records import Family
@@ -67,6 +69,7 @@ class OpenEnvironments:
         self._on_wait = on_wait
         self._tasks: dict[int, TaskBatch] = {}
         self._trainings: dict[int, FamilyTraining] = {}
+        self._paces: dict[int, Pace] = {}
 
     @property
     def open_families(self) -> set[int]:
@@ -97,6 +100,24 @@ class OpenEnvironments:
             training.begin_round()
         return training
 
+    def changed_pace(self, family: Family, *, steps_per_s: float) -> Pace | None:
+        """Return the usual speed of a family's environment if it differs notably from the one recorded.
+
+        The workers that are opened later begin with it. Families that are stepped as tensors have none.
+
+        Args:
+            family: a family whose tasks are open.
+            steps_per_s: environment steps per second of the last rollouts.
+        """
+        observed = getattr(self._tasks.get(family.id), "pace", None)
+        if not isinstance(observed, Pace):
+            return None
+        pace = replace(observed, steps_per_s=steps_per_s)
+        if not pace.differs(self._pace_of(family)):
+            return None
+        self._paces[family.id] = pace
+        return pace
+
     def close_trainings(self) -> None:
         """Close all trainings, because their learner is replaced; tasks that evaluation also uses stay open."""
         for family_id in list(self._trainings):
@@ -118,6 +139,10 @@ class OpenEnvironments:
         for error in filter(None, (closing.exception() for closing in closings)):
             log.error("tasks of a family could not be closed", exc_info=error)
 
+    def _pace_of(self, family: Family) -> Pace:
+        """Return the usual speed of a family's environment, as far as it is known."""
+        return self._paces.get(family.id) or family.pace or UNKNOWN_PACE
+
     def _close_training(self, family_id: int) -> None:
         training = self._trainings.pop(family_id, None)
         if training is not None and training.tasks is not self._tasks.get(family_id):
@@ -137,6 +162,6 @@ class OpenEnvironments:
             spaces_of(family),
             num_trials=self._config.num_trials_for(is_tensor_native=is_tensor_native(family)),
             device=self._device,
-            limits=self._limits,
+            limits=replace(self._limits, pace=self._pace_of(family)),
             on_wait=self._on_wait,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class _Slice:
     """The totals of a slice of practice so far, and its last trial batch.
 
     Attributes:
+        played_s: seconds that the rollouts took.
         batch: the last batch from which was learned.
         rows: the trials of that batch that episodic memory stores.
         tasks: descriptions of the tasks of those trials.
@@ -58,6 +60,7 @@ class _Slice:
     """
 
     env_steps: int = 0
+    played_s: float = 0.0
     episodes: int = 0
     trials: int = 0
     meta_updates: int = 0
@@ -179,7 +182,14 @@ class RL2Practice:
             reason=reason,
         )
         self.context_keys.refresh(family)
+        self._record_pace(family, work)
         return report
+
+    def _record_pace(self, family: Family, work: _Slice) -> None:
+        """Record the usual speed of the family's environment if it changed notably."""
+        pace = self.environments.changed_pace(family, steps_per_s=work.env_steps / max(work.played_s, 1e-9))
+        if pace is not None:
+            self.families.record_pace(family.name, pace)
 
     def _begin_rehearsal(self, family: Family) -> RehearsalSlice:
         """Return the rehearsal of other families while this one is practised; an empty one if it is switched off."""
@@ -191,7 +201,9 @@ class RL2Practice:
         """Play one trial batch, learn from it and add it to the slice."""
         name, tasks = learner_name(family), training.tasks
         first_task = self.slices.next_task.get(name, 0)
+        began = time.monotonic()
         batch = training.play(first_task, progress=lambda _steps: self.slices.heartbeat.beat_or_give_up())
+        work.played_s += time.monotonic() - began
         rows = list(range(min(self.settings.memory.trials_per_step, tasks.num_trials)))
         played = tasks.describe_tasks(rows)  # Now: a later batch begins other tasks, even if it is abandoned.
         contexts = given_contexts(tasks, rows)

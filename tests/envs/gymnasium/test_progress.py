@@ -18,10 +18,12 @@ from envs.gymnasium.batch import WorkerTaskBatch
 from envs.gymnasium.host.progress import Stage as StageOfHost
 from envs.gymnasium.progress import AnswerDeadline, Stage
 from envs.limits import WorkerLimits
+from envs.pace import KNOWN_AFTER, Pace
 from tests.envs.families import LIMITS, all_active, family
 
 ONE_SECOND = replace(LIMITS, step_timeout_s=1.0, watch_interval_s=0.1)
 COPIES = 12
+QUICK = Pace(longest_step_s=0.0, longest_reset_s=0.0)
 
 
 @contextmanager
@@ -75,6 +77,90 @@ def test_before_copies_are_opened_the_limit_is_that_of_a_start() -> None:
     assert not deadline.has_passed(59.0)
     assert deadline.has_passed(60.0)
     assert "workers.start_timeout_s" in deadline.describe()
+
+
+def stepping(deadline: AnswerDeadline, cells: Any, duration_s: float, *, began: float = 0.0) -> None:
+    """Let the worker step one copy for a time, looked at every half second, and answer."""
+    cells[:] = 0, Stage.STEPPING, cells[2] + 1
+    deadline.start(began)
+    for look in range(1, int(2 * duration_s) + 1):
+        assert not deadline.has_passed(began + look / 2)
+    deadline.end()
+    deadline.num_answers += 1
+
+
+def followed(limits: WorkerLimits) -> tuple[AnswerDeadline, Any]:
+    cells, deadline = np.array([0, Stage.STEPPING, 1]), AnswerDeadline(limits)
+    deadline.follow(cells, 3)
+    return deadline, cells
+
+
+def test_a_worker_that_was_quick_so_far_hangs_after_five_seconds() -> None:
+    deadline, _cells = followed(LIMITS)
+    deadline.num_answers = KNOWN_AFTER
+    deadline.start(0.0)
+    assert not deadline.has_passed(4.9)
+    assert deadline.has_passed(5.0)
+    assert "(workers.step_timeout_s, adapted because it usually takes less than a second)" in deadline.describe()
+
+
+def test_a_worker_of_which_little_is_known_has_the_time_of_the_setting() -> None:
+    deadline, _cells = followed(LIMITS)
+    deadline.num_answers = KNOWN_AFTER - 1
+    deadline.start(0.0)
+    assert not deadline.has_passed(29.9)
+    assert deadline.has_passed(30.0)
+
+
+def test_a_simulator_whose_steps_take_ten_seconds_keeps_its_time() -> None:
+    deadline, cells = followed(LIMITS)
+    stepping(deadline, cells, 10.0)
+    deadline.num_answers = KNOWN_AFTER
+    stepping(deadline, cells, 25.0, began=100.0)
+    assert deadline.limit_s == 75.0
+
+
+def test_a_new_worker_has_the_limits_that_follow_from_earlier_ones() -> None:
+    quick, _cells = followed(replace(LIMITS, pace=QUICK))
+    quick.start(0.0)
+    assert quick.limit_s == 5.0
+    slow, _cells = followed(replace(LIMITS, pace=replace(QUICK, longest_step_s=20.0)))
+    slow.start(0.0)
+    assert slow.limit_s == 60.0
+
+
+def test_steps_and_resets_have_limits_of_their_own() -> None:
+    deadline, cells = followed(replace(LIMITS, pace=replace(QUICK, longest_reset_s=20.0)))
+    deadline.start(0.0)
+    assert deadline.limit_s == 5.0
+    cells[:] = 0, Stage.RESETTING, 2
+    deadline.start(1.0)
+    assert deadline.limit_s == 60.0
+
+
+def test_a_step_that_hangs_does_not_lengthen_the_limit_while_it_lasts() -> None:
+    deadline, _cells = followed(replace(LIMITS, pace=QUICK))
+    deadline.start(0.0)
+    assert not deadline.has_passed(4.5)
+    assert deadline.limit_s == 5.0
+    assert deadline.has_passed(5.0)
+
+
+def test_the_pace_of_a_worker_replaces_that_of_earlier_ones_once_it_is_known() -> None:
+    deadline, cells = followed(replace(LIMITS, pace=Pace(longest_step_s=20.0, steps_per_s=60.0)))
+    stepping(deadline, cells, 2.0)
+    assert deadline.pace == Pace(longest_step_s=20.0, steps_per_s=60.0)
+    deadline.num_answers = KNOWN_AFTER
+    assert deadline.pace == Pace(longest_step_s=2.0, longest_reset_s=0.0, steps_per_s=60.0)
+
+
+def test_a_worker_learns_from_its_answers_that_it_is_quick(tmp_path: Any) -> None:
+    with slow(tmp_path, limits=ONE_SECOND) as tasks:
+        tasks.begin(0, split=Split.TRAINING)
+        assert tasks.pace == Pace()
+        for _ in range(KNOWN_AFTER):
+            begin_and_step(tasks)
+        assert tasks.pace == QUICK
 
 
 def test_copies_whose_resets_and_steps_together_exceed_the_limit_are_no_fault(tmp_path: Any) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from envs.errors import FamilySpecError
+from envs.pace import Pace
 from memory.errors import FamilyExistsError, FamilyNotFoundError
 from memory.folder import DataFolder
 from memory.records import FamilyState, FamilyTotals, JobKind, JobOutcome
@@ -20,6 +21,22 @@ def test_a_fed_family_is_pending_until_it_is_admitted(store: Store, clock: Clock
     assert admitted.state is FamilyState.ACTIVE
     assert (admitted.spaces, admitted.random_return, admitted.reference_return) == ({"o": 1}, 20.0, None)
     assert admitted.spec == make_spec()
+
+
+def test_the_speed_of_a_familys_environment_is_recorded(store: Store) -> None:
+    add_active_family(store)
+    assert store.families.get("cartpole").pace is None
+    pace = Pace(longest_step_s=0.5, longest_reset_s=2.0, steps_per_s=61.0)
+    store.families.record_pace("cartpole", pace)
+    assert store.families.get("cartpole").pace == pace
+
+
+def test_a_speed_that_cannot_be_read_counts_as_unknown(store: Store) -> None:
+    add_active_family(store)
+    for text in ("{", "3", '["fast"]'):
+        with store._connection.transaction("writing nonsense"):
+            store._connection.execute("UPDATE families SET pace = ?", (text,))
+        assert store.families.get("cartpole").pace is None
 
 
 def test_admission_may_replace_the_spec(store: Store) -> None:
