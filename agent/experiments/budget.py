@@ -30,9 +30,8 @@ class Budget:
     updates: int | None = None
 
     def fraction_spent(self, *, cpu_s: float, updates: int, planned_updates: int) -> float:
-        """Return the share that is spent, 0 to 1: the larger of the shares of time and of planned updates."""
-        by_time = 0.0 if self.cpu_s is None else cpu_s / self.cpu_s
-        return min(1.0, max(by_time, updates / planned_updates))
+        """Return the share that is spent, 0 to 1: of the time, or of the planned updates if the limit is in updates."""
+        return min(1.0, updates / planned_updates if self.cpu_s is None else cpu_s / self.cpu_s)
 
     def planned_updates(self, seconds_per_update: float) -> int:
         """Return the number of outer steps that the budget allows, at least one.

@@ -1,8 +1,9 @@
 """One run: a trainee learns until its budget is spent, is scored along the way, and can continue after a stop.
 
-The number of updates that a budget in seconds allows is measured on a temporary trainee and fixed when the run begins,
-because falling rates need the number of planned updates. A run ends with the last planned update or when the seconds
-are spent, whichever is first. Only drawing tasks and learning from them counts, not measuring, scoring or writing.
+Falling rates need the number of planned updates. For a budget in seconds it is estimated from a few updates of a
+temporary trainee, and estimated again along the way, because later updates may take longer or shorter: trials grow and
+shrink (:mod:`agent.experiments.replanning`). A run ends when the seconds are spent, or with the last update of a budget
+in updates. Only drawing tasks and learning from them counts, not measuring, scoring or writing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from agent.errors import AgentError
 from agent.experiments.budget import Budget
 from agent.experiments.costs import peak_bytes
 from agent.experiments.plan_defaults import FINAL_TASKS, TASKS_ALONG
+from agent.experiments.replanning import LastEstimate, is_estimate_due, is_notable, planned_again
 from agent.experiments.scores import Estimate, HeldOutScores
 from agent.experiments.state_file import StateFileError, mark_of, read_state, write_state
 from agent.experiments.trainable import ExperimentCase, ExperimentCaseError, TrainableLearner
@@ -104,6 +106,7 @@ class UsageTotals:
         cpu_s: processor seconds of drawing tasks and learning from them.
         points: scores along the way.
         last: the score at the end; None until it is reached.
+        estimate: the progress at the last estimate of ``planned_updates``.
     """
 
     budget: Budget
@@ -112,6 +115,7 @@ class UsageTotals:
     cpu_s: float = 0.0
     points: list[Point] = field(default_factory=list)
     last: Point | None = None
+    estimate: LastEstimate = field(default_factory=LastEstimate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,8 +173,9 @@ class LearningRun:
     def is_finished(self) -> bool:
         """Return whether the budget is spent."""
         seconds = self.plan.budget.cpu_s
-        is_out_of_time = seconds is not None and self.ledger.cpu_s >= seconds
-        return is_out_of_time or self.trainee.num_updates >= self.ledger.planned_updates
+        if seconds is not None:
+            return self.ledger.cpu_s >= seconds
+        return self.trainee.num_updates >= self.ledger.planned_updates
 
     @property
     def is_interrupted(self) -> bool:
@@ -188,6 +193,7 @@ class LearningRun:
             while not self.is_finished and not self._is_stopped():
                 self._score_if_due()
                 self._learn_once()
+                self._estimate_again_if_due()
                 self._save_if_due()
             if not self._is_stopped():
                 self._score_at_end()
@@ -230,6 +236,7 @@ class LearningRun:
         seconds = ledger.cpu_s / updates if updates else ledger.cpu_s
         ledger.planned_updates = max(updates, budget.planned_updates(seconds or 1.0))
         ledger.budget, ledger.last = budget, None
+        ledger.estimate = LastEstimate(cpu_s=ledger.cpu_s, updates=updates)
 
     # Learning, scoring, saving
 
@@ -247,6 +254,20 @@ class LearningRun:
                 )
         self._watched = next(iter(metrics.items()))
         self._report_progress("learning")
+
+    def _estimate_again_if_due(self) -> None:
+        """Estimate the number of planned updates again where it is due, and let the trainee's rates follow it."""
+        ledger, updates = self.ledger, self.trainee.num_updates
+        if not is_estimate_due(ledger.budget, ledger.estimate, cpu_s=ledger.cpu_s, updates=updates):
+            return
+        planned = planned_again(ledger.budget, ledger.estimate, cpu_s=ledger.cpu_s, updates=updates)
+        ledger.estimate = LastEstimate(cpu_s=ledger.cpu_s, updates=updates)
+        if not is_notable(planned, ledger.planned_updates):
+            return
+        ledger.planned_updates = planned
+        tensors, meta = self.trainee.to_tensors(), self.trainee.to_meta()
+        self.trainee.close()
+        self.trainee = self.assignment.go_on(tensors, meta, planned)
 
     def _score_if_due(self) -> None:
         due = len(self.ledger.points) / self.plan.num_points if self.plan.num_points else 1.0

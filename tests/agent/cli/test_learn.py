@@ -140,7 +140,7 @@ def test_a_budget_of_seconds_is_not_overrun_by_more_than_an_update(empty: Learnd
     answer = empty.json("learn", "maml", *SINUSOIDS, "--budget", "0.2s")
     assert answer["updates"] >= 1
     assert answer["cpu_s"] < 0.2 + 5e-3 * answer["ms_per_update"]
-    assert answer["updates"] <= answer["planned_updates"]
+    assert answer["cpu_s"] >= 0.2
 
 
 @pytest.mark.parametrize("learner", ["maml", "platipus", "rl2", "policies"])

@@ -35,8 +35,8 @@ def test_seconds_become_updates_by_what_one_takes() -> None:
     assert Budget(updates=7).planned_updates(0.25) == 7
 
 
-def test_the_share_spent_is_that_of_whichever_is_further() -> None:
-    budget = Budget(cpu_s=10.0)
-    assert budget.fraction_spent(cpu_s=5.0, updates=10, planned_updates=100) == 0.5
-    assert budget.fraction_spent(cpu_s=1.0, updates=80, planned_updates=100) == 0.8
-    assert budget.fraction_spent(cpu_s=12.0, updates=80, planned_updates=100) == 1.0
+def test_the_share_spent_is_that_of_what_the_budget_limits() -> None:
+    in_time, in_updates = Budget(cpu_s=10.0), Budget(updates=100)
+    assert in_time.fraction_spent(cpu_s=5.0, updates=80, planned_updates=100) == 0.5
+    assert in_time.fraction_spent(cpu_s=12.0, updates=80, planned_updates=100) == 1.0
+    assert in_updates.fraction_spent(cpu_s=5.0, updates=80, planned_updates=100) == 0.8

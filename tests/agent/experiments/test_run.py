@@ -29,6 +29,7 @@ class Clerk:
         self.num_updates = 0
         self.scored: list[tuple[int, int]] = []
         self.losses: list[float] = []
+        self.planned: list[int] = []
 
     def describe(self) -> dict[str, Any]:
         return {"learner": self.learner}
@@ -38,10 +39,12 @@ class Clerk:
 
     def begin(self, planned_updates: int) -> Clerk:
         self.num_updates = 0
+        self.planned.append(planned_updates)
         return self
 
     def go_on(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], planned_updates: int) -> Clerk:
         self.num_updates = meta["num_updates"]
+        self.planned.append(planned_updates)
         return self
 
     def processor_seconds(self) -> float:
@@ -93,12 +96,68 @@ def test_time_that_runs_out_ends_a_run_within_one_update() -> None:
     assert (run.trainee.num_updates, run.ledger.cpu_s) == (4, 12.0)
 
 
-def test_updates_that_are_faster_than_planned_end_with_the_plan() -> None:
+def test_updates_that_are_faster_than_planned_use_the_whole_time() -> None:
     clerk = Clerk()
-    run = LearningRun(clerk, Plan(budget=Budget(cpu_s=10.0)), report=lambda _: None, is_stopped=lambda: False)
+    run = LearningRun(clerk, Plan(budget=Budget(cpu_s=100.0)), report=lambda _: None, is_stopped=lambda: False)
+    assert run.ledger.planned_updates == 100
     clerk.seconds = 0.5
     run.finish()
-    assert (run.trainee.num_updates, run.ledger.cpu_s) == (10, 5.0)
+    assert (run.trainee.num_updates, run.ledger.cpu_s) == (200, 100.0)
+    assert run.ledger.planned_updates == 200
+
+
+def test_updates_that_become_slower_end_with_the_time_and_the_rates_are_planned_for_it() -> None:
+    clerk = Clerk()
+    run = LearningRun(clerk, Plan(budget=Budget(cpu_s=300.0)), report=lambda _: None, is_stopped=lambda: False)
+    clerk.seconds = 3.0
+    run.finish()
+    assert (run.trainee.num_updates, run.ledger.cpu_s, run.ledger.planned_updates) == (100, 300.0, 100)
+
+
+def test_the_rates_fall_to_the_end_of_the_time_when_updates_grow_all_along() -> None:
+    """The rates fall over the planned updates, so the last plan must be near the number of updates taken."""
+    clerk = Clerk()
+    run = LearningRun(clerk, Plan(budget=Budget(cpu_s=1000.0)), report=lambda _: None, is_stopped=lambda: False)
+    while not run.is_finished:
+        clerk.seconds = 1.0 + 4.0 * run.ledger.cpu_s / 1000.0
+        run._learn_once()
+        run._estimate_again_if_due()
+    assert 1000.0 <= run.ledger.cpu_s <= 1005.0
+    assert abs(run.trainee.num_updates / run.ledger.planned_updates - 1.0) < 0.1
+
+
+def test_a_trainee_follows_a_new_plan_without_losing_updates() -> None:
+    clerk = Clerk()
+    run = LearningRun(clerk, Plan(budget=Budget(cpu_s=100.0)), report=lambda _: None, is_stopped=lambda: False)
+    clerk.seconds = 0.5
+    run.finish()
+    assert clerk.planned == [100, 100, 200]
+
+
+def test_a_stopped_run_with_a_budget_in_seconds_goes_on_to_the_same_books(tmp_path: Path) -> None:
+    budget = Budget(cpu_s=100.0)
+
+    def changing(clerk: Clerk) -> Callable[[], bool]:
+        def is_stopped() -> bool:
+            clerk.seconds = 0.5 if clerk.num_updates < 40 else 2.0
+            return False
+
+        return is_stopped
+
+    clerk = Clerk()
+    whole = carry_out(clerk, Plan(budget=budget, tasks_at_end=3), is_stopped=changing(clerk))
+    for stop_at in (7, 43, 60):
+        state = tmp_path / f"state-{stop_at}"
+        clerk = Clerk()
+        change = changing(clerk)
+        run = LearningRun(
+            clerk, Plan(budget=budget, tasks_at_end=3, state=state), report=lambda _: None, is_stopped=change
+        )
+        run._is_stopped = lambda clerk=clerk, change=change, at=stop_at: change() or clerk.num_updates >= at
+        run.finish()
+        resumed = Clerk()
+        plan = Plan(budget=budget, tasks_at_end=3, state=state)
+        assert carry_out(resumed, plan, is_stopped=changing(resumed)).ledger == whole.ledger
 
 
 def test_a_stopped_run_goes_on_to_the_same_books(tmp_path: Path) -> None:
