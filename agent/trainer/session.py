@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import structlog
@@ -21,8 +22,10 @@ from agent.trainer.checkpoint_damage import IncompatibleCheckpointError, note_fa
 from agent.trainer.families import learner_name, of_kind, spaces_of
 from agent.trainer.faults import FamilyFaults
 from agent.trainer.heartbeat import Heartbeat
+from agent.trainer.plays import BackgroundPlays
 from agent.trainer.practice.few_shot_candidates import published_meta
 from agent.trainer.practice.few_shot_learners import FewShotLearners
+from agent.trainer.practice.held_out_plays import EVALUATION
 from agent.trainer.practice.open_environments import OpenEnvironments, TaskOpener
 from agent.trainer.practice.protocol import Practice
 from agent.trainer.practice.registry import build_practices
@@ -34,6 +37,9 @@ from memory.records import BEGIN_FROM_VERSION, Checkpoint, Family, FamilyState, 
 from memory.store import Store
 
 log = structlog.get_logger(__name__)
+
+FEWEST_AT_ONCE = 2
+"""Slow families that may be played in the background at once, on a machine with fewer cores."""
 
 
 class TrainerSession:
@@ -64,12 +70,19 @@ class TrainerSession:
         self.heartbeat = heartbeat
         self.clock = clock
         self.config = learned_config(settings.rl2)
+        self.plays = BackgroundPlays(
+            patience_s=settings.practise.wait_s,
+            most_at_once=max(FEWEST_AT_ONCE, os.cpu_count() or 1),
+            on_wait=heartbeat.beat_or_give_up,
+            may_overlap=device.type == "cpu",
+            has_others=self._has_others,
+        )
         self.environments = OpenEnvironments(
             opener=opener,
             config=self.config,
             device=device,
             limits=settings.workers.limits(),
-            on_wait=heartbeat.beat,
+            on_wait=self.plays.check,
         )
         self.few_shot = FewShotLearners(
             seed=settings.learner.seed,
@@ -203,20 +216,34 @@ class TrainerSession:
     def close_tasks(self, family_id: int) -> None:
         """Close a family's tasks and training, for example after a fault."""
         self.few_shot.close_tasks(family_id)
-        self.environments.close_tasks(family_id)
+        self.plays.stop(family_id, then=lambda: self.environments.close_tasks(family_id))
 
     def close_unwanted_tasks(self) -> None:
         """Close the tasks of families that are no longer active, and drop the few-shot learners of removed families."""
         families = self.store.families.all()
-        wanted = {family.id for family in families if family.state is FamilyState.ACTIVE}
-        for family_id in (self.environments.open_families | self.few_shot.open_families) - wanted:
+        under_way = self.plays.under_way()
+        wanted = {family.id for family in families if self._may_keep_tasks(family, under_way)}
+        for family_id in (self.environments.open_families | self.few_shot.open_families | under_way) - wanted:
             self.close_tasks(family_id)
         names = {learner_name(family) for family in families}
         self.few_shot.keep_only(names)
         self.rehearsal.keep_only(names)
 
+    def _may_keep_tasks(self, family: Family, under_way: Collection[int]) -> bool:
+        """Return whether a family's tasks may stay open: it is active, or its admission or evaluation goes on."""
+        if family.state in {FamilyState.QUARANTINED, FamilyState.REMOVED}:
+            return False
+        is_played = family.id in under_way or self.plays.has_ended(family.id, EVALUATION)
+        return family.state is FamilyState.ACTIVE or is_played
+
+    def _has_others(self, family_id: int) -> bool:
+        """Return whether a family can be practised besides this one and those that are played in the background."""
+        active = {family.id for family in self.store.families.all() if family.state is FamilyState.ACTIVE}
+        return bool(active - self.plays.under_way() - {family_id})
+
     def close(self) -> None:
-        """Close all workers."""
+        """Stop all plays and close all workers."""
+        self.plays.close()
         self.environments.close()
 
 

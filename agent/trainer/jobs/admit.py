@@ -9,12 +9,16 @@ import structlog
 
 from agent.trainer.faults import UnexpectedFamilyError, family_boundary
 from agent.trainer.jobs.evaluate import score_before_practice
+from agent.trainer.plays import UnderWayError
 from agent.trainer.session import TrainerSession
-from envs.admission import probe
+from envs.admission import Admission, probe
 from envs.errors import EnvsError
 from memory.records import Family, FamilyState, JobOutcome
 
 log = structlog.get_logger(__name__)
+
+ADMISSION = "admission"
+"""Kind of the play that tries a family."""
 
 
 def admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str, Any]]:
@@ -23,19 +27,23 @@ def admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str
     An admitted family that begins with what others have learned is scored at once, before its first practice. A fault
     while it is scored is a strike.
 
+    The probe is a play in the background, so a family that hangs stops nobody.
+
     A refusal is a result, not a failure of the job. An error that is not an ``EnvsError`` also refuses the family, and
     counts as a strike.
+
+    Raises:
+        UnderWayError: the probe goes on in the background; the next admit job of the family takes its result.
     """
     if family.state not in {FamilyState.PENDING, FamilyState.REFUSED}:
         return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}: it is already admitted"}
     try:
         with family_boundary(family):
-            admission = probe(
-                family.require_spec(),
-                limits=session.settings.workers.limits(),
-                num_copies=session.config.num_trials_for(is_tensor_native=False),
-                progress=lambda *_: session.heartbeat.beat_or_give_up(),
-            )
+            admission = _probed(session, family)
+    except UnderWayError:
+        if family.state is FamilyState.REFUSED:  # A person requested it: the result must be taken without a request.
+            session.store.families.set_state(family.name, FamilyState.PENDING, reason="its admission goes on")
+        raise
     except EnvsError as refusal:
         if isinstance(refusal, UnexpectedFamilyError):
             session.faults.record(family, refusal)
@@ -51,10 +59,34 @@ def admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str
     )
     session.store.families.record_pace(family.name, admission.pace)
     log.info("family admitted", family=family.name, random_return=admission.random_return, warnings=admission.warnings)
-    admitted = session.store.families.get(family.name)
-    try:
-        with family_boundary(admitted):
-            score_before_practice(session, admitted)
-    except EnvsError as fault:
-        session.faults.record(admitted, fault)
+    _score_at_once(session, session.store.families.get(family.name))
     return JobOutcome.SUCCEEDED, {"state": str(FamilyState.ACTIVE), "warnings": admission.warnings}
+
+
+def _probed(session: TrainerSession, family: Family) -> Admission:
+    """Return the result of the probe, which is a play in the background.
+
+    Raises:
+        UnderWayError: it goes on.
+        EnvsError: the family is refused.
+    """
+    spec, limits = family.require_spec(), session.settings.workers.limits()
+    num_copies = session.config.num_trials_for(is_tensor_native=False)
+
+    def play() -> Admission:
+        return probe(spec, limits=limits, num_copies=num_copies, progress=lambda *_: session.plays.check())
+
+    admission = session.plays.run(family.id, ADMISSION, lambda: play)
+    session.plays.forget(family.id, ADMISSION)
+    return admission
+
+
+def _score_at_once(session: TrainerSession, family: Family) -> None:
+    """Score an admitted family before its first practice. If that takes long, the first practice takes the result."""
+    try:
+        with family_boundary(family):
+            score_before_practice(session, family)
+    except UnderWayError:
+        return
+    except EnvsError as fault:
+        session.faults.record(family, fault)

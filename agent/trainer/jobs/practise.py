@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent.trainer.faults import family_boundary, fault_reason, user_message
-from agent.trainer.jobs.evaluate import score_before_practice
+from agent.trainer.jobs.evaluate import score_before_practice, store_ended_evaluation
 from agent.trainer.practice.slices import DivergedError
 from agent.trainer.session import TrainerSession
 from envs.errors import EnvsError, FaultReason, WorkerFaultError
@@ -24,12 +24,14 @@ def practise(session: TrainerSession, family: Family, *, reason: str) -> tuple[J
 
     Raises:
         JobInterruptedError: the daemon has requested a stop before the first update; the slice is discarded.
+        UnderWayError: what a worker plays goes on in the background; nothing was learned.
     """
     session.close_unwanted_tasks()
     if family.state is not FamilyState.ACTIVE:
         return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}"}
     try:
         with family_boundary(family):
+            store_ended_evaluation(session, family)
             score_before_practice(session, family)  # a family that the command line admitted was not scored yet
             detail = session.practice_of(family).practise(family, reason=reason)
     except DivergedError as diverged:
