@@ -76,7 +76,7 @@ class Slow(_Tripped):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step after a sixtieth of a second of work."""
-        end = time.process_time() + 1.0 / 60.0
-        while time.process_time() < end:
+        end = time.monotonic() + 1.0 / 60.0
+        while time.monotonic() < end:
             pass
         return super().step(action)

@@ -89,8 +89,9 @@ class RL2Practice:
         self._add(family)
         training = self._begin_training(family)
         work = SliceWork()
-        played = self._play(family, training)  # Before anything else changes: it may go on in the background.
+        self._require_played(family, training)
         rehearsed = self._begin_rehearsal(family)
+        played = self._play(family, training)
         while True:
             self._learn(family, training, work, rehearsed, played)
             self.slices.heartbeat.beat()
@@ -137,6 +138,15 @@ class RL2Practice:
     def _begin_training(self, family: Family) -> FamilyTraining | None:
         """Return the training of a tensor family; None for a family whose rollouts a worker steps."""
         return self.environments.begin_training(family, self.learner) if is_tensor_native(family) else None
+
+    def _require_played(self, family: Family, training: FamilyTraining | None) -> None:
+        """Check that a worker's next rollout has ended, before anything changes for a slice.
+
+        Raises:
+            UnderWayError: it goes on in the background.
+        """
+        if training is None:
+            self._rollouts.require_played(family, self.slices.next_task.get(learner_name(family), 0))
 
     def _play(self, family: Family, training: FamilyTraining | None) -> PlayedTrials:
         """Play the next trial batch.

@@ -92,15 +92,24 @@ class WorkerRollouts:
             UnderWayError: the rollout goes on in the background.
             EnvsError: the family failed.
         """
-        played = self.plays.run(
+        played = self.require_played(family, first_task)
+        self.plays.forget(family.id, ROLLOUT)
+        return played
+
+    def require_played(self, family: Family, first_task: int) -> PlayedTrials:
+        """Return what :meth:`play` will return; the result is kept for it.
+
+        Raises:
+            UnderWayError: the rollout goes on in the background.
+            EnvsError: the family failed.
+        """
+        return self.plays.run(
             family.id,
             ROLLOUT,
             lambda: self._prepare(family, first_task),
             token=first_task,
             is_patient=False if family.strikes else None,  # A family that failed is not waited for.
         )
-        self.plays.forget(family.id, ROLLOUT)
-        return played
 
     def begin_if_slow(self, family: Family, first_task: int) -> None:
         """Begin the next rollout in the background if the last one took longer than the trainer waits."""
