@@ -191,8 +191,16 @@ class WorkersSettings(Section):
         )
 
 
+SHARE_DESCRIPTION = (
+    "Largest share of the trainer's time for {}; a due one waits until the others have had theirs. It runs at any time"
+    " if nothing else can."
+)
+
+
 class EvaluationSettings(Section):
     """Numbers of held-out trials or tasks per evaluation, and the evaluation of paused families."""
+
+    share: float = Field(default=0.2, gt=0, le=1, description=SHARE_DESCRIPTION.format("evaluations"))
 
     trials_tensor: Count = Field(default=512, description="Held-out trials per evaluation of a tensor family.")
     trials_gymnasium: Count = Field(default=32, description="Held-out trials per evaluation of a Gymnasium family.")
@@ -211,6 +219,8 @@ class EvaluationSettings(Section):
 
 class ConsolidationSettings(Section):
     """The conditions for publishing a candidate."""
+
+    share: float = Field(default=0.2, gt=0, le=1, description=SHARE_DESCRIPTION.format("consolidations"))
 
     tolerance: float = Field(
         default=0.05,

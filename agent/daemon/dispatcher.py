@@ -16,6 +16,7 @@ import structlog
 
 from agent.clock import Clock
 from agent.config.settings import Settings
+from agent.config.time_shares import time_shares
 from agent.config.triggers import is_within
 from agent.daemon.background_families import BackgroundFamilies
 from agent.daemon.daemon_jobs import run_daemon_job
@@ -41,6 +42,7 @@ from agent.daemon.store_updates import (
     settle_consolidation_counters,
 )
 from agent.daemon.supervisor import Supervisor, TrainerExitedError, TrainerState
+from agent.daemon.time_budgets import TimeBudgets
 from agent.daemon.timers import Timers
 from agent.messages import Finished, Job
 from memory.errors import MemoryStoreError
@@ -93,6 +95,7 @@ class Dispatcher:
         self._practised_at: dict[str, float] = {}
         self._practice_time = PracticeTime()
         self._background = BackgroundFamilies()
+        self._budgets = TimeBudgets(time_shares(settings))
         self._is_practice_owed = False
         self._stopping = False
         self._store = RetryingWriter(writer, is_stopping=lambda: self._stopping, on_full=self.use_ballast)
@@ -212,13 +215,14 @@ class Dispatcher:
             if family.state is FamilyState.PENDING and self._family_failures.allows(JobKind.ADMIT, family.name)
         ]
         may_practise = is_within(self._settings.practise.windows, now)
-        return next_work(
+        work = next_work(
             requested=requested,
             pending=pending,
-            due=due,
+            due=self._budgets.within(due, now=monotonic),
             choose=lambda: self._choose(families, monotonic) if may_practise else None,
             is_practice_owed=self._is_practice_owed,
         )
+        return work or next_work(requested=[], pending=[], due=due, choose=lambda: None)
 
     def _choose(self, families: Iterable[Family], monotonic: float) -> Choice | None:
         snapshot = self._snapshot()
@@ -312,6 +316,7 @@ class Dispatcher:
     async def _conclude(self, work: Work, result: RunResult, *, took_s: float) -> None:
         """Update failures, counters, the family and the request after a run was recorded as ended."""
         self.failures.note(work.kind, result)
+        self._budgets.note(work.kind, took_s, now=self._clock.monotonic())
         if lane_of(work.kind) is Lane.TRAINER:
             self._is_practice_owed = work.reason == DUE
         self._log_result(work, result)
