@@ -231,7 +231,7 @@ class ConsolidationSettings(Section):
     trials_tensor: Count = Field(default=1024, description="Held-out trials of a tensor family per candidate.")
     trials_gymnasium: Count = Field(default=64, description="Held-out trials of a Gymnasium family per candidate.")
     max_s: Duration = Field(
-        default=10.0,
+        default=30.0,
         description="Time of scoring one Gymnasium family with one candidate; at its usual speed a slow one is scored"
         " on fewer trials, at least 4.",
     )
