@@ -140,7 +140,7 @@ def measure(folder: Path, *, num_windows: int, window_s: float) -> dict[str, Any
             time.sleep(SETTLE_S)
             windows.append(_read(service, window_s, has_others=has_others))
             print(windows[-1], file=sys.stderr, flush=True)
-        runs = service.command("schedule", "list", "--runs", "400")["runs"]
+        times = service.command("schedule", "list")["times"]
         states = {name: family["state"] for name, family in service.families().items()}
     finally:
         service.stop()
@@ -148,7 +148,7 @@ def measure(folder: Path, *, num_windows: int, window_s: float) -> dict[str, Any
         "ratios": ratios(windows),
         "windows": [asdict(w) for w in windows],
         "states": states,
-        "jobs": job_time(runs),
+        "times": times,
     }
 
 
@@ -209,16 +209,6 @@ def ratios(windows: Sequence[Window]) -> dict[str, float]:
         field: round(mean(field, has_others=True) / mean(field, has_others=False), 3)
         for field in ("env_steps_per_s", "updates_per_s")
     }
-
-
-def job_time(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Return the seconds of the trainer that each kind of job took, practice by family."""
-    seconds: dict[str, float] = {}
-    for run in runs:
-        if run["finished_at"] is not None:
-            name = f"{run['job']} {run['family']}" if run["job"] == "practise" else run["job"]
-            seconds[name] = round(seconds.get(name, 0.0) + run["finished_at"] - run["started_at"], 2)
-    return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 
 def main() -> None:

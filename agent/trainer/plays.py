@@ -10,6 +10,7 @@ of its own, and its tasks. A family has one play at a time, and only that play u
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -117,6 +118,18 @@ class BackgroundPlays:
         self._file_ended(family_id)
         return (family_id, what) in self._ended
 
+    def has_use_for(self, family_id: int, what: str) -> bool:
+        """Return whether the trainer has something to do for a family now, without waiting for its worker for long.
+
+        Args:
+            family_id: the family.
+            what: kind of the play that the trainer would begin.
+        """
+        present = self._current.get(family_id)
+        if present is not None:
+            return present.has_ended.is_set()
+        return not self.is_slow(family_id, what) or any(known == family_id for known, _what in self._ended)
+
     def is_slow(self, family_id: int, what: str) -> bool:
         """Return whether the last play of this kind took longer than the trainer waits."""
         return self._took_s.get((family_id, what), 0.0) > self._patience_s
@@ -204,7 +217,7 @@ class BackgroundPlays:
 
     def _deadline(self, family_id: int, what: str, *, is_patient: bool | None) -> float:
         if is_patient or not self._may_overlap:
-            return float("inf")
+            return math.inf
         is_quick = not self.is_slow(family_id, what) and family_id not in self._current
         if (is_quick and is_patient is None) or not self._has_others(family_id):
             return self._monotonic() + self._patience_s
@@ -245,16 +258,19 @@ class BackgroundPlays:
         begun.has_ended.set()
 
     def _await(self, play: _Play, deadline: float) -> None:
-        """Wait until a play has ended, at most until the deadline.
+        """Wait until a play has ended, at most until the deadline, or until there is a result of another family.
 
         Raises:
             UnderWayError: it has not ended by then.
         """
         while not play.has_ended.wait(min(CHECK_S, max(0.0, deadline - self._monotonic()))):
-            if self._monotonic() >= deadline:
+            if self._monotonic() >= deadline or (deadline < math.inf and self._has_another_ended(play)):
                 passed_s = self._monotonic() - play.began
                 raise UnderWayError(f"{play.what} goes on in the background, {passed_s:.1f} s so far")
             self._on_wait()
+
+    def _has_another_ended(self, awaited: _Play) -> bool:
+        return any(play.has_ended.is_set() for play in list(self._current.values()) if play is not awaited)
 
     def _file_ended(self, family_id: int) -> None:
         """File the result of the family's play if it has ended; drop it if it was stopped."""

@@ -29,6 +29,7 @@ from agent.trainer.practice.held_out_plays import EVALUATION
 from agent.trainer.practice.open_environments import OpenEnvironments, TaskOpener
 from agent.trainer.practice.protocol import Practice
 from agent.trainer.practice.registry import build_practices
+from agent.trainer.practice.rollouts import ROLLOUT
 from agent.trainer.practice.stored_rehearsal import restored_rehearsal
 from envs.kinds import FamilyKind
 from envs.registry import open_tasks
@@ -38,8 +39,8 @@ from memory.store import Store
 
 log = structlog.get_logger(__name__)
 
-FEWEST_AT_ONCE = 2
-"""Slow families that may be played in the background at once, on a machine with fewer cores."""
+FEWEST_AT_ONCE = 4
+"""Slow families that may be played in the background at once, on a machine with one core. One that hangs takes none."""
 
 
 class TrainerSession:
@@ -72,7 +73,7 @@ class TrainerSession:
         self.config = learned_config(settings.rl2)
         self.plays = BackgroundPlays(
             patience_s=settings.practise.wait_s,
-            most_at_once=max(FEWEST_AT_ONCE, os.cpu_count() or 1),
+            most_at_once=max(FEWEST_AT_ONCE, 2 * (os.cpu_count() or 1)),
             on_wait=heartbeat.beat_or_give_up,
             may_overlap=device.type == "cpu",
             has_others=self._has_others,
@@ -237,9 +238,9 @@ class TrainerSession:
         return family.state is FamilyState.ACTIVE or is_played
 
     def _has_others(self, family_id: int) -> bool:
-        """Return whether a family can be practised besides this one and those that are played in the background."""
-        active = {family.id for family in self.store.families.all() if family.state is FamilyState.ACTIVE}
-        return bool(active - self.plays.under_way() - {family_id})
+        """Return whether there is something to do for another active family without waiting for its worker."""
+        others = (family.id for family in self.store.families.all() if family.state is FamilyState.ACTIVE)
+        return any(other != family_id and self.plays.has_use_for(other, ROLLOUT) for other in others)
 
     def close(self) -> None:
         """Stop all plays and close all workers."""

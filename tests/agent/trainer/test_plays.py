@@ -115,6 +115,30 @@ def test_the_trainer_waits_for_a_play_that_is_under_way_if_there_is_nothing_else
     assert waits
 
 
+def test_the_waiting_ends_when_another_family_has_a_result(blocked: Blocked) -> None:
+    plays = BackgroundPlays(**OPTIONS, has_others=lambda _id: False)
+    other = Blocked()
+    plays.begin(OTHER, "rollout", lambda: other)
+    plays.begin(FAMILY, "rollout", lambda: blocked)
+    other.release.set()
+    with pytest.raises(UnderWayError):
+        plays.run(FAMILY, "rollout", lambda: blocked)
+    assert plays.has_ended(OTHER, "rollout")
+
+
+def test_there_is_a_use_for_families_with_a_result_and_for_quick_ones(blocked: Blocked) -> None:
+    plays = BackgroundPlays(**{**OPTIONS, "patience_s": 0.01})
+    assert plays.has_use_for(FAMILY, "rollout"), "nothing is known of it"
+    with pytest.raises(UnderWayError):
+        plays.run(FAMILY, "rollout", lambda: blocked)
+    assert not plays.has_use_for(FAMILY, "rollout"), "it is under way"
+    blocked.release.set()
+    plays.run(FAMILY, "rollout", lambda: blocked, is_patient=True)
+    assert plays.has_use_for(FAMILY, "rollout"), "its result was not taken"
+    plays.forget(FAMILY, "rollout")
+    assert not plays.has_use_for(FAMILY, "rollout"), "it is slow"
+
+
 def test_slow_families_wait_for_a_place_and_quick_ones_do_not(blocked: Blocked) -> None:
     plays = BackgroundPlays(**{**OPTIONS, "most_at_once": 1})
     plays.begin(FAMILY, "rollout", lambda: blocked)
