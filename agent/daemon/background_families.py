@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from agent.daemon.family_choice import Candidate
@@ -25,6 +26,9 @@ class BackgroundFamilies:
         return is_under_way
 
     def without_asked(self, candidates: Sequence[Candidate], *, now: float) -> Sequence[Candidate]:
-        """Return the candidates without those that were asked for a moment ago, or all if there are no others."""
-        others = [c for c in candidates if now - self._asked_at.get(c.name, -ASK_AGAIN_S) >= ASK_AGAIN_S]
-        return others or candidates
+        """Return the candidates without those that were asked for a moment ago.
+
+        If all were, return the one whose turn was the longest ago: the trainer waits for it, or another has a result.
+        """
+        others = [c for c in candidates if now - self._asked_at.get(c.name, -math.inf) >= ASK_AGAIN_S]
+        return others or sorted(candidates, key=lambda candidate: self._asked_at[candidate.name])[:1]

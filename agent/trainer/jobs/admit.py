@@ -76,7 +76,7 @@ def _probed(session: TrainerSession, family: Family) -> Admission:
     def play() -> Admission:
         return probe(spec, limits=limits, num_copies=num_copies, progress=lambda *_: session.plays.check())
 
-    admission = session.plays.run(family.id, ADMISSION, lambda: play)
+    admission = session.plays.run(family.id, ADMISSION, lambda: play, is_patient=False)
     session.plays.forget(family.id, ADMISSION)
     return admission
 

@@ -89,5 +89,8 @@ def test_a_family_in_the_background_is_asked_again_after_a_moment_if_there_are_o
     assert [c.name for c in background.without_asked(families, now=100.1)] == ["quick"]
     assert len(background.without_asked(families, now=100.0 + ASK_AGAIN_S)) == 2
     assert [c.name for c in background.without_asked(families[:1], now=100.1)] == ["slow"]
+    background.note("quick", is_under_way=True, now=100.1)
+    assert [c.name for c in background.without_asked(families, now=100.15)] == ["slow"], "asked the longest ago"
+    background.note("quick", is_under_way=False, now=100.2)
     assert not background.note("slow", is_under_way=False, now=100.2)
     assert len(background.without_asked(families, now=100.3)) == 2

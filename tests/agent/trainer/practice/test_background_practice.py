@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from agent.learners.rl2.trials import TrialBatch
+from agent.trainer.jobs import admit as admit_job
 from agent.trainer.jobs.evaluate import evaluate
 from agent.trainer.jobs.practise import practise
 from agent.trainer.plays import UnderWayError
@@ -254,3 +255,45 @@ def test_a_resumed_session_plays_the_same_trials(
         for each in (session, resumed)
     ]
     assert torch.equal(actions[0], actions[1])
+
+
+def test_admission_of_a_family_that_hangs_stops_nobody(
+    store: Store, open_session: SessionMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    def hanging(*_: Any, **_named: Any) -> Any:
+        begun.set()
+        assert released.wait(LONG_S)
+        raise WorkerFaultError(subject="newcomer", reason=FaultReason.HUNG, found="it did not answer")
+
+    monkeypatch.setattr(admit_job, "probe", hanging)
+    session = open_session(store)
+    feed_bandits(store)
+    store.families.add(replace(BANDITS, name="newcomer", source=FamilySource.GYMNASIUM, entry="New-v0", kwargs={}))
+    [report] = run_jobs(session, JobKind.ADMIT, family="newcomer")
+    assert (report["outcome"], "under_way" in report["detail"]) == (JobOutcome.SUCCEEDED, True)
+    assert begun.wait(LONG_S)
+    assert store.families.get("newcomer").state is FamilyState.PENDING
+    assert run_jobs(session, JobKind.PRACTISE)[0]["detail"]["meta_updates"] == 1
+    released.set()
+    while session.plays.under_way():
+        pass
+    [report] = run_jobs(session, JobKind.ADMIT, family="newcomer")
+    assert report["detail"]["state"] == "refused"
+    assert "it did not answer" in store.families.get("newcomer").state_reason
+
+
+def test_a_refused_family_whose_admission_goes_on_is_pending(
+    store: Store, open_session: SessionMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person requested its admission; the daemon asks for the result without a request."""
+    released = threading.Event()
+    monkeypatch.setattr(admit_job, "probe", lambda *_, **_named: released.wait(LONG_S))
+    session = open_session(store)
+    feed_bandits(store)
+    store.families.add(replace(BANDITS, name="newcomer"))
+    store.families.set_state("newcomer", FamilyState.REFUSED, reason="it failed")
+    run_jobs(session, JobKind.ADMIT, family="newcomer")
+    assert store.families.get("newcomer").state is FamilyState.PENDING
+    released.set()
