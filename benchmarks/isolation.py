@@ -65,6 +65,8 @@ class Window:
         foreign_cpu: processor time of all other programs, as a share of all cores.
         updates_of_slow: updates of the slow family.
         strikes: faults of the other families in the window.
+        trainer_time: shares of the window that the trainer spent on practice of the good families, on practice of each
+            other family, and on each other kind of job.
     """
 
     has_others: bool
@@ -75,6 +77,7 @@ class Window:
     foreign_cpu: float
     updates_of_slow: int
     strikes: int
+    trainer_time: dict[str, float]
 
 
 class Service:
@@ -169,6 +172,7 @@ def _admit(service: Service) -> None:
 def _read(service: Service, window_s: float, *, has_others: bool) -> Window:
     """Read a window of time."""
     before, began, cpu, busy = service.families(), time.monotonic(), service.cpu_s(), _busy_s()
+    began_at = time.time()
     peak = cpu
     while time.monotonic() < began + window_s:
         time.sleep(1.0)
@@ -188,7 +192,10 @@ def _read(service: Service, window_s: float, *, has_others: bool) -> Window:
         own_cpu=round(own, 3),
         foreign_cpu=round((_busy_s() - busy) / seconds / cores - own, 3),
         updates_of_slow=int(gained("meta_updates", ["slow"])),
-        strikes=int(gained("strikes", list(OTHERS))),
+        strikes=sum(max(0, after[name]["strikes"] - before[name]["strikes"]) for name in OTHERS),
+        trainer_time=trainer_time(
+            service.command("schedule", "list", "--runs", "3000")["runs"], began_at, began_at + seconds
+        ),
     )
 
 
@@ -196,6 +203,19 @@ def _busy_s() -> float:
     """Return the processor seconds that this machine has been busy."""
     times = psutil.cpu_times()
     return float(times.user + times.nice + times.system)
+
+
+def trainer_time(runs: Sequence[dict[str, Any]], begins_at: float, ends_at: float) -> dict[str, float]:
+    """Return the shares of a time that the trainer spent on each kind of job, practice by family."""
+    seconds: dict[str, float] = {}
+    for run in runs:
+        ended_at = ends_at if run["finished_at"] is None else run["finished_at"]
+        overlap_s = min(ended_at, ends_at) - max(run["started_at"], begins_at)
+        if overlap_s > 0 and run["job"] not in {"prune", "backup", "reference"}:
+            name = run["job"] if run["job"] != "practise" else "good" if run["family"] in GOOD else run["family"]
+            seconds[name] = seconds.get(name, 0.0) + overlap_s
+    shares = {name: round(value / (ends_at - begins_at), 3) for name, value in seconds.items()}
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
 def ratios(windows: Sequence[Window]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.daemon.background_families import ASK_AGAIN_S, BackgroundFamilies
+from agent.daemon.background_families import FIRST_WAIT_S, LONGEST_WAIT_S, BackgroundFamilies
 from agent.daemon.family_choice import CATCH_UP_S, FLOOR, Candidate, choose, weight
 from agent.daemon.practice_time import HALF_LIFE_S, PracticeTime
 
@@ -87,10 +87,24 @@ def test_a_family_in_the_background_is_asked_again_after_a_moment_if_there_are_o
     background, families = BackgroundFamilies(), [candidate("slow"), candidate("quick")]
     assert background.note("slow", is_under_way=True, now=100.0)
     assert [c.name for c in background.without_asked(families, now=100.1)] == ["quick"]
-    assert len(background.without_asked(families, now=100.0 + ASK_AGAIN_S)) == 2
+    assert len(background.without_asked(families, now=100.0 + FIRST_WAIT_S)) == 2
     assert [c.name for c in background.without_asked(families[:1], now=100.1)] == ["slow"]
     background.note("quick", is_under_way=True, now=100.1)
     assert [c.name for c in background.without_asked(families, now=100.15)] == ["slow"], "asked the longest ago"
     background.note("quick", is_under_way=False, now=100.2)
     assert not background.note("slow", is_under_way=False, now=100.2)
     assert len(background.without_asked(families, now=100.3)) == 2
+
+
+def test_a_family_that_is_under_way_for_long_is_asked_for_less_often() -> None:
+    background, families, now, waits = BackgroundFamilies(), [candidate("slow"), candidate("quick")], 0.0, []
+    for _ in range(8):
+        background.note("slow", is_under_way=True, now=now)
+        asked_at = now
+        while len(background.without_asked(families, now=now)) == 1:
+            now += 0.25
+        waits.append(now - asked_at)
+    assert waits == [0.5, 1.0, 2.0, 4.0, *[LONGEST_WAIT_S] * 4]
+    background.note("slow", is_under_way=False, now=now)
+    background.note("slow", is_under_way=True, now=now)
+    assert len(background.without_asked(families, now=now + FIRST_WAIT_S)) == 2
