@@ -2,7 +2,7 @@
 
 One service practises two good families (CartPole-v1 and Pendulum-v1) and four others: one whose steps hang, one that
 segfaults, one that leaks, and one of 60 steps a second (``benchmarks.hostile_environments``). In every second window
-the four are paused. Windows of both kinds alternate, so that they meet the same stages of learning and the same load of
+the four are paused. Consolidation is off: it waits for all known families, within its budget of time. Windows of both kinds alternate, so that they meet the same stages of learning and the same load of
 the machine.
 
 Reported for each window: environment steps and updates a second of the good families, and the share of the machine's
@@ -46,6 +46,9 @@ embedded_default = false
 
 [reference]
 default = "none"
+
+[jobs]
+consolidate = "off"
 
 [workers]
 memory_limit = "256MiB"

@@ -33,6 +33,13 @@ def practise(session: TrainerSession, family: Family, *, reason: str) -> tuple[J
         with family_boundary(family):
             store_ended_evaluation(session, family)
             score_before_practice(session, family)  # a family that the command line admitted was not scored yet
+            session.practice_of(family).prepare(family)
+    except EnvsError as early:
+        if family.totals.meta_updates == 0:  # It may have been added to the learner.
+            session.restore_last_commit()
+        return _record_failure(session, family, early)
+    try:
+        with family_boundary(family):
             detail = session.practice_of(family).practise(family, reason=reason)
     except DivergedError as diverged:
         fault = WorkerFaultError(subject=family.name, reason=FaultReason.NONSENSE, found=str(diverged))

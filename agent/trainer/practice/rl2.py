@@ -83,13 +83,18 @@ class RL2Practice:
 
     # Practice
 
+    def prepare(self, family: Family) -> None:
+        """Add the family to the learner, and have a worker's next rollout played."""
+        self._add(family)
+        if not is_tensor_native(family):
+            self._rollouts.require_played(family, self.slices.next_task.get(learner_name(family), 0))
+
     def practise(self, family: Family, *, reason: str) -> dict[str, Any]:
         """Roll out and update for a slice of time, and commit the slice."""
         start = self.slices.begin()
-        self._add(family)
+        self.prepare(family)
         training = self._begin_training(family)
         work = SliceWork()
-        self._require_played(family, training)
         rehearsed = self._begin_rehearsal(family)
         played = self._play(family, training)
         while True:
@@ -138,15 +143,6 @@ class RL2Practice:
     def _begin_training(self, family: Family) -> FamilyTraining | None:
         """Return the training of a tensor family; None for a family whose rollouts a worker steps."""
         return self.environments.begin_training(family, self.learner) if is_tensor_native(family) else None
-
-    def _require_played(self, family: Family, training: FamilyTraining | None) -> None:
-        """Check that a worker's next rollout has ended, before anything changes for a slice.
-
-        Raises:
-            UnderWayError: it goes on in the background.
-        """
-        if training is None:
-            self._rollouts.require_played(family, self.slices.next_task.get(learner_name(family), 0))
 
     def _play(self, family: Family, training: FamilyTraining | None) -> PlayedTrials:
         """Play the next trial batch.
