@@ -15,7 +15,7 @@ from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.training import EagerTraining
 from agent.learners.rl2.trials import TrialBatch, num_env_steps
-from agent.trainer.practice.start_choice import choose_start
+from agent.trainer.practice.start_choice import choose_start, starting_policies
 from benchmarks.continual_measures import CurvePoint
 from benchmarks.continual_rehearsal import PlainUpdates, RehearsedUpdates, Updates
 from benchmarks.continual_scores import Scorer
@@ -302,6 +302,6 @@ class WindowPractice:
         tasks.close()
         tasks = family.open(num_trials)
         if family.name not in learner.families:
-            start = choose_start(learner, tasks, progress=lambda _steps: None)
+            start = choose_start(starting_policies(learner, tasks.spaces), tasks, progress=lambda _steps: None)
             learner.add_family(family.name, tasks.spaces, start=start)
         return EagerTraining(learner, family.name, tasks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -15,10 +16,16 @@ from agent.config.units import format_duration
 from agent.job_requests import FOR_ONE_FAMILY, MAY_BE_FOR_ONE_FAMILY, RUN_JOB, payload_of
 from agent.output.quantities import NOTHING, ago, short_duration
 from memory.errors import ANOTHER_REFERENCE_HINT
-from memory.records import Family, JobKind, JobRun, JobSchedule, JobSummary
+from memory.records import Family, JobKind, JobRun, JobSchedule, JobSummary, JobTime
 
 schedule_app = typer.Typer(help="Show when jobs are due, and request a job.", no_args_is_help=True)
 group(schedule_app)
+
+LATELY_S = 3600.0
+"""The time whose runs are added up, in seconds."""
+
+NOT_OF_TRAINER = frozenset({JobKind.PRUNE, JobKind.BACKUP, JobKind.REFERENCE})
+"""The kinds of jobs that do not take the trainer's time."""
 
 OFF = "off"
 """The trigger of a kind of job that runs on request only."""
@@ -36,17 +43,22 @@ def list_schedule(
     invocation: Invocation,
     runs: Annotated[int, typer.Option(min=0, help="Number of last runs to show.")] = 10,
 ) -> None:
-    """List the jobs: when each is due, when it last ran, and the outcome of that run."""
+    """List the jobs: when each is due, when it last ran, and the outcome of that run; and what takes the time."""
+    from agent.config.time_shares import time_shares
+
     with invocation.reading_if_any() as store:
         schedule = [] if store is None else store.jobs.schedule()
         last = [] if store is None else store.jobs.runs(limit=runs)
         summaries = {} if store is None else {summary.kind: summary for summary in store.jobs.summaries()}
+        taken = [] if store is None else store.jobs.time_taken(time.time() - LATELY_S)
+    times = _time_values(taken, time_shares(invocation.settings))
     invocation.answer(
         {
             "jobs": [_job_values(job, summaries[job.kind]) for job in schedule],
+            "times": times,
             "runs": [_run_values(run) for run in last],
         },
-        lambda out: out.print(NO_DATA) if store is None else _show(out, schedule, summaries, last),
+        lambda out: out.print(NO_DATA) if store is None else _show(out, schedule, summaries, times, last),
     )
 
 
@@ -114,6 +126,23 @@ def _job_values(job: JobSchedule, summary: JobSummary) -> dict[str, Any]:
     }
 
 
+def _time_values(taken: Sequence[JobTime], budgets: Mapping[JobKind, float]) -> list[dict[str, Any]]:
+    """Return the trainer's time by kind of job and family, with its share and the share that it may have."""
+    of_trainer = [entry for entry in taken if entry.kind not in NOT_OF_TRAINER]
+    total_s = sum(entry.seconds for entry in of_trainer)
+    return [
+        {
+            "job": entry.kind,
+            "family": entry.family,
+            "runs": entry.num_runs,
+            "seconds": entry.seconds,
+            "share": entry.seconds / total_s if total_s > 0 else 0.0,
+            "budget": budgets.get(entry.kind),
+        }
+        for entry in of_trainer
+    ]
+
+
 def due_at(job: JobSchedule) -> float | None:
     """Return the time at which a kind of job is due next; None if its trigger is off."""
     return None if job.trigger == OFF else job.next_due_at
@@ -142,7 +171,11 @@ def readable_trigger(trigger: str) -> str:
 
 
 def _show(
-    out: PlainConsole, schedule: Sequence[JobSchedule], summaries: Mapping[JobKind, JobSummary], runs: Sequence[JobRun]
+    out: PlainConsole,
+    schedule: Sequence[JobSchedule],
+    summaries: Mapping[JobKind, JobSummary],
+    times: Sequence[Mapping[str, Any]],
+    runs: Sequence[JobRun],
 ) -> None:
     if not schedule and not runs:
         out.print("no job has run yet: the daemon writes the schedule at its first start (learnd run)")
@@ -160,8 +193,26 @@ def _show(
             ago(due_at(job)),
         )
     out.print(jobs)
+    if times:
+        out.print(_times_table(times))
     if runs:
         out.print(_runs_table(runs))
+
+
+def _times_table(times: Sequence[Mapping[str, Any]]) -> Any:
+    title = f"the trainer's time in the last {format_duration(LATELY_S)}"
+    table = new_table("job", "family", "runs", "time", "share", "budget", right=("runs", "time", "share"), title=title)
+    for entry in times:
+        budget = NOTHING if entry["budget"] is None else f"{entry['budget']:.0%}"
+        table.add_row(
+            entry["job"],
+            entry["family"] or NOTHING,
+            str(entry["runs"]),
+            short_duration(entry["seconds"]),
+            f"{entry['share']:.0%}",
+            budget,
+        )
+    return table
 
 
 def _runs_table(runs: Sequence[JobRun]) -> Any:
@@ -185,9 +236,16 @@ def _runs_table(runs: Sequence[JobRun]) -> Any:
             in_colour(str(run.outcome)) if run.outcome is not None else "running",
             ago(run.started_at),
             short_duration(took),
-            last_line(run.problem) if run.problem else run.reason + _progress(run),
+            last_line(run.problem) if run.problem else run.reason + _progress(run) + _under_way(run),
         )
     return table
+
+
+def _under_way(run: JobRun) -> str:
+    """Return that a run's family is played in the background, as text; empty if it is not."""
+    under_way = run.detail.get("under_way")
+    text = ", ".join(under_way) if isinstance(under_way, list) else under_way
+    return f"; in the background: {text}" if text else ""
 
 
 def _progress(run: JobRun) -> str:

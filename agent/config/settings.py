@@ -83,6 +83,11 @@ class PractiseSettings(Section):
         default=3.0,
         description="Length of a slice of practice, which is committed as a whole; a kill loses at most one slice.",
     )
+    wait_s: Duration = Field(
+        default=3.0,
+        description="Time that the trainer waits for a family's worker; a rollout, an evaluation or an admission that"
+        " takes longer goes on in the background, while other families are practised.",
+    )
     windows: Annotated[tuple[PractiseWindow, ...], BeforeValidator(listed)] = Field(
         default=(),
         description='Local times in which practice is allowed, such as ["22:00-06:00"]; empty: always.',
@@ -186,11 +191,24 @@ class WorkersSettings(Section):
         )
 
 
+SHARE_DESCRIPTION = (
+    "Largest share of the trainer's time for {}; a due one waits until the others have had theirs. It runs at any time"
+    " if nothing else can."
+)
+
+
 class EvaluationSettings(Section):
     """Numbers of held-out trials or tasks per evaluation, and the evaluation of paused families."""
 
+    share: float = Field(default=0.2, gt=0, le=1, description=SHARE_DESCRIPTION.format("evaluations"))
+
     trials_tensor: Count = Field(default=512, description="Held-out trials per evaluation of a tensor family.")
     trials_gymnasium: Count = Field(default=32, description="Held-out trials per evaluation of a Gymnasium family.")
+    max_s: Duration = Field(
+        default=10.0,
+        description="Time of an evaluation of one Gymnasium family; at its usual speed a slow one is scored on fewer"
+        " trials, at least 4.",
+    )
     trials_few_shot: Count = Field(default=64, description="Held-out tasks per evaluation of a few-shot family.")
     paused_every: JobTrigger = Field(
         default=Trigger(interval_s=3600),
@@ -202,6 +220,8 @@ class EvaluationSettings(Section):
 class ConsolidationSettings(Section):
     """The conditions for publishing a candidate."""
 
+    share: float = Field(default=0.2, gt=0, le=1, description=SHARE_DESCRIPTION.format("consolidations"))
+
     tolerance: float = Field(
         default=0.05,
         ge=0,
@@ -210,6 +230,11 @@ class ConsolidationSettings(Section):
     )
     trials_tensor: Count = Field(default=1024, description="Held-out trials of a tensor family per candidate.")
     trials_gymnasium: Count = Field(default=64, description="Held-out trials of a Gymnasium family per candidate.")
+    max_s: Duration = Field(
+        default=30.0,
+        description="Time of scoring one Gymnasium family with one candidate; at its usual speed a slow one is scored"
+        " on fewer trials, at least 4.",
+    )
     trials_few_shot: Count = Field(default=128, description="Held-out tasks of a few-shot family per candidate.")
 
 

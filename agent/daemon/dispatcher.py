@@ -16,7 +16,9 @@ import structlog
 
 from agent.clock import Clock
 from agent.config.settings import Settings
+from agent.config.time_shares import time_shares
 from agent.config.triggers import is_within
+from agent.daemon.background_families import BackgroundFamilies
 from agent.daemon.daemon_jobs import run_daemon_job
 from agent.daemon.family_choice import Candidate, Choice, choose
 from agent.daemon.family_failures import FamilyFailures
@@ -24,6 +26,7 @@ from agent.daemon.health import Failures
 from agent.daemon.metrics import CONSOLIDATION_OUTCOMES, CONSOLIDATIONS
 from agent.daemon.next_job import DUE, Work, next_work
 from agent.daemon.open_requests import OpenRequests
+from agent.daemon.practice_time import PracticeTime
 from agent.daemon.reference_lane import ReferenceLane
 from agent.daemon.retrying_writer import RETRY_S, RetryingWriter
 from agent.daemon.runs import Lane, Running, RunResult, StoppingError, lane_of
@@ -39,6 +42,7 @@ from agent.daemon.store_updates import (
     settle_consolidation_counters,
 )
 from agent.daemon.supervisor import Supervisor, TrainerExitedError, TrainerState
+from agent.daemon.time_budgets import TimeBudgets
 from agent.daemon.timers import Timers
 from agent.messages import Finished, Job
 from memory.errors import MemoryStoreError
@@ -89,6 +93,9 @@ class Dispatcher:
         self._references = ReferenceLane(settings, folder=folder, writer=writer, clock=clock, command=reference_command)
         self._wakes = {lane: asyncio.Event() for lane in Lane}
         self._practised_at: dict[str, float] = {}
+        self._practice_time = PracticeTime()
+        self._background = BackgroundFamilies()
+        self._budgets = TimeBudgets(time_shares(settings))
         self._is_practice_owed = False
         self._stopping = False
         self._store = RetryingWriter(writer, is_stopping=lambda: self._stopping, on_full=self.use_ballast)
@@ -208,21 +215,24 @@ class Dispatcher:
             if family.state is FamilyState.PENDING and self._family_failures.allows(JobKind.ADMIT, family.name)
         ]
         may_practise = is_within(self._settings.practise.windows, now)
-        return next_work(
+        work = next_work(
             requested=requested,
             pending=pending,
-            due=due,
+            due=self._budgets.within(due, now=monotonic),
             choose=lambda: self._choose(families, monotonic) if may_practise else None,
             is_practice_owed=self._is_practice_owed,
         )
+        return work or next_work(requested=[], pending=[], due=due, choose=lambda: None)
 
     def _choose(self, families: Iterable[Family], monotonic: float) -> Choice | None:
         snapshot = self._snapshot()
         returns = snapshot.returns if snapshot else {}
         candidates = []
-        for family in families:
+        active = [family for family in families if family.state is FamilyState.ACTIVE]
+        taken_s = self._practice_time.of((family.name for family in active), now=monotonic)
+        for family in active:
             name = family.name
-            if family.state is not FamilyState.ACTIVE or not self._family_failures.allows(JobKind.PRACTISE, name):
+            if not self._family_failures.allows(JobKind.PRACTISE, name):
                 continue
             at = self._practised_at.get(name)
             candidates.append(
@@ -230,12 +240,13 @@ class Dispatcher:
                     name=name,
                     created_at=family.created_at,
                     waited_s=None if at is None or family.totals.meta_updates == 0 else monotonic - at,
+                    taken_s=taken_s[name],
                     returns=returns.get(name, ()),
                     random_return=family.random_return or 0.0,
                     reference_return=family.reference_return if family.has_scale else None,
                 )
             )
-        return choose(candidates)
+        return choose(self._background.without_asked(candidates, now=monotonic))
 
     async def _run(self, lane: Lane, work: Work) -> None:
         self._before_job()
@@ -255,11 +266,13 @@ class Dispatcher:
                 )
             self.running[lane] = Running(work=work, run_id=run_id, started_at=now)
             self._on_change()
+            began = self._clock.monotonic()
             result = await self._result_of(lane, work, run_id)
+            took_s = self._clock.monotonic() - began
             await self._store.write(
                 lambda store: store.jobs.finish(run_id, result.outcome, detail=result.detail, error=result.error)
             )
-            await self._conclude(work, result)
+            await self._conclude(work, result, took_s=took_s)
         finally:
             self.running.pop(lane, None)
             moved = self._schedule.finish(work.kind, self._clock.wall())
@@ -300,9 +313,10 @@ class Dispatcher:
             log.exception("job failed", job=str(work.kind))
             return RunResult(outcome=JobOutcome.FAILED, error=f"{type(error).__name__}: {error}")
 
-    async def _conclude(self, work: Work, result: RunResult) -> None:
+    async def _conclude(self, work: Work, result: RunResult, *, took_s: float) -> None:
         """Update failures, counters, the family and the request after a run was recorded as ended."""
         self.failures.note(work.kind, result)
+        self._budgets.note(work.kind, took_s, now=self._clock.monotonic())
         if lane_of(work.kind) is Lane.TRAINER:
             self._is_practice_owed = work.reason == DUE
         self._log_result(work, result)
@@ -311,9 +325,16 @@ class Dispatcher:
             await self._store.write(lambda store: store.counters.add(CONSOLIDATIONS, labels))
         if work.family is not None and lane_of(work.kind) is Lane.TRAINER:
             if work.kind is JobKind.PRACTISE:
-                self._practised_at[work.family] = self._clock.monotonic()
+                self._note_practice(work.family, result, took_s=took_s)
             await self._family_failures.note(work, work.family, result, is_stopping=self._stopping)
         await self._requests.answer(work, result, is_stopping=self._stopping)
+
+    def _note_practice(self, family: str, result: RunResult, *, took_s: float) -> None:
+        """Note the time that practice took, and whether it goes on in the background."""
+        now = self._clock.monotonic()
+        self._practice_time.add(family, took_s, now=now)
+        if not self._background.note(family, is_under_way=result.is_under_way, now=now):
+            self._practised_at[family] = now
 
     def _log_result(self, work: Work, result: RunResult) -> None:
         facts = {"job": str(work.kind), "outcome": str(result.outcome), "reason": work.reason}

@@ -66,6 +66,11 @@ class RunResult:
         is_failure = self.outcome is JobOutcome.FAILED and not self.error
         return is_failure and not self.detail.keys().isdisjoint({"fault", "faults"})
 
+    @property
+    def is_under_way(self) -> bool:
+        """Return whether the family is played in the background: the run ended without a result of its own."""
+        return bool(self.detail.get("under_way"))
+
     @classmethod
     def of(cls, finished: Finished) -> RunResult:
         """Return the result that a process reported."""

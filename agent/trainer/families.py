@@ -11,6 +11,9 @@ from envs.kinds import FamilyKind
 from envs.spaces import SpacePair
 from memory.records import Family, FamilyState
 
+FEWEST_TRIALS = 4
+"""Held-out trials on which the dearest family is scored; fewer give no standard error worth the name."""
+
 
 def of_kind(kind: FamilyKind, families: Iterable[Family]) -> list[Family]:
     """Return the families of one kind."""
@@ -20,6 +23,14 @@ def of_kind(kind: FamilyKind, families: Iterable[Family]) -> list[Family]:
 def is_tensor_native(family: Family) -> bool:
     """Return whether the family's tasks are stepped as tensors in the trainer, not by a worker."""
     return family.require_spec().source is FamilySource.TENSOR
+
+
+def is_played_in_background(family: Family) -> bool:
+    """Return whether a worker steps the family while the trainer does something else.
+
+    Tasks that recur are played in the trainer's own thread, because trials begin with what those before them left.
+    """
+    return not is_tensor_native(family) and not family.require_spec().recurring
 
 
 def can_be_played(family: Family, *, max_strikes: int) -> bool:
@@ -32,12 +43,30 @@ def can_be_played(family: Family, *, max_strikes: int) -> bool:
 
 
 def held_out_trials(family: Family, section: EvaluationSettings | ConsolidationSettings) -> int:
-    """Return the number of held-out trials (few-shot: tasks) that a section of the settings has for the family."""
-    return {
-        FamilySource.TENSOR: section.trials_tensor,
-        FamilySource.GYMNASIUM: section.trials_gymnasium,
-        FamilySource.FEW_SHOT: section.trials_few_shot,
-    }[family.require_spec().source]
+    """Return the number of held-out trials (few-shot: tasks) on which a family is scored.
+
+    It is that of a section of the settings. A family that a worker steps is scored on fewer trials if these would take
+    longer than the section allows, at the usual speed of its environment.
+    """
+    source = family.require_spec().source
+    if source is FamilySource.GYMNASIUM:
+        return affordable_trials(family, most=section.trials_gymnasium, within_s=section.max_s)
+    return section.trials_tensor if source is FamilySource.TENSOR else section.trials_few_shot
+
+
+def affordable_trials(family: Family, *, most: int, within_s: float) -> int:
+    """Return the number of trials that can be played within a time, ``FEWEST_TRIALS`` to ``most``.
+
+    Args:
+        family: a family that a worker steps.
+        most: the number if time allows, or if the family's speed or the length of its trials is not known.
+        within_s: the time, in seconds.
+    """
+    totals, steps_per_s = family.totals, None if family.pace is None else family.pace.steps_per_s
+    if steps_per_s is None or totals.trials == 0:
+        return most
+    trial_s = totals.env_steps / totals.trials / steps_per_s
+    return min(most, max(FEWEST_TRIALS, int(within_s / max(trial_s, 1e-9))))
 
 
 def learner_name(family: Family) -> str:

@@ -20,6 +20,7 @@ from agent.learners.rl2.policy import IncompatibleParametersError
 from agent.trainer.channel import ChannelClosedError
 from agent.trainer.checkpoint_damage import IncompatibleCheckpointError
 from agent.trainer.heartbeat import JobInterruptedError
+from agent.trainer.plays import UnderWayError
 from agent.trainer.practice.slices import DivergedError
 from envs.errors import EnvsError, FaultReason, WorkerFaultError
 from memory.errors import FamilyNotFoundError, MemoryStoreError
@@ -65,6 +66,7 @@ TRAINER_ERRORS = (
     IncompatibleParametersError,
     DivergedError,
     UnscoredError,
+    UnderWayError,
     MemoryError,
     torch.OutOfMemoryError,
     torch.AcceleratorError,

@@ -15,6 +15,7 @@ from agent.trainer.jobs.admit import admit
 from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.jobs.evaluate import evaluate, families_due
 from agent.trainer.jobs.practise import practise
+from agent.trainer.plays import UnderWayError
 from agent.trainer.session import TrainerSession
 from memory.records import JobKind, JobOutcome
 
@@ -58,6 +59,8 @@ class TrainerProcess:
         error = ""
         try:
             outcome, detail = self._jobs[job.kind](job)
+        except UnderWayError as under_way:
+            outcome, detail = JobOutcome.SUCCEEDED, {"under_way": str(under_way)}
         except JobInterruptedError:
             outcome = JobOutcome.INTERRUPTED
         except ChannelClosedError:

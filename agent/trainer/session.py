@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import structlog
@@ -21,11 +22,14 @@ from agent.trainer.checkpoint_damage import IncompatibleCheckpointError, note_fa
 from agent.trainer.families import learner_name, of_kind, spaces_of
 from agent.trainer.faults import FamilyFaults, FamilyRemovedError
 from agent.trainer.heartbeat import Heartbeat
+from agent.trainer.plays import BackgroundPlays
 from agent.trainer.practice.few_shot_candidates import published_meta
 from agent.trainer.practice.few_shot_learners import FewShotLearners
+from agent.trainer.practice.held_out_plays import EVALUATION
 from agent.trainer.practice.open_environments import OpenEnvironments, TaskOpener
 from agent.trainer.practice.protocol import Practice
 from agent.trainer.practice.registry import build_practices
+from agent.trainer.practice.rollouts import ROLLOUT
 from agent.trainer.practice.stored_rehearsal import restored_rehearsal
 from envs.kinds import FamilyKind
 from envs.registry import open_tasks
@@ -34,6 +38,9 @@ from memory.records import BEGIN_FROM_VERSION, Checkpoint, Family, FamilyState, 
 from memory.store import Store
 
 log = structlog.get_logger(__name__)
+
+FEWEST_AT_ONCE = 4
+"""Slow families that may be played in the background at once, on a machine with one core. One that hangs takes none."""
 
 
 class TrainerSession:
@@ -64,12 +71,19 @@ class TrainerSession:
         self.heartbeat = heartbeat
         self.clock = clock
         self.config = learned_config(settings.rl2)
+        self.plays = BackgroundPlays(
+            patience_s=settings.practise.wait_s,
+            most_at_once=max(FEWEST_AT_ONCE, 2 * (os.cpu_count() or 1)),
+            on_wait=heartbeat.beat_or_give_up,
+            may_overlap=device.type == "cpu",
+            has_others=self._has_others,
+        )
         self.environments = OpenEnvironments(
             opener=opener,
             config=self.config,
             device=device,
             limits=settings.workers.limits(),
-            on_wait=self._wait_for,
+            on_wait=self.wait_for,
             before_open=self._require_present,
         )
         self._awaited: Family | None = None
@@ -206,34 +220,29 @@ class TrainerSession:
     def close_tasks(self, family_id: int) -> None:
         """Close a family's tasks and training, for example after a fault."""
         self.few_shot.close_tasks(family_id)
-        self.environments.close_tasks(family_id)
+        self.plays.stop(family_id, then=lambda: self.environments.close_tasks(family_id))
 
     def close_unwanted_tasks(self) -> None:
         """Close the tasks of families that are no longer active, and drop the few-shot learners of removed families."""
         families = self.store.families.all()
-        wanted = {family.id for family in families if family.state is FamilyState.ACTIVE}
-        for family_id in (self.environments.open_families | self.few_shot.open_families) - wanted:
+        under_way = self.plays.under_way()
+        wanted = {family.id for family in families if self._may_keep_tasks(family, under_way)}
+        for family_id in (self.environments.open_families | self.few_shot.open_families | under_way) - wanted:
             self.close_tasks(family_id)
         names = {learner_name(family) for family in families}
         self.few_shot.keep_only(names)
         self.rehearsal.keep_only(names)
 
-    def beat_for(self, family: Family) -> None:
-        """Send a beat while a family is tried, in a job that can be abandoned without loss.
-
-        Raises:
-            FamilyRemovedError: the family was removed.
-            JobInterruptedError: the daemon has requested a stop.
-        """
-        self._wait_for(family)
-        self.heartbeat.beat_or_give_up(0)
-
-    def _wait_for(self, family: Family) -> None:
-        """Send a beat while a worker of a family is awaited.
+    def wait_for(self, family: Family) -> None:
+        """Check whether the wait for a worker of a family may go on, and send a beat in the trainer's own thread.
 
         Raises:
             FamilyRemovedError: the family was removed, so that its worker is not awaited any longer.
+            PlayStoppedError: the result of the play that waits is not wanted any more.
         """
+        if self.plays.is_in_play:
+            self.plays.check()
+            return
         self._awaited = family
         try:
             self.heartbeat.beat()
@@ -251,7 +260,8 @@ class TrainerSession:
         """
         present = {family.id for family in self.store.families.all()}
         awaited = self._awaited
-        for family_id in self.environments.open_families - present - ({awaited.id} if awaited else set()):
+        is_open = self.environments.open_families | self.plays.under_way()
+        for family_id in is_open - present - ({awaited.id} if awaited else set()):
             self.close_tasks(family_id)
         if awaited is not None and awaited.id not in present:
             raise FamilyRemovedError(operation="working on family", subject=awaited.name, found="it was removed.")
@@ -259,18 +269,36 @@ class TrainerSession:
     def _require_present(self, family: Family) -> None:
         """Check that a family was not removed: nothing would end a worker that is started for it afterwards.
 
+        A play in the background is stopped when its family is removed.
+
         Raises:
             FamilyRemovedError: it was removed.
+            PlayStoppedError: the play that opens it was stopped.
         """
-        if self.is_removed(family):
+        if self.plays.is_in_play:
+            self.plays.check()
+        elif self.is_removed(family):
             raise FamilyRemovedError(operation="working on family", subject=family.name, found="it was removed.")
 
     def is_removed(self, family: Family) -> bool:
         """Return whether a family was removed since its row was read."""
         return all(present.id != family.id for present in self.store.families.all())
 
+    def _may_keep_tasks(self, family: Family, under_way: Collection[int]) -> bool:
+        """Return whether a family's tasks may stay open: it is active, or its admission or evaluation goes on."""
+        if family.state in {FamilyState.QUARANTINED, FamilyState.REMOVED}:
+            return False
+        is_played = family.id in under_way or self.plays.has_ended(family.id, EVALUATION)
+        return family.state is FamilyState.ACTIVE or is_played
+
+    def _has_others(self, family_id: int) -> bool:
+        """Return whether there is something to do for another active family without waiting for its worker."""
+        others = (family.id for family in self.store.families.all() if family.state is FamilyState.ACTIVE)
+        return any(other != family_id and self.plays.has_use_for(other, ROLLOUT) for other in others)
+
     def close(self) -> None:
-        """Close all workers."""
+        """Stop all plays and close all workers."""
+        self.plays.close()
         self.environments.close()
 
 

@@ -25,6 +25,7 @@ from memory.records.jobs import (
     JobRun,
     JobSchedule,
     JobSummary,
+    JobTime,
     Request,
     RequestStatus,
 )
@@ -93,6 +94,7 @@ __all__ = [
     "JobRun",
     "JobSchedule",
     "JobSummary",
+    "JobTime",
     "LearnerStep",
     "MemoryStats",
     "ParameterFile",

@@ -116,6 +116,22 @@ class JobSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobTime:
+    """The time that runs of one kind took; those for one family apart.
+
+    Attributes:
+        family: the family that the runs were for; None for jobs that cover all families.
+        num_runs: number of runs.
+        seconds: their total duration.
+    """
+
+    kind: JobKind
+    family: str | None
+    num_runs: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """A person's request to the daemon, stored as a row."""
 

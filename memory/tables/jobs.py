@@ -6,7 +6,7 @@ from typing import Any
 
 from memory.connection import Row, StoreConnection, from_json, to_json
 from memory.errors import MemoryStoreError
-from memory.records import NOT_RUN, JobKind, JobOutcome, JobRun, JobSchedule, JobSummary
+from memory.records import NOT_RUN, JobKind, JobOutcome, JobRun, JobSchedule, JobSummary, JobTime
 from memory.tables.counters import CounterTable
 
 # This takes one index lookup per family instead of one per run.
@@ -21,6 +21,16 @@ SELECT family,
        (SELECT started_at FROM job_runs WHERE kind = :kind AND family = names.family ORDER BY id DESC LIMIT 1) AS at
 FROM names WHERE family IS NOT NULL
 """
+
+
+_TIME_TAKEN = """
+SELECT kind, family, count(*) AS num_runs, sum(finished_at - started_at) AS seconds FROM job_runs
+WHERE id > (SELECT max(id) FROM job_runs) - :most AND started_at >= :since AND finished_at IS NOT NULL
+GROUP BY kind, family ORDER BY seconds DESC, kind, family
+"""
+
+MOST_TIMED_RUNS = 20_000
+"""Newest runs among which time is added up, so that the statement does not read months of runs."""
 
 
 class JobTable:
@@ -175,6 +185,19 @@ class JobTable:
         return self._connection.row(
             "SELECT * FROM job_runs WHERE kind = ? AND outcome = ? ORDER BY id DESC LIMIT 1", (kind, outcome)
         )
+
+    def time_taken(self, since: float) -> list[JobTime]:
+        """Return the time that runs took which began at ``since`` or later and have ended, the longest first."""
+        found = self._connection.rows(_TIME_TAKEN, {"since": since, "most": MOST_TIMED_RUNS})
+        return [
+            JobTime(
+                kind=JobKind(row["kind"]),
+                family=row["family"],
+                num_runs=row["num_runs"],
+                seconds=max(0.0, row["seconds"]),
+            )
+            for row in found
+        ]
 
     def last_practised(self) -> dict[str, float]:
         """Return the start of each practised family's last practice run, by family name."""

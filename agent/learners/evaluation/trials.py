@@ -79,9 +79,9 @@ def held_out_returns(
 ) -> HeldOutReturns:
     """Play one trial in each of at least ``num_trials`` held-out tasks.
 
-    The number is rounded up to whole batches of ``tasks``. Actions are sampled from a generator of fixed seed, so
-    that the same policy gets the same returns. Every scorer calls this once for all trials: a call per batch would give
-    each batch the same action noise.
+    The number is rounded up to whole batches of ``tasks``, unless it is less than one batch. Actions are sampled from a
+    generator of fixed seed, so that the same policy gets the same returns. Every scorer calls this once for all trials:
+    a call per batch would give each batch the same action noise.
 
     Args:
         policy: the policy.
@@ -94,11 +94,18 @@ def held_out_returns(
     generator = torch.Generator(device=tasks.device).manual_seed(SCORING_SEED)
     trials, episodes = [], []
     for offset in range(0, num_trials, tasks.num_trials):
+        num_played = min(num_trials, tasks.num_trials)
         batch = collect_trials(
-            policy, tasks, first_task=first_task + offset, split=Split.HELD_OUT, generator=generator, progress=progress
+            policy,
+            tasks,
+            first_task=first_task + offset,
+            split=Split.HELD_OUT,
+            generator=generator,
+            num_played=num_played if num_played < tasks.num_trials else None,
+            progress=progress,
         )
-        trials.append(trial_returns(batch))
-        episodes.append(episode_returns(batch))
+        trials.append(trial_returns(batch)[:num_played])
+        episodes.append(episode_returns(batch)[:, :num_played])
         if trials_progress is not None:
             trials_progress(offset + tasks.num_trials)
     return HeldOutReturns(trials=torch.cat(trials).cpu(), episodes=torch.cat(episodes, dim=1).cpu())

@@ -57,6 +57,7 @@ def collect_trials(
     generator: torch.Generator,
     is_greedy: bool = False,
     num_episodes: int | None = None,
+    num_played: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> TrialBatch:
     """Play one trial in each of B tasks.
@@ -69,6 +70,8 @@ def collect_trials(
         generator: source of the actions' noise; it lives on the tasks' device.
         is_greedy: take the most likely action instead of drawing one.
         num_episodes: E of these trials, at most the family's own; None for the family's own.
+        num_played: the number of tasks that are played, the first ones; the trials of the others have no steps. None
+            plays all.
         progress: called with the number of environment steps so far. On a CPU it is called at every step. On an
             accelerator it is called with an approximate number every ``DEVICE_CHECK_STEPS`` steps. It may raise to
             abandon the trials.
@@ -85,6 +88,8 @@ def collect_trials(
         is_greedy=is_greedy,
         num_episodes=num_episodes,
     )
+    if num_played is not None:
+        rollout.leave_out(num_played)
     return play_out(policy, rollout, progress=progress)
 
 
@@ -236,6 +241,11 @@ class Rollout:
         self._noise: list[Tensor] = []
         self._stretches = [RecordedStretch(rows=None, recorded=[])]
         self._final: list[tuple[PolicyInput, Tensor]] = []
+
+    def leave_out(self, first: int) -> None:
+        """End the trials from row ``first`` on before their first step."""
+        self._state.episode_index[first:] = self._state.episodes_per_trial
+        self.active[first:] = False
 
     @property
     def num_steps(self) -> int:

@@ -15,13 +15,18 @@ from agent.trainer.faults import (
     refusal_reason,
 )
 from agent.trainer.jobs.evaluate import score_before_practice
+from agent.trainer.plays import UnderWayError
 from agent.trainer.session import TrainerSession
-from envs.admission import probe
+from envs.admission import Admission, probe
 from envs.errors import EnvsError
+from envs.family import FamilySource
 from memory.errors import FamilyNotFoundError
 from memory.records import Family, FamilyState, JobOutcome
 
 log = structlog.get_logger(__name__)
+
+ADMISSION = "admission"
+"""Kind of the play that tries a family."""
 
 
 def admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str, Any]]:
@@ -30,8 +35,13 @@ def admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str
     An admitted family that begins with what others have learned is scored at once, before its first practice. A fault
     while it is scored is a strike.
 
+    The probe of an environment is a play in the background, so a family that hangs stops nobody.
+
     A refusal is a result, not a failure of the job. An error that is not an ``EnvsError`` also refuses the family, and
     counts as a strike.
+
+    Raises:
+        UnderWayError: the probe goes on in the background; the next admit job of the family takes its result.
     """
     try:
         return _admit(session, family)
@@ -44,13 +54,13 @@ def _admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[st
         return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}: it is already admitted"}
     try:
         with family_boundary(family):
-            admission = probe(
-                family.require_spec(),
-                limits=session.settings.workers.limits(),
-                num_copies=session.config.num_trials_for(is_tensor_native=False),
-                progress=lambda *_: session.beat_for(family),
-            )
+            admission = _probed(session, family)
     except FamilyRemovedError:
+        raise
+    except UnderWayError:
+        session.store.families.require(family)
+        if family.state is FamilyState.REFUSED:  # A person requested it: the result must be taken without a request.
+            session.store.families.set_state(family.name, FamilyState.PENDING, reason="its admission goes on")
         raise
     except EnvsError as refusal:
         if isinstance(refusal, UnexpectedFamilyError):
@@ -70,10 +80,37 @@ def _admit(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[st
     )
     session.store.families.record_pace(family.name, admission.pace)
     log.info("family admitted", family=family.name, random_return=admission.random_return, warnings=admission.warnings)
-    admitted = session.store.families.get(family.name)
-    try:
-        with family_boundary(admitted):
-            score_before_practice(session, admitted)
-    except EnvsError as fault:
-        session.faults.record(admitted, fault)
+    _score_at_once(session, session.store.families.get(family.name))
     return JobOutcome.SUCCEEDED, {"state": str(FamilyState.ACTIVE), "warnings": admission.warnings}
+
+
+def _probed(session: TrainerSession, family: Family) -> Admission:
+    """Return the result of the probe, which is a play in the background if a user's environment is stepped.
+
+    Raises:
+        UnderWayError: it goes on.
+        EnvsError: the family is refused.
+    """
+    spec, limits = family.require_spec(), session.settings.workers.limits()
+    num_copies = session.config.num_trials_for(is_tensor_native=False)
+
+    if spec.source is not FamilySource.GYMNASIUM:
+        return probe(spec, num_copies=num_copies, progress=lambda *_: session.heartbeat.beat_or_give_up())
+
+    def play() -> Admission:
+        return probe(spec, limits=limits, num_copies=num_copies, progress=lambda *_: session.plays.check())
+
+    admission = session.plays.run(family.id, ADMISSION, lambda: play, is_patient=False)
+    session.plays.forget(family.id, ADMISSION)
+    return admission
+
+
+def _score_at_once(session: TrainerSession, family: Family) -> None:
+    """Score an admitted family before its first practice. If that takes long, the first practice takes the result."""
+    try:
+        with family_boundary(family):
+            score_before_practice(session, family)
+    except UnderWayError:
+        return
+    except EnvsError as fault:
+        session.faults.record(family, fault)

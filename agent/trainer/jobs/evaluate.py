@@ -13,6 +13,8 @@ from agent.learners.evaluation.trials import evaluation_points
 from agent.reports.continual import measure, measure_points, retention_of
 from agent.trainer.families import can_be_played
 from agent.trainer.faults import family_boundary, user_message
+from agent.trainer.plays import UnderWayError
+from agent.trainer.practice.held_out_plays import EVALUATION, FRESH_EVALUATION
 from agent.trainer.practice.protocol import Practice
 from agent.trainer.score_scale import scale_of
 from agent.trainer.session import TrainerSession
@@ -68,8 +70,9 @@ def evaluate(session: TrainerSession, families: list[Family]) -> dict[str, Any]:
     tasks of a family that is not active are closed afterwards, so that no worker of it stays.
 
     Returns:
-        ``returns`` by family, ``scores`` by family (None where it has no scale), and ``faults`` by family where any
-        failed.
+        ``returns`` by family, ``scores`` by family (None where it has no scale), ``faults`` by family where any failed,
+        and ``under_way``, the families whose evaluation goes on in the background. The next evaluation or practice of
+        such a family stores its result.
 
     Raises:
         JobInterruptedError: the daemon requested a stop.
@@ -77,18 +80,22 @@ def evaluate(session: TrainerSession, families: list[Family]) -> dict[str, Any]:
     returns: dict[str, float] = {}
     scores: dict[str, float | None] = {}
     faults: dict[str, str] = {}
+    under_way: list[str] = []
     for family in families:
         try:
             with family_boundary(family), _closed_unless_active(session, family):
-                returns[family.name] = _evaluate_one(family, session.practice_of(family), session.store)
+                returns[family.name] = _evaluate_one(family, session.practice_of(family), session)
                 scale = scale_of(session.store.families.get(family.name))
                 scores[family.name] = None if scale is None else scale.score(returns[family.name])
         except EnvsError as fault:
             session.faults.record(family, fault)
             faults[family.name] = user_message(fault)
+        except UnderWayError:
+            under_way.append(family.name)
         except FamilyNotFoundError:
             log.info("a family was removed while it was evaluated", family=family.name)
-    return {"returns": returns, "scores": scores} | ({"faults": faults} if faults else {})
+    report = {"returns": returns, "scores": scores}
+    return report | ({"faults": faults} if faults else {}) | ({"under_way": under_way} if under_way else {})
 
 
 @contextmanager
@@ -97,8 +104,19 @@ def _closed_unless_active(session: TrainerSession, family: Family) -> Iterator[N
     try:
         yield
     finally:
-        if family.state is not FamilyState.ACTIVE:
+        if family.state is not FamilyState.ACTIVE and family.id not in session.plays.under_way():
             session.close_tasks(family.id)
+
+
+def store_ended_evaluation(session: TrainerSession, family: Family) -> None:
+    """Store the result of an evaluation of the family that has ended in the background, if there is one.
+
+    Raises:
+        UnderWayError: another play of the evaluation goes on.
+        EnvsError: the family failed.
+    """
+    if session.plays.has_ended(family.id, EVALUATION):
+        _evaluate_one(family, session.practice_of(family), session)
 
 
 def score_before_practice(session: TrainerSession, family: Family) -> None:
@@ -112,12 +130,13 @@ def score_before_practice(session: TrainerSession, family: Family) -> None:
     if family.totals.meta_updates > 0 or not practice.carries_over:
         return
     if not session.store.curves.points(family.name, CurveMetric.ZERO_SHOT_RETURN, limit=1):
-        _evaluate_one(family, practice, session.store)
+        _evaluate_one(family, practice, session)
 
 
-def _evaluate_one(family: Family, practice: Practice, store: Store) -> float:
+def _evaluate_one(family: Family, practice: Practice, session: TrainerSession) -> float:
     """Store the points of an evaluation and return the mean trial return."""
-    evaluation = practice.evaluate(family)
+    store, evaluation = session.store, practice.evaluate(family)
+    session.plays.forget(family.id, EVALUATION, FRESH_EVALUATION)
     # The family is read again, because its reference may have been measured while its tasks were played.
     points = evaluation_points(evaluation.returns, scale_of(store.families.require(family)))
     store.curves.commit_evaluation(family.name, (*points, *evaluation.more_points))

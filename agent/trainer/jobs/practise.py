@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent.trainer.faults import family_boundary, fault_reason, user_message
-from agent.trainer.jobs.evaluate import score_before_practice
+from agent.trainer.jobs.evaluate import score_before_practice, store_ended_evaluation
 from agent.trainer.practice.slices import DivergedError
 from agent.trainer.session import TrainerSession
 from envs.errors import EnvsError, FaultReason, WorkerFaultError
@@ -25,13 +25,24 @@ def practise(session: TrainerSession, family: Family, *, reason: str) -> tuple[J
 
     Raises:
         JobInterruptedError: the daemon has requested a stop before the first update; the slice is discarded.
+        UnderWayError: what a worker plays goes on in the background; nothing was learned.
     """
     session.close_unwanted_tasks()
     if family.state is not FamilyState.ACTIVE:
         return JobOutcome.SKIPPED, {"reason": f"{family.name} is {family.state}"}
     try:
         with family_boundary(family):
+            store_ended_evaluation(session, family)
             score_before_practice(session, family)  # a family that the command line admitted was not scored yet
+            session.practice_of(family).prepare(family)
+    except EnvsError as early:
+        if family.totals.meta_updates == 0:  # It may have been added to the learner.
+            session.restore_last_commit()
+        if session.is_removed(family):
+            return _skip_removed(session, family)
+        return _record_failure(session, family, early)
+    try:
+        with family_boundary(family):
             detail = session.practice_of(family).practise(family, reason=reason)
     except DivergedError as diverged:
         fault = WorkerFaultError(subject=family.name, reason=FaultReason.NONSENSE, found=str(diverged))
@@ -39,16 +50,20 @@ def practise(session: TrainerSession, family: Family, *, reason: str) -> tuple[J
     except EnvsError as fault:
         session.restore_last_commit()
         if session.is_removed(family):
-            session.close_tasks(family.id)
-            return JobOutcome.SKIPPED, {"reason": f"{family.name} was removed"}
+            return _skip_removed(session, family)
         return _record_failure(session, family, fault)
     except FamilyNotFoundError:
         session.restore_last_commit()
-        session.close_tasks(family.id)
-        return JobOutcome.SKIPPED, {"reason": f"{family.name} was removed"}
+        return _skip_removed(session, family)
     if family.strikes:
         session.store.families.clear_strikes(family.name)
     return JobOutcome.SUCCEEDED, detail
+
+
+def _skip_removed(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str, Any]]:
+    """Close the tasks of a family that was removed meanwhile and return the result of the skipped job."""
+    session.close_tasks(family.id)
+    return JobOutcome.SKIPPED, {"reason": f"{family.name} was removed"}
 
 
 def _record_failure(session: TrainerSession, family: Family, fault: EnvsError) -> tuple[JobOutcome, dict[str, Any]]:

@@ -101,6 +101,9 @@ class FewShotPractice:
 
     # Practice
 
+    def prepare(self, family: Family) -> None:
+        """Do nothing: no worker plays for the family."""
+
     def practise(self, family: Family, *, reason: str) -> dict[str, Any]:
         """Run outer steps of the family's learner for a slice of time, and commit the slice."""
         start, name = self.slices.begin(), learner_name(family)

@@ -80,6 +80,18 @@ class Practice(Protocol):
         """
         ...
 
+    def prepare(self, family: Family) -> None:
+        """Have played what a slice of practice begins with; change nothing of what was learned.
+
+        Args:
+            family: an active family of this kind.
+
+        Raises:
+            UnderWayError: a worker still plays; the next call takes the result.
+            EnvsError: the family failed.
+        """
+        ...
+
     def practise(self, family: Family, *, reason: str) -> dict[str, Any]:
         """Practise an active family for a slice of time, commit the slice and return the job's report.
 

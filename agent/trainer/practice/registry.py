@@ -38,6 +38,7 @@ def build_practices(session: TrainerSession) -> dict[FamilyKind, Practice]:
             learner=session.learner,
             rehearsal=session.rehearsal,
             environments=session.environments,
+            plays=session.plays,
             slices=slices,
             faults=session.faults,
             families=session.store.families,

@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from agent.config.settings import Settings
-from agent.learners.evaluation.trials import EVALUATION_TASKS, GATE_TASKS, HeldOutReturns, held_out_returns
+from agent.learners.evaluation.trials import EVALUATION_TASKS, GATE_TASKS, HeldOutReturns
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.policy import RL2Policy, covers, policy_from_initialization
 from agent.learners.rl2.recurring_training import RecurringTraining
 from agent.learners.rl2.rehearsal.rehearsal import Rehearsal, RehearsalSlice
 from agent.learners.rl2.training import FamilyTraining
-from agent.learners.rl2.trials import TrialBatch, num_env_steps, num_episodes, to_records, trial_returns
 from agent.learners.rl2.warm_start import WarmStart
 from agent.policies.version_header import KnownFamily, VersionHeader
-from agent.trainer.families import held_out_trials, is_tensor_native, learner_name, of_kind, spaces_of
+from agent.trainer.families import (
+    held_out_trials,
+    is_played_in_background,
+    is_tensor_native,
+    learner_name,
+    of_kind,
+    spaces_of,
+)
 from agent.trainer.faults import FamilyFaults
 from agent.trainer.gate import Part
 from agent.trainer.heartbeat import JobInterruptedError
+from agent.trainer.plays import BackgroundPlays, UnderWayError
 from agent.trainer.practice.forward_transfer import fresh_point, fresh_policy, transfer_point
+from agent.trainer.practice.held_out_plays import EVALUATION, FRESH_EVALUATION, GATE, HeldOutPlays
 from agent.trainer.practice.met_tasks import met_points
 from agent.trainer.practice.open_environments import OpenEnvironments
 from agent.trainer.practice.protocol import Evaluation, Proposals, PublishedVersion
 from agent.trainer.practice.rl2_candidates import propose_policies
+from agent.trainer.practice.rollouts import PlayedTrials, WorkerRollouts, play_training
+from agent.trainer.practice.slice_work import SliceWork
 from agent.trainer.practice.slices import Slices, SliceTime
-from agent.trainer.practice.start_choice import choose_start
 from agent.trainer.practice.stored_rehearsal import loss_points, names_in_practice
 from agent.trainer.score_scale import scale_of
 from envs.kinds import FamilyKind
-from envs.task_batch import TaskBatch, given_contexts, recurs
-from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, TrialRecord
+from envs.task_batch import TaskBatch, recurs
+from memory.records import CurveMetric, CurvePoint, Family
 from memory.retrieval.key_upkeep import KeyUpkeep
 from memory.tables.curves import CurveTable
 from memory.tables.families import FamilyTable
@@ -53,74 +61,6 @@ ROUND_SLICES = 2.0
 """A slice lasts at most this many times its length to finish a round of tasks that recur."""
 
 
-@dataclass
-class _Slice:
-    """The totals of a slice of practice so far, and its last trial batch.
-
-    Attributes:
-        played_s: seconds that the rollouts took.
-        batch: the last batch from which was learned.
-        rows: the trials of that batch that episodic memory stores.
-        tasks: descriptions of the tasks of those trials.
-        contexts: digests of the contexts that their environments gave.
-    """
-
-    env_steps: int = 0
-    played_s: float = 0.0
-    episodes: int = 0
-    trials: int = 0
-    meta_updates: int = 0
-    returns: list[Tensor] = field(default_factory=list)
-    losses: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    batch: TrialBatch | None = None
-    rows: list[int] = field(default_factory=list)
-    tasks: list[dict[str, Any]] = field(default_factory=list)
-    contexts: list[bytes | None] = field(default_factory=list)
-
-    def take(
-        self,
-        batch: TrialBatch,
-        losses: dict[str, float],
-        *,
-        rows: list[int],
-        tasks: list[dict[str, Any]],
-        contexts: list[bytes | None],
-    ) -> None:
-        self.batch, self.rows, self.tasks, self.contexts = batch, rows, tasks, contexts
-        self.env_steps += num_env_steps(batch)
-        self.episodes += num_episodes(batch)
-        self.trials += batch.num_trials
-        self.meta_updates += 1
-        self.returns.append(trial_returns(batch))
-        for part, value in losses.items():
-            self.losses[part].append(value)
-
-    def records(self, slots: Sequence[int]) -> tuple[TrialRecord, ...]:
-        """Return the trials that episodic memory stores, with the slots of the family's reservoir that they take.
-
-        Trials that began with the memory of earlier ones take none, because they cannot be replayed by themselves.
-        """
-        if self.batch is None:
-            return ()
-        is_replayable = self.batch.left is None
-        return tuple(
-            to_records(
-                self.batch,
-                rows=self.rows,
-                tasks=self.tasks,
-                decisions=self.batch.decisions if is_replayable else None,
-                slots=slots if is_replayable else None,
-                contexts=self.contexts,
-            )
-        )
-
-    @property
-    def totals(self) -> FamilyTotals:
-        return FamilyTotals(
-            env_steps=self.env_steps, episodes=self.episodes, trials=self.trials, meta_updates=self.meta_updates
-        )
-
-
 @dataclass(frozen=True, kw_only=True)
 class RL2Practice:
     """The practice of families of environments by one RL² learner.
@@ -129,6 +69,7 @@ class RL2Practice:
         learner: the learner of the last restored commit.
         rehearsal: the rehearsal of the learner's families.
         environments: the open tasks.
+        plays: carries out what a worker steps, in the background.
         slices: the length, the counters, the heartbeat and the commit of slices.
         faults: records the faults of families that cannot be scored.
         families: the families of the store.
@@ -140,6 +81,7 @@ class RL2Practice:
     learner: RL2Learner
     rehearsal: Rehearsal
     environments: OpenEnvironments
+    plays: BackgroundPlays
     slices: Slices
     faults: FamilyFaults
     families: FamilyTable
@@ -155,23 +97,29 @@ class RL2Practice:
 
     # Practice
 
+    def prepare(self, family: Family) -> None:
+        """Add the family to the learner, and have a worker's next rollout played."""
+        self._add(family)
+        if not is_tensor_native(family):
+            self._rollouts.require_played(family, self.slices.next_task.get(learner_name(family), 0))
+
     def practise(self, family: Family, *, reason: str) -> dict[str, Any]:
         """Roll out and update for a slice of time, and commit the slice."""
         start = self.slices.begin()
-        self._add(family)
-        training = self.environments.begin_training(family, self.learner)
-        work = _Slice()
+        self.prepare(family)
+        training = self._begin_training(family)
+        work = SliceWork()
         rehearsed = self._begin_rehearsal(family)
+        played = self._play(family, training)
         while True:
-            try:
-                self._update_once(family, training, work, rehearsed)
-            except JobInterruptedError:
-                if work.meta_updates == 0:
-                    raise
-                break  # The finished batches are committed; the trials in progress are discarded.
+            self._learn(family, training, work, rehearsed, played)
             self.slices.heartbeat.beat()
             if self._is_over(start, training) or self.slices.heartbeat.is_stop_requested:
                 break
+            try:
+                played = self._play(family, training)
+            except (JobInterruptedError, UnderWayError):
+                break  # The finished batches are committed; the trials in progress are discarded, or go on.
         name = learner_name(family)
         trials = work.records(self.rehearsal.next_slots(name, len(work.rows)))
         self.rehearsal.end(rehearsed)
@@ -189,14 +137,49 @@ class RL2Practice:
         )
         self.context_keys.refresh(family)
         self._record_pace(family, work)
+        if training is None:
+            self._rollouts.begin_if_slow(family, self.slices.next_task[name])
         return report
 
-    def _is_over(self, start: SliceTime, training: FamilyTraining) -> bool:
+    def _is_over(self, start: SliceTime, training: FamilyTraining | None) -> bool:
         """Return whether a slice's time has passed. Tasks that recur get more time to finish their round."""
         is_amid_round = isinstance(training, RecurringTraining) and training.is_amid_round
         return start.passed_s >= self.slices.length_s * (ROUND_SLICES if is_amid_round else 1.0)
 
-    def _record_pace(self, family: Family, work: _Slice) -> None:
+    @property
+    def _rollouts(self) -> WorkerRollouts:
+        return WorkerRollouts(
+            learner=self.learner,
+            environments=self.environments,
+            plays=self.plays,
+            num_stored=self.settings.memory.trials_per_step,
+        )
+
+    @property
+    def _scoring(self) -> HeldOutPlays:
+        return HeldOutPlays(environments=self.environments, plays=self.plays, heartbeat=self.slices.heartbeat)
+
+    def _begin_training(self, family: Family) -> FamilyTraining | None:
+        """Return the training of a family that is played in the trainer's own thread; None for any other."""
+        return None if is_played_in_background(family) else self.environments.begin_training(family, self.learner)
+
+    def _play(self, family: Family, training: FamilyTraining | None) -> PlayedTrials:
+        """Play the next trial batch.
+
+        Raises:
+            UnderWayError: a worker's rollout goes on in the background.
+        """
+        first_task = self.slices.next_task.get(learner_name(family), 0)
+        if training is None:
+            return self._rollouts.play(family, first_task)
+        return play_training(
+            training,
+            first_task,
+            stored_rows=self._stored_rows,
+            progress=lambda _steps: self.slices.heartbeat.beat_or_give_up(),
+        )
+
+    def _record_pace(self, family: Family, work: SliceWork) -> None:
         """Record the usual speed of the family's environment if it changed notably."""
         pace = self.environments.changed_pace(family, steps_per_s=work.env_steps / max(work.played_s, 1e-9))
         if pace is not None:
@@ -208,21 +191,22 @@ class RL2Practice:
             return self.rehearsal.nothing()
         return self.rehearsal.begin(learner_name(family), in_practice=names_in_practice(self.families.all()))
 
-    def _update_once(self, family: Family, training: FamilyTraining, work: _Slice, rehearsed: RehearsalSlice) -> None:
-        """Play one trial batch, learn from it and add it to the slice."""
-        name, tasks = learner_name(family), training.tasks
-        first_task = self.slices.next_task.get(name, 0)
-        began = time.monotonic()
-        batch = training.play(first_task, progress=lambda _steps: self.slices.heartbeat.beat_or_give_up())
-        work.played_s += time.monotonic() - began
-        rows = self._stored_rows(tasks)
-        played = tasks.describe_tasks(rows)  # Now: a later batch begins other tasks, even if it is abandoned.
-        contexts = given_contexts(tasks, rows)
+    def _learn(
+        self,
+        family: Family,
+        training: FamilyTraining | None,
+        work: SliceWork,
+        rehearsed: RehearsalSlice,
+        played: PlayedTrials,
+    ) -> None:
+        """Learn from a trial batch and add it to the slice."""
+        name, batch = learner_name(family), played.batch
         num_epochs = self.learner.config.num_epochs_for(is_tensor_native=is_tensor_native(family))
-        losses = training.learn(batch, num_epochs=num_epochs, after_minibatch=rehearsed.after_minibatch)
-        self.slices.next_task[name] = first_task + batch.num_trials
+        learn = partial(self.learner.update, name) if training is None else training.learn
+        losses = learn(batch, num_epochs=num_epochs, after_minibatch=rehearsed.after_minibatch)
+        self.slices.next_task[name] = self.slices.next_task.get(name, 0) + batch.num_trials
         self.slices.refuse_divergence(name, losses, has_finite_parameters=self.learner.is_finite())
-        work.take(batch, losses, rows=rows, tasks=played, contexts=contexts)
+        work.take(played, losses)
 
     def _stored_rows(self, tasks: TaskBatch) -> list[int]:
         """Return the rows whose trials are stored: drawn if tasks recur, so that all tasks of a pool are stored."""
@@ -242,26 +226,22 @@ class RL2Practice:
         follows.
         """
         self._add(family)
-        returns = self._evaluation_returns(family, self.learner.policy)
+        returns = self._evaluation_returns(family, EVALUATION, self.learner.policy)
         if family.totals.meta_updates > 0:
             return Evaluation(returns=returns, more_points=self._met_points(family))
         start = self.learner.start_of(learner_name(family))
         zero_shot = _zero_shot_points(family, returns, start)
         return Evaluation(returns=returns, more_points=(*zero_shot, *self._transfer_points(family, returns)))
 
-    def _evaluation_returns(self, family: Family, policy: RL2Policy) -> HeldOutReturns:
-        return held_out_returns(
-            policy,
-            self.environments.tasks_of(family),
-            first_task=EVALUATION_TASKS,
-            num_trials=held_out_trials(family, self.settings.evaluation),
-            progress=lambda _steps: self.slices.heartbeat.beat_or_give_up(),
+    def _evaluation_returns(self, family: Family, what: str, policy: RL2Policy) -> HeldOutReturns:
+        num_trials = held_out_trials(family, self.settings.evaluation)
+        return self._scoring.returns(
+            family, what, policy, first_task=EVALUATION_TASKS, num_trials=num_trials, token=family.totals.meta_updates
         )
 
     def _met_points(self, family: Family) -> tuple[CurvePoint, ...]:
         """Return the returns in tasks that were met, with the memory and without; nothing if tasks do not recur."""
-        tasks = self.environments.tasks_of(family)
-        if not recurs(tasks):
+        if is_played_in_background(family) or not recurs(tasks := self.environments.tasks_of(family)):
             return ()
         return met_points(
             self.learner.policy,
@@ -283,7 +263,7 @@ class RL2Practice:
             fresh = stored[0].point
         else:
             policy = fresh_policy(self.learner.config, spaces_of(family), device=self.learner.device)
-            fresh = fresh_point(self._evaluation_returns(family, policy))
+            fresh = fresh_point(self._evaluation_returns(family, FRESH_EVALUATION, policy))
         scale = scale_of(family)
         transfer = () if scale is None else (transfer_point(returns, fresh, scale),)
         return transfer if stored else (fresh, *transfer)
@@ -291,8 +271,7 @@ class RL2Practice:
     def _add(self, family: Family) -> None:
         """Add the family to the learner, with the best start for its spaces, unless it is known."""
         if learner_name(family) not in self.learner.families:
-            tasks = self.environments.tasks_of(family)
-            start = choose_start(self.learner, tasks, progress=lambda _steps: self.slices.heartbeat.beat_or_give_up())
+            start = self._scoring.best_start(family, self.learner)
             self.learner.add_family(learner_name(family), spaces_of(family), start=start)
 
     def _gate_returns(self, families: Sequence[Family], tensors: Mapping[str, Tensor]) -> dict[str, HeldOutReturns]:
@@ -309,12 +288,14 @@ class RL2Practice:
             if not policy.knows(spaces_of(family)):
                 continue
             with self.faults.scoring(family):
-                returns[family.name] = held_out_returns(
+                returns[family.name] = self._scoring.returns(
+                    family,
+                    GATE,
                     policy,
-                    self.environments.tasks_of(family),
                     first_task=GATE_TASKS,
                     num_trials=held_out_trials(family, self.settings.consolidation),
-                    progress=lambda _steps: self.slices.heartbeat.beat_or_give_up(),
+                    token=object(),
+                    is_patient=True,
                 )
         return returns
 

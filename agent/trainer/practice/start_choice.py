@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 import torch
@@ -11,10 +11,12 @@ from torch import Tensor
 
 from agent.learners.evaluation.trials import standard_error
 from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.rollout import collect_trials
 from agent.learners.rl2.trials import trial_returns
 from agent.learners.rl2.warm_start import WarmStart
 from envs.family import Split
+from envs.spaces import SpacePair
 from envs.task_batch import TaskBatch
 
 log = structlog.get_logger(__name__)
@@ -28,22 +30,28 @@ MIN_DIFFERENCE = 2.0
 """A copy must be better than new parameters by this many standard errors of the difference."""
 
 
-def choose_start(learner: RL2Learner, tasks: TaskBatch, *, progress: Callable[[int], None]) -> WarmStart:
-    """Return the best start for the spaces of these tasks; change nothing of the learner.
+def starting_policies(learner: RL2Learner, spaces: SpacePair) -> dict[WarmStart, RL2Policy]:
+    """Return the policy of each possible start for these spaces; change nothing of the learner."""
+    return {start: learner.policy_with(spaces, start) for start in learner.possible_starts(spaces)}
+
+
+def choose_start(
+    starts: Mapping[WarmStart, RL2Policy], tasks: TaskBatch, *, progress: Callable[[int], None]
+) -> WarmStart:
+    """Return the best start for the spaces of these tasks.
 
     If the policy knows the spaces, the start is ``SHARED`` and nothing is played. Otherwise every possible start plays
     one trial in each of the same training tasks. If no copy is better than new parameters by more than noise explains,
     the family begins with new ones.
 
     Args:
-        learner: the learner that will practise the tasks.
+        starts: the possible starts, with the policy of each.
         tasks: the family's tasks, of which one batch is played for each start.
         progress: called with the number of environment steps of the current batch so far.
     """
-    starts = learner.possible_starts(tasks.spaces)
     if len(starts) == 1:
-        return starts[0]
-    returns = {start: _test_returns(learner, start, tasks, progress=progress) for start in starts}
+        return next(iter(starts))
+    returns = {start: _test_returns(policy, tasks, progress=progress) for start, policy in starts.items()}
     best = max(starts, key=lambda start: float(returns[start].mean()))
     chosen = best if _is_better(returns[best], returns[WarmStart.FRESH]) else WarmStart.FRESH
     means = {str(start): round(float(found.mean()), 4) for start, found in returns.items()}
@@ -51,12 +59,10 @@ def choose_start(learner: RL2Learner, tasks: TaskBatch, *, progress: Callable[[i
     return chosen
 
 
-def _test_returns(
-    learner: RL2Learner, start: WarmStart, tasks: TaskBatch, *, progress: Callable[[int], None]
-) -> Tensor:
-    """Return the returns of one batch of trials with a start."""
+def _test_returns(policy: RL2Policy, tasks: TaskBatch, *, progress: Callable[[int], None]) -> Tensor:
+    """Return the returns of one batch of trials with the policy of a start."""
     trials = collect_trials(
-        learner.policy_with(tasks.spaces, start),
+        policy,
         tasks,
         first_task=TEST_TASKS,
         split=Split.TRAINING,

@@ -23,6 +23,29 @@ def test_jobs_and_their_last_runs_are_listed(learnd: Learnd) -> None:
     assert "cron 0 3 * * *" in page
 
 
+def test_the_trainers_time_is_listed_by_kind_of_job_and_family(learnd: Learnd, filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        for kind, family in ((JobKind.PRACTISE, "cartpole"), (JobKind.EVALUATE, None), (JobKind.PRUNE, None)):
+            store.jobs.finish(store.jobs.start(kind, family=family, reason="due"), JobOutcome.SUCCEEDED)
+    times = {(entry["job"], entry["family"]): entry for entry in learnd.json("schedule", "list")["times"]}
+    assert times["practise", "cartpole"]["budget"] is None
+    assert times["evaluate", None]["budget"] == 0.2
+    assert ("prune", None) not in times
+    assert sum(entry["share"] for entry in times.values()) == pytest.approx(1.0)
+    assert "the trainer's time in the last 1h" in learnd("schedule", "list").stdout
+
+
+def test_a_run_that_goes_on_in_the_background_is_told(learnd: Learnd, filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        run_id = store.jobs.start(JobKind.PRACTISE, family="cartpole", reason="waited 3s")
+        store.jobs.finish(run_id, JobOutcome.SUCCEEDED, detail={"under_way": "rollout goes on"})
+        run_id = store.jobs.start(JobKind.EVALUATE, reason="due")
+        store.jobs.finish(run_id, JobOutcome.SUCCEEDED, detail={"under_way": ["cartpole"]})
+    page = " ".join(learnd("schedule", "list", "--runs", "2").stdout.split())
+    assert "in the background: rollout goes on" in page
+    assert "in the background: cartpole" in page
+
+
 def test_before_the_first_start_of_the_daemon_there_is_no_schedule(empty: Learnd) -> None:
     assert "no data yet" in empty("schedule", "list").stdout
     empty("env", "add", "bernoulli_bandits", "--no-check")

@@ -50,7 +50,7 @@ BANDITS = FamilySpec(
 def settings_for(folder: Path, **sections: Any) -> Settings:
     """Return settings under which a slice is exactly one update."""
     quick = {
-        "practise": {"slice_s": 1e-6},
+        "practise": {"slice_s": 1e-6, "wait_s": 600.0},
         "rl2": SMALL,
         "evaluation": {"trials_tensor": 64, "trials_gymnasium": 4},
         "consolidation": {"trials_tensor": 256, "trials_gymnasium": 4},

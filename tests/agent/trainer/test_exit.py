@@ -32,7 +32,7 @@ def test_a_stopped_learner_has_committed_and_reported_and_skips_the_interpreters
         spec = family_from_declaration("CartPole-v1", name="cartpole")
         store.families.add(spec)
     control, learner = socket.socketpair()
-    settings = settings_for(folder.path, practise={"slice_s": 0.01}).model_dump_json()
+    settings = settings_for(folder.path, practise={"slice_s": 0.01, "wait_s": 60.0}).model_dump_json()
     with control, control.makefile("rb") as lines, (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "agent.trainer", "--settings", settings, "--channel-fd", str(learner.fileno())],

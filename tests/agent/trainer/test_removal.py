@@ -82,7 +82,7 @@ def test_the_wait_for_a_step_of_a_removed_family_ends_with_an_error(store: Store
     remove(store, "pole")
     session.heartbeat.beat = lambda units=1: session.heartbeat.on_close_request()  # type: ignore[method-assign]
     with pytest.raises(FamilyRemovedError):
-        session.beat_for(pole)
+        session.wait_for(pole)
     assert session.environments.open_families == {pole.id}, "the wait closes nothing that it is in the middle of"
 
 

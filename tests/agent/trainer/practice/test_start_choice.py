@@ -10,7 +10,7 @@ import torch
 from agent.learners.rl2.warm_start import WarmStart
 from agent.trainer.families import learner_name
 from agent.trainer.jobs.evaluate import evaluate
-from agent.trainer.practice.start_choice import choose_start
+from agent.trainer.practice.start_choice import choose_start, starting_policies
 from agent.trainer.session import TrainerSession
 from envs.tensor.bandits import bandit_spaces
 from memory.records import CurveMetric, Family, JobKind
@@ -30,7 +30,8 @@ def _feed(store: Store, *, num_arms: int) -> Family:
 
 
 def _choose(session: TrainerSession, family: Family) -> WarmStart:
-    return choose_start(session.learner, session.environments.tasks_of(family), progress=lambda _steps: None)
+    tasks = session.environments.tasks_of(family)
+    return choose_start(starting_policies(session.learner, tasks.spaces), tasks, progress=lambda _steps: None)
 
 
 def test_an_added_family_is_scored_before_its_first_practice(store: Store, open_session: SessionMaker) -> None:

@@ -1,0 +1,30 @@
+"""Budgets of the trainer's time for kinds of jobs that are due again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from memory.records import JobKind
+
+
+class TimeBudgets:
+    """The largest shares of the trainer's time for some kinds of jobs.
+
+    After a run of s seconds, a kind of share p is not due for s (1/p - 1) seconds.
+
+    Args:
+        shares: the share of each kind that has a budget, above 0 to 1.
+    """
+
+    def __init__(self, shares: Mapping[JobKind, float]) -> None:
+        self._shares = dict(shares)
+        self._until: dict[JobKind, float] = {}
+
+    def note(self, kind: JobKind, took_s: float, *, now: float) -> None:
+        """Note a run that took so many seconds until ``now`` (monotonic seconds)."""
+        if kind in self._shares:
+            self._until[kind] = now + took_s * (1.0 / self._shares[kind] - 1.0)
+
+    def within(self, kinds: Iterable[JobKind], *, now: float) -> list[JobKind]:
+        """Return the kinds that have not used up their budgets, in the same order."""
+        return [kind for kind in kinds if self._until.get(kind, now) <= now]

@@ -1,0 +1,305 @@
+"""Plays in the background: rollouts, evaluations and admissions that step a family's environment in a worker.
+
+A play of a family runs in a thread of the trainer, which mostly waits for the worker. The trainer waits for the play
+for a limited time. If it takes longer, the trainer goes on with other families, and the job ends with
+:class:`UnderWayError`. The next job of the family takes the result.
+
+The results do not depend on when they are taken. A play gets everything at its start: a copy of the policy, a generator
+of its own, and its tasks. A family has one play at a time, and only that play uses the family's open tasks.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+CHECK_S = 0.1
+"""Seconds between two beats of the heartbeat while the trainer waits for a play."""
+
+STOP_S = 3.0
+"""Seconds in which plays must end when the trainer stops; the supervisors of their workers end the rest."""
+
+
+class UnderWayError(Exception):
+    """A play of a family takes longer than the trainer waits for it; it goes on in the background."""
+
+
+class PlayStoppedError(Exception):
+    """The play's result is not wanted any more."""
+
+
+@dataclass(kw_only=True)
+class _Play:
+    """A play that has begun.
+
+    Attributes:
+        what: kind of the play.
+        token: what distinguishes it from other plays of its kind.
+        began: reading of the monotonic clock.
+        has_ended: set after the result or the error.
+        is_stopped: whether its result is not wanted any more.
+        at_end: called in the play's thread when it has ended after a stop.
+    """
+
+    what: str
+    token: Hashable
+    began: float
+    has_ended: threading.Event = field(default_factory=threading.Event)
+    result: Any = None
+    error: BaseException | None = None
+    took_s: float = 0.0
+    is_stopped: bool = False
+    at_end: list[Callable[[], None]] = field(default_factory=list)
+
+
+class BackgroundPlays:
+    """The plays of all families.
+
+    Args:
+        patience_s: seconds that the trainer waits for a play.
+        most_at_once: plays that may be under way before further ones of slow families must wait.
+        on_wait: called repeatedly while the trainer waits; it may raise to end the waiting.
+        may_overlap: whether a play may go on while the trainer does something else; otherwise it waits without limit.
+        has_others: returns whether the trainer could do something else than wait for a family with this id.
+        monotonic: the clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        patience_s: float,
+        most_at_once: int,
+        on_wait: Callable[[], None],
+        may_overlap: bool = True,
+        has_others: Callable[[int], bool] = lambda _family_id: True,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._patience_s = patience_s
+        self._most_at_once = most_at_once
+        self._on_wait = on_wait
+        self._may_overlap = may_overlap
+        self._has_others = has_others
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._of_this_thread = threading.local()
+        self._current: dict[int, _Play] = {}
+        self._ended: dict[tuple[int, str], _Play] = {}
+        self._took_s: dict[tuple[int, str], float] = {}
+
+    def check(self) -> None:
+        """Check whether the waiting for a worker may go on, in a play or in the trainer's own thread.
+
+        Raises:
+            PlayStoppedError: the play's result is not wanted any more.
+            Exception: what ``on_wait`` raises in the trainer's own thread.
+        """
+        play: _Play | None = getattr(self._of_this_thread, "play", None)
+        if play is None:
+            self._on_wait()
+        elif play.is_stopped:
+            raise PlayStoppedError
+
+    @property
+    def is_in_play(self) -> bool:
+        """Whether this is the thread of a play."""
+        return getattr(self._of_this_thread, "play", None) is not None
+
+    def under_way(self) -> set[int]:
+        """Return the ids of the families that have a play under way."""
+        return {family_id for family_id, play in self._current.items() if not play.has_ended.is_set()}
+
+    def has_ended(self, family_id: int, what: str) -> bool:
+        """Return whether a play of this kind has ended whose result was not forgotten."""
+        self._file_ended(family_id)
+        return (family_id, what) in self._ended
+
+    def has_use_for(self, family_id: int, what: str) -> bool:
+        """Return whether the trainer has something to do for a family now, without waiting for its worker for long.
+
+        Args:
+            family_id: the family.
+            what: kind of the play that the trainer would begin.
+        """
+        present = self._current.get(family_id)
+        if present is not None:
+            return present.has_ended.is_set()
+        return not self.is_slow(family_id, what) or any(known == family_id for known, _what in self._ended)
+
+    def is_slow(self, family_id: int, what: str) -> bool:
+        """Return whether the last play of this kind took longer than the trainer waits."""
+        return self._took_s.get((family_id, what), 0.0) > self._patience_s
+
+    def run(
+        self,
+        family_id: int,
+        what: str,
+        prepare: Callable[[], Callable[[], T]],
+        *,
+        token: Hashable = None,
+        is_patient: bool | None = None,
+    ) -> T:
+        """Return the result of a play. Begin it if it has not begun; keep its result until it is forgotten.
+
+        Args:
+            family_id: the family.
+            what: kind of the play, in a word.
+            prepare: called in the trainer's own thread if the play begins; it returns the function that plays, which
+                uses nothing that the trainer changes meanwhile.
+            token: distinguishes plays of one kind; a result with another token is dropped.
+            is_patient: True waits without limit. None waits for the usual time if the play is not known to take longer,
+                or there is nothing else to do; False only if there is nothing else to do.
+
+        Raises:
+            UnderWayError: the play, or another one of the family, is still under way, or the play was stopped.
+            Exception: what the play raised.
+        """
+        self._file_ended(family_id)
+        if (ended := self._result_of(family_id, what, token)) is not None:
+            return cast("T", self._outcome(family_id, what, ended))
+        deadline = self._deadline(family_id, what, is_patient=is_patient)
+        present = self._current.get(family_id)
+        if present is not None and (present.is_stopped or (present.what, present.token) != (what, token)):
+            self._await(present, deadline)
+            self._file_ended(family_id)
+            present = None
+        if present is None:
+            self._require_place(deadline)
+            present = self._begin(family_id, what, prepare(), token)
+        self._await(present, deadline)
+        self._file_ended(family_id)
+        if present.is_stopped:
+            raise UnderWayError(f"{what} was stopped")
+        return cast("T", self._outcome(family_id, what, present))
+
+    def begin(
+        self, family_id: int, what: str, prepare: Callable[[], Callable[[], Any]], *, token: Hashable = None
+    ) -> None:
+        """Begin a play whose result is taken later; do nothing if the family has one, or too many are under way."""
+        self._file_ended(family_id)
+        if family_id not in self._current and len(self.under_way()) < self._most_at_once and self._may_overlap:
+            self._begin(family_id, what, prepare(), token)
+
+    def forget(self, family_id: int, *kinds: str) -> None:
+        """Forget the results of plays of these kinds."""
+        for what in kinds:
+            self._ended.pop((family_id, what), None)
+
+    def stop(self, family_id: int, *, then: Callable[[], None]) -> None:
+        """Stop a family's play, forget its results, and call ``then`` as soon as no play uses its tasks.
+
+        ``then`` is called in the play's thread if one is under way, because it may have to wait for the worker.
+        """
+        for key in [key for key in self._ended if key[0] == family_id]:
+            del self._ended[key]
+        play = self._current.get(family_id)
+        if play is not None:
+            with self._lock:
+                if not play.has_ended.is_set():
+                    play.is_stopped = True
+                    play.at_end.append(then)
+                    return
+            del self._current[family_id]
+        then()
+
+    def close(self) -> None:
+        """Stop all plays and wait for a limited time until they have ended."""
+        plays = list(self._current.values())
+        for play in plays:
+            play.is_stopped = True
+        end = self._monotonic() + STOP_S
+        for play in plays:
+            play.has_ended.wait(max(0.0, end - self._monotonic()))
+        self._current.clear()
+        self._ended.clear()
+
+    def _deadline(self, family_id: int, what: str, *, is_patient: bool | None) -> float:
+        if is_patient or not self._may_overlap:
+            return math.inf
+        is_quick = not self.is_slow(family_id, what) and family_id not in self._current
+        if (is_quick and is_patient is None) or not self._has_others(family_id):
+            return self._monotonic() + self._patience_s
+        return self._monotonic()
+
+    def _require_place(self, deadline: float) -> None:
+        """Raise if the play would only run in the background, and too many do.
+
+        Raises:
+            UnderWayError: they do.
+        """
+        if deadline <= self._monotonic() and len(self.under_way()) >= self._most_at_once:
+            raise UnderWayError(f"{len(self.under_way())} families are played in the background: waits for a place")
+
+    def _begin(self, family_id: int, what: str, play: Callable[[], Any], token: Hashable) -> _Play:
+        begun = _Play(what=what, token=token, began=self._monotonic())
+        self._current[family_id] = begun
+        threading.Thread(target=self._carry_out, args=(begun, play), name=f"{what}-{family_id}", daemon=True).start()
+        return begun
+
+    def _carry_out(self, begun: _Play, play: Callable[[], Any]) -> None:
+        """Play in this thread. What it raises is raised again where the result is taken."""
+        self._of_this_thread.play = begun
+        try:
+            begun.result = play()
+        except BaseException as error:  # noqa: BLE001  (the boundary of a thread: the trainer raises it again)
+            begun.error = error
+        begun.took_s = self._monotonic() - begun.began
+        with self._lock:
+            if not begun.is_stopped:
+                begun.has_ended.set()
+                return
+        for clean_up in begun.at_end:
+            try:
+                clean_up()
+            except Exception:
+                log.exception("tasks could not be closed after a play was stopped", play=begun.what)
+        begun.has_ended.set()
+
+    def _await(self, play: _Play, deadline: float) -> None:
+        """Wait until a play has ended, at most until the deadline, or until there is a result of another family.
+
+        Raises:
+            UnderWayError: it has not ended by then.
+        """
+        while not play.has_ended.wait(min(CHECK_S, max(0.0, deadline - self._monotonic()))):
+            if self._monotonic() >= deadline or (deadline < math.inf and self._has_another_ended(play)):
+                passed_s = self._monotonic() - play.began
+                raise UnderWayError(f"{play.what} goes on in the background, {passed_s:.1f} s so far")
+            self._on_wait()
+
+    def _has_another_ended(self, awaited: _Play) -> bool:
+        return any(play.has_ended.is_set() for play in list(self._current.values()) if play is not awaited)
+
+    def _file_ended(self, family_id: int) -> None:
+        """File the result of the family's play if it has ended; drop it if it was stopped."""
+        play = self._current.get(family_id)
+        if play is None or not play.has_ended.is_set():
+            return
+        del self._current[family_id]
+        if not play.is_stopped:
+            self._took_s[family_id, play.what] = play.took_s
+            self._ended[family_id, play.what] = play
+
+    def _result_of(self, family_id: int, what: str, token: Hashable) -> _Play | None:
+        """Return the play of this kind that has ended, with this token; drop one with another token."""
+        ended = self._ended.get((family_id, what))
+        if ended is None or ended.token == token:
+            return ended
+        del self._ended[family_id, what]
+        return None
+
+    def _outcome(self, family_id: int, what: str, play: _Play) -> Any:
+        """Return the result of a play that has ended, or raise its error, which is then forgotten."""
+        if play.error is None:
+            return play.result
+        self.forget(family_id, what)
+        raise play.error

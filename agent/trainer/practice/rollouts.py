@@ -1,0 +1,163 @@
+"""Training rollouts in the service: those of tensor families, and those of families that a worker steps.
+
+A worker's rollout is a play in the background (:mod:`agent.trainer.plays`). It acts by a copy of the policy, and draws
+its noise from a generator whose seed follows from the learner's seed, the family and the first task. So a rollout is a
+function of the committed state at its start, whatever the trainer does meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from agent.learners.rl2.acting_copy import acting_copy
+from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.rollout import collect_trials
+from agent.learners.rl2.training import FamilyTraining
+from agent.learners.rl2.trials import TrialBatch
+from agent.trainer.families import learner_name, spaces_of
+from agent.trainer.plays import BackgroundPlays
+from agent.trainer.practice.open_environments import OpenEnvironments
+from envs.family import Split
+from envs.task_batch import TaskBatch, given_contexts
+from memory.records import Family
+
+ROLLOUT = "rollout"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlayedTrials:
+    """A trial batch, with what episodic memory stores besides the steps.
+
+    Attributes:
+        batch: the trials.
+        rows: the trials of the batch that episodic memory stores.
+        tasks: descriptions of the tasks of those trials.
+        contexts: digests of the contexts that their environments gave.
+        took_s: seconds that the rollout took.
+    """
+
+    batch: TrialBatch
+    rows: list[int]
+    tasks: list[dict[str, Any]]
+    contexts: list[bytes | None]
+    took_s: float
+
+
+def play_training(
+    training: FamilyTraining,
+    first_task: int,
+    *,
+    stored_rows: Callable[[TaskBatch], list[int]],
+    progress: Callable[[int], None],
+) -> PlayedTrials:
+    """Play one trial in each task of a training, in the trainer's own thread.
+
+    Args:
+        training: the family's training.
+        first_task: index of the first task.
+        stored_rows: returns the rows whose trials episodic memory stores.
+        progress: see :func:`agent.learners.rl2.rollout.collect_trials`.
+    """
+    began = time.monotonic()
+    batch = training.play(first_task, progress=progress)
+    took_s = time.monotonic() - began
+    return _described(batch, training.tasks, rows=stored_rows(training.tasks), took_s=took_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRollouts:
+    """The training rollouts of families that a worker steps.
+
+    Attributes:
+        learner: the learner whose policy acts.
+        environments: the open tasks.
+        plays: carries the rollouts out.
+        num_stored: the number of trials of a rollout that episodic memory stores.
+    """
+
+    learner: RL2Learner
+    environments: OpenEnvironments
+    plays: BackgroundPlays
+    num_stored: int
+
+    def play(self, family: Family, first_task: int) -> PlayedTrials:
+        """Return the trials of the next rollout, which may have begun earlier.
+
+        Args:
+            family: the family, which the learner knows.
+            first_task: index of the first task.
+
+        Raises:
+            UnderWayError: the rollout goes on in the background.
+            EnvsError: the family failed.
+        """
+        played = self.require_played(family, first_task)
+        self.plays.forget(family.id, ROLLOUT)
+        return played
+
+    def require_played(self, family: Family, first_task: int) -> PlayedTrials:
+        """Return what :meth:`play` will return; the result is kept for it.
+
+        Raises:
+            UnderWayError: the rollout goes on in the background.
+            EnvsError: the family failed.
+        """
+        return self.plays.run(
+            family.id,
+            ROLLOUT,
+            lambda: self._prepare(family, first_task),
+            token=first_task,
+            is_patient=False if family.strikes else None,  # A family that failed is not waited for.
+        )
+
+    def begin_if_slow(self, family: Family, first_task: int) -> None:
+        """Begin the next rollout in the background if the last one took longer than the trainer waits."""
+        if self.plays.is_slow(family.id, ROLLOUT):
+            self.plays.begin(family.id, ROLLOUT, lambda: self._prepare(family, first_task), token=first_task)
+
+    def _prepare(self, family: Family, first_task: int) -> Callable[[], PlayedTrials]:
+        learner, name = self.learner, learner_name(family)
+        policy = acting_copy(learner.policy, spaces_of(family))
+        num_episodes = learner.num_episodes(name, family.require_spec().episodes_per_trial)
+        generator = rollout_generator(learner, name, first_task)
+
+        def play() -> PlayedTrials:
+            began = time.monotonic()
+            tasks = self.environments.tasks_of(family)
+            batch = collect_trials(
+                policy,
+                tasks,
+                first_task=first_task,
+                split=Split.TRAINING,
+                generator=generator,
+                num_episodes=num_episodes,
+                progress=lambda _steps: self.plays.check(),
+            )
+            rows = list(range(min(self.num_stored, tasks.num_trials)))
+            return _described(batch, tasks, rows=rows, took_s=time.monotonic() - began)
+
+        return play
+
+
+def rollout_generator(learner: RL2Learner, name: str, first_task: int) -> torch.Generator:
+    """Return the source of a rollout's noise, which follows from the learner's seed, the family and the first task."""
+    words = f"{learner.seed}/{name}/{first_task}".encode()
+    seed = int.from_bytes(hashlib.sha256(words).digest()[:8], "little") >> 1
+    return torch.Generator(device=learner.device).manual_seed(seed)
+
+
+def _described(batch: TrialBatch, tasks: TaskBatch, *, rows: list[int], took_s: float) -> PlayedTrials:
+    """Describe the trials at once: another play begins other tasks."""
+    return PlayedTrials(
+        batch=batch,
+        rows=rows,
+        tasks=tasks.describe_tasks(rows),
+        contexts=given_contexts(tasks, rows),
+        took_s=took_s,
+    )
