@@ -2,11 +2,12 @@
 
 One service practises two good families (CartPole-v1 and Pendulum-v1) and four others: one whose steps hang, one that
 segfaults, one that leaks, and one of 60 steps a second (``benchmarks.hostile_environments``). In every second window
-the four are paused. Consolidation is off: it waits for all known families, within its budget of time. Windows of both
-kinds alternate, so that they meet the same stages of learning and the same load of the machine.
+the four are paused. Windows of both kinds alternate, so that they meet the same stages of learning and the same load of
+the machine. Consolidation is off, because it waits for all known families, within its budget of time.
 
-Reported for each window: environment steps and updates a second of the good families, and the share of the machine's
-processor time that the service used and that other programs used; and the ratio of the means.
+Reported for each window: environment steps and updates a second of the good families, what the trainer's time went to,
+and the shares of the machine's processor time that the service and that other programs used; and the ratio of the
+means.
 
 Run: ``python -m benchmarks.isolation [--windows 6] [--window-s 60] [--json FILE]``.
 """

@@ -3,7 +3,7 @@
 A limit of 30 s per step is long for an environment whose steps take 0.1 ms: if one takes 5 s, it hangs. The same limit
 is short for a simulator whose steps take 25 s. So the limit follows what the environment usually takes:
 
-    limit = max(SLOW_FACTOR · u, min(step_timeout_s, max(SHORTEST_LIMIT_S, USUAL_FACTOR · u)))
+    limit = max(SLOW_FACTOR · u, min(step_timeout_s, max(shortest_limit_s, USUAL_FACTOR · u)))
 
 with u the longest step (or reset) of a copy that was observed. Until enough is known, the limit is ``step_timeout_s``.
 """
@@ -14,9 +14,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-SHORTEST_LIMIT_S = 5.0
-"""A limit is at least this long, because a busy machine can delay any step by seconds."""
 
 USUAL_FACTOR = 20.0
 """A step may take this many times the longest one so far, within ``step_timeout_s``."""
@@ -74,16 +71,17 @@ UNKNOWN_PACE = Pace()
 """The pace of an environment of which nothing was observed."""
 
 
-def limit_s(longest_s: float | None, *, timeout_s: float) -> float:
+def limit_s(longest_s: float | None, *, timeout_s: float, shortest_s: float) -> float:
     """Return the longest time that one step or reset of a copy may take, in seconds.
 
     Args:
         longest_s: the longest one that was observed; None if too little was observed.
-        timeout_s: the setting ``workers.step_timeout_s``.
+        timeout_s: the limit while too little was observed (``workers.step_timeout_s``).
+        shortest_s: the shortest limit, unless ``timeout_s`` is shorter.
     """
     if longest_s is None:
         return timeout_s
-    usual = max(SHORTEST_LIMIT_S, USUAL_FACTOR * longest_s)
+    usual = max(shortest_s, USUAL_FACTOR * longest_s)
     return max(SLOW_FACTOR * longest_s, min(timeout_s, usual))
 
 

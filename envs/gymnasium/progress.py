@@ -87,7 +87,8 @@ class AnswerDeadline:
         """The longest time that the present copy may take, in seconds."""
         if self._is_starting:
             return self._limits.start_timeout_s
-        return limit_s(self._usual_s(), timeout_s=self._limits.step_timeout_s)
+        limits = self._limits
+        return limit_s(self._usual_s(), timeout_s=limits.step_timeout_s, shortest_s=limits.shortest_limit_s)
 
     @property
     def pace(self) -> Pace:

@@ -7,29 +7,29 @@ from typing import Any
 
 import pytest
 
-from envs.pace import SHORTEST_LIMIT_S, Pace, limit_s
+from envs.pace import Pace, limit_s
 
 
 def test_the_limit_of_an_unknown_environment_is_the_setting() -> None:
-    assert limit_s(None, timeout_s=30.0) == 30.0
+    assert limit_s(None, timeout_s=30.0, shortest_s=5.0) == 30.0
 
 
 def test_an_environment_of_quick_steps_has_the_shortest_limit() -> None:
-    assert limit_s(0.0, timeout_s=30.0) == SHORTEST_LIMIT_S
-    assert limit_s(0.1, timeout_s=30.0) == SHORTEST_LIMIT_S
+    assert limit_s(0.0, timeout_s=30.0, shortest_s=5.0) == 5.0
+    assert limit_s(0.1, timeout_s=30.0, shortest_s=5.0) == 5.0
 
 
 def test_a_setting_below_the_shortest_limit_counts() -> None:
-    assert limit_s(0.0, timeout_s=1.0) == 1.0
+    assert limit_s(0.0, timeout_s=1.0, shortest_s=5.0) == 1.0
 
 
 def test_a_slow_environment_may_take_longer_than_the_setting() -> None:
-    assert limit_s(10.0, timeout_s=30.0) == 30.0
-    assert limit_s(25.0, timeout_s=30.0) == 75.0
+    assert limit_s(10.0, timeout_s=30.0, shortest_s=5.0) == 30.0
+    assert limit_s(25.0, timeout_s=30.0, shortest_s=5.0) == 75.0
 
 
 def test_the_limit_grows_with_the_longest_step() -> None:
-    limits = [limit_s(longest_s, timeout_s=30.0) for longest_s in (0.0, 0.3, 0.6, 2.0, 12.0, 60.0)]
+    limits = [limit_s(longest_s, timeout_s=30.0, shortest_s=5.0) for longest_s in (0.0, 0.3, 0.6, 2.0, 12.0, 60.0)]
     assert limits == sorted(limits)
 
 

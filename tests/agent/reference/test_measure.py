@@ -124,6 +124,7 @@ def test_the_worker_has_more_time_than_one_of_practice_because_its_priority_is_l
     settings = Settings(workers={"step_timeout_s": "3s", "start_timeout_s": "4s"})
     limits = measurement_of(request_for(sound("Counter")), settings).limits
     assert (limits.step_timeout_s, limits.start_timeout_s) == (30.0, 40.0)
+    assert limits.shortest_limit_s == 50.0
     assert limits.memory_mib == settings.workers.limits().memory_mib
 
 

@@ -300,7 +300,7 @@ def test_a_refused_family_whose_admission_goes_on_is_pending(
     monkeypatch.setattr(admit_job, "probe", lambda *_, **_named: released.wait(LONG_S))
     session = open_session(store)
     feed_bandits(store)
-    store.families.add(replace(BANDITS, name="newcomer"))
+    store.families.add(replace(BANDITS, name="newcomer", source=FamilySource.GYMNASIUM, entry="New-v0", kwargs={}))
     store.families.set_state("newcomer", FamilyState.REFUSED, reason="it failed")
     run_jobs(session, JobKind.ADMIT, family="newcomer")
     assert store.families.get("newcomer").state is FamilyState.PENDING
