@@ -130,6 +130,23 @@ class RecurringTaskBatch(TaskBatch, Protocol):
         ...
 
 
+@runtime_checkable
+class MaskedTaskBatch(TaskBatch, Protocol):
+    """A task batch whose environments may say which choices are allowed (action masks)."""
+
+    def allowed_choices(self) -> Tensor | None:
+        """Return which choices the next actions may take, [B, C] bool on the device; None if all are allowed.
+
+        C is the number of choices, summed over the dimensions of choices.
+        """
+        ...
+
+
+def allowed_choices(tasks: TaskBatch) -> Tensor | None:
+    """Return which choices the next actions may take, [B, C]; None if all are allowed."""
+    return tasks.allowed_choices() if isinstance(tasks, MaskedTaskBatch) else None
+
+
 def begin_exposure(tasks: TaskBatch, first_task: int, *, split: Split, exposure: int) -> Tensor:
     """Begin B tasks that were played ``exposure`` times before; where noise cannot be redrawn, it repeats."""
     if exposure and isinstance(tasks, RecurringTaskBatch):
