@@ -32,7 +32,7 @@ from envs.random_actions import random_actions
 from envs.reference import ReferenceRule
 from envs.registry import open_few_shot, open_tasks
 from envs.spaces import SpacePair
-from envs.task_batch import TaskBatch
+from envs.task_batch import TaskBatch, allowed_choices
 
 NUM_TRIALS = 16
 MAX_TRIALS = 1024
@@ -314,7 +314,10 @@ def _play_batch(
     episodes = torch.zeros(tasks.num_trials, dtype=torch.int64)
     active = torch.ones(tasks.num_trials, dtype=torch.bool)
     while active.any():
-        transition = tasks.step(random_actions(tasks.spaces.action, tasks.num_trials, generator), active)
+        allowed = allowed_choices(tasks)
+        transition = tasks.step(
+            random_actions(tasks.spaces.action, tasks.num_trials, generator, allowed=allowed), active
+        )
         tally.num_steps += int(active.sum())
         trial_return += transition.reward
         episode_return += transition.reward

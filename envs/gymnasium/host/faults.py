@@ -7,6 +7,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 MAX_DETAIL = 16_000
 
 
@@ -54,3 +56,15 @@ def _is_relative(error: OSError) -> bool:
 def fault(reason: str, found: str, hint: str = "") -> dict[str, Any]:
     """Return the answer that reports a failure, with the end of the traceback."""
     return {"fault": reason, "found": found[:2000], "hint": hint, "detail": traceback.format_exc()[-MAX_DETAIL:]}
+
+
+def summary(value: Any) -> str:
+    """Return a short description of a value: its type, its shape and the start of its repr."""
+    kind = type(value).__name__
+    if isinstance(value, np.ndarray):
+        kind = f"ndarray of {value.dtype} with shape {value.shape}"
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  (a user's own __repr__ may do anything)
+        text = "(no repr)"
+    return f"{kind}: {text[:120]}"

@@ -15,14 +15,16 @@ from typing import Any, NoReturn
 
 import gymnasium
 
+from .actions import describe_action
 from .attributes import fitting_attributes, set_attributes
 from .channel import Channel
 from .checks import check_environment
 from .faults import EndOfRequestsError, NonsenseError, SpecError, StartError, UnsupportedError, fault, in_words
 from .making import Maker
+from .masks import step_as_masked
 from .numbers import effective_numbers
 from .progress import Stage, report_calls
-from .spaces import describe_action, describe_observation
+from .spaces import describe_observation
 from .tasks import Tasks
 
 
@@ -83,12 +85,13 @@ class Host:
         """Begin tasks; answer with the digests of their contexts, if any task has one."""
         self._tasks.begin(tasks, own_generators=own_generators)
         contexts = self._tasks.contexts
-        return {"contexts": contexts} if any(contexts) else {}
+        answer: dict[str, Any] = {"contexts": contexts} if any(contexts) else {}
+        return answer | ({"has_masks": True} if self._tasks.has_masks else {})
 
     def on_begin_row(self, row: int, task: dict[str, Any]) -> dict[str, Any]:
         """Begin another task in one row."""
         self._tasks.begin_row(row, task)
-        return {"context": self._tasks.contexts[row]}
+        return {"context": self._tasks.contexts[row], "has_masks": self._tasks.has_masks}
 
     def on_undone(self) -> dict[str, Any]:
         """Return the varied attributes that the last resets overwrote."""
@@ -101,6 +104,7 @@ class Host:
         env = self._maker(self._first_task["kwargs"])
         set_attributes(env, fitting_attributes(env, self._first_task["attributes"]))
         report_calls(env, progress)
+        step_as_masked(env)
         checked = check_environment(env)
         self._maker.close(env)
         return checked
