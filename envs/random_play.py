@@ -17,7 +17,7 @@ from torch import Tensor
 from envs.effort import Effort
 from envs.family import Split
 from envs.random_actions import random_actions
-from envs.task_batch import TaskBatch, Transition
+from envs.task_batch import TaskBatch, Transition, allowed_choices
 
 MAX_TRIALS = 1024
 
@@ -120,7 +120,8 @@ class _Batch:
     def step(self, report: Progress) -> bool:
         """Take a step in every active row; return False when all trials have ended."""
         tasks, play, active = self._tasks, self._play, self._active
-        action = random_actions(tasks.spaces.action, tasks.num_trials, self._generator)
+        allowed = allowed_choices(tasks)
+        action = random_actions(tasks.spaces.action, tasks.num_trials, self._generator, allowed=allowed)
         begun = time.monotonic()
         transition = tasks.step(action, active)
         play.seconds += time.monotonic() - begun

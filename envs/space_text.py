@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+MOST_FACTORS = 8
+"""Equal numbers of choices that are written out; more are a power."""
 
 
 def spaces_text(values: Mapping[str, Any]) -> str:
@@ -15,10 +18,16 @@ def spaces_text(values: Mapping[str, Any]) -> str:
     observation, action = values["observation"], values["action"]
     size = observation["size"]
     observed = f"one of {size} observations" if observation["kind"] == "discrete" else _counted(size, "number")
-    if not action["choices"]:
-        return f"{observed} → {_counted(len(action['low']), 'number')}"
-    choices = " × ".join(str(count) for count in action["choices"])
-    return f"{observed} → {choices} choices"
+    parts = [f"{_product(action['choices'])} choices"] if action["choices"] else []
+    parts += [_counted(len(action["low"]), "number")] if action["low"] else []
+    return f"{observed} → {' and '.join(parts)}"
+
+
+def _product(choices: Sequence[int]) -> str:
+    """Return numbers of choices as a product; many equal ones as a power."""
+    if len(choices) > MOST_FACTORS and len(set(choices)) == 1:
+        return f"{choices[0]}^{len(choices)}"
+    return " × ".join(str(count) for count in choices)
 
 
 def _counted(count: int, noun: str) -> str:

@@ -1,9 +1,15 @@
 """Descriptions of observation and action spaces, from which policies are built.
 
 Every observation is a float32 vector of D numbers: the index of a discrete observation (D = 1), or the flattened values
-of any other observation. Every action is an int64 index (discrete), an int64 vector (multi-discrete) or a float32
-vector in [-1, 1] per dimension (continuous), which :meth:`ActionSpec.to_environment` scales to the environment's own
-bounds.
+of any other observation.
+
+An action is a sequence of choices followed by a sequence of numbers. There are four kinds of actions:
+
+- discrete, one choice: an int64 index,
+- multi-discrete, several choices: an int64 vector,
+- continuous, numbers: a float32 vector in [-1, 1] per dimension, which :meth:`ActionSpec.to_environment` scales to the
+  environment's own bounds,
+- mixed, choices and numbers: a float32 vector of indices, then numbers in [-1, 1].
 """
 
 from __future__ import annotations
@@ -35,6 +41,7 @@ class ActionKind(StrEnum):
     DISCRETE = "discrete"
     MULTI_DISCRETE = "multi_discrete"
     CONTINUOUS = "continuous"
+    MIXED = "mixed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +67,11 @@ class ActionSpec:
     """A description of an action space.
 
     Attributes:
-        kind: discrete, multi-discrete or continuous.
+        kind: discrete, multi-discrete, continuous or mixed.
         choices: number of choices per dimension (discrete: one entry); empty when continuous.
-        low: lower bound per dimension in the environment's units; empty unless continuous.
-        high: upper bound per dimension in the environment's units; empty unless continuous.
-        start: the environment's number for choice 0, per dimension; empty when continuous.
+        low: lower bound per number in the environment's units; empty unless continuous or mixed.
+        high: upper bound per number in the environment's units; empty unless continuous or mixed.
+        start: the environment's number for choice 0, per dimension of choices; empty when continuous.
     """
 
     kind: ActionKind
@@ -76,7 +83,32 @@ class ActionSpec:
     @property
     def width(self) -> int:
         """The number of values of an action (1 if discrete)."""
-        return len(self.low) if self.kind is ActionKind.CONTINUOUS else len(self.choices)
+        return len(self.choices) + len(self.low)
+
+    @property
+    def num_choices(self) -> int:
+        """The number of choices, summed over the dimensions of choices."""
+        return sum(self.choices)
+
+    @property
+    def num_numbers(self) -> int:
+        """The number of numbers."""
+        return len(self.low)
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether an action has numbers, so that it is a vector of floats."""
+        return bool(self.low)
+
+    @cached_property
+    def choices_part(self) -> ActionSpec:
+        """The choices of a mixed action alone."""
+        return ActionSpec(kind=ActionKind.MULTI_DISCRETE, choices=self.choices, start=self.start)
+
+    @cached_property
+    def numbers_part(self) -> ActionSpec:
+        """The numbers of a mixed action alone."""
+        return ActionSpec(kind=ActionKind.CONTINUOUS, low=self.low, high=self.high)
 
     def to_environment(self, action: NDArray[Any]) -> NDArray[Any]:
         """Convert policy actions to the environment's own numbers.
@@ -87,11 +119,15 @@ class ActionSpec:
           bound. Otherwise all actions would be clipped to the same value.
 
         Args:
-            action: [..., width] policy actions: indices, or floats in [-1, 1].
+            action: [..., width] policy actions: indices, then floats in [-1, 1].
 
         Returns:
-            [..., width] in the environment's units: indices shifted by ``start``, or floats clipped to the bounds.
+            [..., width] in the environment's units: indices shifted by ``start``, then floats clipped to the bounds.
         """
+        if self.kind is ActionKind.MIXED:
+            chosen, numbers = np.split(action, [len(self.choices)], axis=-1)
+            shifted = chosen.astype(np.float64) + np.asarray(self.start, dtype=np.float64)
+            return np.concatenate([shifted, self.numbers_part.to_environment(numbers)], axis=-1)
         if self.kind is not ActionKind.CONTINUOUS:
             return action + np.asarray(self.start, dtype=np.int64)
         scaling = self._scaling
@@ -161,6 +197,8 @@ class SpacePair:
         digest = hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:8]
         observation = f"{self.observation.kind[0]}{self.observation.size}"
         action = f"{self.action.kind[0]}{'x'.join(map(str, self.action.choices)) or self.action.width}"
+        if self.action.kind is ActionKind.MIXED:
+            action = f"{action}n{self.action.num_numbers}"
         return f"{observation}_{action}_{digest}"
 
     def to_json(self) -> dict[str, Any]:

@@ -141,6 +141,23 @@ class RecurringTaskBatch(TaskBatch, Protocol):
         ...
 
 
+@runtime_checkable
+class MaskedTaskBatch(TaskBatch, Protocol):
+    """A task batch whose environments may say which choices are allowed (action masks)."""
+
+    def allowed_choices(self) -> Tensor | None:
+        """Return which choices the next actions may take, [B, C] bool on the device; None if all are allowed.
+
+        C is the number of choices, summed over the dimensions of choices.
+        """
+        ...
+
+
+def allowed_choices(tasks: TaskBatch) -> Tensor | None:
+    """Return which choices the next actions may take, [B, C]; None if all are allowed."""
+    return tasks.allowed_choices() if isinstance(tasks, MaskedTaskBatch) else None
+
+
 def recurs(tasks: TaskBatch) -> TypeGuard[RecurringTaskBatch]:
     """Return whether the tasks of the family recur."""
     return isinstance(tasks, RecurringTaskBatch) and tasks.recurs

@@ -1,6 +1,11 @@
 """Action distributions over slots. A slot is one choice of one discrete dimension, or one continuous dimension.
 
-Shapes: ``*N`` any leading dimensions, K slots, W action width (the number of dimensions).
+An action is a sequence of choices, then numbers (:class:`envs.spaces.ActionSpec`). Its slots are in the same order: the
+choices of all dimensions, then one slot per number. The parts of an action are independent of each other given the
+scores, so the distribution of a mixed action is the product of those of its choices and its numbers.
+
+Shapes: ``*N`` any leading dimensions, K slots, C slots of choices, M numbers, W action width (the number of
+dimensions).
 """
 
 from __future__ import annotations
@@ -9,17 +14,20 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from envs.spaces import ActionKind, ActionSpec
 
 MIN_LOG_STD, MAX_LOG_STD = -4.0, 1.0
 
+FORBIDDEN_SCORE = -10_000.0
+"""The score of a choice that an action mask forbids: its probability is 0 exactly, and float16 can hold the score."""
+
 
 def num_slots(action: ActionSpec) -> int:
-    """Return K: the number of choices summed over discrete dimensions, or the number of continuous dimensions."""
-    return action.width if action.kind is ActionKind.CONTINUOUS else sum(action.choices)
+    """Return K: the number of choices summed over discrete dimensions, plus the number of continuous dimensions."""
+    return action.num_choices + action.num_numbers
 
 
 def slots_of(action: ActionSpec, chosen: Shaped[Tensor, "..."]) -> Shaped[Tensor, "... W"]:
@@ -45,8 +53,62 @@ def action_noise(
         generator: the source of random numbers; it lives on ``device``.
         device: the device of the result.
     """
+    if action.kind is ActionKind.MIXED:
+        parts = (action.choices_part, action.numbers_part)
+        return torch.cat([action_noise(part, shape, generator=generator, device=device) for part in parts], dim=-1)
     draw = torch.randn if action.kind is ActionKind.CONTINUOUS else torch.rand
     return draw(*shape, action.width, generator=generator, device=device)
+
+
+def as_previous(action: ActionSpec, chosen: Shaped[Tensor, "..."]) -> Shaped[Tensor, "... W"]:
+    """Return an action as the policy takes it at the next step: the slots of the choices, then the numbers."""
+    if action.kind is ActionKind.CONTINUOUS:
+        return chosen
+    if action.kind is ActionKind.MIXED:
+        chosen, numbers = split_action(action, chosen)
+        return torch.cat([slots_of(action.choices_part, chosen).to(numbers.dtype), numbers], dim=-1)
+    return slots_of(action, chosen)
+
+
+def taken_slots(action: ActionSpec, previous: Shaped[Tensor, "... W"]) -> Float[Tensor, "... K"]:
+    """Return what each slot was given: 0 or 1 for a choice, a value in [-1, 1] for a number.
+
+    Args:
+        action: the action space.
+        previous: the result of :func:`as_previous`.
+    """
+    if action.kind is ActionKind.CONTINUOUS:
+        return previous.clamp(-1.0, 1.0)
+    slots, numbers = (previous, None) if not action.has_numbers else split_action(action, previous)
+    taken = torch.zeros(*slots.shape[:-1], action.num_choices, device=slots.device).scatter_(-1, slots, 1.0)
+    return taken if numbers is None else torch.cat([taken, numbers.clamp(-1.0, 1.0)], dim=-1)
+
+
+def split_action(
+    action: ActionSpec, values: Float[Tensor, "... W"]
+) -> tuple[Int64[Tensor, "... c"], Float[Tensor, "... M"]]:
+    """Return the choices (or slots) and the numbers of a mixed action."""
+    chosen, numbers = torch.split(values, [len(action.choices), action.num_numbers], dim=-1)
+    return chosen.to(torch.int64), numbers
+
+
+def with_forbidden(
+    action: ActionSpec, scores: Float[Tensor, "*N K"], allowed: Bool[Tensor, "*N C"]
+) -> Float[Tensor, "*N K"]:
+    """Return scores with ``FORBIDDEN_SCORE`` for the choices that are not allowed.
+
+    If no choice of a dimension is allowed, its choices are equally likely.
+    """
+    if not action.has_numbers:
+        return scores.masked_fill(~allowed, FORBIDDEN_SCORE)
+    of_choices, of_numbers = torch.split(scores, [action.num_choices, action.num_numbers], dim=-1)
+    return torch.cat([of_choices.masked_fill(~allowed, FORBIDDEN_SCORE), of_numbers], dim=-1)
+
+
+def allowed_in(action: ActionSpec, parameters: Float[Tensor, "*N F"]) -> Bool[Tensor, "*N C"] | None:
+    """Return which choices were allowed, from :meth:`ActionDistribution.parameters`; None if all were."""
+    allowed = parameters[..., : action.num_choices] > 0.5 * FORBIDDEN_SCORE
+    return None if bool(allowed.all()) else allowed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +117,9 @@ class ActionDistribution:
 
     Attributes:
         action: the action space.
-        scores: [*N, K] logits of the choices, or means of the continuous dimensions.
-        log_std: [K], or [*N, K] if it differs by row: log standard deviation of the continuous dimensions; None for
-            discrete actions.
+        scores: [*N, K] logits of the choices, then means of the continuous dimensions.
+        log_std: [M], or [*N, M] if it differs by row: log standard deviation of the continuous dimensions; None for
+            actions without any.
     """
 
     action: ActionSpec
@@ -71,6 +133,10 @@ class ActionDistribution:
 
     def drawn_by(self, noise: Float[Tensor, "*N W"]) -> Tensor:
         """Return the action that the output of :func:`action_noise` selects: [*N] if discrete, else [*N, W]."""
+        if self.action.kind is ActionKind.MIXED:
+            of_choices, of_numbers = torch.split(noise, [len(self.action.choices), self.action.num_numbers], dim=-1)
+            choices, numbers = self._parts
+            return _joined(choices.drawn_by(of_choices), numbers.drawn_by(of_numbers))
         if self.log_std is not None:
             return self.scores + noise * self.log_std.exp()
         drawn = [_draw(*pair) for pair in zip(self._choices_first(), noise.unbind(-1), strict=True)]
@@ -78,6 +144,9 @@ class ActionDistribution:
 
     def mode(self) -> Tensor:
         """Return the most likely action."""
+        if self.action.kind is ActionKind.MIXED:
+            choices, numbers = self._parts
+            return _joined(choices.mode(), numbers.mode())
         if self.log_std is not None:
             return self.scores
         best = [scores.argmax(0) for scores in self._choices_first()]
@@ -85,6 +154,9 @@ class ActionDistribution:
 
     def log_prob(self, chosen: Shaped[Tensor, "..."]) -> Float[Tensor, "*N"]:
         """Return log π(a | ·), summed over dimensions."""
+        if self.action.kind is ActionKind.MIXED:
+            (choices, numbers), (of_choices, of_numbers) = self._parts, split_action(self.action, chosen)
+            return choices.log_prob(of_choices) + numbers.log_prob(of_numbers)
         if self.log_std is not None:
             deviation = (chosen - self.scores) * (-self.log_std).exp()
             return -0.5 * (deviation * deviation + math.log(2 * math.pi)).sum(-1) - self.log_std.sum(-1)
@@ -97,6 +169,10 @@ class ActionDistribution:
 
     def log_prob_and_entropy(self, chosen: Shaped[Tensor, "..."]) -> tuple[Float[Tensor, "*N"], Float[Tensor, "*N"]]:
         """Return log π(a | ·) and the entropy H(π), each summed over dimensions."""
+        if self.action.kind is ActionKind.MIXED:
+            (choices, numbers), (of_choices, of_numbers) = self._parts, split_action(self.action, chosen)
+            first, second = choices.log_prob_and_entropy(of_choices), numbers.log_prob_and_entropy(of_numbers)
+            return first[0] + second[0], first[1] + second[1]
         if self.log_std is not None:
             entropy = (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
             return self.log_prob(chosen), entropy.expand(self.scores.shape[:-1])
@@ -110,21 +186,25 @@ class ActionDistribution:
         return torch.as_tensor(log_prob), torch.as_tensor(entropy_sum)
 
     def parameters(self) -> Float[Tensor, "*N F"]:
-        """Return the parameters as one tensor: logits, or means followed by log standard deviations."""
+        """Return the parameters as one tensor: the scores, followed by the log standard deviations if there are any."""
         if self.log_std is None:
             return self.scores
-        return torch.cat([self.scores, self.log_std.expand_as(self.scores)], dim=-1)
+        log_std = self.log_std.expand(*self.scores.shape[:-1], self.action.num_numbers)
+        return torch.cat([self.scores, log_std], dim=-1)
 
     @classmethod
     def of_parameters(cls, action: ActionSpec, parameters: Float[Tensor, "*N F"]) -> ActionDistribution:
         """Return the distribution of the tensor that :meth:`parameters` returned."""
-        if action.kind is not ActionKind.CONTINUOUS:
+        if not action.has_numbers:
             return cls(action=action, scores=parameters)
-        scores, log_std = parameters.chunk(2, dim=-1)
+        scores, log_std = torch.split(parameters, [num_slots(action), action.num_numbers], dim=-1)
         return cls(action=action, scores=scores, log_std=log_std)
 
     def divergence_to(self, other: ActionDistribution) -> Float[Tensor, "*N"]:
         """Return KL(self ‖ other), summed over dimensions."""
+        if self.action.kind is ActionKind.MIXED:
+            (choices, numbers), (other_choices, other_numbers) = self._parts, other._parts
+            return choices.divergence_to(other_choices) + numbers.divergence_to(other_numbers)
         if self.log_std is not None and other.log_std is not None:
             distance = (self.scores - other.scores) * (-other.log_std).exp()
             ratio = self.log_std - other.log_std
@@ -135,12 +215,27 @@ class ActionDistribution:
             total = total + (own_log.exp() * (own_log - other_log)).sum(0)
         return torch.as_tensor(total)
 
+    @property
+    def _parts(self) -> tuple[ActionDistribution, ActionDistribution]:
+        """The distributions of the choices and of the numbers of a mixed action."""
+        action = self.action
+        of_choices, means = torch.split(self.scores, [action.num_choices, action.num_numbers], dim=-1)
+        return (
+            ActionDistribution(action=action.choices_part, scores=of_choices),
+            ActionDistribution(action=action.numbers_part, scores=means, log_std=self.log_std),
+        )
+
     def _choices_first(self) -> list[Float[Tensor, "K *N"]]:
         """Return the scores of each dimension, choices first, so that operations over choices vectorise over rows."""
         scores = self.scores.movedim(-1, 0).contiguous()
         if self.action.kind is ActionKind.DISCRETE:
             return [scores]
         return list(torch.split(scores, list(self.action.choices)))
+
+
+def _joined(choices: Int64[Tensor, "*N c"], numbers: Float[Tensor, "*N M"]) -> Float[Tensor, "*N W"]:
+    """Return a mixed action; the inverse of :func:`split_action`."""
+    return torch.cat([choices.to(numbers.dtype), numbers], dim=-1)
 
 
 def _draw(scores: Float[Tensor, "K *N"], chance: Float[Tensor, "*N"]) -> Int64[Tensor, "*N"]:

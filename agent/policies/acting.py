@@ -3,10 +3,10 @@
     policy = load_policy("cartpole.safetensors")
     trial = policy.begin_trial(env)
     for _ in range(trial.episodes_per_trial):
-        observation, _ = env.reset()
+        observation, info = env.reset()
         is_over = False
         while not is_over:
-            observation, reward, terminated, truncated, _ = env.step(trial.act(observation))
+            observation, reward, terminated, truncated, info = env.step(trial.act(observation, info))
             trial.observe(observation, reward, terminated=terminated, truncated=truncated)
             is_over = terminated or truncated
 
@@ -35,18 +35,22 @@ from agent.policies.recurrent_acting import RecurrentPolicy
 from agent.policies.trial_memory import TrialMemory, trial_memory
 from agent.policies.version_file import PolicyFileError, VersionFile, read_version_file, refusal, understanding
 from agent.policies.version_header import KnownFamily
+from envs.gymnasium.host.actions import action_builder, describe_action
 from envs.gymnasium.host.contexts import context_digest
-from envs.gymnasium.host.spaces import checked_index, describe_action, describe_observation, flattener
+from envs.gymnasium.host.masks import MaskReader
+from envs.gymnasium.host.spaces import checked_index, describe_observation, flattener
 from envs.space_text import spaces_text
-from envs.spaces import ActionKind, ObservationKind, SpacePair
+from envs.spaces import ObservationKind, SpacePair
 
 
 @runtime_checkable
 class Actor(Protocol):
     """A policy in one trial: actions and outcomes as tensors of one row, in the policy's own units."""
 
-    def act(self, observation: Float[Tensor, "1 D"]) -> Shaped[Tensor, "1 ..."]:
-        """Choose an action."""
+    def act(
+        self, observation: Float[Tensor, "1 D"], *, allowed: Bool[Tensor, "1 C"] | None = None
+    ) -> Shaped[Tensor, "1 ..."]:
+        """Choose an action, of those that are allowed."""
         ...
 
     def observe(
@@ -155,19 +159,26 @@ class Trial:
         self.episodes_per_trial = episodes_per_trial
         self._actor, self._spaces = actor, spaces
         self._observation_space = env.observation_space
+        self._build_action = action_builder(env.action_space)
+        self._masks = MaskReader(env.observation_space, env.action_space)
         self._is_waiting = False
 
-    def act(self, observation: Any) -> Any:
+    def act(self, observation: Any, info: Mapping[str, Any] | None = None) -> Any:
         """Choose an action at an observation, in the environment's own format.
+
+        Args:
+            observation: the observation that ``env.reset`` or ``env.step`` returned.
+            info: what they returned with it. It is needed if the environment gives action masks in it; the policy then
+                takes allowed actions only. A mask that is a part of the observation is found without it.
 
         Raises:
             RuntimeError: the outcome of the last action was not passed to :meth:`observe`.
         """
         if self._is_waiting:
             raise RuntimeError("tell the trial what its last action led to (observe) before it acts again")
-        action = self._actor.act(self._vector(observation))
+        action = self._actor.act(self._vector(observation), allowed=self._allowed(observation, info))
         self._is_waiting = True
-        return self._in_environment(action)
+        return self._build_action(np.atleast_1d(self._spaces.action.to_environment(action[0].numpy())))
 
     def observe(self, observation: Any, reward: float, *, terminated: bool, truncated: bool) -> None:
         """Record the outcome of the last action.
@@ -200,9 +211,14 @@ class Trial:
             flattener(space)(observation, values[0])
         return torch.from_numpy(values)
 
-    def _in_environment(self, action: Shaped[Tensor, "1 ..."]) -> Any:
-        values = self._spaces.action.to_environment(action[0].numpy())
-        return int(values.item()) if self._spaces.action.kind is ActionKind.DISCRETE else values
+    def _allowed(self, observation: Any, info: Mapping[str, Any] | None) -> Bool[Tensor, "1 C"] | None:
+        """Return which choices are allowed; None if no mask is given."""
+        mask = self._masks.find(observation, info)
+        if mask is None:
+            return None
+        allowed = np.ones((1, self._masks.num_choices), np.bool_)
+        self._masks.write(mask, allowed[0])
+        return torch.from_numpy(allowed)
 
 
 def load_policy(path: Path | str, *, memory: TrialMemory | Path | str | None = None) -> LoadedPolicy:

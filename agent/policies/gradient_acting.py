@@ -13,6 +13,7 @@ from agent.learners.policy_gradient.episodes import RoundRecord
 from agent.learners.policy_gradient.loops import adapt_to
 from agent.learners.policy_gradient.policy import AdaptedPolicies
 from agent.learners.policy_gradient.protocol import PolicyLearner
+from envs.random_actions import nearest_allowed
 from envs.spaces import SpacePair
 
 
@@ -61,15 +62,17 @@ class GradientActor:
         self._round, self._num_ended, self._episode_step = RoundRecord(), 0, 0
 
     @torch.no_grad()
-    def act(self, observation: Float[Tensor, "1 D"]) -> Shaped[Tensor, "1 ..."]:
-        """Choose an action."""
+    def act(
+        self, observation: Float[Tensor, "1 D"], *, allowed: Bool[Tensor, "1 C"] | None = None
+    ) -> Shaped[Tensor, "1 ..."]:
+        """Choose an action. One that is not allowed is replaced as it was in training, after it was drawn."""
         policy = self._policies.policy
         encoded = policy.encode(observation).unsqueeze(0)
         distribution = policy.distribution(self._policies.parameters, encoded)
         is_greedy = self._is_greedy and self._num_rounds_left == 0
         action = distribution.mode() if is_greedy else distribution.sample(self._generator)
         self._step = {"observation": encoded, "action": action, "log_prob": distribution.log_prob(action)}
-        return action[0]
+        return action[0] if allowed is None else nearest_allowed(policy.spaces.action, action[0], allowed)
 
     @torch.no_grad()
     def observe(

@@ -101,11 +101,13 @@ class RecurrentActor:
         self._num_steps = 0
 
     @torch.no_grad()
-    def act(self, observation: Float[Tensor, "1 D"]) -> Shaped[Tensor, "1 ..."]:
-        """Choose an action."""
+    def act(
+        self, observation: Float[Tensor, "1 D"], *, allowed: Bool[Tensor, "1 C"] | None = None
+    ) -> Shaped[Tensor, "1 ..."]:
+        """Choose an action, of those that are allowed."""
         if self._state is None:
             self._state = self._begin(observation)
-        inputs = self._policy.look(self._spaces, self._state, observation)
+        inputs = self._policy.look(self._spaces, self._state, observation, allowed=allowed)
         output = self._policy.step(self._spaces, inputs, self._state.hidden, self._state.constants)
         distribution = output.distribution
         self._observation, self._hidden = observation, output.hidden

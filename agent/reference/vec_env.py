@@ -28,7 +28,11 @@ def observation_space(observation: ObservationSpec) -> spaces.Space[Any]:
 
 
 def action_space(action: ActionSpec) -> spaces.Space[Any]:
-    """Return the space of the actions that a worker takes: indices, or numbers in [-1, 1], scaled by the worker."""
+    """Return the space of the agent's actions: indices, or numbers in [-1, 1], which the worker scales.
+
+    The agent has no actions of choices and numbers. It gives a number per choice, of which the largest wins, and a
+    number per number.
+    """
     match action.kind:
         case ActionKind.DISCRETE:
             return spaces.Discrete(action.choices[0])
@@ -36,6 +40,8 @@ def action_space(action: ActionSpec) -> spaces.Space[Any]:
             return spaces.MultiDiscrete(list(action.choices))
         case ActionKind.CONTINUOUS:
             return spaces.Box(-1.0, 1.0, (action.width,), np.float32)
+        case ActionKind.MIXED:
+            return spaces.Box(-1.0, 1.0, (action.num_choices + action.num_numbers,), np.float32)
 
 
 def observations_of(observation: Tensor, described: ObservationSpec) -> NDArray[Any]:
@@ -46,9 +52,19 @@ def observations_of(observation: Tensor, described: ObservationSpec) -> NDArray[
 
 def actions_of(action: NDArray[Any], described: ActionSpec) -> Tensor:
     """Return the agent's actions as a worker takes them: int64 indices, or float32 in [-1, 1]."""
+    if described.kind is ActionKind.MIXED:
+        return _with_largest(np.asarray(action, np.float32), described)
     if described.kind is ActionKind.CONTINUOUS:
         return torch.from_numpy(np.clip(action, -1.0, 1.0).astype(np.float32))
     return torch.from_numpy(np.asarray(action, dtype=np.int64))
+
+
+def _with_largest(action: NDArray[np.float32], described: ActionSpec) -> Tensor:
+    """Return mixed actions [B, n]: the index of the largest number of each dimension of choices, then the numbers."""
+    scores, numbers = np.split(action, [described.num_choices], axis=-1)
+    dimensions = np.split(scores, np.cumsum(described.choices)[:-1], axis=-1)
+    chosen = [dimension.argmax(-1).astype(np.float32) for dimension in dimensions]
+    return torch.from_numpy(np.concatenate([np.stack(chosen, -1), np.clip(numbers, -1.0, 1.0)], axis=-1))
 
 
 class TrainingTasks(VecEnv):

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.spaces import ActionKind, ActionSpec, ObservationKind, SpacePair
+from envs.spaces import ActionSpec, ObservationKind, SpacePair
 from memory.records import EpisodeRecord, TrialRecord
 from memory.store import Store
 
@@ -223,13 +223,15 @@ def _steps(episode: EpisodeRecord, spaces: SpacePair, scale: Floats) -> tuple[Fl
 
 
 def _action_columns(actions: NDArray[np.generic], action: ActionSpec) -> Floats:
-    """Return [T, W]: continuous actions clipped to [-1, 1], or one column per choice with mean 0 over the choices."""
-    if action.kind is ActionKind.CONTINUOUS:
-        return np.clip(actions.astype(np.float64), -1.0, 1.0)
-    chosen = actions.reshape(len(actions), -1).astype(np.int64)
-    return np.concatenate(
-        [np.eye(choices)[chosen[:, index]] - 1.0 / choices for index, choices in enumerate(action.choices)], axis=1
-    )
+    """Return [T, W]: one column per choice with mean 0 over the choices, then numbers clipped to [-1, 1]."""
+    chosen, numbers = np.split(actions.reshape(len(actions), -1), [len(action.choices)], axis=1)
+    columns: list[Floats] = [
+        np.eye(choices)[chosen[:, index].astype(np.int64)] - 1.0 / choices
+        for index, choices in enumerate(action.choices)
+    ]
+    if action.has_numbers:
+        columns.append(np.clip(numbers.astype(np.float64), -1.0, 1.0))
+    return np.concatenate(columns, axis=1)
 
 
 def _unit(values: Floats) -> Floats:

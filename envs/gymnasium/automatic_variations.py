@@ -14,9 +14,10 @@ from typing import Any, NoReturn
 from envs.errors import FamilySpecError
 from envs.family import FamilySpec
 from envs.gymnasium.batch import WorkerTaskBatch
+from envs.gymnasium.interface import action_sizes
 from envs.gymnasium.variations import Distribution, InterfaceChange, Variation, VariationTarget, is_open
 from envs.limits import WorkerLimits
-from envs.spaces import ActionKind, ObservationKind, SpacePair
+from envs.spaces import ObservationKind, SpacePair
 
 MAX_PERMUTED = 256
 """The largest number of choices or values that are permuted or scaled: a stored task holds a number for each."""
@@ -114,13 +115,12 @@ class _Environment:
 
     def _actions(self) -> list[Variation]:
         action = self.spaces.action
-        is_continuous = action.kind is ActionKind.CONTINUOUS
-        sizes = [action.width] if is_continuous else list(action.choices)
+        sizes = list(action_sizes(action))
         if max(sizes) > MAX_PERMUTED:
             return []
-        signs = [_interface(InterfaceChange.ACTION_SIGNS, Distribution.SIGNS, size=action.width)]
+        signs = [_interface(InterfaceChange.ACTION_SIGNS, Distribution.SIGNS, size=action.num_numbers)]
         orders = [_interface(InterfaceChange.ACTIONS, Distribution.PERMUTATIONS, sizes=sizes)]
-        return (orders if max(sizes) > 1 else []) + (signs if is_continuous else [])
+        return (orders if max(sizes) > 1 else []) + (signs if action.has_numbers else [])
 
     def _observations(self, form: str, amount: float) -> list[Variation]:
         size, is_index = self.spaces.observation.size, self.spaces.observation.kind is ObservationKind.DISCRETE

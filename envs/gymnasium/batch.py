@@ -24,6 +24,7 @@ from envs.gymnasium.variations import Distribution, Variation
 from envs.gymnasium.working_folder import WorkingFolder
 from envs.limits import WorkerLimits
 from envs.pace import Pace
+from envs.random_actions import nearest_allowed
 from envs.spaces import ActionKind, SpacePair
 from envs.task_batch import Transition
 
@@ -68,6 +69,7 @@ class WorkerTaskBatch:
         self.device = torch.device(device)
         self._tasks: list[Task] = []
         self._contexts: list[bytes | None] = []
+        self._has_masks = False
         self._is_closed = False
         self._folder = WorkingFolder(spec)
         try:
@@ -136,6 +138,7 @@ class WorkerTaskBatch:
         request = {"type": "begin_row", "row": row, "task": {**task.to_json(), "label": task_label(task, *place)}}
         answer = self._process.ask(request)
         self._contexts[row] = _digest(answer["context"])
+        self._has_masks |= bool(answer.get("has_masks"))
         self._tasks[row], self._places[row] = task, place
         self._interface.begin_row(row, task)
         return self._seen(self._observation)[row]
@@ -165,7 +168,9 @@ class WorkerTaskBatch:
         self._active.copy_(active)
         if self._interface.has_changes:
             action = self._interface.change_actions(action.cpu(), self._active)
-        if self.spaces.action.kind is ActionKind.CONTINUOUS:
+        if self._has_masks:
+            action = nearest_allowed(self.spaces.action, action.cpu(), self._allowed)
+        if self.spaces.action.has_numbers:
             values = action.cpu().numpy()
             if not np.isfinite(values).all():
                 raise ValueError(f"stepping family {self.spec.name!r}: the policy's actions hold NaN or infinity.")
@@ -210,6 +215,14 @@ class WorkerTaskBatch:
         """Return the frames that were drawn since the last call."""
         self._check_open()
         return [decoded(frame) for frame in self._process.ask({"type": "frames"})["frames"]]
+
+    def allowed_choices(self) -> Tensor | None:
+        """Return which choices the next actions may take, [B, C] bool; None if no environment gave an action mask.
+
+        An environment that gives none allows everything. A choice that is not allowed and is taken nevertheless is
+        replaced by the next allowed one of its dimension.
+        """
+        return self._interface.change_masks(self._allowed.clone()).to(self.device) if self._has_masks else None
 
     def check(self) -> dict[str, Any]:
         """Run Gymnasium's environment checker in the worker.
@@ -269,6 +282,7 @@ class WorkerTaskBatch:
 
     def _take_contexts(self, answer: dict[str, Any]) -> None:
         self._contexts = [_digest(text) for text in answer.get("contexts") or [None] * len(self._tasks)]
+        self._has_masks = bool(answer.get("has_masks"))
 
     def close(self) -> None:
         """End the worker and release the shared memory; safe to call twice."""
@@ -325,6 +339,7 @@ class WorkerTaskBatch:
     def _take_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
         self._action_array = arrays["action"]
         self._action = torch.from_numpy(arrays["action"])
+        self._allowed = torch.from_numpy(arrays["allowed"])
         self._active = torch.from_numpy(arrays["active"])
         self._observation = torch.from_numpy(arrays["observation"])
         self._final_observation = torch.from_numpy(arrays["final_observation"])
@@ -337,7 +352,7 @@ class WorkerTaskBatch:
 
     def _drop_arrays(self) -> None:
         for name in (
-            "_action_array", "_action", "_active", "_observation",
+            "_action_array", "_action", "_allowed", "_active", "_observation",
             "_final_observation", "_reward", "_terminated", "_truncated",
         ):  # fmt: skip
             self.__dict__.pop(name, None)
@@ -376,17 +391,27 @@ def task_numbers(variations: tuple[Variation, ...], task: Task) -> list[float]:
     return numbers
 
 
+_ACTION_TYPES = {
+    ActionKind.DISCRETE: "int64",
+    ActionKind.MULTI_DISCRETE: "int64",
+    ActionKind.CONTINUOUS: "float32",
+    ActionKind.MIXED: "float64",
+}
+"""The types of the actions in shared memory. float64 holds every index that an environment may count from."""
+
+
 def memory_layout(spaces: SpacePair, num_trials: int) -> tuple[dict[str, tuple[int, str, list[int]]], int]:
     """Return the layout of the arrays in the shared memory.
 
     Returns:
         Name → (offset in bytes, dtype, shape), and the total size in bytes.
     """
-    action_dtype = "float32" if spaces.action.kind is ActionKind.CONTINUOUS else "int64"
+    action_dtype = _ACTION_TYPES[spaces.action.kind]
     wanted = (
         ("action", action_dtype, [num_trials, spaces.action.width]),
         ("observation", "float32", [num_trials, spaces.observation.width]),
         ("final_observation", "float32", [num_trials, spaces.observation.width]),
+        ("allowed", "bool", [num_trials, spaces.action.num_choices]),
         ("reward", "float32", [num_trials]),
         ("active", "bool", [num_trials]),
         ("terminated", "bool", [num_trials]),

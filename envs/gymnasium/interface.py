@@ -3,7 +3,7 @@
 The environment itself stays as it is, so these changes fit any environment. They are made on the trainer's side of a
 worker, for all rows at once. Everything random is a function of the task's seed and of the number of its steps.
 
-Shapes: B trials, D observation width, n action width, K longest delay.
+Shapes: B trials, D observation width, n action width, C choices, K longest delay.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from envs.gymnasium.task_drawing import Task
 from envs.gymnasium.variations import InterfaceChange, Variation, VariationTarget
-from envs.spaces import ActionKind, ObservationKind, SpacePair
+from envs.spaces import ActionSpec, ObservationKind, SpacePair
 from envs.tensor.counter_random import uniform_at
 
 
@@ -41,8 +41,8 @@ class Interface:
         is_index = spaces.observation.kind is ObservationKind.DISCRETE
         self._seeds = torch.zeros(num_trials, dtype=torch.int64)
         self._clock = torch.zeros(num_trials, dtype=torch.int64)
-        self._action_orders = _identities(_action_sizes(spaces), num_trials)
-        self._action_signs = torch.ones(num_trials, spaces.action.width)
+        self._action_orders = _identities(action_sizes(spaces.action), num_trials)
+        self._action_signs = torch.ones(num_trials, spaces.action.num_numbers)
         self._order = torch.arange(spaces.observation.size if is_index else width).repeat(num_trials, 1)
         self._factors = torch.ones(num_trials, width)
         self._stickiness = torch.zeros(num_trials)
@@ -87,14 +87,22 @@ class Interface:
             return action
         if InterfaceChange.STICKY_ACTIONS in self._names:
             action = self._stuck(action, active)
-        columns = action.view(len(action), -1)
-        if self._spaces.action.kind is ActionKind.CONTINUOUS:
-            [order] = self._action_orders
-            return (columns.gather(1, order) * self._action_signs).view(action.shape)
+        columns, num_dimensions = action.view(len(action), -1), len(self._spaces.action.choices)
         taken = [
-            order.gather(1, column.unsqueeze(1)) for order, column in zip(self._action_orders, columns.T, strict=True)
+            order.gather(1, column.long().unsqueeze(1)).to(action.dtype)
+            for order, column in zip(self._action_orders[:num_dimensions], columns.T[:num_dimensions], strict=True)
         ]
+        if self._spaces.action.has_numbers:
+            numbers = columns[:, num_dimensions:]
+            taken.append(numbers.gather(1, self._action_orders[-1]) * self._action_signs)
         return torch.cat(taken, 1).view(action.shape)
+
+    def change_masks(self, allowed: Bool[Tensor, "B C"]) -> Bool[Tensor, "B C"]:
+        """Return which of the policy's choices are allowed, for the choices that the environments allow."""
+        if InterfaceChange.ACTIONS not in self._names:
+            return allowed
+        masks = torch.split(allowed, list(self._spaces.action.choices), dim=1)
+        return torch.cat([mask.gather(1, order) for mask, order in zip(masks, self._action_orders, strict=False)], 1)
 
     def change_observations(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         """Return the observations that the policy gets for the environments' observations."""
@@ -152,9 +160,9 @@ _OF_OBSERVATIONS = frozenset(
 )
 
 
-def _action_sizes(spaces: SpacePair) -> tuple[int, ...]:
-    action = spaces.action
-    return (action.width,) if action.kind is ActionKind.CONTINUOUS else action.choices
+def action_sizes(action: ActionSpec) -> tuple[int, ...]:
+    """Return the sizes of what is permuted: the choices of each dimension, then all numbers together."""
+    return (*action.choices, action.num_numbers) if action.has_numbers else action.choices
 
 
 def _identities(sizes: Sequence[int], num_trials: int) -> list[Int64[Tensor, "B size"]]:

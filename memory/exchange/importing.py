@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from envs.kinds import FamilyKind
-from envs.spaces import ActionKind, SpacePair
+from envs.spaces import SpacePair
 from memory.connection import from_json
 from memory.errors import ArchiveError, CorruptFileError, FamilyNotFoundError
 from memory.exchange.archive import ArchivedFamily, ArchivedTrial, ArchiveHeader, ArchiveReader, content_digest
@@ -141,9 +141,10 @@ def _fits(episode: EpisodeRecord, spaces: SpacePair) -> bool:
     actions = episode.actions.reshape(num_steps, -1) if len(episode.actions) == num_steps else episode.actions
     if actions.shape != (num_steps, spaces.action.width):
         return False
-    if spaces.action.kind is ActionKind.CONTINUOUS:
-        return actions.dtype.kind == "f"
-    return actions.dtype.kind in "iu" and bool(((actions >= 0) & (actions < spaces.action.choices)).all())
+    if actions.dtype.kind not in ("f" if spaces.action.has_numbers else "iu"):
+        return False
+    chosen = actions[:, : len(spaces.action.choices)]
+    return bool(((chosen >= 0) & (chosen < spaces.action.choices) & (chosen % 1 == 0)).all())
 
 
 def _portions(

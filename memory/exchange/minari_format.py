@@ -237,7 +237,7 @@ def _observation_space(observation: ObservationSpec) -> gymnasium.Space[Any]:
 
 
 def _action_space(action: ActionSpec) -> gymnasium.Space[Any]:
-    if action.kind is ActionKind.CONTINUOUS:
+    if action.has_numbers:
         return gymnasium.spaces.Box(-np.inf, np.inf, (action.width,), np.float32)
     if action.kind is ActionKind.DISCRETE:
         return gymnasium.spaces.Discrete(action.choices[0])

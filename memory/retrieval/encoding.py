@@ -24,7 +24,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.spaces import ActionKind, ObservationKind, SpacePair
+from envs.spaces import ObservationKind, SpacePair
 from memory.records import TrialRecord
 from memory.retrieval.index import Floats
 from memory.retrieval.random_signs import SIGNS, random_signs
@@ -181,7 +181,7 @@ def first_steps(trials: Sequence[TrialRecord], *, num_steps: int | None) -> Firs
 
 
 def _has_pairs(spaces: SpacePair) -> bool:
-    return spaces.observation.kind is ObservationKind.DISCRETE and spaces.action.kind is not ActionKind.CONTINUOUS
+    return spaces.observation.kind is ObservationKind.DISCRETE and not spaces.action.has_numbers
 
 
 def _num_pairs(spaces: SpacePair) -> int:
@@ -268,13 +268,13 @@ def _action_index(action: NDArray[np.generic], choices: Sequence[int]) -> NDArra
 
 
 def _action_columns(action: NDArray[np.generic], spaces: SpacePair) -> Floats:
-    """Return [M, W]: continuous actions clipped to [-1, 1], or one column per choice with mean 0 over the choices."""
-    columns = _columns(action)
-    if spaces.action.kind is ActionKind.CONTINUOUS:
-        return np.clip(columns.astype(np.float32), -1.0, 1.0)
-    chosen = columns.astype(np.int64)
-    parts = [np.eye(n, dtype=np.float32)[chosen[:, i]] for i, n in enumerate(spaces.action.choices)]
-    return np.concatenate([part - np.float32(1.0 / part.shape[1]) for part in parts], axis=1)
+    """Return [M, W]: one column per choice with mean 0 over the choices, then numbers clipped to [-1, 1]."""
+    chosen, numbers = np.split(_columns(action), [len(spaces.action.choices)], axis=1)
+    parts = [np.eye(n, dtype=np.float32)[chosen[:, i].astype(np.int64)] for i, n in enumerate(spaces.action.choices)]
+    centred = [part - np.float32(1.0 / part.shape[1]) for part in parts]
+    if spaces.action.has_numbers:
+        centred.append(np.clip(numbers.astype(np.float32), -1.0, 1.0))
+    return np.concatenate(centred, axis=1)
 
 
 def _narrow(values: Floats) -> Floats:

@@ -13,7 +13,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "entry", ["my_env:MyEnv", "registers:My/Line-v0", "registers:MyEnv", "spaces_envs:MultiDiscreteAction"]
+    "entry",
+    [
+        "my_env:MyEnv",
+        "registers:My/Line-v0",
+        "registers:MyEnv",
+        "spaces_envs:MultiDiscreteAction",
+        "spaces_envs:DictTextObs",
+        "spaces_envs:DictAction",
+    ],
 )
 def test_an_environment_of_a_user_is_admitted(entry: str, learnd: Learnd, inputs: Callable[[str], Path]) -> None:
     added = learnd("env", "add", entry, "--name", "fed", "--path", str(inputs("feeding")))
@@ -24,7 +32,7 @@ def test_an_environment_of_a_user_is_admitted(entry: str, learnd: Learnd, inputs
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ("spaces_envs:DictTextObs", "part 'mission' of the observation space"),
+        ("spaces_envs:DictSequenceObs", "part 'seen' of the observation space"),
         ("spaces_envs:NoSeedKw", "does not provide a `seed`"),
         ("spaces_envs:OldApi", "does not provide a `seed` and `options` keyword argument"),
         ("spaces_envs:NeedsArg", "missing 1 required positional argument: 'size'"),

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from envs.space_text import spaces_text
 from envs.spaces import SpacePair
 from envs.tensor.bandits import bandit_spaces
 from envs.tensor.tabular_mdps import mdp_spaces
-from tests.agent.learners.rl2.scripted_tasks import CONTINUOUS, VECTOR, WIDE
+from tests.agent.learners.rl2.scripted_tasks import CONTINUOUS, MIXED, VECTOR, WIDE
 
 
 @pytest.mark.parametrize(
@@ -16,6 +18,7 @@ from tests.agent.learners.rl2.scripted_tasks import CONTINUOUS, VECTOR, WIDE
         (CONTINUOUS, "3 numbers → 2 numbers"),
         (mdp_spaces(10, 5), "one of 10 observations → 5 choices"),
         (bandit_spaces(3), "one of 1 observations → 3 choices"),
+        (MIXED, "3 numbers → 3 × 2 choices and 2 numbers"),
     ],
 )
 def test_spaces_are_described_in_words(spaces: SpacePair, text: str) -> None:
@@ -25,3 +28,8 @@ def test_spaces_are_described_in_words(spaces: SpacePair, text: str) -> None:
 def test_several_choices_are_multiplied() -> None:
     choices = " × ".join(str(count) for count in WIDE.action.choices)
     assert spaces_text(WIDE.to_json()).endswith(f"→ {choices} choices")
+
+
+def test_many_equal_choices_are_a_power() -> None:
+    lamps = replace(WIDE, action=replace(WIDE.action, choices=(2,) * 20, start=(0,) * 20))
+    assert spaces_text(lamps.to_json()) == "40 numbers → 2^20 choices"

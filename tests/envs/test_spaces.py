@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from envs.spaces import ActionKind, ActionSpec
+from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 POLICY_ACTIONS = np.float32([-1.0, -0.25, 0.0, 0.5, 1.0, 3.0])
@@ -66,3 +66,45 @@ def test_actions_lie_within_bounds_that_float32_cannot_hold(bound: float) -> Non
 def test_each_dimension_is_treated_by_its_own_bounds() -> None:
     spec = ActionSpec(kind=ActionKind.CONTINUOUS, low=(0.0, -FLOAT32_MAX, 7.0), high=(10.0, FLOAT32_MAX, math.inf))
     assert spec.to_environment(np.float32([0.5, 0.5, 0.5])).tolist() == [7.5, 0.5, 8.5]
+
+
+MIXED = ActionSpec(kind=ActionKind.MIXED, choices=(2, 3), low=(-2.0, 0.0), high=(2.0, 1.0), start=(0, 10**12))
+
+
+def test_a_mixed_action_has_choices_from_their_start_and_then_scaled_numbers() -> None:
+    converted = MIXED.to_environment(np.float32([[1, 2, 0.5, -1.0]]))
+    assert converted.tolist() == [[1.0, 10**12 + 2, 1.0, 0.0]]
+
+
+def test_the_parts_of_a_mixed_action_are_actions_of_the_other_kinds() -> None:
+    assert MIXED.choices_part == ActionSpec(kind=ActionKind.MULTI_DISCRETE, choices=(2, 3), start=(0, 10**12))
+    assert MIXED.numbers_part == ActionSpec(kind=ActionKind.CONTINUOUS, low=(-2.0, 0.0), high=(2.0, 1.0))
+    assert (MIXED.width, MIXED.num_choices, MIXED.num_numbers) == (4, 5, 2)
+
+
+def pair_of(action: ActionSpec, kind: ObservationKind = ObservationKind.VECTOR) -> SpacePair:
+    return SpacePair(observation=ObservationSpec(kind=kind, size=4), action=action)
+
+
+@pytest.mark.parametrize(
+    ("action", "key"),
+    [
+        (ActionSpec(kind=ActionKind.DISCRETE, choices=(2,), start=(0,)), "v4_d2_41b0ec1a"),
+        (ActionSpec(kind=ActionKind.MULTI_DISCRETE, choices=(2, 3), start=(0, 1)), "v4_m2x3_6874ddcf"),
+        (ActionSpec(kind=ActionKind.CONTINUOUS, low=(-math.inf, -1.0), high=(math.inf, 1.0)), "v4_c2_ce05d76a"),
+    ],
+    ids=["discrete", "multi_discrete", "continuous"],
+)
+def test_the_keys_of_pairs_are_those_that_earlier_versions_wrote(action: ActionSpec, key: str) -> None:
+    assert pair_of(action).key == key
+
+
+def test_the_key_of_a_pair_of_indices_is_that_which_earlier_versions_wrote() -> None:
+    action = ActionSpec(kind=ActionKind.DISCRETE, choices=(3,), start=(-5,))
+    assert pair_of(action, ObservationKind.DISCRETE).key == "d4_d3_5e70b91d"
+
+
+def test_a_mixed_pair_has_a_key_and_is_restored_from_its_values() -> None:
+    pair = pair_of(MIXED)
+    assert pair.key.startswith("v4_m2x3n2_")
+    assert SpacePair.from_json(pair.to_json()) == pair

@@ -19,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812 (torch's convention)
 from agent.learners.distributions import ActionDistribution, num_slots
 from agent.learners.gradient.networks import MLP
 from agent.learners.state import under_prefix
-from envs.spaces import ActionKind, ObservationKind, SpacePair
+from envs.spaces import ObservationKind, SpacePair
 
 BODY = "body"
 LOG_STD = "log_std"
@@ -59,8 +59,8 @@ class TaskPolicy(nn.Module):
         self.body = MLP((width,), slots, hidden_sizes=config.hidden_sizes, generator=generator)
         with torch.no_grad():
             dict(self.body.named_parameters())[f"weight_{self.body.num_layers - 1}"].mul_(config.initial_output_scale)
-        if spaces.action.kind is ActionKind.CONTINUOUS:
-            self.log_std = nn.Parameter(torch.full((slots,), config.initial_log_std))
+        if spaces.action.has_numbers:
+            self.log_std = nn.Parameter(torch.full((spaces.action.num_numbers,), config.initial_log_std))
 
     def encode(self, observation: Float[Tensor, "*N D"]) -> Float[Tensor, "*N W"]:
         """Return the perceptron's input: a one-hot vector for a discrete observation, a vector unchanged."""

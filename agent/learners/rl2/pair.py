@@ -3,8 +3,8 @@
 The equations are those of :mod:`agent.learners.rl2.policy`: the module computes x_t from the inputs of a decision, and
 the scores from z_t, x_t and the reads.
 
-Shapes: ``*N`` one of [B], [T, B] and [N], D observation width, K slots, F features of a read, X core input, H hidden, Y
-critic features (H + X).
+Shapes: ``*N`` one of [B], [T, B] and [N], D observation width, K slots, C slots of choices, F features of a read, X
+core input, H hidden, Y critic features (H + X).
 """
 
 from __future__ import annotations
@@ -13,11 +13,18 @@ from functools import reduce
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agent.learners.distributions import MAX_LOG_STD, MIN_LOG_STD, ActionDistribution, num_slots
+from agent.learners.distributions import (
+    MAX_LOG_STD,
+    MIN_LOG_STD,
+    ActionDistribution,
+    num_slots,
+    taken_slots,
+    with_forbidden,
+)
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory.keys import KEY_SIZE, KeyEmbedding, Keys
 from agent.learners.rl2.in_trial_memory.protocol import has_learned_keys, has_table, read_size
@@ -70,9 +77,8 @@ class PairModule(nn.Module):
         slots, features = num_slots(spaces.action), read_size(spaces, config)
         self.has_reads = features > 0
         width, is_discrete = spaces.observation.width, spaces.observation.kind is ObservationKind.DISCRETE
-        is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
         encode_observation = table if is_discrete else linear
-        encode_action = linear if is_continuous else table
+        encode_action = linear if spaces.action.has_numbers else table
         self.encode_observation = encode_observation(spaces.observation.size, config.input_size, generator=generator)
         self.encode_action = encode_action(slots, config.input_size, generator=generator)
         self.num_changes = num_changes(spaces)
@@ -88,8 +94,8 @@ class PairModule(nn.Module):
             score = linear(config.scorer_size, 1, generator=generator, gain=0.01)
             self.score = nn.Parameter(score.weight.detach().flatten())
             self._begin_as_residual(has_exact_reads=has_table(spaces, config))
-        if is_continuous:
-            self.log_std = nn.Parameter(torch.full((slots,), -0.5))
+        if spaces.action.has_numbers:
+            self.log_std = nn.Parameter(torch.full((spaces.action.num_numbers,), -0.5))
         self.observation_scale = Normaliser(0 if is_discrete else width)
         self.reward_scale = Normaliser(1)
         key_size = width if is_discrete else min(width, KEY_SIZE)
@@ -167,7 +173,7 @@ class PairModule(nn.Module):
         Args:
             observation: the observation, in the environment's units.
             previous: the one before.
-            action: [*N, W] slots of the action between them, or its values if continuous.
+            action: [*N, W] the action between them (:func:`agent.learners.distributions.as_previous`).
             is_within_episode: [*N] whether both belong to the same episode.
             constants: the derived constants of the pair; None computes them.
         """
@@ -176,11 +182,9 @@ class PairModule(nn.Module):
         rate = (constants or self.constants()).observation_rate
         change = ((observation - previous) * rate).mul_(CHANGE_SCALE).clamp_(-MAX_OBSERVATION, MAX_OBSERVATION)
         change = change * is_within_episode.unsqueeze(-1)
+        taken = taken_slots(self.spaces.action, action)
         if self.spaces.action.kind is ActionKind.CONTINUOUS:
-            taken = torch.cat([action.clamp(-1.0, 1.0), torch.ones_like(action[..., :1])], dim=-1)
-        else:
-            shape = (*action.shape[:-1], num_slots(self.spaces.action))
-            taken = torch.zeros(shape, device=action.device).scatter_(-1, action, 1.0)
+            taken = torch.cat([taken, torch.ones_like(taken[..., :1])], dim=-1)
         return (taken.unsqueeze(-1) * change.unsqueeze(-2)).flatten(-2)
 
     def scale_reward(self, reward: Float[Tensor, "*N"], constants: PairConstants | None = None) -> Float[Tensor, "*N"]:
@@ -224,21 +228,27 @@ class PairModule(nn.Module):
         features: Float[Tensor, "*N Y"],
         normalised: Float[Tensor, "*N H"],
         read: Float[Tensor, "*N K F"] | None,
+        allowed: Bool[Tensor, "*N C"] | None = None,
     ) -> ActionDistribution:
-        """Return the distribution over actions, computed from [z, x], z and the read."""
+        """Return the distribution over actions, computed from [z, x], z and the read.
+
+        Choices that are not allowed have probability 0; None allows all.
+        """
         scores = self.head(normalised)
         if read is not None:
             context = self.score_context(features).flatten(0, -2)
             weights = self.embed_read.weight, self.embed_read.bias, self.score_read, self.score
             scores = scores + score_slots(read.flatten(0, -3), context, *weights).view_as(scores)
-        if self.spaces.action.kind is not ActionKind.CONTINUOUS:
+        if allowed is not None:
+            scores = with_forbidden(self.spaces.action, scores, allowed)
+        if not self.spaces.action.has_numbers:
             return ActionDistribution(action=self.spaces.action, scores=scores)
         log_std = self.log_std.clamp(MIN_LOG_STD, MAX_LOG_STD)
         return ActionDistribution(action=self.spaces.action, scores=scores, log_std=log_std)
 
     def _encode_action(self, previous: Tensor) -> Tensor:
-        if self.spaces.action.kind is ActionKind.CONTINUOUS:
-            return cast("Tensor", self.encode_action(previous.clamp(-1.0, 1.0)))
+        if self.spaces.action.has_numbers:
+            return cast("Tensor", self.encode_action(taken_slots(self.spaces.action, previous)))
         if self.spaces.action.kind is ActionKind.DISCRETE:
             return cast("Tensor", self.encode_action(previous[..., 0]))
         return cast("Tensor", self.encode_action(previous)).sum(-2)

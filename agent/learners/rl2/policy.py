@@ -7,7 +7,7 @@ The paper's agent (Duan et al. 2016, section 2.2) is the first line and the term
 one scorer shared over slots, so that what is learned about one action applies to all actions.
 
 Shapes: T steps, B trials, N steps of a minibatch's stretches, ``*N`` either of [B] and [T, B], D observation width, K
-slots, F features of a read, X core input, H hidden.
+slots, C slots of choices, F features of a read, X core input, H hidden.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from agent.learners.distributions import ActionDistribution, slots_of
+from agent.learners.distributions import ActionDistribution, as_previous
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.core import GRUCore
 from agent.learners.rl2.in_trial_memory.protocol import empty_memory
@@ -30,7 +30,7 @@ from agent.learners.rl2.packing import Stretches
 from agent.learners.rl2.pair import ENCODE_CHANGE, PairModule
 from agent.learners.rl2.policy_state import PairConstants, PolicyInput, PolicyState, episodes_left
 from agent.learners.rl2.reinstatement import RecallGate, Reinstated
-from envs.spaces import ActionKind, SpacePair
+from envs.spaces import SpacePair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ class RL2Policy(nn.Module):
             constants: the derived constants of the pair; None computes them.
             reinstated: what memory holds of the tasks; None begins empty. It is not changed.
         """
-        is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
+        action_type = torch.float32 if spaces.action.has_numbers else torch.int64
         hidden = torch.zeros(num_trials, self.config.hidden_size, device=device)
         return PolicyState(
             hidden=hidden if reinstated is None else self.recall.hidden(reinstated.features, reinstated.hidden),
@@ -122,9 +122,7 @@ class RL2Policy(nn.Module):
                 device=device,
             ),
             previous_observation=torch.zeros(num_trials, spaces.observation.width, device=device),
-            previous_action=torch.zeros(
-                num_trials, spaces.action.width, dtype=torch.float32 if is_continuous else torch.int64, device=device
-            ),
+            previous_action=torch.zeros(num_trials, spaces.action.width, dtype=action_type, device=device),
             previous_reward=torch.zeros(num_trials, device=device),
             previous_terminated=torch.zeros(num_trials, dtype=torch.bool, device=device),
             previous_truncated=torch.zeros(num_trials, dtype=torch.bool, device=device),
@@ -137,8 +135,22 @@ class RL2Policy(nn.Module):
             recall=None if reinstated is None else reinstated.features,
         )
 
-    def look(self, spaces: SpacePair, state: PolicyState, observation: Float[Tensor, "B D"]) -> PolicyInput:
-        """Return the policy's inputs at an observation. The state is not changed."""
+    def look(
+        self,
+        spaces: SpacePair,
+        state: PolicyState,
+        observation: Float[Tensor, "B D"],
+        *,
+        allowed: Bool[Tensor, "B C"] | None = None,
+    ) -> PolicyInput:
+        """Return the policy's inputs at an observation. The state is not changed.
+
+        Args:
+            spaces: the trials' pair of spaces.
+            state: the state of the trials.
+            observation: the observation.
+            allowed: which choices may be taken; None allows all.
+        """
         pair = self.pair(spaces)
         reads = [memory.read(pair.observe(observation, state.constants)) for memory in state.memories]
         return PolicyInput(
@@ -155,6 +167,7 @@ class RL2Policy(nn.Module):
             read=reads[0] if reads else None,
             recalled=reads[1] if len(reads) > 1 else None,
             recall=state.recall,
+            allowed=allowed,
         )
 
     def read_again(self, spaces: SpacePair, held: HeldTrials, stretches: Stretches) -> Float[Tensor, "N K F"]:
@@ -239,10 +252,9 @@ class RL2Policy(nn.Module):
     ) -> None:
         """Update the state with one step, as if no episode ended; :meth:`end_episodes` handles those that did."""
         pair = self.pair(spaces)
-        is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
         state.hidden = hidden
         state.previous_observation = observation
-        state.previous_action = action if is_continuous else slots_of(spaces.action, action)
+        state.previous_action = as_previous(spaces.action, action)
         state.previous_reward = reward
         state.previous_terminated = state.previous_truncated = torch.zeros_like(terminated)
         state.episode_step = state.episode_step + 1.0
@@ -288,7 +300,9 @@ class RL2Policy(nn.Module):
         normalised = self.core_norm(hidden)
         features = torch.cat([normalised, encoded], dim=-1)
         return PolicyOutput(
-            distribution=pair.decide(features, normalised, inputs.read), hidden=hidden, features=features
+            distribution=pair.decide(features, normalised, inputs.read, inputs.allowed),
+            hidden=hidden,
+            features=features,
         )
 
 

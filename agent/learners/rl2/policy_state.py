@@ -1,7 +1,7 @@
 """The data that a policy decides from: its inputs, its state between two decisions, and the constants of a space pair.
 
-Shapes: B trials, ``*N`` either of [B] and [T, B], D observation width, W action width, K slots, F features of a read, X
-core input, H hidden, C context features, E episodes of a trial.
+Shapes: B trials, ``*N`` either of [B] and [T, B], D observation width, W action width, K slots, C slots of choices or
+context features, F features of a read, X core input, H hidden, E episodes of a trial.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class PolicyInput:
 
     Attributes:
         observation: [*N, D] in the environment's units.
-        previous_action: [*N, W] slots of the previous action (int64), or its values if continuous.
+        previous_action: [*N, W] the previous action: its slots (int64) if it has choices only, its values if it has
+            numbers only, else both (:func:`agent.learners.distributions.as_previous`).
         context: [*N, C] previous reward, previous ends, and the time.
         read: [*N, K, F] the read of the in-trial memory; None for a policy without memory.
         recalled: [*N, K, F] the read of the in-trial memory that begins with the steps of earlier trials; None if the
@@ -40,6 +41,8 @@ class PolicyInput:
             trials begin empty.
         change: [*N, J] what the previous action changed in the observation, by slot; None where it is not computed
             (:meth:`agent.learners.rl2.pair.PairModule.changes`).
+        allowed: [*N, C] bool, which choices may be taken; None if all may. It is not encoded: a policy does not see it
+            except through the actions that it cannot take.
     """
 
     observation: Tensor
@@ -49,6 +52,7 @@ class PolicyInput:
     recalled: Tensor | None = None
     recall: Tensor | None = None
     change: Tensor | None = None
+    allowed: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +84,7 @@ class PolicyState:
         hidden: [B, H].
         memory: the in-trial memory.
         previous_observation: [B, D] in the environment's units.
-        previous_action: [B, W] slots, or values if continuous.
+        previous_action: [B, W] as in :class:`PolicyInput`.
         previous_reward: [B] in the environment's units.
         previous_terminated: [B] whether the previous step ended its episode in a terminal state.
         previous_truncated: [B] whether the previous step's episode was truncated.

@@ -32,7 +32,7 @@ from agent.learners.rl2.trees import STATIC, join_tensors, select_rows
 from agent.learners.rl2.trials import TrialBatch
 from envs.family import Split
 from envs.spaces import SpacePair
-from envs.task_batch import TaskBatch, Transition, begin_exposure
+from envs.task_batch import MaskedTaskBatch, TaskBatch, Transition, begin_exposure
 
 DEVICE_CHECK_STEPS = 16
 """On an accelerator, steps between two checks whether every trial has ended. Each check waits for the device."""
@@ -220,6 +220,7 @@ class Rollout:
         self._generator, self._is_greedy = generator, is_greedy
         episodes_per_trial = num_planned_episodes(tasks, num_episodes)
         self._observation = begin_exposure(tasks, first_task, split=split, exposure=exposure)
+        self._masked = tasks if isinstance(tasks, MaskedTaskBatch) else None
         device = self._observation.device
         self._may_ask = may_ask and device.type == "cpu"
         self._state = policy.begin(
@@ -255,7 +256,7 @@ class Rollout:
     def step(self) -> None:
         """Take one step of every running trial."""
         policy, spaces, state, active = self._policy, self._spaces, self._state, self._packed(self.active)
-        inputs = policy.look(spaces, state, self._observation)
+        inputs = policy.look(spaces, state, self._observation, allowed=self._allowed())
         output = policy.step(spaces, inputs, state.hidden, state.constants)
         action = self._choose(output.distribution)
         transition = self._step_tasks(action)
@@ -347,6 +348,11 @@ class Rollout:
     def _packed(self, values: Tensor) -> Tensor:
         """Select the packed rows: [R] of [B]."""
         return values if self._rows is None else values.index_select(0, self._rows)
+
+    def _allowed(self) -> Tensor | None:
+        """Return which choices the packed rows may take: [R, C]; None if all are allowed."""
+        allowed = None if self._masked is None else self._masked.allowed_choices()
+        return None if allowed is None else self._packed(allowed)
 
     def _choose(self, distribution: ActionDistribution) -> Tensor:
         if self._is_greedy:

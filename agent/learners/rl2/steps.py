@@ -26,7 +26,7 @@ class Steps:
 
     Attributes:
         inputs: [*N] the policy's inputs, except the hidden state.
-        action: [*N] int64, [*N, W] int64, or [*N, W] float32 if continuous (before any clipping).
+        action: [*N] int64, [*N, W] int64, or [*N, W] float32 if it has numbers (before any clipping).
         reward: [*N] in the environment's units.
         terminated: [*N] whether the step ended its episode in a terminal state.
         truncated: [*N] whether the step's episode was truncated after it.

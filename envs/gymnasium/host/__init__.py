@@ -6,8 +6,9 @@ reason its modules import each other by relative imports only (:mod:`envs.gymnas
 
 Requests arrive through a pipe: a line of JSON for rare requests (configure, open, begin, check), the byte ``s`` for a
 step. The inputs and results of a step are arrays in shared memory:
-action [B, n], active [B], observation [B, D], final_observation [B, D], reward [B], terminated [B], truncated [B],
-and progress [3], which tells which copy of the environment is at work (:class:`.progress.Progress`).
+action [B, n], allowed [B, C] (which choices the next action may take), active [B], observation [B, D],
+final_observation [B, D], reward [B], terminated [B], truncated [B], and progress [3], which tells which copy of the
+environment is at work (:class:`.progress.Progress`).
 
 ``supervisor.py`` starts this program and ends the processes that it leaves behind.
 

@@ -7,6 +7,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 MAX_DETAIL = 16_000
 
 
@@ -85,3 +87,15 @@ def fault(reason: str, found: str, hint: str = "", place: str = "") -> dict[str,
     """
     detail = traceback.format_exc()[-MAX_DETAIL:]
     return {"fault": reason, "found": found[:2000], "hint": hint, "detail": detail, "place": place}
+
+
+def summary(value: Any) -> str:
+    """Return a short description of a value: its type, its shape and the start of its repr."""
+    kind = type(value).__name__
+    if isinstance(value, np.ndarray):
+        kind = f"ndarray of {value.dtype} with shape {value.shape}"
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  (a user's own __repr__ may do anything)
+        text = "(no repr)"
+    return f"{kind}: {text[:120]}"

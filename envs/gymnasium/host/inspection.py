@@ -10,8 +10,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from .faults import summary
 from .places import index_text
-from .spaces import NUMBER_KINDS, shared_properties, summary
+from .spaces import NUMBER_KINDS, shared_properties
 from .tasks import FLAG_CLASSES, REWARD_CLASSES
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)

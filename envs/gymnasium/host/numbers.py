@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium import spaces
 
 from .attributes import is_same
+from .masks import MaskReader, sample_allowed
 from .spaces import flat_size, flattener
 
 MAX_NUMBERS = 32
@@ -95,7 +96,7 @@ def _trace(env: gymnasium.Env[Any, Any], changed: tuple[str, float] | None) -> l
     """Return the results of the same random actions from the same seed, with one attribute changed.
 
     In every second block of ``HELD_STEPS`` steps the action stays the same: actions that change at each step hardly
-    move some environments.
+    move some environments. Where actions are masked, it does not.
 
     Raises:
         ValueError: an observation or a reward is not finite.
@@ -103,6 +104,7 @@ def _trace(env: gymnasium.Env[Any, Any], changed: tuple[str, float] | None) -> l
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
     read, actions = _observation_reader(env.observation_space), copy.deepcopy(env.action_space)
+    masks, mask = MaskReader(env.observation_space, env.action_space), None
     actions.seed(0)
     results: list[Any] = []
     is_over, action = True, None
@@ -110,10 +112,13 @@ def _trace(env: gymnasium.Env[Any, Any], changed: tuple[str, float] | None) -> l
         if is_over:
             if changed is not None:
                 setattr(env.unwrapped, *changed)
-            results.append(read(env.reset(seed=None if step else 0)[0]))
-        if step % HELD_STEPS == 0 or (step // HELD_STEPS) % 2 == 0:
-            action = actions.sample()
-        observation, reward, terminated, truncated, _ = env.step(action)
+            observation, info = env.reset(seed=None if step else 0)
+            results.append(read(observation))
+            mask = masks.find(observation, info)
+        if step % HELD_STEPS == 0 or (step // HELD_STEPS) % 2 == 0 or mask is not None:
+            action = sample_allowed(actions, masks, mask)
+        observation, reward, terminated, truncated, info = env.step(action)
+        mask = masks.find(observation, info)
         if not math.isfinite(reward):
             raise ValueError("the reward is not finite")
         is_over = bool(terminated or truncated)

@@ -8,8 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from .faults import NonsenseError, SpecError
-from .spaces import summary
+from .faults import NonsenseError, SpecError, summary
 
 FRAMES_PER_S = 30.0
 """The frames per second of an environment whose metadata have no ``render_fps``."""

@@ -15,16 +15,18 @@ from typing import Any, NoReturn
 
 import gymnasium
 
+from .actions import describe_action
 from .attributes import fitting_attributes, set_attributes
 from .channel import Channel
 from .checks import check_environment
 from .contract import ContractCheck
 from .faults import EndOfRequestsError, NonsenseError, SpecError, StartError, UnsupportedError, fault
 from .making import Maker
+from .masks import step_as_masked
 from .numbers import effective_numbers
 from .places import raised_text, running_code
 from .progress import Stage, report_calls
-from .spaces import describe_action, describe_observation
+from .spaces import describe_observation
 from .tasks import Tasks
 
 
@@ -90,12 +92,13 @@ class Host:
         except NonsenseError as error:
             raise NonsenseError(f"{error} It came from reset.") from error
         contexts = self._tasks.contexts
-        return {"contexts": contexts} if any(contexts) else {}
+        answer: dict[str, Any] = {"contexts": contexts} if any(contexts) else {}
+        return answer | ({"has_masks": True} if self._tasks.has_masks else {})
 
     def on_begin_row(self, row: int, task: dict[str, Any]) -> dict[str, Any]:
         """Begin another task in one row."""
         self._tasks.begin_row(row, task)
-        return {"context": self._tasks.contexts[row]}
+        return {"context": self._tasks.contexts[row], "has_masks": self._tasks.has_masks}
 
     def on_frames(self) -> dict[str, Any]:
         """Return the frames that were drawn since the last call."""
@@ -112,6 +115,7 @@ class Host:
         env = self._maker(self._first_task["kwargs"])
         set_attributes(env, fitting_attributes(env, self._first_task["attributes"]))
         report_calls(env, progress)
+        step_as_masked(env)
         checked = check_environment(env)
         with contextlib.suppress(Exception):  # the check of the contract tells of it
             self._maker.close(env)

@@ -9,13 +9,22 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from .faults import NonsenseError, UnsupportedError
+from .bounded_spaces import (
+    Part,
+    bound_of,
+    graph_size,
+    graph_writer,
+    sequence_size,
+    sequence_writer,
+    text_size,
+    text_writer,
+)
+from .faults import NonsenseError, UnsupportedError, summary
+from .parts import ONE_OF, named_parts, part_name
 
 MAX_OBSERVATION_SIZE = 4096
 
 MAX_DISCRETE_OBSERVATIONS = 65536
-
-MAX_ACTION_CHOICES = 4096
 
 NUMBER_KINDS = "biuf"
 
@@ -48,14 +57,19 @@ def describe_observation(space: spaces.Space[Any]) -> dict[str, Any]:
 
 
 def flat_size(space: spaces.Space[Any], path: tuple[Any, ...] = ()) -> int:
-    """Return D: one value per number of a Box or MultiBinary, one per choice of a Discrete or MultiDiscrete.
+    """Return D, the number of values of an observation.
+
+    - Box, MultiBinary: one per number.
+    - Discrete, MultiDiscrete: one per choice.
+    - Dict, Tuple: those of all parts. OneOf: one per part, then those of all parts.
+    - Sequence, Graph, Text: see :mod:`.bounded_spaces`.
 
     Args:
         space: an observation space, or a part of one.
         path: the keys that lead to the part.
 
     Raises:
-        UnsupportedError: the space is of another kind.
+        UnsupportedError: the space is of another kind, or has no bound.
     """
     if isinstance(space, (spaces.Box, spaces.MultiBinary)):
         return int(np.prod(space.shape, dtype=np.int64))
@@ -63,14 +77,28 @@ def flat_size(space: spaces.Space[Any], path: tuple[Any, ...] = ()) -> int:
         return int(space.n)
     if isinstance(space, spaces.MultiDiscrete):
         return int(space.nvec.sum())
-    if isinstance(space, spaces.Dict):
-        return sum(flat_size(part, (*path, key)) for key, part in space.spaces.items())
-    if isinstance(space, spaces.Tuple):
-        return sum(flat_size(part, (*path, position)) for position, part in enumerate(space.spaces))
-    hint = "Supported are Box, Discrete, MultiDiscrete, MultiBinary, and Dict and Tuple of these."
-    if not path:
-        raise UnsupportedError("observation space", repr(space), hint)
-    raise UnsupportedError(f"part {']['.join(map(repr, path))} of the observation space,", repr(space), hint)
+    if isinstance(space, (spaces.Dict, spaces.Tuple, ONE_OF)):
+        parts = sum(flat_size(part, (*path, key)) for key, part in named_parts(space))
+        return parts + (len(space.spaces) if isinstance(space, ONE_OF) else 0)
+    if isinstance(space, spaces.Sequence):
+        bound = bound_of(space, part_name("observation space", path))
+        return sequence_size(bound, flat_size(space.feature_space, (*path, "element")))
+    if isinstance(space, spaces.Graph):
+        bound = bound_of(space, part_name("observation space", path))
+        return graph_size(bound, *_graph_parts(space, path))
+    if isinstance(space, spaces.Text):
+        return text_size(space)
+    hint = (
+        "Supported are Box, Discrete, MultiDiscrete, MultiBinary, Text, Sequence and Graph with a bound, and Dict, "
+        "Tuple and OneOf of these."
+    )
+    raise UnsupportedError(part_name("observation space", path), repr(space), hint)
+
+
+def _graph_parts(space: spaces.Graph, path: tuple[Any, ...] = ()) -> tuple[int, int | None]:
+    """Return D of a node, and D of an edge or None."""
+    edge = None if space.edge_space is None else flat_size(space.edge_space, (*path, "edge"))
+    return flat_size(space.node_space, (*path, "node")), edge
 
 
 def supported_keys(space: spaces.Dict) -> list[str]:
@@ -97,29 +125,6 @@ def without_parts_hint(space: spaces.Dict) -> str:
     )
 
 
-def describe_action(space: spaces.Space[Any]) -> dict[str, Any]:
-    """Return the description of an action space, as JSON values of ``envs.spaces.ActionSpec``.
-
-    Raises:
-        UnsupportedError: the space is not supported.
-    """
-    if isinstance(space, spaces.Discrete):
-        choices, start = [int(space.n)], [int(space.start)]
-    elif isinstance(space, spaces.MultiDiscrete):
-        choices = [int(n) for n in space.nvec.ravel()]
-        start = [int(n) for n in np.broadcast_to(getattr(space, "start", 0), space.nvec.shape).ravel()]
-    elif isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating) and np.prod(space.shape) > 0:
-        low, high = ([float(x) for x in bound.ravel()] for bound in (space.low, space.high))
-        return {"kind": "continuous", "choices": [], "low": low, "high": high, "start": []}
-    else:
-        hint = "Supported are Discrete, MultiDiscrete and Box of floats: wrap the environment in an ActionWrapper."
-        raise UnsupportedError("action space", repr(space), hint)
-    if sum(choices) > MAX_ACTION_CHOICES:
-        raise UnsupportedError("action space", repr(space), f"At most {MAX_ACTION_CHOICES} choices are supported.")
-    kind = "discrete" if isinstance(space, spaces.Discrete) else "multi_discrete"
-    return {"kind": kind, "choices": choices, "low": [], "high": [], "start": start}
-
-
 def shared_properties(space: spaces.Space[Any], name: str, *, with_bounds: bool) -> dict[str, Any]:
     """Return the properties of a space that must be equal in all tasks of a family, by name.
 
@@ -142,12 +147,29 @@ def shared_properties(space: spaces.Space[Any], name: str, *, with_bounds: bool)
         found |= {f"the keys of {name}": list(space.spaces)}
         for key, part in space.spaces.items():
             found |= shared_properties(part, f"{name}[{key!r}]", with_bounds=with_bounds)
-    elif isinstance(space, spaces.Tuple):
+    elif isinstance(space, (spaces.Tuple, ONE_OF)):
         found |= {f"the number of parts of {name}": len(space.spaces)}
         for position, part in enumerate(space.spaces):
             found |= shared_properties(part, f"{name}[{position}]", with_bounds=with_bounds)
+    elif isinstance(space, (spaces.Sequence, spaces.Graph, spaces.Text)):
+        found |= _bounded_properties(space, name, with_bounds=with_bounds)
     else:
         found |= {f"the shape of {name}": space.shape}
+    return found
+
+
+def _bounded_properties(space: Any, name: str, *, with_bounds: bool) -> dict[str, Any]:
+    if isinstance(space, spaces.Text):
+        characters = "".join(sorted(space.character_set))
+        return {f"max_length of {name}": space.max_length, f"the characters of {name}": characters}
+    if isinstance(space, spaces.Sequence):
+        parts = {"an element": space.feature_space}
+    else:
+        parts = {"a node": space.node_space, "an edge": space.edge_space}
+    found: dict[str, Any] = {f"the bound of {name}": bound_of(space, name)}
+    for part_of, part in parts.items():
+        if part is not None:
+            found |= shared_properties(part, f"{part_of} of {name}", with_bounds=with_bounds)
     return found
 
 
@@ -159,10 +181,26 @@ def flattener(space: spaces.Space[Any], name: str = "observation") -> Callable[[
         return _one_hot_flattener(int(space.n), int(space.start), name)
     if isinstance(space, spaces.MultiDiscrete):
         return _one_hots_flattener(space, name)
-    keys: list[Any] = list(space.spaces) if isinstance(space, spaces.Dict) else list(range(len(space.spaces)))  # type: ignore[attr-defined]
+    if isinstance(space, spaces.Text):
+        return text_writer(space, name)
+    if isinstance(space, spaces.Sequence):
+        return sequence_writer(space, _part(space.feature_space, f"{name}[…]"), name)
+    if isinstance(space, spaces.Graph):
+        edge = None if space.edge_space is None else _part(space.edge_space, f"{name}.edges[…]")
+        return graph_writer(space, _part(space.node_space, f"{name}.nodes[…]"), edge, name)
+    if isinstance(space, ONE_OF):
+        return _one_of_flattener(space, name)
+    return _parts_flattener(space, name)
+
+
+def _part(space: spaces.Space[Any], name: str) -> Part:
+    return Part(flat_size(space), flattener(space, name))
+
+
+def _parts_flattener(space: Any, name: str) -> Callable[[Any, Any], None]:
+    """Return the flattener of a Dict or Tuple."""
     parts, position = [], 0
-    for key in keys:
-        part = space[key]  # type: ignore[index]
+    for key, part in named_parts(space):
         size = flat_size(part)
         parts.append((key, slice(position, position + size), flattener(part, f"{name}[{key!r}]")))
         position += size
@@ -177,6 +215,27 @@ def flattener(space: spaces.Space[Any], name: str = "observation") -> Callable[[
             except KeyError:
                 raise NonsenseError(f"{name} has no {key!r}, which its space has.") from None
             write_part(inner, out[where])
+
+    return write
+
+
+def _one_of_flattener(space: Any, name: str) -> Callable[[Any, Any], None]:
+    """Return the flattener of a OneOf: which part it is, and the part; the numbers of the other parts are 0."""
+    num_parts, position = len(space.spaces), len(space.spaces)
+    parts = []
+    for key, part in named_parts(space):
+        size = flat_size(part)
+        parts.append((slice(position, position + size), flattener(part, f"{name}[{key!r}]")))
+        position += size
+
+    def write(value: Any, out: Any) -> None:
+        if not isinstance(value, tuple) or len(value) != 2:
+            raise NonsenseError(f"{name} should be a pair of a part's index and value, but it is {summary(value)}.")
+        index = checked_index(value[0], 0, num_parts, f"the index of {name}")
+        out[:] = 0.0
+        out[index] = 1.0
+        where, write_part = parts[index]
+        write_part(value[1], out[where])
 
     return write
 
@@ -241,15 +300,3 @@ def checked_index(value: Any, start: int, n: int, name: str) -> int:
     if not 0 <= index < n:
         raise NonsenseError(f"{name} should be {start} to {start + n - 1}, but it is {int(value)}.")
     return index
-
-
-def summary(value: Any) -> str:
-    """Return a short description of a value: its type, its shape and the start of its repr."""
-    kind = type(value).__name__
-    if isinstance(value, np.ndarray):
-        kind = f"ndarray of {value.dtype} with shape {value.shape}"
-    try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001  (a user's own __repr__ may do anything)
-        text = "(no repr)"
-    return f"{kind}: {text[:120]}"

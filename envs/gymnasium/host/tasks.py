@@ -13,14 +13,16 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from .actions import action_rows
 from .attributes import fitting_attributes, is_same, set_attributes
 from .contexts import context_digest
-from .faults import NonsenseError, SpecError
+from .faults import NonsenseError, SpecError, summary
 from .generators import NOTHING_YET, OwnGenerators, SharedGenerators
 from .making import Maker
+from .masks import MaskReader
 from .places import value_place
 from .progress import Progress, Stage
-from .spaces import NUMBER_KINDS, checked_index, flat_size, flattener, shared_properties, summary
+from .spaces import NUMBER_KINDS, checked_index, flat_size, flattener, shared_properties
 
 REWARD_CLASSES = frozenset({float, int, bool, np.float64, np.float32, np.int64, np.int32, np.bool_})
 
@@ -39,7 +41,9 @@ class Tasks:
         if not self.limit:
             self.limit = maker.spec_limit
         self._observation_space = env.observation_space
-        self._action_space = env.action_space
+        self._actions_of = action_rows(env.action_space)
+        self._masks = MaskReader(env.observation_space, env.action_space)
+        self.has_masks = False
         self._first_spaces = {
             "observation": (str(env.observation_space), self._properties(env, "observation")),
             "action": (str(env.action_space), self._properties(env, "action")),
@@ -62,7 +66,7 @@ class Tasks:
         }
         self._num_tasks = num_tasks
         self.progress.cells = memoryview(memory)[layout["progress"][0] :][: 3 * 8].cast("q")
-        self._action, self._active = arrays["action"], arrays["active"]
+        self._action, self._active, self._allowed = arrays["action"], arrays["active"], arrays["allowed"]
         self._observation, self._final_observation = arrays["observation"], arrays["final_observation"]
         self._reward, self._terminated, self._truncated = arrays["reward"], arrays["terminated"], arrays["truncated"]
         self.has_ends = False
@@ -101,6 +105,8 @@ class Tasks:
         self._reward[:] = 0.0
         self._active_bytes = b""
         self._final_observation[:] = 0.0
+        self._allowed[:] = True
+        self.has_masks = False
         first = []
         for row, seed in enumerate(seeds):
             first.append(self._reset(row, seed))
@@ -202,6 +208,11 @@ class Tasks:
             raise NonsenseError(f"reset should return (observation, info), but it returned {summary(answer)}.")
         if seed is not None:
             self.contexts[row] = context_digest(answer[1])
+        mask = self._masks.find(*answer)
+        # A family whose tasks begin without masks has none: the trainer asks for them from the beginning or never.
+        self.has_masks |= seed is not None and mask is not None
+        if self.has_masks:
+            self._masks.write(mask, self._allowed[row])
         return answer[0]
 
     def undone(self) -> dict[str, list[str]]:
@@ -232,7 +243,7 @@ class Tasks:
             self._active_bytes = active_bytes
             self._rows = np.flatnonzero(self._active).tolist()
             self._reward[:] = 0.0
-        observations, rewards = self._step_rows(clock, self._actions())
+        observations, rewards = self._step_rows(clock, self._actions_of(self._action))
         self._put_rewards(rewards)
         self._put_observations(observations)
 
@@ -247,11 +258,14 @@ class Tasks:
         keep_observation = observations.append if self._is_joinable else self._putter()
         keep_reward = rewards.append
         answer: Any = NOTHING_YET
+        has_masks, masks, allowed = self.has_masks, self._masks, self._allowed
         try:
             for row in self._rows:
                 progress[0] = row
-                answer = observation, reward, terminated, truncated, _ = steps[row](actions[row])
+                answer = observation, reward, terminated, truncated, info = steps[row](actions[row])
                 keep_reward(reward)
+                if has_masks:
+                    masks.write(masks.find(observation, info), allowed[row])
                 if terminated is not False or truncated is not False or ends_at[row] == clock:
                     observation = self._end_episode(row, observation, terminated, truncated)
                 keep_observation(observation)
@@ -307,13 +321,6 @@ class Tasks:
         except (TypeError, ValueError):
             return False
         return True
-
-    def _actions(self) -> list[Any]:
-        """Return the actions in the environment's own form, as copies, because an environment may keep its actions."""
-        space = self._action_space
-        if isinstance(space, spaces.Discrete):
-            return self._action[:, 0].tolist()  # type: ignore[no-any-return]
-        return list(self._action.astype(space.dtype).reshape(self._num_tasks, *(space.shape or ())))
 
     def _end_episode(self, row: int, observation: Any, terminated: Any, truncated: Any) -> Any:
         """Record how the episode ended, if it did, and return the observation for the next action."""

@@ -17,6 +17,7 @@ from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec
 from tests.envs.families import opened, sound
 
 CONTINUOUS = ActionSpec(kind=ActionKind.CONTINUOUS, low=(-2.0,), high=(2.0,))
+MIXED = ActionSpec(kind=ActionKind.MIXED, choices=(3, 2), low=(-2.0,), high=(2.0,), start=(0, 0))
 LENGTH = Variation(name="length", target=VariationTarget.ATTRIBUTE, distribution=Distribution.INTEGER, low=2, high=9)
 
 
@@ -38,6 +39,12 @@ def test_spaces_of_every_kind_have_a_space_of_gymnasium() -> None:
     assert action_space(discrete) == spaces.Discrete(3)
     several = ActionSpec(kind=ActionKind.MULTI_DISCRETE, choices=(3, 2), start=(0, 0))
     assert action_space(several) == spaces.MultiDiscrete([3, 2])
+    assert action_space(MIXED) == spaces.Box(-1.0, 1.0, (6,), np.float32)
+
+
+def test_a_mixed_action_has_the_choices_of_the_largest_numbers_and_then_its_numbers() -> None:
+    given = np.float32([[0.1, 0.9, -1.0, -0.5, -0.2, 7.0], [0.3, 0.2, 0.1, 1.0, -1.0, 0.5]])
+    assert actions_of(given, MIXED).tolist() == [[1.0, 1.0, 1.0], [0.0, 0.0, 0.5]]
 
 
 def test_continuous_actions_are_clipped_to_what_a_worker_scales() -> None:

@@ -29,6 +29,10 @@ VECTOR = SpacePair(
 CONTINUOUS = SpacePair(
     observation=VECTOR.observation, action=ActionSpec(kind=ActionKind.CONTINUOUS, low=(-2.0,), high=(2.0,))
 )
+MIXED = SpacePair(
+    observation=VECTOR.observation,
+    action=ActionSpec(kind=ActionKind.MIXED, choices=(2,), low=(-2.0,), high=(2.0,), start=(0,)),
+)
 CELLS = SpacePair(
     observation=ObservationSpec(kind=ObservationKind.DISCRETE, size=5),
     action=ActionSpec(kind=ActionKind.MULTI_DISCRETE, choices=(2, 3), start=(0, 0)),
@@ -103,7 +107,9 @@ def test_what_spreads_within_a_class_weighs_less() -> None:
     assert nearest_prototypes(query, scaled, labels).tolist() == [0]
 
 
-@pytest.mark.parametrize("spaces", [VECTOR, CONTINUOUS, CELLS], ids=["discrete", "continuous", "multi_discrete"])
+@pytest.mark.parametrize(
+    "spaces", [VECTOR, CONTINUOUS, CELLS, MIXED], ids=["discrete", "continuous", "multi_discrete", "mixed"]
+)
 def test_every_kind_of_space_has_a_summary_and_what_comes_later_is_not_in_it(spaces: SpacePair) -> None:
     def trial(*, seed: int, tail: float) -> TrialRecord:
         draw = np.random.default_rng(seed)

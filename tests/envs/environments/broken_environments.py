@@ -263,12 +263,14 @@ class SequenceObservation(Calm):
     observation_space = spaces.Sequence(spaces.Discrete(3))
 
 
-class TextPart(Calm):
-    observation_space = spaces.Dict({"image": spaces.Box(0, 1, (2,)), "mission": spaces.Text(5)})
+class UnboundedPart(Calm):
+    observation_space = spaces.Dict({"image": spaces.Box(0, 1, (2,)), "mission": spaces.Sequence(spaces.Discrete(3))})
 
 
-class NestedTextPart(Calm):
-    observation_space = spaces.Dict({"image": spaces.Box(0, 1, (2,)), "told": spaces.Tuple((spaces.Text(5),))})
+class NestedUnboundedPart(Calm):
+    observation_space = spaces.Dict(
+        {"image": spaces.Box(0, 1, (2,)), "told": spaces.Tuple((spaces.Sequence(spaces.Discrete(3)),))}
+    )
 
 
 def make_vectorised() -> Any:

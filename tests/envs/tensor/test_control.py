@@ -14,7 +14,8 @@ from envs.declaration import family_from_declaration
 from envs.default_families import default_stream
 from envs.errors import FamilySpecError
 from envs.family import Split
-from envs.gymnasium.host.spaces import describe_action, describe_observation
+from envs.gymnasium.host.actions import describe_action
+from envs.gymnasium.host.spaces import describe_observation
 from envs.random_actions import random_actions
 from envs.registry import open_tasks
 from envs.task_batch import TaskBatch, Transition

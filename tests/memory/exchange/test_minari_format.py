@@ -33,6 +33,12 @@ TORQUES = SpacePair(
 )
 
 
+GEARS = SpacePair(
+    observation=ObservationSpec(kind=ObservationKind.VECTOR, size=3),
+    action=ActionSpec(kind=ActionKind.MIXED, choices=(3,), low=(-1.0,), high=(1.0,), start=(0,)),
+)
+
+
 def trial(spaces: SpacePair, *, seed: int) -> TrialRecord:
     draw = np.random.default_rng(seed)
 
@@ -41,6 +47,8 @@ def trial(spaces: SpacePair, *, seed: int) -> TrialRecord:
         is_index = spaces is CELLS
         seen = draw.integers(5, size=(steps + 1, 1)) if is_index else draw.normal(size=(steps + 1, width))
         actions = draw.integers(2, size=(steps, 2)) if is_index else draw.normal(size=(steps, 2)).astype(np.float32)
+        if spaces is GEARS:
+            actions[:, 0] = draw.integers(3, size=steps)
         rewards = draw.normal(size=steps).astype(np.float32)
         return EpisodeRecord(
             observations=seen.astype(np.float32), actions=actions, rewards=rewards, is_terminated=bool(steps % 2)
@@ -53,14 +61,14 @@ def trial(spaces: SpacePair, *, seed: int) -> TrialRecord:
 @pytest.fixture
 def exported(store: Store, tmp_path: Path) -> Path:
     """Return a folder with the data sets of two families, of two trials each."""
-    for name, spaces in (("cells", CELLS), ("torques", TORQUES)):
+    for name, spaces in (("cells", CELLS), ("torques", TORQUES), ("gears", GEARS)):
         admit(store, name, spaces=spaces)
         step = make_step(name)
         trials = tuple(trial(spaces, seed=seed) for seed in range(2))
         store.learner_steps.commit(replace(step, trials=trials), make_tensors(), {})
     folder = tmp_path / "datasets"
     report = export_trials(store, folder, now=1.0, form=ArchiveForm.MINARI)
-    assert (report.families, report.episodes) == ({"cells": 2, "torques": 2}, 12)
+    assert (report.families, report.episodes) == ({"cells": 2, "torques": 2, "gears": 2}, 18)
     return folder
 
 
@@ -69,6 +77,7 @@ def other(tmp_path: Path) -> Store:
     opened = Store.open(DataFolder(tmp_path / "other"))
     admit(opened, "cells", spaces=CELLS)
     admit(opened, "torques", spaces=TORQUES)
+    admit(opened, "gears", spaces=GEARS)
     return opened
 
 
@@ -87,13 +96,13 @@ def test_minari_loads_the_data_set_of_a_family(store: Store, exported: Path, mon
 
 
 def test_import_gives_the_same_trials_back_and_twice_adds_nothing(store: Store, other: Store, exported: Path) -> None:
-    assert import_trials(other, exported).imported == {"cells": 2, "torques": 2}
-    for name in ("cells", "torques"):
+    assert import_trials(other, exported).imported == {"cells": 2, "torques": 2, "gears": 2}
+    for name in ("cells", "torques", "gears"):
         found, expected = trials_of(other, name), trials_of(store, name)
         assert all(same_trial(one, another) for one, another in zip(found, expected, strict=True))
         assert [one.context and one.context.digest for one in found] == [bytes([0]) * 16, bytes([1]) * 16]
-    assert import_trials(other, exported).imported == {"cells": 0, "torques": 0}
-    assert import_trials(store, exported).imported == {"cells": 0, "torques": 0}
+    assert import_trials(other, exported).imported == {"cells": 0, "torques": 0, "gears": 0}
+    assert import_trials(store, exported).imported == {"cells": 0, "torques": 0, "gears": 0}
     assert other.check() == []
 
 

@@ -28,6 +28,10 @@ WIDE = SpacePair(
     observation=ObservationSpec(kind=ObservationKind.VECTOR, size=60),
     action=ActionSpec(kind=ActionKind.CONTINUOUS, low=(-1.0,) * 20, high=(1.0,) * 20),
 )
+GEARED = SpacePair(
+    observation=ObservationSpec(kind=ObservationKind.VECTOR, size=3),
+    action=ActionSpec(kind=ActionKind.MIXED, choices=(3,), low=(-1.0,), high=(1.0,), start=(0,)),
+)
 
 
 def arms(task: int, draw: np.random.Generator) -> TrialRecord:
@@ -64,6 +68,15 @@ def wide(task: int, draw: np.random.Generator) -> TrialRecord:
     return trial_of(observations, actions, actions[:, 0], lengths=[50])
 
 
+def geared(task: int, draw: np.random.Generator) -> TrialRecord:
+    effects = np.random.default_rng(task).normal(size=(4, 3))
+    gears, numbers = draw.integers(0, 3, size=50), draw.normal(size=50).astype(np.float32)
+    changes = effects[gears] + np.clip(numbers, -1, 1)[:, None] * effects[3]
+    observations = np.concatenate([np.zeros((1, 3)), changes.cumsum(0)]).astype(np.float32)
+    actions = np.stack([gears.astype(np.float32), numbers], axis=1)
+    return trial_of(observations, actions, draw.normal(size=50).astype(np.float32), lengths=[50])
+
+
 def trial_of(observations: Floats, actions: np.ndarray, rewards: Floats, *, lengths: list[int]) -> TrialRecord:
     bounds = np.cumsum([0, *lengths])
     episodes = tuple(
@@ -78,7 +91,13 @@ def trial_of(observations: Floats, actions: np.ndarray, rewards: Floats, *, leng
     return TrialRecord(task={}, episodes=episodes)
 
 
-KINDS = {"arms": (ARMS, arms), "cells": (CELLS, cells), "point": (POINT, point), "wide": (WIDE, wide)}
+KINDS = {
+    "arms": (ARMS, arms),
+    "cells": (CELLS, cells),
+    "point": (POINT, point),
+    "wide": (WIDE, wide),
+    "geared": (GEARED, geared),
+}
 Maker = Callable[[int, np.random.Generator], TrialRecord]
 
 

@@ -93,9 +93,7 @@ class InTrialMemory(Protocol):
 
 def has_table(spaces: SpacePair, config: RL2Config) -> bool:
     """Return whether the pair's observations are matched exactly."""
-    is_discrete = (
-        spaces.observation.kind is ObservationKind.DISCRETE and spaces.action.kind is not ActionKind.CONTINUOUS
-    )
+    is_discrete = spaces.observation.kind is ObservationKind.DISCRETE and not spaces.action.has_numbers
     return is_discrete and spaces.observation.size * num_slots(spaces.action) <= config.max_table_size
 
 
@@ -112,7 +110,7 @@ def read_size(spaces: SpacePair, config: RL2Config) -> int:
         return 0
     if has_table(spaces, config):
         return TableMemory.num_features(len(look_aheads(spaces, config)))
-    return similarity_memory.NUM_FEATURES
+    return similarity_memory.num_features(spaces.action)
 
 
 class ReadMeaning(StrEnum):
@@ -123,6 +121,7 @@ class ReadMeaning(StrEnum):
     PLANS = "plans"
     SIMILAR_CHOICES = "similar_choices"
     SIMILAR_VALUES = "similar_values"
+    SIMILAR_CHOICES_AND_VALUES = "similar_choices_and_values"
 
 
 def read_meaning(spaces: SpacePair, config: RL2Config) -> ReadMeaning:
@@ -131,8 +130,9 @@ def read_meaning(spaces: SpacePair, config: RL2Config) -> ReadMeaning:
         return ReadMeaning.NOTHING
     if has_table(spaces, config):
         return ReadMeaning.PLANS if look_aheads(spaces, config) else ReadMeaning.STATISTICS
-    is_continuous = spaces.action.kind is ActionKind.CONTINUOUS
-    return ReadMeaning.SIMILAR_VALUES if is_continuous else ReadMeaning.SIMILAR_CHOICES
+    if spaces.action.kind is ActionKind.MIXED:
+        return ReadMeaning.SIMILAR_CHOICES_AND_VALUES
+    return ReadMeaning.SIMILAR_VALUES if spaces.action.has_numbers else ReadMeaning.SIMILAR_CHOICES
 
 
 def has_learned_keys(spaces: SpacePair, config: RL2Config) -> bool:

@@ -9,17 +9,17 @@ discrete dimension, or a continuous dimension).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from optree.dataclasses import register_node
 from torch import Tensor
 
-from agent.learners.distributions import num_slots, slots_of
+from agent.learners.distributions import as_previous, num_slots, taken_slots
 from agent.learners.rl2.in_trial_memory.keys import Keys
 from agent.learners.rl2.trees import STATIC
-from envs.spaces import ActionKind, ActionSpec
+from envs.spaces import ActionSpec
 
 RETURN_DISCOUNT = 0.99
 """γ of the stored returns to go."""
@@ -236,6 +236,16 @@ def held_trials(
     )
 
 
+def held_parts(held: HeldTrials) -> tuple[HeldTrials, HeldTrials]:
+    """Return the data of trials of mixed actions with the choices alone, and with the numbers alone."""
+    action = held.action
+    chosen, numbers = torch.split(held.actions, [action.num_choices, action.num_numbers], dim=-1)
+    return (
+        replace(held, action=action.choices_part, actions=chosen),
+        replace(held, action=action.numbers_part, actions=numbers),
+    )
+
+
 def _held_rate(return_to_go: Float[Tensor, "T B"], end: Int64[Tensor, "T B"], num_steps: int) -> Float[Tensor, "T B"]:
     """Return the rate of the returns to go held at each step; step i counts from its episode's end until step i + M."""
     last = len(end)
@@ -257,7 +267,4 @@ def rate_of(variance: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
 
 def held_actions(action: ActionSpec, chosen: Shaped[Tensor, "..."]) -> Float[Tensor, "... K"]:
     """Return the slots taken (0 or 1), or the values of continuous dimensions in [-1, 1]."""
-    if action.kind is ActionKind.CONTINUOUS:
-        return chosen.clamp(-1.0, 1.0)
-    slots = slots_of(action, chosen)
-    return torch.zeros(*slots.shape[:-1], num_slots(action), device=chosen.device).scatter_(-1, slots, 1.0)
+    return taken_slots(action, as_previous(action, chosen))

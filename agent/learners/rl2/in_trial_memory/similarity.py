@@ -16,16 +16,17 @@ from copy import copy
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
+from torch.nn import functional
 
 from agent.learners.distributions import num_slots
 from agent.learners.rl2.in_trial_memory.keys import Keys
-from agent.learners.rl2.in_trial_memory.ring import RETURN_DISCOUNT, HeldSteps, HeldTrials
+from agent.learners.rl2.in_trial_memory.ring import RETURN_DISCOUNT, HeldSteps, HeldTrials, held_parts
 from agent.learners.rl2.normalisation import symlog
 from agent.learners.rl2.packing import Stretches
 from envs.spaces import ActionKind, ActionSpec
 
 NUM_FEATURES = 5
-"""F, the number of features of a read."""
+"""F, the number of features of a read of choices, or of numbers."""
 
 BANDWIDTH = 0.5
 """h, the width of the kernel in standard deviations of an observation. No measurement used another width."""
@@ -57,7 +58,7 @@ class SimilarityMemory:
     - log(1 + n finished)
     - usual return to go here
 
-    The counts n are sums of w.
+    The counts n are sums of w. The slots of a mixed action have both groups of features, one of which is 0.
 
     Args:
         num_trials: B.
@@ -85,21 +86,25 @@ class SimilarityMemory:
         """Return similarity-weighted statistics of the held steps."""
         steps = self._steps
         if steps.is_empty:
-            return observation.new_zeros(len(observation), self._num_slots, NUM_FEATURES)
+            return observation.new_zeros(len(observation), self._num_slots, num_features(steps.action))
         values = steps.values
         key = steps.key(observation).unsqueeze(1)
         weights = kernel_weights(key, steps.keys_and_squares)
         weighted = values[:, :4] * weights
         local = weighted.sum(-1)
         rate = steps.return_rate()
-        if steps.action.kind is ActionKind.CONTINUOUS:
-            usual = _usual(local[:, 2], local[:, 3])
+        usual = _usual(local[:, 2], local[:, 3])
+        chosen, numbers = torch.tensor_split(steps.actions, [steps.action.num_choices], dim=1)
+        parts: list[Tensor] = []
+        if steps.action.choices:
+            sums = torch.bmm(weighted, chosen.transpose(1, 2))
+            parts.append(_discrete_read(sums, usual=usual, rate=rate))
+        if steps.action.has_numbers:
             advantages = _advantages(steps.returns, usual=usual, rate=rate)
             by_return = torch.stack([weighted[:, 2], weighted[:, 2] * advantages.exp_()], dim=1)
-            sums = torch.bmm(by_return, steps.actions.transpose(1, 2))
-            return _continuous_read(sums, by_return.sum(-1), local[:, 0], usual)
-        sums = torch.bmm(weighted, steps.actions.transpose(1, 2))
-        return _discrete_read(sums, usual=_usual(local[:, 2], local[:, 3]), rate=rate)
+            sums = torch.bmm(by_return, numbers.transpose(1, 2))
+            parts.append(_continuous_read(sums, by_return.sum(-1), local[:, 0], usual))
+        return _joined_reads(parts)
 
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:
         """Keep only these trials, in this order."""
@@ -134,6 +139,11 @@ class SimilarityMemory:
         self._steps.settle(ended)
 
 
+def num_features(action: ActionSpec) -> int:
+    """Return F of an action space: the features of choices and of numbers are different ones."""
+    return 2 * NUM_FEATURES if action.kind is ActionKind.MIXED else NUM_FEATURES
+
+
 def read_trials(
     keys: Float[Tensor, "T B Q"], held: HeldTrials, stretches: Stretches, *, num_steps: int
 ) -> Float[Tensor, "N K F"]:
@@ -147,6 +157,9 @@ def read_trials(
         stretches: the layout of the steps that are read at (:mod:`agent.learners.rl2.packing`).
         num_steps: M.
     """
+    if held.action.kind is ActionKind.MIXED:
+        parts = held_parts(held)
+        return _joined_reads([read_trials(keys, part, stretches, num_steps=num_steps) for part in parts])
     with_squares = torch.cat([keys, keys.square().sum(-1, keepdim=True)], dim=-1)
     sums: list[Tensor] = []
     rates: list[Tensor] = []
@@ -254,6 +267,15 @@ def _continuous_read(
     of_place = [num_held.log1p(), totals[..., 0].log1p(), symlog(usual)]
     shared = [values.unsqueeze(-1).expand_as(mean_action) for values in of_place]
     return torch.stack([mean_action, better_action - mean_action, *shared], dim=-1)
+
+
+def _joined_reads(parts: list[Tensor]) -> Float[Tensor, "*N K F"]:
+    """Return the reads of choices, then of numbers, each with its own features and 0 for those of the other."""
+    if len(parts) == 1:
+        return parts[0]
+    of_choices, of_numbers = parts
+    before, after = (0, NUM_FEATURES), (NUM_FEATURES, 0)
+    return torch.cat([functional.pad(of_choices, before), functional.pad(of_numbers, after)], dim=-2)
 
 
 def kernel_weights(key: Float[Tensor, "B C Q"], keys_and_squares: Float[Tensor, "B Q1 M"]) -> Float[Tensor, "B C M"]:

@@ -6,7 +6,7 @@ families.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int64
@@ -63,8 +63,20 @@ def lesson_of(policy: RL2Policy, trials: PastTrials, *, family: int) -> Lesson:
 def join_lessons(first: Lesson, second: Lesson) -> Lesson:
     """Return the trials of two lessons of the same pair of spaces side by side."""
     num_steps = max(len(first.is_valid), len(second.is_valid))
-    padded = [_padded(lesson, num_steps) for lesson in (first, second)]
+    lessons = (first, second)
+    if any(lesson.inputs.allowed is not None for lesson in lessons):
+        lessons = (_with_masks(first), _with_masks(second))
+    padded = [_padded(lesson, num_steps) for lesson in lessons]
     return join_tensors(lambda parts: torch.cat(parts, dim=1), padded)
+
+
+def _with_masks(lesson: Lesson) -> Lesson:
+    """Return the lesson with a mask of actions, which allows everything if it had none."""
+    if lesson.inputs.allowed is not None:
+        return lesson
+    shape = (*lesson.is_valid.shape, lesson.spaces.action.num_choices)
+    everything = torch.ones(shape, dtype=torch.bool, device=lesson.is_valid.device)
+    return replace(lesson, inputs=replace(lesson.inputs, allowed=everything))
 
 
 def _padded(lesson: Lesson, num_steps: int) -> Lesson:

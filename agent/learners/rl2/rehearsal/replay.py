@@ -11,14 +11,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from agent.learners.distributions import slots_of
+from agent.learners.distributions import allowed_in, as_previous
 from agent.learners.rl2.in_trial_memory.protocol import empty_memory, has_table
 from agent.learners.rl2.in_trial_memory.ring import held_trials
 from agent.learners.rl2.in_trial_memory.similarity import read_trials
 from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.policy_state import PolicyInput, context_features, episodes_left
 from agent.learners.rl2.rehearsal.past_trials import PastTrials
-from envs.spaces import ActionKind
 
 
 @torch.no_grad()
@@ -40,6 +39,7 @@ def replayed_inputs(policy: RL2Policy, trials: PastTrials) -> PolicyInput:
         ),
         context=_context(trials, reward),
         read=_reads(policy, trials, reward),
+        allowed=allowed_in(trials.spaces.action, trials.decisions),
     )
 
 
@@ -56,8 +56,7 @@ def _is_within_episode(trials: PastTrials) -> Tensor:
 
 
 def _taken(trials: PastTrials) -> Tensor:
-    action = trials.spaces.action
-    return trials.action if action.kind is ActionKind.CONTINUOUS else slots_of(action, trials.action)
+    return as_previous(trials.spaces.action, trials.action)
 
 
 def _context(trials: PastTrials, reward: Float[Tensor, "T B"]) -> Float[Tensor, "T B C"]:

@@ -27,7 +27,11 @@ CONTINUOUS = SpacePair(
     observation=ObservationSpec(kind=ObservationKind.VECTOR, size=3),
     action=ActionSpec(kind=ActionKind.CONTINUOUS, low=(-2.0, -1.0), high=(2.0, 1.0)),
 )
-ALL_SPACES = {"discrete": DISCRETE, "vector": VECTOR, "multi_discrete": WIDE, "continuous": CONTINUOUS}
+MIXED = SpacePair(
+    observation=ObservationSpec(kind=ObservationKind.VECTOR, size=3),
+    action=ActionSpec(kind=ActionKind.MIXED, choices=(3, 2), low=(-2.0, 0.0), high=(2.0, 1.0), start=(0, 5)),
+)
+ALL_SPACES = {"discrete": DISCRETE, "vector": VECTOR, "multi_discrete": WIDE, "continuous": CONTINUOUS, "mixed": MIXED}
 
 
 class ScriptedTasks:
@@ -89,3 +93,33 @@ class ScriptedTasks:
             drawn = torch.randint(observation.size, (self.num_trials, 1), generator=self._generator)
             return drawn.float()
         return torch.randn(self.num_trials, observation.size, generator=self._generator)
+
+
+class MaskedTasks(ScriptedTasks):
+    """Scripted tasks that allow some of the choices, others at each step, and refuse actions that are not allowed."""
+
+    def begin(self, first_task: int, *, split: Split) -> Tensor:
+        observation = super().begin(first_task, split=split)
+        self._masks = torch.Generator().manual_seed(first_task)
+        self._draw_masks()
+        return observation
+
+    def step(self, action: Tensor, active: Tensor) -> Transition:
+        chosen = action.view(self.num_trials, -1)[:, : len(self.spaces.action.choices)].long()
+        masks = torch.split(self.allowed, list(self.spaces.action.choices), dim=1)
+        for column, mask in zip(chosen.T, masks, strict=True):
+            assert mask.gather(1, column.unsqueeze(1))[active].all(), "an action is not allowed"
+        transition = super().step(action, active)
+        self._draw_masks()
+        return transition
+
+    def allowed_choices(self) -> Tensor:
+        return self.allowed.clone()
+
+    def _draw_masks(self) -> None:
+        masks = []
+        for choices in self.spaces.action.choices:
+            mask = torch.rand(self.num_trials, choices, generator=self._masks) < 0.5
+            certain = torch.randint(choices, (self.num_trials, 1), generator=self._masks)
+            masks.append(mask.scatter(1, certain, value=True))
+        self.allowed = torch.cat(masks, dim=1)

@@ -33,6 +33,14 @@ class DictTextObs(_Base):
     observation_space = spaces.Dict({"x": spaces.Box(-1, 1, (3,), np.float32), "mission": spaces.Text(20)})
 
 
+class DictSequenceObs(_Base):
+    observation_space = spaces.Dict({"x": spaces.Discrete(3), "seen": spaces.Sequence(spaces.Discrete(4))})
+
+
+class DictAction(_Base):
+    action_space = spaces.Dict({"gear": spaces.Discrete(3, start=1), "steer": spaces.Box(-1, 1, (2,), np.float32)})
+
+
 class NoSeedKw(_Base):
     def reset(self) -> Any:  # type: ignore[override]
         self.steps = 0

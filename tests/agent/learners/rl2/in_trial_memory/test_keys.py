@@ -15,11 +15,12 @@ from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.packing import Stretches, lay_out, stretches_of
 from agent.learners.rl2.policy_state import PolicyInput
 from agent.learners.rl2.trees import map_tensors, select_trials
+from envs.random_actions import random_actions
 from envs.spaces import SpacePair
 from tests.agent.learners.rl2.playing import learner_for, play
-from tests.agent.learners.rl2.scripted_tasks import CONTINUOUS, DISCRETE, VECTOR, WIDE
+from tests.agent.learners.rl2.scripted_tasks import CONTINUOUS, DISCRETE, MIXED, VECTOR, WIDE
 
-VECTORS = {"vector": VECTOR, "multi_discrete": WIDE, "continuous": CONTINUOUS}
+VECTORS = {"vector": VECTOR, "multi_discrete": WIDE, "continuous": CONTINUOUS, "mixed": MIXED}
 LENGTHS = [[30, -12, 25], [1, 1, 1], [-14, 9, -3], [2, 40, -1]]
 
 
@@ -68,6 +69,9 @@ def test_gradients_to_the_keys_are_those_of_finite_differences(spaces: SpacePair
     chosen: torch.Tensor
     if spaces is CONTINUOUS:
         chosen = torch.rand(num_steps, num_trials, 2, generator=generator) - 0.5
+    elif spaces is MIXED:
+        rows = [random_actions(MIXED.action, num_trials, generator) for _ in range(num_steps)]
+        chosen = torch.stack(rows) * torch.tensor([1.0, 1.0, 0.5, 0.5])
     elif spaces is WIDE:
         chosen = torch.randint(2, (num_steps, num_trials, 2), generator=generator)
     else:

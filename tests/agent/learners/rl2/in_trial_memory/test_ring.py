@@ -14,6 +14,7 @@ from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory.keys import Keys
 from agent.learners.rl2.in_trial_memory.protocol import InTrialMemory, empty_memory
 from agent.learners.rl2.in_trial_memory.similarity import BANDWIDTH, SimilarityMemory
+from envs.random_actions import random_actions
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, SpacePair
 from tests.agent.learners.rl2.scripted_tasks import ALL_SPACES, CONTINUOUS, DISCRETE, VECTOR, WIDE
 
@@ -55,6 +56,8 @@ def steps_of(spaces: SpacePair, num_steps: int) -> list[Step]:
     def act() -> Tensor:
         if spaces.action.kind is ActionKind.CONTINUOUS:
             return torch.randn(NUM_TRIALS, spaces.action.width, generator=generator)
+        if spaces.action.kind is ActionKind.MIXED:
+            return random_actions(spaces.action, NUM_TRIALS, generator)
         chosen = [torch.randint(n, (NUM_TRIALS,), generator=generator) for n in spaces.action.choices]
         return chosen[0] if spaces.action.kind is ActionKind.DISCRETE else torch.stack(chosen, dim=-1)
 

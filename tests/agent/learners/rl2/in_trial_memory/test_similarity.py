@@ -9,7 +9,7 @@ import torch
 from agent.learners.rl2.in_trial_memory.similarity import BANDWIDTH, SimilarityMemory, kernel_weights
 from envs.spaces import SpacePair
 from tests.agent.learners.rl2.in_trial_memory.test_protocol import read, similarity, write
-from tests.agent.learners.rl2.scripted_tasks import CONTINUOUS, VECTOR, WIDE
+from tests.agent.learners.rl2.scripted_tasks import CONTINUOUS, MIXED, VECTOR, WIDE
 from tests.agent.learners.rl2.test_rollout import LENGTHS, learner_for, play
 
 EPISODES = [([1.0, 0.0, 0.0], 0, 1.0), ([0.0, 1.0, 0.0], 0, 4.0), ([0.0, 0.5, 1.0], 1, 2.0), ([0.9, 0.1, 0.0], 1, 7.0)]
@@ -44,7 +44,9 @@ def test_a_full_memory_forgets_its_oldest_step() -> None:
     torch.testing.assert_close(read(full, [0.3, 0.2, 0.1]), read(short, [0.3, 0.2, 0.1]))
 
 
-@pytest.mark.parametrize("spaces", [VECTOR, WIDE, CONTINUOUS], ids=["vector", "multi_discrete", "continuous"])
+@pytest.mark.parametrize(
+    "spaces", [VECTOR, WIDE, CONTINUOUS, MIXED], ids=["vector", "multi_discrete", "continuous", "mixed"]
+)
 def test_a_policy_learns_from_what_it_read_when_it_acted(spaces: SpacePair) -> None:
     learner = learner_for(spaces)
     trials = play(learner, spaces, LENGTHS)
