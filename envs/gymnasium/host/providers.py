@@ -51,25 +51,25 @@ def well_known_provider(env_id: str) -> Provider | None:
 
 
 def installed_providers(env_id: str) -> list[str]:
-    """Return the modules of installed packages whose source contains an id's name.
+    """Return the modules of installed packages whose source contains an id as a text, with or without its version.
 
     Only packages whose metadata name gymnasium are searched, and their code is not executed.
     """
-    name = re.sub(r"-v\d+$", "", env_id)
-    return sorted({module for found in metadata.distributions() if (module := _module_with(found, name.encode()))})
+    name = re.escape(re.sub(r"-v\d+$", "", env_id))
+    quoted = re.compile(rf"[\"']{name}(-v\d+)?[\"']".encode())
+    return sorted({module for found in metadata.distributions() if (module := _module_with(found, quoted))})
 
 
-def _module_with(distribution: metadata.Distribution, name: bytes) -> str:
-    """Return the top-level module of a package that contains a name as text; empty if it does not."""
+def _module_with(distribution: metadata.Distribution, quoted: re.Pattern[bytes]) -> str:
+    """Return the top-level module of a package with a pattern in its source; empty if it is nowhere."""
     if not any(re.match(r"gym(nasium)?\b", required) for required in distribution.requires or ()):
         return ""
     sources = [file for file in distribution.files or () if file.suffix == ".py" and not file.parts[0].startswith(".")]
-    quoted = (b'"' + name, b"'" + name)
     for file in sources[:MAX_FILES]:
         try:
             text = file.read_binary() if (file.size or 0) <= MAX_FILE_BYTES else b""
         except OSError:
             continue
-        if any(text_of_name in text for text_of_name in quoted):
+        if quoted.search(text):
             return file.parts[0].removesuffix(".py")
     return ""

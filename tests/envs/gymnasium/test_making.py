@@ -106,7 +106,7 @@ def test_an_installed_package_that_names_an_id_is_found_by_its_metadata(monkeypa
     text = 'register(id="Warehouse-v2")'
     packages = [
         SimpleNamespace(requires=["gymnasium>=1.0"], files=[_File("rware", text)]),
-        SimpleNamespace(requires=["gymnasium"], files=[_File("other", "nothing of the kind")]),
+        SimpleNamespace(requires=["gymnasium"], files=[_File("other", 'register(id="Warehouses-v2")')]),
         SimpleNamespace(requires=["numpy"], files=[_File("unrelated", text)]),
     ]
     monkeypatch.setattr(providers.metadata, "distributions", lambda: packages)
