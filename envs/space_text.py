@@ -13,12 +13,22 @@ def spaces_text(values: Mapping[str, Any]) -> str:
         values: ``SpacePair.to_json()``.
     """
     observation, action = values["observation"], values["action"]
-    size = observation["size"]
-    observed = f"one of {size} observations" if observation["kind"] == "discrete" else _counted(size, "number")
+    observed = _observed_text(observation)
     if not action["choices"]:
         return f"{observed} → {_counted(len(action['low']), 'number')}"
     choices = " × ".join(str(count) for count in action["choices"])
     return f"{observed} → {choices} choices"
+
+
+def _observed_text(observation: Mapping[str, Any]) -> str:
+    size = observation["size"]
+    if observation["kind"] == "discrete":
+        return f"one of {size} observations"
+    if observation["kind"] != "image":
+        return _counted(size, "number")
+    sizes = [f"{image['height']} x {image['width']} x {image['channels']}" for image in observation["images"]]
+    images = f"an image of {sizes[0]}" if len(sizes) == 1 else f"images of {' and '.join(sizes)}"
+    return f"{images} and {_counted(size, 'number')}" if size else images
 
 
 def _counted(count: int, noun: str) -> str:

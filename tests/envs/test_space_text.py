@@ -25,3 +25,13 @@ def test_spaces_are_described_in_words(spaces: SpacePair, text: str) -> None:
 def test_several_choices_are_multiplied() -> None:
     choices = " × ".join(str(count) for count in WIDE.action.choices)
     assert spaces_text(WIDE.to_json()).endswith(f"→ {choices} choices")
+
+
+def test_images_are_named_by_their_sizes() -> None:
+    image = {"height": 56, "width": 40, "channels": 3}
+    action = {"choices": [7], "low": []}
+    seen = {"kind": "image", "size": 0, "images": [image]}
+    assert spaces_text({"observation": seen, "action": action}) == "an image of 56 x 40 x 3 → 7 choices"
+    seen = {"kind": "image", "size": 1, "images": [image, image]}
+    words = "images of 56 x 40 x 3 and 56 x 40 x 3 and 1 number → 7 choices"
+    assert spaces_text({"observation": seen, "action": action}) == words

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pytest
 
-from envs.spaces import ActionKind, ActionSpec
+from envs.spaces import ActionKind, ActionSpec, ImageShape, ObservationKind, ObservationSpec, SpacePair
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 POLICY_ACTIONS = np.float32([-1.0, -0.25, 0.0, 0.5, 1.0, 3.0])
@@ -66,3 +67,18 @@ def test_actions_lie_within_bounds_that_float32_cannot_hold(bound: float) -> Non
 def test_each_dimension_is_treated_by_its_own_bounds() -> None:
     spec = ActionSpec(kind=ActionKind.CONTINUOUS, low=(0.0, -FLOAT32_MAX, 7.0), high=(10.0, FLOAT32_MAX, math.inf))
     assert spec.to_environment(np.float32([0.5, 0.5, 0.5])).tolist() == [7.5, 0.5, 8.5]
+
+
+def test_an_observation_with_images_travels_as_the_bytes_of_its_numbers_and_pixels() -> None:
+    images = (ImageShape(height=4, width=3, channels=2), ImageShape(height=2, width=2, channels=1))
+    spec = ObservationSpec(kind=ObservationKind.IMAGE, size=5, images=images)
+    assert (spec.width, spec.dtype, spec.numbers_bytes) == (4 * 5 + 24 + 4, "uint8", 20)
+    pair = SpacePair(observation=spec, action=ActionSpec(kind=ActionKind.DISCRETE, choices=(2,), start=(0,)))
+    assert SpacePair.from_json(json.loads(json.dumps(pair.to_json()))) == pair
+
+
+def test_the_json_and_the_key_of_spaces_without_images_are_those_of_older_stores() -> None:
+    action = ActionSpec(kind=ActionKind.DISCRETE, choices=(2,), start=(0,))
+    pair = SpacePair(observation=ObservationSpec(kind=ObservationKind.VECTOR, size=4), action=action)
+    assert pair.to_json()["observation"] == {"kind": "vector", "size": 4}
+    assert pair.key == "v4_d2_41b0ec1a"

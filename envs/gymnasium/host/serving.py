@@ -21,8 +21,9 @@ from .checks import check_environment
 from .faults import EndOfRequestsError, NonsenseError, SpecError, StartError, UnsupportedError, fault, in_words
 from .making import Maker
 from .numbers import effective_numbers
+from .observations import form_of
 from .progress import Stage, report_calls
-from .spaces import describe_action, describe_observation
+from .spaces import describe_action
 from .tasks import Tasks
 
 
@@ -61,7 +62,7 @@ class Host:
         env = self._maker(first_task["kwargs"])
         self._maker.take_registered(env)
         described = {
-            "observation": describe_observation(env.observation_space),
+            "observation": form_of(env.observation_space, image_size=configuration.get("image_size", 0)).described,
             "action": describe_action(env.action_space),
         }
         fitting_attributes(env, first_task["attributes"])
@@ -115,7 +116,8 @@ class Host:
             report_calls(env, progress)
             return env
 
-        return effective_numbers(make, self._maker.close, factor)
+        image_size = self._configuration.get("image_size", 0)
+        return effective_numbers(make, self._maker.close, factor, image_size=image_size)
 
     def close(self) -> None:
         """Close the environments and run the exit handlers. Errors are ignored, because the process then exits."""
