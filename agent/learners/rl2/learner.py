@@ -29,7 +29,7 @@ from agent.learners.rl2.policy import RL2Policy, with_added_parameters
 from agent.learners.rl2.targets import update_targets
 from agent.learners.rl2.trials import TrialBatch, num_env_steps, num_episodes
 from agent.learners.rl2.warm_start import WarmStart, add_spaces, possible_starts, with_spaces
-from envs.spaces import ObservationKind, SpacePair
+from envs.spaces import SpacePair
 
 CLIP = 0.2
 """ε, the largest distance of a probability ratio from 1 that PPO rewards: the value of the PPO paper (section 6.1)."""
@@ -39,6 +39,9 @@ VALUE_COEFFICIENT = 0.5
 
 ADAM_EPSILON = 1e-5
 """Adam's ε: the usual value of PPO; 1e-8 makes large steps of small gradients. It was never varied."""
+
+IMAGE_LEARNING_RATE_SCALE = 0.2
+"""Learning rate of the encoder of images, which all families with images share, as a share of ``learning_rate``."""
 
 SCALE_RATE = 0.05
 """Update rate of the running scales of values and advantages: a mean over about 20 updates. It was never varied."""
@@ -129,7 +132,10 @@ class RL2Learner:
         if name in self._families:
             return
         practised, is_new_pair = self.practised_spaces(), not self.policy.knows(spaces)
+        had_images = self.policy.images is not None
         add_spaces(self.policy, spaces, start=start, practised=practised, generator=self._initial)
+        if self.policy.images is not None and not had_images:
+            self._add_to_optimizer(self.policy.images, scale=IMAGE_LEARNING_RATE_SCALE)
         if is_new_pair:
             self._add_to_optimizer(self.policy.pair(spaces))
         critic = PopArtCritic(
@@ -284,8 +290,7 @@ class RL2Learner:
         Called after the update, because rollout and update must use equal scales.
         """
         pair = self.policy.pair(trials.spaces)
-        if trials.spaces.observation.kind is ObservationKind.VECTOR:
-            pair.observation_scale.update(trials.observation[trials.is_valid])
+        pair.follow_observations(trials.observation[trials.is_valid])
         pair.reward_scale.update(trials.reward[trials.is_valid].unsqueeze(-1), is_centred=False)
 
     # State
@@ -369,8 +374,8 @@ class RL2Learner:
         yield from self.policy.core_norm.parameters()
         yield from self.policy.recall.parameters()
 
-    def _add_to_optimizer(self, module: nn.Module) -> None:
-        self._optimizer.add_param_group(self._group(module.parameters(), scale=1.0))
+    def _add_to_optimizer(self, module: nn.Module, *, scale: float = 1.0) -> None:
+        self._optimizer.add_param_group(self._group(module.parameters(), scale=scale))
 
     def _group(self, parameters: Iterable[nn.Parameter], *, scale: float) -> dict[str, Any]:
         """Return a parameter group of the optimiser. On CUDA its rate is a tensor, which a captured step reads."""

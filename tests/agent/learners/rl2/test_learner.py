@@ -19,7 +19,7 @@ from envs.family import FamilySource, FamilySpec, Split
 from envs.registry import open_tasks
 from envs.spaces import SpacePair
 from tests.agent.learners.rl2.playing import LENGTHS, learner_for, play
-from tests.agent.learners.rl2.scripted_tasks import ALL_SPACES, CONTINUOUS, DISCRETE, VECTOR, ScriptedTasks
+from tests.agent.learners.rl2.scripted_tasks import ALL_SPACES, CONTINUOUS, DISCRETE, IMAGES, VECTOR, ScriptedTasks
 
 SMALL = {
     "hidden_size": 16,
@@ -29,7 +29,7 @@ SMALL = {
     "num_epochs": 2,
     "learned_keys": True,
 }
-FAMILIES: dict[str, SpacePair] = {"bandit@1": DISCRETE, "cart@2": VECTOR, "arm@3": CONTINUOUS}
+FAMILIES: dict[str, SpacePair] = {"bandit@1": DISCRETE, "cart@2": VECTOR, "arm@3": CONTINUOUS, "eye@4": IMAGES}
 
 
 def practise(learner: RL2Learner, name: str, first_task: int) -> dict[str, float]:
@@ -48,17 +48,17 @@ def test_a_learner_restored_in_the_middle_goes_on_bit_identically(tmp_path: Path
 
     def work(of: RL2Learner, steps: range) -> None:
         for step in steps:
-            name = list(FAMILIES)[step % 3]
+            name = list(FAMILIES)[step % 4]
             of.add_family(name, FAMILIES[name])
             practise(of, name, step)
 
     straight, broken = learner(), learner()
-    work(straight, range(7))
-    work(broken, range(4))
+    work(straight, range(9))
+    work(broken, range(6))
     save_file(broken.to_tensors(), tmp_path / "state.safetensors")
     meta = json.loads(json.dumps(broken.to_meta()))
     resumed = RL2Learner.from_tensors(RL2Config(**SMALL), load_file(tmp_path / "state.safetensors"), meta, device="cpu")
-    work(resumed, range(4, 7))
+    work(resumed, range(6, 9))
     expected, found = straight.to_tensors(), resumed.to_tensors()
     assert expected.keys() == found.keys()
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
