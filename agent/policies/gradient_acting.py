@@ -51,7 +51,7 @@ class GradientActor:
         self._round, self._num_ended, self._episode_step = RoundRecord(), 0, 0
 
     @torch.no_grad()
-    def act(self, observation: Float[Tensor, "1 D"]) -> Shaped[Tensor, "1 ..."]:
+    def act(self, observation: Shaped[Tensor, "1 D"]) -> Shaped[Tensor, "1 ..."]:
         """Choose an action."""
         policy = self._policies.policy
         encoded = policy.encode(observation).unsqueeze(0)
@@ -66,7 +66,7 @@ class GradientActor:
         self,
         *,
         reward: Float[Tensor, "1"],
-        final_observation: Float[Tensor, "1 D"],  # noqa: ARG002  the gradient does not depend on it
+        final_observation: Shaped[Tensor, "1 D"],  # noqa: ARG002  the gradient does not depend on it
         terminated: Bool[Tensor, "1"],
         truncated: Bool[Tensor, "1"],
     ) -> None:

@@ -82,7 +82,7 @@ class RecurrentActor:
         self._steps: list[_Step] = []
 
     @torch.no_grad()
-    def act(self, observation: Float[Tensor, "1 D"]) -> Shaped[Tensor, "1 ..."]:
+    def act(self, observation: Shaped[Tensor, "1 D"]) -> Shaped[Tensor, "1 ..."]:
         """Choose an action."""
         if self._state is None:
             self._state = self._begin(observation)
@@ -98,7 +98,7 @@ class RecurrentActor:
         self,
         *,
         reward: Float[Tensor, "1"],
-        final_observation: Float[Tensor, "1 D"],
+        final_observation: Shaped[Tensor, "1 D"],
         terminated: Bool[Tensor, "1"],
         truncated: Bool[Tensor, "1"],
     ) -> None:
@@ -124,7 +124,7 @@ class RecurrentActor:
             if bool(terminated | truncated):
                 self._end_episode(self._memory, final_observation, is_terminated=bool(terminated))
 
-    def _begin(self, observation: Float[Tensor, "1 D"]) -> PolicyState:
+    def _begin(self, observation: Shaped[Tensor, "1 D"]) -> PolicyState:
         """Create the state of the trial: empty, or with what the memory holds of the task."""
         recalled = None
         if self._memory is not None:

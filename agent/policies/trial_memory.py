@@ -28,7 +28,7 @@ MAX_TRIALS_OF_A_TASK = 8
 class TrialMemory(Protocol):
     """A memory of trials that is asked for those of a task by what identifies it."""
 
-    def recall(self, spaces: SpacePair, first_observation: NDArray[np.float32]) -> RecalledTrials:
+    def recall(self, spaces: SpacePair, first_observation: NDArray[np.float32] | NDArray[np.uint8]) -> RecalledTrials:
         """Return the trials of a task that begins with this observation; without trials if there are none.
 
         Args:
@@ -60,7 +60,7 @@ class ExactTrialMemory:
         self._tasks: dict[tuple[str, bytes], _OfTask] = defaultdict(_OfTask)
         self._num_stored: dict[str, int] = defaultdict(int)
 
-    def recall(self, spaces: SpacePair, first_observation: NDArray[np.float32]) -> RecalledTrials:
+    def recall(self, spaces: SpacePair, first_observation: NDArray[np.float32] | NDArray[np.uint8]) -> RecalledTrials:
         """Return the newest trials that began with this observation."""
         found = self._tasks.get(_key(spaces, first_observation))
         if found is None:
@@ -76,6 +76,8 @@ class ExactTrialMemory:
         of_task.stored_at = self._num_stored[spaces.key]
 
 
-def _key(spaces: SpacePair, observation: NDArray[np.float32]) -> tuple[str, bytes]:
+def _key(spaces: SpacePair, observation: NDArray[np.float32] | NDArray[np.uint8]) -> tuple[str, bytes]:
+    if observation.dtype == np.uint8:
+        return spaces.key, observation.tobytes()
     # Adding 0 turns -0 into 0, which is equal and has other bytes.
     return spaces.key, (np.ascontiguousarray(observation, np.float32) + np.float32(0.0)).tobytes()

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.coarse_images import coarse_values
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, SpacePair
 from memory.records import EpisodeRecord, TrialRecord
 from memory.store import Store
@@ -175,7 +176,7 @@ def summaries(trials: Sequence[TrialRecord], spaces: SpacePair, *, num_steps: in
 
     Observations are divided by their standard deviation over these trials.
     """
-    observed = np.concatenate([episode.observations for trial in trials for episode in trial.episodes])
+    observed = np.concatenate([_values(episode, spaces) for trial in trials for episode in trial.episodes])
     scale = np.maximum(observed.std(0, dtype=np.float64), 1e-3)
     return np.stack([_summary(trial, spaces, scale, num_steps=num_steps) for trial in trials])
 
@@ -202,16 +203,23 @@ def _summary(trial: TrialRecord, spaces: SpacePair, scale: Floats, *, num_steps:
     return np.concatenate([coefficients.ravel(), (effects - causes @ coefficients).std(0)])
 
 
+def _values(episode: EpisodeRecord, spaces: SpacePair) -> NDArray[np.float32]:
+    """Return the observations [T + 1, D], images as a few mean colours."""
+    if spaces.observation.kind is not ObservationKind.IMAGE:
+        return episode.observations.astype(np.float32, copy=False)
+    return coarse_values(episode.observations.astype(np.uint8, copy=False), spaces.observation)
+
+
 def _steps(episode: EpisodeRecord, spaces: SpacePair, scale: Floats) -> tuple[Floats, Floats]:
     """Return the causes [T, 1 + W (+ D)] and the effects [T, D + 2] of an episode's steps.
 
     The causes are a constant 1, the action and, if it is a vector, the observation. The effects are the change of the
     observation, the reward, and whether the episode terminated.
     """
-    observations = episode.observations.astype(np.float64)
+    observations = _values(episode, spaces).astype(np.float64)
     num_steps = len(episode.rewards)
     columns = [np.ones((num_steps, 1)), _action_columns(episode.actions, spaces.action)]
-    if spaces.observation.kind is ObservationKind.VECTOR:
+    if spaces.observation.kind is not ObservationKind.DISCRETE:
         columns.append(observations[:-1] / scale)
         change = np.diff(observations, axis=0) / scale
     else:

@@ -118,7 +118,7 @@ class KeyUpkeep:
 
 def keys_of(encoder: TaskEncoder, trials: dict[int, TrialRecord]) -> dict[int, ContextKey]:
     """Return the keys of trials, by id. A digest that a trial has is kept; others are of its first observation."""
-    embeddings = encoder.embed(first_steps(list(trials.values()), num_steps=NUM_STEPS))
+    embeddings = encoder.embed(first_steps(list(trials.values()), num_steps=NUM_STEPS, spaces=encoder.spaces))
     keys = {}
     for (trial_id, trial), embedding in zip(trials.items(), embeddings, strict=True):
         if trial.context is not None:

@@ -11,7 +11,7 @@ import minari
 import numpy as np
 import pytest
 
-from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
+from envs.spaces import ActionKind, ActionSpec, ImageShape, ObservationKind, ObservationSpec, SpacePair
 from memory.errors import ArchiveError
 from memory.exchange.archive import ArchiveForm
 from memory.exchange.exporting import export_trials
@@ -31,6 +31,12 @@ TORQUES = SpacePair(
     observation=ObservationSpec(kind=ObservationKind.VECTOR, size=3),
     action=ActionSpec(kind=ActionKind.CONTINUOUS, low=(-2.0, -1.0), high=(2.0, 1.0)),
 )
+FILM = SpacePair(
+    observation=ObservationSpec(
+        kind=ObservationKind.IMAGE, size=1, images=(ImageShape(height=8, width=9, channels=3),)
+    ),
+    action=ActionSpec(kind=ActionKind.CONTINUOUS, low=(-2.0, -1.0), high=(2.0, 1.0)),
+)
 
 
 def trial(spaces: SpacePair, *, seed: int) -> TrialRecord:
@@ -42,8 +48,13 @@ def trial(spaces: SpacePair, *, seed: int) -> TrialRecord:
         seen = draw.integers(5, size=(steps + 1, 1)) if is_index else draw.normal(size=(steps + 1, width))
         actions = draw.integers(2, size=(steps, 2)) if is_index else draw.normal(size=(steps, 2)).astype(np.float32)
         rewards = draw.normal(size=steps).astype(np.float32)
+        if spaces is FILM:
+            seen = draw.integers(256, size=(steps + 1, width))
         return EpisodeRecord(
-            observations=seen.astype(np.float32), actions=actions, rewards=rewards, is_terminated=bool(steps % 2)
+            observations=seen.astype(spaces.observation.dtype),
+            actions=actions,
+            rewards=rewards,
+            is_terminated=bool(steps % 2),
         )
 
     episodes = tuple(episode(int(steps)) for steps in draw.integers(1, 9, size=3))
@@ -53,14 +64,14 @@ def trial(spaces: SpacePair, *, seed: int) -> TrialRecord:
 @pytest.fixture
 def exported(store: Store, tmp_path: Path) -> Path:
     """Return a folder with the data sets of two families, of two trials each."""
-    for name, spaces in (("cells", CELLS), ("torques", TORQUES)):
+    for name, spaces in (("cells", CELLS), ("torques", TORQUES), ("film", FILM)):
         admit(store, name, spaces=spaces)
         step = make_step(name)
         trials = tuple(trial(spaces, seed=seed) for seed in range(2))
         store.learner_steps.commit(replace(step, trials=trials), make_tensors(), {})
     folder = tmp_path / "datasets"
     report = export_trials(store, folder, now=1.0, form=ArchiveForm.MINARI)
-    assert (report.families, report.episodes) == ({"cells": 2, "torques": 2}, 12)
+    assert (report.families, report.episodes) == ({"cells": 2, "torques": 2, "film": 2}, 18)
     return folder
 
 
@@ -69,6 +80,7 @@ def other(tmp_path: Path) -> Store:
     opened = Store.open(DataFolder(tmp_path / "other"))
     admit(opened, "cells", spaces=CELLS)
     admit(opened, "torques", spaces=TORQUES)
+    admit(opened, "film", spaces=FILM)
     return opened
 
 
@@ -87,13 +99,13 @@ def test_minari_loads_the_data_set_of_a_family(store: Store, exported: Path, mon
 
 
 def test_import_gives_the_same_trials_back_and_twice_adds_nothing(store: Store, other: Store, exported: Path) -> None:
-    assert import_trials(other, exported).imported == {"cells": 2, "torques": 2}
-    for name in ("cells", "torques"):
+    assert import_trials(other, exported).imported == {"cells": 2, "torques": 2, "film": 2}
+    for name in ("cells", "torques", "film"):
         found, expected = trials_of(other, name), trials_of(store, name)
         assert all(same_trial(one, another) for one, another in zip(found, expected, strict=True))
         assert [one.context and one.context.digest for one in found] == [bytes([0]) * 16, bytes([1]) * 16]
-    assert import_trials(other, exported).imported == {"cells": 0, "torques": 0}
-    assert import_trials(store, exported).imported == {"cells": 0, "torques": 0}
+    assert import_trials(other, exported).imported == {"cells": 0, "torques": 0, "film": 0}
+    assert import_trials(store, exported).imported == {"cells": 0, "torques": 0, "film": 0}
     assert other.check() == []
 
 
