@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from envs.default_families import TENSOR_FAMILIES
 from envs.errors import FamilySpecError
-from envs.family import FamilySource, FamilySpec
+from envs.family import DEFAULT_IMAGE_SIZE, FamilySource, FamilySpec
 from envs.few_shot.options import FEW_SHOT_ENTRIES, read_options
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget, is_open
 from envs.reference import ReferenceRule
@@ -201,6 +201,7 @@ def family_from_declaration(
     kwargs: dict[str, Any] | None = None,
     episodes_per_trial: int | None = None,
     max_episode_steps: int | None = None,
+    image_size: int | None = None,
     reference_return: float | None = None,
     reference_rule: ReferenceRule = ReferenceRule.THRESHOLD,
     reference_steps: int = 0,
@@ -216,6 +217,7 @@ def family_from_declaration(
         kwargs: keyword arguments of the environment.
         episodes_per_trial: episodes in a trial; None takes 3, or 10 for a tensor family.
         max_episode_steps: steps after which an episode is truncated.
+        image_size: largest side of observed images; None takes ``DEFAULT_IMAGE_SIZE``.
         reference_return: trial return that counts as score 1.
         reference_rule: rule for the reference if no return is given.
         reference_steps: environment steps of training for a measured reference; ignored if a return is given.
@@ -239,6 +241,7 @@ def family_from_declaration(
         variations=read,
         episodes_per_trial=episodes_per_trial if episodes_per_trial is not None else 10 if is_tensor else 3,
         max_episode_steps=max_episode_steps,
+        image_size=DEFAULT_IMAGE_SIZE if image_size is None else image_size,
         reference_return=reference_return,
         reference_source="declared" if reference_return is not None else "",
         reference_rule=reference_rule,

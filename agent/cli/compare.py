@@ -31,6 +31,7 @@ from agent.cli.family_options import (
     EpisodesOption,
     FamilyOptions,
     FewShotOption,
+    ImageSizeOption,
     KwargOption,
     MaxStepsOption,
     QueriesOption,
@@ -77,6 +78,7 @@ def compare(
     kwarg: KwargOption = None,
     episodes: EpisodesOption = None,
     max_steps: MaxStepsOption = None,
+    image_size: ImageSizeOption = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each learner, with consecutive seeds from --seed.")] = 1,
     seed: SeedOption = 0,
     tasks: TasksOption = FINAL_TASKS,
@@ -98,7 +100,9 @@ def compare(
     _check_state(state)
     _check_seeds(seed, seeds)
     plan = plan_of(budget, points=points, tasks=tasks, state=state)
-    options = FamilyOptions(few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps)
+    options = FamilyOptions(
+        few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps, image_size=image_size
+    )
     opened = open_for(invocation, declared_family(invocation, family, options))
     comparison = _comparison(opened, learners, plan, range(seed, seed + seeds))
     labels = [entry.label for entry in comparison.entries]

@@ -15,6 +15,7 @@ from agent.cli.family_options import (
     EpisodesOption,
     FamilyOptions,
     FewShotOption,
+    ImageSizeOption,
     KwargOption,
     MaxStepsOption,
     QueriesOption,
@@ -86,6 +87,7 @@ def add_family(
     kwarg: KwargOption = None,
     episodes: EpisodesOption = None,
     max_steps: MaxStepsOption = None,
+    image_size: ImageSizeOption = None,
     reference: ReferenceOption = None,
     python: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Python interpreter that has the environment's packages.")
@@ -112,7 +114,9 @@ def add_family(
     from envs.family import FamilySource
     from envs.reference import ReferenceRule
 
-    options = FamilyOptions(few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps)
+    options = FamilyOptions(
+        few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps, image_size=image_size
+    )
     choice = parse_reference(reference, invocation.settings.reference)
     if is_few_shot_entry(entry, few_shot):
         given = {**options.of_environments(), "--python": python, "--path": path}
@@ -308,6 +312,7 @@ def _declared(
         kwargs=parse_kwargs(options.kwarg),
         episodes_per_trial=options.episodes,
         max_episode_steps=options.max_steps,
+        image_size=options.image_size,
         reference_return=choice.declared,
         reference_rule=choice.rule,
         reference_steps=choice.steps,

@@ -69,6 +69,7 @@ def _environments(name: str, options: FamilyOptions) -> FamilySpec:
         kwargs=parse_kwargs(options.kwarg),
         episodes_per_trial=options.episodes,
         max_episode_steps=options.max_steps,
+        image_size=options.image_size,
     )
 
 

@@ -32,6 +32,15 @@ EpisodesOption = Annotated[
 MaxStepsOption = Annotated[
     int | None, typer.Option(min=1, help="Steps after which an episode of an environment is truncated.")
 ]
+ImageSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=128,
+        help="Largest side in pixels of images that an environment observes, to which larger ones are reduced; "
+        "default: 64. 0 flattens images to vectors.",
+    ),
+]
 FewShotOption = Annotated[
     str | None,
     typer.Option("--few-shot", metavar="WAYSxSHOTS", help="Ways and shots of tasks of images by class; default: 5x1."),
@@ -55,6 +64,7 @@ class FamilyOptions:
     kwarg: Sequence[str]
     episodes: int | None
     max_steps: int | None
+    image_size: int | None = None
 
     def of_few_shot(self) -> dict[str, Any]:
         """Return the given options that apply to few-shot families only, by name."""
@@ -62,7 +72,8 @@ class FamilyOptions:
 
     def of_environments(self) -> dict[str, Any]:
         """Return the given options that apply to families of environments only, by name."""
-        return _given({"--vary": self.vary, "--episodes": self.episodes, "--max-steps": self.max_steps})
+        given = _given({"--vary": self.vary, "--episodes": self.episodes, "--max-steps": self.max_steps})
+        return given if self.image_size is None else {**given, "--image-size": str(self.image_size)}
 
     def of_any(self) -> dict[str, Any]:
         """Return all given options, by name."""

@@ -27,6 +27,7 @@ from agent.cli.family_options import (
     EpisodesOption,
     FamilyOptions,
     FewShotOption,
+    ImageSizeOption,
     KwargOption,
     MaxStepsOption,
     QueriesOption,
@@ -81,6 +82,7 @@ def learn(
     kwarg: KwargOption = None,
     episodes: EpisodesOption = None,
     max_steps: MaxStepsOption = None,
+    image_size: ImageSizeOption = None,
     given: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="SETTING=VALUE", help="Setting of the learner; may be repeated."),
@@ -107,7 +109,9 @@ def learn(
     check_folder(state, operation="saving the run in")
     check_folder(output, operation="writing the parameters to")
     plan = plan_of(budget, points=points, tasks=tasks, state=state)
-    options = FamilyOptions(few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps)
+    options = FamilyOptions(
+        few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps, image_size=image_size
+    )
     opened = open_for(invocation, declared_family(invocation, family, options))
     assignment = assign(learner, opened, given=given or (), seed=seed)
     name = assignment.learner
