@@ -181,7 +181,8 @@ def first_steps(trials: Sequence[TrialRecord], *, num_steps: int | None, spaces:
 
 
 def _values(observations: NDArray[np.float32] | NDArray[np.uint8], spaces: SpacePair | None) -> Floats:
-    if spaces is None or spaces.observation.kind is not ObservationKind.IMAGE:
+    """Return observations as numbers; images that are still bytes as a few mean colours."""
+    if observations.dtype != np.uint8 or spaces is None:
         return observations.astype(np.float32, copy=False)
     return coarse_values(observations.astype(np.uint8, copy=False), spaces.observation)
 

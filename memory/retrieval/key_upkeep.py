@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from envs.coarse_images import coarse_values
 from envs.kinds import FamilyKind
 from envs.spaces import SpacePair
 from memory.errors import CorruptFileError, MemoryStoreError, TrialNotFoundError
@@ -29,6 +32,9 @@ TRIALS_AT_ONCE = 64
 
 _FEWEST_TRIALS = 4
 _MOST_FITTED_TRIALS = 512
+_MOST_FITTED_STEPS = 10_000
+"""Steps of trials with images to which an encoder is fitted, about."""
+
 _GROWTH = 4
 """An encoder is fitted again when the family's total of trials has grown by this factor, so that the number of
 generations grows with its logarithm."""
@@ -66,7 +72,8 @@ class KeyUpkeep:
             if encoder is None:
                 return 0
             trial_ids = self._contexts.outdated(family.name, generation=encoder.generation, limit=limit)
-            found = {trial_id: trial for trial_id in trial_ids if (trial := self._load(trial_id)) is not None}
+            loaded = ((trial_id, self._load(trial_id, encoder.spaces)) for trial_id in trial_ids)
+            found = {trial_id: trial for trial_id, trial in loaded if trial is not None}
             return self._contexts.put(keys_of(encoder, found)) if found else 0
         except MemoryStoreError as error:
             log.warning("context keys of %s could not be computed: %s", family.name, error)
@@ -101,19 +108,42 @@ class KeyUpkeep:
 
     def _fit(self, family: Family, spaces: SpacePair) -> None:
         """Fit a family's encoder to its newest trials, if there are enough."""
-        rows = self._trials.of_family(family.name, limit=_MOST_FITTED_TRIALS)
-        trials = [trial for row in rows if (trial := self._load(row.id)) is not None]
+        trials: list[TrialRecord] = []
+        num_steps = 0
+        for row in self._trials.of_family(family.name, limit=_MOST_FITTED_TRIALS):
+            trial = self._load(row.id, spaces)
+            if trial is None:
+                continue
+            trials.append(trial)
+            num_steps += sum(len(episode.rewards) for episode in trial.episodes)
+            if spaces.observation.images and num_steps >= _MOST_FITTED_STEPS and len(trials) >= _FEWEST_TRIALS:
+                break
         if len(trials) >= _FEWEST_TRIALS:
             parameters = fit_encoder(spaces, trials)
             self._encoders.put(family.name, vars(parameters), trials_seen=max(family.totals.trials, len(trials)))
 
-    def _load(self, trial_id: int) -> TrialRecord | None:
-        """Return a trial; None if it is damaged or was pruned."""
+    def _load(self, trial_id: int, spaces: SpacePair) -> TrialRecord | None:
+        """Return a trial, its images as a few mean colours; None if it is damaged or was pruned."""
         try:
-            return self._trials.load(trial_id)
+            return _coarse(self._trials.load(trial_id), spaces)
         except (CorruptFileError, TrialNotFoundError) as error:
             log.info("a trial has no context key: %s", error)
             return None
+
+
+def _coarse(trial: TrialRecord, spaces: SpacePair) -> TrialRecord:
+    """Return a trial whose images are a few mean colours, with the digest of its first observation; others unchanged.
+
+    Several trials are held at once, and images take much memory.
+    """
+    if not spaces.observation.images:
+        return trial
+    [digest] = observation_digests(trial.episodes[0].observations[:1])
+    episodes = [
+        replace(episode, observations=coarse_values(episode.observations.astype(np.uint8), spaces.observation))
+        for episode in trial.episodes
+    ]
+    return replace(trial, episodes=tuple(episodes), context=trial.context or ContextKey(digest=digest))
 
 
 def keys_of(encoder: TaskEncoder, trials: dict[int, TrialRecord]) -> dict[int, ContextKey]:
