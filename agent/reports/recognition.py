@@ -26,9 +26,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.coarse_images import coarse_values
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, SpacePair
 from memory.records import EpisodeRecord, TrialRecord
+from memory.retrieval.key_upkeep import coarse_trial
 from memory.store import Store
 
 Floats = NDArray[np.float64]
@@ -105,8 +105,10 @@ def recognise(store: Store, family: str, *, num_steps: int, num_trials: int) -> 
     if len(rows) < 2 or family not in rows:
         return None
     each = min(len(found) for found in rows.values()) // 2 * 2
-    trials = [store.trials.load(row.id) for found in rows.values() for row in reversed(found[:each])]
-    values = summaries(trials, SpacePair.from_json(spaces), num_steps=num_steps)
+    pair = SpacePair.from_json(spaces)
+    newest = (row.id for found in rows.values() for row in reversed(found[:each]))
+    trials = [coarse_trial(store.trials.load(trial_id), pair) for trial_id in newest]
+    values = summaries(trials, pair, num_steps=num_steps)
     labels = np.repeat(np.arange(len(rows)), each)
     is_query = np.tile(np.arange(each) >= each // 2, len(rows))
     return _recognition(family, list(rows), values, labels, is_query)
@@ -176,7 +178,7 @@ def summaries(trials: Sequence[TrialRecord], spaces: SpacePair, *, num_steps: in
 
     Observations are divided by their standard deviation over these trials.
     """
-    observed = np.concatenate([_values(episode, spaces) for trial in trials for episode in trial.episodes])
+    observed = np.concatenate([episode.observations for trial in trials for episode in trial.episodes])
     scale = np.maximum(observed.std(0, dtype=np.float64), 1e-3)
     return np.stack([_summary(trial, spaces, scale, num_steps=num_steps) for trial in trials])
 
@@ -203,20 +205,13 @@ def _summary(trial: TrialRecord, spaces: SpacePair, scale: Floats, *, num_steps:
     return np.concatenate([coefficients.ravel(), (effects - causes @ coefficients).std(0)])
 
 
-def _values(episode: EpisodeRecord, spaces: SpacePair) -> NDArray[np.float32]:
-    """Return the observations [T + 1, D], images as a few mean colours."""
-    if spaces.observation.kind is not ObservationKind.IMAGE:
-        return episode.observations.astype(np.float32, copy=False)
-    return coarse_values(episode.observations.astype(np.uint8, copy=False), spaces.observation)
-
-
 def _steps(episode: EpisodeRecord, spaces: SpacePair, scale: Floats) -> tuple[Floats, Floats]:
     """Return the causes [T, 1 + W (+ D)] and the effects [T, D + 2] of an episode's steps.
 
     The causes are a constant 1, the action and, if it is a vector, the observation. The effects are the change of the
     observation, the reward, and whether the episode terminated.
     """
-    observations = _values(episode, spaces).astype(np.float64)
+    observations = episode.observations.astype(np.float64)
     num_steps = len(episode.rewards)
     columns = [np.ones((num_steps, 1)), _action_columns(episode.actions, spaces.action)]
     if spaces.observation.kind is not ObservationKind.DISCRETE:

@@ -125,13 +125,13 @@ class KeyUpkeep:
     def _load(self, trial_id: int, spaces: SpacePair) -> TrialRecord | None:
         """Return a trial, its images as a few mean colours; None if it is damaged or was pruned."""
         try:
-            return _coarse(self._trials.load(trial_id), spaces)
+            return coarse_trial(self._trials.load(trial_id), spaces)
         except (CorruptFileError, TrialNotFoundError) as error:
             log.info("a trial has no context key: %s", error)
             return None
 
 
-def _coarse(trial: TrialRecord, spaces: SpacePair) -> TrialRecord:
+def coarse_trial(trial: TrialRecord, spaces: SpacePair) -> TrialRecord:
     """Return a trial whose images are a few mean colours, with the digest of its first observation; others unchanged.
 
     Several trials are held at once, and images take much memory.
