@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from envs.default_families import RECURRING_TENSOR_FAMILIES, TENSOR_FAMILIES
 from envs.entries import ONLY_CLASS, file_entry, is_python_file
 from envs.errors import FamilySpecError
-from envs.family import FamilySource, FamilySpec
+from envs.family import DEFAULT_IMAGE_SIZE, FamilySource, FamilySpec
 from envs.few_shot.options import FEW_SHOT_ENTRIES, read_options
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget, is_open
 from envs.gymnasium.wrappers import EnvWrapper, declared_wrappers, from_modules
@@ -212,6 +212,7 @@ def family_from_declaration(
     preset: str | None = None,
     episodes_per_trial: int | None = None,
     max_episode_steps: int | None = None,
+    image_size: int | None = None,
     reference_return: float | None = None,
     reference_rule: ReferenceRule = ReferenceRule.THRESHOLD,
     reference_steps: int = 0,
@@ -232,6 +233,7 @@ def family_from_declaration(
         preset: a name of ``envs.gymnasium.wrappers.PRESETS``, whose wrappers come before the others.
         episodes_per_trial: episodes in a trial; None takes the number of :func:`default_episodes`.
         max_episode_steps: steps after which an episode is truncated.
+        image_size: largest side of observed images; None takes ``DEFAULT_IMAGE_SIZE``.
         reference_return: trial return that counts as score 1.
         reference_rule: rule for the reference if no return is given.
         reference_steps: environment steps of training for a measured reference; ignored if a return is given.
@@ -268,6 +270,7 @@ def family_from_declaration(
         if episodes_per_trial is None
         else episodes_per_trial,
         max_episode_steps=max_episode_steps,
+        image_size=DEFAULT_IMAGE_SIZE if image_size is None else image_size,
         reference_return=reference_return,
         reference_source="declared" if reference_return is not None else "",
         reference_rule=reference_rule,

@@ -30,7 +30,7 @@ from envs.declaration import (
 from envs.default_families import TENSOR_FAMILIES
 from envs.entries import interpreter_of, is_python_file
 from envs.errors import FamilySpecError
-from envs.family import FamilySource, FamilySpec
+from envs.family import DEFAULT_IMAGE_SIZE, FamilySource, FamilySpec
 from envs.few_shot.options import FEW_SHOT_ENTRIES, is_regression
 from envs.gymnasium.variations import Variation
 from envs.gymnasium.wrappers import EnvWrapper, parse_wrapper
@@ -47,6 +47,7 @@ _ENVIRONMENT_KEYS = frozenset(
         "episodes",
         "max_steps",
         "recurring",
+        "image_size",
         "python",
         "path",
         "reference_steps",
@@ -66,6 +67,7 @@ KEY_TYPES: Mapping[str, tuple[str, tuple[type, ...]]] = {
     "episodes": ("a whole number", (int,)),
     "max_steps": ("a whole number", (int,)),
     "recurring": ("a whole number", (int,)),
+    "image_size": ("a whole number", (int,)),
     "reference": ("a number or a text", (int, float, str)),
     "reference_steps": ("a whole number", (int,)),
     "random_return": ("a number", (int, float)),
@@ -267,6 +269,7 @@ def _environments(values: Mapping[str, Any], source: _Source, choice: ReferenceC
             episodes_per_trial=values.get("episodes"),
             max_episode_steps=values.get("max_steps"),
             recurring=values.get("recurring", 0),
+            image_size=values.get("image_size"),
             reference_return=choice.declared,
             reference_rule=choice.rule,
             reference_steps=choice.steps,
@@ -337,6 +340,8 @@ def _environment_values(spec: FamilySpec) -> dict[str, Any]:
         values["max_steps"] = spec.max_episode_steps
     if spec.recurring:
         values["recurring"] = spec.recurring
+    if spec.image_size != DEFAULT_IMAGE_SIZE:
+        values["image_size"] = spec.image_size
     if spec.random_return is not None:
         values["random_return"] = spec.random_return
     if spec.python is not None:

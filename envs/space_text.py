@@ -16,8 +16,7 @@ def spaces_text(values: Mapping[str, Any]) -> str:
         values: ``SpacePair.to_json()``.
     """
     observation, action = values["observation"], values["action"]
-    size = observation["size"]
-    observed = f"one of {size} observations" if observation["kind"] == "discrete" else _counted(size, "number")
+    observed = _observed_text(observation)
     parts = [f"{_product(action['choices'])} choices"] if action["choices"] else []
     parts += [_counted(len(action["low"]), "number")] if action["low"] else []
     return f"{observed} → {' and '.join(parts)}"
@@ -28,6 +27,17 @@ def _product(choices: Sequence[int]) -> str:
     if len(choices) > MOST_FACTORS and len(set(choices)) == 1:
         return f"{choices[0]}^{len(choices)}"
     return " × ".join(str(count) for count in choices)
+
+
+def _observed_text(observation: Mapping[str, Any]) -> str:
+    size = observation["size"]
+    if observation["kind"] == "discrete":
+        return f"one of {size} observations"
+    if observation["kind"] != "image":
+        return _counted(size, "number")
+    sizes = [f"{image['height']} x {image['width']} x {image['channels']}" for image in observation["images"]]
+    images = f"an image of {sizes[0]}" if len(sizes) == 1 else f"images of {' and '.join(sizes)}"
+    return f"{images} and {_counted(size, 'number')}" if size else images
 
 
 def _counted(count: int, noun: str) -> str:

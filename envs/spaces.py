@@ -1,7 +1,12 @@
 """Descriptions of observation and action spaces, from which policies are built.
 
-Every observation is a float32 vector of D numbers: the index of a discrete observation (D = 1), or the flattened values
-of any other observation.
+Every observation is a row of D values of one type:
+
+- discrete: the index, as a float32 (D = 1);
+- vector: the flattened values of the observation, as float32;
+- image: the bytes of the observation, as uint8: first the float32 values of its parts that are not images (none for an
+  observation that is one image), then the pixels of each image, rows of columns of channels. Images stay bytes until
+  the policy's encoder decodes them.
 
 An action is a sequence of choices followed by a sequence of numbers. There are four kinds of actions:
 
@@ -29,10 +34,11 @@ FLOAT32_MAX = np.finfo(np.float32).max
 
 
 class ObservationKind(StrEnum):
-    """A kind of observation vector."""
+    """A kind of observation."""
 
     DISCRETE = "discrete"
     VECTOR = "vector"
+    IMAGE = "image"
 
 
 class ActionKind(StrEnum):
@@ -45,21 +51,61 @@ class ActionKind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageShape:
+    """The size of an image, after the worker has resized it."""
+
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def num_bytes(self) -> int:
+        """The number of its values, one byte each."""
+        return self.height * self.width * self.channels
+
+
+@dataclass(frozen=True, kw_only=True)
 class ObservationSpec:
     """A description of an observation space.
 
     Attributes:
-        kind: discrete (an index) or vector.
-        size: number of different observations (discrete), or D, the length of the vector.
+        kind: discrete (an index), vector, or image (at least one image, and a vector of the other parts).
+        size: number of different observations (discrete), length of the vector, or number of values that are not pixels
+            (image).
+        images: the images of an observation, in the order of its parts; empty unless the kind is image.
     """
 
     kind: ObservationKind
     size: int
+    images: tuple[ImageShape, ...] = ()
 
     @property
     def width(self) -> int:
-        """D, the number of float32 values of an observation."""
+        """D, the number of values of an observation as it travels."""
+        if self.kind is ObservationKind.IMAGE:
+            return self.numbers_bytes + sum(image.num_bytes for image in self.images)
         return 1 if self.kind is ObservationKind.DISCRETE else self.size
+
+    @property
+    def dtype(self) -> str:
+        """The type of the values of an observation as it travels, by numpy's and torch's name."""
+        return "uint8" if self.kind is ObservationKind.IMAGE else "float32"
+
+    @property
+    def numbers_bytes(self) -> int:
+        """The number of bytes before the first pixel of an observation with images: its float32 values."""
+        return 4 * self.size
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the description as JSON values; without ``images`` where there are none, as learnd 0.1.0 wrote it."""
+        values = asdict(self)
+        return values if self.images else {name: values[name] for name in ("kind", "size")}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> ObservationSpec:
+        """Return the description from the values that :meth:`to_json` returned."""
+        images = tuple(ImageShape(**image) for image in values.get("images", ()))
+        return cls(kind=ObservationKind(values["kind"]), size=values["size"], images=images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,14 +249,14 @@ class SpacePair:
 
     def to_json(self) -> dict[str, Any]:
         """Return the pair as JSON values."""
-        return asdict(self)
+        return {"observation": self.observation.to_json(), "action": asdict(self.action)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> SpacePair:
         """Return the pair from the values that :meth:`to_json` returned."""
-        observation, action = values["observation"], values["action"]
+        action = values["action"]
         return cls(
-            observation=ObservationSpec(kind=ObservationKind(observation["kind"]), size=observation["size"]),
+            observation=ObservationSpec.from_json(values["observation"]),
             action=ActionSpec(
                 kind=ActionKind(action["kind"]),
                 choices=tuple(action["choices"]),

@@ -26,11 +26,11 @@ class Transition:
     the input for the next action. ``final_observation`` is the true last observation of an episode that ended.
 
     Attributes:
-        observation: [B, D] float32, the input for the next action.
+        observation: [B, D] in the type of the family's spaces (:mod:`envs.spaces`), the input for the next action.
         reward: [B] float32.
         terminated: [B] bool, the episode ended in a terminal state.
         truncated: [B] bool, the episode was cut off by a time limit (never both).
-        final_observation: [B, D] float32, equal to ``observation`` in rows where no episode ended.
+        final_observation: [B, D], equal to ``observation`` in rows where no episode ended.
     """
 
     observation: Tensor
@@ -69,7 +69,7 @@ class TaskBatch(Protocol):
         The same arguments begin the same tasks, which respond to the same actions in the same way.
 
         Returns:
-            [B, D] float32 first observations.
+            [B, D] first observations.
         """
         ...
 
@@ -136,7 +136,7 @@ class RecurringTaskBatch(TaskBatch, Protocol):
             split: training or held-out tasks.
 
         Returns:
-            [B, D] float32 first observations.
+            [B, D] first observations.
         """
         ...
 

@@ -31,6 +31,7 @@ from agent.cli.family_options import (
     EpisodesOption,
     FamilyOptions,
     FewShotOption,
+    ImageSizeOption,
     KwargOption,
     MaxStepsOption,
     PathOption,
@@ -85,6 +86,7 @@ def compare(
     path: PathOption = None,
     wrap: WrapOption = None,
     preset: PresetOption = None,
+    image_size: ImageSizeOption = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each learner, with consecutive seeds from --seed.")] = 1,
     seed: SeedOption = 0,
     tasks: TasksOption = FINAL_TASKS,
@@ -107,7 +109,18 @@ def compare(
     _check_seeds(seed, seeds)
     plan = plan_of(budget, points=points, tasks=tasks, state=state)
     options = FamilyOptions(
-        few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps, wrap or (), preset, python, path or ()
+        few_shot,
+        shots,
+        queries,
+        vary or (),
+        kwarg or (),
+        episodes,
+        max_steps,
+        wrap or (),
+        preset,
+        python,
+        path or (),
+        image_size=image_size,
     )
     opened = open_for(invocation, declared_family(invocation, family, options))
     comparison = _comparison(opened, learners, plan, range(seed, seed + seeds))

@@ -13,6 +13,7 @@ from agent.cli.family_declaration import declared_spec, trying
 from agent.cli.family_options import (
     EpisodesOption,
     FewShotOption,
+    ImageSizeOption,
     KwargOption,
     MaxStepsOption,
     PathOption,
@@ -88,6 +89,7 @@ def add_family(
     episodes: EpisodesOption = None,
     max_steps: MaxStepsOption = None,
     recurring: RecurringOption = 0,
+    image_size: ImageSizeOption = None,
     reference: ReferenceOption = None,
     python: PythonOption = None,
     path: PathOption = None,
@@ -121,6 +123,7 @@ def add_family(
         wrap=wrap,
         preset=preset,
         recurring=recurring,
+        image_size=image_size,
         few_shot=few_shot,
         shots=shots,
         queries=queries,

@@ -71,6 +71,15 @@ PathOption = Annotated[
     list[Path] | None,
     typer.Option(metavar="FOLDER", help="Folder to import from; may be repeated. The worker runs in the first."),
 ]
+ImageSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=128,
+        help="Largest side in pixels of images that an environment observes, to which larger ones are reduced; "
+        "default: 64. 0 flattens images to vectors.",
+    ),
+]
 FewShotOption = Annotated[
     str | None,
     typer.Option("--few-shot", metavar="WAYSxSHOTS", help="Ways and shots of tasks of images by class; default: 5x1."),
@@ -99,6 +108,7 @@ class FamilyOptions:
     python: Path | None = None
     path: Sequence[Path] = ()
     recurring: int = 0
+    image_size: int | None = None
 
     def of_few_shot(self) -> dict[str, Any]:
         """Return the given options that apply to few-shot families only, by name."""
@@ -106,7 +116,7 @@ class FamilyOptions:
 
     def of_environments(self) -> dict[str, Any]:
         """Return the given options that apply to families of environments only, by name."""
-        return _given(
+        given = _given(
             {
                 "--vary": self.vary,
                 "--episodes": self.episodes,
@@ -118,6 +128,7 @@ class FamilyOptions:
                 "--recurring": self.recurring,
             }
         )
+        return given if self.image_size is None else {**given, "--image-size": str(self.image_size)}
 
     def of_any(self) -> dict[str, Any]:
         """Return all given options, by name."""
@@ -191,6 +202,7 @@ def declared_environments(entry: str, options: FamilyOptions, **more: Any) -> Fa
         python=None if options.python is None else str(interpreter_of(options.python)),
         import_paths=[str(path.resolve()) for path in options.path],
         recurring=options.recurring,
+        image_size=options.image_size,
         **more,
     )
 

@@ -27,6 +27,7 @@ from agent.cli.family_options import (
     EpisodesOption,
     FamilyOptions,
     FewShotOption,
+    ImageSizeOption,
     KwargOption,
     MaxStepsOption,
     PathOption,
@@ -91,6 +92,7 @@ def learn(
     path: PathOption = None,
     wrap: WrapOption = None,
     preset: PresetOption = None,
+    image_size: ImageSizeOption = None,
     given: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="SETTING=VALUE", help="Setting of the learner; may be repeated."),
@@ -118,7 +120,18 @@ def learn(
     check_folder(output, operation="writing the parameters to")
     plan = plan_of(budget, points=points, tasks=tasks, state=state)
     options = FamilyOptions(
-        few_shot, shots, queries, vary or (), kwarg or (), episodes, max_steps, wrap or (), preset, python, path or ()
+        few_shot,
+        shots,
+        queries,
+        vary or (),
+        kwarg or (),
+        episodes,
+        max_steps,
+        wrap or (),
+        preset,
+        python,
+        path or (),
+        image_size=image_size,
     )
     opened = open_for(invocation, declared_family(invocation, family, options))
     assignment = assign(learner, opened, given=given or (), seed=seed)

@@ -35,12 +35,14 @@ from agent.policies.recurrent_acting import RecurrentPolicy
 from agent.policies.trial_memory import TrialMemory, trial_memory
 from agent.policies.version_file import PolicyFileError, VersionFile, read_version_file, refusal, understanding
 from agent.policies.version_header import KnownFamily
+from envs.family import DEFAULT_IMAGE_SIZE
 from envs.gymnasium.host.actions import action_builder, describe_action
 from envs.gymnasium.host.contexts import context_digest
+from envs.gymnasium.host.faults import UnsupportedError
 from envs.gymnasium.host.masks import MaskReader
-from envs.gymnasium.host.spaces import checked_index, describe_observation, flattener
+from envs.gymnasium.host.observations import form_of
 from envs.space_text import spaces_text
-from envs.spaces import ObservationKind, SpacePair
+from envs.spaces import SpacePair
 
 
 @runtime_checkable
@@ -48,7 +50,7 @@ class Actor(Protocol):
     """A policy in one trial: actions and outcomes as tensors of one row, in the policy's own units."""
 
     def act(
-        self, observation: Float[Tensor, "1 D"], *, allowed: Bool[Tensor, "1 C"] | None = None
+        self, observation: Shaped[Tensor, "1 D"], *, allowed: Bool[Tensor, "1 C"] | None = None
     ) -> Shaped[Tensor, "1 ..."]:
         """Choose an action, of those that are allowed."""
         ...
@@ -57,7 +59,7 @@ class Actor(Protocol):
         self,
         *,
         reward: Float[Tensor, "1"],
-        final_observation: Float[Tensor, "1 D"],
+        final_observation: Shaped[Tensor, "1 D"],
         terminated: Bool[Tensor, "1"],
         truncated: Bool[Tensor, "1"],
     ) -> None:
@@ -118,17 +120,13 @@ class LoadedPolicy:
         Raises:
             PolicyFileError: the policy was not trained in these spaces.
         """
-        found = {
-            "observation": describe_observation(env.observation_space),
-            "action": describe_action(env.action_space),
-        }
-        spaces = SpacePair.from_json(found)
-        known = [family for family in self.families.values() if _are_equal(family.spaces, spaces)]
+        known = [family for family in self.families.values() if _are_equal(family.spaces, _spaces_as(family, env))]
         if not known:
+            found = _spaces_of(env, image_size=DEFAULT_IMAGE_SIZE)
             raise PolicyFileError(
                 operation="beginning a trial in",
                 subject=str(env),
-                found=f"nothing was learned in its spaces ({spaces_text(found)}).",
+                found=f"nothing was learned in its spaces ({spaces_text(found.to_json())}).",
                 hint=f"This policy knows: {self._listed()}.",
             )
         planned = episodes_per_trial or known[0].episodes_per_trial
@@ -158,7 +156,7 @@ class Trial:
     def __init__(self, actor: Actor, env: gym.Env[Any, Any], spaces: SpacePair, *, episodes_per_trial: int) -> None:
         self.episodes_per_trial = episodes_per_trial
         self._actor, self._spaces = actor, spaces
-        self._observation_space = env.observation_space
+        self._form = form_of(env.observation_space, image_size=_image_size(spaces))
         self._build_action = action_builder(env.action_space)
         self._masks = MaskReader(env.observation_space, env.action_space)
         self._is_waiting = False
@@ -202,13 +200,9 @@ class Trial:
         )
         self._is_waiting = False
 
-    def _vector(self, observation: Any) -> Float[Tensor, "1 D"]:
-        values = np.zeros((1, self._spaces.observation.width), dtype=np.float32)
-        space = self._observation_space
-        if self._spaces.observation.kind is ObservationKind.DISCRETE and isinstance(space, gym.spaces.Discrete):
-            values[0, 0] = checked_index(observation, int(space.start), int(space.n), "observation")
-        else:
-            flattener(space)(observation, values[0])
+    def _vector(self, observation: Any) -> Shaped[Tensor, "1 D"]:
+        values = np.zeros((1, self._form.width), dtype=self._form.dtype)
+        self._form.write(observation, values[0])
         return torch.from_numpy(values)
 
     def _allowed(self, observation: Any, info: Mapping[str, Any] | None) -> Bool[Tensor, "1 C"] | None:
@@ -270,9 +264,27 @@ def _acting_policy(file: VersionFile, memory: TrialMemory | None) -> ActingPolic
     return None
 
 
-def _are_equal(known: SpacePair, found: SpacePair) -> bool:
+def _spaces_of(env: gym.Env[Any, Any], *, image_size: int) -> SpacePair:
+    form = form_of(env.observation_space, image_size=image_size)
+    return SpacePair.from_json({"observation": form.described, "action": describe_action(env.action_space)})
+
+
+def _spaces_as(family: KnownFamily, env: gym.Env[Any, Any]) -> SpacePair | None:
+    """Return the spaces of an environment with images of the family's size; None if they are not supported so."""
+    try:
+        return _spaces_of(env, image_size=_image_size(family.spaces))
+    except UnsupportedError:
+        return None
+
+
+def _image_size(spaces: SpacePair) -> int:
+    """Return the largest side of the images of a family; 0 if it has none."""
+    return max((max(image.height, image.width) for image in spaces.observation.images), default=0)
+
+
+def _are_equal(known: SpacePair, found: SpacePair | None) -> bool:
     """Return whether two pairs are equal, with bounds of actions compared as float32, the precision of most spaces."""
-    return _with_float32_bounds(known) == _with_float32_bounds(found)
+    return found is not None and _with_float32_bounds(known) == _with_float32_bounds(found)
 
 
 def _with_float32_bounds(spaces: SpacePair) -> SpacePair:

@@ -63,7 +63,7 @@ class GradientActor:
 
     @torch.no_grad()
     def act(
-        self, observation: Float[Tensor, "1 D"], *, allowed: Bool[Tensor, "1 C"] | None = None
+        self, observation: Shaped[Tensor, "1 D"], *, allowed: Bool[Tensor, "1 C"] | None = None
     ) -> Shaped[Tensor, "1 ..."]:
         """Choose an action. One that is not allowed is replaced as it was in training, after it was drawn."""
         policy = self._policies.policy
@@ -79,7 +79,7 @@ class GradientActor:
         self,
         *,
         reward: Float[Tensor, "1"],
-        final_observation: Float[Tensor, "1 D"],  # noqa: ARG002  the gradient does not depend on it
+        final_observation: Shaped[Tensor, "1 D"],  # noqa: ARG002  the gradient does not depend on it
         terminated: Bool[Tensor, "1"],
         truncated: Bool[Tensor, "1"],
     ) -> None:

@@ -102,7 +102,7 @@ class RecurrentActor:
 
     @torch.no_grad()
     def act(
-        self, observation: Float[Tensor, "1 D"], *, allowed: Bool[Tensor, "1 C"] | None = None
+        self, observation: Shaped[Tensor, "1 D"], *, allowed: Bool[Tensor, "1 C"] | None = None
     ) -> Shaped[Tensor, "1 ..."]:
         """Choose an action, of those that are allowed."""
         if self._state is None:
@@ -119,7 +119,7 @@ class RecurrentActor:
         self,
         *,
         reward: Float[Tensor, "1"],
-        final_observation: Float[Tensor, "1 D"],
+        final_observation: Shaped[Tensor, "1 D"],
         terminated: Bool[Tensor, "1"],
         truncated: Bool[Tensor, "1"],
     ) -> None:
@@ -151,7 +151,7 @@ class RecurrentActor:
             ):
                 self._ask_again(self._memory, final_observation)
 
-    def _begin(self, observation: Float[Tensor, "1 D"]) -> PolicyState:
+    def _begin(self, observation: Shaped[Tensor, "1 D"]) -> PolicyState:
         """Create the state of the trial: empty, or with what the memory holds of the task."""
         self._first_observation = observation[0].numpy()
         if self._memory is None:

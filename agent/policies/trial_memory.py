@@ -93,7 +93,7 @@ class ExactTrialMemory:
     def recall(
         self,
         spaces: SpacePair,
-        first_observation: NDArray[np.float32],
+        first_observation: NDArray[np.float32] | NDArray[np.uint8],
         *,
         context: bytes | None = None,
         begun: TrialRecord | None = None,
@@ -138,7 +138,7 @@ class StoredTrialMemory:
     def recall(
         self,
         spaces: SpacePair,
-        first_observation: NDArray[np.float32],
+        first_observation: NDArray[np.float32] | NDArray[np.uint8],
         *,
         context: bytes | None = None,
         begun: TrialRecord | None = None,
@@ -174,8 +174,12 @@ def _nothing(trial_id: int) -> NoReturn:
     raise KeyError(trial_id)
 
 
-def _key(spaces: SpacePair, observation: NDArray[np.float32], context: bytes | None) -> tuple[str, bytes]:
+def _key(
+    spaces: SpacePair, observation: NDArray[np.float32] | NDArray[np.uint8], context: bytes | None
+) -> tuple[str, bytes]:
     if context is not None:
         return spaces.key, b"context" + context
+    if observation.dtype == np.uint8:
+        return spaces.key, observation.tobytes()
     # Adding 0 turns -0 into 0, which is equal and has other bytes.
     return spaces.key, (np.ascontiguousarray(observation, np.float32) + np.float32(0.0)).tobytes()

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecNormalize
 
 from agent.reference.checkpoint import CheckpointFile, SavedTraining, SavingCallback, load_training, training_tensors
+from agent.reference.image_features import ImageFeatures
 from agent.reference.vec_env import TrainingTasks
 from envs.gymnasium.batch import WorkerTaskBatch
-from envs.spaces import ObservationKind
+from envs.spaces import ObservationKind, ObservationSpec
 
 NUM_ENVIRONMENTS = 8
 STEPS_PER_UPDATE = 256
@@ -54,9 +56,17 @@ class Training:
         """Train on the tasks of a family; return the agent, and the normaliser of its observations."""
         first_task = self._saved.next_task if self._saved else 0
         environments = TrainingTasks(tasks, on_step=self._count, first_task=first_task)
-        is_index = tasks.spaces.observation.kind is ObservationKind.DISCRETE
-        normaliser = VecNormalize(environments, norm_obs=not is_index)
-        agent = PPO("MlpPolicy", normaliser, n_steps=STEPS_PER_UPDATE, seed=self._seed, device="cpu", verbose=0)
+        observation = tasks.spaces.observation
+        normaliser = VecNormalize(environments, norm_obs=observation.kind is ObservationKind.VECTOR)
+        agent = PPO(
+            "MlpPolicy",
+            normaliser,
+            n_steps=STEPS_PER_UPDATE,
+            seed=self._seed,
+            device="cpu",
+            verbose=0,
+            policy_kwargs=self._policy_kwargs(observation),
+        )
         if self._saved is not None:
             load_training(agent, normaliser, self._saved)
 
@@ -67,6 +77,13 @@ class Training:
         agent.learn(remaining, callback=SavingCallback(save), reset_num_timesteps=self._saved is None)
         save()  # so that a measurement that is interrupted while it plays the held-out tasks need not train again
         return agent, normaliser
+
+    def _policy_kwargs(self, observation: ObservationSpec) -> dict[str, Any] | None:
+        """Return the arguments of the agent's policy: with images, what computes its features."""
+        if observation.kind is not ObservationKind.IMAGE:
+            return None
+        features = {"spec": observation, "seed": self._seed}
+        return {"features_extractor_class": ImageFeatures, "features_extractor_kwargs": features}
 
     def _count(self, num_steps: int) -> None:
         self.steps_done += num_steps

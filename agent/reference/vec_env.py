@@ -21,9 +21,11 @@ from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec
 
 
 def observation_space(observation: ObservationSpec) -> spaces.Space[Any]:
-    """Return the space of the observations that a worker sends: indices, or vectors of unbounded numbers."""
+    """Return the space of the observations that a worker sends: indices, vectors of unbounded numbers, or bytes."""
     if observation.kind is ObservationKind.DISCRETE:
         return spaces.Discrete(observation.size)
+    if observation.kind is ObservationKind.IMAGE:
+        return spaces.Box(0, 255, (observation.width,), np.uint8)
     return spaces.Box(-np.inf, np.inf, (observation.size,), np.float32)
 
 
@@ -45,7 +47,7 @@ def action_space(action: ActionSpec) -> spaces.Space[Any]:
 
 
 def observations_of(observation: Tensor, described: ObservationSpec) -> NDArray[Any]:
-    """Return observations [B, D] in the form of :func:`observation_space`: [B] int64 indices or [B, D] float32."""
+    """Return observations [B, D] in the form of :func:`observation_space`: [B] int64 indices or [B, D]."""
     values: NDArray[Any] = observation.numpy()
     return values[:, 0].astype(np.int64) if described.kind is ObservationKind.DISCRETE else values
 

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from envs.spaces import ActionSpec, ObservationKind, SpacePair
 from memory.records import EpisodeRecord, TrialRecord
+from memory.retrieval.key_upkeep import coarse_trial
 from memory.store import Store
 
 Floats = NDArray[np.float64]
@@ -104,8 +105,10 @@ def recognise(store: Store, family: str, *, num_steps: int, num_trials: int) -> 
     if len(rows) < 2 or family not in rows:
         return None
     each = min(len(found) for found in rows.values()) // 2 * 2
-    trials = [store.trials.load(row.id) for found in rows.values() for row in reversed(found[:each])]
-    values = summaries(trials, SpacePair.from_json(spaces), num_steps=num_steps)
+    pair = SpacePair.from_json(spaces)
+    newest = (row.id for found in rows.values() for row in reversed(found[:each]))
+    trials = [coarse_trial(store.trials.load(trial_id), pair) for trial_id in newest]
+    values = summaries(trials, pair, num_steps=num_steps)
     labels = np.repeat(np.arange(len(rows)), each)
     is_query = np.tile(np.arange(each) >= each // 2, len(rows))
     return _recognition(family, list(rows), values, labels, is_query)
@@ -211,7 +214,7 @@ def _steps(episode: EpisodeRecord, spaces: SpacePair, scale: Floats) -> tuple[Fl
     observations = episode.observations.astype(np.float64)
     num_steps = len(episode.rewards)
     columns = [np.ones((num_steps, 1)), _action_columns(episode.actions, spaces.action)]
-    if spaces.observation.kind is ObservationKind.VECTOR:
+    if spaces.observation.kind is not ObservationKind.DISCRETE:
         columns.append(observations[:-1] / scale)
         change = np.diff(observations, axis=0) / scale
     else:

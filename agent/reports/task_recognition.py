@@ -15,7 +15,7 @@ from memory.retrieval.calibration import (
     task_identity,
 )
 from memory.retrieval.encoding import EMBEDDING_WIDTH, NUM_STEPS, TaskEncoder, fit_encoder
-from memory.retrieval.key_upkeep import KeyUpkeep, keys_of
+from memory.retrieval.key_upkeep import KeyUpkeep, coarse_trial, keys_of
 from memory.store import Store
 
 FEWEST_TRIALS = 16
@@ -110,7 +110,7 @@ def _keys(store: Store, family: Family, rows: list[StoredTrial]) -> list[StoredC
     encoder = KeyUpkeep.of(store).encoder(family) or _fitted(store, family, rows)
     keys = {row.id: store.contexts.get(row.id) for row in rows}
     present = {i: key for i, key in keys.items() if key is not None and key.generation == encoder.generation}
-    missing = {row.id: store.trials.load(row.id) for row in rows if row.id not in present}
+    missing = {row.id: coarse_trial(store.trials.load(row.id), encoder.spaces) for row in rows if row.id not in present}
     computed: dict[int, ContextKey] = keys_of(encoder, missing) if missing else {}
     return [StoredContextKey(trial_id=row.id, key=(present | computed)[row.id]) for row in rows]
 
@@ -118,4 +118,5 @@ def _keys(store: Store, family: Family, rows: list[StoredTrial]) -> list[StoredC
 def _fitted(store: Store, family: Family, rows: list[StoredTrial]) -> TaskEncoder:
     """Return an encoder for a store that has none yet. Its generation is one that no key has."""
     spaces = SpacePair.from_json(family.spaces or {})
-    return TaskEncoder(spaces, fit_encoder(spaces, [store.trials.load(row.id) for row in rows]), generation=-1)
+    trials = [coarse_trial(store.trials.load(row.id), spaces) for row in rows]
+    return TaskEncoder(spaces, fit_encoder(spaces, trials), generation=-1)

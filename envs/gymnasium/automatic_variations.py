@@ -86,7 +86,9 @@ class _Environment:
             return self._actions() or self._refuse(asked, f"it has one choice, or more than {MAX_PERMUTED}.")
         if asked.name == "observations":
             return self._observations(form, amount) or self._refuse(
-                asked, f"its observations have one number or more than {MAX_PERMUTED}, or an index is to be scaled."
+                asked,
+                f"its observations have one number or more than {MAX_PERMUTED}, are images, or an index is to be "
+                "scaled.",
             )
         if asked.name == "sticky":
             return [_sticky(amount)]
@@ -124,6 +126,8 @@ class _Environment:
 
     def _observations(self, form: str, amount: float) -> list[Variation]:
         size, is_index = self.spaces.observation.size, self.spaces.observation.kind is ObservationKind.DISCRETE
+        if self.spaces.observation.kind is ObservationKind.IMAGE:
+            return []
         if size > MAX_PERMUTED or (size == 1 and (is_index or form == "permute")) or (is_index and form != "permute"):
             return []
         if form == "permute":

@@ -25,10 +25,18 @@ from envs.gymnasium.working_folder import WorkingFolder
 from envs.limits import WorkerLimits
 from envs.pace import Pace
 from envs.random_actions import nearest_allowed
-from envs.spaces import ActionKind, SpacePair
+from envs.spaces import ActionKind, ObservationKind, SpacePair
 from envs.task_batch import Transition
 
 ALIGNMENT = 64
+
+MAX_IMAGE_BYTES = 256 << 20
+"""Bytes of the observations of a trial batch with images, if every trial has its largest length."""
+
+USUAL_STEPS = 1000
+"""Steps of an episode that no limit is known of, to tell how many trials with images fit."""
+
+FEWEST_TRIALS = 4
 
 
 class WorkerTaskBatch:
@@ -39,7 +47,7 @@ class WorkerTaskBatch:
 
     Args:
         spec: the family.
-        num_trials: B.
+        num_trials: B at most. A batch of long trials with images has fewer, so that it fits into memory.
         device: the device of the returned observations and rewards.
         limits: memory and time limits of the worker.
         on_wait: called repeatedly while the worker works; an exception from it ends the wait.
@@ -112,7 +120,7 @@ class WorkerTaskBatch:
             tasks: k tasks, at most B.
 
         Returns:
-            [k, D] float32 first observations.
+            [k, D] first observations.
         """
         self._check_open()
         self._places, self._tasks = [(Split.TRAINING, row) for row in range(len(tasks))], list(tasks)
@@ -131,7 +139,7 @@ class WorkerTaskBatch:
         For learners to which each episode is a new task. All rows must have begun before, by :meth:`begin`.
 
         Returns:
-            [D] float32 first observation of the row.
+            [D] first observation of the row.
         """
         self._check_open()
         task, place = draw_one(self.spec, split, index), (split, in_pool(self.spec, split, index, 0)[0])
@@ -312,6 +320,7 @@ class WorkerTaskBatch:
             "working_folder": self._folder.path,
             "max_episode_steps": self.spec.max_episode_steps,
             "render_mode": self._render_mode,
+            "image_size": self.spec.image_size,
         }
         described = self._process.configure(configuration, first_task.to_json())
         # ``module:*`` is the name of the only class from here on.
@@ -320,6 +329,7 @@ class WorkerTaskBatch:
         self.max_episode_steps: int | None = described["max_episode_steps"]
         self.reward_threshold: float | None = described["reward_threshold"]
         self.frames_per_s: float = described["frames_per_s"]
+        self.num_trials = min(self.num_trials, self._most_trials())
         self._interface = Interface(self.spec.variations, self.spaces, num_trials=self.num_trials)
         layout, size_bytes = memory_layout(self.spaces, self.num_trials)
         memory = self._process.share_memory(size_bytes)
@@ -331,6 +341,14 @@ class WorkerTaskBatch:
         request = {"type": "open", "num_tasks": self.num_trials, "size": size_bytes, "layout": layout}
         self._process.ask(request)
         self._process.follow_progress(arrays["progress"], self.num_trials)
+
+    def _most_trials(self) -> int:
+        """Return the number of trials whose images fit into ``MAX_IMAGE_BYTES``; unlimited without images."""
+        observation = self.spaces.observation
+        if observation.kind is not ObservationKind.IMAGE:
+            return self.num_trials
+        num_steps = (self.max_episode_steps or USUAL_STEPS) * self.spec.episodes_per_trial
+        return max(FEWEST_TRIALS, MAX_IMAGE_BYTES // (num_steps * observation.width))
 
     def _seen(self, observation: Tensor) -> Tensor:
         """Return the policy's copy of the environments' observations."""
@@ -409,8 +427,8 @@ def memory_layout(spaces: SpacePair, num_trials: int) -> tuple[dict[str, tuple[i
     action_dtype = _ACTION_TYPES[spaces.action.kind]
     wanted = (
         ("action", action_dtype, [num_trials, spaces.action.width]),
-        ("observation", "float32", [num_trials, spaces.observation.width]),
-        ("final_observation", "float32", [num_trials, spaces.observation.width]),
+        ("observation", spaces.observation.dtype, [num_trials, spaces.observation.width]),
+        ("final_observation", spaces.observation.dtype, [num_trials, spaces.observation.width]),
         ("allowed", "bool", [num_trials, spaces.action.num_choices]),
         ("reward", "float32", [num_trials]),
         ("active", "bool", [num_trials]),

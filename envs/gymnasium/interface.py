@@ -36,7 +36,9 @@ class Interface:
         self.has_changes = bool(changed)
         self._names = frozenset(changed)
         self._spaces = spaces
-        width, delay = spaces.observation.width, changed.get(InterfaceChange.REWARD_DELAY)
+        # The bytes of images are never changed.
+        width = 0 if spaces.observation.kind is ObservationKind.IMAGE else spaces.observation.width
+        delay = changed.get(InterfaceChange.REWARD_DELAY)
         self._num_slots = 1 + (int(delay.high) if delay is not None else 0)
         is_index = spaces.observation.kind is ObservationKind.DISCRETE
         self._seeds = torch.zeros(num_trials, dtype=torch.int64)
@@ -104,7 +106,7 @@ class Interface:
         masks = torch.split(allowed, list(self._spaces.action.choices), dim=1)
         return torch.cat([mask.gather(1, order) for mask, order in zip(masks, self._action_orders, strict=False)], 1)
 
-    def change_observations(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+    def change_observations(self, observation: Shaped[Tensor, "B D"]) -> Shaped[Tensor, "B D"]:
         """Return the observations that the policy gets for the environments' observations."""
         if not self._names & _OF_OBSERVATIONS:
             return observation

@@ -138,6 +138,8 @@ def _fits(episode: EpisodeRecord, spaces: SpacePair) -> bool:
     num_steps = len(episode.rewards)
     if num_steps == 0 or episode.observations.shape != (num_steps + 1, spaces.observation.width):
         return False
+    if (episode.observations.dtype.name == "uint8") != (spaces.observation.dtype == "uint8"):
+        return False
     actions = episode.actions.reshape(num_steps, -1) if len(episode.actions) == num_steps else episode.actions
     if actions.shape != (num_steps, spaces.action.width):
         return False

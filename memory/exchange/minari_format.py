@@ -233,6 +233,8 @@ def _metadata(path: Path) -> dict[str, Any]:
 def _observation_space(observation: ObservationSpec) -> gymnasium.Space[Any]:
     if observation.kind is ObservationKind.DISCRETE:
         return gymnasium.spaces.Discrete(observation.size)
+    if observation.kind is ObservationKind.IMAGE:
+        return gymnasium.spaces.Box(0, 255, (observation.width,), np.uint8)
     return gymnasium.spaces.Box(-np.inf, np.inf, (observation.size,), np.float32)
 
 

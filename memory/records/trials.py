@@ -20,7 +20,7 @@ class EpisodeRecord:
     """A complete episode of a trial.
 
     Attributes:
-        observations: [T + 1, D] float32; the last row is the true final observation.
+        observations: [T + 1, D] float32, or uint8 with images; the last row is the true final observation.
         actions: [T, ...] in the form that the policy returned.
         rewards: [T] float32.
         is_terminated: whether the episode ended in a terminal state; otherwise it was truncated.
@@ -28,7 +28,7 @@ class EpisodeRecord:
             continuous actions the means, then the logarithms of the standard deviations. None if they were not stored.
     """
 
-    observations: NDArray[np.float32]
+    observations: NDArray[np.float32] | NDArray[np.uint8]
     actions: NDArray[Any]
     rewards: NDArray[np.float32]
     is_terminated: bool

@@ -2,6 +2,7 @@
 
 An observation is rounded to 16 significant binary digits (a relative error of at most 2⁻¹⁷), so that the last bits of a
 computation on another machine do not matter. A number below 2⁻²⁰ of the observation's largest magnitude counts as 0.
+The bytes of observations with images are taken as they are.
 
 Shapes: B trials, D observation width.
 """
@@ -22,13 +23,19 @@ _DROPPED_BITS = 8
 _SMALLEST_SHARE = np.float32(2.0**-20)
 
 
-def observation_digests(observations: NDArray[np.float32]) -> list[bytes]:
+def observation_digests(observations: NDArray[np.float32] | NDArray[np.uint8]) -> list[bytes]:
     """Return the digest of each of [B, D] first observations."""
-    rounded = _rounded(np.ascontiguousarray(observations, dtype=np.float32))
+    rounded: NDArray[np.float32] | NDArray[np.uint8]
+    if observations.dtype == np.uint8:
+        rounded = np.ascontiguousarray(observations, dtype=np.uint8)
+    else:
+        rounded = _rounded(np.ascontiguousarray(observations, dtype=np.float32))
     return [blake2b(row.tobytes(), digest_size=DIGEST_BYTES, person=b"observation").digest() for row in rounded]
 
 
-def context_digests(observations: NDArray[np.float32], given: Sequence[bytes | None] | None = None) -> list[bytes]:
+def context_digests(
+    observations: NDArray[np.float32] | NDArray[np.uint8], given: Sequence[bytes | None] | None = None
+) -> list[bytes]:
     """Return the digest of each of B trials.
 
     Args:

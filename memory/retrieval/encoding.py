@@ -4,8 +4,8 @@ A policy chooses the actions but not their effects, so the effects of actions id
 
 - Observations that are indices: for every visited pair of observation and action, the mean reward, the rate of ends and
   the distribution of the next observation, relative to the family's, each times n / (n + 1) after n visits.
-- Vectors: the coefficients of a ridge regression of reward, end and change of observation on action and observation,
-  shrunk towards those of the whole family.
+- Vectors, and images as a few mean colours: the coefficients of a ridge regression of reward, end and change of
+  observation on action and observation, shrunk towards those of the whole family.
 
 The numbers are projected to D = 64 by fixed random signs, which keeps distances whatever the sizes of the spaces.
 Departure from the issue's "present encoder": the hidden state of a trained policy tells tasks apart much worse
@@ -24,6 +24,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.coarse_images import coarse_values
 from envs.spaces import ObservationKind, SpacePair
 from memory.records import TrialRecord
 from memory.retrieval.index import Floats
@@ -139,7 +140,7 @@ def fit_encoder(spaces: SpacePair, trials: Sequence[TrialRecord]) -> EncoderPara
         spaces: the family's spaces.
         trials: at least one trial.
     """
-    steps = first_steps(trials, num_steps=None)
+    steps = first_steps(trials, num_steps=None, spaces=spaces)
     parameters = EncoderParameters(
         observation_mean=steps.observation.mean(0, dtype=np.float64).astype(np.float32),
         observation_spread=_spread(steps.observation),
@@ -155,12 +156,13 @@ def fit_encoder(spaces: SpacePair, trials: Sequence[TrialRecord]) -> EncoderPara
     return replace(parameters, prior=prior)
 
 
-def first_steps(trials: Sequence[TrialRecord], *, num_steps: int | None) -> FirstSteps:
+def first_steps(trials: Sequence[TrialRecord], *, num_steps: int | None, spaces: SpacePair | None = None) -> FirstSteps:
     """Return the first steps of each trial, over its episodes.
 
     Args:
         trials: N trials.
         num_steps: largest number of steps of a trial; None for all.
+        spaces: the family's spaces; needed for observations with images, of which a few colours are returned.
     """
     parts = [(index, episode) for index, trial in enumerate(trials) for episode in trial.episodes]
     number = np.concatenate([np.full(len(episode.rewards), index) for index, episode in parts])
@@ -168,16 +170,24 @@ def first_steps(trials: Sequence[TrialRecord], *, num_steps: int | None) -> Firs
         kept = np.ones(len(number), np.bool_)
     else:
         kept = np.arange(len(number)) - np.searchsorted(number, np.arange(len(trials)))[number] < num_steps
+    observed = [_values(episode.observations, spaces) for _, episode in parts]
     ended = [np.arange(len(e.rewards)) == (len(e.rewards) - 1 if e.is_terminated else -1) for _, e in parts]
     return FirstSteps(
         num_trials=len(trials),
         trial=number[kept],
-        observation=np.concatenate([episode.observations[:-1] for _, episode in parts])[kept],
-        next_observation=np.concatenate([episode.observations[1:] for _, episode in parts])[kept],
+        observation=np.concatenate([seen[:-1] for seen in observed])[kept],
+        next_observation=np.concatenate([seen[1:] for seen in observed])[kept],
         action=np.concatenate([episode.actions for _, episode in parts])[kept],
         reward=np.concatenate([episode.rewards for _, episode in parts])[kept],
         terminated=np.concatenate(ended)[kept],
     )
+
+
+def _values(observations: NDArray[np.float32] | NDArray[np.uint8], spaces: SpacePair | None) -> Floats:
+    """Return observations as numbers; images that are still bytes as a few mean colours."""
+    if observations.dtype != np.uint8 or spaces is None:
+        return observations.astype(np.float32, copy=False)
+    return coarse_values(observations.astype(np.uint8, copy=False), spaces.observation)
 
 
 def _has_pairs(spaces: SpacePair) -> bool:
@@ -225,7 +235,7 @@ def _causes_and_effects(spaces: SpacePair, parameters: EncoderParameters, steps:
     """Return the causes [M, F], a constant, action and observation, and the effects [M, Y] of each step."""
     causes = [np.ones((len(steps.trial), 1), np.float32), _narrow(_action_columns(steps.action, spaces))]
     effects = [_scaled_reward(parameters, steps)[:, None], steps.terminated[:, None].astype(np.float32)]
-    if spaces.observation.kind is ObservationKind.VECTOR:
+    if spaces.observation.kind is not ObservationKind.DISCRETE:
         observation = (steps.observation - parameters.observation_mean) / parameters.observation_spread
         change = (steps.next_observation - steps.observation) / parameters.change_spread
         causes.append(_narrow(_bounded(observation)))

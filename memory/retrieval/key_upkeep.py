@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from envs.coarse_images import coarse_values
 from envs.family import Split
 from envs.kinds import FamilyKind
 from envs.spaces import SpacePair
@@ -32,6 +35,9 @@ MOST_RECALLED = 4_096
 
 _FEWEST_TRIALS = 4
 _MOST_FITTED_TRIALS = 512
+_MOST_FITTED_STEPS = 10_000
+"""Steps of trials with images to which an encoder is fitted, about."""
+
 _GROWTH = 4
 """An encoder is fitted again when the family's total of trials has grown by this factor, so that the number of
 generations grows with its logarithm."""
@@ -69,7 +75,8 @@ class KeyUpkeep:
             if encoder is None:
                 return 0
             trial_ids = self._contexts.outdated(family.name, generation=encoder.generation, limit=limit)
-            found = {trial_id: trial for trial_id in trial_ids if (trial := self._load(trial_id)) is not None}
+            loaded = ((trial_id, self._load(trial_id, encoder.spaces)) for trial_id in trial_ids)
+            found = {trial_id: trial for trial_id, trial in loaded if trial is not None}
             return self._contexts.put(keys_of(encoder, found)) if found else 0
         except MemoryStoreError as error:
             log.warning("context keys of %s could not be computed: %s", family.name, error)
@@ -138,19 +145,42 @@ class KeyUpkeep:
 
     def _fit(self, family: Family, spaces: SpacePair) -> None:
         """Fit a family's encoder to its newest trials, if there are enough."""
-        rows = self._trials.of_family(family.name, limit=_MOST_FITTED_TRIALS)
-        trials = [trial for row in rows if (trial := self._load(row.id)) is not None]
+        trials: list[TrialRecord] = []
+        num_steps = 0
+        for row in self._trials.of_family(family.name, limit=_MOST_FITTED_TRIALS):
+            trial = self._load(row.id, spaces)
+            if trial is None:
+                continue
+            trials.append(trial)
+            num_steps += sum(len(episode.rewards) for episode in trial.episodes)
+            if spaces.observation.images and num_steps >= _MOST_FITTED_STEPS and len(trials) >= _FEWEST_TRIALS:
+                break
         if len(trials) >= _FEWEST_TRIALS:
             parameters = fit_encoder(spaces, trials)
             self._encoders.put(family.name, vars(parameters), trials_seen=max(family.totals.trials, len(trials)))
 
-    def _load(self, trial_id: int) -> TrialRecord | None:
-        """Return a trial; None if it is damaged or was pruned."""
+    def _load(self, trial_id: int, spaces: SpacePair) -> TrialRecord | None:
+        """Return a trial, its images as a few mean colours; None if it is damaged or was pruned."""
         try:
-            return self._trials.load(trial_id)
+            return coarse_trial(self._trials.load(trial_id), spaces)
         except (CorruptFileError, TrialNotFoundError) as error:
             log.info("a trial has no context key: %s", error)
             return None
+
+
+def coarse_trial(trial: TrialRecord, spaces: SpacePair) -> TrialRecord:
+    """Return a trial whose images are a few mean colours, with the digest of its first observation; others unchanged.
+
+    Several trials are held at once, and images take much memory.
+    """
+    if not spaces.observation.images:
+        return trial
+    [digest] = observation_digests(trial.episodes[0].observations[:1])
+    episodes = [
+        replace(episode, observations=coarse_values(episode.observations.astype(np.uint8), spaces.observation))
+        for episode in trial.episodes
+    ]
+    return replace(trial, episodes=tuple(episodes), context=trial.context or ContextKey(digest=digest))
 
 
 def recall_among(spaces: SpacePair, families: Sequence[str], load: Callable[[int], TrialRecord]) -> TaskRecall:
@@ -163,11 +193,11 @@ def recall_among(spaces: SpacePair, families: Sequence[str], load: Callable[[int
     """
     numbers, encoder = range(len(families)), None
     if len(families) >= _FEWEST_TRIALS:
-        newest = [load(number) for number in numbers[-_MOST_FITTED_TRIALS:]]
+        newest = [coarse_trial(load(number), spaces) for number in numbers[-_MOST_FITTED_TRIALS:]]
         encoder = TaskEncoder(spaces, fit_encoder(spaces, newest), generation=NO_GENERATION + 1)
     trials: list[RecallableTrial] = []
     for start in numbers[::TRIALS_AT_ONCE]:
-        portion = {number: load(number) for number in numbers[start : start + TRIALS_AT_ONCE]}
+        portion = {number: coarse_trial(load(number), spaces) for number in numbers[start : start + TRIALS_AT_ONCE]}
         keys = keys_of(encoder, portion)
         trials += [
             RecallableTrial(
@@ -195,7 +225,7 @@ def keys_of(encoder: TaskEncoder | None, trials: dict[int, TrialRecord]) -> dict
     digests = {trial_id: _digest(trial) for trial_id, trial in trials.items()}
     if encoder is None:
         return {trial_id: ContextKey(digest=digest) for trial_id, digest in digests.items()}
-    embeddings = encoder.embed(first_steps(list(trials.values()), num_steps=NUM_STEPS))
+    embeddings = encoder.embed(first_steps(list(trials.values()), num_steps=NUM_STEPS, spaces=encoder.spaces))
     return {
         trial_id: ContextKey(digest=digest, embedding=embedding, generation=encoder.generation)
         for (trial_id, digest), embedding in zip(digests.items(), embeddings, strict=True)

@@ -135,7 +135,11 @@ class TaskRecall:
         return dict(self._of_task)
 
     def find(
-        self, first_observation: NDArray[np.float32], *, context: bytes | None = None, begun: TrialRecord | None = None
+        self,
+        first_observation: NDArray[np.float32] | NDArray[np.uint8],
+        *,
+        context: bytes | None = None,
+        begun: TrialRecord | None = None,
     ) -> RecalledTrials:
         """Return the trials of the task of a trial; without trials if none was found.
 
@@ -144,7 +148,7 @@ class TaskRecall:
             context: the digest of its ``info["context"]``; None without one.
             begun: the trial so far, if it has taken steps.
         """
-        [digest] = context_digests(np.asarray(first_observation, np.float32)[None], [context])
+        [digest] = context_digests(_as_stored(first_observation)[None], [context])
         if begun is not None and has_countable_steps(self.spaces):
             return self._find_by_steps(digest, begun)
         embedding = None if begun is None else self._embed(begun)
@@ -200,7 +204,7 @@ class TaskRecall:
     def _embed(self, trial: TrialRecord) -> Floats | None:
         if self._encoder is None:
             return None
-        embedding: Floats = self._encoder.embed(first_steps([trial], num_steps=NUM_STEPS))[0]
+        embedding: Floats = self._encoder.embed(first_steps([trial], num_steps=NUM_STEPS, spaces=self.spaces))[0]
         return embedding
 
     def _loaded(self, trial_id: int) -> TrialRecord | None:
@@ -221,6 +225,11 @@ def _calibrations(trials: Sequence[RecallableTrial]) -> tuple[Calibration, Calib
         num_matched = sum(len(matches.trial_ids) > 0 for matches in past.matches)
         found.append(fit_calibration(past) if num_matched >= FEWEST_FITTED else UNFITTED)
     return found[0], found[1]
+
+
+def _as_stored(observation: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32] | NDArray[np.uint8]:
+    """Return an observation in the type of its stored form: bytes, or float32."""
+    return observation if observation.dtype == np.uint8 else observation.astype(np.float32)
 
 
 def _embedding_or_nan(key: ContextKey) -> Floats:

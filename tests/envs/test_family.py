@@ -12,7 +12,7 @@ from envs import family
 from envs.declaration import few_shot_from_declaration
 from envs.default_families import default_stream
 from envs.errors import FamilySpecError
-from envs.family import FamilySource, FamilySpec
+from envs.family import DEFAULT_IMAGE_SIZE, FamilySource, FamilySpec
 from envs.gymnasium import variations
 from envs.gymnasium.variations import Distribution, Variation
 from envs.kinds import FamilyKind
@@ -48,7 +48,7 @@ def test_json_read_and_written_again_is_the_same_text(spec: FamilySpec) -> None:
 
 def test_fields_that_an_older_version_did_not_write_have_their_defaults() -> None:
     read = FamilySpec.from_json({"name": "pole", "source": "gymnasium", "entry": "CartPole-v1"})
-    assert read == FamilySpec(name="pole", source=FamilySource.GYMNASIUM, entry="CartPole-v1")
+    assert read == FamilySpec(name="pole", source=FamilySource.GYMNASIUM, entry="CartPole-v1", image_size=0)
 
 
 @pytest.mark.parametrize(
@@ -98,3 +98,17 @@ def test_a_choice_keeps_its_values() -> None:
     varied = Variation(name="mode", distribution=Distribution.CHOICE, values=("easy", 3, [0.5]))
     spec = FamilySpec(name="maze", source=FamilySource.GYMNASIUM, entry="m:Maze", variations=(varied,))
     assert FamilySpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_a_family_of_an_older_store_flattens_images_and_a_new_one_does_not() -> None:
+    spec = FamilySpec(name="film", source=FamilySource.GYMNASIUM, entry="film:Film")
+    values = spec.to_json()
+    assert FamilySpec.from_json(values).image_size == DEFAULT_IMAGE_SIZE
+    del values["image_size"]
+    assert FamilySpec.from_json(values).image_size == 0
+
+
+@pytest.mark.parametrize("image_size", [-1, 129])
+def test_an_impossible_size_of_images_is_refused(image_size: int) -> None:
+    with pytest.raises(FamilySpecError, match="image_size"):
+        FamilySpec(name="film", source=FamilySource.GYMNASIUM, entry="film:Film", image_size=image_size)

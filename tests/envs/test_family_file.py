@@ -101,7 +101,11 @@ ROUND_TRIPS = [
     family_from_declaration("CartPole-v1", reference_rule=ReferenceRule.PPO, reference_steps=123),
     family_from_declaration("ALE/Pong-v5", preset="atari", reference_return=21.0, kwargs={"mode": None, "a": [None]}),
     family_from_declaration(
-        "FrozenLake-v1", variations=["kwarg.desc=frozen_lake_map:4:0.8"], recurring=9, kwargs={"x": {"y": 1}}
+        "FrozenLake-v1",
+        variations=["kwarg.desc=frozen_lake_map:4:0.8"],
+        recurring=9,
+        image_size=32,
+        kwargs={"x": {"y": 1}},
     ),
     family_from_declaration("my.envs:Maze", variations=["option.mode=1|none"], import_paths=["/a b", "/c"]),
     family_from_declaration(

@@ -33,3 +33,13 @@ def test_several_choices_are_multiplied() -> None:
 def test_many_equal_choices_are_a_power() -> None:
     lamps = replace(WIDE, action=replace(WIDE.action, choices=(2,) * 20, start=(0,) * 20))
     assert spaces_text(lamps.to_json()) == "40 numbers → 2^20 choices"
+
+
+def test_images_are_named_by_their_sizes() -> None:
+    image = {"height": 56, "width": 40, "channels": 3}
+    action = {"choices": [7], "low": []}
+    seen = {"kind": "image", "size": 0, "images": [image]}
+    assert spaces_text({"observation": seen, "action": action}) == "an image of 56 x 40 x 3 → 7 choices"
+    seen = {"kind": "image", "size": 1, "images": [image, image]}
+    words = "images of 56 x 40 x 3 and 56 x 40 x 3 and 1 number → 7 choices"
+    assert spaces_text({"observation": seen, "action": action}) == words

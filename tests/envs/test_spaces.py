@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pytest
 
-from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
+from envs.spaces import ActionKind, ActionSpec, ImageShape, ObservationKind, ObservationSpec, SpacePair
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 POLICY_ACTIONS = np.float32([-1.0, -0.25, 0.0, 0.5, 1.0, 3.0])
@@ -108,3 +109,18 @@ def test_a_mixed_pair_has_a_key_and_is_restored_from_its_values() -> None:
     pair = pair_of(MIXED)
     assert pair.key.startswith("v4_m2x3n2_")
     assert SpacePair.from_json(pair.to_json()) == pair
+
+
+def test_an_observation_with_images_travels_as_the_bytes_of_its_numbers_and_pixels() -> None:
+    images = (ImageShape(height=4, width=3, channels=2), ImageShape(height=2, width=2, channels=1))
+    spec = ObservationSpec(kind=ObservationKind.IMAGE, size=5, images=images)
+    assert (spec.width, spec.dtype, spec.numbers_bytes) == (4 * 5 + 24 + 4, "uint8", 20)
+    pair = SpacePair(observation=spec, action=ActionSpec(kind=ActionKind.DISCRETE, choices=(2,), start=(0,)))
+    assert SpacePair.from_json(json.loads(json.dumps(pair.to_json()))) == pair
+
+
+def test_the_json_and_the_key_of_spaces_without_images_are_those_of_older_stores() -> None:
+    action = ActionSpec(kind=ActionKind.DISCRETE, choices=(2,), start=(0,))
+    pair = SpacePair(observation=ObservationSpec(kind=ObservationKind.VECTOR, size=4), action=action)
+    assert pair.to_json()["observation"] == {"kind": "vector", "size": 4}
+    assert pair.key == "v4_d2_41b0ec1a"

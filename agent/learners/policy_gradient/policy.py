@@ -18,6 +18,7 @@ from torch.nn import functional as F  # noqa: N812 (torch's convention)
 
 from agent.learners.distributions import ActionDistribution, num_slots
 from agent.learners.gradient.networks import MLP
+from agent.learners.observation_bytes import summaries, summary_size
 from agent.learners.state import under_prefix
 from envs.spaces import ObservationKind, SpacePair
 
@@ -55,15 +56,19 @@ class TaskPolicy(nn.Module):
     def __init__(self, spaces: SpacePair, config: PolicyConfig, *, generator: torch.Generator) -> None:
         super().__init__()
         self.spaces = spaces
-        width, slots = spaces.observation.size, num_slots(spaces.action)
+        has_images = spaces.observation.kind is ObservationKind.IMAGE
+        width = summary_size(spaces.observation) if has_images else spaces.observation.size
+        slots = num_slots(spaces.action)
         self.body = MLP((width,), slots, hidden_sizes=config.hidden_sizes, generator=generator)
         with torch.no_grad():
             dict(self.body.named_parameters())[f"weight_{self.body.num_layers - 1}"].mul_(config.initial_output_scale)
         if spaces.action.has_numbers:
             self.log_std = nn.Parameter(torch.full((spaces.action.num_numbers,), config.initial_log_std))
 
-    def encode(self, observation: Float[Tensor, "*N D"]) -> Float[Tensor, "*N W"]:
-        """Return the perceptron's input: a one-hot vector for a discrete observation, a vector unchanged."""
+    def encode(self, observation: Shaped[Tensor, "*N D"]) -> Float[Tensor, "*N W"]:
+        """Return the perceptron's input: an index as a one-hot vector, a vector unchanged, an image as few areas."""
+        if self.spaces.observation.kind is ObservationKind.IMAGE:
+            return summaries(observation, self.spaces.observation)
         if self.spaces.observation.kind is ObservationKind.DISCRETE:
             return F.one_hot(observation.squeeze(-1).long(), self.spaces.observation.size).to(observation.dtype)
         return observation
@@ -106,7 +111,7 @@ class AdaptedPolicies:
 
     @torch.no_grad()
     def act(
-        self, observation: Float[Tensor, "M R D"], *, generator: torch.Generator, is_greedy: bool = False
+        self, observation: Shaped[Tensor, "M R D"], *, generator: torch.Generator, is_greedy: bool = False
     ) -> Shaped[Tensor, "M R ..."]:
         """Choose an action in R rows of each task.
 

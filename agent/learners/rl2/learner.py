@@ -25,11 +25,12 @@ from agent.learners.rl2.in_trial_memory.ring import HeldTrials, held_trials
 from agent.learners.rl2.minibatch import Minibatch, MinibatchStep, draw_minibatches, select_minibatch
 from agent.learners.rl2.normalisation import PopArtCritic
 from agent.learners.rl2.packing import stretches_of
+from agent.learners.rl2.pair import PairModule
 from agent.learners.rl2.policy import RL2Policy, with_added_parameters
 from agent.learners.rl2.targets import update_targets
 from agent.learners.rl2.trials import TrialBatch, num_env_steps, num_episodes
 from agent.learners.rl2.warm_start import WarmStart, add_spaces, possible_starts, with_spaces
-from envs.spaces import ObservationKind, SpacePair
+from envs.spaces import SpacePair
 
 CLIP = 0.2
 """ε, the largest distance of a probability ratio from 1 that PPO rewards: the value of the PPO paper (section 6.1)."""
@@ -39,6 +40,9 @@ VALUE_COEFFICIENT = 0.5
 
 ADAM_EPSILON = 1e-5
 """Adam's ε: the usual value of PPO; 1e-8 makes large steps of small gradients. It was never varied."""
+
+IMAGE_LEARNING_RATE_SCALE = 0.1
+"""Learning rate of the layers that encode images, as a share of ``learning_rate``."""
 
 SCALE_RATE = 0.05
 """Update rate of the running scales of values and advantages: a mean over about 20 updates. It was never varied."""
@@ -129,9 +133,12 @@ class RL2Learner:
         if name in self._families:
             return
         practised, is_new_pair = self.practised_spaces(), not self.policy.knows(spaces)
+        had_images = self.policy.images is not None
         add_spaces(self.policy, spaces, start=start, practised=practised, generator=self._initial)
+        if self.policy.images is not None and not had_images:
+            self._add_to_optimizer(self.policy.images.parameters(), scale=IMAGE_LEARNING_RATE_SCALE)
         if is_new_pair:
-            self._add_to_optimizer(self.policy.pair(spaces))
+            self._add_pair_to_optimizer(self.policy.pair(spaces))
         critic = PopArtCritic(
             self.config.hidden_size + self.config.input_size,
             self.config.critic_size,
@@ -139,7 +146,7 @@ class RL2Learner:
             generator=self._initial,
         ).to(self.device)
         self.critics[name] = critic
-        self._add_to_optimizer(critic)
+        self._add_to_optimizer(critic.parameters())
         self._families[name] = _Family(spaces, start)
 
     # Learning
@@ -284,8 +291,7 @@ class RL2Learner:
         Called after the update, because rollout and update must use equal scales.
         """
         pair = self.policy.pair(trials.spaces)
-        if trials.spaces.observation.kind is ObservationKind.VECTOR:
-            pair.observation_scale.update(trials.observation[trials.is_valid])
+        pair.follow_observations(trials.observation[trials.is_valid])
         pair.reward_scale.update(trials.reward[trials.is_valid].unsqueeze(-1), is_centred=False)
 
     # State
@@ -369,8 +375,15 @@ class RL2Learner:
         yield from self.policy.core_norm.parameters()
         yield from self.policy.recall.parameters()
 
-    def _add_to_optimizer(self, module: nn.Module) -> None:
-        self._optimizer.add_param_group(self._group(module.parameters(), scale=1.0))
+    def _add_pair_to_optimizer(self, pair: PairModule) -> None:
+        of_images = list(pair.enter_images.parameters())
+        own = {id(parameter) for parameter in of_images}
+        self._add_to_optimizer(parameter for parameter in pair.parameters() if id(parameter) not in own)
+        if of_images:
+            self._add_to_optimizer(of_images, scale=IMAGE_LEARNING_RATE_SCALE)
+
+    def _add_to_optimizer(self, parameters: Iterable[nn.Parameter], *, scale: float = 1.0) -> None:
+        self._optimizer.add_param_group(self._group(parameters, scale=scale))
 
     def _group(self, parameters: Iterable[nn.Parameter], *, scale: float) -> dict[str, Any]:
         """Return a parameter group of the optimiser. On CUDA its rate is a tensor, which a captured step reads."""

@@ -3,8 +3,9 @@
 The equations are those of :mod:`agent.learners.rl2.policy`: the module computes x_t from the inputs of a decision, and
 the scores from z_t, x_t and the reads.
 
-Shapes: ``*N`` one of [B], [T, B] and [N], D observation width, K slots, C slots of choices, F features of a read, X
-core input, H hidden, Y critic features (H + X).
+Shapes: ``*N`` one of [B], [T, B] and [N], D observation width, G width of an observation in the policy's units, V
+values of an observation that are not pixels, K slots, C slots of choices, F features of a read, X core input, H hidden,
+Y critic features (H + X).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import reduce
 from typing import cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,14 +26,16 @@ from agent.learners.distributions import (
     taken_slots,
     with_forbidden,
 )
+from agent.learners.observation_bytes import numbers_of, summaries, summary_size
 from agent.learners.rl2.config import RL2Config
+from agent.learners.rl2.image_encoder import NUM_FEATURES, ImageEncoder, entry
 from agent.learners.rl2.in_trial_memory.keys import KEY_SIZE, KeyEmbedding, Keys
 from agent.learners.rl2.in_trial_memory.protocol import has_learned_keys, has_table, read_size
 from agent.learners.rl2.layers import linear, table
 from agent.learners.rl2.normalisation import Normaliser
 from agent.learners.rl2.policy_state import NUM_CONTEXT, PairConstants, PolicyInput
 from agent.learners.rl2.scorer import pool_reads, score_slots
-from envs.spaces import ActionKind, ObservationKind, SpacePair
+from envs.spaces import ActionKind, ObservationKind, ObservationSpec, SpacePair
 
 MAX_OBSERVATION = 5.0
 """Bound of a normalised observation in the policy and its memory, in units of the running standard deviation."""
@@ -62,6 +65,17 @@ def num_changes(spaces: SpacePair) -> int:
     return count if count <= MAX_CHANGES else 0
 
 
+def observed_width(observation: ObservationSpec) -> int:
+    """Return the number of values that :meth:`PairModule.observe` returns of an observation."""
+    return summary_size(observation) if observation.kind is ObservationKind.IMAGE else observation.width
+
+
+def _scaled(
+    values: Float[Tensor, "*N G"], mean: Float[Tensor, " G"], rate: Float[Tensor, " G"]
+) -> Float[Tensor, "*N G"]:
+    return (values - mean).mul_(rate).clamp_(-MAX_OBSERVATION, MAX_OBSERVATION)
+
+
 class PairModule(nn.Module):
     """The encoder and heads of one pair of spaces, and the running scales of its inputs.
 
@@ -76,10 +90,13 @@ class PairModule(nn.Module):
         self.spaces = spaces
         slots, features = num_slots(spaces.action), read_size(spaces, config)
         self.has_reads = features > 0
-        width, is_discrete = spaces.observation.width, spaces.observation.kind is ObservationKind.DISCRETE
+        is_discrete = spaces.observation.kind is ObservationKind.DISCRETE
+        width = observed_width(spaces.observation)
         encode_observation = table if is_discrete else linear
         encode_action = linear if spaces.action.has_numbers else table
-        self.encode_observation = encode_observation(spaces.observation.size, config.input_size, generator=generator)
+        num_inputs = spaces.observation.size + NUM_FEATURES * len(spaces.observation.images)
+        self.encode_observation = encode_observation(num_inputs, config.input_size, generator=generator)
+        self.enter_images = nn.ModuleList(entry(image, generator=generator) for image in spaces.observation.images)
         self.encode_action = encode_action(slots, config.input_size, generator=generator)
         self.num_changes = num_changes(spaces)
         self.encode_change = nn.Parameter(torch.zeros(config.input_size, self.num_changes))
@@ -132,7 +149,7 @@ class PairModule(nn.Module):
     def constants(self) -> PairConstants:
         """Return the derived constants, with weights in the order in which :meth:`encode` joins its inputs."""
         layers: list[nn.Linear] = [self.encode_context]
-        if self.spaces.observation.kind is ObservationKind.VECTOR:
+        if self.spaces.observation.kind is not ObservationKind.DISCRETE:
             layers.append(cast("nn.Linear", self.encode_observation))
         if self.has_reads:
             layers.append(self.encode_pooled)
@@ -148,20 +165,37 @@ class PairModule(nn.Module):
         )
 
     def observe(
-        self, observation: Float[Tensor, "*N D"], constants: PairConstants | None = None
-    ) -> Float[Tensor, "*N D"]:
-        """Return vectors in units of their running standard deviation, and indices unchanged."""
+        self, observation: Shaped[Tensor, "*N D"], constants: PairConstants | None = None
+    ) -> Float[Tensor, "*N G"]:
+        """Return vectors and summaries of images in units of their running standard deviation; indices unchanged."""
         if self.spaces.observation.kind is ObservationKind.DISCRETE:
             return observation
         constants = constants or self.constants()
-        centred = observation - constants.observation_mean
-        return centred.mul_(constants.observation_rate).clamp_(-MAX_OBSERVATION, MAX_OBSERVATION)
+        return _scaled(self._summary(observation), constants.observation_mean, constants.observation_rate)
+
+    def follow_observations(self, observation: Shaped[Tensor, "R D"]) -> None:
+        """Update the running scales of observations with R rows; indices have none."""
+        if self.spaces.observation.kind is not ObservationKind.DISCRETE:
+            self.observation_scale.update(self._summary(observation))
+
+    def _summary(self, observation: Shaped[Tensor, "*N D"]) -> Float[Tensor, "*N G"]:
+        """Return vectors as they are, and the summaries of observations with images."""
+        spec = self.spaces.observation
+        return summaries(observation, spec) if spec.kind is ObservationKind.IMAGE else observation
+
+    def _numbers(self, observation: Shaped[Tensor, "*N D"], constants: PairConstants) -> Float[Tensor, "*N V"]:
+        """Return the values of an observation that are not pixels, scaled; a summary begins with them."""
+        spec = self.spaces.observation
+        if spec.kind is not ObservationKind.IMAGE:
+            return self.observe(observation, constants)
+        mean, rate = constants.observation_mean[: spec.size], constants.observation_rate[: spec.size]
+        return _scaled(numbers_of(observation, spec), mean, rate)
 
     def changes(
         self,
-        observation: Float[Tensor, "*N D"],
+        observation: Shaped[Tensor, "*N D"],
         *,
-        previous: Float[Tensor, "*N D"],
+        previous: Shaped[Tensor, "*N D"],
         action: Tensor,
         is_within_episode: Tensor,
         constants: PairConstants | None = None,
@@ -201,6 +235,7 @@ class PairModule(nn.Module):
         constants: PairConstants | None = None,
         *,
         recall: Float[Tensor, "*N X"] | None = None,
+        images: ImageEncoder | None = None,
     ) -> Float[Tensor, "*N X"]:
         """Return x: one matrix product for all inputs of linear layers, and look-ups for the others.
 
@@ -208,17 +243,21 @@ class PairModule(nn.Module):
             inputs: the inputs.
             constants: the derived constants; None computes them.
             recall: the term of what was reinstated; None for trials that began empty.
+            images: the encoder of images; None for observations without any.
         """
         constants = constants or self.constants()
         values = [inputs.context] if inputs.change is None else [inputs.change, inputs.context]
-        if self.spaces.observation.kind is ObservationKind.VECTOR:
-            values.append(self.observe(inputs.observation, constants))
+        spec = self.spaces.observation
+        if spec.kind is not ObservationKind.DISCRETE:
+            values.append(self._numbers(inputs.observation, constants))
+        if images is not None:
+            values.append(images.encode(inputs.observation, spec, self.enter_images))
         if inputs.read is not None:
             pooled = pool_reads(inputs.read.flatten(0, -3), self.embed_read.weight, self.embed_read.bias)
             values.append(pooled.view(*inputs.context.shape[:-1], -1))
         entered = torch.cat(values, dim=-1) if len(values) > 1 else inputs.context
         encoded = functional.linear(entered, constants.weight, constants.bias)
-        if self.spaces.observation.kind is ObservationKind.DISCRETE and self.spaces.observation.size > 1:
+        if spec.kind is ObservationKind.DISCRETE and spec.size > 1:
             encoded = encoded + self.encode_observation(inputs.observation[..., 0].long())
         encoded = torch.addcmul(encoded, self._encode_action(inputs.previous_action), inputs.context[..., 3:4])
         return functional.relu(encoded if recall is None else encoded + recall)

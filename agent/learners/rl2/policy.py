@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from agent.learners.distributions import ActionDistribution, as_previous
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.core import GRUCore
+from agent.learners.rl2.image_encoder import ImageEncoder
 from agent.learners.rl2.in_trial_memory.protocol import empty_memory
 from agent.learners.rl2.in_trial_memory.ring import HeldTrials
 from agent.learners.rl2.in_trial_memory.similarity import read_trials
@@ -67,11 +68,15 @@ class RL2Policy(nn.Module):
         self.core_norm = nn.LayerNorm(config.hidden_size)
         self.recall = RecallGate(config)
         self.pairs = nn.ModuleDict()
+        self.images: ImageEncoder | None = None
+        """The encoder of images, which all pairs with images share; None before the first of them."""
 
     def add_pair(self, spaces: SpacePair, *, generator: torch.Generator) -> None:
         """Add an encoder and heads for a pair of spaces, unless the policy has them."""
         if not self.knows(spaces):
             device = self.core.weight_hidden.device
+            if spaces.observation.images and self.images is None:
+                self.images = ImageEncoder(generator=generator).to(device)
             self.pairs[spaces.key] = PairModule(self.config, spaces, generator=generator).to(device)
 
     def knows(self, spaces: SpacePair) -> bool:
@@ -121,7 +126,9 @@ class RL2Policy(nn.Module):
                 keys=self.pair(spaces).keys,
                 device=device,
             ),
-            previous_observation=torch.zeros(num_trials, spaces.observation.width, device=device),
+            previous_observation=torch.zeros(
+                num_trials, spaces.observation.width, dtype=getattr(torch, spaces.observation.dtype), device=device
+            ),
             previous_action=torch.zeros(num_trials, spaces.action.width, dtype=action_type, device=device),
             previous_reward=torch.zeros(num_trials, device=device),
             previous_terminated=torch.zeros(num_trials, dtype=torch.bool, device=device),
@@ -139,7 +146,7 @@ class RL2Policy(nn.Module):
         self,
         spaces: SpacePair,
         state: PolicyState,
-        observation: Float[Tensor, "B D"],
+        observation: Shaped[Tensor, "B D"],
         *,
         allowed: Bool[Tensor, "B C"] | None = None,
     ) -> PolicyInput:
@@ -188,7 +195,7 @@ class RL2Policy(nn.Module):
     ) -> PolicyOutput:
         """Compute one decision of every trial. The state is not changed; the caller stores the new hidden state."""
         pair, inputs = self.pair(spaces), self._with_recall(inputs)
-        encoded = pair.encode(inputs, constants, recall=self._recall_term(inputs))
+        encoded = self._encode(pair, inputs, constants)
         return self._output(pair, inputs, encoded, self.core.step(encoded, hidden))
 
     def unroll(
@@ -202,7 +209,7 @@ class RL2Policy(nn.Module):
             left: the hidden states that earlier trials of the tasks left; None if the trials began empty.
         """
         pair, inputs = self.pair(spaces), self._with_recall(inputs)
-        encoded = pair.encode(inputs, recall=self._recall_term(inputs))
+        encoded = self._encode(pair, inputs)
         hidden = self._first_hidden(encoded.shape[1], None if inputs.recall is None else inputs.recall[0], left)
         return self._output(pair, inputs, encoded, self.core(encoded, hidden))
 
@@ -223,7 +230,7 @@ class RL2Policy(nn.Module):
             left: see :meth:`unroll`.
         """
         pair, inputs = self.pair(spaces), self._with_recall(inputs)
-        encoded = pair.encode(inputs, recall=self._recall_term(inputs))
+        encoded = self._encode(pair, inputs)
         num_trials = stretches[0][1]
         hidden = self._first_hidden(num_trials, None if inputs.recall is None else inputs.recall[:num_trials], left)
         if len(stretches) == 1:
@@ -243,10 +250,10 @@ class RL2Policy(nn.Module):
         state: PolicyState,
         *,
         hidden: Float[Tensor, "B H"],
-        observation: Float[Tensor, "B D"],
+        observation: Shaped[Tensor, "B D"],
         action: Shaped[Tensor, "B ..."],
         reward: Float[Tensor, " B"],
-        final_observation: Float[Tensor, "B D"],
+        final_observation: Shaped[Tensor, "B D"],
         terminated: Bool[Tensor, " B"],
         active: Bool[Tensor, " B"],
     ) -> None:
@@ -293,8 +300,12 @@ class RL2Policy(nn.Module):
             return inputs
         return replace(inputs, read=self.recall.read(inputs.recall, inputs.read, inputs.recalled))
 
-    def _recall_term(self, inputs: PolicyInput) -> Float[Tensor, "*N X"] | None:
-        return None if inputs.recall is None else self.recall.encode(inputs.recall)
+    def _encode(
+        self, pair: PairModule, inputs: PolicyInput, constants: PairConstants | None = None
+    ) -> Float[Tensor, "*N X"]:
+        recall = None if inputs.recall is None else self.recall.encode(inputs.recall)
+        images = self.images if pair.spaces.observation.images else None
+        return pair.encode(inputs, constants, recall=recall, images=images)
 
     def _output(self, pair: PairModule, inputs: PolicyInput, encoded: Tensor, hidden: Tensor) -> PolicyOutput:
         normalised = self.core_norm(hidden)

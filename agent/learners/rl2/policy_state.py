@@ -30,7 +30,7 @@ class PolicyInput:
     """All inputs of one decision, except the hidden state.
 
     Attributes:
-        observation: [*N, D] in the environment's units.
+        observation: [*N, D] in the environment's units, or bytes with images (:mod:`envs.spaces`).
         previous_action: [*N, W] the previous action: its slots (int64) if it has choices only, its values if it has
             numbers only, else both (:func:`agent.learners.distributions.as_previous`).
         context: [*N, C] previous reward, previous ends, and the time.
@@ -64,8 +64,8 @@ class PairConstants:
     Attributes:
         weight: [X, ...] weights of all linear layers that contribute to x, side by side.
         bias: [X] sum of the biases of those layers.
-        observation_mean: [D]; of width 0 where observations are indices.
-        observation_rate: [D] one over the standard deviation of observations.
+        observation_mean: [G]; of width 0 where observations are indices.
+        observation_rate: [G] one over the standard deviation of observations.
         reward_rate: [1] one over the root mean square of rewards.
     """
 

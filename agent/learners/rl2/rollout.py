@@ -31,7 +31,7 @@ from agent.learners.rl2.steps import RecordedSteps, RecordedStretch, Steps, join
 from agent.learners.rl2.trees import STATIC, join_tensors, select_rows
 from agent.learners.rl2.trials import TrialBatch
 from envs.family import Split
-from envs.spaces import SpacePair
+from envs.spaces import ObservationKind, SpacePair
 from envs.task_batch import MaskedTaskBatch, TaskBatch, Transition, begin_exposure
 
 DEVICE_CHECK_STEPS = 16
@@ -136,6 +136,8 @@ class Played:
         final: the policy's inputs at true final observations and the hidden states that belong to them: [T·B], or [C]
             if only truncated episodes were stored; None if nothing is truncated.
         left: [B, H] the hidden states that earlier trials of the tasks left; None for trials that began empty.
+        last_observation: [N, D] the true final observations of the episodes that ended, by their step and trial; None
+            if those of all steps were recorded.
     """
 
     spaces: SpacePair = field(metadata=STATIC)
@@ -144,6 +146,7 @@ class Played:
     log_std: Tensor | None
     final: tuple[PolicyInput, Tensor] | None
     left: Tensor | None = None
+    last_observation: Tensor | None = None
 
 
 @torch.no_grad()
@@ -156,6 +159,10 @@ def sort_out(policy: RL2Policy, played: Played) -> TrialBatch:
     distribution = ActionDistribution(action=played.spaces.action, scores=recorded.scores, log_std=played.log_std)
     end = (steps.terminated | steps.truncated).flatten().nonzero().squeeze(1)
     cut = None if recorded.features is None else steps.truncated.flatten().nonzero().squeeze(1)
+    last_observation = played.last_observation
+    if recorded.final_observation is not None:
+        last_observation = recorded.final_observation.flatten(0, 1).index_select(0, end)
+    assert last_observation is not None, "a rollout records final observations of all steps or of the last ones"
     return TrialBatch(
         **vars(steps),
         spaces=played.spaces,
@@ -163,7 +170,7 @@ def sort_out(policy: RL2Policy, played: Played) -> TrialBatch:
         log_prob=distribution.log_prob(steps.action),
         decisions=distribution.parameters(),
         end=end,
-        final_observation=recorded.final_observation.flatten(0, 1).index_select(0, end),
+        final_observation=last_observation,
         features=recorded.features,
         cut=cut,
         cut_features=None if cut is None else _cut_features(policy, played, cut),
@@ -222,7 +229,9 @@ class Rollout:
         self._observation = begin_exposure(tasks, first_task, split=split, exposure=exposure)
         self._masked = tasks if isinstance(tasks, MaskedTaskBatch) else None
         device = self._observation.device
-        self._may_ask = may_ask and device.type == "cpu"
+        # Images are large: their final observations are fetched one by one, also from an accelerator.
+        self._has_images = self._spaces.observation.kind is ObservationKind.IMAGE
+        self._may_ask = may_ask and (device.type == "cpu" or self._has_images)
         self._state = policy.begin(
             self._spaces,
             num_trials=tasks.num_trials,
@@ -242,6 +251,7 @@ class Rollout:
         self._noise: list[Tensor] = []
         self._stretches = [RecordedStretch(rows=None, recorded=[])]
         self._final: list[tuple[PolicyInput, Tensor]] = []
+        self._last = [self._observation[:0]]
 
     def leave_out(self, first: int) -> None:
         """End the trials from row ``first`` on before their first step."""
@@ -273,9 +283,12 @@ class Rollout:
                 ),
                 scores=output.distribution.scores,
                 features=output.features if self._keeps_features else None,
-                final_observation=transition.final_observation,
+                final_observation=None if self._has_images else transition.final_observation,
             )
         )
+        if self._has_images:
+            ended = (transition.terminated | transition.truncated) & active
+            self._last.append(transition.final_observation[ended])
         self._log_std = output.distribution.log_std
         if self._hidden is not None and self._rows is None:
             self._hidden = torch.where(active.unsqueeze(1), output.hidden, self._hidden)
@@ -328,6 +341,7 @@ class Rollout:
             log_std=self._log_std,
             final=join_tensors(torch.cat, self._final) if self._final else None,
             left=self._left,
+            last_observation=torch.cat(self._last) if self._has_images else None,
         )
 
     def left_behind(self, features: Float[Tensor, "B Q"]) -> Reinstated:

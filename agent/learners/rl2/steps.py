@@ -52,13 +52,14 @@ class RecordedSteps:
         steps: the steps.
         scores: [*N, K] scores of the action distributions.
         features: [*N, Y] inputs of a critic; None for held-out trials.
-        final_observation: [*N, D] the true last observation where an episode ended.
+        final_observation: [*N, D] the true last observation where an episode ended; None of observations with images,
+            of which only those are kept.
     """
 
     steps: Steps
     scores: Tensor
     features: Tensor | None
-    final_observation: Tensor
+    final_observation: Tensor | None
 
 
 @dataclass(frozen=True, kw_only=True)

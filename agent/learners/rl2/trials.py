@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from optree.dataclasses import register_node
 from torch import Tensor
 
@@ -61,7 +61,7 @@ class TrialBatch(Steps):
         return Steps(**{part.name: getattr(self, part.name) for part in fields(Steps)})
 
     @property
-    def observation(self) -> Float[Tensor, "T B D"]:
+    def observation(self) -> Shaped[Tensor, "T B D"]:
         """The observations that the policy acted on."""
         return self.inputs.observation
 

@@ -8,6 +8,7 @@ import math
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -16,7 +17,7 @@ from gymnasium import spaces
 
 from .attributes import is_same
 from .masks import MaskReader, sample_allowed
-from .spaces import flat_size, flattener
+from .observations import form_of
 
 MAX_NUMBERS = 32
 
@@ -29,7 +30,11 @@ NUMBERS_S = 20.0
 
 
 def effective_numbers(
-    make: Callable[[], gymnasium.Env[Any, Any]], close: Callable[[gymnasium.Env[Any, Any]], None], factor: float
+    make: Callable[[], gymnasium.Env[Any, Any]],
+    close: Callable[[gymnasium.Env[Any, Any]], None],
+    factor: float,
+    *,
+    image_size: int = 0,
 ) -> dict[str, Any]:
     """Return the numbers among an environment's attributes that change what it does.
 
@@ -40,13 +45,15 @@ def effective_numbers(
         make: makes a copy of the environment.
         close: closes a copy.
         factor: above 1.
+        image_size: the largest side of an image as it is compared; 0 flattens images to vectors.
     """
+    trace = partial(_trace, image_size=image_size)
     end = time.monotonic() + NUMBERS_S
     env = make()
     before = float_attributes(env)
-    plain = _trace(env, None)
+    plain = trace(env, None)
     after = float_attributes(env)
-    is_replayed = _trace(env, None) == plain
+    is_replayed = trace(env, None) == plain
     close(env)
     candidates = [name for name, value in before.items() if after.get(name) == value][:MAX_NUMBERS]
     numbers: dict[str, float] = {}
@@ -56,7 +63,7 @@ def effective_numbers(
             is_whole = False
             break
         scaled = (before[name] / factor, before[name] * factor)
-        if all(_is_effective(make, close, plain, name, value) for value in scaled):
+        if all(_is_effective(make, close, trace, plain=plain, changed=(name, value)) for value in scaled):
             numbers[name] = before[name]
     return {"numbers": numbers, "is_replayed": is_replayed, "is_whole": is_whole}
 
@@ -77,22 +84,23 @@ def float_attributes(env: gymnasium.Env[Any, Any]) -> dict[str, float]:
 def _is_effective(
     make: Callable[[], gymnasium.Env[Any, Any]],
     close: Callable[[gymnasium.Env[Any, Any]], None],
+    trace: Callable[[gymnasium.Env[Any, Any], tuple[str, float] | None], list[Any]],
+    *,
     plain: list[Any],
-    name: str,
-    value: float,
+    changed: tuple[str, float],
 ) -> bool:
     """Return whether the environment still runs with another number, keeps it, and does something else than before."""
     env = make()
     try:
-        changed = _trace(env, (name, value))
-        return changed != plain and is_same(getattr(env.unwrapped, name), value)
+        name, value = changed
+        return trace(env, changed) != plain and is_same(getattr(env.unwrapped, name), value)
     except Exception:  # noqa: BLE001  (a user's environment may do anything with a number that it does not expect)
         return False
     finally:
         close(env)
 
 
-def _trace(env: gymnasium.Env[Any, Any], changed: tuple[str, float] | None) -> list[Any]:
+def _trace(env: gymnasium.Env[Any, Any], changed: tuple[str, float] | None, *, image_size: int) -> list[Any]:
     """Return the results of the same random actions from the same seed, with one attribute changed.
 
     In every second block of ``HELD_STEPS`` steps the action stays the same: actions that change at each step hardly
@@ -103,7 +111,7 @@ def _trace(env: gymnasium.Env[Any, Any], changed: tuple[str, float] | None) -> l
     """
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
-    read, actions = _observation_reader(env.observation_space), copy.deepcopy(env.action_space)
+    read, actions = _observation_reader(env.observation_space, image_size), copy.deepcopy(env.action_space)
     masks, mask = MaskReader(env.observation_space, env.action_space), None
     actions.seed(0)
     results: list[Any] = []
@@ -126,15 +134,14 @@ def _trace(env: gymnasium.Env[Any, Any], changed: tuple[str, float] | None) -> l
     return results
 
 
-def _observation_reader(space: spaces.Space[Any]) -> Callable[[Any], bytes]:
-    """Return a function that returns an observation's numbers as bytes, or raises if one is not finite."""
-    if isinstance(space, spaces.Discrete):
-        return lambda observation: repr(int(observation)).encode()
-    write, values = flattener(space), np.zeros(flat_size(space), np.float32)
+def _observation_reader(space: spaces.Space[Any], image_size: int) -> Callable[[Any], bytes]:
+    """Return a function that returns an observation's values as bytes, or raises if one is not finite."""
+    form = form_of(space, image_size=image_size)
+    values = np.zeros(form.width, form.dtype)
 
     def read(observation: Any) -> bytes:
-        write(observation, values)
-        if not np.isfinite(values).all():
+        form.write(observation, values)
+        if not form.is_finite_always and not np.isfinite(values).all():
             raise ValueError("an observation is not finite")
         return values.tobytes()
 

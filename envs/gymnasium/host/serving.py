@@ -24,9 +24,9 @@ from .faults import EndOfRequestsError, NonsenseError, SpecError, StartError, Un
 from .making import Maker
 from .masks import step_as_masked
 from .numbers import effective_numbers
+from .observations import form_of
 from .places import raised_text, running_code
 from .progress import Stage, report_calls
-from .spaces import describe_observation
 from .tasks import Tasks
 
 
@@ -65,7 +65,7 @@ class Host:
         env = self._maker(first_task["kwargs"])
         self._maker.take_registered(env)
         described = {
-            "observation": describe_observation(env.observation_space),
+            "observation": form_of(env.observation_space, image_size=configuration.get("image_size", 0)).described,
             "action": describe_action(env.action_space),
         }
         fitting_attributes(env, first_task["attributes"])
@@ -144,7 +144,8 @@ class Host:
             report_calls(env, progress)
             return env
 
-        return effective_numbers(make, self._maker.close, factor)
+        image_size = self._configuration.get("image_size", 0)
+        return effective_numbers(make, self._maker.close, factor, image_size=image_size)
 
     def close(self) -> None:
         """Close the environments and run the exit handlers. Errors are ignored, because the process then exits."""

@@ -20,9 +20,10 @@ from .faults import NonsenseError, SpecError, summary
 from .generators import NOTHING_YET, OwnGenerators, SharedGenerators
 from .making import Maker
 from .masks import MaskReader
+from .observations import form_of
 from .places import value_place
 from .progress import Progress, Stage
-from .spaces import NUMBER_KINDS, checked_index, flat_size, flattener, shared_properties
+from .spaces import NUMBER_KINDS, shared_properties
 
 REWARD_CLASSES = frozenset({float, int, bool, np.float64, np.float32, np.int64, np.int32, np.bool_})
 
@@ -48,9 +49,9 @@ class Tasks:
             "observation": (str(env.observation_space), self._properties(env, "observation")),
             "action": (str(env.action_space), self._properties(env, "action")),
         }
-        self._is_index = isinstance(env.observation_space, spaces.Discrete)
-        self._write = None if self._is_index else flattener(env.observation_space)
-        self._row_lengths = frozenset({flat_size(env.observation_space)})
+        form = form_of(env.observation_space, image_size=configuration.get("image_size", 0))
+        self._write, self._is_finite_always = form.write, form.is_finite_always
+        self._row_lengths = frozenset({form.width})
 
     def open(self, memory: mmap.mmap, num_tasks: int, layout: dict[str, list[Any]]) -> None:
         """Create the arrays over the shared memory.
@@ -112,7 +113,7 @@ class Tasks:
             first.append(self._reset(row, seed))
             self._put(row, first[row], self._observation)
         self._is_joinable = self._are_vectors_apart(first)
-        self._check_finite(self._observation, "observation")
+        self._check_observations(self._observation)
 
     def begin_row(self, row: int, task: dict[str, Any]) -> None:
         """Begin another task in one row, while the other rows go on.
@@ -135,7 +136,7 @@ class Tasks:
         self._attributes[row] = fitting_attributes(env, task["attributes"])
         self._ends_at[row] = None if self.limit is None else self._clock + self.limit
         self._put(row, self._reset(row, task["seed"]), self._observation)
-        self._check_finite(self._observation, "observation")
+        self._check_observations(self._observation)
 
     def _are_vectors_apart(self, observations: list[Any]) -> bool:
         """Return whether all rows can be copied in one call after all have stepped.
@@ -300,10 +301,12 @@ class Tasks:
         if self._is_joinable and not self._join(observations):
             for row, observation in zip(self._rows, observations, strict=True):
                 self._put(row, observation, self._observation)
-        if not self._is_index and not math.isfinite(float(np.add.reduce(self._observation, axis=None))):
-            self._check_finite(self._observation, "observation")
-        if self.has_ends and not self._is_index:
-            self._check_finite(self._final_observation, "observation")
+        if self._is_finite_always:
+            return
+        if not math.isfinite(float(np.add.reduce(self._observation, axis=None))):
+            self._check_observations(self._observation)
+        if self.has_ends:
+            self._check_observations(self._final_observation)
 
     def _join(self, observations: list[Any]) -> bool:
         """Copy all rows' vectors in one call.
@@ -338,11 +341,11 @@ class Tasks:
         return self._reset(row, None)
 
     def _put(self, row: int, observation: Any, out: Any) -> None:
-        if self._write is None:
-            space: Any = self._observation_space
-            out[row, 0] = checked_index(observation, int(space.start), int(space.n), "observation")
-        else:
-            self._write(observation, out[row])
+        self._write(observation, out[row])
+
+    def _check_observations(self, values: Any) -> None:
+        if not self._is_finite_always:
+            self._check_finite(values, "observation")
 
     def _check_finite(self, values: Any, name: str) -> None:
         """Raise if a number of any copy is not finite; name the first one, [B] or [B, D]."""

@@ -54,10 +54,11 @@ def test_what_was_declared_is_in_the_store(learnd: Learnd, filled: DataFolder, t
             "--kwarg",
             "fast=true",
         ),
-        *("--reference", "12.5", "--path", str(tmp_path), "--python", sys.executable),
+        *("--reference", "12.5", "--path", str(tmp_path), "--python", sys.executable, "--image-size", "48"),
     )
     with Store.open(filled, is_reader=True) as store:
         spec = store.families.get("maze").require_spec()
+    assert spec.image_size == 48
     assert spec.entry == "my_envs:Maze"
     assert spec.kwargs == {"walls": [1, 2], "fast": True}
     assert [variation.name for variation in spec.variations] == ["size", "mode"]

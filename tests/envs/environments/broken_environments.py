@@ -278,7 +278,7 @@ def make_vectorised() -> Any:
 
 
 class LargeObservation(Calm):
-    observation_space = spaces.Box(0, 255, (210, 160, 3), np.uint8)
+    observation_space = spaces.Box(0, 255, (210, 160, 13), np.uint8)
 
 
 class TextAction(Calm):

@@ -277,7 +277,7 @@ def test_discrete_actions_begin_where_their_space_begins_and_images_are_flattene
     ("name", "words"),
     [
         ("SequenceObservation", "observation space Sequence"),
-        ("LargeObservation", "100800 values and 1 to 4096"),
+        ("LargeObservation", "(?s)436800 values|at most 12 channels"),
         ("TextAction", "action space Text"),
     ],
 )

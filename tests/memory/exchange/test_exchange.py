@@ -169,6 +169,7 @@ def test_a_trial_that_does_not_fit_its_spaces_is_refused(store: Store, other: St
         replace(good, actions=good.actions.astype(np.float32)),
         replace(good, observations=good.observations[:, :3]),
         replace(good, observations=good.observations[1:]),
+        replace(good, observations=good.observations.astype(np.uint8)),
     ):
         store.learner_steps.commit(replace(step, trials=(of(wrong),)), make_tensors(), {})
         export_trials(store, path, now=0.0)

@@ -11,7 +11,7 @@ import minari
 import numpy as np
 import pytest
 
-from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
+from envs.spaces import ActionKind, ActionSpec, ImageShape, ObservationKind, ObservationSpec, SpacePair
 from memory.errors import ArchiveError
 from memory.exchange.archive import ArchiveForm
 from memory.exchange.exporting import export_trials
@@ -29,6 +29,12 @@ CELLS = SpacePair(
 )
 TORQUES = SpacePair(
     observation=ObservationSpec(kind=ObservationKind.VECTOR, size=3),
+    action=ActionSpec(kind=ActionKind.CONTINUOUS, low=(-2.0, -1.0), high=(2.0, 1.0)),
+)
+FILM = SpacePair(
+    observation=ObservationSpec(
+        kind=ObservationKind.IMAGE, size=1, images=(ImageShape(height=8, width=9, channels=3),)
+    ),
     action=ActionSpec(kind=ActionKind.CONTINUOUS, low=(-2.0, -1.0), high=(2.0, 1.0)),
 )
 
@@ -50,8 +56,13 @@ def trial(spaces: SpacePair, *, seed: int) -> TrialRecord:
         if spaces is GEARS:
             actions[:, 0] = draw.integers(3, size=steps)
         rewards = draw.normal(size=steps).astype(np.float32)
+        if spaces is FILM:
+            seen = draw.integers(256, size=(steps + 1, width))
         return EpisodeRecord(
-            observations=seen.astype(np.float32), actions=actions, rewards=rewards, is_terminated=bool(steps % 2)
+            observations=seen.astype(spaces.observation.dtype),
+            actions=actions,
+            rewards=rewards,
+            is_terminated=bool(steps % 2),
         )
 
     episodes = tuple(episode(int(steps)) for steps in draw.integers(1, 9, size=3))
@@ -61,14 +72,14 @@ def trial(spaces: SpacePair, *, seed: int) -> TrialRecord:
 @pytest.fixture
 def exported(store: Store, tmp_path: Path) -> Path:
     """Return a folder with the data sets of two families, of two trials each."""
-    for name, spaces in (("cells", CELLS), ("torques", TORQUES), ("gears", GEARS)):
+    for name, spaces in (("cells", CELLS), ("torques", TORQUES), ("gears", GEARS), ("film", FILM)):
         admit(store, name, spaces=spaces)
         step = make_step(name)
         trials = tuple(trial(spaces, seed=seed) for seed in range(2))
         store.learner_steps.commit(replace(step, trials=trials), make_tensors(), {})
     folder = tmp_path / "datasets"
     report = export_trials(store, folder, now=1.0, form=ArchiveForm.MINARI)
-    assert (report.families, report.episodes) == ({"cells": 2, "torques": 2, "gears": 2}, 18)
+    assert (report.families, report.episodes) == ({"cells": 2, "torques": 2, "gears": 2, "film": 2}, 24)
     return folder
 
 
@@ -78,6 +89,7 @@ def other(tmp_path: Path) -> Store:
     admit(opened, "cells", spaces=CELLS)
     admit(opened, "torques", spaces=TORQUES)
     admit(opened, "gears", spaces=GEARS)
+    admit(opened, "film", spaces=FILM)
     return opened
 
 
@@ -96,13 +108,13 @@ def test_minari_loads_the_data_set_of_a_family(store: Store, exported: Path, mon
 
 
 def test_import_gives_the_same_trials_back_and_twice_adds_nothing(store: Store, other: Store, exported: Path) -> None:
-    assert import_trials(other, exported).imported == {"cells": 2, "torques": 2, "gears": 2}
-    for name in ("cells", "torques", "gears"):
+    assert import_trials(other, exported).imported == {"cells": 2, "torques": 2, "gears": 2, "film": 2}
+    for name in ("cells", "torques", "gears", "film"):
         found, expected = trials_of(other, name), trials_of(store, name)
         assert all(same_trial(one, another) for one, another in zip(found, expected, strict=True))
         assert [one.context and one.context.digest for one in found] == [bytes([0]) * 16, bytes([1]) * 16]
-    assert import_trials(other, exported).imported == {"cells": 0, "torques": 0, "gears": 0}
-    assert import_trials(store, exported).imported == {"cells": 0, "torques": 0, "gears": 0}
+    assert import_trials(other, exported).imported == {"cells": 0, "torques": 0, "gears": 0, "film": 0}
+    assert import_trials(store, exported).imported == {"cells": 0, "torques": 0, "gears": 0, "film": 0}
     assert other.check() == []
 
 

@@ -45,3 +45,10 @@ def test_the_context_that_an_environment_gives_comes_before_the_observation() ->
     [_, seen] = observation_digests(observations)
     assert context_digests(observations, [b"c" * DIGEST_BYTES, None]) == [b"c" * DIGEST_BYTES, seen]
     assert context_digests(observations) == [seen, seen]
+
+
+def test_the_bytes_of_images_are_told_apart_by_each_bit() -> None:
+    pixels = np.full((3, 5000), 200, np.uint8)
+    pixels[1, 4999] = 201
+    first, second, third = observation_digests(pixels)
+    assert first == third != second

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
+from envs.spaces import ActionKind, ActionSpec, ImageShape, ObservationKind, ObservationSpec, SpacePair
 from memory.records import EpisodeRecord, TrialRecord
 from memory.retrieval.encoding import EMBEDDING_WIDTH, TaskEncoder, first_steps, fit_encoder
 from memory.retrieval.index import Floats
@@ -22,6 +24,12 @@ CELLS = SpacePair(
 )
 POINT = SpacePair(
     observation=ObservationSpec(kind=ObservationKind.VECTOR, size=2),
+    action=ActionSpec(kind=ActionKind.DISCRETE, choices=(2,), start=(0,)),
+)
+FILM = SpacePair(
+    observation=ObservationSpec(
+        kind=ObservationKind.IMAGE, size=1, images=(ImageShape(height=20, width=20, channels=2),)
+    ),
     action=ActionSpec(kind=ActionKind.DISCRETE, choices=(2,), start=(0,)),
 )
 WIDE = SpacePair(
@@ -77,7 +85,17 @@ def geared(task: int, draw: np.random.Generator) -> TrialRecord:
     return trial_of(observations, actions, draw.normal(size=50).astype(np.float32), lengths=[50])
 
 
-def trial_of(observations: Floats, actions: np.ndarray, rewards: Floats, *, lengths: list[int]) -> TrialRecord:
+def film(task: int, draw: np.random.Generator) -> TrialRecord:
+    """Each action lights up the areas of the task by amounts that add up."""
+    areas = np.random.default_rng(task).random((2, 4, 4, 2))
+    actions = (draw.random(40) < draw.uniform(0.2, 0.8)).astype(np.int64)
+    light = np.concatenate([np.zeros((1, 4, 4, 2)), areas[actions].cumsum(0)]) * 6.0 + draw.random((41, 4, 4, 2))
+    pixels = light.repeat(5, 1).repeat(5, 2).astype(np.uint8).reshape(41, -1)
+    speed = draw.normal(size=(41, 1)).astype(np.float32).view(np.uint8)
+    return trial_of(np.concatenate([speed, pixels], 1), actions, draw.normal(size=40).astype(np.float32), lengths=[40])
+
+
+def trial_of(observations: NDArray[Any], actions: np.ndarray, rewards: Floats, *, lengths: list[int]) -> TrialRecord:
     bounds = np.cumsum([0, *lengths])
     episodes = tuple(
         EpisodeRecord(
@@ -97,6 +115,7 @@ KINDS = {
     "point": (POINT, point),
     "wide": (WIDE, wide),
     "geared": (GEARED, geared),
+    "film": (FILM, film),
 }
 Maker = Callable[[int, np.random.Generator], TrialRecord]
 
@@ -108,7 +127,7 @@ def test_trials_of_a_task_by_different_policies_are_nearer_than_those_of_other_t
     draw = np.random.default_rng(0)
     once, again = ([make(task, draw) for task in range(12)] for _ in range(2))
     encoder = TaskEncoder(spaces, fit_encoder(spaces, once), generation=1)
-    keys, queries = (encoder.embed(first_steps(trials, num_steps=None)) for trials in (once, again))
+    keys, queries = (encoder.embed(first_steps(trials, num_steps=None, spaces=spaces)) for trials in (once, again))
     assert keys.shape == (12, EMBEDDING_WIDTH)
     assert keys.dtype == np.float32
     distances = np.linalg.norm(queries[:, None] - keys[None], axis=2)
@@ -120,11 +139,11 @@ def test_an_embedding_depends_on_the_first_steps_of_its_own_trial_alone(spaces: 
     draw = np.random.default_rng(1)
     trials = [make(task, draw) for task in range(5)]
     encoder = TaskEncoder(spaces, fit_encoder(spaces, trials), generation=1)
-    together = encoder.embed(first_steps(trials, num_steps=12))
+    together = encoder.embed(first_steps(trials, num_steps=12, spaces=spaces))
     for index, trial in enumerate(trials):
-        alone = encoder.embed(first_steps([trial], num_steps=12))
+        alone = encoder.embed(first_steps([trial], num_steps=12, spaces=spaces))
         np.testing.assert_allclose(alone[0], together[index], atol=1e-5)
-    assert not np.allclose(together, encoder.embed(first_steps(trials, num_steps=30)), atol=1e-3)
+    assert not np.allclose(together, encoder.embed(first_steps(trials, num_steps=30, spaces=spaces)), atol=1e-3)
 
 
 def test_the_first_steps_go_over_episodes_and_end_where_they_are_counted() -> None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
-from memory.records import ContextKey, Family, FamilyState, FamilyTotals
+from envs.spaces import ActionKind, ActionSpec, ImageShape, ObservationKind, ObservationSpec, SpacePair
+from memory.records import ContextKey, Family, FamilyState, FamilyTotals, TrialRecord
 from memory.retrieval.digests import observation_digests
 from memory.retrieval.key_upkeep import KeyUpkeep
 from memory.store import Store
@@ -143,3 +143,34 @@ def test_the_training_tasks_that_were_met_are_listed_newest_first(store: Store) 
     trials = [replace(trial, task=task) for trial, task in zip(step.trials, [*tasks, tasks[0]], strict=True)]
     store.learner_steps.commit(replace(step, trials=tuple(trials)), make_tensors(0), {})
     assert KeyUpkeep.of(store).met_tasks(store.families.get("cartpole")) == [3, 4]
+
+
+def test_trials_with_images_get_keys_of_their_bytes_and_of_a_few_colours(store: Store) -> None:
+    image = ImageShape(height=20, width=30, channels=3)
+    observation = ObservationSpec(kind=ObservationKind.IMAGE, size=1, images=(image,))
+    store.families.add(make_spec("film"))
+    spaces = replace(SPACES, observation=observation)
+    store.families.admit("film", spaces=spaces.to_json(), random_return=0.0, reference_return=None)
+    draw = np.random.default_rng(0)
+
+    def filmed(trial: TrialRecord) -> TrialRecord:
+        episodes = []
+        for episode in trial.episodes:
+            seen = draw.integers(0, 256, (len(episode.rewards) + 1, observation.width), np.uint8)
+            seen[:, :4] = draw.normal(size=(len(seen), 1)).astype(np.float32).view(np.uint8)
+            episodes.append(replace(episode, observations=seen))
+        return replace(trial, episodes=tuple(episodes), context=None)
+
+    step = make_step("film", seed=0, trials=4)
+    totals = FamilyTotals(env_steps=1, episodes=1, trials=4, meta_updates=1)
+    stored = tuple(map(filmed, step.trials))
+    store.learner_steps.commit(replace(step, trials=stored, practised=totals), make_tensors(0), {})
+    assert KeyUpkeep.of(store).refresh(store.families.get("film")) == 4
+    [key] = [found.key for found in store.contexts.of_family("film") if found.trial_id == 1]
+    trial = store.trials.load(1)
+    assert [key.digest] == observation_digests(trial.episodes[0].observations[:1])
+    parameters = store.encoders.get("film")
+    assert parameters is not None
+    assert parameters.parameters["observation_mean"].shape == (1 + 8 * 8 * 3,)
+    assert key.embedding is not None
+    assert np.isfinite(key.embedding).all()

@@ -53,7 +53,7 @@ class InTrialMemory(Protocol):
         observation: Float[Tensor, "B D"],
         action: Shaped[Tensor, "B ..."],
         reward: Float[Tensor, " B"],
-        next_observation: Float[Tensor, "B D"],
+        next_observation: Shaped[Tensor, "B _"],
         terminated: Bool[Tensor, " B"],
         active: Bool[Tensor, " B"],
     ) -> None:

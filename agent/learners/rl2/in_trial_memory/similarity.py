@@ -127,7 +127,7 @@ class SimilarityMemory:
         observation: Float[Tensor, "B D"],
         action: Shaped[Tensor, "B ..."],
         reward: Float[Tensor, " B"],
-        next_observation: Float[Tensor, "B D"],  # noqa: ARG002 (values come from returns, not from a model)
+        next_observation: Shaped[Tensor, "B _"],  # noqa: ARG002 (values come from returns, not from a model)
         terminated: Bool[Tensor, " B"],  # noqa: ARG002
         active: Bool[Tensor, " B"],
     ) -> None:

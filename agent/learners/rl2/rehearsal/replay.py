@@ -15,6 +15,7 @@ from agent.learners.distributions import allowed_in, as_previous
 from agent.learners.rl2.in_trial_memory.protocol import empty_memory, has_table
 from agent.learners.rl2.in_trial_memory.ring import held_trials
 from agent.learners.rl2.in_trial_memory.similarity import read_trials
+from agent.learners.rl2.pair import PairModule
 from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.policy_state import PolicyInput, context_features, episodes_left
 from agent.learners.rl2.rehearsal.past_trials import PastTrials
@@ -31,15 +32,21 @@ def replayed_inputs(policy: RL2Policy, trials: PastTrials) -> PolicyInput:
     return PolicyInput(
         observation=trials.observation,
         previous_action=previous_action,
-        change=pair.changes(
-            trials.observation,
-            previous=_previous(trials.observation),
-            action=previous_action,
-            is_within_episode=_is_within_episode(trials),
-        ),
+        change=_changes(pair, trials, previous_action),
         context=_context(trials, reward),
         read=_reads(policy, trials, reward),
         allowed=allowed_in(trials.spaces.action, trials.decisions),
+    )
+
+
+def _changes(pair: PairModule, trials: PastTrials, previous_action: Tensor) -> Tensor | None:
+    if not pair.num_changes:
+        return None
+    return pair.changes(
+        trials.observation,
+        previous=_previous(trials.observation),
+        action=previous_action,
+        is_within_episode=_is_within_episode(trials),
     )
 
 

@@ -12,6 +12,13 @@ from memory.records import NUM_SLOTS, TrialRecord
 HELD_BACK_EVERY = 4
 """One of this many slots is held back: its trials measure what is being lost, and are never trained on."""
 
+MAX_IMAGE_BYTES = 128 << 20
+"""Bytes of the observations of a reservoir of trials with images, if they have ``USUAL_STEPS`` steps."""
+
+USUAL_STEPS = 1000
+
+FEWEST_SLOTS = 8
+
 
 @dataclass(kw_only=True)
 class Reservoir:
@@ -29,7 +36,14 @@ class Reservoir:
 
     def next_slots(self, count: int) -> list[int]:
         """Return the slots that the next trials take."""
-        return [(self.next_slot + index) % NUM_SLOTS for index in range(count)]
+        return [(self.next_slot + index) % self.num_slots for index in range(count)]
+
+    @property
+    def num_slots(self) -> int:
+        """The number of slots: fewer for trials with images, so that those of usual length fit into memory."""
+        if not self.spaces.observation.images:
+            return NUM_SLOTS
+        return min(NUM_SLOTS, max(FEWEST_SLOTS, MAX_IMAGE_BYTES // (USUAL_STEPS * self.spaces.observation.width)))
 
     def add(self, trials: Iterable[TrialRecord]) -> None:
         """Put trials into their slots, in place of older ones; trials without a slot are left out."""
@@ -39,7 +53,7 @@ class Reservoir:
         """Put stored trials into their slots, the oldest first."""
         for slot, trial in trials.items():
             self.trials[slot] = trial
-            self.next_slot = (slot + 1) % NUM_SLOTS
+            self.next_slot = (slot + 1) % self.num_slots
 
     def usable(self, *, held_back: bool) -> Sequence[TrialRecord]:
         """Return the trials of one part, the oldest first: those with as many episodes as the longest have.
@@ -49,7 +63,7 @@ class Reservoir:
         """
         trials = [
             trial
-            for slot, trial in sorted(self.trials.items(), key=lambda item: (item[0] - self.next_slot) % NUM_SLOTS)
+            for slot, trial in sorted(self.trials.items(), key=lambda item: (item[0] - self.next_slot) % self.num_slots)
             if is_held_back(slot) is held_back and has_decisions(trial)
         ]
         most = max((len(trial.episodes) for trial in trials), default=0)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from envs.family import FamilySource, FamilySpec, Split
-from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
+from envs.spaces import ActionKind, ActionSpec, ImageShape, ObservationKind, ObservationSpec, SpacePair
 from envs.task_batch import Transition
 
 DISCRETE = SpacePair(
@@ -31,7 +31,22 @@ MIXED = SpacePair(
     observation=ObservationSpec(kind=ObservationKind.VECTOR, size=3),
     action=ActionSpec(kind=ActionKind.MIXED, choices=(3, 2), low=(-2.0, 0.0), high=(2.0, 1.0), start=(0, 5)),
 )
-ALL_SPACES = {"discrete": DISCRETE, "vector": VECTOR, "multi_discrete": WIDE, "continuous": CONTINUOUS, "mixed": MIXED}
+IMAGES = SpacePair(
+    observation=ObservationSpec(
+        kind=ObservationKind.IMAGE,
+        size=3,
+        images=(ImageShape(height=20, width=13, channels=3), ImageShape(height=8, width=9, channels=1)),
+    ),
+    action=ActionSpec(kind=ActionKind.DISCRETE, choices=(3,), start=(0,)),
+)
+ALL_SPACES = {
+    "discrete": DISCRETE,
+    "vector": VECTOR,
+    "multi_discrete": WIDE,
+    "continuous": CONTINUOUS,
+    "mixed": MIXED,
+    "images": IMAGES,
+}
 
 
 class ScriptedTasks:
@@ -72,7 +87,7 @@ class ScriptedTasks:
         total = action.float() if action.ndim == 1 else action.float().sum(-1)
         return Transition(
             observation=self._observation,
-            reward=(final.sum(-1) + total) * active,
+            reward=(_total(final, self.spaces.observation) + total) * active,
             terminated=terminated,
             truncated=truncated,
             final_observation=final,
@@ -92,7 +107,12 @@ class ScriptedTasks:
         if observation.kind is ObservationKind.DISCRETE:
             drawn = torch.randint(observation.size, (self.num_trials, 1), generator=self._generator)
             return drawn.float()
-        return torch.randn(self.num_trials, observation.size, generator=self._generator)
+        numbers = torch.randn(self.num_trials, observation.size, generator=self._generator)
+        if observation.kind is ObservationKind.VECTOR:
+            return numbers
+        shape = (self.num_trials, observation.width - observation.numbers_bytes)
+        pixels = torch.randint(256, shape, generator=self._generator, dtype=torch.uint8)
+        return torch.cat([numbers.view(torch.uint8), pixels], dim=1)
 
 
 class MaskedTasks(ScriptedTasks):
@@ -123,3 +143,9 @@ class MaskedTasks(ScriptedTasks):
             certain = torch.randint(choices, (self.num_trials, 1), generator=self._masks)
             masks.append(mask.scatter(1, certain, value=True))
         self.allowed = torch.cat(masks, dim=1)
+
+
+def _total(observation: Tensor, spec: ObservationSpec) -> Tensor:
+    if spec.kind is ObservationKind.IMAGE:
+        return observation[:, spec.numbers_bytes :].float().mean(-1) / 255.0
+    return observation.sum(-1)

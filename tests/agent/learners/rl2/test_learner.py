@@ -23,6 +23,7 @@ from tests.agent.learners.rl2.scripted_tasks import (
     ALL_SPACES,
     CONTINUOUS,
     DISCRETE,
+    IMAGES,
     MIXED,
     VECTOR,
     WIDE,
@@ -44,6 +45,7 @@ FAMILIES: dict[str, SpacePair] = {
     "arm@3": CONTINUOUS,
     "car@4": MIXED,
     "cards@5": WIDE,
+    "eye@6": IMAGES,
 }
 MASKED = {"cards@5"}
 
@@ -69,12 +71,12 @@ def test_a_learner_restored_in_the_middle_goes_on_bit_identically(tmp_path: Path
             practise(of, name, step)
 
     straight, broken = learner(), learner()
-    work(straight, range(11))
+    work(straight, range(13))
     work(broken, range(6))
     save_file(broken.to_tensors(), tmp_path / "state.safetensors")
     meta = json.loads(json.dumps(broken.to_meta()))
     resumed = RL2Learner.from_tensors(RL2Config(**SMALL), load_file(tmp_path / "state.safetensors"), meta, device="cpu")
-    work(resumed, range(6, 11))
+    work(resumed, range(6, 13))
     expected, found = straight.to_tensors(), resumed.to_tensors()
     assert expected.keys() == found.keys()
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []

@@ -1,4 +1,4 @@
-"""Observations of any space become vectors of one size, without loss of what they hold."""
+"""Tests of the form in which observations travel to the trainer."""
 
 from __future__ import annotations
 
@@ -7,90 +7,81 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.spaces import GraphInstance
-from hypothesis import given
-from hypothesis import strategies as st
 
-from envs.gymnasium.host.faults import NonsenseError
-from envs.gymnasium.host.spaces import flat_size, flattener
-from tests.envs.gymnasium.host.some_spaces import observation_spaces
+from envs.gymnasium.host.faults import NonsenseError, UnsupportedError
+from envs.gymnasium.host.observations import form_of
+from envs.gymnasium.host.spaces import describe_observation
+from envs.spaces import ImageShape, ObservationKind, ObservationSpec
 
-
-def flat(space: spaces.Space[Any], value: Any) -> list[float]:
-    out = np.full(flat_size(space), np.nan, np.float32)
-    flattener(space)(value, out)
-    return out.tolist()  # type: ignore[no-any-return]
-
-
-def bounded(space: Any, bound: int) -> Any:
-    space.max_length = space.max_nodes = bound
-    return space
+ROBOT = spaces.Dict(
+    {
+        "front": spaces.Box(0, 255, (40, 30, 3), np.uint8),
+        "gear": spaces.Discrete(4, start=1),
+        "inner": spaces.Tuple([spaces.Box(-1, 1, (2,)), spaces.Box(0, 1, (10, 10, 4), np.bool_)]),
+    }
+)
 
 
-@given(observation_spaces, st.integers(0, 2**31 - 1))
-def test_every_sample_of_a_space_fills_its_vector(space: spaces.Space[Any], seed: int) -> None:
-    space.seed(seed)
-    assert np.isfinite(np.float32(flat(space, space.sample()))).all()
-
-
-def test_a_sequence_is_padded_and_has_a_mask() -> None:
-    space = bounded(spaces.Sequence(spaces.Box(-9, 9, (2,))), 3)
-    assert flat(space, (np.float32([1, 2]), np.float32([3, 4]))) == [1, 1, 0, 1, 2, 3, 4, 0, 0]
-    assert flat(space, ()) == [0.0] * 9
-
-
-def test_stacked_elements_are_those_of_a_tuple() -> None:
-    feature = spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Box(-9, 9, (1,))})
-    plain, stacked = (bounded(spaces.Sequence(feature, stack=stack), 3) for stack in (False, True))
-    elements = ({"a": 1, "b": np.float32([5])}, {"a": 0, "b": np.float32([6])})
-    values = {"a": np.array([1, 0]), "b": np.float32([[5], [6]])}
-    assert flat(plain, elements) == flat(stacked, values) == [1, 1, 0, 0, 1, 5, 1, 0, 6, 0, 0, 0]
-
-
-def test_a_graph_has_its_nodes_and_the_edges_of_each_pair_of_nodes() -> None:
-    space = bounded(spaces.Graph(spaces.Box(-9, 9, (1,)), spaces.Box(-9, 9, (1,))), 2)
-    edges, links = np.float32([[5], [6]]), np.array([[0, 1], [0, 1]])
-    one = GraphInstance(np.float32([[3], [4]]), edges, links)
-    #                    mask  nodes  0→0   0→1    1→0   1→1
-    assert flat(space, one) == [1, 1, 3, 4, 0, 0, 2, 11, 0, 0, 0, 0]
-    lone = GraphInstance(np.float32([[3]]), None, None)
-    assert flat(space, lone) == [1, 0, 3, 0, *[0] * 8]
-
-
-def test_a_text_is_its_characters_in_their_places() -> None:
-    assert flat(spaces.Text(3, charset="ab"), "ba") == [0, 1, 1, 0, 0, 0]
-
-
-def test_one_of_several_parts_says_which_and_leaves_the_others_0() -> None:
-    space = spaces.OneOf((spaces.Discrete(2), spaces.Box(-9, 9, (2,))))
-    assert flat(space, (1, np.float32([3, 4]))) == [0, 1, 0, 0, 3, 4]
-    assert flat(space, (np.int64(0), 1)) == [1, 0, 0, 1, 0, 0]
+def test_parts_that_are_no_images_travel_as_the_first_bytes_of_an_observation() -> None:
+    form = form_of(ROBOT, image_size=64)
+    spec = ObservationSpec.from_json(form.described)
+    assert spec.kind is ObservationKind.IMAGE
+    assert (spec.size, spec.width, spec.dtype) == (6, form.width, form.dtype)
+    assert spec.images == (ImageShape(height=40, width=30, channels=3), ImageShape(height=10, width=10, channels=4))
+    ROBOT.seed(3)
+    value = ROBOT.sample()
+    row = np.zeros(form.width, np.uint8)
+    form.write(value, row)
+    gear = np.arange(1, 5) == value["gear"]
+    assert np.array_equal(row[:24].view(np.float32), np.concatenate([gear, value["inner"][0]]).astype(np.float32))
+    assert np.array_equal(row[24 : 24 + 3600], value["front"].ravel())
+    assert np.array_equal(row[24 + 3600 :], value["inner"][1].ravel() * np.uint8(255))
 
 
 @pytest.mark.parametrize(
-    ("space", "value", "words"),
+    "space",
     [
-        (bounded(spaces.Sequence(spaces.Discrete(2)), 1), (0, 1), "2 elements, and its space allows 1"),
-        (bounded(spaces.Sequence(spaces.Discrete(2)), 1), np.zeros(1), "should be a tuple"),
-        (spaces.Text(2, charset="a"), "ab", "has 'b'"),
-        (spaces.Text(2, charset="a"), "aaa", "3 elements"),
-        (spaces.Text(2, charset="a"), 7, "should be a text"),
-        (spaces.OneOf((spaces.Discrete(2),)), (1, 0), "the index of observation should be 0 to 0"),
-        (spaces.OneOf((spaces.Discrete(2),)), 1, "a pair"),
-        (bounded(spaces.Graph(spaces.Discrete(2), None), 1), np.zeros(1), "GraphInstance"),
-        (
-            bounded(spaces.Graph(spaces.Discrete(2), spaces.Discrete(2)), 2),
-            GraphInstance(np.array([0]), np.array([1]), np.array([[0, 1]])),
-            "names nodes outside 0 to 0",
-        ),
-        (
-            bounded(spaces.Graph(spaces.Discrete(2), spaces.Discrete(2)), 2),
-            GraphInstance(np.array([0]), np.array([1]), np.array([0, 0])),
-            "1 pairs of nodes",
-        ),
+        spaces.Box(0, 255, (7, 7, 3), np.uint8),
+        spaces.Dict({"image": spaces.Box(0, 255, (7, 7, 3), np.uint8), "direction": spaces.Discrete(4)}),
+        spaces.Discrete(7),
+        spaces.Box(-1, 1, (5,)),
     ],
-    ids=str,
 )
-def test_an_observation_outside_its_space_is_a_fault_with_the_reason(space: Any, value: Any, words: str) -> None:
-    with pytest.raises(NonsenseError, match=words):
-        flat(space, value)
+def test_what_has_no_image_keeps_the_form_that_it_always_had(space: spaces.Space[Any]) -> None:
+    assert form_of(space, image_size=64).described == describe_observation(space)
+    assert form_of(space, image_size=64).dtype == "float32"
+
+
+def test_a_family_without_images_flattens_them() -> None:
+    space = spaces.Box(0, 255, (30, 30, 3), np.uint8)
+    assert form_of(space, image_size=0).described == {"kind": "vector", "size": 2700}
+    with pytest.raises(UnsupportedError, match="1 to 4096"):
+        form_of(spaces.Box(0, 255, (56, 56, 3), np.uint8), image_size=0)
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (spaces.Dict({"image": spaces.Box(0, 255, (40, 40, 3), np.uint8), "mission": spaces.Text(9)}), "mission"),
+        (spaces.Dict({"a": spaces.Box(0, 255, (40, 40, 3), np.uint8), "b": spaces.Box(0, 1, (5000,))}), "5000"),
+        (spaces.Tuple([spaces.Box(0, 255, (40, 40, 3), np.uint8)] * 5), "5 images"),
+        (spaces.Box(0, 255, (600, 600, 3), np.uint8), "512"),
+        (spaces.Box(0, 255, (4, 84, 84, 3), np.uint8), "stack"),
+        (spaces.Box(-np.inf, np.inf, (84, 84, 3), np.float32), "finite bounds"),
+    ],
+)
+def test_an_unsupported_observation_with_images_is_refused_with_its_reason(
+    space: spaces.Space[Any], words: str
+) -> None:
+    with pytest.raises(UnsupportedError, match=words):
+        form_of(space, image_size=64)
+
+
+def test_a_number_beside_an_image_must_be_finite_and_no_part_may_be_missing() -> None:
+    form = form_of(ROBOT, image_size=64)
+    row = np.zeros(form.width, np.uint8)
+    value = ROBOT.sample()
+    with pytest.raises(NonsenseError, match="NaN or infinity"):
+        form.write({**value, "inner": (np.array([0.0, np.nan]), value["inner"][1])}, row)
+    with pytest.raises(NonsenseError, match="dict of 3"):
+        form.write({"front": value["front"]}, row)

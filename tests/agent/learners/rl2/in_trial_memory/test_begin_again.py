@@ -12,6 +12,7 @@ from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory.keys import Keys
 from agent.learners.rl2.in_trial_memory.protocol import InTrialMemory, empty_memory
 from agent.learners.rl2.in_trial_memory.table import TableMemory
+from agent.learners.rl2.pair import observed_width
 from envs.spaces import ActionKind, ActionSpec, SpacePair
 from tests.agent.learners.rl2.in_trial_memory.steps import read, similarity, write
 from tests.agent.learners.rl2.in_trial_memory.test_ring import NUM_TRIALS, Step, add, steps_of
@@ -27,7 +28,7 @@ def empty(spaces: SpacePair, *, num_steps: int = 64) -> InTrialMemory:
         RL2Config(memory_size=num_steps),
         num_trials=NUM_TRIALS,
         episodes_per_trial=3,
-        keys=Keys(projection=torch.eye(spaces.observation.width)),
+        keys=Keys(projection=torch.eye(observed_width(spaces.observation))),
         device=torch.device("cpu"),
     )
     assert memory is not None

@@ -9,6 +9,7 @@ from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory.keys import Keys
 from agent.learners.rl2.in_trial_memory.protocol import empty_memory, read_size
 from agent.learners.rl2.in_trial_memory.table import TableMemory
+from agent.learners.rl2.pair import observed_width
 from envs.spaces import ActionKind, ActionSpec, SpacePair
 from tests.agent.learners.rl2.in_trial_memory.steps import read, similarity, write
 from tests.agent.learners.rl2.scripted_tasks import ALL_SPACES, CONTINUOUS, DISCRETE, VECTOR, WIDE
@@ -144,7 +145,7 @@ def test_continuous_actions_that_returned_more_pull_the_read_towards_them() -> N
 @pytest.mark.parametrize("spaces", ALL_SPACES.values(), ids=ALL_SPACES.keys())
 def test_an_empty_memory_reads_as_many_features_as_it_says(spaces: SpacePair) -> None:
     config = RL2Config()
-    width = spaces.observation.width
+    width = observed_width(spaces.observation)
     memory = empty_memory(
         spaces,
         config,

@@ -14,6 +14,7 @@ from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory.keys import Keys
 from agent.learners.rl2.in_trial_memory.protocol import InTrialMemory, empty_memory
 from agent.learners.rl2.in_trial_memory.similarity import BANDWIDTH, SimilarityMemory
+from agent.learners.rl2.pair import observed_width
 from envs.random_actions import random_actions
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, SpacePair
 from tests.agent.learners.rl2.scripted_tasks import ALL_SPACES, CONTINUOUS, DISCRETE, VECTOR, WIDE
@@ -51,7 +52,7 @@ def steps_of(spaces: SpacePair, num_steps: int) -> list[Step]:
     def observe() -> Tensor:
         if spaces.observation.kind is ObservationKind.DISCRETE:
             return torch.randint(spaces.observation.size, (NUM_TRIALS, 1), generator=generator).float()
-        return torch.randn(NUM_TRIALS, spaces.observation.size, generator=generator)
+        return torch.randn(NUM_TRIALS, observed_width(spaces.observation), generator=generator)
 
     def act() -> Tensor:
         if spaces.action.kind is ActionKind.CONTINUOUS:
@@ -160,7 +161,7 @@ def test_an_observation_met_before_weighs_as_one_step_however_far_from_the_mean_
 
 
 def memory_for(spaces: SpacePair) -> InTrialMemory:
-    width = spaces.observation.width
+    width = observed_width(spaces.observation)
     memory = empty_memory(
         spaces,
         RL2Config(memory_size=12),

@@ -11,10 +11,10 @@ from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.rehearsal.rehearsal import FOLLOWING, FULL_LOSS, MEASURED_FAMILIES, TOLERANCE, Rehearsal
 from agent.learners.rl2.rehearsal.reservoir import HELD_BACK_EVERY, Reservoir, is_held_back
 from agent.learners.rl2.trials import to_records
-from envs.spaces import ActionKind, ActionSpec, SpacePair
+from envs.spaces import ActionKind, ActionSpec, ImageShape, ObservationKind, ObservationSpec, SpacePair
 from memory.records import NUM_SLOTS, EpisodeRecord
 from tests.agent.learners.rl2.playing import learner_for, play
-from tests.agent.learners.rl2.scripted_tasks import DISCRETE, VECTOR
+from tests.agent.learners.rl2.scripted_tasks import DISCRETE, IMAGES, VECTOR
 
 OTHER = replace(VECTOR, action=ActionSpec(kind=ActionKind.DISCRETE, choices=(4,), start=(0,)))
 
@@ -224,3 +224,12 @@ def test_what_is_lost_of_a_family_in_practice_counts_less() -> None:
 def _episodes(rehearsal: Rehearsal, name: str) -> list[EpisodeRecord]:
     """Return the episodes of the trials that are trained on."""
     return [episode for trial in rehearsal.reservoir(name).usable(held_back=False) for episode in trial.episodes]
+
+
+def test_a_reservoir_of_large_images_has_fewer_slots() -> None:
+    image = ImageShape(height=64, width=64, channels=3)
+    large = replace(IMAGES, observation=ObservationSpec(kind=ObservationKind.IMAGE, size=0, images=(image,)))
+    assert Reservoir(spaces=VECTOR).num_slots == Reservoir(spaces=IMAGES).num_slots == NUM_SLOTS
+    reservoir = Reservoir(spaces=large, next_slot=9)
+    assert reservoir.num_slots == 10
+    assert reservoir.next_slots(3) == [9, 0, 1]
