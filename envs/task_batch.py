@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from optree.dataclasses import register_node
 from torch import Tensor
 
@@ -165,7 +165,7 @@ def recurs(tasks: TaskBatch) -> TypeGuard[RecurringTaskBatch]:
 
 def begin_exposure(
     tasks: TaskBatch, first_task: int | Tensor, *, split: Split, exposure: int | Tensor = 0
-) -> Float[Tensor, "B D"]:
+) -> Shaped[Tensor, "B D"]:
     """Begin B tasks that were played ``exposure`` times before; where noise cannot be redrawn, it repeats.
 
     Args:
