@@ -18,8 +18,7 @@ def test_the_text_of_the_mission_is_named_and_how_to_leave_it_out(learnd: Learnd
     said = " ".join(added.stdout.split())
     assert added.returncode == 1, said
     assert "part 'mission' of the observation space" in said
-    assert "ImgObsWrapper" in said
-    assert "module:function" in said
+    assert "--wrap minigrid.wrappers:ImgObsWrapper" in said
 
 
 def test_a_function_that_wraps_the_environment_is_admitted(learnd: Learnd, inputs: Callable[[str], Path]) -> None:

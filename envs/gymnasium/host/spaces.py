@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -116,13 +117,10 @@ def without_parts_hint(space: spaces.Dict) -> str:
     keys = supported_keys(space)
     if not keys:
         return ""
-    wrappers = f"gymnasium.wrappers.FilterObservation(env, {keys})"
+    wrappers = f"--wrap 'FilterObservation:{json.dumps({'filter_keys': keys})}'"
     if any(type(part).__module__.startswith("minigrid.") for part in space.spaces.values()):
-        wrappers = f"minigrid.wrappers.ImgObsWrapper(env) or {wrappers}"
-    return (
-        f" Leave it out with a wrapper, {wrappers}, in your own function that returns the wrapped environment, "
-        "and name that function as module:function."
-    )
+        wrappers = f"--wrap minigrid.wrappers:ImgObsWrapper, or {wrappers}"
+    return f" Leave it out with a wrapper: {wrappers}."
 
 
 def shared_properties(space: spaces.Space[Any], name: str, *, with_bounds: bool) -> dict[str, Any]:
