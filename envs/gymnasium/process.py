@@ -355,8 +355,10 @@ class WorkerProcess:
         self._control.settimeout(REPORT_S)
         try:
             line = self._control.recv(64)
-        except OSError:
+        except TimeoutError:
             return None
+        except OSError:  # the supervisor was killed
+            line = b""
         finally:
             self._control.settimeout(None)
         self._is_busy = False

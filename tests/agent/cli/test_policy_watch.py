@@ -69,7 +69,19 @@ def test_a_video_shows_every_step_of_the_trial_in_a_worker(acting_left: Learnd, 
 
 
 def test_text_environments_are_shown_live_with_episode_and_return(acting_left: Learnd) -> None:
-    acting_left("env", "add", "FrozenLake-v1", "--name", "lake", "--kwarg", "is_slippery=false", "--max-steps", "5")
+    acting_left(
+        "env",
+        "add",
+        "FrozenLake-v1",
+        "--name",
+        "lake",
+        "--max-steps",
+        "5",
+        "--episodes",
+        "3",
+        "--kwarg",
+        "is_slippery=false",
+    )
     shown = acting_left("policy", "watch", "lake", "--live", "--fps", "60").stdout
     assert "(Left)\nSFFF\nFHFH\nFFFH\nHFFG" in shown
     assert "step 5" in shown

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.experiments.budget import Budget
+from agent.experiments.replanning import LastEstimate
 from agent.experiments.run import UsageTotals
 from agent.experiments.scores import Estimate
 from agent.output.typed_json import dataclass_from_json, dataclass_to_json
@@ -48,7 +49,8 @@ STORED = {
             '"points": [{"updates": 0, "cpu_s": 0.0, "adapted": {"mean": 0.5, "half_width": 0.1, "num_tasks": 20}, '
             '"unadapted": {"mean": 0.5, "half_width": 0.1, "num_tasks": 20}, "beside": {"loss": {"mean": NaN, '
             '"half_width": 0.0, "num_tasks": 1}}}], "last": {"updates": 7, "cpu_s": 1.25, "adapted": {"mean": 0.5, '
-            '"half_width": 0.1, "num_tasks": 20}, "unadapted": null, "beside": {}}}'
+            '"half_width": 0.1, "num_tasks": 20}, "unadapted": null, "beside": {}}, '
+            '"estimate": {"cpu_s": 0.5, "updates": 3}}'
         ),
     ),
 }
@@ -60,6 +62,12 @@ def test_what_was_stored_is_read_and_written_byte_for_byte(name: str) -> None:
     value = dataclass_from_json(kind, json.loads(text))
     assert isinstance(value, kind)
     assert json.dumps(dataclass_to_json(value)) == text
+
+
+def test_a_run_that_was_stored_before_estimates_were_made_again_is_read() -> None:
+    values = json.loads(STORED["run"][1])
+    del values["estimate"]
+    assert dataclass_from_json(UsageTotals, values).estimate == LastEstimate()
 
 
 def test_computed_properties_are_not_written() -> None:

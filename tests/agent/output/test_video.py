@@ -9,6 +9,7 @@ import pytest
 from imageio_ffmpeg import count_frames_and_secs
 from PIL import Image
 
+from agent.output.files import OutputFileError
 from agent.output.video import VideoError, captioned, writing_video
 
 GREY = np.full((60, 81, 3), 100, dtype=np.uint8)
@@ -79,3 +80,13 @@ def test_another_ending_is_refused_before_anything_is_drawn(tmp_path: Path) -> N
         writing_video(tmp_path / "watch.avi", frames_per_s=10),
     ):
         pass
+
+
+def test_a_video_is_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "watch.gif").symlink_to(tmp_path / "another")
+    with (
+        pytest.raises(OutputFileError, match="symbolic link"),
+        writing_video(tmp_path / "watch.gif", frames_per_s=10),
+    ):
+        pass
+    assert not (tmp_path / "another").exists()

@@ -26,7 +26,7 @@ def lose(session: TrainerSession) -> None:
     """Change what the policy does: it mostly pulls the first arm."""
     with torch.no_grad():
         for pair in session.learner.policy.pairs.values():
-            pair.get_parameter("head.bias")[0] += 3.0
+            pair.get_parameter("head.bias")[0] += 6.0
 
 
 def test_a_slice_puts_its_stored_trials_into_the_reservoir_of_its_family(
@@ -99,7 +99,7 @@ def test_rehearsal_can_be_switched_off(store: Store, folder: DataFolder, open_se
 
 def with_time_to_repair(folder: DataFolder) -> Settings:
     """Return settings by which a repair may take long enough also on a slow machine."""
-    return settings_for(folder.path, practise={"slice_s": 5.0, "rehearsal": True})
+    return settings_for(folder.path, practise={"slice_s": 10.0, "rehearsal": True})
 
 
 def test_a_candidate_that_falls_is_repaired_before_it_is_rejected(
