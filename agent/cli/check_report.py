@@ -53,7 +53,9 @@ def show_check(out: PlainConsole, values: Mapping[str, Any]) -> None:
     """Print the report of a check. ``values`` is the command's JSON answer."""
     entry, verdict = values["spec"]["entry"], values["verdict"]
     means = "learnd env add admits it" if verdict == "admitted" else "learnd env add refuses it"
-    out.print(styled((str(entry), "bold"), " is ", (verdict, STATE_STYLES[_state_of(verdict)]), f": {means}"))
+    out.print(
+        styled((visible_line(str(entry)), "bold"), " is ", (verdict, STATE_STYLES[_state_of(verdict)]), f": {means}")
+    )
     for line in report_lines(values):
         out.print(visible_line(line), soft_wrap=True)
     for found in values["findings"]:

@@ -31,8 +31,8 @@ STORED = {
     "family": (
         KnownFamily,
         (
-            '{"spaces": {"observation": {"kind": "vector", "size": 4}, "action": {"kind": "continuous", "choices": [], '
-            '"low": [-Infinity, -2.0], "high": [Infinity, 2.0], "start": []}}, "episodes_per_trial": 7}'
+            '{"spaces": {"observation": {"kind": "vector", "size": 4, "images": []}, "action": {"kind": "continuous", '
+            '"choices": [], "low": [-Infinity, -2.0], "high": [Infinity, 2.0], "start": []}}, "episodes_per_trial": 7}'
         ),
     ),
     "few-shot family": (
