@@ -1,4 +1,4 @@
-"""How much time the parts of a check of a family may take."""
+"""Limits of the time that the parts of a check of a family may take."""
 
 from __future__ import annotations
 

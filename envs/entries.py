@@ -27,7 +27,7 @@ _INTERPRETERS = ("bin/python", "bin/python3")
 
 @dataclass(frozen=True, kw_only=True)
 class FileEntry:
-    """What a Python file as entry stands for.
+    """The entry and the import path that a Python file stands for.
 
     Attributes:
         entry: ``module:Class``; ``module:*`` for the only environment class.

@@ -35,7 +35,7 @@ ONE_LENGTH_EPISODES, ONE_LENGTH_STEPS = 16, 10
 
 @dataclass(kw_only=True)
 class Examination:
-    """What an examination found.
+    """The findings and measurements of an examination.
 
     Attributes:
         spec: the family; its automatic variations are complete if it could be opened.

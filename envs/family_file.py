@@ -83,7 +83,7 @@ KEY_TYPES: Mapping[str, tuple[str, tuple[type, ...]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class FileDefaults:
-    """What a family file leaves to the settings.
+    """The values that a family file leaves to the settings.
 
     Attributes:
         reference_steps: steps of a measured reference where none is declared; 0 for no measurement.

@@ -1,4 +1,4 @@
-"""What a check of a family found: the kinds of findings, which of them refuse a family, and what to do about each."""
+"""Findings of a check of a family: their kinds, those that refuse a family, and what to do about each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from envs.errors import EnvsError, FamilySpecError, WorkerFaultError
 
 
 class Severity(StrEnum):
-    """What a finding means for the family."""
+    """The consequence of a finding for the family."""
 
     REFUSED = "refused"
     WARNING = "warning"

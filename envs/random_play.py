@@ -30,7 +30,7 @@ Progress = Callable[[str, int], None]
 
 @dataclass(kw_only=True)
 class RandomPlay:
-    """What random actions gave.
+    """The returns and lengths of episodes of random actions.
 
     Attributes:
         trial_returns: the return of each trial that was played to its end.

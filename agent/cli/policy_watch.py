@@ -139,7 +139,7 @@ def _check_output(invocation: Invocation, family: str, video: Path | None, *, is
 
 
 class _Shown:
-    """What a user sees while a policy acts: lines, frames in the terminal, or frames of a video.
+    """The output while a policy acts: lines, frames in the terminal, or frames of a video.
 
     Args:
         invocation: the invocation, for its streams.

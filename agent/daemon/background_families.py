@@ -15,7 +15,7 @@ LONGEST_WAIT_S = 8.0
 
 @dataclass(kw_only=True)
 class _Asked:
-    """How often the trainer was asked in a row, and when last."""
+    """The number of questions to the trainer in a row, and the time of the last."""
 
     count: int = 0
     at: float = -math.inf

@@ -59,7 +59,7 @@ def complete(
 
 @dataclass(frozen=True, kw_only=True)
 class _Environment:
-    """What completing a variation needs to know of an environment.
+    """The facts about an environment that completing a variation needs.
 
     Attributes:
         spec: the family as declared.

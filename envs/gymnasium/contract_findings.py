@@ -56,7 +56,7 @@ TOLD_BY = {
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """What the check of the contract found.
+    """The result of the check of the contract.
 
     Attributes:
         findings: the faults of the environment.

@@ -21,7 +21,7 @@ _MOST_TRIALS = 1 << 60
 
 @dataclass(frozen=True, kw_only=True)
 class ExportReport:
-    """What an export wrote.
+    """The result of an export.
 
     Attributes:
         families: number of trials by family.

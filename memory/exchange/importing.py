@@ -24,7 +24,7 @@ _TRIALS_AT_ONCE = 100
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReport:
-    """What an import did.
+    """The result of an import.
 
     Attributes:
         imported: number of new trials by family.

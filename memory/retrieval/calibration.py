@@ -89,7 +89,7 @@ class CalibrationTest:
 
 @dataclass(frozen=True, kw_only=True)
 class PastMatches:
-    """What each of N trials finds among the trials before it.
+    """The matches of each of N trials among the trials before it.
 
     Attributes:
         trial_ids: [N] the trials.

@@ -72,7 +72,7 @@ class FirstSteps:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderParameters:
-    """What an encoder knows of a family: the scales of its steps, and its mean dynamics.
+    """The parameters of a family's encoder: the scales of its steps, and its mean dynamics.
 
     Attributes:
         observation_mean, observation_spread: [K].

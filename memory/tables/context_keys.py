@@ -32,7 +32,7 @@ ORDER BY trials.id DESC LIMIT ?
 
 @dataclass(frozen=True, kw_only=True)
 class KeyExtent:
-    """Which keys a family has.
+    """The extent of a family's keys.
 
     Attributes:
         family_id: id of the family; a new family of an old name has another.

@@ -265,7 +265,7 @@ def difference_text(one: list[Any], other: list[Any]) -> str:
 
 
 class Times:
-    """What calls took, in seconds."""
+    """The durations of calls, in seconds."""
 
     def __init__(self) -> None:
         self.makings: list[float] = []
