@@ -33,7 +33,7 @@ EpisodesOption = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Episodes per trial of an environment; default: 3 with --vary, 1 without, 10 for a built-in family.",
+        help="Episodes per trial of an environment; default: 3 with --vary, 1 without, 10 for a tensor family.",
     ),
 ]
 MaxStepsOption = Annotated[

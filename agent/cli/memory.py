@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from agent.reports.task_recognition import TaskRecognition
     from memory.files.backup_record import Backup
 
-memory_app = typer.Typer(help="Show what is stored; list and restore backups.", no_args_is_help=True)
+memory_app = typer.Typer(
+    help="Show what is stored; export and import trials; list and restore backups.", no_args_is_help=True
+)
 group(memory_app)
 
 

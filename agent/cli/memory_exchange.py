@@ -47,7 +47,7 @@ def export_memory(
     """Write the stored trials of families to one file, with their tasks and context keys.
 
     The default is all admitted families of environments. Every part of the file has a checksum. `--format minari`
-    writes a new folder with one Minari data set per family instead; it needs `pip install "learnd[minari]"`.
+    writes a new folder with one Minari data set per family instead; it needs the extra `minari` of learnd.
     """
     from memory.exchange.exporting import export_trials
 

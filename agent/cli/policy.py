@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from agent.trainer.version_scores import VersionScore
     from memory.store import Store
 
-policy_app = typer.Typer(help="List, score, export and roll back published versions.", no_args_is_help=True)
+policy_app = typer.Typer(help="List, score, watch, export and roll back published versions.", no_args_is_help=True)
 group(policy_app)
 
 WEIGHTS = {

@@ -38,7 +38,7 @@ def run_service(
 ) -> None:
     """Run the daemon in the foreground until it is stopped (Ctrl-C, SIGTERM).
 
-    In an empty data folder, it starts with the built-in families. It writes its log to stderr.
+    In an empty data folder, it starts with the embedded families. It writes its log to stderr.
 
     It does not start if learnd.db is missing or empty but other parts of a store exist. Restore a backup, or use --new
     to start with a new store. --new is rejected if the store is intact.
