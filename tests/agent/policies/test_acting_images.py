@@ -18,7 +18,7 @@ from agent.policies.trial_memory import ExactTrialMemory
 from agent.policies.version_file import PolicyFileError, encode_version
 from agent.policies.version_header import KnownFamily, VersionHeader
 from envs.family import FamilySpec, Split
-from envs.gymnasium.batch import draw_tasks
+from envs.gymnasium.task_drawing import draw_tasks
 from tests.envs.environments.image_environments import Camera, Robot
 from tests.envs.families import family, opened
 
