@@ -87,6 +87,7 @@ class WorkerProcess:
         self._answer_fd, answer_in = os.pipe2(os.O_CLOEXEC)
         stderr_out, stderr_in = os.pipe2(os.O_CLOEXEC)
         self._control, control_in = socket.socketpair()
+        self._status_start = b""
         os.set_blocking(self._request_fd, False)
         try:
             fds = (request_out, answer_in, self._memory_fd)
@@ -217,6 +218,8 @@ class WorkerProcess:
             settle_s: time to wait for the answer to a pending request before the worker is interrupted.
         """
         self.is_closed = True
+        if not self._is_busy:
+            self._note_named_memory()
         os.close(self._request_fd)
         if not self._is_busy or self._answers_within(settle_s) or self._interrupt():
             self._await_worker_end()
@@ -327,9 +330,14 @@ class WorkerProcess:
         return sum(state.resident_bytes for state in found)
 
     def _note_named_memory(self) -> None:
-        """Have the supervisor note the worker's named shared memory, which cannot be found out once it has crashed."""
+        """Have the supervisor note the worker's named shared memory, and wait until it has: later it may have ended."""
+        self._control.settimeout(REPORT_S)
         with contextlib.suppress(OSError):
             self._control.send(b"n")
+            answer = self._control.recv(1)
+            self._status_start += b"" if answer == b"n" else answer  # a worker that has ended reports its exit status
+        with contextlib.suppress(OSError):
+            self._control.settimeout(None)
 
     def _fail(self, answer: dict[str, Any]) -> NoReturn:
         found, hint, detail = answer["found"], answer.get("hint", ""), answer.get("detail", "")
@@ -354,7 +362,7 @@ class WorkerProcess:
         """Return the worker's exit status in the form of ``Popen.returncode``; None if it has not exited."""
         self._control.settimeout(REPORT_S)
         try:
-            line = self._control.recv(64)
+            line = self._status_start + self._control.recv(64)
         except TimeoutError:
             return None
         except OSError:  # the supervisor was killed

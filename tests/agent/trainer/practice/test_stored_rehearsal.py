@@ -26,7 +26,7 @@ def lose(session: TrainerSession) -> None:
     """Change what the policy does: it mostly pulls the first arm."""
     with torch.no_grad():
         for pair in session.learner.policy.pairs.values():
-            pair.get_parameter("head.bias")[0] += 6.0
+            pair.get_parameter("head.bias")[0] += 8.0
 
 
 def test_a_slice_puts_its_stored_trials_into_the_reservoir_of_its_family(
