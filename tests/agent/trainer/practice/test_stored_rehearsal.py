@@ -23,10 +23,10 @@ def state_of(session: TrainerSession) -> dict[str, Any]:
 
 
 def lose(session: TrainerSession) -> None:
-    """Change what the policy does: it mostly pulls the first arm."""
+    """Change what the policy does: it always pulls the first arm."""
     with torch.no_grad():
         for pair in session.learner.policy.pairs.values():
-            pair.get_parameter("head.bias")[0] += 8.0
+            pair.get_parameter("head.bias")[0] += 20.0
 
 
 def test_a_slice_puts_its_stored_trials_into_the_reservoir_of_its_family(
