@@ -98,9 +98,9 @@ class RL2Practice:
     # Practice
 
     def prepare(self, family: Family) -> None:
-        """Add the family to the learner, and have a worker's next rollout played."""
+        """Add the family to the learner, and have its next rollout played if that is done in the background."""
         self._add(family)
-        if not is_tensor_native(family):
+        if is_played_in_background(family):
             self._rollouts.require_played(family, self.slices.next_task.get(learner_name(family), 0))
 
     def practise(self, family: Family, *, reason: str) -> dict[str, Any]:

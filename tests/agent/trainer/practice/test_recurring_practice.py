@@ -11,6 +11,7 @@ import torch
 
 from agent.learners.rl2.recurring_training import RecurringTraining
 from agent.trainer.jobs.evaluate import evaluate
+from agent.trainer.practice.rollouts import ROLLOUT
 from agent.trainer.session import TrainerSession
 from envs.family import FamilySource, FamilySpec, Split
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
@@ -82,6 +83,14 @@ def test_environments_are_practised_as_recurring_if_that_is_declared(
     practise(session, family, reason="test")
     training = session.environments.begin_training(family, session.learner)
     assert isinstance(training, RecurringTraining) is bool(recurring)
+
+
+def test_a_slice_of_tasks_that_recur_plays_no_rollout_in_the_background(
+    store: Store, open_session: SessionMaker
+) -> None:
+    session, family = open_session(store), feed_lakes(store, recurring=6)
+    practise(session, family, reason="test")
+    assert not session.plays.has_ended(family.id, ROLLOUT)
 
 
 def test_trials_of_every_task_that_recurs_are_stored(folder: DataFolder, open_session: SessionMaker) -> None:
