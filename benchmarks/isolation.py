@@ -1,4 +1,4 @@
-"""What good families lose beside families that hang, crash, leak and are slow.
+"""Measure the rate of good families beside families that hang, crash, leak and are slow.
 
 One service practises two good families (CartPole-v1 and Pendulum-v1) and four others: one whose steps hang, one that
 segfaults, one that leaks, and one of 60 steps a second (``benchmarks.hostile_environments``). In every second window

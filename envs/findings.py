@@ -119,7 +119,7 @@ HINTS = {
     FindingKind.NO_STEP_LIMIT: "Set one (--max-steps), so that every episode ends.",
     FindingKind.SEED_WITHOUT_EFFECT: "Tasks differ only by variations (--vary), if any are declared.",
 }
-"""What to do about a kind of finding, unless the finding itself says it."""
+"""Hints by kind of finding: what to do, unless the finding itself says it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ class Finding:
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the family cannot be practised."""
+        """Return whether the family cannot be practised."""
         return self.severity is Severity.REFUSED
 
     def text(self) -> str:

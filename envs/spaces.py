@@ -143,7 +143,7 @@ class ActionSpec:
 
     @property
     def has_numbers(self) -> bool:
-        """Whether an action has numbers, so that it is a vector of floats."""
+        """Return whether an action has numbers, so that it is a vector of floats."""
         return bool(self.low)
 
     @cached_property

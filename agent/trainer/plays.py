@@ -111,7 +111,7 @@ class BackgroundPlays:
 
     @property
     def is_in_play(self) -> bool:
-        """Whether this is the thread of a play."""
+        """Return whether this is the thread of a play."""
         return getattr(self._of_this_thread, "play", None) is not None
 
     def under_way(self) -> set[int]:

@@ -1,4 +1,4 @@
-"""What the service recalls of a task is the same after kill −9 and a restart."""
+"""Test that the service recalls the same of a task after kill −9 and a restart."""
 
 from __future__ import annotations
 

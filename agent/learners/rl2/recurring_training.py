@@ -104,7 +104,7 @@ class RecurringTraining:
 
     @property
     def is_amid_round(self) -> bool:
-        """Whether the tasks of the last trials are to be played again."""
+        """Return whether the tasks of the last trials are to be played again."""
         return self._round is not None and self._round.num_played < self._round.num_exposures
 
     def begin_round(self) -> None:

@@ -1,4 +1,4 @@
-"""What a worker makes of an entry, and the hint that it gives where it finds nothing."""
+"""Tests of what a worker makes of an entry, and of the hint that it gives where it finds nothing."""
 
 from __future__ import annotations
 

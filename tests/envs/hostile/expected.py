@@ -1,4 +1,4 @@
-"""What each hostile environment must give, and its family."""
+"""The expected result of each hostile environment, and its family."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENVIRONMENTS = Path(__file__).with_name("environments")
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What a hostile environment must give.
+    """The expected result of a hostile environment.
 
     Attributes:
         kind: the kind of its first refusal; None if it is admitted.

@@ -1,4 +1,4 @@
-"""What is left of a hostile environment: processes, descriptors, threads, temporary folders and shared memory."""
+"""Find what is left of a hostile environment: processes, descriptors, threads, temporary folders and shared memory."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ LONG_S = 60.0
 
 
 class Gate:
-    """What the worker of the slow family waits for at each step; a fault, once it is set, is raised instead."""
+    """A gate that the slow family's worker waits for at each step; a fault, once it is set, is raised instead."""
 
     def __init__(self) -> None:
         self.open, self.begun = threading.Event(), threading.Event()
