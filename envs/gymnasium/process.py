@@ -26,7 +26,7 @@ from envs.errors import FamilySpecError, FaultReason, UnsupportedSpaceError, Wor
 from envs.family import FamilySpec
 from envs.gymnasium.host_start import MARK_VARIABLE, interpreter, start_host
 from envs.gymnasium.last_words import last_words
-from envs.gymnasium.process_tree import ProcessState, descendants, kill_marked, kill_seen
+from envs.gymnasium.process_tree import ProcessState, descendants, held_bytes, kill_marked, kill_seen
 from envs.gymnasium.progress import AnswerDeadline
 from envs.gymnasium.stderr_tail import StderrTail
 from envs.limits import WorkerLimits
@@ -51,8 +51,8 @@ SUPERVISOR_LIMIT_S = 15.0
 OVER_MEMORY_FACTOR = 1.5
 """A worker whose memory exceeds this multiple of its limit while it closes its environments is killed at once."""
 
-MAKING_REQUESTS = frozenset({"configure", "begin", "begin_row"})
-"""The requests that make or reset environments, which then may have made named shared memory."""
+MAKING_REQUESTS = frozenset({"configure", "begin"})
+"""The requests that make or reset many environments, which then may have made named shared memory."""
 SILENT_DEATHS = frozenset({FaultReason.EXITED, FaultReason.KILLED})
 """Reasons of faults that a worker cannot report itself, unless it called ``sys.exit``."""
 
@@ -167,6 +167,8 @@ class WorkerProcess:
             self._fail(answer)
         if request["type"] in MAKING_REQUESTS:
             self._note_named_memory()
+        elif request["type"] == "begin_row":  # begun once per episode by some callers: waiting would cost them 1.4 ms
+            self._command(b"n")
         return answer
 
     def step_begin(self) -> None:
@@ -227,8 +229,7 @@ class WorkerProcess:
 
     def _interrupt(self) -> bool:
         """Interrupt the worker and return whether it answers or exits in time."""
-        with contextlib.suppress(OSError):
-            self._control.send(b"i")
+        self._command(b"i")
         return self._answers_within(REACTION_S)
 
     def _answers_within(self, timeout_s: float) -> bool:
@@ -241,10 +242,10 @@ class WorkerProcess:
     def _await_worker_end(self) -> None:
         """Wait until the worker has closed its environments and exited, or exceeds its limits of time or memory."""
         end = time.monotonic() + self._limits.close_timeout_s
-        bound = OVER_MEMORY_FACTOR * self._limits.memory_mib * MIB
+        bound = int(OVER_MEMORY_FACTOR * self._limits.memory_mib * MIB)
         while (left_s := end - time.monotonic()) > 0:
             ready = self._events.poll(min(1000 * left_s, 1000 * self._limits.watch_interval_s))
-            if not ready and self._resident_bytes() > bound:
+            if not ready and self._held_bytes(bound) > bound:
                 return
             if ready and ready[0][0] != self._answer_fd:
                 return
@@ -252,8 +253,7 @@ class WorkerProcess:
                 self._events.unregister(self._answer_fd)
 
     def _release(self) -> None:
-        with contextlib.suppress(OSError):
-            self._control.send(b"k")
+        self._command(b"k")
         # A slower supervisor is not killed: that would release the processes that it is about to end.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=SUPERVISOR_LIMIT_S)
@@ -318,24 +318,30 @@ class WorkerProcess:
 
     def _watch(self, now: float) -> None:
         self._watched_at = now
-        resident = self._resident_bytes()
-        if resident > self._limits.memory_mib * MIB:
-            found = f"it holds {resident // MIB} MiB of memory and may hold {self._limits.memory_mib} MiB."
+        bound = self._limits.memory_mib * MIB
+        held = self._held_bytes(bound)
+        if held > bound:
+            found = f"it holds {held // MIB} MiB of memory and may hold {self._limits.memory_mib} MiB."
             self._fail_with(FaultReason.OVER_MEMORY, found)
 
-    def _resident_bytes(self) -> int:
-        """Return the resident memory of the worker and all its descendants, without its supervisor."""
+    def _held_bytes(self, enough: int) -> int:
+        """Return the memory of the worker and all its descendants, without its supervisor, if it is over ``enough``."""
         found = descendants(self._process.pid)
         self._seen = found or self._seen  # None is found if the supervisor was killed.
-        return sum(state.resident_bytes for state in found)
+        return held_bytes(found, enough=enough)
+
+    def _command(self, command: bytes) -> None:
+        """Send a command to the supervisor, which may have exited, and do not wait."""
+        with contextlib.suppress(OSError):
+            self._control.send(command)
 
     def _note_named_memory(self) -> None:
         """Have the supervisor note the worker's named shared memory, and wait until it has: later it may have ended."""
         self._control.settimeout(REPORT_S)
         with contextlib.suppress(OSError):
-            self._control.send(b"n")
+            self._control.send(b"c")
             answer = self._control.recv(1)
-            self._status_start += b"" if answer == b"n" else answer  # a worker that has ended reports its exit status
+            self._status_start += b"" if answer == b"c" else answer  # a worker that has ended reports its exit status
         with contextlib.suppress(OSError):
             self._control.settimeout(None)
 

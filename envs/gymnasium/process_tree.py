@@ -50,6 +50,30 @@ def descendants(pid: int) -> list[ProcessState]:
     return found
 
 
+def held_bytes(states: list[ProcessState], *, enough: int) -> int:
+    """Return the memory that processes hold together, where it is more than ``enough``; else a number up to that.
+
+    Resident memory counts a page once in each process that shares it, so processes that were forked from one another
+    would hold the same pages many times. Only where that sum is too large the pages are counted once, which is slower.
+    """
+    resident = sum(state.resident_bytes for state in states)
+    return resident if resident <= enough else sum(map(_proportional_bytes, states))
+
+
+def _proportional_bytes(state: ProcessState) -> int:
+    """Return a process's resident memory, with each page divided by the number of processes that share it.
+
+    It is 0 for a process that has exited.
+    """
+    try:
+        lines = Path(f"/proc/{state.pid}/smaps_rollup").read_text().splitlines()
+    except PermissionError:  # it belongs to another user now
+        return state.resident_bytes
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+
 def kill_seen(seen: list[ProcessState]) -> None:
     """Kill the processes that an earlier call of :func:`descendants` returned, unless their ids were reused."""
     for earlier in seen:

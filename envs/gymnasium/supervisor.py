@@ -8,8 +8,9 @@ becomes the supervisor's child, whatever its session, group or variables. So eve
 remains a descendant, and when the supervisor has no child left, no descendant is left.
 
 The control socket carries one byte per command from the trainer: ``i`` interrupts the worker, ``n`` notes the named
-shared memory that it uses (:mod:`envs.gymnasium.named_memory`), ``k`` ends everything now. It carries ``n`` back when
-that is done, and one line, the worker's exit status. End of file on the socket means that the trainer has exited.
+shared memory that it uses (:mod:`envs.gymnasium.named_memory`), ``c`` does so and confirms it, ``k`` ends everything
+now. It carries back ``c`` for each ``c``, and one line, the worker's exit status. End of file on the socket means that
+the trainer has exited.
 """
 
 from __future__ import annotations
@@ -87,11 +88,11 @@ class Supervisor:
             command = os.read(self._control_fd, 1) if self._control_fd in ready else b"-"
             if command == b"i":
                 kill(self._worker_pid, signal.SIGINT)
-            elif command == b"n" or not ready:
+            elif command in (b"n", b"c") or not ready:
                 self._note_memory()
-            if command == b"n":
+            if command == b"c":
                 with contextlib.suppress(OSError):
-                    os.write(self._control_fd, b"n")
+                    os.write(self._control_fd, b"c")
         self._note_memory()
         self._events.unregister(self._control_fd)
         if command != b"k":

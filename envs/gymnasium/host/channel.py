@@ -10,11 +10,18 @@ from .faults import EndOfRequestsError
 
 
 class Channel:
-    """The two pipes to the trainer."""
+    """The two pipes to the trainer. They belong to this process alone, not to a copy that an environment forks."""
 
     def __init__(self, request_fd: int, answer_fd: int) -> None:
         self._request_fd, self._answer_fd = request_fd, answer_fd
         self._waiting = b""
+        self.is_closed = False
+
+    def close(self) -> None:
+        """Close the pipes: there are no more requests, and answers are discarded."""
+        self.is_closed = True
+        os.close(self._request_fd)
+        os.close(self._answer_fd)
 
     def request(self) -> bytes:
         """Wait for the next request and return it: ``b"s"`` or a line of JSON."""
@@ -29,6 +36,8 @@ class Channel:
         return line
 
     def _read(self) -> bytes:
+        if self.is_closed:
+            raise EndOfRequestsError
         received = os.read(self._request_fd, 65536)
         if not received:
             raise EndOfRequestsError
@@ -36,10 +45,11 @@ class Channel:
 
     def stepped(self, *, has_ends: bool) -> None:
         """Report that a step is done, and whether it ended an episode."""
-        os.write(self._answer_fd, b"e" if has_ends else b"s")
+        if not self.is_closed:
+            os.write(self._answer_fd, b"e" if has_ends else b"s")
 
     def answer(self, values: dict[str, Any]) -> None:
         """Answer with a line of JSON."""
         line = json.dumps(values).encode() + b"\n"
-        while line:
+        while line and not self.is_closed:
             line = line[os.write(self._answer_fd, line) :]

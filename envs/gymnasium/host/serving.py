@@ -81,7 +81,9 @@ class Host:
 
     def on_open(self, num_tasks: int, size: int, layout: dict[str, list[Any]]) -> dict[str, Any]:
         """Map the shared memory."""
-        self._tasks.open(mmap.mmap(self._memory_fd, size), num_tasks, layout)
+        memory = mmap.mmap(self._memory_fd, size)
+        memory.madvise(mmap.MADV_DONTFORK)  # a child that an environment forks must not write into it
+        self._tasks.open(memory, num_tasks, layout)
         os.close(self._memory_fd)
         return {}
 
@@ -209,10 +211,16 @@ def main() -> NoReturn:
     _take_every_text()
     faulthandler.enable()
     channel = Channel(request_fd, answer_fd)
+    # A child that an environment forks, and that returns from its code to here, must not answer for this process. It
+    # ends without a message where it uses the shared memory or the pipes.
+    os.register_at_fork(after_in_child=channel.close)
+    os.register_at_fork(after_in_child=faulthandler.disable)
     host = Host(channel, memory_fd)
     status = 1
     with contextlib.suppress(OSError):
         status = serve(host, channel)
+    if channel.is_closed:
+        os._exit(status)
     # The trainer waits for a limited time, so this process does not wait for the threads of a user's environment.
     host.close()
     with contextlib.suppress(Exception):

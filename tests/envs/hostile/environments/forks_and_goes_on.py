@@ -1,4 +1,4 @@
-"""Forks, and the child answers as if it were the worker."""
+"""Forks, and the child goes on as if it were the worker."""
 
 from __future__ import annotations
 
