@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from agent.policies.image_classifier import FewShotPolicy
     from agent.policies.image_classifier_training import MemberProgress
+    from envs.few_shot.images.one_shot_runs import OneShotRun
 
 Device = Annotated[DeviceChoice, typer.Option(help="Device to compute on; auto: the GPU if there is one.")]
 
@@ -82,6 +83,48 @@ def predict(
             invocation.note(f"{prediction['image']}: the image is blank, so no class is predicted.")
     values = {"policy": policy, "classes": list(known.class_names), "predictions": predictions}
     invocation.answer(values, lambda out: _show_predictions(out, predictions))
+
+
+@command(
+    few_shot_app,
+    "score",
+    examples=(
+        "learnd few-shot score --policy few-shot-policy.safetensors ./all_runs",
+        "learnd few-shot score --policy 3 --family omniglot ./all_runs --json",
+    ),
+)
+def score(
+    invocation: Invocation,
+    runs: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="Folder of runs, each with a class_labels.txt."),
+    ],
+    *,
+    policy: Annotated[str, typer.Option(metavar="VERSION|FILE", help="A published version, or a safetensors file.")],
+    family: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Family of images; needed if a published version has several.")
+    ] = None,
+    device: Device = DeviceChoice.AUTO,
+) -> None:
+    """Count the errors of a policy on one-shot runs, in the layout of Omniglot's official ones.
+
+    Each run shows one image of each class. Each test image is classified independently of the others. The answer lists
+    the errors of every run and in all.
+    """
+    from agent.devices import choose_device, computing_on, default_threads, with_threads
+    from envs.few_shot.images.one_shot_runs import read_runs
+
+    found = read_runs(runs)
+    where = choose_device(device)
+    scores = []
+    with computing_on(where), with_threads(default_threads()), invocation.progress() as progress:
+        chosen = _load_policy(invocation, policy, family, where)
+        bar = progress.add_task("scoring runs", total=len(found))
+        for run in found:
+            scores.append(_score_run(chosen, run))
+            progress.advance(bar)
+    values = {"policy": policy, "runs": scores, **_total(scores)}
+    invocation.answer(values, lambda out: _show_scores(out, values))
 
 
 @command(
@@ -162,6 +205,27 @@ def _prediction(name: str, probabilities: dict[str, float], *, is_blank: bool) -
     return {"image": name, "label": label, "probability": probabilities[label], "probabilities": probabilities}
 
 
+def _score_run(policy: FewShotPolicy, run: OneShotRun) -> dict[str, Any]:
+    """Return the wrongly classified images of a run."""
+    probabilities = policy.adapt(run.support.images, run.support.labels).probabilities(run.query.images)
+    predicted = probabilities.argmax(dim=1).tolist()
+    names = run.support.class_names
+    wrong = [
+        {"image": image, "class": names[true], "predicted": names[guess]}
+        for image, true, guess in zip(run.query.names, run.classes.tolist(), predicted, strict=True)
+        if true != guess
+    ]
+    return {"run": run.name, "ways": len(names), "queries": len(predicted), "errors": len(wrong), "wrong": wrong}
+
+
+def _total(scores: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the errors of all runs, with the standard error over images of their share."""
+    queries, errors = sum(run["queries"] for run in scores), sum(run["errors"] for run in scores)
+    share = errors / queries
+    standard_error = (share * (1.0 - share) / queries) ** 0.5
+    return {"queries": queries, "errors": errors, "error_rate": share, "standard_error": standard_error}
+
+
 def _load_policy(invocation: Invocation, policy: str, family: str | None, device: torch.device) -> FewShotPolicy:
     from agent.policies.published_classifiers import few_shot_from_bytes, load_few_shot
 
@@ -224,6 +288,15 @@ def _show_predictions(out: PlainConsole, predictions: list[dict[str, Any]]) -> N
             f"{second} {chance:.3f}",
         )
     out.print(table)
+
+
+def _show_scores(out: PlainConsole, values: dict[str, Any]) -> None:
+    table = new_table("run", "classes", "images", "errors", right=("classes", "images", "errors"))
+    for run in values["runs"]:
+        table.add_row(run["run"], str(run["ways"]), str(run["queries"]), str(run["errors"]))
+    out.print(table)
+    rate, error = 100 * values["error_rate"], 100 * values["standard_error"]
+    out.print(f"{values['errors']} errors in {values['queries']} images: {rate:.2f}% ± {error:.2f}")
 
 
 def _show_trained(out: PlainConsole, output: Path, values: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ def read_support_folder(path: Path, *, size: int = SOURCE_SIZE) -> SupportImages
     if all(is_flat) and len(class_names) < len(names):
         raise _refusal(path, "two images have the same name.", "Put images of one class into a folder of its name.")
     labels = torch.tensor([class_names.index(name) for name in names])
-    images = _read_all(files, size)
+    images = read_images(files, size)
     blank = [str(file) for file, is_blank in zip(files, are_blank(images).tolist(), strict=True) if is_blank]
     if blank:
         raise _refusal(Path(blank[0]), "it shows nothing: all of it has one shade.", "Take it out, or replace it.")
@@ -112,11 +112,13 @@ def read_query_folder(path: Path, *, size: int = SOURCE_SIZE) -> QueryImages:
         ImageReadError: there is no image, or one that cannot be read.
     """
     if path.is_file():
-        return QueryImages(images=_read_all([path], size), names=(path.name,))
+        return QueryImages(images=read_images([path], size), names=(path.name,))
     files = _image_files(path)
     if not files:
         raise _refusal(path, "there is no image.", "Put in the images to be told apart.")
-    return QueryImages(images=_read_all(files, size), names=tuple(file.relative_to(path).as_posix() for file in files))
+    return QueryImages(
+        images=read_images(files, size), names=tuple(file.relative_to(path).as_posix() for file in files)
+    )
 
 
 def _image_files(path: Path) -> list[Path]:
@@ -126,7 +128,16 @@ def _image_files(path: Path) -> list[Path]:
     return sorted(image_files_under(path), key=lambda file: natural_order(file.relative_to(path).as_posix()))
 
 
-def _read_all(files: Sequence[Path], size: int) -> Tensor:
+def read_images(files: Sequence[Path], size: int) -> Tensor:
+    """Return images in the common form.
+
+    Args:
+        files: I image files.
+        size: R.
+
+    Returns:
+        [I, R, R] uint8.
+    """
     return torch.from_numpy(np.stack([read_image(file, size=size) for file in files]))
 
 

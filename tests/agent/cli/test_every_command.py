@@ -54,6 +54,7 @@ WITHOUT_STORE = {
     ("env", "check"),
     ("memory", "restore"),
     ("few-shot", "predict"),
+    ("few-shot", "score"),
     ("few-shot", "train"),
     ("learn",),
     ("compare",),

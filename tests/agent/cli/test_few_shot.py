@@ -260,3 +260,69 @@ def test_asked_to_end_it_leaves_no_process_and_no_folder(task: Path, tmp_path: P
     gone, alive = psutil.wait_procs(members, timeout=60)
     assert (len(gone), alive) == (2, [])
     assert not list((tmp_path / "temporary").iterdir())
+
+
+def write_run(folder: Path, drawings: list[Image.Image], *, swap: bool = False) -> None:
+    """Write a run in the layout of Omniglot's: each image is also its class's test image, unless two are swapped."""
+    lines = []
+    tests = [1, 0, *range(2, len(drawings))] if swap else list(range(len(drawings)))
+    for number, drawing in enumerate(drawings, start=1):
+        for place in ("training/class", "test/item"):
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            drawing.save(folder / f"{place}{number:02}.png")
+        lines.append(
+            f"{folder.name}/test/item{number:02}.png {folder.name}/training/class{tests[number - 1] + 1:02}.png"
+        )
+    (folder / "class_labels.txt").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def runs(task: Path) -> Path:
+    drawings = [Image.open(file) for file in sorted((task / "flat").glob("*.png"))]
+    write_run(task / "all_runs" / "run01", drawings)
+    write_run(task / "all_runs" / "run02", drawings, swap=True)
+    return task / "all_runs"
+
+
+def test_the_errors_of_every_run_are_counted(learnd: Learnd, policy_file: Path, runs: Path) -> None:
+    answer = learnd.json("few-shot", "score", "--policy", str(policy_file), str(runs))
+    assert [(run["run"], run["ways"], run["queries"], run["errors"]) for run in answer["runs"]] == [
+        ("run01", 4, 4, 0),
+        ("run02", 4, 4, 2),
+    ]
+    assert answer["runs"][1]["wrong"] == [
+        {"image": "item01.png", "class": "class02", "predicted": "class01"},
+        {"image": "item02.png", "class": "class01", "predicted": "class02"},
+    ]
+    assert (answer["queries"], answer["errors"], answer["error_rate"]) == (8, 2, 0.25)
+    assert answer["standard_error"] == pytest.approx((0.25 * 0.75 / 8) ** 0.5)
+    shown = learnd("few-shot", "score", "--policy", str(policy_file), str(runs)).stdout
+    assert "2 errors in 8 images: 25.00% ± 15.31" in shown
+
+
+def test_one_run_is_scored_alone(learnd: Learnd, policy_file: Path, runs: Path) -> None:
+    answer = learnd.json("few-shot", "score", "--policy", str(policy_file), str(runs / "run02"))
+    assert [(run["run"], run["errors"]) for run in answer["runs"]] == [("run02", 2)]
+
+
+def write_labels(text: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / "run01" / "class_labels.txt").write_text(text) and None
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (lambda folder: shutil.rmtree(folder / "run01" / "test"), "line 1 names run01/test/item01.png"),
+        (write_labels("run01/test/item01.png"), "line 1 has 1 words"),
+        (write_labels(""), "it names 0 training images"),
+        (lambda folder: (folder / "run01" / "class_labels.txt").write_bytes(b"\xff"), "it cannot be read"),
+        (lambda folder: [file.unlink() for file in folder.rglob("class_labels.txt")], "no class_labels.txt below it"),
+        (shutil.rmtree, "it is not a folder"),
+    ],
+)
+def test_damaged_runs_are_refused_with_the_place(
+    learnd: Learnd, policy_file: Path, runs: Path, damage: Callable[[Path], object], found: str
+) -> None:
+    damage(runs)
+    answer = learnd.json("few-shot", "score", "--policy", str(policy_file), str(runs), code=1)
+    assert found in answer["error"]["found"]
