@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from agent.learners.family_parts import starting_with
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory.ring import HeldTrials, held_trials
-from agent.learners.rl2.minibatch import Minibatch, MinibatchStep, draw_minibatches, select_minibatch
+from agent.learners.rl2.minibatch import Minibatch, MinibatchStep, Targets, draw_minibatches, select_minibatch
 from agent.learners.rl2.normalisation import PopArtCritic
 from agent.learners.rl2.optimizer import ScaledAdam
 from agent.learners.rl2.packing import stretches_of
@@ -182,38 +182,44 @@ class RL2Learner:
         """
         family, critic = self._families[name], self._critic(name)
         targets, explained_variance = update_targets(critic, trials, self.config)
-        steps, held = trials.steps, self._held(trials)
         self.set_learning_rate(self.config.learning_rate_at(family.num_updates))
         entropy = self.config.entropy_coefficient * self.config.anneal(family.num_updates)
-        entropy_coefficient = torch.full((), entropy, device=self.device)
         take_step = minibatch_step or self.minibatch_step
-        lengths = trials.lengths
         # A replacement of the step, and an accelerator, get minibatches of one stretch, so that shapes stay the same.
         may_narrow = minibatch_step is None and self.device.type == "cpu"
         sums = torch.zeros(6, device=self.device)
         num_minibatches = 0
-        for _epoch in range(num_epochs or self.config.num_epochs):
-            for rows, num_steps in draw_minibatches(lengths, self.config, generator=self.generator):
-                stretches = stretches_of(lengths[rows].tolist()) if may_narrow else ((num_steps, len(rows)),)
-                minibatch = select_minibatch(
-                    steps,
-                    targets,
-                    held,
-                    rows=rows,
-                    stretches=stretches,
-                    entropy_coefficient=entropy_coefficient,
-                    left=trials.left,
-                )
-                sums += take_step(name, trials.spaces, minibatch)
-                num_minibatches += 1
-                if after_minibatch is not None:
-                    after_minibatch(sum(length * width for length, width in stretches))
+        for minibatch in self._minibatches(
+            trials, targets, num_epochs=num_epochs or self.config.num_epochs, entropy=entropy, may_narrow=may_narrow
+        ):
+            sums += take_step(name, trials.spaces, minibatch)
+            num_minibatches += 1
+            if after_minibatch is not None:
+                after_minibatch(sum(length * width for length, width in minibatch.stretches))
         self._follow_inputs(trials)
         family.num_updates += 1
         family.episode_steps = num_env_steps(trials) / max(1, num_episodes(trials))
         names = ("policy", "value", "entropy", "kl", "clip_fraction", "gradient_norm")
         means = dict(zip(names, (sums / num_minibatches).tolist(), strict=True))
         return {**means, "explained_variance": float(explained_variance)}
+
+    def _minibatches(
+        self, trials: TrialBatch, targets: Targets, *, num_epochs: int, entropy: float, may_narrow: bool
+    ) -> Iterator[Minibatch]:
+        """Yield the minibatches of all epochs, each drawn when it is asked for."""
+        steps, held, lengths = trials.steps, self._held(trials), trials.lengths
+        entropy_coefficient = torch.full((), entropy, device=self.device)
+        for _epoch in range(num_epochs):
+            for rows, num_steps in draw_minibatches(lengths, self.config, generator=self.generator):
+                yield select_minibatch(
+                    steps,
+                    targets,
+                    held,
+                    rows=rows,
+                    stretches=stretches_of(lengths[rows].tolist()) if may_narrow else ((num_steps, len(rows)),),
+                    entropy_coefficient=entropy_coefficient,
+                    left=trials.left,
+                )
 
     def is_finite(self) -> bool:
         """Return whether every parameter and every running scale is finite."""

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from agent.learners.distributions import ActionDistribution, action_noise
 from agent.learners.rl2.played import Played, sort_out
-from agent.learners.rl2.policy import RL2Policy
+from agent.learners.rl2.policy import PolicyOutput, RL2Policy
 from agent.learners.rl2.policy_state import PolicyInput
 from agent.learners.rl2.reinstatement import Reinstated
 from agent.learners.rl2.steps import RecordedSteps, RecordedStretch, Steps, join_stretches
@@ -204,25 +204,7 @@ class Rollout:
         output = policy.step(spaces, inputs, state.hidden, state.constants)
         action = self._choose(output.distribution)
         transition = self._step_tasks(action)
-        self._stretches[-1].recorded.append(
-            RecordedSteps(
-                steps=Steps(
-                    inputs=inputs,
-                    action=action,
-                    reward=transition.reward,
-                    terminated=transition.terminated,
-                    truncated=transition.truncated,
-                    is_valid=active,
-                    episode_index=state.episode_index,
-                ),
-                scores=output.distribution.scores,
-                features=output.features if self._keeps_features else None,
-                final_observation=None if self._has_images else transition.final_observation,
-            )
-        )
-        if self._has_images:
-            ended = (transition.terminated | transition.truncated) & active
-            self._last.append(transition.final_observation[ended])
+        self._record(inputs, output, action, transition, active)
         self._log_std = output.distribution.log_std
         if self._hidden is not None and self._rows is None:
             self._hidden = torch.where(active.unsqueeze(1), output.hidden, self._hidden)
@@ -242,6 +224,30 @@ class Rollout:
         policy.end_episodes(state, terminated=transition.terminated, truncated=transition.truncated, active=active)
         self._spread(state.episode_index < state.episodes_per_trial)
         self._observation = transition.observation
+
+    def _record(
+        self, inputs: PolicyInput, output: PolicyOutput, action: Tensor, transition: Transition, active: Tensor
+    ) -> None:
+        """Record a step of the packed rows: what the policy saw and chose, and what followed."""
+        self._stretches[-1].recorded.append(
+            RecordedSteps(
+                steps=Steps(
+                    inputs=inputs,
+                    action=action,
+                    reward=transition.reward,
+                    terminated=transition.terminated,
+                    truncated=transition.truncated,
+                    is_valid=active,
+                    episode_index=self._state.episode_index,
+                ),
+                scores=output.distribution.scores,
+                features=output.features if self._keeps_features else None,
+                final_observation=None if self._has_images else transition.final_observation,
+            )
+        )
+        if self._has_images:
+            ended = (transition.terminated | transition.truncated) & active
+            self._last.append(transition.final_observation[ended])
 
     def pack(self, num_active: int) -> None:
         """Restrict the policy's rows to the running trials, if this is worth moving their state.
