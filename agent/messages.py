@@ -15,6 +15,9 @@ from typing import Any
 from agent.errors import ChannelError
 from memory.records import JobKind, JobOutcome
 
+FOUND_NOTHING = "found_nothing"
+"""Key in the detail of a job that asked for the result of a play in the background, which goes on, and did no more."""
+
 MAX_LINE_BYTES = 16 * 2**20
 
 

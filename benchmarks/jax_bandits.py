@@ -90,7 +90,8 @@ class Peer:
         # Imported here only, because the interpreter that trains may not have learnd.
         from agent.learners.rl2.advantages import BATCH_WEIGHT
         from agent.learners.rl2.config import RL2Config
-        from agent.learners.rl2.learner import ADAM_EPSILON, CLIP, SCALE_RATE, VALUE_COEFFICIENT
+        from agent.learners.rl2.learner import CLIP, SCALE_RATE, VALUE_COEFFICIENT
+        from agent.learners.rl2.optimizer import ADAM_EPSILON
 
         config = RL2Config()
         of_config = {field.name for field in fields(RL2Config)} & {field.name for field in fields(cls)}

@@ -27,21 +27,7 @@ from agent.cli.experiment_options import (
     plan_of,
     stopping,
 )
-from agent.cli.family_options import (
-    EpisodesOption,
-    FamilyOptions,
-    FewShotOption,
-    ImageSizeOption,
-    KwargOption,
-    MaxStepsOption,
-    PathOption,
-    PresetOption,
-    PythonOption,
-    QueriesOption,
-    ShotsOption,
-    VaryOption,
-    WrapOption,
-)
+from agent.cli.family_options import FamilyOptions, with_family_options
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import indented, new_table, styled
 from agent.experiments.comparison_plots import ComparisonPicture, draw_comparison, terminal_comparison
@@ -64,7 +50,7 @@ EXAMPLES = (
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    command(app, "compare", examples=EXAMPLES)(compare)
+    command(app, "compare", examples=EXAMPLES)(with_family_options(compare))
 
 
 def compare(
@@ -75,18 +61,7 @@ def compare(
     learners: Annotated[
         str | None, typer.Option(metavar="NAME,NAME…", help="Learners to compare; default: all that fit the family.")
     ] = None,
-    few_shot: FewShotOption = None,
-    shots: ShotsOption = None,
-    queries: QueriesOption = None,
-    vary: VaryOption = None,
-    kwarg: KwargOption = None,
-    episodes: EpisodesOption = None,
-    max_steps: MaxStepsOption = None,
-    python: PythonOption = None,
-    path: PathOption = None,
-    wrap: WrapOption = None,
-    preset: PresetOption = None,
-    image_size: ImageSizeOption = None,
+    options: FamilyOptions,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each learner, with consecutive seeds from --seed.")] = 1,
     seed: SeedOption = 0,
     tasks: TasksOption = FINAL_TASKS,
@@ -108,20 +83,6 @@ def compare(
     _check_state(state)
     _check_seeds(seed, seeds)
     plan = plan_of(budget, points=points, tasks=tasks, state=state)
-    options = FamilyOptions(
-        few_shot,
-        shots,
-        queries,
-        vary or (),
-        kwarg or (),
-        episodes,
-        max_steps,
-        wrap or (),
-        preset,
-        python,
-        path or (),
-        image_size=image_size,
-    )
     opened = open_for(invocation, declared_family(invocation, family, options))
     comparison = _comparison(opened, learners, plan, range(seed, seed + seeds))
     labels = [entry.label for entry in comparison.entries]

@@ -10,21 +10,7 @@ import typer
 
 from agent.cli.errors import CommandError
 from agent.cli.family_declaration import declared_spec, trying
-from agent.cli.family_options import (
-    EpisodesOption,
-    FewShotOption,
-    ImageSizeOption,
-    KwargOption,
-    MaxStepsOption,
-    PathOption,
-    PresetOption,
-    PythonOption,
-    QueriesOption,
-    RecurringOption,
-    ShotsOption,
-    VaryOption,
-    WrapOption,
-)
+from agent.cli.family_options import FamilyOptions, with_family_options
 from agent.cli.family_pages import (
     adaptation_values,
     admission_values,
@@ -72,6 +58,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The family's 
         "learnd env add sinusoids --shots 5",
     ),
 )
+@with_family_options
 def add_family(
     invocation: Invocation,
     *,
@@ -84,20 +71,8 @@ def add_family(
         ),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the family; default: derived from ENTRY.")] = None,
-    vary: VaryOption = None,
-    kwarg: KwargOption = None,
-    episodes: EpisodesOption = None,
-    max_steps: MaxStepsOption = None,
-    recurring: RecurringOption = 0,
-    image_size: ImageSizeOption = None,
+    options: FamilyOptions,
     reference: ReferenceOption = None,
-    python: PythonOption = None,
-    path: PathOption = None,
-    wrap: WrapOption = None,
-    preset: PresetOption = None,
-    few_shot: FewShotOption = None,
-    shots: ShotsOption = None,
-    queries: QueriesOption = None,
     learner: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Learner of a few-shot family; default: the setting `few_shot.learner`."),
@@ -109,26 +84,7 @@ def add_family(
     The command first tries the family; an environment runs in its own worker process. A running daemon starts to
     practise the family without a restart. With --no-check, the family is added at once and the daemon tries it.
     """
-    spec = declared_spec(
-        invocation,
-        entry=entry,
-        name=name,
-        vary=vary,
-        kwarg=kwarg,
-        episodes=episodes,
-        max_steps=max_steps,
-        reference=reference,
-        python=python,
-        path=path,
-        wrap=wrap,
-        preset=preset,
-        recurring=recurring,
-        image_size=image_size,
-        few_shot=few_shot,
-        shots=shots,
-        queries=queries,
-        learner=learner,
-    )
+    spec = declared_spec(invocation, entry=entry, name=name, options=options, reference=reference, learner=learner)
     _refuse_taken_name(invocation, spec.name)
     admission = _probe(invocation, spec) if check else None
     with invocation.writing(is_created=True) as store:

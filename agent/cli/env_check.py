@@ -13,6 +13,7 @@ import typer
 from agent.cli.check_report import check_values, show_check
 from agent.cli.env import add_family
 from agent.cli.family_declaration import declared_spec, trying
+from agent.cli.family_options import with_family_options
 from agent.cli.invocation import Invocation, command
 
 UNRELATED = ("invocation", "check")
@@ -21,7 +22,7 @@ UNRELATED = ("invocation", "check")
 
 def _with_declaration(function: Callable[..., None]) -> Callable[..., None]:
     """Give a function the parameters of ``learnd env add`` in the place of its ``**declaration``."""
-    declaration = inspect.signature(add_family, eval_str=True).parameters
+    declaration = inspect.signature(inspect.unwrap(add_family), eval_str=True).parameters
     own = inspect.signature(function, eval_str=True).parameters
     parameters = [
         *(parameter for parameter in own.values() if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD),
@@ -42,7 +43,7 @@ EXAMPLES = (
 
 def register(app: typer.Typer) -> None:
     """Add the command to the group of ``learnd env``."""
-    command(app, "check", examples=EXAMPLES)(_with_declaration(check_family))
+    command(app, "check", examples=EXAMPLES)(with_family_options(_with_declaration(check_family)))
 
 
 def check_family(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.errors import unknown_name_error
+from agent.cli.family_declaration import FAMILY_FILE, declared_by_file
 from agent.cli.family_options import FamilyOptions, declared_environments, few_shot_kwargs, refuse_options
 from agent.cli.invocation import Invocation
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 ON_THE_COMMAND_LINE = "named on the command line"
 """The value of ``learner`` in a spec that the daemon does not practise: the command line names the learner."""
 
+NO_MEMORY = "without the service every trial begins without the memory of earlier trials of its task"
+"""The reason why these commands do not take ``--recurring``."""
+
 
 def declared_family(invocation: Invocation, name: str, options: FamilyOptions) -> FamilySpec:
     """Return the family that a command line names.
@@ -22,17 +26,27 @@ def declared_family(invocation: Invocation, name: str, options: FamilyOptions) -
     Args:
         invocation: the invocation whose data folder is searched.
         name: a built-in family, a folder or zip file of images, a family of the data folder, a Gymnasium id,
-            ``module:Class`` or a Python file.
+            ``module:Class``, a Python file or a family file.
         options: the options that describe the family.
 
     Raises:
         CommandError: the name is unknown, or an option does not apply to the family.
         FamilySpecError: the name or an option is not valid.
     """
+    refuse_options(name, {"--recurring": options.recurring}, NO_MEMORY)
+    spec = _declared(invocation, name, options)
+    if spec.recurring:
+        invocation.note(f"warning: the tasks of {spec.name} recur, but {NO_MEMORY}")
+    return spec
+
+
+def _declared(invocation: Invocation, name: str, options: FamilyOptions) -> FamilySpec:
     from envs.default_families import TENSOR_FAMILIES
     from envs.entries import is_python_file
     from envs.few_shot.options import FEW_SHOT_ENTRIES
 
+    if name.endswith(FAMILY_FILE):
+        return declared_by_file(invocation, name, refused=options.of_any())
     if name in FEW_SHOT_ENTRIES:
         return _few_shot_family(name, options)
     if name in TENSOR_FAMILIES or is_python_file(name):

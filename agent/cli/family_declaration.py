@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 FAMILY_FILE = ".toml"
 """The ending of the files that declare families (:mod:`envs.family_file`)."""
 
-REPEATED_OPTIONS = ("vary", "kwarg", "wrap", "path")
-
 
 def declared_spec(
-    invocation: Invocation, *, entry: str, name: str | None, reference: str | None, learner: str | None, **given: Any
+    invocation: Invocation,
+    *,
+    entry: str,
+    name: str | None,
+    options: FamilyOptions,
+    reference: str | None,
+    learner: str | None,
 ) -> FamilySpec:
     """Return the family that the arguments declare, or the file that they name.
 
@@ -33,19 +37,17 @@ def declared_spec(
         invocation: the invocation, for the settings.
         entry: the family's entry.
         name: the family's name; None derives it from the entry.
+        options: the options that describe the family.
         reference: the text of ``--reference``.
         learner: the learner of a few-shot family; None takes the default.
-        **given: the fields of :class:`FamilyOptions`; None for an option that was not given.
 
     Raises:
         CommandError: an option does not apply to the family.
         FamilySpecError: the declaration contradicts itself or names something unknown.
     """
-    options = FamilyOptions(**given | {option: given[option] or () for option in REPEATED_OPTIONS})
     if entry.endswith(FAMILY_FILE):
         refused = {**options.of_any(), "--learner": learner, "--reference": reference}
-        refuse_options(entry, refused, "the file declares the family")
-        return _from_file(invocation, Path(entry), name)
+        return declared_by_file(invocation, entry, refused=refused, name=name)
     return _declared(invocation, entry, options, name=name, learner=learner, reference=reference)
 
 
@@ -84,11 +86,25 @@ def _declared(
     return spec
 
 
-def _from_file(invocation: Invocation, file: Path, name: str | None) -> FamilySpec:
-    """Return the family that a file declares, under another name if one is given."""
+def declared_by_file(
+    invocation: Invocation, file: str, *, refused: Mapping[str, Any], name: str | None = None
+) -> FamilySpec:
+    """Return the family that a file declares, under another name if one is given.
+
+    Args:
+        invocation: the invocation, for the settings.
+        file: the family file.
+        refused: options that may not be given with a file, by name.
+        name: the family's name; None takes that of the file.
+
+    Raises:
+        CommandError: an option was given.
+        FamilySpecError: the file cannot be read, or declares no valid family; the error has the line.
+    """
     from agent.family_files import declared_in
 
-    spec = declared_in(file.expanduser().absolute(), invocation.settings)
+    refuse_options(file, refused, "the file declares the family")
+    spec = declared_in(Path(file).expanduser().absolute(), invocation.settings)
     return spec if name is None else replace(spec, name=name)
 
 

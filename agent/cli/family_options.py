@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,9 +94,9 @@ QueriesOption = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FamilyOptions:
-    """The options of a command line that describe a family. Options that were not given are None or empty."""
+    """The options of a command line that describe a family. Options that were not given are None, empty or 0."""
 
     few_shot: str | None
     shots: int | None
@@ -103,12 +105,12 @@ class FamilyOptions:
     kwarg: Sequence[str]
     episodes: int | None
     max_steps: int | None
-    wrap: Sequence[str] = ()
-    preset: str | None = None
-    python: Path | None = None
-    path: Sequence[Path] = ()
-    recurring: int = 0
-    image_size: int | None = None
+    recurring: int
+    image_size: int | None
+    python: Path | None
+    path: Sequence[Path]
+    wrap: Sequence[str]
+    preset: str | None
 
     def of_few_shot(self) -> dict[str, Any]:
         """Return the given options that apply to few-shot families only, by name."""
@@ -133,6 +135,59 @@ class FamilyOptions:
     def of_any(self) -> dict[str, Any]:
         """Return all given options, by name."""
         return {**self.of_few_shot(), **self.of_environments(), **_given({"--kwarg": self.kwarg})}
+
+
+def family_options(
+    *,
+    vary: VaryOption = None,
+    kwarg: KwargOption = None,
+    episodes: EpisodesOption = None,
+    max_steps: MaxStepsOption = None,
+    recurring: RecurringOption = 0,
+    image_size: ImageSizeOption = None,
+    python: PythonOption = None,
+    path: PathOption = None,
+    wrap: WrapOption = None,
+    preset: PresetOption = None,
+    few_shot: FewShotOption = None,
+    shots: ShotsOption = None,
+    queries: QueriesOption = None,
+) -> FamilyOptions:
+    """Return the options that a command line gives. The parameters are the options of every command with a family."""
+    return FamilyOptions(
+        few_shot=few_shot,
+        shots=shots,
+        queries=queries,
+        vary=vary or (),
+        kwarg=kwarg or (),
+        episodes=episodes,
+        max_steps=max_steps,
+        recurring=recurring,
+        image_size=image_size,
+        python=python,
+        path=path or (),
+        wrap=wrap or (),
+        preset=preset,
+    )
+
+
+def with_family_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the parameters of :func:`family_options` in the place of its parameter ``options``."""
+    given = inspect.signature(family_options, eval_str=True).parameters
+    own = inspect.signature(function, eval_str=True)
+
+    @wraps(function)
+    def run(*positional: Any, **named: Any) -> None:
+        options = family_options(**{name: named.pop(name) for name in given if name in named})
+        function(*positional, **named, options=options)
+
+    parameters = [
+        replacement
+        for parameter in own.parameters.values()
+        for replacement in (given.values() if parameter.name == "options" else (parameter,))
+    ]
+    run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return run
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -23,21 +23,7 @@ from agent.cli.experiment_options import (
     plan_of,
     stopping,
 )
-from agent.cli.family_options import (
-    EpisodesOption,
-    FamilyOptions,
-    FewShotOption,
-    ImageSizeOption,
-    KwargOption,
-    MaxStepsOption,
-    PathOption,
-    PresetOption,
-    PythonOption,
-    QueriesOption,
-    ShotsOption,
-    VaryOption,
-    WrapOption,
-)
+from agent.cli.family_options import FamilyOptions, with_family_options
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import styled
 from agent.experiments.plan_defaults import FINAL_TASKS
@@ -62,7 +48,7 @@ _LEARNERS = " or ".join([", ".join(public_names()[:-1]), public_names()[-1]])
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    command(app, "learn", examples=EXAMPLES)(learn)
+    command(app, "learn", examples=EXAMPLES)(with_family_options(learn))
 
 
 def learn(
@@ -76,23 +62,12 @@ def learn(
         str,
         typer.Option(
             metavar="FAMILY",
-            help="A built-in family, a folder of images, a family of the data folder, or an environment as for "
-            "`learnd env add`.",
+            help="A built-in family, a folder of images, a family of the data folder, a family file (FILE.toml), or an "
+            "environment as for `learnd env add`.",
         ),
     ],
     budget: BudgetOption,
-    few_shot: FewShotOption = None,
-    shots: ShotsOption = None,
-    queries: QueriesOption = None,
-    vary: VaryOption = None,
-    kwarg: KwargOption = None,
-    episodes: EpisodesOption = None,
-    max_steps: MaxStepsOption = None,
-    python: PythonOption = None,
-    path: PathOption = None,
-    wrap: WrapOption = None,
-    preset: PresetOption = None,
-    image_size: ImageSizeOption = None,
+    options: FamilyOptions,
     given: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="SETTING=VALUE", help="Setting of the learner; may be repeated."),
@@ -119,20 +94,6 @@ def learn(
     check_folder(state, operation="saving the run in")
     check_folder(output, operation="writing the parameters to")
     plan = plan_of(budget, points=points, tasks=tasks, state=state)
-    options = FamilyOptions(
-        few_shot,
-        shots,
-        queries,
-        vary or (),
-        kwarg or (),
-        episodes,
-        max_steps,
-        wrap or (),
-        preset,
-        python,
-        path or (),
-        image_size=image_size,
-    )
     opened = open_for(invocation, declared_family(invocation, family, options))
     assignment = assign(learner, opened, given=given or (), seed=seed)
     name = assignment.learner

@@ -1,6 +1,7 @@
 """The dispatcher, which runs jobs one at a time in each lane: trainer, thread of the daemon, process for references.
 
-The store has a row for every run. It is written before the run starts and when it ends, with reason, outcome and error.
+The store has a row for every run. It is written before the run starts and when it ends, with reason, outcome and error;
+the row of a run that only found that a play in the background goes on is deleted.
 Runs that a killed daemon left open are recorded as interrupted at the next start. A request stays open until its run
 has ended.
 """
@@ -269,9 +270,7 @@ class Dispatcher:
             began = self._clock.monotonic()
             result = await self._result_of(lane, work, run_id)
             took_s = self._clock.monotonic() - began
-            await self._store.write(
-                lambda store: store.jobs.finish(run_id, result.outcome, detail=result.detail, error=result.error)
-            )
+            await self._record_end(work, result, run_id)
             await self._conclude(work, result, took_s=took_s)
         finally:
             self.running.pop(lane, None)
@@ -280,6 +279,15 @@ class Dispatcher:
         if moved is not None:
             await self._store_entries([moved])
         self._timers.arm(self._schedule.entries())
+
+    async def _record_end(self, work: Work, result: RunResult, run_id: int) -> None:
+        """Record how a run ended; a poll of a play that goes on leaves no row, unless a user requested it."""
+        if result.is_empty_poll and work.request_id is None:
+            await self._store.write(lambda store: store.jobs.withdraw(run_id))
+        else:
+            await self._store.write(
+                lambda store: store.jobs.finish(run_id, result.outcome, detail=result.detail, error=result.error)
+            )
 
     async def _result_of(self, lane: Lane, work: Work, run_id: int) -> RunResult:
         if lane is Lane.DAEMON:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from agent.daemon.next_job import DAEMON_KINDS, Work
-from agent.messages import Finished
+from agent.messages import FOUND_NOTHING, Finished
 from memory.records import JobKind, JobOutcome
 
 
@@ -70,6 +70,11 @@ class RunResult:
     def is_under_way(self) -> bool:
         """Return whether the family is played in the background: the run ended without a result of its own."""
         return bool(self.detail.get("under_way"))
+
+    @property
+    def is_empty_poll(self) -> bool:
+        """Return whether the run only asked for the result of a play that goes on, and so has nothing to record."""
+        return bool(self.detail.get(FOUND_NOTHING))
 
     @classmethod
     def of(cls, finished: Finished) -> RunResult:

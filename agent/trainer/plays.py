@@ -95,6 +95,8 @@ class BackgroundPlays:
         self._current: dict[int, _Play] = {}
         self._ended: dict[tuple[int, str], _Play] = {}
         self._took_s: dict[tuple[int, str], float] = {}
+        self.num_changes = 0
+        """Plays that have begun and results that were filed, so far: it shows whether a job did any of the two."""
 
     def check(self) -> None:
         """Check whether the waiting for a worker may go on, in a play or in the trainer's own thread.
@@ -242,6 +244,7 @@ class BackgroundPlays:
     def _begin(self, family_id: int, what: str, play: Callable[[], Any], token: Hashable) -> _Play:
         begun = _Play(what=what, token=token, began=self._monotonic())
         self._current[family_id] = begun
+        self.num_changes += 1
         threading.Thread(target=self._carry_out, args=(begun, play), name=f"{what}-{family_id}", daemon=True).start()
         return begun
 
@@ -285,6 +288,7 @@ class BackgroundPlays:
         if play is None or not play.has_ended.is_set():
             return
         del self._current[family_id]
+        self.num_changes += 1
         if not play.is_stopped:
             self._took_s[family_id, play.what] = play.took_s
             self._ended[family_id, play.what] = play

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from agent.messages import Job
+from agent.messages import FOUND_NOTHING, Job
 from agent.trainer.channel import Channel, ChannelClosedError
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.jobs.admit import admit
@@ -55,12 +55,15 @@ class TrainerProcess:
     def _do(self, job: Job) -> None:
         self._session.heartbeat.begin(job.run_id, str(job.kind))
         began = time.monotonic()
+        num_changes = self._session.plays.num_changes
         detail: dict[str, Any] = {}
         error = ""
         try:
             outcome, detail = self._jobs[job.kind](job)
         except UnderWayError as under_way:
             outcome, detail = JobOutcome.SUCCEEDED, {"under_way": str(under_way)}
+            if self._session.plays.num_changes == num_changes:
+                detail[FOUND_NOTHING] = True
         except JobInterruptedError:
             outcome = JobOutcome.INTERRUPTED
         except ChannelClosedError:

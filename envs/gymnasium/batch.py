@@ -19,16 +19,14 @@ from envs.family import FamilySpec, Split, in_pool
 from envs.gymnasium.frames import Frame, decoded
 from envs.gymnasium.interface import Interface
 from envs.gymnasium.process import WorkerProcess
-from envs.gymnasium.task_drawing import Task, draw_one, drawn_values, task_label
-from envs.gymnasium.variations import Distribution, Variation
+from envs.gymnasium.shared_arrays import memory_layout
+from envs.gymnasium.task_drawing import Task, draw_one, drawn_values, task_label, task_numbers
 from envs.gymnasium.working_folder import WorkingFolder
 from envs.limits import WorkerLimits
 from envs.pace import Pace
 from envs.random_actions import nearest_allowed
-from envs.spaces import ActionKind, ObservationKind, SpacePair
+from envs.spaces import ObservationKind, SpacePair
 from envs.task_batch import Transition
-
-ALIGNMENT = 64
 
 MAX_IMAGE_BYTES = 256 << 20
 """Bytes of the observations of a trial batch with images, if every trial has its largest length."""
@@ -387,59 +385,3 @@ class WorkerTaskBatch:
 
 def _digest(text: str | None) -> bytes | None:
     return None if text is None else bytes.fromhex(text)
-
-
-def task_numbers(variations: tuple[Variation, ...], task: Task) -> list[float]:
-    """Return the drawn values of a task as a flat list of numbers."""
-    drawn = task.drawn()
-    numbers: list[float] = []
-    for variation in variations:
-        value = drawn[variation.name]
-        match variation.distribution:
-            case Distribution.CHOICE:
-                numbers.append(float(variation.values.index(value)))
-            case Distribution.PERMUTATIONS:
-                numbers += [float(place) for order in value for place in order]
-            case Distribution.SIGNS | Distribution.FACTORS:
-                numbers += [float(number) for number in value]
-            case Distribution.FROZEN_LAKE_MAP:
-                numbers += [float(cell == "H") for row in value for cell in row]
-            case _:
-                numbers.append(float(value))
-    return numbers
-
-
-_ACTION_TYPES = {
-    ActionKind.DISCRETE: "int64",
-    ActionKind.MULTI_DISCRETE: "int64",
-    ActionKind.CONTINUOUS: "float32",
-    ActionKind.MIXED: "float64",
-}
-"""The types of the actions in shared memory. float64 holds every index that an environment may count from."""
-
-
-def memory_layout(spaces: SpacePair, num_trials: int) -> tuple[dict[str, tuple[int, str, list[int]]], int]:
-    """Return the layout of the arrays in the shared memory.
-
-    Returns:
-        Name → (offset in bytes, dtype, shape), and the total size in bytes.
-    """
-    action_dtype = _ACTION_TYPES[spaces.action.kind]
-    wanted = (
-        ("action", action_dtype, [num_trials, spaces.action.width]),
-        ("observation", spaces.observation.dtype, [num_trials, spaces.observation.width]),
-        ("final_observation", spaces.observation.dtype, [num_trials, spaces.observation.width]),
-        ("allowed", "bool", [num_trials, spaces.action.num_choices]),
-        ("reward", "float32", [num_trials]),
-        ("active", "bool", [num_trials]),
-        ("terminated", "bool", [num_trials]),
-        ("truncated", "bool", [num_trials]),
-        ("progress", "int64", [3]),
-    )
-    layout: dict[str, tuple[int, str, list[int]]] = {}
-    offset = 0
-    for name, dtype, shape in wanted:
-        layout[name] = (offset, dtype, shape)
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        offset += -(-size // ALIGNMENT) * ALIGNMENT
-    return layout, offset

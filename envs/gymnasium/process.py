@@ -26,13 +26,13 @@ from envs.errors import FamilySpecError, FaultReason, UnsupportedSpaceError, Wor
 from envs.family import FamilySpec
 from envs.gymnasium.host_start import MARK_VARIABLE, interpreter, start_host
 from envs.gymnasium.last_words import last_words
-from envs.gymnasium.process_tree import ProcessState, descendants, held_bytes, kill_marked, kill_seen
+from envs.gymnasium.memory_watch import MIB, MemoryWatch
+from envs.gymnasium.process_tree import kill_marked, kill_seen
 from envs.gymnasium.progress import AnswerDeadline
 from envs.gymnasium.stderr_tail import StderrTail
 from envs.limits import WorkerLimits
 from envs.pace import Pace
 
-MIB = 1 << 20
 DATA_LIMIT_SLACK = 1 << 30
 """Address space allowed beyond the resident limit, for stacks and arenas that are mapped but never touched."""
 
@@ -47,9 +47,6 @@ REPORT_S = 2.0
 
 SUPERVISOR_LIMIT_S = 15.0
 """Time to wait for the supervisor to exit; processes in uninterruptible sleep may delay it further."""
-
-OVER_MEMORY_FACTOR = 1.5
-"""A worker whose memory exceeds this multiple of its limit while it closes its environments is killed at once."""
 
 MAKING_REQUESTS = frozenset({"configure", "begin"})
 """The requests that make or reset many environments, which then may have made named shared memory."""
@@ -109,8 +106,7 @@ class WorkerProcess:
         self._events = select.poll()
         self._events.register(self._answer_fd, select.POLLIN)
         self._events.register(self._control, select.POLLIN)
-        self._watched_at = time.monotonic()
-        self._seen: list[ProcessState] = []
+        self._watch = MemoryWatch(self._process.pid, limits)
 
     @property
     def pid(self) -> int:
@@ -186,8 +182,8 @@ class WorkerProcess:
             WorkerFaultError: the worker failed; it is closed.
         """
         now = time.monotonic()
-        if now - self._watched_at > self._limits.watch_interval_s:
-            self._watch(now)
+        if self._watch.is_due(now):
+            self._check_memory(now)
         answer = self._receive()
         if answer not in STEP_ANSWERS:
             while not answer.endswith(b"\n"):
@@ -242,10 +238,9 @@ class WorkerProcess:
     def _await_worker_end(self) -> None:
         """Wait until the worker has closed its environments and exited, or exceeds its limits of time or memory."""
         end = time.monotonic() + self._limits.close_timeout_s
-        bound = int(OVER_MEMORY_FACTOR * self._limits.memory_mib * MIB)
         while (left_s := end - time.monotonic()) > 0:
             ready = self._events.poll(min(1000 * left_s, 1000 * self._limits.watch_interval_s))
-            if not ready and self._held_bytes(bound) > bound:
+            if not ready and self._watch.is_too_much_to_close():
                 return
             if ready and ready[0][0] != self._answer_fd:
                 return
@@ -259,7 +254,7 @@ class WorkerProcess:
             self._process.wait(timeout=SUPERVISOR_LIMIT_S)
         if self._process.returncode not in {0, None}:
             # The supervisor was killed. Find the worker's processes from the last memory check and by their mark.
-            kill_seen(self._seen)
+            kill_seen(self._watch.seen)
             kill_marked(f"{MARK_VARIABLE}={self._mark}")
         self._stderr.close()
         self._control.close()
@@ -309,26 +304,16 @@ class WorkerProcess:
     def _check(self) -> None:
         """Check the memory and the progress of a working worker."""
         now = time.monotonic()
-        if now - self._watched_at > self._limits.watch_interval_s:
-            self._watch(now)
+        if self._watch.is_due(now):
+            self._check_memory(now)
         if self._on_wait is not None:
             self._on_wait()
         if self._deadline.has_passed(now):
             self._fail_with(FaultReason.HUNG, self._deadline.describe())
 
-    def _watch(self, now: float) -> None:
-        self._watched_at = now
-        bound = self._limits.memory_mib * MIB
-        held = self._held_bytes(bound)
-        if held > bound:
-            found = f"it holds {held // MIB} MiB of memory and may hold {self._limits.memory_mib} MiB."
+    def _check_memory(self, now: float) -> None:
+        if found := self._watch.excess(now):
             self._fail_with(FaultReason.OVER_MEMORY, found)
-
-    def _held_bytes(self, enough: int) -> int:
-        """Return the memory of the worker and all its descendants, without its supervisor, if it is over ``enough``."""
-        found = descendants(self._process.pid)
-        self._seen = found or self._seen  # None is found if the supervisor was killed.
-        return held_bytes(found, enough=enough)
 
     def _command(self, command: bytes) -> None:
         """Send a command to the supervisor, which may have exited, and do not wait."""

@@ -279,3 +279,23 @@ def _draw_frozen_lake_map(options: dict[str, Any], generator: np.random.Generato
     from gymnasium.envs.toy_text.frozen_lake import generate_random_map
 
     return list(generate_random_map(options.get("size", 4), options.get("p", 0.8), int(generator.integers(2**31 - 1))))
+
+
+def task_numbers(variations: tuple[Variation, ...], task: Task) -> list[float]:
+    """Return the drawn values of a task as a flat list of numbers."""
+    drawn = task.drawn()
+    numbers: list[float] = []
+    for variation in variations:
+        value = drawn[variation.name]
+        match variation.distribution:
+            case Distribution.CHOICE:
+                numbers.append(float(variation.values.index(value)))
+            case Distribution.PERMUTATIONS:
+                numbers += [float(place) for order in value for place in order]
+            case Distribution.SIGNS | Distribution.FACTORS:
+                numbers += [float(number) for number in value]
+            case Distribution.FROZEN_LAKE_MAP:
+                numbers += [float(cell == "H") for row in value for cell in row]
+            case _:
+                numbers.append(float(value))
+    return numbers

@@ -112,6 +112,11 @@ class JobTable:
             )
             self._count(JobKind(row["kind"]), outcome)
 
+    def withdraw(self, run_id: int) -> None:
+        """Delete a run that has no outcome and that is not worth a record; do not count it."""
+        with self._connection.transaction("withdrawing a job's run"):
+            self._connection.execute("DELETE FROM job_runs WHERE id = ? AND outcome IS NULL", (run_id,))
+
     def report(self, run_id: int, progress: dict[str, Any]) -> None:
         """Record the progress of a run as its detail, unless it has ended. After a power cut it may be lost."""
         with self._connection.transaction("recording a job's progress", is_durable=False):

@@ -84,34 +84,9 @@ class TrialTable:
     def add(self, family_id: int, trials: list[PackedTrial], *, learner_step: int, at: float) -> list[int]:
         """Record packed trials, and the slots that they take, inside the caller's transaction; return their ids."""
         counted_s = advance(self._connection, at)
-        trial_ids = []
-        for trial in trials:
-            trial_id = self._connection.insert(
-                "INSERT INTO trials (family_id, learner_step, task, num_episodes, num_steps, trial_return,"
-                " size_bytes, recorded_at, counted_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    family_id,
-                    learner_step,
-                    trial.task,
-                    len(trial.frames),
-                    trial.num_steps,
-                    trial.trial_return,
-                    trial.size_bytes,
-                    at,
-                    counted_s,
-                ),
-            )
-            seal(self._connection, "trials", trial_id)
-            trial_ids.append(trial_id)
-            for number, frame in enumerate(trial.frames):
-                self._connection.execute(
-                    "INSERT INTO episodes (trial_id, number, checksum, payload) VALUES (?, ?, ?, ?)",
-                    (trial_id, number, checksum(frame), frame),
-                )
-            if trial.rehearsal_slot is not None:
-                take_slot(self._connection, family_id=family_id, slot=trial.rehearsal_slot, trial_id=trial_id)
-            if trial.context is not None:
-                self._contexts.add(trial_id, trial.context)
+        trial_ids = [
+            self._add_one(family_id, trial, learner_step=learner_step, at=at, counted_s=counted_s) for trial in trials
+        ]
         self._connection.execute(
             "UPDATE families SET kept_trials = kept_trials + ?, kept_episodes = kept_episodes + ?,"
             " kept_bytes = kept_bytes + ? WHERE id = ?",
@@ -123,6 +98,35 @@ class TrialTable:
             ),
         )
         return trial_ids
+
+    def _add_one(self, family_id: int, trial: PackedTrial, *, learner_step: int, at: float, counted_s: float) -> int:
+        """Record one packed trial with its episodes, its slot and its context; return its id."""
+        trial_id = self._connection.insert(
+            "INSERT INTO trials (family_id, learner_step, task, num_episodes, num_steps, trial_return,"
+            " size_bytes, recorded_at, counted_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                family_id,
+                learner_step,
+                trial.task,
+                len(trial.frames),
+                trial.num_steps,
+                trial.trial_return,
+                trial.size_bytes,
+                at,
+                counted_s,
+            ),
+        )
+        seal(self._connection, "trials", trial_id)
+        for number, frame in enumerate(trial.frames):
+            self._connection.execute(
+                "INSERT INTO episodes (trial_id, number, checksum, payload) VALUES (?, ?, ?, ?)",
+                (trial_id, number, checksum(frame), frame),
+            )
+        if trial.rehearsal_slot is not None:
+            take_slot(self._connection, family_id=family_id, slot=trial.rehearsal_slot, trial_id=trial_id)
+        if trial.context is not None:
+            self._contexts.add(trial_id, trial.context)
+        return trial_id
 
     def of_family(self, family: str, *, limit: int, newest_first: bool = True) -> list[StoredTrial]:
         """Return the trials of a family, without their episodes.

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.minibatch import Minibatch, padding_for
+from agent.learners.rl2.played import Played, sort_out
 from agent.learners.rl2.policy import RL2Policy
-from agent.learners.rl2.rollout import Played, Rollout, num_planned_episodes, sort_out
+from agent.learners.rl2.rollout import Rollout, num_planned_episodes
 from agent.learners.rl2.trees import tensors_of
 from agent.learners.rl2.trials import TrialBatch
 from envs.family import Split

@@ -11,7 +11,7 @@ Shapes: T steps, B trials.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from agent.learners.family_parts import starting_with
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory.ring import HeldTrials, held_trials
-from agent.learners.rl2.minibatch import Minibatch, MinibatchStep, draw_minibatches, select_minibatch
+from agent.learners.rl2.minibatch import Minibatch, MinibatchStep, Targets, draw_minibatches, select_minibatch
 from agent.learners.rl2.normalisation import PopArtCritic
+from agent.learners.rl2.optimizer import ScaledAdam
 from agent.learners.rl2.packing import stretches_of
 from agent.learners.rl2.pair import PairModule
 from agent.learners.rl2.policy import RL2Policy, with_added_parameters
@@ -37,9 +38,6 @@ CLIP = 0.2
 
 VALUE_COEFFICIENT = 0.5
 """Weight of the critic's loss: the usual value for a critic that shares the policy's features. It was never varied."""
-
-ADAM_EPSILON = 1e-5
-"""Adam's ε: the usual value of PPO; 1e-8 makes large steps of small gradients. It was never varied."""
 
 IMAGE_LEARNING_RATE_SCALE = 0.1
 """Learning rate of the layers that encode images, as a share of ``learning_rate``."""
@@ -84,11 +82,11 @@ class RL2Learner:
         self.policy = RL2Policy(config, generator=self._initial).to(self.device)
         self.critics = nn.ModuleDict()
         self._families: dict[str, _Family] = {}
-        self._optimizer = torch.optim.Adam(
-            [self._group(self._core_parameters(), scale=config.core_learning_rate_scale)],
-            eps=ADAM_EPSILON,
-            fused=True,
-            capturable=self.device.type == "cuda",
+        self._optimizer = ScaledAdam(
+            self._core_parameters(),
+            scale=config.core_learning_rate_scale,
+            learning_rate=config.learning_rate,
+            device=self.device,
         )
 
     @property
@@ -136,7 +134,7 @@ class RL2Learner:
         had_images = self.policy.images is not None
         add_spaces(self.policy, spaces, start=start, practised=practised, generator=self._initial)
         if self.policy.images is not None and not had_images:
-            self._add_to_optimizer(self.policy.images.parameters(), scale=IMAGE_LEARNING_RATE_SCALE)
+            self._optimizer.add(self.policy.images.parameters(), scale=IMAGE_LEARNING_RATE_SCALE)
         if is_new_pair:
             self._add_pair_to_optimizer(self.policy.pair(spaces))
         critic = PopArtCritic(
@@ -146,7 +144,7 @@ class RL2Learner:
             generator=self._initial,
         ).to(self.device)
         self.critics[name] = critic
-        self._add_to_optimizer(critic.parameters())
+        self._optimizer.add(critic.parameters())
         self._families[name] = _Family(spaces, start)
 
     # Learning
@@ -184,38 +182,44 @@ class RL2Learner:
         """
         family, critic = self._families[name], self._critic(name)
         targets, explained_variance = update_targets(critic, trials, self.config)
-        steps, held = trials.steps, self._held(trials)
         self.set_learning_rate(self.config.learning_rate_at(family.num_updates))
         entropy = self.config.entropy_coefficient * self.config.anneal(family.num_updates)
-        entropy_coefficient = torch.full((), entropy, device=self.device)
         take_step = minibatch_step or self.minibatch_step
-        lengths = trials.lengths
         # A replacement of the step, and an accelerator, get minibatches of one stretch, so that shapes stay the same.
         may_narrow = minibatch_step is None and self.device.type == "cpu"
         sums = torch.zeros(6, device=self.device)
         num_minibatches = 0
-        for _epoch in range(num_epochs or self.config.num_epochs):
-            for rows, num_steps in draw_minibatches(lengths, self.config, generator=self.generator):
-                stretches = stretches_of(lengths[rows].tolist()) if may_narrow else ((num_steps, len(rows)),)
-                minibatch = select_minibatch(
-                    steps,
-                    targets,
-                    held,
-                    rows=rows,
-                    stretches=stretches,
-                    entropy_coefficient=entropy_coefficient,
-                    left=trials.left,
-                )
-                sums += take_step(name, trials.spaces, minibatch)
-                num_minibatches += 1
-                if after_minibatch is not None:
-                    after_minibatch(sum(length * width for length, width in stretches))
+        for minibatch in self._minibatches(
+            trials, targets, num_epochs=num_epochs or self.config.num_epochs, entropy=entropy, may_narrow=may_narrow
+        ):
+            sums += take_step(name, trials.spaces, minibatch)
+            num_minibatches += 1
+            if after_minibatch is not None:
+                after_minibatch(sum(length * width for length, width in minibatch.stretches))
         self._follow_inputs(trials)
         family.num_updates += 1
         family.episode_steps = num_env_steps(trials) / max(1, num_episodes(trials))
         names = ("policy", "value", "entropy", "kl", "clip_fraction", "gradient_norm")
         means = dict(zip(names, (sums / num_minibatches).tolist(), strict=True))
         return {**means, "explained_variance": float(explained_variance)}
+
+    def _minibatches(
+        self, trials: TrialBatch, targets: Targets, *, num_epochs: int, entropy: float, may_narrow: bool
+    ) -> Iterator[Minibatch]:
+        """Yield the minibatches of all epochs, each drawn when it is asked for."""
+        steps, held, lengths = trials.steps, self._held(trials), trials.lengths
+        entropy_coefficient = torch.full((), entropy, device=self.device)
+        for _epoch in range(num_epochs):
+            for rows, num_steps in draw_minibatches(lengths, self.config, generator=self.generator):
+                yield select_minibatch(
+                    steps,
+                    targets,
+                    held,
+                    rows=rows,
+                    stretches=stretches_of(lengths[rows].tolist()) if may_narrow else ((num_steps, len(rows)),),
+                    entropy_coefficient=entropy_coefficient,
+                    left=trials.left,
+                )
 
     def is_finite(self) -> bool:
         """Return whether every parameter and every running scale is finite."""
@@ -266,24 +270,15 @@ class RL2Learner:
 
     def descend(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
         """Take one optimiser step down a loss and return the norm of its gradient before clipping."""
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        touched = [p for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
-        gradient_norm = nn.utils.clip_grad_norm_(touched, self.config.max_gradient_norm, foreach=True)
-        self._optimizer.step()
-        return gradient_norm
+        return self._optimizer.descend(loss, max_norm=self.config.max_gradient_norm)
 
     def forget_gradients(self) -> None:
         """Release the gradients of the last step and their memory."""
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.forget_gradients()
 
     def set_learning_rate(self, rate: float) -> None:
         """Set Adam's rate of the next optimiser steps. An update sets it by itself."""
-        for group in self._optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate * group["scale"])
-            else:
-                group["lr"] = rate * group["scale"]
+        self._optimizer.set_rate(rate)
 
     def _follow_inputs(self, trials: TrialBatch) -> None:
         """Update the scales of the policy's inputs.
@@ -305,7 +300,7 @@ class RL2Learner:
         own = self.policy.state_dict()
         self.policy.load_state_dict({**own, **{name: t for name, t in tensors.items() if name in own}})
         for parameter in self.policy.parameters():
-            self._optimizer.state.pop(parameter, None)
+            self._optimizer.forget_moments(parameter)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return the tensors of the whole state.
@@ -315,7 +310,7 @@ class RL2Learner:
         tensors = {f"policy/{name}": tensor for name, tensor in self.policy.state_dict().items()}
         tensors |= {f"critics/{name}": tensor for name, tensor in self.critics.state_dict().items()}
         for name, parameter in self._named_parameters():
-            for part, value in self._optimizer.state.get(parameter, {}).items():
+            for part, value in self._optimizer.moments(parameter).items():
                 tensors[f"optimizer/{name}/{part}"] = value
         tensors["generator"] = self.generator.get_state()
         tensors["initial_generator"] = self._initial.get_state()
@@ -360,9 +355,8 @@ class RL2Learner:
         for name, parameter in learner._named_parameters():
             parts = starting_with(f"optimizer/{name}/", tensors)
             if parts:
-                learner._optimizer.state[parameter] = {
-                    part: value.clone().to(learner.device) for part, value in parts.items()
-                }
+                moments = {part: value.clone().to(learner.device) for part, value in parts.items()}
+                learner._optimizer.set_moments(parameter, moments)
         learner.generator.set_state(tensors["generator"].cpu())
         learner._initial.set_state(tensors["initial_generator"].cpu())
         return learner
@@ -378,19 +372,9 @@ class RL2Learner:
     def _add_pair_to_optimizer(self, pair: PairModule) -> None:
         of_images = list(pair.enter_images.parameters())
         own = {id(parameter) for parameter in of_images}
-        self._add_to_optimizer(parameter for parameter in pair.parameters() if id(parameter) not in own)
+        self._optimizer.add(parameter for parameter in pair.parameters() if id(parameter) not in own)
         if of_images:
-            self._add_to_optimizer(of_images, scale=IMAGE_LEARNING_RATE_SCALE)
-
-    def _add_to_optimizer(self, parameters: Iterable[nn.Parameter], *, scale: float = 1.0) -> None:
-        self._optimizer.add_param_group(self._group(parameters, scale=scale))
-
-    def _group(self, parameters: Iterable[nn.Parameter], *, scale: float) -> dict[str, Any]:
-        """Return a parameter group of the optimiser. On CUDA its rate is a tensor, which a captured step reads."""
-        rate: float | Tensor = self.config.learning_rate * scale
-        if self.device.type == "cuda":
-            rate = torch.full((), self.config.learning_rate * scale, device=self.device)
-        return {"params": list(parameters), "scale": scale, "lr": rate}
+            self._optimizer.add(of_images, scale=IMAGE_LEARNING_RATE_SCALE)
 
     def _named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         for prefix, module in (("policy", self.policy), ("critics", self.critics)):

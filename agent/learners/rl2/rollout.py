@@ -16,22 +16,22 @@ truncated steps.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
-from optree.dataclasses import register_node
 from torch import Tensor
 
 from agent.learners.distributions import ActionDistribution, action_noise
-from agent.learners.rl2.policy import RL2Policy
+from agent.learners.rl2.played import Played, sort_out
+from agent.learners.rl2.policy import PolicyOutput, RL2Policy
 from agent.learners.rl2.policy_state import PolicyInput
 from agent.learners.rl2.reinstatement import Reinstated
 from agent.learners.rl2.steps import RecordedSteps, RecordedStretch, Steps, join_stretches
-from agent.learners.rl2.trees import STATIC, join_tensors, select_rows
+from agent.learners.rl2.trees import join_tensors, select_rows
 from agent.learners.rl2.trials import TrialBatch
 from envs.family import Split
-from envs.spaces import ObservationKind, SpacePair
+from envs.spaces import ObservationKind
 from envs.task_batch import MaskedTaskBatch, TaskBatch, Transition, begin_exposure
 
 DEVICE_CHECK_STEPS = 16
@@ -123,72 +123,6 @@ def play_out(
                 rollout.pack(num_active)
 
 
-@register_node(namespace="")
-@dataclass(frozen=True, kw_only=True)
-class Played:
-    """The data of B trials: tensors of fixed shapes, before ends and truncated steps are selected.
-
-    Attributes:
-        spaces: the family's pair of spaces.
-        episodes_per_trial: E.
-        recorded: [T, B] the steps.
-        log_std: [K] of continuous distributions; None otherwise.
-        final: the policy's inputs at true final observations and the hidden states that belong to them: [T·B], or [C]
-            if only truncated episodes were stored; None if nothing is truncated.
-        left: [B, H] the hidden states that earlier trials of the tasks left; None for trials that began empty.
-        last_observation: [N, D] the true final observations of the episodes that ended, by their step and trial; None
-            if those of all steps were recorded.
-    """
-
-    spaces: SpacePair = field(metadata=STATIC)
-    episodes_per_trial: int = field(metadata=STATIC)
-    recorded: RecordedSteps
-    log_std: Tensor | None
-    final: tuple[PolicyInput, Tensor] | None
-    left: Tensor | None = None
-    last_observation: Tensor | None = None
-
-
-@torch.no_grad()
-def sort_out(policy: RL2Policy, played: Played) -> TrialBatch:
-    """Build the trial batch from the recorded steps.
-
-    The function finds ends and truncated steps, and computes critic features at truncations by one policy step.
-    """
-    recorded, steps = played.recorded, played.recorded.steps
-    distribution = ActionDistribution(action=played.spaces.action, scores=recorded.scores, log_std=played.log_std)
-    end = (steps.terminated | steps.truncated).flatten().nonzero().squeeze(1)
-    cut = None if recorded.features is None else steps.truncated.flatten().nonzero().squeeze(1)
-    last_observation = played.last_observation
-    if recorded.final_observation is not None:
-        last_observation = recorded.final_observation.flatten(0, 1).index_select(0, end)
-    assert last_observation is not None, "a rollout records final observations of all steps or of the last ones"
-    return TrialBatch(
-        **vars(steps),
-        spaces=played.spaces,
-        episodes_per_trial=played.episodes_per_trial,
-        log_prob=distribution.log_prob(steps.action),
-        decisions=distribution.parameters(),
-        end=end,
-        final_observation=last_observation,
-        features=recorded.features,
-        cut=cut,
-        cut_features=None if cut is None else _cut_features(policy, played, cut),
-        left=played.left,
-    )
-
-
-def _cut_features(policy: RL2Policy, played: Played, cut: Tensor) -> Tensor:
-    """Return [C, Y], the inputs of a critic at the true final observations of truncated episodes."""
-    if played.final is None or len(cut) == 0:
-        config = policy.config
-        return played.recorded.scores.new_empty(0, config.hidden_size + config.input_size)
-    inputs, hidden = played.final
-    if len(hidden) != len(cut):
-        inputs, hidden = select_rows(played.final, cut)
-    return policy.step(played.spaces, inputs, hidden).features
-
-
 def num_planned_episodes(tasks: TaskBatch, num_episodes: int | None) -> int:
     """Return E of trials that are about to begin: at most the family's own, which None stands for."""
     return min(num_episodes or tasks.spec.episodes_per_trial, tasks.spec.episodes_per_trial)
@@ -270,25 +204,7 @@ class Rollout:
         output = policy.step(spaces, inputs, state.hidden, state.constants)
         action = self._choose(output.distribution)
         transition = self._step_tasks(action)
-        self._stretches[-1].recorded.append(
-            RecordedSteps(
-                steps=Steps(
-                    inputs=inputs,
-                    action=action,
-                    reward=transition.reward,
-                    terminated=transition.terminated,
-                    truncated=transition.truncated,
-                    is_valid=active,
-                    episode_index=state.episode_index,
-                ),
-                scores=output.distribution.scores,
-                features=output.features if self._keeps_features else None,
-                final_observation=None if self._has_images else transition.final_observation,
-            )
-        )
-        if self._has_images:
-            ended = (transition.terminated | transition.truncated) & active
-            self._last.append(transition.final_observation[ended])
+        self._record(inputs, output, action, transition, active)
         self._log_std = output.distribution.log_std
         if self._hidden is not None and self._rows is None:
             self._hidden = torch.where(active.unsqueeze(1), output.hidden, self._hidden)
@@ -308,6 +224,30 @@ class Rollout:
         policy.end_episodes(state, terminated=transition.terminated, truncated=transition.truncated, active=active)
         self._spread(state.episode_index < state.episodes_per_trial)
         self._observation = transition.observation
+
+    def _record(
+        self, inputs: PolicyInput, output: PolicyOutput, action: Tensor, transition: Transition, active: Tensor
+    ) -> None:
+        """Record a step of the packed rows: what the policy saw and chose, and what followed."""
+        self._stretches[-1].recorded.append(
+            RecordedSteps(
+                steps=Steps(
+                    inputs=inputs,
+                    action=action,
+                    reward=transition.reward,
+                    terminated=transition.terminated,
+                    truncated=transition.truncated,
+                    is_valid=active,
+                    episode_index=self._state.episode_index,
+                ),
+                scores=output.distribution.scores,
+                features=output.features if self._keeps_features else None,
+                final_observation=None if self._has_images else transition.final_observation,
+            )
+        )
+        if self._has_images:
+            ended = (transition.terminated | transition.truncated) & active
+            self._last.append(transition.final_observation[ended])
 
     def pack(self, num_active: int) -> None:
         """Restrict the policy's rows to the running trials, if this is worth moving their state.

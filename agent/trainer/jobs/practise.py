@@ -38,9 +38,7 @@ def practise(session: TrainerSession, family: Family, *, reason: str) -> tuple[J
     except EnvsError as early:
         if family.totals.meta_updates == 0:  # It may have been added to the learner.
             session.restore_last_commit()
-        if session.is_removed(family):
-            return _skip_removed(session, family)
-        return _record_failure(session, family, early)
+        return _end_by_fault(session, family, early)
     try:
         with family_boundary(family):
             detail = session.practice_of(family).practise(family, reason=reason)
@@ -49,15 +47,20 @@ def practise(session: TrainerSession, family: Family, *, reason: str) -> tuple[J
         return _record_failure(session, family, fault)
     except EnvsError as fault:
         session.restore_last_commit()
-        if session.is_removed(family):
-            return _skip_removed(session, family)
-        return _record_failure(session, family, fault)
+        return _end_by_fault(session, family, fault)
     except FamilyNotFoundError:
         session.restore_last_commit()
         return _skip_removed(session, family)
     if family.strikes:
         session.store.families.clear_strikes(family.name)
     return JobOutcome.SUCCEEDED, detail
+
+
+def _end_by_fault(session: TrainerSession, family: Family, fault: EnvsError) -> tuple[JobOutcome, dict[str, Any]]:
+    """Return the result of a job that a fault ended: of a skipped one if the family was removed meanwhile."""
+    if session.is_removed(family):
+        return _skip_removed(session, family)
+    return _record_failure(session, family, fault)
 
 
 def _skip_removed(session: TrainerSession, family: Family) -> tuple[JobOutcome, dict[str, Any]]:

@@ -44,7 +44,7 @@ from agent.trainer.practice.slices import Slices, SliceTime
 from agent.trainer.practice.stored_rehearsal import loss_points, names_in_practice
 from agent.trainer.score_scale import scale_of
 from envs.kinds import FamilyKind
-from envs.task_batch import TaskBatch, recurs
+from envs.task_batch import recurs
 from memory.records import CurveMetric, CurvePoint, Family
 from memory.retrieval.key_upkeep import KeyUpkeep
 from memory.tables.curves import CurveTable
@@ -175,7 +175,8 @@ class RL2Practice:
         return play_training(
             training,
             first_task,
-            stored_rows=self._stored_rows,
+            num_stored=self.settings.memory.trials_per_step,
+            generator=self.learner.generator,
             progress=lambda _steps: self.slices.heartbeat.beat_or_give_up(),
         )
 
@@ -207,15 +208,6 @@ class RL2Practice:
         self.slices.next_task[name] = self.slices.next_task.get(name, 0) + batch.num_trials
         self.slices.refuse_divergence(name, losses, has_finite_parameters=self.learner.is_finite())
         work.take(played, losses)
-
-    def _stored_rows(self, tasks: TaskBatch) -> list[int]:
-        """Return the rows whose trials are stored: drawn if tasks recur, so that all tasks of a pool are stored."""
-        num_stored = min(self.settings.memory.trials_per_step, tasks.num_trials)
-        if not recurs(tasks):
-            return list(range(num_stored))
-        order = torch.randperm(tasks.num_trials, generator=self.learner.generator, device=self.learner.device)
-        drawn: list[int] = order[:num_stored].tolist()
-        return drawn
 
     # Scores
 

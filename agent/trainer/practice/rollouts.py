@@ -24,7 +24,7 @@ from agent.trainer.families import learner_name, spaces_of
 from agent.trainer.plays import BackgroundPlays
 from agent.trainer.practice.open_environments import OpenEnvironments
 from envs.family import Split
-from envs.task_batch import TaskBatch, given_contexts
+from envs.task_batch import TaskBatch, given_contexts, recurs
 from memory.records import Family
 
 ROLLOUT = "rollout"
@@ -53,7 +53,8 @@ def play_training(
     training: FamilyTraining,
     first_task: int,
     *,
-    stored_rows: Callable[[TaskBatch], list[int]],
+    num_stored: int,
+    generator: torch.Generator,
     progress: Callable[[int], None],
 ) -> PlayedTrials:
     """Play one trial in each task of a training, in the trainer's own thread.
@@ -61,13 +62,15 @@ def play_training(
     Args:
         training: the family's training.
         first_task: index of the first task.
-        stored_rows: returns the rows whose trials episodic memory stores.
+        num_stored: the number of trials that episodic memory stores.
+        generator: draws which trials are stored, if tasks recur.
         progress: see :func:`agent.learners.rl2.rollout.collect_trials`.
     """
     began = time.monotonic()
     batch = training.play(first_task, progress=progress)
     took_s = time.monotonic() - began
-    return _described(batch, training.tasks, rows=stored_rows(training.tasks), took_s=took_s)
+    rows = stored_rows(training.tasks, num_stored, generator=generator)
+    return _described(batch, training.tasks, rows=rows, took_s=took_s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,10 +142,20 @@ class WorkerRollouts:
                 num_episodes=num_episodes,
                 progress=lambda _steps: self.plays.check(),
             )
-            rows = list(range(min(self.num_stored, tasks.num_trials)))
+            rows = stored_rows(tasks, self.num_stored, generator=generator)
             return _described(batch, tasks, rows=rows, took_s=time.monotonic() - began)
 
         return play
+
+
+def stored_rows(tasks: TaskBatch, num_stored: int, *, generator: torch.Generator) -> list[int]:
+    """Return the rows whose trials are stored: drawn if tasks recur, so that all tasks of a pool are stored."""
+    num_stored = min(num_stored, tasks.num_trials)
+    if not recurs(tasks):
+        return list(range(num_stored))
+    order = torch.randperm(tasks.num_trials, generator=generator, device=generator.device)
+    drawn: list[int] = order[:num_stored].tolist()
+    return drawn
 
 
 def rollout_generator(learner: RL2Learner, name: str, first_task: int) -> torch.Generator:

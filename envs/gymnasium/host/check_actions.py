@@ -69,14 +69,6 @@ def random_actions(space: spaces.Space[Any], seed: int) -> Iterator[Any]:
         yield action.copy() if isinstance(action, np.ndarray) else action
 
 
-def allowed(action: Any, space: spaces.Space[Any], info: Any) -> bool:
-    """Return whether ``info["action_mask"]`` allows a Discrete action; without such a mask every action is allowed."""
-    mask = info.get("action_mask") if isinstance(info, dict) else None
-    if mask is None or not isinstance(space, spaces.Discrete) or np.shape(mask) != (int(space.n),):
-        return True
-    return bool(np.asarray(mask)[action - int(space.start)])
-
-
 def _ends_of_choices(space: spaces.MultiDiscrete | spaces.MultiBinary) -> tuple[Any, Any]:
     if isinstance(space, spaces.MultiBinary):
         return np.zeros(space.shape, space.dtype), np.ones(space.shape, space.dtype)

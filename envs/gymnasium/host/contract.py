@@ -10,6 +10,7 @@ The check plays one task with one copy, some steps at a time, always with the sa
 
 from __future__ import annotations
 
+import copy
 import inspect
 import random
 import sys
@@ -21,8 +22,9 @@ import gymnasium
 import numpy as np
 
 from .attributes import fitting_attributes, set_attributes
-from .check_actions import allowed, edge_actions, random_action, random_actions
+from .check_actions import edge_actions, random_action, random_actions
 from .inspection import BrokenResultError, Findings, Inspector
+from .masks import KEY, MaskReader, sample_allowed
 from .places import error_text
 from .progress import Progress, Stage
 
@@ -31,7 +33,7 @@ SEED, OTHER_SEED = 1, 2
 GLOBAL_SEED, OTHER_GLOBAL_SEED = 11, 12
 
 MAX_DRAWS = 50
-"""Actions that are drawn until one is allowed by an action mask."""
+"""Actions that are drawn until an action mask allows one; then one is drawn from those that it allows."""
 
 
 class ContractCheck:
@@ -99,6 +101,7 @@ class ContractCheck:
         self._times.makings.append(time.perf_counter() - begun)
         self._attributes = fitting_attributes(env, self._task["attributes"])
         self._spaces = (env.observation_space, env.action_space)
+        self._masks = MaskReader(*self._spaces)
         return env
 
     def _close(self, env: gymnasium.Env[Any, Any]) -> None:
@@ -109,7 +112,7 @@ class ContractCheck:
             self._findings.note("close_failed", "close", f"{error_text(error)}.")
 
     def _reset(self, env: gymnasium.Env[Any, Any], seed: int | None) -> tuple[Any, Any]:
-        """Reset a copy; return what was observed, as a fingerprint, and info."""
+        """Reset a copy; return what was observed, as a fingerprint, and the action mask, None if there is none."""
         set_attributes(env, self._attributes)
         self._progress.begin(Stage.RESETTING, 0)
         begun = time.perf_counter()
@@ -118,18 +121,18 @@ class ContractCheck:
         inspector = Inspector(env, self._findings)
         inspector.inspect_spaces(self._spaces)
         observation, info = inspector.inspect_reset(answer)
-        self._has_mask |= isinstance(info, dict) and "action_mask" in info
-        return fingerprint(observation), info
+        self._has_mask |= isinstance(info, dict) and KEY in info
+        return fingerprint(observation), self._masks.find(observation, info)
 
     def _step(self, env: gymnasium.Env[Any, Any], action: Any) -> tuple[Any, bool, Any]:
-        """Step a copy; return the result as a fingerprint, whether the episode is over, and info."""
+        """Step a copy; return the result as a fingerprint, whether the episode is over, and the action mask."""
         self._progress.begin(Stage.STEPPING, 0)
         begun, cpu_begun = time.perf_counter(), time.process_time()
         answer = env.step(action)
         self._times.add_step(time.perf_counter() - begun, time.process_time() - cpu_begun)
         observation, reward, terminated, truncated, info = Inspector(env, self._findings).inspect_step(answer)
         seen = (fingerprint(observation), repr(float(reward)), terminated, truncated)
-        return seen, terminated or truncated, info
+        return seen, terminated or truncated, self._masks.find(observation, info)
 
     def _check_arguments(self) -> None:
         """Check that ``reset`` takes a seed and options.
@@ -150,15 +153,14 @@ class ContractCheck:
     def _try_edges(self) -> None:
         """Step with each action at an edge of the action space, and note those that raise."""
         space = self._env.action_space
-        is_over, info, num_good, failed = True, None, 0, list[tuple[str, Exception]]()
+        is_over, mask, failed = True, None, list[tuple[str, Exception]]()
         for label, action in edge_actions(space):
             if is_over:
-                _, info = self._reset(self._env, SEED)
-            if not allowed(action, space, info):
+                _, mask = self._reset(self._env, SEED)
+            if not self._masks.allows(mask, action):
                 continue
             try:
-                _, is_over, info = self._step(self._env, action)
-                num_good += 1
+                _, is_over, mask = self._step(self._env, action)
             except BrokenResultError:
                 raise
             except Exception as error:  # noqa: BLE001  (a user's code may raise anything)
@@ -176,10 +178,10 @@ class ContractCheck:
         """Return whether other actions than those at the edges, or the edges that were good, can still be stepped."""
         generator = np.random.default_rng(0)
         for _ in range(8):
-            _, info = self._reset(self._env, SEED)
+            _, mask = self._reset(self._env, SEED)
             action = random_action(space, generator)
             try:
-                if allowed(action, space, info):
+                if self._masks.allows(mask, action):
                     self._step(self._env, action)
                     return True
             except BrokenResultError:
@@ -237,24 +239,33 @@ class ContractCheck:
         """
         before = seed_globals(global_seed)
         end = None if max_s is None else time.monotonic() + max_s
-        first, info = self._reset(env, seed)
+        first, mask = self._reset(env, seed)
         seen, episode_steps = [first], 0
-        actions = random_actions(env.action_space, 0)
+        draw = self._drawing(env.action_space)
         for _ in range(self._num_steps):
             if end is not None and len(seen) > 1 and time.monotonic() > end:
                 break
-            action = next(actions)
-            for _ in range(MAX_DRAWS):
-                if allowed(action, env.action_space, info):
-                    break
-                action = next(actions)
-            result, is_over, info = self._step(env, action)
+            result, is_over, mask = self._step(env, draw(mask))
             episode_steps += 1
             if is_over or episode_steps == self._limit:
-                begun, info = self._reset(env, None)
+                begun, mask = self._reset(env, None)
                 result, episode_steps = (*result, begun), 0
             seen.append(result)
         return seen, [name for name, state in global_states().items() if not same(state, before.get(name))]
+
+    def _drawing(self, space: Any) -> Callable[[Any], Any]:
+        """Return a function that draws the next random action that a mask allows, always the same ones."""
+        actions = random_actions(space, 0)
+
+        def draw(mask: Any) -> Any:
+            for _ in range(MAX_DRAWS):
+                if self._masks.allows(mask, action := next(actions)):
+                    return action
+            few = copy.deepcopy(space)
+            few.seed(0)
+            return sample_allowed(few, self._masks, mask)
+
+        return draw
 
 
 def difference_text(one: list[Any], other: list[Any]) -> str:

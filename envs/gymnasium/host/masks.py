@@ -68,10 +68,51 @@ class MaskReader:
             found = f"the action mask does not fit the action space {self._space} ({self.num_choices} choices)"
             raise NonsenseError(f"{found}: {summary(mask)}.") from error
 
+    def allows(self, mask: Any, action: Any) -> bool:
+        """Return whether a mask allows each choice of an action; none, or one that does not fit, allows all.
+
+        Args:
+            mask: the mask that came with the last observation.
+            action: an action in the structure of the action space.
+        """
+        if mask is None or self.num_choices == 0:
+            return True
+        allowed = np.ones(self.num_choices, np.bool_)
+        try:
+            self.write(mask, allowed)
+        except NonsenseError:
+            return True
+        return bool(allowed[chosen_places(self._space, action)].all())
+
 
 def num_choices(space: Any) -> int:
     """Return C of an action space."""
     return sum(value.n for value in action_values(space) if isinstance(value, Choice))
+
+
+def chosen_places(space: Any, action: Any, first: int = 0) -> list[int]:
+    """Return the places in a mask [C] of the choices that an action takes.
+
+    Args:
+        space: the action space, or a part of it.
+        action: the action, or that part of it.
+        first: the place of the part's first choice.
+    """
+    if isinstance(space, ONE_OF):
+        parts, (chosen, within) = named_parts(space), action
+        before = sum(num_choices(part) for _key, part in parts[:chosen])
+        return [first + int(chosen), *chosen_places(parts[chosen][1], within, first + len(parts) + before)]
+    places: list[int] = []
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        for key, part in named_parts(space):
+            places += chosen_places(part, action[key], first)
+            first += num_choices(part)
+        return places
+    for value, number in zip(action_values(space), np.ravel(action), strict=True):
+        if isinstance(value, Choice):
+            places.append(first + int(number) - value.start)
+            first += value.n
+    return places
 
 
 def _write(space: Any, mask: Any, out: Any) -> None:

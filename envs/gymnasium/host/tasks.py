@@ -89,11 +89,7 @@ class Tasks:
         self._steps: list[Callable[..., Any]] = [env.step for env in begun]
         self._resets: list[Callable[..., Any]] = [env.reset for env in begun]
         if own_generators:
-            if self._shared_generators is None:
-                self._shared_generators = SharedGenerators(begun)
-            generators = [OwnGenerators(seed, self._shared_generators) for seed in seeds]
-            self._steps = [own.during(step) for own, step in zip(generators, self._steps, strict=True)]
-            self._resets = [own.during(reset) for own, reset in zip(generators, self._resets, strict=True)]
+            self._give_own_generators(begun, seeds)
         self._options = [task["reset_options"] or None for task in tasks]
         self.contexts: list[str | None] = [None] * len(tasks)
         self._labels = [task.get("label", f"the task in row {row}") for row, task in enumerate(tasks)]
@@ -114,6 +110,14 @@ class Tasks:
             self._put(row, first[row], self._observation)
         self._is_joinable = self._are_vectors_apart(first)
         self._check_observations(self._observation)
+
+    def _give_own_generators(self, envs: list[gymnasium.Env[Any, Any]], seeds: list[int]) -> None:
+        """Give each row its own state of the shared random generators in its resets and steps."""
+        if self._shared_generators is None:
+            self._shared_generators = SharedGenerators(envs)
+        generators = [OwnGenerators(seed, self._shared_generators) for seed in seeds]
+        self._steps = [own.during(step) for own, step in zip(generators, self._steps, strict=True)]
+        self._resets = [own.during(reset) for own, reset in zip(generators, self._resets, strict=True)]
 
     def begin_row(self, row: int, task: dict[str, Any]) -> None:
         """Begin another task in one row, while the other rows go on.

@@ -124,6 +124,15 @@ def test_environments_are_compared_over_what_can_act(empty: Learnd) -> None:
     assert (answer["measure"], answer["is_larger_better"]) == ("episode_return", True)
 
 
+def test_learners_are_compared_on_the_family_of_a_file(empty: Learnd, tmp_path: Path) -> None:
+    (tmp_path / "waves.toml").write_text('entry = "sinusoids"\nshots = 3\n')
+    words = ("compare", str(tmp_path / "waves.toml"), "--learners", "maml", "--budget", "1u", "--tasks", "4")
+    answer = empty.json(*words)
+    assert (answer["family"]["name"], answer["family"]["kwargs"]["shots"]) == ("waves", 3)
+    error = empty.json(*words, "--recurring", "3", code=1)["error"]
+    assert error["found"].startswith("--recurring does not apply")
+
+
 def test_what_cannot_be_compared_is_refused(empty: Learnd, tmp_path: Path) -> None:
     def refusal(*words: str) -> str:
         return str(empty.json("compare", *words, "--budget", "1u", code=1)["error"]["found"])

@@ -278,6 +278,37 @@ def test_a_family_of_the_data_folder_is_known_by_its_name(
     assert "--episodes does not apply" in error["found"]
 
 
+def test_a_family_file_is_learned_as_it_declares_the_family(empty: Learnd, tmp_path: Path) -> None:
+    file = tmp_path / "few.toml"
+    file.write_text('entry = "bernoulli_bandits"\nepisodes = 2\n[kwargs]\nnum_arms = 3\n')
+    answer = empty.json("learn", "rl2", "--family", str(file), "--budget", "1u", *RL2)
+    assert (answer["family"]["name"], answer["family"]["episodes_per_trial"]) == ("few", 2)
+    assert answer["family"]["kwargs"]["num_arms"] == 3
+    said = ("--family", "bernoulli_bandits", "--episodes", "2", "--kwarg", "num_arms=3")
+    assert scores(empty.json("learn", "rl2", *said, "--budget", "1u", *RL2)) == scores(answer)
+
+
+def test_a_family_file_takes_no_options_and_must_be_valid(empty: Learnd, tmp_path: Path) -> None:
+    file = tmp_path / "few.toml"
+    file.write_text('entry = "bernoulli_bandits"\n')
+    words = ("learn", "rl2", "--family", str(file), "--budget", "1u")
+    error = empty.json(*words, "--episodes", "2", code=1)["error"]
+    assert error["found"] == "--episodes does not apply: the file declares the family."
+    file.write_text('entry = "bernoulli_bandits"\nepisods = 3\n')
+    assert empty.json(*words, code=1)["error"]["found"].startswith("line 2: 'episods' is not a key")
+
+
+def test_tasks_that_recur_are_refused_as_an_option_and_noted_in_a_file(empty: Learnd, tmp_path: Path) -> None:
+    words = ("learn", "rl2", "--budget", "1u", *RL2, "--tasks", "2", "--family")
+    error = empty.json(*words, "CartPole-v1", "--recurring", "3", code=1)["error"]
+    assert error["found"].startswith("--recurring does not apply: ")
+    assert "earlier trials" in error["found"]
+    file = tmp_path / "few.toml"
+    file.write_text('entry = "CartPole-v1"\nrecurring = 3\nmax_steps = 5\n')
+    result = empty(*words, str(file))
+    assert "warning: the tasks of few recur" in result.stderr
+
+
 def test_what_was_learned_of_images_answers_for_other_images(empty: Learnd, tmp_path: Path) -> None:
     write_images(draw_glyphs(GlyphConfig(alphabets=4, characters=6, drawers=4, size=48)), tmp_path / "images")
     output = tmp_path / "made.safetensors"

@@ -1,4 +1,4 @@
-"""The dispatcher's watch continues after an unexpected error."""
+"""The dispatcher's watch continues after an unexpected error; a poll that found nothing leaves no row."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ import structlog
 from agent.config.settings import Settings
 from agent.daemon import dispatcher as module
 from agent.daemon.dispatcher import Dispatcher
+from agent.daemon.runs import Lane
+from agent.daemon.store_thread import StoreThread
+from agent.daemon.supervisor import TrainerState
+from agent.job_requests import RUN_JOB, payload_of
+from agent.messages import FOUND_NOTHING, Finished, Job
 from memory.folder import DataFolder
+from memory.records import JobKind, JobOutcome, JobRun
+from memory.store import Store
 from tests.agent.daemon.clocks import FakeClock
+from tests.memory.making import add_active_family
 
 
 class _Stumbling(Dispatcher):
@@ -62,3 +70,68 @@ def test_an_unexpected_error_does_not_end_the_watch_and_is_logged_once(
         stuck_at, looked_at = asyncio.run(watch())
     assert [entry["event"] for entry in logged] == ["requests and due times cannot be checked; retrying"]
     assert (stuck_at, looked_at) == (0.0, 10.0)
+
+
+BEGUN = {"under_way": "rollout goes on in the background, 3.0 s so far"}
+"""The detail of a job that began a play."""
+
+NOTHING = {**BEGUN, FOUND_NOTHING: True}
+"""The detail of a job that asked for the result of a play that goes on."""
+
+
+class _Trainer:
+    """A trainer that reports the given details, one a job, and then has the dispatcher stopped."""
+
+    state = TrainerState.IDLE
+
+    def __init__(self, details: list[dict[str, Any]]) -> None:
+        self._details = details
+        self.dispatcher: Dispatcher | None = None
+
+    async def do(self, job: Job) -> Finished:
+        detail = self._details.pop(0)
+        if not self._details and self.dispatcher is not None:
+            self.dispatcher.stop()
+        return Finished(run_id=job.run_id, outcome=JobOutcome.SUCCEEDED, detail=detail, error="")
+
+
+def runs_after(folder: Path, details: list[dict[str, Any]], *, is_requested: bool = False) -> list[JobRun]:
+    """Return the runs in the store, oldest first, after jobs of one family that the trainer reported like this."""
+
+    async def run() -> list[JobRun]:
+        clock, data, trainer = FakeClock(), DataFolder(folder / "data"), _Trainer(details)
+        thread = StoreThread("writer", lambda: Store.open(data, clock=clock.wall))
+        await thread.open()
+        try:
+            await thread.call(add_active_family)
+            unknown: Any = trainer
+            trainer.dispatcher = Dispatcher(
+                settings=Settings(data_dir=data.path),
+                folder=data,
+                writer=thread,
+                supervisor=unknown,
+                clock=clock,
+                snapshot=lambda: None,
+                on_change=lambda: None,
+            )
+            if is_requested:
+                [family] = await thread.call(lambda store: store.families.all())
+                await thread.call(lambda store: store.requests.add(RUN_JOB, payload_of(JobKind.PRACTISE, family.name)))
+                await trainer.dispatcher._requests.take()
+            await trainer.dispatcher.lane(Lane.TRAINER)
+            return (await thread.call(lambda store: store.jobs.runs(kind=JobKind.PRACTISE)))[::-1]
+        finally:
+            await thread.close()
+
+    return asyncio.run(run())
+
+
+def test_a_poll_of_a_play_that_goes_on_leaves_no_row(tmp_path: Path) -> None:
+    runs = runs_after(tmp_path, [BEGUN, NOTHING, NOTHING, {"env_steps": 5}, NOTHING])
+    assert [run.detail for run in runs] == [BEGUN, {"env_steps": 5}]
+    assert all(run.outcome is JobOutcome.SUCCEEDED for run in runs)
+
+
+def test_a_poll_that_a_user_requested_keeps_its_row(tmp_path: Path) -> None:
+    runs = runs_after(tmp_path, [NOTHING, NOTHING], is_requested=True)
+    assert [(run.reason, run.detail) for run in runs] == [("requested", NOTHING)]

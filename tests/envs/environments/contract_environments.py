@@ -255,6 +255,35 @@ class MaskedActions(Walk):
         return (*super().step(action)[:4], {"action_mask": np.array([0, 1, 1, 1, 0], np.int8)})
 
 
+class MaskedPairs(Walk):
+    """Forbids the first and the last choice of each of two dimensions by a mask, and raises if they are taken."""
+
+    action_space = spaces.MultiDiscrete([3, 4])
+    mask = (np.array([0, 1, 0], np.int8), np.array([0, 1, 1, 0], np.int8))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        return super().reset(seed=seed)[0], {"action_mask": self.mask}
+
+    def step(self, action: Any) -> Any:
+        assert action[0] == 1
+        assert action[1] in (1, 2)
+        return (*super().step(action[1])[:4], {"action_mask": self.mask})
+
+
+class ObservedMask(Walk):
+    """Observes a mask that forbids its first and its last action, and raises if they are taken."""
+
+    observation_space = spaces.Dict({"place": Walk.observation_space, "action_mask": spaces.MultiBinary(5)})
+    action_space = spaces.Discrete(5)
+
+    def observe(self) -> Any:
+        return {"place": super().observe(), "action_mask": np.array([0, 1, 1, 1, 0], np.int8)}
+
+    def step(self, action: Any) -> Any:
+        assert action in (1, 2, 3)
+        return super().step(action)
+
+
 class TruncatedAtOnce(Walk):
     """Has episodes of one step."""
 

@@ -82,6 +82,8 @@ def test_each_fault_is_the_only_finding_and_names_call_and_values(name: str) -> 
     [
         of_contract("Walk"),
         of_contract("MaskedActions"),
+        of_contract("MaskedPairs"),
+        of_contract("ObservedMask"),
         of_contract("TruncatedAtOnce"),
         family("CartPole-v1"),
         family("Pendulum-v1"),

@@ -166,8 +166,8 @@ def test_a_supervisor_killed_from_outside_leaves_no_process(kind: str, tmp_path:
     tasks = opened(launching("Launches", kind=kind, token=token, folder=str(tmp_path)), limits=QUICK)
     tasks.begin(0, split=Split.TRAINING)
     await_some_with(token)
-    while not set(processes_with(token)) <= {state.pid for state in tasks._process._seen}:
-        tasks._process._watch(0.0)  # It may miss a process whose parent exits meanwhile.
+    while not set(processes_with(token)) <= {state.pid for state in tasks._process._watch.seen}:
+        tasks._process._watch.excess(0.0)  # It may miss a process whose parent exits meanwhile.
     psutil.Process(tasks.pid).parent().kill()  # type: ignore[union-attr]
     with pytest.raises(WorkerFaultError, match="SIGKILL"):
         step(tasks, 1_000_000)

@@ -50,6 +50,16 @@ def test_a_finished_run_keeps_its_detail_and_is_counted_once(store: Store, clock
     assert store.counters.all() == [("job_runs", {"job": "practise", "outcome": "failed"}, 1.0)]
 
 
+def test_a_withdrawn_run_leaves_no_record_and_no_count(store: Store) -> None:
+    kept = store.jobs.start(JobKind.PRACTISE, family="cartpole", reason="chosen")
+    store.jobs.finish(kept, JobOutcome.SUCCEEDED)
+    before = store.counters.all()
+    store.jobs.withdraw(store.jobs.start(JobKind.PRACTISE, family="cartpole", reason="chosen"))
+    store.jobs.withdraw(kept)
+    assert [run.id for run in store.jobs.runs()] == [kept], "a run that has ended stays"
+    assert store.counters.all() == before
+
+
 def test_finishing_an_unknown_run_is_an_error(store: Store) -> None:
     with pytest.raises(MemoryStoreError, match="41"):
         store.jobs.finish(41, JobOutcome.SUCCEEDED)

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from agent.learners.config_json import config_to_json
-from agent.learners.rl2 import config, learner
+from agent.learners.rl2 import config, learner, optimizer
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory import keys, similarity, table
 from agent.learners.rl2.removed_settings import (
@@ -24,7 +24,7 @@ USED = {
     "clip": learner.CLIP,
     "final_learning_rate_scale": config.FINAL_LEARNING_RATE_SCALE,
     "value_coefficient": learner.VALUE_COEFFICIENT,
-    "adam_epsilon": learner.ADAM_EPSILON,
+    "adam_epsilon": optimizer.ADAM_EPSILON,
     "scale_rate": learner.SCALE_RATE,
 }
 """The constants by the names of the settings that they replace, where they are used."""

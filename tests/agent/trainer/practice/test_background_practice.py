@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from agent.learners.rl2.trials import TrialBatch
+from agent.messages import FOUND_NOTHING
 from agent.trainer.jobs import admit as admit_job
 from agent.trainer.jobs.evaluate import evaluate
 from agent.trainer.jobs.practise import practise
@@ -109,6 +110,18 @@ def until_done(session: TrainerSession, kind: JobKind) -> dict[str, Any]:
         [report] = run_jobs(session, kind, family="slow")
         if not report["detail"].get("under_way"):
             return report
+
+
+def test_a_job_reports_that_it_found_nothing_only_if_it_neither_began_a_play_nor_found_a_result(
+    store: Store, open_session: SessionMaker, gate: Gate
+) -> None:
+    session = opened(open_session, store, gate)
+    families(store, session, gate)
+    reports = run_jobs(session, *[JobKind.PRACTISE] * 3, family="slow")
+    gate.open.set()
+    taken = until_done(session, JobKind.PRACTISE)
+    assert all(report["detail"]["under_way"] for report in reports)
+    assert [FOUND_NOTHING in report["detail"] for report in [*reports, taken]] == [False, True, True, False]
 
 
 def test_others_are_practised_while_a_familys_worker_does_not_answer(

@@ -59,6 +59,33 @@ def test_a_mask_that_does_not_fit_is_a_fault(space: spaces.Space[Any], mask: Any
         allowed(space, mask)
 
 
+@pytest.mark.parametrize(
+    ("space", "mask", "action", "is_allowed"),
+    [
+        (spaces.Discrete(3, start=5), np.array([1, 0, 1]), 5, True),
+        (spaces.Discrete(3, start=5), np.array([1, 0, 1]), 6, False),
+        (spaces.MultiDiscrete([2, 3]), (np.array([1, 0]), np.array([0, 1, 1])), np.array([0, 2]), True),
+        (spaces.MultiDiscrete([2, 3]), (np.array([1, 0]), np.array([0, 1, 1])), np.array([0, 0]), False),
+        (spaces.MultiBinary(3), np.array([0, 1, 2]), np.array([0, 1, 1]), True),
+        (spaces.MultiBinary(3), np.array([0, 1, 2]), np.array([1, 1, 1]), False),
+        (NESTED, {"a": np.array([0, 1])}, {"a": 1, "b": (np.zeros(1), np.array([0, 2]))}, True),
+        (NESTED, np.array([1, 1, 1, 1, 1, 1, 0]), {"a": 1, "b": (np.zeros(1), np.array([0, 2]))}, False),
+        (spaces.OneOf((spaces.Discrete(2), spaces.Discrete(2))), (None, np.array([0, 1])), (1, 0), False),
+        (spaces.OneOf((spaces.Discrete(2), spaces.Discrete(2))), (None, np.array([0, 1])), (0, 0), True),
+        (spaces.Box(-1, 1, (1,), np.int8), np.array([0, 1, 1]), np.array([-1], np.int8), False),
+        (spaces.Box(-1, 1, (1,), np.int8), np.array([0, 1, 1]), np.array([1], np.int8), True),
+        (NUMBER, np.array([0]), np.zeros(1), True),
+        (spaces.Discrete(3), None, 2, True),
+        (spaces.Discrete(3), np.array([0, 0]), 2, True),
+    ],
+    ids=str,
+)
+def test_an_action_is_allowed_if_the_mask_allows_each_of_its_choices_or_does_not_fit(
+    space: spaces.Space[Any], mask: Any, action: Any, is_allowed: bool
+) -> None:
+    assert MaskReader(NUMBER, space).allows(mask, action) is is_allowed
+
+
 def test_a_mask_is_found_in_the_info_before_the_observation() -> None:
     observed = spaces.Dict({"action_mask": spaces.MultiBinary(2), "number": NUMBER})
     reader = MaskReader(observed, spaces.Discrete(2))
