@@ -6,11 +6,15 @@ import asyncio
 import gzip
 import hashlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
+
+from agent.errors import AgentError
+from agent.output.visible_text import visible
+from memory.errors import MemoryStoreError
 
 LEAST_COMPRESSED_BYTES = 512
 """Smaller bodies are sent as they are: a header costs more than compression saves."""
@@ -90,6 +94,23 @@ def _accepts_gzip(header: str) -> bool:
         if coding.strip() in {"gzip", "*"}:
             return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
     return False
+
+
+def error_response(
+    error: AgentError | MemoryStoreError, *, status: int, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an error as JSON: what was tried, what was found, and what to do."""
+    body = {
+        "operation": error.operation,
+        "subject": visible(str(error.subject)),
+        "found": visible(error.found),
+        "hint": visible(error.hint),
+    }
+    return JSONResponse(
+        {"error": body},
+        status_code=status,
+        headers={"cache-control": "no-store", **SECURITY_HEADERS, **(headers or {})},
+    )
 
 
 class AnswerCache:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from agent.clock import Clock
@@ -17,10 +17,9 @@ from agent.config.settings import Settings
 from agent.daemon.health import Problem
 from agent.daemon.store_thread import StoreThread
 from agent.daemon.web import resources
-from agent.daemon.web.answers import SECURITY_HEADERS, Answer, AnswerCache, new_answer, response_of
+from agent.daemon.web.answers import Answer, AnswerCache, error_response, new_answer, response_of
 from agent.daemon.web.openapi import openapi_document
 from agent.daemon.web.resources import PREFIX, RESOURCES, ParameterError, Resource, UnknownFamilyError
-from agent.errors import AgentError
 from agent.output.json_values import to_json_text
 from agent.output.visible_text import visible
 from memory.errors import MemoryStoreError
@@ -119,20 +118,3 @@ async def _read(resource: Resource, sources: ApiSources, values: Mapping[str, An
 
 def _json_answer(values: Any) -> Answer:
     return new_answer(to_json_text(values, is_indented=False).encode(), JSON_TYPE)
-
-
-def error_response(
-    error: AgentError | MemoryStoreError, *, status: int, headers: Mapping[str, str] | None = None
-) -> Response:
-    """Return an error as JSON: what was tried, what was found, and what to do."""
-    body = {
-        "operation": error.operation,
-        "subject": visible(str(error.subject)),
-        "found": visible(error.found),
-        "hint": visible(error.hint),
-    }
-    return JSONResponse(
-        {"error": body},
-        status_code=status,
-        headers={"cache-control": "no-store", **SECURITY_HEADERS, **(headers or {})},
-    )

@@ -8,14 +8,15 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from agent.daemon.connections import KEEP_OPEN
 from agent.daemon.snapshot import Snapshot
-from agent.daemon.web.answers import SECURITY_HEADERS
+from agent.daemon.web.answers import SECURITY_HEADERS, error_response
 from agent.daemon.web.models import Values
 from agent.daemon.web.resources import PREFIX
+from agent.errors import AgentError
 from agent.output.visible_text import visible
 from memory.records import CurveMetric, JobKind
 
@@ -29,6 +30,10 @@ RETRY_MS = 2000
 """Time after which a browser connects again."""
 
 HEARTBEAT = b": still here\n\n"
+
+
+class StreamFullError(AgentError):
+    """An error: the stream has as many clients as it may have, or the service stops."""
 
 
 class LiveMessage(Values):
@@ -123,11 +128,13 @@ class LiveStream:
 
     async def _answer(self, request: Request) -> Response:
         if self.num_clients >= self.max_clients or self._is_closed:
-            return PlainTextResponse(
-                f"{self.max_clients} clients already follow the stream.\n",
-                status_code=503,
-                headers={"retry-after": "10", **SECURITY_HEADERS},
+            full = StreamFullError(
+                operation="following the stream",
+                subject=STREAM_PATH,
+                found=f"{self.max_clients} clients already follow it.",
+                hint="Ask for the resources again every few seconds, and for the stream later.",
             )
+            return error_response(full, status=503, headers={"retry-after": "10"})
         keep_open: Callable[[], None] = request.scope.get("extensions", {}).get(KEEP_OPEN, lambda: None)
         return StreamingResponse(
             self.messages(keep_open),

@@ -65,7 +65,7 @@ export function moment(at) {
 function sinceText(at) {
   const seconds = Date.now() / 1000 - at;
   if (Math.abs(seconds) < 5) return "now";
-  const length = duration(Math.round(Math.abs(seconds)));
+  const length = Math.abs(seconds) < 10 ? `${Math.round(Math.abs(seconds))} s` : duration(Math.abs(seconds));
   return seconds < 0 ? `in ${length}` : `${length} ago`;
 }
 

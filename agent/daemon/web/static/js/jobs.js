@@ -43,11 +43,16 @@ function outcome(word) {
   return word === null ? "running" : el("span", { class: STATE_KINDS[word] ?? "" }, word);
 }
 
+/** Return when a job is due; a due one waits until the trainer is free. */
+function dueText(at) {
+  return at !== null && at <= Date.now() / 1000 ? "waits" : ago(at);
+}
+
 export function showJobs({ jobs, times, runs }) {
   render(byId("jobs"),
     jobs.length ? table([
       ["job", (j) => j.job], ["when", (j) => trigger(j.trigger), "optional"], ["last", (j) => ago(j.last_started_at), "nowrap optional"],
-      ["outcome", (j) => (j.last_outcome === null ? "–" : outcome(j.last_outcome))], ["due", (j) => ago(j.next_due_at), "nowrap"],
+      ["outcome", (j) => (j.last_outcome === null ? "–" : outcome(j.last_outcome))], ["due", (j) => dueText(j.next_due_at), "nowrap"],
     ], jobs, { caption: "Schedule of the jobs" }) : paragraph("the schedule is written at the first start"),
     timeShares(times),
     runs.length ? [el("h3", { class: "sub" }, "Last runs: why, or what went wrong"),
