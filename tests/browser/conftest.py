@@ -58,7 +58,8 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         page.set_default_timeout(TIMEOUT_MS)
         page.on("console", lambda said: faults.append(said.text) if said.type in {"error", "warning"} else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda sent: None if sent.url.startswith(url) else faults.append(f"asked {sent.url}"))
+        origin = url.partition("#")[0]
+        page.on("request", lambda sent: None if sent.url.startswith(origin) else faults.append(f"asked {sent.url}"))
         page.goto(url)
         page.wait_for_selector("body[data-ready]")
         return page, faults

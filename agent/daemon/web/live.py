@@ -127,6 +127,8 @@ class LiveStream:
         self._changed = asyncio.Event()
 
     async def _answer(self, request: Request) -> Response:
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream", headers={"cache-control": "no-store", **SECURITY_HEADERS})
         if self.num_clients >= self.max_clients or self._is_closed:
             full = StreamFullError(
                 operation="following the stream",

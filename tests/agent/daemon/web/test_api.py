@@ -199,8 +199,9 @@ def test_no_method_writes(method: str, path: str, site: Site) -> None:
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
-def test_a_head_request_is_answered(site: Site) -> None:
-    assert site.get("/api/v1/status", method="HEAD").status_code == 200
+@pytest.mark.parametrize("path", ["/", "/healthz", f"{PREFIX}/status", f"{PREFIX}/stream"])
+def test_a_head_request_is_answered(path: str, site: Site) -> None:
+    assert site.get(path, method="HEAD").status_code == 200
 
 
 def test_foreign_text_cannot_leave_its_json_string(tmp_path: Path, new_site: Callable[..., Site]) -> None:

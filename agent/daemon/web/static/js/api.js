@@ -19,24 +19,34 @@ export async function get(path) {
 
 /**
  * Follow the service. `onMessage` gets each message, and null when everything may have changed; `onState` gets
- * "live", "polling" or "lost". Where the stream is full, the page asks every few seconds.
+ * "live", "polling", "lost" or "hidden". Where the stream is full, the page asks every few seconds. A hidden page
+ * follows nothing: browsers allow six connections to a service, and each stream holds one.
  */
 export function follow(onMessage, onState) {
-  let timer = 0;
-  const open = () => {
-    const source = new EventSource(`${PREFIX}/stream`);
-    source.onopen = () => { clearInterval(timer); onState("live"); onMessage(null); };
-    source.onmessage = (event) => onMessage(JSON.parse(event.data));
-    source.onerror = () => {
-      if (source.readyState !== EventSource.CLOSED) { onState("lost"); return; }
-      source.close();
-      onState("polling");
-      clearInterval(timer);
-      timer = setInterval(() => onMessage(null), POLL_MS);
-      setTimeout(open, RETRY_MS);
-    };
-    addEventListener("pagehide", () => source.close(), { once: true });
+  let [source, polling, retry] = [null, 0, 0];
+  const close = () => {
+    source?.close();
+    clearInterval(polling);
+    clearTimeout(retry);
   };
-  addEventListener("pageshow", (event) => { if (event.persisted) open(); });
-  open();
+  const poll = () => {
+    close();
+    onState("polling");
+    polling = setInterval(() => onMessage(null), POLL_MS);
+    retry = setTimeout(open, RETRY_MS);
+  };
+  const open = () => {
+    close();
+    source = new EventSource(`${PREFIX}/stream`);
+    source.onopen = () => { onState("live"); onMessage(null); };
+    source.onmessage = (event) => onMessage(JSON.parse(event.data));
+    source.onerror = () => (source.readyState === EventSource.CLOSED ? poll() : onState("lost"));
+  };
+  const adapt = () => {
+    if (document.hidden) { close(); onState("hidden"); } else open();
+  };
+  document.addEventListener("visibilitychange", adapt);
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => event.persisted && adapt());
+  adapt();
 }

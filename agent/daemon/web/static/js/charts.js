@@ -26,7 +26,7 @@ function aligned(lines) {
   return { xs, ys: columns((p) => p.y), low: columns((p) => p.y - (p.error ?? 0)), high: columns((p) => p.y + (p.error ?? 0)) };
 }
 
-/** Draw horizontal lines with names: the name of a low one at the right, of a high one at the left. */
+/** Draw horizontal lines with names: that of a low one below it at the right, that of a high one above it at the left. */
 function levelsPlugin(levels) {
   const each = (u, draw) => {
     const context = u.ctx;
@@ -54,10 +54,11 @@ function levelsPlugin(levels) {
     const x = level.always ? u.bbox.left + u.bbox.width - width - 6 * ratio : u.bbox.left + 6 * ratio;
     context.globalAlpha = 0.85;
     context.fillStyle = colour("--panel");
-    context.fillRect(x - 3 * ratio, y - 16 * ratio, width + 6 * ratio, 14 * ratio);
+    const base = level.always ? y + 13 * ratio : y - 5 * ratio;
+    context.fillRect(x - 3 * ratio, base - 10 * ratio, width + 6 * ratio, 13 * ratio);
     context.globalAlpha = 1;
     context.fillStyle = colour("--muted");
-    context.fillText(level.name, x, y - 5 * ratio);
+    context.fillText(level.name, x, base);
   });
   return { hooks: { drawClear: [lines], draw: [names] } };
 }
@@ -115,7 +116,7 @@ export function drawLines(node, lines, { isTime = false, xName = "", levels = []
   const data = [xs, ...lines.flatMap((_, i) => [ys[i], high[i], low[i]])];
   const values = [...high.flat(), ...low.flat(), ...levels.filter((l) => l.always).map((l) => l.value)].filter((v) => v !== null);
   const [least, most] = [Math.min(...values), Math.max(...values)];
-  const margin = (most - least || Math.abs(most) || 1) * 0.08;
+  const margin = (most - least || Math.abs(most) || 1) * 0.1;
   const padX = xs.length > 1 ? 0 : isTime ? 60 : 1;
   const options = {
     width: Math.max(200, node.clientWidth), height: HEIGHT, padding: [10, 12, 0, 0],

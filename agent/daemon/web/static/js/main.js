@@ -10,7 +10,7 @@ import { showMatrix, showMemory } from "./memory.js";
 import { showHealth, showNow, showUnread } from "./now.js";
 import { showVersions } from "./versions.js";
 
-const LIVE_TEXT = { live: "live", polling: "every 5 s", lost: "reconnecting" };
+const LIVE_TEXT = { live: "live", polling: "every 5 s", lost: "reconnecting", hidden: "paused" };
 const page = { status: null, health: null, matrix: null, message: null };
 
 /** Return a function that runs `work` soon, at most once in `gap` ms; what comes meanwhile is done once, later. */
