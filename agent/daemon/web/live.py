@@ -14,8 +14,8 @@ from starlette.routing import Route
 from agent.daemon.connections import KEEP_OPEN
 from agent.daemon.snapshot import Snapshot
 from agent.daemon.web.answers import SECURITY_HEADERS, error_response
-from agent.daemon.web.models import Values
 from agent.daemon.web.resources import PREFIX
+from agent.daemon.web.values import Values
 from agent.errors import AgentError
 from agent.output.visible_text import visible
 from memory.records import CurveMetric, JobKind

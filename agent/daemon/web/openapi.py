@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from agent.daemon.web import models
+from agent.daemon.web import service_models
 from agent.daemon.web.live import STREAM_PATH, LiveMessage
 from agent.daemon.web.resources import PREFIX, RESOURCES, Parameter, Resource
+from agent.daemon.web.values import Failed, Values
 
 API_VERSION = "1.0.0"
 """The version of the interface. A change that can break a client is a new path, /api/v2."""
@@ -23,9 +24,9 @@ STREAM_SUMMARY = "Server-sent events: one message for each change of the service
 
 def openapi_document() -> dict[str, Any]:
     """Return the document as JSON values (OpenAPI 3.1)."""
-    answers: list[type[models.Values]] = [
-        models.Failed,
-        models.Health,
+    answers: list[type[Values]] = [
+        Failed,
+        service_models.Health,
         LiveMessage,
         *(resource.model for resource in RESOURCES),
     ]
@@ -33,7 +34,7 @@ def openapi_document() -> dict[str, Any]:
         [(model, "validation") for model in answers], ref_template="#/components/schemas/{model}"
     )
     paths = {PREFIX + resource.path: {"get": _operation(resource)} for resource in RESOURCES}
-    paths[f"{PREFIX}/health"] = {"get": _plain_operation("health", HEALTH_SUMMARY, models.Health)}
+    paths[f"{PREFIX}/health"] = {"get": _plain_operation("health", HEALTH_SUMMARY, service_models.Health)}
     stream = _plain_operation("stream", STREAM_SUMMARY, LiveMessage)
     stream["responses"]["200"]["content"] = {"text/event-stream": {"schema": {"$ref": _schema(LiveMessage)}}}
     paths[STREAM_PATH] = {"get": stream}
@@ -49,11 +50,11 @@ def openapi_document() -> dict[str, Any]:
     }
 
 
-def _schema(model: type[models.Values]) -> str:
+def _schema(model: type[Values]) -> str:
     return f"#/components/schemas/{model.__name__}"
 
 
-def _plain_operation(name: str, summary: str, model: type[models.Values]) -> dict[str, Any]:
+def _plain_operation(name: str, summary: str, model: type[Values]) -> dict[str, Any]:
     return {
         "operationId": name,
         "summary": summary,
@@ -67,7 +68,7 @@ def _plain_operation(name: str, summary: str, model: type[models.Values]) -> dic
             "304": {"description": "The answer is the one that If-None-Match names."},
             "default": {
                 "description": "An error.",
-                "content": {"application/json": {"schema": {"$ref": _schema(models.Failed)}}},
+                "content": {"application/json": {"schema": {"$ref": _schema(Failed)}}},
             },
         },
     }

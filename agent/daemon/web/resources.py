@@ -10,7 +10,8 @@ from typing import Any
 
 from agent.config.settings import Settings
 from agent.config.time_shares import time_shares
-from agent.daemon.web import models
+from agent.daemon.web import family_models, service_models
+from agent.daemon.web.values import Values
 from agent.errors import AgentError
 from agent.reports.curve_values import curve_values, read_curves
 from agent.reports.events import event_values
@@ -113,7 +114,7 @@ class Resource:
 
     path: str
     summary: str
-    model: type[models.Values]
+    model: type[Values]
     read: Reading
     command: str = ""
     parameters: Sequence[Parameter] = field(default=())
@@ -211,28 +212,28 @@ RESOURCES = (
     Resource(
         path="/status",
         summary="What the service does now and the state of every family.",
-        model=models.Status,
+        model=service_models.Status,
         read=_read_status,
         command="learnd status",
     ),
     Resource(
         path="/families",
         summary="The families with their states, totals and newest scores.",
-        model=models.Families,
+        model=family_models.Families,
         read=_read_families,
         command="learnd env list",
     ),
     Resource(
         path="/families/{name}",
         summary="One family: its declaration, spaces, scores and last job runs.",
-        model=models.FamilyDetail,
+        model=family_models.FamilyDetail,
         read=_read_family,
         command="learnd env show NAME",
     ),
     Resource(
         path="/families/{name}/curves",
         summary="A learning curve of one family, and its held-out return by episode of the trial.",
-        model=models.Curves,
+        model=family_models.Curves,
         read=_read_curves,
         command="learnd curves NAME (one element of `families`)",
         parameters=(
@@ -244,13 +245,13 @@ RESOURCES = (
     Resource(
         path="/trends",
         summary="The newest evaluations of every family, for small pictures.",
-        model=models.Trends,
+        model=family_models.Trends,
         read=_read_trends,
     ),
     Resource(
         path="/versions",
         summary="Published versions and rejected candidates with their gate scores and reasons, newest first.",
-        model=models.Versions,
+        model=service_models.Versions,
         read=_read_versions,
         command="learnd policy list --all",
         parameters=(Parameter(name="limit", default=50, most=1000, description="Largest number of versions."),),
@@ -258,7 +259,7 @@ RESOURCES = (
     Resource(
         path="/jobs",
         summary="When jobs are due, what took the trainer's time in the last hour, and the last runs.",
-        model=models.Jobs,
+        model=service_models.Jobs,
         read=_read_jobs,
         command="learnd schedule list",
         parameters=(Parameter(name="runs", default=10, most=1000, description="Number of last runs."),),
@@ -266,21 +267,21 @@ RESOURCES = (
     Resource(
         path="/events",
         summary="The newest events: versions, rejections, rollbacks, families, strikes, jobs that went wrong.",
-        model=models.Events,
+        model=service_models.Events,
         read=_read_events,
         parameters=(Parameter(name="limit", default=50, most=1000, description="Largest number of events."),),
     ),
     Resource(
         path="/memory",
         summary="The episodic memory by family, and the space on the disk.",
-        model=models.Memory,
+        model=service_models.Memory,
         read=_read_memory,
         command="learnd memory stats",
     ),
     Resource(
         path="/matrix",
         summary="The scores of all families over a common axis, with forgetting and forward transfer.",
-        model=models.Matrix,
+        model=family_models.Matrix,
         read=_read_matrix,
         command="learnd curves --matrix",
         parameters=(

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from agent.daemon.health import Problem, RedReason
-from agent.daemon.web.models import Health
 from agent.daemon.web.resources import PREFIX, RESOURCES, Resource
+from agent.daemon.web.service_models import Health
 from memory.records import CurveMetric, JobKind, JobOutcome
 from memory.store import Store
 from tests.agent.cli.conftest import Learnd
