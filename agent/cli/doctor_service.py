@@ -85,7 +85,7 @@ def _token(path: Path | None) -> Iterator[Finding]:
     except AccessError as error:
         yield Finding(check="address", verdict=Verdict.FAIL, found=f"{path}: {error.found}", hint=error.hint)
         return
-    if path.stat().st_mode & 0o077:
+    if path.expanduser().stat().st_mode & 0o077:
         yield Finding(
             check="address",
             verdict=Verdict.WARN,

@@ -64,7 +64,7 @@ def read_token(path: Path) -> str:
     """
     hint = "Write a long random line into it: `openssl rand -hex 32`."
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
         raise AccessError(

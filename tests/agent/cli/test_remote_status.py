@@ -124,7 +124,7 @@ def test_a_refused_name_of_the_host_names_the_setting(empty: Learnd) -> None:
 def test_the_token_is_not_taken_to_another_address_by_a_redirect(empty: Learnd, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(TOKEN)
     with (
-        another(HTTPStatus.OK, json.dumps({}).encode()) as target,
+        another(HTTPStatus.OK, b"{}") as target,
         another(HTTPStatus.FOUND, b"", Location=target) as url,
     ):
         found = _error(empty, "--url", url, "--token-file", str(tmp_path / "token"))["found"]

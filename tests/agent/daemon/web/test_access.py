@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.daemon.web.access import COOKIE, AccessRules
+from agent.daemon.web.access import COOKIE, AccessRules, read_token
 from tests.agent.daemon.web.conftest import Site
 
 TOKEN = "correct-horse-battery-staple"
@@ -111,6 +111,11 @@ def test_a_token_file_without_a_long_token_closes_the_page_and_says_so(
     assert answer.status_code == 503
     assert "openssl rand" in answer.json()["error"]["hint"]
     assert site.get("/metrics").status_code == 200
+
+
+def test_a_token_file_may_be_named_from_the_home_folder(token_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(token_file.parent))
+    assert read_token(Path("~/token")) == TOKEN
 
 
 def test_a_token_file_that_is_missing_closes_the_page(new_site: Callable[..., Site], tmp_path: Path) -> None:
