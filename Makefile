@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint cases learn soak bench few-shot-policy lock clean
+.PHONY: help setup run test lint browser cases learn soak bench few-shot-policy lock clean
 
 help:             ## Say what can be made.
 	@sed -n 's/^\([a-z-]*\): .*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -36,7 +36,7 @@ run: $(STAMP)     ## Start the service on the embedded default (ARGS="--data-dir
 	echo "    $(BIN)/learnd curves$$option    learning curves, after a minute or two (--png FILE)"; \
 	echo "    $(BIN)/learnd config show$$option    settings, and the data folder"; \
 	echo; \
-	echo "  Metrics and health are at the url of the log line \"ready\", by default http://127.0.0.1:9464/."; \
+	echo "  A page, metrics and health are at the url of the log line \"ready\", by default http://127.0.0.1:9464/."; \
 	echo
 	@$(BIN)/learnd run $(ARGS)
 
@@ -50,6 +50,9 @@ lint: $(STAMP)    ## Run the static checks: ruff, mypy, import-linter.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+browser: $(STAMP) ## Run all tests of the page in headless Chromium (apt install chromium).
+	$(BIN)/python -m pytest -m "slow or not slow" tests/browser $(ARGS)
 
 cases: $(STAMP)   ## Run the small inputs that once gave a wrong outcome (CASES=FOLDER for others of the same names).
 	CASES="$(CASES)" $(BIN)/python -m pytest -m slow --timeout 600 tests/cases $(ARGS)

@@ -6,7 +6,6 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,15 +16,15 @@ from agent.cli.experiment_options import check_folder
 from agent.cli.invocation import NO_DATA, Invocation, command
 from agent.cli.score_matrix import chosen_families, refuse_other_options, show_matrix
 from agent.output.files import check_output_file, write_output_file
-from agent.output.quantities import moment, short_count, with_error
+from agent.output.quantities import moment
 from agent.reports.curve_plots import draw_png
+from agent.reports.curve_values import curve_values, point_values, read_curves
 from agent.reports.family_curves import FamilyCurves, XAxis
 from agent.reports.terminal_plots import TerminalStyle, terminal_plots
-from envs.kinds import FamilyKind
-from memory.records import CurveMetric, Family, StoredCurvePoint, UnreadableSpec
+from memory.records import CurveMetric
 
 if TYPE_CHECKING:
-    from memory.store import Store
+    pass
 
 COLUMNS = ("family", "metric", "label", "env_steps", "meta_updates", "at", "value", "standard_error", "learner_steps")
 STDOUT = "-"
@@ -105,7 +104,7 @@ def show_curves(
             return
         chosen = chosen_families(store, families or [])
         curves = [read_curves(store, family, metric) for family in chosen]
-    answer: dict[str, Any] = {"metric": metric, "families": [_curve_values(family) for family in curves]}
+    answer: dict[str, Any] = {"metric": metric, "families": [curve_values(family) for family in curves]}
     if png is not None:
         draw_png(curves, png, axis=axis, title=f"learnd · {moment(_latest_at(curves))}")
         answer["png"] = str(png.absolute())
@@ -119,79 +118,8 @@ def show_curves(
         _print_plots(invocation, curves, axis)
 
 
-def read_curves(store: Store, family: Family, metric: CurveMetric) -> FamilyCurves:
-    """Return the points and labels to draw, oldest first; without a reference, returns in place of scores."""
-    shown = _evaluated_metric(family) if metric is CurveMetric.EVAL_SCORE else metric
-    points = sorted(
-        store.curves.points(family.name, shown), key=lambda point: (_label_order(point), point.at, point.env_steps)
-    )
-    episodes = sorted(
-        store.curves.points(family.name, CurveMetric.EPISODE_RETURN), key=lambda p: (p.at, _label_order(p))
-    )
-    evaluations = [list(evaluation) for _, evaluation in groupby(episodes, key=lambda point: point.at)]
-    return FamilyCurves(
-        family=family.name,
-        metric=shown,
-        subtitle=_subtitle(family, store.curves.points(family.name, _evaluated_metric(family))),
-        lines={label: list(line) for label, line in groupby(points, key=lambda point: point.point.label)},
-        first_episodes=evaluations[0] if evaluations else (),
-        latest_episodes=evaluations[-1] if evaluations else (),
-        is_by_shots=family.kind is FamilyKind.FEW_SHOT,
-        random_episode_return=_random_episode_return(family),
-    )
-
-
-def _random_episode_return(family: Family) -> float | None:
-    """Return the mean return of random actions in one episode; None if it is not known."""
-    if family.random_return is None or isinstance(family.spec, UnreadableSpec):
-        return None
-    return family.random_return / family.spec.episodes_per_trial
-
-
-def _label_order(point: StoredCurvePoint) -> tuple[int, str]:
-    """Return a sort key: episode indices sort as numbers, other labels sort as text before them."""
-    label = point.point.label
-    return (int(label), "") if label.isdigit() else (-1, label)
-
-
-def _evaluated_metric(family: Family) -> CurveMetric:
-    return CurveMetric.EVAL_SCORE if family.has_scale else CurveMetric.EVAL_RETURN
-
-
-def _subtitle(family: Family, evaluations: Sequence[StoredCurvePoint]) -> str:
-    pieces = [str(family.state), f"{short_count(family.totals.env_steps)} steps"]
-    pieces.append(f"{short_count(family.totals.meta_updates)} updates")
-    if evaluations:
-        latest = max(evaluations, key=lambda point: point.at).point
-        name = "score" if family.has_scale else "held-out return"
-        pieces.append(f"{name} {with_error(latest.value, latest.standard_error)}")
-    return " · ".join(pieces)
-
-
 def _latest_at(curves: Sequence[FamilyCurves]) -> float | None:
     return max((point.at for family in curves for line in family.lines.values() for point in line), default=None)
-
-
-def _curve_values(curves: FamilyCurves) -> dict[str, Any]:
-    return {
-        "name": curves.family,
-        "metric": curves.metric,
-        "points": [_point_values(point) for line in curves.lines.values() for point in line],
-        "first_episodes": [_point_values(point) for point in curves.first_episodes],
-        "latest_episodes": [_point_values(point) for point in curves.latest_episodes],
-    }
-
-
-def _point_values(point: StoredCurvePoint) -> dict[str, Any]:
-    return {
-        "label": point.point.label,
-        "env_steps": point.env_steps,
-        "meta_updates": point.meta_updates,
-        "at": point.at,
-        "value": point.point.value,
-        "standard_error": point.point.standard_error,
-        "learner_steps": point.learner_steps,
-    }
 
 
 def _write_csv(curves: Sequence[FamilyCurves], target: str) -> None:
@@ -200,7 +128,7 @@ def _write_csv(curves: Sequence[FamilyCurves], target: str) -> None:
     writer.writeheader()
     for family in curves:
         for line in family.lines.values():
-            writer.writerows({"family": family.family, "metric": family.metric.value, **_point_values(p)} for p in line)
+            writer.writerows({"family": family.family, "metric": family.metric.value, **point_values(p)} for p in line)
     if target == STDOUT:
         sys.stdout.write(text.getvalue())
     else:

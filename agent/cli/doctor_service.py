@@ -6,6 +6,7 @@ import errno
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.doctor_findings import CheckContext, Finding, Verdict
@@ -15,6 +16,7 @@ from envs.errors import FamilySpecError
 from memory.records import FamilyState, JobOutcome, UnreadableSpec
 
 if TYPE_CHECKING:
+    from agent.config.settings import ServiceSettings
     from memory.store import Store
 
 OVERDUE_S = 600.0
@@ -43,18 +45,53 @@ def address(context: CheckContext) -> Iterator[Finding]:
     """Check that the daemon answers on its address or, if it is stopped, that the address is free."""
     if context.folder.holder_pid() is not None:
         status = context.store.daemon_status.get() if context.store is not None else None
-        yield _answering(str((status or {}).get("listen") or context.settings.service.listen))
+        service = context.settings.service
+        yield from _token(service.token_file)
+        yield _answering(str((status or {}).get("listen") or service.listen), service.token_file)
         return
     listen = context.settings.service.listen
+    yield from _token(context.settings.service.token_file)
     if not _is_loopback(context.settings.service.host):
-        found, hint = f"{listen} is reachable from outside", "The address has no access control: use 127.0.0.1."
-        yield Finding(check="address", verdict=Verdict.WARN, found=found, hint=hint)
+        yield _reachable(context.settings.service)
     problem = _bind_problem(context.settings.service.host, context.settings.service.port)
     if problem is None:
         yield Finding(check="address", verdict=Verdict.OK, found=f"{listen} is free")
     else:
         hint = "Choose another address with --listen."
         yield Finding(check="address", verdict=Verdict.FAIL, found=f"{listen}: {problem}", hint=hint)
+
+
+def _reachable(service: ServiceSettings) -> Finding:
+    """Return the finding of an address that other machines can reach, with what they can read there."""
+    if service.token_file is None:
+        hint = "/metrics has no access control, and the page is closed without service.token_file: use 127.0.0.1."
+    elif not service.protect_metrics:
+        hint = "The page asks for the token, /metrics does not: restrict it, or set service.protect_metrics."
+    else:
+        return Finding(check="address", verdict=Verdict.OK, found=f"{service.listen} asks for the token")
+    return Finding(
+        check="address", verdict=Verdict.WARN, found=f"{service.listen} is reachable from outside", hint=hint
+    )
+
+
+def _token(path: Path | None) -> Iterator[Finding]:
+    """Yield a finding if the token file cannot be used, or if others may read it."""
+    from agent.daemon.web.access import AccessError, read_token
+
+    if path is None:
+        return
+    try:
+        read_token(path)
+    except AccessError as error:
+        yield Finding(check="address", verdict=Verdict.FAIL, found=f"{path}: {error.found}", hint=error.hint)
+        return
+    if path.expanduser().stat().st_mode & 0o077:
+        yield Finding(
+            check="address",
+            verdict=Verdict.WARN,
+            found=f"{path}, which has the token, can be read by other users",
+            hint=f"chmod 600 {path}, as a file of the user that the service runs as.",
+        )
 
 
 def schedule(context: CheckContext) -> Iterator[Finding]:
@@ -132,14 +169,14 @@ def _schedule_problems(store: Store, *, is_running: bool) -> Iterator[Finding]:
         yield Finding(check="schedule", verdict=Verdict.WARN, found=found, hint=hint)
 
 
-def _answering(listen: str) -> Finding:
+def _answering(listen: str, token_file: Path | None) -> Finding:
     import http.client
 
     host, _, port = listen.rpartition(":")
     target = _reachable_host(host.strip("[]"))
     connection = http.client.HTTPConnection(target, int(port), timeout=5)
     try:
-        connection.request("GET", "/healthz")
+        connection.request("GET", "/healthz", headers=_authorization(token_file))
         response = connection.getresponse()
         text = response.read(2000).decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
@@ -151,6 +188,16 @@ def _answering(listen: str) -> Finding:
         return Finding(check="address", verdict=Verdict.OK, found=f"the daemon answers on {listen} and is healthy")
     found = f"the daemon answers on {listen} and is not healthy: {text}"
     return Finding(check="address", verdict=Verdict.FAIL, found=found, hint="See learnd status and the log.")
+
+
+def _authorization(token_file: Path | None) -> dict[str, str]:
+    """Return the header with the token; none if there is no token that can be read."""
+    from agent.daemon.web.access import AccessError, read_token
+
+    try:
+        return {} if token_file is None else {"authorization": f"Bearer {read_token(token_file)}"}
+    except AccessError:
+        return {}
 
 
 def _bind_problem(host: str, port: int) -> str | None:

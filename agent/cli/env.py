@@ -11,15 +11,7 @@ import typer
 from agent.cli.errors import CommandError
 from agent.cli.family_declaration import declared_spec, trying
 from agent.cli.family_options import FamilyOptions, with_family_options
-from agent.cli.family_pages import (
-    adaptation_values,
-    admission_values,
-    family_values,
-    reference_values,
-    run_values,
-    show_added,
-    show_page,
-)
+from agent.cli.family_pages import admission_values, show_added, show_page
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
 from agent.cli.output import in_colour, styled
 from agent.cli.reference_option import (
@@ -28,6 +20,7 @@ from agent.cli.reference_option import (
     reference_text,
 )
 from agent.cli.status import families_table
+from agent.reports.family_values import family_report, family_values
 from memory.records import Family, FamilyState
 
 if TYPE_CHECKING:
@@ -126,14 +119,8 @@ def list_families(
 def show_family(invocation: Invocation, name: NameArgument) -> None:
     """Show one family: its declaration, variations, spaces, scores and last job runs."""
     with invocation.reading() as store:
-        reports = {report["name"]: report for report in store.family_reports()}
         family = find_family(store, name, operation="showing family")
-        points = [point for point in store.curves.latest() if point.family == name]
-        # Runs are stored by family name, and a removed family may have had the same name.
-        runs = [r for r in store.jobs.runs(limit=200) if r.family == name and r.started_at >= family.created_at][:5]
-        failures = store.references.failures().get(name)
-    values = {**family_values(family), **reports[name], **adaptation_values(family, points), **run_values(runs)}
-    values["reference"] = reference_values(family, failures)
+        values = family_report(store, family)
     invocation.answer(values, lambda out: show_page(out, family, values))
 
 

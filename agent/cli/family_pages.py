@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.console import PlainConsole
@@ -17,26 +16,10 @@ from envs.family import FamilySource
 from envs.gymnasium.variations import Distribution, Variation
 from envs.kinds import FamilyKind
 from envs.space_text import spaces_text
-from memory.records import CurveMetric, FailureStreak, Family, JobRun, StoredCurvePoint, UnreadableSpec
+from memory.records import Family, UnreadableSpec
 
 if TYPE_CHECKING:
     from envs.admission import Admission
-
-
-def family_values(family: Family) -> dict[str, Any]:
-    """Return the JSON values of a family's record."""
-    return {
-        "name": family.name,
-        "state": family.state,
-        "state_reason": family.state_reason,
-        "spec": family.spec.to_json(),
-        "spaces": family.spaces,
-        "random_return": family.random_return,
-        "reference_return": family.reference_return,
-        "strikes": family.strikes,
-        "quarantined_until": family.quarantined_until,
-        "created_at": family.created_at,
-    }
 
 
 ONE_EPISODE = (
@@ -65,101 +48,6 @@ def admission_values(admission: Admission | None) -> dict[str, Any] | None:
         "warnings": admission.warnings,
         "findings": [found.to_json() for found in admission.findings],
         "measured": admission.report,
-    }
-
-
-def adaptation_values(family: Family, points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
-    """Return the newest held-out returns by episode (few-shot: by number of shots), and what was before practice."""
-    returns = _episode_returns(points)
-    shots = {"shots": list(returns)} if family.kind is FamilyKind.FEW_SHOT else {}
-    return {"episode_returns": list(returns.values()), **shots, **_met_values(points), **_before_practice(points)}
-
-
-def run_values(runs: Sequence[JobRun]) -> dict[str, Any]:
-    """Return the JSON values of a family's last job runs."""
-    return {
-        "last_runs": [
-            {
-                "job": r.kind,
-                "outcome": r.outcome,
-                "started_at": r.started_at,
-                "reason": r.reason,
-                "error": r.problem,
-                "progress": (r.detail or None) if r.outcome is None else None,
-            }
-            for r in runs
-        ]
-    }
-
-
-def reference_values(family: Family, failures: FailureStreak | None) -> dict[str, Any]:
-    """Return the JSON values of a family's reference: its source, and the state of its measurement."""
-    from agent.reference_requests import is_to_be_measured, retry_at
-
-    spec = None if isinstance(family.spec, UnreadableSpec) else family.spec
-    measured = None if spec is None else spec.measured_reference
-    return {
-        "return": family.reference_return,
-        "source": None if spec is None else spec.reference_source or None,
-        "is_to_be_measured": is_to_be_measured(family),
-        "steps": None if spec is None else spec.reference_steps or None,
-        "measured": None if measured is None else asdict(measured),
-        "failure": None if failures is None else {**asdict(failures), "retry_at": retry_at(failures)},
-    }
-
-
-def _episode_returns(points: Sequence[StoredCurvePoint]) -> dict[int, float]:
-    """Return the held-out return by episode of the trial; for a few-shot family, by number of shots."""
-    by_index = {
-        int(point.point.label): point.point.value
-        for point in points
-        if point.point.metric is CurveMetric.EPISODE_RETURN and point.point.label.isdigit()
-    }
-    return dict(sorted(by_index.items()))
-
-
-def _met_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
-    """Return the returns of the first episode in tasks that were met; empty if not measured."""
-    met = {stored.point.label: stored.point for stored in points if stored.point.metric is CurveMetric.MET_RETURN}
-    returns = {label: {"return": point.value, "standard_error": point.standard_error} for label, point in met.items()}
-    return {"met_tasks": returns} if returns else {}
-
-
-def _before_practice(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
-    """Return the scores before the first practice, and the forward transfer, as far as they were measured."""
-    return {**_zero_shot_values(points), **_transfer_values(points), **_lent_values(points)}
-
-
-def _zero_shot_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
-    """Return what the family's policy began with and its score and return before practice; empty if not measured."""
-    newest = {stored.point.metric: stored.point for stored in points}
-    returned, score = newest.get(CurveMetric.ZERO_SHOT_RETURN), newest.get(CurveMetric.ZERO_SHOT_SCORE)
-    if returned is None:
-        return {}
-    values = {"start": returned.label, "return": returned.value, "return_standard_error": returned.standard_error}
-    scored = (None, None) if score is None else (score.value, score.standard_error)
-    return {"zero_shot": values | {"score": scored[0], "standard_error": scored[1]}}
-
-
-def _transfer_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
-    """Return the forward transfer and the return of new parameters; empty if not measured."""
-    newest = {stored.point.metric: stored.point for stored in points}
-    fresh, transfer = newest.get(CurveMetric.FRESH_RETURN), newest.get(CurveMetric.FORWARD_TRANSFER)
-    if fresh is None:
-        return {}
-    scored = (None, None) if transfer is None else (transfer.value, transfer.standard_error)
-    values = {"fresh_return": fresh.value, "fresh_return_standard_error": fresh.standard_error}
-    return {"forward_transfer": {"score": scored[0], "standard_error": scored[1], **values}}
-
-
-def _lent_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
-    """Return the score of another family's learner on this family before practice; empty if it was not measured."""
-    lent = [stored.point for stored in points if stored.point.metric is CurveMetric.LENT_SCORE]
-    if not lent:
-        return {}
-    newest = lent[-1]
-    return {
-        "lent_score": {"family": newest.label, "score": newest.value, "standard_error": newest.standard_error},
     }
 
 

@@ -14,6 +14,7 @@ from agent.cli.invocation import NO_DATA, Invocation, command, find_family, grou
 from agent.cli.output import new_table
 from agent.output.json_values import to_json_values
 from agent.output.quantities import ago, short_count, short_size
+from agent.reports.memory_values import memory_values
 from memory.records import MemoryStats
 
 if TYPE_CHECKING:
@@ -42,14 +43,7 @@ def show_stats(invocation: Invocation) -> None:
     """
     with invocation.reading_if_any() as store:
         stats = None if store is None else store.stats.memory_stats()
-    invocation.answer(_values(stats), lambda out: _show(out, stats))
-
-
-def _values(stats: MemoryStats | None) -> dict[str, Any]:
-    if stats is None:
-        return {"families": [], "trials": 0, "episodes": 0, "size_bytes": 0}
-    values: dict[str, Any] = to_json_values(stats)
-    return {**values, "trials": stats.trials, "episodes": stats.episodes, "size_bytes": stats.size_bytes}
+    invocation.answer(memory_values(stats), lambda out: _show(out, stats))
 
 
 def _show(out: PlainConsole, stats: MemoryStats | None) -> None:

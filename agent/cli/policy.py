@@ -15,6 +15,7 @@ from agent.cli.invocation import NO_DATA, Invocation, command, find_family, grou
 from agent.cli.output import in_colour, indented, new_table, styled
 from agent.output.quantities import NOTHING, ago, moment, short_number, short_size, with_error
 from agent.output.visible_text import visible_line
+from agent.reports.version_values import mean_score, version_values
 from memory.files.parameters import ParameterFolder
 from memory.records import Family, FamilyScore, FamilyState, Initialization
 
@@ -55,7 +56,7 @@ def list_versions(
     has_store = store is not None
     versions = [version for version in kept if with_rejected or version.version is not None]
     invocation.answer(
-        {"versions": [_version_values(version) for version in versions]},
+        {"versions": [version_values(version) for version in versions]},
         lambda out: _show_versions(out, versions, has_store=has_store),
     )
 
@@ -72,7 +73,7 @@ def show_version(invocation: Invocation, version: VersionArgument = None) -> Non
     """Show one version: its parent, its scores on every family, and its provenance."""
     with invocation.reading() as store:
         chosen = find_version(store, version, operation="showing")
-    invocation.answer(_version_values(chosen), lambda out: _show_version(out, chosen))
+    invocation.answer(version_values(chosen), lambda out: _show_version(out, chosen))
 
 
 @command(
@@ -101,7 +102,7 @@ def roll_back(
             )
         served = store.initializations.roll_back(to=target, reason=reason)
     invocation.answer(
-        {"rolled_back": current.version, "current": _version_values(served)},
+        {"rolled_back": current.version, "current": version_values(served)},
         lambda out: out.print(f"version {served.version} is served again; version {current.version} is rolled back"),
     )
 
@@ -267,28 +268,6 @@ def _families_to_score(store: Store, names: Sequence[str]) -> list[str]:
     return list(names) or [family.name for family in store.families.all() if family.state is FamilyState.ACTIVE]
 
 
-def _mean_score(version: Initialization) -> float | None:
-    """Mean score over the families that have one."""
-    scores = [score.score for score in version.scores if score.score is not None]
-    return sum(scores) / len(scores) if scores else None
-
-
-def _version_values(version: Initialization) -> dict[str, Any]:
-    return {
-        "version": version.version,
-        "state": version.state,
-        "is_current": version.is_current,
-        "parent": version.parent,
-        "created_at": version.created_at,
-        "reason": version.reason,
-        "mean_score": _mean_score(version),
-        "scores": version.scores,
-        "provenance": version.provenance,
-        "sha256": version.file.sha256,
-        "size_bytes": version.file.size_bytes,
-    }
-
-
 def _show_versions(out: PlainConsole, versions: Sequence[Initialization], *, has_store: bool) -> None:
     if not versions:
         out.print("nothing is published yet" if has_store else NO_DATA)
@@ -301,7 +280,7 @@ def _show_versions(out: PlainConsole, versions: Sequence[Initialization], *, has
             in_colour(str(version.state)),
             NOTHING if version.parent is None else str(version.parent),
             ago(version.created_at),
-            short_number(_mean_score(version)),
+            short_number(mean_score(version)),
             version.reason,
         )
     out.print(table)

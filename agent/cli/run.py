@@ -26,7 +26,7 @@ def run_service(
     invocation: Invocation,
     listen: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Address of /metrics, /healthz and /readyz; default: 127.0.0.1:9464."),
+        typer.Option(metavar="HOST:PORT", help="Address of the page, /metrics and /healthz; default: 127.0.0.1:9464."),
     ] = None,
     for_s: Annotated[
         str | None, typer.Option("--for", metavar="SECONDS", help='Stop after this time, such as 90 or "10m".')

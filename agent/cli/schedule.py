@@ -15,20 +15,12 @@ from agent.cli.output import in_colour, last_line, new_table, progress_text
 from agent.config.units import format_duration
 from agent.job_requests import FOR_ONE_FAMILY, MAY_BE_FOR_ONE_FAMILY, RUN_JOB, payload_of
 from agent.output.quantities import NOTHING, ago, short_duration
+from agent.reports.schedule_values import LATELY_S, ScheduleReport, due_at, read_schedule, schedule_values
 from memory.errors import ANOTHER_REFERENCE_HINT
-from memory.records import Family, JobKind, JobRun, JobSchedule, JobSummary, JobTime
+from memory.records import Family, JobKind, JobRun
 
 schedule_app = typer.Typer(help="Show when jobs are due, and request a job.", no_args_is_help=True)
 group(schedule_app)
-
-LATELY_S = 3600.0
-"""The time whose runs are added up, in seconds."""
-
-NOT_OF_TRAINER = frozenset({JobKind.PRUNE, JobKind.BACKUP, JobKind.REFERENCE})
-"""The kinds of jobs that do not take the trainer's time."""
-
-OFF = "off"
-"""The trigger of a kind of job that runs on request only."""
 
 
 @command(
@@ -46,20 +38,10 @@ def list_schedule(
     """List the jobs: when each is due, when it last ran, and the outcome of that run; and what takes the time."""
     from agent.config.time_shares import time_shares
 
+    budgets = time_shares(invocation.settings)
     with invocation.reading_if_any() as store:
-        schedule = [] if store is None else store.jobs.schedule()
-        last = [] if store is None else store.jobs.runs(limit=runs)
-        summaries = {} if store is None else {summary.kind: summary for summary in store.jobs.summaries()}
-        taken = [] if store is None else store.jobs.time_taken(time.time() - LATELY_S)
-    times = _time_values(taken, time_shares(invocation.settings))
-    invocation.answer(
-        {
-            "jobs": [_job_values(job, summaries[job.kind]) for job in schedule],
-            "times": times,
-            "runs": [_run_values(run) for run in last],
-        },
-        lambda out: out.print(NO_DATA) if store is None else _show(out, schedule, summaries, times, last),
-    )
+        found = read_schedule(store, budgets=budgets, num_runs=runs, now=time.time())
+    invocation.answer(schedule_values(found), lambda out: out.print(NO_DATA) if store is None else _show(out, found))
 
 
 @command(
@@ -115,53 +97,6 @@ def _refuse_vain_measurement(kind: JobKind, family: Family) -> None:
         )
 
 
-def _job_values(job: JobSchedule, summary: JobSummary) -> dict[str, Any]:
-    return {
-        "job": job.kind,
-        "trigger": job.trigger,
-        "last_started_at": job.last_started_at,
-        "last_outcome": None if summary.last_run is None else summary.last_run.outcome,
-        "last_success_at": summary.last_success_at,
-        "next_due_at": due_at(job),
-    }
-
-
-def _time_values(taken: Sequence[JobTime], budgets: Mapping[JobKind, float]) -> list[dict[str, Any]]:
-    """Return the trainer's time by kind of job and family, with its share and the share that it may have."""
-    of_trainer = [entry for entry in taken if entry.kind not in NOT_OF_TRAINER]
-    total_s = sum(entry.seconds for entry in of_trainer)
-    return [
-        {
-            "job": entry.kind,
-            "family": entry.family,
-            "runs": entry.num_runs,
-            "seconds": entry.seconds,
-            "share": entry.seconds / total_s if total_s > 0 else 0.0,
-            "budget": budgets.get(entry.kind),
-        }
-        for entry in of_trainer
-    ]
-
-
-def due_at(job: JobSchedule) -> float | None:
-    """Return the time at which a kind of job is due next; None if its trigger is off."""
-    return None if job.trigger == OFF else job.next_due_at
-
-
-def _run_values(run: JobRun) -> dict[str, Any]:
-    return {
-        "run_id": run.id,
-        "job": run.kind,
-        "family": run.family,
-        "reason": run.reason,
-        "outcome": run.outcome,
-        "started_at": run.started_at,
-        "finished_at": run.finished_at,
-        "detail": run.detail,
-        "error": run.error,
-    }
-
-
 def readable_trigger(trigger: str) -> str:
     """Return a stored trigger as text: "every 4m", "cron 0 3 * * *"."""
     kind, _, value = trigger.partition(":")
@@ -170,19 +105,13 @@ def readable_trigger(trigger: str) -> str:
     return f"{kind} {value}".strip()
 
 
-def _show(
-    out: PlainConsole,
-    schedule: Sequence[JobSchedule],
-    summaries: Mapping[JobKind, JobSummary],
-    times: Sequence[Mapping[str, Any]],
-    runs: Sequence[JobRun],
-) -> None:
-    if not schedule and not runs:
+def _show(out: PlainConsole, found: ScheduleReport) -> None:
+    if not found.jobs and not found.runs:
         out.print("no job has run yet: the daemon writes the schedule at its first start (learnd run)")
         return
     jobs = new_table("job", "trigger", "last run", "outcome", "last success", "due")
-    for job in schedule:
-        summary = summaries[job.kind]
+    for job in found.jobs:
+        summary = found.summaries[job.kind]
         outcome = in_colour(str(summary.last_run.outcome)) if summary.last_run is not None else NOTHING
         jobs.add_row(
             job.kind,
@@ -193,10 +122,10 @@ def _show(
             ago(due_at(job)),
         )
     out.print(jobs)
-    if times:
-        out.print(_times_table(times))
-    if runs:
-        out.print(_runs_table(runs))
+    if found.times:
+        out.print(_times_table(found.times))
+    if found.runs:
+        out.print(_runs_table(found.runs))
 
 
 def _times_table(times: Sequence[Mapping[str, Any]]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.cli.errors import CommandError
 from agent.cli.invocation import NO_DATA, Invocation, find_family
@@ -12,7 +12,7 @@ from agent.output.quantities import moment
 from agent.reports.family_curves import XAxis
 from agent.reports.matrix_plots import draw_matrix_png
 from agent.reports.matrix_text import terminal_matrix
-from agent.reports.score_matrix import MatrixRow, ScoreMatrix, read_matrix
+from agent.reports.score_matrix import ScoreMatrix, matrix_values, read_matrix
 from memory.records import CurveMetric, Family
 
 if TYPE_CHECKING:
@@ -67,39 +67,6 @@ def show_matrix(invocation: Invocation, names: Sequence[str], *, axis: XAxis, pn
         invocation.answer(answer, lambda _: None)
     elif png is None:
         _print_matrix(invocation, matrix)
-
-
-def matrix_values(matrix: ScoreMatrix) -> dict[str, Any]:
-    """Return the JSON values of the matrix."""
-    return {
-        "axis": matrix.axis,
-        "average_performance": matrix.average_performance,
-        "families": [_row_values(row) for row in matrix.rows],
-    }
-
-
-def _row_values(row: MatrixRow) -> dict[str, Any]:
-    measures = row.measures
-    return {
-        "name": row.family.name,
-        "state": row.family.state,
-        "unit": row.unit,
-        "reached": None if measures is None else measures.reached,
-        "performance": None if measures is None else measures.performance,
-        "forgetting": None if measures is None else measures.forgetting,
-        "forward_transfer": row.forward_transfer,
-        "points": [
-            {
-                "learner_steps": cell.point.learner_steps,
-                "at": cell.point.at,
-                "env_steps": cell.point.env_steps,
-                "meta_updates": cell.point.meta_updates,
-                "score": cell.score,
-                "is_practised": cell.is_practised,
-            }
-            for cell in row.cells
-        ],
-    }
 
 
 def _print_matrix(invocation: Invocation, matrix: ScoreMatrix) -> None:

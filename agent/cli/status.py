@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
         "learnd status",
         "learnd status --watch --every 5",
         "learnd status --json",
+        "learnd status --url http://127.0.0.1:9464",
     )
     command(app, "status", examples=examples)(status)
 
@@ -38,18 +40,37 @@ def status(
     invocation: Invocation,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh until interrupted.")] = False,
     every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Time between refreshes of --watch.")] = 2.0,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Ask the service at this address instead of reading the data folder."),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", metavar="FILE", help="File with the service's token, for --url.")
+    ] = None,
 ) -> None:
     """Show the state of the daemon, the running jobs, and the state and scores of every family.
 
-    The command works whether or not the daemon runs.
+    The command works whether or not the daemon runs. With --url it asks a running service, also one whose data folder
+    you may not read.
     """
+    if token_file is not None and url is None:
+        raise typer.BadParameter("it goes with --url", param_hint="--token-file")
     if not watch:
-        report = status_report(invocation.folder)
+        report = _report(invocation, url, token_file)
         invocation.answer(report, lambda out: out.print(_page(report)))
         return
     while True:
-        _show_again(invocation, status_report(invocation.folder))
+        _show_again(invocation, _report(invocation, url, token_file))
         time.sleep(every)
+
+
+def _report(invocation: Invocation, url: str | None, token_file: Path | None) -> dict[str, Any]:
+    """Return the status report of the data folder, or of the service at an address."""
+    if url is None:
+        return status_report(invocation.folder)
+    from agent.cli.remote_status import remote_status
+
+    return remote_status(url, token_file=token_file)
 
 
 def families_table(families: Sequence[dict[str, Any]]) -> RenderableType:

@@ -51,8 +51,14 @@ class ServiceSettings(Section):
 
     listen: ListenAddress = Field(
         default="127.0.0.1:9464",
-        description="Listen address of /metrics, /healthz and /readyz; it has no access control.",
+        description="Listen address of the page, /api/v1, /metrics, /healthz and /readyz.",
     )
+    token_file: Path | None = Field(
+        default=None,
+        description="A file whose first line is a token that the page and /api/v1 ask for. Without one they are closed"
+        " if the service listens on more than a loopback address.",
+    )
+    protect_metrics: bool = Field(default=False, description="Ask for the token at /metrics, /healthz and /readyz too.")
     allowed_hosts: Annotated[tuple[AllowedHost, ...], BeforeValidator(listed)] = Field(
         default=(),
         description="Values of the Host header that are accepted in addition to this machine's names and the host of"

@@ -9,13 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 _TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\ncontent-length: 0\r\n\r\n"
+
+
+KEEP_OPEN = "learnd.keep_open"
+"""The key, in a request's extensions, of a function that a stream calls while it sends: it restarts the time limit of
+the answer if the client has read everything so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +76,16 @@ class BoundedConnection(H11Protocol):
         before = self.cycle
         super().data_received(data)
         if self.cycle is not before:
+            self._start_timer(self.limits.answer_timeout_s)
+            self._offer_to_keep_open()
+
+    def _offer_to_keep_open(self) -> None:
+        scope = cast("dict[str, Any]", self.cycle.scope)
+        scope["extensions"] = {**scope.get("extensions", {}), KEEP_OPEN: self._keep_open}
+
+    def _keep_open(self) -> None:
+        """Restart the time limit of an answer that is sent in parts, if the client has read all parts so far."""
+        if not self.transport.is_closing() and not self.is_waiting and not self.transport.get_write_buffer_size():
             self._start_timer(self.limits.answer_timeout_s)
 
     def on_response_complete(self) -> None:

@@ -29,6 +29,9 @@ from agent.daemon.supervisor import Supervisor, TrainerExit
 from agent.daemon.systemd import Notifier
 from agent.daemon.trainer_command import trainer_command_of, trainer_environment
 from agent.daemon.watchdog import Watchdog
+from agent.daemon.web.access import AccessRules
+from agent.daemon.web.api import ApiSources
+from agent.daemon.web.site import Web
 from agent.errors import AgentError
 from agent.running_version import running_version
 from envs.default_families import default_stream
@@ -80,6 +83,7 @@ class Daemon:
         self._guard = FolderGuard(self._folder, clock=self._clock, on_loss=self._stop.set)
         self._writer = StoreThread("store-writer", lambda: Store.open(self._folder, clock=self._clock.wall))
         self._reader = StoreThread("store-reader", lambda: Store.open(self._folder, is_reader=True))
+        self._web_reader = StoreThread("web-reader", lambda: Store.open(self._folder, is_reader=True))
         self._supervisor = self._new_supervisor(trainer_command)
         self._poller = StorePoller(
             self._reader,
@@ -94,6 +98,7 @@ class Daemon:
         self._watchdog = self._new_watchdog()
         self._service = ServiceState(started_at=self._clock.wall())
         self._report = self._new_report()
+        self._web = self._new_web()
         self.is_hung_up = False
 
     def _new_supervisor(self, trainer_command: Sequence[str] | None) -> Supervisor:
@@ -144,6 +149,27 @@ class Daemon:
             family_folders=self._family_folders,
         )
 
+    def _new_web(self) -> Web:
+        service = self._settings.service
+        sources = ApiSources(
+            reader=self._web_reader,
+            revision=lambda: self._poller.snapshot.data_version if self._poller.snapshot else 0,
+            status=self._report.status,
+            problems=self._report.problems,
+            settings=self._settings,
+            clock=self._clock,
+        )
+        rules = AccessRules(
+            listen_host=service.host, token_file=service.token_file, protects_monitoring=service.protect_metrics
+        )
+        return Web(
+            sources,
+            rules=rules,
+            snapshot=lambda: self._poller.snapshot,
+            state=lambda: self._service.state,
+            summary=self._report.summary,
+        )
+
     def request_stop(self, reason: str) -> None:
         """Begin to stop; a second call kills the trainer at once."""
         if self._stop.is_set():
@@ -190,6 +216,8 @@ class Daemon:
                 self._dispatcher.prune_soon()
             await self._reader.open()
             await stack.enter_async_context(_closed(self._reader))
+            await self._web_reader.open()
+            await stack.enter_async_context(_closed(self._web_reader))
             await self._poller.poll_once()
             await self._serve(server)
         if self._guard.loss is not None:
@@ -202,10 +230,9 @@ class Daemon:
             registry=new_registry(lambda: self._poller.snapshot, version=running_version()),
             problems=self._report.problems,
             state=lambda: self._service.state,
-            summary=self._report.summary,
         )
         return HttpServer(
-            new_app(endpoints),
+            self._web.protected(new_app(endpoints, self._web.routes(most))),
             host=service.host,
             port=service.port,
             allowed_hosts=service.allowed_hosts,
@@ -227,6 +254,7 @@ class Daemon:
                 ("report", self._report.report()),
                 ("summary", self._report.log_learning()),
                 ("watchdog", self._watchdog.run()),
+                ("live", self._web.watch()),
             )
         ]
         try:
@@ -289,6 +317,7 @@ class Daemon:
                     await self._report.write_status()
         else:
             await self._guard.save_removed_log(self._writer)
+        self._web.close()
         server.stop()
         log.info("stopped")
 

@@ -1,9 +1,8 @@
-"""The HTTP server for /metrics, /healthz, /readyz and an index page, in the daemon's event loop."""
+"""The HTTP server for /metrics, /healthz, /readyz, the page and /api/v1, in the daemon's event loop."""
 
 from __future__ import annotations
 
 import contextlib
-import html
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,14 +12,15 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
 from agent.daemon.connections import ConnectionLimits, bounded_by
 from agent.daemon.health import Problem
 from agent.daemon.hosts import HostCheck
+from agent.daemon.web.api import health_values
 from agent.errors import ListenError
-from agent.output.visible_text import visible
 
 BACKLOG = 128
 """Length of the accept queue. asyncio accepts as many connections at once before the limit counts any of them."""
@@ -34,17 +34,20 @@ class Endpoints:
         registry: the metrics.
         problems: returns the reasons for red health; empty if health is good.
         state: returns the state of the service, such as "running".
-        summary: returns the current activity in one line.
     """
 
     registry: CollectorRegistry
     problems: Callable[[], Sequence[Problem]]
     state: Callable[[], str]
-    summary: Callable[[], str]
 
 
-def new_app(endpoints: Endpoints) -> Starlette:
-    """Return the application that serves the pages."""
+def new_app(endpoints: Endpoints, routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """Return the application that serves the pages for monitoring, and further routes.
+
+    Args:
+        endpoints: the sources of the pages for monitoring.
+        routes: the routes of the page and of /api/v1.
+    """
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -52,34 +55,14 @@ def new_app(endpoints: Endpoints) -> Starlette:
 
     async def healthz(_: Request) -> Response:
         found = endpoints.problems()
-        reasons = [{"reason": p.reason, "found": visible(p.found), "hint": visible(p.hint)} for p in found]
-        body = {"status": "red" if found else "ok", "reasons": reasons}
-        return JSONResponse(body, status_code=503 if found else 200)
+        return JSONResponse(health_values(found), status_code=503 if found else 200)
 
     async def readyz(_: Request) -> Response:
         state = endpoints.state()
         return JSONResponse({"status": state}, status_code=200 if state == "running" else 503)
 
-    async def index(_: Request) -> Response:
-        return HTMLResponse(_index_page(endpoints))
-
-    pages = {"/": index, "/metrics": metrics, "/healthz": healthz, "/readyz": readyz}
-    return Starlette(routes=[Route(path, page) for path, page in pages.items()])
-
-
-def _index_page(endpoints: Endpoints) -> str:
-    found = endpoints.problems()
-    health = "".join(f"<li>{html.escape(visible(str(problem)))}</li>" for problem in found)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>learnd</title></head>
-<body><h1>learnd</h1>
-<p>{html.escape(endpoints.state())}: {html.escape(visible(endpoints.summary()))}</p>
-{f"<p>Health is red:</p><ul>{health}</ul>" if found else "<p>Health is good.</p>"}
-<ul><li><a href="/metrics">/metrics</a>: metrics for Prometheus</li>
-<li><a href="/healthz">/healthz</a>: 200 if health is good, else 503 with the reasons</li>
-<li><a href="/readyz">/readyz</a>: 200 while the service runs</li></ul>
-</body></html>
-"""
+    pages = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz}
+    return Starlette(routes=[*(Route(path, page) for path, page in pages.items()), *routes])
 
 
 class _Server(uvicorn.Server):
@@ -107,7 +90,7 @@ class HttpServer:
 
     def __init__(
         self,
-        app: Starlette,
+        app: ASGIApp,
         *,
         host: str,
         port: int,

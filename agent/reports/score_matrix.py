@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.reports.continual import Measures, ScoreUnit, measure, retention_of, score_scale
 from agent.reports.family_curves import XAxis, position
@@ -138,3 +138,36 @@ def _read_row(store: Store, family: Family, axis: XAxis, forward_transfer: float
         measures=measure(family, found),
         forward_transfer=forward_transfer,
     )
+
+
+def matrix_values(matrix: ScoreMatrix) -> dict[str, Any]:
+    """Return the JSON values of the matrix."""
+    return {
+        "axis": matrix.axis,
+        "average_performance": matrix.average_performance,
+        "families": [_row_values(row) for row in matrix.rows],
+    }
+
+
+def _row_values(row: MatrixRow) -> dict[str, Any]:
+    measures = row.measures
+    return {
+        "name": row.family.name,
+        "state": row.family.state,
+        "unit": row.unit,
+        "reached": None if measures is None else measures.reached,
+        "performance": None if measures is None else measures.performance,
+        "forgetting": None if measures is None else measures.forgetting,
+        "forward_transfer": row.forward_transfer,
+        "points": [
+            {
+                "learner_steps": cell.point.learner_steps,
+                "at": cell.point.at,
+                "env_steps": cell.point.env_steps,
+                "meta_updates": cell.point.meta_updates,
+                "score": cell.score,
+                "is_practised": cell.is_practised,
+            }
+            for cell in row.cells
+        ],
+    }

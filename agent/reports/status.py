@@ -21,7 +21,21 @@ def status_report(folder: DataFolder) -> dict[str, Any]:
         overview = read_overview(folder)
     except StoreMissingError:
         overview = {"daemon": None, "policy_version": None, "learner_steps": 0, "running": [], "families": []}
-    service = _service_status(folder, overview["daemon"])
+    return status_values(overview, pid=folder.holder_pid(), row=overview["daemon"], data_dir=str(folder.path))
+
+
+def status_values(
+    overview: dict[str, Any], *, pid: int | None, row: dict[str, Any] | None, data_dir: str
+) -> dict[str, Any]:
+    """Return the status report as JSON values.
+
+    Args:
+        overview: the values of :meth:`memory.tables.overview.Overview.overview`.
+        pid: the daemon's process id; None if it is not running.
+        row: the daemon's last status; None if there is none.
+        data_dir: path of the data folder.
+    """
+    service = _service_status(pid, row, data_dir)
     return {
         **service,
         "policy_version": overview["policy_version"],
@@ -31,12 +45,11 @@ def status_report(folder: DataFolder) -> dict[str, Any]:
     }
 
 
-def _service_status(folder: DataFolder, row: dict[str, Any] | None) -> dict[str, Any]:
+def _service_status(pid: int | None, row: dict[str, Any] | None, data_dir: str) -> dict[str, Any]:
     """Return the daemon's state.
 
     The row that the daemon last wrote is used only if the process that holds the lock of the data folder wrote it.
     """
-    pid = folder.holder_pid()
     written = row or {}
     is_own_row = pid is not None and written.get("pid") == pid
     state = "stopped" if pid is None else str(written.get("state", "running")) if is_own_row else "starting"
@@ -50,7 +63,7 @@ def _service_status(folder: DataFolder, row: dict[str, Any] | None) -> dict[str,
         "learner": known.get("learner"),
         "health": {"is_healthy": pid is not None and not known.get("reasons"), "reasons": known.get("reasons", [])},
         "family_files": known.get("family_files", []),
-        "data_dir": str(folder.path),
+        "data_dir": data_dir,
         "last_seen_at": written.get("written_at"),
         "has_ended_in_order": None if pid is not None or not row else written.get("state") == "stopped",
     }

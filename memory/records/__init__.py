@@ -41,6 +41,7 @@ from memory.records.parameters import (
     Initialization,
     InitializationState,
     ParameterFile,
+    Rollback,
 )
 from memory.records.rehearsal import (
     NUM_SLOTS,
@@ -106,6 +107,7 @@ __all__ = [
     "RehearsalTrial",
     "Request",
     "RequestStatus",
+    "Rollback",
     "StoredContextKey",
     "StoredCurvePoint",
     "StoredTrial",

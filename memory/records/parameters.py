@@ -97,3 +97,20 @@ class Initialization:
     reason: str
     created_at: float
     is_damaged: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollback:
+    """A rollback of the current version.
+
+    Attributes:
+        from_version: the version that was current.
+        to_version: the version that became current.
+        reason: the reason, as text for people.
+        at: its time.
+    """
+
+    from_version: int
+    to_version: int
+    reason: str
+    at: float

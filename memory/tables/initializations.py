@@ -11,7 +11,7 @@ from memory.errors import CorruptFileError, ParentChangedError, VersionNotFoundE
 from memory.files.intact_copies import read_or_mend
 from memory.files.parameters import ParameterFolder
 from memory.folder import DataFolder
-from memory.records import FamilyScore, Initialization, InitializationState, ParameterFile
+from memory.records import FamilyScore, Initialization, InitializationState, ParameterFile, Rollback
 from memory.row_checksums import is_intact, seal
 from memory.tables.parameter_files import record_file
 
@@ -130,6 +130,17 @@ class InitializationTable:
     def all(self) -> list[Initialization]:
         """Return all initializations, published and rejected, newest first; damaged ones are marked."""
         return [_initialization(row) for row in self._connection.rows(f"{_SELECT} ORDER BY id DESC")]
+
+    def newest(self, limit: int) -> list[Initialization]:
+        """Return the newest ``limit`` initializations as :meth:`all` does."""
+        return [_initialization(row) for row in self._connection.rows(f"{_SELECT} ORDER BY id DESC LIMIT ?", (limit,))]
+
+    def rollbacks(self, *, limit: int) -> list[Rollback]:
+        """Return the newest ``limit`` rollbacks, newest first."""
+        found = self._connection.rows(
+            "SELECT from_version, to_version, reason, at FROM rollbacks ORDER BY id DESC LIMIT ?", (limit,)
+        )
+        return [Rollback(**dict(row)) for row in found]
 
     def current_version(self) -> int | None:
         """Return the number of the version that is served now; None before the first version."""

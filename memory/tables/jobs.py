@@ -29,6 +29,13 @@ WHERE id > (SELECT max(id) FROM job_runs) - :most AND started_at >= :since AND f
 GROUP BY kind, family ORDER BY seconds DESC, kind, family
 """
 
+_NOTABLE = """
+SELECT * FROM job_runs
+WHERE outcome IN ('failed', 'interrupted', 'missed', 'overran')
+    OR (outcome = 'succeeded' AND kind IN ('admit', 'backup', 'reference'))
+ORDER BY id DESC LIMIT :limit
+"""
+
 MOST_TIMED_RUNS = 20_000
 """Newest runs among which time is added up, so that the statement does not read months of runs."""
 
@@ -167,6 +174,13 @@ class JobTable:
                 "SELECT * FROM job_runs WHERE kind = ? ORDER BY id DESC LIMIT ?", (kind, limit)
             )
         return [_job_run(row) for row in found]
+
+    def notable_runs(self, *, limit: int) -> list[JobRun]:
+        """Return the newest runs that a person would look at, newest first.
+
+        These are the runs that failed, were interrupted, missed or overran, and the successes of kinds that are rare.
+        """
+        return [_job_run(row) for row in self._connection.rows(_NOTABLE, {"limit": limit})]
 
     def summaries(self) -> list[JobSummary]:
         """Return the newest ended run and the newest successful run of every kind.

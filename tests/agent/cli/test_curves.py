@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from agent.cli.curves import COLUMNS, read_curves
+from agent.cli.curves import COLUMNS
 from agent.reports.curve_plots import draw_png
+from agent.reports.curve_values import read_curves
 from agent.reports.family_curves import FamilyCurves, XAxis, drawable, x_values
 from agent.reports.terminal_plots import TerminalStyle, terminal_plots
 from memory.folder import DataFolder

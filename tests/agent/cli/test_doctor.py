@@ -113,6 +113,33 @@ def test_an_open_address_is_warned_of(filled: DataFolder) -> None:
         assert [finding.verdict for finding in doctor_service.address(context)] == [Verdict.WARN, Verdict.OK]
 
 
+def test_an_open_address_with_a_token_everywhere_is_good(filled: DataFolder, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("correct-horse-battery-staple\n")
+    token.chmod(0o600)
+    service = {"listen": "0.0.0.0:0", "token_file": token, "protect_metrics": True}
+    with examined(filled, service=service) as context:
+        assert [finding.verdict for finding in doctor_service.address(context)] == [Verdict.OK, Verdict.OK]
+    with examined(filled, service={**service, "protect_metrics": False}) as context:
+        assert [finding.verdict for finding in doctor_service.address(context)] == [Verdict.WARN, Verdict.OK]
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "verdict"),
+    [("short", 0o600, Verdict.FAIL), ("correct-horse-battery-staple", 0o644, Verdict.WARN)],
+)
+def test_a_token_file_that_is_no_secret_is_found(
+    content: str, mode: int, verdict: Verdict, filled: DataFolder, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(content)
+    token.chmod(mode)
+    with examined(filled, service={"listen": "127.0.0.1:0", "token_file": token}) as context:
+        first, *_ = doctor_service.address(context)
+    assert first.verdict is verdict
+    assert str(token) in first.found
+
+
 @pytest.mark.parametrize(("status", "verdict"), [(200, Verdict.OK), (503, Verdict.FAIL)])
 def test_a_daemon_is_asked_for_its_health(filled: DataFolder, status: int, verdict: Verdict) -> None:
     with answering(status, b"learner_crash_loop") as port, filled.hold():

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from agent.daemon.connections import ConnectionLimits
+from agent.daemon.connections import KEEP_OPEN, ConnectionLimits
 from agent.daemon.http import HttpServer
 from tests.agent.daemon.http_client import ask, connect, read_to_end, read_until
 
@@ -39,7 +39,17 @@ def _app() -> Starlette:
 
         return StreamingResponse(parts())
 
-    return Starlette(routes=[Route("/small", small), Route("/large", large), Route("/endless", endless)])
+    async def kept(request: Request) -> Response:
+        async def parts() -> AsyncIterator[str]:
+            for _ in range(40):
+                request.scope["extensions"][KEEP_OPEN]()
+                yield "x" * (1 if "small" in request.query_params else 2**22)
+                await asyncio.sleep(0.05)
+
+        return StreamingResponse(parts())
+
+    pages = {"/small": small, "/large": large, "/endless": endless, "/kept": kept}
+    return Starlette(routes=[Route(path, page) for path, page in pages.items()])
 
 
 @contextmanager
@@ -157,3 +167,17 @@ def test_a_connection_too_many_is_refused_where_all_others_are_being_answered() 
         assert any(b"small" in ask(url, GET_AND_CLOSE) for _ in range(50))
         for connection in busy:
             connection.close()
+
+
+def test_a_stream_that_is_read_stays_open_beyond_the_time_limit() -> None:
+    with serving(QUICK) as url:
+        answer = ask(url, b"GET /kept?small HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert answer.count(b"\r\nx\r\n") == 40
+    assert answer.endswith(b"0\r\n\r\n")
+
+
+def test_a_stream_that_is_not_read_is_given_up_at_the_time_limit() -> None:
+    with serving(QUICK) as url, connect(url) as connection:
+        connection.sendall(b"GET /kept HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        threading.Event().wait(2.5)  # longer than the time limit for reading a response
+        assert len(read_to_end(connection)) < 40 * 2**22

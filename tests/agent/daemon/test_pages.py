@@ -21,9 +21,7 @@ from tests.agent.cli.hostile import HOSTILE, hidden_characters
 def get() -> Callable[[str], httpx.Response]:
     """Return a function that gets a page of a service whose every text is hostile."""
     problem = Problem(reason=next(iter(RedReason)), found=f"<b>{HOSTILE}", hint=HOSTILE)
-    answers = Endpoints(
-        registry=CollectorRegistry(), problems=lambda: [problem], state=lambda: "running", summary=lambda: HOSTILE
-    )
+    answers = Endpoints(registry=CollectorRegistry(), problems=lambda: [problem], state=lambda: "running")
 
     async def ask(path: str) -> httpx.Response:
         transport = httpx.ASGITransport(app=new_app(answers))
@@ -31,14 +29,6 @@ def get() -> Callable[[str], httpx.Response]:
             return await client.get(path)
 
     return lambda path: asyncio.run(ask(path))
-
-
-def test_the_index_page_shows_foreign_text_as_text(get: Callable[[str], httpx.Response]) -> None:
-    page = get("/")
-    assert page.status_code == 200
-    assert not hidden_characters(page.text)
-    assert "&lt;b&gt;" in page.text
-    assert "<b>" not in page.text
 
 
 def test_health_is_answered_whatever_its_reasons_say(get: Callable[[str], httpx.Response]) -> None:
