@@ -219,6 +219,8 @@ def family_from_declaration(
     python: str | None = None,
     import_paths: Sequence[str] = (),
     recurring: int = 0,
+    network: bool = False,
+    copies: int = 0,
     folder: Path | None = None,
 ) -> FamilySpec:
     """Return the description of a family from its declaration.
@@ -240,6 +242,8 @@ def family_from_declaration(
         python: another interpreter for the family's workers.
         import_paths: folders to add to the workers' import path.
         recurring: number of training tasks that recur; 0 for tasks that are all new.
+        network: whether the worker may open network connections.
+        copies: most copies of the environment that may share a process; 0 for no bound.
         folder: the folder from which the relative path of a file starts; None for the working folder.
 
     Raises:
@@ -278,6 +282,8 @@ def family_from_declaration(
         python=python,
         import_paths=tuple(paths),
         recurring=recurring,
+        network=network,
+        copies=copies,
     )
 
 

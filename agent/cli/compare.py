@@ -28,12 +28,14 @@ from agent.cli.experiment_options import (
     stopping,
 )
 from agent.cli.family_options import (
+    CopiesOption,
     EpisodesOption,
     FamilyOptions,
     FewShotOption,
     ImageSizeOption,
     KwargOption,
     MaxStepsOption,
+    NetworkOption,
     PathOption,
     PresetOption,
     PythonOption,
@@ -87,6 +89,8 @@ def compare(
     wrap: WrapOption = None,
     preset: PresetOption = None,
     image_size: ImageSizeOption = None,
+    network: NetworkOption = False,
+    copies: CopiesOption = 0,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each learner, with consecutive seeds from --seed.")] = 1,
     seed: SeedOption = 0,
     tasks: TasksOption = FINAL_TASKS,
@@ -121,6 +125,8 @@ def compare(
         python,
         path or (),
         image_size=image_size,
+        network=network,
+        copies=copies,
     )
     opened = open_for(invocation, declared_family(invocation, family, options))
     comparison = _comparison(opened, learners, plan, range(seed, seed + seeds))

@@ -11,11 +11,13 @@ import typer
 from agent.cli.errors import CommandError
 from agent.cli.family_declaration import declared_spec, trying
 from agent.cli.family_options import (
+    CopiesOption,
     EpisodesOption,
     FewShotOption,
     ImageSizeOption,
     KwargOption,
     MaxStepsOption,
+    NetworkOption,
     PathOption,
     PresetOption,
     PythonOption,
@@ -90,6 +92,8 @@ def add_family(
     max_steps: MaxStepsOption = None,
     recurring: RecurringOption = 0,
     image_size: ImageSizeOption = None,
+    network: NetworkOption = False,
+    copies: CopiesOption = 0,
     reference: ReferenceOption = None,
     python: PythonOption = None,
     path: PathOption = None,
@@ -124,6 +128,8 @@ def add_family(
         preset=preset,
         recurring=recurring,
         image_size=image_size,
+        network=network,
+        copies=copies,
         few_shot=few_shot,
         shots=shots,
         queries=queries,

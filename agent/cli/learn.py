@@ -24,12 +24,14 @@ from agent.cli.experiment_options import (
     stopping,
 )
 from agent.cli.family_options import (
+    CopiesOption,
     EpisodesOption,
     FamilyOptions,
     FewShotOption,
     ImageSizeOption,
     KwargOption,
     MaxStepsOption,
+    NetworkOption,
     PathOption,
     PresetOption,
     PythonOption,
@@ -93,6 +95,8 @@ def learn(
     wrap: WrapOption = None,
     preset: PresetOption = None,
     image_size: ImageSizeOption = None,
+    network: NetworkOption = False,
+    copies: CopiesOption = 0,
     given: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="SETTING=VALUE", help="Setting of the learner; may be repeated."),
@@ -132,6 +136,8 @@ def learn(
         python,
         path or (),
         image_size=image_size,
+        network=network,
+        copies=copies,
     )
     opened = open_for(invocation, declared_family(invocation, family, options))
     assignment = assign(learner, opened, given=given or (), seed=seed)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.envs.hostile.expected import EXPECTED, KNOWN_TO_STAY, copied
 from tests.envs.hostile.leftovers import await_no_process, shared_memory_of
+from tests.envs.hostile.surroundings import surroundings
 from tests.service import Service, running
 
 CONFIG = """
@@ -21,6 +22,8 @@ slice_s = 0.3
 step_timeout_s = "3s"
 start_timeout_s = "15s"
 memory_limit = "700MiB"
+max_processes = 64
+disk_limit = "64MiB"
 [rl2]
 hidden_size = 16
 input_size = 16
@@ -46,7 +49,8 @@ def token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     temporary.mkdir()
     monkeypatch.setenv("HOSTILE_TOKEN", token)
     monkeypatch.setenv("TMPDIR", str(temporary))
-    yield token
+    with surroundings(tmp_path, monkeypatch, store=tmp_path / "store"):
+        yield token
     for path in shared_memory_of(token):
         path.unlink()
 
