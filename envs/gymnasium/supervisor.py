@@ -93,21 +93,25 @@ class Supervisor:
             if command == b"i":
                 kill(self._worker_pid, signal.SIGINT)
             elif command in (b"n", b"c") or not ready:
-                self._note_memory()
-                self._cores.keep(descendants(os.getpid())[:MAX_TERMINATED], time.monotonic())
+                self._look_at_worker()
             if command == b"c":
                 with contextlib.suppress(OSError):
                     os.write(self._control_fd, b"c")
-        self._note_memory()
+        self._look_at_worker()
         self._events.unregister(self._control_fd)
         if command != b"k":
             self._reap_until(time.monotonic() + ORPHAN_GRACE_S, is_worker_enough=True)
         self._end_descendants()
         self._memory.remove()
 
-    def _note_memory(self) -> None:
-        """Note the named shared memory of the worker and of what it started, up to a limit (a fork bomb)."""
-        self._memory.note(descendants(os.getpid())[:MAX_TERMINATED])
+    def _look_at_worker(self) -> None:
+        """Note the named shared memory of the worker and of what it started, and keep it to its share of the cores.
+
+        With a fork bomb, only some of the processes are looked at.
+        """
+        found = descendants(os.getpid())[:MAX_TERMINATED]
+        self._memory.note(found)
+        self._cores.keep(found, time.monotonic())
 
     def _wait(self, timeout_s: float | None) -> set[int]:
         """Return the readable descriptors. Bytes that signals wrote into the wake-up pipe are discarded."""

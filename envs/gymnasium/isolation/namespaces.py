@@ -18,6 +18,9 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108 -- the place of POSIX shared memory
 TEMPORARY = "/tmp"  # noqa: S108 -- the place that is replaced
 X_SOCKETS = "/tmp/.X11-unix"  # noqa: S108 -- where X servers listen
 
+DISPLAY_VARIABLES = ("XAUTHORITY", "XDG_RUNTIME_DIR")
+"""Variables that name files without which a display cannot be used; some programs put them below ``/tmp``."""
+
 
 def enter(*, is_network_private: bool, is_memory_private: bool) -> int:
     """Move this process into new namespaces, as many of the wanted ones as the kernel allows.
@@ -89,7 +92,7 @@ def mount_shared_memory(size_bytes: int) -> None:
 
 
 def replace_temporary(folder: str, base: str) -> None:
-    """Bind a folder to ``/tmp``; the sockets of X servers and the worker's own folder stay at their paths.
+    """Bind a folder to ``/tmp``; what displays need and the worker's own folder stay at their paths.
 
     Args:
         folder: what becomes ``/tmp``.
@@ -98,7 +101,8 @@ def replace_temporary(folder: str, base: str) -> None:
     Raises:
         OSError: the kernel refuses it.
     """
-    kept = _opened(path for path in (X_SOCKETS, base) if path.startswith(f"{TEMPORARY}/"))
+    named = (os.path.realpath(os.environ[name]) for name in DISPLAY_VARIABLES if os.environ.get(name))
+    kept = _opened(path for path in (X_SOCKETS, base, *named) if path.startswith(f"{TEMPORARY}/"))
     try:
         _bind(os.fsencode(folder), TEMPORARY)
         _bind_back(kept)

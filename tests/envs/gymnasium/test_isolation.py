@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,6 +24,7 @@ from envs.gymnasium.isolation_plan import MAX_OPEN_FILES
 from envs.limits import WorkerLimits
 from tests.envs.families import LIMITS, opened
 from tests.envs.isolation_here import enforced, require
+from tests.repository import ROOT
 
 TELLS = """
 import glob, hashlib, os, resource, shutil, socket, subprocess, sys, tempfile, threading
@@ -157,6 +161,47 @@ def test_a_worker_has_a_folder_for_temporary_files_that_is_removed(
     monkeypatch.setattr(tempfile, "tempdir", None)
     does = "Path(tempfile.mkdtemp(), 'file').write_text('four') + len(tempfile.gettempdir()) * 0"
     assert told(telling(does, tmp_path)) == 4
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_worker_has_a_tmp_of_its_own_with_what_a_display_needs(
+    outside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require("temporary")
+    if not tmp_path.resolve().is_relative_to("/tmp"):
+        pytest.skip("the test's own folder is not below /tmp")
+    cookie, other = tmp_path / "display" / "cookie", tmp_path / "other"
+    cookie.parent.mkdir()
+    cookie.write_text("four")
+    other.write_text("another program's")
+    monkeypatch.setenv("XAUTHORITY", str(cookie))
+    assert told(telling("tempfile.gettempdir() == '/tmp'", outside)) == 1
+    assert told(telling("Path('/tmp/file').write_text('six777')", outside)) == 6
+    assert told(telling("len(open(os.environ['XAUTHORITY']).read())", outside)) == 4
+    # The family does not name the path in its keyword arguments as a whole, so it does not keep it.
+    assert told(telling(f"os.path.exists('{other}')", outside)) == 0
+    assert not Path("/tmp/file").exists() or Path("/tmp/file").read_text() != "six777"
+
+
+def test_the_folder_of_a_worker_is_removed_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    program = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from tests.envs.families import opened\n"
+        "from tests.envs.gymnasium.test_isolation import telling\n"
+        f"tasks = opened(telling('1', Path({str(tmp_path)!r})), 1)\n"
+        f"assert list(Path({str(temporary)!r}).iterdir())\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env={**os.environ, "TMPDIR": str(temporary)}, check=False
+    )
+    assert ended.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 30
+    while list(temporary.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert list(temporary.iterdir()) == []
 
 
