@@ -22,7 +22,7 @@ slice_s = 0.3
 step_timeout_s = "3s"
 start_timeout_s = "15s"
 memory_limit = "700MiB"
-max_processes = 64
+max_processes = 200
 disk_limit = "64MiB"
 [rl2]
 hidden_size = 16
