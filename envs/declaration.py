@@ -250,8 +250,7 @@ def family_from_declaration(
         FamilySpecError: a part of the declaration is invalid; the error names it.
     """
     _check_entry(entry)
-    is_tensor = entry in TENSOR_FAMILIES
-    paths = list(import_paths)
+    is_tensor, paths = entry in TENSOR_FAMILIES, list(import_paths)
     if is_python_file(entry):
         named = file_entry(entry, folder=folder)
         name = name if name is not None else default_name(named.default_name)
