@@ -219,6 +219,8 @@ def family_from_declaration(
     python: str | None = None,
     import_paths: Sequence[str] = (),
     recurring: int = 0,
+    network: bool = False,
+    copies: int = 0,
     folder: Path | None = None,
 ) -> FamilySpec:
     """Return the description of a family from its declaration.
@@ -240,14 +242,15 @@ def family_from_declaration(
         python: another interpreter for the family's workers.
         import_paths: folders to add to the workers' import path.
         recurring: number of training tasks that recur; 0 for tasks that are all new.
+        network: whether the worker may open network connections.
+        copies: most copies of the environment that may share a process; 0 for no bound.
         folder: the folder from which the relative path of a file starts; None for the working folder.
 
     Raises:
         FamilySpecError: a part of the declaration is invalid; the error names it.
     """
     _check_entry(entry)
-    is_tensor = entry in TENSOR_FAMILIES
-    paths = list(import_paths)
+    is_tensor, paths = entry in TENSOR_FAMILIES, list(import_paths)
     if is_python_file(entry):
         named = file_entry(entry, folder=folder)
         name = name if name is not None else default_name(named.default_name)
@@ -278,6 +281,8 @@ def family_from_declaration(
         python=python,
         import_paths=tuple(paths),
         recurring=recurring,
+        network=network,
+        copies=copies,
     )
 
 

@@ -43,6 +43,8 @@ class FaultReason(StrEnum):
     KILLED = "killed"
     HUNG = "hung"
     OVER_MEMORY = "over_memory"
+    OVER_PROCESSES = "over_processes"
+    OVER_DISK = "over_disk"
     NONSENSE = "nonsense"
     START_FAILED = "start_failed"
 

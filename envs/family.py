@@ -13,6 +13,7 @@ from envs.gymnasium.wrappers import EnvWrapper
 from envs.json_fields import (
     ARRAY,
     COUNT,
+    FLAG,
     NULL,
     NUMBER,
     OBJECT,
@@ -85,6 +86,8 @@ class FamilySpec:
             Held-out tasks are always new.
         image_size: largest side in pixels of an image that the policy observes; larger ones are reduced. 0 flattens
             images to vectors, as families of learnd 0.1.0 do.
+        network: whether the worker may open network connections.
+        copies: most copies of the environment that may share a process; 0 for no bound.
     """
 
     name: str
@@ -106,6 +109,8 @@ class FamilySpec:
     recurring: int = 0
     wrappers: tuple[EnvWrapper, ...] = ()
     image_size: int = DEFAULT_IMAGE_SIZE
+    network: bool = False
+    copies: int = 0
 
     def __post_init__(self) -> None:
         if not FAMILY_NAME.fullmatch(self.name):
@@ -129,6 +134,13 @@ class FamilySpec:
                 found=f"recurring is {self.recurring}.",
                 hint="It is a number of tasks, or 0.",
             )
+        if self.copies < 0:
+            raise FamilySpecError(
+                operation="describing family",
+                subject=self.name,
+                found=f"copies is {self.copies}.",
+                hint="It is the number of copies that may share a process, or 0 for no bound.",
+            )
         if not 0 <= self.image_size <= MAX_IMAGE_SIZE:
             raise FamilySpecError(
                 operation="describing family",
@@ -140,7 +152,7 @@ class FamilySpec:
     def to_json(self) -> dict[str, Any]:
         """Return the description as JSON values. What is added to the description is left out where it says nothing."""
         values = asdict(self)
-        for added in ("wrappers", "recurring"):
+        for added in ("wrappers", "recurring", "copies"):
             if not values[added]:
                 del values[added]
         return values
@@ -149,8 +161,8 @@ class FamilySpec:
     def from_json(cls, values: object) -> FamilySpec:
         """Return the description from the values that :meth:`to_json` returned.
 
-        Fields that an older version did not write have their defaults, except ``image_size``: its families flatten
-        images.
+        Fields that an older version did not write have their defaults, except two: its families flatten images
+        (``image_size``), and their workers have the network.
 
         Raises:
             FamilySpecError: the values are damaged, or a newer version wrote them.
@@ -172,6 +184,7 @@ class FamilySpec:
             "reference_rule": ReferenceRule(rule),
             "measured_reference": None if measured is None else MeasuredReference.from_json(measured),
             "image_size": fields.get("image_size", 0),
+            "network": fields.get("network", True),
         }
         return cls(**{**fields, **typed})
 
@@ -217,5 +230,7 @@ FIELD_TYPES: FieldTypes = {
     "recurring": COUNT,
     "wrappers": ARRAY,
     "image_size": COUNT,
+    "network": FLAG,
+    "copies": COUNT,
 }
 """The JSON types of the fields of a :class:`FamilySpec`."""

@@ -48,6 +48,8 @@ _ENVIRONMENT_KEYS = frozenset(
         "max_steps",
         "recurring",
         "image_size",
+        "network",
+        "copies",
         "python",
         "path",
         "reference_steps",
@@ -68,6 +70,8 @@ KEY_TYPES: Mapping[str, tuple[str, tuple[type, ...]]] = {
     "max_steps": ("a whole number", (int,)),
     "recurring": ("a whole number", (int,)),
     "image_size": ("a whole number", (int,)),
+    "network": ("true or false", (bool,)),
+    "copies": ("a whole number", (int,)),
     "reference": ("a number or a text", (int, float, str)),
     "reference_steps": ("a whole number", (int,)),
     "random_return": ("a number", (int, float)),
@@ -229,7 +233,7 @@ def _check_type(key: str, value: object) -> None:
     if key not in KEY_TYPES:
         raise ValueError(f"{key!r} is not a key of a family file. Its keys are {', '.join(KEY_TYPES)}")
     words, types = KEY_TYPES[key]
-    if isinstance(value, bool) or not isinstance(value, types):
+    if (isinstance(value, bool) and types != (bool,)) or not isinstance(value, types):
         raise TypeError(f"{key} is {value!r}, and should be {words}")
     if key == "kwargs" and not _is_json(value):
         raise ValueError(f"{key} is {value!r}, and should have texts, numbers, booleans, lists and tables only")
@@ -270,6 +274,8 @@ def _environments(values: Mapping[str, Any], source: _Source, choice: ReferenceC
             max_episode_steps=values.get("max_steps"),
             recurring=values.get("recurring", 0),
             image_size=values.get("image_size"),
+            network=values.get("network", False),
+            copies=values.get("copies", 0),
             reference_return=choice.declared,
             reference_rule=choice.rule,
             reference_steps=choice.steps,
@@ -342,6 +348,7 @@ def _environment_values(spec: FamilySpec) -> dict[str, Any]:
         values["recurring"] = spec.recurring
     if spec.image_size != DEFAULT_IMAGE_SIZE:
         values["image_size"] = spec.image_size
+    values |= {key: value for key, value in (("network", spec.network), ("copies", spec.copies)) if value}
     if spec.random_return is not None:
         values["random_return"] = spec.random_return
     if spec.python is not None:

@@ -16,6 +16,7 @@ COUNT = (int,)
 NUMBER = (int, float)
 ARRAY = (list, tuple)
 OBJECT = (dict,)
+FLAG = (bool,)
 
 
 def checked_fields(values: object, types: FieldTypes, *, required: Collection[str], subject: str) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def checked_fields(values: object, types: FieldTypes, *, required: Collection[st
     if missing := sorted(set(required) - values.keys()):
         raise unreadable(subject, f"it has no {', '.join(missing)}.")
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, types[name]):
+        if (isinstance(value, bool) and types[name] != FLAG) or not isinstance(value, types[name]):
             raise unreadable(subject, f"its {name} is {_kind(value)}.")
     return values
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from envs.pace import UNKNOWN_PACE, Pace
 
+THREADS_PER_PROCESS = 8
+"""How many threads a process of a worker may have, on average."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerLimits:
@@ -23,6 +26,12 @@ class WorkerLimits:
         nice: increment of the niceness that the worker inherits from the process that starts it.
         watch_interval_s: time between two measurements of resident memory, and between two checks of the progress.
         pace: the usual speed of the environment, as far as earlier workers found it.
+        max_processes: processes that the worker and its descendants may be; a worker with more is killed. The kernel
+            refuses more than ``THREADS_PER_PROCESS`` times as many processes and threads where it can.
+        disk_mib: size of all files in the worker's own folder, and of one file anywhere; a worker above it is killed.
+        num_cores: cores that the worker and its descendants may keep busy; 0 for half of the cores, at least one.
+        is_isolated: whether namespaces and Landlock keep the worker from files and from the network.
+        hidden: folders that an isolated worker can neither read nor write, except for its own code there.
     """
 
     memory_mib: int = 1024
@@ -33,3 +42,8 @@ class WorkerLimits:
     nice: int = 0
     watch_interval_s: float = 0.5
     pace: Pace = UNKNOWN_PACE
+    max_processes: int = 512
+    disk_mib: int = 1024
+    num_cores: int = 0
+    is_isolated: bool = True
+    hidden: tuple[str, ...] = ()

@@ -16,6 +16,11 @@ from envs.gymnasium.task_checks import (
 from envs.gymnasium.variations import Variation, VariationTarget
 from envs.random_play import Progress
 
+FEWEST_COPIES = 3
+"""Number of copies in one process from which tasks are compared: one task twice, and one that differs."""
+
+FEW_COPIES = f"fewer than {FEWEST_COPIES} of its copies share a process (--copies)"
+
 _TARGET_NAMES = {
     VariationTarget.ATTRIBUTE: "attribute",
     VariationTarget.KWARG: "keyword argument",
@@ -31,6 +36,9 @@ def compare_tasks(tasks: WorkerTaskBatch, effort: Effort, report: Progress) -> l
         FamilySpecError: a task has other spaces than the first task; the worker is closed.
     """
     compare_spaces(tasks, effort, report)
+    if tasks.num_trials < FEWEST_COPIES:
+        is_told = bool(tasks.spec.variations)
+        return [_not_compared("whether its variations change anything", why=FEW_COPIES)] if is_told else []
     found = _world_findings(tasks.spec, compare_copies(tasks, effort, report))
     if tasks.spec.variations:
         found += _variation_findings(compare_variations(tasks, effort, report))
@@ -48,7 +56,11 @@ def _world_findings(spec: FamilySpec, world: WorldFinding) -> list[Finding]:
             "actions of the other copy."
         )
         return [finding(FindingKind.SHARED_WORLD, found)]
-    findings = [] if world.is_compared else [_not_compared("whether its copies share a world", is_slow=world.is_slow)]
+    findings = (
+        []
+        if world.is_compared
+        else [_not_compared("whether its copies share a world", why=_why_not(is_slow=world.is_slow))]
+    )
     if world.differing_step is not None:
         found = f"Copies in one process share something, such as a counter or a setting: {difference}."
         findings.append(finding(FindingKind.SHARED_STATE, found))
@@ -77,7 +89,7 @@ def _variation_findings(compared: VariationFindings) -> list[Finding]:
             if variation.name not in lost
         ]
     else:
-        findings.append(_not_compared("whether its variations change anything", is_slow=compared.is_slow))
+        findings.append(_not_compared("whether its variations change anything", why=_why_not(is_slow=compared.is_slow)))
     return findings
 
 
@@ -92,6 +104,9 @@ def _without_effect(variation: Variation, num_steps: int) -> Finding:
     return finding(FindingKind.VARIATION_WITHOUT_EFFECT, found, hint=hint)
 
 
-def _not_compared(what: str, *, is_slow: bool) -> Finding:
-    why = "it is too slow to compare tasks" if is_slow else "a task does not replay from its seed"
+def _not_compared(what: str, *, why: str) -> Finding:
     return finding(FindingKind.NOT_CHECKED, f"Not checked {what}: {why}.")
+
+
+def _why_not(*, is_slow: bool) -> str:
+    return "it is too slow to compare tasks" if is_slow else "a task does not replay from its seed"

@@ -165,6 +165,8 @@ def _show(out: PlainConsole, findings: list[Finding], report: RepairReport | Non
     for finding in findings:
         sign = (SIGNS[finding.verdict], STATE_STYLES[finding.verdict])
         out.print(styled(sign, " ", (finding.check, "bold"), f": {indented(finding.found)}"))
+        for part, observed in finding.details.items():
+            out.print(f"    {part}: {indented(observed)}", soft_wrap=True)
         if finding.hint:
             out.print(f"    {indented(finding.hint)}")
     counts: dict[Any, int] = {verdict: sum(f.verdict is verdict for f in findings) for verdict in Verdict}

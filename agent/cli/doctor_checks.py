@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent.cli.doctor_findings import Check
 from agent.cli.doctor_installation import device, python_version, sqlite_library
+from agent.cli.doctor_isolation import isolation
 from agent.cli.doctor_service import address, families, family_files, locks, schedule
 from agent.cli.doctor_storage import (
     backups,
@@ -28,6 +29,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("leftovers", leftovers),
     ("address", address),
     ("device", device),
+    ("isolation", isolation),
     ("schedule", schedule),
     ("families", families),
     ("family files", family_files),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -30,12 +30,14 @@ class Finding:
         verdict: result of the check.
         found: the observed state.
         hint: what to do; empty if there is no problem.
+        details: what was observed of each part, by its name; empty for a check without parts.
     """
 
     check: str
     verdict: Verdict
     found: str
     hint: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

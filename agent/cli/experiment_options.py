@@ -69,7 +69,7 @@ def open_for(invocation: Invocation, spec: FamilySpec) -> OpenFamily:
         def report(num_images: int) -> None:
             progress.update(bar, description=f"opening {spec.name}: {num_images} images")
 
-        return open_family(spec, limits=invocation.settings.workers.limits(), report=report)
+        return open_family(spec, limits=invocation.settings.worker_limits(), report=report)
 
 
 def check_folder(file: Path | None, *, operation: str) -> None:

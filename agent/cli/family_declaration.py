@@ -122,7 +122,7 @@ def trying(invocation: Invocation, name: str) -> Iterator[tuple[dict[str, Any], 
     settings = invocation.settings
     config = config_from_json(RL2Config, settings.rl2)
     worker = {
-        "limits": settings.workers.limits(nice=settings.learner.nice),
+        "limits": settings.worker_limits(nice=settings.learner.nice),
         "num_copies": config.num_trials_for(is_tensor_native=False),
     }
     with invocation.progress() as progress, with_threads(default_threads()):

@@ -82,6 +82,19 @@ ImageSizeOption = Annotated[
         "default: 64. 0 flattens images to vectors.",
     ),
 ]
+NetworkOption = Annotated[
+    bool,
+    typer.Option("--network", help="Let the environment open network connections; without it, its worker has none."),
+]
+CopiesOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Most copies of the environment that may share a process: 1 for a simulator with one world per process; "
+        "0: no bound.",
+    ),
+]
 FewShotOption = Annotated[
     str | None,
     typer.Option("--few-shot", metavar="WAYSxSHOTS", help="Ways and shots of tasks of images by class; default: 5x1."),
@@ -111,6 +124,8 @@ class FamilyOptions:
     path: Sequence[Path]
     wrap: Sequence[str]
     preset: str | None
+    network: bool
+    copies: int
 
     def of_few_shot(self) -> dict[str, Any]:
         """Return the given options that apply to few-shot families only, by name."""
@@ -128,6 +143,8 @@ class FamilyOptions:
                 "--python": self.python,
                 "--path": self.path,
                 "--recurring": self.recurring,
+                "--network": self.network,
+                "--copies": self.copies,
             }
         )
         return given if self.image_size is None else {**given, "--image-size": str(self.image_size)}
@@ -149,6 +166,8 @@ def family_options(
     path: PathOption = None,
     wrap: WrapOption = None,
     preset: PresetOption = None,
+    network: NetworkOption = False,
+    copies: CopiesOption = 0,
     few_shot: FewShotOption = None,
     shots: ShotsOption = None,
     queries: QueriesOption = None,
@@ -168,6 +187,8 @@ def family_options(
         path=path or (),
         wrap=wrap or (),
         preset=preset,
+        network=network,
+        copies=copies,
     )
 
 
@@ -258,6 +279,8 @@ def declared_environments(entry: str, options: FamilyOptions, **more: Any) -> Fa
         import_paths=[str(path.resolve()) for path in options.path],
         recurring=options.recurring,
         image_size=options.image_size,
+        network=options.network,
+        copies=options.copies,
         **more,
     )
 

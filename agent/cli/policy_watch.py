@@ -251,7 +251,7 @@ def _opened(invocation: Invocation, family: Family, mode: str | None) -> TaskBat
     from envs.spaces import SpacePair
 
     spec, spaces = family.require_spec(), SpacePair.from_json(family.spaces or {})
-    limits = invocation.settings.workers.limits()
+    limits = invocation.settings.worker_limits()
     if mode is None:
         return open_tasks(spec, spaces, num_trials=1, device="cpu", limits=limits)
     if spec.source is FamilySource.TENSOR:

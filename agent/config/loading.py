@@ -24,7 +24,8 @@ from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from agent.config.paths import settings_file
 from agent.config.removed_settings import IgnoredValue, split_removed
-from agent.config.settings import PREFIX, Section, Settings
+from agent.config.section import Section
+from agent.config.settings import PREFIX, Settings
 from agent.errors import SettingsError, SettingsProblem
 from agent.learners.rl2.config import RL2Config
 

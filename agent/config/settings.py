@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agent.config.paths import default_data_dir
 from agent.config.removed_settings import IgnoredValue
+from agent.config.section import Section
 from agent.config.triggers import Trigger
 from agent.config.value_types import (
     AllowedHost,
@@ -27,6 +28,7 @@ from agent.config.value_types import (
     Size,
     listed,
 )
+from agent.config.worker_settings import WorkersSettings
 from envs.limits import WorkerLimits
 
 PREFIX = "LEARND_"
@@ -38,12 +40,6 @@ class DeviceChoice(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
-
-
-class Section(BaseModel):
-    """A section of the settings."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class ServiceSettings(Section):
@@ -163,38 +159,6 @@ class MemorySettings(Section):
     keep_checkpoints: Count = Field(default=5, description="Generations of the trainer's checkpoint that are kept.")
     keep_backups: Count = Field(default=3, description="Backups that are kept.")
     keep_rejected: int = Field(default=20, ge=0, description="Rejected candidates whose parameters are kept.")
-
-
-class WorkersSettings(Section):
-    """Limits of environment workers, and the quarantine of families whose workers fail."""
-
-    memory_limit: Size = Field(
-        default=WorkerLimits.memory_mib * 2**20,
-        description="Memory limit of a worker with all processes that it started; a worker above it is stopped.",
-    )
-    step_timeout_s: Duration = Field(
-        default=WorkerLimits.step_timeout_s,
-        description="Time limit of one step or one reset of one copy of an environment; once its usual speed is known,"
-        " the limit follows that.",
-    )
-    start_timeout_s: Duration = Field(
-        default=WorkerLimits.start_timeout_s,
-        description="Time limit for a worker to start and make its first copy, and for each further copy.",
-    )
-    max_strikes: Count = Field(default=5, description="Number of strikes in a row that quarantines a family.")
-    quarantine_first_s: Duration = Field(
-        default=60.0, description="Length of the first quarantine; doubled with each further one in a row."
-    )
-    quarantine_max_s: Duration = Field(default=3600.0, description="Longest quarantine.")
-
-    def limits(self, *, nice: int = WorkerLimits.nice) -> WorkerLimits:
-        """Return the limits of one worker; ``nice`` is added to the niceness of the process that starts it."""
-        return WorkerLimits(
-            memory_mib=max(1, self.memory_limit // 2**20),
-            step_timeout_s=self.step_timeout_s,
-            start_timeout_s=self.start_timeout_s,
-            nice=nice,
-        )
 
 
 SHARE_DESCRIPTION = (
@@ -334,6 +298,10 @@ class Settings(BaseSettings):
     def ignored(self) -> tuple[IgnoredValue, ...]:
         """The values of removed settings that were read. They have no effect."""
         return self._ignored
+
+    def worker_limits(self, *, nice: int = WorkerLimits.nice) -> WorkerLimits:
+        """Return the limits of one worker, which may not reach the data folder."""
+        return replace(self.workers.limits(nice=nice), hidden=(str(self.data_dir),))
 
     @model_validator(mode="after")
     def _data_dir_is_absolute(self) -> Self:

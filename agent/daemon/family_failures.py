@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from agent.clock import Clock
-from agent.config.settings import WorkersSettings
+from agent.config.worker_settings import WorkersSettings
 from agent.daemon.next_job import ConsecutiveFailures, Work
 from agent.daemon.retrying_writer import RetryingWriter
 from agent.daemon.runs import RunResult

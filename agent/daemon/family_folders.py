@@ -156,7 +156,7 @@ def _take_over(store: Store, path: str, spec: FamilySpec) -> FileProblem | None:
     families = _families(store)
     record = next((record for record in store.family_files.all() if record.path == path), None)
     own = None if record is None else families.get(record.family_id)
-    is_same = record is not None and dict(record.declaration) == _stored(spec)
+    is_same = record is not None and _is_declared(record, spec)
     if record is not None and is_same and (own is not None or not record.is_gone):
         # A family that was removed by hand while its file was there stays removed until the file changes.
         if record.is_gone:
@@ -189,7 +189,7 @@ def _adopt(store: Store, path: str, spec: FamilySpec, named: Family) -> FileProb
     if other is not None and not other.is_gone:
         return FileProblem(file=path, found=f"{other.path} declares a family of the same name, {spec.name}.")
     is_same = not isinstance(named.spec, UnreadableSpec) and declaration_of(named.spec) == declaration_of(spec)
-    was_same = other is not None and dict(other.declaration) == _stored(spec)
+    was_same = other is not None and _is_declared(other, spec)
     if not (is_same or was_same):
         found = (
             f"a family named {spec.name} exists that was added otherwise. Choose another name in the file, or remove "
@@ -213,9 +213,15 @@ def _families(store: Store) -> dict[int, Family]:
     return {family.id: family for family in store.families.all()}
 
 
-def _stored(spec: FamilySpec) -> object:
-    """Return a spec as the store returns its JSON values."""
-    return json.loads(json.dumps(spec.to_json()))
+def _is_declared(record: FamilyFile, spec: FamilySpec) -> bool:
+    """Return whether a record has the same declaration as a file, as far as the version that wrote it knew its keys.
+
+    Records of older versions do not have ``network``; the family, which has the network, is not changed for that.
+    """
+    stored = json.loads(json.dumps(spec.to_json()))
+    if "network" not in record.declaration and not spec.network:
+        del stored["network"]
+    return bool(record.declaration == stored)
 
 
 def _signatures(folders: Sequence[Path]) -> dict[Path, Signature]:

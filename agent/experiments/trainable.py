@@ -20,8 +20,11 @@ class ExperimentCaseError(AgentError):
 
 
 def family_as_learned(spec: FamilySpec) -> dict[str, Any]:
-    """Return the part of a family that determines the course of a run: all but the learner that a daemon would use."""
-    return {name: value for name, value in spec.to_json().items() if name != "learner"}
+    """Return the part of a family that determines the course of a run.
+
+    That is all but the learner that a daemon would use, and what the worker may reach.
+    """
+    return {name: value for name, value in spec.to_json().items() if name not in {"learner", "network"}}
 
 
 @runtime_checkable

@@ -55,7 +55,7 @@ def run(*, settings: str, connection: socket.socket) -> None:
 def measurement_of(request: ReferenceRequest, settings: Settings) -> Measurement:
     """Return the measurement that a request describes. Its held-out tasks are those of an evaluation."""
     rows = config_from_json(RL2Config, settings.rl2).num_trials_for(is_tensor_native=False)
-    limits = settings.workers.limits()
+    limits = settings.worker_limits()
     num_batches = -(-settings.evaluation.trials_gymnasium // rows)
     return Measurement(
         spec=FamilySpec.from_json(request.spec),

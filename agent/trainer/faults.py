@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import structlog
 import torch
 
-from agent.config.settings import WorkersSettings
+from agent.config.worker_settings import WorkersSettings
 from agent.errors import ChannelError
 from agent.learners.rl2.policy import IncompatibleParametersError
 from agent.trainer.channel import ChannelClosedError

@@ -82,7 +82,7 @@ class TrainerSession:
             opener=opener,
             config=self.config,
             device=device,
-            limits=settings.workers.limits(),
+            limits=settings.worker_limits(),
             on_wait=self.wait_for,
             before_open=self._require_present,
         )

@@ -87,7 +87,7 @@ def score_version(
     """
     initialization = store.initializations.get(version)
     known = [store.families.get(name) for name in families]
-    published = _load_published(store, initialization, known, limits=settings.workers.limits())
+    published = _load_published(store, initialization, known, limits=settings.worker_limits())
     scores = []
     for family in known:
         part = published[family.kind]

@@ -45,7 +45,8 @@ class WorkerTaskBatch:
 
     Args:
         spec: the family.
-        num_trials: B at most. A batch of long trials with images has fewer, so that it fits into memory.
+        num_trials: B at most. A batch of long trials with images has fewer, so that it fits into memory, and one of a
+            family whose copies cannot share a process as many as it declares.
         device: the device of the returned observations and rewards.
         limits: memory and time limits of the worker.
         on_wait: called repeatedly while the worker works; an exception from it ends the wait.
@@ -79,7 +80,7 @@ class WorkerTaskBatch:
         self._is_closed = False
         self._folder = WorkingFolder(spec)
         try:
-            self._process = WorkerProcess(spec, limits or WorkerLimits(), on_wait=on_wait)
+            self._process = WorkerProcess(spec, limits or WorkerLimits(), folder=self._folder, on_wait=on_wait)
         except BaseException:
             self._folder.close()
             raise
@@ -319,6 +320,7 @@ class WorkerTaskBatch:
             "max_episode_steps": self.spec.max_episode_steps,
             "render_mode": self._render_mode,
             "image_size": self.spec.image_size,
+            "is_alone": self.spec.copies == 1,
         }
         described = self._process.configure(configuration, first_task.to_json())
         # ``module:*`` is the name of the only class from here on.
@@ -327,7 +329,7 @@ class WorkerTaskBatch:
         self.max_episode_steps: int | None = described["max_episode_steps"]
         self.reward_threshold: float | None = described["reward_threshold"]
         self.frames_per_s: float = described["frames_per_s"]
-        self.num_trials = min(self.num_trials, self._most_trials())
+        self.num_trials = min(self.num_trials, self._most_trials(), self.spec.copies or self.num_trials)
         self._interface = Interface(self.spec.variations, self.spaces, num_trials=self.num_trials)
         layout, size_bytes = memory_layout(self.spaces, self.num_trials)
         memory = self._process.share_memory(size_bytes)

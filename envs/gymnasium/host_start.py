@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from envs.family import FamilySpec
 
@@ -22,13 +24,20 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 
 def start_host(
-    spec: FamilySpec, mark: str, *, control_fd: int, fds: tuple[int, int, int], stderr_fd: int
+    spec: FamilySpec,
+    mark: str,
+    *,
+    plan: dict[str, Any],
+    control_fd: int,
+    fds: tuple[int, int, int],
+    stderr_fd: int,
 ) -> subprocess.Popen[bytes]:
     """Start a supervisor, which starts the host program, in a session of its own.
 
     Args:
         spec: the family whose interpreter runs both.
         mark: the value of ``MARK_VARIABLE`` of the worker and all its descendants.
+        plan: the plan by which the worker confines itself; see :mod:`envs.gymnasium.isolation_plan`.
         control_fd: the supervisor's end of the control socket.
         fds: the worker's ends of the request pipe and the answer pipe, and the shared memory.
         stderr_fd: the end of the pipe that takes stderr.
@@ -36,7 +45,7 @@ def start_host(
     Raises:
         OSError: the interpreter cannot be started.
     """
-    arguments = [str(SUPERVISOR_PROGRAM), str(HOST_PROGRAM), str(control_fd), *map(str, fds)]
+    arguments = [str(SUPERVISOR_PROGRAM), json.dumps(plan), str(HOST_PROGRAM), str(control_fd), *map(str, fds)]
     return subprocess.Popen(
         [interpreter(spec), *arguments],
         stdin=subprocess.DEVNULL,

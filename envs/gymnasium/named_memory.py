@@ -1,5 +1,7 @@
 """Named shared memory (``/dev/shm``) that a worker made: it outlives processes, so whoever ends the worker removes it.
 
+A worker with a ``/dev/shm`` of its own (:mod:`envs.gymnasium.isolation`) leaves nothing, and is passed over.
+
 A name counts as the worker's own if it did not exist when the worker was started, and a process of the worker has it
 mapped or open. It is not removed while a process outside of the worker uses it.
 
@@ -31,7 +33,8 @@ class NamedMemory:
     def note(self, pids: Iterable[int]) -> None:
         """Note the new names that processes use at present."""
         for pid in pids:
-            self._found |= _used_by(pid) - self._before
+            if not _has_own_memory(pid):
+                self._found |= _used_by(pid) - self._before
 
     def remove(self) -> None:
         """Remove the noted names, after the worker's processes have ended. Those that others use stay."""
@@ -56,6 +59,14 @@ def _used_by_any() -> set[str]:
     for path in Path("/proc").glob("[0-9]*"):
         used |= _used_by(int(path.name))
     return used
+
+
+def _has_own_memory(pid: int) -> bool:
+    """Return whether a process sees another ``/dev/shm`` than this process."""
+    try:
+        return os.stat(f"/proc/{pid}/root{FOLDER}").st_dev != FOLDER.stat().st_dev  # noqa: PTH116
+    except OSError:
+        return False
 
 
 def _used_by(pid: int) -> set[str]:

@@ -25,11 +25,14 @@ from numpy.typing import NDArray
 from envs.errors import FamilySpecError, FaultReason, UnsupportedSpaceError, WorkerFaultError
 from envs.family import FamilySpec
 from envs.gymnasium.host_start import MARK_VARIABLE, interpreter, start_host
+from envs.gymnasium.isolation_plan import isolation_plan
 from envs.gymnasium.last_words import last_words
 from envs.gymnasium.memory_watch import MIB, MemoryWatch
 from envs.gymnasium.process_tree import kill_marked, kill_seen
 from envs.gymnasium.progress import AnswerDeadline
 from envs.gymnasium.stderr_tail import StderrTail
+from envs.gymnasium.worker_bounds import WorkerBounds
+from envs.gymnasium.working_folder import WorkingFolder
 from envs.limits import WorkerLimits
 from envs.pace import Pace
 
@@ -65,14 +68,23 @@ class WorkerProcess:
     Args:
         spec: the family whose environments the worker runs.
         limits: memory and time limits of the worker.
+        folder: the worker's folders.
         on_wait: called repeatedly while waiting for an answer; an exception from it ends the wait.
     """
 
-    def __init__(self, spec: FamilySpec, limits: WorkerLimits, *, on_wait: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        spec: FamilySpec,
+        limits: WorkerLimits,
+        *,
+        folder: WorkingFolder,
+        on_wait: Callable[[], None] | None = None,
+    ) -> None:
         self._spec = spec
         self._limits = limits
         self._on_wait = on_wait
         self._deadline = AnswerDeadline(limits)
+        self._bounds = WorkerBounds(limits, folder.base)
         self._slice_ms = 1000 * min(limits.watch_interval_s, limits.step_timeout_s / 4, limits.start_timeout_s / 4)
         self.is_closed = False
         self._is_busy = False
@@ -88,7 +100,14 @@ class WorkerProcess:
         os.set_blocking(self._request_fd, False)
         try:
             fds = (request_out, answer_in, self._memory_fd)
-            self._process = start_host(spec, self._mark, control_fd=control_in.fileno(), fds=fds, stderr_fd=stderr_in)
+            self._process = start_host(
+                spec,
+                self._mark,
+                plan=isolation_plan(spec, limits, folder),
+                control_fd=control_in.fileno(),
+                fds=fds,
+                stderr_fd=stderr_in,
+            )
         except OSError as error:
             for fd in (self._memory_fd, self._request_fd, self._answer_fd, stderr_out):
                 os.close(fd)
@@ -314,6 +333,8 @@ class WorkerProcess:
     def _check_memory(self, now: float) -> None:
         if found := self._watch.excess(now):
             self._fail_with(FaultReason.OVER_MEMORY, found)
+        if (exceeded := self._bounds.exceeded(len(self._watch.seen), now)) is not None:
+            self._fail_with(*exceeded)
 
     def _command(self, command: bytes) -> None:
         """Send a command to the supervisor, which may have exited, and do not wait."""

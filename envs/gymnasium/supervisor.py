@@ -1,7 +1,8 @@
 """The parent process of a worker: it starts the host program and ends every process that the worker leaves behind.
 
-The family's interpreter runs it as ``supervisor.py HOST_PROGRAM CONTROL_FD FD…``. It is self-contained (standard
-library only) and small: it forks the worker before anything large is imported.
+The family's interpreter runs it as ``supervisor.py PLAN HOST_PROGRAM CONTROL_FD FD…``. It is self-contained (standard
+library only) and small: it forks the worker before anything large is imported. The worker confines itself by the plan
+(:mod:`envs.gymnasium.isolation`) before it imports anything of a user; the supervisor is not confined.
 
 The supervisor is the child subreaper of the worker (``PR_SET_CHILD_SUBREAPER``): a descendant whose parent has exited
 becomes the supervisor's child, whatever its session, group or variables. So every process that an environment starts
@@ -24,6 +25,7 @@ if sys.path and sys.path[0] and Path(sys.path[0]).resolve() == Path(__file__).re
 
 import contextlib
 import ctypes
+import json
 import os
 import select
 import signal
@@ -63,10 +65,12 @@ class Supervisor:
         parent_pid: the parent of this process.
         control_fd: the control socket.
         memory: the named shared memory of the worker, which is removed at the end.
+        cores: what keeps the worker to its share of the cores.
     """
 
-    def __init__(self, *, worker_pid: int, parent_pid: int, control_fd: int, memory: Any) -> None:
+    def __init__(self, *, worker_pid: int, parent_pid: int, control_fd: int, memory: Any, cores: Any) -> None:
         self._memory = memory
+        self._cores = cores
         self._worker_pid = worker_pid
         self._parent_pid = parent_pid
         self._control_fd = control_fd
@@ -89,20 +93,25 @@ class Supervisor:
             if command == b"i":
                 kill(self._worker_pid, signal.SIGINT)
             elif command in (b"n", b"c") or not ready:
-                self._note_memory()
+                self._look_at_worker()
             if command == b"c":
                 with contextlib.suppress(OSError):
                     os.write(self._control_fd, b"c")
-        self._note_memory()
+        self._look_at_worker()
         self._events.unregister(self._control_fd)
         if command != b"k":
             self._reap_until(time.monotonic() + ORPHAN_GRACE_S, is_worker_enough=True)
         self._end_descendants()
         self._memory.remove()
 
-    def _note_memory(self) -> None:
-        """Note the named shared memory of the worker and of what it started, up to a limit (a fork bomb)."""
-        self._memory.note(descendants(os.getpid())[:MAX_TERMINATED])
+    def _look_at_worker(self) -> None:
+        """Note the named shared memory of the worker and of what it started, and keep it to its share of the cores.
+
+        With a fork bomb, only some of the processes are looked at.
+        """
+        found = descendants(os.getpid())[:MAX_TERMINATED]
+        self._memory.note(found)
+        self._cores.keep(found, time.monotonic())
 
     def _wait(self, timeout_s: float | None) -> set[int]:
         """Return the readable descriptors. Bytes that signals wrote into the wake-up pipe are discarded."""
@@ -238,8 +247,8 @@ def restore_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def run_host(program: str, fds: list[str], *, supervisor_pid: int) -> NoReturn:
-    """Become the worker: run the host program as ``__main__`` in a new session.
+def run_host(program: str, fds: list[str], *, supervisor_pid: int, plan: dict[str, Any], isolation: Any) -> NoReturn:
+    """Become the worker: run the host program as ``__main__`` in a new session, confined by the plan.
 
     The kernel kills the worker when the supervisor exits.
     """
@@ -247,6 +256,7 @@ def run_host(program: str, fds: list[str], *, supervisor_pid: int) -> NoReturn:
     if os.getppid() != supervisor_pid:
         os._exit(1)
     os.setsid()
+    isolation.confinement.confine(plan)
     sys.argv = [program, *fds]
     import runpy
 
@@ -254,11 +264,36 @@ def run_host(program: str, fds: list[str], *, supervisor_pid: int) -> NoReturn:
     os._exit(0)
 
 
-def named_memory() -> Any:
-    """Return what notes and removes the worker's named shared memory. Its module is loaded by its path."""
-    import runpy
+def loaded(name: str, *submodules: str) -> Any:
+    """Return a module or package of this folder, loaded by its path, so that it hides no module of a user.
 
-    return runpy.run_path(str(Path(__file__).with_name("named_memory.py")))["NamedMemory"]()
+    Args:
+        name: its name.
+        submodules: the modules of the package to load with it.
+    """
+    import importlib.util
+
+    path = Path(__file__).with_name(name)
+    folders = [str(path)] if submodules else None
+    file = path / "__init__.py" if submodules else path.with_suffix(".py")
+    spec = importlib.util.spec_from_file_location(f"_learnd_{name}", file, submodule_search_locations=folders)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is missing.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    for submodule in submodules:
+        importlib.import_module(f"{spec.name}.{submodule}")
+    return module
+
+
+def end_of(plan: dict[str, Any], worker_pid: int, isolation: Any) -> None:
+    """Remove what was made for the worker: its folder and its control group."""
+    isolation.process_group.remove_group(worker_pid)
+    if plan["folder"]:
+        import shutil
+
+        shutil.rmtree(plan["folder"], ignore_errors=True)
 
 
 def prctl(option: int, value: int) -> None:
@@ -268,22 +303,31 @@ def prctl(option: int, value: int) -> None:
 
 def main() -> NoReturn:
     """Start the worker that the arguments describe, supervise it, and exit after it."""
-    program, control_fd, fds = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+    plan, program, control_fd, fds = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4:]
     parent_pid = os.getppid()
-    memory = named_memory()
+    memory = loaded("named_memory").NamedMemory()
+    isolation = loaded("isolation", "confinement", "cores", "process_group")
     restore_signals()
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     supervisor_pid = os.getpid()
     worker_pid = os.fork()
     if worker_pid == 0:
         os.close(control_fd)
-        run_host(program, fds, supervisor_pid=supervisor_pid)
+        run_host(program, fds, supervisor_pid=supervisor_pid, plan=plan, isolation=isolation)
+    isolation.process_group.put_into_group(worker_pid, plan["tasks"])
     for fd in fds:
         os.close(int(fd))
-    supervisor = Supervisor(worker_pid=worker_pid, parent_pid=parent_pid, control_fd=control_fd, memory=memory)
+    supervisor = Supervisor(
+        worker_pid=worker_pid,
+        parent_pid=parent_pid,
+        control_fd=control_fd,
+        memory=memory,
+        cores=isolation.cores.CoreShare(plan["num_cores"]),
+    )
     # The signal for the trainer's exit only wakes this process, which then checks whether its parent has changed.
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     supervisor.run()
+    end_of(plan, worker_pid, isolation)
     os._exit(0)
 
 

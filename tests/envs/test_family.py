@@ -48,7 +48,9 @@ def test_json_read_and_written_again_is_the_same_text(spec: FamilySpec) -> None:
 
 def test_fields_that_an_older_version_did_not_write_have_their_defaults() -> None:
     read = FamilySpec.from_json({"name": "pole", "source": "gymnasium", "entry": "CartPole-v1"})
-    assert read == FamilySpec(name="pole", source=FamilySource.GYMNASIUM, entry="CartPole-v1", image_size=0)
+    assert read == FamilySpec(
+        name="pole", source=FamilySource.GYMNASIUM, entry="CartPole-v1", image_size=0, network=True
+    )
 
 
 @pytest.mark.parametrize(

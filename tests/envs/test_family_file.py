@@ -112,6 +112,7 @@ ROUND_TRIPS = [
         "CartPole-v1", wrappers=['w:W:{"x": null}', 'v:V:{"s": "\\u001b[0m \\"q\\""}'], python=sys.executable
     ),
     family_from_declaration("tabular_mdps", kwargs={"horizon": 20}, episodes_per_trial=25),
+    family_from_declaration("CartPole-v1", network=True, copies=1),
     few_shot_from_declaration("sinusoids", learner="platipus", kwargs={"shots": 5}),
 ]
 

@@ -49,6 +49,8 @@ default = "none"
 [jobs]
 evaluate = "off"
 consolidate = "off"
+[workers]
+isolation = "off"  # so that the memory is that of this machine
 [rl2]
 num_trials_gymnasium = 4
 """

@@ -91,7 +91,7 @@ def _probed(session: TrainerSession, family: Family) -> Admission:
         UnderWayError: it goes on.
         EnvsError: the family is refused.
     """
-    spec, limits = family.require_spec(), session.settings.workers.limits()
+    spec, limits = family.require_spec(), session.settings.worker_limits()
     num_copies = session.config.num_trials_for(is_tensor_native=False)
 
     if spec.source is not FamilySource.GYMNASIUM:

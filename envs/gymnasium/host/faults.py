@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .isolation_hints import isolation_hint
+
 MAX_DETAIL = 16_000
 
 
@@ -33,10 +35,12 @@ class EndOfRequestsError(Exception):
 
 
 def in_words(error: BaseException) -> str:
-    """Return an error's class and message. If it may concern a relative path, add the worker's working folder."""
+    """Return an error's class and message. If it may concern the worker's isolation or a relative path, say so."""
     text = f"{type(error).__name__}: {_without_traceback(_message_of(error))}".rstrip(": ")
     cause: BaseException | None = error
     while cause is not None:
+        if (why := isolation_hint(cause)) is not None:
+            return f"{text} ({why})"
         if isinstance(cause, OSError) and _is_relative(cause):
             return f"{text} (relative paths start in the worker's folder, {_working_folder()})"
         cause = cause.__cause__ or cause.__context__

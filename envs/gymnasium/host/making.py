@@ -39,13 +39,19 @@ class Maker:
         self._folders: list[str] = configuration["import_paths"]
         self.spec_limit: int | None = None
         self.reward_threshold: float | None = None
+        self._is_alone: bool = configuration.get("is_alone", False)
         self._open_envs: list[gymnasium.Env[Any, Any]] = []
         self.rendering = Rendering(configuration.get("render_mode"))
         self._make = self._maker()
         self._wrap = Wrapping(configuration.get("wrappers", ()), lambda name: import_user_module(name, self._folders))
 
     def __call__(self, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-        """Return a new environment in its wrappers; the task's keyword arguments override the family's."""
+        """Return a new environment in its wrappers; the task's keyword arguments override the family's.
+
+        Where only one copy may exist in a process, the copy that is open is closed first.
+        """
+        if self._is_alone:
+            self.close_all()
         env = self._make(**{**self._kwargs, **kwargs, **self.rendering.kwargs})
         if not isinstance(env, gymnasium.Env):
             found = f"{self.entry!r} made a {type(env).__name__}, which is not a gymnasium.Env."
@@ -55,9 +61,15 @@ class Maker:
         return env
 
     def close(self, env: gymnasium.Env[Any, Any]) -> None:
-        """Close an environment that this factory made."""
+        """Close an environment that this factory made, unless another copy has replaced it."""
+        if self._is_alone and not self.is_open(env):
+            return
         self._open_envs = [other for other in self._open_envs if other is not env]
         env.close()
+
+    def is_open(self, env: gymnasium.Env[Any, Any]) -> bool:
+        """Return whether an environment that this factory made is still open."""
+        return any(other is env for other in self._open_envs)
 
     def close_all(self) -> None:
         """Close every open environment. Errors are ignored, because the process exits afterwards."""

@@ -159,8 +159,7 @@ class Host:
 
 
 def limit_process(configuration: dict[str, Any]) -> None:
-    """Limit the memory, core dumps and priority of this process."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """Limit the memory and the priority of this process; :mod:`envs.gymnasium.isolation` has limited the rest."""
     # The trainer checks resident memory at intervals; this limit stops a worker that grows faster.
     bound = configuration["data_limit_bytes"]
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]

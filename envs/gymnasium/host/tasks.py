@@ -161,6 +161,7 @@ class Tasks:
                 self.progress.begin(Stage.RESETTING, row)
                 self._maker.close(env)
             self._envs = []
+        self._envs = [env for env in self._envs if self._maker.is_open(env)]
         while len(self._envs) < len(kwargs):
             row = len(self._envs)
             self.progress.begin(Stage.MAKING, row)

@@ -9,7 +9,8 @@ import pytest
 import typer.main
 
 from agent.cli.main import app
-from agent.config.settings import Settings, WorkersSettings
+from agent.config.settings import Settings
+from agent.config.worker_settings import WorkersSettings
 from agent.experiments.budget import Budget
 from agent.experiments.run import Plan
 from agent.policies.image_classifier_training import FewShotRecipe

@@ -14,6 +14,7 @@ import pytest
 
 from agent.cli import doctor_service, doctor_storage
 from agent.cli.doctor_findings import CheckContext, Finding, Verdict
+from agent.cli.doctor_isolation import described
 from agent.config.loading import load_settings
 from memory.folder import DataFolder
 from memory.records import FamilyState, JobKind, JobOutcome
@@ -65,7 +66,7 @@ def test_a_healthy_folder_passes_every_check(learnd: Learnd, monkeypatch: pytest
     names = {finding["check"] for finding in answer["checks"]}
     expected = {"settings", "python", "packages", "sqlite", "data folder", "free space", "lock", "leftovers", "address"}
     assert names >= expected | {"device", "schedule", "families", "size", "store"}
-    assert set(answer["checks"][0]) == {"check", "verdict", "found", "hint"}
+    assert set(answer["checks"][0]) == {"check", "verdict", "found", "hint", "details"}
 
 
 def test_a_flipped_byte_fails_the_store(learnd: Learnd, filled: DataFolder) -> None:
@@ -387,3 +388,28 @@ def test_a_command_that_root_runs_leaves_its_files_to_the_owner(learnd: Learnd, 
     learnd("env", "pause", "cartpole")
     with examined(filled) as context:
         assert verdicts(doctor_storage.ownership(context)) == {"ownership": Verdict.OK}
+
+
+def test_the_isolation_of_workers_is_told_part_by_part(learnd: Learnd) -> None:
+    found = next(check for check in learnd.json("doctor")["checks"] if check["check"] == "isolation")
+    assert {"data folder", "other files", "network", "processes and threads"} <= found["details"].keys()
+    missing = [name for name, text in found["details"].items() if text.startswith("NOT ENFORCED")]
+    assert found["verdict"] == ("warn" if missing else "ok")
+    assert all(name in found["found"] for name in missing)
+
+
+def test_what_the_kernel_does_not_enforce_is_named() -> None:
+    enforced = {
+        "store": "Landlock", "files": "Landlock, version 3", "network": "", "signals": False, "shared_memory": False,
+        "temporary": False, "processes": "", "capabilities": True,
+    }  # fmt: skip
+    details, missing = described(enforced)
+    assert missing == ["network", "other processes", "shared memory", "processes and threads"]
+    assert details["network"].startswith("NOT ENFORCED: ")
+    assert details["data folder"] == "neither read nor written (by Landlock)"
+
+
+def test_isolation_that_is_switched_off_is_a_warning(learnd: Learnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEARND_WORKERS__ISOLATION", "off")
+    found = next(check for check in learnd.json("doctor")["checks"] if check["check"] == "isolation")
+    assert found["verdict"] == "warn"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config.settings import WorkersSettings
+from agent.config.worker_settings import WorkersSettings
 from agent.daemon.family_failures import EXITS_TO_SET_ASIDE, FamilyFailures
 from agent.daemon.next_job import Work
 from agent.daemon.retrying_writer import RetryingWriter

@@ -119,6 +119,19 @@ def test_a_comment_in_a_file_changes_nothing(watched: Watched) -> None:
     assert watched.family() == admitted
 
 
+def test_a_family_of_an_older_version_keeps_its_history_and_the_network(watched: Watched) -> None:
+    file = watched.files / "pole.toml"
+    file.write_text(POLE)
+    watched.look()
+    first = watched.admit()
+    path, declared = str(file), first.require_spec().to_json()
+    del declared["network"]
+    watched.store.family_files.record(path, family_id=first.id, declaration=declared)
+    watched.restart()
+    assert watched.look() == []
+    assert watched.family().id == first.id
+
+
 def test_a_file_that_goes_pauses_its_family_and_its_return_resumes_it(watched: Watched) -> None:
     file = watched.files / "pole.toml"
     file.write_text(POLE)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from multiprocessing import shared_memory
 from pathlib import Path
 
@@ -18,7 +19,8 @@ import pytest
 from envs.errors import WorkerFaultError
 from envs.family import FamilySpec, Split
 from envs.gymnasium.named_memory import FOLDER
-from tests.envs.families import all_active, family, opened
+from tests.envs.families import LIMITS, all_active, family, opened
+from tests.envs.isolation_here import require
 from tests.repository import ROOT
 
 MAKES_MEMORY = """
@@ -41,6 +43,9 @@ class Makes(CartPoleEnv):
             os.abort()
         return super().step(action)
 """
+SHARED = replace(LIMITS, is_isolated=False)
+"""The limits of a worker that has no ``/dev/shm`` of its own."""
+
 OWN, OTHER = f"learnd-test-{os.getpid()}-own", f"learnd-test-{os.getpid()}-other"
 
 
@@ -57,8 +62,16 @@ def making(folder: Path, **kwargs: str) -> FamilySpec:
     return family("memory_maker:Makes", import_paths=(str(folder),), kwargs={"name": OWN, **kwargs})
 
 
-def test_memory_is_removed_when_the_worker_is_closed(tmp_path: Path) -> None:
+def test_memory_of_an_isolated_worker_is_its_own(tmp_path: Path) -> None:
+    require("shared_memory")
+    (FOLDER / OWN).write_bytes(b"another program's")
     with closing(opened(making(tmp_path), 1)) as tasks:
+        tasks.begin(0, split=Split.TRAINING)
+    assert (FOLDER / OWN).read_bytes() == b"another program's"
+
+
+def test_memory_is_removed_when_the_worker_is_closed(tmp_path: Path) -> None:
+    with closing(opened(making(tmp_path), 1, SHARED)) as tasks:
         tasks.begin(0, split=Split.TRAINING)
         assert (FOLDER / OWN).exists()
     assert not (FOLDER / OWN).exists()
@@ -67,7 +80,7 @@ def test_memory_is_removed_when_the_worker_is_closed(tmp_path: Path) -> None:
 def test_memory_is_removed_when_the_worker_crashes(tmp_path: Path) -> None:
     import torch
 
-    with closing(opened(making(tmp_path), 1)) as tasks:
+    with closing(opened(making(tmp_path), 1, SHARED)) as tasks:
         tasks.begin(0, split=Split.TRAINING)
         with pytest.raises(WorkerFaultError, match="SIGABRT"):
             tasks.step(torch.tensor([1]), all_active(1))
@@ -75,7 +88,7 @@ def test_memory_is_removed_when_the_worker_crashes(tmp_path: Path) -> None:
 
 
 def test_memory_is_removed_when_the_worker_is_killed_while_it_waits(tmp_path: Path) -> None:
-    with closing(opened(making(tmp_path), 1)) as tasks:
+    with closing(opened(making(tmp_path), 1, SHARED)) as tasks:
         tasks.begin(0, split=Split.TRAINING)
         os.kill(tasks.pid, signal.SIGKILL)
         psutil.wait_procs([psutil.Process(tasks.pid)], timeout=10)
@@ -89,8 +102,8 @@ def test_memory_is_removed_when_the_process_that_started_the_worker_is_killed(tm
         "from pathlib import Path\n"
         "from envs.family import Split\n"
         "from tests.envs.families import opened\n"
-        "from tests.envs.gymnasium.test_named_memory import making\n"
-        f"tasks = opened(making(Path({str(tmp_path)!r}), name={OWN!r}), 1)\n"
+        "from tests.envs.gymnasium.test_named_memory import SHARED, making\n"
+        f"tasks = opened(making(Path({str(tmp_path)!r}), name={OWN!r}), 1, SHARED)\n"
         "tasks.begin(0, split=Split.TRAINING)\n"
         "print(tasks.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -105,13 +118,13 @@ def test_memory_is_removed_when_the_process_that_started_the_worker_is_killed(tm
 
 def test_memory_that_was_there_before_the_worker_stays(tmp_path: Path) -> None:
     (FOLDER / OTHER).write_bytes(bytes(16))
-    with closing(opened(making(tmp_path, attached=OTHER), 1)) as tasks:
+    with closing(opened(making(tmp_path, attached=OTHER), 1, SHARED)) as tasks:
         tasks.begin(0, split=Split.TRAINING)
     assert (FOLDER / OTHER).exists()
 
 
 def test_memory_that_another_process_uses_stays(tmp_path: Path) -> None:
-    with closing(opened(making(tmp_path), 1)) as tasks:
+    with closing(opened(making(tmp_path), 1, SHARED)) as tasks:
         tasks.begin(0, split=Split.TRAINING)
         used = (FOLDER / OWN).open("rb")
     with used:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from envs.family import FamilySource, FamilySpec
 from envs.findings import FindingKind
+from tests.envs.isolation_here import enforced
 
 ENVIRONMENTS = Path(__file__).with_name("environments")
 
@@ -62,15 +63,35 @@ EXPECTED = {
     "declares_enormous_observations": Expected(
         kind=FindingKind.UNSUPPORTED_SPACE, words="MultiBinary(4294967296) is not supported"
     ),
+    "fork_bomb": Expected(words="processes and may have 64 (workers.max_processes)"),
+    "fills_its_disk": Expected(words="MiB and may use 64 MiB (workers.disk_limit)"),
+    "deletes_its_temporary_folder": Expected(words="step raised FileNotFoundError"),
+    "takes_all_cores": Expected(kind=None),
+    "reads_the_store": Expected(words="step raised"),
+    "writes_into_the_home": Expected(words="step raised PermissionError"),
+    "opens_a_connection": Expected(words="step raised"),
     "takes_memory": Expected(words="memory"),
     "changes_its_space": Expected(kind=FindingKind.SPACE_CHANGED, words="from Discrete(2) to Discrete(3)"),
     "sabotages_modules": Expected(step_timeout_s=HANGS),
-    "kills_its_supervisor": Expected(words="killed"),
+    "kills_its_supervisor": Expected(words="step raised PermissionError" if enforced()["signals"] else "killed"),
     "lies_about_itself": Expected(kind=FindingKind.CHECKER_REJECTS, words="RuntimeError: no"),
 }
 
-KNOWN_TO_STAY = {"leaves_untracked_shared_memory": "a worker has no /dev/shm of its own"}
+KNOWN_TO_STAY = (
+    {} if enforced()["shared_memory"] else {"leaves_untracked_shared_memory": "the kernel gives workers no /dev/shm"}
+)
 """Environments that leave shared memory, and why."""
+
+NOT_REFUSED = {
+    name: f"the kernel does not keep workers from it: {part}"
+    for name, part in {
+        "reads_the_store": "store",
+        "writes_into_the_home": "files",
+        "opens_a_connection": "network",
+    }.items()
+    if not enforced()[part]
+}
+"""Environments that nothing stops on this machine, and why."""
 
 
 def copied(name: str, folder: Path) -> Path:
