@@ -31,6 +31,7 @@ class WorkerLimits:
         disk_mib: size of all files in the worker's own folder, and of one file anywhere; a worker above it is killed.
         num_cores: cores that the worker and its descendants may keep busy; 0 for half of the cores, at least one.
         is_isolated: whether namespaces and Landlock keep the worker from files and from the network.
+        writable: folders that an isolated worker may change, besides its own.
         hidden: folders that an isolated worker can neither read nor write, except for its own code there.
     """
 
@@ -46,4 +47,5 @@ class WorkerLimits:
     disk_mib: int = 1024
     num_cores: int = 0
     is_isolated: bool = True
+    writable: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -37,6 +38,10 @@ class WorkersSettings(Section):
         description='"auto": the kernel keeps workers from the data folder, from writing outside of their own folder,'
         ' and from the network, as far as it can; learnd doctor says how far. "off": it does not.',
     )
+    writable: tuple[Path, ...] = Field(
+        default=(),
+        description="Folders that environments may write to, besides their own; for example a cache that they share.",
+    )
     max_processes: Count = Field(
         default=WorkerLimits.max_processes,
         description="Number of processes that a worker and its descendants may be; a worker with more is stopped.",
@@ -63,4 +68,5 @@ class WorkersSettings(Section):
             disk_mib=max(1, self.disk_limit // 2**20),
             num_cores=self.max_cores,
             is_isolated=self.isolation != "off",
+            writable=tuple(str(folder.expanduser().absolute()) for folder in self.writable),
         )

@@ -23,6 +23,10 @@ MARK_VARIABLE = "_LEARND_WORKER"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 
 
+CACHE_VARIABLES = ("MPLCONFIGDIR", "NUMBA_CACHE_DIR")
+"""Variables of libraries that fail, or warn at each start, if they cannot write their cache into the user's home."""
+
+
 def start_host(
     spec: FamilySpec,
     mark: str,
@@ -53,7 +57,7 @@ def start_host(
         stderr=stderr_fd,
         pass_fds=(control_fd, *fds),
         start_new_session=True,
-        env=_variables(spec, mark),
+        env=_variables(spec, mark, plan["temporary"]),
     )
 
 
@@ -62,13 +66,15 @@ def interpreter(spec: FamilySpec) -> str:
     return spec.python or sys.executable
 
 
-def _variables(spec: FamilySpec, mark: str) -> dict[str, str]:
+def _variables(spec: FamilySpec, mark: str, temporary: str) -> dict[str, str]:
     variables = {name: value for name, value in os.environ.items() if name not in PRIVATE_VARIABLES}
     if spec.python is not None:
         for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
             variables.pop(name, None)
     variables |= ONE_THREAD
     variables.setdefault("SDL_VIDEODRIVER", "dummy")
+    for name in CACHE_VARIABLES if temporary else ():
+        variables.setdefault(name, temporary)
     variables["PYTHONHASHSEED"] = "0"
     variables[MARK_VARIABLE] = mark
     return variables

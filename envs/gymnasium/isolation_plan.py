@@ -39,7 +39,7 @@ def isolation_plan(spec: FamilySpec, limits: WorkerLimits, folder: WorkingFolder
         "temporary": folder.temporary,
         "hidden": sorted(_hidden_paths(limits.hidden, kept)),
         "kept": kept,
-        "writable": [],
+        "writable": list(limits.writable),
         "network": spec.network,
         "is_memory_private": "DISPLAY" not in os.environ,  # X servers share System V memory with their clients
         "is_temporary_private": True,

@@ -23,5 +23,6 @@ def isolation_hint(error: BaseException) -> str | None:
     if "network" in confined and is_of_network:
         return "the family was declared without --network, so its worker can open no connection"
     if "files" in confined and error.filename is not None and error.errno in _NOT_WRITABLE:
-        return f"a worker writes only below {tempfile.gettempdir()}, /tmp and /dev, and does not reach the data folder"
+        places = f"{tempfile.gettempdir()}, /tmp, /dev and the folders of the setting workers.writable"
+        return f"a worker writes only below {places}, and does not reach the data folder"
     return None

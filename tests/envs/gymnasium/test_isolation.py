@@ -106,6 +106,20 @@ def test_a_worker_can_neither_read_nor_write_the_data_folder(store: Path, tmp_pa
     assert [path.name for path in store.iterdir()] == ["learnd.db"]
 
 
+def test_a_worker_writes_into_the_folders_that_the_settings_name(outside: Path, tmp_path: Path) -> None:
+    require("files")
+    does = f"open('{outside}/kept', 'w').write('x')"
+    with pytest.raises(WorkerFaultError, match=REFUSED):
+        told(telling(does, tmp_path))
+    assert told(telling(does, tmp_path), replace(LIMITS, writable=(str(outside),))) == 1
+    assert (outside / "kept").read_text() == "x"
+
+
+@pytest.mark.parametrize("name", ["MPLCONFIGDIR", "NUMBA_CACHE_DIR"])
+def test_caches_of_libraries_are_in_the_workers_own_folder(name: str, tmp_path: Path) -> None:
+    assert told(telling(f"open(os.environ['{name}'] + '/cache', 'w').write('x')", tmp_path)) == 1
+
+
 def test_without_isolation_a_worker_reads_what_its_user_may_read(store: Path, tmp_path: Path) -> None:
     limits = replace(LIMITS, hidden=(str(store),), is_isolated=False)
     assert told(telling(f"len(open('{store}/learnd.db').read())", tmp_path), limits) == 4
