@@ -28,7 +28,7 @@ from agent.learners.rl2.packing import stretches_of
 from agent.learners.rl2.pair import PairModule
 from agent.learners.rl2.policy import RL2Policy, with_added_parameters
 from agent.learners.rl2.targets import update_targets
-from agent.learners.rl2.trials import TrialBatch, num_env_steps, num_episodes
+from agent.learners.rl2.trials import TrialBatch, mean_episode_steps
 from agent.learners.rl2.warm_start import WarmStart, add_spaces, possible_starts, with_spaces
 from envs.spaces import SpacePair
 
@@ -156,6 +156,11 @@ class RL2Learner:
         family = self._families[name]
         return self.config.episodes_at(family.num_updates, episodes_per_trial, episode_steps=family.episode_steps)
 
+    def episode_steps(self, name: str) -> float | None:
+        """Return the mean steps of a family's episodes in its last update; None before the first."""
+        family = self._families[name]
+        return family.episode_steps if family.num_updates else None
+
     def update(
         self,
         name: str,
@@ -212,7 +217,7 @@ class RL2Learner:
                     after_minibatch(sum(length * width for length, width in stretches))
         self._follow_inputs(trials)
         family.num_updates += 1
-        family.episode_steps = num_env_steps(trials) / max(1, num_episodes(trials))
+        family.episode_steps = mean_episode_steps(trials)
         names = ("policy", "value", "entropy", "kl", "clip_fraction", "gradient_norm")
         means = dict(zip(names, (sums / num_minibatches).tolist(), strict=True))
         return {**means, "explained_variance": float(explained_variance)}
