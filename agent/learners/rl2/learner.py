@@ -404,6 +404,6 @@ class RL2Learner:
 
 
 def _reward_bounds(critics: nn.ModuleDict) -> dict[str, Tensor]:
-    """Return the range of rewards of new critics, which checkpoints of learnd 0.1.0 lack."""
-    state = critics.state_dict()
-    return {name: tensor for name, tensor in state.items() if name.endswith(("lowest_reward", "highest_reward"))}
+    """Return the range and the unit of rewards of new critics, which checkpoints of learnd 0.1.0 lack."""
+    state, names = critics.state_dict(), ("lowest_reward", "highest_reward", "reward_unit")
+    return {name: tensor for name, tensor in state.items() if name.endswith(names)}

@@ -33,7 +33,8 @@ def update_targets(critic: PopArtCritic, trials: TrialBatch, config: RL2Config) 
     """
     trial_steps = mean_trial_steps(trials)
     discount = config.discount_for(trial_steps)
-    critic.follow_rewards(trials.reward[trials.is_valid], discount)
+    reward = critic.in_unit(trials.reward)
+    critic.follow_rewards(reward[trials.is_valid], discount)
     features, cut, cut_features = critic_inputs(trials)
     value = critic.value(features)
     final_value = torch.zeros_like(value)
@@ -41,7 +42,7 @@ def update_targets(critic: PopArtCritic, trials: TrialBatch, config: RL2Config) 
     is_cut = torch.zeros_like(trials.truncated)
     is_cut.view(-1)[cut] = True
     advantage = trial_advantages(
-        reward=trials.reward,
+        reward=reward,
         value=value,
         final_value=final_value,
         truncated=is_cut,
