@@ -20,7 +20,7 @@ from agent.learners.distributions import ActionDistribution, action_noise
 from agent.learners.rl2.pieces import Pieces
 from agent.learners.rl2.policy import PolicyOutput, RL2Policy
 from agent.learners.rl2.policy_state import PolicyInput, PolicyState
-from agent.learners.rl2.segment import Segment
+from agent.learners.rl2.segment import MOST_WHOLE_STEPS, Segment
 from agent.learners.rl2.steps import Steps
 from agent.learners.rl2.trees import join_tensors, select_rows
 from agent.learners.rl2.trials import TrialBatch
@@ -33,6 +33,8 @@ NOISE_STEPS = 16
 LENGTH_DECAY = 0.9
 """Share of the earlier segments in the estimate of the trials' length: a mean over about ten segments."""
 
+FEWEST_ENDED = 0.5
+"""With fewer trials in the estimate, none ended lately."""
 
 TaskPlace = tuple[dict[str, Any], bytes | None]
 """The description of a task, and the digest of the context that its environment gave."""
@@ -303,9 +305,14 @@ class SegmentRollout:
         return end, final_observation[order]
 
     def _trial_steps(self, num_steps: int, num_ended: int) -> float:
-        """Estimate the mean length of trials: the steps of about ten segments for each trial that ended in them."""
+        """Estimate the mean length of trials: the steps of about ten segments for each trial that ended in them.
+
+        If none ended, it is the largest length that trials may have, or ``MOST_WHOLE_STEPS`` if no limit is known.
+        """
         self._num_steps = LENGTH_DECAY * self._num_steps + num_steps
         self._num_ended = LENGTH_DECAY * self._num_ended + num_ended
-        estimate = self._num_steps / max(self._num_ended, 1.0)
         limit = self._tasks.max_episode_steps
-        return estimate if limit is None else min(estimate, float(limit * self.num_episodes))
+        most = float("inf") if limit is None else float(limit * self.num_episodes)
+        if self._num_ended < FEWEST_ENDED:
+            return max(self._num_steps, MOST_WHOLE_STEPS) if limit is None else most
+        return min(self._num_steps / max(self._num_ended, 1.0), most)
