@@ -27,13 +27,13 @@ from envs.family import FamilySource
 from envs.task_batch import RowTaskBatch, TaskBatch, recurs
 
 LONG_TRIAL_STEPS = 400
-"""Trials of a larger mean length are played in segments."""
+"""If the longest trial of the last batch had more, trials are played in segments."""
 
 MOST_WHOLE_STEPS = 4096
 """Trials that may be longer are always played in segments, so that memory is bounded."""
 
 LONG_LIMIT_STEPS = 1000
-"""Until the mean length is known, trials that may be as long, or that have no limit, are played in segments."""
+"""Trials that cannot be as long are always played whole."""
 
 
 @register_node(namespace="")
@@ -44,6 +44,7 @@ class Segment:
     Attributes:
         num_begun: number of tasks that began since the last segment.
         trial_steps: estimated mean length of the family's trials in steps.
+        longest_trial: steps of the longest trial lately; earlier segments count by a share that falls.
         tasks: [P] descriptions of the pieces' tasks as JSON values.
         contexts: [P] digests of the contexts that the environments gave.
         begins: [P] bool, whether the piece is the first of its trial.
@@ -54,6 +55,7 @@ class Segment:
 
     num_begun: int = field(metadata=STATIC)
     trial_steps: float = field(metadata=STATIC)
+    longest_trial: float = field(metadata=STATIC)
     tasks: list[dict[str, Any]] = field(metadata=STATIC)
     contexts: list[bytes | None] = field(metadata=STATIC)
     begins: Tensor
@@ -69,18 +71,19 @@ def may_be_long(tasks: TaskBatch, num_episodes: int) -> bool:
 
 
 def is_played_in_segments(
-    tasks: TaskBatch, config: RL2Config, *, num_episodes: int, episode_steps: float | None, has_learned_keys: bool
+    tasks: TaskBatch, config: RL2Config, *, num_episodes: int, longest_trial: float | None, has_learned_keys: bool
 ) -> bool:
     """Return whether a family's next training trials are played in segments.
 
     Families that are stepped as tensors, families whose tasks recur, and policies with learned keys are played in whole
-    trials: recorded programs, reinstatement, and the reads that an update computes again need them.
+    trials: recorded programs, reinstatement, and the reads that an update computes again need them. So are trials of
+    several episodes that fit into memory, because rehearsal needs whole ones.
 
     Args:
         tasks: the family's tasks.
         config: the settings.
         num_episodes: E of the next trials.
-        episode_steps: mean steps of an episode in the last update; None before the first.
+        longest_trial: steps of the longest trial of the last update; None before the first.
         has_learned_keys: whether the policy's in-trial memory of these spaces has learned keys.
     """
     if tasks.spec.source is FamilySource.TENSOR or recurs(tasks) or has_learned_keys:
@@ -90,6 +93,6 @@ def is_played_in_segments(
     limit = tasks.max_episode_steps
     if limit is not None and may_be_long(tasks, num_episodes):
         return True
-    if episode_steps is None:
-        return limit is None or limit * num_episodes >= LONG_LIMIT_STEPS
-    return episode_steps * num_episodes > LONG_TRIAL_STEPS
+    if limit is not None and (num_episodes > 1 or limit < LONG_LIMIT_STEPS):
+        return False
+    return longest_trial is None or longest_trial > LONG_TRIAL_STEPS

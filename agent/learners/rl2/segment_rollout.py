@@ -55,6 +55,7 @@ class _Recorded:
         returns: the returns of the trials that ended.
         tasks: the description and the context of the task of each piece.
         log_std: [K] of continuous distributions; None otherwise.
+        longest: steps of the longest trial that ended.
     """
 
     steps: list[Steps] = field(default_factory=list)
@@ -67,6 +68,7 @@ class _Recorded:
     returns: list[Tensor] = field(default_factory=list)
     tasks: list[TaskPlace]
     log_std: Tensor | None = None
+    longest: float = 0.0
 
     def add(self, step: Steps, output: PolicyOutput) -> None:
         """Record a step of every row with the policy's output for it."""
@@ -90,7 +92,7 @@ class SegmentRollout:
         self._state: PolicyState | None = None
         self._observation = torch.empty(0)
         self._num_begins = -1
-        self._num_steps = self._num_ended = 0.0
+        self._num_steps = self._num_ended = self._longest = 0.0
         self._next_task = 0
         self._places: list[TaskPlace] = []
 
@@ -143,6 +145,7 @@ class SegmentRollout:
         self._next_task += tasks.num_trials
         self._num_begins = tasks.num_begins
         self._return = torch.zeros(tasks.num_trials, dtype=torch.float64, device=tasks.device)
+        self._taken = torch.zeros(tasks.num_trials, device=tasks.device)
         state = policy.begin(
             self._spaces, num_trials=tasks.num_trials, episodes_per_trial=self.num_episodes, device=tasks.device
         )
@@ -196,6 +199,7 @@ class SegmentRollout:
         is_over = state.episode_index >= state.episodes_per_trial
         recorded.is_over.append(is_over)
         self._return += transition.reward
+        self._taken += 1.0
         if is_over.any():
             self._begin_rows(state, is_over, recorded)
 
@@ -225,7 +229,8 @@ class SegmentRollout:
     def _begin_rows(self, state: PolicyState, is_over: Bool[Tensor, " B"], recorded: _Recorded) -> None:
         """Begin the next training tasks in the rows whose trials ended."""
         recorded.returns.append(self._return[is_over])
-        self._return = self._return.masked_fill(is_over, 0.0)
+        recorded.longest = max(recorded.longest, float(self._taken[is_over].max()))
+        self._return, self._taken = self._return.masked_fill(is_over, 0.0), self._taken.masked_fill(is_over, 0.0)
         self._observation = self._observation.clone()
         for row in is_over.nonzero().squeeze(1).tolist():
             self._observation[row] = self._tasks.begin_row(row, self._next_task, split=Split.TRAINING)
@@ -278,6 +283,7 @@ class SegmentRollout:
             segment=Segment(
                 num_begun=self._next_task - first_task,
                 trial_steps=self._trial_steps(is_over.numel(), len(returns)),
+                longest_trial=self._longest_trial(recorded),
                 tasks=[task for task, _context in recorded.tasks[: len(pieces.row)]],
                 contexts=[context for _task, context in recorded.tasks[: len(pieces.row)]],
                 begins=begins[pieces.row] | (pieces.start > 0),
@@ -316,3 +322,8 @@ class SegmentRollout:
         if self._num_ended < FEWEST_ENDED:
             return max(self._num_steps, MOST_WHOLE_STEPS) if limit is None else most
         return min(self._num_steps / max(self._num_ended, 1.0), most)
+
+    def _longest_trial(self, recorded: _Recorded) -> float:
+        """Return the steps of the longest trial that ended or is under way; of earlier ones a share that falls."""
+        self._longest = max(LENGTH_DECAY * self._longest, recorded.longest, float(self._taken.max()))
+        return self._longest

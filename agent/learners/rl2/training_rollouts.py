@@ -24,13 +24,13 @@ class RolloutPlan:
     Attributes:
         first_task: index of the first training task that begins.
         num_episodes: E of the trials.
-        episode_steps: mean steps of the family's episodes; None before the first update.
+        longest_trial: steps of the family's longest trial lately; None before the first update.
         has_learned_keys: whether the in-trial memory of the family's spaces has learned keys.
     """
 
     first_task: int
     num_episodes: int
-    episode_steps: float | None
+    longest_trial: float | None
     has_learned_keys: bool
 
 
@@ -46,7 +46,7 @@ def plan_rollout(learner: RL2Learner, name: str, *, first_task: int, episodes_pe
     return RolloutPlan(
         first_task=first_task,
         num_episodes=learner.num_episodes(name, episodes_per_trial),
-        episode_steps=learner.episode_steps(name),
+        longest_trial=learner.longest_trial(name),
         has_learned_keys=learner.policy.pair(learner.spaces_of(name)).key_embedding is not None,
     )
 
@@ -101,7 +101,7 @@ class TrainingRollouts:
             self.tasks,
             policy.config,
             num_episodes=plan.num_episodes,
-            episode_steps=plan.episode_steps,
+            longest_trial=plan.longest_trial,
             has_learned_keys=plan.has_learned_keys,
         )
         if not is_long or not isinstance(self.tasks, RowTaskBatch):

@@ -128,6 +128,11 @@ def mean_episode_steps(trials: TrialBatch) -> float:
     return num_env_steps(trials) / max(1, num_episodes(trials))
 
 
+def longest_trial(trials: TrialBatch) -> float:
+    """Return the steps of the longest trial."""
+    return float(trials.num_steps) if trials.segment is None else trials.segment.longest_trial
+
+
 def finished_returns(trials: TrialBatch) -> Float[Tensor, " F"]:
     """Return the returns of the trials that ended: all trials of a batch of whole trials."""
     return trial_returns(trials) if trials.segment is None else trials.segment.returns

@@ -13,6 +13,7 @@ from agent.learners.rl2.rollout import collect_trials
 from agent.learners.rl2.segment import LONG_LIMIT_STEPS, LONG_TRIAL_STEPS, MOST_WHOLE_STEPS, is_played_in_segments
 from agent.learners.rl2.training import EagerTraining
 from agent.learners.rl2.trees import tensors_of
+from agent.learners.rl2.trials import num_tasks
 from envs.family import FamilySource, Split
 from tests.agent.learners.rl2.playing import learner_for
 from tests.agent.learners.rl2.row_tasks import RowTasks
@@ -21,7 +22,7 @@ from tests.agent.learners.rl2.scripted_tasks import VECTOR
 
 def is_segmented(
     limit: int | None,
-    episode_steps: float | None,
+    longest_trial: float | None,
     *,
     num_episodes: int = 1,
     config: RL2Config | None = None,
@@ -37,21 +38,27 @@ def is_segmented(
         tasks,
         config or RL2Config(),
         num_episodes=num_episodes,
-        episode_steps=episode_steps,
+        longest_trial=longest_trial,
         has_learned_keys=has_learned_keys,
     )
 
 
 def test_long_trials_are_played_in_segments() -> None:
-    assert is_segmented(1000, LONG_TRIAL_STEPS + 1)
-    assert is_segmented(1000, LONG_TRIAL_STEPS / 2, num_episodes=3)
+    assert is_segmented(LONG_LIMIT_STEPS, LONG_TRIAL_STEPS + 1)
+    assert is_segmented(LONG_LIMIT_STEPS, None)
     assert is_segmented(None, LONG_TRIAL_STEPS + 1)
 
 
 def test_short_trials_are_played_whole() -> None:
     assert not is_segmented(LONG_LIMIT_STEPS - 1, None)
-    assert not is_segmented(1000, LONG_TRIAL_STEPS)
+    assert not is_segmented(LONG_LIMIT_STEPS - 1, LONG_LIMIT_STEPS - 1)
+    assert not is_segmented(LONG_LIMIT_STEPS, LONG_TRIAL_STEPS)
     assert not is_segmented(None, LONG_TRIAL_STEPS)
+
+
+def test_trials_of_several_episodes_are_played_whole_if_they_fit_into_memory() -> None:
+    assert not is_segmented(1000, 4000, num_episodes=4)
+    assert is_segmented(1000, 4000, num_episodes=5)
 
 
 def test_trials_that_may_not_fit_into_memory_are_played_in_segments() -> None:
@@ -89,14 +96,15 @@ def test_short_trials_are_played_and_learned_as_if_there_were_no_segments(length
 
 def test_a_training_changes_from_whole_trials_to_segments_as_trials_grow() -> None:
     learner = learner_for(VECTOR, segment_steps=8)
-    training = EagerTraining(learner, "scripted", RowTasks(VECTOR, [3, 3, 900], num_trials=2, limit=900))
-    first = training.play(0)
-    assert first.segment is None
-    assert first.num_steps == 3
-    learner.update("scripted", first)
-    learner.update("scripted", training.play(1))
-    assert learner.episode_steps("scripted") == pytest.approx(451.5)
-    assert training.play(3).segment is not None
+    training = EagerTraining(learner, "scripted", RowTasks(VECTOR, [3, 3, 3, 3, 401], num_trials=2, limit=1000))
+    first_task, kinds = 0, []
+    for _ in range(4):
+        batch = training.play(first_task)
+        first_task += num_tasks(batch)
+        learner.update("scripted", batch)
+        kinds.append("whole" if batch.segment is None else "segment")
+    # Four tasks in the first segment, then two of 3 steps, and the one of 401 steps.
+    assert kinds == ["segment", "whole", "whole", "segment"]
 
 
 def test_a_batch_of_a_segment_has_a_bounded_number_of_steps() -> None:
