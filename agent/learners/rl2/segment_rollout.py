@@ -92,7 +92,10 @@ class SegmentRollout:
         self._state: PolicyState | None = None
         self._observation = torch.empty(0)
         self._num_begins = -1
-        self._num_steps = self._num_ended = self._longest = 0.0
+        self._num_steps = self._num_ended = 0.0
+        limit = tasks.max_episode_steps
+        # Until trials had the time to end, the longest one is not known: they may be as long as they can be.
+        self._longest = float(MOST_WHOLE_STEPS if limit is None else limit * num_episodes)
         self._next_task = 0
         self._places: list[TaskPlace] = []
 

@@ -94,17 +94,27 @@ def test_short_trials_are_played_and_learned_as_if_there_were_no_segments(length
     assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
 
 
-def test_a_training_changes_from_whole_trials_to_segments_as_trials_grow() -> None:
-    learner = learner_for(VECTOR, segment_steps=8)
-    training = EagerTraining(learner, "scripted", RowTasks(VECTOR, [3, 3, 3, 3, 401], num_trials=2, limit=1000))
+def kinds_of(lengths: list[int], *, count: int) -> list[str]:
+    """Return how the batches of a training are played."""
+    learner = learner_for(VECTOR, segment_steps=128)
+    training = EagerTraining(learner, "scripted", RowTasks(VECTOR, lengths, num_trials=2, limit=1000))
     first_task, kinds = 0, []
-    for _ in range(4):
+    for _ in range(count):
         batch = training.play(first_task)
         first_task += num_tasks(batch)
         learner.update("scripted", batch)
         kinds.append("whole" if batch.segment is None else "segment")
-    # Four tasks in the first segment, then two of 3 steps, and the one of 401 steps.
-    assert kinds == ["segment", "whole", "whole", "segment"]
+    return kinds
+
+
+def test_trials_that_turn_out_to_be_short_are_played_whole() -> None:
+    kinds = kinds_of([60], count=12)
+    assert kinds[:9] == ["segment"] * 9  # after which a trial of 1,000 steps would have ended
+    assert kinds[-1] == "whole"
+
+
+def test_a_training_of_long_trials_stays_with_segments() -> None:
+    assert set(kinds_of([1000], count=14)) == {"segment"}
 
 
 def test_a_batch_of_a_segment_has_a_bounded_number_of_steps() -> None:
