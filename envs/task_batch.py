@@ -142,6 +142,25 @@ class RecurringTaskBatch(TaskBatch, Protocol):
 
 
 @runtime_checkable
+class RowTaskBatch(TaskBatch, Protocol):
+    """A task batch that can begin another task in one row, while the other rows go on with theirs.
+
+    Attributes:
+        num_begins: how often all rows were begun; a caller whose tasks are under way sees that another began others.
+    """
+
+    num_begins: int
+
+    def begin_row(self, row: int, index: int, *, split: Split) -> Tensor:
+        """Begin task ``index`` of a split in one row. All rows must have begun before, by :meth:`begin`.
+
+        Returns:
+            [D] first observation of the row.
+        """
+        ...
+
+
+@runtime_checkable
 class MaskedTaskBatch(TaskBatch, Protocol):
     """A task batch whose environments may say which choices are allowed (action masks)."""
 

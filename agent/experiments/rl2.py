@@ -21,7 +21,7 @@ from agent.learners.registry import RL2
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.training import EagerTraining
-from agent.learners.rl2.trials import trial_returns
+from agent.learners.rl2.trials import finished_returns, num_tasks
 from agent.policies.version_file import encode_version
 from agent.policies.version_header import KnownFamily, VersionHeader
 from envs.family import FamilySource, FamilySpec
@@ -96,6 +96,7 @@ class RL2Trainee:
         self.assignment = assignment
         self.learner = learner
         self.next_task = next_task
+        self._watched: dict[str, float] = {}
         self._training = EagerTraining(learner, assignment.spec.name, self._open_tasks())
         learner.add_family(assignment.spec.name, self._training.tasks.spaces)
 
@@ -107,10 +108,13 @@ class RL2Trainee:
     def update(self) -> dict[str, float]:
         """Play a trial batch of the next training tasks and learn from it."""
         trials = self._training.play(self.next_task)
-        self.next_task += trials.num_trials
+        self.next_task += num_tasks(trials)
         num_epochs = self.learner.config.num_epochs_for(is_tensor_native=self.assignment.is_tensor_native)
         metrics = self._training.learn(trials, num_epochs=num_epochs)
-        return {"trial return": float(trial_returns(trials).mean()), **metrics}
+        returns = finished_returns(trials)
+        if len(returns):
+            self._watched = {"trial return": float(returns.mean())}
+        return {**self._watched, **metrics}
 
     def score(self, num_tasks: int, *, progress: Callable[[int], None]) -> HeldOutScores:
         """Play one trial in each of the first held-out tasks; the scores are the returns of last and first episodes.

@@ -63,9 +63,9 @@ def affordable_trials(family: Family, *, most: int, within_s: float) -> int:
         within_s: the time, in seconds.
     """
     totals, steps_per_s = family.totals, None if family.pace is None else family.pace.steps_per_s
-    if steps_per_s is None or totals.trials == 0:
+    if steps_per_s is None or totals.env_steps == 0:
         return most
-    trial_s = totals.env_steps / totals.trials / steps_per_s
+    trial_s = totals.env_steps / max(1, totals.trials) / steps_per_s  # Long trials may not have ended yet.
     return min(most, max(FEWEST_TRIALS, int(within_s / max(trial_s, 1e-9))))
 
 

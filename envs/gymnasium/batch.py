@@ -72,6 +72,7 @@ class WorkerTaskBatch:
         self._render_mode = render_mode
         self.num_trials = num_trials
         self.may_truncate = True
+        self.num_begins = 0
         self.recurs = spec.recurring > 0
         self.device = torch.device(device)
         self._tasks: list[Task] = []
@@ -98,6 +99,7 @@ class WorkerTaskBatch:
     def begin_tasks(self, tasks: Tensor, exposures: Tensor, *, split: Split) -> Tensor:
         """Begin one given task in each row; see :class:`envs.task_batch.RecurringTaskBatch`."""
         self._check_open()
+        self.num_begins += 1
         numbers = list(zip(tasks.tolist(), exposures.tolist(), strict=True))
         self._tasks = [draw_one(self.spec, split, index, exposure=exposure) for index, exposure in numbers]
         self._places = [(split, in_pool(self.spec, split, index, 0)[0]) for index, _ in numbers]
@@ -122,6 +124,7 @@ class WorkerTaskBatch:
             [k, D] first observations.
         """
         self._check_open()
+        self.num_begins += 1
         self._places, self._tasks = [(Split.TRAINING, row) for row in range(len(tasks))], list(tasks)
         request = {
             "type": "begin",

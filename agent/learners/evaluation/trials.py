@@ -14,8 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agent.learners.rl2.policy import RL2Policy
-from agent.learners.rl2.rollout import collect_trials
-from agent.learners.rl2.trials import episode_returns, trial_returns
+from agent.learners.rl2.scored_trials import score_trials
 from envs.family import Split
 from envs.task_batch import TaskBatch
 from memory.records import CurveMetric, CurvePoint
@@ -95,7 +94,7 @@ def held_out_returns(
     trials, episodes = [], []
     for offset in range(0, num_trials, tasks.num_trials):
         num_played = min(num_trials, tasks.num_trials)
-        batch = collect_trials(
+        scored = score_trials(
             policy,
             tasks,
             first_task=first_task + offset,
@@ -104,8 +103,8 @@ def held_out_returns(
             num_played=num_played if num_played < tasks.num_trials else None,
             progress=progress,
         )
-        trials.append(trial_returns(batch)[:num_played])
-        episodes.append(episode_returns(batch)[:, :num_played])
+        trials.append(scored.trials[:num_played])
+        episodes.append(scored.episodes[:, :num_played])
         if trials_progress is not None:
             trials_progress(offset + tasks.num_trials)
     return HeldOutReturns(trials=torch.cat(trials).cpu(), episodes=torch.cat(episodes, dim=1).cpu())

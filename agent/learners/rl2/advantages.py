@@ -10,7 +10,8 @@ v'_t is the value of what follows step t:
   that the policy acts on;
 - where an episode was truncated: the value of its true final observation, which replaces the rewards lost by
   truncation;
-- where the trial's last episode terminated: 0.
+- where the trial's last episode terminated: 0;
+- after the last step of a segment, if the trial goes on: the value of the next observation.
 
 Shapes: T steps, B trials.
 """
@@ -42,8 +43,8 @@ def trial_advantages(
     Args:
         reward: r.
         value: v.
-        final_value: value of the true final observation where ``truncated``; not read elsewhere.
-        truncated: whether the step's episode was truncated after it.
+        final_value: value of the observation after the step where ``truncated``; not read elsewhere.
+        truncated: whether the step's episode was truncated after it, or the trial goes on in the next segment.
         is_valid: False after a trial's end.
         discount: γ.
         gae_lambda: λ.
@@ -76,3 +77,13 @@ def about_usual(advantage: Float[Tensor, "T B"], is_valid: Bool[Tensor, "T B"]) 
     mean = advantage.sum() / is_valid.sum()
     usual = (advantage.sum(1, keepdim=True) + BATCH_WEIGHT * mean) / (is_valid.sum(1, keepdim=True) + BATCH_WEIGHT)
     return (advantage - usual).masked_fill(~is_valid, 0.0)
+
+
+def about_mean(advantage: Float[Tensor, "T B"], is_valid: Bool[Tensor, "T B"]) -> Float[Tensor, "T B"]:
+    """Subtract from advantages their mean over the batch; 0 in padding.
+
+    Args:
+        advantage: A; 0 in padding.
+        is_valid: False after the end of a trial or of a piece.
+    """
+    return (advantage - advantage.sum() / is_valid.sum()).masked_fill(~is_valid, 0.0)

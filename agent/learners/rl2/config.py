@@ -36,6 +36,8 @@ class RL2Config:
         num_trials_gymnasium: B for families that a worker steps.
         discount: γ; None derives max(.99, 1 - .2/T) from the trial's length T in steps.
         gae_lambda: λ of generalised advantage estimation; None derives it from the trial's length.
+        segment_steps: steps of each row between two updates of a family whose trials are long
+            (:mod:`agent.learners.rl2.segment`); None always plays whole trials.
         num_epochs: passes over each trial batch.
         num_epochs_gymnasium: passes over each trial batch of a family that a worker steps; more, because its steps cost
             more than passes.
@@ -69,6 +71,7 @@ class RL2Config:
     num_trials_gymnasium: int = 32
     discount: float | None = None
     gae_lambda: float | None = None
+    segment_steps: int | None = 128
     num_epochs: int = 2
     num_epochs_gymnasium: int = 4
     minibatch_steps: int = 1536

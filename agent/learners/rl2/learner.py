@@ -29,7 +29,7 @@ from agent.learners.rl2.packing import stretches_of
 from agent.learners.rl2.pair import PairModule
 from agent.learners.rl2.policy import RL2Policy, with_added_parameters
 from agent.learners.rl2.targets import update_targets
-from agent.learners.rl2.trials import TrialBatch, num_env_steps, num_episodes
+from agent.learners.rl2.trials import TrialBatch, longest_trial, mean_episode_steps
 from agent.learners.rl2.warm_start import WarmStart, add_spaces, possible_starts, with_spaces
 from envs.spaces import SpacePair
 
@@ -54,6 +54,7 @@ class _Family:
         spaces: the family's pair of spaces.
         num_updates: updates so far.
         episode_steps: mean steps of an episode in the last trial batch; 1 before the first batch.
+        longest_trial: steps of the longest trial in the last trial batch; 1 before the first batch.
         start: what the policy began with in the family's spaces.
     """
 
@@ -61,6 +62,7 @@ class _Family:
     start: WarmStart = WarmStart.FRESH
     num_updates: int = 0
     episode_steps: float = 1.0
+    longest_trial: float = 1.0
 
 
 class RL2Learner:
@@ -154,6 +156,11 @@ class RL2Learner:
         family = self._families[name]
         return self.config.episodes_at(family.num_updates, episodes_per_trial, episode_steps=family.episode_steps)
 
+    def longest_trial(self, name: str) -> float | None:
+        """Return the steps of a family's longest trial in its last update; None before the first."""
+        family = self._families[name]
+        return family.longest_trial if family.num_updates else None
+
     def update(
         self,
         name: str,
@@ -198,7 +205,7 @@ class RL2Learner:
                 after_minibatch(sum(length * width for length, width in minibatch.stretches))
         self._follow_inputs(trials)
         family.num_updates += 1
-        family.episode_steps = num_env_steps(trials) / max(1, num_episodes(trials))
+        family.episode_steps, family.longest_trial = mean_episode_steps(trials), longest_trial(trials)
         names = ("policy", "value", "entropy", "kl", "clip_fraction", "gradient_norm")
         means = dict(zip(names, (sums / num_minibatches).tolist(), strict=True))
         return {**means, "explained_variance": float(explained_variance)}
@@ -326,6 +333,7 @@ class RL2Learner:
                     "spaces": family.spaces.to_json(),
                     "num_updates": family.num_updates,
                     "episode_steps": family.episode_steps,
+                    "longest_trial": family.longest_trial,
                     "start": str(family.start),
                 }
                 for name, family in self._families.items()
@@ -350,6 +358,7 @@ class RL2Learner:
             restored = learner._families[family["name"]]
             restored.num_updates = family["num_updates"]
             restored.episode_steps = family.get("episode_steps", 1.0)
+            restored.longest_trial = family.get("longest_trial", 1.0)
         learner.policy.load_state_dict(with_added_parameters(learner.policy, starting_with("policy/", tensors)))
         learner.critics.load_state_dict(_reward_bounds(learner.critics) | starting_with("critics/", tensors))
         for name, parameter in learner._named_parameters():
@@ -383,6 +392,6 @@ class RL2Learner:
 
 
 def _reward_bounds(critics: nn.ModuleDict) -> dict[str, Tensor]:
-    """Return the range of rewards of new critics, which checkpoints of learnd 0.1.0 lack."""
-    state = critics.state_dict()
-    return {name: tensor for name, tensor in state.items() if name.endswith(("lowest_reward", "highest_reward"))}
+    """Return the range and the unit of rewards of new critics, which checkpoints of learnd 0.1.0 lack."""
+    state, names = critics.state_dict(), ("lowest_reward", "highest_reward", "reward_unit")
+    return {name: tensor for name, tensor in state.items() if name.endswith(names)}

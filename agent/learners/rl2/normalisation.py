@@ -5,6 +5,8 @@ Shapes: ``*N`` any leading dimensions, R rows, D features, Y input width.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,6 +15,15 @@ from torch.nn import functional
 from agent.learners.rl2.layers import linear
 
 MIN_SPREAD = 1e-3
+SMALL_REWARDS = 1e-5
+"""A root mean square of rewards below this is that of small rewards, and is not raised to ``MIN_SPREAD``.
+
+Rare rewards of usual size give larger ones: 1e-4 if one step in 1e8 is paid 1.
+"""
+
+USUAL_REWARDS = (1e-3, 1e3)
+"""Largest absolute rewards for which a critic's unit is 1."""
+
 MAX_MAGNITUDE = 1e9
 """Larger values are clipped before they enter a scale; the square of this bound is far below float32's maximum."""
 
@@ -38,22 +49,29 @@ class Normaliser(nn.Module):
     """A running mean and standard deviation of D features over all rows so far; 0 and 1 before the first row.
 
     Batches are merged as in Chan, Golub & LeVeque 1979, "Updating formulae", eq. 2.1.
+
+    Args:
+        size: D.
+        small_below: standard deviations below this, except 0, are kept; 0 keeps none.
     """
 
     mean: Tensor
     variance: Tensor
     count: Tensor
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, small_below: float = 0.0) -> None:
         super().__init__()
+        self._small_below = small_below
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("variance", torch.ones(size))
         self.register_buffer("count", torch.zeros(()))
 
     @property
     def spread(self) -> Float[Tensor, " D"]:
-        """The standard deviation, at least ``MIN_SPREAD``."""
-        return self.variance.sqrt().clamp_(min=MIN_SPREAD)
+        """The standard deviation, at least ``MIN_SPREAD`` unless it is that of small values."""
+        deviation = self.variance.sqrt()
+        is_small = (deviation > 0) & (deviation < self._small_below)
+        return torch.where(is_small, deviation, deviation.clamp(min=MIN_SPREAD))
 
     @torch.no_grad()
     def update(self, rows: Float[Tensor, "R D"], *, is_centred: bool = True) -> None:
@@ -93,6 +111,9 @@ class PopArtCritic(nn.Module):
     The method is PopArt (van Hasselt et al. 2016, arXiv:1602.07714): V = σ (w · relu(W y + b) + c) + μ. When the scale
     moves to σ', μ', the last layer is adjusted so that V does not change: w ← w σ / σ',  c ← (σ c + μ - μ') / σ'.
 
+    Rewards and values are in the critic's unit: 1 for rewards of usual size, else a power of two near the largest
+    reward (:meth:`in_unit`). Without it, the values of an untrained critic would hide rewards of 1e-6.
+
     Args:
         num_features: Y, width of the critic's input.
         size: width of the hidden layer.
@@ -106,6 +127,7 @@ class PopArtCritic(nn.Module):
     num_updates: Tensor
     lowest_reward: Tensor
     highest_reward: Tensor
+    reward_unit: Tensor
 
     def __init__(self, num_features: int, size: int, *, rate: float, generator: torch.Generator) -> None:
         super().__init__()
@@ -118,6 +140,7 @@ class PopArtCritic(nn.Module):
         self.register_buffer("num_updates", torch.zeros(()))
         self.register_buffer("lowest_reward", torch.zeros(()))
         self.register_buffer("highest_reward", torch.zeros(()))
+        self.register_buffer("reward_unit", torch.ones(()))
 
     @property
     def advantage_size(self) -> Float[Tensor, ""]:
@@ -141,6 +164,19 @@ class PopArtCritic(nn.Module):
     def normalise(self, returns: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
         """Convert returns to normalised units."""
         return (returns - self.mean) / self.spread
+
+    @torch.no_grad()
+    def in_unit(self, rewards: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+        """Return rewards in the critic's unit, which the first rewards that are not 0 determine.
+
+        Args:
+            rewards: rewards in the environment's units; 0 in padding.
+        """
+        largest = float(rewards.abs().max())
+        is_new = bool((self.lowest_reward == 0) & (self.highest_reward == 0))
+        if is_new and largest > 0 and not USUAL_REWARDS[0] <= largest <= USUAL_REWARDS[1]:
+            self.reward_unit.fill_(2.0 ** round(math.log2(largest)))
+        return rewards / self.reward_unit
 
     @torch.no_grad()
     def follow_rewards(self, rewards: Float[Tensor, " R"], discount: float) -> None:

@@ -32,7 +32,7 @@ from agent.learners.rl2.image_encoder import NUM_FEATURES, ImageEncoder, entry
 from agent.learners.rl2.in_trial_memory.keys import KEY_SIZE, KeyEmbedding, Keys
 from agent.learners.rl2.in_trial_memory.protocol import has_learned_keys, has_table, read_size
 from agent.learners.rl2.layers import linear, table
-from agent.learners.rl2.normalisation import Normaliser
+from agent.learners.rl2.normalisation import SMALL_REWARDS, Normaliser
 from agent.learners.rl2.policy_state import NUM_CONTEXT, PairConstants, PolicyInput
 from agent.learners.rl2.scorer import pool_reads, score_slots
 from envs.spaces import ActionKind, ObservationKind, ObservationSpec, SpacePair
@@ -114,7 +114,7 @@ class PairModule(nn.Module):
         if spaces.action.has_numbers:
             self.log_std = nn.Parameter(torch.full((spaces.action.num_numbers,), -0.5))
         self.observation_scale = Normaliser(0 if is_discrete else width)
-        self.reward_scale = Normaliser(1)
+        self.reward_scale = Normaliser(1, small_below=SMALL_REWARDS)
         key_size = width if is_discrete else min(width, KEY_SIZE)
         projection = torch.eye(width) if key_size == width else torch.empty(width, key_size)
         if key_size != width:

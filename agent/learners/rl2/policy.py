@@ -206,7 +206,8 @@ class RL2Policy(nn.Module):
         Args:
             spaces: the trials' pair of spaces.
             inputs: the inputs of the decisions.
-            left: the hidden states that earlier trials of the tasks left; None if the trials began empty.
+            left: the hidden states that earlier trials of the tasks left, or earlier segments of the trials; None if
+                the trials began empty.
         """
         pair, inputs = self.pair(spaces), self._with_recall(inputs)
         encoded = self._encode(pair, inputs)
@@ -289,10 +290,10 @@ class RL2Policy(nn.Module):
         state.episode_index = state.episode_index + ended
 
     def _first_hidden(self, num_trials: int, recall: Tensor | None, left: Tensor | None) -> Float[Tensor, "B H"]:
-        """Return h_0 of B trials: 0 if they began empty."""
-        if recall is None or left is None:
+        """Return h_0 of B trials: 0 if they began empty, and the stored hidden states of pieces of a segment."""
+        if left is None:
             return self.core.weight_hidden.new_zeros(num_trials, self.config.hidden_size)
-        return self.recall.hidden(recall, left)
+        return left if recall is None else self.recall.hidden(recall, left)
 
     def _with_recall(self, inputs: PolicyInput) -> PolicyInput:
         """Return the inputs with the read that the recall gate mixes; unchanged for trials that began empty."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from optree.dataclasses import register_node
 from torch import Tensor
 
@@ -97,6 +97,7 @@ class PolicyState:
         num_steps: steps taken.
         recalled_memory: an in-trial memory that begins with the steps of earlier trials; None if trials begin empty.
         recall: [B, Q] the features of what was reinstated; None if trials begin empty.
+        begins: [B] whether the next step is the first of its trial; None if all trials began together.
     """
 
     hidden: Tensor
@@ -114,6 +115,7 @@ class PolicyState:
     num_steps: int = 0
     recalled_memory: InTrialMemory | None = None
     recall: Tensor | None = None
+    begins: Tensor | None = None
 
     @property
     def memories(self) -> tuple[InTrialMemory, ...]:
@@ -132,12 +134,34 @@ class PolicyState:
         for memory in self.memories:
             memory.keep(rows)
 
+    def begin_again(self, begins: Bool[Tensor, " B"]) -> None:
+        """Begin another trial, of another task, in some rows, while the trials of the other rows go on."""
+        self.begins = begins
+        self.hidden = self.hidden.masked_fill(begins.unsqueeze(1), 0.0)
+        self.episode_step = self.episode_step.masked_fill(begins, 0.0)
+        self.episode_index = self.episode_index.masked_fill(begins, 0)
+        self.previous_observation = self.previous_observation.masked_fill(begins.unsqueeze(1), 0)
+        self.previous_action = self.previous_action.masked_fill(begins.unsqueeze(1), 0)
+        self.previous_reward = self.previous_reward.masked_fill(begins, 0.0)
+        self.previous_terminated = self.previous_terminated & ~begins
+        self.previous_truncated = self.previous_truncated & ~begins
+        for memory in self.memories:
+            memory.forget(begins.nonzero().squeeze(1))
+
     @property
     def is_within_episode(self) -> Tensor:
         """[B] whether the previous step belongs to the same episode."""
         if self.num_steps == 0:
             return torch.zeros_like(self.previous_terminated)
-        return ~(self.previous_terminated | self.previous_truncated)
+        is_within = ~(self.previous_terminated | self.previous_truncated)
+        return is_within if self.begins is None else is_within & ~self.begins
+
+    @property
+    def has_previous(self) -> Float[Tensor, " B"]:
+        """[B] 1 after the first step of a trial, else 0."""
+        if self.begins is None:
+            return torch.full_like(self.episode_step, float(self.num_steps > 0))
+        return (~self.begins).to(self.episode_step.dtype)
 
     def context(self, reward: Float[Tensor, " B"]) -> Float[Tensor, "B C"]:
         """Return the context features of the next decision (:func:`context_features`).
@@ -149,7 +173,7 @@ class PolicyState:
             previous_reward=reward,
             previous_terminated=self.previous_terminated.to(self.hidden.dtype),
             previous_truncated=self.previous_truncated.to(self.hidden.dtype),
-            has_previous=torch.full_like(self.episode_step, float(self.num_steps > 0)),
+            has_previous=self.has_previous,
             episode_step=self.episode_step,
             left=self.episodes_left.index_select(0, self.episode_index),
         )

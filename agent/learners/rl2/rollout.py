@@ -264,6 +264,11 @@ class Rollout:
         self._observation = self._observation.index_select(0, kept)
         self._stretches.append(RecordedStretch(rows=self._rows, recorded=[]))
 
+    def pop_step(self) -> tuple[RecordedSteps, Tensor | None]:
+        """Return the last step and its rows (None for all), and drop it from the record."""
+        stretch = self._stretches[-1]
+        return stretch.recorded.pop(), stretch.rows
+
     def played(self) -> Played:
         """Return the data of the steps so far."""
         recorded = join_stretches(self._stretches, num_trials=len(self.active))

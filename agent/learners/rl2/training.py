@@ -15,9 +15,9 @@ from typing import Protocol, runtime_checkable
 
 from agent.learners.rl2.cuda_graphs import CapturedMinibatchStep, CapturedRollout, CaptureSpace
 from agent.learners.rl2.learner import RL2Learner
-from agent.learners.rl2.rollout import collect_trials
+from agent.learners.rl2.training_rollouts import TrainingRollouts, plan_rollout
 from agent.learners.rl2.trials import TrialBatch
-from envs.family import FamilySource, Split
+from envs.family import FamilySource
 from envs.task_batch import TaskBatch
 
 MAX_RECORDED_STEPS = 1024
@@ -72,18 +72,14 @@ class EagerTraining:
 
     def __init__(self, learner: RL2Learner, name: str, tasks: TaskBatch) -> None:
         self._learner, self._name, self.tasks = learner, name, tasks
+        self._rollouts = TrainingRollouts(tasks)
 
     def play(self, first_task: int, *, progress: Callable[[int], None] | None = None) -> TrialBatch:
-        """Play one trial in each of the tasks."""
-        return collect_trials(
-            self._learner.policy,
-            self.tasks,
-            first_task=first_task,
-            split=Split.TRAINING,
-            generator=self._learner.generator,
-            num_episodes=self._learner.num_episodes(self._name, self.tasks.spec.episodes_per_trial),
-            progress=progress,
-        )
+        """Play one trial in each of the tasks, or the next segment of long trials."""
+        learner = self._learner
+        episodes_per_trial = self.tasks.spec.episodes_per_trial
+        plan = plan_rollout(learner, self._name, first_task=first_task, episodes_per_trial=episodes_per_trial)
+        return self._rollouts.play(learner.policy, plan, generator=learner.generator, progress=progress)
 
     def learn(
         self,

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from optree.dataclasses import register_node
 from torch import Tensor
 
+from agent.learners.rl2.segment import Segment
 from agent.learners.rl2.steps import Steps
 from agent.learners.rl2.trees import STATIC
 from envs.spaces import SpacePair
@@ -41,7 +42,9 @@ class TrialBatch(Steps):
         cut: [C] flat index of the truncated steps; None for held-out trials.
         cut_features: [C, Y] inputs of a critic at the true final observations of the truncated episodes; None for
             held-out trials.
-        left: [B, H] the hidden states that earlier trials of the tasks left; None for trials that began empty.
+        left: [B, H] the hidden states that earlier trials of the tasks left, or earlier segments of the trials; None
+            for trials that began empty.
+        segment: the further data of a segment, whose pieces take the place of trials; None for whole trials.
     """
 
     spaces: SpacePair = field(metadata=STATIC)
@@ -54,6 +57,7 @@ class TrialBatch(Steps):
     cut: Tensor | None = None
     cut_features: Tensor | None = None
     left: Tensor | None = None
+    segment: Segment | None = None
 
     @property
     def steps(self) -> Steps:
@@ -102,6 +106,36 @@ def num_env_steps(trials: TrialBatch) -> int:
 def num_episodes(trials: TrialBatch) -> int:
     """Return the number of episodes that ended."""
     return len(trials.end)
+
+
+def num_tasks(trials: TrialBatch) -> int:
+    """Return by how much the index of the next task grows: by the number of tasks that began, at least 1.
+
+    A segment in which no task began skips one, so that every rollout has its own first task.
+    """
+    return trials.num_trials if trials.segment is None else max(1, trials.segment.num_begun)
+
+
+def mean_trial_steps(trials: TrialBatch) -> float:
+    """Return the mean length of trials in steps: of the batch, or as it is estimated over several segments."""
+    return float(trials.lengths.float().mean()) if trials.segment is None else trials.segment.trial_steps
+
+
+def mean_episode_steps(trials: TrialBatch) -> float:
+    """Return the mean length of episodes in steps."""
+    if trials.segment is not None:
+        return trials.segment.trial_steps / trials.episodes_per_trial
+    return num_env_steps(trials) / max(1, num_episodes(trials))
+
+
+def longest_trial(trials: TrialBatch) -> float:
+    """Return the steps of the longest trial."""
+    return float(trials.num_steps) if trials.segment is None else trials.segment.longest_trial
+
+
+def finished_returns(trials: TrialBatch) -> Float[Tensor, " F"]:
+    """Return the returns of the trials that ended: all trials of a batch of whole trials."""
+    return trial_returns(trials) if trials.segment is None else trials.segment.returns
 
 
 def trial_returns(trials: TrialBatch) -> Float[Tensor, " B"]:

@@ -14,6 +14,7 @@ from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.recurring_training import RecurringTraining
 from agent.learners.rl2.training import EagerTraining, FamilyTraining, RecordedTraining, can_be_recorded
+from agent.learners.rl2.training_rollouts import TrainingRollouts
 from agent.trainer.families import is_tensor_native, learner_name, spaces_of
 from envs.family import FamilySpec
 from envs.limits import WorkerLimits
@@ -72,6 +73,7 @@ class OpenEnvironments:
         self._on_wait = on_wait
         self._tasks: dict[int, TaskBatch] = {}
         self._trainings: dict[int, FamilyTraining] = {}
+        self._rollouts: dict[int, TrainingRollouts] = {}
         self._paces: dict[int, Pace] = {}
 
     @property
@@ -84,6 +86,13 @@ class OpenEnvironments:
         if family.id not in self._tasks:
             self._tasks[family.id] = self._open(family)
         return self._tasks[family.id]
+
+    def rollouts_of(self, family: Family) -> TrainingRollouts:
+        """Return the training rollouts of a family's tasks. Trials that are under way go on with the next rollout."""
+        tasks = self.tasks_of(family)
+        if family.id not in self._rollouts or self._rollouts[family.id].tasks is not tasks:
+            self._rollouts[family.id] = TrainingRollouts(tasks)
+        return self._rollouts[family.id]
 
     def begin_training(self, family: Family, learner: RL2Learner) -> FamilyTraining:
         """Return the family's training, which is kept until it is closed.
@@ -122,13 +131,18 @@ class OpenEnvironments:
         return pace
 
     def close_trainings(self) -> None:
-        """Close all trainings, because their learner is replaced; tasks that evaluation also uses stay open."""
+        """Close all trainings, because their learner is replaced; tasks that evaluation also uses stay open.
+
+        Trials under way are dropped.
+        """
+        self._rollouts.clear()
         for family_id in list(self._trainings):
             self._close_training(family_id)
 
     def close_tasks(self, family_id: int) -> None:
         """Close a family's tasks and its training."""
         self._close_training(family_id)
+        self._rollouts.pop(family_id, None)
         tasks = self._tasks.pop(family_id, None)
         if tasks is not None:
             tasks.close()

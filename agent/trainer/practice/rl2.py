@@ -18,6 +18,7 @@ from agent.learners.rl2.policy import RL2Policy, covers, policy_from_initializat
 from agent.learners.rl2.recurring_training import RecurringTraining
 from agent.learners.rl2.rehearsal.rehearsal import Rehearsal, RehearsalSlice
 from agent.learners.rl2.training import FamilyTraining
+from agent.learners.rl2.trials import num_tasks
 from agent.learners.rl2.warm_start import WarmStart
 from agent.policies.version_header import KnownFamily, VersionHeader
 from agent.trainer.families import (
@@ -205,7 +206,7 @@ class RL2Practice:
         num_epochs = self.learner.config.num_epochs_for(is_tensor_native=is_tensor_native(family))
         learn = partial(self.learner.update, name) if training is None else training.learn
         losses = learn(batch, num_epochs=num_epochs, after_minibatch=rehearsed.after_minibatch)
-        self.slices.next_task[name] = self.slices.next_task.get(name, 0) + batch.num_trials
+        self.slices.next_task[name] = self.slices.next_task.get(name, 0) + num_tasks(batch)
         self.slices.refuse_divergence(name, losses, has_finite_parameters=self.learner.is_finite())
         work.take(played, losses)
 

@@ -17,13 +17,13 @@ import torch
 
 from agent.learners.rl2.acting_copy import acting_copy
 from agent.learners.rl2.learner import RL2Learner
-from agent.learners.rl2.rollout import collect_trials
+from agent.learners.rl2.segment import Segment
 from agent.learners.rl2.training import FamilyTraining
+from agent.learners.rl2.training_rollouts import plan_rollout
 from agent.learners.rl2.trials import TrialBatch
 from agent.trainer.families import learner_name, spaces_of
 from agent.trainer.plays import BackgroundPlays
 from agent.trainer.practice.open_environments import OpenEnvironments
-from envs.family import Split
 from envs.task_batch import TaskBatch, given_contexts, recurs
 from memory.records import Family
 
@@ -127,23 +127,19 @@ class WorkerRollouts:
     def _prepare(self, family: Family, first_task: int) -> Callable[[], PlayedTrials]:
         learner, name = self.learner, learner_name(family)
         policy = acting_copy(learner.policy, spaces_of(family))
-        num_episodes = learner.num_episodes(name, family.require_spec().episodes_per_trial)
+        episodes_per_trial = family.require_spec().episodes_per_trial
+        plan = plan_rollout(learner, name, first_task=first_task, episodes_per_trial=episodes_per_trial)
         generator = rollout_generator(learner, name, first_task)
 
         def play() -> PlayedTrials:
             began = time.monotonic()
-            tasks = self.environments.tasks_of(family)
-            batch = collect_trials(
-                policy,
-                tasks,
-                first_task=first_task,
-                split=Split.TRAINING,
-                generator=generator,
-                num_episodes=num_episodes,
-                progress=lambda _steps: self.plays.check(),
-            )
-            rows = stored_rows(tasks, self.num_stored, generator=generator)
-            return _described(batch, tasks, rows=rows, took_s=time.monotonic() - began)
+            rollouts = self.environments.rollouts_of(family)
+            batch = rollouts.play(policy, plan, generator=generator, progress=lambda _steps: self.plays.check())
+            took_s = time.monotonic() - began
+            if batch.segment is not None:
+                return _described_pieces(batch, batch.segment, num_stored=self.num_stored, took_s=took_s)
+            rows = stored_rows(rollouts.tasks, self.num_stored, generator=generator)
+            return _described(batch, rollouts.tasks, rows=rows, took_s=took_s)
 
         return play
 
@@ -163,6 +159,18 @@ def rollout_generator(learner: RL2Learner, name: str, first_task: int) -> torch.
     words = f"{learner.seed}/{name}/{first_task}".encode()
     seed = int.from_bytes(hashlib.sha256(words).digest()[:8], "little") >> 1
     return torch.Generator(device=learner.device).manual_seed(seed)
+
+
+def _described_pieces(batch: TrialBatch, segment: Segment, *, num_stored: int, took_s: float) -> PlayedTrials:
+    """Describe pieces that begin their trials: the others cannot be replayed from an empty hidden state."""
+    rows = segment.begins.nonzero().squeeze(1)[:num_stored].tolist()
+    return PlayedTrials(
+        batch=batch,
+        rows=rows,
+        tasks=[segment.tasks[row] for row in rows],
+        contexts=[segment.contexts[row] for row in rows],
+        took_s=took_s,
+    )
 
 
 def _described(batch: TrialBatch, tasks: TaskBatch, *, rows: list[int], took_s: float) -> PlayedTrials:

@@ -9,18 +9,19 @@ from typing import Any
 
 from torch import Tensor
 
-from agent.learners.rl2.trials import TrialBatch, num_env_steps, num_episodes, to_records, trial_returns
+from agent.learners.rl2.segment_records import piece_records
+from agent.learners.rl2.trials import TrialBatch, finished_returns, num_env_steps, num_episodes, to_records
 from agent.trainer.practice.rollouts import PlayedTrials
 from memory.records import FamilyTotals, TrialRecord
 
 
 @dataclass
 class SliceWork:
-    """The totals of a slice of practice so far, and its last trial batch.
+    """The totals of a slice of practice so far, and its last trial batch that has trials to store.
 
     Attributes:
         played_s: seconds that the rollouts took.
-        batch: the last batch from which was learned.
+        batch: the last batch from which was learned; of segments, the last one in which a stored trial began.
         rows: the trials of that batch that episodic memory stores.
         tasks: descriptions of the tasks of those trials.
         contexts: digests of the contexts that their environments gave.
@@ -40,14 +41,17 @@ class SliceWork:
 
     def take(self, played: PlayedTrials, losses: dict[str, float]) -> None:
         """Add a trial batch from which was learned, with the parts of the loss."""
-        batch = self.batch = played.batch
-        self.rows, self.tasks, self.contexts = played.rows, played.tasks, played.contexts
+        batch = played.batch
+        if batch.segment is None or played.rows:
+            self.batch = batch
+            self.rows, self.tasks, self.contexts = played.rows, played.tasks, played.contexts
         self.played_s += played.took_s
         self.env_steps += num_env_steps(batch)
         self.episodes += num_episodes(batch)
-        self.trials += batch.num_trials
+        returns = finished_returns(batch)
+        self.trials += len(returns)
         self.meta_updates += 1
-        self.returns.append(trial_returns(batch))
+        self.returns.append(returns)
         for part, value in losses.items():
             self.losses[part].append(value)
 
@@ -58,6 +62,17 @@ class SliceWork:
         """
         if self.batch is None:
             return ()
+        if self.batch.segment is not None:
+            return tuple(
+                piece_records(
+                    self.batch,
+                    self.batch.segment,
+                    rows=self.rows,
+                    tasks=self.tasks,
+                    slots=slots,
+                    contexts=self.contexts,
+                )
+            )
         is_replayable = self.batch.left is None
         return tuple(
             to_records(

@@ -98,7 +98,7 @@ class Slices:
         Args:
             family: the practised family.
             practised: the totals of the slice.
-            returns: the returns of the trials played.
+            returns: the returns of the trials that ended. Without any, the curve gets no point.
             losses: the values of each part of the loss, one per update; the curve gets their means.
             trials: the trials that episodic memory stores.
             points: further curve points of the family.
@@ -144,13 +144,17 @@ class Slices:
 
 
 def _points(returns: Float[Tensor, " N"], losses: Mapping[str, Sequence[float]]) -> tuple[CurvePoint, ...]:
-    trial_return = CurvePoint(
-        metric=CurveMetric.TRIAL_RETURN, value=float(returns.mean()), standard_error=standard_error(returns)
-    )
+    trial_returns = () if len(returns) == 0 else (_trial_return(returns),)
     means = {part: sum(values) / len(values) for part, values in losses.items()}
     return (
-        trial_return,
+        *trial_returns,
         *(CurvePoint(metric=CurveMetric.LOSS, label=part, value=mean) for part, mean in means.items()),
+    )
+
+
+def _trial_return(returns: Float[Tensor, " N"]) -> CurvePoint:
+    return CurvePoint(
+        metric=CurveMetric.TRIAL_RETURN, value=float(returns.mean()), standard_error=standard_error(returns)
     )
 
 
@@ -159,5 +163,5 @@ def _report(step: LearnerStep) -> dict[str, Any]:
         "env_steps": step.practised.env_steps,
         "trials": step.practised.trials,
         "meta_updates": step.practised.meta_updates,
-        "trial_return": next(point.value for point in step.points if point.metric is CurveMetric.TRIAL_RETURN),
+        "trial_return": next((point.value for point in step.points if point.metric is CurveMetric.TRIAL_RETURN), None),
     }

@@ -12,8 +12,7 @@ from torch import Tensor
 from agent.learners.evaluation.trials import standard_error
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.policy import RL2Policy
-from agent.learners.rl2.rollout import collect_trials
-from agent.learners.rl2.trials import trial_returns
+from agent.learners.rl2.scored_trials import score_trials
 from agent.learners.rl2.warm_start import WarmStart
 from envs.family import Split
 from envs.spaces import SpacePair
@@ -61,7 +60,7 @@ def choose_start(
 
 def _test_returns(policy: RL2Policy, tasks: TaskBatch, *, progress: Callable[[int], None]) -> Tensor:
     """Return the returns of one batch of trials with the policy of a start."""
-    trials = collect_trials(
+    scored = score_trials(
         policy,
         tasks,
         first_task=TEST_TASKS,
@@ -69,7 +68,7 @@ def _test_returns(policy: RL2Policy, tasks: TaskBatch, *, progress: Callable[[in
         generator=torch.Generator(device=tasks.device).manual_seed(TEST_SEED),
         progress=progress,
     )
-    return trial_returns(trials).cpu()
+    return scored.trials.cpu()
 
 
 def _is_better(returns: Tensor, others: Tensor) -> bool:

@@ -82,6 +82,10 @@ class InTrialMemory(Protocol):
         """Return a copy that holds the steps of these trials, in this order; writing to it changes nothing else."""
         ...
 
+    def forget(self, rows: Shaped[Tensor, " R"]) -> None:
+        """Drop every step of these trials; the other trials go on."""
+        ...
+
     def begin_again(self, episodes_per_trial: int) -> None:
         """Begin another trial in each of the tasks. The steps of the earlier trials are still held.
 

@@ -107,6 +107,11 @@ class HeldSteps:
             held.index_select(0, rows) for held in (self._keys, self._values, self._actions, self._returns, self._live)
         )
 
+    def forget(self, rows: Shaped[Tensor, " R"]) -> None:
+        """Drop the steps of these trials. What is not held contributes nothing to a read, whatever its key."""
+        for held in (self._values, self._actions, self._returns, self._live):
+            held[rows] = 0.0
+
     def begin_again(self) -> None:
         """Begin another trial in each of the tasks. Returns to go of unfinished episodes stay unknown.
 

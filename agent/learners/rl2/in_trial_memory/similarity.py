@@ -117,6 +117,10 @@ class SimilarityMemory:
         selected.keep(rows)
         return selected
 
+    def forget(self, rows: Shaped[Tensor, " R"]) -> None:
+        """Drop every step of these trials."""
+        self._steps.forget(rows)
+
     def begin_again(self, episodes_per_trial: int) -> None:  # noqa: ARG002 (reads do not depend on it)
         """Begin another trial in each of the tasks."""
         self._steps.begin_again()

@@ -184,6 +184,18 @@ class TableMemory:
         selected.keep(rows)
         return selected
 
+    def forget(self, rows: Shaped[Tensor, " R"]) -> None:
+        """Drop every step of these trials."""
+        num_trials = len(self._first_row)
+        emptied = [self._sums, self._met, self._num_episodes]
+        if self._earlier_episodes is not None:
+            emptied.append(self._earlier_episodes)
+        if len(self._discounts):
+            emptied += [self._moves, self._arrivals, self._values, self._action_values, self._num_moves]
+        for of_trials in emptied:
+            of_trials.view(num_trials, -1)[rows] = 0.0
+        self._trial_sums[rows] = self._trial_sums.new_tensor([1.0, 0.0, 1.0])
+
     def keep(self, rows: Shaped[Tensor, " R"]) -> None:
         """Keep only these trials, in this order."""
         num_trials = len(self._first_row)
