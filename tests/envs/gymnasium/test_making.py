@@ -90,6 +90,22 @@ def test_other_ids_have_none(env_id: str) -> None:
     assert well_known_provider(env_id) is None
 
 
+def test_an_id_is_registered_by_the_function_that_its_package_declares_for_its_namespace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register = "gymnasium.register('Poles/Pole-v0', 'gymnasium.envs.classic_control:CartPoleEnv')"
+    (tmp_path / "declared_poles.py").write_text(f"import gymnasium\ndef register():\n    {register}\n")
+    folder = tmp_path / "declared_poles-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: declared_poles\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[gymnasium.envs]\nPoles = declared_poles:register\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with closing(opened(family("Poles/Pole-v0", import_paths=()), 1)) as tasks:
+        assert tasks.spaces.observation.width == 4
+    with pytest.raises(FamilySpecError, match="Poles/Stick-v0"):
+        opened(family("Poles/Stick-v0", import_paths=()), 1)
+
+
 class _File:
     """A file of an installed package."""
 
