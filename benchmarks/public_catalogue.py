@@ -194,12 +194,16 @@ def _others() -> Iterator[PublicEnvironment]:
         ("flappy_bird_gymnasium:FlappyBird-v0", "flappy-bird-gymnasium"),
         ("MiniWorld-Hallway-v0", "miniworld"),
         ("MiniHack-Room-5x5-v0", "minihack"),
-        ("Meta-World/MT1", "metaworld"),
+        ("gymnasium_2048:gymnasium_2048/TwentyFortyEight-v0", "gymnasium-2048"),
+        ("gym_sokoban:Sokoban-small-v0", "gym-sokoban"),
     )
     for entry, install in smaller:
         module = entry.partition(":")[0] if ":" in entry else install
         package = Package(title="other packages", module=module.partition(".")[0], install=install)
         yield PublicEnvironment(entry=entry, package=package, options=SHORT)
-    weighted = {"wrap": ["mo_gymnasium.wrappers:LinearReward"], **SHORT}
+    metaworld = Package(title="other packages", module="metaworld", install="metaworld")
+    task: Mapping[str, Any] = {"kwarg": ["env_name=reach-v3"], **SHORT}
+    yield PublicEnvironment(entry="Meta-World/MT1", package=metaworld, options=task)
+    weighted: Mapping[str, Any] = {"wrap": ["mo_gymnasium.wrappers:LinearReward"], **SHORT}
     objectives = Package(title="other packages", module="mo_gymnasium", install="mo-gymnasium")
     yield PublicEnvironment(entry="mo_gymnasium:minecart-v0", package=objectives, options=weighted)

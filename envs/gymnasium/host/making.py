@@ -153,8 +153,20 @@ def _is_installed(module: str) -> bool:
     return importlib.util.find_spec(module.partition(".")[0]) is not None
 
 
+def _is_of_old_gym(env_id: str) -> bool:
+    """Return whether an imported package registered an id with gym instead of gymnasium."""
+    registry = getattr(sys.modules.get("gym.envs.registration"), "registry", {})
+    return env_id in getattr(registry, "env_specs", registry)
+
+
 def _unknown_id_hint(env_id: str) -> str:
     """Say which package provides an id, or which ids are similar."""
+    if _is_of_old_gym(env_id):
+        return (
+            "It is registered with the old package gym, and learnd takes environments of gymnasium. Look for a version"
+            " of the package for gymnasium, or write a function that converts it, such as with shimmy's"
+            " GymV21Environment-v0 or GymV26Environment-v0."
+        )
     provider = well_known_provider(env_id)
     if provider is not None and not _is_installed(provider.module):
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,6 +105,17 @@ def test_an_id_is_registered_by_the_function_that_its_package_declares_for_its_n
         assert tasks.spaces.observation.width == 4
     with pytest.raises(FamilySpecError, match="Poles/Stick-v0"):
         opened(family("Poles/Stick-v0", import_paths=()), 1)
+
+
+@pytest.mark.parametrize("is_of_gym_021", [False, True])
+def test_an_id_that_is_registered_with_the_old_gym_is_told(
+    is_of_gym_021: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = {"SuperMario-v0": None}
+    registration = SimpleNamespace(registry=SimpleNamespace(env_specs=ids) if is_of_gym_021 else ids)
+    monkeypatch.setitem(sys.modules, "gym.envs.registration", registration)
+    assert "old package gym" in making._unknown_id_hint("SuperMario-v0")
+    assert "old package gym" not in making._unknown_id_hint("SuperLuigi-v0")
 
 
 class _File:
