@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--only", metavar="PATTERN", default="", help="regular expression of entries or packages")
     parser.add_argument("--again", action="store_true", help="measure known rows again")
     parser.add_argument("--group", type=int, default=20, help="families that are added to one service")
-    parser.add_argument("--limit-s", type=float, default=60.0, help="time for one environment, for each phase")
+    parser.add_argument("--limit-s", type=float, default=120.0, help="time for one environment, for each phase")
     parser.add_argument("--seconds", type=float, default=0.5, help="of one round of one loop")
     parser.add_argument("--rows", type=Path, default=ROWS, help="the file of the rows")
     parser.add_argument("--write", action="store_true", help=f"write the table of all rows into {PAGE}")

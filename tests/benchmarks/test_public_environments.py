@@ -65,6 +65,18 @@ def test_the_table_has_the_reason_of_a_refusal_and_what_to_install() -> None:
     assert "1 refused, 1 not installed" in text
 
 
+def test_ratios_are_summed_up_by_the_speed_of_the_plain_loop() -> None:
+    rates = {"copies": 32, "worker": 1.0, "ratio": 1.0}
+    rows = {
+        "one-v0": Row(verdict=Verdict.ADMITTED, rates={**rates, "raw": 900.0, "cpu_ratio": 0.9}),
+        "two-v0": Row(verdict=Verdict.ADMITTED, rates={**rates, "raw": 999.0, "cpu_ratio": 0.7}),
+        "three-v0": Row(verdict=Verdict.ADMITTED, rates={**rates, "raw": 20_000.0, "cpu_ratio": 0.2}),
+    }
+    text = table([], rows)
+    assert "| from 0 to 1,000 | 2 | 1.00 | 0.80 | 1 |" in text
+    assert "| from 15,000 | 1 | 1.00 | 0.20 | 0 |" in text
+
+
 def test_writing_the_page_keeps_what_is_around_the_table(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGINS}\nold\n{ENDS}\nafter\n")
