@@ -96,7 +96,10 @@ HINTS = {
     FindingKind.INFO_NOT_DICT: "Return a dict, which may be empty.",
     FindingKind.FLAG_NOT_BOOL: "Return bool(terminated) and bool(truncated).",
     FindingKind.MALFORMED_OBSERVATION: "Return what the observation space describes, or declare what you return.",
-    FindingKind.MALFORMED_REWARD: "Return a float.",
+    FindingKind.MALFORMED_REWARD: (
+        "Return a float. Rewards of several objectives need a wrapper that weights them, such as --wrap"
+        " mo_gymnasium.wrappers:LinearReward."
+    ),
     FindingKind.NOT_FINITE: "Clip or replace such numbers in the environment.",
     FindingKind.ACTION_EDGE: "Make step accept every action of the space, or declare a smaller space; start and n of a "
     "Discrete space, and both bounds of a Box, belong to it.",

@@ -77,7 +77,10 @@ def _is_relative(error: OSError) -> bool:
         return False
     if isinstance(error.filename, (str, bytes)):
         return not Path(os.fsdecode(error.filename)).is_absolute()
-    return not any(word.strip("'\"`(").startswith("/") for word in _message_of(error).split())
+    message = _message_of(error)
+    if "cannot open shared object file" in message:  # libraries are not looked for in the working folder
+        return False
+    return not any(word.strip("'\"`(").startswith("/") for word in message.split())
 
 
 def fault(reason: str, found: str, hint: str = "", place: str = "") -> dict[str, Any]:

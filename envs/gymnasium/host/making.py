@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium
 
 from .faults import SpecError, StartError
-from .providers import installed_providers, well_known_provider
+from .providers import declared_registrations, installed_providers, well_known_provider
 from .rendering import Rendering
 from .wrapping import Wrapping
 
@@ -136,27 +136,49 @@ class Maker:
 
 
 def registered_spec(env_id: str) -> Any:
-    """Return what is registered under an id. If nothing is, import the well-known package that registers such ids.
+    """Return what is registered under an id. If nothing is, have the package that provides it register its ids.
+
+    Such a package is a well-known one, which registers when it is imported, or one that declares a function for it.
 
     Raises:
         gymnasium.error.Error: nothing is registered under the id.
     """
-    try:
-        return gymnasium.spec(env_id)
-    except gymnasium.error.Error:
-        provider = well_known_provider(env_id)
-        if provider is None or not _is_installed(provider.module):
-            raise
-    importlib.import_module(provider.module)
+    for register in (_import_provider, _call_registrations):
+        with contextlib.suppress(gymnasium.error.Error):
+            return gymnasium.spec(env_id)
+        register(env_id)
     return gymnasium.spec(env_id)
+
+
+def _import_provider(env_id: str) -> None:
+    provider = well_known_provider(env_id)
+    if provider is not None and _is_installed(provider.module):
+        importlib.import_module(provider.module)
+
+
+def _call_registrations(env_id: str) -> None:
+    for registration in declared_registrations(env_id):
+        registration.load()()
 
 
 def _is_installed(module: str) -> bool:
     return importlib.util.find_spec(module.partition(".")[0]) is not None
 
 
+def _is_of_old_gym(env_id: str) -> bool:
+    """Return whether an imported package registered an id with gym instead of gymnasium."""
+    registry = getattr(sys.modules.get("gym.envs.registration"), "registry", {})
+    return env_id in getattr(registry, "env_specs", registry)
+
+
 def _unknown_id_hint(env_id: str) -> str:
     """Say which package provides an id, or which ids are similar."""
+    if _is_of_old_gym(env_id):
+        return (
+            "It is registered with the old package gym, and learnd takes environments of gymnasium. Look for a version"
+            " of the package for gymnasium, or write a function that converts it, such as with shimmy's"
+            " GymV21Environment-v0 or GymV26Environment-v0."
+        )
     provider = well_known_provider(env_id)
     if provider is not None and not _is_installed(provider.module):
         return (

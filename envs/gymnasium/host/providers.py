@@ -50,6 +50,15 @@ def well_known_provider(env_id: str) -> Provider | None:
     return next((provider for pattern, provider in WELL_KNOWN if re.match(pattern, env_id)), None)
 
 
+def declared_registrations(env_id: str) -> list[metadata.EntryPoint]:
+    """Return the functions that installed packages declare for registering the ids of this id's namespace.
+
+    Gymnasium called the entry points of this group when it was imported, and does not any more.
+    """
+    namespace, separator, _ = env_id.partition("/")
+    return list(metadata.entry_points(group="gymnasium.envs", name=namespace)) if separator else []
+
+
 def installed_providers(env_id: str) -> list[str]:
     """Return the modules of installed packages whose source contains an id as a text, with or without its version.
 

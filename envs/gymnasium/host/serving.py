@@ -9,6 +9,7 @@ import io
 import json
 import mmap
 import os
+import re
 import resource
 import sys
 from typing import Any, NoReturn
@@ -28,6 +29,9 @@ from .observations import form_of
 from .places import raised_text, running_code
 from .progress import Stage, report_calls
 from .tasks import Tasks
+
+OBJECT_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""Part of the ``repr`` of a function in a space, such as MiniGrid's ``MissionSpace``."""
 
 
 class Host:
@@ -188,7 +192,8 @@ def serve(host: Host, channel: Channel) -> int:
         channel.answer(fault("nonsense", str(error)))
     except UnsupportedError as error:
         which, space, hint = error.args
-        channel.answer({"fault": "unsupported", "found": f"the {which} {space[:500]} is not supported.", "hint": hint})
+        shown = OBJECT_ADDRESS.sub("", space)[:500]
+        channel.answer({"fault": "unsupported", "found": f"the {which} {shown} is not supported.", "hint": hint})
     except SpecError as error:
         channel.answer(fault("spec", *error.args))
     except StartError as error:

@@ -65,6 +65,11 @@ def of_contract(name: str, **settings: Any) -> FamilySpec:
     return family(f"contract_environments:{name}", **settings)
 
 
+def test_an_array_as_reward_is_told_with_the_wrapper_that_weights_objectives() -> None:
+    [found] = contract_of(of_contract("RewardIsArray")).findings
+    assert "LinearReward" in found.hint
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_fault_is_the_only_finding_and_names_call_and_values(name: str) -> None:
     kind, call, words = FAULTS[name]

@@ -135,6 +135,13 @@ def test_a_space_without_a_bound_is_refused_with_what_to_do(name: str, words: st
     assert re.search(words, f"{caught.value.found} {caught.value.hint}")
 
 
+def test_the_name_of_an_unsupported_space_has_no_address() -> None:
+    pytest.importorskip("minigrid")
+    with pytest.raises(UnsupportedSpaceError, match=r"MissionSpace\(<function EmptyEnv._gen_mission>") as caught:
+        opened(family("MiniGrid-Empty-5x5-v0"))
+    assert "ImgObsWrapper" in caught.value.hint
+
+
 def test_more_elements_than_the_bound_are_a_fault() -> None:
     with (
         closing(opened(family("environments_of_every_kind:TooLong"))) as tasks,

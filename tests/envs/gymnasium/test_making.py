@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,6 +89,33 @@ def test_well_known_ids_have_a_package(env_id: str, package: str) -> None:
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Ant-v5", "Maze-v0"])
 def test_other_ids_have_none(env_id: str) -> None:
     assert well_known_provider(env_id) is None
+
+
+def test_an_id_is_registered_by_the_function_that_its_package_declares_for_its_namespace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register = "gymnasium.register('Poles/Pole-v0', 'gymnasium.envs.classic_control:CartPoleEnv')"
+    (tmp_path / "declared_poles.py").write_text(f"import gymnasium\ndef register():\n    {register}\n")
+    folder = tmp_path / "declared_poles-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: declared_poles\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[gymnasium.envs]\nPoles = declared_poles:register\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with closing(opened(family("Poles/Pole-v0", import_paths=()), 1)) as tasks:
+        assert tasks.spaces.observation.width == 4
+    with pytest.raises(FamilySpecError, match="Poles/Stick-v0"):
+        opened(family("Poles/Stick-v0", import_paths=()), 1)
+
+
+@pytest.mark.parametrize("is_of_gym_021", [False, True])
+def test_an_id_that_is_registered_with_the_old_gym_is_told(
+    is_of_gym_021: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = {"SuperMario-v0": None}
+    registration = SimpleNamespace(registry=SimpleNamespace(env_specs=ids) if is_of_gym_021 else ids)
+    monkeypatch.setitem(sys.modules, "gym.envs.registration", registration)
+    assert "old package gym" in making._unknown_id_hint("SuperMario-v0")
+    assert "old package gym" not in making._unknown_id_hint("SuperLuigi-v0")
 
 
 class _File:

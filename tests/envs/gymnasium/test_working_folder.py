@@ -114,3 +114,12 @@ def test_a_family_runs_where_no_private_folder_can_be_made(monkeypatch: pytest.M
     folder = WorkingFolder(family("CartPole-v1", import_paths=()))
     folder.close()
     assert folder.path == "/"
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_shared_library_that_is_missing_is_told_without_the_folder(tmp_path: Path) -> None:
+    text = "import ctypes\ndef make():\n    ctypes.CDLL('libmissing.so.1')\n"
+    (tmp_path / "needs_library.py").write_text(text)
+    with pytest.raises(WorkerFaultError, match="libmissing") as caught:
+        opened(family("needs_library:make", import_paths=(str(tmp_path),)))
+    assert "worker's folder" not in caught.value.found
