@@ -166,16 +166,20 @@ class PopArtCritic(nn.Module):
         return (returns - self.mean) / self.spread
 
     @torch.no_grad()
-    def in_unit(self, rewards: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-        """Return rewards in the critic's unit, which the first rewards that are not 0 determine.
+    def choose_unit(self, rewards: Float[Tensor, " R"]) -> None:
+        """Choose the critic's unit by the first rewards that are not 0; it stays afterwards.
 
         Args:
-            rewards: rewards in the environment's units; 0 in padding.
+            rewards: rewards of valid steps, in the environment's units.
         """
+        if bool(self.lowest_reward != 0) or bool(self.highest_reward != 0):
+            return
         largest = float(rewards.abs().max())
-        is_new = bool((self.lowest_reward == 0) & (self.highest_reward == 0))
-        if is_new and largest > 0 and not USUAL_REWARDS[0] <= largest <= USUAL_REWARDS[1]:
+        if largest > 0 and not USUAL_REWARDS[0] <= largest <= USUAL_REWARDS[1]:
             self.reward_unit.fill_(2.0 ** round(math.log2(largest)))
+
+    def in_unit(self, rewards: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+        """Return rewards, given in the environment's units, in the critic's unit."""
         return rewards / self.reward_unit
 
     @torch.no_grad()

@@ -33,6 +33,7 @@ def update_targets(critic: PopArtCritic, trials: TrialBatch, config: RL2Config) 
     """
     trial_steps = mean_trial_steps(trials)
     discount = config.discount_for(trial_steps)
+    critic.choose_unit(trials.reward[trials.is_valid])
     reward = critic.in_unit(trials.reward)
     critic.follow_rewards(reward[trials.is_valid], discount)
     features, cut, cut_features = critic_inputs(trials)

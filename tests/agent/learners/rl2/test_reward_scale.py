@@ -49,18 +49,23 @@ def test_a_critic_measures_unusual_rewards_in_a_power_of_two() -> None:
     rewards = torch.tensor([0.0, 1.0, -0.5])
     for exponent in (-20, 20):
         small = critic()
+        small.choose_unit(rewards * 2.0**exponent)
         assert torch.equal(small.in_unit(rewards * 2.0**exponent), rewards)
         assert small.reward_unit == 2.0**exponent
     for usual in (1e-3, 1.0, 1e3):
-        assert torch.equal(critic().in_unit(rewards * usual), rewards * usual)
+        kept = critic()
+        kept.choose_unit(rewards * usual)
+        assert torch.equal(kept.in_unit(rewards * usual), rewards * usual)
 
 
 def test_a_critic_keeps_its_unit() -> None:
     kept = critic()
-    kept.in_unit(torch.zeros(3))
+    kept.choose_unit(torch.zeros(3))
     assert kept.reward_unit == 1.0
-    in_unit = kept.in_unit(torch.tensor([0.0, 2.0**-20]))
-    kept.follow_rewards(in_unit, 0.9)
+    first = torch.tensor([0.0, 2.0**-20])
+    kept.choose_unit(first)
+    kept.follow_rewards(kept.in_unit(first), 0.9)
+    kept.choose_unit(torch.tensor([1.0]))
     assert kept.in_unit(torch.tensor([1.0])).item() == 2.0**20
 
 
