@@ -95,10 +95,7 @@ def check_settings(
 
 
 def _answer_problems(invocation: Invocation, error: SettingsError) -> None:
-    problems = [
-        {"key": problem.key, "value": problem.value, "allowed": problem.allowed, "source": problem.source}
-        for problem in error.problems
-    ]
+    problems = [asdict(problem) for problem in error.problems]
     invocation.write(
         to_json_text(
             {

@@ -19,12 +19,16 @@ from agent.config.value_types import (
     AllowedHost,
     ClassificationLearner,
     Count,
+    CountOrNone,
     Duration,
+    Folder,
     JobTrigger,
     ListenAddress,
-    PractiseWindow,
+    PractiseWindows,
     RegressionLearner,
-    Size,
+    StoreSize,
+    WorkerMemory,
+    at_least,
     listed,
 )
 from envs.limits import WorkerLimits
@@ -88,7 +92,7 @@ class PractiseSettings(Section):
         description="Time that the trainer waits for a family's worker; a rollout, an evaluation or an admission that"
         " takes longer goes on in the background, while other families are practised.",
     )
-    windows: Annotated[tuple[PractiseWindow, ...], BeforeValidator(listed)] = Field(
+    windows: PractiseWindows = Field(
         default=(),
         description='Local times in which practice is allowed, such as ["22:00-06:00"]; empty: always.',
     )
@@ -125,15 +129,19 @@ class LearnerSettings(Section):
     device: DeviceChoice = Field(
         default=DeviceChoice.AUTO, description="Device of the trainer; auto: cuda if available, else cpu."
     )
-    threads: int = Field(default=0, ge=0, description="Number of torch threads; 0: all cores but one, at most 4.")
-    seed: int = Field(default=0, ge=0, description="Seed of a new store; an existing one keeps its random states.")
+    threads: int = Field(
+        default=0, ge=0, le=1024, description="Number of torch threads; 0: all cores but one, at most 4."
+    )
+    seed: int = Field(
+        default=0, ge=0, lt=2**63, description="Seed of a new store; an existing one keeps its random states."
+    )
     nice: int = Field(
         default=5, ge=0, le=19, description="Niceness of the trainer and its workers, added to the service's own."
     )
-    start_timeout_s: Duration = Field(
+    start_timeout_s: Annotated[Duration, at_least(5.0)] = Field(
         default=120.0, description="Time from the trainer's start until it is ready; then it is killed."
     )
-    stall_timeout_s: Duration = Field(
+    stall_timeout_s: Annotated[Duration, at_least(1.0)] = Field(
         default=120.0, description="Time that a running job may take without progress; then the trainer is killed."
     )
     restart_first_s: Duration = Field(
@@ -149,29 +157,33 @@ class LearnerSettings(Section):
 class MemorySettings(Section):
     """Limits of the store."""
 
-    trials_per_step: int = Field(default=8, ge=0, description="Trials stored in episodic memory per slice of practice.")
-    max_size: Size = Field(
+    trials_per_step: CountOrNone = Field(
+        default=8, description="Trials stored in episodic memory per slice of practice."
+    )
+    max_size: StoreSize = Field(
         default=4 * 2**30, description="Largest size of the store; the oldest episodes are removed first."
     )
-    max_age: Duration = Field(default=90 * 86400.0, description="Age at which an episode is removed.")
+    max_age: Annotated[Duration, at_least(3600.0)] = Field(
+        default=90 * 86400.0, description="Age at which an episode is removed."
+    )
     keep_checkpoints: Count = Field(default=5, description="Generations of the trainer's checkpoint that are kept.")
     keep_backups: Count = Field(default=3, description="Backups that are kept.")
-    keep_rejected: int = Field(default=20, ge=0, description="Rejected candidates whose parameters are kept.")
+    keep_rejected: CountOrNone = Field(default=20, description="Rejected candidates whose parameters are kept.")
 
 
 class WorkersSettings(Section):
     """Limits of environment workers, and the quarantine of families whose workers fail."""
 
-    memory_limit: Size = Field(
+    memory_limit: WorkerMemory = Field(
         default=WorkerLimits.memory_mib * 2**20,
         description="Memory limit of a worker with all processes that it started; a worker above it is stopped.",
     )
-    step_timeout_s: Duration = Field(
+    step_timeout_s: Annotated[Duration, at_least(0.1)] = Field(
         default=WorkerLimits.step_timeout_s,
         description="Time limit of one step or one reset of one copy of an environment; once its usual speed is known,"
         " the limit follows that.",
     )
-    start_timeout_s: Duration = Field(
+    start_timeout_s: Annotated[Duration, at_least(1.0)] = Field(
         default=WorkerLimits.start_timeout_s,
         description="Time limit for a worker to start and make its first copy, and for each further copy.",
     )
@@ -184,7 +196,7 @@ class WorkersSettings(Section):
     def limits(self, *, nice: int = WorkerLimits.nice) -> WorkerLimits:
         """Return the limits of one worker; ``nice`` is added to the niceness of the process that starts it."""
         return WorkerLimits(
-            memory_mib=max(1, self.memory_limit // 2**20),
+            memory_mib=self.memory_limit // 2**20,
             step_timeout_s=self.step_timeout_s,
             start_timeout_s=self.start_timeout_s,
             nice=nice,
@@ -225,6 +237,7 @@ class ConsolidationSettings(Section):
     tolerance: float = Field(
         default=0.05,
         ge=0,
+        allow_inf_nan=False,
         description="Largest allowed fall of a family's score below that of the published version, on the same tasks; "
         "without a reference, this share of what the published version earns above random actions.",
     )
@@ -276,7 +289,7 @@ class StreamSettings(Section):
     """The families that are added automatically."""
 
     embedded_default: bool = Field(default=True, description="Add the embedded families to an empty data folder.")
-    folder: Path | None = Field(
+    folder: Folder | None = Field(
         default=None,
         description="A folder of family files (TOML) that is watched in addition to env.d in the data folder.",
     )
@@ -297,7 +310,7 @@ class Settings(BaseSettings):
         validate_default=True,
     )
 
-    data_dir: Path = Field(
+    data_dir: Folder = Field(
         default_factory=default_data_dir,
         description="The data folder; default: $STATE_DIRECTORY, $XDG_STATE_HOME/learnd or ~/.local/state/learnd.",
     )

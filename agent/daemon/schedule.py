@@ -150,7 +150,6 @@ class Schedule:
 
 def _trigger_of(row: JobSchedule) -> Trigger | None:
     try:
-        text = row.trigger.removeprefix("interval:")
-        return parse_trigger(text)
+        return parse_trigger(row.trigger)
     except ValueError:
         return None

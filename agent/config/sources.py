@@ -1,0 +1,106 @@
+"""The sources of settings: which one holds a value, and in which line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic_settings import EnvSettingsSource
+
+from agent.config.settings import PREFIX, Settings
+from agent.config.toml_text import TomlTextError, read_toml
+from agent.errors import SettingsError, SettingsProblem
+
+OPTION, VARIABLE = "option", "variable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """The place of a value.
+
+    Attributes:
+        source: an option, a named variable or the settings file; empty for a default.
+        line: the line in the settings file; None elsewhere.
+    """
+
+    source: str = ""
+    line: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """The values of every source.
+
+    Attributes:
+        layers: values by source, highest precedence first.
+        lines: the lines of the settings file, by the parts of a key.
+    """
+
+    layers: Mapping[str, Mapping[str, Any]]
+    lines: Mapping[tuple[str, ...], int]
+
+    def place_of(self, names: Sequence[str]) -> Place:
+        """Return the place of the value in force of a setting, given the parts of its name."""
+        layer = next((name for name, values in self.layers.items() if _holds(values, names[:2])), None)
+        return Place() if layer is None else self.place_in(layer, names)
+
+    def place_in(self, layer: str, names: Sequence[str]) -> Place:
+        """Return the place of a value in one source."""
+        if layer == VARIABLE:
+            return Place(source=f"variable {PREFIX}{'__'.join(names[:2]).upper()}")
+        if layer == OPTION:
+            return Place(source=OPTION)
+        prefixes = (tuple(names[:length]) for length in range(len(names), 0, -1))
+        return Place(source=layer, line=next((self.lines[key] for key in prefixes if key in self.lines), None))
+
+
+def read_sources(file: Path | None, options: Mapping[str, Any]) -> Sources:
+    """Return the values of options, variables and the settings file.
+
+    Raises:
+        SettingsError: the file cannot be read, or is not TOML.
+    """
+    layers: dict[str, Mapping[str, Any]] = {
+        OPTION: _without_none(options),
+        VARIABLE: EnvSettingsSource(Settings, env_ignore_empty=True)(),
+    }
+    if file is None:
+        return Sources(layers=layers, lines={})
+    try:
+        if not file.exists():
+            raise FileNotFoundError(2, "there is no such file")
+        content = read_toml(file)
+    except OSError as error:
+        found = f"{error.strerror or error}{_reader_of(error)}"
+        raise _file_error(file, found, allowed="a file that can be read") from error
+    except TomlTextError as error:
+        raise _file_error(file, error.found, allowed="a TOML file", line=error.line) from error
+    return Sources(layers={**layers, str(file): content.values}, lines=content.lines)
+
+
+def _reader_of(error: OSError) -> str:
+    """Return who may not read the file; empty for other errors."""
+    return f" for user {os.geteuid()}" if isinstance(error, PermissionError) else ""
+
+
+def _file_error(file: Path, found: str, *, allowed: str, line: int | None = None) -> SettingsError:
+    problem = SettingsProblem(key=str(file), value=found, allowed=allowed, source="", line=line)
+    return SettingsError(subject=str(file), problems=[problem])
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``values`` without options that were not given (None), also in nested sections."""
+    kept = {key: _without_none(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    return {key: value for key, value in kept.items() if value is not None and value != {}}
+
+
+def _holds(values: Mapping[str, Any], names: Sequence[str]) -> bool:
+    inner: Any = values
+    for name in names:
+        if not isinstance(inner, Mapping) or name not in inner:
+            return False
+        inner = inner[name]
+    return True
