@@ -43,6 +43,8 @@ def status(
 
     The command works whether or not the daemon runs.
     """
+    if (error := invocation.no_store_error()) is not None:
+        raise error
     if not watch:
         report = status_report(invocation.folder)
         invocation.answer(report, lambda out: out.print(_page(report)))

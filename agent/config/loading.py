@@ -23,24 +23,31 @@ from agent.config.problems import checked_rl2, problem_of, problem_of_conflict, 
 from agent.config.removed_settings import IgnoredValue, split_removed
 from agent.config.settings import Settings
 from agent.config.sources import Sources, read_sources
+from agent.config.system_service import SystemService
 from agent.errors import SettingsError
 
 
-def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+def load_settings(
+    config: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    service: SystemService | None = None,
+) -> Settings:
     """Load, merge and validate the settings from all sources.
 
     Args:
         config: the TOML file; None searches LEARND_CONFIG, $CONFIGURATION_DIRECTORY/learnd.toml and
             $XDG_CONFIG_HOME/learnd/learnd.toml.
         overrides: nested values from the command line, such as ``{"service": {"listen": "127.0.0.1:0"}}``.
+        service: the system service whose settings are read, as it would have them; None for those of this process.
 
     Raises:
         SettingsError: the file cannot be read, or values are invalid. The error lists every problem.
     """
-    file = settings_file(config)
-    sources = read_sources(file, overrides or {})
+    file = settings_file(config) if service is None else service.settings_file
+    sources = read_sources(file, overrides or {}, service=service)
     merged, ignored = _merged_layers(sources)
-    problems = list(unknown_variables(os.environ))
+    problems = list(unknown_variables({**(service.variables if service else {}), **os.environ}))
     rl2, rl2_problems = checked_rl2(merged["rl2"] if isinstance(merged.get("rl2"), dict) else {}, sources)
     problems += rl2_problems
     try:

@@ -10,11 +10,14 @@ from typing import Any
 
 from pydantic_settings import EnvSettingsSource
 
+from agent.config.paths import SYSTEM_UNIT
 from agent.config.settings import PREFIX, Settings
-from agent.config.toml_text import TomlTextError, read_toml
+from agent.config.system_service import SystemService
+from agent.config.toml_text import TomlFile, TomlTextError, read_toml
 from agent.errors import SettingsError, SettingsProblem
 
 OPTION, VARIABLE = "option", "variable"
+SERVICE_VARIABLE, SERVICE_DEFAULT = f"variable of {SYSTEM_UNIT}", f"default of {SYSTEM_UNIT}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,36 +52,53 @@ class Sources:
 
     def place_in(self, layer: str, names: Sequence[str]) -> Place:
         """Return the place of a value in one source."""
-        if layer == VARIABLE:
-            return Place(source=f"variable {PREFIX}{'__'.join(names[:2]).upper()}")
-        if layer == OPTION:
-            return Place(source=OPTION)
+        if layer in {VARIABLE, SERVICE_VARIABLE}:
+            unit = f" of {SYSTEM_UNIT}" if layer == SERVICE_VARIABLE else ""
+            return Place(source=f"variable {PREFIX}{'__'.join(names[:2]).upper()}{unit}")
+        if layer in {OPTION, SERVICE_DEFAULT}:
+            return Place(source=layer)
         prefixes = (tuple(names[:length]) for length in range(len(names), 0, -1))
         return Place(source=layer, line=next((self.lines[key] for key in prefixes if key in self.lines), None))
 
 
-def read_sources(file: Path | None, options: Mapping[str, Any]) -> Sources:
+def read_sources(file: Path | None, options: Mapping[str, Any], *, service: SystemService | None = None) -> Sources:
     """Return the values of options, variables and the settings file.
+
+    Args:
+        file: the settings file; None if there is none.
+        options: values from the command line.
+        service: the system service whose settings are read; None for those of this process.
 
     Raises:
         SettingsError: the file cannot be read, or is not TOML.
     """
-    layers: dict[str, Mapping[str, Any]] = {
-        OPTION: _without_none(options),
-        VARIABLE: EnvSettingsSource(Settings, env_ignore_empty=True)(),
-    }
-    if file is None:
-        return Sources(layers=layers, lines={})
+    layers: dict[str, Mapping[str, Any]] = {OPTION: _without_none(options), VARIABLE: _variables(os.environ)}
+    if service is not None:
+        layers[SERVICE_VARIABLE] = _variables(service.variables)
+    content = TomlFile(values={}, lines={}) if file is None else _read_file(file)
+    layers[str(file)] = content.values
+    if service is not None:
+        layers[SERVICE_DEFAULT] = {"data_dir": service.data_dir}
+    return Sources(layers=layers, lines=content.lines)
+
+
+def _variables(environment: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return the values of variables by section and key."""
+    source = EnvSettingsSource(Settings, env_ignore_empty=True)
+    source.env_vars = {name.lower(): value for name, value in environment.items() if value}
+    return source()
+
+
+def _read_file(file: Path) -> TomlFile:
     try:
         if not file.exists():
             raise FileNotFoundError(2, "there is no such file")
-        content = read_toml(file)
+        return read_toml(file)
     except OSError as error:
         found = f"{error.strerror or error}{_reader_of(error)}"
         raise _file_error(file, found, allowed="a file that can be read") from error
     except TomlTextError as error:
         raise _file_error(file, error.found, allowed="a TOML file", line=error.line) from error
-    return Sources(layers={**layers, str(file): content.values}, lines=content.lines)
 
 
 def _reader_of(error: OSError) -> str:
