@@ -73,7 +73,6 @@ def configure_logs(settings: Settings, *, process: str) -> None:
             unless the level is "debug".
         process: value of the key ``process`` in each line: "control" (the daemon) or "learner" (the trainer).
     """
-    level = logging.getLevelNamesMapping()[settings.service.log_level.upper()]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -88,7 +87,7 @@ def configure_logs(settings: Settings, *, process: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.getLogger().handlers = [handler]
-    _set_levels(level)
+    set_level(settings.service.log_level)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -111,8 +110,9 @@ def _final_processors(*, is_console: bool) -> list[Any]:
     return [_visible_event, renderer]
 
 
-def _set_levels(level: int) -> None:
-    """Set the lowest level of learnd's own packages, and a higher one of libraries."""
+def set_level(name: str) -> None:
+    """Set the lowest level of learnd's own packages ("debug", "info", ...), and a higher one of libraries."""
+    level = logging.getLevelNamesMapping()[name.upper()]
     logging.getLogger().setLevel(level if level <= logging.DEBUG else max(level, logging.WARNING))
     for package in ("agent", "envs", "memory"):
         logging.getLogger(package).setLevel(level)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from agent.cli.invocation import Invocation, command
+
+if TYPE_CHECKING:
+    from agent.config.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -43,12 +46,16 @@ def run_service(
     It does not start if learnd.db is missing or empty but other parts of a store exist. Restore a backup, or use --new
     to start with a new store. --new is rejected if the store is intact.
     """
-    settings = invocation.load_settings({"service": {"listen": listen}})
+
+    def load_settings() -> Settings:
+        return invocation.load_settings({"service": {"listen": listen}})
+
+    settings = load_settings()
     from agent.config.local_time import check_time_zone
     from agent.daemon.entry_point import run
 
     check_time_zone()
-    exit_code = run(settings, stop_after_s=_seconds(for_s), is_new=new)
+    exit_code = run(settings, stop_after_s=_seconds(for_s), is_new=new, load_settings=load_settings)
     if invocation.is_json:
         invocation.answer({"state": "stopped", "exit_code": exit_code, "data_dir": settings.data_dir}, lambda _: None)
     if invocation.is_own_process:

@@ -95,6 +95,9 @@ def _legend(*, has_returns: bool) -> str:
 def _page(report: dict[str, Any]) -> Group:
     parts: list[RenderableType] = [_headline(report), *_trainer_lines(report)]
     parts += [styled(("!", "red"), f" {indented(str(reason))}") for reason in report["health"]["reasons"]]
+    if report["needs_restart"]:
+        keys = ", ".join(report["needs_restart"])
+        parts.append(styled(("!", "yellow"), f" restart the service to take over: {keys}"))
     parts += [
         styled(("!", "yellow"), f" {problem['file']}: {indented(str(problem['found']))}")
         for problem in report["family_files"]

@@ -78,3 +78,8 @@ async def cancel_tasks(tasks: Sequence[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def added_niceness(added: int) -> int:
+    """Return the sum of this process's niceness and ``added``, at most 19."""
+    return min(19, os.getpriority(os.PRIO_PROCESS, 0) + added)

@@ -34,6 +34,10 @@ class FamilyFailures:
         self._cool_downs = ConsecutiveFailures()
         self._exits_in_a_row: dict[str, int] = {}
 
+    def use(self, workers: WorkersSettings) -> None:
+        """Take over the limits of quarantines."""
+        self._workers = workers
+
     def allows(self, kind: JobKind, family: str) -> bool:
         """Return whether a job of the family may start, or must wait after a failure."""
         return self._cool_downs.allows(kind, family, self._clock.monotonic())

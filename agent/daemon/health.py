@@ -27,6 +27,7 @@ class RedReason(StrEnum):
     STORE_DAMAGED = "store_damaged"
     CHECKPOINT_FALLBACK = "checkpoint_fallback"
     CHECKPOINT_LOST = "checkpoint_lost"
+    SETTINGS_INVALID = "settings_invalid"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,7 @@ class HealthInputs:
         disk_free_bytes: free bytes on the data folder's file system.
         failures: for each kind of job that fails, the number of failures in a row and the newest error.
         damage: known damage of the store.
+        settings_problem: the problems of settings that were to be reloaded; empty if there are none.
     """
 
     crash_loop: str | None
@@ -69,6 +71,7 @@ class HealthInputs:
     disk_free_bytes: int
     failures: Mapping[JobKind, tuple[int, str]]
     damage: Sequence[Damage] = ()
+    settings_problem: str = ""
 
 
 def problems(inputs: HealthInputs) -> list[Problem]:
@@ -109,6 +112,12 @@ def _problems(inputs: HealthInputs) -> Iterable[Problem]:
                 found=f"{kind} failed {count} times in a row, the last: {error or 'no error was reported'}",
                 hint="`learnd schedule list` shows the runs; the log has the details.",
             )
+    if inputs.settings_problem:
+        yield Problem(
+            reason=RedReason.SETTINGS_INVALID,
+            found=f"the settings were not reloaded: {inputs.settings_problem.rstrip('.')}",
+            hint="The old ones stay in force. Correct them (`learnd config check`), then reload again.",
+        )
     yield from _damage_problems(inputs.damage)
 
 

@@ -17,6 +17,7 @@ from agent.daemon.dispatcher import Dispatcher
 from agent.daemon.family_folders import FamilyFolders
 from agent.daemon.folder_guard import FolderGuard
 from agent.daemon.health import HealthInputs, Problem, problems
+from agent.daemon.reloading import SettingsReload
 from agent.daemon.store_poller import StorePoller
 from agent.daemon.store_thread import StoreThread
 from agent.daemon.supervisor import Supervisor, TrainerState
@@ -60,7 +61,7 @@ class StatusReport:
         clock: the clock of the status row.
         writer: the store to write the status row to.
         notifier: the service manager.
-        supervisor, dispatcher, poller, guard, family_folders: the parts whose state is reported.
+        supervisor, dispatcher, poller, guard, family_folders, reload: the parts whose state is reported.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class StatusReport:
         poller: StorePoller,
         guard: FolderGuard,
         family_folders: FamilyFolders,
+        reload: SettingsReload,
     ) -> None:
         self._service = service
         self._clock = clock
@@ -85,6 +87,7 @@ class StatusReport:
         self._poller = poller
         self._guard = guard
         self._family_folders = family_folders
+        self._reload = reload
         self._changed = asyncio.Event()
 
     def note_change(self) -> None:
@@ -103,6 +106,7 @@ class StatusReport:
                 disk_free_bytes=self._poller.disk_free_bytes,
                 failures=self._dispatcher.failures.counts(),
                 damage=snapshot.damage if snapshot else (),
+                settings_problem=self._reload.problem,
             )
         )
 
@@ -173,6 +177,7 @@ class StatusReport:
                 for running in self._dispatcher.running.values()
             ],
             "reasons": [str(problem) for problem in self.problems()],
+            "needs_restart": list(self._reload.needs_restart),
             "family_files": [dataclasses.asdict(problem) for problem in self._family_folders.problems],
         }
 

@@ -21,7 +21,14 @@ import structlog
 from agent.clock import Clock
 from agent.config.settings import LearnerSettings
 from agent.config.units import format_duration
-from agent.daemon.child_process import cancel_tasks, forward_output, kill_group, signal_text, spawn_with_channel
+from agent.daemon.child_process import (
+    added_niceness,
+    cancel_tasks,
+    forward_output,
+    kill_group,
+    signal_text,
+    spawn_with_channel,
+)
 from agent.errors import AgentError, ChannelError
 from agent.messages import (
     MAX_LINE_BYTES,
@@ -31,6 +38,7 @@ from agent.messages import (
     Message,
     Progress,
     Ready,
+    SetLogLevel,
     Stop,
     parse_line,
     to_line,
@@ -137,6 +145,7 @@ class Supervisor:
         self._exit_times: deque[float] = deque()
         self._exits_without_job = 0
         self._last_exit: TrainerExit | None = None
+        self._is_outdated = self._is_renewing = False
         self.state = TrainerState.STOPPED
         self.ready: Ready | None = None
 
@@ -179,7 +188,10 @@ class Supervisor:
             trainer_exit = await self._run_trainer()
             if self._stopping.is_set():
                 break
-            await self._handle_exit(trainer_exit)
+            if self._is_renewing and self._kill is None:
+                log.info("trainer restarts with new settings")
+            else:
+                await self._handle_exit(trainer_exit)
         self._enter(TrainerState.STOPPED)
 
     async def do(self, job: Job) -> Finished:
@@ -204,6 +216,17 @@ class Supervisor:
             self._leave_job()
         self._exits_without_job = 0
         return finished
+
+    def use(self, settings: LearnerSettings, environment: Mapping[str, str], *, needs_trainer: bool) -> None:
+        """Take over settings, and variables of the next trainer; restart it after its present job if needed."""
+        self._settings, self._environment = settings, dict(environment)
+        self._is_outdated = self._is_outdated or (needs_trainer and self._process is not None)
+        self._renew_if_idle()
+
+    def set_log_level(self, level: str) -> None:
+        """Have the running trainer log from another level on."""
+        if self._writer:
+            self._writer.write(to_line(SetLogLevel(level=level)))
 
     def close_unwanted(self) -> None:
         """Request the trainer to end the workers of families that were removed or paused; do nothing without one."""
@@ -234,6 +257,7 @@ class Supervisor:
     async def _run_trainer(self) -> TrainerExit:
         """Start a trainer, wait until it exits, and return its exit."""
         self._kill = self.ready = self._closed_at = None
+        self._is_outdated = self._is_renewing = False
         self._last_lines.clear()
         self._advanced_at = self._clock.monotonic()
         self._enter(TrainerState.STARTING)
@@ -295,7 +319,7 @@ class Supervisor:
                     log.warning("trainer reported the end of a job that it does not run", run_id=message.run_id)
                 elif not self._answer.done():
                     self._answer.set_result(message)
-            case Job() | Stop():
+            case Job() | Stop() | CloseUnwanted() | SetLogLevel():
                 raise ChannelError(
                     operation="reading a message of the trainer",
                     subject=str(message),
@@ -365,9 +389,11 @@ class Supervisor:
     def _enter(self, state: TrainerState) -> None:
         if state is not self.state:
             self.state = state
+            self._renew_if_idle()
             self._on_change()
 
-
-def added_niceness(added: int) -> int:
-    """Return the sum of this process's niceness and ``added``, at most 19."""
-    return min(19, os.getpriority(os.PRIO_PROCESS, 0) + added)
+    def _renew_if_idle(self) -> None:
+        if self._is_outdated and self.state is TrainerState.IDLE and self._writer:
+            self._is_outdated, self._is_renewing, self.state = False, True, TrainerState.STARTING
+            self._advanced_at = self._clock.monotonic()
+            self._writer.write(to_line(Stop()))
