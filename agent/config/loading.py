@@ -32,6 +32,7 @@ def load_settings(
     overrides: Mapping[str, Any] | None = None,
     *,
     service: SystemService | None = None,
+    text: str | None = None,
 ) -> Settings:
     """Load, merge and validate the settings from all sources.
 
@@ -40,12 +41,14 @@ def load_settings(
             $XDG_CONFIG_HOME/learnd/learnd.toml.
         overrides: nested values from the command line, such as ``{"service": {"listen": "127.0.0.1:0"}}``.
         service: the system service whose settings are read, as it would have them; None for those of this process.
+        text: the content that the settings file is to get; None for the content that it has.
 
     Raises:
         SettingsError: the file cannot be read, or values are invalid. The error lists every problem.
     """
     file = settings_file(config) if service is None else service.settings_file
-    sources = read_sources(file, overrides or {}, service=service)
+    file = config if text is not None else file
+    sources = read_sources(file, overrides or {}, service=service, text=text)
     merged, ignored = _merged_layers(sources)
     problems = list(unknown_variables({**(service.variables if service else {}), **os.environ}))
     rl2, rl2_problems = checked_rl2(merged["rl2"] if isinstance(merged.get("rl2"), dict) else {}, sources)

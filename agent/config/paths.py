@@ -46,6 +46,12 @@ def settings_file(named: Path | None = None) -> Path | None:
     return next((candidate for candidate in candidates if may_exist(candidate)), None)
 
 
+def new_settings_file() -> Path:
+    """Return the path at which a settings file of this process or its user is looked for, and can be made."""
+    folder = os.environ.get("CONFIGURATION_DIRECTORY", "").split(":")[0]
+    return Path(folder or Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "learnd") / "learnd.toml"
+
+
 def may_exist(path: Path) -> bool:
     """Return whether a path exists, or lies in a folder that is closed to this user: then reading it tells why."""
     try:

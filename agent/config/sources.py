@@ -13,7 +13,7 @@ from pydantic_settings import EnvSettingsSource
 from agent.config.paths import SYSTEM_UNIT
 from agent.config.settings import PREFIX, Settings
 from agent.config.system_service import SystemService
-from agent.config.toml_text import TomlFile, TomlTextError, read_toml
+from agent.config.toml_text import TomlFile, TomlTextError, parse_toml, read_toml
 from agent.errors import SettingsError, SettingsProblem
 
 OPTION, VARIABLE = "option", "variable"
@@ -61,13 +61,16 @@ class Sources:
         return Place(source=layer, line=next((self.lines[key] for key in prefixes if key in self.lines), None))
 
 
-def read_sources(file: Path | None, options: Mapping[str, Any], *, service: SystemService | None = None) -> Sources:
+def read_sources(
+    file: Path | None, options: Mapping[str, Any], *, service: SystemService | None = None, text: str | None = None
+) -> Sources:
     """Return the values of options, variables and the settings file.
 
     Args:
         file: the settings file; None if there is none.
         options: values from the command line.
         service: the system service whose settings are read; None for those of this process.
+        text: the content that the settings file is to get; None for the content that it has.
 
     Raises:
         SettingsError: the file cannot be read, or is not TOML.
@@ -75,7 +78,7 @@ def read_sources(file: Path | None, options: Mapping[str, Any], *, service: Syst
     layers: dict[str, Mapping[str, Any]] = {OPTION: _without_none(options), VARIABLE: _variables(os.environ)}
     if service is not None:
         layers[SERVICE_VARIABLE] = _variables(service.variables)
-    content = TomlFile(values={}, lines={}) if file is None else _read_file(file)
+    content = TomlFile(values={}, lines={}) if file is None else _read_file(file, text)
     layers[str(file)] = content.values
     if service is not None:
         layers[SERVICE_DEFAULT] = {"data_dir": service.data_dir}
@@ -89,8 +92,10 @@ def _variables(environment: Mapping[str, str]) -> Mapping[str, Any]:
     return source()
 
 
-def _read_file(file: Path) -> TomlFile:
+def _read_file(file: Path, text: str | None) -> TomlFile:
     try:
+        if text is not None:
+            return parse_toml(text)
         if not file.exists():
             raise FileNotFoundError(2, "there is no such file")
         return read_toml(file)

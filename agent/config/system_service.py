@@ -31,6 +31,7 @@ class SystemService:
     Attributes:
         unit: its unit file.
         settings_file: its settings file; None if there is none.
+        new_settings_file: the path at which it looks for a settings file.
         data_dir: its data folder, unless its settings name another one.
         variables: the variables ``LEARND_*`` of its unit and drop-ins.
         pid: the process of the daemon; None if it does not run, or systemd does not tell.
@@ -40,6 +41,7 @@ class SystemService:
     unit: Path
     settings_file: Path | None
     data_dir: Path
+    new_settings_file: Path
     variables: Mapping[str, str] = field(default_factory=dict)
     pid: int | None = None
     user: str = ""
@@ -78,6 +80,7 @@ def installed_service() -> SystemService | None:
     pid = properties.get("MainPID", "0")
     return SystemService(
         unit=unit,
+        new_settings_file=file,
         settings_file=file if may_exist(file) else None,
         data_dir=paths.SYSTEM_ROOT / "var/lib/learnd",
         variables={name: value for name, value in variables.items() if name.startswith(_PREFIX) and value},

@@ -46,7 +46,15 @@ def read_toml(path: Path) -> TomlFile:
         OSError: the file cannot be read.
         TomlTextError: the file is not TOML in UTF-8.
     """
-    text = decoded(path.read_bytes())
+    return parse_toml(decoded(path.read_bytes()))
+
+
+def parse_toml(text: str) -> TomlFile:
+    """Return the values of a text and the lines of its keys.
+
+    Raises:
+        TomlTextError: the text is not TOML.
+    """
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

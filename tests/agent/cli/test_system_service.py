@@ -225,5 +225,7 @@ def test_owner_group_and_others_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_service_without_a_settings_file_has_nothing_to_read(tmp_path: Path) -> None:
-    service = SystemService(unit=tmp_path / "learnd.service", settings_file=None, data_dir=tmp_path)
+    service = SystemService(
+        unit=tmp_path / "learnd.service", settings_file=None, new_settings_file=tmp_path / "x", data_dir=tmp_path
+    )
     assert unreadable_settings(service) is None
