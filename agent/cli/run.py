@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from agent.cli.invocation import Invocation, command
+from agent.errors import SettingsError
 
 if TYPE_CHECKING:
     from agent.config.settings import Settings
@@ -50,7 +51,11 @@ def run_service(
     def load_settings() -> Settings:
         return invocation.load_settings({"service": {"listen": listen}})
 
-    settings = load_settings()
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        _log_refusal(error)
+        raise
     from agent.config.local_time import check_time_zone
     from agent.daemon.entry_point import run
 
@@ -62,6 +67,21 @@ def run_service(
         _end_process(exit_code)
     if exit_code:
         raise typer.Exit(exit_code)
+
+
+def _log_refusal(error: SettingsError) -> None:
+    """Log wrong settings as an event of level error, if stderr is the journal. Its lines have no level otherwise."""
+    import structlog
+
+    from agent.config.settings import Settings
+    from agent.journal import is_journal
+    from agent.logs import configure_logs
+
+    if is_journal(sys.stderr):
+        configure_logs(Settings(), process="control")
+        problems = [str(problem) for problem in error.problems]
+        structlog.get_logger(__name__).error("not started: settings are wrong", file=error.subject, problems=problems)
+        raise typer.Exit(2) from error
 
 
 def _end_process(exit_code: int) -> NoReturn:

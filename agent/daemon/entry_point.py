@@ -16,7 +16,7 @@ from agent.config.settings import Settings
 from agent.daemon.daemon import Daemon
 from agent.daemon.preloading import preload
 from agent.errors import AgentError, ListenError
-from agent.logs import configure_logs
+from agent.logs import configure_logs, log_uncaught
 from agent.running_version import running_version
 from memory.errors import FolderInUseError, FolderLostError, MemoryStoreError
 
@@ -55,6 +55,7 @@ def run(
         load_settings: reads the settings again at SIGHUP; None if they cannot be reloaded.
     """
     configure_logs(settings, process="control")
+    log_uncaught()
     for ignored in settings.ignored:
         log.warning("removed setting has no effect", **asdict(ignored))
     running_version()

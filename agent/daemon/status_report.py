@@ -17,6 +17,7 @@ from agent.daemon.dispatcher import Dispatcher
 from agent.daemon.family_folders import FamilyFolders
 from agent.daemon.folder_guard import FolderGuard
 from agent.daemon.health import HealthInputs, Problem, problems
+from agent.daemon.health_log import HealthLog
 from agent.daemon.reloading import SettingsReload
 from agent.daemon.store_poller import StorePoller
 from agent.daemon.store_thread import StoreThread
@@ -88,6 +89,7 @@ class StatusReport:
         self._guard = guard
         self._family_folders = family_folders
         self._reload = reload
+        self._health_log = HealthLog()
         self._changed = asyncio.Event()
 
     def note_change(self) -> None:
@@ -134,6 +136,7 @@ class StatusReport:
                     await self._changed.wait()
             self._changed.clear()
             self._notifier.status(self.summary())
+            self._health_log.note(self.problems())
             try:
                 await self.write_status()
             except MemoryStoreError as error:
