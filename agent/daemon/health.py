@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from agent.config.units import format_duration
 from agent.daemon.runs import RunResult
+from agent.output.error_text import short_error
 from memory.records import LEARNER_KINDS, JobKind, JobOutcome, ProblemKind
 from memory.records import Problem as Damage
 
@@ -154,7 +155,7 @@ class Failures:
         if result.outcome is JobOutcome.SUCCEEDED:
             self._counts.pop(kind, None)
         elif result.outcome is JobOutcome.FAILED:
-            self._counts[kind] = (self._counts.get(kind, (0, ""))[0] + 1, result.error)
+            self._counts[kind] = (self._counts.get(kind, (0, ""))[0] + 1, short_error(result.error))
 
     def counts(self) -> Mapping[JobKind, tuple[int, str]]:
         """Return the number of failures in a row and the newest error of each kind that fails."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,13 +21,14 @@ from agent.clock import Clock
 from agent.config.settings import LearnerSettings
 from agent.config.units import format_duration
 from agent.daemon.child_process import (
-    added_niceness,
+    add_niceness,
     cancel_tasks,
     forward_output,
     kill_group,
     signal_text,
     spawn_with_channel,
 )
+from agent.daemon.exit_output import telling_line
 from agent.errors import AgentError, ChannelError
 from agent.messages import (
     MAX_LINE_BYTES,
@@ -81,7 +81,7 @@ class TrainerExit:
     Attributes:
         reason: the kind of exit.
         found: what was observed, in words for users ("signal 9 (SIGKILL)").
-        last_line: the last line that the process wrote.
+        last_line: the last line that the process wrote about an error; empty if it wrote none.
     """
 
     reason: RestartReason
@@ -90,7 +90,9 @@ class TrainerExit:
 
     def __str__(self) -> str:
         """Return the exit as one line."""
-        return f"{self.reason}: {self.found}" + (f"; last line of output: {self.last_line}" if self.last_line else "")
+        return f"{self.reason}: {self.found}" + (
+            f"; last error in its output: {self.last_line}" if self.last_line else ""
+        )
 
 
 class TrainerExitedError(AgentError):
@@ -173,10 +175,9 @@ class Supervisor:
             self._exit_times.popleft()
         if max(len(self._exit_times), self._exits_without_job) < settings.crash_loop_restarts:
             return None
+        often = f"{self._exits_without_job} times without finishing a job"
         if len(self._exit_times) >= settings.crash_loop_restarts:
             often = f"{len(self._exit_times)} times within {format_duration(settings.crash_loop_window_s)}"
-        else:
-            often = f"{self._exits_without_job} times without finishing a job"
         return f"the trainer exited {often}; the last exit was {self._last_exit}; restarts continue"
 
     async def run(self) -> None:
@@ -270,8 +271,7 @@ class Supervisor:
         finally:
             child.close()
         self._process = process
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, process.pid, added_niceness(self._settings.nice))
+        add_niceness(process.pid, self._settings.nice)
         reader, self._writer = await asyncio.open_connection(sock=parent, limit=MAX_LINE_BYTES)
         listening = [
             asyncio.create_task(self._listen(reader)),
@@ -347,8 +347,8 @@ class Supervisor:
         self.kill()
 
     def _exit_of(self, process: asyncio.subprocess.Process) -> TrainerExit:
-        last_line = self._last_lines[-1] if self._last_lines else ""
         status = process.returncode or 0
+        last_line = telling_line(self._last_lines, is_killed=status < 0 or self._kill is not None)
         if self._kill is not None:
             reason, found = self._kill
         elif status < 0:
@@ -377,10 +377,10 @@ class Supervisor:
 
         They double with each exit without a finished job in between. In a crash loop they are ``restart_max_s``.
         """
-        settings = self._settings
-        if self._exits_without_job >= settings.crash_loop_restarts:
-            return settings.restart_max_s
-        return float(min(settings.restart_max_s, settings.restart_first_s * 2.0 ** max(0, self._exits_without_job - 1)))
+        settings, num_exits = self._settings, self._exits_without_job
+        is_loop = num_exits >= settings.crash_loop_restarts
+        wait_s = settings.restart_first_s * 2.0 ** max(0, num_exits - 1)
+        return settings.restart_max_s if is_loop else min(settings.restart_max_s, wait_s)
 
     def _leave_job(self) -> None:
         if self.state is TrainerState.BUSY:
