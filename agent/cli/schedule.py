@@ -44,6 +44,7 @@ def list_schedule(
     runs: Annotated[int, typer.Option(min=0, help="Number of last runs to show.")] = 10,
 ) -> None:
     """List the jobs: when each is due, when it last ran, and the outcome of that run; and what takes the time."""
+    from agent.config.local_time import zone_name
     from agent.config.time_shares import time_shares
 
     with invocation.reading_if_any() as store:
@@ -51,14 +52,17 @@ def list_schedule(
         last = [] if store is None else store.jobs.runs(limit=runs)
         summaries = {} if store is None else {summary.kind: summary for summary in store.jobs.summaries()}
         taken = [] if store is None else store.jobs.time_taken(time.time() - LATELY_S)
+        running = {} if store is None else store.daemon_status.get() or {}
+    zone = str(running.get("time_zone") or zone_name(invocation.settings.service.time_zone))
     times = _time_values(taken, time_shares(invocation.settings))
     invocation.answer(
         {
+            "time_zone": zone,
             "jobs": [_job_values(job, summaries[job.kind]) for job in schedule],
             "times": times,
             "runs": [_run_values(run) for run in last],
         },
-        lambda out: out.print(NO_DATA) if store is None else _show(out, schedule, summaries, times, last),
+        lambda out: out.print(NO_DATA) if store is None else _show(out, schedule, summaries, times, last, zone=zone),
     )
 
 
@@ -176,6 +180,8 @@ def _show(
     summaries: Mapping[JobKind, JobSummary],
     times: Sequence[Mapping[str, Any]],
     runs: Sequence[JobRun],
+    *,
+    zone: str,
 ) -> None:
     if not schedule and not runs:
         out.print("no job has run yet: the daemon writes the schedule at its first start (learnd run)")
@@ -193,6 +199,7 @@ def _show(
             ago(due_at(job)),
         )
     out.print(jobs)
+    out.print(f"time zone of cron lines and windows: {zone}")
     if times:
         out.print(_times_table(times))
     if runs:

@@ -9,7 +9,14 @@ from typing import Any
 from agent.config.settings import Section, Settings, setting_fields
 
 NEEDS_RESTART = frozenset(
-    {"data_dir", "service.listen", "service.allowed_hosts", "learner.seed", "stream.embedded_default"}
+    {
+        "data_dir",
+        "service.listen",
+        "service.allowed_hosts",
+        "service.time_zone",
+        "learner.seed",
+        "stream.embedded_default",
+    }
 )
 """The settings that are read once, at the start of the service."""
 

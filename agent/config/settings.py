@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -27,6 +26,7 @@ from agent.config.value_types import (
     PractiseWindows,
     RegressionLearner,
     StoreSize,
+    TimeZone,
     WorkerMemory,
     at_least,
     listed,
@@ -61,6 +61,9 @@ class ServiceSettings(Section):
         default=(),
         description="Values of the Host header that are accepted in addition to this machine's names and the host of"
         ' listen; "*" accepts any. If empty and the service listens on all interfaces, any is accepted.',
+    )
+    time_zone: TimeZone = Field(
+        default="", description="Time zone of cron lines and windows of practice; empty: TZ, else /etc/localtime."
     )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="Format of the log on stderr; auto: console on a terminal, else JSON lines."
@@ -359,36 +362,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return only the passed values: ``load_settings`` merges the sources, and knows that of each value."""
         return (init_settings,)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SettingRow:
-    """A description of one setting for users.
-
-    Attributes:
-        key: dotted name.
-        value: the value in its written form.
-        default: the default in its written form.
-        description: the effect of the setting.
-    """
-
-    key: str
-    value: Any
-    default: Any
-    description: str
-
-
-def describe_settings(settings: Settings) -> list[SettingRow]:
-    """Return every setting with value, default and description, in the order of the sections."""
-    defaults = Settings().model_dump(mode="json")
-    values = settings.model_dump(mode="json")
-    rows = []
-    for key, field in setting_fields():
-        section, _, name = key.rpartition(".")
-        value = values[section][name] if section else values[name]
-        default = defaults[section][name] if section else defaults[name]
-        rows.append(SettingRow(key=key, value=value, default=default, description=field.description or ""))
-    return rows
 
 
 def setting_fields() -> Iterator[tuple[str, FieldInfo]]:

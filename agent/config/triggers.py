@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, time, tzinfo
+from datetime import UTC, datetime, time
+from functools import cache
 from itertools import combinations
 
 from apscheduler.triggers.cron import CronTrigger
 
+from agent.config.cron_times import next_time
 from agent.config.local_time import local_zone
 from agent.config.units import MAX_DURATION_S, format_duration, parse_duration
 
@@ -48,13 +50,9 @@ class Trigger:
             return at + self.interval_s
         if not self.cron:
             return float("inf")
-        zone = local_zone()
-        trigger = cron_trigger(self.cron, zone)
-        after = datetime.fromtimestamp(at, zone)
-        fire = trigger.get_next_fire_time(after, after)
-        if fire is None:
-            return float("inf")
-        return float(fire.timestamp())
+        is_of_every_hour = self.cron.split()[1].startswith("*")
+        due = next_time(cron_trigger(self.cron), at=at, zone=local_zone(), is_of_every_hour=is_of_every_hour)
+        return float("inf") if due is None else due
 
     def latest_possible(self, now: float) -> float:
         """Return the latest possible next due time at ``now``. A later one means that the clock was set back."""
@@ -131,15 +129,15 @@ def _require_a_date(trigger: CronTrigger) -> None:
         raise ValueError('a cron line with a date that comes (31 February never does), or "off"')
 
 
-def cron_trigger(line: str, zone: tzinfo | None = None) -> CronTrigger:
+@cache
+def cron_trigger(line: str) -> CronTrigger:
     """Return the APScheduler trigger of a cron line of five fields.
 
-    APScheduler numbers weekdays from Monday = 0, cron(5) from Sunday = 0. The line is read as in cron(5). The time zone
-    is always passed to APScheduler: by default it uses tzlocal, which rejects zones that the C library knows.
+    APScheduler numbers weekdays from Monday = 0, cron(5) from Sunday = 0. The line is read as in cron(5). UTC stands
+    for the wall clock (:mod:`agent.config.cron_times`).
 
     Args:
         line: the five fields.
-        zone: time zone of the fields; None for :func:`agent.config.local_time.local_zone`.
 
     Raises:
         ValueError: the line is not a valid cron line.
@@ -155,7 +153,7 @@ def cron_trigger(line: str, zone: tzinfo | None = None) -> CronTrigger:
             day=day,
             month=month,
             day_of_week=_named_weekdays(weekday),
-            timezone=zone or local_zone(),
+            timezone=UTC,
         )
     except ValueError as error:
         raise ValueError(f"{TRIGGER_FORM} ({error})") from error

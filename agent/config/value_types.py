@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, PlainSerializer
 
+from agent.config.local_time import checked_zone
 from agent.config.triggers import Trigger, Window, check_disjoint, parse_trigger, parse_window
 from agent.config.units import (
     DURATION_FORM,
@@ -117,5 +118,6 @@ MAX_COUNT = 2**31 - 1
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 CountOrNone = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Folder = Annotated[Path, BeforeValidator(_checked_path)]
+TimeZone = Annotated[str, AfterValidator(checked_zone)]
 ClassificationLearner = Annotated[str, AfterValidator(_classification_learner)]
 RegressionLearner = Annotated[str, AfterValidator(_regression_learner)]

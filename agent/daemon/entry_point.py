@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from agent.config.local_time import use_time_zone
 from agent.config.settings import Settings
 from agent.daemon.daemon import Daemon
 from agent.daemon.preloading import preload
@@ -56,6 +57,7 @@ def run(
     """
     configure_logs(settings, process="control")
     log_uncaught()
+    use_time_zone(settings.service.time_zone)
     for ignored in settings.ignored:
         log.warning("removed setting has no effect", **asdict(ignored))
     running_version()

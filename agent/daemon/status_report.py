@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from agent.clock import Clock
+from agent.config.local_time import zone_name
 from agent.daemon.dispatcher import Dispatcher
 from agent.daemon.family_folders import FamilyFolders
 from agent.daemon.folder_guard import FolderGuard
@@ -161,6 +162,7 @@ class StatusReport:
             "version": running_version(),
             "started_at": self._service.started_at,
             "at": self._clock.wall(),
+            "time_zone": zone_name(),
             "listen": self._service.address,
             "device": trainer.ready.device if trainer.ready else None,
             "policy_version": snapshot.policy_version if snapshot else None,
