@@ -24,7 +24,7 @@ group(schedule_app)
 LATELY_S = 3600.0
 """The time whose runs are added up, in seconds."""
 
-NOT_OF_TRAINER = frozenset({JobKind.PRUNE, JobKind.BACKUP, JobKind.REFERENCE})
+NOT_OF_TRAINER = frozenset({JobKind.PRUNE, JobKind.BACKUP, JobKind.VERIFY, JobKind.REFERENCE})
 """The kinds of jobs that do not take the trainer's time."""
 
 OFF = "off"

@@ -30,6 +30,7 @@ DAEMON_ONLY = frozenset(
         "jobs.checkpoint",
         "jobs.prune",
         "jobs.backup",
+        "jobs.verify",
         "learner.start_timeout_s",
         "learner.stall_timeout_s",
         "learner.restart_first_s",

@@ -124,6 +124,9 @@ class JobsSettings(Section):
     backup: JobTrigger = Field(
         default=Trigger(interval_s=86400), description="Copy the store and its parameter files, and verify the copy."
     )
+    verify: JobTrigger = Field(
+        default=Trigger(interval_s=7 * 86400), description="Verify every backup again; damage turns health red."
+    )
 
 
 class LearnerSettings(Section):

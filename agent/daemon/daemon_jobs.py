@@ -1,4 +1,4 @@
-"""The jobs that the daemon runs itself, in a thread with its own store: prune and backup."""
+"""The jobs that the daemon runs itself, in a thread with its own store: prune, backup and verify."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import structlog
 
 from agent.config.settings import MemorySettings
 from agent.output.typed_json import dataclass_to_json
-from memory.records import BackupReport, JobKind, PrunePolicy, PruneReport
+from memory.records import BackupCheckReport, BackupReport, JobKind, PrunePolicy, PruneReport
 from memory.store import Store
+from memory.upkeep.verifying import verify_backups
 
 log = structlog.get_logger(__name__)
 
@@ -18,17 +19,19 @@ log = structlog.get_logger(__name__)
 def run_daemon_job(
     kind: JobKind, store: Store, memory: MemorySettings, *, progress: Callable[[], None]
 ) -> dict[str, Any]:
-    """Run prune or backup, log its warnings and return its report as JSON values.
+    """Run prune, backup or verify, log its warnings and return its report as JSON values.
 
     Args:
-        kind: prune or backup.
+        kind: prune, backup or verify.
         store: the store, open for writing.
         memory: the limits of the store.
         progress: called repeatedly; an exception from it ends the job.
     """
-    report: PruneReport | BackupReport
+    report: PruneReport | BackupReport | BackupCheckReport
     if kind is JobKind.PRUNE:
         report = store.prune(prune_policy(memory, store), progress=lambda *_: progress())
+    elif kind is JobKind.VERIFY:
+        report = verify_backups(store.folder, progress=lambda *_: progress())
     else:
         report = store.back_up(keep=memory.keep_backups, progress=lambda *_: progress())
     for warning in report.warnings:

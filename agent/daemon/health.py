@@ -28,6 +28,7 @@ class RedReason(StrEnum):
     STORE_DAMAGED = "store_damaged"
     CHECKPOINT_FALLBACK = "checkpoint_fallback"
     CHECKPOINT_LOST = "checkpoint_lost"
+    BACKUP_DAMAGED = "backup_damaged"
     SETTINGS_INVALID = "settings_invalid"
 
 
@@ -62,6 +63,7 @@ class HealthInputs:
         disk_free_bytes: free bytes on the data folder's file system.
         failures: for each kind of job that fails, the number of failures in a row and the newest error.
         damage: known damage of the store.
+        backup_problem: the error of the newest check of the backups; empty if they are intact or were not checked.
         settings_problem: the problems of settings that were to be reloaded; empty if there are none.
     """
 
@@ -73,6 +75,7 @@ class HealthInputs:
     failures: Mapping[JobKind, tuple[int, str]]
     damage: Sequence[Damage] = ()
     settings_problem: str = ""
+    backup_problem: str = ""
 
 
 def problems(inputs: HealthInputs) -> list[Problem]:
@@ -107,12 +110,18 @@ def _problems(inputs: HealthInputs) -> Iterable[Problem]:
             hint="Free disk space, or lower memory.max_size and run `learnd schedule run-now prune`.",
         )
     for kind, (count, error) in inputs.failures.items():
-        if count >= FAILURES_IN_A_ROW:
+        if count >= FAILURES_IN_A_ROW and kind is not JobKind.VERIFY:
             yield Problem(
                 reason=RedReason.JOB_FAILING,
                 found=f"{kind} failed {count} times in a row, the last: {error or 'no error was reported'}",
                 hint="`learnd schedule list` shows the runs; the log has the details.",
             )
+    if inputs.backup_problem:
+        yield Problem(
+            reason=RedReason.BACKUP_DAMAGED,
+            found=short_error(inputs.backup_problem).rstrip("."),
+            hint="Run `learnd schedule run-now backup`, remove what is damaged, then `learnd schedule run-now verify`.",
+        )
     if inputs.settings_problem:
         yield Problem(
             reason=RedReason.SETTINGS_INVALID,

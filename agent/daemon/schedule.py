@@ -27,6 +27,7 @@ def triggers_of(settings: Settings) -> dict[JobKind, Trigger]:
         JobKind.CHECKPOINT: jobs.checkpoint,
         JobKind.PRUNE: jobs.prune,
         JobKind.BACKUP: jobs.backup,
+        JobKind.VERIFY: jobs.verify,
     }
 
 

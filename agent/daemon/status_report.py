@@ -20,13 +20,14 @@ from agent.daemon.folder_guard import FolderGuard
 from agent.daemon.health import HealthInputs, Problem, problems
 from agent.daemon.health_log import HealthLog
 from agent.daemon.reloading import SettingsReload
+from agent.daemon.snapshot import Snapshot
 from agent.daemon.store_poller import StorePoller
 from agent.daemon.store_thread import StoreThread
 from agent.daemon.supervisor import Supervisor, TrainerState
 from agent.daemon.systemd import Notifier
 from agent.running_version import running_version
 from memory.errors import MemoryStoreError, StoreFullError
-from memory.records import CurveMetric, FamilyState
+from memory.records import CurveMetric, FamilyState, JobKind, JobOutcome
 
 log = structlog.get_logger(__name__)
 
@@ -109,6 +110,7 @@ class StatusReport:
                 disk_free_bytes=self._poller.disk_free_bytes,
                 failures=self._dispatcher.failures.counts(),
                 damage=snapshot.damage if snapshot else (),
+                backup_problem=_verify_error(snapshot),
                 settings_problem=self._reload.problem,
             )
         )
@@ -201,6 +203,13 @@ class StatusReport:
                     policy_version=snapshot.policy_version,
                     reasons=[str(problem) for problem in self.problems()],
                 )
+
+
+def _verify_error(snapshot: Snapshot | None) -> str:
+    """Return the error of the newest check of the backups; empty if it found them intact."""
+    summary = None if snapshot is None else snapshot.jobs.get(JobKind.VERIFY)
+    run = None if summary is None else summary.last_run
+    return run.error if run is not None and run.outcome is JobOutcome.FAILED else ""
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
