@@ -40,6 +40,7 @@ DAEMON_ONLY = frozenset(
         "memory.max_size",
         "memory.max_age",
         "memory.keep_backups",
+        "memory.backup_command",
         "evaluation.share",
         "consolidation.share",
         "reference.default",

@@ -174,6 +174,11 @@ class MemorySettings(Section):
     )
     keep_checkpoints: Count = Field(default=5, description="Generations of the trainer's checkpoint that are kept.")
     keep_backups: Count = Field(default=3, description="Backups that are kept.")
+    backup_command: str = Field(
+        default="",
+        description="Shell command that is run after each backup, such as a copy to another host, with the backup's"
+        " folder in $BACKUP_PATH; if it fails, the backup job has failed.",
+    )
     keep_rejected: CountOrNone = Field(default=20, description="Rejected candidates whose parameters are kept.")
 
 

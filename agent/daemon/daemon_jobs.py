@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from agent.config.settings import MemorySettings
+from agent.daemon.backup_command import run_backup_command
 from agent.output.typed_json import dataclass_to_json
 from memory.records import BackupCheckReport, BackupReport, JobKind, PrunePolicy, PruneReport
 from memory.store import Store
@@ -26,6 +27,9 @@ def run_daemon_job(
         store: the store, open for writing.
         memory: the limits of the store.
         progress: called repeatedly; an exception from it ends the job.
+
+    Raises:
+        BackupCommandError: the backup was made, and the command after it failed.
     """
     report: PruneReport | BackupReport | BackupCheckReport
     if kind is JobKind.PRUNE:
@@ -36,7 +40,11 @@ def run_daemon_job(
         report = store.back_up(keep=memory.keep_backups, progress=lambda *_: progress())
     for warning in report.warnings:
         log.warning("job reported a warning", job=str(kind), warning=warning)
-    return dataclass_to_json(report)
+    detail = dataclass_to_json(report)
+    if isinstance(report, BackupReport) and memory.backup_command:
+        detail["command"] = run_backup_command(memory.backup_command, report.path, progress=progress)
+        log.info("command after the backup ended", **detail["command"])
+    return detail
 
 
 def prune_policy(memory: MemorySettings, store: Store) -> PrunePolicy:
