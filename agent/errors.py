@@ -33,17 +33,23 @@ class SettingsProblem:
         value: the invalid value in its written form.
         allowed: a description of the allowed values.
         source: the source of the value (an option, a variable, the settings file).
+        line: the line in the settings file; None if the value is not from a file.
+        hint: a suggestion, as a full sentence ("Did you mean learner.seed?"); empty if there is none.
     """
 
     key: str
     value: str
     allowed: str
     source: str
+    line: int | None = None
+    hint: str = ""
 
     def __str__(self) -> str:
         """Return the problem as one line for users."""
-        where = f" ({self.source})" if self.source else ""
-        return f"{self.key} = {self.value}{where}; allowed: {self.allowed}"
+        line = "" if self.line is None else f"line {self.line}"
+        where = ", ".join(part for part in (self.source, line) if part)
+        text = f"{self.key} = {self.value}{f' ({where})' if where else ''}; allowed: {self.allowed}"
+        return f"{text}. {self.hint}" if self.hint else text
 
 
 class SettingsError(AgentError):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Literal, TextIO
 
 import structlog
 
 from agent.config.settings import Settings
+from agent.journal import is_journal, level_of_line, prefix_of, with_prefix
 from agent.output.visible_text import visible, visible_line
 
 REPETITIVE = ("asyncio", "uvicorn.error")
@@ -73,7 +76,6 @@ def configure_logs(settings: Settings, *, process: str) -> None:
             unless the level is "debug".
         process: value of the key ``process`` in each line: "control" (the daemon) or "learner" (the trainer).
     """
-    level = logging.getLevelNamesMapping()[settings.service.log_level.upper()]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -82,13 +84,14 @@ def configure_logs(settings: Settings, *, process: str) -> None:
         _process_namer(process),
     ]
     final = _final_processors(is_console=resolved_format(settings.service.log_format) == "console")
-    formatter = structlog.stdlib.ProcessorFormatter(
+    formatter_class = _JournalFormatter if is_journal(sys.stderr) else structlog.stdlib.ProcessorFormatter
+    formatter = formatter_class(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.getLogger().handlers = [handler]
-    _set_levels(level)
+    set_level(settings.service.log_level)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -111,8 +114,9 @@ def _final_processors(*, is_console: bool) -> list[Any]:
     return [_visible_event, renderer]
 
 
-def _set_levels(level: int) -> None:
-    """Set the lowest level of learnd's own packages, and a higher one of libraries."""
+def set_level(name: str) -> None:
+    """Set the lowest level of learnd's own packages ("debug", "info", ...), and a higher one of libraries."""
+    level = logging.getLevelNamesMapping()[name.upper()]
     logging.getLogger().setLevel(level if level <= logging.DEBUG else max(level, logging.WARNING))
     for package in ("agent", "envs", "memory"):
         logging.getLogger(package).setLevel(level)
@@ -121,10 +125,40 @@ def _set_levels(level: int) -> None:
 
 
 def forward_line(line: bytes) -> None:
-    """Write a line of another process's output to stderr as visible text; ignore a failed write."""
+    """Write a line of another process's output to stderr as visible text; ignore a failed write.
+
+    In the journal the line gets a priority of its own, so plain output cannot claim one.
+    """
+    text = visible(line.decode(errors="replace"))
     with contextlib.suppress(OSError):
-        sys.stderr.write(visible(line.decode(errors="replace")))
+        sys.stderr.write(prefix_of(level_of_line(text)) + text if is_journal(sys.stderr) else text)
         sys.stderr.flush()
+
+
+def log_uncaught() -> None:
+    """Log warnings, and errors that end the process or a thread, as events of one line."""
+    logging.captureWarnings(True)  # noqa: FBT003 -- the library's signature
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda thread: _log_uncaught(
+        thread.exc_type, thread.exc_value or thread.exc_type(), thread.exc_traceback
+    )
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt | SystemExit):
+        sys.__excepthook__(kind, error, trace)
+        return
+    text = str(error)
+    summary = f"{kind.__name__}: {text}" if text else kind.__name__
+    structlog.get_logger(__name__).critical("uncaught error", error=summary, exc_info=(kind, error, trace))
+
+
+class _JournalFormatter(structlog.stdlib.ProcessorFormatter):
+    """A formatter that begins each line with its priority."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text."""
+        return with_prefix(super().format(record), record.levelname.lower())
 
 
 class _Quoted:

@@ -1,6 +1,7 @@
 """Messages between daemon and trainer: JSON lines over a socket pair.
 
-The daemon sends one :class:`Job` at a time, :class:`CloseUnwanted` or :class:`Stop`. The trainer sends
+The daemon sends one :class:`Job` at a time, :class:`CloseUnwanted`, :class:`SetLogLevel` or
+:class:`Stop`. The trainer sends
 :class:`Ready`, :class:`Progress` and :class:`Finished`. A line has the fields of the message and ``type``, the name of
 its class in lower case.
 """
@@ -49,6 +50,13 @@ class CloseUnwanted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SetLogLevel:
+    """A request to the trainer to log from another level on ("debug", "info", "warning", "error")."""
+
+    level: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ready:
     """A report that the trainer has restored its state and accepts jobs."""
 
@@ -76,10 +84,10 @@ class Finished:
     error: str
 
 
-Message = Job | Stop | CloseUnwanted | Ready | Progress | Finished
+Message = Job | Stop | CloseUnwanted | SetLogLevel | Ready | Progress | Finished
 
 _BY_TYPE: dict[str, type[Message]] = {
-    kind.__name__.lower(): kind for kind in (Job, Stop, CloseUnwanted, Ready, Progress, Finished)
+    kind.__name__.lower(): kind for kind in (Job, Stop, CloseUnwanted, SetLogLevel, Ready, Progress, Finished)
 }
 _READERS: dict[str, Callable[[Any], Any]] = {"kind": JobKind, "outcome": JobOutcome}
 

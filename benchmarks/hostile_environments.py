@@ -15,7 +15,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-TRIP_FILE = "LEARND_TRIP_FILE"
+TRIP_FILE = "HOSTILE_TRIP_FILE"
 """Environment variable with the path of the file."""
 
 EPISODE_STEPS = 20

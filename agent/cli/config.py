@@ -38,7 +38,7 @@ def show_settings(
     Values come from options, LEARND_* variables, the settings file and defaults. Options that a running service was
     given, such as --listen, are not shown.
     """
-    from agent.config.settings import describe_settings
+    from agent.config.description import describe_settings
 
     settings = invocation.settings
     rows = [row for row in describe_settings(settings) if not only_changed or row.value != row.default]
@@ -95,10 +95,7 @@ def check_settings(
 
 
 def _answer_problems(invocation: Invocation, error: SettingsError) -> None:
-    problems = [
-        {"key": problem.key, "value": problem.value, "allowed": problem.allowed, "source": problem.source}
-        for problem in error.problems
-    ]
+    problems = [asdict(problem) for problem in error.problems]
     invocation.write(
         to_json_text(
             {

@@ -11,6 +11,7 @@ import typer
 from agent.cli.console import PlainConsole
 from agent.cli.doctor_checks import CHECKS
 from agent.cli.doctor_findings import CheckContext, Finding, Verdict
+from agent.cli.doctor_settings import unreadable_settings
 from agent.cli.errors import CommandError
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import STATE_STYLES, indented, styled
@@ -108,10 +109,16 @@ def _settings_finding(invocation: Invocation) -> Finding:
         from agent.config.settings import Settings
 
         defaults = Settings()
-        data_dir = (invocation.data_dir or defaults.data_dir).absolute()
+        service = invocation.system_service
+        data_dir = (invocation.data_dir or (service.data_dir if service else defaults.data_dir)).absolute()
         invocation.settings = defaults.model_copy(update={"data_dir": data_dir})
         return Finding(check="settings", verdict=Verdict.FAIL, found=f"{error.subject}: {error.found}", hint=error.hint)
-    return Finding(check="settings", verdict=Verdict.OK, found=str(file) if file else "no file: variables and defaults")
+    service = invocation.system_service
+    if service is not None and (finding := unreadable_settings(service)) is not None:
+        return finding
+    owner = f" (of {service.unit})" if service is not None else ""
+    found = f"{file or 'no file: variables and defaults'}{owner}"
+    return Finding(check="settings", verdict=Verdict.OK, found=found)
 
 
 def _opened_store(invocation: Invocation, opened: ExitStack, findings: list[Finding]) -> Store | None:
@@ -120,7 +127,7 @@ def _opened_store(invocation: Invocation, opened: ExitStack, findings: list[Find
     If the store is missing or cannot be opened, append a finding and return None.
     """
     try:
-        store = opened.enter_context(invocation.reading_if_any())
+        store = opened.enter_context(invocation.reading_if_any(is_optional=True))
     except (MemoryStoreError, OSError) as error:
         found = error.found if isinstance(error, MemoryStoreError) else str(error.strerror)
         hint = (
@@ -131,8 +138,10 @@ def _opened_store(invocation: Invocation, opened: ExitStack, findings: list[Find
         findings.append(Finding(check="store", verdict=Verdict.FAIL, found=found, hint=hint))
         return None
     if store is None:
-        hint = "learnd run creates it."
-        findings.append(Finding(check="store", verdict=Verdict.WARN, found="there is no store yet", hint=hint))
+        found, hint = "there is no store yet", "learnd run creates it."
+        if (elsewhere := invocation.no_store_error()) is not None:
+            found, hint = elsewhere.found, elsewhere.hint
+        findings.append(Finding(check="store", verdict=Verdict.WARN, found=found, hint=hint))
     return store
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.doctor_findings import CheckContext, Finding, Verdict
+from agent.cli.running_service import ask_health
 from agent.daemon.health import FAILURES_IN_A_ROW
 from agent.output.quantities import short_duration
 from envs.errors import FamilySpecError
@@ -172,21 +173,14 @@ def _schedule_problems(store: Store, *, is_running: bool) -> Iterator[Finding]:
 def _answering(listen: str, token_file: Path | None) -> Finding:
     import http.client
 
-    host, _, port = listen.rpartition(":")
-    target = _reachable_host(host.strip("[]"))
-    connection = http.client.HTTPConnection(target, int(port), timeout=5)
     try:
-        connection.request("GET", "/healthz", headers=_authorization(token_file))
-        response = connection.getresponse()
-        text = response.read(2000).decode(errors="replace").strip()
+        answer = ask_health(listen, headers=_authorization(token_file))
     except (OSError, http.client.HTTPException) as error:
         found, hint = f"the daemon does not answer on {listen}: {error}", "See its log; it may be starting."
         return Finding(check="address", verdict=Verdict.FAIL, found=found, hint=hint)
-    finally:
-        connection.close()
-    if response.status == http.client.OK:
+    if answer.is_healthy:
         return Finding(check="address", verdict=Verdict.OK, found=f"the daemon answers on {listen} and is healthy")
-    found = f"the daemon answers on {listen} and is not healthy: {text}"
+    found = f"the daemon answers on {listen} and is not healthy: {answer.text[:2000]}"
     return Finding(check="address", verdict=Verdict.FAIL, found=found, hint="See learnd status and the log.")
 
 
@@ -215,10 +209,6 @@ def _bind_problem(host: str, port: int) -> str | None:
 
 def _is_loopback(host: str) -> bool:
     return host in {"localhost", "::1"} or host.startswith("127.")
-
-
-def _reachable_host(host: str) -> str:
-    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- compared, not bound
 
 
 def _last_line(text: str) -> str:

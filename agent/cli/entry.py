@@ -2,8 +2,8 @@
 
 Scripts and dashboards poll `status --json`. Loading the command line (typer, rich, pydantic) takes several times as
 long as the answer itself. All other arguments go to the full command line, as does `status --json` with another option
-or with a settings file, because that file may name another data folder. Both paths use the same function for the
-answer.
+or with a settings file, because that file may name another data folder, and without a store, because a system service
+may have one. Both paths use the same function for the answer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from agent.config.paths import DATA_DIR_VARIABLE, default_data_dir, settings_file
+from agent.config.paths import DATA_DIR_VARIABLE, STORE_NAME, default_data_dir, settings_file
 from agent.output.streams import ExitCode, finish_streams, prepare_streams, stdout_fault
 
 INTERRUPTED = 130
@@ -53,7 +53,10 @@ def plain_status_folder(arguments: list[str]) -> Path | None:
         return None
     if sorted(rest) != ["--json", "status"] or (named or "").startswith("-"):
         return None
-    return (Path(named) if named else default_data_dir()).expanduser().absolute()
+    folder = (Path(named) if named else default_data_dir()).expanduser().absolute()
+    if not named and not (folder / STORE_NAME).exists():
+        return None
+    return folder
 
 
 def _answers_quickly(arguments: list[str]) -> bool:

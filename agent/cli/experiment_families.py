@@ -80,11 +80,11 @@ def _environments(name: str, options: FamilyOptions) -> FamilySpec:
 
 
 def _known_family(invocation: Invocation, name: str) -> FamilySpec | None:
-    with invocation.reading_if_any() as store:
+    with invocation.reading_if_any(is_optional=True) as store:
         families = {} if store is None else {family.name: family for family in store.families.all()}
     return families[name].require_spec() if name in families else None
 
 
 def _known_names(invocation: Invocation) -> list[str]:
-    with invocation.reading_if_any() as store:
+    with invocation.reading_if_any(is_optional=True) as store:
         return [] if store is None else [family.name for family in store.families.all()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typer.core import TyperCommand
 from agent.cli.console import PlainConsole
 from agent.cli.errors import CommandError, error_report, unknown_name_error
 from agent.cli.output import indented, styled
+from agent.config.paths import DATA_DIR_VARIABLE
 from agent.errors import AgentError, SettingsError
 from agent.output.json_values import to_json_text
 from agent.output.streams import stdout_fault
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from agent.config.settings import Settings
+    from agent.config.system_service import SystemService
     from memory.folder import DataFolder
     from memory.records import Family
     from memory.store import Store
@@ -76,11 +79,21 @@ class Invocation:
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings from file, environment and options."""
-        return self.load_settings({})
+        """The settings from file, environment and options; those of the system service if the command works on it."""
+        from agent.config.loading import load_settings
+
+        shared = {} if self.data_dir is None else {"data_dir": self.data_dir}
+        return load_settings(self.config, shared, service=self.system_service)
+
+    @cached_property
+    def system_service(self) -> SystemService | None:
+        """The system service that the command works on; None if it works on a folder of its user."""
+        from agent.config.system_service import service_for
+
+        return service_for(data_dir=self.data_dir, config=self.config)
 
     def load_settings(self, overrides: dict[str, Any]) -> Settings:
-        """Return the settings, overridden by a command's own options."""
+        """Return the settings of this process, overridden by a command's own options."""
         from agent.config.loading import load_settings
 
         shared = {} if self.data_dir is None else {"data_dir": self.data_dir}
@@ -94,10 +107,14 @@ class Invocation:
         return DataFolder(self.settings.data_dir)
 
     @contextmanager
-    def reading_if_any(self) -> Iterator[Store | None]:
+    def reading_if_any(self, *, is_optional: bool = False) -> Iterator[Store | None]:
         """Yield the store, open for reading; None if there is no store yet.
 
+        Args:
+            is_optional: the command does its work without a store too.
+
         Raises:
+            CommandError: there is no store yet, and a running learnd has another data folder.
             StoreLostError: the database is lost; other parts of a store are in the data folder.
         """
         from memory.store import Store
@@ -105,6 +122,8 @@ class Invocation:
         try:
             store = Store.open(self.folder, is_reader=True)
         except StoreMissingError:
+            if not is_optional and (error := self.no_store_error()) is not None:
+                raise error from None
             yield None
             return
         with store:
@@ -149,7 +168,7 @@ class Invocation:
 
     def no_data_error(self) -> CommandError:
         """Return the error of a command that needs a store when there is none."""
-        return CommandError(
+        return self.no_store_error() or CommandError(
             operation=self.name,
             subject=str(self.folder.path),
             found=f"{NO_DATA}.",
@@ -207,13 +226,51 @@ class Invocation:
         """
         if error is stdout_fault():  # It is reported at the end of the process.
             raise typer.Exit(1)
-        report = error_report(error, command=self.name)
+        report = error_report(self._explained(error), command=self.name)
         if not self.is_json:
             self._show_error(report)
         else:
             with contextlib.suppress(OSError):
                 self.write(to_json_text({"error": report}))
         raise typer.Exit(2 if isinstance(error, SettingsError) and self.name.endswith("run") else 1)
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """Return an error that names the running service, if this user may not read its data folder."""
+        if not isinstance(error, PermissionError) and not isinstance(error.__cause__, PermissionError):
+            return error
+        if isinstance(error, SettingsError) or "settings" not in self.__dict__:
+            return error
+        from agent.cli.running_service import running_at
+
+        running = running_at(self.settings.service.listen)
+        if running is None and self.system_service is None:
+            return error
+        owner = "the system service" if self.system_service else "another user"
+        return CommandError(
+            operation=self.name,
+            subject=str(self.settings.data_dir),
+            found=f"this user may not use the data folder of {owner}. {running or ''}".rstrip(),
+            hint="Run the command as root (sudo) or as the service's user, or name another folder with --data-dir.",
+        )
+
+    def no_store_error(self) -> CommandError | None:
+        """Return an error if the command found no store, and a running learnd has another data folder.
+
+        A folder that the user named is not questioned.
+        """
+        if self.data_dir is not None or os.environ.get(DATA_DIR_VARIABLE) or self.folder.store_path.exists():
+            return None
+        from agent.cli.running_service import running_at
+
+        running = running_at(self.settings.service.listen)
+        if running is None or self.folder.holder_pid() is not None:
+            return None
+        return CommandError(
+            operation=self.name,
+            subject=str(self.folder.path),
+            found=f"there is no data in it yet. {running}",
+            hint="Its data folder is another one: name it with --data-dir.",
+        )
 
     def _show_error(self, report: dict[str, Any]) -> None:
         subject = f" {visible_line(report['subject'])}" if report["subject"] else ""

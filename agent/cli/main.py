@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 import typer
 from typer.core import TyperGroup
 
-from agent.cli import compare, curves, doctor, env_check, learn, memory_exchange, policy_watch, status
+from agent.cli import compare, config_set, curves, doctor, env_check, learn, memory_exchange, policy_watch, status
 from agent.cli import run as service
 from agent.cli.config import config_app
 from agent.cli.env import env_app
@@ -110,6 +110,7 @@ app.add_typer(few_shot_app, name="few-shot")
 learn.register(app)
 compare.register(app)
 app.add_typer(schedule_app, name="schedule")
+config_set.register(config_app)
 app.add_typer(config_app, name="config")
 
 

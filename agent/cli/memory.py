@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ from agent.cli.errors import CommandError
 from agent.cli.invocation import NO_DATA, Invocation, command, find_family, group
 from agent.cli.output import new_table
 from agent.output.json_values import to_json_values
-from agent.output.quantities import ago, short_count, short_size
+from agent.output.quantities import ago, short_count, short_duration, short_size
 from agent.reports.memory_values import memory_values
 from memory.records import MemoryStats
 
@@ -196,6 +197,7 @@ def _backup_values(backup: Backup) -> dict[str, Any]:
     "restore",
     examples=(
         "learnd memory restore newest",
+        "learnd memory restore newest --dry-run",
         "learnd memory restore 2026-01-31T03-00-00.000000Z",
         "learnd memory restore /mnt/elsewhere/2026-01-31T03-00-00.000000Z --data-dir ./fresh",
     ),
@@ -205,8 +207,12 @@ def restore_backup(
     backup: Annotated[
         str, typer.Argument(metavar="BACKUP", help="`newest`, a name from `learnd memory backups`, or a folder.")
     ],
+    is_drill: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Restore into a temporary folder, check it and remove it; learnd may run."),
+    ] = False,
 ) -> None:
-    """Replace the store by a backup. learnd must be stopped.
+    """Replace the store by a backup. learnd must be stopped, but for a dry run.
 
     The copy is verified before the store is changed. The old store is moved to another folder, not deleted. `newest`
     is the backup that was made last, even if the clock was wrong. If the command is killed or the disk is full, either
@@ -216,6 +222,9 @@ def restore_backup(
     from memory.files.backups import restore
 
     path = _named_backup(invocation, backup)
+    if is_drill:
+        _drill(invocation, path)
+        return
     with invocation.progress() as progress:
         bar = progress.add_task(f"restoring {path.name}", total=None)
         aside = restore(
@@ -231,6 +240,32 @@ def restore_backup(
         "damaged": damaged,
     }
     invocation.answer(values, lambda out: _show_restored(out, path, aside, damaged))
+
+
+def _drill(invocation: Invocation, path: Path) -> None:
+    """Restore a backup into a temporary folder, and show what it would restore."""
+    from memory.upkeep.drill import restore_drill
+
+    place = next(folder for folder in (invocation.folder.path, *invocation.folder.path.parents) if folder.is_dir())
+    with invocation.progress() as progress:
+        bar = progress.add_task(f"trying {path.name}", total=None)
+        drill = restore_drill(
+            path,
+            within=place,
+            progress=lambda what, count: progress.update(bar, description=f"checking {what}: {count}"),
+        )
+
+    def show(out: PlainConsole) -> None:
+        version = "no policy" if drill.policy_version is None else f"policy version {drill.policy_version}"
+        out.print(f"{path} can be restored; nothing was changed", soft_wrap=True)
+        out.print(
+            f"{drill.num_families} families, {drill.num_trials} trials, {version}, {short_size(drill.size_bytes)}"
+        )
+        out.print(f"it took {short_duration(drill.duration_s)}")
+        for text in drill.damaged:
+            out.print(f"damaged when it was backed up: {text}", soft_wrap=True)
+
+    invocation.answer({"backup": str(path), "data_dir": str(invocation.folder.path), **asdict(drill)}, show)
 
 
 def _named_backup(invocation: Invocation, name: str) -> Path:

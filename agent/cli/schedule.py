@@ -36,11 +36,13 @@ def list_schedule(
     runs: Annotated[int, typer.Option(min=0, help="Number of last runs to show.")] = 10,
 ) -> None:
     """List the jobs: when each is due, when it last ran, and the outcome of that run; and what takes the time."""
+    from agent.config.local_time import zone_name
     from agent.config.time_shares import time_shares
 
     budgets = time_shares(invocation.settings)
     with invocation.reading_if_any() as store:
-        found = read_schedule(store, budgets=budgets, num_runs=runs, now=time.time())
+        zone = zone_name(invocation.settings.service.time_zone)
+        found = read_schedule(store, budgets=budgets, num_runs=runs, now=time.time(), time_zone=zone)
     invocation.answer(schedule_values(found), lambda out: out.print(NO_DATA) if store is None else _show(out, found))
 
 
@@ -122,6 +124,7 @@ def _show(out: PlainConsole, found: ScheduleReport) -> None:
             ago(due_at(job)),
         )
     out.print(jobs)
+    out.print(f"time zone of cron lines and windows: {found.time_zone}")
     if found.times:
         out.print(_times_table(found.times))
     if found.runs:

@@ -55,6 +55,8 @@ def status(
     """
     if token_file is not None and url is None:
         raise typer.BadParameter("it goes with --url", param_hint="--token-file")
+    if url is None and (error := invocation.no_store_error()) is not None:
+        raise error
     if not watch:
         report = _report(invocation, url, token_file)
         invocation.answer(report, lambda out: out.print(_page(report)))
@@ -114,6 +116,9 @@ def _legend(*, has_returns: bool) -> str:
 def _page(report: dict[str, Any]) -> Group:
     parts: list[RenderableType] = [_headline(report), *_trainer_lines(report)]
     parts += [styled(("!", "red"), f" {indented(str(reason))}") for reason in report["health"]["reasons"]]
+    if report["needs_restart"]:
+        keys = ", ".join(report["needs_restart"])
+        parts.append(styled(("!", "yellow"), f" restart the service to take over: {keys}"))
     parts += [
         styled(("!", "yellow"), f" {problem['file']}: {indented(str(problem['found']))}")
         for problem in report["family_files"]

@@ -1,14 +1,15 @@
 """The local time zone, by the same rules as the C library. Cron lines and windows of practice use it.
 
-``TZ`` may be a zone of the time zone database ("Europe/Berlin"), a file (":/etc/localtime"), or a POSIX string
-("CET-1CEST,M3.5.0,M10.5.0/3"; POSIX.1-2017, Base Definitions, section 8.3). Without ``TZ`` the zone is
-that of ``/etc/localtime``, or UTC if the file is missing.
+The setting ``service.time_zone`` takes the place of ``TZ``. ``TZ`` may be a zone of the time zone database
+("Europe/Berlin"), a file (":/etc/localtime"), or a POSIX string ("CET-1CEST,M3.5.0,M10.5.0/3"; POSIX.1-2017, Base
+Definitions, section 8.3). Without ``TZ`` the zone is that of ``/etc/localtime``, or UTC if the file is missing.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import time
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from pathlib import Path
@@ -58,6 +59,37 @@ def _offset_at(local: datetime) -> timedelta | None:
 def local_zone() -> tzinfo:
     """Return the local time zone; UTC if ``TZ`` is not a time zone."""
     return _zone_of(os.environ.get(VARIABLE)) or UTC
+
+
+def use_time_zone(name: str) -> None:
+    """Make a zone the local one of this process and of those that it starts; nothing changes if it is empty."""
+    if name:
+        os.environ[VARIABLE] = name
+        time.tzset()
+
+
+def zone_name(name: str = "") -> str:
+    """Return a name of the local zone for users.
+
+    Args:
+        name: the value of ``service.time_zone``.
+    """
+    named = (name or os.environ.get(VARIABLE) or "").removeprefix(":")
+    if named:
+        return named
+    _, separator, of_file = os.path.realpath("/etc/localtime").partition("/zoneinfo/")
+    return of_file if separator else time.strftime("%Z")
+
+
+def checked_zone(name: str) -> str:
+    """Return the name of a time zone, or an empty one.
+
+    Raises:
+        ValueError: there is no such zone.
+    """
+    if name and _zone_of(name) is None:
+        raise ValueError(ZONE_FORM)
+    return name
 
 
 def is_zone_known() -> bool:

@@ -12,6 +12,11 @@ from pathlib import Path
 DATA_DIR_VARIABLE = "LEARND_DATA_DIR"
 CONFIG_VARIABLE = "LEARND_CONFIG"
 OMNIGLOT_VARIABLE = "LEARND_OMNIGLOT"
+SYSTEM_ROOT = Path("/")
+"""The folder under which a system service is looked for."""
+SYSTEM_UNIT = "learnd.service"
+_UNIT_FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system")
+STORE_NAME = "learnd.db"
 OMNIGLOT_HINT = (
     "Download images_background_small1.zip and images_background_small2.zip from the folder python of "
     "https://github.com/brendenlake/omniglot into one folder, and name it with --data or "
@@ -38,7 +43,34 @@ def settings_file(named: Path | None = None) -> Path | None:
     folders = [os.environ.get("CONFIGURATION_DIRECTORY", "").split(":")[0]]
     folders.append(str(Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "learnd"))
     candidates = (Path(folder) / "learnd.toml" for folder in folders if folder)
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+    return next((candidate for candidate in candidates if may_exist(candidate)), None)
+
+
+def new_settings_file() -> Path:
+    """Return the path at which a settings file of this process or its user is looked for, and can be made."""
+    folder = os.environ.get("CONFIGURATION_DIRECTORY", "").split(":")[0]
+    return Path(folder or Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "learnd") / "learnd.toml"
+
+
+def may_exist(path: Path) -> bool:
+    """Return whether a path exists, or lies in a folder that is closed to this user: then reading it tells why."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return True
+
+
+def system_unit() -> Path | None:
+    """Return the unit file of the system service; None if there is none."""
+    candidates = (SYSTEM_ROOT / folder / SYSTEM_UNIT for folder in _UNIT_FOLDERS)
+    return next((candidate for candidate in candidates if may_exist(candidate)), None)
+
+
+def has_own_installation() -> bool:
+    """Return whether this process or its user has settings or a store: then no system service is looked for."""
+    if os.environ.get("STATE_DIRECTORY") or os.environ.get("CONFIGURATION_DIRECTORY"):
+        return True
+    return settings_file() is not None or may_exist(default_data_dir() / STORE_NAME)
 
 
 def omniglot_folder(named: Path | None = None) -> Path | None:

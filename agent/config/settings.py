@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -20,12 +20,16 @@ from agent.config.value_types import (
     AllowedHost,
     ClassificationLearner,
     Count,
+    CountOrNone,
     Duration,
+    Folder,
     JobTrigger,
     ListenAddress,
-    PractiseWindow,
+    PractiseWindows,
     RegressionLearner,
-    Size,
+    StoreSize,
+    TimeZone,
+    at_least,
     listed,
 )
 from agent.config.worker_settings import WorkersSettings
@@ -60,6 +64,9 @@ class ServiceSettings(Section):
         description="Values of the Host header that are accepted in addition to this machine's names and the host of"
         ' listen; "*" accepts any. If empty and the service listens on all interfaces, any is accepted.',
     )
+    time_zone: TimeZone = Field(
+        default="", description="Time zone of cron lines and windows of practice; empty: TZ, else /etc/localtime."
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="Format of the log on stderr; auto: console on a terminal, else JSON lines."
     )
@@ -90,7 +97,7 @@ class PractiseSettings(Section):
         description="Time that the trainer waits for a family's worker; a rollout, an evaluation or an admission that"
         " takes longer goes on in the background, while other families are practised.",
     )
-    windows: Annotated[tuple[PractiseWindow, ...], BeforeValidator(listed)] = Field(
+    windows: PractiseWindows = Field(
         default=(),
         description='Local times in which practice is allowed, such as ["22:00-06:00"]; empty: always.',
     )
@@ -119,6 +126,9 @@ class JobsSettings(Section):
     backup: JobTrigger = Field(
         default=Trigger(interval_s=86400), description="Copy the store and its parameter files, and verify the copy."
     )
+    verify: JobTrigger = Field(
+        default=Trigger(interval_s=7 * 86400), description="Verify every backup again; damage turns health red."
+    )
 
 
 class LearnerSettings(Section):
@@ -127,15 +137,19 @@ class LearnerSettings(Section):
     device: DeviceChoice = Field(
         default=DeviceChoice.AUTO, description="Device of the trainer; auto: cuda if available, else cpu."
     )
-    threads: int = Field(default=0, ge=0, description="Number of torch threads; 0: all cores but one, at most 4.")
-    seed: int = Field(default=0, ge=0, description="Seed of a new store; an existing one keeps its random states.")
+    threads: int = Field(
+        default=0, ge=0, le=1024, description="Number of torch threads; 0: all cores but one, at most 4."
+    )
+    seed: int = Field(
+        default=0, ge=0, lt=2**63, description="Seed of a new store; an existing one keeps its random states."
+    )
     nice: int = Field(
         default=5, ge=0, le=19, description="Niceness of the trainer and its workers, added to the service's own."
     )
-    start_timeout_s: Duration = Field(
+    start_timeout_s: Annotated[Duration, at_least(5.0)] = Field(
         default=120.0, description="Time from the trainer's start until it is ready; then it is killed."
     )
-    stall_timeout_s: Duration = Field(
+    stall_timeout_s: Annotated[Duration, at_least(1.0)] = Field(
         default=120.0, description="Time that a running job may take without progress; then the trainer is killed."
     )
     restart_first_s: Duration = Field(
@@ -151,14 +165,23 @@ class LearnerSettings(Section):
 class MemorySettings(Section):
     """Limits of the store."""
 
-    trials_per_step: int = Field(default=8, ge=0, description="Trials stored in episodic memory per slice of practice.")
-    max_size: Size = Field(
+    trials_per_step: CountOrNone = Field(
+        default=8, description="Trials stored in episodic memory per slice of practice."
+    )
+    max_size: StoreSize = Field(
         default=4 * 2**30, description="Largest size of the store; the oldest episodes are removed first."
     )
-    max_age: Duration = Field(default=90 * 86400.0, description="Age at which an episode is removed.")
+    max_age: Annotated[Duration, at_least(3600.0)] = Field(
+        default=90 * 86400.0, description="Age at which an episode is removed."
+    )
     keep_checkpoints: Count = Field(default=5, description="Generations of the trainer's checkpoint that are kept.")
     keep_backups: Count = Field(default=3, description="Backups that are kept.")
-    keep_rejected: int = Field(default=20, ge=0, description="Rejected candidates whose parameters are kept.")
+    backup_command: str = Field(
+        default="",
+        description="Shell command that is run after each backup, such as a copy to another host, with the backup's"
+        " folder in $BACKUP_PATH; if it fails, the backup job has failed.",
+    )
+    keep_rejected: CountOrNone = Field(default=20, description="Rejected candidates whose parameters are kept.")
 
 
 SHARE_DESCRIPTION = (
@@ -195,6 +218,7 @@ class ConsolidationSettings(Section):
     tolerance: float = Field(
         default=0.05,
         ge=0,
+        allow_inf_nan=False,
         description="Largest allowed fall of a family's score below that of the published version, on the same tasks; "
         "without a reference, this share of what the published version earns above random actions.",
     )
@@ -246,7 +270,7 @@ class StreamSettings(Section):
     """The families that are added automatically."""
 
     embedded_default: bool = Field(default=True, description="Add the embedded families to an empty data folder.")
-    folder: Path | None = Field(
+    folder: Folder | None = Field(
         default=None,
         description="A folder of family files (TOML) that is watched in addition to env.d in the data folder.",
     )
@@ -267,7 +291,7 @@ class Settings(BaseSettings):
         validate_default=True,
     )
 
-    data_dir: Path = Field(
+    data_dir: Folder = Field(
         default_factory=default_data_dir,
         description="The data folder; default: $STATE_DIRECTORY, $XDG_STATE_HOME/learnd or ~/.local/state/learnd.",
     )
@@ -320,36 +344,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return only the passed values: ``load_settings`` merges the sources, and knows that of each value."""
         return (init_settings,)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SettingRow:
-    """A description of one setting for users.
-
-    Attributes:
-        key: dotted name.
-        value: the value in its written form.
-        default: the default in its written form.
-        description: the effect of the setting.
-    """
-
-    key: str
-    value: Any
-    default: Any
-    description: str
-
-
-def describe_settings(settings: Settings) -> list[SettingRow]:
-    """Return every setting with value, default and description, in the order of the sections."""
-    defaults = Settings().model_dump(mode="json")
-    values = settings.model_dump(mode="json")
-    rows = []
-    for key, field in setting_fields():
-        section, _, name = key.rpartition(".")
-        value = values[section][name] if section else values[name]
-        default = defaults[section][name] if section else defaults[name]
-        rows.append(SettingRow(key=key, value=value, default=default, description=field.description or ""))
-    return rows
 
 
 def setting_fields() -> Iterator[tuple[str, FieldInfo]]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, time, tzinfo
+from datetime import UTC, datetime, time
+from functools import cache
+from itertools import combinations
 
 from apscheduler.triggers.cron import CronTrigger
 
+from agent.config.cron_times import next_time
 from agent.config.local_time import local_zone
-from agent.config.units import format_duration, parse_duration
+from agent.config.units import MAX_DURATION_S, format_duration, parse_duration
 
 TRIGGER_FORM = '"off", an interval of 1s or more such as "60s", "4m" or "24h", or "cron: M H DAY MONTH WEEKDAY"'
 WINDOW_FORM = 'a window of local time such as "22:00-06:00"'
@@ -17,6 +20,8 @@ WINDOW_FORM = 'a window of local time such as "22:00-06:00"'
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _WEEKDAY_PART = re.compile(r"(\d)(?:-(\d))?(?:/(\d+))?|\*/(\d+)")
 _WINDOW = re.compile(r"\s*(\d{1,2}):(\d{2})\s*[-\u2013]\s*(\d{1,2}):(\d{2})\s*")
+_MIN_BARE_S = 60.0
+"""A smaller interval needs its unit: ``backup = "1"`` mostly means a day or an hour, not a second."""
 _MAX_COUNTED = 100_000
 """Limit of due times counted one by one: those of a cron job of every minute in ten weeks."""
 
@@ -45,13 +50,9 @@ class Trigger:
             return at + self.interval_s
         if not self.cron:
             return float("inf")
-        zone = local_zone()
-        trigger = cron_trigger(self.cron, zone)
-        after = datetime.fromtimestamp(at, zone)
-        fire = trigger.get_next_fire_time(after, after)
-        if fire is None:
-            return float("inf")
-        return float(fire.timestamp())
+        is_of_every_hour = self.cron.split()[1].startswith("*")
+        due = next_time(cron_trigger(self.cron), at=at, zone=local_zone(), is_of_every_hour=is_of_every_hour)
+        return float("inf") if due is None else due
 
     def latest_possible(self, now: float) -> float:
         """Return the latest possible next due time at ``now``. A later one means that the clock was set back."""
@@ -97,26 +98,46 @@ def parse_trigger(value: object) -> Trigger:
         return Trigger()
     if text.startswith("cron:"):
         line = " ".join(text.removeprefix("cron:").split())
-        cron_trigger(line)
+        _require_a_date(cron_trigger(line))
         return Trigger(cron=line)
     try:
         interval_s = parse_duration(text.removeprefix("interval:") if isinstance(value, str) else value)
     except ValueError:
         raise ValueError(TRIGGER_FORM) from None
-    if interval_s < 1:
+    if not 1 <= interval_s <= MAX_DURATION_S:
         raise ValueError(TRIGGER_FORM)
+    if interval_s < _MIN_BARE_S and _is_number(value):
+        raise ValueError(f'an interval of less than a minute with its unit: "{text}s", if seconds are meant')
     return Trigger(interval_s=interval_s)
 
 
-def cron_trigger(line: str, zone: tzinfo | None = None) -> CronTrigger:
+def _is_number(value: object) -> bool:
+    """Return whether a value is a number without a unit, also in a text."""
+    if isinstance(value, str):
+        return re.fullmatch(r"[\d.e+-]+", value.strip(), re.IGNORECASE) is not None
+    return isinstance(value, int | float)
+
+
+def _require_a_date(trigger: CronTrigger) -> None:
+    """Raise if a cron line has no due time, such as one for 31 February.
+
+    Raises:
+        ValueError: the line is never due.
+    """
+    now = datetime.now(trigger.timezone)
+    if trigger.get_next_fire_time(now, now) is None:
+        raise ValueError('a cron line with a date that comes (31 February never does), or "off"')
+
+
+@cache
+def cron_trigger(line: str) -> CronTrigger:
     """Return the APScheduler trigger of a cron line of five fields.
 
-    APScheduler numbers weekdays from Monday = 0, cron(5) from Sunday = 0. The line is read as in cron(5). The time zone
-    is always passed to APScheduler: by default it uses tzlocal, which rejects zones that the C library knows.
+    APScheduler numbers weekdays from Monday = 0, cron(5) from Sunday = 0. The line is read as in cron(5). UTC stands
+    for the wall clock (:mod:`agent.config.cron_times`).
 
     Args:
         line: the five fields.
-        zone: time zone of the fields; None for :func:`agent.config.local_time.local_zone`.
 
     Raises:
         ValueError: the line is not a valid cron line.
@@ -132,7 +153,7 @@ def cron_trigger(line: str, zone: tzinfo | None = None) -> CronTrigger:
             day=day,
             month=month,
             day_of_week=_named_weekdays(weekday),
-            timezone=zone or local_zone(),
+            timezone=UTC,
         )
     except ValueError as error:
         raise ValueError(f"{TRIGGER_FORM} ({error})") from error
@@ -188,6 +209,18 @@ def parse_window(value: object) -> Window:
     if start == end:
         raise ValueError(f"{WINDOW_FORM} whose ends differ")
     return Window(start=start, end=end)
+
+
+def check_disjoint(windows: tuple[Window, ...]) -> tuple[Window, ...]:
+    """Return the windows if none overlaps another.
+
+    Raises:
+        ValueError: two windows overlap.
+    """
+    for first, second in combinations(windows, 2):
+        if first.contains(second.start) or second.contains(first.start):
+            raise ValueError(f"windows that do not overlap; {first} and {second} do, so write them as one")
+    return windows
 
 
 def _time_of_day(hour: int, minute: int) -> time:

@@ -10,6 +10,10 @@ _DURATION_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
 _SIZE = re.compile(r"\s*\d+(?:\.\d+)?\s*(?:b|[kmgt]i?b)?\s*", re.IGNORECASE)
 
 DURATION_FORM = 'a duration such as "90s", "5m", "6h", "1h30m", "7d", or a number of seconds, 0 or more'
+MAX_DURATION_S = 100 * 365 * 86400.0
+"""Longest duration: 100 years. The sum of a time of this century and a longer one may be no valid date."""
+MAX_SIZE_BYTES = 2**63 - 1
+
 SIZE_FORM = 'a size such as "512MiB", "4GiB", or a number of bytes, 0 or more'
 
 

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from agent.config.section import Section
-from agent.config.value_types import Count, Duration, Size
+from agent.config.value_types import Count, Duration, Size, WorkerMemory, at_least
 from envs.limits import WorkerLimits
 
 
 class WorkersSettings(Section):
     """Limits of environment workers, and the quarantine of families whose workers fail."""
 
-    memory_limit: Size = Field(
+    memory_limit: WorkerMemory = Field(
         default=WorkerLimits.memory_mib * 2**20,
         description="Memory limit of a worker with all processes that it started; a worker above it is stopped.",
     )
-    step_timeout_s: Duration = Field(
+    step_timeout_s: Annotated[Duration, at_least(0.1)] = Field(
         default=WorkerLimits.step_timeout_s,
         description="Time limit of one step or one reset of one copy of an environment; once its usual speed is known,"
         " the limit follows that.",
     )
-    start_timeout_s: Duration = Field(
+    start_timeout_s: Annotated[Duration, at_least(1.0)] = Field(
         default=WorkerLimits.start_timeout_s,
         description="Time limit for a worker to start and make its first copy, and for each further copy.",
     )
@@ -60,7 +60,7 @@ class WorkersSettings(Section):
     def limits(self, *, nice: int = WorkerLimits.nice) -> WorkerLimits:
         """Return the limits of one worker; ``nice`` is added to the niceness of the process that starts it."""
         return WorkerLimits(
-            memory_mib=max(1, self.memory_limit // 2**20),
+            memory_mib=self.memory_limit // 2**20,
             step_timeout_s=self.step_timeout_s,
             start_timeout_s=self.start_timeout_s,
             nice=nice,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from agent.logs import forward_line
 
-MAX_KEPT_LINE = 500
+MAX_KEPT_LINE = 20_000
 """Characters of an output line that are kept for messages."""
 
 
@@ -78,3 +78,14 @@ async def cancel_tasks(tasks: Sequence[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def add_niceness(pid: int, added: int) -> None:
+    """Set the niceness of a process to that of this one plus ``added``; a process that has ended is left alone."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, added_niceness(added))
+
+
+def added_niceness(added: int) -> int:
+    """Return the sum of this process's niceness and ``added``, at most 19."""
+    return min(19, os.getpriority(os.PRIO_PROCESS, 0) + added)

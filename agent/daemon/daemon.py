@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import structlog
 
 from agent.clock import Clock, SystemClock
+from agent.config.changes import SettingsChange
 from agent.config.settings import Settings
 from agent.daemon.connections import ConnectionLimits
 from agent.daemon.descriptors import connections_within, raise_descriptor_limit
@@ -20,6 +21,7 @@ from agent.daemon.family_folders import FamilyFolders
 from agent.daemon.folder_guard import FolderGuard
 from agent.daemon.http import Endpoints, HttpServer, new_app
 from agent.daemon.metrics import LEARNER_RESTARTS, new_registry
+from agent.daemon.reloading import SettingsReload
 from agent.daemon.runs import Lane
 from agent.daemon.startup import BallastRetry, add_embedded_families, hold_folder, replace_store
 from agent.daemon.status_report import ServiceState, StatusReport
@@ -27,12 +29,14 @@ from agent.daemon.store_poller import StorePoller
 from agent.daemon.store_thread import StoreThread
 from agent.daemon.supervisor import Supervisor, TrainerExit
 from agent.daemon.systemd import Notifier
-from agent.daemon.trainer_command import trainer_command_of, trainer_environment
+from agent.daemon.trainer_command import trainer_command as default_trainer_command
+from agent.daemon.trainer_command import trainer_environment
 from agent.daemon.watchdog import Watchdog
 from agent.daemon.web.access import AccessRules
 from agent.daemon.web.api import ApiSources
 from agent.daemon.web.site import Web
 from agent.errors import AgentError
+from agent.logs import configure_logs
 from agent.running_version import running_version
 from envs.default_families import default_stream
 from envs.family import FamilySpec
@@ -62,6 +66,7 @@ class Daemon:
         clock: wall and monotonic time.
         embedded_stream: returns the families that are added to an empty data folder.
         is_new: move a lost or damaged store aside and create a new one.
+        load_settings: reads the settings again, from the sources of the start; None if they cannot be reloaded.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Daemon:
         clock: Clock | None = None,
         embedded_stream: Callable[[], Sequence[FamilySpec]] = default_stream,
         is_new: bool = False,
+        load_settings: Callable[[], Settings] | None = None,
     ) -> None:
         self._settings = settings
         self._is_new = is_new
@@ -96,6 +102,7 @@ class Daemon:
         self._family_folders = FamilyFolders(settings, self._writer)
         self._notifier = Notifier()
         self._watchdog = self._new_watchdog()
+        self._reload = SettingsReload(settings, load=load_settings, apply=self._take_settings)
         self._service = ServiceState(started_at=self._clock.wall())
         self._report = self._new_report()
         self._web = self._new_web()
@@ -103,7 +110,7 @@ class Daemon:
 
     def _new_supervisor(self, trainer_command: Sequence[str] | None) -> Supervisor:
         return Supervisor(
-            trainer_command or trainer_command_of(self._settings),
+            trainer_command or default_trainer_command(),
             environment=trainer_environment(self._settings),
             settings=self._settings.learner,
             clock=self._clock,
@@ -147,6 +154,7 @@ class Daemon:
             poller=self._poller,
             guard=self._guard,
             family_folders=self._family_folders,
+            reload=self._reload,
         )
 
     def _new_web(self) -> Web:
@@ -179,12 +187,32 @@ class Daemon:
         self._stop.set()
 
     def handle_hang_up(self, has_terminal: bool) -> None:  # noqa: FBT001 -- a signal handler's argument
-        """Stop if the terminal was closed; otherwise log that SIGHUP reloads nothing."""
+        """Stop if the terminal was closed; otherwise reload the settings."""
         if not has_terminal:
-            log.info("SIGHUP changes nothing: the settings are read at the start; restart the service to change them")
+            self.reload_settings()
             return
         self.is_hung_up = True
         self.request_stop(signal.SIGHUP.name)
+
+    def reload_settings(self) -> None:
+        """Read the settings again and take them over; wrong ones are reported, and the old ones stay in force."""
+        if self._service.state != "running":
+            log.warning("settings are reloaded only while the service runs", state=self._service.state)
+            return
+        with self._notifier.reloading():
+            self._reload.reload()
+        self._note_change()
+
+    def _take_settings(self, change: SettingsChange) -> None:
+        settings = self._settings = change.settings
+        configure_logs(settings, process="control")
+        self._dispatcher.use(settings)
+        self._family_folders.use(settings)
+        self._watchdog.use(settings.learner)
+        environment = trainer_environment(settings)
+        self._supervisor.use(settings.learner, environment, needs_trainer=change.needs_trainer)
+        if "service.log_level" in change.changed:
+            self._supervisor.set_log_level(settings.service.log_level)
 
     async def run(self) -> None:
         """Run until :meth:`request_stop`. Everything is saved when this returns.

@@ -31,7 +31,7 @@ from agent.daemon.practice_time import PracticeTime
 from agent.daemon.reference_lane import ReferenceLane
 from agent.daemon.retrying_writer import RETRY_S, RetryingWriter
 from agent.daemon.runs import Lane, Running, RunResult, StoppingError, lane_of
-from agent.daemon.schedule import Entry, Schedule
+from agent.daemon.schedule import Entry, Schedule, triggers_of
 from agent.daemon.snapshot import Snapshot
 from agent.daemon.store_thread import StoreThread, in_daemon_thread
 from agent.daemon.store_updates import (
@@ -82,14 +82,14 @@ class Dispatcher:
         before_job: Callable[[], None] = lambda: None,
         reference_command: Sequence[str] | None = None,
     ) -> None:
-        self._settings = settings
+        self._settings = self._newest_settings = settings
         self._folder = folder
         self._supervisor = supervisor
         self._clock = clock
         self._snapshot = snapshot
         self._on_change = on_change
         self._before_job = before_job
-        self._schedule = Schedule(_triggers(settings))
+        self._schedule = Schedule(triggers_of(settings))
         self._timers = Timers(wake=self.wake, clock=clock)
         self._references = ReferenceLane(settings, folder=folder, writer=writer, clock=clock, command=reference_command)
         self._wakes = {lane: asyncio.Event() for lane in Lane}
@@ -133,6 +133,17 @@ class Dispatcher:
         self._timers.start()
         self._timers.arm(self._schedule.entries())
 
+    def use(self, settings: Settings) -> None:
+        """Take over settings within a second."""
+        self._newest_settings = settings
+
+    async def _take_settings(self) -> None:
+        settings = self._settings = self._newest_settings
+        self._references.use(settings)
+        self._budgets.use(time_shares(settings))
+        self._family_failures.use(settings.workers)
+        await self._store_entries(self._schedule.use(triggers_of(settings), now=self._clock.wall()))
+
     def wake(self) -> None:
         """Make both lanes choose their next job again."""
         for event in self._wakes.values():
@@ -158,6 +169,8 @@ class Dispatcher:
     async def _look(self) -> None:
         now = self._clock.wall()
         await self._requests.take()
+        if self._newest_settings is not self._settings:
+            await self._take_settings()
         corrected = self._schedule.correct(now)
         if corrected:
             log.warning(
@@ -252,7 +265,7 @@ class Dispatcher:
     async def _run(self, lane: Lane, work: Work) -> None:
         self._before_job()
         now = self._clock.wall()
-        is_scheduled = work.kind in _triggers(self._settings)
+        is_scheduled = work.kind in triggers_of(self._settings)
         num_missed = self._schedule.start(work.kind, now) if is_scheduled else 0
         due = self._schedule.entry(work.kind).next_due_at if is_scheduled else None
         try:
@@ -377,14 +390,3 @@ class Dispatcher:
         """Make prune due now, unless it is off."""
         self._schedule.bring_forward(JobKind.PRUNE, self._clock.wall())
         self.wake()
-
-
-def _triggers(settings: Settings) -> dict[JobKind, Any]:
-    jobs = settings.jobs
-    return {
-        JobKind.EVALUATE: jobs.evaluate,
-        JobKind.CONSOLIDATE: jobs.consolidate,
-        JobKind.CHECKPOINT: jobs.checkpoint,
-        JobKind.PRUNE: jobs.prune,
-        JobKind.BACKUP: jobs.backup,
-    }

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from enum import IntEnum
 from pathlib import Path
 
 import structlog
 
+from agent.config.local_time import use_time_zone
 from agent.config.settings import Settings
 from agent.daemon.daemon import Daemon
 from agent.daemon.preloading import preload
 from agent.errors import AgentError, ListenError
-from agent.logs import configure_logs
+from agent.logs import configure_logs, log_uncaught
 from agent.running_version import running_version
 from memory.errors import FolderInUseError, FolderLostError, MemoryStoreError
 
@@ -42,6 +43,7 @@ def run(
     is_new: bool = False,
     trainer_command: Sequence[str] | None = None,
     reference_command: Sequence[str] | None = None,
+    load_settings: Callable[[], Settings] | None = None,
 ) -> int:
     """Run the service until a signal stops it, or for ``stop_after_s`` seconds; return the exit code.
 
@@ -51,13 +53,22 @@ def run(
         is_new: move a lost or damaged store aside and create a new one.
         trainer_command: the trainer's command line; None for ``python -m agent.trainer``.
         reference_command: the command line that measures references; None for ``python -m agent.reference``.
+        load_settings: reads the settings again at SIGHUP; None if they cannot be reloaded.
     """
     configure_logs(settings, process="control")
+    log_uncaught()
+    use_time_zone(settings.service.time_zone)
     for ignored in settings.ignored:
         log.warning("removed setting has no effect", **asdict(ignored))
     running_version()
     preload()
-    daemon = Daemon(settings, trainer_command=trainer_command, reference_command=reference_command, is_new=is_new)
+    daemon = Daemon(
+        settings,
+        trainer_command=trainer_command,
+        reference_command=reference_command,
+        is_new=is_new,
+        load_settings=load_settings,
+    )
     try:
         asyncio.run(_run_with_signals(daemon, stop_after_s))
     except FolderInUseError as error:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 
 from agent.config.units import format_duration
 
@@ -125,16 +126,16 @@ def progress(values: Sequence[float]) -> float | None:
 
 
 def _progress_in_words(candidate: Candidate) -> str:
+    """Return the means that :func:`progress` compares."""
     change = progress(candidate.values)
     if change is None:
         return "too few evaluations to measure progress"
-    if candidate.has_scale:
-        name, shown, moved = "score", f"{candidate.values[-1]:.2f}", f"{abs(change):.2f}"
+    values = candidate.values if candidate.has_scale else candidate.returns[-NUM_EVALUATIONS:]
+    name, digits = ("score", ".2f") if candidate.has_scale else ("return", ".4g")
+    half = len(values) // 2
+    earlier, later = (format(mean(part), digits) for part in (values[:half], values[-half:]))
+    if abs(change) < 0.005 or earlier == later:
+        text = f"mean {name} stayed at {later}"
     else:
-        returns = candidate.returns[-NUM_EVALUATIONS:]
-        name, shown, moved = "return", f"{returns[-1]:.4g}", f"{abs(progress(returns) or 0.0):.3g}"
-    if abs(change) < 0.005:
-        text = f"{name} stayed at {shown}"
-    else:
-        text = f"{name} {'rose' if change > 0 else 'fell'} by {moved} to {shown}"
+        text = f"mean {name} {'rose' if change > 0 else 'fell'} from {earlier} to {later}"
     return f"{text} over the last {len(candidate.values)} evaluations"

@@ -10,6 +10,7 @@ from agent.daemon.next_job import ConsecutiveFailures, Work
 from agent.daemon.retrying_writer import RetryingWriter
 from agent.daemon.runs import RunResult
 from agent.daemon.store_updates import state_setter
+from agent.output.error_text import short_error
 from memory.records import FamilyState, JobKind, JobOutcome
 
 log = structlog.get_logger(__name__)
@@ -33,6 +34,10 @@ class FamilyFailures:
         self._clock = clock
         self._cool_downs = ConsecutiveFailures()
         self._exits_in_a_row: dict[str, int] = {}
+
+    def use(self, workers: WorkersSettings) -> None:
+        """Take over the limits of quarantines."""
+        self._workers = workers
 
     def allows(self, kind: JobKind, family: str) -> bool:
         """Return whether a job of the family may start, or must wait after a failure."""
@@ -71,7 +76,9 @@ class FamilyFailures:
     async def _set_aside(self, kind: JobKind, family: str, error: str) -> None:
         """Refuse or quarantine a family whose jobs made the trainer exit, so that others can be practised."""
         num_exits = self._exits_in_a_row.pop(family)
-        reason = f"the trainer exited {num_exits} times in a row in jobs of this family; the last exit: {error}"
+        reason = (
+            f"the trainer exited {num_exits} times in a row in jobs of this family; the last exit: {short_error(error)}"
+        )
         log.error("family is set aside", family=family, reason=reason)
         if kind is JobKind.ADMIT:
             await self._store.write(state_setter(family, FamilyState.REFUSED, reason))

@@ -79,6 +79,10 @@ class FamilyFolders:
         self._error = ""
         self.problems: tuple[FileProblem, ...] = ()
 
+    def use(self, settings: Settings) -> None:
+        """Take over settings, from the next look on."""
+        self._settings, self._folders = settings, watched_folders(settings)
+
     async def watch(self) -> None:
         """Look at the folders once a second, until cancelled. A file is read when it has not changed for a second."""
         while True:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from agent.config.units import format_duration
 from agent.daemon.runs import RunResult
+from agent.output.error_text import short_error
 from memory.records import LEARNER_KINDS, JobKind, JobOutcome, ProblemKind
 from memory.records import Problem as Damage
 
@@ -27,6 +28,8 @@ class RedReason(StrEnum):
     STORE_DAMAGED = "store_damaged"
     CHECKPOINT_FALLBACK = "checkpoint_fallback"
     CHECKPOINT_LOST = "checkpoint_lost"
+    BACKUP_DAMAGED = "backup_damaged"
+    SETTINGS_INVALID = "settings_invalid"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,8 @@ class HealthInputs:
         disk_free_bytes: free bytes on the data folder's file system.
         failures: for each kind of job that fails, the number of failures in a row and the newest error.
         damage: known damage of the store.
+        backup_problem: the error of the newest check of the backups; empty if they are intact or were not checked.
+        settings_problem: the problems of settings that were to be reloaded; empty if there are none.
     """
 
     crash_loop: str | None
@@ -69,6 +74,8 @@ class HealthInputs:
     disk_free_bytes: int
     failures: Mapping[JobKind, tuple[int, str]]
     damage: Sequence[Damage] = ()
+    settings_problem: str = ""
+    backup_problem: str = ""
 
 
 def problems(inputs: HealthInputs) -> list[Problem]:
@@ -103,12 +110,24 @@ def _problems(inputs: HealthInputs) -> Iterable[Problem]:
             hint="Free disk space, or lower memory.max_size and run `learnd schedule run-now prune`.",
         )
     for kind, (count, error) in inputs.failures.items():
-        if count >= FAILURES_IN_A_ROW:
+        if count >= FAILURES_IN_A_ROW and kind is not JobKind.VERIFY:
             yield Problem(
                 reason=RedReason.JOB_FAILING,
                 found=f"{kind} failed {count} times in a row, the last: {error or 'no error was reported'}",
                 hint="`learnd schedule list` shows the runs; the log has the details.",
             )
+    if inputs.backup_problem:
+        yield Problem(
+            reason=RedReason.BACKUP_DAMAGED,
+            found=short_error(inputs.backup_problem).rstrip("."),
+            hint="Run `learnd schedule run-now backup`, remove what is damaged, then `learnd schedule run-now verify`.",
+        )
+    if inputs.settings_problem:
+        yield Problem(
+            reason=RedReason.SETTINGS_INVALID,
+            found=f"the settings were not reloaded: {inputs.settings_problem.rstrip('.')}",
+            hint="The old ones stay in force. Correct them (`learnd config check`), then reload again.",
+        )
     yield from _damage_problems(inputs.damage)
 
 
@@ -145,7 +164,7 @@ class Failures:
         if result.outcome is JobOutcome.SUCCEEDED:
             self._counts.pop(kind, None)
         elif result.outcome is JobOutcome.FAILED:
-            self._counts[kind] = (self._counts.get(kind, (0, ""))[0] + 1, result.error)
+            self._counts[kind] = (self._counts.get(kind, (0, ""))[0] + 1, short_error(result.error))
 
     def counts(self) -> Mapping[JobKind, tuple[int, str]]:
         """Return the number of failures in a row and the newest error of each kind that fails."""

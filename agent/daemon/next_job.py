@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agent.daemon.family_choice import Choice
 from memory.records import JobKind
 
-DAEMON_KINDS = frozenset({JobKind.PRUNE, JobKind.BACKUP})
+DAEMON_KINDS = frozenset({JobKind.PRUNE, JobKind.BACKUP, JobKind.VERIFY})
 """Jobs that the daemon runs in a thread of its own; they do not need the trainer."""
 
 FIRST_COOL_DOWN_S = 0.25

@@ -70,10 +70,13 @@ class ReferenceLane:
         self._checkpoints = MeasurementCheckpoints(folder.measurements_path)
         self._writer = writer
         self._clock = clock
-        nice = str(settings.reference.nice)
-        self._command = command or [*process_command_of("agent.reference", settings), "--nice", nice]
+        self._own_command = command
         self._reported_at = 0.0
         self._process: ReferenceProcess | None = None
+
+    def use(self, settings: Settings) -> None:
+        """Take over settings; a running measurement keeps those that it began with."""
+        self._settings = settings
 
     def stop(self) -> None:
         """End the running measurement at once."""
@@ -128,7 +131,9 @@ class ReferenceLane:
             checkpoint=str(checkpoint),
         )
         environment = trainer_environment(self._settings)
-        self._process = ReferenceProcess(self._command, environment=environment, clock=self._clock)
+        nice = str(self._settings.reference.nice)
+        command = self._own_command or [*process_command_of("agent.reference"), "--nice", nice]
+        self._process = ReferenceProcess(command, environment=environment, clock=self._clock)
         self._reported_at = -REPORT_PERIOD_S
         try:
             return await self._process.measure(request, check=lambda progress: self._check(family, request, progress))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from agent.clock import Clock
 from agent.config.units import format_duration
 from agent.daemon.child_process import cancel_tasks, forward_output, kill_group, signal_text, spawn_with_channel
+from agent.daemon.exit_output import telling_line
 from agent.errors import ChannelError
 from agent.messages import MAX_LINE_BYTES, Finished, Progress, parse_line
 from agent.reference_requests import ReferenceRequest
@@ -39,7 +41,7 @@ class ReferenceProcess:
         self._command = list(command)
         self._environment = dict(environment)
         self._clock = clock
-        self._last_line = ""
+        self._last_lines: deque[str] = deque(maxlen=20)
         self._finished: Finished | None = None
         self._progress: Progress | None = None
         self._advanced_at = clock.monotonic()
@@ -106,7 +108,7 @@ class ReferenceProcess:
         kill_group(self._process)
 
     def _keep(self, line: str) -> None:
-        self._last_line = line
+        self._last_lines.append(line)
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """Keep the newest progress and the result that the process sends."""
@@ -125,7 +127,8 @@ class ReferenceProcess:
     def _exit_of(self, process: asyncio.subprocess.Process) -> str:
         status = process.returncode or 0
         how = signal_text(status) if status < 0 else f"exit status {status}"
-        last_line = f"; last line of output: {self._last_line}" if self._last_line else ""
+        told = telling_line(self._last_lines, is_killed=status < 0)
+        last_line = f"; last error in its output: {told}" if told else ""
         return f"the measuring process ended by {how} without a result{last_line}"
 
 

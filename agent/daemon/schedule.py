@@ -13,8 +13,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from agent.config.settings import Settings
 from agent.config.triggers import Trigger, parse_trigger
 from memory.records import JobKind, JobSchedule
+
+
+def triggers_of(settings: Settings) -> dict[JobKind, Trigger]:
+    """Return the trigger of each scheduled kind of job."""
+    jobs = settings.jobs
+    return {
+        JobKind.EVALUATE: jobs.evaluate,
+        JobKind.CONSOLIDATE: jobs.consolidate,
+        JobKind.CHECKPOINT: jobs.checkpoint,
+        JobKind.PRUNE: jobs.prune,
+        JobKind.BACKUP: jobs.backup,
+        JobKind.VERIFY: jobs.verify,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +90,20 @@ class Schedule:
                 kind=kind, trigger=trigger, last_started_at=last, next_due_at=min(due, trigger.latest_possible(now))
             )
         return missed
+
+    def use(self, triggers: Mapping[JobKind, Trigger], *, now: float) -> list[Entry]:
+        """Take over triggers, and return the entries of those that changed. A new one counts from the last start."""
+        changed = []
+        for kind, trigger in triggers.items():
+            entry = self._entries[kind]
+            if entry.trigger == trigger:
+                continue
+            last = entry.last_started_at
+            due = max(now, trigger.next_after(now if last is None else min(last, now)))
+            self._entries[kind] = replace(entry, trigger=trigger, next_due_at=due)
+            changed.append(self._entries[kind])
+        self._triggers = dict(triggers)
+        return changed
 
     def entry(self, kind: JobKind) -> Entry:
         """Return the entry of ``kind``."""
@@ -150,7 +178,6 @@ class Schedule:
 
 def _trigger_of(row: JobSchedule) -> Trigger | None:
     try:
-        text = row.trigger.removeprefix("interval:")
-        return parse_trigger(text)
+        return parse_trigger(row.trigger)
     except ValueError:
         return None

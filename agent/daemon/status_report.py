@@ -13,17 +13,21 @@ from typing import Any
 import structlog
 
 from agent.clock import Clock
+from agent.config.local_time import zone_name
 from agent.daemon.dispatcher import Dispatcher
 from agent.daemon.family_folders import FamilyFolders
 from agent.daemon.folder_guard import FolderGuard
 from agent.daemon.health import HealthInputs, Problem, problems
+from agent.daemon.health_log import HealthLog
+from agent.daemon.reloading import SettingsReload
+from agent.daemon.snapshot import Snapshot
 from agent.daemon.store_poller import StorePoller
 from agent.daemon.store_thread import StoreThread
 from agent.daemon.supervisor import Supervisor, TrainerState
 from agent.daemon.systemd import Notifier
 from agent.running_version import running_version
 from memory.errors import MemoryStoreError, StoreFullError
-from memory.records import CurveMetric, FamilyState
+from memory.records import CurveMetric, FamilyState, JobKind, JobOutcome
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +64,7 @@ class StatusReport:
         clock: the clock of the status row.
         writer: the store to write the status row to.
         notifier: the service manager.
-        supervisor, dispatcher, poller, guard, family_folders: the parts whose state is reported.
+        supervisor, dispatcher, poller, guard, family_folders, reload: the parts whose state is reported.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class StatusReport:
         poller: StorePoller,
         guard: FolderGuard,
         family_folders: FamilyFolders,
+        reload: SettingsReload,
     ) -> None:
         self._service = service
         self._clock = clock
@@ -85,6 +90,8 @@ class StatusReport:
         self._poller = poller
         self._guard = guard
         self._family_folders = family_folders
+        self._reload = reload
+        self._health_log = HealthLog()
         self._changed = asyncio.Event()
 
     def note_change(self) -> None:
@@ -103,6 +110,8 @@ class StatusReport:
                 disk_free_bytes=self._poller.disk_free_bytes,
                 failures=self._dispatcher.failures.counts(),
                 damage=snapshot.damage if snapshot else (),
+                backup_problem=_verify_error(snapshot),
+                settings_problem=self._reload.problem,
             )
         )
 
@@ -130,6 +139,7 @@ class StatusReport:
                     await self._changed.wait()
             self._changed.clear()
             self._notifier.status(self.summary())
+            self._health_log.note(self.problems())
             try:
                 await self.write_status()
             except MemoryStoreError as error:
@@ -154,6 +164,7 @@ class StatusReport:
             "version": running_version(),
             "started_at": self._service.started_at,
             "at": self._clock.wall(),
+            "time_zone": zone_name(),
             "listen": self._service.address,
             "device": trainer.ready.device if trainer.ready else None,
             "policy_version": snapshot.policy_version if snapshot else None,
@@ -173,6 +184,7 @@ class StatusReport:
                 for running in self._dispatcher.running.values()
             ],
             "reasons": [str(problem) for problem in self.problems()],
+            "needs_restart": list(self._reload.needs_restart),
             "family_files": [dataclasses.asdict(problem) for problem in self._family_folders.problems],
         }
 
@@ -191,6 +203,13 @@ class StatusReport:
                     policy_version=snapshot.policy_version,
                     reasons=[str(problem) for problem in self.problems()],
                 )
+
+
+def _verify_error(snapshot: Snapshot | None) -> str:
+    """Return the error of the newest check of the backups; empty if it found them intact."""
+    summary = None if snapshot is None else snapshot.jobs.get(JobKind.VERIFY)
+    run = None if summary is None else summary.last_run
+    return run.error if run is not None and run.outcome is JobOutcome.FAILED else ""
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:

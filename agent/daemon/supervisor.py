@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,7 +20,15 @@ import structlog
 from agent.clock import Clock
 from agent.config.settings import LearnerSettings
 from agent.config.units import format_duration
-from agent.daemon.child_process import cancel_tasks, forward_output, kill_group, signal_text, spawn_with_channel
+from agent.daemon.child_process import (
+    add_niceness,
+    cancel_tasks,
+    forward_output,
+    kill_group,
+    signal_text,
+    spawn_with_channel,
+)
+from agent.daemon.exit_output import telling_line
 from agent.errors import AgentError, ChannelError
 from agent.messages import (
     MAX_LINE_BYTES,
@@ -31,6 +38,7 @@ from agent.messages import (
     Message,
     Progress,
     Ready,
+    SetLogLevel,
     Stop,
     parse_line,
     to_line,
@@ -73,7 +81,7 @@ class TrainerExit:
     Attributes:
         reason: the kind of exit.
         found: what was observed, in words for users ("signal 9 (SIGKILL)").
-        last_line: the last line that the process wrote.
+        last_line: the last line that the process wrote about an error; empty if it wrote none.
     """
 
     reason: RestartReason
@@ -82,7 +90,9 @@ class TrainerExit:
 
     def __str__(self) -> str:
         """Return the exit as one line."""
-        return f"{self.reason}: {self.found}" + (f"; last line of output: {self.last_line}" if self.last_line else "")
+        return f"{self.reason}: {self.found}" + (
+            f"; last error in its output: {self.last_line}" if self.last_line else ""
+        )
 
 
 class TrainerExitedError(AgentError):
@@ -137,6 +147,7 @@ class Supervisor:
         self._exit_times: deque[float] = deque()
         self._exits_without_job = 0
         self._last_exit: TrainerExit | None = None
+        self._is_outdated = self._is_renewing = False
         self.state = TrainerState.STOPPED
         self.ready: Ready | None = None
 
@@ -164,10 +175,9 @@ class Supervisor:
             self._exit_times.popleft()
         if max(len(self._exit_times), self._exits_without_job) < settings.crash_loop_restarts:
             return None
+        often = f"{self._exits_without_job} times without finishing a job"
         if len(self._exit_times) >= settings.crash_loop_restarts:
             often = f"{len(self._exit_times)} times within {format_duration(settings.crash_loop_window_s)}"
-        else:
-            often = f"{self._exits_without_job} times without finishing a job"
         return f"the trainer exited {often}; the last exit was {self._last_exit}; restarts continue"
 
     async def run(self) -> None:
@@ -179,7 +189,10 @@ class Supervisor:
             trainer_exit = await self._run_trainer()
             if self._stopping.is_set():
                 break
-            await self._handle_exit(trainer_exit)
+            if self._is_renewing and self._kill is None:
+                log.info("trainer restarts with new settings")
+            else:
+                await self._handle_exit(trainer_exit)
         self._enter(TrainerState.STOPPED)
 
     async def do(self, job: Job) -> Finished:
@@ -204,6 +217,17 @@ class Supervisor:
             self._leave_job()
         self._exits_without_job = 0
         return finished
+
+    def use(self, settings: LearnerSettings, environment: Mapping[str, str], *, needs_trainer: bool) -> None:
+        """Take over settings, and variables of the next trainer; restart it after its present job if needed."""
+        self._settings, self._environment = settings, dict(environment)
+        self._is_outdated = self._is_outdated or (needs_trainer and self._process is not None)
+        self._renew_if_idle()
+
+    def set_log_level(self, level: str) -> None:
+        """Have the running trainer log from another level on."""
+        if self._writer:
+            self._writer.write(to_line(SetLogLevel(level=level)))
 
     def close_unwanted(self) -> None:
         """Request the trainer to end the workers of families that were removed or paused; do nothing without one."""
@@ -234,6 +258,7 @@ class Supervisor:
     async def _run_trainer(self) -> TrainerExit:
         """Start a trainer, wait until it exits, and return its exit."""
         self._kill = self.ready = self._closed_at = None
+        self._is_outdated = self._is_renewing = False
         self._last_lines.clear()
         self._advanced_at = self._clock.monotonic()
         self._enter(TrainerState.STARTING)
@@ -246,8 +271,7 @@ class Supervisor:
         finally:
             child.close()
         self._process = process
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, process.pid, added_niceness(self._settings.nice))
+        add_niceness(process.pid, self._settings.nice)
         reader, self._writer = await asyncio.open_connection(sock=parent, limit=MAX_LINE_BYTES)
         listening = [
             asyncio.create_task(self._listen(reader)),
@@ -295,7 +319,7 @@ class Supervisor:
                     log.warning("trainer reported the end of a job that it does not run", run_id=message.run_id)
                 elif not self._answer.done():
                     self._answer.set_result(message)
-            case Job() | Stop():
+            case Job() | Stop() | CloseUnwanted() | SetLogLevel():
                 raise ChannelError(
                     operation="reading a message of the trainer",
                     subject=str(message),
@@ -323,8 +347,8 @@ class Supervisor:
         self.kill()
 
     def _exit_of(self, process: asyncio.subprocess.Process) -> TrainerExit:
-        last_line = self._last_lines[-1] if self._last_lines else ""
         status = process.returncode or 0
+        last_line = telling_line(self._last_lines, is_killed=status < 0 or self._kill is not None)
         if self._kill is not None:
             reason, found = self._kill
         elif status < 0:
@@ -353,10 +377,10 @@ class Supervisor:
 
         They double with each exit without a finished job in between. In a crash loop they are ``restart_max_s``.
         """
-        settings = self._settings
-        if self._exits_without_job >= settings.crash_loop_restarts:
-            return settings.restart_max_s
-        return float(min(settings.restart_max_s, settings.restart_first_s * 2.0 ** max(0, self._exits_without_job - 1)))
+        settings, num_exits = self._settings, self._exits_without_job
+        is_loop = num_exits >= settings.crash_loop_restarts
+        wait_s = settings.restart_first_s * 2.0 ** max(0, num_exits - 1)
+        return settings.restart_max_s if is_loop else min(settings.restart_max_s, wait_s)
 
     def _leave_job(self) -> None:
         if self.state is TrainerState.BUSY:
@@ -365,9 +389,11 @@ class Supervisor:
     def _enter(self, state: TrainerState) -> None:
         if state is not self.state:
             self.state = state
+            self._renew_if_idle()
             self._on_change()
 
-
-def added_niceness(added: int) -> int:
-    """Return the sum of this process's niceness and ``added``, at most 19."""
-    return min(19, os.getpriority(os.PRIO_PROCESS, 0) + added)
+    def _renew_if_idle(self) -> None:
+        if self._is_outdated and self.state is TrainerState.IDLE and self._writer:
+            self._is_outdated, self._is_renewing, self.state = False, True, TrainerState.STARTING
+            self._advanced_at = self._clock.monotonic()
+            self._writer.write(to_line(Stop()))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import sdnotify
 
@@ -26,6 +29,15 @@ class Notifier:
     def ready(self) -> None:
         """Report that the service answers requests."""
         self._send("READY=1")
+
+    @contextmanager
+    def reloading(self) -> Iterator[None]:
+        """Report that the service reloads its settings, and at the end that it is ready again."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            yield
+        finally:
+            self.ready()
 
     def alive(self) -> None:
         """Report progress to the watchdog."""

@@ -20,6 +20,10 @@ class TimeBudgets:
         self._shares = dict(shares)
         self._until: dict[JobKind, float] = {}
 
+    def use(self, shares: Mapping[JobKind, float]) -> None:
+        """Take over shares, from the next run on."""
+        self._shares = dict(shares)
+
     def note(self, kind: JobKind, took_s: float, *, now: float) -> None:
         """Note a run that took so many seconds until ``now`` (monotonic seconds)."""
         if kind in self._shares:

@@ -61,6 +61,10 @@ class Watchdog:
             await asyncio.sleep(period_s)
         await asyncio.Event().wait()
 
+    def use(self, settings: LearnerSettings) -> None:
+        """Take over the time-outs of the trainer."""
+        self._settings = settings
+
     def stalled_part(self) -> str:
         """Return the name of a part that has made no progress for too long, with the time; empty if there is none."""
         settings = self._settings

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 
+from agent.process_settings import VARIABLE
 from agent.running_version import running_version
 
 OTHER_VERSION = 3
@@ -22,11 +23,12 @@ PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Measure the reference return that the daemon requests, and report it."""
     parser = argparse.ArgumentParser(prog="python -m agent.reference", description=__doc__)
-    parser.add_argument("--settings", required=True, help="all settings, as JSON")
+    parser.add_argument("--settings", help="all settings, as JSON; default: the variable of the daemon")
     parser.add_argument("--nice", type=int, required=True, help="niceness, added to that of the daemon")
     parser.add_argument("--channel-fd", type=int, required=True)
     parser.add_argument("--control-version", default=running_version(), help="the daemon's version of learnd")
     arguments = parser.parse_args()
+    settings = arguments.settings or os.environ.pop(VARIABLE, "{}")
     _follow_daemon()
     lower_priority(arguments.nice)
     if arguments.control_version != running_version():
@@ -36,7 +38,7 @@ def main() -> None:
 
     from agent.reference.composition import run
 
-    run(settings=arguments.settings, connection=socket.socket(fileno=arguments.channel_fd))
+    run(settings=settings, connection=socket.socket(fileno=arguments.channel_fd))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # Nothing is left to save, and the teardown of an interpreter with torch takes seconds.

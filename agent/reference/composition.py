@@ -16,7 +16,7 @@ import torch
 from agent.config.settings import Settings
 from agent.learners.config_json import config_from_json
 from agent.learners.rl2.config import RL2Config
-from agent.logs import configure_logs
+from agent.logs import configure_logs, log_uncaught
 from agent.messages import Finished, Progress, to_line
 from agent.reference.checkpoint import CheckpointFile
 from agent.reference.measure import Measurement, library, measure
@@ -46,6 +46,7 @@ def run(*, settings: str, connection: socket.socket) -> None:
     """
     resolved = Settings(**json.loads(settings))
     configure_logs(resolved, process="reference")
+    log_uncaught()
     torch.set_num_threads(1)
     with connection.makefile("rb") as lines:
         request = ReferenceRequest.from_line(lines.readline())

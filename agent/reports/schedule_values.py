@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LATELY_S = 3600.0
 """The time whose runs are added up, in seconds."""
 
-NOT_OF_TRAINER = frozenset({JobKind.PRUNE, JobKind.BACKUP, JobKind.REFERENCE})
+NOT_OF_TRAINER = frozenset({JobKind.PRUNE, JobKind.BACKUP, JobKind.VERIFY, JobKind.REFERENCE})
 """The kinds of jobs that do not take the trainer's time."""
 
 OFF = "off"
@@ -30,8 +30,10 @@ class ScheduleReport:
         summaries: the newest run and success of each kind.
         times: the trainer's time by kind of job and family, as JSON values.
         runs: the last runs, newest first.
+        time_zone: the zone of cron lines and windows.
     """
 
+    time_zone: str
     jobs: Sequence[JobSchedule] = ()
     summaries: Mapping[JobKind, JobSummary]
     times: Sequence[Mapping[str, Any]]
@@ -39,7 +41,7 @@ class ScheduleReport:
 
 
 def read_schedule(
-    store: Store | None, *, budgets: Mapping[JobKind, float], num_runs: int, now: float
+    store: Store | None, *, budgets: Mapping[JobKind, float], num_runs: int, now: float, time_zone: str
 ) -> ScheduleReport:
     """Return the schedule of a store; an empty one if there is no store.
 
@@ -48,10 +50,13 @@ def read_schedule(
         budgets: the share of the trainer's time that kinds of jobs may take.
         num_runs: number of last runs.
         now: the present time, in seconds since the epoch.
+        time_zone: the zone of cron lines and windows where no service has said it.
     """
     if store is None:
-        return ScheduleReport(summaries={}, times=())
+        return ScheduleReport(time_zone=time_zone, summaries={}, times=())
+    running = store.daemon_status.get() or {}
     return ScheduleReport(
+        time_zone=str(running.get("time_zone") or time_zone),
         jobs=store.jobs.schedule(),
         summaries={summary.kind: summary for summary in store.jobs.summaries()},
         times=_time_values(store.jobs.time_taken(now - LATELY_S), budgets),
@@ -62,6 +67,7 @@ def read_schedule(
 def schedule_values(found: ScheduleReport) -> dict[str, Any]:
     """Return the JSON values of the schedule."""
     return {
+        "time_zone": found.time_zone,
         "jobs": [_job_values(job, found.summaries[job.kind]) for job in found.jobs],
         "times": list(found.times),
         "runs": [_run_values(run) for run in found.runs],

@@ -62,6 +62,7 @@ def _service_status(pid: int | None, row: dict[str, Any] | None, data_dir: str) 
         "listen": known.get("listen"),
         "learner": known.get("learner"),
         "health": {"is_healthy": pid is not None and not known.get("reasons"), "reasons": known.get("reasons", [])},
+        "needs_restart": known.get("needs_restart", []),
         "family_files": known.get("family_files", []),
         "data_dir": data_dir,
         "last_seen_at": written.get("written_at"),

@@ -10,6 +10,7 @@ import socket
 import sys
 
 from agent.output.streams import prepare_streams
+from agent.process_settings import VARIABLE
 from agent.running_version import running_version
 
 PR_SET_PDEATHSIG = 1
@@ -24,17 +25,18 @@ def main() -> None:
     interpreter's teardown saves nothing, and with torch loaded it takes seconds on a busy machine.
     """
     parser = argparse.ArgumentParser(prog="python -m agent.trainer", description=__doc__)
-    parser.add_argument("--settings", required=True, help="all settings, as JSON")
+    parser.add_argument("--settings", help="all settings, as JSON; default: the variable of the daemon")
     parser.add_argument("--channel-fd", type=int, required=True)
     parser.add_argument("--control-version", default=running_version(), help="the daemon's version of learnd")
     arguments = parser.parse_args()
+    settings = arguments.settings or os.environ.pop(VARIABLE, "{}")
     _follow_daemon()
     _refuse_other_version(arguments.control_version)
 
     from agent.trainer.composition import run
 
     prepare_streams()
-    run(settings=arguments.settings, connection=socket.socket(fileno=arguments.channel_fd))
+    run(settings=settings, connection=socket.socket(fileno=arguments.channel_fd))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -8,7 +8,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from agent.messages import CloseUnwanted, Finished, Job, Message, Progress, Ready, Stop, parse_line, to_line
+from agent.logs import set_level
+from agent.messages import (
+    CloseUnwanted,
+    Finished,
+    Job,
+    Message,
+    Progress,
+    Ready,
+    SetLogLevel,
+    Stop,
+    parse_line,
+    to_line,
+)
 from memory.records import JobOutcome
 
 READ_SIZE_BYTES = 65536
@@ -98,5 +110,7 @@ class Channel:
                     self._jobs.append(job)
                 case CloseUnwanted():
                     self._is_close_requested = True
+                case SetLogLevel(level=level):
+                    set_level(level)
                 case Stop():
                     self.is_stop_requested = True

@@ -12,7 +12,7 @@ import torch
 from agent.config.settings import Settings
 from agent.devices import choose_device, default_threads
 from agent.learners.registry import LEARNERS
-from agent.logs import configure_logs
+from agent.logs import configure_logs, log_uncaught
 from agent.trainer.channel import Channel
 from agent.trainer.heartbeat import Heartbeat
 from agent.trainer.process import TrainerProcess
@@ -37,6 +37,7 @@ def run(*, settings: str, connection: socket.socket) -> None:
     """
     resolved = Settings(**json.loads(settings))
     configure_logs(resolved, process="learner")
+    log_uncaught()
     for entry in LEARNERS.values():
         entry.load()  # Now, because an upgrade may replace the files before a family first needs them.
     device = choose_device(resolved.learner.device)

@@ -17,6 +17,7 @@ import torch
 from agent.config.worker_settings import WorkersSettings
 from agent.errors import ChannelError
 from agent.learners.rl2.policy import IncompatibleParametersError
+from agent.output.error_text import short_error
 from agent.trainer.channel import ChannelClosedError
 from agent.trainer.checkpoint_damage import IncompatibleCheckpointError
 from agent.trainer.heartbeat import JobInterruptedError
@@ -220,12 +221,12 @@ def fault_detail(error: EnvsError) -> str:
 
 def refusal_reason(error: EnvsError) -> str:
     """Return why a family is refused, with the hint, as one line of at most ``MAX_REFUSAL_CHARS``."""
-    return " ".join(str(error).split())[:MAX_REFUSAL_CHARS]
+    return short_error(str(error), max_chars=MAX_REFUSAL_CHARS)
 
 
 def _one_line(error: EnvsError) -> str:
     """Return the user-facing text of an error as one line of at most ``MAX_REASON_CHARS``."""
-    return " ".join(user_message(error).split())[:MAX_REASON_CHARS]
+    return short_error(user_message(error), max_chars=MAX_REASON_CHARS)
 
 
 def quarantine_s(strikes_beyond: int, *, first_s: float, longest_s: float) -> float:

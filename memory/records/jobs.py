@@ -17,6 +17,7 @@ class JobKind(StrEnum):
     CHECKPOINT = "checkpoint"
     PRUNE = "prune"
     BACKUP = "backup"
+    VERIFY = "verify"
     REFERENCE = "reference"
 
 

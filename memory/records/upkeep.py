@@ -123,6 +123,19 @@ class Problem:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BackupCheckReport:
+    """A report of a new check of the backups, of which none is damaged.
+
+    Attributes:
+        checked: names of the backups, newest first.
+        warnings: what was odd, as texts for users.
+    """
+
+    checked: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class BackupReport:
     """A report of a backup that was made and verified.
 

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any
 
+from agent.config.local_time import zone_name
 from agent.config.settings import Settings
 from agent.config.time_shares import time_shares
 from agent.daemon.web import family_models, service_models
@@ -184,8 +185,15 @@ def _read_versions(store: Store, request: Request) -> Any:
 
 
 def _read_jobs(store: Store, request: Request) -> Any:
-    budgets = time_shares(request.settings)
-    return schedule_values(read_schedule(store, budgets=budgets, num_runs=request.values["runs"], now=request.now))
+    settings = request.settings
+    found = read_schedule(
+        store,
+        budgets=time_shares(settings),
+        num_runs=request.values["runs"],
+        now=request.now,
+        time_zone=zone_name(settings.service.time_zone),
+    )
+    return schedule_values(found)
 
 
 def _read_events(store: Store, request: Request) -> Any:

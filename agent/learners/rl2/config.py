@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,6 +12,11 @@ FINAL_LEARNING_RATE_SCALE = 0.1
 learning. No measurement used another share."""
 
 _MAY_BE_ZERO = frozenset({"gae_lambda", "entropy_coefficient", "curriculum_start"})
+_AT_MOST_ONE = frozenset({"discount", "gae_lambda", "curriculum_start", "look_ahead_discounts"})
+
+
+def _upper_limit(name: str) -> str:
+    return "at most 1" if name in _AT_MOST_ONE else "finite"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +95,13 @@ class RL2Config:
     def __post_init__(self) -> None:
         for setting in fields(self):
             value = getattr(self, setting.name)
-            if setting.name in _MAY_BE_ZERO or value is None or isinstance(value, bool):
+            if value is None or isinstance(value, bool):
                 continue
-            if not all(number > 0 for number in (value if isinstance(value, tuple) else (value,))):
-                raise ValueError(f"{setting.name} must be more than 0, not {value}")
+            for number in value if isinstance(value, tuple) else (value,):
+                if not (number > 0 or (number == 0 and setting.name in _MAY_BE_ZERO)):
+                    raise ValueError(f"{setting.name} must be more than 0, not {value}")
+                if number > (1.0 if setting.name in _AT_MOST_ONE else sys.float_info.max):
+                    raise ValueError(f"{setting.name} must be {_upper_limit(setting.name)}, not {value}")
 
     def num_trials_for(self, *, is_tensor_native: bool) -> int:
         """Return B, the number of parallel trials, for a tensor-native or a worker-stepped family."""

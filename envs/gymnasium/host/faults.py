@@ -67,7 +67,8 @@ def _without_traceback(message: str) -> str:
     before, separator, after = message.partition("Traceback (most recent call last):")
     if not separator:
         return message
-    return " ".join([*before.split(), after.strip().rpartition("\n")[2].strip("'\" ")])
+    lines = after.replace("\\n", "\n").strip("'\" \n)")
+    return " ".join([*before.split(), lines.rpartition("\n")[2].strip("'\" ")])
 
 
 def _is_relative(error: OSError) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agent.cli.main import app
+from agent.config import paths
 from memory.folder import DataFolder
 from tests.agent.cli.filled_store import fill
 
@@ -42,6 +43,7 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(paths, "SYSTEM_ROOT", tmp_path / "machine")
 
 
 @pytest.fixture(scope="session")

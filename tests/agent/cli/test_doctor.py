@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -276,8 +277,10 @@ def test_a_family_set_aside_is_warned_of_with_its_reason(filled: DataFolder) -> 
 
 
 def test_a_store_beyond_its_limit_is_warned_of(filled: DataFolder) -> None:
-    with examined(filled, memory={"max_size": "1KiB"}) as context:
-        assert verdicts(doctor_storage.store_size(context))["size"] is Verdict.WARN
+    with examined(filled) as context:
+        memory = context.settings.memory.model_copy(update={"max_size": 1024})
+        small = replace(context, settings=context.settings.model_copy(update={"memory": memory}))
+        assert verdicts(doctor_storage.store_size(small))["size"] is Verdict.WARN
 
 
 def test_an_unreadable_folder_is_an_error_with_a_hint(learnd: Learnd) -> None:

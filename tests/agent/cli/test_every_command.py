@@ -53,6 +53,7 @@ WITHOUT_STORE = {
     ("env", "add"),
     ("env", "check"),
     ("memory", "restore"),
+    ("config", "set"),
     ("few-shot", "predict"),
     ("few-shot", "score"),
     ("few-shot", "train"),

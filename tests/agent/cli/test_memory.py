@@ -134,3 +134,13 @@ def test_a_backup_that_is_not_clean_says_so_and_is_restored(learnd: Learnd, fill
 def _damage_an_episode(folder: DataFolder) -> None:
     with Store.open(folder) as store, store._connection.transaction("damaging an episode"):
         store._connection.execute("UPDATE episodes SET payload = zeroblob(length(payload)) WHERE id = 1")
+
+
+def test_a_dry_run_checks_a_backup_and_changes_nothing(learnd: Learnd, filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        backup = store.back_up(keep=1).path
+    with filled.hold("control"):
+        answer = learnd.json("memory", "restore", "newest", "--dry-run")
+        assert (answer["backup"], answer["num_families"], answer["damaged"]) == (str(backup), 6, [])
+        assert "can be restored; nothing was changed" in learnd("memory", "restore", "newest", "--dry-run").stdout
+    assert not list(filled.path.glob("replaced-*"))

@@ -126,3 +126,9 @@ def test_triggers_are_readable() -> None:
     assert readable_trigger("interval:21600") == "every 6h"
     assert readable_trigger("cron:0 3 * * *") == "cron 0 3 * * *"
     assert readable_trigger("off") == "off"
+
+
+def test_the_time_zone_is_shown(learnd: Learnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEARND_SERVICE__TIME_ZONE", "Asia/Tokyo")
+    assert learnd.json("schedule", "list")["time_zone"] == "Asia/Tokyo"
+    assert "time zone of cron lines and windows: Asia/Tokyo" in learnd("schedule", "list").stdout

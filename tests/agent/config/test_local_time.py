@@ -9,8 +9,17 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from pydantic import ValidationError
 
-from agent.config.local_time import SystemTime, check_time_zone, is_zone_known, local_zone
+from agent.config.local_time import (
+    SystemTime,
+    check_time_zone,
+    is_zone_known,
+    local_zone,
+    use_time_zone,
+    zone_name,
+)
+from agent.config.settings import Settings
 from agent.config.triggers import Window, is_within, parse_trigger, parse_window
 from agent.errors import SettingsError
 
@@ -134,3 +143,22 @@ def test_the_timers_need_no_local_zone(set_zone: ZoneSetter) -> None:
 
     set_zone("UTC-3")
     Timers(wake=lambda: None, clock=FakeClock())
+
+
+def test_the_setting_takes_the_place_of_tz_and_a_wrong_one_is_refused(set_zone: ZoneSetter) -> None:
+    set_zone("UTC")
+    assert zone_name() == "UTC"
+    assert zone_name("Asia/Tokyo") == "Asia/Tokyo"
+    use_time_zone("")
+    assert due_after("0 3 * * *", "2026-07-01T00:00") == "2026-07-01T03:00"
+    use_time_zone("Asia/Tokyo")
+    assert due_after("0 3 * * *", "2026-07-01T00:00") == "2026-07-01T18:00"
+    assert zone_name() == "Asia/Tokyo"
+    assert Settings(service={"time_zone": "Europe/Berlin"}).service.time_zone == "Europe/Berlin"
+    with pytest.raises(ValidationError, match="a time zone such as"):
+        Settings(service={"time_zone": "Europe/Berln"})
+
+
+def test_without_tz_the_zone_has_the_name_of_its_file(set_zone: ZoneSetter) -> None:
+    set_zone(None)
+    assert zone_name()

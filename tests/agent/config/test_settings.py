@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from agent.config.description import describe_settings
 from agent.config.loading import load_settings
-from agent.config.settings import DeviceChoice, Settings, describe_settings, setting_fields
+from agent.config.settings import DeviceChoice, Settings, setting_fields
 from agent.config.units import format_duration, format_size, parse_duration, parse_size
-from agent.daemon.trainer_command import trainer_command_of
+from agent.daemon.trainer_command import trainer_environment
 from agent.errors import SettingsError
+from agent.process_settings import VARIABLE
 from tests.repository import ROOT
 
 
@@ -167,9 +169,11 @@ def test_what_is_no_size_is_refused(text: object) -> None:
 @pytest.mark.parametrize("data_dir", ["/srv/learnd", "/srv/caf\udce9", "/srv/名前 [/red]"])
 def test_the_learner_is_handed_the_very_settings_whatever_the_data_folder_is_called(data_dir: str) -> None:
     settings = Settings(data_dir=Path(data_dir))
-    words = trainer_command_of(settings)
-    words[-1].encode("ascii")
-    assert Settings(**json.loads(words[-1])) == settings
+    text = trainer_environment(settings)[VARIABLE]
+    text.encode("ascii")
+    handed = Settings(**json.loads(text))
+    assert handed.model_copy(update={"service": settings.service}) == settings
+    assert handed.service.log_format != "auto", "the trainer logs in the format of the daemon"
 
 
 def test_the_manual_has_the_default_of_every_setting() -> None:

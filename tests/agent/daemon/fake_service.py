@@ -56,9 +56,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.upgraded:
         _upgrade_when_ready()
-    settings = load_settings(
-        arguments.config, {"data_dir": arguments.data_dir, "service": {"listen": arguments.listen}}
-    )
+    overrides = {"data_dir": arguments.data_dir, "service": {"listen": arguments.listen}}
+    settings = load_settings(arguments.config, overrides)
     command = [sys.executable, "-m", "tests.agent.daemon.fake_learner", "--data-dir", str(arguments.data_dir)]
     command += ["--behaviour", arguments.behaviour, "--slice-s", arguments.slice_s]
     reference = [
@@ -69,7 +68,15 @@ def main() -> None:
         arguments.reference_behaviour,
     ]
     commands = {"trainer_command": command, "reference_command": reference}
-    sys.exit(run(settings, stop_after_s=arguments.for_s, is_new=arguments.new, **commands))
+    sys.exit(
+        run(
+            settings,
+            stop_after_s=arguments.for_s,
+            is_new=arguments.new,
+            load_settings=lambda: load_settings(arguments.config, overrides),
+            **commands,
+        )
+    )
 
 
 if __name__ == "__main__":

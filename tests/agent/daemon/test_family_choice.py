@@ -52,7 +52,7 @@ def test_the_family_that_progresses_goes_before_the_one_that_stands_still_after_
     chosen = choose([still, rising])
     assert chosen is not None
     assert chosen.family == "rising"
-    assert chosen.reason == "score rose by 0.10 to 0.65 over the last 4 evaluations; waited 10s"
+    assert chosen.reason == "mean score rose from 0.53 to 0.62 over the last 4 evaluations; waited 10s"
 
 
 def test_a_family_that_is_being_forgotten_counts_as_progress_to_be_made() -> None:
@@ -78,9 +78,9 @@ def test_without_a_reference_a_rising_return_goes_before_one_that_stands_still()
     rising, still = unscaled("rising", -1200.0, -1100.0, -800.0, -700.0), unscaled("still", -700, -700, -700, -700)
     chosen = choose([still, rising])
     assert chosen is not None
-    assert chosen.reason == "return rose by 400 to -700 over the last 4 evaluations; waited 10s"
+    assert chosen.reason == "mean return rose from -1150 to -750 over the last 4 evaluations; waited 10s"
     assert choose([still]) == Choice(
-        family="still", reason="return stayed at -700 over the last 4 evaluations; waited 10s"
+        family="still", reason="mean return stayed at -700 over the last 4 evaluations; waited 10s"
     )
 
 

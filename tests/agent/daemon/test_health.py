@@ -34,6 +34,8 @@ def test_every_reason_is_told_with_what_was_found_and_what_to_do() -> None:
             Problem(subject="x", found=f"{kind} was found", hint="Repair it.", kind=kind)
             for kind in (ProblemKind.CHECKPOINT_LOST, ProblemKind.CHECKPOINT_FALLBACK, ProblemKind.TRIAL)
         ],
+        backup_problem="CorruptFileError: a backup is damaged",
+        settings_problem="learnd.toml: jobs.backup = 1",
     )
     assert set(reasons(ill)) == set(RedReason)
     texts = [str(problem) for problem in problems(ill)]

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from agent.cli.experiment_options import cleaning_up, stopping
+from agent.daemon.child_process import added_niceness
 from agent.daemon.entry_point import has_terminal
-from agent.daemon.supervisor import added_niceness
 from tests.agent.daemon.daemon_process import ROOT, DaemonProcess, heed_signals, until
 
 TAKE_TERMINAL = (
@@ -43,11 +43,11 @@ def test_a_signal_that_was_ignored_at_the_start_stays_ignored(
         assert service.process.returncode == 0
 
 
-def test_a_hang_up_of_a_service_without_a_terminal_is_told_in_the_log_and_changes_nothing(tmp_path: Path) -> None:
+def test_a_hang_up_of_a_service_without_a_terminal_reloads_the_settings(tmp_path: Path) -> None:
     with DaemonProcess(tmp_path / "data", shell_prefix='exec setsid "$@"; ') as service:
         service.process.send_signal(signal.SIGHUP)
-        told = until(lambda: _events(service, "SIGHUP changes nothing"), "the log says so")
-        assert told[0]["level"] == "info"
+        told = until(lambda: _events(service, "settings reloaded"), "the log says so")
+        assert (told[0]["level"], told[0]["changed"]) == ("info", [])
         assert service.get("readyz")[0] == 200
         service.stop()
         assert service.process.returncode == 0

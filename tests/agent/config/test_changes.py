@@ -1,0 +1,49 @@
+"""The change between two settings: what a running service takes over, and what needs a restart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.config.changes import DAEMON_ONLY, NEEDS_RESTART, change_between
+from agent.config.settings import Settings, setting_fields
+
+
+def test_equal_settings_change_nothing() -> None:
+    change = change_between(Settings(), Settings())
+    assert (change.changed, change.needs_restart, change.needs_trainer) == ((), (), False)
+
+
+def test_what_needs_a_restart_keeps_its_old_value() -> None:
+    old = Settings(data_dir=Path("/old"), service={"listen": "127.0.0.1:1"})
+    new = Settings(
+        data_dir=Path("/new"), service={"listen": "127.0.0.1:2", "log_level": "debug"}, learner={"seed": 3, "nice": 7}
+    )
+    change = change_between(old, new)
+    assert change.needs_restart == ("data_dir", "service.listen", "learner.seed")
+    assert change.changed == ("service.log_level", "learner.nice")
+    settings = change.settings
+    assert (settings.data_dir, settings.service.listen, settings.learner.seed) == (Path("/old"), "127.0.0.1:1", 0)
+    assert (settings.service.log_level, settings.learner.nice) == ("debug", 7)
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "needs_trainer"),
+    [
+        ("service", {"log_level": "debug"}, False),
+        ("jobs", {"backup": "1h"}, False),
+        ("practise", {"windows": ["22:00-06:00"]}, False),
+        ("practise", {"slice_s": "5s"}, True),
+        ("rl2", {"hidden_size": 32}, True),
+        ("workers", {"max_strikes": 2}, True),
+    ],
+)
+def test_a_new_trainer_is_needed_only_for_what_it_uses(
+    section: str, values: dict[str, object], needs_trainer: bool
+) -> None:
+    assert change_between(Settings(), Settings(**{section: values})).needs_trainer is needs_trainer
+
+
+def test_every_listed_key_is_a_setting() -> None:
+    assert {key for key, _ in setting_fields()} >= DAEMON_ONLY >= NEEDS_RESTART
