@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import uvicorn
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -19,6 +17,7 @@ from starlette.routing import Route
 from agent.daemon.connections import ConnectionLimits, bounded_by
 from agent.daemon.health import Problem
 from agent.daemon.hosts import HostCheck
+from agent.daemon.metrics_text import MetricsText
 from agent.errors import ListenError
 from agent.output.visible_text import visible
 
@@ -31,13 +30,13 @@ class Endpoints:
     """The sources of the pages; each is read at every request.
 
     Attributes:
-        registry: the metrics.
+        metrics: the metrics.
         problems: returns the reasons for red health; empty if health is good.
         state: returns the state of the service, such as "running".
         summary: returns the current activity in one line.
     """
 
-    registry: CollectorRegistry
+    metrics: MetricsText
     problems: Callable[[], Sequence[Problem]]
     state: Callable[[], str]
     summary: Callable[[], str]
@@ -47,8 +46,9 @@ def new_app(endpoints: Endpoints) -> Starlette:
     """Return the application that serves the pages."""
 
     async def metrics(request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(endpoints.registry), headers={"content-type": content_type})
+        accepted = request.headers.get("accept", ""), request.headers.get("accept-encoding", "")
+        answer = endpoints.metrics.answer(accept=accepted[0], accept_encoding=accepted[1])
+        return Response(answer.body, headers=answer.headers)
 
     async def healthz(_: Request) -> Response:
         found = endpoints.problems()

@@ -36,6 +36,7 @@ class Snapshot:
         policy_version: number of the current version; 0 before the first.
         data_version: a number that changes when another connection commits.
         damage: known damage of the store.
+        first_added_at: time at which the first family was added, in seconds since the epoch; None if none ever was.
     """
 
     families: tuple[Family, ...]
@@ -47,6 +48,7 @@ class Snapshot:
     data_version: int
     returns: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     damage: tuple[Problem, ...] = ()
+    first_added_at: float | None = None
 
     def newest(self, metric: CurveMetric) -> dict[str, float]:
         """Return each family's newest value of a metric that has one series a family."""
@@ -75,6 +77,7 @@ def read_snapshot(store: Store, before: Snapshot | None) -> Snapshot:
         data_version=data_version,
         returns=_returns(store, families, points, before),
         damage=(*store.damage.all(), *_damaged_families(store.damage.all(), families)),
+        first_added_at=store.families.first_added_at(),
     )
 
 

@@ -65,6 +65,11 @@ class FamilyTable:
         )
         return [_family(row) for row in found]
 
+    def first_added_at(self) -> float | None:
+        """Return the time at which the first family was added, removed ones included; None if none ever was."""
+        found = self._connection.value("SELECT min(created_at) FROM families")
+        return None if found is None else float(found)
+
     def get(self, name: str) -> Family:
         """Return the family of that name that is not removed.
 

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.openmetrics.exposition import generate_latest
 
-from agent.daemon.metrics import new_registry
 from agent.daemon.snapshot import read_snapshot
 from memory.folder import DataFolder
 from memory.records import CurveMetric, CurvePoint
 from memory.store import Store
+from tests.agent.daemon.exposition import metrics_text
 from tests.repository import ROOT
 
 MONITORING = ROOT / "monitoring"
@@ -79,7 +78,7 @@ def exposed(filled: DataFolder) -> dict[str, set[str]]:
         store.curves.commit_evaluation("cartpole", points)
     with Store.open(filled, is_reader=True) as store:
         snapshot = read_snapshot(store, None)
-    text = generate_latest(new_registry(lambda: snapshot, version="0")).decode()
+    text = metrics_text(snapshot)
     labels: dict[str, set[str]] = {}
     for name, pairs in re.findall(r"^([a-z_]+)(\{[^}]*\})? ", text, re.MULTILINE):
         labels.setdefault(name, set()).update(re.findall(r'([a-z_]+)="', pairs))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 
 from agent.daemon.health import Problem, RedReason
 from agent.daemon.http import Endpoints, new_app
 from agent.daemon.systemd import Notifier
 from tests.agent.cli.hostile import HOSTILE, hidden_characters
+from tests.agent.daemon.exposition import new_text
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def get() -> Callable[[str], httpx.Response]:
     """Return a function that gets a page of a service whose every text is hostile."""
     problem = Problem(reason=next(iter(RedReason)), found=f"<b>{HOSTILE}", hint=HOSTILE)
     answers = Endpoints(
-        registry=CollectorRegistry(), problems=lambda: [problem], state=lambda: "running", summary=lambda: HOSTILE
+        metrics=new_text(None), problems=lambda: [problem], state=lambda: "running", summary=lambda: HOSTILE
     )
 
     async def ask(path: str) -> httpx.Response:
