@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from agent.daemon.snapshot import read_snapshot
 from memory.folder import DataFolder
@@ -23,6 +24,7 @@ MONITORING = ROOT / "monitoring"
 DASHBOARD = json.loads((MONITORING / "grafana" / "learnd.json").read_text())
 METRIC = re.compile(r"\b(?:learnd|process)_[a-z_]+\b")
 LABEL_MATCHERS = re.compile(r"\b((?:learnd|process)_[a-z_]+)\{([^}]*)\}")
+RECORDED = re.compile(r"\b[a-z_]+:[a-z_]+:[a-z0-9_]+\b")
 NOT_OURS = {"instance"}
 
 NAMES_TO_KEEP = {
@@ -105,7 +107,19 @@ def as_prometheus_reads(query: str) -> str:
 
 
 def every_rule() -> str:
-    return (MONITORING / "alerts.yml").read_text()
+    return "".join((MONITORING / name).read_text() for name in ("recording.yml", "alerts.yml"))
+
+
+def rules(name: str, kind: str) -> dict[str, dict[str, Any]]:
+    """The rules of a file by their names; ``kind`` is "alert" or "record"."""
+    groups = yaml.safe_load((MONITORING / name).read_text())["groups"]
+    return {rule[kind]: rule for group in groups for rule in group["rules"]}
+
+
+ALERTS = rules("alerts.yml", "alert")
+RECORDS = rules("recording.yml", "record")
+TEST_FILES = ("alerts_test.yml", "alerts_long_test.yml")
+RULE_TESTS = [test for name in TEST_FILES for test in yaml.safe_load((MONITORING / name).read_text())["tests"]]
 
 
 def test_the_dashboard_asks_only_for_what_is_exposed(exposed: dict[str, set[str]]) -> None:
@@ -120,8 +134,8 @@ def test_the_dashboard_shows_every_metric_there_is_to_keep() -> None:
 
 
 def test_the_rules_ask_only_for_what_is_exposed(exposed: dict[str, set[str]]) -> None:
-    expressions = re.findall(r"expr: \|\n((?: {10}.*\n)+)|expr: (.+)", every_rule())
-    asked = {name for pair in expressions for name in METRIC.findall("".join(pair))}
+    expressions = [rule["expr"] for rule in (*ALERTS.values(), *RECORDS.values())]
+    asked = {name for expression in expressions for name in METRIC.findall(RECORDED.sub("", expression))}
     assert asked
     assert asked <= set(exposed)
 
@@ -156,16 +170,37 @@ def test_every_panel_names_the_chosen_data_source() -> None:
             assert panel["title"]
 
 
+@pytest.mark.parametrize("alert", ALERTS)
+def test_every_alert_is_tested_firing_and_not_firing_and_says_what_to_do(alert: str) -> None:
+    checks = [check for test in RULE_TESTS for check in test.get("alert_rule_test", ()) if check["alertname"] == alert]
+    assert {bool(check["exp_alerts"]) for check in checks} == {True, False}
+    assert ALERTS[alert]["annotations"].keys() == {"summary", "description", "runbook"}
+    assert ALERTS[alert]["labels"]["severity"] in {"critical", "warning"}
+    assert f"`{alert}`" in (ROOT / "docs" / "operating.md").read_text()
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_every_recorded_sum_is_tested(record: str) -> None:
+    checks = [check for test in RULE_TESTS for check in test.get("promql_expr_test", ())]
+    assert any(record in check["expr"] and check["exp_samples"] for check in checks)
+
+
+def test_rules_use_only_sums_that_are_recorded() -> None:
+    used = {name for rule in ALERTS.values() for name in RECORDED.findall(rule["expr"])}
+    assert used <= set(RECORDS)
+
+
 @promtool
 def test_prometheus_understands_the_rules_and_the_example() -> None:
-    for words in (["check", "rules", "alerts.yml"], ["check", "config", "prometheus.yml"]):
+    for words in (["check", "rules", "recording.yml", "alerts.yml"], ["check", "config", "prometheus.yml"]):
         subprocess.run(["promtool", *words], cwd=MONITORING, check=True, capture_output=True, timeout=60)
 
 
 @promtool
-def test_the_rules_fire_on_what_they_are_for() -> None:
-    words = ["promtool", "test", "rules", "alerts_test.yml"]
-    ended = subprocess.run(words, cwd=MONITORING, check=False, capture_output=True, text=True, timeout=60)
+@pytest.mark.parametrize("name", TEST_FILES)
+def test_the_rules_fire_on_what_they_are_for(name: str) -> None:
+    words = ["promtool", "test", "rules", name]
+    ended = subprocess.run(words, cwd=MONITORING, check=False, capture_output=True, text=True, timeout=110)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 

@@ -252,3 +252,22 @@ def test_a_snapshot_is_reused_until_somebody_commits(tmp_path: Path) -> None:
         assert second.returns == {"bandits": (1.25, 0.5)}
         writer.families.set_state("bandits", FamilyState.PAUSED)
         assert read_snapshot(reader, second).returns == {}
+
+
+def test_a_snapshot_that_reads_only_what_is_new_has_the_points_of_a_fresh_one(tmp_path: Path) -> None:
+    with lively_store(tmp_path) as writer, Store.open(DataFolder(tmp_path), is_reader=True) as reader:
+        snapshot = read_snapshot(reader, None)
+        changes = (
+            lambda: writer.curves.commit_evaluation("bandits", [CurvePoint(metric=CurveMetric.EVAL_SCORE, value=0.75)]),
+            lambda: writer.curves.commit_evaluation(
+                "bandits", [CurvePoint(metric=CurveMetric.LOSS, label="new", value=2.0)]
+            ),
+            lambda: writer.families.add(make_spec("mdps")),
+            lambda: writer.families.set_state("bandits", FamilyState.REMOVED),
+            lambda: writer.families.add(make_spec("bandits")),
+            lambda: writer.curves.commit_evaluation("bandits", [CurvePoint(metric=CurveMetric.FORGETTING, value=0.5)]),
+        )
+        for change in changes:
+            change()
+            snapshot = read_snapshot(reader, snapshot)
+            assert {repr(point) for point in snapshot.points} == {repr(p) for p in read_snapshot(reader, None).points}
