@@ -120,9 +120,13 @@ class Slices:
             finished_at=self.clock(),
             detail={"reason": reason},
         )
+        return _report(step, {**seconds, "commit": self._commit(step)})
+
+    def _commit(self, step: LearnerStep) -> float:
+        """Commit a learner step; return the seconds that it took."""
         began = time.monotonic()
         self.commit(step)
-        return _report(step, {**seconds, "commit": time.monotonic() - began})
+        return time.monotonic() - began
 
     def commit_repair(self, family: Family, *, started_at: float) -> None:
         """Commit a learner that was repaired by rehearsal, as a learner step without practice.
