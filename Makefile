@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint browser cases learn soak bench few-shot-policy lock clean
+.PHONY: help setup run test lint browser cases learn soak bench proof monitoring few-shot-policy lock clean
 
 help:             ## Say what can be made.
 	@sed -n 's/^\([a-z-]*\): .*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -65,6 +65,12 @@ soak: $(STAMP)    ## Run the crash and memory soak against a live service (about
 
 bench: $(STAMP)   ## Run the benchmarks.
 	$(BIN)/python -m benchmarks $(ARGS)
+
+proof: $(STAMP)   ## Run the tests with the real Prometheus and Alertmanager (apt install prometheus prometheus-alertmanager).
+	$(BIN)/python -m pytest -m slow tests/monitoring $(ARGS)
+
+monitoring: $(STAMP)  ## Write what is made by code: the manual's table of metrics, the dashboards.
+	$(BIN)/python -m monitoring
 
 few-shot-policy: $(STAMP)  ## Train few-shot-policy.safetensors on the Omniglot images in LEARND_OMNIGLOT.
 	$(BIN)/learnd few-shot train $(ARGS)

@@ -19,6 +19,9 @@ from memory.records import JobKind, JobOutcome
 FOUND_NOTHING = "found_nothing"
 """Key in the detail of a job that asked for the result of a play in the background, which goes on, and did no more."""
 
+PHASE_SECONDS_DETAIL = "seconds"
+"""Key in the detail of a slice of practice: the seconds that each of its phases took."""
+
 MAX_LINE_BYTES = 16 * 2**20
 
 

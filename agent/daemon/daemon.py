@@ -14,15 +14,19 @@ import structlog
 from agent.clock import Clock, SystemClock
 from agent.config.changes import SettingsChange
 from agent.config.settings import Settings
+from agent.config.triggers import is_within
 from agent.daemon.connections import ConnectionLimits
 from agent.daemon.descriptors import connections_within, raise_descriptor_limit
 from agent.daemon.dispatcher import Dispatcher
 from agent.daemon.family_folders import FamilyFolders
 from agent.daemon.folder_guard import FolderGuard
 from agent.daemon.http import Endpoints, HttpServer, new_app
-from agent.daemon.metrics import LEARNER_RESTARTS, new_registry
+from agent.daemon.live_samples import Readings, backup_age_s, job_periods_s, limits_bytes, limits_seconds
+from agent.daemon.metrics_text import MetricsText
 from agent.daemon.reloading import SettingsReload
+from agent.daemon.resource_watch import ResourceWatch
 from agent.daemon.runs import Lane
+from agent.daemon.snapshot_samples import LEARNER_RESTARTS
 from agent.daemon.startup import BallastRetry, add_embedded_families, hold_folder, replace_store
 from agent.daemon.status_report import ServiceState, StatusReport
 from agent.daemon.store_poller import StorePoller
@@ -106,6 +110,7 @@ class Daemon:
         self._service = ServiceState(started_at=self._clock.wall())
         self._report = self._new_report()
         self._web = self._new_web()
+        self._resources = ResourceWatch(trainer_pid=lambda: self._supervisor.pid, uses_gpu=self._uses_gpu)
         self.is_hung_up = False
 
     def _new_supervisor(self, trainer_command: Sequence[str] | None) -> Supervisor:
@@ -164,7 +169,7 @@ class Daemon:
             revision=lambda: self._poller.snapshot.data_version if self._poller.snapshot else 0,
             status=self._report.status,
             problems=self._report.problems,
-            settings=self._settings,
+            settings=lambda: self._settings,
             clock=self._clock,
         )
         rules = AccessRules(
@@ -255,7 +260,9 @@ class Daemon:
         service, limits = self._settings.service, ConnectionLimits()
         most = connections_within(raise_descriptor_limit(), most=limits.max_connections)
         endpoints = Endpoints(
-            registry=new_registry(lambda: self._poller.snapshot, version=running_version()),
+            metrics=MetricsText(
+                snapshot=lambda: self._poller.snapshot, readings=self._readings, monotonic=self._clock.monotonic
+            ),
             problems=self._report.problems,
             state=lambda: self._service.state,
         )
@@ -265,6 +272,30 @@ class Daemon:
             port=service.port,
             allowed_hosts=service.allowed_hosts,
             limits=dataclasses.replace(limits, max_connections=most),
+        )
+
+    def _uses_gpu(self) -> bool:
+        return self._supervisor.ready is not None and self._supervisor.ready.device.startswith("cuda")
+
+    def _readings(self) -> Readings:
+        """Return the present values that a scrape shows besides those of the store."""
+        now, snapshot, settings = self._clock.wall(), self._poller.snapshot, self._settings
+        return Readings(
+            version=running_version(),
+            red={problem.reason for problem in self._report.problems()},
+            trainer=self._supervisor.state,
+            heartbeat_age_s=self._supervisor.stalled_s,
+            snapshot_age_s=self._poller.age_s,
+            disk_free_bytes=self._poller.disk_free_bytes,
+            disk_size_bytes=self._poller.disk_size_bytes,
+            is_practice_allowed=is_within(settings.practise.windows, now),
+            backup_age_s=backup_age_s(snapshot, started_at=self._service.started_at, now=now),
+            job_failures={kind: count for kind, (count, _) in self._dispatcher.failures.counts().items()},
+            job_periods_s=job_periods_s(settings, now=now),
+            limits_bytes=limits_bytes(settings),
+            limits_seconds=limits_seconds(settings),
+            processes=self._resources.processes,
+            devices=self._resources.devices,
         )
 
     async def _serve(self, server: HttpServer) -> None:
@@ -283,6 +314,7 @@ class Daemon:
                 ("summary", self._report.log_learning()),
                 ("watchdog", self._watchdog.run()),
                 ("live", self._web.watch()),
+                ("resources", self._resources.watch()),
             )
         ]
         try:

@@ -24,12 +24,12 @@ from agent.daemon.daemon_jobs import run_daemon_job
 from agent.daemon.family_choice import Candidate, Choice, choose
 from agent.daemon.family_failures import FamilyFailures
 from agent.daemon.health import Failures
-from agent.daemon.metrics import CONSOLIDATION_OUTCOMES, CONSOLIDATIONS
 from agent.daemon.next_job import DUE, Work, next_work
 from agent.daemon.open_requests import OpenRequests
 from agent.daemon.practice_time import PracticeTime
 from agent.daemon.reference_lane import ReferenceLane
 from agent.daemon.retrying_writer import RETRY_S, RetryingWriter
+from agent.daemon.run_counters import run_counters
 from agent.daemon.runs import Lane, Running, RunResult, StoppingError, lane_of
 from agent.daemon.schedule import Entry, Schedule, triggers_of
 from agent.daemon.snapshot import Snapshot
@@ -283,7 +283,7 @@ class Dispatcher:
             began = self._clock.monotonic()
             result = await self._result_of(lane, work, run_id)
             took_s = self._clock.monotonic() - began
-            await self._record_end(work, result, run_id)
+            await self._record_end(work, result, run_id, took_s=took_s)
             await self._conclude(work, result, took_s=took_s)
         finally:
             self.running.pop(lane, None)
@@ -293,13 +293,16 @@ class Dispatcher:
             await self._store_entries([moved])
         self._timers.arm(self._schedule.entries())
 
-    async def _record_end(self, work: Work, result: RunResult, run_id: int) -> None:
+    async def _record_end(self, work: Work, result: RunResult, run_id: int, *, took_s: float) -> None:
         """Record how a run ended; a poll of a play that goes on leaves no row, unless a user requested it."""
+        amounts = tuple(run_counters(work, result, took_s=took_s))
         if result.is_empty_poll and work.request_id is None:
-            await self._store.write(lambda store: store.jobs.withdraw(run_id))
+            await self._store.write(lambda store: store.jobs.withdraw(run_id, amounts=amounts))
         else:
             await self._store.write(
-                lambda store: store.jobs.finish(run_id, result.outcome, detail=result.detail, error=result.error)
+                lambda store: store.jobs.finish(
+                    run_id, result.outcome, detail=result.detail, error=result.error, amounts=amounts
+                )
             )
 
     async def _result_of(self, lane: Lane, work: Work, run_id: int) -> RunResult:
@@ -341,9 +344,6 @@ class Dispatcher:
         if lane_of(work.kind) is Lane.TRAINER:
             self._is_practice_owed = work.reason == DUE
         self._log_result(work, result)
-        if work.kind is JobKind.CONSOLIDATE and result.detail.get("outcome") in CONSOLIDATION_OUTCOMES:
-            labels = {"outcome": result.detail["outcome"]}
-            await self._store.write(lambda store: store.counters.add(CONSOLIDATIONS, labels))
         if work.family is not None and lane_of(work.kind) is Lane.TRAINER:
             if work.kind is JobKind.PRACTISE:
                 self._note_practice(work.family, result, took_s=took_s)

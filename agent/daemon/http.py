@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import uvicorn
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -19,6 +17,7 @@ from starlette.types import ASGIApp
 from agent.daemon.connections import ConnectionLimits, bounded_by
 from agent.daemon.health import Problem
 from agent.daemon.hosts import HostCheck
+from agent.daemon.metrics_text import MetricsText
 from agent.daemon.web.api import health_values
 from agent.errors import ListenError
 
@@ -31,12 +30,12 @@ class Endpoints:
     """The sources of the pages; each is read at every request.
 
     Attributes:
-        registry: the metrics.
+        metrics: the metrics.
         problems: returns the reasons for red health; empty if health is good.
         state: returns the state of the service, such as "running".
     """
 
-    registry: CollectorRegistry
+    metrics: MetricsText
     problems: Callable[[], Sequence[Problem]]
     state: Callable[[], str]
 
@@ -50,8 +49,9 @@ def new_app(endpoints: Endpoints, routes: Sequence[BaseRoute] = ()) -> Starlette
     """
 
     async def metrics(request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(endpoints.registry), headers={"content-type": content_type})
+        accepted = request.headers.get("accept", ""), request.headers.get("accept-encoding", "")
+        answer = endpoints.metrics.answer(accept=accepted[0], accept_encoding=accepted[1])
+        return Response(answer.body, headers=answer.headers)
 
     async def healthz(_: Request) -> Response:
         found = endpoints.problems()

@@ -36,6 +36,8 @@ class Snapshot:
         policy_version: number of the current version; 0 before the first.
         data_version: a number that changes when another connection commits.
         damage: known damage of the store.
+        first_added_at: time at which the first family was added, in seconds since the epoch; None if none ever was.
+        newest_point: an id of a curve point up to which ``points`` is complete.
     """
 
     families: tuple[Family, ...]
@@ -47,6 +49,8 @@ class Snapshot:
     data_version: int
     returns: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     damage: tuple[Problem, ...] = ()
+    first_added_at: float | None = None
+    newest_point: int = 0
 
     def newest(self, metric: CurveMetric) -> dict[str, float]:
         """Return each family's newest value of a metric that has one series a family."""
@@ -64,7 +68,8 @@ def read_snapshot(store: Store, before: Snapshot | None) -> Snapshot:
     if before is not None and before.data_version == data_version:
         return before
     families = tuple(store.families.all())
-    points = tuple(store.curves.latest())
+    newest_point = store.curves.newest_id()
+    points = _newest_points(store, families, before)
     return Snapshot(
         families=families,
         points=points,
@@ -75,7 +80,24 @@ def read_snapshot(store: Store, before: Snapshot | None) -> Snapshot:
         data_version=data_version,
         returns=_returns(store, families, points, before),
         damage=(*store.damage.all(), *_damaged_families(store.damage.all(), families)),
+        first_added_at=store.families.first_added_at(),
+        newest_point=newest_point,
     )
+
+
+def _newest_points(store: Store, families: tuple[Family, ...], before: Snapshot | None) -> tuple[StoredCurvePoint, ...]:
+    """Return the newest point of each series; only what is new is read if the families are the same as before.
+
+    Reading all of them takes 100 ms of CPU with 1,000 families, and each slice of practice adds points.
+    """
+    if before is None or [family.id for family in families] != [family.id for family in before.families]:
+        return tuple(store.curves.latest())
+    newest = {(stored.family, stored.point.metric, stored.point.label): stored for stored in before.points}
+    names = {family.name for family in families}
+    for stored in store.curves.added_since(before.newest_point):
+        if stored.family in names:
+            newest[stored.family, stored.point.metric, stored.point.label] = stored
+    return tuple(newest.values())
 
 
 def _damaged_families(known: Iterable[Problem], families: Iterable[Family]) -> Iterator[Problem]:

@@ -34,6 +34,7 @@ class StorePoller:
     Attributes:
         snapshot: the newest snapshot; None before the first.
         disk_free_bytes: free bytes on the data folder's file system.
+        disk_size_bytes: its size.
         read_error: error of the last attempt to read; empty if it succeeded.
     """
 
@@ -54,6 +55,7 @@ class StorePoller:
         self._read_at = clock.monotonic()
         self.snapshot: Snapshot | None = None
         self.disk_free_bytes = 2**63
+        self.disk_size_bytes = 2**63
         self.read_error = ""
 
     @property
@@ -73,7 +75,8 @@ class StorePoller:
         try:
             self._on_identity(await self._reader.call(Store.identity))
             self.snapshot = await self._reader.call(lambda store: read_snapshot(store, before))
-            self.disk_free_bytes = shutil.disk_usage(self._folder.path).free
+            disk = shutil.disk_usage(self._folder.path)
+            self.disk_free_bytes, self.disk_size_bytes = disk.free, disk.total
             if _practised(before) - _practised(self.snapshot):
                 self._on_unwanted()
             self._read_at, self.read_error = self._clock.monotonic(), ""

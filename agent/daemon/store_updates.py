@@ -6,8 +6,8 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable
 
-from agent.daemon.metrics import CONSOLIDATIONS, JOB_RUNS
 from agent.daemon.schedule import Entry
+from agent.daemon.snapshot_samples import CONSOLIDATIONS, JOB_RUNS
 from memory.errors import FamilyNotFoundError
 from memory.records import CurveMetric, FamilyState, JobKind, JobOutcome
 from memory.store import Store

@@ -83,6 +83,19 @@ class CurveTable:
         )
         return [_stored_point(row) for row in found]
 
+    def newest_id(self) -> int:
+        """Return the id of the newest point; ids only grow. 0 if there is none."""
+        return int(self._connection.value("SELECT max(id) FROM curve_points") or 0)
+
+    def added_since(self, point_id: int) -> list[StoredCurvePoint]:
+        """Return the points that were added after the one of that id, oldest first."""
+        found = self._connection.rows(
+            "SELECT curve_points.*, families.name AS family FROM curve_points"
+            " JOIN families ON families.id = family_id WHERE curve_points.id > ? ORDER BY curve_points.id",
+            (point_id,),
+        )
+        return [_stored_point(row) for row in found]
+
 
 def _or_null(value: float | None) -> float | None:
     """Return a value for a column; None for NaN, which SQLite cannot store.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from memory.connection import Row, StoreConnection, from_json, to_json
 from memory.errors import MemoryStoreError
-from memory.records import NOT_RUN, JobKind, JobOutcome, JobRun, JobSchedule, JobSummary, JobTime
+from memory.records import NOT_RUN, CounterValue, JobKind, JobOutcome, JobRun, JobSchedule, JobSummary, JobTime
 from memory.tables.counters import CounterTable
 
 # This takes one index lookup per family instead of one per run.
@@ -96,11 +97,24 @@ class JobTable:
             )
 
     def finish(
-        self, run_id: int, outcome: JobOutcome, *, detail: dict[str, Any] | None = None, error: str = ""
+        self,
+        run_id: int,
+        outcome: JobOutcome,
+        *,
+        detail: dict[str, Any] | None = None,
+        error: str = "",
+        amounts: Iterable[CounterValue] = (),
     ) -> None:
         """Record the outcome of a run, and count it in ``job_runs{job, outcome}``.
 
         If the run already has an outcome, nothing changes.
+
+        Args:
+            run_id: the run.
+            outcome: the outcome.
+            detail: JSON values that the job reported.
+            error: description of the error; empty if there was none.
+            amounts: what other counters grow by in the same transaction.
 
         Raises:
             MemoryStoreError: there is no such run.
@@ -118,10 +132,12 @@ class JobTable:
                 (outcome, self._connection.clock(), to_json(detail or {}), error, run_id),
             )
             self._count(JobKind(row["kind"]), outcome)
+            self._add(amounts)
 
-    def withdraw(self, run_id: int) -> None:
-        """Delete a run that has no outcome and that is not worth a record; do not count it."""
+    def withdraw(self, run_id: int, *, amounts: Iterable[CounterValue] = ()) -> None:
+        """Delete a run that has no outcome and that is not worth a record; do not count it, but add ``amounts``."""
         with self._connection.transaction("withdrawing a job's run"):
+            self._add(amounts)
             self._connection.execute("DELETE FROM job_runs WHERE id = ? AND outcome IS NULL", (run_id,))
 
     def report(self, run_id: int, progress: dict[str, Any]) -> None:
@@ -164,6 +180,10 @@ class JobTable:
 
     def _count(self, kind: JobKind, outcome: JobOutcome) -> None:
         self._counters.add("job_runs", {"job": str(kind), "outcome": str(outcome)})
+
+    def _add(self, amounts: Iterable[CounterValue]) -> None:
+        for amount in amounts:
+            self._counters.add(amount.name, amount.labels, amount.value)
 
     def runs(self, *, kind: JobKind | None = None, limit: int = 50) -> list[JobRun]:
         """Return runs, newest first."""

@@ -11,50 +11,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.openmetrics.exposition import generate_latest
+import yaml
 
-from agent.daemon.metrics import new_registry
+from agent.daemon.metric_declarations import METRICS
 from agent.daemon.snapshot import read_snapshot
+from agent.daemon.snapshot_samples import LOSS_PARTS
 from memory.folder import DataFolder
 from memory.records import CurveMetric, CurvePoint
 from memory.store import Store
+from monitoring.dashboards.all_dashboards import dashboard_files
+from tests.agent.daemon.exposition import metrics_text
 from tests.repository import ROOT
 
 MONITORING = ROOT / "monitoring"
-DASHBOARD = json.loads((MONITORING / "grafana" / "learnd.json").read_text())
+FOLDER = MONITORING / "grafana" / "dashboards"
+DASHBOARDS = {path.name: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 METRIC = re.compile(r"\b(?:learnd|process)_[a-z_]+\b")
 LABEL_MATCHERS = re.compile(r"\b((?:learnd|process)_[a-z_]+)\{([^}]*)\}")
+RECORDED = re.compile(r"\b[a-z_]+:[a-z_]+:[a-z0-9_]+\b")
 NOT_OURS = {"instance"}
-
-NAMES_TO_KEEP = {
-    "learnd_build_info",
-    "learnd_env_steps_total",
-    "learnd_episodes_total",
-    "learnd_trials_total",
-    "learnd_meta_updates_total",
-    "learnd_eval_score",
-    "learnd_eval_return",
-    "learnd_forgetting",
-    "learnd_forward_transfer",
-    "learnd_average_performance",
-    "learnd_rehearsal_kl",
-    "learnd_rehearsal_share",
-    "learnd_met_return",
-    "learnd_trial_return",
-    "learnd_episode_return",
-    "learnd_loss",
-    "learnd_uncertainty",
-    "learnd_memory_episodes",
-    "learnd_memory_size_bytes",
-    "learnd_wal_size_bytes",
-    "learnd_policy_version",
-    "learnd_consolidations_total",
-    "learnd_job_runs_total",
-    "learnd_job_duration_seconds",
-    "learnd_job_last_success_timestamp_seconds",
-    "learnd_learner_restarts_total",
-    "learnd_worker_restarts_total",
-    "learnd_families",
+VARIABLES = {
+    "__rate_interval": "1m",
+    "__range": "1h",
+    "instance": "a",
+    "family": "cartpole",
+    "one_family": "cartpole",
+    "top": "10",
 }
 
 MEASURES = (
@@ -74,12 +56,17 @@ def exposed(filled: DataFolder) -> dict[str, set[str]]:
     with Store.open(filled) as store:
         store.counters.add("worker_restarts", {"family": "cartpole", "reason": "killed"})
         store.curves.commit_evaluation("cartpole", [CurvePoint(metric=metric, value=0.5) for metric in MEASURES])
-        labelled = ((CurveMetric.UNCERTAINTY, "5"), (CurveMetric.MET_RETURN, "memory"))
+        labelled = [
+            (CurveMetric.UNCERTAINTY, "5"),
+            (CurveMetric.MET_RETURN, "memory"),
+            (CurveMetric.ZERO_SHOT_SCORE, "fresh"),
+            *((CurveMetric.LOSS, part) for part in LOSS_PARTS),
+        ]
         points = [CurvePoint(metric=metric, label=label, value=0.7) for metric, label in labelled]
         store.curves.commit_evaluation("cartpole", points)
     with Store.open(filled, is_reader=True) as store:
         snapshot = read_snapshot(store, None)
-    text = generate_latest(new_registry(lambda: snapshot, version="0")).decode()
+    text = metrics_text(snapshot)
     labels: dict[str, set[str]] = {}
     for name, pairs in re.findall(r"^([a-z_]+)(\{[^}]*\})? ", text, re.MULTILINE):
         labels.setdefault(name, set()).update(re.findall(r'([a-z_]+)="', pairs))
@@ -87,42 +74,66 @@ def exposed(filled: DataFolder) -> dict[str, set[str]]:
 
 
 def every_panel() -> Iterator[dict[str, Any]]:
-    for panel in DASHBOARD["panels"]:
-        yield panel
-        yield from panel.get("panels", [])
+    """Every panel of every dashboard, without rows."""
+    for dashboard in DASHBOARDS.values():
+        yield from (panel for panel in dashboard["panels"] if panel["type"] != "row")
 
 
 def every_query() -> list[str]:
-    """Every expression of the dashboard's panels and annotations."""
-    targets = [target["expr"] for panel in every_panel() for target in panel.get("targets", [])]
-    return targets + [annotation["expr"] for annotation in DASHBOARD["annotations"]["list"]]
+    """Every expression of the dashboards' panels and annotations."""
+    annotations = [a["expr"] for dashboard in DASHBOARDS.values() for a in dashboard["annotations"]["list"]]
+    return [target["expr"] for panel in every_panel() for target in panel["targets"]] + annotations
+
+
+def every_variable() -> str:
+    return json.dumps([dashboard["templating"] for dashboard in DASHBOARDS.values()])
 
 
 def as_prometheus_reads(query: str) -> str:
     """The query with Grafana's variables filled in."""
-    filled_in = query.replace("$__rate_interval", "1m").replace("$instance", "a").replace("$family", "cartpole")
-    assert "$" not in filled_in
-    return filled_in
+    for variable, value in VARIABLES.items():
+        query = query.replace(f"${variable}", value)
+    assert "$" not in query
+    return query
 
 
 def every_rule() -> str:
-    return (MONITORING / "alerts.yml").read_text()
+    return "".join((MONITORING / name).read_text() for name in ("recording.yml", "alerts.yml"))
 
 
-def test_the_dashboard_asks_only_for_what_is_exposed(exposed: dict[str, set[str]]) -> None:
+def rules(name: str, kind: str) -> dict[str, dict[str, Any]]:
+    """The rules of a file by their names; ``kind`` is "alert" or "record"."""
+    groups = yaml.safe_load((MONITORING / name).read_text())["groups"]
+    return {rule[kind]: rule for group in groups for rule in group["rules"]}
+
+
+ALERTS = rules("alerts.yml", "alert")
+RECORDS = rules("recording.yml", "record")
+TEST_FILES = ("alerts_test.yml", "alerts_long_test.yml")
+RULE_TESTS = [test for name in TEST_FILES for test in yaml.safe_load((MONITORING / name).read_text())["tests"]]
+
+
+def test_the_dashboards_are_those_that_the_code_makes() -> None:
+    made = dashboard_files()
+    assert {path.name: path.read_text() for path in FOLDER.glob("*.json")} == made, "run `make monitoring`"
+
+
+def test_the_dashboards_ask_only_for_what_is_exposed(exposed: dict[str, set[str]]) -> None:
+    asked = {name for query in every_query() for name in METRIC.findall(RECORDED.sub("", query))}
+    assert asked | set(METRIC.findall(every_variable())) <= set(exposed)
+    assert {name for query in every_query() for name in RECORDED.findall(query)} <= set(RECORDS)
+
+
+def test_the_dashboards_show_every_metric() -> None:
     asked = {name for query in every_query() for name in METRIC.findall(query)}
-    variables = json.dumps(DASHBOARD["templating"])
-    assert asked | set(METRIC.findall(variables)) <= set(exposed)
-
-
-def test_the_dashboard_shows_every_metric_there_is_to_keep() -> None:
-    asked = {name for query in every_query() for name in METRIC.findall(query)}
-    assert asked | set(METRIC.findall(json.dumps(DASHBOARD["templating"]))) >= NAMES_TO_KEEP
+    asked |= {name for query in every_query() for record in RECORDED.findall(query)
+              for name in METRIC.findall(RECORDS[record]["expr"])}  # fmt: skip
+    assert asked | set(METRIC.findall(every_variable())) >= set(METRICS)
 
 
 def test_the_rules_ask_only_for_what_is_exposed(exposed: dict[str, set[str]]) -> None:
-    expressions = re.findall(r"expr: \|\n((?: {10}.*\n)+)|expr: (.+)", every_rule())
-    asked = {name for pair in expressions for name in METRIC.findall("".join(pair))}
+    expressions = [rule["expr"] for rule in (*ALERTS.values(), *RECORDS.values())]
+    asked = {name for expression in expressions for name in METRIC.findall(RECORDED.sub("", expression))}
     assert asked
     assert asked <= set(exposed)
 
@@ -134,12 +145,13 @@ def test_every_label_asked_for_is_one_of_the_metric(exposed: dict[str, set[str]]
             assert labels - NOT_OURS <= exposed[name], query
 
 
-def test_panels_are_told_apart_and_do_not_overlap() -> None:
-    ids = [panel["id"] for panel in every_panel()]
+@pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
+def test_panels_are_told_apart_and_do_not_overlap(dashboard: dict[str, Any]) -> None:
+    ids = [panel["id"] for panel in dashboard["panels"]]
     assert len(ids) == len(set(ids))
     cells: set[tuple[int, int]] = set()
-    for panel in every_panel():
-        place = panel["gridPos"]
+    for panel in dashboard["panels"]:
+        place = {"x": 0, "y": 0, **panel["gridPos"]}
         assert place["x"] + place["w"] <= 24
         own = {
             (x, y)
@@ -150,23 +162,68 @@ def test_panels_are_told_apart_and_do_not_overlap() -> None:
         cells |= own
 
 
-def test_every_panel_names_the_chosen_data_source() -> None:
+def test_every_panel_has_the_chosen_data_source_a_description_and_a_unit() -> None:
     for panel in every_panel():
-        if panel["type"] != "row":
-            assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
-            assert panel["title"]
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+
+
+def test_kl_gradient_norm_and_entropy_do_not_share_an_axis() -> None:
+    parts = {"learnd_kl", "learnd_gradient_norm", "learnd_entropy", "learnd_clip_fraction", "learnd_explained_variance"}
+    for panel in every_panel():
+        assert len({name for target in panel["targets"] for name in parts & set(METRIC.findall(target["expr"]))}) <= 1
+
+
+def test_with_many_families_no_panel_is_repeated_and_none_has_a_line_for_each(exposed: dict[str, set[str]]) -> None:
+    for panel in every_panel():
+        assert "repeat" not in panel
+        for target in panel["targets"]:
+            expr = target["expr"]
+            by_family = "{{family}}" in target["legendFormat"]
+            assert not by_family or "topk" in expr or 'family="$one_family"' in expr, panel["title"]
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
+def test_each_dashboard_links_to_the_others_and_marks_what_happened(dashboard: dict[str, Any]) -> None:
+    others = {f"/d/{other['uid']}" for other in DASHBOARDS.values()} - {f"/d/{dashboard['uid']}"}
+    assert {link["url"] for link in dashboard["links"]} == others
+    marked = " ".join(annotation["expr"] for annotation in dashboard["annotations"]["list"])
+    for metric in ("learnd_policy_version", "learnd_consolidations_total", "learnd_learner_restarts_total"):
+        assert metric in marked
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_every_alert_is_tested_firing_and_not_firing_and_says_what_to_do(alert: str) -> None:
+    checks = [check for test in RULE_TESTS for check in test.get("alert_rule_test", ()) if check["alertname"] == alert]
+    assert {bool(check["exp_alerts"]) for check in checks} == {True, False}
+    assert ALERTS[alert]["annotations"].keys() == {"summary", "description", "runbook"}
+    assert ALERTS[alert]["labels"]["severity"] in {"critical", "warning"}
+    assert f"`{alert}`" in (ROOT / "docs" / "operating.md").read_text()
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_every_recorded_sum_is_tested(record: str) -> None:
+    checks = [check for test in RULE_TESTS for check in test.get("promql_expr_test", ())]
+    assert any(record in check["expr"] and check["exp_samples"] for check in checks)
+
+
+def test_rules_use_only_sums_that_are_recorded() -> None:
+    used = {name for rule in ALERTS.values() for name in RECORDED.findall(rule["expr"])}
+    assert used <= set(RECORDS)
 
 
 @promtool
 def test_prometheus_understands_the_rules_and_the_example() -> None:
-    for words in (["check", "rules", "alerts.yml"], ["check", "config", "prometheus.yml"]):
+    for words in (["check", "rules", "recording.yml", "alerts.yml"], ["check", "config", "prometheus.yml"]):
         subprocess.run(["promtool", *words], cwd=MONITORING, check=True, capture_output=True, timeout=60)
 
 
 @promtool
-def test_the_rules_fire_on_what_they_are_for() -> None:
-    words = ["promtool", "test", "rules", "alerts_test.yml"]
-    ended = subprocess.run(words, cwd=MONITORING, check=False, capture_output=True, text=True, timeout=60)
+@pytest.mark.parametrize("name", TEST_FILES)
+def test_the_rules_fire_on_what_they_are_for(name: str) -> None:
+    words = ["promtool", "test", "rules", name]
+    ended = subprocess.run(words, cwd=MONITORING, check=False, capture_output=True, text=True, timeout=110)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 

@@ -38,7 +38,7 @@ class ApiSources:
         revision: returns a number that changes when the store has changed.
         status: returns the daemon's present status row.
         problems: returns the reasons for red health; empty if health is good.
-        settings: the settings of the service.
+        settings: returns the present settings of the service.
         clock: wall clock.
     """
 
@@ -46,7 +46,7 @@ class ApiSources:
     revision: Callable[[], int]
     status: Callable[[], Mapping[str, Any]]
     problems: Callable[[], Sequence[Problem]]
-    settings: Settings
+    settings: Callable[[], Settings]
     clock: Clock
 
 
@@ -103,7 +103,7 @@ async def _read(resource: Resource, sources: ApiSources, values: Mapping[str, An
     """Read and compress an answer in the thread of the store."""
     request = resources.Request(
         values=values,
-        settings=sources.settings,
+        settings=sources.settings(),
         status=sources.status(),
         pid=os.getpid(),
         now=sources.clock.wall(),

@@ -145,7 +145,7 @@ class Run(Values):
 class Jobs(Values):
     """When jobs are due, what took the trainer's time, and the last runs."""
 
-    time_zone: str = Field(description="The zone of cron lines and windows.")
+    time_zone: str
     jobs: list[ScheduledJob]
     times: list[TimeShare]
     runs: list[Run]

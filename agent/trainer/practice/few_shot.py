@@ -58,6 +58,8 @@ class _Slice:
     examples: int = 0
     tasks: int = 0
     updates: int = 0
+    sampled_s: float = 0.0
+    updated_s: float = 0.0
     losses: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def take(self, batch: FewShotBatch, metrics: dict[str, float]) -> None:
@@ -118,10 +120,14 @@ class FewShotPractice:
                 if work.updates == 0:
                     raise
                 break
+            began = time.monotonic()
             batch = tasks.sample(
                 num_tasks, split=Split.TRAINING, first_task=first_task + work.tasks, device=self.device
             )
+            sampled = time.monotonic()
             metrics = learner.update(batch)
+            work.sampled_s += sampled - began
+            work.updated_s += time.monotonic() - sampled
             work.take(batch, metrics)
             self.slices.refuse_divergence(name, metrics)
             if start.passed_s >= self.slices.length_s:
@@ -133,6 +139,7 @@ class FewShotPractice:
             practised=work.totals,
             returns=work.returns,
             losses=work.losses,
+            seconds={"rollout": work.sampled_s, "update": work.updated_s},
             started_at=start.started_at,
             reason=reason,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -133,6 +134,7 @@ class RL2Practice:
             trials=trials,
             points=(_share_point(rehearsed, start.passed_s),),
             points_of_others=loss_points(self.rehearsal, rehearsed, self.families.all()),
+            seconds={"rollout": work.played_s, "update": work.updated_s, "rehearsal": rehearsed.spent_s},
             started_at=start.started_at,
             reason=reason,
         )
@@ -205,7 +207,9 @@ class RL2Practice:
         name, batch = learner_name(family), played.batch
         num_epochs = self.learner.config.num_epochs_for(is_tensor_native=is_tensor_native(family))
         learn = partial(self.learner.update, name) if training is None else training.learn
+        began, rehearsed_s = time.monotonic(), rehearsed.spent_s
         losses = learn(batch, num_epochs=num_epochs, after_minibatch=rehearsed.after_minibatch)
+        work.updated_s += time.monotonic() - began - (rehearsed.spent_s - rehearsed_s)
         self.slices.next_task[name] = self.slices.next_task.get(name, 0) + num_tasks(batch)
         self.slices.refuse_divergence(name, losses, has_finite_parameters=self.learner.is_finite())
         work.take(played, losses)

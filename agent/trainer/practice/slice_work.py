@@ -21,6 +21,7 @@ class SliceWork:
 
     Attributes:
         played_s: seconds that the rollouts took.
+        updated_s: seconds that the updates took, without rehearsal.
         batch: the last batch from which was learned; of segments, the last one in which a stored trial began.
         rows: the trials of that batch that episodic memory stores.
         tasks: descriptions of the tasks of those trials.
@@ -29,6 +30,7 @@ class SliceWork:
 
     env_steps: int = 0
     played_s: float = 0.0
+    updated_s: float = 0.0
     episodes: int = 0
     trials: int = 0
     meta_updates: int = 0

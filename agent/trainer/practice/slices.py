@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agent.learners.evaluation.trials import standard_error
+from agent.messages import PHASE_SECONDS_DETAIL
 from agent.trainer.heartbeat import Heartbeat
 from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, LearnerStep, TrialRecord
 
@@ -90,6 +91,7 @@ class Slices:
         trials: tuple[TrialRecord, ...] = (),
         points: tuple[CurvePoint, ...] = (),
         points_of_others: Mapping[str, tuple[CurvePoint, ...]] | None = None,
+        seconds: Mapping[str, float],
         started_at: float,
         reason: str,
     ) -> dict[str, Any]:
@@ -103,6 +105,7 @@ class Slices:
             trials: the trials that episodic memory stores.
             points: further curve points of the family.
             points_of_others: curve points of other families, by their names.
+            seconds: the time that each phase of the slice took; that of the commit is added.
             started_at: start of the slice, in seconds since the epoch.
             reason: why the family was chosen.
         """
@@ -117,8 +120,13 @@ class Slices:
             finished_at=self.clock(),
             detail={"reason": reason},
         )
+        return _report(step, {**seconds, "commit": self._commit(step)})
+
+    def _commit(self, step: LearnerStep) -> float:
+        """Commit a learner step; return the seconds that it took."""
+        began = time.monotonic()
         self.commit(step)
-        return _report(step)
+        return time.monotonic() - began
 
     def commit_repair(self, family: Family, *, started_at: float) -> None:
         """Commit a learner that was repaired by rehearsal, as a learner step without practice.
@@ -158,10 +166,11 @@ def _trial_return(returns: Float[Tensor, " N"]) -> CurvePoint:
     )
 
 
-def _report(step: LearnerStep) -> dict[str, Any]:
+def _report(step: LearnerStep, seconds: Mapping[str, float]) -> dict[str, Any]:
     return {
         "env_steps": step.practised.env_steps,
         "trials": step.practised.trials,
         "meta_updates": step.practised.meta_updates,
         "trial_return": next((point.value for point in step.points if point.metric is CurveMetric.TRIAL_RETURN), None),
+        PHASE_SECONDS_DETAIL: {phase: round(value, 4) for phase, value in seconds.items()},
     }

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.daemon.health import RedReason
-from agent.daemon.metrics import new_registry
+from agent.daemon.metric_declarations import METRICS
 from agent.daemon.snapshot import read_snapshot
 from memory.folder import DataFolder
 from memory.records import (
@@ -22,6 +21,8 @@ from memory.records import (
     ProblemKind,
 )
 from memory.store import Store
+from monitoring.metric_table import with_table
+from tests.agent.daemon.exposition import metrics_text
 from tests.memory.making import make_spec, rewrite_spec
 from tests.repository import ROOT
 
@@ -57,6 +58,34 @@ LABELS = {
     "learnd_families": {"state"},
     "learnd_store_damage": {"kind"},
     "learnd_checkpoint_fallbacks_total": set(),
+    "learnd_practice_seconds_total": {"family"},
+    "learnd_phase_seconds_total": {"phase"},
+    "learnd_family_quarantined": {"family"},
+    "learnd_family_strikes": {"family"},
+    "learnd_practice_allowed": set(),
+    "learnd_gradient_norm": {"family"},
+    "learnd_entropy": {"family"},
+    "learnd_kl": {"family"},
+    "learnd_explained_variance": {"family"},
+    "learnd_clip_fraction": {"family"},
+    "learnd_disk_free_bytes": set(),
+    "learnd_disk_size_bytes": set(),
+    "learnd_backup_age_seconds": set(),
+    "learnd_backup_damaged_parts": set(),
+    "learnd_job_errors_total": {"job"},
+    "learnd_job_failures_in_a_row": {"job"},
+    "learnd_job_period_seconds": {"job"},
+    "learnd_health": {"reason"},
+    "learnd_learner_state": {"state"},
+    "learnd_learner_heartbeat_age_seconds": set(),
+    "learnd_snapshot_age_seconds": set(),
+    "learnd_process_memory_bytes": {"process"},
+    "learnd_process_cpu_seconds_total": {"process"},
+    "learnd_device_memory_used_bytes": {"device"},
+    "learnd_device_memory_size_bytes": {"device"},
+    "learnd_device_utilisation_ratio": {"device"},
+    "learnd_limit_bytes": {"setting"},
+    "learnd_limit_seconds": {"setting"},
 }
 """Every documented metric with its labels. Dashboards and alerts depend on them."""
 
@@ -80,6 +109,11 @@ def lively_store(path: Path) -> Store:
             CurvePoint(metric=CurveMetric.TRIAL_RETURN, value=2.5),
             CurvePoint(metric=CurveMetric.EPISODE_RETURN, label="1", value=0.5),
             CurvePoint(metric=CurveMetric.LOSS, label="value", value=float("nan")),
+            CurvePoint(metric=CurveMetric.LOSS, label="gradient_norm", value=1.5),
+            CurvePoint(metric=CurveMetric.LOSS, label="entropy", value=0.5),
+            CurvePoint(metric=CurveMetric.LOSS, label="kl", value=0.01),
+            CurvePoint(metric=CurveMetric.LOSS, label="explained_variance", value=0.75),
+            CurvePoint(metric=CurveMetric.LOSS, label="clip_fraction", value=0.125),
             CurvePoint(metric=CurveMetric.UNCERTAINTY, label="5", value=0.7),
         ],
     )
@@ -92,7 +126,7 @@ def lively_store(path: Path) -> Store:
 def test_the_metric_names_and_labels_are_exactly_those_of_record(tmp_path: Path) -> None:
     with lively_store(tmp_path) as store:
         snapshot = read_snapshot(store, None)
-    text = generate_latest(new_registry(lambda: snapshot, version="1.2.3")).decode()
+    text = metrics_text(snapshot)
     found = {
         sample.name: set(sample.labels)
         for family in text_string_to_metric_families(text)
@@ -113,6 +147,10 @@ def test_the_metric_names_and_labels_are_exactly_those_of_record(tmp_path: Path)
     assert 'learnd_worker_restarts_total{family="bandits",reason="hung"} 1.0' in text
     assert 'learnd_job_runs_total{job="evaluate",outcome="succeeded"} 1.0' in text
     assert 'learnd_families{state="active"} 1.0' in text
+    assert 'learnd_loss{family="bandits",part="kl"} 0.01' in text
+    assert 'learnd_kl{family="bandits"} 0.01' in text
+    assert 'learnd_gradient_norm{family="bandits"} 1.5' in text
+    assert 'learnd_explained_variance{family="bandits"} 0.75' in text
 
 
 def test_a_family_without_a_reference_has_a_return_and_no_score(tmp_path: Path) -> None:
@@ -122,7 +160,7 @@ def test_a_family_without_a_reference_has_a_return_and_no_score(tmp_path: Path) 
         store.curves.commit_evaluation("pendulum", [CurvePoint(metric=CurveMetric.EVAL_RETURN, value=-900.0)])
         snapshot = read_snapshot(store, None)
     assert snapshot.returns["pendulum"] == (-900.0,)
-    text = generate_latest(new_registry(lambda: snapshot, version="1")).decode()
+    text = metrics_text(snapshot)
     assert 'learnd_eval_return{family="pendulum"} -900.0' in text
     assert 'learnd_eval_score{family="pendulum"}' not in text
 
@@ -141,8 +179,8 @@ def test_the_average_performance_counts_paused_families_and_the_share_of_rehears
         both = read_snapshot(store, None)
         store.families.set_state("mdps", FamilyState.PAUSED)
         paused = read_snapshot(store, None)
-    with_both = generate_latest(new_registry(lambda: both, version="1")).decode()
-    with_one = generate_latest(new_registry(lambda: paused, version="1")).decode()
+    with_both = metrics_text(both)
+    with_one = metrics_text(paused)
     assert "learnd_average_performance 0.5\n" in with_both
     assert "learnd_average_performance 0.5\n" in with_one
     assert "learnd_rehearsal_share 0.5\n" in with_both
@@ -155,7 +193,7 @@ def test_known_damage_is_counted_by_its_kind(tmp_path: Path) -> None:
         store.damage.note(Problem(subject="trial 2", found="it differs", kind=ProblemKind.TRIAL, key="2"))
         store.counters.add(CHECKPOINT_FALLBACKS, {})
         snapshot = read_snapshot(store, None)
-    text = generate_latest(new_registry(lambda: snapshot, version="1")).decode()
+    text = metrics_text(snapshot)
     assert 'learnd_store_damage{kind="trial"} 2.0' in text
     assert 'learnd_store_damage{kind="parameter_file"} 0.0' in text
     assert "learnd_checkpoint_fallbacks_total 1.0" in text
@@ -174,13 +212,21 @@ def test_a_family_with_an_unreadable_spec_is_refused_and_no_damage(tmp_path: Pat
         rewrite_spec(store, "bandits", '{"name": "bandits", "source": "quantum"}')
         snapshot = read_snapshot(store, None)
     assert snapshot.damage == ()
-    text = generate_latest(new_registry(lambda: snapshot, version="1")).decode()
+    text = metrics_text(snapshot)
     assert 'learnd_families{state="refused"} 1.0' in text
 
 
-def test_every_metric_stands_in_the_manual() -> None:
+def test_every_metric_is_declared_with_its_labels_help_and_a_unit_that_its_name_ends_in() -> None:
+    assert {name: set(metric.labels) for name, metric in METRICS.items()} == LABELS
+    for name, metric in METRICS.items():
+        assert metric.help.endswith("."), name
+        for unit in ("seconds", "bytes"):
+            assert (metric.unit == unit) == name.removesuffix("_total").endswith(f"_{unit}"), name
+
+
+def test_the_table_in_the_manual_is_current() -> None:
     manual = (ROOT / "docs" / "operating.md").read_text()
-    assert [name for name in LABELS if f"`{name}`" not in manual] == []
+    assert with_table(manual) == manual, "run `make monitoring`"
 
 
 def test_every_reason_for_red_health_stands_in_the_manual() -> None:
@@ -189,11 +235,11 @@ def test_every_reason_for_red_health_stands_in_the_manual() -> None:
 
 
 def test_a_scrape_before_the_first_snapshot_and_after_the_store_is_gone_is_answered(tmp_path: Path) -> None:
-    assert b"learnd_build_info" in generate_latest(new_registry(lambda: None, version="1"))
+    assert "learnd_build_info" in metrics_text(None)
     with lively_store(tmp_path) as store:
         snapshot = read_snapshot(store, None)
     (tmp_path / "learnd.db").unlink()
-    assert b"learnd_env_steps_total" in generate_latest(new_registry(lambda: snapshot, version="1"))
+    assert "learnd_env_steps_total" in metrics_text(snapshot)
 
 
 def test_a_snapshot_is_reused_until_somebody_commits(tmp_path: Path) -> None:
@@ -206,3 +252,22 @@ def test_a_snapshot_is_reused_until_somebody_commits(tmp_path: Path) -> None:
         assert second.returns == {"bandits": (1.25, 0.5)}
         writer.families.set_state("bandits", FamilyState.PAUSED)
         assert read_snapshot(reader, second).returns == {}
+
+
+def test_a_snapshot_that_reads_only_what_is_new_has_the_points_of_a_fresh_one(tmp_path: Path) -> None:
+    with lively_store(tmp_path) as writer, Store.open(DataFolder(tmp_path), is_reader=True) as reader:
+        snapshot = read_snapshot(reader, None)
+        changes = (
+            lambda: writer.curves.commit_evaluation("bandits", [CurvePoint(metric=CurveMetric.EVAL_SCORE, value=0.75)]),
+            lambda: writer.curves.commit_evaluation(
+                "bandits", [CurvePoint(metric=CurveMetric.LOSS, label="new", value=2.0)]
+            ),
+            lambda: writer.families.add(make_spec("mdps")),
+            lambda: writer.families.set_state("bandits", FamilyState.REMOVED),
+            lambda: writer.families.add(make_spec("bandits")),
+            lambda: writer.curves.commit_evaluation("bandits", [CurvePoint(metric=CurveMetric.FORGETTING, value=0.5)]),
+        )
+        for change in changes:
+            change()
+            snapshot = read_snapshot(reader, snapshot)
+            assert {repr(point) for point in snapshot.points} == {repr(p) for p in read_snapshot(reader, None).points}

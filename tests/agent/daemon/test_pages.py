@@ -9,19 +9,19 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 
 from agent.daemon.health import Problem, RedReason
 from agent.daemon.http import Endpoints, new_app
 from agent.daemon.systemd import Notifier
 from tests.agent.cli.hostile import HOSTILE, hidden_characters
+from tests.agent.daemon.exposition import new_text
 
 
 @pytest.fixture
 def get() -> Callable[[str], httpx.Response]:
     """Return a function that gets a page of a service whose every text is hostile."""
     problem = Problem(reason=next(iter(RedReason)), found=f"<b>{HOSTILE}", hint=HOSTILE)
-    answers = Endpoints(registry=CollectorRegistry(), problems=lambda: [problem], state=lambda: "running")
+    answers = Endpoints(metrics=new_text(None), problems=lambda: [problem], state=lambda: "running")
 
     async def ask(path: str) -> httpx.Response:
         transport = httpx.ASGITransport(app=new_app(answers))

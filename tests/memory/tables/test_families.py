@@ -217,3 +217,15 @@ def test_reports_show_a_family_with_an_unreadable_spec_as_refused(store: Store) 
     shown = {report["name"]: report["state"] for report in store.family_reports(with_removed=True)}
     assert shown == {"gone": "removed", "cartpole": "refused", "pendulum": "active"}
     assert store.family_reports()[1] == store.overview.family_reports()[1]
+
+
+def test_only_a_family_whose_row_changed_is_read_again(store: Store) -> None:
+    store.families.add(make_spec("bandits"))
+    store.families.add(make_spec("mdps"))
+    bandits, mdps = store.families.all()
+    store.families.record_strike("mdps", reason="hung", detail="")
+    again, struck = store.families.all()
+    assert again is bandits
+    assert (mdps.strikes, struck.strikes) == (0, 1)
+    store.families.set_state("bandits", FamilyState.REMOVED)
+    assert [family.name for family in store.families.all()] == ["mdps"]

@@ -58,7 +58,7 @@ class Site:
             revision=lambda: self.revision,
             status=self._status,
             problems=lambda: self.problems,
-            settings=Settings(),
+            settings=Settings,
             clock=SystemClock(),
         )
         self.web = Web(sources, rules=rules, snapshot=lambda: None, state=lambda: "running", summary=lambda: "idle")

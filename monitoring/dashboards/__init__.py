@@ -1,0 +1,1 @@
+"""The dashboards of Grafana, made by code with grafana-foundation-sdk."""
