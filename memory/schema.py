@@ -236,7 +236,9 @@ KNOWN = tuple(migration.__name__ for migration in MIGRATIONS)
 
 
 def migrate(connection: StoreConnection) -> None:
-    """Migrate the store to the newest schema, with one transaction per migration.
+    """Migrate the store to the newest schema, with one transaction per migration; create a new one in one transaction.
+
+    So a reader never sees a new store with a part of its tables.
 
     Raises:
         UnknownSchemaError: a newer learnd or another program wrote the store.
@@ -251,6 +253,9 @@ def migrate(connection: StoreConnection) -> None:
     for migration in MIGRATIONS:
         steps()(migration)
     db = sqlite_utils.Database(connection.raw, execute_plugins=False)
+    with connection.transaction("creating the store"):
+        if not _known_applied(connection):
+            steps.apply(db)
     for position, name in enumerate(KNOWN):
         # The applied migrations are read again inside each transaction, because another process may be migrating the
         # same store.

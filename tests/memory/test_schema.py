@@ -307,3 +307,22 @@ def test_another_programs_database_is_left_alone(folder: DataFolder, is_reader: 
     with pytest.raises(UnknownSchemaError, match="recipes"):
         Store.open(folder, is_reader=is_reader)
     assert folder.store_path.read_bytes()[100:] == before[100:]  # the header's journal mode may change
+
+
+def test_a_reader_never_sees_a_new_store_with_a_part_of_its_tables(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    last = schema.MIGRATIONS[-1]
+
+    def read_now(db: Database) -> None:
+        with pytest.raises(StoreMissingError) as error:
+            Store.open(folder, is_reader=True)
+        seen.append(error.value)
+        last(db)
+
+    read_now.__name__ = last.__name__
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:-1], read_now))
+    Store.open(folder).close()
+    assert len(seen) == 1
+    Store.open(folder, is_reader=True).close()
