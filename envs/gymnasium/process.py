@@ -14,7 +14,6 @@ import os
 import secrets
 import select
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from envs.errors import FamilySpecError, FaultReason, UnsupportedSpaceError, WorkerFaultError
 from envs.family import FamilySpec
+from envs.gymnasium.control_socket import ControlSocket
 from envs.gymnasium.host_start import MARK_VARIABLE, interpreter, start_host
 from envs.gymnasium.isolation_plan import isolation_plan
 from envs.gymnasium.last_words import last_words
@@ -44,9 +44,6 @@ SETTLE_S = 0.5
 
 REACTION_S = 1.0
 """Time in which an interrupted worker must answer or exit; otherwise it is killed."""
-
-REPORT_S = 2.0
-"""Time to wait for the supervisor to report the worker's exit status."""
 
 SUPERVISOR_LIMIT_S = 15.0
 """Time to wait for the supervisor to exit; processes in uninterruptible sleep may delay it further."""
@@ -95,8 +92,7 @@ class WorkerProcess:
         request_out, self._request_fd = os.pipe2(os.O_CLOEXEC)
         self._answer_fd, answer_in = os.pipe2(os.O_CLOEXEC)
         stderr_out, stderr_in = os.pipe2(os.O_CLOEXEC)
-        self._control, control_in = socket.socketpair()
-        self._status_start = b""
+        self._control = ControlSocket()
         os.set_blocking(self._request_fd, False)
         try:
             fds = (request_out, answer_in, self._memory_fd)
@@ -104,7 +100,7 @@ class WorkerProcess:
                 spec,
                 self._mark,
                 plan=isolation_plan(spec, limits, folder),
-                control_fd=control_in.fileno(),
+                control_fd=self._control.supervisor_end.fileno(),
                 fds=fds,
                 stderr_fd=stderr_in,
             )
@@ -116,7 +112,7 @@ class WorkerProcess:
             found = f"the interpreter {interpreter(spec)!r} could not be started: {error}."
             raise WorkerFaultError(subject=spec.name, reason=FaultReason.START_FAILED, found=found) from error
         finally:
-            control_in.close()
+            self._control.supervisor_end.close()
             for fd in (request_out, answer_in, stderr_in):
                 os.close(fd)
         self._pid = self._process.pid
@@ -181,9 +177,9 @@ class WorkerProcess:
         if "fault" in answer:
             self._fail(answer)
         if request["type"] in MAKING_REQUESTS:
-            self._note_named_memory()
+            self._control.confirm_memory()
         elif request["type"] == "begin_row":  # begun once per episode by some callers: waiting would cost them 1.4 ms
-            self._command(b"n")
+            self._control.note_memory()
         return answer
 
     def step_begin(self) -> None:
@@ -236,7 +232,7 @@ class WorkerProcess:
         """
         self.is_closed = True
         if not self._is_busy:
-            self._note_named_memory()
+            self._control.confirm_memory()
         os.close(self._request_fd)
         if not self._is_busy or self._answers_within(settle_s) or self._interrupt():
             self._await_worker_end()
@@ -244,7 +240,7 @@ class WorkerProcess:
 
     def _interrupt(self) -> bool:
         """Interrupt the worker and return whether it answers or exits in time."""
-        self._command(b"i")
+        self._control.interrupt()
         return self._answers_within(REACTION_S)
 
     def _answers_within(self, timeout_s: float) -> bool:
@@ -267,7 +263,7 @@ class WorkerProcess:
                 self._events.unregister(self._answer_fd)
 
     def _release(self) -> None:
-        self._command(b"k")
+        self._control.end()
         # A slower supervisor is not killed: that would release the processes that it is about to end.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=SUPERVISOR_LIMIT_S)
@@ -336,21 +332,6 @@ class WorkerProcess:
         if (exceeded := self._bounds.exceeded(len(self._watch.seen), now)) is not None:
             self._fail_with(*exceeded)
 
-    def _command(self, command: bytes) -> None:
-        """Send a command to the supervisor, which may have exited, and do not wait."""
-        with contextlib.suppress(OSError):
-            self._control.send(command)
-
-    def _note_named_memory(self) -> None:
-        """Have the supervisor note the worker's named shared memory, and wait until it has: later it may have ended."""
-        self._control.settimeout(REPORT_S)
-        with contextlib.suppress(OSError):
-            self._control.send(b"c")
-            answer = self._control.recv(1)
-            self._status_start += b"" if answer == b"c" else answer  # a worker that has ended reports its exit status
-        with contextlib.suppress(OSError):
-            self._control.settimeout(None)
-
     def _fail(self, answer: dict[str, Any]) -> NoReturn:
         found, hint, detail = answer["found"], answer.get("hint", ""), answer.get("detail", "")
         if answer["fault"] == "spec":
@@ -372,15 +353,9 @@ class WorkerProcess:
 
     def _status(self) -> int | None:
         """Return the worker's exit status in the form of ``Popen.returncode``; None if it has not exited."""
-        self._control.settimeout(REPORT_S)
-        try:
-            line = self._status_start + self._control.recv(64)
-        except TimeoutError:
+        line = self._control.status_line()
+        if line is None:
             return None
-        except OSError:  # the supervisor was killed
-            line = b""
-        finally:
-            self._control.settimeout(None)
         self._is_busy = False
         return int(line) if line else self._process.wait()
 
