@@ -247,10 +247,9 @@ class Daemon:
             await ballast.run(self._dispatcher.restore)
             if ballast.has_used_ballast:
                 self._dispatcher.prune_soon()
-            await self._reader.open()
-            await stack.enter_async_context(_closed(self._reader))
-            await self._web_reader.open()
-            await stack.enter_async_context(_closed(self._web_reader))
+            for reader in (self._reader, self._web_reader):
+                await reader.open()
+                await stack.enter_async_context(_closed(reader))
             await self._poller.poll_once()
             await self._serve(server)
         if self._guard.loss is not None:
@@ -343,10 +342,9 @@ class Daemon:
         """
         stop = asyncio.create_task(self._stop.wait())
         ended, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        if stop in ended or self._stop.is_set():
-            stop.cancel()
-            return
         stop.cancel()
+        if stop in ended or self._stop.is_set():
+            return
         task = next(iter(ended))
         raise AgentError(
             operation="running", subject=task.get_name(), found=f"it ended unexpectedly: {task.exception()!r}."
@@ -382,9 +380,8 @@ class Daemon:
         log.info("stopped")
 
     async def _count_restart(self, trainer_exit: TrainerExit) -> None:
-        labels = {"reason": str(trainer_exit.reason)}
         try:
-            await self._writer.call(lambda store: store.counters.add(LEARNER_RESTARTS, labels))
+            await self._writer.call(lambda store: store.counters.add(LEARNER_RESTARTS, {"reason": trainer_exit.reason}))
         except MemoryStoreError as error:
             log.exception("restart of the trainer could not be counted", error=str(error))
 
