@@ -61,7 +61,7 @@ learn: $(STAMP)   ## Run the learning tests and the ten-minute check of a fresh 
 	$(BIN)/python -m pytest -m slow tests/learning tests/agent/learners $(ARGS)
 
 soak: $(STAMP)    ## Run the crash and memory soak against a live service (about 40 minutes).
-	$(BIN)/python -m pytest -m slow tests/soak tests/integration tests/memory tests/envs tests/agent/daemon tests/agent/cli $(ARGS)
+	$(BIN)/python -m pytest -m slow tests/soak tests/integration tests/memory tests/envs tests/agent/daemon tests/agent/cli tests/agent/trainer $(ARGS)
 
 bench: $(STAMP)   ## Run the benchmarks.
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -96,6 +96,7 @@ def test_a_simulator_with_one_copy_a_process_is_practised(simulator: FamilySpec)
     trainee = RL2Assignment(replace(simulator, episodes_per_trial=1), LIMITS, given=given).begin(2)
     with closing(trainee):
         returns = [trainee.update()["trial return"] for _ in range(2)]
-        assert trainee.num_updates == trainee.next_task == 2
+        assert trainee.num_updates == 2
+        assert trainee.next_task >= 2
         assert trainee.score(4, progress=lambda _: None).adapted.shape == (4,)
     assert returns[0] != returns[1]

@@ -33,7 +33,7 @@ trials_gymnasium = 4
 """
 ENDLESS = 10**9
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("measured reference")]
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +102,11 @@ def test_a_killed_measurement_leaves_no_worker_and_has_failed(service: Service) 
     )
     assert "SIGKILL" in service.family("long")["reference_failure"]["error"]
     assert service.http_status("/healthz") == 200
+    service.learnd("env", "remove", "long", "--yes")
 
 
 def test_a_kill_of_the_daemon_ends_the_measurement_and_a_start_runs_it_again(service: Service) -> None:
-    service.learnd("schedule", "run-now", "reference", "--family", "long")
+    add(service, "longer", steps=ENDLESS)
     service.wait_for(lambda: bool(with_worker(service)), timeout_s=120, what="to measure in a worker")
     processes = with_worker(service)
     assert service.process is not None
@@ -115,5 +116,5 @@ def test_a_kill_of_the_daemon_ends_the_measurement_and_a_start_runs_it_again(ser
     assert alive == []
     service.start()
     service.wait_for(lambda: measuring(service) is not None, timeout_s=60, what="to measure again")
-    service.learnd("env", "remove", "long", "--yes")
+    service.learnd("env", "remove", "longer", "--yes")
     service.wait_for(lambda: measuring(service) is None, timeout_s=30, what="to end the measurement")

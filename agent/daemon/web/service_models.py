@@ -56,6 +56,8 @@ class Status(Values):
     learner: Trainer | None
     health: StatusHealth
     family_files: list[FamilyFileProblem]
+    needs_restart: list[str]
+    """Settings that have changed and take effect at the next start."""
     data_dir: str
     last_seen_at: float | None
     has_ended_in_order: bool | None

@@ -55,6 +55,8 @@ READING = {
     ("learn", HOSTILE, "--family", "sinusoids", "--budget", "1u"): 1,
     ("compare", HOSTILE, "--budget", "1u"): 1,
     ("few-shot", "predict", "--policy", HOSTILE, "--support", "missing", "--query", "missing"): 1,
+    ("few-shot", "score", "--policy", HOSTILE, HOSTILE): 1,
+    ("config", "set", HOSTILE, HOSTILE): 1,
     ("few-shot", "train", "--data", f"missing/{HOSTILE}", "--output", "out.safetensors"): 1,
     ("run", "--listen", HOSTILE): 2,
     ("no-such-command", HOSTILE): 2,

@@ -177,7 +177,7 @@ def test_every_option_that_names_a_file_for_output_is_among_those_tried() -> Non
         if "FILE" in (option.metavar or "") and option.param_type_name == "option" and tuple(option.opts) not in READ
     }
     tried = {(*(word for word in words if not word.startswith("-")), words[-1]) for words in FILES}
-    reading = {("few-shot", "predict", "--policy")}
+    reading = {("few-shot", "predict", "--policy"), ("few-shot", "score", "--policy"), ("status", "--token-file")}
     of_a_service = {("policy", "watch", "--video")}  # tests/agent/output/test_video.py
     missing = {
         words

@@ -204,7 +204,7 @@ def test_a_spec_is_stored_as_the_json_of_its_fields_in_order(store: Store) -> No
         '{"name":"cartpole","source":"gymnasium","entry":"CartPole-v1","kwargs":{"sutton":true},"variations":[],'
         '"episodes_per_trial":3,"max_episode_steps":null,"random_return":null,"reference_return":500,'
         '"reference_source":"","reference_rule":"threshold","reference_steps":0,"measured_reference":null,'
-        '"python":null,"import_paths":["/envs"],"learner":"rl2","image_size":64}'
+        '"python":null,"import_paths":["/envs"],"learner":"rl2","image_size":64,"network":false}'
     )
 
 

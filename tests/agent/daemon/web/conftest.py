@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 
 from agent.clock import SystemClock
 from agent.config.settings import Settings
@@ -24,6 +23,7 @@ from memory.folder import DataFolder
 from memory.store import Store
 from tests.agent.cli.filled_store import fill
 from tests.agent.cli.unscaled import add_unscaled
+from tests.agent.daemon.exposition import new_text
 
 T = TypeVar("T")
 OPEN = AccessRules(listen_host="127.0.0.1")
@@ -62,7 +62,7 @@ class Site:
             clock=SystemClock(),
         )
         self.web = Web(sources, rules=rules, snapshot=lambda: None, state=lambda: "running", summary=lambda: "idle")
-        endpoints = Endpoints(registry=CollectorRegistry(), problems=lambda: self.problems, state=lambda: "running")
+        endpoints = Endpoints(metrics=new_text(None), problems=lambda: self.problems, state=lambda: "running")
         self.app = self.web.protected(new_app(endpoints, self.web.routes(256)))
         asyncio.run(self.reader.open())
 
