@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -53,8 +54,9 @@ def add(service: Service, name: str, steps: int) -> None:
 def measuring(service: Service) -> psutil.Process | None:
     assert service.process is not None
     for child in psutil.Process(service.process.pid).children():
-        if "agent.reference" in child.cmdline():
-            return child
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has exited
+            if "agent.reference" in child.cmdline():
+                return child
     return None
 
 
@@ -63,7 +65,10 @@ def with_worker(service: Service) -> list[psutil.Process]:
     child = measuring(service)
     if child is None:
         return []
-    descendants = child.children(recursive=True)
+    try:
+        descendants = child.children(recursive=True)
+    except psutil.NoSuchProcess:  # it has exited
+        return []
     return [child, *descendants] if len(descendants) >= 2 else []
 
 
