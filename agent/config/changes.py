@@ -14,6 +14,8 @@ NEEDS_RESTART = frozenset(
         "data_dir",
         "service.listen",
         "service.allowed_hosts",
+        "service.token_file",
+        "service.protect_metrics",
         "service.time_zone",
         "learner.seed",
         "stream.embedded_default",

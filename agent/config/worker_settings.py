@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from agent.config.section import Section
-from agent.config.value_types import Count, Duration, Size, WorkerMemory, at_least
+from agent.config.value_types import Count, Duration, Size, WorkerMemory, at_least, listed
 from envs.limits import WorkerLimits
 
 
@@ -38,7 +38,7 @@ class WorkersSettings(Section):
         description='"auto": the kernel keeps workers from the data folder, from writing outside of their own folder,'
         ' and from the network, as far as it can; learnd doctor says how far. "off": it does not.',
     )
-    writable: tuple[Path, ...] = Field(
+    writable: Annotated[tuple[Path, ...], BeforeValidator(listed)] = Field(
         default=(),
         description="Folders that environments may write to, besides their own; for example a cache that they share.",
     )

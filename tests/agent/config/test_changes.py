@@ -47,3 +47,10 @@ def test_a_new_trainer_is_needed_only_for_what_it_uses(
 
 def test_every_listed_key_is_a_setting() -> None:
     assert {key for key, _ in setting_fields()} >= DAEMON_ONLY >= NEEDS_RESTART
+
+
+@pytest.mark.parametrize("values", [{"token_file": "/etc/learnd/token"}, {"protect_metrics": True}])
+def test_who_may_read_changes_at_a_restart(values: dict[str, object]) -> None:
+    change = change_between(Settings(), Settings(service=values))
+    assert change.needs_restart == tuple(f"service.{name}" for name in values)
+    assert not change.needs_trainer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_origin
 
 import pytest
 
@@ -183,3 +184,21 @@ def test_the_manual_has_the_default_of_every_setting() -> None:
             continue
         line = next(line for line in manual.splitlines() if line.startswith(f"| `{row.key}` |"))
         assert f"| `{json.dumps(row.default)}` |" in line, row.key
+
+
+LISTS = {
+    "practise.windows": "22:00-06:00,12:00-13:00",
+    "service.allowed_hosts": "one.lan,two.lan",
+    "workers.writable": "/srv/one,/srv/two",
+}
+
+
+def test_there_is_an_example_of_every_list() -> None:
+    assert {key for key, field in setting_fields() if get_origin(field.annotation) is tuple} == LISTS.keys()
+
+
+@pytest.mark.parametrize("key", LISTS)
+def test_a_variable_gives_a_list_with_commas(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"LEARND_{key.upper().replace('.', '__')}", LISTS[key])
+    section, name = key.split(".")
+    assert len(getattr(getattr(load_settings(), section), name)) == 2
