@@ -22,6 +22,7 @@ time.sleep(60)
 
 
 def test_processes_are_told_apart_and_cpu_time_outlives_a_process() -> None:
+    others = ProcessMeter().read(None)[REFERENCE].resident_bytes  # children that other tests have left
     meter = ProcessMeter()
     with subprocess.Popen([sys.executable, "-c", BUSY_PARENT], stdout=subprocess.PIPE) as trainer:
         assert trainer.stdout is not None
@@ -32,7 +33,7 @@ def test_processes_are_told_apart_and_cpu_time_outlives_a_process() -> None:
         assert used[TRAINER].resident_bytes > 0
         assert used[TRAINER].cpu_s >= 0.2
         assert used[WORKER].resident_bytes > 0
-        assert used[REFERENCE].resident_bytes == 0
+        assert used[REFERENCE].resident_bytes <= others
         as_reference = ProcessMeter().read(None)
         assert as_reference[TRAINER].resident_bytes == 0
         assert as_reference[REFERENCE].resident_bytes >= used[TRAINER].resident_bytes
