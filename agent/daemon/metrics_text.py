@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder, generate_latest
 
+from agent.daemon.content_coding import accepts_gzip
 from agent.daemon.live_samples import Readings, live_samples
 from agent.daemon.metric_declarations import METRICS, Metric, MetricKind
 from agent.daemon.snapshot import Snapshot
@@ -173,15 +174,3 @@ def _as_open_metrics(text: str) -> str:
             words[2] = words[2].removesuffix("_total")
         lines.append(" ".join(words))
     return "".join(lines)
-
-
-def accepts_gzip(accept_encoding: str) -> bool:
-    """Return whether a request's header ``Accept-Encoding`` allows gzip."""
-    for offer in accept_encoding.lower().split(","):
-        coding, _, weight = offer.replace(" ", "").partition(";q=")
-        if coding in {"gzip", "*"}:
-            try:
-                return not weight or float(weight) > 0
-            except ValueError:
-                return False
-    return False

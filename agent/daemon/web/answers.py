@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from agent.daemon.content_coding import accepts_gzip
 from agent.errors import AgentError
 from agent.output.visible_text import visible
 from memory.errors import MemoryStoreError
@@ -51,7 +52,7 @@ class Answer:
 
     @property
     def size_bytes(self) -> int:
-        """The size of both forms."""
+        """Return the size of both forms."""
         return len(self.body) + len(self.compressed)
 
 
@@ -77,7 +78,7 @@ def response_of(answer: Answer, request: Request, *, headers: dict[str, str] | N
     }
     if _has(request.headers.get("if-none-match", ""), answer.etag):
         return Response(status_code=304, headers=common)
-    if answer.compressed and _accepts_gzip(request.headers.get("accept-encoding", "")):
+    if answer.compressed and accepts_gzip(request.headers.get("accept-encoding", "")):
         return Response(answer.compressed, media_type=answer.media_type, headers={**common, "content-encoding": "gzip"})
     return Response(answer.body, media_type=answer.media_type, headers=common)
 
@@ -86,14 +87,6 @@ def _has(header: str, etag: str) -> bool:
     """Return whether an If-None-Match header names the ETag, by weak comparison (RFC 9110, 13.1.2)."""
     names = [name.strip().removeprefix("W/") for name in header.split(",")]
     return "*" in names or etag.removeprefix("W/") in names
-
-
-def _accepts_gzip(header: str) -> bool:
-    for entry in header.lower().split(","):
-        coding, _, weight = entry.partition(";")
-        if coding.strip() in {"gzip", "*"}:
-            return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
-    return False
 
 
 def error_response(

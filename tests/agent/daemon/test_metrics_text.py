@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from agent.daemon.metric_declarations import METRICS
-from agent.daemon.metrics_text import MAX_AGE_S, MetricsText, accepts_gzip, value_text
+from agent.daemon.metrics_text import MAX_AGE_S, MetricsText, value_text
 from agent.daemon.snapshot import Snapshot, read_snapshot
 from memory.folder import DataFolder
 from memory.records import CurveMetric, CurvePoint
@@ -97,19 +97,3 @@ def test_a_scraper_that_accepts_gzip_gets_the_same_text_compressed(tmp_path: Pat
     assert zipped.headers["content-encoding"] == "gzip"
     assert gzip.decompress(zipped.body) == text.answer().body
     assert "content-encoding" not in text.answer().headers
-
-
-@pytest.mark.parametrize(
-    ("header", "accepted"),
-    [
-        ("", False),
-        ("gzip", True),
-        ("deflate, gzip;q=0.5", True),
-        ("gzip;q=0", False),
-        ("*", True),
-        ("br", False),
-        ("gzip;q=x", False),
-    ],
-)
-def test_gzip_is_used_only_where_it_is_accepted(header: str, accepted: bool) -> None:
-    assert accepts_gzip(header) is accepted
