@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.doctor_findings import CheckContext, Finding, Verdict
-from agent.cli.running_service import ask_health
+from agent.cli.running_service import ask_health, authorization
 from agent.daemon.health import FAILURES_IN_A_ROW
 from agent.output.quantities import short_duration
 from envs.errors import FamilySpecError
@@ -44,6 +45,8 @@ def locks(context: CheckContext) -> Iterator[Finding]:
 
 def address(context: CheckContext) -> Iterator[Finding]:
     """Check that the daemon answers on its address or, if it is stopped, that the address is free."""
+    from agent.daemon.hosts import is_loopback
+
     if context.folder.holder_pid() is not None:
         status = context.store.daemon_status.get() if context.store is not None else None
         service = context.settings.service
@@ -52,7 +55,7 @@ def address(context: CheckContext) -> Iterator[Finding]:
         return
     listen = context.settings.service.listen
     yield from _token(context.settings.service.token_file)
-    if not _is_loopback(context.settings.service.host):
+    if not is_loopback(context.settings.service.host):
         yield _reachable(context.settings.service)
     problem = _bind_problem(context.settings.service.host, context.settings.service.port)
     if problem is None:
@@ -173,8 +176,12 @@ def _schedule_problems(store: Store, *, is_running: bool) -> Iterator[Finding]:
 def _answering(listen: str, token_file: Path | None) -> Finding:
     import http.client
 
+    headers: dict[str, str] = {}
+    if token_file is not None:
+        with contextlib.suppress(OSError):  # told by another finding
+            headers = authorization(token_file)
     try:
-        answer = ask_health(listen, headers=_authorization(token_file))
+        answer = ask_health(listen, headers=headers)
     except (OSError, http.client.HTTPException) as error:
         found, hint = f"the daemon does not answer on {listen}: {error}", "See its log; it may be starting."
         return Finding(check="address", verdict=Verdict.FAIL, found=found, hint=hint)
@@ -182,16 +189,6 @@ def _answering(listen: str, token_file: Path | None) -> Finding:
         return Finding(check="address", verdict=Verdict.OK, found=f"the daemon answers on {listen} and is healthy")
     found = f"the daemon answers on {listen} and is not healthy: {answer.text[:2000]}"
     return Finding(check="address", verdict=Verdict.FAIL, found=found, hint="See learnd status and the log.")
-
-
-def _authorization(token_file: Path | None) -> dict[str, str]:
-    """Return the header with the token; none if there is no token that can be read."""
-    from agent.daemon.web.access import AccessError, read_token
-
-    try:
-        return {} if token_file is None else {"authorization": f"Bearer {read_token(token_file)}"}
-    except AccessError:
-        return {}
 
 
 def _bind_problem(host: str, port: int) -> str | None:
@@ -205,10 +202,6 @@ def _bind_problem(host: str, port: int) -> str | None:
         except OSError as error:
             return "it is in use" if error.errno == errno.EADDRINUSE else str(error.strerror or error)
     return None
-
-
-def _is_loopback(host: str) -> bool:
-    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def _last_line(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from agent.cli.errors import CommandError
+from agent.cli.running_service import authorization
 
 TIMEOUT_S = 10.0
 MAX_BYTES = 64 * 2**20
@@ -40,7 +41,8 @@ def remote_status(url: str, *, token_file: Path | None) -> dict[str, Any]:
     """
     request = urllib.request.Request(_address(url) + PATH, headers={"accept": "application/json"})  # noqa: S310 -- checked
     if token_file is not None:
-        request.add_unredirected_header("authorization", f"Bearer {_token(token_file)}")
+        for name, value in authorization(token_file).items():
+            request.add_unredirected_header(name, value)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
     try:
         with opener.open(request, timeout=TIMEOUT_S) as answer:
@@ -72,12 +74,6 @@ def _address(url: str) -> str:
             operation=OPERATION, subject=url, found="it is not an address.", hint="Write http://HOST:PORT."
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-
-
-def _token(path: Path) -> str:
-    """Return the first line of a file. A header takes Latin-1, in which the bytes of UTF-8 are written."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return text.partition("\n")[0].strip().encode().decode("latin-1")
 
 
 def _refused(url: str, error: urllib.error.HTTPError) -> CommandError:

@@ -6,6 +6,7 @@ import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 TIMEOUT_S = 5.0
@@ -37,6 +38,19 @@ class HealthAnswer:
         except ValueError:
             return False
         return isinstance(values, dict) and values.get("status") in {"ok", "red"} and "reasons" in values
+
+
+def authorization(token_file: Path) -> dict[str, str]:
+    """Return the header with the token in a file: its first line.
+
+    A header takes Latin-1, in which the bytes of UTF-8 are written.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    text = token_file.expanduser().read_text(encoding="utf-8", errors="replace")
+    token = text.partition("\n")[0].strip().encode().decode("latin-1")
+    return {"authorization": f"Bearer {token}"}
 
 
 def ask_health(
