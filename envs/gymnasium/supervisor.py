@@ -27,6 +27,7 @@ import contextlib
 import ctypes
 import json
 import os
+import runpy
 import select
 import signal
 import time
@@ -258,33 +259,8 @@ def run_host(program: str, fds: list[str], *, supervisor_pid: int, plan: dict[st
     os.setsid()
     isolation.confinement.confine(plan)
     sys.argv = [program, *fds]
-    import runpy
-
     runpy.run_path(program, run_name="__main__")
     os._exit(0)
-
-
-def loaded(name: str, *submodules: str) -> Any:
-    """Return a module or package of this folder, loaded by its path, so that it hides no module of a user.
-
-    Args:
-        name: its name.
-        submodules: the modules of the package to load with it.
-    """
-    import importlib.util
-
-    path = Path(__file__).with_name(name)
-    folders = [str(path)] if submodules else None
-    file = path / "__init__.py" if submodules else path.with_suffix(".py")
-    spec = importlib.util.spec_from_file_location(f"_learnd_{name}", file, submodule_search_locations=folders)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{file} is missing.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    for submodule in submodules:
-        importlib.import_module(f"{spec.name}.{submodule}")
-    return module
 
 
 def end_of(plan: dict[str, Any], worker_pid: int, isolation: Any) -> None:
@@ -305,8 +281,10 @@ def main() -> NoReturn:
     """Start the worker that the arguments describe, supervise it, and exit after it."""
     plan, program, control_fd, fds = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4:]
     parent_pid = os.getppid()
-    memory = loaded("named_memory").NamedMemory()
-    isolation = loaded("isolation", "confinement", "cores", "process_group")
+    folder = Path(__file__).resolve().parent
+    load_by_path = runpy.run_path(str(folder / "path_loading.py"))["load_by_path"]
+    memory = load_by_path(folder / "named_memory.py", "_learnd_named_memory").NamedMemory()
+    isolation = load_by_path(folder / "isolation", "_learnd_isolation", "confinement", "cores", "process_group")
     restore_signals()
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     supervisor_pid = os.getpid()
