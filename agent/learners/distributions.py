@@ -19,6 +19,9 @@ from torch import Tensor
 
 from envs.spaces import ActionKind, ActionSpec
 
+NOISE_STEPS = 16
+"""Number of steps for which a rollout draws action noise at once."""
+
 MIN_LOG_STD, MAX_LOG_STD = -4.0, 1.0
 
 FORBIDDEN_SCORE = -10_000.0
@@ -58,6 +61,22 @@ def action_noise(
         return torch.cat([action_noise(part, shape, generator=generator, device=device) for part in parts], dim=-1)
     draw = torch.randn if action.kind is ActionKind.CONTINUOUS else torch.rand
     return draw(*shape, action.width, generator=generator, device=device)
+
+
+def noise_of_steps(
+    action: ActionSpec, num_steps: int, *, num_rows: int, generator: torch.Generator, device: torch.device
+) -> list[Tensor]:
+    """Draw the noise of the next steps at once, [B, W] each; the last one is that of the first step, to be popped.
+
+    Args:
+        action: the action space.
+        num_steps: number of steps, usually ``NOISE_STEPS``.
+        num_rows: B.
+        generator: the source of random numbers; it lives on ``device``.
+        device: the device of the result.
+    """
+    noise = action_noise(action, torch.Size((num_steps, num_rows)), generator=generator, device=device)
+    return list(noise.unbind()[::-1])
 
 
 def as_previous(action: ActionSpec, chosen: Shaped[Tensor, "..."]) -> Shaped[Tensor, "... W"]:

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agent.learners.distributions import ActionDistribution, action_noise
+from agent.learners.distributions import NOISE_STEPS, ActionDistribution, noise_of_steps
 from agent.learners.rl2.played import Played, sort_out
 from agent.learners.rl2.policy import PolicyOutput, RL2Policy
 from agent.learners.rl2.policy_state import PolicyInput
@@ -39,9 +39,6 @@ DEVICE_CHECK_STEPS = 16
 
 PACKING_SHARE = 0.75
 """Rows are packed when at most this share of the current rows belongs to running trials."""
-
-NOISE_STEPS = 16
-"""Number of steps for which action noise is drawn at once."""
 
 MIN_PACKED_ROWS = 16
 """With this few rows, packing stops: the cost of an operation no longer depends on the number of rows."""
@@ -272,13 +269,7 @@ class Rollout:
     def played(self) -> Played:
         """Return the data of the steps so far."""
         recorded = join_stretches(self._stretches, num_trials=len(self.active))
-        steps, is_valid = recorded.steps, recorded.steps.is_valid
-        steps = replace(
-            steps,
-            reward=steps.reward * is_valid,
-            terminated=steps.terminated & is_valid,
-            truncated=steps.truncated & is_valid,
-        )
+        steps = recorded.steps.without_padding(recorded.steps.is_valid)
         return Played(
             spaces=self._spaces,
             episodes_per_trial=self._state.episodes_per_trial,
@@ -317,10 +308,13 @@ class Rollout:
         if self._is_greedy:
             return distribution.mode()
         if not self._noise:
-            shape = torch.Size((NOISE_STEPS, len(self.active)))
-            device = self.active.device
-            noise = action_noise(self._spaces.action, shape, generator=self._generator, device=device)
-            self._noise = list(noise.unbind()[::-1])
+            self._noise = noise_of_steps(
+                self._spaces.action,
+                NOISE_STEPS,
+                num_rows=len(self.active),
+                generator=self._generator,
+                device=self.active.device,
+            )
         return distribution.drawn_by(self._packed(self._noise.pop()))
 
     def _step_tasks(self, action: Tensor) -> Transition:

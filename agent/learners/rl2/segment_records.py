@@ -1,4 +1,4 @@
-"""What the episodic memory stores of trials that are played in segments: their first pieces.
+"""The records of trials that are played in segments, as the episodic memory stores them: their first pieces.
 
 A first piece begins with an empty hidden state and an empty in-trial memory, so it can be replayed by itself. It has at
 most ``segment_steps`` steps. If the episode goes on after it, the record ends like a truncated episode. Later pieces

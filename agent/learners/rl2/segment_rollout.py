@@ -9,14 +9,14 @@ Shapes: T steps of a segment, B rows, P pieces, N ends of episodes, C cuts (step
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from agent.learners.distributions import ActionDistribution, action_noise
+from agent.learners.distributions import NOISE_STEPS, ActionDistribution, noise_of_steps
 from agent.learners.rl2.pieces import Pieces
 from agent.learners.rl2.policy import PolicyOutput, RL2Policy
 from agent.learners.rl2.policy_state import PolicyInput, PolicyState
@@ -26,9 +26,6 @@ from agent.learners.rl2.trees import join_tensors, select_rows
 from agent.learners.rl2.trials import TrialBatch
 from envs.family import Split
 from envs.task_batch import RowTaskBatch, Transition, allowed_choices, given_contexts
-
-NOISE_STEPS = 16
-"""Number of steps for which action noise is drawn at once."""
 
 LENGTH_DECAY = 0.9
 """Share of the earlier segments in the estimate of the trials' length: a mean over about ten segments."""
@@ -42,7 +39,7 @@ TaskPlace = tuple[dict[str, Any], bytes | None]
 
 @dataclass(kw_only=True)
 class _Recorded:
-    """What a segment records.
+    """The record of a segment that is being played.
 
     Attributes:
         steps: [B] of each step.
@@ -134,7 +131,13 @@ class SegmentRollout:
         assert begins is not None, "the rows of a segment begin trials by themselves"
         noise: list[Tensor] = []
         for step in range(num_steps):
-            noise = noise or self._draw(min(NOISE_STEPS, num_steps - step), generator)
+            noise = noise or noise_of_steps(
+                self._spaces.action,
+                min(NOISE_STEPS, num_steps - step),
+                num_rows=self._tasks.num_trials,
+                generator=generator,
+                device=self._tasks.device,
+            )
             self._step(policy, state, noise.pop(), recorded)
             if progress is not None:
                 progress((step + 1) * self._tasks.num_trials)
@@ -158,11 +161,6 @@ class SegmentRollout:
 
     def _described(self, rows: list[int]) -> list[TaskPlace]:
         return list(zip(self._tasks.describe_tasks(rows), given_contexts(self._tasks, rows), strict=True))
-
-    def _draw(self, num_steps: int, generator: torch.Generator) -> list[Tensor]:
-        shape = torch.Size((num_steps, self._tasks.num_trials))
-        noise = action_noise(self._spaces.action, shape, generator=generator, device=self._tasks.device)
-        return list(noise.unbind()[::-1])
 
     def _step(self, policy: RL2Policy, state: PolicyState, noise: Tensor, recorded: _Recorded) -> None:
         """Take one step in every row, and begin the next task where a trial ended."""
@@ -257,15 +255,7 @@ class SegmentRollout:
         self._look(policy, state, self._observation, ~is_over[-1] & ~last.truncated, recorded)
         open_rows = (~last.terminated & ~last.truncated).nonzero().squeeze(1)
         pieces = Pieces.of(is_over)
-        is_valid = pieces.is_valid
-        steps = pieces.lay_out(join_tensors(torch.stack, recorded.steps))
-        steps = replace(
-            steps,
-            reward=steps.reward * is_valid,
-            terminated=steps.terminated & is_valid,
-            truncated=steps.truncated & is_valid,
-            is_valid=is_valid,
-        )
+        steps = pieces.lay_out(join_tensors(torch.stack, recorded.steps)).without_padding(pieces.is_valid)
         scores = pieces.lay_out(torch.stack(recorded.scores))
         distribution = ActionDistribution(action=self._spaces.action, scores=scores, log_std=recorded.log_std)
         cut, cut_features = self._cuts(policy, pieces, recorded)

@@ -7,9 +7,10 @@ observation width, W action width, K slots, Y critic features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Bool
 from optree.dataclasses import register_node
 from torch import Tensor
 
@@ -41,6 +42,20 @@ class Steps:
     truncated: Tensor
     is_valid: Tensor
     episode_index: Tensor
+
+    def without_padding(self, is_valid: Bool[Tensor, "*N"]) -> Steps:
+        """Return the steps with reward 0 and without ends where they are not valid.
+
+        Args:
+            is_valid: whether the step was taken.
+        """
+        return replace(
+            self,
+            reward=self.reward * is_valid,
+            terminated=self.terminated & is_valid,
+            truncated=self.truncated & is_valid,
+            is_valid=is_valid,
+        )
 
 
 @register_node(namespace="")

@@ -19,19 +19,17 @@ from envs.task_batch import RowTaskBatch, TaskBatch
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutPlan:
-    """What a training rollout is determined by, besides the policy.
+    """The plan of a training rollout: what determines it besides the policy.
 
     Attributes:
         first_task: index of the first training task that begins.
         num_episodes: E of the trials.
         longest_trial: steps of the family's longest trial lately; None before the first update.
-        has_learned_keys: whether the in-trial memory of the family's spaces has learned keys.
     """
 
     first_task: int
     num_episodes: int
     longest_trial: float | None
-    has_learned_keys: bool
 
 
 def plan_rollout(learner: RL2Learner, name: str, *, first_task: int, episodes_per_trial: int) -> RolloutPlan:
@@ -47,7 +45,6 @@ def plan_rollout(learner: RL2Learner, name: str, *, first_task: int, episodes_pe
         first_task=first_task,
         num_episodes=learner.num_episodes(name, episodes_per_trial),
         longest_trial=learner.longest_trial(name),
-        has_learned_keys=learner.policy.pair(learner.spaces_of(name)).key_embedding is not None,
     )
 
 
@@ -102,7 +99,7 @@ class TrainingRollouts:
             policy.config,
             num_episodes=plan.num_episodes,
             longest_trial=plan.longest_trial,
-            has_learned_keys=plan.has_learned_keys,
+            has_learned_keys=policy.pair(self.tasks.spaces).key_embedding is not None,
         )
         if not is_long or not isinstance(self.tasks, RowTaskBatch):
             self._segments = None
