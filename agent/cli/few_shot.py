@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 Device = Annotated[DeviceChoice, typer.Option(help="Device to compute on; auto: the GPU if there is one.")]
 
+Policy = Annotated[str, typer.Option(metavar="VERSION|FILE", help="A published version, or a safetensors file.")]
+FamilyName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Family of images; needed if a published version has several.")
+]
+
 few_shot_app = typer.Typer(help="Classify images of new classes from a few examples.", no_args_is_help=True)
 group(few_shot_app)
 
@@ -47,15 +52,13 @@ group(few_shot_app)
 def predict(
     invocation: Invocation,
     *,
-    policy: Annotated[str, typer.Option(metavar="VERSION|FILE", help="A published version, or a safetensors file.")],
+    policy: Policy,
     support: Annotated[
         Path,
         typer.Option(metavar="FOLDER", help="Known images: CLASS/IMAGE files, or one image per class, named after it."),
     ],
     query: Annotated[Path, typer.Option(metavar="FOLDER", help="Images to classify.")],
-    family: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Family of images; needed if a published version has several.")
-    ] = None,
+    family: FamilyName = None,
     device: Device = DeviceChoice.AUTO,
 ) -> None:
     """Predict the class of each query image, given a few images of each class.
@@ -63,14 +66,11 @@ def predict(
     The classes may be new to the policy. Strokes may be dark on light or light on dark, anywhere in the image. Each
     query image is classified independently of the other query images.
     """
-    from agent.devices import choose_device, computing_on, default_threads, with_threads
     from envs.few_shot.images.task_folders import are_blank, read_query_folder, read_support_folder
 
     known = read_support_folder(support)
     asked = read_query_folder(query)
-    where = choose_device(device)
-    with computing_on(where), with_threads(default_threads()):
-        chosen = _load_policy(invocation, policy, family, where)
+    with _computing(invocation, policy, family, device) as chosen:
         probabilities = chosen.adapt(known.images, known.labels).probabilities(asked.images)
     predictions = [
         _prediction(name, dict(zip(known.class_names, row, strict=True)), is_blank=is_blank)
@@ -100,10 +100,8 @@ def score(
         typer.Argument(metavar="FOLDER", help="Folder of runs, each with a class_labels.txt."),
     ],
     *,
-    policy: Annotated[str, typer.Option(metavar="VERSION|FILE", help="A published version, or a safetensors file.")],
-    family: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Family of images; needed if a published version has several.")
-    ] = None,
+    policy: Policy,
+    family: FamilyName = None,
     device: Device = DeviceChoice.AUTO,
 ) -> None:
     """Count the errors of a policy on one-shot runs, in the layout of Omniglot's official ones.
@@ -111,14 +109,11 @@ def score(
     Each run shows one image of each class. Each test image is classified independently of the others. The answer lists
     the errors of every run and in all.
     """
-    from agent.devices import choose_device, computing_on, default_threads, with_threads
     from envs.few_shot.images.one_shot_runs import read_runs
 
     found = read_runs(runs)
-    where = choose_device(device)
     scores = []
-    with computing_on(where), with_threads(default_threads()), invocation.progress() as progress:
-        chosen = _load_policy(invocation, policy, family, where)
+    with _computing(invocation, policy, family, device) as chosen, invocation.progress() as progress:
         bar = progress.add_task("scoring runs", total=len(found))
         for run in found:
             scores.append(_score_run(chosen, run))
@@ -224,6 +219,18 @@ def _total(scores: list[dict[str, Any]]) -> dict[str, Any]:
     share = errors / queries
     standard_error = (share * (1.0 - share) / queries) ** 0.5
     return {"queries": queries, "errors": errors, "error_rate": share, "standard_error": standard_error}
+
+
+@contextmanager
+def _computing(
+    invocation: Invocation, policy: str, family: str | None, device: DeviceChoice
+) -> Iterator[FewShotPolicy]:
+    """Load a policy and yield it; until the end, everything is computed on a device with the usual threads."""
+    from agent.devices import choose_device, computing_on, default_threads, with_threads
+
+    where = choose_device(device)
+    with computing_on(where), with_threads(default_threads()):
+        yield _load_policy(invocation, policy, family, where)
 
 
 def _load_policy(invocation: Invocation, policy: str, family: str | None, device: torch.device) -> FewShotPolicy:
