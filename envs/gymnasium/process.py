@@ -198,7 +198,7 @@ class WorkerProcess:
         """
         now = time.monotonic()
         if self._watch.is_due(now):
-            self._check_memory(now)
+            self._check_bounds(now)
         answer = self._receive()
         if answer not in STEP_ANSWERS:
             while not answer.endswith(b"\n"):
@@ -317,16 +317,17 @@ class WorkerProcess:
             self._check()
 
     def _check(self) -> None:
-        """Check the memory and the progress of a working worker."""
+        """Check the bounds and the progress of a working worker."""
         now = time.monotonic()
         if self._watch.is_due(now):
-            self._check_memory(now)
+            self._check_bounds(now)
         if self._on_wait is not None:
             self._on_wait()
         if self._deadline.has_passed(now):
             self._fail_with(FaultReason.HUNG, self._deadline.describe())
 
-    def _check_memory(self, now: float) -> None:
+    def _check_bounds(self, now: float) -> None:
+        """Check the memory, the number of processes and the folder of the worker."""
         if found := self._watch.excess(now):
             self._fail_with(FaultReason.OVER_MEMORY, found)
         if (exceeded := self._bounds.exceeded(len(self._watch.seen), now)) is not None:
