@@ -121,9 +121,9 @@ def _memory_samples(snapshot: Snapshot) -> Iterator[tuple[str, Samples]]:
 
 
 def _damaged_parts_of_newest_backup(snapshot: Snapshot) -> int:
-    """Return the number of damaged parts of the newest backup, as its job reported them.
+    """Return the number of damaged parts of the newest backup, as the job that made it reported them.
 
-    What later checks of the backups find belongs here too.
+    Damage that a later ``verify`` job finds is a reason for red health (``RedReason.BACKUP_DAMAGED``).
     """
     summary = snapshot.jobs.get(JobKind.BACKUP)
     run = summary.last_run if summary else None

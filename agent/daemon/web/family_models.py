@@ -40,7 +40,7 @@ class FamilyOverview(Values):
     performance: float | None
     """Mean score of the last evaluations."""
     forgetting: float | None
-    """What the family had reached minus `performance`."""
+    """The highest performance until the end of the last practice, minus `performance`."""
     trial_return: float | None
     """Mean return of a trial in the newest slice of practice."""
     evaluated_at: float | None
@@ -68,10 +68,10 @@ class LastRun(Values):
 
 
 class ZeroShot(Values):
-    """What was measured before the first practice."""
+    """The evaluation of a family before its first practice."""
 
     start: str
-    """What the policy began with: `fresh`, `copied`, `nearest` or `shared`."""
+    """The start of the policy: `fresh`, `copied`, `nearest` or `shared`."""
     return_: float = Field(alias="return")
     return_standard_error: float | None
     score: float | None
@@ -182,7 +182,7 @@ class MatrixPoint(Values):
     meta_updates: int
     score: float
     is_practised: bool
-    """Whether the family was practised since the evaluation before."""
+    """True if the family was practised since the evaluation before."""
 
 
 class MatrixFamily(Values):

@@ -219,7 +219,7 @@ class MatrixAxis(StrEnum):
 RESOURCES = (
     Resource(
         path="/status",
-        summary="What the service does now and the state of every family.",
+        summary="The present work of the service, and the state of every family.",
         model=service_models.Status,
         read=_read_status,
         command="learnd status",

@@ -39,13 +39,13 @@ class RunningJob(Values):
     job: JobKind
     family: str | None
     reason: str
-    """Why it runs, or why this family was chosen."""
+    """The reason for the run, or for the choice of this family."""
     started_at: float
     progress: dict[str, Any] | None
 
 
 class Status(Values):
-    """What the service does now and the state of every family."""
+    """The present work of the service, and the state of every family."""
 
     state: str
     """`starting`, `running`, `stopping` or `stopped`."""
@@ -93,7 +93,7 @@ class Version(Values):
     """The version that it was meant to replace."""
     created_at: float
     reason: str
-    """Why it was published or rejected."""
+    """The reason for its publication or rejection."""
     mean_score: float | None
     scores: list[GateScore]
     provenance: dict[str, Any]
@@ -176,7 +176,7 @@ class HealthReason(Values):
     reason: str
     found: str
     hint: str
-    """What to do."""
+    """The way to repair it."""
 
 
 class Health(Values):

@@ -25,7 +25,7 @@ class Failure(Values):
     found: str
     """The finding that differs from the expected one."""
     hint: str
-    """What can be done."""
+    """The way to repair it."""
 
 
 class Failed(Values):
