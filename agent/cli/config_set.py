@@ -50,7 +50,7 @@ def set_setting(
     file = _file_of(invocation)
     mark, text = _content(file)
     changed = edited(text, key, toml_value(value))
-    settings = load_settings(file, _shared(invocation), service=invocation.system_service, text=changed)
+    settings = load_settings(file, invocation.shared_options, service=invocation.system_service, text=changed)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_output_file(file.resolve(), mark + changed.encode())
     needs_restart = key in NEEDS_RESTART
@@ -103,10 +103,6 @@ def _content(file: Path) -> tuple[bytes, str]:
     except TomlTextError as error:
         raise CommandError(operation="reading", subject=str(file), found=f"{error.found}.") from error
     return codecs.BOM_UTF8 if content.startswith(codecs.BOM_UTF8) else b"", text
-
-
-def _shared(invocation: Invocation) -> dict[str, Any]:
-    return {} if invocation.data_dir is None else {"data_dir": invocation.data_dir}
 
 
 def _value_of(values: Any, key: str) -> Any:

@@ -82,8 +82,12 @@ class Invocation:
         """The settings from file, environment and options; those of the system service if the command works on it."""
         from agent.config.loading import load_settings
 
-        shared = {} if self.data_dir is None else {"data_dir": self.data_dir}
-        return load_settings(self.config, shared, service=self.system_service)
+        return load_settings(self.config, self.shared_options, service=self.system_service)
+
+    @property
+    def shared_options(self) -> dict[str, Any]:
+        """The settings that the options of every command give."""
+        return {} if self.data_dir is None else {"data_dir": self.data_dir}
 
     @cached_property
     def system_service(self) -> SystemService | None:
@@ -96,8 +100,7 @@ class Invocation:
         """Return the settings of this process, overridden by a command's own options."""
         from agent.config.loading import load_settings
 
-        shared = {} if self.data_dir is None else {"data_dir": self.data_dir}
-        return load_settings(self.config, {**shared, **overrides})
+        return load_settings(self.config, {**self.shared_options, **overrides})
 
     @cached_property
     def folder(self) -> DataFolder:
