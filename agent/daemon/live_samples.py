@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.config.settings import Settings
-from agent.config.triggers import Trigger
 from agent.daemon.device_usage import DeviceUsage
 from agent.daemon.health import RedReason
 from agent.daemon.process_usage import ProcessUsage
+from agent.daemon.schedule import triggers_of
 from agent.daemon.snapshot import Snapshot
 from agent.daemon.snapshot_samples import Samples
 from agent.daemon.supervisor import TrainerState
@@ -111,9 +111,8 @@ def limits_seconds(settings: Settings) -> dict[str, float]:
 
 def job_periods_s(settings: Settings, *, now: float) -> dict[JobKind, float]:
     """Return the time between the next two due times of each scheduled job that is not off."""
-    triggers: dict[JobKind, Trigger] = {JobKind(name): trigger for name, trigger in settings.jobs}
     periods = {}
-    for kind, trigger in triggers.items():
+    for kind, trigger in triggers_of(settings).items():
         first = trigger.next_after(now)
         second = trigger.next_after(first) if first < float("inf") else first
         if second < float("inf"):
