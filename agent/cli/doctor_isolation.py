@@ -74,10 +74,5 @@ def described(enforced: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
     details = {
         name: f"{yes} (by {means})" if means else f"NOT ENFORCED: {no}" for name, (means, yes, no) in parts.items()
     }
-    details["temporary files"] = (
-        "its own /tmp"
-        if enforced["temporary"]
-        else "its own folder in /tmp of this machine, because learnd or its Python is below /tmp"
-    )
     details["memory, file sizes, open files"] = "limited"
     return details, [name for name, (means, _, _) in parts.items() if not means]

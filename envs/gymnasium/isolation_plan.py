@@ -29,8 +29,7 @@ def isolation_plan(spec: FamilySpec, limits: WorkerLimits, folder: WorkingFolder
     Returns:
         JSON values: ``is_isolated``; ``folder`` and ``temporary``, the worker's own folders, "" for none; ``hidden``,
         paths that it cannot reach; ``kept``, paths of its code and files, which it can read in any case; ``writable``,
-        further folders that it may change; ``network``; ``is_memory_private`` and ``is_temporary_private``; and
-        numbers.
+        further folders that it may change; ``network``; ``is_memory_private``; and numbers.
     """
     kept = sorted(set(_own_paths(spec)))
     return {
@@ -42,7 +41,6 @@ def isolation_plan(spec: FamilySpec, limits: WorkerLimits, folder: WorkingFolder
         "writable": list(limits.writable),
         "network": spec.network,
         "is_memory_private": "DISPLAY" not in os.environ,  # X servers share System V memory with their clients
-        "is_temporary_private": True,
         "tasks": THREADS_PER_PROCESS * limits.max_processes,
         "num_cores": limits.num_cores or max(1, len(os.sched_getaffinity(0)) // 2),
         "file_bytes": max(limits.disk_mib, limits.memory_mib) * MIB,

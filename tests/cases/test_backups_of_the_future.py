@@ -33,7 +33,7 @@ def test_the_backup_just_made_is_kept_and_is_the_newest(
     assert made, second.stdout
     assert backups(learnd)[0] == made[0]
     assert len(backups(learnd)) == 3
-    assert re.search(r"job warns.*backups from the future.*2099-", second.stdout)
+    assert re.search(r"job reported a warning.*backups from the future.*2099-", second.stdout)
     answer = json.loads(learnd("memory", "restore", "newest", "--json").stdout)
     assert Path(answer["backup"]).name == made[0]
 

@@ -20,6 +20,7 @@ CONFINED = "_LEARND_CONFINED"
 """Variable that tells the host program what it is kept from (:mod:`envs.gymnasium.host.isolation_hints`)."""
 
 DEVICES = "/dev"
+TEMPORARY = "/tmp"  # noqa: S108 -- where programs expect to write; Python's own temporary files go to ``TMPDIR``
 STANDARD_FDS = 3
 
 
@@ -29,7 +30,7 @@ def confine(plan: Mapping[str, Any]) -> dict[str, Any]:
     What the kernel does not allow is left out.
 
     Returns:
-        What is enforced, by name: ``mounts``, ``network``, ``store``, ``shared_memory``, ``temporary``, ``files``,
+        What is enforced, by name: ``mounts``, ``network``, ``store``, ``shared_memory``, ``files``,
         ``signals``, ``processes`` and ``capabilities``. A text says by what; False or "" that it is not.
     """
     limit_resources(plan)
@@ -46,7 +47,7 @@ def confine(plan: Mapping[str, Any]) -> dict[str, Any]:
             resource.setrlimit(resource.RLIMIT_NPROC, (plan["tasks"], plan["tasks"]))
             enforced["processes"] = "user namespace"
     enforced |= {"network": "namespace" if entered & namespaces.NEW_NETWORK else ""}
-    enforced |= _mount(plan, kept) if entered else {"shared_memory": False, "temporary": False, "store": ""}
+    enforced |= _mount(plan, kept) if entered else {"shared_memory": False, "store": ""}
     with contextlib.suppress(OSError):
         refuse_new_privileges()
     enforced |= _restrict_files(plan, kept, enforced)
@@ -80,7 +81,7 @@ def _own_code(plan: Mapping[str, Any]) -> list[str]:
 
 def _mount(plan: Mapping[str, Any], kept: list[str]) -> dict[str, Any]:
     """Mount what a worker has of its own, and cover the store."""
-    done: dict[str, Any] = {"shared_memory": False, "temporary": False, "store": ""}
+    done: dict[str, Any] = {"shared_memory": False, "store": ""}
     try:
         namespaces.keep_mounts_inside()
         namespaces.mount_shared_memory(plan["shared_memory_bytes"])
@@ -88,11 +89,6 @@ def _mount(plan: Mapping[str, Any], kept: list[str]) -> dict[str, Any]:
         for path in plan["hidden"]:
             namespaces.hide(path, kept)
         done["store"] = "mount namespace"
-        is_needed = any(_is_below(path, namespaces.TEMPORARY) for path in kept if path != plan["folder"])
-        if plan["folder"] and plan["is_temporary_private"] and not is_needed:
-            namespaces.replace_temporary(plan["temporary"], plan["folder"])
-            done["temporary"] = True
-            os.environ["TMPDIR"] = namespaces.TEMPORARY
     except OSError:
         return done
     return done
@@ -106,7 +102,7 @@ def _restrict_files(plan: Mapping[str, Any], kept: list[str], enforced: Mapping[
         return undone
     hidden = [] if enforced["store"] else list(plan["hidden"])
     excluded = [*hidden, *(_block_devices() if os.geteuid() == 0 else ())]
-    places = [place for place in (DEVICES, namespaces.TEMPORARY, *plan["writable"]) if os.path.isdir(place)]  # noqa: PTH112
+    places = [place for place in (DEVICES, TEMPORARY, *plan["writable"]) if os.path.isdir(place)]  # noqa: PTH112
     writable = [path for place in places for path in landlock.around(os.path.realpath(place), excluded)]
     readable = [path for place in ("/", *kept) for path in landlock.around(place, excluded)] if excluded else None
     refuses_tcp = not plan["network"] and not enforced["network"]
@@ -141,7 +137,3 @@ def _give_up_capabilities(*, is_user_new: bool) -> bool:
     except OSError:
         return False
     return True
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(f"{folder}/")

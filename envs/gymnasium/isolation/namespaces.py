@@ -15,11 +15,6 @@ NEW_MOUNTS, NEW_IPC, NEW_USER, NEW_NETWORK = 0x00020000, 0x08000000, 0x10000000,
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 1, 2, 4, 32, 4096, 16384, 1 << 19
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 -- the place of POSIX shared memory
-TEMPORARY = "/tmp"  # noqa: S108 -- the place that is replaced
-X_SOCKETS = "/tmp/.X11-unix"  # noqa: S108 -- where X servers listen
-
-DISPLAY_VARIABLES = ("XAUTHORITY", "XDG_RUNTIME_DIR")
-"""Variables that name files without which a display cannot be used; some programs put them below ``/tmp``."""
 
 
 def enter(*, is_network_private: bool, is_memory_private: bool) -> int:
@@ -89,25 +84,6 @@ def mount_shared_memory(size_bytes: int) -> None:
     """
     options = f"mode=1777,size={size_bytes}".encode()
     call("mount", b"tmpfs", os.fsencode(SHARED_MEMORY), b"tmpfs", MS_NOSUID | MS_NODEV, options)
-
-
-def replace_temporary(folder: str, base: str) -> None:
-    """Bind a folder to ``/tmp``; what displays need and the worker's own folder stay at their paths.
-
-    Args:
-        folder: what becomes ``/tmp``.
-        base: the worker's own folder, which contains ``folder``.
-
-    Raises:
-        OSError: the kernel refuses it.
-    """
-    named = (os.path.realpath(os.environ[name]) for name in DISPLAY_VARIABLES if os.environ.get(name))
-    kept = _opened(path for path in (X_SOCKETS, base, *named) if path.startswith(f"{TEMPORARY}/"))
-    try:
-        _bind(os.fsencode(folder), TEMPORARY)
-        _bind_back(kept)
-    finally:
-        _close(kept)
 
 
 def hide(path: str, kept: Sequence[str]) -> None:

@@ -404,7 +404,7 @@ def test_the_isolation_of_workers_is_told_part_by_part(learnd: Learnd) -> None:
 def test_what_the_kernel_does_not_enforce_is_named() -> None:
     enforced = {
         "store": "Landlock", "files": "Landlock, version 3", "network": "", "signals": False, "shared_memory": False,
-        "temporary": False, "processes": "", "capabilities": True,
+        "processes": "", "capabilities": True,
     }  # fmt: skip
     details, missing = described(enforced)
     assert missing == ["network", "other processes", "shared memory", "processes and threads"]
