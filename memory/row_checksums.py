@@ -20,6 +20,7 @@ COVERED: Mapping[str, tuple[str, ...]] = {
     "checkpoints": ("sha256", "meta", "learner_steps"),
     "initializations": ("version", "parent", "sha256", "scores", "provenance", "reason"),
     "trials": ("family_id", "learner_step", "task", "num_episodes", "num_steps", "trial_return", "size_bytes"),
+    "rehearsal_teachers": ("learner_step", "parameters"),
 }
 """The covered columns of each table."""
 

@@ -58,6 +58,15 @@ CREATE TABLE rehearsal_trials (
 );
 """
 
+_REHEARSAL_TEACHERS = """
+CREATE TABLE rehearsal_teachers (
+    id INTEGER PRIMARY KEY REFERENCES families(id),
+    learner_step INTEGER NOT NULL,
+    parameters BLOB NOT NULL,
+    checksum BLOB
+);
+"""
+
 _CONTEXT_KEYS = """
 CREATE TABLE context_keys (
     trial_id INTEGER PRIMARY KEY REFERENCES trials(id) ON DELETE CASCADE,
@@ -113,7 +122,8 @@ def add_store_identity(db: Database) -> None:
 
 def add_row_checksums(db: Database) -> None:
     """Add checksums to the covered tables. The checksum of an existing row is computed from its present values."""
-    for table, columns in COVERED.items():
+    for table in ("families", "checkpoints", "initializations", "trials"):
+        columns = COVERED[table]
         db.execute(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")
         found = db.execute(f"SELECT id, {', '.join(columns)} FROM {table}").fetchall()  # noqa: S608
         for row_id, *values in found:
@@ -216,6 +226,11 @@ def add_pace(db: Database) -> None:
     db.execute("ALTER TABLE families ADD COLUMN pace TEXT")
 
 
+def add_rehearsal_teachers(db: Database) -> None:
+    """Add the teachers of rehearsal. A family that was practised before has none until it is practised again."""
+    _execute_all(db, _REHEARSAL_TEACHERS)
+
+
 MIGRATIONS = (
     create_first_tables,
     add_store_identity,
@@ -229,6 +244,7 @@ MIGRATIONS = (
     add_context_keys,
     add_family_files,
     add_pace,
+    add_rehearsal_teachers,
 )
 """The migrations in order. A migration's name is its record in the store, so names and order never change."""
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memory.records.families import FamilyTotals
 from memory.records.trials import TrialRecord
+
+if TYPE_CHECKING:  # Importing numpy takes 80 ms; a reader of states and totals does not need it.
+    from numpy.typing import NDArray
 
 
 class CurveMetric(StrEnum):
@@ -124,6 +127,8 @@ class LearnerStep:
         points_of_others: curve points of other families, by their names. Families that were removed are left out.
         started_at, finished_at: wall-clock times.
         detail: JSON values for the record (settings, seed, reason for the choice of the family).
+        teacher: the policy's parameters and scales after the step, to which rehearsal holds the family from here on;
+            None leaves the family's teacher as it is.
     """
 
     family: str
@@ -135,3 +140,4 @@ class LearnerStep:
     family_id: int | None = None
     detail: dict[str, Any] = field(default_factory=dict)
     points_of_others: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
+    teacher: Mapping[str, NDArray[Any]] | None = None

@@ -13,6 +13,7 @@ from memory.records import Checkpoint, Family, FamilyTotals, LearnerStep
 from memory.tables.checkpoints import CheckpointTable
 from memory.tables.curves import CurveTable
 from memory.tables.families import FamilyTable
+from memory.tables.rehearsal_slots import set_teacher
 from memory.tables.trials import TrialTable, pack_trial
 
 if TYPE_CHECKING:
@@ -66,8 +67,11 @@ class LearnerStepTable:
             StoreBusyError: the write lock was not acquired in time; nothing was recorded.
             ValueError: a trial contains an array that episodic memory cannot store; nothing was recorded.
         """
+        from safetensors.numpy import save
+
         packed = [pack_trial(trial) for trial in step.trials]
         meta = to_json(checkpoint_meta)
+        teacher = None if step.teacher is None else save(dict(step.teacher))
         with self._parameters.kept_still():
             file = self._parameters.write(checkpoint_tensors)
             with self._connection.transaction("committing a learner step"):
@@ -81,6 +85,8 @@ class LearnerStepTable:
                     )
                 number = self._add_step(family, step)
                 self._trials.add(family.id, packed, learner_step=number, at=at)
+                if teacher is not None:
+                    set_teacher(self._connection, family_id=family.id, learner_step=number, parameters=teacher)
                 self._curves.add(self._add_to_totals(family, step.practised), step.points, at=at)
                 self._add_points_of_others(step, at=at)
                 superseded = self._checkpoints.set_live(file, meta, learner_steps=number, at=at)

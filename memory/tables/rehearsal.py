@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from itertools import groupby
 from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 from memory.connection import Row, StoreConnection
 from memory.errors import CorruptFileError
 from memory.records import Problem, ProblemKind, RehearsalTrial
+from memory.row_checksums import is_intact
 from memory.tables.damage import DamageTable
 from memory.tables.rehearsal_slots import free_slots
 from memory.tables.trials import verified_trial
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +63,25 @@ class RehearsalTable:
         of_trial = {trial_id: list(rows) for trial_id, rows in groupby(episodes, key=itemgetter("trial_id"))}
         loaded = [self._loaded(row, of_trial.get(row["id"], [])) for row in trials]
         return [trial for trial in loaded if trial is not None]
+
+    def teacher(self, family_id: int) -> Mapping[str, NDArray[Any]] | None:
+        """Return the policy's parameters and scales after a family's last practice; None if there are none.
+
+        Damaged ones are left out and logged: the trials have the action distributions with which they were played.
+
+        Args:
+            family_id: id of the family (``Family.id``).
+        """
+        row = self._connection.row("SELECT * FROM rehearsal_teachers WHERE id = ?", (family_id,))
+        if row is None:
+            return None
+        if not is_intact("rehearsal_teachers", row):
+            log.warning("the teacher of family %d does not match its checksum and is left out of rehearsal", family_id)
+            return None
+        from safetensors.numpy import load
+
+        parameters: Mapping[str, NDArray[Any]] = load(row["parameters"])
+        return parameters
 
     def remove(self, family_id: int) -> int:
         """Empty a family's reservoir; return the number of trials that were in it. Prune may then remove them."""

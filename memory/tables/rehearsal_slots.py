@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from memory.connection import StoreConnection
 from memory.records import NUM_SLOTS
+from memory.row_checksums import seal
 
 
 def require_slot(slot: int | None) -> None:
@@ -24,6 +25,19 @@ def take_slot(connection: StoreConnection, *, family_id: int, slot: int, trial_i
     )
 
 
+def set_teacher(connection: StoreConnection, *, family_id: int, learner_step: int, parameters: bytes) -> None:
+    """Record a family's teacher in place of the one before."""
+    connection.execute(
+        "INSERT OR REPLACE INTO rehearsal_teachers (id, learner_step, parameters) VALUES (?, ?, ?)",
+        (family_id, learner_step, parameters),
+    )
+    seal(connection, "rehearsal_teachers", family_id)
+
+
 def free_slots(connection: StoreConnection, family_id: int) -> int:
-    """Empty a family's reservoir; return the number of trials that were in it. Prune may then remove them."""
+    """Empty a family's reservoir; return the number of trials that were in it. Prune may then remove them.
+
+    The family's teacher goes with them.
+    """
+    connection.execute("DELETE FROM rehearsal_teachers WHERE id = ?", (family_id,))
     return connection.execute("DELETE FROM rehearsal_trials WHERE family_id = ?", (family_id,))

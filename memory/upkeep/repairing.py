@@ -1,8 +1,8 @@
 """Repair of a damaged store, for ``learnd doctor --repair``.
 
 No data is invented. A file or row is replaced only by a copy that has the recorded checksum. Without such a copy, a
-part that the store does not need (a trial, a kept generation, a rejected candidate, the slot of a trial for rehearsal)
-is removed. Any other damaged part is reported as a remaining problem.
+part that the store does not need (a trial, a kept generation, a rejected candidate, the slot of a trial for rehearsal,
+the teacher of a family) is removed. Any other damaged part is reported as a remaining problem.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ _DISPENSABLE = {
     "checkpoints": ("is_live = 0", "kept generation of the checkpoint"),
     "initializations": ("version IS NULL", "rejected candidate"),
     "rehearsal_trials": ("true", "slot of a rehearsal reservoir"),
+    "rehearsal_teachers": ("true", "teacher of a rehearsal reservoir"),
 }
 """The rows that the store does not need, by table: a condition in SQL, and what such a row is."""
 

@@ -190,6 +190,7 @@ def downgrade(folder: DataFolder) -> None:
         "store_clock",
         "damage",
         "rehearsal_trials",
+        "rehearsal_teachers",
         "context_keys",
         "context_encoders",
         "imported_trials",

@@ -64,6 +64,7 @@ def test_the_released_migrations_have_not_been_changed() -> None:
         "add_context_keys",
         "add_family_files",
         "add_pace",
+        "add_rehearsal_teachers",
     )
 
 

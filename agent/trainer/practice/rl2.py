@@ -132,6 +132,7 @@ class RL2Practice:
             returns=torch.cat(work.returns),
             losses=work.losses,
             trials=trials,
+            teacher=self.rehearsal.reservoir(name).teacher,
             points=(_share_point(rehearsed, start.passed_s),),
             points_of_others=loss_points(self.rehearsal, rehearsed, self.families.all()),
             seconds={"rollout": work.played_s, "update": work.updated_s, "rehearsal": rehearsed.spent_s},

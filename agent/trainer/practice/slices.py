@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agent.learners.evaluation.trials import standard_error
+from agent.learners.state import as_arrays
 from agent.messages import PHASE_SECONDS_DETAIL
 from agent.trainer.heartbeat import Heartbeat
 from memory.records import CurveMetric, CurvePoint, Family, FamilyTotals, LearnerStep, TrialRecord
@@ -89,6 +90,7 @@ class Slices:
         returns: Float[Tensor, " N"],
         losses: Mapping[str, Sequence[float]],
         trials: tuple[TrialRecord, ...] = (),
+        teacher: Mapping[str, Tensor] | None = None,
         points: tuple[CurvePoint, ...] = (),
         points_of_others: Mapping[str, tuple[CurvePoint, ...]] | None = None,
         seconds: Mapping[str, float],
@@ -103,6 +105,7 @@ class Slices:
             returns: the returns of the trials that ended. Without any, the curve gets no point.
             losses: the values of each part of the loss, one per update; the curve gets their means.
             trials: the trials that episodic memory stores.
+            teacher: the policy to which rehearsal holds the family from here on.
             points: further curve points of the family.
             points_of_others: curve points of other families, by their names.
             seconds: the time that each phase of the slice took; that of the commit is added.
@@ -114,6 +117,7 @@ class Slices:
             family_id=family.id,
             practised=practised,
             trials=trials,
+            teacher=None if teacher is None else as_arrays(teacher),
             points=(*_points(returns, losses), *points),
             points_of_others=points_of_others or {},
             started_at=started_at,

@@ -8,6 +8,8 @@ from typing import Any
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.rehearsal.rehearsal import Rehearsal, RehearsalSlice
 from agent.learners.rl2.rehearsal.reservoir import Reservoir
+from agent.learners.rl2.rehearsal.teachers import fits
+from agent.learners.state import as_tensors
 from agent.trainer.families import family_id, learner_name
 from memory.records import CurveMetric, CurvePoint, Family, FamilyState
 from memory.tables.rehearsal import RehearsalTable
@@ -34,14 +36,18 @@ def restored_rehearsal(
     def load(name: str) -> Reservoir:
         reservoir = Reservoir(spaces=learner.spaces_of(name))
         found = sorted(reservoirs.trials(family_id(name)), key=lambda trial: trial.trial_id)
-        reservoir.put({trial.slot: trial.trial for trial in found})
+        reservoir.put_all({trial.slot: trial.trial for trial in found})
+        teacher = as_tensors(reservoirs.teacher(family_id(name)) or {}, device=learner.device)
+        if fits(teacher, learner.policy, reservoir.spaces):
+            reservoir.teacher = teacher
         return reservoir
 
     stored = set(reservoirs.family_ids())
     known = [name for name in learner.families if family_id(name) in stored]
     measured = {name: loss for name, loss in meta.get("losses", ()) if name in known}
     unmeasured = {name: 0.0 for name in known if name not in measured}
-    rehearsal = Rehearsal(learner, load=load, max_loaded=MAX_LOADED, losses=unmeasured | measured)
+    retention = {name: kept for name, kept in meta.get("retention", {}).items() if name in known}
+    rehearsal = Rehearsal(learner, load=load, max_loaded=MAX_LOADED, losses=unmeasured | measured, retention=retention)
     rehearsal.keep_only(learner_name(family) for family in families)
     return rehearsal
 

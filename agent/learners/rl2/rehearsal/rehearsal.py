@@ -1,6 +1,8 @@
-"""Rehearsal: the policy is held to the action distributions that it had when it played stored trials of other families.
+"""Rehearsal: the policy is held to the decisions that it made on stored trials of other families after practising them.
 
 L = mean over steps of KL(π_then(· | x_t, h_t) ‖ π(· | x_t, h_t)),  over whole stored trials, h_t unrolled from h_0 = 0
+
+π_then is the policy after the last practice of the trial's family, its teacher.
 
 This is the behaviour cloning of CLEAR (Rolnick et al. 2019, arXiv:1811.11682, section 3) for the actor alone.
 Departures: whole trials, and steps in proportion to what is being lost, which trials that are never trained on measure.
@@ -21,24 +23,23 @@ from torch import Tensor
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.rehearsal.lessons import Lesson, divergences, join_lessons, lesson_of
-from agent.learners.rl2.rehearsal.past_trials import past_trials
+from agent.learners.rl2.rehearsal.past_trials import PastTrials, past_trials
 from agent.learners.rl2.rehearsal.reservoir import Reservoir
+from agent.learners.rl2.rehearsal.retention import Retention
+from agent.learners.rl2.rehearsal.teachers import taught, teacher_of
 from memory.records import TrialRecord
 
 MEASURED_FAMILIES = 3
 """Families that are measured at the start of a slice, those first that were not measured for the longest time."""
 
 MEASURED_TRIALS = 8
-"""Held-back trials by which a family is measured, the newest."""
+"""Held-back trials by which a family is measured: of all ages, and the newest."""
 
 REHEARSED_FAMILIES = 8
 """Families that are rehearsed in a slice at most, those first that lose most."""
 
 TRIALS_PER_SLICE = 16
 """Trials of each rehearsed family that are replayed at the start of a slice."""
-
-NEWEST_TRIALS = 24
-"""Trials of a reservoir that are rehearsed: older ones were played by a policy that was not so good yet."""
 
 TRIALS_PER_STEP = 12
 """Trials of a step of rehearsal at most, of all families together."""
@@ -155,6 +156,7 @@ class Rehearsal:
         load: returns the reservoir of a family that is not loaded; it may be empty.
         max_loaded: reservoirs that are kept loaded, those that were used last; None keeps all.
         losses: the last measured KL of each family, the one first that was not measured for the longest time.
+        retention: by family which trials its reservoir keeps (:meth:`Retention.to_json`).
     """
 
     def __init__(
@@ -164,19 +166,27 @@ class Rehearsal:
         load: Callable[[str], Reservoir] | None = None,
         max_loaded: int | None = None,
         losses: Mapping[str, float] | None = None,
+        retention: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         self._learner = learner
         self._load = load or (lambda name: Reservoir(spaces=learner.spaces_of(name)))
         self._max_loaded = max_loaded
         self._reservoirs: dict[str, Reservoir] = {}
         self.losses = dict(losses or {})
+        self._retention = {name: list(value) for name, value in (retention or {}).items()}
 
     def reservoir(self, name: str) -> Reservoir:
         """Return the reservoir of a family that was added to the learner."""
-        found = self._reservoirs.pop(name, None) or self._load(name)
+        found = self._reservoirs.pop(name, None) or self._loaded(name)
         self._reservoirs[name] = found  # The one used last is the last one.
         if self._max_loaded is not None and len(self._reservoirs) > self._max_loaded:
             del self._reservoirs[next(iter(self._reservoirs))]
+        return found
+
+    def _loaded(self, name: str) -> Reservoir:
+        found = self._load(name)
+        if name in self._retention:
+            found.retention = Retention.of_json(self._retention[name], found.num_slots)
         return found
 
     def next_slots(self, name: str, count: int) -> list[int]:
@@ -184,8 +194,11 @@ class Rehearsal:
         return self.reservoir(name).next_slots(count)
 
     def add(self, name: str, trials: Iterable[TrialRecord]) -> None:
-        """Put trials into a family's reservoir. What was learned of the family counts as kept from here on."""
-        self.reservoir(name).add(trials)
+        """Put trials into a family's reservoir after practice. The present policy becomes the family's teacher."""
+        reservoir = self.reservoir(name)
+        reservoir.add(trials)
+        self._retention[name] = reservoir.retention.to_json()
+        reservoir.teacher = teacher_of(self._learner.policy, reservoir.spaces)
         self.losses.setdefault(name, 0.0)
 
     def keep_only(self, names: Iterable[str]) -> None:
@@ -193,6 +206,7 @@ class Rehearsal:
         wanted = set(names)
         self._reservoirs = {name: found for name, found in self._reservoirs.items() if name in wanted}
         self.losses = {name: loss for name, loss in self.losses.items() if name in wanted}
+        self._retention = {name: kept for name, kept in self._retention.items() if name in wanted}
 
     def begin(self, practised: str, *, in_practice: Collection[str] = ()) -> RehearsalSlice:
         """Measure what is being lost of other families, and prepare their rehearsal.
@@ -253,10 +267,10 @@ class Rehearsal:
             policy: the policy to measure; None measures the learner's.
         """
         reservoir, policy = self.reservoir(name), policy or self._learner.policy
-        held_back = reservoir.usable(held_back=True)[-MEASURED_TRIALS:]
+        held_back = _of_all_ages(reservoir.usable(held_back=True), MEASURED_TRIALS)
         if not held_back:
             return 0.0
-        past = past_trials(held_back, reservoir.spaces, device=self._learner.device)
+        past = self._past(reservoir, held_back)
         lesson = lesson_of(policy, past, family=0)
         trials = torch.arange(past.num_trials, device=self._learner.device)
         sums, steps = divergences(policy, lesson, trials, num_families=1)
@@ -264,15 +278,28 @@ class Rehearsal:
 
     def _lesson(self, name: str, *, index: int) -> Lesson:
         reservoir = self.reservoir(name)
-        usable = reservoir.usable(held_back=False)[-NEWEST_TRIALS:]
+        usable = reservoir.usable(held_back=False)
         order = torch.randperm(len(usable), generator=self._learner.generator, device=self._learner.device)
         drawn = [usable[position] for position in order[:TRIALS_PER_SLICE].tolist()]
-        trials = past_trials(drawn, reservoir.spaces, device=self._learner.device)
-        return lesson_of(self._learner.policy, trials, family=index)
+        return lesson_of(self._learner.policy, self._past(reservoir, drawn), family=index)
+
+    def _past(self, reservoir: Reservoir, trials: Sequence[TrialRecord]) -> PastTrials:
+        """Return trials with the decisions of the family's teacher, or with their own if it is not known."""
+        past = past_trials(trials, reservoir.spaces, device=self._learner.device)
+        return past if reservoir.teacher is None else taught(past, reservoir.teacher, self._learner.config)
 
     def to_meta(self) -> dict[str, Any]:
         """Return the state that is not in the reservoirs, as JSON values."""
-        return {"losses": list(self.losses.items())}
+        return {
+            "losses": list(self.losses.items()),
+            "retention": {name: list(value) for name, value in self._retention.items()},
+        }
+
+
+def _of_all_ages(trials: Sequence[TrialRecord], count: int) -> list[TrialRecord]:
+    """Return at most ``count`` of trials that are in the order of their ages, evenly spaced, with the newest."""
+    step = max(1, -(-len(trials) // count))
+    return list(trials[::-1][::step][::-1])
 
 
 def _weight(name: str, in_practice: Collection[str]) -> float:

@@ -1,11 +1,14 @@
-"""The reservoir of a family: a bounded number of its most recent trials, for rehearsal."""
+"""The reservoir of a family: a bounded number of its trials, for rehearsal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from agent.learners.rl2.rehearsal.past_trials import has_decisions
+from agent.learners.rl2.rehearsal.retention import Retention
 from envs.spaces import SpacePair
 from memory.records import NUM_SLOTS, TrialRecord
 
@@ -22,21 +25,27 @@ FEWEST_SLOTS = 8
 
 @dataclass(kw_only=True)
 class Reservoir:
-    """The trials of a family that are rehearsed. A new trial takes the slot after the newest one.
+    """The trials of a family that are rehearsed.
 
     Attributes:
         spaces: the family's pair of spaces.
-        trials: by slot.
-        next_slot: the slot that the next trial takes.
+        trials: by slot, the oldest first.
+        retention: which trials are kept.
+        teacher: the policy after the family's last practice (:mod:`agent.learners.rl2.rehearsal.teachers`); None if it
+            is not known. Then trials count with the distributions that they were played with.
     """
 
     spaces: SpacePair
     trials: dict[int, TrialRecord] = field(default_factory=dict)
-    next_slot: int = 0
+    retention: Retention = field(init=False)
+    teacher: Mapping[str, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        self.retention = Retention.empty(self.num_slots)
 
     def next_slots(self, count: int) -> list[int]:
         """Return the slots that the next trials take."""
-        return [(self.next_slot + index) % self.num_slots for index in range(count)]
+        return self.retention.next_slots(count)[0]
 
     @property
     def num_slots(self) -> int:
@@ -46,14 +55,26 @@ class Reservoir:
         return min(NUM_SLOTS, max(FEWEST_SLOTS, MAX_IMAGE_BYTES // (USUAL_STEPS * self.spaces.observation.width)))
 
     def add(self, trials: Iterable[TrialRecord]) -> None:
-        """Put trials into their slots, in place of older ones; trials without a slot are left out."""
-        self.put({trial.rehearsal_slot: trial for trial in trials if trial.rehearsal_slot is not None})
+        """Put the next trials into the slots of :meth:`next_slots`; trials without a slot are left out.
+
+        Batches of trials with fewer episodes than the longest, which are not rehearsed, are the next to be replaced.
+        """
+        with_slot = [trial for trial in trials if trial.rehearsal_slot is not None]
+        slots, self.retention = self.retention.next_slots(len(with_slot))
+        self.put(dict(zip(slots, with_slot, strict=True)))
+        short = [slot for slot, trial in self.trials.items() if len(trial.episodes) < self._most_episodes]
+        self.retention = self.retention.without(short)
 
     def put(self, trials: Mapping[int, TrialRecord]) -> None:
-        """Put stored trials into their slots, the oldest first."""
+        """Put trials into their slots in place of others, the oldest first."""
         for slot, trial in trials.items():
+            self.trials.pop(slot, None)
             self.trials[slot] = trial
-            self.next_slot = (slot + 1) % self.num_slots
+
+    def put_all(self, trials: Mapping[int, TrialRecord]) -> None:
+        """Put stored trials into an empty reservoir, the oldest first."""
+        self.put(trials)
+        self.retention = self.retention.with_slots(trials)
 
     def usable(self, *, held_back: bool) -> Sequence[TrialRecord]:
         """Return the trials of one part, the oldest first: those with as many episodes as the longest have.
@@ -62,12 +83,13 @@ class Reservoir:
             held_back: whether to return the trials that measure, or those that are trained on.
         """
         trials = [
-            trial
-            for slot, trial in sorted(self.trials.items(), key=lambda item: (item[0] - self.next_slot) % self.num_slots)
-            if is_held_back(slot) is held_back and has_decisions(trial)
+            trial for slot, trial in self.trials.items() if is_held_back(slot) is held_back and has_decisions(trial)
         ]
-        most = max((len(trial.episodes) for trial in trials), default=0)
-        return [trial for trial in trials if len(trial.episodes) == most]
+        return [trial for trial in trials if len(trial.episodes) == self._most_episodes]
+
+    @property
+    def _most_episodes(self) -> int:
+        return max((len(trial.episodes) for trial in self.trials.values()), default=0)
 
 
 def is_held_back(slot: int) -> bool:

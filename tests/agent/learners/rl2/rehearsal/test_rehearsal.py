@@ -130,19 +130,6 @@ def test_a_slice_loads_the_reservoirs_that_it_measures_alone() -> None:
     assert loaded == names[:MEASURED_FAMILIES]
 
 
-@pytest.mark.parametrize("num_trials", [1, 3, NUM_SLOTS + 5])
-def test_a_reservoir_replaces_its_oldest_trials(num_trials: int) -> None:
-    learner = learner_for(VECTOR)
-    trials = play(learner, VECTOR)
-    [record] = to_records(trials, rows=[0], tasks=[{}], decisions=trials.decisions)
-    reservoir = Reservoir(spaces=VECTOR)
-    for number in range(num_trials):
-        [slot] = reservoir.next_slots(1)
-        reservoir.add([replace(record, task={"number": number}, rehearsal_slot=slot)])
-    newest = set(range(max(0, num_trials - NUM_SLOTS), num_trials))
-    assert {trial.task["number"] for trial in reservoir.trials.values()} == newest
-
-
 def test_trials_that_measure_are_never_trained_on() -> None:
     learner = learner_for(VECTOR)
     rehearsal = Rehearsal(learner)
@@ -230,6 +217,6 @@ def test_a_reservoir_of_large_images_has_fewer_slots() -> None:
     image = ImageShape(height=64, width=64, channels=3)
     large = replace(IMAGES, observation=ObservationSpec(kind=ObservationKind.IMAGE, size=0, images=(image,)))
     assert Reservoir(spaces=VECTOR).num_slots == Reservoir(spaces=IMAGES).num_slots == NUM_SLOTS
-    reservoir = Reservoir(spaces=large, next_slot=9)
+    reservoir = Reservoir(spaces=large)
     assert reservoir.num_slots == 10
-    assert reservoir.next_slots(3) == [9, 0, 1]
+    assert reservoir.next_slots(12) == [*range(10), 0, 1]

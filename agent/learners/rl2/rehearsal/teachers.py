@@ -1,0 +1,52 @@
+"""Teachers: the policy as it was when a family was practised last. Rehearsal holds the present policy to it.
+
+The trials of a reservoir were played while the family was being learned, so the distributions that their actions were
+drawn from differ from one trial to the next, and are worse than the last ones. The teacher decides anew at all of their
+steps. Therefore older trials are worth rehearsing too: they reach states that a good policy avoids.
+
+Shapes: T steps, B trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from agent.learners.rl2.config import RL2Config
+from agent.learners.rl2.policy import RL2Policy, covers, policy_from_initialization
+from agent.learners.rl2.rehearsal.past_trials import PastTrials
+from agent.learners.rl2.rehearsal.replay import replayed_inputs
+from envs.spaces import SpacePair
+
+PAIRS = "pairs."
+
+
+def teacher_of(policy: RL2Policy, spaces: SpacePair) -> dict[str, Tensor]:
+    """Return copies of a policy's parameters and scales, without those of other pairs of spaces."""
+    own = f"{PAIRS}{spaces.key}."
+    return {
+        name: tensor.detach().clone()
+        for name, tensor in policy.state_dict().items()
+        if not name.startswith(PAIRS) or name.startswith(own)
+    }
+
+
+def fits(teacher: Mapping[str, Tensor], policy: RL2Policy, spaces: SpacePair) -> bool:
+    """Return whether a teacher has the parameters of a pair of spaces in the shapes of a policy."""
+    shapes = {name: tensor.shape for name, tensor in policy.state_dict().items()}
+    return covers(teacher, spaces) and all(shapes.get(name) == tensor.shape for name, tensor in teacher.items())
+
+
+@torch.no_grad()
+def taught(trials: PastTrials, teacher: Mapping[str, Tensor], config: RL2Config) -> PastTrials:
+    """Return past trials [T, B] with the action distributions that a teacher has at their steps.
+
+    Raises:
+        IncompatibleParametersError: the teacher was made with other settings.
+    """
+    policy = policy_from_initialization(config, teacher, [trials.spaces], device=trials.reward.device)
+    output = policy.unroll(trials.spaces, replayed_inputs(policy, trials))
+    return replace(trials, decisions=output.distribution.parameters())
