@@ -67,7 +67,8 @@ class RehearsalTable:
     def teacher(self, family_id: int) -> Mapping[str, NDArray[Any]] | None:
         """Return the policy's parameters and scales after a family's last practice; None if there are none.
 
-        Damaged ones are left out and logged: the trials have the action distributions with which they were played.
+        Damaged ones are left out, logged and recorded as damage of the store. Rehearsal then uses the action
+        distributions with which the trials were played. ``learnd doctor --repair`` drops the row.
 
         Args:
             family_id: id of the family (``Family.id``).
@@ -76,7 +77,7 @@ class RehearsalTable:
         if row is None:
             return None
         if not is_intact("rehearsal_teachers", row):
-            log.warning("the teacher of family %d does not match its checksum and is left out of rehearsal", family_id)
+            self._note_teacher(family_id)
             return None
         from safetensors.numpy import load
 
@@ -96,6 +97,17 @@ class RehearsalTable:
             self._note(row["id"], error)
             return None
         return RehearsalTrial(slot=row["slot"], trial_id=row["id"], learner_step=row["learner_step"], trial=trial)
+
+    def _note_teacher(self, family_id: int) -> None:
+        problem = Problem(
+            kind=ProblemKind.ROW,
+            key=f"rehearsal_teachers:{family_id}",
+            subject=f"row {family_id} of rehearsal_teachers",
+            found="its row does not match its checksum.",
+            hint="Stop learnd and run `learnd doctor --repair`.",
+        )
+        if self._connection.is_reader or self._damage.note(problem):
+            log.warning("the damaged teacher of family %d is left out of rehearsal", family_id)
 
     def _note(self, trial_id: int, error: CorruptFileError) -> None:
         problem = Problem(

@@ -3,11 +3,12 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from memory.folder import DataFolder
-from memory.records import NUM_SLOTS, FamilyState, ProblemKind
+from memory.records import NUM_SLOTS, FamilyState, LearnerStep, ProblemKind
 from memory.store import Store
 from memory.upkeep.repairing import repair
 from tests.memory.damage import change_value, damage_episode
@@ -179,3 +180,44 @@ def test_repair_drops_a_damaged_trial_with_its_slot(filled: Store, folder: DataF
 
 def test_a_trial_that_is_loaded_by_its_id_has_no_slot(filled: Store) -> None:
     assert filled.trials.load(2).rehearsal_slot is None
+
+
+def taught_step(fill: float = 1.0, *, seed: int = 0) -> LearnerStep:
+    """Return a step with a trial in a slot, and a teacher."""
+    return replace(make_rehearsal_step(slots=(0,), seed=seed), teacher=make_tensors(fill))
+
+
+def teacher_fill(store: Store) -> float | None:
+    """Return the value that the teacher's parameters have; None without a teacher."""
+    teacher = store.rehearsal.teacher(store.families.get("cartpole").id)
+    return None if teacher is None else float(teacher["core.weight"][0, 0])
+
+
+def test_a_family_has_the_teacher_of_its_last_step_that_gave_one(filled: Store) -> None:
+    assert teacher_fill(filled) is None
+    for fill in (1.0, 2.0):
+        filled.learner_steps.commit(taught_step(fill), make_tensors(), {})
+    filled.learner_steps.commit(make_rehearsal_step(slots=(1,)), make_tensors(), {})
+    assert teacher_fill(filled) == 2.0
+    assert filled.check() == []
+
+
+def test_a_removed_family_has_no_teacher(filled: Store) -> None:
+    filled.learner_steps.commit(taught_step(), make_tensors(), {})
+    filled.families.set_state("cartpole", FamilyState.REMOVED)
+    assert filled._connection.value("SELECT count(*) FROM rehearsal_teachers") == 0
+
+
+def test_a_damaged_teacher_is_left_out_and_recorded_and_a_repair_drops_it(filled: Store, folder: DataFolder) -> None:
+    filled.learner_steps.commit(taught_step(), make_tensors(), {})
+    change_value(filled, "rehearsal_teachers", "parameters", "zeroblob(length(parameters))")
+    assert teacher_fill(filled) is None
+    assert [problem.key for problem in filled.damage.all()] == ["rehearsal_teachers:1"]
+    assert [problem.key for problem in filled.check()] == ["rehearsal_teachers:1"]
+    filled.close()
+    report = repair(folder, may_roll_back=False)
+    assert report.actions == ("dropped a teacher of a rehearsal reservoir, whose row was damaged",)
+    assert report.remaining == ()
+    with Store.open(folder) as store:
+        assert (store.damage.all(), store.check()) == ([], [])
+        assert len(store.rehearsal.trials(1)) == 3
