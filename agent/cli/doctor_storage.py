@@ -14,6 +14,7 @@ from typing import Any
 
 from agent.cli.doctor_findings import CheckContext, Finding, Verdict
 from agent.output.quantities import short_size
+from memory.folder import DataFolder
 from memory.ownership import foreign_paths, paths_in
 from memory.records import ProblemKind
 
@@ -193,7 +194,7 @@ def leftovers(context: CheckContext) -> Iterator[Finding]:
     ]
     if abandoned:
         found = f"{len(abandoned)} unfinished files of a killed writer, such as {abandoned[0].name}"
-        hint = "The prune job removes them: learnd schedule run-now prune."
+        hint = f"To remove them: {'; '.join(sorted({_removal_of(path, folder) for path in abandoned}))}."
         yield Finding(check="leftovers", verdict=Verdict.WARN, found=found, hint=hint)
     elif folder.store_path.exists() and not folder.ballast_path.exists():
         found, hint = (
@@ -203,6 +204,17 @@ def leftovers(context: CheckContext) -> Iterator[Finding]:
         yield Finding(check="leftovers", verdict=Verdict.WARN, found=found, hint=hint)
     else:
         yield Finding(check="leftovers", verdict=Verdict.OK, found="no unfinished file")
+
+
+def _removal_of(path: Path, folder: DataFolder) -> str:
+    """Return the command that removes an unfinished file or folder."""
+    from memory.upkeep.drill import DRILL_PREFIX
+
+    if path.parent == folder.backups_path:
+        return "learnd schedule run-now backup"
+    if path.name.startswith(DRILL_PREFIX):
+        return f"rm -r {shlex.quote(str(path))}"
+    return "learnd schedule run-now prune"
 
 
 def _nearest_existing(path: Path) -> Path:

@@ -162,7 +162,7 @@ def _show(out: PlainConsole, run: LearningRun, values: dict[str, Any]) -> None:
     table.add_row("updates", f"{values['updates']:,}", f"of {ledger.planned_updates:,} planned")
     table.add_row("CPU-seconds", f"{ledger.cpu_s:.1f}", f"budget {run.plan.budget}, scoring not included")
     if values["updates"]:
-        table.add_row("an outer step", f"{values['ms_per_update']:.3g} ms", f"{short_size(ledger.step_bytes)} at most")
+        table.add_row("an update", f"{values['ms_per_update']:.3g} ms", f"{short_size(ledger.step_bytes)} at most")
     out.print(table)
     if run.is_interrupted:
         kept = (

@@ -90,7 +90,8 @@ class PractiseSettings(Section):
 
     slice_s: Duration = Field(
         default=3.0,
-        description="Length of a slice of practice, which is committed as a whole; a kill loses at most one slice.",
+        description="Length of a slice of practice, which is committed as a whole; a kill loses at most the slice"
+        " under way, and rollouts in the background.",
     )
     wait_s: Duration = Field(
         default=3.0,

@@ -10,8 +10,10 @@ import re
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from agent.daemon.web.answers import error_response
+from agent.errors import AgentError
 
 ANY_HOST = "*"
 _HEADER = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+(?:%[\w.~-]+)?\]|[\w.-]+)(?::\d{1,5})?")
@@ -44,6 +46,10 @@ def answers_to_any(listen_host: str, allowed: Sequence[str]) -> bool:
     return not allowed and listen_host in {"", "0.0.0.0", "::"}  # noqa: S104
 
 
+class HostError(AgentError):
+    """An error: the Host header names neither this machine nor an allowed host."""
+
+
 class HostCheck:
     """A middleware that answers 400 unless the Host header names this machine, the listen address or an allowed host.
 
@@ -66,11 +72,13 @@ class HostCheck:
         if header is None or self._is_any or self._is_allowed(header):
             await self._app(scope, receive, send)
             return
-        refusal = PlainTextResponse(
-            "The Host header is neither a name of this machine nor listed in the setting service.allowed_hosts.\n",
-            status_code=400,
+        error = HostError(
+            operation="answering the request for",
+            subject=header,
+            found="the Host header is not a name of this machine.",
+            hint="If it is your own name for this service, list it in the setting service.allowed_hosts.",
         )
-        await refusal(scope, receive, send)
+        await error_response(error, status=400)(scope, receive, send)
 
     def _is_allowed(self, header: str) -> bool:
         host = host_of(header)

@@ -18,11 +18,17 @@ from agent.daemon.connections import ConnectionLimits, bounded_by
 from agent.daemon.health import Problem
 from agent.daemon.hosts import HostCheck
 from agent.daemon.metrics_text import MetricsText
+from agent.daemon.web.answers import error_response
 from agent.daemon.web.api import health_values
-from agent.errors import ListenError
+from agent.daemon.web.resources import PREFIX
+from agent.errors import AgentError, ListenError
 
 BACKLOG = 128
 """Length of the accept queue. asyncio accepts as many connections at once before the limit counts any of them."""
+
+
+class UnknownPathError(AgentError):
+    """An error: a request asks for a path that does not exist."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +67,19 @@ def new_app(endpoints: Endpoints, routes: Sequence[BaseRoute] = ()) -> Starlette
         state = endpoints.state()
         return JSONResponse({"status": state}, status_code=200 if state == "running" else 503)
 
+    async def unknown_path(request: Request, _: Exception) -> Response:
+        error = UnknownPathError(
+            operation="answering the request for",
+            subject=request.url.path,
+            found="there is no such path.",
+            hint=f"{PREFIX} lists the paths of the interface.",
+        )
+        return error_response(error, status=404)
+
     pages = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz}
-    return Starlette(routes=[*(Route(path, page) for path, page in pages.items()), *routes])
+    return Starlette(
+        routes=[*(Route(path, page) for path, page in pages.items()), *routes], exception_handlers={404: unknown_path}
+    )
 
 
 class _Server(uvicorn.Server):

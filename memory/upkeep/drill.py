@@ -14,6 +14,9 @@ from memory.records import Progress
 from memory.tables.overview import read_overview
 from memory.upkeep.restoring import restore
 
+DRILL_PREFIX = ".drill-"
+"""Start of the name of the temporary folder. It stays if the process is killed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreDrill:
@@ -49,7 +52,7 @@ def restore_drill(backup_path: Path, *, within: Path, progress: Progress | None 
         StoreFullError: the disk has no space for a second store.
     """
     started = time.monotonic()
-    place = Path(tempfile.mkdtemp(prefix=".drill-", suffix=".tmp", dir=within))
+    place = Path(tempfile.mkdtemp(prefix=DRILL_PREFIX, suffix=".tmp", dir=within))
     try:
         folder = DataFolder(place / "learnd")
         restore(folder, backup_path, progress=progress)

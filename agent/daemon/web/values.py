@@ -29,6 +29,6 @@ class Failure(Values):
 
 
 class Failed(Values):
-    """The body of every answer with a status of 400 or more."""
+    """The body of an error answer."""
 
     error: Failure

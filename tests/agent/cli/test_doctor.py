@@ -178,6 +178,17 @@ def test_unfinished_files_are_warned_of_once_they_are_old(filled: DataFolder) ->
         assert verdicts(doctor_storage.leftovers(context)) == {"leftovers": Verdict.WARN}
 
 
+def test_each_unfinished_file_is_warned_of_with_the_command_that_removes_it(filled: DataFolder) -> None:
+    drill = filled.path / ".drill-abc.tmp"
+    for path in (drill, filled.backups_path / ".2026.ff.tmp", filled.parameters_path / ".abc.1.ff.tmp"):
+        path.mkdir()
+        os.utime(path, (time.time() - 7200,) * 2)
+    with examined(filled) as context:
+        (finding,) = doctor_storage.leftovers(context)
+    backup, prune = "learnd schedule run-now backup", "learnd schedule run-now prune"
+    assert finding.hint == f"To remove them: {backup}; {prune}; rm -r {drill}."
+
+
 def test_a_folder_that_others_can_enter_is_warned_of(filled: DataFolder) -> None:
     filled.path.chmod(0o755)
     with examined(filled) as context:

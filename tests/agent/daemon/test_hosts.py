@@ -12,11 +12,12 @@ from starlette.types import Message, Receive, Scope, Send
 from agent.config.loading import load_settings
 from agent.config.settings import Settings
 from agent.daemon.hosts import HostCheck, host_of
+from agent.daemon.web.values import Failed
 from agent.errors import SettingsError
 
 
-def _status(host: str | None, *, listen: str = "127.0.0.1", allowed: Sequence[str] = ()) -> int:
-    """Return the status of a request with this Host header; None sends no header."""
+def _answer(host: str | None, *, listen: str = "127.0.0.1", allowed: Sequence[str] = ()) -> tuple[int, bytes]:
+    """Return the status and the body of the answer to a request with this Host header; None sends no header."""
     told: list[Message] = []
 
     async def page(scope: Scope, receive: Receive, send: Send) -> None:
@@ -31,7 +32,11 @@ def _status(host: str | None, *, listen: str = "127.0.0.1", allowed: Sequence[st
     headers = [] if host is None else [(b"host", host.encode())]
     scope = {"type": "http", "method": "GET", "path": "/", "headers": headers}
     asyncio.run(HostCheck(page, listen_host=listen, allowed=allowed)(scope, receive, send))
-    return int(told[0]["status"])
+    return int(told[0]["status"]), bytes(told[1]["body"])
+
+
+def _status(host: str | None, *, listen: str = "127.0.0.1", allowed: Sequence[str] = ()) -> int:
+    return _answer(host, listen=listen, allowed=allowed)[0]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +84,13 @@ def test_other_names_are_refused(host: str) -> None:
     assert _status(host) == 400
     assert _status(host, listen="10.0.0.5") == 400
     assert _status(host, listen="0.0.0.0", allowed=["learnd.example.org"]) == 400
+
+
+def test_the_refusal_of_a_name_is_json_that_names_the_setting() -> None:
+    status, body = _answer("evil.example:9464")
+    error = Failed.model_validate_json(body).error
+    assert (status, error.subject) == (400, "evil.example:9464")
+    assert "service.allowed_hosts" in error.hint
 
 
 def test_a_request_without_the_header_passes_as_http_1_0_has_none() -> None:

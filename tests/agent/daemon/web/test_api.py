@@ -14,6 +14,7 @@ import pytest
 from agent.daemon.health import Problem, RedReason
 from agent.daemon.web.resources import PREFIX, RESOURCES, Resource
 from agent.daemon.web.service_models import Health
+from agent.daemon.web.values import Failed
 from memory.records import CurveMetric, JobKind, JobOutcome
 from memory.store import Store
 from tests.agent.cli.conftest import Learnd
@@ -159,6 +160,14 @@ def test_any_number_of_clients_costs_one_reading_between_two_changes_of_the_stor
 def test_an_unknown_family_is_answered_with_404_and_the_nearest_names(site: Site) -> None:
     answer = site.get("/api/v1/families/cartpol")
     assert (answer.status_code, answer.json()["error"]["hint"]) == (404, "Did you mean cartpole?")
+
+
+@pytest.mark.parametrize("path", ["/api/v1/none", "/api/v2/status", "/none"])
+def test_an_unknown_path_is_answered_in_json_with_where_the_paths_are_listed(path: str, site: Site) -> None:
+    answer = site.get(path)
+    assert answer.status_code == 404
+    assert Failed.model_validate(answer.json()).error.subject == path
+    assert "/api/v1 lists the paths" in answer.json()["error"]["hint"]
 
 
 @pytest.mark.parametrize(
