@@ -28,6 +28,7 @@ from agent.trainer.families import (
     is_tensor_native,
     learner_name,
     of_kind,
+    patience_with,
     spaces_of,
 )
 from agent.trainer.faults import FamilyFaults
@@ -233,7 +234,13 @@ class RL2Practice:
     def _evaluation_returns(self, family: Family, what: str, policy: RL2Policy) -> HeldOutReturns:
         num_trials = held_out_trials(family, self.settings.evaluation)
         return self._scoring.returns(
-            family, what, policy, first_task=EVALUATION_TASKS, num_trials=num_trials, token=family.totals.meta_updates
+            family,
+            what,
+            policy,
+            first_task=EVALUATION_TASKS,
+            num_trials=num_trials,
+            token=family.totals.meta_updates,
+            is_patient=patience_with(family),
         )
 
     def _met_points(self, family: Family) -> tuple[CurvePoint, ...]:

@@ -231,6 +231,25 @@ def test_a_family_that_failed_is_not_waited_for(store: Store, open_session: Sess
     assert report["detail"]["under_way"]
 
 
+def test_a_family_that_failed_is_not_waited_for_in_an_evaluation_either(
+    store: Store, open_session: SessionMaker, gate: Gate
+) -> None:
+    session = opened(open_session, store, gate, wait_s=LONG_S)
+    families(store, session, gate)
+    store.families.record_strike("slow", reason="hung", detail="it did not answer")
+    assert evaluate(session, [store.families.get("slow")])["under_way"] == ["slow"]
+
+
+def test_a_family_that_failed_is_nothing_to_do_for_the_trainer_while_it_could_wait_for_another(
+    store: Store, open_session: SessionMaker, gate: Gate
+) -> None:
+    session = opened(open_session, store, gate)
+    _quick, slow = families(store, session, gate)
+    assert session._has_others(slow.id)
+    store.families.record_strike("bandits", reason="hung", detail="it did not answer")
+    assert not session._has_others(slow.id)
+
+
 def test_an_evaluation_goes_on_in_the_background_and_the_next_practice_stores_it(
     store: Store, open_session: SessionMaker, gate: Gate
 ) -> None:
@@ -260,6 +279,35 @@ def test_what_is_played_for_a_family_that_was_removed_is_stopped(
     while session.plays.under_way():
         pass
     assert session.environments.open_families == {store.families.get("bandits").id}
+
+
+def test_a_rollout_of_a_family_that_was_paused_is_stopped(store: Store, open_session: SessionMaker, gate: Gate) -> None:
+    session = opened(open_session, store, gate)
+    _quick, slow = families(store, session, gate)
+    run_jobs(session, JobKind.PRACTISE, family="slow")
+    assert gate.begun.wait(LONG_S)
+    store.families.set_state("slow", FamilyState.PAUSED)
+    run_jobs(session, JobKind.PRACTISE, family="bandits")
+    gate.open.set()
+    while session.plays.under_way():
+        pass
+    assert slow.id not in session.environments.open_families
+
+
+def test_an_evaluation_of_a_family_that_was_paused_goes_on(
+    store: Store, open_session: SessionMaker, gate: Gate
+) -> None:
+    session = opened(open_session, store, gate)
+    _quick, slow = families(store, session, gate)
+    run_jobs(session, JobKind.EVALUATE, family="slow")
+    assert gate.begun.wait(LONG_S)
+    store.families.set_state("slow", FamilyState.PAUSED)
+    run_jobs(session, JobKind.PRACTISE, family="bandits")
+    assert session.plays.kind_under_way(slow.id) == "evaluation"
+    gate.open.set()
+    while session.plays.under_way():
+        pass
+    assert slow.id in session.environments.open_families
 
 
 def test_a_resumed_session_plays_the_same_trials(
