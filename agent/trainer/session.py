@@ -305,6 +305,11 @@ class TrainerSession:
             if other.id != family_id and other.state is FamilyState.ACTIVE
         )
 
+    def with_results(self) -> list[str]:
+        """Return the names of the families whose plays in the background have ended, with results for a job to take."""
+        ended = self.plays.have_results()
+        return [family.name for family in self.store.families.all() if family.id in ended] if ended else []
+
     def close(self) -> None:
         """Stop all plays and close all workers."""
         self.plays.close()

@@ -250,6 +250,19 @@ def test_a_family_that_failed_is_nothing_to_do_for_the_trainer_while_it_could_wa
     assert not session._has_others(slow.id)
 
 
+def test_the_end_of_each_job_tells_the_families_that_have_results(
+    store: Store, open_session: SessionMaker, gate: Gate
+) -> None:
+    session = opened(open_session, store, gate)
+    families(store, session, gate)
+    [begun] = run_jobs(session, JobKind.PRACTISE, family="slow")
+    gate.open.set()
+    while session.plays.under_way():
+        pass
+    [other] = run_jobs(session, JobKind.PRACTISE, family="bandits")
+    assert (begun["with_results"], other["with_results"]) == ([], ["slow"])
+
+
 def test_an_evaluation_goes_on_in_the_background_and_the_next_practice_stores_it(
     store: Store, open_session: SessionMaker, gate: Gate
 ) -> None:
