@@ -81,13 +81,15 @@ def feed_slow(store: Store) -> Family:
     return store.families.get("slow")
 
 
-def opened(open_session: SessionMaker, store: Store, gate: Gate, *, wait_s: float = 0.05) -> TrainerSession:
+def opened(
+    open_session: SessionMaker, store: Store, gate: Gate, *, wait_s: float = 0.05, slice_s: float = 1e-6
+) -> TrainerSession:
     def opener(spec: Any, *arguments: Any, **named: Any) -> Any:
         if spec.name != "slow":
             return open_tasks(spec, *arguments, **named)
         return SlowTasks(open_tasks(BANDITS, *arguments, **named), gate)
 
-    settings = settings_for(store.folder.path, practise={"slice_s": 1e-6, "wait_s": wait_s})
+    settings = settings_for(store.folder.path, practise={"slice_s": slice_s, "wait_s": wait_s})
     return open_session(store, opener=opener, settings=settings)
 
 
@@ -182,6 +184,16 @@ def test_the_next_rollout_of_a_slow_family_begins_with_the_commit(
     while len(gate.begins) < 2:
         assert session.plays.under_way() or session.plays.has_ended(slow.id, "rollout")
     assert gate.begins[:2] == [(0, Split.TRAINING), (session.next_task[session.learner.families[-1]], Split.TRAINING)]
+
+
+def test_a_slice_of_a_slow_family_ends_with_one_rollout(store: Store, open_session: SessionMaker, gate: Gate) -> None:
+    session = opened(open_session, store, gate)
+    families(store, session, gate)
+    session = opened(open_session, store, gate, slice_s=LONG_S)
+    store.families.set_state("bandits", FamilyState.PAUSED)  # so that the trainer would wait for the next rollout
+    run_jobs(session, JobKind.PRACTISE, family="slow")
+    threading.Timer(0.3, gate.open.set).start()
+    assert until_done(session, JobKind.PRACTISE)["detail"]["meta_updates"] == 1
 
 
 def test_a_kill_loses_what_is_played_in_the_background_and_nothing_else(
