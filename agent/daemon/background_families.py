@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from agent.daemon.family_choice import Candidate
 
-FIRST_WAIT_S = 0.5
+FIRST_WAIT_S = 2.0
 LONGEST_WAIT_S = 8.0
 """Seconds after which the trainer is asked again for the result of a family, if another one can be practised."""
 
@@ -28,7 +28,7 @@ class _Asked:
 class BackgroundFamilies:
     """The families whose last practise job reported that a play goes on in the background.
 
-    The trainer is asked for the result of such a family when it reports that there is one, and otherwise after 0.5 s,
+    The trainer is asked for the result of such a family when it reports that there is one, and otherwise after 2 s,
     doubled each time up to 8 s.
     """
 
