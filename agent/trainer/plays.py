@@ -29,7 +29,7 @@ CHECK_S = 0.1
 USUAL_FACTOR = 3.0
 """The trainer waits this many times as long as the last play of the same kind took, within its patience."""
 
-SHORTEST_SHARE = 1.0 / 6.0
+SHORTEST_SHARE = 1.0 / 12.0
 """The trainer waits at least this share of its patience for a play that is usually quicker."""
 
 STOP_S = 3.0
