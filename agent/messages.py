@@ -79,12 +79,21 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A report that a job has ended."""
+    """A report that a job has ended.
+
+    Attributes:
+        run_id: id of the job's row in the store.
+        outcome: how it ended.
+        detail: the job's report.
+        error: the reason of a failure; empty if there was none.
+        with_results: the families whose plays in the background have ended, so that a job can take the results.
+    """
 
     run_id: int
     outcome: JobOutcome
     detail: dict[str, Any]
     error: str
+    with_results: tuple[str, ...] = ()
 
 
 Message = Job | Stop | CloseUnwanted | SetLogLevel | Ready | Progress | Finished
@@ -92,7 +101,7 @@ Message = Job | Stop | CloseUnwanted | SetLogLevel | Ready | Progress | Finished
 _BY_TYPE: dict[str, type[Message]] = {
     kind.__name__.lower(): kind for kind in (Job, Stop, CloseUnwanted, SetLogLevel, Ready, Progress, Finished)
 }
-_READERS: dict[str, Callable[[Any], Any]] = {"kind": JobKind, "outcome": JobOutcome}
+_READERS: dict[str, Callable[[Any], Any]] = {"kind": JobKind, "outcome": JobOutcome, "with_results": tuple}
 
 
 def to_line(message: Message) -> bytes:

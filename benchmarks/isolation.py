@@ -6,8 +6,9 @@ the four are paused. Windows of both kinds alternate, so that they meet the same
 the machine. Consolidation is off, because it waits for all known families, within its budget of time.
 
 Reported for each window: environment steps and updates a second of the good families, what the trainer's time went to,
-and the shares of the machine's processor time that the service and that other programs used; and the ratio of the
-means.
+the faults of the others, and the shares of the machine's processor time that the service and that other programs used;
+and the ratio of the means. It is an error if one of the three that harm had no fault: then they did no harm, and the
+ratio is that of six good families.
 
 Run: ``python -m benchmarks.isolation [--windows 6] [--window-s 60] [--json FILE]``.
 """
@@ -30,14 +31,22 @@ from typing import Any
 
 import psutil
 
-from benchmarks.hostile_environments import TRIP_FILE
+from benchmarks.hostile_environments import EPISODE_STEPS, TRIP_FILE
 
 GOOD = {"cartpole": "CartPole-v1", "pendulum": "Pendulum-v1"}
 OTHERS = {
     name: f"benchmarks.hostile_environments:{name.title()}" for name in ("hanging", "segfaulting", "leaking", "slow")
 }
+OPTIONS = {"slow": ("--max-steps", str(EPISODE_STEPS))}
+"""Options of families. With a known limit of steps, a rollout of `slow` takes 11 s; without one, 68 s."""
+
+HARMFUL = ("hanging", "segfaulting", "leaking")
 ADMISSION_S = 300.0
 SETTLE_S = 5.0
+
+PLACE = "/var/tmp"
+"""Where the folder of the service is made: workers have a /tmp of their own, without the trip file."""
+
 SETTINGS = """
 [service]
 listen = "127.0.0.1:0"
@@ -69,6 +78,7 @@ class Window:
         foreign_cpu: processor time of all other programs, as a share of all cores.
         updates_of_slow: updates of the slow family.
         strikes: faults of the other families in the window.
+        faults: the same by family.
         trainer_time: shares of the window that the trainer spent on practice of the good families, on practice of each
             other family, and on each other kind of job.
     """
@@ -81,6 +91,7 @@ class Window:
     foreign_cpu: float
     updates_of_slow: int
     strikes: int
+    faults: dict[str, int]
     trainer_time: dict[str, float]
 
 
@@ -147,6 +158,7 @@ def measure(folder: Path, *, num_windows: int, window_s: float) -> dict[str, Any
             time.sleep(SETTLE_S)
             windows.append(_read(service, window_s, has_others=has_others))
             print(windows[-1], file=sys.stderr, flush=True)
+        _require_harm(windows)
         times = service.command("schedule", "list")["times"]
         states = {name: family["state"] for name, family in service.families().items()}
     finally:
@@ -162,7 +174,8 @@ def measure(folder: Path, *, num_windows: int, window_s: float) -> dict[str, Any
 def _admit(service: Service) -> None:
     """Add the families and wait until all are admitted and practised."""
     for name, entry in {**GOOD, **OTHERS}.items():
-        service.command("env", "add", entry, "--name", name, "--path", str(Path.cwd()), "--no-check")
+        path = ("--path", str(Path.cwd()))
+        service.command("env", "add", entry, "--name", name, *path, "--no-check", *OPTIONS.get(name, ()))
     deadline = time.monotonic() + ADMISSION_S
     while True:
         families = service.families()
@@ -188,18 +201,20 @@ def _read(service: Service, window_s: float, *, has_others: bool) -> Window:
     def gained(field: str, names: Sequence[str]) -> float:
         return float(sum(after[name][field] - before[name][field] for name in names))
 
+    busy_share = (_busy_s() - busy) / seconds / cores
+    runs = service.command("schedule", "list", "--runs", "3000")["runs"]
+    faults = faults_of(runs, began_at, began_at + seconds)
     return Window(
         has_others=has_others,
         seconds=round(seconds, 1),
         env_steps_per_s=round(gained("env_steps", list(GOOD)) / seconds, 1),
         updates_per_s=round(gained("meta_updates", list(GOOD)) / seconds, 3),
         own_cpu=round(own, 3),
-        foreign_cpu=round((_busy_s() - busy) / seconds / cores - own, 3),
+        foreign_cpu=round(busy_share - own, 3),
         updates_of_slow=int(gained("meta_updates", ["slow"])),
-        strikes=sum(max(0, after[name]["strikes"] - before[name]["strikes"]) for name in OTHERS),
-        trainer_time=trainer_time(
-            service.command("schedule", "list", "--runs", "3000")["runs"], began_at, began_at + seconds
-        ),
+        strikes=sum(faults.values()),
+        faults=faults,
+        trainer_time=trainer_time(runs, began_at, began_at + seconds),
     )
 
 
@@ -222,6 +237,26 @@ def trainer_time(runs: Sequence[dict[str, Any]], begins_at: float, ends_at: floa
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
+def faults_of(runs: Sequence[dict[str, Any]], begins_at: float, ends_at: float) -> dict[str, int]:
+    """Return the faults of each other family that jobs ended with in a time."""
+    faults = dict.fromkeys(OTHERS, 0)
+    for run in runs:
+        if run["finished_at"] is None or not begins_at <= run["finished_at"] < ends_at:
+            continue
+        failed = [run["family"]] if "fault" in run["detail"] else run["detail"].get("faults", {})
+        for name in faults.keys() & set(failed):
+            faults[name] += 1
+    return faults
+
+
+def _require_harm(windows: Sequence[Window]) -> None:
+    """Raise if a family that harms had no fault in all windows."""
+    if any(window.has_others for window in windows):
+        harmless = [name for name in HARMFUL if not any(window.faults[name] for window in windows)]
+        if harmless:
+            raise RuntimeError(f"{harmless} had no fault: the ratios are those of good families")
+
+
 def ratios(windows: Sequence[Window]) -> dict[str, float]:
     """Return the good families' mean rates beside the others, divided by their rates without them."""
 
@@ -242,7 +277,7 @@ def main() -> None:
     parser.add_argument("--window-s", type=float, default=60.0)
     parser.add_argument("--json", type=Path, help="write the report here too")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="learnd-isolation-", dir=PLACE) as folder:
         report = measure(Path(folder), num_windows=arguments.windows, window_s=arguments.window_s)
     text = json.dumps(report, indent=2)
     print(text)

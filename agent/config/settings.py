@@ -95,8 +95,8 @@ class PractiseSettings(Section):
     )
     wait_s: Duration = Field(
         default=3.0,
-        description="Time that the trainer waits for a family's worker; a rollout, an evaluation or an admission that"
-        " takes longer goes on in the background, while other families are practised.",
+        description="Longest time that the trainer waits for a family's worker; a rollout, an evaluation or an"
+        " admission that takes longer goes on in the background, while other families are practised.",
     )
     windows: PractiseWindows = Field(
         default=(),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.daemon.family_choice import Candidate
 
-FIRST_WAIT_S = 0.5
+FIRST_WAIT_S = 2.0
 LONGEST_WAIT_S = 8.0
 """Seconds after which the trainer is asked again for the result of a family, if another one can be practised."""
 
@@ -28,7 +28,8 @@ class _Asked:
 class BackgroundFamilies:
     """The families whose last practise job reported that a play goes on in the background.
 
-    The trainer is asked for the result of such a family after 0.5 s, doubled each time up to 8 s.
+    The trainer is asked for the result of such a family when it reports that there is one, and otherwise after 2 s,
+    doubled each time up to 8 s.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,11 @@ class BackgroundFamilies:
         else:
             self._asked.pop(family, None)
         return is_under_way
+
+    def note_results(self, families: Iterable[str]) -> None:
+        """Note that the trainer has results of families, so that it is asked for them at once."""
+        for name in families:
+            self._asked.pop(name, None)
 
     def without_asked(self, candidates: Sequence[Candidate], *, now: float) -> Sequence[Candidate]:
         """Return the candidates without those that were asked for a moment ago.

@@ -348,6 +348,7 @@ class Dispatcher:
             if work.kind is JobKind.PRACTISE:
                 self._note_practice(work.family, result, took_s=took_s)
             await self._family_failures.note(work, work.family, result, is_stopping=self._stopping)
+        self._background.note_results(result.with_results)
         await self._requests.answer(work, result, is_stopping=self._stopping)
 
     def _note_practice(self, family: str, result: RunResult, *, took_s: float) -> None:

@@ -44,7 +44,13 @@ class FamilyFailures:
         return self._cool_downs.allows(kind, family, self._clock.monotonic())
 
     async def note(self, work: Work, family: str, result: RunResult, *, is_stopping: bool) -> None:
-        """Note the result of a family's job. Failures of a daemon that stops do not count."""
+        """Note the result of a family's job.
+
+        Failures of a daemon that stops do not count. Practice that goes on in the background is no success yet:
+        otherwise a family that fails there would be tried again after the shortest pause, time after time.
+        """
+        if result.is_under_way and work.kind is JobKind.PRACTISE:
+            return
         if result.outcome is JobOutcome.SUCCEEDED:
             self._exits_in_a_row.pop(family, None)
             self._cool_downs.forget(work.kind, family)

@@ -50,12 +50,14 @@ class RunResult:
         detail: the job's report.
         error: the reason of a failure or an interruption; empty if there was none.
         is_trainer_exit: whether the trainer exited in the run, and not because the daemon stops.
+        with_results: families whose plays in the background have ended, with results for a job to take.
     """
 
     outcome: JobOutcome
     detail: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     is_trainer_exit: bool = False
+    with_results: tuple[str, ...] = ()
 
     @property
     def is_family_fault(self) -> bool:
@@ -79,7 +81,12 @@ class RunResult:
     @classmethod
     def of(cls, finished: Finished) -> RunResult:
         """Return the result that a process reported."""
-        return cls(outcome=finished.outcome, detail=finished.detail, error=finished.error)
+        return cls(
+            outcome=finished.outcome,
+            detail=finished.detail,
+            error=finished.error,
+            with_results=finished.with_results,
+        )
 
 
 class StoppingError(Exception):

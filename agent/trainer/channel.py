@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from agent.logs import set_level
@@ -82,9 +82,14 @@ class Channel:
         """Report that the present job has done ``units`` units of work."""
         self._send(Progress(run_id=run_id, phase=phase, units=units))
 
-    def send_finished(self, *, run_id: int, outcome: JobOutcome, detail: dict[str, Any], error: str) -> None:
-        """Report how a job ended."""
-        self._send(Finished(run_id=run_id, outcome=outcome, detail=detail, error=error))
+    def send_finished(
+        self, *, run_id: int, outcome: JobOutcome, detail: dict[str, Any], error: str, with_results: Iterable[str] = ()
+    ) -> None:
+        """Report how a job ended, and the families that have results of plays in the background."""
+        finished = Finished(
+            run_id=run_id, outcome=outcome, detail=detail, error=error, with_results=tuple(with_results)
+        )
+        self._send(finished)
 
     def close(self) -> None:
         """Close this end; the daemon then reads the end of the stream."""

@@ -33,6 +33,14 @@ def is_played_in_background(family: Family) -> bool:
     return not is_tensor_native(family) and not family.require_spec().recurring
 
 
+def patience_with(family: Family) -> bool | None:
+    """Return how the trainer waits for a play of a family: see ``is_patient`` of ``BackgroundPlays.run``.
+
+    A family that failed is not waited for, because it may hang or fail again.
+    """
+    return False if family.strikes else None
+
+
 def can_be_played(family: Family, *, max_strikes: int) -> bool:
     """Return whether a practised family can be scored: it is active, or paused with fewer than ``max_strikes``.
 

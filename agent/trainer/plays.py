@@ -26,6 +26,12 @@ T = TypeVar("T")
 CHECK_S = 0.1
 """Seconds between two beats of the heartbeat while the trainer waits for a play."""
 
+USUAL_FACTOR = 3.0
+"""The trainer waits this many times as long as the last play of the same kind took, within its patience."""
+
+SHORTEST_SHARE = 1.0 / 12.0
+"""The trainer waits at least this share of its patience for a play that is usually quicker."""
+
 STOP_S = 3.0
 """Seconds in which plays must end when the trainer stops; the supervisors of their workers end the rest."""
 
@@ -47,6 +53,7 @@ class _Play:
         token: what distinguishes it from other plays of its kind.
         began: reading of the monotonic clock.
         has_ended: set after the result or the error.
+        is_seen: whether a job was given its result or its error.
         is_stopped: whether its result is not wanted any more.
         at_end: called in the play's thread when it has ended after a stop.
     """
@@ -58,8 +65,22 @@ class _Play:
     result: Any = None
     error: BaseException | None = None
     took_s: float = 0.0
+    is_seen: bool = False
     is_stopped: bool = False
     at_end: list[Callable[[], None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wait:
+    """How long the trainer waits for a play.
+
+    Attributes:
+        until: reading of the monotonic clock; infinity for no limit.
+        is_idle: whether it waits because there is nothing else to do, so that a result of another family ends the wait.
+    """
+
+    until: float
+    is_idle: bool = False
 
 
 class BackgroundPlays:
@@ -120,10 +141,22 @@ class BackgroundPlays:
         """Return the ids of the families that have a play under way."""
         return {family_id for family_id, play in self._current.items() if not play.has_ended.is_set()}
 
+    def kind_under_way(self, family_id: int) -> str | None:
+        """Return the kind of the family's play that is under way; None if it has none."""
+        play = self._current.get(family_id)
+        return None if play is None or play.has_ended.is_set() else play.what
+
     def has_ended(self, family_id: int, what: str) -> bool:
         """Return whether a play of this kind has ended whose result was not forgotten."""
         self._file_ended(family_id)
         return (family_id, what) in self._ended
+
+    def have_results(self) -> set[int]:
+        """Return the ids of the families whose plays have ended, with results that no job has seen."""
+        in_current = {
+            family_id for family_id, play in self._current.items() if play.has_ended.is_set() and not play.is_stopped
+        }
+        return in_current | {family_id for (family_id, _what), play in self._ended.items() if not play.is_seen}
 
     def has_use_for(self, family_id: int, what: str) -> bool:
         """Return whether the trainer has something to do for a family now, without waiting for its worker for long.
@@ -158,26 +191,29 @@ class BackgroundPlays:
             prepare: called in the trainer's own thread if the play begins; it returns the function that plays, which
                 uses nothing that the trainer changes meanwhile.
             token: distinguishes plays of one kind; a result with another token is dropped.
-            is_patient: True waits without limit. None waits for the usual time if the play is not known to take longer,
-                or there is nothing else to do; False only if there is nothing else to do.
+            is_patient: True waits without limit. None waits for a few times the usual time of such a play, unless it is
+                known to take longer than the patience. False does not wait. If there is nothing else to do, the trainer
+                waits for its patience in any case, or until another family has a result.
 
         Raises:
             UnderWayError: the play, or another one of the family, is still under way, or the play was stopped.
-            Exception: what the play raised.
+            Exception: what the play raised, or another play of the family that has ended since its last job.
         """
         self._file_ended(family_id)
+        self._raise_fault(family_id)
         if (ended := self._result_of(family_id, what, token)) is not None:
             return cast("T", self._outcome(family_id, what, ended))
-        deadline = self._deadline(family_id, what, is_patient=is_patient)
+        wait = self._wait_for(family_id, what, is_patient=is_patient)
         present = self._current.get(family_id)
         if present is not None and (present.is_stopped or (present.what, present.token) != (what, token)):
-            self._await(present, deadline)
+            self._await(present, wait)
             self._file_ended(family_id)
+            self._raise_fault(family_id)
             present = None
         if present is None:
-            self._require_place(deadline)
+            self._require_place(wait)
             present = self._begin(family_id, what, prepare(), token)
-        self._await(present, deadline)
+        self._await(present, wait)
         self._file_ended(family_id)
         if present.is_stopped:
             raise UnderWayError(f"{what} was stopped")
@@ -224,21 +260,29 @@ class BackgroundPlays:
         self._current.clear()
         self._ended.clear()
 
-    def _deadline(self, family_id: int, what: str, *, is_patient: bool | None) -> float:
+    def _wait_for(self, family_id: int, what: str, *, is_patient: bool | None) -> _Wait:
         if is_patient or not self._may_overlap:
-            return math.inf
-        is_quick = not self.is_slow(family_id, what) and family_id not in self._current
-        if (is_quick and is_patient is None) or not self._has_others(family_id):
-            return self._monotonic() + self._patience_s
-        return self._monotonic()
+            return _Wait(until=math.inf)
+        if is_patient is None and not self.is_slow(family_id, what) and family_id not in self._current:
+            return _Wait(until=self._monotonic() + self._usual_wait_s(family_id, what))
+        if not self._has_others(family_id):
+            return _Wait(until=self._monotonic() + self._patience_s, is_idle=True)
+        return _Wait(until=self._monotonic())
 
-    def _require_place(self, deadline: float) -> None:
+    def _usual_wait_s(self, family_id: int, what: str) -> float:
+        """Return the seconds to wait for a play of a kind that is not known to be slow."""
+        took_s = self._took_s.get((family_id, what))
+        if took_s is None:
+            return self._patience_s
+        return min(self._patience_s, max(SHORTEST_SHARE * self._patience_s, USUAL_FACTOR * took_s))
+
+    def _require_place(self, wait: _Wait) -> None:
         """Raise if the play would only run in the background, and too many do.
 
         Raises:
             UnderWayError: they do.
         """
-        if deadline <= self._monotonic() and len(self.under_way()) >= self._most_at_once:
+        if wait.until <= self._monotonic() and len(self.under_way()) >= self._most_at_once:
             raise UnderWayError(f"{len(self.under_way())} families are played in the background: waits for a place")
 
     def _begin(self, family_id: int, what: str, play: Callable[[], Any], token: Hashable) -> _Play:
@@ -267,14 +311,14 @@ class BackgroundPlays:
                 log.exception("tasks could not be closed after a play was stopped", play=begun.what)
         begun.has_ended.set()
 
-    def _await(self, play: _Play, deadline: float) -> None:
-        """Wait until a play has ended, at most until the deadline, or until there is a result of another family.
+    def _await(self, play: _Play, wait: _Wait) -> None:
+        """Wait until a play has ended, at most for the given time.
 
         Raises:
             UnderWayError: it has not ended by then.
         """
-        while not play.has_ended.wait(min(CHECK_S, max(0.0, deadline - self._monotonic()))):
-            if self._monotonic() >= deadline or (deadline < math.inf and self._has_another_ended(play)):
+        while not play.has_ended.wait(min(CHECK_S, max(0.0, wait.until - self._monotonic()))):
+            if self._monotonic() >= wait.until or (wait.is_idle and self._has_another_ended(play)):
                 passed_s = self._monotonic() - play.began
                 raise UnderWayError(f"{play.what} goes on in the background, {passed_s:.1f} s so far")
             self._on_wait()
@@ -293,6 +337,12 @@ class BackgroundPlays:
             self._took_s[family_id, play.what] = play.took_s
             self._ended[family_id, play.what] = play
 
+    def _raise_fault(self, family_id: int) -> None:
+        """Raise what a play of the family raised, of any kind, if no job was given it: its tasks may be closed."""
+        for (known, what), play in list(self._ended.items()):
+            if known == family_id and play.error is not None:
+                self._outcome(family_id, what, play)
+
     def _result_of(self, family_id: int, what: str, token: Hashable) -> _Play | None:
         """Return the play of this kind that has ended, with this token; drop one with another token."""
         ended = self._ended.get((family_id, what))
@@ -303,6 +353,7 @@ class BackgroundPlays:
 
     def _outcome(self, family_id: int, what: str, play: _Play) -> Any:
         """Return the result of a play that has ended, or raise its error, which is then forgotten."""
+        play.is_seen = True
         if play.error is None:
             return play.result
         self.forget(family_id, what)

@@ -74,7 +74,9 @@ class TrainerProcess:
             if job.kind in {JobKind.PRACTISE, JobKind.CONSOLIDATE}:  # both change the learner
                 self._session.restore_last_commit()
         log.debug("job", job=str(job.kind), family=job.family, outcome=str(outcome), s=time.monotonic() - began)
-        self._channel.send_finished(run_id=job.run_id, outcome=outcome, detail=detail, error=error)
+        self._channel.send_finished(
+            run_id=job.run_id, outcome=outcome, detail=detail, error=error, with_results=self._session.with_results()
+        )
 
     def _admit(self, job: Job) -> Result:
         return admit(self._session, self._session.store.families.get(_named(job)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -225,9 +225,9 @@ class TrainerSession:
     def close_unwanted_tasks(self) -> None:
         """Close the tasks of families that are no longer active, and drop the few-shot learners of removed families."""
         families = self.store.families.all()
-        under_way = self.plays.under_way()
-        wanted = {family.id for family in families if self._may_keep_tasks(family, under_way)}
-        for family_id in (self.environments.open_families | self.few_shot.open_families | under_way) - wanted:
+        wanted = {family.id for family in families if self._may_keep_tasks(family)}
+        is_open = self.environments.open_families | self.few_shot.open_families | self.plays.under_way()
+        for family_id in is_open - wanted:
             self.close_tasks(family_id)
         names = {learner_name(family) for family in families}
         self.few_shot.keep_only(names)
@@ -284,17 +284,31 @@ class TrainerSession:
         """Return whether a family was removed since its row was read."""
         return all(present.id != family.id for present in self.store.families.all())
 
-    def _may_keep_tasks(self, family: Family, under_way: Collection[int]) -> bool:
+    def _may_keep_tasks(self, family: Family) -> bool:
         """Return whether a family's tasks may stay open: it is active, or its admission or evaluation goes on."""
+        if family.state is FamilyState.ACTIVE:
+            return True
         if family.state in {FamilyState.QUARANTINED, FamilyState.REMOVED}:
             return False
-        is_played = family.id in under_way or self.plays.has_ended(family.id, EVALUATION)
-        return family.state is FamilyState.ACTIVE or is_played
+        is_played = self.plays.kind_under_way(family.id) not in {None, ROLLOUT}
+        return is_played or self.plays.has_ended(family.id, EVALUATION)
 
     def _has_others(self, family_id: int) -> bool:
-        """Return whether there is something to do for another active family without waiting for its worker."""
-        others = (family.id for family in self.store.families.all() if family.state is FamilyState.ACTIVE)
-        return any(other != family_id and self.plays.has_use_for(other, ROLLOUT) for other in others)
+        """Return whether there is something to do for another active family without waiting for its worker.
+
+        A family that failed is not waited for, so it is something to do only if there is a result.
+        """
+        ended = self.plays.have_results()
+        return any(
+            other.id in ended or (not other.strikes and self.plays.has_use_for(other.id, ROLLOUT))
+            for other in self.store.families.all()
+            if other.id != family_id and other.state is FamilyState.ACTIVE
+        )
+
+    def with_results(self) -> list[str]:
+        """Return the names of the families whose plays in the background have ended, with results for a job to take."""
+        ended = self.plays.have_results()
+        return [family.name for family in self.store.families.all() if family.id in ended] if ended else []
 
     def close(self) -> None:
         """Stop all plays and close all workers."""

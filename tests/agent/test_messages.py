@@ -17,6 +17,7 @@ from memory.records import JobKind, JobOutcome
         Ready(pid=12, device="cpu", learner_steps=3),
         Progress(run_id=None, phase="rollout", units=40),
         Finished(run_id=7, outcome=JobOutcome.FAILED, detail={"trials": 3}, error="the dog ate it"),
+        Finished(run_id=7, outcome=JobOutcome.SUCCEEDED, detail={}, error="", with_results=("slow", "dear")),
     ],
 )
 def test_a_message_is_read_as_it_was_written(message: Message) -> None:

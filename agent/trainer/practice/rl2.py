@@ -28,6 +28,7 @@ from agent.trainer.families import (
     is_tensor_native,
     learner_name,
     of_kind,
+    patience_with,
     spaces_of,
 )
 from agent.trainer.faults import FamilyFaults
@@ -40,7 +41,7 @@ from agent.trainer.practice.met_tasks import met_points
 from agent.trainer.practice.open_environments import OpenEnvironments
 from agent.trainer.practice.protocol import Evaluation, Proposals, PublishedVersion
 from agent.trainer.practice.rl2_candidates import propose_policies
-from agent.trainer.practice.rollouts import PlayedTrials, WorkerRollouts, play_training
+from agent.trainer.practice.rollouts import ROLLOUT, PlayedTrials, WorkerRollouts, play_training
 from agent.trainer.practice.slice_work import SliceWork
 from agent.trainer.practice.slices import Slices, SliceTime
 from agent.trainer.practice.stored_rehearsal import loss_points, names_in_practice
@@ -116,7 +117,7 @@ class RL2Practice:
         while True:
             self._learn(family, training, work, rehearsed, played)
             self.slices.heartbeat.beat()
-            if self._is_over(start, training) or self.slices.heartbeat.is_stop_requested:
+            if self._is_over(family, start, training) or self.slices.heartbeat.is_stop_requested:
                 break
             try:
                 played = self._play(family, training)
@@ -145,8 +146,13 @@ class RL2Practice:
             self._rollouts.begin_if_slow(family, self.slices.next_task[name])
         return report
 
-    def _is_over(self, start: SliceTime, training: FamilyTraining | None) -> bool:
-        """Return whether a slice's time has passed. Tasks that recur get more time to finish their round."""
+    def _is_over(self, family: Family, start: SliceTime, training: FamilyTraining | None) -> bool:
+        """Return whether a slice ends: its time has passed, or the next rollout would go on in the background.
+
+        Tasks that recur get more time to finish their round.
+        """
+        if training is None and self.plays.is_slow(family.id, ROLLOUT):
+            return True
         is_amid_round = isinstance(training, RecurringTraining) and training.is_amid_round
         return start.passed_s >= self.slices.length_s * (ROUND_SLICES if is_amid_round else 1.0)
 
@@ -234,7 +240,13 @@ class RL2Practice:
     def _evaluation_returns(self, family: Family, what: str, policy: RL2Policy) -> HeldOutReturns:
         num_trials = held_out_trials(family, self.settings.evaluation)
         return self._scoring.returns(
-            family, what, policy, first_task=EVALUATION_TASKS, num_trials=num_trials, token=family.totals.meta_updates
+            family,
+            what,
+            policy,
+            first_task=EVALUATION_TASKS,
+            num_trials=num_trials,
+            token=family.totals.meta_updates,
+            is_patient=patience_with(family),
         )
 
     def _met_points(self, family: Family) -> tuple[CurvePoint, ...]:

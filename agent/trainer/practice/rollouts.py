@@ -21,7 +21,7 @@ from agent.learners.rl2.segment import Segment
 from agent.learners.rl2.training import FamilyTraining
 from agent.learners.rl2.training_rollouts import plan_rollout
 from agent.learners.rl2.trials import TrialBatch
-from agent.trainer.families import learner_name, spaces_of
+from agent.trainer.families import learner_name, patience_with, spaces_of
 from agent.trainer.plays import BackgroundPlays
 from agent.trainer.practice.open_environments import OpenEnvironments
 from envs.task_batch import TaskBatch, given_contexts, recurs
@@ -116,7 +116,7 @@ class WorkerRollouts:
             ROLLOUT,
             lambda: self._prepare(family, first_task),
             token=first_task,
-            is_patient=False if family.strikes else None,  # A family that failed is not waited for.
+            is_patient=patience_with(family),
         )
 
     def begin_if_slow(self, family: Family, first_task: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from agent.config.worker_settings import WorkersSettings
 from agent.daemon.family_failures import EXITS_TO_SET_ASIDE, FamilyFailures
-from agent.daemon.next_job import Work
+from agent.daemon.next_job import FIRST_COOL_DOWN_S, Work
 from agent.daemon.retrying_writer import RetryingWriter
 from agent.daemon.runs import RunResult
 from agent.daemon.store_thread import StoreThread
@@ -22,9 +22,15 @@ PRACTISE = Work(kind=JobKind.PRACTISE, family="cartpole", reason="chosen")
 EXIT = RunResult(outcome=JobOutcome.INTERRUPTED, error="signal 9", is_trainer_exit=True)
 SUCCESS = RunResult(outcome=JobOutcome.SUCCEEDED)
 FAILURE = RunResult(outcome=JobOutcome.FAILED, error="it failed")
+UNDER_WAY = RunResult(outcome=JobOutcome.SUCCEEDED, detail={"under_way": "rollout goes on in the background"})
 
 
-def family_after(folder: Path, use: Callable[[FamilyFailures, FakeClock], Awaitable[None]]) -> Family:
+def family_after(
+    folder: Path,
+    use: Callable[[FamilyFailures, FakeClock], Awaitable[None]],
+    *,
+    state: FamilyState = FamilyState.ACTIVE,
+) -> Family:
     """Return the family as it is in the store after some results were noted."""
 
     async def run() -> Family:
@@ -33,6 +39,7 @@ def family_after(folder: Path, use: Callable[[FamilyFailures, FakeClock], Awaita
         await thread.open()
         try:
             await thread.call(add_active_family)
+            await thread.call(lambda store: store.families.set_state("cartpole", state))
             writer = RetryingWriter(thread, is_stopping=lambda: False, on_full=lambda: None)
             await use(FamilyFailures(WorkersSettings(), writer, clock), clock)
             [family] = await thread.call(lambda store: store.families.all())
@@ -86,3 +93,32 @@ def test_a_quarantine_ends_when_its_time_is_over_and_not_before(
         await failures.end_quarantines(clock.wall())
 
     assert family_after(tmp_path, use).state is state
+
+
+def test_pauses_grow_with_each_failure_although_rollouts_go_on_in_the_background_in_between(tmp_path: Path) -> None:
+    pauses: list[float] = []
+
+    async def use(failures: FamilyFailures, clock: FakeClock) -> None:
+        for _failure in range(4):
+            await failures.note(PRACTISE, "cartpole", UNDER_WAY, is_stopping=False)
+            await failures.note(PRACTISE, "cartpole", FAILURE, is_stopping=False)
+            pauses.append(0.0)
+            while not failures.allows(JobKind.PRACTISE, "cartpole"):
+                clock.advance(0.25)
+                pauses[-1] += 0.25
+
+    family_after(tmp_path, use)
+    assert pauses == [0.25, 0.5, 1.0, 2.0]
+
+
+def test_an_admission_that_goes_on_is_asked_for_again_after_the_shortest_pause(tmp_path: Path) -> None:
+    admit = Work(kind=JobKind.ADMIT, family="cartpole", reason="added")
+
+    async def use(failures: FamilyFailures, clock: FakeClock) -> None:
+        for _poll in range(5):
+            await failures.note(admit, "cartpole", UNDER_WAY, is_stopping=False)
+            assert not failures.allows(JobKind.ADMIT, "cartpole")
+            clock.advance(FIRST_COOL_DOWN_S)
+            assert failures.allows(JobKind.ADMIT, "cartpole")
+
+    family_after(tmp_path, use, state=FamilyState.PENDING)

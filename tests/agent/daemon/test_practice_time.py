@@ -98,13 +98,24 @@ def test_a_family_in_the_background_is_asked_again_after_a_moment_if_there_are_o
 
 def test_a_family_that_is_under_way_for_long_is_asked_for_less_often() -> None:
     background, families, now, waits = BackgroundFamilies(), [candidate("slow"), candidate("quick")], 0.0, []
-    for _ in range(8):
+    for _ in range(6):
         background.note("slow", is_under_way=True, now=now)
         asked_at = now
         while len(background.without_asked(families, now=now)) == 1:
             now += 0.25
         waits.append(now - asked_at)
-    assert waits == [0.5, 1.0, 2.0, 4.0, *[LONGEST_WAIT_S] * 4]
+    assert waits == [2.0, 4.0, *[LONGEST_WAIT_S] * 4]
     background.note("slow", is_under_way=False, now=now)
     background.note("slow", is_under_way=True, now=now)
     assert len(background.without_asked(families, now=now + FIRST_WAIT_S)) == 2
+
+
+def test_a_family_in_the_background_is_asked_at_once_when_there_is_a_result() -> None:
+    background, families = BackgroundFamilies(), [candidate("slow"), candidate("dear"), candidate("quick")]
+    for _ in range(8):
+        background.note("slow", is_under_way=True, now=100.0)
+        background.note("dear", is_under_way=True, now=100.0)
+    background.note_results(["slow", "paused"])
+    assert [c.name for c in background.without_asked(families, now=100.1)] == ["slow", "quick"]
+    background.note("slow", is_under_way=True, now=100.1)
+    assert [c.name for c in background.without_asked(families, now=100.2)] == ["quick"]

@@ -63,13 +63,14 @@ def test_control_going_away_is_told_apart_from_stop(ends: tuple[socket.socket, C
 
 def test_a_report_is_one_json_line(ends: tuple[socket.socket, Channel]) -> None:
     control, channel = ends
-    channel.send_finished(run_id=7, outcome=JobOutcome.SUCCEEDED, detail={"trials": 3}, error="")
+    channel.send_finished(run_id=7, outcome=JobOutcome.SUCCEEDED, detail={"trials": 3}, error="", with_results=["slow"])
     assert json.loads(control.recv(4096)) == {
         "type": "finished",
         "run_id": 7,
         "outcome": "succeeded",
         "detail": {"trials": 3},
         "error": "",
+        "with_results": ["slow"],
     }
 
 

@@ -209,3 +209,104 @@ def test_closing_stops_the_plays() -> None:
     plays.close()
     assert ended.is_set()
     assert plays.under_way() == set()
+
+
+class Clock:
+    """A monotonic clock that goes on only while the trainer waits."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.waits = 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wait(self) -> None:
+        self.waits += 1
+        self.now += 1.0
+
+
+def waited_s(plays: BackgroundPlays, clock: Clock, **options: Any) -> float:
+    """Return how long the trainer waits for a rollout that does not end meanwhile."""
+    began, play = clock.now, Blocked()
+    with pytest.raises(UnderWayError):
+        plays.run(FAMILY, "rollout", lambda: play, **options)
+    waited = clock.now - began
+    play.release.set()
+    while FAMILY in plays.under_way():
+        pass
+    return waited
+
+
+def took(plays: BackgroundPlays, clock: Clock, seconds: float) -> None:
+    """Have a rollout played that takes so many seconds."""
+
+    def play() -> None:
+        clock.now += seconds
+
+    plays.forget(FAMILY, "rollout")
+    plays.run(FAMILY, "rollout", lambda: play, token=seconds)
+    plays.forget(FAMILY, "rollout")
+
+
+@pytest.mark.parametrize(("usual_s", "expected_s"), [(0.25, 1.0), (1.0, 3.0), (4.0, 6.0)])
+def test_a_play_is_waited_for_a_few_times_as_long_as_the_last_one_took_within_the_patience(
+    usual_s: float, expected_s: float
+) -> None:
+    clock = Clock()
+    plays = BackgroundPlays(
+        patience_s=6.0, most_at_once=2, on_wait=clock.wait, monotonic=clock.monotonic, has_others=lambda _id: True
+    )
+    took(plays, clock, usual_s)
+    assert waited_s(plays, clock) == expected_s
+
+
+def test_a_play_of_which_nothing_is_known_is_waited_for_with_the_whole_patience() -> None:
+    clock = Clock()
+    plays = BackgroundPlays(patience_s=6.0, most_at_once=2, on_wait=clock.wait, monotonic=clock.monotonic)
+    assert waited_s(plays, clock) == 6.0
+
+
+def test_a_result_of_another_family_does_not_end_the_waiting_for_a_quick_play(blocked: Blocked) -> None:
+    other = Blocked()
+    other.release.set()
+    plays = BackgroundPlays(**{**OPTIONS, "on_wait": blocked.release.set}, has_others=lambda _id: True)
+    plays.begin(OTHER, "rollout", lambda: other)
+    while plays.have_results() != {OTHER}:
+        pass
+    assert plays.run(FAMILY, "rollout", lambda: blocked) == "played"
+
+
+def test_families_have_results_from_the_end_of_their_plays_until_a_job_sees_them(blocked: Blocked) -> None:
+    plays = BackgroundPlays(**OPTIONS)
+    plays.begin(FAMILY, "rollout", lambda: blocked)
+    assert plays.have_results() == set()
+    blocked.release.set()
+    while FAMILY in plays.under_way():
+        pass
+    assert plays.have_results() == {FAMILY}
+    plays.run(FAMILY, "rollout", lambda: blocked)
+    assert plays.have_results() == set()
+
+
+def test_what_a_play_raised_is_raised_before_another_play_of_its_family_begins() -> None:
+    plays, other = BackgroundPlays(**OPTIONS), Blocked()
+    plays.begin(FAMILY, "rollout", lambda: lambda: 1 // 0)
+    while FAMILY in plays.under_way():
+        pass
+    with pytest.raises(ZeroDivisionError):
+        plays.run(FAMILY, "evaluation", lambda: other)
+    other.release.set()
+    assert plays.run(FAMILY, "evaluation", lambda: other) == "played"
+    assert other.count == 1
+
+
+def test_the_kind_of_the_play_under_way_is_known(blocked: Blocked) -> None:
+    plays = BackgroundPlays(**OPTIONS)
+    assert plays.kind_under_way(FAMILY) is None
+    plays.begin(FAMILY, "rollout", lambda: blocked)
+    assert plays.kind_under_way(FAMILY) == "rollout"
+    blocked.release.set()
+    while FAMILY in plays.under_way():
+        pass
+    assert plays.kind_under_way(FAMILY) is None

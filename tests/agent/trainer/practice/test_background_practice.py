@@ -81,13 +81,15 @@ def feed_slow(store: Store) -> Family:
     return store.families.get("slow")
 
 
-def opened(open_session: SessionMaker, store: Store, gate: Gate, *, wait_s: float = 0.05) -> TrainerSession:
+def opened(
+    open_session: SessionMaker, store: Store, gate: Gate, *, wait_s: float = 0.05, slice_s: float = 1e-6
+) -> TrainerSession:
     def opener(spec: Any, *arguments: Any, **named: Any) -> Any:
         if spec.name != "slow":
             return open_tasks(spec, *arguments, **named)
         return SlowTasks(open_tasks(BANDITS, *arguments, **named), gate)
 
-    settings = settings_for(store.folder.path, practise={"slice_s": 1e-6, "wait_s": wait_s})
+    settings = settings_for(store.folder.path, practise={"slice_s": slice_s, "wait_s": wait_s})
     return open_session(store, opener=opener, settings=settings)
 
 
@@ -184,6 +186,16 @@ def test_the_next_rollout_of_a_slow_family_begins_with_the_commit(
     assert gate.begins[:2] == [(0, Split.TRAINING), (session.next_task[session.learner.families[-1]], Split.TRAINING)]
 
 
+def test_a_slice_of_a_slow_family_ends_with_one_rollout(store: Store, open_session: SessionMaker, gate: Gate) -> None:
+    session = opened(open_session, store, gate)
+    families(store, session, gate)
+    session = opened(open_session, store, gate, slice_s=LONG_S)
+    store.families.set_state("bandits", FamilyState.PAUSED)  # so that the trainer would wait for the next rollout
+    run_jobs(session, JobKind.PRACTISE, family="slow")
+    threading.Timer(0.3, gate.open.set).start()
+    assert until_done(session, JobKind.PRACTISE)["detail"]["meta_updates"] == 1
+
+
 def test_a_kill_loses_what_is_played_in_the_background_and_nothing_else(
     store: Store, open_session: SessionMaker, gate: Gate
 ) -> None:
@@ -231,6 +243,38 @@ def test_a_family_that_failed_is_not_waited_for(store: Store, open_session: Sess
     assert report["detail"]["under_way"]
 
 
+def test_a_family_that_failed_is_not_waited_for_in_an_evaluation_either(
+    store: Store, open_session: SessionMaker, gate: Gate
+) -> None:
+    session = opened(open_session, store, gate, wait_s=LONG_S)
+    families(store, session, gate)
+    store.families.record_strike("slow", reason="hung", detail="it did not answer")
+    assert evaluate(session, [store.families.get("slow")])["under_way"] == ["slow"]
+
+
+def test_a_family_that_failed_is_nothing_to_do_for_the_trainer_while_it_could_wait_for_another(
+    store: Store, open_session: SessionMaker, gate: Gate
+) -> None:
+    session = opened(open_session, store, gate)
+    _quick, slow = families(store, session, gate)
+    assert session._has_others(slow.id)
+    store.families.record_strike("bandits", reason="hung", detail="it did not answer")
+    assert not session._has_others(slow.id)
+
+
+def test_the_end_of_each_job_tells_the_families_that_have_results(
+    store: Store, open_session: SessionMaker, gate: Gate
+) -> None:
+    session = opened(open_session, store, gate)
+    families(store, session, gate)
+    [begun] = run_jobs(session, JobKind.PRACTISE, family="slow")
+    gate.open.set()
+    while session.plays.under_way():
+        pass
+    [other] = run_jobs(session, JobKind.PRACTISE, family="bandits")
+    assert (begun["with_results"], other["with_results"]) == ([], ["slow"])
+
+
 def test_an_evaluation_goes_on_in_the_background_and_the_next_practice_stores_it(
     store: Store, open_session: SessionMaker, gate: Gate
 ) -> None:
@@ -260,6 +304,35 @@ def test_what_is_played_for_a_family_that_was_removed_is_stopped(
     while session.plays.under_way():
         pass
     assert session.environments.open_families == {store.families.get("bandits").id}
+
+
+def test_a_rollout_of_a_family_that_was_paused_is_stopped(store: Store, open_session: SessionMaker, gate: Gate) -> None:
+    session = opened(open_session, store, gate)
+    _quick, slow = families(store, session, gate)
+    run_jobs(session, JobKind.PRACTISE, family="slow")
+    assert gate.begun.wait(LONG_S)
+    store.families.set_state("slow", FamilyState.PAUSED)
+    run_jobs(session, JobKind.PRACTISE, family="bandits")
+    gate.open.set()
+    while session.plays.under_way():
+        pass
+    assert slow.id not in session.environments.open_families
+
+
+def test_an_evaluation_of_a_family_that_was_paused_goes_on(
+    store: Store, open_session: SessionMaker, gate: Gate
+) -> None:
+    session = opened(open_session, store, gate)
+    _quick, slow = families(store, session, gate)
+    run_jobs(session, JobKind.EVALUATE, family="slow")
+    assert gate.begun.wait(LONG_S)
+    store.families.set_state("slow", FamilyState.PAUSED)
+    run_jobs(session, JobKind.PRACTISE, family="bandits")
+    assert session.plays.kind_under_way(slow.id) == "evaluation"
+    gate.open.set()
+    while session.plays.under_way():
+        pass
+    assert slow.id in session.environments.open_families
 
 
 def test_a_resumed_session_plays_the_same_trials(
