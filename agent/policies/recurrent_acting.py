@@ -5,25 +5,22 @@ With a memory of trials, a trial begins with what the memory holds of its task, 
 
 from __future__ import annotations
 
-import operator
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Shaped
+from numpy.typing import NDArray
 from torch import Tensor
 
 from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.policy_state import PairConstants, PolicyState
-from agent.learners.rl2.recalled_trials import reinstate, run_again
-from agent.learners.rl2.stored_steps import steps_of_trial
-from agent.learners.rl2.trees import map_tensors
+from agent.learners.rl2.recalled_trials import RecalledStarts
+from agent.learners.rl2.recognition import Recognition
+from agent.learners.rl2.stored_steps import StoredSteps
 from agent.policies.trial_memory import TrialMemory
 from envs.spaces import SpacePair
-from memory.records import EpisodeRecord, TrialRecord
+from memory.records import TrialRecord
 from memory.retrieval.recall import RecalledTrials
-
-LIKENESS_STEP = 0.1
-"""A change of the likeness that is worth computing the state of a trial again."""
 
 
 class RecurrentPolicy:
@@ -96,9 +93,7 @@ class RecurrentActor:
         self._active = torch.ones(1, dtype=torch.bool)
         self._constants, self._memory = constants, memory
         self._state: PolicyState | None = None
-        self._episodes: list[EpisodeRecord] = []
-        self._steps: list[_Step] = []
-        self._num_steps = 0
+        self._recognition: Recognition | None = None
 
     @torch.no_grad()
     def act(
@@ -140,77 +135,63 @@ class RecurrentActor:
         self._policy.end_episodes(state, terminated=terminated, truncated=truncated, active=self._active)
         # After the last planned episode, the policy's input always says that one episode is left.
         state.episode_index.clamp_(max=self._episodes_per_trial)
-        if self._memory is not None and len(self._episodes) < self._episodes_per_trial:
-            self._steps.append(_Step(self._observation, self._action, reward))
-            self._num_steps += 1
-            has_ended = bool(terminated | truncated)
-            if has_ended:
-                self._end_episode(self._memory, final_observation, is_terminated=bool(terminated))
-            if len(self._episodes) < self._episodes_per_trial and self._memory.is_asked_again(
-                self._spaces, self._num_steps, has_ended=has_ended
-            ):
-                self._ask_again(self._memory, final_observation)
+        if self._recognition is not None:
+            step = StoredSteps(
+                observation=self._observation,
+                action=self._action,
+                reward=reward,
+                terminated=terminated,
+                truncated=truncated,
+                is_valid=self._active,
+                next_observation=final_observation,
+            )
+            self._recognise(self._recognition, step)
 
     def _begin(self, observation: Shaped[Tensor, "1 D"]) -> PolicyState:
         """Create the state of the trial: empty, or with what the memory holds of the task."""
-        self._first_observation = observation[0].numpy()
+        starts = RecalledStarts(self._policy, self._spaces, constants=self._constants)
         if self._memory is None:
-            return self._begin_with(RecalledTrials())
-        return self._begin_with(self._memory.recall(self._spaces, self._first_observation, context=self._context))
-
-    def _begin_with(self, recalled: RecalledTrials) -> PolicyState:
-        self._recalled = recalled
-        return self._policy.begin(
-            self._spaces,
-            num_trials=1,
+            return starts.begin([RecalledTrials()], episodes_per_trial=self._episodes_per_trial)
+        self._recognition = Recognition(
+            _OfSpaces(self._memory, self._spaces),
+            starts,
+            first_observation=observation,
+            contexts=[self._context],
             episodes_per_trial=self._episodes_per_trial,
-            device=torch.device("cpu"),
-            constants=self._constants,
-            reinstated=reinstate(self._policy, self._spaces, [recalled], constants=self._constants),
         )
+        return self._recognition.begin()
 
-    def _ask_again(self, memory: TrialMemory, next_observation: Float[Tensor, "1 D"]) -> None:
-        """Ask the memory with the steps so far, and go on as if the trial had begun with what it now recalls."""
-        is_amid_episode = bool(self._steps)
-        unfinished = (self._episode(next_observation, is_terminated=False),) if is_amid_episode else ()
-        begun = TrialRecord(task={}, episodes=(*self._episodes, *unfinished))
-        recalled = memory.recall(self._spaces, self._first_observation, context=self._context, begun=begun)
-        if _are_alike(recalled, self._recalled):
-            return
-        steps = steps_of_trial(begun)
-        if is_amid_episode:
-            steps.truncated[-1] = False
-        self._state = self._begin_with(recalled)
-        run_again(self._policy, self._spaces, self._state, map_tensors(lambda values: values.unsqueeze(1), steps))
-
-    def _end_episode(self, memory: TrialMemory, final_observation: Tensor, *, is_terminated: bool) -> None:
-        """Record the episode; store the trial after its last planned episode."""
-        self._episodes.append(self._episode(final_observation, is_terminated=is_terminated))
-        self._steps = []
-        if len(self._episodes) == self._episodes_per_trial:
-            trial = TrialRecord(task={}, episodes=tuple(self._episodes))
-            memory.store(self._spaces, trial, context=self._context)
-
-    def _episode(self, final_observation: Tensor, *, is_terminated: bool) -> EpisodeRecord:
-        """Return the record of the steps of the present episode."""
-        observations = [*(step.observation for step in self._steps), final_observation]
-        return EpisodeRecord(
-            observations=torch.cat(observations).numpy(),
-            actions=torch.cat([step.action for step in self._steps]).numpy(),
-            rewards=torch.cat([step.reward for step in self._steps]).numpy(),
-            is_terminated=is_terminated,
-        )
+    def _recognise(self, recognition: Recognition, step: StoredSteps) -> None:
+        """Go on with what the memory recalls now; store the trial after its last planned episode."""
+        self._state = recognition.take(step) or self._state
+        if self._memory is not None and recognition.is_over(0):
+            self._memory.store(self._spaces, recognition.record(0), context=self._context)
+            self._recognition = None
 
 
-def _are_alike(one: RecalledTrials, other: RecalledTrials) -> bool:
-    """Return whether two recalls are of the same trials with nearly the same likeness."""
-    are_same = len(one.trials) == len(other.trials) and all(map(operator.is_, one.trials, other.trials))
-    return are_same and abs(one.likeness - other.likeness) < LIKENESS_STEP
+class _OfSpaces:
+    """The trials of one pair of spaces of a memory.
 
+    Args:
+        memory: the memory.
+        spaces: the pair of spaces.
+    """
 
-class _Step(NamedTuple):
-    """A step of the episode in progress, one row each."""
+    last_asked = None
 
-    observation: Tensor
-    action: Tensor
-    reward: Tensor
+    def __init__(self, memory: TrialMemory, spaces: SpacePair) -> None:
+        self._memory, self._spaces = memory, spaces
+
+    def is_asked_again(self, num_steps: int, *, has_ended: bool) -> bool:
+        """Return whether the memory is asked again after so many steps of a trial."""
+        return self._memory.is_asked_again(self._spaces, num_steps, has_ended=has_ended)
+
+    def find(
+        self,
+        first_observation: NDArray[Any],
+        *,
+        context: bytes | None = None,
+        begun: TrialRecord | None = None,
+    ) -> RecalledTrials:
+        """Return the trials of a task."""
+        return self._memory.recall(self._spaces, first_observation, context=context, begun=begun)

@@ -22,12 +22,7 @@ from numpy.typing import NDArray
 
 from envs.spaces import SpacePair
 from memory.records import TrialRecord
-from memory.retrieval.dynamics import has_countable_steps
-from memory.retrieval.encoding import NUM_STEPS
 from memory.retrieval.recall import MAX_TRIALS_OF_A_TASK, RecalledTrials, TaskRecall
-
-COUNTED_AFTER = (8, 16, 32)
-"""Numbers of steps after which tasks are recognised again, besides the ends of episodes, if steps can be counted."""
 
 
 @runtime_checkable
@@ -117,7 +112,7 @@ class ExactTrialMemory:
 class StoredTrialMemory:
     """A memory of stored trials: those of a store, or of an archive.
 
-    A task is recognised by its context or its first observation, and by its first ``NUM_STEPS`` steps. Trials that are
+    A task is recognised by its context or its first observation, and by its first steps. Trials that are
     stored in it are added to this object alone.
 
     Args:
@@ -129,11 +124,8 @@ class StoredTrialMemory:
 
     def is_asked_again(self, spaces: SpacePair, num_steps: int, *, has_ended: bool) -> bool:
         """Return whether so many steps of a trial tell more of its task than the steps before."""
-        if spaces.key not in self._recalls:
-            return False
-        if has_countable_steps(spaces):
-            return num_steps <= NUM_STEPS and (has_ended or num_steps in COUNTED_AFTER)
-        return num_steps == NUM_STEPS
+        held = self._recalls.get(spaces.key)
+        return held is not None and held.is_asked_again(num_steps, has_ended=has_ended)
 
     def recall(
         self,

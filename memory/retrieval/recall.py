@@ -37,6 +37,9 @@ from memory.retrieval.index import ContextIndex, Floats
 MAX_TRIALS_OF_A_TASK = 8
 """Trials of one task that are recalled, the newest: as many as training recalls."""
 
+ASKED_AFTER = (8, 16, 32)
+"""Steps of a trial after which its task is recognised again, besides the ends of episodes, if steps can be counted."""
+
 MOST_FITTED = 512
 """Newest trials on which the probabilities are fitted."""
 
@@ -44,7 +47,7 @@ LEAST_LIKENESS = 0.05
 """Trials that are less likely of the same task are not recalled."""
 
 MOST_LOADED = 1_024
-"""Trials that are kept after they were loaded."""
+"""Recalled trials that are kept after they were loaded."""
 
 FEWEST_FITTED = 16
 """With fewer matches among the stored trials, the probabilities are ``UNFITTED``."""
@@ -134,6 +137,22 @@ class TaskRecall:
         """The ids of the trials of each task, oldest first."""
         return dict(self._of_task)
 
+    @property
+    def last_asked(self) -> int:
+        """The number of steps after which a trial's task is not recognised again."""
+        return NUM_STEPS
+
+    def is_asked_again(self, num_steps: int, *, has_ended: bool) -> bool:
+        """Return whether so many steps of a trial tell more of its task than the steps before.
+
+        Args:
+            num_steps: the steps that were taken.
+            has_ended: whether the last of them ended an episode.
+        """
+        if has_countable_steps(self.spaces):
+            return num_steps <= NUM_STEPS and (has_ended or num_steps in ASKED_AFTER)
+        return num_steps == NUM_STEPS
+
     def find(
         self,
         first_observation: NDArray[np.float32] | NDArray[np.uint8],
@@ -158,6 +177,27 @@ class TaskRecall:
         calibration = self._at_start if embedding is None else self._after_steps
         return self._recalled(self._task_of[int(matches.trial_ids[0])], calibration.probability(matches))
 
+    def alike(
+        self,
+        first_observations: NDArray[np.float32] | NDArray[np.uint8],
+        contexts: Sequence[bytes | None],
+        *,
+        most: int,
+    ) -> list[RecalledTrials]:
+        """Return the trials of each task with one of these contexts or first observations, if steps tell them apart.
+
+        Args:
+            first_observations: [B, D] in the environment's units.
+            contexts: [B] the digests of their ``info["context"]``; None for each task without one.
+            most: largest number of tasks, those that were met last.
+        """
+        if not has_countable_steps(self.spaces):
+            return []
+        digests = set(context_digests(_as_stored(first_observations), contexts))
+        found = np.sort(np.concatenate([self._index.exact(digest) for digest in digests]))[::-1]
+        tasks = list(dict.fromkeys(self._task_of[int(trial_id)] for trial_id in found))
+        return [self._recalled(task, 1.0) for task in tasks[:most]]
+
     def _find_by_steps(self, digest: bytes, begun: TrialRecord) -> RecalledTrials:
         """Return the trials of the task in which steps are most likely, of those with a digest."""
         tasks = [self._task_of[int(trial_id)] for trial_id in self._index.exact(digest)]
@@ -170,7 +210,7 @@ class TaskRecall:
         """The outcomes of all trials, read when a trial with steps is first asked for."""
         dynamics = TaskDynamics()
         for trial_id, task in self._task_of.items():
-            trial = self._loaded(trial_id)
+            trial = self._loaded(trial_id, keep=False)
             if trial is not None:
                 dynamics.add(task, trial)
         return dynamics
@@ -207,10 +247,11 @@ class TaskRecall:
         embedding: Floats = self._encoder.embed(first_steps([trial], num_steps=NUM_STEPS, spaces=self.spaces))[0]
         return embedding
 
-    def _loaded(self, trial_id: int) -> TrialRecord | None:
+    def _loaded(self, trial_id: int, *, keep: bool = True) -> TrialRecord | None:
         """Return a trial; None if it is damaged or was pruned in the meantime."""
+        load = self._load if keep else self._load.__wrapped__
         try:
-            return self._added.get(trial_id) or self._load(trial_id)
+            return self._added.get(trial_id) or load(trial_id)
         except (CorruptFileError, TrialNotFoundError):
             return None
 

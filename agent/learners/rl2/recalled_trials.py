@@ -70,9 +70,70 @@ def reinstate(
             progress(number + 1)
     if left is None:
         return None
-    likeness, age, counts = torch.tensor([[row.likeness, row.age, len(row.trials)] for row in recalled]).unbind(1)
-    features = recall_features(likeness=likeness, num_exposures=counts, age=age)
-    return Reinstated(memory=left.memory, hidden=left.hidden, features=features.to(device))
+    return Reinstated(memory=left.memory, hidden=left.hidden, features=_features_of(recalled).to(device))
+
+
+class RecalledStarts:
+    """The states of trials that begin with recalled ones.
+
+    Args:
+        policy: a policy that knows the spaces.
+        spaces: the pair of spaces of all trials.
+        constants: the derived constants of the pair; None computes them.
+        device: device of the policy; None for the CPU.
+        progress: as in :func:`reinstate`.
+    """
+
+    def __init__(
+        self,
+        policy: RL2Policy,
+        spaces: SpacePair,
+        *,
+        constants: PairConstants | None = None,
+        device: torch.device | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.policy, self.spaces = policy, spaces
+        self._constants, self._device, self._progress = constants, device or torch.device("cpu"), progress
+        self._prepared: Reinstated | None = None
+        self._row_of: dict[tuple[int, ...], int] = {}
+        self._kept: list[RecalledTrials] = []
+
+    def prepare(self, possible: Sequence[RecalledTrials]) -> None:
+        """Run trials again that may be recalled, all of them together: this costs about as much as for one trial."""
+        self._kept = [RecalledTrials(), *possible]
+        self._row_of = {_identity(recalled): row for row, recalled in enumerate(self._kept)}
+        self._prepared = self._reinstated(self._kept)
+
+    def begin(self, recalled: Sequence[RecalledTrials], *, episodes_per_trial: int) -> PolicyState:
+        """Return the state of B trials, one for each element of ``recalled``."""
+        return self.policy.begin(
+            self.spaces,
+            num_trials=len(recalled),
+            episodes_per_trial=episodes_per_trial,
+            device=self._device,
+            constants=self._constants,
+            reinstated=self._start(recalled),
+        )
+
+    def _start(self, recalled: Sequence[RecalledTrials]) -> Reinstated | None:
+        """Return what trials begin with; None if nothing was recalled."""
+        rows = [self._row_of.get(_identity(row)) for row in recalled]
+        known = [row for row in rows if row is not None]
+        if self._prepared is None or len(known) < len(rows) or not any(known):
+            return self._reinstated(recalled)
+        features = _features_of(recalled).to(self._device)
+        return self._prepared.select(torch.tensor(known, device=self._device), features)
+
+    def _reinstated(self, recalled: Sequence[RecalledTrials]) -> Reinstated | None:
+        return reinstate(
+            self.policy,
+            self.spaces,
+            recalled,
+            constants=self._constants,
+            device=self._device,
+            progress=self._progress,
+        )
 
 
 @torch.no_grad()
@@ -115,3 +176,14 @@ def _steps_of(trials: Sequence[TrialRecord | None]) -> StoredSteps:
     nothing = map_tensors(without_steps, of_rows[0])
     rows = [nothing if steps is None else map_tensors(padded, steps) for steps in found]
     return join_tensors(lambda parts: torch.stack(parts, dim=1), rows)
+
+
+def _features_of(recalled: Sequence[RecalledTrials]) -> Tensor:
+    """Return [B, Q] the features of recalls."""
+    likeness, age, counts = torch.tensor([[row.likeness, row.age, len(row.trials)] for row in recalled]).unbind(1)
+    return recall_features(likeness=likeness, num_exposures=counts, age=age)
+
+
+def _identity(recalled: RecalledTrials) -> tuple[int, ...]:
+    """Return what is equal for recalls of the same trial objects."""
+    return tuple(map(id, recalled.trials))

@@ -1,10 +1,10 @@
 """Training on tasks that recur: the same tasks are played several times, with the memory of their earlier trials.
 
-A round plays the same B tasks 1, 2, 4 or 8 times. Its first trials begin empty, the others with what the earlier ones
-left (:mod:`agent.learners.rl2.reinstatement`). In the last trials of some rounds the recalled memory is uncertain: each
-row is given a likeness, and with one minus this probability the memory of another task. A policy trained on this uses a
-recall in proportion to its likeness, and does not rely on one that its first steps contradict. Every batch of trials is
-learned from.
+A round plays the same B tasks 1, 2, 4 or 8 times. Its first trials begin empty, or in a quarter of the rounds with what
+a store recalls; the others begin with what the earlier ones left (:mod:`agent.learners.rl2.reinstatement`). In the last
+trials of some rounds the recalled memory is uncertain: each row is given a likeness, and with one minus this
+probability the memory of another task. A policy trained on this uses a recall in proportion to its likeness, and does
+not rely on one that its first steps contradict. Every batch of trials is learned from.
 
 Shapes: B trials, Q features of a recall.
 """
@@ -12,17 +12,19 @@ Shapes: B trials, Q features of a recall.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.recalled_trials import reinstate
+from agent.learners.rl2.recognition import TaskMemory
 from agent.learners.rl2.reinstatement import Reinstated, recall_features
 from agent.learners.rl2.rollout import Rollout, play_out
 from agent.learners.rl2.trials import TrialBatch
 from envs.family import Split
-from envs.task_batch import TaskBatch
+from envs.task_batch import TaskBatch, begin_exposure, given_contexts
 
 NUM_EXPOSURES = (1, 2, 4, 8)
 """The usual numbers of trial batches of a round."""
@@ -33,6 +35,9 @@ UNCERTAIN_SHARE = 0.75
 DECEIVED_SHARE = 0.5
 """Share of the rows of an uncertain recall that have likeness 1 although every second memory is another task's."""
 
+STORED_SHARE = 0.25
+"""Share of the rounds whose first trials begin with what the store recalls of their tasks, if there is a store."""
+
 
 @dataclass(kw_only=True)
 class _Round:
@@ -42,6 +47,9 @@ class _Round:
         first_task: index of the first task.
         num_exposures: trial batches of the round.
         is_uncertain: whether the recall of the last trials is uncertain.
+        begins_stored: whether its first trials begin with what the store recalls.
+        most_stored: largest number of stored trials of a task that are recalled, the newest.
+        num_earlier: [B] stored trials that were recalled for each task.
         num_played: trial batches played.
         left: what the last trials left, recalled as the same tasks'.
     """
@@ -49,6 +57,9 @@ class _Round:
     first_task: int
     num_exposures: int
     is_uncertain: bool
+    begins_stored: bool
+    most_stored: int
+    num_earlier: Tensor
     num_played: int = 0
     left: Reinstated | None = None
 
@@ -69,12 +80,16 @@ class RecurringTraining:
         self._learner, self._name, self.tasks = learner, name, tasks
         self._exposures = tuple(exposures)
         self._round: _Round | None = None
+        self.stored: TaskMemory | None = None
+        """The stored trials of the tasks; None without a store."""
 
     def play(self, first_task: int, *, progress: Callable[[int], None] | None = None) -> TrialBatch:
         """Play the next trials of the round, or begin a round with the tasks from ``first_task``."""
         current = self._round
         if current is None or current.num_played == current.num_exposures:
             current = self._new_round(first_task)
+            if current.begins_stored and self.stored is not None:
+                self._recall_stored(current, self.stored, progress=progress)
         rollout = Rollout(
             self._learner.policy,
             self.tasks,
@@ -88,7 +103,9 @@ class RecurringTraining:
         )
         trials = play_out(self._learner.policy, rollout, may_pack=False, progress=progress)
         current.num_played += 1
-        current.left = rollout.left_behind(self._features(torch.ones(self.tasks.num_trials), current.num_played))
+        current.left = rollout.left_behind(
+            self._features(torch.ones(self.tasks.num_trials), current.num_earlier + current.num_played)
+        )
         self._round = current
         return trials
 
@@ -116,12 +133,28 @@ class RecurringTraining:
         self.tasks.close()
 
     def _new_round(self, first_task: int) -> _Round:
-        draws = torch.rand(2, generator=self._learner.generator, device=self._learner.device).tolist()
+        num_draws = 2 if self.stored is None else 4
+        draws = torch.rand(num_draws, generator=self._learner.generator, device=self._learner.device).tolist()
         return _Round(
             first_task=first_task,
             num_exposures=self._exposures[int(draws[0] * len(self._exposures))],
             is_uncertain=draws[1] < UNCERTAIN_SHARE,
+            begins_stored=self.stored is not None and draws[2] < STORED_SHARE,
+            most_stored=0 if self.stored is None else self._exposures[int(draws[3] * len(self._exposures))],
+            num_earlier=torch.zeros(self.tasks.num_trials, device=self._learner.device),
         )
+
+    def _recall_stored(
+        self, current: _Round, stored: TaskMemory, *, progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Begin a round with what the store recalls at the first observation of each task."""
+        first = begin_exposure(self.tasks, current.first_task, split=Split.TRAINING).cpu().numpy()
+        contexts = given_contexts(self.tasks, list(range(self.tasks.num_trials)))
+        found = [stored.find(seen, context=context) for seen, context in zip(first, contexts, strict=True)]
+        recalled = [replace(row, trials=row.trials[-current.most_stored :]) for row in found]
+        policy, device = self._learner.policy, self._learner.device
+        current.left = reinstate(policy, self.tasks.spaces, recalled, device=device, progress=progress)
+        current.num_earlier = torch.tensor([float(len(row.trials)) for row in recalled], device=device)
 
     def _recalled(self, current: _Round) -> Reinstated | None:
         """Return what the next trials of a round begin with."""
@@ -134,13 +167,14 @@ class RecurringTraining:
         is_right = chance < torch.where(is_deceived, 0.5, likeness)
         own = torch.arange(num_trials, device=device)
         rows = torch.where(is_right, own, own.roll(1))
-        features = self._features(likeness.masked_fill(is_deceived, 1.0), current.num_played)
+        num_exposures = current.num_earlier[rows] + current.num_played
+        features = self._features(likeness.masked_fill(is_deceived, 1.0), num_exposures)
         return current.left.select(rows, features)
 
-    def _features(self, likeness: Tensor, num_exposures: int) -> Tensor:
+    def _features(self, likeness: Tensor, num_exposures: Tensor) -> Tensor:
         likeness = likeness.to(self._learner.device)
         return recall_features(
             likeness=likeness,
-            num_exposures=torch.full_like(likeness, num_exposures),
+            num_exposures=num_exposures,
             age=torch.zeros_like(likeness),
         )

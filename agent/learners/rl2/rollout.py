@@ -26,8 +26,10 @@ from agent.learners.distributions import NOISE_STEPS, ActionDistribution, noise_
 from agent.learners.rl2.played import Played, sort_out
 from agent.learners.rl2.policy import PolicyOutput, RL2Policy
 from agent.learners.rl2.policy_state import PolicyInput
+from agent.learners.rl2.recognition import Recognition
 from agent.learners.rl2.reinstatement import Reinstated
 from agent.learners.rl2.steps import RecordedSteps, RecordedStretch, Steps, join_stretches
+from agent.learners.rl2.stored_steps import StoredSteps
 from agent.learners.rl2.trees import join_tensors, select_rows
 from agent.learners.rl2.trials import TrialBatch
 from envs.family import Split
@@ -134,6 +136,7 @@ class Rollout:
       families whose tasks recur.
     - ``may_ask=False`` prevents fetching data from the device on a CPU too.
     - ``reinstated`` is what the trials begin with; None begins empty.
+    - ``recognition``, in its place, is asked for it, and again within the trials. Such trials cannot be learned from.
     - ``exposure``, a number or [B], counts the earlier trials of these tasks; families that can draw new noise for it
       do.
     - ``leaves_behind`` keeps what :meth:`left_behind` returns.
@@ -151,6 +154,7 @@ class Rollout:
         num_episodes: int | None = None,
         may_ask: bool = True,
         reinstated: Reinstated | None = None,
+        recognition: Recognition | None = None,
         exposure: int | Tensor = 0,
         leaves_behind: bool = False,
     ) -> None:
@@ -163,12 +167,17 @@ class Rollout:
         # Images are large: their final observations are fetched one by one, also from an accelerator.
         self._has_images = self._spaces.observation.kind is ObservationKind.IMAGE
         self._may_ask = may_ask and (device.type == "cpu" or self._has_images)
-        self._state = policy.begin(
-            self._spaces,
-            num_trials=tasks.num_trials,
-            episodes_per_trial=episodes_per_trial,
-            device=device,
-            reinstated=reinstated,
+        self._recognition = recognition
+        self._state = (
+            recognition.begin()
+            if recognition is not None
+            else policy.begin(
+                self._spaces,
+                num_trials=tasks.num_trials,
+                episodes_per_trial=episodes_per_trial,
+                device=device,
+                reinstated=reinstated,
+            )
         )
         self._left = None if reinstated is None else reinstated.hidden
         self._hidden = self._state.hidden if leaves_behind else None
@@ -177,7 +186,7 @@ class Rollout:
         limit = tasks.max_episode_steps
         self.most_steps = None if limit is None else limit * episodes_per_trial
         """T at most; None if it is unknown."""
-        self._keeps_features = split is Split.TRAINING
+        self._keeps_features = split is Split.TRAINING and recognition is None
         self._rows: Tensor | None = None
         self._noise: list[Tensor] = []
         self._stretches = [RecordedStretch(rows=None, recorded=[])]
@@ -220,12 +229,29 @@ class Rollout:
             self._look_at_ends(transition, active)
         policy.end_episodes(state, terminated=transition.terminated, truncated=transition.truncated, active=active)
         self._spread(state.episode_index < state.episodes_per_trial)
+        if self._recognition is not None:
+            self._recognise(self._recognition, action, transition, active)
         self._observation = transition.observation
+
+    def _recognise(self, recognition: Recognition, action: Tensor, transition: Transition, active: Tensor) -> None:
+        """Go on with what the memory recalls after a step."""
+        step = StoredSteps(
+            observation=self._observation,
+            action=action,
+            reward=transition.reward,
+            terminated=transition.terminated,
+            truncated=transition.truncated,
+            is_valid=active,
+            next_observation=transition.final_observation,
+        )
+        self._state = recognition.take(step) or self._state
 
     def _record(
         self, inputs: PolicyInput, output: PolicyOutput, action: Tensor, transition: Transition, active: Tensor
     ) -> None:
         """Record a step of the packed rows: what the policy saw and chose, and what followed."""
+        if self._recognition is not None:
+            inputs = replace(inputs, recalled=None, recall=None)  # They may begin and end within a trial.
         self._stretches[-1].recorded.append(
             RecordedSteps(
                 steps=Steps(
@@ -253,7 +279,7 @@ class Rollout:
             num_active: number of running trials.
         """
         num_rows = len(self._observation)
-        if num_rows <= MIN_PACKED_ROWS or num_active > PACKING_SHARE * num_rows:
+        if self._recognition is not None or num_rows <= MIN_PACKED_ROWS or num_active > PACKING_SHARE * num_rows:
             return
         kept = self._packed(self.active).nonzero().squeeze(1)
         self._rows = kept if self._rows is None else self._rows.index_select(0, kept)

@@ -12,7 +12,7 @@ import torch
 from optree.dataclasses import register_node
 from torch import Tensor
 
-from memory.records import TrialRecord
+from memory.records import EpisodeRecord, TrialRecord
 
 
 @register_node(namespace="")
@@ -55,4 +55,26 @@ def steps_of_trial(trial: TrialRecord) -> StoredSteps:
         truncated=truncated,
         is_valid=torch.ones(len(reward), dtype=torch.bool),
         next_observation=torch.from_numpy(np.concatenate([episode.observations[1:] for episode in episodes])),
+    )
+
+
+def trial_of_steps(steps: StoredSteps) -> TrialRecord:
+    """Return the trial of [T] steps, all of which were taken; its last episode may be unfinished."""
+    last = len(steps.reward) - 1
+    ends = (steps.terminated | steps.truncated).nonzero().flatten().tolist()
+    ends += [] if last in ends else [last]
+    begins = [0, *(end + 1 for end in ends[:-1])]
+    return TrialRecord(
+        task={}, episodes=tuple(_episode(steps, begin, end) for begin, end in zip(begins, ends, strict=True))
+    )
+
+
+def _episode(steps: StoredSteps, begin: int, end: int) -> EpisodeRecord:
+    """Return the episode of the steps from ``begin`` to ``end``."""
+    observations = torch.cat([steps.observation[begin : end + 1], steps.next_observation[end : end + 1]])
+    return EpisodeRecord(
+        observations=observations.cpu().numpy(),
+        actions=steps.action[begin : end + 1].cpu().numpy(),
+        rewards=steps.reward[begin : end + 1].cpu().numpy(),
+        is_terminated=bool(steps.terminated[end]),
     )

@@ -171,7 +171,12 @@ class RL2Practice:
 
     def _begin_training(self, family: Family) -> FamilyTraining | None:
         """Return the training of a family that is played in the trainer's own thread; None for any other."""
-        return None if is_played_in_background(family) else self.environments.begin_training(family, self.learner)
+        if is_played_in_background(family):
+            return None
+        training = self.environments.begin_training(family, self.learner)
+        if isinstance(training, RecurringTraining) and family.require_spec().recurring:
+            training.stored = self.context_keys.recall(family)
+        return training
 
     def _play(self, family: Family, training: FamilyTraining | None) -> PlayedTrials:
         """Play the next trial batch.

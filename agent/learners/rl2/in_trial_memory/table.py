@@ -204,7 +204,7 @@ class TableMemory:
             by_trial = of_trials.view(num_trials, -1, *of_trials.shape[1:])
             return by_trial.index_select(0, rows).flatten(0, 1)
 
-        self._first_row = self._first_row[: len(rows)]
+        self._first_row = torch.arange(len(rows), device=rows.device) * self._num_observations
         self._sums, self._met = kept(self._sums), kept(self._met)
         self._trial_sums, self._num_episodes = kept(self._trial_sums), kept(self._num_episodes)
         if self._earlier_episodes is not None:

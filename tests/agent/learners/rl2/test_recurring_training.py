@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.recurring_training import NUM_EXPOSURES, RecurringTraining
-from agent.learners.rl2.trials import TrialBatch
+from agent.learners.rl2.trials import TrialBatch, to_records
 from envs.family import FamilySource, FamilySpec
 from envs.registry import open_tasks
+from memory.records import TrialRecord
+from memory.retrieval.recall import RecalledTrials
 
 SPEC = FamilySpec(name="recurring", source=FamilySource.TENSOR, entry="recurring_bandits", episodes_per_trial=2)
 
@@ -75,3 +79,44 @@ def test_a_new_round_depends_on_no_trials_before() -> None:
         batches.append([training.play(160), training.play(176)])
     for one, other in zip(*batches, strict=True):
         assert torch.equal(one.log_prob, other.log_prob)
+
+
+class Stored:
+    """A store that recalls the same trial of every second task."""
+
+    last_asked = None
+
+    def __init__(self, trial: TrialRecord) -> None:
+        self._trial, self._num_asked = trial, 0
+
+    def find(self, first_observation: NDArray[np.float32], *, context: bytes | None = None) -> RecalledTrials:
+        self._num_asked += 1
+        trials = () if self._num_asked % 2 else (self._trial,)
+        return RecalledTrials(trials=trials, likeness=0.8, age=3.0)
+
+    def is_asked_again(self, num_steps: int, *, has_ended: bool) -> bool:
+        return False
+
+
+def test_some_rounds_begin_with_what_the_store_recalls() -> None:
+    training = training_of()
+    [trial] = to_records(training.play(0), rows=[0], tasks=[{}])
+    training.begin_round()
+    training.stored = Stored(trial)
+    begins_stored = []
+    for number in range(60):
+        batch = training.play(16 * number)
+        current = training._round
+        assert current is not None
+        recall = batch.inputs.recall
+        is_mixed = current.is_uncertain and current.num_played == current.num_exposures
+        if current.begins_stored and not is_mixed:
+            assert recall is not None
+            exposures = torch.tensor([0.0, 1.0] * 4) + current.num_played - 1
+            torch.testing.assert_close(recall[0, :, 2], exposures.log1p() * 0.5)
+        elif not current.begins_stored:
+            assert (recall is None) is (current.num_played == 1)
+        if current.num_played == 1:
+            begins_stored.append(current.begins_stored)
+            training.learn(batch, num_epochs=1)
+    assert 0 < sum(begins_stored) < len(begins_stored) / 2

@@ -137,18 +137,29 @@ def test_the_store_recalls_the_trials_of_the_task_that_is_played(store: Store, o
         assert found.likeness > 0.9
 
 
+@pytest.mark.parametrize("recurring", [0, 8])
 def test_practice_of_recurring_tasks_resumes_identically(
-    tmp_path: Path, open_session: Callable[[Store], TrainerSession]
+    tmp_path: Path, open_session: Callable[[Store], TrainerSession], recurring: int
 ) -> None:
-    found = []
+    found, begins_stored = [], []
     for reopens in (False, True):
         with Store.open(DataFolder(tmp_path / str(reopens))) as store:
-            session, family = open_session(store), feed_recurring(store)
-            for _slice in range(3):
+            session, family = open_session(store), feed_recurring(store, recurring=recurring)
+            for _slice in range(6 if recurring else 3):
                 practise(session, family, reason="test")
+                begins_stored.append(_begins_stored(session, family))
                 if reopens:
                     session = open_session(store)
             found.append(session.learner.to_tensors())
     assert found[0].keys() == found[1].keys()
     for name, tensor in found[0].items():
         assert torch.equal(tensor, found[1][name]), name
+    assert any(begins_stored) is bool(recurring), "the store is recalled from where tasks come from a pool"
+
+
+def _begins_stored(session: TrainerSession, family: Family) -> bool:
+    """Return whether the last round began with what the store recalls."""
+    training = session.environments._trainings[family.id]
+    assert isinstance(training, RecurringTraining)
+    assert training._round is not None
+    return training._round.begins_stored
