@@ -233,6 +233,11 @@ class ShapeCheckLoader(SourceFileLoader):
         return code
 
 
+def _may_annotate_shapes(loader: SourceFileLoader) -> bool:
+    """Return whether a module names jaxtyping. All others are loaded as usual, with cached bytecode."""
+    return b"jaxtyping" in loader.get_data(loader.path)
+
+
 class _Finder(importlib.abc.MetaPathFinder):
     def __init__(self, packages: Sequence[str]) -> None:
         self._packages = packages
@@ -243,7 +248,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         if fullname.partition(".")[0] not in self._packages:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
-        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+        if spec is not None and isinstance(spec.loader, SourceFileLoader) and _may_annotate_shapes(spec.loader):
             spec.loader = ShapeCheckLoader(spec.loader.name, spec.loader.path)
         return spec
 
