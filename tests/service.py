@@ -18,6 +18,8 @@ from typing import Any
 
 import psutil
 
+from tests.scrape import Samples, samples_of
+
 READY_TIMEOUT_S = 60.0
 
 
@@ -114,19 +116,13 @@ class Service:
         except urllib.error.HTTPError as answer:
             return answer.code, answer.read().decode()
 
-    def metrics(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-        """Every sample of /metrics by its name and its labels."""
-        from prometheus_client.parser import text_string_to_metric_families
-
-        return {
-            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-            for family in text_string_to_metric_families(self.get("/metrics")[1])
-            for sample in family.samples
-        }
+    def metrics(self, name: str = "") -> Samples:
+        """Return the samples of /metrics whose names begin with ``name``, by name and labels."""
+        return samples_of(self.get("/metrics")[1], name)
 
     def metric(self, name: str, **labels: str) -> float:
         """Return one sample of /metrics, 0 where it is missing. Polling this is cheaper than a command of the CLI."""
-        return self.metrics().get((name, tuple(sorted(labels.items()))), 0.0)
+        return self.metrics(name).get((name, tuple(sorted(labels.items()))), 0.0)
 
     def learnd(self, *arguments: str) -> Any:
         """Run a command of the CLI on the data folder; returns its --json answer."""

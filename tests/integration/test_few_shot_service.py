@@ -16,8 +16,8 @@ SMALL = """
 [practise]
 slice_s = 0.5
 [jobs]
-evaluate = "5s"
-consolidate = "8s"
+evaluate = "2s"
+consolidate = "3s"
 [stream]
 embedded_default = false
 [evaluation]

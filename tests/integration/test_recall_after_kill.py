@@ -24,7 +24,7 @@ from tests.service import Service
 NUM_TASKS = 16
 SMALL = """
 [practise]
-slice_s = 0.3
+slice_s = 0.05
 [jobs]
 evaluate = "5s"
 consolidate = "1h"

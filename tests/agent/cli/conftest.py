@@ -46,6 +46,13 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(paths, "SYSTEM_ROOT", tmp_path / "machine")
 
 
+@pytest.fixture(autouse=True)
+def _few_random_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the check of a family play 64 trials at random instead of as many as it can in seconds."""
+    monkeypatch.setattr("envs.random_play.MAX_TRIALS", 64)
+    monkeypatch.setattr("envs.gymnasium.task_checks.MAX_TASKS", 16)
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a filled data folder, which is written once. Tests work on copies."""

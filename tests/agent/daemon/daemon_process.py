@@ -17,11 +17,11 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import psutil
-from prometheus_client.parser import text_string_to_metric_families
 
 from memory.folder import DataFolder
 from memory.store import Store
 from tests.repository import ROOT
+from tests.scrape import Samples, samples_of
 
 T = TypeVar("T")
 
@@ -113,15 +113,12 @@ class DaemonProcess:
         status, body = self.get("healthz")
         return status, json.loads(body)["reasons"]
 
-    def metrics(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-        return {
-            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-            for family in text_string_to_metric_families(self.get("metrics")[1])
-            for sample in family.samples
-        }
+    def metrics(self, name: str = "") -> Samples:
+        """Return the samples of /metrics whose names begin with ``name``, by name and labels."""
+        return samples_of(self.get("metrics")[1], name)
 
     def metric(self, name: str, **labels: str) -> float:
-        return self.metrics().get((name, tuple(sorted(labels.items()))), 0.0)
+        return self.metrics(name).get((name, tuple(sorted(labels.items()))), 0.0)
 
     def learner_pid(self) -> int:
         return until(lambda: self.folder.holder_pid("learner"), "a learner holds the folder")

@@ -70,6 +70,13 @@ def practise(session: TrainerSession, family: Family, *, reason: str) -> dict[st
     return session.practice_of(family).practise(family, reason=reason)
 
 
+@pytest.fixture(autouse=True)
+def _few_random_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the check of a family play 64 trials at random instead of as many as it can in seconds."""
+    monkeypatch.setattr("envs.random_play.MAX_TRIALS", 64)
+    monkeypatch.setattr("envs.gymnasium.task_checks.MAX_TASKS", 16)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> DataFolder:
     return DataFolder(tmp_path / "store")
