@@ -39,7 +39,7 @@ def restored_rehearsal(
         reservoir.put_all({trial.slot: trial.trial for trial in found})
         teacher = as_tensors(reservoirs.teacher(family_id(name)) or {}, device=learner.device)
         if fits(teacher, learner.policy, reservoir.spaces):
-            reservoir.teacher = teacher
+            reservoir.teach(teacher)
         return reservoir
 
     stored = set(reservoirs.family_ids())

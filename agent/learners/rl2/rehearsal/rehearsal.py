@@ -198,7 +198,7 @@ class Rehearsal:
         reservoir = self.reservoir(name)
         reservoir.add(trials)
         self._retention[name] = reservoir.retention.to_json()
-        reservoir.teacher = teacher_of(self._learner.policy, reservoir.spaces)
+        reservoir.teach(teacher_of(self._learner.policy, reservoir.spaces))
         self.losses.setdefault(name, 0.0)
 
     def keep_only(self, names: Iterable[str]) -> None:
@@ -267,10 +267,12 @@ class Rehearsal:
             policy: the policy to measure; None measures the learner's.
         """
         reservoir, policy = self.reservoir(name), policy or self._learner.policy
-        held_back = _of_all_ages(reservoir.usable(held_back=True), MEASURED_TRIALS)
-        if not held_back:
-            return 0.0
-        past = self._past(reservoir, held_back)
+        if reservoir.measured is None:
+            held_back = _of_all_ages(reservoir.usable(held_back=True), MEASURED_TRIALS)
+            if not held_back:
+                return 0.0
+            reservoir.measured = self._past(reservoir, held_back)
+        past = reservoir.measured
         lesson = lesson_of(policy, past, family=0)
         trials = torch.arange(past.num_trials, device=self._learner.device)
         sums, steps = divergences(policy, lesson, trials, num_families=1)

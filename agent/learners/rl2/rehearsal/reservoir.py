@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from agent.learners.rl2.rehearsal.past_trials import has_decisions
+from agent.learners.rl2.rehearsal.past_trials import PastTrials, has_decisions
 from agent.learners.rl2.rehearsal.retention import Retention
 from envs.spaces import SpacePair
 from memory.records import NUM_SLOTS, TrialRecord
@@ -33,12 +33,14 @@ class Reservoir:
         retention: which trials are kept.
         teacher: the policy after the family's last practice (:mod:`agent.learners.rl2.rehearsal.teachers`); None if it
             is not known. Then trials count with the distributions that they were played with.
+        measured: the trials by which the family was measured since it was last taught, with the teacher's decisions.
     """
 
     spaces: SpacePair
     trials: dict[int, TrialRecord] = field(default_factory=dict)
     retention: Retention = field(init=False)
     teacher: Mapping[str, Tensor] | None = None
+    measured: PastTrials | None = None
 
     def __post_init__(self) -> None:
         self.retention = Retention.empty(self.num_slots)
@@ -65,8 +67,13 @@ class Reservoir:
         short = [slot for slot, trial in self.trials.items() if len(trial.episodes) < self._most_episodes]
         self.retention = self.retention.without(short)
 
+    def teach(self, teacher: Mapping[str, Tensor] | None) -> None:
+        """Take over a teacher."""
+        self.teacher, self.measured = teacher, None
+
     def put(self, trials: Mapping[int, TrialRecord]) -> None:
         """Put trials into their slots in place of others, the oldest first."""
+        self.measured = None
         for slot, trial in trials.items():
             self.trials.pop(slot, None)
             self.trials[slot] = trial

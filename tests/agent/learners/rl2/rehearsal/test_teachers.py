@@ -27,7 +27,7 @@ def test_a_reservoir_without_a_teacher_counts_with_its_own_decisions() -> None:
     learner = learner_for(VECTOR)
     rehearsal = Rehearsal(learner)
     remember(rehearsal, learner, "scripted", VECTOR)
-    rehearsal.reservoir("scripted").teacher = None
+    rehearsal.reservoir("scripted").teach(None)
     assert rehearsal.measure("scripted") < TOLERANCE
     lose(learner, VECTOR)
     assert rehearsal.measure("scripted") > TOLERANCE
