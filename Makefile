@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint browser cases learn soak bench proof monitoring few-shot-policy lock clean
+.PHONY: help setup install run test lint browser cases learn soak bench proof monitoring few-shot-policy lock clean
 
 help:             ## Say what can be made.
 	@sed -n 's/^\([a-z-]*\): .*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -39,6 +39,9 @@ run: $(STAMP)     ## Start the service on the embedded default (ARGS="--data-dir
 	echo "  A page, metrics and health are at the url of the log line \"ready\", by default http://127.0.0.1:9464/."; \
 	echo
 	@$(BIN)/learnd run $(ARGS)
+
+install:          ## Install learnd as a service: sudo make install (ARGS="--user", "--dry-run", …).
+	$(PYTHON) -B -m agent.service $(ARGS)
 
 # One process more than there are cores, because many tests wait for other processes. A group (`xdist_group`) shares a
 # live service; groups start first, and all other tests go to whichever process is free.
