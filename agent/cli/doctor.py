@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,6 +22,7 @@ from agent.errors import SettingsError
 from memory.errors import MemoryStoreError, StoreLostError
 
 if TYPE_CHECKING:
+    from agent.cli.doctor_bundle import WrittenBundle
     from memory.store import Store
     from memory.upkeep.repairing import RepairReport
 
@@ -34,6 +36,7 @@ def register(app: typer.Typer) -> None:
         "learnd doctor --data-dir /var/lib/learnd --json",
         "learnd doctor --fix",
         "learnd doctor --repair",
+        "learnd doctor --bundle learnd-support.tar.gz",
     )
     command(app, "doctor", examples=examples)(doctor)
 
@@ -50,6 +53,10 @@ def doctor(
         bool,
         typer.Option("--yes", help="With --repair: replace a lost live checkpoint by an older one."),
     ] = False,
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", metavar="FILE", help="Write a support bundle (.tar.gz), in which secrets are masked."),
+    ] = None,
 ) -> None:
     """Check the installation, the settings and the store, and say how to fix each problem.
 
@@ -58,10 +65,17 @@ def doctor(
     `--fix` makes the repairs that remove nothing which learnd or you need: owners and modes of files, missing folders,
     unfinished files, indexes. The others are listed with their commands.
 
+    `--bundle` writes an archive for those who help: versions, settings, status, curves, the log and this report, with
+    secrets masked. The exit status is then 0 when it was written.
+
     `--repair` deletes damaged trials, restores damaged files and rows from backups that have them intact, and rebuilds
     damaged indexes. It replaces a lost live checkpoint by an older one only with `--yes`.
     """
     settings_finding = _settings_finding(invocation)
+    if bundle is not None:
+        from agent.cli.doctor_bundle import check_bundle_file
+
+        check_bundle_file(bundle)
     if may_roll_back and not is_repairing:
         raise CommandError(
             operation=invocation.name,
@@ -78,8 +92,18 @@ def doctor(
     values: dict[str, Any] = {"verdict": worst, "checks": [finding_values(finding) for finding in findings]}
     values |= {} if fixes is None else {"fixes": fixes}
     values |= {} if report is None else {"repair": report}
-    invocation.answer(values, lambda out: _show(out, findings, fixes=fixes, report=report))
-    if worst is Verdict.FAIL:
+    written = None if bundle is None else _bundled(invocation, bundle, values)
+    values |= {} if written is None else {"bundle": written}
+
+    def show(out: PlainConsole) -> None:
+        _show(out, findings, fixes=fixes, report=report)
+        if written is not None:
+            from agent.cli.doctor_bundle import show_bundle
+
+            show_bundle(out, written)
+
+    invocation.answer(values, show)
+    if worst is Verdict.FAIL and written is None:
         raise typer.Exit(1)
 
 
@@ -100,6 +124,15 @@ def _all_findings(invocation: Invocation) -> list[Finding]:
             findings += _findings_of(name, check, context)
             progress.advance(task)
     return findings
+
+
+def _bundled(invocation: Invocation, path: Path, report: dict[str, Any]) -> WrittenBundle:
+    """Write a support bundle with the report."""
+    from agent.cli.doctor_bundle import write_bundle
+
+    with invocation.progress() as progress:
+        progress.add_task("writing the bundle", total=None)
+        return write_bundle(path, invocation, report)
 
 
 def _fixed(invocation: Invocation, findings: list[Finding]) -> list[Fix]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -148,4 +147,6 @@ def _unquoted(text: str) -> str:
 
 
 def _digest(body: str) -> str:
+    import hashlib  # Not at the top: it loads OpenSSL, and the command line imports this module.
+
     return hashlib.sha256(body.encode()).hexdigest()
