@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install run test lint browser cases learn soak bench proof monitoring few-shot-policy lock clean
+.PHONY: help setup install run test lint browser cases learn soak bench proof systemd monitoring few-shot-policy lock clean
 
 help:             ## Say what can be made.
 	@sed -n 's/^\([a-z-]*\): .*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -71,6 +71,9 @@ bench: $(STAMP)   ## Run the benchmarks.
 
 proof: $(STAMP)   ## Run the tests with the real Prometheus and Alertmanager (apt install prometheus prometheus-alertmanager).
 	$(BIN)/python -m pytest -m slow tests/monitoring $(ARGS)
+
+systemd: $(STAMP) ## Run learnd in a systemd that is booted for it, as root (apt install systemd-container).
+	$(BIN)/python -m pytest -m slow -s tests/booted $(ARGS)
 
 monitoring: $(STAMP)  ## Write what is made by code: the manual's table of metrics, the dashboards.
 	$(BIN)/python -m monitoring

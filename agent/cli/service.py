@@ -64,12 +64,15 @@ def install(
     it. Writes the unit, and a settings file if there is none. Data and settings stay as they are.
     """
     from agent.service.installing import InstallOptions, install_steps
+    from agent.service.places import require_root
     from agent.service.program import at_hand, chosen_program
     from agent.service.systemctl import Systemctl
 
     if is_here and (environment or interpreter):
         raise typer.BadParameter("it does not go with --venv and --python", param_hint="--here")
     places = _places(is_system)
+    if not is_dry:
+        require_root(places, operation="installing the service")
     variables = _variables(invocation, places)
     program = chosen_program(
         places,
@@ -108,10 +111,13 @@ def uninstall(
 
     It says what it leaves, with the commands that remove it.
     """
+    from agent.service.places import require_root
     from agent.service.removing import left_behind, removal_steps
     from agent.service.systemctl import Systemctl
 
     places = _places(is_system)
+    if not is_dry:
+        require_root(places, operation="removing the service")
     if is_purging and not (has_consent or is_dry):
         raise CommandError(
             operation=invocation.name,

@@ -14,7 +14,7 @@ from pathlib import Path
 from agent.service.environment_steps import environment_steps
 from agent.service.errors import ServiceError
 from agent.service.installing import stop_steps
-from agent.service.places import Places, Scope, default_scope, places_of
+from agent.service.places import Places, Scope, default_scope, places_of, require_root
 from agent.service.program import Program, at_hand, chosen_program
 from agent.service.steps import run_steps
 from agent.service.systemctl import Systemctl, not_running_error
@@ -49,8 +49,10 @@ def _make_environment(places: Places, program: Program, *, is_dry: bool, is_star
     """Make or upgrade the environment, with the service stopped.
 
     Raises:
-        ServiceError: it cannot be made, or systemd does not run and the service is to be started.
+        ServiceError: it cannot be made, this user may not, or systemd does not run and the service is to be started.
     """
+    if not is_dry:
+        require_root(places, operation="installing the service")
     systemctl = Systemctl(places)
     if is_started and not systemctl.is_running:
         raise not_running_error(places)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from agent.config.paths import SYSTEM_UNIT
+from agent.service.errors import ServiceError
 
 UNIT = SYSTEM_UNIT
 
@@ -58,6 +59,21 @@ class Places:
 def default_scope() -> Scope:
     """Return the scope for the user of this process: root installs for the system."""
     return Scope.SYSTEM if os.geteuid() == 0 else Scope.USER
+
+
+def require_root(places: Places, *, operation: str) -> None:
+    """Check that this process may change a service of the machine.
+
+    Raises:
+        ServiceError: only root may.
+    """
+    if places.scope is Scope.SYSTEM and os.geteuid() != 0 and places.unit.is_relative_to("/etc"):
+        raise ServiceError(
+            operation=operation,
+            subject=UNIT,
+            found="only root may change a service of the machine.",
+            hint="Run the command with sudo, or for a service of your own user with --user.",
+        )
 
 
 def places_of(scope: Scope, *, root: Path = Path("/"), variables: Mapping[str, str] | None = None) -> Places:
