@@ -164,10 +164,13 @@ def _places(is_system: bool | None) -> Places:
 def _variables(invocation: Invocation, places: Places) -> dict[str, str]:
     """Return the variables of the unit: the folder and the file that are not where the service looks by itself.
 
+    An upgrade keeps those of the unit, unless others are named.
+
     Raises:
         CommandError: a folder or file is named for a system service.
     """
     from agent.service.places import Scope
+    from agent.service.standing import installed_variables
 
     if places.scope is Scope.SYSTEM:
         if invocation.data_dir or invocation.config:
@@ -177,16 +180,18 @@ def _variables(invocation: Invocation, places: Places) -> dict[str, str]:
                 found=f"a system service has its data in {places.data} and its settings in {places.settings}.",
                 hint="For another disk, mount it there, or make /var/lib/private/learnd a link before the first start.",
             )
-        return {}
-    home = Path.home()
+        return installed_variables(places)
+    home, kept = Path.home(), installed_variables(places)
     data = invocation.data_dir or _path_of(paths.DATA_DIR_VARIABLE)
     config = invocation.config or _path_of(paths.CONFIG_VARIABLE)
     wanted = {
         paths.DATA_DIR_VARIABLE: (data or places.data, home / ".local/state/learnd", data is not None),
         paths.CONFIG_VARIABLE: (config or places.settings, home / ".config/learnd/learnd.toml", config is not None),
     }
-    absolute = {name: (path.expanduser().absolute(), usual, named) for name, (path, usual, named) in wanted.items()}
-    return {name: str(path) for name, (path, usual, named) in absolute.items() if named or path != usual}
+    absolute = {name: (path.expanduser().absolute(), *rest) for name, (path, *rest) in wanted.items()}
+    named = {name: str(path) for name, (path, _, is_named) in absolute.items() if is_named}
+    elsewhere = {name: str(path) for name, (path, usual, _) in absolute.items() if path != usual}
+    return elsewhere | kept | named
 
 
 def _path_of(variable: str) -> Path | None:

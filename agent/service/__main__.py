@@ -31,9 +31,7 @@ def main(arguments: list[str]) -> None:
     options, others = parser.parse_known_args(arguments)
     places = places_of(options.scope or default_scope())
     try:
-        program = chosen_program(
-            places, at_hand(), environment=options.venv or places.environment, interpreter=options.python
-        )
+        program = chosen_program(places, at_hand(), environment=options.venv, interpreter=options.python)
         _make_environment(places, program, is_dry=options.dry_run, is_started="--no-start" not in others)
     except ServiceError as error:
         sys.exit(f"error: {error.operation} {error.subject}: {error.found}\n{error.hint}")

@@ -8,11 +8,8 @@ import tomllib
 from pathlib import Path
 
 from agent.service.errors import ServiceError
-from agent.service.program import Program
+from agent.service.program import MARK, Program
 from agent.service.steps import Step
-
-MARK = ".made-by-learnd-service-install"
-"""A file by which ``uninstall`` knows an environment that ``install`` has made."""
 
 _PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input")
 _PIP_TIMEOUT_S = 3600.0
@@ -58,11 +55,6 @@ def environment_steps(program: Program) -> list[Step]:
         install("--constraint", str(lock), *_dependencies(source)),
         install("--no-deps", "--force-reinstall", str(source)),
     ]
-
-
-def is_made_by_install(folder: Path) -> bool:
-    """Return whether ``install`` has made an environment."""
-    return (folder / MARK).is_file()
 
 
 def installed_version(program: Path) -> str | None:

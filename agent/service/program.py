@@ -8,6 +8,10 @@ from pathlib import Path
 
 from agent.service.errors import ServiceError
 from agent.service.places import Places, Scope
+from agent.service.unit_file import read_options, read_unit
+
+MARK = ".made-by-learnd-service-install"
+"""A file by which ``uninstall`` knows an environment that ``install`` has made."""
 
 _SOURCE = Path(__file__).resolve().parents[2]
 _CLOSED = ("home", "root", "run/user", "tmp", "var/tmp")
@@ -73,8 +77,9 @@ def chosen_program(
 ) -> Program:
     """Return the program for a service.
 
-    Without a choice of the user, the interpreter at hand is used if learnd is installed in its virtual environment as
-    a package and the service can read it. Otherwise an environment is made from the source.
+    Without a choice of the user, the interpreter at hand is used if the service runs it already, or if learnd is
+    installed in its virtual environment as a package and the service can read it. Otherwise an environment is made from
+    the source, or upgraded: the one that the service has, if ``install`` made it, else the one of the default place.
 
     Args:
         places: where the service is installed.
@@ -90,9 +95,13 @@ def chosen_program(
     here = Program(path=found.prefix / "bin/learnd", source=None, environment=found.prefix, interpreter=found.base)
     is_package = found.is_environment and found.source is None
     is_chosen = environment is not None or interpreter is not None
-    if is_here or (is_package and not is_chosen and closed_folder(places.scope, found.prefix, root=root) is None):
+    is_readable = closed_folder(places.scope, found.prefix, root=root) is None
+    present = installed_environment(places)
+    if is_here or (not is_chosen and (present == found.prefix or (is_package and is_readable))):
         return _usable(here, places, found, root=root)
-    folder = (environment or places.environment).expanduser().absolute()
+    if present is None or not is_made_by_install(present):
+        present = places.environment
+    folder = (environment or present).expanduser().absolute()
     if found.source is None:
         raise ServiceError(
             operation=_OPERATION,
@@ -107,6 +116,17 @@ def chosen_program(
         interpreter=interpreter or found.base,
     )
     return _usable(made, places, found, root=root)
+
+
+def installed_environment(places: Places) -> Path | None:
+    """Return the environment that the unit runs learnd from; None without a unit."""
+    options = read_options(read_unit(places.unit) or "", scope=places.scope)
+    return None if options is None else options.program.parent.parent
+
+
+def is_made_by_install(folder: Path) -> bool:
+    """Return whether ``install`` has made an environment."""
+    return (folder / MARK).is_file()
 
 
 def closed_folder(scope: Scope, path: Path, *, root: Path = Path("/")) -> Path | None:

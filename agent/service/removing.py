@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.service.environment_steps import is_made_by_install
 from agent.service.file_steps import REPLACED, remove_step
 from agent.service.places import UNIT, Places, Scope
+from agent.service.program import installed_environment, is_made_by_install
 from agent.service.steps import Step
 from agent.service.systemctl import Systemctl
-from agent.service.unit_file import read_options, read_unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,7 @@ class Left:
 
 def removal_steps(places: Places, systemctl: Systemctl, *, is_purging: bool) -> list[Step]:
     """Return the steps of a removal: what ``install`` has made, and with ``is_purging`` data, settings and drop-ins."""
-    environment = environment_of(places)
+    environment = installed_environment(places) or places.environment
     is_own = is_made_by_install(environment)
     old = places.unit.with_name(UNIT + REPLACED)
     steps = [
@@ -59,7 +58,7 @@ def left_behind(places: Places, *, data_dir: Path, is_purging: bool) -> list[Lef
         data_dir: its data folder, which its settings may have put elsewhere.
         is_purging: whether data, settings and drop-ins are removed.
     """
-    environment = environment_of(places)
+    environment = installed_environment(places) or places.environment
     listed: list[tuple[str, Iterable[Path]]] = []
     if not is_made_by_install(environment):
         listed.append(("environment", [environment]))
@@ -69,12 +68,6 @@ def left_behind(places: Places, *, data_dir: Path, is_purging: bool) -> list[Lef
         listed += [("data", places.data_parts), ("settings", [_settings_part(places)])]
         listed += [("drop-ins", [places.drop_ins])] if _other_drop_ins(places) else []
     return [_left(what, paths, places.scope) for what, paths in listed if any(map(os.path.lexists, paths))]
-
-
-def environment_of(places: Places) -> Path:
-    """Return the environment that the unit runs learnd from; without a unit, the one that ``install`` makes."""
-    options = read_options(read_unit(places.unit) or "", scope=places.scope)
-    return places.environment if options is None else options.program.parent.parent
 
 
 def _left(what: str, paths: Iterable[Path], scope: Scope) -> Left:

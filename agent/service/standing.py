@@ -83,14 +83,23 @@ def standing_of(places: Places, systemctl: Systemctl) -> ServiceStanding:
     )
 
 
+def installed_variables(places: Places) -> dict[str, str]:
+    """Return the variables ``LEARND_*`` of the unit; none without a unit.
+
+    Raises:
+        ServiceError: its unit file cannot be read.
+    """
+    options = read_options(read_unit(places.unit) or "", scope=places.scope)
+    return {} if options is None else dict(options.variables)
+
+
 def settings_and_data(places: Places) -> tuple[Path, Path]:
     """Return the settings file of a service, and its data folder unless its settings name another one.
 
     Raises:
         ServiceError: its unit file cannot be read.
     """
-    options = read_options(read_unit(places.unit) or "", scope=places.scope)
-    variables = {} if options is None else options.variables
+    variables = installed_variables(places)
     settings, data = variables.get(CONFIG_VARIABLE), variables.get(DATA_DIR_VARIABLE)
     return Path(settings) if settings else places.settings, Path(data) if data else places.data
 

@@ -126,6 +126,8 @@ def test_a_service_of_a_user_gets_the_folders_of_the_user(
     assert systemd.changes[-1] == "--user start learnd.service"
     assert "Variables of this shell that the service does not have: LEARND_LEARNER__SEED" in result.stdout
     assert answer(call("service", "status", "--user", "--json"))["data_dir"] == "/srv/learnd"
+    assert call("service", "install", "--user", "--python", str(python.path)).exit_code == 0
+    assert (tmp_path / "config/systemd/user/learnd.service").read_text() == unit, "an upgrade keeps the folders"
 
 
 def test_status_says_where_which_version_and_what_runs(install: Caller, call: Caller, root: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from agent.service.errors import ServiceError
 from agent.service.places import Places, Scope, places_of
 from agent.service.program import AtHand, at_hand, chosen_program
+from agent.service.unit_file import UnitOptions, unit_text
 from tests.repository import ROOT
 
 
@@ -83,3 +84,27 @@ def test_an_interpreter_without_the_program_is_refused(root: Path, system: Place
 
 def test_these_tests_run_from_the_source() -> None:
     assert at_hand().source == ROOT
+
+
+def test_an_upgrade_keeps_the_environment_that_an_installation_has_made(root: Path, system: Places) -> None:
+    made = root / "srv/learnd"
+    run_by_unit(system, made)
+    (made / ".made-by-learnd-service-install").touch()
+    found = installation(root / "srv/checkout/.venv", source=root / "srv/checkout")
+    assert chosen_program(system, found, root=root).environment == made
+    (made / ".made-by-learnd-service-install").unlink()
+    assert chosen_program(system, found, root=root).environment == root / "opt/learnd"
+
+
+def test_a_service_that_runs_from_here_goes_on_so(root: Path, system: Places) -> None:
+    found = installation(root / "srv/checkout/.venv", source=root / "srv/checkout")
+    run_by_unit(system, found.prefix)
+    assert chosen_program(system, found, root=root).source is None
+    assert chosen_program(system, found, environment=root / "opt/x", root=root).source == root / "srv/checkout"
+
+
+def run_by_unit(places: Places, environment: Path) -> None:
+    """Write a unit that runs learnd from an environment."""
+    environment.mkdir(parents=True, exist_ok=True)
+    places.unit.parent.mkdir(parents=True)
+    places.unit.write_text(unit_text(UnitOptions(scope=places.scope, program=environment / "bin/learnd")))
