@@ -19,6 +19,7 @@ SOURCE = Path("/usr/src/learnd")
 """Where the machine has learnd's source, which it cannot write to."""
 
 BOOT_S = 120.0
+COMMAND_S = 180.0
 
 
 class NoMachineError(Exception):
@@ -57,7 +58,7 @@ class Machine:
     ) -> None:
         self.close()
 
-    def run(self, *command: str, code: int | None = 0, timeout_s: float = 120.0) -> str:
+    def run(self, *command: str, code: int | None = 0, timeout_s: float = COMMAND_S) -> str:
         """Run a command as root in the machine, and return its output.
 
         Args:
@@ -73,9 +74,9 @@ class Machine:
         assert code is None or ended.returncode == code, told
         return ended.stdout if code == 0 else ended.stdout + ended.stderr
 
-    def json(self, *command: str, code: int = 0) -> Any:
+    def json(self, *command: str, timeout_s: float = COMMAND_S) -> Any:
         """Run a command with --json, and return its answer."""
-        return json.loads(self.run(*command, "--json", code=code))
+        return json.loads(self.run(*command, "--json", timeout_s=timeout_s))
 
     def unit(self, name: str) -> str:
         """Return a property of the unit."""

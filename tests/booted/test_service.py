@@ -11,7 +11,7 @@ import pytest
 
 from tests.booted.machine import SOURCE, Machine, NoMachineError, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 
 LEARND = "/opt/learnd/bin/learnd"
 INSTALL = ("/usr/bin/env", "-C", str(SOURCE), "/usr/bin/python3", "-B", "-m", "agent.service")
@@ -50,7 +50,7 @@ def install(machine: Machine, port: int) -> None:
     """Install from the source; settings that are there stay."""
     machine.path("/etc/learnd").mkdir()
     machine.path("/etc/learnd/learnd.toml").write_text(SETTINGS.format(port=port))
-    told = machine.run(*INSTALL, timeout_s=900.0)
+    told = machine.run(*INSTALL, timeout_s=1800.0)
     assert "done       start the service: learnd.service" in told
     assert "unchanged  write the settings file" in told
     assert "pytest" not in machine.run("/opt/learnd/bin/pip", "list")
@@ -171,7 +171,7 @@ def be_examined_and_fixed(machine: Machine, _port: int) -> None:
 
 def uninstall(machine: Machine, _port: int) -> None:
     """Remove the service and leave data and settings, which the commands that it names remove."""
-    left = machine.json(LEARND, "service", "uninstall")["left"]
+    left = machine.json(LEARND, "service", "uninstall", timeout_s=900.0)["left"]
     assert {part["what"] for part in left} == {"data", "settings", "drop-ins"}
     assert machine.unit("LoadState") == "not-found"
     assert not machine.path("/opt/learnd").exists()
