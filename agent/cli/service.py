@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,6 +75,7 @@ def install(
     if not is_dry:
         require_root(places, operation="installing the service")
     variables = _variables(invocation, places)
+    places = replace(places, settings=Path(variables.get(paths.CONFIG_VARIABLE, places.settings)))
     program = chosen_program(
         places,
         at_hand(),
@@ -142,8 +144,6 @@ def status(invocation: Invocation, is_system: ScopeOption = None) -> None:
 
     What it does and learns is shown by `learnd status`.
     """
-    from dataclasses import asdict
-
     from agent.service.standing import standing_of
     from agent.service.systemctl import Systemctl
 
@@ -178,7 +178,7 @@ def _variables(invocation: Invocation, places: Places) -> dict[str, str]:
                 operation=invocation.name,
                 subject="--data-dir" if invocation.data_dir else "--config",
                 found=f"a system service has its data in {places.data} and its settings in {places.settings}.",
-                hint="For another disk, mount it there, or make /var/lib/private/learnd a link before the first start.",
+                hint="To have the data on another disk, mount it at /var/lib/private/learnd before the first start.",
             )
         return installed_variables(places)
     home, kept = Path.home(), installed_variables(places)

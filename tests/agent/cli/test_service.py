@@ -130,6 +130,19 @@ def test_a_service_of_a_user_gets_the_folders_of_the_user(
     assert (tmp_path / "config/systemd/user/learnd.service").read_text() == unit, "an upgrade keeps the folders"
 
 
+def test_a_settings_file_of_a_user_is_made_where_it_is_named(
+    call: Caller, tmp_path: Path, systemd: FakeSystemctl, python: FakePython, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert systemd.programs.exists()
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    file = tmp_path / "etc/mine.toml"
+    result = call("service", "install", "--user", "--no-start", "--python", str(python.path), "--config", str(file))
+    assert result.exit_code == 0, result.stderr
+    assert file.exists()
+    assert not (tmp_path / "config/learnd/learnd.toml").exists()
+    assert answer(call("service", "status", "--user", "--json"))["settings"] == str(file)
+
+
 def test_status_says_where_which_version_and_what_runs(install: Caller, call: Caller, root: Path) -> None:
     install()
     values = answer(call("service", "status", "--system", "--json"))
