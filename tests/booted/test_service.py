@@ -88,8 +88,8 @@ def reload(machine: Machine, port: int) -> None:
 
 def survive_a_stuck_trainer(machine: Machine, _port: int) -> None:
     """Replace a trainer that no longer advances, without a restart of the service."""
-    wait_until(lambda: trainer_pid(machine) is not None, what="a trainer")
-    pid, daemon, restarts = trainer_pid(machine), machine.unit("MainPID"), machine.unit("NRestarts")
+    daemon, restarts = machine.unit("MainPID"), machine.unit("NRestarts")
+    pid = ready_trainer(machine)
     machine.run("kill", "-STOP", str(pid))
     wait_until(lambda: trainer_pid(machine) not in {None, pid}, what="another trainer", timeout_s=120.0)
     assert "killing the trainer" in machine.journal()
@@ -112,7 +112,7 @@ def survive_a_stuck_daemon(machine: Machine, _port: int) -> None:
 
 def survive_kill_9(machine: Machine, _port: int) -> None:
     """Go on from the last slice after the whole service was killed."""
-    wait_until(lambda: trainer_pid(machine) is not None, what="a trainer")
+    ready_trainer(machine)
     before, restarts = learner_steps(machine), int(machine.unit("NRestarts"))
     machine.run("systemctl", "kill", "--signal=SIGKILL", "learnd")
     wait_until(lambda: int(machine.unit("NRestarts")) > restarts, what="a restart")
@@ -200,6 +200,18 @@ STEPS = (
 def learner_steps(machine: Machine) -> int:
     """Return the number of slices of practice that are committed."""
     return int(machine.json(LEARND, "status")["learner_steps"])
+
+
+def ready_trainer(machine: Machine) -> int:
+    """Wait until a trainer is ready, and return its process. New settings may have restarted it just before."""
+    pids: list[int] = []
+
+    def is_ready() -> bool:
+        pids.extend(pid for pid in [trainer_pid(machine)] if pid is not None)
+        return bool(pids)
+
+    wait_until(is_ready, what="a trainer", timeout_s=120.0)
+    return pids[-1]
 
 
 def trainer_pid(machine: Machine) -> int | None:
