@@ -65,7 +65,7 @@ def be_ready(machine: Machine, port: int) -> None:
     assert '"status":"ok"' in machine.run("curl", "--silent", f"http://127.0.0.1:{port}/healthz")
     owner, mode = machine.run("stat", "--dereference", "--format=%u %a", DATA).split()
     assert (int(owner) > 60_000, mode) == (True, "700")
-    wait_until(lambda: learner_steps(machine) > 0, what="the first slice of practice", timeout_s=180.0)
+    wait_until(lambda: learner_steps(machine) > 0, what="the first slice of practice", timeout_s=600.0)
 
 
 def reload(machine: Machine, port: int) -> None:
@@ -91,7 +91,7 @@ def survive_a_stuck_trainer(machine: Machine, _port: int) -> None:
     daemon, restarts = machine.unit("MainPID"), machine.unit("NRestarts")
     pid = ready_trainer(machine)
     machine.run("kill", "-STOP", str(pid))
-    wait_until(lambda: trainer_pid(machine) not in {None, pid}, what="another trainer", timeout_s=120.0)
+    wait_until(lambda: trainer_pid(machine) not in {None, pid}, what="another trainer", timeout_s=300.0)
     assert "killing the trainer" in machine.journal()
     assert (machine.unit("MainPID"), machine.unit("NRestarts")) == (daemon, restarts)
 
@@ -118,7 +118,7 @@ def survive_kill_9(machine: Machine, _port: int) -> None:
     wait_until(lambda: int(machine.unit("NRestarts")) > restarts, what="a restart")
     wait_until(lambda: machine.unit("ActiveState") == "active", what="the service")
     assert learner_steps(machine) >= before
-    wait_until(lambda: learner_steps(machine) > before, what="further practice", timeout_s=180.0)
+    wait_until(lambda: learner_steps(machine) > before, what="further practice", timeout_s=600.0)
 
 
 def stop(machine: Machine, _port: int) -> None:
