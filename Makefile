@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint browser cases learn soak bench proof monitoring few-shot-policy lock clean
+.PHONY: help setup install run test lint browser cases learn soak bench proof systemd monitoring few-shot-policy lock clean
 
 help:             ## Say what can be made.
 	@sed -n 's/^\([a-z-]*\): .*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -40,6 +40,9 @@ run: $(STAMP)     ## Start the service on the embedded default (ARGS="--data-dir
 	echo
 	@$(BIN)/learnd run $(ARGS)
 
+install:          ## Install learnd as a service: sudo make install (ARGS="--user", "--dry-run", …).
+	$(PYTHON) -B -m agent.service $(ARGS)
+
 # One process more than there are cores, because many tests wait for other processes. A group (`xdist_group`) shares a
 # live service; groups start first, and all other tests go to whichever process is free.
 test: $(STAMP)    ## Run the default test suite in parallel (TEST_PROCESSES=N sets the number of processes).
@@ -68,6 +71,9 @@ bench: $(STAMP)   ## Run the benchmarks.
 
 proof: $(STAMP)   ## Run the tests with the real Prometheus and Alertmanager (apt install prometheus prometheus-alertmanager).
 	$(BIN)/python -m pytest -m slow tests/monitoring $(ARGS)
+
+systemd: $(STAMP) ## Run learnd in a systemd that is booted for it, as root (apt install systemd-container).
+	$(BIN)/python -m pytest -m slow -s tests/booted $(ARGS)
 
 monitoring: $(STAMP)  ## Write what is made by code: the manual's table of metrics, the dashboards.
 	$(BIN)/python -m monitoring

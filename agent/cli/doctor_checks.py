@@ -17,6 +17,7 @@ from agent.cli.doctor_storage import (
     store_integrity,
     store_size,
 )
+from agent.cli.doctor_unit import unit
 
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("Python", python_version),
@@ -26,6 +27,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("ownership", ownership),
     ("file system", file_system),
     ("locks", locks),
+    ("unit", unit),
     ("leftovers", leftovers),
     ("address", address),
     ("device", device),

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
-from agent.cli.doctor_findings import CheckContext, Finding, Verdict
+from agent.cli.doctor_findings import CheckContext, Finding, Repair, Verdict
 from memory.errors import MemoryStoreError
 
 PACKAGES = ("learnd", "torch", "numpy", "gymnasium", "stable-baselines3", "apscheduler", "sqlite-utils", "pysqlite3")
@@ -33,7 +33,8 @@ def python_version(_: CheckContext) -> Iterator[Finding]:
             missing.append(package)
     if missing:
         found, hint = f"missing: {', '.join(missing)}", "Install them: make setup, or pip install learnd."
-        yield Finding(check="packages", verdict=Verdict.FAIL, found=found, hint=hint)
+        repair = Repair(what="install them", command=f"{sys.executable} -m pip install {' '.join(missing)}")
+        yield Finding(check="packages", verdict=Verdict.FAIL, found=found, hint=hint, repair=repair)
     else:
         yield Finding(check="packages", verdict=Verdict.OK, found=", ".join(versions))
 
@@ -54,7 +55,9 @@ def sqlite_library(_: CheckContext) -> Iterator[Finding]:
         yield Finding(check="sqlite", verdict=Verdict.OK, found=found)
     else:
         hint = "This release can corrupt a WAL database (fixed in 3.51.3): upgrade pysqlite3 to 0.6.1 or newer."
-        yield Finding(check="sqlite", verdict=Verdict.FAIL, found=found, hint=hint)
+        command = f"{sys.executable} -m pip install --upgrade 'pysqlite3>=0.6.1'"
+        repair = Repair(what="upgrade SQLite", command=command)
+        yield Finding(check="sqlite", verdict=Verdict.FAIL, found=found, hint=hint, repair=repair)
 
 
 def device(context: CheckContext) -> Iterator[Finding]:
@@ -73,7 +76,8 @@ def device(context: CheckContext) -> Iterator[Finding]:
         chosen = choose_device(choice)
     except DeviceError as error:
         found = f"learner.device is {choice}: {error.found}"
-        yield Finding(check="device", verdict=Verdict.FAIL, found=found, hint=error.hint)
+        repair = Repair(what="use the device that is there", command="learnd config set learner.device auto")
+        yield Finding(check="device", verdict=Verdict.FAIL, found=found, hint=error.hint, repair=repair)
         return
     more = f"{os.cpu_count()} cores" if chosen.type == "cpu" else str(chosen)
     found = f"{describe_device(chosen)}, {more}, torch {torch.__version__}; setting: {choice}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.cli.doctor_findings import CheckContext, Finding, Verdict
+from agent.cli.doctor_findings import CheckContext, Finding, Repair, Verdict
 
 CHECK = "isolation"
 
@@ -22,7 +22,9 @@ def isolation(context: CheckContext) -> Iterator[Finding]:
 
     if context.settings.workers.isolation == "off":
         found = 'off (workers.isolation = "off"): environments may read and write what this user may'
-        yield Finding(check=CHECK, verdict=Verdict.WARN, found=found, hint='Set workers.isolation to "auto".')
+        hint = 'Set workers.isolation to "auto".'
+        repair = Repair(what="isolate workers", command="learnd config set workers.isolation auto")
+        yield Finding(check=CHECK, verdict=Verdict.WARN, found=found, hint=hint, repair=repair)
         return
     try:
         enforced = isolation_report(context.settings.worker_limits())

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.cli.doctor_findings import CheckContext, Finding, Verdict
+from agent.cli.doctor_findings import CheckContext, Finding, Repair, Verdict
+from agent.cli.doctor_repairs import private_file
 from agent.cli.running_service import ask_health, authorization
 from agent.daemon.health import FAILURES_IN_A_ROW
 from agent.output.quantities import short_duration
@@ -36,7 +38,8 @@ def locks(context: CheckContext) -> Iterator[Finding]:
     elif daemon is None and trainer is not None:
         found = f"a trainer (pid {trainer}) runs without a daemon"
         hint = f"It should have exited with its daemon; stop it: kill {trainer}"
-        yield Finding(check="lock", verdict=Verdict.WARN, found=found, hint=hint)
+        repair = Repair(what="stop the trainer", command=f"kill {trainer}")
+        yield Finding(check="lock", verdict=Verdict.WARN, found=found, hint=hint, repair=repair)
     elif daemon is None:
         yield Finding(check="lock", verdict=Verdict.OK, found="no daemon holds the data folder")
     else:
@@ -50,11 +53,11 @@ def address(context: CheckContext) -> Iterator[Finding]:
     if context.folder.holder_pid() is not None:
         status = context.store.daemon_status.get() if context.store is not None else None
         service = context.settings.service
-        yield from _token(service.token_file)
+        yield from _token(service.token_file, context)
         yield _answering(str((status or {}).get("listen") or service.listen), service.token_file)
         return
     listen = context.settings.service.listen
-    yield from _token(context.settings.service.token_file)
+    yield from _token(context.settings.service.token_file, context)
     if not is_loopback(context.settings.service.host):
         yield _reachable(context.settings.service)
     problem = _bind_problem(context.settings.service.host, context.settings.service.port)
@@ -62,7 +65,8 @@ def address(context: CheckContext) -> Iterator[Finding]:
         yield Finding(check="address", verdict=Verdict.OK, found=f"{listen} is free")
     else:
         hint = "Choose another address with --listen."
-        yield Finding(check="address", verdict=Verdict.FAIL, found=f"{listen}: {problem}", hint=hint)
+        repair = Repair(what="choose another address", command="learnd config set service.listen 127.0.0.1:PORT")
+        yield Finding(check="address", verdict=Verdict.FAIL, found=f"{listen}: {problem}", hint=hint, repair=repair)
 
 
 def _reachable(service: ServiceSettings) -> Finding:
@@ -78,7 +82,7 @@ def _reachable(service: ServiceSettings) -> Finding:
     )
 
 
-def _token(path: Path | None) -> Iterator[Finding]:
+def _token(path: Path | None, context: CheckContext) -> Iterator[Finding]:
     """Yield a finding if the token file cannot be used, or if others may read it."""
     from agent.daemon.web.access import AccessError, read_token
 
@@ -89,12 +93,16 @@ def _token(path: Path | None) -> Iterator[Finding]:
     except AccessError as error:
         yield Finding(check="address", verdict=Verdict.FAIL, found=f"{path}: {error.found}", hint=error.hint)
         return
-    if path.expanduser().stat().st_mode & 0o077:
+    file = path.expanduser()
+    if file.stat().st_mode & 0o077:
+        place = context.folder.path
+        owner = place.stat().st_uid if place.exists() else os.geteuid()
         yield Finding(
             check="address",
             verdict=Verdict.WARN,
             found=f"{path}, which has the token, can be read by other users",
             hint=f"chmod 600 {path}, as a file of the user that the service runs as.",
+            repair=private_file(file, owner=owner),
         )
 
 
@@ -125,6 +133,7 @@ def families(context: CheckContext) -> Iterator[Finding]:
             verdict=Verdict.WARN,
             found=f"{family.name} is {family.state}: {family.state_reason or 'no reason was given'}",
             hint=family.spec.hint if isinstance(family.spec, UnreadableSpec) else usual,
+            repair=Repair(what="try the family again, once it is fixed", command=f"learnd env resume {family.name}"),
         )
     if not troubled:
         num_active = sum(family.state is FamilyState.ACTIVE for family in known)

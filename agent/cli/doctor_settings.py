@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pwd
+import shlex
 import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from agent.cli.doctor_findings import Finding, Verdict
+from agent.cli.doctor_findings import Finding, Repair, Verdict
 from agent.config.system_service import SystemService
 
 
@@ -28,6 +29,7 @@ def unreadable_settings(service: SystemService) -> Finding | None:
         found=f"the service, which runs as {user}, cannot read {file}: {closed} has mode"
         f" {stat.S_IMODE(closed.stat().st_mode):04o}",
         hint=f"{fix} {closed}",
+        repair=Repair(what="let the service read its settings", command=f"{fix} {shlex.quote(str(closed))}"),
     )
 
 

@@ -12,17 +12,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.cli.doctor_findings import CheckContext, Finding, Verdict
+from agent.cli.doctor_findings import CheckContext, Finding, Repair, Verdict
+from agent.cli.doctor_repairs import (
+    ballast,
+    missing_folders,
+    no_leftovers,
+    own_files,
+    private_folder,
+    rebuilt_store,
+    writable_files,
+)
 from agent.output.quantities import short_size
 from memory.folder import DataFolder
 from memory.ownership import foreign_paths, paths_in
-from memory.records import ProblemKind
+from memory.records import Problem, ProblemKind
+from memory.upkeep.leftovers import unfinished_paths
 
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs"})
 LEAST_FREE_BYTES = 256 * 2**20
 SCARCE_FREE_BYTES = 2 * 2**30
 LARGE_WAL_BYTES = 128 * 2**20
-ABANDONED_S = 3600.0
+
+PRUNE = Repair(what="remove what is beyond the limits", command="learnd schedule run-now prune")
+REPAIR = Repair(what="repair the store, with learnd stopped", command="learnd doctor --repair")
+RESTORE = Repair(what="restore the newest backup, with learnd stopped", command="learnd memory restore newest")
 
 
 def data_folder(context: CheckContext) -> Iterator[Finding]:
@@ -30,21 +43,34 @@ def data_folder(context: CheckContext) -> Iterator[Finding]:
     path = context.folder.path
     if not path.exists():
         hint = "learnd run creates it."
-        yield Finding(check="data folder", verdict=Verdict.WARN, found=f"{path} does not exist yet", hint=hint)
+        repair = Repair(what="start the service", command="learnd run")
+        found = f"{path} does not exist yet"
+        yield Finding(check="data folder", verdict=Verdict.WARN, found=found, hint=hint, repair=repair)
         return
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         hint = "Run this command as the user that the daemon runs as, or change the owner of the folder."
         yield Finding(check="data folder", verdict=Verdict.FAIL, found=f"{path} cannot be written", hint=hint)
         return
+    yield _privacy(path)
+    parts = (context.folder.parameters_path, context.folder.backups_path)
+    missing = [part for part in parts if not part.exists()] if context.folder.store_path.exists() else []
+    if missing:
+        found = f"{', '.join(part.name for part in missing)} is missing in {path}"
+        hint = "The daemon makes it at its next start; what was in it is lost."
+        repair = missing_folders(context.folder, missing)
+        yield Finding(check="data folder", verdict=Verdict.WARN, found=found, hint=hint, repair=repair)
+
+
+def _privacy(path: Path) -> Finding:
+    """Return the finding on who may enter the data folder."""
     mode = stat.S_IMODE(path.stat().st_mode)
+    if not mode & 0o077:
+        return Finding(check="data folder", verdict=Verdict.OK, found=f"{path} (mode {mode:04o})")
+    verdict, found = Verdict.WARN, f"{path} is open to other users (mode {mode:04o})"
     if mode & 0o022:
-        found, hint = f"other users may write to {path} (mode {mode:04o})", f"chmod 700 {path}"
-        yield Finding(check="data folder", verdict=Verdict.FAIL, found=found, hint=hint)
-    elif mode & 0o055:
-        found, hint = f"{path} is open to other users (mode {mode:04o})", f"chmod 700 {path}"
-        yield Finding(check="data folder", verdict=Verdict.WARN, found=found, hint=hint)
-    else:
-        yield Finding(check="data folder", verdict=Verdict.OK, found=f"{path} (mode {mode:04o})")
+        verdict, found = Verdict.FAIL, f"other users may write to {path} (mode {mode:04o})"
+    hint = f"chmod 700 {path}"
+    return Finding(check="data folder", verdict=verdict, found=found, hint=hint, repair=private_folder(path))
 
 
 def store_identity(context: CheckContext) -> Iterator[Finding]:
@@ -62,7 +88,7 @@ def store_identity(context: CheckContext) -> Iterator[Finding]:
         yield Finding(check="store identity", verdict=Verdict.WARN, found=f"{FILE_NAME} is missing", hint=hint)
     else:
         error = foreign_store_error(context.folder, recorded=recorded, found=found, operation="checking the store")
-        yield Finding(check="store identity", verdict=Verdict.FAIL, found=error.found, hint=error.hint)
+        yield Finding(check="store identity", verdict=Verdict.FAIL, found=error.found, hint=error.hint, repair=RESTORE)
 
 
 def file_system(context: CheckContext) -> Iterator[Finding]:
@@ -76,9 +102,9 @@ def file_system(context: CheckContext) -> Iterator[Finding]:
     found = f"{short_size(free)} free" + (f" on {kind}" if kind else "")
     hint = "Free some space, or lower memory.max_size."
     if free < LEAST_FREE_BYTES:
-        yield Finding(check="free space", verdict=Verdict.FAIL, found=found, hint=hint)
+        yield Finding(check="free space", verdict=Verdict.FAIL, found=found, hint=hint, repair=PRUNE)
     elif free < SCARCE_FREE_BYTES:
-        yield Finding(check="free space", verdict=Verdict.WARN, found=found, hint=hint)
+        yield Finding(check="free space", verdict=Verdict.WARN, found=found, hint=hint, repair=PRUNE)
     else:
         yield Finding(check="free space", verdict=Verdict.OK, found=found)
 
@@ -90,10 +116,23 @@ def store_integrity(context: CheckContext) -> Iterator[Finding]:
     problems = context.store.check(progress=lambda what, count: context.tell(f"reading {what} {count or ''}"))
     if not problems:
         yield Finding(check="store", verdict=Verdict.OK, found="every row, episode and parameter file is intact")
+    repair = _repair_of(context, problems)
     for problem in problems:
-        yield Finding(
-            check="store", verdict=Verdict.FAIL, found=f"{problem.subject}: {problem.found}", hint=problem.hint
-        )
+        found = f"{problem.subject}: {problem.found}"
+        yield Finding(check="store", verdict=Verdict.FAIL, found=found, hint=problem.hint, repair=repair)
+
+
+def _repair_of(context: CheckContext, problems: list[Problem]) -> Repair:
+    """Return the repair of a damaged store: a rebuilding, if that is enough and learnd does not run."""
+    from memory.upkeep.rebuilding import is_rebuildable
+
+    if is_rebuildable(problems) and not _is_held(context.folder):
+        return rebuilt_store(context.folder, tell=context.tell)
+    return REPAIR
+
+
+def _is_held(folder: DataFolder) -> bool:
+    return folder.holder_pid() is not None or folder.holder_pid("learner") is not None
 
 
 def store_size(context: CheckContext) -> Iterator[Finding]:
@@ -105,7 +144,7 @@ def store_size(context: CheckContext) -> Iterator[Finding]:
     limit = context.settings.memory.max_size
     if stats.size_bytes > 1.5 * limit:
         hint = f"memory.max_size is {short_size(limit)}. To prune now, run: learnd schedule run-now prune"
-        yield Finding(check="size", verdict=Verdict.WARN, found=found, hint=hint)
+        yield Finding(check="size", verdict=Verdict.WARN, found=found, hint=hint, repair=PRUNE)
     else:
         yield Finding(check="size", verdict=Verdict.OK, found=found)
     if stats.wal_bytes > LARGE_WAL_BYTES:
@@ -122,12 +161,13 @@ def ownership(context: CheckContext) -> Iterator[Finding]:
     owner = folder.stat()
     if foreign := foreign_paths(folder):
         found = f"{len(foreign)} files do not belong to the folder's owner (uid {owner.st_uid}), such as {foreign[0]}"
-        hint = f"The daemon cannot write them: chown -R {owner.st_uid}:{owner.st_gid} {shlex.quote(str(folder))}"
-        yield Finding(check="ownership", verdict=Verdict.FAIL, found=found, hint=hint)
+        repair = own_files(folder, foreign)
+        hint = f"The daemon cannot write them: {repair.command}"
+        yield Finding(check="ownership", verdict=Verdict.FAIL, found=found, hint=hint, repair=repair)
     elif unwritable := _unwritable(folder):
         found = f"{len(unwritable)} files cannot be written by their owner, such as {unwritable[0]}"
-        hint = f"chmod -R u+rwX {shlex.quote(str(folder))}"
-        yield Finding(check="ownership", verdict=Verdict.FAIL, found=found, hint=hint)
+        repair = writable_files(folder, unwritable)
+        yield Finding(check="ownership", verdict=Verdict.FAIL, found=found, hint=repair.command, repair=repair)
     else:
         yield Finding(check="ownership", verdict=Verdict.OK, found=f"every file belongs to uid {owner.st_uid}")
 
@@ -161,11 +201,11 @@ def backups(context: CheckContext) -> Iterator[Finding]:
         yield Finding(check="backups", verdict=Verdict.WARN, found=found, hint=hint)
     if listed and not any(backup.is_clean for backup in listed):
         found, hint = "no backup is clean", "Stop learnd, run `learnd doctor --repair`, then make a backup."
-        yield Finding(check="backups", verdict=Verdict.WARN, found=found, hint=hint)
+        yield Finding(check="backups", verdict=Verdict.WARN, found=found, hint=hint, repair=REPAIR)
     elif listed and not listed[0].is_clean:
         found = f"the newest backup is not clean: {listed[0].path.name}"
         hint = "The store was damaged when the backup was made: stop learnd and run `learnd doctor --repair`."
-        yield Finding(check="backups", verdict=Verdict.WARN, found=found, hint=hint)
+        yield Finding(check="backups", verdict=Verdict.WARN, found=found, hint=hint, repair=REPAIR)
     if not future and (not listed or listed[0].is_clean):
         yield Finding(check="backups", verdict=Verdict.OK, found=f"{len(listed)} backups")
 
@@ -178,7 +218,7 @@ def known_damage(context: CheckContext) -> Iterator[Finding]:
         is_lost = problem.kind is ProblemKind.CHECKPOINT_LOST
         verdict = Verdict.FAIL if is_lost else Verdict.WARN
         found = f"{problem.subject}: {problem.found}"
-        yield Finding(check="known damage", verdict=verdict, found=found, hint=problem.hint)
+        yield Finding(check="known damage", verdict=verdict, found=found, hint=problem.hint, repair=REPAIR)
 
 
 def leftovers(context: CheckContext) -> Iterator[Finding]:
@@ -186,22 +226,19 @@ def leftovers(context: CheckContext) -> Iterator[Finding]:
     folder = context.folder
     if not folder.path.is_dir():
         return
-    abandoned = [
-        path
-        for pattern in ("*.tmp", ".*.tmp", "*/*.tmp", "*/.*.tmp", "*.partial", "*/*.partial")
-        for path in folder.path.glob(pattern)
-        if _age_s(path) > ABANDONED_S
-    ]
-    if abandoned:
+    if abandoned := unfinished_paths(folder):
         found = f"{len(abandoned)} unfinished files of a killed writer, such as {abandoned[0].name}"
-        hint = f"To remove them: {'; '.join(sorted({_removal_of(path, folder) for path in abandoned}))}."
-        yield Finding(check="leftovers", verdict=Verdict.WARN, found=found, hint=hint)
+        commands = "; ".join(sorted({_removal_of(path, folder) for path in abandoned}))
+        by_hand = Repair(what="remove the unfinished files", command=commands)
+        repair = by_hand if _is_held(folder) else no_leftovers(folder)
+        hint = f"To remove them: {commands}."
+        yield Finding(check="leftovers", verdict=Verdict.WARN, found=found, hint=hint, repair=repair)
     elif folder.store_path.exists() and not folder.ballast_path.exists():
         found, hint = (
             "the ballast file is missing",
             "It was deleted when the disk was full. The daemon creates it again at its next start.",
         )
-        yield Finding(check="leftovers", verdict=Verdict.WARN, found=found, hint=hint)
+        yield Finding(check="leftovers", verdict=Verdict.WARN, found=found, hint=hint, repair=ballast(folder))
     else:
         yield Finding(check="leftovers", verdict=Verdict.OK, found="no unfinished file")
 
@@ -226,10 +263,3 @@ def _file_system_kind(path: Path) -> str:
 
     mounts: list[Any] = [m for m in psutil.disk_partitions(all=True) if path.is_relative_to(m.mountpoint)]
     return str(max(mounts, key=lambda mount: len(mount.mountpoint)).fstype) if mounts else ""
-
-
-def _age_s(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0

@@ -11,8 +11,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 import typer
 from typer.core import TyperGroup
 
-from agent.cli import compare, config_set, curves, doctor, env_check, learn, memory_exchange, policy_watch, status
-from agent.cli import run as service
+from agent.cli import compare, config_set, curves, doctor, env_check, learn, memory_exchange, policy_watch, run, status
 from agent.cli.config import config_app
 from agent.cli.env import env_app
 from agent.cli.few_shot import few_shot_app
@@ -20,6 +19,7 @@ from agent.cli.invocation import Invocation, root_group
 from agent.cli.memory import memory_app
 from agent.cli.policy import policy_app
 from agent.cli.schedule import schedule_app
+from agent.cli.service import service_app
 from agent.output.json_values import to_json_text
 from agent.output.visible_text import visible
 
@@ -96,9 +96,10 @@ def learnd(
     del invocation, _version
 
 
-service.register(app)
+run.register(app)
 status.register(app)
 doctor.register(app)
+app.add_typer(service_app, name="service")
 env_check.register(env_app)
 app.add_typer(env_app, name="env")
 curves.register(app)

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 TIMEOUT_S = 5.0
 _MAX_BYTES = 16_384
+_MAX_PAGE_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +63,30 @@ def ask_health(
         OSError: nothing answers.
         http.client.HTTPException: the answer is no HTTP.
     """
+    status, text = ask(listen, "/healthz", headers=headers, timeout_s=timeout_s, max_bytes=_MAX_BYTES)
+    return HealthAnswer(status=status, text=text.strip())
+
+
+def ask(
+    listen: str,
+    path: str,
+    *,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    timeout_s: float = TIMEOUT_S,
+    max_bytes: int = _MAX_PAGE_BYTES,
+) -> tuple[int, str]:
+    """Return the status and the content of a path at an address.
+
+    Raises:
+        OSError: nothing answers.
+        http.client.HTTPException: the answer is no HTTP.
+    """
     host, _, port = listen.rpartition(":")
     connection = http.client.HTTPConnection(_reachable_host(host.strip("[]")), int(port), timeout=timeout_s)
     try:
-        connection.request("GET", "/healthz", headers=dict(headers))
+        connection.request("GET", path, headers=dict(headers))
         response = connection.getresponse()
-        return HealthAnswer(status=response.status, text=response.read(_MAX_BYTES).decode(errors="replace").strip())
+        return response.status, response.read(max_bytes).decode(errors="replace")
     finally:
         connection.close()
 

@@ -69,14 +69,15 @@ def is_device(path: Path) -> bool:
     return _named_descriptor(path) is not None or (found is not None and stat.S_ISCHR(found.st_mode))
 
 
-def write_output_file(path: Path, content: bytes) -> None:
+def write_output_file(path: Path, content: bytes, *, mode: int | None = None) -> None:
     """Write a file completely or not at all: if this fails, the path keeps its old content.
 
-    New files get the permissions that the umask allows. A replaced file of this user keeps its permissions.
+    Without a mode, new files get the permissions that the umask allows, and a replaced file of this user keeps its own.
 
     Args:
         path: the file.
         content: its whole content.
+        mode: the permissions of the file, which no moment of the writing exceeds; None for those above.
 
     Raises:
         OutputFileError: the path is a link, a folder or a pipe, or the file cannot be written.
@@ -89,7 +90,7 @@ def write_output_file(path: Path, content: bytes) -> None:
         elif is_device(path):
             _write_to_device(path, content)
         else:
-            _replace(path.absolute(), content)
+            _replace(path.absolute(), content, mode=mode)
     except OSError as error:
         found = f"{error.strerror or error}."
         raise OutputFileError(operation="writing", subject=str(path), found=found) from error
@@ -127,12 +128,13 @@ def _write_to_device(path: Path, content: bytes) -> None:
     _write_all(descriptor, content)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: Path, content: bytes, *, mode: int | None) -> None:
     """Write a temporary file in the same folder and rename it; all names are relative to the open folder."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     temporary = f".{path.name[:16]}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     try:
-        _write_new(temporary, content, folder=folder, mode=_mode_of(path.name, folder=folder))
+        kept = _mode_of(path.name, folder=folder) if mode is None else mode
+        _write_new(temporary, content, folder=folder, mode=kept)
         try:
             os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
@@ -146,7 +148,7 @@ def _replace(path: Path, content: bytes) -> None:
 def _write_new(name: str, content: bytes, *, folder: int, mode: int | None) -> None:
     """Write a new file; remove it if this fails or is interrupted."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(name, flags, 0o666, dir_fd=folder)
+    descriptor = os.open(name, flags, 0o666 if mode is None else 0o600, dir_fd=folder)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)

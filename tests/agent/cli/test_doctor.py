@@ -67,7 +67,7 @@ def test_a_healthy_folder_passes_every_check(learnd: Learnd, monkeypatch: pytest
     names = {finding["check"] for finding in answer["checks"]}
     expected = {"settings", "python", "packages", "sqlite", "data folder", "free space", "lock", "leftovers", "address"}
     assert names >= expected | {"device", "schedule", "families", "size", "store"}
-    assert set(answer["checks"][0]) == {"check", "verdict", "found", "hint", "details"}
+    assert set(answer["checks"][0]) == {"check", "verdict", "found", "hint", "details", "repair"}
 
 
 def test_a_flipped_byte_fails_the_store(learnd: Learnd, filled: DataFolder) -> None:

@@ -23,6 +23,7 @@ ON_EMPTY = {
     ("curves",): 0,
     ("curves", "cartpole"): 1,
     ("doctor",): 0,
+    ("service", "status"): 0,
     ("env", "list"): 0,
     ("env", "show", "cartpole"): 1,
     ("env", "export", "cartpole"): 1,
@@ -50,6 +51,8 @@ ON_EMPTY = {
 
 WITHOUT_STORE = {
     ("run",),
+    ("service", "install"),
+    ("service", "uninstall"),
     ("env", "add"),
     ("env", "check"),
     ("memory", "restore"),

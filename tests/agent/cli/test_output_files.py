@@ -52,6 +52,15 @@ def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "old").stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_mode_that_is_asked_for_is_that_of_the_file(tmp_path: Path, is_replaced: bool) -> None:
+    if is_replaced:
+        (tmp_path / "private").write_bytes(b"old")
+        (tmp_path / "private").chmod(0o666)
+    write_output_file(tmp_path / "private", b"content", mode=0o600)
+    assert stat.S_IMODE((tmp_path / "private").stat().st_mode) == 0o600
+
+
 @pytest.mark.parametrize("is_dangling", [False, True])
 def test_a_symbolic_link_is_refused(is_dangling: bool, victim: Path, tmp_path: Path) -> None:
     planted = tmp_path / "out"
@@ -162,6 +171,7 @@ FILES = (
     ("learn", "maml", "--family", "sinusoids", "--budget", "1u", "--tasks", "2", "--state"),
     ("compare", "sinusoids", "--budget", "1u", "--png"),
     ("few-shot", "train", "--data", "missing", "--output"),
+    ("doctor", "--bundle"),
 )
 """Every option and argument that names an output file. SUFFIX marks the second file that the command writes."""
 

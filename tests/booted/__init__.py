@@ -1,0 +1,1 @@
+"""learnd under a systemd that was booted for the test: `make systemd`."""
