@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from memory.folder import DataFolder
 from memory.records import FamilyState, JobKind, JobOutcome
 from memory.store import Store
 from tests.agent.cli.conftest import Learnd
+from tests.agent.cli.pages import serving
 
 
 @contextmanager
@@ -31,28 +30,9 @@ def examined(folder: DataFolder, **overrides: Any) -> Iterator[CheckContext]:
         yield CheckContext(settings=settings, folder=folder, store=store, tell=lambda _: None)
 
 
-@contextmanager
-def answering(status: int, text: bytes) -> Iterator[int]:
-    """Serve a daemon's health page with the given status, and yield its port."""
-
-    class Page(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Page)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def answering(status: int, text: bytes) -> AbstractContextManager[int]:
+    """Serve a daemon's health page with the given status; the context is its port."""
+    return serving(lambda _path, _headers: (status, text))
 
 
 def verdicts(findings: Iterator[Finding]) -> dict[str, Verdict]:

@@ -5,11 +5,9 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from memory.folder import DataFolder
 from memory.store import Store
 from tests.agent.cli.conftest import Learnd
 from tests.agent.cli.filled_store import spec_of
+from tests.agent.cli.pages import serving
 
 TOKEN = "correct-horse-battery-staple"
 
@@ -54,28 +53,9 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Itera
         yield
 
 
-@contextmanager
-def service_answering() -> Iterator[int]:
-    """Serve every path with its own name and the header of authorization, and yield the port."""
-
-    class Page(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(f"{self.path} asked with {self.headers['authorization']}".encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Page)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def service_answering() -> AbstractContextManager[int]:
+    """Serve every path with its own name and the header of authorization; the context is the port."""
+    return serving(lambda path, headers: (200, f"{path} asked with {headers['authorization']}".encode()))
 
 
 def bundle_of(learnd: Learnd, path: Path, *options: str) -> Bundle:

@@ -114,6 +114,13 @@ def until_done(session: TrainerSession, kind: JobKind) -> dict[str, Any]:
             return report
 
 
+def let_end(session: TrainerSession, gate: threading.Event) -> None:
+    """Let the plays under way go on, and wait until they have ended."""
+    gate.set()
+    while session.plays.under_way():
+        pass
+
+
 def test_a_job_reports_that_it_found_nothing_only_if_it_neither_began_a_play_nor_found_a_result(
     store: Store, open_session: SessionMaker, gate: Gate
 ) -> None:
@@ -268,9 +275,7 @@ def test_the_end_of_each_job_tells_the_families_that_have_results(
     session = opened(open_session, store, gate)
     families(store, session, gate)
     [begun] = run_jobs(session, JobKind.PRACTISE, family="slow")
-    gate.open.set()
-    while session.plays.under_way():
-        pass
+    let_end(session, gate.open)
     [other] = run_jobs(session, JobKind.PRACTISE, family="bandits")
     assert (begun["with_results"], other["with_results"]) == ([], ["slow"])
 
@@ -284,9 +289,7 @@ def test_an_evaluation_goes_on_in_the_background_and_the_next_practice_stores_it
     report = evaluate(session, store.families.all())
     assert report["under_way"] == ["slow"]
     assert report["returns"].keys() == {"bandits"}
-    gate.open.set()
-    while session.plays.under_way():
-        pass
+    let_end(session, gate.open)
     until_done(session, JobKind.PRACTISE)
     assert len(store.curves.points("slow", CurveMetric.EVAL_RETURN, limit=10)) == before + 1
 
@@ -300,9 +303,7 @@ def test_what_is_played_for_a_family_that_was_removed_is_stopped(
     assert gate.begun.wait(LONG_S)
     store.families.set_state("slow", FamilyState.REMOVED)
     run_jobs(session, JobKind.PRACTISE, family="bandits")
-    gate.open.set()
-    while session.plays.under_way():
-        pass
+    let_end(session, gate.open)
     assert session.environments.open_families == {store.families.get("bandits").id}
 
 
@@ -313,9 +314,7 @@ def test_a_rollout_of_a_family_that_was_paused_is_stopped(store: Store, open_ses
     assert gate.begun.wait(LONG_S)
     store.families.set_state("slow", FamilyState.PAUSED)
     run_jobs(session, JobKind.PRACTISE, family="bandits")
-    gate.open.set()
-    while session.plays.under_way():
-        pass
+    let_end(session, gate.open)
     assert slow.id not in session.environments.open_families
 
 
@@ -329,9 +328,7 @@ def test_an_evaluation_of_a_family_that_was_paused_goes_on(
     store.families.set_state("slow", FamilyState.PAUSED)
     run_jobs(session, JobKind.PRACTISE, family="bandits")
     assert session.plays.kind_under_way(slow.id) == "evaluation"
-    gate.open.set()
-    while session.plays.under_way():
-        pass
+    let_end(session, gate.open)
     assert slow.id in session.environments.open_families
 
 
@@ -370,9 +367,7 @@ def test_admission_of_a_family_that_hangs_stops_nobody(
     assert begun.wait(LONG_S)
     assert store.families.get("newcomer").state is FamilyState.PENDING
     assert run_jobs(session, JobKind.PRACTISE)[0]["detail"]["meta_updates"] == 1
-    released.set()
-    while session.plays.under_way():
-        pass
+    let_end(session, released)
     [report] = run_jobs(session, JobKind.ADMIT, family="newcomer")
     assert report["detail"]["state"] == "refused"
     assert "it did not answer" in store.families.get("newcomer").state_reason
