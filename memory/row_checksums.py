@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from memory.connection import Row, StoreConnection
+from memory.records import Problem, ProblemKind
 
 COVERED: Mapping[str, tuple[str, ...]] = {
     "families": ("name", "spec", "spaces", "random_return", "reference_return"),
@@ -23,6 +24,9 @@ COVERED: Mapping[str, tuple[str, ...]] = {
     "rehearsal_teachers": ("learner_step", "parameters"),
 }
 """The covered columns of each table."""
+
+REPAIR = "Stop learnd and run `learnd doctor --repair`; if that does not help, restore a backup (docs/store.md)."
+"""What to do about a damaged part of a store."""
 
 _SIZE_BYTES = 16
 
@@ -68,3 +72,15 @@ def seal(connection: StoreConnection, table: str, row_id: int) -> None:
     row = connection.row(f"SELECT {', '.join(COVERED[table])} FROM {table} WHERE id = ?", (row_id,))  # noqa: S608
     if row is not None:
         connection.execute(f"UPDATE {table} SET checksum = ? WHERE id = ?", (row_checksum(table, row), row_id))  # noqa: S608
+
+
+def row_problem(table: str, row_id: int) -> Problem:
+    """Return the problem of a row that does not match its checksum."""
+    is_trial = table == "trials"
+    return Problem(
+        subject=f"trial {row_id}" if is_trial else f"row {row_id} of {table}",
+        found="its row does not match its checksum.",
+        hint=REPAIR,
+        kind=ProblemKind.TRIAL if is_trial else ProblemKind.ROW,
+        key=str(row_id) if is_trial else f"{table}:{row_id}",
+    )

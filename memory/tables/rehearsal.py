@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from memory.connection import Row, StoreConnection
 from memory.errors import CorruptFileError
 from memory.records import Problem, ProblemKind, RehearsalTrial
-from memory.row_checksums import is_intact
+from memory.row_checksums import is_intact, row_problem
 from memory.tables.damage import DamageTable
 from memory.tables.rehearsal_slots import free_slots
 from memory.tables.trials import verified_trial
@@ -77,7 +77,8 @@ class RehearsalTable:
         if row is None:
             return None
         if not is_intact("rehearsal_teachers", row):
-            self._note_teacher(family_id)
+            if self._connection.is_reader or self._damage.note(row_problem("rehearsal_teachers", family_id)):
+                log.warning("the damaged teacher of family %d is left out of rehearsal", family_id)
             return None
         from safetensors.numpy import load
 
@@ -97,17 +98,6 @@ class RehearsalTable:
             self._note(row["id"], error)
             return None
         return RehearsalTrial(slot=row["slot"], trial_id=row["id"], learner_step=row["learner_step"], trial=trial)
-
-    def _note_teacher(self, family_id: int) -> None:
-        problem = Problem(
-            kind=ProblemKind.ROW,
-            key=f"rehearsal_teachers:{family_id}",
-            subject=f"row {family_id} of rehearsal_teachers",
-            found="its row does not match its checksum.",
-            hint="Stop learnd and run `learnd doctor --repair`.",
-        )
-        if self._connection.is_reader or self._damage.note(problem):
-            log.warning("the damaged teacher of family %d is left out of rehearsal", family_id)
 
     def _note(self, trial_id: int, error: CorruptFileError) -> None:
         problem = Problem(

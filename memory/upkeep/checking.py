@@ -9,7 +9,7 @@ from memory.errors import CorruptFileError
 from memory.files.parameters import ParameterFolder
 from memory.folder import DataFolder
 from memory.records import NUM_SLOTS, ParameterFile, Problem, ProblemKind, Progress
-from memory.row_checksums import COVERED, is_intact
+from memory.row_checksums import COVERED, REPAIR, is_intact, row_problem
 from memory.tables.trials import read_episode
 
 _TOTALS = ("env_steps", "episodes", "trials", "meta_updates")
@@ -55,7 +55,6 @@ WHERE is_foreign OR NOT slot BETWEEN 0 AND ? OR families.state = 'removed' ORDER
 """
 _EPISODES_AT_ONCE = 100
 _ROWS_AT_ONCE = 1_000
-_REPAIR = "Stop learnd and run `learnd doctor --repair`; if that does not help, restore a backup (docs/store.md)."
 
 
 class IntegrityCheck:
@@ -99,14 +98,14 @@ class IntegrityCheck:
             found = [error.found]
         for line in found:
             if line != "ok":
-                yield Problem(subject=str(self._folder.store_path), found=line, hint=_REPAIR)
+                yield Problem(subject=str(self._folder.store_path), found=line, hint=REPAIR)
 
     def _references(self) -> Iterator[Problem]:
         for row in self._connection.rows("PRAGMA foreign_key_check"):
             yield Problem(
                 subject=f"table {row[0]}",
                 found=f"row {row[1]} refers to a row of {row[2]} that is missing",
-                hint=_REPAIR,
+                hint=REPAIR,
                 kind=ProblemKind.ROW,
                 key=f"{row[0]}:{row[1]}",
             )
@@ -121,7 +120,7 @@ class IntegrityCheck:
                     yield Problem(
                         subject=f"family {row['name']}",
                         found=f"{name} is {recorded}, its records sum to {summed}",
-                        hint=_REPAIR,
+                        hint=REPAIR,
                         kind=ProblemKind.TOTALS,
                         key=f"{row['id']}:{name}",
                     )
@@ -136,7 +135,7 @@ class IntegrityCheck:
             while batch := self._connection.rows(select, (last, _ROWS_AT_ONCE)):
                 for row in batch:
                     if not is_intact(table, row):
-                        yield _row_problem(table, row["id"])
+                        yield row_problem(table, row["id"])
                 last = batch[-1]["id"]
                 number += len(batch)
                 tell(f"rows of {table}", number)
@@ -148,7 +147,7 @@ class IntegrityCheck:
             yield Problem(
                 subject=f"slot {row['slot']} of the rehearsal reservoir of {row['name']}",
                 found=f"trial {row['trial_id']} of {owner} cannot be in it.",
-                hint=_REPAIR,
+                hint=REPAIR,
                 kind=ProblemKind.ROW,
                 key=f"rehearsal_trials:{row['row_id']}",
             )
@@ -158,7 +157,7 @@ class IntegrityCheck:
             yield Problem(
                 subject=f"trial {row['id']}",
                 found=f"{row['episodes']} of {row['num_episodes']} episodes are present.",
-                hint=_REPAIR,
+                hint=REPAIR,
                 kind=ProblemKind.TRIAL,
                 key=str(row["id"]),
             )
@@ -190,7 +189,7 @@ class IntegrityCheck:
                     yield Problem(
                         subject=f"trial {error.subject}",
                         found=error.found,
-                        hint=_REPAIR,
+                        hint=REPAIR,
                         kind=ProblemKind.TRIAL,
                         key=error.subject,
                     )
@@ -201,15 +200,4 @@ class IntegrityCheck:
 
 def file_problem(sha256: str, error: CorruptFileError) -> Problem:
     """Return the problem of a damaged parameter file."""
-    return Problem(subject=error.subject, found=error.found, hint=_REPAIR, kind=ProblemKind.PARAMETER_FILE, key=sha256)
-
-
-def _row_problem(table: str, row_id: int) -> Problem:
-    is_trial = table == "trials"
-    return Problem(
-        subject=f"trial {row_id}" if is_trial else f"row {row_id} of {table}",
-        found="its row does not match its checksum.",
-        hint=_REPAIR,
-        kind=ProblemKind.TRIAL if is_trial else ProblemKind.ROW,
-        key=str(row_id) if is_trial else f"{table}:{row_id}",
-    )
+    return Problem(subject=error.subject, found=error.found, hint=REPAIR, kind=ProblemKind.PARAMETER_FILE, key=sha256)
