@@ -43,10 +43,6 @@ OPTIONS = {"slow": ("--max-steps", str(EPISODE_STEPS))}
 HARMFUL = ("hanging", "segfaulting", "leaking")
 ADMISSION_S = 300.0
 SETTLE_S = 5.0
-
-PLACE = "/var/tmp"
-"""Where the folder of the service is made: workers have a /tmp of their own, without the trip file."""
-
 SETTINGS = """
 [service]
 listen = "127.0.0.1:0"
@@ -277,7 +273,7 @@ def main() -> None:
     parser.add_argument("--window-s", type=float, default=60.0)
     parser.add_argument("--json", type=Path, help="write the report here too")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="learnd-isolation-", dir=PLACE) as folder:
+    with tempfile.TemporaryDirectory(prefix="learnd-isolation-") as folder:
         report = measure(Path(folder), num_windows=arguments.windows, window_s=arguments.window_s)
     text = json.dumps(report, indent=2)
     print(text)

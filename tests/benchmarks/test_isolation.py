@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.hostile_environments import EPISODE_STEPS, TRIP_FILE
-from benchmarks.isolation import HARMFUL, OTHERS, PLACE, faults_of, trainer_time
+from benchmarks.isolation import HARMFUL, OTHERS, faults_of, trainer_time
 from envs.errors import WorkerFaultError
 from envs.family import FamilySource, FamilySpec, Split
 from envs.gymnasium.batch import WorkerTaskBatch
@@ -23,7 +23,7 @@ LIMITS = WorkerLimits(memory_mib=256, step_timeout_s=1.0, shortest_limit_s=1.0)
 @pytest.mark.parametrize("name", HARMFUL)
 def test_an_isolated_worker_sees_the_trip_file_and_harms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = FamilySpec(name=name, source=FamilySource.GYMNASIUM, entry=OTHERS[name], import_paths=(ROOT,))
-    with tempfile.TemporaryDirectory(dir=PLACE) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         trip = Path(folder, "trip")
         monkeypatch.setenv(TRIP_FILE, str(trip))
         tasks = WorkerTaskBatch(spec, num_trials=32, device="cpu", limits=LIMITS)
