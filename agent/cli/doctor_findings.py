@@ -39,7 +39,7 @@ class Repair:
 
     @property
     def is_safe(self) -> bool:
-        """Whether ``learnd doctor --fix`` makes it."""
+        """Return whether ``learnd doctor --fix`` makes it."""
         return self.run is not None
 
 

@@ -21,7 +21,7 @@ FIX = "learnd doctor --fix"
 
 
 class FixOutcome(StrEnum):
-    """What became of a repair."""
+    """The outcome of a repair."""
 
     DONE = "done"
     FAILED = "failed"

@@ -23,7 +23,7 @@ _NO_START = "--no-start"
 
 @dataclass(frozen=True, kw_only=True)
 class InstallOptions:
-    """What the user chooses of an installation.
+    """The choices of the user for an installation.
 
     Attributes:
         variables: variables ``LEARND_*`` of the service.

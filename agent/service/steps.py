@@ -11,7 +11,7 @@ from agent.service.errors import ServiceError
 
 
 class Outcome(StrEnum):
-    """What became of a step."""
+    """The outcome of a step."""
 
     DONE = "done"
     UNCHANGED = "unchanged"

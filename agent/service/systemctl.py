@@ -28,12 +28,12 @@ class Systemctl:
 
     @property
     def is_installed(self) -> bool:
-        """Whether the program is there."""
+        """Return whether the program is there."""
         return self._program is not None
 
     @property
     def is_running(self) -> bool:
-        """Whether the manager runs, so that units can be started."""
+        """Return whether the manager runs, so that units can be started."""
         return self.is_installed and self._places.runtime.exists()
 
     def written(self, *arguments: str) -> str:

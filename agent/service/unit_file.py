@@ -27,7 +27,7 @@ _VARIABLE = re.compile(r'^Environment="(LEARND_\w+)=((?:[^"\\]|\\.)*)"$', re.MUL
 
 
 class UnitState(StrEnum):
-    """How a unit file compares with the one that this version writes."""
+    """The state of a unit file in comparison with the one that this version writes."""
 
     MISSING = "missing"
     CURRENT = "current"
@@ -40,7 +40,7 @@ class UnitState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class UnitOptions:
-    """What differs from installation to installation in the unit.
+    """The parts of the unit that differ from installation to installation.
 
     Attributes:
         scope: the scope of the service.

@@ -72,7 +72,7 @@ class _Play:
 
 @dataclass(frozen=True, kw_only=True)
 class _Wait:
-    """How long the trainer waits for a play.
+    """A wait of the trainer for a play.
 
     Attributes:
         until: reading of the monotonic clock; infinity for no limit.

@@ -1,4 +1,4 @@
-"""Which trials a reservoir keeps: batches whose ages grow by about the same factor, from the newest to the first.
+"""Retention of a reservoir: batches of trials whose ages grow by about the same factor, from the newest to the first.
 
 The newest trials show what the family's policy does now. Older ones were played by worse policies, so they reach states
 that the newest ones avoid, and in which a policy that is losing the family finds itself. Of n batches that were ever

@@ -30,7 +30,7 @@ ACTIONS = Variation(
     distribution=Distribution.PERMUTATIONS,
     options={"sizes": [4]},
 )
-"""What a direction is differs from task to task, which no first observation shows."""
+"""The meaning of each direction differs from task to task, and no first observation shows it."""
 
 
 @pytest.fixture
