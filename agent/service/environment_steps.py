@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 from agent.service.errors import ServiceError
@@ -59,14 +60,17 @@ def environment_steps(program: Program) -> list[Step]:
 
 def installed_version(program: Path) -> str | None:
     """Return the version of learnd in the environment of a program, by its metadata; None if it is not there."""
-    found = program.parent.parent.glob("lib/python3*/site-packages/learnd-*.dist-info")
-    return next((re.sub(r"^learnd-(.*)\.dist-info$", r"\1", path.name) for path in found), None)
+    return next((re.sub(r"^learnd-(.*)\.dist-info$", r"\1", path.name) for path in _metadata_of(program)), None)
 
 
 def installed_at(program: Path) -> float | None:
     """Return the time at which learnd was installed into the environment of a program; None if it is not there."""
-    found = program.parent.parent.glob("lib/python3*/site-packages/learnd-*.dist-info")
-    return max((path.stat().st_mtime for path in found), default=None)
+    return max((path.stat().st_mtime for path in _metadata_of(program)), default=None)
+
+
+def _metadata_of(program: Path) -> Iterator[Path]:
+    """Return the folders with the metadata of learnd in the environment of a program."""
+    return program.parent.parent.glob("lib/python3*/site-packages/learnd-*.dist-info")
 
 
 def _is_environment(folder: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memory.connection import StoreConnection
 from memory.records import NUM_SLOTS
-from memory.row_checksums import seal
+from memory.row_checksums import checksum_of
 
 
 def require_slot(slot: int | None) -> None:
@@ -28,10 +28,9 @@ def take_slot(connection: StoreConnection, *, family_id: int, slot: int, trial_i
 def set_teacher(connection: StoreConnection, *, family_id: int, learner_step: int, parameters: bytes) -> None:
     """Record a family's teacher in place of the one before."""
     connection.execute(
-        "INSERT OR REPLACE INTO rehearsal_teachers (id, learner_step, parameters) VALUES (?, ?, ?)",
-        (family_id, learner_step, parameters),
+        "INSERT OR REPLACE INTO rehearsal_teachers (id, learner_step, parameters, checksum) VALUES (?, ?, ?, ?)",
+        (family_id, learner_step, parameters, checksum_of((learner_step, parameters))),
     )
-    seal(connection, "rehearsal_teachers", family_id)
 
 
 def free_slots(connection: StoreConnection, family_id: int) -> int:
