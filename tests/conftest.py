@@ -1,9 +1,11 @@
-"""Set-up of all tests: shapes are checked, each process has one thread, and settings of the machine are ignored."""
+"""Set-up of all tests: shapes are checked, and settings, cores and speed of the machine do not count."""
 
 from __future__ import annotations
 
 import os
 import signal
+
+from hypothesis import settings
 
 from tests.shape_checks import install
 
@@ -11,6 +13,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 """Before torch is loaded: threads that wait for one another on busy cores make small tests slow."""
 
 install(["agent", "envs", "memory"])
+
+# An example of a property may take any time: by default, one of more than 0.2 s fails on a busy machine.
+settings.register_profile("learnd", deadline=None)
+settings.load_profile("learnd")
 
 for name in [name for name in os.environ if name.startswith("LEARND_")]:
     del os.environ[name]
