@@ -106,7 +106,7 @@ HINTS = {
     FindingKind.SPACE_CHANGED: "All tasks of a family share their spaces: choose them when the environment is made.",
     FindingKind.CHECKER_REJECTS: "Fix the environment: gymnasium.utils.env_checker.check_env shows the same error.",
     FindingKind.SHARED_WORLD: f"{KEEP_APART} In PyBullet, connect a client for each environment. For a simulator "
-    "with one world per process, declare --copies 1.",
+    "that can run only once in a process, declare --copies 1.",
     FindingKind.SEED_IGNORED: "Draw from self.np_random after super().reset(seed=seed). The family can be practised, "
     "but its tasks do not replay.",
     FindingKind.RESET_KEEPS_STATE: "Set every attribute that a step changes in reset too.",

@@ -91,8 +91,8 @@ CopiesOption = Annotated[
     typer.Option(
         min=0,
         metavar="N",
-        help="Most copies of the environment that may share a process: 1 for a simulator with one world per process; "
-        "0: no bound.",
+        help="Most copies of the environment that may share a process: 1 for a simulator that can run only "
+        "once in a process; 0: no bound.",
     ),
 ]
 FewShotOption = Annotated[

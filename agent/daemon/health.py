@@ -120,7 +120,8 @@ def _problems(inputs: HealthInputs) -> Iterable[Problem]:
         yield Problem(
             reason=RedReason.BACKUP_DAMAGED,
             found=short_error(inputs.backup_problem).rstrip("."),
-            hint="Run `learnd schedule run-now backup`, remove what is damaged, then `learnd schedule run-now verify`.",
+            hint="Run `learnd schedule run-now backup`, delete the damaged folders in backups/, then run"
+            " `learnd schedule run-now verify`.",
         )
     if inputs.settings_problem:
         yield Problem(

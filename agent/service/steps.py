@@ -1,4 +1,4 @@
-"""The steps of an installation or a removal: planned first, then run one by one and told."""
+"""The steps of an installation or a removal: planned first, then run and reported one by one."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class StepReport:
     Attributes:
         action: what it does, in the imperative.
         subject: what it is done to.
-        outcome: what became of it.
+        outcome: the outcome of the step.
         detail: more about it, such as the command, or why it was left out.
     """
 

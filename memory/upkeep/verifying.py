@@ -31,7 +31,7 @@ def verify_backups(folder: DataFolder, *, progress: Progress | None = None) -> B
             operation="verifying the backups in",
             subject=str(folder.backups_path),
             found="; ".join(f"{name} is damaged: {found}" for name, found in list(damaged.items())[:MAX_NAMED]) + ".",
-            hint="Make a new one (`learnd schedule run-now backup`), and remove the damaged ones.",
+            hint="Make a new one (`learnd schedule run-now backup`), then delete the damaged folders in backups/.",
         )
     return BackupCheckReport(checked=tuple(backup.path.name for backup in backups))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.config.worker_settings import WorkersSettings
 from agent.daemon.descriptors import WANTED_DESCRIPTORS
 from agent.service.places import Scope
 from agent.service.unit_file import (
@@ -18,6 +19,7 @@ from agent.service.unit_file import (
     unit_state,
     unit_text,
 )
+from envs.limits import THREADS_PER_PROCESS
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 SYSTEM = UnitOptions(scope=Scope.SYSTEM, program=Path("/opt/learnd/bin/learnd"))
@@ -72,6 +74,12 @@ def test_systemd_never_gives_up_starting_the_service_but_for_settings_that_canno
 
 def test_the_service_may_open_as_many_files_as_it_asks_for() -> None:
     assert int(settings_of(unit_text(SYSTEM))["LimitNOFILE"]) == WANTED_DESCRIPTORS
+
+
+@pytest.mark.parametrize("options", [SYSTEM, USER], ids=["system", "user"])
+def test_a_worker_at_its_default_limit_of_processes_leaves_room_for_the_service(options: UnitOptions) -> None:
+    of_a_worker = THREADS_PER_PROCESS * WorkersSettings().max_processes
+    assert int(settings_of(unit_text(options))["TasksMax"]) > of_a_worker
 
 
 def test_the_template_is_the_unit_of_the_default_place() -> None:
