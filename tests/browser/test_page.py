@@ -138,6 +138,9 @@ def test_each_fault_has_the_colour_of_the_manual(tmp_path: Path, open_page: Open
             assert page.locator(f"#health .{colour}").count() == 1, row.fault
             red_families = page.locator("#family-list tr.row .bad").count()
             assert red_families == row.colour.endswith(FAMILY_IS_RED), row.fault
+            page.locator("#quarantine-list tr", has_text="5 strikes in a row").nth(0).wait_for(
+                state="visible" if red_families else "detached"
+            )
 
 
 @SLOW
