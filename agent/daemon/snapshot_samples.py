@@ -122,13 +122,10 @@ def _memory_samples(snapshot: Snapshot) -> Iterator[tuple[str, Samples]]:
 
 def _backup_damage(snapshot: Snapshot) -> int:
     """Return the number of damaged parts in the newest backup plus that of backups which the newest check rejects."""
-    total = 0
-    for kind in (JobKind.BACKUP, JobKind.VERIFY):
-        summary = snapshot.jobs.get(kind)
-        run = summary.last_run if summary else None
-        damaged = run.detail.get("damaged", ()) if run is not None else ()
-        total += len(damaged) if isinstance(damaged, list) else 0
-    return total
+    made, checked = (snapshot.jobs.get(kind) for kind in (JobKind.BACKUP, JobKind.VERIFY))
+    runs = (made.last_success if made else None, checked.last_verdict if checked else None)
+    damaged = [run.detail.get("damaged", ()) for run in runs if run is not None]
+    return sum(len(parts) for parts in damaged if isinstance(parts, list))
 
 
 def _job_samples(snapshot: Snapshot) -> Iterator[tuple[str, Samples]]:

@@ -206,9 +206,9 @@ class StatusReport:
 
 
 def verify_error(snapshot: Snapshot | None) -> str:
-    """Return the error of the newest check of the backups; empty if it found them intact."""
+    """Return the error of the newest check of the backups that was not broken off; empty if it found them intact."""
     summary = None if snapshot is None else snapshot.jobs.get(JobKind.VERIFY)
-    run = None if summary is None else summary.last_run
+    run = None if summary is None else summary.last_verdict
     return run.error if run is not None and run.outcome is JobOutcome.FAILED else ""
 
 
