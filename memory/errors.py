@@ -74,6 +74,18 @@ class CorruptFileError(MemoryStoreError):
     """An error for a database, row, episode or parameter file that is damaged or does not match its checksum."""
 
 
+class DamagedBackupsError(CorruptFileError):
+    """An error for backups that were damaged after they were made.
+
+    Args:
+        backups: their names.
+    """
+
+    def __init__(self, *, operation: str, subject: str, found: str, hint: str = "", backups: tuple[str, ...]) -> None:
+        self.backups = backups
+        super().__init__(operation=operation, subject=subject, found=found, hint=hint)
+
+
 class FamilyNotFoundError(MemoryStoreError):
     """An error for a family name that the store does not contain."""
 

@@ -102,6 +102,17 @@ CREATE TABLE family_files (
 """
 
 
+_QUARANTINES = """
+CREATE TABLE quarantines (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    family_id INTEGER NOT NULL REFERENCES families(id),
+    began_at REAL NOT NULL,
+    until REAL NOT NULL,
+    reason TEXT NOT NULL
+);
+"""
+
+
 def _execute_all(db: Database, script: str) -> None:
     """Execute statements one by one, because ``executescript`` would first commit the open transaction."""
     for statement in script.split(";"):
@@ -231,6 +242,11 @@ def add_rehearsal_teachers(db: Database) -> None:
     _execute_all(db, _REHEARSAL_TEACHERS)
 
 
+def add_quarantines(db: Database) -> None:
+    """Add the record of quarantines, which begins empty."""
+    _execute_all(db, _QUARANTINES)
+
+
 MIGRATIONS = (
     create_first_tables,
     add_store_identity,
@@ -245,6 +261,7 @@ MIGRATIONS = (
     add_family_files,
     add_pace,
     add_rehearsal_teachers,
+    add_quarantines,
 )
 """The migrations in order. A migration's name is its record in the store, so names and order never change."""
 

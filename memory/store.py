@@ -28,6 +28,7 @@ from memory.tables.initializations import InitializationTable
 from memory.tables.jobs import JobTable
 from memory.tables.learner_steps import LearnerStepTable
 from memory.tables.overview import Overview
+from memory.tables.quarantines import QuarantineTable
 from memory.tables.references import ReferenceTable
 from memory.tables.rehearsal import RehearsalTable
 from memory.tables.requests import RequestTable
@@ -51,8 +52,8 @@ class Store:
 
     Attributes:
         folder: the data folder.
-        families, references, trials, rehearsal, contexts, encoders, imported, curves, checkpoints, learner_steps,
-            initializations, damage, jobs, requests, daemon_status, counters: the tables.
+        families, quarantines, references, trials, rehearsal, contexts, encoders, imported, curves, checkpoints,
+            learner_steps, initializations, damage, jobs, requests, daemon_status, counters: the tables.
         overview: the values that ``learnd status`` shows.
         stats: sizes of the episodic memory.
     """
@@ -64,6 +65,7 @@ class Store:
         self.counters = CounterTable(connection)
         self.families = FamilyTable(connection, self.counters)
         self.family_files = FamilyFileTable(connection)
+        self.quarantines = QuarantineTable(connection)
         self.references = ReferenceTable(connection, self.families)
         self.damage = DamageTable(connection)
         self.contexts = ContextKeyTable(connection, self.families)

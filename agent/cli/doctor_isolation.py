@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -34,11 +36,31 @@ def isolation(context: CheckContext) -> Iterator[Finding]:
         yield Finding(check=CHECK, verdict=Verdict.FAIL, found=found, hint=hint)
         return
     details, missing = described(enforced)
+    details["tried as"], others = _name_of(os.geteuid()), of_others(context)
     if missing:
-        found = f"not enforced on this machine: {', '.join(missing)}"
+        found = f"not enforced for {details['tried as']} on this machine: {', '.join(missing)}{others}"
         yield Finding(check=CHECK, verdict=Verdict.WARN, found=found, hint=HINT, details=details)
     else:
-        yield Finding(check=CHECK, verdict=Verdict.OK, found="all of it is enforced", details=details)
+        found = f"all of it is enforced for {details['tried as']}{others}"
+        yield Finding(check=CHECK, verdict=Verdict.OK, found=found, details=details)
+
+
+def of_others(context: CheckContext) -> str:
+    """Return what to know where workers do not run as this process would; empty if they do."""
+    try:
+        owner = context.folder.path.stat().st_uid
+    except OSError:
+        return ""
+    if context.service is not None:
+        return f"; workers of the service run as {_name_of(owner)} within its unit, which may allow less"
+    return "" if owner == os.geteuid() else f"; workers run as {_name_of(owner)}, for whom it may differ"
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # a dynamic user of a service that does not run
+        return f"uid {uid}"
 
 
 def described(enforced: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:

@@ -245,7 +245,7 @@ def leftovers(context: CheckContext) -> Iterator[Finding]:
 
 def _removal_of(path: Path, folder: DataFolder) -> str:
     """Return the command that removes an unfinished file or folder."""
-    from memory.upkeep.drill import DRILL_PREFIX
+    from memory.upkeep.drill_folder import DRILL_PREFIX
 
     if path.parent == folder.backups_path:
         return "learnd schedule run-now backup"

@@ -46,7 +46,7 @@ from agent.daemon.supervisor import Supervisor, TrainerExitedError, TrainerState
 from agent.daemon.time_budgets import TimeBudgets
 from agent.daemon.timers import Timers
 from agent.messages import Finished, Job
-from memory.errors import MemoryStoreError
+from memory.errors import DamagedBackupsError, MemoryStoreError
 from memory.folder import DataFolder
 from memory.records import Family, FamilyState, JobKind, JobOutcome
 from memory.store import Store
@@ -335,7 +335,8 @@ class Dispatcher:
             return RunResult(outcome=JobOutcome.INTERRUPTED, error="the daemon stopped")
         except Exception as error:
             log.exception("job failed", job=str(work.kind))
-            return RunResult(outcome=JobOutcome.FAILED, error=f"{type(error).__name__}: {error}")
+            detail = {"damaged": list(error.backups)} if isinstance(error, DamagedBackupsError) else {}
+            return RunResult(outcome=JobOutcome.FAILED, detail=detail, error=f"{type(error).__name__}: {error}")
 
     async def _conclude(self, work: Work, result: RunResult, *, took_s: float) -> None:
         """Update failures, counters, the family and the request after a run was recorded as ended."""

@@ -185,7 +185,12 @@ MEMORY = (
         "Time since the last successful backup; before the first, since the first family was added.",
         unit="seconds",
     ),
-    _gauge("learnd_backup_damaged_parts", "Damaged parts that the newest backup found.", unit="parts"),
+    _gauge(
+        "learnd_backup_damaged_parts",
+        "Damaged parts that the newest backup found, plus backups that the newest check found damaged.",
+        unit="parts",
+        notes="jobs `backup` and `verify`",
+    ),
     _counter(
         "learnd_checkpoint_fallbacks_total",
         "Starts of the trainer from an older checkpoint because the newest was damaged.",

@@ -117,18 +117,15 @@ def _memory_samples(snapshot: Snapshot) -> Iterator[tuple[str, Samples]]:
         damage[(str(problem.kind),)] += 1
     yield "learnd_store_damage", damage
     yield "learnd_policy_version", {(): float(snapshot.policy_version)}
-    yield "learnd_backup_damaged_parts", {(): float(_damaged_parts_of_newest_backup(snapshot))}
+    yield "learnd_backup_damaged_parts", {(): float(_backup_damage(snapshot))}
 
 
-def _damaged_parts_of_newest_backup(snapshot: Snapshot) -> int:
-    """Return the number of damaged parts of the newest backup, as the job that made it reported them.
-
-    Damage that a later ``verify`` job finds is a reason for red health (``RedReason.BACKUP_DAMAGED``).
-    """
-    summary = snapshot.jobs.get(JobKind.BACKUP)
-    run = summary.last_run if summary else None
-    damaged = run.detail.get("damaged", ()) if run is not None else ()
-    return len(damaged) if isinstance(damaged, list) else 0
+def _backup_damage(snapshot: Snapshot) -> int:
+    """Return the number of damaged parts in the newest backup plus that of backups which the newest check rejects."""
+    made, checked = (snapshot.jobs.get(kind) for kind in (JobKind.BACKUP, JobKind.VERIFY))
+    runs = (made.last_success if made else None, checked.last_verdict if checked else None)
+    damaged = [run.detail.get("damaged", ()) for run in runs if run is not None]
+    return sum(len(parts) for parts in damaged if isinstance(parts, list))
 
 
 def _job_samples(snapshot: Snapshot) -> Iterator[tuple[str, Samples]]:

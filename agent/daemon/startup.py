@@ -14,6 +14,7 @@ from memory.errors import StoreFullError
 from memory.folder import DataFolder, HeldFolder
 from memory.opening import begin_anew
 from memory.store import Store
+from memory.upkeep.drill_folder import remove_abandoned_drills
 
 log = structlog.get_logger(__name__)
 
@@ -51,14 +52,17 @@ class BallastRetry:
 
 
 async def hold_folder(folder: DataFolder) -> HeldFolder:
-    """Create the data folder if it does not exist, and hold it for the daemon.
+    """Create the data folder if it does not exist, hold it for the daemon, and remove what killed drills left in it.
 
     Raises:
         FolderInUseError: another daemon holds the folder.
         MemoryStoreError: the folder cannot be used.
     """
     folder.create()
-    return folder.hold("control")
+    held = folder.hold("control")
+    if num_removed := remove_abandoned_drills(folder.path):
+        log.info("removed temporary folders of restore drills that were killed", folders=num_removed)
+    return held
 
 
 def replace_store(folder: DataFolder, clock: Clock) -> None:

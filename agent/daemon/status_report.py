@@ -110,7 +110,7 @@ class StatusReport:
                 disk_free_bytes=self._poller.disk_free_bytes,
                 failures=self._dispatcher.failures.counts(),
                 damage=snapshot.damage if snapshot else (),
-                backup_problem=_verify_error(snapshot),
+                backup_problem=verify_error(snapshot),
                 settings_problem=self._reload.problem,
             )
         )
@@ -205,10 +205,10 @@ class StatusReport:
                 )
 
 
-def _verify_error(snapshot: Snapshot | None) -> str:
-    """Return the error of the newest check of the backups; empty if it found them intact."""
+def verify_error(snapshot: Snapshot | None) -> str:
+    """Return the error of the newest check of the backups that was not broken off; empty if it found them intact."""
     summary = None if snapshot is None else snapshot.jobs.get(JobKind.VERIFY)
-    run = None if summary is None else summary.last_run
+    run = None if summary is None else summary.last_verdict
     return run.error if run is not None and run.outcome is JobOutcome.FAILED else ""
 
 

@@ -14,6 +14,7 @@ from memory.records.families import (
     Family,
     FamilyState,
     FamilyTotals,
+    Quarantine,
     UnreadableSpec,
 )
 from memory.records.jobs import (
@@ -106,6 +107,7 @@ __all__ = [
     "Progress",
     "PrunePolicy",
     "PruneReport",
+    "Quarantine",
     "RehearsalTrial",
     "Request",
     "RequestStatus",

@@ -122,3 +122,20 @@ class Family:
                 operation="reading family", subject=self.name, found=f"{self.spec.reason}.", hint=self.spec.hint
             )
         return self.spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quarantine:
+    """A quarantine of a family.
+
+    Attributes:
+        family: name of the family.
+        began_at: its begin.
+        until: its end; in the future if it lasts.
+        reason: the reason, as text for people.
+    """
+
+    family: str
+    began_at: float
+    until: float
+    reason: str

@@ -108,12 +108,19 @@ class JobSummary:
 
     Attributes:
         last_run: the newest run that has ended; None if there is none.
-        last_success_at: time at which the newest successful run ended; None if there is none.
+        last_verdict: the newest run that succeeded or failed; None if there is none.
+        last_success: the newest run that succeeded; None if there is none.
     """
 
     kind: JobKind
     last_run: JobRun | None
-    last_success_at: float | None
+    last_verdict: JobRun | None
+    last_success: JobRun | None
+
+    @property
+    def last_success_at(self) -> float | None:
+        """Time at which the newest successful run ended; None if there is none."""
+        return None if self.last_success is None else self.last_success.finished_at
 
 
 @dataclass(frozen=True, kw_only=True)

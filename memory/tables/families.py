@@ -12,6 +12,7 @@ from memory.errors import CorruptFileError, FamilyExistsError, FamilyNotFoundErr
 from memory.records import Family, FamilyState, FamilyTotals, UnreadableSpec
 from memory.row_checksums import is_intact, seal
 from memory.tables.counters import CounterTable
+from memory.tables.quarantines import begin_quarantine, end_quarantine
 from memory.tables.rehearsal_slots import free_slots
 
 DAMAGED_HINT = "Stop learnd and run `learnd doctor --repair`."
@@ -137,6 +138,10 @@ class FamilyTable:
                 "UPDATE families SET state = ?, state_reason = ?, quarantined_until = ? WHERE id = ?",
                 (state, reason, quarantined_until, family.id),
             )
+            if quarantined_until is not None:
+                begin_quarantine(self._connection, family.id, until=quarantined_until, reason=reason)
+            else:
+                end_quarantine(self._connection, family.id)
             if state is FamilyState.REMOVED:
                 free_slots(self._connection, family.id)
             return _family(self._connection.rows("SELECT * FROM families WHERE id = ?", (family.id,))[0])

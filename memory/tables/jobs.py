@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from memory.connection import Row, StoreConnection, from_json, to_json
@@ -23,6 +23,9 @@ SELECT family,
 FROM names WHERE family IS NOT NULL
 """
 
+
+VERDICTS = (JobOutcome.SUCCEEDED, JobOutcome.FAILED)
+"""Outcomes of runs that came to a result."""
 
 _TIME_TAKEN = """
 SELECT kind, family, count(*) AS num_runs, sum(finished_at - started_at) AS seconds FROM job_runs
@@ -203,7 +206,7 @@ class JobTable:
         return [_job_run(row) for row in self._connection.rows(_NOTABLE, {"limit": limit})]
 
     def summaries(self) -> list[JobSummary]:
-        """Return the newest ended run and the newest successful run of every kind.
+        """Return the newest ended run, the newest one with a verdict and the newest successful one of every kind.
 
         Records of missed and overrun jobs are left out: such a job did not run and has no duration.
         """
@@ -213,11 +216,19 @@ class JobTable:
     def _summary(self, kind: JobKind) -> JobSummary:
         ran = [outcome for outcome in JobOutcome if outcome not in NOT_RUN]
         newest = [row for outcome in ran if (row := self._newest(kind, outcome)) is not None]
-        success = next((row for row in newest if row["outcome"] == JobOutcome.SUCCEEDED), None)
+        runs: dict[int, JobRun] = {}
+
+        def last(outcomes: Collection[JobOutcome]) -> JobRun | None:
+            """Return the newest run with such an outcome. A row is decoded once, because reports can be long."""
+            row = max((r for r in newest if r["outcome"] in outcomes), key=lambda r: int(r["id"]), default=None)
+            if row is None:
+                return None
+            if row["id"] not in runs:
+                runs[row["id"]] = _job_run(row)
+            return runs[row["id"]]
+
         return JobSummary(
-            kind=kind,
-            last_run=_job_run(max(newest, key=lambda row: int(row["id"]))) if newest else None,
-            last_success_at=None if success is None else success["finished_at"],
+            kind=kind, last_run=last(ran), last_verdict=last(VERDICTS), last_success=last((JobOutcome.SUCCEEDED,))
         )
 
     def _newest(self, kind: JobKind, outcome: JobOutcome) -> Row | None:

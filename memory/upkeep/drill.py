@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +10,8 @@ from memory.files.backup_record import read_backup
 from memory.folder import DataFolder
 from memory.records import Progress
 from memory.tables.overview import read_overview
+from memory.upkeep.drill_folder import drill_folder, remove_abandoned_drills
 from memory.upkeep.restoring import restore
-
-DRILL_PREFIX = ".drill-"
-"""Start of the name of the temporary folder. It stays if the process is killed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +38,8 @@ class RestoreDrill:
 def restore_drill(backup_path: Path, *, within: Path, progress: Progress | None = None) -> RestoreDrill:
     """Restore a backup into a temporary folder, read the restored store and remove the folder.
 
+    Folders of earlier drills that were killed are removed first, because each has the size of a store.
+
     Args:
         backup_path: the backup.
         within: an existing folder on the disk that is to hold the temporary folder.
@@ -52,8 +50,8 @@ def restore_drill(backup_path: Path, *, within: Path, progress: Progress | None 
         StoreFullError: the disk has no space for a second store.
     """
     started = time.monotonic()
-    place = Path(tempfile.mkdtemp(prefix=DRILL_PREFIX, suffix=".tmp", dir=within))
-    try:
+    remove_abandoned_drills(within)
+    with drill_folder(within) as place:
         folder = DataFolder(place / "learnd")
         restore(folder, backup_path, progress=progress)
         overview = read_overview(folder)
@@ -66,5 +64,3 @@ def restore_drill(backup_path: Path, *, within: Path, progress: Progress | None 
             duration_s=time.monotonic() - started,
             damaged=tuple(f"{problem.subject}: {problem.found}" for problem in read_backup(backup_path).damaged),
         )
-    finally:
-        shutil.rmtree(place, ignore_errors=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memory.connection import StoreConnection
-from memory.errors import CorruptFileError, MemoryStoreError
+from memory.errors import DamagedBackupsError, MemoryStoreError
 from memory.files.backup_record import Backup, listed_backups
 from memory.files.parameters import ParameterFolder
 from memory.folder import DataFolder
@@ -21,17 +21,18 @@ def verify_backups(folder: DataFolder, *, progress: Progress | None = None) -> B
         progress: called with the kind of items being processed and the number processed so far.
 
     Raises:
-        CorruptFileError: backups are damaged; the error names them.
+        DamagedBackupsError: backups are damaged; the error names them.
     """
     tell = progress or (lambda _what, _count: None)
     backups = listed_backups(folder)
     damaged = {backup.path.name: found for backup in backups if (found := _damage_of(backup, tell))}
     if damaged:
-        raise CorruptFileError(
+        raise DamagedBackupsError(
             operation="verifying the backups in",
             subject=str(folder.backups_path),
             found="; ".join(f"{name} is damaged: {found}" for name, found in list(damaged.items())[:MAX_NAMED]) + ".",
             hint="Make a new one (`learnd schedule run-now backup`), then delete the damaged folders in backups/.",
+            backups=tuple(damaged),
         )
     return BackupCheckReport(checked=tuple(backup.path.name for backup in backups))
 

@@ -150,10 +150,10 @@ MEMORY = DashboardSpec(
                 ),
                 _lines(
                     "Damage",
-                    "Of the store by kind, parts that the newest backup lacks, and starts from older checkpoints.",
+                    "Of the store by kind, of backups, and starts from older checkpoints.",
                     "none",
                     (f"sum by (kind) (learnd_store_damage{{{INSTANCE}}})", "{{kind}}"),
-                    (f"learnd_backup_damaged_parts{{{INSTANCE}}}", "backup"),
+                    (f"learnd_backup_damaged_parts{{{INSTANCE}}}", "backups"),
                     (f"increase(learnd_checkpoint_fallbacks_total{{{INSTANCE}}}[24h])", "older checkpoint, 24 h"),
                 ),
             ),

@@ -47,7 +47,14 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     """Return a function that opens the page of a service and waits until it is drawn."""
     contexts = []
 
-    def open_(url: str, *, width: int = 1280, height: int = 900, scheme: str = "light") -> tuple[Page, Faults]:
+    def open_(
+        url: str,
+        *,
+        width: int = 1280,
+        height: int = 900,
+        scheme: str = "light",
+        prepare: Callable[[Page], None] = lambda _: None,
+    ) -> tuple[Page, Faults]:
         context = browser.new_context(
             viewport={"width": width, "height": height},
             color_scheme=scheme,  # type: ignore[arg-type]
@@ -60,6 +67,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         page.on("pageerror", lambda error: faults.append(str(error)))
         origin = url.partition("#")[0]
         page.on("request", lambda sent: None if sent.url.startswith(origin) else faults.append(f"asked {sent.url}"))
+        prepare(page)
         page.goto(url)
         page.wait_for_selector("body[data-ready]")
         return page, faults

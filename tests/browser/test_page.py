@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.daemon.health import Problem
+from memory.folder import DataFolder
 from memory.records import FamilyState
+from memory.store import Store
 from tests.agent.daemon.daemon_process import QUICK, DaemonProcess
 from tests.browser.conftest import OpenPage
 from tests.browser.folders import fill_with
+from tests.browser.served_site import URL, served_site
+from tests.memory.making import add_active_family
+from tests.monitoring.fault_table import fault_rows
+from tests.monitoring.outside_faults import FAULTS, Beside, seen
 from tests.service import free_port
 
 if TYPE_CHECKING:
@@ -98,6 +105,42 @@ def test_the_page_follows_the_service_while_it_learns_and_after_a_restart(tmp_pa
         _wait_for_change(page, _steps(page))
         assert page.locator("#event-list", has_text="interrupted").count() <= 1
     assert faults.without_lost_connections() == []
+
+
+HEALTH_COLOURS = {"red": "bad", "green": "good"}
+"""The class of the page's mark of health for each colour of the manual."""
+
+FAMILY_IS_RED = "; the family is red"
+
+
+def problems_of(folder: DataFolder, fault: str) -> list[Problem]:
+    """Make a fault in a data folder; return the reasons for red health."""
+    with Store.open(folder) as store:
+        add_active_family(store)
+        beside = Beside()
+        FAULTS[fault](store, beside)
+        return seen(store, beside).problems
+
+
+@SLOW
+def test_each_fault_has_the_colour_of_the_manual(tmp_path: Path, open_page: OpenPage) -> None:
+    page: Page | None = None
+    with served_site() as served:
+        for number, row in enumerate(fault_rows()):
+            folder = DataFolder(tmp_path / str(number))
+            served.show(folder, served.run(lambda folder=folder, row=row: problems_of(folder, row.fault)))
+            if page is None:
+                page, _ = open_page(URL, prepare=served.attach)
+            else:
+                page.reload()
+                page.wait_for_selector("body[data-ready]")
+            colour = HEALTH_COLOURS[row.colour.removesuffix(FAMILY_IS_RED)]
+            assert page.locator(f"#health .{colour}").count() == 1, row.fault
+            red_families = page.locator("#family-list tr.row .bad").count()
+            assert red_families == row.colour.endswith(FAMILY_IS_RED), row.fault
+            page.locator("#quarantine-list tr", has_text="5 strikes in a row").nth(0).wait_for(
+                state="visible" if red_families else "detached"
+            )
 
 
 @SLOW

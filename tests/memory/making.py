@@ -195,6 +195,7 @@ def downgrade(folder: DataFolder) -> None:
         "context_encoders",
         "imported_trials",
         "family_files",
+        "quarantines",
     ):
         database.execute(f"DROP TABLE {table}")
     database.execute("DELETE FROM _sqlite_migrations WHERE name <> 'create_first_tables'")

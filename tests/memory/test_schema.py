@@ -65,6 +65,7 @@ def test_the_released_migrations_have_not_been_changed() -> None:
         "add_family_files",
         "add_pace",
         "add_rehearsal_teachers",
+        "add_quarantines",
     )
 
 

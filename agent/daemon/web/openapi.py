@@ -16,7 +16,7 @@ API_VERSION = "1.0.0"
 
 DESCRIPTION = (
     "Read-only JSON of the service learnd: the values that its commands print with --json. Times are seconds since the"
-    " epoch. Answers have an ETag and are compressed with gzip if the client accepts it."
+    " epoch. Answers but the stream have an ETag and are compressed with gzip if the client accepts it."
 )
 HEALTH_SUMMARY = "The health of the service, with what to do about each reason."
 STREAM_SUMMARY = "Server-sent events: one message for each change of the service, and a comment as a heartbeat."
@@ -35,9 +35,7 @@ def openapi_document() -> dict[str, Any]:
     )
     paths = {PREFIX + resource.path: {"get": _operation(resource)} for resource in RESOURCES}
     paths[f"{PREFIX}/health"] = {"get": _plain_operation("health", HEALTH_SUMMARY, service_models.Health)}
-    stream = _plain_operation("stream", STREAM_SUMMARY, LiveMessage)
-    stream["responses"]["200"]["content"] = {"text/event-stream": {"schema": {"$ref": _schema(LiveMessage)}}}
-    paths[STREAM_PATH] = {"get": stream}
+    paths[STREAM_PATH] = {"get": _stream_operation()}
     return {
         "openapi": "3.1.0",
         "info": {"title": "learnd", "version": API_VERSION, "description": DESCRIPTION},
@@ -72,6 +70,17 @@ def _plain_operation(name: str, summary: str, model: type[Values]) -> dict[str, 
             },
         },
     }
+
+
+def _stream_operation() -> dict[str, Any]:
+    """Return the operation of the stream, which has neither an ETag nor an answer 304."""
+    operation = _plain_operation("stream", STREAM_SUMMARY, LiveMessage)
+    operation["responses"]["200"] = {
+        "description": STREAM_SUMMARY,
+        "content": {"text/event-stream": {"schema": {"$ref": _schema(LiveMessage)}}},
+    }
+    del operation["responses"]["304"]
+    return operation
 
 
 def _operation(resource: Resource) -> dict[str, Any]:

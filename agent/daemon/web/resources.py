@@ -19,6 +19,7 @@ from agent.reports.events import event_values
 from agent.reports.family_curves import XAxis
 from agent.reports.family_values import family_report
 from agent.reports.memory_values import memory_values
+from agent.reports.quarantines import quarantine_values
 from agent.reports.schedule_values import read_schedule, schedule_values
 from agent.reports.score_matrix import matrix_values, read_matrix
 from agent.reports.status import status_values
@@ -200,6 +201,10 @@ def _read_events(store: Store, request: Request) -> Any:
     return event_values(store, limit=request.values["limit"])
 
 
+def _read_quarantines(store: Store, request: Request) -> Any:
+    return quarantine_values(store, limit=request.values["limit"])
+
+
 def _read_memory(store: Store, request: Request) -> Any:
     del request
     return memory_values(store.stats.memory_stats())
@@ -278,6 +283,13 @@ RESOURCES = (
         model=service_models.Events,
         read=_read_events,
         parameters=(Parameter(name="limit", default=50, most=1000, description="Largest number of events."),),
+    ),
+    Resource(
+        path="/quarantines",
+        summary="The newest quarantines of families, also those that have ended, with the reason.",
+        model=service_models.Quarantines,
+        read=_read_quarantines,
+        parameters=(Parameter(name="limit", default=20, most=200, description="Largest number of quarantines."),),
     ),
     Resource(
         path="/memory",

@@ -170,6 +170,22 @@ class Events(Values):
     events: list[EventValues]
 
 
+class QuarantineValues(Values):
+    """A quarantine of a family."""
+
+    family: str
+    began_at: float
+    until: float
+    """Its end; in the future if it lasts."""
+    reason: str
+
+
+class Quarantines(Values):
+    """The newest quarantines, newest first."""
+
+    quarantines: list[QuarantineValues]
+
+
 class HealthReason(Values):
     """A reason for red health."""
 

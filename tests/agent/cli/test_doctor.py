@@ -13,8 +13,9 @@ import pytest
 
 from agent.cli import doctor_service, doctor_storage
 from agent.cli.doctor_findings import CheckContext, Finding, Verdict
-from agent.cli.doctor_isolation import described
+from agent.cli.doctor_isolation import described, isolation, of_others
 from agent.config.loading import load_settings
+from agent.config.system_service import SystemService
 from memory.folder import DataFolder
 from memory.records import FamilyState, JobKind, JobOutcome
 from memory.store import Store
@@ -390,6 +391,22 @@ def test_the_isolation_of_workers_is_told_part_by_part(learnd: Learnd) -> None:
     missing = [name for name, text in found["details"].items() if text.startswith("NOT ENFORCED")]
     assert found["verdict"] == ("warn" if missing else "ok")
     assert all(name in found["found"] for name in missing)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+def test_what_root_tries_is_said_to_hold_for_root_and_not_for_the_user_of_the_service(filled: DataFolder) -> None:
+    service = SystemService(
+        unit=Path("learnd.service"), settings_file=None, data_dir=filled.path, new_settings_file=Path("learnd.toml")
+    )
+    with examined(filled) as context:
+        (own,) = isolation(context)
+        os.chown(filled.path, 4321, 4321)
+        assert "workers run as uid 4321" in of_others(context)
+        said = of_others(replace(context, service=service))
+    assert own.details["tried as"] == "root"
+    assert "for root" in own.found
+    assert "workers" not in own.found
+    assert "workers of the service run as uid 4321 within its unit" in said
 
 
 def test_what_the_kernel_does_not_enforce_is_named() -> None:

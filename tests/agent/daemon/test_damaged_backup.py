@@ -27,6 +27,7 @@ def test_damage_is_found_and_told_until_the_backups_are_intact_again(tmp_path: P
         (reason,) = service.health()[1]
         assert reason["reason"] == "backup_damaged"
         assert backup.name in reason["found"]
+        assert service.metric("learnd_backup_damaged_parts") == 1.0
         service.stop()
     with DaemonProcess(tmp_path / "data") as service:
         until(lambda: service.health()[0] == 503, "health is red after a restart")

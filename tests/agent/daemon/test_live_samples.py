@@ -9,6 +9,7 @@ from agent.config.triggers import Trigger
 from agent.daemon.health import RedReason
 from agent.daemon.live_samples import backup_age_s, job_periods_s
 from agent.daemon.snapshot import read_snapshot
+from agent.daemon.status_report import verify_error
 from agent.daemon.supervisor import TrainerState
 from memory.folder import DataFolder
 from memory.records import JobKind, JobOutcome
@@ -51,11 +52,22 @@ def test_the_age_of_the_backup_counts_from_the_first_family_until_one_has_succee
         assert backup_age_s(read_snapshot(store, None), started_at=4990.0, now=now[0]) == 60.0
 
 
-def test_damaged_parts_of_the_newest_backup_are_counted(tmp_path: Path) -> None:
+def test_damaged_parts_of_the_newest_backup_and_backups_found_damaged_later_are_counted(tmp_path: Path) -> None:
     with Store.open(DataFolder(tmp_path)) as store:
         assert "learnd_backup_damaged_parts 0.0" in metrics_text(read_snapshot(store, None))
         damaged = {"damaged": [{"subject": "trial 1"}, {"subject": "trial 2"}]}
         store.jobs.finish(store.jobs.start(JobKind.BACKUP, reason="due"), JobOutcome.SUCCEEDED, detail=damaged)
+        assert "learnd_backup_damaged_parts 2.0" in metrics_text(read_snapshot(store, None))
+        found = {"damaged": ["2026-11-01T03-00-00.000000Z"]}
+        check = store.jobs.start(JobKind.VERIFY, reason="due")
+        store.jobs.finish(check, JobOutcome.FAILED, detail=found, error="it is damaged")
+        assert "learnd_backup_damaged_parts 3.0" in metrics_text(read_snapshot(store, None))
+        store.jobs.finish(store.jobs.start(JobKind.VERIFY, reason="due"), JobOutcome.INTERRUPTED)
+        store.jobs.finish(store.jobs.start(JobKind.BACKUP, reason="due"), JobOutcome.FAILED, error="disk full")
+        snapshot = read_snapshot(store, None)
+        assert "learnd_backup_damaged_parts 3.0" in metrics_text(snapshot)
+        assert verify_error(snapshot) == "it is damaged"
+        store.jobs.finish(store.jobs.start(JobKind.VERIFY, reason="due"), JobOutcome.SUCCEEDED)
         assert "learnd_backup_damaged_parts 2.0" in metrics_text(read_snapshot(store, None))
 
 

@@ -8,8 +8,9 @@ from envs.errors import FamilySpecError
 from envs.pace import Pace
 from memory.errors import FamilyExistsError, FamilyNotFoundError
 from memory.folder import DataFolder
-from memory.records import FamilyState, FamilyTotals, JobKind, JobOutcome
+from memory.records import FamilyState, FamilyTotals, JobKind, JobOutcome, Quarantine
 from memory.store import Store
+from memory.tables import quarantines
 from tests.memory.making import Clock, add_active_family, make_spec, make_step, make_tensors, rewrite_spec
 
 
@@ -229,3 +230,30 @@ def test_only_a_family_whose_row_changed_is_read_again(store: Store) -> None:
     assert (mdps.strikes, struck.strikes) == (0, 1)
     store.families.set_state("bandits", FamilyState.REMOVED)
     assert [family.name for family in store.families.all()] == ["mdps"]
+
+
+def test_past_quarantines_are_kept_with_their_end(folder: DataFolder) -> None:
+    now = [1000.0]
+    with Store.open(folder, clock=lambda: now[0]) as store:
+        for name in ("cartpole", "bandits"):
+            add_active_family(store, name)
+        for name, until in (("cartpole", 1060.0), ("bandits", 1300.0)):
+            store.families.set_state(name, FamilyState.QUARANTINED, reason="it crashed", quarantined_until=until)
+        now[0] = 1100.0
+        for name in ("cartpole", "bandits"):
+            store.families.set_state(name, FamilyState.ACTIVE)
+        assert store.quarantines.newest(5) == [
+            Quarantine(family="bandits", began_at=1000.0, until=1100.0, reason="it crashed"),
+            Quarantine(family="cartpole", began_at=1000.0, until=1060.0, reason="it crashed"),
+        ]
+        assert len(store.quarantines.newest(1)) == 1
+
+
+def test_the_newest_quarantines_are_kept(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quarantines, "MOST_KEPT", 3)
+    with Store.open(folder) as store:
+        add_active_family(store)
+        for number in range(5):
+            reason = f"fault {number}"
+            store.families.set_state("cartpole", FamilyState.QUARANTINED, reason=reason, quarantined_until=2e9)
+        assert [kept.reason for kept in store.quarantines.newest(10)] == ["fault 4", "fault 3", "fault 2"]

@@ -89,19 +89,22 @@ def test_a_missed_job_is_recorded_and_counted_without_a_run(store: Store, clock:
     assert store.counters.all() == [("job_runs", {"job": "backup", "outcome": "missed"}, 1.0)]
 
 
-def test_summaries_hold_the_last_run_and_the_last_success_of_every_kind(store: Store, clock: Clock) -> None:
+def test_summaries_hold_the_last_run_verdict_and_success_of_every_kind(store: Store, clock: Clock) -> None:
     first = store.jobs.start(JobKind.BACKUP, family=None, reason="due")
     store.jobs.finish(first, JobOutcome.SUCCEEDED)
     succeeded_at = clock.now
     clock.now += 100
     second = store.jobs.start(JobKind.BACKUP, family=None, reason="due")
     store.jobs.finish(second, JobOutcome.FAILED)
+    third = store.jobs.start(JobKind.BACKUP, family=None, reason="due")
+    store.jobs.finish(third, JobOutcome.INTERRUPTED)
     store.jobs.start(JobKind.BACKUP, family=None, reason="due")
     summaries = {summary.kind: summary for summary in store.jobs.summaries()}
     assert set(summaries) == set(JobKind)
     backup = summaries[JobKind.BACKUP]
-    assert backup.last_run is not None
-    assert (backup.last_run.id, backup.last_success_at) == (second, succeeded_at)
+    found = [run and run.id for run in (backup.last_run, backup.last_verdict, backup.last_success)]
+    assert found == [third, second, first]
+    assert backup.last_success_at == succeeded_at
     assert summaries[JobKind.PRUNE].last_run is None
 
 

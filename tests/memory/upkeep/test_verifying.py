@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memory.errors import CorruptFileError
+from memory.errors import DamagedBackupsError
 from memory.folder import DataFolder
 from memory.store import Store
 from memory.upkeep.verifying import verify_backups
@@ -46,7 +46,8 @@ def test_a_damaged_backup_is_an_error_with_its_name(folder: DataFolder, backups:
         damaged.store_path.write_bytes(b"damaged" * 1000)
     else:
         damaged.store_path.unlink()
-    with pytest.raises(CorruptFileError, match="is damaged") as caught:
+    with pytest.raises(DamagedBackupsError, match="is damaged") as caught:
         verify_backups(folder)
+    assert caught.value.backups == (damaged.path.name,)
     assert damaged.path.name in caught.value.found
     assert backups[1].name not in caught.value.found

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from agent.daemon.health import Problem, RedReason
 from agent.daemon.web.resources import PREFIX, RESOURCES, Resource
 from agent.daemon.web.service_models import Health
 from agent.daemon.web.values import Failed
-from memory.records import CurveMetric, JobKind, JobOutcome
+from memory.records import CurveMetric, FamilyState, JobKind, JobOutcome
 from memory.store import Store
 from tests.agent.cli.conftest import Learnd
 from tests.agent.cli.filled_store import fill
@@ -116,6 +117,17 @@ def test_events_are_the_newest_first_and_name_rejections_and_failures(
     assert ("rollback", "version 2 rolled back to 1", "worse", "warning") in told
     assert ("strike", "fault of acrobot in practise", "it raised", "warning") in told
     assert any(event["kind"] == "family" and event["family"] == "cartpole" for event in events)
+
+
+def test_quarantines_are_told_after_their_end(tmp_path: Path, new_site: Callable[..., Site]) -> None:
+    folder = fill(tmp_path / "learnd", rounds=1)
+    with Store.open(folder) as store:
+        until = time.time() + 3600.0
+        store.families.set_state("acrobot", FamilyState.QUARANTINED, reason="it crashed", quarantined_until=until)
+        store.families.set_state("acrobot", FamilyState.ACTIVE)
+    (quarantine,) = new_site(on=folder).json("/quarantines?limit=5")["quarantines"]
+    assert (quarantine["family"], quarantine["reason"]) == ("acrobot", "it crashed")
+    assert quarantine["began_at"] <= quarantine["until"] < until
 
 
 def test_trends_are_scores_and_returns_where_there_is_no_scale(site: Site) -> None:

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from agent.daemon.web.live import STREAM_PATH
 from agent.daemon.web.openapi import openapi_document
 from agent.daemon.web.reference_page import BEGIN, updated
 from agent.daemon.web.resources import PREFIX, RESOURCES
@@ -48,3 +49,14 @@ def test_every_default_of_a_parameter_is_allowed() -> None:
 def test_operations_have_names_of_their_own() -> None:
     names = [item["get"]["operationId"] for item in openapi_document()["paths"].values()]
     assert len(names) == len(set(names))
+
+
+def test_the_document_names_an_etag_exactly_where_an_answer_has_one(site: Site) -> None:
+    for path, item in openapi_document()["paths"].items():
+        responses = item["get"]["responses"]
+        declared = "ETag" in responses["200"].get("headers", {})
+        assert declared == ("304" in responses)
+        if path == STREAM_PATH:
+            assert not declared
+        else:
+            assert declared == ("etag" in site.get(path.replace("{name}", "cartpole")).headers), path

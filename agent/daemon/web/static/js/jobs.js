@@ -1,4 +1,4 @@
-// The schedule, what takes the trainer's time, and the newest events.
+// The schedule, what takes the trainer's time, the newest events and quarantines.
 
 import { byId, el, mark, paragraph, render, table } from "./dom.js";
 import { ago, duration, share, STATE_KINDS, trigger } from "./format.js";
@@ -71,4 +71,12 @@ export function showEvents({ events }) {
     events.map((event) => el("li", {}, ago(event.at), el("span", {},
       event.severity === "info" ? null : [mark(event.severity, KINDS[event.severity]), " "],
       event.title, event.text && el("span", { class: "reason" }, event.text))))) : paragraph("nothing has happened yet"));
+}
+
+/** Show when families were in quarantine; nothing if none ever was. */
+export function showQuarantines({ quarantines }) {
+  render(byId("quarantine-list"), quarantines.length ? [el("h3", { class: "sub" }, "Last quarantines"), table([
+    ["family", (q) => q.family], ["began", (q) => ago(q.began_at), "nowrap"],
+    ["until", (q) => ago(q.until), "nowrap"], ["why", (q) => el("span", { class: "reason" }, q.reason), "long"],
+  ], quarantines, { caption: "Last quarantines", isStacked: true })] : null);
 }

@@ -5,7 +5,7 @@ import { byId } from "./dom.js";
 import { firstFamily, select, showFamilies, showTrends } from "./families.js";
 import { redraw, selectedFamily, showFamily } from "./family.js";
 import { tick } from "./format.js";
-import { showEvents, showJobs } from "./jobs.js";
+import { showEvents, showJobs, showQuarantines } from "./jobs.js";
 import { showMatrix, showMemory } from "./memory.js";
 import { showHealth, showNow, showUnread } from "./now.js";
 import { showVersions } from "./versions.js";
@@ -58,7 +58,10 @@ const readCurves = paced(async () => {
   if (page.status) await showFamily(wantedFamily());
 }, 4000);
 const readJobs = paced(async () => showJobs(await get("/jobs?runs=30")), 5000);
-const readEvents = paced(async () => showEvents(await get("/events?limit=60")), 5000);
+const readEvents = paced(async () => {
+  showEvents(await get("/events?limit=60"));
+  showQuarantines(await get("/quarantines?limit=5"));
+}, 5000);
 const readMemory = paced(async () => showMemory(await get("/memory")), 10000);
 const readVersions = paced(async () => showVersions(await get("/versions?limit=50")), 2000);
 
