@@ -303,6 +303,15 @@ def _check_entry(entry: str) -> None:
         raise FamilySpecError(
             operation="describing family", subject=entry, found="it names no environment.", hint="Write CartPole-v1."
         )
+    module, separator, name = entry.partition(":")
+    if separator and not (module.strip() and name.strip()):
+        lacking = "name after" if module.strip() else "module before"
+        raise FamilySpecError(
+            operation="describing family",
+            subject=entry,
+            found=f"it has no {lacking} the colon.",
+            hint="Write module:Class, FILE.py:Class, or an id such as CartPole-v1.",
+        )
 
 
 def _check_max_steps(entry: str, max_episode_steps: int | None) -> None:

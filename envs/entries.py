@@ -78,6 +78,12 @@ def file_entry(entry: str, *, folder: Path | None = None) -> FileEntry:
     return FileEntry(entry=f"{'.'.join(parts)}:{name}", import_path=str(above), default_name=default)
 
 
+def shown_entry(entry: str) -> str:
+    """Return an entry as a user writes it: the file in place of ``module:*``."""
+    module, separator, name = entry.partition(":")
+    return f"{module.replace('.', '/')}.py" if separator and name == ONLY_CLASS else entry
+
+
 def interpreter_of(path: Path) -> Path:
     """Return the interpreter that a path names: the interpreter itself, or that of a virtual environment's folder.
 

@@ -134,6 +134,8 @@ def _opened(found: Examination, *, limits: WorkerLimits | None, num_copies: int,
     )
     found.spec = tasks.spec  # its entry names the class if it was declared as the only one of a file
     found.spaces, found.max_episode_steps = tasks.spaces, tasks.max_episode_steps
+    if found.spaces.action.is_single:
+        found.findings.append(finding(FindingKind.ONE_ACTION, "the action space has one action: nothing is chosen."))
     return tasks
 
 

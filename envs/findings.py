@@ -47,6 +47,8 @@ class FindingKind(StrEnum):
     UNUSUAL_REWARD = "unusual_reward"
     TRUNCATION_MISSING = "truncation_missing"
     CLOSE_FAILED = "close_failed"
+    ACTION_MASK = "action_mask"
+    ONE_ACTION = "one_action"
     SHARED_STATE = "shared_state"
     VARIATION_CHANGED = "variation_changed"
     VARIATION_WITHOUT_EFFECT = "variation_without_effect"
@@ -73,6 +75,8 @@ WARNINGS = frozenset(
         FindingKind.UNUSUAL_REWARD,
         FindingKind.TRUNCATION_MISSING,
         FindingKind.CLOSE_FAILED,
+        FindingKind.ACTION_MASK,
+        FindingKind.ONE_ACTION,
         FindingKind.SHARED_STATE,
         FindingKind.VARIATION_CHANGED,
         FindingKind.VARIATION_WITHOUT_EFFECT,
@@ -97,8 +101,8 @@ HINTS = {
     FindingKind.FLAG_NOT_BOOL: "Return bool(terminated) and bool(truncated).",
     FindingKind.MALFORMED_OBSERVATION: "Return what the observation space describes, or declare what you return.",
     FindingKind.MALFORMED_REWARD: (
-        "Return a float. Rewards of several objectives need a wrapper that weights them, such as --wrap"
-        " mo_gymnasium.wrappers:LinearReward."
+        "Return float(reward). One number for each of several objectives needs a wrapper that weights them, such as"
+        " --wrap mo_gymnasium.wrappers:LinearReward."
     ),
     FindingKind.NOT_FINITE: "Clip or replace such numbers in the environment.",
     FindingKind.ACTION_EDGE: "Make step accept every action of the space, or declare a smaller space; start and n of a "
@@ -118,6 +122,8 @@ HINTS = {
     "itself is over: the value of a truncated episode goes on.",
     FindingKind.CLOSE_FAILED: "Let close succeed. Where keyword arguments vary, each new task closes a copy, "
     "and this is a fault.",
+    FindingKind.ACTION_MASK: "Give a mask with every reset and step, which allows at least one choice.",
+    FindingKind.ONE_ACTION: "Declare all actions: n of a Discrete space is the number of choices, not the largest one.",
     FindingKind.SHARED_STATE: KEEP_APART,
     FindingKind.NO_STEP_LIMIT: "Set one (--max-steps), so that every episode ends.",
     FindingKind.SEED_WITHOUT_EFFECT: "Tasks differ only by variations (--vary), if any are declared.",

@@ -146,6 +146,11 @@ class ActionSpec:
         """Return whether an action has numbers, so that it is a vector of floats."""
         return bool(self.low)
 
+    @property
+    def is_single(self) -> bool:
+        """Return whether there is one action only, so that nothing is chosen."""
+        return all(number == 1 for number in self.choices) and self.low == self.high
+
     @cached_property
     def choices_part(self) -> ActionSpec:
         """The choices of a mixed action alone."""

@@ -10,6 +10,7 @@ from agent.cli.few_shot_options import shapes_text
 from agent.cli.output import STATE_STYLES, indented, styled
 from agent.output.quantities import short_count, short_number, with_error
 from agent.output.visible_text import visible_line
+from envs.entries import shown_entry
 from envs.kinds import FamilyKind
 from envs.space_text import spaces_text
 
@@ -51,11 +52,9 @@ def check_values(
 
 def show_check(out: PlainConsole, values: Mapping[str, Any]) -> None:
     """Print the report of a check. ``values`` is the command's JSON answer."""
-    entry, verdict = values["spec"]["entry"], values["verdict"]
+    entry, verdict = shown_entry(values["spec"]["entry"]), values["verdict"]
     means = "learnd env add admits it" if verdict == "admitted" else "learnd env add refuses it"
-    out.print(
-        styled((visible_line(str(entry)), "bold"), " is ", (verdict, STATE_STYLES[_state_of(verdict)]), f": {means}")
-    )
+    out.print(styled((visible_line(entry), "bold"), " is ", (verdict, STATE_STYLES[_state_of(verdict)]), f": {means}"))
     for line in report_lines(values):
         out.print(visible_line(line), soft_wrap=True)
     for found in values["findings"]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -267,6 +268,8 @@ def declared_environments(entry: str, options: FamilyOptions, **more: Any) -> Fa
     from envs.declaration import family_from_declaration
     from envs.entries import interpreter_of
 
+    if not options.path and options.python is None:
+        _refuse_file_at_hand(entry)
     return family_from_declaration(
         entry,
         variations=options.vary,
@@ -283,6 +286,26 @@ def declared_environments(entry: str, options: FamilyOptions, **more: Any) -> Fa
         copies=options.copies,
         **more,
     )
+
+
+def _refuse_file_at_hand(entry: str) -> None:
+    """Reject a module that is no installed one, but a file of the working folder: a worker does not run there.
+
+    Raises:
+        CommandError: it is.
+    """
+    module, separator, name = entry.partition(":")
+    file = Path(*module.split(".")).with_suffix(".py") if separator and module.strip(".") else Path()
+    if not file.is_file() or file.suffixes != [".py"] or entry.startswith(str(file)):
+        return
+    found = PathFinder.find_spec(module.partition(".")[0])
+    if found is None or Path(found.origin or "").is_relative_to(Path.cwd()):
+        raise CommandError(
+            operation="describing family",
+            subject=entry,
+            found=f"no installed package has a module {module!r}, but the working folder has the file {file}.",
+            hint=f"Write {file}:{name}.",
+        )
 
 
 def few_shot_kwargs(entry: str, options: FamilyOptions) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from agent.cli.reference_option import failure_text, reference_text
 from agent.cli.status import families_table
 from agent.output.quantities import ago, moment, short_number, short_score, with_error
 from agent.output.visible_text import visible_line
+from envs.entries import shown_entry
 from envs.family import FamilySource
 from envs.gymnasium.variations import Distribution, Variation
 from envs.kinds import FamilyKind
@@ -179,7 +180,7 @@ def _show_declaration(out: PlainConsole, family: Family) -> None:
     if isinstance(spec, UnreadableSpec):
         out.print(f"added {moment(family.created_at)}. {spec.hint}")
         return
-    out.print(visible_line(f"{spec.entry} ({spec.source}), added {moment(family.created_at)}"))
+    out.print(visible_line(f"{shown_entry(spec.entry)} ({spec.source}), added {moment(family.created_at)}"))
     if spec.kwargs:
         out.print(visible_line("made with " + ", ".join(f"{key}={value}" for key, value in spec.kwargs.items())))
     if spec.wrappers:

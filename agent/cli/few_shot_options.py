@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import is_zipfile
 
 from agent.cli.errors import CommandError, unknown_name_error
 from agent.cli.family_options import FamilyOptions, few_shot_kwargs
@@ -16,14 +17,28 @@ if TYPE_CHECKING:
 
 
 def is_few_shot_entry(entry: str, few_shot: str | None) -> bool:
-    """Return whether ENTRY names few-shot tasks: a built-in few-shot family, or images by class."""
+    """Return whether ENTRY names few-shot tasks: a built-in few-shot family, or images by class.
+
+    Raises:
+        CommandError: it is a file of another kind.
+    """
     from envs.default_families import TENSOR_FAMILIES
     from envs.entries import is_python_file
     from envs.few_shot.options import FEW_SHOT_ENTRIES
 
     if few_shot is not None or entry in FEW_SHOT_ENTRIES:
         return True
-    return entry not in TENSOR_FAMILIES and not is_python_file(entry) and Path(entry).expanduser().exists()
+    if entry in TENSOR_FAMILIES or is_python_file(entry) or not entry.strip():
+        return False
+    path = Path(entry).expanduser()
+    if path.is_file() and not is_zipfile(path):
+        raise CommandError(
+            operation="describing family",
+            subject=entry,
+            found="the file is neither a Python file (.py), nor a family file (.toml), nor a zip file of images.",
+            hint="Give its name the ending of what it is.",
+        )
+    return path.exists()
 
 
 def declared_few_shot(

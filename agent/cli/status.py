@@ -135,7 +135,7 @@ def _page(report: dict[str, Any]) -> Group:
     elif report["state"] == "stopped":
         parts.append(NO_DATA)
     else:
-        parts.append("no family yet: the first ones are being admitted")
+        parts.append("no family yet: learnd env add ENTRY adds one")
     return Group(*parts)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.daemon.family_choice import Candidate
@@ -48,6 +48,10 @@ class BackgroundFamilies:
         """Note that the trainer has results of families, so that it is asked for them at once."""
         for name in families:
             self._asked.pop(name, None)
+
+    def keep_only(self, families: Collection[str]) -> None:
+        """Forget all other families: their plays were stopped."""
+        self._asked = {name: asked for name, asked in self._asked.items() if name in families}
 
     def without_asked(self, candidates: Sequence[Candidate], *, now: float) -> Sequence[Candidate]:
         """Return the candidates without those that were asked for a moment ago.

@@ -19,14 +19,13 @@ from agent.clock import Clock
 from agent.config.settings import Settings
 from agent.config.time_shares import time_shares
 from agent.config.triggers import is_within
-from agent.daemon.background_families import BackgroundFamilies
 from agent.daemon.daemon_jobs import run_daemon_job
-from agent.daemon.family_choice import Candidate, Choice, choose
+from agent.daemon.family_choice import Choice
 from agent.daemon.family_failures import FamilyFailures
 from agent.daemon.health import Failures
 from agent.daemon.next_job import DUE, Work, next_work
 from agent.daemon.open_requests import OpenRequests
-from agent.daemon.practice_time import PracticeTime
+from agent.daemon.practice_choice import PracticeChoice
 from agent.daemon.reference_lane import ReferenceLane
 from agent.daemon.retrying_writer import RETRY_S, RetryingWriter
 from agent.daemon.run_counters import run_counters
@@ -93,9 +92,7 @@ class Dispatcher:
         self._timers = Timers(wake=self.wake, clock=clock)
         self._references = ReferenceLane(settings, folder=folder, writer=writer, clock=clock, command=reference_command)
         self._wakes = {lane: asyncio.Event() for lane in Lane}
-        self._practised_at: dict[str, float] = {}
-        self._practice_time = PracticeTime()
-        self._background = BackgroundFamilies()
+        self._practice = PracticeChoice()
         self._budgets = TimeBudgets(time_shares(settings))
         self._is_practice_owed = False
         self._stopping = False
@@ -117,7 +114,7 @@ class Dispatcher:
         await self._restore_schedule(now)
         last = await self._store.call(lambda store: store.jobs.last_practised())
         monotonic = self._clock.monotonic()
-        self._practised_at = {name: monotonic - max(0.0, now - at) for name, at in last.items()}
+        self._practice.restore({name: monotonic - max(0.0, now - at) for name, at in last.items()})
 
     async def _restore_schedule(self, now: float) -> None:
         stored = await self._store.call(lambda store: store.jobs.schedule())
@@ -181,7 +178,7 @@ class Dispatcher:
         for entry in self._schedule.overran(now):
             log.warning("job overran: it is due again while it runs", job=str(entry.kind))
             await self._store.call(overrun_recorder(entry))
-        await self._family_failures.end_quarantines(now)
+        await self._family_failures.review(now)
         self._timers.arm(self._schedule.entries())
         self.wake()
 
@@ -240,27 +237,12 @@ class Dispatcher:
 
     def _choose(self, families: Iterable[Family], monotonic: float) -> Choice | None:
         snapshot = self._snapshot()
-        returns = snapshot.returns if snapshot else {}
-        candidates = []
-        active = [family for family in families if family.state is FamilyState.ACTIVE]
-        taken_s = self._practice_time.of((family.name for family in active), now=monotonic)
-        for family in active:
-            name = family.name
-            if not self._family_failures.allows(JobKind.PRACTISE, name):
-                continue
-            at = self._practised_at.get(name)
-            candidates.append(
-                Candidate(
-                    name=name,
-                    created_at=family.created_at,
-                    waited_s=None if at is None or family.totals.meta_updates == 0 else monotonic - at,
-                    taken_s=taken_s[name],
-                    returns=returns.get(name, ()),
-                    random_return=family.random_return or 0.0,
-                    reference_return=family.reference_return if family.has_scale else None,
-                )
-            )
-        return choose(self._background.without_asked(candidates, now=monotonic))
+        return self._practice.choose(
+            families,
+            returns=snapshot.returns if snapshot else {},
+            may_start=lambda name: self._family_failures.allows(JobKind.PRACTISE, name),
+            now=monotonic,
+        )
 
     async def _run(self, lane: Lane, work: Work) -> None:
         self._before_job()
@@ -347,17 +329,12 @@ class Dispatcher:
         self._log_result(work, result)
         if work.family is not None and lane_of(work.kind) is Lane.TRAINER:
             if work.kind is JobKind.PRACTISE:
-                self._note_practice(work.family, result, took_s=took_s)
+                self._practice.note(
+                    work.family, took_s=took_s, is_under_way=result.is_under_way, now=self._clock.monotonic()
+                )
             await self._family_failures.note(work, work.family, result, is_stopping=self._stopping)
-        self._background.note_results(result.with_results)
+        self._practice.note_results(result.with_results)
         await self._requests.answer(work, result, is_stopping=self._stopping)
-
-    def _note_practice(self, family: str, result: RunResult, *, took_s: float) -> None:
-        """Note the time that practice took, and whether it goes on in the background."""
-        now = self._clock.monotonic()
-        self._practice_time.add(family, took_s, now=now)
-        if not self._background.note(family, is_under_way=result.is_under_way, now=now):
-            self._practised_at[family] = now
 
     def _log_result(self, work: Work, result: RunResult) -> None:
         facts = {"job": str(work.kind), "outcome": str(result.outcome), "reason": work.reason}

@@ -6,12 +6,10 @@ Each family i has a weight w_i = FLOOR + PROGRESS · p_i + GAP · g_i:
   curriculum learning", arXiv:1704.03003). It is absolute so that a family whose value falls is practised too.
 - g_i is the distance of the value to 1.
 
-Shares of practice are of the trainer's time. A family's virtual time is v_i = u_i / w_i, with u_i the time that its
-practice took lately (``practice_time``). The family with the least virtual time is practised next, so shares of time
-follow the weights, whatever a slice of a family costs. A family that is behind by more than CATCH_UP_S counts as behind
-by that much, so that it does not keep others waiting for long. Among equals, the one with the greatest w_i · (time
-waited) comes first. Every weight is at least FLOOR, so every family is practised. Families that were never practised
-come first, oldest first.
+Shares of practice are of the trainer's time. A slice of u_i seconds adds u_i / w_i to the virtual time of its family
+(``practice_time``). The family with the least virtual time is practised next, so shares of time follow the weights,
+whatever a slice of a family costs. Among equals, the one with the greatest w_i · (time waited) comes first. Every
+weight is at least FLOOR, so every family is practised. Families that were never practised come first, oldest first.
 
 The value of an evaluation is its score. For a family without a reference it is (return − random return) / span, with
 the span between the highest and the lowest of its newest returns and the random return. That value is used for this
@@ -32,9 +30,6 @@ GAP = 0.3
 FULL_PROGRESS = 0.1
 """Change of value that counts as full progress."""
 
-CATCH_UP_S = 60.0
-"""The most virtual time that a family catches up on, in seconds."""
-
 NUM_EVALUATIONS = 6
 """Number of newest evaluations that are used."""
 
@@ -47,7 +42,7 @@ class Candidate:
         name: its name.
         created_at: when it was added, in seconds since the epoch.
         waited_s: seconds since it was last practised; None if it never was.
-        taken_s: the trainer's time that its practice took lately, in seconds.
+        virtual_s: the trainer's time that its practice took lately, divided by its weights, in seconds.
         returns: its newest held-out returns, oldest first; only the last few count.
         random_return: mean trial return of random actions.
         reference_return: trial return of score 1; None where the family has no scale.
@@ -56,7 +51,7 @@ class Candidate:
     name: str
     created_at: float
     waited_s: float | None
-    taken_s: float = 0.0
+    virtual_s: float = 0.0
     returns: tuple[float, ...] = ()
     random_return: float = 0.0
     reference_return: float | None = None
@@ -94,18 +89,11 @@ def choose(candidates: Sequence[Candidate]) -> Choice | None:
         return Choice(family=first.name, reason="never practised yet")
     if not candidates:
         return None
-    behind = _most_behind(candidates)
+    least_s = min(candidate.virtual_s for candidate in candidates)
+    behind = [candidate for candidate in candidates if candidate.virtual_s == least_s]
     chosen = max(behind, key=lambda candidate: (weight(candidate) * (candidate.waited_s or 0.0), candidate.name))
     waited = format_duration(round(chosen.waited_s or 0.0))
     return Choice(family=chosen.name, reason=f"{_progress_in_words(chosen)}; waited {waited}")
-
-
-def _most_behind(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidates with the least virtual time, of which no more than ``CATCH_UP_S`` is caught up on."""
-    virtual_s = {candidate.name: candidate.taken_s / weight(candidate) for candidate in candidates}
-    bound_s = max(virtual_s.values()) - CATCH_UP_S
-    least_s = max(bound_s, min(virtual_s.values()))
-    return [candidate for candidate in candidates if virtual_s[candidate.name] <= least_s]
 
 
 def weight(candidate: Candidate) -> float:

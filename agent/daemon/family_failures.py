@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import structlog
 
 from agent.clock import Clock
@@ -11,7 +13,7 @@ from agent.daemon.retrying_writer import RetryingWriter
 from agent.daemon.runs import RunResult
 from agent.daemon.store_updates import state_setter
 from agent.output.error_text import short_error
-from memory.records import FamilyState, JobKind, JobOutcome
+from memory.records import Family, FamilyState, JobKind, JobOutcome
 
 log = structlog.get_logger(__name__)
 
@@ -63,15 +65,29 @@ class FamilyFailures:
         if work.kind is JobKind.ADMIT and result.outcome is JobOutcome.SUCCEEDED:
             await self._back_off_if_pending(family)
 
-    async def end_quarantines(self, now: float) -> None:
-        """Make families active again whose quarantine has ended, or lasts longer than the settings allow."""
+    async def review(self, now: float) -> None:
+        """Forget the failures of families that take part no more, and end quarantines.
+
+        A family that was paused, refused, quarantined or removed does not wait for its earlier failures when it comes
+        back. A quarantine ends when its time has passed, or if it lasts longer than the settings allow.
+        """
         longest_s = self._workers.quarantine_max_s
-        for family in await self._store.call(lambda store: store.families.all()):
+        families = await self._store.call(lambda store: store.families.all())
+        self._forget_absent(families)
+        for family in families:
             until = family.quarantined_until
             if family.state is not FamilyState.QUARANTINED or until is None or now < until <= now + longest_s:
                 continue
             log.info("quarantine ended", family=family.name)
             await self._store.call(state_setter(family.name, FamilyState.ACTIVE, "active again after quarantine"))
+
+    def _forget_absent(self, families: Iterable[Family]) -> None:
+        """Keep only the failures of active families in practice, and of pending ones in admission."""
+        kinds = {FamilyState.ACTIVE: JobKind.PRACTISE, FamilyState.PENDING: JobKind.ADMIT}
+        present = {(kinds[family.state], family.name) for family in families if family.state in kinds}
+        self._cool_downs.keep_only(present)
+        names = {name for _kind, name in present}
+        self._exits_in_a_row = {name: count for name, count in self._exits_in_a_row.items() if name in names}
 
     async def _back_off_if_pending(self, family: str) -> None:
         """Make a family wait that is still pending after a successful admission, to prevent a tight loop."""

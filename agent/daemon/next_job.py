@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from agent.daemon.family_choice import Choice
@@ -93,6 +93,10 @@ class ConsecutiveFailures:
     def forget(self, kind: JobKind, family: str) -> None:
         """Reset the count after a success."""
         self._streaks.pop((kind, family), None)
+
+    def keep_only(self, present: Collection[tuple[JobKind, str]]) -> None:
+        """Reset the counts of all other families."""
+        self._streaks = {key: streak for key, streak in self._streaks.items() if key in present}
 
     def allows(self, kind: JobKind, family: str, now: float) -> bool:
         """Return whether the family may be tried at ``now`` (monotonic seconds)."""

@@ -99,7 +99,7 @@ def _checker_findings(tasks: WorkerTaskBatch, told: Collection[FindingKind]) -> 
     failure: str | None = checked["failure"]
     if failure is None or any(words in failure for words in known):
         return found
-    if any(words in failure for words in TOLERATED):
+    if checked["has_crashed"] or any(words in failure for words in TOLERATED):
         return [*found, finding(FindingKind.CHECKER, f"Gymnasium's checker stopped at: {failure}")]
     rejected = f"Gymnasium's checker rejects {tasks.spec.entry!r}: {failure}"
     return [*found, finding(FindingKind.CHECKER_REJECTS, rejected)]

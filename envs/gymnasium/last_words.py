@@ -6,6 +6,9 @@ import re
 
 MAX_CHARS = 300
 
+_WARNING = re.compile(r"^.+:\d+: \w*Warning: .*\n?(?:^  \S.*\n?)?", re.MULTILINE)
+"""A warning that Python printed, with the line of code below it."""
+
 _CRASH = re.compile(r'^  File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<function>\S+)', re.MULTILINE)
 _NOT_OF_A_USER = ("/envs/gymnasium/host/", "/envs/gymnasium/supervisor.py", "<frozen", "/gymnasium/", "/ctypes/")
 
@@ -14,7 +17,7 @@ def last_words(stderr: str) -> str:
     """Return the last words of a worker as one line; empty if there are none.
 
     They are the line of a user's code at which the interpreter crashed, or else the last line of stderr, such as the
-    error that ended a traceback.
+    error that ended a traceback. Warnings are left out.
 
     Args:
         stderr: the end of what the worker wrote to stderr.
@@ -22,7 +25,7 @@ def last_words(stderr: str) -> str:
     head, separator, dump = stderr.partition("Fatal Python error: ")
     if separator:
         return _crash_words(dump)
-    lines = [line.strip() for line in head.splitlines() if line.strip()]
+    lines = [line.strip() for line in _WARNING.sub("", head).splitlines() if line.strip()]
     return lines[-1][:MAX_CHARS] if lines else ""
 
 

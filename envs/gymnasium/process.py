@@ -17,12 +17,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from numpy.typing import NDArray
 
 from envs.errors import FamilySpecError, FaultReason, UnsupportedSpaceError, WorkerFaultError
 from envs.family import FamilySpec
+from envs.gymnasium.answers import STEP_ANSWERS, json_object, missing_key
 from envs.gymnasium.control_socket import ControlSocket
 from envs.gymnasium.host_start import MARK_VARIABLE, interpreter, start_host
 from envs.gymnasium.isolation_plan import isolation_plan
@@ -52,9 +53,6 @@ MAKING_REQUESTS = frozenset({"configure", "begin"})
 """The requests that make or reset many environments, which then may have made named shared memory."""
 SILENT_DEATHS = frozenset({FaultReason.EXITED, FaultReason.KILLED})
 """Reasons of faults that a worker cannot report itself, unless it called ``sys.exit``."""
-
-STEP_ANSWERS = {b"s": False, b"e": True}
-"""The two answers to a step → whether the step ended an episode."""
 
 
 class WorkerProcess:
@@ -174,6 +172,8 @@ class WorkerProcess:
         while not line.endswith(b"\n"):
             line += self._receive()
         answer = self._parsed(line)
+        if (lacking := missing_key(request["type"], answer)) is not None:
+            self._fail_with(FaultReason.NONSENSE, f"its answer to {request['type']!r} has no {lacking!r}.")
         if "fault" in answer:
             self._fail(answer)
         if request["type"] in MAKING_REQUESTS:
@@ -345,12 +345,13 @@ class WorkerProcess:
 
     def _fail_ended(self) -> NoReturn:
         """Raise the fault of a worker whose end of a pipe is closed, by its exit status."""
+        where = f" while {work}" if self._is_busy and (work := self._deadline.work()) else ""
         status = self._status()
         if status is None:
-            self._fail_with(FaultReason.EXITED, "it closed its pipe.")
+            self._fail_with(FaultReason.EXITED, f"it closed its pipe{where}.")
         if status < 0:
-            self._fail_with(FaultReason.KILLED, f"it was killed by {_signal_name(-status)}.")
-        self._fail_with(FaultReason.EXITED, f"it exited with status {status}.")
+            self._fail_with(FaultReason.KILLED, f"it was killed by {_signal_name(-status)}{where}.")
+        self._fail_with(FaultReason.EXITED, f"it exited with status {status}{where}.")
 
     def _status(self) -> int | None:
         """Return the worker's exit status in the form of ``Popen.returncode``; None if it has not exited."""
@@ -377,15 +378,6 @@ class WorkerProcess:
         raise WorkerFaultError(
             subject=self._spec.name, reason=reason, found=found, detail="\n".join(part for part in parts if part)
         )
-
-
-def json_object(line: bytes) -> dict[str, Any] | None:
-    """Return the JSON object in a line; None if the line is anything else."""
-    try:
-        values = json.loads(line)
-    except ValueError:
-        return None
-    return cast("dict[str, Any]", values) if isinstance(values, dict) else None
 
 
 def _signal_name(number: int) -> str:

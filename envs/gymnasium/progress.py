@@ -106,12 +106,18 @@ class AnswerDeadline:
         if not self._seen:
             limit, where = "for starting and making the first copy of the environment", ""
         else:
-            row, stage = self._seen[0], Stage(self._seen[1])
             limit = "for making one copy of the environment" if self._is_starting else "for one step or reset of a copy"
-            where = f": copy {row + 1} of {self._num_copies} {DONE_TO_A_COPY[stage]}"
+            where = f": {self._work_of(self._seen)}"
         setting = "start_timeout_s" if self._is_starting else "step_timeout_s"
         limit += f" (workers.{setting}{self._adapted()})"
         return f"it did not answer within {self.limit_s:g} s, the limit {limit}{where}."
+
+    def work(self) -> str:
+        """Return what the worker does now, such as "copy 1 of 32 was being stepped"; empty if that is not known."""
+        return self._work_of(self._read())
+
+    def _work_of(self, seen: list[int]) -> str:
+        return f"copy {seen[0] + 1} of {self._num_copies} {DONE_TO_A_COPY[Stage(seen[1])]}" if seen else ""
 
     def _adapted(self) -> str:
         """Return why the limit is not that of the setting, as text; empty if it is."""

@@ -127,6 +127,8 @@ def test_a_trial_has_several_episodes_only_where_more_than_the_seed_varies(
     ("settings", "words"),
     [
         ({"entry": " "}, "names no environment"),
+        ({"entry": ":CartPole-v1"}, "has no module before the colon"),
+        ({"entry": "mazes: "}, "has no name after the colon"),
         ({"entry": "CartPole-v1", "name": "Cart Pole"}, "the name is not"),
         ({"entry": "CartPole-v1", "variations": ["length=1:2", "length=1:3"]}, "varied more than once"),
         ({"entry": "CartPole-v1", "variations": ["total_mass=sum:masspole+masscart"]}, "no earlier variation draws"),

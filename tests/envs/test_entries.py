@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from envs.declaration import family_from_declaration
-from envs.entries import file_entry, interpreter_of, is_python_file
+from envs.entries import file_entry, interpreter_of, is_python_file, shown_entry
 from envs.errors import FamilySpecError
 
 
@@ -93,3 +93,12 @@ def test_a_path_without_an_interpreter_is_refused(name: str, found: str, tmp_pat
     (tmp_path / "text").write_text("")
     with pytest.raises(FamilySpecError, match=found):
         interpreter_of(tmp_path / name)
+
+
+def test_an_entry_is_shown_as_a_user_writes_it() -> None:
+    assert [shown_entry(entry) for entry in ("maze:*", "games.maze:*", "maze:Maze", "CartPole-v1")] == [
+        "maze.py",
+        "games/maze.py",
+        "maze:Maze",
+        "CartPole-v1",
+    ]

@@ -129,11 +129,13 @@ def read_image_folder(
 
 def _refuse_none(paths: Sequence[Path], num_classes: int) -> None:
     if num_classes == 0:
+        programs = sorted(file for path in paths if path.is_dir() for file in path.glob("*.py"))
+        hint = f" If you mean an environment, name its file: {programs[0]}." if programs else ""
         raise ImageReadError(
             operation="reading images of",
             subject=", ".join(map(str, paths)),
             found="there is no image in a folder of its class.",
-            hint="Lay them out as CLASS/IMAGE or ALPHABET/CLASS/IMAGE.",
+            hint=f"Lay them out as CLASS/IMAGE or ALPHABET/CLASS/IMAGE.{hint}",
         )
 
 

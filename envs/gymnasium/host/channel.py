@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
+from json import dumps
+from os import read, write  # by themselves, because an environment may replace the functions of ``os`` and ``json``
 from typing import Any
 
 from .faults import EndOfRequestsError
@@ -38,7 +39,7 @@ class Channel:
     def _read(self) -> bytes:
         if self.is_closed:
             raise EndOfRequestsError
-        received = os.read(self._request_fd, 65536)
+        received = read(self._request_fd, 65536)
         if not received:
             raise EndOfRequestsError
         return received
@@ -46,10 +47,10 @@ class Channel:
     def stepped(self, *, has_ends: bool) -> None:
         """Report that a step is done, and whether it ended an episode."""
         if not self.is_closed:
-            os.write(self._answer_fd, b"e" if has_ends else b"s")
+            write(self._answer_fd, b"e" if has_ends else b"s")
 
     def answer(self, values: dict[str, Any]) -> None:
         """Answer with a line of JSON."""
-        line = json.dumps(values).encode() + b"\n"
+        line = dumps(values).encode() + b"\n"
         while line and not self.is_closed:
-            line = line[os.write(self._answer_fd, line) :]
+            line = line[write(self._answer_fd, line) :]

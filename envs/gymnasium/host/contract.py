@@ -68,7 +68,7 @@ class ContractCheck:
         self._max_s = max_s
         self._findings = Findings()
         self._times = Times()
-        self._has_mask = False
+        self._has_mask = self._is_mask_read = False
 
     def check(self) -> dict[str, Any]:
         """Check the environment.
@@ -122,7 +122,10 @@ class ContractCheck:
         inspector.inspect_spaces(self._spaces)
         observation, info = inspector.inspect_reset(answer)
         self._has_mask |= isinstance(info, dict) and KEY in info
-        return fingerprint(observation), self._masks.find(observation, info)
+        mask = self._masks.find(observation, info)
+        self._is_mask_read = mask is not None
+        self._inspect_mask(mask, "reset")
+        return fingerprint(observation), mask
 
     def _step(self, env: gymnasium.Env[Any, Any], action: Any) -> tuple[Any, bool, Any]:
         """Step a copy; return the result as a fingerprint, whether the episode is over, and the action mask."""
@@ -132,7 +135,19 @@ class ContractCheck:
         self._times.add_step(time.perf_counter() - begun, time.process_time() - cpu_begun)
         observation, reward, terminated, truncated, info = Inspector(env, self._findings).inspect_step(answer)
         seen = (fingerprint(observation), repr(float(reward)), terminated, truncated)
-        return seen, terminated or truncated, self._masks.find(observation, info)
+        mask, is_over = self._masks.find(observation, info), terminated or truncated
+        if not is_over:
+            self._inspect_mask(mask, "step")
+        return seen, is_over, mask
+
+    def _inspect_mask(self, mask: Any, call: str) -> None:
+        if mask is None:
+            return
+        if not self._is_mask_read:
+            found = "a step gives an action mask, but the reset before it gave none: the mask is not read."
+            self._findings.note("action_mask", call, found)
+        elif self._masks.allows_nothing(mask):
+            self._findings.note("action_mask", call, "the action mask allows no choice, so that all are allowed.")
 
     def _check_arguments(self) -> None:
         """Check that ``reset`` takes a seed and options.
@@ -328,6 +343,8 @@ def fingerprint(value: Any) -> Any:
     """Return a value of an observation in a form that can be compared."""
     if isinstance(value, np.ndarray):
         return (value.shape, value.tobytes())
+    if hasattr(value, "__array__"):
+        return fingerprint(np.asarray(value))
     if isinstance(value, dict):
         return tuple((key, fingerprint(part)) for key, part in value.items())
     if isinstance(value, (tuple, list)):

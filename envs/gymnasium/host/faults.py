@@ -13,6 +13,9 @@ from .isolation_hints import isolation_hint
 
 MAX_DETAIL = 16_000
 
+MAX_MESSAGE = 700
+"""Longest message of an error, so that the line of code after it is not cut off."""
+
 
 class NonsenseError(Exception):
     """The environment returned a value that its own spaces or the Gymnasium interface do not allow."""
@@ -36,7 +39,9 @@ class EndOfRequestsError(Exception):
 
 def in_words(error: BaseException) -> str:
     """Return an error's class and message. If it may concern the worker's isolation or a relative path, say so."""
-    text = f"{type(error).__name__}: {_without_traceback(_message_of(error))}".rstrip(": ")
+    message = _without_traceback(_message_of(error))
+    message = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
+    text = f"{type(error).__name__}: {message}".rstrip(": ")
     cause: BaseException | None = error
     while cause is not None:
         if (why := isolation_hint(cause)) is not None:

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium import spaces
 
 from .faults import NonsenseError
-from .spaces import NUMBER_KINDS
+from .spaces import MAX_OBSERVATION_SIZE, NUMBER_KINDS
 
 MAX_CHANNELS = 12
 
@@ -25,7 +25,10 @@ MIN_SIDE = 8
 """Smaller arrays are vectors."""
 
 MIN_SIDE_OF_BYTES = 24
-"""Smaller arrays of bytes are vectors: grids of codes, such as those of MiniGrid, are not colours."""
+"""Smaller arrays of bytes are vectors: grids of codes, such as those of MiniGrid, are not colours.
+
+Arrays that are too large for a vector are images nevertheless.
+"""
 
 MAX_BYTE = 255.0
 
@@ -72,7 +75,8 @@ def image_of(space: spaces.Space[Any], image_size: int) -> Image | None:
         return None
     axes = _axes(space.shape)
     height, width, channels = (*space.shape, 1) if axes is None else (space.shape[axis] for axis in axes)
-    smallest = MIN_SIDE_OF_BYTES if is_bytes else MIN_SIDE
+    is_vector_possible = np.prod(space.shape, dtype=np.int64) <= MAX_OBSERVATION_SIZE
+    smallest = MIN_SIDE_OF_BYTES if is_bytes and is_vector_possible else MIN_SIDE
     if min(height, width) < smallest or max(height, width) > MAX_SIDE or channels > MAX_CHANNELS:
         return None
     if not _has_range(space):
@@ -99,14 +103,14 @@ def image_hint(space: spaces.Space[Any]) -> str:
     if not isinstance(space, spaces.Box) or len(space.shape) not in {3, 4}:
         return ""
     if len(space.shape) == 4:
-        return (
-            " A stack of images is not supported: gymnasium.wrappers.GrayscaleObservation before the stack gives one."
-        )
+        return "A stack of images is not supported: gymnasium.wrappers.GrayscaleObservation before the stack gives one."
     if not _has_range(space):
-        return " An image needs finite bounds, such as 0 and 255: give its Box low and high."
+        return "An image needs finite bounds, such as 0 and 255: give its Box low and high."
+    limits = f"An image has sides of {MIN_SIDE} to {MAX_SIDE} and at most {MAX_CHANNELS} channels, first or last"
+    if sorted(space.shape)[1] > MAX_SIDE or sorted(space.shape)[2] > MAX_SIDE:
+        return f"{limits}: wrap the environment in gymnasium.wrappers.ResizeObservation."
     return (
-        f" An image has sides of at most {MAX_SIDE} and at most {MAX_CHANNELS} channels, first or last: wrap the "
-        "environment in gymnasium.wrappers.ResizeObservation or GrayscaleObservation."
+        f"{limits}: observe fewer channels, in a wrapper of your own or with gymnasium.wrappers.GrayscaleObservation."
     )
 
 

@@ -137,14 +137,18 @@ class Inspector:
             raise BrokenResultError
 
     def _inspect_reward(self, reward: Any) -> None:
+        if isinstance(reward, int) and not -FLOAT32_MAX <= reward <= FLOAT32_MAX:
+            self._findings.note("not_finite", "step", "reward is an integer beyond the range of float32.")
+            raise BrokenResultError
         array = np.asarray(reward) if not isinstance(reward, (dict, list, tuple, str, type(None))) else None
         if array is None or array.ndim or array.dtype.kind not in NUMBER_KINDS:
             self._findings.note("malformed_reward", "step", f"reward should be a number, but it is {summary(reward)}.")
             raise BrokenResultError
         if reward.__class__ not in REWARD_CLASSES:
             self._findings.note("unusual_reward", "step", f"reward should be a float, but it is {summary(reward)}.")
-        if not math.isfinite(float(array)):
-            self._findings.note("not_finite", "step", f"reward is {float(array)}.")
+        if not abs(float(array)) <= FLOAT32_MAX:
+            beyond = " and beyond the range of float32, ±3.4e38" if math.isfinite(float(array)) else ""
+            self._findings.note("not_finite", "step", f"reward is {float(array)}{beyond}.")
 
 
 def observation_faults(space: spaces.Space[Any], value: Any, name: str) -> Iterator[tuple[str, str]]:

@@ -5,25 +5,29 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
-import importlib.util
 import inspect
 import os
-import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+from gymnasium.envs.registration import load_env_creator
 
 from .faults import SpecError, StartError
-from .providers import declared_registrations, installed_providers, well_known_provider
+from .making_hints import (
+    VERSION_OF_AN_ID,
+    is_installed,
+    not_an_environment_hint,
+    refuse_arguments,
+    unknown_id_hint,
+)
+from .providers import declared_registrations, well_known_provider
 from .rendering import Rendering
 from .wrapping import Wrapping
 
 ONLY_CLASS = "*"
 """The name after ``module:`` that stands for the only environment class of the module (``envs.entries``)."""
-
-VERSION_OF_AN_ID = re.compile(r"-v\d+$")
 
 
 class Maker:
@@ -52,11 +56,20 @@ class Maker:
         """
         if self._is_alone:
             self.close_all()
-        env = self._make(**{**self._kwargs, **kwargs, **self.rendering.kwargs})
+        arguments = {**self._kwargs, **kwargs, **self.rendering.kwargs}
+        try:
+            env = self._make(**arguments)
+        except TypeError:
+            refuse_arguments(self.entry, self._make, arguments)
+            raise
         if not isinstance(env, gymnasium.Env):
             found = f"{self.entry!r} made a {type(env).__name__}, which is not a gymnasium.Env."
-            raise SpecError(found, _not_an_environment_hint(env))
+            raise SpecError(found, not_an_environment_hint(env))
         env = self.rendering.kept(self._wrap(env))
+        for name in ("observation_space", "action_space"):
+            if not hasattr(env, name):
+                found = f"{self.entry!r} made a {type(env.unwrapped).__name__} without {name}."
+                raise SpecError(found, f"Set self.{name} in its __init__, to a space of gymnasium.spaces.")
         self._open_envs.append(env)
         return env
 
@@ -95,11 +108,15 @@ class Maker:
         if name == ONLY_CLASS:
             name = only_class(target)
             self.entry = f"{module_name}:{name}"
-        try:
-            for part in name.split("."):
+        holder = module_name
+        for part in name.split("."):
+            try:
                 target = getattr(target, part)
-        except AttributeError as error:
-            return self._from_id_or_misspelt(name, module_name, target, error)
+            except AttributeError as error:
+                if holder == module_name:
+                    return self._from_id_or_misspelt(name, module_name, target, error)
+                raise SpecError(f"{holder} has no {part!r}.", f"Write {module_name}:CLASS.") from error
+            holder = f"{holder}.{part}"
         return target  # type: ignore[no-any-return]
 
     def _from_id_or_misspelt(
@@ -124,13 +141,19 @@ class Maker:
         try:
             spec = registered_spec(env_id)
         except gymnasium.error.Error as error:
-            raise SpecError(f"Gymnasium knows no {env_id!r} ({error}).", _unknown_id_hint(env_id)) from error
+            raise SpecError(f"Gymnasium knows no {env_id!r} ({error}).", unknown_id_hint(env_id)) from error
         self.spec_limit = spec.max_episode_steps
         self.reward_threshold = spec.reward_threshold
         spec.order_enforce = False
 
         def make(**kwargs: Any) -> gymnasium.Env[Any, Any]:
-            return gymnasium.make(spec, max_episode_steps=-1, disable_env_checker=True, **kwargs)
+            try:
+                return gymnasium.make(spec, max_episode_steps=-1, disable_env_checker=True, **kwargs)
+            except TypeError:
+                point = spec.entry_point
+                creator = load_env_creator(point) if isinstance(point, str) else point
+                refuse_arguments(env_id, creator, {**spec.kwargs, **kwargs})
+                raise
 
         return make
 
@@ -152,45 +175,13 @@ def registered_spec(env_id: str) -> Any:
 
 def _import_provider(env_id: str) -> None:
     provider = well_known_provider(env_id)
-    if provider is not None and _is_installed(provider.module):
+    if provider is not None and is_installed(provider.module):
         importlib.import_module(provider.module)
 
 
 def _call_registrations(env_id: str) -> None:
     for registration in declared_registrations(env_id):
         registration.load()()
-
-
-def _is_installed(module: str) -> bool:
-    return importlib.util.find_spec(module.partition(".")[0]) is not None
-
-
-def _is_of_old_gym(env_id: str) -> bool:
-    """Return whether an imported package registered an id with gym instead of gymnasium."""
-    registry = getattr(sys.modules.get("gym.envs.registration"), "registry", {})
-    return env_id in getattr(registry, "env_specs", registry)
-
-
-def _unknown_id_hint(env_id: str) -> str:
-    """Say which package provides an id, or which ids are similar."""
-    if _is_of_old_gym(env_id):
-        return (
-            "It is registered with the old package gym, and learnd takes environments of gymnasium. Look for a version"
-            " of the package for gymnasium, or write a function that converts it, such as with shimmy's"
-            " GymV21Environment-v0 or GymV26Environment-v0."
-        )
-    provider = well_known_provider(env_id)
-    if provider is not None and not _is_installed(provider.module):
-        return (
-            f"The package {provider.package} provides it: {sys.executable} -m pip install {provider.package}, "
-            f"then add {env_id} or {provider.module}:{env_id}."
-        )
-    if providers := [] if provider else installed_providers(env_id):
-        written = " or ".join(f"{module}:{env_id}" for module in providers[:3])
-        return f"An installed package seems to provide it when it is imported: write {written}."
-    close = difflib.get_close_matches(env_id, gymnasium.registry, n=3)
-    hint = f"Did you mean {', '.join(close)}? " if close else ""
-    return f"{hint}Write module:id for an environment of another package, module:Class or FILE.py:Class for your own."
 
 
 def only_class(module: Any) -> str:
@@ -252,11 +243,3 @@ def folder_fault(folder: str) -> str:
     except OSError as error:
         return f"the folder {folder} cannot be read: {error.strerror}"
     return ""
-
-
-def _not_an_environment_hint(made: Any) -> str:
-    if made is None:
-        return "A function that is named as module:function must return the environment that it makes."
-    if isinstance(made, gymnasium.vector.VectorEnv):
-        return "Name a single environment: learnd itself makes and steps several copies."
-    return "Environments of the old gym package must be ported to gymnasium."

@@ -77,12 +77,22 @@ class MaskReader:
         """
         if mask is None or self.num_choices == 0:
             return True
+        allowed = self._allowed(mask)
+        return allowed is None or bool(allowed[chosen_places(self._space, action)].all())
+
+    def allows_nothing(self, mask: Any) -> bool:
+        """Return whether a mask allows no choice at all; one that does not fit is another fault."""
+        allowed = self._allowed(mask)
+        return allowed is not None and not allowed.any()
+
+    def _allowed(self, mask: Any) -> Any:
+        """Return a mask as an array [C] bool; None if it does not fit."""
         allowed = np.ones(self.num_choices, np.bool_)
         try:
             self.write(mask, allowed)
         except NonsenseError:
-            return True
-        return bool(allowed[chosen_places(self._space, action)].all())
+            return None
+        return allowed
 
 
 def num_choices(space: Any) -> int:

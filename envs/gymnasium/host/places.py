@@ -20,7 +20,7 @@ HOST_FOLDER = str(Path(__file__).resolve().parent) + os.sep
 LIBRARIES = frozenset({"gymnasium", "numpy", "scipy", "torch", "importlib", "runpy"})
 """Packages whose lines are not shown as a user's code."""
 
-MAKING = "making it"
+MAKING, IMPORTING = "making it", "importing the module"
 
 CALLS = {"reset": "reset", "step": "step", "close": "close", "__init__": MAKING}
 """The functions of a user's class that the worker calls, with their names in messages."""
@@ -57,7 +57,7 @@ def failed_call(error: BaseException) -> str:
     """Return the call of a user's code that raised an error: reset, step, close, importing or making."""
     frames = traceback.extract_tb(error.__traceback__)
     if any(frame.name == "import_user_module" and frame.filename.startswith(HOST_FOLDER) for frame in frames):
-        return "importing the module"
+        return IMPORTING
     names = (frame.name for frame in frames if not frame.filename.startswith(HOST_FOLDER))
     return next((CALLS[name] for name in names if name in CALLS), MAKING)
 

@@ -47,7 +47,7 @@ WELL_KNOWN = (
 
 def well_known_provider(env_id: str) -> Provider | None:
     """Return the well-known package that registers an id; None if there is none."""
-    return next((provider for pattern, provider in WELL_KNOWN if re.match(pattern, env_id)), None)
+    return next((provider for pattern, provider in WELL_KNOWN if re.match(pattern, env_id, re.IGNORECASE)), None)
 
 
 def declared_registrations(env_id: str) -> list[metadata.EntryPoint]:
@@ -62,7 +62,8 @@ def declared_registrations(env_id: str) -> list[metadata.EntryPoint]:
 def installed_providers(env_id: str) -> list[str]:
     """Return the modules of installed packages whose source contains an id as a text, with or without its version.
 
-    Only packages whose metadata name gymnasium are searched, and their code is not executed.
+    Only packages whose metadata name gymnasium are searched, without gymnasium itself, which has registered its ids.
+    Their code is not executed.
     """
     name = re.escape(re.sub(r"-v\d+$", "", env_id))
     quoted = re.compile(rf"[\"']{name}(-v\d+)?[\"']".encode())
@@ -71,7 +72,8 @@ def installed_providers(env_id: str) -> list[str]:
 
 def _module_with(distribution: metadata.Distribution, quoted: re.Pattern[bytes]) -> str:
     """Return the top-level module of a package with a pattern in its source; empty if it is nowhere."""
-    if not any(re.match(r"gym(nasium)?\b", required) for required in distribution.requires or ()):
+    is_gymnasium = distribution.name.lower() == "gymnasium"
+    if is_gymnasium or not any(re.match(r"gym(nasium)?\b", required) for required in distribution.requires or ()):
         return ""
     sources = [file for file in distribution.files or () if file.suffix == ".py" and not file.parts[0].startswith(".")]
     for file in sources[:MAX_FILES]:

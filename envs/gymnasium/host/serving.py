@@ -6,12 +6,12 @@ import atexit
 import contextlib
 import faulthandler
 import io
-import json
 import mmap
 import os
 import re
 import resource
 import sys
+from json import loads
 from typing import Any, NoReturn
 
 import gymnasium
@@ -26,7 +26,7 @@ from .making import Maker
 from .masks import step_as_masked
 from .numbers import effective_numbers
 from .observations import form_of
-from .places import raised_text, running_code
+from .places import IMPORTING, raised_text, running_code
 from .progress import Stage, report_calls
 from .tasks import Tasks
 
@@ -54,7 +54,7 @@ class Host:
                 self._tasks.step()
                 stepped(has_ends=self._tasks.has_ends)
             else:
-                values = json.loads(line)
+                values = loads(line)
                 answer = getattr(self, f"on_{values.pop('type')}")(**values)
                 self._channel.answer(answer)
 
@@ -201,10 +201,17 @@ def serve(host: Host, channel: Channel) -> int:
     except MemoryError as error:
         channel.answer(fault("over_memory", f"it ran out of the memory it is allowed ({str(error) or 'MemoryError'})."))
     except SystemExit as error:
-        channel.answer(fault("exited", f"it called sys.exit({error.code!r}) in {running_code(error)}."))
+        channel.answer(fault("exited", _exit_text(error)))
     except BaseException as error:  # noqa: BLE001  (the worker's boundary: everything is reported and ends the process)
         channel.answer(fault("raised", raised_text(error), place=running_code(error)))
     return 1
+
+
+def _exit_text(error: SystemExit) -> str:
+    """Return where an environment called ``sys.exit``, and what to do if its module is a program."""
+    place = running_code(error)
+    hint = ' What it does as a program belongs below `if __name__ == "__main__":`.' if IMPORTING in place else ""
+    return f"it called sys.exit({error.code!r}) in {place}.{hint}"
 
 
 def main() -> NoReturn:

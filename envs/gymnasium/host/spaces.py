@@ -48,9 +48,11 @@ def describe_observation(space: spaces.Space[Any]) -> dict[str, Any]:
             raise
         which, part, hint = error.args
         raise UnsupportedError(which, part, hint + without_parts_hint(space)) from error
-    if not 1 <= size <= MAX_OBSERVATION_SIZE:
+    if size == 0:
+        raise UnsupportedError("observation space", repr(space), "It has no values: nothing is observed.")
+    if size > MAX_OBSERVATION_SIZE:
         hint = (
-            f"It has {size} values and 1 to {MAX_OBSERVATION_SIZE} are supported: wrap the environment so that it "
+            f"It has {size} values and at most {MAX_OBSERVATION_SIZE} are supported: wrap the environment so that it "
             "observes less (gymnasium.wrappers.ResizeObservation, GrayscaleObservation, or features of your own)."
         )
         raise UnsupportedError("observation space", repr(space), hint)

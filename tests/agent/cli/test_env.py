@@ -129,6 +129,29 @@ def test_a_python_file_is_an_entry_and_its_only_class_and_its_wrappers_are_shown
     assert "wrapped in own_pole:Lifted()" in empty("env", "show", "own_pole").stdout
 
 
+@pytest.mark.parametrize(
+    ("entry", "found", "hint"),
+    [
+        ("", "it names no environment.", "Write CartPole-v1."),
+        ("mazes:Maze", "the working folder has the file mazes.py", "Write mazes.py:Maze."),
+        ("inner.mazes:Maze", "the working folder has the file inner/mazes.py", "Write inner/mazes.py:Maze."),
+        ("mazes", "the file is neither a Python file (.py), nor a family file", "Give its name the ending"),
+        ("inner", "there is no image in a folder of its class.", "an environment, name its file: {folder}/inner/mazes"),
+    ],
+)
+def test_an_entry_that_is_no_environment_says_what_to_write(
+    entry: str, found: str, hint: str, *, empty: Learnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "here"
+    (folder / "inner").mkdir(parents=True)
+    for file in ("mazes", "mazes.py", "inner/mazes.py"):
+        (folder / file).write_text("import gymnasium\n")
+    monkeypatch.chdir(folder)
+    error = empty.json("env", "check", entry, code=1)["error"]
+    assert found in error["found"]
+    assert hint.format(folder=folder) in error["hint"]
+
+
 def test_a_preset_is_shown_as_the_wrappers_that_it_stands_for(empty: Learnd) -> None:
     empty("env", "add", "ALE/Pong-v5", "--preset", "atari", "--no-check")
     shown = " ".join(empty("env", "show", "pong").stdout.split())

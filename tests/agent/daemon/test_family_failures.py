@@ -12,6 +12,7 @@ from agent.daemon.next_job import FIRST_COOL_DOWN_S, Work
 from agent.daemon.retrying_writer import RetryingWriter
 from agent.daemon.runs import RunResult
 from agent.daemon.store_thread import StoreThread
+from agent.daemon.store_updates import state_setter
 from memory.folder import DataFolder
 from memory.records import Family, FamilyState, JobKind, JobOutcome
 from memory.store import Store
@@ -42,7 +43,7 @@ def family_after(
             await thread.call(lambda store: store.families.set_state("cartpole", state))
             writer = RetryingWriter(thread, is_stopping=lambda: False, on_full=lambda: None)
             await use(FamilyFailures(WorkersSettings(), writer, clock), clock)
-            [family] = await thread.call(lambda store: store.families.all())
+            [family] = await thread.call(lambda store: store.families.all(with_removed=True))
             return family
         finally:
             await thread.close()
@@ -90,7 +91,7 @@ def test_a_quarantine_ends_when_its_time_is_over_and_not_before(
         for _exit in range(EXITS_TO_SET_ASIDE):
             await failures.note(PRACTISE, "cartpole", EXIT, is_stopping=False)
         clock.advance(share * WorkersSettings().quarantine_max_s)
-        await failures.end_quarantines(clock.wall())
+        await failures.review(clock.wall())
 
     assert family_after(tmp_path, use).state is state
 
@@ -109,6 +110,20 @@ def test_pauses_grow_with_each_failure_although_rollouts_go_on_in_the_background
 
     family_after(tmp_path, use)
     assert pauses == [0.25, 0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("state", [FamilyState.PAUSED, FamilyState.REFUSED, FamilyState.REMOVED])
+def test_a_family_that_comes_back_does_not_wait_for_its_earlier_failures(tmp_path: Path, state: FamilyState) -> None:
+    async def use(failures: FamilyFailures, clock: FakeClock) -> None:
+        for _failure in range(10):
+            await failures.note(PRACTISE, "cartpole", FAILURE, is_stopping=False)
+        await failures.review(clock.wall())
+        assert not failures.allows(JobKind.PRACTISE, "cartpole"), "it is active"
+        await failures._store.write(state_setter("cartpole", state, "set by hand"))
+        await failures.review(clock.wall())
+        assert failures.allows(JobKind.PRACTISE, "cartpole")
+
+    family_after(tmp_path, use)
 
 
 def test_an_admission_that_goes_on_is_asked_for_again_after_the_shortest_pause(tmp_path: Path) -> None:

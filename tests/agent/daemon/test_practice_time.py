@@ -8,15 +8,15 @@ from dataclasses import replace
 import pytest
 
 from agent.daemon.background_families import FIRST_WAIT_S, LONGEST_WAIT_S, BackgroundFamilies
-from agent.daemon.family_choice import CATCH_UP_S, FLOOR, Candidate, choose, weight
-from agent.daemon.practice_time import HALF_LIFE_S, PracticeTime
+from agent.daemon.family_choice import FLOOR, Candidate, choose, weight
+from agent.daemon.practice_time import CATCH_UP_S, HALF_LIFE_S, PracticeTime
 
 LEARNING = (0.0, 0.0, 0.0, 0.5, 0.5, 0.5)
 STUCK = (1.0,) * 6
 
 
-def candidate(name: str, returns: tuple[float, ...] = LEARNING, *, taken_s: float = 0.0) -> Candidate:
-    return Candidate(name=name, created_at=0.0, waited_s=1.0, returns=returns, reference_return=1.0, taken_s=taken_s)
+def candidate(name: str, returns: tuple[float, ...] = LEARNING) -> Candidate:
+    return Candidate(name=name, created_at=0.0, waited_s=1.0, returns=returns, reference_return=1.0)
 
 
 def shares(slices_s: dict[str, float], candidates: list[Candidate], *, for_s: float = 3000.0) -> dict[str, float]:
@@ -24,8 +24,8 @@ def shares(slices_s: dict[str, float], candidates: list[Candidate], *, for_s: fl
     time, now, taken = PracticeTime(), 0.0, Counter[str]()
     practised_at = dict.fromkeys(slices_s, 0.0)
     while now < for_s:
-        lately = time.of(slices_s, now=now)
-        present = [replace(c, waited_s=now - practised_at[c.name], taken_s=lately[c.name]) for c in candidates]
+        virtual_s = time.of({c.name: weight(c) for c in candidates}, now=now)
+        present = [replace(c, waited_s=now - practised_at[c.name], virtual_s=virtual_s[c.name]) for c in candidates]
         chosen = choose(present)
         assert chosen is not None
         name = chosen.family
@@ -50,37 +50,53 @@ def test_shares_of_time_follow_the_weights() -> None:
     assert found == pytest.approx(expected, abs=0.04)
 
 
-def test_a_family_that_comes_back_does_not_keep_the_others_waiting_for_long() -> None:
-    others = [candidate("a", taken_s=400.0), candidate("b", taken_s=399.0)]
-    back = replace(candidate("back", taken_s=0.0), waited_s=0.0)
-    chosen = choose([*others, back])
-    assert chosen is not None
-    assert chosen.family == "back"
-    caught_up = replace(back, taken_s=400.0 - CATCH_UP_S * weight(back) / 2)
-    rest = [replace(c, waited_s=5.0) for c in others]
-    assert choose([*rest, replace(caught_up, taken_s=401.0)]).family != "back"  # type: ignore[union-attr]
+def test_a_family_that_could_not_be_practised_catches_up_on_a_minute_at_most() -> None:
+    time, weights = PracticeTime(), {"a": 1.0, "b": 0.5, "back": 1.0}
+    time.of(weights, now=0.0)
+    time.add("a", 400.0, now=0.0)
+    time.add("b", 200.0, now=0.0)
+    time.limit_lags({"a", "b"})
+    assert time.of(weights, now=0.0) == {"a": 400.0, "b": 400.0, "back": 400.0 - CATCH_UP_S}
 
 
-def test_a_new_family_joins_at_the_least_time_of_the_others() -> None:
-    time = PracticeTime()
+def test_a_family_that_could_be_chosen_keeps_what_it_is_behind() -> None:
+    time, weights = PracticeTime(), {"dear": 1.0, "cheap": 1.0}
+    time.of(weights, now=0.0)
+    time.add("dear", 400.0, now=0.0)
+    time.limit_lags(weights)
+    assert time.of(weights, now=0.0) == {"dear": 400.0, "cheap": 0.0}
+
+
+def test_a_family_joins_at_the_least_virtual_time_whatever_its_weight() -> None:
+    time, weights = PracticeTime(), {"a": 1.0, "b": 0.5}
+    time.of(weights, now=0.0)
     time.add("a", 100.0, now=0.0)
     time.add("b", 40.0, now=0.0)
-    assert time.of(["a", "b", "new"], now=0.0) == {"a": 100.0, "b": 140.0, "new": 100.0}
-    time.add("new", 3.0, now=0.0)
-    assert time.of(["b", "new"], now=0.0) == {"b": 140.0, "new": 103.0}
+    assert time.of(weights | {"light": FLOOR}, now=0.0) == {"a": 100.0, "b": 80.0, "light": 80.0}
+    time.add("light", 3.0, now=0.0)
+    assert time.of({"a": 1.0, "light": FLOOR}, now=0.0) == {"a": 100.0, "light": pytest.approx(95.0)}
 
 
 def test_time_that_was_taken_counts_half_after_the_half_life() -> None:
     time = PracticeTime()
     time.add("a", 100.0, now=10.0)
-    assert time.of(["a"], now=10.0 + HALF_LIFE_S) == pytest.approx({"a": 50.0})
+    assert time.of({"a": 1.0}, now=10.0 + HALF_LIFE_S) == pytest.approx({"a": 50.0})
+
+
+def test_time_is_divided_by_the_weight_when_it_is_taken() -> None:
+    time = PracticeTime()
+    time.of({"a": 1.0}, now=0.0)
+    time.add("a", 100.0, now=0.0)
+    assert time.of({"a": FLOOR}, now=0.0) == {"a": 100.0}
+    time.add("a", 1.0, now=0.0)
+    assert time.of({"a": 1.0}, now=0.0) == {"a": pytest.approx(100.0 + 1.0 / FLOOR)}
 
 
 def test_a_family_that_was_not_practised_while_others_were_has_its_past_forgotten() -> None:
     time = PracticeTime()
     time.add("a", 100.0, now=0.0)
-    time.of(["b"], now=0.0)
-    assert time.of(["a", "b"], now=0.0) == {"a": 0.0, "b": 0.0}
+    time.of({"b": 1.0}, now=0.0)
+    assert time.of({"a": 1.0, "b": 1.0}, now=0.0) == {"a": 0.0, "b": 0.0}
 
 
 def test_a_family_in_the_background_is_asked_again_after_a_moment_if_there_are_others() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -92,6 +93,20 @@ class CallsSysExit(Calm):
 class CallsOsExit(Calm):
     def misbehave(self, result: tuple[Any, ...]) -> Any:
         os._exit(7)
+
+
+class ReplacesJson(Calm):
+    """Replaces functions that the worker's host program uses too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        json.dumps = json.loads = lambda *_, **__: "{}"
+        os.read = os.write = lambda *_: b""
+
+
+class RaisesALongText(Calm):
+    def misbehave(self, result: tuple[Any, ...]) -> Any:
+        raise ValueError("x" * 100_000)
 
 
 class KillsItself(Calm):

@@ -207,6 +207,51 @@ class RewardOfNoDimension(Walk):
         return (observation, np.array(reward), *rest)
 
 
+class RewardIsHuge(Walk):
+    def step(self, action: Any) -> Any:
+        observation, _, *rest = super().step(action)
+        return (observation, 1e300, *rest)
+
+
+class RewardIsAHugeInteger(Walk):
+    def step(self, action: Any) -> Any:
+        observation, _, *rest = super().step(action)
+        return (observation, 10**5000, *rest)
+
+
+class Ambiguous:
+    """An observation that has no truth value when it is compared, like a tensor of another library."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.asarray(self.values, dtype)
+
+    def __eq__(self, other: object) -> Any:
+        return np.array([True, True])
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class ReturnsAnotherArray(Walk):
+    def observe(self) -> Any:
+        return Ambiguous(super().observe())
+
+
+class MaskAllowsNothing(Walk):
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        return super().reset(seed=seed)[0], {"action_mask": np.ones(3, np.int8)}
+
+    def step(self, action: Any) -> Any:
+        return (*super().step(action)[:4], {"action_mask": np.zeros(3, np.int8)})
+
+
+class MaskComesLate(Walk):
+    def step(self, action: Any) -> Any:
+        return (*super().step(action)[:4], {"action_mask": np.array([1, 1, 0], np.int8)})
+
+
 class RewardIsNaN(Walk):
     def step(self, action: Any) -> Any:
         observation, _, *rest = super().step(action)

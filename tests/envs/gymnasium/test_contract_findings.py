@@ -45,6 +45,10 @@ FAULTS: dict[str, tuple[FindingKind, str, str]] = {
     "FlagIsNumber": (FindingKind.FLAG_NOT_BOOL, "step", "terminated should be True or False, but it is int: 0"),
     "RewardIsArray": (FindingKind.MALFORMED_REWARD, "step", "reward should be a number"),
     "RewardOfNoDimension": (FindingKind.UNUSUAL_REWARD, "step", "reward should be a float"),
+    "RewardIsHuge": (FindingKind.NOT_FINITE, "step", "reward is 1e+300 and beyond the range of float32"),
+    "RewardIsAHugeInteger": (FindingKind.NOT_FINITE, "step", "an integer beyond the range of float32"),
+    "MaskAllowsNothing": (FindingKind.ACTION_MASK, "step", "allows no choice, so that all are allowed"),
+    "MaskComesLate": (FindingKind.ACTION_MASK, "step", "the reset before it gave none"),
     "RewardIsNaN": (FindingKind.NOT_FINITE, "step", "reward is nan"),
     "ChangesItsSpace": (FindingKind.SPACE_CHANGED, "reset", "reset changed the action space from Discrete(3)"),
     "CloseRaises": (FindingKind.CLOSE_FAILED, "close", "RuntimeError: the window is gone (contract_env"),
@@ -68,6 +72,15 @@ def of_contract(name: str, **settings: Any) -> FamilySpec:
 def test_an_array_as_reward_is_told_with_the_wrapper_that_weights_objectives() -> None:
     [found] = contract_of(of_contract("RewardIsArray")).findings
     assert "LinearReward" in found.hint
+
+
+def test_an_error_of_gymnasium_s_checker_itself_is_a_warning() -> None:
+    found = contract_of(of_contract("ReturnsAnotherArray")).findings
+    assert {each.kind: each.severity for each in found} == {
+        FindingKind.WRONG_DTYPE: Severity.WARNING,
+        FindingKind.CHECKER: Severity.WARNING,
+    }
+    assert "checker stopped at: ValueError" in found[-1].found
 
 
 @pytest.mark.parametrize("name", FAULTS)

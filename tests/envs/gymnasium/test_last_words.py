@@ -29,6 +29,12 @@ def test_a_crash_outside_of_a_user_s_code_is_told_without_a_line() -> None:
     assert last_words(CRASH.replace("/home/me/maze.py", "/site-packages/gymnasium/core.py")) == "Segmentation fault"
 
 
+def test_warnings_are_no_last_words() -> None:
+    warned = "/lib/box.py:297: UserWarning: low is cast\n  gym.logger.warn(\nx.py:3: DeprecationWarning: old\n"
+    assert last_words(warned) == ""
+    assert last_words(f"the wheel came off\n{warned}") == "the wheel came off"
+
+
 def test_a_long_line_is_shortened_and_silence_is_empty() -> None:
     assert len(last_words("x" * 1000)) == MAX_CHARS
     assert last_words(" \n") == ""

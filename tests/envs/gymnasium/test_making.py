@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from envs.errors import FamilySpecError
-from envs.gymnasium.host import making, providers
+from envs.gymnasium.host import making_hints, providers
 from envs.gymnasium.host.providers import installed_providers, well_known_provider
 from tests.envs.families import family, opened
 
@@ -63,8 +63,8 @@ def test_an_id_whose_well_known_package_is_installed_is_made_without_naming_the_
 def test_an_id_whose_well_known_package_is_missing_names_the_package_and_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(making, "_is_installed", lambda module: False)
-    hint = making._unknown_id_hint("ALE/Pong-v5")
+    monkeypatch.setattr(making_hints, "is_installed", lambda module: False)
+    hint = making_hints.unknown_id_hint("ALE/Pong-v5")
     assert "pip install ale-py" in hint
     assert "ale_py:ALE/Pong-v5" in hint
 
@@ -114,8 +114,8 @@ def test_an_id_that_is_registered_with_the_old_gym_is_told(
     ids = {"SuperMario-v0": None}
     registration = SimpleNamespace(registry=SimpleNamespace(env_specs=ids) if is_of_gym_021 else ids)
     monkeypatch.setitem(sys.modules, "gym.envs.registration", registration)
-    assert "old package gym" in making._unknown_id_hint("SuperMario-v0")
-    assert "old package gym" not in making._unknown_id_hint("SuperLuigi-v0")
+    assert "old package gym" in making_hints.unknown_id_hint("SuperMario-v0")
+    assert "old package gym" not in making_hints.unknown_id_hint("SuperLuigi-v0")
 
 
 class _File:
@@ -133,14 +133,69 @@ class _File:
 def test_an_installed_package_that_names_an_id_is_found_by_its_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
     text = 'register(id="Warehouse-v2")'
     packages = [
-        SimpleNamespace(requires=["gymnasium>=1.0"], files=[_File("rware", text)]),
-        SimpleNamespace(requires=["gymnasium"], files=[_File("other", 'register(id="Warehouses-v2")')]),
-        SimpleNamespace(requires=["numpy"], files=[_File("unrelated", text)]),
+        SimpleNamespace(name="one", requires=["gymnasium>=1.0"], files=[_File("rware", text)]),
+        SimpleNamespace(name="one", requires=["gymnasium"], files=[_File("other", 'register(id="Warehouses-v2")')]),
+        SimpleNamespace(name="one", requires=["numpy"], files=[_File("unrelated", text)]),
     ]
     monkeypatch.setattr(providers.metadata, "distributions", lambda: packages)
     assert installed_providers("Warehouse-v2") == ["rware"]
-    assert "write rware:Warehouse-v2" in making._unknown_id_hint("Warehouse-v2")
+    assert "write rware:Warehouse-v2" in making_hints.unknown_id_hint("Warehouse-v2")
 
 
-def test_a_misspelt_id_still_gets_the_nearest_ones() -> None:
-    assert "Did you mean CartPole-v1" in making._unknown_id_hint("CartPoll-v1")
+@pytest.mark.parametrize(
+    "env_id", ["CartPoll-v1", "CartPole", "cartpole-v1", "CartPole-v9", "CartPole-v1 ", "CARTPOLE", "gym/CartPoles-v1"]
+)
+def test_an_id_with_another_version_none_or_a_misspelling_gets_the_nearest_newest_ones(env_id: str) -> None:
+    hint = making_hints.unknown_id_hint(env_id)
+    assert hint.startswith("Did you mean CartPole-v1")
+    assert "CartPole-v0" not in hint
+    assert "gymnasium:" not in hint
+
+
+def test_an_id_of_a_well_known_package_in_other_letters_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making_hints, "is_installed", lambda module: False)
+    assert "pip install ale-py" in making_hints.unknown_id_hint("ale/pong-v5")
+
+
+NEEDY = """
+import gymnasium
+from gymnasium import spaces
+
+class Needy(gymnasium.Env):
+    def __init__(self, size, *, colour="red"):
+        pass
+
+class Spaceless(gymnasium.Env):
+    action_space = spaces.Discrete(2)
+
+class Team:
+    possible_agents = ["a", "b"]
+
+class Plain:
+    def reset(self): pass
+    def step(self, action): pass
+
+def a_class():
+    return Needy
+"""
+
+
+@pytest.mark.parametrize(
+    ("entry", "kwargs", "words"),
+    [
+        ("poles:Needy", {}, r"needs the argument size\. Give it: --kwarg size=VALUE"),
+        ("poles:Needy", {"size": 1, "color": "blue"}, r"takes no argument 'color'\. Did you mean colour\?"),
+        ("CartPole-v1", {"size": 1}, r"'CartPole-v1' takes no argument 'size'\. It takes: sutton_barto_reward"),
+        ("poles:Spaceless", {}, r"a Spaceless without observation_space\. Set self\.observation_space"),
+        ("poles:Team", {}, "several agents"),
+        ("poles:Plain", {}, r"Derive its class from gymnasium\.Env"),
+        ("poles:a_class", {}, "It is the class Needy: name the class, or return an instance"),
+        ("poles:Needy.inner", {}, r"poles\.Needy has no 'inner'\. Write poles:CLASS"),
+    ],
+)
+def test_what_cannot_be_made_says_what_to_write_instead(
+    entry: str, kwargs: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "poles.py").write_text(NEEDY)
+    with pytest.raises(FamilySpecError, match=words):
+        opened(family(entry, kwargs=kwargs, import_paths=(str(tmp_path),)), 1)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import torch
 
 from envs.errors import FaultReason, WorkerFaultError
 from envs.family import FamilySpec, Split
+from envs.gymnasium.answers import missing_key
 from envs.gymnasium.batch import WorkerTaskBatch
 from envs.limits import WorkerLimits
 from tests.envs.families import LIMITS, all_active, broken, family, opened, sound
@@ -165,6 +167,35 @@ def test_a_module_that_imports_a_missing_module_is_told_apart_from_a_missing_mod
     (tmp_path / "half.py").write_text("import half_is_missing\n")
     with pytest.raises(WorkerFaultError, match="No module named 'half_is_missing'"):
         opened(family("half:Maze", import_paths=(str(tmp_path),)))
+
+
+def test_a_worker_that_ends_silently_tells_what_it_did() -> None:
+    with pytest.raises(WorkerFaultError, match=r"exited with status 7 while copy 1 of 2 was being stepped\."):
+        raise fault_of(broken("CallsOsExit"))
+
+
+def test_the_line_of_an_error_is_told_although_its_text_is_long() -> None:
+    with pytest.raises(WorkerFaultError, match=r"xxx… \(.*broken_environments\.py, line \d+\)"):
+        raise fault_of(broken("RaisesALongText"))
+
+
+def test_a_module_that_exits_when_it_is_imported_says_where_a_program_belongs(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text("import sys\nsys.exit(2)\n")
+    with pytest.raises(WorkerFaultError, match=r"sys\.exit\(2\) in importing the module .*below `if __name__ =="):
+        opened(family("program:Maze", import_paths=(str(tmp_path),)))
+
+
+def test_functions_that_an_environment_replaces_are_not_those_of_the_worker() -> None:
+    with closing(opened(broken("ReplacesJson", kwargs={}))) as tasks:
+        tasks.begin(0, split=Split.TRAINING)
+        tasks.step(torch.zeros(2, dtype=torch.int64), all_active(2))
+
+
+def test_an_answer_must_have_the_keys_of_its_request() -> None:
+    assert missing_key("frames", {}) == "frames"
+    assert missing_key("frames", {"frames": []}) is None
+    assert missing_key("frames", {"fault": "raised", "found": "it raised"}) is None
+    assert missing_key("frames", {"fault": "raised"}) == "found"
 
 
 def test_a_worker_killed_from_outside_is_reported_as_killed() -> None:

@@ -28,6 +28,7 @@ def box(shape: tuple[int, ...], dtype: Any = np.uint8, low: float = 0, high: flo
         (box((10, 10, 4), np.bool_, 0, 1), (10, 10, 4)),
         (box((12, 10, 10), np.float32, 0, 1), (12, 10, 10)),
         (box((96, 96, 12)), (64, 64, 12)),
+        (box((16, 100, 3)), (10, 64, 3)),
     ],
 )
 def test_an_image_has_height_width_and_channels_and_its_largest_side_is_reduced(
