@@ -22,6 +22,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from agent.learners.adam import Adam
 from agent.learners.state import load_optimizer, load_parameters, optimizer_to_tensors, under_prefix, with_prefix
 from agent.learners.team import Team
 
@@ -75,12 +76,12 @@ class Training(Generic[ModuleT]):
         self.team = Team()
 
     @cached_property
-    def _optimizer(self) -> torch.optim.Adam:
+    def _optimizer(self) -> Adam:
         """Create the optimiser on first use.
 
         Its creation imports torch's compiler, which takes three seconds. A restored predictor does not need it.
         """
-        return torch.optim.Adam(self.trained.parameters(), lr=self.config.learning_rate)
+        return Adam(self.trained.parameters(), lr=self.config.learning_rate)
 
     def step(self, loss: Tensor) -> None:
         """Take one step down the gradient of the loss."""
