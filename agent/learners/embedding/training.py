@@ -16,12 +16,12 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from agent.learners.adam import Adam
 from agent.learners.state import load_optimizer, load_parameters, optimizer_to_tensors, under_prefix, with_prefix
 from agent.learners.team import Team
 
@@ -73,14 +73,7 @@ class Training(Generic[ModuleT]):
         self.averaged: ModuleT = copy.deepcopy(module).eval().requires_grad_(requires_grad=False)
         self.num_updates = 0
         self.team = Team()
-
-    @cached_property
-    def _optimizer(self) -> torch.optim.Adam:
-        """Create the optimiser on first use.
-
-        Its creation imports torch's compiler, which takes three seconds. A restored predictor does not need it.
-        """
-        return torch.optim.Adam(self.trained.parameters(), lr=self.config.learning_rate)
+        self._optimizer = Adam(self.trained.parameters(), lr=config.learning_rate)
 
     def step(self, loss: Tensor) -> None:
         """Take one step down the gradient of the loss."""

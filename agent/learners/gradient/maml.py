@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from agent.learners.adam import Adam
 from agent.learners.gradient.functional import (
     AdaptedNetwork,
     accuracy_metric,
@@ -99,7 +100,7 @@ class MAML:
         self.num_updates = 0
         self.network = build_network(shapes, config.network, generator=generator).to(device)
         self._loss = task_loss(is_classification=shapes.is_classification)
-        self._optimizer = torch.optim.Adam(self.network.parameters(), lr=config.outer_lr, fused=True)
+        self._optimizer = Adam(self.network.parameters(), lr=config.outer_lr, fused=True)
 
     def update(self, batch: FewShotBatch) -> dict[str, float]:
         """Take one outer step (algorithm 2, lines 3 to 10)."""

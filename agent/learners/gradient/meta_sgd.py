@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from agent.learners.adam import Adam
 from agent.learners.gradient.functional import (
     AdaptedNetwork,
     accuracy_metric,
@@ -110,7 +111,7 @@ class MetaSGD:
         }
         self._loss = task_loss(is_classification=shapes.is_classification)
         rates_lr = config.outer_lr if config.rates_lr is None else config.rates_lr
-        self._optimizer = torch.optim.Adam(
+        self._optimizer = Adam(
             [
                 {"params": list(self.network.parameters()), "lr": config.outer_lr},
                 {"params": list(self.rates.values()), "lr": rates_lr},

@@ -32,6 +32,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from agent.learners.adam import Adam
 from agent.learners.gradient.functional import (
     AdaptedNetwork,
     Parameters,
@@ -161,7 +162,7 @@ class Platipus:
         self.prior_rates = {n: nn.Parameter(p.new_full((1,) * p.ndim, rate)) for n, p in named.items()}
         self.inference_rates = {n: nn.Parameter(p.new_full((1,) * p.ndim, rate)) for n, p in named.items()}
         self._loss = task_loss(is_classification=shapes.is_classification)
-        self._optimizer = torch.optim.Adam([p for _, p in self._named_learned()], lr=config.outer_lr, fused=True)
+        self._optimizer = Adam([p for _, p in self._named_learned()], lr=config.outer_lr, fused=True)
         self._generator = torch.Generator()
         self._generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
 

@@ -30,6 +30,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from agent.learners.adam import Adam
 from agent.learners.policy_gradient.adaptation import (
     Experience,
     RoundConfig,
@@ -118,7 +119,7 @@ class MAMLPolicy:
         self.num_updates = 0
         self.policy = TaskPolicy(spaces, config.policy, generator=generator).to(device)
         self._generator = generator_on("cpu", generator)
-        self._optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.outer_lr, fused=True)
+        self._optimizer = Adam(self.policy.parameters(), lr=config.outer_lr, fused=True)
 
     @property
     def rates(self) -> float:

@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from agent.learners.adam import Adam
 from agent.learners.gradient.functional import uniform_like
 from agent.learners.policy_gradient.adaptation import (
     Experience,
@@ -122,7 +123,7 @@ class MetaSGDPolicy:
             for name, theta in self.policy.named_parameters()
         }
         rates_lr = config.outer_lr if config.rates_lr is None else config.rates_lr
-        self._optimizer = torch.optim.Adam(
+        self._optimizer = Adam(
             [
                 {"params": list(self.policy.parameters()), "lr": config.outer_lr},
                 {"params": list(self.rates.values()), "lr": rates_lr},

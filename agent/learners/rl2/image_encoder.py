@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from agent.learners.observation_bytes import image_places, pixels_of
-from agent.learners.rl2.layers import linear
+from agent.learners.rl2.layers import convolution, linear
 from envs.spaces import ImageShape, ObservationSpec
 
 NUM_FEATURES = 64
@@ -55,16 +55,6 @@ def entry(image: ImageShape, *, generator: torch.Generator) -> nn.Conv2d:
     return convolution(
         image.channels, ENTRY_CHANNELS, kernel, stride=stride, padding=(kernel - stride + 1) // 2, generator=generator
     )
-
-
-def convolution(
-    num_inputs: int, num_outputs: int, kernel: int, *, stride: int, padding: int, generator: torch.Generator
-) -> nn.Conv2d:
-    """Return a convolution with orthogonal weights and zero bias."""
-    layer = nn.Conv2d(num_inputs, num_outputs, kernel, stride, padding, device="meta").to_empty(device="cpu")
-    nn.init.orthogonal_(layer.weight, gain=2**0.5, generator=generator)
-    nn.init.zeros_(cast("nn.Parameter", layer.bias))
-    return layer
 
 
 class ImageEncoder(nn.Module):

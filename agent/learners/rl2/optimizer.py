@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from agent.learners.adam import Adam
+
 ADAM_EPSILON = 1e-5
 """Adam's ε: the usual value of PPO; 1e-8 makes large steps of small gradients. It was never varied."""
 
@@ -32,7 +34,7 @@ class ScaledAdam:
     ) -> None:
         self._learning_rate = learning_rate
         self._device = device
-        self._adam = torch.optim.Adam(
+        self._adam = Adam(
             [self._group(parameters, scale=scale)],
             eps=ADAM_EPSILON,
             fused=True,
