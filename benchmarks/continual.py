@@ -16,9 +16,9 @@ Arms: ``fine-tuning`` practises each family in its window; ``rehearsal`` also tr
 alone, from scratch, in the time of one window. The learner knows no task ids or boundaries beyond a family's name,
 which selects its critic and its rates; the policy does not see it.
 
-A window is a number of CPU-seconds of this process (workers of Gymnasium families are not counted). After each tenth,
-the window's family is scored on fixed held-out tasks; at the end of a window, all families so far are. Scores cost no
-time of the window. Measures: ``benchmarks.continual_measures``.
+A window is a number of CPU-seconds of this process (workers of Gymnasium families are not counted). After each tenth
+(of the stream, each fifth), the window's family is scored on fixed held-out tasks; at the end of a window, all families
+so far are. Scores cost no time of the window. Measures: ``benchmarks.continual_measures``.
 
 Run: ``python -m benchmarks.continual [SEQUENCE …] [--seeds 0 1 2] [--arms fine-tuning rehearsal] [--seconds 60]``.
 An interrupted run continues at the last finished window. Tables are printed; JSON and a picture are written to
@@ -164,6 +164,7 @@ def _run(name: str, sequence: FamilySequence, arm: str, seed: int, options: argp
         seed=seed,
         window_s=window_s,
         all_every=sequence.all_every,
+        num_scores=sequence.num_scores,
         path=options.folder / _file_name(label),
         label=label,
     )

@@ -20,14 +20,14 @@ from envs.task_batch import TaskBatch
 
 SCORED_STEPS = 100_000
 """About the number of steps that one score plays, in ``MIN_SCORED_TASKS`` to ``MAX_SCORED_TASKS`` tasks."""
-MIN_SCORED_TASKS, MAX_SCORED_TASKS = 128, 4096
+MIN_SCORED_TASKS, MAX_SCORED_TASKS = 64, 4096
 SMALL_BATCH = 64
 """Parallel trials of CartPole and gridworlds: with 256 long trials at once, a window has too few updates. A gridworld
 is learned in 8 CPU-seconds with 64, and to .36 in 10 with 256."""
 NUM_GRIDWORLDS = 50
 NUM_PLASTICITY_FAMILIES = 200
-STREAM_SCORED_STEPS = 50_000
-"""Steps of a score of the stream: six of its eight families are stepped by workers."""
+STREAM_SCORED_STEPS, STREAM_SCORES = 25_000, 5
+"""Steps of a score of the stream, and scores in a window: six of its eight families are stepped by workers."""
 MINATAR_STEPS = 500
 MINATAR_REFERENCES = {"breakout": 20.0, "asterix": 20.0, "space_invaders": 60.0, "freeway": 15.0, "seaquest": 20.0}
 """Returns of score 1: round numbers that set the scale of the scores, and no claim about the games. Breakout reaches 5
@@ -70,6 +70,7 @@ class Sequence:
         arms: the arms that are compared by default.
         all_every: all families so far are scored after every so many windows.
         num_alone: the last so many families are also learned alone; None for all.
+        num_scores: scores of a family in its own window, besides the one before practice.
     """
 
     families: tuple[SequenceFamily, ...]
@@ -77,6 +78,7 @@ class Sequence:
     arms: tuple[str, ...] = ("fine-tuning", "rehearsal")
     all_every: int = 1
     num_alone: int | None = None
+    num_scores: int = 10
 
     @property
     def families_alone(self) -> tuple[SequenceFamily, ...]:
@@ -120,7 +122,9 @@ def cartpoles() -> Sequence:
 def stream() -> Sequence:
     """Return the six embedded families, LunarLander and a MiniGrid."""
     specs = (*default_stream(), _lunar_lander(), _minigrid())
-    return Sequence(families=tuple(_of_stream(spec) for spec in specs), window_s=60.0, all_every=4)
+    return Sequence(
+        families=tuple(_of_stream(spec) for spec in specs), window_s=60.0, all_every=4, num_scores=STREAM_SCORES
+    )
 
 
 def stream_reversed() -> Sequence:
