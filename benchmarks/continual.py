@@ -5,6 +5,8 @@ Sequences (``benchmarks.continual_sequences``):
 - ``pair``: varied CartPole, then the same with the force reversed.
 - ``ten``: six CartPoles that share their spaces and contradict one another, and four embedded families between them.
 - ``cartpoles``: the six CartPoles alone.
+- ``stream``, ``stream-reversed``: the six embedded families, LunarLander and a MiniGrid
+  (``pip install "learnd[box2d,minigrid]"``).
 - ``gridworlds``: 50 gridworlds on one pair of spaces; walls, goals and the meanings of actions differ.
 - ``minatar``, ``minatar-reversed``: five games of MinAtar on one pair of spaces (``pip install --no-deps minatar``).
 - ``plasticity``: 200 small families; the steps that the last 20 take are compared with a fresh learner's.
@@ -14,9 +16,9 @@ Arms: ``fine-tuning`` practises each family in its window; ``rehearsal`` also tr
 alone, from scratch, in the time of one window. The learner knows no task ids or boundaries beyond a family's name,
 which selects its critic and its rates; the policy does not see it.
 
-A window is a number of CPU-seconds of this process (workers of Gymnasium families are not counted). After each tenth,
-the window's family is scored on fixed held-out tasks; at the end of a window, all families so far are. Scores cost no
-time of the window. Measures: ``benchmarks.continual_measures``.
+A window is a number of CPU-seconds of this process (workers of Gymnasium families are not counted). After each tenth
+(of the stream, each fifth), the window's family is scored on fixed held-out tasks; at the end of a window, all families
+so far are. Scores cost no time of the window. Measures: ``benchmarks.continual_measures``.
 
 Run: ``python -m benchmarks.continual [SEQUENCE …] [--seeds 0 1 2] [--arms fine-tuning rehearsal] [--seconds 60]``.
 An interrupted run continues at the last finished window. Tables are printed; JSON and a picture are written to
@@ -162,6 +164,7 @@ def _run(name: str, sequence: FamilySequence, arm: str, seed: int, options: argp
         seed=seed,
         window_s=window_s,
         all_every=sequence.all_every,
+        num_scores=sequence.num_scores,
         path=options.folder / _file_name(label),
         label=label,
     )
@@ -201,21 +204,31 @@ def _show(name: str, measured: Measured) -> None:
 
 
 def _family_table(measured: Measured) -> Table:
-    """Return the scores of each family, means over seeds: end of its window, end of the sequence, alone."""
-    table = Table(title="mean over seeds: end of own window → end of sequence")
+    """Return each family's scores, means over seeds (end of its window, end of the sequence, alone), and its FT."""
+    table = Table(title="mean over seeds: end of own window → end of sequence; FT (FT by steps)")
     table.add_column("family")
     for arm in measured.courses:
         table.add_column(arm, justify="right")
+        table.add_column("FT", justify="right")
     table.add_column("single", justify="right")
     for family in measured.sequence.families:
         cells = []
         for arm in measured.courses:
             rows = measured.rows(arm, [family])
             ends, finals = _mean(row.curve[-1].score for row in rows), _mean(row.final for row in rows)
-            cells.append(f"{ends:.3f} → {finals:.3f}")
+            cells += [f"{ends:.3f} → {finals:.3f}", _transfer(rows)]
         curves = measured.alone.get(family.name, ())
         table.add_row(family.name, *cells, f"{_mean(curve[-1].score for curve in curves):.3f}" if curves else "–")
     return table
+
+
+def _transfer(rows: Sequence[FamilyScores]) -> str:
+    """Return a family's forward transfer as text; the first family's is noise."""
+    if not all(row.alone for row in rows):
+        return "–"
+    by_time = _mean(row.forward_transfer for row in rows)
+    by_steps = _mean(row.forward_transfer_by_steps for row in rows)
+    return f"{by_time:+.3f} ({by_steps:+.3f})"
 
 
 def _mean(values: Any) -> float:

@@ -24,7 +24,6 @@ from envs.family import FamilySource
 
 PIECE_S = 3.0
 """CPU-seconds of a piece of a window, after which trials are kept for rehearsal: the length of the daemon's slices."""
-SCORES_PER_WINDOW = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +121,7 @@ class Run:
         seed: seed of the learner.
         window_s: CPU-seconds of a window.
         all_every: all families so far are scored after every so many windows, and after the last.
+        num_scores: scores of a family in its own window, besides the one before practice.
         path: the run's files without their suffix; the learner's state is removed after the last window.
         label: what progress lines begin with.
     """
@@ -133,6 +133,7 @@ class Run:
     seed: int
     window_s: float
     all_every: int
+    num_scores: int
     path: Path
     label: str
 
@@ -152,9 +153,9 @@ class Run:
         practice = WindowPractice(so_far if self.arm.resimulates else [family], state)
         window = practice.window
         try:
-            for part in range(SCORES_PER_WINDOW + 1):
-                practice.until(self.window_s * part / SCORES_PER_WINDOW)
-                if part == SCORES_PER_WINDOW:
+            for part in range(self.num_scores + 1):
+                practice.until(self.window_s * part / self.num_scores)
+                if part == self.num_scores:
                     practice.end_piece()
                 if window.curve and window.curve[-1].elapsed_s == window.cpu_s:
                     continue  # One update took more than a part of the window.
@@ -183,7 +184,13 @@ class Run:
     @property
     def _settings(self) -> dict[str, Any]:
         families = [family.name for family in self.families]
-        own = {"families": families, "arm": self.arm.name, "seed": self.seed, "window_s": self.window_s}
+        own = {
+            "families": families,
+            "arm": self.arm.name,
+            "seed": self.seed,
+            "window_s": self.window_s,
+            "num_scores": self.num_scores,
+        }
         settings = {**own, "config": asdict(self.config), "rehearsal": dict(self.rehearsal)}
         return cast("dict[str, Any]", json.loads(json.dumps(settings)))
 

@@ -14,17 +14,20 @@ from benchmarks.gridworlds import EPISODES_PER_TRIAL, MAX_EPISODE_STEPS, Gridwor
 from benchmarks.minatar_games import GAMES
 from envs.default_families import VARIED_CARTPOLE, default_stream
 from envs.family import FamilySource, FamilySpec
+from envs.gymnasium.wrappers import EnvWrapper
 from envs.registry import open_tasks
 from envs.task_batch import TaskBatch
 
 SCORED_STEPS = 100_000
 """About the number of steps that one score plays, in ``MIN_SCORED_TASKS`` to ``MAX_SCORED_TASKS`` tasks."""
-MIN_SCORED_TASKS, MAX_SCORED_TASKS = 128, 4096
+MIN_SCORED_TASKS, MAX_SCORED_TASKS = 64, 4096
 SMALL_BATCH = 64
 """Parallel trials of CartPole and gridworlds: with 256 long trials at once, a window has too few updates. A gridworld
 is learned in 8 CPU-seconds with 64, and to .36 in 10 with 256."""
 NUM_GRIDWORLDS = 50
 NUM_PLASTICITY_FAMILIES = 200
+STREAM_SCORED_STEPS, STREAM_SCORES = 25_000, 5
+"""Steps of a score of the stream, and scores in a window: six of its eight families are stepped by workers."""
 MINATAR_STEPS = 500
 MINATAR_REFERENCES = {"breakout": 20.0, "asterix": 20.0, "space_invaders": 60.0, "freeway": 15.0, "seaquest": 20.0}
 """Returns of score 1: round numbers that set the scale of the scores, and no claim about the games. Breakout reaches 5
@@ -41,6 +44,7 @@ class SequenceFamily:
         reference_return: trial return of score 1.
         trial_steps: about the steps of a trial.
         num_trials: parallel trials in practice; None takes the learner's setting.
+        scored_steps: about the number of steps that one score plays.
     """
 
     name: str
@@ -48,11 +52,12 @@ class SequenceFamily:
     reference_return: float
     trial_steps: int
     num_trials: int | None = None
+    scored_steps: int = SCORED_STEPS
 
     @property
     def num_scored_tasks(self) -> int:
         """The number of held-out tasks of a score."""
-        return max(MIN_SCORED_TASKS, min(MAX_SCORED_TASKS, SCORED_STEPS // self.trial_steps))
+        return max(MIN_SCORED_TASKS, min(MAX_SCORED_TASKS, self.scored_steps // self.trial_steps))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +70,7 @@ class Sequence:
         arms: the arms that are compared by default.
         all_every: all families so far are scored after every so many windows.
         num_alone: the last so many families are also learned alone; None for all.
+        num_scores: scores of a family in its own window, besides the one before practice.
     """
 
     families: tuple[SequenceFamily, ...]
@@ -72,6 +78,7 @@ class Sequence:
     arms: tuple[str, ...] = ("fine-tuning", "rehearsal")
     all_every: int = 1
     num_alone: int | None = None
+    num_scores: int = 10
 
     @property
     def families_alone(self) -> tuple[SequenceFamily, ...]:
@@ -112,6 +119,19 @@ def cartpoles() -> Sequence:
     return Sequence(families=tuple(_cartpole(name, meaning) for name, meaning in CARTPOLES.items()), window_s=60.0)
 
 
+def stream() -> Sequence:
+    """Return the six embedded families, LunarLander and a MiniGrid."""
+    specs = (*default_stream(), _lunar_lander(), _minigrid())
+    return Sequence(
+        families=tuple(_of_stream(spec) for spec in specs), window_s=60.0, all_every=4, num_scores=STREAM_SCORES
+    )
+
+
+def stream_reversed() -> Sequence:
+    """Return the families of :func:`stream` in reverse order."""
+    return replace(stream(), families=stream().families[::-1])
+
+
 def gridworlds() -> Sequence:
     """Return gridworlds on one pair of spaces."""
     families = tuple(_gridworld(seed) for seed in range(NUM_GRIDWORLDS))
@@ -139,6 +159,8 @@ SEQUENCES: dict[str, Callable[[], Sequence]] = {
     "pair": pair,
     "ten": ten,
     "cartpoles": cartpoles,
+    "stream": stream,
+    "stream-reversed": stream_reversed,
     "gridworlds": gridworlds,
     "plasticity": plasticity,
     "minatar": minatar,
@@ -198,6 +220,31 @@ def _gridworld(seed: int) -> SequenceFamily:
     )
 
 
+def _lunar_lander() -> FamilySpec:
+    return FamilySpec(
+        name="lunarlander",
+        source=FamilySource.GYMNASIUM,
+        entry="LunarLander-v3",
+        episodes_per_trial=1,
+        max_episode_steps=500,
+        reference_return=200.0,
+        reference_source="the environment's reward threshold",
+    )
+
+
+def _minigrid() -> FamilySpec:
+    return FamilySpec(
+        name="minigrid",
+        source=FamilySource.GYMNASIUM,
+        entry="MiniGrid-Empty-Random-5x5-v0",
+        wrappers=(EnvWrapper(name="minigrid.wrappers:ImgObsWrapper"),),
+        episodes_per_trial=1,
+        max_episode_steps=100,
+        reference_return=0.9685,
+        reference_source="shortest ways from all 32 starts: 3.5 steps on average",
+    )
+
+
 def _minatar(game: str) -> SequenceFamily:
     spec = FamilySpec(
         name=game,
@@ -220,6 +267,12 @@ def _embedded(spec: FamilySpec) -> SequenceFamily:
         reference_return=spec.reference_return or 1.0,
         trial_steps=trial_steps,
     )
+
+
+def _of_stream(spec: FamilySpec) -> SequenceFamily:
+    # `cartpole` is the one of the other sequences, which is stepped as tensors.
+    name = "cartpole-v1" if spec.name == "cartpole" else spec.name
+    return replace(_embedded(spec), name=name, scored_steps=STREAM_SCORED_STEPS)
 
 
 def _open_changed(spec: FamilySpec, meaning: Meaning, name: str, num_trials: int) -> TaskBatch:

@@ -3,7 +3,7 @@
 Run: ``python -m benchmarks.joint_indices --seeds 0 1``. An interrupted run continues with the missing runs.
 
 Both encodings learn for the same number of CPU-seconds and play the same held-out tasks. learnd itself observes several
-choices as a vector; the environments here offer either encoding:
+choices as a vector (docs/lab/joint-indices.md); the environments here offer either encoding:
 
 - ``grid-N``: a grid of N × N cells whose goal is not observed and differs from task to task; (row, column)
 - ``blackjack``: Gymnasium's Blackjack-v1; (own sum, dealer's card, usable ace), 704 combinations

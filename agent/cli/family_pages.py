@@ -137,11 +137,17 @@ def show_page(out: PlainConsole, family: Family, values: Mapping[str, Any]) -> N
 
 
 def _met_text(values: Mapping[str, Any]) -> str:
-    """Describe the return of the first episode in tasks that were met."""
-    memory, empty = (
-        with_error(values[label]["return"], values[label]["standard_error"]) for label in ("memory", "empty")
+    """Describe the returns of the first episode and of the trial in tasks that were met."""
+    memory, empty = values["memory"], values["empty"]
+    first = f"{with_error(memory['return'], memory['standard_error'])} with the memory, "
+    first += f"{with_error(empty['return'], empty['standard_error'])} without"
+    text = f"first episode in tasks that were met: return {first}"
+    if memory["trial_return"] is None:
+        return text
+    with_memory, without = (
+        with_error(part["trial_return"], part["trial_return_standard_error"]) for part in (memory, empty)
     )
-    return f"first episode in tasks that were met: return {memory} with the memory, {empty} without"
+    return f"{text}; whole trial: {with_memory} and {without}"
 
 
 def _zero_shot_text(values: Mapping[str, Any]) -> str:

@@ -102,6 +102,14 @@ LEARNING = (
         "([continual.md](continual.md#what-comes-back))",
     ),
     _gauge(
+        "learnd_met_trial_return",
+        "Return of a whole trial in met tasks.",
+        "family",
+        "start",
+        unit="return",
+        notes="as `learnd_met_return`",
+    ),
+    _gauge(
         "learnd_forgetting",
         "Score that was reached minus the last scores.",
         "family",

@@ -39,6 +39,7 @@ POINTS: tuple[tuple[str, CurveMetric, bool], ...] = (
     ("learnd_eval_return", CurveMetric.EVAL_RETURN, False),
     ("learnd_zero_shot_score", CurveMetric.ZERO_SHOT_SCORE, True),
     ("learnd_met_return", CurveMetric.MET_RETURN, True),
+    ("learnd_met_trial_return", CurveMetric.MET_TRIAL_RETURN, True),
     ("learnd_forgetting", CurveMetric.FORGETTING, False),
     ("learnd_forward_transfer", CurveMetric.FORWARD_TRANSFER, False),
     ("learnd_rehearsal_kl", CurveMetric.REHEARSAL_KL, False),

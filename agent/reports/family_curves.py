@@ -22,6 +22,7 @@ METRIC_LABELS = {
     CurveMetric.ZERO_SHOT_SCORE: "score before the first practice",
     CurveMetric.ZERO_SHOT_RETURN: "trial return before the first practice",
     CurveMetric.MET_RETURN: "first episode's return in met tasks",
+    CurveMetric.MET_TRIAL_RETURN: "trial return in met tasks",
     CurveMetric.FRESH_RETURN: "trial return of new parameters",
     CurveMetric.FORWARD_TRANSFER: "forward transfer",
     CurveMetric.PERFORMANCE: "mean score of the last evaluations",

@@ -98,9 +98,20 @@ def _episode_returns(points: Sequence[StoredCurvePoint]) -> dict[int, float]:
 
 
 def _met_values(points: Sequence[StoredCurvePoint]) -> dict[str, Any]:
-    """Return the returns of the first episode in tasks that were met; empty if not measured."""
-    met = {stored.point.label: stored.point for stored in points if stored.point.metric is CurveMetric.MET_RETURN}
-    returns = {label: {"return": point.value, "standard_error": point.standard_error} for label, point in met.items()}
+    """Return the returns of the first episode and of the trial in tasks that were met; empty if not measured."""
+    first, whole = (
+        {stored.point.label: stored.point for stored in points if stored.point.metric is metric}
+        for metric in (CurveMetric.MET_RETURN, CurveMetric.MET_TRIAL_RETURN)
+    )
+    returns = {
+        label: {
+            "return": point.value,
+            "standard_error": point.standard_error,
+            "trial_return": whole[label].value if label in whole else None,
+            "trial_return_standard_error": whole[label].standard_error if label in whole else None,
+        }
+        for label, point in first.items()
+    }
     return {"met_tasks": returns} if returns else {}
 
 

@@ -43,6 +43,9 @@ class CurveMetric(StrEnum):
     The label is ``memory`` if trials begin with what the store holds of their tasks, and ``empty`` if they begin empty.
     """
 
+    MET_TRIAL_RETURN = "met_trial_return"
+    """Return of the whole trial in the same tasks, with the same labels."""
+
     FRESH_RETURN = "fresh_return"
     """Held-out mean trial return of a policy that learned nothing; measured once, before the first practice."""
 

@@ -205,6 +205,14 @@ ADAPTATION = DashboardSpec(
                         Query(expr=f"topk($top, learnd_met_return{{{FAMILIES}}})", legend="{{family}}: {{start}}")
                     ],
                 ),
+                PanelSpec(
+                    title="Trial return in met tasks",
+                    description="Whole trial in tasks that were met before, with their memory and without.",
+                    unit="none",
+                    queries=[
+                        Query(expr=f"topk($top, learnd_met_trial_return{{{FAMILIES}}})", legend="{{family}}: {{start}}")
+                    ],
+                ),
             ),
         ),
     ),

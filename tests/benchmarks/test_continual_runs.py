@@ -51,6 +51,7 @@ def run(
         seed=seed,
         window_s=window_s,
         all_every=2,
+        num_scores=10,
         path=folder / "run",
         label="run",
     )

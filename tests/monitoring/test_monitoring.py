@@ -59,6 +59,7 @@ def exposed(filled: DataFolder) -> dict[str, set[str]]:
         labelled = [
             (CurveMetric.UNCERTAINTY, "5"),
             (CurveMetric.MET_RETURN, "memory"),
+            (CurveMetric.MET_TRIAL_RETURN, "memory"),
             (CurveMetric.ZERO_SHOT_SCORE, "fresh"),
             *((CurveMetric.LOSS, part) for part in LOSS_PARTS),
         ]

@@ -70,6 +70,7 @@ MAY_BE_EMPTY = {
     "learnd_device_utilisation_ratio": "this machine has no GPU",
     "learnd_uncertainty": "no family is few-shot",
     "learnd_met_return": "no family's tasks recur",
+    "learnd_met_trial_return": "no family's tasks recur",
     "learnd_forward_transfer": "it needs a family that is added after others were practised",
     "learnd_zero_shot_score": "families whose score was measured after practice have none",
     "learnd_rehearsal_kl": "it needs slices of several families in turn",

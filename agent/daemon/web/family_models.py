@@ -121,7 +121,7 @@ class FamilyDetail(FamilyOverview):
     shots: list[int] | None = None
     """The numbers of shots; only of a few-shot family."""
     met_tasks: dict[str, Any] | None = None
-    """Returns of the first episode in tasks that were met, with and without the memory."""
+    """Returns of the first episode and of the trial in tasks that were met, with and without the memory."""
     zero_shot: ZeroShot | None = None
     forward_transfer: ForwardTransfer | None = None
     lent_score: LentScore | None = None

@@ -44,7 +44,9 @@ def met_points(
     *,
     progress: Progress | None = None,
 ) -> tuple[CurvePoint, ...]:
-    """Return the mean return of the first episode in tasks that were met: with the memory, and from an empty start.
+    """Return the mean returns in tasks that were met: with the memory, and from an empty start.
+
+    They are those of the first episode and of the whole trial.
 
     Args:
         policy: the policy.
@@ -58,8 +60,8 @@ def met_points(
     given = MetTasks.of(tasks, met)
     recognition = given.recognition(policy, recall, progress=progress)
     return (
-        _point(WITH_MEMORY, given.play(policy, recognition, progress=progress)),
-        _point(EMPTY, given.play(policy, None, progress=progress)),
+        *_points(WITH_MEMORY, given.play(policy, recognition, progress=progress)),
+        *_points(EMPTY, given.play(policy, None, progress=progress)),
     )
 
 
@@ -118,9 +120,13 @@ class MetTasks:
         return play_out(policy, rollout, may_pack=False, progress=progress)
 
 
-def _point(label: str, trials: TrialBatch) -> CurvePoint:
-    """Return the point of the first episode's return."""
-    returns = episode_returns(trials)[0]
-    return CurvePoint(
-        metric=CurveMetric.MET_RETURN, label=label, value=float(returns.mean()), standard_error=standard_error(returns)
+def _points(label: str, trials: TrialBatch) -> tuple[CurvePoint, ...]:
+    """Return the points of the first episode's return and of the trial's."""
+    by_episode = episode_returns(trials)
+    return tuple(
+        CurvePoint(metric=metric, label=label, value=float(returns.mean()), standard_error=standard_error(returns))
+        for metric, returns in (
+            (CurveMetric.MET_RETURN, by_episode[0]),
+            (CurveMetric.MET_TRIAL_RETURN, by_episode.sum(0)),
+        )
     )

@@ -80,17 +80,23 @@ def test_the_return_in_met_tasks_is_shown(learnd: Learnd, filled: DataFolder) ->
     assert "met_tasks" not in learnd.json("env", "show", "bandits")
     with Store.open(filled) as store:
         points = [
-            CurvePoint(metric=CurveMetric.MET_RETURN, label=label, value=value, standard_error=0.125)
-            for label, value in (("memory", 0.75), ("empty", 0.25))
+            CurvePoint(metric=metric, label=label, value=value, standard_error=0.125)
+            for metric, label, value in (
+                (CurveMetric.MET_RETURN, "memory", 0.75),
+                (CurveMetric.MET_RETURN, "empty", 0.25),
+                (CurveMetric.MET_TRIAL_RETURN, "memory", 7.5),
+                (CurveMetric.MET_TRIAL_RETURN, "empty", 6.5),
+            )
         ]
         store.curves.commit_evaluation("bandits", points)
     shown = learnd.json("env", "show", "bandits")["met_tasks"]
     assert shown == {
-        "memory": {"return": 0.75, "standard_error": 0.125},
-        "empty": {"return": 0.25, "standard_error": 0.125},
+        "memory": {"return": 0.75, "standard_error": 0.125, "trial_return": 7.5, "trial_return_standard_error": 0.125},
+        "empty": {"return": 0.25, "standard_error": 0.125, "trial_return": 6.5, "trial_return_standard_error": 0.125},
     }
-    text = learnd("env", "show", "bandits").stdout
-    assert "first episode in tasks that were met: return 0.75" in text.replace("\n", " ")
+    text = learnd("env", "show", "bandits").stdout.replace("\n", " ")
+    assert "first episode in tasks that were met: return 0.75" in text
+    assert "whole trial: 7.5" in text
 
 
 def test_families_that_have_no_tasks_that_recur_refuse_a_pool(learnd: Learnd, filled: DataFolder) -> None:

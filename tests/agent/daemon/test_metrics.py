@@ -36,6 +36,7 @@ LABELS = {
     "learnd_eval_return": {"family"},
     "learnd_zero_shot_score": {"family", "start"},
     "learnd_met_return": {"family", "start"},
+    "learnd_met_trial_return": {"family", "start"},
     "learnd_forgetting": {"family"},
     "learnd_forward_transfer": {"family"},
     "learnd_average_performance": set(),
@@ -101,6 +102,7 @@ def lively_store(path: Path) -> Store:
             CurvePoint(metric=CurveMetric.EVAL_RETURN, value=1.25),
             CurvePoint(metric=CurveMetric.ZERO_SHOT_SCORE, label="copied", value=0.125),
             CurvePoint(metric=CurveMetric.MET_RETURN, label="memory", value=0.875),
+            CurvePoint(metric=CurveMetric.MET_TRIAL_RETURN, label="empty", value=6.5),
             CurvePoint(metric=CurveMetric.FORGETTING, value=0.0625),
             CurvePoint(metric=CurveMetric.PERFORMANCE, value=0.1875),
             CurvePoint(metric=CurveMetric.FORWARD_TRANSFER, value=-0.125),
@@ -139,6 +141,7 @@ def test_the_metric_names_and_labels_are_exactly_those_of_record(tmp_path: Path)
     assert 'learnd_eval_return{family="bandits"} 1.25' in text
     assert 'learnd_zero_shot_score{family="bandits",start="copied"} 0.125' in text
     assert 'learnd_met_return{family="bandits",start="memory"} 0.875' in text
+    assert 'learnd_met_trial_return{family="bandits",start="empty"} 6.5' in text
     assert 'learnd_forgetting{family="bandits"} 0.0625' in text
     assert 'learnd_forward_transfer{family="bandits"} -0.125' in text
     assert "learnd_average_performance 0.1875" in text

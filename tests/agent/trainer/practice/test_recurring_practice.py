@@ -108,9 +108,12 @@ def test_an_evaluation_plays_tasks_that_were_met_with_the_memory_and_without(
     session, family = open_session(store), feed_lakes(store, recurring=3)
     practise(session, family, reason="test")
     evaluate(session, [store.families.get("lakes")])
-    points = {point.point.label: point.point for point in store.curves.points("lakes", CurveMetric.MET_RETURN)}
-    assert points.keys() == {"memory", "empty"}
-    assert all(0.0 <= point.value <= 1.0 for point in points.values())
+    first, whole = (
+        {point.point.label: point.point.value for point in store.curves.points("lakes", metric)}
+        for metric in (CurveMetric.MET_RETURN, CurveMetric.MET_TRIAL_RETURN)
+    )
+    assert first.keys() == whole.keys() == {"memory", "empty"}
+    assert all(0.0 <= first[start] <= 1.0 and first[start] <= whole[start] <= 2.0 for start in first)
 
 
 def test_tasks_that_do_not_recur_have_no_return_of_met_tasks(store: Store, open_session: SessionMaker) -> None:

@@ -8,7 +8,8 @@ import { get } from "./api.js";
 const METRICS = {
   eval_score: "score", eval_return: "held-out return", trial_return: "trial return in practice",
   performance: "mean score of the last evaluations", forgetting: "forgetting", loss: "loss",
-  episode_return: "return by episode", met_return: "first episode in met tasks", uncertainty: "uncertainty",
+  episode_return: "return by episode", met_return: "first episode in met tasks",
+  met_trial_return: "trial in met tasks", uncertainty: "uncertainty",
   rehearsal_kl: "KL of rehearsal", rehearsal_share: "share of rehearsal",
 };
 const AXES = { env_steps: "environment steps", at: "time", learner_steps: "slices of the service" };
@@ -19,7 +20,7 @@ const metric = byId("metric");
 
 function metricsOf(detail) {
   const names = Object.keys(METRICS).filter((name) => name !== "eval_score" || detail.reference_return !== null);
-  return names.filter((name) => (name !== "met_return" || detail.met_tasks) && (name !== "uncertainty" || detail.shots));
+  return names.filter((name) => (!name.startsWith("met_") || detail.met_tasks) && (name !== "uncertainty" || detail.shots));
 }
 
 function offerMetrics(detail) {
