@@ -186,13 +186,19 @@ def resize(disk: Path, size: str) -> None:
 
 @contextmanager
 def damaged_store(place: Place) -> Iterator[None]:
-    """Damage a stored episode and the live checkpoint while the service is stopped."""
+    """Damage a stored episode and the live checkpoint while the service is stopped.
+
+    Backups that have the checkpoint's file are removed, because the trainer would take it from them and lose nothing.
+    """
     place.service.stop()
     with Store.open(place.folder) as store:
         live = store.checkpoints.live()
         assert live is not None
         damage_episode(store, episode_id=store._connection.value("SELECT max(id) FROM episodes"))
-    damage_file(place.folder, live.file.sha256)
+    file = damage_file(place.folder, live.file.sha256)
+    for backup in listed_backups(place.folder):
+        if (DataFolder(backup.path).parameters_path / file.name).exists():
+            shutil.rmtree(backup.path)
     place.service.start()
     yield
     place.service.stop()

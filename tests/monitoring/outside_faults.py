@@ -178,7 +178,7 @@ FAULTS: dict[str, Callable[[Store, Beside], Any]] = {
     "the trainer exits again and again": trainer_exits,
     "an environment crashes in every trial": environment_crashes,
     "the disk is full": disk_is_full,
-    "the live checkpoint is damaged": checkpoint_is_damaged,
+    "the live checkpoint is damaged, and no backup has its file": checkpoint_is_damaged,
     "every checkpoint is damaged": every_checkpoint_is_damaged,
     "a backup is damaged after it was made": backup_is_damaged,
     "the backup misses its due times": backup_misses_due_times,
