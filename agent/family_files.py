@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,16 +56,29 @@ def declared_in(path: Path, settings: Settings) -> FamilySpec:
 
 def _text_of(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = _first_bytes(path)
     except OSError as error:
-        raise _unreadable(path, f"{error.strerror or error}.") from error
+        target = f" It is a link to {path.readlink()}." if path.is_symlink() else ""
+        raise _unreadable(path, f"{error.strerror or error}.{target}") from error
     if len(content) > MOST_BYTES:
-        raise _unreadable(path, f"it has {len(content)} bytes, and a family file has at most {MOST_BYTES}.")
+        raise _unreadable(path, f"it is larger than {MOST_BYTES} bytes, the most that a family file may have.")
     try:
-        return content.decode()
+        return content.decode("utf-8-sig")  # some editors begin a file with a mark of its byte order
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise _unreadable(path, f"line {line}: it is not UTF-8.") from error
+
+
+def _first_bytes(path: Path) -> bytes:
+    """Return what a file holds, up to one byte more than a family file may have; never wait for a pipe or a device."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MOST_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _defaults(settings: Settings) -> FileDefaults:

@@ -62,7 +62,8 @@ def file_entry(entry: str, *, folder: Path | None = None) -> FileEntry:
     path = Path(os.path.normpath((folder or Path.cwd()) / path))
     if not path.is_file():
         found = "it is a folder." if path.is_dir() else f"there is no file {path}."
-        _refuse(entry, found, "Write the path of a Python file, from the folder in which you are.")
+        start = "the folder in which you are" if folder is None else folder
+        _refuse(entry, found, f"Write the path of a Python file, from {start}.")
     above = path.parent
     parts = [path.stem]
     while (above / "__init__.py").is_file() and above != above.parent:

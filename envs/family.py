@@ -118,7 +118,7 @@ class FamilySpec:
                 operation="describing family",
                 subject=self.name,
                 found="the name is not 1 to 48 of a-z, 0-9, '-' and '_', starting with a letter or digit.",
-                hint="Choose another with --name.",
+                hint="Choose another with --name, or as `name` in a family file.",
             )
         if self.episodes_per_trial < 1:
             raise FamilySpecError(

@@ -134,10 +134,13 @@ def synchronise(store: Store, declared: Declared) -> list[FileProblem]:
 
     Args:
         store: the store.
-        declared: every file of the folders.
+        declared: every file of the folders, and each folder that cannot be read; the families of its files stay as they
+            are.
     """
+    unreadable = [Path(path) for path, spec in declared.items() if isinstance(spec, FileProblem)]
     for record in store.family_files.all():
-        if record.path not in declared and not record.is_gone:
+        is_hidden = any(folder in Path(record.path).parents for folder in unreadable)
+        if record.path not in declared and not record.is_gone and not is_hidden:
             _pause(store, record)
     problems = []
     for path, spec in declared.items():
@@ -229,14 +232,25 @@ def _is_declared(record: FamilyFile, spec: FamilySpec) -> bool:
 
 
 def _signatures(folders: Sequence[Path]) -> dict[Path, Signature]:
-    """Return the signature of every file in the folders. A file that vanishes meanwhile is left out."""
+    """Return the signature of every file in the folders, and of each folder that cannot be read.
+
+    What cannot be read is found again when it is read, and reported there. A file that vanishes meanwhile is left out.
+    """
     found = {}
-    for path in (path for folder in folders for path in family_files(folder)):
+    for folder in folders:
         try:
-            status = path.stat()
-        except FileNotFoundError:
+            files = family_files(folder)
+        except OSError as error:
+            found[folder] = (error.errno or 0, 0, 0)
             continue
-        found[path] = (status.st_ino, status.st_size, status.st_mtime_ns)
+        for path in files:
+            try:
+                status = path.stat()
+            except OSError as error:
+                if path.is_symlink() or not isinstance(error, FileNotFoundError):
+                    found[path] = (error.errno or 0, 0, 0)
+                continue
+            found[path] = (status.st_ino, status.st_size, status.st_mtime_ns)
     return found
 
 

@@ -46,8 +46,10 @@ def random_action(space: spaces.Space[Any], generator: np.random.Generator) -> A
         return generator.integers(low, high, endpoint=True).astype(space.dtype)
     if isinstance(space, spaces.Box):
         low, high = _finite_bounds(space)
-        if np.issubdtype(space.dtype, np.integer):
-            return generator.integers(low.astype(np.int64), high.astype(np.int64), endpoint=True).astype(space.dtype)
+        if not np.issubdtype(space.dtype, np.floating):
+            drawn: Any = np.uint64 if space.dtype == np.uint64 else np.int64
+            numbers = generator.integers(low.astype(drawn), high.astype(drawn), endpoint=True, dtype=drawn)
+            return numbers.astype(space.dtype)
         return np.clip(generator.uniform(low.astype(np.float64), high.astype(np.float64)), low, high).astype(
             space.dtype
         )
@@ -78,6 +80,8 @@ def _ends_of_choices(space: spaces.MultiDiscrete | spaces.MultiBinary) -> tuple[
 
 def _finite_bounds(space: spaces.Box) -> tuple[Any, Any]:
     """Return the bounds of a Box; a dimension whose range is infinite or overflows has [-1, 1] within its bounds."""
+    if not np.issubdtype(space.dtype, np.floating):
+        return space.low, space.high
     with np.errstate(over="ignore", invalid="ignore"):
         is_finite = np.isfinite(space.low) & np.isfinite(space.high) & np.isfinite(np.float32(space.high - space.low))
     low = np.where(is_finite, space.low, np.clip(-1, space.low, space.high)).astype(space.dtype)

@@ -88,9 +88,9 @@ def code_place(error: BaseException) -> str:
 
 
 def _is_shown(file: str) -> bool:
-    if file.startswith((HOST_FOLDER, "<")):
-        return False
     path = Path(file)
+    if file.startswith(HOST_FOLDER) or not path.is_absolute():  # "<string>", and "numpy/random/mtrand.pyx" of Cython
+        return False
     for folder in _installed_folders():
         if path.is_relative_to(folder):
             return path.relative_to(folder).parts[0] not in LIBRARIES

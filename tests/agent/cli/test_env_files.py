@@ -27,6 +27,12 @@ def test_a_file_is_added_under_another_name(empty: Learnd, tmp_path: Path) -> No
     assert answer["family"]["name"] == "other"
 
 
+def test_a_file_of_another_editor_is_read(empty: Learnd, tmp_path: Path) -> None:
+    file = tmp_path / "pole.toml"
+    file.write_bytes(b'\xef\xbb\xbfentry = "CartPole-v1"\r\nepisodes = 2\r\n')
+    assert empty.json("env", "add", str(file), "--no-check")["family"]["spec"]["episodes_per_trial"] == 2
+
+
 def test_a_file_declares_the_family_alone(empty: Learnd, tmp_path: Path) -> None:
     (tmp_path / "pole.toml").write_text('entry = "CartPole-v1"\n')
     error = empty.json("env", "add", str(tmp_path / "pole.toml"), "--episodes", "3", code=1)["error"]

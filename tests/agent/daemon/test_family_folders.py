@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from agent.config.settings import Settings, StreamSettings
+from agent.daemon import family_folders
 from agent.daemon.family_folders import GONE, FamilyFolders
 from agent.daemon.store_thread import StoreThread
+from agent.family_files import family_files
 from envs.declaration import family_from_declaration
 from envs.family import FamilySpec
 from envs.family_file import family_file_text
@@ -216,6 +220,52 @@ def test_a_broken_file_is_reported_with_its_line_and_stops_no_other(watched: Wat
     assert problems[1].startswith("line 1: it is not UTF-8")
     assert problems[2].startswith("Is a directory")
     assert watched.family().state is FamilyState.PENDING
+
+
+def test_what_is_no_regular_file_is_reported_and_stops_no_other(watched: Watched) -> None:
+    os.mkfifo(watched.files / "a_pipe.toml")
+    (watched.files / "b_device.toml").symlink_to("/dev/zero")
+    (watched.files / "c_folder.toml").mkdir()
+    (watched.files / "d_link.toml").symlink_to("/no/such/file.toml")
+    (watched.files / "e_loop.toml").symlink_to("e_loop.toml")
+    (watched.files / "pole.toml").write_text(POLE)
+    found = watched.look()
+    assert found == [
+        "it is no regular file.",
+        "it is no regular file. It is a link to /dev/zero.",
+        "it is no regular file.",
+        "No such file or directory. It is a link to /no/such/file.toml.",
+        "Too many levels of symbolic links. It is a link to e_loop.toml.",
+    ]
+    assert watched.family().state is FamilyState.PENDING
+
+
+def test_a_file_that_becomes_a_broken_link_leaves_its_family_as_it_is(watched: Watched) -> None:
+    (watched.files / "pole.toml").write_text(POLE)
+    watched.look()
+    (watched.files / "pole.toml").unlink()
+    (watched.files / "pole.toml").symlink_to("/no/such/file.toml")
+    assert len(watched.look()) == 1
+    assert watched.family().state is FamilyState.PENDING
+
+
+def test_a_folder_that_cannot_be_read_is_reported_and_its_families_stay_as_they_are(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (watched.other_files / "lake.toml").write_text(LAKE)
+    watched.look()
+
+    def files_of(folder: Path) -> list[Path]:
+        if folder == watched.other_files:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return family_files(folder)
+
+    monkeypatch.setattr(family_folders, "family_files", files_of)
+    (watched.files / "pole.toml").write_text(POLE)
+    assert len(watched.look()) == 1
+    assert watched.folders.problems[0].file == str(watched.other_files)
+    assert [family.name for family in watched.store.families.all()] == ["lake", "pole"]
+    assert watched.family("lake").state is FamilyState.PENDING
 
 
 def test_a_file_that_breaks_leaves_its_family_as_it_is_and_a_mended_one_is_not_reported(watched: Watched) -> None:
