@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
 
+# Modules are compiled once, whatever the environment says: the service and its tests start many processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup install run test lint browser cases learn soak bench proof systemd monitoring few-shot-policy lock clean
 
@@ -15,12 +18,15 @@ help:             ## Say what can be made.
 
 setup: $(STAMP)   ## Make .venv with the locked versions.
 
-# torch comes first and exactly: left to another package's range, pip would take the newest CUDA build.
+# The lock is complete, so nothing is left to the ranges of a package: pip would take the newest CUDA build of torch.
+# torch, a third of the work, is unpacked beside the rest.
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.lock)"
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(PIP_INSTALL) "$$(grep '^torch==' requirements.lock)" & torch=$$!; \
+	grep -v '^torch==' requirements.lock | $(PIP_INSTALL) --requirement /dev/stdin && wait $$torch
+	$(PIP_INSTALL) --editable .
+	$(BIN)/pip check --quiet
 	@touch $(STAMP)
 
 # The folder that ARGS or the environment names, as an option for the commands that go with the service.
@@ -82,7 +88,7 @@ few-shot-policy: $(STAMP)  ## Train few-shot-policy.safetensors on the Omniglot 
 	$(BIN)/learnd few-shot train $(ARGS)
 
 lock: $(STAMP)    ## Write requirements.lock from .venv.
-	{ head -1 requirements.lock; $(BIN)/pip freeze --exclude-editable | sed 's/^torch==\([0-9.]*\)+.*/torch==\1/'; } > requirements.lock.new
+	$(BIN)/pip freeze --exclude-editable --all | grep -v '^pip==' | sed 's/^torch==\([0-9.]*\)+.*/torch==\1/' > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
 clean:            ## Remove .venv and every cache.

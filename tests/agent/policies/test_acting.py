@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from memory.folder import DataFolder
 from memory.records import TrialRecord
 from memory.retrieval.recall import RecalledTrials
 from memory.store import Store
-from tests.agent.trainer.conftest import SessionMaker, feed_bandits, practise
+from tests.agent.trainer.conftest import feed_bandits, practise, sessions
 
 
 class OneArmPays(gym.Env[np.int64, np.int64]):
@@ -44,25 +46,42 @@ class OneArmPays(gym.Env[np.int64, np.int64]):
         return np.int64(0), float(action == self._arm), True, False, {}
 
 
-def publish(store: Store, folder: DataFolder, open_session: SessionMaker, *, updates: int) -> Path:
-    family = feed_bandits(store)
-    session = open_session(store)
-    for _ in range(updates):
-        practise(session, family, reason="test")
-    consolidate(session)
+@contextmanager
+def practised_store(folder: Path, *, updates: int) -> Iterator[Store]:
+    """Yield a store whose family was practised and published."""
+    with Store.open(DataFolder(folder / "store")) as store, sessions() as open_session:
+        family = feed_bandits(store)
+        session = open_session(store)
+        for _ in range(updates):
+            practise(session, family, reason="test")
+        consolidate(session)
+        yield store
+
+
+def published_file(store: Store) -> Path:
     version = store.initializations.current()
     assert version is not None
-    return folder.parameters_path / f"{version.file.sha256}.safetensors"
+    return store.folder.parameters_path / f"{version.file.sha256}.safetensors"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The file of a policy after one update."""
+    with practised_store(tmp_path_factory.mktemp("published"), updates=1) as store:
+        yield published_file(store)
+
+
+@pytest.fixture(scope="module")
+def store_of_learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """The store of a policy that learned three arms."""
+    with practised_store(tmp_path_factory.mktemp("learned"), updates=40) as store:
+        yield store
 
 
 @pytest.fixture
-def published(store: Store, folder: DataFolder, open_session: SessionMaker) -> Path:
-    return publish(store, folder, open_session, updates=1)
-
-
-@pytest.fixture
-def learned(store: Store, folder: DataFolder, open_session: SessionMaker) -> Path:
-    return publish(store, folder, open_session, updates=40)
+def learned(store_of_learned: Store) -> Path:
+    """The file of a policy that learned three arms."""
+    return published_file(store_of_learned)
 
 
 def _episode_returns(policy: LoadedPolicy, num_trials: int) -> np.ndarray[Any, Any]:
@@ -253,19 +272,19 @@ def test_a_trial_recalls_by_the_context_that_it_is_given(learned: Path) -> None:
     assert memory.recall(family.spaces, first).trials == ()
 
 
-def test_a_policy_recalls_from_an_exported_archive(learned: Path, store: Store, tmp_path: Path) -> None:
+def test_a_policy_recalls_from_an_exported_archive(learned: Path, store_of_learned: Store, tmp_path: Path) -> None:
     archive = tmp_path / "trials.learnd"
-    export_trials(store, archive, now=1.0)
+    export_trials(store_of_learned, archive, now=1.0)
     policy = load_policy(learned, memory=archive)
     assert isinstance(policy._policy, RecurrentPolicy)
     memory = policy._policy._memory
     assert isinstance(memory, StoredTrialMemory)
     [family] = policy.families.values()
-    num_stored = store.stats.memory_stats().trials
+    num_stored = store_of_learned.stats.memory_stats().trials
     assert len(memory._recalls[family.spaces.key]) == num_stored > 0
     _play_trial(policy, OneArmPays(1), seed=0)
     assert len(memory._recalls[family.spaces.key]) == num_stored + 1
-    assert store.stats.memory_stats().trials == num_stored
+    assert store_of_learned.stats.memory_stats().trials == num_stored
 
 
 def _play_trial(policy: LoadedPolicy, env: gym.Env[Any, Any], *, seed: int) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,15 @@ SessionMaker = Callable[..., TrainerSession]
 
 
 @pytest.fixture
-def open_session(folder: DataFolder) -> Iterator[SessionMaker]:
-    """Return a function that opens sessions on a store; a thread discards the messages of each session's channel."""
+def open_session() -> Iterator[SessionMaker]:
+    """Return a function that opens sessions on a store, which end with the test."""
+    with sessions() as make:
+        yield make
+
+
+@contextmanager
+def sessions() -> Iterator[SessionMaker]:
+    """Yield a function that opens sessions on a store; a thread discards the messages of each session's channel."""
     with ExitStack() as stack:
 
         def make(
@@ -108,7 +115,7 @@ def open_session(folder: DataFolder) -> Iterator[SessionMaker]:
             stack.callback(channel.close)
             session = TrainerSession(
                 store=store,
-                settings=settings or settings_for(folder.path),
+                settings=settings or settings_for(store.folder.path),
                 device=torch.device("cpu"),
                 heartbeat=Heartbeat(channel),
                 opener=opener,
