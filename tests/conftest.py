@@ -8,7 +8,6 @@ import signal
 from collections.abc import Generator
 
 import pytest
-
 from hypothesis import settings
 
 from tests.shape_checks import install
