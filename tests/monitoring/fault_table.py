@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.repository import ROOT
@@ -21,7 +22,7 @@ class FaultRow:
         metric: name of the metric that shows it.
         labels: the labels of its sample.
         alerts: names of the alerts.
-        health: the line of /healthz, in which "…" stands for any text; "ok" if health is good.
+        health: the lines of /healthz, in which "…" stands for any text; "ok" if health is good.
         colour: the colour on the page.
     """
 
@@ -29,12 +30,13 @@ class FaultRow:
     metric: str
     labels: dict[str, str]
     alerts: frozenset[str]
-    health: str
+    health: tuple[str, ...]
     colour: str
 
-    def has_health(self, line: str) -> bool:
-        """Return whether a line of /healthz is that of the row."""
-        return re.fullmatch(".*".join(map(re.escape, self.health.split("…"))), line) is not None
+    def has_health(self, lines: Sequence[str]) -> bool:
+        """Return whether the lines of /healthz are those of the row, in any order."""
+        patterns = [".*".join(map(re.escape, line.split("…"))) for line in self.health]
+        return len(lines) == len(patterns) and all(any(re.fullmatch(p, line) for line in lines) for p in patterns)
 
 
 def _row(line: str) -> FaultRow:
@@ -47,7 +49,7 @@ def _row(line: str) -> FaultRow:
         metric=found[1],
         labels=dict(re.findall(r'(\w+)="([^"]*)"', found[2] or "")),
         alerts=frozenset(CODE.findall(alerts)),
-        health=CODE.findall(health)[0],
+        health=tuple(CODE.findall(health)),
         colour=colour,
     )
 

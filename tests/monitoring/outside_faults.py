@@ -154,6 +154,8 @@ def checkpoint_is_damaged(store: Store, _beside: Beside) -> None:
 def every_checkpoint_is_damaged(store: Store, beside: Beside) -> None:
     beside.learns = False
     record_checkpoint_loss(store, committed=500)
+    found = "it exited with status 1 before it was ready"
+    beside.crash_loop = _exits(store, RestartReason.START_FAILED, found, each_s=5.0)
 
 
 def backup_is_damaged(store: Store, _beside: Beside) -> None:
