@@ -268,6 +268,11 @@ def declared_environments(entry: str, options: FamilyOptions, **more: Any) -> Fa
     from envs.declaration import family_from_declaration
     from envs.entries import interpreter_of
 
+    for path in options.path:
+        if not path.is_dir():
+            found = "it is no folder." if path.exists() else "there is no such folder."
+            hint = "Name the folder from which your module is imported."
+            raise CommandError(operation="reading --path", subject=str(path), found=found, hint=hint)
     if not options.path and options.python is None:
         _refuse_file_at_hand(entry)
     return family_from_declaration(

@@ -26,6 +26,7 @@ from envs.family import FamilySpec
 from envs.gymnasium.answers import STEP_ANSWERS, json_object, missing_key
 from envs.gymnasium.control_socket import ControlSocket
 from envs.gymnasium.host_start import MARK_VARIABLE, interpreter, start_host
+from envs.gymnasium.interpreter_fault import interpreter_fault
 from envs.gymnasium.isolation_plan import isolation_plan
 from envs.gymnasium.last_words import last_words
 from envs.gymnasium.memory_watch import MIB, MemoryWatch
@@ -136,7 +137,10 @@ class WorkerProcess:
         try:
             described = self.ask({"type": "configure", "configuration": values, "first_task": first_task})
         except WorkerFaultError as error:
-            found = f"it did not start: {error.found}"
+            found, python = error.found, self._spec.python
+            if python is not None and error.reason in SILENT_DEATHS:
+                found = interpreter_fault(python, found)
+            found = f"it did not start: {found}"
             raise WorkerFaultError(
                 subject=self._spec.name, reason=FaultReason.START_FAILED, found=found, detail=error.detail
             ) from error

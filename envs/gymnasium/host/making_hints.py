@@ -14,6 +14,7 @@ import gymnasium
 
 from .faults import SpecError
 from .providers import installed_providers, well_known_provider
+from .rendering import DRAWING_HINT, RENDER_MODE
 
 VERSION_OF_AN_ID = re.compile(r"-v\d+$")
 
@@ -87,6 +88,8 @@ def refuse_arguments(entry: str, make: Callable[..., Any], given: Mapping[str, A
     if unknown:
         close = difflib.get_close_matches(unknown[0], fitted, n=1)
         hint = f"Did you mean {close[0]}?" if close else f"It takes: {', '.join(fitted) or 'none'}."
+        if unknown[0] == RENDER_MODE:
+            hint = DRAWING_HINT
         raise SpecError(f"{entry!r} takes no argument {unknown[0]!r}.", hint)
 
 

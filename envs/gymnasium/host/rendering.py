@@ -10,6 +10,11 @@ import numpy as np
 
 from .faults import NonsenseError, SpecError, summary
 
+RENDER_MODE = "render_mode"
+"""The keyword argument with which an environment is made that draws."""
+
+DRAWING_HINT = "To be drawn, its class takes render_mode and lists what it takes in metadata['render_modes']."
+
 FRAMES_PER_S = 30.0
 """The frames per second of an environment whose metadata have no ``render_fps``."""
 
@@ -29,7 +34,7 @@ class Rendering:
     @property
     def kwargs(self) -> dict[str, str]:
         """The keyword argument with which an environment is made that draws."""
-        return {} if self.mode is None else {"render_mode": self.mode}
+        return {} if self.mode is None else {RENDER_MODE: self.mode}
 
     def kept(self, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
         """Return the environment so that it draws a frame after each reset and each step.
@@ -43,7 +48,8 @@ class Rendering:
         modes = [mode for mode in env.metadata.get("render_modes") or () if mode is not None]
         if env.render_mode != self.mode or (modes and self.mode not in modes):
             found = f"it has no render mode {self.mode!r}; it has {', '.join(map(repr, modes)) or 'none'}."
-            raise SpecError(found, "Its class lists render modes in metadata['render_modes'] and takes render_mode.")
+            is_drawn = self.mode == "ansi" and "rgb_array" in modes
+            raise SpecError(found, "Write --video FILE.mp4 instead of --live." if is_drawn else DRAWING_HINT)
         return _Drawing(env, self)
 
     def draw(self, env: gymnasium.Env[Any, Any]) -> None:

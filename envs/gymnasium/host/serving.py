@@ -60,6 +60,7 @@ class Host:
 
     def on_configure(self, configuration: dict[str, Any], first_task: dict[str, Any]) -> dict[str, Any]:
         """Apply the limits, make the first environment and return a description of it."""
+        require_gymnasium()
         limit_process(configuration)
         sys.path[:0] = configuration["import_paths"]
         os.chdir(configuration["working_folder"])
@@ -160,6 +161,17 @@ class Host:
             maker.close_all()
         with contextlib.suppress(BaseException):
             atexit._run_exitfuncs()  # noqa: SLF001  (the only way to run them without waiting for threads)
+
+
+def require_gymnasium() -> None:
+    """Raise if Gymnasium is older than 1.0: its time limits and checks work otherwise.
+
+    Raises:
+        SpecError: it is.
+    """
+    if int(gymnasium.__version__.partition(".")[0]) < 1:
+        found = f"{sys.executable} has gymnasium {gymnasium.__version__}, and a worker needs 1.0 or newer."
+        raise SpecError(found, f"Upgrade it: {sys.executable} -m pip install --upgrade gymnasium.")
 
 
 def limit_process(configuration: dict[str, Any]) -> None:

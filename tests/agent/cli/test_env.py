@@ -158,6 +158,11 @@ def test_an_entry_that_is_no_environment_says_what_to_write(
     assert hint.format(folder=folder) in error["hint"]
 
 
+def test_a_path_that_is_no_folder_is_refused(empty: Learnd) -> None:
+    error = empty.json("env", "add", "CartPole-v1", "--path", "/no/such", "--no-check", code=1)["error"]
+    assert (error["subject"], error["found"]) == ("/no/such", "there is no such folder.")
+
+
 def test_a_preset_is_shown_as_the_wrappers_that_it_stands_for(empty: Learnd) -> None:
     empty("env", "add", "ALE/Pong-v5", "--preset", "atari", "--no-check")
     shown = " ".join(empty("env", "show", "pong").stdout.split())
