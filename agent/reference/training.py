@@ -14,6 +14,7 @@ from typing import Any
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecNormalize
 
+from agent.learners.adam import Adam
 from agent.reference.checkpoint import CheckpointFile, SavedTraining, SavingCallback, load_training, training_tensors
 from agent.reference.image_features import ImageFeatures
 from agent.reference.vec_env import TrainingTasks
@@ -23,6 +24,9 @@ from envs.spaces import ObservationKind, ObservationSpec
 NUM_ENVIRONMENTS = 8
 STEPS_PER_UPDATE = 256
 """Steps of each environment per update: with 8 environments, the 2048 steps of stable-baselines3's default."""
+
+ADAM_EPSILON = 1e-5
+"""The ε that stable-baselines3 gives to Adam."""
 
 
 class Training:
@@ -78,12 +82,13 @@ class Training:
         save()  # so that a measurement that is interrupted while it plays the held-out tasks need not train again
         return agent, normaliser
 
-    def _policy_kwargs(self, observation: ObservationSpec) -> dict[str, Any] | None:
-        """Return the arguments of the agent's policy: with images, what computes its features."""
+    def _policy_kwargs(self, observation: ObservationSpec) -> dict[str, Any]:
+        """Return the arguments of the agent's policy: its optimiser, and with images, what computes its features."""
+        optimizer: dict[str, Any] = {"optimizer_class": Adam, "optimizer_kwargs": {"eps": ADAM_EPSILON}}
         if observation.kind is not ObservationKind.IMAGE:
-            return None
+            return optimizer
         features = {"spec": observation, "seed": self._seed}
-        return {"features_extractor_class": ImageFeatures, "features_extractor_kwargs": features}
+        return {**optimizer, "features_extractor_class": ImageFeatures, "features_extractor_kwargs": features}
 
     def _count(self, num_steps: int) -> None:
         self.steps_done += num_steps

@@ -201,7 +201,7 @@ def test_it_trains_a_policy_that_can_be_asked(
     write_images(draw_glyphs(GlyphConfig(alphabets=2, characters=20, drawers=6, size=60)), task / "alphabets")
     monkeypatch.setenv("LEARND_OMNIGLOT", str(task / "alphabets"))
     output = task / "made.safetensors"
-    words = ("few-shot", "train", "--members", "1", "--updates", "2", "--output", str(output))
+    words = ("few-shot", "train", "--members", "1", "--processes", "1", "--updates", "2", "--output", str(output))
     answer = learnd.json(*words, "--device", "cpu")
     assert (answer["updates"], answer["device"]) == ([2], "cpu")
     assert answer["groups"] == {"alphabet00": 20, "alphabet01": 20}

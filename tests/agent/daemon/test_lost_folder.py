@@ -191,16 +191,23 @@ def test_a_learner_whose_daemon_lives_is_waited_for_and_not_killed(tmp_path: Pat
         holder.communicate()
 
 
-@pytest.fixture
-def practised(tmp_path: Path) -> DataFolder:
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the data folder of a service that practised, made a backup and was stopped."""
-    with DaemonProcess(tmp_path / "data") as service:
+    with DaemonProcess(tmp_path_factory.mktemp("stopped") / "data") as service:
         until(lambda: service.metric("learnd_trials_total", family="bandits"), "practice goes on")
         with service.store() as store:
             request = store.requests.add("run_job", {"job": JobKind.BACKUP.value, "family": None})
             until(lambda: store.requests.status(request).outcome == "succeeded", "a backup is made")
         service.stop()
-    return service.folder
+    return service.folder.path
+
+
+@pytest.fixture
+def practised(stopped: Path, tmp_path: Path) -> DataFolder:
+    """Return a copy of that folder."""
+    shutil.copytree(stopped, tmp_path / "data")
+    return DataFolder(tmp_path / "data")
 
 
 def refused(folder: DataFolder, *options: str) -> str:

@@ -265,6 +265,7 @@ def test_members_are_trained_side_by_side_in_processes_of_their_own(tmp_path: Pa
     reports: list[MemberProgress] = []
     recipe = FewShotRecipe(
         members=2,
+        processes=2,
         updates=4,
         tasks=ImageTaskConfig(ways=5, queries=2, size=20, warp=WarpConfig(), strokes=StrokeConfig(chance=0.5)),
         embedding=SMALL.embedding,

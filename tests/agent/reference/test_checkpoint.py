@@ -18,7 +18,6 @@ from tests.envs.families import LIMITS, opened, sound
 SAVED = SavedTraining(
     tensors={"parameters.weight": torch.arange(3.0)}, num_steps=2048, next_task=40, duration_s=1.5, num_resumed=1
 )
-UPDATE = 2048
 
 
 class StoppedError(Exception):
@@ -71,28 +70,32 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(tmp_path:
 
 
 def test_an_interrupted_measurement_goes_on_from_its_last_update(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update_steps: int
 ) -> None:
     monkeypatch.setattr(module, "SAVE_PERIOD_S", 0.0)
     spec = sound("BoxActions", episodes_per_trial=2)
     file = CheckpointFile(tmp_path / "1.safetensors", identity="a")
     with pytest.raises(StoppedError):
-        measure(measurement_of(spec, num_steps=3 * UPDATE), report=interrupt_after(2 * UPDATE), checkpoint=file)
+        measure(
+            measurement_of(spec, num_steps=3 * update_steps), report=interrupt_after(2 * update_steps), checkpoint=file
+        )
     saved = file.read()
     assert saved is not None
-    assert (saved.num_steps, saved.num_resumed) == (2 * UPDATE, 0)
+    assert (saved.num_steps, saved.num_resumed) == (2 * update_steps, 0)
 
     steps: list[int] = []
     measured = measure(
-        measurement_of(spec, num_steps=3 * UPDATE), report=lambda _, done: steps.append(done), checkpoint=file
+        measurement_of(spec, num_steps=3 * update_steps), report=lambda _, done: steps.append(done), checkpoint=file
     )
-    assert 2 * UPDATE <= min(steps) <= 2 * UPDATE + 8
-    assert (measured.steps, measured.num_resumed) == (3 * UPDATE, 1)
+    assert 2 * update_steps <= min(steps) <= 2 * update_steps + 8
+    assert (measured.steps, measured.num_resumed) == (3 * update_steps, 1)
     assert measured.duration_s > saved.duration_s
     assert "interrupted and resumed: 1" in measured.source
 
 
-def test_a_measurement_that_is_interrupted_while_it_is_scored_does_not_train_again(tmp_path: Path) -> None:
+def test_a_measurement_that_is_interrupted_while_it_is_scored_does_not_train_again(
+    tmp_path: Path, update_steps: int
+) -> None:
     spec = sound("Counter", episodes_per_trial=2)
     file = CheckpointFile(tmp_path / "1.safetensors", identity="a")
     with pytest.raises(StoppedError):
@@ -100,14 +103,16 @@ def test_a_measurement_that_is_interrupted_while_it_is_scored_does_not_train_aga
     phases: list[str] = []
     measured = measure(
         measurement_of(spec, num_steps=10),
-        report=lambda phase, steps: phases.append(f"{phase} {steps > UPDATE}"),
+        report=lambda phase, steps: phases.append(f"{phase} {steps > update_steps}"),
         checkpoint=file,
     )
-    assert (measured.steps, measured.num_resumed) == (UPDATE, 1)
+    assert (measured.steps, measured.num_resumed) == (update_steps, 1)
     assert "training True" not in phases
 
 
-def test_agent_and_normaliser_are_restored_and_training_tasks_are_not_repeated(tmp_path: Path) -> None:
+def test_agent_and_normaliser_are_restored_and_training_tasks_are_not_repeated(
+    tmp_path: Path, update_steps: int
+) -> None:
     spec = sound("BoxActions", episodes_per_trial=2)
     file = CheckpointFile(tmp_path / "1.safetensors", identity="a")
     tasks = opened(spec, 8)

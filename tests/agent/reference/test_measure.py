@@ -56,22 +56,24 @@ class Ahead:
         return observations
 
 
-def test_a_measurement_has_its_provenance() -> None:
+def test_a_measurement_has_its_provenance(update_steps: int) -> None:
     spec = sound("Counter", episodes_per_trial=2)
     phases = []
     measured = measure(
-        Measurement(spec=spec, spaces=spaces_of(spec), num_steps=3000, num_held_out=5, seed=3, limits=LIMITS),
+        Measurement(
+            spec=spec, spaces=spaces_of(spec), num_steps=update_steps + 1, num_held_out=5, seed=3, limits=LIMITS
+        ),
         report=lambda phase, steps: phases.append((phase, steps)),
         clock=lambda: 1234.5,
     )
     assert (measured.agent, measured.seed, measured.num_tasks, measured.first_task) == ("PPO", 3, 5, 0)
-    assert measured.steps == 4096  # rounded up to whole updates
+    assert measured.steps == 2 * update_steps  # rounded up to whole updates
     assert measured.library.startswith("stable-baselines3 2.")
     assert measured.measured_at == 1234.5
     assert measured.mean_return == 2 * (1 + 2 + 3 + 4)  # its rewards do not depend on the actions
     assert measured.standard_error == 0.0
     assert {TRAINING, EVALUATION} == {phase for phase, _ in phases}
-    assert max(steps for _, steps in phases) == 4096
+    assert max(steps for _, steps in phases) == 2 * update_steps
 
 
 def test_continuous_actions_are_learned_and_scaled_to_the_bounds_of_the_environment() -> None:
