@@ -1,4 +1,4 @@
-"""Why a family's own interpreter cannot run a worker: it is no Python, or too old, or lacks a package."""
+"""The reason why a family's own interpreter cannot run a worker: it is no Python, or too old, or lacks a package."""
 
 from __future__ import annotations
 

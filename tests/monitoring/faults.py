@@ -36,7 +36,7 @@ DISK_SIZE = "6G"
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What the faults are made of.
+    """The parts that faults are made with.
 
     Attributes:
         service: the service, which runs.

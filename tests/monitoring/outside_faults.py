@@ -32,7 +32,7 @@ NUM_EXITS = LearnerSettings().crash_loop_restarts
 
 @dataclass(kw_only=True)
 class Beside:
-    """What the daemon knows besides the store.
+    """The state of the daemon that is not in the store.
 
     Attributes:
         crash_loop: the supervisor's description of a crash loop.
@@ -49,7 +49,7 @@ class Beside:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What is seen of a service from outside.
+    """The view of a service from outside.
 
     Attributes:
         problems: the reasons for red health.

@@ -75,7 +75,7 @@ class Webhook:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def is_firing(self, name: str, labels: dict[str, str]) -> bool:
-        """Whether an alert of that name fires with at least these labels."""
+        """Return whether an alert of that name fires with at least these labels."""
         return any(found == name and labels.items() <= of.items() for found, of in self.firing())
 
     def firing(self) -> list[Alert]:

@@ -21,7 +21,7 @@ from tests.monitoring.test_monitoring import ALERTS, MONITORING, RECORDS, every_
 from tests.service import Service
 
 FACTOR = 60
-"""How many times shorter the durations of the rules are: an hour is a minute."""
+"""Factor by which the durations of the rules are shorter: an hour is a minute."""
 
 ALERT_TIMEOUT_S = 300.0
 CONFIG = """

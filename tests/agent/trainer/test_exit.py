@@ -36,7 +36,7 @@ if "--channel-fd" in sys.orig_argv:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """What a trainer process left."""
+    """An ended trainer process: its outcomes and what it left."""
 
     outcomes: list[JobOutcome | None]
     workers: list[psutil.Process]
