@@ -12,9 +12,9 @@ from memory.retrieval.calibration import (
     PastMatches,
     calibrate,
     match_with_the_past,
-    task_identity,
 )
 from memory.retrieval.encoding import EMBEDDING_WIDTH, NUM_STEPS, TaskEncoder, fit_encoder
+from memory.retrieval.identity import task_identity
 from memory.retrieval.key_upkeep import KeyUpkeep, coarse_trial, keys_of
 from memory.store import Store
 
@@ -76,7 +76,7 @@ def recognise_tasks(store: Store, name: str) -> TaskRecognition | None:
     if family.spaces is None or family.kind is not FamilyKind.ENVIRONMENTS or len(rows) < FEWEST_TRIALS:
         return None
     keys = _keys(store, family, rows)
-    tasks = [task_identity(row.task) for row in rows]
+    tasks = [task_identity(name, row.task, stored.key.digest) for row, stored in zip(rows, keys, strict=True)]
     start = match_with_the_past(keys, tasks, width=EMBEDDING_WIDTH, with_embeddings=False)
     after = match_with_the_past(keys, tasks, width=EMBEDDING_WIDTH)
     _, at_start = calibrate(start)

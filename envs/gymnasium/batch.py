@@ -282,9 +282,17 @@ class WorkerTaskBatch:
         return torch.tensor(rows, dtype=torch.float32, device=self.device).view(len(rows), -1)
 
     def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
-        """Return the tasks in the given rows as JSON values, for the stored trials."""
-        placed = [(*self._places[row], self._tasks[row]) for row in rows]
-        return [{"split": split.value, "index": index, **task.to_json()} for split, index, task in placed]
+        """Return the tasks in the given rows as JSON values, for the stored trials.
+
+        A task whose environment gave a context has its digest as ``context``.
+        """
+        return [self._described(row) for row in rows]
+
+    def _described(self, row: int) -> dict[str, Any]:
+        split, index = self._places[row]
+        context = self._contexts[row]
+        given = {} if context is None else {"context": context.hex()}
+        return {"split": split.value, "index": index, **self._tasks[row].to_json(), **given}
 
     def context_digests(self, rows: list[int]) -> list[bytes | None]:
         """Return the digests of ``info["context"]`` of the tasks in the given rows, as their first reset gave it."""

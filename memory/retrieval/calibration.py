@@ -9,7 +9,6 @@ Shapes: N trials, F features of a match.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,8 +27,6 @@ NUM_MATCHES = 8
 _SMALLEST_DISTANCE = 1e-3
 _PENALTY = 0.1
 _NUM_ITERATIONS = 25
-_PLACES = frozenset({"split", "index", "seed", "label"})
-"""Parts of a stored task that say where it was drawn, and not what it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +118,7 @@ def match_with_the_past(
 
     Args:
         keys: the keys of N trials of one family, oldest first, with embeddings of one generation.
-        tasks: [N] their tasks (:func:`task_identity`).
+        tasks: [N] their tasks (:func:`memory.retrieval.identity.task_identity`).
         width: D of the embeddings.
         with_embeddings: search by embeddings as well; otherwise as at the start of a trial, when there is none yet.
     """
@@ -189,15 +186,6 @@ def measure(probabilities: Numbers, outcomes: NDArray[np.bool_]) -> CalibrationT
         accuracy=float(((probabilities > 0.5) == outcomes).mean()) if num_trials else 0.0,
         bins=bins,
     )
-
-
-def task_identity(task: dict[str, Any]) -> str:
-    """Return a text that is equal for stored tasks that are the same.
-
-    These are the drawn values of a task, or its place in its split where nothing was drawn.
-    """
-    drawn = {name: value for name, value in task.items() if name not in _PLACES and value not in ({}, None, [], "")}
-    return json.dumps(drawn or task, sort_keys=True)
 
 
 def _rows(past: PastMatches, rows: NDArray[np.int64]) -> PastMatches:

@@ -17,7 +17,8 @@ from memory.errors import CorruptFileError, MemoryStoreError, TrialNotFoundError
 from memory.records import NO_GENERATION, ContextKey, Family, StoredContextKey, TrialRecord
 from memory.retrieval.digests import observation_digests
 from memory.retrieval.encoding import NUM_STEPS, EncoderParameters, TaskEncoder, first_steps, fit_encoder
-from memory.retrieval.recall import RecallableTrial, TaskRecall, stored_task
+from memory.retrieval.identity import task_identity
+from memory.retrieval.recall import RecallableTrial, TaskRecall
 from memory.tables.context_encoders import ContextEncoderTable
 from memory.tables.context_keys import ContextKeyTable
 from memory.tables.trials import TrialTable
@@ -114,7 +115,7 @@ class KeyUpkeep:
         trials = [
             RecallableTrial(
                 trial_id=stored.trial_id,
-                task=stored_task(family.name, rows[stored.trial_id].task, stored.key.digest),
+                task=task_identity(family.name, rows[stored.trial_id].task, stored.key.digest),
                 key=_of_generation(stored, NO_GENERATION if encoder is None else encoder.generation),
             )
             for stored in keys
@@ -126,12 +127,17 @@ class KeyUpkeep:
     def met_tasks(self, family: Family) -> list[int]:
         """Return the indices of the training tasks of a family's newest trials, the newest first.
 
+        Of indices whose tasks are the same, the newest is returned.
+
         Raises:
             FamilyNotFoundError: the family was removed.
         """
         rows = self._trials.of_family(family.name, limit=MOST_RECALLED)
-        indices = [row.task["index"] for row in rows if row.task.get("split") == Split.TRAINING and "index" in row.task]
-        return list(dict.fromkeys(indices))
+        met: dict[str, int] = {}
+        for row in rows:
+            if row.task.get("split") == Split.TRAINING and "index" in row.task:
+                met.setdefault(task_identity(family.name, row.task, b""), row.task["index"])
+        return list(met.values())
 
     def _grown(self, family: Family) -> TaskEncoder | None:
         """Return a family's encoder, after fitting it if the family has grown enough."""
@@ -201,7 +207,7 @@ def recall_among(spaces: SpacePair, families: Sequence[str], load: Callable[[int
         keys = keys_of(encoder, portion)
         trials += [
             RecallableTrial(
-                trial_id=number, task=stored_task(families[number], trial.task, keys[number].digest), key=keys[number]
+                trial_id=number, task=task_identity(families[number], trial.task, keys[number].digest), key=keys[number]
             )
             for number, trial in portion.items()
         ]

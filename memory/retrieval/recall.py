@@ -15,12 +15,10 @@ Shapes: D observation width.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +30,7 @@ from memory.retrieval.calibration import NUM_MATCHES, Calibration, fit_calibrati
 from memory.retrieval.digests import context_digests
 from memory.retrieval.dynamics import TaskDynamics, has_countable_steps
 from memory.retrieval.encoding import EMBEDDING_WIDTH, NUM_STEPS, TaskEncoder, first_steps
+from memory.retrieval.identity import task_identity
 from memory.retrieval.index import ContextIndex, Floats
 
 MAX_TRIALS_OF_A_TASK = 8
@@ -77,23 +76,13 @@ class RecallableTrial:
 
     Attributes:
         trial_id: id of the trial; later trials have greater ones.
-        task: a text that is equal for trials of the same task (:func:`stored_task`).
+        task: a text that is equal for trials of the same task (:func:`memory.retrieval.identity.task_identity`).
         key: its context key, with an embedding of the present encoder or none.
     """
 
     trial_id: int
     task: str
     key: ContextKey
-
-
-def stored_task(family: str, task: Mapping[str, Any], digest: bytes) -> str:
-    """Return a text that is equal for stored trials of the same task.
-
-    It is the task's place among the tasks of the family, or else the digest.
-    """
-    if "index" in task:
-        return json.dumps([family, task.get("split"), task["index"]])
-    return digest.hex()
 
 
 class TaskRecall:
@@ -234,7 +223,7 @@ class TaskRecall:
         """
         trial_id = max(self._task_of, default=0) + 1
         [digest] = context_digests(trial.episodes[0].observations[:1], [context])
-        task, embedding = stored_task("", trial.task, digest), self._embed(trial)
+        task, embedding = task_identity("", trial.task, digest), self._embed(trial)
         self._added[trial_id] = trial
         self._task_of[trial_id] = task
         self._of_task[task].append(trial_id)

@@ -437,6 +437,8 @@ def test_the_context_that_an_environment_gives_at_the_first_reset_of_a_task_has_
         for _ in range(6):
             tasks.step(zeros(tasks), all_active(8))
         assert given_contexts(tasks, rows) == first, "later episodes of a trial do not change it"
+        described = [task.get("context") for task in tasks.describe_tasks(rows)]
+        assert described == [digest and digest.hex() for digest in first]
         row = next(row for row in rows if first[row] is None)
         odd = next(index for index in range(9) if seeds[index] % 2)
         tasks.begin_row(row, odd, split=Split.TRAINING)

@@ -11,7 +11,6 @@ from memory.retrieval.calibration import (
     fit_calibration,
     match_with_the_past,
     measure,
-    task_identity,
 )
 from memory.retrieval.index import Matches
 
@@ -93,12 +92,3 @@ def test_without_a_match_the_task_is_new() -> None:
     calibration, test = calibrate(match_with_the_past(keys, tasks, width=WIDTH))
     assert np.isfinite(calibration.weights).all()
     assert test.num_trials == 0
-
-
-def test_a_task_is_what_was_drawn_or_else_its_place() -> None:
-    drawn = {"split": "training", "index": 3, "seed": 1, "attributes": {"mass": 2.0}, "kwargs": {}, "reset_options": {}}
-    assert task_identity(drawn) == task_identity({**drawn, "index": 4, "seed": 9})
-    assert task_identity(drawn) != task_identity({**drawn, "attributes": {"mass": 2.5}})
-    plain = {**drawn, "attributes": {}}
-    assert task_identity(plain) == task_identity(dict(plain))
-    assert task_identity(plain) != task_identity({**plain, "seed": 9})

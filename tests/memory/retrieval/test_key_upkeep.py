@@ -26,10 +26,10 @@ def family(store: Store) -> None:
 
 
 def commit(store: Store, *, seed: int, trials: int = 4, context: ContextKey | None = None) -> Family:
-    """Commit a slice of as many trials as it stores; return the family."""
+    """Commit a slice of as many trials of one task as it stores; return the family."""
     step = make_step(seed=seed, trials=trials)
     totals = FamilyTotals(env_steps=1, episodes=1, trials=trials, meta_updates=1)
-    stored = tuple(replace(trial, context=context) for trial in step.trials)
+    stored = tuple(replace(trial, task={"gravity": 9.0 + seed}, context=context) for trial in step.trials)
     store.learner_steps.commit(replace(step, trials=stored, practised=totals), make_tensors(seed), {})
     return store.families.get("cartpole")
 
@@ -174,3 +174,13 @@ def test_trials_with_images_get_keys_of_their_bytes_and_of_a_few_colours(store: 
     assert parameters.parameters["observation_mean"].shape == (1 + 8 * 8 * 3,)
     assert key.embedding is not None
     assert np.isfinite(key.embedding).all()
+
+
+def test_of_equal_training_tasks_the_newest_was_met(store: Store) -> None:
+    places = [(0, "a"), (1, "b"), (2, "a")]
+    for seed, (index, name) in enumerate(places):
+        step = make_step(seed=seed, trials=1)
+        task = {"split": "training", "index": index, "kwargs": {"map": name}}
+        stored = tuple(replace(trial, task=task) for trial in step.trials)
+        store.learner_steps.commit(replace(step, trials=stored), make_tensors(seed), {})
+    assert KeyUpkeep.of(store).met_tasks(store.families.get("cartpole")) == [2, 1]

@@ -70,6 +70,20 @@ def test_a_context_recalls_the_newest_trials_of_its_task_alone() -> None:
     assert found.age == 1
 
 
+def test_equal_tasks_of_a_pool_are_recalled_as_one_task() -> None:
+    drawn = [play(number % 4, seed=number) for number in range(32)]
+    trials = [
+        replace(trial, task={"split": "training", "index": number % 8, "kwargs": {"map": number % 4}})
+        for number, trial in enumerate(drawn)
+    ]
+    contexts: list[bytes | None] = [bytes([number % 4]) * 16 for number in range(32)]
+    recall = recall_of(trials, contexts=contexts)
+    found = recall.find(start(trials[0]), context=contexts[1])
+    assert tasks_of(found.trials) == {1, 5}
+    assert len(recall.tasks) == 4
+    assert found.likeness > 0.9
+
+
 def test_a_context_that_was_never_met_recalls_nothing() -> None:
     recall = recall_of([play(0, seed=1)], contexts=[b"a" * 16])
     assert recall.find(np.zeros(1, np.float32), context=b"b" * 16).trials == ()
