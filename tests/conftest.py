@@ -1,4 +1,4 @@
-"""Set-up of all tests: shapes are checked, each process has one thread, and settings of the machine are ignored."""
+"""Set-up of all tests: shapes are checked, a process has one thread, settings and speed of the machine do not count."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Generator
 
+import hypothesis
 import pytest
 
 from tests.shape_checks import install
@@ -18,6 +19,9 @@ install(["agent", "envs", "memory"])
 
 for name in [name for name in os.environ if name.startswith("LEARND_")]:
     del os.environ[name]
+
+hypothesis.settings.register_profile("any speed", deadline=None)
+hypothesis.settings.load_profile("any speed")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell without job control starts its background processes so, and tests of Ctrl-C need the signal.

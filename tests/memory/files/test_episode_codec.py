@@ -42,13 +42,13 @@ def as_little_endian(episode: EpisodeRecord) -> EpisodeRecord:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(episode=episodes())
 def test_an_episode_comes_back_bit_for_bit(episode: EpisodeRecord) -> None:
     assert same_episode(unpack_episode(pack_episode(episode)), as_little_endian(episode))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(position=st.integers(min_value=0), bit=st.integers(0, 7))
 def test_one_flipped_bit_changes_the_checksum(position: int, bit: int) -> None:
     frame = pack_episode(make_episode())
@@ -57,7 +57,7 @@ def test_one_flipped_bit_changes_the_checksum(position: int, bit: int) -> None:
     assert checksum(bytes(damaged)) != checksum(frame)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(content=st.binary(max_size=200), position=st.integers(min_value=0))
 def test_foreign_bytes_are_refused_and_nothing_else_is_raised(content: bytes, position: int) -> None:
     compressor = zstandard.ZstdCompressor()
