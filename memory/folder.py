@@ -101,9 +101,9 @@ class DataFolder:
         )
 
     def restore_ballast(self) -> bool:
-        """Write the ballast file if it is missing and the disk has space for twice its size.
+        """Make the ballast file if it is missing and the disk has space for twice its size.
 
-        All bytes are written, because a sparse file would reserve no space.
+        Its space is allocated without writing zeros; a sparse file would reserve none.
 
         Returns:
             Whether the file exists now.
@@ -115,7 +115,8 @@ class DataFolder:
             return False
         temporary = self.ballast_path.with_suffix(".tmp")
         try:
-            temporary.write_bytes(bytes(BALLAST_BYTES))
+            with temporary.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
             temporary.rename(self.ballast_path)
         except OSError as error:
             temporary.unlink(missing_ok=True)

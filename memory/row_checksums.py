@@ -26,7 +26,7 @@ COVERED: Mapping[str, tuple[str, ...]] = {
 """The covered columns of each table."""
 
 REPAIR = "Stop learnd and run `learnd doctor --repair`; if that does not help, restore a backup (docs/store.md)."
-"""What to do about a damaged part of a store."""
+"""The hint of errors about a damaged part of a store."""
 
 _SIZE_BYTES = 16
 

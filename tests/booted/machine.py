@@ -16,7 +16,7 @@ from typing import Any
 from tests.repository import ROOT
 
 SOURCE = Path("/usr/src/learnd")
-"""Where the machine has learnd's source, which it cannot write to."""
+"""Folder of learnd's source in the machine, which cannot write to it."""
 
 BOOT_S = 120.0
 COMMAND_S = 180.0

@@ -39,7 +39,7 @@ def end(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def test_a_created_folder_is_private_and_has_its_ballast_written_out(folder: DataFolder) -> None:
+def test_a_created_folder_is_private_and_has_the_space_of_its_ballast_allocated(folder: DataFolder) -> None:
     folder.create()
     assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
     ballast = folder.ballast_path.stat()
