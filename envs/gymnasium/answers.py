@@ -15,7 +15,7 @@ _KEYS = {
     "begin_row": ("context",),
     "undone": ("undone",),
     "frames": ("frames",),
-    "check": ("warnings", "failure", "has_crashed"),
+    "check": ("warnings", "failure"),
     "contract": ("findings", "has_mask", "is_replayed", "times"),
     "numbers": ("numbers",),
 }

@@ -19,11 +19,13 @@ TOLERATED = (
     "random number generator",
     "super().reset",
     "Range exceeds valid bounds",
+    "is ambiguous",
 )
 """Words of those failures of the checker that learnd reports as warnings.
 
 A worker copies its observations, so shared arrays do no harm. Tasks that do not replay exactly can be practised. The
-checker cannot draw from a Box with bounds such as ±1e308; learnd treats such a dimension as unbounded.
+checker cannot draw from a Box with bounds such as ±1e308; learnd treats such a dimension as unbounded. It compares
+observations by their truth value, which arrays of other libraries do not have; learnd converts them.
 """
 
 ADVICE = (
@@ -99,7 +101,7 @@ def _checker_findings(tasks: WorkerTaskBatch, told: Collection[FindingKind]) -> 
     failure: str | None = checked["failure"]
     if failure is None or any(words in failure for words in known):
         return found
-    if checked["has_crashed"] or any(words in failure for words in TOLERATED):
+    if any(words in failure for words in TOLERATED):
         return [*found, finding(FindingKind.CHECKER, f"Gymnasium's checker stopped at: {failure}")]
     rejected = f"Gymnasium's checker rejects {tasks.spec.entry!r}: {failure}"
     return [*found, finding(FindingKind.CHECKER_REJECTS, rejected)]

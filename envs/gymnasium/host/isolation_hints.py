@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import tempfile
+from bdb import BdbQuit
 
 CONFINED = "_LEARND_CONFINED"
 """Variable with the names of what this process is kept from: ``files`` and ``network``."""
@@ -16,6 +17,8 @@ _NOT_WRITABLE = frozenset({errno.EACCES, errno.EROFS, errno.EXDEV})
 
 def isolation_hint(error: BaseException) -> str | None:
     """Return why an error may have been raised in a worker and not elsewhere; None if it is of another kind."""
+    if isinstance(error, BdbQuit) or (isinstance(error, EOFError) and "reading a line" in str(error)):
+        return "a worker has no terminal, so that input() and breakpoint() cannot be answered"
     confined = os.environ.get(CONFINED, "").split()
     if not isinstance(error, OSError):
         return None

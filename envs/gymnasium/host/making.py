@@ -117,6 +117,9 @@ class Maker:
                     return self._from_id_or_misspelt(name, module_name, target, error)
                 raise SpecError(f"{holder} has no {part!r}.", f"Write {module_name}:CLASS.") from error
             holder = f"{holder}.{part}"
+        if not callable(target):
+            found = f"{self.entry!r} is a {type(target).__name__}, which cannot make environments."
+            raise SpecError(found, "Name its class, or a function that returns a new environment.")
         return target  # type: ignore[no-any-return]
 
     def _from_id_or_misspelt(

@@ -218,7 +218,7 @@ def test_a_broken_file_is_reported_with_its_line_and_stops_no_other(watched: Wat
     problems = watched.look()
     assert problems[0].startswith("line 2: it is not TOML")
     assert problems[1].startswith("line 1: it is not UTF-8")
-    assert problems[2].startswith("Is a directory")
+    assert problems[2].startswith("it is no regular file")
     assert watched.family().state is FamilyState.PENDING
 
 

@@ -104,6 +104,11 @@ class ReplacesJson(Calm):
         os.read = os.write = lambda *_: b""
 
 
+class AsksAPerson(Calm):
+    def misbehave(self, result: tuple[Any, ...]) -> Any:
+        return input("go on? ")
+
+
 class RaisesALongText(Calm):
     def misbehave(self, result: tuple[Any, ...]) -> Any:
         raise ValueError("x" * 100_000)

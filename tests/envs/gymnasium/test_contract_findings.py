@@ -74,7 +74,7 @@ def test_an_array_as_reward_is_told_with_the_wrapper_that_weights_objectives() -
     assert "LinearReward" in found.hint
 
 
-def test_an_error_of_gymnasium_s_checker_itself_is_a_warning() -> None:
+def test_an_observation_that_gymnasium_s_checker_cannot_compare_is_a_warning() -> None:
     found = contract_of(of_contract("ReturnsAnotherArray")).findings
     assert {each.kind: each.severity for each in found} == {
         FindingKind.WRONG_DTYPE: Severity.WARNING,

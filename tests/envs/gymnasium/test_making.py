@@ -177,6 +177,8 @@ class Plain:
 
 def a_class():
     return Needy
+
+an_environment = Spaceless()
 """
 
 
@@ -190,6 +192,7 @@ def a_class():
         ("poles:Team", {}, "several agents"),
         ("poles:Plain", {}, r"Derive its class from gymnasium\.Env"),
         ("poles:a_class", {}, "It is the class Needy: name the class, or return an instance"),
+        ("poles:an_environment", {}, r"is a Spaceless, which cannot make environments\. Name its class"),
         ("poles:Needy.inner", {}, r"poles\.Needy has no 'inner'\. Write poles:CLASS"),
     ],
 )

@@ -179,6 +179,11 @@ def test_the_line_of_an_error_is_told_although_its_text_is_long() -> None:
         raise fault_of(broken("RaisesALongText"))
 
 
+def test_an_environment_that_waits_for_a_person_is_told_that_there_is_no_terminal() -> None:
+    with pytest.raises(WorkerFaultError, match=r"EOFError.*a worker has no terminal"):
+        raise fault_of(broken("AsksAPerson"))
+
+
 def test_a_module_that_exits_when_it_is_imported_says_where_a_program_belongs(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text("import sys\nsys.exit(2)\n")
     with pytest.raises(WorkerFaultError, match=r"sys\.exit\(2\) in importing the module .*below `if __name__ =="):

@@ -1,4 +1,4 @@
-"""Replaces functions that the worker needs."""
+"""Replaces functions of modules that the worker uses too; it keeps its own references to them."""
 
 from __future__ import annotations
 
