@@ -18,14 +18,17 @@ help:             ## Say what can be made.
 
 setup: $(STAMP)   ## Make .venv with the locked versions.
 
-# The lock is complete, so nothing is left to the ranges of a package: pip would take the newest CUDA build of torch.
-# torch, a third of the work, is unpacked beside the rest.
-PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
+# The versions of the lock, and torch exactly: left to another package's range, pip would take the newest CUDA build.
+# torch, a third of the work, is unpacked beside the rest. The lock lists what the CPU build needs; the second install of
+# torch adds what a build for GPUs needs besides.
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) "$$(grep '^torch==' requirements.lock)" & torch=$$!; \
-	grep -v '^torch==' requirements.lock | $(PIP_INSTALL) --requirement /dev/stdin && wait $$torch
-	$(PIP_INSTALL) --editable .
+	torch="$$(grep '^torch==' requirements.lock)"; \
+	$(PIP_INSTALL) --no-deps "$$torch" & unpacked=$$!; \
+	grep -v '^torch==' requirements.lock | $(PIP_INSTALL) --no-deps --requirement /dev/stdin && wait $$unpacked && \
+	$(PIP_INSTALL) "$$torch"
+	$(PIP_INSTALL) --no-deps --editable .
 	$(BIN)/pip check --quiet
 	@touch $(STAMP)
 
