@@ -31,10 +31,11 @@ from agent.daemon.startup import BallastRetry, add_embedded_families, hold_folde
 from agent.daemon.status_report import ServiceState, StatusReport
 from agent.daemon.store_poller import StorePoller
 from agent.daemon.store_thread import StoreThread
-from agent.daemon.supervisor import Supervisor, TrainerExit
+from agent.daemon.supervisor import Supervisor
 from agent.daemon.systemd import Notifier
 from agent.daemon.trainer_command import trainer_command as default_trainer_command
 from agent.daemon.trainer_command import trainer_environment
+from agent.daemon.trainer_exit import TrainerExit
 from agent.daemon.watchdog import Watchdog
 from agent.daemon.web.access import AccessRules
 from agent.daemon.web.api import ApiSources

@@ -41,9 +41,10 @@ from agent.daemon.store_updates import (
     schedule_writer,
     settle_consolidation_counters,
 )
-from agent.daemon.supervisor import Supervisor, TrainerExitedError, TrainerState
+from agent.daemon.supervisor import Supervisor, TrainerState
 from agent.daemon.time_budgets import TimeBudgets
 from agent.daemon.timers import Timers
+from agent.daemon.trainer_exit import TrainerExitedError
 from agent.messages import Finished, Job
 from memory.errors import DamagedBackupsError, MemoryStoreError
 from memory.folder import DataFolder
@@ -245,6 +246,15 @@ class Dispatcher:
         )
 
     async def _run(self, lane: Lane, work: Work) -> None:
+        if lane is not Lane.TRAINER:
+            await self._run_recorded(lane, work)
+        elif self._supervisor.claim():
+            try:
+                await self._run_recorded(lane, work)
+            finally:
+                self._supervisor.release()
+
+    async def _run_recorded(self, lane: Lane, work: Work) -> None:
         self._before_job()
         now = self._clock.wall()
         is_scheduled = work.kind in triggers_of(self._settings)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from statistics import fmean
 
 from agent.daemon.snapshot import Snapshot
-from agent.daemon.supervisor import RestartReason
+from agent.daemon.trainer_exit import RestartReason
 from agent.reports.continual import average_performance
 from memory.records import (
     CHECKPOINT_FALLBACKS,

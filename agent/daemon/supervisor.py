@@ -12,7 +12,6 @@ import contextlib
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
@@ -29,7 +28,8 @@ from agent.daemon.child_process import (
     spawn_with_channel,
 )
 from agent.daemon.exit_output import telling_line
-from agent.errors import AgentError, ChannelError
+from agent.daemon.trainer_exit import RestartReason, TrainerExit, TrainerExitedError
+from agent.errors import ChannelError
 from agent.messages import (
     MAX_LINE_BYTES,
     CloseUnwanted,
@@ -61,46 +61,6 @@ class TrainerState(StrEnum):
     """The trainer has exited, and the next start waits."""
 
     STOPPED = "stopped"
-
-
-class RestartReason(StrEnum):
-    """A reason for a restart of the trainer. The values are those of the label ``reason`` of a metric."""
-
-    EXITED = "exited"
-    KILLED = "killed"
-    """By a signal that the daemon did not send."""
-
-    HUNG = "hung"
-    START_FAILED = "start_failed"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainerExit:
-    """The exit of a trainer process.
-
-    Attributes:
-        reason: the kind of exit.
-        found: what was observed, in words for users ("signal 9 (SIGKILL)").
-        last_line: the last line that the process wrote about an error; empty if it wrote none.
-    """
-
-    reason: RestartReason
-    found: str
-    last_line: str
-
-    def __str__(self) -> str:
-        """Return the exit as one line."""
-        return f"{self.reason}: {self.found}" + (
-            f"; last error in its output: {self.last_line}" if self.last_line else ""
-        )
-
-
-class TrainerExitedError(AgentError):
-    """An error: the trainer exited while it had a job."""
-
-    def __init__(self, trainer_exit: TrainerExit) -> None:
-        self.trainer_exit = trainer_exit
-        super().__init__(operation="running a job in", subject="the trainer", found=str(trainer_exit))
 
 
 class Supervisor:
@@ -195,26 +155,38 @@ class Supervisor:
                 await self._handle_exit(trainer_exit)
         self._enter(TrainerState.STOPPED)
 
+    def claim(self) -> bool:
+        """Keep the idle trainer for a job, so that new settings do not restart it; return False if it is not idle."""
+        if self.state is not TrainerState.IDLE:
+            return False
+        self._advanced_at = self._clock.monotonic()
+        self._enter(TrainerState.BUSY)
+        return True
+
+    def release(self) -> None:
+        """Give up the claim; do nothing without one."""
+        if self.state is TrainerState.BUSY:
+            self._enter(TrainerState.IDLE)
+
     async def do(self, job: Job) -> Finished:
-        """Send ``job`` to the idle trainer and return its result.
+        """Send ``job`` to the claimed or idle trainer and return its result.
 
         Raises:
             TrainerExitedError: the trainer exited before the job had ended.
         """
-        if self.state is not TrainerState.IDLE or self._writer is None:
+        self.claim()
+        if self.state is not TrainerState.BUSY or self._writer is None:
             raise TrainerExitedError(
                 TrainerExit(reason=RestartReason.EXITED, found="it exited before the job began", last_line="")
             )
         self._job, self._progress = job, None
         self._answer = asyncio.get_running_loop().create_future()
-        self._advanced_at = self._clock.monotonic()
-        self._enter(TrainerState.BUSY)
         self._writer.write(to_line(job))
         try:
             finished = await self._answer
         finally:
             self._job = self._answer = self._progress = None
-            self._leave_job()
+            self.release()
         self._exits_without_job = 0
         return finished
 
@@ -381,10 +353,6 @@ class Supervisor:
         is_loop = num_exits >= settings.crash_loop_restarts
         wait_s = settings.restart_first_s * 2.0 ** max(0, num_exits - 1)
         return settings.restart_max_s if is_loop else min(settings.restart_max_s, wait_s)
-
-    def _leave_job(self) -> None:
-        if self.state is TrainerState.BUSY:
-            self._enter(TrainerState.IDLE)
 
     def _enter(self, state: TrainerState) -> None:
         if state is not self.state:

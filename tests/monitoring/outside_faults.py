@@ -16,7 +16,8 @@ from agent.daemon.live_samples import backup_age_s
 from agent.daemon.snapshot import Snapshot, read_snapshot
 from agent.daemon.snapshot_samples import LEARNER_RESTARTS
 from agent.daemon.status_report import verify_error
-from agent.daemon.supervisor import RestartReason, Supervisor, TrainerExit
+from agent.daemon.supervisor import Supervisor
+from agent.daemon.trainer_exit import RestartReason, TrainerExit
 from agent.trainer.checkpoint_damage import note_fallback, record_checkpoint_loss
 from memory.errors import CorruptFileError
 from memory.records import FamilyState, JobKind, JobOutcome

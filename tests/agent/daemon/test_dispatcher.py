@@ -84,9 +84,15 @@ class _Trainer:
 
     state = TrainerState.IDLE
 
-    def __init__(self, details: list[dict[str, Any]]) -> None:
-        self._details = details
+    def __init__(self, details: list[dict[str, Any]], claims: list[bool]) -> None:
+        self._details, self._claims = details, claims
         self.dispatcher: Dispatcher | None = None
+
+    def claim(self) -> bool:
+        return self._claims.pop(0) if self._claims else True
+
+    def release(self) -> None:
+        pass
 
     async def do(self, job: Job) -> Finished:
         detail = self._details.pop(0)
@@ -95,11 +101,20 @@ class _Trainer:
         return Finished(run_id=job.run_id, outcome=JobOutcome.SUCCEEDED, detail=detail, error="")
 
 
-def runs_after(folder: Path, details: list[dict[str, Any]], *, is_requested: bool = False) -> list[JobRun]:
-    """Return the runs in the store, oldest first, after jobs of one family that the trainer reported like this."""
+def runs_after(
+    folder: Path, details: list[dict[str, Any]], *, is_requested: bool = False, claims: list[bool] | None = None
+) -> list[JobRun]:
+    """Return the runs in the store, oldest first, after jobs of one family that the trainer reported like this.
+
+    Args:
+        folder: where the store is made.
+        details: what the trainer reports, one for each job.
+        is_requested: whether a user requested the first job.
+        claims: whether the trainer could be claimed, for the first jobs; later ones can.
+    """
 
     async def run() -> list[JobRun]:
-        clock, data, trainer = FakeClock(), DataFolder(folder / "data"), _Trainer(details)
+        clock, data, trainer = FakeClock(), DataFolder(folder / "data"), _Trainer(details, claims or [])
         thread = StoreThread("writer", lambda: Store.open(data, clock=clock.wall))
         await thread.open()
         try:
@@ -135,3 +150,8 @@ def test_a_poll_of_a_play_that_goes_on_leaves_no_row(tmp_path: Path) -> None:
 def test_a_poll_that_a_user_requested_keeps_its_row(tmp_path: Path) -> None:
     runs = runs_after(tmp_path, [NOTHING, NOTHING], is_requested=True)
     assert [(run.reason, run.detail) for run in runs] == [("requested", NOTHING)]
+
+
+def test_a_job_for_which_the_trainer_is_no_longer_idle_leaves_no_row(tmp_path: Path) -> None:
+    runs = runs_after(tmp_path, [{"env_steps": 5}], claims=[False, False, True])
+    assert [(run.outcome, run.detail) for run in runs] == [(JobOutcome.SUCCEEDED, {"env_steps": 5})]
