@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
+TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 2)))
 
 # Modules are compiled once, whatever the environment says: the service and its tests start many processes.
 unexport PYTHONDONTWRITEBYTECODE
@@ -52,7 +52,7 @@ run: $(STAMP)     ## Start the service on the embedded default (ARGS="--data-dir
 install:          ## Install learnd as a service: sudo make install (ARGS="--user", "--dry-run", …).
 	$(PYTHON) -B -m agent.service $(ARGS)
 
-# One process more than there are cores, because many tests wait for other processes. A group (`xdist_group`) shares a
+# Two processes more than there are cores, because many tests wait for other processes. A group (`xdist_group`) shares a
 # live service; groups start first, and all other tests go to whichever process is free.
 test: $(STAMP)    ## Run the default test suite in parallel (TEST_PROCESSES=N sets the number of processes).
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup $(ARGS)

@@ -14,7 +14,8 @@ import pytest
 from tests.agent.daemon.daemon_process import DaemonProcess, until
 from tests.agent.daemon.http_client import ask, connect
 
-NUM_IDLE = 2000
+NUM_IDLE = 1200
+"""More than the descriptors of the narrowest of the usual limits (1,024), and than the connections that are served."""
 MAX_LOG_BYTES = 200_000
 
 
