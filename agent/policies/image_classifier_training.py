@@ -45,6 +45,10 @@ from envs.few_shot.tasks import FewShotShapes
 
 REPORT_EVERY = 20
 LOOK_EVERY_S = 0.2
+CAUSE_WITHIN_S = 10.0
+"""Longest wait for the end of a process that failed, after others ended because they lost the connection to it."""
+LOST_CONNECTION = "gloo"
+"""A word in the last lines of a process that lost the connection to another one."""
 
 VIEWS_AN_ORIENTATION = 5
 ALIGNING = WarpConfig(rotation_degrees=12.0, log_scale=0.16, shear=0.16, shift=0.04, bend=0.0)
@@ -275,6 +279,16 @@ def _training_process(request: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+def _wait_for_the_cause(processes: Sequence[subprocess.Popen[str]], last_words: Mapping[int, str]) -> None:
+    """Wait for a process that failed by itself, where those that ended only lost the connection to it."""
+    give_up_at = time.monotonic() + CAUSE_WITHIN_S
+    while time.monotonic() < give_up_at and any(process.poll() is None for process in processes):
+        failed = [number for number, process in enumerate(processes) if process.poll()]
+        if any(LOST_CONNECTION not in last_words.get(number, LOST_CONNECTION) for number in failed):
+            return
+        time.sleep(LOOK_EVERY_S)
+
+
 def _follow(
     processes: Sequence[subprocess.Popen[str]], recipe: FewShotRecipe, report: Callable[[MemberProgress], None]
 ) -> None:
@@ -296,6 +310,7 @@ def _follow(
         thread.start()
     while any(process.poll() is None for process in processes) and not any(process.poll() for process in processes):
         time.sleep(LOOK_EVERY_S)
+    _wait_for_the_cause(processes, last_words)
     failed = [number for number, process in enumerate(processes) if process.poll()]
     if failed:
         for process in processes:
@@ -304,7 +319,7 @@ def _follow(
         thread.join()
     if failed:
         # Other processes of its team may have ended too, because gloo lost the connection.
-        cause = min(failed, key=lambda number: "gloo" in last_words[number])
+        cause = min(failed, key=lambda number: LOST_CONNECTION in last_words[number])
         raise FewShotTrainingError(
             operation="training member",
             subject=str(cause // recipe.processes),
