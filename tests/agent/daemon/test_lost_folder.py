@@ -147,14 +147,16 @@ def test_health_names_the_loss_until_the_log_is_saved(tmp_path: Path) -> None:
 def test_a_second_daemon_does_not_start_or_kill_anything_after_the_lock_file_was_removed(tmp_path: Path) -> None:
     with DaemonProcess(tmp_path / "data") as first:
         learner = first.learner_pid()
-        first.process.send_signal(signal.SIGSTOP)  # so that it cannot detect the removal yet
+        for pid in (first.process.pid, learner):  # so that they cannot detect the removal yet
+            os.kill(pid, signal.SIGSTOP)
         first.folder.lock_path("control").unlink()
         first.folder.lock_path("learner").unlink()
         second = DaemonProcess(tmp_path / "data")
         assert second.process.wait(timeout=SEVERAL_LOOKS_S) == 3
         assert any(f"process {first.process.pid} holds it" in line.get("error", "") for line in second.events())
         assert Path(f"/proc/{learner}").exists()
-        first.process.send_signal(signal.SIGCONT)
+        for pid in (learner, first.process.pid):
+            os.kill(pid, signal.SIGCONT)
         assert ended(first) == 5
     with DaemonProcess(tmp_path / "data") as third:
         until(lambda: third.metric("learnd_trials_total", family="bandits"), "practice goes on")
