@@ -90,8 +90,9 @@ def test_memory_is_removed_when_the_worker_crashes(tmp_path: Path) -> None:
 def test_memory_is_removed_when_the_worker_is_killed_while_it_waits(tmp_path: Path) -> None:
     with closing(opened(making(tmp_path), 1, SHARED)) as tasks:
         tasks.begin(0, split=Split.TRAINING)
+        worker = psutil.Process(tasks.pid)
         os.kill(tasks.pid, signal.SIGKILL)
-        psutil.wait_procs([psutil.Process(tasks.pid)], timeout=10)
+        psutil.wait_procs([worker], timeout=10)
     assert not (FOLDER / OWN).exists()
 
 
