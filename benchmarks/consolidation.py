@@ -23,12 +23,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import socket
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -43,16 +40,14 @@ from agent.config.settings import Settings
 from agent.learners.evaluation.trials import EVALUATION_TASKS, Scale, held_out_returns
 from agent.learners.rl2.policy import RL2Policy, policy_from_initialization
 from agent.learners.state import as_tensors
-from agent.trainer.channel import Channel
 from agent.trainer.families import spaces_of
-from agent.trainer.heartbeat import Heartbeat
 from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.session import TrainerSession
 from benchmarks.kept_runs import kept_or_measured
+from benchmarks.trainer_session import trainer_session
 from envs.default_families import BERNOULLI_BANDITS, TABULAR_MDPS, VARIED_CARTPOLE
 from envs.family import FamilySource, FamilySpec
 from envs.registry import open_tasks
-from memory.folder import DataFolder
 from memory.records import Family
 from memory.store import Store
 
@@ -130,7 +125,7 @@ def run_course(
     course = Course(scores={f.name: [] for f in families}, ungated={f.name: [] for f in families})
     num_windows = rounds * len(families)
     bar = progress.add_task("windows", total=num_windows)
-    with tempfile.TemporaryDirectory() as folder, learner_session(Path(folder), seed=seed) as session:
+    with tempfile.TemporaryDirectory() as folder, trainer_session(settings_for(Path(folder), seed=seed)) as session:
         known = [feed(session.store, spec) for spec in families]
         for window in range(num_windows):
             family = known[window % len(known)]
@@ -171,31 +166,6 @@ def settings_for(folder: Path, *, seed: int) -> Settings:
         "consolidation": {"trials_tensor": GATE_TRIALS, "tolerance": TOLERANCE},
     }
     return Settings(data_dir=folder / "store", **sections)
-
-
-@contextmanager
-def learner_session(folder: Path, *, seed: int) -> Iterator[TrainerSession]:
-    """Open the daemon's learner on an empty store, with a channel whose messages are read and discarded."""
-    settings = settings_for(folder, seed=seed)
-    control, learner = socket.socketpair()
-    reader = threading.Thread(target=_forget, args=(control,), daemon=True)
-    reader.start()
-    channel = Channel(learner)
-    with Store.open(DataFolder(settings.data_dir)) as store:
-        heartbeat = Heartbeat(channel)
-        session = TrainerSession(store=store, settings=settings, device=torch.device("cpu"), heartbeat=heartbeat)
-        try:
-            yield session
-        finally:
-            session.close()
-            channel.close()
-            control.close()
-            reader.join()
-
-
-def _forget(connection: socket.socket) -> None:
-    while connection.recv(65536):
-        pass
 
 
 def _score(session: TrainerSession, families: Sequence[Family], course: Course) -> None:

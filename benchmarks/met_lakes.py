@@ -15,12 +15,9 @@ continues with the missing seeds.
 from __future__ import annotations
 
 import argparse
-import socket
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,20 +30,17 @@ from agent.config.settings import LearnerSettings, Settings
 from agent.learners.rl2.recalled_trials import RecalledStarts
 from agent.learners.rl2.recognition import Recognition
 from agent.learners.rl2.trials import episode_returns
-from agent.trainer.channel import Channel
-from agent.trainer.heartbeat import Heartbeat
 from agent.trainer.practice.met_tasks import EXPOSURE, MetTasks
 from agent.trainer.session import TrainerSession
 from benchmarks.kept_runs import kept_or_measured
+from benchmarks.trainer_session import trainer_session
 from envs.declaration import family_from_declaration
 from envs.family import FamilySpec, Split
 from envs.registry import open_tasks
 from envs.task_batch import RecurringTaskBatch, given_contexts, recurs
-from memory.folder import DataFolder
 from memory.records import Family
 from memory.retrieval.key_upkeep import KeyUpkeep, recall_among
 from memory.retrieval.recall import TaskRecall
-from memory.store import Store
 
 NUM_MAPS = 100
 
@@ -103,7 +97,7 @@ def lakes() -> FamilySpec:
 
 def measure(seed: int, updates: int) -> MetReturns:
     """Practise the family, and play every map once from each start."""
-    with tempfile.TemporaryDirectory() as folder, _session(Path(folder), seed) as session:
+    with tempfile.TemporaryDirectory() as folder, trainer_session(_settings(Path(folder), seed)) as session:
         family = _admitted(session)
         began = time.process_time()
         while (practised := session.store.families.get(family.name).totals.meta_updates) < updates:
@@ -161,6 +155,10 @@ def _unnamed(session: TrainerSession, tasks: RecurringTaskBatch) -> TaskRecall:
     return recall_among(tasks.spaces, ["lakes"] * len(rows), load)
 
 
+def _settings(folder: Path, seed: int) -> Settings:
+    return Settings(data_dir=folder / "store", learner=LearnerSettings(seed=seed))
+
+
 def _admitted(session: TrainerSession) -> Family:
     spec = lakes()
     with closing(open_tasks(spec, None, num_trials=1, device="cpu")) as tasks:
@@ -168,32 +166,6 @@ def _admitted(session: TrainerSession) -> Family:
         return session.store.families.admit(
             spec.name, spaces=tasks.spaces.to_json(), random_return=0.1, reference_return=7.0
         )
-
-
-@contextmanager
-def _session(folder: Path, seed: int) -> Iterator[TrainerSession]:
-    """Open the trainer's session on an empty store, with a channel whose messages are read and discarded."""
-    settings = Settings(data_dir=folder / "store", learner=LearnerSettings(seed=seed))
-    control, learner = socket.socketpair()
-    reader = threading.Thread(target=_forget, args=(control,), daemon=True)
-    reader.start()
-    channel = Channel(learner)
-    with Store.open(DataFolder(settings.data_dir)) as store:
-        session = TrainerSession(
-            store=store, settings=settings, device=torch.device("cpu"), heartbeat=Heartbeat(channel)
-        )
-        try:
-            yield session
-        finally:
-            session.close()
-            channel.close()
-            control.close()
-            reader.join()
-
-
-def _forget(connection: socket.socket) -> None:
-    while connection.recv(65536):
-        pass
 
 
 def main() -> None:
