@@ -175,7 +175,7 @@ class Supervisor:
             TrainerExitedError: the trainer exited before the job had ended.
         """
         self.claim()
-        if self.state is not TrainerState.BUSY or self._writer is None:
+        if self.state is not TrainerState.BUSY or self._job is not None or self._writer is None:
             raise TrainerExitedError(
                 TrainerExit(reason=RestartReason.EXITED, found="it exited before the job began", last_line="")
             )
