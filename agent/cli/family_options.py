@@ -294,7 +294,7 @@ def declared_environments(entry: str, options: FamilyOptions, **more: Any) -> Fa
 
 
 def _refuse_file_at_hand(entry: str) -> None:
-    """Reject a module that is no installed one, but a file of the working folder: a worker does not run there.
+    """Reject a module that is not installed, but is a file of the working folder, which a worker does not search.
 
     Raises:
         CommandError: it is.

@@ -16,7 +16,7 @@ API_VERSION = "1.0.0"
 
 DESCRIPTION = (
     "Read-only JSON of the service learnd: the values that its commands print with --json. Times are seconds since the"
-    " epoch. Answers but the stream have an ETag and are compressed with gzip if the client accepts it."
+    " epoch. All answers except the stream have an ETag and are compressed with gzip if the client accepts it."
 )
 HEALTH_SUMMARY = "The health of the service, with what to do about each reason."
 STREAM_SUMMARY = "Server-sent events: one message for each change of the service, and a comment as a heartbeat."
