@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -118,7 +119,7 @@ def let_end(session: TrainerSession, gate: threading.Event) -> None:
     """Let the plays under way go on, and wait until they have ended."""
     gate.set()
     while session.plays.under_way():
-        pass
+        time.sleep(0.001)
 
 
 def test_a_job_reports_that_it_found_nothing_only_if_it_neither_began_a_play_nor_found_a_result(
