@@ -10,9 +10,15 @@ from memory.store import Store
 
 log = structlog.get_logger(__name__)
 
-REPAIR = (
-    "Stop learnd, then run `learnd doctor --repair` (it acknowledges this too), or restore a backup: "
-    "`learnd memory restore newest`."
+FALLBACK_HINT = (
+    "Check the disk and stop learnd. To accept the older parameters, run `learnd doctor --repair`, which clears this "
+    "report. To go back to the newest backup instead, run `learnd memory restore newest`."
+)
+
+LOSS_HINT = (
+    "Check the disk, stop learnd and run `learnd doctor --repair`. If no backup has the checkpoint, it says what "
+    "`--yes` puts in its place and what is lost. To go back to the newest backup instead, run `learnd memory restore "
+    "newest`."
 )
 
 
@@ -34,7 +40,11 @@ def note_fallback(store: Store, *, restored: int, committed: int) -> None:
     """
     found = f"the checkpoint of learner step {committed} is damaged; continuing from the checkpoint of step {restored}"
     problem = Problem(
-        kind=ProblemKind.CHECKPOINT_FALLBACK, key=str(committed), subject="live checkpoint", found=found, hint=REPAIR
+        kind=ProblemKind.CHECKPOINT_FALLBACK,
+        key=str(committed),
+        subject="live checkpoint",
+        found=found,
+        hint=FALLBACK_HINT,
     )
     if store.damage.note(problem):
         store.counters.add(CHECKPOINT_FALLBACKS, {})
@@ -45,8 +55,8 @@ def record_checkpoint_loss(store: Store, *, committed: int) -> CheckpointLostErr
     """Record that no checkpoint is intact, and return the error that stops the trainer."""
     found = f"{committed} learner steps were committed and no checkpoint of them is intact; nothing is learned"
     store.damage.note(
-        Problem(kind=ProblemKind.CHECKPOINT_LOST, key="", subject="checkpoints", found=found, hint=REPAIR)
+        Problem(kind=ProblemKind.CHECKPOINT_LOST, key="", subject="checkpoints", found=found, hint=LOSS_HINT)
     )
     return CheckpointLostError(
-        operation="restoring the learner", subject=str(store.folder.path), found=f"{found}.", hint=REPAIR
+        operation="restoring the learner", subject=str(store.folder.path), found=f"{found}.", hint=LOSS_HINT
     )

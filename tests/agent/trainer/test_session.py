@@ -175,6 +175,24 @@ def test_a_damaged_live_checkpoint_falls_back_to_a_kept_one_with_a_sign(
     assert [problem.kind for problem in store.damage.all()] == [ProblemKind.CHECKPOINT_FALLBACK]
 
 
+def test_a_fallback_is_accepted_without_consent_once_a_slice_is_committed(
+    store: Store, folder: DataFolder, open_session: SessionMaker
+) -> None:
+    family = feed_bandits(store)
+    session = open_session(store)
+    practise(session, family, reason="test")
+    store.checkpoints.keep_live(keep=2)
+    practise(session, family, reason="test")
+    _damage(folder, store.checkpoints.live())
+    restored = open_session(store)
+    assert "accept the older parameters, run `learnd doctor --repair`" in store.damage.all()[0].hint
+    assert "learner step 1 replace those of step 2" in repair(folder, may_roll_back=False).needs_consent
+    practise(restored, family, reason="test")
+    report = repair(folder, may_roll_back=False)
+    assert (report.needs_consent, report.remaining) == ("", ())
+    assert store.damage.all() == []
+
+
 def test_an_intact_checkpoint_leaves_no_sign(store: Store, open_session: SessionMaker) -> None:
     session = open_session(store)
     practise(session, feed_bandits(store), reason="test")
@@ -205,6 +223,7 @@ def test_with_every_checkpoint_lost_nothing_is_learned_and_it_is_said(
         with pytest.raises(CheckpointLostError, match="no checkpoint of them is intact") as caught:
             open_session(store)
     assert "learnd doctor --repair" in caught.value.hint
+    assert "--yes" in caught.value.hint
     assert "learnd memory restore" in caught.value.hint
     (problem,) = store.damage.all()
     assert problem.kind is ProblemKind.CHECKPOINT_LOST
