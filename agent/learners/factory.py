@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from agent.learners.registry import LearnerEntry, entry_of, few_shot_learners, names_where
+from agent.learners.registry import RL2, LearnerEntry, entry_of, few_shot_learners, names_where
 
 if TYPE_CHECKING:
     from agent.learners.policy_gradient.protocol import PolicyLearner
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from envs.spaces import SpacePair
 
 FEW_SHOT_LEARNERS = tuple(entry.name for entry in few_shot_learners())
-POLICY_LEARNERS = names_where(lambda entry: entry.form_of is not None)
+POLICY_LEARNERS = names_where(lambda entry: entry.acts and entry.name != RL2)
 """The learners that adapt a policy by policy gradient."""
 
 
