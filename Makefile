@@ -36,7 +36,7 @@ $(STAMP): requirements.lock pyproject.toml
 DATA_DIR_OPTION := $$(printf '%s' "$$ARGS" | grep -oE -e "--data-dir[= ](\"[^\"]*\"|'[^']*'|[^ ]+)" || \
 	printf '%s' "$${LEARND_DATA_DIR:+--data-dir $$LEARND_DATA_DIR}")
 
-run: $(STAMP)     ## Start the service on the embedded default (ARGS="--data-dir FOLDER --listen HOST:PORT").
+run: $(STAMP)     ## Start the service; an empty data folder gets six families (ARGS="--data-dir FOLDER --listen HOST:PORT").
 	@option="$(DATA_DIR_OPTION)"; option="$${option:+ $$option}"; \
 	echo; \
 	echo "  learnd starts; Ctrl-C stops it, and it goes on where it was. In another terminal:"; \
