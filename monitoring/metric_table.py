@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from agent.daemon.metric_declarations import table_lines
+from agent.daemon.metrics.declarations import table_lines
 
-BEGIN = "<!-- The table is made by `make monitoring` from agent/daemon/metric_declarations.py. -->"
+BEGIN = "<!-- The table is made by `make monitoring` from agent/daemon/metrics/declarations.py. -->"
 END = "<!-- The end of the table of metrics. -->"
 
 

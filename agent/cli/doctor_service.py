@@ -48,7 +48,7 @@ def locks(context: CheckContext) -> Iterator[Finding]:
 
 def address(context: CheckContext) -> Iterator[Finding]:
     """Check that the daemon answers on its address or, if it is stopped, that the address is free."""
-    from agent.daemon.hosts import is_loopback
+    from agent.daemon.http.hosts import is_loopback
 
     if context.folder.holder_pid() is not None:
         status = context.store.daemon_status.get() if context.store is not None else None

@@ -15,27 +15,27 @@ from agent.clock import Clock, SystemClock
 from agent.config.changes import SettingsChange
 from agent.config.settings import Settings
 from agent.config.triggers import is_within
-from agent.daemon.connections import ConnectionLimits
-from agent.daemon.descriptors import connections_within, raise_descriptor_limit
-from agent.daemon.dispatcher import Dispatcher
 from agent.daemon.family_folders import FamilyFolders
-from agent.daemon.folder_guard import FolderGuard
-from agent.daemon.http import Endpoints, HttpServer, new_app
-from agent.daemon.live_samples import Readings, backup_age_s, job_periods_s, limits_bytes, limits_seconds
-from agent.daemon.metrics_text import MetricsText
+from agent.daemon.http.connections import ConnectionLimits
+from agent.daemon.http.descriptors import connections_within, raise_descriptor_limit
+from agent.daemon.http.server import Endpoints, HttpServer, new_app
+from agent.daemon.jobs.dispatcher import Dispatcher
+from agent.daemon.jobs.runs import Lane
+from agent.daemon.metrics.live_samples import Readings, backup_age_s, job_periods_s, limits_bytes, limits_seconds
+from agent.daemon.metrics.resource_watch import ResourceWatch
+from agent.daemon.metrics.snapshot_samples import LEARNER_RESTARTS
+from agent.daemon.metrics.text import MetricsText
+from agent.daemon.processes.supervisor import Supervisor
+from agent.daemon.processes.trainer_command import trainer_command as default_trainer_command
+from agent.daemon.processes.trainer_command import trainer_environment
+from agent.daemon.processes.trainer_exit import TrainerExit
 from agent.daemon.reloading import SettingsReload
-from agent.daemon.resource_watch import ResourceWatch
-from agent.daemon.runs import Lane
-from agent.daemon.snapshot_samples import LEARNER_RESTARTS
 from agent.daemon.startup import BallastRetry, add_embedded_families, hold_folder, replace_store
 from agent.daemon.status_report import ServiceState, StatusReport
-from agent.daemon.store_poller import StorePoller
-from agent.daemon.store_thread import StoreThread
-from agent.daemon.supervisor import Supervisor
+from agent.daemon.store.folder_guard import FolderGuard
+from agent.daemon.store.poller import StorePoller
+from agent.daemon.store.thread import StoreThread
 from agent.daemon.systemd import Notifier
-from agent.daemon.trainer_command import trainer_command as default_trainer_command
-from agent.daemon.trainer_command import trainer_environment
-from agent.daemon.trainer_exit import TrainerExit
 from agent.daemon.watchdog import Watchdog
 from agent.daemon.web.access import AccessRules
 from agent.daemon.web.api import ApiSources

@@ -21,7 +21,7 @@ from pathlib import Path
 import structlog
 
 from agent.config.settings import Settings
-from agent.daemon.store_thread import StoreThread, in_daemon_thread
+from agent.daemon.store.thread import StoreThread, in_daemon_thread
 from agent.family_files import declared_in, family_files, watched_folders
 from envs.errors import FamilySpecError
 from envs.family import FamilySpec

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from agent.config.units import format_duration
-from agent.daemon.runs import RunResult
+from agent.daemon.jobs.runs import RunResult
 from agent.output.error_text import short_error
 from memory.records import LEARNER_KINDS, JobKind, JobOutcome, ProblemKind
 from memory.records import Problem as Damage

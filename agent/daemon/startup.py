@@ -8,7 +8,7 @@ from typing import TypeVar
 import structlog
 
 from agent.clock import Clock
-from agent.daemon.store_thread import StoreThread
+from agent.daemon.store.thread import StoreThread
 from envs.family import FamilySpec
 from memory.errors import StoreFullError
 from memory.folder import DataFolder, HeldFolder

@@ -14,16 +14,16 @@ import structlog
 
 from agent.clock import Clock
 from agent.config.local_time import zone_name
-from agent.daemon.dispatcher import Dispatcher
 from agent.daemon.family_folders import FamilyFolders
-from agent.daemon.folder_guard import FolderGuard
 from agent.daemon.health import HealthInputs, Problem, problems
 from agent.daemon.health_log import HealthLog
+from agent.daemon.jobs.dispatcher import Dispatcher
+from agent.daemon.processes.supervisor import Supervisor, TrainerState
 from agent.daemon.reloading import SettingsReload
-from agent.daemon.snapshot import Snapshot
-from agent.daemon.store_poller import StorePoller
-from agent.daemon.store_thread import StoreThread
-from agent.daemon.supervisor import Supervisor, TrainerState
+from agent.daemon.store.folder_guard import FolderGuard
+from agent.daemon.store.poller import StorePoller
+from agent.daemon.store.snapshot import Snapshot
+from agent.daemon.store.thread import StoreThread
 from agent.daemon.systemd import Notifier
 from agent.running_version import running_version
 from memory.errors import MemoryStoreError, StoreFullError

@@ -8,10 +8,10 @@ import structlog
 
 from agent.clock import Clock
 from agent.config.settings import LearnerSettings
-from agent.daemon.dispatcher import Dispatcher
-from agent.daemon.store_poller import StorePoller
-from agent.daemon.store_thread import StoreThread
-from agent.daemon.supervisor import Supervisor
+from agent.daemon.jobs.dispatcher import Dispatcher
+from agent.daemon.processes.supervisor import Supervisor
+from agent.daemon.store.poller import StorePoller
+from agent.daemon.store.thread import StoreThread
 from agent.daemon.systemd import Notifier
 
 log = structlog.get_logger(__name__)

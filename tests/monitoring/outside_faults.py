@@ -10,14 +10,14 @@ from typing import Any
 
 from agent.clock import SystemClock
 from agent.config.settings import LearnerSettings
-from agent.daemon.child_process import signal_text
 from agent.daemon.health import HealthInputs, Problem, problems
-from agent.daemon.live_samples import backup_age_s
-from agent.daemon.snapshot import Snapshot, read_snapshot
-from agent.daemon.snapshot_samples import LEARNER_RESTARTS
+from agent.daemon.metrics.live_samples import backup_age_s
+from agent.daemon.metrics.snapshot_samples import LEARNER_RESTARTS
+from agent.daemon.processes.child_process import signal_text
+from agent.daemon.processes.supervisor import Supervisor
+from agent.daemon.processes.trainer_exit import RestartReason, TrainerExit
 from agent.daemon.status_report import verify_error
-from agent.daemon.supervisor import Supervisor
-from agent.daemon.trainer_exit import RestartReason, TrainerExit
+from agent.daemon.store.snapshot import Snapshot, read_snapshot
 from agent.trainer.checkpoint_damage import note_fallback, record_checkpoint_loss
 from memory.errors import CorruptFileError
 from memory.records import FamilyState, JobKind, JobOutcome

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.daemon.metric_declarations import METRICS
+from agent.daemon.metrics.declarations import METRICS
 from memory.folder import DataFolder
 from memory.store import Store
 from tests.memory.making import add_active_family

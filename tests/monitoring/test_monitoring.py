@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.daemon.metric_declarations import METRICS
-from agent.daemon.snapshot import read_snapshot
-from agent.daemon.snapshot_samples import LOSS_PARTS
+from agent.daemon.metrics.declarations import METRICS
+from agent.daemon.metrics.snapshot_samples import LOSS_PARTS
+from agent.daemon.store.snapshot import read_snapshot
 from memory.folder import DataFolder
 from memory.records import CurveMetric, CurvePoint
 from memory.store import Store

@@ -19,8 +19,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from agent.daemon.hosts import is_loopback
-from agent.daemon.web.answers import SECURITY_HEADERS, error_response
+from agent.daemon.http.answers import SECURITY_HEADERS, error_response
+from agent.daemon.http.hosts import is_loopback
 from agent.daemon.web.page import CONTENT_POLICY
 from agent.errors import AgentError
 

@@ -15,9 +15,9 @@ from starlette.routing import Route
 from agent.clock import Clock
 from agent.config.settings import Settings
 from agent.daemon.health import Problem
-from agent.daemon.store_thread import StoreThread
+from agent.daemon.http.answers import Answer, AnswerCache, error_response, new_answer, response_of
+from agent.daemon.store.thread import StoreThread
 from agent.daemon.web import resources
-from agent.daemon.web.answers import Answer, AnswerCache, error_response, new_answer, response_of
 from agent.daemon.web.openapi import openapi_document
 from agent.daemon.web.resources import PREFIX, RESOURCES, ParameterError, Resource, UnknownFamilyError
 from agent.output.json_values import to_json_text

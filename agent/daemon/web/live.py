@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from agent.daemon.connections import KEEP_OPEN
-from agent.daemon.snapshot import Snapshot
-from agent.daemon.web.answers import SECURITY_HEADERS, error_response
+from agent.daemon.http.answers import SECURITY_HEADERS, error_response
+from agent.daemon.http.connections import KEEP_OPEN
+from agent.daemon.store.snapshot import Snapshot
 from agent.daemon.web.resources import PREFIX
 from agent.daemon.web.values import Values
 from agent.errors import AgentError

@@ -8,7 +8,7 @@ import structlog
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from agent.daemon.snapshot import Snapshot
+from agent.daemon.store.snapshot import Snapshot
 from agent.daemon.web.access import AccessCheck, AccessError, AccessRules, read_token
 from agent.daemon.web.api import ApiSources, api_routes
 from agent.daemon.web.live import MAX_CLIENTS, LiveStream, live_values

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.daemon.http import HttpServer
+from agent.daemon.http.server import HttpServer
 from agent.daemon.web.access import AccessRules
 from memory.folder import DataFolder
 from memory.store import Store

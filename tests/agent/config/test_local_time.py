@@ -138,7 +138,7 @@ def test_without_tz_the_c_library_decides_and_no_file_of_the_distribution_is_rea
 
 
 def test_the_timers_need_no_local_zone(set_zone: ZoneSetter) -> None:
-    from agent.daemon.timers import Timers
+    from agent.daemon.scheduling.timers import Timers
     from tests.agent.daemon.clocks import FakeClock
 
     set_zone("UTC-3")

@@ -12,7 +12,7 @@ from agent.config.description import describe_settings
 from agent.config.loading import load_settings
 from agent.config.settings import DeviceChoice, Settings, setting_fields
 from agent.config.units import format_duration, format_size, parse_duration, parse_size
-from agent.daemon.trainer_command import trainer_environment
+from agent.daemon.processes.trainer_command import trainer_environment
 from agent.errors import SettingsError
 from agent.process_settings import VARIABLE
 from tests.repository import ROOT

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from agent.daemon.device_usage import DeviceUsage
-from agent.daemon.live_samples import Readings
-from agent.daemon.metrics_text import MetricsText
-from agent.daemon.process_usage import KINDS, ProcessUsage
-from agent.daemon.snapshot import Snapshot
-from agent.daemon.supervisor import TrainerState
+from agent.daemon.metrics.device_usage import DeviceUsage
+from agent.daemon.metrics.live_samples import Readings
+from agent.daemon.metrics.process_usage import KINDS, ProcessUsage
+from agent.daemon.metrics.text import MetricsText
+from agent.daemon.processes.supervisor import TrainerState
+from agent.daemon.store.snapshot import Snapshot
 from memory.records import JobKind
 
 READINGS = Readings(

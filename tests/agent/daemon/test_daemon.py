@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from agent.daemon.health import FAILURES_IN_A_ROW
-from agent.daemon.next_job import FIRST_COOL_DOWN_S
+from agent.daemon.scheduling.next_job import FIRST_COOL_DOWN_S
 from memory.connection import StoreConnection
 from memory.folder import DataFolder
 from memory.records import FamilyState, JobKind, JobOutcome, JobRun

@@ -13,7 +13,7 @@ import pytest
 from agent.config.settings import Settings, StreamSettings
 from agent.daemon import family_folders
 from agent.daemon.family_folders import GONE, FamilyFolders
-from agent.daemon.store_thread import StoreThread
+from agent.daemon.store.thread import StoreThread
 from agent.family_files import family_files
 from envs.declaration import family_from_declaration
 from envs.family import FamilySpec

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent.daemon.health import Failures, HealthInputs, RedReason, problems
-from agent.daemon.runs import RunResult
+from agent.daemon.jobs.runs import RunResult
 from memory.records import JobKind, JobOutcome, Problem, ProblemKind
 
 WELL = HealthInputs(

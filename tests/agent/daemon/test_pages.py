@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from agent.daemon.health import Problem, RedReason
-from agent.daemon.http import Endpoints, new_app
+from agent.daemon.http.server import Endpoints, new_app
 from agent.daemon.systemd import Notifier
 from tests.agent.cli.hostile import HOSTILE, hidden_characters
 from tests.agent.daemon.exposition import new_text

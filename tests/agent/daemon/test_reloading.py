@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.config.triggers import parse_trigger
-from agent.daemon.schedule import Schedule
+from agent.daemon.scheduling.schedule import Schedule
 from memory.records import JobKind
 from tests.agent.daemon.daemon_process import QUICK, DaemonProcess, until
 

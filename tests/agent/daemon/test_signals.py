@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from agent.cli.experiment_options import cleaning_up, stopping
-from agent.daemon.child_process import added_niceness
 from agent.daemon.entry_point import has_terminal
+from agent.daemon.processes.child_process import added_niceness
 from tests.agent.daemon.daemon_process import ROOT, DaemonProcess, heed_signals, until
 
 TAKE_TERMINAL = (

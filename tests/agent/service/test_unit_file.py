@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.config.worker_settings import WorkersSettings
-from agent.daemon.descriptors import WANTED_DESCRIPTORS
+from agent.daemon.http.descriptors import WANTED_DESCRIPTORS
 from agent.service.places import Scope
 from agent.service.unit_file import (
     TEMPLATE,

@@ -239,7 +239,7 @@ def test_the_index_names_every_resource(site: Site) -> None:
 
 
 def test_kept_answers_are_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.daemon.web.answers.MAX_KEPT_BYTES", 1)
+    monkeypatch.setattr("agent.daemon.http.answers.MAX_KEPT_BYTES", 1)
     site.json("/families")
     site.json("/memory")
     site.json("/families")

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from starlette.applications import Starlette
 
-from agent.daemon.snapshot import read_snapshot
+from agent.daemon.store.snapshot import read_snapshot
 from agent.daemon.web.live import HEARTBEAT, LiveMessage, LiveStream, live_values
 from memory.folder import DataFolder
 from memory.store import Store

@@ -1,0 +1,1 @@
+"""The processes that the daemon starts: their commands, supervision and exits."""

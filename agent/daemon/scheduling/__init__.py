@@ -1,0 +1,1 @@
+"""When a job is due, and which job and which family come next."""
