@@ -18,7 +18,7 @@ from agent.config.triggers import is_within
 from agent.daemon.family_folders import FamilyFolders
 from agent.daemon.http.connections import ConnectionLimits
 from agent.daemon.http.descriptors import connections_within, raise_descriptor_limit
-from agent.daemon.http.server import Endpoints, HttpServer, new_app
+from agent.daemon.http.server import HttpServer
 from agent.daemon.jobs.dispatcher import Dispatcher
 from agent.daemon.jobs.runs import Lane
 from agent.daemon.metrics.live_samples import Readings, backup_age_s, job_periods_s, limits_bytes, limits_seconds
@@ -39,6 +39,7 @@ from agent.daemon.systemd import Notifier
 from agent.daemon.watchdog import Watchdog
 from agent.daemon.web.access import AccessRules
 from agent.daemon.web.api import ApiSources
+from agent.daemon.web.app import Endpoints, new_app
 from agent.daemon.web.site import Web
 from agent.errors import AgentError
 from agent.logs import configure_logs

@@ -19,12 +19,12 @@ from agent.clock import Clock
 from agent.config.settings import Settings
 from agent.config.time_shares import time_shares
 from agent.config.triggers import is_within
-from agent.daemon.health import Failures
 from agent.daemon.jobs.daemon_jobs import run_daemon_job
+from agent.daemon.jobs.failures import Failures
 from agent.daemon.jobs.family_failures import FamilyFailures
 from agent.daemon.jobs.open_requests import OpenRequests
 from agent.daemon.jobs.run_counters import run_counters
-from agent.daemon.jobs.runs import Lane, Running, RunResult, StoppingError, lane_of
+from agent.daemon.jobs.runs import Lane, Running, RunResult, lane_of
 from agent.daemon.jobs.store_updates import (
     finite,
     is_any_evaluated,
@@ -42,6 +42,7 @@ from agent.daemon.scheduling.practice_choice import PracticeChoice
 from agent.daemon.scheduling.schedule import Entry, Schedule, triggers_of
 from agent.daemon.scheduling.time_budgets import TimeBudgets
 from agent.daemon.scheduling.timers import Timers
+from agent.daemon.stopping import StoppingError
 from agent.daemon.store.retrying_writer import RETRY_S, RetryingWriter
 from agent.daemon.store.snapshot import Snapshot
 from agent.daemon.store.thread import StoreThread, in_daemon_thread

@@ -87,7 +87,3 @@ class RunResult:
             error=finished.error,
             with_results=finished.with_results,
         )
-
-
-class StoppingError(Exception):
-    """An error: the daemon stops, and the current work is abandoned."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import structlog
 
 from agent.clock import Clock
-from agent.daemon.jobs.runs import StoppingError
+from agent.daemon.stopping import StoppingError
 from agent.daemon.store.thread import StoreThread
 from memory.errors import FolderLostError, MemoryStoreError
 from memory.folder import DataFolder

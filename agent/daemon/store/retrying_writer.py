@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import structlog
 
-from agent.daemon.jobs.runs import StoppingError
+from agent.daemon.stopping import StoppingError
 from agent.daemon.store.thread import StoreThread
 from memory.errors import MemoryStoreError, StoreFullError
 from memory.store import Store

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from agent.daemon.health import Failures, HealthInputs, RedReason, problems
-from agent.daemon.jobs.runs import RunResult
-from memory.records import JobKind, JobOutcome, Problem, ProblemKind
+from agent.daemon.health import HealthInputs, RedReason, problems
+from memory.records import JobKind, Problem, ProblemKind
 
 WELL = HealthInputs(
     crash_loop=None, snapshot_age_s=1.0, read_error="", write_error="", disk_free_bytes=2**40, failures={}
@@ -47,37 +45,6 @@ def test_every_reason_is_told_with_what_was_found_and_what_to_do() -> None:
 def test_the_store_is_unreadable_only_after_a_while() -> None:
     assert reasons(replace(WELL, snapshot_age_s=29.0, read_error="locked")) == []
     assert reasons(replace(WELL, snapshot_age_s=31.0)) == [RedReason.STORE_UNREADABLE]
-
-
-def failed(error: str = "", **detail: Any) -> RunResult:
-    return RunResult(outcome=JobOutcome.FAILED, error=error, detail=detail)
-
-
-def test_a_success_forgives_the_failures_before_it_and_a_skip_does_not() -> None:
-    failures = Failures()
-    for _ in range(3):
-        failures.note(JobKind.EVALUATE, failed("why"))
-    failures.note(JobKind.EVALUATE, RunResult(outcome=JobOutcome.SKIPPED))
-    assert failures.counts() == {JobKind.EVALUATE: (3, "why")}
-    failures.note(JobKind.EVALUATE, RunResult(outcome=JobOutcome.SUCCEEDED))
-    assert failures.counts() == {}
-
-
-def test_a_fault_of_a_family_counts_as_its_strike_and_not_as_a_failure_of_the_job() -> None:
-    failures = Failures()
-    for _ in range(3):
-        failures.note(JobKind.PRACTISE, failed(fault="raised", strikes=1, found="it raised"))
-        failures.note(JobKind.EVALUATE, failed(faults={"cartpole": "it raised"}, found="it raised", scores={}))
-        failures.note(JobKind.REFERENCE, failed("the environment ended"))
-    assert failures.counts() == {}
-
-
-def test_a_fault_of_a_family_does_not_forgive_the_failures_before_it() -> None:
-    failures = Failures()
-    failures.note(JobKind.PRACTISE, failed("out of memory"))
-    failures.note(JobKind.PRACTISE, failed(fault="raised", strikes=1, found="it raised"))
-    failures.note(JobKind.PRACTISE, failed("out of memory again"))
-    assert failures.counts() == {JobKind.PRACTISE: (2, "out of memory again")}
 
 
 def test_known_damage_is_one_reason_that_names_the_first_and_counts_the_rest() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.daemon.jobs.runs import StoppingError
+from agent.daemon.stopping import StoppingError
 from agent.daemon.store import retrying_writer as module
 from agent.daemon.store.retrying_writer import RetryingWriter
 from agent.daemon.store.thread import StoreThread

@@ -14,10 +14,10 @@ import pytest
 from agent.clock import SystemClock
 from agent.config.settings import Settings
 from agent.daemon.health import Problem
-from agent.daemon.http.server import Endpoints, new_app
 from agent.daemon.store.thread import StoreThread
 from agent.daemon.web.access import AccessRules
 from agent.daemon.web.api import ApiSources
+from agent.daemon.web.app import Endpoints, new_app
 from agent.daemon.web.site import Web
 from memory.folder import DataFolder
 from memory.store import Store

@@ -1,18 +1,15 @@
-"""Text from environments on the pages and in notifications to systemd."""
+"""The pages for monitoring: text from environments in them."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 import pytest
 
 from agent.daemon.health import Problem, RedReason
-from agent.daemon.http.server import Endpoints, new_app
-from agent.daemon.systemd import Notifier
+from agent.daemon.web.app import Endpoints, new_app
 from tests.agent.cli.hostile import HOSTILE, hidden_characters
 from tests.agent.daemon.exposition import new_text
 
@@ -35,15 +32,3 @@ def test_health_is_answered_whatever_its_reasons_say(get: Callable[[str], httpx.
     answer = get("/healthz")
     assert answer.status_code == 503
     assert not hidden_characters(answer.json()["reasons"][0]["found"])
-
-
-def test_systemd_is_told_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        notifier = Notifier()
-        notifier.status(f"{HOSTILE}\nREADY=1\rWATCHDOG=1")
-        told = manager.recv(4096)
-        notifier.close()
-    assert told.startswith(b"STATUS=closed [/red]")
-    assert not {b"\n", b"\r", b"\x1b"} & {told[i : i + 1] for i in range(len(told))}
