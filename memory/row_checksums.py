@@ -15,6 +15,7 @@ from typing import Any
 
 from memory.connection import Row, StoreConnection
 from memory.records import Problem, ProblemKind
+from memory.repair_hint import STOP_AND_REPAIR
 
 COVERED: Mapping[str, tuple[str, ...]] = {
     "families": ("name", "spec", "spaces", "random_return", "reference_return"),
@@ -25,7 +26,7 @@ COVERED: Mapping[str, tuple[str, ...]] = {
 }
 """The covered columns of each table."""
 
-REPAIR = "Stop learnd and run `learnd doctor --repair`; if that does not help, restore a backup (docs/store.md)."
+REPAIR = f"{STOP_AND_REPAIR} If that does not help, restore a backup (docs/store.md)."
 """The hint of errors about a damaged part of a store."""
 
 _SIZE_BYTES = 16

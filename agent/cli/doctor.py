@@ -20,6 +20,7 @@ from agent.cli.invocation import Invocation, command
 from agent.cli.output import STATE_STYLES, indented, styled
 from agent.errors import SettingsError
 from memory.errors import MemoryStoreError, StoreLostError
+from memory.repair_hint import REPAIR_COMMAND
 
 if TYPE_CHECKING:
     from agent.cli.doctor_bundle import WrittenBundle
@@ -220,7 +221,7 @@ def _show_repair(out: PlainConsole, report: RepairReport) -> None:
     if not report.actions:
         out.print("repaired: nothing")
     if report.needs_consent:
-        text = f"not done without --yes: {report.needs_consent}. To do it, run: learnd doctor --repair --yes"
+        text = f"not done without --yes: {report.needs_consent}. To do it, run: {REPAIR_COMMAND} --yes"
         out.print(text, soft_wrap=True)
     out.print()
 
@@ -250,7 +251,7 @@ def _show(out: PlainConsole, findings: list[Finding], *, fixes: list[Fix] | None
             out.print(f"    {indented(finding.hint)}")
         repair = finding.repair
         if repair is not None and (repair.is_safe or repair.command not in finding.hint):
-            command = f"{repair.command} (learnd doctor --fix does it)" if repair.is_safe else repair.command
+            command = f"{repair.command} ({FIX} does it)" if repair.is_safe else repair.command
             out.print(f"    repair: {FIX if repair.command == FIX else command}", soft_wrap=True)
     counts: dict[Any, int] = {verdict: sum(f.verdict is verdict for f in findings) for verdict in Verdict}
     out.print(f"\n{counts[Verdict.OK]} ok, {counts[Verdict.WARN]} warnings, {counts[Verdict.FAIL]} failed")

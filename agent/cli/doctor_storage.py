@@ -26,6 +26,7 @@ from agent.output.quantities import short_size
 from memory.folder import DataFolder
 from memory.ownership import foreign_paths, paths_in
 from memory.records import Problem, ProblemKind
+from memory.repair_hint import REPAIR_COMMAND, STOP_AND_REPAIR
 from memory.upkeep.leftovers import unfinished_paths
 
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs"})
@@ -34,7 +35,7 @@ SCARCE_FREE_BYTES = 2 * 2**30
 LARGE_WAL_BYTES = 128 * 2**20
 
 PRUNE = Repair(what="remove what is beyond the limits", command="learnd schedule run-now prune")
-REPAIR = Repair(what="repair the store, with learnd stopped", command="learnd doctor --repair")
+REPAIR = Repair(what="repair the store, with learnd stopped", command=REPAIR_COMMAND)
 RESTORE = Repair(what="restore the newest backup, with learnd stopped", command="learnd memory restore newest")
 
 
@@ -200,11 +201,11 @@ def backups(context: CheckContext) -> Iterator[Finding]:
         hint = "The clock was ahead when they were made, or it is behind now: see `date`."
         yield Finding(check="backups", verdict=Verdict.WARN, found=found, hint=hint)
     if listed and not any(backup.is_clean for backup in listed):
-        found, hint = "no backup is clean", "Stop learnd, run `learnd doctor --repair`, then make a backup."
+        found, hint = "no backup is clean", f"{STOP_AND_REPAIR} Then make a backup."
         yield Finding(check="backups", verdict=Verdict.WARN, found=found, hint=hint, repair=REPAIR)
     elif listed and not listed[0].is_clean:
         found = f"the newest backup is not clean: {listed[0].path.name}"
-        hint = "The store was damaged when the backup was made: stop learnd and run `learnd doctor --repair`."
+        hint = f"The store was damaged when the backup was made. {STOP_AND_REPAIR}"
         yield Finding(check="backups", verdict=Verdict.WARN, found=found, hint=hint, repair=REPAIR)
     if not future and (not listed or listed[0].is_clean):
         yield Finding(check="backups", verdict=Verdict.OK, found=f"{len(listed)} backups")

@@ -10,6 +10,7 @@ from agent.config.units import format_duration
 from agent.output.error_text import short_error
 from memory.records import LEARNER_KINDS, JobKind, ProblemKind
 from memory.records import Problem as Damage
+from memory.repair_hint import STOP_AND_REPAIR
 
 MIN_DISK_FREE_BYTES = 64 * 2**20
 MAX_SNAPSHOT_AGE_S = 30.0
@@ -144,5 +145,5 @@ def _damage_problems(damage: Sequence[Damage]) -> Iterable[Problem]:
         yield Problem(
             reason=RedReason.STORE_DAMAGED,
             found=f"{found[0].subject}: {found[0].found.rstrip('.')}{more}",
-            hint="Stop learnd and run `learnd doctor --repair`.",
+            hint=STOP_AND_REPAIR,
         )

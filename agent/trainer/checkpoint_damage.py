@@ -6,19 +6,19 @@ import structlog
 
 from memory.errors import CorruptFileError
 from memory.records import CHECKPOINT_FALLBACKS, Problem, ProblemKind
+from memory.repair_hint import REPAIR_COMMAND, STOP_AND_REPAIR
 from memory.store import Store
 
 log = structlog.get_logger(__name__)
 
 FALLBACK_HINT = (
-    "Check the disk and stop learnd. To accept the older parameters, run `learnd doctor --repair`, which clears this "
+    f"Check the disk and stop learnd. To accept the older parameters, run `{REPAIR_COMMAND}`, which clears this "
     "report. To go back to the newest backup instead, run `learnd memory restore newest`."
 )
 
 LOSS_HINT = (
-    "Check the disk, stop learnd and run `learnd doctor --repair`. If no backup has the checkpoint, it says what "
-    "`--yes` puts in its place and what is lost. To go back to the newest backup instead, run `learnd memory restore "
-    "newest`."
+    f"Check the disk. {STOP_AND_REPAIR} If no backup has the checkpoint, it says what `--yes` puts in its place and "
+    "what is lost. To go back to the newest backup instead, run `learnd memory restore newest`."
 )
 
 

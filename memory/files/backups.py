@@ -18,6 +18,7 @@ from memory.files.parameters import ParameterFolder, fsync_folder, sha256_of, wr
 from memory.folder import DataFolder
 from memory.identity import FILE_NAME, identity_of_database
 from memory.records import BackupReport, ParameterFile, Problem, ProblemKind, Progress
+from memory.repair_hint import STOP_AND_REPAIR
 from memory.tables.damage import DamageTable
 from memory.upkeep.checking import IntegrityCheck, file_problem
 from memory.upkeep.mending import damaged_trials, drop_trials, rebuild_indexes
@@ -170,7 +171,7 @@ class Backups:
             found = "; ".join(f"{problem.subject}: {problem.found}" for problem in damaged[:5])
             warnings.append(
                 f"the store is damaged and was backed up without the damaged parts ({len(damaged)}): {found}"
-                " Stop learnd and run `learnd doctor --repair`."
+                f" {STOP_AND_REPAIR}"
             )
         if mended:
             warnings.append(f"parameter files were damaged and have been replaced from a backup: {', '.join(mended)}.")

@@ -10,12 +10,12 @@ from envs.pace import Pace
 from memory.connection import Row, StoreConnection, from_json, to_json
 from memory.errors import CorruptFileError, FamilyExistsError, FamilyNotFoundError
 from memory.records import Family, FamilyState, FamilyTotals, UnreadableSpec
+from memory.repair_hint import STOP_AND_REPAIR
 from memory.row_checksums import is_intact, seal
 from memory.tables.counters import CounterTable
 from memory.tables.quarantines import begin_quarantine, end_quarantine
 from memory.tables.rehearsal_slots import free_slots
 
-DAMAGED_HINT = "Stop learnd and run `learnd doctor --repair`."
 UNREADABLE_HINT = "Use the version of learnd that wrote it, or remove the family and add it again."
 DAMAGED = "its row in the store does not match its checksum"
 _SELECT_PRESENT = "SELECT * FROM families WHERE name = ? AND state <> 'removed'"
@@ -211,7 +211,7 @@ class FamilyTable:
         family = self.get(name)
         if family.is_damaged:
             raise CorruptFileError(
-                operation="changing family", subject=name, found=f"{family.state_reason}.", hint=DAMAGED_HINT
+                operation="changing family", subject=name, found=f"{family.state_reason}.", hint=STOP_AND_REPAIR
             )
         return family
 
@@ -259,7 +259,7 @@ def _family(row: Row) -> Family:
     its row is kept.
     """
     is_damaged = not is_intact("families", row) or row["state"] not in list(FamilyState)
-    spec = UnreadableSpec(reason=DAMAGED, hint=DAMAGED_HINT) if is_damaged else _spec(row["spec"])
+    spec = UnreadableSpec(reason=DAMAGED, hint=STOP_AND_REPAIR) if is_damaged else _spec(row["spec"])
     is_unreadable = isinstance(spec, UnreadableSpec)
     is_refused = is_unreadable and row["state"] != FamilyState.REMOVED
     return Family(

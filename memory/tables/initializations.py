@@ -12,6 +12,7 @@ from memory.files.intact_copies import read_or_mend
 from memory.files.parameters import ParameterFolder
 from memory.folder import DataFolder
 from memory.records import FamilyScore, Initialization, InitializationState, ParameterFile, Rollback
+from memory.repair_hint import STOP_AND_REPAIR
 from memory.row_checksums import is_intact, seal
 from memory.tables.parameter_files import record_file
 
@@ -226,7 +227,7 @@ def _intact(row: Row) -> Initialization:
             operation="reading version",
             subject=str(row["version"]),
             found="its row does not match its checksum.",
-            hint="Stop learnd and run `learnd doctor --repair`, or go to another version: `learnd policy rollback`.",
+            hint=f"{STOP_AND_REPAIR} Or go to another version: `learnd policy rollback`.",
         )
     return _initialization(row)
 

@@ -8,8 +8,9 @@ from envs.family import FamilySpec
 from memory.connection import StoreConnection, to_json
 from memory.errors import ANOTHER_REFERENCE_HINT, CorruptFileError, FamilyNotFoundError, ReferenceExistsError
 from memory.records import FailureStreak, Family, FamilyState
+from memory.repair_hint import STOP_AND_REPAIR
 from memory.row_checksums import seal
-from memory.tables.families import DAMAGED_HINT, FamilyTable
+from memory.tables.families import FamilyTable
 from memory.tables.reference_failures import reference_failures
 
 _SCORES_OF_RETURNS = {"eval_return": "eval_score", "zero_shot_return": "zero_shot_score"}
@@ -117,7 +118,7 @@ class ReferenceTable:
                 operation="recording a reference return",
                 subject=family.name,
                 found=f"{present.state_reason}.",
-                hint=DAMAGED_HINT,
+                hint=STOP_AND_REPAIR,
             )
         if present.reference_return is not None:
             raise ReferenceExistsError(

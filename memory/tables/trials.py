@@ -11,6 +11,7 @@ from memory.connection import Row, StoreConnection, from_json, to_json
 from memory.errors import CorruptFileError, TrialNotFoundError
 from memory.files.episode_codec import checksum, pack_episode, unpack_episode
 from memory.records import ContextKey, EpisodeRecord, StoredTrial, TrialRecord
+from memory.repair_hint import STOP_AND_REPAIR
 from memory.row_checksums import is_intact, seal
 from memory.tables.context_keys import ContextKeyTable
 from memory.tables.families import FamilyTable
@@ -226,7 +227,7 @@ def read_episode(trial_id: int, row: Row) -> EpisodeRecord:
 
 
 def _corrupt(trial_id: int, found: str) -> CorruptFileError:
-    hint = "The disk may be failing: check it. `learnd doctor --repair` drops damaged trials, with learnd stopped."
+    hint = f"The disk may be failing: check it. {STOP_AND_REPAIR} It drops damaged trials."
     return CorruptFileError(operation="loading trial", subject=str(trial_id), found=found, hint=hint)
 
 

@@ -1,6 +1,4 @@
-"""Restore of a backup as a data folder's store. A kill at any moment leaves a complete store.
-
-The steps are:
+"""Restore of a backup as a data folder's store, in steps. A kill at any moment leaves a complete store.
 
 1. Copy the new database to a temporary name, migrate it to this schema and verify it.
 2. Add its parameter files to those of the folder.
@@ -32,6 +30,7 @@ from memory.folder import DataFolder
 from memory.identity import FILE_NAME, identity_of_database, identity_of_folder
 from memory.ownership import give_to_owner
 from memory.records import ParameterFile, Problem, Progress
+from memory.repair_hint import REPAIR_COMMAND
 from memory.schema import migrate, require_tables
 from memory.sqlite_library import FULL_HINT, is_out_of_room
 from memory.tables.damage import DamageTable
@@ -279,7 +278,7 @@ def _damaged(backup: DataFolder, problems: list[Problem]) -> CorruptFileError:
         operation="verifying the backup",
         subject=str(backup.path),
         found="; ".join(f"{problem.subject}: {problem.found}" for problem in problems[:5]) + ".",
-        hint=f"Restore another one, or try `learnd doctor --repair --data-dir {backup.path}` on a copy of it.",
+        hint=f"Restore another one, or try `{REPAIR_COMMAND} --data-dir {backup.path}` on a copy of it.",
     )
 
 
