@@ -90,10 +90,33 @@ def write_output_file(path: Path, content: bytes, *, mode: int | None = None) ->
         elif is_device(path):
             _write_to_device(path, content)
         else:
-            _replace(path.absolute(), content, mode=mode)
+            replace_file(path.absolute(), content, mode=mode)
     except OSError as error:
         found = f"{error.strerror or error}."
         raise OutputFileError(operation="writing", subject=str(path), found=found) from error
+
+
+def replace_file(path: Path, content: bytes, *, mode: int | None = None) -> None:
+    """Write a temporary file in the same folder and rename it; all names are relative to the open folder.
+
+    A link at the path is replaced, not followed. The permissions are those of :func:`write_output_file`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    temporary = f".{path.name[:16]}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    try:
+        kept = _mode_of(path.name, folder=folder) if mode is None else mode
+        _write_new(temporary, content, folder=folder, mode=kept)
+        try:
+            os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            os.unlink(temporary, dir_fd=folder)
+            raise
+        _fsync_folder(folder)
+    finally:
+        os.close(folder)
 
 
 def _named_descriptor(path: Path) -> int | None:
@@ -126,23 +149,6 @@ def _write_to_device(path: Path, content: bytes) -> None:
         raise OSError(errno.ENXIO, "the file was replaced while it was being opened")
     os.set_blocking(descriptor, True)
     _write_all(descriptor, content)
-
-
-def _replace(path: Path, content: bytes, *, mode: int | None) -> None:
-    """Write a temporary file in the same folder and rename it; all names are relative to the open folder."""
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    temporary = f".{path.name[:16]}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
-    try:
-        kept = _mode_of(path.name, folder=folder) if mode is None else mode
-        _write_new(temporary, content, folder=folder, mode=kept)
-        try:
-            os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
-        except BaseException:
-            os.unlink(temporary, dir_fd=folder)
-            raise
-        _fsync_folder(folder)
-    finally:
-        os.close(folder)
 
 
 def _write_new(name: str, content: bytes, *, folder: int, mode: int | None) -> None:

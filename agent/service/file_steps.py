@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from agent.output.files import replace_file
 from agent.service.places import Scope
 from agent.service.steps import Step
 
@@ -69,19 +70,7 @@ def _content(path: Path) -> bytes | None:
 def _write(path: Path, content: bytes, *, scope: Scope) -> None:
     """Write a file completely or not at all, and make its folder."""
     _make_folder(path.parent, scope=scope)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            if scope is Scope.SYSTEM:
-                os.fchmod(stream.fileno(), 0o644)
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    replace_file(path, content, mode=0o644 if scope is Scope.SYSTEM else None)
 
 
 def _make_folder(folder: Path, *, scope: Scope) -> None:
