@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -32,6 +32,7 @@ from agent.daemon.processes.trainer_exit import TrainerExit
 from agent.daemon.reloading import SettingsReload
 from agent.daemon.startup import BallastRetry, add_embedded_families, hold_folder, replace_store
 from agent.daemon.status_report import ServiceState, StatusReport
+from agent.daemon.stopping import until_stop
 from agent.daemon.store.folder_guard import FolderGuard
 from agent.daemon.store.poller import StorePoller
 from agent.daemon.store.thread import StoreThread
@@ -41,7 +42,6 @@ from agent.daemon.web.access import AccessRules
 from agent.daemon.web.api import ApiSources
 from agent.daemon.web.app import Endpoints, new_app
 from agent.daemon.web.site import Web
-from agent.errors import AgentError
 from agent.logs import configure_logs
 from agent.running_version import running_version
 from envs.default_families import default_stream
@@ -241,7 +241,7 @@ class Daemon:
             if self._is_new:
                 replace_store(self._folder, self._clock)
             await ballast.run(self._writer.open)
-            await stack.enter_async_context(_closed(self._writer))
+            stack.push_async_callback(self._writer.close_within, CLOSING_GRACE_S)
             self._guard.begin()
             if self._settings.stream.embedded_default:
                 specs = self._embedded_stream()
@@ -251,7 +251,7 @@ class Daemon:
                 self._dispatcher.prune_soon()
             for reader in (self._reader, self._web_reader):
                 await reader.open()
-                await stack.enter_async_context(_closed(reader))
+                stack.push_async_callback(reader.close_within, CLOSING_GRACE_S)
             await self._poller.poll_once()
             await self._serve(server)
         if self._guard.loss is not None:
@@ -320,7 +320,7 @@ class Daemon:
         ]
         try:
             await self._become_ready(server, serving)
-            await self._until_stop([serving, supervising, *lanes, *background])
+            await until_stop(self._stop, [serving, supervising, *lanes, *background])
         finally:
             await self._shut_down(server, supervising=supervising, lanes=lanes, background=background)
             await serving
@@ -335,22 +335,6 @@ class Daemon:
         self._note_change()
         started_in_s = round(self._clock.wall() - self._service.started_at, 3)
         log.info("ready", url=f"http://{self._service.address}/", pid=os.getpid(), started_in_s=started_in_s)
-
-    async def _until_stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """Wait for the request to stop, or until a task ends.
-
-        Raises:
-            AgentError: a task has ended before the request to stop.
-        """
-        stop = asyncio.create_task(self._stop.wait())
-        ended, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if stop in ended or self._stop.is_set():
-            return
-        task = next(iter(ended))
-        raise AgentError(
-            operation="running", subject=task.get_name(), found=f"it ended unexpectedly: {task.exception()!r}."
-        ) from task.exception()
 
     async def _shut_down(
         self,
@@ -390,13 +374,3 @@ class Daemon:
     def _note_change(self) -> None:
         self._report.note_change()
         self._dispatcher.wake()
-
-
-@contextlib.asynccontextmanager
-async def _closed(thread: StoreThread) -> AsyncIterator[StoreThread]:
-    try:
-        yield thread
-    finally:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSING_GRACE_S):
-                await thread.close()

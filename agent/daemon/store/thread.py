@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
@@ -69,6 +70,12 @@ class StoreThread:
         self._calls.put(None)
         self._thread.join()
         self._thread = None
+
+    async def close_within(self, within_s: float) -> None:
+        """Close as :meth:`close` does, and give up after ``within_s`` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self.close()
 
     def _open(self) -> None:
         self._store = self._open_store()
