@@ -23,7 +23,8 @@ from agent.experiments.run import LearningRun, Plan
 from agent.learners.evaluation.trials import GATE_TASKS, held_out_returns
 from agent.learners.rl2.policy import RL2Policy
 from benchmarks.kept_runs import kept_or_measured
-from envs.declaration import family_from_declaration, parse_setting
+from envs.declaration import family_from_declaration
+from envs.declared_values import parse_setting
 from envs.family import FamilySpec
 from envs.gymnasium.automatic_variations import complete
 from envs.gymnasium.variations import VariationTarget

@@ -20,13 +20,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from envs.declaration import (
-    family_from_declaration,
-    few_shot_from_declaration,
-    parse_few_shot,
-    parse_setting,
-    parse_variation,
-)
+from envs.declaration import family_from_declaration, few_shot_from_declaration
+from envs.declared_values import parse_few_shot, parse_setting, parse_variation
 from envs.default_families import TENSOR_FAMILIES
 from envs.entries import interpreter_of, is_python_file
 from envs.errors import FamilySpecError

@@ -222,7 +222,7 @@ def parse_kwargs(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _parse_kwarg(text: str) -> tuple[str, Any]:
-    from envs.declaration import parse_setting
+    from envs.declared_values import parse_setting
 
     key, value = parse_setting(text)
     if isinstance(value, str) and value[:1] in {"[", "{"}:
@@ -320,7 +320,7 @@ def few_shot_kwargs(entry: str, options: FamilyOptions) -> dict[str, Any]:
         CommandError: ``--few-shot`` was given for a regression family, whose tasks have no ways.
         FamilySpecError: ``--few-shot`` is not WAYSxSHOTS.
     """
-    from envs.declaration import parse_few_shot
+    from envs.declared_values import parse_few_shot
     from envs.few_shot.options import is_regression
 
     said = parse_kwargs(options.kwarg)

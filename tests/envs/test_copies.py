@@ -79,7 +79,7 @@ def test_a_simulator_of_which_a_process_holds_one_is_admitted_with_one_copy(simu
 
 
 def test_variations_are_drawn_for_the_only_copy(simulator: FamilySpec) -> None:
-    from envs.declaration import parse_variation
+    from envs.declared_values import parse_variation
 
     varied = tuple(map(parse_variation, ("gravity=1:2", "kwarg.size=3|5|7")))
     with closing(opened(replace(simulator, variations=varied), 4)) as tasks:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from envs.declaration import few_shot_from_declaration, parse_few_shot
+from envs.declaration import few_shot_from_declaration
+from envs.declared_values import parse_few_shot
 from envs.errors import EnvsError, FamilySpecError, ImageReadError
 from envs.family import FamilySource, FamilySpec, Split
 from envs.few_shot.images.common_form import read_image

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from envs.declaration import parse_variation
+from envs.declared_values import parse_variation
 from envs.errors import UnsupportedSpaceError, WorkerFaultError
 from envs.family import FamilySpec, Split
 from envs.gymnasium.automatic_variations import complete
