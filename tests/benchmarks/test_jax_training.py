@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import jax_bandits
-from benchmarks.jax_bandits import Peer, jax_rate
+from benchmarks import jax_training
+from benchmarks.jax_peer import Peer, jax_rate
 
 SMALL = Peer.of_size(8, 6, num_trials=16)
 
@@ -17,7 +17,7 @@ SMALL = Peer.of_size(8, 6, num_trials=16)
 def test_an_interpreter_without_jax_gives_no_peer(tmp_path: Path) -> None:
     # -S leaves out site-packages: an interpreter with the standard library alone.
     bare = tmp_path / "python"
-    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -E -s -S "$@"\n')
     bare.chmod(0o755)
     assert jax_rate(SMALL, seconds=0.1, python=str(bare)) is None
 
@@ -33,11 +33,11 @@ def test_a_peer_that_fails_is_told_with_its_words(tmp_path: Path) -> None:
 def test_the_hand_written_gradient_is_autograds() -> None:
     jax = pytest.importorskip("jax")
     pytest.importorskip("optax")
-    state = jax_bandits.initial_state(SMALL, 0)
-    trials, features = jax_bandits.rollout(SMALL, state.parameters, state.key)
+    state = jax_training.initial_state(SMALL, 0)
+    trials, features = jax_training.rollout(SMALL, state.parameters, state.key)
     aims = (features[..., 0], features[..., 1])
     by_hand, by_autograd = (
-        jax.grad(partial(jax_bandits._loss, peer))(state.parameters, trials, *aims)
+        jax.grad(partial(jax_training._loss, peer))(state.parameters, trials, *aims)
         for peer in (SMALL, Peer.of_size(8, 6, num_trials=16, is_plain=True))
     )
     for name, found in by_hand.items():
