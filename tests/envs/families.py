@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +36,16 @@ def opened(spec: FamilySpec, num_trials: int = 2, limits: WorkerLimits = LIMITS)
 
 def all_active(num_trials: int) -> torch.Tensor:
     return torch.ones(num_trials, dtype=torch.bool)
+
+
+@contextmanager
+def playing(spec: FamilySpec, num_trials: int = 2) -> Iterator[WorkerTaskBatch]:
+    tasks = opened(spec, num_trials)
+    try:
+        yield tasks
+    finally:
+        tasks.close()
+
+
+def zeros(tasks: WorkerTaskBatch) -> torch.Tensor:
+    return torch.zeros(tasks.num_trials, dtype=torch.int64)

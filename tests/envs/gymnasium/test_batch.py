@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from envs.errors import EnvsError, FamilySpecError, UnsupportedSpaceError
+from envs.errors import EnvsError
 from envs.family import FamilySource, FamilySpec, Split
-from envs.gymnasium.batch import WorkerTaskBatch
-from envs.gymnasium.host.contexts import context_digest
 from envs.gymnasium.task_drawing import draw_tasks
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
-from envs.registry import default_stream, open_tasks
-from envs.spaces import ActionKind, ActionSpec, ObservationKind, SpacePair
-from envs.task_batch import Transition, begin_exposure, given_contexts, recurs
-from tests.envs.families import FOLDER, LIMITS, all_active, broken, family, opened, sound
-
-
-@contextmanager
-def playing(spec: FamilySpec, num_trials: int = 2) -> Iterator[WorkerTaskBatch]:
-    tasks = opened(spec, num_trials)
-    try:
-        yield tasks
-    finally:
-        tasks.close()
-
-
-def zeros(tasks: WorkerTaskBatch) -> torch.Tensor:
-    return torch.zeros(tasks.num_trials, dtype=torch.int64)
+from envs.registry import default_stream
+from envs.spaces import ActionKind, ActionSpec, ObservationKind
+from envs.task_batch import Transition, given_contexts
+from tests.envs.families import FOLDER, all_active, family, opened, playing, sound, zeros
 
 
 def test_a_worker_steps_exactly_as_the_environment_does_in_this_process() -> None:
@@ -273,83 +256,6 @@ def test_discrete_actions_begin_where_their_space_begins_and_images_are_flattene
     assert (observation == 7).all()
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("SequenceObservation", "observation space Sequence"),
-        ("LargeObservation", "(?s)436800 values|at most 12 channels"),
-        ("TextAction", "action space Text"),
-    ],
-)
-def test_an_unsupported_space_is_refused_by_name(name: str, words: str) -> None:
-    with pytest.raises(UnsupportedSpaceError, match=words):
-        opened(broken(name))
-
-
-@pytest.mark.parametrize(
-    ("name", "part", "kept"),
-    [("UnboundedPart", "part 'mission'", '["image"]'), ("NestedUnboundedPart", r"part 'told'\]\[0 of", '["image"]')],
-)
-def test_an_unsupported_part_is_refused_by_name_with_a_wrapper_that_leaves_it_out(
-    name: str, part: str, kept: str
-) -> None:
-    with pytest.raises(UnsupportedSpaceError, match=f"{part}.*Sequence") as caught:
-        opened(broken(name))
-    assert f"--wrap 'FilterObservation:{{\"filter_keys\": {kept}}}'" in caught.value.hint
-
-
-def test_a_batch_of_environments_is_refused_as_one() -> None:
-    with pytest.raises(FamilySpecError, match=r"Name a single environment"):
-        opened(broken("make_vectorised"))
-
-
-def test_a_file_in_the_place_of_a_module_is_refused_with_the_module() -> None:
-    with pytest.raises(FamilySpecError, match=r"Write envs:Maze --path mazes\."):
-        opened(family("mazes/envs.py:Maze"))
-
-
-def test_a_variation_of_an_attribute_that_is_not_there_is_refused_with_the_nearest() -> None:
-    spec = family("CartPole-v1", variations=(Variation(name="lenght", low=0.3, high=1.0),))
-    with pytest.raises(FamilySpecError, match=r"no attribute 'lenght'.*length"):
-        opened(spec)
-
-
-def test_an_unknown_id_is_refused_with_the_nearest() -> None:
-    with pytest.raises(FamilySpecError, match=r"knows no 'CartPol-v1'.*CartPole-v1"):
-        opened(family("CartPol-v1"))
-
-
-def test_a_misspelt_class_is_refused_with_what_its_module_has() -> None:
-    with pytest.raises(FamilySpecError, match="module sound_environments has no class or function 'Countr'") as caught:
-        opened(sound("Countr"))
-    assert "Counter" in caught.value.hint
-
-
-def test_a_part_that_a_class_lacks_is_refused_with_how_a_class_is_named() -> None:
-    with pytest.raises(FamilySpecError, match=r"sound_environments\.Counter has no 'Inner'") as caught:
-        opened(sound("Counter.Inner"))
-    assert caught.value.hint == "Write sound_environments:CLASS."
-
-
-def test_an_unknown_id_of_a_users_module_is_refused_as_an_id() -> None:
-    with pytest.raises(FamilySpecError, match=r"knows no 'Countr-v1'"):
-        opened(sound("Countr-v1"))
-
-
-def test_what_is_no_gymnasium_environment_is_refused() -> None:
-    with pytest.raises(FamilySpecError, match="NotAnEnvironment, which is not a gymnasium"):
-        opened(broken("NotAnEnvironment"))
-
-
-def test_spaces_that_changed_since_admission_are_refused() -> None:
-    spec = family("CartPole-v1")
-    with playing(family("Acrobot-v1")) as tasks:
-        admitted = tasks.spaces
-    with pytest.raises(FamilySpecError, match="admitted with"):
-        open_tasks(spec, admitted, num_trials=1, device="cpu", limits=LIMITS)
-    assert SpacePair.from_json(admitted.to_json()) == admitted
-
-
 @pytest.mark.parametrize("name", ["memory", "envs", "agent"])
 def test_a_user_s_package_named_like_ours_is_the_one_that_is_imported(name: str, tmp_path: Path) -> None:
     package = tmp_path / name
@@ -390,46 +296,6 @@ def test_a_closed_batch_says_that_it_is_closed() -> None:
         tasks.begin(0, split=Split.TRAINING)
 
 
-def test_a_task_begun_in_one_row_is_the_task_of_its_index_and_leaves_the_other_rows_as_they_are() -> None:
-    length = Variation(name="length", target=VariationTarget.KWARG, distribution=Distribution.INTEGER, low=3, high=9)
-    with playing(sound("Counter", variations=(length,)), 2) as tasks:
-        tasks.begin(0, split=Split.TRAINING)
-        for _ in range(2):
-            tasks.step(zeros(tasks), all_active(2))
-        assert tasks.begin_row(1, 17, split=Split.TRAINING).tolist() == [0, 0, 0]
-        places = tasks.describe_tasks([0, 1])
-        assert [place["index"] for place in places] == [0, 17]
-        [drawn] = draw_tasks(tasks.spec, Split.TRAINING, 17, 1)
-        assert places[1]["kwargs"] == drawn.to_json()["kwargs"]
-        observation = tasks.step(zeros(tasks), all_active(2)).observation
-        assert observation[:, 1].tolist() == [3 if places[0]["kwargs"]["length"] > 3 else 0, 1]
-
-
-def test_the_step_limit_of_a_task_begun_in_one_row_counts_from_its_beginning() -> None:
-    with playing(sound("Counter", kwargs={"length": 100}, max_episode_steps=4)) as tasks:
-        tasks.begin(0, split=Split.TRAINING)
-        for _ in range(3):
-            tasks.step(zeros(tasks), all_active(2))
-        tasks.begin_row(1, 2, split=Split.TRAINING)
-        ends = [tasks.step(zeros(tasks), all_active(2)).truncated.tolist() for _ in range(4)]
-        assert ends == [[True, False], [False, False], [False, False], [False, True]]
-
-
-def test_a_varied_attribute_of_a_task_begun_in_one_row_is_set_in_that_row_only() -> None:
-    length = Variation(
-        name="length", target=VariationTarget.ATTRIBUTE, distribution=Distribution.INTEGER, low=2, high=50
-    )
-    with playing(sound("Counter", variations=(length,)), 2) as tasks:
-        tasks.begin(0, split=Split.TRAINING)
-        tasks.begin_row(1, 9, split=Split.TRAINING)
-        lengths = [place["attributes"]["length"] for place in tasks.describe_tasks([0, 1])]
-        ended_at = [0, 0]
-        for step in range(1, max(lengths) + 1):
-            ended = tasks.step(zeros(tasks), all_active(2)).terminated.tolist()
-            ended_at = [at or step * has_ended for at, has_ended in zip(ended_at, ended, strict=True)]
-        assert ended_at == lengths
-
-
 def test_the_context_that_an_environment_gives_at_the_first_reset_of_a_task_has_a_digest() -> None:
     spec = sound("OfContext")
     seeds = [task.seed for task in draw_tasks(spec, Split.TRAINING, 0, 9)]
@@ -452,101 +318,7 @@ def test_the_context_that_an_environment_gives_at_the_first_reset_of_a_task_has_
         assert given_contexts(tasks, rows) == first
 
 
-MAPS = Variation(
-    name="desc",
-    target=VariationTarget.KWARG,
-    distribution=Distribution.FROZEN_LAKE_MAP,
-    options={"size": 4, "p": 0.8},
-)
-
-
-def lakes(recurring: int, *variations: Variation) -> FamilySpec:
-    return FamilySpec(
-        name="lakes",
-        source=FamilySource.GYMNASIUM,
-        entry="FrozenLake-v1",
-        variations=variations,
-        recurring=recurring,
-        max_episode_steps=30,
-    )
-
-
-def test_training_tasks_of_a_pool_come_back_with_their_values_and_new_noise() -> None:
-    pool, again = (draw_tasks(lakes(3, MAPS), Split.TRAINING, first, 3) for first in (0, 3))
-    assert [task.drawn() for task in pool] == [task.drawn() for task in again]
-    assert len({str(task.drawn()) for task in pool}) == 3
-    assert len({task.seed for task in (*pool, *again)}) == 6
-    unpooled = lakes(0, MAPS)
-    assert pool == draw_tasks(unpooled, Split.TRAINING, 0, 3)
-    assert draw_tasks(lakes(3, MAPS), Split.HELD_OUT, 0, 9) == draw_tasks(unpooled, Split.HELD_OUT, 0, 9)
-
-
-def test_the_seed_is_what_comes_back_where_nothing_is_varied() -> None:
-    assert draw_tasks(lakes(2), Split.TRAINING, 0, 2) == draw_tasks(lakes(2), Split.TRAINING, 2, 2)
-
-
-def test_tasks_that_recur_begin_again_in_any_row() -> None:
-    with playing(lakes(3, MAPS), 3) as tasks:
-        assert recurs(tasks)
-        begin_exposure(tasks, 3, split=Split.TRAINING)
-        first = tasks.describe_tasks([0, 1, 2])
-        assert [task["index"] for task in first] == [0, 1, 2]
-        begin_exposure(tasks, torch.tensor([5, 0, 5]), split=Split.TRAINING, exposure=1)
-        again = tasks.describe_tasks([0, 1, 2])
-        assert [task["index"] for task in again] == [2, 0, 2]
-        assert [task["kwargs"] for task in again] == [first[index]["kwargs"] for index in (2, 0, 2)]
-        assert again[0]["seed"] != first[2]["seed"]
-
-
-def test_an_exposure_of_tasks_that_do_not_recur_is_the_same_again() -> None:
-    with playing(lakes(0, MAPS), 2) as tasks:
-        assert not recurs(tasks)
-        begin_exposure(tasks, 0, split=Split.TRAINING)
-        first = tasks.describe_tasks([0, 1])
-        begin_exposure(tasks, 0, split=Split.TRAINING, exposure=1)
-        assert tasks.describe_tasks([0, 1]) == first
-
-
 def test_environments_that_give_no_context_have_none() -> None:
     with playing(sound("Counter"), 2) as tasks:
         tasks.begin(0, split=Split.TRAINING)
         assert given_contexts(tasks, [1, 0]) == [None, None]
-
-
-def digest_of(context: Any) -> str | None:
-    return context_digest({"context": context})
-
-
-def test_equal_contexts_have_equal_digests_and_others_do_not() -> None:
-    contexts = ["a", "b", "", 0, 1, 2.0, 2.5, [1], [1, 2], [[1], [2]], [1.0, 2.0], [0.0, -1.0], np.arange(3)]
-    digests = [digest_of(context) for context in contexts]
-    assert None not in digests
-    assert len(set(digests)) == len(contexts)
-    assert digest_of((1, 2)) == digest_of(np.array([1, 2], np.uint8)) == digest_of([1, 2])
-    assert digest_of(np.float32(2.5)) == digest_of(2.5)
-    assert digest_of([0.0, -1.0]) == digest_of(np.array([-0.0, -1.0]))
-
-
-@pytest.mark.parametrize(
-    "context",
-    [
-        None,
-        {"a": 1},
-        object(),
-        "x" * 257,
-        [1, "a"],
-        [[1], [1, 2]],
-        np.zeros(65),
-        [0] * 300,
-        1 << 90,
-        b"bytes",
-    ],
-    ids=["none", "dict", "object", "long text", "mixed", "ragged", "long array", "long list", "huge number", "bytes"],
-)
-def test_a_context_that_is_too_long_or_no_number_or_text_identifies_no_task(context: Any) -> None:
-    assert digest_of(context) is None
-
-
-@pytest.mark.parametrize("info", [None, {}, [], "context"])
-def test_an_info_without_a_context_identifies_no_task(info: Any) -> None:
-    assert context_digest(info) is None
