@@ -13,6 +13,11 @@ from envs.errors import FaultReason, WorkerFaultError
 from envs.registry import open_tasks
 from envs.task_batch import Transition
 from memory.records import JobKind
+from memory.store import Store
+from tests.agent.trainer.conftest import practise
+
+UPDATES_TO_LEARN = 12
+"""Enough for the mean return on three arms to rise by more than the gate tolerates."""
 
 
 class ReportChannel:
@@ -56,3 +61,8 @@ class FailingTasks:
 def open_failing(spec: Any, *arguments: Any, **named: Any) -> Any:
     tasks = open_tasks(spec, *arguments, **named)
     return FailingTasks(tasks) if spec.name == "broken" else tasks
+
+
+def train(session: TrainerSession, store: Store, updates: int) -> None:
+    for _ in range(updates):
+        practise(session, store.families.get("bandits"), reason="test")

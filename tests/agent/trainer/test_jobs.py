@@ -1,33 +1,24 @@
-"""Tests of the trainer's jobs: faults cost strikes, evaluation changes nothing, no regression is published."""
+"""Tests of jobs of the trainer: faults cost strikes, slices are committed whole, evaluation changes nothing."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from agent.learners.evaluation.trials import HeldOutReturns
-from agent.learners.rl2.policy import IncompatibleParametersError
 from agent.trainer.faults import quarantine_s
-from agent.trainer.gate import Comparison, KnownReturn, Yardstick, compare
+from agent.trainer.gate import KnownReturn
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.jobs.evaluate import evaluate
 from agent.trainer.known_returns import best_returns, stored_return
-from agent.trainer.session import TrainerSession
-from agent.trainer.version_scores import score_version
 from envs.errors import FamilySpecError, FaultReason, WorkerFaultError
 from envs.registry import open_tasks
-from memory.folder import DataFolder
-from memory.records import CurveMetric, Family, FamilyState, InitializationState, JobKind, JobOutcome
+from memory.records import CurveMetric, FamilyState, JobKind, JobOutcome
 from memory.store import Store
-from tests.agent.trainer.conftest import BANDITS, SessionMaker, bandit_spaces, feed_bandits, practise, settings_for
-from tests.agent.trainer.running import FailingTasks, open_failing, run_jobs
-
-UPDATES_TO_LEARN = 12
-"""Enough for the mean return on three arms to rise by more than the gate tolerates."""
+from tests.agent.trainer.conftest import SessionMaker, feed_bandits, practise, settings_for
+from tests.agent.trainer.running import UPDATES_TO_LEARN, FailingTasks, run_jobs, train
 
 
 def test_a_worker_fault_costs_a_strike_and_leaves_the_learner_as_it_was(
@@ -124,154 +115,6 @@ def test_evaluation_is_repeatable_and_changes_nothing_of_the_learner(store: Stor
     assert [point.point.label for point in points[:5]] == ["0", "1", "2", "3", "4"]
 
 
-def feed_without_reference(store: Store, name: str = "unscaled") -> Family:
-    """Feed bandits whose reference return nobody knows."""
-    store.families.add(replace(BANDITS, name=name, reference_return=None, reference_source=""))
-    return store.families.admit(name, spaces=bandit_spaces(3).to_json(), random_return=2.5, reference_return=None)
-
-
-def test_without_a_reference_evaluations_are_stored_as_returns_and_no_reference_appears(
-    store: Store, open_session: SessionMaker
-) -> None:
-    family = feed_without_reference(store)
-    session = open_session(store)
-    reports = []
-    for _ in range(5):
-        practise(session, store.families.get(family.name), reason="test")
-        reports.append(evaluate(session, [store.families.get(family.name)]))
-    returns = [point.point.value for point in store.curves.points(family.name, CurveMetric.EVAL_RETURN)]
-    assert returns == [report["returns"][family.name] for report in reports]
-    assert len(set(returns)) > 1
-    assert [report["scores"] for report in reports] == [{family.name: None}] * 5
-    assert store.curves.points(family.name, CurveMetric.EVAL_SCORE) == []
-    assert store.families.get(family.name) == replace(family, totals=store.families.get(family.name).totals)
-
-
-def test_with_a_reference_score_and_return_are_on_its_scale(store: Store, open_session: SessionMaker) -> None:
-    report = evaluate(open_session(store), [feed_bandits(store)])
-    (score,) = store.curves.points("bandits", CurveMetric.EVAL_SCORE)
-    (returned,) = store.curves.points("bandits", CurveMetric.EVAL_RETURN)
-    assert report == {"returns": {"bandits": returned.point.value}, "scores": {"bandits": score.point.value}}
-    assert score.point.value == pytest.approx((returned.point.value - 2.5) / (3.5 - 2.5))
-
-
-def test_without_a_reference_candidates_are_compared_by_returns_on_one_scale(
-    store: Store, open_session: SessionMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    family = feed_without_reference(store)
-    session = open_session(store)
-    for _ in range(2):
-        practise(session, store.families.get(family.name), reason="test")
-    consolidate(session)
-    for _ in range(UPDATES_TO_LEARN):
-        practise(session, store.families.get(family.name), reason="test")
-    compared: list[Comparison] = []
-
-    def keep(returns: HeldOutReturns, yardstick: Yardstick) -> Comparison:
-        compared.append(compare(returns, yardstick))
-        return compared[-1]
-
-    monkeypatch.setattr("agent.trainer.practice.rl2_candidates.compare", keep)
-    _, detail = consolidate(session)
-    own, published = compared
-    assert own.mean != published.mean
-    assert own.yardstick is published.yardstick
-    assert own.yardstick.scale is None
-    assert store.families.get(family.name).reference_return is None
-    assert detail["version"] == 2
-    (score,) = store.initializations.get(2).scores
-    (before,) = store.initializations.get(1).scores
-    assert (score.score, score.published_score) == (None, None)
-    assert score.published_return == pytest.approx(before.mean_return)
-    assert score.mean_return == pytest.approx(detail["returns"][family.name])
-    assert detail["scores"] == {family.name: None}
-
-
-def test_a_version_is_evaluated_by_returns_where_there_is_no_reference(
-    store: Store, open_session: SessionMaker
-) -> None:
-    family = feed_without_reference(store)
-    session = open_session(store)
-    practise(session, family, reason="test")
-    consolidate(session)
-    (scored,) = score_version(
-        store, session.settings, version=1, families=[family.name], trials=64, progress=lambda _: None
-    )
-    assert (scored.score, scored.standard_error) == (None, None)
-    assert 0.0 < scored.mean_return < 5.0
-    assert scored.return_standard_error > 0.0
-
-
-def test_without_a_reference_a_version_that_forgets_is_rejected(store: Store, open_session: SessionMaker) -> None:
-    family = feed_without_reference(store)
-    session = open_session(store)
-    for _ in range(UPDATES_TO_LEARN):
-        practise(session, store.families.get(family.name), reason="test")
-    consolidate(session)
-    with torch.no_grad():
-        for parameter in session.learner.policy.parameters():
-            parameter.zero_()
-    _, detail = consolidate(session)
-    assert (detail["outcome"], detail["version"]) == ("rejected", None)
-    assert f"falls by more than 0.05 on {family.name} (return)" in detail["reason"]
-
-
-def _train(session: TrainerSession, store: Store, updates: int) -> None:
-    for _ in range(updates):
-        practise(session, store.families.get("bandits"), reason="test")
-
-
-def test_the_first_candidate_is_published_and_a_worse_one_is_rejected_with_its_scores(
-    store: Store, open_session: SessionMaker
-) -> None:
-    feed_bandits(store)
-    session = open_session(store)
-    _train(session, store, UPDATES_TO_LEARN)
-    outcome, detail = consolidate(session)
-    assert (outcome, detail["outcome"], detail["version"]) == (JobOutcome.SUCCEEDED, "published", 1)
-
-    with torch.no_grad():
-        for parameter in session.learner.policy.parameters():
-            parameter.zero_()  # The policy loses everything that it learned.
-    outcome, detail = consolidate(session)
-    assert (outcome, detail["outcome"], detail["version"]) == (JobOutcome.SUCCEEDED, "rejected", None)
-    assert store.initializations.current().version == 1  # type: ignore[union-attr]
-    rejected = next(i for i in store.initializations.all() if i.state is InitializationState.REJECTED)
-    (score,) = rejected.scores
-    assert score.score is not None
-    assert score.published_score is not None
-    assert score.score < score.published_score - session.settings.consolidation.tolerance
-    assert "bandits" in rejected.reason
-
-
-def test_a_new_version_names_its_parent_and_can_be_rolled_back(store: Store, open_session: SessionMaker) -> None:
-    feed_bandits(store)
-    session = open_session(store)
-    _train(session, store, 1)
-    consolidate(session)
-    _train(session, store, UPDATES_TO_LEARN)
-    _, detail = consolidate(session)
-    assert detail["version"] == 2
-    assert store.initializations.get(2).parent == 1
-    store.initializations.roll_back(reason="test")
-    assert store.initializations.current().version == 1  # type: ignore[union-attr]
-
-
-def test_nothing_practised_is_nothing_to_consolidate(store: Store, open_session: SessionMaker) -> None:
-    feed_bandits(store)
-    assert consolidate(open_session(store))[0] is JobOutcome.SKIPPED
-
-
-def test_a_candidate_that_gains_nothing_is_not_worth_a_version(store: Store, open_session: SessionMaker) -> None:
-    feed_bandits(store)
-    session = open_session(store)
-    _train(session, store, 1)
-    consolidate(session)
-    _, detail = consolidate(session)
-    assert detail["outcome"] == "unchanged"
-    assert len(store.initializations.all()) == 1
-
-
 def test_a_slice_that_is_told_to_stop_commits_what_is_whole(store: Store, open_session: SessionMaker) -> None:
     family = feed_bandits(store)
     session = open_session(store, settings=settings_for(store.folder.path, practise={"slice_s": 3600}))
@@ -302,60 +145,6 @@ def test_a_slice_told_to_stop_before_its_first_update_keeps_nothing(store: Store
     with pytest.raises(JobInterruptedError):
         practise(session, family, reason="test")
     assert store.families.get("bandits").totals.meta_updates == 0
-
-
-def test_a_version_of_another_shape_is_named_as_such(store: Store, open_session: SessionMaker) -> None:
-    feed_bandits(store)
-    session = open_session(store)
-    _train(session, store, 1)
-    consolidate(session)
-    published = store.initializations.get(1)
-    wider = {**published.provenance, "config": {**published.provenance["config"], "hidden_size": 24}}
-    store.initializations.get = lambda _version: replace(published, provenance=wider)  # type: ignore[method-assign]
-    with pytest.raises(IncompatibleParametersError, match="do not fit"):
-        score_version(store, session.settings, version=1, families=["bandits"], trials=8, progress=lambda _: None)
-
-
-def test_a_damaged_current_version_is_stood_for_by_its_stored_scores(
-    store: Store, folder: DataFolder, open_session: SessionMaker
-) -> None:
-    feed_bandits(store)
-    session = open_session(store)
-    _train(session, store, 1)
-    consolidate(session)
-    current = store.initializations.current()
-    assert current is not None
-    path = folder.parameters_path / f"{current.file.sha256}.safetensors"
-    path.chmod(0o600)
-    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
-    _train(session, store, UPDATES_TO_LEARN)
-    outcome, detail = consolidate(session)
-    assert (outcome, detail["version"]) == (JobOutcome.SUCCEEDED, 2)
-    (score,) = store.initializations.get(2).scores
-    assert score.published_score == pytest.approx(current.scores[0].score)
-
-
-def test_nothing_is_published_past_a_family_that_could_not_be_scored(store: Store, open_session: SessionMaker) -> None:
-    for name in ("sound", "broken"):
-        practise(open_session(store), feed_bandits(store, name), reason="test")
-    outcome, detail = consolidate(open_session(store, opener=open_failing))
-    assert outcome is JobOutcome.SKIPPED
-    assert "broken could not be scored" in detail["reason"]
-    assert store.initializations.all() == []
-
-
-def test_a_family_that_fails_for_long_is_left_out_of_the_gate_and_named(
-    store: Store, open_session: SessionMaker
-) -> None:
-    for name in ("sound", "broken"):
-        practise(open_session(store), feed_bandits(store, name), reason="test")
-    session = open_session(store, opener=open_failing)
-    for _ in range(session.settings.workers.max_strikes):
-        assert consolidate(session)[0] is JobOutcome.SKIPPED
-    assert store.families.get("broken").state is FamilyState.QUARANTINED
-    _, detail = consolidate(session)
-    assert detail["version"] == 1
-    assert detail["reason"].endswith("not scored: broken")
 
 
 def test_a_pause_outlives_strikes(store: Store, open_session: SessionMaker) -> None:
@@ -396,7 +185,7 @@ def test_a_family_removed_while_it_is_worked_on_keeps_no_other_from_it(
 def test_a_name_used_again_inherits_no_return(store: Store, open_session: SessionMaker) -> None:
     feed_bandits(store)
     session = open_session(store)
-    _train(session, store, UPDATES_TO_LEARN)
+    train(session, store, UPDATES_TO_LEARN)
     consolidate(session)
 
     def best() -> dict[str, KnownReturn]:
