@@ -11,7 +11,7 @@ from agent.cli.doctor_findings import Verdict
 from memory.folder import DataFolder
 from memory.store import Store
 from tests.agent.cli.conftest import Learnd
-from tests.agent.cli.test_doctor import examined
+from tests.agent.cli.examining import examined
 from tests.memory.making import rewrite_spec
 
 NEWER = {"name": "cartpole", "source": "quantum", "entry": "CartPole-v1"}
