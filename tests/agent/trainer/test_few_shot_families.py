@@ -1,4 +1,4 @@
-"""Tests of few-shot families in the trainer: they are practised, evaluated, restored and published like any other."""
+"""Tests of few-shot families in the trainer: they are practised, evaluated and restored like any other."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from torch import Tensor
 
 from agent.learners.embedding.embeddings import EmbeddingConfig
 from agent.learners.embedding.prototypical import PrototypicalConfig
-from agent.learners.evaluation.few_shot import held_out_tasks, uncertainty_of
+from agent.learners.evaluation.few_shot import held_out_tasks
 from agent.learners.evaluation.trials import EVALUATION_TASKS
-from agent.learners.family_parts import PREFIX, part_of
+from agent.learners.family_parts import part_of
 from agent.learners.recipes import IMAGES
-from agent.policies.published_classifiers import few_shot_learners
-from agent.policies.version_file import read_version_file
 from agent.trainer.checkpoint_damage import CheckpointLostError
 from agent.trainer.families import learner_name
 from agent.trainer.jobs.admit import admit
@@ -25,35 +23,24 @@ from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.jobs.evaluate import evaluate
 from agent.trainer.practice.slices import DivergedError
 from agent.trainer.session import TrainerSession
-from agent.trainer.version_scores import score_version
 from envs.declaration import few_shot_from_declaration
 from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
 from memory.folder import DataFolder
-from memory.records import CurveMetric, Family, FamilyState, InitializationState, JobKind, JobOutcome
+from memory.records import CurveMetric, Family, FamilyState, JobKind, JobOutcome
 from memory.store import Store
 from memory.upkeep.repairing import repair
 from tests.agent.learners.image_folders import write_images
-from tests.agent.trainer.conftest import SessionMaker, feed_bandits, practise, settings_for
+from tests.agent.trainer.conftest import SessionMaker, feed_bandits, practise
+from tests.agent.trainer.few_shot_sessions import (
+    FEW_TASKS,
+    GLYPHS,
+    assert_same,
+    feed,
+    feed_glyphs,
+    published,
+    small_settings,
+)
 from tests.agent.trainer.running import run_jobs
-
-GLYPHS = {"ways": 3, "queries": 2, "alphabets": 4, "characters": 6, "drawers": 4, "size": 16}
-FEW_TASKS = {"trials_tensor": 64, "trials_gymnasium": 4, "trials_few_shot": 16}
-
-
-def small_settings(folder: Path, **sections: Any) -> Any:
-    return settings_for(folder, **{"evaluation": FEW_TASKS, "consolidation": FEW_TASKS, **sections})
-
-
-def feed(session: TrainerSession, entry: str, learner: str, *, name: str | None = None, **kwargs: Any) -> Family:
-    spec = few_shot_from_declaration(entry, learner=learner, name=name, kwargs=kwargs)
-    family = session.store.families.add(spec)
-    outcome, detail = admit(session, family)
-    assert (outcome, detail.get("state")) == (JobOutcome.SUCCEEDED, "active"), detail
-    return session.store.families.get(spec.name)
-
-
-def feed_glyphs(session: TrainerSession, learner: str = "protonet", **kwargs: Any) -> Family:
-    return feed(session, "glyphs", learner, **{**GLYPHS, **kwargs})
 
 
 @pytest.fixture
@@ -63,12 +50,6 @@ def session(store: Store, folder: DataFolder, open_session: SessionMaker) -> Tra
 
 def state(session: TrainerSession) -> dict[str, Tensor]:
     return session.learner.to_tensors() | session.few_shot.to_tensors()
-
-
-def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    assert one.keys() == other.keys()
-    for name, tensor in one.items():
-        assert torch.equal(tensor, other[name]), name
 
 
 @pytest.mark.parametrize("learner", ["protonet", "versa"])
@@ -151,116 +132,6 @@ def test_a_posterior_tells_how_unsure_it_is(session: TrainerSession) -> None:
     )
 
 
-class _Solutions:
-    """A posterior over two known solutions."""
-
-    def __init__(self, outputs: Tensor) -> None:
-        self._outputs = outputs
-
-    def __call__(self, query_x: Tensor) -> Tensor:
-        return self._outputs.mean(0)
-
-    def sample(self, query_x: Tensor, *, num_samples: int, generator: torch.Generator) -> Tensor:
-        return self._outputs
-
-
-def test_uncertainty_is_entropy_in_nats_or_a_standard_deviation() -> None:
-    sure, opposed = torch.tensor([[50.0, 0.0]]), torch.tensor([[0.0, 50.0]])
-    of_one_mind = _Solutions(torch.stack([sure, sure]).unsqueeze(1))
-    of_two_minds = _Solutions(torch.stack([sure, opposed]).unsqueeze(1))
-    query_x = torch.zeros(1, 1, 1)
-    assert uncertainty_of(of_one_mind, query_x, is_classification=True).item() == pytest.approx(0.0, abs=1e-6)
-    assert uncertainty_of(of_two_minds, query_x, is_classification=True).item() == pytest.approx(0.6931, abs=1e-4)
-    numbers = _Solutions(torch.tensor([1.0, 3.0]).view(2, 1, 1, 1))
-    assert uncertainty_of(numbers, query_x, is_classification=False).item() == pytest.approx(2**0.5)
-
-
-def test_a_version_scores_what_was_practised(store: Store, session: TrainerSession) -> None:
-    family = feed_glyphs(session)
-    for _ in range(2):
-        practise(session, family, reason="test")
-    trained = evaluate(session, [family])["scores"]["glyphs"]
-    outcome, detail = consolidate(session)
-    assert (outcome, detail["outcome"], detail["version"]) == (JobOutcome.SUCCEEDED, "published", 1)
-    (scored,) = score_version(
-        store, session.settings, version=1, families=["glyphs"], trials=16, progress=lambda _: None
-    )
-    assert scored.score == pytest.approx(trained)
-    assert [episode.index for episode in scored.episodes] == [0, 1]
-
-
-def test_a_version_tells_whoever_loads_it_what_it_holds(store: Store, session: TrainerSession) -> None:
-    family = feed_glyphs(session)
-    practise(session, family, reason="test")
-    practise(session, feed_bandits(store), reason="test")
-    consolidate(session)
-    file = store.initializations.get(1).file
-    opened = read_version_file(store.folder.parameters_path / f"{file.sha256}.safetensors")
-    names = set(opened.tensors)
-    known = opened.header.few_shot_families["glyphs"]
-    assert set(opened.header.families) == {"bandits"}
-    assert [member.meta["learner"] for member in known.members] == ["prototypical"]
-    assert known.images is not None
-    assert 0.2 < known.images.ink_extent < 0.9
-    assert any(name.startswith(f"{PREFIX}{learner_name(family)}/parameters.") for name in names)
-    assert set(few_shot_learners(opened, "glyphs")[0].initialization()) == set(
-        part_of(opened.tensors, learner_name(family))
-    )
-    assert not any("optimizer" in name for name in names)
-
-
-def test_a_few_shot_family_cannot_fall_and_keeps_no_other_from_being_published(
-    store: Store, session: TrainerSession
-) -> None:
-    family = feed_glyphs(session)
-    for _ in range(2):
-        practise(session, family, reason="test")
-    consolidate(session)
-    before = part_of(_published(store, 1), learner_name(family))
-    _forget(session, family)
-    practise(session, feed_bandits(store), reason="test")
-    _, detail = consolidate(session)
-    assert detail["version"] == 2
-    assert_same(before, part_of(_published(store, 2), learner_name(family)))
-    scores = {score.family: score for score in store.initializations.get(2).scores}
-    assert scores["glyphs"].score == scores["glyphs"].published_score
-
-
-def test_a_policy_that_falls_keeps_no_few_shot_family_from_being_published(
-    store: Store, session: TrainerSession
-) -> None:
-    bandits = feed_bandits(store)
-    for _ in range(30):
-        practise(session, bandits, reason="test")
-    consolidate(session)
-    with torch.no_grad():
-        for parameter in session.learner.policy.parameters():
-            parameter.zero_()
-    family = feed_glyphs(session)
-    practise(session, family, reason="test")
-    _, detail = consolidate(session)
-    assert (detail["outcome"], detail["version"]) == ("published", 2)
-    assert store.initializations.get(2).provenance["origin"] == "published policy"
-    scores = {score.family: score for score in store.initializations.get(2).scores}
-    assert scores["bandits"].score == pytest.approx(scores["bandits"].published_score)
-    assert scores["bandits"].mean_return == pytest.approx(scores["bandits"].published_return)
-    assert scores["glyphs"].published_score is None
-    assert not [i for i in store.initializations.all() if i.state is InitializationState.REJECTED]
-
-
-def _published(store: Store, version: int) -> dict[str, Tensor]:
-    arrays = store.checkpoints.load_parameters(store.initializations.get(version).file)
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def _forget(session: TrainerSession, family: Family) -> None:
-    """Make the learner's embedding constant, so that it cannot distinguish images."""
-    name = learner_name(family)
-    tensors, meta = session.few_shot.to_tensors(), session.few_shot.to_meta()
-    worthless = {key: torch.zeros_like(value) if "parameters." in key else value for key, value in tensors.items()}
-    session.few_shot.restore(worthless, {name: meta[name]})
-
-
 def test_an_update_that_diverges_is_thrown_away(session: TrainerSession) -> None:
     family = feed(session, "sinusoids", "maml", shots=5)
     practise(session, family, reason="test")
@@ -338,7 +209,7 @@ def test_with_every_checkpoint_lost_a_repair_lets_it_go_on_from_the_published_ve
     repair(folder, may_roll_back=True)
     restored = open_session(store, settings=session.settings)
     learner = restored.few_shot.learner_of(family, learner_name(family))
-    assert_same(learner.initialization(), part_of(_published(store, 1), learner_name(family)))
+    assert_same(learner.initialization(), part_of(published(store, 1), learner_name(family)))
     practise(restored, family, reason="test")
     assert store.families.get("glyphs").totals.meta_updates == 2
 

@@ -15,13 +15,13 @@ from memory.folder import DataFolder
 from memory.records import Family, FamilyState, JobKind, JobOutcome
 from memory.store import Store
 from tests.agent.trainer.conftest import BANDITS, SessionMaker, feed_bandits, practise
-from tests.agent.trainer.running import run_jobs
-from tests.agent.trainer.test_few_shot_families import (
-    _published,
+from tests.agent.trainer.few_shot_sessions import (
     assert_same,
     feed_glyphs,
+    published,
     small_settings,
 )
+from tests.agent.trainer.running import run_jobs
 from tests.memory.making import rewrite_spec
 
 
@@ -71,13 +71,13 @@ def test_a_new_version_keeps_the_published_part_of_a_few_shot_family(
     family = feed_glyphs(few_shot_session)
     practise(few_shot_session, family, reason="test")
     consolidate(few_shot_session)
-    before = part_of(_published(store, 1), learner_name(family))
+    before = part_of(published(store, 1), learner_name(family))
     _make_unreadable(store, family)
     practise(few_shot_session, feed_bandits(store), reason="test")
     _, detail = consolidate(few_shot_session)
     assert detail["version"] == 2
     assert before
-    assert_same(before, part_of(_published(store, 2), learner_name(family)))
+    assert_same(before, part_of(published(store, 2), learner_name(family)))
 
 
 def test_its_few_shot_learner_survives_a_restart_of_the_trainer(

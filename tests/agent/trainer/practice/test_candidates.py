@@ -17,7 +17,7 @@ from memory.folder import DataFolder
 from memory.records import Family
 from memory.store import Store
 from tests.agent.trainer.conftest import BANDITS, SessionMaker, feed_bandits, practise
-from tests.agent.trainer.test_few_shot_families import feed_glyphs, small_settings
+from tests.agent.trainer.few_shot_sessions import feed_glyphs, small_settings
 
 
 def _published(session: TrainerSession) -> PublishedVersion:

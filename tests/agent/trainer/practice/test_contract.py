@@ -25,7 +25,7 @@ from memory.folder import DataFolder
 from memory.records import CurveMetric, Family
 from memory.store import Store
 from tests.agent.trainer.conftest import SessionMaker, feed_bandits
-from tests.agent.trainer.test_few_shot_families import feed, feed_glyphs, small_settings
+from tests.agent.trainer.few_shot_sessions import feed, feed_glyphs, small_settings
 
 FEEDERS: dict[str, tuple[FamilyKind, Callable[[TrainerSession], Family]]] = {
     "bandits": (FamilyKind.ENVIRONMENTS, lambda session: feed_bandits(session.store)),
