@@ -30,6 +30,10 @@ def broken(name: str, **settings: Any) -> FamilySpec:
     return family(f"broken_environments:{name}", **settings)
 
 
+def drifting(name: str, **settings: Any) -> FamilySpec:
+    return family(f"drifting_environments:{name}", **settings)
+
+
 def opened(spec: FamilySpec, num_trials: int = 2, limits: WorkerLimits = LIMITS) -> WorkerTaskBatch:
     return WorkerTaskBatch(spec, num_trials=num_trials, device="cpu", limits=limits)
 

@@ -14,7 +14,7 @@ from envs.admission import probe
 from envs.effort import Effort
 from envs.errors import FamilySpecError
 from envs.family import FamilySpec, Split
-from tests.envs.families import LIMITS, all_active, broken, family, opened
+from tests.envs.families import LIMITS, all_active, drifting, family, opened
 
 ONE_AT_A_TIME = """
 import gymnasium
@@ -63,12 +63,12 @@ def simulator(tmp_path: Path) -> FamilySpec:
 
 def test_a_world_that_copies_share_is_refused_and_the_option_that_admits_it_is_named() -> None:
     with pytest.raises(FamilySpecError) as caught:
-        probe(broken("OneWorld"), limits=LIMITS, num_copies=4, effort=SHORT)
+        probe(drifting("OneWorld"), limits=LIMITS, num_copies=4, effort=SHORT)
     assert "declare --copies 1" in caught.value.hint
 
 
 def test_a_world_that_copies_share_is_admitted_with_one_copy_a_process() -> None:
-    admission = probe(broken("OneWorld", copies=1), limits=LIMITS, num_copies=4, effort=SHORT)
+    admission = probe(drifting("OneWorld", copies=1), limits=LIMITS, num_copies=4, effort=SHORT)
     assert not admission.warnings
 
 

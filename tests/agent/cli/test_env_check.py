@@ -93,7 +93,7 @@ def test_what_does_not_start_is_refused_with_its_traceback_in_the_detail(empty: 
 def test_state_that_copies_share_and_a_lost_variation_are_reported(empty: Learnd) -> None:
     shared = ("env", "check", "contract_environments:OneClassState", "--path", str(FOLDER))
     assert kinds(empty.json(*shared, code=1))["shared_world"] == "refused"
-    lost = ("env", "check", "broken_environments:Blown", "--path", str(FOLDER), "--vary", "put_back=2:3")
+    lost = ("env", "check", "drifting_environments:Blown", "--path", str(FOLDER), "--vary", "put_back=2:3")
     assert kinds(empty.json(*lost, code=1))["variation_lost"] == "refused"
 
 

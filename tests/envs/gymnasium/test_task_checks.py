@@ -16,7 +16,7 @@ from envs.errors import EnvsError, FamilySpecError
 from envs.family import FamilySpec
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
 from envs.task_findings import compare_tasks
-from tests.envs.families import FOLDER, LIMITS, broken, opened, sound
+from tests.envs.families import FOLDER, LIMITS, drifting, opened, sound
 
 SHORT = Effort(enough_s=0.05, spaces_s=0.05)
 
@@ -44,7 +44,7 @@ def varied(entry: str, *variations: str, **settings: Any) -> FamilySpec:
 
 
 def blown(*variations: str) -> FamilySpec:
-    return varied("broken_environments:Blown", *variations)
+    return varied("drifting_environments:Blown", *variations)
 
 
 # Copies in one process
@@ -52,15 +52,15 @@ def blown(*variations: str) -> FamilySpec:
 
 def test_copies_that_share_a_world_are_refused() -> None:
     with pytest.raises(
-        EnvsError, match=r"copies of 'broken_environments:OneWorld' in one process share a world"
+        EnvsError, match=r"copies of 'drifting_environments:OneWorld' in one process share a world"
     ) as caught:
-        probe(broken("OneWorld"), limits=LIMITS)
+        probe(drifting("OneWorld"), limits=LIMITS)
     assert "in its instance" in caught.value.hint
 
 
 @pytest.mark.parametrize(
     "spec",
-    [broken("OneClock"), varied("broken_environments:OneSetting", "kwarg.force=1|7")],
+    [drifting("OneClock"), varied("drifting_environments:OneSetting", "kwarg.force=1|7")],
     ids=lambda spec: spec.entry,
 )
 def test_copies_that_share_a_counter_or_the_setting_of_the_last_one_are_told_of(spec: FamilySpec) -> None:
@@ -133,7 +133,7 @@ def test_an_attribute_that_a_reset_puts_back_is_refused_with_both_values() -> No
 def test_an_array_that_a_reset_overwrites_is_refused() -> None:
     winds = Variation(name="winds", distribution=Distribution.CHOICE, values=([2.0, 3.0], [4.0, 5.0]))
     with pytest.raises(FamilySpecError, match="varied attribute 'winds'"):
-        told(broken("Blown", variations=(winds,)))
+        told(drifting("Blown", variations=(winds,)))
 
 
 def test_one_attribute_that_is_put_back_is_refused_beside_others_that_hold() -> None:
