@@ -10,12 +10,13 @@ FOLDER = Path(__file__).parent
 
 
 def programs() -> list[str]:
-    """Return the names of the benchmarks: the modules of this folder with a ``main``, without shared modules."""
-    return sorted(
+    """Return the names of the benchmarks: modules of this folder with a ``main``, and packages that are programs."""
+    modules = (
         path.stem
         for path in FOLDER.glob("*.py")
         if not path.stem.startswith("_") and "\ndef main(" in path.read_text(encoding="utf-8")
     )
+    return sorted([*modules, *(path.parent.name for path in FOLDER.glob("*/__main__.py"))])
 
 
 def main() -> None:

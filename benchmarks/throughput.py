@@ -40,7 +40,7 @@ from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.rollout import collect_trials
 from agent.learners.rl2.trials import num_env_steps
-from benchmarks.jax_peer import JAX_HINT, Peer, jax_rate
+from benchmarks.jax_bandits.peer import JAX_HINT, Peer, jax_rate
 from envs.default_families import VARIED_CARTPOLE, default_stream
 from envs.family import FamilySource, FamilySpec, Split
 from envs.registry import open_tasks

@@ -1,6 +1,6 @@
 """The default training recipe of each few-shot learner for each kind of task: the settings that measured well.
 
-``benchmarks/sinusoid.py`` and ``benchmarks/fewshot.py`` measure these recipes; ``learnd learn`` and ``learnd compare``
+``benchmarks/sinusoid.py`` and ``benchmarks/fewshot`` measure these recipes; ``learnd learn`` and ``learnd compare``
 train by them. A learner without a recipe for a kind of task cannot learn such tasks.
 """
 

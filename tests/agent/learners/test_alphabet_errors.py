@@ -9,7 +9,7 @@ from agent.learners.embedding.embeddings import EmbeddingConfig
 from agent.learners.embedding.prototypical import Distance, PrototypicalConfig, PrototypicalLearner
 from agent.policies.image_classifier import FewShotPolicy
 from agent.policies.views import ViewConfig
-from benchmarks.fewshot_alphabets import OneShotTask, one_shot_errors, task_scores
+from benchmarks.fewshot.alphabets import OneShotTask, one_shot_errors, task_scores
 from envs.few_shot.images.glyphs import GlyphConfig, draw_glyphs
 from envs.few_shot.tasks import FewShotShapes
 

@@ -1,0 +1,1 @@
+"""Training speed of RL² on a GPU."""

@@ -1,0 +1,1 @@
+"""RL² on Bernoulli bandits in JAX: a peer for comparison."""

@@ -1,0 +1,1 @@
+"""Adapting policies by policy gradients."""

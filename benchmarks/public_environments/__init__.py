@@ -1,0 +1,1 @@
+"""Public Gymnasium environments, admitted and practised."""

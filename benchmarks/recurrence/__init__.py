@@ -1,0 +1,1 @@
+"""Tasks that recur, with and without the episodic memory."""
