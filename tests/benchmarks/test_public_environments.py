@@ -9,9 +9,9 @@ import pytest
 
 from agent.config.settings import Settings
 from agent.family_files import declared_in
-from benchmarks.public_environments.__main__ import family_file, row_of
 from benchmarks.public_environments.catalogue import CLASSIC, Package, PublicEnvironment, catalogue
 from benchmarks.public_environments.page import BEGINS, ENDS, Row, Verdict, table, write_page
+from benchmarks.public_environments.rows import family_file, row_of
 from benchmarks.public_environments.service import Practised
 
 PRACTISED = Practised(state="active", reason="", strikes=0, updates_before=2, updates_after=5, is_intact=True)
