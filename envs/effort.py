@@ -1,11 +1,44 @@
-"""Limits of the time that the parts of a check of a family may take."""
+"""Limits of the time that a check of a family and its parts may take."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
-LEAST_S = 1.0
-"""Time that is left for random actions in any case."""
+
+class TimeUpError(Exception):
+    """The time of a check is over."""
+
+
+class TimeLimit:
+    """A limit of time of a check or of a part of it, which begins when it is made.
+
+    Args:
+        within_s: the time in seconds.
+        monotonic: the clock.
+    """
+
+    def __init__(self, within_s: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._end = monotonic() + within_s
+
+    def left_s(self) -> float:
+        """Return the seconds that are left, at least 0."""
+        return max(0.0, self._end - self._monotonic())
+
+    def part(self, share: float) -> TimeLimit:
+        """Return the limit of a part that may take a share of what is left."""
+        return TimeLimit(share * self.left_s(), monotonic=self._monotonic)
+
+    def check(self) -> None:
+        """Check that time is left.
+
+        Raises:
+            TimeUpError: none is.
+        """
+        if self.left_s() <= 0.0:
+            raise TimeUpError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +46,7 @@ class Effort:
     """The limits of the parts of a check.
 
     Attributes:
+        whole_s: time of the whole check; a call of the environment that is at work then is interrupted.
         contract_steps: steps of one run of the check of the contract.
         contract_s: time of the first of about five such runs; the others take as many steps.
         spaces_s: time after which no further tasks are begun to compare their spaces.
@@ -26,6 +60,7 @@ class Effort:
         is_thorough: whether the check goes on after a refusal, to report everything.
     """
 
+    whole_s: float = 600.0
     contract_steps: int = 200
     contract_s: float = 1.0
     spaces_s: float = 0.5
@@ -38,13 +73,6 @@ class Effort:
     endless_s: float = 30.0
     is_thorough: bool = False
 
-    def after(self, spent_s: float) -> Effort:
-        """Return what is left of a thorough effort for the play of random actions; other efforts stay as they are."""
-        if not self.is_thorough:
-            return self
-        left_s = max(LEAST_S, self.patience_s - spent_s)
-        return replace(self, patience_s=left_s, endless_s=left_s, longest_s=min(self.longest_s, left_s))
-
 
 def thorough(max_time_s: float) -> Effort:
     """Return the effort of a check whose verdict does not depend on the load of the machine.
@@ -52,9 +80,10 @@ def thorough(max_time_s: float) -> Effort:
     It counts steps and episodes, and time only as the end of its patience.
 
     Args:
-        max_time_s: time that the whole check may take, about.
+        max_time_s: time that the whole check may take.
     """
     return Effort(
+        whole_s=max_time_s,
         contract_s=max_time_s / 20,
         spaces_s=max_time_s / 20,
         world_s=max_time_s / 5,

@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import math
-import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from envs.effort import Effort
+from envs.effort import Effort, TimeLimit, TimeUpError
 from envs.errors import EnvsError, FamilySpecError, UnsupportedSpaceError, WorkerFaultError
 from envs.family import FamilySource, FamilySpec
-from envs.findings import Finding, FindingKind, finding, refusal
+from envs.findings import MORE_TIME, Finding, FindingKind, finding, out_of_time, refusal
 from envs.gymnasium.automatic_variations import complete
 from envs.gymnasium.batch import WorkerTaskBatch
 from envs.gymnasium.contract_findings import check_contract
+from envs.gymnasium.task_checks import CompareTime
+from envs.gymnasium.variations import VariationTarget
 from envs.limits import WorkerLimits
 from envs.pace import UNKNOWN_PACE, Pace
 from envs.random_play import Progress, RandomPlay, play_at_random
@@ -28,6 +29,12 @@ from envs.task_batch import TaskBatch
 from envs.task_findings import compare_tasks
 
 NUM_TRIALS = 16
+
+PART_SHARE = 0.4
+"""The share of the time that is left which a part before the play of random actions may take."""
+
+BEGIN_SHARE = 0.5
+"""The share of the time for random actions in which the copies begin; copies that begin slowly are fewer."""
 
 ONE_LENGTH_EPISODES, ONE_LENGTH_STEPS = 16, 10
 """Numbers of episodes and of steps from which equal lengths of terminated episodes look like a limit of time."""
@@ -72,6 +79,15 @@ class Examination:
         """The findings because of which the family cannot be practised."""
         return [found for found in self.findings if found.is_refusal]
 
+    def begin_s(self, *, is_made: bool) -> float:
+        """Return the seconds in which a task usually begins; 0 if that is not known.
+
+        Args:
+            is_made: whether a copy exists that can be reset. Where keyword arguments vary, each task needs a new one.
+        """
+        is_new = not is_made or any(v.target is VariationTarget.KWARG for v in self.spec.variations)
+        return self.times.get("reset_s", 0.0) + (self.times.get("make_s", 0.0) if is_new else 0.0)
+
     def report(self) -> dict[str, Any]:
         """Return what was measured as JSON values."""
         played = (self.play or RandomPlay()).to_json()
@@ -90,6 +106,7 @@ def examine(
     """Open a family of environments, check it and play it with random actions.
 
     The examination ends at the first refusal, unless the effort is thorough. It ends in any case when the worker does.
+    When its time is over, the call that is at work is interrupted; findings say what was not checked.
 
     Args:
         spec: the family; not a few-shot family.
@@ -98,31 +115,66 @@ def examine(
         effort: the limits of time.
         report: called regularly with the phase and the number of units done. It may raise to end the examination.
     """
-    found, begun = Examination(spec=spec), time.monotonic()
+    found, limit = Examination(spec=spec), TimeLimit(effort.whole_s)
     try:
-        tasks = _opened(found, limits=limits, num_copies=num_copies, report=report)
+        tasks = _opened(found, limit, limits=limits, num_copies=num_copies, report=report)
+    except TimeUpError:
+        found.findings.append(_not_played("its first copy was not made and described", effort))
+        return found
     except EnvsError as error:
         found.findings.append(refusal(error, _kind_of(error)))
         return found
     with closing(tasks):
-        for part in (_check_contract, _compare, _play):
-            if found.refusals and not effort.is_thorough:
-                break
-            try:
-                part(found, tasks, effort.after(time.monotonic() - begun), report)
-            except EnvsError as error:
-                # A worker that ends after a refusal was told of probably ends because of the same fault.
-                if not found.refusals:
-                    found.findings.append(refusal(error, _kind_of(error)))
-                break
+        _examine_opened(found, tasks, effort, limit, report)
         if isinstance(tasks, WorkerTaskBatch):
             found.pace = tasks.pace
     return found
 
 
-def _opened(found: Examination, *, limits: WorkerLimits | None, num_copies: int, report: Progress) -> TaskBatch:
+def _examine_opened(found: Examination, tasks: TaskBatch, effort: Effort, limit: TimeLimit, report: Progress) -> None:
+    parts = [
+        ("whether the environment keeps its contract", _check_contract),
+        ("whether tasks differ and are independent", _compare),
+        ("", _play),
+    ]
+    while parts:
+        if found.refusals and not effort.is_thorough:
+            return
+        what, part = parts.pop(0)
+        try:
+            part(found, tasks, effort, limit, report)
+        except TimeUpError:
+            found.findings += [out_of_time(what) for what in (what, *(other for other, _ in parts)) if what]
+            found.findings.append(_not_played("the parts before were not done", effort))
+            return
+        except EnvsError as error:
+            # A worker that ends after a refusal was told of probably ends because of the same fault.
+            if not found.refusals:
+                found.findings.append(refusal(error, _kind_of(error)))
+            return
+
+
+def _not_played(found: str, effort: Effort) -> Finding:
+    text = f"no episode was played: {found} within the time of the check, {effort.whole_s:g} s."
+    return finding(FindingKind.NO_END, text, hint=MORE_TIME)
+
+
+def _opened(
+    found: Examination, limit: TimeLimit, *, limits: WorkerLimits | None, num_copies: int, report: Progress
+) -> TaskBatch:
     report("opening", 0)
-    found.spec = complete(found.spec, limits=limits, on_wait=lambda: report("waiting", 0))
+
+    def on_wait() -> None:
+        limit.check()
+        report("waiting", 0)
+
+    found.spec = complete(
+        found.spec,
+        limits=limits,
+        on_wait=on_wait,
+        within_s=limit.part(PART_SHARE).left_s(),
+        tell_unchecked=lambda what: found.findings.append(out_of_time(what)),
+    )
     found.num_copies = NUM_TRIALS if found.spec.source is FamilySource.TENSOR else num_copies
     tasks = open_tasks(
         found.spec,
@@ -130,7 +182,7 @@ def _opened(found: Examination, *, limits: WorkerLimits | None, num_copies: int,
         num_trials=found.num_copies,
         device="cpu",
         limits=limits,
-        on_wait=lambda: report("waiting", 0),
+        on_wait=on_wait,
     )
     found.spec = tasks.spec  # its entry names the class if it was declared as the only one of a file
     found.spaces, found.max_episode_steps = tasks.spaces, tasks.max_episode_steps
@@ -145,11 +197,12 @@ def _kind_of(error: EnvsError) -> FindingKind:
     return FindingKind.FAULT if isinstance(error, WorkerFaultError) else FindingKind.DESCRIPTION
 
 
-def _check_contract(found: Examination, tasks: TaskBatch, effort: Effort, report: Progress) -> None:
+def _check_contract(found: Examination, tasks: TaskBatch, effort: Effort, limit: TimeLimit, report: Progress) -> None:
     report("checking", 0)
     if isinstance(tasks, WorkerTaskBatch):
-        contract = check_contract(tasks, effort)
+        contract = check_contract(tasks, effort, limit.part(PART_SHARE))
         found.is_replayed, found.times = contract.is_replayed, contract.times
+        found.findings += map(out_of_time, contract.unchecked)
         for fault in contract.findings:
             # Where something else varies, tasks need not differ by their seed.
             if fault.kind is not FindingKind.SEED_WITHOUT_EFFECT or not found.spec.variations:
@@ -158,15 +211,21 @@ def _check_contract(found: Examination, tasks: TaskBatch, effort: Effort, report
         found.is_replayed = True
 
 
-def _compare(found: Examination, tasks: TaskBatch, effort: Effort, report: Progress) -> None:
+def _compare(found: Examination, tasks: TaskBatch, effort: Effort, limit: TimeLimit, report: Progress) -> None:
     if isinstance(tasks, WorkerTaskBatch):
-        found.findings += compare_tasks(tasks, effort, report)
+        limits = CompareTime(effort=effort, limit=limit.part(PART_SHARE), begin_s=found.begin_s(is_made=True))
+        found.findings += compare_tasks(tasks, limits, report)
 
 
-def _play(found: Examination, tasks: TaskBatch, effort: Effort, report: Progress) -> None:
+def _play(found: Examination, tasks: TaskBatch, effort: Effort, limit: TimeLimit, report: Progress) -> None:
     has_limit = found.max_episode_steps is not None
-    play = play_at_random(tasks, effort, has_step_limit=has_limit, report=report)
-    found.play = play
+    affordable = BEGIN_SHARE * limit.left_s() / max(found.begin_s(is_made=False), 1e-9)
+    num_rows = max(1, int(min(tasks.num_trials, affordable)))
+    found.play = play = play_at_random(tasks, effort, limit, num_rows=num_rows, has_step_limit=has_limit, report=report)
+    if num_rows < tasks.num_trials and play.num_steps:
+        few = f"{tasks.num_trials} copies at once, as many as practice has, but {num_rows}"
+        found.findings.append(out_of_time(few))
+        found.num_copies = num_rows
     found.findings += _play_findings(play, has_step_limit=has_limit)
     if isinstance(tasks, WorkerTaskBatch):
         found.findings += _time_limit_findings(play)
@@ -180,11 +239,9 @@ def _play_findings(play: RandomPlay, *, has_step_limit: bool) -> list[Finding]:
     lengths = play.episode_lengths
     if not lengths:
         text = f"no episode ended within {play.num_steps} steps of random actions, in {play.seconds:.0f} s."
-        hint = "" if has_step_limit else "Set a step limit (--max-steps), so that episodes end."
-        hint = (
-            hint
-            or "Set a smaller step limit (--max-steps), or look at the environment with learnd env check --max-time 1h."
-        )
+        hint = "Set a smaller step limit (--max-steps), or look at the environment with learnd env check --max-time 1h."
+        if not has_step_limit:
+            hint = "Set a step limit (--max-steps), so that episodes end."
         return [finding(FindingKind.NO_END, text, hint=hint)]
     if not play.is_whole and not has_step_limit and not play.num_truncated:
         text = "No limit of steps is known, and an episode did not end."

@@ -189,3 +189,11 @@ def finding(kind: FindingKind, found: str, *, hint: str | None = None, call: str
 def refusal(error: EnvsError, kind: FindingKind = FindingKind.FAULT) -> Finding:
     """Return the finding of an error that ended the check."""
     return Finding(kind=kind, found=error.found, hint=error.hint, severity=Severity.REFUSED, error=error)
+
+
+MORE_TIME = "Give it more time: learnd env check --max-time."
+
+
+def out_of_time(what: str) -> Finding:
+    """Return the finding that something was not checked because the time was over."""
+    return finding(FindingKind.NOT_CHECKED, f"Not checked {what}: no time was left.", hint=MORE_TIME)

@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from envs.effort import Effort
+from envs.effort import Effort, TimeLimit, TimeUpError
 from envs.family import Split
+from envs.gymnasium.batch import WorkerTaskBatch
+from envs.gymnasium.task_drawing import draw_tasks
 from envs.random_actions import random_actions
 from envs.task_batch import TaskBatch, Transition, allowed_choices
 
@@ -76,45 +78,74 @@ class RandomPlay:
         }
 
 
-def play_at_random(tasks: TaskBatch, effort: Effort, *, has_step_limit: bool, report: Progress) -> RandomPlay:
+def play_at_random(
+    tasks: TaskBatch, effort: Effort, limit: TimeLimit, *, num_rows: int, has_step_limit: bool, report: Progress
+) -> RandomPlay:
     """Play whole trials with random actions, until there are enough of them or the time is up.
 
     Args:
-        tasks: the opened tasks.
+        tasks: the opened tasks, which are of no use afterwards if a wait for their worker was ended.
         effort: the limits of time.
+        limit: the limit of the whole play.
+        num_rows: tasks that are begun at once; fewer than a batch of a worker's family holds, if they begin slowly.
         has_step_limit: whether every episode is known to end.
         report: called with the number of episodes.
     """
-    play, start = RandomPlay(), time.monotonic()
-    generator = torch.Generator().manual_seed(0)
+    play = RandomPlay()
+    try:
+        _play_batches(play, tasks, effort, limit, num_rows=num_rows, has_step_limit=has_step_limit, report=report)
+    except TimeUpError:
+        play.is_whole = False
+    return play
+
+
+def _play_batches(
+    play: RandomPlay,
+    tasks: TaskBatch,
+    effort: Effort,
+    limit: TimeLimit,
+    *,
+    num_rows: int,
+    has_step_limit: bool,
+    report: Progress,
+) -> None:
+    generator, start = torch.Generator().manual_seed(0), time.monotonic()
     patience_s = max(effort.patience_s if has_step_limit else effort.endless_s, effort.longest_s)
     batches = 0
     while len(play.trial_returns) < MAX_TRIALS and time.monotonic() - start < effort.enough_s and play.is_whole:
+        limit.check()
         begun = time.monotonic()
-        tasks.begin(batches * tasks.num_trials, split=Split.TRAINING)
-        batch = _Batch(tasks, play, generator)
+        _begin(tasks, batches * num_rows, num_rows)
+        batch = _Batch(tasks, play, generator, num_rows=num_rows)
         play.seconds += time.monotonic() - begun
         # The time for making and resetting the copies does not count here; it has limits of its own.
         begun = time.monotonic()
         while batch.step(report):
+            limit.check()
             passed = time.monotonic() - begun
             if passed > (effort.longest_s if play.episode_lengths else patience_s):
                 play.is_whole = False
                 break
         batches += 1
-    return play
+
+
+def _begin(tasks: TaskBatch, first_task: int, num_rows: int) -> None:
+    if num_rows < tasks.num_trials and isinstance(tasks, WorkerTaskBatch):
+        tasks.begin_chosen(draw_tasks(tasks.spec, Split.TRAINING, first_task, num_rows))
+    else:
+        tasks.begin(first_task, split=Split.TRAINING)
 
 
 class _Batch:
     """A batch of trials that is played; its results are added to a :class:`RandomPlay`."""
 
-    def __init__(self, tasks: TaskBatch, play: RandomPlay, generator: torch.Generator) -> None:
-        self._tasks, self._play, self._generator = tasks, play, generator
+    def __init__(self, tasks: TaskBatch, play: RandomPlay, generator: torch.Generator, *, num_rows: int) -> None:
+        self._tasks, self._play, self._generator, self._num_rows = tasks, play, generator, num_rows
         self._trial_return = torch.zeros(tasks.num_trials, dtype=torch.float64)
         self._episode_return = torch.zeros(tasks.num_trials, dtype=torch.float64)
         self._length = torch.zeros(tasks.num_trials, dtype=torch.int64)
         self._episodes = torch.zeros(tasks.num_trials, dtype=torch.int64)
-        self._active = torch.ones(tasks.num_trials, dtype=torch.bool)
+        self._active = torch.arange(tasks.num_trials) < num_rows
         self._num_steps = 0
 
     def step(self, report: Progress) -> bool:
@@ -140,7 +171,7 @@ class _Batch:
             report("playing at random", len(play.episode_lengths))
         if self._active.any():
             return True
-        play.trial_returns += self._trial_return.tolist()
+        play.trial_returns += self._trial_return[: self._num_rows].tolist()
         return False
 
     def _end_episodes(self, transition: Transition, has_ended: Tensor) -> None:
@@ -151,4 +182,4 @@ class _Batch:
         self._episode_return[has_ended] = 0.0
         self._length[has_ended] = 0
         self._episodes += has_ended
-        self._active = self._episodes < self._tasks.spec.episodes_per_trial
+        self._active &= self._episodes < self._tasks.spec.episodes_per_trial

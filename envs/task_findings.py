@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from envs.effort import Effort
 from envs.family import FamilySpec
 from envs.findings import Finding, FindingKind, finding
 from envs.gymnasium.batch import WorkerTaskBatch
 from envs.gymnasium.task_checks import (
+    CompareTime,
     VariationFindings,
     WorldFinding,
     compare_copies,
@@ -29,19 +29,21 @@ _TARGET_NAMES = {
 }
 
 
-def compare_tasks(tasks: WorkerTaskBatch, effort: Effort, report: Progress) -> list[Finding]:
+def compare_tasks(tasks: WorkerTaskBatch, limits: CompareTime, report: Progress) -> list[Finding]:
     """Compare tasks with each other and return what was found.
 
     Raises:
         FamilySpecError: a task has other spaces than the first task; the worker is closed.
     """
-    compare_spaces(tasks, effort, report)
+    found = []
+    if tasks.spec.variations and compare_spaces(tasks, limits, report) == 0:
+        found.append(_not_compared("whether its tasks have the same spaces", why=_why_not(is_slow=True)))
     if tasks.num_trials < FEWEST_COPIES:
         is_told = bool(tasks.spec.variations)
-        return [_not_compared("whether its variations change anything", why=FEW_COPIES)] if is_told else []
-    found = _world_findings(tasks.spec, compare_copies(tasks, effort, report))
+        return [*found, _not_compared("whether its variations change anything", why=FEW_COPIES)] if is_told else found
+    found += _world_findings(tasks.spec, compare_copies(tasks, limits, report))
     if tasks.spec.variations:
-        found += _variation_findings(compare_variations(tasks, effort, report))
+        found += _variation_findings(compare_variations(tasks, limits, report))
     return found
 
 

@@ -54,6 +54,8 @@ def show_check(out: PlainConsole, values: Mapping[str, Any]) -> None:
     """Print the report of a check. ``values`` is the command's JSON answer."""
     entry, verdict = shown_entry(values["spec"]["entry"]), values["verdict"]
     means = "learnd env add admits it" if verdict == "admitted" else "learnd env add refuses it"
+    if unchecked := sum(found["kind"] == "not_checked" for found in values["findings"]):
+        means += f"; {unchecked} {'things were' if unchecked > 1 else 'thing was'} not checked"
     out.print(styled((visible_line(entry), "bold"), " is ", (verdict, STATE_STYLES[_state_of(verdict)]), f": {means}"))
     for line in report_lines(values):
         out.print(visible_line(line), soft_wrap=True)

@@ -15,9 +15,9 @@ _KEYS = {
     "begin_row": ("context",),
     "undone": ("undone",),
     "frames": ("frames",),
-    "check": ("warnings", "failure"),
-    "contract": ("findings", "has_mask", "is_replayed", "times"),
-    "numbers": ("numbers",),
+    "check": ("warnings", "failure", "is_whole"),
+    "contract": ("findings", "has_mask", "is_replayed", "times", "unchecked"),
+    "numbers": ("numbers", "is_replayed", "is_whole"),
 }
 """The keys of the answer to each request; others are optional."""
 

@@ -6,6 +6,7 @@ by complete variations, so that the stored family says exactly how its tasks dif
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -24,7 +25,12 @@ MAX_PERMUTED = 256
 
 
 def complete(
-    spec: FamilySpec, *, limits: WorkerLimits | None = None, on_wait: Callable[[], None] | None = None
+    spec: FamilySpec,
+    *,
+    limits: WorkerLimits | None = None,
+    on_wait: Callable[[], None] | None = None,
+    within_s: float = math.inf,
+    tell_unchecked: Callable[[str], None] = lambda _what: None,
 ) -> FamilySpec:
     """Return the family with every automatic variation replaced by complete ones.
 
@@ -34,6 +40,8 @@ def complete(
         spec: the family as declared.
         limits: limits of the worker that opens the environment.
         on_wait: called repeatedly while the worker works.
+        within_s: time for finding out which numbers among the environment's attributes matter.
+        tell_unchecked: called with what there was no time for.
 
     Raises:
         FamilySpecError: an automatic variation does not fit the environment.
@@ -48,7 +56,9 @@ def complete(
     )
     with closing(plain):
         factors = [float(v.options["amount"]) for v in asked if v.name in {"auto", "numbers"}]
-        numbers = plain.effective_numbers(max(factors)) if factors else {}
+        numbers = plain.effective_numbers(max(factors), within_s=within_s) if factors else {}
+        if not numbers.get("is_whole", True):
+            tell_unchecked("whether further numbers among the environment's attributes could vary")
         environment = _Environment(spec=spec, spaces=plain.spaces, declared=declared, numbers=numbers)
     completed: dict[str, Variation] = {}
     for variation in asked:
@@ -143,6 +153,8 @@ class _Environment:
         return [_scaled_number(name, value, factor) for name, value in found if name not in taken]
 
     def _without_numbers(self) -> str:
+        if self.numbers["is_replayed"] is None:
+            return "it is too slow to find out in time which numbers change its dynamics."
         if not self.numbers["is_replayed"]:
             return "the environment does not replay from its seed, so it is unknown which numbers change its dynamics."
         return "no float among its public attributes changes its dynamics, or each is varied already."

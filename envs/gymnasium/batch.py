@@ -5,6 +5,7 @@ Shapes: B trials, D observation width, n action width, P task parameters.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -154,7 +155,7 @@ class WorkerTaskBatch:
         return self._seen(self._observation)[row]
 
     def undone_attributes(self) -> dict[str, tuple[str, str]]:
-        """Return the varied attributes that a reset overwrote. Tasks must be begun again after this call.
+        """Return the varied attributes that a reset overwrote; tasks must be begun again afterwards.
 
         Returns:
             Name → the value drawn for a task, and the present value in its environment.
@@ -234,58 +235,57 @@ class WorkerTaskBatch:
         """
         return self._interface.change_masks(self._allowed.clone()).to(self.device) if self._has_masks else None
 
-    def check(self) -> dict[str, Any]:
-        """Run Gymnasium's environment checker in the worker.
+    def check(self, *, within_s: float = math.inf) -> dict[str, Any]:
+        """Run Gymnasium's environment checker in the worker, and end it after ``within_s`` seconds.
 
         Returns:
-            ``warnings``: the checker's warnings; ``failure``: the error that ended it, or None.
+            ``warnings``: the checker's warnings; ``failure``: the error that ended it, or None; ``is_whole``: whether
+            there was enough time.
         """
         self._check_open()
-        return self._process.ask({"type": "check"})
+        return self._process.ask({"type": "check", "within_s": within_s})
 
-    def check_contract(self, *, max_steps: int, max_s: float) -> dict[str, Any]:
+    def check_contract(self, *, max_steps: int, max_s: float, within_s: float = math.inf) -> dict[str, Any]:
         """Check one task against the contract of an environment in the worker.
 
         Args:
             max_steps: number of steps of one run.
             max_s: time after which the first run takes no further step; the other runs take as many steps.
+            within_s: time after which the environment is not called any more.
 
         Returns:
             ``findings``: a list of ``kind``, ``call``, ``found``, ``count``; ``is_replayed``: whether a seed and
             actions determine what happens, None if unknown; ``has_mask``: whether actions are masked; ``times``:
-            seconds of ``make_s``, ``reset_s``, ``slowest_reset_s``, ``step_s``, ``step_cpu_s``.
+            seconds of ``make_s``, ``reset_s``, ``slowest_reset_s``, ``step_s``, ``step_cpu_s``; ``unchecked``: the
+            parts for which no time was left.
         """
         self._check_open()
-        return self._process.ask({"type": "contract", "max_steps": max_steps, "max_s": max_s})
+        request = {"type": "contract", "max_steps": max_steps, "max_s": max_s, "within_s": within_s}
+        return self._process.ask(request)
 
-    def effective_numbers(self, factor: float) -> dict[str, Any]:
+    def effective_numbers(self, factor: float, *, within_s: float = math.inf) -> dict[str, Any]:
         """Return the numbers among the environment's attributes that change its dynamics.
 
         The worker plays the same random actions from the same seed with each number divided and multiplied by the
-        factor.
+        factor, for at most ``within_s`` seconds.
 
         Returns:
             ``numbers``: name → value; ``is_replayed``: whether the environment replays, without which nothing can be
-            said; ``is_whole``: whether there was enough time for all numbers.
+            said, None if there was no time to find out; ``is_whole``: whether there was enough time for all numbers.
         """
         self._check_open()
-        return self._process.ask({"type": "numbers", "factor": factor})
+        return self._process.ask({"type": "numbers", "factor": factor, "within_s": within_s})
 
     def task_parameters(self) -> Tensor:
-        """Return the drawn values of the variations as numbers.
+        """Return the drawn values of the variations as numbers, [B, P] float32.
 
-        Returns:
-            [B, P] float32. A choice gives its index. A map gives one number per cell (1 for a hole). P is 0 without
-            variations.
+        A choice gives its index. A map gives one number per cell (1 for a hole). P is 0 without variations.
         """
         rows = [task_numbers(self.spec.variations, task) for task in self._tasks]
         return torch.tensor(rows, dtype=torch.float32, device=self.device).view(len(rows), -1)
 
     def describe_tasks(self, rows: list[int]) -> list[dict[str, Any]]:
-        """Return the tasks in the given rows as JSON values, for the stored trials.
-
-        A task whose environment gave a context has its digest as ``context``.
-        """
+        """Return the tasks in the given rows as JSON values, with ``context``, the digest of a context they gave."""
         return [self._described(row) for row in rows]
 
     def _described(self, row: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from envs.effort import Effort
+from envs.effort import Effort, TimeLimit
 from envs.findings import Finding, FindingKind, finding
 from envs.gymnasium.batch import WorkerTaskBatch
 
@@ -56,6 +56,10 @@ TOLD_BY = {
 """Words of the checker that say again what a finding of the contract says."""
 
 
+OWN_SHARE = 0.7
+"""The share of the time that learnd's own check may take; Gymnasium's checker gets the rest."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Contract:
     """The result of the check of the contract.
@@ -64,25 +68,32 @@ class Contract:
         findings: the faults of the environment.
         is_replayed: whether seed and actions determine what happens; None if that is not known.
         times: seconds of ``make_s``, ``reset_s``, ``slowest_reset_s``, ``step_s``, ``step_cpu_s`` of one copy.
+        unchecked: the parts for which no time was left.
     """
 
     findings: list[Finding]
     is_replayed: bool | None
     times: dict[str, float]
+    unchecked: list[str]
 
 
-def check_contract(tasks: WorkerTaskBatch, effort: Effort) -> Contract:
-    """Check an environment against its contract, by learnd's own check and by Gymnasium's checker.
+def check_contract(tasks: WorkerTaskBatch, effort: Effort, limit: TimeLimit) -> Contract:
+    """Check an environment against its contract, by learnd's own check and by Gymnasium's checker, within a time.
 
     Raises:
         WorkerFaultError: the worker failed, for example because the environment raised an error.
     """
-    checked = tasks.check_contract(max_steps=effort.contract_steps, max_s=effort.contract_s)
+    checked = tasks.check_contract(
+        max_steps=effort.contract_steps, max_s=effort.contract_s, within_s=limit.part(OWN_SHARE).left_s()
+    )
+    unchecked = list(checked["unchecked"])
     found = [_contract_finding(values) for values in checked["findings"]]
     # Gymnasium's checker stops at faults that were found already, and takes actions that a mask forbids.
     if not checked["has_mask"] and not any(fault.is_refusal for fault in found):
-        found += _checker_findings(tasks, {fault.kind for fault in found})
-    return Contract(findings=found, is_replayed=checked["is_replayed"], times=checked["times"])
+        told, is_whole = _checker_findings(tasks, {fault.kind for fault in found}, within_s=limit.left_s())
+        found += told
+        unchecked += [] if is_whole else ["what Gymnasium's checker tests"]
+    return Contract(findings=found, is_replayed=checked["is_replayed"], times=checked["times"], unchecked=unchecked)
 
 
 def _contract_finding(values: dict[str, Any]) -> Finding:
@@ -91,17 +102,20 @@ def _contract_finding(values: dict[str, Any]) -> Finding:
     return finding(FindingKind(values["kind"]), found, call=values["call"])
 
 
-def _checker_findings(tasks: WorkerTaskBatch, told: Collection[FindingKind]) -> list[Finding]:
-    """Return what Gymnasium's checker adds to the findings of the contract."""
-    checked = tasks.check()
+def _checker_findings(
+    tasks: WorkerTaskBatch, told: Collection[FindingKind], *, within_s: float
+) -> tuple[list[Finding], bool]:
+    """Return what Gymnasium's checker adds to the findings of the contract, and whether it had enough time."""
+    checked = tasks.check(within_s=within_s)
     known = (*ADVICE, *(words for kind in told for words in TOLD_BY.get(kind, ())))
     found = [
         finding(FindingKind.CHECKER, text) for text in checked["warnings"] if not any(words in text for words in known)
     ]
     failure: str | None = checked["failure"]
-    if failure is None or any(words in failure for words in known):
-        return found
-    if any(words in failure for words in TOLERATED):
-        return [*found, finding(FindingKind.CHECKER, f"Gymnasium's checker stopped at: {failure}")]
-    rejected = f"Gymnasium's checker rejects {tasks.spec.entry!r}: {failure}"
-    return [*found, finding(FindingKind.CHECKER_REJECTS, rejected)]
+    if failure is not None and not any(words in failure for words in known):
+        if any(words in failure for words in TOLERATED):
+            found.append(finding(FindingKind.CHECKER, f"Gymnasium's checker stopped at: {failure}"))
+        else:
+            rejected = f"Gymnasium's checker rejects {tasks.spec.entry!r}: {failure}"
+            found.append(finding(FindingKind.CHECKER_REJECTS, rejected))
+    return found, bool(checked["is_whole"])

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from envs.effort import Effort
+from envs.effort import Effort, TimeLimit
 from envs.family import FamilySpec, Split
 from envs.gymnasium.batch import WorkerTaskBatch
 from envs.gymnasium.task_drawing import Task, draw_tasks, vary_one
@@ -22,6 +22,9 @@ from envs.gymnasium.variations import COMBINATIONS, Variation
 from envs.random_actions import random_actions
 from envs.random_play import Progress
 from envs.spaces import ActionSpec
+
+FEWEST_RUNS = 6
+"""Runs of two copies that a comparison of copies may need."""
 
 MAX_TASKS = 256
 MAX_STEPS = 200
@@ -70,39 +73,62 @@ class VariationFindings:
     num_steps: int = 0
 
 
-def compare_spaces(tasks: WorkerTaskBatch, effort: Effort, report: Progress) -> None:
+@dataclass(frozen=True, kw_only=True)
+class CompareTime:
+    """The time of comparisons.
+
+    Attributes:
+        effort: the limits of each comparison, without its resets.
+        limit: the limit of all comparisons, with their resets.
+        begin_s: the time in which one task usually begins.
+    """
+
+    effort: Effort
+    limit: TimeLimit
+    begin_s: float = 0.0
+
+    def allows(self, num_begins: int) -> bool:
+        """Return whether there is time to begin so many tasks."""
+        return num_begins * self.begin_s < self.limit.left_s()
+
+
+def compare_spaces(tasks: WorkerTaskBatch, limits: CompareTime, report: Progress) -> int:
     """Begin many tasks of both splits, because the worker compares the spaces of each task that it begins.
+
+    Returns:
+        The number of tasks of each split that were begun.
 
     Raises:
         FamilySpecError: a task has other spaces than the first task.
     """
-    if not tasks.spec.variations:
-        return
-    end, begun, count = time.monotonic() + effort.spaces_s, 0, 1
-    while begun < MAX_TASKS and time.monotonic() < end:
+    end, begun, count = time.monotonic() + limits.effort.spaces_s, 0, 1
+    while begun < MAX_TASKS and time.monotonic() < end and limits.allows(len(Split) * count):
         for split in Split:
             tasks.begin_chosen(draw_tasks(tasks.spec, split, begun, count))
         begun += count
         count = min(2 * count, tasks.num_trials)
         report("comparing spaces", begun)
+    return begun
 
 
-def compare_copies(tasks: WorkerTaskBatch, effort: Effort, report: Progress) -> WorldFinding:
+def compare_copies(tasks: WorkerTaskBatch, limits: CompareTime, report: Progress) -> WorldFinding:
     """Step one copy alone, then step it again in turn with another copy, and compare the results.
 
     If the results differ although seed and actions are equal, the two copies share something: a global simulation,
     class attributes, or a module's globals. Only the steps up to which the copy replays when it is alone are compared.
     """
     generator = torch.Generator().manual_seed(0)
-    clock = _Clock(effort.world_s)
+    clock = _Clock(limits.effort.world_s)
     finding = WorldFinding(is_compared=False, is_slow=True)
     for attempt, row in enumerate((0, 1)):
+        if not limits.allows(2 * FEWEST_RUNS):
+            break
         target, *others = draw_tasks(tasks.spec, Split.TRAINING, MAX_DRAWS * attempt, MAX_DRAWS)
         other = next((task for task in others if task.drawn() != target.drawn()), others[0])
         alone, mixed = [target, target], [other, other]
         mixed[row] = target
         actions = _action_rows(tasks.spaces.action, generator, num_rows=2)
-        found = _compare_copy(tasks, _CopyRun(alone, mixed, row, actions), effort, clock)
+        found = _compare_copy(tasks, _CopyRun(alone, mixed, row, actions), limits, clock)
         report("comparing copies", attempt + 1)
         if found.differing_step is not None:
             return found
@@ -124,13 +150,13 @@ class _CopyRun:
     actions: list[Tensor]
 
 
-def _compare_copy(tasks: WorkerTaskBatch, run: _CopyRun, effort: Effort, clock: _Clock) -> WorldFinding:
+def _compare_copy(tasks: WorkerTaskBatch, run: _CopyRun, limits: CompareTime, clock: _Clock) -> WorldFinding:
     clock.lap()
     only = [row == run.row for row in range(2)]
     # The first run steps half of the rows, so its time gives an estimate for the four or five further runs.
-    alone = _play(tasks, run.alone, run.actions, only, longest_s=effort.world_s / 8)
+    alone = _play(tasks, run.alone, run.actions, only, longest_s=limits.effort.world_s / 8)
     actions = run.actions[: len(alone) - 1]
-    if 6 * clock.lap() > effort.most_s:
+    if 6 * (lap_s := clock.lap()) > min(limits.effort.most_s, limits.limit.left_s() + lap_s):
         return WorldFinding(is_compared=False, is_slow=True)
     again = _play(tasks, run.alone, actions, only)
     together = _play(tasks, run.mixed, actions, [True, True])
@@ -151,17 +177,20 @@ def _compare_copy(tasks: WorkerTaskBatch, run: _CopyRun, effort: Effort, clock: 
     return WorldFinding(is_compared=False)
 
 
-def compare_variations(tasks: WorkerTaskBatch, effort: Effort, report: Progress) -> VariationFindings:
+def compare_variations(tasks: WorkerTaskBatch, limits: CompareTime, report: Progress) -> VariationFindings:
     """Compare tasks that have the same seed and the same actions and differ in one variation only."""
-    spec = tasks.spec
+    spec, effort = tasks.spec, limits.effort
     findings = VariationFindings()
     untold = [variation for variation in spec.variations if variation.distribution not in COMBINATIONS]
     compared: set[str] = set()
     clock = _Clock(effort.variations_s)
     base, pairs = _pairs(spec, untold[: tasks.num_trials - 2], first_task=0)
+    if not limits.allows(1 + len(pairs)):
+        findings.is_compared, findings.is_slow = False, True
+        return findings
     tasks.begin_chosen([base, *pairs.values()])
     findings.undone = tasks.undone_attributes()
-    if 3 * clock.lap() > effort.most_s:
+    if 3 * clock.lap() > effort.most_s or not limits.allows(2 + len(pairs)):
         findings.is_compared, findings.is_slow = False, True
         return findings
     generator, clock = torch.Generator().manual_seed(0), _Clock(effort.variations_s)
@@ -176,7 +205,9 @@ def compare_variations(tasks: WorkerTaskBatch, effort: Effort, report: Progress)
         compared |= pairs.keys()
         differing = {name for name, differs in zip(pairs, rows.differing[1:], strict=True) if differs}
         untold = [variation for variation in untold if variation.name not in differing]
-        if not compared & {v.name for v in untold} or not findings.is_compared or 1.5 * clock.lap() > clock.left():
+        if not compared & {v.name for v in untold} or not findings.is_compared:
+            break
+        if 1.5 * clock.lap() > clock.left() or not limits.allows(2 + len(untold)):
             break
     findings.without_effect = [variation for variation in untold if variation.name in compared]
     return findings

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from envs.effort import LEAST_S, Effort, thorough
+import pytest
+
+from envs.effort import TimeLimit, TimeUpError, thorough
 
 
-def test_a_thorough_check_keeps_within_its_time() -> None:
+class Watch:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_part_gets_its_share_of_what_is_left() -> None:
+    watch = Watch()
+    whole = TimeLimit(10.0, monotonic=watch)
+    watch.now += 5.0
+    part = whole.part(0.4)
+    assert (whole.left_s(), part.left_s()) == (5.0, 2.0)
+    watch.now += 2.0
+    with pytest.raises(TimeUpError):
+        part.check()
+    whole.check()
+    watch.now += 60.0
+    assert whole.left_s() == 0.0
+
+
+def test_a_thorough_check_is_as_patient_as_its_time() -> None:
     effort = thorough(600.0)
-    left = effort.after(200.0)
-    assert (left.patience_s, left.endless_s, left.longest_s) == (400.0, 400.0, 30.0)
-    assert effort.after(590.0).longest_s == 10.0
-    assert effort.after(1000.0).patience_s == LEAST_S
-
-
-def test_an_admission_has_the_same_patience_however_long_the_parts_before_took() -> None:
-    assert Effort().after(1000.0) == Effort()
+    assert (effort.whole_s, effort.patience_s, effort.endless_s, effort.longest_s) == (600.0, 600.0, 600.0, 30.0)
 
 
 def test_the_parts_of_a_thorough_check_fit_into_its_time() -> None:

@@ -23,6 +23,7 @@ import numpy as np
 
 from .attributes import fitting_attributes, set_attributes
 from .check_actions import edge_actions, random_action, random_actions
+from .faults import OutOfTimeError
 from .inspection import BrokenResultError, Findings, Inspector
 from .masks import KEY, MaskReader, sample_allowed
 from .places import error_text
@@ -47,6 +48,7 @@ class ContractCheck:
         progress: takes the call that is at work, for time-outs.
         max_steps: number of steps of one run.
         max_s: time after which the first run takes no further step; the other runs take as many steps.
+        within_s: time after which the environment is not called any more.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class ContractCheck:
         progress: Progress,
         max_steps: int,
         max_s: float,
+        within_s: float,
     ) -> None:
         self._make_env, self._close_env = make, close
         self._task = task
@@ -66,6 +69,8 @@ class ContractCheck:
         self._progress = progress
         self._num_steps = max_steps
         self._max_s = max_s
+        self._end = time.monotonic() + within_s
+        self._is_replayed: bool | None = None
         self._findings = Findings()
         self._times = Times()
         self._has_mask = self._is_mask_read = False
@@ -75,24 +80,33 @@ class ContractCheck:
 
         Returns:
             ``findings``: the faults; ``is_replayed``: whether a seed and actions determine what happens; None if that
-            is not known; ``has_mask``: whether actions are masked; ``times``: what making, resets and steps took.
+            is not known; ``has_mask``: whether actions are masked; ``times``: what making, resets and steps took;
+            ``unchecked``: the parts for which no time was left.
         """
-        is_replayed = None
         self._env = self._make()
+        parts = {"the actions at the edges of the action space": self._try_edges, "seeds": self._compare_seeds}
+        unchecked = list(parts)
         try:
             self._check_arguments()
-            self._try_edges()
-            if not self._findings.has("action_edge"):
-                is_replayed = self._compare_seeds()
-        except BrokenResultError:
+            for part in parts.values():
+                part()
+                unchecked.pop(0)
+        except OutOfTimeError:
             pass
+        except BrokenResultError:
+            unchecked = []
         self._close(self._env)
         return {
             "findings": self._findings.to_json(),
-            "is_replayed": is_replayed,
+            "is_replayed": self._is_replayed,
+            "unchecked": unchecked,
             "has_mask": self._has_mask,
             "times": self._times.to_json(),
         }
+
+    def _require_time(self) -> None:
+        if time.monotonic() > self._end:
+            raise OutOfTimeError
 
     def _make(self) -> gymnasium.Env[Any, Any]:
         self._progress.begin(Stage.MAKING, 0)
@@ -113,6 +127,7 @@ class ContractCheck:
 
     def _reset(self, env: gymnasium.Env[Any, Any], seed: int | None) -> tuple[Any, Any]:
         """Reset a copy; return what was observed, as a fingerprint, and the action mask, None if there is none."""
+        self._require_time()
         set_attributes(env, self._attributes)
         self._progress.begin(Stage.RESETTING, 0)
         begun = time.perf_counter()
@@ -129,6 +144,7 @@ class ContractCheck:
 
     def _step(self, env: gymnasium.Env[Any, Any], action: Any) -> tuple[Any, bool, Any]:
         """Step a copy; return the result as a fingerprint, whether the episode is over, and the action mask."""
+        self._require_time()
         self._progress.begin(Stage.STEPPING, 0)
         begun, cpu_begun = time.perf_counter(), time.process_time()
         answer = env.step(action)
@@ -176,7 +192,7 @@ class ContractCheck:
                 continue
             try:
                 _, is_over, mask = self._step(self._env, action)
-            except BrokenResultError:
+            except (BrokenResultError, OutOfTimeError):
                 raise
             except Exception as error:  # noqa: BLE001  (a user's code may raise anything)
                 failed.append((label, error))
@@ -199,7 +215,7 @@ class ContractCheck:
                 if self._masks.allows(mask, action):
                     self._step(self._env, action)
                     return True
-            except BrokenResultError:
+            except (BrokenResultError, OutOfTimeError):
                 raise
             except Exception:  # noqa: BLE001, S112  (another action may be good)
                 continue
@@ -207,22 +223,23 @@ class ContractCheck:
 
     # Seeds
 
-    def _compare_seeds(self) -> bool:
-        """Compare runs of equal and of other seeds; return whether a run replays from its seed."""
+    def _compare_seeds(self) -> None:
+        """Compare runs of equal and of other seeds, unless actions at the edges failed."""
+        if self._findings.has("action_edge"):
+            return
         first, used = self._run(self._env, SEED, GLOBAL_SEED, max_s=self._max_s)
         self._num_steps = max(1, len(first) - 1)
         again, _ = self._run(self._env, SEED, GLOBAL_SEED)
-        is_replayed = again == first
-        if not is_replayed:
+        self._is_replayed = again == first
+        if not self._is_replayed:
             self._explain_difference()
         elif used and self._run(self._env, SEED, OTHER_GLOBAL_SEED)[0] != first:
             found = f"its results depend on the global random generators ({', '.join(used)}), not on its seed alone."
             self._findings.note("global_random", "step", found)
-            return False
+            self._is_replayed = False
         elif self._run(self._env, OTHER_SEED, GLOBAL_SEED)[0] == first:
             found = f"other seeds give the same observations and rewards in {self._num_steps} steps."
             self._findings.note("seed_without_effect", "reset", found)
-        return is_replayed
 
     def _explain_difference(self) -> None:
         """Note why two runs of one copy with the same seed and the same actions differ."""

@@ -17,6 +17,10 @@ MAX_MESSAGE = 700
 """Longest message of an error, so that the line of code after it is not cut off."""
 
 
+class OutOfTimeError(Exception):
+    """No time is left for a further call of the environment in a check."""
+
+
 class NonsenseError(Exception):
     """The environment returned a value that its own spaces or the Gymnasium interface do not allow."""
 

@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium import spaces
 
 from .attributes import is_same
+from .faults import OutOfTimeError
 from .masks import MaskReader, sample_allowed
 from .observations import form_of
 
@@ -42,30 +43,34 @@ def effective_numbers(
     or multiplication by the factor changes an observation, a reward or an end under the same seed and actions.
 
     Args:
-        make: makes a copy of the environment.
+        make: makes a copy of the environment, whose calls raise :class:`OutOfTimeError` when no time is left.
         close: closes a copy.
         factor: above 1.
         image_size: the largest side of an image as it is compared; 0 flattens images to vectors.
+
+    Returns:
+        ``numbers``: name → value; ``is_replayed``, None if there was no time to find out; ``is_whole``.
     """
     trace = partial(_trace, image_size=image_size)
     end = time.monotonic() + NUMBERS_S
-    env = make()
-    before = float_attributes(env)
-    plain = trace(env, None)
-    after = float_attributes(env)
-    is_replayed = trace(env, None) == plain
-    close(env)
-    candidates = [name for name, value in before.items() if after.get(name) == value][:MAX_NUMBERS]
-    numbers: dict[str, float] = {}
-    is_whole = len(before) <= MAX_NUMBERS
-    for name in candidates if is_replayed else ():
-        if time.monotonic() > end:
-            is_whole = False
-            break
-        scaled = (before[name] / factor, before[name] * factor)
-        if all(_is_effective(make, close, trace, plain=plain, changed=(name, value)) for value in scaled):
-            numbers[name] = before[name]
-    return {"numbers": numbers, "is_replayed": is_replayed, "is_whole": is_whole}
+    found: dict[str, Any] = {"numbers": {}, "is_replayed": None, "is_whole": False}
+    try:
+        env = make()
+        before = float_attributes(env)
+        plain = trace(env, None)
+        after = float_attributes(env)
+        found["is_replayed"] = trace(env, None) == plain
+        close(env)
+        candidates = [name for name, value in before.items() if after.get(name) == value][:MAX_NUMBERS]
+        for name in candidates if found["is_replayed"] else ():
+            if time.monotonic() > end:
+                return found
+            scaled = (before[name] / factor, before[name] * factor)
+            if all(_is_effective(make, close, trace, plain=plain, changed=(name, value)) for value in scaled):
+                found["numbers"][name] = before[name]
+    except OutOfTimeError:
+        return found
+    return {**found, "is_whole": len(before) <= MAX_NUMBERS}
 
 
 def float_attributes(env: gymnasium.Env[Any, Any]) -> dict[str, float]:
@@ -94,6 +99,8 @@ def _is_effective(
     try:
         name, value = changed
         return trace(env, changed) != plain and is_same(getattr(env.unwrapped, name), value)
+    except OutOfTimeError:
+        raise
     except Exception:  # noqa: BLE001  (a user's environment may do anything with a number that it does not expect)
         return False
     finally:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import enum
 import functools
+import time
 from typing import Any
 
 import gymnasium
+
+from .faults import OutOfTimeError
 
 
 class Stage(enum.IntEnum):
@@ -36,13 +39,19 @@ class Progress:
         self.cells[2] += 1
 
 
-def report_calls(env: gymnasium.Env[Any, Any], progress: Progress) -> None:
-    """Wrap an environment's ``reset`` and ``step`` so that each call is reported as progress."""
+def report_calls(env: gymnasium.Env[Any, Any], progress: Progress, *, within_s: float) -> None:
+    """Wrap an environment's ``reset`` and ``step`` so that each call is reported as progress.
+
+    After ``within_s`` seconds the calls raise :class:`OutOfTimeError` instead.
+    """
+    end = time.monotonic() + within_s
     for name in ("reset", "step"):
         method = getattr(env, name)
 
         @functools.wraps(method)
         def reported(*args: Any, _method: Any = method, **kwargs: Any) -> Any:
+            if time.monotonic() > end:
+                raise OutOfTimeError
             progress.begin(Stage.CHECKING, 0)
             return _method(*args, **kwargs)
 

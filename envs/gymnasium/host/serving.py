@@ -11,6 +11,7 @@ import os
 import re
 import resource
 import sys
+import time
 from json import loads
 from typing import Any, NoReturn
 
@@ -115,20 +116,20 @@ class Host:
         """Return the varied attributes that the last resets overwrote."""
         return {"undone": self._tasks.undone()}
 
-    def on_check(self) -> dict[str, Any]:
+    def on_check(self, within_s: float) -> dict[str, Any]:
         """Run Gymnasium's checker on a separate environment."""
         progress = self._tasks.progress
         progress.begin(Stage.MAKING, 0)
         env = self._maker(self._first_task["kwargs"])
         set_attributes(env, fitting_attributes(env, self._first_task["attributes"]))
-        report_calls(env, progress)
+        report_calls(env, progress, within_s=within_s)
         step_as_masked(env)
         checked = check_environment(env)
         with contextlib.suppress(Exception):  # the check of the contract tells of it
             self._maker.close(env)
         return checked
 
-    def on_contract(self, max_steps: int, max_s: float) -> dict[str, Any]:
+    def on_contract(self, max_steps: int, max_s: float, within_s: float) -> dict[str, Any]:
         """Check one task against the contract of an environment, with copies of its own."""
         check = ContractCheck(
             lambda: self._maker(self._first_task["kwargs"]),
@@ -138,17 +139,18 @@ class Host:
             progress=self._tasks.progress,
             max_steps=max_steps,
             max_s=max_s,
+            within_s=within_s,
         )
         return check.check()
 
-    def on_numbers(self, factor: float) -> dict[str, Any]:
+    def on_numbers(self, factor: float, within_s: float) -> dict[str, Any]:
         """Return the numbers among the environment's attributes that change what it does."""
-        progress = self._tasks.progress
+        progress, end = self._tasks.progress, time.monotonic() + within_s
 
         def make() -> gymnasium.Env[Any, Any]:
             progress.begin(Stage.MAKING, 0)
             env = self._maker(self._first_task["kwargs"])
-            report_calls(env, progress)
+            report_calls(env, progress, within_s=end - time.monotonic())
             return env
 
         image_size = self._configuration.get("image_size", 0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from envs.effort import Effort
+from envs.effort import Effort, TimeLimit
 from envs.errors import WorkerFaultError
 from envs.family import FamilySpec
 from envs.findings import FindingKind, Severity
@@ -60,7 +60,7 @@ UNREPLAYED = {"SeedIgnored", "SeedIgnoredByItsOwnGenerator", "KeepsItsPlace", "D
 def contract_of(spec: FamilySpec) -> Contract:
     tasks = opened(spec)
     try:
-        return check_contract(tasks, EFFORT)
+        return check_contract(tasks, EFFORT, TimeLimit(600.0))
     finally:
         tasks.close()
 

@@ -11,9 +11,10 @@ import envs.admission
 import envs.gymnasium.task_checks
 from envs.admission import probe
 from envs.declaration import family_from_declaration
-from envs.effort import Effort
+from envs.effort import Effort, TimeLimit
 from envs.errors import EnvsError, FamilySpecError
 from envs.family import FamilySpec
+from envs.gymnasium.task_checks import CompareTime
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
 from envs.task_findings import compare_tasks
 from tests.envs.families import FOLDER, LIMITS, drifting, opened, sound
@@ -30,7 +31,8 @@ def shorter(monkeypatch: pytest.MonkeyPatch) -> None:
 def told(spec: FamilySpec, effort: Effort = SHORT) -> list[str]:
     tasks = opened(spec, 8)
     try:
-        found = compare_tasks(tasks, effort, lambda phase, units: None)
+        limits = CompareTime(effort=effort, limit=TimeLimit(600.0))
+        found = compare_tasks(tasks, limits, lambda phase, units: None)
     finally:
         tasks.close()
     refusals = [finding for finding in found if finding.is_refusal]
