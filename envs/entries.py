@@ -1,11 +1,13 @@
 """Entries that name files: a Python file with an environment, and a virtual environment's interpreter.
 
 A worker imports modules by name. So ``./mazes/maze.py:Maze`` becomes the entry ``maze:Maze`` with the import path
-``./mazes``, and a file in a package becomes ``package.maze:Maze`` with the folder above the package.
+``./mazes``, and a file in a package becomes ``package.maze:Maze`` with the folder above the package. A file that has no
+importable name, or that of a library, stays a file: ``my-env.py:Maze`` becomes ``/absolute/my-env.py:Maze``.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import sys
@@ -18,8 +20,11 @@ from envs.errors import FamilySpecError
 ONLY_CLASS = "*"
 """The name after ``module:`` that stands for the only environment class of the module."""
 
-TAKEN_NAMES = frozenset(sys.stdlib_module_names) | {"gymnasium", "numpy"}
+TAKEN_NAMES = frozenset(sys.stdlib_module_names) | {"gymnasium", "numpy", "__main__"}
 """Names of modules that a worker has imported before a user's file, so that the file would not be imported."""
+
+OWN_PACKAGES = frozenset({"agent", "envs", "memory"})
+"""learnd's packages, which no environment needs to import."""
 
 _FILE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>[^:/]*))?")
 _INTERPRETERS = ("bin/python", "bin/python3")
@@ -30,7 +35,7 @@ class FileEntry:
     """The entry and the import path that a Python file stands for.
 
     Attributes:
-        entry: ``module:Class``; ``module:*`` for the only environment class.
+        entry: ``module:Class`` or ``/FILE.py:Class``; ``*`` in the place of the class for the only environment class.
         import_path: the folder from which the worker imports the module.
         default_name: the text from which the name of a family is made.
     """
@@ -53,7 +58,7 @@ def file_entry(entry: str, *, folder: Path | None = None) -> FileEntry:
         folder: the folder from which a relative path starts; None for the working folder.
 
     Raises:
-        FamilySpecError: there is no such file, or it cannot be imported by its name.
+        FamilySpecError: there is no such file.
     """
     match = _FILE.fullmatch(entry)
     if match is None:
@@ -66,23 +71,34 @@ def file_entry(entry: str, *, folder: Path | None = None) -> FileEntry:
         _refuse(entry, found, f"Write the path of a Python file, from {start}.")
     above = path.parent
     parts = [path.stem]
-    while (above / "__init__.py").is_file() and above != above.parent:
+    while (above / "__init__.py").is_file() and above.name.isidentifier():
         parts.insert(0, above.name)
         above = above.parent
-    if not all(part.isidentifier() for part in parts):
-        name = next(part for part in parts if not part.isidentifier())
-        _refuse(entry, f"{name!r} cannot be imported as a module.", "Rename it to letters, digits and underscores.")
-    if parts[0] in TAKEN_NAMES:
-        _refuse(entry, f"a module {parts[0]!r} exists already, and hides it.", "Rename the file.")
+    module = ".".join(parts) if path.stem.isidentifier() and not _is_taken(parts, path) else str(path)
     name = match["name"] or ONLY_CLASS
     default = path.stem if name == ONLY_CLASS else name.rpartition(".")[2]
-    return FileEntry(entry=f"{'.'.join(parts)}:{name}", import_path=str(above), default_name=default)
+    return FileEntry(entry=f"{module}:{name}", import_path=str(above), default_name=default)
+
+
+def _is_taken(parts: list[str], path: Path) -> bool:
+    """Return whether a library has the name by which a file would be imported."""
+    if parts[0] in TAKEN_NAMES:
+        return True
+    if len(parts) > 1 or parts[0] in OWN_PACKAGES:
+        return False
+    found = importlib.util.find_spec(parts[0])
+    return found is not None and found.origin is not None and Path(found.origin).resolve() != path.resolve()
 
 
 def shown_entry(entry: str) -> str:
     """Return an entry as a user writes it: the file in place of ``module:*``."""
-    module, separator, name = entry.partition(":")
-    return f"{module.replace('.', '/')}.py" if separator and name == ONLY_CLASS else entry
+    module = entry.removesuffix(f":{ONLY_CLASS}")
+    return entry if module == entry else module if is_python_file(module) else f"{module.replace('.', '/')}.py"
+
+
+def portable_entry(entry: str) -> str:
+    """Return an entry without the folder of its file, so that it is the same wherever the file lies."""
+    return Path(entry).name if is_python_file(entry) else entry
 
 
 def interpreter_of(path: Path) -> Path:

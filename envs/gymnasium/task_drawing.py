@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.entries import portable_entry
 from envs.errors import FamilySpecError
 from envs.family import FamilySpec, Split, in_pool
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
@@ -69,7 +70,7 @@ def draw_one(spec: FamilySpec, split: Split, index: int, *, exposure: int = 0) -
         index: index of the task.
         exposure: number of times that it was begun before.
     """
-    words = json.dumps([spec.entry, spec.kwargs, split.value], sort_keys=True, default=str).encode()
+    words = json.dumps([portable_entry(spec.entry), spec.kwargs, split.value], sort_keys=True, default=str).encode()
     key = int.from_bytes(hashlib.sha256(words).digest()[:8], "little")
     number, exposure = in_pool(spec, split, index, exposure)
     task = draw_task(spec.variations, entropy=(key, number), is_held_out=split is Split.HELD_OUT)

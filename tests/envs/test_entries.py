@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from envs.declaration import family_from_declaration
-from envs.entries import file_entry, interpreter_of, is_python_file, shown_entry
+from envs.entries import file_entry, interpreter_of, is_python_file, portable_entry, shown_entry
 from envs.errors import FamilySpecError
 
 
@@ -59,17 +59,41 @@ def test_a_file_in_a_package_is_imported_from_above_the_package(folder: Path) ->
     [
         ("nothing.py", "there is no file"),
         ("folder.py", "it is a folder"),
-        ("two-words.py", "'two-words' cannot be imported"),
-        ("random.py", "a module 'random' exists already"),
-        ("gymnasium.py:Maze", "a module 'gymnasium' exists already"),
     ],
 )
-def test_a_file_that_cannot_be_imported_is_refused_with_the_reason(name: str, found: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_refused_with_the_reason(name: str, found: str, tmp_path: Path) -> None:
     (tmp_path / "folder.py").mkdir()
-    for file in ("two-words.py", "random.py", "gymnasium.py"):
-        (tmp_path / file).write_text("")
     with pytest.raises(FamilySpecError, match=found):
         file_entry(name, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["two-words.py", "two words.py", "maze.v2.py", "2048.py", "random.py", "gymnasium.py", "torch.py"]
+)
+def test_a_file_whose_name_cannot_be_imported_or_is_a_library_s_stays_a_file(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("")
+    named = file_entry(f"{name}:Maze", folder=tmp_path)
+    assert (named.entry, named.import_path) == (f"{tmp_path / name}:Maze", str(tmp_path))
+    assert file_entry(named.entry) == named, "so that an exported family is added again as it was"
+    assert shown_entry(file_entry(name, folder=tmp_path).entry) == str(tmp_path / name)
+
+
+def test_a_file_named_as_a_package_of_learnd_s_own_is_imported_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "memory.py").write_text("")
+    assert file_entry("memory.py:Maze", folder=tmp_path).entry == "memory:Maze"
+
+
+def test_a_folder_that_is_no_package_s_name_is_not_taken_for_one(tmp_path: Path) -> None:
+    (tmp_path / "my-game").mkdir()
+    for name in ("__init__.py", "rooms.py"):
+        (tmp_path / "my-game" / name).write_text("")
+    named = file_entry("my-game/rooms.py:Room", folder=tmp_path)
+    assert (named.entry, named.import_path) == ("rooms:Room", str(tmp_path / "my-game"))
+
+
+def test_the_tasks_of_a_file_do_not_depend_on_its_folder() -> None:
+    assert portable_entry("/home/me/my-env.py:Maze") == "my-env.py:Maze"
+    assert [portable_entry(entry) for entry in ("maze:Maze", "ALE/Pong-v5")] == ["maze:Maze", "ALE/Pong-v5"]
 
 
 def test_a_declared_file_runs_in_its_own_folder_before_other_import_paths(folder: Path) -> None:

@@ -24,6 +24,7 @@ from .making_hints import (
 )
 from .providers import declared_registrations, well_known_provider
 from .rendering import Rendering
+from .user_files import is_file, load_file, module_and_name
 from .wrapping import Wrapping
 
 ONLY_CLASS = "*"
@@ -97,8 +98,8 @@ class Maker:
             self.reward_threshold = self.reward_threshold or env.spec.reward_threshold
 
     def _maker(self) -> Callable[..., Any]:
-        module_name, separator, name = self.entry.partition(":")
-        if separator and module_name.endswith(".py"):
+        module_name, separator, name = module_and_name(self.entry)
+        if separator and module_name.endswith(".py") and not is_file(module_name):
             folder, _, file_name = module_name.rpartition("/")
             found = f"{module_name!r} is a file, but a module is named without '.py'."
             raise SpecError(found, f"Write {file_name.removesuffix('.py')}:{name} --path {folder or 'FOLDER'}.")
@@ -216,11 +217,13 @@ def only_class(module: Any) -> str:
 
 
 def import_user_module(name: str, folders: list[str]) -> Any:
-    """Import a module by its name.
+    """Import a module by its name, or load it by the path of its file.
 
     Raises:
-        StartError: there is no such module in the folders or among the installed packages.
+        StartError: there is no such file, or no such module in the folders or among the installed packages.
     """
+    if is_file(name):
+        return load_file(name)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import gymnasium
 
 from .faults import SpecError
+from .user_files import module_and_name
 
 
 class _Step(NamedTuple):
@@ -61,7 +62,7 @@ def _found(name: str, import_module: Callable[[str], Any]) -> Callable[..., Any]
     Raises:
         SpecError: there is none of that name.
     """
-    module_name, separator, inner = name.partition(":")
+    module_name, separator, inner = module_and_name(name)
     holder: Any = import_module(module_name) if separator else gymnasium.wrappers
     target = holder
     for part in (inner if separator else name).split("."):
