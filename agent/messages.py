@@ -16,6 +16,9 @@ from typing import Any
 from agent.errors import ChannelError
 from memory.records import JobKind, JobOutcome
 
+DUE = "due"
+"""The reason of a job that is due by its schedule."""
+
 FOUND_NOTHING = "found_nothing"
 """Key in the detail of a job that asked for the result of a play in the background, which goes on, and did no more."""
 
@@ -86,7 +89,7 @@ class Finished:
         outcome: how it ended.
         detail: the job's report.
         error: the reason of a failure; empty if there was none.
-        with_results: the families whose plays in the background have ended, so that a job can take the results.
+        with_results: the families that a job can go on with: a play of theirs has ended, or it has a place to begin.
     """
 
     run_id: int

@@ -32,6 +32,9 @@ USUAL_FACTOR = 3.0
 SHORTEST_SHARE = 1.0 / 12.0
 """The trainer waits at least this share of its patience for a play that is usually quicker."""
 
+WAITING_S = 60.0
+"""Seconds for which a family keeps its turn to be played in the background although it is not asked for."""
+
 STOP_S = 3.0
 """Seconds in which plays must end when the trainer stops; the supervisors of their workers end the rest."""
 
@@ -88,7 +91,8 @@ class BackgroundPlays:
 
     Args:
         patience_s: seconds that the trainer waits for a play.
-        most_at_once: plays that may be under way before further ones of slow families must wait.
+        most_at_once: places: plays that may be under way before further ones of slow families must wait. They begin in
+            the order in which they came to wait.
         on_wait: called repeatedly while the trainer waits; it may raise to end the waiting.
         may_overlap: whether a play may go on while the trainer does something else; otherwise it waits without limit.
         has_others: returns whether the trainer could do something else than wait for a family with this id.
@@ -116,6 +120,8 @@ class BackgroundPlays:
         self._current: dict[int, _Play] = {}
         self._ended: dict[tuple[int, str], _Play] = {}
         self._took_s: dict[tuple[int, str], float] = {}
+        self._waiting: dict[int, float] = {}
+        """The families that wait for a place, in their order, with the time at which they were last asked for."""
         self.num_changes = 0
         """Plays that have begun and results that were filed, so far: it shows whether a job did any of the two."""
 
@@ -157,6 +163,11 @@ class BackgroundPlays:
             family_id for family_id, play in self._current.items() if play.has_ended.is_set() and not play.is_stopped
         }
         return in_current | {family_id for (family_id, _what), play in self._ended.items() if not play.is_seen}
+
+    def have_places(self) -> set[int]:
+        """Return the ids of the families that waited for a place and have one now."""
+        free = self._most_at_once - len(self.under_way())
+        return set(self._in_turn()[: max(0, free)])
 
     def has_use_for(self, family_id: int, what: str) -> bool:
         """Return whether the trainer has something to do for a family now, without waiting for its worker for long.
@@ -211,7 +222,7 @@ class BackgroundPlays:
             self._raise_fault(family_id)
             present = None
         if present is None:
-            self._require_place(wait)
+            self._require_place(family_id, wait)
             present = self._begin(family_id, what, prepare(), token)
         self._await(present, wait)
         self._file_ended(family_id)
@@ -222,9 +233,9 @@ class BackgroundPlays:
     def begin(
         self, family_id: int, what: str, prepare: Callable[[], Callable[[], Any]], *, token: Hashable = None
     ) -> None:
-        """Begin a play whose result is taken later; do nothing if the family has one, or too many are under way."""
+        """Begin a play whose result is taken later; do nothing if the family has one, or if it has to wait."""
         self._file_ended(family_id)
-        if family_id not in self._current and len(self.under_way()) < self._most_at_once and self._may_overlap:
+        if family_id not in self._current and self._may_overlap and self._has_place(family_id):
             self._begin(family_id, what, prepare(), token)
 
     def forget(self, family_id: int, *kinds: str) -> None:
@@ -237,6 +248,7 @@ class BackgroundPlays:
 
         ``then`` is called in the play's thread if one is under way, because it may have to wait for the worker.
         """
+        self._waiting.pop(family_id, None)
         for key in [key for key in self._ended if key[0] == family_id]:
             del self._ended[key]
         play = self._current.get(family_id)
@@ -276,17 +288,29 @@ class BackgroundPlays:
             return self._patience_s
         return min(self._patience_s, max(SHORTEST_SHARE * self._patience_s, USUAL_FACTOR * took_s))
 
-    def _require_place(self, wait: _Wait) -> None:
-        """Raise if the play would only run in the background, and too many do.
+    def _require_place(self, family_id: int, wait: _Wait) -> None:
+        """Raise if the play would only run in the background, and there is no place or others wait for it already.
 
         Raises:
-            UnderWayError: they do.
+            UnderWayError: the family has to wait.
         """
-        if wait.until <= self._monotonic() and len(self.under_way()) >= self._most_at_once:
+        if wait.until <= self._monotonic() and not self._has_place(family_id):
             raise UnderWayError(f"{len(self.under_way())} families are played in the background: waits for a place")
+
+    def _has_place(self, family_id: int) -> bool:
+        """Return whether a family that is asked for now may be played; otherwise it waits for its turn from now on."""
+        self._waiting[family_id] = self._monotonic()
+        return family_id in self.have_places()
+
+    def _in_turn(self) -> list[int]:
+        """Return the families that wait for a place, those first that have waited for the longest time."""
+        since = self._monotonic() - WAITING_S
+        self._waiting = {family_id: at for family_id, at in self._waiting.items() if at >= since}
+        return list(self._waiting)
 
     def _begin(self, family_id: int, what: str, play: Callable[[], Any], token: Hashable) -> _Play:
         begun = _Play(what=what, token=token, began=self._monotonic())
+        self._waiting.pop(family_id, None)
         self._current[family_id] = begun
         self.num_changes += 1
         threading.Thread(target=self._carry_out, args=(begun, play), name=f"{what}-{family_id}", daemon=True).start()

@@ -298,16 +298,17 @@ class TrainerSession:
 
         A family that failed is not waited for, so it is something to do only if there is a result.
         """
-        ended = self.plays.have_results()
+        ended, placed = self.plays.have_results(), self.plays.have_places()
         return any(
-            other.id in ended or (not other.strikes and self.plays.has_use_for(other.id, ROLLOUT))
+            other.id in ended
+            or (not other.strikes and (other.id in placed or self.plays.has_use_for(other.id, ROLLOUT)))
             for other in self.store.families.all()
             if other.id != family_id and other.state is FamilyState.ACTIVE
         )
 
     def with_results(self) -> list[str]:
-        """Return the names of the families whose plays in the background have ended, with results for a job to take."""
-        ended = self.plays.have_results()
+        """Return the names of the families with which a job can go on: with a result, or a place to begin a play."""
+        ended = self.plays.have_results() | self.plays.have_places()
         return [family.name for family in self.store.families.all() if family.id in ended] if ended else []
 
     def close(self) -> None:

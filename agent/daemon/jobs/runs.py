@@ -50,7 +50,7 @@ class RunResult:
         detail: the job's report.
         error: the reason of a failure or an interruption; empty if there was none.
         is_trainer_exit: whether the trainer exited in the run, and not because the daemon stops.
-        with_results: families whose plays in the background have ended, with results for a job to take.
+        with_results: families whose plays in the background have ended, or that have a place to begin one.
     """
 
     outcome: JobOutcome

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from agent.trainer.heartbeat import JobInterruptedError
-from agent.trainer.plays import BackgroundPlays, PlayStoppedError, UnderWayError
+from agent.trainer.plays import WAITING_S, BackgroundPlays, PlayStoppedError, UnderWayError
 
 LONG_S = 30.0
-FAMILY, OTHER = 1, 2
+FAMILY, OTHER, THIRD = 1, 2, 3
 OPTIONS: dict[str, Any] = {"patience_s": LONG_S, "most_at_once": 2, "on_wait": lambda: None}
 
 
@@ -310,3 +312,50 @@ def test_the_kind_of_the_play_under_way_is_known(blocked: Blocked) -> None:
     while FAMILY in plays.under_way():
         pass
     assert plays.kind_under_way(FAMILY) is None
+
+
+def slow_plays(clock: Callable[[], float]) -> BackgroundPlays:
+    """Return plays with one place, all of which are known to be slow."""
+    plays = BackgroundPlays(patience_s=0.0, most_at_once=1, on_wait=lambda: None, monotonic=clock)
+    for family in (FAMILY, OTHER, THIRD):
+        with contextlib.suppress(UnderWayError):
+            plays.run(family, "rollout", lambda: lambda: time.sleep(0.001))
+        plays.run(family, "rollout", lambda: lambda: None, is_patient=True)
+        plays.forget(family, "rollout")
+    return plays
+
+
+def waits(plays: BackgroundPlays, family: int, play: Callable[[], Any]) -> bool:
+    """Ask for a play; return whether it has to wait for a place."""
+    try:
+        plays.run(family, "rollout", lambda: play)
+    except UnderWayError as error:
+        return "waits for a place" in str(error)
+    return False
+
+
+def test_a_place_goes_to_the_family_that_has_waited_for_the_longest_time(blocked: Blocked) -> None:
+    plays = slow_plays(time.monotonic)
+    plays.begin(FAMILY, "rollout", lambda: blocked)
+    assert blocked.begun.wait(LONG_S)
+    assert waits(plays, OTHER, blocked)
+    assert waits(plays, THIRD, blocked)
+    blocked.release.set()
+    plays.run(FAMILY, "rollout", lambda: blocked, is_patient=True)
+    plays.begin(FAMILY, "rollout", lambda: blocked)
+    assert plays.under_way() == set(), "it does not take its place again before the others"
+    assert plays.have_places() == {OTHER}
+    assert waits(plays, THIRD, blocked)
+    assert not waits(plays, OTHER, blocked)
+
+
+def test_a_family_that_is_not_asked_for_any_more_loses_its_turn(blocked: Blocked) -> None:
+    now = 0.0
+    plays = slow_plays(lambda: now)
+    plays.begin(FAMILY, "rollout", lambda: blocked)
+    assert waits(plays, OTHER, blocked)
+    now = 2.0 * WAITING_S
+    blocked.release.set()
+    plays.run(FAMILY, "rollout", lambda: blocked, is_patient=True)
+    assert plays.have_places() == set()
+    assert not waits(plays, THIRD, blocked)
