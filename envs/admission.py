@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -113,6 +114,8 @@ def admission_of(found: Examination) -> Admission:
     """
     if found.spaces is None or found.random_return is None or found.play is None:
         raise ValueError(f"{found.spec.name!r} is refused, or was not examined to the end")
+    steps_per_s, lengths = found.play.num_steps / found.play.seconds, found.play.episode_lengths
+    trial_steps = found.spec.episodes_per_trial * math.fsum(lengths) / max(1, len(lengths))
     return Admission(
         spec=found.spec,
         spaces=found.spaces,
@@ -122,8 +125,8 @@ def admission_of(found: Examination) -> Admission:
         reference_source=found.reference_source,
         findings=found.findings,
         report=found.report(),
-        steps_per_s=found.play.num_steps / found.play.seconds,
-        pace=replace(found.pace, steps_per_s=found.play.num_steps / found.play.seconds),
+        steps_per_s=steps_per_s,
+        pace=replace(found.pace, steps_per_s=steps_per_s, trial_steps=trial_steps),
     )
 
 

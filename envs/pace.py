@@ -38,11 +38,13 @@ class Pace:
             little was observed.
         longest_reset_s: the same of a reset.
         steps_per_s: environment steps per second of all copies together, with resets; None if it is unknown.
+        trial_steps: steps of a trial with random actions; None if it is unknown.
     """
 
     longest_step_s: float | None = None
     longest_reset_s: float | None = None
     steps_per_s: float | None = None
+    trial_steps: float | None = None
 
     def differs(self, other: Pace) -> bool:
         """Return whether another pace differs by more than :data:`NOTABLE_CHANGE` in a value, or does not know one."""
@@ -55,6 +57,7 @@ class Pace:
             "longest_step_s": self.longest_step_s,
             "longest_reset_s": self.longest_reset_s,
             "steps_per_s": self.steps_per_s,
+            "trial_steps": self.trial_steps,
         }
 
     @classmethod
@@ -64,6 +67,7 @@ class Pace:
             longest_step_s=_duration(values.get("longest_step_s")),
             longest_reset_s=_duration(values.get("longest_reset_s")),
             steps_per_s=_duration(values.get("steps_per_s")) or None,
+            trial_steps=_duration(values.get("trial_steps")) or None,
         )
 
 

@@ -8,6 +8,7 @@ from agent.config.settings import ConsolidationSettings, EvaluationSettings
 from envs.family import FamilySource
 from envs.few_shot.tasks import FewShotShapes
 from envs.kinds import FamilyKind
+from envs.pace import UNKNOWN_PACE
 from envs.spaces import SpacePair
 from memory.records import Family, FamilyState
 
@@ -70,10 +71,12 @@ def affordable_trials(family: Family, *, most: int, within_s: float) -> int:
         most: the number if time allows, or if the family's speed or the length of its trials is not known.
         within_s: the time, in seconds.
     """
-    totals, steps_per_s = family.totals, None if family.pace is None else family.pace.steps_per_s
-    if steps_per_s is None or totals.env_steps == 0:
+    totals, pace = family.totals, family.pace or UNKNOWN_PACE
+    # Long trials may not have ended yet.
+    steps = totals.env_steps / max(1, totals.trials) if totals.env_steps else pace.trial_steps
+    if pace.steps_per_s is None or steps is None:
         return most
-    trial_s = totals.env_steps / max(1, totals.trials) / steps_per_s  # Long trials may not have ended yet.
+    trial_s = steps / pace.steps_per_s
     return min(most, max(FEWEST_TRIALS, int(within_s / max(trial_s, 1e-9))))
 
 

@@ -34,7 +34,7 @@ def test_the_limit_grows_with_the_longest_step() -> None:
 
 
 def test_a_pace_is_read_as_it_was_written() -> None:
-    pace = Pace(longest_step_s=1.5, longest_reset_s=0.25, steps_per_s=61.0)
+    pace = Pace(longest_step_s=1.5, longest_reset_s=0.25, steps_per_s=61.0, trial_steps=600.0)
     assert Pace.from_json(pace.to_json()) == pace
     assert Pace.from_json(Pace().to_json()) == Pace()
 

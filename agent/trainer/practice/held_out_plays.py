@@ -76,8 +76,10 @@ class HeldOutPlays:
 
         return self.plays.run(family.id, what, prepare, token=token, is_patient=is_patient)
 
-    def best_start(self, family: Family, learner: RL2Learner) -> WarmStart:
+    def best_start(self, family: Family, learner: RL2Learner, *, num_trials: int) -> WarmStart:
         """Return the best start of a new family's spaces, by a test on training tasks.
+
+        A family that a worker steps plays at most ``num_trials`` of them for each start.
 
         Raises:
             UnderWayError: the test goes on in the background.
@@ -87,10 +89,11 @@ class HeldOutPlays:
         if len(starts) == 1:
             return next(iter(starts))
         if not is_played_in_background(family):
-            return choose_start(starts, self.environments.tasks_of(family), progress=self._beat)
+            return choose_start(starts, self.environments.tasks_of(family), num_trials=num_trials, progress=self._beat)
 
         def play() -> WarmStart:
-            return choose_start(starts, self.environments.tasks_of(family), progress=self._check)
+            tasks = self.environments.tasks_of(family)
+            return choose_start(starts, tasks, num_trials=num_trials, progress=self._check)
 
         return self.plays.run(family.id, START, lambda: play)
 

@@ -286,7 +286,8 @@ class RL2Practice:
     def _add(self, family: Family) -> None:
         """Add the family to the learner, with the best start for its spaces, unless it is known."""
         if learner_name(family) not in self.learner.families:
-            start = self._scoring.best_start(family, self.learner)
+            num_trials = held_out_trials(family, self.settings.evaluation)
+            start = self._scoring.best_start(family, self.learner, num_trials=num_trials)
             self.learner.add_family(learner_name(family), spaces_of(family), start=start)
 
     def _gate_returns(self, families: Sequence[Family], tensors: Mapping[str, Tensor]) -> dict[str, HeldOutReturns]:

@@ -35,7 +35,11 @@ def starting_policies(learner: RL2Learner, spaces: SpacePair) -> dict[WarmStart,
 
 
 def choose_start(
-    starts: Mapping[WarmStart, RL2Policy], tasks: TaskBatch, *, progress: Callable[[int], None]
+    starts: Mapping[WarmStart, RL2Policy],
+    tasks: TaskBatch,
+    *,
+    num_trials: int | None = None,
+    progress: Callable[[int], None],
 ) -> WarmStart:
     """Return the best start for the spaces of these tasks.
 
@@ -46,11 +50,16 @@ def choose_start(
     Args:
         starts: the possible starts, with the policy of each.
         tasks: the family's tasks, of which one batch is played for each start.
+        num_trials: trials of the batch that are played at most; None for all.
         progress: called with the number of environment steps of the current batch so far.
     """
     if len(starts) == 1:
         return next(iter(starts))
-    returns = {start: _test_returns(policy, tasks, progress=progress) for start, policy in starts.items()}
+    num_played = min(num_trials or tasks.num_trials, tasks.num_trials)
+    returns = {
+        start: _test_returns(policy, tasks, num_played=num_played, progress=progress)
+        for start, policy in starts.items()
+    }
     best = max(starts, key=lambda start: float(returns[start].mean()))
     chosen = best if _is_better(returns[best], returns[WarmStart.FRESH]) else WarmStart.FRESH
     means = {str(start): round(float(found.mean()), 4) for start, found in returns.items()}
@@ -58,7 +67,7 @@ def choose_start(
     return chosen
 
 
-def _test_returns(policy: RL2Policy, tasks: TaskBatch, *, progress: Callable[[int], None]) -> Tensor:
+def _test_returns(policy: RL2Policy, tasks: TaskBatch, *, num_played: int, progress: Callable[[int], None]) -> Tensor:
     """Return the returns of one batch of trials with the policy of a start."""
     scored = score_trials(
         policy,
@@ -66,9 +75,10 @@ def _test_returns(policy: RL2Policy, tasks: TaskBatch, *, progress: Callable[[in
         first_task=TEST_TASKS,
         split=Split.TRAINING,
         generator=torch.Generator(device=tasks.device).manual_seed(TEST_SEED),
+        num_played=num_played if num_played < tasks.num_trials else None,
         progress=progress,
     )
-    return scored.trials.cpu()
+    return scored.trials[:num_played].cpu()
 
 
 def _is_better(returns: Tensor, others: Tensor) -> bool:

@@ -39,6 +39,12 @@ def test_a_family_whose_speed_or_trials_are_unknown_is_scored_on_all(store: Stor
         assert affordable_trials(unknown, most=32, within_s=10.0) == 32
 
 
+def test_a_slow_family_that_was_never_practised_is_scored_on_few_trials_too(store: Store) -> None:
+    pace = Pace(steps_per_s=60.0, trial_steps=200.0)
+    new = replace(family(store, steps_per_s=None), totals=FamilyTotals(), pace=pace)
+    assert affordable_trials(new, most=32, within_s=30.0) == 9
+
+
 def test_fewer_trials_than_the_fewest_may_be_asked_for(store: Store) -> None:
     assert affordable_trials(family(store, steps_per_s=1.0), most=2, within_s=10.0) == 2 < FEWEST_TRIALS
 
